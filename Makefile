@@ -1,0 +1,46 @@
+# Every target makes the virtual environment when it is missing or older than the pins.
+PYTHON ?= python3
+PROFILE ?= demo
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+HOME_OF_demo := var/demo/dagster_home
+DAGSTER_HOME := $(abspath $(or $(HOME_OF_$(PROFILE)),dagster_home))
+
+export HF_HUB_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := 1
+
+.PHONY: demo dev test test-core lint bench base-model screenshots clean
+
+demo: $(READY)  ## synthesise a classroom, train, measure, release, twice
+	$(BIN)/habla-ml demo
+
+dev: $(READY)  ## the Dagster UI with its daemon, on the demo or on PROFILE=local
+	mkdir -p $(DAGSTER_HOME) && cp -n dagster_home/dagster.yaml $(DAGSTER_HOME)/ 2>/dev/null || true
+	HABLA_PROFILE=$(PROFILE) DAGSTER_HOME=$(DAGSTER_HOME) PATH="$(abspath $(BIN)):$$PATH" $(BIN)/dg dev -w workspace.yaml
+
+test: $(READY)  ## everything, slow end-to-end cases included
+	$(BIN)/pytest
+
+test-core: $(READY)  ## all but the slow cases
+	$(BIN)/pytest -m "not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## each claim of speed beside its peer
+	for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:  ## everything that was built, but not your lake nor dagster_home
+	rm -rf $(VENV) var/demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+# torch comes first and alone: a range asked for by another package could take another build.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "habla_ml needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "torch==2.13.0"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $(READY)

@@ -1,0 +1,3 @@
+"""habla_ml: keeps improving a Whisper recogniser for Andalusian Spanish in the classroom."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,136 @@
+"""A snapshot: which segment is train, validation or test, at one moment, for ever.
+
+A snapshot is one JSON object in the lake and one parquet table of its segments; audio stays in the recordings'
+objects, which the snapshot names. Its id is the sha256 of the JSON object, so the same corpus under the same
+ledger is the same snapshot.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from habla_ml.errors import CorpusError
+from habla_ml.lake import Lake
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+FORMAT = "habla_ml.snapshot/1"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a model version was trained and tested on."""
+
+    id: str
+    """sha256 of the snapshot's JSON object."""
+    segments: str
+    """Object id of the parquet table of segments: one row each, with its split and sentence, no audio."""
+    recordings: Mapping[str, str]
+    """Day of recording → object id of that day's parquet of audio."""
+    corpus: Mapping[str, str]
+    """Day of recording → object id of that day's parquet of text."""
+    conventions: str
+    """Name and version of the conventions, e.g. `orthographic-v1`."""
+    conventions_digest: str
+    ledger: str
+    """Object id of the split ledger that decided."""
+    hours: Mapping[Split, float]
+    counts: Mapping[Split, int]
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One spoken segment with its reference text and its audio."""
+
+    segment_id: str
+    session_id: str
+    speaker: str
+    """The session-local label, or an enrolled name."""
+    sentence: str
+    duration_s: float
+    loudness_dbfs: float
+    audio_sha256: str
+    """sha256 of the decoded 16 kHz PCM: two names of one recording share it."""
+    audio: NDArray[np.float32]
+    """Samples in −1…1 at 16 kHz, mono, shape [n_samples]."""
+
+
+def save_snapshot(
+    lake: Lake,
+    segments: str,
+    recordings: Mapping[str, str],
+    corpus: Mapping[str, str],
+    conventions: str,
+    conventions_digest: str,
+    ledger: str,
+    hours: Mapping[Split, float],
+    counts: Mapping[Split, int],
+) -> Snapshot:
+    """Publish a snapshot; the same content returns the same id and writes nothing."""
+    draft = Snapshot(
+        "",
+        segments,
+        dict(recordings),
+        dict(corpus),
+        conventions,
+        conventions_digest,
+        ledger,
+        dict(hours),
+        dict(counts),
+    )
+    body = {"format": FORMAT, **{key: value for key, value in asdict(draft).items() if key != "id"}}
+    return load_snapshot(lake, lake.put_json(body))
+
+
+def load_snapshot(lake: Lake, snapshot_id: str) -> Snapshot:
+    """Read a snapshot by its id; raises `CorpusError` where the object is something else."""
+    body: Any = lake.get_json(snapshot_id)
+    if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
+        raise CorpusError(
+            f"object {snapshot_id} is no snapshot of format {FORMAT}; pass an id that `splits` published"
+        )
+    return Snapshot(id=snapshot_id, **body)
+
+
+def read_utterances(lake: Lake, snapshot: Snapshot, split: Split) -> Iterator[Utterance]:
+    """The utterances of one split, day by day, ordered by session and file; memory holds one row group.
+
+    Raises `CorpusError` when the snapshot names audio that its recordings do not hold.
+    """
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from habla_ml.audio import decode_flac
+
+    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)))
+    table = table.filter(pc.equal(table["split"], split))
+    wanted = {row["segment_id"]: row for row in table.to_pylist()}
+    days = sorted({row["day"] for row in wanted.values()})
+    for day in days:
+        recordings = pq.ParquetFile(lake.path_of(snapshot.recordings[day]))
+        for batch in recordings.iter_batches(batch_size=256, columns=["segment_id", "audio"]):
+            for segment_id, flac in zip(batch["segment_id"].to_pylist(), batch["audio"].to_pylist(), strict=True):
+                row = wanted.pop(segment_id, None)
+                if row is not None:
+                    yield Utterance(
+                        segment_id=segment_id,
+                        session_id=row["session_id"],
+                        speaker=row["speaker"],
+                        sentence=row["sentence"],
+                        duration_s=row["duration_s"],
+                        loudness_dbfs=row["loudness_dbfs"],
+                        audio_sha256=row["audio_sha256"],
+                        audio=decode_flac(flac),
+                    )
+    if wanted:
+        raise CorpusError(
+            f"snapshot {snapshot.id[:12]} names {len(wanted)} {split} segments whose audio is not in its "
+            f"recordings, the first is {next(iter(wanted))}; publish `splits` again"
+        )

@@ -1,0 +1,197 @@
+"""The lake: immutable objects named by their sha256, and small pointers that move.
+
+Layout of a lake in its store:
+
+    objects/ab/abcdef…            the bytes whose sha256 is abcdef…
+    pointers/<name>.json          a small JSON object, moved by compare-and-set
+
+A folder is stored as a *tree*: a JSON object that lists path, size and sha256 of every file, itself an
+object. The same content always gets the same name, so publishing it again does no work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from habla_ml.errors import LakeError
+from habla_ml.lake.store import Store
+
+_TREE_FORMAT = "habla_ml.tree/1"
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A named JSON value and the tag of the state that was read."""
+
+    name: str
+    value: Mapping[str, Any]
+    tag: str
+
+
+@dataclass(frozen=True)
+class TreeFile:
+    """One file of a tree: POSIX path below the folder, size and sha256."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+class Lake:
+    """Objects and pointers over a `Store`; `cache` is a local folder for objects of a remote store."""
+
+    def __init__(self, store: Store, cache: Path) -> None:
+        self._store = store
+        self._cache = cache
+
+    @property
+    def url(self) -> str:
+        """Where the lake is."""
+        return self._store.url
+
+    # Objects
+
+    def put_bytes(self, data: bytes) -> str:
+        """Store `data`; returns its sha256 (hex), which is its name."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        self._store.put_if_absent(_object_key(sha256), data)
+        return sha256
+
+    def put_file(self, path: Path) -> str:
+        """Store a file's bytes in bounded memory; returns their sha256."""
+        sha256 = sha256_of(path)
+        self._store.put_if_absent(_object_key(sha256), path)
+        return sha256
+
+    def put_json(self, value: Any) -> str:
+        """Store a JSON value in its canonical form; returns the sha256 of that form."""
+        return self.put_bytes(canonical_json(value))
+
+    def put_tree(self, folder: Path) -> str:
+        """Store every file below `folder`; returns the tree's id. Symbolic links are refused."""
+        files = []
+        for path in sorted(folder.rglob("*")):
+            if path.is_symlink():
+                raise LakeError(f"{path} is a symbolic link; a tree holds plain files only")
+            if path.is_file():
+                name = path.relative_to(folder).as_posix()
+                files.append({"path": name, "size_bytes": path.stat().st_size, "sha256": self.put_file(path)})
+        return self.put_json({"format": _TREE_FORMAT, "files": files})
+
+    def get_bytes(self, sha256: str) -> bytes:
+        """The object's bytes; raises `ObjectMissingError` or, where they are damaged, `LakeError`."""
+        data = self._store.read(_object_key(sha256))
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise LakeError(f"object {sha256} in {self.url} is damaged: its bytes have another sha256")
+        return data
+
+    def get_json(self, sha256: str) -> Any:
+        """The JSON value stored by `put_json`."""
+        return json.loads(self.get_bytes(sha256))
+
+    def path_of(self, sha256: str) -> Path:
+        """A local file, to be read only, that holds the object: the lake's own, or a verified cached copy."""
+        key = _object_key(sha256)
+        local = self._store.local_path(key)
+        if local is not None:
+            return local
+        cached = self._cache / key
+        if not cached.exists():
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            temporary = cached.with_name(f".{uuid.uuid4().hex}")
+            try:
+                self._store.fetch(key, temporary)
+                if sha256_of(temporary) != sha256:
+                    raise LakeError(f"object {sha256} from {self.url} is damaged: its bytes have another sha256")
+                temporary.replace(cached)
+            finally:
+                temporary.unlink(missing_ok=True)
+        return cached
+
+    def tree_files(self, tree: str) -> list[TreeFile]:
+        """The files of a tree, sorted by path; paths are checked to stay below the folder."""
+        value = self.get_json(tree)
+        if not isinstance(value, dict) or value.get("format") != _TREE_FORMAT:
+            raise LakeError(f"object {tree} in {self.url} is no tree; pass the id that `put_tree` returned")
+        files = [TreeFile(**each) for each in value["files"]]
+        for each in files:
+            path = PurePosixPath(each.path)
+            if path.is_absolute() or ".." in path.parts:
+                raise LakeError(f"tree {tree} holds the path {each.path!r}, which leaves its folder")
+        return files
+
+    def checkout_tree(self, tree: str, folder: Path) -> Path:
+        """Lay a tree's files down as `folder` (copies, complete or not at all); kept when it is there already."""
+        if folder.exists():
+            return folder
+        temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+        try:
+            for each in self.tree_files(tree):
+                target = temporary / each.path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.path_of(each.sha256), target)
+            try:
+                temporary.rename(folder)
+            except OSError:
+                if not folder.exists():
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return folder
+
+    # Pointers
+
+    def pointer(self, name: str) -> Pointer | None:
+        """The pointer `name` as it stands now, or None."""
+        found = self._store.read_versioned(_pointer_key(name))
+        return None if found is None else Pointer(name, json.loads(found.data), found.tag)
+
+    def move_pointer(self, name: str, value: Mapping[str, Any], seen: Pointer | None) -> Pointer:
+        """Set `name` to `value` if it still stands as `seen` (None: absent); raises `PointerMovedError`.
+
+        Does no write where it already holds `value`.
+        """
+        if seen is not None and dict(seen.value) == dict(value):
+            return seen
+        tag = self._store.compare_and_set(
+            _pointer_key(name), canonical_json(value), None if seen is None else seen.tag
+        )
+        return Pointer(name, value, tag)
+
+    def pointers(self, prefix: str) -> Iterator[str]:
+        """Names of all pointers that start with `prefix`, sorted."""
+        for entry in self._store.list(f"pointers/{prefix}"):
+            yield entry.key.removeprefix("pointers/").removesuffix(".json")
+
+
+def canonical_json(value: Any) -> bytes:
+    """One byte form for one value: sorted keys, no spaces, UTF-8, no NaN."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def digest_of(value: Any) -> str:
+    """sha256 (hex) of a JSON value's canonical form."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 (hex) of a file's bytes, in bounded memory."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _object_key(sha256: str) -> str:
+    if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+        raise LakeError(f"object id {sha256!r} is not a sha256 in hex")
+    return f"objects/{sha256[:2]}/{sha256}"
+
+
+def _pointer_key(name: str) -> str:
+    return f"pointers/{name}.json"

@@ -1,0 +1,87 @@
+"""What a place to keep bytes must be able to do: a directory and S3 both can.
+
+Keys are relative POSIX paths (`objects/ab/abcd…`, `pointers/models/v1/checkpoint.json`). Two promises carry the
+whole project: `put_if_absent` has exactly one winner and never shows a half-written value, and
+`compare_and_set` moves a small value only from the state the caller has seen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from habla_ml.errors import LakeError
+
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]*(/[A-Za-z0-9_][A-Za-z0-9._=+-]*)*")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored value as a listing shows it."""
+
+    key: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Versioned:
+    """A value and the tag that names its present state, for `compare_and_set`."""
+
+    data: bytes
+    tag: str
+
+
+class Store(Protocol):
+    """Bytes under keys, with conditional writes."""
+
+    @property
+    def url(self) -> str:
+        """Where the store is, as a person would write it (a path or `s3://bucket/prefix`)."""
+        ...
+
+    def put_if_absent(self, key: str, source: bytes | Path) -> bool:
+        """Store `source` under `key` unless something is there; True when this call stored it.
+
+        Durable when it returns. A crash at any point leaves either nothing or the whole value.
+        """
+        ...
+
+    def read(self, key: str) -> bytes:
+        """The value under `key`; raises `ObjectMissingError` where there is none."""
+        ...
+
+    def read_versioned(self, key: str) -> Versioned | None:
+        """The value and its tag, or None where there is none."""
+        ...
+
+    def compare_and_set(self, key: str, data: bytes, expected: str | None) -> str:
+        """Replace the value whose tag is `expected` (None: there is none yet) and return the new tag.
+
+        Raises `PointerMovedError` when the present tag is another one.
+        """
+        ...
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Everything whose key starts with `prefix`, sorted by key; unfinished writes never show."""
+        ...
+
+    def fetch(self, key: str, destination: Path) -> None:
+        """Write the value under `key` to the file `destination`, in bounded memory."""
+        ...
+
+    def local_path(self, key: str) -> Path | None:
+        """The file that holds the value, to be read only, where the store is a local directory."""
+        ...
+
+
+def checked_key(key: str) -> str:
+    """`key` itself, or a `LakeError` where it could leave the store or be read in two ways."""
+    if not _KEY.fullmatch(key) or len(key) > 900:
+        raise LakeError(
+            f"store key {key!r} is not a relative path of letters, digits and ._=+- (at most 900 characters); "
+            "rename what it was made from"
+        )
+    return key
