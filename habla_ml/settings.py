@@ -7,6 +7,7 @@ the project reads the environment, except credentials, which boto3 finds by itse
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -252,3 +253,15 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
             break
         section = below
     return sorted(section.model_fields)
+
+
+def save_settings(settings: Settings, folder: Path) -> Path:
+    """Write the resolved tree as a profile file that `load_settings` reads back; named by its content.
+
+    Child processes are given this file, so that they see exactly what their parent saw.
+    """
+    body = yaml.safe_dump(settings.model_dump(mode="json", exclude={"profile"}), sort_keys=True)
+    path = folder / hashlib.sha256(body.encode()).hexdigest()[:16] / f"{settings.profile}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(body, "utf-8")
+    return path

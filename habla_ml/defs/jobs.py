@@ -1,0 +1,58 @@
+"""What runs together. All jobs run their steps in one process: see `RUN_TAGS`.
+
+The default multiprocess executor leaves a training process orphaned when its run worker is killed, and that
+orphan later writes into a dead run. In-process steps plus children that die with their parent cannot.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from habla_ml.defs.partitions import model_versions, recording_days
+from habla_ml.settings import Settings
+
+RUN_TAGS = {"dagster/max_runtime": str(48 * 3600)}
+INGEST, CORRECT, RETRAIN, RESCORE = "ingest_day", "update_text", "train_and_release", "rescore"
+
+MODEL_ASSETS = (
+    "fine_tuned_checkpoint",
+    "ctranslate2_model",
+    "wer_report",
+    "coreml_zip",
+    "cdn_release",
+)
+
+
+def build_jobs(settings: Settings) -> list[dg.UnresolvedAssetJobDefinition]:
+    """The four jobs that sensors, schedules, people and the demo launch."""
+    days = recording_days(settings)
+    return [
+        dg.define_asset_job(
+            INGEST,
+            selection=["raw_recordings", "annotated_corpus"],
+            partitions_def=days,
+            description="One day: copy finished sessions into the lake, then write the day's text.",
+            run_tags=RUN_TAGS,
+        ),
+        dg.define_asset_job(
+            CORRECT,
+            selection=["annotated_corpus"],
+            partitions_def=days,
+            description="One day's text again: new corrections, or changed conventions. No audio is read.",
+            run_tags=RUN_TAGS,
+        ),
+        dg.define_asset_job(
+            RETRAIN,
+            selection=["splits", *MODEL_ASSETS],
+            partitions_def=model_versions,
+            description="A new snapshot, then one model version from training to release.",
+            run_tags=RUN_TAGS,
+        ),
+        dg.define_asset_job(
+            RESCORE,
+            selection=["wer_report"],
+            partitions_def=model_versions,
+            description="Score one model version again on the newest snapshot; cached hypotheses are not decoded again.",
+            run_tags=RUN_TAGS,
+        ),
+    ]

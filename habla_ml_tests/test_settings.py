@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from habla_ml.errors import SettingsError
+from habla_ml.settings import Settings, load_settings, save_settings
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> dict:
+    for folder in ("configs", "recordings"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "conventions.yaml").write_text("rules: []")
+    (tmp_path / "recipe.yaml").write_text("name: x")
+    return {
+        "work_folder": "work",
+        "lake": {"url": "lake"},
+        "recordings": {"folder": "recordings"},
+        "corpus": {"conventions": "conventions.yaml"},
+        "training": {"recipe": "recipe.yaml"},
+        "release": {"store": {"url": "cdn"}},
+    }
+
+
+def load(tmp_path: Path, tree: dict, **environment: str) -> Settings:
+    path = tmp_path / "configs" / "mine.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return load_settings(path, environment)
+
+
+def test_relative_paths_are_read_from_the_folder_that_holds_configs(tmp_path, tree):
+    settings = load(tmp_path, tree)
+    assert settings.recordings.folder == tmp_path / "recordings"
+    assert settings.lake.url == str(tmp_path / "lake")
+    assert settings.profile == "mine"
+
+
+def test_an_s3_url_is_left_as_it_is(tmp_path, tree):
+    tree["lake"]["url"] = "s3://bucket/prefix"
+    assert load(tmp_path, tree).lake.url == "s3://bucket/prefix"
+
+
+def test_an_unknown_key_names_the_file_the_key_and_the_keys_that_exist(tmp_path, tree):
+    tree["release"]["chanel"] = "beta"
+    with pytest.raises(SettingsError) as refused:
+        load(tmp_path, tree)
+    assert "mine.yaml" in str(refused.value)
+    assert "release.chanel" in str(refused.value)
+    assert "channel, public_url, store" in str(refused.value)
+
+
+def test_a_wrong_type_names_the_value_and_what_was_expected(tmp_path, tree):
+    tree["automation"] = {"growth_hours": "ten"}
+    with pytest.raises(SettingsError, match=r"automation\.growth_hours: is 'ten': .*valid number"):
+        load(tmp_path, tree)
+
+
+def test_a_missing_folder_is_named(tmp_path, tree):
+    tree["recordings"]["folder"] = "nowhere"
+    with pytest.raises(SettingsError, match=r"recordings\.folder.*nowhere does not exist"):
+        load(tmp_path, tree)
+
+
+def test_all_faults_are_reported_at_once(tmp_path, tree):
+    tree["time_zone"] = "Europe/Sevilla"
+    del tree["lake"]
+    with pytest.raises(SettingsError) as refused:
+        load(tmp_path, tree)
+    assert "no IANA time zone" in str(refused.value)
+    assert "lake: is missing" in str(refused.value)
+
+
+def test_the_environment_overrides_the_file_and_is_named_when_it_is_wrong(tmp_path, tree):
+    assert load(tmp_path, tree, HABLA_RELEASE__CHANNEL="beta").release.channel == "beta"
+    assert load(tmp_path, tree, HABLA_AUTOMATION__GROWTH_HOURS="2.5").automation.growth_hours == 2.5
+    with pytest.raises(SettingsError, match="environment variable HABLA_AUTOMATION__GROWTH_HOURS"):
+        load(tmp_path, tree, HABLA_AUTOMATION__GROWTH_HOURS="-1")
+
+
+def test_a_variable_of_no_key_is_refused(tmp_path, tree):
+    with pytest.raises(SettingsError, match="HABLA_RELEASE__CHANEL"):
+        load(tmp_path, tree, HABLA_RELEASE__CHANEL="beta")
+
+
+def test_a_missing_profile_lists_those_that_exist(tmp_path, tree):
+    load(tmp_path, tree)
+    with pytest.raises(SettingsError, match=r"profiles found beside it: \['mine'\]"):
+        load_settings("other", {"HABLA_CONFIGS": str(tmp_path / "configs")})
+
+
+def test_broken_yaml_is_refused_with_the_place(tmp_path):
+    (tmp_path / "broken.yaml").write_text("lake: [")
+    with pytest.raises(SettingsError, match=r"broken\.yaml cannot be read as YAML"):
+        load_settings(tmp_path / "broken.yaml", {})
+
+
+def test_saved_settings_read_back_equal(tmp_path, tree):
+    settings = load(tmp_path, tree, HABLA_RELEASE__CHANNEL="beta")
+    assert load_settings(save_settings(settings, tmp_path / "saved"), {}) == settings
+
+
+@pytest.mark.parametrize("profile", ["demo", "local", "production"])
+def test_every_shipped_profile_has_only_known_keys(profile):
+    try:
+        load_settings(Path("configs") / f"{profile}.yaml", {})
+    except SettingsError as error:
+        for fault in str(error).splitlines():
+            assert "does not exist" in fault
