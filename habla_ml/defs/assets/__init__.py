@@ -1,0 +1,28 @@
+"""The assets, in the order in which data goes through them; one file a stage."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from habla_ml.defs.assets.checkpoint import build_fine_tuned_checkpoint
+from habla_ml.defs.assets.corpus import build_annotated_corpus
+from habla_ml.defs.assets.exports import build_coreml_zip, build_ctranslate2_model
+from habla_ml.defs.assets.recordings import build_raw_recordings
+from habla_ml.defs.assets.release import build_cdn_release
+from habla_ml.defs.assets.splits import build_splits
+from habla_ml.defs.assets.wer_report import build_wer_report
+from habla_ml.settings import Settings
+
+
+def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """All assets for these settings."""
+    return [
+        build_raw_recordings(settings),
+        build_annotated_corpus(settings),
+        build_splits(settings),
+        build_fine_tuned_checkpoint(settings),
+        build_ctranslate2_model(settings),
+        build_wer_report(settings),
+        build_coreml_zip(settings),
+        build_cdn_release(settings),
+    ]

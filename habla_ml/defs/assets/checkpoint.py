@@ -1,0 +1,72 @@
+"""`fine_tuned_checkpoint`: a model version, trained in a process of its own through Dagster Pipes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from habla_ml.defs.owners import MODEL_OWNERS
+from habla_ml.defs.partitions import model_versions
+from habla_ml.defs.plots import line
+from habla_ml.defs.presentation import plot
+from habla_ml.defs.resources import StoreResource
+from habla_ml.settings import Settings, save_settings
+
+if TYPE_CHECKING:
+    from habla_ml.training.record import TrainingRecord
+
+TRAINING_POOL = "training"
+
+
+def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
+    """The asset, cut by model version."""
+
+    @dg.asset(
+        partitions_def=model_versions,
+        deps=["splits"],
+        group_name="models",
+        owners=MODEL_OWNERS,
+        kinds={"pytorch", "huggingface"},
+        pool=TRAINING_POOL,
+        code_version="1",
+        description=(
+            "Whisper fine-tuned on the snapshot's train split by the recipe, both pinned at the version's first "
+            "training. Best checkpoint by validation WER; killed and started again it resumes and ends with the same "
+            "weights. Also runs without Dagster: python -m habla_ml.training."
+        ),
+    )
+    def fine_tuned_checkpoint(
+        context: dg.AssetExecutionContext, lake: StoreResource, pipes: dg.PipesSubprocessClient
+    ) -> dg.MaterializeResult:
+        from habla_ml.corpus.snapshot import latest_snapshot
+        from habla_ml.training.plan import plan_version, recipe_file
+        from habla_ml.training.record import published_record
+
+        opened, version = lake.lake(), context.partition_key
+        plan = plan_version(opened, version, latest_snapshot(opened), settings.training.recipe)
+        context.log.info(f"{version}: snapshot {plan.snapshot[:12]}, {plan.corpus_hours:.2f} h of corpus")
+        command = [sys.executable, "-m", "habla_ml.training"]
+        command += ["--settings", str(save_settings(settings, settings.work_folder / "settings"))]
+        command += ["--snapshot", plan.snapshot, "--recipe", str(recipe_file(opened, plan, settings.work_folder))]
+        command += ["--version", version, "--out", str(settings.work_folder / "training" / version)]
+        # A child that exits 0 without reporting must not count as trained.
+        trained = pipes.run(command=command, context=context).get_materialize_result(implicit_materialization=False)
+        return dg.MaterializeResult(
+            data_version=trained.data_version, metadata={**trained.metadata, **_curves(published_record(opened, version))}
+        )
+
+    return fine_tuned_checkpoint
+
+
+def _curves(record: TrainingRecord | None) -> dict[str, dg.MetadataValue]:
+    """Small plots of the loss and of the validation WER over the steps."""
+    if record is None:
+        return {}
+    losses = [(point.step, point.loss) for point in record.losses]
+    wers = [(point.step, 100 * point.wer) for point in record.validation]
+    return {
+        "loss": plot(line(losses, "step", "training loss"), "training loss"),
+        "validation": plot(line(wers, "step", "validation WER %"), "validation WER"),
+    }

@@ -1,0 +1,62 @@
+"""`annotated_corpus`: a day's text under the current conventions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from habla_ml.corpus.conventions import load_conventions
+from habla_ml.defs.owners import DATA_OWNERS
+from habla_ml.defs.partitions import recording_days
+from habla_ml.defs.presentation import column_schema, table
+from habla_ml.defs.resources import StoreResource
+from habla_ml.settings import Settings
+
+
+def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
+    """The asset, cut by day; its code version is the conventions' digest, so a change marks all days stale."""
+    conventions = load_conventions(settings.corpus.conventions)
+
+    @dg.asset(
+        partitions_def=recording_days(settings),
+        deps=["raw_recordings"],
+        group_name="corpus",
+        owners=DATA_OWNERS,
+        kinds={"parquet", "text"},
+        code_version=conventions.digest[:16],
+        description=(
+            f"One day's human transcripts under the conventions {conventions.title}: corrections and confirmations of "
+            "people, from Habla and from tables. Machine text never enters as truth, text as typed is never changed, "
+            "and no audio is read, so changed conventions are backfilled quickly."
+        ),
+    )
+    def annotated_corpus(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:
+        from habla_ml.annotation import collect_events
+        from habla_ml.corpus.build import SCHEMA, build_day, read_problems
+
+        opened, day = lake.lake(), context.partition_key
+        events = collect_events(settings.recordings.folder, day, opened, settings, datetime.now(UTC))
+        built = build_day(opened, day, conventions, settings)
+        problems = read_problems(opened, built)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(built.parquet),
+            metadata={
+                "usable hours": round(built.hours, 4),
+                "new events": events.added,
+                **{name: count for name, count in built.counts.items() if name != "segments"},
+                "annotated share %": round(100 * built.counts["annotated"] / max(1, built.counts["segments"]), 1),
+                "problems": table(
+                    ({"problem": name, "segments": count} for name, count in built.problems.items()),
+                    ["problem", "segments"],
+                ),
+                "unusable segments": table(
+                    (vars(each) for each in problems), ["session_id", "file_name", "problem", "text"]
+                ),
+                "conventions": built.conventions,
+                "object": built.parquet,
+                "dagster/column_schema": column_schema(SCHEMA),
+            },
+        )
+
+    return annotated_corpus

@@ -1,0 +1,64 @@
+"""`wer_report`: base, previous release and candidate side by side, as served."""
+
+from __future__ import annotations
+
+import platform
+from datetime import datetime
+
+import dagster as dg
+
+from habla_ml.defs.evidence import present_comparison
+from habla_ml.defs.owners import MODEL_OWNERS
+from habla_ml.defs.partitions import model_versions
+from habla_ml.defs.presentation import file_link
+from habla_ml.defs.resources import StoreResource
+from habla_ml.settings import Settings
+
+
+def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
+    """The asset, cut by model version."""
+
+    @dg.asset(
+        partitions_def=model_versions,
+        deps=["splits", "ctranslate2_model"],
+        group_name="models",
+        owners=MODEL_OWNERS,
+        kinds={"fasterwhisper", "jiwer"},
+        code_version="1",
+        description=(
+            "Base, previous release and this version on the newest test set, decoded as served: WER, orthographic WER "
+            "and CER with 95 % intervals over sessions, slices, forgetting on general Spanish, examples to listen to, "
+            "and a promotion decision with reasons. Hypotheses are cached: scoring again decodes nothing."
+        ),
+    )
+    def wer_report(
+        context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource
+    ) -> dg.MaterializeResult:
+        from habla_ml.corpus.snapshot import latest_snapshot
+        from habla_ml.defs.contenders import contenders_of
+        from habla_ml.evaluation.evidence import evaluate_version
+
+        opened, version = lake.lake(), context.partition_key
+        evidence = evaluate_version(
+            opened,
+            version,
+            latest_snapshot(opened),
+            contenders_of(opened, cdn.store(), version, settings, context.log.info),
+            settings,
+            settings.work_folder / "reports" / version,
+            f"{datetime.now(settings.zone):%Y-%m-%d}",
+            context.log.info,
+            hardware=f"{platform.machine()}, {platform.system()}",
+        )
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(evidence.comparison.digest()),
+            metadata={
+                "verdict": evidence.decision.verdict,
+                "why": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in evidence.decision.reasons)),
+                "clips decoded now": evidence.decoded,
+                "report": file_link(evidence.files.html),
+                **present_comparison(evidence.comparison),
+            },
+        )
+
+    return wer_report

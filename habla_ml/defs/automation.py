@@ -1,0 +1,154 @@
+"""When the pipeline acts by itself: new recordings, new corrections, a grown corpus, the quarter.
+
+Every tick costs what changed, not what exists, and derives its decision from the lake and the run history. There
+is no cursor to lose: a failed run is tried again under a new key, at most `MOST_ATTEMPTS` times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from habla_ml.defs.attempts import MOST_ATTEMPTS, attempts_at, is_running
+from habla_ml.defs.jobs import CORRECT, INGEST, RETRAIN
+from habla_ml.defs.partitions import MODEL_VERSIONS, model_versions, next_version
+from habla_ml.defs.resources import StoreResource
+from habla_ml.settings import Settings
+
+if TYPE_CHECKING:
+    from habla_ml.lake import Lake
+    from habla_ml.recordings.ingest import ChangedDay
+
+DAY, INPUTS, VERSION = "habla_ml/day", "habla_ml/inputs", "habla_ml/version"
+
+
+def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """The three sensors; they run as soon as the daemon does."""
+
+    @dg.sensor(
+        job_name=INGEST,
+        minimum_interval_seconds=settings.automation.sensor_interval_s,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Days with a finished session that the lake has not seen in this state.",
+    )
+    def new_recordings(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SensorResult:
+        from habla_ml.recordings.ingest import changed_days
+
+        days = changed_days(settings.recordings.folder, lake.lake(), settings, datetime.now(UTC))
+        return _request_days(context.instance, INGEST, days)
+
+    @dg.sensor(
+        job_name=CORRECT,
+        minimum_interval_seconds=settings.automation.sensor_interval_s,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Days whose corrections or tables changed since their text was built.",
+    )
+    def new_corrections(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SensorResult:
+        from habla_ml.corpus.changes import changed_corrections
+
+        days = changed_corrections(settings.recordings.folder, lake.lake(), settings, datetime.now(UTC))
+        return _request_days(context.instance, CORRECT, days)
+
+    @dg.sensor(
+        job_name=RETRAIN,
+        minimum_interval_seconds=settings.automation.sensor_interval_s,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            f"Asks for the next model version when the corpus grew by {settings.automation.growth_hours:g} hours "
+            "since the last good training."
+        ),
+    )
+    def corpus_growth(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SensorResult:
+        from habla_ml.corpus.growth import corpus_hours
+
+        opened = lake.lake()
+        hours = corpus_hours(opened)
+        grown = hours - _hours_at_last_training(opened)
+        bound = settings.automation.growth_hours
+        if grown < bound:
+            return dg.SensorResult(skip_reason=f"the corpus grew by {grown:.2f} h of {bound:g} h")
+        return _request_training(context.instance, opened, f"{hours:.4f} h")
+
+    return [new_recordings, new_corrections, corpus_growth]
+
+
+def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """The quarter; `automation.quarterly_cron` makes it weekly or bi-weekly."""
+
+    @dg.schedule(
+        job_name=RETRAIN,
+        cron_schedule=settings.automation.quarterly_cron,
+        execution_timezone=settings.time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Retrains on what there is, unless the corpus stands as the last good training left it.",
+    )
+    def quarterly_retraining(
+        context: dg.ScheduleEvaluationContext, lake: StoreResource
+    ) -> dg.RunRequest | dg.SkipReason:
+        from habla_ml.corpus.growth import corpus_hours
+
+        opened = lake.lake()
+        hours = corpus_hours(opened)
+        if hours == 0:
+            return dg.SkipReason("the corpus is empty")
+        if round(hours, 4) == round(_hours_at_last_training(opened), 4):
+            return dg.SkipReason(f"the corpus still has the {hours:.2f} h of the last good training")
+        result = _request_training(context.instance, opened, f"{context.scheduled_execution_time:%Y-%m-%d}")
+        if not result.run_requests:
+            return result.skip_reason or dg.SkipReason("no training was requested")
+        for request in result.dynamic_partitions_requests or ():
+            context.instance.add_dynamic_partitions(MODEL_VERSIONS, list(request.partition_keys))
+        return result.run_requests[0]
+
+    return [quarterly_retraining]
+
+
+def _request_days(instance: dg.DagsterInstance, job_name: str, days: Iterable[ChangedDay]) -> dg.SensorResult:
+    requests, given_up = [], []
+    for each in days:
+        work = {DAY: each.day, INPUTS: each.fingerprint[:32]}
+        attempts = attempts_at(instance, job_name, work)
+        if attempts.may_start:
+            key = f"{job_name}:{each.day}:{each.fingerprint[:32]}:{attempts.failed}"
+            requests.append(dg.RunRequest(run_key=key, partition_key=each.day, tags=work))
+        elif not attempts.running:
+            given_up.append(each.day)
+    if requests:
+        return dg.SensorResult(run_requests=requests)
+    if given_up:
+        return dg.SensorResult(
+            skip_reason=f"failed {MOST_ATTEMPTS} times, launch by hand after mending: {', '.join(given_up)}"
+        )
+    return dg.SensorResult(skip_reason="nothing new")
+
+
+def _hours_at_last_training(lake: Lake) -> float:
+    from habla_ml.training.plan import good_trainings
+
+    trained = good_trainings(lake)
+    return trained[-1].corpus_hours if trained else 0.0
+
+
+def _request_training(instance: dg.DagsterInstance, lake: Lake, occasion: str) -> dg.SensorResult:
+    """Ask for the next version; one that was added before and never got its checkpoint is taken up again."""
+    from habla_ml.training.plan import good_trainings, version_number
+
+    if is_running(instance, RETRAIN):
+        return dg.SensorResult(skip_reason="a training is queued or under way")
+    existing = instance.get_dynamic_partitions(MODEL_VERSIONS)
+    trained = {plan.version for plan in good_trainings(lake)}
+    newest = max((version_number(name) for name in trained), default=0)
+    untrained = [name for name in existing if version_number(name) > newest]
+    version = min(untrained, key=version_number) if untrained else next_version([*existing, *trained])
+    attempts = attempts_at(instance, RETRAIN, {VERSION: version})
+    if attempts.failed >= MOST_ATTEMPTS:
+        return dg.SensorResult(
+            skip_reason=f"{version} failed {attempts.failed} times; launch {RETRAIN} for it by hand after mending"
+        )
+    key = f"{version}:{occasion}:{attempts.failed}"
+    request = dg.RunRequest(run_key=key, partition_key=version, tags={VERSION: version})
+    additions = [] if version in existing else [model_versions.build_add_request([version])]
+    return dg.SensorResult(run_requests=[request], dynamic_partitions_requests=additions)

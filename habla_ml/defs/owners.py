@@ -1,0 +1,7 @@
+"""Who to ask about an asset."""
+
+from __future__ import annotations
+
+DATA_OWNERS = ["team:classroom"]
+MODEL_OWNERS = ["team:models"]
+RELEASE_OWNERS = ["team:app"]

@@ -1,0 +1,66 @@
+"""What a model version is made from: pinned at its first training, the same for ever after.
+
+Training `v3` again, next year, uses the snapshot and the recipe it was pinned to; newer data make a newer
+version. A plan is the pointer `models/<version>/plan`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from habla_ml.corpus.growth import corpus_hours
+from habla_ml.corpus.snapshot import Snapshot
+from habla_ml.lake import Lake
+
+
+@dataclass(frozen=True)
+class VersionPlan:
+    """The inputs of one model version."""
+
+    version: str
+    snapshot: str
+    """Id of the snapshot to train on."""
+    recipe: str
+    """Object id of the recipe file's bytes."""
+    corpus_hours: float
+    """Usable hours of the corpus at that time; the growth rule counts from here."""
+
+
+def plan_version(lake: Lake, version: str, snapshot: Snapshot, recipe: Path) -> VersionPlan:
+    """The plan of `version`: the pinned one where there is one, else `snapshot` and `recipe`, pinned now."""
+    existing = lake.pointer(_name(version))
+    if existing is not None:
+        return VersionPlan(**existing.value)
+    plan = VersionPlan(version, snapshot.id, lake.put_file(recipe), corpus_hours(lake))
+    lake.move_pointer(_name(version), asdict(plan), None)
+    return plan
+
+
+def recipe_file(lake: Lake, plan: VersionPlan, folder: Path) -> Path:
+    """The pinned recipe laid down as a YAML file below `folder`."""
+    path = folder / f"recipe-{plan.recipe[:16]}.yaml"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(lake.get_bytes(plan.recipe))
+    return path
+
+
+def good_trainings(lake: Lake) -> list[VersionPlan]:
+    """Plans of the versions that were trained and measured, oldest first.
+
+    A run that failed between the two is not good: asking for the version again resumes where it stopped.
+    """
+    names = [name.split("/")[1] for name in lake.pointers("models/") if name.endswith("/report")]
+    found = ((name, lake.pointer(_name(name))) for name in names)
+    plans = [VersionPlan(**pointer.value) for _, pointer in found if pointer is not None]
+    return sorted(plans, key=lambda plan: version_number(plan.version))
+
+
+def version_number(version: str) -> int:
+    """12 for `v12`; versions of other shapes sort first."""
+    return int(version[1:]) if version[:1] == "v" and version[1:].isdigit() else 0
+
+
+def _name(version: str) -> str:
+    return f"models/{version}/plan"
