@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from habla_ml.errors import HablaError
+from habla_ml.lake import Lake
 from habla_ml.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -20,7 +21,8 @@ conventions_app = typer.Typer(no_args_is_help=True, help="The rules that turn te
 app.add_typer(conventions_app, name="conventions")
 
 Profile = Annotated[
-    str | None, typer.Option("--profile", "-p", help="A profile below configs/, or a YAML file; default HABLA_PROFILE.")
+    str | None,
+    typer.Option("--profile", "-p", help="A profile below configs/, or a YAML file; default HABLA_PROFILE."),
 ]
 console = Console()
 
@@ -30,7 +32,9 @@ def main() -> None:
     try:
         app()
     except HablaError as error:
-        Console(stderr=True).print(f"[red]error[/red] {type(error).__name__}: {error}", highlight=False, markup=True)
+        Console(stderr=True).print(
+            f"[red]error[/red] {type(error).__name__}: {error}", highlight=False, markup=True
+        )
         sys.exit(1)
 
 
@@ -101,28 +105,32 @@ def conventions_check(path: Path) -> None:
     from habla_ml.corpus.conventions import load_conventions
 
     conventions = load_conventions(path)
-    console.print(f"{conventions.name}-v{conventions.version}: every rule's cases hold; digest {conventions.digest}")
+    console.print(
+        f"{conventions.name}-v{conventions.version}: every rule's cases hold; digest {conventions.digest}"
+    )
 
 
 @conventions_app.command("apply")
 def conventions_apply(profile: Profile = None) -> None:
     """Rewrite the text of every stale day under the configured conventions, then score all versions again."""
+    from habla_ml.definitions import build_definitions
     from habla_ml.defs.backfill import apply_conventions
+    from habla_ml.defs.runs import deployed_instance
 
-    apply_conventions(load_settings(profile), console.print)
+    settings = load_settings(profile)
+    with deployed_instance() as instance:
+        apply_conventions(build_definitions(settings), instance, _lake(settings), settings, console.print)
 
 
 @app.command()
-def demo(
-    keep: Annotated[bool, typer.Option(help="Go on from what an earlier demo built.")] = False,
-) -> None:
+def demo() -> None:
     """Synthesise a classroom and walk the whole loop through Dagster, twice."""
     from habla_ml.demo.walk import walk
 
-    walk(console, keep=keep)
+    walk(console)
 
 
-def _lake(settings: Settings):  # noqa: ANN202
+def _lake(settings: Settings) -> Lake:
     from habla_ml.lake.open import open_lake
 
     return open_lake(settings.lake, settings.work_folder / "cache")

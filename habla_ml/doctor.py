@@ -59,10 +59,7 @@ def examine(profile: str | None) -> list[Finding]:
 
 
 def _python() -> Finding:
-    found = f"Python {sys.version.split()[0]}"
-    if sys.version_info < (3, 11):
-        return Finding("python", "wrong", found, "install Python 3.11 or newer")
-    return Finding("python", "ok", found)
+    return Finding("python", "ok", f"Python {sys.version.split()[0]}")
 
 
 def _packages() -> Iterator[Finding]:
@@ -70,7 +67,9 @@ def _packages() -> Iterator[Finding]:
         try:
             yield Finding(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "wrong", "not installed", "run `make test`, or pip install -e . in your environment")
+            yield Finding(
+                name, "wrong", "not installed", "run `make test`, or pip install -e . in your environment"
+            )
 
 
 def _compiler() -> Finding:
@@ -94,7 +93,10 @@ def _graphics_card() -> Finding:
         found = f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
         return Finding("graphics card", "ok", found)
     return Finding(
-        "graphics card", "note", "none: training runs on the CPU", "fine for the demo; whisper-small wants 8 GB or more"
+        "graphics card",
+        "note",
+        "none: training runs on the CPU",
+        "fine for the demo; whisper-small wants 8 GB or more",
     )
 
 
@@ -109,7 +111,9 @@ def _configured(settings: Settings) -> Iterator[Finding]:
     yield _store("lake", settings.lake)
     yield _store("release store", settings.release.store)
     if settings.release.public_url is None:
-        yield Finding("public URL", "note", "not set: releases name their path", "set release.public_url for the app")
+        yield Finding(
+            "public URL", "note", "not set: releases name their path", "set release.public_url for the app"
+        )
     if settings.evaluation.out_of_domain is None:
         yield Finding(
             "out-of-domain set",

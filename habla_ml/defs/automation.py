@@ -4,8 +4,6 @@ Every tick costs what changed, not what exists, and derives its decision from th
 is no cursor to lose: a failed run is tried again under a new key, at most `MOST_ATTEMPTS` times.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -106,7 +104,7 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     return [quarterly_retraining]
 
 
-def _request_days(instance: dg.DagsterInstance, job_name: str, days: Iterable[ChangedDay]) -> dg.SensorResult:
+def _request_days(instance: dg.DagsterInstance, job_name: str, days: "Iterable[ChangedDay]") -> dg.SensorResult:
     requests, given_up = [], []
     for each in days:
         work = {DAY: each.day, INPUTS: each.fingerprint[:32]}
@@ -125,14 +123,14 @@ def _request_days(instance: dg.DagsterInstance, job_name: str, days: Iterable[Ch
     return dg.SensorResult(skip_reason="nothing new")
 
 
-def _hours_at_last_training(lake: Lake) -> float:
+def _hours_at_last_training(lake: "Lake") -> float:
     from habla_ml.training.plan import good_trainings
 
     trained = good_trainings(lake)
     return trained[-1].corpus_hours if trained else 0.0
 
 
-def _request_training(instance: dg.DagsterInstance, lake: Lake, occasion: str) -> dg.SensorResult:
+def _request_training(instance: dg.DagsterInstance, lake: "Lake", occasion: str) -> dg.SensorResult:
     """Ask for the next version; one that was added before and never got its checkpoint is taken up again."""
     from habla_ml.training.plan import good_trainings, version_number
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from habla_ml.evaluation.statistics import Interval
 
 
-def present_comparison(comparison: Comparison) -> dict[str, object]:
+def present_comparison(comparison: Comparison) -> dict[str, Any]:
     """Metadata of a comparison; figures are percentages, so that they chart in points."""
     from habla_ml.evaluation.report.plots import bars_with_intervals
 
     candidate, change = comparison.model("candidate"), comparison.change("base")
-    found: dict[str, object] = {
+    found: dict[str, Any] = {
         "versions": table(
             (
                 {
@@ -45,7 +45,9 @@ def present_comparison(comparison: Comparison) -> dict[str, object]:
             ),
             ["slice", "words", *(model.name for model in comparison.models), "note"],
         ),
-        "test set": f"{comparison.test.utterances} segments, {comparison.test.sessions} sessions, {comparison.test.words} words",
+        "test set": (
+            f"{comparison.test.utterances} segments, {comparison.test.sessions} sessions, {comparison.test.words} words"
+        ),
         "provenance": dg.MetadataValue.json(
             {**comparison.provenance.model_dump(mode="json"), "test_set": comparison.test.digest}
         ),

@@ -50,9 +50,9 @@ def build_jobs(settings: Settings) -> list[dg.UnresolvedAssetJobDefinition]:
         ),
         dg.define_asset_job(
             RESCORE,
-            selection=["wer_report"],
+            selection=["splits", "wer_report"],
             partitions_def=model_versions,
-            description="Score one model version again on the newest snapshot; cached hypotheses are not decoded again.",
+            description="A new snapshot, then one model version scored on it; known hypotheses are not decoded again.",
             run_tags=RUN_TAGS,
         ),
     ]

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def histogram(values: Sequence[float], unit: str, bound: float | None = None) -> bytes:
@@ -29,7 +34,7 @@ def line(points: Sequence[tuple[float, float]], x_label: str, y_label: str) -> b
     return _png(figure, axes, x_label)
 
 
-def _png(figure, axes, x_label: str) -> bytes:  # noqa: ANN001 - matplotlib is imported by the callers only
+def _png(figure: Figure, axes: Axes, x_label: str) -> bytes:
     axes.set_xlabel(x_label, fontsize=8)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)

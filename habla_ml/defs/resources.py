@@ -1,7 +1,5 @@
 """Thin resources: each hands out a domain object that is opened when a run asks for it, never at load."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A store in a bucket, its client from dagster-aws: credentials, profiles and endpoints as Dagster users know them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import dagster as dg

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from habla_ml.corpus.growth import corpus_hours
 from habla_ml.corpus.snapshot import Snapshot
+from habla_ml.errors import TrainingError
 from habla_ml.lake import Lake
 
 
@@ -35,6 +36,16 @@ def plan_version(lake: Lake, version: str, snapshot: Snapshot, recipe: Path) -> 
     plan = VersionPlan(version, snapshot.id, lake.put_file(recipe), corpus_hours(lake))
     lake.move_pointer(_name(version), asdict(plan), None)
     return plan
+
+
+def read_plan(lake: Lake, version: str) -> VersionPlan:
+    """The pinned plan; raises `TrainingError` where the version was never trained."""
+    pointer = lake.pointer(_name(version))
+    if pointer is None:
+        raise TrainingError(
+            f"model version {version} was never planned; materialise `fine_tuned_checkpoint` for it"
+        )
+    return VersionPlan(**pointer.value)
 
 
 def recipe_file(lake: Lake, plan: VersionPlan, folder: Path) -> Path:

@@ -1,7 +1,5 @@
 """The assets, in the order in which data goes through them; one file a stage."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from habla_ml.defs.assets.checkpoint import build_fine_tuned_checkpoint

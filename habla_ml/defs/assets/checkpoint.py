@@ -1,7 +1,5 @@
 """`fine_tuned_checkpoint`: a model version, trained in a process of its own through Dagster Pipes."""
 
-from __future__ import annotations
-
 import sys
 from typing import TYPE_CHECKING
 
@@ -52,15 +50,18 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         command += ["--snapshot", plan.snapshot, "--recipe", str(recipe_file(opened, plan, settings.work_folder))]
         command += ["--version", version, "--out", str(settings.work_folder / "training" / version)]
         # A child that exits 0 without reporting must not count as trained.
-        trained = pipes.run(command=command, context=context).get_materialize_result(implicit_materialization=False)
+        trained = pipes.run(command=command, context=context).get_materialize_result(
+            implicit_materialization=False
+        )
         return dg.MaterializeResult(
-            data_version=trained.data_version, metadata={**trained.metadata, **_curves(published_record(opened, version))}
+            data_version=trained.data_version,
+            metadata={**(trained.metadata or {}), **_curves(published_record(opened, version))},
         )
 
     return fine_tuned_checkpoint
 
 
-def _curves(record: TrainingRecord | None) -> dict[str, dg.MetadataValue]:
+def _curves(record: "TrainingRecord | None") -> dict[str, dg.MetadataValue]:
     """Small plots of the loss and of the validation WER over the steps."""
     if record is None:
         return {}

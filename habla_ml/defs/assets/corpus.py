@@ -1,7 +1,5 @@
 """`annotated_corpus`: a day's text under the current conventions."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 import dagster as dg

@@ -1,7 +1,5 @@
 """`ctranslate2_model` and `coreml_zip`: one checkpoint in the two forms that are served."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from habla_ml.defs.owners import MODEL_OWNERS
@@ -68,8 +66,9 @@ def build_coreml_zip(settings: Settings) -> dg.AssetsDefinition:
         kinds={"coreml"},
         code_version="1",
         description=(
-            "The checkpoint as a phone loads it: MelSpectrogram, AudioEncoder and TextDecoder to WhisperKit's contract, "
-            "converted in a process of its own, its saved programs read back, checked and executed against the checkpoint."
+            "The checkpoint as a phone loads it: MelSpectrogram, AudioEncoder and TextDecoder to WhisperKit's "
+            "contract, converted in a process of its own; the saved programs are read back, checked and executed "
+            "against the checkpoint."
         ),
     )
     def coreml_zip(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:

@@ -1,7 +1,5 @@
 """`raw_recordings`: a day of Habla's sessions in the lake."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -51,7 +49,9 @@ def build_raw_recordings(settings: Settings) -> dg.AssetsDefinition:
                     ({"session": s.session, "file": s.file, "reason": s.reason} for s in day.set_aside[:100]),
                     ["session", "file", "reason"],
                 ),
-                "loudness": plot(histogram(loudness, "dBFS", settings.evaluation.quiet_below_dbfs), "loudness in dBFS"),
+                "loudness": plot(
+                    histogram(loudness, "dBFS", settings.evaluation.quiet_below_dbfs), "loudness in dBFS"
+                ),
                 "object": day.parquet,
                 "dagster/column_schema": column_schema(SCHEMA),
             },

@@ -1,12 +1,11 @@
 """`wer_report`: base, previous release and candidate side by side, as served."""
 
-from __future__ import annotations
-
 import platform
 from datetime import datetime
 
 import dagster as dg
 
+from habla_ml.corpus.conventions import load_conventions
 from habla_ml.defs.evidence import present_comparison
 from habla_ml.defs.owners import MODEL_OWNERS
 from habla_ml.defs.partitions import model_versions
@@ -35,8 +34,8 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource
     ) -> dg.MaterializeResult:
         from habla_ml.corpus.snapshot import latest_snapshot
-        from habla_ml.defs.contenders import contenders_of
         from habla_ml.evaluation.evidence import evaluate_version
+        from habla_ml.release.contenders import contenders_of
 
         opened, version = lake.lake(), context.partition_key
         evidence = evaluate_version(
@@ -44,6 +43,7 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
             version,
             latest_snapshot(opened),
             contenders_of(opened, cdn.store(), version, settings, context.log.info),
+            load_conventions(settings.corpus.conventions),
             settings,
             settings.work_folder / "reports" / version,
             f"{datetime.now(settings.zone):%Y-%m-%d}",

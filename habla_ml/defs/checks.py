@@ -1,0 +1,71 @@
+"""Asset checks: what a person should see turn red, blocking where going on would hurt.
+
+A blocking check stops downstream steps in its own run only; the release verifies its gate itself.
+"""
+
+import dagster as dg
+
+from habla_ml.defs.partitions import model_versions, recording_days
+from habla_ml.defs.resources import StoreResource
+from habla_ml.settings import Settings
+
+_SET_ASIDE_SHARE = 0.1
+
+
+def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
+    """All checks for these settings."""
+    days = recording_days(settings)
+
+    @dg.asset_check(
+        asset="raw_recordings",
+        partitions_def=days,
+        description=f"Less than {_SET_ASIDE_SHARE:.0%} of a day's files are set aside.",
+    )
+    def few_files_set_aside(context: dg.AssetCheckExecutionContext, lake: StoreResource) -> dg.AssetCheckResult:
+        from habla_ml.recordings import load_day, read_set_aside
+
+        opened = lake.lake()
+        day = load_day(opened, context.partition_key)
+        if day is None:
+            return dg.AssetCheckResult(passed=False, description="the day is not in the lake")
+        set_aside = len(read_set_aside(opened, day.set_aside))
+        share = set_aside / max(1, set_aside + day.segments)
+        return dg.AssetCheckResult(
+            passed=share < _SET_ASIDE_SHARE,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"set aside": set_aside, "segments": day.segments},
+        )
+
+    @dg.asset_check(
+        asset="splits", blocking=True, description="There is a test set, and no session is in two splits."
+    )
+    def splits_are_disjoint_and_whole(lake: StoreResource) -> dg.AssetCheckResult:
+        from habla_ml.corpus.snapshot import latest_snapshot, sessions_in_two_splits
+
+        opened = lake.lake()
+        snapshot = latest_snapshot(opened)
+        twice = sessions_in_two_splits(opened, snapshot)
+        return dg.AssetCheckResult(
+            passed=not twice and all(snapshot.counts.values()),
+            metadata={"sessions in two splits": len(twice), **dict(snapshot.counts)},
+            description="" if all(snapshot.counts.values()) else "a split is empty: correct more sessions",
+        )
+
+    @dg.asset_check(
+        asset="wer_report",
+        partitions_def=model_versions,
+        description="The version may be released by the promotion rule. A refusal is an outcome, not a fault.",
+    )
+    def promotion_rule(context: dg.AssetCheckExecutionContext, lake: StoreResource) -> dg.AssetCheckResult:
+        from habla_ml.evaluation.evidence import stored_comparison
+        from habla_ml.evaluation.promotion import decide
+
+        decision = decide(stored_comparison(lake.lake(), context.partition_key), settings.promotion)
+        return dg.AssetCheckResult(
+            passed=decision.verdict == "deploy",
+            severity=dg.AssetCheckSeverity.WARN,
+            description=" ".join(decision.reasons),
+            metadata={"verdict": decision.verdict},
+        )
+
+    return [few_files_set_aside, splits_are_disjoint_and_whole, promotion_rule]

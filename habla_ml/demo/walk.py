@@ -1,0 +1,183 @@
+"""`make demo`: a synthetic classroom goes round the whole loop twice, through Dagster, and is released.
+
+Everything is written below `var/demo` and is what `make dev` shows afterwards. The sensors decide what runs; this
+walk only stands in for the daemon that would evaluate them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+from rich.console import Console
+from rich.table import Table
+
+from habla_ml.definitions import build_definitions
+from habla_ml.defs.jobs import INGEST, RETRAIN
+from habla_ml.defs.runs import run_job, tick
+from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_sessions
+from habla_ml.demo.follow import Stages, followed
+from habla_ml.errors import HablaError
+from habla_ml.evaluation.comparison import Comparison, Rate
+from habla_ml.evaluation.evidence import stored_comparison
+from habla_ml.lake.open import open_lake, open_store
+from habla_ml.release.publish import PublishedRelease, list_releases
+from habla_ml.settings import Settings, configs_folder, load_settings
+
+PEOPLE_SEED = 7
+FIRST_LESSONS = ClassroomPlan(
+    first_day=date(2026, 2, 2), days=8, sessions_per_day=10, segments_per_session=12, seed=1, awkward=True
+)
+MORE_LESSONS = ClassroomPlan(
+    first_day=date(2026, 2, 16), days=8, sessions_per_day=10, segments_per_session=12, seed=2
+)
+CASTILIAN_CLIPS = 120
+
+
+@dataclass
+class Walk:
+    """The state of one walk."""
+
+    console: Console
+    settings: Settings
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+    stages: Stages = field(default_factory=Stages)
+
+    def run(self, job: str, request: dg.RunRequest) -> None:
+        """Run what a sensor asked for, in sight."""
+        run_id, partition = str(uuid.uuid4()), str(request.partition_key)
+        with followed(self.instance, run_id, partition, self.console, self.stages):
+            done = run_job(self.definitions, self.instance, job, partition, request.tags, run_id)
+        if not done.success:
+            raise HablaError(f"{job} failed for {partition}; `make dev` shows the run {run_id[:8]}")
+
+    def requested(self, sensor: str) -> list[dg.RunRequest]:
+        """What a sensor asks for now; a reason to skip is printed."""
+        found = tick(self.definitions, self.instance, sensor)
+        if found.skip_message:
+            self.console.print(f"  sensor {sensor}: {found.skip_message}", highlight=False)
+        return list(found.run_requests or ())
+
+    def ingest(self) -> None:
+        """Let the recordings sensor bring the new days in."""
+        requests = self.requested("new_recordings")
+        self.console.print(f"  sensor new_recordings asks for {len(requests)} days")
+        for request in requests:
+            self.run(INGEST, request)
+
+    def retrain(self) -> str:
+        """Let the growth sensor ask for the next version, and make it."""
+        requests = self.requested("corpus_growth")
+        if not requests:
+            raise HablaError(
+                "the growth sensor asked for nothing; lower automation.growth_hours in configs/demo.yaml"
+            )
+        version = str(requests[0].partition_key)
+        self.console.print(f"  sensor corpus_growth asks for [bold]{version}[/bold]")
+        self.run(RETRAIN, requests[0])
+        return version
+
+
+def walk(console: Console) -> None:
+    """Build the demo from nothing and print what came of it.
+
+    Raises:
+        HablaError: a run failed, or the demo was started in a folder without `configs/demo.yaml`.
+    """
+    started = time.monotonic()
+    root = configs_folder().parent / "var" / "demo"
+    shutil.rmtree(root, ignore_errors=True)
+    _heading(console, "A synthetic Andalusian classroom")
+    with console.status("speaking …"):
+        write_castilian_set(root / "out_of_domain", CASTILIAN_CLIPS, PEOPLE_SEED)
+        sessions = write_sessions(root / "recordings", FIRST_LESSONS, PEOPLE_SEED)
+    console.print(f"  {len(sessions)} corrected sessions, and everything that goes wrong in a real folder")
+    settings = load_settings("demo")
+    with _instance(root) as instance:
+        tour = Walk(console, settings, build_definitions(settings), instance)
+        _heading(console, "First lessons → v1")
+        tour.ingest()
+        tour.retrain()
+        _heading(console, "Ten more hours (scaled down) → v2")
+        with console.status("speaking …"):
+            more = write_sessions(root / "recordings", MORE_LESSONS, PEOPLE_SEED)
+        console.print(f"  {len(more)} more corrected sessions")
+        tour.ingest()
+        newest = tour.retrain()
+    _summary(console, tour, newest, time.monotonic() - started)
+
+
+def _instance(root: Path) -> dg.DagsterInstance:
+    """The demo's own Dagster home, which `make dev` opens."""
+    home = root / "dagster_home"
+    home.mkdir(parents=True)
+    shutil.copyfile(configs_folder().parent / "dagster_home" / "dagster.yaml", home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return dg.DagsterInstance.get()
+
+
+def _summary(console: Console, tour: Walk, newest: str, seconds: float) -> None:
+    settings = tour.settings
+    comparison = stored_comparison(open_lake(settings.lake, settings.work_folder / "cache"), newest)
+    _heading(console, "What came of it")
+    console.print(_versions(comparison))
+    console.print(_stages(tour.stages))
+    store = open_store(settings.release.store)
+    for release in reversed(list_releases(store, settings.release.channel)):
+        _tell_release(console, release)
+    console.print(f"report    {settings.work_folder / 'reports' / newest / 'report.html'}", soft_wrap=True)
+    console.print("UI        make dev, then open http://localhost:3000")
+    console.print(f"all in    {seconds:.0f} s")
+
+
+def _versions(comparison: Comparison) -> Table:
+    table = Table(
+        "model", "WER % (95 %)", "quiet", "general Spanish", "as written", title="Versions on one test set"
+    )
+    quiet = next((each for each in comparison.slices if each.name == "quiet"), None)
+    quiet_rates = {each.model: each.rate for each in quiet.rates} if quiet else {}
+    for model in comparison.models:
+        table.add_row(
+            model.name,
+            _rate(model.wer),
+            _rate(quiet_rates.get(model.name)),
+            _rate(model.out_of_domain_wer),
+            _rate(model.orthographic_wer),
+        )
+    test = comparison.test
+    table.caption = (
+        f"{test.utterances} segments of {test.sessions} held-out sessions, {test.words} words, as served"
+    )
+    return table
+
+
+def _rate(rate: Rate | None) -> str:
+    if rate is None or rate.interval is None:
+        return "–"
+    return f"{100 * rate.interval.value:.1f} ({100 * rate.interval.low:.1f} to {100 * rate.interval.high:.1f})"
+
+
+def _stages(stages: Stages) -> Table:
+    table = Table("stage", "seconds", title="Where the time went")
+    for (name, step), seconds in stages.seconds.items():
+        if name.startswith("v"):
+            table.add_row(f"{name} {step}", f"{seconds:.1f}")
+    ingest = sum(seconds for (name, _), seconds in stages.seconds.items() if not name.startswith("v"))
+    table.add_row("all days: raw_recordings, annotated_corpus", f"{ingest:.1f}")
+    return table
+
+
+def _tell_release(console: Console, release: PublishedRelease) -> None:
+    mark = "[green]current[/green]" if release.current else "earlier"
+    console.print(f"release   {release.version} ({mark}) {release.location}", highlight=False, soft_wrap=True)
+
+
+def _heading(console: Console, text: str) -> None:
+    console.rule(f"[bold]{text}[/bold]", align="left")

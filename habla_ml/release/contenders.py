@@ -1,0 +1,73 @@
+"""Who is compared when a candidate wants to be released: the base it came from, the release it follows, itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from habla_ml.errors import ReleaseError
+from habla_ml.evaluation.evidence import Contender
+from habla_ml.export.publish import PublishedCTranslate2, checkout_artefact, publish_ctranslate2
+from habla_ml.lake import Lake, Store
+from habla_ml.release.channel import read_channel
+from habla_ml.settings import Settings
+from habla_ml.training.base_model import resolve_base_model
+from habla_ml.training.plan import read_plan, recipe_file, version_number
+from habla_ml.training.recipe import load_recipe
+
+Progress = Callable[[str], None]
+
+
+def contenders_of(
+    lake: Lake, store: Store, version: str, settings: Settings, progress: Progress
+) -> list[Contender]:
+    """Base, previous release (where there is one) and `version`, each with its CTranslate2 folder laid down.
+
+    The base is the one that the version's own recipe names, converted as the candidate is. The previous release is the
+    newest on the channel that is older than `version`, so an old version scored again meets the same opponent.
+
+    Raises:
+        ReleaseError: `version` has no CTranslate2 model yet.
+    """
+    candidate = _artefact(lake, version)
+    if candidate is None:
+        raise ReleaseError(
+            f"model version {version} has no CTranslate2 model; materialise `ctranslate2_model` for it first"
+        )
+    base_name, base = _base(lake, version, settings, progress)
+    found = [Contender(base_name, "base", base.tree, _folder(lake, base.tree, settings))]
+    previous = _released_before(store, settings.release.channel, version)
+    artefact = None if previous is None else _artefact(lake, previous)
+    if previous is not None and artefact is not None:
+        found.append(Contender(previous, "previous", artefact, _folder(lake, artefact, settings)))
+    return [*found, Contender(version, "candidate", candidate, _folder(lake, candidate, settings))]
+
+
+def _base(lake: Lake, version: str, settings: Settings, progress: Progress) -> tuple[str, PublishedCTranslate2]:
+    recipe = load_recipe(recipe_file(lake, read_plan(lake, version), settings.work_folder))
+    base = resolve_base_model(recipe)
+    artefact = publish_ctranslate2(
+        lake,
+        f"bases/{base.digest}",
+        base.digest,
+        base.folder,
+        settings.export.ctranslate2_quantisation,
+        settings.work_folder,
+        progress,
+    )
+    return f"base ({base.name.rpartition('/')[2]})", artefact
+
+
+def _released_before(store: Store, channel: str, version: str) -> str | None:
+    released = {each.model_version for each in read_channel(store, channel).releases}
+    older = [each for each in released if version_number(each) < version_number(version)]
+    return max(older, key=version_number, default=None)
+
+
+def _artefact(lake: Lake, version: str) -> str | None:
+    pointer = lake.pointer(f"models/{version}/ctranslate2")
+    return None if pointer is None else str(pointer.value["tree"])
+
+
+def _folder(lake: Lake, tree: str, settings: Settings) -> Path:
+    return checkout_artefact(lake, tree, settings.work_folder)
