@@ -93,6 +93,8 @@ class CorpusSettings(_Section):
 
     conventions: ExistingPath
     longest_transcript_chars: Annotated[int, Field(gt=0)] = 300
+    slowest_chars_per_s: Annotated[float, Field(ge=0)] = 0.5
+    fastest_chars_per_s: Annotated[float, Field(gt=0)] = 35.0
 
 
 class SplitSettings(_Section):
@@ -113,12 +115,14 @@ class EvaluationSettings(_Section):
     """How models are decoded and compared: as Habla serves them."""
 
     beam_size: Annotated[int, Field(ge=1)] = 5
-    batch_size: Annotated[int, Field(ge=1)] = 16
+    batch_size: Annotated[int, Field(ge=1)] | None = None
     cpu_threads: Annotated[int, Field(ge=0)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     quiet_below_dbfs: float = -35.0
     bootstrap_draws: Annotated[int, Field(ge=100)] = 10_000
     seed: int = 20260216
+    smallest_slice_sessions: Annotated[int, Field(ge=1)] = 3
+    smallest_slice_words: Annotated[int, Field(ge=1)] = 100
     out_of_domain: ExistingPath | None = None
 
 
@@ -128,6 +132,7 @@ class PromotionSettings(_Section):
     deploy_above_relative: Share = 0.30
     collect_below_relative: Share = 0.20
     out_of_domain_loss_points: Annotated[float, Field(ge=0)] = 2.0
+    fewest_test_sessions: Annotated[int, Field(ge=1)] = 5
 
 
 class ExportSettings(_Section):
@@ -142,6 +147,8 @@ class ReleaseSettings(_Section):
 
     store: StoreSettings
     public_url: str | None = None
+    model_id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = "habla-andalusian"
+    licence: str = "MIT"
     channel: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = "stable"
 
 

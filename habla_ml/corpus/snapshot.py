@@ -134,3 +134,22 @@ def read_utterances(lake: Lake, snapshot: Snapshot, split: Split) -> Iterator[Ut
             f"snapshot {snapshot.id[:12]} names {len(wanted)} {split} segments whose audio is not in its "
             f"recordings, the first is {next(iter(wanted))}; publish `splits` again"
         )
+
+
+def latest_snapshot(lake: Lake) -> Snapshot:
+    """The newest snapshot; raises `CorpusError` where `splits` has not run."""
+    pointer = lake.pointer("splits/latest")
+    if pointer is None:
+        raise CorpusError(f"there is no snapshot in {lake.url} yet; materialise `splits` first")
+    return load_snapshot(lake, pointer.value["snapshot"])
+
+
+def sessions_in_two_splits(lake: Lake, snapshot: Snapshot) -> list[str]:
+    """Sessions of which a snapshot holds segments in more than one split; there must be none."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=["session_id", "split"])
+    counted = table.group_by("session_id").aggregate([("split", "count_distinct")])
+    found: list[str] = counted.filter(pc.greater(counted["split_count_distinct"], 1))["session_id"].to_pylist()
+    return sorted(found)

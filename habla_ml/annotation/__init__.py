@@ -1,0 +1,29 @@
+"""What people said about segments: an append-only log of events, and where the events come from."""
+
+from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.events import AnnotationEvent, Status
+from habla_ml.annotation.habla import corrected_sessions, gather_corrections
+from habla_ml.annotation.imports import TableImport, import_table, imported_days, table_changed
+from habla_ml.annotation.log import DayOfEvents, append_events, load_events, read_events
+from habla_ml.annotation.tables import TableClip, read_table, read_table_clips, table_file, table_name
+
+__all__ = [
+    "AnnotationEvent",
+    "DayOfEvents",
+    "Status",
+    "TableClip",
+    "TableImport",
+    "append_events",
+    "collect_events",
+    "corrected_sessions",
+    "gather_corrections",
+    "import_table",
+    "imported_days",
+    "load_events",
+    "read_events",
+    "read_table",
+    "read_table_clips",
+    "table_changed",
+    "table_file",
+    "table_name",
+]

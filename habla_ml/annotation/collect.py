@@ -1,0 +1,31 @@
+"""All annotation events of a day, from wherever people make them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from habla_ml.annotation.habla import gather_corrections
+from habla_ml.annotation.imports import import_table, table_changed
+from habla_ml.annotation.log import DayOfEvents, load_events
+from habla_ml.lake import Lake
+from habla_ml.settings import Settings
+
+
+def collect_events(folder: Path, day: str, lake: Lake, settings: Settings, now: datetime) -> DayOfEvents:
+    """Append Habla's corrections of `day`, and every table that changed, to the log; returns the day's log.
+
+    A table can speak of many days: their logs grow too, and `corpus.changes.changed_corrections` names them next.
+
+    Raises:
+        InputError: the recordings folder cannot be listed, or a table cannot be read.
+        PointerMovedError: somebody else appended in the meantime; run again.
+    """
+    before = load_events(lake, day)
+    after = gather_corrections(folder, day, lake, settings, now)
+    for table in settings.annotation.tables:
+        if table_changed(table, lake):
+            import_table(table, lake, settings, now)
+            after = load_events(lake, day) or after
+    return replace(after, added=after.events - (before.events if before else 0))

@@ -1,0 +1,225 @@
+"""Bringing a table into the lake: its clips become recordings, its transcripts events.
+
+A row is matched to a segment that is there already where it can be: by the names of session folder and segment
+file, as the script of the plan writes them, or else by the sound itself. Only clips nobody has seen are added,
+under the source `table`. Everything is keyed by content, so an import that was cut short is simply run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from habla_ml.annotation.events import AnnotationEvent
+from habla_ml.annotation.log import append_events
+from habla_ml.annotation.tables import (
+    TableClip,
+    TableRow,
+    modified_at,
+    read_table,
+    read_table_clips,
+    table_file,
+    table_name,
+)
+from habla_ml.errors import InputError
+from habla_ml.lake import Lake, digest_of
+from habla_ml.recordings import HABLA, Segment, SetAside, load_day, publish_day, read_set_aside, segment_id
+from habla_ml.recordings.days import put_set_aside
+from habla_ml.recordings.sessions import segment_number, session_start
+from habla_ml.settings import Settings
+
+
+@dataclass(frozen=True)
+class TableImport:
+    """What became of a table."""
+
+    name: str
+    days: tuple[str, ...]
+    """The days whose recordings or events concern it; their corpus is to be built again."""
+    matched: int
+    """Rows that speak of segments that were there."""
+    clips: int
+    """Rows whose audio is in the lake because of this table."""
+    added: int
+    """Events that this call added; 0 where the table had not changed."""
+    set_aside: tuple[SetAside, ...]
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The segment a row speaks of."""
+
+    row: TableRow
+    segment_id: str
+    session_id: str
+    day: str
+
+
+def table_changed(path: Path, lake: Lake) -> bool:
+    """Whether `import_table` would do anything: the table's own size and time of change decide."""
+    pointer = lake.pointer(_pointer_name(path))
+    return pointer is None or pointer.value["inputs"] != _fingerprint(path)
+
+
+def imported_days(path: Path, lake: Lake) -> tuple[str, ...]:
+    """The days that the table spoke of when it was last imported."""
+    pointer = lake.pointer(_pointer_name(path))
+    return () if pointer is None else tuple(pointer.value["days"])
+
+
+def import_table(path: Path, lake: Lake, settings: Settings, now: datetime) -> TableImport:
+    """Bring the rows of a table into the recordings and the log of events.
+
+    Clips without a day of their own are filed under the day of the table's last change, but never before
+    `recordings.first_day` nor after today. The events bear that change's time. To look again at rows
+    that were set aside, save the table again.
+
+    Raises:
+        InputError: the table cannot be read at all.
+        PointerMovedError: a day was published by somebody else in the meantime; run again.
+    """
+    path = table_file(path)
+    name, pointer, fingerprint = table_name(path), lake.pointer(_pointer_name(path)), _fingerprint(path)
+    if pointer is not None and pointer.value["inputs"] == fingerprint:
+        return _described(lake, name, pointer.value, added=0)
+    changed_at = modified_at(path, settings.zone)
+    day = min(changed_at, now.astimezone(settings.zone)).strftime("%Y-%m-%d")
+    day = max(day, settings.recordings.first_day)
+    longest_s = settings.recordings.longest_segment_s
+    rows, problems = read_table(path)
+    targets, others = _matched_by_name(rows, lake, settings)
+    clips = _survey(read_table_clips(path, others, day, longest_s), name, problems)
+    known = _known_sounds(lake, clips)
+    matched = len(targets) + len(known)
+    targets += [known.get(sound, target) for sound, target in clips.items()]
+    fresh = [target for sound, target in clips.items() if sound not in known]
+    for clip_day in sorted({each.day for each in fresh}):
+        wanted = [each for each in fresh if each.day == clip_day]
+        publish_day(lake, clip_day, _read_again(path, wanted, clip_day, longest_s), {}, [], settings.work_folder)
+    days, added = sorted({each.day for each in targets}), 0
+    for event_day in days:
+        events = [_event(each, name, changed_at) for each in targets if each.day == event_day]
+        added += append_events(lake, event_day, events, {}).added
+    value = {
+        "inputs": fingerprint,
+        "days": days,
+        "matched": matched,
+        "clips": len(fresh),
+        "set_aside": put_set_aside(lake, problems),
+    }
+    return _described(lake, name, lake.move_pointer(_pointer_name(path), value, pointer).value, added)
+
+
+def _pointer_name(path: Path) -> str:
+    return f"tables/{digest_of(str(table_file(path).resolve()))[:16]}"
+
+
+def _fingerprint(path: Path) -> str:
+    try:
+        found = table_file(path).stat()
+    except OSError as error:
+        raise InputError(f"table {path} cannot be read: {error.strerror}; mend annotation.tables") from error
+    return digest_of(["habla_ml.tables/1", found.st_size, found.st_mtime_ns])
+
+
+def _described(lake: Lake, name: str, value: Mapping[str, Any], added: int) -> TableImport:
+    return TableImport(
+        name=name,
+        days=tuple(value["days"]),
+        matched=value["matched"],
+        clips=value["clips"],
+        added=added,
+        set_aside=read_set_aside(lake, value["set_aside"]),
+    )
+
+
+def _matched_by_name(rows: list[TableRow], lake: Lake, settings: Settings) -> tuple[list[_Target], list[TableRow]]:
+    """Rows whose path ends in a session and a segment that the lake or Habla's folder holds, and the others."""
+    targets: list[_Target] = []
+    others: list[TableRow] = []
+    ids_by_day: dict[str, frozenset[str]] = {}
+    for row in rows:
+        session, file_name = PurePosixPath(row.audio).parent.name, PurePosixPath(row.audio).name
+        started = session_start(session)
+        if started is None or segment_number(file_name) is None:
+            others.append(row)
+            continue
+        day, identity = started.strftime("%Y-%m-%d"), segment_id(HABLA, session, file_name)
+        if day not in ids_by_day:
+            ids_by_day[day] = _ids_of(lake, day)
+        if identity in ids_by_day[day] or (settings.recordings.folder / session / file_name).is_file():
+            targets.append(_Target(row, identity, session, day))
+        else:
+            others.append(row)
+    return targets, others
+
+
+def _ids_of(lake: Lake, day: str) -> frozenset[str]:
+    published = load_day(lake, day)
+    if published is None:
+        return frozenset()
+    return frozenset(
+        pq.read_table(lake.path_of(published.facts), columns=["segment_id"])["segment_id"].to_pylist()
+    )
+
+
+def _survey(clips: Iterator[TableClip | SetAside], name: str, problems: list[SetAside]) -> dict[str, _Target]:
+    """Sound → the row that brings it; audio is let go, so that a table of any length fits."""
+    found: dict[str, _Target] = {}
+    for clip in clips:
+        if isinstance(clip, SetAside):
+            problems.append(clip)
+        elif (first := found.get(clip.segment.audio_sha256)) is not None:
+            problems.append(SetAside(name, clip.row.label, f"has the same sound as row {first.row.number}"))
+        else:
+            segment = clip.segment
+            found[segment.audio_sha256] = _Target(clip.row, segment.segment_id, segment.session_id, segment.day)
+    return found
+
+
+def _known_sounds(lake: Lake, clips: Mapping[str, _Target]) -> dict[str, _Target]:
+    """Sound → the same row, aimed at the segment that the lake already holds with that sound."""
+    known: dict[str, _Target] = {}
+    sounds = pa.array(list(clips), pa.string())
+    columns = ["audio_sha256", "segment_id", "session_id", "day"]
+    for pointer in lake.pointers("recordings/") if clips else ():
+        published = load_day(lake, pointer.removeprefix("recordings/"))
+        if published is not None:
+            table = pq.read_table(lake.path_of(published.facts), columns=columns)
+            for row in table.filter(pc.is_in(table["audio_sha256"], sounds)).to_pylist():
+                sound = row.pop("audio_sha256")
+                known.setdefault(sound, _Target(clips[sound].row, **row))
+    return known
+
+
+def _read_again(path: Path, targets: list[_Target], day: str, longest_s: float) -> Iterator[Segment]:
+    """The segments of `targets` in the order of a day's rows, one at a time."""
+    rows = [each.row for each in sorted(targets, key=lambda each: (each.session_id, each.row.number))]
+    for clip in read_table_clips(path, rows, day, longest_s):
+        if isinstance(clip, SetAside):
+            raise InputError(
+                f"{clip.session}, {clip.file} {clip.reason}; it changed during the import: run it again"
+            )
+        yield clip.segment
+
+
+def _event(target: _Target, name: str, changed_at: datetime) -> AnnotationEvent:
+    return AnnotationEvent(
+        segment_id=target.segment_id,
+        session_id=target.session_id,
+        day=target.day,
+        text=target.row.text,
+        status="corrected",
+        reason="",
+        person="",
+        source=f"table:{name}",
+        created_at=changed_at,
+        seen_text=None,
+    )

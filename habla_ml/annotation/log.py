@@ -1,0 +1,119 @@
+"""The append-only log of annotation events, one immutable object a day of recording.
+
+Appending reads the day, adds what is new and moves the pointer `annotations/<day>` by compare-and-set. An event
+that repeats what the same source and person last said of that segment is not new: Habla rewrites its file whole
+at every save, and a save that changes nothing must leave no trace.
+"""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from habla_ml.annotation.events import SCHEMA, AnnotationEvent
+from habla_ml.lake import Lake
+from habla_ml.recordings import SetAside, read_set_aside
+from habla_ml.recordings.days import put_set_aside
+
+
+@dataclass(frozen=True)
+class DayOfEvents:
+    """The log of one day, as its pointer says."""
+
+    day: str
+    parquet: str
+    """Object id of the table of events."""
+    inputs: Mapping[str, str]
+    """What was read (a session, a table) → fingerprint of the file it was read from."""
+    set_aside: str
+    """Object id of the JSON list of what was set aside."""
+    events: int
+    added: int = 0
+    """Events that this call added."""
+
+
+def annotations_pointer(day: str) -> str:
+    """Name of the pointer of one day's events."""
+    return f"annotations/{day}"
+
+
+def load_events(lake: Lake, day: str) -> DayOfEvents | None:
+    """What the log holds of `day`, or None."""
+    pointer = lake.pointer(annotations_pointer(day))
+    return None if pointer is None else DayOfEvents(day=day, **pointer.value)
+
+
+def read_events(lake: Lake, day: DayOfEvents) -> list[AnnotationEvent]:
+    """The events of a day, by segment and time."""
+    table = event_table(lake, day.parquet).drop_columns(["event_id"])
+    return [AnnotationEvent(**row) for row in table.to_pylist()]
+
+
+def event_table(lake: Lake, object_id: str) -> pa.Table:
+    """The table of events, sorted by segment, time and id."""
+    return pq.read_table(io.BytesIO(lake.get_bytes(object_id)))
+
+
+def append_events(
+    lake: Lake,
+    day: str,
+    events: Iterable[AnnotationEvent],
+    inputs: Mapping[str, str],
+    set_aside: Iterable[SetAside] = (),
+) -> DayOfEvents:
+    """Add what is new among `events` to the log of `day`.
+
+    Args:
+        lake: where the log is.
+        day: the day of recording of every event.
+        events: events in any order, repeated or not.
+        inputs: fingerprints of what they were read from; added to the ones known.
+        set_aside: what could not become an event; replaces earlier entries of the same inputs.
+
+    Raises:
+        PointerMovedError: somebody else appended in the meantime; run again, nothing is lost.
+    """
+    pointer = lake.pointer(annotations_pointer(day))
+    before = None if pointer is None else DayOfEvents(day=day, **pointer.value)
+    present = SCHEMA.empty_table() if before is None else event_table(lake, before.parquet)
+    added = _new_events(present, list(events))
+    table = pa.concat_tables([present, pa.Table.from_pylist([each.row() for each in added], schema=SCHEMA)])
+    table = table.sort_by([(key, "ascending") for key in ("segment_id", "created_at", "event_id")])
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd", row_group_size=65_536)
+    earlier = () if before is None else read_set_aside(lake, before.set_aside)
+    value = {
+        "parquet": lake.put_bytes(out.getvalue()),
+        "inputs": {**(before.inputs if before else {}), **inputs},
+        "set_aside": put_set_aside(lake, [*(each for each in earlier if each.session not in inputs), *set_aside]),
+        "events": table.num_rows,
+    }
+    moved = lake.move_pointer(annotations_pointer(day), value, pointer)
+    return DayOfEvents(day=day, added=len(added), **moved.value)
+
+
+def _new_events(present: pa.Table, events: list[AnnotationEvent]) -> list[AnnotationEvent]:
+    """The events that say something else than their author's last word on the segment before them."""
+    concerned = pa.array(sorted({each.segment_id for each in events}), pa.string())
+    known = present.filter(pc.is_in(present["segment_id"], concerned)).drop_columns(["event_id"])
+    words: dict[tuple[str, str, str], list[tuple[datetime, tuple[str, str, str]]]] = defaultdict(list)
+    for row in known.to_pylist():
+        event = AnnotationEvent(**row)
+        words[event.segment_id, event.source, event.person].append((event.created_at, event.said))
+    added = []
+    for event in sorted(events, key=lambda each: (each.created_at, each.event_id)):
+        history = words[event.segment_id, event.source, event.person]
+        at = bisect_right(history, event.created_at, key=lambda word: word[0])
+        if at and history[at - 1][1] == event.said:
+            continue
+        history.insert(at, (event.created_at, event.said))
+        added.append(event)
+    return added

@@ -1,0 +1,190 @@
+"""Tables of transcripts: the plan's `fine_tune_dataset.csv` and `fine_tune_dataset.json`.
+
+CSV columns: `audio_path,transcript` and, where known, `duration,speaker,notes`; JSON: a list of objects with
+`audio,text` and, where known, `duration,speaker`. Duration is measured again and never believed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from habla_ml.errors import InputError
+from habla_ml.recordings import Segment, SegmentHint, SetAside, read_segment, segment_id
+from habla_ml.recordings.sessions import read_plain_file, session_start
+
+TABLE: Final = "table"
+"""Source of a clip that a table brought."""
+
+_MOST_TABLE_BYTES: Final = 512 << 20
+_COLUMNS: Final = {".csv": ("audio_path", "transcript"), ".json": ("audio", "text")}
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row as it stands in the table."""
+
+    number: int
+    """Counted from 1, without the header."""
+    audio: str
+    """The path as written."""
+    text: str
+    speaker: str | None
+
+    @property
+    def label(self) -> str:
+        """How a report names the row."""
+        return f"row {self.number}: {self.audio[:120]}"
+
+
+@dataclass(frozen=True)
+class TableClip:
+    """A row with its audio."""
+
+    row: TableRow
+    segment: Segment
+
+
+def table_file(path: Path) -> Path:
+    """The table itself, where `path` may be its folder.
+
+    Raises:
+        InputError: there is no table of a known name or kind.
+    """
+    if path.is_dir():
+        for name in ("fine_tune_dataset.csv", "fine_tune_dataset.json"):
+            if (path / name).is_file():
+                return path / name
+        raise InputError(f"{path} holds neither fine_tune_dataset.csv nor fine_tune_dataset.json")
+    if path.suffix not in _COLUMNS:
+        raise InputError(f"{path} is no table: expected a name that ends in {' or '.join(_COLUMNS)}")
+    return path
+
+
+def table_name(path: Path) -> str:
+    """What reports, events and sessions call a table: its folder and its own name."""
+    return f"{path.resolve().parent.name}-{path.stem}"
+
+
+def read_table(path: Path) -> tuple[list[TableRow], list[SetAside]]:
+    """The rows of a table and the rows that make no sense, each with its number and reason.
+
+    Raises:
+        InputError: the file cannot be read, is not of its kind, or lacks a needed column.
+    """
+    audio_key, text_key = _COLUMNS[path.suffix]
+    rows: list[TableRow] = []
+    bad: list[SetAside] = []
+    for number, entry in enumerate(_entries(path), start=1):
+        try:
+            rows.append(
+                TableRow(
+                    number,
+                    _needed(entry, audio_key),
+                    _needed(entry, text_key),
+                    _optional(entry, "speaker"),
+                )
+            )
+        except InputError as error:
+            bad.append(SetAside(table_name(path), f"row {number}", str(error)))
+    return rows, bad
+
+
+def read_table_clips(
+    path: Path, rows: list[TableRow], day: str, longest_s: float
+) -> Iterator[TableClip | SetAside]:
+    """Each row's audio, or why it cannot be used; memory holds one clip.
+
+    A clip's session is its folder where that is named like one of Habla's sessions, else the table's name with
+    the row's speaker: rows of one voice then stay in one split. Its id comes from its sound, so that the same clip
+    is the same segment wherever the table lies.
+
+    Args:
+        path: the table.
+        rows: its rows, from `read_table`.
+        day: the day the clips are filed under where their folder tells none.
+        longest_s: longer clips are set aside.
+    """
+    root = path.resolve().parent
+    for row in rows:
+        try:
+            file = _inside(root, row.audio)
+            started = session_start(file.parent.name)
+            name = table_name(path)
+            session = file.parent.name if started else f"{name}-{row.speaker}" if row.speaker else name
+            clip_day = started.strftime("%Y-%m-%d") if started else day
+            hint = SegmentHint(speaker=row.speaker)
+            read = read_segment(file, TABLE, session, clip_day, row.number, hint, None, longest_s)
+        except InputError as error:
+            yield SetAside(table_name(path), row.label, str(error))
+            continue
+        identity = segment_id(TABLE, session, read.audio_sha256)
+        yield TableClip(row, replace(read, segment_id=identity, file_name=file.relative_to(root).as_posix()))
+
+
+def modified_at(path: Path, zone: ZoneInfo) -> datetime:
+    """When a file was last written, in `zone`."""
+    return datetime.fromtimestamp(path.stat().st_mtime, zone)
+
+
+def _entries(path: Path) -> list[Any]:
+    try:
+        text = read_plain_file(path.resolve(), _MOST_TABLE_BYTES).decode("utf-8-sig")
+        if path.suffix == ".json":
+            entries = json.loads(text)
+            if not isinstance(entries, list):
+                raise InputError(f"holds {type(entries).__name__}, expected a list of objects")
+            return entries
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        missing = [key for key in _COLUMNS[".csv"] if key not in (reader.fieldnames or ())]
+        if missing:
+            raise InputError(
+                f"lacks the column {missing[0]}; found {', '.join(reader.fieldnames or ()) or 'none'}"
+            )
+        return list(reader)
+    except InputError as error:
+        raise InputError(f"table {path} {error}") from None
+    except (ValueError, RecursionError, csv.Error) as error:
+        raise InputError(f"table {path} is no {path.suffix[1:].upper()} in UTF-8: {error}") from error
+
+
+def _needed(entry: Any, key: str) -> str:
+    value = _optional(entry, key)
+    if value is None:
+        raise InputError(f"has no {key}")
+    return value
+
+
+def _optional(entry: Any, key: str) -> str | None:
+    if not isinstance(entry, dict):
+        raise InputError(f"is {type(entry).__name__}, expected an object")
+    value = entry.get(key)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise InputError(f"has {type(value).__name__} as {key}, expected text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"has a {key} that is no valid Unicode") from None
+    return value
+
+
+def _inside(root: Path, audio: str) -> Path:
+    """The file a row names, which must lie in the table's folder after every link is followed."""
+    try:
+        file = (root / PurePosixPath(audio)).resolve(strict=True)
+    except FileNotFoundError:
+        raise InputError("names a file that does not exist") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"names no readable file: {error}") from error
+    if not file.is_relative_to(root):
+        raise InputError(f"leaves the table's folder {root.name}/; copy the clip below it")
+    return file

@@ -1,0 +1,15 @@
+"""Samples in and out: WAV of any common form in, 16 kHz mono FLAC in the lake, and what can be measured."""
+
+from habla_ml.audio.decode import SAMPLE_RATE, decode_flac, decode_wav, encode_flac, pcm_sha256
+from habla_ml.audio.measure import SILENCE_DBFS, Measurements, measure
+
+__all__ = [
+    "SAMPLE_RATE",
+    "SILENCE_DBFS",
+    "Measurements",
+    "decode_flac",
+    "decode_wav",
+    "encode_flac",
+    "measure",
+    "pcm_sha256",
+]

@@ -1,0 +1,169 @@
+"""WAV bytes to samples, samples to FLAC and back.
+
+Everything after this module is 16 kHz mono. The lake keeps 16-bit FLAC, so a 16 kHz mono 16-bit WAV comes back
+bit for bit, and `pcm_sha256` names the sound itself, whatever file it came in.
+
+libsndfile reads a cut-off WAV short without an error, so the RIFF chunks are checked here first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from habla_ml.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SAMPLE_RATE: Final = 16_000
+
+_FULL_SCALE: Final = 32_768
+_SMALLEST_RATE_HZ: Final = 4_000
+_LARGEST_RATE_HZ: Final = 384_000
+_MOST_CHANNELS: Final = 8
+# Uncompressed forms and the two laws of telephony; libsndfile reads them all.
+_FORMAT_TAGS: Final = {0x0001: "PCM", 0x0003: "float", 0x0006: "A-law", 0x0007: "µ-law", 0xFFFE: "extensible"}
+
+
+@dataclass(frozen=True)
+class _WavHeader:
+    sample_rate_hz: int
+    channels: int
+    frames: int
+
+    @property
+    def duration_s(self) -> float:
+        return self.frames / self.sample_rate_hz
+
+
+def decode_wav(data: bytes, longest_s: float) -> NDArray[np.float32]:
+    """Decode a WAV file to 16 kHz mono samples in −1…1, shape [n_samples].
+
+    Reads 8, 16, 24 and 32-bit integers, floats and the telephony laws, at any rate; channels are averaged and
+    other rates resampled with soxr.
+
+    Raises:
+        InputError: what is wrong in one line: no WAV, cut off, no sound, longer than `longest_s`, not finite.
+    """
+    import soundfile
+
+    header = _read_header(data)
+    if header.duration_s > longest_s:
+        raise InputError(f"lasts {header.duration_s:.1f} s, more than the {longest_s:g} s allowed; split it")
+    try:
+        frames, _ = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"cannot be decoded as WAV: {error.error_string}") from error
+    if len(frames) != header.frames:
+        raise InputError(f"is cut off: {len(frames)} of the {header.frames} frames it declares can be decoded")
+    samples: NDArray[np.float32] = frames[:, 0] if header.channels == 1 else frames.mean(axis=1)
+    if not np.isfinite(samples).all():
+        raise InputError("holds samples that are not finite numbers; export it again")
+    if header.sample_rate_hz != SAMPLE_RATE:
+        import soxr
+
+        samples = soxr.resample(samples, header.sample_rate_hz, SAMPLE_RATE)
+        if not len(samples):
+            raise InputError(f"holds {header.frames} frames at {header.sample_rate_hz} Hz, too few to be sound")
+    return np.clip(samples, -1.0, 1.0).astype(np.float32, copy=False)
+
+
+def encode_flac(samples: NDArray[np.float32]) -> bytes:
+    """16 kHz mono samples in −1…1, shape [n_samples], as a 16-bit FLAC file; louder samples are clipped.
+
+    Raises:
+        InputError: there is no sample.
+    """
+    import soundfile
+
+    if not len(samples):
+        raise InputError("holds no samples, nothing can be encoded")
+    out = io.BytesIO()
+    soundfile.write(out, _quantised(samples), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return out.getvalue()
+
+
+def decode_flac(data: bytes) -> NDArray[np.float32]:
+    """The samples of a FLAC file that `encode_flac` made: 16 kHz mono, in −1…1, shape [n_samples].
+
+    Raises:
+        InputError: the bytes are another thing.
+    """
+    import soundfile
+
+    try:
+        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32")
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"{len(data)} bytes cannot be decoded as FLAC: {error.error_string}") from error
+    if rate != SAMPLE_RATE or samples.ndim != 1:
+        raise InputError(f"FLAC at {rate} Hz with shape {samples.shape}; expected {SAMPLE_RATE} Hz mono")
+    decoded: NDArray[np.float32] = samples
+    return decoded
+
+
+def pcm_sha256(samples: NDArray[np.float32]) -> str:
+    """sha256 (hex) of the samples as 16-bit little-endian PCM: the name of the sound itself."""
+    return hashlib.sha256(_quantised(samples).astype("<i2", copy=False).tobytes()).hexdigest()
+
+
+def _quantised(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    scaled = np.rint(np.asarray(samples, dtype=np.float32) * np.float32(_FULL_SCALE))
+    quantised: NDArray[np.int16] = np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+    return quantised
+
+
+def _read_header(data: bytes) -> _WavHeader:
+    """Walk the RIFF chunks; raises `InputError` unless the sizes they declare are the sizes that are there."""
+    if not data:
+        raise InputError("is empty (0 bytes)")
+    if len(data) < 12 or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        raise InputError(f"is no WAV file: it starts with {data[:12]!r}, not with RIFF…WAVE")
+    form: tuple[int, int, int, int] | None = None
+    size: int | None = None
+    at = 12
+    while at < len(data):
+        if len(data) - at == 1 and data[at] == 0:
+            break
+        if len(data) - at < 8:
+            raise InputError(f"is cut off: {len(data) - at} bytes after byte {at} are no whole chunk")
+        name, declared = struct.unpack_from("<4sI", data, at)
+        present = len(data) - at - 8
+        if declared > present or (name == b"data" and declared == 0 < present):
+            label = name.decode("ascii", "backslashreplace")
+            raise InputError(
+                f"is cut off: its header declares {declared} bytes of {label!r}, the file holds {present}"
+            )
+        if name == b"fmt " and form is None:
+            form = _read_form(data[at + 8 : at + 8 + declared])
+        elif name == b"data" and size is None:
+            size = declared
+        at += 8 + declared + declared % 2
+    if form is None or size is None:
+        raise InputError(f"is cut off or no WAV file: it has no {'fmt' if form is None else 'data'} chunk")
+    _, channels, rate, block = form
+    frames = size // block
+    if frames == 0:
+        raise InputError("holds no sound (0 frames)")
+    return _WavHeader(rate, channels, frames)
+
+
+def _read_form(chunk: bytes) -> tuple[int, int, int, int]:
+    """Format tag, channels, rate in Hz and bytes per frame of a `fmt ` chunk, each within its bounds."""
+    if len(chunk) < 16:
+        raise InputError(f"has a fmt chunk of {len(chunk)} bytes, at least 16 are needed")
+    tag, channels, rate, _, block, _ = struct.unpack_from("<HHIIHH", chunk)
+    if tag not in _FORMAT_TAGS:
+        raise InputError(f"holds the WAV format 0x{tag:04x}; expected {', '.join(_FORMAT_TAGS.values())}")
+    if not 1 <= channels <= _MOST_CHANNELS:
+        raise InputError(f"has {channels} channels, expected 1…{_MOST_CHANNELS}")
+    if not _SMALLEST_RATE_HZ <= rate <= _LARGEST_RATE_HZ:
+        raise InputError(f"has a rate of {rate} Hz, expected {_SMALLEST_RATE_HZ}…{_LARGEST_RATE_HZ}")
+    if block == 0 or block % channels:
+        raise InputError(f"declares {block} bytes a frame for {channels} channels")
+    return tag, channels, rate, block

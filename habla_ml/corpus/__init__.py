@@ -1,0 +1,1 @@
+"""The corpus: conventions, the text of each day, splits and snapshots, export."""

@@ -1,0 +1,233 @@
+"""Building a day of the corpus: every annotated segment's current transcript under the conventions.
+
+Reads the day's facts and events, never its audio, so a change of conventions rewrites text only. Of several events
+on one segment the newest wins; of two at the same instant the one with the larger event id, which is arbitrary but
+the same everywhere.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from habla_ml.annotation import load_events
+from habla_ml.annotation.log import event_table
+from habla_ml.audio import SILENCE_DBFS
+from habla_ml.corpus.conventions import Conventions
+from habla_ml.errors import CorpusError
+from habla_ml.lake import Lake, digest_of
+from habla_ml.recordings import PublishedDay, load_day
+from habla_ml.settings import CorpusSettings, Settings
+
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("segment_id", pa.string(), nullable=False),
+        pa.field("session_id", pa.string(), nullable=False),
+        pa.field("day", pa.string(), nullable=False),
+        pa.field("file_name", pa.string(), nullable=False),
+        pa.field("number", pa.int64(), nullable=False),
+        pa.field("speaker", pa.string(), nullable=False),
+        pa.field("duration_s", pa.float64(), nullable=False),
+        pa.field("loudness_dbfs", pa.float64(), nullable=False),
+        pa.field("audio_sha256", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("sentence", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("problem", pa.string()),
+        pa.field("event_id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("person", pa.string(), nullable=False),
+        pa.field("annotated_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+UNKNOWN_SPEAKER: Final = "unknown"
+
+_BUILDER: Final = "habla_ml.corpus/1"
+_FROM_FACTS: Final = (
+    "segment_id",
+    "session_id",
+    "day",
+    "file_name",
+    "number",
+    "speaker",
+    "duration_s",
+    "loudness_dbfs",
+    "audio_sha256",
+)
+
+
+@dataclass(frozen=True)
+class TextProblem:
+    """An annotated segment that is no usable reference, and why."""
+
+    segment_id: str
+    session_id: str
+    file_name: str
+    problem: str
+    text: str
+    """As typed."""
+
+
+@dataclass(frozen=True)
+class DayOfCorpus:
+    """One day of text, as its pointer says."""
+
+    day: str
+    parquet: str
+    """Object id of the day's text: one row for each annotated segment, usable or not."""
+    recordings: str
+    """Object id of the recordings (with audio) whose segments these are."""
+    facts: str
+    annotations: str
+    """Object id of the events that were read."""
+    conventions: str
+    conventions_digest: str
+    inputs: str
+    """Digest of everything that decides the rows."""
+    counts: Mapping[str, int]
+    """`segments` recorded, `annotated`, `usable`, `corrected`, `confirmed`, `unusable`, and events
+    `without_recording` (their audio never arrived or was set aside)."""
+    problems: Mapping[str, int]
+    """Problem → annotated segments that have it."""
+    hours: float
+    """Usable annotated audio."""
+
+
+def corpus_pointer(day: str) -> str:
+    """Name of the pointer of one day's text."""
+    return f"corpus/{day}"
+
+
+def load_corpus(lake: Lake, day: str) -> DayOfCorpus | None:
+    """What the lake holds of the day's text, or None."""
+    pointer = lake.pointer(corpus_pointer(day))
+    return None if pointer is None else DayOfCorpus(day=day, **pointer.value)
+
+
+def build_day(lake: Lake, day: str, conventions: Conventions, settings: Settings) -> DayOfCorpus:
+    """Write the day's text under the conventions; the same inputs do no work.
+
+    Raises:
+        CorpusError: the day has no recordings yet.
+        PointerMovedError: somebody else built the day in the meantime; run again.
+    """
+    recordings = load_day(lake, day)
+    if recordings is None:
+        raise CorpusError(f"day {day} has no recordings in {lake.url}; materialise raw_recordings for it first")
+    events = load_events(lake, day)
+    annotations = events.parquet if events else ""
+    inputs = digest_of([_BUILDER, recordings.facts, annotations, conventions.digest, _bounds(settings.corpus)])
+    pointer = lake.pointer(corpus_pointer(day))
+    if pointer is not None and pointer.value["inputs"] == inputs:
+        return DayOfCorpus(day=day, **pointer.value)
+    table, without_recording = _annotated(lake, recordings, annotations)
+    rows = _written(table, conventions, settings.corpus)
+    out = io.BytesIO()
+    pq.write_table(rows, out, compression="zstd", row_group_size=65_536)
+    value: dict[str, Any] = {
+        "parquet": lake.put_bytes(out.getvalue()),
+        "recordings": recordings.parquet,
+        "facts": recordings.facts,
+        "annotations": annotations,
+        "conventions": conventions.title,
+        "conventions_digest": conventions.digest,
+        "inputs": inputs,
+        **_totals(rows, recordings.segments, without_recording),
+    }
+    return DayOfCorpus(day=day, **lake.move_pointer(corpus_pointer(day), value, pointer).value)
+
+
+def read_problems(lake: Lake, day: DayOfCorpus, most: int = 100) -> tuple[TextProblem, ...]:
+    """The first `most` annotated segments of the day that are no usable references."""
+    columns = ["segment_id", "session_id", "file_name", "problem", "text"]
+    table = pq.read_table(io.BytesIO(lake.get_bytes(day.parquet)), columns=columns)
+    flagged = table.filter(pc.is_valid(table["problem"])).slice(0, most)
+    return tuple(TextProblem(**row) for row in flagged.to_pylist())
+
+
+def _bounds(settings: CorpusSettings) -> list[float]:
+    return [settings.longest_transcript_chars, settings.slowest_chars_per_s, settings.fastest_chars_per_s]
+
+
+def _annotated(lake: Lake, recordings: PublishedDay, annotations: str) -> tuple[pa.Table, int]:
+    """Facts beside each segment's winning event, in the order of the facts; and the events left without audio."""
+    facts = pq.read_table(lake.path_of(recordings.facts), columns=list(_FROM_FACTS))
+    facts = facts.append_column("position", pa.array(range(facts.num_rows), pa.int64()))
+    if not annotations:
+        winners = None
+    else:
+        events = event_table(lake, annotations)
+        winners = events.filter(_last_of_each(events["segment_id"]))
+    if winners is None or not winners.num_rows:
+        return pa.table({name: pa.array([], kind) for name, kind in _JOINED.items()}), 0
+    winners = winners.select(["segment_id", "text", "status", "event_id", "source", "person", "created_at"])
+    joined = facts.join(winners, "segment_id", join_type="inner").sort_by("position")
+    return joined, winners.num_rows - joined.num_rows
+
+
+_JOINED: Final = {
+    **{name: SCHEMA.field(name).type for name in _FROM_FACTS},
+    **{name: pa.string() for name in ("text", "status", "event_id", "source", "person")},
+    "created_at": pa.timestamp("us", tz="UTC"),
+}
+
+
+def _last_of_each(segment_ids: pa.ChunkedArray) -> pa.Array:
+    """True where the next row is another segment's: the log is sorted by segment, time and event id."""
+    ids = segment_ids.combine_chunks()
+    if not len(ids):
+        return pa.array([], pa.bool_())
+    return pa.concat_arrays([pc.not_equal(ids[:-1], ids[1:]), pa.array([True])])
+
+
+def _written(table: pa.Table, conventions: Conventions, settings: CorpusSettings) -> pa.Table:
+    sentences, problems = [], []
+    columns = (table[name].to_pylist() for name in ("text", "status", "duration_s", "loudness_dbfs"))
+    for text, status, duration_s, loudness_dbfs in zip(*columns, strict=True):
+        reading = conventions.read(text)
+        problem = "unusable" if status == "unusable" else reading.problem
+        sentences.append(reading.sentence)
+        problems.append(problem or _mismatch(reading.sentence, duration_s, loudness_dbfs, settings))
+    added = {
+        "speaker": pc.fill_null(table["speaker"], UNKNOWN_SPEAKER),
+        "sentence": pa.array(sentences, pa.string()),
+        "problem": pa.array(problems, pa.string()),
+        "annotated_at": table["created_at"],
+    }
+    columns_by_name = {name: added[name] if name in added else table[name] for name in SCHEMA.names}
+    return pa.table(columns_by_name, schema=SCHEMA)
+
+
+def _mismatch(sentence: str, duration_s: float, loudness_dbfs: float, settings: CorpusSettings) -> str | None:
+    """Why text and audio cannot belong together, or None."""
+    if loudness_dbfs <= SILENCE_DBFS:
+        return "digital silence"
+    if len(sentence) > settings.longest_transcript_chars:
+        return "too long"
+    per_second = len(sentence) / duration_s
+    if per_second > settings.fastest_chars_per_s:
+        return "too fast"
+    return "too slow" if per_second < settings.slowest_chars_per_s else None
+
+
+def _totals(rows: pa.Table, segments: int, without_recording: int) -> dict[str, Any]:
+    statuses, problems = Counter(rows["status"].to_pylist()), Counter(rows["problem"].to_pylist())
+    usable = rows.filter(pc.is_null(rows["problem"]))
+    return {
+        "counts": {
+            "segments": segments,
+            "annotated": rows.num_rows,
+            "usable": usable.num_rows,
+            **{status: statuses[status] for status in ("corrected", "confirmed", "unusable")},
+            "without_recording": without_recording,
+        },
+        "problems": {problem: count for problem, count in sorted(problems.items(), key=str) if problem},
+        "hours": round((pc.sum(usable["duration_s"]).as_py() or 0.0) / 3600, 9),
+    }

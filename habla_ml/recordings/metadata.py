@@ -1,0 +1,202 @@
+"""What Habla says about a session's segments: hints, read with tolerance and reported where they are wrong.
+
+`metadata.json` holds what the recogniser wrote while the session ran, `ground_truth.json` what a larger model
+wrote later. Both are keyed by file name here: Habla's own counter can differ from it. None of it is ever truth,
+and nothing that is wrong in these files keeps a segment's audio out of the lake.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from habla_ml.errors import InputError
+from habla_ml.recordings.sessions import GROUND_TRUTH, METADATA, SessionFolder, SetAside, read_plain_file, to_utc
+
+_MOST_JSON_BYTES: Final = 64 << 20
+_FIRST_YEAR: Final = 2000
+_LAST_YEAR: Final = 2100
+
+
+@dataclass(frozen=True)
+class SegmentHint:
+    """What machines wrote about one segment; every field can be missing."""
+
+    recorded_at: datetime | None = None
+    """UTC."""
+    speaker: str | None = None
+    """A label that means nothing outside its session."""
+    text: str | None = None
+    confidence: float | None = None
+    """0…1; the average log-probability of `ground_truth.json` as its exponential."""
+    asr_status: str | None = None
+    """`rejected` where Habla's recogniser gave nothing."""
+
+
+@dataclass(frozen=True)
+class SessionHints:
+    """What the JSON files of one session say, by file name, and what is wrong with them."""
+
+    by_file: Mapping[str, SegmentHint]
+    direction: str | None
+    problems: tuple[SetAside, ...]
+
+    @property
+    def english(self) -> bool:
+        """Spoken in English, to be translated into Spanish: no corpus material."""
+        return self.direction == "en_to_es"
+
+
+def read_hints(session: SessionFolder, zone: ZoneInfo) -> SessionHints:
+    """Read `metadata.json` and `ground_truth.json`; whatever is wrong becomes a problem, never an error."""
+    problems: list[SetAside] = []
+    hints: dict[str, SegmentHint] = {}
+    directions: list[str] = []
+    present = {each.name for each in session.files}
+    if METADATA not in present:
+        problems.append(SetAside(session.name, METADATA, "is missing: the session crashed; taken without it"))
+    for name in (METADATA, GROUND_TRUTH):
+        if name not in present:
+            continue
+        try:
+            body = read_json_object(session.path / name)
+        except InputError as error:
+            problems.append(SetAside(session.name, name, str(error)))
+            continue
+        reader = JsonEntry(session.name, name, body, problems)
+        direction = reader.text("direction")
+        if direction:
+            directions.append(direction)
+        for entry in read_entries(session.name, name, body, problems):
+            before = hints.get(entry.file_name, SegmentHint())
+            hints[entry.file_name] = (
+                _from_recorder(entry, before, zone) if name == METADATA else _from_larger_model(entry, before)
+            )
+    for name in sorted(hints.keys() - present):
+        problems.append(SetAside(session.name, name, "is named by Habla's JSON, but there is no such file"))
+    return SessionHints(hints, directions[-1] if directions else None, tuple(problems))
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a plain file.
+
+    Raises:
+        InputError: it cannot be read, is no JSON, or holds another type.
+    """
+    try:
+        body = json.loads(read_plain_file(path, _MOST_JSON_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"is no JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise InputError(f"holds {type(body).__name__}, expected an object")
+    return body
+
+
+@dataclass(frozen=True)
+class JsonEntry:
+    """One JSON object and where it stands; values of a wrong type become problems and count as missing."""
+
+    session: str
+    file: str
+    body: Mapping[str, Any]
+    problems: list[SetAside]
+
+    @property
+    def file_name(self) -> str:
+        """The segment's file: the key."""
+        return str(self.body.get("filename"))
+
+    def text(self, key: str) -> str | None:
+        """A string under `key`, or None."""
+        value = self._value(key, str)
+        try:
+            return None if value is None else str(value.encode("utf-8"), "utf-8")
+        except UnicodeEncodeError:
+            self._wrong(key, "is no valid Unicode")
+            return None
+
+    def number(self, key: str) -> float | None:
+        """A finite number under `key`, or None."""
+        value = self._value(key, int, float)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not -1e300 < value < 1e300:
+            self._wrong(key, "is no finite number")
+            return None
+        return float(value)
+
+    def flag(self, key: str) -> bool:
+        """A boolean under `key`; False where there is none."""
+        return bool(self._value(key, bool))
+
+    def moment(self, key: str) -> datetime | None:
+        """An ISO 8601 time under `key`, naive or aware as it stands there, or None."""
+        value = self.text(key)
+        if value is None:
+            return None
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self._wrong(key, f"is {value[:40]!r}, expected a time like 2026-02-16T14:30:22")
+            return None
+        if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+            self._wrong(key, f"is in the year {moment.year}, expected {_FIRST_YEAR}…{_LAST_YEAR}")
+            return None
+        return moment
+
+    def _value(self, key: str, *kinds: type) -> Any:
+        value = self.body.get(key)
+        if value is None or isinstance(value, kinds):
+            return value
+        self._wrong(key, f"is {type(value).__name__}, expected {kinds[-1].__name__}")
+        return None
+
+    def _wrong(self, key: str, what: str) -> None:
+        where = f" of {self.file_name}" if "filename" in self.body else ""
+        self.problems.append(SetAside(self.session, self.file, f"key {key}{where} {what}; taken as missing"))
+
+
+def read_entries(
+    session: str, file: str, body: Mapping[str, Any], problems: list[SetAside]
+) -> Iterator[JsonEntry]:
+    """The entries of `segments` that name a file; the others are added to `problems`."""
+    segments = body.get("segments")
+    if not isinstance(segments, list):
+        problems.append(SetAside(session, file, f"key segments is {type(segments).__name__}, expected a list"))
+        return
+    for index, entry in enumerate(segments):
+        name = entry.get("filename") if isinstance(entry, dict) else None
+        if isinstance(name, str) and name.isprintable():
+            yield JsonEntry(session, file, entry, problems)
+        else:
+            problems.append(SetAside(session, file, f"entry {index + 1} of segments names no file; left out"))
+
+
+def _from_recorder(entry: JsonEntry, before: SegmentHint, zone: ZoneInfo) -> SegmentHint:
+    recorded_at = entry.moment("recorded_at")
+    return replace(
+        before,
+        recorded_at=None if recorded_at is None else to_utc(recorded_at, zone),
+        speaker=entry.text("speaker"),
+        text=entry.text("raw_transcript"),
+        confidence=entry.number("confidence"),
+        asr_status=entry.text("asr_status"),
+    )
+
+
+def _from_larger_model(entry: JsonEntry, before: SegmentHint) -> SegmentHint:
+    text = entry.text("transcript")
+    if text is None:
+        return before
+    log_probability = entry.number("confidence")
+    return replace(
+        before,
+        text=text,
+        confidence=None if log_probability is None else round(math.exp(min(0.0, log_probability)), 6),
+    )

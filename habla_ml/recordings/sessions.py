@@ -1,0 +1,225 @@
+"""Habla's recordings folder as it stands: which sessions are there, and which may be read.
+
+Scanning lists and stats, it opens no file, so a tick with nothing new costs one walk. A session belongs to the
+day on which it started, in Habla's own time zone, even where it runs past midnight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+from zoneinfo import ZoneInfo
+
+from habla_ml.errors import InputError
+from habla_ml.settings import Settings
+
+State = Literal["finished", "live", "crashed", "empty"]
+
+METADATA: Final = "metadata.json"
+GROUND_TRUTH: Final = "ground_truth.json"
+CORRECTED: Final = "corrected_ground_truth.json"
+
+_SESSION = re.compile(r"(?P<session>[^/\x00-\x1f]+)_(?P<stamp>\d{8}_\d{6})", re.ASCII)
+_SEGMENT = re.compile(r"segment_(?P<number>\d{1,9})\.wav", re.ASCII)
+# Part of every fingerprint: raise it when the same files would be read into other rows.
+_READER = "habla_ml.recordings/1"
+
+
+@dataclass(frozen=True)
+class SessionFile:
+    """One entry of a session's folder, as `lstat` shows it."""
+
+    name: str
+    size_bytes: int
+    modified_ns: int
+    plain: bool
+    """A regular file: no link, folder or device."""
+
+    @property
+    def number(self) -> int | None:
+        """The segment's number, or None for any other file."""
+        return segment_number(self.name)
+
+
+@dataclass(frozen=True)
+class SessionFolder:
+    """One recording session of Habla."""
+
+    name: str
+    """The folder's own name: what this project calls the session's id."""
+    session_id: str
+    """The part of the name that Habla calls the session's id."""
+    started_local: datetime
+    """Naive, in Habla's time zone."""
+    path: Path
+    state: State
+    """`finished`: metadata.json is there. `crashed`: it is not, and the last file is old. `live`: it is not yet.
+    `empty`: over, without a segment."""
+    files: tuple[SessionFile, ...]
+
+    @property
+    def day(self) -> str:
+        """The day the session started, `YYYY-MM-DD`."""
+        return self.started_local.strftime("%Y-%m-%d")
+
+    @property
+    def segments(self) -> list[SessionFile]:
+        """The segment files, by number."""
+        return sorted((each for each in self.files if each.number is not None), key=lambda f: (f.number, f.name))
+
+    def fingerprint(self, names: frozenset[str] | None = None) -> str:
+        """Digest of names, sizes and times of the files in `names` (None: all but the corrections)."""
+        lines = [_READER, self.name, self.state]
+        for each in sorted(self.files, key=lambda file: file.name):
+            if each.name in names if names is not None else each.name != CORRECTED:
+                lines.append(f"{each.name}\t{each.size_bytes}\t{each.modified_ns}")
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """Something that was not taken, or only in part, and why."""
+
+    session: str
+    file: str
+    """Empty where the whole session is meant."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a walk over the recordings folder found."""
+
+    sessions: tuple[SessionFolder, ...]
+    """Sorted by start, then name."""
+    ignored: tuple[SetAside, ...]
+    """Entries that cannot be a session, or whose folder cannot be listed."""
+
+
+def segment_number(file_name: str) -> int | None:
+    """The number in `segment_001.wav`, or None where the name is another one."""
+    match = _SEGMENT.fullmatch(file_name)
+    return int(match["number"]) if match else None
+
+
+def session_start(folder_name: str) -> datetime | None:
+    """The naive local time in `<session>_<YYYYMMDD_HHMMSS>`, or None where the name is another one."""
+    match = _SESSION.fullmatch(folder_name)
+    if match is None or not folder_name.isprintable():
+        return None
+    try:
+        return datetime.strptime(match["stamp"], "%Y%m%d_%H%M%S")  # naive on purpose: Habla's local time
+    except ValueError:
+        return None
+
+
+def to_utc(moment: datetime, zone: ZoneInfo) -> datetime:
+    """A naive local time in UTC; an aware one keeps its own offset.
+
+    In the hour that exists twice the first is meant (`fold=0`); a time in the hour that a spring night skips is
+    read with the offset before the change, which shifts it one hour forward.
+    """
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone, fold=0)).astimezone(UTC)
+
+
+def scan_sessions(folder: Path, settings: Settings, now: datetime, day: str | None = None) -> Scan:
+    """Walk Habla's folder (only the sessions of `day`, where it is given) without opening a file.
+
+    Raises:
+        InputError: the folder itself cannot be listed.
+    """
+    sessions: list[SessionFolder] = []
+    ignored: list[SetAside] = []
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(
+            f"recordings folder {folder} cannot be listed ({error.strerror}); "
+            "mend its permissions or name another one as recordings.folder"
+        ) from error
+    for entry in entries:
+        started = session_start(entry.name)
+        if started is None:
+            if not entry.name.startswith(".") and day is None:
+                name = entry.name.encode("utf-8", "backslashreplace").decode()
+                ignored.append(SetAside(name, "", "is not named <session>_<YYYYMMDD_HHMMSS>"))
+        elif day is None or started.strftime("%Y-%m-%d") == day:
+            try:
+                sessions.append(_session(entry, started, settings, now))
+            except InputError as error:
+                ignored.append(SetAside(entry.name, "", str(error)))
+    sessions.sort(key=lambda session: (session.started_local, session.name))
+    return Scan(tuple(sessions), tuple(ignored))
+
+
+def _session(entry: os.DirEntry[str], started: datetime, settings: Settings, now: datetime) -> SessionFolder:
+    if entry.is_symlink():
+        raise InputError("is a symbolic link; only folders inside the recordings folder are read")
+    try:
+        if not entry.is_dir(follow_symlinks=False):
+            raise InputError("is no folder")
+        files = tuple(_list_files(entry.path))
+        newest_ns = max((each.modified_ns for each in files), default=entry.stat().st_mtime_ns)
+    except OSError as error:
+        raise InputError(f"cannot be listed: {error.strerror}") from error
+    age_h = (now.timestamp() - newest_ns / 1e9) / 3600
+    state: State
+    if not any(each.name == METADATA for each in files) and age_h < settings.recordings.crashed_after_hours:
+        state = "live"
+    elif not any(each.number is not None for each in files):
+        state = "empty"
+    else:
+        state = "finished" if any(each.name == METADATA for each in files) else "crashed"
+    return SessionFolder(
+        name=entry.name,
+        session_id=entry.name[: -len("_YYYYMMDD_HHMMSS")],
+        started_local=started,
+        path=Path(entry.path),
+        state=state,
+        files=files,
+    )
+
+
+def _list_files(path: str) -> Iterator[SessionFile]:
+    """Segments, other WAV files and the known JSON files; the raw stream and anything else is passed over."""
+    with os.scandir(path) as entries:
+        for entry in entries:
+            name = entry.name
+            if name.endswith(".wav") or name in {METADATA, GROUND_TRUTH, CORRECTED}:
+                found = entry.stat(follow_symlinks=False)
+                printable = name if name.isprintable() else name.encode("utf-8", "backslashreplace").decode()
+                yield SessionFile(printable, found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode))
+
+
+def read_plain_file(path: Path, most_bytes: int) -> bytes:
+    """The bytes of a regular file, never through a symbolic link at its end and never from a device.
+
+    Raises:
+        InputError: what stands in the way, in a few words.
+    """
+    try:
+        # O_NONBLOCK: opening a named pipe must not wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if path.is_symlink():
+            raise InputError("is a symbolic link; only plain files are read") from None
+        raise InputError(f"cannot be read: {error.strerror}") from error
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError("is a folder, pipe or device; only plain files are read")
+        if found.st_size > most_bytes:
+            raise InputError(f"has {found.st_size} bytes, more than the {most_bytes} allowed")
+        with os.fdopen(descriptor, "rb", closefd=False) as handle:
+            return handle.read(most_bytes)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,254 @@
+"""The plan's tables: rows matched by name, by sound, or brought in; and rows that are refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from habla_ml.annotation import TableImport, collect_events, import_table, load_events, read_events, table_changed
+from habla_ml.errors import InputError
+from habla_ml.recordings import ingest_day, load_day
+from habla_ml.recordings.facts import read_facts
+from habla_ml_tests.recordings.world import NOW, World, make_world, speech, write_session, write_wav
+
+DAY = "2026-02-16"
+A = "11111_20260216_090000"
+SAVED = "2026-11-19"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+def save(path: Path) -> Path:
+    """The day before NOW, in Madrid."""
+    then = NOW.timestamp() - 86_400
+    os.utime(path, (then, then))
+    return path
+
+
+def write_csv(folder: Path, rows: Sequence[tuple[str, str]], speaker: str = "Lucía") -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / "fine_tune_dataset.csv"
+    with path.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out)
+        writer.writerow(["audio_path", "transcript", "duration", "speaker", "notes"])
+        writer.writerows([audio, text, "3.2", speaker, "tranquila"] for audio, text in rows)
+    return save(path)
+
+
+def write_list(folder: Path, entries: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / "fine_tune_dataset.json"
+    path.write_text(json.dumps(entries))
+    return save(path)
+
+
+def bring(world: World, path: Path) -> TableImport:
+    return import_table(path, world.lake, world.settings, NOW)
+
+
+def texts(world: World, day: str) -> list[str]:
+    log = load_events(world.lake, day)
+    return [] if log is None else sorted(event.text for event in read_events(world.lake, log))
+
+
+def segments(world: World, day: str) -> list[dict[str, object]]:
+    published = load_day(world.lake, day)
+    assert published is not None
+    return [dict(row) for row in read_facts(world.lake, published.facts)]
+
+
+def test_rows_that_name_a_session_and_a_segment_speak_of_hablas_segments(world: World, tmp_path: Path) -> None:
+    write_session(world.recordings, A, 2)
+    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
+    table = write_csv(tmp_path / "t", [(f"/elsewhere/recordings/{A}/segment_002.wav", "Hola, niños.")])
+    done = bring(world, table)
+    assert (done.matched, done.clips, done.added, done.days, done.set_aside) == (1, 0, 1, (DAY,), ())
+    log = load_events(world.lake, DAY)
+    assert log is not None
+    [event] = read_events(world.lake, log)
+    assert event.segment_id == segments(world, DAY)[1]["segment_id"]
+    assert (event.source, event.status) == ("table:t-fine_tune_dataset", "corrected")
+
+
+def test_rows_of_a_session_not_ingested_yet_are_matched_too(world: World, tmp_path: Path) -> None:
+    write_session(world.recordings, A, 1)
+    bring(world, write_csv(tmp_path / "t", [(f"{A}/segment_001.wav", "Hola.")]))
+    assert texts(world, DAY) == ["Hola."]
+
+
+def test_a_clip_under_another_name_is_known_by_its_sound(world: World, tmp_path: Path) -> None:
+    session = write_session(world.recordings, A, 2)
+    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
+    table = write_csv(tmp_path / "t", [("clips/uno.wav", "Uno.")])
+    (tmp_path / "t" / "clips").mkdir()
+    (tmp_path / "t" / "clips" / "uno.wav").write_bytes((session / "segment_001.wav").read_bytes())
+    done = bring(world, table)
+    assert (done.matched, done.clips, done.days) == (1, 0, (DAY,))
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_new_clips_become_recordings_of_the_table_by_speaker(world: World, tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "t"
+    (folder / "clips").mkdir(parents=True)
+    for number in (1, 2):
+        write_wav(folder / "clips" / f"{number}.wav", speech(seed=number))
+    if kind == "csv":
+        table = write_csv(folder, [("clips/1.wav", "Uno."), ("clips/2.wav", "Dos.")])
+    else:
+        table = write_list(
+            folder,
+            [
+                {"audio": f"clips/{n}.wav", "text": t, "duration": 1, "speaker": "Lucía"}
+                for n, t in [(1, "Uno."), (2, "Dos.")]
+            ],
+        )
+    done = bring(world, table)
+    assert (done.matched, done.clips, done.added, done.days) == (0, 2, 2, (SAVED,))
+    found = segments(world, SAVED)
+    assert [row["source"] for row in found] == ["table", "table"]
+    assert {row["session_id"] for row in found} == {"t-fine_tune_dataset-Lucía"}
+    assert [row["file_name"] for row in found] == ["clips/1.wav", "clips/2.wav"]
+    assert texts(world, SAVED) == ["Dos.", "Uno."]
+
+
+def test_a_clip_in_a_folder_named_like_a_session_is_filed_under_that_session_and_day(
+    world: World, tmp_path: Path
+) -> None:
+    folder = tmp_path / "t"
+    write_session(folder, A, 1)
+    done = bring(world, write_csv(folder, [(f"{A}/segment_001.wav", "Uno.")]))
+    assert (done.clips, done.days) == (1, (DAY,))
+    assert segments(world, DAY)[0]["session_id"] == A
+
+
+def test_an_import_is_done_once_and_again_when_the_table_changes(world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    for number in (1, 2):
+        write_wav(folder / f"{number}.wav", speech(seed=number))
+    table = write_csv(folder, [("1.wav", "Uno.")])
+    assert table_changed(table, world.lake)
+    first = bring(world, table)
+    assert not table_changed(table, world.lake)
+    assert bring(world, table).added == 0
+    write_csv(folder, [("2.wav", "Dos."), ("1.wav", "Uno.")])
+    os.utime(table, (NOW.timestamp(), NOW.timestamp()))
+    second = bring(world, table)
+    assert (second.clips, second.matched, second.added) == (1, 1, 1)
+    assert second.days == (SAVED, "2026-11-20")
+    assert len(segments(world, SAVED)) == first.clips == 1
+
+
+def test_an_import_cut_short_is_simply_run_again(world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    write_wav(folder / "1.wav", speech(seed=1))
+    table = write_csv(folder, [("1.wav", "Uno.")])
+    bring(world, table)
+    [pointer] = (world.root / "lake" / "pointers" / "tables").glob("*.json")
+    pointer.unlink()
+    again = bring(world, table)
+    assert (again.added, again.matched) == (0, 1)
+    assert len(segments(world, SAVED)) == 1
+    assert texts(world, SAVED) == ["Uno."]
+
+
+def test_bad_rows_are_set_aside_with_number_and_reason_and_good_ones_taken(world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    write_wav(folder / "1.wav", speech(seed=1))
+    write_wav(folder / "copia.wav", speech(seed=1))
+    write_wav(tmp_path / "outside.wav", speech(seed=2))
+    (folder / "link.wav").symlink_to(tmp_path / "outside.wav")
+    (folder / "text.wav").write_text("hola")
+    rows = [
+        ("1.wav", "Uno."),
+        ("../outside.wav", "a"),
+        (str(tmp_path / "outside.wav"), "b"),
+        ("link.wav", "c"),
+        ("text.wav", "d"),
+        ("missing.wav", "e"),
+        ("1.wav", ""),
+        ("", "f"),
+        ("copia.wav", "g"),
+        ("a\x00b.wav", "h"),
+        (".", "i"),
+    ]
+    done = bring(world, write_csv(folder, rows))
+    assert done.clips == 1
+    assert texts(world, SAVED) == ["Uno."]
+    found = {each.file.split(":")[0]: each.reason for each in done.set_aside}
+    for row, reason in {
+        "row 2": "leaves",
+        "row 3": "leaves",
+        "row 4": "leaves",
+        "row 5": "no WAV",
+        "row 6": "does not exist",
+        "row 7": "no transcript",
+        "row 8": "no audio_path",
+        "row 9": "same sound as row 1",
+        "row 10": "no readable file",
+        "row 11": "folder",
+    }.items():
+        assert reason in found.pop(row)
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("t.csv", "path,text\na,b\n", "lacks the column audio_path; found path, text"),
+        ("t.csv", "", "lacks the column"),
+        ("t.csv", b"audio_path,transcript\n\xff,x\n", "no CSV in UTF-8"),
+        ("t.csv", 'audio_path,transcript\n"a,b\n', "no CSV"),
+        ("t.json", "{", "no JSON"),
+        ("t.json", "{}", "holds dict, expected a list"),
+        ("t.txt", "", "no table"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_refused_by_name(
+    world: World, tmp_path: Path, name: str, content: str | bytes, reason: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=reason) as caught:
+        bring(world, path)
+    assert name in str(caught.value)
+
+
+def test_json_rows_of_wrong_types_are_set_aside(world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    write_wav(folder / "1.wav", speech(seed=1))
+    table = write_list(
+        folder, [3, {"audio": 5, "text": "x"}, {"audio": "1.wav"}, {"audio": "1.wav", "text": "Uno."}]
+    )
+    done = bring(world, table)
+    assert [each.file for each in done.set_aside] == ["row 1", "row 2", "row 3"]
+    assert texts(world, SAVED) == ["Uno."]
+
+
+def test_a_windows_byte_order_mark_is_no_part_of_the_first_column(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    write_wav(tmp_path / "1.wav", speech())
+    path.write_text("\ufeffaudio_path,transcript\n1.wav,Uno.\n", "utf-8")
+    assert bring(world, save(path)).clips == 1
+
+
+def test_collecting_a_day_brings_in_the_changed_tables_of_the_settings(tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    write_wav(folder / "1.wav", speech())
+    table = write_csv(folder, [("1.wav", "Uno.")])
+    world = make_world(tmp_path, annotation={"tables": [str(table)]})
+    gathered = collect_events(world.recordings, DAY, world.lake, world.settings, NOW)
+    assert (gathered.events, texts(world, SAVED)) == (0, ["Uno."])
+    assert not table_changed(table, world.lake)

@@ -1,0 +1,245 @@
+"""A day's text: the newest word of a person, under the conventions, without touching audio."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from habla_ml.annotation import AnnotationEvent, append_events, collect_events
+from habla_ml.corpus.build import SCHEMA, DayOfCorpus, build_day, read_problems
+from habla_ml.corpus.changes import changed_corrections
+from habla_ml.corpus.conventions import load_conventions
+from habla_ml.corpus.growth import corpus_hours
+from habla_ml.errors import CorpusError
+from habla_ml.recordings import HABLA, ingest_day, segment_id
+from habla_ml_tests.recordings.world import (
+    NOW,
+    V2,
+    World,
+    make_world,
+    speech,
+    write_corrections,
+    write_session,
+    write_wav,
+)
+
+DAY = "2026-02-16"
+A, B = "11111_20260216_090000", "22222_20260216_100000"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+def ingest(world: World) -> None:
+    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
+    collect_events(world.recordings, DAY, world.lake, world.settings, NOW)
+
+
+def build(world: World) -> DayOfCorpus:
+    return build_day(world.lake, DAY, world.conventions, world.settings)
+
+
+def rows(world: World, day: DayOfCorpus) -> list[dict[str, Any]]:
+    table = pq.read_table(io.BytesIO(world.lake.get_bytes(day.parquet)))
+    assert table.schema.equals(SCHEMA)
+    return list(table.to_pylist())
+
+
+def event(number: int, text: str, **changes: Any) -> AnnotationEvent:
+    made = AnnotationEvent(
+        segment_id=segment_id(HABLA, A, f"segment_{number:03d}.wav"),
+        session_id=A,
+        day=DAY,
+        text=text,
+        status="corrected",
+        reason="",
+        person="",
+        source="habla",
+        created_at=datetime(2026, 3, 1, tzinfo=UTC),
+        seen_text=None,
+    )
+    return replace(made, **changes)
+
+
+def test_annotated_segments_have_their_text_and_what_machines_wrote_never_enters(world: World) -> None:
+    session = write_session(world.recordings, A, 3)
+    write_corrections(session, {1: " Hola...  niños ", 3: "texto 3"}, confirmed=[3])
+    ingest(world)
+    day = build(world)
+    found = rows(world, day)
+    assert [(row["file_name"], row["text"], row["sentence"], row["status"]) for row in found] == [
+        ("segment_001.wav", " Hola...  niños ", "Hola… niños", "corrected"),
+        ("segment_003.wav", "texto 3", "texto 3", "confirmed"),
+    ]
+    assert found[0]["speaker"] == "Speaker A"
+    assert day.counts == {
+        "segments": 3,
+        "annotated": 2,
+        "usable": 2,
+        "corrected": 1,
+        "confirmed": 1,
+        "unusable": 0,
+        "without_recording": 0,
+    }
+    assert day.hours == pytest.approx(0.8 / 3600, abs=1e-9)
+    assert corpus_hours(world.lake) == day.hours
+
+
+def test_the_same_inputs_do_no_work_and_a_new_correction_does(world: World) -> None:
+    session = write_session(world.recordings, A, 1)
+    write_corrections(session, {1: "uno"})
+    ingest(world)
+    first = build(world)
+    pointer = world.root / "lake" / "pointers" / "corpus" / f"{DAY}.json"
+    before = pointer.stat().st_mtime_ns
+    assert build(world) == first
+    assert pointer.stat().st_mtime_ns == before
+    write_corrections(session, {1: "dos"}, at="2026-04-01T00:00:00+00:00")
+    ingest(world)
+    assert rows(world, build(world))[0]["sentence"] == "dos"
+
+
+def test_the_newest_word_wins_and_of_two_at_once_always_the_same(world: World) -> None:
+    write_session(world.recordings, A, 2)
+    ingest(world)
+    later = datetime(2026, 3, 2, tzinfo=UTC)
+    said = [
+        event(1, "nuevo", created_at=later, person="ana"),
+        event(1, "viejo", created_at=later - timedelta(days=9), person="eva"),
+        event(2, "a", person="ana"),
+        event(2, "b", person="eva"),
+    ]
+    append_events(world.lake, DAY, said, {})
+    found = rows(world, build(world))
+    larger = max(said[2:], key=lambda each: each.event_id)
+    assert [row["sentence"] for row in found] == ["nuevo", larger.text]
+
+
+def test_a_later_verdict_of_unusable_takes_the_segment_out(world: World) -> None:
+    write_session(world.recordings, A, 1)
+    ingest(world)
+    append_events(world.lake, DAY, [event(1, "uno")], {})
+    assert build(world).counts["usable"] == 1
+    later = event(1, "uno", status="unusable", reason="ruido", created_at=NOW)
+    append_events(world.lake, DAY, [later], {})
+    day = build(world)
+    assert (day.counts["usable"], day.counts["unusable"], day.problems, day.hours) == (0, 1, {"unusable": 1}, 0.0)
+
+
+def test_what_is_no_reference_is_flagged_with_its_reason_and_counts_no_hours(world: World) -> None:
+    session = write_session(world.recordings, A, 9, seconds=1.0)
+    write_wav(session / "segment_008.wav", np.zeros(16_000, dtype=np.int16))
+    write_wav(session / "segment_009.wav", speech(10))
+    texts = {
+        1: "Hola.",
+        2: "",
+        3: "[noise]",
+        4: "a" * 400,
+        5: "una palabra tras otra sin parar nunca jamás",
+        6: "Hola [inaudible]",
+        7: "Hola [risas]",
+        8: "Hola",
+        9: "Sí",
+    }
+    write_corrections(session, texts)
+    ingest(world)
+    day = build(world)
+    assert {each.file_name: each.problem for each in read_problems(world.lake, day)} == {
+        "segment_002.wav": "empty",
+        "segment_003.wav": "only markers",
+        "segment_004.wav": "too long",
+        "segment_005.wav": "too fast",
+        "segment_006.wav": "words missing",
+        "segment_007.wav": "unknown marker",
+        "segment_008.wav": "digital silence",
+        "segment_009.wav": "too slow",
+    }
+    assert sum(day.problems.values()) == 8
+    assert day.hours == pytest.approx(1 / 3600, abs=1e-9)
+    assert len(read_problems(world.lake, day, most=3)) == 3
+
+
+def test_a_correction_whose_audio_was_set_aside_is_counted_and_waits(world: World) -> None:
+    session = write_session(world.recordings, A, 2)
+    whole = (session / "segment_002.wav").read_bytes()
+    (session / "segment_002.wav").write_bytes(whole[:-10])
+    write_corrections(session, {1: "uno", 2: "dos"})
+    ingest(world)
+    day = build(world)
+    assert (day.counts["annotated"], day.counts["without_recording"]) == (1, 1)
+    (session / "segment_002.wav").write_bytes(whole)
+    ingest(world)
+    assert build(world).counts["annotated"] == 2
+
+
+def test_other_conventions_rewrite_the_text_though_the_audio_be_gone(world: World) -> None:
+    write_corrections(write_session(world.recordings, A, 1), {1: "Eh... uno"})
+    ingest(world)
+    first = build(world)
+    (world.root / "lake" / "objects" / first.recordings[:2] / first.recordings).unlink()
+    two = build_day(world.lake, DAY, load_conventions(V2), world.settings)
+    assert [rows(world, day)[0]["sentence"] for day in (first, two)] == ["Eh… uno", "uno"]
+    assert [rows(world, day)[0]["text"] for day in (first, two)] == ["Eh... uno"] * 2
+    assert two.conventions_digest != first.conventions_digest
+
+
+def test_a_day_without_recordings_is_refused_and_one_without_corrections_is_empty(world: World) -> None:
+    with pytest.raises(CorpusError, match="materialise raw_recordings"):
+        build(world)
+    write_session(world.recordings, A, 1)
+    ingest(world)
+    day = build(world)
+    assert (rows(world, day), day.counts["segments"], day.hours) == ([], 1, 0.0)
+
+
+def test_a_day_is_behind_until_its_text_is_built_and_again_after_each_change(world: World) -> None:
+    def behind() -> dict[str, str]:
+        changed = changed_corrections(world.recordings, world.lake, world.settings, NOW)
+        return {each.day: each.fingerprint for each in changed}
+
+    session = write_session(world.recordings, A, 1)
+    write_corrections(session, {1: "uno"})
+    assert behind() == {}  # its recordings come first
+    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
+    first = behind()
+    assert list(first) == [DAY]
+    ingest(world)
+    assert list(behind()) == [DAY]  # gathered, not written
+    build(world)
+    assert behind() == {}
+    write_corrections(session, {1: "uno dos"}, at="2026-04-01T00:00:00+00:00")
+    second = behind()
+    assert second[DAY] != first[DAY]
+    ingest(world)
+    build(world)
+    write_session(world.recordings, B, 1)
+    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
+    assert list(behind()) == [DAY]
+
+
+def test_a_table_is_brought_in_with_the_newest_day_and_the_days_it_speaks_of_follow(tmp_path: Path) -> None:
+    table = tmp_path / "fine_tune_dataset.csv"
+    table.write_text(f"audio_path,transcript\n{A}/segment_001.wav,Hola.\n")
+    world = make_world(tmp_path, annotation={"tables": [str(table)]})
+    write_session(world.recordings, A, 1)
+    newest = "33333_20260217_090000"
+    write_session(world.recordings, newest, 1)
+    for day in (DAY, "2026-02-17"):
+        ingest_day(world.recordings, day, world.lake, world.settings, NOW)
+    asked = []
+    for _ in range(3):
+        for changed in list(changed_corrections(world.recordings, world.lake, world.settings, NOW)):
+            asked.append(changed.day)
+            collect_events(world.recordings, changed.day, world.lake, world.settings, NOW)
+            build_day(world.lake, changed.day, world.conventions, world.settings)
+    assert asked == ["2026-02-17", DAY]
+    assert corpus_hours(world.lake) == pytest.approx(0.4 / 3600, abs=1e-9)

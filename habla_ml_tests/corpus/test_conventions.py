@@ -1,0 +1,116 @@
+"""Conventions load only when their own cases hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from habla_ml.corpus.conventions import Reading, load_conventions
+from habla_ml.errors import CorpusError
+from habla_ml_tests.recordings.world import V1, V2
+
+ONE = load_conventions(V1)
+
+
+def changed(tmp_path: Path, **values: Any) -> Path:
+    body = yaml.safe_load(V1.read_text("utf-8")) | values
+    path = tmp_path / "conventions.yaml"
+    path.write_text(yaml.safe_dump(body), "utf-8")
+    return path
+
+
+def rule(pattern: str, replacement: str, *cases: dict[str, str]) -> dict[str, Any]:
+    made = {"name": "r", "pattern": pattern, "replacement": replacement, "explanation": "e", "tests": [*cases]}
+    return {"rules": [made]}
+
+
+@pytest.mark.parametrize(
+    ("text", "reading"),
+    [
+        ("Hola, ¿cómo estás?", Reading("Hola, ¿cómo estás?", None)),
+        ("  «Los   nin\u0303os»...\n", Reading('"Los niños"…', None)),
+        ("¿ Qué  pasa ??", Reading("¿Qué pasa?", None)),
+        ("Son las 3:15, o 2,5 horas", Reading("Son las 3:15, o 2,5 horas", None)),
+        ("[noise] Buenos días [SILENCE]", Reading("Buenos días", None)),
+        ("Buenos [inaudible] días", Reading("Buenos días", "words missing")),
+        ("Buenos [risas] días", Reading("Buenos días", "unknown marker")),
+        ("[inaudible] [noise]", Reading("", "only markers")),
+        ("...", Reading("", "only markers")),
+        ("¿?", Reading("", "only markers")),
+        ("[risas]", Reading("", "unknown marker")),
+        ("", Reading("", "empty")),
+        (" \t\u00a0", Reading("", "empty")),
+        ("3", Reading("3", None)),
+    ],
+)
+def test_a_typed_text_becomes_a_sentence_or_a_problem(text: str, reading: Reading) -> None:
+    assert ONE.read(text) == reading
+
+
+def test_the_second_version_differs_where_it_says_and_has_another_digest() -> None:
+    two = load_conventions(V2)
+    assert (ONE.title, two.title) == ("orthographic-v1", "orthographic-v2")
+    assert ONE.digest != two.digest
+    assert ONE.apply("Eh... pues no.") == "Eh… pues no."
+    assert two.apply("Eh... pues no.") == "pues no."
+
+
+@given(st.text(max_size=60))
+def test_a_sentence_stays_as_it_is_when_the_rules_are_applied_again(text: str) -> None:
+    once = ONE.apply(text)
+    assert ONE.apply(once) == once
+
+
+def test_the_digest_tells_rules_and_not_explanations(tmp_path: Path) -> None:
+    assert load_conventions(changed(tmp_path, description="otra")).digest == ONE.digest
+    assert load_conventions(changed(tmp_path, version=3)).digest != ONE.digest
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"tests": [{"from": "Hola", "to": "Adiós"}]}, "'Hola' becomes 'Hola', its case expects 'Adiós'"),
+        ({"tests": [{"from": "[inaudible]", "to": "x"}]}, "becomes None, its case expects 'x'"),
+        ({"tests": []}, "tests: "),
+        ({"name": "Con Espacios"}, "name: "),
+        ({"version": 0}, "version: "),
+        ({"surprise": 1}, "surprise: Extra inputs"),
+        ({"unicode": "NFD"}, "unicode: "),
+        (
+            rule("(", "", {"from": "a", "to": "a"}),
+            "rule r: pattern or replacement is wrong",
+        ),
+        (
+            rule("a", "\\2", {"from": "a", "to": ""}),
+            "rule r: pattern or replacement is wrong",
+        ),
+        (
+            rule("a", "b", {"from": "a", "to": "c"}),
+            "rule r: 'a' becomes 'b', its case expects 'c'",
+        ),
+        (
+            rule("a", "b"),
+            "rules.0.tests: ",
+        ),
+    ],
+)
+def test_a_file_whose_rules_do_not_hold_is_refused(tmp_path: Path, values: dict[str, Any], reason: str) -> None:
+    with pytest.raises(CorpusError) as caught:
+        load_conventions(changed(tmp_path, **values))
+    assert reason in str(caught.value)
+    assert "conventions.yaml" in str(caught.value)
+
+
+def test_a_file_that_is_no_yaml_or_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("a: [")
+    for name in ("x.yaml", "y.yaml"):
+        with pytest.raises(CorpusError, match=name):
+            load_conventions(tmp_path / name)
+    (tmp_path / "z.yaml").write_text("just text")
+    with pytest.raises(CorpusError, match="file: "):
+        load_conventions(tmp_path / "z.yaml")

@@ -1,0 +1,80 @@
+"""A snapshot as a Hugging Face dataset, and the utterances it is made of."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from habla_ml.annotation import collect_events
+from habla_ml.corpus.build import build_day
+from habla_ml.corpus.export import export_dataset
+from habla_ml.corpus.snapshot import SPLITS, Snapshot, read_utterances
+from habla_ml.corpus.splits import make_snapshot
+from habla_ml.errors import CorpusError
+from habla_ml.recordings import ingest_day
+from habla_ml_tests.recordings.world import NOW, World, make_world, write_corrections, write_session
+
+DAY = "2026-02-16"
+
+
+def corpus(root: Path, sessions: int) -> tuple[World, Snapshot]:
+    world = make_world(root)
+    for number in range(sessions):
+        session = write_session(world.recordings, f"{number}_20260216_10000{number}", 2)
+        write_corrections(session, {1: f"Frase {number} uno.", 2: f"Frase {number} dos."})
+    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
+    collect_events(world.recordings, DAY, world.lake, world.settings, NOW)
+    build_day(world.lake, DAY, world.conventions, world.settings)
+    return world, make_snapshot(world.lake, world.settings, world.conventions)
+
+
+def test_the_dataset_opens_with_load_from_disk_and_holds_the_audio_bit_for_bit(tmp_path: Path) -> None:
+    from datasets import Audio, DatasetDict, load_from_disk
+
+    world, snapshot = corpus(tmp_path, 5)
+    folder = export_dataset(world.lake, snapshot, tmp_path / "out" / "dataset")
+    opened = load_from_disk(folder)
+    assert isinstance(opened, DatasetDict)
+    assert sorted(opened) == sorted(SPLITS)
+    for split in SPLITS:
+        part = opened[split]
+        assert part.column_names == ["audio", "sentence"]
+        assert part.features["audio"].sampling_rate == 16_000
+        undecoded = part.cast_column("audio", Audio(decode=False))
+        for row, utterance in zip(undecoded, read_utterances(world.lake, snapshot, split), strict=True):
+            samples, rate = soundfile.read(io.BytesIO(row["audio"]["bytes"]), dtype="float32")
+            assert (row["sentence"], rate) == (utterance.sentence, 16_000)
+            assert np.array_equal(samples, utterance.audio)
+    assert sum(len(part) for part in opened.values()) == 10
+    assert [path.name for path in folder.parent.iterdir()] == ["dataset"]
+
+
+def test_empty_splits_are_written_as_empty_splits(tmp_path: Path) -> None:
+    from datasets import load_from_disk
+
+    world, snapshot = corpus(tmp_path, 1)
+    opened = load_from_disk(export_dataset(world.lake, snapshot, tmp_path / "dataset"))
+    assert {split: len(part) for split, part in opened.items()} == {"train": 2, "validation": 0, "test": 0}
+    assert opened["test"].features == opened["train"].features
+
+
+def test_a_folder_that_is_there_is_not_written_over(tmp_path: Path) -> None:
+    world, snapshot = corpus(tmp_path, 1)
+    (tmp_path / "dataset").mkdir()
+    with pytest.raises(CorpusError, match="is there already"):
+        export_dataset(world.lake, snapshot, tmp_path / "dataset")
+
+
+def test_an_export_that_fails_leaves_no_folder(tmp_path: Path) -> None:
+    from habla_ml.errors import LakeError
+
+    world, snapshot = corpus(tmp_path, 3)
+    recordings = snapshot.recordings[DAY]
+    (world.root / "lake" / "objects" / recordings[:2] / recordings).unlink()
+    with pytest.raises(LakeError):
+        export_dataset(world.lake, snapshot, tmp_path / "out" / "dataset")
+    assert list((tmp_path / "out").iterdir()) == []

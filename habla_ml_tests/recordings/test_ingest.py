@@ -1,0 +1,347 @@
+"""A day of recordings: published once, complete, and whatever is broken set aside."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from habla_ml.audio import decode_flac, pcm_sha256
+from habla_ml.errors import LakeError, PointerMovedError
+from habla_ml.lake import Lake
+from habla_ml.recordings import DayOfRecordings, changed_days, ingest_day, load_day, publish_day
+from habla_ml.recordings.facts import read_facts
+from habla_ml.recordings.segments import ROW_GROUP, SCHEMA, Segment
+from habla_ml_tests.recordings.world import (
+    NOW,
+    World,
+    age,
+    make_world,
+    speech,
+    write_json,
+    write_session,
+    write_wav,
+)
+
+DAY = "2026-02-16"
+A, B = "11111_20260216_090000", "22222_20260216_100000"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+def ingest(world: World, day: str = DAY) -> DayOfRecordings:
+    return ingest_day(world.recordings, day, world.lake, world.settings, NOW)
+
+
+def rows(world: World, day: DayOfRecordings) -> list[dict[str, object]]:
+    table = pq.read_table(io.BytesIO(world.lake.get_bytes(day.parquet)))
+    assert table.schema.equals(SCHEMA)
+    return list(table.to_pylist())
+
+
+def objects(world: World) -> set[Path]:
+    return {path for path in (world.root / "lake" / "objects").rglob("*") if path.is_file()}
+
+
+def reasons(day: DayOfRecordings) -> dict[str, str]:
+    return {f"{each.session}/{each.file}": each.reason for each in day.set_aside}
+
+
+def test_a_days_segments_are_in_the_lake_bit_for_bit_and_measured(world: World) -> None:
+    session = write_session(world.recordings, A, 2)
+    day = ingest(world)
+    found = rows(world, day)
+    assert [row["file_name"] for row in found] == ["segment_001.wav", "segment_002.wav"]
+    pcm, _ = soundfile.read(session / "segment_001.wav", dtype="float32")
+    assert np.array_equal(decode_flac(found[0]["audio"]), pcm)  # type: ignore[arg-type]
+    assert found[0]["audio_sha256"] == pcm_sha256(pcm)
+    assert found[0]["duration_s"] == pytest.approx(0.4)
+    assert found[0]["loudness_dbfs"] == pytest.approx(20 * np.log10(2000 / 32768), abs=0.5)
+    assert (found[0]["speaker"], found[0]["machine_text"], found[0]["day"]) == ("Speaker A", "texto 1", DAY)
+    assert day.segments == 2
+    assert day.hours == pytest.approx(0.8 / 3600, abs=1e-9)
+    facts = list(read_facts(world.lake, day.facts))
+    assert facts == [{key: value for key, value in row.items() if key != "audio"} for row in found]
+
+
+def test_the_same_input_publishes_the_same_object_here_and_in_another_lake(world: World, tmp_path: Path) -> None:
+    write_session(world.recordings, A, 3)
+    write_session(world.recordings, B, 2)
+    first, before = ingest(world), objects(world)
+    again = ingest(world)
+    assert (again.parquet, again.read_sessions) == (first.parquet, ())
+    assert objects(world) == before
+    other = make_world(tmp_path / "other")
+    shutil.copytree(world.recordings, other.recordings, dirs_exist_ok=True)
+    assert ingest(other).parquet == first.parquet
+
+
+def test_sessions_that_come_one_by_one_give_the_object_they_give_together(world: World, tmp_path: Path) -> None:
+    write_session(world.recordings, B, 2)
+    ingest(world)
+    write_session(world.recordings, A, 3)
+    grown = ingest(world)
+    assert grown.read_sessions == (A,)
+    other = make_world(tmp_path / "other")
+    shutil.copytree(world.recordings, other.recordings, dirs_exist_ok=True)
+    assert ingest(other).parquet == grown.parquet
+
+
+def test_what_habla_deletes_stays_in_the_lake(world: World) -> None:
+    write_session(world.recordings, A, 2)
+    write_session(world.recordings, B, 2)
+    first = ingest(world)
+    shutil.rmtree(world.recordings / A)
+    (world.recordings / B / "segment_001.wav").unlink()
+    second = ingest(world)
+    assert second.parquet == first.parquet
+    shutil.rmtree(world.recordings / B)
+    assert list(changed_days(world.recordings, world.lake, world.settings, NOW)) == []
+    assert ingest(world).parquet == first.parquet
+
+
+def test_only_changed_days_are_named_and_a_live_session_waits(world: World) -> None:
+    write_session(world.recordings, A, 1)
+    live = write_session(world.recordings, "33333_20260217_090000", 1, metadata=False)
+    age(live, 0.5)
+    changed = list(changed_days(world.recordings, world.lake, world.settings, NOW))
+    assert [each.day for each in changed] == [DAY]
+    assert ingest(world).sessions == {"finished": 1, "crashed": 0, "live": 0, "empty": 0, "lake": 1}
+    assert list(changed_days(world.recordings, world.lake, world.settings, NOW)) == []
+    write_json(live / "metadata.json", {"segments": []})
+    assert [each.day for each in changed_days(world.recordings, world.lake, world.settings, NOW)] == ["2026-02-17"]
+    write_session(world.recordings, B, 1)
+    after = {
+        each.day: each.fingerprint for each in changed_days(world.recordings, world.lake, world.settings, NOW)
+    }
+    assert after[DAY] != changed[0].fingerprint
+
+
+def test_days_before_the_first_partition_are_not_asked_for(tmp_path: Path) -> None:
+    world = make_world(tmp_path, recordings={"first_day": "2026-02-17"})
+    write_session(world.recordings, A, 1)
+    assert list(changed_days(world.recordings, world.lake, world.settings, NOW)) == []
+
+
+def test_a_live_session_is_left_and_a_crashed_one_taken_without_metadata(world: World) -> None:
+    age(write_session(world.recordings, A, 1, metadata=False), 1)
+    age(write_session(world.recordings, B, 2, metadata=False), 13)
+    day = ingest(world)
+    assert {row["session_id"] for row in rows(world, day)} == {B}
+    assert reasons(day) == {f"{B}/metadata.json": "is missing: the session crashed; taken without it"}
+    assert rows(world, day)[0]["speaker"] is None
+
+
+def test_a_ground_truth_that_comes_later_is_read_and_nothing_else_changes(world: World) -> None:
+    session = write_session(world.recordings, A, 2)
+    before = rows(world, ingest(world))
+    write_json(
+        session / "ground_truth.json",
+        {"direction": "es_to_en", "segments": [{"filename": "segment_001.wav", "transcript": "Hola."}]},
+    )
+    after = rows(world, ingest(world))
+    assert [row["machine_text"] for row in after] == ["Hola.", "texto 2"]
+    assert [row["segment_id"] for row in after] == [row["segment_id"] for row in before]
+
+
+def test_corrections_are_no_change_of_the_recordings(world: World) -> None:
+    session = write_session(world.recordings, A, 1)
+    ingest(world)
+    write_json(session / "corrected_ground_truth.json", {"segments": []})
+    assert list(changed_days(world.recordings, world.lake, world.settings, NOW)) == []
+
+
+def test_an_english_session_is_set_aside_whole_also_when_that_is_learnt_late(world: World) -> None:
+    session = write_session(world.recordings, A, 2)
+    write_session(world.recordings, B, 1)
+    assert ingest(world).segments == 3
+    write_json(session / "ground_truth.json", {"direction": "en_to_es", "segments": []})
+    day = ingest(world)
+    assert {row["session_id"] for row in rows(world, day)} == {B}
+    assert reasons(day) == {f"{A}/": "is spoken in English (en_to_es): no corpus material"}
+
+
+def test_every_kind_of_broken_file_is_set_aside_and_nothing_else_is_lost(world: World, tmp_path: Path) -> None:
+    session = write_session(world.recordings, A, 12)
+    good = (session / "segment_001.wav").read_bytes()
+    (session / "segment_002.wav").write_bytes(good[:-1001])
+    (session / "segment_003.wav").write_bytes(b"")
+    write_wav(session / "segment_004.wav", np.zeros(0, dtype=np.int16))
+    (session / "segment_005.wav").write_text("Hola, esto es texto.")
+    write_wav(session / "segment_006.wav", speech(31))
+    (tmp_path / "secret.wav").write_bytes(good)
+    for number in (7, 8, 9):
+        (session / f"segment_{number:03d}.wav").unlink()
+    (session / "segment_007.wav").symlink_to(tmp_path / "secret.wav")
+    (session / "segment_008.wav").mkdir()
+    os.mkfifo(session / "segment_009.wav")
+    (session / "segment_010 (copia).wav").write_bytes(good)
+    (session / "segment_012.wav").unlink()
+    day = ingest(world)
+    assert [row["number"] for row in rows(world, day)] == [1, 10, 11]
+    expected = {
+        "segment_002.wav": "cut off",
+        "segment_003.wav": "empty",
+        "segment_004.wav": "no sound",
+        "segment_005.wav": "no WAV",
+        "segment_006.wav": "31.0 s",
+        "segment_007.wav": "symbolic link",
+        "segment_008.wav": "folder",
+        "segment_009.wav": "pipe",
+        "segment_010 (copia).wav": "not named",
+        "segment_012.wav": "no such file",
+    }
+    found = reasons(day)
+    assert set(found) == {f"{A}/{name}" for name in expected}
+    for name, reason in expected.items():
+        assert reason in found[f"{A}/{name}"]
+
+
+def test_stereo_48_khz_8_bit_and_float_files_are_taken(world: World) -> None:
+    session = write_session(world.recordings, A, 0)
+    sound = speech(0.5).astype(np.float32) / 32768
+    soundfile.write(session / "segment_001.wav", np.stack([sound, sound], axis=1), 16_000)
+    soundfile.write(session / "segment_002.wav", np.repeat(sound, 3), 48_000)
+    soundfile.write(session / "segment_003.wav", sound, 16_000, subtype="PCM_U8")
+    soundfile.write(session / "segment_004.wav", sound, 16_000, subtype="FLOAT")
+    day = ingest(world)
+    assert [row["duration_s"] for row in rows(world, day)] == [pytest.approx(0.5, abs=1e-3)] * 4
+    assert day.set_aside == ()
+
+
+def test_metadata_that_is_no_json_costs_the_hints_only(world: World) -> None:
+    session = write_session(world.recordings, A, 2)
+    (session / "metadata.json").write_text("{oops")
+    day = ingest(world)
+    assert day.segments == 2
+    assert "no JSON" in reasons(day)[f"{A}/metadata.json"]
+    write_session(world.recordings, A, 2)
+    mended = ingest(world)
+    assert mended.set_aside == ()
+    assert rows(world, mended)[0]["speaker"] == "Speaker A"
+
+
+def test_a_segment_that_is_damaged_after_it_was_taken_stays_as_it_was(world: World) -> None:
+    session = write_session(world.recordings, A, 2)
+    first = ingest(world)
+    path = session / "segment_002.wav"
+    path.write_bytes(path.read_bytes()[:-100])
+    second = ingest(world)
+    assert second.parquet == first.parquet
+    assert "cut off" in reasons(second)[f"{A}/segment_002.wav"]
+
+
+@contextmanager
+def powerless() -> Iterator[None]:
+    """Without the powers of root, for whom no file is unreadable."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_an_unreadable_file_and_an_unreadable_session_are_set_aside() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        root.chmod(0o777)
+        with powerless():
+            world = make_world(root)
+            session = write_session(world.recordings, A, 2)
+            other = write_session(world.recordings, B, 1)
+        warm = make_world(root / "warm")
+        write_session(warm.recordings, A, 1)
+        ingest(warm)  # imports what a powerless process might not be able to import
+        (session / "segment_002.wav").chmod(0)
+        other.chmod(0)
+        with powerless():
+            day = ingest(world)
+        other.chmod(0o755)
+        assert [row["number"] for row in rows(world, day)] == [1]
+        assert "Permission denied" in reasons(day)[f"{A}/segment_002.wav"]
+        assert "Permission denied" in reasons(day)[f"{B}/"]
+        assert ingest(world).sessions["lake"] == 2
+
+
+def test_a_day_of_many_row_groups_keeps_order_and_identity(world: World) -> None:
+    write_session(world.recordings, A, ROW_GROUP + 20, seconds=0.01)
+    write_session(world.recordings, B, ROW_GROUP, seconds=0.01)
+    day = ingest(world)
+    found = rows(world, day)
+    file = pq.ParquetFile(io.BytesIO(world.lake.get_bytes(day.parquet)))
+    assert file.metadata.num_row_groups == 3
+    keys = [(str(row["session_id"]), int(str(row["number"]))) for row in found]
+    assert keys == sorted(keys)
+    assert len({row["segment_id"] for row in found}) == len(found) == 2 * ROW_GROUP + 20
+
+
+def test_a_folder_restored_from_a_backup_gives_the_same_segments(world: World) -> None:
+    session = write_session(world.recordings, A, 2)
+    first = ingest(world)
+    shutil.copytree(session, world.root / "backup")
+    shutil.rmtree(session)
+    shutil.copytree(world.root / "backup", session, copy_function=shutil.copyfile)
+    assert ingest(world).parquet == first.parquet
+
+
+def test_an_empty_day_is_published_as_one(world: World) -> None:
+    day = ingest(world)
+    assert (day.segments, day.hours, day.set_aside) == (0, 0.0, ())
+    assert rows(world, day) == []
+
+
+class _Overtaken(Lake):
+    """A lake whose pointer another writer moves between our reading and our moving."""
+
+    overtake: bool = True
+
+    def put_file(self, path: Path) -> str:
+        if self.overtake:
+            self.overtake = False
+            other = Lake(self._store, self._cache)
+            publish_day(other, DAY, [], {"other": "1"}, [], path.parent / "w")
+        return super().put_file(path)
+
+
+def test_of_two_writers_of_one_day_the_late_one_is_told_and_loses_nothing(world: World) -> None:
+    write_session(world.recordings, A, 1)
+    lake = _Overtaken(world.lake._store, world.lake._cache)
+    with pytest.raises(PointerMovedError):
+        ingest_day(world.recordings, DAY, lake, world.settings, NOW)
+    assert ingest_day(world.recordings, DAY, lake, world.settings, NOW).segments == 1
+    published = load_day(lake, DAY)
+    assert published is not None
+    assert set(published.inputs) == {A, "other"}
+
+
+def test_a_work_folder_that_cannot_be_written_is_a_clear_error_and_publishes_nothing(world: World) -> None:
+    write_session(world.recordings, A, 1)
+    (world.root / "file").write_text("not a folder")
+    settings = world.settings.model_copy(update={"work_folder": world.root / "file"})
+    with pytest.raises(LakeError, match="work_folder"):
+        ingest_day(world.recordings, DAY, world.lake, settings, NOW)
+    assert load_day(world.lake, DAY) is None
+
+
+def test_a_fresh_row_replaces_the_one_of_the_same_identity(world: World) -> None:
+    write_session(world.recordings, A, 1)
+    day = ingest(world)
+    row = Segment(**rows(world, day)[0])  # type: ignore[arg-type]
+    publish_day(world.lake, DAY, [replace(row, speaker="Marta")], {}, [], world.settings.work_folder)
+    assert [row["speaker"] for row in rows(world, ingest(world))] == ["Marta"]
