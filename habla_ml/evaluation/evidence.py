@@ -27,6 +27,7 @@ from habla_ml.lake import Lake
 from habla_ml.settings import Settings
 
 Progress = Callable[[str], None]
+_TELL_EVERY = 20
 
 
 @dataclass(frozen=True)
@@ -89,20 +90,14 @@ def evaluate_version(
         )
     options = DecodingOptions(beam_size=settings.evaluation.beam_size, batch_size=settings.evaluation.batch_size)
     general = _out_of_domain(conventions, settings)
-    heard, heard_general, decoded = {}, {}, 0
-    for each in contenders:
-        transcriber = FasterWhisperTranscriber(
-            each.folder, options, settings.evaluation.device, settings.evaluation.cpu_threads
-        )
-        known = len(read_hypotheses(lake, each.artefact, options))
-        listen = partial(transcribe_cached, lake, each.artefact, transcriber, progress=_told(each.name, progress))
-        heard[each.name] = listen(read_utterances(lake, snapshot, "test"))
-        heard_general[each.name] = listen(general)
-        decoded += len(read_hypotheses(lake, each.artefact, options)) - known
+    heard = [_listen(lake, snapshot, general, each, options, settings, progress) for each in contenders]
     comparison = compare_versions(
         read_utterances(lake, snapshot, "test"),
-        [Evaluated(each.name, each.role, each.artefact, heard[each.name]) for each in contenders],
-        _general_of(general, heard_general),
+        [
+            Evaluated(each.name, each.role, each.artefact, of.test)
+            for each, of in zip(contenders, heard, strict=True)
+        ],
+        _general_of(general, {each.name: of.general for each, of in zip(contenders, heard, strict=True)}),
         settings.evaluation,
         Provenance(
             snapshot_id=snapshot.id,
@@ -121,7 +116,7 @@ def evaluate_version(
         shutil.rmtree(report_folder, ignore_errors=True)
         (Path(scratch) / "report").rename(report_folder)
     laid_down = ReportFiles(*(report_folder / path.name for path in (files.html, files.markdown, files.json)))
-    return Evidence(comparison, decision, laid_down, stored, decoded)
+    return Evidence(comparison, decision, laid_down, stored, sum(each.decoded for each in heard))
 
 
 def stored_comparison(lake: Lake, version: str) -> Comparison:
@@ -139,9 +134,39 @@ def report_pointer(version: str) -> str:
     return f"models/{version}/report"
 
 
+@dataclass(frozen=True)
+class _Heard:
+    """What one contender made of the two sets."""
+
+    test: list[Hypothesis]
+    general: list[Hypothesis]
+    decoded: int
+    """Clips that were not in the cache."""
+
+
+def _listen(
+    lake: Lake,
+    snapshot: Snapshot,
+    general: list[Utterance],
+    contender: Contender,
+    options: DecodingOptions,
+    settings: Settings,
+    progress: Progress,
+) -> _Heard:
+    transcriber = FasterWhisperTranscriber(
+        contender.folder, options, settings.evaluation.device, settings.evaluation.cpu_threads
+    )
+    known = len(read_hypotheses(lake, contender.artefact, options))
+    listen = partial(
+        transcribe_cached, lake, contender.artefact, transcriber, progress=_told(contender.name, progress)
+    )
+    test, other = listen(read_utterances(lake, snapshot, "test")), listen(general)
+    return _Heard(test, other, len(read_hypotheses(lake, contender.artefact, options)) - known)
+
+
 def _told(name: str, progress: Progress) -> Callable[[int, int], None]:
     def tell(done: int, decoded: int) -> None:
-        if decoded:
+        if decoded and done % _TELL_EVERY == 0:
             progress(f"{name}: {done} clips heard, {decoded} of them decoded now")
 
     return tell

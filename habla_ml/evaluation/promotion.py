@@ -1,0 +1,134 @@
+"""Whether a candidate may be released: one pure function from stored evidence to a verdict with reasons."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from habla_ml.evaluation.comparison import Change, Comparison
+from habla_ml.evaluation.statistics import Interval
+from habla_ml.settings import PromotionSettings
+
+Verdict = Literal["deploy", "collect_more", "refuse"]
+
+
+class Decision(BaseModel):
+    """What follows from a comparison, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    """Sentences for a person; the ones that decided come first."""
+    evidence: str
+    """Digest of the comparison that was judged."""
+
+
+def decide(comparison: Comparison, settings: PromotionSettings) -> Decision:
+    """Judge the candidate by the plan's rule.
+
+    Refused: no test set, no base to compare with, the base itself, an improvement over the base whose interval
+    reaches zero, a loss on out-of-domain speech above the bound, or an interval against the previous release that
+    lies wholly on the worse side. Otherwise deployed above `deploy_above_relative`; more speech is collected below
+    it, or where the test set has too few sessions for an interval to be trusted.
+    """
+    refusals = _refusals(comparison, settings)
+    shortcomings = _shortcomings(comparison, settings)
+    notes = _notes(comparison, settings)
+    verdict: Verdict = "refuse" if refusals else "collect_more" if shortcomings else "deploy"
+    return Decision(verdict=verdict, reasons=(*refusals, *shortcomings, *notes), evidence=comparison.digest())
+
+
+def _refusals(comparison: Comparison, settings: PromotionSettings) -> list[str]:
+    candidate, base = comparison.model("candidate"), comparison.model("base")
+    if candidate is None:
+        return ["There is no candidate in this comparison."]
+    if comparison.test.words == 0:
+        return ["There is no test set: nothing was measured. Correct some sessions and publish the splits again."]
+    if base is None:
+        return ["The base model was not scored, so an improvement cannot be stated."]
+    if candidate.artefact_digest == base.artefact_digest:
+        return ["The candidate is the base model itself: its files are the same."]
+    found = []
+    change = comparison.change("base")
+    if change is None or change.relative_improvement is None:
+        found.append("The candidate was not compared with the base model.")
+    elif change.relative_improvement.low <= 0:
+        found.append(
+            f"The improvement over {base.name} is {_signed(change.relative_improvement)}, and that interval "
+            "includes no improvement."
+        )
+    lost = change.out_of_domain_points if change else None
+    if lost is not None and lost.value > settings.out_of_domain_loss_points:
+        found.append(
+            f"Out-of-domain speech became worse by {lost.value:.1f} points ({lost.low:.1f} to {lost.high:.1f}); "
+            f"at most {settings.out_of_domain_loss_points:g} are allowed."
+        )
+    previous = comparison.change("previous")
+    if previous is not None and previous.points is not None and previous.points.low > 0:
+        found.append(
+            f"It is worse than the released {previous.against} by {previous.points.value:.1f} points, beyond "
+            f"noise ({previous.points.low:.1f} to {previous.points.high:.1f})."
+        )
+    return found
+
+
+def _shortcomings(comparison: Comparison, settings: PromotionSettings) -> list[str]:
+    found = []
+    if comparison.test.sessions < settings.fewest_test_sessions:
+        found.append(
+            f"The test set has {comparison.test.sessions} sessions; an interval over fewer than "
+            f"{settings.fewest_test_sessions} cannot be trusted. Correct more sessions."
+        )
+    change = comparison.change("base")
+    relative = change.relative_improvement if change else None
+    if relative is None or relative.value > settings.deploy_above_relative:
+        return found
+    fell, bound = _percent(relative.value), _percent(settings.deploy_above_relative)
+    if relative.value < settings.collect_below_relative:
+        found.append(
+            f"Errors fell by {fell}, below {_percent(settings.collect_below_relative)}: more corrected speech is "
+            "needed."
+        )
+    else:
+        found.append(
+            f"Errors fell by {fell}, a marginal gain: not above the {bound} from which a release pays. "
+            "Collect more speech."
+        )
+    return found
+
+
+def _notes(comparison: Comparison, settings: PromotionSettings) -> list[str]:
+    change = comparison.change("base")
+    if change is None or change.relative_improvement is None:
+        return []
+    notes = []
+    if change.relative_improvement.value > settings.deploy_above_relative:
+        notes.append(
+            f"Errors fell by {_signed(change.relative_improvement)} against {change.against}, above the bound of "
+            f"{_percent(settings.deploy_above_relative)}."
+        )
+    notes.append(_out_of_domain_note(change, settings))
+    previous = comparison.change("previous")
+    if previous is not None and previous.points is not None and previous.points.low <= 0:
+        notes.append(f"It is not worse than the released {previous.against} beyond noise.")
+    return notes
+
+
+def _out_of_domain_note(change: Change, settings: PromotionSettings) -> str:
+    lost = change.out_of_domain_points
+    if lost is None:
+        return "Whether general Spanish was forgotten was not measured: there is no out-of-domain set."
+    return (
+        f"Out-of-domain WER changed by {lost.value:+.1f} points ({lost.low:+.1f} to {lost.high:+.1f}); up to "
+        f"{settings.out_of_domain_loss_points:+g} are allowed."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}\u00a0%"
+
+
+def _signed(interval: Interval) -> str:
+    return f"{_percent(interval.value)} (95 % interval {_percent(interval.low)} to {_percent(interval.high)})"

@@ -1,0 +1,60 @@
+"""The report of a comparison: one HTML file that needs nothing else, Markdown, and the evidence as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from habla_ml.audio import encode_flac
+from habla_ml.corpus.snapshot import Utterance
+from habla_ml.evaluation.comparison import Comparison
+from habla_ml.evaluation.promotion import Decision
+from habla_ml.evaluation.report.html import render_html
+from habla_ml.evaluation.report.markdown import render_markdown
+from habla_ml.evaluation.transcribe import audio_fault
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """Where the three forms of a report lie."""
+
+    html: Path
+    markdown: Path
+    json: Path
+    """The comparison itself; `read_comparison` reads it."""
+
+
+def write_report(
+    comparison: Comparison,
+    decision: Decision,
+    utterances: Iterable[Utterance],
+    folder: Path,
+    date: str | None = None,
+) -> ReportFiles:
+    """Write `report.html`, `report.md` and `comparison.json` into `folder`, which is made where it is missing.
+
+    The files depend on the arguments alone: the same comparison gives the same bytes.
+
+    Args:
+        comparison: What was measured.
+        decision: What follows from it.
+        utterances: The test set, for the audio of the examples; read once, only the examples are kept.
+        folder: Where the files go.
+        date: The day to print, as the caller wants it read; nothing is printed without one.
+    """
+    wanted = {each.segment_id for each in comparison.examples}
+    sounds = {
+        each.segment_id: encode_flac(each.audio)
+        for each in utterances
+        if each.segment_id in wanted and audio_fault(each.audio) is None
+    }
+    files = ReportFiles(folder / "report.html", folder / "report.md", folder / "comparison.json")
+    folder.mkdir(parents=True, exist_ok=True)
+    files.html.write_text(render_html(comparison, decision, sounds, date), encoding="utf-8")
+    files.markdown.write_text(render_markdown(comparison, decision, date), encoding="utf-8")
+    files.json.write_text(comparison.to_json(), encoding="utf-8")
+    return files
+
+
+__all__ = ["ReportFiles", "write_report"]

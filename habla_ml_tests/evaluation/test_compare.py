@@ -1,0 +1,192 @@
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.compare import Evaluated, OutOfDomain, compare_versions
+from habla_ml.evaluation.comparison import Slice, read_comparison
+from habla_ml.evaluation.normalise import spanish
+from habla_ml.evaluation.scoring import total
+from habla_ml.evaluation.slices import Reference, speaker_key
+from habla_ml.evaluation.transcribe import Hypothesis
+from habla_ml_tests.evaluation.classroom import PROVENANCE, SETTINGS, compared, heard, lesson, utterance
+
+PAIR = [
+    utterance("s1", "a", "Los niños traen la libreta.", loudness_dbfs=-40.0),
+    utterance("s2", "b", "Hola, Ana.", speaker="SPEAKER_00"),
+]
+
+
+def says(utterances, texts, failure=None):
+    return [
+        Hypothesis(each.audio_sha256, text, 0.5, each.duration_s, failure)
+        for each, text in zip(utterances, texts, strict=True)
+    ]
+
+
+def pair_compared(base, candidate):
+    return compare_versions(
+        PAIR,
+        [
+            Evaluated("v1", "candidate", "2" * 64, says(PAIR, candidate)),
+            Evaluated("base", "base", "1" * 64, says(PAIR, base)),
+        ],
+        None,
+        SETTINGS,
+        PROVENANCE,
+    )
+
+
+def test_figures_are_those_worked_out_by_hand() -> None:
+    found = pair_compared(["loh niño traen libreta", "hola ana"], ["los niños traen la libreta", "hola hola ana"])
+    base, candidate = found.models
+    assert (base.name, candidate.name) == ("base", "v1")
+    assert base.wer.value == pytest.approx(3 / 7)
+    assert (base.wer.counts.substitutions, base.wer.counts.deletions, base.wer.counts.insertions) == (2, 1, 0)
+    assert candidate.wer.value == pytest.approx(1 / 7)
+    assert base.orthographic_wer.value == pytest.approx(6 / 7)
+    change = found.change("base")
+    assert change is not None
+    assert change.relative_improvement is not None
+    assert change.points is not None
+    assert change.relative_improvement.value == pytest.approx(2 / 3)
+    assert change.points.value == pytest.approx(100 * (1 - 3) / 7)
+    assert base.real_time_factor_p50 == pytest.approx(0.5)
+    assert (found.test.words, found.test.sessions, found.test.utterances) == (7, 2, 2)
+
+
+def test_every_slice_dimension_divides_the_whole_set() -> None:
+    found = compared(lesson(6, 12), {"base": 0.4, "candidate": 0.2})
+    whole = next(each for each in found.slices if each.dimension == "overall")
+    assert whole.rates[0].rate == found.models[0].wer
+    for dimension, members in itertools.groupby(found.slices, key=lambda each: each.dimension):
+        parts = list(members)
+        assert sum(each.utterances for each in parts) == 72, dimension
+        assert sum(each.words for each in parts) == whole.words
+        for at, model in enumerate(found.models):
+            assert total([each.rates[at].rate.counts for each in parts]) == model.wer.counts
+
+
+def named(slices: tuple[Slice, ...], name: str) -> Slice:
+    return next(each for each in slices if each.name == name)
+
+
+def test_quiet_speech_is_told_from_normal_by_the_bound() -> None:
+    found = pair_compared(["x", "hola ana"], ["x", "hola ana"])
+    assert named(found.slices, "quiet (below -35 dBFS)").rates[0].rate.counts.errors == 5
+    assert named(found.slices, "normal (from -35 dBFS)").rates[0].rate.counts.errors == 0
+
+
+def test_a_label_of_one_session_is_never_joined_with_another_session() -> None:
+    keys = {
+        label: speaker_key(Reference.of(utterance("s", "monday", "hola", speaker=label)))
+        for label in ("SPEAKER_00", "Speaker A", "2", "", "B", "Ana", "Profe Luis")
+    }
+    assert keys["Ana"] == "Ana"
+    assert keys["Profe Luis"] == "Profe Luis"
+    assert all(keys[label].startswith("monday · ") for label in ("SPEAKER_00", "Speaker A", "2", "", "B"))
+
+
+def test_small_slices_say_so() -> None:
+    found = compared(lesson(6, 12), {"base": 0.4, "candidate": 0.2})
+    assert named(found.slices, "session-000 · SPEAKER_00").too_small == "too small: 1 of the 3 sessions it takes"
+    assert named(found.slices, "Ana").too_small is None
+    strict = SETTINGS.model_copy(update={"smallest_slice_words": 10_000})
+    wordy = compared(lesson(6, 12), {"base": 0.4, "candidate": 0.2}, settings=strict)
+    assert "of the 10000 words it takes" in str(named(wordy.slices, "Ana").too_small)
+
+
+def test_one_session_still_has_an_interval_of_some_width() -> None:
+    found = compared(lesson(1, 20), {"base": 0.4, "candidate": 0.2})
+    interval = found.models[0].wer.interval
+    assert interval is not None
+    assert interval.low < interval.value < interval.high
+
+
+def test_stored_evidence_reads_back_equal_and_wrong_evidence_is_named() -> None:
+    found = compared(lesson(3, 6), {"base": 0.4, "previous": 0.3, "candidate": 0.2}, {"base": 0.1, "previous": 0.1,
+        "candidate": 0.1})  # fmt: skip
+    again = read_comparison(found.to_json())
+    assert again == found
+    assert again.digest() == found.digest()
+    with pytest.raises(EvaluationError, match=r"habla_ml\.comparison/1"):
+        read_comparison(found.to_json().replace("habla_ml.comparison/1", "habla_ml.comparison/2"))
+    with pytest.raises(EvaluationError, match="evaluate the model version again"):
+        read_comparison(b"{}")
+
+
+def test_the_test_sets_digest_changes_with_a_sentence_and_not_with_the_order() -> None:
+    utterances = lesson(3, 4)
+    digest = compared(utterances, {"base": 0.4}).test.digest
+    assert compared(utterances[::-1], {"base": 0.4}).test.digest == digest
+    corrected = [replace(utterances[0], sentence="Otra frase."), *utterances[1:]]
+    assert compared(corrected, {"base": 0.4}).test.digest != digest
+
+
+def test_scores_do_not_depend_on_the_order_of_utterances() -> None:
+    utterances = lesson(4, 5)
+    hypotheses = heard(utterances, 0.3, 1)
+    evaluated = [Evaluated("base", "base", "1" * 64, hypotheses)]
+    forth = compare_versions(utterances, evaluated, None, SETTINGS, PROVENANCE)
+    back = compare_versions(utterances[::-1], evaluated, None, SETTINGS, PROVENANCE)
+    assert forth.models == back.models
+
+
+def test_a_failure_is_scored_as_silence_and_counted() -> None:
+    broken = [*says(PAIR[:1], [""], failure="audio holds no sample"), *says(PAIR[1:], ["hola ana"])]
+    found = compare_versions(PAIR, [Evaluated("base", "base", "1" * 64, broken)], None, SETTINGS, PROVENANCE)
+    assert found.models[0].failures == 1
+    assert found.models[0].wer.counts.deletions == 5
+
+
+def test_an_unheard_utterance_and_two_models_of_one_name_are_refused() -> None:
+    half = [Evaluated("base", "base", "1" * 64, says(PAIR[:1], ["hola"]))]
+    with pytest.raises(EvaluationError, match="base has no hypothesis for 1 of 2 utterances, the first is s2"):
+        compare_versions(PAIR, half, None, SETTINGS, PROVENANCE)
+    with pytest.raises(EvaluationError, match="two models share a name"):
+        compare_versions(
+            PAIR,
+            [
+                Evaluated("base", "base", "1" * 64, says(PAIR, ["", ""])),
+                Evaluated("base", "candidate", "2" * 64, says(PAIR, ["", ""])),
+            ],
+            None,
+            SETTINGS,
+            PROVENANCE,
+        )
+    with pytest.raises(EvaluationError, match="there is no model"):
+        compare_versions(PAIR, [], None, SETTINGS, PROVENANCE)
+    whole = [Evaluated("base", "base", "1" * 64, says(PAIR, ["", ""]))]
+    with pytest.raises(EvaluationError, match="base has no hypothesis"):
+        compare_versions(PAIR, whole, OutOfDomain(lesson(2, 2), {}), SETTINGS, PROVENANCE)
+
+
+def test_an_empty_test_set_gives_a_comparison_without_figures() -> None:
+    found = compared([], {"base": 0.4, "candidate": 0.2})
+    assert found.models[0].wer.value is None
+    assert found.models[0].wer.interval is None
+    assert found.test.words == 0
+    assert read_comparison(found.to_json()) == found
+
+
+def test_examples_show_gains_losses_and_failures_and_no_utterance_twice() -> None:
+    found = compared(lesson(6, 12), {"base": 0.4, "candidate": 0.3})
+    kinds = [each.kind for each in found.examples]
+    assert set(kinds) == {"improved", "regressed", "worst"}
+    assert len({each.segment_id for each in found.examples}) == len(found.examples)
+    for example in found.examples:
+        base, candidate = example.hypotheses
+        assert example.kind != "improved" or candidate.errors < base.errors
+        assert example.kind != "regressed" or candidate.errors > base.errors
+    assert spanish(found.examples[0].reference)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.text(alphabet="aeñó 1.¿[]<", max_size=12), min_size=2, max_size=2))
+def test_any_text_can_be_compared(texts: list[str]) -> None:
+    found = pair_compared(texts, ["los niños traen la libreta", "hola ana"])
+    assert found.models[1].wer.value == 0
+    assert read_comparison(found.to_json()) == found

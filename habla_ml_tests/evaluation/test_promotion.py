@@ -1,0 +1,147 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from habla_ml.evaluation.comparison import Change, Comparison
+from habla_ml.evaluation.promotion import decide
+from habla_ml.evaluation.statistics import Interval
+from habla_ml.settings import PromotionSettings
+from habla_ml_tests.evaluation.classroom import compared, heard, lesson
+
+RULE = PromotionSettings()
+MEASURED = compared(
+    lesson(8, 6),
+    {"base": 0.4, "previous": 0.25, "candidate": 0.2},
+    {"base": 0.1, "previous": 0.1, "candidate": 0.1},
+)
+
+
+def judged(
+    relative: tuple[float, float, float],
+    forgotten: tuple[float, float, float] | None = (-1.0, 0.0, 1.0),
+    against_previous: tuple[float, float, float] | None = (-3.0, -1.0, 1.0),
+    sessions: int = 8,
+) -> Comparison:
+    """A stored comparison with these figures (low, value, high)."""
+    general = None if forgotten is None else Interval(*forgotten)
+    changes = [
+        Change(
+            against="base",
+            role="base",
+            relative_improvement=Interval(*relative),
+            points=Interval(-9, -5, -1),
+            out_of_domain_points=general,
+        )
+    ]
+    if against_previous is not None:
+        changes.append(
+            Change(
+                against="v1",
+                role="previous",
+                relative_improvement=Interval(-0.1, 0, 0.1),
+                points=Interval(*against_previous),
+                out_of_domain_points=general,
+            )
+        )
+    test = MEASURED.test.model_copy(update={"sessions": sessions})
+    return MEASURED.model_copy(update={"changes": tuple(changes), "test": test})
+
+
+@pytest.mark.parametrize(
+    ("comparison", "verdict", "reason"),
+    [
+        (judged((0.31, 0.45, 0.55)), "deploy", "Errors fell by 45 %"),
+        (judged((0.02, 0.31, 0.55)), "deploy", "above the bound of 30 %"),
+        (judged((0.20, 0.30, 0.40)), "collect_more", "a marginal gain"),
+        (judged((0.10, 0.20, 0.30)), "collect_more", "a marginal gain"),
+        (judged((0.05, 0.19, 0.30)), "collect_more", "below 20 %"),
+        (judged((0.00, 0.45, 0.60)), "refuse", "includes no improvement"),
+        (judged((-0.30, -0.20, -0.10)), "refuse", "includes no improvement"),
+        (judged((0.31, 0.45, 0.55), forgotten=(0.5, 2.1, 4.0)), "refuse", "worse by 2.1 points"),
+        (judged((0.31, 0.45, 0.55), forgotten=(0.5, 2.0, 4.0)), "deploy", "up to +2 are allowed"),
+        (judged((0.31, 0.45, 0.55), forgotten=None), "deploy", "was not measured"),
+        (judged((0.31, 0.45, 0.55), against_previous=(0.1, 2.0, 4.0)), "refuse", "worse than the released v1"),
+        (
+            judged((0.31, 0.45, 0.55), against_previous=(-0.1, 2.0, 4.0)),
+            "deploy",
+            "not worse than the released v1",
+        ),
+        (judged((0.31, 0.45, 0.55), against_previous=None), "deploy", "Errors fell by 45 %"),
+        (judged((0.31, 0.45, 0.55), sessions=4), "collect_more", "has 4 sessions"),
+    ],
+)
+def test_the_rule_of_the_plan(comparison: Comparison, verdict: str, reason: str) -> None:
+    decision = decide(comparison, RULE)
+    assert decision.verdict == verdict
+    assert any(reason in each.replace("\u00a0", " ") for each in decision.reasons), decision.reasons
+    assert decision.evidence == comparison.digest()
+
+
+def test_a_clear_gain_measured_on_speech_is_deployed() -> None:
+    assert decide(MEASURED, RULE).verdict == "deploy"
+
+
+def test_the_base_as_its_own_candidate_is_refused_by_its_files_and_by_its_figures() -> None:
+    from habla_ml.evaluation.compare import Evaluated, compare_versions
+    from habla_ml_tests.evaluation.classroom import PROVENANCE, SETTINGS
+
+    utterances = lesson(8, 6)
+    hypotheses = heard(utterances, 0.4, 1)
+    for digest, reason in (("1" * 64, "is the base model itself"), ("2" * 64, "includes no improvement")):
+        null = compare_versions(
+            utterances,
+            [Evaluated("base", "base", "1" * 64, hypotheses), Evaluated("v1", "candidate", digest, hypotheses)],
+            None,
+            SETTINGS,
+            PROVENANCE,
+        )
+        decision = decide(null, RULE)
+        assert decision.verdict == "refuse"
+        assert reason in decision.reasons[0]
+
+
+def test_without_a_test_set_a_base_or_a_candidate_nothing_is_released() -> None:
+    for comparison, reason in (
+        (compared([], {"base": 0.4, "candidate": 0.2}), "no test set"),
+        (compared(lesson(8, 6), {"candidate": 0.2}), "base model was not scored"),
+        (compared(lesson(8, 6), {"base": 0.2}), "no candidate"),
+    ):
+        decision = decide(comparison, RULE)
+        assert decision.verdict == "refuse"
+        assert reason in decision.reasons[0]
+
+
+def test_other_evidence_has_another_digest() -> None:
+    assert decide(judged((0.3, 0.4, 0.5)), RULE).evidence != decide(judged((0.3, 0.4, 0.6)), RULE).evidence
+
+
+SHARE = st.floats(-1, 1, allow_nan=False)
+
+
+@given(st.lists(SHARE, min_size=3, max_size=3), st.floats(-10, 10), st.floats(-10, 10), st.integers(1, 20))
+def test_nothing_is_ever_deployed_against_a_bound(
+    figures: list[float], forgotten: float, previous_low: float, sessions: int
+) -> None:
+    low, value, high = sorted(figures)
+    comparison = judged(
+        (low, value, high), (forgotten,) * 3, (previous_low, previous_low + 1, previous_low + 2), sessions
+    )
+    decision = decide(comparison, RULE)
+    allowed = (
+        low > 0
+        and value > RULE.deploy_above_relative
+        and forgotten <= RULE.out_of_domain_loss_points
+        and previous_low <= 0
+        and sessions >= RULE.fewest_test_sessions
+    )
+    assert (decision.verdict == "deploy") == allowed
+    assert decision.reasons
+
+
+@given(st.lists(SHARE, min_size=3, max_size=3), st.floats(0, 0.5))
+def test_a_larger_gain_is_never_judged_worse(figures: list[float], more: float) -> None:
+    order = ["refuse", "collect_more", "deploy"]
+    low, value, high = sorted(figures)
+    before = decide(judged((low, value, high)), RULE).verdict
+    after = decide(judged((low + more, value + more, high + more)), RULE).verdict
+    assert order.index(after) >= order.index(before)

@@ -1,0 +1,187 @@
+import base64
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from habla_ml.corpus.snapshot import Utterance
+from habla_ml.evaluation.compare import Evaluated, compare_versions
+from habla_ml.evaluation.comparison import Comparison, read_comparison
+from habla_ml.evaluation.promotion import decide
+from habla_ml.evaluation.report import ReportFiles, write_report
+from habla_ml.evaluation.report.html import render_html
+from habla_ml.evaluation.report.markdown import escape
+from habla_ml.evaluation.report.plots import bars_with_intervals, scale_end
+from habla_ml.evaluation.statistics import Interval
+from habla_ml.evaluation.transcribe import Hypothesis
+from habla_ml.settings import PromotionSettings
+from habla_ml_tests.evaluation.classroom import PROVENANCE, SETTINGS, compared, lesson
+
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)> | [x](http://evil) `' + "{{ 7919 * 7927 }}"
+
+
+class Tags(HTMLParser):
+    """Collects tags, and whatever would be fetched or run."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.handlers: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "data"}]
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+
+
+def written(
+    comparison: Comparison, utterances: list[Utterance], folder: Path, date: str | None = None
+) -> ReportFiles:
+    return write_report(comparison, decide(comparison, PromotionSettings()), utterances, folder, date)
+
+
+def hostile_comparison() -> tuple[Comparison, list[Utterance]]:
+    utterances = [
+        replace(each, sentence=f"{each.sentence} {HOSTILE}", speaker=HOSTILE, session_id=f"{HOSTILE}{at % 6}")
+        for at, each in enumerate(lesson(6, 3))
+    ]
+    evaluated = [
+        Evaluated(
+            "base", "base", "1" * 64, [Hypothesis(u.audio_sha256, HOSTILE * 3, 0.1, 1.0) for u in utterances]
+        ),
+        Evaluated(
+            HOSTILE, "candidate", "2" * 64, [Hypothesis(u.audio_sha256, HOSTILE, 0.1, 1.0) for u in utterances]
+        ),
+    ]
+    return compare_versions(utterances, evaluated, None, SETTINGS, PROVENANCE), utterances
+
+
+def test_the_page_fetches_nothing_and_runs_nothing_whatever_was_heard(tmp_path: Path) -> None:
+    comparison, utterances = hostile_comparison()
+    files = written(comparison, utterances, tmp_path, date=HOSTILE)
+    page = files.html.read_text("utf-8")
+    found = Tags(page)
+    assert "script" not in found.tags
+    assert "img" not in found.tags
+    assert found.handlers == []
+    assert found.sources
+    assert all(source.startswith("data:audio/flac;base64,") for source in found.sources)
+    assert "default-src 'none'" in page
+    assert str(7919 * 7927) not in page
+    assert "@import" not in page
+    assert "url(" not in page
+
+
+def test_hostile_text_neither_formats_nor_breaks_a_markdown_table(tmp_path: Path) -> None:
+    comparison, utterances = hostile_comparison()
+    text = written(comparison, utterances, tmp_path).markdown.read_text("utf-8")
+    assert not re.search(r"(?<!\\)<", text)
+    assert not re.search(r"(?<!\\)\]\(", text)
+    tables = [line for line in text.splitlines() if line.startswith("| ")]
+    columns = {len(re.findall(r"(?<!\\)\|", line)) for line in tables}
+    assert columns == {3, 5, 7, 8, 11} & columns
+    assert escape("- a | b\n# c <b>") == "\\- a \\| b \\# c \\<b\\>"
+
+
+def test_the_same_comparison_gives_the_same_bytes_and_the_evidence_reads_back(tmp_path: Path) -> None:
+    utterances = lesson(6, 6)
+    comparison = compared(utterances, {"base": 0.4, "previous": 0.3, "candidate": 0.15})
+    first, second = (
+        written(comparison, utterances, tmp_path / "a"),
+        written(comparison, utterances, tmp_path / "b"),
+    )
+    for name in ("html", "markdown", "json"):
+        assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
+    assert read_comparison(first.json.read_bytes()) == comparison
+
+
+def test_the_top_says_whether_how_sure_and_where(tmp_path: Path) -> None:
+    utterances = lesson(8, 12)
+    general = {"base": 0.1, "previous": 0.1, "candidate": 0.1}
+    comparison = compared(utterances, {"base": 0.4, "previous": 0.3, "candidate": 0.15}, general)
+    page = (
+        written(comparison, utterances, tmp_path, date="2026-11-21").html.read_text("utf-8").replace("\u00a0", " ")
+    )
+    top = page[page.index("<section") : page.index("</section>")]
+    base, candidate = (100 * (comparison.models[at].wer.value or 0) for at in (0, 2))
+    relative = 100 * (base - candidate) / base
+    assert f"v2 makes {relative:.0f} % fewer word errors than base" in top
+    assert f"base gets {base:.1f} wrong, v2 {candidate:.1f}" in top
+    assert "Release it" in top
+    assert "Quiet speech:" in top
+    assert "General Spanish" in top
+    assert "2026-11-21" in top
+
+
+def test_a_candidate_that_is_not_better_is_not_called_better(tmp_path: Path) -> None:
+    utterances = lesson(6, 6)
+    worse = compared(utterances, {"base": 0.15, "candidate": 0.5})
+    page = written(worse, utterances, tmp_path / "worse").html.read_text("utf-8")
+    assert "v2 is worse than base" in page
+    assert "Do not release it" in page
+    equal = compared(utterances, {"base": 0.3, "candidate": 0.3})
+    assert "v2 is not clearly better than base" in written(equal, utterances, tmp_path / "e").html.read_text(
+        "utf-8"
+    )
+
+
+def test_the_sound_of_an_example_is_the_sound_of_its_segment(tmp_path: Path) -> None:
+    utterances = lesson(6, 6)
+    comparison = compared(utterances, {"base": 0.4, "candidate": 0.15})
+    page = written(comparison, iter(utterances), tmp_path).html.read_text("utf-8")
+    sounds = [source.removeprefix("data:audio/flac;base64,") for source in Tags(page).sources]
+    assert len(sounds) == len(comparison.examples)
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(sounds[0])), dtype="float32")
+    spoken = next(each for each in utterances if each.segment_id == comparison.examples[0].segment_id)
+    assert rate == 16_000
+    assert np.abs(samples - spoken.audio).max() < 1e-4
+
+
+def test_reports_without_sound_without_candidate_and_without_speech_are_written(tmp_path: Path) -> None:
+    utterances = lesson(6, 6)
+    silent = [replace(each, audio=np.empty(0, np.float32)) for each in utterances]
+    comparison = compared(utterances, {"base": 0.4, "candidate": 0.15})
+    assert "<audio" not in written(comparison, silent, tmp_path / "silent").html.read_text("utf-8")
+    for name, odd in (
+        ("base", compared(utterances, {"base": 0.4})),
+        ("none", compared([], {"base": 0, "candidate": 0})),
+    ):
+        files = written(odd, utterances, tmp_path / name)
+        assert "Nothing can be said" in files.html.read_text("utf-8")
+        assert "Nothing can be said" in files.markdown.read_text("utf-8")
+
+
+def test_every_figure_of_the_versions_is_on_the_page() -> None:
+    comparison = compared(lesson(6, 6), {"base": 0.4, "previous": 0.3, "candidate": 0.15})
+    page = render_html(comparison, decide(comparison, PromotionSettings()), {}).replace("\u00a0", " ")
+    for model in comparison.models:
+        for rate in (model.wer, model.orthographic_wer, model.cer):
+            assert rate.interval is not None
+            assert f"{100 * rate.interval.value:.1f} % ({100 * rate.interval.low:.1f}–" in page
+        assert model.artefact_digest in page
+    assert comparison.test.digest in page
+
+
+def test_plots_are_small_png_files_even_of_strange_labels_and_gaps() -> None:
+    png = bars_with_intervals(
+        ["base", "v1 $x_$ ñ", "no words"], [Interval(0.2, 0.3, 0.4), Interval(0.1, 0.15, 0.2), None], "WER"
+    )
+    assert png.startswith(b"\x89PNG")
+    assert len(png) < 40_000
+    many = bars_with_intervals([f"v{at}" for at in range(20)], [Interval(0.1, 0.2, 0.3)] * 20, "20 versions")
+    assert len(many) < 40_000
+    again = bars_with_intervals([f"v{at}" for at in range(20)], [Interval(0.1, 0.2, 0.3)] * 20, "20 versions")
+    assert many == again
+    assert bars_with_intervals([], [], "nothing yet").startswith(b"\x89PNG")
+
+
+def test_an_axis_ends_on_five_points_above_everything_it_shows() -> None:
+    assert scale_end([Interval(0.1, 0.2, 0.31), None]) == pytest.approx(0.35)
+    assert scale_end([]) == pytest.approx(0.05)
