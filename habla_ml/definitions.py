@@ -17,7 +17,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=build_assets(settings),
         asset_checks=build_checks(settings),
-        jobs=build_jobs(settings),
+        jobs=build_jobs(),
         sensors=build_sensors(settings),
         schedules=build_schedules(settings),
         resources=build_resources(settings),

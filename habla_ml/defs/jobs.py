@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import dagster as dg
 
-from habla_ml.defs.partitions import model_versions, recording_days
-from habla_ml.settings import Settings
-
 RUN_TAGS = {"dagster/max_runtime": str(48 * 3600)}
 INGEST, CORRECT, RETRAIN, RESCORE = "ingest_day", "update_text", "train_and_release", "rescore"
 
@@ -23,35 +20,30 @@ MODEL_ASSETS = (
 )
 
 
-def build_jobs(settings: Settings) -> list[dg.UnresolvedAssetJobDefinition]:
+def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
     """The four jobs that sensors, schedules, people and the demo launch."""
-    days = recording_days(settings)
     return [
         dg.define_asset_job(
             INGEST,
             selection=["raw_recordings", "annotated_corpus"],
-            partitions_def=days,
             description="One day: copy finished sessions into the lake, then write the day's text.",
             run_tags=RUN_TAGS,
         ),
         dg.define_asset_job(
             CORRECT,
             selection=["annotated_corpus"],
-            partitions_def=days,
             description="One day's text again: new corrections, or changed conventions. No audio is read.",
             run_tags=RUN_TAGS,
         ),
         dg.define_asset_job(
             RETRAIN,
             selection=["splits", *MODEL_ASSETS],
-            partitions_def=model_versions,
             description="A new snapshot, then one model version from training to release.",
             run_tags=RUN_TAGS,
         ),
         dg.define_asset_job(
             RESCORE,
             selection=["splits", "wer_report"],
-            partitions_def=model_versions,
             description="A new snapshot, then one model version scored on it; known hypotheses are not decoded again.",
             run_tags=RUN_TAGS,
         ),

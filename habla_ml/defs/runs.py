@@ -43,17 +43,15 @@ def run_job(
     )
 
 
-def tick(definitions: dg.Definitions, instance: dg.DagsterInstance, sensor_name: str) -> dg.SensorExecutionData:
+def tick(definitions: dg.Definitions, instance: dg.DagsterInstance, sensor_name: str) -> dg.SensorResult:
     """Evaluate a sensor once, as the daemon would, and add the model versions it asks for."""
     sensor = definitions.resolve_sensor_def(sensor_name)
-    repository = definitions.get_repository_def()
-    context = dg.build_sensor_context(
-        instance=instance,
-        repository_def=repository,
-        sensor_name=sensor_name,
-        resources={name: repository.get_top_level_resources()[name] for name in sensor.required_resource_keys},
-    )
-    found = sensor.evaluate_tick(context)
+    known = definitions.get_repository_def().get_top_level_resources()
+    resources = {name: known[name] for name in sensor.required_resource_keys}
+    with dg.build_sensor_context(instance=instance, sensor_name=sensor_name, resources=resources) as context:
+        found = sensor(context)
+    if not isinstance(found, dg.SensorResult):
+        raise TypeError(f"sensor {sensor_name} returned {type(found).__name__}, expected SensorResult")
     for request in found.dynamic_partitions_requests or ():
         instance.add_dynamic_partitions(MODEL_VERSIONS, list(request.partition_keys))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -48,7 +49,7 @@ def _watch(
         for record in connection.records:
             entry = record.event_log_entry
             step, event = entry.step_key or "", entry.dagster_event
-            if event is None and entry.user_message and entry.level < 40:
+            if event is None and entry.user_message and int(entry.level) < logging.ERROR:
                 console.print(f"  [dim]{name} {step}[/dim] {entry.user_message}", highlight=False)
             if event is None or event.event_type not in _SHOWN or "check" in step:
                 continue

@@ -61,8 +61,8 @@ class Walk:
     def requested(self, sensor: str) -> list[dg.RunRequest]:
         """What a sensor asks for now; a reason to skip is printed."""
         found = tick(self.definitions, self.instance, sensor)
-        if found.skip_message:
-            self.console.print(f"  sensor {sensor}: {found.skip_message}", highlight=False)
+        if found.skip_reason:
+            self.console.print(f"  sensor {sensor}: {found.skip_reason.skip_message}", highlight=False)
         return list(found.run_requests or ())
 
     def ingest(self) -> None:

@@ -3,24 +3,32 @@
 `os.link` fails where the name exists, so of any number of writers exactly one wins, and a name never
 appears before its bytes are on the disk. Pointers are replaced under an advisory lock on one lock file a
 pointer, which serialises compare-and-set between processes on one host.
+
+A writer holds a lock on its temporary file. What a killed writer left is therefore free to be locked by
+anybody, and the next opening of the store removes it.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from habla_ml.errors import LakeError, ObjectMissingError, PointerMovedError
-from habla_ml.lake.store import Entry, Versioned, checked_key
+from habla_ml.lake.store import Entry, Versioned, checked_key, checked_prefix
 
 _UNFINISHED = ".unfinished"
 _LOCKS = ".locks"
+_CHUNK_BYTES = 1 << 20
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class DirectoryStore:
@@ -29,8 +37,12 @@ class DirectoryStore:
     def __init__(self, root: Path) -> None:
         self._root = root.expanduser().resolve()
         try:
+            made = not self._root.exists()
             (self._root / _UNFINISHED).mkdir(parents=True, exist_ok=True)
             (self._root / _LOCKS).mkdir(exist_ok=True)
+            if made:
+                _fsync_folders(self._root.parent, self._root.parent)
+            self._remove_leftovers()
         except OSError as error:
             raise LakeError(
                 f"store folder {self._root} cannot be written ({error.strerror}); "
@@ -42,71 +54,71 @@ class DirectoryStore:
         """The absolute path of the folder."""
         return str(self._root)
 
-    def put_if_absent(self, key: str, source: bytes | Path) -> bool:
+    def put_if_absent(self, key: str, source: bytes | Path, sha256: str | None = None) -> bool:
         """See `Store.put_if_absent`."""
         target = self._path(key)
-        if target.exists():
-            return False
-        with self._unfinished(key, source) as temporary:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(temporary, target)
-            except FileExistsError:
-                return False
+        with self._writing(key):
+            stored = not target.exists() and self._link_new(key, source, sha256)
+            if not target.is_file():
+                raise LakeError(f"{target} is a folder, so {key} cannot be stored; move that folder away")
+            # The one who stored it first may have been killed before its name was durable.
             _fsync_folders(target.parent, self._root)
-        return True
+        return stored
 
     def read(self, key: str) -> bytes:
         """See `Store.read`."""
-        try:
-            return self._path(key).read_bytes()
-        except FileNotFoundError:
-            raise self._missing(key) from None
+        found = self.read_versioned(key)
+        if found is None:
+            raise self._missing(key)
+        return found.data
 
     def read_versioned(self, key: str) -> Versioned | None:
         """See `Store.read_versioned`; the tag is the sha256 of the value."""
         try:
             data = self._path(key).read_bytes()
-        except FileNotFoundError:
+        except _ABSENT:
             return None
+        except OSError as error:
+            raise LakeError(f"cannot read {key} in {self.url}: {error.strerror}; check the disk") from error
         return Versioned(data, hashlib.sha256(data).hexdigest())
 
     def compare_and_set(self, key: str, data: bytes, expected: str | None) -> str:
         """See `Store.compare_and_set`."""
         target = self._path(key)
-        with self._locked(key), self._unfinished(key, data) as temporary:
+        with self._writing(key), self._unfinished(data, None) as temporary, self._locked(key):
             present = self.read_versioned(key)
             if (present.tag if present else None) != expected:
-                raise PointerMovedError(
-                    f"{key} in {self.url} was moved by somebody else since it was read; read it again and retry"
-                )
+                raise self._moved(key)
             target.parent.mkdir(parents=True, exist_ok=True)
-            temporary.replace(target)
+            if expected is None:
+                try:
+                    os.link(temporary, target)
+                except FileExistsError:
+                    raise self._moved(key) from None
+            else:
+                temporary.replace(target)
             _fsync_folders(target.parent, self._root)
         return hashlib.sha256(data).hexdigest()
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """See `Store.list`."""
-        folder = self._root / prefix.rpartition("/")[0]
-        keys = (path for path in folder.rglob("*") if path.is_file())
-        entries = ((path.relative_to(self._root).as_posix(), path) for path in keys)
-        for key, path in sorted(entries):
-            if key.startswith(prefix) and not key.startswith((_UNFINISHED, _LOCKS)):
-                yield Entry(key, path.stat().st_size)
+        """See `Store.list`; reads the folders below `prefix` only, one at a time."""
+        above, _, start = checked_prefix(prefix).rpartition("/")
+        return self._walk(above, start)
 
     def fetch(self, key: str, destination: Path) -> None:
         """See `Store.fetch`."""
+        source = self.local_path(key)
         try:
-            shutil.copyfile(self._path(key), destination)
-        except FileNotFoundError as error:
-            if self._path(key).exists():
-                raise LakeError(f"cannot write {destination}: {error.strerror}") from error
-            raise self._missing(key) from None
+            shutil.copyfile(source, destination)
+        except OSError as error:
+            raise LakeError(
+                f"cannot copy {key} to {destination}: {error.strerror}; free some space there"
+            ) from error
 
-    def local_path(self, key: str) -> Path | None:
+    def local_path(self, key: str) -> Path:
         """See `Store.local_path`."""
         path = self._path(key)
-        if not path.exists():
+        if not path.is_file():
             raise self._missing(key)
         return path
 
@@ -116,34 +128,121 @@ class DirectoryStore:
     def _missing(self, key: str) -> ObjectMissingError:
         return ObjectMissingError(f"{key} is not in the store {self.url}; has the stage that makes it run?")
 
-    @contextmanager
-    def _unfinished(self, key: str, source: bytes | Path) -> Iterator[Path]:
-        """A temporary file in the store that holds `source` durably; removed at the end."""
-        temporary = self._root / _UNFINISHED / uuid.uuid4().hex
+    def _moved(self, key: str) -> PointerMovedError:
+        return PointerMovedError(
+            f"{key} in {self.url} was moved by somebody else since it was read; read it again and retry"
+        )
+
+    def _link_new(self, key: str, source: bytes | Path, sha256: str | None) -> bool:
+        target = self._path(key)
+        with self._unfinished(source, sha256) as temporary:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                return False
+        return True
+
+    def _walk(self, folder: str, start: str) -> Iterator[Entry]:
+        """Entries below `folder` (a key, or empty) whose next part begins with `start`, in the order of keys."""
         try:
-            with temporary.open("wb") as out:
-                if isinstance(source, bytes):
-                    out.write(source)
-                else:
-                    with source.open("rb") as handle:
-                        shutil.copyfileobj(handle, out, 1 << 20)
-                out.flush()
-                os.fsync(out.fileno())
-            yield temporary
+            with os.scandir(self._root / folder) as found:
+                children = [
+                    each for each in found if each.name.startswith(start) and not each.name.startswith(".")
+                ]
+        except _ABSENT:
+            return
+        # A folder's keys go on with "/", which sorts after "." and "-": S3 lists in that order too.
+        for child in sorted(children, key=lambda each: each.name + "/" * each.is_dir()):
+            key = f"{folder}/{child.name}" if folder else child.name
+            if child.is_dir():
+                yield from self._walk(key, "")
+            elif child.is_file():
+                yield Entry(key, child.stat().st_size)
+
+    @contextmanager
+    def _writing(self, key: str) -> Iterator[None]:
+        """Turn what the operating system refuses while `key` is written into a `LakeError`."""
+        try:
+            yield
         except OSError as error:
+            if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                remedy = "the file system may lack hard links or locks: choose a folder on a local disk, or S3"
+            elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                remedy = "free some space, then run the stage again"
+            else:
+                remedy = "mend the folder, then run the stage again"
             raise LakeError(
-                f"cannot write {key} to {self.url}: {error.strerror}; nothing was published. "
-                "Free some space or mend the folder, then run the stage again"
+                f"cannot write {key} to {self.url}: {error.strerror}; nothing was published; {remedy}"
             ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def _unfinished(self, source: bytes | Path, sha256: str | None) -> Iterator[Path]:
+        """A temporary file in the store that holds `source` durably; locked meanwhile, removed at the end."""
+        with self._new_temporary() as out:
+            temporary = Path(out.name)
+            try:
+                found = _copy(source, out)
+                if sha256 is not None and found != sha256:
+                    raise LakeError(
+                        f"{source if isinstance(source, Path) else 'the value'} has the sha256 {found}, expected "
+                        f"{sha256}: it changed while it was read; nothing was published, run the stage again"
+                    )
+                out.flush()
+                # Nobody may write to a published value; what the process's umask hides stays hidden.
+                os.fchmod(out.fileno(), stat.S_IMODE(os.fstat(out.fileno()).st_mode) & 0o444)
+                os.fsync(out.fileno())
+                yield temporary
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def _new_temporary(self) -> IO[bytes]:
+        """An empty file below `.unfinished` whose lock this process holds."""
+        while True:
+            out = (self._root / _UNFINISHED / uuid.uuid4().hex).open("xb")
+            fcntl.flock(out, fcntl.LOCK_EX)
+            if os.fstat(out.fileno()).st_nlink:
+                return out
+            out.close()  # taken for a leftover between its making and its locking
+
+    def _remove_leftovers(self) -> None:
+        """Remove temporary files whose writer is dead: nobody holds their lock."""
+        for path in (self._root / _UNFINISHED).iterdir():
+            try:
+                with path.open("rb") as handle:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink(missing_ok=True)
+            except OSError:
+                continue  # its writer lives, another opening was quicker, or it is another user's to remove
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
         name = hashlib.sha256(key.encode()).hexdigest()[:32]
         with (self._root / _LOCKS / name).open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+            try:
+                yield
+            finally:
+                fcntl.flock(handle, fcntl.LOCK_UN)  # closing is not enough where a process was forked meanwhile
+
+
+def _copy(source: bytes | Path, out: IO[bytes]) -> str:
+    """Write `source` to `out` in bounded memory; returns the sha256 of what was written."""
+    if isinstance(source, bytes):
+        out.write(source)
+        return hashlib.sha256(source).hexdigest()
+    try:
+        handle = source.open("rb")
+    except OSError as error:
+        raise LakeError(
+            f"cannot read {source}: {error.strerror}; nothing was published, check the file"
+        ) from error
+    found = hashlib.sha256()
+    with handle:
+        while chunk := handle.read(_CHUNK_BYTES):
+            found.update(chunk)
+            out.write(chunk)
+    return found.hexdigest()
 
 
 def _fsync_folders(folder: Path, root: Path) -> None:

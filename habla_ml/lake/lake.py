@@ -61,13 +61,18 @@ class Lake:
     def put_bytes(self, data: bytes) -> str:
         """Store `data`; returns its sha256 (hex), which is its name."""
         sha256 = hashlib.sha256(data).hexdigest()
-        self._store.put_if_absent(_object_key(sha256), data)
+        self._store.put_if_absent(_object_key(sha256), data, sha256)
         return sha256
 
     def put_file(self, path: Path) -> str:
-        """Store a file's bytes in bounded memory; returns their sha256."""
-        sha256 = sha256_of(path)
-        self._store.put_if_absent(_object_key(sha256), path)
+        """Store a file's bytes in bounded memory; returns their sha256. One that changes meanwhile is refused."""
+        try:
+            sha256 = sha256_of(path)
+        except OSError as error:
+            raise LakeError(
+                f"cannot read {path}: {error.strerror}; nothing was published, check the file"
+            ) from error
+        self._store.put_if_absent(_object_key(sha256), path, sha256)
         return sha256
 
     def put_json(self, value: Any) -> str:
@@ -75,14 +80,21 @@ class Lake:
         return self.put_bytes(canonical_json(value))
 
     def put_tree(self, folder: Path) -> str:
-        """Store every file below `folder`; returns the tree's id. Symbolic links are refused."""
+        """Store every file below `folder`; returns the tree's id.
+
+        Raises `LakeError` where there is no file below `folder`, or something that is no plain file.
+        """
         files = []
-        for path in sorted(folder.rglob("*")):
-            if path.is_symlink():
-                raise LakeError(f"{path} is a symbolic link; a tree holds plain files only")
+        for path in sorted(folder.rglob("*"), key=lambda each: each.relative_to(folder).as_posix()):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                raise LakeError(
+                    f"{path} is a link or a device; a tree holds plain files only: copy the file there"
+                )
             if path.is_file():
                 name = path.relative_to(folder).as_posix()
                 files.append({"path": name, "size_bytes": path.stat().st_size, "sha256": self.put_file(path)})
+        if not files:
+            raise LakeError(f"{folder} holds no files, so there is no tree to store; has the stage before it run?")
         return self.put_json({"format": _TREE_FORMAT, "files": files})
 
     def get_bytes(self, sha256: str) -> bytes:
@@ -94,7 +106,12 @@ class Lake:
 
     def get_json(self, sha256: str) -> Any:
         """The JSON value stored by `put_json`."""
-        return json.loads(self.get_bytes(sha256))
+        try:
+            return json.loads(self.get_bytes(sha256))
+        except ValueError as error:
+            raise LakeError(
+                f"object {sha256} in {self.url} is not JSON: {error}; pass the id of a JSON object"
+            ) from None
 
     def path_of(self, sha256: str) -> Path:
         """A local file, to be read only, that holds the object: the lake's own, or a verified cached copy."""
@@ -104,13 +121,17 @@ class Lake:
             return local
         cached = self._cache / key
         if not cached.exists():
-            cached.parent.mkdir(parents=True, exist_ok=True)
             temporary = cached.with_name(f".{uuid.uuid4().hex}")
             try:
+                cached.parent.mkdir(parents=True, exist_ok=True)
                 self._store.fetch(key, temporary)
                 if sha256_of(temporary) != sha256:
                     raise LakeError(f"object {sha256} from {self.url} is damaged: its bytes have another sha256")
                 temporary.replace(cached)
+            except OSError as error:
+                raise LakeError(
+                    f"cannot write the cache {self._cache}: {error.strerror}; free some space"
+                ) from error
             finally:
                 temporary.unlink(missing_ok=True)
         return cached
@@ -128,30 +149,54 @@ class Lake:
         return files
 
     def checkout_tree(self, tree: str, folder: Path) -> Path:
-        """Lay a tree's files down as `folder` (copies, complete or not at all); kept when it is there already."""
-        if folder.exists():
-            return folder
+        """Lay a tree's files down as `folder`: copies with verified sha256, complete or not at all.
+
+        A folder that is there already is kept where it holds every file of the tree in its size; another
+        folder of that name raises `LakeError`.
+        """
+        files = self.tree_files(tree)
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
         try:
-            for each in self.tree_files(tree):
-                target = temporary / each.path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(self.path_of(each.sha256), target)
-            try:
-                temporary.rename(folder)
-            except OSError:
-                if not folder.exists():
-                    raise
+            if not folder.exists():
+                for each in files:
+                    self._check_out(each, temporary / each.path)
+                try:
+                    temporary.rename(folder)
+                except OSError:
+                    if not folder.exists():  # else another process was quicker
+                        raise
+            for each in files:
+                if not _holds(folder / each.path, each.size_bytes):
+                    raise LakeError(
+                        f"{folder} is there but its {each.path} is not the one of tree {tree[:12]}; "
+                        "remove that folder, it will be made again"
+                    )
+        except OSError as error:
+            raise LakeError(f"cannot lay tree {tree[:12]} down as {folder}: {error.strerror}") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return folder
+
+    def _check_out(self, file: TreeFile, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self.path_of(file.sha256), target)
+        if sha256_of(target) != file.sha256:
+            raise LakeError(f"object {file.sha256} in {self.url} is damaged: {file.path} has another sha256")
 
     # Pointers
 
     def pointer(self, name: str) -> Pointer | None:
         """The pointer `name` as it stands now, or None."""
         found = self._store.read_versioned(_pointer_key(name))
-        return None if found is None else Pointer(name, json.loads(found.data), found.tag)
+        if found is None:
+            return None
+        try:
+            value = json.loads(found.data)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise LakeError(f"pointer {name} in {self.url} is no JSON object; restore that file from a backup")
+        return Pointer(name, value, found.tag)
 
     def move_pointer(self, name: str, value: Mapping[str, Any], seen: Pointer | None) -> Pointer:
         """Set `name` to `value` if it still stands as `seen` (None: absent); raises `PointerMovedError`.
@@ -185,6 +230,10 @@ def sha256_of(path: Path) -> str:
     """sha256 (hex) of a file's bytes, in bounded memory."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _holds(path: Path, size_bytes: int) -> bool:
+    return path.is_file() and path.stat().st_size == size_bytes
 
 
 def _object_key(sha256: str) -> str:

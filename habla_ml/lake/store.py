@@ -15,7 +15,10 @@ from typing import Protocol
 
 from habla_ml.errors import LakeError
 
-_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]*(/[A-Za-z0-9_][A-Za-z0-9._=+-]*)*")
+_PART = r"[A-Za-z0-9_][A-Za-z0-9._=+-]{0,199}"
+_KEY = re.compile(rf"{_PART}(/{_PART})*")
+_PREFIX = re.compile(rf"({_PART}/)*({_PART})?")
+_LONGEST = 900  # S3 allows 1024 bytes, of which a bucket's prefix needs some
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,12 @@ class Store(Protocol):
         """Where the store is, as a person would write it (a path or `s3://bucket/prefix`)."""
         ...
 
-    def put_if_absent(self, key: str, source: bytes | Path) -> bool:
+    def put_if_absent(self, key: str, source: bytes | Path, sha256: str | None = None) -> bool:
         """Store `source` under `key` unless something is there; True when this call stored it.
 
-        Durable when it returns. A crash at any point leaves either nothing or the whole value.
+        Whether it returns True or False, the value that is there is durable. A crash at any point leaves
+        either nothing or the whole value. Where `sha256` (hex) is given and the bytes turn out to have another
+        one (a file that changed while it was read, a broken transfer), nothing is stored: `LakeError`.
         """
         ...
 
@@ -79,9 +84,16 @@ class Store(Protocol):
 
 def checked_key(key: str) -> str:
     """`key` itself, or a `LakeError` where it could leave the store or be read in two ways."""
-    if not _KEY.fullmatch(key) or len(key) > 900:
+    if not _KEY.fullmatch(key) or len(key) > _LONGEST:
         raise LakeError(
-            f"store key {key!r} is not a relative path of letters, digits and ._=+- (at most 900 characters); "
-            "rename what it was made from"
+            f"store key {key!r} is not a relative path of letters, digits and ._=+- (200 characters a part, "
+            f"{_LONGEST} in all at most); rename what it was made from"
         )
     return key
+
+
+def checked_prefix(prefix: str) -> str:
+    """`prefix` itself (the start of a key, or empty), or a `LakeError` where no key can start with it."""
+    if not _PREFIX.fullmatch(prefix) or len(prefix) > _LONGEST:
+        raise LakeError(f"listing prefix {prefix!r} is not the start of a store key; list a part of a key")
+    return prefix

@@ -1,0 +1,325 @@
+"""A store on S3, or on whatever speaks its protocol *with conditional writes*.
+
+`If-None-Match: *` makes a put have one winner, `If-Match: <etag>` makes it a compare-and-set. An endpoint that
+ignores these headers would lose data without a word, so `probe_conditional_writes` finds it out beforehand.
+
+Every put carries the id of its write in the object's metadata: where the answer to a put was lost and the client
+sent it again, the second answer is 412, and the id tells that the winner was this very write.
+
+Parts of an upload that was killed are invisible but cost money: give the bucket a lifecycle rule
+`AbortIncompleteMultipartUpload` of a day.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import mimetypes
+import random
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from habla_ml.errors import LakeError, ObjectMissingError, PointerMovedError
+from habla_ml.lake.store import Entry, Versioned, checked_key, checked_prefix
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+    from mypy_boto3_s3 import S3Client
+
+_PART_BYTES = 64 << 20  # 10,000 parts are S3's most: 640 GB a value
+_CONFLICT_ATTEMPTS = 8
+_LOST = {"PreconditionFailed", "412"}
+_CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "409"}
+_ABSENT = {"NoSuchKey", "NotFound", "404"}
+# A CDN keeps what has no Cache-Control for a day, which is too long for a pointer.
+_CACHED_FOREVER = "public, max-age=31536000, immutable"
+_NOT_CACHED = "no-cache"
+_NO_PERMISSION = "the credentials need s3:GetObject, s3:PutObject and s3:ListBucket there"
+_REMEDIES = {
+    "NoSuchBucket": "create the bucket, or name another one in the settings",
+    "AccessDenied": _NO_PERMISSION,
+    "403": _NO_PERMISSION,
+    "InvalidAccessKeyId": "set AWS_PROFILE or AWS_ACCESS_KEY_ID to credentials this endpoint knows",
+    "SignatureDoesNotMatch": "set AWS_SECRET_ACCESS_KEY to the secret of this access key",
+    "BadDigest": "the transfer broke; run the stage again",
+    "NotImplemented": "use AWS S3 or another endpoint with conditional writes, or a folder",
+}
+
+
+@dataclass(frozen=True)
+class _Put:
+    """What a conditional put says besides its bytes."""
+
+    name: str
+    write: str
+    condition: Mapping[str, Any]
+    cache_control: str
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        return {
+            "Key": self.name,
+            "Metadata": {"write": self.write},
+            "ContentType": mimetypes.guess_type(self.name)[0] or "application/octet-stream",
+            "CacheControl": self.cache_control,
+        }
+
+
+class S3Store:
+    """Values as objects of one bucket whose names begin with `prefix`."""
+
+    def __init__(self, client: S3Client, bucket: str, prefix: str = "", part_bytes: int = _PART_BYTES) -> None:
+        """`part_bytes`: values of this size and more are sent in such parts; 5 MiB is the least on AWS."""
+        self._client = client
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._part_bytes = part_bytes
+
+    @property
+    def url(self) -> str:
+        """`s3://bucket/prefix`."""
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    def put_if_absent(self, key: str, source: bytes | Path, sha256: str | None = None) -> bool:
+        """See `Store.put_if_absent`."""
+        put = _Put(self._name(key), uuid.uuid4().hex, {"IfNoneMatch": "*"}, _CACHED_FOREVER)
+        with self._talking(f"write {key}"):
+            if self._head(put.name) is not None:
+                return False
+            with _opened(source) as body:
+                tag = self._put_retried(put, body, sha256)
+        return tag is not None
+
+    def read(self, key: str) -> bytes:
+        """See `Store.read`."""
+        found = self.read_versioned(key)
+        if found is None:
+            raise self._missing(key)
+        return found.data
+
+    def read_versioned(self, key: str) -> Versioned | None:
+        """See `Store.read_versioned`; the tag is the ETag."""
+        from botocore.exceptions import ClientError
+
+        with self._talking(f"read {key}"):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._name(key))
+                return Versioned(answer["Body"].read(), answer["ETag"])
+            except ClientError as error:
+                if _code(error) in _ABSENT:
+                    return None
+                raise
+
+    def compare_and_set(self, key: str, data: bytes, expected: str | None) -> str:
+        """See `Store.compare_and_set`."""
+        condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
+        put = _Put(self._name(key), uuid.uuid4().hex, condition, _NOT_CACHED)
+        with self._talking(f"write {key}"):
+            tag = self._put_retried(put, io.BytesIO(data), None)
+        if tag is None:
+            raise PointerMovedError(
+                f"{key} in {self.url} was moved by somebody else since it was read; read it again and retry"
+            )
+        return tag
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """See `Store.list`; a page of 1,000 at a time."""
+        start = self._prefix + checked_prefix(prefix)
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start)
+        with self._talking(f"list {prefix or 'everything'}"):
+            for page in pages:
+                for each in page.get("Contents", []):
+                    key = each["Key"].removeprefix(self._prefix)
+                    if "/." not in f"/{key}/":  # a probe
+                        yield Entry(key, each["Size"])
+
+    def fetch(self, key: str, destination: Path) -> None:
+        """See `Store.fetch`; parts in parallel, broken transfers are taken up again."""
+        from botocore.exceptions import ClientError
+
+        with self._talking(f"fetch {key}"):
+            try:
+                self._client.download_file(self._bucket, self._name(key), str(destination))
+            except ClientError as error:
+                if _code(error) in _ABSENT:
+                    raise self._missing(key) from None
+                raise
+            except OSError as error:
+                raise LakeError(f"cannot write {destination}: {error.strerror}; free some space there") from error
+
+    def local_path(self, key: str) -> None:
+        """See `Store.local_path`: there is none."""
+        checked_key(key)
+
+    def _name(self, key: str) -> str:
+        return self._prefix + checked_key(key)
+
+    def _missing(self, key: str) -> ObjectMissingError:
+        return ObjectMissingError(f"{key} is not in the store {self.url}; has the stage that makes it run?")
+
+    def _head(self, name: str) -> tuple[str, str | None] | None:
+        """Tag and write id of the object `name`, or None where there is none."""
+        from botocore.exceptions import ClientError
+
+        try:
+            answer = self._client.head_object(Bucket=self._bucket, Key=name)
+        except ClientError as error:
+            if _code(error) in _ABSENT:
+                return None
+            raise
+        return answer["ETag"], answer["Metadata"].get("write")
+
+    def _put_retried(self, put: _Put, body: IO[bytes], sha256: str | None) -> str | None:
+        """Put with back-off while the endpoint answers 409; the tag, or None where somebody else was first."""
+        from botocore.exceptions import ClientError
+
+        for attempt in range(1, _CONFLICT_ATTEMPTS + 1):
+            try:
+                return self._put(put, body, sha256)
+            except ClientError as error:
+                # A pointer that is gone answers 404 to If-Match.
+                if _code(error) in _LOST or (_code(error) in _ABSENT and "IfMatch" in put.condition):
+                    break
+                if _code(error) not in _CONFLICT or attempt == _CONFLICT_ATTEMPTS:
+                    raise
+                time.sleep(random.uniform(0.5, 1.0) * 0.05 * 2**attempt)  # noqa: S311 (jitter, no secret)
+        present = self._head(put.name)
+        return present[0] if present is not None and present[1] == put.write else None
+
+    def _put(self, put: _Put, body: IO[bytes], sha256: str | None) -> str:
+        """One conditional put of `body` from its start; returns the tag."""
+        body.seek(0)
+        data = body.read(self._part_bytes)
+        if len(data) == self._part_bytes:
+            return self._put_in_parts(put, data, body, sha256)
+        _check_sha256(put.name, hashlib.sha256(data).hexdigest(), sha256)
+        return self._client.put_object(
+            Bucket=self._bucket, Body=data, ChecksumSHA256=_checksum(data), **put.headers, **put.condition
+        )["ETag"]
+
+    def _put_in_parts(self, put: _Put, first: bytes, body: IO[bytes], sha256: str | None) -> str:
+        """`first`, then the rest of `body`, one part in memory at a time; the condition is for the completion."""
+        place: dict[str, Any] = {"Bucket": self._bucket, "Key": put.name}
+        place["UploadId"] = self._client.create_multipart_upload(
+            Bucket=self._bucket, ChecksumAlgorithm="SHA256", **put.headers
+        )["UploadId"]
+        parts: Any = []
+        whole, data = hashlib.sha256(), first
+        try:
+            while data:
+                whole.update(data)
+                part: Any = {"PartNumber": len(parts) + 1, "ChecksumSHA256": _checksum(data)}
+                parts.append({**part, "ETag": self._client.upload_part(Body=data, **place, **part)["ETag"]})
+                data = body.read(self._part_bytes)
+            _check_sha256(put.name, whole.hexdigest(), sha256)
+            return self._client.complete_multipart_upload(
+                MultipartUpload={"Parts": parts}, **place, **put.condition
+            )["ETag"]
+        except BaseException:
+            self._client.abort_multipart_upload(**place)
+            raise
+
+    @contextmanager
+    def _talking(self, purpose: str) -> Iterator[None]:
+        with _translated(f"cannot {purpose} in {self.url} at {self._client.meta.endpoint_url}"):
+            yield
+
+
+def probe_conditional_writes(client: S3Client, bucket: str, prefix: str = "") -> None:
+    """Find out by a few small writes whether an endpoint keeps the promises of `S3Store`.
+
+    Of two puts with `If-None-Match: *` the second must be refused with 412, and so must a put whose `If-Match`
+    names another ETag, while one that names the present ETag must succeed. Raises `LakeError` that names the
+    endpoint and what to do.
+    """
+    from botocore.exceptions import ClientError
+
+    endpoint = client.meta.endpoint_url
+    name = f"{prefix.strip('/')}/.probe/{uuid.uuid4().hex}".lstrip("/")
+
+    def put(data: bytes, condition: Mapping[str, Any]) -> str | None:
+        """The tag, or None where the put was refused because of its condition."""
+        try:
+            return client.put_object(Bucket=bucket, Key=name, Body=data, **condition)["ETag"]
+        except ClientError as error:
+            if _code(error) in _LOST:
+                return None
+            raise
+
+    with _translated(f"cannot try conditional writes in s3://{bucket}/{name} at {endpoint}"):
+        tag = put(b"1", {"IfNoneMatch": "*"})
+        second = put(b"2", {"IfNoneMatch": "*"})
+        stale = put(b"3", {"IfMatch": '"00000000000000000000000000000000"'})
+        current = put(b"4", {"IfMatch": tag or ""})
+        # A lake's credentials need no right to delete; then a few bytes stay.
+        with suppress(ClientError):
+            client.delete_object(Bucket=bucket, Key=name)
+    faults = {
+        "a first put with If-None-Match: * was refused": tag is None,
+        "a second put with If-None-Match: * overwrote the first": second is not None,
+        "a put with a stale If-Match overwrote a newer value": stale is not None,
+        "a put with the present If-Match was refused": current is None,
+    }
+    found = [fault for fault, present in faults.items() if present]
+    if found:
+        raise LakeError(
+            f"the S3 endpoint {endpoint} does not keep conditional writes (bucket {bucket}): {'; '.join(found)}. "
+            "Two runs could overwrite each other's results. Use AWS S3, MinIO or another store that honours "
+            "If-None-Match and If-Match, or a folder"
+        )
+
+
+@contextmanager
+def _translated(failure: str) -> Iterator[None]:
+    """Turn what the endpoint or the network refuses into a `LakeError` that begins with `failure`."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        detail = error.response.get("Error", {}).get("Message", "")
+        remedy = _REMEDIES.get(_code(error), "read the endpoint's log, then run the stage again")
+        raise LakeError(f"{failure}: {_code(error)} {detail}; {remedy}") from error
+    except (BotoCoreError, Boto3Error) as error:
+        raise LakeError(
+            f"{failure}: {error}; check endpoint_url, region, credentials (AWS_PROFILE or AWS_ACCESS_KEY_ID) "
+            "and the network, then run the stage again"
+        ) from error
+
+
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "")
+
+
+def _checksum(data: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(data).digest()).decode()
+
+
+@contextmanager
+def _opened(source: bytes | Path) -> Iterator[IO[bytes]]:
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+        return
+    try:
+        handle = source.open("rb")
+    except OSError as error:
+        raise LakeError(
+            f"cannot read {source}: {error.strerror}; nothing was published, check the file"
+        ) from error
+    with handle:
+        yield handle
+
+
+def _check_sha256(name: str, found: str, expected: str | None) -> None:
+    if expected is not None and found != expected:
+        raise LakeError(
+            f"what was read for {name} has the sha256 {found}, expected {expected}: it changed while it was read; "
+            "nothing was published, run the stage again"
+        )

@@ -1,0 +1,104 @@
+"""Whether a model version may be released: decided again from stored evidence, never read off a check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from habla_ml.errors import ReleaseError
+from habla_ml.evaluation.comparison import Comparison, read_comparison
+from habla_ml.evaluation.promotion import Decision
+from habla_ml.lake import Lake, Pointer
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """The decision, and exactly which artefacts it is about."""
+
+    version: str
+    allowed: bool
+    reasons: tuple[str, ...]
+    """Sentences for a person; what forbids the release comes first."""
+    comparison: Comparison
+    comparison_object: str
+    """Object id of the evidence."""
+    checkpoint: Pointer
+    ctranslate2: Pointer
+    coreml: Pointer | None
+
+
+def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision]) -> GateResult:
+    """Judge `version` by the evidence behind its report and by what it consists of now.
+
+    A refused candidate is a result, not an error: the rule says no, or the report is about other artefacts than
+    the present ones.
+
+    Args:
+        lake: Holds the pointers `models/<version>/report`, `checkpoint`, `ctranslate2` and perhaps `coreml`.
+        version: The model version.
+        decide: The promotion rule.
+
+    Raises:
+        ReleaseError: The version was never evaluated, or has no checkpoint or CTranslate2 model.
+    """
+    report = lake.pointer(f"models/{version}/report")
+    if report is None:
+        raise ReleaseError(
+            f"model version {version} was never evaluated, so it is not released; materialise `wer_report` for it"
+        )
+    checkpoint = _present(lake, version, "checkpoint", "fine_tuned_checkpoint")
+    ctranslate2 = _present(lake, version, "ctranslate2", "ctranslate2_model")
+    coreml = lake.pointer(f"models/{version}/coreml")
+    stored = str(report.value["comparison"])
+    comparison = read_comparison(lake.get_bytes(stored))
+    stale = _staleness(report, comparison, checkpoint, ctranslate2, coreml)
+    decision = decide(comparison)
+    return GateResult(
+        version=version,
+        allowed=not stale and decision.verdict == "deploy",
+        reasons=(*stale, *decision.reasons),
+        comparison=comparison,
+        comparison_object=stored,
+        checkpoint=checkpoint,
+        ctranslate2=ctranslate2,
+        coreml=coreml,
+    )
+
+
+def _present(lake: Lake, version: str, artefact: str, asset: str) -> Pointer:
+    pointer = lake.pointer(f"models/{version}/{artefact}")
+    if pointer is None:
+        raise ReleaseError(f"model version {version} has no {artefact} to release; materialise `{asset}` for it")
+    return pointer
+
+
+def _staleness(
+    report: Pointer, comparison: Comparison, checkpoint: Pointer, ctranslate2: Pointer, coreml: Pointer | None
+) -> list[str]:
+    """What in the evidence is not about the present artefacts, as sentences."""
+    trained, served = checkpoint.value["tree"], ctranslate2.value["tree"]
+    candidate = comparison.model("candidate")
+    links = [
+        ("The report is about another checkpoint", report.value.get("checkpoint"), trained, "wer_report"),
+        ("The report is about another CTranslate2 model", report.value.get("ctranslate2"), served, "wer_report"),
+        ("The evidence measured another model", candidate and candidate.artefact_digest, served, "wer_report"),
+        (
+            "The CTranslate2 model is of another checkpoint",
+            ctranslate2.value.get("checkpoint"),
+            trained,
+            "ctranslate2_model",
+        ),
+    ]
+    if coreml is not None:
+        links.append(
+            ("The Core ML archive is of another checkpoint", coreml.value.get("checkpoint"), trained, "coreml_zip")
+        )
+    return [
+        f"{fault} ({_short(found)}) than the present one ({_short(present)}); materialise `{asset}` again."
+        for fault, found, present, asset in links
+        if found != present
+    ]
+
+
+def _short(digest: object) -> str:
+    return str(digest)[:12] if digest else "none"

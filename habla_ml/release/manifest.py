@@ -1,0 +1,138 @@
+"""The manifest of a release: what it holds, where it comes from and how good it is. Immutable once published."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+ModelVersion = Annotated[str, Field(pattern=r"^v[1-9][0-9]*$")]
+
+
+class Part(BaseModel):
+    """A piece of a published JSON document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ArchiveFacts(Part):
+    """What is known of an archive before its bytes are laid down."""
+
+    label: Label
+    """Names the archive within the release: `coreml`, `ctranslate2`."""
+    format: Literal["mlpackage", "mlmodelc", "ctranslate2"]
+    """`mlpackage` must be compiled by the app once, `mlmodelc` loads as it is."""
+    quantisation: str
+    artefact: Sha256
+    """Object or tree id in the lake."""
+    specification_version: int | None = None
+    """Of Core ML."""
+    minimum_ios: str | None = None
+
+
+class ArchivedFile(Part):
+    """One file inside an archive."""
+
+    path: str
+    size_bytes: int
+    sha256: Sha256
+
+
+class ReleaseArchive(ArchiveFacts):
+    """An archive as published."""
+
+    name: str
+    key: str
+    """Below the store's root."""
+    url: str
+    """Absolute, or relative to the manifest where the store has no public address."""
+    size_bytes: int
+    sha256: Sha256
+    files: tuple[ArchivedFile, ...]
+
+
+class ModelReference(Part):
+    """The model that training started from."""
+
+    name: str
+    revision: str | None
+    digest: Sha256 | None
+    """Of its content."""
+
+
+class TrainingFacts(Part):
+    """Names of everything that decided the weights."""
+
+    checkpoint: Sha256
+    """Tree id in the lake."""
+    record: Sha256
+    """Object id of the training's record: seed, packages, curves."""
+    identity: Sha256
+    recipe: str
+    snapshot: Sha256
+    hours: float
+
+
+class Measured(Part):
+    """A rate and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class EvaluationFacts(Part):
+    """The figures that let it be released."""
+
+    comparison: Sha256
+    """Object id of the evidence in the lake."""
+    snapshot: Sha256
+    """Whose test split was heard."""
+    conventions: str
+    test_set: Sha256
+    test_sessions: int
+    test_words: int
+    wer: Measured
+    base_wer: Measured
+    relative_improvement: Measured
+    """Over the base model: 0.4 is 40 % fewer errors."""
+    out_of_domain_wer: Measured | None
+
+
+class ReleaseDraft(Part):
+    """Everything about a release that does not depend on where and when it is published."""
+
+    model_id: Label
+    model_version: ModelVersion
+    base_model: ModelReference
+    training: TrainingFacts
+    evaluation: EvaluationFacts
+    archives: Annotated[tuple[ArchiveFacts, ...], Field(min_length=1)]
+    """The first is the one that the channel's `url` names."""
+    licence: str
+
+
+class ReleaseManifest(Part):
+    """A published release."""
+
+    schema_version: Literal[1] = 1
+    model_id: Label
+    model_version: ModelVersion
+    version: str
+    """For a person: `2026.11.21-v2`."""
+    number: Annotated[int, Field(ge=1)]
+    """For a machine: above that of every earlier release on the channel."""
+    created: AwareDatetime
+    channel: str
+    replaces: str | None
+    """The version the channel named before."""
+    base_model: ModelReference
+    training: TrainingFacts
+    evaluation: EvaluationFacts
+    archives: Annotated[tuple[ReleaseArchive, ...], Field(min_length=1)]
+    """The first is the one that the channel's `url` names."""
+    licence: str

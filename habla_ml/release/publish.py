@@ -1,0 +1,348 @@
+"""Publishing to the CDN's origin, and moving back.
+
+    releases/v2/habla-coreml-v2-<sha256, 12>.zip     immutable
+    releases/v2/manifest-<sha256, 12>.json           immutable
+    channels/stable/latest.json                      moves, last of all, by compare-and-set
+    channels/stable/history/000001.json              immutable: each state the channel left
+
+Everything that a pointer will name is stored and read back before the pointer moves. Killed at any step, the
+channel stands where it stood or at the complete new release, and the same call finishes the work.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from posixpath import relpath
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from habla_ml.errors import ObjectMissingError, PointerMovedError, ReleaseError
+from habla_ml.lake import Store, canonical_json, digest_of, sha256_of
+from habla_ml.release.archive import archived_files, zip_folder
+from habla_ml.release.channel import Channel, ChannelPointer, move_channel, read_channel
+from habla_ml.release.manifest import ArchiveFacts, ReleaseArchive, ReleaseDraft, ReleaseManifest
+from habla_ml.release.version import ReleaseVersion, model_number
+
+_DECIDED_BY_THE_MOMENT = {"created", "version"}
+
+
+@dataclass(frozen=True)
+class PublishedRelease:
+    """A release on a channel."""
+
+    channel: str
+    version: str
+    """For a person: `2026.11.21-v2`."""
+    number: int
+    """For a machine: only grows."""
+    model_version: str
+    url: str
+    """Of the first archive, as the channel gives it: absolute, or relative to `latest.json`."""
+    location: str
+    """Of the first archive in the store: a path or `s3://…`."""
+    sha256: str
+    size_bytes: int
+    manifest_url: str
+    manifest_key: str
+    released_at: str
+    """ISO 8601, UTC."""
+    replaces: str | None
+    current: bool
+    """Whether the channel stands at it now; false where it was superseded or rolled back."""
+
+
+def publish_release(
+    store: Store,
+    public_url: str | None,
+    channel: str,
+    draft: ReleaseDraft,
+    files: Mapping[str, Path],
+    now: datetime | None = None,
+    work_folder: Path | None = None,
+) -> PublishedRelease:
+    """Store archives and manifest, verify them, then let the channel stand at the release.
+
+    A release moves the channel once. The same archives of the same model version again are no new release: the
+    answer is the one of the first time, and a channel that was rolled back since, or went on, stays where it is.
+
+    Args:
+        store: The CDN's origin.
+        public_url: Address under which the store's root is served; None writes relative addresses.
+        channel: Whose pointer moves.
+        draft: What is released.
+        files: For each archive's label a zip, or a folder that becomes one.
+        now: The moment of the release; default the present.
+        work_folder: For temporary files of the archives' size; default the system's.
+
+    Raises:
+        ReleaseError: An archive is missing or broken, the channel stands at a later model version, or what was
+            stored does not read back.
+        LakeError: The store cannot be written; `PointerMovedError` where the channel went on meanwhile.
+    """
+    _check_public_url(public_url)
+    _check_labels(draft, files)
+    moment = (now or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
+    before = read_channel(store, channel)
+    if work_folder is not None:
+        work_folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=work_folder, prefix="release-") as scratch:
+        folder = f"releases/{draft.model_version}"
+        paths = [_packed(each.label, files[each.label], Path(scratch)) for each in draft.archives]
+        archives = tuple(
+            _archive(public_url, folder, draft.model_version, facts, path)
+            for facts, path in zip(draft.archives, paths, strict=True)
+        )
+        for archive, path in zip(archives, paths, strict=True):
+            store.put_if_absent(archive.key, path, archive.sha256)
+            _verify(store, archive.key, archive.size_bytes, archive.sha256, Path(scratch))
+        released = _find_released(store, before, archives)
+        if released is not None:
+            return _described(store, released, before)
+        _check_direction(before, draft)
+        manifest = _prepared(store, folder, _manifest(before, draft, archives, moment))
+        key = _store_manifest(store, folder, manifest, Path(scratch))
+    state = _state(public_url, manifest, key, before, moment)
+    try:
+        move_channel(store, before, state)
+    except PointerMovedError:
+        released = _find_released(store, read_channel(store, channel), archives)
+        if released is None:  # else another process published the same
+            raise
+    return _described(store, released or state, read_channel(store, channel))
+
+
+def list_releases(store: Store, channel: str) -> list[PublishedRelease]:
+    """Every release the channel ever stood at, newest first; empty where there was none."""
+    found = read_channel(store, channel)
+    return [_described(store, each, found) for each in reversed(found.releases)]
+
+
+def rollback(store: Store, channel: str, to: str | None = None, now: datetime | None = None) -> PublishedRelease:
+    """Let the channel stand at an earlier release (or forward again) after verifying all of its files.
+
+    Args:
+        store: The CDN's origin.
+        channel: Whose pointer moves.
+        to: A version (`2026.11.21-v2`) or model version (`v2`, its newest release); None is the release on which
+            the present one followed.
+        now: The moment of the move; default the present.
+
+    Raises:
+        ReleaseError: There is no such release, or one of its files is missing or damaged; nothing has moved then.
+        PointerMovedError: The channel went on meanwhile.
+    """
+    found = read_channel(store, channel)
+    if found.current is None:
+        raise ReleaseError(f"channel {channel} in {store.url} has no release yet, so there is none to go back to")
+    target = found.before_current() if to is None else _find_version(found, to)
+    if target is None:
+        raise ReleaseError(
+            f"{found.current.version} is the first release of channel {channel}; there is none before"
+        )
+    if target.manifest_sha256 != found.current.manifest_sha256:
+        _verify_release(store, target)
+        moment = (now or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
+        changes = {
+            "sequence": found.current.sequence + 1,
+            "move": "rollback",
+            "moved_at": moment,
+            "replaces": found.current.version,
+        }
+        move_channel(store, found, target.model_copy(update=changes))
+    return _described(store, target, read_channel(store, channel))
+
+
+def read_manifest(store: Store, key: str) -> ReleaseManifest:
+    """A published manifest; raises `ReleaseError` where it is missing or damaged."""
+    try:
+        return ReleaseManifest.model_validate_json(store.read(key))
+    except ObjectMissingError:
+        raise ReleaseError(f"manifest {key} is not in {store.url}; restore it from a backup") from None
+    except ValidationError as error:
+        raise ReleaseError(f"manifest {key} in {store.url} is damaged: {error.errors()[0]['msg']}") from error
+
+
+def _check_public_url(public_url: str | None) -> None:
+    if public_url is not None and not (
+        urlsplit(public_url).scheme in {"http", "https"} and urlsplit(public_url).netloc
+    ):
+        raise ReleaseError(
+            f"release.public_url is {public_url!r}, expected an address like https://models.example.org"
+        )
+
+
+def _check_labels(draft: ReleaseDraft, files: Mapping[str, Path]) -> None:
+    labels = [each.label for each in draft.archives]
+    if sorted(labels) != sorted(files):
+        raise ReleaseError(f"the draft names the archives {labels}, the files given are {sorted(files)}")
+    for path in files.values():
+        if not path.exists():
+            raise ReleaseError(f"{path} does not exist; export the model version again")
+
+
+def _check_direction(channel: Channel, draft: ReleaseDraft) -> None:
+    current = channel.current
+    if current is not None and model_number(draft.model_version) < model_number(current.model_version):
+        raise ReleaseError(
+            f"channel {channel.name} stands at {current.version}, a later model than {draft.model_version}; an "
+            "older one is not released over it. To go back: habla-ml rollback"
+        )
+
+
+def _packed(label: str, source: Path, scratch: Path) -> Path:
+    return zip_folder(source, scratch / f"{label}.zip") if source.is_dir() else source
+
+
+def _archive(
+    public_url: str | None, folder: str, model_version: str, facts: ArchiveFacts, path: Path
+) -> ReleaseArchive:
+    sha256 = sha256_of(path)
+    name = f"habla-{facts.label}-{model_version}-{sha256[:12]}.zip"
+    return ReleaseArchive(
+        **facts.model_dump(),
+        name=name,
+        key=f"{folder}/{name}",
+        url=_address(public_url, f"{folder}/{name}", seen_from=folder),
+        size_bytes=path.stat().st_size,
+        sha256=sha256,
+        files=archived_files(path),
+    )
+
+
+def _find_released(store: Store, channel: Channel, archives: tuple[ReleaseArchive, ...]) -> ChannelPointer | None:
+    """The state with which exactly these archives came to the channel, or None."""
+    wanted = {each.key for each in archives}
+    for state in reversed(channel.releases):
+        if (
+            state.key in wanted
+            and {each.key for each in read_manifest(store, state.manifest_key).archives} == wanted
+        ):
+            return state
+    return None
+
+
+def _manifest(
+    channel: Channel, draft: ReleaseDraft, archives: tuple[ReleaseArchive, ...], moment: datetime
+) -> ReleaseManifest:
+    taken = {each.version for each in channel.releases}
+    number = channel.current.sequence + 1 if channel.current else 1
+    version = ReleaseVersion(moment.date(), draft.model_version, number)
+    while str(version) in taken:
+        version = ReleaseVersion(version.day, version.model_version, number, version.rebuild + 1)
+    return ReleaseManifest(
+        **{**dict(draft), "archives": archives},
+        version=str(version),
+        number=number,
+        created=moment,
+        channel=channel.name,
+        replaces=channel.current.version if channel.current else None,
+    )
+
+
+def _prepared(store: Store, folder: str, manifest: ReleaseManifest) -> ReleaseManifest:
+    """The manifest that an earlier attempt stored for this very release, or else the new one."""
+    for entry in store.list(f"{folder}/manifest-"):
+        found = read_manifest(store, entry.key)
+        if found.model_dump(exclude=_DECIDED_BY_THE_MOMENT) == manifest.model_dump(exclude=_DECIDED_BY_THE_MOMENT):
+            return found
+    return manifest
+
+
+def _store_manifest(store: Store, folder: str, manifest: ReleaseManifest, scratch: Path) -> str:
+    data, sha256 = _written(manifest), digest_of(manifest.model_dump(mode="json"))
+    key = f"{folder}/manifest-{sha256[:12]}.json"
+    store.put_if_absent(key, data, sha256)
+    _verify(store, key, len(data), sha256, scratch)
+    return key
+
+
+def _written(manifest: ReleaseManifest) -> bytes:
+    return canonical_json(manifest.model_dump(mode="json"))
+
+
+def _state(
+    public_url: str | None, manifest: ReleaseManifest, key: str, channel: Channel, moment: datetime
+) -> ChannelPointer:
+    archive, seen_from = manifest.archives[0], f"channels/{channel.name}"
+    return ChannelPointer(
+        channel=channel.name,
+        sequence=manifest.number,
+        move="release",
+        moved_at=moment,
+        version=manifest.version,
+        number=manifest.number,
+        model_id=manifest.model_id,
+        model_version=manifest.model_version,
+        released_at=moment,
+        replaces=manifest.replaces,
+        url=_address(public_url, archive.key, seen_from),
+        key=archive.key,
+        sha256=archive.sha256,
+        size_bytes=archive.size_bytes,
+        manifest_url=_address(public_url, key, seen_from),
+        manifest_key=key,
+        manifest_sha256=digest_of(manifest.model_dump(mode="json")),
+    )
+
+
+def _find_version(channel: Channel, version: str) -> ChannelPointer:
+    for each in reversed(channel.releases):
+        if version in (each.version, each.model_version):
+            return each
+    known = ", ".join(each.version for each in channel.releases)
+    raise ReleaseError(f"{version!r} was never released on channel {channel.name}; its releases are {known}")
+
+
+def _verify_release(store: Store, state: ChannelPointer) -> None:
+    manifest = read_manifest(store, state.manifest_key)
+    with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
+        size_bytes = len(_written(manifest))
+        _verify(store, state.manifest_key, size_bytes, state.manifest_sha256, Path(scratch))
+        for each in manifest.archives:
+            _verify(store, each.key, each.size_bytes, each.sha256, Path(scratch))
+
+
+def _verify(store: Store, key: str, size_bytes: int, sha256: str, scratch: Path) -> None:
+    """Read a stored file back; raises `ReleaseError` where it is missing or is not what it must be."""
+    try:
+        path = store.local_path(key)
+        if path is None:
+            path = scratch / "read-back"
+            store.fetch(key, path)
+    except ObjectMissingError:
+        raise ReleaseError(f"{key} is not in {store.url}; restore it from a backup or release again") from None
+    found = (path.stat().st_size, sha256_of(path))
+    if found != (size_bytes, sha256):
+        raise ReleaseError(
+            f"{key} in {store.url} is damaged: {found[0]} bytes with sha256 {found[1]}, expected {size_bytes} "
+            f"bytes with {sha256}; remove that file and release again"
+        )
+
+
+def _address(public_url: str | None, key: str, seen_from: str) -> str:
+    """Where `key` is on the network, or relative to a document in the folder `seen_from`."""
+    return f"{public_url.rstrip('/')}/{key}" if public_url else relpath(key, seen_from)
+
+
+def _described(store: Store, state: ChannelPointer, channel: Channel) -> PublishedRelease:
+    current = channel.current
+    return PublishedRelease(
+        channel=state.channel,
+        version=state.version,
+        number=state.number,
+        model_version=state.model_version,
+        url=state.url,
+        location=f"{store.url}/{state.key}",
+        sha256=state.sha256,
+        size_bytes=state.size_bytes,
+        manifest_url=state.manifest_url,
+        manifest_key=state.manifest_key,
+        released_at=state.released_at.isoformat().replace("+00:00", "Z"),
+        replaces=state.replaces,
+        current=current is not None and current.manifest_sha256 == state.manifest_sha256,
+    )

@@ -1,0 +1,124 @@
+"""A small classroom, a deployment that points at it, and an instance to run in."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from shutil import copytree
+
+import dagster as dg
+import pytest
+import yaml
+
+from habla_ml.definitions import build_definitions
+from habla_ml.defs.runs import run_job, tick
+from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_sessions
+from habla_ml.lake import Lake
+from habla_ml.lake.open import open_lake
+from habla_ml.settings import Settings, load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+FIRST_DAY = date(2026, 3, 2)
+MONDAY, TUESDAY = "2026-03-02", "2026-03-03"
+
+
+@dataclass
+class Deployment:
+    """Settings, definitions and an instance, as a user's deployment has them."""
+
+    folder: Path
+    settings: Settings
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+
+    @property
+    def recordings(self) -> Path:
+        return self.settings.recordings.folder
+
+    def lake(self) -> Lake:
+        return open_lake(self.settings.lake, self.settings.work_folder / "cache")
+
+    def run(self, job: str, partition: str, **tags: str) -> dg.ExecuteInProcessResult:
+        return run_job(self.definitions, self.instance, job, partition, tags)
+
+    def tick(self, sensor: str) -> dg.SensorResult:
+        return tick(self.definitions, self.instance, sensor)
+
+    def metadata(self, asset: str, partition: str | None = None) -> dict:
+        """Metadata of the newest materialisation."""
+        filters = dg.AssetRecordsFilter(
+            asset_key=dg.AssetKey(asset), asset_partitions=[partition] if partition else None
+        )
+        records = self.instance.fetch_materializations(filters, limit=1).records
+        materialised = records[0].asset_materialization
+        assert materialised is not None
+        return {name: value.value for name, value in materialised.metadata.items()}
+
+
+@pytest.fixture(scope="session")
+def two_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two days of lessons, eight sessions of six segments, and everything that goes wrong."""
+    folder = tmp_path_factory.mktemp("classroom")
+    plan = ClassroomPlan(
+        first_day=FIRST_DAY, days=2, sessions_per_day=4, segments_per_session=6, seed=3, awkward=True
+    )
+    write_sessions(folder / "recordings", plan, seed=5)
+    write_castilian_set(folder / "out_of_domain", 4, seed=5)
+    return folder
+
+
+@pytest.fixture
+def growth_hours() -> float:
+    """A bound that the two days exceed; tests override it."""
+    return 0.005
+
+
+@pytest.fixture
+def tree(growth_hours: float) -> dict:
+    """What a deployment's profile says; tests change it before they ask for `deployment`."""
+    return {
+        "work_folder": "work",
+        "lake": {"url": "lake"},
+        "recordings": {"folder": "recordings", "first_day": MONDAY},
+        "corpus": {"conventions": str(ROOT / "configs" / "conventions" / "orthographic-v1.yaml")},
+        "training": {"recipe": "recipe.yaml"},
+        "evaluation": {"out_of_domain": "out_of_domain/fine_tune_dataset.csv", "bootstrap_draws": 200},
+        "release": {"store": {"url": "cdn"}},
+        "automation": {"growth_hours": growth_hours},
+    }
+
+
+@pytest.fixture
+def recipe() -> dict:
+    """Four steps: enough to go through everything."""
+    return {
+        "name": "short",
+        "base_model": "package:demo/base_model",
+        "learning_rate": 1e-4,
+        "max_steps": 4,
+        "batch_size": 4,
+        "windows": {"short_window_s": 6.0, "full_window_every": 4, "full_window_batch_size": 2},
+        "evaluate_every_steps": 4,
+        "validation_clips": 2,
+        "log_every_steps": 1,
+    }
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) -> Iterator[Deployment]:
+    copytree(two_days, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (tmp_path / "configs").mkdir()
+    profile = tmp_path / "configs" / "test.yaml"
+    profile.write_text(yaml.safe_dump(tree))
+    settings = load_settings(profile, {})
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Deployment(tmp_path, settings, build_definitions(settings), instance)
+
+
+@pytest.fixture
+def ingested(deployment: Deployment) -> Deployment:
+    """A deployment whose two days are in the lake."""
+    for day in (MONDAY, TUESDAY):
+        assert deployment.run("ingest_day", day).success
+    return deployment

@@ -1,0 +1,137 @@
+import json
+import shutil
+
+import dagster as dg
+import pytest
+
+from habla_ml.defs.attempts import MOST_ATTEMPTS
+from habla_ml.defs.automation import VERSION
+from habla_ml.defs.partitions import MODEL_VERSIONS, next_version
+from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, Deployment
+
+
+def days(found: dg.SensorResult) -> list[str]:
+    return [str(request.partition_key) for request in found.run_requests or ()]
+
+
+def fail(deployment: Deployment, request: dg.RunRequest, job: str) -> None:
+    """Leave a failed run for the request, as a crashed worker does."""
+    run = deployment.instance.create_run_for_job(
+        deployment.definitions.resolve_job_def(job), tags=dict(request.tags), status=dg.DagsterRunStatus.STARTED
+    )
+    deployment.instance.report_run_failed(run)
+
+
+def correct_one_more(deployment: Deployment) -> str:
+    """A person corrects a transcript of a session that was corrected before; returns its day."""
+    path = sorted(deployment.recordings.glob("*/corrected_ground_truth.json"))[0]
+    body = json.loads(path.read_text("utf-8"))
+    entry = next(each for each in body["segments"] if each["reviewed"])
+    entry.update(transcript="Otra cosa muy distinta.", human_corrected=True)
+    body["corrected_at"] = "2027-01-01T00:00:00+00:00"
+    path.write_text(json.dumps(body), "utf-8")
+    stamp = path.parent.name.split("_")[-2]
+    return f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:]}"
+
+
+def test_new_recordings_are_asked_for_once(deployment):
+    assert days(deployment.tick("new_recordings")) == [MONDAY, TUESDAY]
+    assert deployment.run("ingest_day", MONDAY).success
+    assert days(deployment.tick("new_recordings")) == [TUESDAY]
+    assert deployment.run("ingest_day", TUESDAY).success
+    assert deployment.tick("new_recordings").skip_reason == dg.SkipReason("nothing new")
+
+
+def test_a_session_that_appears_later_asks_for_its_day_alone(ingested):
+    source = next(each for each in sorted(ingested.recordings.iterdir()) if (each / "metadata.json").exists())
+    shutil.copytree(source, ingested.recordings / "99999_20260303_200000")
+    assert days(ingested.tick("new_recordings")) == [TUESDAY]
+
+
+def test_a_failed_day_is_asked_for_again_under_a_new_key_and_given_up_in_the_end(deployment):
+    keys = []
+    for _ in range(MOST_ATTEMPTS):
+        request = deployment.tick("new_recordings").run_requests[0]
+        assert request.partition_key == MONDAY
+        keys.append(request.run_key)
+        fail(deployment, request, "ingest_day")
+    assert len(set(keys)) == MOST_ATTEMPTS
+    assert days(deployment.tick("new_recordings")) == [TUESDAY]
+
+
+def test_a_day_under_way_is_not_asked_for_twice(deployment):
+    request = deployment.tick("new_recordings").run_requests[0]
+    deployment.instance.create_run_for_job(
+        deployment.definitions.resolve_job_def("ingest_day"),
+        tags=dict(request.tags),
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    assert days(deployment.tick("new_recordings")) == [TUESDAY]
+
+
+def test_a_new_correction_asks_for_its_day_alone_and_arrives_in_the_corpus(ingested):
+    assert ingested.tick("new_corrections").skip_reason == dg.SkipReason("nothing new")
+    day = correct_one_more(ingested)
+    assert days(ingested.tick("new_corrections")) == [day]
+    assert ingested.run("update_text", day).success
+    assert ingested.metadata("annotated_corpus", day)["new events"] == 1
+    assert ingested.tick("new_corrections").skip_reason == dg.SkipReason("nothing new")
+
+
+def test_a_grown_corpus_asks_for_the_next_version(ingested):
+    found = ingested.tick("corpus_growth")
+    assert [request.partition_key for request in found.run_requests] == ["v1"]
+    assert ingested.instance.get_dynamic_partitions(MODEL_VERSIONS) == ["v1"]
+
+
+def test_a_version_that_never_got_its_report_is_taken_up_again_under_a_new_key(ingested):
+    first = ingested.tick("corpus_growth").run_requests[0]
+    fail(ingested, first, "train_and_release")
+    second = ingested.tick("corpus_growth").run_requests[0]
+    assert second.partition_key == "v1"
+    assert second.run_key != first.run_key
+    assert ingested.instance.get_dynamic_partitions(MODEL_VERSIONS) == ["v1"]
+
+
+def test_two_retrainings_are_never_asked_for_at_once(ingested):
+    request = ingested.tick("corpus_growth").run_requests[0]
+    ingested.instance.create_run_for_job(
+        ingested.definitions.resolve_job_def("train_and_release"),
+        tags={VERSION: request.tags[VERSION]},
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    found = ingested.tick("corpus_growth")
+    assert not found.run_requests
+    assert found.skip_reason == dg.SkipReason("a training is queued or under way")
+
+
+@pytest.mark.parametrize("growth_hours", [10])
+def test_a_corpus_that_grew_too_little_says_by_how_much(ingested):
+    assert "h of 10 h" in str(ingested.tick("corpus_growth").skip_reason)
+
+
+def quarter(deployment: Deployment, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
+    schedule = deployment.definitions.resolve_schedule_def("quarterly_retraining")
+    lake = deployment.definitions.get_repository_def().get_top_level_resources()["lake"]
+    with dg.build_schedule_context(instance=instance, resources={"lake": lake}) as context:
+        found = schedule.evaluate_tick(context)
+    return found.run_requests[0] if found.run_requests else dg.SkipReason(found.skip_message)
+
+
+def test_the_quarter_asks_for_a_version_unless_there_is_nothing_to_train_on(deployment):
+    with dg.instance_for_test() as instance:  # schedules want an instance that is on disk
+        assert quarter(deployment, instance) == dg.SkipReason("the corpus is empty")
+        assert deployment.run("ingest_day", MONDAY).success
+        assert quarter(deployment, instance).partition_key == "v1"
+        assert instance.get_dynamic_partitions(MODEL_VERSIONS) == ["v1"]
+
+
+def test_the_quarter_comes_when_the_settings_say(deployment):
+    schedule = deployment.definitions.resolve_schedule_def("quarterly_retraining")
+    assert schedule.cron_schedule == "0 3 1 */3 *"
+    assert schedule.execution_timezone == "Europe/Madrid"
+
+
+def test_versions_are_counted_on():
+    assert next_version([]) == "v1"
+    assert next_version(["v1", "v9", "v10", "experiment"]) == "v11"

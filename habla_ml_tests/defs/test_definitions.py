@@ -1,0 +1,69 @@
+import subprocess
+import sys
+import warnings
+
+import dagster as dg
+import pytest
+
+from habla_ml.corpus.conventions import load_conventions
+from habla_ml.definitions import build_definitions
+
+ASSETS = {
+    "raw_recordings",
+    "annotated_corpus",
+    "splits",
+    "fine_tuned_checkpoint",
+    "ctranslate2_model",
+    "wer_report",
+    "coreml_zip",
+    "cdn_release",
+}
+
+
+def test_the_graph_has_the_eight_assets_and_dagster_finds_nothing_superseded(deployment):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        for category in ("SupersessionWarning", "BetaWarning", "PreviewWarning"):
+            warnings.simplefilter("error", getattr(dg, category))
+        definitions = build_definitions(deployment.settings)
+        dg.Definitions.validate_loadable(definitions)
+    assert {key.to_user_string() for key in definitions.resolve_all_asset_keys()} == ASSETS
+
+
+def test_every_asset_says_what_it_is_who_to_ask_and_which_code_made_it(deployment):
+    for spec in deployment.definitions.resolve_all_asset_specs():
+        assert len(spec.description or "") > 80, spec.key
+        assert spec.owners, spec.key
+        assert spec.kinds, spec.key
+        assert spec.group_name in {"corpus", "models", "releases"}
+        assert spec.code_version, spec.key
+
+
+def test_changed_conventions_change_the_code_version_of_the_corpus_alone(deployment, tree):
+    def versions(settings) -> dict:
+        return {each.key: each.code_version for each in build_definitions(settings).resolve_all_asset_specs()}
+
+    conventions = deployment.settings.corpus.conventions
+    other = conventions.with_name("orthographic-v2.yaml")
+    changed = deployment.settings.model_copy(
+        update={"corpus": deployment.settings.corpus.model_copy(update={"conventions": other})}
+    )
+    before, after = versions(deployment.settings), versions(changed)
+    assert [key for key in before if before[key] != after[key]] == [dg.AssetKey("annotated_corpus")]
+    assert load_conventions(conventions).digest.startswith(before[dg.AssetKey("annotated_corpus")])
+
+
+@pytest.mark.parametrize("module", ["torch", "transformers", "coremltools", "ctranslate2", "matplotlib", "dagster_aws"])
+def test_loading_the_code_location_does_not_import(deployment, module):
+    code = (
+        "import sys; from habla_ml.definitions import build_definitions; from habla_ml.settings import load_settings;"
+        "build_definitions(load_settings(sys.argv[1], {})).get_repository_def(); sys.exit(sys.argv[2] in sys.modules)"
+    )
+    profile = deployment.folder / "configs" / "test.yaml"
+    assert subprocess.run([sys.executable, "-c", code, str(profile), module], check=False).returncode == 0
+
+
+def test_every_job_has_a_time_limit_so_that_a_dead_run_does_not_stay_started(deployment):
+    for job in deployment.definitions.resolve_all_job_defs():
+        if not job.name.startswith("__"):
+            assert int(job.run_tags["dagster/max_runtime"]) > 0

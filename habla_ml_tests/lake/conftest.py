@@ -1,0 +1,110 @@
+"""Stores on a real file system and on a real S3 server, and a disk that is nearly full."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from habla_ml.lake import DirectoryStore, S3Store, Store
+
+if TYPE_CHECKING:
+    from boto3.session import Session
+    from mypy_boto3_s3 import S3Client
+
+BUCKET = "habla-lake"
+SMALL_DISK_BYTES = 1 << 20
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of an S3 server in a process of its own."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "habla_ml_tests.lake.s3_server"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    assert server.stdin is not None
+    endpoint = f"http://127.0.0.1:{int(server.stdout.readline())}"
+    faulty = [
+        "ignores-if-none-match",
+        "ignores-if-match",
+        "refuses-everything-conditional",
+        "forbids-delete",
+        "three-a-page",
+    ]
+    for bucket in [BUCKET, *faulty]:
+        new_client(endpoint).create_bucket(Bucket=bucket)
+    yield endpoint
+    server.stdin.close()
+    server.wait(10)
+    server.stdout.close()
+
+
+@cache
+def _session() -> Session:
+    """Reads the description of the service once; clients are made one after the other, in the main thread."""
+    from boto3.session import Session
+
+    return Session()
+
+
+def new_client(endpoint: str) -> S3Client:
+    """A client of its own for one thread or process."""
+    from botocore.config import Config
+
+    return _session().client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106 (the server in the test accepts anything)
+        config=Config(s3={"addressing_style": "path"}, retries={"mode": "standard", "total_max_attempts": 3}),
+    )
+
+
+@pytest.fixture
+def s3_client(s3_endpoint: str) -> S3Client:
+    return new_client(s3_endpoint)
+
+
+@pytest.fixture(params=["folder", "s3"])
+def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
+    """Opens the same empty store again and again, each time with its own connection."""
+    if request.param == "folder":
+        return lambda: DirectoryStore(tmp_path / "store")
+    endpoint, prefix = request.getfixturevalue("s3_endpoint"), f"tests/{uuid.uuid4().hex}"
+    return lambda: S3Store(new_client(endpoint), BUCKET, prefix, part_bytes=5 << 20)
+
+
+@pytest.fixture
+def store(new_store: Callable[[], Store]) -> Store:
+    return new_store()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of 1 MiB; who may not mount one gets a limit of 1 MiB a file instead."""
+    folder = tmp_path / "small_disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "habla-test", str(folder)]
+    mounted = os.geteuid() == 0 and subprocess.run(command, check=False, capture_output=True).returncode == 0
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if not mounted:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL_DISK_BYTES, limits[1]))
+    try:
+        yield folder
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        if mounted:
+            subprocess.run(["umount", str(folder)], check=True)

@@ -1,0 +1,255 @@
+"""A folder alone: kills, full disks, unwritable places, foreign files, and the cost of a listing."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import stat
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+
+import pytest
+
+from habla_ml.errors import LakeError, PointerMovedError
+from habla_ml.lake import DirectoryStore, Entry
+from habla_ml_tests.lake.conftest import SMALL_DISK_BYTES
+from habla_ml_tests.lake.killing import run_killed, watch_files
+
+VALUE = hashlib.shake_128(b"value").digest(3 << 20)
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file())
+
+
+def _compete(root: Path, key: str, writer: int, barrier: threading.Barrier, wins: Path) -> None:
+    store = DirectoryStore(root)
+    for number in range(20):
+        barrier.wait()
+        if store.put_if_absent(f"{key}/{number}", b"%d" % writer):
+            (wins / f"put-{number}-{writer}").touch()
+        seen = store.read_versioned("pointer")
+        barrier.wait()
+        try:
+            store.compare_and_set("pointer", b"%d/%d" % (number, writer), seen.tag if seen else None)
+            (wins / f"move-{number}-{writer}").touch()
+        except PointerMovedError:
+            pass
+
+
+def test_of_eight_processes_exactly_one_wins_each_of_twenty_races(tmp_path: Path) -> None:
+    wins = tmp_path / "wins"
+    wins.mkdir()
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(8)
+    writers = [
+        context.Process(target=_compete, args=(tmp_path / "store", "races", writer, barrier, wins))
+        for writer in range(8)
+    ]
+    for each in writers:
+        each.start()
+    for each in writers:
+        each.join(60)
+        assert each.exitcode == 0
+    winners = [each.name.rpartition("-") for each in wins.iterdir()]
+    assert sorted(race for race, _, _ in winners) == sorted(
+        f"{kind}-{number}" for kind in ("put", "move") for number in range(20)
+    )
+    store = DirectoryStore(tmp_path / "store")
+    assert {f"put-{n}": store.read(f"races/{n}").decode() for n in range(20)} == {
+        race: writer for race, _, writer in winners if race.startswith("put")
+    }
+
+
+def test_a_move_waits_for_the_one_that_is_under_way_and_then_loses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tag = DirectoryStore(tmp_path / "store").compare_and_set("p.json", b"0", None)
+    replacing, go_on, replace = threading.Event(), threading.Event(), os.replace
+
+    def slowly(source: Path, target: Path) -> None:
+        if not replacing.is_set():
+            replacing.set()
+            assert go_on.wait(20)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(DirectoryStore(tmp_path / "store").compare_and_set, "p.json", b"1", tag)
+        assert replacing.wait(20)
+        second = pool.submit(DirectoryStore(tmp_path / "store").compare_and_set, "p.json", b"2", tag)
+        assert wait([second], timeout=0.5).not_done
+        go_on.set()
+        first.result()
+        with pytest.raises(PointerMovedError):
+            second.result()
+    assert DirectoryStore(tmp_path / "store").read("p.json") == b"1"
+
+
+def test_killed_before_any_step_of_a_put_leaves_nothing_or_the_whole_value(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(VALUE)
+    step, states = 1, set()
+
+    def work(before_step: Callable[[], None]) -> None:
+        watch_files(before_step)
+        DirectoryStore(tmp_path / f"store{step}").put_if_absent("objects/aa/value", source)
+
+    while run_killed(work, step):
+        store = DirectoryStore(tmp_path / f"store{step}")
+        listed = list(store.list(""))
+        assert listed in ([], [Entry("objects/aa/value", len(VALUE))])
+        assert files_below(tmp_path / f"store{step}" / ".unfinished") == []
+        assert store.put_if_absent("objects/aa/value", source) is (listed == [])
+        assert store.read("objects/aa/value") == VALUE
+        states.add(len(listed))
+        step += 1
+    assert step > 10
+    assert states == {0, 1}
+    assert DirectoryStore(tmp_path / f"store{step}").read("objects/aa/value") == VALUE
+
+
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_killed_before_any_step_of_a_move_leaves_the_old_or_the_new_pointer(
+    tmp_path: Path, before: bytes | None
+) -> None:
+    step, states = 1, set()
+
+    def work(before_step: Callable[[], None]) -> None:
+        watch_files(before_step)
+        seen = store.read_versioned("p.json")
+        store.compare_and_set("p.json", b"new", seen.tag if seen else None)
+
+    while True:
+        store = DirectoryStore(tmp_path / f"store{step}")
+        if before is not None:
+            store.compare_and_set("p.json", before, None)
+        if not run_killed(work, step):
+            break
+        store = DirectoryStore(tmp_path / f"store{step}")
+        seen = store.read_versioned("p.json")
+        found = seen.data if seen else None
+        assert found in {before, b"new"}
+        store.compare_and_set("p.json", b"again", seen.tag if seen else None)
+        assert files_below(tmp_path / f"store{step}" / ".unfinished") == []
+        states.add(found)
+        step += 1
+    assert states == {before, b"new"}
+    assert store.read("p.json") == b"new"
+
+
+def test_killed_in_the_middle_of_copying_shows_nothing_and_the_leftover_goes(tmp_path: Path) -> None:
+    pipe, root = tmp_path / "pipe", tmp_path / "store"
+    os.mkfifo(pipe)
+    child = multiprocessing.get_context("fork").Process(
+        target=lambda: DirectoryStore(root).put_if_absent("value", pipe)
+    )
+    child.start()
+    with pipe.open("wb") as sender:
+        sender.write(VALUE)
+        sender.flush()
+        until = time.monotonic() + 20
+        while sum(each.stat().st_size for each in (root / ".unfinished").glob("*")) < 2 << 20:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        [half] = files_below(root / ".unfinished")
+        assert list(DirectoryStore(root).list("")) == []
+        assert files_below(root / ".unfinished") == [half], "a living writer's file was taken for a leftover"
+        os.kill(child.pid or 0, signal.SIGKILL)
+        child.join()
+    assert files_below(root / ".unfinished") == [half]
+    assert list(DirectoryStore(root).list("")) == []
+    assert files_below(root / ".unfinished") == []
+    assert DirectoryStore(root).put_if_absent("value", VALUE) is True
+
+
+def test_a_full_disk_is_an_error_that_leaves_nothing_behind(small_disk: Path, tmp_path: Path) -> None:
+    store = DirectoryStore(small_disk / "store")
+    tag = store.compare_and_set("p.json", b"small", None)
+    large = tmp_path / "large"
+    with large.open("wb") as handle:
+        for _ in range(3):
+            handle.write(b"x" * (SMALL_DISK_BYTES // 2))
+    os.truncate(large, SMALL_DISK_BYTES // 2 * 3)
+    for source in (large, b"x" * (SMALL_DISK_BYTES * 2)):
+        with pytest.raises(LakeError, match=r"objects/large.*nothing was published; free some space"):
+            store.put_if_absent("objects/large", source)
+    with pytest.raises(LakeError, match="free some space"):
+        store.compare_and_set("p.json", b"x" * (SMALL_DISK_BYTES * 2), tag)
+    assert [each.key for each in store.list("")] == ["p.json"]
+    assert files_below(small_disk / "store" / ".unfinished") == []
+    assert store.read("p.json") == b"small"
+    assert store.put_if_absent("objects/small", b"x" * 1000) is True
+
+
+@pytest.mark.parametrize("place", ["file", "proc"])
+def test_a_folder_that_cannot_be_written_is_refused_at_the_opening(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    root = tmp_path / "file" / "store" if place == "file" else Path("/proc/self/habla")
+    with pytest.raises(LakeError, match=r"cannot be written .*choose another folder in the settings"):
+        DirectoryStore(root)
+
+
+def test_a_store_whose_folder_vanishes_says_so(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    (tmp_path / "store" / ".unfinished").rmdir()
+    with pytest.raises(LakeError, match=r"cannot write a/key.*No such file"):
+        store.put_if_absent("a/key", b"x")
+
+
+def test_a_folder_in_the_place_of_a_value_is_named(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    store.put_if_absent("a/b/c", b"x")
+    with pytest.raises(LakeError, match=r"a/b is a folder"):
+        store.put_if_absent("a/b", b"y")
+    with pytest.raises(LakeError, match="cannot write a/b/c/d"):
+        store.put_if_absent("a/b/c/d", b"y")
+
+
+def test_a_published_value_cannot_be_written_by_accident(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    store.put_if_absent("a/key", b"x")
+    assert stat.S_IMODE((tmp_path / "store/a/key").stat().st_mode) & 0o333 == 0
+
+
+def test_foreign_hidden_files_and_vanishing_folders_do_not_disturb_a_listing(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    for number in range(3):
+        store.put_if_absent(f"a/{number}/x", b"")
+    (tmp_path / "store/a/.DS_Store").touch()
+    (tmp_path / "store/a/link").symlink_to(tmp_path / "nowhere")
+    listing = store.list("a/")
+    assert next(listing).key == "a/0/x"
+    (tmp_path / "store/a/1/x").unlink()
+    (tmp_path / "store/a/1").rmdir()
+    assert [each.key for each in listing] == ["a/2/x"]
+
+
+def test_a_listing_reads_no_folder_beside_its_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    for model in range(20):
+        for kind in range(5):
+            store.put_if_absent(f"pointers/models/v{model}/{kind}.json", b"{}")
+    read: list[str] = []
+    scandir = os.scandir
+
+    def counted(path: Path) -> object:
+        read.append(str(Path(path).relative_to(tmp_path / "store")))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    assert len(list(store.list("pointers/models/v7/"))) == 5
+    assert read == ["pointers/models/v7"]
+    read.clear()
+    assert len(list(store.list("pointers/models/v1"))) == 11 * 5
+    assert len(read) == 1 + 11
+
+
+def test_two_stores_in_one_folder_are_one(tmp_path: Path) -> None:
+    DirectoryStore(tmp_path / "a" / ".." / "store").put_if_absent("key", b"x")
+    assert DirectoryStore(tmp_path / "store").read("key") == b"x"

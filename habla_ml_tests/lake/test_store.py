@@ -1,0 +1,210 @@
+"""What every store promises, on a folder and on an S3 server."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from habla_ml.errors import LakeError, ObjectMissingError, PointerMovedError
+from habla_ml.lake import Entry, Store
+
+WRITERS = 8
+RACES = 20
+SEVERAL_PARTS_BYTES = (12 << 20) + 7
+
+
+def test_a_value_is_read_as_it_was_put(store: Store) -> None:
+    assert store.put_if_absent("objects/ab/one", b"uno") is True
+    assert store.read("objects/ab/one") == b"uno"
+
+
+def test_the_second_put_loses_and_changes_nothing(store: Store) -> None:
+    store.put_if_absent("a/key", b"first")
+    assert store.put_if_absent("a/key", b"second") is False
+    assert store.read("a/key") == b"first"
+
+
+def test_an_empty_value_is_a_value(store: Store) -> None:
+    assert store.put_if_absent("empty", b"") is True
+    assert store.read("empty") == b""
+    assert store.put_if_absent("empty", b"x") is False
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 5 << 20, SEVERAL_PARTS_BYTES])
+def test_a_file_of_any_size_comes_back_byte_for_byte(store: Store, tmp_path: Path, size_bytes: int) -> None:
+    source, back = tmp_path / "source", tmp_path / "back"
+    source.write_bytes(hashlib.shake_128(b"seed").digest(size_bytes))
+    assert store.put_if_absent("files/large", source) is True
+    assert store.put_if_absent("files/large", source) is False
+    store.fetch("files/large", back)
+    assert back.read_bytes() == source.read_bytes()
+    assert list(store.list("files/")) == [Entry("files/large", size_bytes)]
+
+
+@pytest.mark.parametrize("size_bytes", [3, SEVERAL_PARTS_BYTES])
+def test_bytes_of_another_sha256_are_refused_and_not_stored(store: Store, tmp_path: Path, size_bytes: int) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * size_bytes)
+    with pytest.raises(LakeError, match="changed while it was read"):
+        store.put_if_absent("a/key", source, sha256=hashlib.sha256(b"other").hexdigest())
+    assert list(store.list("")) == []
+    assert store.put_if_absent("a/key", source, sha256=hashlib.sha256(source.read_bytes()).hexdigest()) is True
+
+
+def test_a_missing_source_is_named_and_nothing_is_stored(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(LakeError, match=r"no_such_file.*No such file.*nothing was published"):
+        store.put_if_absent("a/key", tmp_path / "no_such_file")
+    assert list(store.list("")) == []
+
+
+def test_missing_values_say_so(store: Store, tmp_path: Path) -> None:
+    store.put_if_absent("a/key", b"x")
+    assert store.read_versioned("no/such") is None
+    assert store.read_versioned("a/key/below") is None
+    assert store.read_versioned("a") is None
+    with pytest.raises(ObjectMissingError, match="no/such is not in the store"):
+        store.read("no/such")
+    with pytest.raises(ObjectMissingError, match="no/such is not in the store"):
+        store.fetch("no/such", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_destination_that_cannot_be_written_is_named(store: Store, tmp_path: Path) -> None:
+    store.put_if_absent("a/key", b"x")
+    with pytest.raises(LakeError, match="no_folder"):
+        store.fetch("a/key", tmp_path / "no_folder" / "back")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "/a",
+        "a/",
+        "a//b",
+        "../a",
+        "a/../b",
+        ".unfinished/x",
+        "a/.b",
+        "a b",
+        "añ",
+        "a\n",
+        "x" * 201,
+        "a/" * 460 + "a",
+    ],
+)
+def test_a_key_that_could_be_read_in_two_ways_is_refused(store: Store, key: str) -> None:
+    for use in (lambda: store.put_if_absent(key, b"x"), lambda: store.read(key), lambda: store.local_path(key)):
+        with pytest.raises(LakeError, match="is not a relative path"):
+            use()
+
+
+@pytest.mark.parametrize("prefix", ["/", "../", "a/../b", "a//", ".unfinished", "a b"])
+def test_a_listing_cannot_leave_the_store(store: Store, prefix: str) -> None:
+    with pytest.raises(LakeError, match="is not the start of a store key"):
+        list(store.list(prefix))
+
+
+def test_a_listing_is_by_prefix_and_in_the_order_of_keys(store: Store) -> None:
+    keys = ["a/b", "a.b", "a-b", "a/b.c", "a/bc/d", "a/bd/e", "ab", "b/a", "models/v1/x", "models/v10/x"]
+    for key in keys:
+        store.put_if_absent(key, b"123")
+    assert [each.key for each in store.list("")] == sorted(keys)
+    assert [each.key for each in store.list("a/b")] == ["a/b", "a/b.c", "a/bc/d", "a/bd/e"]
+    assert [each.key for each in store.list("models/v1")] == ["models/v1/x", "models/v10/x"]
+    assert [each.key for each in store.list("models/v1/")] == ["models/v1/x"]
+    assert list(store.list("none/at/all")) == []
+    assert list(store.list("b/a")) == [Entry("b/a", 3)]
+
+
+def test_a_pointer_moves_only_from_the_state_that_was_seen(store: Store) -> None:
+    first = store.compare_and_set("p.json", b"1", None)
+    with pytest.raises(PointerMovedError, match=r"p\.json.*moved by somebody else"):
+        store.compare_and_set("p.json", b"2", None)
+    second = store.compare_and_set("p.json", b"2", first)
+    with pytest.raises(PointerMovedError):
+        store.compare_and_set("p.json", b"3", first)
+    seen = store.read_versioned("p.json")
+    assert seen is not None
+    assert (seen.data, seen.tag) == (b"2", second)
+
+
+def test_a_pointer_that_is_not_there_cannot_be_moved_from_a_state(store: Store) -> None:
+    tag = store.compare_and_set("p.json", b"1", None)
+    with pytest.raises(PointerMovedError):
+        store.compare_and_set("q.json", b"2", tag)
+    assert store.read_versioned("q.json") is None
+
+
+def test_a_value_put_once_is_not_replaced_by_a_pointer_that_expects_nothing(store: Store) -> None:
+    store.put_if_absent("p.json", b"1")
+    with pytest.raises(PointerMovedError):
+        store.compare_and_set("p.json", b"2", None)
+    assert store.read("p.json") == b"1"
+
+
+@pytest.fixture
+def writers(new_store: Callable[[], Store]) -> list[Store]:
+    """Eight writers to one store, with connections of their own."""
+    return [new_store() for _ in range(WRITERS)]
+
+
+def race(writers: list[Store], attempt: Callable[[Store, int], bool]) -> int:
+    """How many of the writers succeed when they start together."""
+    barrier = threading.Barrier(len(writers))
+
+    def run(number: int) -> bool:
+        barrier.wait()
+        return attempt(writers[number], number)
+
+    with ThreadPoolExecutor(len(writers)) as pool:
+        return sum(pool.map(run, range(len(writers))))
+
+
+def test_of_eight_writers_exactly_one_stores_the_value(writers: list[Store]) -> None:
+    for key in [f"races/{number}" for number in range(RACES)]:
+
+        def attempt(store: Store, writer: int, key: str = key) -> bool:
+            return store.put_if_absent(key, b"%d" % writer)
+
+        assert race(writers, attempt) == 1
+
+
+def test_of_eight_writers_exactly_one_moves_the_pointer(writers: list[Store]) -> None:
+    tag = writers[0].compare_and_set("p.json", b"start", None)
+    for number in range(RACES):
+
+        def attempt(store: Store, writer: int, value: bytes = b"%d/" % number, seen: str = tag) -> bool:
+            try:
+                store.compare_and_set("p.json", value + b"%d" % writer, seen)
+            except PointerMovedError:
+                return False
+            return True
+
+        assert race(writers, attempt) == 1
+        present = writers[0].read_versioned("p.json")
+        assert present is not None
+        assert present.data.startswith(b"%d/" % number)
+        tag = present.tag
+
+
+def test_no_increment_is_lost_between_writers(writers: list[Store]) -> None:
+    writers[0].compare_and_set("count", b"0", None)
+
+    def attempt(store: Store, writer: int) -> bool:
+        while True:
+            seen = store.read_versioned("count")
+            assert seen is not None
+            try:
+                store.compare_and_set("count", b"%d" % (int(seen.data) + 1), seen.tag)
+            except PointerMovedError:
+                continue
+            return True
+
+    race(writers, attempt)
+    assert writers[0].read("count") == b"%d" % WRITERS

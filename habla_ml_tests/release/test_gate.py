@@ -1,0 +1,217 @@
+"""The release judges again: from stored evidence, about the present artefacts."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from habla_ml.errors import EvaluationError, ReleaseError
+from habla_ml.evaluation.comparison import Comparison
+from habla_ml.evaluation.promotion import decide
+from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.release.candidate import collect_candidate
+from habla_ml.release.gate import check_gate
+from habla_ml.release.publish import publish_release, read_manifest
+from habla_ml.settings import PromotionSettings, ReleaseSettings, StoreSettings
+from habla_ml.training.identity import RunIdentity
+from habla_ml.training.record import TrainingRecord
+from habla_ml.training.validation import ValidationPoint
+from habla_ml_tests.evaluation.classroom import compared, lesson
+from habla_ml_tests.release.conftest import files_of, sha
+
+RULE = functools.partial(decide, settings=PromotionSettings())
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
+
+
+def set_pointer(lake: Lake, name: str, **changes: Any) -> None:
+    seen = lake.pointer(name)
+    lake.move_pointer(name, {**(seen.value if seen else {}), **changes}, seen)
+
+
+def measured(artefact: str, candidate_rate: float = 0.1) -> Comparison:
+    comparison = compared(
+        lesson(8, 6), {"base": 0.4, "candidate": candidate_rate}, {"base": 0.1, "candidate": 0.1}
+    )
+    models = tuple(
+        each.model_copy(update={"artefact_digest": artefact}) if each.role == "candidate" else each
+        for each in comparison.models
+    )
+    return comparison.model_copy(update={"models": models})
+
+
+def train_and_export(lake: Lake, folder: Path, content: str = "") -> None:
+    """What training and export publish for `v2`."""
+    files = files_of(folder, "v2", content)
+    tree = lake.put_tree(files["ctranslate2"].parent)
+    record = TrainingRecord(
+        identity=RunIdentity(
+            recipe=sha("recipe"),
+            snapshot=sha("snapshot"),
+            base_model=sha("base"),
+            labels="1",
+            seed=1,
+            code="1",
+            packages={},
+        ),
+        identity_digest=sha("identity"),
+        recipe="whisper-small-lora",
+        base_model="openai/whisper-small",
+        base_model_revision="abc",
+        steps=10,
+        best_step=5,
+        validation=(ValidationPoint(step=5, wer=0.2, loss=1.0),),
+        validation_clips=3,
+        losses=(),
+        train_clips=30,
+        train_hours=12.5,
+        hours_heard=25.0,
+        skipped={},
+        wall_s=60.0,
+        device="cpu",
+        precision="fp32",
+        version="v2",
+        tree=tree,
+    )
+    record_object = lake.put_json(record.model_dump(mode="json"))
+    set_pointer(lake, "models/v2/checkpoint", tree=tree, record=record_object, identity=sha("identity"))
+    served = lake.put_tree(files["ctranslate2"])
+    set_pointer(lake, "models/v2/ctranslate2", tree=served, checkpoint=tree, quantisation="int8")
+    archive = lake.put_file(files["coreml"])
+    set_pointer(lake, "models/v2/coreml", archive=archive, checkpoint=tree, model_format="mlpackage")
+
+
+def evaluate(lake: Lake, candidate_rate: float = 0.1) -> None:
+    checkpoint, served = lake.pointer("models/v2/checkpoint"), lake.pointer("models/v2/ctranslate2")
+    assert checkpoint is not None
+    assert served is not None
+    comparison = measured(served.value["tree"], candidate_rate)
+    set_pointer(
+        lake,
+        "models/v2/report",
+        comparison=lake.put_bytes(comparison.to_json().encode()),
+        checkpoint=checkpoint.value["tree"],
+        ctranslate2=served.value["tree"],
+    )
+
+
+def test_a_version_that_was_never_evaluated_is_an_error_that_says_what_to_run(lake: Lake, tmp_path: Path) -> None:
+    train_and_export(lake, tmp_path)
+    with pytest.raises(ReleaseError, match=r"v2 was never evaluated.*materialise `wer_report`"):
+        check_gate(lake, "v2", RULE)
+
+
+@pytest.mark.parametrize(
+    ("artefact", "asset"), [("checkpoint", "fine_tuned_checkpoint"), ("ctranslate2", "ctranslate2_model")]
+)
+def test_a_version_without_an_artefact_is_an_error(tmp_path: Path, artefact: str, asset: str) -> None:
+    lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
+    train_and_export(lake, tmp_path)
+    evaluate(lake)
+    (tmp_path / "lake" / "pointers" / "models" / "v2" / f"{artefact}.json").unlink()
+    with pytest.raises(ReleaseError, match=f"v2 has no {artefact} to release; materialise `{asset}`"):
+        check_gate(lake, "v2", RULE)
+
+
+def test_a_clear_gain_opens_the_gate(lake: Lake, tmp_path: Path) -> None:
+    train_and_export(lake, tmp_path)
+    evaluate(lake)
+    gate = check_gate(lake, "v2", RULE)
+    assert gate.allowed
+    assert gate.reasons == RULE(gate.comparison).reasons
+
+
+def test_the_rule_is_applied_now_whatever_verdict_was_stored(lake: Lake, tmp_path: Path) -> None:
+    train_and_export(lake, tmp_path)
+    evaluate(lake, candidate_rate=0.4)
+    set_pointer(lake, "models/v2/report", verdict="deploy")
+    gate = check_gate(lake, "v2", RULE)
+    assert not gate.allowed
+    assert "includes no improvement" in gate.reasons[0]
+    with pytest.raises(ReleaseError, match=r"v2 may not be released: .*no improvement"):
+        collect_candidate(lake, gate, settings_of(tmp_path), tmp_path / "work")
+
+
+def test_a_stricter_rule_shuts_the_gate(lake: Lake, tmp_path: Path) -> None:
+    train_and_export(lake, tmp_path)
+    evaluate(lake)
+    strict = functools.partial(decide, settings=PromotionSettings(deploy_above_relative=0.99))
+    assert not check_gate(lake, "v2", strict).allowed
+
+
+@pytest.mark.parametrize(
+    ("pointer", "key", "reason"),
+    [
+        ("checkpoint", "tree", "The report is about another checkpoint"),
+        ("ctranslate2", "tree", "The report is about another CTranslate2 model"),
+        ("ctranslate2", "checkpoint", "The CTranslate2 model is of another checkpoint"),
+        ("coreml", "checkpoint", "The Core ML archive is of another checkpoint"),
+        ("report", "checkpoint", "The report is about another checkpoint"),
+        ("report", "ctranslate2", "The report is about another CTranslate2 model"),
+    ],
+)
+def test_evidence_about_other_artefacts_shuts_the_gate(
+    lake: Lake, tmp_path: Path, pointer: str, key: str, reason: str
+) -> None:
+    train_and_export(lake, tmp_path)
+    evaluate(lake)
+    set_pointer(lake, f"models/v2/{pointer}", **{key: "f" * 64})
+    gate = check_gate(lake, "v2", RULE)
+    assert not gate.allowed
+    assert any(reason in each and "materialise" in each for each in gate.reasons)
+
+
+def test_evidence_that_measured_another_model_shuts_the_gate(lake: Lake, tmp_path: Path) -> None:
+    train_and_export(lake, tmp_path)
+    evaluate(lake)
+    set_pointer(lake, "models/v2/report", comparison=lake.put_bytes(measured("e" * 64).to_json().encode()))
+    gate = check_gate(lake, "v2", RULE)
+    assert not gate.allowed
+    assert gate.reasons[0].startswith("The evidence measured another model (eeeeeeeeeeee)")
+
+
+def test_evidence_that_cannot_be_read_is_an_error(lake: Lake, tmp_path: Path) -> None:
+    train_and_export(lake, tmp_path)
+    evaluate(lake)
+    set_pointer(lake, "models/v2/report", comparison=lake.put_bytes(b"{}"))
+    with pytest.raises(EvaluationError, match="evaluate the model version again"):
+        check_gate(lake, "v2", RULE)
+
+
+def settings_of(folder: Path) -> ReleaseSettings:
+    return ReleaseSettings(store=StoreSettings(url=str(folder / "cdn")))
+
+
+@pytest.mark.parametrize("phone", [True, False])
+def test_what_was_judged_is_what_is_published(lake: Lake, tmp_path: Path, phone: bool) -> None:
+    train_and_export(lake, tmp_path)
+    if not phone:
+        (tmp_path / "lake" / "pointers" / "models" / "v2" / "coreml.json").unlink()
+    evaluate(lake)
+    gate = check_gate(lake, "v2", RULE)
+    train_and_export(lake, tmp_path, content="trained again meanwhile")
+    candidate = collect_candidate(lake, gate, settings_of(tmp_path), tmp_path / "work")
+    store = DirectoryStore(tmp_path / "cdn")
+    released = publish_release(store, None, "stable", candidate.draft, candidate.files)
+    manifest = read_manifest(store, released.manifest_key)
+    assert [each.label for each in manifest.archives] == (["coreml", "ctranslate2"] if phone else ["ctranslate2"])
+    judged = files_of(tmp_path, "v2")
+    served = manifest.archives[-1]
+    assert {each.path: each.sha256 for each in served.files} == {
+        each.path: each.sha256 for each in lake.tree_files(lake.put_tree(judged["ctranslate2"]))
+    }
+    if phone:
+        assert store.read(manifest.archives[0].key) == judged["coreml"].read_bytes()
+        assert (manifest.archives[0].minimum_ios, manifest.archives[0].specification_version) == ("16.0", 7)
+    assert manifest.training.checkpoint == gate.checkpoint.value["tree"]
+    assert manifest.evaluation.wer.low <= manifest.evaluation.wer.value <= manifest.evaluation.wer.high
+    change = gate.comparison.change("base")
+    assert change is not None
+    assert change.relative_improvement is not None
+    assert manifest.evaluation.relative_improvement.value == pytest.approx(change.relative_improvement.value)

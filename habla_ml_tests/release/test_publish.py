@@ -1,0 +1,316 @@
+"""Releases and rollbacks on a folder and on an S3 server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from habla_ml.errors import LakeError, ReleaseError
+from habla_ml.lake import DirectoryStore, Store
+from habla_ml.release.manifest import ReleaseDraft
+from habla_ml.release.publish import PublishedRelease, list_releases, publish_release, read_manifest, rollback
+from habla_ml_tests.release.conftest import NOON, draft_of, files_of
+
+ADDRESS = "https://models.example.org/habla/"
+
+
+def latest(store: Store, channel: str = "stable") -> dict[str, object]:
+    found: dict[str, object] = json.loads(store.read(f"channels/{channel}/latest.json"))
+    return found
+
+
+def publish(store: Store, folder: Path, version: str, day: int = 0, content: str = "") -> PublishedRelease:
+    files = files_of(folder, version, content)
+    return publish_release(store, ADDRESS, "stable", draft_of(version), files, NOON + timedelta(days=day))
+
+
+def current(store: Store) -> str:
+    [found] = [each.version for each in list_releases(store, "stable") if each.current]
+    assert found == latest(store)["version"]
+    return found
+
+
+def test_a_release_is_archives_a_manifest_and_a_pointer(
+    store: Store, draft: ReleaseDraft, files: Mapping[str, Path]
+) -> None:
+    released = publish_release(store, ADDRESS, "stable", draft, files, NOON)
+    coreml = files["coreml"].read_bytes()
+    digest = hashlib.sha256(coreml).hexdigest()
+    key = f"releases/v2/habla-coreml-v2-{digest[:12]}.zip"
+    assert store.read(key) == coreml
+    assert latest(store) == {
+        "format": "habla_ml.channel/1",
+        "channel": "stable",
+        "sequence": 1,
+        "move": "release",
+        "moved_at": "2026-11-21T12:00:00Z",
+        "released_at": "2026-11-21T12:00:00Z",
+        "version": "2026.11.21-v2",
+        "number": 1,
+        "model_id": "habla-andalusian",
+        "model_version": "v2",
+        "replaces": None,
+        "url": f"https://models.example.org/habla/{key}",
+        "key": key,
+        "sha256": digest,
+        "size_bytes": len(coreml),
+        "manifest_url": f"https://models.example.org/habla/{released.manifest_key}",
+        "manifest_key": released.manifest_key,
+        "manifest_sha256": hashlib.sha256(store.read(released.manifest_key)).hexdigest(),
+    }
+    assert released.current
+    assert (released.url, released.released_at) == (latest(store)["url"], "2026-11-21T12:00:00Z")
+    assert released.location == f"{store.url}/{key}"
+
+
+def test_the_manifest_tells_what_is_inside_and_how_good_it_is(
+    store: Store, draft: ReleaseDraft, files: Mapping[str, Path], tmp_path: Path
+) -> None:
+    released = publish_release(store, ADDRESS, "stable", draft, files, NOON)
+    manifest = read_manifest(store, released.manifest_key)
+    assert manifest.model_dump(include=set(ReleaseDraft.model_fields) - {"archives"}) == draft.model_dump(
+        exclude={"archives"}
+    )
+    assert (manifest.version, manifest.number, manifest.channel) == ("2026.11.21-v2", 1, "stable")
+    for archive in manifest.archives:
+        store.fetch(archive.key, tmp_path / "archive.zip")
+        with zipfile.ZipFile(tmp_path / "archive.zip") as content:
+            assert (
+                [each.path for each in archive.files] == content.namelist() == ["config.json", "sub/weights.bin"]
+            )
+            for each in archive.files:
+                data = content.read(each.path)
+                assert (len(data), hashlib.sha256(data).hexdigest()) == (each.size_bytes, each.sha256)
+    assert [each.label for each in manifest.archives] == ["coreml", "ctranslate2"]
+
+
+def test_the_same_release_again_is_the_same_answer_and_writes_nothing(store: Store, tmp_path: Path) -> None:
+    first = publish(store, tmp_path, "v2")
+    before = {each.key: store.read(each.key) for each in store.list("")}
+    assert publish(store, tmp_path, "v2", day=3) == first
+    assert {each.key: store.read(each.key) for each in store.list("")} == before
+
+
+def test_a_later_release_takes_the_channel_and_the_numbers_grow(store: Store, tmp_path: Path) -> None:
+    publish(store, tmp_path, "v1")
+    second = publish(store, tmp_path, "v2", day=7)
+    assert (second.version, second.number, second.replaces) == ("2026.11.28-v2", 2, "2026.11.21-v1")
+    listed = list_releases(store, "stable")
+    assert [(each.version, each.number, each.current) for each in listed] == [
+        ("2026.11.28-v2", 2, True),
+        ("2026.11.21-v1", 1, False),
+    ]
+
+
+def test_two_releases_of_one_version_on_one_day_bear_two_names(store: Store, tmp_path: Path) -> None:
+    publish(store, tmp_path, "v2")
+    assert publish(store, tmp_path, "v2", content="again").version == "2026.11.21-v2.2"
+    assert publish(store, tmp_path, "v2", content="and again").version == "2026.11.21-v2.3"
+
+
+def test_channels_stand_apart(store: Store, tmp_path: Path) -> None:
+    publish(store, tmp_path, "v1")
+    publish_release(store, ADDRESS, "beta", draft_of("v2"), files_of(tmp_path, "v2"), NOON)
+    assert (latest(store)["model_version"], latest(store, "beta")["model_version"]) == ("v1", "v2")
+    assert [each.version for each in list_releases(store, "beta")] == ["2026.11.21-v2"]
+    assert list_releases(store, "nightly") == []
+
+
+def test_an_older_model_is_not_released_over_a_later_one(store: Store, tmp_path: Path) -> None:
+    publish(store, tmp_path, "v10")
+    with pytest.raises(
+        ReleaseError, match=r"stands at 2026\.11\.21-v10, a later model than v9.*habla-ml rollback"
+    ):
+        publish(store, tmp_path, "v9")
+    assert current(store) == "2026.11.21-v10"
+
+
+def test_releasing_a_superseded_or_rolled_back_release_again_leaves_the_channel_alone(
+    store: Store, tmp_path: Path
+) -> None:
+    first = publish(store, tmp_path, "v1")
+    publish(store, tmp_path, "v2")
+    again = publish(store, tmp_path, "v1")
+    assert (again.version, again.current) == (first.version, False)
+    assert current(store) == "2026.11.21-v2"
+    rollback(store, "stable")
+    assert publish(store, tmp_path, "v2").current is False
+    assert current(store) == "2026.11.21-v1"
+
+
+def test_rollback_goes_to_the_release_before_and_each_further_one_further_back(
+    store: Store, tmp_path: Path
+) -> None:
+    for number in (1, 2, 3):
+        publish(store, tmp_path, f"v{number}")
+    assert rollback(store, "stable", now=NOON).version == "2026.11.21-v2"
+    assert latest(store)["replaces"] == "2026.11.21-v3"
+    assert (latest(store)["sequence"], latest(store)["number"], latest(store)["move"]) == (4, 2, "rollback")
+    assert rollback(store, "stable").version == "2026.11.21-v1"
+    with pytest.raises(ReleaseError, match=r"2026\.11\.21-v1 is the first release of channel stable"):
+        rollback(store, "stable")
+    assert current(store) == "2026.11.21-v1"
+    assert [each.version for each in list_releases(store, "stable")] == [f"2026.11.21-v{n}" for n in (3, 2, 1)]
+
+
+def test_after_a_rollback_the_next_release_follows_what_was_rolled_back_to(store: Store, tmp_path: Path) -> None:
+    publish(store, tmp_path, "v1")
+    publish(store, tmp_path, "v2")
+    rollback(store, "stable")
+    third = publish(store, tmp_path, "v3")
+    assert (third.number, third.replaces) == (4, "2026.11.21-v1")
+    assert rollback(store, "stable").version == "2026.11.21-v1"
+
+
+def test_rollback_to_a_named_release_works_both_ways_and_twice(store: Store, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        publish(store, tmp_path, f"v{number}")
+    assert rollback(store, "stable", "v1").current
+    assert rollback(store, "stable", "2026.11.21-v3").current
+    sequence = latest(store)["sequence"]
+    assert rollback(store, "stable", "v3").current
+    assert latest(store)["sequence"] == sequence
+    with pytest.raises(
+        ReleaseError, match=r"'v7' was never released on channel stable; its releases are .*v1, .*v3"
+    ):
+        rollback(store, "stable", "v7")
+
+
+def test_rollback_of_an_empty_channel_says_so(store: Store) -> None:
+    with pytest.raises(ReleaseError, match=r"channel stable .* has no release yet"):
+        rollback(store, "stable")
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut off", "flipped"])
+@pytest.mark.parametrize("part", ["coreml", "ctranslate2", "manifest"])
+def test_rollback_to_a_damaged_release_is_refused_and_nothing_moves(
+    tmp_path: Path, damage: str, part: str
+) -> None:
+    store = DirectoryStore(tmp_path / "cdn")
+    publish(store, tmp_path, "v1")
+    publish(store, tmp_path, "v2")
+    [path] = (tmp_path / "cdn" / "releases" / "v1").glob(f"*{part}*")
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "cut off":
+        path.write_bytes(data[:-1])
+    if damage == "flipped":
+        path.write_bytes(data.replace(b"openai", b"openbi") if part == "manifest" else data[:-1] + b"x")
+    before = (tmp_path / "cdn/channels/stable/latest.json").read_bytes()
+    with pytest.raises(ReleaseError, match=f"{path.name} .*(is not in|is damaged)"):
+        rollback(store, "stable")
+    assert (tmp_path / "cdn/channels/stable/latest.json").read_bytes() == before
+
+
+def test_a_damaged_archive_of_an_earlier_attempt_is_not_released(
+    tmp_path: Path, draft: ReleaseDraft, files: Mapping[str, Path]
+) -> None:
+    store = DirectoryStore(tmp_path / "cdn")
+    digest = hashlib.sha256(files["coreml"].read_bytes()).hexdigest()
+    store.put_if_absent(f"releases/v2/habla-coreml-v2-{digest[:12]}.zip", b"half")
+    with pytest.raises(ReleaseError, match="is damaged: 4 bytes"):
+        publish_release(store, None, "stable", draft, files)
+    assert list_releases(store, "stable") == []
+
+
+@pytest.mark.parametrize(
+    "fault", ["missing", "no zip", "broken zip", "escaping zip", "empty folder", "other labels"]
+)
+def test_what_cannot_be_released_is_named_before_anything_is_stored(
+    tmp_path: Path, draft: ReleaseDraft, files: Mapping[str, Path], fault: str
+) -> None:
+    store, broken = DirectoryStore(tmp_path / "cdn"), tmp_path / "broken"
+    given = {**files, "ctranslate2": broken}
+    if fault == "no zip":
+        broken.write_text("hola")
+    if fault == "broken zip":
+        data = bytearray(files["coreml"].read_bytes())
+        data[200] ^= 1
+        broken.write_bytes(data)
+    if fault == "escaping zip":
+        with zipfile.ZipFile(broken, "w") as archive:
+            archive.writestr("../outside", "x")
+    if fault == "empty folder":
+        broken.mkdir()
+    if fault == "other labels":
+        given = {"coreml": files["coreml"], "onnx": files["coreml"]}
+    with pytest.raises(ReleaseError, match=r"broken|onnx"):
+        publish_release(store, None, "stable", draft, given)
+    assert list(store.list("")) == []
+
+
+@pytest.mark.parametrize("address", ["models.example.org", "ftp://models.example.org", "https://", "/srv/models"])
+def test_a_public_address_that_a_phone_cannot_use_is_refused(
+    tmp_path: Path, draft: ReleaseDraft, files: Mapping[str, Path], address: str
+) -> None:
+    with pytest.raises(ReleaseError, match="expected an address like https://"):
+        publish_release(DirectoryStore(tmp_path / "cdn"), address, "stable", draft, files)
+
+
+@pytest.mark.parametrize("name", ["", "Stable", "a/b", "../x", "-x"])
+def test_a_bad_name_of_a_channel_is_refused(
+    tmp_path: Path, draft: ReleaseDraft, files: Mapping[str, Path], name: str
+) -> None:
+    with pytest.raises(ReleaseError, match="is no channel's name"):
+        publish_release(DirectoryStore(tmp_path / "cdn"), None, name, draft, files)
+
+
+def test_a_damaged_pointer_is_named(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "cdn")
+    store.put_if_absent("channels/stable/latest.json", b"{}")
+    with pytest.raises(ReleaseError, match=r"channels/stable/latest\.json is damaged"):
+        list_releases(store, "stable")
+
+
+def test_eight_that_publish_the_same_at_once_make_one_release(
+    new_store: Callable[[], Store], draft: ReleaseDraft, files: Mapping[str, Path]
+) -> None:
+    stores = [new_store() for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda each: publish_release(each, None, "stable", draft, files, NOON), stores))
+    assert len(set(found)) == 1
+    assert len(list_releases(stores[0], "stable")) == 1
+    assert latest(stores[0])["sequence"] == 1
+
+
+def test_of_two_versions_published_at_once_the_channel_keeps_a_complete_one(store: Store, tmp_path: Path) -> None:
+    def attempt(version: str) -> str:
+        try:
+            return publish(store, tmp_path, version).version
+        except (LakeError, ReleaseError) as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(attempt, ["v1", "v2"]))
+    assert "2026.11.21-v" in current(store)
+    published = [each.version for each in list_releases(store, "stable")]
+    refused = [each for each in answers if each not in published]
+    assert all("moved by somebody else" in each or "a later model" in each for each in refused)
+    assert len(published) + len(refused) == 2
+
+
+def test_a_full_disk_leaves_the_channel_where_it_stood(small_disk: Path, tmp_path: Path) -> None:
+    store = DirectoryStore(small_disk / "cdn")
+    publish(store, tmp_path, "v1")
+    large = files_of(tmp_path, "v2")
+    (large["ctranslate2"] / "model.bin").write_bytes(b"x" * (2 << 20))
+    with pytest.raises(LakeError, match="free some space"):
+        publish_release(store, ADDRESS, "stable", draft_of("v2"), large, NOON)
+    assert current(store) == "2026.11.21-v1"
+    rollback(store, "stable", "v1")
+
+
+def test_a_full_work_folder_is_an_error_that_stores_nothing(small_disk: Path, tmp_path: Path) -> None:
+    store, large = DirectoryStore(tmp_path / "cdn"), files_of(tmp_path, "v2")
+    (large["ctranslate2"] / "model.bin").write_bytes(b"x" * (2 << 20))
+    with pytest.raises(ReleaseError, match=r"cannot zip .*ctranslate2.* free some space there"):
+        publish_release(store, None, "stable", draft_of("v2"), large, work_folder=small_disk / "new")
+    assert list(store.list("")) == []
+    assert list((small_disk / "new").iterdir()) == []
