@@ -7,29 +7,23 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import dagster as dg
 from rich.console import Console
 
 _POLL_S = 0.5
-_SHOWN = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE}
-
-
-@dataclass
-class Stages:
-    """Seconds each step took, by run and step; filled while runs are followed."""
-
-    seconds: dict[tuple[str, str], float] = field(default_factory=dict)
+_WORDS = {
+    dg.DagsterEventType.STEP_START: "…",
+    dg.DagsterEventType.STEP_SUCCESS: "[green]done[/green]",
+    dg.DagsterEventType.STEP_FAILURE: "[red]failed[/red]",
+}
 
 
 @contextmanager
-def followed(
-    instance: dg.DagsterInstance, run_id: str, name: str, console: Console, stages: Stages
-) -> Iterator[None]:
+def followed(instance: dg.DagsterInstance, run_id: str, name: str, console: Console) -> Iterator[None]:
     """Print the run's steps and messages while the body runs; `name` stands in front of each line."""
     ended = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(instance, run_id, name, console, stages, ended))
+    watcher = threading.Thread(target=_watch, args=(instance, run_id, name, console, ended))
     watcher.start()
     try:
         yield
@@ -38,33 +32,33 @@ def followed(
         watcher.join()
 
 
-def _watch(
-    instance: dg.DagsterInstance, run_id: str, name: str, console: Console, stages: Stages, ended: threading.Event
-) -> None:
-    cursor, started = None, {}
+def _watch(instance: dg.DagsterInstance, run_id: str, name: str, console: Console, ended: threading.Event) -> None:
+    cursor = None
     while True:
         last_round = ended.is_set()
         connection = instance.get_records_for_run(run_id, cursor=cursor)
         cursor = connection.cursor
         for record in connection.records:
-            entry = record.event_log_entry
-            step, event = entry.step_key or "", entry.dagster_event
-            if event is None and entry.user_message and int(entry.level) < logging.ERROR:
-                console.print(f"  [dim]{name} {step}[/dim] {entry.user_message}", highlight=False)
-            if event is None or event.event_type not in _SHOWN or "check" in step:
-                continue
-            if event.event_type == dg.DagsterEventType.STEP_START:
-                started[step] = entry.timestamp
-                console.print(f"  [cyan]{name} {step}[/cyan] …")
-            elif step in started:
-                stages.seconds[name, step] = entry.timestamp - started[step]
-                done = (
-                    "[green]done[/green]"
-                    if event.event_type == dg.DagsterEventType.STEP_SUCCESS
-                    else "[red]failed[/red]"
-                )
-                console.print(f"  [cyan]{name} {step}[/cyan] {done} in {stages.seconds[name, step]:.1f} s")
+            line = _line(record.event_log_entry)
+            if line:
+                console.print(f"  [cyan]{name}[/cyan] {line}", highlight=False, soft_wrap=True)
         if last_round and not connection.has_more:
             return
         if not connection.has_more:
             time.sleep(_POLL_S)
+
+
+def _line(entry: dg.EventLogEntry) -> str | None:
+    """What to print of an event, or None."""
+    step, event = entry.step_key or "", entry.dagster_event
+    if event is not None:
+        word = _WORDS.get(event.event_type)
+        return f"{step} {word}" if word and step in _ASSETS else None
+    if entry.user_message and step and int(entry.level) < logging.ERROR and not entry.user_message.startswith("["):
+        return f"[dim]{step}: {entry.user_message}[/dim]"
+    return None
+
+
+_ASSETS = frozenset(
+    ("splits", "fine_tuned_checkpoint", "ctranslate2_model", "wer_report", "coreml_zip", "cdn_release")
+)

@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -19,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from habla_ml.definitions import build_definitions
-from habla_ml.defs.jobs import INGEST, RETRAIN
+from habla_ml.defs.jobs import INGEST, MODEL_ASSETS, RETRAIN
 from habla_ml.defs.runs import run_job, tick
 from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_sessions
-from habla_ml.demo.follow import Stages, followed
+from habla_ml.demo.follow import followed
 from habla_ml.errors import HablaError
 from habla_ml.evaluation.comparison import Comparison, Rate
 from habla_ml.evaluation.evidence import stored_comparison
@@ -48,15 +49,18 @@ class Walk:
     settings: Settings
     definitions: dg.Definitions
     instance: dg.DagsterInstance
-    stages: Stages = field(default_factory=Stages)
+    stages: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Seconds of each step, by partition and step."""
 
     def run(self, job: str, request: dg.RunRequest) -> None:
         """Run what a sensor asked for, in sight."""
         run_id, partition = str(uuid.uuid4()), str(request.partition_key)
-        with followed(self.instance, run_id, partition, self.console, self.stages):
+        with followed(self.instance, run_id, partition, self.console):
             done = run_job(self.definitions, self.instance, job, partition, request.tags, run_id)
         if not done.success:
             raise HablaError(f"{job} failed for {partition}; `make dev` shows the run {run_id[:8]}")
+        for each in self.instance.get_run_step_stats(run_id):
+            self.stages[partition, each.step_key] = (each.end_time or 0) - (each.start_time or 0)
 
     def requested(self, sensor: str) -> list[dg.RunRequest]:
         """What a sensor asks for now; a reason to skip is printed."""
@@ -71,6 +75,9 @@ class Walk:
         self.console.print(f"  sensor new_recordings asks for {len(requests)} days")
         for request in requests:
             self.run(INGEST, request)
+            day = str(request.partition_key)
+            seconds = self.stages[day, "raw_recordings"] + self.stages[day, "annotated_corpus"]
+            self.console.print(f"  [cyan]{day}[/cyan] recordings and text in {seconds:.1f} s", highlight=False)
 
     def retrain(self) -> str:
         """Let the growth sensor ask for the next version, and make it."""
@@ -128,7 +135,7 @@ def _summary(console: Console, tour: Walk, newest: str, seconds: float) -> None:
     comparison = stored_comparison(open_lake(settings.lake, settings.work_folder / "cache"), newest)
     _heading(console, "What came of it")
     console.print(_versions(comparison))
-    console.print(_stages(tour.stages))
+    console.print(_seconds(tour.stages))
     store = open_store(settings.release.store)
     for release in reversed(list_releases(store, settings.release.channel)):
         _tell_release(console, release)
@@ -164,13 +171,13 @@ def _rate(rate: Rate | None) -> str:
     return f"{100 * rate.interval.value:.1f} ({100 * rate.interval.low:.1f} to {100 * rate.interval.high:.1f})"
 
 
-def _stages(stages: Stages) -> Table:
-    table = Table("stage", "seconds", title="Where the time went")
-    for (name, step), seconds in stages.seconds.items():
-        if name.startswith("v"):
-            table.add_row(f"{name} {step}", f"{seconds:.1f}")
-    ingest = sum(seconds for (name, _), seconds in stages.seconds.items() if not name.startswith("v"))
-    table.add_row("all days: raw_recordings, annotated_corpus", f"{ingest:.1f}")
+def _seconds(stages: Mapping[tuple[str, str], float]) -> Table:
+    versions = sorted({name for name, _ in stages if name.startswith("v")})
+    table = Table("seconds", *versions, title="Where the time went")
+    for step in ("splits", *MODEL_ASSETS):
+        table.add_row(step, *(f"{stages[version, step]:.1f}" for version in versions))
+    ingest = sum(seconds for (name, _), seconds in stages.items() if name not in versions)
+    table.caption = f"all days of recordings and text: {ingest:.1f} s"
     return table
 
 

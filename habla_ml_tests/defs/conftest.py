@@ -16,6 +16,9 @@ from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_se
 from habla_ml.lake import Lake
 from habla_ml.lake.open import open_lake
 from habla_ml.settings import Settings, load_settings
+from habla_ml_tests.lake.conftest import s3_endpoint
+
+__all__ = ["s3_endpoint"]
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_DAY = date(2026, 3, 2)
@@ -40,6 +43,17 @@ class Deployment:
 
     def run(self, job: str, partition: str, **tags: str) -> dg.ExecuteInProcessResult:
         return run_job(self.definitions, self.instance, job, partition, tags)
+
+    def materialize(self, asset: str, partition: str | None = None) -> dg.ExecuteInProcessResult:
+        """One asset by hand, as the button in the UI does."""
+        return dg.materialize(
+            [each for each in self.definitions.assets or () if isinstance(each, dg.AssetsDefinition)],
+            selection=dg.AssetSelection.assets(asset),
+            instance=self.instance,
+            partition_key=partition,
+            resources=dict(self.definitions.resources or {}),
+            raise_on_error=False,
+        )
 
     def tick(self, sensor: str) -> dg.SensorResult:
         return tick(self.definitions, self.instance, sensor)

@@ -1,5 +1,6 @@
 import json
 import shutil
+from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
@@ -113,7 +114,9 @@ def test_a_corpus_that_grew_too_little_says_by_how_much(ingested):
 def quarter(deployment: Deployment, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
     schedule = deployment.definitions.resolve_schedule_def("quarterly_retraining")
     lake = deployment.definitions.get_repository_def().get_top_level_resources()["lake"]
-    with dg.build_schedule_context(instance=instance, resources={"lake": lake}) as context:
+    with dg.build_schedule_context(
+        instance=instance, resources={"lake": lake}, scheduled_execution_time=datetime(2026, 4, 1, 3, tzinfo=UTC)
+    ) as context:
         found = schedule.evaluate_tick(context)
     return found.run_requests[0] if found.run_requests else dg.SkipReason(found.skip_message)
 

@@ -1,0 +1,134 @@
+"""The training process: arguments and Dagster Pipes around `train_version`.
+
+Started by hand it prints its progress; started by Dagster (Pipes sets `DAGSTER_PIPES_CONTEXT`) it reports the
+same to the run, materialises its asset at the end, and dies with the process that started it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from habla_ml.corpus.snapshot import load_snapshot
+from habla_ml.errors import HablaError, TrainingError
+from habla_ml.lake.open import open_lake
+from habla_ml.settings import load_settings
+from habla_ml.training.recipe import load_recipe
+from habla_ml.training.record import TrainingRecord
+from habla_ml.training.train import run_folder, train_version
+from habla_ml.training.trainer import Progress
+
+_PIPES = "DAGSTER_PIPES_CONTEXT"
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train one version; returns 0, 1 where something was refused, or 130 where a person interrupted."""
+    options = _parser().parse_args(arguments)
+    is_in_pipes = _PIPES in os.environ
+    if options.die_with_parent or is_in_pipes:
+        die_with_parent()
+    _quiet_libraries()
+    try:
+        if is_in_pipes:
+            _train_in_pipes(options)
+        else:
+            record = _train(options, lambda progress: print(progress.message, flush=True))
+            print(record.model_dump_json(indent=2, exclude={"losses"}))
+    except HablaError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes at the last checkpoint", file=sys.stderr, flush=True)
+        return 130
+    return 0
+
+
+def die_with_parent() -> None:
+    """Ask the kernel (Linux) to kill this process when its parent ends; elsewhere the lock has to do.
+
+    SIGKILL is as good as any other end: what is published appears whole, and a run resumes exactly.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    parent = os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:  # it ended before the call
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def metadata_of(record: TrainingRecord, tensorboard: Path) -> dict[str, dict[str, Any]]:
+    """The record as Dagster Pipes takes metadata: `{"type": …, "raw_value": …}` by name."""
+    curve = ["| step | validation WER | loss |", "|---|---|---|"]
+    curve += [f"| {point.step} | {point.wer:.1%} | {point.loss:.3f} |" for point in record.validation]
+    typed: dict[str, tuple[str, Any]] = {
+        "validation_wer": ("float", record.best.wer),
+        "validation_loss": ("float", record.best.loss),
+        "train_loss": ("float", record.losses[-1].loss),
+        "steps": ("int", record.steps),
+        "best_step": ("int", record.best_step),
+        "train_hours": ("float", record.train_hours),
+        "hours_heard": ("float", record.hours_heard),
+        "wall_s": ("float", record.wall_s),
+        "device": ("text", f"{record.device}, {record.precision}"),
+        "version": ("text", record.version),
+        "recipe": ("text", record.recipe),
+        "base_model": ("text", f"{record.base_model}@{record.base_model_revision or 'by content'}"),
+        "checkpoint_tree": ("text", record.tree),
+        "tensorboard": ("path", str(tensorboard)),
+        "skipped_clips": ("json", dict(record.skipped)),
+        "validation_curve": ("md", "\n".join(curve)),
+        "loss_curve": ("json", [asdict(point) for point in record.losses]),
+        "identity": ("json", record.identity.model_dump(mode="json")),
+    }
+    return {name: {"type": kind, "raw_value": value} for name, (kind, value) in typed.items()}
+
+
+def _train_in_pipes(options: argparse.Namespace) -> None:
+    from dagster_pipes import open_dagster_pipes
+
+    with open_dagster_pipes() as context:
+        record = _train(options, lambda progress: context.log.info(progress.message))
+        tensorboard = run_folder(options.out, record.identity).tensorboard
+        context.report_asset_materialization(metadata=metadata_of(record, tensorboard), data_version=record.tree)
+
+
+def _train(options: argparse.Namespace, tell: Callable[[Progress], None]) -> TrainingRecord:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise TrainingError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: a run is one process on one card; start it without torchrun"
+        )
+    settings = load_settings(options.settings or options.profile)
+    lake = open_lake(settings.lake, settings.work_folder / "cache")
+    recipe = load_recipe(options.recipe or settings.training.recipe)
+    return train_version(lake, load_snapshot(lake, options.snapshot), recipe, options.version, options.out, tell)
+
+
+def _quiet_libraries() -> None:
+    """Leave the lines to our own progress. By variables, so that a refusal does not wait for the imports."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    logging.getLogger("peft").setLevel(logging.WARNING)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m habla_ml.training", description=__doc__.splitlines()[0])
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--profile", help="name of a profile in configs/; default: HABLA_PROFILE, or local")
+    which.add_argument("--settings", type=Path, help="path of a settings file")
+    parser.add_argument("--snapshot", required=True, help="id that `splits` published")
+    parser.add_argument("--recipe", type=Path, help="recipe file; default: training.recipe of the settings")
+    parser.add_argument("--version", required=True, help="model version, e.g. v3")
+    parser.add_argument("--out", type=Path, required=True, help="folder to work in; one training at a time")
+    parser.add_argument("--die-with-parent", action="store_true", help="end when the starting process ends")
+    return parser

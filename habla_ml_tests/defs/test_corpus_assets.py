@@ -1,0 +1,84 @@
+import dagster as dg
+import pytest
+
+from habla_ml.corpus.snapshot import latest_snapshot, read_utterances, sessions_in_two_splits
+from habla_ml.definitions import build_definitions
+from habla_ml.defs.backfill import stale_days
+from habla_ml.defs.runs import run_job
+from habla_ml_tests.defs.conftest import MONDAY, TUESDAY
+from habla_ml_tests.lake.conftest import BUCKET, new_client
+
+
+def data_version(instance: dg.DagsterInstance, asset: str, partition: str) -> str:
+    filters = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[partition])
+    tags = instance.fetch_materializations(filters, limit=1).records[0].asset_materialization.tags
+    return tags["dagster/data_version"]
+
+
+def test_a_day_is_ingested_with_numbers_tables_and_a_plot_and_what_is_wrong_is_set_aside(ingested):
+    found = ingested.metadata("raw_recordings", TUESDAY)
+    assert found["segments"] > 4 * 6
+    assert found["hours"] > 0
+    assert found["set aside"] > 0
+    assert "en_to_es" in found["what was set aside"]
+    assert found["loudness"].startswith("![loudness in dBFS](data:image/png;base64,")
+    names = {column.name for column in found["dagster/column_schema"].columns}
+    assert {"segment_id", "audio", "loudness_dbfs"} <= names
+
+
+def test_the_same_day_again_publishes_the_same_object_and_reads_nothing(ingested):
+    before = data_version(ingested.instance, "raw_recordings", MONDAY)
+    assert ingested.run("ingest_day", MONDAY).success
+    assert data_version(ingested.instance, "raw_recordings", MONDAY) == before
+    assert ingested.metadata("raw_recordings", MONDAY)["sessions read now"] == 0
+    assert ingested.metadata("annotated_corpus", MONDAY)["new events"] == 0
+
+
+def test_machine_text_never_enters_the_corpus(ingested):
+    found = ingested.metadata("annotated_corpus", MONDAY)
+    assert 0 < found["annotated"] < ingested.metadata("raw_recordings", MONDAY)["segments"]
+    assert found["annotated"] == found["corrected"] + found["confirmed"] + found["unusable"]
+
+
+def test_splits_are_disjoint_by_session_and_the_same_corpus_is_the_same_snapshot(ingested):
+    assert ingested.materialize("splits").success
+    assert ingested.materialize("splits").success
+    records = ingested.instance.fetch_materializations(dg.AssetKey("splits"), limit=2).records
+    first, second = (each.asset_materialization.metadata["snapshot"].value for each in records)
+    assert first == second
+    assert sessions_in_two_splits(ingested.lake(), latest_snapshot(ingested.lake())) == []
+
+
+def test_changed_conventions_are_stale_and_backfilled_without_audio(ingested):
+    settings = ingested.settings
+    other = settings.corpus.conventions.with_name("orthographic-v2.yaml")
+    changed = settings.model_copy(update={"corpus": settings.corpus.model_copy(update={"conventions": other})})
+    assert stale_days(ingested.lake(), settings) == []
+    assert stale_days(ingested.lake(), changed) == [MONDAY, TUESDAY]
+    audio = ingested.metadata("raw_recordings", MONDAY)["object"]
+    kept = ingested.lake().path_of(audio).rename(ingested.folder / "audio-is-away")
+    definitions = build_definitions(changed)
+    for day in (MONDAY, TUESDAY):
+        assert run_job(definitions, ingested.instance, "update_text", day).success
+    assert stale_days(ingested.lake(), changed) == []
+    assert kept.exists()
+    assert "orthographic-v2" in ingested.metadata("annotated_corpus", MONDAY)["conventions"]
+
+
+@pytest.fixture
+def on_s3(tree: dict, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The lake in a bucket of a real HTTP server; credentials where boto3 looks for them."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "habla")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "habla")
+    tree["lake"] = {"url": f"s3://{BUCKET}/deployment", "endpoint_url": s3_endpoint, "region": "eu-south-2"}
+    return s3_endpoint
+
+
+def test_the_corpus_is_built_on_s3_through_dagster_aws(on_s3, deployment):
+    for day in (MONDAY, TUESDAY):
+        assert deployment.run("ingest_day", day).success
+    assert deployment.materialize("splits").success
+    listed = new_client(on_s3).list_objects_v2(Bucket=BUCKET, Prefix="deployment/pointers/splits/latest.json")
+    assert listed["KeyCount"] == 1
+    snapshot = latest_snapshot(deployment.lake())
+    assert sum(1 for _ in read_utterances(deployment.lake(), snapshot, "train")) == snapshot.counts["train"]

@@ -1,0 +1,78 @@
+"""One version through every model asset, by hand; slow, since it trains, converts and decodes for real."""
+
+import dagster as dg
+import pytest
+
+from habla_ml.corpus.snapshot import latest_snapshot
+from habla_ml.defs.partitions import MODEL_VERSIONS
+from habla_ml.evaluation.evidence import stored_comparison
+from habla_ml.lake.open import open_store
+from habla_ml.release.publish import list_releases
+from habla_ml_tests.defs.conftest import MONDAY, Deployment
+
+
+@pytest.fixture
+def planned(ingested: Deployment) -> Deployment:
+    assert ingested.materialize("splits").success
+    ingested.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1"])
+    return ingested
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    events = [event for event in result.all_events if event.event_type == dg.DagsterEventType.STEP_FAILURE]
+    return str(events[0].step_failure_data.error.cause or events[0].step_failure_data.error)
+
+
+def test_a_release_of_a_version_that_was_never_evaluated_is_refused(planned):
+    result = planned.materialize("cdn_release", "v1")
+    assert not result.success
+    assert "v1 was never evaluated" in failure_of(result)
+
+
+def test_an_empty_corpus_has_no_splits_and_says_what_to_do(deployment):
+    result = deployment.materialize("splits")
+    assert not result.success
+    assert "correct some in Habla" in failure_of(result)
+
+
+def test_a_snapshot_without_a_test_set_turns_the_check_red_and_stops_the_training(deployment):
+    for session in sorted(deployment.recordings.iterdir())[1:]:
+        for path in session.rglob("*"):
+            path.unlink()
+        session.rmdir()
+    assert deployment.run("ingest_day", MONDAY).success
+    deployment.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1"])
+    result = deployment.run("train_and_release", "v1")
+    assert not result.success
+    check = result.get_asset_check_evaluations()[0]
+    assert not check.passed
+    assert latest_snapshot(deployment.lake()).counts["test"] == 0
+    assert deployment.lake().pointer("models/v1/checkpoint") is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("growth_hours", [0.01])
+def test_a_version_goes_from_training_to_a_judged_report_and_old_versions_are_scored_again_without_decoding(
+    planned,
+):
+    for asset in ("fine_tuned_checkpoint", "ctranslate2_model", "wer_report", "coreml_zip", "cdn_release"):
+        result = planned.materialize(asset, "v1")
+        assert result.success, f"{asset}: {failure_of(result)}"
+    trained = planned.metadata("fine_tuned_checkpoint", "v1")
+    assert trained["steps"] == 4
+    assert trained["loss"].startswith("![training loss](data:image/png")
+    report = planned.metadata("wer_report", "v1")
+    assert report["clips decoded now"] > 0
+    assert report["WER with intervals"].startswith("![WER](data:image/png")
+    assert planned.metadata("coreml_zip", "v1")["encoder PSNR dB"] > 45
+    released = planned.metadata("cdn_release", "v1")
+    assert released["released"] is False
+    settings = planned.settings
+    assert list_releases(open_store(settings.release.store), settings.release.channel) == []
+    before = stored_comparison(planned.lake(), "v1")
+    assert planned.materialize("wer_report", "v1").success
+    assert planned.metadata("wer_report", "v1")["clips decoded now"] == 0
+    assert stored_comparison(planned.lake(), "v1") == before
+    assert planned.materialize("fine_tuned_checkpoint", "v1").success
+    again = planned.metadata("fine_tuned_checkpoint", "v1")
+    assert again["checkpoint_tree"] == trained["checkpoint_tree"]

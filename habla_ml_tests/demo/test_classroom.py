@@ -1,0 +1,200 @@
+import csv
+import hashlib
+import json
+import wave
+from datetime import date, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_sessions
+from habla_ml.demo.habla_files import write_wav
+from habla_ml.demo.people import andalusian_classroom, say_something
+
+PLAN = ClassroomPlan(
+    first_day=date(2026, 2, 20), days=2, sessions_per_day=2, segments_per_session=8, seed=1, awkward=True
+)
+WORLD = 7
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("recordings")
+    write_sessions(folder, PLAN, WORLD)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ordinary(recordings) -> list[Path]:
+    return sorted(path for path in recordings.iterdir() if int(path.name[-6:-4]) < 20)
+
+
+@pytest.fixture(scope="module")
+def awkward(recordings) -> dict[str, Path]:
+    """The awkward sessions start every five minutes from 20:00 on the last day, in this order."""
+    kinds = ("live", "crashed", "cut off", "shifted", "uncorrected", "english", "empty")
+    folders = sorted((path.name[-6:], path) for path in recordings.iterdir() if int(path.name[-6:-4]) >= 20)
+    return dict(zip(kinds, (path for _, path in folders), strict=True))
+
+
+def read(folder: Path, name: str) -> dict:
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def digest(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_folders_are_named_by_session_and_local_start(ordinary):
+    assert len(ordinary) == 4
+    assert {folder.name.split("_")[1] for folder in ordinary} == {"20260220", "20260223"}  # no lessons at weekends
+    for folder in ordinary:
+        metadata = read(folder, "metadata.json")
+        started = datetime.fromisoformat(metadata["started_at"])
+        assert started.tzinfo is None
+        assert folder.name == f"{metadata['session_id']}_{started:%Y%m%d_%H%M%S}"
+
+
+def test_metadata_describes_the_waves_beside_it(ordinary):
+    for folder in ordinary:
+        metadata = read(folder, "metadata.json")
+        assert metadata["total_segments"] == len(metadata["segments"]) == 8
+        for number, entry in enumerate(metadata["segments"], 1):
+            assert entry["segment_id"] == number
+            assert entry["filename"] == f"segment_{number:03d}.wav"
+            path = folder / entry["filename"]
+            info = soundfile.info(path)
+            assert (info.samplerate, info.channels, info.subtype) == (16_000, 1, "PCM_16")
+            assert entry["size_bytes"] == path.stat().st_size
+            assert entry["duration_seconds"] == pytest.approx(info.duration, abs=0.001)
+            assert 1.0 < info.duration < 7.0
+
+
+def test_rejected_segments_have_no_transcript_and_others_do(ordinary):
+    entries = [entry for folder in ordinary for entry in read(folder, "metadata.json")["segments"]]
+    rejected = [entry for entry in entries if entry.get("asr_status") == "rejected"]
+    optional = {"raw_transcript", "speaker", "confidence", "translation", "idioms_detected"}
+    assert 0 < len(rejected) < len(entries)
+    assert all(not optional & set(entry) for entry in rejected)
+    assert all(optional <= set(entry) for entry in entries if "asr_status" not in entry)
+
+
+def test_corrections_hold_truth_and_some_machine_text(ordinary):
+    for folder in ordinary:
+        machine, human = read(folder, "ground_truth.json"), read(folder, "corrected_ground_truth.json")
+        assert "reviewed" not in machine["segments"][0]
+        assert datetime.fromisoformat(human["corrected_at"]).tzinfo is not None
+        assert datetime.fromisoformat(machine["generated_at"]).tzinfo is None
+        for before, after in zip(machine["segments"], human["segments"], strict=True):
+            assert before["confidence"] <= 0
+            changed = before["transcript"] != after["transcript"]
+            assert after["human_corrected"] == changed
+            assert after["reviewed"] or not changed
+        assert human["correction_stats"] == {
+            "reviewed": sum(entry["reviewed"] for entry in human["segments"]),
+            "human_corrected": sum(entry["human_corrected"] for entry in human["segments"]),
+            "total": 8,
+        }
+    everything = [entry for f in ordinary for entry in read(f, "corrected_ground_truth.json")["segments"]]
+    assert 0.6 < np.mean([entry["reviewed"] for entry in everything]) < 1.0
+    assert any(entry["human_corrected"] for entry in everything)
+
+
+def test_the_same_plan_writes_the_same_bytes_and_another_seed_does_not(recordings, tmp_path):
+    small = ClassroomPlan(date(2026, 3, 2), days=1, sessions_per_day=1, segments_per_session=3, seed=2)
+    other = ClassroomPlan(date(2026, 3, 2), days=1, sessions_per_day=1, segments_per_session=3, seed=3)
+    for name, plan in (("one", small), ("two", small), ("three", other)):
+        write_sessions(tmp_path / name, plan, WORLD)
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+    assert not set(digest(tmp_path / "one").values()) & {
+        value for key, value in digest(tmp_path / "three").items() if key.endswith(".wav")
+    }
+
+
+def test_a_live_session_has_waves_and_nothing_else_yet(awkward):
+    assert {path.suffix for path in awkward["live"].iterdir()} == {".wav", ".webm"}
+
+
+def test_a_crashed_session_is_old_and_has_no_metadata(awkward):
+    folder = awkward["crashed"]
+    assert not (folder / "metadata.json").exists()
+    assert (folder / "corrected_ground_truth.json").exists()
+    newest = max(path.stat().st_mtime for path in folder.iterdir())
+    assert newest < awkward["live"].stat().st_mtime - 80_000
+
+
+def test_a_cut_off_wave_is_shorter_than_its_header_says_and_a_named_file_is_missing(awkward):
+    folder = awkward["cut off"]
+    path = folder / "segment_001.wav"
+    with wave.open(str(path)) as wav:
+        assert 44 + 2 * wav.getnframes() > path.stat().st_size
+    named = {entry["filename"] for entry in read(folder, "metadata.json")["segments"]}
+    assert named - {path.name for path in folder.iterdir()} == {"segment_009.wav"}
+
+
+def test_shifted_counters_do_not_match_the_file_names(awkward):
+    entries = read(awkward["shifted"], "metadata.json")["segments"]
+    assert [entry["segment_id"] for entry in entries] == [number + 3 for number in range(1, 9)]
+    assert [entry["filename"] for entry in entries] == [f"segment_{number:03d}.wav" for number in range(1, 9)]
+
+
+def test_an_uncorrected_session_has_machine_text_only(awkward):
+    names = {path.name for path in awkward["uncorrected"].iterdir()}
+    assert "ground_truth.json" in names
+    assert "corrected_ground_truth.json" not in names
+
+
+def test_the_english_session_says_its_direction(awkward):
+    truth = read(awkward["english"], "ground_truth.json")
+    assert truth["direction"] == "en_to_es"
+    assert truth["segments"][0]["transcript"].startswith("Good morning")
+
+
+def test_the_empty_session_is_empty(awkward):
+    assert list(awkward["empty"].iterdir()) == []
+
+
+def test_everybody_in_the_classroom_has_a_voice_of_their_own():
+    classroom = andalusian_classroom(WORLD)
+    assert len(classroom.students) == 20
+    assert len({student.name for student in classroom.students}) == 20
+    assert len({student.voice for student in classroom.students}) == 20
+    assert classroom == andalusian_classroom(WORLD)
+    assert classroom != andalusian_classroom(WORLD + 1)
+
+
+def test_quiet_speech_is_twenty_decibels_quieter():
+    classroom = andalusian_classroom(WORLD)
+    levels = []
+    for quiet in (False, True):
+        rng = np.random.default_rng(1)
+        said = [say_something(classroom.teacher, classroom.room, rng, quiet=quiet) for _ in range(10)]
+        levels.append(np.mean([10 * np.log10(np.mean((each.pcm / 32768) ** 2)) for each in said]))
+    assert levels[0] - levels[1] == pytest.approx(21.0, abs=2.0)
+
+
+def test_the_castilian_set_is_a_table_of_waves(tmp_path):
+    table = write_castilian_set(tmp_path, 5, WORLD)
+    with table.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert list(rows[0]) == ["audio_path", "transcript", "duration", "speaker", "notes"]
+    assert len(rows) == 5
+    for row in rows:
+        info = soundfile.info(tmp_path / row["audio_path"])
+        assert info.duration == pytest.approx(float(row["duration"]), abs=0.001)
+
+
+def test_an_impossible_plan_is_refused():
+    with pytest.raises(ValueError, match="sessions_per_day is 11"):
+        ClassroomPlan(date(2026, 2, 20), days=1, sessions_per_day=11, segments_per_session=1, seed=0)
+
+
+def test_a_wave_holds_its_samples(tmp_path):
+    samples = np.array([0, 1, -1, 32767, -32768], dtype=np.int16)
+    write_wav(tmp_path / "a.wav", samples)
+    read_back, rate_hz = soundfile.read(tmp_path / "a.wav", dtype="int16")
+    assert rate_hz == 16_000
+    np.testing.assert_array_equal(read_back, samples)

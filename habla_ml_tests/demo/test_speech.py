@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from habla_ml.demo.speech import SAMPLE_RATE_HZ, Voice, parse_clause, phonemes, speak, write_clause
+from habla_ml.demo.voices import ADULT_VARIANTS, CHILD_VARIANTS
+from habla_ml.errors import InputError
+
+MAN = Voice("m3", rate_wpm=170, pitch=40, pitch_range=50)
+
+
+def test_castilian_keeps_theta_and_lateral():
+    (clause,) = phonemes("Gracias, llave".replace(",", ""))
+    assert clause == (("g", "**", "'a", "T", "j", "a", "s"), ("l^", "'a", "B", "e"))
+
+
+def test_a_comma_divides_clauses():
+    assert [len(clause) for clause in phonemes("Abrid el libro, por favor.")] == [3, 2]
+
+
+def test_notation_survives_reading_and_writing():
+    written = "l|o|s n|'i|n^|o|s"
+    assert write_clause(parse_clause(written)) == written
+
+
+def test_the_same_words_sound_the_same_whatever_was_said_before():
+    said = phonemes("Los niños han cogido las tijeras.")
+    alone = speak(said, MAN)
+    speak(phonemes("Otra cosa."), Voice("f2", 200, 70, 60))
+    np.testing.assert_array_equal(alone, speak(said, MAN))
+
+
+def test_a_faster_voice_needs_less_time():
+    said = phonemes("Los niños han cogido las tijeras.")
+    slow, fast = (speak(said, Voice("m3", rate, 40, 50)) for rate in (140, 210))
+    assert 1.2 < len(slow) / len(fast) < 1.8
+    assert 1.0 * SAMPLE_RATE_HZ < len(fast) < len(slow) < 4.0 * SAMPLE_RATE_HZ
+
+
+@pytest.mark.parametrize("variant", sorted({*ADULT_VARIANTS, *CHILD_VARIANTS}))
+def test_every_voice_of_the_classroom_exists_and_does_not_clip(variant):
+    spoken = speak(phonemes("Hola."), Voice(variant, 170, 50, 50))
+    assert 0.05 < np.abs(spoken).max() <= 1.0
+
+
+def test_an_unknown_voice_is_refused_by_name():
+    with pytest.raises(InputError, match="nobody"):
+        speak(phonemes("Hola."), Voice("nobody", 170, 50, 50))
+
+
+def test_nothing_to_say_is_refused():
+    with pytest.raises(InputError, match="no sound"):
+        speak((), MAN)
