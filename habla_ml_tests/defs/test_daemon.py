@@ -36,7 +36,7 @@ def home(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) -> Path:
 
 
 @pytest.fixture
-def daemon(home: Path) -> Iterator[dict[str, str]]:
+def daemon(home: Path) -> Iterator[subprocess.Popen]:
     environment = {
         **os.environ,
         "DAGSTER_HOME": str(home / "home"),
@@ -45,13 +45,13 @@ def daemon(home: Path) -> Iterator[dict[str, str]]:
     }
     with (home / "daemon.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dagster", "daemon", "run", "-w", str(ROOT / "workspace.yaml")],
+            [Path(sys.executable).with_name("dagster-daemon"), "run", "-w", ROOT / "workspace.yaml"],
             env=environment,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-        yield environment
+        yield process
         os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(30)
@@ -70,7 +70,8 @@ def test_the_daemon_ingests_what_is_new_and_brings_a_grown_corpus_to_a_judged_ve
     deadline = time.monotonic() + DEADLINE_S
     with dg.DagsterInstance.from_config(str(home / "home")) as instance:
         while not (done := [r for r in runs_of(instance, "train_and_release") if r.is_finished]):
-            assert time.monotonic() < deadline, (home / "daemon.log").read_text()[-5000:]
+            alive = daemon.poll() is None and time.monotonic() < deadline
+            assert alive, (home / "daemon.log").read_text()[-5000:]
             failed = [run for run in instance.get_runs() if run.status == dg.DagsterRunStatus.FAILURE]
             assert not failed, f"{failed[0].job_name}: {(home / 'daemon.log').read_text()[-5000:]}"
             time.sleep(1)
