@@ -18,7 +18,6 @@ from habla_ml.demo.train_base import (
     BaseRecipe,
     BaseTraining,
     base_tokenizer,
-    decoder_inputs,
     encode_window,
     label_ids,
     learning_rate_at,
@@ -70,23 +69,6 @@ def test_targets_start_with_language_and_task_and_never_with_the_start_token(tok
     assert ids[-1] == tokenizer.eos_token_id
     assert tokenizer.convert_tokens_to_ids("<|startoftranscript|>") not in ids
     assert tokenizer.decode(ids, skip_special_tokens=True) == "Los niños"
-
-
-def test_decoder_inputs_are_the_labels_one_step_later(untrained):
-    end, start = untrained.config.pad_token_id, untrained.config.decoder_start_token_id
-    labels = torch.tensor([[end + 5, 7, 8, end], [end + 5, 9, end, -100]])
-    shifted = [[start, end + 5, 7, 8], [start, end + 5, 9, end]]
-    rng = np.random.default_rng(0)
-    assert decoder_inputs(labels, untrained.config, 0.0, rng).tolist() == shifted
-
-
-def test_noise_in_decoder_inputs_touches_text_only(untrained):
-    end, start = untrained.config.pad_token_id, untrained.config.decoder_start_token_id
-    labels = torch.tensor([[end + 5] + [7] * 400 + [end]])
-    inputs = decoder_inputs(labels, untrained.config, 0.25, np.random.default_rng(0))[0]
-    assert inputs[:2].tolist() == [start, end + 5]
-    assert bool((inputs[2:] < end).all())
-    assert float((inputs[2:] != 7).float().mean()) == pytest.approx(0.25, abs=0.06)
 
 
 def test_the_learning_rate_warms_up_and_falls_to_a_twentieth():

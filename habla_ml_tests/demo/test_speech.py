@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,14 @@ def test_the_same_words_sound_the_same_whatever_was_said_before():
     alone = speak(said, MAN)
     speak(phonemes("Otra cosa."), Voice("f2", 200, 70, 60))
     np.testing.assert_array_equal(alone, speak(said, MAN))
+
+
+def test_a_breathy_voice_sounds_the_same_a_second_later():
+    said = phonemes("Los niños han cogido las tijeras.")
+    breathy = Voice("f2", 170, 50, 50)
+    first = speak(said, breathy)
+    time.sleep(1.1)  # espeak seeds its breath noise with the second of the day unless told
+    np.testing.assert_array_equal(first, speak(said, breathy))
 
 
 def test_a_faster_voice_needs_less_time():

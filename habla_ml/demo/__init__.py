@@ -1,0 +1,1 @@
+"""A synthetic Andalusian classroom and the small base model that the demo improves."""

@@ -1,0 +1,72 @@
+"""A classroom's acoustics: loudness, room noise and reverberation, each from a seeded generator."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from habla_ml.demo.speech import SAMPLE_RATE_HZ, Samples
+
+_PEAK = 0.97
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a room adds to a voice.
+
+    Attributes:
+        noise_dbfs: Level of the steady background (RMS), relative to full scale.
+        reverberation_s: RT60, the time in which an echo falls by 60 dB.
+        direct_to_reverberant_db: How much stronger the direct sound is than the echoes together.
+    """
+
+    noise_dbfs: float
+    reverberation_s: float
+    direct_to_reverberant_db: float
+
+
+def record(speech: Samples, loudness_dbfs: float, room: Room, rng: np.random.Generator) -> NDArray[np.int16]:
+    """What a microphone writes: speech at a loudness, in a room, with a short margin, as 16-bit PCM.
+
+    Args:
+        speech: Dry speech at 16 kHz.
+        loudness_dbfs: RMS level at which the speech arrives.
+        room: The room's noise and echo.
+        rng: Source of the margins, the echo and the noise.
+    """
+    margins = rng.integers(int(0.10 * SAMPLE_RATE_HZ), int(0.35 * SAMPLE_RATE_HZ), size=2)
+    framed = np.pad(speech, (int(margins[0]), int(margins[1])))
+    arriving = at_loudness(reverberate(framed, room, rng), loudness_dbfs)
+    mixed = arriving + room_noise(len(arriving), room.noise_dbfs, rng)
+    return np.asarray(np.round(np.clip(mixed, -1.0, 1.0) * 32767), dtype=np.int16)
+
+
+def at_loudness(samples: Samples, loudness_dbfs: float) -> Samples:
+    """Scale to an RMS level; where peaks would clip, stay as far below it as needed."""
+    gain = 10 ** (loudness_dbfs / 20) / max(_rms(samples), 1e-9)
+    headroom = _PEAK / max(float(np.abs(samples).max()), 1e-9)
+    return np.asarray(samples * min(gain, headroom), dtype=np.float32)
+
+
+def room_noise(n_samples: int, noise_dbfs: float, rng: np.random.Generator) -> Samples:
+    """Ventilation and far voices: noise that falls by 3 dB an octave above 100 Hz."""
+    n_fft = 1 << (n_samples - 1).bit_length()
+    spectrum = np.fft.rfft(rng.standard_normal(n_fft, dtype=np.float32))
+    frequency_hz = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE_HZ).astype(np.float32)
+    noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(frequency_hz, np.float32(100.0))), n_fft)[:n_samples]
+    return np.asarray(noise * (10 ** (noise_dbfs / 20) / max(_rms(noise), 1e-12)), dtype=np.float32)
+
+
+def reverberate(samples: Samples, room: Room, rng: np.random.Generator) -> Samples:
+    """Add echoes: convolve with noise that decays by 60 dB in the room's RT60 (Polack's model); same length."""
+    n_echo = max(int(room.reverberation_s * SAMPLE_RATE_HZ), 1)
+    decay = np.power(10.0, np.linspace(0.0, -3.0, n_echo, dtype=np.float32), dtype=np.float32)
+    echo = rng.standard_normal(n_echo, dtype=np.float32) * decay
+    echo *= np.float32(10 ** (-room.direct_to_reverberant_db / 20) / np.sqrt(np.sum(echo**2)))
+    n_fft = 1 << (len(samples) + n_echo - 1).bit_length()
+    wet = np.fft.irfft(np.fft.rfft(samples, n_fft) * np.fft.rfft(echo, n_fft), n_fft)
+    return np.asarray(samples + wet[: len(samples)], dtype=np.float32)
+
+
+def _rms(samples: NDArray[np.floating]) -> float:
+    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))

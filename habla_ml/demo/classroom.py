@@ -1,0 +1,272 @@
+"""Lessons of the synthetic classroom, written to disk as Habla and its users would have written them."""
+
+import csv
+import os
+import time
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from habla_ml.demo.acoustics import record
+from habla_ml.demo.habla_files import (
+    RecordedSegment,
+    RecordedSession,
+    write_corrections,
+    write_ground_truth,
+    write_metadata,
+    write_recording,
+    write_wav,
+)
+from habla_ml.demo.mishearing import mishear
+from habla_ml.demo.people import (
+    CASTILIAN,
+    NORMAL_DBFS,
+    Classroom,
+    Speaker,
+    Utterance,
+    andalusian_classroom,
+    say_something,
+)
+from habla_ml.demo.speech import phonemes, speak
+
+_REVIEWED_SHARE = 0.85
+_INAUDIBLE_SHARE = 0.02
+_TEACHER_SHARE = 0.4
+_LESSON_HOURS = (8.25, 9.25, 10.25, 11.75, 12.75, 13.75, 16.0, 17.0, 18.0, 19.0)
+_ENGLISH = (
+    "Good morning everybody, please sit down.",
+    "Can you tell me what the weather is like today?",
+    "Open your books at page forty two.",
+    "My brother likes playing football after school.",
+)
+
+
+@dataclass(frozen=True)
+class ClassroomPlan:
+    """Which lessons are recorded.
+
+    Attributes:
+        first_day: Day of the first lessons; weekends are skipped.
+        days: School days.
+        sessions_per_day: Lessons a day, at most ten.
+        segments_per_session: Sentences a lesson.
+        seed: Of what is said, by whom and how loudly; the people are another seed's.
+        awkward: Whether the folder also gets everything that goes wrong in a real one.
+    """
+
+    first_day: date
+    days: int
+    sessions_per_day: int
+    segments_per_session: int
+    seed: int
+    awkward: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.sessions_per_day <= len(_LESSON_HOURS):
+            raise ValueError(f"sessions_per_day is {self.sessions_per_day}; take 1 to {len(_LESSON_HOURS)}.")
+        if self.days < 1 or self.segments_per_session < 1:
+            raise ValueError(f"days is {self.days}, segments {self.segments_per_session}; both start at 1.")
+
+
+def write_sessions(folder: Path, plan: ClassroomPlan, seed: int) -> tuple[Path, ...]:
+    """Write the lessons of a plan into Habla's recordings folder.
+
+    Args:
+        folder: The recordings folder; made when missing. Sessions already there are left alone.
+        plan: Which lessons.
+        seed: Of the people and the room: the same seed gives the same voices in every batch.
+
+    Returns:
+        The folders of the finished and corrected Spanish sessions, in order of time (awkward ones not included).
+
+    Raises:
+        FileExistsError: A session of the same name is there already.
+    """
+    classroom = andalusian_classroom(seed)
+    written = []
+    for day_number, day in enumerate(_school_days(plan.first_day, plan.days)):
+        for lesson in range(plan.sessions_per_day):
+            rng = np.random.default_rng([seed, plan.seed, day_number, lesson])
+            session = _lesson(classroom, _starts_at(day, lesson, rng), plan.segments_per_session, rng)
+            recording = write_recording(session, folder)
+            write_metadata(session, recording)
+            write_ground_truth(session, recording)
+            write_corrections(session, recording)
+            written.append(recording)
+    if plan.awkward:
+        _write_awkward_sessions(folder, classroom, plan, np.random.default_rng([seed, plan.seed, 9_999]))
+    return tuple(written)
+
+
+def write_castilian_set(folder: Path, n_clips: int, seed: int) -> Path:
+    """Write an out-of-domain set: the classroom's people speaking standard Spanish, at normal loudness.
+
+    Args:
+        folder: Gets ``audio/*.wav`` and ``fine_tune_dataset.csv`` with paths relative to itself.
+        n_clips: How many.
+        seed: Of people and sentences.
+
+    Returns:
+        The table.
+    """
+    classroom = andalusian_classroom(seed)
+    rng = np.random.default_rng([seed, 200])
+    (folder / "audio").mkdir(parents=True, exist_ok=True)
+    table = folder / "fine_tune_dataset.csv"
+    with table.open("w", newline="", encoding="utf-8") as out:
+        rows = csv.writer(out)
+        rows.writerow(["audio_path", "transcript", "duration", "speaker", "notes"])
+        for number in range(n_clips):
+            speaker = replace(_who_speaks(classroom, rng), dialect=CASTILIAN)
+            said = say_something(speaker, classroom.room, rng, quiet=False)
+            path = Path("audio") / f"castilian_{number:04d}.wav"
+            write_wav(folder / path, said.pcm)
+            duration = f"{said.duration_s:.3f}"
+            rows.writerow([path.as_posix(), said.text, duration, speaker.name, "standard Spanish, read"])
+    return table
+
+
+def _school_days(first_day: date, n_days: int) -> list[date]:
+    days: list[date] = []
+    day = first_day
+    while len(days) < n_days:
+        if day.weekday() < 5:
+            days.append(day)
+        day += timedelta(days=1)
+    return days
+
+
+def _starts_at(day: date, lesson: int, rng: np.random.Generator) -> datetime:
+    midnight = datetime(day.year, day.month, day.day)
+    offset = timedelta(hours=_LESSON_HOURS[lesson], seconds=int(rng.integers(0, 600)))
+    return midnight + offset + timedelta(microseconds=int(rng.integers(1, 1_000_000)))
+
+
+def _who_speaks(classroom: Classroom, rng: np.random.Generator) -> Speaker:
+    if rng.random() < _TEACHER_SHARE:
+        return classroom.teacher
+    return classroom.students[int(rng.integers(len(classroom.students)))]
+
+
+def _lesson(
+    classroom: Classroom, started_at: datetime, n_segments: int, rng: np.random.Generator
+) -> RecordedSession:
+    named = rng.random() < 0.7  # whether the teacher typed names over Habla's own labels
+    present = [classroom.teacher, *rng.permutation(np.arange(len(classroom.students)))[:6]]
+    labels: dict[str, str] = {}
+    segments = []
+    now = started_at
+    for number in range(1, n_segments + 1):
+        speaker = _who_speaks(classroom, rng)
+        if speaker is not classroom.teacher:
+            speaker = classroom.students[int(present[1 + int(rng.integers(6))])]
+        label = labels.setdefault(speaker.name, speaker.name if named else f"SPEAKER_{len(labels):02d}")
+        said = say_something(speaker, classroom.room, rng)
+        now += timedelta(seconds=said.duration_s + float(rng.gamma(2.0, 2.0)))
+        segments.append(_recorded(number, said, label, now, rng))
+    session_id = str(int(rng.integers(10_000, 99_999)))
+    return RecordedSession(session_id, started_at, now + timedelta(seconds=5), "es_to_en", tuple(segments))
+
+
+def _recorded(number: int, said: Utterance, label: str, at: datetime, rng: np.random.Generator) -> RecordedSegment:
+    error_rate = 0.6 if said.quiet else 0.3
+    machine_text = mishear(said.text, error_rate * 0.7, rng)
+    human_text: str | None = None
+    if rng.random() < _REVIEWED_SHARE:
+        human_text = "[inaudible]" if rng.random() < _INAUDIBLE_SHARE else said.text
+    rejected = said.quiet and rng.random() < 0.6
+    return RecordedSegment(
+        number=number,
+        socket_id=number,
+        utterance=said,
+        label=label,
+        recorded_at=at,
+        live_text=None if rejected else mishear(said.text, error_rate, rng),
+        machine_text=machine_text,
+        human_text=human_text,
+        probability=float(np.clip(rng.normal(0.45 if said.quiet else 0.8, 0.1), 0.05, 0.99)),
+    )
+
+
+def _write_awkward_sessions(
+    folder: Path, classroom: Classroom, plan: ClassroomPlan, rng: np.random.Generator
+) -> None:
+    """One folder for each thing that goes wrong: see the names of the local functions below."""
+    day = _school_days(plan.first_day, plan.days)[-1]
+    started = iter(datetime(day.year, day.month, day.day, 20) + timedelta(minutes=5 * i) for i in range(7))
+
+    def session() -> RecordedSession:
+        return _lesson(classroom, next(started), plan.segments_per_session, rng)
+
+    _write_live(session(), folder)
+    _write_crashed(session(), folder)
+    _write_cut_off(session(), folder)
+    _write_shifted_counters(session(), folder)
+    _write_uncorrected(session(), folder)
+    _write_english(session(), classroom, folder, rng)
+    (folder / f"{rng.integers(10_000, 99_999)}_{next(started):%Y%m%d_%H%M%S}").mkdir()
+
+
+def _write_live(session: RecordedSession, folder: Path) -> None:
+    """Still running: segments, no metadata, touched just now."""
+    write_recording(session, folder)
+
+
+def _write_crashed(session: RecordedSession, folder: Path) -> None:
+    """Habla died during the lesson: no metadata, and nothing has touched the folder since; corrected later."""
+    recording = write_recording(session, folder)
+    write_corrections(session, recording)
+    long_ago = min(session.ended_at.timestamp(), time.time() - 86_400)
+    for path in (*recording.iterdir(), recording):
+        os.utime(path, (long_ago, long_ago))
+
+
+def _write_cut_off(session: RecordedSession, folder: Path) -> None:
+    """The disk was full: a WAV shorter than its header says, and metadata names a file that never came."""
+    missing = replace(session.segments[-1], number=len(session.segments) + 1, human_text=None)
+    session = replace(session, segments=(*session.segments, missing))
+    recording = write_recording(session, folder)
+    write_metadata(session, recording)
+    write_ground_truth(session, recording)
+    write_corrections(session, recording)
+    (recording / missing.filename).unlink()
+    cut = recording / session.segments[0].filename
+    with cut.open("r+b") as wav:
+        wav.truncate(cut.stat().st_size * 6 // 10 // 2 * 2 + 1)
+
+
+def _write_shifted_counters(session: RecordedSession, folder: Path) -> None:
+    """Recording was switched on in mid-session: the socket counts ahead, and live texts sit on the next entry."""
+    texts = [segment.live_text for segment in session.segments]
+    shifted = tuple(
+        replace(segment, socket_id=segment.socket_id + 3, live_text=text)
+        for segment, text in zip(session.segments, [None, *texts[:-1]], strict=True)
+    )
+    session = replace(session, segments=shifted)
+    recording = write_recording(session, folder)
+    write_metadata(session, recording)
+    write_ground_truth(session, recording)
+    write_corrections(session, recording)
+
+
+def _write_uncorrected(session: RecordedSession, folder: Path) -> None:
+    """Nobody has listened yet: machine text only."""
+    recording = write_recording(session, folder)
+    write_metadata(session, recording)
+    write_ground_truth(session, recording)
+
+
+def _write_english(session: RecordedSession, classroom: Classroom, folder: Path, rng: np.random.Generator) -> None:
+    """An English lesson, translated the other way: not corpus material."""
+    voice = replace(classroom.teacher.voice, language="en")
+    segments = []
+    for segment, text in zip(session.segments, _ENGLISH * len(session.segments), strict=False):
+        pcm = record(speak(phonemes(text, "en"), voice), NORMAL_DBFS, classroom.room, rng)
+        said = Utterance(text, classroom.teacher, False, pcm)
+        segments.append(replace(segment, utterance=said, live_text=text, machine_text=text, human_text=None))
+    session = replace(session, direction="en_to_es", segments=tuple(segments))
+    recording = write_recording(session, folder)
+    write_metadata(session, recording)
+    write_ground_truth(session, recording)

@@ -1,0 +1,180 @@
+"""Habla's files, byte for byte as its recorder and its corrections page write them.
+
+Habla is another program: this module imitates its output for the demo and the tests, quirks included (naive local
+times, absent keys for rejected segments, one confidence from 0 to 1 and another one below 0).
+"""
+
+import json
+import wave
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from habla_ml.demo.people import Utterance
+from habla_ml.demo.speech import SAMPLE_RATE_HZ
+
+_WEBM_START = bytes.fromhex("1a45dfa3")
+
+
+@dataclass(frozen=True)
+class RecordedSegment:
+    """One VAD segment of a session.
+
+    Attributes:
+        number: The number in its file name.
+        socket_id: The socket's own counter, which metadata calls ``segment_id``.
+        utterance: What was said.
+        label: The session's name for the speaker.
+        recorded_at: When it was written, naive local time.
+        live_text: What the live recogniser wrote; None where it rejected the segment.
+        machine_text: What the larger model wrote later.
+        human_text: What a person typed or confirmed; None where nobody has listened yet.
+        probability: How sure the recognisers were, 0 to 1.
+    """
+
+    number: int
+    socket_id: int
+    utterance: Utterance
+    label: str
+    recorded_at: datetime
+    live_text: str | None
+    machine_text: str
+    human_text: str | None
+    probability: float
+
+    @property
+    def filename(self) -> str:
+        """Three digits, more past 999."""
+        return f"segment_{self.number:03d}.wav"
+
+
+@dataclass(frozen=True)
+class RecordedSession:
+    """One lesson as Habla recorded it; times are naive local ones."""
+
+    session_id: str
+    started_at: datetime
+    ended_at: datetime
+    direction: str
+    segments: tuple[RecordedSegment, ...]
+
+    @property
+    def folder_name(self) -> str:
+        """``<session_id>_<YYYYMMDD_HHMMSS>``."""
+        return f"{self.session_id}_{self.started_at:%Y%m%d_%H%M%S}"
+
+
+def write_recording(session: RecordedSession, recordings: Path) -> Path:
+    """Write what exists while a session runs: one WAV a segment and the undivided stream; returns its folder."""
+    folder = recordings / session.folder_name
+    folder.mkdir(parents=True)
+    for segment in session.segments:
+        write_wav(folder / segment.filename, segment.utterance.pcm)
+    (folder / "raw_stream.webm").write_bytes(_WEBM_START)
+    return folder
+
+
+def write_metadata(session: RecordedSession, folder: Path) -> None:
+    """Write ``metadata.json``, as Habla does when a session stops."""
+    _write_json(
+        folder / "metadata.json",
+        {
+            "session_id": session.session_id,
+            "started_at": session.started_at.isoformat(),
+            "ended_at": session.ended_at.isoformat(),
+            "raw_audio_format": "webm_opus",
+            "sample_rate": SAMPLE_RATE_HZ,
+            "total_segments": len(session.segments),
+            "segments": [_metadata_entry(segment) for segment in session.segments],
+        },
+    )
+
+
+def write_ground_truth(session: RecordedSession, folder: Path) -> None:
+    """Write ``ground_truth.json``: the larger model's transcripts."""
+    _write_json(folder / "ground_truth.json", _ground_truth(session))
+
+
+def write_corrections(session: RecordedSession, folder: Path) -> None:
+    """Write ``corrected_ground_truth.json``: the same, with what people typed and confirmed."""
+    content = _ground_truth(session)
+    entries = []
+    for segment, entry in zip(session.segments, content["segments"], strict=True):
+        reviewed = segment.human_text is not None
+        entries.append(
+            {
+                **entry,
+                "transcript": segment.human_text if reviewed else segment.machine_text,
+                "reviewed": reviewed,
+                "human_corrected": reviewed and segment.human_text != segment.machine_text,
+            }
+        )
+    corrected_at = (session.ended_at + timedelta(hours=20)).replace(tzinfo=UTC)
+    stats = {
+        "reviewed": sum(entry["reviewed"] for entry in entries),
+        "human_corrected": sum(entry["human_corrected"] for entry in entries),
+        "total": len(entries),
+    }
+    content |= {"segments": entries, "corrected_at": corrected_at.isoformat(), "correction_stats": stats}
+    _write_json(folder / "corrected_ground_truth.json", content)
+
+
+def write_wav(path: Path, pcm: NDArray[np.int16]) -> None:
+    """16 kHz, mono, 16-bit PCM."""
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(SAMPLE_RATE_HZ)
+        out.writeframes(pcm.astype("<i2").tobytes())
+
+
+def _metadata_entry(segment: RecordedSegment) -> dict[str, Any]:
+    pcm = segment.utterance.pcm
+    entry: dict[str, Any] = {
+        "segment_id": segment.socket_id,
+        "filename": segment.filename,
+        "size_bytes": 44 + 2 * len(pcm),
+        "duration_seconds": round(segment.utterance.duration_s, 3),
+        "recorded_at": segment.recorded_at.isoformat(),
+        "audio_rms": round(float(np.sqrt(np.mean(pcm.astype(np.float64) ** 2))), 1),
+        "vad_avg_prob": round(0.5 + segment.probability / 2, 3),
+    }
+    if segment.live_text is None:
+        return {**entry, "asr_status": "rejected"}
+    return {
+        **entry,
+        "raw_transcript": segment.live_text,
+        "translation": "",
+        "speaker": segment.label,
+        "confidence": round(segment.probability, 3),
+        "idioms_detected": 0,
+    }
+
+
+def _ground_truth(session: RecordedSession) -> dict[str, Any]:
+    return {
+        "generated_at": (session.ended_at + timedelta(hours=6)).replace(microsecond=0).isoformat(),
+        "whisper_model": "large-v3",
+        "direction": session.direction,
+        "total_segments": len(session.segments),
+        "segments": [
+            {
+                "segment_id": segment.socket_id,
+                "filename": segment.filename,
+                "transcript": segment.machine_text,
+                "confidence": round(float(np.log(segment.probability)), 3),
+                "asr_time_seconds": 0.4,
+                "translation": "",
+                "asr_corrections": "",
+            }
+            for segment in session.segments
+        ],
+    }
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")

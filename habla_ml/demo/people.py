@@ -1,0 +1,99 @@
+"""The world of the demo: a teacher and twenty students who speak Andalusian, loudly and quietly, in one room."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from habla_ml.demo.acoustics import Room, record
+from habla_ml.demo.grammar import Register, sentence
+from habla_ml.demo.phonology import Dialect, andalusian, pronounce
+from habla_ml.demo.speech import SAMPLE_RATE_HZ, Voice, phonemes, speak
+from habla_ml.demo.vocabulary import SLOTS
+from habla_ml.demo.voices import adult_voice, child_voice
+
+N_STUDENTS = 20
+NORMAL_DBFS = -21.0
+QUIET_DBFS = -42.0
+
+CASTILIAN = Dialect(())
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """Somebody in the classroom.
+
+    Attributes:
+        name: First name; the teacher is "Profe".
+        register: Whether they speak as teacher or student.
+        voice: How they sound.
+        dialect: How Andalusian they are.
+        quiet_share: How often they speak too quietly for the microphone, 0 to 1.
+    """
+
+    name: str
+    register: Register
+    voice: Voice
+    dialect: Dialect
+    quiet_share: float
+
+
+@dataclass(frozen=True)
+class Classroom:
+    """A teacher, students and the room they sit in."""
+
+    teacher: Speaker
+    students: tuple[Speaker, ...]
+    room: Room
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One sentence as somebody said it.
+
+    Attributes:
+        text: What was said, in standard spelling.
+        speaker: Who said it.
+        quiet: Whether it reached the microphone too quietly.
+        pcm: 16 kHz mono 16-bit samples.
+    """
+
+    text: str
+    speaker: Speaker
+    quiet: bool
+    pcm: NDArray[np.int16]
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return len(self.pcm) / SAMPLE_RATE_HZ
+
+
+def andalusian_classroom(seed: int) -> Classroom:
+    """The same people in the same room for the same seed."""
+    rng = np.random.default_rng([seed, 100])
+    names = rng.permutation(np.array(SLOTS["name"]))[:N_STUDENTS]
+    students = tuple(
+        Speaker(
+            name=str(name),
+            register=Register.STUDENT,
+            voice=child_voice(rng),
+            dialect=andalusian(float(rng.uniform(0.6, 0.95)), rng),
+            quiet_share=float(rng.choice([0.05, 0.2, 0.6], p=[0.4, 0.35, 0.25])),
+        )
+        for name in names
+    )
+    teacher = Speaker("Profe", Register.TEACHER, adult_voice(rng), andalusian(0.7, rng), quiet_share=0.05)
+    return Classroom(teacher, students, Room(-58.0, 0.45, 7.0))
+
+
+def say_something(
+    speaker: Speaker, room: Room, rng: np.random.Generator, *, quiet: bool | None = None
+) -> Utterance:
+    """One utterance of a speaker, quiet as often as they are unless told."""
+    text = sentence(speaker.register, rng)
+    is_quiet = bool(rng.random() < speaker.quiet_share) if quiet is None else quiet
+    spoken = pronounce(phonemes(text), speaker.dialect, rng)
+    dry = speak(spoken, speaker.voice, question="?" in text)
+    loudness_dbfs = float(rng.normal(QUIET_DBFS if is_quiet else NORMAL_DBFS, 2.0))
+    return Utterance(text, speaker, is_quiet, record(dry, loudness_dbfs, room, rng))
