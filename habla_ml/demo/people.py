@@ -78,12 +78,12 @@ def andalusian_classroom(seed: int) -> Classroom:
             name=str(name),
             register=Register.STUDENT,
             voice=child_voice(rng),
-            dialect=andalusian(float(rng.uniform(0.6, 0.95)), rng),
+            dialect=andalusian(float(rng.uniform(0.85, 1.0)), rng),
             quiet_share=float(rng.choice([0.05, 0.2, 0.6], p=[0.4, 0.35, 0.25])),
         )
         for name in names
     )
-    teacher = Speaker("Profe", Register.TEACHER, adult_voice(rng), andalusian(0.7, rng), quiet_share=0.05)
+    teacher = Speaker("Profe", Register.TEACHER, adult_voice(rng), andalusian(0.9, rng), quiet_share=0.05)
     return Classroom(teacher, students, Room(-58.0, 0.45, 7.0))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -119,12 +121,20 @@ class FasterWhisperTranscriber:
                 usable.append(at)
             else:
                 found[at] = Hypothesis(utterance.audio_sha256, "", 0.0, utterance.duration_s, failure=fault)
-        at_once = self._clips_at_once() if usable else 1
-        for start in range(0, len(usable), at_once):
-            batch = usable[start : start + at_once]
-            decoded = self._decode([utterances[at] for at in batch])
-            found.update(zip(batch, decoded, strict=True))
+        if usable:
+            at_once = self._clips_at_once()
+            batches = [usable[start : start + at_once] for start in range(0, len(usable), at_once)]
+            # CTranslate2 releases the interpreter; small models gain from clips side by side, not from more threads.
+            with ThreadPoolExecutor(self._workers) as pool:
+                decoded = pool.map(lambda batch: self._decode([utterances[at] for at in batch]), batches)
+                for batch, hypotheses in zip(batches, decoded, strict=True):
+                    found.update(zip(batch, hypotheses, strict=True))
         return [found[at] for at in range(len(utterances))]
+
+    @property
+    def _workers(self) -> int:
+        """Clips (or batches) decoded side by side: one for each core of a CPU, one on a GPU."""
+        return 1 if self._device == "cuda" else self._cpu_threads or os.cpu_count() or 1
 
     @cached_property
     def _model(self) -> WhisperModel:
@@ -132,7 +142,11 @@ class FasterWhisperTranscriber:
 
         try:
             return WhisperModel(
-                str(self._folder), device=self._device, cpu_threads=self._cpu_threads, local_files_only=True
+                str(self._folder),
+                device=self._device,
+                cpu_threads=1,
+                num_workers=self._workers,
+                local_files_only=True,
             )
         except (RuntimeError, ValueError) as error:
             raise EvaluationError(
@@ -157,6 +171,7 @@ class FasterWhisperTranscriber:
             raise EvaluationError(f"decoding options for {self._folder}: {error}") from error
 
     def _clips_at_once(self) -> int:
+        _ = self._tokenizer  # loaded here, before several threads ask for it
         if self._options.batch_size is not None:
             return self._options.batch_size
         return _GPU_BATCH if self._model.model.device == "cuda" else 1

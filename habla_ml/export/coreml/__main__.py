@@ -1,0 +1,56 @@
+"""`python -m habla_ml.export.coreml CHECKPOINT OUT`: convert, check the contract, prove parity."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from habla_ml.errors import ExportError, HablaError
+from habla_ml.export.coreml.process import Conversion, die_with_parent, refusal_line, write_result
+
+
+def _convert_and_verify(checkpoint: Path, out: Path) -> None:
+    from habla_ml.export.coreml.contract import contract_problems
+    from habla_ml.export.coreml.convert import convert_to_coreml
+    from habla_ml.export.coreml.verify import parity_problems, verify_coreml
+
+    def progress(line: str) -> None:
+        print(line, flush=True)
+
+    models = convert_to_coreml(checkpoint, out, progress)
+    problems = contract_problems(models.folder, models.checkpoint)
+    if problems:
+        raise ExportError(f"WhisperKit could not call what was made of {checkpoint}: {' '.join(problems)}")
+    progress("contract: every input and output has its name, shape and type")
+    parity = verify_coreml(models.folder, models.checkpoint, progress=progress)
+    problems = parity_problems(parity)
+    if problems:
+        raise ExportError(
+            f"The Core ML programs of {checkpoint} do not compute what it computes: {' '.join(problems)} "
+            "Do not release it; check the installed versions of torch and coremltools against constraints.txt."
+        )
+    write_result(out, Conversion(parity, models.mended))
+
+
+def main() -> int:
+    """Run the conversion; the status is 1 and the last line of standard error says why when it is refused."""
+    parser = argparse.ArgumentParser(prog="python -m habla_ml.export.coreml", description=__doc__)
+    parser.add_argument("checkpoint", type=Path, help="a Transformers Whisper folder, adapters merged")
+    parser.add_argument("out", type=Path, help="a folder that does not exist yet")
+    parser.add_argument("--parent-pid", type=int, help="end when this process, our parent, does")
+    arguments = parser.parse_args()
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        if arguments.parent_pid is not None:
+            die_with_parent(arguments.parent_pid)
+        _convert_and_verify(arguments.checkpoint, arguments.out)
+    except HablaError as refused:
+        print(refusal_line(refused), file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Traces the three modules and writes them as Core ML packages whose bytes depend on the checkpoint alone."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from habla_ml.errors import ExportError
+from habla_ml.export.coreml.contract import (
+    MODEL_NAMES,
+    Interface,
+    ModelShape,
+    contract_for,
+    read_shape,
+)
+from habla_ml.export.prepare import prepare_checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_PACKAGE_NAMESPACE = uuid.UUID("5f0d9f4e-6d0b-5c1e-9a55-6f2f3f1d7c11")
+_VARIABLE_METADATA = ("com.github.apple.coremltools.conversion_date",)
+
+
+@dataclass(frozen=True)
+class CoreMLModels:
+    """Three packages and the checkpoint they were made of.
+
+    Attributes:
+        folder: Holds `<name>.mlpackage` for each name of `MODEL_NAMES`.
+        checkpoint: The prepared checkpoint, beside them.
+        shape: Its sizes.
+        mended: What was put right before converting.
+    """
+
+    folder: Path
+    checkpoint: Path
+    shape: ModelShape
+    mended: tuple[str, ...]
+
+
+def convert_to_coreml(checkpoint: Path, out: Path, progress: Callable[[str], None] | None = None) -> CoreMLModels:
+    """Convert a Whisper checkpoint to WhisperKit's three Core ML programs.
+
+    Weights and arithmetic are float16, but for the mel spectrogram: its floor of 1e-10 is nothing in float16, and
+    quiet audio would be lost. Needs four times the checkpoint in memory (4 GB for whisper-small): call
+    it in a process of its own.
+
+    Args:
+        checkpoint: A Transformers folder as the trainer left it; it is prepared on the way.
+        out: A folder that does not exist yet.
+        progress: Told one line for each step.
+
+    Raises:
+        ExportError: The checkpoint cannot be prepared, or is not of Whisper's shape.
+    """
+    prepared = prepare_checkpoint(checkpoint, out / "checkpoint", progress)
+    shape = read_shape(prepared.folder)
+    interfaces = contract_for(shape)
+    modules = _modules(prepared.folder)
+    for name in MODEL_NAMES:
+        started_s = time.monotonic()
+        package = out / f"{name}.mlpackage"
+        _convert_module(modules.pop(name), interfaces[name], package, float32=name == "MelSpectrogram")
+        _normalise_package(package)
+        if progress:
+            size_mb = sum(file.stat().st_size for file in package.rglob("*") if file.is_file()) / 1e6
+            progress(f"coreml: {name} {size_mb:.1f} MB in {time.monotonic() - started_s:.1f} s")
+    return CoreMLModels(out, prepared.folder, shape, prepared.mended)
+
+
+def _modules(checkpoint: Path) -> dict[str, nn.Module]:
+    import torch
+    from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+    from habla_ml.export.coreml.modules import AudioEncoder, MelSpectrogram, TextDecoder
+
+    model = WhisperForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    extractor = WhisperFeatureExtractor.from_pretrained(checkpoint)
+    generation = json.loads((checkpoint / "generation_config.json").read_text(encoding="utf-8"))
+    return {
+        "MelSpectrogram": MelSpectrogram(torch.from_numpy(extractor.mel_filters)).eval(),
+        "AudioEncoder": AudioEncoder(model).eval(),
+        "TextDecoder": TextDecoder(model, generation["alignment_heads"]).eval(),
+    }
+
+
+def _example(shape: tuple[int, ...], dtype: str) -> Tensor:
+    import torch
+
+    return torch.zeros(shape, dtype=torch.int32 if dtype == "int32" else torch.float32)
+
+
+def _convert_module(module: nn.Module, interface: Interface, package: Path, *, float32: bool) -> None:
+    import coremltools as ct
+    import numpy as np
+    import torch
+
+    types = {"float16": np.float16, "int32": np.int32}
+    examples = tuple(_example(feature.shape, feature.dtype) for feature in interface.inputs)
+    with torch.no_grad():
+        traced = torch.jit.trace(module, examples, check_trace=False)
+    try:
+        model = ct.convert(
+            traced,
+            convert_to="mlprogram",
+            inputs=[
+                ct.TensorType(name=feature.name, shape=feature.shape, dtype=types[feature.dtype])
+                for feature in interface.inputs
+            ],
+            outputs=[
+                ct.TensorType(name=feature.name, dtype=types[feature.dtype]) for feature in interface.outputs
+            ],
+            minimum_deployment_target=ct.target.iOS16,
+            compute_precision=ct.precision.FLOAT32 if float32 else ct.precision.FLOAT16,
+            skip_model_load=True,
+        )
+    except (ValueError, RuntimeError, NotImplementedError, TypeError) as failed:
+        raise ExportError(
+            f"coremltools could not convert {package.stem}: {failed}. Check the installed versions of torch and "
+            "coremltools against constraints.txt."
+        ) from failed
+    model.save(str(package))
+
+
+def _normalise_package(package: Path) -> None:
+    """Remove what differs from run to run: the date in the specification, random names, the order of map keys."""
+    from coremltools.proto import Model_pb2
+
+    path = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
+    specification = Model_pb2.Model()
+    specification.ParseFromString(path.read_bytes())
+    for key in _VARIABLE_METADATA:
+        specification.description.metadata.userDefined.pop(key, None)
+    path.write_bytes(specification.SerializeToString(deterministic=True))
+    manifest_path = package / "Manifest.json"
+    manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+    manifest_path.write_text(
+        json.dumps(_with_stable_identifiers(manifest, package.name), indent=4, sort_keys=True) + "\n",
+        encoding="utf-8",
+    )
+
+
+def _with_stable_identifiers(manifest: dict[str, Any], package_name: str) -> dict[str, Any]:
+    """The same manifest with each random identifier replaced by one derived from what it names."""
+    renamed = {
+        old: str(uuid.uuid5(_PACKAGE_NAMESPACE, f"{package_name}/{entry['path']}")).upper()
+        for old, entry in manifest["itemInfoEntries"].items()
+    }
+    return {
+        **manifest,
+        "itemInfoEntries": {renamed[old]: entry for old, entry in manifest["itemInfoEntries"].items()},
+        "rootModelIdentifier": renamed[manifest["rootModelIdentifier"]],
+    }

@@ -1,0 +1,258 @@
+"""Whisper's three parts in the layout WhisperKit calls them with: channels first, one row, time last.
+
+Tensors are [1, channels, 1, time] because the Neural Engine is fastest so; linear layers are 1 × 1 convolutions.
+The decoder takes one token at a time: its key and value caches come in whole and only the new column goes out, so
+the app owns the memory. Only the conversion process imports this module.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch  # noqa: TID253 - this module is imported by the conversion process only
+from torch import Tensor, nn  # noqa: TID253 - as above
+from torch.nn import functional  # noqa: TID253 - as above
+
+if TYPE_CHECKING:
+    from transformers import WhisperForConditionalGeneration
+    from transformers.models.whisper.modeling_whisper import (
+        WhisperAttention,
+        WhisperDecoderLayer,
+        WhisperEncoderLayer,
+    )
+
+N_FFT = 400
+HOP_LENGTH = 160
+N_SAMPLES = 480_000
+N_FRAMES = 3000
+_POWER_FLOOR = 1e-10
+_DYNAMIC_RANGE_DECADES = 8.0
+
+
+class MelSpectrogram(nn.Module):  # type: ignore[misc]
+    """Audio [480000] to log-mel features [1, n_mels, 1, 3000], as Whisper's feature extractor computes them.
+
+    The Fourier transform is a convolution with windowed cosines and sines: coremltools cannot convert `torch.stft`
+    with current numpy, and a convolution is what the phone is good at.
+    """
+
+    def __init__(self, mel_filters: Tensor) -> None:
+        """Take the mel filter bank, [201, n_mels], of the checkpoint's feature extractor."""
+        super().__init__()
+        n_bins = N_FFT // 2 + 1
+        time = torch.arange(N_FFT, dtype=torch.float64)
+        angles = 2 * math.pi * torch.arange(n_bins, dtype=torch.float64)[:, None] * time[None, :] / N_FFT
+        window = torch.hann_window(N_FFT, periodic=True, dtype=torch.float64)
+        kernels = torch.cat([torch.cos(angles) * window, torch.sin(angles) * window])
+        self.register_buffer("kernels", kernels.float().unsqueeze(1))
+        self.register_buffer("mel_filters", mel_filters.T.float().contiguous().unsqueeze(-1))
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Compute the features; the last of the 3001 centred frames is dropped, as Whisper does."""
+        padded = functional.pad(audio[None, None, :], (N_FFT // 2, N_FFT // 2), mode="reflect")
+        spectrum = functional.conv1d(padded, self.get_buffer("kernels"), stride=HOP_LENGTH)[:, :, :N_FRAMES]
+        real, imaginary = spectrum.chunk(2, dim=1)
+        mel = functional.conv1d(real * real + imaginary * imaginary, self.get_buffer("mel_filters"))
+        decades = torch.log(torch.clamp(mel, min=_POWER_FLOOR)) * (1.0 / math.log(10.0))
+        loudest = torch.amax(decades, dim=(1, 2), keepdim=True)
+        features = (torch.maximum(decades, loudest - _DYNAMIC_RANGE_DECADES) + 4.0) / 4.0
+        return features.unsqueeze(2)
+
+
+class AudioEncoder(nn.Module):  # type: ignore[misc]
+    """Log-mel features [1, n_mels, 1, 3000] to encoder states [1, D, 1, 1500]."""
+
+    def __init__(self, model: WhisperForConditionalGeneration) -> None:
+        """Take over the weights of a Transformers Whisper in float32."""
+        super().__init__()
+        encoder = model.model.encoder
+        self.conv1 = _row_convolution(encoder.conv1)
+        self.conv2 = _row_convolution(encoder.conv2)
+        self.register_buffer("positions", encoder.embed_positions.weight.detach().T[None, :, None, :].clone())
+        self.layers = nn.ModuleList(EncoderLayer(layer) for layer in encoder.layers)
+        self.norm = ChannelNorm(encoder.layer_norm)
+
+    def forward(self, melspectrogram_features: Tensor) -> Tensor:
+        """Encode one 30 s window."""
+        states = functional.gelu(self.conv1(melspectrogram_features))
+        states = functional.gelu(self.conv2(states)) + self.get_buffer("positions")
+        for layer in self.layers:
+            states = layer(states)
+        return self.norm(states)
+
+
+class TextDecoder(nn.Module):  # type: ignore[misc]
+    """One token and the caches to the logits of the next one and the new column of each cache.
+
+    `alignment_heads_weights` is the mean over the alignment heads of the token's attention to the audio; the app
+    aligns words with it.
+    """
+
+    def __init__(self, model: WhisperForConditionalGeneration, alignment_heads: list[list[int]]) -> None:
+        """Take over the weights of a Transformers Whisper in float32.
+
+        Args:
+            model: Where the weights come from.
+            alignment_heads: `[layer, head]` pairs of the generation config.
+        """
+        super().__init__()
+        decoder = model.model.decoder
+        self.embed_tokens = decoder.embed_tokens
+        self.embed_positions = nn.Embedding.from_pretrained(decoder.embed_positions.weight.detach())
+        self.layers = nn.ModuleList(DecoderLayer(layer) for layer in decoder.layers)
+        self.norm = ChannelNorm(decoder.layer_norm)
+        self.proj_out = model.proj_out
+        self.alignment_heads = [(int(layer), int(head)) for layer, head in alignment_heads]
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        cache_length: Tensor,
+        key_cache: Tensor,
+        value_cache: Tensor,
+        kv_cache_update_mask: Tensor,
+        encoder_output_embeds: Tensor,
+        decoder_key_padding_mask: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Decode one token; shapes as in `habla_ml.export.coreml.contract`."""
+        states = self.embed_tokens(input_ids) + self.embed_positions(cache_length)
+        states = states[:, :, None, None]
+        update = kv_cache_update_mask[:, None, None, :]
+        padding = decoder_key_padding_mask[:, None, None, :]
+        keys, values, attention = [], [], []
+        caches = zip(key_cache.chunk(len(self.layers), 1), value_cache.chunk(len(self.layers), 1), strict=True)
+        for layer, (old_keys, old_values) in zip(self.layers, caches, strict=True):
+            states, key, value, weights = layer(
+                states, old_keys, old_values, update, encoder_output_embeds, padding
+            )
+            keys.append(key)
+            values.append(value)
+            attention.append(weights)
+        logits = self.proj_out(self.norm(states)[:, :, 0, 0][:, None, :])
+        heads = torch.cat([attention[layer][:, head] for layer, head in self.alignment_heads], dim=1)
+        return logits, torch.cat(keys, dim=1), torch.cat(values, dim=1), heads.mean(dim=1)
+
+
+class EncoderLayer(nn.Module):  # type: ignore[misc]
+    """One pre-norm transformer layer over the audio."""
+
+    def __init__(self, layer: WhisperEncoderLayer) -> None:
+        """Take over the weights of a Transformers layer."""
+        super().__init__()
+        self.attention_norm = ChannelNorm(layer.self_attn_layer_norm)
+        self.attention = Attention(layer.self_attn)
+        self.feed_forward = FeedForward(layer)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Map [1, D, 1, 1500] to the same shape."""
+        normed = self.attention_norm(states)
+        attended, _ = self.attention(normed, self.attention.keys(normed), self.attention.values(normed), None)
+        return self.feed_forward(states + attended)
+
+
+class DecoderLayer(nn.Module):  # type: ignore[misc]
+    """One pre-norm transformer layer over the tokens so far and the audio."""
+
+    def __init__(self, layer: WhisperDecoderLayer) -> None:
+        """Take over the weights of a Transformers layer."""
+        super().__init__()
+        self.attention_norm = ChannelNorm(layer.self_attn_layer_norm)
+        self.attention = Attention(layer.self_attn)
+        self.audio_norm = ChannelNorm(layer.encoder_attn_layer_norm)
+        self.audio_attention = Attention(layer.encoder_attn)
+        self.feed_forward = FeedForward(layer)
+
+    def forward(
+        self, states: Tensor, old_keys: Tensor, old_values: Tensor, update: Tensor, audio: Tensor, padding: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return states, new key and new value, each [1, D, 1, 1], and audio attention [1, heads, 1, 1500]."""
+        normed = self.attention_norm(states)
+        key, value = self.attention.keys(normed), self.attention.values(normed)
+        keys = old_keys * (1.0 - update) + key * update
+        values = old_values * (1.0 - update) + value * update
+        attended, _ = self.attention(normed, keys, values, padding)
+        states = states + attended
+        normed = self.audio_norm(states)
+        attended, weights = self.audio_attention(
+            normed, self.audio_attention.keys(audio), self.audio_attention.values(audio), None
+        )
+        return self.feed_forward(states + attended), key, value, weights
+
+
+class Attention(nn.Module):  # type: ignore[misc]
+    """Multi-head attention over the last axis; queries, keys and values are [1, D, 1, time]."""
+
+    def __init__(self, attention: WhisperAttention) -> None:
+        """Take over the weights of a Transformers attention."""
+        super().__init__()
+        self.n_heads = int(attention.num_heads)
+        self.scale = float(attention.scaling)
+        self.queries = _pointwise(attention.q_proj)
+        self.keys = _pointwise(attention.k_proj)
+        self.values = _pointwise(attention.v_proj)
+        self.out = _pointwise(attention.out_proj)
+
+    def forward(
+        self, states: Tensor, keys: Tensor, values: Tensor, padding: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the attended states and the weights [1, heads, queries, keys]; `padding` is added to scores."""
+        queries = self._heads(self.queries(states) * self.scale)
+        scores = queries.transpose(2, 3) @ self._heads(keys)
+        if padding is not None:
+            scores = scores + padding
+        weights = scores.softmax(dim=-1)
+        attended = self._heads(values) @ weights.transpose(2, 3)
+        return self.out(attended.reshape(1, -1, 1, states.shape[3])), weights
+
+    def _heads(self, states: Tensor) -> Tensor:
+        return states.reshape(1, self.n_heads, -1, states.shape[3])
+
+
+class FeedForward(nn.Module):  # type: ignore[misc]
+    """The second half of a transformer layer, its residual connection included."""
+
+    def __init__(self, layer: WhisperEncoderLayer | WhisperDecoderLayer) -> None:
+        """Take over the weights of a Transformers layer."""
+        super().__init__()
+        self.norm = ChannelNorm(layer.final_layer_norm)
+        self.widen = _pointwise(layer.fc1)
+        self.narrow = _pointwise(layer.fc2)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Map [1, D, 1, time] to the same shape."""
+        return states + self.narrow(functional.gelu(self.widen(self.norm(states))))
+
+
+class ChannelNorm(nn.Module):  # type: ignore[misc]
+    """Layer normalisation over the channel axis of [1, D, 1, time]; coremltools fuses it to one operation."""
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        """Take over the weights of a Transformers layer norm."""
+        super().__init__()
+        self.epsilon = norm.eps
+        self.register_buffer("weight", norm.weight.detach().clone()[None, :, None, None])
+        self.register_buffer("bias", norm.bias.detach().clone()[None, :, None, None])
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Normalise each time step over its channels."""
+        centred = states - states.mean(dim=1, keepdim=True)
+        scale = ((centred * centred).mean(dim=1, keepdim=True) + self.epsilon).rsqrt()
+        return centred * scale * self.get_buffer("weight") + self.get_buffer("bias")
+
+
+def _pointwise(linear: nn.Linear) -> nn.Conv2d:
+    layer = nn.Conv2d(linear.in_features, linear.out_features, 1, bias=linear.bias is not None)
+    layer.weight = nn.Parameter(linear.weight.detach()[:, :, None, None].clone(), requires_grad=False)
+    if linear.bias is not None:
+        layer.bias = nn.Parameter(linear.bias.detach().clone(), requires_grad=False)
+    return layer
+
+
+def _row_convolution(conv: nn.Conv1d) -> nn.Conv2d:
+    kernel, stride, padding = int(conv.kernel_size[0]), int(conv.stride[0]), 1
+    layer = nn.Conv2d(conv.in_channels, conv.out_channels, (1, kernel), (1, stride), (0, padding))
+    layer.weight = nn.Parameter(conv.weight.detach()[:, :, None, :].clone(), requires_grad=False)
+    bias = conv.bias if conv.bias is not None else torch.zeros(conv.out_channels)
+    layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return layer

@@ -1,0 +1,243 @@
+"""Compares what the saved packages compute with what Transformers computes from the same checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from habla_ml.errors import ExportError
+from habla_ml.export.coreml.contract import ModelShape, read_shape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from habla_ml.export.coreml.execute import Program
+
+_LEAST_ENCODER_PSNR_DB = 45.0
+_LARGEST_MEL_DIFFERENCE = 0.02
+_LARGEST_LOGIT_DIFFERENCE_OF_SCALE = 0.02
+_SAMPLING_RATE = 16_000
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How near the saved programs are to the checkpoint.
+
+    Attributes:
+        encoder_psnr_db: 20 log10(largest reference value / root mean square difference) of the encoder states.
+        largest_logit_difference: Over all compared tokens.
+        logit_scale: Largest reference logit in absolute value, to read the difference against.
+        same_argmax: Tokens at which both choose the same next one.
+        compared_tokens: Tokens decoded through the key and value caches.
+        mel_largest_difference: Between mel features, on loud, quiet and silent audio; speech spans a range of 2.
+        alignment_largest_difference: Between alignment head weights, which are between 0 and 1.
+    """
+
+    encoder_psnr_db: float
+    largest_logit_difference: float
+    logit_scale: float
+    same_argmax: int
+    compared_tokens: int
+    mel_largest_difference: float
+    alignment_largest_difference: float
+
+
+def verify_coreml(
+    models_folder: Path,
+    checkpoint: Path,
+    n_tokens: int = 8,
+    progress: Callable[[str], None] | None = None,
+) -> Parity:
+    """Run the saved programs on test audio, token by token through their caches, beside Transformers in float32.
+
+    Args:
+        models_folder: Holds the three packages.
+        checkpoint: The prepared folder they were made of.
+        n_tokens: Tokens to decode, the four of the prompt `<|startoftranscript|><|es|>…` included.
+        progress: Told one line for each program.
+
+    Raises:
+        ExportError: A package holds an operation that cannot be verified, or overflows.
+    """
+    import torch
+
+    from habla_ml.export.coreml.execute import load_program, run_program
+
+    report = progress or (lambda _line: None)
+    shape = read_shape(checkpoint)
+    with torch.inference_mode():
+        audio = _test_audio()
+        reference = _Reference.load(checkpoint)
+        features = reference.features(audio)
+        mel_program = load_program(models_folder / "MelSpectrogram.mlpackage")
+        mel_difference = max(
+            float((_mel(mel_program, piece) - reference.features(piece)).abs().max())
+            for piece in (audio, (audio * 0.002).half().float(), audio * 0.0)
+        )
+        report(f"verify: MelSpectrogram within {mel_difference:.4f}")
+
+        encoder = load_program(models_folder / "AudioEncoder.mlpackage")
+        states = run_program(encoder, {"melspectrogram_features": features[:, :, None, :]})[
+            "encoder_output_embeds"
+        ]
+        expected_states = reference.encode(features)
+        psnr_db = _psnr_db(states[:, :, 0].transpose(1, 2), expected_states)
+        report(f"verify: AudioEncoder at {psnr_db:.1f} dB")
+
+        tokens, expected_logits, expected_heads = reference.decode(expected_states, n_tokens)
+        decoder = load_program(models_folder / "TextDecoder.mlpackage")
+        logits, heads = _decode(decoder, shape, states, tokens)
+        difference = float((logits - expected_logits).abs().max())
+        same = int((logits.argmax(-1) == expected_logits.argmax(-1)).sum())
+        report(f"verify: TextDecoder within {difference:.4f}, same choice at {same} of {len(tokens)} tokens")
+    return Parity(
+        encoder_psnr_db=psnr_db,
+        largest_logit_difference=difference,
+        logit_scale=float(expected_logits.abs().max()),
+        same_argmax=same,
+        compared_tokens=len(tokens),
+        mel_largest_difference=mel_difference,
+        alignment_largest_difference=float((heads - expected_heads).abs().max()),
+    )
+
+
+def parity_problems(parity: Parity) -> list[str]:
+    """Say what is too far apart for a release; empty when the phone will hear what Habla hears.
+
+    The bounds leave room for float16 (75 dB, 0.1 % of the scale, measured on whisper-small) and none for a lost
+    weight. Choosing another token is no fault where both logits lie within the permitted difference.
+    """
+    problems = []
+    if not parity.encoder_psnr_db >= _LEAST_ENCODER_PSNR_DB:
+        problems.append(
+            f"AudioEncoder is at {parity.encoder_psnr_db:.1f} dB, at least {_LEAST_ENCODER_PSNR_DB:.0f} needed."
+        )
+    if not parity.mel_largest_difference <= _LARGEST_MEL_DIFFERENCE:
+        problems.append(
+            f"MelSpectrogram differs by {parity.mel_largest_difference:.4f}, at most "
+            f"{_LARGEST_MEL_DIFFERENCE} allowed."
+        )
+    largest = _LARGEST_LOGIT_DIFFERENCE_OF_SCALE * parity.logit_scale
+    if not parity.largest_logit_difference <= largest:
+        problems.append(
+            f"TextDecoder differs by {parity.largest_logit_difference:.4f}, at most {largest:.4f} allowed."
+        )
+    return problems
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """Transformers' own Whisper in float32, for one checkpoint."""
+
+    model: Any
+    extractor: Any
+
+    @classmethod
+    def load(cls, checkpoint: Path) -> _Reference:
+        import torch
+        from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+        model = WhisperForConditionalGeneration.from_pretrained(
+            checkpoint, dtype=torch.float32, attn_implementation="eager"
+        )
+        return cls(model.eval(), WhisperFeatureExtractor.from_pretrained(checkpoint))
+
+    def features(self, audio: Tensor) -> Tensor:
+        """Mel features [1, n_mels, 3000]."""
+        import torch
+
+        made = self.extractor(audio.numpy(), sampling_rate=_SAMPLING_RATE, return_tensors="np")
+        return torch.from_numpy(made["input_features"])
+
+    def encode(self, features: Tensor) -> Tensor:
+        """Encoder states [1, 1500, D]."""
+        return self.model.model.encoder(features).last_hidden_state
+
+    def decode(self, states: Tensor, n_tokens: int) -> tuple[list[int], Tensor, Tensor]:
+        """Decode greedily; tokens [T], logits [T, V] and alignment head means [T, 1500]."""
+        import torch
+
+        generation = self.model.generation_config
+        tokens = [
+            generation.decoder_start_token_id,
+            generation.lang_to_id.get("<|es|>", next(iter(generation.lang_to_id.values()))),
+            generation.task_to_id["transcribe"],
+            generation.no_timestamps_token_id,
+        ]
+        if n_tokens < len(tokens):
+            raise ExportError(f"n_tokens is {n_tokens}; at least {len(tokens)}, the prompt, must be compared.")
+        while len(tokens) < n_tokens:
+            last = self.model.model.decoder(torch.tensor([tokens]), encoder_hidden_states=states)
+            tokens.append(int(self.model.proj_out(last.last_hidden_state)[0, -1].argmax()))
+        out = self.model.model.decoder(
+            torch.tensor([tokens]), encoder_hidden_states=states, output_attentions=True
+        )
+        heads = [out.cross_attentions[layer][0, head] for layer, head in generation.alignment_heads]
+        return tokens, self.model.proj_out(out.last_hidden_state)[0], torch.stack(heads).mean(0)
+
+
+def _mel(program: Program, audio: Tensor) -> Tensor:
+    from habla_ml.export.coreml.execute import run_program
+
+    return run_program(program, {"audio": audio})["melspectrogram_features"][:, :, 0]
+
+
+def _decode(decoder: Program, shape: ModelShape, states: Tensor, tokens: list[int]) -> tuple[Tensor, Tensor]:
+    """Call the decoder as WhisperKit does: one token, the caches kept outside."""
+    import torch
+
+    from habla_ml.export.coreml.execute import run_program
+
+    channels, length = shape.d_model * shape.decoder_layers, shape.target_positions
+    caches = {name: torch.zeros(1, channels, 1, length) for name in ("key_cache", "value_cache")}
+    padding = torch.full((1, length), -10_000.0)
+    logits, heads = [], []
+    for position, token in enumerate(tokens):
+        padding[0, position] = 0.0
+        update = torch.zeros(1, length)
+        update[0, position] = 1.0
+        out = run_program(
+            decoder,
+            {
+                "input_ids": torch.tensor([token]),
+                "cache_length": torch.tensor([position]),
+                **caches,
+                "kv_cache_update_mask": update,
+                "encoder_output_embeds": states,
+                "decoder_key_padding_mask": padding,
+            },
+        )
+        for name, cache in caches.items():
+            cache[..., position] = out[f"{name}_updates"][..., 0]
+        logits.append(out["logits"][0, 0])
+        heads.append(out["alignment_heads_weights"][0])
+    return torch.stack(logits), torch.stack(heads)
+
+
+def _psnr_db(actual: Tensor, expected: Tensor) -> float:
+    mean_square = float((actual - expected).square().mean())
+    peak = float(expected.abs().max())
+    return math.inf if mean_square == 0.0 else 20 * math.log10(peak / math.sqrt(mean_square))
+
+
+def _test_audio() -> Tensor:
+    """Thirty seconds that a mistake cannot hide in: harmonics and a sweep, then the same 40 dB down, then silence.
+
+    Rounded to float16, which is what the app hands over.
+    """
+    import numpy as np
+    import torch
+
+    random = np.random.default_rng(20)
+    time_s = np.arange(30 * _SAMPLING_RATE) / _SAMPLING_RATE
+    pitch_hz = 140 + 40 * np.sin(2 * np.pi * 0.7 * time_s)
+    phase = 2 * np.pi * np.cumsum(pitch_hz) / _SAMPLING_RATE
+    voice = sum(np.sin(k * phase) / k for k in range(1, 20)) * (0.5 + 0.5 * np.sin(2 * np.pi * 3 * time_s))
+    sweep = np.sin(2 * np.pi * (100 + 120 * time_s) * time_s)
+    audio = 0.15 * voice + 0.1 * sweep + 0.005 * random.standard_normal(time_s.size)
+    audio[time_s >= 10] *= 0.01
+    audio[time_s >= 20] = 0.0
+    return torch.from_numpy(audio.astype(np.float16).astype(np.float32))

@@ -1,0 +1,277 @@
+"""Makes a clean, complete Whisper folder of what a trainer left, or says why it cannot.
+
+Converters read more than the weights, and fail without a word: an adapter folder converts to its base model, a
+missing feature extractor or tokenizer is replaced by another model's, `lang_to_id` is missed only when a
+language has to be detected. So everything is checked here, once, and mended where the checkpoint itself
+holds the answer; what was mended is told.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from habla_ml.errors import ExportError
+from habla_ml.export.vocabulary import Vocabulary, languages_of, read_vocabulary
+
+if TYPE_CHECKING:
+    import torch
+
+PREPARED_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+
+_LOADABLE_TOKENIZERS = ("WhisperTokenizer", "WhisperTokenizerFast")
+_TRACES_OF_THE_MACHINE = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
+_EXTRACTOR_DEFAULTS: dict[str, Any] = {
+    "chunk_length": 30,
+    "feature_extractor_type": "WhisperFeatureExtractor",
+    "hop_length": 160,
+    "n_fft": 400,
+    "n_samples": 480000,
+    "nb_max_frames": 3000,
+    "padding_side": "right",
+    "padding_value": 0.0,
+    "return_attention_mask": False,
+    "sampling_rate": 16000,
+}
+
+
+@dataclass(frozen=True)
+class PreparedCheckpoint:
+    """A folder that holds exactly `PREPARED_FILES`, every one of them checked.
+
+    Attributes:
+        folder: Where the files are.
+        vocab_size: Rows of the output projection, timestamps included.
+        n_mels: Mel bands the encoder takes.
+        mended: What was missing or wrong and was put right, one plain sentence each.
+    """
+
+    folder: Path
+    vocab_size: int
+    n_mels: int
+    mended: tuple[str, ...]
+
+
+def prepare_checkpoint(
+    checkpoint: Path, out: Path, progress: Callable[[str], None] | None = None
+) -> PreparedCheckpoint:
+    """Write a clean copy of a trained Whisper checkpoint for the converters.
+
+    Args:
+        checkpoint: A Transformers folder, of version 4 or 5, with merged weights.
+        out: A folder that does not exist yet, outside `checkpoint`.
+        progress: Told one line for each step.
+
+    Returns:
+        What was written, and what had to be mended.
+
+    Raises:
+        ExportError: The folder is an adapter, is not a Whisper, lacks a file or a field that it alone can
+            supply, or its parts do not belong together.
+    """
+    _refuse_wrong_places(checkpoint, out)
+    mended: list[str] = []
+    config = _read_json(checkpoint, "config.json")
+    if config.get("model_type") != "whisper":
+        raise ExportError(
+            f"{checkpoint}/config.json has model_type {config.get('model_type')!r}; only 'whisper' can be "
+            "exported."
+        )
+    vocabulary = read_vocabulary(checkpoint / "tokenizer.json")
+    vocabulary.refuse_unless_it_fits(int(config["vocab_size"]))
+    texts = {
+        "config.json": {**_without(config, _TRACES_OF_THE_MACHINE), "dtype": "float32"},
+        "generation_config.json": _generation_config(checkpoint, config, vocabulary, mended),
+        "preprocessor_config.json": _extractor_config(checkpoint, config, mended),
+        "tokenizer_config.json": _tokenizer_config(checkpoint, mended),
+    }
+    texts["config.json"].pop("torch_dtype", None)
+    if progress:
+        progress("prepare: reading the weights")
+    weights = _checked_weights(checkpoint, texts["config.json"])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+        folder = Path(scratch) / "prepared"
+        folder.mkdir()
+        for name, content in texts.items():
+            text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+            (folder / name).write_text(text, encoding="utf-8")
+        shutil.copyfile(checkpoint / "tokenizer.json", folder / "tokenizer.json")
+        _save_weights(weights, folder / "model.safetensors")
+        folder.rename(out)
+    if progress:
+        progress(f"prepare: {len(weights)} tensors in float32; " + ("; ".join(mended) or "nothing to mend"))
+    return PreparedCheckpoint(out, int(config["vocab_size"]), int(config["num_mel_bins"]), tuple(mended))
+
+
+def _refuse_wrong_places(checkpoint: Path, out: Path) -> None:
+    if not checkpoint.is_dir():
+        raise ExportError(f"The checkpoint {checkpoint} is not a folder; give the one that holds config.json.")
+    if (checkpoint / "adapter_config.json").exists():
+        raise ExportError(
+            f"{checkpoint} holds adapter_config.json: converting it would export the base model without the "
+            "adapter. Merge the adapter into the base weights and save to a fresh folder first."
+        )
+    if out.exists():
+        raise ExportError(f"{out} exists already; an export never writes over anything. Give a new folder.")
+    if out.resolve().is_relative_to(checkpoint.resolve()):
+        raise ExportError(f"{out} lies inside the checkpoint {checkpoint}; give a folder outside it.")
+
+
+def _read_json(checkpoint: Path, name: str) -> dict[str, Any]:
+    path = checkpoint / name
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as missing:
+        raise ExportError(
+            f"{checkpoint} has no {name}; copy it from the base model the checkpoint was trained from."
+        ) from missing
+    except (UnicodeDecodeError, json.JSONDecodeError) as broken:
+        raise ExportError(f"{path} is not JSON ({broken}); copy it again from the base model.") from broken
+    if not isinstance(content, dict):
+        raise ExportError(f"{path} holds a {type(content).__name__}; expected a JSON object.")
+    return content
+
+
+def _without(content: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key not in keys}
+
+
+def _generation_config(
+    checkpoint: Path, config: dict[str, Any], vocabulary: Vocabulary, mended: list[str]
+) -> dict[str, Any]:
+    """The generation settings, whole: transformers 5 drops fields marked as made from the model config."""
+    content = _read_json(checkpoint, "generation_config.json")
+    if content.pop("_from_model_config", False):
+        mended.append("generation_config.json said _from_model_config: removed, or loading would drop its fields")
+    if not content.get("lang_to_id"):
+        content["lang_to_id"] = languages_of(vocabulary)
+        mended.append(f"lang_to_id was missing: {len(content['lang_to_id'])} languages taken from the tokenizer")
+    for token, token_id in content["lang_to_id"].items():
+        if vocabulary.ids.get(token) != token_id:
+            raise ExportError(
+                f"generation_config.json of {checkpoint} gives {token} the id {token_id}, its tokenizer.json "
+                f"gives {vocabulary.ids.get(token)}; both must come from the same base model."
+            )
+    content["alignment_heads"] = _alignment_heads(checkpoint, content.get("alignment_heads"), config, mended)
+    content.setdefault("no_timestamps_token_id", vocabulary.no_timestamps_id)
+    content.setdefault("is_multilingual", True)
+    content.setdefault("task_to_id", {t: vocabulary.ids[f"<|{t}|>"] for t in ("transcribe", "translate")})
+    content.setdefault("decoder_start_token_id", vocabulary.ids["<|startoftranscript|>"])
+    content.setdefault("eos_token_id", vocabulary.ids["<|endoftext|>"])
+    return content
+
+
+def _alignment_heads(
+    checkpoint: Path, heads: object, config: dict[str, Any], mended: list[str]
+) -> list[list[int]]:
+    n_layers, n_heads = int(config["decoder_layers"]), int(config["decoder_attention_heads"])
+    if not heads:
+        mended.append(
+            "alignment_heads were missing: all heads of the last half of the decoder are used, word times will be "
+            "poor; copy alignment_heads from the base model's generation_config.json for better ones"
+        )
+        return [[layer, head] for layer in range(n_layers // 2, n_layers) for head in range(n_heads)]
+    allowed = [[layer, head] for layer in range(n_layers) for head in range(n_heads)]
+    if not isinstance(heads, list) or any(pair not in allowed for pair in heads):
+        raise ExportError(
+            f"alignment_heads {heads!r} in {checkpoint}/generation_config.json are not [layer, head] pairs below "
+            f"[{n_layers}, {n_heads}]; copy them from the base model of this very size, or remove the key."
+        )
+    return heads
+
+
+def _extractor_config(checkpoint: Path, config: dict[str, Any], mended: list[str]) -> dict[str, Any]:
+    if (checkpoint / "preprocessor_config.json").exists():
+        content = _read_json(checkpoint, "preprocessor_config.json")
+    elif (checkpoint / "processor_config.json").exists():
+        content = _read_json(checkpoint, "processor_config.json").get("feature_extractor") or {}
+        mended.append("preprocessor_config.json was missing: written from processor_config.json")
+    else:
+        content = {}
+        mended.append("no feature extractor was saved: preprocessor_config.json has Whisper's own settings")
+    content = {**_EXTRACTOR_DEFAULTS, "feature_size": int(config["num_mel_bins"]), **content}
+    content.pop("mel_filters", None)
+    if content["feature_size"] != config["num_mel_bins"]:
+        raise ExportError(
+            f"The feature extractor of {checkpoint} makes {content['feature_size']} mel bands, the encoder takes "
+            f"{config['num_mel_bins']}; copy the feature extractor of the base model."
+        )
+    return content
+
+
+def _tokenizer_config(checkpoint: Path, mended: list[str]) -> dict[str, Any]:
+    path = checkpoint / "tokenizer_config.json"
+    content = _read_json(checkpoint, path.name) if path.exists() else {}
+    if content.get("tokenizer_class") not in _LOADABLE_TOKENIZERS:
+        mended.append(f"tokenizer_class was {content.get('tokenizer_class')!r}: set to 'WhisperTokenizer'")
+        content["tokenizer_class"] = "WhisperTokenizer"
+    return _without(content, _TRACES_OF_THE_MACHINE)
+
+
+def _checked_weights(checkpoint: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """All tensors in float32; loaders fill a missing one with noise and only log it, so compare names first."""
+    import torch
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    found = _read_tensors(checkpoint)
+    with torch.device("meta"):
+        model = WhisperForConditionalGeneration(WhisperConfig(**config))
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if config.get("tie_word_embeddings", True):
+        wanted.pop("proj_out.weight", None)
+        found.pop("proj_out.weight", None)
+    problems = [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
+    problems += [f"{name} is unknown" for name in sorted(found.keys() - wanted.keys())]
+    problems += [
+        f"{name} has shape {tuple(found[name].shape)} instead of {shape}"
+        for name, shape in wanted.items()
+        if name in found and tuple(found[name].shape) != shape
+    ]
+    broken = [name for name, tensor in found.items() if not bool(torch.isfinite(tensor).all())]
+    problems += [f"{name} holds NaN or infinity" for name in broken]
+    if problems:
+        raise ExportError(
+            f"The weights of {checkpoint} do not make the Whisper of its config.json: {'; '.join(problems[:3])}"
+            f"{f' and {len(problems) - 3} more' if len(problems) > 3 else ''}. Export a merged "
+            "checkpoint as saved."
+        )
+    return {name: tensor.to(torch.float32).contiguous() for name, tensor in found.items()}
+
+
+def _read_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    names = ["model.safetensors"]
+    if (checkpoint / "model.safetensors.index.json").exists():
+        index = _read_json(checkpoint, "model.safetensors.index.json")
+        names = sorted(set(index["weight_map"].values()))
+    tensors: dict[str, torch.Tensor] = {}
+    for name in names:
+        path = checkpoint / name
+        if not path.exists():
+            raise ExportError(f"{checkpoint} has no {name}; save the model with save_pretrained and try again.")
+        try:
+            tensors.update(load_file(path))
+        except SafetensorError as broken:
+            raise ExportError(f"{path} cannot be read ({broken}); copy or save it again.") from broken
+    return tensors
+
+
+def _save_weights(weights: dict[str, torch.Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(dict(sorted(weights.items())), path, metadata={"format": "pt"})

@@ -1,0 +1,74 @@
+"""The model that training starts from: a folder with Whisper's files, and what names its content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from habla_ml.errors import TrainingError
+from habla_ml.lake import digest_of, sha256_of
+from habla_ml.training.recipe import Recipe
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "normalizer.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+)
+_NEEDED = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json")
+_WANTED = (*_NEEDED, *TOKENIZER_FILES, "preprocessor_config.json")
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model on this machine."""
+
+    folder: Path
+    name: str
+    """As the recipe names it."""
+    revision: str | None
+    """The pinned commit of a hub model."""
+    digest: str
+    """Names the content: of the files, or of hub id and commit."""
+
+
+def resolve_base_model(recipe: Recipe) -> BaseModel:
+    """Find the recipe's base model, fetching a hub model at its pinned revision where the cache lacks it.
+
+    Raises `TrainingError` where it cannot be had or lacks a file that training needs.
+    """
+    name = recipe.base_model
+    if recipe.base_model_is_on_hub:
+        folder = _fetch(name, str(recipe.revision))
+        digest = digest_of({"hub": name, "revision": recipe.revision})
+    else:
+        if name.startswith("package:"):
+            folder = Path(__file__).resolve().parent.parent / name.removeprefix("package:")
+        else:
+            folder = Path(name).expanduser().resolve()
+        if not folder.is_dir():
+            raise TrainingError(f"base model {name}: {folder} is no folder; correct base_model in the recipe")
+        digest = digest_of({file: sha256_of(folder / file) for file in _WANTED if (folder / file).is_file()})
+    missing = [file for file in _NEEDED if not (folder / file).is_file()]
+    if missing:
+        raise TrainingError(
+            f"base model {name}: {folder} lacks {', '.join(missing)}; training needs a complete Whisper folder "
+            f"({', '.join(_NEEDED)})"
+        )
+    return BaseModel(folder, name, recipe.revision, digest)
+
+
+def _fetch(name: str, revision: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_WANTED)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise TrainingError(
+            f"base model {name} at revision {revision} cannot be fetched and is not in the local cache: {error}; "
+            "connect once, or copy the model to a folder and name that folder as base_model"
+        ) from error

@@ -1,0 +1,127 @@
+"""Checkpoints on the way: complete ones are stamped, and only a stamped one of the same run is resumed.
+
+`Trainer` writes a checkpoint file by file. The stamp comes last, after everything else is on the disk, so a
+checkpoint that a crash cut short has none and is thrown away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from habla_ml.training.identity import RunIdentity
+from habla_ml.training.validation import ValidationPoint
+
+_PREFIX = "checkpoint-"
+_STAMP = "habla_ml.json"
+
+
+class Stamp(BaseModel):
+    """What a complete checkpoint belongs to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    identity: RunIdentity
+    step: int
+    elapsed_s: float
+    """Time the run had taken by then, over all attempts that led here."""
+    stopped: bool
+    """Whether the run ended at this step."""
+
+
+@dataclass(frozen=True)
+class LossPoint:
+    """Mean training loss since the point before, and the learning rate then."""
+
+    step: int
+    loss: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint and the history that led to it."""
+
+    folder: Path
+    stamp: Stamp
+    log: Sequence[dict[str, Any]]
+    """`Trainer`'s log entries up to here."""
+
+
+def checkpoint_folder(folder: Path, step: int) -> Path:
+    """Where `Trainer` keeps the checkpoint of `step`."""
+    return folder / f"{_PREFIX}{step}"
+
+
+def stamp_checkpoint(folder: Path, stamp: Stamp) -> None:
+    """Make a written checkpoint durable, then mark it complete."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            _sync(path)
+    partial = folder / f".{_STAMP}"
+    partial.write_text(stamp.model_dump_json(indent=2), "utf-8")
+    _sync(partial)
+    partial.replace(folder / _STAMP)
+    _sync(folder)
+
+
+def latest_checkpoint(folder: Path, identity: RunIdentity) -> Checkpoint | None:
+    """The furthest complete checkpoint below `folder`; incomplete ones are removed.
+
+    Raises `TrainingError` where a complete one belongs to another run.
+    """
+    found = []
+    for path in sorted(folder.glob(f"{_PREFIX}*")):
+        stamp_file = path / _STAMP
+        if not stamp_file.exists():
+            shutil.rmtree(path)
+            continue
+        stamp = Stamp.model_validate_json(stamp_file.read_bytes())
+        identity.refuse_other(stamp.identity, str(path))
+        found.append((stamp.step, path, stamp))
+    if not found:
+        return None
+    _, path, stamp = max(found)
+    state = json.loads((path / "trainer_state.json").read_text("utf-8"))
+    return Checkpoint(path, stamp, state["log_history"])
+
+
+def prune_checkpoints(folder: Path, keep: set[int]) -> None:
+    """Remove all checkpoints below `folder` but those of the steps in `keep`."""
+    kept = {checkpoint_folder(folder, step) for step in keep}
+    for path in folder.glob(f"{_PREFIX}*"):
+        if path not in kept:
+            shutil.rmtree(path)
+
+
+def validation_curve(log: Sequence[dict[str, Any]]) -> tuple[ValidationPoint, ...]:
+    """The evaluations in a trainer's log."""
+    return tuple(
+        ValidationPoint(step=entry["step"], wer=entry["eval_wer"], loss=entry["eval_loss"])
+        for entry in log
+        if "eval_wer" in entry
+    )
+
+
+def loss_curve(log: Sequence[dict[str, Any]]) -> tuple[LossPoint, ...]:
+    """The training losses in a trainer's log."""
+    return tuple(
+        LossPoint(step=entry["step"], loss=entry["loss"], learning_rate=entry["learning_rate"])
+        for entry in log
+        if "loss" in entry
+    )
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

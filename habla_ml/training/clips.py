@@ -1,0 +1,158 @@
+"""The clips of a run on the local disk: samples in one flat file, labels beside them, so that memory stays flat.
+
+A snapshot's audio is FLAC in day-sized tables; training reads clips in random order, many times. So they are
+decoded once into a file of 16-bit samples that is mapped, not read: 100 hours are 11.5 GB of disk and no memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from habla_ml.audio import SAMPLE_RATE
+from habla_ml.corpus.snapshot import Utterance
+from habla_ml.training.targets import Targets, UntrainableSentenceError, pad_labels
+from habla_ml.training.windows import FRAME_SAMPLES, FULL_FRAMES, log_mel
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+_SCALE = 32768
+_LONGEST_SAMPLES = FULL_FRAMES * FRAME_SAMPLES
+
+
+@dataclass(frozen=True)
+class ClipStore:
+    """Clips and their labels, by index."""
+
+    samples: NDArray[np.int16]
+    """All clips one after the other, 16 kHz; a memory map."""
+    starts: NDArray[np.int64]
+    """First sample of each clip, and the end of the last: shape [clips + 1]."""
+    labels: NDArray[np.int32]
+    label_starts: NDArray[np.int64]
+    skipped: Mapping[str, int]
+    """How many utterances could not be used, by reason."""
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def durations_s(self) -> NDArray[np.float64]:
+        """Length of each clip."""
+        return np.diff(self.starts) / SAMPLE_RATE
+
+    def audio(self, clip: int) -> NDArray[np.float32]:
+        """Samples in −1…1 of one clip."""
+        pcm = self.samples[self.starts[clip] : self.starts[clip + 1]]
+        return pcm.astype(np.float32) / np.float32(_SCALE)
+
+    def label_ids(self, clip: int) -> list[int]:
+        """Labels of one clip."""
+        ids: list[int] = self.labels[self.label_starts[clip] : self.label_starts[clip + 1]].tolist()
+        return ids
+
+
+def write_clips(utterances: Iterable[Utterance], targets: Targets, folder: Path) -> ClipStore:
+    """Lay utterances down as `folder`, complete or not at all; opens what is there already.
+
+    Utterances without samples, above 30 s, or whose sentence cannot be a target are left out and counted.
+    """
+    if not folder.exists():
+        attempt = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(attempt, ignore_errors=True)
+        attempt.mkdir(parents=True)
+        skipped: Counter[str] = Counter()
+        ends, label_ends = [0], [0]
+        labels: list[int] = []
+        with (attempt / "samples.i16").open("wb") as file:
+            for utterance, ids in _usable(utterances, targets, skipped):
+                pcm = np.clip(np.rint(utterance.audio * _SCALE), -_SCALE, _SCALE - 1).astype("<i2")
+                file.write(pcm.tobytes())
+                ends.append(ends[-1] + len(pcm))
+                labels.extend(ids)
+                label_ends.append(len(labels))
+        np.savez(
+            attempt / "index.npz",
+            starts=np.array(ends, np.int64),
+            labels=np.array(labels, np.int32),
+            label_starts=np.array(label_ends, np.int64),
+            skipped_reasons=np.array(list(skipped), np.str_),
+            skipped_counts=np.array(list(skipped.values()), np.int64),
+        )
+        attempt.rename(folder)
+    return open_clips(folder)
+
+
+def open_clips(folder: Path) -> ClipStore:
+    """The clips that `write_clips` laid down as `folder`."""
+    with np.load(folder / "index.npz", allow_pickle=False) as index:
+        starts, reasons = index["starts"], index["skipped_reasons"].tolist()
+        return ClipStore(
+            samples=np.memmap(folder / "samples.i16", "<i2", "r") if starts[-1] else np.zeros(0, np.int16),
+            starts=starts,
+            labels=index["labels"],
+            label_starts=index["label_starts"],
+            skipped=dict(zip(reasons, index["skipped_counts"].tolist(), strict=True)),
+        )
+
+
+def sample_of(utterances: Iterable[Utterance], n_clips: int) -> Iterator[Utterance]:
+    """At most `n_clips` utterances spread over all sessions, always the same: those whose ids hash lowest."""
+
+    def rank(utterance: Utterance) -> str:
+        return hashlib.sha256(utterance.segment_id.encode()).hexdigest()
+
+    yield from heapq.nsmallest(n_clips, utterances, key=rank)
+
+
+def _usable(
+    utterances: Iterable[Utterance], targets: Targets, skipped: Counter[str]
+) -> Iterator[tuple[Utterance, tuple[int, ...]]]:
+    for utterance in utterances:
+        if not 0 < len(utterance.audio) <= _LONGEST_SAMPLES:
+            skipped["clip above 30 s" if len(utterance.audio) else "clip without samples"] += 1
+            continue
+        try:
+            yield utterance, targets.encode(utterance.sentence)
+        except UntrainableSentenceError as reason:
+            skipped[str(reason)] += 1
+
+
+@dataclass(frozen=True)
+class ClipLoader:
+    """What a `DataLoader` asks: a clip with its window, and a batch of them as tensors."""
+
+    clips: ClipStore
+    extractor: Any
+    start_id: int
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.float32], list[int], int]:
+        """Audio, labels and window (mel frames) of `(clip, n_frames)`."""
+        clip, n_frames = key
+        return self.clips.audio(clip), self.clips.label_ids(clip), n_frames
+
+    def collate(self, batch: Sequence[tuple[NDArray[np.float32], list[int], int]]) -> dict[str, torch.Tensor]:
+        """`input_features` [clips, mels, frames], `labels` and `decoder_input_ids` [clips, longest]."""
+        import torch
+
+        padded = pad_labels([ids for _, ids, _ in batch], self.start_id, self.pad_id)
+        features = log_mel(self.extractor, [audio for audio, _, _ in batch], batch[0][2])
+        return {
+            "input_features": torch.from_numpy(features),
+            "labels": torch.from_numpy(padded.labels),
+            "decoder_input_ids": torch.from_numpy(padded.decoder_input_ids),
+        }

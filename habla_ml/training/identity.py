@@ -1,0 +1,64 @@
+"""What a training run is: everything that decides its weights, as one digest and one file in each checkpoint."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+import habla_ml
+from habla_ml.errors import TrainingError
+from habla_ml.lake import digest_of
+from habla_ml.training.base_model import BaseModel as WhisperBase
+from habla_ml.training.recipe import Recipe
+from habla_ml.training.targets import SEMANTICS
+
+_PACKAGES = ("torch", "transformers", "accelerate", "peft", "tokenizers", "numpy")
+
+
+class RunIdentity(BaseModel):
+    """The inputs of a run. Two runs of one identity on one kind of machine end with the same checkpoint."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: str
+    """Digest of the recipe."""
+    snapshot: str
+    base_model: str
+    """Digest of the base model's content."""
+    labels: str
+    """Semantics of the labels."""
+    seed: int
+    code: str
+    """Version of habla_ml."""
+    packages: dict[str, str]
+
+    @classmethod
+    def of(cls, recipe: Recipe, snapshot_id: str, base: WhisperBase) -> Self:
+        """The identity of training `recipe` on `snapshot_id` from `base` with what is installed."""
+        return cls(
+            recipe=recipe.digest,
+            snapshot=snapshot_id,
+            base_model=base.digest,
+            labels=SEMANTICS,
+            seed=recipe.seed,
+            code=habla_ml.__version__,
+            packages={name: version(name) for name in _PACKAGES},
+        )
+
+    @property
+    def digest(self) -> str:
+        """sha256 that names the run's output."""
+        return digest_of(self.model_dump(mode="json"))
+
+    def refuse_other(self, found: RunIdentity, where: str) -> None:
+        """Raise `TrainingError` naming every difference, where `found` at `where` is not this run's."""
+        mine, theirs = self.model_dump(mode="json"), found.model_dump(mode="json")
+        differing = [key for key in mine if mine[key] != theirs[key]]
+        if differing:
+            details = "; ".join(f"{key} {theirs[key]} instead of {mine[key]}" for key in differing)
+            raise TrainingError(
+                f"{where} belongs to another training ({details}); it cannot be resumed here. "
+                "Remove it or train in another folder"
+            )

@@ -1,0 +1,102 @@
+"""The model as files: loading a base, adding adapters, and writing the complete folder that is published."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from habla_ml.errors import TrainingError
+from habla_ml.training.base_model import TOKENIZER_FILES, BaseModel
+from habla_ml.training.recipe import Lora, Recipe
+
+
+def load_tokenizer(base: BaseModel) -> Any:
+    """The base model's `WhisperTokenizer`."""
+    from transformers import WhisperTokenizer
+
+    return WhisperTokenizer.from_pretrained(base.folder)
+
+
+def load_extractor(base: BaseModel) -> Any:
+    """The base model's feature extractor, or Whisper's own with the model's mel bands."""
+    from transformers import WhisperFeatureExtractor
+
+    if (base.folder / "preprocessor_config.json").exists():
+        return WhisperFeatureExtractor.from_pretrained(base.folder)
+    config = json.loads((base.folder / "config.json").read_text("utf-8"))
+    return WhisperFeatureExtractor(feature_size=config["num_mel_bins"])
+
+
+def load_model(folder: Path) -> Any:
+    """A Whisper in float32, whatever it was stored in; raises `TrainingError` where it is none."""
+    import torch
+    from transformers import WhisperForConditionalGeneration
+
+    kind = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
+    if kind != "whisper":
+        raise TrainingError(f"{folder}/config.json has model_type {kind!r}; only 'whisper' can be fine-tuned")
+    return WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+
+
+def trainable_model(recipe: Recipe, base: BaseModel) -> Any:
+    """The base model as the recipe's method trains it, set to decode Spanish for the validation."""
+    model = load_model(base.folder)
+    model.generation_config.language = "es"
+    model.generation_config.task = "transcribe"
+    model.generation_config.forced_decoder_ids = None
+    if recipe.spec_augment is not None:
+        model.config.update({"apply_spec_augment": True, **recipe.spec_augment.model_dump()})
+    if recipe.parts == "encoder":
+        model.model.decoder.requires_grad_(False)
+    if recipe.lora is None:
+        return model
+    return _with_adapters(model, recipe.lora)
+
+
+def _with_adapters(model: Any, lora: Lora) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.module_pattern, bias="none"
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise TrainingError(
+            f"lora.target_modules {list(lora.target_modules)} fit no module of the model "
+            f"(q_proj, k_proj, v_proj, out_proj, fc1 and fc2 do): {error}"
+        ) from error
+
+
+def write_model_folder(checkpoint: Path, base: BaseModel, folder: Path) -> None:
+    """Write what converters and servers need, and nothing of the training, as `folder`: same input, same bytes.
+
+    Weights come from `checkpoint` (adapters are merged into the base). The configs and tokenizer are the base's
+    own files: loading and saving them would lose fields or add the traces of a library version.
+    """
+    if (checkpoint / "adapter_config.json").exists():
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(load_model(base.folder), checkpoint).merge_and_unload()
+    else:
+        model = load_model(checkpoint)
+    folder.mkdir(parents=True)
+    model.save_pretrained(folder, max_shard_size="1TB")
+    config = json.loads((base.folder / "config.json").read_text("utf-8"))
+    config.pop("torch_dtype", None)
+    _write_json(folder / "config.json", {**config, "dtype": "float32"})
+    generation = json.loads((base.folder / "generation_config.json").read_text("utf-8"))
+    generation.pop("_from_model_config", None)  # transformers 5 would drop lang_to_id and more on loading
+    _write_json(folder / "generation_config.json", generation)
+    load_extractor(base).save_pretrained(folder)
+    for name in TOKENIZER_FILES:
+        if (base.folder / name).exists():
+            shutil.copyfile(base.folder / name, folder / name)
+    for path in folder.iterdir():
+        path.chmod(0o644)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")

@@ -1,0 +1,66 @@
+"""What is known of a trained version: where it came from, how it went, and where its checkpoint is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+from habla_ml.lake import Lake
+from habla_ml.training.checkpoints import LossPoint
+from habla_ml.training.identity import RunIdentity
+from habla_ml.training.validation import ValidationPoint
+
+
+class TrainedRun(BaseModel):
+    """A finished run, before it has a version and a place in the lake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    identity: RunIdentity
+    identity_digest: str
+    recipe: str
+    """Name of the recipe."""
+    base_model: str
+    base_model_revision: str | None
+    steps: int
+    """Optimiser steps done."""
+    best_step: int
+    """The step whose weights are published."""
+    validation: tuple[ValidationPoint, ...]
+    validation_clips: int
+    losses: tuple[LossPoint, ...]
+    train_clips: int
+    train_hours: float
+    hours_heard: float
+    """Speech in all steps; above `train_hours` where clips were heard again."""
+    skipped: Mapping[str, int]
+    """Training clips left out, by reason."""
+    wall_s: float
+    """Time of training, over all attempts that led here."""
+    device: str
+    precision: str
+
+    @property
+    def best(self) -> ValidationPoint:
+        """The evaluation of the published weights."""
+        return next(point for point in self.validation if point.step == self.best_step)
+
+
+class TrainingRecord(TrainedRun):
+    """A published version: `models/<version>/checkpoint` names this record."""
+
+    version: str
+    tree: str
+    """Tree id of the checkpoint folder in the lake."""
+
+
+def checkpoint_pointer(version: str) -> str:
+    """The pointer that names a version's checkpoint: `{"tree", "record", "identity"}`."""
+    return f"models/{version}/checkpoint"
+
+
+def published_record(lake: Lake, version: str) -> TrainingRecord | None:
+    """The record of the checkpoint that a version has now, or None."""
+    pointer = lake.pointer(checkpoint_pointer(version))
+    return None if pointer is None else TrainingRecord.model_validate(lake.get_json(pointer.value["record"]))

@@ -1,0 +1,289 @@
+"""Hugging Face's `Seq2SeqTrainer`, with the windows, the loss and the stops that a run of this project needs.
+
+What is not left to it: which clips come when (`Schedule`), the loss (Whisper's own ignores the token count that
+`Trainer` passes for gradient accumulation, so four accumulated batches would weigh fourfold), when to evaluate,
+save and stop, and which checkpoints to keep.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from habla_ml.errors import TrainingError
+from habla_ml.training.checkpoints import (
+    Checkpoint,
+    Stamp,
+    checkpoint_folder,
+    prune_checkpoints,
+    stamp_checkpoint,
+    validation_curve,
+)
+from habla_ml.training.clips import ClipLoader
+from habla_ml.training.identity import RunIdentity
+from habla_ml.training.recipe import Recipe
+from habla_ml.training.targets import IGNORED, MAX_POSITIONS, Targets
+from habla_ml.training.validation import best_point, patience_is_spent, word_error_rate
+from habla_ml.training.windows import FULL_FRAMES, Schedule, encoder_window
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run tells while it works."""
+
+    message: str
+    """One line for a person."""
+    step: int = 0
+    max_steps: int = 0
+    loss: float | None = None
+    validation_wer: float | None = None
+    elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: what it learns from, where it keeps its checkpoints, whom it tells."""
+
+    recipe: Recipe
+    identity: RunIdentity
+    schedule: Schedule
+    train: ClipLoader
+    validation: ClipLoader
+    targets: Targets
+    checkpoints: Path
+    tensorboard: Path
+    tell: Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class MicroBatches:
+    """The batch sampler: `(clip, n_frames)` keys of each micro-batch, from the first step on."""
+
+    schedule: Schedule
+    accumulation: int
+
+    def __len__(self) -> int:
+        return self.schedule.max_steps * self.accumulation
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in islice(self.schedule.steps(), self.schedule.max_steps):
+            size = len(step.clips) // self.accumulation
+            for first in range(0, len(step.clips), size):
+                yield [(clip, step.n_frames) for clip in step.clips[first : first + size]]
+
+
+def precision_of(recipe: Recipe) -> str:
+    """`fp32`, `fp16` or `bf16`: the recipe's wish on this machine; raises `TrainingError` where it cannot be."""
+    import torch
+
+    has_gpu = torch.cuda.is_available()
+    if recipe.precision == "auto":
+        return "fp32" if not has_gpu else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if recipe.precision != "fp32" and not has_gpu:
+        raise TrainingError(
+            f"recipe {recipe.name} asks for precision {recipe.precision}, this machine has no CUDA device; "
+            "set precision to auto or fp32"
+        )
+    return recipe.precision
+
+
+def build_trainer(model: Any, run: Run, resumed: Checkpoint | None) -> Any:
+    """A `Seq2SeqTrainer` for `model`; call its `train(resume_from_checkpoint=…)`."""
+    import torch
+    from torch.utils.data import DataLoader
+    from transformers import Seq2SeqTrainer
+    from transformers.integrations import TensorBoardCallback
+    from transformers.trainer_callback import PrinterCallback
+
+    class WindowedTrainer(Seq2SeqTrainer):  # type: ignore[misc]
+        loss_is_scaled_for_ga = True
+
+        def get_train_dataloader(self) -> Any:
+            return DataLoader(
+                run.train,
+                batch_sampler=MicroBatches(run.schedule, run.recipe.gradient_accumulation),
+                collate_fn=run.train.collate,
+                num_workers=self.args.dataloader_num_workers,
+            )
+
+        def get_eval_dataloader(self, *_: Any) -> Any:
+            size = self.args.per_device_eval_batch_size
+            keys = [(clip, FULL_FRAMES) for clip in range(len(run.validation))]
+            batches = [keys[first : first + size] for first in range(0, len(keys), size)]
+            return DataLoader(run.validation, batch_sampler=batches, collate_fn=run.validation.collate)
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            encoder = self.accelerator.unwrap_model(model).get_encoder()
+            with encoder_window(encoder, inputs["input_features"].shape[-1]):
+                outputs = model(
+                    input_features=inputs["input_features"],
+                    decoder_input_ids=inputs["decoder_input_ids"],
+                    use_cache=False,
+                )
+            loss = token_loss(outputs.logits, inputs["labels"], num_items_in_batch, run.recipe.label_smoothing)
+            return (loss, outputs) if return_outputs else loss
+
+        def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Any, Any, Any]:
+            inputs = self._prepare_inputs(inputs)
+            with torch.no_grad(), self.accelerator.autocast():
+                # Encoding 30 s is nearly all of the work: once, for the loss and for the decoding.
+                encoded = self.model.get_encoder()(inputs["input_features"])
+                logits = model(
+                    encoder_outputs=encoded, decoder_input_ids=inputs["decoder_input_ids"], use_cache=False
+                ).logits
+                ids = self.model.generate(encoder_outputs=encoded, max_length=self.args.generation_max_length)
+            return token_loss(logits, inputs["labels"], None, 0.0), ids, inputs["labels"]
+
+    trainer = WindowedTrainer(
+        model=model,
+        args=_arguments(run),
+        train_dataset=run.train,
+        eval_dataset=run.validation,
+        data_collator=run.train.collate,
+        compute_metrics=lambda prediction: {
+            "wer": _decoded_wer(run.targets, prediction.predictions, prediction.label_ids)
+        },
+        callbacks=[_steering(run, resumed), TensorBoardCallback(_summary_writer(run.tensorboard))],
+    )
+    trainer.model_accepts_loss_kwargs = True
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def token_loss(
+    logits: torch.Tensor, labels: torch.Tensor, n_tokens: torch.Tensor | int | None, label_smoothing: float
+) -> torch.Tensor:
+    """Cross entropy summed over the labels, divided by the tokens of the whole accumulated batch.
+
+    Args:
+        logits: [clips, positions, vocabulary].
+        labels: [clips, positions], `IGNORED` where padded.
+        n_tokens: Labels in all micro-batches of the step; None counts these alone.
+        label_smoothing: Share of the target spread over the vocabulary.
+    """
+    from torch.nn.functional import cross_entropy
+
+    total = cross_entropy(
+        logits.flatten(0, 1).float(),
+        labels.flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
+        label_smoothing=label_smoothing,
+    )
+    loss: torch.Tensor = total / (labels.ne(IGNORED).sum() if n_tokens is None else n_tokens)
+    return loss
+
+
+def _arguments(run: Run) -> Any:
+    import torch
+    from transformers import Seq2SeqTrainingArguments
+
+    recipe, precision = run.recipe, precision_of(run.recipe)
+    has_gpu = torch.cuda.is_available()
+    longest = max(len(run.validation.clips.label_ids(clip)) for clip in range(len(run.validation)))
+    full = recipe.windows.full_window_batch_size if recipe.windows else recipe.batch_size
+    arguments = Seq2SeqTrainingArguments(
+        output_dir=str(run.checkpoints),
+        max_steps=run.schedule.max_steps,
+        per_device_train_batch_size=recipe.batch_size // recipe.gradient_accumulation,
+        per_device_eval_batch_size=max(1, full // recipe.gradient_accumulation),
+        gradient_accumulation_steps=recipe.gradient_accumulation,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=recipe.warmup(run.schedule.max_steps),
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_gradient_norm,
+        optim="adamw_torch",
+        fp16=precision == "fp16",
+        bf16=precision == "bf16",
+        activation_checkpointing=recipe.gradient_checkpointing,
+        predict_with_generate=True,
+        generation_max_length=min(MAX_POSITIONS, 2 * longest + 8),
+        eval_strategy="no",
+        save_strategy="no",
+        logging_steps=recipe.log_every_steps,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        seed=recipe.seed,
+        label_names=["labels"],
+        remove_unused_columns=False,
+        dataloader_num_workers=2 if has_gpu else 0,
+        use_cpu=not has_gpu,
+    )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # one run, one card: DataParallel's threads would share the encoder's window
+    return arguments
+
+
+def _summary_writer(folder: Path) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(log_dir=str(folder))
+
+
+def _decoded_wer(targets: Targets, predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+    return word_error_rate([targets.decode(ids) for ids in labels], [targets.decode(ids) for ids in predicted])
+
+
+def _steering(run: Run, resumed: Checkpoint | None) -> Any:
+    """The callback that decides when to evaluate, save and stop, stamps checkpoints, and tells of it all."""
+    from transformers import TrainerCallback
+
+    started = time.monotonic() - (resumed.stamp.elapsed_s if resumed else 0.0)
+
+    class Steering(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
+            elapsed_s = time.monotonic() - started
+            if run.recipe.max_wall_s is not None and elapsed_s > run.recipe.max_wall_s:
+                control.should_training_stop = True
+            due = state.global_step % run.recipe.evaluate_every_steps == 0
+            if due or control.should_training_stop:
+                control.should_log = control.should_evaluate = control.should_save = True
+
+        def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, float], **_: Any) -> None:
+            if "loss" not in logs:
+                return
+            if not math.isfinite(logs["loss"]):
+                raise TrainingError(
+                    f"the loss is {logs['loss']} at step {state.global_step}; lower learning_rate "
+                    f"(now {run.recipe.learning_rate}) or set precision to fp32 in recipe {run.recipe.name}"
+                )
+            self._tell(state, f"loss {logs['loss']:.3f}", loss=logs["loss"])
+
+        def on_evaluate(self, _args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+            wer = metrics["eval_wer"]
+            line = f"validation WER {wer:.1%} on {len(run.validation)} clips, loss {metrics['eval_loss']:.3f}"
+            self._tell(state, line, validation_wer=wer)
+            if patience_is_spent(validation_curve(state.log_history), run.recipe.early_stopping_patience):
+                control.should_training_stop = True
+
+        def on_save(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
+            stamp = Stamp(
+                identity=run.identity,
+                step=state.global_step,
+                elapsed_s=time.monotonic() - started,
+                stopped=control.should_training_stop,
+            )
+            stamp_checkpoint(checkpoint_folder(run.checkpoints, state.global_step), stamp)
+            best = best_point(validation_curve(state.log_history))
+            prune_checkpoints(run.checkpoints, {best.step, state.global_step})
+
+        def _tell(self, state: Any, line: str, **figures: float) -> None:
+            elapsed_s = time.monotonic() - started
+            message = f"step {state.global_step}/{state.max_steps}: {line} ({elapsed_s:.0f} s)"
+            run.tell(Progress(message, state.global_step, state.max_steps, elapsed_s=elapsed_s, **figures))
+
+    return Steering()

@@ -1,0 +1,129 @@
+"""Windows: how much of Whisper's 30 s the encoder computes at each step, and which clips it hears there.
+
+Clips last about 3 s, so nine tenths of a 30 s window are silence. Most steps cut the encoder to a short window
+(its fixed sinusoidal positions cut to the same length); every few steps see the full 30 s, which is how the
+model is served. The whole schedule is a pure function of the clips' durations, the recipe and its seed: a
+resumed run sees the same clips through the same windows.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from habla_ml.audio import SAMPLE_RATE
+from habla_ml.training.recipe import Recipe, Windows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FRAME_SAMPLES = 160
+"""Samples between two mel frames: 10 ms."""
+FRAMES_PER_S = SAMPLE_RATE // FRAME_SAMPLES
+FULL_FRAMES = 3000
+"""Mel frames of Whisper's 30 s; the encoder halves them to 1500 positions."""
+
+
+@dataclass(frozen=True)
+class WindowedStep:
+    """One optimiser step: which clips, and how many mel frames of each."""
+
+    clips: tuple[int, ...]
+    n_frames: int
+
+
+class Schedule:
+    """All steps of a run over clips of the given durations (s)."""
+
+    def __init__(self, durations_s: Sequence[float], recipe: Recipe) -> None:
+        self._durations_s = durations_s
+        self._recipe = recipe
+
+    @property
+    def max_steps(self) -> int:
+        """Optimiser steps of the recipe; epochs count each clip once."""
+        if self._recipe.max_steps is not None:
+            return self._recipe.max_steps
+        windows, short = self._recipe.windows, self._recipe.batch_size
+        per_step: float = short
+        if windows is not None:
+            per_step = short + (windows.full_window_batch_size - short) / windows.full_window_every
+        return max(1, round((self._recipe.epochs or 1) * len(self._durations_s) / per_step))
+
+    def steps(self) -> Iterator[WindowedStep]:
+        """Steps from the first on, without end; every clip is heard once in each pass."""
+        windows = self._recipe.windows
+        order = self._order()
+        if windows is None:
+            while True:
+                yield WindowedStep(tuple(next(order) for _ in range(self._recipe.batch_size)), FULL_FRAMES)
+        short: deque[int] = deque()
+        long: deque[int] = deque()
+        for step in count():
+            is_full = (step + 1) % windows.full_window_every == 0
+            while not is_full and len(short) < self._recipe.batch_size:
+                clip = next(order)
+                fits = self._durations_s[clip] <= windows.short_window_s - windows.margin_s
+                (short if fits else long).append(clip)
+                is_full = len(long) >= windows.full_window_batch_size
+            if is_full:
+                while len(long) < windows.full_window_batch_size:
+                    long.append(short.popleft() if short else next(order))
+                yield WindowedStep(_taken(long, windows.full_window_batch_size), FULL_FRAMES)
+            else:
+                yield WindowedStep(_taken(short, self._recipe.batch_size), self._short_frames(windows, step))
+
+    def heard_s(self, steps: int) -> float:
+        """Seconds of speech in the first `steps` steps."""
+        schedule = self.steps()
+        return sum(self._durations_s[clip] for _ in range(steps) for clip in next(schedule).clips)
+
+    def _order(self) -> Iterator[int]:
+        passes = 0
+        while True:
+            yield from (
+                np.random.default_rng((self._recipe.seed, passes)).permutation(len(self._durations_s)).tolist()
+            )
+            passes += 1
+
+    def _short_frames(self, windows: Windows, step: int) -> int:
+        jitter = np.random.default_rng((self._recipe.seed, 1 << 32, step)).uniform(0, windows.jitter_s)
+        return round((windows.short_window_s + jitter) * FRAMES_PER_S / 2) * 2
+
+
+def _taken(queue: deque[int], n_clips: int) -> tuple[int, ...]:
+    return tuple(queue.popleft() for _ in range(n_clips))
+
+
+def log_mel(extractor: Any, clips: Sequence[NDArray[np.float32]], n_frames: int) -> NDArray[np.float32]:
+    """Log-mel features [clips, mels, n_frames] by the model's own `WhisperFeatureExtractor`.
+
+    Silence is padded to the audio, and the transform runs over the window only, not over 30 s.
+    """
+    features = extractor(
+        list(clips), sampling_rate=SAMPLE_RATE, max_length=n_frames * FRAME_SAMPLES, padding="max_length"
+    )
+    mel: NDArray[np.float32] = np.asarray(features["input_features"], dtype=np.float32)
+    return mel
+
+
+@contextmanager
+def encoder_window(encoder: Any, n_frames: int) -> Iterator[None]:
+    """Let a `WhisperEncoder` take `n_frames` mel frames (even, at most 3000) within the block.
+
+    The encoder checks its input against `config.max_source_positions` and adds the first `num_embeddings` rows
+    of its positions; both numbers are lowered for the forward pass, no weight is touched.
+    """
+    config, positions = encoder.config, encoder.embed_positions
+    full = config.max_source_positions
+    config.max_source_positions = positions.num_embeddings = n_frames // 2
+    try:
+        yield
+    finally:
+        config.max_source_positions = positions.num_embeddings = full

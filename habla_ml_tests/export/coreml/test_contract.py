@@ -1,0 +1,95 @@
+"""A saved package that WhisperKit could not call is told apart, input by input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from coremltools.proto import Model_pb2
+
+from habla_ml.errors import ExportError
+from habla_ml.export.coreml.contract import contract_for, contract_problems, read_shape
+from habla_ml_tests.export.coreml.conftest import Converted
+
+
+def edit_specification(package: Path, change: Callable[[Any], object]) -> None:
+    path = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
+    specification = Model_pb2.Model()
+    specification.ParseFromString(path.read_bytes())
+    change(specification)
+    path.write_bytes(specification.SerializeToString())
+
+
+def test_the_saved_packages_keep_the_contract(converted: Converted) -> None:
+    assert contract_problems(converted.folder, converted.checkpoint) == []
+
+
+def test_sizes_of_whisper_small_are_those_whisperkit_calls_it_with(converted: Converted, tmp_path: Path) -> None:
+    config = json.loads((converted.checkpoint / "config.json").read_text())
+    config.update(d_model=768, decoder_layers=12, vocab_size=51865)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    interfaces = contract_for(read_shape(tmp_path))
+    decoder = {feature.name: feature for feature in interfaces["TextDecoder"].inputs}
+    outputs = {feature.name: feature for feature in interfaces["TextDecoder"].outputs}
+    assert decoder["key_cache"].shape == (1, 9216, 1, 448)
+    assert (decoder["input_ids"].shape, decoder["input_ids"].dtype) == ((1,), "int32")
+    assert outputs["logits"].shape == (1, 1, 51865)
+    assert outputs["alignment_heads_weights"].shape == (1, 1500)
+    assert interfaces["MelSpectrogram"].outputs[0].shape == (1, 80, 1, 3000)
+    assert {f.dtype for interface in interfaces.values() for f in interface.outputs} == {"float16"}
+
+
+def test_a_float32_output_is_a_problem(models: Path) -> None:
+    def widen(specification: Any) -> None:
+        specification.description.output[0].type.multiArrayType.dataType = 65568
+
+    edit_specification(models / "AudioEncoder.mlpackage", widen)
+    assert contract_problems(models, models / "checkpoint") == [
+        "AudioEncoder: output encoder_output_embeds is float32 [1, 64, 1, 1500], "
+        "expected float16 [1, 64, 1, 1500]."
+    ]
+
+
+def test_a_renamed_input_is_missing_and_unexpected(models: Path) -> None:
+    def rename(specification: Any) -> None:
+        specification.description.input[0].name = "tokens"
+
+    edit_specification(models / "TextDecoder.mlpackage", rename)
+    assert contract_problems(models, models / "checkpoint") == [
+        "TextDecoder: input input_ids is missing.",
+        "TextDecoder: input tokens is not in the contract.",
+    ]
+
+
+def test_another_shape_and_specification_version_are_problems(models: Path) -> None:
+    def change(specification: Any) -> None:
+        specification.specificationVersion = 8
+        specification.description.output[0].type.multiArrayType.shape[1] = 128
+
+    edit_specification(models / "MelSpectrogram.mlpackage", change)
+    version, shape = contract_problems(models, models / "checkpoint")
+    assert version == "MelSpectrogram: specification version 8, expected 7."
+    assert shape.endswith("is float16 [1, 128, 1, 3000], expected float16 [1, 80, 1, 3000].")
+
+
+def test_a_missing_package_is_a_problem(models: Path) -> None:
+    shutil.rmtree(models / "AudioEncoder.mlpackage")
+    (problem,) = contract_problems(models, models / "checkpoint")
+    assert "AudioEncoder.mlpackage is missing" in problem
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("max_source_positions", 750), ("max_target_positions", 128), ("activation_function", "relu")],
+)
+def test_a_whisper_the_phone_has_no_program_for_is_refused(
+    converted: Converted, tmp_path: Path, key: str, value: object
+) -> None:
+    config = json.loads((converted.checkpoint / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
+    with pytest.raises(ExportError, match=key):
+        read_shape(tmp_path)

@@ -1,0 +1,148 @@
+"""A real lake with a small real snapshot, and a Whisper small enough to train in a second."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import habla_ml
+from habla_ml.audio import encode_flac
+from habla_ml.corpus.snapshot import Snapshot, Split, save_snapshot
+from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.training.recipe import Recipe
+
+DEMO_BASE = Path(habla_ml.__file__).parent / "demo" / "base_model"
+SENTENCES = ("abrid los libros", "gracias, profe", "¿dónde está el lápiz?", "los niños para ahora")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One segment to put into a snapshot."""
+
+    segment_id: str
+    split: Split
+    sentence: str
+    duration_s: float
+
+
+def tone(clip: Clip) -> np.ndarray:
+    """A chord that depends on the sentence, with a little noise that depends on the segment."""
+    rng = np.random.default_rng(list(clip.segment_id.encode()))
+    time_s = np.arange(round(clip.duration_s * 16_000)) / 16_000
+    pitch_hz = 200 + 130 * (SENTENCES.index(clip.sentence) if clip.sentence in SENTENCES else 5)
+    sound = 0.3 * np.sin(2 * np.pi * pitch_hz * time_s) + 0.01 * rng.standard_normal(len(time_s))
+    return sound.astype(np.float32)
+
+
+def publish_snapshot(lake: Lake, clips: list[Clip], ledger: str = "ledger") -> Snapshot:
+    """Save clips of two days as recordings, a table of segments and a snapshot."""
+    rows, recordings = [], {}
+    for day in ("2026-02-02", "2026-02-03"):
+        chosen = clips[day == "2026-02-03" :: 2]
+        audio = [tone(clip) for clip in chosen]
+        rows += [
+            {
+                "segment_id": clip.segment_id,
+                "day": day,
+                "session_id": f"session-{day}",
+                "speaker": "SPEAKER_00",
+                "sentence": clip.sentence,
+                "split": clip.split,
+                "duration_s": clip.duration_s,
+                "loudness_dbfs": -20.0,
+                "audio_sha256": hashlib.sha256(samples.tobytes()).hexdigest(),
+            }
+            for clip, samples in zip(chosen, audio, strict=True)
+        ]
+        recordings[day] = _put_parquet(
+            lake,
+            pa.table(
+                {"segment_id": [c.segment_id for c in chosen], "audio": [encode_flac(each) for each in audio]}
+            ),
+        )
+    counts: Mapping[Split, int] = {
+        split: sum(row["split"] == split for row in rows) for split in ("train", "validation", "test")
+    }
+    return save_snapshot(
+        lake,
+        segments=_put_parquet(lake, pa.Table.from_pylist(rows)),
+        recordings=recordings,
+        corpus={},
+        conventions="orthographic-v1",
+        conventions_digest="0" * 64,
+        ledger=lake.put_bytes(ledger.encode()),
+        hours=dict.fromkeys(counts, 0.01),
+        counts=counts,
+    )
+
+
+def some_clips(n_train: int = 20, n_validation: int = 4) -> list[Clip]:
+    """Clips of 1 to 2 s with the four sentences in turn."""
+    splits: list[Split] = ["train"] * n_train + ["validation"] * n_validation
+    return [
+        Clip(f"segment-{index:03}", split, SENTENCES[index % 4], 1.0 + 0.05 * (index % 20))
+        for index, split in enumerate(splits)
+    ]
+
+
+def _put_parquet(lake: Lake, table: pa.Table) -> str:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return lake.put_bytes(buffer.getvalue())
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
+
+
+@pytest.fixture
+def snapshot(lake: Lake) -> Snapshot:
+    return publish_snapshot(lake, some_clips())
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Whisper of one layer each side, with the demo's tokenizer, special tokens and 30 s."""
+    import shutil
+
+    import torch
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("tiny") / "base"
+    config = json.loads((DEMO_BASE / "config.json").read_text())
+    small = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
+    torch.manual_seed(1)
+    config |= {**small, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "dropout": 0.1}
+    WhisperForConditionalGeneration(WhisperConfig(**config)).to(torch.float16).save_pretrained(folder)
+    for name in ("generation_config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(DEMO_BASE / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def recipe(tiny_base: Path) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "tiny",
+            "base_model": str(tiny_base),
+            "learning_rate": 5e-3,
+            "warmup_steps": 2,
+            "max_steps": 12,
+            "batch_size": 4,
+            "windows": {"short_window_s": 3.0, "full_window_every": 4, "full_window_batch_size": 2},
+            "evaluate_every_steps": 4,
+            "validation_clips": 2,
+            "log_every_steps": 2,
+            "threads": 1,
+        }
+    )

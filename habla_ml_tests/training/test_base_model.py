@@ -1,0 +1,64 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from habla_ml.errors import TrainingError
+from habla_ml.training.base_model import resolve_base_model
+from habla_ml.training.recipe import Recipe
+from habla_ml_tests.training.conftest import DEMO_BASE
+
+COMMIT = "973afd24965f72e36ca33b3055d56a652f456b4d"
+
+
+def based_on(recipe: Recipe, base_model: str, revision: str | None = None) -> Recipe:
+    return recipe.model_validate(recipe.model_dump() | {"base_model": base_model, "revision": revision})
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the hub's client, and no way to the hub."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def test_a_folder_is_known_by_its_content_wherever_it_lies(
+    recipe: Recipe, tiny_base: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_base, tmp_path / "copy")
+    here = resolve_base_model(based_on(recipe, str(tiny_base)))
+    assert resolve_base_model(based_on(recipe, str(tmp_path / "copy"))).digest == here.digest
+    (tmp_path / "copy" / "config.json").write_text("{}")
+    assert resolve_base_model(based_on(recipe, str(tmp_path / "copy"))).digest != here.digest
+
+
+def test_a_base_model_of_the_package_is_found_without_an_absolute_path(recipe: Recipe) -> None:
+    assert resolve_base_model(based_on(recipe, "package:demo/base_model")).folder == DEMO_BASE
+
+
+def test_a_folder_that_is_missing_or_lacks_a_file_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"is no folder; correct base_model"):
+        resolve_base_model(based_on(recipe, str(tmp_path / "nowhere")))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(TrainingError, match=r"lacks generation_config.json, model.safetensors, tokenizer.json"):
+        resolve_base_model(based_on(recipe, str(tmp_path)))
+
+
+def test_a_hub_model_comes_from_the_cache_at_its_pinned_commit(
+    recipe: Recipe, tiny_base: Path, hub_cache: Path
+) -> None:
+    snapshot = hub_cache / "models--openai--whisper-small" / "snapshots" / COMMIT
+    shutil.copytree(tiny_base, snapshot)
+    found = resolve_base_model(based_on(recipe, "openai/whisper-small", COMMIT))
+    assert found.folder == snapshot
+    assert found.revision == COMMIT
+    with pytest.raises(TrainingError, match=r"revision f{40} cannot be fetched"):
+        resolve_base_model(based_on(recipe, "openai/whisper-small", "f" * 40))
+
+
+def test_a_hub_model_that_cannot_be_had_tells_what_to_do(recipe: Recipe, hub_cache: Path) -> None:
+    with pytest.raises(TrainingError, match=r"openai/whisper-small.*connect once, or copy the model to a folder"):
+        resolve_base_model(based_on(recipe, "openai/whisper-small", COMMIT))

@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import WhisperFeatureExtractor, WhisperTokenizer
+
+from habla_ml.corpus.snapshot import Utterance
+from habla_ml.training.clips import ClipLoader, sample_of, write_clips
+from habla_ml.training.targets import Targets
+from habla_ml_tests.training.conftest import DEMO_BASE
+
+
+@pytest.fixture(scope="module")
+def targets() -> Targets:
+    return Targets(WhisperTokenizer.from_pretrained(DEMO_BASE))
+
+
+def utterance(name: str, n_samples: int, sentence: str = "hola") -> Utterance:
+    rng = np.random.default_rng(list(name.encode()))
+    pcm = rng.integers(-32768, 32767, n_samples, endpoint=True)
+    return Utterance(
+        name, "s", "A", sentence, n_samples / 16_000, -20.0, "0" * 64, (pcm / 32768).astype(np.float32)
+    )
+
+
+def test_sixteen_bit_audio_and_labels_come_back_exactly(targets: Targets, tmp_path: Path) -> None:
+    said = [utterance("a", 16_000, "hola"), utterance("b", 8_000, "adiós, niños")]
+    clips = write_clips(said, targets, tmp_path / "clips")
+    assert len(clips) == 2
+    assert clips.durations_s.tolist() == [1.0, 0.5]
+    for index, each in enumerate(said):
+        assert np.array_equal(clips.audio(index), each.audio)
+        assert clips.label_ids(index) == list(targets.encode(each.sentence))
+
+
+def test_what_cannot_be_learned_from_is_left_out_and_counted_by_reason(targets: Targets, tmp_path: Path) -> None:
+    said = [
+        utterance("good", 16_000),
+        utterance("long", 30 * 16_000 + 1),
+        utterance("limit", 30 * 16_000),
+        utterance("mute", 0),
+        utterance("blank", 100, " "),
+        utterance("talkative", 100, "7" * 500),
+        utterance("more talkative", 100, "7" * 600),
+    ]
+    clips = write_clips(said, targets, tmp_path / "clips")
+    assert len(clips) == 2
+    assert dict(clips.skipped) == {
+        "clip above 30 s": 1,
+        "clip without samples": 1,
+        "empty sentence": 1,
+        "sentence needs more than 448 positions": 2,
+    }
+
+
+def test_a_store_that_is_there_is_opened_and_a_partial_one_made_again(targets: Targets, tmp_path: Path) -> None:
+    partial = tmp_path / "clips.partial"
+    partial.mkdir()
+    (partial / "samples.i16").write_bytes(b"half")
+    first = write_clips([utterance("a", 100)], targets, tmp_path / "clips")
+    assert not partial.exists()
+    assert len(write_clips([utterance("b", 200), utterance("c", 200)], targets, tmp_path / "clips")) == len(first)
+
+
+def test_a_store_can_be_empty(targets: Targets, tmp_path: Path) -> None:
+    assert len(write_clips([], targets, tmp_path / "clips")) == 0
+
+
+def test_the_validation_sample_does_not_depend_on_order(targets: Targets) -> None:
+    said = [utterance(f"u{index}", 10) for index in range(50)]
+    chosen = [each.segment_id for each in sample_of(said, 8)]
+    assert chosen == [each.segment_id for each in sample_of(said[::-1], 8)]
+    assert len(set(chosen)) == 8
+    assert len(list(sample_of(said, 80))) == 50
+
+
+def test_a_batch_holds_features_of_the_window_and_padded_labels(targets: Targets, tmp_path: Path) -> None:
+    clips = write_clips([utterance("a", 16_000), utterance("b", 8_000, "adiós")], targets, tmp_path / "clips")
+    loader = ClipLoader(clips, WhisperFeatureExtractor(), targets.start_id, targets.end_id)
+    batch = loader.collate([loader[0, 300], loader[1, 300]])
+    assert batch["input_features"].shape == (2, 80, 300)
+    assert batch["labels"].shape == batch["decoder_input_ids"].shape
+    assert batch["decoder_input_ids"][:, 0].tolist() == [targets.start_id] * 2

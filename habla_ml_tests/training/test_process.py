@@ -1,0 +1,204 @@
+"""The process itself: killed, doubled, orphaned, and started by Dagster."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from habla_ml.corpus.snapshot import Snapshot
+from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.training.recipe import Recipe
+from habla_ml.training.record import TrainingRecord, published_record
+from habla_ml_tests.training.conftest import publish_snapshot, some_clips
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+LORA = {"method": "lora", "lora": {"r": 4, "alpha": 8, "dropout": 0.1}}
+
+
+class Deployment:
+    """A settings file, a recipe and a lake with a snapshot, as files a process can be pointed at."""
+
+    def __init__(self, folder: Path, recipe: Recipe, **changes: object) -> None:
+        (folder / "configs").mkdir(parents=True)
+        (folder / "recordings").mkdir()
+        (folder / "configs" / "conventions.yaml").write_text("")
+        self.folder = folder
+        self.recipe = folder / "configs" / "recipe.yaml"
+        self.recipe.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True) | changes))
+        self.settings = folder / "configs" / "here.yaml"
+        self.settings.write_text(
+            yaml.safe_dump(
+                {
+                    "work_folder": "work",
+                    "lake": {"url": "lake"},
+                    "recordings": {"folder": "recordings"},
+                    "corpus": {"conventions": "configs/conventions.yaml"},
+                    "training": {"recipe": "configs/recipe.yaml"},
+                    "release": {"store": {"url": "cdn"}},
+                }
+            )
+        )
+        self.lake = Lake(DirectoryStore(folder / "lake"), folder / "cache")
+        self.snapshot: Snapshot = publish_snapshot(self.lake, some_clips())
+
+    def command(self, version: str, *more: str) -> list[str]:
+        return [
+            *(sys.executable, "-m", "habla_ml.training", "--settings", str(self.settings)),
+            *("--snapshot", self.snapshot.id, "--recipe", str(self.recipe), "--version", version),
+            *("--out", str(self.folder / "work" / version), *more),
+        ]
+
+    def start(self, version: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            self.command(version),
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=quiet(),
+        )
+
+    def run(self, version: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(self.command(version), cwd=ROOT, text=True, capture_output=True, env=quiet())
+
+    def record(self, version: str) -> TrainingRecord:
+        found = published_record(self.lake, version)
+        assert found is not None
+        return found
+
+
+def quiet() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+
+
+def kill_at(process: "subprocess.Popen[str]", sign: str) -> bool:
+    """SIGKILL the process when a line starts with `sign`; False where it ended before."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(sign):
+            process.kill()
+            break
+    process.stdout.close()
+    return process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("method", [{}, LORA], ids=["full", "lora"])
+def test_killed_at_a_random_step_and_run_again_the_artefact_is_the_same(
+    tmp_path: Path, recipe: Recipe, method: dict[str, object]
+) -> None:
+    place = Deployment(tmp_path, recipe, **method, log_every_steps=1)
+    assert place.run("v1").returncode == 0
+    step = random.SystemRandom().randint(5, 11)
+    assert kill_at(place.start("v2"), f"step {step}/12"), f"ended before step {step}"
+    assert place.lake.pointer("models/v2/checkpoint") is None
+    resumed = place.run("v2")
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"resuming at step {4 * (step // 4) if step % 4 else step - 4}" in resumed.stdout or step % 4 == 0
+    straight, again = place.record("v1"), place.record("v2")
+    assert again.tree == straight.tree, f"killed at step {step}"
+    own = {"version", "wall_s", "device"}
+    assert again.model_dump(exclude=own) == straight.model_dump(exclude=own)
+
+
+def test_killed_between_training_and_publishing_it_publishes_without_training_again(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    place = Deployment(tmp_path, recipe, max_steps=4)
+    assert place.run("v1").returncode == 0
+    process = place.start("v2")
+    while process.poll() is None and not list((tmp_path / "work" / "v2").glob("*/finished")):
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    again = place.run("v2")
+    assert again.returncode == 0
+    assert "step 4/4: loss" not in again.stdout
+    assert place.record("v2").tree == place.record("v1").tree
+
+
+def test_a_second_process_in_the_same_folder_is_refused_and_the_first_goes_on(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    place = Deployment(tmp_path, recipe, max_steps=5000)
+    first = place.start("v1")
+    assert first.stdout is not None
+    assert first.stdout.readline().startswith("reading the clips")
+    second = place.run("v1")
+    assert second.returncode == 1
+    assert f"is held by process {first.pid}" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert kill_at(first, "step 2/5000")
+
+
+def test_it_dies_with_its_parent_when_asked_to(tmp_path: Path, recipe: Recipe) -> None:
+    place = Deployment(tmp_path, recipe, max_steps=5000)
+    starter = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, text=True)\n"
+        "for line in child.stdout:\n"
+        "    if line.startswith('step 2/'): break\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", starter, *place.command("v1", "--die-with-parent")]
+    parent = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, env=quiet())
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert is_alive(child)
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 20
+    while is_alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(child)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_refusal_is_one_line_and_exit_code_1(tmp_path: Path, recipe: Recipe) -> None:
+    place = Deployment(tmp_path, recipe)
+    place.recipe.write_text("name: x\n")
+    refused = place.run("v1")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"error: {place.recipe}: ")
+    assert "Traceback" not in refused.stderr
+
+
+def test_started_by_dagster_it_reports_while_it_runs_and_materialises_with_metadata(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    place = Deployment(tmp_path, recipe, max_steps=4, evaluate_every_steps=2)
+
+    @dg.asset
+    def trained(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
+        session = pipes.run(command=place.command("v1"), context=context, env=quiet(), cwd=str(ROOT))
+        return session.get_materialize_result(implicit_materialization=False)
+
+    with dg.instance_for_test() as instance:
+        result = dg.materialize([trained], resources={"pipes": dg.PipesSubprocessClient()}, instance=instance)
+        assert result.success
+        messages = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    assert any(message.startswith("step 2/4: validation WER") for message in messages)
+    assert any(message.startswith("step 4/4: loss") for message in messages)
+    materialization = result.asset_materializations_for_node("trained")[0]
+    record = place.record("v1")
+    metadata = {name: entry.value for name, entry in materialization.metadata.items()}
+    assert metadata["validation_wer"] == record.best.wer
+    assert metadata["checkpoint_tree"] == record.tree
+    assert metadata["steps"] == 4
+    assert metadata["validation_curve"].count("\n") == 3
+    assert materialization.tags["dagster/data_version"] == record.tree

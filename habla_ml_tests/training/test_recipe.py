@@ -1,0 +1,111 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from habla_ml.errors import SettingsError, TrainingError
+from habla_ml.training.base_model import resolve_base_model
+from habla_ml.training.model_folder import trainable_model
+from habla_ml.training.recipe import Recipe, load_recipe
+
+RECIPES = Path(__file__).resolve().parents[2] / "configs" / "recipes"
+GOOD: dict[str, Any] = {
+    "name": "some",
+    "base_model": "openai/whisper-small",
+    "revision": "973afd24965f72e36ca33b3055d56a652f456b4d",
+    "learning_rate": 1e-5,
+    "max_steps": 10,
+}
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    path = folder / "some.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in (GOOD | changes).items() if value is not None}))
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_recipe_loads_and_is_named_like_its_file(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    assert (recipe.revision is not None) == recipe.base_model_is_on_hub
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"learning_rat": 1}, r"key learning_rat: is unknown; keys here are .*learning_rate"),
+        ({"windows": {"short_s": 6}}, r"key windows\.short_s: is unknown; keys here are .*short_window_s"),
+        ({"learning_rate": "fast"}, r"key learning_rate: is 'fast': .*number"),
+        ({"learning_rate": None}, r"key learning_rate: is missing"),
+        ({"revision": None}, r"revision must pin a commit of 40 hex digits"),
+        ({"revision": "main"}, r"not 'main'; a branch name moves"),
+        ({"base_model": "package:demo/base_model"}, r"revision is for hub ids"),
+        ({"base_model": "whisper-small"}, r"nor a hub id like openai/whisper-small"),
+        ({"method": "lora"}, r"method lora needs the section lora"),
+        ({"lora": {"r": 4}}, r"method full forbids the section lora"),
+        ({"epochs": 2}, r"exactly one of max_steps and epochs"),
+        ({"max_steps": None}, r"exactly one of max_steps and epochs"),
+        ({"warmup_steps": 3, "warmup_ratio": 0.1}, r"at most one of warmup_steps and warmup_ratio"),
+        (
+            {"batch_size": 10, "gradient_accumulation": 4},
+            r"batch_size 10 is not divisible by gradient_accumulation 4",
+        ),
+        ({"windows": {"short_window_s": 29.9}}, r"key windows: .*above Whisper's 30 s"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_naming_file_key_and_expectation(
+    tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    path = written(tmp_path, **changes)
+    with pytest.raises(SettingsError, match=expected) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_recipe(written(tmp_path, seed="x", batch_size=0))
+    assert "key seed" in str(caught.value)
+    assert "key batch_size" in str(caught.value)
+
+
+def test_a_missing_recipe_names_those_beside_it(tmp_path: Path) -> None:
+    written(tmp_path)
+    with pytest.raises(SettingsError, match=r"other\.yaml does not exist.*some\.yaml"):
+        load_recipe(tmp_path / "other.yaml")
+
+
+def test_the_digest_follows_what_steers_training_and_not_the_name(tmp_path: Path) -> None:
+    recipe = load_recipe(written(tmp_path))
+    assert load_recipe(written(tmp_path, name="other")).digest == recipe.digest
+    assert load_recipe(written(tmp_path, learning_rate=2e-5)).digest != recipe.digest
+    assert load_recipe(written(tmp_path, seed=1)).digest != recipe.digest
+
+
+def test_warmup_is_steps_or_a_share_of_them(tmp_path: Path) -> None:
+    assert load_recipe(written(tmp_path)).warmup(200) == 0
+    assert load_recipe(written(tmp_path, warmup_ratio=0.1)).warmup(200) == 20
+    assert load_recipe(written(tmp_path, warmup_steps=30)).warmup(20) == 20
+
+
+def test_lora_leaves_the_encoder_alone_unless_told(recipe: Recipe) -> None:
+    def learning(encoder: bool) -> set[str]:
+        lora = recipe.model_validate(
+            recipe.model_dump() | {"method": "lora", "lora": {"r": 2, "alpha": 4, "encoder": encoder}}
+        )
+        model = trainable_model(lora, resolve_base_model(lora))
+        return {name for name, weights in model.named_parameters() if weights.requires_grad}
+
+    decoder_only = learning(encoder=False)
+    # one layer: q and v of self- and cross-attention, each with an A and a B
+    assert len(decoder_only) == 8
+    assert all(".decoder." in name for name in decoder_only)
+    assert sum(".encoder." in name for name in learning(encoder=True)) == 4
+
+
+def test_lora_on_modules_that_do_not_exist_names_those_that_do(recipe: Recipe) -> None:
+    lora = recipe.model_validate(recipe.model_dump() | {"method": "lora", "lora": {"target_modules": ["query"]}})
+    with pytest.raises(TrainingError, match=r"'query'.*q_proj"):
+        trainable_model(lora, resolve_base_model(lora))

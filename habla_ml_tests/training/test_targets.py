@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import torch
+from transformers import WhisperTokenizer
+from transformers.models.whisper.modeling_whisper import shift_tokens_right
+
+from habla_ml.errors import TrainingError
+from habla_ml.training.targets import IGNORED, Targets, UntrainableSentenceError, pad_labels
+from habla_ml_tests.training.conftest import DEMO_BASE
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> WhisperTokenizer:
+    return WhisperTokenizer.from_pretrained(DEMO_BASE)
+
+
+@pytest.fixture(scope="module")
+def targets(tokenizer: WhisperTokenizer) -> Targets:
+    return Targets(tokenizer)
+
+
+def ids_of(tokenizer: WhisperTokenizer, *tokens: str) -> list[int]:
+    return [tokenizer.get_vocab()[token] for token in tokens]
+
+
+def test_labels_are_language_task_notimestamps_text_end_and_no_start(
+    tokenizer: WhisperTokenizer, targets: Targets
+) -> None:
+    labels = targets.encode("¿Dónde está el lápiz?")
+    prompt = ids_of(tokenizer, "<|es|>", "<|transcribe|>", "<|notimestamps|>")
+    assert list(labels[:3]) == prompt
+    assert labels[-1] == ids_of(tokenizer, "<|endoftext|>")[0]
+    assert targets.start_id not in labels
+    assert all(labels.count(each) == 1 for each in (*prompt, labels[-1]))
+    assert tokenizer.decode(labels[3:-1]) == "¿Dónde está el lápiz?"
+
+
+def test_labels_equal_the_tokenizers_own_prefix_less_its_one_start_token(
+    tokenizer: WhisperTokenizer, targets: Targets
+) -> None:
+    tokenizer.set_prefix_tokens(language="es", task="transcribe", predict_timestamps=False)
+    whole = tokenizer("hola, niños").input_ids
+    assert whole.count(targets.start_id) == 1
+    assert whole == [targets.start_id, *targets.encode("hola, niños")]
+
+
+def test_after_the_models_own_shift_there_is_one_start_token_and_no_doubled_prefix(
+    tokenizer: WhisperTokenizer, targets: Targets
+) -> None:
+    batch = [targets.encode("hola"), targets.encode("abrid los libros, por favor")]
+    padded = pad_labels(batch, targets.start_id, targets.end_id)
+    shifted = shift_tokens_right(torch.from_numpy(padded.labels), targets.end_id, targets.start_id).numpy()
+    assert np.array_equal(padded.decoder_input_ids, shifted)
+    assert (shifted == targets.start_id).sum(axis=1).tolist() == [1, 1]
+    prompt = ids_of(tokenizer, "<|startoftranscript|>", "<|es|>", "<|transcribe|>", "<|notimestamps|>")
+    assert shifted[:, :4].tolist() == [prompt, prompt]
+    assert not np.isin(shifted[:, 4:], prompt).any()
+
+
+def test_padding_is_ignored_by_the_loss_and_the_end_is_not(targets: Targets) -> None:
+    batch = [targets.encode("a"), targets.encode("abrid los libros")]
+    padded = pad_labels(batch, targets.start_id, targets.end_id)
+    assert (padded.labels[0] == IGNORED).sum() == len(batch[1]) - len(batch[0])
+    assert padded.labels[0, len(batch[0]) - 1] == targets.end_id
+    assert (padded.labels[1] != IGNORED).all()
+
+
+def test_a_sentence_fills_448_positions_and_not_one_more(tokenizer: WhisperTokenizer, targets: Targets) -> None:
+    digit = "7"
+    assert len(tokenizer.encode(digit * 10, add_special_tokens=False)) == 10
+    assert len(targets.encode(digit * 444)) == 448
+    with pytest.raises(UntrainableSentenceError, match="448 positions"):
+        targets.encode(digit * 445)
+
+
+@pytest.mark.parametrize(
+    "sentence", ["hola <|en|> adiós", "<|startoftranscript|>", "hola<|endoftext|>", "<|0.00|> sí"]
+)
+def test_a_sentence_cannot_smuggle_special_tokens_in(targets: Targets, sentence: str) -> None:
+    with pytest.raises(UntrainableSentenceError, match="special token"):
+        targets.encode(sentence)
+
+
+def test_an_empty_sentence_is_no_target(targets: Targets) -> None:
+    with pytest.raises(UntrainableSentenceError, match="empty"):
+        targets.encode("  \n")
+
+
+def test_decoding_gives_the_sentence_back_without_specials_and_padding(targets: Targets) -> None:
+    labels = targets.encode("los niños juegan")
+    assert targets.decode([targets.start_id, *labels, IGNORED, IGNORED]) == "los niños juegan"
+
+
+def test_a_tokenizer_without_spanish_is_refused() -> None:
+    plain = WhisperTokenizer(vocab={"a": 0, "<|endoftext|>": 1}, merges=[])
+    with pytest.raises(TrainingError, match=r"<\|es\|>.*multilingual"):
+        Targets(plain)

@@ -1,0 +1,239 @@
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+from habla_ml.corpus.snapshot import Snapshot
+from habla_ml.errors import TrainingError
+from habla_ml.lake import Lake
+from habla_ml.training.base_model import resolve_base_model
+from habla_ml.training.checkpoints import latest_checkpoint
+from habla_ml.training.identity import RunIdentity
+from habla_ml.training.recipe import Recipe
+from habla_ml.training.record import published_record
+from habla_ml.training.train import exclusive, run_folder, train_version
+from habla_ml.training.trainer import Progress
+from habla_ml_tests.training.conftest import Clip, publish_snapshot, some_clips
+
+
+def changed(recipe: Recipe, **changes: Any) -> Recipe:
+    return recipe.model_validate(recipe.model_dump() | changes)
+
+
+def quick(recipe: Recipe, **changes: Any) -> Recipe:
+    return changed(recipe, **({"max_steps": 4, "evaluate_every_steps": 2} | changes))
+
+
+def unheard(_: Progress) -> None:
+    pass
+
+
+LORA = {"method": "lora", "lora": {"r": 4, "alpha": 8, "dropout": 0.1, "target_modules": ["q_proj", "fc1"]}}
+
+
+def test_a_trained_version_is_published_complete_and_without_training_state(
+    lake: Lake, snapshot: Snapshot, recipe: Recipe, tiny_base: Path, tmp_path: Path
+) -> None:
+    told: list[Progress] = []
+    record = train_version(lake, snapshot, recipe, "v1", tmp_path / "work", told.append)
+    assert [file.path for file in lake.tree_files(record.tree)] == [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    folder = lake.checkout_tree(record.tree, tmp_path / "out")
+    base_generation = json.loads((tiny_base / "generation_config.json").read_text())
+    assert json.loads((folder / "generation_config.json").read_text()) == base_generation
+    assert base_generation["lang_to_id"]["<|es|>"]
+    weights = load_file(folder / "model.safetensors")
+    assert weights["model.encoder.embed_positions.weight"].shape == (1500, 32)
+    assert {each.dtype for each in weights.values()} == {torch.float32}
+    WhisperProcessor.from_pretrained(folder)
+    WhisperForConditionalGeneration.from_pretrained(folder)
+    assert record.steps == 12
+    assert [point.step for point in record.validation] == [4, 8, 12]
+    assert record.best in record.validation
+    assert [each.step for each in told if each.loss is not None] == [2, 4, 6, 8, 10, 12]
+    # 9 short steps of 4 clips and 3 full ones of 2 are 42 clips of 1.475 s on average
+    assert record.hours_heard * 3600 == pytest.approx(42 * 1.475, rel=0.05)
+    assert published_record(lake, "v1") == record
+
+
+def test_the_pointer_names_tree_record_and_identity_and_a_second_call_does_no_work(
+    lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
+) -> None:
+    record = train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "work", unheard)
+    pointer = lake.pointer("models/v1/checkpoint")
+    assert pointer is not None
+    assert set(pointer.value) == {"tree", "record", "identity"}
+    assert (pointer.value["tree"], pointer.value["identity"]) == (record.tree, record.identity_digest)
+    told: list[Progress] = []
+    assert train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "elsewhere", told.append) == record
+    assert [each.message.endswith("nothing to do") for each in told] == [True]
+    assert lake.pointer("models/v1/checkpoint") == pointer
+
+
+def test_the_same_inputs_give_the_same_bytes_in_another_folder(
+    lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
+) -> None:
+    one = train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "a", unheard)
+    two = train_version(lake, snapshot, quick(recipe), "v2", tmp_path / "b", unheard)
+    assert one.tree == two.tree
+    assert train_version(lake, snapshot, quick(recipe, seed=7), "v3", tmp_path / "a", unheard).tree != one.tree
+
+
+def test_tensorboard_has_the_loss_and_the_validation_wer(
+    lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
+) -> None:
+    record = train_version(lake, snapshot, quick(recipe), "v1", tmp_path, unheard)
+    events = EventAccumulator(str(run_folder(tmp_path, record.identity).tensorboard))
+    events.Reload()
+    assert [each.step for each in events.Scalars("train/loss")] == [2, 4]
+    assert [each.value for each in events.Scalars("eval/wer")] == pytest.approx([p.wer for p in record.validation])
+
+
+def test_adapters_are_merged_and_only_their_modules_differ_from_the_base(
+    lake: Lake, snapshot: Snapshot, recipe: Recipe, tiny_base: Path, tmp_path: Path
+) -> None:
+    record = train_version(lake, snapshot, quick(recipe, **LORA), "v1", tmp_path / "work", unheard)
+    names = {file.path for file in lake.tree_files(record.tree)}
+    assert not any("adapter" in name for name in names)
+    weights = load_file(lake.checkout_tree(record.tree, tmp_path / "out") / "model.safetensors")
+    before = load_file(tiny_base / "model.safetensors")
+    assert weights.keys() == before.keys()
+    moved = {name for name in weights if not torch.equal(weights[name], before[name].float())}
+    layer = "model.decoder.layers.0."
+    assert moved == {layer + "self_attn.q_proj.weight", layer + "encoder_attn.q_proj.weight", layer + "fc1.weight"}
+
+
+def test_training_stops_early_and_publishes_the_best_step_not_the_last(
+    lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
+) -> None:
+    # At this rate no weight moves: every evaluation equals the first.
+    still = changed(recipe, learning_rate=1e-30, max_steps=40, evaluate_every_steps=2, early_stopping_patience=2)
+    record = train_version(lake, snapshot, still, "v1", tmp_path, unheard)
+    assert record.steps == 6
+    assert record.best_step == 2
+
+
+def test_a_run_that_ended_but_was_not_written_out_is_not_trained_past_its_end(
+    lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
+) -> None:
+    still = changed(recipe, learning_rate=1e-30, max_steps=40, evaluate_every_steps=2, early_stopping_patience=1)
+    run = run_folder(tmp_path, RunIdentity.of(still, snapshot.id, resolve_base_model(still)))
+    obstacle = run.root / "attempt-0"
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_text("no folder")
+    with pytest.raises(NotADirectoryError):
+        train_version(lake, snapshot, still, "v1", tmp_path, unheard)
+    obstacle.unlink()
+    told: list[Progress] = []
+    record = train_version(lake, snapshot, still, "v1", tmp_path, told.append)
+    assert (record.steps, record.best_step) == (4, 2)
+    assert not any(each.loss is not None for each in told)
+
+
+def test_a_run_out_of_time_is_stopped_evaluated_and_published(
+    lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
+) -> None:
+    record = train_version(lake, snapshot, changed(recipe, max_wall_s=0.001), "v1", tmp_path, unheard)
+    assert record.steps == 1
+    assert [point.step for point in record.validation] == [1]
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_snapshot_without_clips_in_a_split_is_refused(
+    lake: Lake, recipe: Recipe, tmp_path: Path, split: str
+) -> None:
+    kept = [clip for clip in some_clips() if clip.split != split]
+    unusable = Clip("long", split, "7" * 500, 1.0)  # type: ignore[arg-type]
+    snapshot = publish_snapshot(lake, [*kept, unusable])
+    with pytest.raises(TrainingError, match=rf"no usable {split} clips \(left out: .*448 positions': 1"):
+        train_version(lake, snapshot, recipe, "v1", tmp_path, unheard)
+    assert lake.pointer("models/v1/checkpoint") is None
+
+
+def test_a_checkpoint_of_another_recipe_or_snapshot_is_not_resumed(
+    lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
+) -> None:
+    def stop_at_4(progress: Progress) -> None:
+        if progress.step == 4 and progress.loss is not None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_version(lake, snapshot, quick(recipe, max_steps=6), "v1", tmp_path, stop_at_4)
+    base = resolve_base_model(recipe)
+    mine = RunIdentity.of(quick(recipe, max_steps=6), snapshot.id, base)
+    left = run_folder(tmp_path, mine).checkpoints
+    assert latest_checkpoint(left, mine).stamp.step == 2  # type: ignore[union-attr]
+    for other, difference in (
+        (RunIdentity.of(quick(recipe, max_steps=6, seed=5), snapshot.id, base), "seed 20260216 instead of 5"),
+        (RunIdentity.of(quick(recipe, max_steps=6), "f" * 64, base), f"snapshot {snapshot.id} instead of ffff"),
+    ):
+        target = run_folder(tmp_path / "other", other).checkpoints
+        target.parent.mkdir(parents=True)
+        left.rename(target)
+        other_recipe = quick(recipe, max_steps=6, seed=other.seed)
+        other_snapshot = snapshot if other.snapshot == snapshot.id else None
+        with pytest.raises(TrainingError, match=difference):
+            latest_checkpoint(target, other)
+        if other_snapshot is not None:
+            with pytest.raises(TrainingError, match=r"belongs to another training.*cannot be resumed"):
+                train_version(lake, other_snapshot, other_recipe, "v1", tmp_path / "other", unheard)
+        target.rename(left)
+
+
+def test_a_checkpoint_that_a_crash_cut_short_is_thrown_away(recipe: Recipe, tmp_path: Path) -> None:
+    identity = RunIdentity.of(recipe, "0" * 64, resolve_base_model(recipe))
+    (tmp_path / "checkpoint-8").mkdir()
+    (tmp_path / "checkpoint-8" / "model.safetensors").write_bytes(b"half")
+    assert latest_checkpoint(tmp_path, identity) is None
+    assert not (tmp_path / "checkpoint-8").exists()
+
+
+def test_two_trainings_in_one_folder_are_refused_and_the_lock_ends_with_its_holder(tmp_path: Path) -> None:
+    refused = pytest.raises(TrainingError, match=rf"held by process {os.getpid()}")
+    with exclusive(tmp_path), refused, exclusive(tmp_path):
+        pass
+    with exclusive(tmp_path):
+        pass
+
+
+def test_a_version_that_another_training_published_meanwhile_is_not_overwritten(
+    lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
+) -> None:
+    other = quick(recipe, seed=5)
+
+    def overtake(progress: Progress) -> None:
+        if progress.loss is not None and lake.pointer("models/v1/checkpoint") is None:
+            train_version(lake, snapshot, other, "v1", tmp_path / "theirs", unheard)
+
+    with pytest.raises(TrainingError, match=r"models/v1/checkpoint was moved by another training"):
+        train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "mine", overtake)
+    theirs = published_record(lake, "v1")
+    assert theirs is not None
+    assert theirs.identity.seed == 5
+    again: list[Progress] = []
+    mine = train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "mine", again.append)
+    assert not any(each.loss is not None for each in again), "the finished result had to be kept"
+    assert published_record(lake, "v1") == mine
+
+
+def test_the_same_training_twice_at_once_ends_with_one_artefact(
+    lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
+) -> None:
+    def overtake(progress: Progress) -> None:
+        if progress.loss is not None and lake.pointer("models/v1/checkpoint") is None:
+            train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "theirs", unheard)
+
+    record = train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "mine", overtake)
+    assert record == published_record(lake, "v1")
