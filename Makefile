@@ -9,6 +9,7 @@ DAGSTER_HOME := $(abspath $(or $(HOME_OF_$(PROFILE)),dagster_home))
 
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
+export HF_HUB_DISABLE_PROGRESS_BARS := 1
 
 .PHONY: demo dev test test-core lint bench base-model screenshots clean
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 import uuid
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -99,6 +100,7 @@ def walk(console: Console) -> None:
         HablaError: a run failed, or the demo was started in a folder without `configs/demo.yaml`.
     """
     started = time.monotonic()
+    warnings.simplefilter("ignore", dg.PreviewWarning)  # of Dagster's own code, about itself
     root = configs_folder().parent / "var" / "demo"
     shutil.rmtree(root, ignore_errors=True)
     _heading(console, "A synthetic Andalusian classroom")
