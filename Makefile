@@ -21,10 +21,10 @@ dev: $(READY)  ## the Dagster UI with its daemon, on the demo or on PROFILE=loca
 	HABLA_PROFILE=$(PROFILE) DAGSTER_HOME=$(DAGSTER_HOME) PATH="$(abspath $(BIN)):$$PATH" $(BIN)/dg dev -w workspace.yaml
 
 test: $(READY)  ## everything, slow end-to-end cases included
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-core: $(READY)  ## all but the slow cases
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .
