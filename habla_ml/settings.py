@@ -11,11 +11,11 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from habla_ml.errors import SettingsError
 
@@ -106,9 +106,14 @@ class SplitSettings(_Section):
 
 
 class TrainingSettings(_Section):
-    """The recipe of the next model version."""
+    """The recipe of the next model version, and general speech that it hears beside the classroom's.
+
+    `replay` is a table of transcribed clips (`fine_tune_dataset.csv` or `.json`) of standard Spanish: what is heard
+    again is not forgotten. It must not be the out-of-domain set, which measures forgetting.
+    """
 
     recipe: ExistingPath
+    replay: ExistingPath | None = None
 
 
 class EvaluationSettings(_Section):
@@ -177,6 +182,15 @@ class Settings(_Section):
     export: ExportSettings = ExportSettings()
     release: ReleaseSettings
     automation: AutomationSettings = AutomationSettings()
+
+    @model_validator(mode="after")
+    def _forgetting_is_measured_on_other_speech(self) -> Self:
+        if self.training.replay is not None and self.training.replay == self.evaluation.out_of_domain:
+            raise ValueError(
+                f"training.replay and evaluation.out_of_domain are both {self.training.replay}; what was trained on "
+                "cannot say what was forgotten: name two different tables"
+            )
+        return self
 
     @property
     def zone(self) -> ZoneInfo:

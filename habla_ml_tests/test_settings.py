@@ -47,7 +47,7 @@ def test_an_unknown_key_names_the_file_the_key_and_the_keys_that_exist(tmp_path,
         load(tmp_path, tree)
     assert "mine.yaml" in str(refused.value)
     assert "release.chanel" in str(refused.value)
-    assert "channel, public_url, store" in str(refused.value)
+    assert "channel, licence, model_id, public_url, store" in str(refused.value)
 
 
 def test_a_wrong_type_names_the_value_and_what_was_expected(tmp_path, tree):
@@ -107,3 +107,10 @@ def test_every_shipped_profile_has_only_known_keys(profile):
     except SettingsError as error:
         for fault in str(error).splitlines():
             assert "does not exist" in fault
+
+
+def test_the_replay_set_may_not_be_the_set_that_measures_forgetting(tmp_path, tree):
+    tree["training"]["replay"] = tree["recordings"]["folder"]
+    tree["evaluation"] = {"out_of_domain": tree["recordings"]["folder"]}
+    with pytest.raises(SettingsError, match="name two different tables"):
+        load(tmp_path, tree)

@@ -40,6 +40,7 @@ MORE_LESSONS = ClassroomPlan(
     first_day=date(2026, 2, 16), days=8, sessions_per_day=10, segments_per_session=12, seed=2
 )
 CASTILIAN_CLIPS = 80
+REPLAY_CLIPS = 240
 
 
 @dataclass
@@ -106,6 +107,7 @@ def walk(console: Console) -> None:
     _heading(console, "A synthetic Andalusian classroom")
     with console.status("speaking …"):
         write_castilian_set(root / "out_of_domain", CASTILIAN_CLIPS, PEOPLE_SEED)
+        write_castilian_set(root / "general_speech", REPLAY_CLIPS, PEOPLE_SEED + 1)
         sessions = write_sessions(root / "recordings", FIRST_LESSONS, PEOPLE_SEED)
     console.print(f"  {len(sessions)} corrected sessions, and everything that goes wrong in a real folder")
     settings = load_settings("demo")

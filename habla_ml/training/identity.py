@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
 import habla_ml
+from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import TrainingError
 from habla_ml.lake import digest_of
 from habla_ml.training.base_model import BaseModel as WhisperBase
@@ -27,6 +29,8 @@ class RunIdentity(BaseModel):
     snapshot: str
     base_model: str
     """Digest of the base model's content."""
+    replay: str
+    """Digest of the general speech heard beside the snapshot; empty where there is none."""
     labels: str
     """Semantics of the labels."""
     seed: int
@@ -35,12 +39,13 @@ class RunIdentity(BaseModel):
     packages: dict[str, str]
 
     @classmethod
-    def of(cls, recipe: Recipe, snapshot_id: str, base: WhisperBase) -> Self:
+    def of(cls, recipe: Recipe, snapshot_id: str, base: WhisperBase, replay: Sequence[Utterance] = ()) -> Self:
         """The identity of training `recipe` on `snapshot_id` from `base` with what is installed."""
         return cls(
             recipe=recipe.digest,
             snapshot=snapshot_id,
             base_model=base.digest,
+            replay=digest_of([[each.audio_sha256, each.sentence] for each in replay]) if replay else "",
             labels=SEMANTICS,
             seed=recipe.seed,
             code=habla_ml.__version__,

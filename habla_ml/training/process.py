@@ -17,10 +17,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from habla_ml.corpus.snapshot import load_snapshot
+from habla_ml.corpus.conventions import load_conventions
+from habla_ml.corpus.out_of_domain import read_out_of_domain
+from habla_ml.corpus.snapshot import Utterance, load_snapshot
 from habla_ml.errors import HablaError, TrainingError
 from habla_ml.lake.open import open_lake
-from habla_ml.settings import load_settings
+from habla_ml.settings import Settings, load_settings
 from habla_ml.training.recipe import load_recipe
 from habla_ml.training.record import TrainingRecord
 from habla_ml.training.train import run_folder, train_version
@@ -111,7 +113,16 @@ def _train(options: argparse.Namespace, tell: Callable[[Progress], None]) -> Tra
     settings = load_settings(options.settings or options.profile)
     lake = open_lake(settings.lake, settings.work_folder / "cache")
     recipe = load_recipe(options.recipe or settings.training.recipe)
-    return train_version(lake, load_snapshot(lake, options.snapshot), recipe, options.version, options.out, tell)
+    snapshot = load_snapshot(lake, options.snapshot)
+    return train_version(lake, snapshot, recipe, options.version, options.out, tell, _replay(settings))
+
+
+def _replay(settings: Settings) -> list[Utterance]:
+    """The general speech that the settings name, its text under the conventions as the corpus has it."""
+    if settings.training.replay is None:
+        return []
+    conventions = load_conventions(settings.corpus.conventions)
+    return read_out_of_domain(settings.training.replay, conventions, settings.recordings.longest_segment_s)
 
 
 def _quiet_libraries() -> None:

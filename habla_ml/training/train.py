@@ -9,12 +9,13 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from habla_ml.corpus.snapshot import Snapshot, read_utterances
+from habla_ml.corpus.snapshot import Snapshot, Utterance, read_utterances
 from habla_ml.errors import PointerMovedError, TrainingError
 from habla_ml.lake import Lake, Pointer
 from habla_ml.training.base_model import BaseModel, resolve_base_model
@@ -79,8 +80,11 @@ def train_version(
     version: str,
     work_folder: Path,
     progress: Callable[[Progress], None],
+    replay: Sequence[Utterance] = (),
 ) -> TrainingRecord:
     """Train `recipe` on `snapshot` and move `models/<version>/checkpoint` to the result.
+
+    `replay` is general speech, heard beside the snapshot's train split so that it is not forgotten.
 
     Does no work where that pointer already carries this identity. Resumes what an earlier call in the same
     `work_folder` left unfinished.
@@ -90,7 +94,7 @@ def train_version(
             on, the base model cannot be had, the loss is not finite, or another run moved the pointer meanwhile.
     """
     base = resolve_base_model(recipe)
-    identity = RunIdentity.of(recipe, snapshot.id, base)
+    identity = RunIdentity.of(recipe, snapshot.id, base, replay)
     with exclusive(work_folder):
         seen = lake.pointer(checkpoint_pointer(version))
         if seen is not None and seen.value["identity"] == identity.digest:
@@ -100,7 +104,7 @@ def train_version(
             return _published(lake, version)
         folder = run_folder(work_folder, identity)
         if not folder.finished.exists():
-            _finish(lake, snapshot, recipe, base, identity, folder, progress)
+            _finish(lake, snapshot, recipe, base, identity, folder, progress, replay)
         record = _publish(lake, version, folder, seen)
         for scratch in (folder.checkpoints, folder.clips, folder.validation, folder.finished):
             shutil.rmtree(scratch, ignore_errors=True)
@@ -135,13 +139,14 @@ def _finish(
     identity: RunIdentity,
     folder: RunFolder,
     progress: Callable[[Progress], None],
+    replay: Sequence[Utterance],
 ) -> None:
     """Train to the end and lay the result down as `folder.finished`."""
     if recipe.threads is not None:
         import torch
 
         torch.set_num_threads(recipe.threads)
-    run = prepare_run(lake, snapshot, recipe, base, identity, folder, progress)
+    run = prepare_run(lake, snapshot, recipe, base, identity, folder, progress, replay)
     trained = _train(run, base, folder)
     attempt = folder.root / f"attempt-{os.getpid()}"
     for leftover in folder.root.glob("attempt-*"):
@@ -159,6 +164,7 @@ def prepare_run(
     identity: RunIdentity,
     folder: RunFolder,
     progress: Callable[[Progress], None],
+    replay: Sequence[Utterance] = (),
 ) -> Run:
     """Lay the snapshot's clips down in `folder` and plan the run over them.
 
@@ -166,7 +172,7 @@ def prepare_run(
     """
     progress(Progress(f"reading the clips of snapshot {snapshot.id[:12]}"))
     targets, extractor = Targets(load_tokenizer(base)), load_extractor(base)
-    train = write_clips(read_utterances(lake, snapshot, "train"), targets, folder.clips)
+    train = write_clips(chain(read_utterances(lake, snapshot, "train"), replay), targets, folder.clips)
     chosen = sample_of(read_utterances(lake, snapshot, "validation"), recipe.validation_clips)
     validation = write_clips(chosen, targets, folder.validation)
     for split, clips in (("train", train), ("validation", validation)):
@@ -178,7 +184,8 @@ def prepare_run(
     schedule = Schedule(train.durations_s.tolist(), recipe)
     progress(
         Progress(
-            f"{len(train)} training clips ({train.durations_s.sum() / 3600:.2f} h), {len(validation)} for "
+            f"{len(train)} training clips, {len(replay)} of them general speech "
+            f"({train.durations_s.sum() / 3600:.2f} h), {len(validation)} for "
             f"validation, left out {sum(train.skipped.values())}; {schedule.max_steps} steps",
             max_steps=schedule.max_steps,
         )

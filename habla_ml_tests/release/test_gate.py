@@ -52,6 +52,7 @@ def train_and_export(lake: Lake, folder: Path, content: str = "") -> None:
     tree = lake.put_tree(files["ctranslate2"].parent)
     record = TrainingRecord(
         identity=RunIdentity(
+            replay="",
             recipe=sha("recipe"),
             snapshot=sha("snapshot"),
             base_model=sha("base"),
