@@ -34,8 +34,8 @@ def contenders_of(
         raise ReleaseError(
             f"model version {version} has no CTranslate2 model; materialise `ctranslate2_model` for it first"
         )
-    base_name, base = _base(lake, version, settings, progress)
-    found = [Contender(base_name, "base", base.tree, _folder(lake, base.tree, settings))]
+    base = _base(lake, version, settings, progress)
+    found = [Contender("base", "base", base.tree, _folder(lake, base.tree, settings))]
     previous = _released_before(store, settings.release.channel, version)
     artefact = None if previous is None else _artefact(lake, previous)
     if previous is not None and artefact is not None:
@@ -43,10 +43,10 @@ def contenders_of(
     return [*found, Contender(version, "candidate", candidate, _folder(lake, candidate, settings))]
 
 
-def _base(lake: Lake, version: str, settings: Settings, progress: Progress) -> tuple[str, PublishedCTranslate2]:
+def _base(lake: Lake, version: str, settings: Settings, progress: Progress) -> PublishedCTranslate2:
     recipe = load_recipe(recipe_file(lake, read_plan(lake, version), settings.work_folder))
     base = resolve_base_model(recipe)
-    artefact = publish_ctranslate2(
+    return publish_ctranslate2(
         lake,
         f"bases/{base.digest}",
         base.digest,
@@ -55,7 +55,6 @@ def _base(lake: Lake, version: str, settings: Settings, progress: Progress) -> t
         settings.work_folder,
         progress,
     )
-    return f"base ({base.name.rpartition('/')[2]})", artefact
 
 
 def _released_before(store: Store, channel: str, version: str) -> str | None:

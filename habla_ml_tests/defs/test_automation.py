@@ -115,7 +115,10 @@ def quarter(deployment: Deployment, instance: dg.DagsterInstance) -> dg.RunReque
     schedule = deployment.definitions.resolve_schedule_def("quarterly_retraining")
     lake = deployment.definitions.get_repository_def().get_top_level_resources()["lake"]
     with dg.build_schedule_context(
-        instance=instance, resources={"lake": lake}, scheduled_execution_time=datetime(2026, 4, 1, 3, tzinfo=UTC)
+        instance=instance,
+        repository_def=deployment.definitions.get_repository_def(),
+        resources={"lake": lake},
+        scheduled_execution_time=datetime(2026, 4, 1, 3, tzinfo=UTC),
     ) as context:
         found = schedule.evaluate_tick(context)
     return found.run_requests[0] if found.run_requests else dg.SkipReason(found.skip_message)
