@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-_CHUNK_BYTES = 1 << 20
+from habla_ml.lake import sha256_of
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,6 @@ class ArtefactFile:
     path: str
     size_bytes: int
     sha256: str
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal, without holding the file in memory."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def files_below(folder: Path) -> tuple[ArtefactFile, ...]:

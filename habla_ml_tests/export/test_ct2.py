@@ -19,7 +19,8 @@ from habla_ml.export.ct2 import (
     CTranslate2Artefact,
     convert_to_ctranslate2,
 )
-from habla_ml.export.files import artefact_digest, files_below, sha256_of
+from habla_ml.export.files import artefact_digest, files_below
+from habla_ml.lake import sha256_of
 
 BASE_MODEL = Path(__file__).parents[2] / "habla_ml" / "demo" / "base_model"
 

@@ -22,8 +22,9 @@ from habla_ml.export.coreml.contract import (
 )
 from habla_ml.export.coreml.process import Conversion, run_conversion
 from habla_ml.export.coreml.verify import Parity
-from habla_ml.export.files import ArtefactFile, files_below, sha256_of
+from habla_ml.export.files import ArtefactFile, files_below
 from habla_ml.export.vocabulary import WHISPERKIT_VOCAB_SIZES
+from habla_ml.lake import sha256_of
 
 MANIFEST_NAME = "manifest.json"
 SIDE_FILES = (
