@@ -39,7 +39,7 @@ FIRST_LESSONS = ClassroomPlan(
 MORE_LESSONS = ClassroomPlan(
     first_day=date(2026, 2, 16), days=8, sessions_per_day=10, segments_per_session=12, seed=2
 )
-CASTILIAN_CLIPS = 80
+CASTILIAN_CLIPS = 120
 REPLAY_CLIPS = 240
 
 

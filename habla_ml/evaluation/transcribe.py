@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import EvaluationError
 from habla_ml.lake import digest_of
+from habla_ml.process import keep_freed_memory
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
@@ -140,6 +141,7 @@ class FasterWhisperTranscriber:
     def _model(self) -> WhisperModel:
         from faster_whisper import WhisperModel
 
+        keep_freed_memory()
         try:
             return WhisperModel(
                 str(self._folder),

@@ -70,11 +70,12 @@ def _with_adapters(model: Any, lora: Lora) -> Any:
         ) from error
 
 
-def write_model_folder(checkpoint: Path, base: BaseModel, folder: Path) -> None:
+def write_model_folder(checkpoint: Path, base: BaseModel, base_share: float, folder: Path) -> None:
     """Write what converters and servers need, and nothing of the training, as `folder`: same input, same bytes.
 
-    Weights come from `checkpoint` (adapters are merged into the base). The configs and tokenizer are the base's
-    own files: loading and saving them would lose fields or add the traces of a library version.
+    Weights come from `checkpoint` (adapters are merged into the base) and, by `base_share`, from the base. The
+    configs and tokenizer are the base's own files: loading and saving them would lose fields or add the traces of a
+    library version.
     """
     if (checkpoint / "adapter_config.json").exists():
         from peft import PeftModel
@@ -82,6 +83,8 @@ def write_model_folder(checkpoint: Path, base: BaseModel, folder: Path) -> None:
         model = PeftModel.from_pretrained(load_model(base.folder), checkpoint).merge_and_unload()
     else:
         model = load_model(checkpoint)
+    if base_share:
+        _mix_in(load_model(base.folder), base_share, model)
     folder.mkdir(parents=True)
     model.save_pretrained(folder, max_shard_size="1TB")
     config = json.loads((base.folder / "config.json").read_text("utf-8"))
@@ -96,6 +99,14 @@ def write_model_folder(checkpoint: Path, base: BaseModel, folder: Path) -> None:
             shutil.copyfile(base.folder / name, folder / name)
     for path in folder.iterdir():
         path.chmod(0o644)
+
+
+def _mix_in(other: Any, share: float, model: Any) -> None:
+    import torch
+
+    with torch.no_grad():
+        for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+            mine.lerp_(theirs, share)
 
 
 def _write_json(path: Path, value: Any) -> None:

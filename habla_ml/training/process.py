@@ -7,10 +7,8 @@ same to the run, materialises its asset at the end, and dies with the process th
 from __future__ import annotations
 
 import argparse
-import ctypes
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -22,6 +20,7 @@ from habla_ml.corpus.out_of_domain import read_out_of_domain
 from habla_ml.corpus.snapshot import Utterance, load_snapshot
 from habla_ml.errors import HablaError, TrainingError
 from habla_ml.lake.open import open_lake
+from habla_ml.process import die_with_parent, keep_freed_memory
 from habla_ml.settings import Settings, load_settings
 from habla_ml.training.recipe import load_recipe
 from habla_ml.training.record import TrainingRecord
@@ -29,7 +28,6 @@ from habla_ml.training.train import run_folder, train_version
 from habla_ml.training.trainer import Progress
 
 _PIPES = "DAGSTER_PIPES_CONTEXT"
-_PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     is_in_pipes = _PIPES in os.environ
     if options.die_with_parent or is_in_pipes:
-        die_with_parent()
+        # SIGKILL is as good as any other end: what is published appears whole, and a run resumes exactly.
+        die_with_parent(os.getppid())
+    keep_freed_memory()
     _quiet_libraries()
     try:
         if is_in_pipes:
@@ -52,21 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted; the same command resumes at the last checkpoint", file=sys.stderr, flush=True)
         return 130
     return 0
-
-
-def die_with_parent() -> None:
-    """Ask the kernel (Linux) to kill this process when its parent ends; elsewhere the lock has to do.
-
-    SIGKILL is as good as any other end: what is published appears whole, and a run resumes exactly.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    parent = os.getppid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:  # it ended before the call
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def metadata_of(record: TrainingRecord, tensorboard: Path) -> dict[str, dict[str, Any]]:

@@ -90,6 +90,11 @@ class Recipe(_Section):
     lora: Lora | None = None
     parts: Literal["all", "encoder"] = "all"
     """`encoder` leaves the decoder as it is: a dialect is in the sounds, the language model stays the base's."""
+    base_share: Share = 0.0
+    """Share of the base's weights in what is published: w = (1 - share) * trained + share * base.
+
+    It gives back most of what was forgotten at little cost (WiSE-FT, Wortsman et al. 2022). Validation and the
+    choice of the best step look at the trained weights."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
     warmup_ratio: Share | None = None

@@ -151,7 +151,8 @@ def _finish(
     attempt = folder.root / f"attempt-{os.getpid()}"
     for leftover in folder.root.glob("attempt-*"):
         shutil.rmtree(leftover)
-    write_model_folder(checkpoint_folder(folder.checkpoints, trained.best_step), base, attempt / "checkpoint")
+    best = checkpoint_folder(folder.checkpoints, trained.best_step)
+    write_model_folder(best, base, recipe.base_share, attempt / "checkpoint")
     (attempt / "run.json").write_text(trained.model_dump_json(indent=2), "utf-8")
     attempt.rename(folder.finished)
 

@@ -32,6 +32,9 @@ def home(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) -> Path:
     (tmp_path / "configs" / "test.yaml").write_text(yaml.safe_dump(tree))
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "dagster.yaml").write_text((ROOT / "dagster_home" / "dagster.yaml").read_text())
+    # Made by one process: Dagster's SQLite storage can come out with two heads where two make it at once.
+    with dg.DagsterInstance.from_config(str(tmp_path / "home")):
+        pass
     return tmp_path
 
 

@@ -237,3 +237,18 @@ def test_the_same_training_twice_at_once_ends_with_one_artefact(
 
     record = train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "mine", overtake)
     assert record == published_record(lake, "v1")
+
+
+def test_a_share_of_the_base_is_mixed_into_what_is_published(
+    lake: Lake, snapshot: Snapshot, recipe: Recipe, tiny_base: Path, tmp_path: Path
+) -> None:
+    def weights(version: str, share: float) -> dict[str, torch.Tensor]:
+        record = train_version(
+            lake, snapshot, quick(recipe, base_share=share), version, tmp_path / "work", unheard
+        )
+        return load_file(lake.checkout_tree(record.tree, tmp_path / version) / "model.safetensors")
+
+    trained, mixed, base = weights("v1", 0.0), weights("v2", 0.25), load_file(tiny_base / "model.safetensors")
+    assert not torch.equal(trained["model.decoder.layers.0.fc1.weight"], base["model.decoder.layers.0.fc1.weight"])
+    for name in trained:
+        torch.testing.assert_close(mixed[name], 0.75 * trained[name] + 0.25 * base[name].float())

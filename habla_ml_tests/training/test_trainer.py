@@ -51,7 +51,14 @@ def first_gradients(run: Run) -> tuple[dict[str, torch.Tensor], float]:
 def test_four_accumulated_batches_weigh_as_much_as_one_large_batch(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    common = {"max_steps": 1, "batch_size": 8, "windows": None, "max_gradient_norm": 1e9, "log_every_steps": 1}
+    common = {
+        "precision": "fp32",
+        "max_steps": 1,
+        "batch_size": 8,
+        "windows": None,
+        "max_gradient_norm": 1e9,
+        "log_every_steps": 1,
+    }
     large, large_loss = first_gradients(prepared(lake, snapshot, changed(recipe, **common), tmp_path / "a"))
     accumulated = prepared(lake, snapshot, changed(recipe, **common, gradient_accumulation=4), tmp_path / "b")
     sizes = [len(batch) for batch in MicroBatches(accumulated.schedule, 4)]
@@ -97,14 +104,21 @@ def test_training_lowers_the_loss_and_short_steps_see_short_windows(
     assert losses[-1] < losses[0] - 0.5
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_half_precision_without_a_device_for_it_is_refused(recipe: Recipe, precision: str) -> None:
-    if torch.cuda.is_available():
-        assert precision_of(changed(recipe, precision=precision)) == precision
-    else:
-        with pytest.raises(TrainingError, match=rf"precision {precision}.*no CUDA device"):
-            precision_of(changed(recipe, precision=precision))
-        assert precision_of(recipe) == "fp32"
+@pytest.mark.parametrize(
+    ("instructions", "automatic"), [({}, "fp32"), ({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16")]
+)
+def test_a_cpu_takes_bf16_where_it_has_instructions_for_it_and_never_fp16(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch, instructions: dict[str, bool], automatic: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+    assert precision_of(recipe) == automatic
+    assert precision_of(changed(recipe, precision="fp32")) == "fp32"
+    with pytest.raises(TrainingError, match=r"precision fp16, this machine has .*fp32 only"):
+        precision_of(changed(recipe, precision="fp16"))
+    if automatic == "fp32":
+        with pytest.raises(TrainingError, match="precision bf16, this machine has fp32 only"):
+            precision_of(changed(recipe, precision="bf16"))
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(

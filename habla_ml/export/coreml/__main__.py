@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from habla_ml.errors import ExportError, HablaError
-from habla_ml.export.coreml.process import Conversion, die_with_parent, refusal_line, write_result
+from habla_ml.export.coreml.process import Conversion, refusal_line, write_result
+from habla_ml.process import die_with_parent
 
 
 def _convert_and_verify(checkpoint: Path, out: Path) -> None:

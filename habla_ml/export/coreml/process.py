@@ -19,8 +19,6 @@ from habla_ml.export.coreml.verify import Parity
 
 _RESULT_NAME = "conversion.json"
 _MESSAGE_PREFIX = "error: "
-_PR_SET_PDEATHSIG = 1
-_PARENT_POLL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -116,31 +114,3 @@ def _read_result(path: Path) -> Conversion:
 def refusal_line(problem: Exception) -> str:
     """How the child words a refusal on its standard error, so that the parent finds it among library noise."""
     return _MESSAGE_PREFIX + " ".join(str(problem).split())
-
-
-def die_with_parent(parent_pid: int) -> None:
-    """Make this process end as soon as the one that started it does.
-
-    Linux has a signal for it, which comes when the thread that started us ends; elsewhere a thread looks every
-    second whether we were handed to another parent.
-
-    Args:
-        parent_pid: Of the process that started this one; if it is gone already, this one ends at once.
-    """
-    if sys.platform == "linux":
-        import ctypes
-
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-            raise ExportError(f"prctl(PR_SET_PDEATHSIG) failed with errno {ctypes.get_errno()}.")
-    else:
-        threading.Thread(target=_watch_parent, args=(parent_pid,), daemon=True).start()
-    if os.getppid() != parent_pid:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _watch_parent(parent_pid: int) -> None:
-    waiting = threading.Event()
-    while os.getppid() == parent_pid:
-        waiting.wait(_PARENT_POLL_S)
-    os.kill(os.getpid(), signal.SIGKILL)
