@@ -103,12 +103,18 @@ def tree(growth_hours: float) -> dict:
 
 
 @pytest.fixture
-def recipe() -> dict:
+def learning_rate() -> float:
+    """Of the recipe; at 1e-30 no weight moves."""
+    return 1e-4
+
+
+@pytest.fixture
+def recipe(learning_rate: float) -> dict:
     """Four steps: enough to go through everything."""
     return {
         "name": "short",
         "base_model": "package:demo/base_model",
-        "learning_rate": 1e-4,
+        "learning_rate": learning_rate,
         "max_steps": 4,
         "batch_size": 4,
         "windows": {"short_window_s": 6.0, "full_window_every": 4, "full_window_batch_size": 2},

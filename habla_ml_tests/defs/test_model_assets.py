@@ -76,3 +76,18 @@ def test_a_version_goes_from_training_to_a_judged_report_and_old_versions_are_sc
     assert planned.materialize("fine_tuned_checkpoint", "v1").success
     again = planned.metadata("fine_tuned_checkpoint", "v1")
     assert again["checkpoint_tree"] == trained["checkpoint_tree"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("learning_rate", [1e-30])
+def test_the_base_as_a_candidate_is_measured_like_any_other_and_refused(planned):
+    for asset in ("fine_tuned_checkpoint", "ctranslate2_model", "wer_report", "coreml_zip", "cdn_release"):
+        result = planned.materialize(asset, "v1")
+        assert result.success, f"{asset}: {failure_of(result)}"
+    comparison = stored_comparison(planned.lake(), "v1")
+    base, candidate = comparison.model("base"), comparison.model("candidate")
+    assert candidate.wer == base.wer
+    assert planned.metadata("cdn_release", "v1")["released"] is False
+    assert "includes no improvement" in planned.metadata("cdn_release", "v1")["why"]
+    settings = planned.settings
+    assert list_releases(open_store(settings.release.store), settings.release.channel) == []

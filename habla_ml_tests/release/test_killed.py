@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 Step = Callable[[], None]
+
+
+@pytest.fixture(autouse=True)
+def _temporary_files_go_with_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed process leaves its temporary folder; not in the system's."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
 
 def channel_of(store: Store) -> str | None:
