@@ -36,6 +36,19 @@ class _WavHeader:
     sample_rate_hz: int
     channels: int
     frames: int
+    bytes_per_frame: int
+    format_tag: int
+    data_at: int
+
+    @property
+    def ours_already(self) -> bool:
+        """16 kHz mono 16-bit integers, as Habla writes them: the bytes are the samples."""
+        return (self.format_tag, self.channels, self.sample_rate_hz, self.bytes_per_frame) == (
+            1,
+            1,
+            SAMPLE_RATE,
+            2,
+        )
 
     @property
     def duration_s(self) -> float:
@@ -56,6 +69,9 @@ def decode_wav(data: bytes, longest_s: float) -> NDArray[np.float32]:
     header = _read_header(data)
     if header.duration_s > longest_s:
         raise InputError(f"lasts {header.duration_s:.1f} s, more than the {longest_s:g} s allowed; split it")
+    if header.ours_already:
+        pcm = np.frombuffer(data, "<i2", header.frames, header.data_at)
+        return pcm.astype(np.float32) / np.float32(_FULL_SCALE)
     try:
         frames, _ = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
@@ -74,8 +90,16 @@ def decode_wav(data: bytes, longest_s: float) -> NDArray[np.float32]:
     return np.clip(samples, -1.0, 1.0).astype(np.float32, copy=False)
 
 
-def encode_flac(samples: NDArray[np.float32]) -> bytes:
-    """16 kHz mono samples in −1…1, shape [n_samples], as a 16-bit FLAC file; louder samples are clipped.
+def quantised(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Samples in −1…1 as 16-bit integers, the form the lake keeps; louder samples are clipped."""
+    scaled = np.asarray(samples, dtype=np.float32) * np.float32(_FULL_SCALE)
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1, out=scaled)
+    return scaled.astype(np.int16)
+
+
+def encode_flac(samples: NDArray[np.float32] | NDArray[np.int16]) -> bytes:
+    """16 kHz mono samples, shape [n_samples], in −1…1 or quantised already, as a 16-bit FLAC file.
 
     Raises:
         InputError: there is no sample.
@@ -85,7 +109,7 @@ def encode_flac(samples: NDArray[np.float32]) -> bytes:
     if not len(samples):
         raise InputError("holds no samples, nothing can be encoded")
     out = io.BytesIO()
-    soundfile.write(out, _quantised(samples), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    soundfile.write(out, _as_pcm(samples), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return out.getvalue()
 
 
@@ -107,15 +131,13 @@ def decode_flac(data: bytes) -> NDArray[np.float32]:
     return decoded
 
 
-def pcm_sha256(samples: NDArray[np.float32]) -> str:
+def pcm_sha256(samples: NDArray[np.float32] | NDArray[np.int16]) -> str:
     """sha256 (hex) of the samples as 16-bit little-endian PCM: the name of the sound itself."""
-    return hashlib.sha256(_quantised(samples).astype("<i2", copy=False).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(_as_pcm(samples), "<i2").data).hexdigest()
 
 
-def _quantised(samples: NDArray[np.float32]) -> NDArray[np.int16]:
-    scaled = np.rint(np.asarray(samples, dtype=np.float32) * np.float32(_FULL_SCALE))
-    quantised: NDArray[np.int16] = np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
-    return quantised
+def _as_pcm(samples: NDArray[np.float32] | NDArray[np.int16]) -> NDArray[np.int16]:
+    return samples if samples.dtype == np.int16 else quantised(samples)  # type: ignore[return-value, arg-type]
 
 
 def _read_header(data: bytes) -> _WavHeader:
@@ -125,7 +147,7 @@ def _read_header(data: bytes) -> _WavHeader:
     if len(data) < 12 or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         raise InputError(f"is no WAV file: it starts with {data[:12]!r}, not with RIFF…WAVE")
     form: tuple[int, int, int, int] | None = None
-    size: int | None = None
+    size, data_at = None, 0
     at = 12
     while at < len(data):
         if len(data) - at == 1 and data[at] == 0:
@@ -142,15 +164,15 @@ def _read_header(data: bytes) -> _WavHeader:
         if name == b"fmt " and form is None:
             form = _read_form(data[at + 8 : at + 8 + declared])
         elif name == b"data" and size is None:
-            size = declared
+            size, data_at = declared, at + 8
         at += 8 + declared + declared % 2
     if form is None or size is None:
         raise InputError(f"is cut off or no WAV file: it has no {'fmt' if form is None else 'data'} chunk")
-    _, channels, rate, block = form
+    tag, channels, rate, block = form
     frames = size // block
     if frames == 0:
         raise InputError("holds no sound (0 frames)")
-    return _WavHeader(rate, channels, frames)
+    return _WavHeader(rate, channels, frames, block, tag, data_at)
 
 
 def _read_form(chunk: bytes) -> tuple[int, int, int, int]:

@@ -46,7 +46,7 @@ def measure(samples: NDArray[np.float32]) -> Measurements:
         duration_s=len(samples) / SAMPLE_RATE,
         loudness_dbfs=_level(mean_square**0.5),
         peak_dbfs=_level(float(magnitudes.max())),
-        clipped_share=float(np.mean(magnitudes >= _CLIPPED_FROM)),
+        clipped_share=int(np.count_nonzero(magnitudes >= _CLIPPED_FROM)) / len(samples),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from habla_ml.errors import LakeError
+from habla_ml.consent.tombstones import without_erased
+from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake, Pointer
 from habla_ml.recordings.segments import FACTS_SCHEMA, ROW_GROUP, SCHEMA, Segment, segment_row
 from habla_ml.recordings.sessions import SetAside
+
+_HINTS = ("recorded_at", "speaker", "direction", "machine_text", "machine_confidence", "asr_status")
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,14 @@ class PublishedDay:
     facts: str
     """Object id of the same rows without audio."""
     inputs: Mapping[str, str]
-    """Session → fingerprint of the files it was read from."""
+    """Session → fingerprint of the files it was read from and, after a space, the glance of its settled folder."""
     set_aside: str
     """Object id of the JSON list of what was set aside."""
     segments: int
     sessions: int
     hours: float
+    raw_streams: Mapping[str, str] = field(default_factory=dict)
+    """Session → object id of the browser's undivided stream, where `recordings.keep_raw_stream` asked for it."""
 
 
 def recordings_pointer(day: str) -> str:
@@ -53,6 +58,24 @@ def load_day(lake: Lake, day: str) -> PublishedDay | None:
     return None if pointer is None else _of(pointer, day)
 
 
+def same_input(noted: str | None, present: str) -> bool:
+    """Whether two notes of a session are of the same files, whatever its folder's glance."""
+    return noted is not None and noted.partition(" ")[0] == present.partition(" ")[0]
+
+
+def note_inputs(lake: Lake, day: str, inputs: Mapping[str, str]) -> None:
+    """Note new glances of sessions whose files are as published; where somebody else moves the day, they do it."""
+    pointer = lake.pointer(recordings_pointer(day))
+    if pointer is None:
+        return
+    known = pointer.value["inputs"]
+    same = {name: noted for name, noted in inputs.items() if same_input(known.get(name), noted)}
+    try:
+        lake.move_pointer(pointer.name, {**pointer.value, "inputs": {**known, **same}}, pointer)
+    except PointerMovedError:
+        return
+
+
 def read_set_aside(lake: Lake, object_id: str) -> tuple[SetAside, ...]:
     """The list that a day's or a table's pointer names."""
     return tuple(SetAside(**each) for each in lake.get_json(object_id))
@@ -60,7 +83,8 @@ def read_set_aside(lake: Lake, object_id: str) -> tuple[SetAside, ...]:
 
 def put_set_aside(lake: Lake, set_aside: Iterable[SetAside]) -> str:
     """Publish a list of what was set aside, sorted; returns its object id."""
-    return lake.put_json([asdict(each) for each in sorted(set_aside, key=lambda s: (s.session, s.file, s.reason))])
+    once = sorted(set(set_aside), key=lambda each: (each.session, each.file, each.reason))
+    return lake.put_json([asdict(each) for each in once])
 
 
 def publish_day(
@@ -71,6 +95,7 @@ def publish_day(
     set_aside: list[SetAside],
     work_folder: Path,
     dropped: Collection[str] = (),
+    raw_streams: Mapping[str, str] | None = None,
 ) -> PublishedDay:
     """Merge `fresh` rows into the day and move its pointer.
 
@@ -78,11 +103,12 @@ def publish_day(
         lake: where the day is published.
         day: the day, `YYYY-MM-DD`.
         fresh: rows read now, sorted by `Segment.order`; a row of the same id replaces the one in the lake.
-        inputs: fingerprints of the sessions read now; they are added to the ones known.
+        inputs: what to note of the sessions read now, beside the ones known; read after `fresh` is exhausted.
         set_aside: what was set aside among these sessions; read after `fresh` is exhausted, so that reading may
             add to it. Earlier entries of other sessions stay.
         work_folder: a local folder for the unfinished files.
         dropped: sessions whose rows leave the day.
+        raw_streams: archived streams by session, read after `fresh` is exhausted.
 
     Raises:
         PointerMovedError: somebody else published the day in the meantime; run again.
@@ -95,7 +121,7 @@ def publish_day(
         work_folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=work_folder, prefix="recordings-") as folder:
             audio, facts = Path(folder) / "audio.parquet", Path(folder) / "facts.parquet"
-            totals = _write(_merged(fresh, kept), audio, facts)
+            totals = _write(without_erased(lake, _merged(fresh, kept)), audio, facts)
             parquet_id, facts_id = lake.put_file(audio), lake.put_file(facts)
     except OSError as error:
         raise LakeError(
@@ -110,6 +136,9 @@ def publish_day(
         "set_aside": put_set_aside(lake, [*(each for each in earlier if each.session not in inputs), *set_aside]),
         **totals,
     }
+    streams = {**(before.raw_streams if before else {}), **(raw_streams or {})}
+    if kept_streams := {name: each for name, each in streams.items() if name not in dropped}:
+        value["raw_streams"] = kept_streams
     return _of(lake.move_pointer(recordings_pointer(day), value, pointer), day)
 
 
@@ -127,12 +156,26 @@ def _order(row: Mapping[str, Any]) -> tuple[str, int, str, str]:
 
 
 def _merged(fresh: Iterable[Segment], kept: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Both streams in order; of two rows with one key the fresh one (`merge` is stable, it comes first)."""
-    last = None
+    """Both streams in order; of two rows with one key the fresh one (`merge` is stable, it comes first).
+
+    A fresh row of the same sound without any hint yields to the kept one: Habla's clean-up may have taken
+    metadata.json before the segments.
+    """
+    chosen: dict[str, Any] | None = None
     for row in heapq.merge(map(segment_row, fresh), kept, key=_order):
-        if (key := _order(row)) != last:
-            last = key
-            yield row
+        if chosen is not None and _order(row) == _order(chosen):
+            if _bare(chosen) and row["audio_sha256"] == chosen["audio_sha256"]:
+                chosen = row
+            continue
+        if chosen is not None:
+            yield chosen
+        chosen = row
+    if chosen is not None:
+        yield chosen
+
+
+def _bare(row: Mapping[str, Any]) -> bool:
+    return all(row[name] is None for name in _HINTS)
 
 
 def _write(rows: Iterator[dict[str, Any]], audio: Path, facts: Path) -> dict[str, Any]:

@@ -58,6 +58,7 @@ def read_hints(session: SessionFolder, zone: ZoneInfo) -> SessionHints:
     problems: list[SetAside] = []
     hints: dict[str, SegmentHint] = {}
     directions: list[str] = []
+    latest = to_utc(session.started_local, zone)
     present = {each.name for each in session.files}
     if METADATA not in present:
         problems.append(SetAside(session.name, METADATA, "is missing: the session crashed; taken without it"))
@@ -75,9 +76,11 @@ def read_hints(session: SessionFolder, zone: ZoneInfo) -> SessionHints:
             directions.append(direction)
         for entry in read_entries(session.name, name, body, problems):
             before = hints.get(entry.file_name, SegmentHint())
-            hints[entry.file_name] = (
-                _from_recorder(entry, before, zone) if name == METADATA else _from_larger_model(entry, before)
-            )
+            if name == GROUND_TRUTH:
+                hints[entry.file_name] = _from_larger_model(entry, before)
+                continue
+            said = hints[entry.file_name] = _from_recorder(entry, before, zone, latest)
+            latest = max(latest, said.recorded_at or latest)
     for name in sorted(hints.keys() - present):
         problems.append(SetAside(session.name, name, "is named by Habla's JSON, but there is no such file"))
     return SessionHints(hints, directions[-1] if directions else None, tuple(problems))
@@ -178,11 +181,11 @@ def read_entries(
             problems.append(SetAside(session, file, f"entry {index + 1} of segments names no file; left out"))
 
 
-def _from_recorder(entry: JsonEntry, before: SegmentHint, zone: ZoneInfo) -> SegmentHint:
+def _from_recorder(entry: JsonEntry, before: SegmentHint, zone: ZoneInfo, after: datetime) -> SegmentHint:
     recorded_at = entry.moment("recorded_at")
     return replace(
         before,
-        recorded_at=None if recorded_at is None else to_utc(recorded_at, zone),
+        recorded_at=None if recorded_at is None else to_utc(recorded_at, zone, after),
         speaker=entry.text("speaker"),
         text=entry.text("raw_transcript"),
         confidence=entry.number("confidence"),

@@ -12,9 +12,9 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, Literal
+from typing import BinaryIO, Final, Literal
 from zoneinfo import ZoneInfo
 
 from habla_ml.errors import InputError
@@ -25,8 +25,11 @@ State = Literal["finished", "live", "crashed", "empty"]
 METADATA: Final = "metadata.json"
 GROUND_TRUTH: Final = "ground_truth.json"
 CORRECTED: Final = "corrected_ground_truth.json"
+RAW_STREAM: Final = "raw_stream.webm"
 
-_SESSION = re.compile(r"(?P<session>[^/\x00-\x1f]+)_(?P<stamp>\d{8}_\d{6})", re.ASCII)
+# What a session's own clock may disagree with itself without an hour having passed twice.
+_DISORDER: Final = timedelta(minutes=5)
+_STAMP_CHARS: Final = len("_YYYYMMDD_HHMMSS")
 _SEGMENT = re.compile(r"segment_(?P<number>\d{1,9})\.wav", re.ASCII)
 # Part of every fingerprint: raise it when the same files would be read into other rows.
 _READER = "habla_ml.recordings/1"
@@ -74,6 +77,10 @@ class SessionFolder:
         """The segment files, by number."""
         return sorted((each for each in self.files if each.number is not None), key=lambda f: (f.number, f.name))
 
+    def listed(self, name: str) -> bool:
+        """Whether the folder held a file of this name when it was scanned."""
+        return any(each.name == name for each in self.files)
+
     def fingerprint(self, names: frozenset[str] | None = None) -> str:
         """Digest of names, sizes and times of the files in `names` (None: all but the corrections)."""
         lines = [_READER, self.name, self.state]
@@ -111,22 +118,48 @@ def segment_number(file_name: str) -> int | None:
 
 def session_start(folder_name: str) -> datetime | None:
     """The naive local time in `<session>_<YYYYMMDD_HHMMSS>`, or None where the name is another one."""
-    match = _SESSION.fullmatch(folder_name)
-    if match is None or not folder_name.isprintable():
+    # A tick comes here for every folder, and `strptime` alone would cost as much as the walk.
+    stamp = folder_name[-_STAMP_CHARS:]
+    digits = stamp[1:9] + stamp[10:]
+    if (
+        len(folder_name) <= _STAMP_CHARS
+        or not (stamp[0] == stamp[9] == "_" and digits.isascii() and digits.isdigit())
+        or not folder_name.isprintable()
+    ):
         return None
     try:
-        return datetime.strptime(match["stamp"], "%Y%m%d_%H%M%S")  # naive on purpose: Habla's local time
+        # naive on purpose: Habla's local time
+        return datetime(
+            int(digits[:4]),
+            int(digits[4:6]),
+            int(digits[6:8]),
+            int(digits[8:10]),
+            int(digits[10:12]),
+            int(digits[12:]),
+        )
     except ValueError:
         return None
 
 
-def to_utc(moment: datetime, zone: ZoneInfo) -> datetime:
+def session_day(folder_name: str) -> str | None:
+    """The day in a session's name as `YYYY-MM-DD`, or None where the name is another one."""
+    if session_start(folder_name) is None:
+        return None
+    stamp = folder_name[1 - _STAMP_CHARS :]
+    return f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}"
+
+
+def to_utc(moment: datetime, zone: ZoneInfo, after: datetime | None = None) -> datetime:
     """A naive local time in UTC; an aware one keeps its own offset.
 
-    In the hour that exists twice the first is meant (`fold=0`); a time in the hour that a spring night skips is
-    read with the offset before the change, which shifts it one hour forward.
+    In the hour that exists twice the first is meant (`fold=0`), unless that lies clearly before `after`, the time
+    of something that is known to have come earlier. A time in the hour that a spring night skips is read with the
+    offset before the change, which shifts it one hour forward.
     """
-    return (moment if moment.tzinfo else moment.replace(tzinfo=zone, fold=0)).astimezone(UTC)
+    if moment.tzinfo:
+        return moment.astimezone(UTC)
+    first, second = (moment.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    return second if after is not None and first < after - _DISORDER and second > first else first
 
 
 def scan_sessions(folder: Path, settings: Settings, now: datetime, day: str | None = None) -> Scan:
@@ -137,14 +170,7 @@ def scan_sessions(folder: Path, settings: Settings, now: datetime, day: str | No
     """
     sessions: list[SessionFolder] = []
     ignored: list[SetAside] = []
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise InputError(
-            f"recordings folder {folder} cannot be listed ({error.strerror}); "
-            "mend its permissions or name another one as recordings.folder"
-        ) from error
-    for entry in entries:
+    for entry in list_folder(folder, day):
         started = session_start(entry.name)
         if started is None:
             if not entry.name.startswith(".") and day is None:
@@ -152,26 +178,59 @@ def scan_sessions(folder: Path, settings: Settings, now: datetime, day: str | No
                 ignored.append(SetAside(name, "", "is not named <session>_<YYYYMMDD_HHMMSS>"))
         elif day is None or started.strftime("%Y-%m-%d") == day:
             try:
-                sessions.append(_session(entry, started, settings, now))
+                session = list_session(entry, settings, now)
             except InputError as error:
                 ignored.append(SetAside(entry.name, "", str(error)))
+                continue
+            if session is not None:
+                sessions.append(session)
     sessions.sort(key=lambda session: (session.started_local, session.name))
     return Scan(tuple(sessions), tuple(ignored))
 
 
-def _session(entry: os.DirEntry[str], started: datetime, settings: Settings, now: datetime) -> SessionFolder:
+def list_folder(folder: Path, day: str | None = None) -> list[os.DirEntry[str]]:
+    """The entries of the recordings folder by name, or those alone that are named like a session of `day`.
+
+    Raises:
+        InputError: the folder cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            stamp = "" if day is None else day.replace("-", "")
+            chosen = (each for each in entries if not stamp or each.name[1 - _STAMP_CHARS : -7] == stamp)
+            return sorted(chosen, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(
+            f"recordings folder {folder} cannot be listed ({error.strerror}); "
+            "mend its permissions or name another one as recordings.folder"
+        ) from error
+
+
+def list_session(entry: os.DirEntry[str], settings: Settings, now: datetime) -> SessionFolder | None:
+    """One session's folder with every file looked at; None where Habla has deleted it in the meantime.
+
+    Raises:
+        InputError: it is named like no session, is no folder, or cannot be listed.
+    """
+    started = session_start(entry.name)
+    if started is None:
+        raise InputError("is not named <session>_<YYYYMMDD_HHMMSS>")
     if entry.is_symlink():
         raise InputError("is a symbolic link; only folders inside the recordings folder are read")
     try:
         if not entry.is_dir(follow_symlinks=False):
             raise InputError("is no folder")
-        files = tuple(_list_files(entry.path))
+        files = tuple(_list_files(entry.path, settings.recordings.keep_raw_stream))
         newest_ns = max((each.modified_ns for each in files), default=entry.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise InputError(f"cannot be listed: {error.strerror}") from error
     age_h = (now.timestamp() - newest_ns / 1e9) / 3600
     state: State
-    if not any(each.name == METADATA for each in files) and age_h < settings.recordings.crashed_after_hours:
+    # Times far ahead come from a clock that was set back since: such a session is not being written now.
+    written_lately = abs(age_h) < settings.recordings.crashed_after_hours
+    if not any(each.name == METADATA for each in files) and written_lately:
         state = "live"
     elif not any(each.number is not None for each in files):
         state = "empty"
@@ -187,19 +246,26 @@ def _session(entry: os.DirEntry[str], started: datetime, settings: Settings, now
     )
 
 
-def _list_files(path: str) -> Iterator[SessionFile]:
-    """Segments, other WAV files and the known JSON files; the raw stream and anything else is passed over."""
+def _list_files(path: str, raw_stream: bool) -> Iterator[SessionFile]:
+    """Segments, other WAV files, the known JSON files and, on request, the raw stream; nothing else.
+
+    A file that Habla's clean-up takes away between its listing and its stat is left out, like one taken before.
+    """
+    named = {METADATA, GROUND_TRUTH, CORRECTED, *([RAW_STREAM] if raw_stream else [])}
     with os.scandir(path) as entries:
         for entry in entries:
             name = entry.name
-            if name.endswith(".wav") or name in {METADATA, GROUND_TRUTH, CORRECTED}:
-                found = entry.stat(follow_symlinks=False)
+            if name.endswith(".wav") or name in named:
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
                 printable = name if name.isprintable() else name.encode("utf-8", "backslashreplace").decode()
                 yield SessionFile(printable, found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode))
 
 
-def read_plain_file(path: Path, most_bytes: int) -> bytes:
-    """The bytes of a regular file, never through a symbolic link at its end and never from a device.
+def open_plain_file(path: Path, most_bytes: int) -> BinaryIO:
+    """A regular file opened for reading, never through a symbolic link at its end and never a device.
 
     Raises:
         InputError: what stands in the way, in a few words.
@@ -211,15 +277,29 @@ def read_plain_file(path: Path, most_bytes: int) -> bytes:
         if path.is_symlink():
             raise InputError("is a symbolic link; only plain files are read") from None
         raise InputError(f"cannot be read: {error.strerror}") from error
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise InputError("is a folder, pipe or device; only plain files are read")
-        if found.st_size > most_bytes:
-            raise InputError(f"has {found.st_size} bytes, more than the {most_bytes} allowed")
-        with os.fdopen(descriptor, "rb", closefd=False) as handle:
-            return handle.read(most_bytes)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}") from error
-    finally:
+    handle = os.fdopen(descriptor, "rb", closefd=True) if _is_plain(descriptor) else None
+    if handle is None:
         os.close(descriptor)
+        raise InputError("is a folder, pipe or device; only plain files are read")
+    size_bytes = os.fstat(descriptor).st_size
+    if size_bytes > most_bytes:
+        handle.close()
+        raise InputError(f"has {size_bytes} bytes, more than the {most_bytes} allowed")
+    return handle
+
+
+def read_plain_file(path: Path, most_bytes: int) -> bytes:
+    """The bytes of a regular file, as `open_plain_file` opens it.
+
+    Raises:
+        InputError: what stands in the way, in a few words.
+    """
+    with open_plain_file(path, most_bytes) as handle:
+        try:
+            return handle.read(most_bytes)
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}") from error
+
+
+def _is_plain(descriptor: int) -> bool:
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)

@@ -1,0 +1,103 @@
+"""A tick of the recordings sensor with nothing new, beside `find` over the same tree: in turn, medians.
+
+Real folders: each session holds a few segments, metadata.json, the browser's stream and, every other one, a
+ground_truth.json and a correction. The bound is twice `find`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.recordings import changed_days, recordings_pointer, scan_sessions
+from habla_ml.recordings.changes import noted_input
+from habla_ml.recordings.sessions import CORRECTED, GROUND_TRUTH, METADATA, RAW_STREAM
+from habla_ml.settings import Settings, load_settings
+
+SESSIONS_A_DAY = 5
+
+
+def write_tree(root: Path, sessions: int, segments: int) -> None:
+    """Sessions of empty segments, two days old; what a tick looks at is their names, sizes and times."""
+    start = datetime(2021, 1, 4, 9)
+    names = [f"segment_{number:03d}.wav" for number in range(1, segments + 1)]
+    old = time.time() - 48 * 3600
+    for number in range(sessions):
+        at = start + timedelta(days=number // SESSIONS_A_DAY, hours=number % SESSIONS_A_DAY)
+        folder = root / f"{10_000 + number}_{at:%Y%m%d_%H%M%S}"
+        folder.mkdir()
+        for name in (*names, METADATA, RAW_STREAM, *((GROUND_TRUTH, CORRECTED) if number % 2 else ())):
+            (folder / name).write_bytes(b'{"segments": []}' if name.endswith(".json") else b"")
+            os.utime(folder / name, (old, old))
+        os.utime(folder, (old, old))
+
+
+def settings_below(root: Path) -> Settings:
+    """Settings that need nothing but the repository and a temporary folder."""
+    project = Path(__file__).resolve().parent.parent
+    path = root / "configs" / "bench.yaml"
+    path.parent.mkdir()
+    path.write_text(
+        "work_folder: work\nlake: {url: lake}\nrecordings: {folder: recordings, first_day: '2021-01-01'}\n"
+        f"corpus: {{conventions: {project}/configs/conventions/orthographic-v1.yaml}}\n"
+        f"training: {{recipe: {project}/configs/recipes/demo-full.yaml}}\nrelease: {{store: {{url: cdn}}}}\n"
+    )
+    return load_settings(path, {})
+
+
+def note_everything(recordings: Path, lake: Lake, settings: Settings, now: datetime) -> None:
+    """Pointers as an ingest leaves them; the objects that they name are not looked at by a tick."""
+    days: dict[str, dict[str, str]] = defaultdict(dict)
+    for session in scan_sessions(recordings, settings, now).sessions:
+        days[session.day][session.name] = noted_input(session, settings, now)
+    for day, inputs in days.items():
+        totals = {"segments": 0, "sessions": len(inputs), "hours": 0.0}
+        value = {"parquet": "0" * 64, "facts": "0" * 64, "set_aside": "0" * 64, "inputs": inputs, **totals}
+        lake.move_pointer(recordings_pointer(day), value, None)
+
+
+def main() -> int:
+    """Print both medians and their ratio; non-zero above the bound."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sessions", type=int, default=10_000)
+    parser.add_argument("--segments", type=int, default=3, help="a session; Habla has about 300")
+    parser.add_argument("--rounds", type=int, default=7)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        root, recordings = Path(scratch), Path(scratch) / "recordings"
+        recordings.mkdir()
+        write_tree(recordings, chosen.sessions, chosen.segments)
+        settings, lake, now = (
+            settings_below(root),
+            Lake(DirectoryStore(root / "lake"), root / "cache"),
+            datetime.now(UTC),
+        )
+        note_everything(recordings, lake, settings, now)
+        find, tick = [], []
+        for _ in range(chosen.rounds):
+            started = time.perf_counter()
+            subprocess.run(["find", str(recordings)], check=True, stdout=subprocess.DEVNULL)
+            find.append(time.perf_counter() - started)
+            started = time.perf_counter()
+            changed = list(changed_days(recordings, lake, settings, now))
+            tick.append(time.perf_counter() - started)
+            assert changed == []
+    ratio = statistics.median(tick) / statistics.median(find)
+    print(f"{chosen.sessions} sessions of {chosen.segments} segments on {chosen.sessions // SESSIONS_A_DAY} days")
+    print(f"find           {statistics.median(find):.3f} s   (min {min(find):.3f}, max {max(find):.3f})")
+    print(f"habla_ml tick  {statistics.median(tick):.3f} s   (min {min(tick):.3f}, max {max(tick):.3f})")
+    print(f"ratio          {ratio:.2f}   (bound 2)")
+    return int(ratio > 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
