@@ -4,6 +4,7 @@ PROFILE ?= demo
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LABEL_STUDIO := .venv-label-studio
 HOME_OF_demo := var/demo/dagster_home
 DAGSTER_HOME := $(abspath $(or $(HOME_OF_$(PROFILE)),dagster_home))
 
@@ -20,7 +21,7 @@ dev: $(READY)  ## the Dagster UI with its daemon, on the demo or on PROFILE=loca
 	mkdir -p $(DAGSTER_HOME) && cp -n dagster_home/dagster.yaml $(DAGSTER_HOME)/ 2>/dev/null || true
 	HABLA_PROFILE=$(PROFILE) DAGSTER_HOME=$(DAGSTER_HOME) PATH="$(abspath $(BIN)):$$PATH" $(BIN)/dg dev -w workspace.yaml
 
-test: $(READY)  ## everything, slow end-to-end cases included
+test: $(READY) $(LABEL_STUDIO)/.ready  ## everything, slow end-to-end cases included
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-core: $(READY)  ## all but the slow cases
@@ -36,7 +37,7 @@ bench: $(READY)  ## each claim of speed beside its peer
 	for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:  ## everything that was built, but not your lake nor dagster_home
-	rm -rf $(VENV) var/demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LABEL_STUDIO) var/demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # torch comes first and alone: a range asked for by another package could take another build.
 $(READY): pyproject.toml constraints.txt
@@ -45,3 +46,9 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet "torch==2.13.0"
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $(READY)
+
+# Label Studio's packages contradict ours; `habla-ml label-studio up` makes the same environment where it is missing.
+$(LABEL_STUDIO)/.ready: constraints-label-studio.txt
+	$(PYTHON) -m venv $(LABEL_STUDIO)
+	$(LABEL_STUDIO)/bin/pip install --quiet --constraint constraints-label-studio.txt "label-studio==1.23.2"
+	touch $@

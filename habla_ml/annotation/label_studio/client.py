@@ -1,0 +1,323 @@
+"""The few calls of a Label Studio server that are needed, over HTTP.
+
+The server's own SDK brings half a gigabyte for them. A read is repeated with growing pauses while the server is
+down or starting; a write is sent once, and the caller looks what became of it where the answer was lost.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from habla_ml.annotation.label_studio.messages import (
+    Accepted,
+    ListedTask,
+    Moment,
+    ProjectPage,
+    ServerProject,
+    SourceStorage,
+    TaskPage,
+    User,
+    filter_time,
+)
+from habla_ml.errors import ServiceError
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+_MOST_BYTES: Final = 256 << 20
+_IMPORT_TIMEOUT_S: Final = 600.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
+_PASSING: Final = frozenset({429, 500, 502, 503, 504})
+_LISTED_PAGE: Final = 1_000
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """A task to be imported: what the labelling configuration shows and what the pull needs."""
+
+    segment_id: str
+    audio: str
+    """Address of the audio as the server resolves it."""
+    hint: str
+    day: str
+    session_id: str
+    model_version: str
+    context: str
+    """Who spoke, in which session, and why it is here: words for a person."""
+
+
+class LabelStudio:
+    """A connection to one server.
+
+    Args:
+        url: the server's address.
+        token: a legacy token, or a personal access token (a JWT), which is exchanged for access tokens of five
+            minutes.
+        patience_s: how long a read is repeated while the server cannot be reached.
+    """
+
+    def __init__(self, url: str, token: str, patience_s: float = 60.0) -> None:
+        self.url = url.rstrip("/")
+        self._token = token
+        self._is_personal = token.count(".") == 2
+        self._access = ""
+        self._patience_s = patience_s
+        self._http = httpx.Client(base_url=self.url, timeout=httpx.Timeout(60.0, connect=5.0), trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def users(self) -> dict[int, str]:
+        """Id → e-mail of everybody the token may see."""
+        return {each.id: each.email for each in self._list(User, "/api/users")}
+
+    def projects(self, title: str) -> list[ServerProject]:
+        """The projects of exactly that title, oldest first."""
+        page = self._read(ProjectPage, "/api/projects", {"title": title, "page_size": 100})
+        return sorted((each for each in page.results if each.title == title), key=lambda each: each.id)
+
+    def create_project(self, title: str, description: str, label_config: str) -> ServerProject:
+        """Make a project whose tasks come in the order of their import."""
+        body = {
+            "title": title,
+            "description": description,
+            "label_config": label_config,
+            "sampling": "Sequential sampling",
+            "show_skip_button": True,
+            "enable_empty_annotation": True,
+        }
+        return self._write(ServerProject, "/api/projects", body)
+
+    def source_storages(self, kind: str, project: int) -> list[SourceStorage]:
+        """The project's source storages of a kind: `localfiles` or `s3`."""
+        return self._list(SourceStorage, f"/api/storages/{kind}", {"project": project})
+
+    def add_source_storage(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Register a source storage; the server tries it first."""
+        self._write(SourceStorage, f"/api/storages/{kind}", body)
+
+    def import_tasks(self, project: int, tasks: Sequence[NewTask]) -> Accepted | None:
+        """Send tasks once. None: the connection was lost, and only a look says which of them arrived.
+
+        Raises:
+            ServiceError: the server refused, or works on without an answer after ten minutes.
+        """
+        try:
+            answer = self._send(
+                "POST",
+                f"/api/projects/{project}/import",
+                {"return_task_ids": "true"},
+                [{"data": asdict(each)} for each in tasks],
+                _IMPORT_TIMEOUT_S,
+            )
+        except httpx.ReadTimeout:
+            raise ServiceError(
+                f"{self.url} still imports {len(tasks)} tasks after {_IMPORT_TIMEOUT_S:g} s; wait until it is idle, "
+                "then push again: what arrived is found and not sent twice"
+            ) from None
+        except httpx.TransportError:
+            return None
+        if answer.status_code in {502, 503, 504}:
+            return None
+        return self._parsed(Accepted, answer)
+
+    def delete_task(self, task: int) -> None:
+        """Delete a task with its annotations; one that is gone already is fine."""
+        answer = self._patiently("DELETE", f"/api/tasks/{task}")
+        if answer.status_code != httpx.codes.NOT_FOUND:
+            self._check(answer)
+
+    def listed_tasks(self, project: int, after: int = 0) -> Iterator[ListedTask]:
+        """Ids and data of all tasks with an id above `after`, in that order.
+
+        A page starts after the last id of the one before, so that tasks deleted meanwhile shift nothing.
+        """
+        while True:
+            query = _query("tasks:id", "greater", "Number", after)
+            parameters = {"project": project, "page_size": _LISTED_PAGE, "query": query}
+            page = self._tasks({**parameters, "include": "id,data,total_annotations"})
+            for each in page:
+                listed = self._model(ListedTask, each)
+                after = max(after, listed.id)
+                yield listed
+            if len(page) < _LISTED_PAGE:
+                return
+
+    def changed_tasks(self, project: int, since: datetime, page_size: int) -> Iterator[tuple[Moment, Any]]:
+        """Tasks changed at or after `since`, by time of change, with annotations; each state once.
+
+        A page starts at the last time of the page before, not at a number: a task that changes while we read moves
+        to the end, and would shift others over the border of a numbered page. Only within one instant pages are
+        numbered. What has neither id nor time is passed over: it cannot be a task.
+        """
+        seen: set[tuple[int, datetime]] = set()
+        number = 1
+        while True:
+            query = _query("tasks:updated_at", "greater_or_equal", "Datetime", filter_time(since))
+            parameters = {"project": project, "page": number, "page_size": page_size, "fields": "all"}
+            page = self._tasks({**parameters, "query": query})
+            last = since
+            for each in page:
+                try:
+                    moment = Moment.model_validate(each)
+                except ValidationError:
+                    continue
+                last = max(last, moment.updated_at)
+                if (key := (moment.id, moment.updated_at)) not in seen:
+                    seen.add(key)
+                    yield moment, each
+            if len(page) < page_size:
+                return
+            since, number = (last, 1) if last > since else (since, number + 1)
+
+    def _tasks(self, parameters: Mapping[str, Any]) -> list[Any]:
+        answer = self._patiently("GET", "/api/tasks", parameters)
+        # Paging past the end is a 404 of its own; a project that is gone is another.
+        if answer.status_code == httpx.codes.NOT_FOUND and "Invalid page" in answer.text:
+            return []
+        return self._parsed(TaskPage, answer).tasks
+
+    def _read(self, kind: type[Answer], path: str, parameters: Mapping[str, Any] | None = None) -> Answer:
+        return self._parsed(kind, self._patiently("GET", path, parameters))
+
+    def _list(self, kind: type[Answer], path: str, parameters: Mapping[str, Any] | None = None) -> list[Answer]:
+        answer = self._check(self._patiently("GET", path, parameters))
+        try:
+            return TypeAdapter(list[kind]).validate_json(answer.content)  # type: ignore[valid-type]
+        except ValidationError as error:
+            raise self._nonsense(answer.request.url.path, error) from None
+
+    def _write(self, kind: type[Answer], path: str, body: Any) -> Answer:
+        try:
+            return self._parsed(kind, self._send("POST", path, None, body))
+        except httpx.TransportError as error:
+            raise self._unreachable(path, error) from error
+
+    def _parsed(self, kind: type[Answer], answer: httpx.Response) -> Answer:
+        self._check(answer)
+        try:
+            return kind.model_validate_json(answer.content)
+        except ValidationError as error:
+            raise self._nonsense(answer.request.url.path, error) from None
+
+    def _model(self, kind: type[Answer], body: Any) -> Answer:
+        try:
+            return kind.model_validate(body)
+        except ValidationError as error:
+            raise self._nonsense("/api/tasks", error) from None
+
+    def _patiently(self, method: str, path: str, parameters: Mapping[str, Any] | None = None) -> httpx.Response:
+        """Send what may be sent twice, until an answer comes that is more than a passing fault."""
+        deadline, pause_s = time.monotonic() + self._patience_s, _FIRST_PAUSE_S
+        while True:
+            fault: httpx.TransportError | None = None
+            try:
+                answer = self._send(method, path, parameters, None)
+                if answer.status_code not in _PASSING:
+                    return answer
+            except httpx.TransportError as error:
+                fault = error
+            if time.monotonic() + pause_s > deadline:
+                if fault is not None:
+                    raise self._unreachable(path, fault) from fault
+                return answer
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, Any] | None,
+        body: Any,
+        timeout_s: float | None = None,
+    ) -> httpx.Response:
+        """Send with a valid token; a 401 of an access token that ran out is answered by fetching another."""
+        fresh = False
+        if self._is_personal and not self._access:
+            self._access, fresh = self._refreshed(), True
+        answer = self._once(method, path, parameters, body, timeout_s)
+        if answer.status_code == httpx.codes.UNAUTHORIZED and self._is_personal and not fresh:
+            self._access = self._refreshed()
+            answer = self._once(method, path, parameters, body, timeout_s)
+        return answer
+
+    def _once(
+        self, method: str, path: str, parameters: Mapping[str, Any] | None, body: Any, timeout_s: float | None
+    ) -> httpx.Response:
+        scheme, word = ("Bearer", self._access) if self._is_personal else ("Token", self._token)
+        request = self._http.build_request(
+            method,
+            path,
+            params=parameters,
+            json=body,
+            headers={"Authorization": f"{scheme} {word}"},
+            timeout=timeout_s or httpx.USE_CLIENT_DEFAULT,
+        )
+        answer = self._http.send(request, stream=True)
+        try:
+            content, size = [], 0
+            for chunk in answer.iter_bytes():
+                content.append(chunk)
+                size += len(chunk)
+                if size > _MOST_BYTES:
+                    raise ServiceError(f"{self.url}{path} answers with more than {_MOST_BYTES >> 20} MiB; refused")
+        finally:
+            answer.close()
+        return httpx.Response(answer.status_code, content=b"".join(content), request=request)
+
+    def _refreshed(self) -> str:
+        answer = self._http.post("/api/token/refresh", json={"refresh": self._token})
+        if answer.status_code in _PASSING:
+            raise httpx.ReadError(f"HTTP {answer.status_code}", request=answer.request)
+        try:
+            access = answer.json()["access"] if answer.is_success else None
+        except (ValueError, KeyError, TypeError):
+            access = None
+        if not isinstance(access, str) or not access:
+            raise ServiceError(
+                f"{self.url} does not exchange the personal access token (HTTP {answer.status_code}): it ran out or "
+                "was revoked; make a new one in Label Studio under Account & Settings"
+            )
+        return access
+
+    def _check(self, answer: httpx.Response) -> httpx.Response:
+        if answer.is_success:
+            return answer
+        path = answer.request.url.path
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            raise ServiceError(
+                f"{self.url}{path} refuses the token (HTTP 401); a legacy token works only where "
+                "the organisation allows them, else use a personal access token"
+            )
+        raise ServiceError(f"{self.url}{path} answers HTTP {answer.status_code}: {answer.text[:300]!r}")
+
+    def _nonsense(self, path: str, error: ValidationError) -> ServiceError:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        return ServiceError(
+            f"{self.url}{path} answers what is no Label Studio answer: {key or 'the body'}: {first['msg']}; "
+            "is the address right? Version 1.23 is known to work"
+        )
+
+    def _unreachable(self, path: str, error: httpx.TransportError) -> ServiceError:
+        return ServiceError(
+            f"{self.url}{path} cannot be reached ({type(error).__name__}); start it with `habla-ml label-studio up` "
+            "or mend annotation.label_studio.url, then run again: nothing is lost or doubled"
+        )
+
+
+def _query(field: str, operator: str, kind: str, value: object) -> str:
+    """A filter on one field, ordered by it."""
+    condition = {"filter": f"filter:{field}", "operator": operator, "type": kind, "value": value}
+    return json.dumps({"ordering": [field], "filters": {"conjunction": "and", "items": [condition]}})

@@ -1,0 +1,145 @@
+"""What a Label Studio server answers, as far as it is believed: everything is checked here before it is used."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+LONGEST_TEXT: Final = 10_000
+"""Characters of one transcript; a segment lasts at most 30 s."""
+
+
+class _Answer(BaseModel):
+    """Servers add fields at every version: what is not named is ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+def _unicode(text: Any) -> Any:
+    if isinstance(text, str) and any("\ud800" <= each <= "\udfff" for each in text):
+        raise ValueError("is no valid Unicode")
+    return text
+
+
+Text = Annotated[str, BeforeValidator(_unicode), Field(max_length=LONGEST_TEXT)]
+Identifier = Annotated[int, Field(ge=1, lt=2**63)]
+
+
+class User(_Answer):
+    """Somebody with a login."""
+
+    id: Identifier
+    email: Annotated[str, BeforeValidator(_unicode), Field(max_length=320)] = ""
+
+
+class ServerProject(_Answer):
+    """A project as the server lists it."""
+
+    id: Identifier
+    title: str
+    created_at: AwareDatetime
+    label_config: str
+
+
+class ProjectPage(_Answer):
+    """One page of projects."""
+
+    results: list[ServerProject]
+
+
+class SourceStorage(_Answer):
+    """A registered source storage: `path` of local files, or `bucket` and `prefix`."""
+
+    path: str | None = None
+    bucket: str | None = None
+    prefix: str | None = None
+
+
+class Accepted(_Answer):
+    """The answer to an import; an edition that imports later leaves both empty."""
+
+    task_count: int = 0
+    task_ids: list[Identifier] = []
+
+
+class TaskPage(_Answer):
+    """One page of tasks, each still to be checked: one that makes no sense must not hide the others."""
+
+    tasks: list[Any]
+
+
+class TaskData(_Answer):
+    """What we pushed, as the server gives it back; people with the right to may have changed it."""
+
+    segment_id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+    day: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    hint: Text = ""
+    model_version: Annotated[str, BeforeValidator(_unicode), Field(max_length=200)] = ""
+
+
+class ListedTask(_Answer):
+    """A task in a listing of ids."""
+
+    id: Identifier
+    data: dict[str, Any]
+    total_annotations: int = 0
+
+
+class ChangedTask(_Answer):
+    """A task with its annotations, those still to be checked."""
+
+    id: Identifier
+    updated_at: AwareDatetime
+    data: TaskData
+    annotations: Annotated[list[Any], Field(max_length=1_000)]
+
+
+class Annotation(_Answer):
+    """What one person submitted about one task."""
+
+    id: Identifier
+    result: Annotated[list[Any], Field(max_length=1_000)]
+    was_cancelled: bool
+    completed_by: Identifier | None = None
+    updated_by: Identifier | None = None
+    updated_at: AwareDatetime
+
+
+class Typed(_Answer):
+    """Text of a text area."""
+
+    text: list[Text] | Text
+
+
+class Chosen(_Answer):
+    """Values of a group of choices."""
+
+    choices: list[Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]]
+
+
+class TypedResult(_Answer):
+    """The transcript that was typed."""
+
+    from_name: Literal["transcription"]
+    value: Typed
+
+
+class ChosenResult(_Answer):
+    """Why the segment is unusable."""
+
+    from_name: Literal["unusable"]
+    value: Chosen
+
+
+class Moment(_Answer):
+    """The one field by which changed tasks are paged."""
+
+    id: Identifier
+    updated_at: AwareDatetime
+
+
+def filter_time(moment: datetime) -> str:
+    """A time as the task filter takes it; any other form is answered with 500."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

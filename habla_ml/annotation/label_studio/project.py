@@ -1,0 +1,162 @@
+"""The project in Label Studio: its Spanish labelling configuration, and where its audio comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from habla_ml.annotation.label_studio.client import LabelStudio
+from habla_ml.errors import LakeError, ServiceError, SettingsError
+from habla_ml.lake import digest_of
+from habla_ml.lake.directory import DirectoryStore
+from habla_ml.lake.open import open_store
+from habla_ml.lake.store import Store
+from habla_ml.settings import Settings
+
+LABEL_CONFIG: Final = """
+<View>
+  <Header value="Escucha y escribe exactamente lo que se dice" size="4"/>
+  <Audio name="audio" value="$audio" zoom="true" hotkey="ctrl+enter"/>
+  <Header value="Transcripción" size="5"/>
+  <TextArea name="transcription" toName="audio" value="$hint" rows="3" editable="true" maxSubmissions="1"
+            placeholder="Corrige el texto o escríbelo entero"/>
+  <Header value="¿No sirve? Marca por qué" size="5"/>
+  <Choices name="unusable" toName="audio" choice="multiple" showInline="true">
+    <Choice value="No se entiende" alias="unintelligible"/>
+    <Choice value="No habla nadie" alias="no_speech"/>
+    <Choice value="Hablan varios a la vez" alias="overlapping"/>
+    <Choice value="Otro idioma" alias="other_language"/>
+    <Choice value="Cortado" alias="cut_off"/>
+    <Choice value="Privado, no usar" alias="private"/>
+  </Choices>
+  <Header value="Quién habla" size="5"/>
+  <Choices name="role" toName="audio" choice="single" showInline="true">
+    <Choice value="Profesor o profesora" alias="teacher"/>
+    <Choice value="Alumno o alumna" alias="pupil"/>
+    <Choice value="Otra persona" alias="other"/>
+  </Choices>
+  <Header value="Notas" size="5"/>
+  <TextArea name="notes" toName="audio" rows="1" editable="true" maxSubmissions="1"
+            placeholder="Lo que convenga saber (no entra en el texto)"/>
+  <Text name="context" value="$context"/>
+</View>
+"""
+
+_DESCRIPTION: Final = "Segmentos de clase que conviene escuchar, los más útiles primero. Lo llena habla_ml."
+_FOLDER: Final = "habla_ml-audio"
+
+
+@dataclass(frozen=True)
+class Project:
+    """One project on one server."""
+
+    id: int
+    url: str
+    title: str
+    key: str
+    """Names the project in the lake: another server, or a server that began anew, has another one."""
+
+    @property
+    def page(self) -> str:
+        """Where a person works."""
+        return f"{self.url}/projects/{self.id}/data"
+
+
+@dataclass(frozen=True)
+class AudioShelf:
+    """Where audio is laid down so that the server can play it."""
+
+    store: Store
+    prefix: str
+    """Before a key in the store: the address as tasks carry it."""
+    kind: str
+    """The source storage's kind: `localfiles` or `s3`."""
+    registration: Mapping[str, Any]
+    """What registers it with the server."""
+
+    def key_of(self, day: str, segment_id: str) -> str:
+        """The audio's key in the store."""
+        return f"{_FOLDER}/{day}/{segment_id}.flac"
+
+
+def find_project(server: LabelStudio, title: str) -> Project | None:
+    """The oldest project of that title that has our fields, or None.
+
+    Raises:
+        ServiceError: a project has the title but not the fields.
+    """
+    found = server.projects(title)
+    if not found:
+        return None
+    fitting = [each for each in found if _has_our_fields(each.label_config)]
+    if not fitting:
+        raise ServiceError(
+            f"project {title!r} on {server.url} has no text area `transcription` and choices `unusable`; give "
+            "annotation.label_studio.title another name, and a project will be made"
+        )
+    first = fitting[0]
+    key = digest_of([server.url, first.id, first.created_at.isoformat()])[:16]
+    return Project(first.id, server.url, title, key)
+
+
+def open_project(server: LabelStudio, title: str, shelf: AudioShelf) -> Project:
+    """The project, made where it is missing, with the shelf registered as its source storage."""
+    project = find_project(server, title)
+    if project is None:
+        server.create_project(title, _DESCRIPTION, LABEL_CONFIG)
+        project = find_project(server, title)
+    if project is None:
+        raise ServiceError(f"{server.url} made project {title!r} but does not list it; does the token see it?")
+    wanted = shelf.registration
+    known = server.source_storages(shelf.kind, project.id)
+    if not any(
+        (each.path, each.bucket, each.prefix) == tuple(wanted.get(key) for key in ("path", "bucket", "prefix"))
+        for each in known
+    ):
+        server.add_source_storage(shelf.kind, {**wanted, "project": project.id})
+    return project
+
+
+def open_shelf(settings: Settings, documents: Path) -> AudioShelf:
+    """The shelf beside the lake: the same bucket, or a folder below the server's documents.
+
+    Objects in S3 are signed by the server with credentials of its own, so that none are handed on.
+
+    Raises:
+        SettingsError: the folder cannot be made.
+        LakeError: the bucket cannot be written.
+    """
+    url = urlsplit(settings.lake.url)
+    if url.scheme == "s3":
+        store = open_store(settings.lake)
+        # The server accepts no prefix under which there is nothing.
+        store.put_if_absent(f"{_FOLDER}/about.txt", b"Audio that Label Studio plays; made from the lake.\n")
+        folder = "/".join(part for part in (url.path.strip("/"), _FOLDER) if part)
+        registration = {
+            "title": _FOLDER,
+            "bucket": url.netloc,
+            "prefix": folder,
+            "region_name": settings.lake.region,
+            "s3_endpoint": settings.lake.endpoint_url,
+            "use_blob_urls": True,
+            "presign": True,
+            "presign_ttl": 60,
+        }
+        return AudioShelf(store, f"{settings.lake.url.rstrip('/')}/", "s3", registration)
+    folder = str(documents.resolve() / _FOLDER)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        local = DirectoryStore(documents.resolve())
+    except (OSError, LakeError) as error:
+        raise SettingsError(
+            f"annotation.label_studio.documents: {documents} cannot be written: {error}"
+        ) from error
+    registration = {"title": _FOLDER, "path": folder, "use_blob_urls": True}
+    return AudioShelf(local, "/data/local-files/?d=", "localfiles", registration)
+
+
+def _has_our_fields(label_config: str) -> bool:
+    return all(f'name="{name}"' in label_config for name in ("transcription", "unusable"))

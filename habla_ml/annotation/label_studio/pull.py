@@ -1,0 +1,259 @@
+"""Annotations become events: what changed since the last pull, with an overlap, in the order of change.
+
+The time up to which was read is the server's own, so clocks need not agree. It is kept after the events are: a pull
+that dies is read again, and the log knows an event it has.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from habla_ml.annotation.events import AnnotationEvent, Status
+from habla_ml.annotation.label_studio.client import LabelStudio
+from habla_ml.annotation.label_studio.messages import Annotation, ChangedTask, ChosenResult, TaskData, TypedResult
+from habla_ml.annotation.label_studio.project import Project
+from habla_ml.annotation.log import append_events
+from habla_ml.errors import InputError, PointerMovedError
+from habla_ml.lake import Lake
+from habla_ml.recordings import SetAside, load_day, read_set_aside
+from habla_ml.recordings.days import put_set_aside
+from habla_ml.settings import LabelStudioSettings
+
+LABEL_STUDIO: Final = "label_studio"
+"""Source of the events."""
+
+_BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_CLOCK_MAY_LEAD: Final = timedelta(days=1)
+_EVENTS_IN_HAND: Final = 10_000
+_MOVED_AT_MOST: Final = 5
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """How far a project was read."""
+
+    until: datetime
+    """Newest change that was read; UTC."""
+    days: tuple[str, ...]
+    """Days that ever got an event from the project."""
+    set_aside: tuple[SetAside, ...]
+    """Annotations that make no sense, until they are mended."""
+
+
+@dataclass(frozen=True)
+class PullReport:
+    """What a pull found."""
+
+    tasks: int
+    """Tasks that changed."""
+    added: int
+    """Events that the log did not have."""
+    days: tuple[str, ...]
+    """Days that got new events."""
+    skipped: int
+    """Annotations that were cancelled (skipped by the person): no events."""
+    set_aside: tuple[SetAside, ...]
+    """What was set aside by this pull."""
+
+
+def pulled_pointer(project: Project) -> str:
+    """Name of the pointer of how far a project was read."""
+    return f"label_studio/{project.key}/pulled"
+
+
+def load_pulled(lake: Lake, project: Project) -> Pulled:
+    """How far the project was read; the beginning where it never was."""
+    pointer = lake.pointer(pulled_pointer(project))
+    return Pulled(_BEGINNING, (), ()) if pointer is None else _pulled(lake, pointer.value)
+
+
+def pulled_days(lake: Lake) -> tuple[str, ...]:
+    """All days that ever got an event from any project, sorted."""
+    days: set[str] = set()
+    for name in lake.pointers("label_studio/"):
+        if name.endswith("/pulled") and (pointer := lake.pointer(name)) is not None:
+            days.update(pointer.value["days"])
+    return tuple(sorted(days))
+
+
+def pull_events(
+    lake: Lake, server: LabelStudio, project: Project, settings: LabelStudioSettings, now: datetime
+) -> PullReport:
+    """Append what people submitted since the last pull.
+
+    Each annotation is one event: `unusable` with its reasons, else `confirmed` where the text is the one shown,
+    else `corrected`. Its time is that of its last change, so that an edit is a later word. A wrong shape is set
+    aside with its reason; the others are kept.
+
+    Raises:
+        ServiceError: the server cannot be reached or refuses; pull again.
+        PointerMovedError: somebody else pulled in the meantime; pull again.
+    """
+    pointer = lake.pointer(pulled_pointer(project))
+    before = load_pulled(lake, project)
+    reading = _Reading(lake, project, server.users(), now)
+    since = max(_BEGINNING, before.until - timedelta(seconds=settings.overlap_s))
+    days: set[str] = set()
+    until, added = before.until, 0
+    events: dict[str, list[AnnotationEvent]] = defaultdict(list)
+    for moment, body in server.changed_tasks(project.id, since, settings.page_size):
+        if moment.updated_at <= now + _CLOCK_MAY_LEAD:
+            until = max(until, moment.updated_at)
+        for event in reading.task(moment.id, body):
+            events[event.day].append(event)
+        if sum(map(len, events.values())) >= _EVENTS_IN_HAND:
+            added += _append(lake, events, days)
+    added += _append(lake, events, days)
+    problems = tuple(reading.problems)
+    still = [each for each in before.set_aside if each.file not in reading.tasks]
+    value = {
+        "url": project.url,
+        "project": project.id,
+        "until": until.astimezone(UTC).isoformat(),
+        "days": sorted({*before.days, *reading.days}),
+        "set_aside": put_set_aside(lake, [*still, *problems]),
+    }
+    lake.move_pointer(pulled_pointer(project), value, pointer)
+    return PullReport(len(reading.tasks), added, tuple(sorted(days)), reading.skipped, problems)
+
+
+def _pulled(lake: Lake, value: Mapping[str, Any]) -> Pulled:
+    return Pulled(
+        datetime.fromisoformat(value["until"]),
+        tuple(value["days"]),
+        read_set_aside(lake, value["set_aside"]),
+    )
+
+
+def _append(lake: Lake, events: dict[str, list[AnnotationEvent]], days: set[str]) -> int:
+    """Write what is in hand; returns how many events were new and names their days in `days`."""
+    added = 0
+    for day in sorted(events):
+        new = _append_day(lake, day, events[day])
+        added += new
+        if new:
+            days.add(day)
+    events.clear()
+    return added
+
+
+def _append_day(lake: Lake, day: str, events: list[AnnotationEvent]) -> int:
+    for attempt in range(1, _MOVED_AT_MOST + 1):
+        try:
+            return append_events(lake, day, events, {}).added
+        except PointerMovedError:  # Habla's corrections of the same day came in between
+            if attempt == _MOVED_AT_MOST:
+                raise
+    return 0
+
+
+class _Reading:
+    """One pull's way from what the server says to events: users, known segments, problems."""
+
+    def __init__(self, lake: Lake, project: Project, users: Mapping[int, str], now: datetime) -> None:
+        self._lake = lake
+        self._origin = f"{LABEL_STUDIO}:{project.id}"
+        self._users = users
+        self._newest = now + _CLOCK_MAY_LEAD
+        self._sessions: dict[str, Mapping[str, str]] = {}
+        self.tasks: set[str] = set()
+        self.days: set[str] = set()
+        self.problems: list[SetAside] = []
+        self.skipped = 0
+
+    def task(self, number: int, body: Any) -> Iterable[AnnotationEvent]:
+        """The events of one task."""
+        name = f"task {number}"
+        self.tasks.add(name)
+        if isinstance(body, dict) and body.get("annotations") == []:
+            return []
+        try:
+            task = ChangedTask.model_validate(body)
+        except ValidationError as error:
+            self._put_aside(name, _why(error))
+            return []
+        session = self._sessions_of(task.data.day).get(task.data.segment_id)
+        if session is None:
+            self._put_aside(name, f"segment {task.data.segment_id} is none that the lake has on {task.data.day}")
+            return []
+        events = []
+        for each in task.annotations:
+            try:
+                if (event := self._event(task.data, session, each)) is not None:
+                    events.append(event)
+            except ValidationError as error:
+                self._put_aside(name, _why(error))
+            except InputError as error:
+                self._put_aside(name, str(error))
+        if events:
+            self.days.add(task.data.day)
+        return events
+
+    def _event(self, data: TaskData, session_id: str, body: Any) -> AnnotationEvent | None:
+        annotation = Annotation.model_validate(body)
+        if annotation.was_cancelled:
+            self.skipped += 1
+            return None
+        if annotation.updated_at > self._newest:
+            raise InputError(
+                f"annotation {annotation.id} is of {annotation.updated_at.isoformat()}, which is to come"
+            )
+        text, reasons = _said(annotation)
+        if not text.strip() and not reasons:
+            raise InputError(f"annotation {annotation.id} has neither text nor a reason why it is unusable")
+        status: Status = "unusable" if reasons else "confirmed" if text == data.hint else "corrected"
+        author = annotation.updated_by or annotation.completed_by
+        return AnnotationEvent(
+            segment_id=data.segment_id,
+            session_id=session_id,
+            day=data.day,
+            text=text,
+            status=status,
+            reason=",".join(reasons),
+            person="" if author is None else self._users.get(author) or str(author),
+            source=LABEL_STUDIO,
+            created_at=annotation.updated_at,
+            seen_text=data.hint or None,
+            model_version=data.model_version,
+        )
+
+    def _sessions_of(self, day: str) -> Mapping[str, str]:
+        """Segment → session of a day as the lake has it: the server's own word is not taken."""
+        if day not in self._sessions:
+            recordings = load_day(self._lake, day)
+            self._sessions[day] = {}
+            if recordings is not None:
+                table = pq.read_table(self._lake.path_of(recordings.facts), columns=["segment_id", "session_id"])
+                ids, sessions = table["segment_id"].to_pylist(), table["session_id"].to_pylist()
+                self._sessions[day] = dict(zip(ids, sessions, strict=True))
+        return self._sessions[day]
+
+    def _put_aside(self, name: str, reason: str) -> None:
+        self.problems.append(SetAside(self._origin, name, reason))
+
+
+def _said(annotation: Annotation) -> tuple[str, tuple[str, ...]]:
+    """Text as typed, and the reasons why the segment is unusable."""
+    texts: list[str] = []
+    reasons: set[str] = set()
+    for each in annotation.result:
+        field = each.get("from_name") if isinstance(each, dict) else None
+        if field == "transcription":
+            text = TypedResult.model_validate(each).value.text
+            texts += [text] if isinstance(text, str) else text
+        elif field == "unusable":
+            reasons.update(ChosenResult.model_validate(each).value.choices)
+    return " ".join(texts), tuple(sorted(reasons))
+
+
+def _why(error: ValidationError) -> str:
+    first = error.errors(include_input=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    return f"{key or 'the task'}: {first['msg']}"

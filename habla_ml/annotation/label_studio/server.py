@@ -1,0 +1,253 @@
+"""A Label Studio server of our own: its environment, its login, its process. It keeps everything in one folder.
+
+It listens on this machine only. Its packages contradict ours, so it lives in a virtual environment of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from habla_ml.errors import ServiceError, SettingsError
+from habla_ml.settings import LabelStudioSettings, Settings
+
+VERSION: Final = "1.23.2"
+PINS: Final = "constraints-label-studio.txt"
+"""Beside the environment, where there is one: the versions that were tested together."""
+
+_FIRST_ANSWER_S: Final = 300.0
+_STOP_S: Final = 15.0
+_READY: Final = ".ready"
+
+
+@dataclass(frozen=True)
+class Login:
+    """How a person and we get in."""
+
+    username: str
+    password: str
+    token: str
+
+
+@dataclass(frozen=True)
+class ServerPlace:
+    """Where an embedded server keeps what it has."""
+
+    environment: Path
+    folder: Path
+    """Database, login and log."""
+    documents: Path
+    """What it serves as local files: audio."""
+    port: int
+    may_ask_neighbours: bool = False
+    """The lake is on an S3 endpoint of one's own: the server may sign for addresses of this network too."""
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        """What the server says."""
+        return self.folder / "server.log"
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that answers."""
+
+    url: str
+    login: Login
+    process: subprocess.Popen[bytes]
+
+
+def server_place(settings: Settings) -> ServerPlace:
+    """Where the embedded server of these settings is."""
+    chosen = settings.annotation.label_studio
+    folder = chosen.folder or settings.work_folder / "label_studio"
+    environment = chosen.environment or Path(sys.prefix).parent / ".venv-label-studio"
+    documents = chosen.documents or folder / "documents"
+    return ServerPlace(environment, folder, documents, chosen.port, settings.lake.endpoint_url is not None)
+
+
+def was_started(settings: Settings) -> bool:
+    """Whether the embedded server of these settings ever ran."""
+    return _login_file(server_place(settings).folder).exists()
+
+
+def server_token(settings: Settings, environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """Address and token of the server the settings mean.
+
+    Raises:
+        SettingsError: the environment variable of the token is not set, or the embedded server never ran.
+    """
+    chosen: LabelStudioSettings = settings.annotation.label_studio
+    if chosen.url is None:
+        place = server_place(settings)
+        if not was_started(settings):
+            raise SettingsError(
+                f"no Label Studio was started in {place.folder} yet; run `habla-ml label-studio up`, or name a "
+                "server in annotation.label_studio.url"
+            )
+        return place.url, read_login(place.folder).token
+    token = environment.get(chosen.token_variable, "").strip()
+    if not token:
+        raise SettingsError(
+            f"environment variable {chosen.token_variable} is empty; put the token of {chosen.url} there (Account & "
+            "Settings in Label Studio), or name another variable in annotation.label_studio.token_variable"
+        )
+    return chosen.url, token
+
+
+def read_login(folder: Path) -> Login:
+    """The login of the server in `folder`, made at the first call; only its owner may read the file.
+
+    Raises:
+        SettingsError: the file cannot be made or read.
+    """
+    path = _login_file(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return Login(**json.loads(path.read_text("utf-8")))
+        login = Login("habla@localhost.local", secrets.token_urlsafe(15), secrets.token_hex(20))
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(asdict(login), file)
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(
+            f"login {path} cannot be used: {error}; remove it and {folder}, and a new server is made"
+        ) from error
+    return login
+
+
+def install_server(environment: Path, tell: Callable[[str], None]) -> None:
+    """Make the server's virtual environment where it is missing; about 1 GB and one or two minutes.
+
+    Raises:
+        ServiceError: pip failed; its last lines are in the message.
+    """
+    if _program(environment).exists() and (environment / _READY).exists():
+        return
+    tell(f"installing Label Studio {VERSION} into {environment}: about 1 GB, a minute or two")
+    pins = environment.parent / PINS
+    constraint = ["--constraint", str(pins)] if pins.is_file() else []
+    pip = [str(environment / "bin" / "pip"), "install", "--quiet"]
+    for command in (
+        [sys.executable, "-m", "venv", str(environment)],
+        [*pip, *constraint, f"label-studio=={VERSION}"],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ServiceError(f"{' '.join(command)} failed: {done.stderr[-500:]}; mend that, then run again")
+    (environment / _READY).touch()
+
+
+@contextmanager
+def running_server(place: ServerPlace) -> Iterator[RunningServer]:
+    """Start the server, wait until it answers, and stop it at the end.
+
+    It dies with this process (on Linux). The first start makes the database and takes half a minute.
+
+    Raises:
+        ServiceError: the port is taken, or the server ends or says nothing for five minutes.
+    """
+    login = read_login(place.folder)
+    _check_port(place)
+    place.documents.mkdir(parents=True, exist_ok=True)
+    command = [str(_program(place.environment)), "start", "--no-browser", "--internal-host", "127.0.0.1"]
+    launcher = [sys.executable, "-m", "habla_ml.annotation.label_studio.launch"]
+    with place.log.open("ab") as log:
+        process = subprocess.Popen(
+            [*launcher, *command, "-p", str(place.port)],
+            env=_environment(place, login),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _wait_for_answer(place, process)
+        yield RunningServer(place.url, login, process)
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _environment(place: ServerPlace, login: Login) -> dict[str, str]:
+    """What the server sees of ours: paths, language, and credentials for S3, with which it signs audio."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE"} or name.startswith("AWS_")
+    }
+    return {
+        **kept,
+        "LABEL_STUDIO_BASE_DATA_DIR": str(place.folder.resolve() / "data"),
+        "LABEL_STUDIO_USERNAME": login.username,
+        "LABEL_STUDIO_PASSWORD": login.password,
+        "LABEL_STUDIO_USER_TOKEN": login.token,
+        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+        "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(place.documents.resolve()),
+        "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
+        "COLLECT_ANALYTICS": "false",
+        "LATEST_VERSION_CHECK": "false",
+        "SSRF_PROTECTION_ENABLED": "false" if place.may_ask_neighbours else "true",
+        "SENTRY_DSN": "",
+        "FRONTEND_SENTRY_DSN": "",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _check_port(place: ServerPlace) -> None:
+    """Refuse a port in use: the server would silently take the next one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", place.port))
+        except OSError as error:
+            raise ServiceError(
+                f"port {place.port} of 127.0.0.1 cannot be used: {error.strerror}; stop what listens there, or set "
+                "annotation.label_studio.port"
+            ) from None
+
+
+def _wait_for_answer(place: ServerPlace, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _FIRST_ANSWER_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            tail = place.log.read_text("utf-8", errors="replace")[-500:]
+            raise ServiceError(f"Label Studio ended with {process.returncode}; {place.log} ends so: {tail}")
+        try:
+            if httpx.get(f"{place.url}/health", timeout=5.0, trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.25)
+    raise ServiceError(f"Label Studio says nothing on {place.url} for {_FIRST_ANSWER_S:g} s; see {place.log}")
+
+
+def _program(environment: Path) -> Path:
+    return environment / "bin" / "label-studio"
+
+
+def _login_file(folder: Path) -> Path:
+    return folder / "login.json"
