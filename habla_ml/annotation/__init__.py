@@ -3,7 +3,7 @@
 from habla_ml.annotation.collect import collect_events
 from habla_ml.annotation.events import AnnotationEvent, Status
 from habla_ml.annotation.habla import corrected_sessions, gather_corrections
-from habla_ml.annotation.imports import TableImport, import_table, imported_days, table_changed
+from habla_ml.annotation.imports import TableImport, import_table, imported_days, last_import, table_changed
 from habla_ml.annotation.log import DayOfEvents, append_events, load_events, read_events
 from habla_ml.annotation.tables import TableClip, read_table, read_table_clips, table_file, table_name
 
@@ -19,6 +19,7 @@ __all__ = [
     "gather_corrections",
     "import_table",
     "imported_days",
+    "last_import",
     "load_events",
     "read_events",
     "read_table",

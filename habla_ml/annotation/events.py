@@ -28,6 +28,7 @@ SCHEMA: Final = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("created_at", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("seen_text", pa.string()),
+        pa.field("model_version", pa.string(), nullable=False),
     ]
 )
 
@@ -48,11 +49,19 @@ class AnnotationEvent:
     person: str
     """Who said it; empty where the source does not tell."""
     source: str
-    """`habla`, or `table:<name>`."""
+    """`habla`, `table:<name>`, or whatever else brought it."""
     created_at: datetime
     """Aware; kept in UTC."""
     seen_text: str | None
     """The machine's text the person had before them."""
+    model_version: str = ""
+    """The model version whose text that was: one of ours, `habla` or `habla:<model>` for Habla's own recogniser;
+    empty where nothing is known."""
+
+    @property
+    def author(self) -> str:
+        """Who spoke: the person, wherever they typed it, or the source where it does not name one."""
+        return self.person or self.source
 
     @property
     def said(self) -> tuple[str, str, str]:
@@ -61,8 +70,12 @@ class AnnotationEvent:
 
     @property
     def event_id(self) -> str:
-        """sha256 of the event's content: the same event is one event, however often it is read."""
-        return digest_of([*self._row().values()])
+        """sha256 of the event's content: the same event is one event, however often it is read.
+
+        An unknown model version is left out, so that events of before it was kept have the id they were given.
+        """
+        row = self._row()
+        return digest_of([value for name, value in row.items() if value or name != "model_version"])
 
     def row(self) -> dict[str, Any]:
         """The event as a parquet row."""
@@ -81,4 +94,5 @@ class AnnotationEvent:
             "source": self.source,
             "created_at": self.created_at.astimezone(UTC).isoformat(),
             "seen_text": self.seen_text,
+            "model_version": self.model_version,
         }

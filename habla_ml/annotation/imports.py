@@ -2,16 +2,17 @@
 
 A row is matched to a segment that is there already where it can be: by the names of session folder and segment
 file, as the script of the plan writes them, or else by the sound itself. Only clips nobody has seen are added,
-under the source `table`. Everything is keyed by content, so an import that was cut short is simply run again.
+under the source `table`. Several rows may speak of one segment, where their person or time differ: each is an event of
+its own. Everything is keyed by content, so an import that was cut short is simply run again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,8 +33,10 @@ from habla_ml.errors import InputError
 from habla_ml.lake import Lake, digest_of
 from habla_ml.recordings import HABLA, Segment, SetAside, load_day, publish_day, read_set_aside, segment_id
 from habla_ml.recordings.days import put_set_aside
-from habla_ml.recordings.sessions import segment_number, session_start
+from habla_ml.recordings.sessions import segment_number, session_start, to_utc
 from habla_ml.settings import Settings
+
+_CLOCK_TOLERANCE: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class TableImport:
     added: int
     """Events that this call added; 0 where the table had not changed."""
     set_aside: tuple[SetAside, ...]
+    """Rows that were left out, and unknown columns that were ignored."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,32 @@ def imported_days(path: Path, lake: Lake) -> tuple[str, ...]:
     return () if pointer is None else tuple(pointer.value["days"])
 
 
+def last_import(path: Path, lake: Lake) -> TableImport | None:
+    """What became of the table when it was last looked at, with what was set aside; None before the first time."""
+    pointer = lake.pointer(_pointer_name(path))
+    return None if pointer is None else _described(lake, table_name(table_file(path)), pointer.value, added=0)
+
+
+def note_unreadable(path: Path, lake: Lake, why: InputError) -> None:
+    """Remember that the table, as it is now, cannot be read; what it said before stays, and a changed one is tried.
+
+    Raises:
+        InputError: there is no such table.
+        PointerMovedError: somebody else imported it in the meantime.
+    """
+    pointer = lake.pointer(_pointer_name(path))
+    before = {"days": [], "matched": 0, "clips": 0} if pointer is None else pointer.value
+    problem = SetAside(table_name(table_file(path)), table_file(path).name, str(why))
+    value = {**before, "inputs": _fingerprint(path), "set_aside": put_set_aside(lake, [problem])}
+    lake.move_pointer(_pointer_name(path), value, pointer)
+
+
 def import_table(path: Path, lake: Lake, settings: Settings, now: datetime) -> TableImport:
     """Bring the rows of a table into the recordings and the log of events.
 
     Clips without a day of their own are filed under the day of the table's last change, but never before
-    `recordings.first_day` nor after today. The events bear that change's time. To look again at rows
-    that were set aside, save the table again.
+    `recordings.first_day` nor after today. The events bear the row's `annotated_at`, else that change's time. To
+    look again at rows that were set aside, save the table again.
 
     Raises:
         InputError: the table cannot be read at all.
@@ -89,28 +113,29 @@ def import_table(path: Path, lake: Lake, settings: Settings, now: datetime) -> T
     name, pointer, fingerprint = table_name(path), lake.pointer(_pointer_name(path)), _fingerprint(path)
     if pointer is not None and pointer.value["inputs"] == fingerprint:
         return _described(lake, name, pointer.value, added=0)
-    changed_at = modified_at(path, settings.zone)
-    day = min(changed_at, now.astimezone(settings.zone)).strftime("%Y-%m-%d")
-    day = max(day, settings.recordings.first_day)
+    changed_at = min(modified_at(path, settings.zone), now.astimezone(settings.zone))
+    day = max(changed_at.strftime("%Y-%m-%d"), settings.recordings.first_day)
     longest_s = settings.recordings.longest_segment_s
-    rows, problems = read_table(path)
-    targets, others = _matched_by_name(rows, lake, settings)
-    clips = _survey(read_table_clips(path, others, day, longest_s), name, problems)
-    known = _known_sounds(lake, clips)
-    matched = len(targets) + len(known)
-    targets += [known.get(sound, target) for sound, target in clips.items()]
-    fresh = [target for sound, target in clips.items() if sound not in known]
+    problems: list[SetAside] = []
+    targets, others = _matched_by_name(_timely_rows(path, now, settings, problems), lake, settings)
+    clips = _survey(read_table_clips(path, others, day, longest_s), problems)
+    known = _known_sounds(lake, clips.by_sound)
+    fresh = [each for sound, each in clips.by_sound.items() if sound not in known]
+    places = {**clips.by_sound, **known}
+    targets += [replace(places[sound], row=row) for sound, row in clips.rows]
+    targets = _one_word_each(targets, name, problems)
+    added_ids = {each.segment_id for each in fresh}
     for clip_day in sorted({each.day for each in fresh}):
         wanted = [each for each in fresh if each.day == clip_day]
         publish_day(lake, clip_day, _read_again(path, wanted, clip_day, longest_s), {}, [], settings.work_folder)
     days, added = sorted({each.day for each in targets}), 0
     for event_day in days:
-        events = [_event(each, name, changed_at) for each in targets if each.day == event_day]
+        events = [_event(each, name, changed_at, settings) for each in targets if each.day == event_day]
         added += append_events(lake, event_day, events, {}).added
     value = {
         "inputs": fingerprint,
         "days": days,
-        "matched": matched,
+        "matched": sum(1 for each in targets if each.segment_id not in added_ids),
         "clips": len(fresh),
         "set_aside": put_set_aside(lake, problems),
     }
@@ -126,7 +151,7 @@ def _fingerprint(path: Path) -> str:
         found = table_file(path).stat()
     except OSError as error:
         raise InputError(f"table {path} cannot be read: {error.strerror}; mend annotation.tables") from error
-    return digest_of(["habla_ml.tables/1", found.st_size, found.st_mtime_ns])
+    return digest_of(["habla_ml.tables/2", found.st_size, found.st_mtime_ns])
 
 
 def _described(lake: Lake, name: str, value: Mapping[str, Any], added: int) -> TableImport:
@@ -170,18 +195,53 @@ def _ids_of(lake: Lake, day: str) -> frozenset[str]:
     )
 
 
-def _survey(clips: Iterator[TableClip | SetAside], name: str, problems: list[SetAside]) -> dict[str, _Target]:
-    """Sound → the row that brings it; audio is let go, so that a table of any length fits."""
-    found: dict[str, _Target] = {}
+def _timely_rows(path: Path, now: datetime, settings: Settings, problems: list[SetAside]) -> list[TableRow]:
+    """The rows without those of a time to come: they would win over every later correction."""
+    remarks: list[SetAside] = []
+    rows, refused = read_table(path, remarks)
+    problems += refused + remarks
+    timely = []
+    for row in rows:
+        if row.annotated_at is None or to_utc(row.annotated_at, settings.zone) <= now + _CLOCK_TOLERANCE:
+            timely.append(row)
+        else:
+            what = f"has annotated_at {row.annotated_at.isoformat()}, a time to come; mend the row"
+            problems.append(SetAside(table_name(path), row.label, what))
+    return timely
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """The sounds of a table, without the audio, so that a table of any length fits."""
+
+    by_sound: dict[str, _Target]
+    """Sound → the first row that brings it."""
+    rows: list[tuple[str, TableRow]]
+    """Every row with its sound."""
+
+
+def _survey(clips: Iterator[TableClip | SetAside], problems: list[SetAside]) -> _Survey:
+    found = _Survey({}, [])
     for clip in clips:
         if isinstance(clip, SetAside):
             problems.append(clip)
-        elif (first := found.get(clip.segment.audio_sha256)) is not None:
-            problems.append(SetAside(name, clip.row.label, f"has the same sound as row {first.row.number}"))
-        else:
-            segment = clip.segment
-            found[segment.audio_sha256] = _Target(clip.row, segment.segment_id, segment.session_id, segment.day)
+            continue
+        segment = clip.segment
+        target = _Target(clip.row, segment.segment_id, segment.session_id, segment.day)
+        found.by_sound.setdefault(segment.audio_sha256, target)
+        found.rows.append((segment.audio_sha256, clip.row))
     return found
+
+
+def _one_word_each(targets: list[_Target], name: str, problems: list[SetAside]) -> list[_Target]:
+    """The targets without rows that let one person say a second thing of one segment at the same time."""
+    first: dict[tuple[str, str, datetime | None], _Target] = {}
+    for target in targets:
+        said = first.setdefault((target.segment_id, target.row.person, target.row.annotated_at), target)
+        if said is not target:
+            what = f"has the same sound as row {said.row.number}; name another person or another annotated_at"
+            problems.append(SetAside(name, target.row.label, what))
+    return list(first.values())
 
 
 def _known_sounds(lake: Lake, clips: Mapping[str, _Target]) -> dict[str, _Target]:
@@ -210,16 +270,18 @@ def _read_again(path: Path, targets: list[_Target], day: str, longest_s: float) 
         yield clip.segment
 
 
-def _event(target: _Target, name: str, changed_at: datetime) -> AnnotationEvent:
+def _event(target: _Target, name: str, changed_at: datetime, settings: Settings) -> AnnotationEvent:
+    said_at = target.row.annotated_at
     return AnnotationEvent(
         segment_id=target.segment_id,
         session_id=target.session_id,
         day=target.day,
         text=target.row.text,
-        status="corrected",
-        reason="",
-        person="",
+        status=target.row.status,
+        reason=target.row.reason,
+        person=target.row.person,
         source=f"table:{name}",
-        created_at=changed_at,
+        created_at=changed_at if said_at is None else to_utc(said_at, settings.zone),
         seen_text=None,
+        model_version=target.row.model_version,
     )

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from habla_ml.annotation.events import SCHEMA, AnnotationEvent
+from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.lake import Lake
 from habla_ml.recordings import SetAside, read_set_aside
 from habla_ml.recordings.days import put_set_aside
@@ -58,8 +59,12 @@ def read_events(lake: Lake, day: DayOfEvents) -> list[AnnotationEvent]:
 
 
 def event_table(lake: Lake, object_id: str) -> pa.Table:
-    """The table of events, sorted by segment, time and id."""
-    return pq.read_table(io.BytesIO(lake.get_bytes(object_id)))
+    """The table of events, sorted by segment, time and id; columns that its writer did not know yet are empty."""
+    table = pq.read_table(io.BytesIO(lake.get_bytes(object_id)))
+    for field in SCHEMA:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.array([""] * table.num_rows, field.type))
+    return table
 
 
 def append_events(
@@ -69,7 +74,7 @@ def append_events(
     inputs: Mapping[str, str],
     set_aside: Iterable[SetAside] = (),
 ) -> DayOfEvents:
-    """Add what is new among `events` to the log of `day`.
+    """Add what is new among `events` to the log of `day`; what is said of erased segments is not taken.
 
     Args:
         lake: where the log is.
@@ -84,7 +89,8 @@ def append_events(
     pointer = lake.pointer(annotations_pointer(day))
     before = None if pointer is None else DayOfEvents(day=day, **pointer.value)
     present = SCHEMA.empty_table() if before is None else event_table(lake, before.parquet)
-    added = _new_events(present, list(events))
+    erased = read_tombstones(lake).segments
+    added = _new_events(present, [each for each in events if each.segment_id not in erased])
     table = pa.concat_tables([present, pa.Table.from_pylist([each.row() for each in added], schema=SCHEMA)])
     table = table.sort_by([(key, "ascending") for key in ("segment_id", "created_at", "event_id")])
     out = io.BytesIO()
@@ -103,17 +109,19 @@ def append_events(
 def _new_events(present: pa.Table, events: list[AnnotationEvent]) -> list[AnnotationEvent]:
     """The events that say something else than their author's last word on the segment before them."""
     concerned = pa.array(sorted({each.segment_id for each in events}), pa.string())
-    known = present.filter(pc.is_in(present["segment_id"], concerned)).drop_columns(["event_id"])
+    known = present.filter(pc.is_in(present["segment_id"], concerned))
+    taken = set(known["event_id"].to_pylist())
     words: dict[tuple[str, str, str], list[tuple[datetime, tuple[str, str, str]]]] = defaultdict(list)
-    for row in known.to_pylist():
+    for row in known.drop_columns(["event_id"]).to_pylist():
         event = AnnotationEvent(**row)
         words[event.segment_id, event.source, event.person].append((event.created_at, event.said))
     added = []
     for event in sorted(events, key=lambda each: (each.created_at, each.event_id)):
         history = words[event.segment_id, event.source, event.person]
         at = bisect_right(history, event.created_at, key=lambda word: word[0])
-        if at and history[at - 1][1] == event.said:
+        if event.event_id in taken or (at and history[at - 1][1] == event.said):
             continue
+        taken.add(event.event_id)
         history.insert(at, (event.created_at, event.said))
         added.append(event)
     return added

@@ -6,7 +6,7 @@ lake remembers them for ever. The share that was drawn at random may.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -34,9 +34,11 @@ class ReviewItem:
     score: float
     """What the ranking goes by; larger is more urgent. 0 for a random one."""
     reasons: tuple[str, ...]
-    """Words for a person: why it is here."""
+    """Words for a person: why it is here, each as `kind: particulars`."""
     is_random: bool
     """Drawn at random: may become validation or test."""
+    is_sent_back: bool = False
+    """It has a person's word already, with which something is wrong; that says nothing about its split."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,9 @@ def save_queue(lake: Lake, items: Iterable[ReviewItem], made_at: datetime) -> Re
     """
     pointer = lake.pointer(QUEUE_POINTER)
     listed = tuple(items)
-    chosen = {each.segment_id for each in listed if not each.is_random} | chosen_segments(lake)
-    body = {
-        "format": FORMAT,
-        "made_at": made_at.astimezone(UTC).isoformat(),
-        "items": [{**asdict(each), "reasons": list(each.reasons)} for each in listed],
-    }
-    value = {"queue": lake.put_json(body), "chosen": lake.put_json(sorted(chosen))}
+    uncertain = {each.segment_id for each in listed if not (each.is_random or each.is_sent_back)}
+    chosen = uncertain | chosen_segments(lake)
+    value = {"queue": lake.put_json(_body(listed, made_at)), "chosen": lake.put_json(sorted(chosen))}
     lake.move_pointer(QUEUE_POINTER, value, pointer)
     return _read(lake, value["queue"])
 
@@ -83,6 +81,34 @@ def chosen_segments(lake: Lake) -> frozenset[str]:
     """Ids of all segments that any queue chose for a reason other than chance."""
     pointer = lake.pointer(QUEUE_POINTER)
     return frozenset() if pointer is None else frozenset(lake.get_json(pointer.value["chosen"]))
+
+
+def forget_segments(lake: Lake, segment_ids: Collection[str]) -> int:
+    """Take erased segments out of the newest queue and out of what is remembered; returns how many items went.
+
+    Earlier queues are no longer named by any pointer.
+
+    Raises:
+        PointerMovedError: somebody else published a queue in the meantime; run again.
+    """
+    pointer, queue = lake.pointer(QUEUE_POINTER), load_queue(lake)
+    if pointer is None or queue is None:
+        return 0
+    kept = [each for each in queue.items if each.segment_id not in segment_ids]
+    value = {
+        "queue": lake.put_json(_body(kept, queue.made_at)),
+        "chosen": lake.put_json(sorted(chosen_segments(lake).difference(segment_ids))),
+    }
+    lake.move_pointer(QUEUE_POINTER, value, pointer)
+    return len(queue.items) - len(kept)
+
+
+def _body(items: Iterable[ReviewItem], made_at: datetime) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "made_at": made_at.astimezone(UTC).isoformat(),
+        "items": [{**asdict(each), "reasons": list(each.reasons)} for each in items],
+    }
 
 
 def _read(lake: Lake, queue: str) -> ReviewQueue:

@@ -1,7 +1,11 @@
 """Tables of transcripts: the plan's `fine_tune_dataset.csv` and `fine_tune_dataset.json`.
 
 CSV columns: `audio_path,transcript` and, where known, `duration,speaker,notes`; JSON: a list of objects with
-`audio,text` and, where known, `duration,speaker`. Duration is measured again and never believed.
+`audio,text` and, where known, `duration,speaker,notes`. Duration is measured again and never believed.
+
+Both may say more of what a person meant: `status` (corrected, confirmed or unusable; corrected where there is
+none), `reason` (why it is unusable), `person`, `annotated_at` (ISO 8601) and `model_version` (whose text the person
+saw). A row with a wrong value is refused with its number: half of what somebody said is not what they said.
 """
 
 from __future__ import annotations
@@ -13,9 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, get_args
 from zoneinfo import ZoneInfo
 
+from habla_ml.annotation.events import Status
+from habla_ml.audio import AudioDecoder
 from habla_ml.errors import InputError
 from habla_ml.recordings import Segment, SegmentHint, SetAside, read_segment, segment_id
 from habla_ml.recordings.sessions import read_plain_file, session_start
@@ -25,6 +31,10 @@ TABLE: Final = "table"
 
 _MOST_TABLE_BYTES: Final = 512 << 20
 _COLUMNS: Final = {".csv": ("audio_path", "transcript"), ".json": ("audio", "text")}
+_OPTIONAL: Final = ("status", "reason", "person", "annotated_at", "model_version")
+_IGNORED: Final = ("duration", "notes")
+_FIRST_YEAR: Final = 2000
+_LAST_YEAR: Final = 2100
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,14 @@ class TableRow:
     audio: str
     """The path as written."""
     text: str
+    """As typed; may be empty where the segment is unusable."""
     speaker: str | None
+    status: Status = "corrected"
+    reason: str = ""
+    person: str = ""
+    annotated_at: datetime | None = None
+    """Naive or aware, as it stands in the table; None where nothing said it."""
+    model_version: str = ""
 
     @property
     def label(self) -> str:
@@ -73,27 +90,39 @@ def table_name(path: Path) -> str:
     return f"{path.resolve().parent.name}-{path.stem}"
 
 
-def read_table(path: Path) -> tuple[list[TableRow], list[SetAside]]:
+def read_table(path: Path, remarks: list[SetAside] | None = None) -> tuple[list[TableRow], list[SetAside]]:
     """The rows of a table and the rows that make no sense, each with its number and reason.
+
+    Args:
+        path: the table.
+        remarks: told what was found but left no row out: columns nobody knows, at the first row that has them.
 
     Raises:
         InputError: the file cannot be read, is not of its kind, or lacks a needed column.
     """
     audio_key, text_key = _COLUMNS[path.suffix]
+    columns = (audio_key, text_key, "speaker", *_OPTIONAL, *_IGNORED)
+    seen = set(columns)
     rows: list[TableRow] = []
     bad: list[SetAside] = []
     for number, entry in enumerate(_entries(path), start=1):
         try:
-            rows.append(
-                TableRow(
-                    number,
-                    _needed(entry, audio_key),
-                    _needed(entry, text_key),
-                    _optional(entry, "speaker"),
-                )
-            )
+            rows.append(_row(number, entry, audio_key, text_key))
         except InputError as error:
             bad.append(SetAside(table_name(path), f"row {number}", str(error)))
+            continue
+        unknown = sorted(entry.keys() - seen)
+        seen.update(unknown)
+        if remarks is not None:
+            known = ", ".join(columns)
+            remarks += [
+                SetAside(
+                    table_name(path),
+                    f"row {number}",
+                    f"has the unknown column {key[:80]!r}, which is ignored; known are {known}",
+                )
+                for key in unknown
+            ]
     return rows, bad
 
 
@@ -113,20 +142,23 @@ def read_table_clips(
         longest_s: longer clips are set aside.
     """
     root = path.resolve().parent
-    for row in rows:
-        try:
-            file = _inside(root, row.audio)
-            started = session_start(file.parent.name)
-            name = table_name(path)
-            session = file.parent.name if started else f"{name}-{row.speaker}" if row.speaker else name
-            clip_day = started.strftime("%Y-%m-%d") if started else day
-            hint = SegmentHint(speaker=row.speaker)
-            read = read_segment(file, TABLE, session, clip_day, row.number, hint, None, longest_s)
-        except InputError as error:
-            yield SetAside(table_name(path), row.label, str(error))
-            continue
-        identity = segment_id(TABLE, session, read.audio_sha256)
-        yield TableClip(row, replace(read, segment_id=identity, file_name=file.relative_to(root).as_posix()))
+    with AudioDecoder() as decoder:
+        for row in rows:
+            try:
+                file = file_inside(root, row.audio)
+                started = session_start(file.parent.name)
+                name = table_name(path)
+                session = file.parent.name if started else f"{name}-{row.speaker}" if row.speaker else name
+                clip_day = started.strftime("%Y-%m-%d") if started else day
+                hint = SegmentHint(speaker=row.speaker)
+                read = read_segment(
+                    file, TABLE, session, clip_day, row.number, hint, None, longest_s, decoder.decode
+                )
+            except InputError as error:
+                yield SetAside(table_name(path), row.label, str(error))
+                continue
+            identity = segment_id(TABLE, session, read.audio_sha256)
+            yield TableClip(row, replace(read, segment_id=identity, file_name=file.relative_to(root).as_posix()))
 
 
 def modified_at(path: Path, zone: ZoneInfo) -> datetime:
@@ -155,6 +187,49 @@ def _entries(path: Path) -> list[Any]:
         raise InputError(f"table {path} is no {path.suffix[1:].upper()} in UTF-8: {error}") from error
 
 
+def _row(number: int, entry: Any, audio_key: str, text_key: str) -> TableRow:
+    if isinstance(entry, dict) and None in entry:  # where DictReader puts the cells that no column has
+        raise InputError("has more cells than the header; put a text that holds a comma in quotes")
+    audio, status = _needed(entry, audio_key), _status(entry)
+    reason = _optional(entry, "reason") or ""
+    if reason and status != "unusable":
+        raise InputError(f"has a reason but is {status}; a reason belongs to status unusable")
+    return TableRow(
+        number=number,
+        audio=audio,
+        text=(_optional(entry, text_key) or "") if status == "unusable" else _needed(entry, text_key),
+        speaker=_optional(entry, "speaker"),
+        status=status,
+        reason=reason,
+        person=(_optional(entry, "person") or "").strip(),
+        annotated_at=_moment(entry, "annotated_at"),
+        model_version=_optional(entry, "model_version") or "",
+    )
+
+
+def _status(entry: Any) -> Status:
+    value = _optional(entry, "status")
+    for status in get_args(Status):
+        if value == status:
+            return status  # type: ignore[no-any-return]
+    if value is None:
+        return "corrected"
+    raise InputError(f"has the status {value[:40]!r}, expected {', '.join(get_args(Status))}")
+
+
+def _moment(entry: Any, key: str) -> datetime | None:
+    value = _optional(entry, key)
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise InputError(f"has {value[:40]!r} as {key}, expected a time like 2026-02-16T14:30:22") from None
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise InputError(f"has {key} in the year {moment.year}, expected {_FIRST_YEAR}…{_LAST_YEAR}")
+    return moment
+
+
 def _needed(entry: Any, key: str) -> str:
     value = _optional(entry, key)
     if value is None:
@@ -177,8 +252,12 @@ def _optional(entry: Any, key: str) -> str | None:
     return value
 
 
-def _inside(root: Path, audio: str) -> Path:
-    """The file a row names, which must lie in the table's folder after every link is followed."""
+def file_inside(root: Path, audio: str) -> Path:
+    """The file a row names, which must lie below `root` after every link is followed.
+
+    Raises:
+        InputError: it does not exist, cannot be reached, or lies elsewhere.
+    """
     try:
         file = (root / PurePosixPath(audio)).resolve(strict=True)
     except FileNotFoundError:
@@ -186,5 +265,5 @@ def _inside(root: Path, audio: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"names no readable file: {error}") from error
     if not file.is_relative_to(root):
-        raise InputError(f"leaves the table's folder {root.name}/; copy the clip below it")
+        raise InputError(f"leaves the folder {root.name}/; copy the clip below it")
     return file

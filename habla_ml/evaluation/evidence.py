@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from habla_ml.corpus.conventions import Conventions
-from habla_ml.corpus.out_of_domain import read_out_of_domain
+from habla_ml.corpus.general_speech import read_general_speech
 from habla_ml.corpus.snapshot import Snapshot, Utterance, read_utterances
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.compare import Evaluated, OutOfDomain, compare_versions
@@ -173,10 +173,8 @@ def _told(name: str, progress: Progress) -> Callable[[int, int], None]:
 
 
 def _out_of_domain(conventions: Conventions, settings: Settings) -> list[Utterance]:
-    path = settings.evaluation.out_of_domain
-    if path is None:
-        return []
-    return read_out_of_domain(path, conventions, settings.recordings.longest_segment_s)
+    sources, longest_s = settings.evaluation.out_of_domain, settings.recordings.longest_segment_s
+    return list(read_general_speech(sources, conventions, longest_s, settings.work_folder).utterances)
 
 
 def _general_of(utterances: list[Utterance], heard: Mapping[str, list[Hypothesis]]) -> OutOfDomain | None:

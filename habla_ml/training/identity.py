@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
 import habla_ml
-from habla_ml.corpus.snapshot import Utterance
+from habla_ml.corpus.general_speech import GeneralSpeech
 from habla_ml.errors import TrainingError
 from habla_ml.lake import digest_of
 from habla_ml.training.base_model import BaseModel as WhisperBase
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.targets import SEMANTICS
 
+_NOTHING = GeneralSpeech()
 _PACKAGES = ("torch", "transformers", "accelerate", "peft", "tokenizers", "numpy")
 
 
@@ -30,7 +30,7 @@ class RunIdentity(BaseModel):
     base_model: str
     """Digest of the base model's content."""
     replay: str
-    """Digest of the general speech heard beside the snapshot; empty where there is none."""
+    """Digest of the general speech heard beside the snapshot, with licences and origins; empty where there is none."""
     labels: str
     """Semantics of the labels."""
     seed: int
@@ -39,13 +39,14 @@ class RunIdentity(BaseModel):
     packages: dict[str, str]
 
     @classmethod
-    def of(cls, recipe: Recipe, snapshot_id: str, base: WhisperBase, replay: Sequence[Utterance] = ()) -> Self:
+    def of(cls, recipe: Recipe, snapshot_id: str, base: WhisperBase, replay: GeneralSpeech = _NOTHING) -> Self:
         """The identity of training `recipe` on `snapshot_id` from `base` with what is installed."""
+        heard = [[each.digest, each.licence, each.origin] for each in replay.sources]
         return cls(
             recipe=recipe.digest,
             snapshot=snapshot_id,
             base_model=base.digest,
-            replay=digest_of([[each.audio_sha256, each.sentence] for each in replay]) if replay else "",
+            replay=digest_of(heard) if heard else "",
             labels=SEMANTICS,
             seed=recipe.seed,
             code=habla_ml.__version__,

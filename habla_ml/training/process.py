@@ -12,13 +12,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.corpus.out_of_domain import read_out_of_domain
-from habla_ml.corpus.snapshot import Utterance, load_snapshot
+from habla_ml.corpus.general_speech import GeneralSpeech, read_general_speech, refuse_tested_sounds
+from habla_ml.corpus.snapshot import Snapshot, load_snapshot
 from habla_ml.errors import HablaError, TrainingError
+from habla_ml.lake import Lake
 from habla_ml.lake.open import open_lake
 from habla_ml.process import die_with_parent, keep_freed_memory
 from habla_ml.settings import Settings, load_settings
@@ -77,6 +79,7 @@ def metadata_of(record: TrainingRecord, tensorboard: Path) -> dict[str, dict[str
         "validation_curve": ("md", "\n".join(curve)),
         "loss_curve": ("json", [asdict(point) for point in record.losses]),
         "identity": ("json", record.identity.model_dump(mode="json")),
+        "general_speech": ("json", [asdict(source) for source in record.general_speech]),
     }
     return {name: {"type": kind, "raw_value": value} for name, (kind, value) in typed.items()}
 
@@ -99,15 +102,23 @@ def _train(options: argparse.Namespace, tell: Callable[[Progress], None]) -> Tra
     lake = open_lake(settings.lake, settings.work_folder / "cache")
     recipe = load_recipe(options.recipe or settings.training.recipe)
     snapshot = load_snapshot(lake, options.snapshot)
-    return train_version(lake, snapshot, recipe, options.version, options.out, tell, _replay(settings))
+    replay = _replay(lake, snapshot, settings)
+    return train_version(lake, snapshot, recipe, options.version, options.out, tell, replay)
 
 
-def _replay(settings: Settings) -> list[Utterance]:
+def _replay(lake: Lake, snapshot: Snapshot, settings: Settings) -> GeneralSpeech:
     """The general speech that the settings name, its text under the conventions as the corpus has it."""
-    if settings.training.replay is None:
-        return []
-    conventions = load_conventions(settings.corpus.conventions)
-    return read_out_of_domain(settings.training.replay, conventions, settings.recordings.longest_segment_s)
+    if not settings.training.replay:
+        return GeneralSpeech()
+    read = partial(
+        read_general_speech,
+        conventions=load_conventions(settings.corpus.conventions),
+        longest_s=settings.recordings.longest_segment_s,
+        scratch=settings.work_folder,
+    )
+    replay = read(settings.training.replay)
+    refuse_tested_sounds(lake, snapshot, replay.utterances, read(settings.evaluation.out_of_domain).utterances)
+    return replay
 
 
 def _quiet_libraries() -> None:

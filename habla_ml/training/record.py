@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
+from habla_ml.corpus.general_speech import SourceOfSpeech
 from habla_ml.lake import Lake
 from habla_ml.training.checkpoints import LossPoint
 from habla_ml.training.identity import RunIdentity
@@ -40,6 +41,8 @@ class TrainedRun(BaseModel):
     """Time of training, over all attempts that led here."""
     device: str
     precision: str
+    general_speech: tuple[SourceOfSpeech, ...] = ()
+    """What was heard beside the snapshot, each source with its licence and origin."""
 
     @property
     def best(self) -> ValidationPoint:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from habla_ml.corpus.snapshot import Snapshot, Utterance, read_utterances
+from habla_ml.corpus.general_speech import GeneralSpeech
+from habla_ml.corpus.snapshot import Snapshot, read_utterances
 from habla_ml.errors import PointerMovedError, TrainingError
 from habla_ml.lake import Lake, Pointer
 from habla_ml.training.base_model import BaseModel, resolve_base_model
@@ -34,6 +35,8 @@ from habla_ml.training.targets import Targets
 from habla_ml.training.trainer import Progress, Run, build_trainer, precision_of
 from habla_ml.training.validation import best_point
 from habla_ml.training.windows import Schedule
+
+_NOTHING = GeneralSpeech()
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def train_version(
     version: str,
     work_folder: Path,
     progress: Callable[[Progress], None],
-    replay: Sequence[Utterance] = (),
+    replay: GeneralSpeech = _NOTHING,
 ) -> TrainingRecord:
     """Train `recipe` on `snapshot` and move `models/<version>/checkpoint` to the result.
 
@@ -139,7 +142,7 @@ def _finish(
     identity: RunIdentity,
     folder: RunFolder,
     progress: Callable[[Progress], None],
-    replay: Sequence[Utterance],
+    replay: GeneralSpeech,
 ) -> None:
     """Train to the end and lay the result down as `folder.finished`."""
     if recipe.threads is not None:
@@ -147,7 +150,7 @@ def _finish(
 
         torch.set_num_threads(recipe.threads)
     run = prepare_run(lake, snapshot, recipe, base, identity, folder, progress, replay)
-    trained = _train(run, base, folder)
+    trained = _train(run, base, folder).model_copy(update={"general_speech": replay.sources})
     attempt = folder.root / f"attempt-{os.getpid()}"
     for leftover in folder.root.glob("attempt-*"):
         shutil.rmtree(leftover)
@@ -165,7 +168,7 @@ def prepare_run(
     identity: RunIdentity,
     folder: RunFolder,
     progress: Callable[[Progress], None],
-    replay: Sequence[Utterance] = (),
+    replay: GeneralSpeech = _NOTHING,
 ) -> Run:
     """Lay the snapshot's clips down in `folder` and plan the run over them.
 
@@ -173,7 +176,8 @@ def prepare_run(
     """
     progress(Progress(f"reading the clips of snapshot {snapshot.id[:12]}"))
     targets, extractor = Targets(load_tokenizer(base)), load_extractor(base)
-    train = write_clips(chain(read_utterances(lake, snapshot, "train"), replay), targets, folder.clips)
+    heard = chain(read_utterances(lake, snapshot, "train"), replay.utterances)
+    train = write_clips(heard, targets, folder.clips)
     chosen = sample_of(read_utterances(lake, snapshot, "validation"), recipe.validation_clips)
     validation = write_clips(chosen, targets, folder.validation)
     for split, clips in (("train", train), ("validation", validation)):
@@ -185,7 +189,7 @@ def prepare_run(
     schedule = Schedule(train.durations_s.tolist(), recipe)
     progress(
         Progress(
-            f"{len(train)} training clips, {len(replay)} of them general speech "
+            f"{len(train)} training clips, {len(replay.utterances)} of them general speech "
             f"({train.durations_s.sum() / 3600:.2f} h), {len(validation)} for "
             f"validation, left out {sum(train.skipped.values())}; {schedule.max_steps} steps",
             max_steps=schedule.max_steps,

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from habla_ml.annotation import AnnotationEvent, DayOfEvents, gather_corrections, read_events
+from habla_ml.annotation.log import event_table
+from habla_ml.lake import digest_of
 from habla_ml.recordings import HABLA, SetAside, read_set_aside, segment_id
 from habla_ml_tests.recordings.world import (
     NOW,
@@ -153,5 +161,125 @@ def test_an_event_read_back_is_the_event_written(world: World) -> None:
         source="habla",
         created_at=datetime(2026, 2, 23, 9, 12, 44, tzinfo=UTC),
         seen_text="texto 1",
+        model_version="habla",
     )
     assert (event, event.event_id) == (again, again.event_id)
+
+
+def test_saving_again_and_again_in_any_order_and_layout_leaves_the_log_as_it_is(world: World) -> None:
+    session = write_session(world.recordings, A, 6)
+    texts = {number: f"frase {number}" for number in range(1, 7)}
+    path = session / "corrected_ground_truth.json"
+    write_corrections(session, texts, confirmed=[2, 4])
+    first = gather(world)
+    assert (first.events, first.added) == (6, 6)
+    for minute, (order, indent) in enumerate(
+        [((6, 5, 4, 3, 2, 1), None), ((1, 2, 3, 4, 5, 6), 8), ((3, 1, 6, 2, 5, 4), 1)]
+    ):
+        write_corrections(session, {number: texts[number] for number in order}, confirmed=[4, 2])
+        body = json.loads(path.read_text())
+        path.write_text(json.dumps({"segments": body["segments"]}, indent=indent) + "\n" * minute)
+        assert gather(world).added == 0
+        body["corrected_at"] = f"2026-02-24T09:{minute:02d}:00+00:00"
+        path.write_text(json.dumps(body, indent=indent, sort_keys=True))
+        again = gather(world)
+        assert (again.added, again.parquet) == (0, first.parquet)
+
+
+def test_an_entry_that_is_there_twice_counts_once_however_often_it_is_saved(world: World) -> None:
+    session = write_session(world.recordings, A, 1)
+    write_corrections(session, {1: "uno"})
+    path = session / "corrected_ground_truth.json"
+    entry = json.loads(path.read_text())["segments"][0]
+    for minute in range(4):
+        body = {
+            "corrected_at": f"2026-02-24T09:{minute:02d}:00+00:00",
+            "segments": [{**entry, "transcript": "dos"}, {**entry, "transcript": "tres"}],
+        }
+        write_json(path, body)
+        assert gather(world).added == (0 if minute else 1)
+    assert [event.text for event in events(world)] == ["tres"]
+    assert any("names segment_001.wav twice" in each.reason for each in problems(world))
+
+
+def test_a_confirmation_of_what_was_typed_before_is_another_word(world: World) -> None:
+    session = write_session(world.recordings, A, 1)
+    write_corrections(session, {1: "uno"}, at="2026-02-23T09:00:00+00:00")
+    gather(world)
+    write_corrections(session, {1: "uno"}, at="2026-02-23T10:00:00+00:00", confirmed=[1])
+    assert gather(world).added == 1
+
+
+def test_the_model_whose_text_the_person_saw_is_what_ground_truth_says(world: World) -> None:
+    session = write_session(world.recordings, A, 3, entries={2: {"raw_transcript": None}})
+    seen = {
+        "whisper_model": "/models/large-v3",
+        "segments": [{"filename": "segment_001.wav", "transcript": "visto"}],
+    }
+    write_json(session / "ground_truth.json", seen)
+    write_corrections(session, {1: "uno", 2: "dos", 3: "tres"})
+    found = {event.text: (event.seen_text, event.model_version) for event in events(world)}
+    assert found == {"uno": ("visto", "habla:large-v3"), "dos": (None, ""), "tres": ("texto 3", "habla")}
+
+
+def test_a_time_to_come_is_not_believed(world: World) -> None:
+    session = write_session(world.recordings, A, 1)
+    write_corrections(session, {1: "uno"}, at="2099-01-01T00:00:00+00:00")
+    age(session, 48)
+    assert events(world)[0].created_at == datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
+    assert any("a time to come" in each.reason for each in problems(world))
+
+
+def test_a_log_of_before_model_versions_were_kept_is_read_and_goes_on(world: World) -> None:
+    session = write_session(world.recordings, A, 1)
+    write_corrections(session, {1: "uno"})
+    now = gather(world)
+    table = event_table(world.lake, now.parquet)
+    old = io.BytesIO()
+    before = table.drop_columns(["model_version"])
+    pq.write_table(before, old)
+    pointer = world.lake.pointer(f"annotations/{DAY}")
+    assert pointer is not None
+    value = {**pointer.value, "parquet": world.lake.put_bytes(old.getvalue()), "inputs": {}}
+    world.lake.move_pointer(f"annotations/{DAY}", value, pointer)
+    assert gather(world).added == 0
+    [event] = events(world)
+    assert (event.text, event.model_version) == ("uno", "")
+    write_corrections(session, {1: "dos"}, at="2026-03-01T00:00:00+00:00")
+    assert gather(world).added == 1
+    assert [each.model_version for each in events(world)] == ["", "habla"]
+
+
+def test_the_id_of_an_event_without_a_model_version_is_what_it_was_before_there_were_any() -> None:
+    event = AnnotationEvent(
+        "s", "e", DAY, "t", "corrected", "", "p", "habla", datetime(2026, 1, 1, tzinfo=UTC), None
+    )
+    values = ["s", "e", DAY, "t", "corrected", "", "p", "habla", "2026-01-01T00:00:00+00:00", None]
+    assert event.event_id == digest_of(values)
+    assert replace(event, model_version="v2").event_id == digest_of([*values, "v2"])
+
+
+SAVE = st.permutations([1, 2, 3]).flatmap(
+    lambda order: st.fixed_dictionaries(
+        {number: st.tuples(st.sampled_from("ab"), st.booleans()) for number in order}
+    )
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(saves=st.lists(SAVE, min_size=1, max_size=6))
+def test_there_are_as_many_events_as_there_were_changes(
+    saves: list[dict[int, tuple[str, bool]]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    world = make_world(tmp_path_factory.mktemp("saves"))
+    session = write_session(world.recordings, A, 3)
+    last: dict[int, tuple[str, bool]] = {}
+    changes = 0
+    for minute, save in enumerate(saves):
+        confirmed = [number for number, (_, is_confirmed) in save.items() if is_confirmed]
+        texts = {number: text for number, (text, _) in save.items()}
+        write_corrections(session, texts, at=f"2026-02-24T09:{minute:02d}:00+00:00", confirmed=confirmed)
+        changed = sum(last.get(number) != said for number, said in save.items())
+        last |= save
+        changes += changed
+        assert (gather(world).added, len(events(world))) == (changed, changes)

@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from habla_ml.corpus.snapshot import Snapshot
+from habla_ml.corpus.general_speech import GeneralSpeech, SourceOfSpeech
+from habla_ml.corpus.snapshot import Snapshot, read_utterances
 from habla_ml.errors import TrainingError
 from habla_ml.lake import Lake
 from habla_ml.training.base_model import resolve_base_model
@@ -252,3 +254,24 @@ def test_a_share_of_the_base_is_mixed_into_what_is_published(
     assert not torch.equal(trained["model.decoder.layers.0.fc1.weight"], base["model.decoder.layers.0.fc1.weight"])
     for name in trained:
         torch.testing.assert_close(mixed[name], 0.75 * trained[name] + 0.25 * base[name].float())
+
+
+def test_general_speech_is_heard_and_recorded_with_its_licence_and_another_licence_is_another_run(
+    lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
+) -> None:
+    source = SourceOfSpeech("cv", "common_voice", "CC0-1.0", "https://example.org", "everything", 2, 0.1, {}, "d")
+    borrowed = tuple(read_utterances(lake, snapshot, "train"))[:2]
+    replay = GeneralSpeech(
+        tuple(replace(each, segment_id=f"cv-{each.segment_id}") for each in borrowed), (source,)
+    )
+    alone = train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "work", unheard)
+    record = train_version(lake, snapshot, quick(recipe), "v2", tmp_path / "work", unheard, replay)
+    assert record.train_clips == alone.train_clips + 2
+    assert (alone.general_speech, record.general_speech) == ((), (source,))
+    published = published_record(lake, "v2")
+    assert published is not None
+    assert published.general_speech == (source,)
+    base = resolve_base_model(recipe)
+    other = GeneralSpeech(replay.utterances, (replace(source, licence="unknown"),))
+    digests = {RunIdentity.of(recipe, snapshot.id, base, each).digest for each in (GeneralSpeech(), replay, other)}
+    assert len(digests) == 3

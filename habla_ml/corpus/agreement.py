@@ -1,0 +1,242 @@
+"""How far people differ who transcribed the same segment: the floor under every word error rate.
+
+Of each author the last word counts, and an author is a person, or a source that does not name one. For each
+segment and each two of its authors with a usable text,
+
+    errors  = Levenshtein distance of the two texts (in words for the WER, in characters for the CER)
+    length  = half the sum of their lengths
+    rate    = Σ errors / Σ length
+
+over all such pairs. The distance is the same in both directions and the mean length favours neither author, so
+the rate is symmetric; with one length in place of the mean it would be the WER as jiwer has it. Texts are compared
+under the conventions and as the scorer normalises them, so the figure stands beside a model's WER. Intervals are
+95 % percentiles of a bootstrap over sessions (Bisani and Ney, ICASSP 2004), as those of the models are.
+
+Who confirms a text has seen it, and agrees with it more easily than who types: read the figure as a lower bound.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from habla_ml.annotation import AnnotationEvent, load_events
+from habla_ml.annotation.log import event_table
+from habla_ml.corpus.conventions import Conventions
+from habla_ml.lake import Lake
+
+_DRAWS: Final = 2_000
+_SEED: Final = 20260216
+_CELLS_AT_ONCE: Final = 4_000_000
+_PREFIX: Final = "annotations/"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two texts of one segment differ."""
+
+    segment_id: str
+    session_id: str
+    first: str
+    """The author whose name sorts first."""
+    second: str
+    word_errors: int
+    words: float
+    """Mean of the two lengths."""
+    character_errors: int
+    characters: float
+
+
+@dataclass(frozen=True)
+class DisagreementRate:
+    """Errors per mean length, with its 95 % interval where there are two sessions or more."""
+
+    errors: int
+    length: float
+    interval: tuple[float, float] | None
+
+    @property
+    def value(self) -> float:
+        """The rate, 0 where nothing was compared."""
+        return self.errors / self.length if self.length else 0.0
+
+
+@dataclass(frozen=True)
+class PairOfAuthors:
+    """Two authors and what they both transcribed."""
+
+    first: str
+    second: str
+    segments: int
+    identical: int
+    """Segments on which their words are the same."""
+    wer: float
+    cer: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What is known of how far people differ."""
+
+    segments: int
+    """Segments with two or more usable texts."""
+    sessions: int
+    comparisons: int
+    """Pairs of texts; three people on a segment make three."""
+    verdicts_differ: int
+    """Pairs of authors of whom one gave a usable text and the other found the segment unusable."""
+    wer: DisagreementRate
+    cer: DisagreementRate
+    pairs: tuple[PairOfAuthors, ...]
+    """By the number of segments, most first."""
+
+    @property
+    def summary(self) -> str:
+        """One line for a person."""
+        if not self.comparisons:
+            return "not measured: no segment was transcribed by two people"
+        if self.wer.interval is None:
+            sure = "one session: no interval"
+        else:
+            sure = "{:.1%} to {:.1%}".format(*self.wer.interval)
+        return (
+            f"{self.wer.value:.1%} of words ({sure}), {self.cer.value:.1%} of characters, over {self.segments} "
+            f"segments of {self.sessions} sessions"
+        )
+
+
+def measure_agreement(
+    lake: Lake, conventions: Conventions, normalise: Callable[[str], str], days: Iterable[str] | None = None
+) -> Agreement:
+    """Compare all texts of segments that have two authors or more.
+
+    Args:
+        lake: Where the events are.
+        conventions: Applied to both texts, as they are on the way to the corpus.
+        normalise: What the scorer does to a text before it counts words.
+        days: Days of recording; None for all.
+    """
+    if days is None:
+        days = [name.removeprefix(_PREFIX) for name in lake.pointers(_PREFIX)]
+    differences: list[Difference] = []
+    verdicts_differ = 0
+    for day in sorted(days):
+        for events in _shared_segments(lake, day):
+            texts = {event.author: _comparable(event, conventions, normalise) for event in events}
+            for first, second in combinations(sorted(texts), 2):
+                one, other = texts[first], texts[second]
+                if one is None or other is None:
+                    verdicts_differ += one is not other
+                else:
+                    differences.append(_difference(events[0], (first, one), (second, other)))
+    return _agreement(differences, verdicts_differ)
+
+
+def _shared_segments(lake: Lake, day: str) -> Iterator[list[AnnotationEvent]]:
+    """The last word of each author, segment by segment, for segments of two authors or more."""
+    log = load_events(lake, day)
+    if log is None:
+        return
+    table = event_table(lake, log.parquet).drop_columns(["event_id"])
+    authors = pc.if_else(pc.equal(table["person"], ""), table["source"], table["person"])
+    counted = (
+        pa.table({"segment_id": table["segment_id"], "author": authors})
+        .group_by("segment_id")
+        .aggregate([("author", "count_distinct")])
+    )
+    shared = counted.filter(pc.greater(counted["author_count_distinct"], 1))["segment_id"]
+    last: dict[str, dict[str, AnnotationEvent]] = defaultdict(dict)
+    # The log is sorted by time within a segment, so a later word replaces an earlier one.
+    for row in table.filter(pc.is_in(table["segment_id"], shared.combine_chunks())).to_pylist():
+        event = AnnotationEvent(**row)
+        last[event.segment_id][event.author] = event
+    for by_author in last.values():
+        yield list(by_author.values())
+
+
+def _comparable(event: AnnotationEvent, conventions: Conventions, normalise: Callable[[str], str]) -> str | None:
+    """What is compared; None where the author holds that there is no usable text."""
+    if event.status == "unusable":
+        return None
+    reading = conventions.read(event.text)
+    return None if reading.problem else normalise(reading.sentence) or None
+
+
+def _difference(event: AnnotationEvent, first: tuple[str, str], second: tuple[str, str]) -> Difference:
+    (one, text), (other, other_text) = first, second
+    word_errors, character_errors = (0, 0) if text == other_text else _errors(text, other_text)
+    return Difference(
+        segment_id=event.segment_id,
+        session_id=event.session_id,
+        first=one,
+        second=other,
+        word_errors=word_errors,
+        words=(len(text.split()) + len(other_text.split())) / 2,
+        character_errors=character_errors,
+        characters=(len(text) + len(other_text)) / 2,
+    )
+
+
+def _errors(text: str, other: str) -> tuple[int, int]:
+    """Words and characters to be substituted, deleted or inserted to make one text of the other."""
+    import jiwer
+
+    words, characters = jiwer.process_words(text, other), jiwer.process_characters(text, other)
+    return (
+        words.substitutions + words.deletions + words.insertions,
+        characters.substitutions + characters.deletions + characters.insertions,
+    )
+
+
+def _agreement(differences: Sequence[Difference], verdicts_differ: int) -> Agreement:
+    by_pair: dict[tuple[str, str], list[Difference]] = defaultdict(list)
+    for each in differences:
+        by_pair[each.first, each.second].append(each)
+    pairs = [_pair(first, second, shared) for (first, second), shared in by_pair.items()]
+    sessions = [each.session_id for each in differences]
+    return Agreement(
+        segments=len({each.segment_id for each in differences}),
+        sessions=len(set(sessions)),
+        comparisons=len(differences),
+        verdicts_differ=verdicts_differ,
+        wer=_rate(sessions, [(each.word_errors, each.words) for each in differences]),
+        cer=_rate(sessions, [(each.character_errors, each.characters) for each in differences]),
+        pairs=tuple(sorted(pairs, key=lambda pair: (-pair.segments, pair.first, pair.second))),
+    )
+
+
+def _pair(first: str, second: str, shared: Sequence[Difference]) -> PairOfAuthors:
+    return PairOfAuthors(
+        first=first,
+        second=second,
+        segments=len(shared),
+        identical=sum(not each.word_errors for each in shared),
+        wer=sum(each.word_errors for each in shared) / sum(each.words for each in shared),
+        cer=sum(each.character_errors for each in shared) / sum(each.characters for each in shared),
+    )
+
+
+def _rate(sessions: Sequence[str], counts: Sequence[tuple[int, float]]) -> DisagreementRate:
+    """Whole sessions are drawn with replacement; the 2.5th and 97.5th percentile of the draws' rates."""
+    names, index = np.unique(np.asarray(sessions, dtype=np.str_), return_inverse=True)
+    by_session = np.zeros((len(names), 2))
+    if counts:
+        np.add.at(by_session, index, np.asarray(counts, dtype=np.float64))
+    errors, length = by_session.sum(axis=0).tolist()
+    if len(names) < 2:
+        return DisagreementRate(int(errors), length, None)
+    rng, rates = np.random.default_rng(_SEED), []
+    block = max(1, _CELLS_AT_ONCE // len(names))
+    for start in range(0, _DRAWS, block):
+        drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=min(block, _DRAWS - start))
+        totals = drawn @ by_session
+        rates.append(totals[:, 0] / totals[:, 1])
+    low, high = np.percentile(np.concatenate(rates), [2.5, 97.5]).tolist()
+    return DisagreementRate(int(errors), length, (low, high))

@@ -1,0 +1,314 @@
+"""Transcribed speech from outside the classroom: what a model hears beside it, and what it must not forget.
+
+Tables, Common Voice TSVs and Hugging Face datasets on disk. Nothing here writes into the lake: general speech has no
+day, no recording and no event, so it cannot enter the classroom's corpus or test set. It is read when a model is
+trained or measured, as `Utterance`s whose samples lie in a scratch file.
+
+All of it comes from strangers: every path must stay in its own folder after links are followed, sizes are bounded,
+and audio is decoded from bytes in a process of its own. A row of a public corpus that cannot be used is set aside; a
+table is a chosen set and must be whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+import numpy as np
+
+from habla_ml.annotation import read_table, read_table_clips, table_file
+from habla_ml.audio import SILENCE_DBFS, decode_flac, measure, pcm_sha256
+from habla_ml.corpus.build import UNKNOWN_SPEAKER
+from habla_ml.corpus.conventions import Conventions
+from habla_ml.corpus.public_speech import PublicClip, read_common_voice, read_hugging_face
+from habla_ml.corpus.snapshot import Snapshot, Utterance
+from habla_ml.errors import CorpusError, InputError
+from habla_ml.lake import Lake, digest_of
+from habla_ml.recordings import SetAside, segment_id
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from habla_ml.settings import SpeechSource
+
+GENERAL: Final = "general-speech"
+"""First part of every session's name of public speech: no session of the classroom is called so."""
+MOST_LISTED: Final = 1_000
+"""Rows set aside that are named one by one; all are counted."""
+
+_FILTERED, _UNUSABLE, _REPEATED = "by the filters", "cannot be used", "same sound as another"
+
+
+@dataclass(frozen=True)
+class SourceOfSpeech:
+    """What was taken from where, for the record of a model that heard it."""
+
+    name: str
+    """Folder and file, or the last folder: no path of a machine."""
+    kind: str
+    licence: str
+    """Empty where a table's owner said nothing."""
+    origin: str
+    selection: str
+    """The filters in words."""
+    clips: int
+    hours: float
+    left_out: Mapping[str, int]
+    """Reason → rows that were not taken."""
+    digest: str
+    """Of the sounds and sentences taken, in their order."""
+
+
+@dataclass(frozen=True)
+class GeneralSpeech:
+    """The clips of all sources."""
+
+    utterances: tuple[Utterance, ...] = ()
+    sources: tuple[SourceOfSpeech, ...] = ()
+    set_aside: tuple[SetAside, ...] = ()
+    """The first rows that could not be used, each with its reason."""
+
+
+@dataclass
+class _Pile:
+    """Samples on their way to the scratch file, and the utterances whose they are."""
+
+    samples: IO[bytes]
+    drafts: list[Utterance] = field(default_factory=list)
+    ends: list[int] = field(default_factory=lambda: [0])
+    sounds: set[str] = field(default_factory=set)
+    set_aside: list[SetAside] = field(default_factory=list)
+
+    def add(self, utterance: Utterance) -> None:
+        """Write the samples out and keep the rest."""
+        self.samples.write(utterance.audio.astype(np.float32, copy=False).tobytes())
+        self.ends.append(self.ends[-1] + len(utterance.audio))
+        self.sounds.add(utterance.audio_sha256)
+        self.drafts.append(replace(utterance, audio=np.zeros(0, np.float32)))
+
+    def refuse(self, name: str, row: str, reason: str) -> None:
+        """Name a row that cannot be used, as long as there are few."""
+        if len(self.set_aside) < MOST_LISTED:
+            self.set_aside.append(SetAside(name, row, reason))
+
+    def utterances(self) -> tuple[Utterance, ...]:
+        """The utterances with their samples mapped from the file, which lives as long as they do."""
+        if not self.drafts:
+            return ()
+        self.samples.flush()
+        mapped = np.memmap(self.samples, dtype=np.float32, mode="c")
+        spans = zip(self.drafts, self.ends, self.ends[1:], strict=False)
+        return tuple(replace(each, audio=mapped[start:end]) for each, start, end in spans)
+
+
+def read_general_speech(
+    sources: Sequence[SpeechSource], conventions: Conventions, longest_s: float, scratch: Path
+) -> GeneralSpeech:
+    """The clips of `sources`, their text under the conventions, in the order of the sources and their rows.
+
+    Args:
+        sources: As the settings declare them.
+        conventions: What makes a text a sentence.
+        longest_s: Longer clips cannot be used.
+        scratch: A folder for the samples, 230 MB an hour of speech; the file vanishes with its last user.
+
+    Raises:
+        InputError: A source cannot be read at all.
+        CorpusError: A table has rows that cannot be used, or a source nothing that can.
+    """
+    from habla_ml.audio.foreign import AudioDecoder
+
+    if not sources:
+        return GeneralSpeech()
+    scratch.mkdir(parents=True, exist_ok=True)
+    described: list[SourceOfSpeech] = []
+    with AudioDecoder() as decoder, tempfile.TemporaryFile(dir=scratch, prefix=".speech-") as samples:
+        pile = _Pile(samples)
+        for source in sources:
+            described.append(_take(source, pile, conventions, longest_s, decoder.decode))
+        return GeneralSpeech(pile.utterances(), tuple(described), tuple(pile.set_aside))
+
+
+def refuse_tested_sounds(
+    lake: Lake, snapshot: Snapshot, replay: Iterable[Utterance], measured: Iterable[Utterance]
+) -> None:
+    """See that nothing is heard in training that a model is judged by.
+
+    Args:
+        lake: Where the snapshot is.
+        snapshot: Its validation and test splits judge.
+        replay: General speech that is to be trained on.
+        measured: General speech that measures forgetting.
+
+    Raises:
+        CorpusError: The same sound is on both sides; names the first.
+    """
+    import io
+
+    import pyarrow.parquet as pq
+
+    columns = ["audio_sha256", "split"]
+    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=columns)
+    rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
+    judged = {each.audio_sha256: "evaluation.out_of_domain" for each in measured}
+    judged |= {sound: f"the classroom's {split} split" for sound, split in rows if split != "train"}
+    both = [each for each in replay if each.audio_sha256 in judged]
+    if both:
+        first = both[0]
+        raise CorpusError(
+            f"{len(both)} clips of training.replay are also in {judged[first.audio_sha256]}, the first says "
+            f"{first.sentence[:60]!r}; take them out of the replay: what was heard in training judges nothing"
+        )
+
+
+def _take(
+    source: SpeechSource,
+    pile: _Pile,
+    conventions: Conventions,
+    longest_s: float,
+    decode: Callable[[bytes, float], NDArray[np.float32]],
+) -> SourceOfSpeech:
+    left_out: Counter[str] = Counter()
+    name, clips = _opened(source, conventions, longest_s, decode, left_out)
+    first, seconds = len(pile.drafts), 0.0
+    for clip in clips:
+        if isinstance(clip, SetAside):
+            left_out[_UNUSABLE] += 1
+            pile.refuse(name, clip.file, clip.reason)
+        elif clip.audio_sha256 in pile.sounds:
+            left_out[_REPEATED] += 1
+        elif source.most_hours is not None and seconds + clip.duration_s > 3600 * source.most_hours:
+            break
+        else:
+            seconds += clip.duration_s
+            pile.add(clip)
+    taken = pile.drafts[first:]
+    refused = left_out[_UNUSABLE]
+    if not taken or (source.kind == "table" and refused):
+        listed = [each for each in pile.set_aside if each.session == name][:3]
+        named = "; ".join(f"{each.file} {each.reason}" for each in listed) or (
+            f"none of its rows passes the filters ({left_out[_FILTERED]} left out)"
+            if left_out
+            else "it has no rows"
+        )
+        raise CorpusError(
+            f"general speech {source.path}: {refused} rows cannot be used: {named}; mend or remove them"
+        )
+    return SourceOfSpeech(
+        name=name,
+        kind=source.kind,
+        licence=source.licence,
+        origin=source.origin,
+        selection=_selection(source),
+        clips=len(taken),
+        hours=round(seconds / 3600, 6),
+        left_out=dict(left_out),
+        digest=digest_of([[each.audio_sha256, each.sentence] for each in taken]),
+    )
+
+
+def _opened(
+    source: SpeechSource,
+    conventions: Conventions,
+    longest_s: float,
+    decode: Callable[[bytes, float], NDArray[np.float32]],
+    left_out: Counter[str],
+) -> tuple[str, Iterator[Utterance | SetAside]]:
+    """The name of a source and its clips, one at a time."""
+    path = source.path.resolve()
+    if source.kind == "table":
+        table = table_file(path)
+        return f"{path.parent.name}/{path.name}", _from_table(table, conventions, longest_s)
+    name = f"{path.parent.name}/{path.name}" if path.is_file() else path.name
+    rows = read_common_voice(source) if source.kind == "common_voice" else read_hugging_face(source)
+    wanted = _filtered(rows, source, left_out)
+    if source.most_hours is not None:
+        # By hash, so that a sample is spread over the corpus and its voices, and always the same.
+        wanted = iter(sorted(wanted, key=lambda row: hashlib.sha256(row.key.encode()).digest()))
+    return name, (_from_public(row, name, conventions, longest_s, decode) for row in wanted)
+
+
+def _filtered(rows: Iterable[PublicClip], source: SpeechSource, left_out: Counter[str]) -> Iterator[PublicClip]:
+    accents = [each.casefold() for each in source.accents]
+    for row in rows:
+        if row.problem is None and (
+            row.up_votes < source.fewest_up_votes
+            or (source.most_down_votes is not None and row.down_votes > source.most_down_votes)
+            or (accents and not any(each in row.accents.casefold() for each in accents))
+        ):
+            left_out[_FILTERED] += 1
+        else:
+            yield row
+
+
+def _from_table(table: Path, conventions: Conventions, longest_s: float) -> Iterator[Utterance | SetAside]:
+    rows, refused = read_table(table)
+    yield from refused
+    for clip in read_table_clips(table, rows, "", longest_s):
+        if isinstance(clip, SetAside):
+            yield clip
+            continue
+        segment, reading = clip.segment, conventions.read(clip.row.text)
+        if clip.row.status == "unusable" or reading.problem:
+            what = f"has text that is {reading.problem}" if reading.problem else "is marked unusable"
+            yield SetAside(segment.session_id, clip.row.label, what)
+            continue
+        yield Utterance(
+            segment_id=segment.segment_id,
+            session_id=segment.session_id,
+            speaker=segment.speaker or UNKNOWN_SPEAKER,
+            sentence=reading.sentence,
+            duration_s=segment.duration_s,
+            loudness_dbfs=segment.loudness_dbfs,
+            audio_sha256=segment.audio_sha256,
+            audio=decode_flac(segment.audio),
+        )
+
+
+def _from_public(
+    row: PublicClip,
+    name: str,
+    conventions: Conventions,
+    longest_s: float,
+    decode: Callable[[bytes, float], NDArray[np.float32]],
+) -> Utterance | SetAside:
+    reading = conventions.read(row.text)
+    try:
+        if row.problem is not None:
+            raise InputError(row.problem)
+        if reading.problem:
+            raise InputError(f"has text that is {reading.problem}")
+        samples = decode(row.load(), longest_s)
+        measured = measure(samples)
+        if measured.loudness_dbfs <= SILENCE_DBFS:
+            raise InputError("is digital silence")
+    except InputError as error:
+        return SetAside(name, row.label, str(error))
+    # A voice is a session: intervals are drawn over voices.
+    session = f"{GENERAL}:{name}:{row.speaker or UNKNOWN_SPEAKER}"
+    sound = pcm_sha256(samples)
+    return Utterance(
+        segment_id=segment_id(GENERAL, session, sound),
+        session_id=session,
+        speaker=row.speaker or UNKNOWN_SPEAKER,
+        sentence=reading.sentence,
+        duration_s=measured.duration_s,
+        loudness_dbfs=measured.loudness_dbfs,
+        audio_sha256=sound,
+        audio=samples,
+    )
+
+
+def _selection(source: SpeechSource) -> str:
+    said = [
+        f"up votes ≥ {source.fewest_up_votes}" if source.fewest_up_votes else "",
+        f"down votes ≤ {source.most_down_votes}" if source.most_down_votes is not None else "",
+        f"accents {', '.join(source.accents)}" if source.accents else "",
+        f"at most {source.most_hours:g} h" if source.most_hours is not None else "",
+    ]
+    return "; ".join(each for each in said if each) or "everything"

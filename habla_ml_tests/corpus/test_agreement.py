@@ -1,0 +1,160 @@
+"""How far people differ, against fractions worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from habla_ml.annotation import AnnotationEvent, append_events
+from habla_ml.corpus.agreement import measure_agreement
+from habla_ml.corpus.conventions import load_conventions
+from habla_ml.evaluation.normalise import spanish
+from habla_ml.lake import Lake
+from habla_ml_tests.corpus.corpora import new_lake
+from habla_ml_tests.recordings.world import V1
+
+DAY = "2026-02-16"
+ONE = load_conventions(V1)
+THEN = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def said(segment: str, person: str, text: str, **changes: Any) -> AnnotationEvent:
+    event = AnnotationEvent(
+        segment_id=segment,
+        session_id=segment.split("/")[0],
+        day=DAY,
+        text=text,
+        status="corrected",
+        reason="",
+        person=person,
+        source="table:t",
+        created_at=THEN,
+        seen_text=None,
+    )
+    return replace(event, **changes)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return new_lake(tmp_path)
+
+
+def test_the_rate_is_errors_over_the_mean_length_and_the_same_both_ways(lake: Lake) -> None:
+    append_events(
+        lake,
+        DAY,
+        [
+            # "los niños comen" and "los niño comen pan": one substitution, one insertion, lengths 3 and 4
+            said("a/1", "ana", "Los niños comen."),
+            said("a/1", "eva", "los niño comen pan"),
+            # the same words: lengths 2 and 2
+            said("b/1", "eva", "¿Qué tal?"),
+            said("b/1", "ana", "qué tal"),
+            # one person alone, and one person in two sources, are no comparison
+            said("b/2", "ana", "hola"),
+            said("b/3", "ana", "hola"),
+            said("b/3", "ana", "adiós", source="habla"),
+        ],
+        {},
+    )
+    found = measure_agreement(lake, ONE, spanish)
+    assert (found.segments, found.sessions, found.comparisons, found.verdicts_differ) == (2, 2, 2, 0)
+    assert found.wer.errors == 2
+    assert found.wer.value == pytest.approx(2 / (3.5 + 2))
+    # characters: s deleted and " pan" inserted = 5; lengths 15 and 18, 7 and 7
+    assert found.cer.value == pytest.approx(5 / (16.5 + 7))
+    [pair] = found.pairs
+    assert (pair.first, pair.second, pair.segments, pair.identical) == ("ana", "eva", 2, 1)
+    assert pair.wer == pytest.approx(2 / 5.5)
+    swapped = new_lake(lake_root(lake) / "other")
+    append_events(
+        swapped,
+        DAY,
+        [
+            said("a/1", "eva", "Los niños comen."),
+            said("a/1", "ana", "los niño comen pan"),
+            said("b/1", "ana", "¿Qué tal?"),
+            said("b/1", "eva", "qué tal"),
+        ],
+        {},
+    )
+    again = measure_agreement(swapped, ONE, spanish)
+    assert (again.wer, again.cer) == (found.wer, found.cer)
+
+
+def lake_root(lake: Lake) -> Path:
+    return Path(lake.url)
+
+
+def test_the_interval_comes_from_whole_sessions_and_brackets_the_rate(lake: Lake) -> None:
+    events = []
+    for at in range(10):
+        other = "uno dos tres" if at % 2 else "uno dos cuatro"
+        events += [said(f"s{at}/1", "ana", "uno dos tres"), said(f"s{at}/1", "eva", other)]
+    append_events(lake, DAY, events, {})
+    found = measure_agreement(lake, ONE, spanish)
+    assert found.wer.value == pytest.approx(5 / 30)
+    assert found.wer.interval is not None
+    low, high = found.wer.interval
+    assert 0 < low < 5 / 30 < high <= 1 / 3
+    assert "16.7% of words" in found.summary
+
+
+def test_one_session_gives_a_rate_and_no_interval_and_nothing_gives_no_rate(lake: Lake) -> None:
+    empty = measure_agreement(lake, ONE, spanish)
+    assert (empty.segments, empty.wer.value, empty.wer.interval) == (0, 0.0, None)
+    assert "not measured" in empty.summary
+    append_events(lake, DAY, [said("a/1", "ana", "uno dos"), said("a/1", "eva", "uno")], {})
+    found = measure_agreement(lake, ONE, spanish)
+    assert found.wer.value == pytest.approx(1 / 1.5)
+    assert found.wer.interval is None
+
+
+def test_only_the_last_word_of_each_counts(lake: Lake) -> None:
+    later = THEN + timedelta(hours=1)
+    append_events(
+        lake,
+        DAY,
+        [
+            said("a/1", "ana", "casa"),
+            said("a/1", "ana", "cosa", created_at=later),
+            said("a/1", "eva", "cosa"),
+            said("a/1", "", "cosa", source="habla"),
+        ],
+        {},
+    )
+    found = measure_agreement(lake, ONE, spanish)
+    assert (found.comparisons, found.segments, found.wer.value) == (3, 1, 0.0)
+    assert {(pair.first, pair.second) for pair in found.pairs} == {
+        ("ana", "eva"),
+        ("ana", "habla"),
+        ("eva", "habla"),
+    }
+
+
+def test_a_verdict_of_unusable_against_a_text_is_counted_and_no_word_error(lake: Lake) -> None:
+    append_events(
+        lake,
+        DAY,
+        [
+            said("a/1", "ana", "", status="unusable", reason="ruido"),
+            said("a/1", "eva", "hola"),
+            said("a/2", "ana", "[inaudible]"),
+            said("a/2", "eva", "hola"),
+            said("a/3", "ana", "", status="unusable"),
+            said("a/3", "eva", "[inaudible]"),
+        ],
+        {},
+    )
+    found = measure_agreement(lake, ONE, spanish)
+    assert (found.comparisons, found.verdicts_differ) == (0, 2)
+
+
+def test_days_can_be_chosen(lake: Lake) -> None:
+    append_events(lake, DAY, [said("a/1", "ana", "uno"), said("a/1", "eva", "dos")], {})
+    assert measure_agreement(lake, ONE, spanish, ["2026-02-17"]).comparisons == 0
+    assert measure_agreement(lake, ONE, spanish, [DAY]).comparisons == 1
