@@ -115,6 +115,25 @@ class DirectoryStore:
                 f"cannot copy {key} to {destination}: {error.strerror}; free some space there"
             ) from error
 
+    def read_start(self, key: str, length: int) -> bytes:
+        """See `Store.read_start`."""
+        try:
+            with self.local_path(key).open("rb") as handle:
+                return handle.read(length)
+        except OSError as error:
+            raise LakeError(f"cannot read {key} in {self.url}: {error.strerror}; check the disk") from error
+
+    def delete(self, key: str) -> bool:
+        """See `Store.delete`."""
+        target = self._path(key)
+        with self._deleting(key), self._locked(key):
+            try:
+                target.unlink()
+            except _ABSENT:
+                return False
+            _fsync_folders(target.parent, target.parent)
+        return True
+
     def local_path(self, key: str) -> Path:
         """See `Store.local_path`."""
         path = self._path(key)
@@ -174,6 +193,16 @@ class DirectoryStore:
                 remedy = "mend the folder, then run the stage again"
             raise LakeError(
                 f"cannot write {key} to {self.url}: {error.strerror}; nothing was published; {remedy}"
+            ) from error
+
+    @contextmanager
+    def _deleting(self, key: str) -> Iterator[None]:
+        """Turn what the operating system refuses while `key` is deleted into a `LakeError`."""
+        try:
+            yield
+        except OSError as error:
+            raise LakeError(
+                f"cannot delete {key} in {self.url}: {error.strerror}; mend the folder's permissions, then run again"
             ) from error
 
     @contextmanager

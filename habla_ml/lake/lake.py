@@ -15,12 +15,13 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from habla_ml.errors import LakeError
+from habla_ml.lake.closure import named_objects
 from habla_ml.lake.store import Store
 
 _TREE_FORMAT = "habla_ml.tree/1"
@@ -112,6 +113,55 @@ class Lake:
             raise LakeError(
                 f"object {sha256} in {self.url} is not JSON: {error}; pass the id of a JSON object"
             ) from None
+
+    def start_of(self, sha256: str, length: int) -> bytes:
+        """The object's first `length` bytes, to tell what it is; they are not verified."""
+        return self._store.read_start(_object_key(sha256), length)
+
+    def object_ids(self) -> Iterator[str]:
+        """Ids of all objects, named by a pointer or not, sorted; a listing of the whole lake."""
+        for entry in self._store.list("objects/"):
+            yield entry.key.rpartition("/")[2]
+
+    def delete_objects(self, object_ids: Collection[str], rewritten: Collection[str] = ()) -> int:
+        """Remove objects and their cached copies; returns how many were there. Removing twice does no harm.
+
+        Args:
+            object_ids: what to remove.
+            rewritten: names of pointers whose objects no longer count, since the caller has rewritten what matters
+                of them. What any other pointer leads to stays.
+
+        Raises:
+            LakeError: a pointer still leads to one of them; nothing was removed.
+        """
+        if not object_ids:
+            return 0
+        named = named_objects(self, set(self.object_ids()), rewritten)
+        if held := sorted(each for each in object_ids if each in named):
+            raise LakeError(
+                f"{len(held)} of {len(object_ids)} objects to delete in {self.url} are still named, {held[0]} by the "
+                f"pointer {named[held[0]]}; move that pointer first, nothing was deleted"
+            )
+        removed = 0
+        for each in object_ids:
+            removed += self._store.delete(_object_key(each))
+            self.drop_cached(each)
+        return removed
+
+    def drop_cached(self, sha256: str) -> None:
+        """Remove the local copy of a remote lake's object."""
+        try:
+            (self._cache / _object_key(sha256)).unlink(missing_ok=True)
+        except OSError as error:
+            raise LakeError(
+                f"cannot remove {sha256} from the cache {self._cache}: {error.strerror}; mend its permissions"
+            ) from error
+
+    def cached_ids(self) -> Iterator[str]:
+        """Ids of the objects of which the cache holds a copy."""
+        for path in sorted((self._cache / "objects").glob("??/*")):
+            if not path.name.startswith("."):
+                yield path.name
 
     def path_of(self, sha256: str) -> Path:
         """A local file, to be read only, that holds the object: the lake's own, or a verified cached copy."""
@@ -209,6 +259,10 @@ class Lake:
             _pointer_key(name), canonical_json(value), None if seen is None else seen.tag
         )
         return Pointer(name, value, tag)
+
+    def delete_pointer(self, name: str) -> bool:
+        """Remove a pointer, whatever it says; True when it was there. Its objects stay."""
+        return self._store.delete(_pointer_key(name))
 
     def pointers(self, prefix: str) -> Iterator[str]:
         """Names of all pointers that start with `prefix`, sorted."""

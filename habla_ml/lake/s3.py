@@ -40,7 +40,9 @@ _ABSENT = {"NoSuchKey", "NotFound", "404"}
 # A CDN keeps what has no Cache-Control for a day, which is too long for a pointer.
 _CACHED_FOREVER = "public, max-age=31536000, immutable"
 _NOT_CACHED = "no-cache"
-_NO_PERMISSION = "the credentials need s3:GetObject, s3:PutObject and s3:ListBucket there"
+_NO_PERMISSION = (
+    "the credentials need s3:GetObject, s3:PutObject and s3:ListBucket there (s3:DeleteObject to erase)"
+)
 _REMEDIES = {
     "NoSuchBucket": "create the bucket, or name another one in the settings",
     "AccessDenied": _NO_PERMISSION,
@@ -152,6 +154,31 @@ class S3Store:
                 raise
             except OSError as error:
                 raise LakeError(f"cannot write {destination}: {error.strerror}; free some space there") from error
+
+    def read_start(self, key: str, length: int) -> bytes:
+        """See `Store.read_start`; one request for a range of bytes."""
+        from botocore.exceptions import ClientError
+
+        with self._talking(f"read {key}"):
+            try:
+                answer = self._client.get_object(
+                    Bucket=self._bucket, Key=self._name(key), Range=f"bytes=0-{max(length, 1) - 1}"
+                )
+                return answer["Body"].read()[:length]
+            except ClientError as error:
+                if _code(error) in _ABSENT:
+                    raise self._missing(key) from None
+                if _code(error) == "InvalidRange":  # the value is empty
+                    return b""
+                raise
+
+    def delete(self, key: str) -> bool:
+        """See `Store.delete`; a bucket that keeps versions keeps the old one, which its owner must purge."""
+        with self._talking(f"delete {key}"):
+            present = self._head(self._name(key)) is not None
+            if present:
+                self._client.delete_object(Bucket=self._bucket, Key=self._name(key))
+        return present
 
     def local_path(self, key: str) -> None:
         """See `Store.local_path`: there is none."""

@@ -77,6 +77,18 @@ class Store(Protocol):
         """Write the value under `key` to the file `destination`, in bounded memory."""
         ...
 
+    def read_start(self, key: str, length: int) -> bytes:
+        """The first `length` bytes of the value under `key`; raises `ObjectMissingError` where there is none."""
+        ...
+
+    def delete(self, key: str) -> bool:
+        """Remove the value under `key`; True when this call removed it, False where there was none.
+
+        Once it returns, the removal is durable. What must not be lost is the caller's to know: see
+        `Lake.delete_objects`.
+        """
+        ...
+
     def local_path(self, key: str) -> Path | None:
         """The file that holds the value, to be read only, where the store is a local directory."""
         ...

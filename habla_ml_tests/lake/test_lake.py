@@ -178,3 +178,40 @@ def test_a_full_disk_at_a_checkout_leaves_no_folder(small_disk: Path, tmp_path: 
     with pytest.raises(LakeError, match=f"cannot lay tree {tree[:12]} down"):
         lake.checkout_tree(tree, small_disk / "out")
     assert list(small_disk.iterdir()) == []
+
+
+def test_deleted_objects_are_gone_with_their_cached_copies(lake: Lake, store: Store, tmp_path: Path) -> None:
+    gone, kept = lake.put_bytes(b"gone"), lake.put_bytes(b"kept")
+    for each in (gone, kept):
+        lake.path_of(each)
+    assert lake.delete_objects([gone]) == 1
+    assert lake.delete_objects([gone, MISSING]) == 0
+    with pytest.raises(ObjectMissingError):
+        lake.path_of(gone)
+    assert lake.get_bytes(kept) == b"kept"
+    assert list(lake.object_ids()) == [kept]
+    assert gone not in list(lake.cached_ids())
+
+
+def test_what_a_pointer_leads_to_is_not_deleted_and_nothing_else_then(lake: Lake, folder: Path) -> None:
+    tree, free = lake.put_tree(folder), lake.put_bytes(b"free")
+    body = lake.put_json({"deep": [{"tree": tree}], "by_id": {lake.put_bytes(b"as a key"): 1}})
+    first = lake.move_pointer("models/v1/x", {"body": body}, None)
+    deep = [each.sha256 for each in lake.tree_files(tree)]
+    for held in (tree, body, deep[0], hashlib.sha256(b"as a key").hexdigest()):
+        with pytest.raises(LakeError, match=r"still named.*models/v1/x.*nothing was deleted"):
+            lake.delete_objects([free, held])
+    assert lake.get_bytes(free) == b"free"
+    assert lake.delete_objects([free, body], rewritten=["models/v1/x"]) == 2
+    lake.move_pointer("models/v1/x", {"tree": tree}, first)
+    with pytest.raises(LakeError, match="still named"):
+        lake.delete_objects(deep)
+
+
+def test_a_deleted_pointer_lets_its_objects_go(lake: Lake) -> None:
+    named = lake.put_bytes(b"x")
+    lake.move_pointer("p", {"x": named}, None)
+    assert lake.delete_pointer("p") is True
+    assert lake.delete_pointer("p") is False
+    assert lake.pointer("p") is None
+    assert lake.delete_objects([named]) == 1

@@ -208,3 +208,39 @@ def test_no_increment_is_lost_between_writers(writers: list[Store]) -> None:
 
     race(writers, attempt)
     assert writers[0].read("count") == b"%d" % WRITERS
+
+
+def test_a_deleted_value_is_gone_and_deleting_it_again_does_nothing(store: Store) -> None:
+    store.put_if_absent("a/key", b"x")
+    store.put_if_absent("a/other", b"y")
+    assert store.delete("a/key") is True
+    assert store.delete("a/key") is False
+    assert store.delete("a/never/there") is False
+    assert [each.key for each in store.list("")] == ["a/other"]
+    assert store.put_if_absent("a/key", b"again") is True
+    assert store.read("a/key") == b"again"
+
+
+def test_deleted_by_eight_at_once_a_value_is_gone(writers: list[Store]) -> None:
+    writers[0].put_if_absent("a/key", b"x")
+    assert race(writers, lambda store, _: store.delete("a/key")) >= 1
+    assert writers[0].read_versioned("a/key") is None
+
+
+def test_a_deleted_pointer_can_be_set_anew_and_not_from_its_old_state(store: Store) -> None:
+    tag = store.compare_and_set("p.json", b"1", None)
+    assert store.delete("p.json") is True
+    with pytest.raises(PointerMovedError):
+        store.compare_and_set("p.json", b"2", tag)
+    store.compare_and_set("p.json", b"2", None)
+    assert store.read("p.json") == b"2"
+
+
+@pytest.mark.parametrize(("length", "expected"), [(0, b""), (3, b"hol"), (100, b"hola")])
+def test_the_start_of_a_value_is_read_alone(store: Store, length: int, expected: bytes) -> None:
+    store.put_if_absent("a/key", b"hola")
+    store.put_if_absent("a/empty", b"")
+    assert store.read_start("a/key", length) == expected
+    assert store.read_start("a/empty", length) == b""
+    with pytest.raises(ObjectMissingError, match="no/such is not in the store"):
+        store.read_start("no/such", 4)

@@ -1,0 +1,80 @@
+"""`habla-ml erase`: what a person does when somebody withdraws their consent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from habla_ml.errors import InputError
+from habla_ml.settings import Settings, load_settings
+
+console = Console()
+
+
+def erase_command(
+    contributor: Annotated[str, typer.Option(help="The pseudonym, as the register of consents has it.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be erased, and change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Erase without asking.")] = False,
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", "-p", help="A profile below configs/, or a YAML file; default HABLA_PROFILE."),
+    ] = None,
+) -> None:
+    """Erase a contributor's voice and text from lake, corpus, splits and reports; name the models that heard it."""
+    from habla_ml.consent.erase import ErasurePlan, erase, plan_erasure
+    from habla_ml.consent.register import Contributor, load_register
+    from habla_ml.lake.open import open_lake
+
+    settings = load_settings(profile)
+    entry: Contributor | None = None
+    if settings.consent.registry is not None:
+        entry = load_register(settings.consent.registry).find(contributor)
+    if entry is None:
+        raise InputError(
+            f"contributor {contributor!r} is not in the register {settings.consent.registry}; "
+            "name the file in consent.registry and the contributor in it (docs/consent.md)"
+        )
+    lake, now = open_lake(settings.lake, settings.work_folder / "cache"), datetime.now(UTC)
+    plan: ErasurePlan = plan_erasure(lake, entry, settings, now)
+    held = plan.holdings
+    console.print(
+        f"{contributor}: {len(held.segments)} segments, {held.hours * 60:.1f} minutes on {len(held.days)} days "
+        f"in {settings.lake.url}",
+        soft_wrap=True,
+    )
+    _tell_versions(plan.listeners.heard, plan.listeners.tested)
+    if dry_run:
+        console.print("nothing was changed (--dry-run)")
+        return
+    if not yes:
+        typer.confirm("Erase this for ever? Nothing can bring it back", abort=True)
+    report = erase(lake, plan, settings, now, progress=lambda line: console.print(f"  {line}", soft_wrap=True))
+    console.print(
+        f"erased: {report.segments} segments, {report.hours * 60:.1f} minutes of {contributor}; "
+        f"{len(report.pointers)} pointers moved, {report.objects} objects and {report.files} files deleted",
+        soft_wrap=True,
+    )
+    _tell_versions(report.heard, report.tested)
+    _tell_what_is_left(settings, plan.in_folder)
+
+
+def _tell_versions(heard: tuple[str, ...], tested: tuple[str, ...]) -> None:
+    console.print(f"model versions that heard the voice: {', '.join(heard) or 'none'}", soft_wrap=True)
+    console.print(f"model versions that were tested on it: {', '.join(tested) or 'none'}", soft_wrap=True)
+
+
+def _tell_what_is_left(settings: Settings, in_folder: tuple[str, ...]) -> None:
+    """What other programs keep, and only they or a person can delete."""
+    if in_folder:
+        console.print(
+            f"[yellow]left to you:[/yellow] {len(in_folder)} sessions in {settings.recordings.folder} hold the voice; "
+            f"delete them in Habla, the first is {in_folder[0]}",
+            soft_wrap=True,
+        )
+    for table in settings.annotation.tables:
+        console.print(f"[yellow]left to you:[/yellow] rows and clips of {table}, if theirs", soft_wrap=True)

@@ -1,0 +1,37 @@
+"""The check on consents: what was withdrawn and is still in the lake."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from habla_ml.defs.resources import StoreResource
+from habla_ml.settings import Settings
+
+
+def build_consent_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
+    """The checks of a deployment that keeps a register; none without one."""
+    registry = settings.consent.registry
+    if registry is None:
+        return []
+
+    @dg.asset_check(
+        asset="splits",
+        name="no_withdrawn_consent",
+        blocking=True,
+        description="Nobody whose consent is withdrawn is still in the lake: nothing is trained before the erasure.",
+    )
+    def no_withdrawn_consent(lake: StoreResource) -> dg.AssetCheckResult:
+        from habla_ml.consent.holdings import withdrawn_days
+        from habla_ml.consent.register import load_register
+
+        today = datetime.now(UTC).astimezone(settings.zone).date()
+        found = withdrawn_days(lake.lake(), load_register(registry), today)
+        commands = [f"`habla-ml erase --contributor {name}`" for name in found]
+        return dg.AssetCheckResult(
+            passed=not found,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=f"still in the lake: run {', '.join(commands)}" if found else "",
+            metadata={"contributors": len(found), "days": len({day for days in found.values() for day in days})},
+        )
+
+    return [no_withdrawn_consent]

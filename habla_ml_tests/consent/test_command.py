@@ -1,0 +1,53 @@
+"""`habla-ml erase` as a person runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from habla_ml.settings import save_settings
+from habla_ml_tests.consent.lived_in import LivedIn, live_in, state
+from habla_ml_tests.consent.test_erase import withdraw
+
+
+def habla_ml(lived: LivedIn, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    profile = save_settings(lived.world.settings, lived.world.root / "profiles")
+    return subprocess.run(
+        [Path(sys.executable).with_name("habla-ml"), *arguments, "--profile", str(profile)],
+        env={**os.environ, "COLUMNS": "300", "OMP_NUM_THREADS": "1"},
+        input=typed,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_dry_run_tells_and_changes_nothing_and_the_run_asks_first(tmp_path: Path) -> None:
+    lived = live_in(tmp_path)
+    theirs = withdraw(lived)
+    before = state(lived.lake)
+    dry = habla_ml(lived, "erase", "--contributor", "c-017", "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert f"c-017: {len(theirs)} segments" in dry.stdout
+    assert "model versions that heard the voice: v1, v2" in dry.stdout
+    refused = habla_ml(lived, "erase", "--contributor", "c-017", typed="n\n")
+    assert refused.returncode == 1
+    assert state(lived.lake) == before
+    done = habla_ml(lived, "erase", "--contributor", "c-017", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert f"erased: {len(theirs)} segments" in done.stdout
+    assert done.stdout.count("model versions that heard the voice: v1, v2") == 2
+    assert "left to you:" in done.stdout
+    again = habla_ml(lived, "erase", "--contributor", "c-017", "--yes")
+    assert "c-017: 0 segments" in again.stdout
+    assert f"erased: {len(theirs)} segments" in again.stdout
+    assert "0 pointers moved, 0 objects" in again.stdout
+
+
+def test_an_unknown_contributor_is_refused_with_the_next_step(tmp_path: Path) -> None:
+    lived = live_in(tmp_path)
+    found = habla_ml(lived, "erase", "--contributor", "nobody", "--yes")
+    assert found.returncode == 1
+    assert "'nobody' is not in the register" in found.stderr
