@@ -1,0 +1,247 @@
+"""WER against minutes annotated: what the review queue chooses beside a random choice of the same minutes.
+
+A synthetic classroom is recorded and nobody has corrected it. Each strategy asks a tireless person for the truth of so
+many minutes, the demo's base model is fine-tuned on them, and other lessons of the same classroom are the test. The
+queue hears with the base model; its random share is part of it, as in the product.
+
+    python benchmarks/bench_review.py --minutes 3 8 --steps 60 --seeds 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from habla_ml.annotation import gather_corrections, load_events, read_events
+from habla_ml.annotation.review import ReviewItem
+from habla_ml.corpus.conventions import load_conventions
+from habla_ml.corpus.snapshot import Snapshot, read_utterances, save_snapshot
+from habla_ml.demo.classroom import ClassroomPlan, write_sessions
+from habla_ml.evaluation.hypotheses import transcribe_cached
+from habla_ml.evaluation.normalise import spanish
+from habla_ml.evaluation.scoring import score_utterances
+from habla_ml.evaluation.transcribe import DecodingOptions, FasterWhisperTranscriber
+from habla_ml.export.publish import checkout_artefact, publish_ctranslate2
+from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.recordings.days import load_day
+from habla_ml.recordings.facts import read_facts
+from habla_ml.recordings.ingest import ingest_day
+from habla_ml.review.candidates import gather_pool, recorded_days
+from habla_ml.review.hearing import ReleasedModel, hear
+from habla_ml.review.selection import Considered, choose, draw_random, interleave, rank
+from habla_ml.settings import Settings, load_settings
+from habla_ml.training.base_model import resolve_base_model
+from habla_ml.training.recipe import Recipe, load_recipe
+from habla_ml.training.train import train_version
+
+ROOT = Path(__file__).resolve().parent.parent
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
+POOL_DAY, TEST_DAY = date(2026, 3, 2), date(2026, 6, 1)
+TEST_DAYS = 2
+VALIDATION_CLIPS = 8
+DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class World:
+    """A recorded classroom and what a person would say about each segment."""
+
+    folder: Path
+    lake: Lake
+    settings: Settings
+    rows: dict[str, dict[str, object]]
+    """Segment → its row of a snapshot, the sentence as a person would type it."""
+
+
+def make_world(folder: Path, days: int, sessions: int, segments: int, seed: int) -> World:
+    """Record `days` of lessons to choose from and two later ones to test on."""
+    (folder / "configs").mkdir(parents=True)
+    for first_day, n_days, plan_seed in ((POOL_DAY, days, seed), (TEST_DAY, TEST_DAYS, seed + 1000)):
+        plan = ClassroomPlan(first_day, n_days, sessions, segments, plan_seed)
+        write_sessions(folder / "recordings", plan, seed=5)
+    tree = {
+        "work_folder": "work",
+        "lake": {"url": "lake"},
+        "recordings": {"folder": "recordings"},
+        "corpus": {"conventions": str(ROOT / "configs/conventions/orthographic-v1.yaml")},
+        "training": {"recipe": str(ROOT / "configs/recipes/demo-full.yaml")},
+        "release": {"store": {"url": "cdn"}},
+    }
+    profile = folder / "configs" / "bench.yaml"
+    profile.write_text(yaml.safe_dump(tree))
+    settings = load_settings(profile, {})
+    lake = Lake(DirectoryStore(folder / "lake"), folder / "cache")
+    person = Lake(DirectoryStore(folder / "person"), folder / "cache")
+    conventions = load_conventions(settings.corpus.conventions)
+    rows: dict[str, dict[str, object]] = {}
+    for day in sorted(
+        {f"{each.name[-15:-11]}-{each.name[-11:-9]}-{each.name[-9:-7]}" for each in sessions_of(folder)}
+    ):
+        facts = ingest_day(settings.recordings.folder, day, lake, settings, NOW).facts
+        gather_corrections(settings.recordings.folder, day, person, settings, NOW)
+        events = load_events(person, day)
+        said = {} if events is None else {each.segment_id: each.text for each in read_events(person, events)}
+        for row in read_facts(lake, facts):
+            reading = conventions.read(said.get(row["segment_id"], ""))
+            if not reading.problem:
+                rows[row["segment_id"]] = {
+                    **row,
+                    "speaker": row["speaker"] or "unknown",
+                    "sentence": reading.sentence,
+                }
+    return World(folder, lake, settings, rows)
+
+
+def sessions_of(folder: Path) -> list[Path]:
+    """The recorded sessions' folders."""
+    return sorted((folder / "recordings").iterdir())
+
+
+def considered(world: World, base: ReleasedModel) -> tuple[list[Considered], list[Considered]]:
+    """What can be chosen from, heard by the base model: the pool, and the random order over it."""
+    pool = gather_pool(world.lake, world.settings, "bench")
+    usable = [each for each in pool.members if each.day < f"{TEST_DAY}" and each.segment_id in world.rows]
+    heard = hear(world.lake, usable, [base], world.settings, print).by_segment
+    known = {each.segment_id: Considered(each, heard[each.segment_id]) for each in usable}
+    return list(known.values()), [known[each.segment_id] for each in pool.drawn if each.segment_id in known]
+
+
+def select(
+    strategy: str, world: World, pool: list[Considered], drawn: list[Considered], minutes: float, seed: int
+) -> list[ReviewItem]:
+    """The segments that a person is asked for."""
+    order = [drawn[at] for at in np.random.default_rng(seed).permutation(len(drawn))]
+    if strategy == "random":
+        return draw_random(order, minutes)
+    review = world.settings.review
+    chance = draw_random(order, minutes * review.random_share)
+    taken = {each.segment_id for each in chance}
+    rest = minutes - sum(each.duration_s for each in chance) / 60
+    ranked = rank(pool, review, world.settings.evaluation.quiet_below_dbfs)
+    by_chance = [each for each in order if each.candidate.segment_id in taken]
+    return interleave(choose(ranked, rest, review.most_segments_per_session, by_chance), chance)
+
+
+def snapshot_of(world: World, chosen: Sequence[ReviewItem]) -> Snapshot:
+    """Train on what was chosen; validate and test on the other lessons."""
+    later = [row for row in world.rows.values() if str(row["day"]) >= f"{TEST_DAY}"]
+    rows = [{**world.rows[each.segment_id], "split": "train"} for each in chosen]
+    rows += [{**row, "split": "validation"} for row in later[:VALIDATION_CLIPS]]
+    rows += [{**row, "split": "test"} for row in later[VALIDATION_CLIPS:]]
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), out)
+    recordings = {day: load_day(world.lake, day).parquet for day in recorded_days(world.lake)}
+    counts = {split: sum(row["split"] == split for row in rows) for split in ("train", "validation", "test")}
+    return save_snapshot(
+        world.lake,
+        world.lake.put_bytes(out.getvalue()),
+        recordings,
+        {},
+        "orthographic",
+        "0" * 64,
+        "0" * 64,
+        dict.fromkeys(counts, 0.0),
+        counts,
+    )
+
+
+def train(world: World, snapshot: Snapshot, recipe: Recipe, version: str) -> str:
+    """Fine-tune and convert; the tree of what is served."""
+    record = train_version(world.lake, snapshot, recipe, version, world.folder / "training", lambda _: None)
+    return convert(world, version, record.tree, checkout_artefact(world.lake, record.tree, world.folder / "work"))
+
+
+def convert(world: World, owner: str, identity: str, folder: Path) -> str:
+    """Publish a checkpoint as it is served; its tree."""
+    work = world.folder / "work"
+    return publish_ctranslate2(world.lake, f"models/{owner}", identity, folder, "int8", work).tree
+
+
+def errors_and_words(world: World, tree: str, snapshot: Snapshot) -> tuple[dict[str, np.ndarray], float]:
+    """Session → [errors, words] on the test lessons, and the WER."""
+    folder = checkout_artefact(world.lake, tree, world.folder / "work")
+    transcriber = FasterWhisperTranscriber(folder, DecodingOptions())
+    test = list(read_utterances(world.lake, snapshot, "test"))
+    heard = transcribe_cached(world.lake, tree, transcriber, test)
+    scores = score_utterances([each.sentence for each in test], [each.text for each in heard], spanish)
+    sessions: dict[str, np.ndarray] = {each.session_id: np.zeros(2) for each in test}
+    for each, score in zip(test, scores, strict=True):
+        sessions[each.session_id] += (score.words.errors, score.words.reference_words)
+    errors, words = sum(sessions.values())
+    return sessions, float(errors / words)
+
+
+def interval(ours: dict[str, np.ndarray], peer: dict[str, np.ndarray]) -> tuple[float, float]:
+    """95 % of the difference in points (ours minus random), sessions drawn again."""
+    pairs = np.array([[ours[name], peer[name]] for name in ours])
+    draws = np.random.default_rng(1).integers(0, len(pairs), (DRAWS, len(pairs)))
+    totals = pairs[draws].sum(axis=1)
+    low, high = np.percentile(
+        100 * (totals[:, 0, 0] / totals[:, 0, 1] - totals[:, 1, 0] / totals[:, 1, 1]), [2.5, 97.5]
+    )
+    return float(low), float(high)
+
+
+def main() -> int:
+    """Print WER by minutes for both strategies."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, nargs="+", default=[3.0, 8.0])
+    parser.add_argument("--days", type=int, default=5)
+    parser.add_argument("--sessions", type=int, default=8, help="lessons a day")
+    parser.add_argument("--segments", type=int, default=10, help="segments a lesson")
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--seeds", type=int, default=1)
+    chosen = parser.parse_args()
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        world = make_world(Path(scratch), chosen.days, chosen.sessions, chosen.segments, seed=11)
+        recipe = load_recipe(world.settings.training.recipe).model_copy(
+            update={
+                "max_steps": chosen.steps,
+                "evaluate_every_steps": chosen.steps,
+                "validation_clips": VALIDATION_CLIPS,
+                "base_share": 0.0,
+            }
+        )
+        model = resolve_base_model(recipe)
+        base = ReleasedModel("base", convert(world, "base", model.digest, model.folder))
+        pool, drawn = considered(world, base)
+        hours = sum(each.candidate.duration_s for each in pool) / 60
+        _, wer = errors_and_words(world, base.artefact, snapshot_of(world, []))
+        print(
+            f"{len(pool)} segments, {hours:.1f} minutes to choose from; {chosen.steps} steps; base WER {wer:.1%}"
+        )
+        print(f"{'minutes':>8} {'seed':>5} {'random':>8} {'queue':>8} {'points':>7}   95 % over test sessions")
+        for seed in range(chosen.seeds):
+            for minutes in chosen.minutes:
+                found = {}
+                for strategy in ("random", "queue"):
+                    snapshot = snapshot_of(world, select(strategy, world, pool, drawn, minutes, seed))
+                    seeded = recipe.model_copy(update={"seed": recipe.seed + seed})
+                    tree = train(world, snapshot, seeded, f"{strategy}-{minutes:g}-{seed}")
+                    found[strategy] = errors_and_words(world, tree, snapshot)
+                low, high = interval(found["queue"][0], found["random"][0])
+                peer, ours = found["random"][1], found["queue"][1]
+                print(
+                    f"{minutes:8g} {seed:5d} {peer:8.1%} {ours:8.1%} {100 * (ours - peer):+7.1f}   "
+                    f"{low:+.1f} … {high:+.1f}; ratio {ours / peer:.2f}",
+                    flush=True,
+                )
+    print(f"{time.perf_counter() - started:.0f} s in all")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,284 @@
+"""What nobody has judged yet: recorded segments without a person's word, read from the facts, never from audio.
+
+Two passes over the days. The first reads annotated days only and adds up whom people have heard; the second goes
+through all segments in batches and keeps two bounded lists: those that the facts make suspect, and those that come
+first in the week's random order. Memory grows with what people annotated and with the size of the pool, not with
+what was recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from habla_ml.annotation.log import annotations_pointer, event_table, load_events
+from habla_ml.audio import SILENCE_DBFS
+from habla_ml.recordings.days import load_day, recordings_pointer
+from habla_ml.settings import Settings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from habla_ml.lake import Lake
+
+UNKNOWN_SPEAKER: Final = "unknown"
+
+_BATCH: Final = 65_536
+_FULLY_QUIET_DB: Final = 20.0
+"""This far below the bound, quiet speech counts in full when the pool is filled."""
+_LOCAL_LABEL: Final = re.compile(r"SPEAKER_\d+", re.IGNORECASE)
+_COLUMNS: Final = (
+    "segment_id",
+    "session_id",
+    "day",
+    "speaker",
+    "duration_s",
+    "loudness_dbfs",
+    "audio_sha256",
+    "machine_text",
+    "machine_confidence",
+    "asr_status",
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recorded segment that a person could look at, as the facts know it."""
+
+    segment_id: str
+    session_id: str
+    day: str
+    speaker: str
+    """The session's label or an enrolled name; `unknown` where nothing said it."""
+    duration_s: float
+    loudness_dbfs: float
+    audio_sha256: str
+    machine_text: str
+    """What Habla heard; empty where it heard nothing."""
+    machine_confidence: float | None
+    """0…1, Habla's own."""
+    rejected: bool
+    """Habla's recogniser gave nothing."""
+    annotated_minutes: float
+    """What people have transcribed of this voice so far; infinite where it has no name, so that nobody can know."""
+    draw: int
+    """Place in the week's random order; smaller comes first."""
+
+    @property
+    def voice(self) -> str:
+        """Who speaks, as far as it can be known across sessions."""
+        return voice_of(self.session_id, self.speaker)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The candidates that are looked at closely."""
+
+    suspects: tuple[Candidate, ...]
+    """Those that the facts make most suspect."""
+    drawn: tuple[Candidate, ...]
+    """The first of the week's random order over all candidates; some are suspects too."""
+    candidates: int
+    """All segments without a person's word, digital silence left out."""
+    hours: float
+    """Their audio."""
+
+    @property
+    def members(self) -> tuple[Candidate, ...]:
+        """Everybody in the pool once, in the order of the recordings' days."""
+        once = {each.segment_id: each for each in (*self.suspects, *self.drawn)}
+        return tuple(sorted(once.values(), key=lambda each: (each.day, each.session_id, each.segment_id)))
+
+
+def voice_of(session_id: str, speaker: str) -> str:
+    """An enrolled name is one voice everywhere; a diarisation label means nothing outside its session."""
+    return speaker if has_name(speaker) else f"{session_id}/{speaker}"
+
+
+def has_name(speaker: str) -> bool:
+    """Whether `speaker` is an enrolled name, no diarisation label and not unknown."""
+    return speaker != UNKNOWN_SPEAKER and _LOCAL_LABEL.fullmatch(speaker) is None
+
+
+def recorded_days(lake: Lake) -> list[str]:
+    """Days of which the lake holds recordings, sorted."""
+    return [name.removeprefix(recordings_pointer("")) for name in lake.pointers(recordings_pointer(""))]
+
+
+def gather_pool(lake: Lake, settings: Settings, week: str) -> Pool:
+    """Fill the pool from the facts of all days.
+
+    Half of `review.most_considered` goes to the most suspect, by
+
+        confidence * (1 - c) + rejected * r + quiet * q + new_speaker / (1 + m)
+
+    with the weights of the settings, Habla's confidence c, r = 1 where Habla rejected it, q growing from 0 at
+    `evaluation.quiet_below_dbfs` to 1 at 20 dB below, and m transcribed minutes of an enrolled voice. The other half
+    is drawn at random.
+
+    Args:
+        lake: where recordings and events are.
+        settings: bounds and weights.
+        week: seeds the random order, so that the same week draws the same segments.
+    """
+    annotated = _annotated(lake)
+    half = max(1, settings.review.most_considered // 2)
+    suspects, drawn = _Shortlist(half), _Shortlist(half)
+    candidates, seconds = 0, 0.0
+    for table in _unjudged(lake, annotated):
+        suspicion, minutes = _suspicion(table, annotated.minutes, settings)
+        draws = _draws(table["segment_id"].to_pylist(), week)
+        candidates += table.num_rows
+        seconds += pc.sum(table["duration_s"]).as_py() or 0.0
+        for shortlist, keys in ((suspects, -suspicion), (drawn, np.zeros(len(draws)))):
+            for at in shortlist.worth_adding(keys, draws):
+                row = table.slice(at, 1).to_pylist()[0]
+                shortlist.add(keys[at], _candidate(row, minutes[at], int(draws[at])))
+            shortlist.trim()
+    return Pool(suspects.members(), drawn.members(), candidates, seconds / 3600)
+
+
+def find_segments(lake: Lake, by_day: Mapping[str, frozenset[str]]) -> dict[str, Candidate]:
+    """The named segments as the facts of their days know them, judged or not; unknown ones are left out."""
+    found = {}
+    for day, wanted in by_day.items():
+        for table in _facts(lake, day):
+            chosen = table.filter(pc.is_in(table["segment_id"], pa.array(sorted(wanted), pa.string())))
+            found.update({row["segment_id"]: _candidate(row, 0.0, 0) for row in chosen.to_pylist()})
+    return found
+
+
+@dataclass(frozen=True)
+class _Annotated:
+    """What people have said so far."""
+
+    minutes: Mapping[str, float]
+    """Enrolled name → transcribed minutes."""
+    sounds: NDArray[np.uint64]
+    """The first 64 bits of the sha256 of every judged sound, sorted: the same sound needs no second look."""
+
+
+def _annotated(lake: Lake) -> _Annotated:
+    minutes: dict[str, float] = defaultdict(float)
+    sounds: set[int] = set()
+    for name in lake.pointers(annotations_pointer("")):
+        day = name.removeprefix(annotations_pointer(""))
+        events = load_events(lake, day)
+        if events is None:
+            continue
+        table = event_table(lake, events.parquet)
+        judged, words = table["segment_id"], table.filter(pc.not_equal(table["status"], "unusable"))
+        transcribed = set(words["segment_id"].to_pylist())
+        for facts in _facts(lake, day):
+            for row in facts.filter(pc.is_in(facts["segment_id"], judged.combine_chunks())).to_pylist():
+                sounds.add(int(row["audio_sha256"][:16], 16))
+                if row["segment_id"] in transcribed and has_name(row["speaker"] or UNKNOWN_SPEAKER):
+                    minutes[row["speaker"]] += row["duration_s"] / 60
+    return _Annotated(minutes, np.array(sorted(sounds), np.uint64))
+
+
+def _facts(lake: Lake, day: str) -> Iterator[pa.Table]:
+    recordings = load_day(lake, day)
+    if recordings is None:
+        return
+    for batch in pq.ParquetFile(lake.path_of(recordings.facts)).iter_batches(_BATCH, columns=list(_COLUMNS)):
+        yield pa.Table.from_batches([batch])
+
+
+def _unjudged(lake: Lake, annotated: _Annotated) -> Iterator[pa.Table]:
+    """Batches of segments without a person's word; digital silence and sounds that were judged are left out."""
+    for day in recorded_days(lake):
+        events = load_events(lake, day)
+        judged = pa.array([], pa.string())
+        if events is not None:
+            judged = event_table(lake, events.parquet)["segment_id"].combine_chunks()
+        for facts in _facts(lake, day):
+            prefixes = np.array([int(each[:16], 16) for each in facts["audio_sha256"].to_pylist()], np.uint64)
+            known = pc.or_(pc.is_in(facts["segment_id"], judged), pa.array(np.isin(prefixes, annotated.sounds)))
+            wanted = facts.filter(pc.and_not(pc.greater(facts["loudness_dbfs"], SILENCE_DBFS), known))
+            if wanted.num_rows:
+                yield wanted
+
+
+def _suspicion(
+    table: pa.Table, minutes: Mapping[str, float], settings: Settings
+) -> tuple[NDArray[np.float64], list[float]]:
+    """What the facts alone say, one figure a row, and the annotated minutes of each row's voice."""
+    weights, quiet_below = settings.review.weights, settings.evaluation.quiet_below_dbfs
+    known = [
+        minutes.get(speaker, 0.0) if has_name(speaker or UNKNOWN_SPEAKER) else math.inf
+        for speaker in table["speaker"].to_pylist()
+    ]
+    confidence = pc.fill_null(table["machine_confidence"], 1.0).to_numpy()
+    quiet = np.clip((quiet_below - table["loudness_dbfs"].to_numpy()) / _FULLY_QUIET_DB, 0, 1)
+    rejected = pc.fill_null(pc.equal(table["asr_status"], "rejected"), False).to_numpy()
+    found: NDArray[np.float64] = (
+        weights.confidence * (1 - confidence)
+        + weights.rejected * rejected.astype(np.float64)
+        + weights.quiet * quiet
+        + weights.new_speaker / (1 + np.array(known))
+    )
+    return found, known
+
+
+def _draws(segment_ids: list[str], week: str) -> NDArray[np.uint64]:
+    """A place in the week's random order for each segment: 64 bits of a hash keyed by the week."""
+    key = week.encode()
+    digests = (hashlib.blake2b(each.encode(), digest_size=8, key=key).digest() for each in segment_ids)
+    return np.array([int.from_bytes(each, "big") for each in digests], np.uint64)
+
+
+class _Shortlist:
+    """The `most` candidates with the smallest (key, draw), whatever passes by."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: list[tuple[float, int, Candidate]] = []
+
+    def worth_adding(self, keys: NDArray[np.float64], draws: NDArray[np.uint64]) -> list[int]:
+        """Rows of a batch that could be among the first."""
+        order: list[int] = np.lexsort((draws, keys))[: self._most].tolist()
+        if len(self._kept) < self._most:
+            return order
+        worst = self._kept[-1][:2]
+        return [at for at in order if (float(keys[at]), int(draws[at])) < worst]
+
+    def add(self, key: float, candidate: Candidate) -> None:
+        """Take one in; `trim` puts the list in order."""
+        self._kept.append((float(key), candidate.draw, candidate))
+
+    def trim(self) -> None:
+        """Keep the first `most`."""
+        self._kept.sort(key=lambda each: each[:2])
+        del self._kept[self._most :]
+
+    def members(self) -> tuple[Candidate, ...]:
+        """The candidates, smallest first."""
+        return tuple(candidate for _, _, candidate in self._kept)
+
+
+def _candidate(row: Mapping[str, Any], minutes: float, draw: int) -> Candidate:
+    return Candidate(
+        segment_id=row["segment_id"],
+        session_id=row["session_id"],
+        day=row["day"],
+        speaker=row["speaker"] or UNKNOWN_SPEAKER,
+        duration_s=row["duration_s"],
+        loudness_dbfs=row["loudness_dbfs"],
+        audio_sha256=row["audio_sha256"],
+        machine_text=(row["machine_text"] or "").strip(),
+        machine_confidence=row["machine_confidence"],
+        rejected=row["asr_status"] == "rejected",
+        annotated_minutes=minutes,
+        draw=draw,
+    )

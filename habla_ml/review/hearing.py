@@ -1,0 +1,186 @@
+"""Listening to the pool with the released model, as it is served; what was heard before is not decoded again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow.parquet as pq
+
+from habla_ml.audio import decode_flac
+from habla_ml.corpus.snapshot import Utterance
+from habla_ml.errors import CorpusError
+from habla_ml.evaluation.hypotheses import read_hypotheses, transcribe_cached
+from habla_ml.evaluation.normalise import spanish
+from habla_ml.evaluation.scoring import score_utterances
+from habla_ml.evaluation.transcribe import DecodingOptions, FasterWhisperTranscriber, Hypothesis
+from habla_ml.export.publish import checkout_artefact
+from habla_ml.lake import Lake, Store
+from habla_ml.recordings.days import load_day
+from habla_ml.release.channel import read_channel
+from habla_ml.review.candidates import Candidate
+from habla_ml.review.selection import Heard
+from habla_ml.settings import Settings
+
+Progress = Callable[[str], None]
+_TELL_EVERY = 64
+
+
+@dataclass(frozen=True)
+class ReleasedModel:
+    """A model version that stands, or stood, on the channel."""
+
+    version: str
+    artefact: str
+    """Tree id of its CTranslate2 folder."""
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """What was heard in the pool."""
+
+    by_segment: Mapping[str, Heard]
+    decoded: int
+    """Clips that had to be decoded now; 0 where everything was known."""
+
+
+def released_models(lake: Lake, store: Store, channel: str) -> tuple[ReleasedModel, ...]:
+    """The model that the channel names and the one it followed, as far as the lake holds them; at most two."""
+    stands = read_channel(store, channel)
+    states = [each for each in (stands.current, stands.before_current()) if each is not None]
+    found: dict[str, ReleasedModel] = {}
+    for state in states:
+        pointer = lake.pointer(f"models/{state.model_version}/ctranslate2")
+        if pointer is not None:
+            found.setdefault(state.model_version, ReleasedModel(state.model_version, str(pointer.value["tree"])))
+    return tuple(found.values())
+
+
+def hear(
+    lake: Lake,
+    candidates: Sequence[Candidate],
+    models: Sequence[ReleasedModel],
+    settings: Settings,
+    progress: Progress,
+) -> Hearing:
+    """Decode the candidates with the first of `models`; the second is asked only where Habla left no text.
+
+    Two opinions on a segment are compared word by word: the released model's against Habla's own text where there is
+    one, else against the release before.
+
+    Args:
+        lake: where audio and hypotheses are.
+        candidates: the pool.
+        models: the newest released model, and the one before where there is one; without any, nothing is heard.
+        settings: how evaluations decode.
+        progress: told a line now and then.
+
+    Raises:
+        CorpusError: a day's recordings lost a segment that its facts name.
+        EvaluationError: the engine failed; what was decoded before is saved.
+    """
+    if not models or not candidates:
+        return Hearing({}, 0)
+    newest, *before = models
+    heard, decoded = _decode(lake, candidates, newest, settings, progress)
+    mute = [each for each in candidates if not each.machine_text]
+    second, also = _decode(lake, mute, before[0], settings, progress) if before and mute else ({}, 0)
+    opinions = [_second_opinion(each, before, second) for each in candidates]
+    texts = [heard[each.segment_id].text for each in candidates]
+    differing = _disagreements(texts, [text for _, text in opinions])
+    found = {}
+    for each, (other, _), share in zip(candidates, opinions, differing, strict=True):
+        hypothesis = heard[each.segment_id]
+        found[each.segment_id] = Heard(
+            model_version=newest.version,
+            text=hypothesis.text,
+            avg_logprob=hypothesis.avg_logprob,
+            no_speech_prob=hypothesis.no_speech_prob,
+            other=other,
+            disagreement=share if other else 0.0,
+        )
+    return Hearing(found, decoded + also)
+
+
+def _second_opinion(
+    candidate: Candidate, before: Sequence[ReleasedModel], second: Mapping[str, Hypothesis]
+) -> tuple[str, str]:
+    """Whose it is and what it says; two empty strings where there is none."""
+    if candidate.machine_text:
+        return "Habla", candidate.machine_text
+    if candidate.segment_id in second:
+        return before[0].version, second[candidate.segment_id].text
+    return "", ""
+
+
+def _disagreements(first: Sequence[str], second: Sequence[str]) -> list[float]:
+    """Word errors between two texts over the words of the longer one: 0 for the same words, 1 for none in common."""
+    shares = []
+    for score in score_utterances(first, second, spanish):
+        words = score.words
+        longer = max(words.reference_words, words.hits + words.substitutions + words.insertions)
+        shares.append(words.errors / longer if longer else 0.0)
+    return shares
+
+
+def _decode(
+    lake: Lake, candidates: Sequence[Candidate], model: ReleasedModel, settings: Settings, progress: Progress
+) -> tuple[dict[str, Hypothesis], int]:
+    options = DecodingOptions(beam_size=settings.evaluation.beam_size, batch_size=settings.evaluation.batch_size)
+    known = read_hypotheses(lake, model.artefact, options)
+    waiting = {each.audio_sha256 for each in candidates} - known.keys()
+    unheard = [each for each in candidates if each.audio_sha256 in waiting]
+    if not unheard:
+        return {each.segment_id: known[each.audio_sha256] for each in candidates}, 0
+    folder = checkout_artefact(lake, model.artefact, settings.work_folder)
+    transcriber = FasterWhisperTranscriber(
+        folder, options, settings.evaluation.device, settings.evaluation.cpu_threads
+    )
+
+    def tell(done: int, decoded: int) -> None:
+        if done % _TELL_EVERY == 0:
+            progress(
+                f"{model.version}: {done} of {len(unheard)} clips to decode are heard ({decoded} different ones)"
+            )
+
+    fresh = transcribe_cached(lake, model.artefact, transcriber, _utterances(lake, unheard), tell)
+    known.update((each.audio_sha256, each) for each in fresh)
+    return {each.segment_id: known[each.audio_sha256] for each in candidates}, len(waiting)
+
+
+def _utterances(lake: Lake, candidates: Sequence[Candidate]) -> Iterator[Utterance]:
+    """The candidates with their audio, day by day; memory holds one row group, and only those needed are read."""
+    by_day: dict[str, dict[str, Candidate]] = defaultdict(dict)
+    for each in candidates:
+        by_day[each.day][each.segment_id] = each
+    for day, wanted in sorted(by_day.items()):
+        recordings = load_day(lake, day)
+        if recordings is not None:
+            yield from _of_day(pq.ParquetFile(lake.path_of(recordings.parquet)), wanted)
+        if wanted:
+            raise CorpusError(
+                f"day {day} names {len(wanted)} segments whose audio its recordings do not hold, the first is "
+                f"{next(iter(wanted))}; materialise `raw_recordings` for that day, then `review_queue`"
+            )
+
+
+def _of_day(recordings: pq.ParquetFile, wanted: dict[str, Candidate]) -> Iterator[Utterance]:
+    """Takes what it finds out of `wanted`."""
+    for group in range(recordings.num_row_groups):
+        ids = recordings.read_row_group(group, columns=["segment_id"])["segment_id"].to_pylist()
+        present = [(at, wanted.pop(each)) for at, each in enumerate(ids) if each in wanted]
+        if not present:
+            continue
+        audio = recordings.read_row_group(group, columns=["audio"])["audio"]
+        for at, candidate in present:
+            yield Utterance(
+                segment_id=candidate.segment_id,
+                session_id=candidate.session_id,
+                speaker=candidate.speaker,
+                sentence="",
+                duration_s=candidate.duration_s,
+                loudness_dbfs=candidate.loudness_dbfs,
+                audio_sha256=candidate.audio_sha256,
+                audio=decode_flac(audio[at].as_py()),
+            )

@@ -1,0 +1,64 @@
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.schedule_definition import ScheduleExecutionData
+
+from habla_ml.annotation.review import load_queue
+from habla_ml_tests.defs.conftest import Deployment
+from habla_ml_tests.test_cli import habla_ml
+
+
+def monday(deployment: Deployment, instance: dg.DagsterInstance) -> ScheduleExecutionData:
+    schedule = deployment.definitions.resolve_schedule_def("weekly_review")
+    repository = deployment.definitions.get_repository_def()
+    with dg.build_schedule_context(
+        instance=instance,
+        repository_def=repository,
+        resources={"lake": repository.get_top_level_resources()["lake"]},
+        scheduled_execution_time=datetime(2026, 4, 6, 4, tzinfo=UTC),
+    ) as context:
+        return schedule.evaluate_tick(context)
+
+
+def test_the_queue_is_published_with_its_reasons_and_a_terminal_shows_them(ingested):
+    profile = str(ingested.folder / "configs" / "test.yaml")
+    assert "no review queue yet" in habla_ml("review", "-p", profile).stdout
+    assert ingested.materialize("review_queue").success
+    queue = load_queue(ingested.lake())
+    shown = ingested.metadata("review_queue")
+    assert queue.items
+    assert shown["segments"] == len(queue.items)
+    assert shown["minutes"] == pytest.approx(queue.minutes, abs=0.01)
+    assert shown["share random %"] > 0
+    assert shown["heard by"].startswith("no released model")
+    assert "random" in shown["reasons"]
+    assert all(each.speaker in shown["by speaker"] for each in queue.items)
+    first = queue.items[0]
+    assert first.segment_id in shown["first items"]
+    assert first.reasons[0] in shown["first items"]
+    listed = habla_ml("review", "-p", profile, "--most", "1")
+    assert listed.returncode == 0, listed.stderr
+    assert first.segment_id[:8] in listed.stdout
+    assert first.reasons[0] in listed.stdout
+    assert f"1 of {len(queue.items)} segments" in listed.stdout
+
+
+def test_the_same_queue_again_is_the_same_data_version(ingested):
+    assert ingested.materialize("review_queue").success
+    first = ingested.metadata("review_queue")["object"]
+    assert ingested.materialize("review_queue").success
+    assert ingested.metadata("review_queue")["object"] == first
+
+
+def test_the_week_asks_for_a_queue_once_there_is_something_to_hear(deployment):
+    with dg.instance_for_test() as instance:  # schedules want an instance that is on disk
+        assert monday(deployment, instance).skip_message == "nothing was recorded yet"
+        assert deployment.run("ingest_day", "2026-03-02").success
+        (request,) = monday(deployment, instance).run_requests
+        assert request.run_key == "choose_for_review:2026-04-06T04"
+
+
+def test_the_week_comes_on_monday_morning_in_the_zone_of_the_settings(deployment):
+    schedule = deployment.definitions.resolve_schedule_def("weekly_review")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 6 * * 1", "Europe/Madrid")

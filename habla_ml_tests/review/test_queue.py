@@ -1,0 +1,116 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from habla_ml.annotation.review import QUEUE_POINTER, chosen_segments, forget_segments, load_queue
+from habla_ml.review.queue import make_queue, week_of
+from habla_ml.review.selection import SentBack
+from habla_ml_tests.review.conftest import release, settings_of
+from habla_ml_tests.review.world import DAY, NEXT_DAY, NOON, Spoken, judge, record
+
+SPOKEN = [
+    Spoken(
+        f"s{at % 7}", at, f"Voz {at % 4}", 3.0, -20.0 - at % 30, f"frase número {at}", 0.3 + 0.6 * (at % 10) / 10
+    )
+    for at in range(120)
+]
+
+
+@pytest.fixture
+def week(lake, tmp_path):
+    """Two days, six minutes of speech."""
+    record(lake, DAY, SPOKEN[:60], tmp_path)
+    record(lake, NEXT_DAY, SPOKEN[60:], tmp_path)
+
+
+def test_without_a_release_the_facts_alone_choose_within_the_minutes(lake, store, tmp_path, week):
+    made = make_queue(
+        lake, store, settings_of(tmp_path, minutes=2, random_share=0.25, weights={"quiet": 0}), NOON, print
+    )
+    items = made.queue.items
+    assert (made.model_version, made.decoded, made.candidates) == ("", 0, 120)
+    assert 1.9 <= made.queue.minutes <= 2
+    assert sum(each.is_random for each in items) == 10  # 30 s of 3 s each
+    assert len({each.segment_id for each in items}) == len(items)
+    assert all(each.reasons and each.hint and each.model_version == "habla" for each in items)
+    confidence = {each.id: each.confidence for each in SPOKEN}
+    means = [
+        sum(confidence[each.segment_id] for each in items if each.is_random is chance)
+        / sum(each.is_random is chance for each in items)
+        for chance in (True, False)
+    ]
+    assert means[0] > means[1] + 0.1
+
+
+def test_what_chance_drew_is_never_remembered_as_chosen_for_its_difficulty(lake, store, tmp_path, week):
+    items = make_queue(lake, store, settings_of(tmp_path, minutes=2), NOON, print).queue.items
+    assert chosen_segments(lake) == {each.segment_id for each in items if not each.is_random}
+
+
+def test_the_same_week_again_publishes_nothing_and_the_next_week_draws_others(lake, store, tmp_path, week):
+    settings = settings_of(tmp_path, minutes=2)
+    first = make_queue(lake, store, settings, NOON, print)
+    stands = lake.pointer(QUEUE_POINTER)
+    assert make_queue(lake, store, settings, NOON + timedelta(hours=5), print).queue == first.queue
+    assert lake.pointer(QUEUE_POINTER) == stands
+    later = make_queue(lake, store, settings, NOON + timedelta(days=7), print).queue
+    drawn = [{each.segment_id for each in of.items if each.is_random} for of in (first.queue, later)]
+    assert drawn[0] != drawn[1]
+    assert load_queue(lake) == later
+
+
+def test_what_a_person_judged_leaves_the_queue_and_chance_goes_on_where_it_was(lake, store, tmp_path, week):
+    settings = settings_of(tmp_path, minutes=2)
+    first = make_queue(lake, store, settings, NOON, print).queue
+    done = {each.segment_id for each in first.items[:10]}
+    judge(lake, DAY, [each for each in SPOKEN[:60] if each.id in done])
+    judge(lake, NEXT_DAY, [each for each in SPOKEN[60:] if each.id in done])
+    second = make_queue(lake, store, settings, NOON, print).queue
+    assert not done & {each.segment_id for each in second.items}
+    kept = {each.segment_id for each in first.items if each.is_random} - done
+    assert kept <= {each.segment_id for each in second.items if each.is_random}
+
+
+def test_the_released_model_gives_the_hints_and_hearing_again_decodes_nothing(lake, store, tmp_path, artefact):
+    record(lake, DAY, [replace(each, seconds=0.5) for each in SPOKEN[:12]], tmp_path)
+    release(lake, store, "v1", artefact, tmp_path / "models")
+    settings = settings_of(tmp_path)
+    first, second = (make_queue(lake, store, settings, NOON, print) for _ in range(2))
+    assert (first.model_version, first.decoded, second.decoded) == ("v1", 12, 0)
+    assert second.queue == first.queue
+    by_model = [each for each in first.queue.items if each.model_version == "v1"]
+    assert by_model
+    assert not any(each.hint.startswith("frase número") for each in by_model)
+
+
+def test_segments_sent_back_come_first_with_their_reason_and_stay_what_they_were(lake, store, tmp_path, week):
+    judge(lake, DAY, SPOKEN[:2])
+    asked = [SentBack(SPOKEN[0].id, DAY, "conventions: digits", "son 3"), SentBack("gone", DAY, "x", "y")]
+    queue = make_queue(lake, store, settings_of(tmp_path, minutes=2), NOON, print, asked).queue
+    first = queue.items[0]
+    assert (first.segment_id, first.hint, first.reasons) == (SPOKEN[0].id, "son 3", ("conventions: digits",))
+    assert [each.segment_id for each in queue.items if each.is_sent_back] == [SPOKEN[0].id]
+    assert SPOKEN[0].id not in chosen_segments(lake)
+    assert queue.minutes <= 2
+
+
+def test_an_erased_segment_leaves_the_queue_and_the_memory(lake, store, tmp_path, week):
+    queue = make_queue(lake, store, settings_of(tmp_path, minutes=2), NOON, print).queue
+    gone = {each.segment_id for each in queue.items[:5]}
+    assert forget_segments(lake, gone) == 5
+    after = load_queue(lake)
+    assert after.items == queue.items[5:]
+    assert not gone & chosen_segments(lake)
+    assert forget_segments(lake, gone) == 0
+
+
+def test_an_empty_lake_gives_an_empty_queue(lake, store, settings):
+    made = make_queue(lake, store, settings, NOON, print)
+    assert (made.queue.items, made.queue.minutes, made.candidates) == ((), 0, 0)
+    assert forget_segments(lake, {"x"}) == 0
+
+
+def test_a_week_is_the_iso_week():
+    assert week_of(datetime(2026, 2, 9, tzinfo=UTC)) == "2026-W07"
+    assert week_of(datetime(2027, 1, 1, tzinfo=UTC)) == "2026-W53"
