@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from habla_ml.cli_consent import erase_command
+from habla_ml.cli_label_studio import label_studio_app
 from habla_ml.errors import HablaError
 from habla_ml.lake import Lake
 from habla_ml.settings import Settings, load_settings
@@ -19,6 +21,8 @@ app = typer.Typer(
 )
 conventions_app = typer.Typer(no_args_is_help=True, help="The rules that turn text as typed into references.")
 app.add_typer(conventions_app, name="conventions")
+app.add_typer(label_studio_app, name="label-studio")
+app.command("erase")(erase_command)
 
 Profile = Annotated[
     str | None,
@@ -54,21 +58,74 @@ def doctor(profile: Profile = None) -> None:
         raise typer.Exit(1)
 
 
+@app.command("import")
+def import_command(
+    folder: Annotated[Path, typer.Argument(help="A whole tree of Habla's recordings.")],
+    processes: Annotated[int, typer.Option(min=0, help="How many days at once; 0 is one a core.")] = 0,
+    profile: Profile = None,
+) -> None:
+    """Bring a whole folder of recordings into the lake, many days at once; run it again to go on."""
+    from habla_ml.recordings.bulk import import_with_progress
+
+    done = import_with_progress(folder, load_settings(profile), processes, console)
+    for each in done.failed:
+        console.print(f"[red]failed[/] {each.day}: {each.error}", highlight=False)
+    console.print(done.summary, soft_wrap=True)
+    if done.failed:
+        raise typer.Exit(1)
+
+
 @app.command("export-dataset")
 def export_dataset_command(
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
     snapshot: Annotated[str | None, typer.Option(help="A snapshot's id; default the newest.")] = None,
+    written_as: Annotated[
+        Literal["dataset", "parquet", "nemo"],
+        typer.Option("--format", help="A Hugging Face DatasetDict, parquet with FLAC bytes, or NeMo manifests."),
+    ] = "dataset",
     profile: Profile = None,
 ) -> None:
-    """Write a snapshot as a Hugging Face DatasetDict (train, validation, test; audio, sentence)."""
-    from habla_ml.corpus.export import export_dataset
+    """Write a snapshot (train, validation, test; audio, sentence) for a training script of your own."""
+    from habla_ml.corpus.export import export_dataset, export_nemo, export_parquet
     from habla_ml.corpus.snapshot import latest_snapshot, load_snapshot
 
     lake = _lake(load_settings(profile))
     chosen = load_snapshot(lake, snapshot) if snapshot else latest_snapshot(lake)
-    export_dataset(lake, chosen, folder)
+    export = {"dataset": export_dataset, "parquet": export_parquet, "nemo": export_nemo}[written_as]
+    export(lake, chosen, folder)
     counts = ", ".join(f"{split} {chosen.counts[split]}" for split in chosen.counts)
-    console.print(f"{folder}: {counts}; open it with datasets.load_from_disk({str(folder)!r})")
+    opened = {
+        "dataset": f"datasets.load_from_disk({str(folder)!r})",
+        "parquet": f"datasets.load_dataset('parquet', data_dir={str(folder / 'data')!r})",
+        "nemo": f"manifests such as {folder / 'train_manifest.json'}",
+    }[written_as]
+    console.print(f"{folder}: {counts}; open it with {opened}", soft_wrap=True)
+
+
+@app.command()
+def review(
+    most: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 40,
+    profile: Profile = None,
+) -> None:
+    """Show the review queue: which segments a person should look at next, and why each is there."""
+    from rich.markup import escape
+
+    from habla_ml.annotation.review import load_queue
+
+    queue = load_queue(_lake(load_settings(profile)))
+    if queue is None:
+        console.print("there is no review queue yet; materialise `review_queue`, or wait for its weekly schedule")
+        return
+    table = Table("segment", "speaker", "hint", "why", "seconds")
+    for each in queue.items[:most]:
+        why = "\n".join(each.reasons)
+        table.add_row(each.segment_id[:8], *map(escape, (each.speaker, each.hint, why)), f"{each.duration_s:.1f}")
+    console.print(table)
+    chance = sum(each.is_random for each in queue.items)
+    console.print(
+        f"{min(most, len(queue.items))} of {len(queue.items)} segments, {queue.minutes:.1f} minutes, "
+        f"{chance} drawn at random; chosen on {queue.made_at:%Y-%m-%d %H:%M} UTC"
+    )
 
 
 @app.command()
@@ -108,6 +165,22 @@ def conventions_check(path: Path) -> None:
     console.print(
         f"{conventions.name}-v{conventions.version}: every rule's cases hold; digest {conventions.digest}"
     )
+
+
+@conventions_app.command("diff")
+def conventions_diff(
+    first: Annotated[Path, typer.Argument(help="The conventions file the corpus stands under.")],
+    second: Annotated[Path, typer.Argument(help="The one to change to.")],
+    profile: Profile = None,
+) -> None:
+    """Say what changed conventions would do to everything typed so far; reads no audio and writes nothing."""
+    from habla_ml.corpus.conventions import load_conventions
+    from habla_ml.corpus.conventions_diff import diff_conventions, diff_lines
+
+    settings = load_settings(profile)
+    before, after = load_conventions(first), load_conventions(second)
+    for line in diff_lines(diff_conventions(_lake(settings), before, after, settings.corpus)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @conventions_app.command("apply")

@@ -114,7 +114,7 @@ def _configured(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "public URL", "note", "not set: releases name their path", "set release.public_url for the app"
         )
-    if settings.evaluation.out_of_domain is None:
+    if not settings.evaluation.out_of_domain:
         yield Finding(
             "out-of-domain set",
             "note",

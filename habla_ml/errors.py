@@ -16,6 +16,10 @@ class InputError(HablaError):
     """Something that came from outside (a recording, a table, a transcript) cannot be used as it is."""
 
 
+class ServiceError(HablaError):
+    """A server beside us (Label Studio) cannot be reached, refuses, or answers what makes no sense."""
+
+
 class LakeError(HablaError):
     """The lake or release store cannot do what it must: unwritable, full, or without conditional writes."""
 

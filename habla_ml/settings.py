@@ -11,11 +11,20 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from habla_ml.errors import SettingsError
 
@@ -74,46 +83,146 @@ class StoreSettings(_Section):
 
 
 class RecordingsSettings(_Section):
-    """Habla's recordings and when a session counts as finished."""
+    """Habla's recordings, when a session counts as finished, and whether the browser's stream is archived too."""
 
     folder: ExistingPath
     first_day: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] = "2026-01-01"
     crashed_after_hours: Annotated[float, Field(gt=0)] = 12.0
     longest_segment_s: Annotated[float, Field(gt=0, le=30)] = 30.0
+    keep_raw_stream: bool = False
+
+
+class LabelStudioSettings(_Section):
+    """A Label Studio server: one at `url`, or, without it, the one that `habla-ml label-studio up` starts.
+
+    The token of a server at `url` is never written here: `token_variable` names the environment variable that holds
+    it, a legacy token or a personal access token. `folder` holds the embedded server's database and login (default:
+    below `work_folder`), `documents` the audio that a server serves as local files (default: below `folder`), and
+    `environment` the server's own virtual environment (default: beside ours).
+    """
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*[^/\s]$")] | None = None
+    token_variable: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] = "LABEL_STUDIO_TOKEN"  # noqa: S105 (the name of a variable)
+    title: Annotated[str, Field(min_length=3, max_length=50)] = "habla_ml"
+    port: Annotated[int, Field(ge=1024, le=65_535)] = 8082
+    folder: LocalPath | None = None
+    documents: LocalPath | None = None
+    environment: LocalPath | None = None
+    batch_size: Annotated[int, Field(ge=1, le=5_000)] = 500
+    page_size: Annotated[int, Field(ge=1, le=1_000)] = 100
+    overlap_s: Annotated[float, Field(ge=0)] = 300.0
+    patience_s: Annotated[float, Field(ge=0)] = 60.0
 
 
 class AnnotationSettings(_Section):
-    """Tables of transcripts from outside (`fine_tune_dataset.csv` or `.json`)."""
+    """Tables of transcripts from outside (`fine_tune_dataset.csv` or `.json`), and how far people may differ.
+
+    `most_disagreement` is a share of words: above it a day's check says that its annotators do not agree.
+    """
 
     tables: tuple[ExistingPath, ...] = ()
+    most_disagreement: Share = 0.2
+    label_studio: LabelStudioSettings = LabelStudioSettings()
 
 
 class CorpusSettings(_Section):
-    """Which conventions apply, and the bounds of a usable segment."""
+    """Which conventions apply, who is enrolled (a speaker map), and the bounds of a usable segment."""
 
     conventions: ExistingPath
+    speakers: ExistingPath | None = None
     longest_transcript_chars: Annotated[int, Field(gt=0)] = 300
     slowest_chars_per_s: Annotated[float, Field(ge=0)] = 0.5
     fastest_chars_per_s: Annotated[float, Field(gt=0)] = 35.0
 
 
+class ConsentSettings(_Section):
+    """Who contributed what under which consent: a register (a YAML file), if there is one."""
+
+    registry: ExistingPath | None = None
+
+
 class SplitSettings(_Section):
-    """Shares of hours by split; train gets the rest. The seed decides ties only."""
+    """Shares of hours by split; train gets the rest. The seed decides the order in which groups are dealt.
+
+    Up to `fingerprint_up_to_hours` of corpus, sounds are compared between the splits; 0 leaves that out.
+    """
 
     validation: Share = 0.1
     test: Share = 0.1
     seed: int = 20260216
+    fingerprint_up_to_hours: Annotated[float, Field(ge=0)] = 20.0
+
+
+class QualitySettings(_Section):
+    """Bounds of the checks on recordings and corpus, and how much of the flagged speech the corpus report plays.
+
+    A share is of the segments looked at; with fewer than `fewest_segments` nothing is judged.
+    """
+
+    fewest_segments: Annotated[int, Field(ge=3)] = 20
+    most_without_words_share: Share = 0.25
+    most_implausible_rate_share: Share = 0.05
+    lowest_length_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.4
+    clipped_from_sample_share: Share = 0.001
+    most_clipped_share: Share = 0.1
+    silent_below_dbfs: Annotated[float, Field(le=0)] = -60.0
+    most_silent_share: Share = 0.1
+    most_other_language_share: Share = 0.05
+    most_mismatched_hours_share: Share = 0.05
+    most_hours_lost_share: Share = 0.05
+    accepted_snapshot: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    flagged_segments_shown: Annotated[int, Field(ge=0)] = 20
+    largest_audio_bytes: Annotated[int, Field(ge=0)] = 2_000_000
+
+
+class SpeechSource(_Section):
+    """Transcribed speech from outside the classroom: a table, a Common Voice TSV or a Hugging Face dataset on disk.
+
+    `licence` and `origin` (an address or a citation) are recorded with every model that heard it; only a table may
+    leave them out. The filters go by the columns of Common Voice. `most_hours` takes a sample, always the same.
+    """
+
+    path: ExistingPath
+    kind: Literal["table", "common_voice", "hf"] = "table"
+    licence: str = ""
+    origin: str = ""
+    fewest_up_votes: Annotated[int, Field(ge=0)] = 0
+    most_down_votes: Annotated[int, Field(ge=0)] | None = None
+    accents: tuple[str, ...] = ()
+    most_hours: Annotated[float, Field(gt=0)] | None = None
+    text_column: str | None = None
+    audio_column: str = "audio"
+
+    @model_validator(mode="after")
+    def _public_speech_says_whose_it_is(self) -> Self:
+        for key in ("licence", "origin"):
+            if self.kind != "table" and not getattr(self, key).strip():
+                raise ValueError(f"{key} is missing; {self.kind} speech is used only with its licence and origin")
+        if self.kind == "table" and (self.fewest_up_votes or self.most_down_votes is not None or self.accents):
+            raise ValueError("a table has no votes and no accents; remove the filters or name another kind")
+        return self
+
+
+def _listed(value: Any) -> Any:
+    """A plain path is a table, and one source stands for a list of one."""
+    if value is None:
+        return ()
+    listed = value if isinstance(value, list | tuple) else [value]
+    return tuple({"path": each} if isinstance(each, str | Path) else each for each in listed)
+
+
+SpeechSources = Annotated[tuple[SpeechSource, ...], BeforeValidator(_listed)]
 
 
 class TrainingSettings(_Section):
     """The recipe of the next model version, and general speech that it hears beside the classroom's.
 
-    `replay` is a table of transcribed clips (`fine_tune_dataset.csv` or `.json`) of standard Spanish: what is heard
-    again is not forgotten. It must not be the out-of-domain set, which measures forgetting.
+    `replay` names transcribed clips of standard Spanish (a path is a table, `fine_tune_dataset.csv` or `.json`): what
+    is heard again is not forgotten. It must not be the out-of-domain set, which measures forgetting.
     """
 
     recipe: ExistingPath
-    replay: ExistingPath | None = None
+    replay: SpeechSources = ()
 
 
 class EvaluationSettings(_Section):
@@ -128,7 +237,7 @@ class EvaluationSettings(_Section):
     seed: int = 20260216
     smallest_slice_sessions: Annotated[int, Field(ge=1)] = 3
     smallest_slice_words: Annotated[int, Field(ge=1)] = 100
-    out_of_domain: ExistingPath | None = None
+    out_of_domain: SpeechSources = ()
 
 
 class PromotionSettings(_Section):
@@ -157,6 +266,31 @@ class ReleaseSettings(_Section):
     channel: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = "stable"
 
 
+class ReviewWeights(_Section):
+    """How much each signal counts in a segment's score; 0 switches it off."""
+
+    uncertainty: Annotated[float, Field(ge=0)] = 1.0
+    disagreement: Annotated[float, Field(ge=0)] = 1.0
+    no_speech: Annotated[float, Field(ge=0)] = 0.25
+    confidence: Annotated[float, Field(ge=0)] = 0.5
+    rejected: Annotated[float, Field(ge=0)] = 0.5
+    quiet: Annotated[float, Field(ge=0)] = 0.5
+    new_speaker: Annotated[float, Field(ge=0)] = 0.5
+
+
+class ReviewSettings(_Section):
+    """Which segments a person is asked to look at: how many minutes a week, and what counts."""
+
+    minutes: Annotated[float, Field(gt=0)] = 30.0
+    random_share: Share = 0.2
+    sent_back_share: Share = 0.2
+    cron: Cron = "0 6 * * 1"
+    most_segments_per_session: Annotated[int, Field(ge=1)] = 20
+    most_considered: Annotated[int, Field(ge=2)] = 2000
+    few_minutes_of_a_speaker: Annotated[float, Field(gt=0)] = 5.0
+    weights: ReviewWeights = ReviewWeights()
+
+
 class AutomationSettings(_Section):
     """When the pipeline acts by itself."""
 
@@ -175,19 +309,23 @@ class Settings(_Section):
     recordings: RecordingsSettings
     annotation: AnnotationSettings = AnnotationSettings()
     corpus: CorpusSettings
+    consent: ConsentSettings = ConsentSettings()
     splits: SplitSettings = SplitSettings()
+    quality: QualitySettings = QualitySettings()
     training: TrainingSettings
     evaluation: EvaluationSettings = EvaluationSettings()
     promotion: PromotionSettings = PromotionSettings()
     export: ExportSettings = ExportSettings()
     release: ReleaseSettings
+    review: ReviewSettings = ReviewSettings()
     automation: AutomationSettings = AutomationSettings()
 
     @model_validator(mode="after")
     def _forgetting_is_measured_on_other_speech(self) -> Self:
-        if self.training.replay is not None and self.training.replay == self.evaluation.out_of_domain:
+        measured = {each.path for each in self.evaluation.out_of_domain}
+        for twice in (each.path for each in self.training.replay if each.path in measured):
             raise ValueError(
-                f"training.replay and evaluation.out_of_domain are both {self.training.replay}; what was trained on "
+                f"training.replay and evaluation.out_of_domain are both {twice}; what was trained on "
                 "cannot say what was forgotten: name two different tables"
             )
         return self
@@ -268,8 +406,10 @@ def _explain(error: ValidationError, path: Path, origins: Mapping[str, str]) -> 
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
     """The known keys of the section in which `location` stands."""
     section: type[BaseModel] = Settings
-    for part in location[:-1]:
-        below = section.model_fields[str(part)].annotation
+    for part in (each for each in location[:-1] if isinstance(each, str)):
+        below = section.model_fields[part].annotation
+        if get_origin(below) is tuple:
+            below = get_args(below)[0]
         if not (isinstance(below, type) and issubclass(below, BaseModel)):
             break
         section = below

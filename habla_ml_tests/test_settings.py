@@ -114,3 +114,25 @@ def test_the_replay_set_may_not_be_the_set_that_measures_forgetting(tmp_path, tr
     tree["evaluation"] = {"out_of_domain": tree["recordings"]["folder"]}
     with pytest.raises(SettingsError, match="name two different tables"):
         load(tmp_path, tree)
+
+
+def test_general_speech_is_a_path_or_sources_and_reads_back_equal(tmp_path, tree):
+    tree["training"]["replay"] = "recordings"
+    tree["evaluation"] = {"out_of_domain": {"path": "configs", "kind": "hf", "licence": "CC0", "origin": "here"}}
+    settings = load(tmp_path, tree)
+    [replay], [measured] = settings.training.replay, settings.evaluation.out_of_domain
+    assert (replay.path, replay.kind) == (tmp_path / "recordings", "table")
+    assert (measured.path, measured.kind) == (tmp_path / "configs", "hf")
+    assert load_settings(save_settings(settings, tmp_path / "saved"), {}) == settings
+    overlaid = load(tmp_path, tree, HABLA_TRAINING__REPLAY="configs", HABLA_EVALUATION__OUT_OF_DOMAIN="recordings")
+    assert overlaid.training.replay[0].path == tmp_path / "configs"
+    tree["training"]["replay"] = ["recordings", {"path": "configs", "kind": "common_voice", "licence": "CC0"}]
+    del tree["evaluation"]
+    with pytest.raises(SettingsError, match="origin is missing; common_voice speech is used only with"):
+        load(tmp_path, tree)
+
+
+def test_an_unknown_key_of_a_source_lists_the_keys_of_a_source(tmp_path, tree):
+    tree["training"]["replay"] = [{"path": "recordings", "hours": 3}]
+    with pytest.raises(SettingsError, match=r"replay\.0\.hours: is unknown; keys here are accents, audio_column"):
+        load(tmp_path, tree)

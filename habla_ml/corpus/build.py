@@ -1,16 +1,16 @@
 """Building a day of the corpus: every annotated segment's current transcript under the conventions.
 
 Reads the day's facts and events, never its audio, so a change of conventions rewrites text only. Of several events
-on one segment the newest wins; of two at the same instant the one with the larger event id, which is arbitrary but
-the same everywhere.
+on one segment the newest wins, whoever said it and wherever; `unusable` is a word like any other, so it takes a
+segment out until somebody types a newer text. Of two at the same instant the one with the larger event id wins,
+which is arbitrary but the same everywhere. The others stay in the log, where `corpus.agreement` compares them.
 """
 
 from __future__ import annotations
 
 import io
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pyarrow as pa
@@ -41,6 +41,7 @@ SCHEMA: Final = pa.schema(
         pa.field("sentence", pa.string(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
         pa.field("problem", pa.string()),
+        pa.field("violations", pa.list_(pa.string())),
         pa.field("event_id", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("person", pa.string(), nullable=False),
@@ -49,7 +50,8 @@ SCHEMA: Final = pa.schema(
 )
 UNKNOWN_SPEAKER: Final = "unknown"
 
-_BUILDER: Final = "habla_ml.corpus/1"
+_BUILDER: Final = "habla_ml.corpus/2"
+_ROWS_AT_ONCE: Final = 65_536
 _FROM_FACTS: Final = (
     "segment_id",
     "session_id",
@@ -98,6 +100,9 @@ class DayOfCorpus:
     """Problem → annotated segments that have it."""
     hours: float
     """Usable annotated audio."""
+    violations: Mapping[str, int] = field(default_factory=dict)
+    """Requirement of the conventions → annotated segments whose text breaks it; empty in days written before
+    requirements were looked at."""
 
 
 def corpus_pointer(day: str) -> str:
@@ -127,10 +132,10 @@ def build_day(lake: Lake, day: str, conventions: Conventions, settings: Settings
     pointer = lake.pointer(corpus_pointer(day))
     if pointer is not None and pointer.value["inputs"] == inputs:
         return DayOfCorpus(day=day, **pointer.value)
-    table, without_recording = _annotated(lake, recordings, annotations)
-    rows = _written(table, conventions, settings.corpus)
+    table, without_recording = read_annotated(lake, recordings, annotations)
+    rows = write_rows(table, conventions, settings.corpus)
     out = io.BytesIO()
-    pq.write_table(rows, out, compression="zstd", row_group_size=65_536)
+    pq.write_table(rows, out, compression="zstd", row_group_size=_ROWS_AT_ONCE)
     value: dict[str, Any] = {
         "parquet": lake.put_bytes(out.getvalue()),
         "recordings": recordings.parquet,
@@ -156,27 +161,35 @@ def _bounds(settings: CorpusSettings) -> list[float]:
     return [settings.longest_transcript_chars, settings.slowest_chars_per_s, settings.fastest_chars_per_s]
 
 
-def _annotated(lake: Lake, recordings: PublishedDay, annotations: str) -> tuple[pa.Table, int]:
-    """Facts beside each segment's winning event, in the order of the facts; and the events left without audio."""
-    facts = pq.read_table(lake.path_of(recordings.facts), columns=list(_FROM_FACTS))
-    facts = facts.append_column("position", pa.array(range(facts.num_rows), pa.int64()))
+def read_annotated(lake: Lake, recordings: PublishedDay, annotations: str) -> tuple[pa.Table, int]:
+    """Facts beside each segment's winning event, in the order of the facts; and the events left without audio.
+
+    Args:
+        lake: where the day is.
+        recordings: the day of recordings; only its facts are read.
+        annotations: object id of the day's events, or empty where there are none.
+    """
     if not annotations:
-        winners = None
-    else:
-        events = event_table(lake, annotations)
-        winners = events.filter(_last_of_each(events["segment_id"]))
-    if winners is None or not winners.num_rows:
-        return pa.table({name: pa.array([], kind) for name, kind in _JOINED.items()}), 0
-    winners = winners.select(["segment_id", "text", "status", "event_id", "source", "person", "created_at"])
-    joined = facts.join(winners, "segment_id", join_type="inner").sort_by("position")
-    return joined, winners.num_rows - joined.num_rows
+        return _JOINED.empty_table(), 0
+    events = event_table(lake, annotations)
+    winners = events.filter(_last_of_each(events["segment_id"])).select(list(_FROM_EVENTS))
+    facts = pq.read_table(lake.path_of(recordings.facts), columns=list(_FROM_FACTS))
+    at = pc.index_in(facts["segment_id"], value_set=winners["segment_id"])
+    annotated = facts.filter(pc.is_valid(at))
+    said = winners.take(pc.drop_null(at))
+    for name in _FROM_EVENTS[1:]:
+        annotated = annotated.append_column(name, said[name])
+    return annotated.cast(_JOINED), winners.num_rows - annotated.num_rows
 
 
-_JOINED: Final = {
-    **{name: SCHEMA.field(name).type for name in _FROM_FACTS},
-    **{name: pa.string() for name in ("text", "status", "event_id", "source", "person")},
-    "created_at": pa.timestamp("us", tz="UTC"),
-}
+_FROM_EVENTS: Final = ("segment_id", "text", "status", "event_id", "source", "person", "created_at")
+_JOINED: Final = pa.schema(
+    [
+        *(pa.field(name, SCHEMA.field(name).type) for name in _FROM_FACTS),
+        *(pa.field(name, pa.string()) for name in ("text", "status", "event_id", "source", "person")),
+        pa.field("created_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
 
 
 def _last_of_each(segment_ids: pa.ChunkedArray) -> pa.Array:
@@ -187,22 +200,35 @@ def _last_of_each(segment_ids: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays([pc.not_equal(ids[:-1], ids[1:]), pa.array([True])])
 
 
-def _written(table: pa.Table, conventions: Conventions, settings: CorpusSettings) -> pa.Table:
-    sentences, problems = [], []
-    columns = (table[name].to_pylist() for name in ("text", "status", "duration_s", "loudness_dbfs"))
+def write_rows(table: pa.Table, conventions: Conventions, settings: CorpusSettings) -> pa.Table:
+    """The corpus's rows of what `read_annotated` returned: sentence, problem and violations beside text as typed.
+
+    A segment that a person called unusable has no violations: its text is no reference.
+    """
+    parts = [_written(part, conventions, settings) for part in table.to_batches(max_chunksize=_ROWS_AT_ONCE)]
+    return pa.Table.from_batches(parts, schema=SCHEMA)
+
+
+def _written(rows: pa.RecordBatch, conventions: Conventions, settings: CorpusSettings) -> pa.RecordBatch:
+    sentences, problems, violations = [], [], []
+    # Many a segment is a "Sí." or a "Vale.": each text is read once.
+    readings = {text: conventions.read(text) for text in pc.unique(rows["text"]).to_pylist()}
+    columns = (rows[name].to_pylist() for name in ("text", "status", "duration_s", "loudness_dbfs"))
     for text, status, duration_s, loudness_dbfs in zip(*columns, strict=True):
-        reading = conventions.read(text)
+        reading = readings[text]
         problem = "unusable" if status == "unusable" else reading.problem
         sentences.append(reading.sentence)
         problems.append(problem or _mismatch(reading.sentence, duration_s, loudness_dbfs, settings))
-    added = {
-        "speaker": pc.fill_null(table["speaker"], UNKNOWN_SPEAKER),
+        violations.append(() if status == "unusable" else reading.violations)
+    made = {
+        "speaker": pc.fill_null(rows["speaker"], UNKNOWN_SPEAKER),
         "sentence": pa.array(sentences, pa.string()),
         "problem": pa.array(problems, pa.string()),
-        "annotated_at": table["created_at"],
+        "violations": pa.array(violations, pa.list_(pa.string())),
+        "annotated_at": rows["created_at"],
     }
-    columns_by_name = {name: added[name] if name in added else table[name] for name in SCHEMA.names}
-    return pa.table(columns_by_name, schema=SCHEMA)
+    columns_in_order = [made[name] if name in made else rows[name] for name in SCHEMA.names]
+    return pa.RecordBatch.from_arrays(columns_in_order, schema=SCHEMA)
 
 
 def _mismatch(sentence: str, duration_s: float, loudness_dbfs: float, settings: CorpusSettings) -> str | None:
@@ -218,16 +244,24 @@ def _mismatch(sentence: str, duration_s: float, loudness_dbfs: float, settings: 
 
 
 def _totals(rows: pa.Table, segments: int, without_recording: int) -> dict[str, Any]:
-    statuses, problems = Counter(rows["status"].to_pylist()), Counter(rows["problem"].to_pylist())
+    statuses = _counted(rows["status"])
     usable = rows.filter(pc.is_null(rows["problem"]))
     return {
         "counts": {
             "segments": segments,
             "annotated": rows.num_rows,
             "usable": usable.num_rows,
-            **{status: statuses[status] for status in ("corrected", "confirmed", "unusable")},
+            **{status: statuses.get(status, 0) for status in ("corrected", "confirmed", "unusable")},
             "without_recording": without_recording,
         },
-        "problems": {problem: count for problem, count in sorted(problems.items(), key=str) if problem},
+        "problems": _counted(rows["problem"]),
+        "violations": _counted(pc.list_flatten(rows["violations"])),
         "hours": round((pc.sum(usable["duration_s"]).as_py() or 0.0) / 3600, 9),
     }
+
+
+def _counted(names: pa.ChunkedArray) -> dict[str, int]:
+    """Each name that is not null, and how often it stands there, by name."""
+    return dict(
+        sorted((each["values"], each["counts"]) for each in pc.value_counts(names.drop_null()).to_pylist())
+    )

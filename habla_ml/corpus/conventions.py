@@ -1,20 +1,23 @@
 """Conventions: how a transcript is written, as versioned rules that prove themselves before they load.
 
-A convention is a YAML file of ordered rules. Each rule carries its own test cases, and the whole convention
-carries some too; a file whose cases do not hold is refused. Text as typed is never changed: conventions are
-applied on the way to the corpus, and their digest tells which text was written under which rules.
+A convention is a YAML file of ordered rules, each a replacement, and of requirements: patterns that a text must
+match or must not. A broken requirement changes nothing; it is listed as a *violation*, so that a person can look
+again. Each rule and requirement carries its own test cases, and the whole convention carries some too; a file whose
+cases do not hold is refused. Text as typed is never changed: conventions are applied on the way to the corpus, and
+their digest tells which text was written under which rules.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from habla_ml.errors import CorpusError
 from habla_ml.lake import digest_of
@@ -31,6 +34,8 @@ class Case(_Strict):
 
     text: Annotated[str, Field(alias="from")]
     to: str | None
+    violations: tuple[str, ...] | None = None
+    """Exactly the requirements that the text breaks, in the file's order; None: not looked at."""
 
 
 class Rule(_Strict):
@@ -41,6 +46,35 @@ class Rule(_Strict):
     replacement: str
     explanation: str
     tests: Annotated[tuple[Case, ...], Field(min_length=1)]
+
+
+class RequirementCase(_Strict):
+    """A text, and whether it meets the requirement."""
+
+    text: str
+    holds: bool
+
+
+class Requirement(_Strict):
+    """What a text must look like; one that does not is listed and stays as it is."""
+
+    name: str
+    of: Literal["typed", "sentence"]
+    """Which text is looked at: as typed, to the byte, or as the rules have written it."""
+    must_match: str | None = None
+    """Found somewhere in a text that meets the requirement."""
+    must_not_match: str | None = None
+    """Found nowhere in a text that meets the requirement."""
+    explanation: str
+    tests: Annotated[tuple[RequirementCase, ...], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _one_pattern_and_cases_of_both_kinds(self) -> Self:
+        if (self.must_match is None) == (self.must_not_match is None):
+            raise ValueError(f"{self.name!r} needs either must_match or must_not_match")
+        if {case.holds for case in self.tests} != {True, False}:
+            raise ValueError(f"{self.name!r} needs a case that holds and one that does not")
+        return self
 
 
 class Markers(_Strict):
@@ -59,10 +93,18 @@ class _File(_Strict):
     unicode: Literal["NFC"]
     markers: Markers
     rules: tuple[Rule, ...]
+    requirements: tuple[Requirement, ...] = ()
     tests: Annotated[tuple[Case, ...], Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def _requirements_have_their_own_names(self) -> Self:
+        names = [each.name for each in self.requirements]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two requirements have one name among {sorted(names)}")
+        return self
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """A typed text under conventions."""
 
@@ -70,6 +112,21 @@ class Reading:
     """What stands in the corpus; empty where nothing is left."""
     problem: str | None
     """Why it is no usable reference: `empty`, `only markers`, `words missing`, `unknown marker`, or None."""
+    violations: tuple[str, ...] = ()
+    """Names of the requirements it does not meet, in the file's order."""
+
+
+@dataclass(frozen=True)
+class _Check:
+    """A requirement, compiled."""
+
+    place: int
+    name: str
+    search: Callable[[str], object]
+    wanted: bool
+
+    def broken_by(self, text: str) -> bool:
+        return (self.search(text) is not None) is not self.wanted
 
 
 @dataclass(frozen=True)
@@ -80,10 +137,13 @@ class Conventions:
     version: int
     description: str
     digest: str
-    """sha256 of everything that decides a sentence."""
+    """sha256 of everything that decides a sentence or a violation."""
     rules: tuple[Rule, ...]
+    requirements: tuple[Requirement, ...]
     markers: Markers
     _compiled: tuple[tuple[re.Pattern[str], str], ...]
+    _of_typed: tuple[_Check, ...]
+    _of_sentence: tuple[_Check, ...]
     _marker: re.Pattern[str]
 
     @property
@@ -96,14 +156,26 @@ class Conventions:
         return self.read(text).sentence
 
     def read(self, text: str) -> Reading:
-        """The sentence a typed text becomes, and whether it can be a reference."""
+        """The sentence a typed text becomes, whether it can be a reference, and which requirements it breaks.
+
+        Of a text that leaves no sentence only what asks about the text as typed is looked at.
+        """
         composed = unicodedata.normalize("NFC", text)
         unmarked, problem = self._without_markers(composed)
         sentence = self._rewritten(unmarked)
         if not any(character.isalnum() for character in sentence):
             marked = unmarked != composed or any(not character.isspace() for character in text)
-            return Reading("", problem if problem == "unknown marker" else "only markers" if marked else "empty")
-        return Reading(sentence, problem)
+            reason = problem if problem == "unknown marker" else "only markers" if marked else "empty"
+            return Reading("", reason, self._violations(text, None))
+        return Reading(sentence, problem, self._violations(text, sentence))
+
+    def _violations(self, text: str, sentence: str | None) -> tuple[str, ...]:
+        broken = [each for each in self._of_typed if each.broken_by(text)]
+        if sentence is not None:
+            broken += [each for each in self._of_sentence if each.broken_by(sentence)]
+        if not broken:
+            return ()
+        return tuple(each.name for each in sorted(broken, key=lambda check: check.place))
 
     def _without_markers(self, text: str) -> tuple[str, str | None]:
         problems: list[str] = []
@@ -120,7 +192,9 @@ class Conventions:
 
     def _rewritten(self, text: str) -> str:
         for pattern, replacement in self._compiled:
-            text = pattern.sub(replacement, text)
+            # Few texts need any one rule, and a search is several times cheaper than a substitution with groups.
+            if pattern.search(text) is not None:
+                text = pattern.sub(replacement, text)
         return text
 
 
@@ -140,23 +214,57 @@ def load_conventions(path: Path) -> Conventions:
             f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors()
         )
         raise CorpusError(f"conventions {path}: {faults}") from None
+    checks = [(each.of, _check(path, place, each)) for place, each in enumerate(file.requirements)]
     conventions = Conventions(
         name=file.name,
         version=file.version,
         description=file.description,
-        digest=digest_of(
-            [_ENGINE, unicodedata.unidata_version, file.model_dump(exclude={"description", "tests"})]
-        ),
+        digest=digest_of([_ENGINE, unicodedata.unidata_version, _deciding(file)]),
         rules=file.rules,
+        requirements=file.requirements,
         markers=file.markers,
         _compiled=tuple(_compile(path, rule) for rule in file.rules),
+        _of_typed=tuple(check for of, check in checks if of == "typed"),
+        _of_sentence=tuple(check for of, check in checks if of == "sentence"),
         # Anything in square brackets is a marker: one that is not listed is an unknown one.
         _marker=re.compile(r"\[[^\[\]]*\]"),
     )
     for case in file.tests:
         reading = conventions.read(case.text)
         _hold(path, "tests", case, None if reading.problem else reading.sentence)
+        if case.violations is not None and case.violations != reading.violations:
+            raise CorpusError(
+                f"conventions {path}, tests: {case.text!r} breaks {list(reading.violations)}, its case expects "
+                f"{list(case.violations)}; mend the requirement or the case"
+            )
     return conventions
+
+
+def _deciding(file: _File) -> object:
+    """What enters the digest; a file without requirements keeps the digest it had before there were any."""
+    body = file.model_dump(exclude={"description", "tests"}, exclude_defaults=True)
+    for requirement in body.get("requirements", ()):
+        del requirement["explanation"], requirement["tests"]
+    return body
+
+
+def _check(path: Path, place: int, requirement: Requirement) -> _Check:
+    pattern = requirement.must_not_match if requirement.must_match is None else requirement.must_match
+    try:
+        search = re.compile(pattern or "").search
+    except re.error as error:
+        raise CorpusError(
+            f"conventions {path}, requirement {requirement.name}: pattern is wrong: {error}"
+        ) from error
+    check = _Check(place, requirement.name, search, requirement.must_match is not None)
+    for case in requirement.tests:
+        if check.broken_by(case.text) is case.holds:
+            found = "breaks" if case.holds else "meets"
+            raise CorpusError(
+                f"conventions {path}, requirement {requirement.name}: {case.text!r} {found} it, its case expects "
+                f"holds: {str(case.holds).lower()}; mend the requirement or the case"
+            )
+    return check
 
 
 def _compile(path: Path, rule: Rule) -> tuple[re.Pattern[str], str]:

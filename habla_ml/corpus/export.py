@@ -1,14 +1,17 @@
-"""A snapshot as a Hugging Face `DatasetDict` on disk, for anybody's own training script."""
+"""A snapshot on disk for anybody's own training script: a Hugging Face `DatasetDict`, parquet, or NeMo manifests."""
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from habla_ml.audio import SAMPLE_RATE, encode_flac
 from habla_ml.corpus.snapshot import SPLITS, Snapshot, Split, Utterance, read_utterances
@@ -19,6 +22,30 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 _BATCH: Final = 256
+_SHARD_ROWS: Final = 8192
+_SCHEMA: Final = pa.schema(
+    [
+        pa.field("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        pa.field("sentence", pa.string()),
+        pa.field("segment_id", pa.string()),
+        pa.field("session_id", pa.string()),
+        pa.field("speaker", pa.string()),
+        pa.field("role", pa.string()),
+        pa.field("duration_s", pa.float64()),
+    ]
+)
+# What `datasets` reads to know that the struct is sound.
+_FEATURES: Final = {
+    "info": {
+        "features": {
+            "audio": {"sampling_rate": SAMPLE_RATE, "_type": "Audio"},
+            **{
+                field.name: {"dtype": "float64" if field.type == pa.float64() else "string", "_type": "Value"}
+                for field in list(_SCHEMA)[1:]
+            },
+        }
+    }
+}
 
 
 def export_dataset(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
@@ -34,23 +61,93 @@ def export_dataset(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
     """
     from datasets import Audio, DatasetDict, Features, Value
 
+    features = Features({"audio": Audio(sampling_rate=SAMPLE_RATE), "sentence": Value("string")})
+    with _new_folder(folder) as drafts:
+        splits = {split: _split(lake, snapshot, split, features, drafts) for split in SPLITS}
+        # By itself it writes no shard for an empty split, and then cannot open what it wrote.
+        shards = {split: None if len(part) else 1 for split, part in splits.items()}
+        DatasetDict(splits).save_to_disk(drafts / "export", num_shards=shards)
+    return folder
+
+
+def export_parquet(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
+    """Write `data/<split>-NNNNN.parquet` with FLAC bytes, sentence and speaker; returns `folder`.
+
+    `datasets.load_dataset("parquet", data_dir=…)` opens it, and so does anything that reads parquet. Memory holds
+    one batch; the folder appears complete or not at all.
+
+    Raises:
+        CorpusError: the folder is there already, or the snapshot names audio that is not in the lake.
+        LakeError: the folder cannot be written.
+    """
+    schema = _SCHEMA.with_metadata({"huggingface": json.dumps(_FEATURES)})
+    with _new_folder(folder) as drafts:
+        data = drafts / "export" / "data"
+        data.mkdir(parents=True)
+        for split in SPLITS:
+            utterances = read_utterances(lake, snapshot, split)
+            for number in range(max(1, -(-snapshot.counts[split] // _SHARD_ROWS))):
+                with pq.ParquetWriter(data / f"{split}-{number:05d}.parquet", schema) as writer:
+                    for batch in _batches(islice(utterances, _SHARD_ROWS)):
+                        writer.write_table(pa.Table.from_pylist([_row(each) for each in batch], schema=schema))
+    return folder
+
+
+def export_nemo(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
+    """Write `<split>_manifest.json` (one JSON object a line, as NVIDIA NeMo reads) beside `audio/<split>/*.flac`.
+
+    Paths are relative to the manifest. The folder appears complete or not at all.
+
+    Raises:
+        CorpusError: the folder is there already, or the snapshot names audio that is not in the lake.
+        LakeError: the folder cannot be written.
+    """
+    with _new_folder(folder) as drafts:
+        root = drafts / "export"
+        for split in SPLITS:
+            (root / "audio" / split).mkdir(parents=True)
+            with (root / f"{split}_manifest.json").open("w", encoding="utf-8") as manifest:
+                for each in read_utterances(lake, snapshot, split):
+                    path = f"audio/{split}/{each.segment_id}.flac"
+                    (root / path).write_bytes(encode_flac(each.audio))
+                    line = {
+                        "audio_filepath": path,
+                        "duration": each.duration_s,
+                        "text": each.sentence,
+                        "speaker": each.speaker,
+                        "session": each.session_id,
+                        "lang": "es",
+                    }
+                    manifest.write(json.dumps(line, ensure_ascii=False) + "\n")
+    return folder
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """A scratch folder whose `export` becomes `folder` when all of it is written."""
     if folder.exists():
         raise CorpusError(f"{folder} is there already; name a folder that does not exist yet")
-    features = Features({"audio": Audio(sampling_rate=SAMPLE_RATE), "sentence": Value("string")})
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as unfinished:
-            drafts = Path(unfinished)
-            splits = {split: _split(lake, snapshot, split, features, drafts) for split in SPLITS}
-            # By itself it writes no shard for an empty split, and then cannot open what it wrote.
-            shards = {split: None if len(part) else 1 for split, part in splits.items()}
-            DatasetDict(splits).save_to_disk(drafts / "dataset", num_shards=shards)
-            (drafts / "dataset").rename(folder)
+            yield Path(unfinished)
+            (Path(unfinished) / "export").rename(folder)
     except OSError as error:
         raise LakeError(
             f"dataset {folder} cannot be written: {error.strerror or error}; free some space"
         ) from error
-    return folder
+
+
+def _row(each: Utterance) -> dict[str, object]:
+    return {
+        "audio": {"bytes": encode_flac(each.audio), "path": f"{each.segment_id}.flac"},
+        "sentence": each.sentence,
+        "segment_id": each.segment_id,
+        "session_id": each.session_id,
+        "speaker": each.speaker,
+        "role": each.role,
+        "duration_s": each.duration_s,
+    }
 
 
 def _split(lake: Lake, snapshot: Snapshot, split: Split, features: Features, drafts: Path) -> Dataset:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from habla_ml.errors import CorpusError
@@ -43,6 +43,10 @@ class Snapshot:
     """Object id of the split ledger that decided."""
     hours: Mapping[Split, float]
     counts: Mapping[Split, int]
+    kept_out: Mapping[Split, int] = field(default_factory=dict)
+    """Usable segments of a split's sessions that are left out of it: chosen for review because they were uncertain."""
+    in_several_splits: tuple[str, ...] = ()
+    """Enrolled people who are heard in more than one split: teachers, and whoever would have fused the corpus."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,10 @@ class Utterance:
     """sha256 of the decoded 16 kHz PCM: two names of one recording share it."""
     audio: NDArray[np.float32]
     """Samples in −1…1 at 16 kHz, mono, shape [n_samples]."""
+    role: str = ""
+    """`teacher` or `student` where the speaker is enrolled."""
+    is_seen_speaker: bool | None = None
+    """Whether the snapshot's train has this speaker; None in train, and where nobody knows who speaks."""
 
 
 def save_snapshot(
@@ -72,6 +80,8 @@ def save_snapshot(
     ledger: str,
     hours: Mapping[Split, float],
     counts: Mapping[Split, int],
+    kept_out: Mapping[Split, int] | None = None,
+    in_several_splits: tuple[str, ...] = (),
 ) -> Snapshot:
     """Publish a snapshot; the same content returns the same id and writes nothing."""
     draft = Snapshot(
@@ -84,6 +94,8 @@ def save_snapshot(
         ledger,
         dict(hours),
         dict(counts),
+        dict(kept_out or {}),
+        in_several_splits,
     )
     body = {"format": FORMAT, **{key: value for key, value in asdict(draft).items() if key != "id"}}
     return load_snapshot(lake, lake.put_json(body))
@@ -96,6 +108,7 @@ def load_snapshot(lake: Lake, snapshot_id: str) -> Snapshot:
         raise CorpusError(
             f"object {snapshot_id} is no snapshot of format {FORMAT}; pass an id that `splits` published"
         )
+    body["in_several_splits"] = tuple(body.get("in_several_splits", ()))
     return Snapshot(id=snapshot_id, **body)
 
 
@@ -128,6 +141,8 @@ def read_utterances(lake: Lake, snapshot: Snapshot, split: Split) -> Iterator[Ut
                         loudness_dbfs=row["loudness_dbfs"],
                         audio_sha256=row["audio_sha256"],
                         audio=decode_flac(flac),
+                        role=row.get("role") or "",
+                        is_seen_speaker=row.get("is_seen_speaker"),
                     )
     if wanted:
         raise CorpusError(

@@ -1,38 +1,38 @@
 """Splits: which session is train, validation or test, decided once and written in a ledger.
 
-A new group goes where the hours are shortest relative to the shares, in an order that a seeded hash of the groups'
-names decides: a random order that nobody can lean on and everybody can repeat. A group never moves. One sound is
-never in two splits: what is known under two names stays in the split that had it first, and its other copies are
-left out of the snapshot.
+A group is a session, or all sessions of an enrolled person (`corpus.speakers`). A group never moves; `corpus.deal`
+says where a new one goes. One sound is never in two splits: what is known under two names stays in the split that had
+it first, and its other copies are left out of the snapshot. What a review queue chose for being uncertain is no sample
+of what is spoken: it is left out of validation and test.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from habla_ml.annotation.review import chosen_segments
 from habla_ml.corpus.build import DayOfCorpus, load_corpus
 from habla_ml.corpus.conventions import Conventions
+from habla_ml.corpus.deal import assign_splits
 from habla_ml.corpus.snapshot import SPLITS, Snapshot, Split, load_snapshot, save_snapshot
+from habla_ml.corpus.speakers import Voices, connect_sessions, find_voices, load_speakers
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, Pointer
-from habla_ml.settings import Settings, SplitSettings
+from habla_ml.settings import Settings
 
 LEDGER_POINTER: Final = "splits/ledger"
 LATEST_POINTER: Final = "splits/latest"
 LEDGER_FORMAT: Final = "habla_ml.split_ledger/1"
-FEWEST_GROUPS: Final = 3
-"""With fewer sessions there can be no train, validation and test: all go to train, and the test set is empty."""
+LARGEST_GROUP: Final = 0.5
+"""Share of the hours above which enrolled people no longer hold their sessions together."""
 
-# Of splits equally short, test is filled first.
-_ORDER: Final[tuple[Split, ...]] = ("test", "validation", "train")
 _COLUMNS: Final = (
     "segment_id",
     "day",
@@ -47,6 +47,8 @@ _COLUMNS: Final = (
     "loudness_dbfs",
     "audio_sha256",
 )
+# A person found in several splits is remembered in the one that must not be learnt from.
+_ORDER: Final[tuple[Split, ...]] = ("test", "validation", "train")
 _SOUND: Final = pa.schema([("audio_sha256", pa.string()), ("split", pa.string())])
 
 
@@ -58,44 +60,19 @@ class Ledger:
     """Session → its split."""
     pinned_audio: Mapping[str, Split]
     """Sound (sha256) known under two names, or of a segment that left the corpus → the one split it may be in."""
+    people: Mapping[str, Split] = field(default_factory=dict)
+    """Enrolled student → the split in which they were first."""
 
 
-def assign_splits(
-    hours: Mapping[str, float], ledger: Mapping[str, Split], settings: SplitSettings
-) -> dict[str, Split]:
-    """The ledger's groups as they are, and a split for every group of `hours` that is new.
+@dataclass(frozen=True)
+class Change:
+    """What became of one split since the snapshot before."""
 
-    Args:
-        hours: group → its usable hours now.
-        ledger: group → split, as decided before; groups without hours now stay in it.
-        settings: shares of validation and test, and the seed of the order.
-
-    Raises:
-        CorpusError: the shares leave nothing for train.
-    """
-    shares: dict[Split, float] = {
-        "test": settings.test,
-        "validation": settings.validation,
-        "train": 1 - settings.validation - settings.test,
-    }
-    if shares["train"] <= 0:
-        raise CorpusError(
-            f"splits.validation {settings.validation} and splits.test {settings.test} leave nothing for train; "
-            "lower them below 1 together"
-        )
-    groups = dict(ledger)
-    filled = dict.fromkeys(SPLITS, 0.0)
-    for group, split in ledger.items():
-        filled[split] += hours.get(group, 0.0)
-    new = sorted(hours.keys() - ledger.keys(), key=lambda group: _shuffled(settings.seed, group))
-    open_splits = [split for split in _ORDER if shares[split] > 0]
-    if len(groups) + len(new) < FEWEST_GROUPS:
-        open_splits = ["train"]
-    for group in new:
-        split = min(open_splits, key=lambda each: filled[each] / shares[each])
-        groups[group] = split
-        filled[split] += hours[group]
-    return groups
+    came: int
+    left: int
+    """Segments of the snapshot before that are not in this one: unusable now, chosen for review, or gone."""
+    erased: int
+    """Segments that had left the snapshot before already: an erasure rewrote it."""
 
 
 def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> Snapshot:
@@ -109,19 +86,44 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
     """
     days = _days(lake, conventions)
     rows = _usable(lake, days)
+    voices = find_voices(load_speakers(settings.corpus.speakers), _labels(rows))
+    chosen = pc.is_in(rows["segment_id"], pa.array(sorted(chosen_segments(lake)), pa.string()))
     pointer = lake.pointer(LEDGER_POINTER)
     before = load_ledger(lake, pointer)
-    groups = assign_splits(_hours_by_session(rows), before.groups, settings.splits)
+    groups = _sessions_dealt(rows, chosen, voices, before, settings)
     rows = rows.append_column(
         "split", pa.array([groups[each] for each in rows["session_id"].to_pylist()], pa.string())
     )
+    uncertain = pc.and_(chosen, pc.not_equal(rows["split"], "train"))
+    kept_out, rows = rows.filter(uncertain), rows.filter(pc.invert(uncertain))
     latest = lake.pointer(LATEST_POINTER)
     pinned = _pinned_audio(rows, before.pinned_audio, _earlier_splits(lake, latest))
-    ledger = _publish_ledger(lake, Ledger(groups, pinned), pointer)
-    rows = _without_copies(rows, pinned)
-    snapshot = _publish(lake, rows, days, conventions, ledger)
-    lake.move_pointer(LATEST_POINTER, {"snapshot": snapshot.id}, latest)
+    heard = _splits_heard(voices, groups)
+    people = {
+        name: min(splits, key=_ORDER.index)
+        for name, splits in heard.items()
+        if name in voices.sessions_of("student")
+    }
+    ledger = _publish_ledger(lake, Ledger(groups, pinned, {**people, **before.people}), pointer)
+    rows = _with_speakers(_without_copies(rows, pinned), voices)
+    several = tuple(sorted(name for name, splits in heard.items() if len(splits) > 1))
+    snapshot = _publish(lake, rows, days, conventions, ledger, _counted(kept_out), several)
+    _move_latest(lake, snapshot, rows, latest)
     return snapshot
+
+
+def largest_session_share(lake: Lake, snapshot: Snapshot) -> float:
+    """The share of the hours that the longest session holds, 0…1: a split cannot be balanced more finely."""
+    rows = pq.read_table(lake.path_of(snapshot.segments), columns=["session_id", "duration_s"])
+    hours = _hours_by_session(rows)
+    return max(hours.values()) / sum(hours.values()) if hours else 0.0
+
+
+def load_changes(lake: Lake) -> dict[Split, Change]:
+    """What became of each split between the newest snapshot and the one before it; empty for the first one."""
+    pointer = lake.pointer(LATEST_POINTER)
+    found: Any = pointer.value.get("changes", {}) if pointer else {}
+    return {split: Change(**found[split]) for split in SPLITS if split in found}
 
 
 def load_ledger(lake: Lake, pointer: Pointer | None) -> Ledger:
@@ -129,11 +131,111 @@ def load_ledger(lake: Lake, pointer: Pointer | None) -> Ledger:
     if pointer is None:
         return Ledger({}, {})
     body: Any = lake.get_json(pointer.value["ledger"])
-    return Ledger(body["groups"], body["pinned_audio"])
+    return Ledger(body["groups"], body["pinned_audio"], body.get("people", {}))
 
 
-def _shuffled(seed: int, group: str) -> bytes:
-    return hashlib.sha256(f"{seed}\n{group}".encode()).digest()
+def _sessions_dealt(
+    rows: pa.Table, chosen: pa.ChunkedArray, voices: Voices, before: Ledger, settings: Settings
+) -> dict[str, Split]:
+    """Every session, those of the ledger and the new ones → its split.
+
+    A person who is in two splits already, or whom the ledger knows in another split than those they meet in a new
+    session, cannot hold it: it is then dealt by itself.
+    """
+    hours, certain = _hours_by_session(rows), _hours_by_session(rows.filter(pc.invert(chosen)))
+    students, known = voices.sessions_of("student"), before.groups
+    holding = {}
+    for name, sessions in students.items():
+        splits = {known[each] for each in sessions if each in known} | {before.people.get(name, "")} - {""}
+        if len(splits) < 2:
+            holding[name] = sessions
+    connected = connect_sessions(hours, holding, LARGEST_GROUP * sum(hours.values()))
+    decided: dict[str, set[Split]] = {}
+    for session, group in connected.items():
+        decided.setdefault(group, set()).update({known[session]} if session in known else ())
+    for name, sessions in holding.items():
+        for group in {connected[each] for each in sessions} if name in before.people else ():
+            decided[group].add(before.people[name])
+    group_of = {each: group if len(decided[group]) < 2 else each for each, group in connected.items()}
+    ledger = {session: split for session, split in known.items() if session not in hours}
+    for session, group in group_of.items():
+        if session in known:
+            ledger[group] = known[session]
+        elif len(decided.get(group, ())) == 1:
+            ledger[group] = next(iter(decided[group]))
+    dealt = assign_splits(_summed(hours, group_of), ledger, settings.splits, _summed(certain, group_of))
+    return {**known, **{session: known.get(session, dealt[group]) for session, group in group_of.items()}}
+
+
+def _summed(hours: Mapping[str, float], group_of: Mapping[str, str]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for session, each in hours.items():
+        sums[group_of[session]] = round(sums.get(group_of[session], 0.0) + each, 9)
+    return sums
+
+
+def _labels(rows: pa.Table) -> list[tuple[str, str]]:
+    found = rows.group_by(["session_id", "speaker"], use_threads=False).aggregate([])
+    return sorted(zip(found["session_id"].to_pylist(), found["speaker"].to_pylist(), strict=True))
+
+
+def _splits_heard(voices: Voices, groups: Mapping[str, Split]) -> dict[str, set[Split]]:
+    """Enrolled person → the splits of the sessions they speak in."""
+    heard: dict[str, set[Split]] = {}
+    for (session, _), person in voices.people.items():
+        heard.setdefault(person.name, set()).add(groups[session])
+    return heard
+
+
+def _with_speakers(rows: pa.Table, voices: Voices) -> pa.Table:
+    """Rows with the names of enrolled people, their roles, and whether train has a held-out row's speaker.
+
+    A label that nobody is enrolled for says nothing beyond its session: whether train has that voice is not known.
+    """
+    pairs = list(zip(rows["session_id"].to_pylist(), rows["speaker"].to_pylist(), strict=True))
+    people = [voices.people.get(pair) for pair in pairs]
+    splits = rows["split"].to_pylist()
+    trained = {person.name for person, split in zip(people, splits, strict=True) if person and split == "train"}
+    names = [person.name if person else label for person, (_, label) in zip(people, pairs, strict=True)]
+    seen = [
+        person.name in trained if person and split != "train" else None
+        for person, split in zip(people, splits, strict=True)
+    ]
+    rows = rows.set_column(rows.column_names.index("speaker"), "speaker", pa.array(names, pa.string()))
+    rows = rows.append_column("role", pa.array([each.role if each else "" for each in people], pa.string()))
+    return rows.append_column("is_seen_speaker", pa.array(seen, pa.bool_()))
+
+
+def _counted(rows: pa.Table) -> dict[Split, int]:
+    return {split: rows.filter(pc.equal(rows["split"], split)).num_rows for split in SPLITS}
+
+
+def _move_latest(lake: Lake, snapshot: Snapshot, rows: pa.Table, latest: Pointer | None) -> None:
+    """Point at the snapshot, and note what became of each split since the one before it."""
+    value: dict[str, Any] = {"snapshot": snapshot.id, "counts": dict(snapshot.counts)}
+    if latest is not None:
+        if {**latest.value, **value} == dict(latest.value):
+            return
+        before = load_snapshot(lake, latest.value["snapshot"])
+        columns = ["segment_id", "split"]
+        earlier = pq.read_table(io.BytesIO(lake.get_bytes(before.segments)), columns=columns)
+        noted = latest.value.get("counts", before.counts)
+        value["changes"] = {
+            split: {
+                "came": _missing(rows, earlier, split),
+                "left": _missing(earlier, rows, split),
+                "erased": noted[split] - before.counts[split],
+            }
+            for split in SPLITS
+        }
+    lake.move_pointer(LATEST_POINTER, value, latest)
+
+
+def _missing(rows: pa.Table, others: pa.Table, split: Split) -> int:
+    """How many segments of a split of `rows` are not in that split of `others`."""
+    here, there = (each.filter(pc.equal(each["split"], split))["segment_id"] for each in (rows, others))
+    found: int = pc.sum(pc.invert(pc.is_in(here, there.combine_chunks()))).as_py() or 0
+    return found
 
 
 def _days(lake: Lake, conventions: Conventions) -> list[DayOfCorpus]:
@@ -198,22 +300,31 @@ def _without_copies(rows: pa.Table, pinned: Mapping[str, Split]) -> pa.Table:
 
 
 def _publish_ledger(lake: Lake, ledger: Ledger, pointer: Pointer | None) -> str:
-    body = {"format": LEDGER_FORMAT, "groups": dict(ledger.groups), "pinned_audio": dict(ledger.pinned_audio)}
+    body = {
+        "format": LEDGER_FORMAT,
+        "groups": dict(ledger.groups),
+        "pinned_audio": dict(ledger.pinned_audio),
+        "people": dict(ledger.people),
+    }
     object_id = lake.put_json(body)
     lake.move_pointer(LEDGER_POINTER, {"ledger": object_id}, pointer)
     return object_id
 
 
 def _publish(
-    lake: Lake, rows: pa.Table, days: list[DayOfCorpus], conventions: Conventions, ledger: str
+    lake: Lake,
+    rows: pa.Table,
+    days: list[DayOfCorpus],
+    conventions: Conventions,
+    ledger: str,
+    kept_out: Mapping[Split, int],
+    in_several_splits: tuple[str, ...],
 ) -> Snapshot:
     out = io.BytesIO()
     pq.write_table(rows, out, compression="zstd", row_group_size=65_536)
     hours: dict[Split, float] = {}
-    counts: dict[Split, int] = {}
     for split in SPLITS:
         part = rows.filter(pc.equal(rows["split"], split))
-        counts[split] = part.num_rows
         hours[split] = round((pc.sum(part["duration_s"]).as_py() or 0.0) / 3600, 9)
     return save_snapshot(
         lake,
@@ -224,5 +335,7 @@ def _publish(
         conventions_digest=conventions.digest,
         ledger=ledger,
         hours=hours,
-        counts=counts,
+        counts=_counted(rows),
+        kept_out=kept_out,
+        in_several_splits=in_several_splits,
     )

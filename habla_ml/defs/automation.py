@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from habla_ml.defs.attempts import MOST_ATTEMPTS, attempts_at, is_running
-from habla_ml.defs.jobs import CORRECT, INGEST, RETRAIN
+from habla_ml.defs.jobs import CORRECT, INGEST, RETRAIN, REVIEW
 from habla_ml.defs.partitions import MODEL_VERSIONS, model_versions, next_version
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
     from habla_ml.lake import Lake
-    from habla_ml.recordings.ingest import ChangedDay
+    from habla_ml.recordings.changes import ChangedDay
 
 DAY, INPUTS, VERSION = "habla_ml/day", "habla_ml/inputs", "habla_ml/version"
 
@@ -33,10 +33,10 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         description="Days with a finished session that the lake has not seen in this state.",
     )
     def new_recordings(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SensorResult:
-        from habla_ml.recordings.ingest import changed_days
+        from habla_ml.recordings.changes import changed_days
 
         days = changed_days(settings.recordings.folder, lake.lake(), settings, datetime.now(UTC))
-        return _request_days(context.instance, INGEST, days)
+        return request_days(context.instance, INGEST, days)
 
     @dg.sensor(
         job_name=CORRECT,
@@ -48,7 +48,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         from habla_ml.corpus.changes import changed_corrections
 
         days = changed_corrections(settings.recordings.folder, lake.lake(), settings, datetime.now(UTC))
-        return _request_days(context.instance, CORRECT, days)
+        return request_days(context.instance, CORRECT, days)
 
     @dg.sensor(
         job_name=RETRAIN,
@@ -74,7 +74,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
 
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
-    """The quarter; `automation.quarterly_cron` makes it weekly or bi-weekly."""
+    """The quarter (`automation.quarterly_cron` makes it weekly or bi-weekly) and the week's review queue."""
 
     @dg.schedule(
         job_name=RETRAIN,
@@ -101,10 +101,25 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
             context.instance.add_dynamic_partitions(MODEL_VERSIONS, list(request.partition_keys))
         return result.run_requests[0]
 
-    return [quarterly_retraining]
+    @dg.schedule(
+        job_name=REVIEW,
+        cron_schedule=settings.review.cron,
+        execution_timezone=settings.time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Chooses the {settings.review.minutes:g} minutes that a person should look at this week.",
+    )
+    def weekly_review(context: dg.ScheduleEvaluationContext, lake: StoreResource) -> dg.RunRequest | dg.SkipReason:
+        if next(lake.lake().pointers("recordings/"), None) is None:
+            return dg.SkipReason("nothing was recorded yet")
+        if is_running(context.instance, REVIEW):
+            return dg.SkipReason("a queue is being made")
+        return dg.RunRequest(run_key=f"{REVIEW}:{context.scheduled_execution_time:%Y-%m-%dT%H}")
+
+    return [quarterly_retraining, weekly_review]
 
 
-def _request_days(instance: dg.DagsterInstance, job_name: str, days: "Iterable[ChangedDay]") -> dg.SensorResult:
+def request_days(instance: dg.DagsterInstance, job_name: str, days: "Iterable[ChangedDay]") -> dg.SensorResult:
+    """One run a changed day, unless it is under way or failed too often in this very state."""
     requests, given_up = [], []
     for each in days:
         work = {DAY: each.day, INPUTS: each.fingerprint[:32]}

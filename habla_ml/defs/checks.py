@@ -5,6 +5,7 @@ A blocking check stops downstream steps in its own run only; the release verifie
 
 import dagster as dg
 
+from habla_ml.defs.corpus_checks import build_corpus_checks
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 
@@ -38,6 +39,7 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     )
     def splits_are_disjoint_and_whole(lake: StoreResource) -> dg.AssetCheckResult:
         from habla_ml.corpus.snapshot import latest_snapshot, sessions_in_two_splits
+        from habla_ml.corpus.splits import load_changes
 
         opened = lake.lake()
         snapshot = latest_snapshot(opened)
@@ -47,6 +49,7 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
             metadata={
                 "sessions in two splits": len(twice),
                 **{str(split): count for split, count in snapshot.counts.items()},
+                **{f"{split} left": each.left + each.erased for split, each in load_changes(opened).items()},
             },
             description="" if all(snapshot.counts.values()) else "a split is empty: correct more sessions",
         )
@@ -67,4 +70,4 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
             metadata={"verdict": decision.verdict},
         )
 
-    return [few_files_set_aside, splits_are_disjoint_and_whole, promotion_rule]
+    return [few_files_set_aside, splits_are_disjoint_and_whole, promotion_rule, *build_corpus_checks(settings)]

@@ -10,6 +10,7 @@ import dagster as dg
 
 RUN_TAGS = {"dagster/max_runtime": str(48 * 3600)}
 INGEST, CORRECT, RETRAIN, RESCORE = "ingest_day", "update_text", "train_and_release", "rescore"
+REVIEW = "choose_for_review"
 
 MODEL_ASSETS = (
     "fine_tuned_checkpoint",
@@ -21,7 +22,7 @@ MODEL_ASSETS = (
 
 
 def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
-    """The four jobs that sensors, schedules, people and the demo launch."""
+    """The jobs that sensors, schedules, people and the demo launch."""
     return [
         dg.define_asset_job(
             INGEST,
@@ -45,6 +46,12 @@ def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
             RESCORE,
             selection=["splits", "wer_report"],
             description="A new snapshot, then one model version scored on it; known hypotheses are not decoded again.",
+            run_tags=RUN_TAGS,
+        ),
+        dg.define_asset_job(
+            REVIEW,
+            selection=["review_queue", "corpus_report"],
+            description="The week's segments for a person to look at, and the report of the corpus as it stands.",
             run_tags=RUN_TAGS,
         ),
     ]

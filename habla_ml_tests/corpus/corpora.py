@@ -25,6 +25,8 @@ class Line:
     sound: str = ""
     seconds: float = 60.0
     usable: bool = True
+    speaker: str = "unknown"
+    sentence: str = "hola"
 
     @property
     def name(self) -> str:
@@ -40,12 +42,12 @@ def write_day(lake: Lake, day: str, lines: Iterable[Line], conventions: Conventi
             "day": day,
             "file_name": f"segment_{line.number:03d}.wav",
             "number": line.number,
-            "speaker": "unknown",
+            "speaker": line.speaker,
             "duration_s": line.seconds,
             "loudness_dbfs": -25.0,
             "audio_sha256": line.sound or line.name,
             "text": "hola",
-            "sentence": "hola",
+            "sentence": line.sentence,
             "status": "corrected",
             "problem": None if line.usable else "unusable",
             "event_id": "e",

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from habla_ml.annotation import AnnotationEvent, append_events, collect_events
+from habla_ml.annotation import AnnotationEvent, append_events, collect_events, load_events, read_events
 from habla_ml.corpus.build import SCHEMA, DayOfCorpus, build_day, read_problems
 from habla_ml.corpus.changes import changed_corrections
 from habla_ml.corpus.conventions import load_conventions
@@ -133,6 +133,41 @@ def test_a_later_verdict_of_unusable_takes_the_segment_out(world: World) -> None
     append_events(world.lake, DAY, [later], {})
     day = build(world)
     assert (day.counts["usable"], day.counts["unusable"], day.problems, day.hours) == (0, 1, {"unusable": 1}, 0.0)
+
+
+@pytest.mark.parametrize("unusable_first", [True, False])
+def test_between_a_text_and_a_verdict_of_unusable_by_two_people_the_newer_wins(
+    world: World, unusable_first: bool
+) -> None:
+    write_session(world.recordings, A, 1)
+    ingest(world)
+    then = datetime(2026, 3, 1, tzinfo=UTC)
+    text = event(1, "uno", person="ana", created_at=then + timedelta(hours=unusable_first))
+    verdict = event(
+        1,
+        "",
+        status="unusable",
+        reason="ruido",
+        person="eva",
+        created_at=then + timedelta(hours=not unusable_first),
+    )
+    append_events(world.lake, DAY, [verdict], {})
+    append_events(world.lake, DAY, [text], {})
+    counts = build(world).counts
+    assert (counts["annotated"], counts["usable"]) == (1, 1 if unusable_first else 0)
+    log = load_events(world.lake, DAY)
+    assert log is not None
+    assert {each.person for each in read_events(world.lake, log)} == {"ana", "eva"}
+
+
+def test_a_text_and_a_verdict_at_the_same_instant_are_decided_by_event_id_in_any_order(world: World) -> None:
+    write_session(world.recordings, A, 1)
+    ingest(world)
+    text, verdict = event(1, "uno", person="ana"), event(1, "", status="unusable", person="eva")
+    append_events(world.lake, DAY, [verdict], {})
+    append_events(world.lake, DAY, [text], {})
+    winner = max((text, verdict), key=lambda each: each.event_id)
+    assert [row["status"] for row in rows(world, build(world))] == [winner.status]
 
 
 def test_what_is_no_reference_is_flagged_with_its_reason_and_counts_no_hours(world: World) -> None:

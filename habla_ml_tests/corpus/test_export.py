@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import soundfile
 
 from habla_ml.annotation import collect_events
 from habla_ml.corpus.build import build_day
-from habla_ml.corpus.export import export_dataset
+from habla_ml.corpus.export import export_dataset, export_nemo, export_parquet
 from habla_ml.corpus.snapshot import SPLITS, Snapshot, read_utterances
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.errors import CorpusError
@@ -78,3 +79,29 @@ def test_an_export_that_fails_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(LakeError):
         export_dataset(world.lake, snapshot, tmp_path / "out" / "dataset")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_parquet_opens_with_load_dataset_as_audio_with_its_text(tmp_path: Path) -> None:
+    from datasets import Audio, load_dataset
+
+    world, snapshot = corpus(tmp_path, 5)
+    folder = export_parquet(world.lake, snapshot, tmp_path / "parquet")
+    opened = load_dataset("parquet", data_dir=str(folder / "data"), cache_dir=str(tmp_path / "cache"))
+    for split in SPLITS:
+        assert opened[split].features["audio"].sampling_rate == 16_000
+        rows = opened[split].cast_column("audio", Audio(decode=False))
+        for row, each in zip(rows, read_utterances(world.lake, snapshot, split), strict=True):
+            samples, _ = soundfile.read(io.BytesIO(row["audio"]["bytes"]), dtype="float32")
+            assert np.array_equal(samples, each.audio)
+            assert (row["sentence"], row["segment_id"]) == (each.sentence, each.segment_id)
+
+
+def test_a_nemo_manifest_names_each_file_its_seconds_and_its_text(tmp_path: Path) -> None:
+    world, snapshot = corpus(tmp_path, 5)
+    folder = export_nemo(world.lake, snapshot, tmp_path / "nemo")
+    for split in SPLITS:
+        lines = [json.loads(line) for line in (folder / f"{split}_manifest.json").read_text("utf-8").splitlines()]
+        for line, each in zip(lines, read_utterances(world.lake, snapshot, split), strict=True):
+            samples, _ = soundfile.read(folder / line["audio_filepath"], dtype="float32")
+            assert np.array_equal(samples, each.audio)
+            assert (line["text"], line["duration"]) == (each.sentence, each.duration_s)

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from habla_ml.corpus.conventions import load_conventions
+from habla_ml.corpus.deal import assign_splits
 from habla_ml.corpus.snapshot import Snapshot, Split, latest_snapshot
-from habla_ml.corpus.splits import assign_splits, load_ledger, make_snapshot
+from habla_ml.corpus.splits import load_ledger, make_snapshot
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake
 from habla_ml.settings import SplitSettings

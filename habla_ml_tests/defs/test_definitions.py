@@ -11,7 +11,9 @@ from habla_ml.definitions import build_definitions
 ASSETS = {
     "raw_recordings",
     "annotated_corpus",
+    "review_queue",
     "splits",
+    "corpus_report",
     "fine_tuned_checkpoint",
     "ctranslate2_model",
     "wer_report",
@@ -20,7 +22,7 @@ ASSETS = {
 }
 
 
-def test_the_graph_has_the_eight_assets_and_dagster_finds_nothing_superseded(deployment):
+def test_the_graph_has_these_assets_and_dagster_finds_nothing_superseded(deployment):
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
         for category in ("SupersessionWarning", "BetaWarning", "PreviewWarning"):

@@ -44,8 +44,8 @@ def test_a_snapshot_without_a_test_set_turns_the_check_red_and_stops_the_trainin
     deployment.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1"])
     result = deployment.run("train_and_release", "v1")
     assert not result.success
-    check = result.get_asset_check_evaluations()[0]
-    assert not check.passed
+    checks = {each.check_name: each for each in result.get_asset_check_evaluations()}
+    assert not checks["splits_are_disjoint_and_whole"].passed
     assert latest_snapshot(deployment.lake()).counts["test"] == 0
     assert deployment.lake().pointer("models/v1/checkpoint") is None
 

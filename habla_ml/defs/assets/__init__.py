@@ -4,9 +4,11 @@ import dagster as dg
 
 from habla_ml.defs.assets.checkpoint import build_fine_tuned_checkpoint
 from habla_ml.defs.assets.corpus import build_annotated_corpus
+from habla_ml.defs.assets.corpus_report import build_corpus_report
 from habla_ml.defs.assets.exports import build_coreml_zip, build_ctranslate2_model
 from habla_ml.defs.assets.recordings import build_raw_recordings
 from habla_ml.defs.assets.release import build_cdn_release
+from habla_ml.defs.assets.review import build_review_queue
 from habla_ml.defs.assets.splits import build_splits
 from habla_ml.defs.assets.wer_report import build_wer_report
 from habla_ml.settings import Settings
@@ -17,7 +19,9 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     return [
         build_raw_recordings(settings),
         build_annotated_corpus(settings),
+        build_review_queue(settings),
         build_splits(settings),
+        build_corpus_report(settings),
         build_fine_tuned_checkpoint(settings),
         build_ctranslate2_model(settings),
         build_wer_report(settings),

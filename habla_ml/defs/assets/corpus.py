@@ -1,6 +1,7 @@
 """`annotated_corpus`: a day's text under the current conventions."""
 
 from datetime import UTC, datetime
+from itertools import islice
 
 import dagster as dg
 
@@ -10,6 +11,8 @@ from habla_ml.defs.partitions import recording_days
 from habla_ml.defs.presentation import column_schema, table
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
+
+_SHOWN = 100
 
 
 def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
@@ -30,13 +33,16 @@ def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
         ),
     )
     def annotated_corpus(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:
-        from habla_ml.annotation import collect_events
+        from habla_ml.annotation import collect_events, last_import
         from habla_ml.corpus.build import SCHEMA, build_day, read_problems
+        from habla_ml.corpus.violations import read_violations
 
         opened, day = lake.lake(), context.partition_key
         events = collect_events(settings.recordings.folder, day, opened, settings, datetime.now(UTC))
         built = build_day(opened, day, conventions, settings)
         problems = read_problems(opened, built)
+        imported = [last_import(each, opened) for each in settings.annotation.tables]
+        violating = read_violations(opened, built, most=_SHOWN)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(built.parquet),
             metadata={
@@ -50,6 +56,18 @@ def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
                 ),
                 "unusable segments": table(
                     (vars(each) for each in problems), ["session_id", "file_name", "problem", "text"]
+                ),
+                "violations": table(
+                    ({"requirement": name, "segments": count} for name, count in built.violations.items()),
+                    ["requirement", "segments"],
+                ),
+                "violating segments": table(
+                    ({**vars(each), "violations": ", ".join(each.violations)} for each in violating),
+                    ["session_id", "file_name", "violations", "text"],
+                ),
+                "rows of tables set aside": table(
+                    islice((vars(each) for of in imported if of for each in of.set_aside), _SHOWN),
+                    ["session", "file", "reason"],
                 ),
                 "conventions": built.conventions,
                 "object": built.parquet,

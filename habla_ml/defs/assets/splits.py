@@ -1,5 +1,8 @@
 """`splits`: an immutable snapshot of who is train, validation and test."""
 
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
 import dagster as dg
 
 from habla_ml.corpus.conventions import load_conventions
@@ -7,6 +10,12 @@ from habla_ml.defs.owners import DATA_OWNERS
 from habla_ml.defs.presentation import table
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
+
+if TYPE_CHECKING:
+    from habla_ml.corpus.snapshot import Snapshot
+    from habla_ml.lake import Lake
+
+_SHOWN = 20
 
 
 def build_splits(settings: Settings) -> dg.AssetsDefinition:
@@ -19,15 +28,18 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
         kinds={"parquet"},
         code_version="1",
         description=(
-            "The corpus of this moment, cut by session into train, validation and test by hours. A session's split is "
-            "decided once, written in a ledger and never moved; no recording is in two splits. The same corpus is the "
-            "same snapshot. `habla-ml export-dataset` writes it as a Hugging Face DatasetDict."
+            "The corpus of this moment, cut by session, or by enrolled student, into train, validation and test by "
+            "hours. A split is decided once, written in a ledger and never moved; no recording is in two splits. The "
+            "same corpus is the same snapshot. `habla-ml export-dataset` writes it for other tools."
         ),
     )
     def splits(lake: StoreResource) -> dg.MaterializeResult:
-        from habla_ml.corpus.splits import make_snapshot
+        from habla_ml.corpus.splits import load_changes, make_snapshot
 
-        snapshot = make_snapshot(lake.lake(), settings, load_conventions(settings.corpus.conventions))
+        opened = lake.lake()
+        snapshot = make_snapshot(opened, settings, load_conventions(settings.corpus.conventions))
+        changes = load_changes(opened)
+        speakers = _speakers(opened, snapshot)
         total = sum(snapshot.hours.values())
         return dg.MaterializeResult(
             data_version=dg.DataVersion(snapshot.id),
@@ -41,11 +53,19 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
                             "segments": snapshot.counts[split],
                             "hours": round(hours, 4),
                             "share": f"{hours / total:.1%}",
+                            "sessions": speakers[split][0],
+                            "seen": speakers[split][1],
+                            "unseen": speakers[split][2],
+                            "kept out": snapshot.kept_out.get(split, 0),
+                            "left": changes[split].left + changes[split].erased if changes else 0,
                         }
                         for split, hours in snapshot.hours.items()
                     ),
-                    ["split", "segments", "hours", "share"],
+                    ["split", "segments", "hours", "share", "sessions", "seen", "unseen", "kept out", "left"],
                 ),
+                "balance": _balance(opened, snapshot, settings),
+                "in several splits": ", ".join(snapshot.in_several_splits) or "nobody who is enrolled",
+                **_overlaps(opened, snapshot, settings),
                 "days": len(snapshot.corpus),
                 "snapshot": snapshot.id,
                 "conventions": snapshot.conventions,
@@ -56,3 +76,55 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
         )
 
     return splits
+
+
+def _speakers(lake: "Lake", snapshot: "Snapshot") -> dict[str, tuple[int, int, int]]:
+    """Split → its sessions, and its segments whose speaker train has and has not; the others are not known."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(lake.path_of(snapshot.segments), columns=["split", "session_id", "is_seen_speaker"])
+    found = {}
+    for split in snapshot.counts:
+        part = rows.filter(pc.equal(rows["split"], split))
+        seen = part["is_seen_speaker"]
+        known, heard = len(seen) - seen.null_count, pc.sum(seen).as_py() or 0
+        found[str(split)] = (len(pc.unique(part["session_id"])), heard, known - heard)
+    return found
+
+
+def _balance(lake: "Lake", snapshot: "Snapshot", settings: Settings) -> str:
+    """Whether the hours are within a point of their shares, and what stands in the way."""
+    from habla_ml.corpus.deal import POINT, split_shares
+    from habla_ml.corpus.splits import largest_session_share
+
+    total = sum(snapshot.hours.values())
+    off = [
+        f"{split} has {snapshot.hours[split] / total:.1%} of {share:.0%}"
+        for split, share in split_shares(settings.splits).items()
+        if abs(snapshot.hours[split] / total - share) > POINT
+    ]
+    if not off:
+        return "within a point of the shares"
+    return (
+        f"{'; '.join(off)}. Groups never move and new ones go where hours are short; the largest session holds "
+        f"{largest_session_share(lake, snapshot):.1%} of the hours."
+    )
+
+
+def _overlaps(lake: "Lake", snapshot: "Snapshot", settings: Settings) -> dict[str, Any]:
+    from habla_ml.corpus.overlap import near_duplicates, shared_sentences
+
+    shared = shared_sentences(lake, snapshot)
+    found: dict[str, Any] = {
+        "validation segments whose sentence train has": sum(each.validation for each in shared),
+        "test segments whose sentence train has": sum(each.test for each in shared),
+        "shared sentences": table(
+            (asdict(each) for each in shared[:_SHOWN]), ["sentence", "train", "validation", "test"]
+        ),
+    }
+    if sum(snapshot.hours.values()) <= settings.splits.fingerprint_up_to_hours:
+        alike = near_duplicates(lake, snapshot)
+        found["held-out segments that sound like one of train"] = len({each.held_out for each in alike})
+        found["alike"] = table((asdict(each) for each in alike[:_SHOWN]), ["held_out", "train", "bit_errors"])
+    return found

@@ -1,0 +1,53 @@
+"""Split assignment of 1,000,000 segments in 50,000 sessions, beside pandas shuffling the sessions once.
+
+The bound is 30 s. The peer keeps no ledger, balances no hours and publishes nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from habla_ml.corpus.conventions import load_conventions
+from habla_ml.corpus.splits import make_snapshot
+from habla_ml_tests.corpus.corpora import Line, new_lake, write_day
+from habla_ml_tests.recordings.world import V1, make_world
+
+DAYS, SEGMENTS_A_SESSION = 10, 20
+
+
+def main(segments: int) -> int:
+    """Print both times and their ratio; non-zero above the bound."""
+    conventions = load_conventions(V1)
+    per_day = segments // DAYS
+    with tempfile.TemporaryDirectory() as scratch:
+        lake, settings = new_lake(Path(scratch)), make_world(Path(scratch)).settings
+        for day in range(DAYS):
+            lines = [Line(f"s{day}_{n // SEGMENTS_A_SESSION}", n, seconds=3.0) for n in range(per_day)]
+            write_day(lake, f"2026-02-{day + 1:02d}", lines, conventions)
+        started = time.perf_counter()
+        snapshot = make_snapshot(lake, settings, conventions)
+        ours = time.perf_counter() - started
+    frame = pd.DataFrame({"session": np.arange(segments) // SEGMENTS_A_SESSION})
+    started = time.perf_counter()
+    sessions = frame["session"].drop_duplicates().sample(frac=1, random_state=0).to_numpy()
+    tenth = len(sessions) // 10
+    frame["split"] = "train"
+    frame.loc[frame["session"].isin(sessions[:tenth]), "split"] = "test"
+    frame.loc[frame["session"].isin(sessions[tenth : 2 * tenth]), "split"] = "validation"
+    peer = time.perf_counter() - started
+    print(f"habla_ml       {ours:.2f} s   {dict(snapshot.counts)}")
+    print(f"pandas shuffle {peer:.2f} s   {frame['split'].value_counts().to_dict()}")
+    print(f"ratio          {ours / peer:.1f}   (bound 30 s, ledger, balance and publication included)")
+    return int(ours > 30)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000))

@@ -1,0 +1,188 @@
+"""What other conventions would do to the corpus, before anything is rewritten.
+
+Reads each day's facts and events, never audio, and writes nothing. Memory holds one day.
+"""
+
+from __future__ import annotations
+
+import difflib
+import heapq
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from habla_ml.annotation import load_events
+from habla_ml.corpus.build import read_annotated, write_rows
+from habla_ml.corpus.conventions import Conventions
+from habla_ml.lake import Lake
+from habla_ml.recordings import load_day
+from habla_ml.settings import CorpusSettings
+
+EXAMPLES: Final = 20
+
+Mark = Literal["same", "gone", "new"]
+
+
+@dataclass(frozen=True)
+class MarkedWord:
+    """A word of the sentence before or after, and which of both it stands in."""
+
+    word: str
+    mark: Mark
+
+
+@dataclass(frozen=True)
+class ChangedSegment:
+    """One segment whose sentence or usability would change."""
+
+    segment_id: str
+    day: str
+    session_id: str
+    file_name: str
+    text: str
+    """As typed."""
+    before: str
+    after: str
+    problem_before: str | None
+    problem_after: str | None
+
+    @property
+    def words(self) -> tuple[MarkedWord, ...]:
+        """Both sentences in one line: what is gone stands before what is new in its place."""
+        return marked_words(self.before, self.after)
+
+
+@dataclass(frozen=True)
+class ConventionsDiff:
+    """How a corpus under the first conventions differs from the same one under the second."""
+
+    first: str
+    second: str
+    days: int
+    segments: int
+    """Annotated segments with a recording."""
+    changed: int
+    """Their sentence differs."""
+    become_usable: int
+    become_unusable: int
+    violations_first: Mapping[str, int]
+    """Requirement → segments that break it."""
+    violations_second: Mapping[str, int]
+    examples: tuple[ChangedSegment, ...]
+    """Changed segments spread over the whole corpus, by day."""
+
+
+def diff_conventions(
+    lake: Lake, first: Conventions, second: Conventions, settings: CorpusSettings, most: int = EXAMPLES
+) -> ConventionsDiff:
+    """Read everything that was typed under both conventions and compare.
+
+    The examples are the changed segments with the smallest ids: ids are hashes, so this is a random sample of the
+    whole corpus, and the same one each time.
+
+    Args:
+        lake: its recordings' facts and annotation events are read.
+        first: the conventions the corpus stands under, or any other.
+        second: the ones to be compared with them.
+        settings: the bounds of a usable segment.
+        most: examples that are kept.
+    """
+    totals: Counter[str] = Counter()
+    broken: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+    examples: list[ChangedSegment] = []
+    for name in lake.pointers("annotations/"):
+        day = name.removeprefix("annotations/")
+        recordings, events = load_day(lake, day), load_events(lake, day)
+        if recordings is None or events is None:
+            continue
+        table, _ = read_annotated(lake, recordings, events.parquet)
+        before, after = write_rows(table, first, settings), write_rows(table, second, settings)
+        usable = pc.is_null(before["problem"]), pc.is_null(after["problem"])
+        rewritten = pc.not_equal(before["sentence"], after["sentence"])
+        totals["days"] += 1
+        totals["segments"] += table.num_rows
+        totals["changed"] += _trues(rewritten)
+        totals["become_usable"] += _trues(pc.and_not(usable[1], usable[0]))
+        totals["become_unusable"] += _trues(pc.and_not(usable[0], usable[1]))
+        for counter, rows in zip(broken, (before, after), strict=True):
+            counter.update(pc.list_flatten(rows["violations"]).to_pylist())
+        different = pc.or_(rewritten, pc.not_equal(*usable))
+        examples = _smallest(examples, before.filter(different), after.filter(different), most)
+    return ConventionsDiff(
+        first=first.title,
+        second=second.title,
+        **{name: totals[name] for name in ("days", "segments", "changed", "become_usable", "become_unusable")},
+        violations_first=dict(sorted(broken[0].items())),
+        violations_second=dict(sorted(broken[1].items())),
+        examples=tuple(sorted(examples, key=lambda each: (each.day, each.session_id, each.file_name))),
+    )
+
+
+def marked_words(before: str, after: str) -> tuple[MarkedWord, ...]:
+    """The words of both sentences in one line, each with where it stands; space between words is no word."""
+    old, new = before.split(), after.split()
+    marked: list[MarkedWord] = []
+    for kind, start, end, new_start, new_end in difflib.SequenceMatcher(None, old, new, False).get_opcodes():
+        if kind == "equal":
+            marked += [MarkedWord(word, "same") for word in old[start:end]]
+        else:
+            marked += [MarkedWord(word, "gone") for word in old[start:end]]
+            marked += [MarkedWord(word, "new") for word in new[new_start:new_end]]
+    return tuple(marked)
+
+
+def diff_lines(diff: ConventionsDiff) -> list[str]:
+    """The comparison for a terminal: totals, violations, examples with `[-gone-]` and `{+new+}` words."""
+    lines = [
+        f"{diff.first} → {diff.second}: {diff.segments:,} annotated segments on {diff.days:,} days",
+        f"{diff.changed:,} sentences change, {diff.become_usable:,} segments become usable, "
+        f"{diff.become_unusable:,} become unusable",
+    ]
+    for name in sorted({*diff.violations_first, *diff.violations_second}):
+        was, becomes = diff.violations_first.get(name, 0), diff.violations_second.get(name, 0)
+        lines.append(f"violation {name}: {was:,} → {becomes:,}")
+    for each in diff.examples:
+        lines.append(f"{each.day} {each.session_id}/{each.file_name}: {_printable(_marked(each.words))}")
+        if each.problem_before != each.problem_after:
+            lines.append(f"  {each.problem_before or 'usable'} → {each.problem_after or 'usable'}")
+    return lines
+
+
+def _marked(words: tuple[MarkedWord, ...]) -> str:
+    forms = {"same": "{}", "gone": "[-{}-]", "new": "{{+{}+}}"}
+    return " ".join(forms[each.mark].format(each.word) for each in words) or "(no words left)"
+
+
+def _printable(text: str) -> str:
+    """Text as typed may hold what a terminal obeys."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
+
+
+def _trues(mask: pa.ChunkedArray) -> int:
+    return int(pc.sum(mask).as_py() or 0)
+
+
+def _smallest(kept: list[ChangedSegment], before: pa.Table, after: pa.Table, most: int) -> list[ChangedSegment]:
+    """The `most` changed segments with the smallest ids among those kept and the day's."""
+    few = pc.select_k_unstable(before["segment_id"], k=min(most, before.num_rows), sort_keys=[("", "ascending")])
+    columns = ["segment_id", "day", "session_id", "file_name", "text"]
+    fresh = [
+        ChangedSegment(
+            **row,
+            before=old["sentence"],
+            after=new["sentence"],
+            problem_before=old["problem"],
+            problem_after=new["problem"],
+        )
+        for row, old, new in zip(
+            before.select(columns).take(few).to_pylist(),
+            before.select(["sentence", "problem"]).take(few).to_pylist(),
+            after.select(["sentence", "problem"]).take(few).to_pylist(),
+            strict=True,
+        )
+    ]
+    return heapq.nsmallest(most, [*kept, *fresh], key=lambda each: each.segment_id)

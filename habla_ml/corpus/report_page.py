@@ -1,0 +1,191 @@
+"""The corpus report as one HTML file: no script, no request, every text escaped, since a transcript may be hostile."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import groupby
+
+import jinja2
+from markupsafe import Markup
+
+from habla_ml.corpus.report import CorpusReport, DayLine, Flagged, Hours, VocabularyPoint
+
+_SPEAKERS_SHOWN = 12
+_BARS_SHOWN = 70
+"""More bars than this are narrower than a finger on a phone: days become weeks, weeks become months."""
+_HEIGHT = 120
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One period, level or name, in a plot of bars."""
+
+    label: str
+    note: str
+    """What the pointer is told."""
+    back: float
+    """Height of the pale bar behind, in any unit."""
+    front: float
+
+
+def render_report(report: CorpusReport) -> str:
+    """The whole page; the same report gives the same bytes."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("habla_ml.corpus"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(hours=_hours, percent=_percent, count=_count, audio=_data_uri)
+    periods, unit = _periods(report.days)
+    others = _together(report.speakers[_SPEAKERS_SHOWN:])
+    rows = (*report.speakers[:_SPEAKERS_SHOWN], *report.roles)
+    return environment.get_template("corpus_report.html.j2").render(
+        report=report,
+        unit=unit,
+        hours_by_period=bars([_hours_bar(each) for each in periods]),
+        share_by_period=bars([_share_bar(each) for each in periods], top=1.0, css_class="share"),
+        hours_top=max((each.recorded_h for each in periods), default=0.0),
+        periods=periods,
+        loudness=bars([_loudness_bar(low, each) for low, each in report.loudness]),
+        loudness_top=max((each.recorded_h for _, each in report.loudness), default=0.0),
+        loudness_labels=[low for low, _ in report.loudness],
+        speakers=report.speakers[:_SPEAKERS_SHOWN],
+        other_speakers=others,
+        row=_row,
+        scale_h=max((max(each.recorded_h, each.usable_h) for each in rows), default=0.0),
+        vocabulary=curve(report.vocabulary),
+        flagged=[(reason, list(members)) for reason, members in groupby(report.flagged, key=_reason)],
+    )
+
+
+def bars(values: Sequence[Bar], top: float | None = None, css_class: str = "") -> Markup:
+    """Bars on a common ground, as wide as their container; `top` is the value at full height (None: the largest)."""
+    highest = top or max((max(each.back, each.front) for each in values), default=0.0) or 1.0
+    step = 100 / max(1, len(values))
+    drawn = []
+    for at, each in enumerate(values):
+        x, width = at * step + 0.08 * step, 0.84 * step
+        back, front = _HEIGHT * each.back / highest, _HEIGHT * each.front / highest
+        drawn.append(
+            Markup(
+                '<g><title>{note}</title><rect class="hit" x="{left}%" width="{step}%" y="0" height="{whole}"/>'
+                '<rect class="back" x="{x}%" width="{width}%" y="{back_y}" height="{back}"/>'
+                '<rect class="front" x="{x}%" width="{width}%" y="{front_y}" height="{front}"/></g>'
+            ).format(
+                note=each.note,
+                left=f"{at * step:.3f}",
+                step=f"{step:.3f}",
+                whole=_HEIGHT,
+                x=f"{x:.3f}",
+                width=f"{width:.3f}",
+                back_y=f"{_HEIGHT - back:.1f}",
+                back=f"{back:.1f}",
+                front_y=f"{_HEIGHT - front:.1f}",
+                front=f"{front:.1f}",
+            )
+        )
+    return Markup('<svg class="bars {css_class}" width="100%" height="{height}" role="img">{drawn}</svg>').format(
+        css_class=css_class, height=_HEIGHT, drawn=Markup("").join(drawn)
+    )
+
+
+def curve(points: Sequence[VocabularyPoint]) -> Markup:
+    """A line through the points from (0, 0) to the last one, as wide as its container; empty with fewer than two."""
+    if len(points) < 2 or not points[-1].words:
+        return Markup("")
+    right, top = points[-1].words, points[-1].distinct or 1
+    path = " ".join(f"{1000 * p.words / right:.1f},{_HEIGHT * (1 - p.distinct / top):.1f}" for p in points)
+    return Markup(
+        '<svg class="curve" width="100%" height="{height}" viewBox="0 0 1000 {height}" preserveAspectRatio="none" '
+        'role="img"><polyline points="{path}"/></svg>'
+    ).format(height=_HEIGHT, path=path)
+
+
+def _periods(days: Sequence[DayLine]) -> tuple[list[DayLine], str]:
+    """The days, or their weeks or months where there are too many to draw; and what one of them is."""
+    if len(days) <= _BARS_SHOWN:
+        return list(days), "day"
+    weeks = [_sum(name, list(members)) for name, members in groupby(days, key=_monday)]
+    if len(weeks) <= _BARS_SHOWN:
+        return weeks, "week"
+    return [_sum(name, list(members)) for name, members in groupby(days, key=lambda each: each.day[:7])], "month"
+
+
+def _monday(line: DayLine) -> str:
+    day = date.fromisoformat(line.day)
+    return (day - timedelta(days=day.weekday())).isoformat()
+
+
+def _sum(name: str, lines: Sequence[DayLine]) -> DayLine:
+    return DayLine(
+        name,
+        sum(each.segments for each in lines),
+        sum(each.recorded_h for each in lines),
+        sum(each.annotated for each in lines),
+        sum(each.usable for each in lines),
+        sum(each.usable_h for each in lines),
+    )
+
+
+def _together(speakers: Sequence[Hours]) -> Hours | None:
+    if not speakers:
+        return None
+    recorded, usable = sum(each.recorded_h for each in speakers), sum(each.usable_h for each in speakers)
+    return Hours(f"{len(speakers)} others", recorded, usable)
+
+
+def _hours_bar(line: DayLine) -> Bar:
+    note = f"{line.day}: {_hours(line.recorded_h)} recorded, {_hours(line.usable_h)} with a usable transcript"
+    return Bar(line.day, note, line.recorded_h, line.usable_h)
+
+
+def _share_bar(line: DayLine) -> Bar:
+    share = line.annotated / line.segments if line.segments else 0.0
+    return Bar(
+        line.day, f"{line.day}: {line.annotated} of {line.segments} segments, {_percent(share)}", 1.0, share
+    )
+
+
+def _loudness_bar(low: int, each: Hours) -> Bar:
+    return Bar(str(low), f"{each.name}: {_hours(each.recorded_h)} recorded", each.recorded_h, each.usable_h)
+
+
+def _row(each: Hours, scale_h: float) -> Markup:
+    """One horizontal bar, pale for what was recorded and full for what is usable."""
+    back, front = (100 * hours / scale_h if scale_h else 0.0 for hours in (each.recorded_h, each.usable_h))
+    return Markup(
+        '<svg class="bars flat" width="100%" height="12" aria-hidden="true">'
+        '<rect class="back" width="{back}%" height="12" rx="2"/>'
+        '<rect class="front" width="{front}%" height="12" rx="2"/></svg>'
+    ).format(back=f"{back:.2f}", front=f"{front:.2f}")
+
+
+def _reason(each: Flagged) -> str:
+    return each.reason
+
+
+def _hours(hours: float) -> str:
+    """`1 h 05 min`, or minutes alone below an hour; from a hundred hours on no minutes."""
+    minutes = round(60 * hours)
+    if minutes < 60:
+        return f"{60 * hours:.1f}\u00a0min" if hours and minutes < 10 else f"{minutes}\u00a0min"
+    if hours >= 100:
+        return f"{_count(round(hours))}\u00a0h"
+    return f"{minutes // 60}\u00a0h {minutes % 60:02d}\u00a0min"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}\u00a0%"
+
+
+def _count(number: int) -> str:
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def _data_uri(flac: bytes) -> str:
+    return f"data:audio/flac;base64,{base64.b64encode(flac).decode()}"

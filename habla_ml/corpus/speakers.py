@@ -1,0 +1,141 @@
+"""The speaker map: which labels mean the same person everywhere, and whether they teach or learn.
+
+Habla's labels are local to a session. A person whom the teacher has enrolled keeps all their sessions in one split,
+unless that would fuse the corpus. A teacher never holds sessions together: who speaks in every lesson would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from habla_ml.errors import SettingsError
+
+Role = Literal["teacher", "student"]
+
+
+class Person(BaseModel):
+    """Somebody enrolled: the labels that mean them, in the sessions whose names match one of the globs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1)
+    role: Role
+    labels: tuple[str, ...] = Field(min_length=1)
+    sessions: tuple[str, ...] = ("*",)
+
+
+class SpeakerMap(BaseModel):
+    """Everybody who is enrolled; the file's one key is `people`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    people: tuple[Person, ...] = ()
+
+    def person_of(self, session: str, label: str) -> Person | None:
+        """Who a label means in a session, or None where nobody is enrolled for it.
+
+        Raises:
+            SettingsError: two people claim the label there.
+        """
+        found = [
+            each
+            for each in self.people
+            if label in each.labels and any(fnmatchcase(session, glob) for glob in each.sessions)
+        ]
+        if len(found) > 1:
+            raise SettingsError(
+                f"corpus.speakers: label {label!r} in session {session} means {found[0].name!r} and "
+                f"{found[1].name!r}; limit one of them with sessions"
+            )
+        return found[0] if found else None
+
+
+@dataclass(frozen=True)
+class Voices:
+    """Who is heard where, as far as the map knows."""
+
+    people: Mapping[tuple[str, str], Person]
+    """(session, label) → the person enrolled for it."""
+
+    def sessions_of(self, role: Role) -> dict[str, set[str]]:
+        """Name → the sessions in which they speak, for everybody of a role."""
+        found: dict[str, set[str]] = {}
+        for (session, _), person in self.people.items():
+            if person.role == role:
+                found.setdefault(person.name, set()).add(session)
+        return found
+
+
+def load_speakers(path: Path | None) -> SpeakerMap:
+    """Read a speaker map; an empty one for None.
+
+    Raises:
+        SettingsError: the file cannot be read, a key is wrong, or a name stands there twice.
+    """
+    if path is None:
+        return SpeakerMap()
+    try:
+        found = SpeakerMap.model_validate(yaml.safe_load(path.read_text("utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"speaker map {path} cannot be read as YAML: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise SettingsError(f"speaker map {path}: {faults}") from None
+    names = [each.name for each in found.people]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SettingsError(
+            f"speaker map {path}: {twice[0]!r} is listed twice; give all their labels in one entry"
+        )
+    return found
+
+
+def find_voices(speakers: SpeakerMap, labels: Iterable[tuple[str, str]]) -> Voices:
+    """Who speaks under each (session, label) pair."""
+    found = ((pair, speakers.person_of(*pair)) for pair in labels)
+    return Voices({pair: person for pair, person in found if person is not None})
+
+
+def connect_sessions(
+    hours: Mapping[str, float], sessions_of: Mapping[str, Iterable[str]], largest_hours: float
+) -> dict[str, str]:
+    """Session → its group: sessions that share a person are one, and the group is named by its first session.
+
+    Where a group would hold more than `largest_hours`, people are let go, the one in most sessions first, until none
+    does or nobody connects sessions any more.
+    """
+    connecting = {name: sorted(sessions) for name, sessions in sessions_of.items()}
+    order = sorted(connecting, key=lambda name: (len(connecting[name]), name))
+    while True:
+        groups = _connected(hours, [connecting[name] for name in order])
+        sizes: dict[str, float] = {}
+        for session, group in groups.items():
+            sizes[group] = sizes.get(group, 0.0) + hours[session]
+        fused = {group for group, size in sizes.items() if size > largest_hours}
+        glue = [n for n in order if len(connecting[n]) > 1 and groups[connecting[n][0]] in fused]
+        if not glue:
+            return groups
+        order.remove(glue[-1])
+
+
+def _connected(sessions: Iterable[str], together: Iterable[list[str]]) -> dict[str, str]:
+    parents = {session: session for session in sessions}
+
+    def root(session: str) -> str:
+        while parents[session] != session:
+            parents[session] = parents[parents[session]]
+            session = parents[session]
+        return session
+
+    for each in together:
+        for other in each[1:]:
+            one, two = sorted((root(each[0]), root(other)))
+            parents[two] = one
+    return {session: root(session) for session in parents}

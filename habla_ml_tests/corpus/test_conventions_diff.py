@@ -1,0 +1,113 @@
+"""What changed conventions would do is known before anything is rewritten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from habla_ml.annotation import collect_events
+from habla_ml.cli import app
+from habla_ml.corpus.conventions import load_conventions
+from habla_ml.corpus.conventions_diff import MarkedWord, diff_conventions, diff_lines, marked_words
+from habla_ml.recordings import ingest_day
+from habla_ml_tests.recordings.world import NOW, V1, V2, World, make_world, write_corrections, write_session
+
+MONDAY, TUESDAY = "2026-02-16", "2026-02-17"
+A, B = "11111_20260216_090000", "22222_20260217_090000"
+ONE, TWO = load_conventions(V1), load_conventions(V2)
+THREE = load_conventions(V1.with_name("orthographic-v3.yaml"))
+TYPED = {1: "Eh, el lunes.", 2: "El martes.", 3: "Mmm", 4: "Hola [laughter]", 5: "Que?"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = make_world(tmp_path)
+    write_corrections(write_session(made.recordings, A, 6), TYPED)
+    write_corrections(write_session(made.recordings, B, 1), {1: "Pues... sí."})
+    for day in (MONDAY, TUESDAY):
+        ingest_day(made.recordings, day, made.lake, made.settings, NOW)
+        collect_events(made.recordings, day, made.lake, made.settings, NOW)
+    return made
+
+
+def test_changed_usable_and_unusable_segments_are_counted_over_all_days(world: World) -> None:
+    found = diff_conventions(world.lake, ONE, THREE, world.settings.corpus)
+    assert (found.first, found.second) == ("orthographic-v1", "orthographic-v3")
+    assert (found.days, found.segments) == (2, 6)
+    assert found.changed == 3  # "Eh, el lunes.", "Mmm" and "Pues... sí."
+    assert found.become_usable == 1  # [laughter] is a marker of version 3
+    assert found.become_unusable == 1  # of "Mmm" nothing is left
+    assert (found.violations_first, found.violations_second) == ({}, {"question without ¿": 1})
+    assert [(each.text, each.before, each.after, each.problem_after) for each in found.examples] == [
+        ("Eh, el lunes.", "Eh, el lunes.", "el lunes.", None),
+        ("Mmm", "Mmm", "", "only markers"),
+        ("Hola [laughter]", "Hola", "Hola", None),
+        ("Pues... sí.", "Pues… sí.", "Pues sí.", None),
+    ]
+
+
+def test_it_reads_no_audio_and_writes_nothing(world: World) -> None:
+    def files() -> set[tuple[str, int]]:
+        return {
+            (str(each), each.stat().st_mtime_ns) for each in (world.root / "lake").rglob("*") if each.is_file()
+        }
+
+    for day in (MONDAY, TUESDAY):
+        pointer = world.lake.pointer(f"recordings/{day}")
+        assert pointer is not None
+        audio = pointer.value["parquet"]
+        (world.root / "lake" / "objects" / audio[:2] / audio).unlink()
+    before = files()
+    diff_conventions(world.lake, ONE, TWO, world.settings.corpus)
+    assert files() == before
+
+
+def test_the_same_conventions_differ_in_nothing(world: World) -> None:
+    found = diff_conventions(world.lake, TWO, TWO, world.settings.corpus)
+    assert (found.segments, found.changed, found.become_usable, found.become_unusable, found.examples) == (
+        (6, 0, 0, 0, ())
+    )
+
+
+def test_few_examples_are_a_sample_that_stays_the_same(world: World) -> None:
+    every = diff_conventions(world.lake, ONE, THREE, world.settings.corpus).examples
+    two = diff_conventions(world.lake, ONE, THREE, world.settings.corpus, most=2).examples
+    smallest = sorted(each.segment_id for each in every)[:2]
+    assert sorted(each.segment_id for each in two) == smallest
+    assert set(two) <= set(every)
+
+
+def test_words_that_go_and_words_that_come_are_marked() -> None:
+    assert marked_words("Eh… el lunes", "el martes") == (
+        MarkedWord("Eh…", "gone"),
+        MarkedWord("el", "same"),
+        MarkedWord("lunes", "gone"),
+        MarkedWord("martes", "new"),
+    )
+
+
+def test_what_is_printed_marks_words_and_obeys_no_escape_typed_into_a_text(world: World) -> None:
+    write_corrections(
+        write_session(world.recordings, B, 1), {1: "Pues\x1b[2J... {sí}."}, at="2026-12-01T00:00:00Z"
+    )
+    collect_events(world.recordings, TUESDAY, world.lake, world.settings, NOW)
+    lines = diff_lines(diff_conventions(world.lake, ONE, TWO, world.settings.corpus))
+    assert lines[0] == "orthographic-v1 → orthographic-v2: 6 annotated segments on 2 days"
+    assert any(line.endswith("segment_001.wav: [-Eh,-] el lunes.") for line in lines)
+    assert "  usable → only markers" in lines
+    assert "\x1b" not in "".join(lines)
+    assert any("{sí}" in line for line in lines)
+
+
+def test_the_command_prints_the_comparison(world: World, tmp_path: Path) -> None:
+    profile = tmp_path / "configs" / "mine.yaml"
+    profile.parent.mkdir()
+    settings = world.settings.model_dump(mode="json", exclude={"profile"})
+    profile.write_text(yaml.safe_dump(settings), "utf-8")
+    done = CliRunner().invoke(app, ["conventions", "diff", str(V1), str(V2), "-p", str(profile)])
+    assert done.exit_code == 0, done.output
+    assert "orthographic-v1 → orthographic-v2: 6 annotated segments on 2 days" in done.output
+    assert "{+Pues+} sí." in done.output

@@ -1,0 +1,167 @@
+"""Requirements list what is wrong with a text and change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from habla_ml.corpus.conventions import load_conventions
+from habla_ml.errors import CorpusError
+from habla_ml_tests.recordings.world import V1, V2
+
+V3 = V1.with_name("orthographic-v3.yaml")
+VERBATIM = V1.with_name("verbatim-v1.yaml")
+THREE, HEARD = load_conventions(V3), load_conventions(VERBATIM)
+
+# What the rules and requirements look at, so that hypothesis meets them often.
+TYPED = st.text(
+    st.sampled_from("aehmñoéHE \u00a0\t\n.,;:?!¿¡…-—'\"*_«»“’[]()123%\u0301\u0303\u200bоΑ"), max_size=24
+)
+
+
+def demanding(tmp_path: Path, **changes: Any) -> Path:
+    """Version 1 with one requirement: no digits."""
+    one = {
+        "name": "digits",
+        "of": "sentence",
+        "must_not_match": "[0-9]",
+        "explanation": "e",
+        "tests": [{"text": "3", "holds": False}, {"text": "tres", "holds": True}],
+    }
+    made = {key: value for key, value in {**one, **changes}.items() if value is not None}
+    body = yaml.safe_load(V1.read_text("utf-8")) | {"requirements": [made]}
+    path = tmp_path / "demanding.yaml"
+    path.write_text(yaml.safe_dump(body), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("conventions", [THREE, HEARD], ids=["orthographic", "verbatim"])
+@pytest.mark.parametrize(
+    ("text", "violations"),
+    [
+        ("Hola, ¿cómo estás?", ()),
+        ("Que?", ("question without ¿",)),
+        ("¿Qué", ("¿ without question mark",)),
+        ("Vamos!", ("exclamation without ¡",)),
+        ("¡Vamos", ("¡ without exclamation mark",)),
+        ("¿Qué? ¡No! ¿Y tú?", ()),
+        ("Son las 3:15.", ("digits",)),
+        ("Hola  niños.", ("doubled spaces",)),
+        ("Hola [risas].", ("unknown marker",)),
+        ("[risas]", ("unknown marker",)),
+        ("[Noise] Hola.", ()),
+        ("Los ni\u00f1\u043es.", ("look-alike letter",)),
+        ("\u039fye, ni\u00f1o.", ("look-alike letter",)),
+        ("Los nin\u0303os.", ("decomposed accent",)),
+        ("Hola (risas).", ("marker in round brackets", "only letters and marks")),
+        ("El diez %.", ("only letters and marks",)),
+        ("Està aquí.", ("letter foreign to Spanish",)),
+        ("Que  es  3?", ("doubled spaces", "question without ¿", "digits")),
+        ("", ()),
+        ("...", ()),
+    ],
+)
+def test_each_broken_requirement_is_named_in_the_order_of_the_file(
+    conventions: Any, text: str, violations: tuple[str, ...]
+) -> None:
+    assert conventions.read(text).violations == violations
+
+
+@given(TYPED)
+def test_requirements_never_change_a_sentence_or_a_problem(text: str) -> None:
+    bare = replace(THREE, _of_typed=(), _of_sentence=()).read(text)
+    reading = THREE.read(text)
+    assert (reading.sentence, reading.problem, ()) == (bare.sentence, bare.problem, bare.violations)
+
+
+@given(TYPED)
+def test_verbatim_text_stays_as_it_is_when_the_rules_are_applied_again(text: str) -> None:
+    once = HEARD.apply(text)
+    assert HEARD.apply(once) == once
+
+
+WORDS = ("Eh,", "ni-", "niños", "hola.", "¿qué?", "*wifi*", "[noise]", "...", "mmm", "«el»", "tema—")
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=8))
+def test_hesitations_false_starts_and_quotes_are_never_left_in_orthographic_text(words: list[str]) -> None:
+    sentence = THREE.apply(" ".join(words))
+    left = [word for word in words if word in ("niños", "hola.", "¿qué?", "tema—")]
+    assert sentence.count("niños") == left.count("niños")
+    assert sentence.count("tema") == left.count("tema—")
+    assert not any(each in sentence for each in ("Eh", "ni- ", "*", '"', "mmm", "…", "[", "  "))
+
+
+def test_the_two_kinds_of_text_differ_in_hesitations_and_false_starts() -> None:
+    typed = "Ehhh... quiero una ca-, una mesa, ¿eh?"
+    assert THREE.apply(typed) == "quiero una una mesa, ¿eh?"
+    assert HEARD.apply(typed) == "Eh… quiero una ca-, una mesa, ¿eh?"
+
+
+def test_files_without_requirements_keep_the_digest_under_which_lakes_were_written() -> None:
+    assert load_conventions(V1).digest.startswith("c3d7569284a93a1b")
+    assert load_conventions(V2).digest.startswith("77b912a992926cd4")
+
+
+def test_a_requirement_enters_the_digest_and_its_explanation_does_not(tmp_path: Path) -> None:
+    plain = load_conventions(demanding(tmp_path))
+    assert plain.digest != load_conventions(V1).digest
+    assert load_conventions(demanding(tmp_path, explanation="otra")).digest == plain.digest
+    assert load_conventions(demanding(tmp_path, must_not_match="\\d")).digest != plain.digest
+
+
+def test_what_must_match_is_a_violation_where_it_does_not(tmp_path: Path) -> None:
+    ends = {
+        "name": "full stop",
+        "must_not_match": None,
+        "must_match": "[.?!]$",
+        "tests": [{"text": "Sí", "holds": False}, {"text": "Sí.", "holds": True}],
+    }
+    conventions = load_conventions(demanding(tmp_path, **ends))
+    assert [conventions.read(text).violations for text in ("No", "No.", "[noise]")] == [("full stop",), (), ()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"must_match": "a"}, "needs either must_match or must_not_match"),
+        ({"must_not_match": None}, "needs either must_match or must_not_match"),
+        ({"must_not_match": "("}, "requirement digits: pattern is wrong"),
+        ({"of": "audio"}, "requirements.0.of: "),
+        ({"tests": [{"text": "a", "holds": True}, {"text": "b", "holds": True}]}, "one that does not"),
+        ({"tests": [{"text": "a", "holds": True}]}, "requirements.0.tests: "),
+        ({"tests": [{"text": "3", "holds": True}, {"text": "4", "holds": False}]}, "'3' breaks it"),
+        ({"tests": [{"text": "a", "holds": False}, {"text": "b", "holds": True}]}, "'a' meets it"),
+    ],
+)
+def test_a_requirement_whose_cases_do_not_hold_is_refused(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(CorpusError) as caught:
+        load_conventions(demanding(tmp_path, **changes))
+    assert reason in str(caught.value)
+    assert "demanding.yaml" in str(caught.value)
+
+
+def test_a_case_of_the_file_can_say_which_requirements_its_text_breaks(tmp_path: Path) -> None:
+    path = demanding(tmp_path)
+    body = yaml.safe_load(path.read_text("utf-8"))
+    body["tests"] = [{"from": "Son 3", "to": "Son 3", "violations": []}]
+    path.write_text(yaml.safe_dump(body), "utf-8")
+    with pytest.raises(CorpusError, match=r"'Son 3' breaks \['digits'\], its case expects \[\]"):
+        load_conventions(path)
+
+
+def test_two_requirements_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = demanding(tmp_path)
+    body = yaml.safe_load(path.read_text("utf-8"))
+    body["requirements"] *= 2
+    path.write_text(yaml.safe_dump(body), "utf-8")
+    with pytest.raises(CorpusError, match="two requirements have one name"):
+        load_conventions(path)

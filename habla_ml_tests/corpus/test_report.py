@@ -1,0 +1,217 @@
+"""The corpus report: its figures by hand, its page against hostile texts, its audio within a bound."""
+
+from __future__ import annotations
+
+import io
+import re
+from base64 import b64decode
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from habla_ml.audio import decode_flac
+from habla_ml.corpus.report import CorpusReport, describe_corpus
+from habla_ml.corpus.report_page import render_report
+from habla_ml.corpus.snapshot import Split, save_snapshot
+from habla_ml.corpus.splits import LATEST_POINTER
+from habla_ml.lake import Lake
+from habla_ml.settings import QualitySettings
+from habla_ml_tests.corpus.corpora import new_lake
+from habla_ml_tests.corpus.quality_world import Spoken, write_spoken_day
+
+BOUNDS = QualitySettings()
+HOSTILE = '</blockquote><script>alert("x")</script><img src=x onerror=alert(1)>'
+
+
+def describe(lake: Lake, **bounds: float) -> CorpusReport:
+    return describe_corpus(lake, QualitySettings.model_validate(bounds))
+
+
+@pytest.fixture
+def two_days(tmp_path: Path) -> Lake:
+    """Monday: five segments, three annotated, two usable. Tuesday: one of two annotated and usable."""
+    lake = new_lake(tmp_path)
+    write_spoken_day(
+        lake,
+        "2026-02-16",
+        [
+            Spoken(1, "La casa blanca.", seconds=4.0, loudness_dbfs=-22.0),
+            Spoken(2, "La casa y el perro.", seconds=6.0, loudness_dbfs=-38.0, speaker="Lucía"),
+            Spoken(3, "[ruido]", "only markers", seconds=2.0),
+            Spoken(4, None, seconds=3.0, clipped_share=0.5, speaker=None),
+            Spoken(5, None, seconds=3.0, loudness_dbfs=-90.0),
+        ],
+    )
+    write_spoken_day(
+        lake, "2026-02-17", [Spoken(1, "El perro blanco.", seconds=2.0), Spoken(2, None, seconds=2.0)]
+    )
+    return lake
+
+
+def test_days_are_counted_by_hand(two_days: Lake) -> None:
+    monday, tuesday = describe(two_days).days
+    assert (monday.segments, monday.annotated, monday.usable) == (5, 3, 2)
+    assert monday.recorded_h == pytest.approx(18 / 3600)
+    assert monday.usable_h == pytest.approx(10 / 3600)
+    assert (tuesday.segments, tuesday.annotated, tuesday.usable) == (2, 1, 1)
+    assert describe(two_days).annotated_share == pytest.approx(4 / 7)
+
+
+def test_speakers_and_loudness_add_up_to_all_hours(two_days: Lake) -> None:
+    report = describe(two_days)
+    seconds = {each.name: (each.recorded_h * 3600, each.usable_h * 3600) for each in report.speakers}
+    assert list(seconds) == ["Profe", "Lucía", "unknown"]
+    assert [*seconds.values()] == [pytest.approx(each) for each in ((13, 6), (6, 6), (3, 0))]
+    levels = {low: (each.recorded_h * 3600, each.usable_h * 3600) for low, each in report.loudness}
+    assert levels[-25] == pytest.approx((13, 6))
+    assert levels[-40] == pytest.approx((6, 6))
+    assert levels[-90] == pytest.approx((3, 0))
+    assert list(levels) == list(range(-90, -20, 5))
+
+
+def test_vocabulary_grows_in_order_of_days_and_case_does_not_count(two_days: Lake) -> None:
+    points = [(each.words, each.distinct) for each in describe(two_days).vocabulary]
+    assert points == [(0, 0), (8, 6), (11, 7)]
+
+
+def test_flagged_segments_have_a_reason_and_their_own_audio(two_days: Lake) -> None:
+    report = describe(two_days)
+    assert report.flagged_counts == {"only markers": 1, "clipped": 1, "silent": 1}
+    found = {each.reason: each for each in report.flagged}
+    assert found["only markers"].text == "[ruido]"
+    assert found["clipped"].text == ""
+    for reason, seconds in (("only markers", 2.0), ("clipped", 3.0), ("silent", 3.0)):
+        assert len(decode_flac(found[reason].flac or b"")) == round(16_000 * seconds)
+
+
+def test_the_newest_of_each_reason_are_shown_in_turn_up_to_the_bound(tmp_path: Path) -> None:
+    lake = new_lake(tmp_path)
+    for day in ("2026-02-16", "2026-02-17", "2026-02-18"):
+        lines = [Spoken(n, "[x]", "unknown marker") for n in range(1, 6)]
+        write_spoken_day(lake, day, [*lines, Spoken(9, "What is the name of that?"), Spoken(10, "a", "too fast")])
+    report = describe(lake, flagged_segments_shown=5)
+    assert report.flagged_counts == {"unknown marker": 15, "not Spanish": 3, "too fast": 3}
+    shown = sorted((each.reason, each.day) for each in report.flagged)
+    assert shown == [
+        ("not Spanish", "2026-02-17"),
+        ("not Spanish", "2026-02-18"),
+        ("too fast", "2026-02-17"),
+        ("too fast", "2026-02-18"),
+        ("unknown marker", "2026-02-18"),
+    ]
+
+
+def test_a_segment_with_two_flags_is_shown_once(tmp_path: Path) -> None:
+    lake = new_lake(tmp_path)
+    write_spoken_day(lake, "2026-02-16", [Spoken(1, "x", "too slow", clipped_share=0.9), Spoken(2)])
+    report = describe(lake)
+    assert report.flagged_counts == {"clipped": 1, "too slow": 1}
+    assert [each.segment_id for each in report.flagged] == ["2026-02-16/s1/1"]
+
+
+def test_audio_stays_within_its_bound(two_days: Lake) -> None:
+    sizes = sorted(len(each.flac or b"") for each in describe(two_days).flagged)
+    bounded = describe(two_days, largest_audio_bytes=sizes[0] + sizes[1]).flagged
+    assert 0 < sum(len(each.flac or b"") for each in bounded) <= sizes[0] + sizes[1]
+    assert any(each.flac is None for each in bounded)
+
+
+def test_broken_rules_are_counted_where_the_corpus_names_them(tmp_path: Path) -> None:
+    lake = new_lake(tmp_path)
+    lines = [Spoken(1, "Que?", violations=("question mark", "accent")), Spoken(2, "Y tu?", violations=("accent",))]
+    write_spoken_day(lake, "2026-02-16", [*lines, Spoken(3)])
+    report = describe(lake)
+    assert report.violations == {"accent": 2, "question mark": 1}
+    assert report.flagged_counts == {"breaks a rule: accent": 2}
+
+
+def test_conventions_in_force_are_counted_by_day(two_days: Lake) -> None:
+    write_spoken_day(two_days, "2026-02-18", [Spoken(1)], conventions="verbatim-v1")
+    assert [(each.title, each.days) for each in describe(two_days).conventions] == [
+        ("orthographic-v1", 2),
+        ("verbatim-v1", 1),
+    ]
+
+
+def test_hours_by_role_are_read_where_the_snapshot_knows_roles(two_days: Lake) -> None:
+    assert describe(two_days).roles == ()
+    out = io.BytesIO()
+    rows = {"role": ["teacher", "student", "teacher", None], "duration_s": [1800.0, 900.0, 1800.0, 36.0]}
+    pq.write_table(pa.table(rows), out)
+    hours: dict[Split, float] = {"train": 1.26, "validation": 0.0, "test": 0.0}
+    counts: dict[Split, int] = {"train": 4, "validation": 0, "test": 0}
+    segments = two_days.put_bytes(out.getvalue())
+    snapshot = save_snapshot(two_days, segments, {}, {}, "orthographic-v1", "c" * 64, "1" * 64, hours, counts)
+    two_days.move_pointer(LATEST_POINTER, {"snapshot": snapshot.id}, None)
+    report = describe(two_days)
+    assert [each.name for each in report.roles] == ["teacher", "student", "unknown"]
+    assert [each.usable_h for each in report.roles] == pytest.approx([1.0, 0.25, 0.01])
+    assert snapshot.id in render_report(report)
+
+
+def test_an_empty_lake_gives_a_page_that_says_so(tmp_path: Path) -> None:
+    page = render_report(describe(new_lake(tmp_path)))
+    assert "Nothing is in the lake yet" in page
+
+
+class _Tags(HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_hostile_texts_and_names_stay_text_and_the_page_asks_for_nothing(tmp_path: Path) -> None:
+    lake = new_lake(tmp_path)
+    lines = [
+        Spoken(1, HOSTILE, "too fast", speaker=HOSTILE, session=HOSTILE),
+        Spoken(2, "La casa.", speaker=HOSTILE, violations=(HOSTILE,)),
+    ]
+    write_spoken_day(lake, "2026-02-16", lines, conventions=HOSTILE)
+    page = render_report(describe(lake))
+    tags = _Tags(page).found
+    assert not {tag for tag, _ in tags} & {"script", "img", "link", "iframe", "object"}
+    for tag, attributes in tags:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        assert "href" not in attributes
+        assert (attributes.get("src") or "data:audio/flac;base64,").startswith("data:audio/flac;base64,")
+    assert "&lt;script&gt;" in page
+    assert not re.search(r"url\(|@import", page)
+
+
+def test_the_page_plays_the_flagged_audio_and_the_kept_copy_has_no_voice_text_or_name(two_days: Lake) -> None:
+    report = describe(two_days)
+    page, kept = render_report(report), render_report(report.without_voices())
+    played = {b64decode(each) for each in re.findall(r"data:audio/flac;base64,([A-Za-z0-9+/=]+)", page)}
+    assert played == {each.flac for each in report.flagged}
+    assert "[ruido]" in page
+    assert "Lucía" in page
+    for gone in ("[ruido]", "Lucía", "Profe", "segment_003.wav"):
+        assert gone not in kept
+    assert "data:audio" not in kept
+    assert "only markers" in kept
+
+
+def test_the_same_lake_gives_the_same_bytes(two_days: Lake) -> None:
+    assert render_report(describe(two_days)) == render_report(describe(two_days))
+
+
+@pytest.mark.parametrize(("days", "unit", "drawn"), [(70, "day", 70), (71, "week", 11), (600, "month", 20)])
+def test_many_days_are_drawn_as_weeks_or_months(tmp_path: Path, days: int, unit: str, drawn: int) -> None:
+    from dataclasses import replace
+    from datetime import date, timedelta
+
+    from habla_ml.corpus.report import DayLine
+
+    lines = tuple(
+        DayLine((date(2026, 1, 5) + timedelta(days=n)).isoformat(), 10, 1.0, 5, 5, 0.5) for n in range(days)
+    )
+    page = render_report(replace(describe(new_lake(tmp_path)), days=lines))
+    assert f"<h2>Hours by {unit}</h2>" in page
+    assert page.count(" with a usable transcript</title>") == drawn

@@ -1,0 +1,62 @@
+"""The speaker map, and which sessions it holds together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from habla_ml.corpus.speakers import connect_sessions, load_speakers
+from habla_ml.errors import SettingsError
+
+MAP = """
+people:
+  - {name: Profe, role: teacher, labels: [SPEAKER_00, Profe]}
+  - {name: Ana, role: student, labels: [Ana, Speaker A], sessions: ["1*"]}
+  - {name: Luis, role: student, labels: [Speaker A], sessions: ["2*"]}
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "people.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_a_label_means_a_person_only_in_their_sessions(tmp_path: Path) -> None:
+    speakers = load_speakers(written(tmp_path, MAP))
+    found = [speakers.person_of(*pair) for pair in (("1a", "Speaker A"), ("2a", "Speaker A"), ("3a", "Speaker A"))]
+    assert [person and person.name for person in found] == ["Ana", "Luis", None]
+    teacher = speakers.person_of("3a", "Profe")
+    assert teacher is not None
+    assert teacher.role == "teacher"
+    assert load_speakers(None).people == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("people: [{name: A, role: pupil, labels: [a]}]", "people.0.role"),
+        (
+            "people: [{name: A, role: student, labels: [a]}, {name: A, role: student, labels: [b]}]",
+            "'A' is listed",
+        ),
+        ("people: [", "YAML"),
+    ],
+)
+def test_a_wrong_map_is_refused_by_file_and_key(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(SettingsError, match=expected):
+        load_speakers(written(tmp_path, text))
+
+
+def test_a_label_of_two_people_is_refused(tmp_path: Path) -> None:
+    speakers = load_speakers(written(tmp_path, MAP.replace('["2*"]', '["*"]')))
+    with pytest.raises(SettingsError, match=r"'Ana' and 'Luis'"):
+        speakers.person_of("1a", "Speaker A")
+
+
+def test_sessions_that_share_a_student_are_one_group_until_that_would_fuse_the_corpus() -> None:
+    hours = dict.fromkeys(("a", "b", "c", "d"), 1.0)
+    assert connect_sessions(hours, {"Ana": ["b", "c"]}, 2.0) == {"a": "a", "b": "b", "c": "b", "d": "d"}
+    everywhere = {"Luis": ["a", "b", "c", "d"], "Ana": ["b", "c"]}
+    assert connect_sessions(hours, everywhere, 2.0) == {"a": "a", "b": "b", "c": "b", "d": "d"}

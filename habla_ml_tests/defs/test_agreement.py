@@ -1,0 +1,85 @@
+"""How far people differ, as the UI shows it."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import dagster as dg
+import pytest
+
+from habla_ml.annotation import append_events, load_events, read_events
+from habla_ml.corpus.conventions import load_conventions
+from habla_ml.defs.agreement import floor_metadata
+from habla_ml_tests.defs.conftest import MONDAY, Deployment
+
+
+def second_opinions(deployment: Deployment, told_otherwise: int) -> None:
+    """Eva transcribes what Habla's teacher did, and hears one more word in the first texts."""
+    lake = deployment.lake()
+    log = load_events(lake, MONDAY)
+    assert log is not None
+    first = [each for each in read_events(lake, log) if each.status != "unusable" and "[" not in each.text]
+    opinions = [
+        replace(
+            each,
+            person="Eva",
+            source="table:eva",
+            text=f"{each.text} vale" if at < told_otherwise else each.text,
+            created_at=each.created_at - timedelta(days=1),
+        )
+        for at, each in enumerate(first)
+    ]
+    append_events(lake, MONDAY, opinions, {})
+
+
+def agreement(deployment: Deployment) -> dg.AssetCheckEvaluation:
+    result = dg.materialize(
+        [*(deployment.definitions.assets or ()), *(deployment.definitions.asset_checks or ())],
+        selection=dg.AssetSelection.assets("annotated_corpus"),
+        instance=deployment.instance,
+        partition_key=MONDAY,
+        resources=dict(deployment.definitions.resources or {}),
+    )
+    [found] = [each for each in result.get_asset_check_evaluations() if each.check_name == "annotators_agree"]
+    return found
+
+
+def test_a_day_that_one_person_transcribed_passes_and_says_that_nothing_was_compared(ingested: Deployment) -> None:
+    found = agreement(ingested)
+    assert found.passed
+    assert found.description is not None
+    assert "not measured" in found.description
+
+
+def test_the_check_measures_people_against_each_other_and_warns_above_the_bound(ingested: Deployment) -> None:
+    second_opinions(ingested, told_otherwise=1)
+    close = agreement(ingested)
+    assert close.passed
+    assert close.metadata["segments"].value >= 10
+    assert 0 < close.metadata["disagreement WER %"].value < 5
+    second_opinions(ingested, told_otherwise=1_000)
+    far = agreement(ingested)
+    assert far.metadata["disagreement WER %"].value > close.metadata["disagreement WER %"].value
+    assert "| Eva | habla |" in str(far.metadata["pairs"].value)
+
+
+@pytest.fixture
+def tree(tree: dict, request: pytest.FixtureRequest) -> dict:
+    bound = getattr(request, "param", None)
+    return tree if bound is None else {**tree, "annotation": {"most_disagreement": bound}}
+
+
+@pytest.mark.parametrize("tree", [0.0], indirect=True)
+def test_above_the_bound_of_the_settings_it_warns_and_blocks_nothing(ingested: Deployment) -> None:
+    second_opinions(ingested, told_otherwise=1_000)
+    found = agreement(ingested)
+    assert (found.passed, found.severity, found.blocking) == (False, dg.AssetCheckSeverity.WARN, False)
+
+
+def test_the_floor_of_the_whole_corpus_is_one_line(ingested: Deployment) -> None:
+    conventions = load_conventions(ingested.settings.corpus.conventions)
+    name = "floor (people among themselves)"
+    assert floor_metadata(ingested.lake(), conventions)[name].startswith("not measured")
+    second_opinions(ingested, told_otherwise=1_000)
+    found = floor_metadata(ingested.lake(), conventions)
+    assert 5 < found["floor WER %"] < 60
+    assert "of words" in found[name]

@@ -1,0 +1,148 @@
+import dagster as dg
+import pytest
+
+from habla_ml.corpus.conventions import load_conventions
+from habla_ml.corpus.quality import GOOD_STATE_POINTER
+from habla_ml.definitions import build_definitions
+from habla_ml.defs.runs import run_job
+from habla_ml_tests.corpus.quality_world import Spoken, write_spoken_day
+from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, Deployment
+
+SMALL_DAY = "2026-03-04"
+SNAPSHOT_CHECKS = {
+    "texts_are_spanish",
+    "texts_are_as_long_as_their_audio",
+    "hours_did_not_fall",
+    "no_day_vanished",
+}
+
+
+def evaluations(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
+    return {
+        (each.asset_key.to_user_string(), each.check_name): each for each in result.get_asset_check_evaluations()
+    }
+
+
+def with_quality(deployment: Deployment, **bounds: object) -> Deployment:
+    quality = deployment.settings.quality.model_copy(update=bounds)
+    settings = deployment.settings.model_copy(update={"quality": quality})
+    return Deployment(deployment.folder, settings, build_definitions(settings), deployment.instance)
+
+
+def checked(deployment: Deployment, *assets: str, partition: str | None = None) -> dg.ExecuteInProcessResult:
+    """Assets with their checks, as the button in the UI runs them."""
+    return dg.materialize(
+        [*(deployment.definitions.assets or ()), *(deployment.definitions.asset_checks or ())],
+        selection=dg.AssetSelection.assets(*assets),
+        instance=deployment.instance,
+        partition_key=partition,
+        resources=dict(deployment.definitions.resources or {}),
+        raise_on_error=False,
+    )
+
+
+@pytest.fixture
+def with_a_small_day(ingested: Deployment) -> Deployment:
+    """A third day whose loss leaves every split its sessions."""
+    digest = load_conventions(ingested.settings.corpus.conventions).digest
+    lesson = [Spoken(n, seconds=30.0, session="late") for n in range(1, 6)]
+    write_spoken_day(ingested.lake(), SMALL_DAY, lesson, digest=digest)
+    return ingested
+
+
+def lose(deployment: Deployment, day: str) -> None:
+    """The day's text is gone, as after a restore from an old backup."""
+    lake = deployment.lake()
+    pointer = lake.pointer(f"corpus/{day}")
+    assert pointer is not None
+    counts = {**pointer.value["counts"], "usable": 0}
+    lake.move_pointer(f"corpus/{day}", {**pointer.value, "counts": counts, "hours": 0.0}, pointer)
+
+
+def test_a_day_comes_in_with_its_checks_each_with_figure_bound_and_examples(deployment):
+    found = evaluations(deployment.run("ingest_day", MONDAY))
+    assert {name for asset, name in found if asset == "annotated_corpus"} >= {
+        "texts_have_words",
+        "speaking_rate_is_plausible",
+        "texts_are_as_long_as_their_audio",
+        "texts_are_spanish",
+    }
+    assert {name for asset, name in found if asset == "raw_recordings"} >= {
+        "few_segments_clipped",
+        "few_segments_silent",
+    }
+    assert all(each.passed for each in found.values())
+    metadata = found["annotated_corpus", "texts_have_words"].metadata
+    assert {"value", "bound", "measured", "offending", "looked at", "examples"} <= metadata.keys()
+
+
+def test_a_bound_of_the_settings_turns_a_check_red_and_names_the_segments(ingested):
+    strict = with_quality(ingested, silent_below_dbfs=-5.0, fewest_segments=3)
+    found = evaluations(run_job(strict.definitions, strict.instance, "ingest_day", MONDAY))
+    silent = found["raw_recordings", "few_segments_silent"]
+    assert not silent.passed
+    assert silent.severity == dg.AssetCheckSeverity.WARN
+    assert silent.metadata["offending"].value == silent.metadata["looked at"].value
+    assert "dBFS" in silent.metadata["examples"].value
+
+
+def test_a_good_snapshot_passes_and_is_remembered_and_a_lost_day_stops_the_training(with_a_small_day):
+    first = checked(with_a_small_day, "splits")
+    passed = {name for (_, name), each in evaluations(first).items() if each.passed}
+    assert passed >= SNAPSHOT_CHECKS
+    good = with_a_small_day.lake().pointer(GOOD_STATE_POINTER)
+    lose(with_a_small_day, SMALL_DAY)
+    for _ in range(2):  # asking again does not make it good
+        second = checked(with_a_small_day, "splits")
+        assert not second.success
+        found = evaluations(second)["splits", "no_day_vanished"]
+        assert not found.passed
+        assert found.severity == dg.AssetCheckSeverity.ERROR
+        assert SMALL_DAY in found.metadata["examples"].value
+        assert not evaluations(second)["splits", "hours_did_not_fall"].passed
+    assert with_a_small_day.lake().pointer(GOOD_STATE_POINTER) == good
+
+
+def test_a_loss_is_accepted_by_naming_its_snapshot_and_then_is_the_new_good_state(with_a_small_day):
+    assert checked(with_a_small_day, "splits").success
+    lose(with_a_small_day, SMALL_DAY)
+    assert not checked(with_a_small_day, "splits").success
+    snapshot = with_a_small_day.metadata("splits")["snapshot"]
+    assert checked(with_quality(with_a_small_day, accepted_snapshot=snapshot), "splits").success
+    assert checked(with_a_small_day, "splits").success
+
+
+def test_training_does_not_start_on_a_snapshot_that_lost_a_day(with_a_small_day):
+    assert checked(with_a_small_day, "splits").success
+    lose(with_a_small_day, SMALL_DAY)
+    with_a_small_day.instance.add_dynamic_partitions("model_version", ["v1"])
+    result = checked(with_a_small_day, "splits", "fine_tuned_checkpoint", partition="v1")
+    assert not result.success
+    started = {event.step_key for event in result.all_events if event.event_type_value == "STEP_START"}
+    assert "splits" in started
+    assert "fine_tuned_checkpoint" not in started
+
+
+def test_the_report_is_a_file_with_voices_and_an_object_without(ingested):
+    assert checked(ingested, "splits").success
+    assert ingested.materialize("corpus_report").success
+    found = ingested.metadata("corpus_report")
+    page = (ingested.settings.work_folder / "reports" / "corpus" / "report.html").read_text("utf-8")
+    assert str(found["report"]) == str(ingested.settings.work_folder / "reports" / "corpus" / "report.html")
+    kept = ingested.lake().get_bytes(found["object"]).decode()
+    assert "data:audio" not in kept
+    assert "<h2>Hours by day</h2>" in page
+    assert "<h2>Hours by day</h2>" in kept
+    recorded = sum(ingested.metadata("raw_recordings", day)["hours"] for day in (MONDAY, TUESDAY))
+    assert found["recorded hours"] == pytest.approx(recorded, abs=2e-4)
+    assert MONDAY in found["hours by day"]
+
+
+def test_the_report_of_the_same_corpus_is_the_same_object(ingested):
+    assert ingested.materialize("corpus_report").success
+    first = ingested.metadata("corpus_report")["object"]
+    assert ingested.materialize("corpus_report").success
+    assert ingested.metadata("corpus_report")["object"] == first
+    write_spoken_day(ingested.lake(), "2026-03-04", [Spoken(1)])
+    assert ingested.materialize("corpus_report").success
+    assert ingested.metadata("corpus_report")["object"] != first
