@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from habla_ml.errors import InputError
+from habla_ml.errors import InputError, ServiceError
 from habla_ml.settings import Settings, load_settings
 
 console = Console()
@@ -53,7 +54,14 @@ def erase_command(
         return
     if not yes:
         typer.confirm("Erase this for ever? Nothing can bring it back", abort=True)
-    report = erase(lake, plan, settings, now, progress=lambda line: console.print(f"  {line}", soft_wrap=True))
+    report = erase(
+        lake,
+        plan,
+        settings,
+        now,
+        forget_tasks=lambda segments: _forget_tasks(settings, segments),
+        progress=lambda line: console.print(f"  {line}", soft_wrap=True),
+    )
     console.print(
         f"erased: {report.segments} segments, {report.hours * 60:.1f} minutes of {contributor}; "
         f"{len(report.pointers)} pointers moved, {report.objects} objects and {report.files} files deleted",
@@ -61,6 +69,24 @@ def erase_command(
     )
     _tell_versions(report.heard, report.tested)
     _tell_what_is_left(settings, plan.in_folder)
+
+
+def _forget_tasks(settings: Settings, segments: Collection[str]) -> int:
+    """How many tasks Label Studio deleted; a server that is down is named and does not keep the rest alive."""
+    from habla_ml.annotation.label_studio import connect, forget_tasks, has_server
+
+    if not has_server(settings):
+        return 0
+    try:
+        with connect(settings) as server:
+            deleted = forget_tasks(settings, server, segments)
+    except ServiceError as error:
+        console.print(
+            f"[yellow]left to you:[/yellow] run this again when Label Studio answers: {error}", soft_wrap=True
+        )
+        return 0
+    console.print(f"  {deleted} tasks of Label Studio deleted")
+    return deleted
 
 
 def _tell_versions(heard: tuple[str, ...], tested: tuple[str, ...]) -> None:

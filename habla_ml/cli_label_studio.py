@@ -104,23 +104,18 @@ def reconcile_command(profile: Profile = None) -> None:
 
 @contextmanager
 def _connected(settings: Settings) -> Iterator[tuple[Lake, LabelStudio]]:
-    from habla_ml.annotation.label_studio import LabelStudio, server_token
+    from habla_ml.annotation.label_studio import connect
     from habla_ml.lake.open import open_lake
 
-    url, token = server_token(settings)
-    lake = open_lake(settings.lake, settings.work_folder / "cache")
-    with LabelStudio(url, token, settings.annotation.label_studio.patience_s) as server:
-        yield lake, server
+    with connect(settings) as server:
+        yield open_lake(settings.lake, settings.work_folder / "cache"), server
 
 
 def _push(settings: Settings, lake: Lake, server: LabelStudio, most: int | None) -> PushReport:
-    from habla_ml.annotation.label_studio import open_project, open_shelf, push_segments, server_place
+    from habla_ml.annotation.label_studio import push_queue
     from habla_ml.annotation.review import load_queue
 
     queue = load_queue(lake)
     if queue is None:
         raise CorpusError(f"{lake.url} has no review queue yet; materialise `review_queue` first")
-    chosen = settings.annotation.label_studio
-    shelf = open_shelf(settings, server_place(settings).documents)
-    project = open_project(server, chosen.title, shelf)
-    return push_segments(queue.items[:most], lake, server, project, shelf, chosen.batch_size, console.print)
+    return push_queue(settings, lake, server, queue.items[:most], console.print)

@@ -46,11 +46,10 @@ def build_label_studio_sensor(settings: Settings) -> dg.SensorDefinition:
 
 def _pull(lake: "Lake", settings: Settings) -> str:
     """What became of the pull, in a line."""
-    from habla_ml.annotation.label_studio import LabelStudio, find_project, pull_events, server_token
-    from habla_ml.annotation.label_studio.server import was_started
+    from habla_ml.annotation.label_studio import LabelStudio, find_project, has_server, pull_events, server_token
 
     chosen = settings.annotation.label_studio
-    if chosen.url is None and not was_started(settings):
+    if not has_server(settings):
         return "no Label Studio: none was started here and annotation.label_studio.url names none"
     url, token = server_token(settings)
     with LabelStudio(url, token, patience_s=0) as server:

@@ -6,8 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
+from typing import Final
 
 from habla_ml.annotation.review import ReviewItem, ReviewQueue, load_queue, save_queue
+from habla_ml.corpus.violations import violating_segments
 from habla_ml.lake import Lake, Store
 from habla_ml.review.candidates import Candidate, find_segments, gather_pool
 from habla_ml.review.hearing import hear, released_models
@@ -21,6 +24,8 @@ from habla_ml.review.selection import (
     send_back,
 )
 from habla_ml.settings import Settings
+
+_MOST_SENT_BACK: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,14 @@ def make_queue(
         decoded=hearing.decoded,
         model_version=models[0].version if models else "",
     )
+
+
+def violations_sent_back(lake: Lake) -> list[SentBack]:
+    """The first segments whose text breaks the conventions, to be asked for again; more than a queue ever takes."""
+    return [
+        SentBack(each.segment_id, each.day, f"conventions: {', '.join(each.violations)}", each.text)
+        for each in islice(violating_segments(lake), _MOST_SENT_BACK)
+    ]
 
 
 def week_of(moment: datetime) -> str:

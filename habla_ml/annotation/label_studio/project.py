@@ -46,7 +46,8 @@ LABEL_CONFIG: Final = """
 """
 
 _DESCRIPTION: Final = "Segmentos de clase que conviene escuchar, los más útiles primero. Lo llena habla_ml."
-_FOLDER: Final = "habla_ml-audio"
+FOLDER: Final = "habla_ml-audio"
+"""Of the audio, in the store that the server reads."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class AudioShelf:
 
     def key_of(self, day: str, segment_id: str) -> str:
         """The audio's key in the store."""
-        return f"{_FOLDER}/{day}/{segment_id}.flac"
+        return f"{FOLDER}/{day}/{segment_id}.flac"
 
 
 def find_project(server: LabelStudio, title: str) -> Project | None:
@@ -133,10 +134,10 @@ def open_shelf(settings: Settings, documents: Path) -> AudioShelf:
     if url.scheme == "s3":
         store = open_store(settings.lake)
         # The server accepts no prefix under which there is nothing.
-        store.put_if_absent(f"{_FOLDER}/about.txt", b"Audio that Label Studio plays; made from the lake.\n")
-        folder = "/".join(part for part in (url.path.strip("/"), _FOLDER) if part)
+        store.put_if_absent(f"{FOLDER}/about.txt", b"Audio that Label Studio plays; made from the lake.\n")
+        folder = "/".join(part for part in (url.path.strip("/"), FOLDER) if part)
         registration = {
-            "title": _FOLDER,
+            "title": FOLDER,
             "bucket": url.netloc,
             "prefix": folder,
             "region_name": settings.lake.region,
@@ -146,7 +147,7 @@ def open_shelf(settings: Settings, documents: Path) -> AudioShelf:
             "presign_ttl": 60,
         }
         return AudioShelf(store, f"{settings.lake.url.rstrip('/')}/", "s3", registration)
-    folder = str(documents.resolve() / _FOLDER)
+    folder = str(documents.resolve() / FOLDER)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         local = DirectoryStore(documents.resolve())
@@ -154,7 +155,7 @@ def open_shelf(settings: Settings, documents: Path) -> AudioShelf:
         raise SettingsError(
             f"annotation.label_studio.documents: {documents} cannot be written: {error}"
         ) from error
-    registration = {"title": _FOLDER, "path": folder, "use_blob_urls": True}
+    registration = {"title": FOLDER, "path": folder, "use_blob_urls": True}
     return AudioShelf(local, "/data/local-files/?d=", "localfiles", registration)
 
 

@@ -1,7 +1,9 @@
 """`review_queue`: which segments deserve a person's next minutes, and why."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -9,6 +11,10 @@ from habla_ml.defs.owners import DATA_OWNERS
 from habla_ml.defs.presentation import table
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
+
+if TYPE_CHECKING:
+    from habla_ml.annotation.review import ReviewItem
+    from habla_ml.lake import Lake
 
 _SHOWN = 25
 
@@ -32,11 +38,11 @@ def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
     def review_queue(
         context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource
     ) -> dg.MaterializeResult:
-        from habla_ml.review.queue import make_queue
+        from habla_ml.review.queue import make_queue, violations_sent_back
 
-        # What is sent back for breaking the conventions goes in as `sent_back`.
-        made = make_queue(lake.lake(), cdn.store(), settings, datetime.now(UTC), context.log.info)
-        # The one place for the push to Label Studio: made.queue.items is what becomes tasks.
+        opened, tell = lake.lake(), context.log.info
+        back = violations_sent_back(opened)
+        made = make_queue(opened, cdn.store(), settings, datetime.now(UTC), tell, back)
         items = made.queue.items
         random_s = sum(each.duration_s for each in items if each.is_random)
         total_s = sum(each.duration_s for each in items)
@@ -79,8 +85,27 @@ def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
                     ),
                     ["segment", "session", "speaker", "hint", "why", "s"],
                 ),
+                "label studio": _pushed(settings, opened, items, tell),
                 "object": made.queue.id,
             },
         )
 
     return review_queue
+
+
+def _pushed(
+    settings: Settings, lake: "Lake", items: "Sequence[ReviewItem]", tell: Callable[[str], None]
+) -> str | dg.UrlMetadataValue:
+    """Where the tasks are, or why there are none; a server that is down does not undo the queue."""
+    from habla_ml.annotation.label_studio import connect, has_server, push_queue
+    from habla_ml.errors import ServiceError
+
+    if not has_server(settings):
+        return "none: start one with `habla-ml label-studio up`, or name it in annotation.label_studio.url"
+    try:
+        with connect(settings) as server:
+            report = push_queue(settings, lake, server, items, tell)
+    except ServiceError as error:
+        return f"not pushed, run `habla-ml label-studio push` later: {error}"
+    tell(f"Label Studio: {report.added} new tasks, {report.known} were there already")
+    return dg.MetadataValue.url(report.project.page)

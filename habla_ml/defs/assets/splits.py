@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from habla_ml.corpus.conventions import load_conventions
+from habla_ml.defs.agreement import floor_metadata
 from habla_ml.defs.owners import DATA_OWNERS
 from habla_ml.defs.presentation import table
 from habla_ml.defs.resources import StoreResource
@@ -37,7 +38,8 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
         from habla_ml.corpus.splits import load_changes, make_snapshot
 
         opened = lake.lake()
-        snapshot = make_snapshot(opened, settings, load_conventions(settings.corpus.conventions))
+        conventions = load_conventions(settings.corpus.conventions)
+        snapshot = make_snapshot(opened, settings, conventions)
         changes = load_changes(opened)
         speakers = _speakers(opened, snapshot)
         total = sum(snapshot.hours.values())
@@ -66,6 +68,7 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
                 "balance": _balance(opened, snapshot, settings),
                 "in several splits": ", ".join(snapshot.in_several_splits) or "nobody who is enrolled",
                 **_overlaps(opened, snapshot, settings),
+                **floor_metadata(opened, conventions),
                 "days": len(snapshot.corpus),
                 "snapshot": snapshot.id,
                 "conventions": snapshot.conventions,

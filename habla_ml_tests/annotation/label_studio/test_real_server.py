@@ -21,9 +21,17 @@ import pytest
 import yaml
 from playwright.sync_api import Page, expect
 
-from habla_ml.annotation.label_studio import LabelStudio, load_pulled, open_shelf, pulled_days, reconcile
+from habla_ml.annotation.label_studio import (
+    LabelStudio,
+    forget_tasks,
+    load_pulled,
+    open_shelf,
+    pulled_days,
+    reconcile,
+)
 from habla_ml.annotation.label_studio import push as pushing
-from habla_ml.annotation.review import save_queue
+from habla_ml.annotation.label_studio.project import FOLDER
+from habla_ml.annotation.review import load_queue, save_queue
 from habla_ml.corpus.build import build_day
 from habla_ml.definitions import build_definitions
 from habla_ml.defs.jobs import CORRECT
@@ -318,6 +326,33 @@ def test_the_commands_push_the_queue_pull_and_reconcile(room: Room) -> None:
     room.client.delete_task(room.tasks()[segment(2)][0])
     assert "1 had been deleted on the server, 1 tasks of the queue were made anew" in label_studio("reconcile")
     assert len(room.tasks()) == 2
+
+
+def test_an_erased_segment_loses_its_task_answered_or_not_and_its_audio(room: Room) -> None:
+    room.push(ITEMS)
+    room.submit(1, typed("Uno."))
+    assert forget_tasks(room.world.settings, room.client, [segment(1), segment(2)]) == 2
+    assert list(room.tasks()) == [segment(3)]
+    audio = {entry.key for entry in room.shelf.store.list(f"{FOLDER}/")}
+    assert [room.shelf.key_of(DAY, segment(number)) in audio for number in (1, 2, 3)] == [False, False, True]
+    assert forget_tasks(room.world.settings, room.client, [segment(1), segment(2)]) == 0
+
+
+def test_materialising_the_review_queue_pushes_it(room: Room) -> None:
+    definitions = build_definitions(room.world.settings)
+    assets = [each for each in definitions.assets or () if isinstance(each, dg.AssetsDefinition)]
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            assets,
+            selection=dg.AssetSelection.assets("review_queue"),
+            instance=instance,
+            resources=dict(definitions.resources or {}),
+        )
+        [made] = result.asset_materializations_for_node("review_queue")
+    queue = load_queue(room.world.lake)
+    assert queue is not None
+    assert set(room.tasks()) == {each.segment_id for each in queue.items} != set()
+    assert made.metadata["label studio"].value == room.project.page
 
 
 def test_up_serves_until_it_is_stopped_and_leaves_no_server_behind(room: Room, tmp_path: Path) -> None:
