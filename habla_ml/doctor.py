@@ -121,6 +121,14 @@ def _configured(settings: Settings) -> Iterator[Finding]:
             "not set: forgetting is not measured",
             "set evaluation.out_of_domain to a table of general Spanish clips",
         )
+    yield _label_studio(settings)
+    if settings.consent.registry is None:
+        yield Finding(
+            "consent",
+            "note",
+            "no register: every voice is taken as agreed to",
+            "name one in consent.registry (docs/consent.md)",
+        )
     yield _disk(settings.work_folder)
     home = os.environ.get("DAGSTER_HOME")
     yield Finding(
@@ -129,6 +137,24 @@ def _configured(settings: Settings) -> Iterator[Finding]:
         home or "not set: runs are forgotten when Dagster stops",
         "" if home else "start Dagster by `make dev`, or export DAGSTER_HOME",
     )
+
+
+def _label_studio(settings: Settings) -> Finding:
+    from habla_ml.annotation.label_studio import connect, has_server
+
+    if not has_server(settings):
+        return Finding(
+            "Label Studio",
+            "note",
+            "none: corrections come from Habla and from tables",
+            "run `habla-ml label-studio up`, or name a server in annotation.label_studio.url",
+        )
+    try:
+        with connect(settings, patience_s=0) as server:
+            server.projects(settings.annotation.label_studio.title)
+            return Finding("Label Studio", "ok", f"{server.url} answers")
+    except HablaError as error:
+        return Finding("Label Studio", "wrong", str(error), "start it again, or mend annotation.label_studio")
 
 
 def _store(subject: str, where: StoreSettings) -> Finding:

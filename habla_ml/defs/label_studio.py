@@ -46,16 +46,15 @@ def build_label_studio_sensor(settings: Settings) -> dg.SensorDefinition:
 
 def _pull(lake: "Lake", settings: Settings) -> str:
     """What became of the pull, in a line."""
-    from habla_ml.annotation.label_studio import LabelStudio, find_project, has_server, pull_events, server_token
+    from habla_ml.annotation.label_studio import connect, find_project, has_server, pull_events
 
     chosen = settings.annotation.label_studio
     if not has_server(settings):
         return "no Label Studio: none was started here and annotation.label_studio.url names none"
-    url, token = server_token(settings)
-    with LabelStudio(url, token, patience_s=0) as server:
+    with connect(settings, patience_s=0) as server:
         project = find_project(server, chosen.title)
         if project is None:
-            return f"{url} has no project {chosen.title!r} yet: nothing was pushed"
+            return f"{server.url} has no project {chosen.title!r} yet: nothing was pushed"
         report = pull_events(lake, server, project, chosen, datetime.now(UTC))
     return f"{report.tasks} tasks changed, {report.added} new events, {len(report.set_aside)} set aside"
 

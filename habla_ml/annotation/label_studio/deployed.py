@@ -19,13 +19,18 @@ def has_server(settings: Settings) -> bool:
     return settings.annotation.label_studio.url is not None or was_started(settings)
 
 
-def connect(settings: Settings) -> LabelStudio:
+def connect(settings: Settings, patience_s: float | None = None) -> LabelStudio:
     """A client of the server that the settings mean; use it as a context manager.
+
+    Args:
+        settings: name the server.
+        patience_s: how long a server that is down is waited for; None takes the settings' own.
 
     Raises:
         SettingsError: there is no token, or no server was started here and none is named.
     """
-    return LabelStudio(*server_token(settings), settings.annotation.label_studio.patience_s)
+    own = settings.annotation.label_studio.patience_s
+    return LabelStudio(*server_token(settings), own if patience_s is None else patience_s)
 
 
 def push_queue(
