@@ -1,0 +1,47 @@
+"""One typed tree of settings, and how it is read from a profile and the environment."""
+
+from habla_ml.settings.files import configs_folder, load_settings, save_settings
+from habla_ml.settings.sections import (
+    AnnotationSettings,
+    AutomationSettings,
+    ConsentSettings,
+    CorpusSettings,
+    EvaluationSettings,
+    ExportSettings,
+    LabelStudioSettings,
+    PromotionSettings,
+    QualitySettings,
+    RecordingsSettings,
+    ReleaseSettings,
+    ReviewSettings,
+    ReviewWeights,
+    Settings,
+    SpeechSource,
+    SplitSettings,
+    StoreSettings,
+    TrainingSettings,
+)
+
+__all__ = [
+    "AnnotationSettings",
+    "AutomationSettings",
+    "ConsentSettings",
+    "CorpusSettings",
+    "EvaluationSettings",
+    "ExportSettings",
+    "LabelStudioSettings",
+    "PromotionSettings",
+    "QualitySettings",
+    "RecordingsSettings",
+    "ReleaseSettings",
+    "ReviewSettings",
+    "ReviewWeights",
+    "Settings",
+    "SpeechSource",
+    "SplitSettings",
+    "StoreSettings",
+    "TrainingSettings",
+    "configs_folder",
+    "load_settings",
+    "save_settings",
+]
