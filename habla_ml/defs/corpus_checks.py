@@ -5,14 +5,17 @@ again on the snapshot, since a blocking check stops downstream steps in its own 
 """
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from habla_ml.corpus.quality import Finding
 from habla_ml.defs.presentation import table
 from habla_ml.defs.resources import StoreResource
 from habla_ml.errors import CorpusError
 from habla_ml.settings import Settings
+
+if TYPE_CHECKING:
+    from habla_ml.corpus.quality import Finding
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
@@ -190,7 +193,7 @@ def _on_hours(settings: Settings) -> dg.AssetChecksDefinition:
 
 
 def _results(
-    asset: str, findings: Iterable[Finding], blocking: Iterable[str], remedy: str = ""
+    asset: str, findings: "Iterable[Finding]", blocking: Iterable[str], remedy: str = ""
 ) -> Iterator[dg.AssetCheckResult]:
     for found in findings:
         notes = [found.note, "" if found.passed else remedy]
