@@ -93,11 +93,11 @@ def same_work(recordings: Path, root: Path) -> int:
     files = sorted(str(each) for each in recordings.glob("*/*.wav"))
 
     def row(entry: dict[str, Any]) -> dict[str, Any]:
-        samples = decode_wav(Path(entry["path"]).read_bytes(), 30.0)
-        found = measure(samples)
+        pcm = decode_wav(Path(entry["path"]).read_bytes(), 30.0)
+        found = measure(pcm)
         return {
-            "audio": encode_flac(samples),
-            "audio_sha256": pcm_sha256(samples),
+            "audio": encode_flac(pcm),
+            "audio_sha256": pcm_sha256(pcm),
             "duration_s": found.duration_s,
             "loudness_dbfs": found.loudness_dbfs,
             "peak_dbfs": found.peak_dbfs,

@@ -55,23 +55,22 @@ class _WavHeader:
         return self.frames / self.sample_rate_hz
 
 
-def decode_wav(data: bytes, longest_s: float) -> NDArray[np.float32]:
-    """Decode a WAV file to 16 kHz mono samples in −1…1, shape [n_samples].
+def decode_wav(data: bytes, longest_s: float) -> NDArray[np.int16]:
+    """Decode a WAV file to 16 kHz mono 16-bit samples, the form the lake keeps, shape [n_samples].
 
     Reads 8, 16, 24 and 32-bit integers, floats and the telephony laws, at any rate; channels are averaged and
-    other rates resampled with soxr.
+    other rates resampled with soxr. What Habla writes is in this form already and comes back as a view of `data`.
 
     Raises:
         InputError: what is wrong in one line: no WAV, cut off, no sound, longer than `longest_s`, not finite.
     """
-    import soundfile
-
     header = _read_header(data)
     if header.duration_s > longest_s:
         raise InputError(f"lasts {header.duration_s:.1f} s, more than the {longest_s:g} s allowed; split it")
     if header.ours_already:
-        pcm = np.frombuffer(data, "<i2", header.frames, header.data_at)
-        return pcm.astype(np.float32) / np.float32(_FULL_SCALE)
+        return np.frombuffer(data, "<i2", header.frames, header.data_at)
+    import soundfile
+
     try:
         frames, _ = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
@@ -87,7 +86,7 @@ def decode_wav(data: bytes, longest_s: float) -> NDArray[np.float32]:
         samples = soxr.resample(samples, header.sample_rate_hz, SAMPLE_RATE)
         if not len(samples):
             raise InputError(f"holds {header.frames} frames at {header.sample_rate_hz} Hz, too few to be sound")
-    return np.clip(samples, -1.0, 1.0).astype(np.float32, copy=False)
+    return quantised(samples)
 
 
 def quantised(samples: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -96,6 +95,11 @@ def quantised(samples: NDArray[np.float32]) -> NDArray[np.int16]:
     np.rint(scaled, out=scaled)
     np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1, out=scaled)
     return scaled.astype(np.int16)
+
+
+def dequantised(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
+    """16-bit samples as numbers in −1…1, what a recogniser hears."""
+    return pcm.astype(np.float32) / np.float32(_FULL_SCALE)
 
 
 def encode_flac(samples: NDArray[np.float32] | NDArray[np.int16]) -> bytes:

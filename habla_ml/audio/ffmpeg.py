@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from habla_ml.audio.decode import SAMPLE_RATE
+from habla_ml.audio.decode import SAMPLE_RATE, quantised
 from habla_ml.audio.foreign import DECODED, REFUSED, container_of, read_frame, write_frame
 from habla_ml.errors import InputError
 from habla_ml.process import die_with_parent
@@ -45,8 +45,8 @@ def serve(parent_pid: int) -> None:
         _allow_cpu()
         longest_s, data = request
         try:
-            samples = decode_foreign(data, longest_s)
-            write_frame(sys.stdout.buffer, DECODED, samples.astype("<f4").tobytes())
+            pcm = decode_foreign(data, longest_s)
+            write_frame(sys.stdout.buffer, DECODED, pcm.astype("<i2", copy=False).tobytes())
         except InputError as error:
             write_frame(sys.stdout.buffer, REFUSED, str(error).encode())
         except MemoryError:
@@ -55,8 +55,8 @@ def serve(parent_pid: int) -> None:
             )
 
 
-def decode_foreign(data: bytes, longest_s: float) -> NDArray[np.float32]:
-    """Decode a file of a known container to 16 kHz mono samples in −1…1, shape [n_samples].
+def decode_foreign(data: bytes, longest_s: float) -> NDArray[np.int16]:
+    """Decode a file of a known container to 16 kHz mono 16-bit samples, shape [n_samples].
 
     Raises:
         InputError: what is wrong in one line.
@@ -85,7 +85,7 @@ def decode_foreign(data: bytes, longest_s: float) -> NDArray[np.float32]:
         raise InputError("holds samples that are not finite numbers; export it again")
     if rate != SAMPLE_RATE:
         samples = soxr.resample(samples, rate, SAMPLE_RATE)
-    return np.clip(samples[: round(longest_s * SAMPLE_RATE)], -1.0, 1.0).astype(np.float32, copy=False)
+    return quantised(samples[: round(longest_s * SAMPLE_RATE)])
 
 
 def _checked_rate(stream: Any) -> int:

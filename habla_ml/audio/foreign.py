@@ -79,8 +79,8 @@ class AudioDecoder:
         """The decoding process, where one runs."""
         return self._child.pid if self._child is not None and self._child.poll() is None else None
 
-    def decode(self, data: bytes, longest_s: float) -> NDArray[np.float32]:
-        """Decode a file to 16 kHz mono samples in −1…1, shape [n_samples].
+    def decode(self, data: bytes, longest_s: float) -> NDArray[np.int16]:
+        """Decode a file to 16 kHz mono 16-bit samples, shape [n_samples].
 
         Raises:
             InputError: what is wrong in one line: of no known kind, cut off, damaged, no sound, longer than
@@ -91,7 +91,7 @@ class AudioDecoder:
         kind, answer = self._ask(longest_s, data)
         if kind == REFUSED:
             raise InputError(answer.decode())
-        return np.frombuffer(answer, dtype="<f4").astype(np.float32)
+        return np.frombuffer(answer, dtype="<i2")
 
     def close(self) -> None:
         """End the process."""

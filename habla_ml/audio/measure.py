@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 SILENCE_DBFS: Final = -120.0
 """The level of digital silence and the floor of every level: below any sound 16 bits can hold for long."""
 
-_CLIPPED_FROM: Final = 32_767 / 32_768
+_FULL_SCALE: Final = 32_768
+_CLIPPED_FROM: Final = 32_767
 
 
 @dataclass(frozen=True)
@@ -32,21 +33,27 @@ class Measurements:
     """Share of samples at full scale, 0…1."""
 
 
-def measure(samples: NDArray[np.float32]) -> Measurements:
-    """Measure 16 kHz mono samples in −1…1, shape [n_samples].
+def measure(pcm: NDArray[np.int16]) -> Measurements:
+    """Measure 16 kHz mono 16-bit samples, shape [n_samples].
 
     Raises:
         InputError: there is no sample.
     """
-    if not len(samples):
+    if not len(pcm):
         raise InputError("holds no samples, nothing can be measured")
-    magnitudes = np.abs(samples)
-    mean_square = float(np.mean(np.square(samples, dtype=np.float64)))
+    # `dot` would start BLAS's threads for 20 µs of work.
+    wide = pcm.astype(np.int64)
+    mean_square = int(np.einsum("i,i->", wide, wide)) / len(pcm)
+    lowest, highest = int(pcm.min()), int(pcm.max())
+    peak = max(-lowest, highest)
+    clipped = 0
+    if peak >= _CLIPPED_FROM:
+        clipped = int(np.count_nonzero(pcm >= _CLIPPED_FROM) + np.count_nonzero(pcm <= -_CLIPPED_FROM))
     return Measurements(
-        duration_s=len(samples) / SAMPLE_RATE,
-        loudness_dbfs=_level(mean_square**0.5),
-        peak_dbfs=_level(float(magnitudes.max())),
-        clipped_share=int(np.count_nonzero(magnitudes >= _CLIPPED_FROM)) / len(samples),
+        duration_s=len(pcm) / SAMPLE_RATE,
+        loudness_dbfs=_level(mean_square**0.5 / _FULL_SCALE),
+        peak_dbfs=_level(peak / _FULL_SCALE),
+        clipped_share=clipped / len(pcm),
     )
 
 

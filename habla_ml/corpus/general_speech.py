@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Final
 import numpy as np
 
 from habla_ml.annotation import read_table, read_table_clips, table_file
-from habla_ml.audio import SILENCE_DBFS, decode_flac, measure, pcm_sha256
+from habla_ml.audio import SILENCE_DBFS, decode_flac, dequantised, measure, pcm_sha256
 from habla_ml.corpus.build import UNKNOWN_SPEAKER
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.public_speech import PublicClip, read_common_voice, read_hugging_face
@@ -171,7 +171,7 @@ def _take(
     pile: _Pile,
     conventions: Conventions,
     longest_s: float,
-    decode: Callable[[bytes, float], NDArray[np.float32]],
+    decode: Callable[[bytes, float], NDArray[np.int16]],
 ) -> SourceOfSpeech:
     left_out: Counter[str] = Counter()
     name, clips = _opened(source, conventions, longest_s, decode, left_out)
@@ -216,7 +216,7 @@ def _opened(
     source: SpeechSource,
     conventions: Conventions,
     longest_s: float,
-    decode: Callable[[bytes, float], NDArray[np.float32]],
+    decode: Callable[[bytes, float], NDArray[np.int16]],
     left_out: Counter[str],
 ) -> tuple[str, Iterator[Utterance | SetAside]]:
     """The name of a source and its clips, one at a time."""
@@ -275,7 +275,7 @@ def _from_public(
     name: str,
     conventions: Conventions,
     longest_s: float,
-    decode: Callable[[bytes, float], NDArray[np.float32]],
+    decode: Callable[[bytes, float], NDArray[np.int16]],
 ) -> Utterance | SetAside:
     reading = conventions.read(row.text)
     try:
@@ -283,15 +283,15 @@ def _from_public(
             raise InputError(row.problem)
         if reading.problem:
             raise InputError(f"has text that is {reading.problem}")
-        samples = decode(row.load(), longest_s)
-        measured = measure(samples)
+        pcm = decode(row.load(), longest_s)
+        measured = measure(pcm)
         if measured.loudness_dbfs <= SILENCE_DBFS:
             raise InputError("is digital silence")
     except InputError as error:
         return SetAside(name, row.label, str(error))
     # A voice is a session: intervals are drawn over voices.
     session = f"{GENERAL}:{name}:{row.speaker or UNKNOWN_SPEAKER}"
-    sound = pcm_sha256(samples)
+    sound = pcm_sha256(pcm)
     return Utterance(
         segment_id=segment_id(GENERAL, session, sound),
         session_id=session,
@@ -300,7 +300,7 @@ def _from_public(
         duration_s=measured.duration_s,
         loudness_dbfs=measured.loudness_dbfs,
         audio_sha256=sound,
-        audio=samples,
+        audio=dequantised(pcm),
     )
 
 

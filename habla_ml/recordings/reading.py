@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from habla_ml.audio import decode_wav, encode_flac, measure, pcm_sha256, quantised
+from habla_ml.audio import decode_wav, encode_flac, measure, pcm_sha256
 from habla_ml.errors import InputError
 from habla_ml.lake import Lake
 from habla_ml.recordings.changes import noted_input
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Decode = Callable[[bytes, float], NDArray[np.float32]]
-    """A file's bytes and the longest duration in seconds → 16 kHz mono samples."""
+    Decode = Callable[[bytes, float], NDArray[np.int16]]
+    """A file's bytes and the longest duration in seconds → 16 kHz mono 16-bit samples."""
 
 # 30 s of 8-channel double at 48 kHz is 92 MB; no segment is larger.
 _MOST_AUDIO_BYTES: Final = 128 << 20
@@ -148,9 +148,8 @@ def read_segment(
     Raises:
         InputError: why the file cannot be used.
     """
-    samples = decode(read_plain_file(path, _MOST_AUDIO_BYTES), longest_s)
-    measured = measure(samples)
-    pcm = quantised(samples)
+    pcm = decode(read_plain_file(path, _MOST_AUDIO_BYTES), longest_s)
+    measured = measure(pcm)
     return Segment(
         segment_id=segment_id(source, session_id, path.name),
         source=source,

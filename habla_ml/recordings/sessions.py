@@ -296,7 +296,8 @@ def read_plain_file(path: Path, most_bytes: int) -> bytes:
     """
     with open_plain_file(path, most_bytes) as handle:
         try:
-            return handle.read(most_bytes)
+            # A bound of 128 MB would be allocated for every small file.
+            return handle.read(min(os.fstat(handle.fileno()).st_size, most_bytes))
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}") from error
 

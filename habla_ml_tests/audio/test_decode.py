@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from habla_ml.audio import SAMPLE_RATE, decode_flac, decode_wav, encode_flac, pcm_sha256
+from habla_ml.audio import SAMPLE_RATE, decode_flac, decode_wav, dequantised, encode_flac, pcm_sha256
 from habla_ml.errors import InputError
 
 
@@ -47,8 +47,8 @@ def test_sixteen_bit_samples_pass_through_wav_and_flac_bit_for_bit(values: list[
     pcm = np.array(values, dtype=np.int16)
     decoded = decode_wav(pcm16_wav(pcm), longest_s=30)
     returned = decode_flac(encode_flac(decoded))
-    assert np.array_equal(decoded * 32768, pcm.astype(np.float32))
-    assert np.array_equal(returned, decoded)
+    assert np.array_equal(decoded, pcm)
+    assert np.array_equal(returned, dequantised(decoded))
     assert pcm_sha256(returned) == pcm_sha256(decoded)
 
 
@@ -62,19 +62,19 @@ def test_pcm_sha256_is_the_sha256_of_the_little_endian_pcm() -> None:
 
 @pytest.mark.parametrize(
     ("subtype", "tolerance"),
-    [("PCM_U8", 1 / 120), ("PCM_16", 1e-4), ("PCM_24", 1e-6), ("PCM_32", 1e-6), ("FLOAT", 1e-7), ("DOUBLE", 1e-7)],
+    [("PCM_U8", 1 / 120), ("PCM_16", 1e-4), ("PCM_24", 2e-5), ("PCM_32", 2e-5), ("FLOAT", 2e-5), ("DOUBLE", 2e-5)],
 )
 @pytest.mark.parametrize("form", ["WAV", "WAVEX"])
 def test_every_sample_format_decodes_to_the_same_tone(subtype: str, tolerance: float, form: str) -> None:
     decoded = decode_wav(wav(tone(), subtype=subtype, form=form), 30)
-    assert decoded.dtype == np.float32
-    assert decoded == pytest.approx(tone(), abs=tolerance)
+    assert decoded.dtype == np.int16
+    assert dequantised(decoded) == pytest.approx(tone(), abs=tolerance)
 
 
 def test_stereo_becomes_the_mean_of_its_channels() -> None:
     left, right = tone(level=0.6), tone(level=0.2)
     decoded = decode_wav(wav(np.stack([left, right], axis=1)), 30)
-    assert decoded == pytest.approx(tone(level=0.4), abs=1e-4)
+    assert dequantised(decoded) == pytest.approx(tone(level=0.4), abs=1e-4)
 
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
@@ -82,7 +82,7 @@ def test_other_rates_are_resampled_to_16_khz_at_the_same_pitch(rate: int) -> Non
     decoded = decode_wav(wav(tone(1.0, rate), rate), 30)
     assert len(decoded) == pytest.approx(SAMPLE_RATE, abs=2)
     inner = slice(1600, 14400)
-    assert decoded[inner] == pytest.approx(tone(1.0)[: len(decoded)][inner], abs=2e-3)
+    assert dequantised(decoded)[inner] == pytest.approx(tone(1.0)[: len(decoded)][inner], abs=2e-3)
 
 
 def test_chunks_before_and_after_the_sound_are_skipped() -> None:
@@ -142,7 +142,11 @@ def test_a_recording_longer_than_allowed_is_refused_before_it_is_decoded() -> No
 def test_floats_that_are_no_numbers_are_refused_and_loud_ones_clipped() -> None:
     with pytest.raises(InputError, match="finite"):
         decode_wav(wav(np.array([0, np.nan], dtype=np.float32), subtype="FLOAT"), 30)
-    assert decode_wav(wav(np.array([0, 3, -3], dtype=np.float32), subtype="FLOAT"), 30).tolist() == [0, 1, -1]
+    assert decode_wav(wav(np.array([0, 3, -3], dtype=np.float32), subtype="FLOAT"), 30).tolist() == [
+        0,
+        32767,
+        -32768,
+    ]
 
 
 @given(st.binary(max_size=200), st.integers(0, 60))
@@ -150,10 +154,10 @@ def test_damaged_bytes_are_refused_or_decoded_but_never_crash(noise: bytes, at: 
     data = bytearray(pcm16_wav(np.arange(50, dtype=np.int16)))
     data[at : at + len(noise)] = noise
     try:
-        samples = decode_wav(bytes(data), 30)
+        pcm = decode_wav(bytes(data), 30)
     except InputError:
         return
-    assert np.isfinite(samples).all()
+    assert len(pcm) > 0
 
 
 def test_flac_of_another_kind_is_refused() -> None:
