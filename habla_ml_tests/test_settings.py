@@ -85,7 +85,7 @@ def test_a_variable_of_no_key_is_refused(tmp_path, tree):
 
 def test_a_missing_profile_lists_those_that_exist(tmp_path, tree):
     load(tmp_path, tree)
-    with pytest.raises(SettingsError, match=r"profiles found beside it: \['mine'\]"):
+    with pytest.raises(SettingsError, match=r"profiles found beside it: \['mine\.yaml'\]"):
         load_settings("other", {"HABLA_CONFIGS": str(tmp_path / "configs")})
 
 
@@ -109,10 +109,22 @@ def test_every_shipped_profile_has_only_known_keys(profile):
             assert "does not exist" in fault
 
 
-def test_the_replay_set_may_not_be_the_set_that_measures_forgetting(tmp_path, tree):
-    tree["training"]["replay"] = tree["recordings"]["folder"]
+@pytest.mark.parametrize("profile", ["demo", "local", "production"])
+def test_every_shipped_profile_begins_with_the_newest_standard_spelling(profile):
+    newest = max(
+        Path("configs/conventions").glob("orthographic-v*.yaml"),
+        key=lambda path: int(path.stem.rpartition("v")[2]),
+    )
+    tree = yaml.safe_load((Path("configs") / f"{profile}.yaml").read_text("utf-8"))
+    assert tree["corpus"]["conventions"] == str(newest)
+
+
+@pytest.mark.parametrize("key", ["replay", "first_stage"])
+def test_what_is_trained_on_may_not_be_the_set_that_measures_forgetting(tmp_path, tree, key):
+    tree["training"][key] = tree["recordings"]["folder"]
     tree["evaluation"] = {"out_of_domain": tree["recordings"]["folder"]}
-    with pytest.raises(SettingsError, match="name two different tables"):
+    said = rf"mine\.yaml: training\.{key} and evaluation\.out_of_domain are both .* name two different tables"
+    with pytest.raises(SettingsError, match=said):
         load(tmp_path, tree)
 
 
@@ -128,7 +140,9 @@ def test_general_speech_is_a_path_or_sources_and_reads_back_equal(tmp_path, tree
     assert overlaid.training.replay[0].path == tmp_path / "configs"
     tree["training"]["replay"] = ["recordings", {"path": "configs", "kind": "common_voice", "licence": "CC0"}]
     del tree["evaluation"]
-    with pytest.raises(SettingsError, match="origin is missing; common_voice speech is used only with"):
+    with pytest.raises(
+        SettingsError, match=r"replay\.1: origin is missing; common_voice speech is used only with"
+    ):
         load(tmp_path, tree)
 
 

@@ -12,10 +12,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from habla_ml.errors import SettingsError
+from habla_ml.settings.yaml_files import explain_faults, read_mapping
 
 Role = Literal["teacher", "student"]
 
@@ -82,12 +82,9 @@ def load_speakers(path: Path | None) -> SpeakerMap:
     if path is None:
         return SpeakerMap()
     try:
-        found = SpeakerMap.model_validate(yaml.safe_load(path.read_text("utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"speaker map {path} cannot be read as YAML: {error}") from error
+        found = SpeakerMap.model_validate(read_mapping(path, "speaker map"))
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise SettingsError(f"speaker map {path}: {faults}") from None
+        raise SettingsError(explain_faults(error, SpeakerMap, f"speaker map {path}")) from None
     names = [each.name for each in found.people]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -1,35 +1,42 @@
 """One typed tree of settings, and how it is read from a profile and the environment."""
 
-from habla_ml.settings.files import configs_folder, load_settings, save_settings
-from habla_ml.settings.sections import (
+from habla_ml.settings.data import (
     AnnotationSettings,
-    AutomationSettings,
     ConsentSettings,
     CorpusSettings,
-    EvaluationSettings,
-    ExportSettings,
     LabelStudioSettings,
-    PromotionSettings,
     QualitySettings,
     RecordingsSettings,
-    ReleaseSettings,
     ReviewSettings,
     ReviewWeights,
-    Settings,
     SpeechSource,
     SplitSettings,
     StoreSettings,
+)
+from habla_ml.settings.files import configs_folder, load_settings, save_settings
+from habla_ml.settings.models import (
+    AlertSettings,
+    EmailSettings,
+    EvaluationSettings,
+    ExportSettings,
+    MonitoringSettings,
+    PromotionSettings,
+    ReleaseSettings,
     TrainingSettings,
 )
+from habla_ml.settings.sections import AutomationSettings, Settings
 
 __all__ = [
+    "AlertSettings",
     "AnnotationSettings",
     "AutomationSettings",
     "ConsentSettings",
     "CorpusSettings",
+    "EmailSettings",
     "EvaluationSettings",
     "ExportSettings",
     "LabelStudioSettings",
+    "MonitoringSettings",
     "PromotionSettings",
     "QualitySettings",
     "RecordingsSettings",

@@ -27,19 +27,34 @@ class RunIdentity(BaseModel):
     recipe: str
     """Digest of the recipe."""
     snapshot: str
+    """Empty for a first stage, which hears general speech alone."""
     base_model: str
     """Digest of the base model's content."""
     replay: str
-    """Digest of the general speech heard beside the snapshot, with licences and origins; empty where there is none."""
+    """Digest of the general speech heard in this run, with licences and origins; empty where there is none."""
     labels: str
     """Semantics of the labels."""
     seed: int
     code: str
     """Version of habla_ml."""
     packages: dict[str, str]
+    first_stage: str = ""
+    """Digest of the identity of the first stage, whose result this run starts from; empty where there is none."""
 
     @classmethod
-    def of(cls, recipe: Recipe, snapshot_id: str, base: WhisperBase, replay: GeneralSpeech = _NOTHING) -> Self:
+    def of_first_stage(cls, recipe: Recipe, base: WhisperBase, speech: GeneralSpeech) -> Self:
+        """The identity of the first stage of `recipe`: of no snapshot and no version, so that many can share it."""
+        return cls.of(recipe.of_first_stage(), "", base, speech)
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        snapshot_id: str,
+        base: WhisperBase,
+        replay: GeneralSpeech = _NOTHING,
+        first_stage: RunIdentity | None = None,
+    ) -> Self:
         """The identity of training `recipe` on `snapshot_id` from `base` with what is installed."""
         heard = [[each.digest, each.licence, each.origin] for each in replay.sources]
         return cls(
@@ -51,12 +66,13 @@ class RunIdentity(BaseModel):
             seed=recipe.seed,
             code=habla_ml.__version__,
             packages={name: version(name) for name in _PACKAGES},
+            first_stage="" if first_stage is None else first_stage.digest,
         )
 
     @property
     def digest(self) -> str:
-        """sha256 that names the run's output."""
-        return digest_of(self.model_dump(mode="json"))
+        """sha256 that names the run's output; without a first stage the same as before there were any."""
+        return digest_of(self.model_dump(mode="json", exclude_defaults=True))
 
     def refuse_other(self, found: RunIdentity, where: str) -> None:
         """Raise `TrainingError` naming every difference, where `found` at `where` is not this run's."""

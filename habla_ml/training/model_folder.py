@@ -40,9 +40,9 @@ def load_model(folder: Path) -> Any:
     return WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
 
 
-def trainable_model(recipe: Recipe, base: BaseModel) -> Any:
-    """The base model as the recipe's method trains it, set to decode Spanish for the validation."""
-    model = load_model(base.folder)
+def trainable_model(recipe: Recipe, start: Path) -> Any:
+    """The model in the folder `start` as the recipe's method trains it, set to decode Spanish for the validation."""
+    model = load_model(start)
     model.generation_config.language = "es"
     model.generation_config.task = "transcribe"
     model.generation_config.forced_decoder_ids = None
@@ -70,17 +70,17 @@ def _with_adapters(model: Any, lora: Lora) -> Any:
         ) from error
 
 
-def write_model_folder(checkpoint: Path, base: BaseModel, base_share: float, folder: Path) -> None:
+def write_model_folder(checkpoint: Path, start: Path, base: BaseModel, base_share: float, folder: Path) -> None:
     """Write what converters and servers need, and nothing of the training, as `folder`: same input, same bytes.
 
-    Weights come from `checkpoint` (adapters are merged into the base) and, by `base_share`, from the base. The
-    configs and tokenizer are the base's own files: loading and saving them would lose fields or add the traces of a
-    library version.
+    Weights come from `checkpoint` (adapters are merged into the model that the run started from, in `start`) and, by
+    `base_share`, from the base, which is the recipe's own after a first stage too. The configs and tokenizer are the
+    base's own files: loading and saving them would lose fields or add the traces of a library version.
     """
     if (checkpoint / "adapter_config.json").exists():
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(load_model(base.folder), checkpoint).merge_and_unload()
+        model = PeftModel.from_pretrained(load_model(start), checkpoint).merge_and_unload()
     else:
         model = load_model(checkpoint)
     if base_share:

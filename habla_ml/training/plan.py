@@ -11,8 +11,10 @@ from pathlib import Path
 
 from habla_ml.corpus.growth import corpus_hours
 from habla_ml.corpus.snapshot import Snapshot
-from habla_ml.errors import TrainingError
+from habla_ml.errors import SettingsError, TrainingError
 from habla_ml.lake import Lake
+from habla_ml.settings import SpeechSource, TrainingSettings
+from habla_ml.training.recipe import Recipe, load_recipe
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,43 @@ class VersionPlan:
     """Usable hours of the corpus at that time; the growth rule counts from here."""
 
 
-def plan_version(lake: Lake, version: str, snapshot: Snapshot, recipe: Path) -> VersionPlan:
-    """The plan of `version`: the pinned one where there is one, else `snapshot` and `recipe`, pinned now."""
+def plan_version(lake: Lake, version: str, snapshot: Snapshot, training: TrainingSettings) -> VersionPlan:
+    """The plan of `version`: the pinned one where there is one, else `snapshot` and the settings' recipe, pinned now.
+
+    Raises:
+        SettingsError: The recipe is wrong, or disagrees with `training.first_stage`; such a one is never pinned.
+    """
     existing = lake.pointer(_name(version))
     if existing is not None:
         return VersionPlan(**existing.value)
-    plan = VersionPlan(version, snapshot.id, lake.put_file(recipe), corpus_hours(lake))
+    first_stage_sources(load_recipe(training.recipe), training)
+    plan = VersionPlan(version, snapshot.id, lake.put_file(training.recipe), corpus_hours(lake))
     lake.move_pointer(_name(version), asdict(plan), None)
     return plan
+
+
+def first_stage_sources(recipe: Recipe, training: TrainingSettings) -> tuple[SpeechSource, ...]:
+    """What the first stage of `recipe` hears; nothing where it has none.
+
+    A recipe without a first stage may meet sources: those of the settings' own recipe, which came after it.
+
+    Raises:
+        SettingsError: The recipe has a first stage and there are no sources, or there are sources that neither it
+            nor the settings' own recipe hears.
+    """
+    if recipe.first_stage is not None:
+        if not training.first_stage:
+            raise SettingsError(
+                f"recipe {recipe.name} has the section first_stage, but training.first_stage in the settings names "
+                "no source; name general speech there or remove the section"
+            )
+        return training.first_stage
+    if training.first_stage and load_recipe(training.recipe).first_stage is None:
+        raise SettingsError(
+            f"training.first_stage in the settings names {training.first_stage[0].path}, but recipe {recipe.name} "
+            "has no section first_stage; add the section or remove the source"
+        )
+    return ()
 
 
 def read_plan(lake: Lake, version: str) -> VersionPlan:

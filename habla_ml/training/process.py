@@ -12,21 +12,19 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from habla_ml.corpus.conventions import load_conventions
-from habla_ml.corpus.general_speech import GeneralSpeech, read_general_speech, refuse_tested_sounds
-from habla_ml.corpus.snapshot import Snapshot, load_snapshot
+from habla_ml.corpus.snapshot import load_snapshot
 from habla_ml.errors import HablaError, TrainingError
-from habla_ml.lake import Lake
 from habla_ml.lake.open import open_lake
 from habla_ml.process import die_with_parent, keep_freed_memory
-from habla_ml.settings import Settings, load_settings
+from habla_ml.settings import load_settings
 from habla_ml.training.recipe import load_recipe
-from habla_ml.training.record import TrainingRecord
-from habla_ml.training.train import run_folder, train_version
+from habla_ml.training.record import TrainedRun, TrainingRecord
+from habla_ml.training.run import run_folder
+from habla_ml.training.speech import read_heard_speech
+from habla_ml.training.train import train_version
 from habla_ml.training.trainer import Progress
 
 _PIPES = "DAGSTER_PIPES_CONTEXT"
@@ -58,8 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def metadata_of(record: TrainingRecord, tensorboard: Path) -> dict[str, dict[str, Any]]:
     """The record as Dagster Pipes takes metadata: `{"type": …, "raw_value": …}` by name."""
-    curve = ["| step | validation WER | loss |", "|---|---|---|"]
-    curve += [f"| {point.step} | {point.wer:.1%} | {point.loss:.3f} |" for point in record.validation]
     typed: dict[str, tuple[str, Any]] = {
         "validation_wer": ("float", record.best.wer),
         "validation_loss": ("float", record.best.loss),
@@ -76,12 +72,23 @@ def metadata_of(record: TrainingRecord, tensorboard: Path) -> dict[str, dict[str
         "checkpoint_tree": ("text", record.tree),
         "tensorboard": ("path", str(tensorboard)),
         "skipped_clips": ("json", dict(record.skipped)),
-        "validation_curve": ("md", "\n".join(curve)),
+        "validation_curve": ("md", _curve_of(record)),
         "loss_curve": ("json", [asdict(point) for point in record.losses]),
         "identity": ("json", record.identity.model_dump(mode="json")),
         "general_speech": ("json", [asdict(source) for source in record.general_speech]),
     }
+    if first := record.first_stage:
+        named = {"identity_digest", "tree", "recipe", "steps", "best_step", "train_hours", "hours_heard", "wall_s"}
+        facts = first.model_dump(mode="json", include=named | {"general_speech"})
+        typed["first_stage"] = ("json", facts)
+        typed["first_stage_validation_curve"] = ("md", _curve_of(first))
     return {name: {"type": kind, "raw_value": value} for name, (kind, value) in typed.items()}
+
+
+def _curve_of(run: TrainedRun) -> str:
+    """The evaluations on the way as a Markdown table."""
+    rows = [f"| {point.step} | {point.wer:.1%} | {point.loss:.3f} |" for point in run.validation]
+    return "\n".join(["| step | validation WER | loss |", "|---|---|---|", *rows])
 
 
 def _train_in_pipes(options: argparse.Namespace) -> None:
@@ -102,23 +109,8 @@ def _train(options: argparse.Namespace, tell: Callable[[Progress], None]) -> Tra
     lake = open_lake(settings.lake, settings.work_folder / "cache")
     recipe = load_recipe(options.recipe or settings.training.recipe)
     snapshot = load_snapshot(lake, options.snapshot)
-    replay = _replay(lake, snapshot, settings)
-    return train_version(lake, snapshot, recipe, options.version, options.out, tell, replay)
-
-
-def _replay(lake: Lake, snapshot: Snapshot, settings: Settings) -> GeneralSpeech:
-    """The general speech that the settings name, its text under the conventions as the corpus has it."""
-    if not settings.training.replay:
-        return GeneralSpeech()
-    read = partial(
-        read_general_speech,
-        conventions=load_conventions(settings.corpus.conventions),
-        longest_s=settings.recordings.longest_segment_s,
-        scratch=settings.work_folder,
-    )
-    replay = read(settings.training.replay)
-    refuse_tested_sounds(lake, snapshot, replay.utterances, read(settings.evaluation.out_of_domain).utterances)
-    return replay
+    heard = read_heard_speech(lake, snapshot, recipe, settings)
+    return train_version(lake, snapshot, recipe, options.version, options.out, tell, heard)
 
 
 def _quiet_libraries() -> None:

@@ -7,20 +7,29 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from habla_ml.errors import SettingsError
 from habla_ml.lake import digest_of
+from habla_ml.settings.yaml_files import explain_faults, read_mapping
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PACKAGE = "package:"
 
 Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+AboveZero = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Method = Literal["full", "lora"]
+Parts = Literal["all", "encoder"]
+
+_LENGTH: Final = {"max_steps", "epochs", "max_wall_s"}
+_TOGETHER: Final = ({"warmup_steps", "warmup_ratio"}, {"method", "lora", "parts"})
+"""Keys of one decision: a first stage that names one of them inherits none of them."""
 
 
 class _Section(BaseModel):
@@ -34,8 +43,8 @@ class Windows(_Section):
     """
 
     short_window_s: Annotated[float, Field(ge=1, lt=30)]
-    jitter_s: Annotated[float, Field(ge=0)] = 0.64
-    margin_s: Annotated[float, Field(ge=0)] = 0.5
+    jitter_s: NotNegative = 0.64
+    margin_s: NotNegative = 0.5
     full_window_every: Positive = 8
     full_window_batch_size: Positive = 8
 
@@ -79,6 +88,34 @@ class SpecAugment(_Section):
     mask_feature_length: Positive = 8
 
 
+class FirstStage(_Section):
+    """Training on general speech alone, before the classroom's: how it differs from the recipe around it.
+
+    What is left out is as in the recipe, but for its length: `max_steps` or `epochs` must be given. Keys of one
+    decision (warmup_steps and warmup_ratio; method, lora and parts) are replaced together.
+    """
+
+    method: Method | None = None
+    lora: Lora | None = None
+    parts: Parts | None = None
+    learning_rate: Rate | None = None
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    warmup_ratio: Share | None = None
+    weight_decay: NotNegative | None = None
+    max_gradient_norm: AboveZero | None = None
+    label_smoothing: Share | None = None
+    max_steps: Positive | None = None
+    epochs: AboveZero | None = None
+    max_wall_s: AboveZero | None = None
+    batch_size: Positive | None = None
+    gradient_accumulation: Positive | None = None
+    windows: Windows | None = None
+    spec_augment: SpecAugment | None = None
+    evaluate_every_steps: Positive | None = None
+    early_stopping_patience: Positive | None = None
+    validation_clips: Positive | None = None
+
+
 class Recipe(_Section):
     """How to train one version. Batch sizes count clips per optimiser step; accumulation divides them."""
 
@@ -86,24 +123,27 @@ class Recipe(_Section):
     base_model: str
     """`package:<folder of habla_ml>`, a path starting with `/` or `~`, or a hub id with `revision`."""
     revision: str | None = None
-    method: Literal["full", "lora"] = "full"
+    method: Method = "full"
     lora: Lora | None = None
-    parts: Literal["all", "encoder"] = "all"
+    parts: Parts = "all"
     """`encoder` leaves the decoder as it is: a dialect is in the sounds, the language model stays the base's."""
     base_share: Share = 0.0
     """Share of the base's weights in what is published: w = (1 - share) * trained + share * base.
 
     It gives back most of what was forgotten at little cost (WiSE-FT, Wortsman et al. 2022). Validation and the
-    choice of the best step look at the trained weights."""
-    learning_rate: Annotated[float, Field(gt=0, lt=1)]
+    choice of the best step look at the trained weights. The base is `base_model`, after a first stage too: what was
+    forgotten is counted from there, and the first stage's result has forgotten some of it already."""
+    first_stage: FirstStage | None = None
+    """None: the base model hears the classroom at once. Else the settings' `training.first_stage` comes before."""
+    learning_rate: Rate
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
     warmup_ratio: Share | None = None
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
+    weight_decay: NotNegative = 0.0
+    max_gradient_norm: AboveZero = 1.0
     label_smoothing: Share = 0.0
     max_steps: Positive | None = None
-    epochs: Annotated[float, Field(gt=0)] | None = None
-    max_wall_s: Annotated[float, Field(gt=0)] | None = None
+    epochs: AboveZero | None = None
+    max_wall_s: AboveZero | None = None
     """Stop at the next step after this long; such a run no longer depends on its inputs alone."""
     batch_size: Positive = 16
     gradient_accumulation: Positive = 1
@@ -132,6 +172,8 @@ class Recipe(_Section):
             raise ValueError("exactly one of max_steps and epochs must be given")
         if self.warmup_steps is not None and self.warmup_ratio is not None:
             raise ValueError("at most one of warmup_steps and warmup_ratio can be given")
+        if self.first_stage is not None:
+            self._check_first_stage()
         full = self.batch_size if self.windows is None else self.windows.full_window_batch_size
         for key, clips in (("batch_size", self.batch_size), ("windows.full_window_batch_size", full)):
             if clips % self.gradient_accumulation:
@@ -157,6 +199,20 @@ class Recipe(_Section):
                 f"revision is for hub ids; {self.base_model} is known by its content: remove the line"
             )
 
+    def _check_first_stage(self) -> None:
+        try:
+            self.of_first_stage()
+        except ValidationError as error:
+            faults = (each["msg"].removeprefix("Value error, ") for each in error.errors())
+            raise ValueError(f"first_stage: {'; '.join(faults)}") from None
+
+    def of_first_stage(self) -> Recipe:
+        """The first stage written out in full, as a recipe that has none; publishes its trained weights as they are."""
+        own = {} if self.first_stage is None else self.first_stage.model_dump(exclude_none=True)
+        replaced = _LENGTH.union(*(keys for keys in _TOGETHER if keys & own.keys()))
+        kept = self.model_dump(exclude=replaced | {"first_stage", "base_share"})
+        return Recipe.model_validate({**kept, **own, "name": f"{self.name}.first_stage"})
+
     @property
     def base_model_is_on_hub(self) -> bool:
         """Whether the base model has to come from a model hub (or its local cache)."""
@@ -164,8 +220,9 @@ class Recipe(_Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of everything that steers the training; the base model counts by its content, elsewhere."""
-        return digest_of(self.model_dump(mode="json", exclude={"name", "base_model", "revision"}))
+        """sha256 of what steers the training on the classroom; base model and first stage count elsewhere."""
+        elsewhere = {"name", "base_model", "revision", "first_stage"}
+        return digest_of(self.model_dump(mode="json", exclude=elsewhere))
 
     def warmup(self, steps: int) -> int:
         """Warm-up steps of a run of `steps` optimiser steps."""
@@ -177,33 +234,6 @@ class Recipe(_Section):
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe; raises `SettingsError` naming the file, the key and what was expected, for every fault."""
     try:
-        tree = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        known = sorted(each.name for each in path.parent.glob("*.yaml"))
-        raise SettingsError(f"{path} does not exist; recipes found beside it: {known or 'none'}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path} cannot be read as YAML: {error}") from error
-    if not isinstance(tree, dict):
-        raise SettingsError(f"{path} holds {type(tree).__name__}, expected keys and values of a recipe")
-    try:
-        return Recipe.model_validate(tree)
+        return Recipe.model_validate(read_mapping(path, "recipe"))
     except ValidationError as error:
-        raise SettingsError(_explain(error, path)) from None
-
-
-def _explain(error: ValidationError, path: Path) -> str:
-    lines = []
-    for fault in error.errors():
-        key = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            inner: dict[str, type[_Section]] = {"windows": Windows, "lora": Lora}
-            section = inner.get(str(fault["loc"][0]), Recipe) if len(fault["loc"]) > 1 else Recipe
-            expectation = f"is unknown; keys here are {', '.join(sorted(section.model_fields))}"
-        elif fault["type"] == "missing":
-            expectation = "is missing and has no default"
-        elif not key or fault["type"] == "value_error":
-            expectation = fault["msg"].removeprefix("Value error, ")
-        else:
-            expectation = f"is {fault['input']!r}: {fault['msg']}"
-        lines.append(f"{path}: {f'key {key}: ' if key else ''}{expectation}")
-    return "\n".join(lines)
+        raise SettingsError(explain_faults(error, Recipe, str(path))) from None

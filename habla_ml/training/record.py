@@ -42,12 +42,19 @@ class TrainedRun(BaseModel):
     device: str
     precision: str
     general_speech: tuple[SourceOfSpeech, ...] = ()
-    """What was heard beside the snapshot, each source with its licence and origin."""
+    """General speech that was heard, each source with its licence and origin."""
 
     @property
     def best(self) -> ValidationPoint:
         """The evaluation of the published weights."""
         return next(point for point in self.validation if point.step == self.best_step)
+
+
+class FirstStageRecord(TrainedRun):
+    """A published first stage, which heard general speech alone: `first_stages/<identity>/checkpoint` names it."""
+
+    tree: str
+    """Tree id of the checkpoint folder in the lake."""
 
 
 class TrainingRecord(TrainedRun):
@@ -56,6 +63,8 @@ class TrainingRecord(TrainedRun):
     version: str
     tree: str
     """Tree id of the checkpoint folder in the lake."""
+    first_stage: FirstStageRecord | None = None
+    """What this run started from, in place of the base model; None where it started from the base model."""
 
 
 def checkpoint_pointer(version: str) -> str:
@@ -63,7 +72,18 @@ def checkpoint_pointer(version: str) -> str:
     return f"models/{version}/checkpoint"
 
 
+def first_stage_pointer(identity: RunIdentity) -> str:
+    """The pointer that names a first stage's checkpoint: `{"tree", "record"}`."""
+    return f"first_stages/{identity.digest}/checkpoint"
+
+
 def published_record(lake: Lake, version: str) -> TrainingRecord | None:
     """The record of the checkpoint that a version has now, or None."""
     pointer = lake.pointer(checkpoint_pointer(version))
     return None if pointer is None else TrainingRecord.model_validate(lake.get_json(pointer.value["record"]))
+
+
+def published_first_stage(lake: Lake, identity: RunIdentity) -> FirstStageRecord | None:
+    """The record of the first stage of this identity, or None where it was never trained."""
+    pointer = lake.pointer(first_stage_pointer(identity))
+    return None if pointer is None else FirstStageRecord.model_validate(lake.get_json(pointer.value["record"]))

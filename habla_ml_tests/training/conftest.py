@@ -66,7 +66,11 @@ def publish_snapshot(lake: Lake, clips: list[Clip], ledger: str = "ledger") -> S
         recordings[day] = _put_parquet(
             lake,
             pa.table(
-                {"segment_id": [c.segment_id for c in chosen], "audio": [encode_flac(each) for each in audio]}
+                {
+                    "segment_id": [c.segment_id for c in chosen],
+                    "audio": [encode_flac(each) for each in audio],
+                    "source": ["habla"] * len(chosen),
+                }
             ),
         )
     counts: Mapping[Split, int] = {

@@ -14,7 +14,7 @@ def recipe(**changes: object) -> Recipe:
 
 def test_parts_encoder_trains_the_encoder_and_nothing_of_the_decoder():
     only = recipe(parts="encoder")
-    model = trainable_model(only, resolve_base_model(only))
+    model = trainable_model(only, resolve_base_model(only).folder)
     assert all(each.requires_grad for name, each in model.model.encoder.named_parameters() if "embed" not in name)
     assert not any(each.requires_grad for each in model.model.decoder.parameters())
     assert not model.proj_out.weight.requires_grad
@@ -22,7 +22,7 @@ def test_parts_encoder_trains_the_encoder_and_nothing_of_the_decoder():
 
 def test_spec_augment_hides_something_in_training_and_nothing_in_decoding():
     hidden = recipe(spec_augment={"mask_time_prob": 0.5})
-    model = trainable_model(hidden, resolve_base_model(hidden))
+    model = trainable_model(hidden, resolve_base_model(hidden).folder)
     assert model.config.apply_spec_augment
     features = torch.ones(2, model.config.num_mel_bins, 600)
     assert torch.equal(model.eval().model._mask_input_features(features.clone()), features)
@@ -33,4 +33,4 @@ def test_without_spec_augment_the_base_is_as_it_was():
     plain = recipe()
     base = resolve_base_model(plain)
     config = json.loads((base.folder / "config.json").read_text("utf-8"))
-    assert trainable_model(plain, base).config.apply_spec_augment is config.get("apply_spec_augment", False)
+    assert trainable_model(plain, base.folder).config.apply_spec_augment is config.get("apply_spec_augment", False)

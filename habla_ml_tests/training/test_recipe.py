@@ -52,7 +52,33 @@ def test_every_shipped_recipe_loads_and_is_named_like_its_file(path: Path) -> No
             {"batch_size": 10, "gradient_accumulation": 4},
             r"batch_size 10 is not divisible by gradient_accumulation 4",
         ),
-        ({"windows": {"short_window_s": 29.9}}, r"key windows: .*above Whisper's 30 s"),
+        ({"windows": {"short_window_s": 29.9}}, r"key windows: short_window_s 29\.9 .*above Whisper's 30 s"),
+        (
+            {"spec_augment": {"mask_time": 5}},
+            r"spec_augment\.mask_time: is unknown; keys here are mask_feature_length, mask_feature_prob, mask_time_l",
+        ),
+        (
+            {"first_stage": {"seed": 5}},
+            r"key first_stage\.seed: is unknown; keys here are batch_size, early_stopping",
+        ),
+        (
+            {"first_stage": {"max_steps": 5, "spec_augment": {"r": 4}}},
+            r"first_stage\.spec_augment\.r: is unknown; keys here are mask_f",
+        ),
+        ({"first_stage": {"epochs": 0}}, r"key first_stage\.epochs: is 0: .*greater than 0"),
+        ({"first_stage": {"learning_rate": 1e-4}}, r": first_stage: exactly one of max_steps and epochs"),
+        (
+            {"first_stage": {"max_steps": 5, "warmup_steps": 3, "warmup_ratio": 0.1}},
+            r": first_stage: at most one of warmup_steps and warmup_ratio",
+        ),
+        (
+            {"gradient_accumulation": 4, "first_stage": {"max_steps": 5, "batch_size": 10}},
+            r": first_stage: batch_size 10 is not divisible by gradient_accumulation 4",
+        ),
+        (
+            {"first_stage": {"max_steps": 5, "lora": {"r": 4}}},
+            r": first_stage: method full forbids the section lora",
+        ),
     ],
 )
 def test_a_wrong_recipe_is_refused_naming_file_key_and_expectation(
@@ -90,12 +116,35 @@ def test_warmup_is_steps_or_a_share_of_them(tmp_path: Path) -> None:
     assert load_recipe(written(tmp_path, warmup_steps=30)).warmup(20) == 20
 
 
+def test_a_first_stage_is_as_the_recipe_but_for_what_it_names_and_its_length(tmp_path: Path) -> None:
+    around = {
+        "warmup_ratio": 0.1,
+        "max_wall_s": 60.0,
+        "batch_size": 12,
+        "base_share": 0.5,
+        "method": "lora",
+        "lora": {"r": 4},
+        "windows": {"short_window_s": 5.0},
+    }
+    recipe = load_recipe(
+        written(tmp_path, **around, first_stage={"epochs": 2, "warmup_steps": 3, "method": "full"})
+    )
+    stage = recipe.of_first_stage()
+    assert (stage.max_steps, stage.epochs, stage.max_wall_s) == (None, 2, None)
+    assert (stage.warmup_steps, stage.warmup_ratio) == (3, None)
+    assert (stage.method, stage.lora) == ("full", None)
+    assert (stage.batch_size, stage.windows, stage.seed) == (12, recipe.windows, recipe.seed)
+    assert (stage.base_share, stage.first_stage) == (0.0, None)
+    plain = load_recipe(written(tmp_path, **around, first_stage={"max_steps": 7})).of_first_stage()
+    assert (plain.warmup_ratio, plain.method, plain.lora) == (0.1, "lora", recipe.lora)
+
+
 def test_lora_leaves_the_encoder_alone_unless_told(recipe: Recipe) -> None:
     def learning(encoder: bool) -> set[str]:
         lora = recipe.model_validate(
             recipe.model_dump() | {"method": "lora", "lora": {"r": 2, "alpha": 4, "encoder": encoder}}
         )
-        model = trainable_model(lora, resolve_base_model(lora))
+        model = trainable_model(lora, resolve_base_model(lora).folder)
         return {name for name, weights in model.named_parameters() if weights.requires_grad}
 
     decoder_only = learning(encoder=False)
@@ -108,4 +157,4 @@ def test_lora_leaves_the_encoder_alone_unless_told(recipe: Recipe) -> None:
 def test_lora_on_modules_that_do_not_exist_names_those_that_do(recipe: Recipe) -> None:
     lora = recipe.model_validate(recipe.model_dump() | {"method": "lora", "lora": {"target_modules": ["query"]}})
     with pytest.raises(TrainingError, match=r"'query'.*q_proj"):
-        trainable_model(lora, resolve_base_model(lora))
+        trainable_model(lora, resolve_base_model(lora).folder)

@@ -19,7 +19,9 @@ from habla_ml.training.checkpoints import latest_checkpoint
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import published_record
-from habla_ml.training.train import exclusive, run_folder, train_version
+from habla_ml.training.run import run_folder
+from habla_ml.training.speech import HeardSpeech
+from habla_ml.training.train import exclusive, train_version
 from habla_ml.training.trainer import Progress
 from habla_ml_tests.training.conftest import Clip, publish_snapshot, some_clips
 
@@ -265,7 +267,9 @@ def test_general_speech_is_heard_and_recorded_with_its_licence_and_another_licen
         tuple(replace(each, segment_id=f"cv-{each.segment_id}") for each in borrowed), (source,)
     )
     alone = train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "work", unheard)
-    record = train_version(lake, snapshot, quick(recipe), "v2", tmp_path / "work", unheard, replay)
+    record = train_version(
+        lake, snapshot, quick(recipe), "v2", tmp_path / "work", unheard, HeardSpeech(replay=replay)
+    )
     assert record.train_clips == alone.train_clips + 2
     assert (alone.general_speech, record.general_speech) == ((), (source,))
     published = published_record(lake, "v2")

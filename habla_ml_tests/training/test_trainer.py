@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from habla_ml.corpus.general_speech import GeneralSpeech
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.errors import TrainingError
 from habla_ml.lake import Lake
@@ -13,8 +14,9 @@ from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.model_folder import trainable_model
 from habla_ml.training.recipe import Recipe
+from habla_ml.training.run import prepare_run, run_folder
 from habla_ml.training.targets import IGNORED
-from habla_ml.training.train import prepare_run, run_folder
+from habla_ml.training.train import material_of
 from habla_ml.training.trainer import MicroBatches, Run, build_trainer, precision_of, token_loss
 from habla_ml.training.windows import Schedule
 
@@ -26,12 +28,13 @@ def changed(recipe: Recipe, **changes: Any) -> Recipe:
 def prepared(lake: Lake, snapshot: Snapshot, recipe: Recipe, work_folder: Path) -> Run:
     base = resolve_base_model(recipe)
     identity = RunIdentity.of(recipe, snapshot.id, base)
-    return prepare_run(lake, snapshot, recipe, base, identity, run_folder(work_folder, identity), lambda _: None)
+    material = material_of(lake, snapshot, recipe, GeneralSpeech())
+    return prepare_run(recipe, identity, base, material, run_folder(work_folder, identity), lambda _: None)
 
 
 def first_gradients(run: Run) -> tuple[dict[str, torch.Tensor], float]:
     """Gradients just before the first optimiser step, dropout off, and the loss that was logged."""
-    model = trainable_model(run.recipe, resolve_base_model(run.recipe))
+    model = trainable_model(run.recipe, resolve_base_model(run.recipe).folder)
     for module in model.modules():
         if hasattr(module, "dropout"):
             module.dropout = 0.0
@@ -96,7 +99,7 @@ def test_training_lowers_the_loss_and_short_steps_see_short_windows(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     run = prepared(lake, snapshot, recipe, tmp_path)
-    trainer = build_trainer(trainable_model(recipe, resolve_base_model(recipe)), run, None)
+    trainer = build_trainer(trainable_model(recipe, resolve_base_model(recipe).folder), run, None)
     widths = [batch["input_features"].shape[-1] for batch in trainer.get_train_dataloader()]
     assert [width == 3000 for width in widths] == [False, False, False, True] * 3
     trainer.train()
@@ -125,7 +128,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_advice(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     run = prepared(lake, snapshot, recipe, tmp_path)
-    model = trainable_model(recipe, resolve_base_model(recipe))
+    model = trainable_model(recipe, resolve_base_model(recipe).folder)
     with torch.no_grad():
         model.model.decoder.layer_norm.weight.fill_(np.nan)
     with pytest.raises(TrainingError, match=r"loss is nan at step 2; lower learning_rate"):

@@ -31,8 +31,9 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         code_version="1",
         description=(
             "Whisper fine-tuned on the snapshot's train split by the recipe, both pinned at the version's first "
-            "training. Best checkpoint by validation WER; killed and started again it resumes and ends with the same "
-            "weights. Also runs without Dagster: python -m habla_ml.training."
+            "training, after a first stage on general speech where the recipe has one. Best checkpoint by validation "
+            "WER; killed and started again it resumes and ends with the same weights. Also runs without Dagster: "
+            "python -m habla_ml.training."
         ),
     )
     def fine_tuned_checkpoint(
@@ -43,7 +44,7 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         from habla_ml.training.record import published_record
 
         opened, version = lake.lake(), context.partition_key
-        plan = plan_version(opened, version, latest_snapshot(opened), settings.training.recipe)
+        plan = plan_version(opened, version, latest_snapshot(opened), settings.training)
         context.log.info(f"{version}: snapshot {plan.snapshot[:12]}, {plan.corpus_hours:.2f} h of corpus")
         command = [sys.executable, "-m", "habla_ml.training"]
         command += ["--settings", str(save_settings(settings, settings.work_folder / "settings"))]
@@ -62,12 +63,13 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
 
 
 def _curves(record: "TrainingRecord | None") -> dict[str, dg.MetadataValue]:
-    """Small plots of the loss and of the validation WER over the steps."""
-    if record is None:
-        return {}
-    losses = [(point.step, point.loss) for point in record.losses]
-    wers = [(point.step, 100 * point.wer) for point in record.validation]
-    return {
-        "loss": plot(line(losses, "step", "training loss"), "training loss"),
-        "validation": plot(line(wers, "step", "validation WER %"), "validation WER"),
-    }
+    """Small plots of the loss and of the validation WER over the steps, of the first stage too."""
+    found: dict[str, dg.MetadataValue] = {}
+    runs = () if record is None else (("", record), ("first_stage_", record.first_stage))
+    for stage, run in runs:
+        if run is not None:
+            losses = [(point.step, point.loss) for point in run.losses]
+            wers = [(point.step, 100 * point.wer) for point in run.validation]
+            found[f"{stage}loss"] = plot(line(losses, "step", "training loss"), "training loss")
+            found[f"{stage}validation"] = plot(line(wers, "step", "validation WER %"), "validation WER")
+    return found

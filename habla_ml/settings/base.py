@@ -1,0 +1,58 @@
+"""What every section of the settings is made of: paths, zones, shares, and the section itself.
+
+Relative paths are read from the folder that holds `configs/`, which `load_settings` passes as the context `root`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+
+
+def _below_root(path: Path, info: ValidationInfo) -> Path:
+    root = (info.context or {}).get("root", Path.cwd())
+    return Path(root) / path.expanduser()
+
+
+def _existing(path: Path, info: ValidationInfo) -> Path:
+    path = _below_root(path, info)
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; create it or name another one")
+    return path
+
+
+def _located(url: str, info: ValidationInfo) -> str:
+    return url if "://" in url else str(_below_root(Path(url), info))
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"{name!r} is no IANA time zone; an example is Europe/Madrid") from None
+    return name
+
+
+def _cron(expression: str) -> str:
+    if len(expression.split()) != 5:
+        raise ValueError(f"{expression!r} is no cron expression of five fields; an example is '0 3 1 */3 *'")
+    return expression
+
+
+LocalPath = Annotated[Path, AfterValidator(_below_root)]
+ExistingPath = Annotated[Path, AfterValidator(_existing)]
+Location = Annotated[str, AfterValidator(_located)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+Cron = Annotated[str, AfterValidator(_cron)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+"""The name of an environment variable, where a secret is never written into a file."""
+
+
+class Section(BaseModel):
+    """A part of the settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

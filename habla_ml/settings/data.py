@@ -1,0 +1,175 @@
+"""Settings of speech and text: every key with its type, its bound, its default and what it decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from habla_ml.settings.base import Cron, ExistingPath, LocalPath, Location, Section, Share, Variable
+
+
+class StoreSettings(Section):
+    """A place for bytes: a folder, or `s3://bucket/prefix` on AWS or any endpoint with conditional writes."""
+
+    url: Location
+    endpoint_url: str | None = None
+    region: str | None = None
+
+
+class RecordingsSettings(Section):
+    """Habla's recordings, when a session counts as finished, and whether the browser's stream is archived too."""
+
+    folder: ExistingPath
+    first_day: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] = "2026-01-01"
+    crashed_after_hours: Annotated[float, Field(gt=0)] = 12.0
+    longest_segment_s: Annotated[float, Field(gt=0, le=30)] = 30.0
+    keep_raw_stream: bool = False
+
+
+class LabelStudioSettings(Section):
+    """A Label Studio server: one at `url`, or, without it, the one that `habla-ml label-studio up` starts.
+
+    The token of a server at `url` is never written here: `token_variable` names the environment variable that holds
+    it, a legacy token or a personal access token. `folder` holds the embedded server's database and login (default:
+    below `work_folder`), `documents` the audio that a server serves as local files (default: below `folder`), and
+    `environment` the server's own virtual environment (default: beside ours).
+    """
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*[^/\s]$")] | None = None
+    token_variable: Variable = "LABEL_STUDIO_TOKEN"  # noqa: S105 (the name of a variable)
+    title: Annotated[str, Field(min_length=3, max_length=50)] = "habla_ml"
+    port: Annotated[int, Field(ge=1024, le=65_535)] = 8082
+    folder: LocalPath | None = None
+    documents: LocalPath | None = None
+    environment: LocalPath | None = None
+    batch_size: Annotated[int, Field(ge=1, le=5_000)] = 500
+    page_size: Annotated[int, Field(ge=1, le=1_000)] = 100
+    overlap_s: Annotated[float, Field(ge=0)] = 300.0
+    patience_s: Annotated[float, Field(ge=0)] = 60.0
+
+
+class AnnotationSettings(Section):
+    """Tables of transcripts from outside (`fine_tune_dataset.csv` or `.json`), and how far people may differ.
+
+    `most_disagreement` is a share of words: above it a day's check says that its annotators do not agree.
+    """
+
+    tables: tuple[ExistingPath, ...] = ()
+    most_disagreement: Share = 0.2
+    label_studio: LabelStudioSettings = LabelStudioSettings()
+
+
+class CorpusSettings(Section):
+    """Which conventions apply, who is enrolled (a speaker map), and the bounds of a usable segment."""
+
+    conventions: ExistingPath
+    speakers: ExistingPath | None = None
+    longest_transcript_chars: Annotated[int, Field(gt=0)] = 300
+    slowest_chars_per_s: Annotated[float, Field(ge=0)] = 0.5
+    fastest_chars_per_s: Annotated[float, Field(gt=0)] = 35.0
+
+
+class ConsentSettings(Section):
+    """Who contributed what under which consent: a register (a YAML file), if there is one."""
+
+    registry: ExistingPath | None = None
+
+
+class SplitSettings(Section):
+    """Shares of hours by split; train gets the rest. The seed decides the order in which groups are dealt.
+
+    Up to `fingerprint_up_to_hours` of corpus, sounds are compared between the splits; 0 leaves that out.
+    """
+
+    validation: Share = 0.1
+    test: Share = 0.1
+    seed: int = 20260216
+    fingerprint_up_to_hours: Annotated[float, Field(ge=0)] = 20.0
+
+
+class QualitySettings(Section):
+    """Bounds of the checks on recordings and corpus, and how much of the flagged speech the corpus report plays.
+
+    A share is of the segments looked at; with fewer than `fewest_segments` nothing is judged.
+    """
+
+    fewest_segments: Annotated[int, Field(ge=3)] = 20
+    most_without_words_share: Share = 0.25
+    most_implausible_rate_share: Share = 0.05
+    lowest_length_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.4
+    clipped_from_sample_share: Share = 0.001
+    most_clipped_share: Share = 0.1
+    silent_below_dbfs: Annotated[float, Field(le=0)] = -60.0
+    most_silent_share: Share = 0.1
+    most_other_language_share: Share = 0.05
+    most_mismatched_hours_share: Share = 0.05
+    most_hours_lost_share: Share = 0.05
+    accepted_snapshot: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    flagged_segments_shown: Annotated[int, Field(ge=0)] = 20
+    largest_audio_bytes: Annotated[int, Field(ge=0)] = 2_000_000
+
+
+class SpeechSource(Section):
+    """Transcribed speech from outside the classroom: a table, a Common Voice TSV or a Hugging Face dataset on disk.
+
+    `licence` and `origin` (an address or a citation) are recorded with every model that heard it; only a table may
+    leave them out. The filters go by the columns of Common Voice. `most_hours` takes a sample, always the same.
+    """
+
+    path: ExistingPath
+    kind: Literal["table", "common_voice", "hf"] = "table"
+    licence: str = ""
+    origin: str = ""
+    fewest_up_votes: Annotated[int, Field(ge=0)] = 0
+    most_down_votes: Annotated[int, Field(ge=0)] | None = None
+    accents: tuple[str, ...] = ()
+    most_hours: Annotated[float, Field(gt=0)] | None = None
+    text_column: str | None = None
+    audio_column: str = "audio"
+
+    @model_validator(mode="after")
+    def _public_speech_says_whose_it_is(self) -> Self:
+        for key in ("licence", "origin"):
+            if self.kind != "table" and not getattr(self, key).strip():
+                raise ValueError(f"{key} is missing; {self.kind} speech is used only with its licence and origin")
+        if self.kind == "table" and (self.fewest_up_votes or self.most_down_votes is not None or self.accents):
+            raise ValueError("a table has no votes and no accents; remove the filters or name another kind")
+        return self
+
+
+def _listed(value: Any) -> Any:
+    """A plain path is a table, and one source stands for a list of one."""
+    if value is None:
+        return ()
+    listed = value if isinstance(value, list | tuple) else [value]
+    return tuple({"path": each} if isinstance(each, str | Path) else each for each in listed)
+
+
+SpeechSources = Annotated[tuple[SpeechSource, ...], BeforeValidator(_listed)]
+
+
+class ReviewWeights(Section):
+    """How much each signal counts in a segment's score; 0 switches it off."""
+
+    uncertainty: Annotated[float, Field(ge=0)] = 1.0
+    disagreement: Annotated[float, Field(ge=0)] = 1.0
+    no_speech: Annotated[float, Field(ge=0)] = 0.25
+    confidence: Annotated[float, Field(ge=0)] = 0.5
+    rejected: Annotated[float, Field(ge=0)] = 0.5
+    quiet: Annotated[float, Field(ge=0)] = 0.5
+    new_speaker: Annotated[float, Field(ge=0)] = 0.5
+
+
+class ReviewSettings(Section):
+    """Which segments a person is asked to look at: how many minutes a week, and what counts."""
+
+    minutes: Annotated[float, Field(gt=0)] = 30.0
+    random_share: Share = 0.2
+    sent_back_share: Share = 0.2
+    cron: Cron = "0 6 * * 1"
+    most_segments_per_session: Annotated[int, Field(ge=1)] = 20
+    most_considered: Annotated[int, Field(ge=2)] = 2000
+    few_minutes_of_a_speaker: Annotated[float, Field(gt=0)] = 5.0
+    weights: ReviewWeights = ReviewWeights()

@@ -1,0 +1,97 @@
+"""Settings of models: how they are trained, judged, converted, released and watched."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from habla_ml.settings.base import Cron, ExistingPath, Section, Share, Variable
+from habla_ml.settings.data import SpeechSources, StoreSettings
+
+
+class TrainingSettings(Section):
+    """The recipe of the next model version, and general speech that it hears beside the classroom's or before it.
+
+    `replay` names transcribed clips of standard Spanish (a path is a table, `fine_tune_dataset.csv` or `.json`): what
+    is heard again is not forgotten. `first_stage` names what a recipe with that section hears before the classroom.
+    Neither may be the out-of-domain set, which measures forgetting.
+    """
+
+    recipe: ExistingPath
+    replay: SpeechSources = ()
+    first_stage: SpeechSources = ()
+
+
+class EvaluationSettings(Section):
+    """How models are decoded and compared: as Habla serves them."""
+
+    beam_size: Annotated[int, Field(ge=1)] = 5
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    cpu_threads: Annotated[int, Field(ge=0)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    quiet_below_dbfs: float = -35.0
+    bootstrap_draws: Annotated[int, Field(ge=100)] = 10_000
+    seed: int = 20260216
+    smallest_slice_sessions: Annotated[int, Field(ge=1)] = 3
+    smallest_slice_words: Annotated[int, Field(ge=1)] = 100
+    out_of_domain: SpeechSources = ()
+
+
+class PromotionSettings(Section):
+    """The plan's rule: bounds on relative improvement and on forgetting."""
+
+    deploy_above_relative: Share = 0.30
+    collect_below_relative: Share = 0.20
+    out_of_domain_loss_points: Annotated[float, Field(ge=0)] = 2.0
+    fewest_test_sessions: Annotated[int, Field(ge=1)] = 5
+
+
+class ExportSettings(Section):
+    """Quantisation for Habla, and whether the phone's archive is made."""
+
+    ctranslate2_quantisation: str = "int8"
+    coreml_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+
+
+class ReleaseSettings(Section):
+    """Where releases go, how the phone reaches them, and the channel whose pointer moves."""
+
+    store: StoreSettings
+    public_url: str | None = None
+    model_id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = "habla-andalusian"
+    licence: str = "MIT"
+    channel: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = "stable"
+
+
+class EmailSettings(Section):
+    """A mail server; the password stands in the environment variable that `password_variable` names."""
+
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)] = 587
+    starttls: bool = True
+    user: str | None = None
+    password_variable: Variable = "HABLA_SMTP_PASSWORD"  # noqa: S105 (the name of a variable)
+    sender: str
+    recipients: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class AlertSettings(Section):
+    """Who is told: the variable that holds a webhook's address (Slack, Teams, Mattermost take its JSON), and mail."""
+
+    webhook_variable: Variable | None = None
+    email: EmailSettings | None = None
+
+
+class MonitoringSettings(Section):
+    """How the released version is watched, week by week.
+
+    `tolerated_worsening` is the relative rise of the WER above that of the release's test set that is no drift yet:
+    other people, other weeks. An alarm is false once in `weeks_between_false_alarms` weeks on average.
+    """
+
+    cron: Cron = "0 7 * * 1"
+    tolerated_worsening: Share = 0.15
+    weeks_between_false_alarms: Annotated[float, Field(gt=1)] = 200.0
+    fewest_words_a_week: Annotated[int, Field(ge=1)] = 100
+    alerts: AlertSettings = AlertSettings()
