@@ -16,10 +16,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from habla_ml.errors import InputError
+from habla_ml.lake import digest_of
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Voice(_Entry):
@@ -47,14 +48,30 @@ class Contributor(_Entry):
 
     def covers(self, session_id: str, speaker: str | None, segment_id: str) -> bool:
         """Whether a segment is theirs."""
-        if segment_id in self.segments or _matches(session_id, self.sessions):
-            return True
+        return self.claim(session_id, speaker, segment_id) != ""
+
+    def claim(self, session_id: str, speaker: str | None, segment_id: str) -> str:
+        """By what a segment is theirs: its session, its speaker's label or its own id; empty where it is not."""
+        if _matches(session_id, self.sessions):
+            return "session"
         label = (speaker or "").strip()
-        return any(label == voice.label and _matches(session_id, voice.sessions) for voice in self.speakers)
+        if any(label == voice.label and _matches(session_id, voice.sessions) for voice in self.speakers):
+            return f"speaker {label}"
+        return f"segment {segment_id}" if segment_id in self.segments else ""
+
+    def claims(self, session_id: str) -> frozenset[str]:
+        """Everything by which a segment of that session could be theirs."""
+        whole = ["session"] if _matches(session_id, self.sessions) else []
+        labels = [f"speaker {each.label}" for each in self.speakers if _matches(session_id, each.sessions)]
+        return frozenset((*whole, *labels, *(f"segment {each}" for each in self.segments)))
 
     def is_withdrawn(self, today: date) -> bool:
         """Whether the consent was taken back by that day."""
         return self.withdrawn is not None and self.withdrawn <= today
+
+    def is_awaited(self, today: date) -> bool:
+        """Whether a consent is lacking that may still come."""
+        return self.refusal(today) is not None and not self.is_withdrawn(today)
 
     def refusal(self, today: date) -> str | None:
         """Why what is theirs may not be used, or None."""
@@ -83,9 +100,28 @@ class Register(_Entry):
                 return each
         return None
 
+    def awaited(self, session_id: str, today: date) -> frozenset[str]:
+        """The claims (`claim_digest`) on a session by those whose consent may still come."""
+        return frozenset(
+            claim_digest(each.contributor, claim)
+            for each in self.contributors
+            if each.is_awaited(today)
+            for claim in each.claims(session_id)
+        )
+
+    def next_beginning(self, today: date) -> date | None:
+        """The next day after today on which a consent that is written down already begins."""
+        days = [day for each in self.contributors for day in (each.given, each.guardian_given)]
+        return min((day for day in days if day is not None and day > today), default=None)
+
     def withdrawn(self, today: date) -> tuple[Contributor, ...]:
         """Those whose consent is withdrawn."""
         return tuple(each for each in self.contributors if each.is_withdrawn(today))
+
+
+def claim_digest(contributor: str, claim: str) -> str:
+    """What stands in the lake for a contributor's claim on segments: no pseudonym, no speaker's name."""
+    return digest_of(["habla_ml.claim", contributor, claim])[:32]
 
 
 def load_register(path: Path) -> Register:
@@ -94,10 +130,28 @@ def load_register(path: Path) -> Register:
     Raises:
         InputError: it cannot be read, holds an unknown key, or names a contributor twice.
     """
+    return parse_register(register_bytes(path), path)
+
+
+def register_bytes(path: Path) -> bytes:
+    """A register's file as it is; raises `InputError` where it cannot be read."""
     try:
-        register = Register.model_validate(yaml.safe_load(path.read_text("utf-8")) or {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return path.read_bytes()
+    except OSError as error:
         raise InputError(f"consent register {path} cannot be read: {error}; mend consent.registry") from error
+
+
+def parse_register(content: bytes, path: Path) -> Register:
+    """The register in a file's content; raises as `load_register` does."""
+    try:
+        register = Register.model_validate(yaml.safe_load(content.decode("utf-8")) or {})
+    except UnicodeDecodeError as error:
+        raise InputError(f"consent register {path} is not UTF-8: {error}; mend it") from None
+    except yaml.YAMLError as error:
+        # The whole message repeats the lines around the fault, with people's names.
+        mark = getattr(error, "problem_mark", None)
+        where = "" if mark is None else f" at line {mark.line + 1}"
+        raise InputError(f"consent register {path} cannot be read: it is no YAML{where}; mend it") from None
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5])
         raise InputError(f"consent register {path} is not one: {faults}; see docs/consent.md") from error

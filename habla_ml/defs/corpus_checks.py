@@ -209,8 +209,6 @@ def _results(
                 "measured": found.unit,
                 "offending": found.offending,
                 "looked at": found.looked_at,
-                "examples": table(
-                    (vars(each) for each in found.examples), ["where", "reason", "text", "segment_id"]
-                ),
+                "examples": table((vars(each) for each in found.examples), ["where", "reason", "segment_id"]),
             },
         )

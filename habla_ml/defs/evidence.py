@@ -42,6 +42,7 @@ def present_comparison(comparison: Comparison) -> dict[str, Any]:
                     "note": each.too_small or "",
                 }
                 for each in comparison.slices
+                if each.dimension not in ("speaker", "session")  # named in the report, which an erasure reaches
             ),
             ["slice", "words", *(model.name for model in comparison.models), "note"],
         ),

@@ -1,4 +1,8 @@
-"""How results look in the UI: numbers that chart, small plots, tables, links, provenance."""
+"""How results look in the UI: numbers that chart, small plots, tables, links, provenance.
+
+What a person said never goes to Dagster, in metadata, logs, tags or errors: no erasure reaches its storage. Metadata
+show counts, rules and segment ids, and name the page that has the texts.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+
+from habla_ml.settings import Settings
 
 
 def plot(png: bytes, caption: str) -> dg.MarkdownMetadataValue:
@@ -47,6 +53,11 @@ def location(url_or_path: str) -> dg.MetadataValue:
 def file_link(path: Path) -> dg.MetadataValue:
     """A file a person opens in the browser."""
     return dg.MetadataValue.path(str(path))
+
+
+def corpus_page(settings: Settings) -> Path:
+    """Where `corpus_report` lays its page, with the texts and sounds that no metadata repeats."""
+    return settings.work_folder / "reports" / "corpus" / "report.html"
 
 
 def percent(value: float) -> float:

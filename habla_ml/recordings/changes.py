@@ -3,7 +3,8 @@
 A folder's own time moves when an entry comes or goes, and Habla writes a segment once, so a session whose folder
 and two JSON files stand as they did is the same session: three calls of `stat`, whatever it holds. The day's
 pointer keeps that glance beside the fingerprint of every file. A session that was written lately has no glance
-yet and is listed in full, since its files may still grow.
+yet and is listed in full, since its files may still grow. Where something waits for a consent, the pointer keeps a
+digest of the register: while that is the same, nobody's consent has come.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from habla_ml.consent.admission import Consents, consents_of
 from habla_ml.errors import InputError
 from habla_ml.lake import Lake, digest_of
-from habla_ml.recordings.days import load_day, note_inputs, same_input
+from habla_ml.recordings.days import call_for_late_consents, load_day, note_inputs, same_input
 from habla_ml.recordings.sessions import (
     GROUND_TRUTH,
     METADATA,
@@ -35,11 +37,11 @@ SETTLED_AFTER_S: Final = 600.0
 
 @dataclass(frozen=True)
 class ChangedDay:
-    """A day with a session that the lake has not seen, or not in this state."""
+    """A day with a session that the lake has not seen, not in this state, or not with the consents of now."""
 
     day: str
     fingerprint: str
-    """Changes whenever the files of the day's sessions do."""
+    """Changes whenever the files of the day's sessions do, or what is noted of them."""
 
 
 def changed_days(folder: Path, lake: Lake, settings: Settings, now: datetime) -> Iterator[ChangedDay]:
@@ -49,16 +51,16 @@ def changed_days(folder: Path, lake: Lake, settings: Settings, now: datetime) ->
     none of the files that matter did (a correction was saved), the new glance is noted in the day's pointer.
 
     Raises:
-        InputError: the recordings folder cannot be listed.
+        InputError: the recordings folder cannot be listed, or the register of consents cannot be read.
     """
     days: dict[str, list[os.DirEntry[str]]] = defaultdict(list)
     for entry in list_folder(folder):
         if (day := session_day(entry.name)) is not None:
             days[day].append(entry)
-    mark = _mark(settings)
+    mark, consents = _mark(settings), consents_of(settings, now)
     for day in sorted(days):
         if day >= settings.recordings.first_day:
-            changed = _changed_day(day, days.pop(day), lake, settings, now, mark)
+            changed = _changed_day(day, days.pop(day), lake, settings, now, mark, consents)
             if changed is not None:
                 yield changed
 
@@ -91,8 +93,11 @@ def _changed_day(
     settings: Settings,
     now: datetime,
     mark: str,
+    consents: Consents,
 ) -> ChangedDay | None:
     published = load_day(lake, day)
+    if published is not None:
+        published = call_for_late_consents(lake, published, consents)
     known: Mapping[str, str] = published.inputs if published else {}
     present: dict[str, str] = {}
     seen_again: dict[str, str] = {}
@@ -116,7 +121,8 @@ def _changed_day(
         elif now_noted != noted and " " in now_noted:
             seen_again[entry.name] = now_noted
     if changed:
-        return ChangedDay(day, digest_of(present))
+        read_from = {name: noted.partition(" ")[0] for name, noted in known.items()}
+        return ChangedDay(day, digest_of([present, read_from]))
     if seen_again:
         note_inputs(lake, day, seen_again)
     return None

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import heapq
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from habla_ml.consent.admission import Consents
 from habla_ml.consent.tombstones import without_erased
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake, Pointer
@@ -45,6 +47,10 @@ class PublishedDay:
     hours: float
     raw_streams: Mapping[str, str] = field(default_factory=dict)
     """Session → object id of the browser's undivided stream, where `recordings.keep_raw_stream` asked for it."""
+    withheld: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Session → the claims (`claim_digest`) by which something of it waits for a consent."""
+    consents: str = ""
+    """Under which consents that waits, as `Consents.note` tells; empty where sessions were read under several."""
 
 
 def recordings_pointer(day: str) -> str:
@@ -76,6 +82,29 @@ def note_inputs(lake: Lake, day: str, inputs: Mapping[str, str]) -> None:
         return
 
 
+def call_for_late_consents(lake: Lake, published: PublishedDay, consents: Consents) -> PublishedDay:
+    """The day as it is to be looked at: sessions of which something withheld may come in now count as not read.
+
+    Costs a comparison of two short texts while the register is as it was; what came of looking further is noted in
+    the day's pointer, so that it is looked at once.
+
+    Raises:
+        InputError: the register cannot be read.
+    """
+    if not published.withheld or consents.are_as_noted(published.consents):
+        return published
+    come = {name for name, claims in published.withheld.items() if consents.have_come(name, claims)}
+    # No session has such a fingerprint, and each register gives another one: a run is asked for once under one key.
+    inputs = {**published.inputs, **dict.fromkeys(come, f"consent-{consents.digest}")}
+    withheld = {name: claims for name, claims in published.withheld.items() if name not in come}
+    pointer = lake.pointer(recordings_pointer(published.day))
+    if pointer is not None and _of(pointer, published.day) == published:
+        value = {**pointer.value, "inputs": inputs}
+        with suppress(PointerMovedError):
+            lake.move_pointer(pointer.name, _with_withheld(value, withheld, consents.note), pointer)
+    return replace(published, inputs=inputs, withheld=withheld, consents=consents.note)
+
+
 def read_set_aside(lake: Lake, object_id: str) -> tuple[SetAside, ...]:
     """The list that a day's or a table's pointer names."""
     return tuple(SetAside(**each) for each in lake.get_json(object_id))
@@ -96,6 +125,8 @@ def publish_day(
     work_folder: Path,
     dropped: Collection[str] = (),
     raw_streams: Mapping[str, str] | None = None,
+    withheld: Mapping[str, Collection[str]] | None = None,
+    consents: str = "",
 ) -> PublishedDay:
     """Merge `fresh` rows into the day and move its pointer.
 
@@ -109,6 +140,8 @@ def publish_day(
         work_folder: a local folder for the unfinished files.
         dropped: sessions whose rows leave the day.
         raw_streams: archived streams by session, read after `fresh` is exhausted.
+        withheld: the claims by which something of a session waits for a consent, read after `fresh` is exhausted.
+        consents: the note of the consents under which the sessions were read.
 
     Raises:
         PointerMovedError: somebody else published the day in the meantime; run again.
@@ -139,7 +172,16 @@ def publish_day(
     streams = {**(before.raw_streams if before else {}), **(raw_streams or {})}
     if kept_streams := {name: each for name, each in streams.items() if name not in dropped}:
         value["raw_streams"] = kept_streams
-    return _of(lake.move_pointer(recordings_pointer(day), value, pointer), day)
+    still = {name: each for name, each in (before.withheld if before else {}).items() if name not in inputs}
+    now = {name: sorted(each) for name, each in (withheld or {}).items() if name in inputs}
+    note = "" if before is not None and still and before.consents != consents else consents
+    return _of(lake.move_pointer(recordings_pointer(day), _with_withheld(value, still | now, note), pointer), day)
+
+
+def _with_withheld(value: Mapping[str, Any], withheld: Mapping[str, Sequence[str]], note: str) -> dict[str, Any]:
+    """A day's pointer with what it withholds; without these keys where that is nothing."""
+    others = {key: each for key, each in value.items() if key not in {"withheld", "consents"}}
+    return {**others, "withheld": withheld, "consents": note} if withheld else others
 
 
 def _of(pointer: Pointer, day: str) -> PublishedDay:

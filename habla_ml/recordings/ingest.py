@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from habla_ml.consent.admission import open_admission
+from habla_ml.consent.admission import consents_of, open_admission
 from habla_ml.lake import Lake
 from habla_ml.recordings.changes import fingerprint_of
-from habla_ml.recordings.days import PublishedDay, load_day, publish_day, read_set_aside, same_input
+from habla_ml.recordings.days import (
+    PublishedDay,
+    call_for_late_consents,
+    load_day,
+    publish_day,
+    read_set_aside,
+    same_input,
+)
 from habla_ml.recordings.reading import DayReading
 from habla_ml.recordings.sessions import Scan, SetAside, scan_sessions
 from habla_ml.settings import Settings
@@ -32,22 +39,25 @@ class DayOfRecordings:
     the `lake` holds of this day."""
     set_aside: tuple[SetAside, ...]
     read_sessions: tuple[str, ...]
-    """The sessions that were read now; none where nothing changed."""
+    """The sessions that were read now; none where nothing changed and no consent arrived."""
 
 
 def ingest_day(folder: Path, day: str, lake: Lake, settings: Settings, now: datetime) -> DayOfRecordings:
     """Bring one day's finished and crashed sessions into the lake.
 
-    Reads only the sessions whose files changed since the last time; live sessions wait. One bad file is set aside
+    Reads only the sessions whose files changed since the last time, and those of which something was withheld until
+    a consent that has come; live sessions wait. One bad file is set aside
     with its reason and nothing else is lost. Running it again on the same files publishes the same object and
     reads no audio. The work is proportional to the changed sessions, plus one copy of the day's object.
 
     Raises:
-        InputError: the recordings folder cannot be listed.
+        InputError: the recordings folder cannot be listed, or the register of consents cannot be read.
         LakeError: nothing could be published; the day stands as before.
     """
     scan = scan_sessions(folder, settings, now, day)
-    before = load_day(lake, day)
+    before, consents = load_day(lake, day), consents_of(settings, now)
+    if before is not None:
+        before = call_for_late_consents(lake, before, consents)
     known = before.inputs if before else {}
     changed = [
         each
@@ -56,7 +66,7 @@ def ingest_day(folder: Path, day: str, lake: Lake, settings: Settings, now: date
     ]
     if before is not None and not changed:
         return _described(lake, before, scan, ())
-    admission = open_admission(lake, settings, now)
+    admission = open_admission(lake, consents)
     reading = DayReading(
         sorted(changed, key=lambda session: session.name),
         lake,
@@ -73,6 +83,8 @@ def ingest_day(folder: Path, day: str, lake: Lake, settings: Settings, now: date
         settings.work_folder,
         dropped=reading.english,
         raw_streams=reading.raw_streams,
+        withheld=admission.withheld,
+        consents=consents.note,
     )
     return _described(lake, published, scan, tuple(each.name for each in changed))
 

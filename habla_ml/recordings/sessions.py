@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -81,13 +81,10 @@ class SessionFolder:
         """Whether the folder held a file of this name when it was scanned."""
         return any(each.name == name for each in self.files)
 
-    def fingerprint(self, names: frozenset[str] | None = None) -> str:
-        """Digest of names, sizes and times of the files in `names` (None: all but the corrections)."""
-        lines = [_READER, self.name, self.state]
-        for each in sorted(self.files, key=lambda file: file.name):
-            if each.name in names if names is not None else each.name != CORRECTED:
-                lines.append(f"{each.name}\t{each.size_bytes}\t{each.modified_ns}")
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+    def fingerprint(self) -> str:
+        """Digest of names, sizes and times of all files but the corrections, which decide no recording."""
+        files = (each for each in self.files if each.name != CORRECTED)
+        return fingerprint_files(self.name, self.state, files)
 
 
 @dataclass(frozen=True)
@@ -108,6 +105,15 @@ class Scan:
     """Sorted by start, then name."""
     ignored: tuple[SetAside, ...]
     """Entries that cannot be a session, or whose folder cannot be listed."""
+
+
+def fingerprint_files(name: str, state: State, files: Iterable[SessionFile]) -> str:
+    """Digest of some files of a session, by their names, sizes and times."""
+    lines = [_READER, name, state]
+    lines += [
+        f"{each.name}\t{each.size_bytes}\t{each.modified_ns}" for each in sorted(files, key=lambda file: file.name)
+    ]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 
 def segment_number(file_name: str) -> int | None:

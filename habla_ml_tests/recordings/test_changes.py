@@ -13,18 +13,19 @@ import pytest
 
 from habla_ml.recordings import changed_days, ingest_day, load_day
 from habla_ml_tests.recordings.world import (
+    DAY,
     NOW,
+    A,
+    B,
     World,
     age,
+    ingest,
     make_world,
     speech,
     write_json,
     write_session,
     write_wav,
 )
-
-DAY = "2026-02-16"
-A, B = "11111_20260216_090000", "22222_20260216_100000"
 
 
 @pytest.fixture
@@ -33,10 +34,6 @@ def world(tmp_path: Path) -> World:
     age(write_session(world.recordings, A, 2), 24)
     ingest(world)
     return world
-
-
-def ingest(world: World, now: datetime = NOW) -> str:
-    return ingest_day(world.recordings, DAY, world.lake, world.settings, now).parquet
 
 
 def days(world: World, now: datetime = NOW) -> list[str]:
@@ -109,7 +106,7 @@ def test_a_segment_that_still_grows_after_metadata_is_taken_when_it_is_whole(tmp
     path = session / "segment_002.wav"
     whole = path.read_bytes()
     path.write_bytes(whole[:-500])
-    ingest(world, now)
+    ingest(world, now=now)
     assert " " not in noted(world)
     path.write_bytes(whole)
     assert days(world, now) == [DAY]
@@ -150,7 +147,7 @@ def test_the_same_audio_under_two_names_is_two_segments_of_one_sound(world: Worl
     session = world.recordings / A
     shutil.copy(session / "segment_001.wav", session / "segment_003.wav")
     shutil.copytree(session, world.recordings / B)
-    table = pq.read_table(io.BytesIO(world.lake.get_bytes(ingest(world)))).to_pylist()
+    table = pq.read_table(io.BytesIO(world.lake.get_bytes(ingest(world).parquet))).to_pylist()
     same = [row for row in table if row["audio_sha256"] == table[0]["audio_sha256"]]
     assert [(row["session_id"], row["number"]) for row in same] == [(A, 1), (A, 3), (B, 1), (B, 3)]
     assert len({row["segment_id"] for row in same}) == 4
@@ -164,7 +161,7 @@ def test_the_raw_stream_is_archived_on_request_and_named_in_the_day(world: World
     assert plain is not None
     assert plain.raw_streams == {}
     asked = make_world(world.root, recordings={"keep_raw_stream": True})
-    parquet = ingest(asked)
+    parquet = ingest(asked).parquet
     kept = load_day(asked.lake, DAY)
     assert kept is not None
     assert parquet == plain.parquet

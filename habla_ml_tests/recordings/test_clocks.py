@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,12 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from habla_ml.recordings import changed_days, ingest_day, scan_sessions, to_utc
-from habla_ml_tests.recordings.world import NOW, World, age, make_world, write_session
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return make_world(tmp_path)
+from habla_ml_tests.recordings.world import NOW, World, age, write_session
 
 
 def rows(world: World, day: str) -> list[dict[str, Any]]:

@@ -24,11 +24,6 @@ DAY = "2026-02-16"
 A, B, C = "11111_20260216_090000", "22222_20260216_100000", "33333_20260216_110000"
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return make_world(tmp_path)
-
-
 def rows(world: World) -> dict[str, dict[str, Any]]:
     published = load_day(world.lake, DAY)
     assert published is not None

@@ -23,27 +23,19 @@ from habla_ml.recordings import DayOfRecordings, changed_days, ingest_day, load_
 from habla_ml.recordings.facts import read_facts
 from habla_ml.recordings.segments import ROW_GROUP, SCHEMA, Segment
 from habla_ml_tests.recordings.world import (
+    DAY,
     NOW,
+    A,
+    B,
     World,
     age,
+    ingest,
     make_world,
     speech,
     write_json,
     write_session,
     write_wav,
 )
-
-DAY = "2026-02-16"
-A, B = "11111_20260216_090000", "22222_20260216_100000"
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return make_world(tmp_path)
-
-
-def ingest(world: World, day: str = DAY) -> DayOfRecordings:
-    return ingest_day(world.recordings, day, world.lake, world.settings, NOW)
 
 
 def rows(world: World, day: DayOfRecordings) -> list[dict[str, object]]:

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from habla_ml.recordings import SessionHints, read_hints, scan_sessions
-from habla_ml_tests.recordings.world import NOW, World, make_world, write_json, write_session
+from habla_ml_tests.recordings.world import NOW, World, write_json, write_session
 
 NAME = "12345_20260216_143022"
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return make_world(tmp_path)
 
 
 def hints(world: World) -> SessionHints:

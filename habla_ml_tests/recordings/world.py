@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from habla_ml.corpus.conventions import Conventions, load_conventions
 from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.recordings import DayOfRecordings, ingest_day
 from habla_ml.settings import Settings
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+DAY = "2026-02-16"
+A, B = "11111_20260216_090000", "22222_20260216_100000"
 PROJECT = Path(__file__).resolve().parents[2]
 V1 = PROJECT / "configs" / "conventions" / "orthographic-v1.yaml"
 V2 = PROJECT / "configs" / "conventions" / "orthographic-v2.yaml"
@@ -55,6 +58,10 @@ def make_world(root: Path, **sections: Mapping[str, Any]) -> World:
     return World(
         root, recordings, Lake(DirectoryStore(root / "lake"), root / "cache"), Settings.model_validate(tree)
     )
+
+
+def ingest(world: World, day: str = DAY, now: datetime = NOW) -> DayOfRecordings:
+    return ingest_day(world.recordings, day, world.lake, world.settings, now)
 
 
 def speech(seconds: float = 0.4, seed: int = 0) -> NDArray[np.int16]:

@@ -2,15 +2,19 @@
 
 from datetime import UTC, datetime
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.defs.owners import DATA_OWNERS
 from habla_ml.defs.partitions import recording_days
-from habla_ml.defs.presentation import column_schema, table
+from habla_ml.defs.presentation import column_schema, corpus_page, file_link, table
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
+
+if TYPE_CHECKING:
+    from habla_ml.recordings import SetAside
 
 _SHOWN = 100
 
@@ -35,7 +39,7 @@ def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
     def annotated_corpus(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:
         from habla_ml.annotation import collect_events, last_import
         from habla_ml.corpus.build import SCHEMA, build_day, read_problems
-        from habla_ml.corpus.violations import read_violations
+        from habla_ml.corpus.violations import count_confirmed, read_violations
 
         opened, day = lake.lake(), context.partition_key
         events = collect_events(settings.recordings.folder, day, opened, settings, datetime.now(UTC))
@@ -43,6 +47,7 @@ def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
         problems = read_problems(opened, built)
         imported = [last_import(each, opened) for each in settings.annotation.tables]
         violating = read_violations(opened, built, most=_SHOWN)
+        confirmed = count_confirmed(opened, built)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(built.parquet),
             metadata={
@@ -55,20 +60,31 @@ def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
                     ["problem", "segments"],
                 ),
                 "unusable segments": table(
-                    (vars(each) for each in problems), ["session_id", "file_name", "problem", "text"]
+                    (vars(each) for each in problems), ["session_id", "file_name", "problem", "segment_id"]
                 ),
                 "violations": table(
-                    ({"requirement": name, "segments": count} for name, count in built.violations.items()),
-                    ["requirement", "segments"],
+                    (
+                        {"requirement": name, "segments": count, "confirmed by a person": confirmed.get(name, 0)}
+                        for name, count in built.violations.items()
+                    ),
+                    ["requirement", "segments", "confirmed by a person"],
                 ),
                 "violating segments": table(
-                    ({**vars(each), "violations": ", ".join(each.violations)} for each in violating),
-                    ["session_id", "file_name", "violations", "text"],
+                    (
+                        {
+                            **vars(each),
+                            "violations": ", ".join(each.violations),
+                            "confirmed by a person": ", ".join(each.confirmed),
+                        }
+                        for each in violating
+                    ),
+                    ["session_id", "file_name", "violations", "confirmed by a person", "segment_id"],
                 ),
                 "rows of tables set aside": table(
-                    islice((vars(each) for of in imported if of for each in of.set_aside), _SHOWN),
-                    ["session", "file", "reason"],
+                    islice((_row_only(each) for of in imported if of for each in of.set_aside), _SHOWN),
+                    ["table", "row", "reason"],
                 ),
+                "their texts": file_link(corpus_page(settings)),
                 "conventions": built.conventions,
                 "object": built.parquet,
                 "dagster/column_schema": column_schema(SCHEMA),
@@ -76,3 +92,8 @@ def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
         )
 
     return annotated_corpus
+
+
+def _row_only(each: "SetAside") -> dict[str, str]:
+    """A row by its number: a cell that is not repeated cannot hold what somebody said."""
+    return {"table": each.session, "row": each.file.partition(":")[0], "reason": each.reason}

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from habla_ml.defs.owners import DATA_OWNERS
-from habla_ml.defs.presentation import file_link, percent, table
+from habla_ml.defs.presentation import corpus_page, file_link, percent, table
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 
@@ -32,7 +32,7 @@ def build_corpus_report(settings: Settings) -> dg.AssetsDefinition:
 
         opened = lake.lake()
         report = describe_corpus(opened, settings.quality)
-        path = settings.work_folder / "reports" / "corpus" / "report.html"
+        path = corpus_page(settings)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(render_report(report), encoding="utf-8")
         kept = opened.put_bytes(render_report(report.without_voices()).encode())
@@ -65,8 +65,11 @@ def build_corpus_report(settings: Settings) -> dg.AssetsDefinition:
                     ["flag", "segments"],
                 ),
                 "broken rules": table(
-                    ({"rule": rule, "segments": number} for rule, number in report.violations.items()),
-                    ["rule", "segments"],
+                    (
+                        {"rule": rule, "segments": number, "confirmed by a person": report.confirmed.get(rule, 0)}
+                        for rule, number in report.violations.items()
+                    ),
+                    ["rule", "segments", "confirmed by a person"],
                 ),
                 "conventions": table(
                     ({"conventions": each.title, "days": each.days} for each in report.conventions),

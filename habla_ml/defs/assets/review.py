@@ -68,7 +68,10 @@ def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
                     ["reason", "segments"],
                 ),
                 "by speaker": table(
-                    ({"speaker": name, "seconds": seconds} for name, seconds in speakers.most_common()),
+                    (
+                        {"speaker": number, "seconds": seconds}
+                        for number, (_, seconds) in enumerate(speakers.most_common(), start=1)
+                    ),
                     ["speaker", "seconds"],
                 ),
                 "first items": table(
@@ -76,14 +79,12 @@ def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
                         {
                             "segment": each.segment_id,
                             "session": each.session_id,
-                            "speaker": each.speaker,
-                            "hint": each.hint,
                             "why": "; ".join(each.reasons),
                             "s": round(each.duration_s, 1),
                         }
                         for each in items[:_SHOWN]
                     ),
-                    ["segment", "session", "speaker", "hint", "why", "s"],
+                    ["segment", "session", "why", "s"],
                 ),
                 "label studio": _pushed(settings, opened, items, tell),
                 "object": made.queue.id,

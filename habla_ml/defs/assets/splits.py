@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from habla_ml.lake import Lake
 
 _SHOWN = 20
+_SPEAKERS = ("sessions", "seen", "unseen", "unknown")
 
 
 def build_splits(settings: Settings) -> dg.AssetsDefinition:
@@ -55,18 +56,16 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
                             "segments": snapshot.counts[split],
                             "hours": round(hours, 4),
                             "share": f"{hours / total:.1%}",
-                            "sessions": speakers[split][0],
-                            "seen": speakers[split][1],
-                            "unseen": speakers[split][2],
+                            **speakers[split],
                             "kept out": snapshot.kept_out.get(split, 0),
                             "left": changes[split].left + changes[split].erased if changes else 0,
                         }
                         for split, hours in snapshot.hours.items()
                     ),
-                    ["split", "segments", "hours", "share", "sessions", "seen", "unseen", "kept out", "left"],
+                    ["split", "segments", "hours", "share", *_SPEAKERS, "kept out", "left"],
                 ),
                 "balance": _balance(opened, snapshot, settings),
-                "in several splits": ", ".join(snapshot.in_several_splits) or "nobody who is enrolled",
+                "people in several splits": len(snapshot.in_several_splits),
                 **_overlaps(opened, snapshot, settings),
                 **floor_metadata(opened, conventions),
                 "days": len(snapshot.corpus),
@@ -81,18 +80,21 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
     return splits
 
 
-def _speakers(lake: "Lake", snapshot: "Snapshot") -> dict[str, tuple[int, int, int]]:
-    """Split → its sessions, and its segments whose speaker train has and has not; the others are not known."""
+def _speakers(lake: "Lake", snapshot: "Snapshot") -> dict[str, dict[str, int | None]]:
+    """Split → its sessions and, where it is held out, its segments by whether train has their speaker."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     rows = pq.read_table(lake.path_of(snapshot.segments), columns=["split", "session_id", "is_seen_speaker"])
-    found = {}
+    found: dict[str, dict[str, int | None]] = {}
     for split in snapshot.counts:
         part = rows.filter(pc.equal(rows["split"], split))
-        seen = part["is_seen_speaker"]
-        known, heard = len(seen) - seen.null_count, pc.sum(seen).as_py() or 0
-        found[str(split)] = (len(pc.unique(part["session_id"])), heard, known - heard)
+        counts: list[int | None] = [None, None, None]
+        if split != "train":
+            unknown = part["is_seen_speaker"].null_count
+            seen = pc.sum(part["is_seen_speaker"]).as_py() or 0
+            counts = [seen, part.num_rows - unknown - seen, unknown]
+        found[split] = dict(zip(_SPEAKERS, (len(pc.unique(part["session_id"])), *counts), strict=True))
     return found
 
 
@@ -123,7 +125,7 @@ def _overlaps(lake: "Lake", snapshot: "Snapshot", settings: Settings) -> dict[st
         "validation segments whose sentence train has": sum(each.validation for each in shared),
         "test segments whose sentence train has": sum(each.test for each in shared),
         "shared sentences": table(
-            (asdict(each) for each in shared[:_SHOWN]), ["sentence", "train", "validation", "test"]
+            (asdict(each) for each in shared[:_SHOWN]), ["held_out", "train", "validation", "test"]
         ),
     }
     if sum(snapshot.hours.values()) <= settings.splits.fingerprint_up_to_hours:

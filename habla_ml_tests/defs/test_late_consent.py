@@ -1,0 +1,43 @@
+"""A consent that comes later, as the sensor and the run see it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, Deployment
+
+
+@pytest.fixture
+def tree(tree: dict, tmp_path: Path) -> dict:
+    """A deployment with a register in which everybody of Tuesday from ten on is still to agree."""
+    register(tmp_path, given=None)
+    return {**tree, "consent": {"registry": "consents.yaml"}}
+
+
+def register(folder: Path, given: str | None) -> None:
+    entry = {"contributor": "c-17", "sessions": ["*_20260303_1*"], **({"given": given} if given else {})}
+    (folder / "consents.yaml").write_text(yaml.safe_dump({"contributors": [entry]}))
+
+
+def test_the_sensor_asks_again_for_the_day_alone_under_a_key_that_it_never_used(deployment: Deployment) -> None:
+    first = {
+        str(each.partition_key): each.run_key for each in deployment.tick("new_recordings").run_requests or ()
+    }
+    assert set(first) == {MONDAY, TUESDAY}
+    for day in first:
+        assert deployment.run("ingest_day", day).success
+    assert not deployment.tick("new_recordings").run_requests
+    before = deployment.metadata("raw_recordings", TUESDAY)
+    assert "has given no consent yet" in before["what was set aside"]
+
+    register(deployment.folder, given="2026-01-01")
+    (asked,) = deployment.tick("new_recordings").run_requests or ()
+    assert asked.partition_key == TUESDAY
+    assert asked.run_key not in first.values()
+    assert deployment.run("ingest_day", TUESDAY, **asked.tags).success
+    after = deployment.metadata("raw_recordings", TUESDAY)
+    assert after["segments"] > before["segments"]
+    assert "consent" not in after["what was set aside"]
+    assert deployment.metadata("annotated_corpus", TUESDAY)["annotated"] > 0
+    assert not deployment.tick("new_recordings").run_requests
