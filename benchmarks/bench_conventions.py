@@ -11,111 +11,23 @@ only; beside each text stand bytes of the size of three seconds of FLAC, which `
 from __future__ import annotations
 
 import argparse
-import hashlib
-import io
 import multiprocessing
 import resource
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from generated import RULES, Shape, open_lake, settings_of, texts, write_corpus
 
-from habla_ml.annotation.events import SCHEMA as EVENTS
-from habla_ml.annotation.log import annotations_pointer
 from habla_ml.corpus.build import build_day, load_corpus
 from habla_ml.corpus.conventions import Conventions, load_conventions
-from habla_ml.demo.grammar import Register, sentence
-from habla_ml.lake import DirectoryStore, Lake
-from habla_ml.recordings import recordings_pointer
-from habla_ml.recordings.segments import FACTS_SCHEMA
-from habla_ml.settings import Settings
 
-ROOT = Path(__file__).resolve().parent.parent
-RULES = ROOT / "configs" / "conventions"
-A_DAY = 1_500
 AUDIO_BYTES = 50_000
-QUIRKS = ("{}...", "Eh, {}", "{} [noise]", "[risas] {}", "«{}»", "{}  ¿no ?", "{} 3", "  {}", "{}\u200b", "¿¿{}??")
-
-
-def texts(count: int, rng: np.random.Generator) -> list[str]:
-    """Sentences of the demo's grammar, one in five with something that conventions are about."""
-    pool = [sentence(list(Register)[number % 2], rng) for number in range(20_000)]
-    made = []
-    for one, other, quirk in zip(
-        *(rng.integers(len(pool), size=(2, count))), rng.integers(50, size=count), strict=True
-    ):
-        text = f"{pool[one]} {pool[other]}" if quirk % 2 else pool[one]
-        made.append(QUIRKS[quirk].format(text) if quirk < len(QUIRKS) else text)
-    return made
-
-
-def write_corpus(lake: Lake, segments: int) -> list[str]:
-    """Publish facts and events of `segments` segments; returns the days."""
-    rng, days = np.random.default_rng(20260216), []
-    for start in range(0, segments, A_DAY):
-        day = (date(2026, 1, 1) + timedelta(days=len(days))).isoformat()
-        write_day(lake, day, texts(min(A_DAY, segments - start), rng), rng)
-        days.append(day)
-    return days
-
-
-def write_day(lake: Lake, day: str, typed: list[str], rng: np.random.Generator) -> None:
-    """One day: facts in the order of the sessions, events in the order of segment ids."""
-    count = len(typed)
-    ids = [str(uuid.UUID(bytes=rng.bytes(16), version=4)) for _ in typed]
-    sessions = [f"{number // 300:05d}_{day.replace('-', '')}_090000" for number in range(count)]
-    facts: dict[str, Any] = {field.name: [None] * count for field in FACTS_SCHEMA}
-    facts |= {
-        "segment_id": ids,
-        "source": ["habla"] * count,
-        "session_id": sessions,
-        "day": [day] * count,
-        "file_name": [f"segment_{number % 300 + 1:03d}.wav" for number in range(count)],
-        "number": [number % 300 + 1 for number in range(count)],
-        "audio_sha256": [hashlib.sha256(each.encode()).hexdigest() for each in ids],
-        "duration_s": rng.uniform(2, 4, count),
-        "speaker": ["Speaker A"] * count,
-        "machine_text": typed,
-        **{name: rng.uniform(-40, -20, count) for name in ("loudness_dbfs", "peak_dbfs")},
-        "clipped_share": [0.0] * count,
-    }
-    empty = [""] * count
-    said: dict[str, Any] = {
-        "event_id": [hashlib.sha256(each.encode()).hexdigest() for each in ids],
-        **{name: facts[name] for name in ("segment_id", "session_id", "day")},
-        **{"text": typed, "status": ["corrected"] * count, "source": ["habla"] * count},
-        "created_at": [datetime(2026, 3, 1, tzinfo=UTC)] * count,
-        "seen_text": [None] * count,
-    }
-    events = pa.table(
-        {each.name: pa.array(said.get(each.name, empty), each.type) for each in EVENTS}, schema=EVENTS
-    )
-    facts_id = put_table(lake, pa.table(facts, schema=FACTS_SCHEMA))
-    recordings = {"parquet": "0" * 64, "facts": facts_id, "inputs": {}, "set_aside": lake.put_json([])}
-    totals = {
-        "segments": count,
-        "sessions": len(set(sessions)),
-        "hours": float(np.sum(facts["duration_s"])) / 3600,
-    }
-    lake.move_pointer(recordings_pointer(day), {**recordings, **totals}, None)
-    annotations = {"parquet": put_table(lake, events.sort_by("segment_id")), "inputs": {}, "events": count}
-    lake.move_pointer(annotations_pointer(day), {**annotations, "set_aside": lake.put_json([])}, None)
-
-
-def put_table(lake: Lake, table: pa.Table) -> str:
-    """Publish a table as parquet."""
-    out = io.BytesIO()
-    pq.write_table(table, out, compression="zstd")
-    return lake.put_bytes(out.getvalue())
 
 
 def backfill(root: Path, days: list[str], conventions: Path, processes: int) -> float:
@@ -130,14 +42,9 @@ def backfill(root: Path, days: list[str], conventions: Path, processes: int) -> 
 
 def write_text(root: Path, days: list[str], conventions: Path) -> None:
     """Build the days, in a process of a backfill."""
-    lake, rules, settings = open_lake(root), load_conventions(conventions), profile(root)
+    lake, rules, settings = open_lake(root), load_conventions(conventions), settings_of(root)
     for day in days:
         build_day(lake, day, rules, settings)
-
-
-def open_lake(root: Path) -> Lake:
-    """The generated lake."""
-    return Lake(DirectoryStore(root / "lake"), root / "cache")
 
 
 def peer(segments: int, processes: int, conventions: Conventions, scratch: Path) -> Iterator[tuple[str, float]]:
@@ -199,7 +106,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         lake = open_lake(root)
-        days = write_corpus(lake, chosen.segments)
+        days = write_corpus(lake, Shape(chosen.segments))
         first = backfill(root, days, RULES / "orthographic-v1.yaml", chosen.processes)
         took = backfill(root, days, chosen.conventions, chosen.processes)
         flagged = sum(
@@ -219,20 +126,6 @@ def main() -> int:
             )
             print(f"ratio         {ours / rate:6.1f}   (segments per second, ours by theirs)")
     return int(1_000_000 / ours >= 60)
-
-
-def profile(root: Path) -> Settings:
-    """Settings that name nothing but the lake."""
-    tree = {
-        "profile": "bench",
-        "work_folder": str(root / "work"),
-        "lake": {"url": str(root / "lake")},
-        "recordings": {"folder": str(root)},
-        "corpus": {"conventions": str(RULES / "orthographic-v1.yaml")},
-        "training": {"recipe": str(ROOT / "configs" / "recipes" / "demo-full.yaml")},
-        "release": {"store": {"url": str(root / "cdn")}},
-    }
-    return Settings.model_validate(tree)
 
 
 if __name__ == "__main__":

@@ -12,26 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from generated import RULES, Shape, open_lake, settings_of, write_corpus
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+from habla_ml.corpus.build import build_day
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.splits import make_snapshot
-from habla_ml_tests.corpus.corpora import Line, new_lake, write_day
-from habla_ml_tests.recordings.world import V1, make_world
 
 DAYS, SEGMENTS_A_SESSION = 10, 20
 
 
 def main(segments: int) -> int:
     """Print both times and their ratio; non-zero above the bound."""
-    conventions = load_conventions(V1)
-    per_day = segments // DAYS
+    conventions = load_conventions(RULES / "orthographic-v1.yaml")
     with tempfile.TemporaryDirectory() as scratch:
-        lake, settings = new_lake(Path(scratch)), make_world(Path(scratch)).settings
-        for day in range(DAYS):
-            lines = [Line(f"s{day}_{n // SEGMENTS_A_SESSION}", n, seconds=3.0) for n in range(per_day)]
-            write_day(lake, f"2026-02-{day + 1:02d}", lines, conventions)
+        lake, settings = open_lake(Path(scratch)), settings_of(Path(scratch))
+        for day in write_corpus(lake, Shape(segments, segments // DAYS, SEGMENTS_A_SESSION)):
+            build_day(lake, day, conventions, settings)
         started = time.perf_counter()
         snapshot = make_snapshot(lake, settings, conventions)
         ours = time.perf_counter() - started

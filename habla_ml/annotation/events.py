@@ -29,8 +29,10 @@ SCHEMA: Final = pa.schema(
         pa.field("created_at", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("seen_text", pa.string()),
         pa.field("model_version", pa.string(), nullable=False),
+        pa.field("round", pa.int64(), nullable=False),
     ]
 )
+_KEPT_LATER: Final = ("model_version", "round")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class AnnotationEvent:
     model_version: str = ""
     """The model version whose text that was: one of ours, `habla` or `habla:<model>` for Habla's own recogniser;
     empty where nothing is known."""
+    round: int = 0
+    """How often the segment had been sent back to the person who answers with this; 0 for a first look. The same
+    text said again in a later round is a word of its own: it confirms the text."""
 
     @property
     def author(self) -> str:
@@ -72,10 +77,11 @@ class AnnotationEvent:
     def event_id(self) -> str:
         """sha256 of the event's content: the same event is one event, however often it is read.
 
-        An unknown model version is left out, so that events of before it was kept have the id they were given.
+        An unknown model version and a first look are left out, so that events of before these were kept have the id
+        they were given.
         """
         row = self._row()
-        return digest_of([value for name, value in row.items() if value or name != "model_version"])
+        return digest_of([value for name, value in row.items() if value or name not in _KEPT_LATER])
 
     def row(self) -> dict[str, Any]:
         """The event as a parquet row."""
@@ -95,4 +101,5 @@ class AnnotationEvent:
             "created_at": self.created_at.astimezone(UTC).isoformat(),
             "seen_text": self.seen_text,
             "model_version": self.model_version,
+            "round": self.round,
         }

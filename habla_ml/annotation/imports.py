@@ -4,11 +4,16 @@ A row is matched to a segment that is there already where it can be: by the name
 file, as the script of the plan writes them, or else by the sound itself. Only clips nobody has seen are added,
 under the source `table`. Several rows may speak of one segment, where their person or time differ: each is an event of
 its own. Everything is keyed by content, so an import that was cut short is simply run again.
+
+Clips pass the register of consents as recordings do, and so do words on segments that are there already: what is
+withheld is looked at again when a consent has come. A new clip that says neither whose voice it is nor of which
+session it is waits until an entry of the register covers its table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -18,7 +23,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from habla_ml.annotation.admitted import open_words
 from habla_ml.annotation.events import AnnotationEvent
+from habla_ml.annotation.gate import Gate, Target
 from habla_ml.annotation.log import append_events
 from habla_ml.annotation.tables import (
     TableClip,
@@ -29,7 +36,8 @@ from habla_ml.annotation.tables import (
     table_file,
     table_name,
 )
-from habla_ml.errors import InputError
+from habla_ml.consent.admission import Consents, consents_of, with_withheld
+from habla_ml.errors import InputError, PointerMovedError
 from habla_ml.lake import Lake, digest_of
 from habla_ml.recordings import HABLA, Segment, SetAside, load_day, publish_day, read_set_aside, segment_id
 from habla_ml.recordings.days import put_set_aside
@@ -56,20 +64,25 @@ class TableImport:
     """Rows that were left out, and unknown columns that were ignored."""
 
 
-@dataclass(frozen=True)
-class _Target:
-    """The segment a row speaks of."""
-
-    row: TableRow
-    segment_id: str
-    session_id: str
-    day: str
-
-
 def table_changed(path: Path, lake: Lake) -> bool:
     """Whether `import_table` would do anything: the table's own size and time of change decide."""
     pointer = lake.pointer(_pointer_name(path))
     return pointer is None or pointer.value["inputs"] != _fingerprint(path)
+
+
+def changed_tables(lake: Lake, settings: Settings, consents: Consents) -> dict[Path, str]:
+    """The tables to import → the state in which they are; one whose withheld rows may come in now is among them.
+
+    Raises:
+        InputError: a table is not where the settings say, or the register cannot be read where rows of one wait.
+    """
+    found = {}
+    for path in settings.annotation.tables:
+        _call_for_late_consents(path, lake, consents)
+        if table_changed(path, lake):
+            pointer = lake.pointer(_pointer_name(path))
+            found[path] = digest_of([_fingerprint(path), pointer and pointer.value["inputs"]])
+    return found
 
 
 def imported_days(path: Path, lake: Lake) -> tuple[str, ...]:
@@ -117,12 +130,16 @@ def import_table(path: Path, lake: Lake, settings: Settings, now: datetime) -> T
     day = max(changed_at.strftime("%Y-%m-%d"), settings.recordings.first_day)
     longest_s = settings.recordings.longest_segment_s
     problems: list[SetAside] = []
+    consents = consents_of(settings, now)
+    gate = Gate(open_words(lake, consents), settings, now)
     targets, others = _matched_by_name(_timely_rows(path, now, settings, problems), lake, settings)
+    targets = [each for each in targets if not _set_aside(each.row, gate.words_refused(each), name, problems)]
     clips = _survey(read_table_clips(path, others, day, longest_s), problems)
     known = _known_sounds(lake, clips.by_sound)
+    clips = _admitted(clips, known, gate, name, problems)
     fresh = [each for sound, each in clips.by_sound.items() if sound not in known]
     places = {**clips.by_sound, **known}
-    targets += [replace(places[sound], row=row) for sound, row in clips.rows]
+    targets += [replace(places[each.audio_sha256], row=each.row) for each in clips.targets]
     targets = _one_word_each(targets, name, problems)
     added_ids = {each.segment_id for each in fresh}
     for clip_day in sorted({each.day for each in fresh}):
@@ -139,7 +156,21 @@ def import_table(path: Path, lake: Lake, settings: Settings, now: datetime) -> T
         "clips": len(fresh),
         "set_aside": put_set_aside(lake, problems),
     }
+    value = with_withheld(value, gate.withheld, consents.note)
     return _described(lake, name, lake.move_pointer(_pointer_name(path), value, pointer).value, added)
+
+
+def _call_for_late_consents(path: Path, lake: Lake, consents: Consents) -> None:
+    """Let the table count as changed where rows that it withheld may come in now; as cheap as for a day."""
+    pointer = lake.pointer(_pointer_name(path))
+    withheld = {} if pointer is None else pointer.value.get("withheld", {})
+    if pointer is None or not withheld or consents.are_as_noted(pointer.value["consents"]):
+        return
+    come = any(consents.have_come(session, claims) for session, claims in withheld.items())
+    inputs = f"consent-{consents.digest}" if come else pointer.value["inputs"]
+    with suppress(PointerMovedError):
+        value = with_withheld({**pointer.value, "inputs": inputs}, withheld, consents.note)
+        lake.move_pointer(pointer.name, value, pointer)
 
 
 def _pointer_name(path: Path) -> str:
@@ -165,9 +196,9 @@ def _described(lake: Lake, name: str, value: Mapping[str, Any], added: int) -> T
     )
 
 
-def _matched_by_name(rows: list[TableRow], lake: Lake, settings: Settings) -> tuple[list[_Target], list[TableRow]]:
+def _matched_by_name(rows: list[TableRow], lake: Lake, settings: Settings) -> tuple[list[Target], list[TableRow]]:
     """Rows whose path ends in a session and a segment that the lake or Habla's folder holds, and the others."""
-    targets: list[_Target] = []
+    targets: list[Target] = []
     others: list[TableRow] = []
     ids_by_day: dict[str, frozenset[str]] = {}
     for row in rows:
@@ -180,7 +211,7 @@ def _matched_by_name(rows: list[TableRow], lake: Lake, settings: Settings) -> tu
         if day not in ids_by_day:
             ids_by_day[day] = _ids_of(lake, day)
         if identity in ids_by_day[day] or (settings.recordings.folder / session / file_name).is_file():
-            targets.append(_Target(row, identity, session, day))
+            targets.append(Target(row, identity, session, day))
         else:
             others.append(row)
     return targets, others
@@ -214,10 +245,10 @@ def _timely_rows(path: Path, now: datetime, settings: Settings, problems: list[S
 class _Survey:
     """The sounds of a table, without the audio, so that a table of any length fits."""
 
-    by_sound: dict[str, _Target]
+    by_sound: dict[str, Target]
     """Sound → the first row that brings it."""
-    rows: list[tuple[str, TableRow]]
-    """Every row with its sound."""
+    targets: list[Target]
+    """Every row with the segment that its clip would be."""
 
 
 def _survey(clips: Iterator[TableClip | SetAside], problems: list[SetAside]) -> _Survey:
@@ -227,15 +258,39 @@ def _survey(clips: Iterator[TableClip | SetAside], problems: list[SetAside]) -> 
             problems.append(clip)
             continue
         segment = clip.segment
-        target = _Target(clip.row, segment.segment_id, segment.session_id, segment.day)
+        target = Target(clip.row, segment.segment_id, segment.session_id, segment.day, segment.audio_sha256)
         found.by_sound.setdefault(segment.audio_sha256, target)
-        found.rows.append((segment.audio_sha256, clip.row))
+        found.targets.append(target)
     return found
 
 
-def _one_word_each(targets: list[_Target], name: str, problems: list[SetAside]) -> list[_Target]:
+def _admitted(
+    clips: _Survey, known: Mapping[str, Target], gate: Gate, name: str, problems: list[SetAside]
+) -> _Survey:
+    """The sounds that may come in; one is kept out with all its rows where any of them says it is to be."""
+    refused: dict[str, str] = {}
+    for target in clips.targets:
+        place = known.get(target.audio_sha256)
+        reason = gate.clip_refused(target) if place is None else gate.words_refused(replace(place, row=target.row))
+        if reason is not None:
+            refused.setdefault(target.audio_sha256, reason)
+    gate.remember()
+    left = [
+        each for each in clips.targets if not _set_aside(each.row, refused.get(each.audio_sha256), name, problems)
+    ]
+    return _Survey({sound: each for sound, each in clips.by_sound.items() if sound not in refused}, left)
+
+
+def _set_aside(row: TableRow, reason: str | None, name: str, problems: list[SetAside]) -> bool:
+    """Set a row aside where there is a reason; returns whether there was."""
+    if reason is not None:
+        problems.append(SetAside(name, row.label, reason))
+    return reason is not None
+
+
+def _one_word_each(targets: list[Target], name: str, problems: list[SetAside]) -> list[Target]:
     """The targets without rows that let one person say a second thing of one segment at the same time."""
-    first: dict[tuple[str, str, datetime | None], _Target] = {}
+    first: dict[tuple[str, str, datetime | None], Target] = {}
     for target in targets:
         said = first.setdefault((target.segment_id, target.row.person, target.row.annotated_at), target)
         if said is not target:
@@ -244,9 +299,9 @@ def _one_word_each(targets: list[_Target], name: str, problems: list[SetAside]) 
     return list(first.values())
 
 
-def _known_sounds(lake: Lake, clips: Mapping[str, _Target]) -> dict[str, _Target]:
+def _known_sounds(lake: Lake, clips: Mapping[str, Target]) -> dict[str, Target]:
     """Sound → the same row, aimed at the segment that the lake already holds with that sound."""
-    known: dict[str, _Target] = {}
+    known: dict[str, Target] = {}
     sounds = pa.array(list(clips), pa.string())
     columns = ["audio_sha256", "segment_id", "session_id", "day"]
     for pointer in lake.pointers("recordings/") if clips else ():
@@ -255,11 +310,11 @@ def _known_sounds(lake: Lake, clips: Mapping[str, _Target]) -> dict[str, _Target
             table = pq.read_table(lake.path_of(published.facts), columns=columns)
             for row in table.filter(pc.is_in(table["audio_sha256"], sounds)).to_pylist():
                 sound = row.pop("audio_sha256")
-                known.setdefault(sound, _Target(clips[sound].row, **row))
+                known.setdefault(sound, Target(clips[sound].row, **row))
     return known
 
 
-def _read_again(path: Path, targets: list[_Target], day: str, longest_s: float) -> Iterator[Segment]:
+def _read_again(path: Path, targets: list[Target], day: str, longest_s: float) -> Iterator[Segment]:
     """The segments of `targets` in the order of a day's rows, one at a time."""
     rows = [each.row for each in sorted(targets, key=lambda each: (each.session_id, each.row.number))]
     for clip in read_table_clips(path, rows, day, longest_s):
@@ -270,7 +325,7 @@ def _read_again(path: Path, targets: list[_Target], day: str, longest_s: float) 
         yield clip.segment
 
 
-def _event(target: _Target, name: str, changed_at: datetime, settings: Settings) -> AnnotationEvent:
+def _event(target: Target, name: str, changed_at: datetime, settings: Settings) -> AnnotationEvent:
     said_at = target.row.annotated_at
     return AnnotationEvent(
         segment_id=target.segment_id,

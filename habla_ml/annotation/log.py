@@ -1,8 +1,8 @@
 """The append-only log of annotation events, one immutable object a day of recording.
 
 Appending reads the day, adds what is new and moves the pointer `annotations/<day>` by compare-and-set. An event
-that repeats what the same source and person last said of that segment is not new: Habla rewrites its file whole
-at every save, and a save that changes nothing must leave no trace.
+that repeats what the same source and person last said of that segment, in the same round, is not new: Habla rewrites
+its file whole at every save, and a save that changes nothing must leave no trace.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import io
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from habla_ml.annotation.events import SCHEMA, AnnotationEvent
+from habla_ml.consent.admission import noting
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.lake import Lake
 from habla_ml.recordings import SetAside, read_set_aside
@@ -37,6 +38,10 @@ class DayOfEvents:
     set_aside: str
     """Object id of the JSON list of what was set aside."""
     events: int
+    withheld: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Session → the claims by which something that was said of it waits for a consent."""
+    consents: str = ""
+    """Under which consents that waits, as `Consents.note` tells; empty where sessions were read under several."""
     added: int = 0
     """Events that this call added."""
 
@@ -58,13 +63,21 @@ def read_events(lake: Lake, day: DayOfEvents) -> list[AnnotationEvent]:
     return [AnnotationEvent(**row) for row in table.to_pylist()]
 
 
-def event_table(lake: Lake, object_id: str) -> pa.Table:
-    """The table of events, sorted by segment, time and id; columns that its writer did not know yet are empty."""
-    table = pq.read_table(io.BytesIO(lake.get_bytes(object_id)))
-    for field in SCHEMA:
-        if field.name not in table.column_names:
-            table = table.append_column(field, pa.array([""] * table.num_rows, field.type))
-    return table
+def event_table(lake: Lake, object_id: str, columns: Sequence[str] = SCHEMA.names) -> pa.Table:
+    """The table of events, sorted by segment, time and id; columns that its writer did not know yet are empty.
+
+    Args:
+        lake: where the table is.
+        object_id: of the table.
+        columns: what is read of it.
+    """
+    file = pq.ParquetFile(io.BytesIO(lake.get_bytes(object_id)))
+    table = file.read([name for name in columns if name in file.schema_arrow.names])
+    for column in map(SCHEMA.field, columns):
+        if column.name not in table.column_names:
+            nothing = "" if pa.types.is_string(column.type) else 0
+            table = table.append_column(column, pa.array([nothing] * table.num_rows, column.type))
+    return table.select(list(columns))
 
 
 def append_events(
@@ -73,6 +86,8 @@ def append_events(
     events: Iterable[AnnotationEvent],
     inputs: Mapping[str, str],
     set_aside: Iterable[SetAside] = (),
+    withheld: Mapping[str, Collection[str]] | None = None,
+    consents: str = "",
 ) -> DayOfEvents:
     """Add what is new among `events` to the log of `day`; what is said of erased segments is not taken.
 
@@ -82,6 +97,8 @@ def append_events(
         events: events in any order, repeated or not.
         inputs: fingerprints of what they were read from; added to the ones known.
         set_aside: what could not become an event; replaces earlier entries of the same inputs.
+        withheld: the claims by which something that was said of a session in `inputs` waits for a consent.
+        consents: the note of the consents under which `inputs` were read.
 
     Raises:
         PointerMovedError: somebody else appended in the meantime; run again, nothing is lost.
@@ -102,6 +119,7 @@ def append_events(
         "set_aside": put_set_aside(lake, [*(each for each in earlier if each.session not in inputs), *set_aside]),
         "events": table.num_rows,
     }
+    value = noting(value, before, inputs, withheld or {}, consents)
     moved = lake.move_pointer(annotations_pointer(day), value, pointer)
     return DayOfEvents(day=day, added=len(added), **moved.value)
 
@@ -111,17 +129,17 @@ def _new_events(present: pa.Table, events: list[AnnotationEvent]) -> list[Annota
     concerned = pa.array(sorted({each.segment_id for each in events}), pa.string())
     known = present.filter(pc.is_in(present["segment_id"], concerned))
     taken = set(known["event_id"].to_pylist())
-    words: dict[tuple[str, str, str], list[tuple[datetime, tuple[str, str, str]]]] = defaultdict(list)
+    words: dict[tuple[str, str, str], list[tuple[datetime, int, tuple[str, str, str]]]] = defaultdict(list)
     for row in known.drop_columns(["event_id"]).to_pylist():
         event = AnnotationEvent(**row)
-        words[event.segment_id, event.source, event.person].append((event.created_at, event.said))
+        words[event.segment_id, event.source, event.person].append((event.created_at, event.round, event.said))
     added = []
     for event in sorted(events, key=lambda each: (each.created_at, each.event_id)):
         history = words[event.segment_id, event.source, event.person]
         at = bisect_right(history, event.created_at, key=lambda word: word[0])
-        if event.event_id in taken or (at and history[at - 1][1] == event.said):
+        if event.event_id in taken or (at and history[at - 1][1:] == (event.round, event.said)):
             continue
         taken.add(event.event_id)
-        history.insert(at, (event.created_at, event.said))
+        history.insert(at, (event.created_at, event.round, event.said))
         added.append(event)
     return added

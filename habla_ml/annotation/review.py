@@ -1,12 +1,13 @@
 """The review queue as it is kept: which segments a person should look at next, and which were ever chosen so.
 
 Segments chosen for being uncertain are no sample of what is spoken, so they never serve as validation or test; the
-lake remembers them for ever. The share that was drawn at random may.
+lake remembers them for ever. The share that was drawn at random may. It remembers too which texts were sent back for
+which broken rules, and when: a person who then leaves the text as it is has confirmed it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -19,6 +20,27 @@ FORMAT: Final = "habla_ml.review/1"
 
 
 @dataclass(frozen=True)
+class Objection:
+    """What a person's text is sent back for."""
+
+    round: int
+    """1 when the segment is sent back for the first time; a changed text, or changed conventions, make the next."""
+    rules: tuple[str, ...]
+    """Requirements of the conventions that the text breaks."""
+    conventions_digest: str
+    text_digest: str
+    """Of the text as typed."""
+
+
+@dataclass(frozen=True)
+class SendingBack:
+    """One segment that was asked for again."""
+
+    asked_at: datetime
+    objection: Objection
+
+
+@dataclass(frozen=True)
 class ReviewItem:
     """One segment to be looked at, and why."""
 
@@ -28,17 +50,27 @@ class ReviewItem:
     speaker: str
     duration_s: float
     hint: str
-    """The machine's text that the person is shown; empty where nothing was heard."""
+    """The text that the person is shown: the machine's, or what was typed where that is sent back."""
     model_version: str
-    """The model version whose text that is; `habla` where the recordings brought it."""
+    """The model version whose text that is; `habla` where the recordings brought it, empty where a person did."""
     score: float
     """What the ranking goes by; larger is more urgent. 0 for a random one."""
     reasons: tuple[str, ...]
     """Words for a person: why it is here, each as `kind: particulars`."""
     is_random: bool
     """Drawn at random: may become validation or test."""
-    is_sent_back: bool = False
-    """It has a person's word already, with which something is wrong; that says nothing about its split."""
+    objection: Objection | None = None
+    """What is wrong with the person's word that it has already; that says nothing about its split."""
+
+    @property
+    def is_sent_back(self) -> bool:
+        """A person said something about it, and is asked again."""
+        return self.objection is not None
+
+    @property
+    def round(self) -> int:
+        """How often it was sent back; 0 for a first look."""
+        return 0 if self.objection is None else self.objection.round
 
 
 @dataclass(frozen=True)
@@ -57,16 +89,32 @@ class ReviewQueue:
 
 
 def save_queue(lake: Lake, items: Iterable[ReviewItem], made_at: datetime) -> ReviewQueue:
-    """Publish a queue and remember its chosen segments; the same queue is the same object.
+    """Publish a queue and remember what it chose and sent back; the same queue is the same object.
 
     Raises:
         PointerMovedError: somebody else published a queue in the meantime; run again.
     """
     pointer = lake.pointer(QUEUE_POINTER)
-    listed = tuple(items)
+    listed, moment = tuple(items), made_at.astimezone(UTC).isoformat()
     uncertain = {each.segment_id for each in listed if not (each.is_random or each.is_sent_back)}
-    chosen = uncertain | chosen_segments(lake)
-    value = {"queue": lake.put_json(_body(listed, made_at)), "chosen": lake.put_json(sorted(chosen))}
+    body = {
+        "format": FORMAT,
+        "made_at": moment,
+        "items": [{**asdict(each), "reasons": list(each.reasons)} for each in listed],
+    }
+    earlier = [] if pointer is None else lake.get_json(pointer.value["sent_back"])
+    asked = {(row["segment_id"], row["objection"]["round"]) for row in earlier}
+    # Each row has its segment's id by itself: an erasure finds it by that.
+    now_asked = [
+        {"segment_id": each.segment_id, "asked_at": moment, "objection": asdict(each.objection)}
+        for each in listed
+        if each.objection is not None and (each.segment_id, each.objection.round) not in asked
+    ]
+    value = {
+        "queue": lake.put_json(body),
+        "chosen": lake.put_json(sorted(uncertain | chosen_segments(lake))),
+        "sent_back": lake.put_json([*earlier, *now_asked]),
+    }
     lake.move_pointer(QUEUE_POINTER, value, pointer)
     return _read(lake, value["queue"])
 
@@ -83,32 +131,18 @@ def chosen_segments(lake: Lake) -> frozenset[str]:
     return frozenset() if pointer is None else frozenset(lake.get_json(pointer.value["chosen"]))
 
 
-def forget_segments(lake: Lake, segment_ids: Collection[str]) -> int:
-    """Take erased segments out of the newest queue and out of what is remembered; returns how many items went.
-
-    Earlier queues are no longer named by any pointer.
-
-    Raises:
-        PointerMovedError: somebody else published a queue in the meantime; run again.
-    """
-    pointer, queue = lake.pointer(QUEUE_POINTER), load_queue(lake)
-    if pointer is None or queue is None:
-        return 0
-    kept = [each for each in queue.items if each.segment_id not in segment_ids]
-    value = {
-        "queue": lake.put_json(_body(kept, queue.made_at)),
-        "chosen": lake.put_json(sorted(chosen_segments(lake).difference(segment_ids))),
-    }
-    lake.move_pointer(QUEUE_POINTER, value, pointer)
-    return len(queue.items) - len(kept)
+def sendings_back(lake: Lake) -> dict[str, tuple[SendingBack, ...]]:
+    """Segment → each time it was sent back, in that order; only segments that ever were."""
+    pointer = lake.pointer(QUEUE_POINTER)
+    found: dict[str, tuple[SendingBack, ...]] = {}
+    for row in () if pointer is None else lake.get_json(pointer.value["sent_back"]):
+        sending = SendingBack(datetime.fromisoformat(row["asked_at"]), _objection(row["objection"]))
+        found[row["segment_id"]] = (*found.get(row["segment_id"], ()), sending)
+    return found
 
 
-def _body(items: Iterable[ReviewItem], made_at: datetime) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "made_at": made_at.astimezone(UTC).isoformat(),
-        "items": [{**asdict(each), "reasons": list(each.reasons)} for each in items],
-    }
+def _objection(body: Mapping[str, Any]) -> Objection:
+    return Objection(**{**body, "rules": tuple(body["rules"])})
 
 
 def _read(lake: Lake, queue: str) -> ReviewQueue:
@@ -117,5 +151,9 @@ def _read(lake: Lake, queue: str) -> ReviewQueue:
         raise CorpusError(
             f"object {queue} is no review queue of format {FORMAT}; materialise `review_queue` again"
         )
-    items = tuple(ReviewItem(**{**each, "reasons": tuple(each["reasons"])}) for each in body["items"])
-    return ReviewQueue(queue, datetime.fromisoformat(body["made_at"]), items)
+    return ReviewQueue(queue, datetime.fromisoformat(body["made_at"]), tuple(map(_item, body["items"])))
+
+
+def _item(body: Mapping[str, Any]) -> ReviewItem:
+    objection = None if body["objection"] is None else _objection(body["objection"])
+    return ReviewItem(**{**body, "reasons": tuple(body["reasons"]), "objection": objection})

@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -33,6 +33,9 @@ _MOST_TABLE_BYTES: Final = 512 << 20
 _COLUMNS: Final = {".csv": ("audio_path", "transcript"), ".json": ("audio", "text")}
 _OPTIONAL: Final = ("status", "reason", "person", "annotated_at", "model_version")
 _IGNORED: Final = ("duration", "notes")
+_AUDIO_NAMES: Final = frozenset(
+    {".aac", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".wave", ".webm"}
+)
 _FIRST_YEAR: Final = 2000
 _LAST_YEAR: Final = 2100
 
@@ -57,8 +60,9 @@ class TableRow:
 
     @property
     def label(self) -> str:
-        """How a report names the row."""
-        return f"row {self.number}: {self.audio[:120]}"
+        """How a report names the row: with its file, where the cell holds a file's name and not what somebody said."""
+        named = PurePosixPath(self.audio).suffix.lower() in _AUDIO_NAMES
+        return f"row {self.number}: {self.audio[:120]}" if named else f"row {self.number}"
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def read_table(path: Path, remarks: list[SetAside] | None = None) -> tuple[list[
                 SetAside(
                     table_name(path),
                     f"row {number}",
-                    f"has the unknown column {key[:80]!r}, which is ignored; known are {known}",
+                    f"has {_unknown(key)}, which is ignored; known are {known}",
                 )
                 for key in unknown
             ]
@@ -177,14 +181,23 @@ def _entries(path: Path) -> list[Any]:
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         missing = [key for key in _COLUMNS[".csv"] if key not in (reader.fieldnames or ())]
         if missing:
-            raise InputError(
-                f"lacks the column {missing[0]}; found {', '.join(reader.fieldnames or ()) or 'none'}"
-            )
+            raise InputError(f"lacks the column {missing[0]}; {_headings(reader.fieldnames or ())}")
         return list(reader)
     except InputError as error:
         raise InputError(f"table {path} {error}") from None
     except (ValueError, RecursionError, csv.Error) as error:
         raise InputError(f"table {path} is no {path.suffix[1:].upper()} in UTF-8: {error}") from error
+
+
+def _unknown(name: str) -> str:
+    return f"the unknown column {name[:80]!r}" if name.isidentifier() else "a column whose name is none"
+
+
+def _headings(names: Sequence[str]) -> str:
+    """What the first line of a table holds; not repeated where it may be a row, with what somebody said."""
+    if all(name.isidentifier() for name in names):
+        return f"found {', '.join(names) or 'none'}"
+    return f"its first line has {len(names)} cells that are no column names: is the line with the names missing?"
 
 
 def _row(number: int, entry: Any, audio_key: str, text_key: str) -> TableRow:
@@ -214,7 +227,7 @@ def _status(entry: Any) -> Status:
             return status  # type: ignore[no-any-return]
     if value is None:
         return "corrected"
-    raise InputError(f"has the status {value[:40]!r}, expected {', '.join(get_args(Status))}")
+    raise InputError(f"has a status that is none of {', '.join(get_args(Status))}")
 
 
 def _moment(entry: Any, key: str) -> datetime | None:
@@ -224,7 +237,7 @@ def _moment(entry: Any, key: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        raise InputError(f"has {value[:40]!r} as {key}, expected a time like 2026-02-16T14:30:22") from None
+        raise InputError(f"has no time like 2026-02-16T14:30:22 as {key}") from None
     if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
         raise InputError(f"has {key} in the year {moment.year}, expected {_FIRST_YEAR}…{_LAST_YEAR}")
     return moment
@@ -262,8 +275,10 @@ def file_inside(root: Path, audio: str) -> Path:
         file = (root / PurePosixPath(audio)).resolve(strict=True)
     except FileNotFoundError:
         raise InputError("names a file that does not exist") from None
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"names no readable file: {error}") from error
+    except OSError as error:
+        raise InputError(f"names no readable file: {error.strerror}") from None
+    except (RuntimeError, ValueError):
+        raise InputError("names no readable file") from None
     if not file.is_relative_to(root):
         raise InputError(f"leaves the folder {root.name}/; copy the clip below it")
     return file

@@ -167,24 +167,47 @@ class _Annotated:
     sounds: NDArray[np.uint64]
     """The first 64 bits of the sha256 of every judged sound, sorted: the same sound needs no second look."""
 
+    def has(self, sounds: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which of the sounds were judged; costs what is asked for, not what is known."""
+        if not len(self.sounds):
+            return np.zeros(len(sounds), np.bool_)
+        at = np.minimum(np.searchsorted(self.sounds, sounds), len(self.sounds) - 1)
+        found: NDArray[np.bool_] = self.sounds[at] == sounds
+        return found
+
 
 def _annotated(lake: Lake) -> _Annotated:
     minutes: dict[str, float] = defaultdict(float)
-    sounds: set[int] = set()
+    sounds = [np.array([], np.uint64)]
     for name in lake.pointers(annotations_pointer("")):
         day = name.removeprefix(annotations_pointer(""))
-        events = load_events(lake, day)
-        if events is None:
-            continue
-        table = event_table(lake, events.parquet)
-        judged, words = table["segment_id"], table.filter(pc.not_equal(table["status"], "unusable"))
-        transcribed = set(words["segment_id"].to_pylist())
-        for facts in _facts(lake, day):
-            for row in facts.filter(pc.is_in(facts["segment_id"], judged.combine_chunks())).to_pylist():
-                sounds.add(int(row["audio_sha256"][:16], 16))
-                if row["segment_id"] in transcribed and has_name(row["speaker"] or UNKNOWN_SPEAKER):
-                    minutes[row["speaker"]] += row["duration_s"] / 60
-    return _Annotated(minutes, np.array(sorted(sounds), np.uint64))
+        judged, transcribed = _judged(lake, day)
+        for facts in _facts(lake, day) if len(judged) else ():
+            known = facts.filter(pc.is_in(facts["segment_id"], judged))
+            sounds.append(_prefixes(known))
+            heard = known.filter(pc.is_in(known["segment_id"], transcribed))
+            sums = heard.group_by("speaker", use_threads=False).aggregate([("duration_s", "sum")])
+            for speaker, seconds in zip(
+                sums["speaker"].to_pylist(), sums["duration_s_sum"].to_pylist(), strict=True
+            ):
+                if has_name(speaker or UNKNOWN_SPEAKER):
+                    minutes[speaker] += seconds / 60
+    return _Annotated(minutes, np.unique(np.concatenate(sounds)))
+
+
+def _judged(lake: Lake, day: str) -> tuple[pa.Array, pa.Array]:
+    """Ids of the day's segments that a person said something about, and of those that one transcribed."""
+    events = load_events(lake, day)
+    if events is None:
+        return pa.array([], pa.string()), pa.array([], pa.string())
+    table = event_table(lake, events.parquet, ("segment_id", "status"))
+    words = table.filter(pc.not_equal(table["status"], "unusable"))
+    return table["segment_id"].combine_chunks(), words["segment_id"].combine_chunks()
+
+
+def _prefixes(facts: pa.Table) -> NDArray[np.uint64]:
+    """The first 64 bits of the sha256 of each row's sound."""
+    return np.array([int(each[:16], 16) for each in facts["audio_sha256"].to_pylist()], np.uint64)
 
 
 def _facts(lake: Lake, day: str) -> Iterator[pa.Table]:
@@ -198,13 +221,9 @@ def _facts(lake: Lake, day: str) -> Iterator[pa.Table]:
 def _unjudged(lake: Lake, annotated: _Annotated) -> Iterator[pa.Table]:
     """Batches of segments without a person's word; digital silence and sounds that were judged are left out."""
     for day in recorded_days(lake):
-        events = load_events(lake, day)
-        judged = pa.array([], pa.string())
-        if events is not None:
-            judged = event_table(lake, events.parquet)["segment_id"].combine_chunks()
+        judged, _ = _judged(lake, day)
         for facts in _facts(lake, day):
-            prefixes = np.array([int(each[:16], 16) for each in facts["audio_sha256"].to_pylist()], np.uint64)
-            known = pc.or_(pc.is_in(facts["segment_id"], judged), pa.array(np.isin(prefixes, annotated.sounds)))
+            known = pc.or_(pc.is_in(facts["segment_id"], judged), pa.array(annotated.has(_prefixes(facts))))
             wanted = facts.filter(pc.and_not(pc.greater(facts["loudness_dbfs"], SILENCE_DBFS), known))
             if wanted.num_rows:
                 yield wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import pyarrow.parquet as pq
@@ -14,7 +15,6 @@ from habla_ml.errors import CorpusError
 from habla_ml.evaluation.hypotheses import read_hypotheses, transcribe_cached
 from habla_ml.evaluation.normalise import spanish
 from habla_ml.evaluation.scoring import score_utterances
-from habla_ml.evaluation.transcribe import DecodingOptions, FasterWhisperTranscriber, Hypothesis
 from habla_ml.export.publish import checkout_artefact
 from habla_ml.lake import Lake, Store
 from habla_ml.recordings.days import load_day
@@ -22,6 +22,9 @@ from habla_ml.release.channel import read_channel
 from habla_ml.review.candidates import Candidate
 from habla_ml.review.selection import Heard
 from habla_ml.settings import Settings
+from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.options import DecodingOptions
 
 Progress = Callable[[str], None]
 _TELL_EVERY = 64
@@ -83,9 +86,9 @@ def hear(
     if not models or not candidates:
         return Hearing({}, 0)
     newest, *before = models
-    heard, decoded = _decode(lake, candidates, newest, settings, progress)
+    heard, decoded = listen(lake, candidates, newest, settings, progress)
     mute = [each for each in candidates if not each.machine_text]
-    second, also = _decode(lake, mute, before[0], settings, progress) if before and mute else ({}, 0)
+    second, also = listen(lake, mute, before[0], settings, progress) if before and mute else ({}, 0)
     opinions = [_second_opinion(each, before, second) for each in candidates]
     texts = [heard[each.segment_id].text for each in candidates]
     differing = _disagreements(texts, [text for _, text in opinions])
@@ -124,19 +127,28 @@ def _disagreements(first: Sequence[str], second: Sequence[str]) -> list[float]:
     return shares
 
 
-def _decode(
+def options_as_served(settings: Settings) -> DecodingOptions:
+    """How a released model is decoded."""
+    return DecodingOptions(beam_size=settings.evaluation.beam_size, batch_size=settings.evaluation.batch_size)
+
+
+def listen(
     lake: Lake, candidates: Sequence[Candidate], model: ReleasedModel, settings: Settings, progress: Progress
 ) -> tuple[dict[str, Hypothesis], int]:
-    options = DecodingOptions(beam_size=settings.evaluation.beam_size, batch_size=settings.evaluation.batch_size)
+    """What one model hears in each segment, by its id, and how many clips had to be decoded for it.
+
+    Raises:
+        CorpusError: a day's recordings lost a segment that its facts name.
+        EvaluationError: the engine failed; what was decoded before is saved.
+    """
+    options = options_as_served(settings)
     known = read_hypotheses(lake, model.artefact, options)
     waiting = {each.audio_sha256 for each in candidates} - known.keys()
     unheard = [each for each in candidates if each.audio_sha256 in waiting]
     if not unheard:
         return {each.segment_id: known[each.audio_sha256] for each in candidates}, 0
     folder = checkout_artefact(lake, model.artefact, settings.work_folder)
-    transcriber = FasterWhisperTranscriber(
-        folder, options, settings.evaluation.device, settings.evaluation.cpu_threads
-    )
+    decoder = open_transcriber(options, folder, settings.evaluation.device, settings.evaluation.cpu_threads)
 
     def tell(done: int, decoded: int) -> None:
         if done % _TELL_EVERY == 0:
@@ -144,7 +156,8 @@ def _decode(
                 f"{model.version}: {done} of {len(unheard)} clips to decode are heard ({decoded} different ones)"
             )
 
-    fresh = transcribe_cached(lake, model.artefact, transcriber, _utterances(lake, unheard), tell)
+    with closing(decoder) as transcriber:
+        fresh = transcribe_cached(lake, model.artefact, transcriber, _utterances(lake, unheard), tell)
     known.update((each.audio_sha256, each) for each in fresh)
     return {each.segment_id: known[each.audio_sha256] for each in candidates}, len(waiting)
 

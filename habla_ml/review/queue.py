@@ -9,9 +9,17 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
-from habla_ml.annotation.review import ReviewItem, ReviewQueue, load_queue, save_queue
-from habla_ml.corpus.violations import violating_segments
-from habla_ml.lake import Lake, Store
+from habla_ml.annotation.review import (
+    Objection,
+    ReviewItem,
+    ReviewQueue,
+    SendingBack,
+    load_queue,
+    save_queue,
+    sendings_back,
+)
+from habla_ml.corpus.violations import ViolatingSegment, violating_segments
+from habla_ml.lake import Lake, Store, digest_of
 from habla_ml.review.candidates import Candidate, find_segments, gather_pool
 from habla_ml.review.hearing import hear, released_models
 from habla_ml.review.selection import (
@@ -98,11 +106,26 @@ def make_queue(
 
 
 def violations_sent_back(lake: Lake) -> list[SentBack]:
-    """The first segments whose text breaks the conventions, to be asked for again; more than a queue ever takes."""
+    """The first segments whose text breaks the conventions, to be asked for again; more than a queue ever takes.
+
+    What a person confirmed after it was sent back is not asked for again, unless text or conventions changed.
+    """
+    sendings = sendings_back(lake)
+    waiting = (each for each in violating_segments(lake) if each.unconfirmed)
     return [
-        SentBack(each.segment_id, each.day, f"conventions: {', '.join(each.violations)}", each.text)
-        for each in islice(violating_segments(lake), _MOST_SENT_BACK)
+        SentBack(each.segment_id, each.day, each.text, _objection(each, sendings.get(each.segment_id, ())))
+        for each in islice(waiting, _MOST_SENT_BACK)
     ]
+
+
+def _objection(violating: ViolatingSegment, sendings: Sequence[SendingBack]) -> Objection:
+    """The one that it was sent back with and that nobody has answered, or that of its next round."""
+    text_digest, broken = digest_of(violating.text), violating.unconfirmed
+    for past in (each.objection for each in sendings):
+        same = (past.conventions_digest, past.text_digest) == (violating.conventions_digest, text_digest)
+        if same and set(broken) <= set(past.rules):
+            return past
+    return Objection(len(sendings) + 1, broken, violating.conventions_digest, text_digest)
 
 
 def week_of(moment: datetime) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from habla_ml.annotation.review import ReviewItem
+from habla_ml.annotation.review import Objection, ReviewItem
 from habla_ml.evaluation.normalise import spanish
 from habla_ml.recordings.segments import HABLA
 from habla_ml.review.candidates import Candidate
@@ -79,12 +79,12 @@ class Considered:
 
 @dataclass(frozen=True)
 class SentBack:
-    """A segment that has a person's word and is asked for again, with what is wrong and what they typed."""
+    """A segment that has a person's word and is asked for again, with what they typed and what is wrong with it."""
 
     segment_id: str
     day: str
-    reason: str
     text: str
+    objection: Objection
 
 
 @dataclass(frozen=True)
@@ -137,32 +137,27 @@ def draw_random(drawn: Sequence[Considered], minutes: float) -> list[ReviewItem]
 
 
 def send_back(known: Iterable[tuple[SentBack, Candidate]], minutes: float) -> list[ReviewItem]:
-    """Segments to be looked at again, as they come, as far as the minutes go; all reasons of one segment together."""
-    reasons: dict[str, list[str]] = defaultdict(list)
-    first: dict[str, tuple[SentBack, Candidate]] = {}
-    for asked, candidate in known:
-        first.setdefault(asked.segment_id, (asked, candidate))
-        if asked.reason not in reasons[asked.segment_id]:
-            reasons[asked.segment_id].append(asked.reason)
+    """Segments to be looked at again, as they come, as far as the minutes go."""
     items, left_s = [], 60 * minutes
-    for asked, candidate in first.values():
-        if candidate.duration_s <= left_s:
-            left_s -= candidate.duration_s
-            items.append(
-                ReviewItem(
-                    segment_id=candidate.segment_id,
-                    session_id=candidate.session_id,
-                    day=candidate.day,
-                    speaker=candidate.speaker,
-                    duration_s=candidate.duration_s,
-                    hint=asked.text or candidate.machine_text,
-                    model_version="" if asked.text else HABLA,
-                    score=1.0,
-                    reasons=tuple(reasons[asked.segment_id]),
-                    is_random=False,
-                    is_sent_back=True,
-                )
+    for asked, candidate in known:
+        if candidate.duration_s > left_s:
+            continue
+        left_s -= candidate.duration_s
+        items.append(
+            ReviewItem(
+                segment_id=candidate.segment_id,
+                session_id=candidate.session_id,
+                day=candidate.day,
+                speaker=candidate.speaker,
+                duration_s=candidate.duration_s,
+                hint=asked.text or candidate.machine_text,
+                model_version="" if asked.text else HABLA,
+                score=1.0,
+                reasons=(f"conventions: {', '.join(asked.objection.rules)}",),
+                is_random=False,
+                objection=asked.objection,
             )
+        )
     return items
 
 
@@ -266,10 +261,7 @@ def _signals(considered: Sequence[Considered], settings: ReviewSettings, quiet_b
         signal(
             weights.new_speaker,
             (max(0.0, few - each.annotated_minutes) for each in candidates),
-            (
-                f"new speaker: {each.annotated_minutes:.1f} min of {each.speaker} transcribed"
-                for each in candidates
-            ),
+            (f"new speaker: {each.annotated_minutes:.1f} min transcribed" for each in candidates),
         ),
     ]
 

@@ -6,7 +6,6 @@ import io
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +17,10 @@ from habla_ml.annotation.log import event_table
 from habla_ml.lake import digest_of
 from habla_ml.recordings import HABLA, SetAside, read_set_aside, segment_id
 from habla_ml_tests.recordings.world import (
+    DAY,
     NOW,
+    A,
+    B,
     World,
     age,
     make_world,
@@ -26,14 +28,6 @@ from habla_ml_tests.recordings.world import (
     write_json,
     write_session,
 )
-
-DAY = "2026-02-16"
-A, B = "11111_20260216_090000", "22222_20260216_100000"
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return make_world(tmp_path)
 
 
 def gather(world: World) -> DayOfEvents:
@@ -236,7 +230,7 @@ def test_a_log_of_before_model_versions_were_kept_is_read_and_goes_on(world: Wor
     now = gather(world)
     table = event_table(world.lake, now.parquet)
     old = io.BytesIO()
-    before = table.drop_columns(["model_version"])
+    before = table.drop_columns(["model_version", "round"])
     pq.write_table(before, old)
     pointer = world.lake.pointer(f"annotations/{DAY}")
     assert pointer is not None
@@ -244,7 +238,7 @@ def test_a_log_of_before_model_versions_were_kept_is_read_and_goes_on(world: Wor
     world.lake.move_pointer(f"annotations/{DAY}", value, pointer)
     assert gather(world).added == 0
     [event] = events(world)
-    assert (event.text, event.model_version) == ("uno", "")
+    assert (event.text, event.model_version, event.round) == ("uno", "", 0)
     write_corrections(session, {1: "dos"}, at="2026-03-01T00:00:00+00:00")
     assert gather(world).added == 1
     assert [each.model_version for each in events(world)] == ["", "habla"]

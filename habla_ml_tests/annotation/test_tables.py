@@ -1,31 +1,34 @@
-"""The plan's tables: rows matched by name, by sound, or brought in; and rows that are refused."""
+"""The plan's tables: rows matched by name, by sound, or brought in; and tables and rows that are refused."""
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from habla_ml.annotation import (
-    AnnotationEvent,
-    TableImport,
     collect_events,
-    import_table,
     last_import,
     load_events,
     read_events,
     table_changed,
 )
 from habla_ml.errors import InputError
-from habla_ml.recordings import ingest_day, load_day
-from habla_ml.recordings.facts import read_facts
+from habla_ml.recordings import ingest_day
+from habla_ml_tests.annotation.written_tables import (
+    SAVED,
+    bring,
+    save,
+    segments,
+    texts,
+    write_csv,
+    write_list,
+)
 from habla_ml_tests.recordings.world import (
+    DAY,
     NOW,
+    A,
     World,
     make_world,
     speech,
@@ -33,54 +36,6 @@ from habla_ml_tests.recordings.world import (
     write_session,
     write_wav,
 )
-
-DAY = "2026-02-16"
-A = "11111_20260216_090000"
-SAVED = "2026-11-19"
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return make_world(tmp_path)
-
-
-def save(path: Path) -> Path:
-    """The day before NOW, in Madrid."""
-    then = NOW.timestamp() - 86_400
-    os.utime(path, (then, then))
-    return path
-
-
-def write_csv(folder: Path, rows: Sequence[tuple[str, str]], speaker: str = "Lucía") -> Path:
-    folder.mkdir(exist_ok=True)
-    path = folder / "fine_tune_dataset.csv"
-    with path.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.writer(out)
-        writer.writerow(["audio_path", "transcript", "duration", "speaker", "notes"])
-        writer.writerows([audio, text, "3.2", speaker, "tranquila"] for audio, text in rows)
-    return save(path)
-
-
-def write_list(folder: Path, entries: object) -> Path:
-    folder.mkdir(exist_ok=True)
-    path = folder / "fine_tune_dataset.json"
-    path.write_text(json.dumps(entries))
-    return save(path)
-
-
-def bring(world: World, path: Path) -> TableImport:
-    return import_table(path, world.lake, world.settings, NOW)
-
-
-def texts(world: World, day: str) -> list[str]:
-    log = load_events(world.lake, day)
-    return [] if log is None else sorted(event.text for event in read_events(world.lake, log))
-
-
-def segments(world: World, day: str) -> list[dict[str, object]]:
-    published = load_day(world.lake, day)
-    assert published is not None
-    return [dict(row) for row in read_facts(world.lake, published.facts)]
 
 
 def test_rows_that_name_a_session_and_a_segment_speak_of_hablas_segments(world: World, tmp_path: Path) -> None:
@@ -224,6 +179,7 @@ def test_bad_rows_are_set_aside_with_number_and_reason_and_good_ones_taken(world
     ("name", "content", "reason"),
     [
         ("t.csv", "path,text\na,b\n", "lacks the column audio_path; found path, text"),
+        ("t.csv", "a.wav,Buenos días\nb.wav,Hola.\n", "first line has 2 cells that are no column names"),
         ("t.csv", "", "lacks the column"),
         ("t.csv", b"audio_path,transcript\n\xff,x\n", "no CSV in UTF-8"),
         ("t.csv", 'audio_path,transcript\n"a,b\n', "no CSV"),
@@ -270,144 +226,6 @@ def test_collecting_a_day_brings_in_the_changed_tables_of_the_settings(tmp_path:
     gathered = collect_events(world.recordings, DAY, world.lake, world.settings, NOW)
     assert (gathered.events, texts(world, SAVED)) == (0, ["Uno."])
     assert not table_changed(table, world.lake)
-
-
-def write_words(folder: Path, rows: Sequence[dict[str, str]], columns: Sequence[str] = ()) -> Path:
-    """A CSV with the optional columns; `save`d a day before NOW."""
-    folder.mkdir(exist_ok=True)
-    path = folder / "fine_tune_dataset.csv"
-    names = ["audio_path", "transcript", "status", "reason", "person", "annotated_at", "model_version", *columns]
-    with path.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, names, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-    return save(path)
-
-
-def logged(world: World, day: str = DAY) -> list[AnnotationEvent]:
-    log = load_events(world.lake, day)
-    return [] if log is None else sorted(read_events(world.lake, log), key=lambda each: (each.person, each.text))
-
-
-def test_two_people_and_every_status_come_from_one_table_with_their_times(world: World, tmp_path: Path) -> None:
-    write_session(world.recordings, A, 2)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
-    one, two = f"{A}/segment_001.wav", f"{A}/segment_002.wav"
-    rows = [
-        {"audio_path": one, "transcript": "Uno.", "person": "Ana", "annotated_at": "2026-03-01T10:00:00"},
-        {"audio_path": one, "status": "unusable", "reason": "ruido", "person": "Eva", "model_version": "v2"},
-        {"audio_path": two, "transcript": "Dos.", "status": "confirmed", "annotated_at": "2026-03-01T10:00:00Z"},
-    ]
-    done = bring(world, write_words(tmp_path / "t", rows))
-    assert (done.matched, done.added, done.set_aside) == (3, 3, ())
-    confirmed, ana, eva = logged(world)
-    assert (ana.text, ana.status, ana.reason, ana.model_version) == ("Uno.", "corrected", "", "")
-    assert ana.created_at == datetime(2026, 3, 1, 9, 0, tzinfo=UTC)  # Madrid's winter time
-    assert (eva.text, eva.status, eva.reason, eva.model_version) == ("", "unusable", "ruido", "v2")
-    assert eva.created_at == NOW - timedelta(days=1)
-    assert (confirmed.person, confirmed.status) == ("", "confirmed")
-    assert confirmed.created_at == datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
-
-
-def test_the_json_table_takes_the_same_columns(world: World, tmp_path: Path) -> None:
-    write_session(world.recordings, A, 1)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
-    entry = {
-        "audio": f"{A}/segment_001.wav",
-        "text": "",
-        "status": "unusable",
-        "reason": "solapado",
-        "person": "Eva",
-    }
-    assert bring(world, write_list(tmp_path / "t", [entry])).set_aside == ()
-    [event] = logged(world)
-    assert (event.status, event.reason, event.person) == ("unusable", "solapado", "Eva")
-
-
-def test_two_people_on_a_clip_that_the_table_brings_are_two_events_on_one_segment(
-    world: World, tmp_path: Path
-) -> None:
-    folder = tmp_path / "t"
-    rows = [
-        {"audio_path": "1.wav", "transcript": "Uno.", "person": "Ana"},
-        {"audio_path": "1.wav", "transcript": "Una.", "person": "Eva"},
-        {"audio_path": "1.wav", "transcript": "Nada.", "person": "Eva"},
-    ]
-    table = write_words(folder, rows)
-    write_wav(folder / "1.wav", speech(seed=1))
-    done = bring(world, table)
-    assert (done.clips, done.added) == (1, 2)
-    assert [(each.file, "same sound as row 2" in each.reason) for each in done.set_aside] == [
-        ("row 3: 1.wav", True)
-    ]
-    assert len(segments(world, SAVED)) == 1
-    assert [event.text for event in logged(world, SAVED)] == ["Uno.", "Una."]
-    assert len({event.segment_id for event in logged(world, SAVED)}) == 1
-
-
-def test_a_row_with_a_wrong_value_is_refused_by_number_and_the_others_are_taken(
-    world: World, tmp_path: Path
-) -> None:
-    write_session(world.recordings, A, 9)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
-    wrong = [
-        ({"status": "korrigiert"}, "has the status 'korrigiert', expected corrected, confirmed, unusable"),
-        ({"annotated_at": "gestern"}, "has 'gestern' as annotated_at"),
-        ({"annotated_at": "0001-01-01T00:00:00"}, "in the year 1"),
-        ({"annotated_at": "2026-12-24T00:00:00"}, "a time to come"),
-        ({"reason": "ruido"}, "has a reason but is corrected"),
-        ({"transcript": "", "status": "confirmed"}, "has no transcript"),
-    ]
-    rows = [
-        {"audio_path": f"{A}/segment_00{number}.wav", "transcript": "Hola.", **changes}
-        for number, (changes, _) in enumerate([*wrong, ({}, "")], start=1)
-    ]
-    done = bring(world, write_words(tmp_path / "t", rows))
-    assert done.added == 1
-    found = {each.file.split(":")[0]: each.reason for each in done.set_aside}
-    for number, (_, reason) in enumerate(wrong, start=1):
-        assert reason in found.pop(f"row {number}")
-    assert found == {}
-
-
-def test_an_unknown_column_is_reported_once_and_loses_nothing(world: World, tmp_path: Path) -> None:
-    write_session(world.recordings, A, 2)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
-    rows = [{"audio_path": f"{A}/segment_00{n}.wav", "transcript": "Hola.", "colour": "red"} for n in (1, 2)]
-    done = bring(world, write_words(tmp_path / "t", rows, ["colour"]))
-    assert done.added == 2
-    [remark] = done.set_aside
-    assert remark.file == "row 1"
-    assert "unknown column 'colour', which is ignored" in remark.reason
-
-
-def test_a_text_whose_comma_broke_the_row_is_refused_and_not_cut(world: World, tmp_path: Path) -> None:
-    write_session(world.recordings, A, 1)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
-    path = tmp_path / "t.csv"
-    path.write_text(f"audio_path,transcript\n{A}/segment_001.wav,Hola, niños\n")
-    done = bring(world, save(path))
-    assert (done.added, "more cells than the header" in done.set_aside[0].reason) == (0, True)
-
-
-def test_a_table_saved_again_says_nothing_new_and_one_changed_word_is_one_event(
-    world: World, tmp_path: Path
-) -> None:
-    write_session(world.recordings, A, 2)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
-    rows = [
-        {"audio_path": f"{A}/segment_00{n}.wav", "transcript": f"{n}", "person": person}
-        for n in (1, 2)
-        for person in ("Ana", "Eva")
-    ]
-    assert bring(world, write_words(tmp_path / "t", rows)).added == 4
-    for hours in (3, 2, 1):
-        table = write_words(tmp_path / "t", rows[::-1])
-        os.utime(table, (NOW.timestamp() - 3600 * hours,) * 2)
-        assert bring(world, table).added == 0
-    changed = write_words(tmp_path / "t", [*rows[:3], {**rows[3], "status": "unusable", "transcript": ""}])
-    os.utime(changed, (NOW.timestamp(), NOW.timestamp()))
-    assert bring(world, changed).added == 1
 
 
 def test_a_table_that_cannot_be_read_keeps_no_correction_back_and_is_reported_until_it_is_mended(

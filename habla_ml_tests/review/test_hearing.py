@@ -2,11 +2,11 @@ import pytest
 
 from habla_ml.errors import CorpusError
 from habla_ml.evaluation.hypotheses import read_hypotheses
-from habla_ml.evaluation.transcribe import DecodingOptions
 from habla_ml.lake import sha256_of
 from habla_ml.recordings.days import recordings_pointer
 from habla_ml.review.candidates import gather_pool
 from habla_ml.review.hearing import _disagreements, hear, released_models
+from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.review.conftest import release
 from habla_ml_tests.review.world import DAY, NEXT_DAY, Spoken, record
 

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from habla_ml.annotation.review import QUEUE_POINTER, chosen_segments, forget_segments, load_queue
+from habla_ml.annotation.review import QUEUE_POINTER, Objection, chosen_segments, load_queue
 from habla_ml.review.queue import make_queue, week_of
 from habla_ml.review.selection import SentBack
 from habla_ml_tests.review.conftest import release, settings_of
@@ -86,7 +86,8 @@ def test_the_released_model_gives_the_hints_and_hearing_again_decodes_nothing(la
 
 def test_segments_sent_back_come_first_with_their_reason_and_stay_what_they_were(lake, store, tmp_path, week):
     judge(lake, DAY, SPOKEN[:2])
-    asked = [SentBack(SPOKEN[0].id, DAY, "conventions: digits", "son 3"), SentBack("gone", DAY, "x", "y")]
+    wrong = Objection(1, ("digits",), "c", "t")
+    asked = [SentBack(SPOKEN[0].id, DAY, "son 3", wrong), SentBack("gone", DAY, "y", wrong)]
     queue = make_queue(lake, store, settings_of(tmp_path, minutes=2), NOON, print, asked).queue
     first = queue.items[0]
     assert (first.segment_id, first.hint, first.reasons) == (SPOKEN[0].id, "son 3", ("conventions: digits",))
@@ -95,20 +96,9 @@ def test_segments_sent_back_come_first_with_their_reason_and_stay_what_they_were
     assert queue.minutes <= 2
 
 
-def test_an_erased_segment_leaves_the_queue_and_the_memory(lake, store, tmp_path, week):
-    queue = make_queue(lake, store, settings_of(tmp_path, minutes=2), NOON, print).queue
-    gone = {each.segment_id for each in queue.items[:5]}
-    assert forget_segments(lake, gone) == 5
-    after = load_queue(lake)
-    assert after.items == queue.items[5:]
-    assert not gone & chosen_segments(lake)
-    assert forget_segments(lake, gone) == 0
-
-
 def test_an_empty_lake_gives_an_empty_queue(lake, store, settings):
     made = make_queue(lake, store, settings, NOON, print)
     assert (made.queue.items, made.queue.minutes, made.candidates) == ((), 0, 0)
-    assert forget_segments(lake, {"x"}) == 0
 
 
 def test_a_week_is_the_iso_week():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from habla_ml.annotation.review import ReviewItem
+from habla_ml.annotation.review import Objection, ReviewItem
 from habla_ml.review.selection import (
     Considered,
     Ranked,
@@ -62,7 +62,7 @@ def test_the_score_is_the_weighted_mean_of_ranks():
         ("confidence", {"machine_confidence": 0.3}, "Habla unsure: it gave 30%"),
         ("rejected", {"rejected": True}, "rejected: Habla's recogniser gave nothing"),
         ("quiet", {"loudness_dbfs": -47.2}, "quiet: -47 dBFS"),
-        ("new_speaker", {"annotated_minutes": 0.4}, "new speaker: 0.4 min of Ana transcribed"),
+        ("new_speaker", {"annotated_minutes": 0.4}, "new speaker: 0.4 min transcribed"),
     ],
 )
 def test_each_signal_alone_brings_its_segment_to_the_front_and_says_so(weight, urgent, words):
@@ -188,12 +188,10 @@ def test_the_random_ones_are_spread_over_the_whole_queue():
     assert interleave([], []) == []
 
 
-def test_a_segment_that_is_sent_back_shows_what_was_typed_and_every_reason():
+def test_a_segment_that_is_sent_back_shows_what_was_typed_and_the_rules():
     candidate = considered("a").candidate
-    asked = [
-        SentBack("a", candidate.day, "conventions: digits", "son 3"),
-        SentBack("a", candidate.day, "rate", "x"),
-    ]
-    (item,) = send_back([(each, candidate) for each in asked], minutes=1)
-    assert (item.hint, item.reasons, item.is_sent_back) == ("son 3", ("conventions: digits", "rate"), True)
-    assert send_back([(asked[0], candidate)], minutes=0.01) == []
+    asked = SentBack("a", candidate.day, "son  3", Objection(2, ("digits", "doubled spaces"), "c", "t"))
+    (item,) = send_back([(asked, candidate)], minutes=1)
+    assert (item.hint, item.reasons) == ("son  3", ("conventions: digits, doubled spaces",))
+    assert (item.is_sent_back, item.round, item.model_version) == (True, 2, "")
+    assert send_back([(asked, candidate)], minutes=0.01) == []

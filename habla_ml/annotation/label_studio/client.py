@@ -51,6 +51,10 @@ class NewTask:
     model_version: str
     context: str
     """Who spoke, in which session, and why it is here: words for a person."""
+    round: int
+    """How often the segment was sent back: a segment has one task a round."""
+    why: str
+    """What is wrong with the text that a person typed; empty at a first look."""
 
 
 class LabelStudio:
@@ -300,7 +304,7 @@ class LabelStudio:
                 f"{self.url}{path} refuses the token (HTTP 401); a legacy token works only where "
                 "the organisation allows them, else use a personal access token"
             )
-        raise ServiceError(f"{self.url}{path} answers HTTP {answer.status_code}: {answer.text[:300]!r}")
+        raise ServiceError(f"{self.url}{path} answers HTTP {answer.status_code}{_complaint(answer)}")
 
     def _nonsense(self, path: str, error: ValidationError) -> ServiceError:
         first = error.errors()[0]
@@ -315,6 +319,16 @@ class LabelStudio:
             f"{self.url}{path} cannot be reached ({type(error).__name__}); start it with `habla-ml label-studio up` "
             "or mend annotation.label_studio.url, then run again: nothing is lost or doubled"
         )
+
+
+def _complaint(answer: httpx.Response) -> str:
+    """Which fields Label Studio found wrong; not its own words, since they may repeat what somebody said."""
+    try:
+        wrong = answer.json()["validation_errors"]
+    except (ValueError, KeyError, TypeError):
+        wrong = {}
+    fields = f" for {', '.join(sorted(wrong))}" if isinstance(wrong, dict) and wrong else ""
+    return f"{fields}; its own log says why"
 
 
 def _query(field: str, operator: str, kind: str, value: object) -> str:

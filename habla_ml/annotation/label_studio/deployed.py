@@ -36,7 +36,7 @@ def connect(settings: Settings, patience_s: float | None = None) -> LabelStudio:
 def push_queue(
     settings: Settings, lake: Lake, server: LabelStudio, items: Sequence[ReviewItem], tell: Callable[[str], None]
 ) -> PushReport:
-    """Give each item a task with its audio; one that has a task gets no other.
+    """Give each item the task of its round, with its audio; one that has it gets no other.
 
     Raises:
         ServiceError: the server cannot be reached or refuses; run again, nothing is doubled.

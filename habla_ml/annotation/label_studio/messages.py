@@ -9,12 +9,14 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 LONGEST_TEXT: Final = 10_000
 """Characters of one transcript; a segment lasts at most 30 s."""
+MOST_ROUNDS: Final = 10_000
+"""Of one segment; sent back every week of a century it has half as many."""
 
 
 class _Answer(BaseModel):
-    """Servers add fields at every version: what is not named is ignored."""
+    """Servers add fields at every version: what is not named is ignored. Errors do not repeat what was said."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
 
 def _unicode(text: Any) -> Any:
@@ -58,9 +60,8 @@ class SourceStorage(_Answer):
 
 
 class Accepted(_Answer):
-    """The answer to an import; an edition that imports later leaves both empty."""
+    """The answer to an import; an edition that imports later names no task."""
 
-    task_count: int = 0
     task_ids: list[Identifier] = []
 
 
@@ -77,6 +78,7 @@ class TaskData(_Answer):
     day: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
     hint: Text = ""
     model_version: Annotated[str, BeforeValidator(_unicode), Field(max_length=200)] = ""
+    round: Annotated[int, Field(ge=0, le=MOST_ROUNDS)] = 0
 
 
 class ListedTask(_Answer):
@@ -85,6 +87,18 @@ class ListedTask(_Answer):
     id: Identifier
     data: dict[str, Any]
     total_annotations: int = 0
+
+    @property
+    def segment_id(self) -> str | None:
+        """Whose task it is; None where it is none of ours."""
+        segment = self.data.get("segment_id")
+        return segment if isinstance(segment, str) else None
+
+    @property
+    def round(self) -> int:
+        """How often the segment was sent back; 0 where the task does not say so, or somebody spoilt it."""
+        number = self.data.get("round")
+        return number if isinstance(number, int) and 0 <= number <= MOST_ROUNDS else 0
 
 
 class ChangedTask(_Answer):

@@ -19,6 +19,7 @@ from habla_ml.settings import Settings
 LABEL_CONFIG: Final = """
 <View>
   <Header value="Escucha y escribe exactamente lo que se dice" size="4"/>
+  <Header value="$why" size="5"/>
   <Audio name="audio" value="$audio" zoom="true" hotkey="ctrl+enter"/>
   <Header value="Transcripción" size="5"/>
   <TextArea name="transcription" toName="audio" value="$hint" rows="3" editable="true" maxSubmissions="1"

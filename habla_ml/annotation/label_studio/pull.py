@@ -222,6 +222,7 @@ class _Reading:
             created_at=annotation.updated_at,
             seen_text=data.hint or None,
             model_version=data.model_version,
+            round=data.round,
         )
 
     def _sessions_of(self, day: str) -> Mapping[str, str]:

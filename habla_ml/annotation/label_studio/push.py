@@ -1,15 +1,16 @@
-"""Segments become tasks: audio first, then tasks in batches, each segment once.
+"""Segments become tasks: audio first, then tasks in batches, each segment once a round.
 
-An import is not idempotent and can be cut in the middle. So the lake keeps which segments were accepted and the
-highest task id that was looked at; before the first batch, and whenever an answer was lost, the tasks above that id
-are looked at and what arrived is not sent again.
+A segment that is sent back gets another task, the next round's: the first one has been answered, and nobody would see
+it again. An import is not idempotent and can be cut in the middle. So the lake keeps which segments were accepted in
+which round and the highest task id that was looked at; before the first batch, and whenever an answer was lost, the
+tasks above that id are looked at and what arrived is not sent again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -28,17 +29,25 @@ _LOST_AT_MOST: Final = 5
 _PAUSE_S: Final = 0.5
 _ROWS: Final = 256
 _LONGEST_HINT: Final = 5_000
+_WHY: Final = (
+    "Vuelve a revisión: el texto no cumple las convenciones ({}). Corrígelo, o envíalo tal cual si así se dice."
+)
 
 
 @dataclass(frozen=True)
 class Pushed:
     """Which segments a project holds, as far as was looked."""
 
-    segments: frozenset[str]
+    rounds: Mapping[str, int]
+    """Segment → the last round of which it has a task."""
     last_task: int
     """Tasks up to this id were looked at."""
     batches: tuple[str, ...]
-    """Object ids of the lists that make up `segments`."""
+    """Object ids of the parts that make up `rounds`, later ones over earlier ones."""
+
+    def has(self, segment_id: str, number: int) -> bool:
+        """Whether the segment has a task of this round or a later one."""
+        return self.rounds.get(segment_id, -1) >= number
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class PushReport:
     project: Project
     added: int
     known: int
-    """Segments that had a task already."""
+    """Segments that had their task already."""
     without_audio: tuple[str, ...]
     """Segments whose audio is not in the lake; they were left out."""
 
@@ -62,10 +71,12 @@ def load_pushed(lake: Lake, project: Project) -> Pushed:
     """What the lake knows of the project's tasks."""
     pointer = lake.pointer(pushed_pointer(project))
     if pointer is None:
-        return Pushed(frozenset(), 0, ())
+        return Pushed({}, 0, ())
     batches = tuple(pointer.value["batches"])
-    segments = frozenset(each for batch in batches for each in lake.get_json(batch))
-    return Pushed(segments, pointer.value["last_task"], batches)
+    rounds: dict[str, int] = {}
+    for batch in batches:
+        rounds.update(lake.get_json(batch))
+    return Pushed(rounds, pointer.value["last_task"], batches)
 
 
 def save_pushed(lake: Lake, project: Project, pushed: Pushed) -> None:
@@ -79,7 +90,7 @@ def save_pushed(lake: Lake, project: Project, pushed: Pushed) -> None:
         "project": project.id,
         "last_task": pushed.last_task,
         "batches": list(pushed.batches),
-        "segments": len(pushed.segments),
+        "segments": len(pushed.rounds),
     }
     lake.move_pointer(pushed_pointer(project), value, lake.pointer(pushed_pointer(project)))
 
@@ -93,7 +104,7 @@ def push_segments(
     batch_size: int,
     tell: Callable[[str], None],
 ) -> PushReport:
-    """Give each segment a task, in the order of `items`; one that has a task gets no other.
+    """Give each segment the task of its round, in the order of `items`; one that has it gets no other.
 
     Raises:
         ServiceError: the server cannot be reached or refuses; what was accepted is remembered, push again.
@@ -101,7 +112,7 @@ def push_segments(
     """
     listed = {each.segment_id: each for each in items}
     pushed = _looked(lake, server, project, load_pushed(lake, project))
-    fresh = [each for each in listed.values() if each.segment_id not in pushed.segments]
+    fresh = [each for each in listed.values() if not pushed.has(each.segment_id, each.round)]
     shelved = set(shelve_audio(lake, fresh, shelf))
     waiting = iter([each for each in fresh if each.segment_id in shelved])
     added = 0
@@ -136,22 +147,24 @@ def _task(item: ReviewItem, shelf: AudioShelf) -> NewTask:
         session_id=item.session_id,
         model_version=item.model_version,
         context=" · ".join((item.speaker, item.session_id, ", ".join(item.reasons))),
+        round=item.round,
+        why="" if item.objection is None else _WHY.format(", ".join(item.objection.rules)),
     )
 
 
 def _import(lake: Lake, server: LabelStudio, project: Project, pushed: Pushed, tasks: Sequence[NewTask]) -> Pushed:
     """Import until each of `tasks` is there, looking after every lost answer."""
     for lost in range(_LOST_AT_MOST):
-        waiting = [each for each in tasks if each.segment_id not in pushed.segments]
+        waiting = [each for each in tasks if not pushed.has(each.segment_id, each.round)]
         if not waiting:
             return pushed
         time.sleep(_PAUSE_S * lost)
         accepted = server.import_tasks(project.id, waiting)
         if accepted is not None and len(set(accepted.task_ids)) == len(waiting):
-            segments = [each.segment_id for each in waiting]
-            return _remembered(lake, project, pushed, segments, max(accepted.task_ids))
+            arrived = {each.segment_id: each.round for each in waiting}
+            return _remembered(lake, project, pushed, arrived, max(accepted.task_ids))
         pushed = _looked(lake, server, project, pushed)
-    if all(each.segment_id in pushed.segments for each in tasks):
+    if all(pushed.has(each.segment_id, each.round) for each in tasks):
         return pushed
     raise ServiceError(
         f"{server.url} lost {_LOST_AT_MOST} imports one after the other; look at its log, then push again: what "
@@ -161,23 +174,21 @@ def _import(lake: Lake, server: LabelStudio, project: Project, pushed: Pushed, t
 
 def _looked(lake: Lake, server: LabelStudio, project: Project, pushed: Pushed) -> Pushed:
     """Take in the tasks above the highest id known; whoever made them."""
-    found, last = set[str](), pushed.last_task
+    found, last = dict[str, int](), pushed.last_task
     for task in server.listed_tasks(project.id, pushed.last_task):
         last = max(last, task.id)
-        if isinstance(segment := task.data.get("segment_id"), str):
-            found.add(segment)
+        if (segment := task.segment_id) is not None:
+            found[segment] = max(task.round, found.get(segment, 0))
     if last == pushed.last_task:
         return pushed
-    return _remembered(lake, project, pushed, sorted(found - pushed.segments), last)
+    unknown = {segment: number for segment, number in sorted(found.items()) if not pushed.has(segment, number)}
+    return _remembered(lake, project, pushed, unknown, last)
 
 
-def _remembered(lake: Lake, project: Project, pushed: Pushed, segments: Sequence[str], last_task: int) -> Pushed:
-    batches = (*pushed.batches, lake.put_json(list(segments))) if segments else pushed.batches
-    after = replace(
-        pushed,
-        segments=pushed.segments | set(segments),
-        last_task=max(last_task, pushed.last_task),
-        batches=batches,
-    )
+def _remembered(
+    lake: Lake, project: Project, pushed: Pushed, arrived: Mapping[str, int], last_task: int
+) -> Pushed:
+    batches = (*pushed.batches, lake.put_json(dict(arrived))) if arrived else pushed.batches
+    after = Pushed({**pushed.rounds, **arrived}, max(last_task, pushed.last_task), batches)
     save_pushed(lake, project, after)
     return after

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 
 from habla_ml.annotation.label_studio.client import LabelStudio
+from habla_ml.annotation.label_studio.messages import ListedTask
 from habla_ml.annotation.label_studio.project import Project
 from habla_ml.annotation.label_studio.pull import LABEL_STUDIO, load_pulled
 from habla_ml.annotation.label_studio.push import Pushed, load_pushed, save_pushed
@@ -22,9 +23,10 @@ class Reconciliation:
     tasks: int
     """Tasks with a segment, after the doubled ones were deleted."""
     gone: tuple[str, ...]
-    """Segments whose task was deleted there; the next push gives those still in the queue a new one."""
+    """Segments whose last task was deleted there; the next push gives those still in the queue a new one."""
     doubled: int
-    """Tasks deleted because another one has the same segment; none that a person had answered."""
+    """Tasks deleted because the segment has another of the same round or a later one; none that a person had
+    answered."""
     withdrawn: tuple[str, ...]
     """Segments whose events stay although their task has no annotation any more."""
 
@@ -40,26 +42,28 @@ def reconcile(lake: Lake, server: LabelStudio, project: Project) -> Reconciliati
         PointerMovedError: somebody pushed in the meantime; run again.
     """
     before = load_pushed(lake, project)
-    found: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    found: dict[str, list[ListedTask]] = defaultdict(list)
     last = before.last_task
     for task in server.listed_tasks(project.id):
         last = max(last, task.id)
-        if isinstance(segment := task.data.get("segment_id"), str):
-            found[segment].append((task.total_annotations, task.id))
+        if (segment := task.segment_id) is not None:
+            found[segment].append(task)
     doubled = 0
     for tasks in found.values():
-        tasks.sort(key=lambda task: (-task[0], task[1]))
-        for answers, number in tasks[1:]:
-            if answers == 0:
-                server.delete_task(number)
+        # The later round first, and of one round the answered and then the older task.
+        tasks.sort(key=lambda task: (-task.round, -task.total_annotations, task.id))
+        for task in tasks[1:]:
+            if task.total_annotations == 0:
+                server.delete_task(task.id)
                 doubled += 1
-    segments = sorted(found)
-    batches = (lake.put_json(segments),) if segments else ()
-    save_pushed(lake, project, Pushed(frozenset(segments), last, batches))
-    unanswered = {segment for segment, tasks in found.items() if tasks[0][0] == 0}
+    rounds = {segment: tasks[0].round for segment, tasks in sorted(found.items())}
+    save_pushed(lake, project, Pushed(rounds, last, (lake.put_json(rounds),) if rounds else ()))
+    unanswered = {segment for segment, tasks in found.items() if not any(each.total_annotations for each in tasks)}
     return Reconciliation(
         tasks=sum(map(len, found.values())) - doubled,
-        gone=tuple(sorted(before.segments - found.keys())),
+        gone=tuple(
+            sorted(segment for segment, number in before.rounds.items() if rounds.get(segment, -1) < number)
+        ),
         doubled=doubled,
         withdrawn=tuple(sorted(unanswered & _answered(lake, project))),
     )

@@ -31,7 +31,7 @@ from habla_ml.annotation.label_studio import (
 )
 from habla_ml.annotation.label_studio import push as pushing
 from habla_ml.annotation.label_studio.project import FOLDER
-from habla_ml.annotation.review import load_queue, save_queue
+from habla_ml.annotation.review import Objection, load_queue, save_queue
 from habla_ml.corpus.build import build_day
 from habla_ml.definitions import build_definitions
 from habla_ml.defs.jobs import CORRECT
@@ -67,8 +67,7 @@ def test_each_segment_gets_one_task_in_the_order_of_the_queue_however_often_it_i
 
 def test_what_the_lake_forgot_is_found_on_the_server_before_anything_is_imported(room: Room) -> None:
     room.push(ITEMS)
-    for path in (room.world.root / "lake" / "pointers" / "label_studio").rglob("pushed.json"):
-        path.unlink()
+    room.forget_what_was_pushed()
     assert room.push([*ITEMS, item(4)]).added == 1
     assert [len(tasks) for tasks in room.tasks().values()] == [1, 1, 1, 1]
 
@@ -208,7 +207,7 @@ def test_killed_in_the_middle_of_an_import_and_started_again_nothing_is_lost_or_
 
     with ThreadPoolExecutor(1) as pool:
         importing = pool.submit(import_all)
-        while not pushing.load_pushed(lake, project).segments:
+        while not pushing.load_pushed(lake, project).rounds:
             time.sleep(0.01)
         time.sleep(0.25)
         assert not importing.done()
@@ -330,8 +329,9 @@ def test_the_commands_push_the_queue_pull_and_reconcile(room: Room) -> None:
 
 def test_an_erased_segment_loses_its_task_answered_or_not_and_its_audio(room: Room) -> None:
     room.push(ITEMS)
-    room.submit(1, typed("Uno."))
-    assert forget_tasks(room.world.settings, room.client, [segment(1), segment(2)]) == 2
+    room.submit(1, typed("Uno 1."))
+    room.push([item(1, objection=Objection(1, ("digits",), "c", "t"))])
+    assert forget_tasks(room.world.settings, room.client, [segment(1), segment(2)]) == 3
     assert list(room.tasks()) == [segment(3)]
     audio = {entry.key for entry in room.shelf.store.list(f"{FOLDER}/")}
     assert [room.shelf.key_of(DAY, segment(number)) in audio for number in (1, 2, 3)] == [False, False, True]

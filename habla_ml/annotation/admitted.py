@@ -1,0 +1,77 @@
+"""Whether what was said about a segment may come in: not before its voice may, under whatever label it is known.
+
+The recordings decide about voices; a word is kept out with its segment, and by the same register, so that both
+come in once the consent is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from habla_ml.consent.admission import Admission, Consents, open_admission
+from habla_ml.lake import Lake
+from habla_ml.recordings import load_day
+from habla_ml.recordings.facts import read_facts
+
+UNTOLD: Final = (
+    "is withheld with its session: nobody says whose voice it is, and a contributor of it is to consent yet"
+)
+
+
+@dataclass(frozen=True)
+class _Day:
+    speakers: Mapping[str, str | None]
+    """Segment that the lake holds → its label."""
+    withheld: Mapping[str, Sequence[str]]
+
+
+@dataclass
+class WordsAdmission:
+    """Asks the register about words on segments, with what the lake knows of their voices."""
+
+    admission: Admission
+    _days: dict[str, _Day] = field(default_factory=dict)
+
+    def holds(self, day: str, segment_id: str) -> bool:
+        """Whether the lake holds the recording of that segment."""
+        return segment_id in self._day(day).speakers
+
+    def refusal(self, day: str, session_id: str, segment_id: str, labels: Collection[str | None]) -> str | None:
+        """Why a word on that segment may not come in yet, or None; what it waits for is noted in `admission`.
+
+        Args:
+            day: the segment's day of recording.
+            session_id: the segment's session.
+            segment_id: the segment, in the lake or not.
+            labels: what whoever speaks of it calls its voice.
+        """
+        consents = self.admission.consents
+        if consents.registry is None:
+            return None
+        known = self._day(day)
+        told = sorted({each for each in (*labels, known.speakers.get(segment_id)) if each})
+        for label in (*told,) or (None,):
+            if reason := self.admission.refusal_of_text(session_id, label, segment_id):
+                return reason
+        if told or segment_id in known.speakers:
+            return None
+        awaited = consents.register.awaited(session_id, consents.today)
+        if waiting := awaited.intersection(known.withheld.get(session_id, ())):
+            self.admission.wait(session_id, waiting)
+            return UNTOLD
+        return None
+
+    def _day(self, day: str) -> _Day:
+        if day not in self._days:
+            held = load_day(self.admission.lake, day)
+            rows = () if held is None else read_facts(self.admission.lake, held.facts, ["segment_id", "speaker"])
+            speakers = {row["segment_id"]: row["speaker"] for row in rows}
+            self._days[day] = _Day(speakers, {} if held is None else held.withheld)
+        return self._days[day]
+
+
+def open_words(lake: Lake, consents: Consents) -> WordsAdmission:
+    """What may be said under these consents."""
+    return WordsAdmission(open_admission(lake, consents))
