@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -32,7 +33,6 @@ from habla_ml.demo.classroom import ClassroomPlan, write_sessions
 from habla_ml.evaluation.hypotheses import transcribe_cached
 from habla_ml.evaluation.normalise import spanish
 from habla_ml.evaluation.scoring import score_utterances
-from habla_ml.evaluation.transcribe import DecodingOptions, FasterWhisperTranscriber
 from habla_ml.export.publish import checkout_artefact, publish_ctranslate2
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.recordings.days import load_day
@@ -45,6 +45,8 @@ from habla_ml.settings import Settings, load_settings
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.recipe import Recipe, load_recipe
 from habla_ml.training.train import train_version
+from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.options import DecodingOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -172,9 +174,9 @@ def convert(world: World, owner: str, identity: str, folder: Path) -> str:
 def errors_and_words(world: World, tree: str, snapshot: Snapshot) -> tuple[dict[str, np.ndarray], float]:
     """Session → [errors, words] on the test lessons, and the WER."""
     folder = checkout_artefact(world.lake, tree, world.folder / "work")
-    transcriber = FasterWhisperTranscriber(folder, DecodingOptions())
     test = list(read_utterances(world.lake, snapshot, "test"))
-    heard = transcribe_cached(world.lake, tree, transcriber, test)
+    with closing(open_transcriber(DecodingOptions(), folder)) as transcriber:
+        heard = transcribe_cached(world.lake, tree, transcriber, test)
     scores = score_utterances([each.sentence for each in test], [each.text for each in heard], spanish)
     sessions: dict[str, np.ndarray] = {each.session_id: np.zeros(2) for each in test}
     for each, score in zip(test, scores, strict=True):

@@ -73,8 +73,6 @@ class TextProblem:
     session_id: str
     file_name: str
     problem: str
-    text: str
-    """As typed."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ def build_day(lake: Lake, day: str, conventions: Conventions, settings: Settings
 
 def read_problems(lake: Lake, day: DayOfCorpus, most: int = 100) -> tuple[TextProblem, ...]:
     """The first `most` annotated segments of the day that are no usable references."""
-    columns = ["segment_id", "session_id", "file_name", "problem", "text"]
+    columns = ["segment_id", "session_id", "file_name", "problem"]
     table = pq.read_table(io.BytesIO(lake.get_bytes(day.parquet)), columns=columns)
     flagged = table.filter(pc.is_valid(table["problem"])).slice(0, most)
     return tuple(TextProblem(**row) for row in flagged.to_pylist())

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from habla_ml.annotation import corrected_sessions, imported_days, load_events, table_changed
+from habla_ml.annotation import changed_tables, corrected_sessions, imported_days, load_gathered
+from habla_ml.consent.admission import consents_of
 from habla_ml.corpus.build import load_corpus
 from habla_ml.lake import Lake, digest_of
 from habla_ml.recordings import ChangedDay, load_day
@@ -17,30 +18,34 @@ def changed_corrections(folder: Path, lake: Lake, settings: Settings, now: datet
     """Days whose corrections or recordings are newer than their text, in order; opens no file of Habla's.
 
     Looks at the days with corrections in Habla's folder and the days the tables spoke of; a table that changed, or
-    was never imported, comes in with the newest day of recordings. A day without recordings in the lake waits for
-    them. Changed conventions are no reason here: that backfill is asked for by a person.
+    was never imported, or of which rows were withheld whose consent has come, comes in with the newest day of
+    recordings. A day without recordings in the lake waits for them. Where corrections were withheld and their consent
+    has come, their day is asked for. Changed conventions are no reason here: that backfill is asked for by a person.
 
     Raises:
-        InputError: the recordings folder cannot be listed, or a table is not where the settings say.
+        InputError: the recordings folder cannot be listed, a table is not where the settings say, or something waits
+            for a consent and the register cannot be read.
     """
     sessions = corrected_sessions(folder, settings, now)
-    changed = [table for table in settings.annotation.tables if table_changed(table, lake)]
+    consents = consents_of(settings, now)
+    changed = changed_tables(lake, settings, consents)
     importing = _newest_day(lake) if changed else None
     spoken_of = {day for table in settings.annotation.tables for day in imported_days(table, lake)}
     for day in sorted({*sessions, *spoken_of, *([importing] if importing else [])}):
         recordings = load_day(lake, day)
         if recordings is None:
             continue
-        inputs, events, text = sessions.get(day, {}), load_events(lake, day), load_corpus(lake, day)
+        inputs, events, text = sessions.get(day, {}), load_gathered(lake, day, consents), load_corpus(lake, day)
         gathered = events is not None and inputs.items() <= events.inputs.items()
         written = text is not None and (text.annotations, text.facts) == (
             events.parquet if events else "",
             recordings.facts,
         )
         if day == importing or not (gathered and written):
-            tables = [table.stat().st_mtime_ns for table in changed] if day == importing else []
+            tables = list(changed.values()) if day == importing else []
             heard = events.parquet if events else ""
-            yield ChangedDay(day, digest_of([inputs, recordings.facts, heard, tables]))
+            read_from = [events.inputs.get(name, "") for name in sorted(inputs)] if events else []
+            yield ChangedDay(day, digest_of([inputs, read_from, recordings.facts, heard, tables]))
 
 
 def _newest_day(lake: Lake) -> str | None:

@@ -151,10 +151,6 @@ class Conventions:
         """Name and version, e.g. `orthographic-v1`."""
         return f"{self.name}-v{self.version}"
 
-    def apply(self, text: str) -> str:
-        """The sentence that a typed text becomes."""
-        return self.read(text).sentence
-
     def read(self, text: str) -> Reading:
         """The sentence a typed text becomes, whether it can be a reference, and which requirements it breaks.
 

@@ -115,6 +115,7 @@ def export_nemo(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
                         "duration": each.duration_s,
                         "text": each.sentence,
                         "speaker": each.speaker,
+                        "role": each.role,
                         "session": each.session_id,
                         "lang": "es",
                     }

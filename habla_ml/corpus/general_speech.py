@@ -135,14 +135,15 @@ def read_general_speech(
 
 
 def refuse_tested_sounds(
-    lake: Lake, snapshot: Snapshot, replay: Iterable[Utterance], measured: Iterable[Utterance]
+    lake: Lake, snapshot: Snapshot, key: str, heard: Iterable[Utterance], measured: Iterable[Utterance]
 ) -> None:
     """See that nothing is heard in training that a model is judged by.
 
     Args:
         lake: Where the snapshot is.
         snapshot: Its validation and test splits judge.
-        replay: General speech that is to be trained on.
+        key: The setting that names what is heard: `training.replay`.
+        heard: General speech that is to be trained on.
         measured: General speech that measures forgetting.
 
     Raises:
@@ -157,12 +158,12 @@ def refuse_tested_sounds(
     rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
     judged = {each.audio_sha256: "evaluation.out_of_domain" for each in measured}
     judged |= {sound: f"the classroom's {split} split" for sound, split in rows if split != "train"}
-    both = [each for each in replay if each.audio_sha256 in judged]
+    both = [each for each in heard if each.audio_sha256 in judged]
     if both:
         first = both[0]
         raise CorpusError(
-            f"{len(both)} clips of training.replay are also in {judged[first.audio_sha256]}, the first says "
-            f"{first.sentence[:60]!r}; take them out of the replay: what was heard in training judges nothing"
+            f"{len(both)} clips of {key} are also in {judged[first.audio_sha256]}, the first is "
+            f"{first.segment_id}; take them out of {key}: what was heard in training judges nothing"
         )
 
 

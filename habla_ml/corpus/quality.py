@@ -47,8 +47,6 @@ class Example:
     where: str
     """Session and file, or the day."""
     reason: str
-    text: str
-    """As typed, or the sentence of a snapshot; empty for a finding on sound."""
 
 
 @dataclass(frozen=True)
@@ -275,9 +273,7 @@ def _days_match(table: pa.Table, settings: QualitySettings) -> Finding:
         "share of the hours in days whose texts do not go with their audio",
         len(bad),
         len(pc.unique(table["day"])),
-        tuple(
-            Example("", day, f"rank correlation {correlation:.2f}", "") for day, correlation, _ in bad[:EXAMPLES]
-        ),
+        tuple(Example("", day, f"rank correlation {correlation:.2f}") for day, correlation, _ in bad[:EXAMPLES]),
         "" if not bad else "texts may be shifted against the files: import the table of these days again",
     )
 
@@ -305,20 +301,14 @@ def _by_day(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
 
 
 def _examples(table: pa.Table) -> tuple[Example, ...]:
-    text = "text" if "text" in table.column_names else "sentence"
     return tuple(
-        Example(
-            row["segment_id"],
-            f"{row['session_id']}/{row['file_name']}",
-            str(row["reason"]),
-            row.get(text) or "",
-        )
+        Example(row["segment_id"], f"{row['session_id']}/{row['file_name']}", str(row["reason"]))
         for row in table.to_pylist()
     )
 
 
 def _day_example(day: str, before: Mapping[str, float], now: Mapping[str, float]) -> Example:
-    return Example("", day, f"{before[day]:.4f} h before, {now.get(day, 0.0):.4f} h now", "")
+    return Example("", day, f"{before[day]:.4f} h before, {now.get(day, 0.0):.4f} h now")
 
 
 def _rounded(values: Any, digits: int) -> Any:

@@ -18,10 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from habla_ml.annotation.review import sendings_back
 from habla_ml.corpus.build import UNKNOWN_SPEAKER, DayOfCorpus, load_corpus
 from habla_ml.corpus.language import language_of
 from habla_ml.corpus.snapshot import Snapshot, load_snapshot
 from habla_ml.corpus.splits import LATEST_POINTER
+from habla_ml.corpus.violations import Sendings, confirmed_rules
 from habla_ml.lake import Lake
 from habla_ml.recordings import PublishedDay, load_day
 from habla_ml.settings import QualitySettings
@@ -128,6 +130,8 @@ class CorpusReport:
     """Why annotated segments are no references → how many."""
     violations: Mapping[str, int]
     """Rule of the conventions → segments whose text breaks it."""
+    confirmed: Mapping[str, int]
+    """Of these, the segments that were sent back for it and that a person left as they are."""
     flagged_counts: Mapping[str, int]
     """Reason → segments of the corpus that are flagged for it."""
     flagged: tuple[Flagged, ...]
@@ -169,19 +173,20 @@ class _Gathered:
     conventions: Counter[tuple[str, str]] = field(default_factory=Counter)
     problems: Counter[str] = field(default_factory=Counter)
     violations: Counter[str] = field(default_factory=Counter)
+    confirmed: Counter[str] = field(default_factory=Counter)
     flagged_counts: Counter[str] = field(default_factory=Counter)
     flagged: dict[str, deque[Flagged]] = field(default_factory=dict)
 
 
 def describe_corpus(lake: Lake, settings: QualitySettings) -> CorpusReport:
     """Gather the report from everything that is in the lake."""
-    found = _Gathered()
+    found, sendings = _Gathered(), sendings_back(lake)
     for day in _days(lake):
         recordings, text = load_day(lake, day), load_corpus(lake, day)
         if recordings is not None:
             _read_recordings(lake, day, recordings, settings, found)
         if text is not None:
-            _read_text(lake, text, settings, found)
+            _read_text(lake, text, settings, sendings, found)
         found.days.append(_line(day, recordings, text))
     chosen = _newest_of_each(found.flagged, settings.flagged_segments_shown)
     latest = lake.pointer(LATEST_POINTER)
@@ -197,6 +202,7 @@ def describe_corpus(lake: Lake, settings: QualitySettings) -> CorpusReport:
         ),
         problems=dict(found.problems.most_common()),
         violations=dict(found.violations.most_common()),
+        confirmed=dict(found.confirmed.most_common()),
         flagged_counts=dict(found.flagged_counts.most_common()),
         flagged=_with_audio(lake, chosen, settings.largest_audio_bytes),
         snapshot=snapshot,
@@ -236,28 +242,36 @@ def _read_recordings(
         _flag(rows, pc.if_else(clipped, "clipped", pc.if_else(silent, "silent", None)), day, settings, found)
 
 
-def _read_text(lake: Lake, text: DayOfCorpus, settings: QualitySettings, found: _Gathered) -> None:
+def _read_text(
+    lake: Lake, text: DayOfCorpus, settings: QualitySettings, sendings: Sendings, found: _Gathered
+) -> None:
     found.conventions[(text.conventions, text.conventions_digest)] += 1
     found.problems.update(text.problems)
-    for rows in _batches(lake, text.parquet, (*_TEXT, "violations")):
+    for rows in _batches(lake, text.parquet, (*_TEXT, "violations", "annotated_at")):
         usable = rows.filter(pc.is_null(rows["problem"]))
         _add_seconds(usable, found.usable_s)
         words = _WORD.findall("\n".join(usable["sentence"].to_pylist()).casefold())
         found.words += len(words)
         found.vocabulary.update(words)
         found.points.append(VocabularyPoint(found.words, len(found.vocabulary)))
-        _flag(rows, _text_reasons(rows, found), text.day, settings, found)
+        _flag(rows, _text_reasons(rows, text.conventions_digest, sendings, found), text.day, settings, found)
 
 
-def _text_reasons(rows: pa.Table, found: _Gathered) -> pa.Array:
-    """Why each row should be looked at, or null: its problem, its language, or a broken rule of the conventions."""
-    problems = rows["problem"].to_pylist()
+def _text_reasons(rows: pa.Table, conventions_digest: str, sendings: Sendings, found: _Gathered) -> pa.Array:
+    """Why each row should be looked at, or null: its problem, its language, or a rule broken that nobody confirmed."""
+    problems, ids = rows["problem"].to_pylist(), rows["segment_id"].to_pylist()
     broken = rows["violations"].to_pylist() if "violations" in rows.column_names else [None] * len(problems)
     reasons: list[str | None] = []
-    for problem, sentence, rules in zip(problems, rows["sentence"].to_pylist(), broken, strict=True):
-        names = sorted({str(rule) for rule in rules}) if rules else []
-        if names:
-            found.violations.update(names)
+    for at, (problem, sentence, rules) in enumerate(
+        zip(problems, rows["sentence"].to_pylist(), broken, strict=True)
+    ):
+        names = sorted(set(rules)) if rules else []
+        found.violations.update(names)
+        if names and (asked := sendings.get(ids[at])):
+            text, said_at = rows["text"][at].as_py(), rows["annotated_at"][at].as_py()
+            confirmed = confirmed_rules(asked, text, said_at, conventions_digest).intersection(names)
+            found.confirmed.update(confirmed)
+            names = [each for each in names if each not in confirmed]
         if problem is not None:
             reasons.append(None if problem == "unusable" else problem)
         elif language_of(sentence) not in ("es", None):

@@ -1,17 +1,16 @@
-"""The corpus report as one HTML file: no script, no request, every text escaped, since a transcript may be hostile."""
+"""The corpus report as one HTML page of `habla_ml.pages`: what its plots show, and how its figures are written."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
 
-import jinja2
 from markupsafe import Markup
 
 from habla_ml.corpus.report import CorpusReport, DayLine, Flagged, Hours, VocabularyPoint
+from habla_ml.pages import open_template
 
 _SPEAKERS_SHOWN = 12
 _BARS_SHOWN = 70
@@ -33,18 +32,13 @@ class Bar:
 
 def render_report(report: CorpusReport) -> str:
     """The whole page; the same report gives the same bytes."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("habla_ml.corpus"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    template = open_template(
+        "habla_ml.corpus", "corpus_report.html.j2", hours=_hours, percent=_percent, count=_count
     )
-    environment.filters.update(hours=_hours, percent=_percent, count=_count, audio=_data_uri)
     periods, unit = _periods(report.days)
     others = _together(report.speakers[_SPEAKERS_SHOWN:])
     rows = (*report.speakers[:_SPEAKERS_SHOWN], *report.roles)
-    return environment.get_template("corpus_report.html.j2").render(
+    return template.render(
         report=report,
         unit=unit,
         hours_by_period=bars([_hours_bar(each) for each in periods]),
@@ -185,7 +179,3 @@ def _percent(share: float) -> str:
 
 def _count(number: int) -> str:
     return f"{number:,}".replace(",", "\u202f")
-
-
-def _data_uri(flac: bytes) -> str:
-    return f"data:audio/flac;base64,{base64.b64encode(flac).decode()}"

@@ -68,6 +68,8 @@ class Utterance:
     """`teacher` or `student` where the speaker is enrolled."""
     is_seen_speaker: bool | None = None
     """Whether the snapshot's train has this speaker; None in train, and where nobody knows who speaks."""
+    source: str = ""
+    """Where the recording came from: `habla`, `table` …; empty for speech from outside the lake."""
 
 
 def save_snapshot(
@@ -112,6 +114,15 @@ def load_snapshot(lake: Lake, snapshot_id: str) -> Snapshot:
     return Snapshot(id=snapshot_id, **body)
 
 
+def train_sentences(lake: Lake, snapshot: Snapshot) -> Iterator[str]:
+    """The sentences of the train split, without audio."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=["split", "sentence"])
+    yield from table.filter(pc.equal(table["split"], "train"))["sentence"].to_pylist()
+
+
 def read_utterances(lake: Lake, snapshot: Snapshot, split: Split) -> Iterator[Utterance]:
     """The utterances of one split, day by day, ordered by session and file; memory holds one row group.
 
@@ -128,8 +139,10 @@ def read_utterances(lake: Lake, snapshot: Snapshot, split: Split) -> Iterator[Ut
     days = sorted({row["day"] for row in wanted.values()})
     for day in days:
         recordings = pq.ParquetFile(lake.path_of(snapshot.recordings[day]))
-        for batch in recordings.iter_batches(batch_size=256, columns=["segment_id", "audio"]):
-            for segment_id, flac in zip(batch["segment_id"].to_pylist(), batch["audio"].to_pylist(), strict=True):
+        columns = ["segment_id", "audio", "source"]
+        for batch in recordings.iter_batches(batch_size=256, columns=columns):
+            rows = zip(*(batch[name].to_pylist() for name in columns), strict=True)
+            for segment_id, flac, source in rows:
                 row = wanted.pop(segment_id, None)
                 if row is not None:
                     yield Utterance(
@@ -143,6 +156,7 @@ def read_utterances(lake: Lake, snapshot: Snapshot, split: Split) -> Iterator[Ut
                         audio=decode_flac(flac),
                         role=row.get("role") or "",
                         is_seen_speaker=row.get("is_seen_speaker"),
+                        source=source,
                     )
     if wanted:
         raise CorpusError(

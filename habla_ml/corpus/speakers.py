@@ -42,19 +42,19 @@ class SpeakerMap(BaseModel):
         """Who a label means in a session, or None where nobody is enrolled for it.
 
         Raises:
-            SettingsError: two people claim the label there.
+            SettingsError: two people claim the label there; it names no one, since Dagster keeps errors.
         """
         found = [
-            each
-            for each in self.people
+            place
+            for place, each in enumerate(self.people)
             if label in each.labels and any(fnmatchcase(session, glob) for glob in each.sessions)
         ]
         if len(found) > 1:
             raise SettingsError(
-                f"corpus.speakers: label {label!r} in session {session} means {found[0].name!r} and "
-                f"{found[1].name!r}; limit one of them with sessions"
+                f"corpus.speakers: people.{found[0]} and people.{found[1]} (counted from 0) have a label in common in "
+                f"session {session}; limit one of them with sessions"
             )
-        return found[0] if found else None
+        return self.people[found[0]] if found else None
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,15 @@ def load_speakers(path: Path | None) -> SpeakerMap:
     if path is None:
         return SpeakerMap()
     try:
-        found = SpeakerMap.model_validate(read_mapping(path, "speaker map"))
+        found = SpeakerMap.model_validate(read_mapping(path, "speaker map", private=True))
     except ValidationError as error:
-        raise SettingsError(explain_faults(error, SpeakerMap, f"speaker map {path}")) from None
+        raise SettingsError(explain_faults(error, SpeakerMap, f"speaker map {path}", private=True)) from None
     names = [each.name for each in found.people]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = [place for place, name in enumerate(names) if names.index(name) < place]
     if twice:
         raise SettingsError(
-            f"speaker map {path}: {twice[0]!r} is listed twice; give all their labels in one entry"
+            f"speaker map {path}: people.{names.index(names[twice[0]])} and people.{twice[0]} (counted from 0) have "
+            "the same name; give all their labels in one entry"
         )
     return found
 

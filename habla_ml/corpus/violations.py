@@ -1,24 +1,36 @@
-"""Segments whose text breaks a requirement of the conventions, so that a person can look at them again."""
+"""Segments whose text breaks a requirement of the conventions, and which of these a person confirmed.
+
+A person has confirmed a broken rule where the text was sent back for it under the same conventions, and the word that
+counts was said after that and is the same text. That is read off the segment's row and the queue's record of what it
+sent back; nothing else is kept.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from habla_ml.corpus.build import DayOfCorpus, load_corpus
-from habla_ml.lake import Lake
+from habla_ml.annotation.review import SendingBack, sendings_back
+from habla_ml.corpus.build import SCHEMA, DayOfCorpus, load_corpus
+from habla_ml.lake import Lake, digest_of
 
-_COLUMNS: Final = ("segment_id", "session_id", "day", "file_name", "text", "violations")
+_BATCH: Final = 65_536
+_COLUMNS: Final = ("segment_id", "session_id", "day", "file_name", "text", "violations", "annotated_at")
+
+Sendings = Mapping[str, tuple[SendingBack, ...]]
+"""Segment → each time it was sent back."""
 
 
 @dataclass(frozen=True)
 class ViolatingSegment:
-    """One segment that should go back for review, and why."""
+    """One segment that breaks the conventions, and how."""
 
     segment_id: str
     session_id: str
@@ -26,26 +38,87 @@ class ViolatingSegment:
     file_name: str
     text: str
     """As typed."""
+    conventions_digest: str
     violations: tuple[str, ...]
     """Names of the requirements it breaks, in the order of the conventions."""
+    confirmed: tuple[str, ...]
+    """Those of them that a person was asked about and left as they are."""
+
+    @property
+    def unconfirmed(self) -> tuple[str, ...]:
+        """What a person should look at again."""
+        return tuple(each for each in self.violations if each not in self.confirmed)
 
 
 def violating_segments(lake: Lake) -> Iterator[ViolatingSegment]:
-    """Every annotated segment that breaks a requirement, by day; holds one day at a time.
+    """Every annotated segment that breaks a requirement, by day; holds those of one day at a time.
 
     Days whose pointer counts no violation are not opened, and of the others a few narrow columns are read.
     """
+    sendings = sendings_back(lake)
     for name in lake.pointers("corpus/"):
         day = load_corpus(lake, name.removeprefix("corpus/"))
-        if day is not None:
-            yield from read_violations(lake, day)
+        if day is not None and day.violations:
+            yield from _segments(_violating_rows(lake, day), day, sendings)
 
 
 def read_violations(lake: Lake, day: DayOfCorpus, most: int | None = None) -> tuple[ViolatingSegment, ...]:
     """The day's segments that break a requirement, the first `most` of them, in the day's order."""
     if not day.violations:
         return ()
-    table = pq.read_table(io.BytesIO(lake.get_bytes(day.parquet)), columns=list(_COLUMNS))
-    flagged = table.filter(pc.greater(pc.list_value_length(table["violations"]), 0)).slice(0, most)
-    rows = flagged.to_pylist()
-    return tuple(ViolatingSegment(**{**row, "violations": tuple(row["violations"])}) for row in rows)
+    return tuple(_segments(_violating_rows(lake, day).slice(0, most), day, sendings_back(lake)))
+
+
+def count_confirmed(lake: Lake, day: DayOfCorpus) -> dict[str, int]:
+    """Requirement → the day's segments that break it with a person's confirmation."""
+    sendings = sendings_back(lake)
+    if not day.violations or not sendings:
+        return {}
+    rows = _violating_rows(lake, day)
+    asked = rows.filter(pc.is_in(rows["segment_id"], pa.array(sorted(sendings), pa.string())))
+    counted = Counter(rule for each in _segments(asked, day, sendings) for rule in each.confirmed)
+    return dict(sorted(counted.items()))
+
+
+def confirmed_rules(
+    sendings: tuple[SendingBack, ...], text: str, said_at: datetime, conventions_digest: str
+) -> frozenset[str]:
+    """The rules for which this very text was sent back under these conventions before it was said again.
+
+    Args:
+        sendings: each time the segment was sent back.
+        text: as typed, of the word that counts.
+        said_at: when that was said.
+        conventions_digest: of the conventions that find it wrong.
+    """
+    if not sendings:
+        return frozenset()
+    wanted = (conventions_digest, digest_of(text))
+    return frozenset(
+        rule
+        for each in sendings
+        if (each.objection.conventions_digest, each.objection.text_digest) == wanted and each.asked_at < said_at
+        for rule in each.objection.rules
+    )
+
+
+def _violating_rows(lake: Lake, day: DayOfCorpus) -> pa.Table:
+    file = pq.ParquetFile(lake.path_of(day.parquet))
+    parts = [
+        rows.filter(pc.greater(pc.list_value_length(rows["violations"]), 0))
+        for rows in file.iter_batches(_BATCH, columns=list(_COLUMNS))
+    ]
+    return pa.Table.from_batches(parts, schema=pa.schema([SCHEMA.field(name) for name in _COLUMNS]))
+
+
+def _segments(rows: pa.Table, day: DayOfCorpus, sendings: Sendings) -> Iterator[ViolatingSegment]:
+    for row in rows.to_pylist():
+        said_at, broken = row.pop("annotated_at"), tuple(row.pop("violations"))
+        asked = sendings.get(row["segment_id"], ())
+        confirmed = confirmed_rules(asked, row["text"], said_at, day.conventions_digest)
+        yield ViolatingSegment(
+            **row,
+            conventions_digest=day.conventions_digest,
+            violations=broken,
+            confirmed=tuple(rule for rule in broken if rule in confirmed),
+        )

@@ -93,11 +93,6 @@ def sentence(register: Register, rng: np.random.Generator) -> str:
     return _capitalise(text)
 
 
-def words_of(text: str) -> tuple[str, ...]:
-    """The words of a sentence in lower case, without punctuation."""
-    return tuple(re.findall(r"[^\W\d_]+", text.lower()))
-
-
 def number_in_words(number: int) -> str:
     """Spell 0 to 199, masculine.
 

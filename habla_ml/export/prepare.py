@@ -22,15 +22,6 @@ from habla_ml.export.vocabulary import Vocabulary, languages_of, read_vocabulary
 if TYPE_CHECKING:
     import torch
 
-PREPARED_FILES = (
-    "config.json",
-    "generation_config.json",
-    "model.safetensors",
-    "preprocessor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-)
-
 _LOADABLE_TOKENIZERS = ("WhisperTokenizer", "WhisperTokenizerFast")
 _TRACES_OF_THE_MACHINE = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
 _EXTRACTOR_DEFAULTS: dict[str, Any] = {
@@ -49,7 +40,7 @@ _EXTRACTOR_DEFAULTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class PreparedCheckpoint:
-    """A folder that holds exactly `PREPARED_FILES`, every one of them checked.
+    """A folder that holds exactly the files that the converters read, every one of them checked.
 
     Attributes:
         folder: Where the files are.

@@ -232,6 +232,8 @@ class S3Store:
 
     def _put_in_parts(self, put: _Put, first: bytes, body: IO[bytes], sha256: str | None) -> str:
         """`first`, then the rest of `body`, one part in memory at a time; the condition is for the completion."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
         place: dict[str, Any] = {"Bucket": self._bucket, "Key": put.name}
         place["UploadId"] = self._client.create_multipart_upload(
             Bucket=self._bucket, ChecksumAlgorithm="SHA256", **put.headers
@@ -249,7 +251,9 @@ class S3Store:
                 MultipartUpload={"Parts": parts}, **place, **put.condition
             )["ETag"]
         except BaseException:
-            self._client.abort_multipart_upload(**place)
+            # Ctrl-C too: parts of an upload that nobody ends are paid for. What failed first is what is reported.
+            with suppress(BotoCoreError, ClientError):
+                self._client.abort_multipart_upload(**place)
             raise
 
     @contextmanager

@@ -20,8 +20,11 @@ from habla_ml.corpus.growth import corpus_hours
 from habla_ml.errors import CorpusError
 from habla_ml.recordings import HABLA, ingest_day, segment_id
 from habla_ml_tests.recordings.world import (
+    DAY,
     NOW,
     V2,
+    A,
+    B,
     World,
     make_world,
     speech,
@@ -29,14 +32,6 @@ from habla_ml_tests.recordings.world import (
     write_session,
     write_wav,
 )
-
-DAY = "2026-02-16"
-A, B = "11111_20260216_090000", "22222_20260216_100000"
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return make_world(tmp_path)
 
 
 def ingest(world: World) -> None:

@@ -10,25 +10,17 @@ import pytest
 
 from habla_ml.annotation import AnnotationEvent, append_events, collect_events
 from habla_ml.corpus.build import DayOfCorpus, build_day, corpus_pointer, load_corpus
-from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.violations import ViolatingSegment, read_violations, violating_segments
-from habla_ml.recordings import HABLA, ingest_day, segment_id
-from habla_ml_tests.recordings.world import NOW, V1, World, make_world, write_corrections, write_session
+from habla_ml.recordings import HABLA, segment_id
+from habla_ml_tests.corpus.typed_days import MONDAY, THREE, TUESDAY, A, type_two_days
+from habla_ml_tests.recordings.world import NOW, World, write_corrections, write_session
 
-MONDAY, TUESDAY = "2026-02-16", "2026-02-17"
-A, B = "11111_20260216_090000", "22222_20260217_090000"
-THREE = load_conventions(V1.with_name("orthographic-v3.yaml"))
 TYPED = {1: "Que  hora es?", 2: "¿Qué hora es?", 3: "Son las 3.", 4: "Son las 4.", 5: "3"}
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    made = make_world(tmp_path)
-    write_corrections(write_session(made.recordings, A, 6), TYPED)
-    write_corrections(write_session(made.recordings, B, 1), {1: "Sí."})
-    for day in (MONDAY, TUESDAY):
-        ingest_day(made.recordings, day, made.lake, made.settings, NOW)
-        collect_events(made.recordings, day, made.lake, made.settings, NOW)
+    made = type_two_days(tmp_path, TYPED, "Sí.")
     verdict = AnnotationEvent(
         segment_id=segment_id(HABLA, A, "segment_004.wav"),
         session_id=A,
@@ -73,7 +65,10 @@ def test_violating_segments_of_all_days_can_be_sent_back_for_review(world: World
         (MONDAY, "segment_005.wav", ("digits",)),
     ]
     first = segment_id(HABLA, A, "segment_001.wav")
-    assert found[0] == ViolatingSegment(first, A, MONDAY, "segment_001.wav", "Que  hora es?", found[0].violations)
+    violations = found[0].violations
+    assert found[0] == ViolatingSegment(
+        first, A, MONDAY, "segment_001.wav", "Que  hora es?", THREE.digest, violations, ()
+    )
     monday = load_corpus(world.lake, MONDAY)
     assert monday is not None
     assert read_violations(world.lake, monday, most=1) == (found[0],)

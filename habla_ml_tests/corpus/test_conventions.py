@@ -56,14 +56,14 @@ def test_the_second_version_differs_where_it_says_and_has_another_digest() -> No
     two = load_conventions(V2)
     assert (ONE.title, two.title) == ("orthographic-v1", "orthographic-v2")
     assert ONE.digest != two.digest
-    assert ONE.apply("Eh... pues no.") == "Eh… pues no."
-    assert two.apply("Eh... pues no.") == "pues no."
+    assert ONE.read("Eh... pues no.").sentence == "Eh… pues no."
+    assert two.read("Eh... pues no.").sentence == "pues no."
 
 
 @given(st.text(max_size=60))
 def test_a_sentence_stays_as_it_is_when_the_rules_are_applied_again(text: str) -> None:
-    once = ONE.apply(text)
-    assert ONE.apply(once) == once
+    once = ONE.read(text).sentence
+    assert ONE.read(once).sentence == once
 
 
 def test_the_digest_tells_rules_and_not_explanations(tmp_path: Path) -> None:

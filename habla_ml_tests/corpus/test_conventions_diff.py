@@ -12,25 +12,16 @@ from habla_ml.annotation import collect_events
 from habla_ml.cli import app
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.conventions_diff import MarkedWord, diff_conventions, diff_lines, marked_words
-from habla_ml.recordings import ingest_day
-from habla_ml_tests.recordings.world import NOW, V1, V2, World, make_world, write_corrections, write_session
+from habla_ml_tests.corpus.typed_days import MONDAY, THREE, TUESDAY, B, type_two_days
+from habla_ml_tests.recordings.world import NOW, V1, V2, World, write_corrections, write_session
 
-MONDAY, TUESDAY = "2026-02-16", "2026-02-17"
-A, B = "11111_20260216_090000", "22222_20260217_090000"
 ONE, TWO = load_conventions(V1), load_conventions(V2)
-THREE = load_conventions(V1.with_name("orthographic-v3.yaml"))
 TYPED = {1: "Eh, el lunes.", 2: "El martes.", 3: "Mmm", 4: "Hola [laughter]", 5: "Que?"}
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    made = make_world(tmp_path)
-    write_corrections(write_session(made.recordings, A, 6), TYPED)
-    write_corrections(write_session(made.recordings, B, 1), {1: "Pues... sí."})
-    for day in (MONDAY, TUESDAY):
-        ingest_day(made.recordings, day, made.lake, made.settings, NOW)
-        collect_events(made.recordings, day, made.lake, made.settings, NOW)
-    return made
+    return type_two_days(tmp_path, TYPED, "Pues... sí.")
 
 
 def test_changed_usable_and_unusable_segments_are_counted_over_all_days(world: World) -> None:

@@ -82,8 +82,8 @@ def test_requirements_never_change_a_sentence_or_a_problem(text: str) -> None:
 
 @given(TYPED)
 def test_verbatim_text_stays_as_it_is_when_the_rules_are_applied_again(text: str) -> None:
-    once = HEARD.apply(text)
-    assert HEARD.apply(once) == once
+    once = HEARD.read(text).sentence
+    assert HEARD.read(once).sentence == once
 
 
 WORDS = ("Eh,", "ni-", "niños", "hola.", "¿qué?", "*wifi*", "[noise]", "...", "mmm", "«el»", "tema—")
@@ -91,7 +91,7 @@ WORDS = ("Eh,", "ni-", "niños", "hola.", "¿qué?", "*wifi*", "[noise]", "...",
 
 @given(st.lists(st.sampled_from(WORDS), max_size=8))
 def test_hesitations_false_starts_and_quotes_are_never_left_in_orthographic_text(words: list[str]) -> None:
-    sentence = THREE.apply(" ".join(words))
+    sentence = THREE.read(" ".join(words)).sentence
     left = [word for word in words if word in ("niños", "hola.", "¿qué?", "tema—")]
     assert sentence.count("niños") == left.count("niños")
     assert sentence.count("tema") == left.count("tema—")
@@ -100,8 +100,8 @@ def test_hesitations_false_starts_and_quotes_are_never_left_in_orthographic_text
 
 def test_the_two_kinds_of_text_differ_in_hesitations_and_false_starts() -> None:
     typed = "Ehhh... quiero una ca-, una mesa, ¿eh?"
-    assert THREE.apply(typed) == "quiero una una mesa, ¿eh?"
-    assert HEARD.apply(typed) == "Eh… quiero una ca-, una mesa, ¿eh?"
+    assert THREE.read(typed).sentence == "quiero una una mesa, ¿eh?"
+    assert HEARD.read(typed).sentence == "Eh… quiero una ca-, una mesa, ¿eh?"
 
 
 def test_files_without_requirements_keep_the_digest_under_which_lakes_were_written() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +24,8 @@ from habla_ml_tests.recordings.world import NOW, World, make_world, write_correc
 DAY = "2026-02-16"
 
 
-def corpus(root: Path, sessions: int) -> tuple[World, Snapshot]:
-    world = make_world(root)
+def corpus(root: Path, sessions: int, **sections: Mapping[str, Any]) -> tuple[World, Snapshot]:
+    world = make_world(root, **sections)
     for number in range(sessions):
         session = write_session(world.recordings, f"{number}_20260216_10000{number}", 2)
         write_corrections(session, {1: f"Frase {number} uno.", 2: f"Frase {number} dos."})
@@ -96,8 +98,11 @@ def test_parquet_opens_with_load_dataset_as_audio_with_its_text(tmp_path: Path) 
             assert (row["sentence"], row["segment_id"]) == (each.sentence, each.segment_id)
 
 
-def test_a_nemo_manifest_names_each_file_its_seconds_and_its_text(tmp_path: Path) -> None:
-    world, snapshot = corpus(tmp_path, 5)
+def test_a_nemo_manifest_names_each_file_its_seconds_its_text_and_who_speaks(tmp_path: Path) -> None:
+    people = tmp_path / "people.yaml"
+    people.write_text('people: [{name: Profe, role: teacher, labels: [Speaker A], sessions: ["[0-2]_*"]}]')
+    world, snapshot = corpus(tmp_path, 5, corpus={"speakers": str(people)})
+    roles = []
     folder = export_nemo(world.lake, snapshot, tmp_path / "nemo")
     for split in SPLITS:
         lines = [json.loads(line) for line in (folder / f"{split}_manifest.json").read_text("utf-8").splitlines()]
@@ -105,3 +110,8 @@ def test_a_nemo_manifest_names_each_file_its_seconds_and_its_text(tmp_path: Path
             samples, _ = soundfile.read(folder / line["audio_filepath"], dtype="float32")
             assert np.array_equal(samples, each.audio)
             assert (line["text"], line["duration"]) == (each.sentence, each.duration_s)
+            enrolled = each.session_id[0] in "012"
+            assert line["speaker"] == ("Profe" if enrolled else "Speaker A")
+            assert line["role"] == ("teacher" if enrolled else "")
+            roles.append(line["role"])
+    assert sorted(roles) == [""] * 4 + ["teacher"] * 6

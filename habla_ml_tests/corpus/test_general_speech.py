@@ -1,108 +1,38 @@
-"""Speech from outside the classroom: real tables, Common Voice folders and Hugging Face datasets, kind and hostile."""
+"""General speech of all sources together: tables, one sound once, and how it stays apart from the classroom."""
 
 from __future__ import annotations
 
 import ast
-import csv
-import io
-import json
-import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
-from pydantic import ValidationError
 
 from habla_ml.annotation import collect_events
 from habla_ml.corpus import general_speech, public_speech
 from habla_ml.corpus.build import build_day
-from habla_ml.corpus.conventions import load_conventions
-from habla_ml.corpus.general_speech import GENERAL, GeneralSpeech, read_general_speech, refuse_tested_sounds
+from habla_ml.corpus.general_speech import refuse_tested_sounds
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.errors import CorpusError, InputError
 from habla_ml.recordings import ingest_day
 from habla_ml.settings import SpeechSource
+from habla_ml_tests.corpus.outside_speech import (
+    common_voice,
+    embedded,
+    hugging_face,
+    read,
+    sentences,
+    table,
+    voice_row,
+)
 from habla_ml_tests.recordings.world import (
     NOW,
-    V1,
     make_world,
     speech,
     write_corrections,
     write_session,
     write_wav,
 )
-
-ONE = load_conventions(V1)
-CC0 = {"licence": "CC0-1.0", "origin": "https://example.org/corpus"}
-HEADER = ("client_id", "path", "sentence", "up_votes", "down_votes", "age", "gender", "accents", "locale")
-
-
-def read(tmp_path: Path, *sources: SpeechSource, longest_s: float = 30) -> GeneralSpeech:
-    return read_general_speech(sources, ONE, longest_s, tmp_path / "scratch")
-
-
-def table(folder: Path, rows: list[tuple[str, str]]) -> Path:
-    folder.mkdir(exist_ok=True)
-    path = folder / "fine_tune_dataset.csv"
-    with path.open("w", newline="", encoding="utf-8") as out:
-        csv.writer(out).writerows([("audio_path", "transcript", "speaker"), *((*row, "Ana") for row in rows)])
-    return path
-
-
-def encoded(seed: int, kind: str = "MP3", seconds: float = 1.0) -> bytes:
-    out = io.BytesIO()
-    tone = np.sin(np.arange(round(48_000 * seconds)) * (0.02 + 0.003 * seed)) * 0.3
-    soundfile.write(out, tone, 48_000, format=kind)
-    return out.getvalue()
-
-
-def voice_row(number: int, **changes: str) -> dict[str, str]:
-    return {
-        "client_id": f"{number % 2:0128x}",
-        "path": f"common_voice_es_{number}.mp3",
-        "sentence": f"Esta es la frase {number}.",
-        "up_votes": "2",
-        "down_votes": "0",
-        "age": "",
-        "gender": "",
-        "accents": "Andalucía" if number % 2 else "México",
-        "locale": "es",
-        **changes,
-    }
-
-
-def common_voice(folder: Path, rows: list[dict[str, str]], **settings: Any) -> SpeechSource:
-    (folder / "clips").mkdir(parents=True)
-    lines = ["\t".join(HEADER), *("\t".join(row[name] for name in HEADER) for row in rows)]
-    (folder / "validated.tsv").write_text("\n".join(lines) + "\n", "utf-8")
-    for number, row in enumerate(rows):
-        if "/" not in row["path"]:
-            (folder / "clips" / row["path"]).write_bytes(encoded(number))
-    return SpeechSource.model_validate({"path": folder, "kind": "common_voice", **CC0, **settings})
-
-
-def hugging_face(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> SpeechSource:
-    """Saved with bytes and paths as they are; `save_to_disk` itself would look for the files and embed them."""
-    from datasets import Dataset, Features, Value
-
-    kinds = {"bytes": Value("binary"), "path": Value("string")}
-    others = {"sentence": Value("string"), "speaker_id": Value("int64")}
-    Dataset.from_list(rows, features=Features({"audio": kinds, **others})).save_to_disk(str(folder))
-    info = json.loads((folder / "dataset_info.json").read_text())
-    info["features"]["audio"] = {"_type": "Audio"}
-    (folder / "dataset_info.json").write_text(json.dumps(info))
-    return SpeechSource.model_validate({"path": folder, "kind": "hf", **CC0, **settings})
-
-
-def embedded(number: int, kind: str = "FLAC", **changes: Any) -> dict[str, Any]:
-    audio = {"bytes": encoded(number, kind), "path": f"{number}.{kind.lower()}"}
-    return {"audio": audio, "sentence": f"Frase {number}.", "speaker_id": number % 2, **changes}
-
-
-def sentences(found: GeneralSpeech) -> list[str]:
-    return [each.sentence for each in found.utterances]
 
 
 def test_a_tables_clips_come_with_their_text_in_its_order_by_file_or_folder(tmp_path: Path) -> None:
@@ -136,202 +66,6 @@ def test_an_empty_table_or_folder_is_refused(tmp_path: Path) -> None:
         read(tmp_path, SpeechSource(path=table(tmp_path / "t", [])))
 
 
-def test_common_voice_is_read_with_hashed_voices_and_its_licence(tmp_path: Path) -> None:
-    source = common_voice(tmp_path / "cv-es", [voice_row(number) for number in range(4)])
-    found = read(tmp_path, source)
-    assert sentences(found) == [f"Esta es la frase {number}." for number in range(4)]
-    assert len({each.speaker for each in found.utterances}) == 2
-    assert all(each.session_id == f"{GENERAL}:cv-es:{each.speaker}" for each in found.utterances)
-    assert all(f"{number:0128x}" not in repr(found) for number in range(2))
-    for each in found.utterances:
-        assert each.duration_s == pytest.approx(1.0, abs=0.06)
-        assert len(each.audio) == round(each.duration_s * 16_000)
-        assert -15 < each.loudness_dbfs < -12  # a sine of 0.3: 20·log10(0.3/√2) = −13.5
-    [described] = found.sources
-    assert (described.kind, described.licence, described.origin, described.clips) == (
-        "common_voice",
-        "CC0-1.0",
-        "https://example.org/corpus",
-        4,
-    )
-    assert described.hours == pytest.approx(4 / 3600, rel=0.06)
-
-
-def test_filters_go_by_votes_and_accents_and_are_recorded(tmp_path: Path) -> None:
-    rows = [voice_row(1), voice_row(2), voice_row(3, up_votes="1"), voice_row(5, down_votes="1")]
-    source = common_voice(
-        tmp_path / "cv", rows, fewest_up_votes=2, most_down_votes=0, accents=["andalucía"], most_hours=2.0
-    )
-    found = read(tmp_path, source)
-    assert sentences(found) == ["Esta es la frase 1."]
-    assert found.sources[0].left_out == {"by the filters": 3}
-    assert found.sources[0].selection == "up votes ≥ 2; down votes ≤ 0; accents andalucía; at most 2 h"
-    with pytest.raises(CorpusError, match=r"none of its rows passes the filters \(4 left out\)"):
-        read(tmp_path, source.model_copy(update={"fewest_up_votes": 9}))
-
-
-def test_a_sample_by_hours_is_bounded_spread_and_always_the_same(tmp_path: Path) -> None:
-    source = common_voice(tmp_path / "cv", [voice_row(number) for number in range(12)], most_hours=5.5 / 3600)
-    first, again = read(tmp_path, source), read(tmp_path, source)
-    assert sentences(first) == sentences(again)
-    assert len(first.utterances) == 5
-    assert sentences(first) != [f"Esta es la frase {number}." for number in range(5)]
-    tsv = source.path / "validated.tsv"
-    header, *lines = tsv.read_text().splitlines()
-    tsv.write_text("\n".join([header, *reversed(lines)]) + "\n")
-    assert sentences(read(tmp_path, source)) == sentences(first)
-    assert first.sources == again.sources
-
-
-def test_hostile_rows_of_common_voice_are_set_aside_and_the_others_taken(tmp_path: Path) -> None:
-    folder = tmp_path / "cv"
-    rows = [
-        voice_row(0),
-        voice_row(1, path="../../outside.mp3"),
-        voice_row(2, path=str(tmp_path / "outside.mp3")),
-        voice_row(3, path="link.mp3"),
-        voice_row(4, path="missing.mp3"),
-        voice_row(5, path="text.mp3"),
-        voice_row(6, sentence="[inaudible]"),
-        voice_row(7, up_votes="many"),
-        voice_row(8, path="copy.mp3"),
-        voice_row(9, path="pipe.mp3"),
-        voice_row(10, path="long.mp3"),
-        voice_row(11),
-    ]
-    source = common_voice(folder, rows)
-    clips = folder / "clips"
-    (tmp_path / "outside.mp3").write_bytes(encoded(50))
-    for name in ("link.mp3", "missing.mp3", "pipe.mp3"):
-        (clips / name).unlink()
-    (clips / "link.mp3").symlink_to(tmp_path / "outside.mp3")
-    (clips / "text.mp3").write_text("#EXTM3U\n/etc/passwd\n")
-    (clips / "copy.mp3").write_bytes((clips / rows[0]["path"]).read_bytes())
-    (clips / "long.mp3").write_bytes(encoded(60, seconds=7))
-    os.mkfifo(clips / "pipe.mp3")
-    with (folder / "validated.tsv").open("ab") as out:
-        out.write(b"only\tthree\tcells\n" + b"x" * 200_000 + b"\n\xff\xfe\n")
-        out.write("\t".join(voice_row(12)[name] for name in HEADER).encode())
-    (clips / "common_voice_es_12.mp3").write_bytes(encoded(12))
-    found = read(tmp_path, source, longest_s=5)
-    assert sentences(found) == [f"Esta es la frase {number}." for number in (0, 11, 12)]
-    assert found.sources[0].left_out == {"cannot be used": 12, "same sound as another": 1}
-    reasons = {each.file.split(":")[0]: each.reason for each in found.set_aside}
-    for row, reason in {
-        "row 2": "leaves the folder",
-        "row 3": "leaves the folder",
-        "row 4": "leaves the folder",
-        "row 5": "does not exist",
-        "row 6": "no audio of a known kind",
-        "row 7": "only markers",
-        "row 8": "no whole numbers",
-        "row 10": "pipe or device",
-        "row 11": "more than the 5 s",
-        "row 13": "has 3 cells, the header 9",
-        "row 14": "more than 65536 bytes",
-        "row 15": "no UTF-8",
-    }.items():
-        assert reason in reasons.pop(row)
-    assert reasons == {}
-
-
-def test_a_clips_folder_that_is_a_link_to_elsewhere_is_refused(tmp_path: Path) -> None:
-    source = common_voice(tmp_path / "cv", [voice_row(0)])
-    (tmp_path / "cv" / "clips").rename(tmp_path / "elsewhere")
-    (tmp_path / "cv" / "clips").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="leaves the folder cv"):
-        read(tmp_path, source)
-
-
-@pytest.mark.parametrize(
-    ("header", "filters", "missing"),
-    [
-        ("client_id\tpath\ttext", {}, "sentence"),
-        ("", {}, "path"),
-        ("path\tsentence", {"fewest_up_votes": 2}, "up_votes"),
-        ("path\tsentence", {"accents": ["Andalucía"]}, "accents"),
-    ],
-)
-def test_a_tsv_without_a_needed_column_is_refused(
-    tmp_path: Path, header: str, filters: dict[str, Any], missing: str
-) -> None:
-    source = common_voice(tmp_path / "cv", [voice_row(0)], **filters)
-    (tmp_path / "cv" / "validated.tsv").write_text(header + "\n")
-    with pytest.raises(InputError, match=f"lacks the column {missing}"):
-        read(tmp_path, source)
-
-
-def test_a_hugging_face_dataset_on_disk_is_read_whatever_its_audio(tmp_path: Path) -> None:
-    rows = [embedded(0, "FLAC"), embedded(1, "WAV"), embedded(2, "OGG"), embedded(3, "MP3")]
-    found = read(tmp_path, hugging_face(tmp_path / "hf", rows))
-    assert sentences(found) == [f"Frase {number}." for number in range(4)]
-    assert all(each.duration_s == pytest.approx(1.0, abs=0.06) for each in found.utterances)
-    assert len({each.speaker for each in found.utterances}) == 2
-
-
-def test_a_dataset_made_of_files_as_the_plans_script_makes_it_is_read(tmp_path: Path) -> None:
-    from datasets import Audio, Dataset
-
-    for number in range(2):
-        write_wav(tmp_path / f"{number}.wav", speech(seed=number))
-    columns = {"audio": [str(tmp_path / f"{number}.wav") for number in range(2)], "text": ["Uno.", "Dos."]}
-    Dataset.from_dict(columns).cast_column("audio", Audio(sampling_rate=16_000)).save_to_disk(str(tmp_path / "hf"))
-    source = SpeechSource.model_validate({"path": tmp_path / "hf", "kind": "hf", **CC0})
-    found = read(tmp_path, source)
-    assert sentences(found) == ["Uno.", "Dos."]
-    assert np.array_equal(found.utterances[1].audio * 32768, speech(seed=1).astype(np.float32))
-
-
-def test_hostile_rows_of_a_dataset_are_set_aside(tmp_path: Path) -> None:
-    (tmp_path / "secret.wav").write_bytes(encoded(9, "WAV"))
-    rows = [
-        embedded(0),
-        embedded(1, audio={"bytes": None, "path": str(tmp_path / "secret.wav")}),
-        embedded(2, audio={"bytes": None, "path": "../secret.wav"}),
-        embedded(3, audio={"bytes": b"no sound", "path": None}),
-        embedded(4, audio={"bytes": None, "path": None}),
-        embedded(5, sentence=None),
-        embedded(6, audio={"bytes": None, "path": "inside.wav"}),
-    ]
-    source = hugging_face(tmp_path / "hf", rows)
-    (tmp_path / "hf" / "inside.wav").write_bytes(encoded(6, "WAV"))
-    found = read(tmp_path, source)
-    assert sentences(found) == ["Frase 0.", "Frase 6."]
-    reasons = {each.file: each.reason for each in found.set_aside}
-    for row, reason in {
-        "row 2": "leaves",
-        "row 3": "leaves",
-        "row 4": "no audio of a known kind",
-        "row 5": "has no audio",
-        "row 6": "has NoneType as its text",
-    }.items():
-        assert reason in reasons.pop(row)
-    assert reasons == {}
-
-
-def test_a_folder_that_is_no_dataset_or_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
-    from datasets import Dataset, DatasetDict
-
-    source = hugging_face(tmp_path / "hf", [embedded(0)])
-    state = json.loads((tmp_path / "hf" / "state.json").read_text())
-    state["_data_files"] = [{"filename": "../other/data-00000-of-00001.arrow"}]
-    hugging_face(tmp_path / "other", [embedded(1)])
-    (tmp_path / "other" / "data-00000-of-00001.arrow").touch()
-    (tmp_path / "hf" / "state.json").write_text(json.dumps(state))
-    with pytest.raises(InputError, match="leaves the folder hf"):
-        read(tmp_path, source)
-    for content in ("[]", "{", '{"_data_files": 3}', '{"_data_files": [{"filename": 3}]}'):
-        (tmp_path / "hf" / "state.json").write_text(content)
-        with pytest.raises(InputError, match="no dataset that save_to_disk wrote"):
-            read(tmp_path, source)
-    DatasetDict({"train": Dataset.from_dict({"a": [1]})}).save_to_disk(str(tmp_path / "dict"))
-    split = SpeechSource.model_validate({"path": tmp_path / "dict", "kind": "hf", **CC0})
-    with pytest.raises(InputError, match=r"several splits \(train\)"):
-        read(tmp_path, split)
-    with pytest.raises(InputError, match="lacks the column sentence"):
-        read(tmp_path, split.model_copy(update={"path": tmp_path / "dict" / "train"}))
-
-
 def test_sources_are_read_together_and_a_sound_once(tmp_path: Path) -> None:
     first = hugging_face(tmp_path / "one", [embedded(0), embedded(1)])
     second = hugging_face(tmp_path / "two", [embedded(1), embedded(2)], licence="MIT")
@@ -342,13 +76,6 @@ def test_sources_are_read_together_and_a_sound_once(tmp_path: Path) -> None:
         ("two", 1, "MIT"),
     ]
     assert found.sources[1].left_out == {"same sound as another": 1}
-
-
-@pytest.mark.parametrize("kind", ["common_voice", "hf"])
-@pytest.mark.parametrize("missing", ["licence", "origin"])
-def test_public_speech_needs_licence_and_origin(tmp_path: Path, kind: str, missing: str) -> None:
-    with pytest.raises(ValidationError, match=f"{missing} is missing"):
-        SpeechSource.model_validate({"path": tmp_path, "kind": kind, **CC0, missing: " "})
 
 
 def test_general_speech_leaves_the_lake_and_the_classrooms_corpus_as_they_were(tmp_path: Path) -> None:
@@ -371,9 +98,10 @@ def test_general_speech_leaves_the_lake_and_the_classrooms_corpus_as_they_were(t
     assert sorted(each for each in (world.root / "lake").rglob("*") if each.is_file()) == before
     snapshot = make_snapshot(world.lake, world.settings, world.conventions)
     assert sum(snapshot.counts.values()) == 20
-    refuse_tested_sounds(world.lake, snapshot, replay.utterances, measured.utterances)
-    with pytest.raises(CorpusError, match=r"1 clips of training\.replay are also in evaluation\.out_of_domain"):
-        refuse_tested_sounds(world.lake, snapshot, measured.utterances, measured.utterances)
+    refuse_tested_sounds(world.lake, snapshot, "training.replay", replay.utterances, measured.utterances)
+    for key in ("training.replay", "training.first_stage"):
+        with pytest.raises(CorpusError, match=rf"1 clips of {key} are also in evaluation\.out_of_domain"):
+            refuse_tested_sounds(world.lake, snapshot, key, measured.utterances, measured.utterances)
 
 
 def test_the_classrooms_own_test_clips_are_refused_as_replay(tmp_path: Path) -> None:
@@ -391,7 +119,7 @@ def test_the_classrooms_own_test_clips_are_refused_as_replay(tmp_path: Path) -> 
     judged = snapshot.counts["test"] + snapshot.counts["validation"]
     assert judged > 0
     with pytest.raises(CorpusError, match=rf"{judged} clips .* the classroom's (test|validation) split"):
-        refuse_tested_sounds(world.lake, snapshot, own.utterances, ())
+        refuse_tested_sounds(world.lake, snapshot, "training.replay", own.utterances, ())
 
 
 def test_the_readers_of_general_speech_know_nothing_that_writes_recordings_or_events() -> None:

@@ -93,10 +93,10 @@ def test_speaking_rate_outside_the_bounds_fails_with_its_segments(tmp_path: Path
     found = text_findings(new_lake(tmp_path), lines)["speaking_rate_is_plausible"]
     assert found.value == pytest.approx(3 / 40)
     assert not found.passed
-    assert [(each.where, each.reason, each.text) for each in found.examples] == [
-        ("s1/segment_038.wav", "too slow", "x"),
-        ("s1/segment_039.wav", "too fast", "y"),
-        ("s1/segment_040.wav", "too fast", "z"),
+    assert [(each.where, each.reason) for each in found.examples] == [
+        ("s1/segment_038.wav", "too slow"),
+        ("s1/segment_039.wav", "too fast"),
+        ("s1/segment_040.wav", "too fast"),
     ]
 
 
@@ -127,7 +127,7 @@ def test_english_among_spanish_is_counted_and_shown(tmp_path: Path) -> None:
     found = text_findings(new_lake(tmp_path), lines)["texts_are_spanish"]
     assert found.value == pytest.approx(4 / 40)
     assert not found.passed
-    assert found.examples[0].text == "What is the name of this town?"
+    assert [each.where for each in found.examples] == [f"s1/segment_{n:03d}.wav" for n in range(37, 41)]
 
 
 def test_few_segments_are_not_judged_and_say_so(tmp_path: Path) -> None:

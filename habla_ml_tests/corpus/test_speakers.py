@@ -39,7 +39,7 @@ def test_a_label_means_a_person_only_in_their_sessions(tmp_path: Path) -> None:
         ("people: [{name: A, role: pupil, labels: [a]}]", "people.0.role"),
         (
             "people: [{name: A, role: student, labels: [a]}, {name: A, role: student, labels: [b]}]",
-            "'A' is listed",
+            r"people\.0 and people\.1 .* have the same name",
         ),
         ("people: [", "YAML"),
     ],
@@ -51,8 +51,34 @@ def test_a_wrong_map_is_refused_by_file_and_key(tmp_path: Path, text: str, expec
 
 def test_a_label_of_two_people_is_refused(tmp_path: Path) -> None:
     speakers = load_speakers(written(tmp_path, MAP.replace('["2*"]', '["*"]')))
-    with pytest.raises(SettingsError, match=r"'Ana' and 'Luis'"):
+    with pytest.raises(SettingsError, match=r"people\.1 and people\.2 .* session 1a"):
         speakers.person_of("1a", "Speaker A")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "people: [{name: Remedios, role: student, labels: [a]}, {name: Remedios, role: student, labels: [b]}]",
+        "people: [{name: A, role: student, labels: Remedios}]",
+        "people: [{name: A, role: Remedios, labels: [a]}]",
+        "people: [{Remedios: student}]",
+        "people: {Remedios: [a]}",
+        "people: [{name: Remedios: A}]",
+        "people:\n- name: *Remedios",
+    ],
+)
+def test_no_fault_of_a_map_repeats_a_name(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load_speakers(written(tmp_path, text))
+    assert "Remedios" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_a_contradiction_names_nobody(tmp_path: Path) -> None:
+    speakers = load_speakers(written(tmp_path, MAP.replace('["2*"]', '["*"]')))
+    with pytest.raises(SettingsError) as raised:
+        speakers.person_of("1a", "Speaker A")
+    assert not any(word in str(raised.value) for word in ("Ana", "Luis", "Speaker A"))
 
 
 def test_sessions_that_share_a_student_are_one_group_until_that_would_fuse_the_corpus() -> None:

@@ -1,8 +1,10 @@
+import re
+
 import numpy as np
 import pytest
 from num2words import num2words
 
-from habla_ml.demo.grammar import Register, number_in_words, sentence, words_of
+from habla_ml.demo.grammar import Register, number_in_words, sentence
 from habla_ml.demo.speech import SAMPLE_RATE_HZ, Voice, phonemes, speak
 
 
@@ -14,7 +16,7 @@ def sentences() -> list[str]:
 
 def test_thousands_of_sentences_and_hundreds_of_words(sentences):
     assert len(set(sentences)) > 7_000
-    assert len({word for text in sentences for word in words_of(text)}) > 600
+    assert len({word for text in sentences for word in re.findall(r"[^\W\d_]+", text.lower())}) > 600
 
 
 def test_sentences_are_written_as_spanish_is(sentences):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import pytest
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import S3Store, open_lake, open_store, probe_conditional_writes
 from habla_ml.settings import StoreSettings
-from habla_ml_tests.lake.conftest import BUCKET
+from habla_ml_tests.lake.conftest import BUCKET, new_client
 from habla_ml_tests.lake.killing import run_killed, watch_requests
 
 if TYPE_CHECKING:
@@ -160,6 +161,33 @@ def test_an_upload_that_fails_leaves_no_parts_behind(
         store.put_if_absent("large", source, sha256="0" * 64)
     uploads = s3_client.list_multipart_uploads(Bucket=BUCKET)
     assert [each for each in uploads.get("Uploads", []) if each["Key"].startswith(prefix)] == []
+
+
+def test_an_upload_that_somebody_interrupts_leaves_no_parts_behind(
+    s3_endpoint: str, s3_client: S3Client, prefix: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * (11 << 20))
+    client, requests = new_client(s3_endpoint), itertools.count(1)
+
+    def interrupt() -> None:
+        if next(requests) == 3:  # the second part
+            raise KeyboardInterrupt
+
+    watch_requests(client, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        S3Store(client, BUCKET, prefix, part_bytes=5 << 20).put_if_absent("large", source)
+    uploads = s3_client.list_multipart_uploads(Bucket=BUCKET)
+    assert [each for each in uploads.get("Uploads", []) if each["Key"].startswith(prefix)] == []
+
+
+def test_where_parts_may_not_be_taken_away_the_first_fault_is_still_the_one_reported(
+    s3_client: S3Client, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * (11 << 20))
+    with pytest.raises(LakeError, match="it changed while it was read"):
+        S3Store(s3_client, "forbids-delete", part_bytes=5 << 20).put_if_absent("large", source, sha256="0" * 64)
 
 
 def test_values_are_cached_for_ever_and_pointers_never(s3_client: S3Client, store: S3Store, prefix: str) -> None:

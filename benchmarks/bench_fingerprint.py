@@ -1,0 +1,165 @@
+"""The fingerprint of near-duplicate sounds on the demo's voices: how many copies it finds, and what it takes for one.
+
+Copies are the clips themselves through a codec (Opus, MP3, AAC at 24 to 64 kbit/s), 6 dB louder or quieter, 100 ms
+shorter, at another sampling rate and back, or several of these. Not copies: another take of the same sentence by the
+same voice (a little faster and higher, from another place in the room), and everything else that was said. No peer:
+what is measured is the bound, `corpus.overlap.MOST_BIT_ERRORS`. Non-zero where a copy in a hundred is missed at it, or
+one pair in ten thousand takes is taken for a copy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+import av
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from habla_ml.audio.foreign import AudioDecoder
+from habla_ml.corpus.overlap import MOST_BIT_ERRORS, compare_sounds, fingerprint
+from habla_ml.demo.acoustics import record
+from habla_ml.demo.grammar import sentence
+from habla_ml.demo.people import NORMAL_DBFS, QUIET_DBFS, Classroom, Speaker, andalusian_classroom
+from habla_ml.demo.phonology import pronounce
+from habla_ml.demo.speech import SAMPLE_RATE_HZ, phonemes, speak
+
+Samples = NDArray[np.float32]
+CODECS = {"opus": ("ogg", "libopus"), "mp3": ("mp3", "libmp3lame"), "aac": ("ipod", "aac")}
+KBITS = (24, 32, 48, 64)
+BOUNDS = (0.10, 0.15, 0.20, 0.25, 0.30, 0.35)
+
+
+@dataclass(frozen=True)
+class Said:
+    """A sentence by a voice, and takes of it."""
+
+    text: str
+    speaker: Speaker
+    clip: Samples
+    retakes: tuple[Samples, ...]
+
+
+def takes(classroom: Classroom, sentences: int, seed: int) -> Iterator[Said]:
+    """Sentences of everybody in turn, every third one quiet, each said again as a person would: not quite the same."""
+    rng = np.random.default_rng(seed)
+    people = (classroom.teacher, *classroom.students)
+    for number in range(sentences):
+        speaker = people[number % len(people)]
+        text = sentence(speaker.register, rng)
+        loud = QUIET_DBFS if number % 3 == 0 else NORMAL_DBFS
+        voices = [speaker.voice]
+        for faster, higher in ((1.04, 2), (0.93, -4)):
+            rate_wpm = round(speaker.voice.rate_wpm * faster)
+            voices.append(replace(speaker.voice, rate_wpm=rate_wpm, pitch=speaker.voice.pitch + higher))
+        said = []
+        for voice in voices:
+            dry = speak(pronounce(phonemes(text), speaker.dialect, rng), voice, question="?" in text)
+            said.append(record(dry, float(rng.normal(loud, 2)), classroom.room, rng).astype(np.float32) / 32768)
+        yield Said(text, speaker, said[0], tuple(said[1:]))
+
+
+def copies(clip: Samples, decoder: AudioDecoder) -> Iterator[tuple[str, Samples]]:
+    """Everything that one clip may have become."""
+    for codec, kbits in product(CODECS, KBITS):
+        yield f"{codec} {kbits} kbit/s", through(codec, kbits, clip, decoder)
+    for gain_db in (-6, 6):
+        yield f"gain {gain_db:+d} dB", quantised(clip * np.float32(10 ** (gain_db / 20)))
+    offset = SAMPLE_RATE_HZ // 10
+    yield "100 ms shorter", clip[offset:]
+    yield "100 ms later", np.pad(clip, (offset, 0))
+    for rate_hz in (8_000, 11_025, 44_100):
+        there = soxr.resample(clip, SAMPLE_RATE_HZ, rate_hz)
+        yield f"at {rate_hz} Hz and back", quantised(soxr.resample(there, rate_hz, SAMPLE_RATE_HZ))
+    worst = quantised(clip[offset + 57 :] * np.float32(0.5))
+    for codec in CODECS:
+        yield f"{codec} 24 kbit/s, -6 dB, 103.6 ms shorter", through(codec, 24, worst, decoder)
+
+
+def quantised(samples: Samples) -> Samples:
+    """As 16-bit samples, clipped where they are too loud."""
+    return (np.rint(np.clip(samples, -1, 32767 / 32768) * 32768) / 32768).astype(np.float32)
+
+
+def through(codec: str, kbits: int, clip: Samples, decoder: AudioDecoder) -> Samples:
+    """The clip encoded by FFmpeg, and decoded as any file from outside is."""
+    out = io.BytesIO()
+    muxer, name = CODECS[codec]
+    with av.open(out, "w", format=muxer) as container:
+        stream = container.add_stream(name, rate=SAMPLE_RATE_HZ, layout="mono")
+        stream.bit_rate = 1000 * kbits
+        pcm = np.rint(np.clip(clip, -1, 32767 / 32768) * 32768).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(pcm[None, :], format="s16", layout="mono")
+        frame.sample_rate, frame.pts = SAMPLE_RATE_HZ, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return decoder.decode(out.getvalue(), 60).astype(np.float32) / 32768
+
+
+def main() -> int:
+    """Print recall by kind of copy and false positives by bound; non-zero where the bound is poor."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sentences", type=int, default=210)
+    parser.add_argument("--seed", type=int, default=1)
+    chosen = parser.parse_args()
+    said = list(takes(andalusian_classroom(7), chosen.sentences, chosen.seed))
+    held = [(str(number), fingerprint(each.clip)) for number, each in enumerate(said)]
+    found: dict[str, list[float]] = {}
+    strangers: list[float] = []
+    started = time.perf_counter()
+    with AudioDecoder() as decoder:
+        for number, each in enumerate(said):
+            for kind, samples in copies(each.clip, decoder):
+                errors = {p.held_out: p.bit_errors for p in compare_sounds(held, [(kind, fingerprint(samples))])}
+                found.setdefault(kind, []).append(errors.pop(str(number), 1.0))
+                strangers += errors.values()
+    retakes, others = [], []
+    for each in said:
+        for retake in each.retakes:
+            for pair in compare_sounds(held, [("retake", fingerprint(retake))]):
+                (retakes if said[int(pair.held_out)].text == each.text else others).append(pair.bit_errors)
+    print(
+        f"{len(said)} clips, {sum(len(each.clip) for each in said) / SAMPLE_RATE_HZ / 60:.1f} min of speech, "
+        f"{sum(map(len, found.values()))} copies, {time.perf_counter() - started:.0f} s"
+    )
+    print(f"{'recall at':44}" + "".join(f"{bound:8.2f}" for bound in BOUNDS) + "   median  worst found")
+    for kind, errors in found.items():
+        reached = [error for error in errors if error < 1]
+        print(
+            f"{kind:44}"
+            + "".join(f"{share(errors, bound):8.3f}" for bound in BOUNDS)
+            + f"   {np.median(errors):6.3f}  {max(reached, default=1):6.3f}"
+        )
+    every = [error for errors in found.values() for error in errors]
+    print(f"{'all copies':44}" + "".join(f"{share(every, bound):8.3f}" for bound in BOUNDS))
+    n_copies, n_retakes = len(every), sum(len(each.retakes) for each in said)
+    counted = {
+        f"retakes taken for copies, of {n_retakes}": retakes,
+        f"others by retakes, of {n_retakes * (len(said) - 1)}": others,
+        f"others by copies, of {n_copies * (len(said) - 1)}": strangers,
+    }
+    for kind, errors in counted.items():
+        print(
+            f"{kind:44}"
+            + "".join(f"{sum(e <= bound for e in errors):8d}" for bound in BOUNDS)
+            + f"   nearest {min(errors, default=1):.3f}"
+        )
+    wrong = sum(error <= MOST_BIT_ERRORS for error in (*retakes, *others, *strangers))
+    missed = 1 - share(every, MOST_BIT_ERRORS)
+    print(f"at the bound of {MOST_BIT_ERRORS}: {missed:.2%} of the copies missed, {wrong} pairs taken for copies")
+    return int(missed > 0.01 or wrong > 1e-4 * (n_copies + n_retakes) * len(said))
+
+
+def share(errors: list[float], bound: float) -> float:
+    """Of the copies, those found within a bound."""
+    return sum(error <= bound for error in errors) / len(errors)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
