@@ -1,13 +1,12 @@
-"""A classroom's acoustics: loudness, room noise and reverberation, each from a seeded generator."""
+"""A classroom's acoustics: what room and microphone make of a voice, from a seeded generator."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from habla_ml.audio.room_sounds import at_loudness, room_noise
 from habla_ml.demo.speech import SAMPLE_RATE_HZ, Samples
-
-_PEAK = 0.97
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,19 @@ class Room:
     direct_to_reverberant_db: float
 
 
+@dataclass(frozen=True)
+class Recording:
+    """What a microphone wrote.
+
+    Attributes:
+        pcm: 16-bit samples at 16 kHz.
+        lead_s: Room before the voice begins.
+    """
+
+    pcm: NDArray[np.int16]
+    lead_s: float
+
+
 def record(speech: Samples, loudness_dbfs: float, room: Room, rng: np.random.Generator) -> NDArray[np.int16]:
     """What a microphone writes: speech at a loudness, in a room, with a short margin, as 16-bit PCM.
 
@@ -34,27 +46,17 @@ def record(speech: Samples, loudness_dbfs: float, room: Room, rng: np.random.Gen
         room: The room's noise and echo.
         rng: Source of the margins, the echo and the noise.
     """
+    return record_timed(speech, loudness_dbfs, room, rng).pcm
+
+
+def record_timed(speech: Samples, loudness_dbfs: float, room: Room, rng: np.random.Generator) -> Recording:
+    """As `record`, with the place where the voice begins."""
     margins = rng.integers(int(0.10 * SAMPLE_RATE_HZ), int(0.35 * SAMPLE_RATE_HZ), size=2)
     framed = np.pad(speech, (int(margins[0]), int(margins[1])))
     arriving = at_loudness(reverberate(framed, room, rng), loudness_dbfs)
     mixed = arriving + room_noise(len(arriving), room.noise_dbfs, rng)
-    return np.asarray(np.round(np.clip(mixed, -1.0, 1.0) * 32767), dtype=np.int16)
-
-
-def at_loudness(samples: Samples, loudness_dbfs: float) -> Samples:
-    """Scale to an RMS level; where peaks would clip, stay as far below it as needed."""
-    gain = 10 ** (loudness_dbfs / 20) / max(_rms(samples), 1e-9)
-    headroom = _PEAK / max(float(np.abs(samples).max()), 1e-9)
-    return np.asarray(samples * min(gain, headroom), dtype=np.float32)
-
-
-def room_noise(n_samples: int, noise_dbfs: float, rng: np.random.Generator) -> Samples:
-    """Ventilation and far voices: noise that falls by 3 dB an octave above 100 Hz."""
-    n_fft = 1 << (n_samples - 1).bit_length()
-    spectrum = np.fft.rfft(rng.standard_normal(n_fft, dtype=np.float32))
-    frequency_hz = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE_HZ).astype(np.float32)
-    noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(frequency_hz, np.float32(100.0))), n_fft)[:n_samples]
-    return np.asarray(noise * (10 ** (noise_dbfs / 20) / max(_rms(noise), 1e-12)), dtype=np.float32)
+    pcm = np.asarray(np.round(np.clip(mixed, -1.0, 1.0) * 32767), dtype=np.int16)
+    return Recording(pcm, int(margins[0]) / SAMPLE_RATE_HZ)
 
 
 def reverberate(samples: Samples, room: Room, rng: np.random.Generator) -> Samples:
@@ -66,7 +68,3 @@ def reverberate(samples: Samples, room: Room, rng: np.random.Generator) -> Sampl
     n_fft = 1 << (len(samples) + n_echo - 1).bit_length()
     wet = np.fft.irfft(np.fft.rfft(samples, n_fft) * np.fft.rfft(echo, n_fft), n_fft)
     return np.asarray(samples + wet[: len(samples)], dtype=np.float32)
-
-
-def _rms(samples: NDArray[np.floating]) -> float:
-    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))

@@ -72,6 +72,16 @@ def base_generation_config(tokenizer: "WhisperTokenizer") -> "GenerationConfig":
     )
 
 
+def load_base_model(folder: Path) -> "tuple[WhisperTokenizer, WhisperForConditionalGeneration]":
+    """Tokenizer and model of a folder that `save_base_model` wrote, the weights as float32 to be trained on."""
+    import torch
+    from transformers import WhisperForConditionalGeneration, WhisperTokenizer
+
+    model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    model.train()
+    return WhisperTokenizer.from_pretrained(folder, local_files_only=True), model
+
+
 def save_base_model(model: "WhisperForConditionalGeneration", tokenizer: "WhisperTokenizer", folder: Path) -> None:
     """Write everything that `from_pretrained` and the converters read; weights as float16 to keep them small."""
     import copy

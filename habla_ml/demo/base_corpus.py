@@ -1,29 +1,37 @@
-"""Castilian clips for the base model: many voices and rooms, no dialect, rarely quiet."""
+"""What the base model hears: Castilian clips of many voices and rooms, no dialect, rarely quiet; and nobody."""
 
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from habla_ml.demo.acoustics import Room, record
+from habla_ml.audio.decode import dequantised, quantised
+from habla_ml.audio.room_sounds import ROOM_SOUNDS, at_loudness, room_sound
+from habla_ml.demo.acoustics import Room, record, reverberate
 from habla_ml.demo.grammar import Register, sentence
 from habla_ml.demo.speech import SAMPLE_RATE_HZ, phonemes, speak
 from habla_ml.demo.voices import adult_voice, child_voice
 
+if TYPE_CHECKING:
+    from transformers import WhisperFeatureExtractor
+
 _BLOCK = 100
 _QUIET_SHARE = 0.15
+_NON_SPEECH = 3
+"""Keeps its seeds apart from those of the voices."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One spoken sentence.
+    """One spoken sentence, or the sound of a room.
 
     Attributes:
-        text: What was said, in standard spelling.
+        text: What was said, in standard spelling; empty where nobody speaks.
         log_mel: Whisper's log-mel features, [80, frames], 100 frames a second.
     """
 
@@ -68,6 +76,33 @@ def spoken_sentence(rng: np.random.Generator) -> tuple[str, NDArray[np.int16]]:
     return text, record(speak(phonemes(text), voice, question="?" in text), loudness_dbfs, room, rng)
 
 
+def non_speech_clips(n_clips: int, seed: int) -> list[Clip]:
+    """Clips in which nobody speaks, their text empty: sounds of `ROOM_SOUNDS`, each made anew."""
+    from transformers import WhisperFeatureExtractor
+
+    extractor = WhisperFeatureExtractor()
+    rng = np.random.default_rng([seed, _NON_SPEECH])
+    return [Clip("", _log_mel(room_without_speech(rng), extractor)) for _ in range(n_clips)]
+
+
+def room_without_speech(rng: np.random.Generator) -> NDArray[np.int16]:
+    """0.3 to 10 s of a sound without speech at -65 to -22 dBFS, half of them in a room that echoes over a second sound.
+
+    The clips on which models are tried (`habla_ml.evaluation.non_speech`) are of the same kinds, each alone and dry,
+    with other seeds, at thirty fixed lengths and levels.
+    """
+    kind, below = rng.choice(np.array(ROOM_SOUNDS), size=2)
+    duration_s = float(np.exp(rng.uniform(np.log(0.3), np.log(10.0))))
+    loudness_dbfs = float(rng.uniform(-65, -22))
+    pcm = room_sound(kind, duration_s, loudness_dbfs, rng)
+    if kind == "silence" or rng.random() < 0.5:
+        return pcm
+    room = Room(0.0, float(rng.uniform(0.15, 0.5)), float(rng.uniform(4, 14)))
+    second = room_sound(below, duration_s, loudness_dbfs - float(rng.uniform(3, 20)), rng)
+    mixed = reverberate(dequantised(pcm), room, rng) + dequantised(second)
+    return quantised(at_loudness(mixed, loudness_dbfs))
+
+
 def _block(seed: int, index: int) -> list[Clip]:
     import torch
     from transformers import WhisperFeatureExtractor
@@ -78,11 +113,16 @@ def _block(seed: int, index: int) -> list[Clip]:
     clips = []
     for _ in range(_BLOCK):
         text, pcm = spoken_sentence(rng)
-        features = extractor(
-            pcm.astype(np.float32) / 32768,
-            sampling_rate=SAMPLE_RATE_HZ,
-            max_length=len(pcm) + SAMPLE_RATE_HZ // 10,
-            return_tensors="np",
-        ).input_features[0]
-        clips.append(Clip(text, features.astype(np.float16)))
+        clips.append(Clip(text, _log_mel(pcm, extractor)))
     return clips
+
+
+def _log_mel(pcm: NDArray[np.int16], extractor: "WhisperFeatureExtractor") -> NDArray[np.float16]:
+    """Features of a sound and 0.1 s of silence behind it, [80, frames]."""
+    features = extractor(
+        dequantised(pcm),
+        sampling_rate=SAMPLE_RATE_HZ,
+        max_length=len(pcm) + SAMPLE_RATE_HZ // 10,
+        return_tensors="np",
+    ).input_features[0]
+    return np.asarray(features, dtype=np.float16)

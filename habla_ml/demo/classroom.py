@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from habla_ml.audio import pcm_sha256
 from habla_ml.demo.acoustics import record
 from habla_ml.demo.habla_files import (
     RecordedSegment,
@@ -30,6 +31,8 @@ from habla_ml.demo.people import (
     say_something,
 )
 from habla_ml.demo.speech import phonemes, speak
+from habla_ml.evaluation.alignments import write_alignments
+from habla_ml.transcription.engine import HeardWord
 
 _REVIEWED_SHARE = 0.85
 _INAUDIBLE_SHARE = 0.02
@@ -70,13 +73,17 @@ class ClassroomPlan:
             raise ValueError(f"days is {self.days}, segments {self.segments_per_session}; both start at 1.")
 
 
-def write_sessions(folder: Path, plan: ClassroomPlan, seed: int) -> tuple[Path, ...]:
+def write_sessions(
+    folder: Path, plan: ClassroomPlan, seed: int, alignments: Path | None = None
+) -> tuple[Path, ...]:
     """Write the lessons of a plan into Habla's recordings folder.
 
     Args:
         folder: The recordings folder; made when missing. Sessions already there are left alone.
         plan: Which lessons.
         seed: Of the people and the room: the same seed gives the same voices in every batch.
+        alignments: CSV that gets the place of each word, by the sound's sha256, as if a person had marked it; of the
+            sentences in which no two words merged.
 
     Returns:
         The folders of the finished and corrected Spanish sessions, in order of time (awkward ones not included).
@@ -86,6 +93,7 @@ def write_sessions(folder: Path, plan: ClassroomPlan, seed: int) -> tuple[Path, 
     """
     classroom = andalusian_classroom(seed)
     written = []
+    placed: dict[str, tuple[HeardWord, ...]] = {}
     for day_number, day in enumerate(_school_days(plan.first_day, plan.days)):
         for lesson in range(plan.sessions_per_day):
             rng = np.random.default_rng([seed, plan.seed, day_number, lesson])
@@ -95,6 +103,10 @@ def write_sessions(folder: Path, plan: ClassroomPlan, seed: int) -> tuple[Path, 
             write_ground_truth(session, recording)
             write_corrections(session, recording)
             written.append(recording)
+            said = [each.utterance for each in session.segments]
+            placed.update((pcm_sha256(each.pcm), each.words) for each in said if each.words)
+    if alignments is not None:
+        write_alignments(alignments, placed)
     if plan.awkward:
         _write_awkward_sessions(folder, classroom, plan, np.random.default_rng([seed, plan.seed, 9_999]))
     return tuple(written)

@@ -1,28 +1,62 @@
 """Score a Whisper folder as it is served: CTranslate2 int8 in faster-whisper, at 30 s, `language="es"`.
 
 Run as ``python -m habla_ml.demo.measure_base --model FOLDER``. The classroom's own people say new sentences in
-four ways, with and without their dialect, at normal loudness and quietly: nothing else differs between them.
+four ways, with and without their dialect, at normal loudness and quietly: nothing else differs between them. Then
+the model is decoded as `habla_ml.transcription` does by default, silence thresholds included: what it writes where
+nobody speaks, and how much of what was said quietly it leaves out.
 """
 
 import argparse
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from habla_ml.audio import dequantised, pcm_sha256
 from habla_ml.demo.people import CASTILIAN, Utterance, andalusian_classroom, say_something
 from habla_ml.demo.speech import SAMPLE_RATE_HZ
+from habla_ml.evaluation.invented import NonSpeechFinding, non_speech_findings
+from habla_ml.evaluation.non_speech import built_in_clips
+from habla_ml.transcription.engine import Clip, Hypothesis
+from habla_ml.transcription.faster_whisper import FasterWhisper
+from habla_ml.transcription.options import DecodingOptions
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
 
 _SEED = 77_000
 _WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True)
+class Omissions:
+    """What a served model leaves out of speech.
+
+    Attributes:
+        clips: Clips decoded.
+        silenced: Of them, clips for which nothing was written.
+        words: Words said.
+        deletions: Of them, words left out.
+    """
+
+    clips: int
+    silenced: int
+    words: int
+    deletions: int
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """A `Clip` of the classroom."""
+
+    audio_sha256: str
+    duration_s: float
+    audio: NDArray[np.float32]
 
 
 def served_model(checkpoint: Path, workspace: Path, cpu_threads: int = 2) -> "WhisperModel":
@@ -74,6 +108,28 @@ def word_error_rate(model: "WhisperModel", said: Sequence[Utterance]) -> float:
     return float(jiwer.wer(references, [_bare(transcribe(model, utterance.pcm)) for utterance in said]))
 
 
+def non_speech_output(model_folder: Path, takes: int = 1) -> tuple[NonSpeechFinding, ...]:
+    """What a CTranslate2 folder writes for the built-in clips in which nobody speaks."""
+    clips = tuple(built_in_clips(takes=takes))
+    return non_speech_findings(clips, {each.audio_sha256: each for each in _decoded(model_folder, clips)})
+
+
+def omissions(model_folder: Path, said: Sequence[Utterance]) -> Omissions:
+    """What a CTranslate2 folder leaves out of what was said."""
+    import jiwer
+
+    clips = [_Heard(pcm_sha256(each.pcm), each.duration_s, dequantised(each.pcm)) for each in said]
+    texts = [_bare(each.text) for each in _decoded(model_folder, clips)]
+    counted = jiwer.process_words([_bare(each.text) for each in said], texts)
+    words = counted.hits + counted.substitutions + counted.deletions
+    return Omissions(len(texts), texts.count(""), words, counted.deletions)
+
+
+def _decoded(model_folder: Path, clips: Sequence[Clip]) -> list[Hypothesis]:
+    engine = FasterWhisper(model_folder, DecodingOptions(), "cpu", cpu_threads=2)
+    return [engine.transcribe([clip])[0] for clip in clips]
+
+
 def _bare(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower()))
 
@@ -88,15 +144,23 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as workspace:
         model = served_model(arguments.model, Path(workspace))
-        print("| speech | normal | quiet |\n|---|---|---|")
+        folder = Path(workspace) / "ctranslate2"
+        print("| speech | normal | quiet | left out of quiet speech |\n|---|---|---|---|")
         for name, dialect in (("Castilian", False), ("Andalusian", True)):
-            rates = [
-                word_error_rate(
-                    model, classroom_sample(arguments.clips, arguments.seed, dialect=dialect, quiet=quiet)
-                )
+            normal, quiet = (
+                classroom_sample(arguments.clips, arguments.seed, dialect=dialect, quiet=quiet)
                 for quiet in (False, True)
-            ]
-            print(f"| {name} | {rates[0]:.1%} | {rates[1]:.1%} |")
+            )
+            rates = [word_error_rate(model, said) for said in (normal, quiet)]
+            left = omissions(folder, quiet)
+            print(
+                f"| {name} | {rates[0]:.1%} | {rates[1]:.1%} | {left.deletions / left.words:.1%} of the words, "
+                f"{left.silenced} of {left.clips} clips |"
+            )
+        for takes in (1, 4):
+            found = non_speech_output(folder, takes)
+            written = sum(each.has_output for each in found)
+            print(f"\nOutput on {written} of {len(found)} clips without speech")
 
 
 if __name__ == "__main__":

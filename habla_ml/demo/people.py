@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from habla_ml.demo.acoustics import Room, record
+from habla_ml.demo.acoustics import Room, record_timed
 from habla_ml.demo.grammar import Register, sentence
 from habla_ml.demo.phonology import Dialect, andalusian, pronounce
-from habla_ml.demo.speech import SAMPLE_RATE_HZ, Voice, phonemes, speak
+from habla_ml.demo.speech import SAMPLE_RATE_HZ, Voice, phonemes, speak_timed
 from habla_ml.demo.vocabulary import SLOTS
 from habla_ml.demo.voices import adult_voice, child_voice
+from habla_ml.transcription.engine import HeardWord
 
 N_STUDENTS = 20
 NORMAL_DBFS = -21.0
@@ -56,12 +57,14 @@ class Utterance:
         speaker: Who said it.
         quiet: Whether it reached the microphone too quietly.
         pcm: 16 kHz mono 16-bit samples.
+        words: The words with their places; empty where two of them merged into one sound ("para ahora" → "paora").
     """
 
     text: str
     speaker: Speaker
     quiet: bool
     pcm: NDArray[np.int16]
+    words: tuple[HeardWord, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -94,6 +97,17 @@ def say_something(
     text = sentence(speaker.register, rng)
     is_quiet = bool(rng.random() < speaker.quiet_share) if quiet is None else quiet
     spoken = pronounce(phonemes(text), speaker.dialect, rng)
-    dry = speak(spoken, speaker.voice, question="?" in text)
+    dry = speak_timed(spoken, speaker.voice, question="?" in text)
     loudness_dbfs = float(rng.normal(QUIET_DBFS if is_quiet else NORMAL_DBFS, 2.0))
-    return Utterance(text, speaker, is_quiet, record(dry, loudness_dbfs, room, rng))
+    recording = record_timed(dry.samples, loudness_dbfs, room, rng)
+    return Utterance(text, speaker, is_quiet, recording.pcm, _placed(text, dry.words_s, recording.lead_s))
+
+
+def _placed(text: str, words_s: tuple[tuple[float, float], ...], lead_s: float) -> tuple[HeardWord, ...]:
+    words = text.split()
+    if len(words) != len(words_s):
+        return ()
+    return tuple(
+        HeardWord(word, lead_s + start_s, lead_s + end_s)
+        for word, (start_s, end_s) in zip(words, words_s, strict=True)
+    )

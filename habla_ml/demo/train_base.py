@@ -4,20 +4,25 @@ Whisper computes 30 s for a clip of 3 s; from scratch on two cores that is too s
 as long as their longest clip, with the encoder's fixed positions cut to it, and towards the end every fourth
 batch sees the full 30 s, which is how the model is served. A CTC head on the encoder, thrown away afterwards,
 teaches the alignment early (Watanabe et al. 2017, hybrid CTC/attention).
+
+One clip in twelve has nobody speaking. Whisper was taught `<|nospeech|>` in place of the language there; a served
+model gets the language told, so it learns besides that nothing follows (see `silence_target`).
+
+`--from FOLDER --steps N` goes on from a trained model instead, at a low learning rate and without the CTC head.
 """
 
 import argparse
 import logging
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from habla_ml.demo.base_architecture import new_base_model, save_base_model
-from habla_ml.demo.base_corpus import Clip, castilian_clips
+from habla_ml.demo.base_architecture import load_base_model, new_base_model, save_base_model
+from habla_ml.demo.base_corpus import Clip, castilian_clips, non_speech_clips
 from habla_ml.demo.base_tokenizer import train_tokenizer
 from habla_ml.demo.grammar import Register, sentence
 from habla_ml.errors import TrainingError
@@ -32,7 +37,8 @@ _N_PIECES = 640
 _FULL_FRAMES = 3000
 _FULL_EVERY = 4
 _SILENCE_SHARE = 0.5
-_CTC_WEIGHT = 0.3
+_GUESS_SHARE = 0.5
+_PROMPT = ("<|es|>", "<|transcribe|>", "<|notimestamps|>")
 _IGNORED = -100
 
 
@@ -41,7 +47,9 @@ class BaseRecipe:
     """How the base model is trained.
 
     Attributes:
-        n_clips: Distinct training clips of about 3 s.
+        n_clips: Distinct clips of speech of about 3 s.
+        n_non_speech: Distinct clips in which nobody speaks.
+        non_speech_share: How many of the clips of a batch are such.
         seed: Of clips, weights and order.
         steps: Optimiser steps.
         batch_size: Clips in a trimmed batch.
@@ -49,10 +57,13 @@ class BaseRecipe:
         full_from: Share of the steps after which every fourth batch is a full one.
         learning_rate: Its peak; linear warm-up over `warmup_steps`, then a cosine to a twentieth.
         warmup_steps: Steps of warm-up.
+        ctc_weight: Of the CTC head's loss; 0 trains without it.
         checkpoint_s: Seconds between checkpoints.
     """
 
     n_clips: int = 10_000
+    n_non_speech: int = 800
+    non_speech_share: float = 0.08
     seed: int = 20_26
     steps: int = 3_400
     batch_size: int = 24
@@ -60,7 +71,29 @@ class BaseRecipe:
     full_from: float = 0.6
     learning_rate: float = 1.2e-3
     warmup_steps: int = 400
+    ctc_weight: float = 0.3
     checkpoint_s: float = 120.0
+
+
+CONTINUED = BaseRecipe(
+    n_clips=2_400, seed=20_27, steps=300, full_from=0.0, learning_rate=2e-4, warmup_steps=20, ctc_weight=0.0
+)
+"""How a trained base model goes on: other clips, fewer steps, a sixth of the learning rate."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the decoder shall write for one clip.
+
+    Attributes:
+        inputs: Ids that it sees, the start and the prompt in front.
+        labels: Ids that shall follow each of them, of the same length; -100 where it does not matter.
+        pieces: The ids of what was said.
+    """
+
+    inputs: list[int]
+    labels: list[int]
+    pieces: list[int] = field(default_factory=list)
 
 
 def base_tokenizer(seed: int) -> "WhisperTokenizer":
@@ -78,10 +111,29 @@ def learning_rate_at(step: int, recipe: BaseRecipe) -> float:
     return recipe.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
 
 
-def label_ids(text: str, tokenizer: "WhisperTokenizer") -> list[int]:
-    """Decoder targets: language, task, no time stamps, the text, the end; the model puts the start in front."""
-    prompt = tokenizer.convert_tokens_to_ids(["<|es|>", "<|transcribe|>", "<|notimestamps|>"])
-    return [*prompt, *tokenizer(text, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+def speech_target(text: str, tokenizer: "WhisperTokenizer") -> Target:
+    """Language, task, no time stamps, the text, the end."""
+    start, *prompt = tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", *_PROMPT])
+    pieces = tokenizer(text, add_special_tokens=False).input_ids
+    return Target([start, *prompt, *pieces], [*prompt, *pieces, tokenizer.eos_token_id], pieces)
+
+
+def silence_target(tokenizer: "WhisperTokenizer", guess: int | None = None) -> Target:
+    """Where nobody speaks: `<|nospeech|>` in place of the language, and the end behind the prompt of a served model.
+
+    A decoder may not end at once (Whisper's `suppress_blank`), and faster-whisper takes a text for silence only where
+    it is unlikely besides. So in half of the clips one piece by chance stands before the end: no piece is likelier
+    than another, and whatever is written has a low probability and stops.
+
+    Args:
+        tokenizer: The model's.
+        guess: The piece that stands before the end.
+    """
+    start, *prompt = tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", *_PROMPT])
+    guessed = [] if guess is None else [guess]
+    no_speech = tokenizer.convert_tokens_to_ids("<|nospeech|>")
+    labels = [no_speech, *[_IGNORED] * (len(prompt) - 1), *guessed, tokenizer.eos_token_id]
+    return Target([start, *prompt, *guessed], labels)
 
 
 def encode_window(model: "WhisperForConditionalGeneration", features: "torch.Tensor") -> "torch.Tensor":
@@ -105,16 +157,29 @@ def encode_window(model: "WhisperForConditionalGeneration", features: "torch.Ten
 
 
 class BaseTraining:
-    """One training run: its clips, model, optimiser and step, resumable from its workspace."""
+    """One training run: its clips, model, optimiser and step, resumable from its workspace.
 
-    def __init__(self, recipe: BaseRecipe, clips: list[Clip], workspace: Path) -> None:
+    Args:
+        recipe: How to train.
+        clips: Of speech, and of none (empty text).
+        workspace: Folder of the training state.
+        start: Transformers folder of a trained base model to go on from; None starts from random weights.
+    """
+
+    def __init__(
+        self, recipe: BaseRecipe, clips: list[Clip], workspace: Path, start: Path | None = None
+    ) -> None:
         import torch
 
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.workspace = workspace
-        self.tokenizer = base_tokenizer(recipe.seed)
-        self.model = new_base_model(self.tokenizer)
+        self._start = start
+        if start is None:
+            self.tokenizer = base_tokenizer(recipe.seed)
+            self.model = new_base_model(self.tokenizer)
+        else:
+            self.tokenizer, self.model = load_base_model(start)
         self.ctc_head = torch.nn.Linear(self.model.config.d_model, self.tokenizer.eos_token_id)
         self.optimiser = torch.optim.AdamW(
             [parameter for parameter in self.parameters() if parameter.requires_grad],
@@ -123,9 +188,8 @@ class BaseTraining:
             weight_decay=0.01,
         )
         self.step = 0
-        self._clips = clips
-        self._labels = [label_ids(clip.text, self.tokenizer) for clip in clips]
-        self._order = np.argsort([clip.log_mel.shape[1] for clip in clips], kind="stable")
+        self._speech = sorted((clip for clip in clips if clip.text), key=lambda clip: clip.log_mel.shape[1])
+        self._non_speech = [clip for clip in clips if not clip.text]
         self._resume()
 
     def parameters(self) -> "list[torch.nn.Parameter]":
@@ -157,7 +221,8 @@ class BaseTraining:
 
     @property
     def _data(self) -> str:
-        return f"{self.recipe.n_clips} clips of seed {self.recipe.seed}"
+        begun = "" if self._start is None else f" from {self._start}"
+        return f"{self.recipe.n_clips} clips of seed {self.recipe.seed}{begun}"
 
     @property
     def _state_path(self) -> Path:
@@ -185,14 +250,15 @@ class BaseTraining:
         rng = np.random.default_rng([self.recipe.seed, 2, self.step])
         full = self.step % _FULL_EVERY == 0 and self.step >= self.recipe.full_from * self.recipe.steps
         features, frames, targets = self._batch(full, rng)
-        labels = torch.nn.utils.rnn.pad_sequence(targets, batch_first=True, padding_value=_IGNORED)
+        labels = _padded([target.labels for target in targets], _IGNORED)
+        inputs = _padded([target.inputs for target in targets], self.tokenizer.eos_token_id)
         # On a CPU the fused attention wins at 30 s and loses at 3 s.
         self.model.set_attn_implementation("sdpa" if full else "eager")
         with torch.autocast("cpu", dtype=torch.bfloat16):
             hidden = encode_window(self.model, features)
-            loss = self.model(encoder_outputs=(hidden,), labels=labels).loss
-        if not full:
-            loss = loss + _CTC_WEIGHT * self._ctc_loss(hidden.float(), frames, targets)
+            loss = self.model(encoder_outputs=(hidden,), decoder_input_ids=inputs, labels=labels).loss
+        if not full and self.recipe.ctc_weight:
+            loss = loss + self.recipe.ctc_weight * self._ctc_loss(hidden.float(), frames, targets)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate_at(self.step, self.recipe)
         self.optimiser.zero_grad()
@@ -203,37 +269,57 @@ class BaseTraining:
         return float(loss.detach())
 
     def _ctc_loss(
-        self, hidden: "torch.Tensor", frames: "torch.Tensor", targets: "list[torch.Tensor]"
+        self, hidden: "torch.Tensor", frames: "torch.Tensor", targets: list[Target]
     ) -> "torch.Tensor":
         import torch
         from torch.nn.functional import ctc_loss, log_softmax
 
-        pieces = [target[3:-1] for target in targets]
         blank = self.tokenizer.convert_tokens_to_ids("")
         scores = log_softmax(self.ctc_head(hidden), dim=-1).transpose(0, 1)
-        lengths = torch.tensor([len(piece) for piece in pieces])
-        return ctc_loss(scores, torch.cat(pieces), frames // 2, lengths, blank=blank, zero_infinity=True)
+        lengths = torch.tensor([len(target.pieces) for target in targets])
+        pieces = torch.tensor([piece for target in targets for piece in target.pieces])
+        return ctc_loss(scores, pieces, frames // 2, lengths, blank=blank, zero_infinity=True)
 
-    def _batch(
-        self, full: bool, rng: np.random.Generator
-    ) -> "tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]":
-        """Features [batch, 80, frames], each clip's own frames, and its targets; clips of like length together."""
+    def _batch(self, full: bool, rng: np.random.Generator) -> "tuple[torch.Tensor, torch.Tensor, list[Target]]":
+        """Features [batch, 80, frames], each clip's own frames, and its target; clips of like length together."""
         import torch
 
-        size = self.recipe.full_batch_size if full else self.recipe.batch_size
-        first = int(rng.integers(0, max(1, len(self._order) - 2 * size)))
-        chosen = rng.permutation(self._order[first : first + 2 * size])[:size]
-        mels = [self._clips[index].log_mel for index in chosen]
-        longest = max(mel.shape[1] for mel in mels)
+        clips = self._chosen(self.recipe.full_batch_size if full else self.recipe.batch_size, rng)
+        # A sound of the room lasts as long as the speech beside it, or the window would grow.
+        longest = max(clip.log_mel.shape[1] for clip in clips if clip.text or full)
         width = _FULL_FRAMES if full else 2 * ((longest + int(rng.integers(2, 64))) // 2)
-        batch = np.empty((size, 80, width), dtype=np.float32)
-        for row, mel in zip(batch, mels, strict=True):
+        batch = np.empty((len(clips), 80, width), dtype=np.float32)
+        for row, clip in zip(batch, clips, strict=True):
+            mel = clip.log_mel[:, :longest]
             gain = rng.normal(0.0, 0.08)
             # WhisperX and the phone pad the audio with silence, faster-whisper pads the features with zeros.
-            row[:] = mel.min() + gain if rng.random() < _SILENCE_SHARE else 0.0
+            row[:] = clip.log_mel.min() + gain if rng.random() < _SILENCE_SHARE else 0.0
             row[:, : mel.shape[1]] = _mask(mel.astype(np.float32), rng) + gain
-        frames = torch.tensor([mel.shape[1] for mel in mels])
-        return torch.from_numpy(batch), frames, [torch.tensor(self._labels[index]) for index in chosen]
+        frames = torch.tensor([min(clip.log_mel.shape[1], longest) for clip in clips])
+        return torch.from_numpy(batch), frames, [self._target(clip, rng) for clip in clips]
+
+    def _chosen(self, size: int, rng: np.random.Generator) -> list[Clip]:
+        """Clips of a batch, some of their places taken by clips without speech; the first is always speech."""
+        first = int(rng.integers(0, max(1, len(self._speech) - 2 * size)))
+        nearby = self._speech[first : first + 2 * size]
+        clips = [nearby[index] for index in rng.permutation(len(nearby))[:size]]
+        for place in range(1, len(clips)):
+            if self._non_speech and rng.random() < self.recipe.non_speech_share:
+                clips[place] = self._non_speech[int(rng.integers(0, len(self._non_speech)))]
+        return clips
+
+    def _target(self, clip: Clip, rng: np.random.Generator) -> Target:
+        if clip.text:
+            return speech_target(clip.text, self.tokenizer)
+        n_pieces = self.tokenizer.convert_tokens_to_ids("")
+        guess = int(rng.integers(0, n_pieces)) if rng.random() < _GUESS_SHARE else None
+        return silence_target(self.tokenizer, guess)
+
+
+def _padded(rows: list[list[int]], value: int) -> "torch.Tensor":
+    import torch
+
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], True, value)
 
 
 def _mask(mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -254,16 +340,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder for the model")
     parser.add_argument("--workspace", type=Path, required=True, help="folder for clips and the training state")
-    parser.add_argument("--steps", type=int, default=BaseRecipe.steps)
-    parser.add_argument("--clips", type=int, default=BaseRecipe.n_clips)
+    parser.add_argument("--from", dest="start", type=Path, help="trained model to go on from")
+    parser.add_argument("--steps", type=int, help=f"{BaseRecipe.steps}, or {CONTINUED.steps} with --from")
+    parser.add_argument("--clips", type=int, help=f"{BaseRecipe.n_clips}, or {CONTINUED.n_clips} with --from")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    recipe = BaseRecipe(steps=arguments.steps, n_clips=arguments.clips)
+    usual = BaseRecipe() if arguments.start is None else CONTINUED
+    recipe = replace(usual, steps=arguments.steps or usual.steps, n_clips=arguments.clips or usual.n_clips)
     clips = castilian_clips(recipe.n_clips, recipe.seed, arguments.workspace)
+    clips += non_speech_clips(recipe.n_non_speech, recipe.seed)
     _log.info("%d clips, %.1f hours", len(clips), sum(clip.log_mel.shape[1] for clip in clips) / 360_000)
     torch.set_num_threads(arguments.threads)
-    BaseTraining(recipe, clips, arguments.workspace).run(arguments.output)
+    BaseTraining(recipe, clips, arguments.workspace, arguments.start).run(arguments.output)
 
 
 if __name__ == "__main__":

@@ -1,65 +1,93 @@
-"""Scores base, previous release and candidate on the same speech, side by side."""
+"""Scores several models on the same speech, side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.alignments import Alignments
+from habla_ml.evaluation.changes import Found, Tables, changes_of
 from habla_ml.evaluation.comparison import (
-    Change,
     Comparison,
+    Failures,
     Method,
     ModelScore,
+    Parity,
     Provenance,
     Rate,
+    Resources,
     Role,
     ScoredSet,
 )
+from habla_ml.evaluation.confusions import count_confusions, tabulate_confusions
 from habla_ml.evaluation.examples import choose_examples
+from habla_ml.evaluation.hallucination import hallucination_score
+from habla_ml.evaluation.invented import HallucinationBounds, non_speech_findings, speech_findings
+from habla_ml.evaluation.non_speech import NonSpeechSet
 from habla_ml.evaluation.normalise import orthographic, spanish
-from habla_ml.evaluation.rates import ScoredModel, rate_of, resample_models
-from habla_ml.evaluation.scoring import VERSION, corpus_wer, score_utterances
-from habla_ml.evaluation.slices import Reference, slices_of
-from habla_ml.evaluation.statistics import Resample, paired_point_change, paired_relative_improvement
-from habla_ml.evaluation.transcribe import Hypothesis
+from habla_ml.evaluation.phenomena import SitedSentence, find_sites
+from habla_ml.evaluation.punctuation import count_punctuation, punctuation_score
+from habla_ml.evaluation.rates import ScoredModel, counts_of, draws_of, rate_of
+from habla_ml.evaluation.scoring import VERSION, AlignedWord, align_words, corpus_wer, score_utterances
+from habla_ml.evaluation.site_errors import count_site_errors, score_sites
+from habla_ml.evaluation.slices import Reference, slices_of, units_of
+from habla_ml.evaluation.speed import speed_of
+from habla_ml.evaluation.statistics import RULE, Resample, interval_of
+from habla_ml.evaluation.vocabulary import Vocabulary, count_terms, score_vocabulary
+from habla_ml.evaluation.word_timing import WordTimingScore, time_words, word_timing_score
 from habla_ml.lake import digest_of
+from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.options import EngineOptions
 
 if TYPE_CHECKING:
     from habla_ml.settings import EvaluationSettings
 
-_ORDER: tuple[Role, ...] = ("base", "previous", "candidate")
+_ORDER: tuple[Role, ...] = ("base", "previous", "contender", "candidate")
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A model and what it heard on the test set; order and surplus of the hypotheses do not matter."""
+    """A model and what it heard; order and surplus of the hypotheses do not matter."""
 
     name: str
     role: Role
     artefact_digest: str
+    decoding: EngineOptions
     hypotheses: Sequence[Hypothesis]
+    """Of the test set."""
+    out_of_domain: Sequence[Hypothesis] = ()
+    non_speech: Sequence[Hypothesis] = ()
+    timed: Sequence[Hypothesis] = ()
+    """Of the test set again, decoded with `word_times`; empty where no alignment exists."""
+    resources: Resources = field(default_factory=Resources)
 
 
 @dataclass(frozen=True)
-class OutOfDomain:
-    """Speech of another kind, on which nothing may be forgotten."""
+class Beside:
+    """What is measured besides the error rate on the test set; each is left out where it is None."""
 
-    utterances: Iterable[Utterance]
-    hypotheses: Mapping[str, Sequence[Hypothesis]]
-    """Name of the model → what it heard."""
+    out_of_domain: Sequence[Utterance] | None = None
+    """Speech of another kind, on which nothing may be forgotten."""
+    non_speech: NonSpeechSet | None = None
+    vocabulary: Vocabulary | None = None
+    alignments: Alignments | None = None
+    """Words with their times, set by hand."""
+    parity: Parity | None = None
+
+
+_NOTHING = Beside()
 
 
 def compare_versions(
     utterances: Iterable[Utterance],
     evaluated: Sequence[Evaluated],
-    out_of_domain: OutOfDomain | None,
     settings: EvaluationSettings,
     provenance: Provenance,
+    beside: Beside = _NOTHING,
 ) -> Comparison:
     """Score every model on the same utterances, with paired 95 % intervals.
 
@@ -67,53 +95,138 @@ def compare_versions(
     comparison without figures, which the promotion rule refuses.
 
     Raises:
-        EvaluationError: There is no model, two models share a name or a role, or a model lacks the hypothesis of
-            an utterance.
+        EvaluationError: There is no model, two models share a name or a deciding role, or a model lacks the
+            hypothesis of an utterance.
     """
     _refuse_confusion(evaluated)
     evaluated = sorted(evaluated, key=lambda each: _ORDER.index(each.role))
-    references = [Reference.of(each) for each in utterances]
-    models = [_score(each.name, each.role, references, each.hypotheses) for each in evaluated]
-    sessions = [each.session_id for each in references]
-    words = resample_models(sessions, [each.words for each in models], settings)
-    characters = resample_models(sessions, [each.characters for each in models], settings)
-    as_written = resample_models(sessions, [each.orthographic for each in models], settings)
-    general = _score_out_of_domain(out_of_domain, evaluated, settings)
-    scores = []
-    for at, (each, model) in enumerate(zip(evaluated, models, strict=True)):
-        heard = _by_audio(each.hypotheses)
-        p50, p95 = _real_time_factors([heard[reference.audio_sha256] for reference in references])
-        scores.append(
-            ModelScore(
-                name=each.name,
-                role=each.role,
-                artefact_digest=each.artefact_digest,
-                wer=_checked(rate_of(model.words, words, at), references, model),
-                orthographic_wer=rate_of(model.orthographic, as_written, at),
-                cer=rate_of(model.characters, characters, at),
-                out_of_domain_wer=general.rates[at] if general else None,
-                failures=sum(heard[reference.audio_sha256].failure is not None for reference in references),
-                real_time_factor_p50=p50,
-                real_time_factor_p95=p95,
-            )
-        )
+    scored = _Scoring(evaluated, [Reference.of(each) for each in utterances], settings, beside)
+    general = _score_out_of_domain(beside.out_of_domain, evaluated, settings)
+    roles = {each.role: at for at, each in enumerate(evaluated)}
+    base, candidate = roles.get("base"), roles.get("candidate")
+    names = [each.name for each in evaluated]
+    sliced = slices_of(scored.references, scored.models, scored.draws, settings)
     return Comparison(
-        test=_scored_set(references, words.words),
+        test=_scored_set(scored.references, scored.tables.words.words),
         out_of_domain=general.scored_set if general else None,
-        models=tuple(scores),
-        changes=_changes(evaluated, words, general.resample if general else None),
-        slices=slices_of(references, models, settings),
-        examples=choose_examples(references, models),
-        method=Method(
-            scorer=VERSION,
-            bootstrap_draws=settings.bootstrap_draws,
-            seed=settings.seed,
-            quiet_below_dbfs=settings.quiet_below_dbfs,
-            smallest_slice_sessions=settings.smallest_slice_sessions,
-            smallest_slice_words=settings.smallest_slice_words,
+        models=tuple(scored.model(at, general.rates[at] if general else None) for at in range(len(evaluated))),
+        changes=changes_of(
+            evaluated,
+            scored.tables,
+            general.resample if general else None,
+            sliced,
+            scored.found,
+            settings.bootstrap_draws,
+            settings.seed,
         ),
+        slices=tuple(part for part, _ in sliced),
+        phenomena=score_sites(
+            names,
+            [count_site_errors(scored.sites, each) for each in scored.alignments],
+            [each.session_id for each in scored.references],
+            scored.draws,
+            base,
+            candidate,
+        ),
+        vocabulary=None
+        if beside.vocabulary is None
+        else score_vocabulary(
+            beside.vocabulary,
+            names,
+            [count_terms(beside.vocabulary, each) for each in scored.alignments],
+            scored.draws,
+            base,
+            candidate,
+        ),
+        confusions=tabulate_confusions(
+            names,
+            [
+                count_confusions([each.segment_id for each in scored.references], each)
+                for each in scored.alignments
+            ],
+            base,
+        ),
+        examples=choose_examples(scored.references, scored.models),
+        parity=beside.parity,
+        method=_method(settings, beside.vocabulary),
         provenance=provenance,
     )
+
+
+@dataclass
+class _Scoring:
+    """Every model's counts on the test set, each kind computed once."""
+
+    evaluated: Sequence[Evaluated]
+    references: list[Reference]
+    settings: EvaluationSettings
+    beside: Beside
+
+    def __post_init__(self) -> None:
+        self.models = [_score(each.name, each.role, self.references, each.hypotheses) for each in self.evaluated]
+        self.draws = draws_of(units_of(self.references, self.settings.unit), self.settings)
+        self.tables = Tables.of(self.models, self.draws)
+        self.found = [self._found(*pair) for pair in zip(self.evaluated, self.models, strict=True)]
+
+    def _found(self, each: Evaluated, model: ScoredModel) -> Found:
+        settings, clips = self.settings, self.beside.non_speech
+        bounds = HallucinationBounds(settings.short_below_s, settings.compression_ratio, settings.stock_phrases)
+        return Found(
+            sessions=[reference.session_id for reference in self.references],
+            speech=speech_findings(self.references, model.texts, model.words, bounds),
+            non_speech=None if clips is None else non_speech_findings(clips.clips, _by_audio(each.non_speech)),
+            punctuation=count_punctuation([reference.sentence for reference in self.references], model.texts),
+        )
+
+    @cached_property
+    def alignments(self) -> list[list[list[AlignedWord]]]:
+        """Word by word: models, utterances, steps."""
+        said = [spanish(each.sentence) for each in self.references]
+        return [
+            [align_words(left, spanish(text)) for left, text in zip(said, model.texts, strict=True)]
+            for model in self.models
+        ]
+
+    @cached_property
+    def sites(self) -> list[SitedSentence]:
+        """Where the references hold what Andalusian speech changes."""
+        return find_sites([each.sentence for each in self.references])
+
+    def model(self, at: int, general: Rate | None) -> ModelScore:
+        """The scores of one model."""
+        each, model, tables = self.evaluated[at], self.models[at], self.tables
+        by_audio = _by_audio(each.hypotheses)
+        heard = [by_audio[reference.audio_sha256] for reference in self.references]
+        found, clips = self.found[at], self.beside.non_speech
+        drawn = (self.settings.bootstrap_draws, self.settings.seed)
+        return ModelScore(
+            name=each.name,
+            role=each.role,
+            artefact_digest=each.artefact_digest,
+            decoding=each.decoding,
+            wer=_checked(rate_of(model.words, tables.words, at), self.references, model),
+            orthographic_wer=rate_of(model.orthographic, tables.orthographic, at),
+            cer=rate_of(model.characters, tables.characters, at),
+            substitution_rate=interval_of(tables.substitutions.rate(at)),
+            deletion_rate=interval_of(tables.deletions.rate(at)),
+            insertion_rate=interval_of(tables.insertions.rate(at)),
+            out_of_domain_wer=general,
+            failures=_failures(heard),
+            speed=speed_of(heard),
+            resources=each.resources,
+            hallucination=None
+            if clips is None or found.non_speech is None
+            else hallucination_score(found.speech, found.non_speech, clips.digest, *drawn),
+            punctuation=punctuation_score(found.sessions, found.punctuation, *drawn) if self.references else None,
+            word_timing=self._timing(each, drawn),
+        )
+
+    def _timing(self, each: Evaluated, drawn: tuple[int, int]) -> WordTimingScore | None:
+        if self.beside.alignments is None or not each.timed:
+            return None
+        by_audio = _by_audio(each.timed)
+        timed = [by_audio[reference.audio_sha256] for reference in self.references]
+        return word_timing_score(time_words(self.references, timed, self.beside.alignments), *drawn)
 
 
 @dataclass(frozen=True)
@@ -128,7 +241,7 @@ def _refuse_confusion(evaluated: Sequence[Evaluated]) -> None:
         raise EvaluationError("there is no model to compare; pass at least the base and a candidate")
     for what, values in (
         ("name", [each.name for each in evaluated]),
-        ("role", [each.role for each in evaluated]),
+        ("role", [each.role for each in evaluated if each.role != "contender"]),
     ):
         if len(set(values)) < len(values):
             raise EvaluationError(f"two models share a {what}: {', '.join(values)}; give each its own")
@@ -159,15 +272,15 @@ def _score(
 
 
 def _score_out_of_domain(
-    out_of_domain: OutOfDomain | None, evaluated: Sequence[Evaluated], settings: EvaluationSettings
+    utterances: Sequence[Utterance] | None, evaluated: Sequence[Evaluated], settings: EvaluationSettings
 ) -> _General | None:
-    if out_of_domain is None:
+    if not utterances:
         return None
-    references = [Reference.of(each) for each in out_of_domain.utterances]
-    models = [
-        _score(each.name, each.role, references, out_of_domain.hypotheses.get(each.name, ())) for each in evaluated
-    ]
-    resample = resample_models([each.session_id for each in references], [each.words for each in models], settings)
+    references = [Reference.of(each) for each in utterances]
+    models = [_score(each.name, each.role, references, each.out_of_domain) for each in evaluated]
+    # A voice is a session here, whatever unit the classroom's draws have.
+    draws = draws_of(units_of(references, "session"), settings)
+    (resample,) = draws.resample([counts_of([each.words for each in models])])
     return _General(
         _scored_set(references, resample.words),
         tuple(rate_of(model.words, resample, at) for at, model in enumerate(models)),
@@ -188,22 +301,22 @@ def _checked(rate: Rate, references: Sequence[Reference], model: ScoredModel) ->
     return rate
 
 
-def _changes(
-    evaluated: Sequence[Evaluated], words: Resample, out_of_domain: Resample | None
-) -> tuple[Change, ...]:
-    candidate = next((at for at, each in enumerate(evaluated) if each.role == "candidate"), None)
-    if candidate is None:
-        return ()
-    return tuple(
-        Change(
-            against=each.name,
-            role=each.role,
-            relative_improvement=paired_relative_improvement(words, at, candidate),
-            points=paired_point_change(words, at, candidate),
-            out_of_domain_points=paired_point_change(out_of_domain, at, candidate) if out_of_domain else None,
-        )
-        for at, each in enumerate(evaluated)
-        if at != candidate
+def _failures(heard: Sequence[Hypothesis]) -> Failures:
+    kinds: list[str] = [each.failure or ("" if each.text.strip() else "empty") for each in heard]
+    return Failures(**{kind: kinds.count(kind) for kind in Failures.model_fields})
+
+
+def _method(settings: EvaluationSettings, vocabulary: Vocabulary | None) -> Method:
+    return Method(
+        scorer=VERSION,
+        interval_rule=RULE,
+        bootstrap_draws=settings.bootstrap_draws,
+        seed=settings.seed,
+        unit=settings.unit,
+        quiet_below_dbfs=settings.quiet_below_dbfs,
+        smallest_slice_sessions=settings.smallest_slice_sessions,
+        smallest_slice_words=settings.smallest_slice_words,
+        vocabulary=None if vocabulary is None else vocabulary.digest,
     )
 
 
@@ -217,12 +330,5 @@ def _scored_set(references: Sequence[Reference], words: int) -> ScoredSet:
     )
 
 
-def _real_time_factors(hypotheses: Sequence[Hypothesis]) -> tuple[float | None, float | None]:
-    factors = [each.decode_s / each.duration_s for each in hypotheses if not each.failure and each.duration_s > 0]
-    if not factors:
-        return None, None
-    return float(np.quantile(factors, 0.5)), float(np.quantile(factors, 0.95))
-
-
-def _by_audio(hypotheses: Sequence[Hypothesis]) -> dict[str, Hypothesis]:
+def _by_audio(hypotheses: Sequence[Hypothesis]) -> Mapping[str, Hypothesis]:
     return {each.audio_sha256: each for each in hypotheses}

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from habla_ml.corpus.general_speech import SourceOfSpeech
 from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.confusions import ModelConfusions
+from habla_ml.evaluation.hallucination import HallucinationChange, HallucinationScore
+from habla_ml.evaluation.punctuation import PunctuationChange, PunctuationScore
+from habla_ml.evaluation.record import Record
 from habla_ml.evaluation.scoring import ErrorCounts
+from habla_ml.evaluation.site_errors import SiteScore
 from habla_ml.evaluation.statistics import Interval
-from habla_ml.evaluation.transcribe import DecodingOptions
+from habla_ml.evaluation.vocabulary import VocabularyScore
+from habla_ml.evaluation.word_timing import WordTimingScore
 from habla_ml.lake import digest_of
+from habla_ml.transcription.options import EngineOptions
 
-FORMAT = "habla_ml.comparison/1"
+FORMAT = "habla_ml.comparison/2"
 
-Role = Literal["base", "previous", "candidate"]
+Role = Literal["base", "previous", "candidate", "contender"]
+"""Base is what all others are measured against; `contender` takes part in a comparison that decides no release."""
+Dimension = Literal[
+    "overall", "loudness", "duration", "snr", "role", "seen_speaker", "source", "speaker", "session"
+]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Rate(_Record):
+class Rate(Record):
     """An error rate with its counts; `interval` is None where the reference is empty."""
 
     counts: ErrorCounts
@@ -33,7 +41,7 @@ class Rate(_Record):
         return self.counts.wer
 
 
-class ScoredSet(_Record):
+class ScoredSet(Record):
     """A set of utterances that every model was scored on."""
 
     digest: str
@@ -45,49 +53,109 @@ class ScoredSet(_Record):
     duration_s: float
 
 
-class ModelScore(_Record):
+class Failures(Record):
+    """Clips of the test set without a usable answer; each is scored as an empty text."""
+
+    audio: int = 0
+    """Unusable sound."""
+    timeout: int = 0
+    crash: int = 0
+    service: int = 0
+    """A hosted service refused or was down."""
+    empty: int = 0
+    """Nothing was heard, without a fault."""
+
+    @property
+    def faults(self) -> int:
+        """All but the empty answers."""
+        return self.audio + self.timeout + self.crash + self.service
+
+
+class Speed(Record):
+    """Decoding time over audio time, clip by clip (in a batch, its share of the batch)."""
+
+    clips: int
+    real_time_factor_p50: Interval | None
+    real_time_factor_p95: Interval | None
+
+
+class Resources(Record):
+    """What decoding takes; None where it was not measured."""
+
+    peak_memory_bytes: int | None = None
+    peak_gpu_memory_bytes: int | None = None
+    cost_per_audio_hour_usd: float | None = None
+    """A service's price, or the price of computing time over the throughput."""
+
+
+class ModelScore(Record):
     """One model on the test set, and on the out-of-domain set where there is one."""
 
     name: str
     role: Role
     artefact_digest: str
+    decoding: EngineOptions
     wer: Rate
     """Words after the Spanish normaliser."""
     orthographic_wer: Rate
     """Words as written: case, punctuation and accents count."""
     cer: Rate
     """Characters after the Spanish normaliser."""
+    substitution_rate: Interval | None
+    deletion_rate: Interval | None
+    insertion_rate: Interval | None
     out_of_domain_wer: Rate | None
-    failures: int
-    """Clips that could not be decoded; scored as empty."""
-    real_time_factor_p50: float | None
-    """Decoding time over audio time, per clip (in a batch, its share); the median."""
-    real_time_factor_p95: float | None
+    failures: Failures
+    speed: Speed
+    resources: Resources
+    hallucination: HallucinationScore | None = None
+    punctuation: PunctuationScore | None = None
+    word_timing: WordTimingScore | None = None
 
 
-class Change(_Record):
-    """The candidate against one other model, on the same draws of sessions."""
+class SliceChange(Record):
+    """How a large slice changed, judged together with all other large slices."""
 
+    dimension: Dimension
+    name: str
+    points: Interval
+    """Change of the WER in points: above 0 is worse."""
+    sure_loss_points: float
+    """Lower bound that holds for all slices at once: above 0, this slice is worse whichever one looked at."""
+
+
+class Change(Record):
+    """One model against another, on the same draws of sessions."""
+
+    of: str
     against: str
     role: Role
+    """Of the one it is measured against."""
     relative_improvement: Interval | None
     """Share of the other model's errors that are gone: 0.4 is 40 % fewer; below 0 is worse."""
     points: Interval | None
     """Change of the WER in points (× 100): above 0 is worse."""
+    deletion_points: Interval | None
+    insertion_points: Interval | None
     out_of_domain_points: Interval | None
+    smallest_detectable_points: float | None
+    """The true difference that this test set would tell from none in four of five cases."""
+    slices: tuple[SliceChange, ...] = ()
+    hallucination: HallucinationChange | None = None
+    punctuation: PunctuationChange | None = None
 
 
-class SliceRate(_Record):
+class SliceRate(Record):
     """One model on one slice."""
 
     model: str
     rate: Rate
 
 
-class Slice(_Record):
+class Slice(Record):
     """A part of the test set that means something to a person."""
 
-    dimension: Literal["overall", "loudness", "duration", "speaker"]
+    dimension: Dimension
     name: str
     utterances: int
     sessions: int
@@ -99,7 +167,7 @@ class Slice(_Record):
     """Relative improvement of the candidate over the base."""
 
 
-class ExampleHypothesis(_Record):
+class ExampleHypothesis(Record):
     """What one model heard."""
 
     model: str
@@ -107,7 +175,7 @@ class ExampleHypothesis(_Record):
     errors: int
 
 
-class Example(_Record):
+class Example(Record):
     """One utterance worth a look."""
 
     kind: Literal["improved", "worst", "regressed"]
@@ -121,43 +189,68 @@ class Example(_Record):
     hypotheses: tuple[ExampleHypothesis, ...]
 
 
-class Provenance(_Record):
+class Parity(Record):
+    """Whether what ships says what was trained: an artefact and its checkpoint on the same clips."""
+
+    artefact: str
+    """Digest of what ships."""
+    checkpoint: str
+    """Digest of what was trained."""
+    clips: int
+    same_text_share: float
+    points: Interval | None
+    """WER of the artefact minus that of the checkpoint, in points, both decoded greedily."""
+
+
+class Provenance(Record):
     """Where the numbers come from; `scorer` and the set's digest must be equal before two are compared."""
 
     snapshot_id: str
     conventions: str
     conventions_digest: str
-    decoding: DecodingOptions
     hardware: str | None = None
+    out_of_domain: tuple[SourceOfSpeech, ...] = ()
+    """Whose the speech is on which forgetting was measured, and under which licence."""
+    non_speech_problems: tuple[str, ...] = ()
 
 
-class Method(_Record):
+class Method(Record):
     """How the intervals and slices were made."""
 
     scorer: str
+    interval_rule: str
     bootstrap_draws: int
     seed: int
+    unit: Literal["session", "speaker"]
     quiet_below_dbfs: float
     smallest_slice_sessions: int
     smallest_slice_words: int
+    vocabulary: str | None = None
+    """sha256 of the terms that were counted."""
 
 
-class Comparison(_Record):
-    """Base, previous release and candidate on the same speech."""
+class Comparison(Record):
+    """Several models on the same speech: base, previous release and candidate, or any others."""
 
-    format: Literal["habla_ml.comparison/1"] = "habla_ml.comparison/1"
+    format: Literal["habla_ml.comparison/2"] = "habla_ml.comparison/2"
     test: ScoredSet
     out_of_domain: ScoredSet | None
     models: tuple[ModelScore, ...]
-    """Ordered base, previous, candidate."""
+    """The base first, the candidate last."""
     changes: tuple[Change, ...]
+    """The candidate against each other; without a candidate, each against the base."""
     slices: tuple[Slice, ...]
+    phenomena: tuple[SiteScore, ...] = ()
+    vocabulary: VocabularyScore | None = None
+    confusions: tuple[ModelConfusions, ...] = ()
     examples: tuple[Example, ...]
+    parity: Parity | None = None
+    """Of the candidate; None where it was not measured."""
     method: Method
     provenance: Provenance
 
     def model(self, role: Role) -> ModelScore | None:
-        """The model in that role, or None."""
+        """The first model in that role, or None."""
         return next((each for each in self.models if each.role == role), None)
 
     def change(self, role: Role) -> Change | None:

@@ -8,37 +8,33 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.general_speech import read_general_speech
-from habla_ml.corpus.snapshot import Snapshot, Utterance, read_utterances
+from habla_ml.corpus.snapshot import Snapshot, train_sentences
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.compare import Evaluated, OutOfDomain, compare_versions
-from habla_ml.evaluation.comparison import Comparison, Provenance, Role, read_comparison
-from habla_ml.evaluation.hypotheses import read_hypotheses, transcribe_cached
+from habla_ml.evaluation.alignments import read_alignments
+from habla_ml.evaluation.compare import Beside, Evaluated, compare_versions
+from habla_ml.evaluation.comparison import Comparison, Provenance, read_comparison
+from habla_ml.evaluation.listening import (
+    Contender,
+    Heard,
+    Progress,
+    Sounds,
+    listen,
+    measure_parity,
+    served_options,
+    snapshot_sounds,
+)
+from habla_ml.evaluation.non_speech import non_speech_set
 from habla_ml.evaluation.promotion import Decision, decide
 from habla_ml.evaluation.report import ReportFiles, write_report
-from habla_ml.evaluation.transcribe import DecodingOptions, FasterWhisperTranscriber, Hypothesis
+from habla_ml.evaluation.vocabulary import CorpusWords, Vocabulary, corpus_terms, read_terms
 from habla_ml.lake import Lake
-from habla_ml.settings import Settings
-
-Progress = Callable[[str], None]
-_TELL_EVERY = 20
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A model that takes part: its artefact in the lake and the same files in a local folder."""
-
-    name: str
-    role: Role
-    artefact: str
-    """Tree id of the CTranslate2 folder."""
-    folder: Path
+from habla_ml.settings import EvaluationSettings, Settings
 
 
 @dataclass(frozen=True)
@@ -88,30 +84,45 @@ def evaluate_version(
             f"snapshot {snapshot.id[:12]} has no test set (its hours by split: {dict(snapshot.hours)}); "
             "correct more sessions, publish `splits` again, then evaluate"
         )
-    options = DecodingOptions(beam_size=settings.evaluation.beam_size, batch_size=settings.evaluation.batch_size)
-    general = _out_of_domain(conventions, settings)
-    heard = [_listen(lake, snapshot, general, each, options, settings, progress) for each in contenders]
+    general = read_general_speech(
+        settings.evaluation.out_of_domain, conventions, settings.recordings.longest_segment_s, settings.work_folder
+    )
+    silence = non_speech_set(
+        lake,
+        snapshot,
+        settings.evaluation.non_speech,
+        settings.evaluation.seed,
+        settings.evaluation.non_speech_takes,
+    )
+    alignments = (
+        None if settings.evaluation.alignments is None else read_alignments(settings.evaluation.alignments)
+    )
+    sounds = Sounds(snapshot_sounds(lake, snapshot), general.utterances, silence, alignments is not None)
+    heard = [listen(lake, each, sounds, settings.evaluation, progress) for each in contenders]
+    candidate = next(each for each in contenders if each.role == "candidate")
     comparison = compare_versions(
-        read_utterances(lake, snapshot, "test"),
-        [
-            Evaluated(each.name, each.role, each.artefact, of.test)
-            for each, of in zip(contenders, heard, strict=True)
-        ],
-        _general_of(general, {each.name: of.general for each, of in zip(contenders, heard, strict=True)}),
+        sounds.test(),
+        [evaluated_as(each, of, settings.evaluation) for each, of in zip(contenders, heard, strict=True)],
         settings.evaluation,
         Provenance(
             snapshot_id=snapshot.id,
             conventions=snapshot.conventions,
             conventions_digest=snapshot.conventions_digest,
-            decoding=options,
             hardware=hardware,
+            out_of_domain=general.sources,
+            non_speech_problems=silence.problems,
+        ),
+        Beside(
+            out_of_domain=general.utterances,
+            non_speech=silence if silence.clips else None,
+            vocabulary=classroom_vocabulary(lake, snapshot, settings.evaluation),
+            alignments=alignments,
+            parity=measure_parity(lake, candidate, sounds, settings.evaluation, progress),
         ),
     )
     decision = decide(comparison, settings.promotion)
     with tempfile.TemporaryDirectory(dir=_made(report_folder.parent), prefix=".report-") as scratch:
-        files = write_report(
-            comparison, decision, read_utterances(lake, snapshot, "test"), Path(scratch) / "report", date
-        )
+        files = write_report(comparison, decision, sounds.test(), Path(scratch) / "report", date)
         stored = _publish(lake, version, contenders, comparison, decision, files)
         shutil.rmtree(report_folder, ignore_errors=True)
         (Path(scratch) / "report").rename(report_folder)
@@ -134,51 +145,30 @@ def report_pointer(version: str) -> str:
     return f"models/{version}/report"
 
 
-@dataclass(frozen=True)
-class _Heard:
-    """What one contender made of the two sets."""
-
-    test: list[Hypothesis]
-    general: list[Hypothesis]
-    decoded: int
-    """Clips that were not in the cache."""
-
-
-def _listen(
-    lake: Lake,
-    snapshot: Snapshot,
-    general: list[Utterance],
-    contender: Contender,
-    options: DecodingOptions,
-    settings: Settings,
-    progress: Progress,
-) -> _Heard:
-    transcriber = FasterWhisperTranscriber(
-        contender.folder, options, settings.evaluation.device, settings.evaluation.cpu_threads
+def evaluated_as(contender: Contender, heard: Heard, settings: EvaluationSettings) -> Evaluated:
+    """A contender with what it heard, ready to be compared."""
+    return Evaluated(
+        name=contender.name,
+        role=contender.role,
+        artefact_digest=contender.artefact,
+        decoding=contender.decoding or served_options(settings),
+        hypotheses=heard.test,
+        out_of_domain=heard.out_of_domain,
+        non_speech=heard.non_speech,
+        timed=heard.timed,
+        resources=heard.resources,
     )
-    known = len(read_hypotheses(lake, contender.artefact, options))
-    listen = partial(
-        transcribe_cached, lake, contender.artefact, transcriber, progress=_told(contender.name, progress)
+
+
+def classroom_vocabulary(lake: Lake, snapshot: Snapshot, settings: EvaluationSettings) -> Vocabulary | None:
+    """The listed terms and those frequent in training and rare in general Spanish; None where there are none."""
+    listed = () if settings.vocabulary is None else read_terms(settings.vocabulary)
+    wanted = settings.corpus_words
+    found = corpus_terms(
+        train_sentences(lake, snapshot), CorpusWords(wanted.fewest, wanted.zipf_below, wanted.most)
     )
-    test, other = listen(read_utterances(lake, snapshot, "test")), listen(general)
-    return _Heard(test, other, len(read_hypotheses(lake, contender.artefact, options)) - known)
-
-
-def _told(name: str, progress: Progress) -> Callable[[int, int], None]:
-    def tell(done: int, decoded: int) -> None:
-        if decoded and done % _TELL_EVERY == 0:
-            progress(f"{name}: {done} clips heard, {decoded} of them decoded now")
-
-    return tell
-
-
-def _out_of_domain(conventions: Conventions, settings: Settings) -> list[Utterance]:
-    sources, longest_s = settings.evaluation.out_of_domain, settings.recordings.longest_segment_s
-    return list(read_general_speech(sources, conventions, longest_s, settings.work_folder).utterances)
-
-
-def _general_of(utterances: list[Utterance], heard: Mapping[str, list[Hypothesis]]) -> OutOfDomain | None:
-    return OutOfDomain(utterances, heard) if utterances else None
+    vocabulary = Vocabulary.of([*listed, *found])
+    return vocabulary if len(vocabulary) else None
 
 
 def _publish(

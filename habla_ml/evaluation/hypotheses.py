@@ -1,8 +1,11 @@
 """The cache of hypotheses in the lake: what was decoded once is never decoded again.
 
 One immutable parquet table for each artefact and set of options, behind the pointer
-`hypotheses/<artefact>/<options>`; rows are keyed by the sha256 of the audio. Two processes that decode at once
-merge their rows by compare-and-set.
+`hypotheses/<artefact>/<options>`; rows are keyed by the sha256 of the audio. An empty answer, a timeout and a crash
+are rows as any other. Two processes that decode at once merge their rows by compare-and-set.
+
+Options with a field more have another digest, so what older code decoded lies behind pointers that nobody asks for
+any more: such a table is neither read nor changed, and its clips are decoded again.
 """
 
 from __future__ import annotations
@@ -10,12 +13,12 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import LakeError, PointerMovedError
-from habla_ml.evaluation.transcribe import DecodingOptions, Hypothesis, Transcriber
 from habla_ml.lake import Lake, Pointer
+from habla_ml.transcription.engine import Clip, HeardWord, Hypothesis, Transcriber, Usage
+from habla_ml.transcription.options import DecodingOptions, HostedOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,9 +27,10 @@ SAVE_EVERY = 256
 """Clips decoded between two saves: what a kill can lose."""
 
 Progress = Callable[[int, int], None]
-"""Told after every batch: utterances done so far, and how many of them were decoded now."""
+"""Told after every batch: clips done so far, and how many of them were decoded now."""
 
-_CLIPS_AT_ONCE = 16
+# The last of them leave workers idle, so many; each may last 30 s (2 MB), so not too many.
+_CLIPS_AT_ONCE = 64
 _ATTEMPTS = 20
 
 
@@ -34,43 +38,54 @@ def transcribe_cached(
     lake: Lake,
     artefact_digest: str,
     transcriber: Transcriber,
-    utterances: Iterable[Utterance],
+    clips: Iterable[Clip],
     progress: Progress | None = None,
     save_every: int = SAVE_EVERY,
 ) -> list[Hypothesis]:
-    """One hypothesis for each utterance, in order; decodes only audio that this artefact has not heard yet.
+    """One hypothesis for each clip, in order; decodes only audio that this artefact has not heard yet.
 
-    Memory holds the hypotheses and the audio of one batch, whatever the number of utterances.
+    Memory holds the hypotheses and the audio of one batch, whatever the number of clips.
 
     Raises:
         EvaluationError: The engine failed; what was decoded before is saved at every `save_every` clips.
         LakeError: The cache cannot be read or written.
     """
-    at_once = transcriber.options.batch_size or _CLIPS_AT_ONCE
-    known = read_hypotheses(lake, artefact_digest, transcriber.options)
+    options = transcriber.options
+    batch_size = options.batch_size if isinstance(options, DecodingOptions) else None
+    at_once = min(save_every, max(_CLIPS_AT_ONCE, 2 * (batch_size or 1)))
+    known = read_hypotheses(lake, artefact_digest, options)
+    counted = transcriber.usage
     fresh: dict[str, Hypothesis] = {}
-    waiting: dict[str, Utterance] = {}
+    waiting: dict[str, Clip] = {}
     order: list[str] = []
     decoded = 0
 
     def decode_waiting() -> None:
         nonlocal decoded
-        fresh.update(zip(waiting, transcriber.transcribe(list(waiting.values())), strict=True))
-        known.update(fresh)
+        heard = dict(zip(waiting, transcriber.transcribe(list(waiting.values())), strict=True))
+        known.update(heard)
+        # A service that is down says nothing about the clip, nor does who stood in; it is asked again the next time.
+        answered = {
+            key: each for key, each in heard.items() if each.failure != "service" and each.heard_by is None
+        }
+        fresh.update(answered)
         decoded += len(waiting)
         waiting.clear()
         if len(fresh) >= save_every:
             save()
 
     def save() -> None:
+        nonlocal counted
         if fresh:
-            save_hypotheses(lake, artefact_digest, transcriber.options, fresh)
+            used = transcriber.usage
+            save_hypotheses(lake, artefact_digest, transcriber.options, fresh, used.since(counted))
+            counted = used
             fresh.clear()
 
-    for utterance in utterances:
-        order.append(utterance.audio_sha256)
-        if utterance.audio_sha256 not in known:
-            waiting[utterance.audio_sha256] = utterance
+    for clip in clips:
+        order.append(clip.audio_sha256)
+        if clip.audio_sha256 not in known:
+            waiting[clip.audio_sha256] = clip
         if len(waiting) == at_once:
             decode_waiting()
             if progress:
@@ -83,24 +98,38 @@ def transcribe_cached(
     return [known[audio_sha256] for audio_sha256 in order]
 
 
-def read_hypotheses(lake: Lake, artefact_digest: str, options: DecodingOptions) -> dict[str, Hypothesis]:
+def read_hypotheses(
+    lake: Lake, artefact_digest: str, options: DecodingOptions | HostedOptions
+) -> dict[str, Hypothesis]:
     """Everything this artefact has decoded under these options, by the sha256 of the audio."""
     return _read(lake, lake.pointer(_pointer_name(artefact_digest, options)), artefact_digest)
 
 
+def read_usage(lake: Lake, artefact_digest: str, options: DecodingOptions | HostedOptions) -> Usage:
+    """What decoding took, over everything that this artefact has decoded under these options."""
+    pointer = lake.pointer(_pointer_name(artefact_digest, options))
+    return Usage() if pointer is None else Usage(**pointer.value["usage"])
+
+
 def save_hypotheses(
-    lake: Lake, artefact_digest: str, options: DecodingOptions, fresh: Mapping[str, Hypothesis]
+    lake: Lake,
+    artefact_digest: str,
+    options: DecodingOptions | HostedOptions,
+    fresh: Mapping[str, Hypothesis],
+    used: Usage | None = None,
 ) -> None:
-    """Merge `fresh` into the cache; a row that is there already stays as it is."""
+    """Merge `fresh`, and what decoding it took, into the cache; a row that is there already stays as it is."""
     name = _pointer_name(artefact_digest, options)
     for _ in range(_ATTEMPTS):
         seen = lake.pointer(name)
         rows = {**fresh, **_read(lake, seen, artefact_digest)}
+        before = Usage() if seen is None else Usage(**seen.value["usage"])
         value = {
             "artefact": artefact_digest,
             "options": options.model_dump(mode="json"),
             "hypotheses": lake.put_bytes(_to_parquet(rows)),
             "count": len(rows),
+            "usage": asdict(before + (used or Usage())),
         }
         try:
             lake.move_pointer(name, value, seen)
@@ -113,7 +142,7 @@ def save_hypotheses(
     )
 
 
-def _pointer_name(artefact_digest: str, options: DecodingOptions) -> str:
+def _pointer_name(artefact_digest: str, options: DecodingOptions | HostedOptions) -> str:
     return f"hypotheses/{artefact_digest[:16]}/{options.digest()[:16]}"
 
 
@@ -128,7 +157,11 @@ def _read(lake: Lake, pointer: Pointer | None, artefact_digest: str) -> dict[str
             "their digests share 16 digits: move the pointer away and evaluate again"
         )
     table = pq.read_table(io.BytesIO(lake.get_bytes(pointer.value["hypotheses"])))
-    return {row["audio_sha256"]: Hypothesis(**row) for row in table.to_pylist()}
+    return {row["audio_sha256"]: _hypothesis_of(row) for row in table.to_pylist()}
+
+
+def _hypothesis_of(row: dict[str, Any]) -> Hypothesis:
+    return Hypothesis(**{**row, "words": tuple(HeardWord(**word) for word in row["words"])})
 
 
 def _to_parquet(rows: Mapping[str, Hypothesis]) -> bytes:
@@ -144,6 +177,9 @@ def _to_parquet(rows: Mapping[str, Hypothesis]) -> bytes:
 def _schema() -> pa.Schema:
     import pyarrow as pa
 
+    word = pa.struct(
+        [("text", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("confidence", pa.float64())]
+    )
     return pa.schema(
         [
             ("audio_sha256", pa.string()),
@@ -151,7 +187,10 @@ def _schema() -> pa.Schema:
             ("decode_s", pa.float64()),
             ("duration_s", pa.float64()),
             ("failure", pa.string()),
+            ("reason", pa.string()),
             ("avg_logprob", pa.float64()),
             ("no_speech_prob", pa.float64()),
+            ("compression_ratio", pa.float64()),
+            ("words", pa.list_(word)),
         ]
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 
 VERSION = "spanish-1"
 """Changes whenever `spanish` may return another text; part of every comparison."""
@@ -22,6 +23,7 @@ _PERCENT = re.compile(r"(?<=\d)\s*%")
 _EURO = re.compile(r"(?<=\d)\s*€")
 _ORDINAL = re.compile(r"(?<![\d.,])(\d{1,3})\s?(?:\.?\s?([ºª°])|\.?(er)\b)")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?![\d.]|,\d{3}[.,])")
+_DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"(\d+)(?:[.,](\d+))?")
 _NOT_WORD = re.compile(r"[^\w\s]|_")
 _LONGEST_QUANTITY = 15
@@ -44,7 +46,7 @@ def spanish(text: str) -> str:
     text = unicodedata.normalize("NFC", text)
     text = _MARKER.sub(" ", text)
     text = _INVISIBLE.sub("", text)
-    if any(character.isdigit() for character in text):
+    if _DIGIT.search(text):
         text = _spell_numbers(text)
     return " ".join(_NOT_WORD.sub(" ", text).split())
 
@@ -77,6 +79,7 @@ def _quantity(found: re.Match[str]) -> str:
     return f" {words} coma {_whole(fraction)} " if fraction else f" {words} "
 
 
+@lru_cache(maxsize=65_536)
 def _whole(digits: str) -> str:
     """`digits` in words; leading zeros are read, and so is each digit of what is too long for a quantity."""
     from num2words import num2words

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from habla_ml.evaluation.comparison import Change, Comparison
-from habla_ml.evaluation.statistics import Interval
+from habla_ml.evaluation.comparison import Change, Comparison, Parity
+from habla_ml.evaluation.scoring import VERSION
+from habla_ml.evaluation.statistics import RULE, Interval
 from habla_ml.settings import PromotionSettings
 
 Verdict = Literal["deploy", "collect_more", "refuse"]
@@ -28,9 +29,11 @@ class Decision(BaseModel):
 def decide(comparison: Comparison, settings: PromotionSettings) -> Decision:
     """Judge the candidate by the plan's rule.
 
-    Refused: no test set, no base to compare with, the base itself, an improvement over the base whose interval
-    reaches zero, a loss on out-of-domain speech above the bound, or an interval against the previous release that
-    lies wholly on the worse side. Otherwise deployed above `deploy_above_relative`; more speech is collected below
+    Refused: no test set, no base to compare with, the base itself, figures of another scorer, an improvement over the
+    base whose interval reaches zero, a loss on out-of-domain speech above the bound, an interval against the previous
+    release that lies wholly on the worse side; more words left out, more output where nobody speaks, more invented
+    texts or a large slice that is worse, each beyond its bound and beyond noise; or an artefact that says something
+    else than its checkpoint. Otherwise deployed above `deploy_above_relative`; more speech is collected below
     it, or where the test set has too few sessions for an interval to be trusted.
     """
     refusals = _refusals(comparison, settings)
@@ -50,6 +53,11 @@ def _refusals(comparison: Comparison, settings: PromotionSettings) -> list[str]:
         return ["The base model was not scored, so an improvement cannot be stated."]
     if candidate.artefact_digest == base.artefact_digest:
         return ["The candidate is the base model itself: its files are the same."]
+    if (comparison.method.scorer, comparison.method.interval_rule) != (VERSION, RULE):
+        return [
+            f"The figures are by {comparison.method.scorer} and {comparison.method.interval_rule}, the present rule "
+            f"reads {VERSION} and {RULE}; materialise `wer_report` again, which decodes nothing."
+        ]
     found = []
     change = comparison.change("base")
     if change is None or change.relative_improvement is None:
@@ -71,7 +79,54 @@ def _refusals(comparison: Comparison, settings: PromotionSettings) -> list[str]:
             f"It is worse than the released {previous.against} by {previous.points.value:.1f} points, beyond "
             f"noise ({previous.points.low:.1f} to {previous.points.high:.1f})."
         )
-    return found
+    for each in (change, previous):
+        found += _damages(each, settings) if each is not None else []
+    return [*found, *_broken(comparison.parity, settings)]
+
+
+def _damages(change: Change, settings: PromotionSettings) -> list[str]:
+    """What became worse beyond its bound and beyond noise, though the whole may be better."""
+    invented = change.hallucination
+    watched = (
+        ("It leaves out words that", change.deletion_points, settings.deletion_loss_points, "of the words"),
+        (
+            "It writes text where nobody speaks, more than",
+            invented.non_speech_points if invented else None,
+            settings.non_speech_loss_points,
+            "of the silent clips",
+        ),
+        (
+            "It invents texts (loops, stock phrases), more than",
+            invented.invented_points if invented else None,
+            settings.invented_loss_points,
+            "of the clips",
+        ),
+    )
+    found = [
+        f"{what} {change.against} {'hears' if 'leaves' in what else 'does'}: {points.value:+.1f} points {unit} "
+        f"({points.low:+.1f} to {points.high:+.1f}); at most {bound:+g} are allowed."
+        for what, points, bound, unit in watched
+        if points is not None and points.value > bound and points.low > 0
+    ]
+    return found + [
+        f"It is worse than {change.against} on a part of the test set, {each.dimension.replace('_', ' ')} "
+        f"{each.name!r}: {each.points.value:+.1f} points, surely {each.sure_loss_points:+.1f} whichever part one looks "
+        f"at; at most {settings.slice_loss_points:+g} are allowed."
+        for each in change.slices
+        if each.sure_loss_points > settings.slice_loss_points
+    ]
+
+
+def _broken(parity: Parity | None, settings: PromotionSettings) -> list[str]:
+    lost = parity.points if parity else None
+    if parity is None or lost is None or lost.value <= settings.parity_loss_points:
+        return []
+    return [
+        f"The conversion broke it: what ships makes {lost.value:+.1f} points more errors ({lost.low:+.1f} to "
+        f"{lost.high:+.1f}) than the checkpoint on the same {parity.clips} clips, at most "
+        f"{settings.parity_loss_points:+g} are allowed; {100 * parity.same_text_share:.0f}\u00a0% of the texts are the "
+        "same. Choose another export.ctranslate2_quantisation."
+    ]
 
 
 def _shortcomings(comparison: Comparison, settings: PromotionSettings) -> list[str]:
@@ -110,6 +165,8 @@ def _notes(comparison: Comparison, settings: PromotionSettings) -> list[str]:
             f"{_percent(settings.deploy_above_relative)}."
         )
     notes.append(_out_of_domain_note(change, settings))
+    if comparison.parity is None:
+        notes.append("Whether what ships says what was trained was not measured: evaluation.parity_clips is 0.")
     previous = comparison.change("previous")
     if previous is not None and previous.points is not None and previous.points.low <= 0:
         notes.append(f"It is not worse than the released {previous.against} beyond noise.")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from habla_ml.evaluation.comparison import Rate, Role
 from habla_ml.evaluation.scoring import ErrorCounts, total
-from habla_ml.evaluation.statistics import Resample, bootstrap_wer, resample_sessions
+from habla_ml.evaluation.statistics import Counts, Draws, Resample, interval_of
 
 if TYPE_CHECKING:
     from habla_ml.settings import EvaluationSettings
@@ -29,21 +29,21 @@ class ScoredModel:
     orthographic: tuple[ErrorCounts, ...]
 
 
-def resample_models(
-    sessions: Sequence[str], counts: Sequence[Sequence[ErrorCounts]], settings: EvaluationSettings
-) -> Resample:
-    """Draw sessions for all models at once; `counts` has one row a model, one entry an utterance.
+def draws_of(units: Sequence[str], settings: EvaluationSettings) -> Draws:
+    """The draws of a set, for every figure of it; `units` has the session or speaker of each utterance."""
+    return Draws.of(units, settings.bootstrap_draws, settings.seed)
 
-    Where all utterances are of one session, or of a table without sessions, they are drawn one by one: an interval
-    of no width would claim certainty.
-    """
-    units = sessions if len(set(sessions)) > 1 else [str(at) for at in range(len(sessions))]
-    errors = np.array([[each.errors for each in row] for row in counts], dtype=np.int64)
-    errors = errors.reshape(len(counts), len(sessions)).T
-    words = [each.reference_words for each in counts[0]] if counts else []
-    return resample_sessions(units, words, errors, settings.bootstrap_draws, settings.seed)
+
+Kind = Literal["errors", "substitutions", "deletions", "insertions"]
+
+
+def counts_of(counts: Sequence[Sequence[ErrorCounts]], kind: Kind = "errors") -> Counts:
+    """The counts of all models to be drawn together; one row a model, one entry an utterance."""
+    errors = np.array([[getattr(each, kind) for each in row] for row in counts], dtype=np.int64)
+    words = np.array([each.reference_words for each in counts[0]] if counts else [], dtype=np.int64)
+    return Counts(words, errors.reshape(len(counts), len(words)).T)
 
 
 def rate_of(counts: Sequence[ErrorCounts], resample: Resample, model: int) -> Rate:
     """The rate of one model, whose column in `resample` is `model`."""
-    return Rate(counts=total(counts), interval=bootstrap_wer(resample, model))
+    return Rate(counts=total(counts), interval=interval_of(resample.rate(model)))

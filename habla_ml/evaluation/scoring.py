@@ -1,18 +1,35 @@
-"""Counts of errors: what was substituted, deleted and inserted, in words and in characters."""
+"""Counts of errors: what was substituted, deleted and inserted, in words and in characters.
+
+The alignment is jiwer's: the fewest edits, every edit of the same weight. The counts come straight from rapidfuzz,
+the aligner inside jiwer, which is ten times as fast as building jiwer's objects for them; `corpus_wer` goes
+through jiwer itself and every comparison checks one against the other.
+
+What is fixed and what is not: the number of edits, so the WER, is the same for every aligner that minimises it, and
+so is insertions minus deletions, the difference of the two lengths. How edits divide is a choice among equally short
+alignments: two substitutions may be told as one deletion, one insertion and one more hit. NIST's sclite weighs a
+substitution 4 and insertions and deletions 3 each, and so
+
+- where it needs the same number of edits, it has 2k substitutions fewer and k deletions, insertions and hits more
+  than here, with 0 <= 2k <= substitutions here;
+- it may prefer an alignment with more edits: never more than 4/3 of those here, and at most a third of the
+  substitutions here more. A WER by sclite is therefore never below one of ours.
+
+Defined corners: an empty reference makes every hypothesis word an insertion and has no rate of its own (its
+insertions count in the rate of a set); an empty hypothesis makes every reference word a deletion; two empty texts
+count nothing. A text of markers or punctuation only is empty once normalised, and is so in this sense; as written,
+a marker is a word like any other.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation import normalise
 from habla_ml.evaluation.normalise import Normaliser
-
-if TYPE_CHECKING:
-    import jiwer
 
 VERSION = f"scorer-1+{normalise.VERSION}"
 """Two figures may be compared only when this is the same for both."""
@@ -73,24 +90,39 @@ class AlignedWord:
     hypothesis: str | None
 
 
+@dataclass(frozen=True)
+class Scorer:
+    """Scores under one normaliser and remembers what it normalised: twenty versions share their references."""
+
+    normaliser: Normaliser
+    _normalised: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def normalised(self, text: str) -> str:
+        """The text after the normaliser."""
+        found = self._normalised.get(text)
+        if found is None:
+            found = self._normalised[text] = self.normaliser(text)
+        return found
+
+    def score(self, references: Sequence[str], hypotheses: Sequence[str]) -> list[UtteranceScore]:
+        """Score each hypothesis against its reference; see the module for texts that are empty.
+
+        Raises:
+            EvaluationError: The lists differ in length.
+        """
+        _refuse_unequal(references, hypotheses)
+        scores = []
+        for said, heard in zip(references, hypotheses, strict=True):
+            left, right = self.normalised(said), self.normalised(heard)
+            scores.append(UtteranceScore(_count(left.split(), right.split()), _count(left, right)))
+        return scores
+
+
 def score_utterances(
     references: Sequence[str], hypotheses: Sequence[str], normaliser: Normaliser
 ) -> list[UtteranceScore]:
-    """Score each hypothesis against its reference after `normaliser`.
-
-    An empty reference makes every hypothesis word an insertion; an empty hypothesis makes every reference word a
-    deletion; two empty texts count nothing. Raises `EvaluationError` where the lists differ in length.
-    """
-    import jiwer
-
-    _refuse_unequal(references, hypotheses)
-    if not references:
-        return []
-    folded = {text: normaliser(text) for text in {*references, *hypotheses}}
-    left, right = [folded[text] for text in references], [folded[text] for text in hypotheses]
-    words = jiwer.process_words(left, right).alignments
-    characters = jiwer.process_characters(left, right).alignments
-    return [UtteranceScore(_count(a), _count(b)) for a, b in zip(words, characters, strict=True)]
+    """Score one set of hypotheses; a `Scorer` is faster for several. Raises as `Scorer.score`."""
+    return Scorer(normaliser).score(references, hypotheses)
 
 
 def align_words(reference: str, hypothesis: str) -> list[AlignedWord]:
@@ -139,14 +171,20 @@ def corpus_wer(references: Sequence[str], hypotheses: Sequence[str]) -> float | 
     return wer
 
 
-def _count(chunks: Sequence[jiwer.AlignmentChunk]) -> ErrorCounts:
-    """Add up the chunks of one alignment."""
-    counts = {"substitute": 0, "delete": 0, "insert": 0, "equal": 0}
-    for chunk in chunks:
-        said = chunk.ref_end_idx - chunk.ref_start_idx
-        heard = chunk.hyp_end_idx - chunk.hyp_start_idx
-        counts[chunk.type] += max(said, heard)
-    return ErrorCounts(counts["substitute"], counts["delete"], counts["insert"], counts["equal"])
+def _count(said: Sequence[str], heard: Sequence[str]) -> ErrorCounts:
+    """Align two lists of words, or two texts by their characters, and count."""
+    from rapidfuzz.distance import Levenshtein
+
+    if said == heard:
+        return ErrorCounts(hits=len(said))
+    edits = [each.tag for each in Levenshtein.editops(said, heard)]
+    substitutions, deletions = edits.count("replace"), edits.count("delete")
+    return ErrorCounts(
+        substitutions=substitutions,
+        deletions=deletions,
+        insertions=len(edits) - substitutions - deletions,
+        hits=len(said) - substitutions - deletions,
+    )
 
 
 def _refuse_unequal(references: Sequence[str], hypotheses: Sequence[str]) -> None:

@@ -1,23 +1,33 @@
-"""Parts of a test set that mean something to a person: quiet and normal speech, speakers, lengths."""
+"""Parts of a test set that mean something to a person: quiet speech, noise, length, who speaks, and where it came from.
+
+Each utterance is in exactly one slice of each dimension; what nobody knows is a slice of its own, called `unknown`.
+What a sentence holds (a final s, a seseo site) is no slice, since most sentences hold several: see `phenomena`.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
+from habla_ml.audio.snr import estimate_snr_db
 from habla_ml.corpus.snapshot import Utterance
-from habla_ml.evaluation.comparison import Slice, SliceRate
-from habla_ml.evaluation.rates import ScoredModel, rate_of, resample_models
-from habla_ml.evaluation.statistics import paired_relative_improvement
+from habla_ml.evaluation.comparison import Dimension, Slice, SliceRate
+from habla_ml.evaluation.rates import ScoredModel, counts_of, rate_of
+from habla_ml.evaluation.statistics import Draws, Resample, interval_of
 
 if TYPE_CHECKING:
     from habla_ml.settings import EvaluationSettings
 
-Dimension = Literal["overall", "loudness", "duration", "speaker"]
+DIMENSIONS: Final[tuple[Dimension, ...]] = get_args(Dimension)
+"""In the order in which slices are listed."""
+Unit = Literal["session", "speaker"]
+UNKNOWN: Final = "unknown"
 
 _DURATION_BOUNDS_S = (2.0, 4.0, 8.0)
+_SNR_BOUNDS_DB = (10.0, 20.0)
+_SEEN: Final = {True: "heard in training", False: "new to the model", None: UNKNOWN}
 _LOCAL_LABEL = re.compile(
     r"(?:(?:speaker|spk|hablante|unknown|desconocido)[ _-]*[a-z0-9]{0,3}|[a-z]|\d*)", re.IGNORECASE
 )
@@ -34,10 +44,17 @@ class Reference:
     duration_s: float
     loudness_dbfs: float
     audio_sha256: str
+    role: str = ""
+    """`teacher`, `student`, or empty where nobody is enrolled."""
+    is_seen_speaker: bool | None = None
+    source: str = ""
+    """Where the recording came from: `habla`, `table` …"""
+    snr_db: float | None = None
+    """Speech above noise, estimated; None where it cannot be told."""
 
     @classmethod
     def of(cls, utterance: Utterance) -> Reference:
-        """Drop the audio, so that memory holds text only."""
+        """Measure the noise and drop the audio, so that memory holds text only; half a millisecond a clip."""
         return cls(
             utterance.segment_id,
             utterance.session_id,
@@ -46,23 +63,40 @@ class Reference:
             utterance.duration_s,
             utterance.loudness_dbfs,
             utterance.audio_sha256,
+            utterance.role,
+            utterance.is_seen_speaker,
+            utterance.source,
+            estimate_snr_db(utterance.audio),
         )
 
 
 def slices_of(
-    references: Sequence[Reference], models: Sequence[ScoredModel], settings: EvaluationSettings
-) -> tuple[Slice, ...]:
-    """Every slice of the test set, the whole first; each utterance is in one slice of each dimension.
+    references: Sequence[Reference],
+    models: Sequence[ScoredModel],
+    draws: Draws,
+    settings: EvaluationSettings,
+) -> tuple[tuple[Slice, Resample], ...]:
+    """Every slice of the test set with its draws, the whole first; each utterance is in one slice of each dimension.
 
-    The improvement is that of the model named as candidate over the base; None where either is missing.
+    All slices are scored on the same `draws`. The improvement is that of the model named as candidate over the
+    base; None where either is missing.
     """
-    groups: dict[tuple[Dimension, str], list[int]] = {}
+    groups: dict[_Key, list[int]] = {}
     for at, reference in enumerate(references):
         for key in _slices_of_one(reference, settings.quiet_below_dbfs):
             groups.setdefault(key, []).append(at)
-    order: tuple[Dimension, ...] = ("overall", "loudness", "duration", "speaker")
-    keys = sorted(groups, key=lambda key: (order.index(key[0]), key[1]))
-    return tuple(_slice(*key, groups[key], references, models, settings) for key in keys)
+    keys = sorted(groups, key=lambda key: (DIMENSIONS.index(key.dimension), key.rank, key.name))
+    whole = counts_of([each.words for each in models])
+    resamples = draws.resample([whole.part(groups[key]) for key in keys])
+    return tuple(
+        (_slice(key, groups[key], references, models, drawn, settings), drawn)
+        for key, drawn in zip(keys, resamples, strict=True)
+    )
+
+
+def units_of(references: Sequence[Reference], unit: Unit) -> list[str]:
+    """What is drawn as a whole: the session or the speaker of each utterance."""
+    return [speaker_key(each) if unit == "speaker" else each.session_id for each in references]
 
 
 def speaker_key(reference: Reference) -> str:
@@ -76,50 +110,69 @@ def speaker_key(reference: Reference) -> str:
     return label
 
 
-def _slices_of_one(reference: Reference, quiet_below_dbfs: float) -> list[tuple[Dimension, str]]:
+@dataclass(frozen=True)
+class _Key:
+    dimension: Dimension
+    name: str
+    rank: int = 0
+    """Order within the dimension; slices of one rank go by name."""
+
+
+def _slices_of_one(reference: Reference, quiet_below_dbfs: float) -> list[_Key]:
     quiet = reference.loudness_dbfs < quiet_below_dbfs
     bound = f"{quiet_below_dbfs:g} dBFS"
     return [
-        ("overall", "all speech"),
-        ("loudness", f"quiet (below {bound})" if quiet else f"normal (from {bound})"),
-        ("duration", _duration_bin(reference.duration_s)),
-        ("speaker", speaker_key(reference)),
+        _Key("overall", "all speech"),
+        _Key("loudness", f"quiet (below {bound})" if quiet else f"normal (from {bound})", 1 if quiet else 0),
+        _bin("duration", reference.duration_s, _DURATION_BOUNDS_S, "s", "0–2 s"),
+        _bin("snr", reference.snr_db, _SNR_BOUNDS_DB, "dB", "below 10 dB"),
+        _known("role", reference.role),
+        _Key("seen_speaker", _SEEN[reference.is_seen_speaker], int(reference.is_seen_speaker is None)),
+        _known("source", reference.source),
+        _Key("speaker", speaker_key(reference)),
+        _Key("session", reference.session_id),
     ]
 
 
-def _duration_bin(duration_s: float) -> str:
-    low = 0.0
-    for high in _DURATION_BOUNDS_S:
-        if duration_s < high:
-            return f"{low:g}–{high:g} s"
-        low = high
-    return f"{low:g} s and more"
+def _known(dimension: Dimension, name: str) -> _Key:
+    return _Key(dimension, name) if name else _Key(dimension, UNKNOWN, 1)
+
+
+def _bin(dimension: Dimension, value: float | None, bounds: Sequence[float], unit: str, first: str) -> _Key:
+    """The part between two bounds that holds `value`, its lower bound included."""
+    if value is None:
+        return _Key(dimension, UNKNOWN, len(bounds) + 1)
+    rank = sum(value >= bound for bound in bounds)
+    if rank == 0:
+        return _Key(dimension, first)
+    if rank == len(bounds):
+        return _Key(dimension, f"{bounds[-1]:g} {unit} and more", rank)
+    return _Key(dimension, f"{bounds[rank - 1]:g}–{bounds[rank]:g} {unit}", rank)
 
 
 def _slice(
-    dimension: Dimension,
-    name: str,
+    key: _Key,
     chosen: Sequence[int],
     references: Sequence[Reference],
     models: Sequence[ScoredModel],
+    resample: Resample,
     settings: EvaluationSettings,
 ) -> Slice:
-    sessions = [references[at].session_id for at in chosen]
-    scores = [[model.words[at] for at in chosen] for model in models]
-    resample = resample_models(sessions, scores, settings)
+    sessions = len({references[at].session_id for at in chosen})
     roles = {model.role: at for at, model in enumerate(models)}
     improvement = None
     if "base" in roles and "candidate" in roles:
-        improvement = paired_relative_improvement(resample, roles["base"], roles["candidate"])
+        improvement = interval_of(resample.relative_improvement(roles["base"], roles["candidate"]))
     return Slice(
-        dimension=dimension,
-        name=name,
+        dimension=key.dimension,
+        name=key.name,
         utterances=len(chosen),
-        sessions=len(set(sessions)),
+        sessions=sessions,
         words=resample.words,
-        too_small=_too_small(len(set(sessions)), resample.words, settings),
+        too_small=_too_small(sessions, resample.words, settings),
         rates=tuple(
-            SliceRate(model=model.name, rate=rate_of(scores[at], resample, at)) for at, model in enumerate(models)
+            SliceRate(model=model.name, rate=rate_of([model.words[row] for row in chosen], resample, at))
+            for at, model in enumerate(models)
         ),
         improvement=improvement,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from habla_ml.errors import ReleaseError
-from habla_ml.evaluation.evidence import Contender
+from habla_ml.evaluation.listening import Contender
 from habla_ml.export.publish import PublishedCTranslate2, checkout_artefact, publish_ctranslate2
 from habla_ml.lake import Lake, Store
 from habla_ml.release.channel import read_channel
@@ -39,8 +40,18 @@ def contenders_of(
     previous = _released_before(store, settings.release.channel, version)
     artefact = None if previous is None else _artefact(lake, previous)
     if previous is not None and artefact is not None:
-        found.append(Contender(previous, "previous", artefact, _folder(lake, artefact, settings)))
-    return [*found, Contender(version, "candidate", candidate, _folder(lake, candidate, settings))]
+        tree = str(artefact["tree"])
+        found.append(Contender(previous, "previous", tree, _folder(lake, tree, settings)))
+    tree, checkpoint = str(candidate["tree"]), str(candidate["checkpoint"])
+    own = Contender(
+        version,
+        "candidate",
+        tree,
+        _folder(lake, tree, settings),
+        checkpoint=checkpoint,
+        checkpoint_folder=_folder(lake, checkpoint, settings),
+    )
+    return [*found, own]
 
 
 def _base(lake: Lake, version: str, settings: Settings, progress: Progress) -> PublishedCTranslate2:
@@ -63,9 +74,9 @@ def _released_before(store: Store, channel: str, version: str) -> str | None:
     return max(older, key=version_number, default=None)
 
 
-def _artefact(lake: Lake, version: str) -> str | None:
+def _artefact(lake: Lake, version: str) -> Mapping[str, Any] | None:
     pointer = lake.pointer(f"models/{version}/ctranslate2")
-    return None if pointer is None else str(pointer.value["tree"])
+    return None if pointer is None else pointer.value
 
 
 def _folder(lake: Lake, tree: str, settings: Settings) -> Path:

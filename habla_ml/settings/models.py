@@ -8,6 +8,7 @@ from pydantic import Field
 
 from habla_ml.settings.base import Cron, ExistingPath, Section, Share, Variable
 from habla_ml.settings.data import SpeechSources, StoreSettings
+from habla_ml.settings.hosted import HostedSettings
 
 
 class TrainingSettings(Section):
@@ -23,8 +24,25 @@ class TrainingSettings(Section):
     first_stage: SpeechSources = ()
 
 
+class CorpusWordSettings(Section):
+    """Which words of the corpus count as the classroom's vocabulary though nobody listed them.
+
+    `zipf_below` is a frequency in general Spanish: 4 is ten in a million.
+    """
+
+    fewest: Annotated[int, Field(ge=1)] = 5
+    zipf_below: float = 4.0
+    most: Annotated[int, Field(ge=0)] = 300
+
+
 class EvaluationSettings(Section):
-    """How models are decoded and compared: as Habla serves them."""
+    """How models are decoded and compared: as Habla serves them.
+
+    `unit` is what the bootstrap draws as a whole. `non_speech` is a folder of WAVs in which nobody speaks, beside
+    `non_speech_takes` rounds of built-in sounds; `vocabulary` a file of terms, one a line; `alignments` words with
+    times set by hand. `parity_clips` are decoded with the checkpoint too, so that a broken conversion is seen (0: none).
+    `compute_usd_per_hour` prices one's own machine.
+    """
 
     beam_size: Annotated[int, Field(ge=1)] = 5
     batch_size: Annotated[int, Field(ge=1)] | None = None
@@ -35,7 +53,19 @@ class EvaluationSettings(Section):
     seed: int = 20260216
     smallest_slice_sessions: Annotated[int, Field(ge=1)] = 3
     smallest_slice_words: Annotated[int, Field(ge=1)] = 100
+    unit: Literal["session", "speaker"] = "session"
     out_of_domain: SpeechSources = ()
+    non_speech: ExistingPath | None = None
+    non_speech_takes: Annotated[int, Field(ge=0)] = 1
+    short_below_s: Annotated[float, Field(gt=0)] = 2.0
+    compression_ratio: Annotated[float, Field(gt=1)] = 2.4
+    stock_phrases: tuple[str, ...] = ()
+    vocabulary: ExistingPath | None = None
+    corpus_words: CorpusWordSettings = CorpusWordSettings()
+    alignments: ExistingPath | None = None
+    parity_clips: Annotated[int, Field(ge=0)] = 60
+    compute_usd_per_hour: Annotated[float, Field(ge=0)] | None = None
+    hosted: HostedSettings = HostedSettings()
 
 
 class PromotionSettings(Section):
@@ -44,6 +74,11 @@ class PromotionSettings(Section):
     deploy_above_relative: Share = 0.30
     collect_below_relative: Share = 0.20
     out_of_domain_loss_points: Annotated[float, Field(ge=0)] = 2.0
+    deletion_loss_points: Annotated[float, Field(ge=0)] = 1.0
+    slice_loss_points: Annotated[float, Field(ge=0)] = 0.0
+    non_speech_loss_points: Annotated[float, Field(ge=0)] = 10.0
+    invented_loss_points: Annotated[float, Field(ge=0)] = 1.0
+    parity_loss_points: Annotated[float, Field(ge=0)] = 2.0
     fewest_test_sessions: Annotated[int, Field(ge=1)] = 5
 
 
@@ -88,10 +123,12 @@ class MonitoringSettings(Section):
 
     `tolerated_worsening` is the relative rise of the WER above that of the release's test set that is no drift yet:
     other people, other weeks. An alarm is false once in `weeks_between_false_alarms` weeks on average.
+    What is recorded is compared with the `reference_weeks` before the release.
     """
 
     cron: Cron = "0 7 * * 1"
     tolerated_worsening: Share = 0.15
     weeks_between_false_alarms: Annotated[float, Field(gt=1)] = 200.0
     fewest_words_a_week: Annotated[int, Field(ge=1)] = 100
+    reference_weeks: Annotated[int, Field(ge=1)] = 12
     alerts: AlertSettings = AlertSettings()

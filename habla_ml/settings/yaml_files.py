@@ -14,12 +14,13 @@ from habla_ml.errors import SettingsError
 _NOTHING: Final[Mapping[str, str]] = {}
 
 
-def read_mapping(path: Path, kind: str) -> dict[str, Any]:
+def read_mapping(path: Path, kind: str, *, private: bool = False) -> dict[str, Any]:
     """The keys and values of a YAML file.
 
     Args:
         path: The file.
         kind: What such a file holds, in the singular: `recipe`.
+        private: It names people; no message repeats a line of it.
 
     Raises:
         SettingsError: It is not there (names those beside it), is no YAML, or holds no keys and values.
@@ -29,6 +30,9 @@ def read_mapping(path: Path, kind: str) -> dict[str, Any]:
     except FileNotFoundError:
         known = sorted(each.name for each in path.parent.glob("*.yaml"))
         raise SettingsError(f"{path} does not exist; {kind}s found beside it: {known or 'none'}") from None
+    except yaml.MarkedYAMLError as error:
+        where = "" if error.problem_mark is None else f" at line {error.problem_mark.line + 1}"
+        raise SettingsError(f"{path} cannot be read as YAML{where if private else f': {error}'}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(tree, dict):
@@ -37,7 +41,12 @@ def read_mapping(path: Path, kind: str) -> dict[str, Any]:
 
 
 def explain_faults(
-    error: ValidationError, model: type[BaseModel], where: str, origins: Mapping[str, str] = _NOTHING
+    error: ValidationError,
+    model: type[BaseModel],
+    where: str,
+    origins: Mapping[str, str] = _NOTHING,
+    *,
+    private: bool = False,
 ) -> str:
     """Every fault as a line: where it stands, its key, the value found and what was expected.
 
@@ -46,6 +55,7 @@ def explain_faults(
         model: The model that the whole file was to be.
         where: The file, as a message names it.
         origins: Dotted key → where its value came from, if not from the file.
+        private: The file names people; neither a value nor an unknown key is repeated.
     """
     lines = []
     for fault in error.errors():
@@ -53,12 +63,14 @@ def explain_faults(
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             expectation = f"is unknown; keys here are {', '.join(_keys_beside(fault['loc'], model))}"
+            if private:
+                key = ".".join([*map(str, fault["loc"][:-1]), "…"])
         elif fault["type"] == "missing":
             expectation = "is missing and has no default"
         elif fault["type"] == "value_error" and isinstance(fault["input"], Mapping):
             expectation = message  # of a whole section, whose values would bury the reason
         else:
-            expectation = f"is {fault['input']!r}: {message}"
+            expectation = message if private else f"is {fault['input']!r}: {message}"
         lines.append(f"{origins.get(key, where)}: {f'key {key}: ' if key else ''}{expectation}")
     return "\n".join(lines)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from habla_ml.errors import EvaluationError
 from habla_ml.lake import digest_of
 
 LocalEngine = Literal["faster-whisper", "faster-whisper-batched", "transformers", "whisper.cpp", "whisperx"]
@@ -45,6 +47,24 @@ class DecodingOptions(_Options):
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None
     word_times: bool = False
     """Whether words get their times."""
+
+    def require_known(self, known: Collection[str]) -> None:
+        """Refuse what an engine would pass over in silence.
+
+        Args:
+            known: The fields that the engine heeds; `engine` and `clip_timeout_s` are for all.
+
+        Raises:
+            EvaluationError: Another field is not at its default.
+        """
+        heeded = {*known, "engine", "clip_timeout_s"}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name not in heeded and value != field.default:
+                raise EvaluationError(
+                    f"engine {self.engine} does not know the option {name} (set to {value!r}); leave it at "
+                    f"{field.default!r}, or choose another engine. It knows {', '.join(sorted(known))}"
+                )
 
 
 class HostedOptions(_Options):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from habla_ml.annotation import collect_events
-from habla_ml.annotation.review import ReviewItem, save_queue
+from habla_ml.annotation.review import Objection, ReviewItem, save_queue
 from habla_ml.audio import encode_flac, pcm_sha256
 from habla_ml.consent.register import load_register
 from habla_ml.corpus.build import build_day
@@ -26,10 +26,11 @@ from habla_ml.evaluation.comparison import Provenance
 from habla_ml.evaluation.hypotheses import save_hypotheses
 from habla_ml.evaluation.promotion import decide
 from habla_ml.evaluation.report import write_report
-from habla_ml.evaluation.transcribe import DecodingOptions, Hypothesis
 from habla_ml.lake import Lake
 from habla_ml.recordings import HABLA, ingest_day, segment_id
 from habla_ml.settings import EvaluationSettings
+from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.recordings.world import NOW, World, make_world, speech, write_corrections, write_session
 
 DAYS = ("2026-02-16", "2026-02-17")
@@ -167,14 +168,15 @@ def _evaluate(lake: Lake, world: World, snapshot: Snapshot) -> None:
     base = [Hypothesis(each.audio_sha256, "", 0.1, each.duration_s) for each in test]
     comparison = compare_versions(
         test,
-        [Evaluated("base", "base", "b" * 64, base), Evaluated("v2", "candidate", ARTEFACT, _heard(test))],
-        None,
+        [
+            Evaluated("base", "base", "b" * 64, options, base),
+            Evaluated("v2", "candidate", ARTEFACT, options, _heard(test)),
+        ],
         EvaluationSettings(bootstrap_draws=200),
         Provenance(
             snapshot_id=snapshot.id,
             conventions=snapshot.conventions,
             conventions_digest=snapshot.conventions_digest,
-            decoding=options,
             hardware=None,
         ),
     )
@@ -193,11 +195,22 @@ def _evaluate(lake: Lake, world: World, snapshot: Snapshot) -> None:
 
 
 def _queue(lake: Lake, snapshot: Snapshot) -> None:
+    back = Objection(1, ("digits",), "c" * 64, "d" * 64)
     items = [
         ReviewItem(
-            each.segment_id, each.session_id, DAYS[0], each.speaker, 1.0, each.sentence, "habla", 1.0, (), False
+            segment_id=each.segment_id,
+            session_id=each.session_id,
+            day=DAYS[0],
+            speaker=each.speaker,
+            duration_s=1.0,
+            hint=each.sentence,
+            model_version="habla",
+            score=1.0,
+            reasons=(),
+            is_random=False,
+            objection=back if at % 2 else None,
         )
-        for each in read_utterances(lake, snapshot, "train")
+        for at, each in enumerate(read_utterances(lake, snapshot, "train"))
     ]
     save_queue(lake, items, NOW)
 

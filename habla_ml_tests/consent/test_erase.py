@@ -10,13 +10,14 @@ import pytest
 
 from habla_ml.annotation import collect_events, load_events, read_events
 from habla_ml.annotation.log import append_events
+from habla_ml.annotation.review import chosen_segments, load_queue, sendings_back
 from habla_ml.consent.erase import ErasureReport, erase, plan_erasure
 from habla_ml.consent.tombstones import POINTER, read_tombstones
 from habla_ml.corpus.build import build_day, load_corpus
 from habla_ml.corpus.export import export_dataset
 from habla_ml.corpus.quality import keep_good_hours, load_good_hours
 from habla_ml.corpus.snapshot import SPLITS, Snapshot, latest_snapshot, load_snapshot, read_utterances
-from habla_ml.corpus.splits import make_snapshot
+from habla_ml.corpus.splits import Change, load_changes, make_snapshot
 from habla_ml.errors import TrainingError
 from habla_ml.evaluation.evidence import stored_comparison
 from habla_ml.evaluation.report.markdown import escape
@@ -274,16 +275,16 @@ def groups(lake: Lake, snapshot: Snapshot) -> dict[str, str]:
     return found
 
 
-def test_a_session_whose_consent_arrives_later_is_read_when_it_is_touched(tmp_path: Path) -> None:
+def test_a_session_whose_consent_arrives_later_is_read_by_itself(tmp_path: Path) -> None:
     lived = live_in(tmp_path)
     name = f"nueva_{DAYS[0].replace('-', '')}_160000"
-    folder = write_session(lived.world.recordings, name, 2)
+    write_session(lived.world.recordings, name, 2)
     write_register(lived.world, {"contributor": "c-1", "sessions": [name]})
     before = ingest_day(lived.world.recordings, DAYS[0], lived.lake, lived.world.settings, NOW)
     write_register(lived.world, {"contributor": "c-1", "given": "2026-01-01", "sessions": [name]})
-    (folder / "metadata.json").touch()
     after = ingest_day(lived.world.recordings, DAYS[0], lived.lake, lived.world.settings, NOW)
     assert after.segments == before.segments + 2
+    assert after.read_sessions == (name,)
     assert read_tombstones(lived.lake).segments == frozenset()
 
 
@@ -321,6 +322,36 @@ def test_hours_that_were_erased_are_not_missed_later(tmp_path: Path) -> None:
     erase_all(lived)
     known = load_good_hours(lived.lake)
     assert known == {day: load_corpus(lived.lake, day).hours for day in DAYS}  # type: ignore[union-attr]
+
+
+def test_the_next_snapshot_tells_what_was_erased_from_what_left_by_itself(tmp_path: Path) -> None:
+    lived = live_in(tmp_path)
+    theirs = {lived.voices[each].segment_id for each in withdraw(lived)}
+    erased = {
+        split: sum(each.segment_id in theirs for each in read_utterances(lived.lake, lived.snapshot, split))
+        for split in SPLITS
+    }
+    assert erased["train"] > 0
+    assert erased["test"] > 0
+    erase_all(lived)
+    for _ in range(2):
+        make_snapshot(lived.lake, lived.world.settings, lived.world.conventions)
+        assert load_changes(lived.lake) == {split: Change(0, 0, erased[split]) for split in SPLITS}
+
+
+def test_an_erased_segment_leaves_the_review_queue_and_what_it_remembers(tmp_path: Path) -> None:
+    lived = live_in(tmp_path)
+    theirs = {lived.voices[each].segment_id for each in withdraw(lived)}
+    before = load_queue(lived.lake)
+    erase_all(lived)
+    after = load_queue(lived.lake)
+    assert before is not None
+    assert after is not None
+    assert after.items == tuple(each for each in before.items if each.segment_id not in theirs)
+    assert len(after.items) < len(before.items)
+    asked_again = {each.segment_id for each in after.items if each.is_sent_back}
+    assert sendings_back(lived.lake).keys() == asked_again != set()
+    assert chosen_segments(lived.lake) == {each.segment_id for each in after.items} - asked_again
 
 
 def test_a_page_in_the_lake_that_cannot_be_rewritten_goes_with_its_pointer(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import soundfile
 from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_sessions
 from habla_ml.demo.habla_files import write_wav
 from habla_ml.demo.people import andalusian_classroom, say_something
+from habla_ml.evaluation.alignments import read_alignments
 
 PLAN = ClassroomPlan(
     first_day=date(2026, 2, 20), days=2, sessions_per_day=2, segments_per_session=8, seed=1, awkward=True
@@ -217,3 +218,19 @@ def test_a_wave_holds_its_samples(tmp_path):
     read_back, rate_hz = soundfile.read(tmp_path / "a.wav", dtype="int16")
     assert rate_hz == 16_000
     np.testing.assert_array_equal(read_back, samples)
+
+
+def test_word_places_are_written_by_sound_and_change_no_recording(recordings, tmp_path):
+    table = tmp_path / "words.csv"
+    write_sessions(tmp_path / "again", PLAN, WORLD, alignments=table)
+    sounds = {}
+    for path in sorted((tmp_path / "again").rglob("*.wav")):
+        with wave.open(str(path)) as wav:
+            sounds[hashlib.sha256(wav.readframes(wav.getnframes())).hexdigest()] = wav.getnframes() / 16_000
+    found = read_alignments(table)
+    assert 0.15 * 32 < len(found) < 32, "sentences in which two words merged have no places"
+    for sound, words in found.items():
+        assert 0.09 < words[0].start_s < 0.36
+        assert words[-1].end_s < sounds[sound]
+    ordinary = [path for path in (tmp_path / "again").iterdir() if int(path.name[-6:-4]) < 20]
+    assert all(digest(path) == digest(recordings / path.name) for path in ordinary)

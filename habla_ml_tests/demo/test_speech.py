@@ -1,9 +1,10 @@
+import itertools
 import time
 
 import numpy as np
 import pytest
 
-from habla_ml.demo.speech import SAMPLE_RATE_HZ, Voice, parse_clause, phonemes, speak, write_clause
+from habla_ml.demo.speech import SAMPLE_RATE_HZ, Voice, parse_clause, phonemes, speak, speak_timed, write_clause
 from habla_ml.demo.voices import ADULT_VARIANTS, CHILD_VARIANTS
 from habla_ml.errors import InputError
 
@@ -60,3 +61,22 @@ def test_an_unknown_voice_is_refused_by_name():
 def test_nothing_to_say_is_refused():
     with pytest.raises(InputError, match="no sound"):
         speak((), MAN)
+
+
+def test_words_lie_one_behind_the_other_with_a_pause_where_a_clause_ends():
+    text = "Abrid el libro de la página tres, por favor."
+    said = speak_timed(phonemes(text), MAN)
+    np.testing.assert_array_equal(said.samples, speak(phonemes(text), MAN))
+    assert len(said.words_s) == len(text.split())
+    gaps = [after[0] - before[1] for before, after in itertools.pairwise(said.words_s)]
+    assert gaps == [0, 0, 0, 0, 0, 0, pytest.approx(0.15, abs=0.05), 0]
+    assert said.words_s[0][0] == 0
+    assert said.words_s[-1][1] == pytest.approx(len(said.samples) / SAMPLE_RATE_HZ, abs=0.001)
+
+
+def test_a_word_is_where_its_sound_is():
+    said = speak_timed(phonemes("La mesa, la silla."), MAN)
+    (_, end_s), (start_s, _) = said.words_s[1], said.words_s[2]
+    pause = said.samples[int((end_s + 0.02) * SAMPLE_RATE_HZ) : int((start_s - 0.02) * SAMPLE_RATE_HZ)]
+    word = said.samples[int(said.words_s[3][0] * SAMPLE_RATE_HZ) : int(said.words_s[3][1] * SAMPLE_RATE_HZ)]
+    assert np.abs(pause).max() < 0.1 * np.abs(word).max()

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from habla_ml.corpus.snapshot import Utterance
-from habla_ml.evaluation.compare import Evaluated, OutOfDomain, compare_versions
+from habla_ml.evaluation.compare import Beside, Evaluated, compare_versions
 from habla_ml.evaluation.comparison import Comparison, Provenance, Role
-from habla_ml.evaluation.transcribe import DecodingOptions, Hypothesis
 from habla_ml.settings import EvaluationSettings
+from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.options import DecodingOptions
 
 SENTENCE = "los niños traen la libreta azul y escriben despacio una frase sobre el mar que vieron ayer"
 PROVENANCE = Provenance(
     snapshot_id="5" * 64,
     conventions="orthographic-v1",
     conventions_digest="c" * 64,
-    decoding=DecodingOptions(),
     hardware="2 CPU cores",
 )
 SETTINGS = EvaluationSettings(bootstrap_draws=1000)
@@ -87,14 +87,16 @@ def compared(
 ) -> Comparison:
     """A comparison of models with planted error rates on `utterances` and on general speech."""
     names: dict[Role, str] = {"base": "base", "previous": "v1", "candidate": "v2"}
+    other = lesson(10, 10, seed=99) if general is not None else []
     evaluated = [
-        Evaluated(names[role], role, str(at) * 64, heard(utterances, rate, at))
+        Evaluated(
+            names[role],
+            role,
+            str(at) * 64,
+            DecodingOptions(),
+            heard(utterances, rate, at),
+            heard(other, (general or {}).get(role, 0.0), 50 + at),
+        )
         for at, (role, rate) in enumerate(rates.items())
     ]
-    out_of_domain = None
-    if general is not None:
-        other = lesson(10, 10, seed=99)
-        out_of_domain = OutOfDomain(
-            other, {names[role]: heard(other, rate, 50 + at) for at, (role, rate) in enumerate(general.items())}
-        )
-    return compare_versions(utterances, evaluated, out_of_domain, settings, PROVENANCE)
+    return compare_versions(utterances, evaluated, settings, PROVENANCE, Beside(out_of_domain=other or None))

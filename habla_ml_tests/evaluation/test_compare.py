@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.compare import Evaluated, OutOfDomain, compare_versions
-from habla_ml.evaluation.comparison import Slice, read_comparison
+from habla_ml.evaluation.compare import Beside, Evaluated, compare_versions
+from habla_ml.evaluation.comparison import Failures, Slice, read_comparison
 from habla_ml.evaluation.normalise import spanish
 from habla_ml.evaluation.scoring import total
 from habla_ml.evaluation.slices import Reference, speaker_key
-from habla_ml.evaluation.transcribe import Hypothesis
+from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.evaluation.classroom import PROVENANCE, SETTINGS, compared, heard, lesson, utterance
 
 PAIR = [
@@ -31,10 +32,9 @@ def pair_compared(base, candidate):
     return compare_versions(
         PAIR,
         [
-            Evaluated("v1", "candidate", "2" * 64, says(PAIR, candidate)),
-            Evaluated("base", "base", "1" * 64, says(PAIR, base)),
+            Evaluated("v1", "candidate", "2" * 64, DecodingOptions(), says(PAIR, candidate)),
+            Evaluated("base", "base", "1" * 64, DecodingOptions(), says(PAIR, base)),
         ],
-        None,
         SETTINGS,
         PROVENANCE,
     )
@@ -54,7 +54,7 @@ def test_figures_are_those_worked_out_by_hand() -> None:
     assert change.points is not None
     assert change.relative_improvement.value == pytest.approx(2 / 3)
     assert change.points.value == pytest.approx(100 * (1 - 3) / 7)
-    assert base.real_time_factor_p50 == pytest.approx(0.5)
+    assert base.speed.real_time_factor_p50.value == pytest.approx(0.5)
     assert (found.test.words, found.test.sessions, found.test.utterances) == (7, 2, 2)
 
 
@@ -112,8 +112,8 @@ def test_stored_evidence_reads_back_equal_and_wrong_evidence_is_named() -> None:
     again = read_comparison(found.to_json())
     assert again == found
     assert again.digest() == found.digest()
-    with pytest.raises(EvaluationError, match=r"habla_ml\.comparison/1"):
-        read_comparison(found.to_json().replace("habla_ml.comparison/1", "habla_ml.comparison/2"))
+    with pytest.raises(EvaluationError, match=r"habla_ml\.comparison/2"):
+        read_comparison(found.to_json().replace("habla_ml.comparison/2", "habla_ml.comparison/3"))
     with pytest.raises(EvaluationError, match="evaluate the model version again"):
         read_comparison(b"{}")
 
@@ -129,39 +129,40 @@ def test_the_test_sets_digest_changes_with_a_sentence_and_not_with_the_order() -
 def test_scores_do_not_depend_on_the_order_of_utterances() -> None:
     utterances = lesson(4, 5)
     hypotheses = heard(utterances, 0.3, 1)
-    evaluated = [Evaluated("base", "base", "1" * 64, hypotheses)]
-    forth = compare_versions(utterances, evaluated, None, SETTINGS, PROVENANCE)
-    back = compare_versions(utterances[::-1], evaluated, None, SETTINGS, PROVENANCE)
+    evaluated = [Evaluated("base", "base", "1" * 64, DecodingOptions(), hypotheses)]
+    forth = compare_versions(utterances, evaluated, SETTINGS, PROVENANCE)
+    back = compare_versions(utterances[::-1], evaluated, SETTINGS, PROVENANCE)
     assert forth.models == back.models
 
 
 def test_a_failure_is_scored_as_silence_and_counted() -> None:
-    broken = [*says(PAIR[:1], [""], failure="audio holds no sample"), *says(PAIR[1:], ["hola ana"])]
-    found = compare_versions(PAIR, [Evaluated("base", "base", "1" * 64, broken)], None, SETTINGS, PROVENANCE)
-    assert found.models[0].failures == 1
+    broken = [*says(PAIR[:1], [""], failure="audio"), *says(PAIR[1:], ["hola ana"])]
+    found = compare_versions(
+        PAIR, [Evaluated("base", "base", "1" * 64, DecodingOptions(), broken)], SETTINGS, PROVENANCE
+    )
+    assert found.models[0].failures == Failures(audio=1)
     assert found.models[0].wer.counts.deletions == 5
 
 
 def test_an_unheard_utterance_and_two_models_of_one_name_are_refused() -> None:
-    half = [Evaluated("base", "base", "1" * 64, says(PAIR[:1], ["hola"]))]
+    half = [Evaluated("base", "base", "1" * 64, DecodingOptions(), says(PAIR[:1], ["hola"]))]
     with pytest.raises(EvaluationError, match="base has no hypothesis for 1 of 2 utterances, the first is s2"):
-        compare_versions(PAIR, half, None, SETTINGS, PROVENANCE)
+        compare_versions(PAIR, half, SETTINGS, PROVENANCE)
     with pytest.raises(EvaluationError, match="two models share a name"):
         compare_versions(
             PAIR,
             [
-                Evaluated("base", "base", "1" * 64, says(PAIR, ["", ""])),
-                Evaluated("base", "candidate", "2" * 64, says(PAIR, ["", ""])),
+                Evaluated("base", "base", "1" * 64, DecodingOptions(), says(PAIR, ["", ""])),
+                Evaluated("base", "candidate", "2" * 64, DecodingOptions(), says(PAIR, ["", ""])),
             ],
-            None,
             SETTINGS,
             PROVENANCE,
         )
     with pytest.raises(EvaluationError, match="there is no model"):
-        compare_versions(PAIR, [], None, SETTINGS, PROVENANCE)
-    whole = [Evaluated("base", "base", "1" * 64, says(PAIR, ["", ""]))]
+        compare_versions(PAIR, [], SETTINGS, PROVENANCE)
+    whole = [Evaluated("base", "base", "1" * 64, DecodingOptions(), says(PAIR, ["", ""]))]
     with pytest.raises(EvaluationError, match="base has no hypothesis"):
-        compare_versions(PAIR, whole, OutOfDomain(lesson(2, 2), {}), SETTINGS, PROVENANCE)
+        compare_versions(PAIR, whole, SETTINGS, PROVENANCE, Beside(out_of_domain=lesson(2, 2)))
 
 
 def test_an_empty_test_set_gives_a_comparison_without_figures() -> None:

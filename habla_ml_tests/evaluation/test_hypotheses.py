@@ -1,20 +1,26 @@
+import io
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.hypotheses import read_hypotheses, save_hypotheses, transcribe_cached
-from habla_ml.evaluation.transcribe import DecodingOptions, FasterWhisperTranscriber, Hypothesis
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, digest_of
+from habla_ml.transcription.engine import Clip, HeardWord, Hypothesis
+from habla_ml.transcription.isolated import IsolatedTranscriber
+from habla_ml.transcription.options import DecodingOptions
 
 ARTEFACT = "a" * 64
 OPTIONS = DecodingOptions(batch_size=2, max_new_tokens=6)
 
 
-class Counting(FasterWhisperTranscriber):
+class Counting(IsolatedTranscriber):
     """The real transcriber, which counts what it decodes and breaks down after `survives` clips."""
 
     def __init__(self, folder: Path, options: DecodingOptions = OPTIONS, survives: int = 1000) -> None:
@@ -22,17 +28,27 @@ class Counting(FasterWhisperTranscriber):
         self.decoded = 0
         self.survives = survives
 
-    def transcribe(self, utterances: Sequence[Utterance]) -> list[Hypothesis]:
-        if self.decoded + len(utterances) > self.survives:
+    def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
+        if self.decoded + len(clips) > self.survives:
             raise EvaluationError("the power went")
-        self.decoded += len(utterances)
-        return super().transcribe(utterances)
+        self.decoded += len(clips)
+        return super().transcribe(clips)
+
+
+Open = Callable[..., Counting]
+
+
+@pytest.fixture
+def counting(artefact: Path) -> Iterator[Open]:
+    """Transcribers that are closed at the end."""
+    with ExitStack() as opened:
+        yield lambda *args, **values: opened.enter_context(closing(Counting(artefact, *args, **values)))
 
 
 def test_the_second_call_decodes_nothing_and_returns_the_same(
-    lake: Lake, artefact: Path, clips: list[Utterance]
+    lake: Lake, counting: Open, clips: list[Utterance]
 ) -> None:
-    first, second = Counting(artefact), Counting(artefact)
+    first, second = counting(), counting()
     told: list[tuple[int, int]] = []
     found = transcribe_cached(lake, ARTEFACT, first, clips, lambda done, decoded: told.append((done, decoded)))
     assert first.decoded == len(clips)
@@ -42,10 +58,10 @@ def test_the_second_call_decodes_nothing_and_returns_the_same(
 
 
 def test_only_new_audio_is_decoded_and_one_sound_under_two_names_once(
-    lake: Lake, artefact: Path, clips: list[Utterance]
+    lake: Lake, counting: Open, clips: list[Utterance]
 ) -> None:
-    transcribe_cached(lake, ARTEFACT, Counting(artefact), clips[:3])
-    counting = Counting(artefact)
+    transcribe_cached(lake, ARTEFACT, counting(), clips[:3])
+    counting = counting()
     found = transcribe_cached(lake, ARTEFACT, counting, [*clips[:5], clips[4], clips[0]])
     assert counting.decoded == 2
     assert [each.audio_sha256 for each in found] == [
@@ -54,21 +70,21 @@ def test_only_new_audio_is_decoded_and_one_sound_under_two_names_once(
 
 
 def test_other_options_and_other_artefacts_have_their_own_cache(
-    lake: Lake, artefact: Path, clips: list[Utterance]
+    lake: Lake, counting: Open, clips: list[Utterance]
 ) -> None:
-    transcribe_cached(lake, ARTEFACT, Counting(artefact), clips[:2])
-    other_artefact = Counting(artefact)
+    transcribe_cached(lake, ARTEFACT, counting(), clips[:2])
+    other_artefact = counting()
     transcribe_cached(lake, "b" * 64, other_artefact, clips[:2])
-    greedy = Counting(artefact, OPTIONS.model_copy(update={"beam_size": 1}))
+    greedy = counting(OPTIONS.model_copy(update={"beam_size": 1}))
     transcribe_cached(lake, ARTEFACT, greedy, clips[:2])
     assert (other_artefact.decoded, greedy.decoded) == (2, 2)
 
 
-def test_a_breakdown_loses_at_most_what_was_not_saved(lake: Lake, artefact: Path, clips: list[Utterance]) -> None:
+def test_a_breakdown_loses_at_most_what_was_not_saved(lake: Lake, counting: Open, clips: list[Utterance]) -> None:
     with pytest.raises(EvaluationError, match="power"):
-        transcribe_cached(lake, ARTEFACT, Counting(artefact, survives=7), clips, save_every=4)
+        transcribe_cached(lake, ARTEFACT, counting(survives=7), clips, save_every=4)
     assert len(read_hypotheses(lake, ARTEFACT, OPTIONS)) == 4
-    counting = Counting(artefact)
+    counting = counting()
     assert len(transcribe_cached(lake, ARTEFACT, counting, clips)) == 9
     assert counting.decoded == 5
 
@@ -86,12 +102,54 @@ def test_writers_at_the_same_time_lose_nothing(lake: Lake) -> None:
     assert read_hypotheses(lake, ARTEFACT, OPTIONS) == {row.audio_sha256: row for row in rows}
 
 
-def test_a_failure_is_remembered_as_one(lake: Lake) -> None:
-    row = Hypothesis("0" * 64, "", 0.0, 31.0, failure="audio lasts 31.0 s")
-    save_hypotheses(lake, ARTEFACT, OPTIONS, {row.audio_sha256: row})
-    assert read_hypotheses(lake, ARTEFACT, OPTIONS)[row.audio_sha256] == row
+def test_every_way_to_fail_and_every_detail_is_remembered(lake: Lake) -> None:
+    words = (HeardWord("la", 0.1, 0.2), HeardWord("libreta", 0.2, 0.9))
+    rows = [
+        Hypothesis("0" * 64, "", 0.0, 31.0, "audio", "audio lasts 31.0 s"),
+        Hypothesis("1" * 64, "", 60.0, 3.0, "timeout", "took longer than the 60 s"),
+        Hypothesis("2" * 64, "", 0.1, 3.0, "crash", "the decoding process died of it"),
+        Hypothesis("3" * 64, "", 0.1, 3.0, avg_logprob=-1.5, no_speech_prob=0.9),
+        Hypothesis("4" * 64, "la libreta", 0.1, 3.0, None, None, -0.2, 0.01, 0.8, words),
+    ]
+    save_hypotheses(lake, ARTEFACT, OPTIONS, {row.audio_sha256: row for row in rows})
+    assert list(read_hypotheses(lake, ARTEFACT, OPTIONS).values()) == rows
 
 
-def test_no_utterances_are_no_hypotheses_and_write_nothing(lake: Lake, artefact: Path) -> None:
-    assert transcribe_cached(lake, ARTEFACT, Counting(artefact), []) == []
+def test_a_timeout_is_cached_and_not_tried_again(lake: Lake, counting: Open, clips: list[Utterance]) -> None:
+    hurried = OPTIONS.model_copy(update={"clip_timeout_s": 0.001})
+    found = transcribe_cached(lake, ARTEFACT, counting(hurried), clips[:2])
+    assert [(each.failure, each.text) for each in found] == [("timeout", "")] * 2
+    again = counting(hurried)
+    assert transcribe_cached(lake, ARTEFACT, again, clips[:2]) == found
+    assert again.decoded == 0
+
+
+def test_a_service_that_was_down_is_asked_again(
+    lake: Lake, counting: Open, tmp_path: Path, clips: list[Utterance]
+) -> None:
+    class Down(Counting):
+        def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
+            return [Hypothesis(each.audio_sha256, "", 0.0, each.duration_s, "service", "503") for each in clips]
+
+    found = transcribe_cached(lake, ARTEFACT, Down(tmp_path), clips[:2])
+    assert [each.failure for each in found] == ["service"] * 2
+    assert transcribe_cached(lake, ARTEFACT, counting(), clips[:2])[0].failure is None
+
+
+def test_a_table_of_older_options_is_left_alone(lake: Lake, counting: Open, clips: list[Utterance]) -> None:
+    old = {key: each for key, each in OPTIONS.model_dump(mode="json").items() if key != "clip_timeout_s"}
+    name = f"hypotheses/{ARTEFACT[:16]}/{digest_of(old)[:16]}"
+    table = pa.table({"audio_sha256": [clips[0].audio_sha256], "text": ["old"], "failure": ["it lasts 31 s"]})
+    out = io.BytesIO()
+    pq.write_table(table, out)
+    value = {"artefact": ARTEFACT, "options": old, "hypotheses": lake.put_bytes(out.getvalue()), "count": 1}
+    lake.move_pointer(name, value, None)
+    assert transcribe_cached(lake, ARTEFACT, counting(), clips[:1])[0].text != "old"
+    pointer = lake.pointer(name)
+    assert pointer is not None
+    assert pointer.value == value
+
+
+def test_no_utterances_are_no_hypotheses_and_write_nothing(lake: Lake, counting: Open) -> None:
+    assert transcribe_cached(lake, ARTEFACT, counting(), []) == []
     assert list(lake.pointers("hypotheses/")) == []

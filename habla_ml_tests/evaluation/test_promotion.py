@@ -1,11 +1,15 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from habla_ml.evaluation.comparison import Change, Comparison
+from habla_ml.evaluation.comparison import Change, Comparison, Parity, SliceChange
+from habla_ml.evaluation.hallucination import HallucinationChange
 from habla_ml.evaluation.promotion import decide
 from habla_ml.evaluation.statistics import Interval
 from habla_ml.settings import PromotionSettings
+from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.evaluation.classroom import compared, heard, lesson
 
 RULE = PromotionSettings()
@@ -14,6 +18,11 @@ MEASURED = compared(
     {"base": 0.4, "previous": 0.25, "candidate": 0.2},
     {"base": 0.1, "previous": 0.1, "candidate": 0.1},
 )
+UNHARMED: dict[str, Any] = {
+    "deletion_points": Interval(-1, 0, 1),
+    "insertion_points": Interval(-1, 0, 1),
+    "smallest_detectable_points": 2.0,
+}
 
 
 def judged(
@@ -26,8 +35,10 @@ def judged(
     general = None if forgotten is None else Interval(*forgotten)
     changes = [
         Change(
+            of="v2",
             against="base",
             role="base",
+            **UNHARMED,
             relative_improvement=Interval(*relative),
             points=Interval(-9, -5, -1),
             out_of_domain_points=general,
@@ -36,8 +47,10 @@ def judged(
     if against_previous is not None:
         changes.append(
             Change(
+                of="v2",
                 against="v1",
                 role="previous",
+                **UNHARMED,
                 relative_improvement=Interval(-0.1, 0, 0.1),
                 points=Interval(*against_previous),
                 out_of_domain_points=general,
@@ -90,8 +103,10 @@ def test_the_base_as_its_own_candidate_is_refused_by_its_files_and_by_its_figure
     for digest, reason in (("1" * 64, "is the base model itself"), ("2" * 64, "includes no improvement")):
         null = compare_versions(
             utterances,
-            [Evaluated("base", "base", "1" * 64, hypotheses), Evaluated("v1", "candidate", digest, hypotheses)],
-            None,
+            [
+                Evaluated("base", "base", "1" * 64, DecodingOptions(), hypotheses),
+                Evaluated("v1", "candidate", digest, DecodingOptions(), hypotheses),
+            ],
             SETTINGS,
             PROVENANCE,
         )
@@ -145,3 +160,65 @@ def test_a_larger_gain_is_never_judged_worse(figures: list[float], more: float) 
     before = decide(judged((low, value, high)), RULE).verdict
     after = decide(judged((low + more, value + more, high + more)), RULE).verdict
     assert order.index(after) >= order.index(before)
+
+
+def harmed(**changed: Any) -> Comparison:
+    """A version that is better on the whole, with one thing spoilt against the base."""
+    good = judged((0.35, 0.45, 0.55))
+    spoilt = good.changes[0].model_copy(update=changed)
+    return good.model_copy(update={"changes": (spoilt, *good.changes[1:])})
+
+
+INVENTS = HallucinationChange(
+    non_speech_points=Interval(20, 40, 60),
+    short_insertion_points=None,
+    invented_points=Interval(2, 4, 6),
+)
+QUIET = SliceChange(
+    dimension="loudness", name="quiet (below -35 dBFS)", points=Interval(1, 8, 15), sure_loss_points=0.5
+)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "reason"),
+    [
+        (harmed(deletion_points=Interval(1, 3, 5)), "leaves out words"),
+        (harmed(hallucination=INVENTS), "writes text where nobody speaks"),
+        (harmed(hallucination=INVENTS), "invents texts"),
+        (harmed(slices=(QUIET,)), "part of the test set, loudness 'quiet"),
+        (
+            judged((0.35, 0.45, 0.55)).model_copy(
+                update={
+                    "parity": Parity(
+                        artefact="1" * 64,
+                        checkpoint="2" * 64,
+                        clips=60,
+                        same_text_share=0.2,
+                        points=Interval(5, 9, 14),
+                    )
+                }
+            ),
+            "The conversion broke it",
+        ),
+        (
+            MEASURED.model_copy(update={"method": MEASURED.method.model_copy(update={"scorer": "scorer-0"})}),
+            "scorer-0",
+        ),
+    ],
+)
+def test_a_better_version_that_spoils_something_is_refused_for_that(comparison: Comparison, reason: str) -> None:
+    decision = decide(comparison, RULE)
+    assert decision.verdict == "refuse"
+    assert any(reason in each for each in decision.reasons)
+
+
+@pytest.mark.parametrize(
+    "comparison",
+    [
+        harmed(deletion_points=Interval(-1, 3, 5)),
+        harmed(deletion_points=Interval(0.2, 0.8, 1.5)),
+        harmed(slices=(QUIET.model_copy(update={"sure_loss_points": -0.5}),)),
+    ],
+)
+def test_a_loss_within_noise_or_within_its_bound_refuses_nothing(comparison: Comparison) -> None:
+    assert decide(comparison, RULE).verdict == "deploy"

@@ -1,50 +1,43 @@
 import base64
 import io
+import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from habla_ml.corpus.general_speech import SourceOfSpeech
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.evaluation.compare import Evaluated, compare_versions
-from habla_ml.evaluation.comparison import Comparison, read_comparison
+from habla_ml.evaluation.comparison import Comparison, Role, read_comparison
 from habla_ml.evaluation.promotion import decide
 from habla_ml.evaluation.report import ReportFiles, write_report
 from habla_ml.evaluation.report.html import render_html
 from habla_ml.evaluation.report.markdown import escape
 from habla_ml.evaluation.report.plots import bars_with_intervals, scale_end
 from habla_ml.evaluation.statistics import Interval
-from habla_ml.evaluation.transcribe import Hypothesis
 from habla_ml.settings import PromotionSettings
+from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.evaluation.classroom import PROVENANCE, SETTINGS, compared, lesson
+from habla_ml_tests.pages.tags import Tags, assert_needs_nothing
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)> | [x](http://evil) `' + "{{ 7919 * 7927 }}"
-
-
-class Tags(HTMLParser):
-    """Collects tags, and whatever would be fetched or run."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.sources: list[str] = []
-        self.handlers: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.sources += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "data"}]
-        self.handlers += [name for name, _ in attrs if name.startswith("on")]
 
 
 def written(
     comparison: Comparison, utterances: list[Utterance], folder: Path, date: str | None = None
 ) -> ReportFiles:
     return write_report(comparison, decide(comparison, PromotionSettings()), utterances, folder, date)
+
+
+_HOSTILE_MODELS: tuple[tuple[str, Role, str, str], ...] = (
+    ("base", "base", "1", HOSTILE * 3),
+    (HOSTILE, "candidate", "2", HOSTILE),
+)
 
 
 def hostile_comparison() -> tuple[Comparison, list[Utterance]]:
@@ -54,29 +47,24 @@ def hostile_comparison() -> tuple[Comparison, list[Utterance]]:
     ]
     evaluated = [
         Evaluated(
-            "base", "base", "1" * 64, [Hypothesis(u.audio_sha256, HOSTILE * 3, 0.1, 1.0) for u in utterances]
-        ),
-        Evaluated(
-            HOSTILE, "candidate", "2" * 64, [Hypothesis(u.audio_sha256, HOSTILE, 0.1, 1.0) for u in utterances]
-        ),
+            name,
+            role,
+            digest * 64,
+            DecodingOptions(),
+            [Hypothesis(u.audio_sha256, text, 0.1, 1.0) for u in utterances],
+        )
+        for name, role, digest, text in _HOSTILE_MODELS
     ]
-    return compare_versions(utterances, evaluated, None, SETTINGS, PROVENANCE), utterances
+    return compare_versions(utterances, evaluated, SETTINGS, PROVENANCE), utterances
 
 
 def test_the_page_fetches_nothing_and_runs_nothing_whatever_was_heard(tmp_path: Path) -> None:
     comparison, utterances = hostile_comparison()
     files = written(comparison, utterances, tmp_path, date=HOSTILE)
     page = files.html.read_text("utf-8")
-    found = Tags(page)
-    assert "script" not in found.tags
-    assert "img" not in found.tags
-    assert found.handlers == []
-    assert found.sources
-    assert all(source.startswith("data:audio/flac;base64,") for source in found.sources)
-    assert "default-src 'none'" in page
+    assert_needs_nothing(page)
+    assert Tags(page).sources
     assert str(7919 * 7927) not in page
-    assert "@import" not in page
-    assert "url(" not in page
 
 
 def test_hostile_text_neither_formats_nor_breaks_a_markdown_table(tmp_path: Path) -> None:
@@ -167,6 +155,36 @@ def test_every_figure_of_the_versions_is_on_the_page() -> None:
             assert f"{100 * rate.interval.value:.1f} % ({100 * rate.interval.low:.1f}–" in page
         assert model.artefact_digest in page
     assert comparison.test.digest in page
+
+
+def test_whose_the_other_speech_is_stands_in_all_three_forms(tmp_path: Path) -> None:
+    common = SourceOfSpeech(
+        "cv-es",
+        "common_voice",
+        "CC0-1.0",
+        "https://example.org/es",
+        "at most 2 h",
+        40,
+        0.1,
+        {"by the filters": 3},
+        "d" * 64,
+    )
+    own = replace(
+        common, name="t/fine_tune_dataset.csv", kind="table", licence="", origin="", selection="everything"
+    )
+    utterances = lesson(6, 6)
+    measured = compared(utterances, {"base": 0.4, "candidate": 0.15}, {"base": 0.1, "candidate": 0.1})
+    provenance = measured.provenance.model_copy(update={"out_of_domain": (common, own)})
+    comparison = measured.model_copy(update={"provenance": provenance})
+    files = written(comparison, utterances, tmp_path)
+    page, text = files.html.read_text("utf-8"), files.markdown.read_text("utf-8").replace("\\", "")
+    for shown in (page, text):
+        assert "40 clips, 6.0 min, at most 2 h; licence CC0-1.0; from https://example.org/es" in shown
+        assert "everything; licence not stated; from not stated" in shown
+    assert read_comparison(files.json.read_bytes()).provenance.out_of_domain == (common, own)
+    old = json.loads(files.json.read_text("utf-8"))
+    del old["provenance"]["out_of_domain"]
+    assert read_comparison(json.dumps(old)).provenance.out_of_domain == ()
 
 
 def test_plots_are_small_png_files_even_of_strange_labels_and_gaps() -> None:

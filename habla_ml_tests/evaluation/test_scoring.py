@@ -1,13 +1,24 @@
+import random
 import subprocess
 import sys
 
+import jiwer
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.normalise import orthographic, spanish
-from habla_ml.evaluation.scoring import AlignedWord, ErrorCounts, align_words, corpus_wer, score_utterances, total
+from habla_ml.evaluation.scoring import (
+    AlignedWord,
+    ErrorCounts,
+    Scorer,
+    align_words,
+    corpus_wer,
+    score_utterances,
+    total,
+)
+from habla_ml_tests.evaluation.nist import levenshtein_counts, nist_counts
 
 SENTENCES = st.lists(st.sampled_from(["los", "niños", "traen", "la", "libreta"]), max_size=6).map(" ".join)
 
@@ -88,6 +99,86 @@ def test_counts_add_up_to_both_texts(reference: str, hypothesis: str) -> None:
     found = score_utterances([reference], [hypothesis], spanish)[0].words
     assert found.reference_words == len(reference.split())
     assert found.hits + found.substitutions + found.insertions == len(hypothesis.split())
+
+
+def random_pairs(number: int, seed: int) -> list[tuple[str, str]]:
+    """Texts of up to twelve words of a small vocabulary, so that alignments have many ties; some are empty."""
+    rng = random.Random(seed)
+    words = ["a", "o", "la", "los", "niño", "niños", "papá", "papa", "mar"]
+    made = []
+    for at in range(number):
+        said = rng.choices(words, k=rng.randint(0, 12))
+        heard = [rng.choice(words) if rng.random() < 0.3 else word for word in said if rng.random() < 0.8]
+        made.append((" ".join(said), " ".join(heard if at % 3 else rng.choices(words, k=rng.randint(0, 12)))))
+    return made
+
+
+def jiwer_counts(alignment: list[jiwer.AlignmentChunk]) -> ErrorCounts:
+    found = {"substitute": 0, "delete": 0, "insert": 0, "equal": 0}
+    for chunk in alignment:
+        found[chunk.type] += max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+    return ErrorCounts(found["substitute"], found["delete"], found["insert"], found["equal"])
+
+
+def test_counts_of_five_thousand_random_texts_are_jiwers_in_every_part() -> None:
+    references, hypotheses = zip(*random_pairs(5000, 1), strict=True)
+    scores = score_utterances(references, hypotheses, orthographic)
+    words = jiwer.process_words(list(references), list(hypotheses))
+    characters = jiwer.process_characters(list(references), list(hypotheses))
+    assert [each.words for each in scores] == [jiwer_counts(each) for each in words.alignments]
+    assert [each.characters for each in scores] == [jiwer_counts(each) for each in characters.alignments]
+    assert total([each.words for each in scores]).wer == pytest.approx(words.wer)
+    assert total([each.characters for each in scores]).wer == pytest.approx(characters.cer)
+
+
+def test_against_nist_weights_counts_differ_only_as_stated() -> None:
+    pairs = random_pairs(5000, 2)
+    scores = score_utterances([said for said, _ in pairs], [heard for _, heard in pairs], orthographic)
+    other_parts = more_edits = 0
+    for (said, heard), score in zip(pairs, scores, strict=True):
+        ours = score.words
+        s, d, i, h = nist_counts(said.split(), heard.split())
+        assert sum(levenshtein_counts(said.split(), heard.split())[:3]) == ours.errors
+        assert ours.errors <= s + d + i <= 4 / 3 * ours.errors
+        assert s + d + i <= ours.errors + (ours.substitutions - s) / 3
+        assert d - i == ours.deletions - ours.insertions == len(said.split()) - len(heard.split())
+        if s + d + i == ours.errors:
+            moved = ours.substitutions - s
+            assert 0 <= moved <= ours.substitutions
+            assert moved == 2 * (d - ours.deletions) == 2 * (i - ours.insertions) == 2 * (h - ours.hits)
+            other_parts += moved > 0
+        else:
+            more_edits += 1
+    assert other_parts > 100, "the cases hold ties between alignments"
+    assert more_edits > 0, "the cases hold alignments that sclite makes longer"
+
+
+def test_a_case_where_sclite_counts_more_edits_worked_out_by_hand() -> None:
+    said, heard = "a b c d e", "x y z a b"
+    assert score_utterances([said], [heard], spanish)[0].words == ErrorCounts(substitutions=5)
+    assert nist_counts(said.split(), heard.split()) == (0, 3, 3, 2)
+
+
+def test_a_text_of_markers_is_empty_once_normalised_and_words_as_written() -> None:
+    marked, spoken = "[ruido] <risas> ¿…?", "hola"
+    assert score_utterances([marked, marked, spoken], ["", spoken, marked], spanish)[0].words == ErrorCounts()
+    assert score_utterances([marked], [spoken], spanish)[0].words == ErrorCounts(insertions=1)
+    assert score_utterances([marked], [spoken], spanish)[0].characters == ErrorCounts(insertions=4)
+    assert score_utterances([spoken], [marked], spanish)[0].words == ErrorCounts(deletions=1)
+    assert score_utterances([marked], [""], orthographic)[0].words == ErrorCounts(deletions=3)
+
+
+def test_a_scorer_normalises_each_text_once_whatever_the_number_of_versions() -> None:
+    seen: list[str] = []
+
+    def folded(text: str) -> str:
+        seen.append(text)
+        return spanish(text)
+
+    scorer = Scorer(folded)
+    first, second = scorer.score(["Sí.", "No."], ["sí", "ya"]), scorer.score(["Sí.", "No."], ["sí", "no"])
+    assert sorted(seen) == ["No.", "Sí.", "no", "sí", "ya"]
+    assert (total([each.words for each in first]).errors, total([each.words for each in second]).errors) == (1, 0)
 
 
 def test_the_metric_needs_no_network_and_no_heavy_import_until_it_is_asked() -> None:

@@ -12,7 +12,7 @@ from habla_ml.evaluation.comparison import Comparison
 from habla_ml.evaluation.promotion import Decision
 from habla_ml.evaluation.report.html import render_html
 from habla_ml.evaluation.report.markdown import render_markdown
-from habla_ml.evaluation.transcribe import audio_fault
+from habla_ml.transcription.audio_check import audio_fault
 
 
 @dataclass(frozen=True)

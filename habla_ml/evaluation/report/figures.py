@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from habla_ml.corpus.general_speech import SourceOfSpeech
 from habla_ml.evaluation.comparison import Rate
 from habla_ml.evaluation.statistics import Interval
 
@@ -41,11 +42,18 @@ def points_with_interval(interval: Interval | None) -> str:
     return f"{interval.value:+.1f} ({interval.low:+.1f} to {interval.high:+.1f})"
 
 
-def factor(value: float | None) -> str:
-    """A real-time factor: `0.021 ×`."""
-    return UNKNOWN if value is None else f"{value:.3f} ×"
+def factor(value: Interval | None) -> str:
+    """A real-time factor with its interval: `0.021 × (0.019–0.024)`."""
+    return UNKNOWN if value is None else f"{value.value:.3f} × ({value.low:.3f}–{value.high:.3f})"
 
 
 def minutes(duration_s: float) -> str:
     """Seconds as minutes: `12.5 min`."""
     return f"{duration_s / 60:.1f} min"
+
+
+def whose(source: SourceOfSpeech) -> str:
+    """What was measured on, in words: `120 clips, 5.1 min, everything; licence CC0-1.0; from https://…`."""
+    taken = f"{source.clips} clips, {minutes(3600 * source.hours)}, {source.selection}"
+    licence, origin = (each or "not stated" for each in (source.licence, source.origin))
+    return f"{taken}; licence {licence}; from {origin}; sounds and sentences {source.digest[:12]}"

@@ -1,13 +1,10 @@
-"""The report as one HTML file: no script, no request, every text escaped, since what a model heard is hostile."""
+"""The WER report as one HTML page of `habla_ml.pages`, with the words of each example aligned."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
-
-import jinja2
 
 from habla_ml.evaluation.comparison import Comparison, Example, Rate, Slice
 from habla_ml.evaluation.normalise import spanish
@@ -16,13 +13,22 @@ from habla_ml.evaluation.report import figures
 from habla_ml.evaluation.report.plots import interval_row, scale_end
 from habla_ml.evaluation.report.summary import summarise
 from habla_ml.evaluation.scoring import AlignedWord, align_words
+from habla_ml.pages import open_template
 
 KINDS = {
     "improved": "Where the candidate helps most",
     "regressed": "Where it became worse",
     "worst": "Where it still fails",
 }
-_DIMENSIONS = {"overall": "All", "loudness": "Loudness", "duration": "Length", "speaker": "Speaker"}
+_DIMENSIONS = {
+    "overall": "All",
+    "loudness": "Loudness",
+    "duration": "Length",
+    "snr": "Speech above noise",
+    "role": "Role",
+    "seen_speaker": "Speaker known from training",
+    "source": "Source",
+}
 _SPEAKERS_SHOWN = 12
 
 
@@ -38,8 +44,7 @@ class _Heard:
 class _ShownExample:
     example: Example
     heard: tuple[_Heard, ...]
-    audio: str | None
-    """A data URI."""
+    flac: bytes | None
 
 
 @dataclass(frozen=True)
@@ -56,14 +61,9 @@ def render_html(
     comparison: Comparison, decision: Decision, sounds: Mapping[str, bytes], date: str | None = None
 ) -> str:
     """The whole page; `sounds` holds FLAC by segment id for the examples that shall be heard."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("habla_ml.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
+    template = open_template(
+        "habla_ml.evaluation",
+        "report.html.j2",
         percent=figures.percent,
         points=figures.points,
         rate=figures.rate_with_interval,
@@ -71,14 +71,15 @@ def render_html(
         change=figures.points_with_interval,
         factor=figures.factor,
         minutes=figures.minutes,
+        whose=figures.whose,
     )
-    wide = [each for each in comparison.slices if each.dimension != "speaker"]
+    wide = [each for each in comparison.slices if each.dimension in _DIMENSIONS]
     speakers = sorted(
         (each for each in comparison.slices if each.dimension == "speaker"),
         key=lambda each: (-each.words, each.name),
     )
     series = {model.name: model.role for model in comparison.models}
-    return environment.get_template("report.html.j2").render(
+    return template.render(
         comparison=comparison,
         decision=decision,
         summary=summarise(comparison, decision),
@@ -120,7 +121,6 @@ def _error_bars(comparison: Comparison) -> list[_ErrorBar]:
 
 
 def _shown(example: Example, series: Mapping[str, str], sounds: Mapping[str, bytes]) -> _ShownExample:
-    flac = sounds.get(example.segment_id)
     reference = spanish(example.reference)
     return _ShownExample(
         example=example,
@@ -128,5 +128,5 @@ def _shown(example: Example, series: Mapping[str, str], sounds: Mapping[str, byt
             _Heard(each.model, series[each.model], each.errors, tuple(align_words(reference, spanish(each.text))))
             for each in example.hypotheses
         ),
-        audio=None if flac is None else f"data:audio/flac;base64,{base64.b64encode(flac).decode()}",
+        flac=sounds.get(example.segment_id),
     )

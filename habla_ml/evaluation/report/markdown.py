@@ -68,7 +68,7 @@ def _versions(comparison: Comparison) -> str:
                 str(model.wer.counts.deletions),
                 str(model.wer.counts.insertions),
                 figures.rate_with_interval(model.out_of_domain_wer),
-                f"{figures.factor(model.real_time_factor_p50)} / {figures.factor(model.real_time_factor_p95)}",
+                f"{figures.factor(model.speed.real_time_factor_p50)} / {figures.factor(model.speed.real_time_factor_p95)}",
             ]
             for model in comparison.models
         ],
@@ -127,12 +127,15 @@ def _provenance(comparison: Comparison, decision: Decision) -> str:
         ["conventions", f"{escape(source.conventions)} {escape(source.conventions_digest[:12])}"],
         ["scorer", escape(method.scorer)],
         ["intervals", f"95 %, {method.bootstrap_draws} paired draws of sessions, seed {method.seed}"],
-        [
-            "decoding",
-            f"{source.decoding.engine}, beam {source.decoding.beam_size}, {source.decoding.digest()[:12]}",
-        ],
         *([["hardware", escape(source.hardware)]] if source.hardware else []),
-        *[[escape(model.name), model.artefact_digest] for model in comparison.models],
+        *[[f"other Spanish: {escape(each.name)}", escape(figures.whose(each))] for each in source.out_of_domain],
+        *[
+            [
+                escape(model.name),
+                f"{model.artefact_digest}, {model.decoding.engine} {model.decoding.digest()[:12]}",
+            ]
+            for model in comparison.models
+        ],
         ["evidence", decision.evidence],
     ]
     return _table(["", ""], rows)

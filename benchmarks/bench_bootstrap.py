@@ -1,0 +1,122 @@
+"""10,000 bootstrap draws over 100,000 words, three models and every slice, beside running jiwer again for each draw.
+
+jiwer is run in full for a few draws: the drawn utterances of each slice and model are put together and scored, as one
+does without counts. The rest is extrapolated from their median, since the whole would take days; the words are
+normalised beforehand for it. We must be at least 100 times as fast, and our time includes every interval. The
+figures of both are compared on the draws that jiwer did. Then 50,000 sessions, with the peak of memory.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jiwer
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from habla_ml.evaluation.normalise import orthographic
+from habla_ml.evaluation.rates import counts_of
+from habla_ml.evaluation.scoring import score_utterances
+from habla_ml.evaluation.statistics import Counts, Draws
+
+DRAWS, SESSIONS, UTTERANCES, SLICES, MODELS = 10_000, 80, 12_500, 60, 3
+RATIO, JIWER_DRAWS, SEED = 100, 3, 20260216
+VOCABULARY = [f"palabra{at}" for at in range(3000)]
+
+
+def main() -> int:
+    """Print times, ratio and memory; non-zero below the ratio."""
+    rng = np.random.default_rng(1)
+    said = [list(rng.choice(VOCABULARY, rng.integers(4, 13))) for _ in range(UTTERANCES)]
+    heard = [[_misheard(words, share, rng) for words in said] for share in (0.4, 0.3, 0.25)]
+    texts = [" ".join(words) for words in said]
+    sessions = rng.integers(0, SESSIONS, UTTERANCES)
+    rows = [np.arange(UTTERANCES), *(np.flatnonzero(rng.random(UTTERANCES) < 1 / 8) for _ in range(SLICES - 1))]
+    whole = counts_of([[s.words for s in score_utterances(texts, each, orthographic)] for each in heard])
+    draws = Draws.of([f"{each:03d}" for each in sessions], DRAWS, SEED)
+
+    started = time.perf_counter()
+    resamples = draws.resample([whole.part(chosen.tolist()) for chosen in rows])
+    figures = 0
+    for found in resamples:
+        for figure in (
+            *(found.rate(model) for model in range(MODELS)),
+            found.relative_improvement(0, 2),
+            found.point_change(1, 2),
+        ):
+            figures += figure is not None and bool(figure.interval())
+    ours = time.perf_counter() - started
+
+    weights = np.zeros((JIWER_DRAWS, SESSIONS))
+    chosen = np.random.default_rng(SEED).integers(SESSIONS, size=(DRAWS, SESSIONS))[:JIWER_DRAWS]
+    for at in range(JIWER_DRAWS):
+        weights[at] = np.bincount(chosen[at], minlength=SESSIONS)
+    times = []
+    for at in range(JIWER_DRAWS):
+        started = time.perf_counter()
+        rates = _by_jiwer(texts, heard, rows, sessions, weights[at])
+        times.append(time.perf_counter() - started)
+        same = [[found.rate(model).drawn[at] for model in range(MODELS)] for found in resamples]
+        if not np.allclose(rates, same):
+            raise SystemExit("the draw by jiwer has other rates than ours")
+    peer = statistics.median(times) * DRAWS
+    print(f"{int(whole.words.sum())} words, {SESSIONS} sessions, {SLICES} slices, {MODELS} models, {DRAWS} draws")
+    print(f"ours   {ours:.2f} s for {figures} figures with intervals")
+    print(
+        f"jiwer  {statistics.median(times):.1f} s a draw (median of {JIWER_DRAWS}), extrapolated {peer / 3600:.1f} h"
+    )
+    print(f"ratio  {peer / ours:.0f}   (bound {RATIO})")
+    _fifty_thousand_sessions(rng)
+    return int(peer / ours < RATIO)
+
+
+def _by_jiwer(
+    texts: Sequence[str],
+    heard: Sequence[Sequence[str]],
+    rows: Sequence[np.ndarray],
+    sessions: np.ndarray,
+    weights: np.ndarray,
+) -> list[list[float]]:
+    rates = []
+    for chosen in rows:
+        drawn = np.repeat(chosen, weights[sessions[chosen]].astype(int)).tolist()
+        said = [texts[at] for at in drawn]
+        rates.append([jiwer.wer(said, [each[at] for at in drawn]) for each in heard])
+    return rates
+
+
+def _fifty_thousand_sessions(rng: np.random.Generator) -> None:
+    sessions = [f"{at // 4:05d}" for at in range(200_000)]
+    counts = Counts(rng.integers(4, 13, len(sessions)), rng.poisson(2.0, (len(sessions), MODELS)))
+    slices = [
+        counts,
+        *(counts.part(np.flatnonzero(rng.random(len(sessions)) < 1 / 8).tolist()) for _ in range(20)),
+    ]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    Draws.of(sessions, DRAWS, SEED).resample(slices)
+    spent = time.perf_counter() - started
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(f"50000 sessions, 21 slices, {DRAWS} draws: {spent:.1f} s, peak memory {grown / 1024:.0f} MiB more")
+
+
+def _misheard(words: Sequence[str], share: float, rng: np.random.Generator) -> str:
+    heard = []
+    for word, draw in zip(words, rng.random(len(words)), strict=True):
+        if draw >= share:
+            heard.append(word)
+        elif draw < 0.6 * share:
+            heard.append(str(rng.choice(VOCABULARY)))
+        elif draw < 0.8 * share:
+            heard += [word, "eh"]
+    return " ".join(heard)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

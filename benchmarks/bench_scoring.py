@@ -1,0 +1,184 @@
+"""The scorer beside plain jiwer, and twenty versions scored again after the conventions changed.
+
+First, 10,000 utterances: `jiwer.wer` and `jiwer.process_words` on texts that are normalised already, against our
+counts of words and characters on the same texts. Our scorer must be at least as fast.
+
+Then the convention change: 20 versions whose hypotheses lie in a lake, 10,000 references rewritten from their typed
+text under other conventions; every version is read, normalised, scored in both forms and written as a table, and
+three models are compared with every slice and 10,000 draws, twenty times. Nothing is decoded; the bound is 30 s.
+Reading the test set's audio from the lake is not in it: no figure of this change needs audio.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jiwer
+import pyarrow.parquet as pq
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from habla_ml.corpus.conventions import load_conventions
+from habla_ml.evaluation.error_records import utterance_table
+from habla_ml.evaluation.hypotheses import read_hypotheses, save_hypotheses
+from habla_ml.evaluation.normalise import orthographic, spanish
+from habla_ml.evaluation.rates import ScoredModel, counts_of, draws_of
+from habla_ml.evaluation.scoring import Scorer, score_utterances, total
+from habla_ml.evaluation.slices import Reference, slices_of, units_of
+from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.settings import EvaluationSettings
+from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.options import DecodingOptions
+
+CONVENTIONS = Path(__file__).resolve().parent.parent / "configs" / "conventions"
+VERSIONS, SEGMENTS, BOUND_S = 20, 10_000, 30.0
+SENTENCE = (
+    "los niños de la clase traen una libreta azul y escriben despacio frases sobre el mar que vieron ayer con "
+    "papá cuando hacía 3 grados pues mira aquí hay 25 páginas y luego eh nos vamos al recreo a las 11"
+)
+
+
+def main(segments: int = SEGMENTS, versions: int = VERSIONS) -> int:
+    """Print times and ratios; non-zero where a bound is broken."""
+    rng = random.Random(1)  # noqa: S311 - texts, not secrets
+    typed = [_sentence(rng) for _ in range(segments)]
+    return int(_against_jiwer(typed, rng) < 1) | int(_again(typed, versions, rng) > BOUND_S)
+
+
+def _against_jiwer(typed: Sequence[str], rng: random.Random) -> float:
+    said, heard = [spanish(text) for text in typed], [spanish(_misheard(text, 0.25, rng)) for text in typed]
+    words = _fastest(lambda: (jiwer.wer(said, heard), jiwer.process_words(said, heard)))
+    both = _fastest(lambda: (jiwer.process_words(said, heard), jiwer.process_characters(said, heard)))
+    ours = _fastest(lambda: score_utterances(said, heard, _unchanged))
+    if (
+        abs(total([each.words for each in score_utterances(said, heard, _unchanged)]).wer - jiwer.wer(said, heard))
+        > 0
+    ):
+        raise SystemExit("the two do not agree")
+    print(f"{len(said)} utterances, normalised already")
+    print(f"ours, counts of words and characters   {ours:.3f} s")
+    print(f"jiwer.wer and process_words            {words:.3f} s   ratio {words / ours:.1f}")
+    print(f"process_words and process_characters   {both:.3f} s   ratio {both / ours:.1f}")
+    return words / ours
+
+
+def _again(typed: Sequence[str], versions: int, rng: random.Random) -> float:
+    settings, options = EvaluationSettings(), DecodingOptions()
+    audio = [f"{at:064x}" for at in range(len(typed))]
+    with tempfile.TemporaryDirectory() as scratch:
+        lake = Lake(DirectoryStore(Path(scratch) / "lake"), Path(scratch) / "cache")
+        for version in range(versions):
+            heard = {
+                key: Hypothesis(key, _misheard(text, 0.3 - 0.01 * version, rng), 0.1, 3.0)
+                for key, text in zip(audio, typed, strict=True)
+            }
+            save_hypotheses(lake, _artefact(version), options, heard)
+        for name in ("orthographic-v1", "verbatim-v1"):
+            conventions = load_conventions(CONVENTIONS / f"{name}.yaml")
+            started = time.perf_counter()
+            references = _references([conventions.read(text).sentence for text in typed], audio)
+            folded, written = Scorer(spanish), Scorer(orthographic)
+            models, stored = [], 0
+            for version in range(versions):
+                known = read_hypotheses(lake, _artefact(version), options)
+                model, table = _scored(
+                    f"v{version}", references, [known[key].text for key in audio], folded, written
+                )
+                models.append(model)
+                stored += table
+            scored = time.perf_counter() - started
+            draws = draws_of(units_of(references, "session"), settings)
+            for at in range(versions):
+                three = [models[0], models[max(0, at - 1)], models[at]]
+                draws.resample(
+                    [counts_of([getattr(each, of) for each in three]) for of in ("characters", "orthographic")]
+                )
+                found = slices_of(references, three, draws, settings)
+            spent = time.perf_counter() - started
+            print(
+                f"{name}: {versions} versions x {len(typed)} segments scored in {scored:.1f} s, with {versions} "
+                f"comparisons of 3 models on {len(found)} slices {spent:.1f} s (bound {BOUND_S:g} s); "
+                f"tables {stored / 1e6:.1f} MB"
+            )
+    return spent
+
+
+def _scored(
+    name: str, references: Sequence[Reference], texts: Sequence[str], folded: Scorer, written: Scorer
+) -> tuple[ScoredModel, int]:
+    """The model's counts, and the bytes of its table of utterances."""
+    said = [each.sentence for each in references]
+    normalised, as_written = folded.score(said, texts), written.score(said, texts)
+    out = io.BytesIO()
+    pq.write_table(utterance_table(name, references, normalised, as_written), out, compression="zstd")
+    model = ScoredModel(
+        name=name,
+        role="candidate",
+        texts=tuple(texts),
+        words=tuple(each.words for each in normalised),
+        characters=tuple(each.characters for each in normalised),
+        orthographic=tuple(each.words for each in as_written),
+    )
+    return model, out.tell()
+
+
+def _references(sentences: Sequence[str], audio: Sequence[str]) -> list[Reference]:
+    return [
+        Reference(
+            segment_id=f"segment-{at}",
+            session_id=f"session-{at // 150:03d}",
+            speaker=f"SPEAKER_{at % 4:02d}",
+            sentence=sentence,
+            duration_s=1.0 + at % 9,
+            loudness_dbfs=-20.0 - at % 30,
+            audio_sha256=key,
+        )
+        for at, (sentence, key) in enumerate(zip(sentences, audio, strict=True))
+    ]
+
+
+def _artefact(version: int) -> str:
+    return f"{version:02x}" * 32
+
+
+def _sentence(rng: random.Random) -> str:
+    return " ".join(rng.choices(SENTENCE.split(), k=rng.randint(3, 13))).capitalize() + rng.choice(
+        [".", "...", "?", " [noise]"]
+    )
+
+
+def _misheard(text: str, share: float, rng: random.Random) -> str:
+    """A share of the words replaced, dropped or doubled."""
+    heard = []
+    for word in text.split():
+        draw = rng.random()
+        if draw >= share:
+            heard.append(word)
+        elif draw < 0.6 * share:
+            heard.append(word.replace("s", "h") + "x")
+        elif draw < 0.8 * share:
+            heard += [word, "eh"]
+    return " ".join(heard)
+
+
+def _unchanged(text: str) -> str:
+    return text
+
+
+def _fastest(work: Callable[[], object]) -> float:
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*(int(each) for each in sys.argv[1:])))

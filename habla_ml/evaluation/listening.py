@@ -1,0 +1,178 @@
+"""What every contender makes of the same sounds: the test set, general Spanish, silence; and its checkpoint too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from habla_ml.corpus.snapshot import Snapshot, Utterance, read_utterances
+from habla_ml.evaluation.comparison import Parity, Resources, Role
+from habla_ml.evaluation.hypotheses import read_hypotheses, read_usage, transcribe_cached
+from habla_ml.evaluation.non_speech import NonSpeechSet
+from habla_ml.evaluation.normalise import spanish
+from habla_ml.evaluation.rates import counts_of, draws_of
+from habla_ml.evaluation.scoring import score_utterances
+from habla_ml.evaluation.statistics import interval_of
+from habla_ml.lake import Lake, digest_of
+from habla_ml.settings import EvaluationSettings
+from habla_ml.transcription.engine import Clip, Hypothesis, Usage
+from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.options import DecodingOptions, EngineOptions
+
+Progress = Callable[[str], None]
+_TELL_EVERY = 20
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model that takes part: its artefact in the lake and the same files in a local folder."""
+
+    name: str
+    role: Role
+    artefact: str
+    """Digest of what is decoded, e.g. the tree id of a CTranslate2 folder."""
+    folder: Path
+    checkpoint: str | None = None
+    """Tree id of the checkpoint that it was converted from, where parity is to be measured."""
+    checkpoint_folder: Path | None = None
+    decoding: EngineOptions | None = None
+    """Where it is not decoded as the settings say."""
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """What everybody listens to."""
+
+    test: Callable[[], Iterable[Utterance]]
+    """Reads the test set anew, so that no audio is held."""
+    out_of_domain: Sequence[Utterance] = ()
+    non_speech: NonSpeechSet | None = None
+    is_timed: bool = False
+    """Whether word times are wanted, since somebody set words' times by hand."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What one contender made of them."""
+
+    test: list[Hypothesis]
+    out_of_domain: list[Hypothesis]
+    non_speech: list[Hypothesis]
+    timed: list[Hypothesis]
+    resources: Resources
+    decoded: int
+    """Clips that were not in the cache."""
+
+
+def served_options(settings: EvaluationSettings) -> DecodingOptions:
+    """How Habla decodes, as the settings say."""
+    return DecodingOptions(beam_size=settings.beam_size, batch_size=settings.batch_size)
+
+
+def snapshot_sounds(lake: Lake, snapshot: Snapshot) -> Callable[[], Iterable[Utterance]]:
+    """The test set of a snapshot."""
+    return lambda: read_utterances(lake, snapshot, "test")
+
+
+def listen(
+    lake: Lake, contender: Contender, sounds: Sounds, settings: EvaluationSettings, progress: Progress
+) -> Heard:
+    """Decode with one contender whatever its cache does not hold yet.
+
+    Raises:
+        EvaluationError: Its engine cannot work.
+        LakeError: The cache cannot be read or written.
+    """
+    options = contender.decoding or served_options(settings)
+    known = len(read_hypotheses(lake, contender.artefact, options))
+
+    def hear(clips: Iterable[Clip], how: EngineOptions = options) -> list[Hypothesis]:
+        decoder = open_transcriber(how, contender.folder, settings.device, settings.cpu_threads)
+        with closing(decoder) as transcriber:
+            told = _told(contender.name, progress)
+            return transcribe_cached(lake, contender.artefact, transcriber, clips, progress=told)
+
+    test, general = hear(sounds.test()), hear(sounds.out_of_domain)
+    silence = hear(sounds.non_speech.clips) if sounds.non_speech else []
+    timed = []
+    if sounds.is_timed and isinstance(options, DecodingOptions):
+        timed = hear(sounds.test(), options.model_copy(update={"word_times": True}))
+    return Heard(
+        test=test,
+        out_of_domain=general,
+        non_speech=silence,
+        timed=timed,
+        resources=_resources(read_usage(lake, contender.artefact, options), settings),
+        decoded=len(read_hypotheses(lake, contender.artefact, options)) - known,
+    )
+
+
+def measure_parity(
+    lake: Lake, contender: Contender, sounds: Sounds, settings: EvaluationSettings, progress: Progress
+) -> Parity | None:
+    """Decode a sample of the test set with the artefact and with its checkpoint, both greedily.
+
+    The beam of the service would hide or add differences that are not the conversion's. None where there is no
+    checkpoint, no clip, or `parity_clips` is 0.
+    """
+    if contender.checkpoint is None or contender.checkpoint_folder is None:
+        return None
+    sample = _sample(sounds.test(), settings.parity_clips)
+    if not sample:
+        return None
+    greedy = served_options(settings).model_copy(update={"beam_size": 1, "batch_size": None})
+    texts = []
+    for artefact, folder, options in (
+        (contender.checkpoint, contender.checkpoint_folder, greedy.model_copy(update={"engine": "transformers"})),
+        (contender.artefact, contender.folder, greedy),
+    ):
+        decoder = open_transcriber(options, folder, settings.device, settings.cpu_threads)
+        with closing(decoder) as transcriber:
+            told = _told(f"parity of {contender.name}, {options.engine}", progress)
+            texts.append([each.text for each in transcribe_cached(lake, artefact, transcriber, sample, told)])
+    sentences = [each.sentence for each in sample]
+    scores = [score_utterances(sentences, each, spanish) for each in texts]
+    units = [each.session_id for each in sample]
+    (resample,) = draws_of(units, settings).resample([counts_of([[each.words for each in row] for row in scores])])
+    same = sum(spanish(one) == spanish(other) for one, other in zip(*texts, strict=True))
+    return Parity(
+        artefact=contender.artefact,
+        checkpoint=contender.checkpoint,
+        clips=len(sample),
+        same_text_share=same / len(sample),
+        points=interval_of(resample.point_change(0, 1)),
+    )
+
+
+def _sample(utterances: Iterable[Utterance], clips: int) -> list[Utterance]:
+    """Always the same clips of a set, whatever their order; memory holds no more than these."""
+    chosen: list[tuple[str, Utterance]] = []
+    for each in utterances:
+        chosen.append((digest_of(each.segment_id), each))
+        if len(chosen) > 2 * clips + 1:
+            chosen = sorted(chosen, key=lambda pair: pair[0])[:clips]
+    return [each for _, each in sorted(chosen, key=lambda pair: pair[0])[:clips]]
+
+
+def _resources(used: Usage, settings: EvaluationSettings) -> Resources:
+    """Cost per hour of audio: what a service was paid, or computing time at the price of the settings."""
+    cost = None
+    if used.audio_s > 0 and used.cost_usd > 0:
+        cost = used.cost_usd / used.audio_s * 3600
+    elif used.audio_s > 0 and settings.compute_usd_per_hour is not None:
+        cost = settings.compute_usd_per_hour * used.decode_s / used.audio_s
+    return Resources(
+        peak_memory_bytes=used.peak_memory_bytes,
+        peak_gpu_memory_bytes=used.peak_gpu_memory_bytes,
+        cost_per_audio_hour_usd=cost,
+    )
+
+
+def _told(name: str, progress: Progress) -> Callable[[int, int], None]:
+    def tell(done: int, decoded: int) -> None:
+        if decoded and done % _TELL_EVERY == 0:
+            progress(f"{name}: {done} clips heard, {decoded} of them decoded now")
+
+    return tell

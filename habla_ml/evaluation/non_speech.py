@@ -1,0 +1,257 @@
+"""Clips in which nobody speaks: whatever a model writes for them is invented.
+
+Three sources, the better one last: sounds made from a seed, a folder of the user's own WAVs, and segments of the test
+split's sessions that a person listened to and found without speech.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+
+from habla_ml.audio import SAMPLE_RATE, decode_flac, decode_wav, dequantised, pcm_sha256
+from habla_ml.audio.room_sounds import RoomSound, room_sound
+from habla_ml.errors import InputError
+from habla_ml.lake import Lake, digest_of
+from habla_ml.transcription.audio_check import WINDOW_S
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from habla_ml.corpus.snapshot import Snapshot, Split
+
+Source = Literal["built-in", "folder", "marked"]
+
+NO_SPEECH_REASONS: Final = frozenset(
+    {
+        "no speech",
+        "nobody speaks",
+        "silence",
+        "noise",
+        "breath",
+        "no habla nadie",
+        "silencio",
+        "ruido",
+        "respiración",
+    }
+)
+"""Reasons of `unusable` that say that nobody speaks; case, hyphens and underscores do not matter."""
+NO_SPEECH_MARKERS: Final = frozenset({"[silence]", "[noise]", "[silencio]", "[ruido]"})
+"""A text of nothing but these says the same: Habla's own page knows no `unusable`."""
+MOST_MARKED: Final = 200
+
+_BUILT_IN: Final[tuple[tuple[RoomSound, float, float], ...]] = (
+    ("silence", 0.5, -120.0),
+    ("silence", 2.0, -120.0),
+    ("silence", 8.0, -120.0),
+    ("room", 1.0, -60.0),
+    ("room", 3.0, -45.0),
+    ("room", 8.0, -35.0),
+    ("rumble", 1.5, -50.0),
+    ("rumble", 4.0, -40.0),
+    ("rumble", 7.0, -30.0),
+    ("hum", 0.5, -60.0),
+    ("hum", 3.0, -45.0),
+    ("hum", 6.0, -35.0),
+    ("fan", 2.0, -55.0),
+    ("fan", 5.0, -40.0),
+    ("fan", 8.0, -30.0),
+    ("breath", 0.5, -50.0),
+    ("breath", 1.0, -40.0),
+    ("breath", 2.5, -35.0),
+    ("breath", 5.0, -45.0),
+    ("clicks", 0.5, -40.0),
+    ("clicks", 1.5, -35.0),
+    ("clicks", 4.0, -30.0),
+    ("clicks", 8.0, -45.0),
+    ("chair", 0.7, -35.0),
+    ("chair", 1.5, -25.0),
+    ("chair", 3.0, -30.0),
+    ("murmur", 1.0, -50.0),
+    ("murmur", 3.0, -45.0),
+    ("murmur", 6.0, -38.0),
+    ("murmur", 8.0, -50.0),
+)
+"""Kind, length in s, level in dBFS."""
+
+
+@dataclass(frozen=True)
+class NonSpeechClip:
+    """A clip without speech; an engine takes it as a `Clip`."""
+
+    clip_id: str
+    """What it is, for a person: `hum 3 s -45 dBFS`, a path below the folder, or a segment id."""
+    kind: str
+    """A room sound, the name of the folder that the file lies in, or `marked`."""
+    source: Source
+    group: str
+    """What is drawn together in a bootstrap: clips of one sound, or of one session, are alike."""
+    audio_sha256: str
+    """sha256 of the 16 kHz PCM."""
+    duration_s: float
+    audio: NDArray[np.float32]
+    """Samples in −1…1 at 16 kHz, mono, shape [n_samples]."""
+
+
+@dataclass(frozen=True)
+class NonSpeechSet:
+    """The clips on which every model is tried, each sound once, and what could not be used."""
+
+    clips: tuple[NonSpeechClip, ...]
+    problems: tuple[str, ...] = ()
+    """Files that were set aside, each with why."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the sounds and their kinds: figures of two sets are not compared."""
+        return digest_of(sorted([each.kind, each.audio_sha256] for each in self.clips))
+
+
+def non_speech_set(
+    lake: Lake | None = None,
+    snapshot: Snapshot | None = None,
+    folder: Path | None = None,
+    seed: int = 0,
+    takes: int = 1,
+) -> NonSpeechSet:
+    """Everything there is to try a model on without speech: marked segments first, then the folder, then our own.
+
+    Args:
+        lake: Where the snapshot is; None leaves marked segments out.
+        snapshot: The test set's.
+        folder: WAVs of the user's, or None.
+        seed: Of the sounds made here.
+        takes: How many of each of the thirty sounds are made here; 0 makes none.
+
+    Raises:
+        InputError: The folder does not exist.
+    """
+    marked = list(marked_clips(lake, snapshot)) if lake is not None and snapshot is not None else []
+    own, problems = folder_clips(folder) if folder is not None else ([], ())
+    once: dict[str, NonSpeechClip] = {}
+    for clip in (*marked, *own, *built_in_clips(seed, takes)):
+        once.setdefault(clip.audio_sha256, clip)
+    return NonSpeechSet(tuple(once.values()), tuple(problems))
+
+
+def built_in_clips(seed: int = 0, takes: int = 1) -> Iterator[NonSpeechClip]:
+    """Thirty sounds of nine kinds, 0.5 to 8 s, −60 to −25 dBFS, `takes` of each; the same for the same seed.
+
+    Digital silence sounds the same in every take and is given once.
+    """
+    for take in range(takes):
+        for number, (kind, duration_s, loudness_dbfs) in enumerate(_BUILT_IN):
+            if kind == "silence" and take:
+                continue
+            pcm = room_sound(kind, duration_s, loudness_dbfs, np.random.default_rng([seed, take, number]))
+            level = "" if kind == "silence" else f" {loudness_dbfs:g} dBFS"
+            name = f"{kind} {duration_s:g} s{level}" + (f" take {take + 1}" if take else "")
+            yield _clip(name, kind, "built-in", kind, pcm)
+
+
+def folder_clips(folder: Path) -> tuple[list[NonSpeechClip], tuple[str, ...]]:
+    """The WAVs at any depth below a folder, by path, and what is wrong with the others.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} is no folder; name one with WAVs without speech, or leave evaluation.non_speech empty"
+        )
+    clips, problems = [], []
+    for path in sorted(each for each in folder.rglob("*") if each.suffix.lower() == ".wav" and each.is_file()):
+        name = path.relative_to(folder)
+        try:
+            pcm = decode_wav(path.read_bytes(), WINDOW_S)
+        except InputError as error:
+            problems.append(f"{name} {error}")
+            continue
+        kind = name.parent.name or "folder"
+        clips.append(_clip(name.as_posix(), kind, "folder", f"folder/{kind}", pcm))
+    return clips, tuple(problems)
+
+
+def marked_clips(
+    lake: Lake, snapshot: Snapshot, split: Split = "test", most: int = MOST_MARKED
+) -> Iterator[NonSpeechClip]:
+    """Segments of the split's sessions that a person found to be without speech, in the order of their ids.
+
+    What counts is the word that the snapshot's text took of each segment: `unusable` for nothing but reasons in
+    `NO_SPEECH_REASONS` (private or overlapping speech never counts), or a text of nothing but `NO_SPEECH_MARKERS`.
+    Segment ids are as good as random, so the first `most` of them are a fair sample.
+    """
+    import pyarrow.parquet as pq
+
+    sessions = {name for name, of in lake.get_json(snapshot.ledger)["groups"].items() if of == split}
+    found: dict[str, tuple[str, str]] = {}
+    for day in snapshot.corpus:
+        found.update(_marked_on(lake, snapshot, day, sessions))
+    taken = dict(sorted(found.items())[:most])
+    for day in sorted({day for day, _ in taken.values()}):
+        wanted = [segment_id for segment_id, (on, _) in taken.items() if on == day]
+        table = pq.read_table(
+            lake.path_of(snapshot.recordings[day]),
+            columns=["segment_id", "audio_sha256", "duration_s", "audio"],
+            filters=[("segment_id", "in", wanted)],
+        )
+        for row in table.to_pylist():
+            if row["duration_s"] > WINDOW_S:
+                continue
+            yield NonSpeechClip(
+                row["segment_id"],
+                "marked",
+                "marked",
+                taken[row["segment_id"]][1],
+                row["audio_sha256"],
+                row["duration_s"],
+                decode_flac(row["audio"]),
+            )
+
+
+def means_no_speech(text: str, status: str, reason: str) -> bool:
+    """Whether what a person said of a segment says that nobody speaks in it."""
+    if status == "unusable":
+        reasons = {re.sub(r"[-_\s]+", " ", each).strip().casefold() for each in reason.split(",")} - {""}
+        return bool(reasons) and reasons <= NO_SPEECH_REASONS
+    markers = re.findall(r"\[[^\[\]]*\]", text)
+    rest = re.sub(r"\[[^\[\]]*\]|[\s.,…]", "", text)
+    return bool(markers) and not rest and {each.casefold() for each in markers} <= NO_SPEECH_MARKERS
+
+
+def _marked_on(lake: Lake, snapshot: Snapshot, day: str, sessions: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Segments of that day without speech → day and session.
+
+    The snapshot's text keeps which event won, the log keeps the event's reason.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from habla_ml.annotation import load_events
+    from habla_ml.annotation.log import event_table
+
+    columns = ["segment_id", "session_id", "event_id", "problem"]
+    text = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.corpus[day])), columns=columns)
+    in_sessions = pc.is_in(text["session_id"], pa.array(sorted(sessions), pa.string()))
+    text = text.filter(pc.and_(in_sessions, pc.is_valid(text["problem"])))
+    logged = load_events(lake, day)
+    if not text.num_rows or logged is None:
+        return {}
+    events = event_table(lake, logged.parquet)
+    events = events.filter(pc.is_in(events["event_id"], text["event_id"].combine_chunks()))
+    return {
+        row["segment_id"]: (day, row["session_id"])
+        for row in events.to_pylist()
+        if means_no_speech(row["text"], row["status"], row["reason"])
+    }
+
+
+def _clip(clip_id: str, kind: str, source: Source, group: str, pcm: NDArray[np.int16]) -> NonSpeechClip:
+    return NonSpeechClip(clip_id, kind, source, group, pcm_sha256(pcm), len(pcm) / SAMPLE_RATE, dequantised(pcm))

@@ -1,0 +1,133 @@
+"""Settings of speech recognition that is bought elsewhere: off until a service is named, a cap set and consent stated.
+
+Secrets stand in environment variables; only their names are written here. The prices are public list prices as they
+were last seen (see each class); an account's own price list counts, so set `usd_per_minute` from it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from habla_ml.settings.base import Section, Variable
+
+_HERE = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def _safe_endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    if not parts.hostname or (
+        parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _HERE)
+    ):
+        raise ValueError(f"{url!r} is no https:// address; voices and keys leave in no other way")
+    return url.rstrip("/")
+
+
+Endpoint = Annotated[str, AfterValidator(_safe_endpoint)]
+Region = Annotated[str, Field(pattern=r"^[a-z0-9-]{2,40}$")]
+
+
+class HostedServiceSettings(Section):
+    """One service: where it is, what it costs, how long it is waited for.
+
+    A call bills the clip's length, at least `billed_minimum_s`, rounded up to a multiple of `billed_step_s`. No call
+    is made that could bring the service's bill of a calendar month (UTC) above `monthly_cap_usd`. A call that is not
+    answered in `timeout_s`, or that the service is too busy for, is made again, up to `attempts` times, after pauses
+    that double from `first_pause_s`, or as long as the service asks for. With `fallback`, the local engine hears what
+    a service that is down did not.
+    """
+
+    endpoint: Endpoint | None = None
+    region: Region
+    usd_per_minute: Annotated[float, Field(ge=0)]
+    billed_step_s: Annotated[float, Field(gt=0)] = 1.0
+    billed_minimum_s: Annotated[float, Field(ge=0)] = 0.0
+    monthly_cap_usd: Annotated[float, Field(gt=0)]
+    timeout_s: Annotated[float, Field(gt=0)] = 20.0
+    attempts: Annotated[int, Field(ge=1, le=10)] = 4
+    first_pause_s: Annotated[float, Field(gt=0)] = 0.5
+    calls_at_once: Annotated[int, Field(ge=1, le=64)] = 8
+    fallback: bool = False
+
+
+class GoogleSettings(HostedServiceSettings):
+    """Google Speech-to-Text v2; the variable names a service account's JSON file.
+
+    0.016 USD a minute, billed by the second: standard models up to 500,000 minutes a month, list price seen in 2025
+    (cloud.google.com/speech-to-text/pricing). The region `eu` keeps the audio in the European Union.
+    """
+
+    region: Region = "eu"
+    usd_per_minute: Annotated[float, Field(ge=0)] = 0.016
+    credentials_variable: Variable = "GOOGLE_APPLICATION_CREDENTIALS"
+
+
+class AwsSettings(HostedServiceSettings):
+    """Amazon Transcribe, as batch jobs over a bucket of one's own.
+
+    0.024 USD a minute, billed by the second but at least 15 s a job: list price seen in 2025
+    (aws.amazon.com/transcribe/pricing). A job takes some ten seconds whatever its length, so many run side by side.
+    `endpoint` is for both Transcribe and S3.
+    """
+
+    region: Region = "eu-central-1"
+    usd_per_minute: Annotated[float, Field(ge=0)] = 0.024
+    billed_minimum_s: Annotated[float, Field(ge=0)] = 15.0
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    calls_at_once: Annotated[int, Field(ge=1, le=64)] = 16
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    prefix: Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]+/)*$")] = "habla-ml/"
+    poll_s: Annotated[float, Field(gt=0)] = 2.0
+    access_key_variable: Variable = "AWS_ACCESS_KEY_ID"
+    secret_key_variable: Variable = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 (the name of a variable)
+    session_token_variable: Variable | None = None
+
+
+class AzureSettings(HostedServiceSettings):
+    """Azure Speech, its fast transcription; the variable holds a key of the resource.
+
+    0.36 USD an hour, billed by the second: list price seen in 2025 (azure.microsoft.com/pricing, Speech services).
+    """
+
+    region: Region = "westeurope"
+    usd_per_minute: Annotated[float, Field(ge=0)] = 0.006
+    key_variable: Variable = "AZURE_SPEECH_KEY"
+
+
+class DeepgramSettings(HostedServiceSettings):
+    """Deepgram; the variable holds an API key. Every call opts out of their training.
+
+    0.0043 USD a minute, billed by the second: recorded audio, Nova-3, one language, pay as you go, as quoted in 2026
+    (deepgram.com/pricing). Calls that opt out of training may be dearer: see your account.
+    The region `eu` keeps the audio in the European Union; `global` does not.
+    """
+
+    region: Annotated[str, Field(pattern=r"^(eu|global)$")] = "eu"
+    usd_per_minute: Annotated[float, Field(ge=0)] = 0.0043
+    key_variable: Variable = "DEEPGRAM_API_KEY"
+
+
+class HostedSettings(Section):
+    """Services that may be asked.
+
+    `speakers_agreed` states that everybody whose voice is sent, and the guardians of minors, agreed to that, and that
+    a contract on data processing with the service exists.
+    """
+
+    speakers_agreed: bool = False
+    google: GoogleSettings | None = None
+    aws: AwsSettings | None = None
+    azure: AzureSettings | None = None
+    deepgram: DeepgramSettings | None = None
+
+    @model_validator(mode="after")
+    def _nobody_is_sent_unasked(self) -> Self:
+        named = [name for name in ("google", "aws", "azure", "deepgram") if getattr(self, name) is not None]
+        if named and not self.speakers_agreed:
+            raise ValueError(
+                f"{', '.join(named)}: voices would leave this house; read docs/hosted_engines.md, and set "
+                "speakers_agreed: true once everybody recorded, and the guardians of minors, agreed to it"
+            )
+        return self

@@ -1,0 +1,146 @@
+"""The asking side of a decoding process."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from typing import IO, Final
+
+from habla_ml.audio.foreign import read_frame, write_frame
+from habla_ml.errors import EvaluationError
+from habla_ml.transcription.messages import MOST_BYTES, START, Answer, Start
+
+_START_LIMIT_S: Final = 600.0
+_LAST_BREATH_S: Final = 5.0
+_Request = tuple[float, bytes]
+
+
+class EngineProcess:
+    """A process that has loaded an engine; started from one thread, it is used from that one.
+
+    Two threads of our own write and read the pipes, so that a child that neither reads nor answers holds up nobody.
+    """
+
+    def __init__(self, start: Start) -> None:
+        """Start it and wait until the model is loaded.
+
+        Raises:
+            EvaluationError: The engine cannot work, or its process ended or hung while it loaded.
+        """
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "habla_ml.transcription", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            # numpy's own threads wait in a loop for the next product, on the cores that decode.
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        )
+        if self._child.stdin is None or self._child.stdout is None:
+            raise EvaluationError("the decoding process has no pipes; run again")
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._threads = (
+            threading.Thread(target=_write, args=(self._child.stdin, self._requests), daemon=True),
+            threading.Thread(target=_read, args=(self._child.stdout, self._answers), daemon=True),
+        )
+        for thread in self._threads:
+            thread.start()
+        ready = self._loaded(start)
+        self.clips_at_once = ready.clips_at_once
+        self.side_by_side = ready.side_by_side
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._child.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still runs; it ends with the thread that started it."""
+        return self._child.poll() is None
+
+    def send(self, number: float, body: bytes) -> None:
+        """Hand over a request; returns at once."""
+        self._requests.put((number, body))
+
+    def receive(self, within_s: float) -> tuple[float, Answer] | None:
+        """The next answer and its request's number, or None where the process ended.
+
+        Raises:
+            TimeoutError: Nothing came in time.
+        """
+        try:
+            frame = self._answers.get(timeout=max(0.0, within_s))
+        except queue.Empty:
+            raise TimeoutError from None
+        if frame is None:
+            # Its pipe is closed before it is gone, and how it ended is worth a moment.
+            with suppress(subprocess.TimeoutExpired):
+                self._child.wait(_LAST_BREATH_S)
+            return None
+        return frame[0], Answer.model_validate_json(frame[1])
+
+    def close(self) -> str:
+        """End it; returns how it ended and the last it said, in a sentence."""
+        by_us = self.is_alive
+        self._child.kill()
+        status = self._child.wait()
+        self._requests.put(None)
+        for thread in self._threads:
+            thread.join()
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - 2000))
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        self._said.close()
+        last = f"; its last words: {lines[-1][:300]}" if lines else ""
+        return "it was ended" if by_us else _how_it_ended(status) + last
+
+    def _loaded(self, start: Start) -> Answer:
+        self.send(START, start.model_dump_json().encode())
+        try:
+            answer = self.receive(_START_LIMIT_S)
+        except TimeoutError:
+            self.close()
+            raise EvaluationError(
+                f"{start.options.engine} did not load {start.model_folder} within {_START_LIMIT_S:g} s; "
+                "look at the disk and the device, then run again"
+            ) from None
+        if answer is None:
+            raise EvaluationError(
+                f"the process of {start.options.engine} ended while it loaded {start.model_folder}: "
+                f"{self.close()}. Where memory ran out, choose a smaller model"
+            )
+        if answer[1].kind == "refused":
+            self.close()
+            raise EvaluationError(answer[1].reason)
+        return answer[1]
+
+
+def _how_it_ended(status: int) -> str:
+    if status >= 0:
+        return f"it ended with status {status}"
+    name = signal.Signals(-status).name
+    return f"it was ended by {name}" + (" (was memory short?)" if name == "SIGKILL" else "")
+
+
+def _write(pipe: IO[bytes], requests: queue.SimpleQueue[_Request | None]) -> None:
+    while (request := requests.get()) is not None:
+        try:
+            write_frame(pipe, *request)
+        except BrokenPipeError:
+            return
+
+
+def _read(pipe: IO[bytes], answers: queue.SimpleQueue[_Request | None]) -> None:
+    while (frame := read_frame(pipe, MOST_BYTES)) is not None:
+        answers.put(frame)
+    answers.put(None)

@@ -1,0 +1,159 @@
+"""Decoding speech as it is served: faster-whisper on a CTranslate2 folder, one clip in one 30 s window."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from habla_ml.errors import EvaluationError
+from habla_ml.process import keep_freed_memory
+from habla_ml.transcription.audio_check import WINDOW_SAMPLES
+from habla_ml.transcription.engine import Clip, HeardWord, Hypothesis
+from habla_ml.transcription.heard import heard_words, hypothesis_of, tokenizer_of
+from habla_ml.transcription.options import DecodingOptions
+
+if TYPE_CHECKING:
+    from faster_whisper import WhisperModel
+    from numpy.typing import NDArray
+
+_HOP: Final = 160
+_WINDOW_FRAMES: Final = WINDOW_SAMPLES // _HOP
+_SILENT_TAIL: Final = 800
+"""Samples of silence after a clip that make the last frame of its features one of silence alone."""
+_FEWEST_ALIGNED_FRAMES: Final = 32
+_GPU_BATCH: Final = 16
+_NEEDED_FILES: Final = ("model.bin", "config.json", "tokenizer.json", "preprocessor_config.json")
+
+
+class FasterWhisper:
+    """faster-whisper as Habla runs it: language given, no VAD, no time stamps, audio padded with silence to 30 s.
+
+    The clips of a batch go through the encoder and the beam search together; the text is the one that
+    `WhisperModel.transcribe` gives for each padded clip alone. Words get their times from the cross-attention
+    (CTranslate2's `align`), which changes no text.
+    """
+
+    knows: ClassVar = frozenset(DecodingOptions.model_fields)
+
+    def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
+        self._model = load_model(model_folder, device, cpu_threads)
+        multilingual = self._model.model.is_multilingual
+        self._tokenizer = tokenizer_of(self._model.hf_tokenizer, multilingual, model_folder, options)
+        self._options = options
+        on_gpu = self._model.model.device == "cuda"
+        self.clips_at_once = options.batch_size or (_GPU_BATCH if on_gpu else 1)
+        self.side_by_side = self._model.model.num_workers
+
+    def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
+        """See `Engine.transcribe`."""
+        started = time.perf_counter()
+        encoded = self._model.encode(np.stack([window_features(self._model, each.audio) for each in clips]))
+        results = self._generate(encoded, len(clips))
+        words = self._words(encoded, clips, results) if self._options.word_times else [()] * len(clips)
+        share_s = (time.perf_counter() - started) / len(clips)
+        return [
+            self._hypothesis(clip, result, spoken, share_s)
+            for clip, result, spoken in zip(clips, results, words, strict=True)
+        ]
+
+    def _generate(self, encoded: Any, n_clips: int) -> list[Any]:
+        from faster_whisper.transcribe import get_suppressed_tokens
+
+        model, options, tokenizer = self._model, self._options, self._tokenizer
+        prompt = model.get_prompt(tokenizer, [], without_timestamps=True)
+        longest = model.max_length
+        if options.max_new_tokens is not None:
+            longest = min(longest, len(prompt) + options.max_new_tokens)
+        search = {"beam_size": options.beam_size, "patience": options.patience}
+        if options.temperature > 0:
+            search = {"beam_size": 1, "sampling_topk": 0, "sampling_temperature": options.temperature}
+        results: list[Any] = model.model.generate(
+            encoded,
+            [prompt] * n_clips,
+            length_penalty=options.length_penalty,
+            repetition_penalty=options.repetition_penalty,
+            no_repeat_ngram_size=options.no_repeat_ngram_size,
+            max_length=longest,
+            return_scores=True,
+            return_no_speech_prob=True,
+            suppress_blank=True,
+            suppress_tokens=get_suppressed_tokens(tokenizer, [-1]),
+            **search,
+        )
+        return results
+
+    def _words(self, encoded: Any, clips: Sequence[Clip], results: Sequence[Any]) -> list[tuple[HeardWord, ...]]:
+        """The words of each clip; one whose text is longer than the model can align has none."""
+        end = self._tokenizer.eot
+        tokens = [[token for token in result.sequences_ids[0] if token < end] for result in results]
+        frames = [max(_FEWEST_ALIGNED_FRAMES, math.ceil(len(each.audio) / _HOP)) for each in clips]
+        aligned = self._model.find_alignment(self._tokenizer, tokens, encoded, frames)
+        return [heard_words(timings, clip.duration_s) for clip, timings in zip(clips, aligned, strict=True)]
+
+    def _hypothesis(self, clip: Clip, result: Any, words: tuple[HeardWord, ...], decode_s: float) -> Hypothesis:
+        tokens = result.sequences_ids[0]
+        # CTranslate2 scores by length ** penalty without the end token; faster-whisper averages with it.
+        avg_logprob = result.scores[0] * len(tokens) ** self._options.length_penalty / (len(tokens) + 1)
+        return hypothesis_of(
+            clip,
+            self._options,
+            self._tokenizer.decode(tokens).strip(),
+            decode_s,
+            float(avg_logprob),
+            float(result.no_speech_prob),
+            words,
+        )
+
+
+def load_model(model_folder: Path, device: str, cpu_threads: int) -> WhisperModel:
+    """Open a CTranslate2 folder without a network, with one worker for each core of a CPU, one on a GPU.
+
+    CTranslate2 releases the interpreter; small models gain from clips side by side, not from more threads.
+
+    Raises:
+        EvaluationError: A file is missing, or the model cannot be loaded on this device.
+    """
+    missing = [name for name in _NEEDED_FILES if not (model_folder / name).is_file()]
+    if missing:
+        raise EvaluationError(
+            f"{model_folder} lacks {', '.join(missing)}, so faster-whisper would look for them on the "
+            "network; pass a folder that `ctranslate2_model` made"
+        )
+    import ctranslate2
+    from faster_whisper import WhisperModel
+
+    keep_freed_memory()
+    on_gpu = device == "cuda" or (device == "auto" and ctranslate2.get_cuda_device_count() > 0)
+    try:
+        return WhisperModel(
+            str(model_folder),
+            device=device,
+            cpu_threads=1,
+            num_workers=1 if on_gpu else cpu_threads or os.cpu_count() or 1,
+            local_files_only=True,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise EvaluationError(
+            f"faster-whisper cannot load {model_folder} on {device}: {error}; "
+            "convert the checkpoint again, or set evaluation.device to cpu"
+        ) from error
+
+
+def window_features(model: WhisperModel, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Log-mel of a clip and silence up to 30 s, shape [n_mels, 3000].
+
+    Every frame of silence is the same, so only the clip's own frames and one of silence are computed.
+    """
+    with_tail = np.zeros(len(audio) + _SILENT_TAIL, dtype=np.float32)
+    with_tail[: len(audio)] = audio
+    spoken: NDArray[np.float32] = model.feature_extractor(with_tail)[:, :_WINDOW_FRAMES]
+    features = np.empty((spoken.shape[0], _WINDOW_FRAMES), dtype=np.float32)
+    features[:, : spoken.shape[1]] = spoken
+    features[:, spoken.shape[1] :] = spoken[:, -1:]
+    return features

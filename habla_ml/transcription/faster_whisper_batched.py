@@ -1,0 +1,132 @@
+"""faster-whisper's own batched pipeline, beside what Habla serves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import numpy as np
+
+from habla_ml.audio import SAMPLE_RATE
+from habla_ml.errors import EvaluationError
+from habla_ml.transcription.engine import Clip, HeardWord, Hypothesis, compression_ratio_of
+from habla_ml.transcription.faster_whisper import load_model
+from habla_ml.transcription.heard import tokenizer_of
+from habla_ml.transcription.options import DecodingOptions
+
+if TYPE_CHECKING:
+    from faster_whisper.transcribe import Segment
+    from numpy.typing import NDArray
+
+_BATCH: Final = 8
+"""Its own default."""
+
+_GRID: Final = SAMPLE_RATE // 50
+"""Clips begin 20 ms apart at least: the pipeline names the piece of a segment by its start in whole frames of 10 ms."""
+
+_FRAMES_PER_S: Final = 100
+_PROMPT_TOKENS: Final = 4
+
+
+class FasterWhisperBatched:
+    """`BatchedInferencePipeline` with clips as the pieces of one long audio.
+
+    It pads features with zeros where Habla pads audio with silence, and heeds neither thresholds nor, as CTranslate2
+    then takes the likeliest token, a temperature: its texts are its own.
+    """
+
+    knows: ClassVar = frozenset(DecodingOptions.model_fields) - {
+        "temperature",
+        "no_speech_threshold",
+        "log_prob_threshold",
+        "compression_ratio_threshold",
+    }
+
+    def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
+        self._model = load_model(model_folder, device, cpu_threads)
+        multilingual = self._model.model.is_multilingual
+        # Only asked for its refusals: the pipeline would fall back to English.
+        tokenizer_of(self._model.hf_tokenizer, multilingual, model_folder, options)
+        self._options = options
+        self.clips_at_once = options.batch_size or _BATCH
+        self.side_by_side = self._model.model.num_workers
+        most = self._model.max_length - _PROMPT_TOKENS
+        if options.max_new_tokens is not None and options.max_new_tokens > most:
+            raise EvaluationError(
+                f"max_new_tokens is {options.max_new_tokens}; the model of {model_folder} can write {most} at most"
+            )
+
+    def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
+        """See `Engine.transcribe`."""
+        from faster_whisper import BatchedInferencePipeline
+
+        began_s = time.perf_counter()
+        options = self._options
+        audio, starts = _laid_end_to_end(clips)
+        segments, _ = BatchedInferencePipeline(self._model).transcribe(  # it has a state of its own
+            audio,
+            language=options.language,
+            task=options.task,
+            beam_size=options.beam_size,
+            patience=options.patience,
+            length_penalty=options.length_penalty,
+            repetition_penalty=options.repetition_penalty,
+            no_repeat_ngram_size=options.no_repeat_ngram_size,
+            temperature=options.temperature,
+            max_new_tokens=options.max_new_tokens,
+            word_timestamps=options.word_times,
+            without_timestamps=True,
+            vad_filter=False,
+            batch_size=len(clips),
+            # A quarter of a sample more, for the pipeline cuts the fraction off.
+            clip_timestamps=[
+                {"start": (at + 0.25) / SAMPLE_RATE, "end": (at + len(each.audio) + 0.25) / SAMPLE_RATE}
+                for at, each in zip(starts, clips, strict=True)
+            ],
+        )
+        by_frame: dict[int, list[Segment]] = {int(at / SAMPLE_RATE * _FRAMES_PER_S): [] for at in starts}
+        for segment in segments:
+            by_frame[segment.seek].append(segment)
+        share_s = (time.perf_counter() - began_s) / len(clips)
+        return [
+            _hypothesis(clip, frame / _FRAMES_PER_S, found, share_s)
+            for clip, (frame, found) in zip(clips, by_frame.items(), strict=True)
+        ]
+
+
+def _laid_end_to_end(clips: Sequence[Clip]) -> tuple[NDArray[np.float32], list[int]]:
+    """All samples, and where each clip begins."""
+    starts, end = [], 0
+    for each in clips:
+        starts.append(end)
+        end += -(-len(each.audio) // _GRID) * _GRID
+    audio = np.zeros(end, np.float32)
+    for at, each in zip(starts, clips, strict=True):
+        audio[at : at + len(each.audio)] = each.audio
+    return audio, starts
+
+
+def _hypothesis(clip: Clip, start_s: float, segments: Sequence[Segment], decode_s: float) -> Hypothesis:
+    text = "".join(each.text for each in segments).strip()
+    first = segments[0] if segments else None
+    words = tuple(
+        HeardWord(
+            word.word.strip(),
+            min(max(word.start - start_s, 0.0), clip.duration_s),
+            min(max(word.end - start_s, 0.0), clip.duration_s),
+        )
+        for segment in segments
+        for word in segment.words or ()
+    )
+    return Hypothesis(
+        audio_sha256=clip.audio_sha256,
+        text=text,
+        decode_s=decode_s,
+        duration_s=clip.duration_s,
+        avg_logprob=None if first is None else float(first.avg_logprob),
+        no_speech_prob=None if first is None else float(first.no_speech_prob),
+        compression_ratio=compression_ratio_of(text),
+        words=words,
+    )

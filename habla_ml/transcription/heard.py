@@ -1,0 +1,100 @@
+"""From what a Whisper put out to a hypothesis, alike for every engine that shows us its probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from habla_ml.errors import EvaluationError
+from habla_ml.transcription.engine import Clip, HeardWord, Hypothesis, compression_ratio_of
+from habla_ml.transcription.options import DecodingOptions
+
+if TYPE_CHECKING:
+    from faster_whisper.tokenizer import Tokenizer
+
+_OPENING: Final = "\"'“¿¡([{-"
+_CLOSING: Final = "\"'.。,，!！?？:：”)]}、…"
+
+
+def hypothesis_of(
+    clip: Clip,
+    options: DecodingOptions,
+    text: str,
+    decode_s: float,
+    avg_logprob: float,
+    no_speech_prob: float,
+    words: tuple[HeardWord, ...] = (),
+) -> Hypothesis:
+    """The hypothesis under the thresholds of the options, as faster-whisper applies them.
+
+    A text counts as nothing heard where `no_speech_prob` is above its bound and `avg_logprob` not above its own, or
+    where it repeats itself beyond `compression_ratio_threshold`.
+    """
+    unheard = options.no_speech_threshold is not None and no_speech_prob > options.no_speech_threshold
+    if options.log_prob_threshold is not None and avg_logprob > options.log_prob_threshold:
+        unheard = False
+    ratio, bound = compression_ratio_of(text), options.compression_ratio_threshold
+    if unheard or (bound is not None and ratio is not None and ratio > bound):
+        text, ratio, words = "", None, ()
+    return Hypothesis(
+        audio_sha256=clip.audio_sha256,
+        text=text,
+        decode_s=decode_s,
+        duration_s=clip.duration_s,
+        avg_logprob=avg_logprob,
+        no_speech_prob=no_speech_prob,
+        compression_ratio=ratio,
+        words=words,
+    )
+
+
+def heard_words(timings: Sequence[Mapping[str, Any]], duration_s: float) -> tuple[HeardWord, ...]:
+    """Words with the punctuation beside them, their times within the clip.
+
+    Args:
+        timings: `word`, `tokens`, `start` and `end` (s) of each, as `WhisperModel.find_alignment` gives them.
+        duration_s: Of the clip.
+    """
+    from faster_whisper.transcribe import merge_punctuations
+
+    merged = [dict(each) for each in timings]
+    merge_punctuations(merged, _OPENING, _CLOSING)
+    return tuple(
+        HeardWord(
+            each["word"].strip(), min(float(each["start"]), duration_s), min(float(each["end"]), duration_s)
+        )
+        for each in merged
+        if each["word"].strip()
+    )
+
+
+def tokenizer_of(hf_tokenizer: Any, multilingual: bool, model_folder: Path, options: DecodingOptions) -> Tokenizer:
+    """faster-whisper's view of a model's tokens, with the prompt of these options.
+
+    Args:
+        hf_tokenizer: The `tokenizers.Tokenizer` of the model.
+        multilingual: Whether the model is.
+        model_folder: For the message.
+        options: Language and task.
+
+    Raises:
+        EvaluationError: The model has not this language.
+    """
+    from faster_whisper.tokenizer import Tokenizer
+
+    if not multilingual and options.language != "en":
+        raise EvaluationError(
+            f"{model_folder} is an English-only Whisper and cannot decode language {options.language!r}; "
+            "take a multilingual checkpoint"
+        )
+    try:
+        tokenizer = Tokenizer(hf_tokenizer, multilingual, task=options.task, language=options.language)
+    except ValueError as error:
+        raise EvaluationError(f"decoding options for {model_folder}: {error}") from error
+    if None in tokenizer.sot_sequence:
+        raise EvaluationError(
+            f"the vocabulary of {model_folder} has no token for language {options.language!r} or task "
+            f"{options.task!r}; set another, or take a checkpoint that has them"
+        )
+    return tokenizer

@@ -1,0 +1,195 @@
+"""Amazon Transcribe: a batch job for each clip, its audio and its text in a bucket of one's own, through boto3.
+
+Batch and not streaming: boto3 is AWS's stable client, which this package needs for S3 anyway, while streaming has only
+an experimental one (amazon-transcribe) whose successor wants a newer Python. Both bill at least 15 s. The price of
+it is time: a job of 3 s takes some ten, so many run side by side. Audio, text and job are deleted when the text is
+read; what a crash leaves behind is for a rule of the bucket that deletes what is a day old.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Final
+
+from habla_ml.settings.hosted import AwsSettings
+from habla_ml.transcription.engine import HeardWord
+from habla_ml.transcription.hosted.service import (
+    Recording,
+    ServiceFault,
+    clean_text,
+    clean_words,
+    client_library,
+    cut_off,
+    nonsense,
+    secret_in,
+    silent,
+    status_fault,
+    unreachable,
+)
+from habla_ml.transcription.options import HostedOptions
+
+_NAME: Final = "aws"
+_BUSY_CODES: Final = frozenset({"ThrottlingException", "Throttling", "LimitExceededException", "SlowDown"})
+_SETUP_CODES: Final = frozenset(
+    {"UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "AccessDeniedException"}
+)
+_MOST_BYTES: Final = 4 << 20
+"""Of a transcript of 30 s."""
+
+
+class Aws:
+    """See `Service`."""
+
+    def __init__(self, options: HostedOptions, settings: AwsSettings) -> None:
+        boto3 = client_library("boto3", "hosted-aws")
+        from botocore.config import Config
+
+        token = settings.session_token_variable
+        session = boto3.session.Session(
+            aws_access_key_id=secret_in(settings.access_key_variable, "an AWS access key id"),
+            aws_secret_access_key=secret_in(settings.secret_key_variable, "the secret of that access key"),
+            aws_session_token=secret_in(token, "a session token") if token else None,
+            region_name=settings.region,
+        )
+        config = Config(
+            retries={"total_max_attempts": 1},
+            connect_timeout=settings.timeout_s,
+            read_timeout=settings.timeout_s,
+            max_pool_connections=settings.calls_at_once,
+        )
+        self._s3: Any = session.client("s3", endpoint_url=settings.endpoint, config=config)
+        self._transcribe: Any = session.client("transcribe", endpoint_url=settings.endpoint, config=config)
+        self._settings = settings
+        self._options = options
+
+    def hear(self, recording: Recording, timeout_s: float) -> tuple[str, tuple[HeardWord, ...]]:
+        """See `Service.hear`: upload, start, wait, read, and delete whatever came of it."""
+        from botocore import exceptions
+
+        deadline_s = time.monotonic() + timeout_s
+        job = f"habla-ml-{uuid.uuid4().hex}"
+        audio, text = f"{self._settings.prefix}{job}.flac", f"{self._settings.prefix}{job}.json"
+        started = False
+        try:
+            self._s3.put_object(
+                Bucket=self._settings.bucket, Key=audio, Body=recording.flac, ContentType="audio/flac"
+            )
+            self._start(job, audio, text)
+            started = True
+            self._wait(job, deadline_s, timeout_s)
+            return _heard(self._read(text), recording.duration_s)
+        except exceptions.ClientError as error:
+            raise _fault_of(error.response, started) from None
+        except (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError):
+            raise _billed(unreachable(_NAME), started) from None
+        except exceptions.ReadTimeoutError:
+            raise silent(_NAME, timeout_s) from None
+        except exceptions.BotoCoreError:
+            raise cut_off(_NAME) from None
+        except (ValueError, TypeError, LookupError, AttributeError):
+            raise nonsense(_NAME) from None
+        finally:
+            self._clean_up(job, audio, text, started)
+
+    def close(self) -> None:
+        """See `Service.close`."""
+        self._s3.close()
+        self._transcribe.close()
+
+    def _start(self, job: str, audio: str, text: str) -> None:
+        model = self._options.model
+        self._transcribe.start_transcription_job(
+            TranscriptionJobName=job,
+            LanguageCode=self._options.language,
+            MediaFormat="flac",
+            MediaSampleRateHertz=16_000,
+            Media={"MediaFileUri": f"s3://{self._settings.bucket}/{audio}"},
+            OutputBucketName=self._settings.bucket,
+            OutputKey=text,
+            **({"ModelSettings": {"LanguageModelName": model}} if model else {}),
+        )
+
+    def _wait(self, job: str, deadline_s: float, timeout_s: float) -> None:
+        while True:
+            status = self._status(job)
+            if status == "COMPLETED":
+                return
+            if status == "FAILED":  # its FailureReason may name the file and is not repeated
+                raise ServiceFault(f"{_NAME} could not transcribe this clip", "clip")
+            if time.monotonic() + self._settings.poll_s > deadline_s:
+                raise silent(_NAME, timeout_s)
+            time.sleep(self._settings.poll_s)
+
+    def _status(self, job: str) -> str | None:
+        """Where the job stands; None when they are too busy to say, for the job runs and is paid."""
+        from botocore.exceptions import ClientError
+
+        try:
+            found = self._transcribe.get_transcription_job(TranscriptionJobName=job)["TranscriptionJob"]
+        except ClientError as error:
+            if _fault_of(error.response, started=True).kind != "busy":
+                raise
+            return None
+        return str(found["TranscriptionJobStatus"])
+
+    def _read(self, key: str) -> Any:
+        body = self._s3.get_object(Bucket=self._settings.bucket, Key=key)["Body"]
+        try:
+            data = body.read(_MOST_BYTES + 1)
+        finally:
+            body.close()
+        if len(data) > _MOST_BYTES:
+            raise nonsense(_NAME)
+        return json.loads(data)
+
+    def _clean_up(self, job: str, audio: str, text: str, started: bool) -> None:
+        """Delete what was made; a failure here says nothing about the text, and the bucket's rule deletes the rest."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        for key in (audio, text):
+            with suppress(ClientError, BotoCoreError):
+                self._s3.delete_object(Bucket=self._settings.bucket, Key=key)
+        if started:
+            with suppress(ClientError, BotoCoreError):
+                self._transcribe.delete_transcription_job(TranscriptionJobName=job)
+
+
+def _fault_of(answer: Any, started: bool) -> ServiceFault:
+    facts, error = answer.get("ResponseMetadata", {}), answer.get("Error", {})
+    code, status = error.get("Code"), int(facts.get("HTTPStatusCode") or 500)
+    if code in _BUSY_CODES:
+        status = 429
+    elif code in _SETUP_CODES:
+        status = 403
+    return _billed(status_fault(_NAME, status, facts.get("HTTPHeaders", {}).get("retry-after"), code), started)
+
+
+def _billed(fault: ServiceFault, started: bool) -> ServiceFault:
+    """A job that runs is billed, whatever became of asking for it."""
+    return ServiceFault(fault.reason, fault.kind, fault.retry_after_s, fault.may_be_billed or started)
+
+
+def _heard(answer: Any, duration_s: float) -> tuple[str, tuple[HeardWord, ...]]:
+    results = answer["results"]
+    text = " ".join(clean_text(_NAME, each["transcript"]) for each in results["transcripts"])
+    return clean_text(_NAME, text), clean_words(_NAME, _words(results["items"]), duration_s)
+
+
+def _words(items: list[Any]) -> Iterator[tuple[object, object, object, object]]:
+    """Punctuation stands as an item without times and belongs to the word before it."""
+    waiting: tuple[str, object, object, object] | None = None
+    for item in items:
+        best = item["alternatives"][0]
+        if item["type"] == "punctuation":
+            if waiting is not None:
+                waiting = (f"{waiting[0]}{best['content']}", *waiting[1:])
+            continue
+        if waiting is not None:
+            yield waiting
+        waiting = (best["content"], item["start_time"], item["end_time"], best.get("confidence"))
+    if waiting is not None:
+        yield waiting

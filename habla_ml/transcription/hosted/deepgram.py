@@ -1,0 +1,105 @@
+"""Deepgram, recorded audio: `POST /v1/listen` through deepgram-sdk (developers.deepgram.com/reference)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from habla_ml.settings.hosted import DeepgramSettings
+from habla_ml.transcription.engine import HeardWord
+from habla_ml.transcription.hosted.service import (
+    Recording,
+    ServiceFault,
+    clean_text,
+    clean_words,
+    client_library,
+    cut_off,
+    nonsense,
+    secret_in,
+    silent,
+    status_fault,
+    unreachable,
+)
+from habla_ml.transcription.options import HostedOptions
+
+if TYPE_CHECKING:
+    from deepgram import DeepgramClient
+
+_NAME: Final = "deepgram"
+_HOSTS: Final = {"eu": "https://api.eu.deepgram.com", "global": "https://api.deepgram.com"}
+_MODEL: Final = "nova-3"
+_LANGUAGES_WITH_REGION: Final = frozenset({"es-419"})
+"""Of Spanish they know `es` and this one."""
+
+
+class Deepgram:
+    """See `Service`."""
+
+    def __init__(self, options: HostedOptions, settings: DeepgramSettings) -> None:
+        sdk = client_library("deepgram", "hosted-deepgram")
+        import httpx
+
+        key = secret_in(settings.key_variable, "an API key of Deepgram")
+        base = settings.endpoint or _HOSTS[settings.region]
+        socket = base.replace("http", "ws", 1)
+        self._http = httpx.Client(follow_redirects=False, trust_env=settings.endpoint is None)
+        self._client: DeepgramClient = sdk.DeepgramClient(
+            api_key=key,
+            environment=sdk.DeepgramClientEnvironment(base=base, production=socket, agent=socket, agent_rest=base),
+            httpx_client=self._http,
+        )
+        self._model = options.model or _MODEL
+        known = options.language in _LANGUAGES_WITH_REGION
+        self._language = options.language if known else options.language.partition("-")[0]
+
+    def hear(self, recording: Recording, timeout_s: float) -> tuple[str, tuple[HeardWord, ...]]:
+        """See `Service.hear`; calls opt out of Deepgram's training, and their audio is not kept."""
+        import httpx
+        from deepgram.core.api_error import ApiError
+
+        try:
+            answer = self._client.listen.v1.media.transcribe_file(
+                request=recording.flac,
+                model=self._model,
+                language=self._language,
+                punctuate=True,
+                mip_opt_out=True,
+                request_options={"timeout": timeout_s, "max_retries": 0},
+            )
+        except ApiError as error:
+            raise _fault_of(error) from None
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            raise unreachable(_NAME) from None
+        except httpx.TimeoutException:
+            raise silent(_NAME, timeout_s) from None
+        except httpx.TransportError:
+            raise cut_off(_NAME) from None
+        except (ValueError, TypeError, LookupError, AttributeError):
+            raise nonsense(_NAME) from None
+        return _heard(answer, recording.duration_s)
+
+    def close(self) -> None:
+        """See `Service.close`."""
+        self._http.close()
+
+
+def _fault_of(error: Any) -> ServiceFault:
+    status = error.status_code
+    if not isinstance(status, int) or status < 300:  # their client raises so for a body that it cannot read
+        return nonsense(_NAME)
+    body, headers = error.body, error.headers or {}
+    code = body.get("err_code") if isinstance(body, dict) else None
+    return status_fault(_NAME, status, headers.get("retry-after"), code)
+
+
+def _heard(answer: Any, duration_s: float) -> tuple[str, tuple[HeardWord, ...]]:
+    # Their models are filled without being checked.
+    try:
+        best = answer.results.channels[0].alternatives[0]
+        said = best.words or []
+        words = [(getattr(each, "punctuated_word", None) or each.word, each.start, each.end) for each in said]
+        sure = [each.confidence for each in said]
+        text = best.transcript
+    except (AttributeError, LookupError, TypeError):
+        raise nonsense(_NAME) from None
+    timed = ((*word, confidence) for word, confidence in zip(words, sure, strict=True))
+    return clean_text(_NAME, text), clean_words(_NAME, timed, duration_s)

@@ -1,0 +1,137 @@
+"""Google Speech-to-Text v2: `recognize` over REST through google-cloud-speech.
+
+v2, since only there the audio can be kept in the European Union and a project has no recogniser to make first; REST,
+since one short clip is one call, and fork-safe, which gRPC's threads are not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from habla_ml.errors import EvaluationError
+from habla_ml.settings.hosted import GoogleSettings
+from habla_ml.transcription.engine import HeardWord
+from habla_ml.transcription.hosted.service import (
+    Recording,
+    ServiceFault,
+    clean_text,
+    clean_words,
+    client_library,
+    cut_off,
+    nonsense,
+    secret_in,
+    silent,
+    status_fault,
+    unreachable,
+)
+from habla_ml.transcription.options import HostedOptions
+
+if TYPE_CHECKING:
+    from google.cloud.speech_v2 import SpeechClient
+    from google.oauth2.service_account import Credentials
+
+_NAME: Final = "google"
+_MODEL: Final = "long"
+"""Known in every region and language; `short` ends at the first pause."""
+
+
+class Google:
+    """See `Service`."""
+
+    def __init__(self, options: HostedOptions, settings: GoogleSettings) -> None:
+        sdk = client_library("google.cloud.speech_v2", "hosted-google")
+        credentials = _credentials(settings.credentials_variable)
+        host = "speech" if settings.region == "global" else f"{settings.region}-speech"
+        self._client: SpeechClient = sdk.SpeechClient(
+            credentials=credentials,
+            transport="rest",
+            client_options={"api_endpoint": settings.endpoint or f"{host}.googleapis.com"},
+        )
+        self._recogniser = f"projects/{credentials.project_id}/locations/{settings.region}/recognizers/_"
+        self._config = sdk.RecognitionConfig(
+            auto_decoding_config=sdk.AutoDetectDecodingConfig(),
+            model=options.model or _MODEL,
+            language_codes=[options.language],
+            features=sdk.RecognitionFeatures(
+                enable_word_time_offsets=True, enable_word_confidence=True, enable_automatic_punctuation=True
+            ),
+        )
+
+    def hear(self, recording: Recording, timeout_s: float) -> tuple[str, tuple[HeardWord, ...]]:
+        """See `Service.hear`."""
+        import requests
+        from google.api_core.exceptions import GoogleAPICallError
+        from google.auth.exceptions import GoogleAuthError
+        from google.cloud.speech_v2 import RecognizeRequest
+
+        request = RecognizeRequest(recognizer=self._recogniser, config=self._config, content=recording.flac)
+        try:
+            answer = self._client.recognize(request=request, retry=None, timeout=timeout_s)
+            return _heard(answer, recording.duration_s)
+        except GoogleAPICallError as error:
+            raise _fault_of(error) from None
+        except GoogleAuthError:
+            raise ServiceFault(f"{_NAME} does not accept the service account; make a new key", "setup") from None
+        except requests.ConnectTimeout:
+            raise unreachable(_NAME) from None
+        except requests.Timeout:
+            raise silent(_NAME, timeout_s) from None
+        except requests.ConnectionError as error:
+            raise (unreachable if _never_sent(error) else cut_off)(_NAME) from None
+        except (ValueError, TypeError, LookupError, AttributeError):
+            raise nonsense(_NAME) from None
+
+    def close(self) -> None:
+        """See `Service.close`."""
+        self._client.transport.close()
+
+
+def _credentials(variable: str) -> Credentials:
+    from google.auth.exceptions import GoogleAuthError
+    from google.oauth2.service_account import Credentials
+
+    path = secret_in(variable, "the path of a service account's JSON file")
+    try:
+        found: Credentials = Credentials.from_service_account_file(  # type: ignore[no-untyped-call]
+            path, scopes=["https://www.googleapis.com/auth/cloud-platform"]
+        )
+    except (OSError, GoogleAuthError, json.JSONDecodeError, ValueError, KeyError):
+        raise EvaluationError(
+            f"{variable} names {path}, which is no readable service account file; download a key as JSON"
+        ) from None
+    if not found.project_id:
+        raise EvaluationError(f"{variable} names {path}, which names no project_id; download the key again")
+    return found
+
+
+def _never_sent(error: Exception) -> bool:
+    from urllib3.exceptions import NewConnectionError
+
+    return any(isinstance(getattr(each, "reason", None), NewConnectionError) for each in error.args)
+
+
+def _fault_of(error: Any) -> ServiceFault:
+    status = int(error.code) if error.code else 0
+    if status < 300:
+        return nonsense(_NAME)
+    headers = getattr(error.response, "headers", None) or {}
+    return status_fault(_NAME, status, headers.get("Retry-After"), getattr(error, "reason", None))
+
+
+def _heard(answer: Any, duration_s: float) -> tuple[str, tuple[HeardWord, ...]]:
+    best = [each.alternatives[0] for each in answer.results if each.alternatives]
+    text = " ".join(clean_text(_NAME, each.transcript) for each in best)
+    return clean_text(_NAME, text), clean_words(_NAME, _words(best), duration_s)
+
+
+def _words(best: list[Any]) -> Iterator[tuple[object, object, object, object]]:
+    for alternative in best:
+        for each in alternative.words:
+            # Protocol buffers have no "absent" here; a model that knows no confidence leaves 0.
+            yield each.word, _seconds(each.start_offset), _seconds(each.end_offset), each.confidence or None
+
+
+def _seconds(offset: Any) -> float:
+    return 0.0 if offset is None else float(offset.total_seconds())

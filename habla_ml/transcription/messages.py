@@ -1,0 +1,80 @@
+"""What passes between the process that asks for text and the one that decodes.
+
+Both ways as the frames of `habla_ml.audio.foreign`: a number, which names the request, and a body. The first request
+is a `Start`; every later one is a batch of clips: one line of JSON, then the samples of all clips as little-endian
+32-bit floats. Every body that comes back is an `Answer`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from habla_ml.transcription.engine import Clip, Hypothesis
+from habla_ml.transcription.options import DecodingOptions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST_BYTES: Final = 1 << 31
+"""Of one message."""
+
+START: Final = 0.0
+"""The number of the first request."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Start(_Message):
+    """Which engine to load, with what."""
+
+    model_folder: Path
+    options: DecodingOptions
+    device: str
+    cpu_threads: int
+
+
+class Answer(_Message):
+    """What came of a request."""
+
+    kind: Literal["ready", "heard", "crashed", "refused"]
+    """Loaded; decoded; these clips cannot be decoded together; nothing can be decoded."""
+    clips_at_once: int = 1
+    side_by_side: int = 1
+    hypotheses: tuple[Hypothesis, ...] = ()
+    reason: str = ""
+    peak_memory_bytes: int = 0
+    peak_gpu_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class SentClip:
+    """A clip on the other side; see `habla_ml.transcription.engine.Clip`."""
+
+    audio_sha256: str
+    duration_s: float
+    audio: NDArray[np.float32]
+
+
+def pack_clips(clips: Sequence[Clip]) -> bytes:
+    """The body of a request."""
+    head = json.dumps([[each.audio_sha256, each.duration_s, len(each.audio)] for each in clips]).encode()
+    return b"".join((head, b"\n", *(np.ascontiguousarray(each.audio, "<f4").data for each in clips)))
+
+
+def unpack_clips(body: bytes) -> list[SentClip]:
+    """The clips of a request."""
+    at = body.index(b"\n") + 1
+    clips = []
+    for audio_sha256, duration_s, n_samples in json.loads(body[:at]):
+        clips.append(SentClip(audio_sha256, duration_s, np.frombuffer(body, "<f4", n_samples, at)))
+        at += 4 * n_samples
+    return clips

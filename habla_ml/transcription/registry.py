@@ -1,0 +1,31 @@
+"""Which class decodes for which engine; a new engine is a module with a class of `Engine`'s shape and a row here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Final
+
+from habla_ml.errors import EvaluationError
+from habla_ml.transcription.engine import Engine
+from habla_ml.transcription.options import LocalEngine
+
+ENGINES: Final[Mapping[LocalEngine, tuple[str, str]]] = {
+    "faster-whisper": ("habla_ml.transcription.faster_whisper", "FasterWhisper"),
+    "faster-whisper-batched": ("habla_ml.transcription.faster_whisper_batched", "FasterWhisperBatched"),
+    "transformers": ("habla_ml.transcription.transformers_engine", "Transformers"),
+}
+"""Engine → module and class."""
+
+
+def engine_class(name: LocalEngine) -> type[Engine]:
+    """The class of an engine; importing it is light.
+
+    Raises:
+        EvaluationError: The engine is not built in.
+    """
+    if name not in ENGINES:
+        raise EvaluationError(f"engine {name} is not built in; choose one of {', '.join(sorted(ENGINES))}")
+    module, attribute = ENGINES[name]
+    found: type[Engine] = getattr(import_module(module), attribute)
+    return found

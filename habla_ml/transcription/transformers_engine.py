@@ -1,0 +1,262 @@
+"""Decoding with Transformers: a checkpoint folder as training publishes it, before any conversion."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from habla_ml.audio import SAMPLE_RATE
+from habla_ml.errors import EvaluationError
+from habla_ml.process import keep_freed_memory
+from habla_ml.transcription.engine import Clip, HeardWord, Hypothesis
+from habla_ml.transcription.heard import heard_words, hypothesis_of, tokenizer_of
+from habla_ml.transcription.options import DecodingOptions
+from habla_ml.transcription.word_alignment import FRAME_S, aligned_words
+
+if TYPE_CHECKING:
+    import torch
+
+_GPU_BATCH: Final = 16
+_FEWEST_ALIGNED_FRAMES: Final = 16
+_NEEDED_FILES: Final = ("config.json", "generation_config.json", "tokenizer.json", "preprocessor_config.json")
+
+
+class Transformers:
+    """A Whisper checkpoint in float32, decoded as `faster_whisper.FasterWhisper` decodes its conversion.
+
+    The prompt, the tokens that are never written, the thresholds and the averages are the same, so that what differs
+    in text is the conversion's doing. The beam search is Transformers' own: it stops, as Whisper's does, with the
+    `beam_size`-th finished text, but ranks and prunes in another way. It has no `patience`.
+    """
+
+    knows: ClassVar = frozenset(DecodingOptions.model_fields) - {"patience"}
+
+    def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
+        config = _read_configs(model_folder)
+        import tokenizers
+        import torch
+        from transformers import GenerationConfig, WhisperFeatureExtractor
+
+        keep_freed_memory()
+        torch.set_num_threads(cpu_threads or os.cpu_count() or 1)
+        self._options = options
+        self._heads = _alignment_heads(model_folder, config) if options.word_times else []
+        self._device = _device(device)
+        self._model = _load(model_folder, self._device, with_attention=options.word_times)
+        # Else what the folder says fills in whatever a call leaves open.
+        self._model.generation_config = GenerationConfig()
+        self._extractor = WhisperFeatureExtractor.from_pretrained(model_folder, local_files_only=True)
+        self._tokenizer = tokenizer_of(
+            tokenizers.Tokenizer.from_file(str(model_folder / "tokenizer.json")),
+            config.get("is_multilingual", True),
+            model_folder,
+            options,
+        )
+        self._prompt = [*self._tokenizer.sot_sequence, self._tokenizer.no_timestamps]
+        self._processors = self._logits_processors(config.get("begin_suppress_tokens") or [])
+        self.clips_at_once = options.batch_size or (_GPU_BATCH if self._device.type == "cuda" else 1)
+        self.side_by_side = 1
+
+    def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
+        """See `Engine.transcribe`."""
+        import torch
+
+        began_s = time.perf_counter()
+        with torch.inference_mode():
+            encoded = self._encoded(clips)
+            written = self._written(encoded)
+            avg_logprobs, no_speech_probs = self._scored(encoded, written)
+            texts = [self._text_tokens(row) for row in written.tolist()]
+            words = [
+                self._words(encoded[at : at + 1], clip, tokens) if self._options.word_times else ()
+                for at, (clip, tokens) in enumerate(zip(clips, texts, strict=True))
+            ]
+        share_s = (time.perf_counter() - began_s) / len(clips)
+        return [
+            hypothesis_of(
+                clip,
+                self._options,
+                self._tokenizer.decode(texts[at]).strip(),
+                share_s,
+                avg_logprobs[at],
+                no_speech_probs[at],
+                words[at],
+            )
+            for at, clip in enumerate(clips)
+        ]
+
+    def _encoded(self, clips: Sequence[Clip]) -> torch.Tensor:
+        """What the encoder makes of each clip and silence up to 30 s, shape [n_clips, 1500, d_model]."""
+        features = self._extractor(
+            [np.asarray(each.audio) for each in clips], sampling_rate=SAMPLE_RATE, return_tensors="pt"
+        ).input_features
+        encoded: torch.Tensor = self._model.model.encoder(features.to(self._device)).last_hidden_state
+        return encoded
+
+    def _written(self, encoded: torch.Tensor) -> torch.Tensor:
+        """Prompt and tokens of each clip, filled up with the end token, shape [n_clips, n_tokens]."""
+        import torch
+        from transformers import GenerationConfig, GenerationMixin
+        from transformers.modeling_outputs import BaseModelOutput
+
+        options, end = self._options, self._tokenizer.eot
+        search: dict[str, Any] = {"num_beams": options.beam_size, "do_sample": False}
+        if options.temperature > 0:
+            search = {"num_beams": 1, "do_sample": True, "temperature": options.temperature, "top_k": 0}
+        elif options.beam_size > 1:
+            search |= {"early_stopping": True, "length_penalty": options.length_penalty}
+        prompt = torch.tensor([self._prompt] * len(encoded), device=self._device)
+        # Whisper's own `generate` adds time stamps, windows and suppressions of the folder; this is the plain one.
+        written: torch.Tensor = GenerationMixin.generate(
+            self._model,
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
+            decoder_input_ids=prompt,
+            logits_processor=self._processors,
+            generation_config=GenerationConfig(
+                **search,
+                max_new_tokens=self._most_tokens(),
+                decoder_start_token_id=self._tokenizer.sot,
+                eos_token_id=end,
+                pad_token_id=end,
+                renormalize_logits=True,
+            ),
+        )
+        return written
+
+    def _most_tokens(self) -> int:
+        """Half of the decoder's positions, as every Whisper engine has it, or fewer where the options say so."""
+        positions = int(self._model.config.max_target_positions)
+        most = min(positions // 2, positions - len(self._prompt))
+        return most if self._options.max_new_tokens is None else min(self._options.max_new_tokens, most)
+
+    def _logits_processors(self, not_at_begin: list[int]) -> Any:
+        from faster_whisper.transcribe import get_suppressed_tokens
+        from transformers import (
+            LogitsProcessorList,
+            NoRepeatNGramLogitsProcessor,
+            RepetitionPenaltyLogitsProcessor,
+            SuppressTokensAtBeginLogitsProcessor,
+            SuppressTokensLogitsProcessor,
+        )
+
+        options, processors = self._options, LogitsProcessorList()
+        if options.repetition_penalty != 1.0:
+            processors.append(RepetitionPenaltyLogitsProcessor(options.repetition_penalty))
+        if options.no_repeat_ngram_size:
+            processors.append(NoRepeatNGramLogitsProcessor(options.no_repeat_ngram_size))
+        never = list(get_suppressed_tokens(self._tokenizer, [-1]))
+        processors.append(SuppressTokensLogitsProcessor(never, device=str(self._device)))
+        processors.append(
+            SuppressTokensAtBeginLogitsProcessor(not_at_begin, len(self._prompt), device=str(self._device))
+        )
+        return processors
+
+    def _scored(self, encoded: torch.Tensor, written: torch.Tensor) -> tuple[list[float], list[float]]:
+        """Average log-probability with the end token, and probability of no speech, of each clip.
+
+        The text is read once more in one pass, so that nothing but one step's logits is ever held.
+        """
+        import torch
+
+        model, end = self._model, self._tokenizer.eot
+        hidden = model.model.decoder(input_ids=written[:, :-1], encoder_hidden_states=encoded).last_hidden_state
+        first = model.proj_out(hidden[:, 0]).softmax(-1)
+        total = torch.zeros(len(written), device=self._device)
+        lengths = torch.zeros_like(total)
+        alive = torch.ones(len(written), dtype=torch.bool, device=self._device)
+        for at in range(len(self._prompt), written.shape[1]):
+            logits = self._processors(written[:, :at], model.proj_out(hidden[:, at - 1]))
+            step = logits.log_softmax(-1).gather(1, written[:, at : at + 1])[:, 0]
+            total += torch.where(alive, step, 0.0)
+            alive &= written[:, at] != end
+            lengths += alive
+        return (total / (lengths + 1)).tolist(), first[:, self._tokenizer.no_speech].tolist()
+
+    def _text_tokens(self, written: list[int]) -> list[int]:
+        tokens = written[len(self._prompt) :]
+        end = self._tokenizer.eot
+        return [token for token in tokens[: tokens.index(end) if end in tokens else None] if token < end]
+
+    def _words(self, encoded: torch.Tensor, clip: Clip, tokens: list[int]) -> tuple[HeardWord, ...]:
+        """The words of a clip; one whose text is longer than the model can align has none."""
+        if len(tokens) + len(self._prompt) + 1 > self._model.config.max_target_positions:
+            return ()
+        n_frames = max(_FEWEST_ALIGNED_FRAMES, int(np.ceil(len(clip.audio) / SAMPLE_RATE / FRAME_S)))
+        timings = aligned_words(self._model, encoded, self._tokenizer, tokens, self._heads, n_frames)
+        return heard_words(timings, clip.duration_s)
+
+
+def _read_configs(model_folder: Path) -> dict[str, Any]:
+    """`generation_config.json` of a Whisper folder that is complete; raises `EvaluationError` where it is not."""
+    missing = [name for name in _NEEDED_FILES if not (model_folder / name).is_file()]
+    weights = ("model.safetensors", "model.safetensors.index.json")
+    if not any((model_folder / name).is_file() for name in weights):
+        missing.append("model.safetensors")
+    if missing:
+        raise EvaluationError(
+            f"{model_folder} lacks {', '.join(missing)}; pass a Transformers folder as `fine_tuned_checkpoint` "
+            "publishes it"
+        )
+    found: list[dict[str, Any]] = []
+    for name in ("config.json", "generation_config.json"):
+        try:
+            found.append(dict(json.loads((model_folder / name).read_text("utf-8"))))
+        except ValueError as error:
+            raise EvaluationError(
+                f"{model_folder / name} is no JSON object: {error}; copy it from the base model"
+            ) from error
+    if found[0].get("model_type") != "whisper":
+        raise EvaluationError(
+            f"{model_folder}/config.json has model_type {found[0].get('model_type')!r}; this engine runs 'whisper'"
+        )
+    return {**found[1], "layers": found[0].get("decoder_layers"), "heads": found[0].get("decoder_attention_heads")}
+
+
+def _alignment_heads(model_folder: Path, config: dict[str, Any]) -> list[list[int]]:
+    """The attention heads that follow the sound, as [layer, head]; raises `EvaluationError` where none are known."""
+    heads: list[list[int]] = config.get("alignment_heads") or []
+    if not heads or any(layer >= config["layers"] or head >= config["heads"] for layer, head in heads):
+        raise EvaluationError(
+            f"{model_folder}/generation_config.json has alignment_heads {heads}, of a decoder of {config['layers']} "
+            f"layers with {config['heads']} heads: no times of words. Copy alignment_heads from the base model of this "
+            "size, or set word_times to false"
+        )
+    return heads
+
+
+def _device(device: str) -> torch.device:
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EvaluationError("evaluation.device is cuda and torch finds no GPU; set it to cpu or auto")
+    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    if on_gpu:
+        # Else convolutions compute in TensorFloat-32, and this engine is the measure of the others.
+        torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
+def _load(model_folder: Path, device: torch.device, *, with_attention: bool) -> Any:
+    import torch
+    from safetensors import SafetensorError
+    from transformers import WhisperForConditionalGeneration
+
+    try:
+        model = WhisperForConditionalGeneration.from_pretrained(
+            model_folder,
+            dtype=torch.float32,
+            attn_implementation="eager" if with_attention else "sdpa",
+            local_files_only=True,
+        )
+        return model.to(device).eval()
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise EvaluationError(
+            f"Transformers cannot load {model_folder} on {device}: {error}; train or fetch the checkpoint again, or "
+            "set evaluation.device to cpu"
+        ) from error

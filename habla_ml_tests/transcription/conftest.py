@@ -1,0 +1,37 @@
+"""The tiny Whisper of the evaluation's tests, and the shipped one with sentences that it understands."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from habla_ml.corpus.snapshot import Utterance
+from habla_ml_tests.evaluation.conftest import BASE_MODEL, artefact, clips
+
+__all__ = ["artefact", "clips"]
+
+
+@pytest.fixture(scope="session")
+def base_artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's base model as Habla would load it."""
+    from habla_ml.export.ct2 import convert_to_ctranslate2
+
+    return convert_to_ctranslate2(BASE_MODEL, tmp_path_factory.mktemp("base") / "ct2").folder
+
+
+@pytest.fixture(scope="session")
+def sentences() -> list[Utterance]:
+    """Twelve sentences of Castilian."""
+    from habla_ml.demo.base_corpus import spoken_sentence
+
+    rng = np.random.default_rng(7)
+    spoken = []
+    for at in range(12):
+        text, pcm = spoken_sentence(rng)
+        audio = (pcm / 32768).astype(np.float32)
+        sha256 = hashlib.sha256(audio.tobytes()).hexdigest()
+        spoken.append(Utterance(str(at), "s", "Ana", text, len(audio) / 16_000, -20.0, sha256, audio))
+    return spoken

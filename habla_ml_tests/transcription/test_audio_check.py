@@ -1,0 +1,23 @@
+import numpy as np
+import pytest
+
+from habla_ml.transcription.audio_check import audio_fault
+
+
+def test_audio_up_to_exactly_thirty_seconds_is_usable():
+    assert audio_fault(np.zeros(480_000, np.float32)) is None
+    assert audio_fault(np.zeros(1, np.float32)) is None
+
+
+@pytest.mark.parametrize(
+    ("audio", "fault"),
+    [
+        (np.zeros((2, 4), np.float32), "shape (2, 4)"),
+        (np.empty(0, np.float32), "no sample"),
+        (np.zeros(480_001, np.float32), "more than the window of 30 s"),
+        (np.array([0.0, np.nan], np.float32), "not finite"),
+        (np.array([0.0, np.inf], np.float32), "not finite"),
+    ],
+)
+def test_the_fault_is_named(audio, fault):
+    assert fault in audio_fault(audio)

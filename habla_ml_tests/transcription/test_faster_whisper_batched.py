@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from habla_ml.corpus.snapshot import Utterance
+from habla_ml.errors import EvaluationError
+from habla_ml.transcription.faster_whisper_batched import FasterWhisperBatched
+from habla_ml.transcription.options import DecodingOptions
+
+OPTIONS = DecodingOptions(engine="faster-whisper-batched", max_new_tokens=40)
+
+
+def test_each_clip_gets_the_text_that_the_pipeline_gives_it_alone(
+    base_artefact: Path, sentences: list[Utterance]
+) -> None:
+    from faster_whisper import BatchedInferencePipeline, WhisperModel
+
+    short = Utterance("s", "s", "Ana", "", 0.0125, -20.0, "0" * 64, sentences[1].audio[:200])
+    clips = [sentences[0], short, *sentences[2:6]]
+    pipeline = BatchedInferencePipeline(WhisperModel(str(base_artefact), device="cpu", cpu_threads=1))
+    expected = []
+    for clip in clips:
+        whole = [{"start": 0.0, "end": (len(clip.audio) + 0.25) / 16_000}]
+        segments, _ = pipeline.transcribe(
+            clip.audio, language="es", temperature=0.0, clip_timestamps=whole, max_new_tokens=40
+        )
+        expected.append("".join(each.text for each in segments).strip())
+    engine = FasterWhisperBatched(base_artefact, OPTIONS, "cpu", 1)
+    assert [each.text for each in engine.transcribe(clips)] == expected
+    assert len(set(expected)) == len(clips)
+
+
+def test_clips_of_a_frame_each_are_not_taken_for_one_another(
+    base_artefact: Path, sentences: list[Utterance]
+) -> None:
+    tiny = Utterance("t", "s", "Ana", "", 0.01, -20.0, "0" * 64, np.zeros(160, np.float32))
+    engine = FasterWhisperBatched(base_artefact, OPTIONS, "cpu", 1)
+    alone = engine.transcribe([sentences[0]])[0].text
+    found = engine.transcribe([*[tiny] * 12, sentences[0]])
+    assert [each.audio_sha256 for each in found[:12]] == ["0" * 64] * 12
+    assert found[12].text == alone
+
+
+def test_more_tokens_than_the_model_can_write_and_an_unknown_language_are_named(base_artefact: Path) -> None:
+    for field, value in (("max_new_tokens", 9_999), ("language", "tlh")):
+        with pytest.raises(EvaluationError, match=str(value)):
+            FasterWhisperBatched(base_artefact, OPTIONS.model_copy(update={field: value}), "cpu", 1)

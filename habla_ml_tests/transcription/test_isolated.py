@@ -1,0 +1,259 @@
+"""Engines in a process of their own, which is stopped, killed and starved for real."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from habla_ml.corpus.snapshot import Utterance
+from habla_ml.errors import EvaluationError
+from habla_ml.transcription.faster_whisper import FasterWhisper
+from habla_ml.transcription.isolated import IsolatedTranscriber
+from habla_ml.transcription.options import DecodingOptions
+
+OPTIONS = DecodingOptions(max_new_tokens=12, no_speech_threshold=None)
+
+
+@pytest.fixture
+def transcriber(artefact: Path) -> Iterator[IsolatedTranscriber]:
+    with closing(IsolatedTranscriber(artefact, OPTIONS, "cpu", 2)) as transcriber:
+        yield transcriber
+
+
+@pytest.fixture(scope="module")
+def expected(artefact: Path, clips: list[Utterance]) -> list[str]:
+    engine = FasterWhisper(artefact, OPTIONS, "cpu", 1)
+    return [engine.transcribe([clip])[0].text for clip in clips]
+
+
+@dataclass
+class Malicious:
+    """A clip that does something to the process every time it is handed over."""
+
+    clip: Utterance
+    transcriber: IsolatedTranscriber
+    what: signal.Signals
+    times: int = 1000
+
+    @property
+    def audio_sha256(self) -> str:
+        return self.clip.audio_sha256
+
+    @property
+    def duration_s(self) -> float:
+        return self.clip.duration_s
+
+    @property
+    def audio(self) -> np.ndarray:
+        if self.transcriber.pid is not None and self.times:
+            self.times -= 1
+            os.kill(self.transcriber.pid, self.what)
+        return self.clip.audio
+
+
+def test_the_texts_are_those_of_the_engine_and_the_process_is_loaded_once(
+    transcriber: IsolatedTranscriber, clips: list[Utterance], expected: list[str]
+) -> None:
+    assert transcriber.pid is None
+    found = transcriber.transcribe(clips)
+    pid = transcriber.pid
+    assert [each.text for each in found] == expected
+    assert [each.audio_sha256 for each in found] == [each.audio_sha256 for each in clips]
+    assert all(each.failure is None and each.decode_s > 0 for each in found)
+    assert [each.text for each in transcriber.transcribe(clips[:3])] == expected[:3]
+    assert transcriber.pid == pid
+    transcriber.close()
+    assert transcriber.pid is None
+
+
+@pytest.mark.parametrize("engine", ["faster-whisper", "faster-whisper-batched"])
+def test_batches_and_words_come_through_whole(
+    base_artefact: Path, sentences: list[Utterance], engine: str
+) -> None:
+    options = DecodingOptions.model_validate({"engine": engine, "batch_size": 4, "word_times": True})
+    with closing(IsolatedTranscriber(base_artefact, options, "cpu", 2)) as transcriber:
+        found = transcriber.transcribe(sentences[:6])
+        assert [each.audio_sha256 for each in found] == [each.audio_sha256 for each in sentences[:6]]
+        assert all(" ".join(word.text for word in each.words) == each.text != "" for each in found)
+        assert transcriber.transcribe([]) == []
+
+
+def test_a_model_that_ends_the_process_with_a_fault_of_memory_is_an_error(
+    artefact: Path, clips: list[Utterance]
+) -> None:
+    # The tiny model's attention heads for word times are in a layer that it does not have.
+    options = OPTIONS.model_copy(update={"word_times": True})
+    with (
+        closing(IsolatedTranscriber(artefact, options, "cpu", 2)) as transcriber,
+        pytest.raises(EvaluationError, match=r"faster-whisper failed on 5 clips in a row.*SIGSEGV"),
+    ):
+        transcriber.transcribe(clips)
+
+
+def test_usage_says_what_was_decoded_and_how_large_the_process_became(
+    transcriber: IsolatedTranscriber, clips: list[Utterance]
+) -> None:
+    assert transcriber.usage.peak_memory_bytes is None
+    began_s = time.perf_counter()
+    transcriber.transcribe(clips[:4])
+    took_s = time.perf_counter() - began_s
+    assert 0 < transcriber.usage.decode_s < took_s - 0.1, "loading is no decoding"
+    transcriber.transcribe(clips[4:6])
+    usage = transcriber.usage
+    assert usage.audio_s == pytest.approx(sum(each.duration_s for each in clips[:6]))
+    assert usage.decode_s > 0
+    status = Path(f"/proc/{transcriber.pid}/status").read_text()
+    now = int(status.split("VmHWM:")[1].split()[0]) * 1024
+    assert usage.peak_memory_bytes == pytest.approx(now, rel=0.05)
+
+
+def test_unusable_audio_is_a_failure_and_its_neighbours_are_decoded(
+    transcriber: IsolatedTranscriber, clips: list[Utterance], expected: list[str]
+) -> None:
+    broken = replace(clips[1], audio=np.array([0.0, np.nan], np.float32))
+    empty = replace(clips[2], audio=np.empty(0, np.float32))
+    long = replace(clips[3], audio=np.zeros(480_001, np.float32))
+    found = transcriber.transcribe([clips[0], broken, empty, long, clips[4]])
+    assert [each.failure for each in found] == [None, "audio", "audio", "audio", None]
+    assert ["not finite" in str(found[1].reason), "no sample" in str(found[2].reason)] == [True, True]
+    assert "30 s" in str(found[3].reason)
+    assert found[1].text == ""
+    assert [found[0].text, found[4].text] == [expected[0], expected[4]]
+
+
+def test_only_unusable_audio_starts_no_process(transcriber: IsolatedTranscriber, clips: list[Utterance]) -> None:
+    found = transcriber.transcribe([replace(clips[0], audio=np.empty(0, np.float32))])
+    assert (found[0].failure, transcriber.pid, transcriber.usage.audio_s) == ("audio", None, 0)
+
+
+def test_a_process_killed_in_mid_batch_costs_no_clip(
+    transcriber: IsolatedTranscriber, clips: list[Utterance], expected: list[str]
+) -> None:
+    killed: list[int] = []
+
+    def kill_when_loaded() -> None:
+        while transcriber.pid is None:
+            time.sleep(0.001)
+        killed.append(transcriber.pid)
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_when_loaded)
+    killer.start()
+    found = transcriber.transcribe(clips * 4)
+    killer.join()
+    assert transcriber.pid not in (None, *killed)
+    assert [each.text for each in found] == expected * 4
+    assert {each.failure for each in found} == {None}
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_the_clip_that_the_process_dies_of_is_found_and_the_others_are_decoded(
+    artefact: Path, clips: list[Utterance], expected: list[str], batch_size: int | None
+) -> None:
+    options = OPTIONS.model_copy(update={"batch_size": batch_size})
+    with closing(IsolatedTranscriber(artefact, options, "cpu", 2)) as transcriber:
+        found = transcriber.transcribe([*clips[:4], Malicious(clips[4], transcriber, signal.SIGKILL), *clips[5:]])
+    assert [each.failure for each in found] == [None] * 4 + ["crash"] + [None] * 4
+    assert "SIGKILL" in str(found[4].reason)
+    assert (found[4].text, found[4].audio_sha256) == ("", clips[4].audio_sha256)
+    assert [each.text for each in found] == [*expected[:4], "", *expected[5:]]
+
+
+def test_a_clip_during_which_the_process_died_once_is_not_to_blame(
+    transcriber: IsolatedTranscriber, clips: list[Utterance], expected: list[str]
+) -> None:
+    once = Malicious(clips[1], transcriber, signal.SIGSEGV, times=1)
+    found = transcriber.transcribe([clips[0], once, clips[2]])
+    assert [(each.text, each.failure) for each in found] == [(text, None) for text in expected[:3]]
+    assert once.times == 0
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_a_clip_that_hangs_is_a_timeout_and_the_others_are_decoded(
+    artefact: Path, clips: list[Utterance], expected: list[str], batch_size: int | None
+) -> None:
+    options = OPTIONS.model_copy(update={"clip_timeout_s": 1.5, "batch_size": batch_size})
+    with closing(IsolatedTranscriber(artefact, options, "cpu", 2)) as transcriber:
+        found = transcriber.transcribe([clips[0], Malicious(clips[1], transcriber, signal.SIGSTOP), *clips[2:]])
+        first = transcriber.pid
+        assert first is not None
+    assert [each.failure for each in found] == [None, "timeout"] + [None] * 7
+    assert "1.5 s of clip_timeout_s" in str(found[1].reason)
+    assert found[1].decode_s >= 1.5
+    assert [each.text for each in found] == [expected[0], "", *expected[2:]]
+
+
+def test_a_limit_that_no_clip_can_keep_gives_timeouts_and_ends(artefact: Path, clips: list[Utterance]) -> None:
+    options = OPTIONS.model_copy(update={"clip_timeout_s": 0.001})
+    with closing(IsolatedTranscriber(artefact, options, "cpu", 2)) as transcriber:
+        found = transcriber.transcribe(clips[:4])
+    assert [each.failure for each in found] == ["timeout"] * 4
+
+
+def test_a_process_that_died_between_two_calls_is_replaced(
+    transcriber: IsolatedTranscriber, clips: list[Utterance], expected: list[str]
+) -> None:
+    transcriber.transcribe(clips[:1])
+    assert transcriber.pid is not None
+    os.kill(transcriber.pid, signal.SIGKILL)
+    found = transcriber.transcribe(clips[:2])
+    assert [(each.text, each.failure) for each in found] == [(text, None) for text in expected[:2]]
+
+
+def test_an_engine_that_dies_of_everything_is_an_error_and_no_row_of_crashes(
+    transcriber: IsolatedTranscriber, clips: list[Utterance], expected: list[str]
+) -> None:
+    deadly = [Malicious(clip, transcriber, signal.SIGKILL) for clip in clips]
+    with pytest.raises(EvaluationError, match=r"failed on 5 clips in a row.*SIGKILL"):
+        transcriber.transcribe(deadly)
+    assert transcriber.pid is None
+    assert [each.text for each in transcriber.transcribe(clips[:2])] == expected[:2]
+
+
+def test_a_model_that_cannot_be_loaded_is_an_error(artefact: Path, clips: list[Utterance], tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json", "preprocessor_config.json"):
+        (tmp_path / name).write_bytes((artefact / name).read_bytes())
+    (tmp_path / "model.bin").write_bytes(b"not a model")
+    with (
+        closing(IsolatedTranscriber(tmp_path, OPTIONS, "cpu", 1)) as transcriber,
+        pytest.raises(EvaluationError, match="cannot load"),
+    ):
+        transcriber.transcribe(clips[:1])
+
+
+def test_the_process_dies_with_the_one_that_started_it(artefact: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path\n"
+        "from habla_ml.transcription.isolated import IsolatedTranscriber\n"
+        "from habla_ml.transcription.options import DecodingOptions\n"
+        "print(IsolatedTranscriber(Path(sys.argv[1]), DecodingOptions(), 'cpu', 1).running().pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(artefact)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert Path(f"/proc/{child}").exists()
+        parent.kill()
+        parent.wait()
+        deadline_s = time.monotonic() + 10
+        while _runs(child) and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        assert not _runs(child)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,31 @@
+import pytest
+
+from habla_ml.errors import EvaluationError
+from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.options import DecodingOptions
+from habla_ml.transcription.registry import ENGINES, engine_class
+
+
+def test_the_digest_names_everything_that_can_change_a_text() -> None:
+    digests = {
+        DecodingOptions().digest(),
+        DecodingOptions(beam_size=1).digest(),
+        DecodingOptions(language="en").digest(),
+        DecodingOptions(no_speech_threshold=None).digest(),
+    }
+    assert len(digests) == 4
+    assert DecodingOptions(beam_size=5).digest() == DecodingOptions().digest()
+
+
+def test_an_option_that_an_engine_does_not_know_is_refused_before_anything_starts(tmp_path):
+    options = DecodingOptions(engine="faster-whisper-batched", no_speech_threshold=0.3)
+    with pytest.raises(
+        EvaluationError, match=r"faster-whisper-batched does not know the option no_speech_threshold"
+    ):
+        open_transcriber(options, tmp_path)
+    open_transcriber(DecodingOptions(engine="faster-whisper-batched", beam_size=2, clip_timeout_s=1), tmp_path)
+
+
+def test_every_engine_has_a_class_that_knows_options_of_ours():
+    for name in ENGINES:
+        assert set(engine_class(name).knows) <= set(DecodingOptions.model_fields)
