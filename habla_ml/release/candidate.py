@@ -18,9 +18,11 @@ from habla_ml.release.manifest import (
     EvaluationFacts,
     Measured,
     ModelReference,
+    OverrideFacts,
     ReleaseDraft,
     TrainingFacts,
 )
+from habla_ml.release.override import Override
 from habla_ml.settings import ReleaseSettings
 from habla_ml.training.record import TrainingRecord
 
@@ -71,6 +73,7 @@ def collect_candidate(lake: Lake, gate: GateResult, settings: ReleaseSettings, w
             hours=record.train_hours,
         ),
         evaluation=_evaluation(gate),
+        override=_override(gate.override),
         archives=tuple(archives),
         licence=settings.licence,
     )
@@ -86,6 +89,12 @@ def _phone_archive(pointer: Pointer) -> ArchiveFacts:
         specification_version=SPECIFICATION_VERSION,
         minimum_ios=f"{MINIMUM_IOS}.0",
     )
+
+
+def _override(override: Override | None) -> OverrideFacts | None:
+    if override is None:
+        return None
+    return OverrideFacts(signed_by=override.signed_by, reason=override.reason, signed_at=override.signed_at)
 
 
 def _evaluation(gate: GateResult) -> EvaluationFacts:

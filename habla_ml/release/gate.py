@@ -9,6 +9,7 @@ from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison import Comparison, read_comparison
 from habla_ml.evaluation.promotion import Decision
 from habla_ml.lake import Lake, Pointer
+from habla_ml.release.override import Override, read_override
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,15 @@ class GateResult:
     checkpoint: Pointer
     ctranslate2: Pointer
     coreml: Pointer | None
+    override: Override | None = None
+    """The person's decision that lets it pass where the rule does not."""
 
 
 def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision]) -> GateResult:
     """Judge `version` by the evidence behind its report and by what it consists of now.
 
-    A refused candidate is a result, not an error: the rule says no, or the report is about other artefacts than
-    the present ones.
+    A refused candidate is a result, not an error: the rule says no and nobody signed an override of this evidence, or
+    the report is about other artefacts than the present ones, which nobody can override.
 
     Args:
         lake: Holds the pointers `models/<version>/report`, `checkpoint`, `ctranslate2` and perhaps `coreml`.
@@ -53,15 +56,18 @@ def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision
     comparison = read_comparison(lake.get_bytes(stored))
     stale = _staleness(report, comparison, checkpoint, ctranslate2, coreml)
     decision = decide(comparison)
+    override = None if decision.verdict == "deploy" else read_override(lake, version, decision.evidence)
+    signed = () if override is None else (override.sentence(),)
     return GateResult(
         version=version,
-        allowed=not stale and decision.verdict == "deploy",
-        reasons=(*stale, *decision.reasons),
+        allowed=not stale and (decision.verdict == "deploy" or override is not None),
+        reasons=(*stale, *signed, *decision.reasons),
         comparison=comparison,
         comparison_object=stored,
         checkpoint=checkpoint,
         ctranslate2=ctranslate2,
         coreml=coreml,
+        override=override,
     )
 
 

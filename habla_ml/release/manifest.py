@@ -101,6 +101,14 @@ class EvaluationFacts(Part):
     out_of_domain_wer: Measured | None
 
 
+class OverrideFacts(Part):
+    """A person's decision against the promotion rule."""
+
+    signed_by: str
+    reason: str
+    signed_at: AwareDatetime
+
+
 class ReleaseDraft(Part):
     """Everything about a release that does not depend on where and when it is published."""
 
@@ -109,6 +117,8 @@ class ReleaseDraft(Part):
     base_model: ModelReference
     training: TrainingFacts
     evaluation: EvaluationFacts
+    override: OverrideFacts | None = None
+    """Where the rule refused it."""
     archives: Annotated[tuple[ArchiveFacts, ...], Field(min_length=1)]
     """The first is the one that the channel's `url` names."""
     licence: str
@@ -131,6 +141,8 @@ class ReleaseManifest(Part):
     base_model: ModelReference
     training: TrainingFacts
     evaluation: EvaluationFacts
+    override: OverrideFacts | None = None
+    """Where the rule refused it."""
     archives: Annotated[tuple[ReleaseArchive, ...], Field(min_length=1)]
     """The first is the one that the channel's `url` names."""
     licence: str

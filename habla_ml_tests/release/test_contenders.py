@@ -53,7 +53,8 @@ def make_version(lake: Lake, version: str, settings: Settings) -> None:
     plan = {"version": version, "snapshot": "0" * 64, "recipe": recipe, "corpus_hours": 1.0}
     lake.move_pointer(f"models/{version}/plan", plan, None)
     owner = f"models/{version}"
-    publish_ctranslate2(lake, owner, version, BASE_MODEL, "int8", settings.work_folder)
+    tree = lake.put_tree(BASE_MODEL)
+    publish_ctranslate2(lake, owner, tree, BASE_MODEL, "int8", settings.work_folder)
 
 
 def release(cdn: DirectoryStore, tmp_path: Path, version: str) -> None:

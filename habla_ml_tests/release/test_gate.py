@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from habla_ml.errors import EvaluationError, ReleaseError
 from habla_ml.evaluation.comparison import Comparison
@@ -14,6 +16,7 @@ from habla_ml.evaluation.promotion import decide
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.release.candidate import collect_candidate
 from habla_ml.release.gate import check_gate
+from habla_ml.release.override import sign_override
 from habla_ml.release.publish import publish_release, read_manifest
 from habla_ml.settings import PromotionSettings, ReleaseSettings, StoreSettings
 from habla_ml.training.identity import RunIdentity
@@ -216,3 +219,51 @@ def test_what_was_judged_is_what_is_published(lake: Lake, tmp_path: Path, phone:
     assert change is not None
     assert change.relative_improvement is not None
     assert manifest.evaluation.relative_improvement.value == pytest.approx(change.relative_improvement.value)
+
+
+NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
+BECAUSE = "Ten parents asked for it, and the school year ends next week."
+
+
+def test_a_signed_override_opens_the_gate_and_stands_in_the_manifest(lake: Lake, tmp_path: Path) -> None:
+    train_and_export(lake, tmp_path)
+    evaluate(lake, candidate_rate=0.4)
+    assert not check_gate(lake, "v2", RULE).allowed
+    signed = sign_override(lake, "v2", "Ana Ruiz", BECAUSE, NOW, RULE)
+    gate = check_gate(lake, "v2", RULE)
+    assert gate.allowed
+    assert gate.reasons[0] == f"Released against the rule by Ana Ruiz on 2026-11-21: {BECAUSE}"
+    assert set(signed.against) <= set(gate.reasons)
+    draft = collect_candidate(lake, gate, settings_of(tmp_path), tmp_path / "work").draft
+    assert draft.override is not None
+    assert (draft.override.signed_by, draft.override.reason) == ("Ana Ruiz", BECAUSE)
+
+
+def test_an_override_is_over_as_soon_as_the_version_is_measured_again(lake: Lake, tmp_path: Path) -> None:
+    train_and_export(lake, tmp_path)
+    evaluate(lake, candidate_rate=0.4)
+    sign_override(lake, "v2", "Ana Ruiz", BECAUSE, NOW, RULE)
+    evaluate(lake, candidate_rate=0.41)
+    gate = check_gate(lake, "v2", RULE)
+    assert not gate.allowed
+    assert gate.override is None
+
+
+def test_what_the_rule_lets_pass_is_not_to_be_signed_and_a_reason_is_a_sentence(
+    lake: Lake, tmp_path: Path
+) -> None:
+    train_and_export(lake, tmp_path)
+    evaluate(lake)
+    with pytest.raises(ReleaseError, match="nothing is to be signed"):
+        sign_override(lake, "v2", "Ana Ruiz", BECAUSE, NOW, RULE)
+    evaluate(lake, candidate_rate=0.4)
+    with pytest.raises(ValidationError, match="at least 20 characters"):
+        sign_override(lake, "v2", "Ana Ruiz", "because", NOW, RULE)
+
+
+def test_no_override_saves_a_report_about_other_artefacts(lake: Lake, tmp_path: Path) -> None:
+    train_and_export(lake, tmp_path)
+    evaluate(lake, candidate_rate=0.4)
+    sign_override(lake, "v2", "Ana Ruiz", BECAUSE, NOW, RULE)
+    set_pointer(lake, "models/v2/ctranslate2", tree=sha("another"))
+    assert not check_gate(lake, "v2", RULE).allowed
