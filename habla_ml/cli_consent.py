@@ -48,6 +48,8 @@ def erase_command(
         f"in {settings.lake.url}",
         soft_wrap=True,
     )
+    if held.withheld:
+        console.print(f"{len(held.withheld)} more segments were withheld; what was said of them goes as well")
     _tell_versions(plan.listeners.heard, plan.listeners.tested)
     if dry_run:
         console.print("nothing was changed (--dry-run)")

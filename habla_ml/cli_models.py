@@ -1,4 +1,4 @@
-"""`habla-ml override` …: what a person decides about model versions from a terminal."""
+"""`habla-ml compare`, `habla-ml override`: models beside each other, and what a person decides about them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,60 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.table import Table
 
 from habla_ml.errors import ReleaseError
 from habla_ml.settings import load_settings
 
 console = Console()
+_MARKS = {"met": "✓ ", "missed": "✗ ", "unsure": "? ", None: ""}
+
+
+Profile = Annotated[str | None, typer.Option("--profile", "-p", help="As for every command.")]
+
+
+def compare_command(
+    entrants: Annotated[
+        list[str],
+        typer.Argument(help="Two or more: v2, base, a folder, v2@transformers, v2,beam_size=1, deepgram."),
+    ],
+    on: Annotated[str, typer.Option(help="`test`, a day like 2026-02-16, or a table of clips.")] = "test",
+    profile: Profile = None,
+) -> None:
+    """Put versions, engines, options and quantisations beside each other on the same speech, paired."""
+    import platform
+
+    from habla_ml.contest.run import hold_contest
+    from habla_ml.evaluation.report.scoreboard import scoreboard
+    from habla_ml.evaluation.report.thresholds import Thresholds
+    from habla_ml.lake.open import open_lake
+
+    settings = load_settings(profile)
+    lake = open_lake(settings.lake, settings.work_folder / "cache")
+    today = f"{datetime.now(settings.zone):%Y-%m-%d}"
+    hardware = f"{platform.machine()}, {platform.system()}"
+    held = hold_contest(
+        entrants, on, lake, settings, today, lambda line: console.print(line, style="dim"), hardware
+    )
+    names = [model.name for model in held.comparison.models]
+    table = Table("", "acceptable", *names, "better")
+    for row in scoreboard(held.comparison, Thresholds()):
+        if row.is_measured:
+            cells = (f"{_MARKS[cell.standing]}{cell.text}" for cell in row.cells)
+            table.add_row(row.metric, row.bound, *cells, row.winner)
+    test = held.comparison.test
+    console.print(f"{held.place.name}: {test.utterances} clips, {test.sessions} sessions, {test.words} words")
+    console.print(table)
+    if held.place.warning:
+        console.print(held.place.warning, style="yellow")
+    console.print(f"{held.decoded} clips were decoded now. The report: {held.files.html}", soft_wrap=True)
 
 
 def override_command(
     version: Annotated[str, typer.Argument(help="A model version that the rule refuses, like v3.")],
     by: Annotated[str, typer.Option(help="Your name; it is stored and published with the release.")],
     reason: Annotated[str, typer.Option(help="Why it shall be released all the same, in a sentence.")],
-    profile: Annotated[str | None, typer.Option("--profile", "-p")] = None,
+    profile: Profile = None,
 ) -> None:
     """Sign that a refused version may be released; it holds for the evidence as it stands now."""
     from habla_ml.evaluation.promotion import decide

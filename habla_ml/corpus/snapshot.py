@@ -8,7 +8,7 @@ ledger is the same snapshot.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -123,8 +123,12 @@ def train_sentences(lake: Lake, snapshot: Snapshot) -> Iterator[str]:
     yield from table.filter(pc.equal(table["split"], "train"))["sentence"].to_pylist()
 
 
-def read_utterances(lake: Lake, snapshot: Snapshot, split: Split) -> Iterator[Utterance]:
+def read_utterances(
+    lake: Lake, snapshot: Snapshot, split: Split, only: Collection[str] | None = None
+) -> Iterator[Utterance]:
     """The utterances of one split, day by day, ordered by session and file; memory holds one row group.
+
+    `only` names the days that are wanted; None is all of them.
 
     Raises `CorpusError` when the snapshot names audio that its recordings do not hold.
     """
@@ -135,7 +139,7 @@ def read_utterances(lake: Lake, snapshot: Snapshot, split: Split) -> Iterator[Ut
 
     table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)))
     table = table.filter(pc.equal(table["split"], split))
-    wanted = {row["segment_id"]: row for row in table.to_pylist()}
+    wanted = {row["segment_id"]: row for row in table.to_pylist() if only is None or row["day"] in only}
     days = sorted({row["day"] for row in wanted.values()})
     for day in days:
         recordings = pq.ParquetFile(lake.path_of(snapshot.recordings[day]))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from habla_ml.defs.attempts import MOST_ATTEMPTS, attempts_at, is_running
-from habla_ml.defs.jobs import CORRECT, INGEST, RETRAIN, REVIEW
+from habla_ml.defs.jobs import CORRECT, INGEST, RETRAIN, REVIEW, WATCH
 from habla_ml.defs.partitions import MODEL_VERSIONS, model_versions, next_version
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
@@ -74,7 +74,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
 
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
-    """The quarter (`automation.quarterly_cron` makes it weekly or bi-weekly) and the week's review queue."""
+    """The quarter (`automation.quarterly_cron` makes it weekly or bi-weekly), the week's review queue and watch."""
 
     @dg.schedule(
         job_name=RETRAIN,
@@ -115,7 +115,23 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
             return dg.SkipReason("a queue is being made")
         return dg.RunRequest(run_key=f"{REVIEW}:{context.scheduled_execution_time:%Y-%m-%dT%H}")
 
-    return [quarterly_retraining, weekly_review]
+    @dg.schedule(
+        job_name=WATCH,
+        cron_schedule=settings.monitoring.cron,
+        execution_timezone=settings.time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Scores the released version on what people corrected last week, and says so where it drifted.",
+    )
+    def weekly_watch(context: dg.ScheduleEvaluationContext, cdn: StoreResource) -> dg.RunRequest | dg.SkipReason:
+        from habla_ml.release.channel import read_channel
+
+        if read_channel(cdn.store(), settings.release.channel).current is None:
+            return dg.SkipReason("nothing was released yet")
+        if is_running(context.instance, WATCH):
+            return dg.SkipReason("the release is being measured")
+        return dg.RunRequest(run_key=f"{WATCH}:{context.scheduled_execution_time:%Y-%m-%dT%H}")
+
+    return [quarterly_retraining, weekly_review, weekly_watch]
 
 
 def request_days(instance: dg.DagsterInstance, job_name: str, days: "Iterable[ChangedDay]") -> dg.SensorResult:

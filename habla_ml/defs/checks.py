@@ -6,6 +6,7 @@ A blocking check stops downstream steps in its own run only; the release verifie
 import dagster as dg
 
 from habla_ml.defs.corpus_checks import build_corpus_checks
+from habla_ml.defs.monitoring import build_monitoring_checks
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 
@@ -70,4 +71,10 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
             metadata={"verdict": decision.verdict},
         )
 
-    return [few_files_set_aside, splits_are_disjoint_and_whole, promotion_rule, *build_corpus_checks(settings)]
+    return [
+        few_files_set_aside,
+        splits_are_disjoint_and_whole,
+        promotion_rule,
+        *build_corpus_checks(settings),
+        *build_monitoring_checks(settings),
+    ]

@@ -1,4 +1,7 @@
-"""A comparison as metadata: numbers that chart, a plot with intervals, tables by version and slice."""
+"""A comparison as metadata: numbers that chart, a plot with intervals, tables by version, slice and phenomenon.
+
+Words that were said or heard (examples, confusions, invented texts, terms) stay in the report, which an erasure reaches.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +49,10 @@ def present_comparison(comparison: Comparison) -> dict[str, Any]:
             ),
             ["slice", "words", *(model.name for model in comparison.models), "note"],
         ),
+        "side by side": _side_by_side(comparison),
+        "changes": _changes(comparison),
+        "phenomena": _phenomena(comparison),
+        "invented text": _invented(comparison),
         "test set": (
             f"{comparison.test.utterances} segments, {comparison.test.sessions} sessions, {comparison.test.words} words"
         ),
@@ -70,6 +77,110 @@ def present_comparison(comparison: Comparison) -> dict[str, Any]:
     return found
 
 
+def _side_by_side(comparison: Comparison) -> dg.MarkdownMetadataValue:
+    """Every metric with what is acceptable and who is better."""
+    from habla_ml.evaluation.report.scoreboard import scoreboard
+    from habla_ml.evaluation.report.thresholds import Thresholds
+
+    names = [model.name for model in comparison.models]
+    return table(
+        (
+            {
+                "metric": row.metric,
+                "acceptable": row.bound,
+                **{
+                    name: f"{cell.text}, {cell.standing}" if cell.standing else cell.text
+                    for name, cell in zip(names, row.cells, strict=True)
+                },
+                "winner": row.winner,
+            }
+            for row in scoreboard(comparison, Thresholds())
+            if row.is_measured
+        ),
+        ["metric", "acceptable", *names, "winner"],
+    )
+
+
+def _changes(comparison: Comparison) -> dg.MarkdownMetadataValue:
+    from habla_ml.evaluation.report.figures import fewer_errors, points_with_interval
+
+    return table(
+        (
+            {
+                "of": each.of,
+                "against": each.against,
+                "errors": fewer_errors(each.relative_improvement),
+                "WER, points": points_with_interval(each.points),
+                "missing words, points": points_with_interval(each.deletion_points),
+                "general Spanish, points": points_with_interval(each.out_of_domain_points),
+                "smallest detectable, points": each.smallest_detectable_points,
+            }
+            for each in comparison.changes
+        ),
+        [
+            "of",
+            "against",
+            "errors",
+            "WER, points",
+            "missing words, points",
+            "general Spanish, points",
+            "smallest detectable, points",
+        ],
+    )
+
+
+def _phenomena(comparison: Comparison) -> dg.MarkdownMetadataValue:
+    """Error rates at Andalusian sites and elsewhere; the names of phenomena are ours, not what was said."""
+    from habla_ml.evaluation.report.figures import UNKNOWN, fewer_errors
+    from habla_ml.evaluation.report.places import PHENOMENON_NAMES, too_small
+
+    names = [model.name for model in comparison.models]
+    rows = []
+    for each in comparison.phenomena:
+        small = too_small(each.sessions, each.words, comparison.method)
+        rates = {
+            rate.model: f"{_share(rate.rate)}; elsewhere {_share(rate.elsewhere)}; explained {rate.explained}"
+            for rate in each.rates
+        }
+        rows.append(
+            {
+                "phenomenon": PHENOMENON_NAMES[each.phenomenon],
+                "words": each.words,
+                **rates,
+                "errors": UNKNOWN if small else fewer_errors(each.improvement),
+                "note": small or "",
+            }
+        )
+    return table(rows, ["phenomenon", "words", *names, "errors", "note"])
+
+
+def _invented(comparison: Comparison) -> dg.MarkdownMetadataValue:
+    from habla_ml.evaluation.report.figures import count_with_share, per_minute
+
+    return table(
+        (
+            {
+                "model": model.name,
+                "clips without speech with text": count_with_share(found.non_speech),
+                "words a minute there": per_minute(found.non_speech_words_per_minute),
+                "short clips with an insertion": count_with_share(found.short_with_insertion),
+                "loops": count_with_share(found.loops),
+                "stock phrases": count_with_share(found.stock_phrases),
+            }
+            for model in comparison.models
+            if (found := model.hallucination) is not None
+        ),
+        [
+            "model",
+            "clips without speech with text",
+            "words a minute there",
+            "short clips with an insertion",
+            "loops",
+            "stock phrases",
+        ],
+    )
+
+
 def _rate(rate: Rate | None) -> str:
     if rate is None or rate.value is None:
         return "–"
@@ -78,6 +189,10 @@ def _rate(rate: Rate | None) -> str:
 
 def _counts(rate: Rate) -> str:
     return f"{rate.counts.substitutions} / {rate.counts.deletions} / {rate.counts.insertions}"
+
+
+def _share(interval: Interval | None) -> str:
+    return "–" if interval is None else f"{percent(interval.value)}{_interval(interval)}"
 
 
 def _interval(interval: Interval | None) -> str:

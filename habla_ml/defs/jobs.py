@@ -11,6 +11,7 @@ import dagster as dg
 RUN_TAGS = {"dagster/max_runtime": str(48 * 3600)}
 INGEST, CORRECT, RETRAIN, RESCORE = "ingest_day", "update_text", "train_and_release", "rescore"
 REVIEW = "choose_for_review"
+WATCH = "watch_release"
 
 MODEL_ASSETS = (
     "fine_tuned_checkpoint",
@@ -52,6 +53,12 @@ def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
             REVIEW,
             selection=["review_queue", "corpus_report"],
             description="The week's segments for a person to look at, and the report of the corpus as it stands.",
+            run_tags=RUN_TAGS,
+        ),
+        dg.define_asset_job(
+            WATCH,
+            selection=["released_model_quality"],
+            description="The released version against what people corrected since, and an alert where it drifted.",
             run_tags=RUN_TAGS,
         ),
     ]

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from habla_ml.evaluation.statistics import Interval
+
 
 def histogram(values: Sequence[float], unit: str, bound: float | None = None) -> bytes:
     """PNG of a histogram, with a dashed line at `bound`."""
@@ -32,6 +34,35 @@ def line(points: Sequence[tuple[float, float]], x_label: str, y_label: str) -> b
     axes.plot([x for x, _ in points], [y for _, y in points], color="#3b6ea5", marker=".", markersize=4)
     axes.set_ylabel(y_label, fontsize=8)
     return _png(figure, axes, x_label)
+
+
+def weeks_with_intervals(
+    weeks: Sequence[tuple[str, Interval | None]], level: float | None, tolerated: float
+) -> bytes:
+    """PNG of error rates by week with their 95 % intervals, in percent; `level` is drawn as a line.
+
+    What is tolerated is a dashed line; a week without an interval leaves its place empty.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 2.2), dpi=80, layout="constrained")
+    axes = figure.subplots()
+    for at, (_, interval) in enumerate(weeks):
+        if interval is not None:
+            value, low, high = (100 * each for each in (interval.value, interval.low, interval.high))
+            whiskers = [[max(0.0, value - low)], [max(0.0, high - value)]]
+            axes.errorbar(
+                at, value, yerr=whiskers, color="#3b6ea5", marker="o", markersize=4, capsize=2, linewidth=1
+            )
+    if level is not None:
+        axes.axhline(100 * level, color="#555555", linewidth=1)
+    axes.axhline(100 * tolerated, color="#b3541e", linestyle="--", linewidth=1)
+    step = max(1, -(-len(weeks) // 6))
+    axes.set_xticks(range(0, len(weeks), step), [week for week, _ in weeks[::step]])
+    axes.set_xlim(-0.5, len(weeks) - 0.5)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("WER, %", fontsize=8)
+    return _png(figure, axes, "week; line: at the release, dashed: tolerated")
 
 
 def _png(figure: Figure, axes: Axes, x_label: str) -> bytes:

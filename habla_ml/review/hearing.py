@@ -13,6 +13,7 @@ from habla_ml.audio import decode_flac
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import CorpusError
 from habla_ml.evaluation.hypotheses import read_hypotheses, transcribe_cached
+from habla_ml.evaluation.listening import served_options
 from habla_ml.evaluation.normalise import spanish
 from habla_ml.evaluation.scoring import score_utterances
 from habla_ml.export.publish import checkout_artefact
@@ -24,7 +25,6 @@ from habla_ml.review.selection import Heard
 from habla_ml.settings import Settings
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.open import open_transcriber
-from habla_ml.transcription.options import DecodingOptions
 
 Progress = Callable[[str], None]
 _TELL_EVERY = 64
@@ -127,11 +127,6 @@ def _disagreements(first: Sequence[str], second: Sequence[str]) -> list[float]:
     return shares
 
 
-def options_as_served(settings: Settings) -> DecodingOptions:
-    """How a released model is decoded."""
-    return DecodingOptions(beam_size=settings.evaluation.beam_size, batch_size=settings.evaluation.batch_size)
-
-
 def listen(
     lake: Lake, candidates: Sequence[Candidate], model: ReleasedModel, settings: Settings, progress: Progress
 ) -> tuple[dict[str, Hypothesis], int]:
@@ -141,7 +136,7 @@ def listen(
         CorpusError: a day's recordings lost a segment that its facts name.
         EvaluationError: the engine failed; what was decoded before is saved.
     """
-    options = options_as_served(settings)
+    options = served_options(settings.evaluation)
     known = read_hypotheses(lake, model.artefact, options)
     waiting = {each.audio_sha256 for each in candidates} - known.keys()
     unheard = [each for each in candidates if each.audio_sha256 in waiting]

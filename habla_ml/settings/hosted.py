@@ -1,7 +1,7 @@
 """Settings of speech recognition that is bought elsewhere: off until a service is named, a cap set and consent stated.
 
-Secrets stand in environment variables; only their names are written here. The prices are public list prices as they
-were last seen (see each class); an account's own price list counts, so set `usd_per_minute` from it.
+Secrets stand in environment variables; only their names are written here. The prices are public list prices of the
+year that each class names; an account's own price list counts, so set `usd_per_minute` from it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class HostedServiceSettings(Section):
 class GoogleSettings(HostedServiceSettings):
     """Google Speech-to-Text v2; the variable names a service account's JSON file.
 
-    0.016 USD a minute, billed by the second: standard models up to 500,000 minutes a month, list price seen in 2025
+    0.016 USD a minute, billed by the second: standard models up to 500,000 minutes a month, list price of 2025
     (cloud.google.com/speech-to-text/pricing). The region `eu` keeps the audio in the European Union.
     """
 
@@ -67,7 +67,7 @@ class GoogleSettings(HostedServiceSettings):
 class AwsSettings(HostedServiceSettings):
     """Amazon Transcribe, as batch jobs over a bucket of one's own.
 
-    0.024 USD a minute, billed by the second but at least 15 s a job: list price seen in 2025
+    0.024 USD a minute, billed by the second but at least 15 s a job: list price of 2025
     (aws.amazon.com/transcribe/pricing). A job takes some ten seconds whatever its length, so many run side by side.
     `endpoint` is for both Transcribe and S3.
     """
@@ -88,7 +88,7 @@ class AwsSettings(HostedServiceSettings):
 class AzureSettings(HostedServiceSettings):
     """Azure Speech, its fast transcription; the variable holds a key of the resource.
 
-    0.36 USD an hour, billed by the second: list price seen in 2025 (azure.microsoft.com/pricing, Speech services).
+    0.36 USD an hour, billed by the second: list price of 2025 (azure.microsoft.com/pricing, Speech).
     """
 
     region: Region = "westeurope"

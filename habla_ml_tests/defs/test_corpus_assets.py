@@ -49,6 +49,16 @@ def test_splits_are_disjoint_by_session_and_the_same_corpus_is_the_same_snapshot
     assert sessions_in_two_splits(ingested.lake(), latest_snapshot(ingested.lake())) == []
 
 
+def test_where_nobody_is_enrolled_it_is_not_known_whether_train_has_a_speaker(ingested):
+    assert ingested.materialize("splits").success
+    head, _, *lines = ingested.metadata("splits")["splits"].splitlines()
+    counts = latest_snapshot(ingested.lake()).counts
+    for line in lines:
+        row = dict(zip(*([cell.strip() for cell in each.split("|")] for each in (head, line)), strict=True))
+        expected = ("", "", "") if row["split"] == "train" else ("0", "0", str(counts[row["split"]]))
+        assert (row["seen"], row["unseen"], row["unknown"]) == expected
+
+
 def test_changed_conventions_are_stale_and_backfilled_without_audio(ingested):
     settings = ingested.settings
     other = settings.corpus.conventions.with_name("orthographic-v2.yaml")

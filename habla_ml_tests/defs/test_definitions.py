@@ -19,6 +19,7 @@ ASSETS = {
     "wer_report",
     "coreml_zip",
     "cdn_release",
+    "released_model_quality",
 }
 
 

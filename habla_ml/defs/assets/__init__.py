@@ -5,7 +5,9 @@ import dagster as dg
 from habla_ml.defs.assets.checkpoint import build_fine_tuned_checkpoint
 from habla_ml.defs.assets.corpus import build_annotated_corpus
 from habla_ml.defs.assets.corpus_report import build_corpus_report
+from habla_ml.defs.assets.engine_comparison import build_engine_comparison
 from habla_ml.defs.assets.exports import build_coreml_zip, build_ctranslate2_model
+from habla_ml.defs.assets.monitoring import build_released_model_quality
 from habla_ml.defs.assets.recordings import build_raw_recordings
 from habla_ml.defs.assets.release import build_cdn_release
 from habla_ml.defs.assets.review import build_review_queue
@@ -27,4 +29,6 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         build_wer_report(settings),
         build_coreml_zip(settings),
         build_cdn_release(settings),
+        build_released_model_quality(settings),
+        build_engine_comparison(settings),
     ]

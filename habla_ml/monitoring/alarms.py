@@ -1,0 +1,86 @@
+"""Which alarms of a watched release stand, and what a person is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Final
+
+from habla_ml.monitoring.alerts import Alert
+from habla_ml.monitoring.record import InputSeries, WatchedRelease
+
+STANDS_FOR: Final = timedelta(weeks=4)
+"""An alarm is shown so long after its week; what lasts raises the next one by then."""
+
+WORDS: Final = {
+    "loudness_dbfs": "loudness (dBFS)",
+    "snr_db": "signal-to-noise (dB)",
+    "clipped": "clipped segments (share)",
+    "duration_s": "segment length (s)",
+    "rejected": "segments that Habla rejected (share)",
+    "unseen_speakers": "speech of unseen speakers (share)",
+    "unknown_words": "words unknown to the training (share)",
+}
+"""What each input is called for a person."""
+
+
+def standing(weeks: Sequence[str], record: WatchedRelease) -> tuple[str, ...]:
+    """Those of the weeks of alarm that lie within four weeks of the newest week that anything is known of."""
+    if record.last_week is None:
+        return ()
+    oldest = (date.fromisoformat(record.last_week) - STANDS_FOR).isoformat()
+    return tuple(week for week in weeks if week > oldest)
+
+
+def alerts_of(record: WatchedRelease) -> tuple[Alert, ...]:
+    """One message for each alarm that stands; the same alarm has the same key, whenever it is seen again."""
+    quality = [_on_quality(record, week) for week in standing(record.alarms, record)]
+    inputs = [_on_input(record, each, week) for each in record.inputs for week in standing(each.alarms, record)]
+    return (*quality, *inputs)
+
+
+def _on_quality(record: WatchedRelease, week: str) -> Alert:
+    rates = [
+        (each.week, each.representative.rate.interval)
+        for each in record.weeks
+        if each.representative is not None and each.week <= week
+    ]
+    listed = [
+        f"  {each}: {interval.value:.1%} ({interval.low:.1%} to {interval.high:.1%})"
+        for each, interval in rates[-6:]
+        if interval is not None
+    ]
+    released = record.level.rate.value or 0.0
+    evidence = next(each.evidence for each in record.drift if each.week == week)
+    return Alert(
+        key=f"drift/{record.version}/{week}",
+        subject=f"{record.release} makes more errors than when it was released",
+        text="\n".join(
+            [
+                f"Word error rate on fresh corrections, with 95 % intervals, up to the week of {week}:",
+                *listed,
+                f"It was {released:.1%} on the test set of the release; {record.level.tolerated:.1%} is tolerated.",
+                f"Evidence of a change: {evidence:.0f}; {record.bound:g} or more is an alarm.",
+                "Look at `released_model_quality` in Dagster: which inputs changed beside it, and whether the "
+                "corrections of those weeks are sound. Then train on them (`train_and_release`), or go back "
+                "(`habla-ml rollback`).",
+            ]
+        ),
+    )
+
+
+def _on_input(record: WatchedRelease, series: InputSeries, week: str) -> Alert:
+    name = WORDS[series.name]
+    value = next(each.value for each in series.weeks if each.week == week)
+    return Alert(
+        key=f"inputs/{record.version}/{series.name}/{week}",
+        subject=f"What {record.release} hears has changed: {name}",
+        text="\n".join(
+            [
+                f"{name}: {value:.3g} in the week of {week}, {series.level:.3g} before the release;",
+                f"up to {series.allowance:.2g} of a difference counts as none.",
+                "This says nothing yet about errors: `released_model_quality` in Dagster shows those beside it. "
+                "Look for a microphone, a room or a group that is new, and correct some of its speech.",
+            ]
+        ),
+    )

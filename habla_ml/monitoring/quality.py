@@ -1,0 +1,172 @@
+"""The released model's error rate, week by week, on what people corrected in the week."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.comparison import Comparison, Rate
+from habla_ml.evaluation.listening import served_options
+from habla_ml.evaluation.normalise import spanish
+from habla_ml.evaluation.scoring import VERSION, ErrorCounts, score_utterances, total
+from habla_ml.evaluation.statistics import Counts, Draws, Resample, t_quantile
+from habla_ml.lake import Lake, digest_of
+from habla_ml.monitoring.fresh import FreshCorrection
+from habla_ml.monitoring.record import RateOfWeek, ReleaseLevel, WeekOfQuality
+from habla_ml.review.candidates import find_segments
+from habla_ml.review.hearing import ReleasedModel, listen
+from habla_ml.settings import Settings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_FORMAT = "habla_ml.week_of_quality/1"
+
+
+@dataclass(frozen=True)
+class MeasuredWeeks:
+    """The weeks, and what had to be decoded for them."""
+
+    weeks: tuple[WeekOfQuality, ...]
+    decoded: int
+
+
+def measure_weeks(
+    lake: Lake,
+    fresh: Mapping[str, Sequence[FreshCorrection]],
+    known: Mapping[str, WeekOfQuality],
+    model: ReleasedModel,
+    settings: Settings,
+    progress: Callable[[str], None],
+) -> MeasuredWeeks:
+    """Each week's error rates; a week whose corrections are as they were is taken from `known`.
+
+    Args:
+        lake: Where audio and hypotheses are.
+        fresh: Week → its corrections.
+        known: Week → what was measured before.
+        model: The released model.
+        settings: How it is decoded, and how many draws an interval takes.
+        progress: Told a line now and then.
+
+    Raises:
+        CorpusError: A day's recordings lost a segment that its text names.
+        EvaluationError: The engine failed; what was decoded before is saved.
+    """
+    inputs = {week: _inputs(corrections, model, settings) for week, corrections in fresh.items()}
+    changed = [week for week in fresh if week not in known or known[week].inputs != inputs[week]]
+    wanted: dict[str, set[str]] = {}
+    for each in (each for week in changed for each in fresh[week]):
+        wanted.setdefault(each.day, set()).add(each.segment_id)
+    segments = find_segments(lake, {day: frozenset(ids) for day, ids in wanted.items()})
+    heard, decoded = listen(lake, list(segments.values()), model, settings, progress) if segments else ({}, 0)
+    texts = {segment_id: each.text for segment_id, each in heard.items()}
+    measured = {
+        week: _measured(
+            week, inputs[week], [each for each in fresh[week] if each.segment_id in texts], texts, settings
+        )
+        for week in changed
+    }
+    return MeasuredWeeks(tuple(measured.get(week) or known[week] for week in fresh), decoded)
+
+
+def log_rate(resample: Resample) -> tuple[float, float]:
+    """Logarithm of the first model's error rate and its standard error over the drawn sessions.
+
+    Half an error is added, so that a week without any has a logarithm; the error is corrected for few sessions.
+    """
+    value = math.log((int(resample.errors[0]) + 0.5) / resample.words)
+    heard = resample.drawn_words > 0
+    drawn: NDArray[np.float64] = np.log((resample.drawn_errors[heard, 0] + 0.5) / resample.drawn_words[heard])
+    units = max(float(resample.units[0]), 2.0)
+    return value, float(np.std(drawn) * math.sqrt(units / (units - 1)))
+
+
+def level_of(comparison: Comparison, tolerated_worsening: float) -> ReleaseLevel:
+    """The error rate of the release on its own test set, from the evidence that let it out.
+
+    Raises:
+        EvaluationError: The evidence has no rate of the candidate.
+    """
+    candidate = comparison.model("candidate")
+    if candidate is None or candidate.wer.interval is None or candidate.wer.value is None:
+        raise EvaluationError(
+            "the evidence of the released version has no error rate on a test set; materialise `wer_report` for it"
+        )
+    sessions = comparison.test.sessions
+    interval, words = candidate.wer.interval, candidate.wer.counts.reference_words
+    value, high = (max(each, 0.5 / words) for each in (candidate.wer.value, interval.high))
+    return ReleaseLevel(
+        rate=candidate.wer,
+        log_standard_error=math.log(high / value) / t_quantile(0.975, max(2, sessions) - 1),
+        sessions=sessions,
+        tolerated=value * (1 + tolerated_worsening),
+    )
+
+
+def incomparable(comparison: Comparison, model: ReleasedModel, settings: Settings) -> str | None:
+    """Why no week may be compared with the release's own test set, or None."""
+    candidate = comparison.model("candidate")
+    now = [
+        ("scorer", comparison.method.scorer, VERSION),
+        ("decoding", None if candidate is None else candidate.decoding, served_options(settings.evaluation)),
+        ("artefact", None if candidate is None else candidate.artefact_digest, model.artefact),
+    ]
+    others = [name for name, then, present in now if then != present]
+    if not others:
+        return None
+    return f"the release was measured with another {' and '.join(others)}; materialise `wer_report` for it again"
+
+
+def _inputs(corrections: Sequence[FreshCorrection], model: ReleasedModel, settings: Settings) -> str:
+    """Digest of everything that decides a week's figures, cut so that it names no object."""
+    options, evaluation = served_options(settings.evaluation), settings.evaluation
+    rows = [[each.segment_id, each.sentence, each.is_uncertain, each.conventions] for each in corrections]
+    how = [_FORMAT, model.artefact, options.digest(), VERSION, evaluation.bootstrap_draws, evaluation.seed]
+    return digest_of([how, rows])[:32]
+
+
+def _measured(
+    week: str,
+    inputs: str,
+    corrections: Sequence[FreshCorrection],
+    texts: Mapping[str, str],
+    settings: Settings,
+) -> WeekOfQuality:
+    conventions = {each.conventions for each in corrections}
+    return WeekOfQuality(
+        week=week,
+        inputs=inputs,
+        representative=_rate([each for each in corrections if not each.is_uncertain], texts, settings),
+        uncertain=_rate([each for each in corrections if each.is_uncertain], texts, settings),
+        conventions=conventions.pop() if len(conventions) == 1 else None,
+    )
+
+
+def _rate(
+    corrections: Sequence[FreshCorrection], texts: Mapping[str, str], settings: Settings
+) -> RateOfWeek | None:
+    """None where people wrote no word."""
+    said = [each.sentence for each in corrections]
+    scores = score_utterances(said, [texts[each.segment_id] for each in corrections], spanish)
+    counts: list[ErrorCounts] = [each.words for each in scores]
+    words = np.array([each.reference_words for each in counts], dtype=np.int64)
+    if not words.sum():
+        return None
+    sessions = [each.session_id for each in corrections]
+    errors = np.array([[each.errors] for each in counts], dtype=np.int64)
+    draws = Draws.of(sessions, settings.evaluation.bootstrap_draws, settings.evaluation.seed)
+    (resample,) = draws.resample([Counts(words, errors)])
+    figure = resample.rate(0)
+    return RateOfWeek(
+        segments=len(corrections),
+        sessions=len(set(sessions)),
+        rate=Rate(counts=total(counts), interval=None if figure is None else figure.interval()),
+        log_standard_error=log_rate(resample)[1],
+        units=float(resample.units[0]),
+    )

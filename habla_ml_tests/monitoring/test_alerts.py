@@ -1,0 +1,133 @@
+"""Alerts over real connections: a web server and a mail server on this machine."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from habla_ml.errors import ServiceError
+from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.monitoring.alerts import Alert, send_once
+from habla_ml.settings.models import AlertSettings, EmailSettings
+from habla_ml_tests.monitoring.hook import webhook
+
+__all__ = ["webhook"]
+
+# A password in the clear, from this machine to itself.
+pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH")
+
+ALERT = Alert(
+    "drift/v3/2026-11-16", "v3 makes more errors\nthan before", "Word error rate: 31.0 %.\nListen to año 1."
+)
+NOWHERE = "http://127.0.0.1:9/hook"
+
+
+class Mailbox:
+    """Takes mail from one user."""
+
+    def __init__(self) -> None:
+        self.taken: list[Envelope] = []
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        self.taken.append(envelope)
+        return "250 OK"
+
+    def admit(
+        self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: object
+    ) -> AuthResult:
+        known = isinstance(data, LoginPassword) and data.password == b"correct"
+        return AuthResult(success=known, handled=False)
+
+
+@pytest.fixture
+def mailbox() -> Iterator[tuple[Mailbox, int]]:
+    box = Mailbox()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    controller = Controller(
+        box, hostname="127.0.0.1", port=port, authenticator=box.admit, auth_required=True, auth_require_tls=False
+    )
+    controller.start()
+    yield box, port
+    controller.stop()
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
+
+
+def mail_to(port: int) -> EmailSettings:
+    return EmailSettings(
+        host="127.0.0.1",
+        port=port,
+        starttls=False,
+        user="habla",
+        sender="habla@example.org",
+        recipients=("ana@example.org", "luis@example.org"),
+    )
+
+
+def test_an_alert_goes_every_way_once(lake, webhook, mailbox):
+    box, port = mailbox
+    settings = AlertSettings(webhook_variable="HOOK", email=mail_to(port))
+    environment = {"HOOK": webhook.url, "HABLA_SMTP_PASSWORD": "correct"}
+    assert send_once(ALERT, lake, settings, environment) == ("webhook", "email")
+    assert send_once(ALERT, lake, settings, environment) == ()
+    (posted,), (mail,) = webhook.posted, box.taken
+    assert posted["text"] == f"{ALERT.subject}\n{ALERT.text}"
+    assert posted["key"] == ALERT.key
+    message = email.message_from_bytes(mail.content, policy=email.policy.default)
+    assert message["Subject"] == "v3 makes more errors than before"
+    assert message["To"] == "ana@example.org, luis@example.org"
+    assert mail.rcpt_tos == ["ana@example.org", "luis@example.org"]
+    assert message.get_content().splitlines() == ALERT.text.splitlines()
+
+
+def test_another_alert_is_sent_of_its_own(lake, webhook):
+    settings, environment = AlertSettings(webhook_variable="HOOK"), {"HOOK": webhook.url}
+    send_once(ALERT, lake, settings, environment)
+    send_once(Alert("drift/v3/2026-11-23", "later", "text"), lake, settings, environment)
+    assert [each["key"] for each in webhook.posted] == ["drift/v3/2026-11-16", "drift/v3/2026-11-23"]
+
+
+def test_a_server_that_stumbles_is_asked_again_and_told_once(lake, webhook):
+    webhook.answers = [503, 429]
+    assert send_once(ALERT, lake, AlertSettings(webhook_variable="HOOK"), {"HOOK": webhook.url}) == ("webhook",)
+    assert len(webhook.posted) == 1
+
+
+def test_what_one_way_refuses_goes_the_other_and_is_tried_again_by_the_next_run(lake, webhook, mailbox):
+    box, port = mailbox
+    settings = AlertSettings(webhook_variable="HOOK", email=mail_to(port))
+    environment = {"HOOK": webhook.url, "HABLA_SMTP_PASSWORD": "correct"}
+    webhook.answers = [404]
+    with pytest.raises(ServiceError, match="answered 404; check its address, the next run tries again") as refused:
+        send_once(ALERT, lake, settings, environment)
+    assert "secret" not in str(refused.value)
+    assert len(box.taken) == 1
+    assert send_once(ALERT, lake, settings, environment) == ("webhook",)
+    assert (len(webhook.posted), len(box.taken)) == (1, 1)
+
+
+def test_a_wrong_password_and_a_closed_port_are_told_with_what_to_check(lake, mailbox):
+    box, port = mailbox
+    with pytest.raises(ServiceError, match=f"127.0.0.1:{port} did not take .* HABLA_SMTP_PASSWORD"):
+        send_once(ALERT, lake, AlertSettings(email=mail_to(port)), {"HABLA_SMTP_PASSWORD": "wrong"})
+    assert box.taken == []
+    with pytest.raises(ServiceError, match=r"webhook in HOOK cannot be reached \(ConnectError\)"):
+        send_once(ALERT, lake, AlertSettings(webhook_variable="HOOK"), {"HOOK": NOWHERE})
+    with pytest.raises(ServiceError, match="HOOK holds no http"):
+        send_once(ALERT, lake, AlertSettings(webhook_variable="HOOK"), {})
+
+
+def test_without_a_way_nothing_is_sent(lake):
+    assert send_once(ALERT, lake, AlertSettings(), {}) == ()
