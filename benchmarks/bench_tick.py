@@ -30,6 +30,7 @@ from habla_ml.recordings.sessions import CORRECTED, GROUND_TRUTH, METADATA, RAW_
 from habla_ml.settings import Settings, load_settings
 
 SESSIONS_A_DAY = 5
+CONSENTS = 30
 
 
 def write_tree(root: Path, sessions: int, segments: int) -> None:
@@ -58,7 +59,9 @@ def settings_below(root: Path) -> Settings:
         f"training: {{recipe: {project}/configs/recipes/demo-full.yaml}}\nrelease: {{store: {{url: cdn}}}}\n"
         "consent: {registry: consents.yaml}\n"
     )
-    children = [f"- {{contributor: c-{n}, minor: true, speakers: [{{label: Child {n}}}]}}\n" for n in range(30)]
+    children = [
+        f"- {{contributor: c-{n}, minor: true, speakers: [{{label: Child {n}}}]}}\n" for n in range(CONSENTS)
+    ]
     (root / "consents.yaml").write_text("contributors:\n" + "".join(children))
     return load_settings(path, {})
 
@@ -73,11 +76,14 @@ def note_everything(recordings: Path, lake: Lake, settings: Settings, now: datet
         totals = {"segments": 0, "sessions": len(inputs), "hours": 0.0}
         value = {"parquet": "0" * 64, "facts": "0" * 64, "set_aside": "0" * 64, "inputs": inputs, **totals}
         if withheld:
-            waiting = {name: sorted(consents.register.awaited(name, consents.today)) for name in inputs}
+            waiting = {name: sorted(consents.register.awaited(name, consents.today))[:CONSENTS] for name in inputs}
             value |= {"withheld": waiting, "consents": consents.note}
         lake.move_pointer(recordings_pointer(day), value, None)
     for day, inputs in corrected_sessions(recordings, settings, now).items():
         log = {"parquet": "1" * 64, "inputs": inputs, "set_aside": "0" * 64, "events": 0}
+        if withheld:
+            waiting = {name: sorted(consents.register.awaited(name, consents.today))[:CONSENTS] for name in inputs}
+            log |= {"withheld": waiting, "consents": consents.note}
         lake.move_pointer(annotations_pointer(day), log, None)
         text = {"parquet": "0" * 64, "recordings": "0" * 64, "facts": "0" * 64, "annotations": "1" * 64}
         text |= {"conventions": "", "conventions_digest": "", "inputs": ""}

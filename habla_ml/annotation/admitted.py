@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from habla_ml.consent.admission import Admission, Consents, open_admission
+from habla_ml.consent.register import claim_digest
 from habla_ml.lake import Lake
 from habla_ml.recordings import load_day
 from habla_ml.recordings.facts import read_facts
@@ -57,11 +58,13 @@ class WordsAdmission:
                 return reason
         if told or segment_id in known.speakers:
             return None
-        awaited = consents.register.awaited(session_id, consents.today)
-        if waiting := awaited.intersection(known.withheld.get(session_id, ())):
-            self.admission.wait(session_id, waiting)
-            return UNTOLD
-        return None
+        noted, untold = known.withheld.get(session_id, ()), False
+        for entry in consents.register.contributors if noted else ():
+            claims = {each for each in entry.claims(session_id) if claim_digest(entry.contributor, each) in noted}
+            if claims and entry.is_awaited(consents.today):
+                self.admission.wait(session_id, entry, claims)
+                untold = True
+        return UNTOLD if untold else None
 
     def _day(self, day: str) -> _Day:
         if day not in self._days:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from habla_ml.annotation.admitted import WordsAdmission
 from habla_ml.annotation.tables import TableRow
-from habla_ml.consent.admission import NAMELESS, NOBODYS
+from habla_ml.consent.admission import NAMELESS, NOBODY
 from habla_ml.recordings.sessions import session_start
 from habla_ml.recordings.voices import voices_in_folder
 from habla_ml.settings import Settings
@@ -41,9 +41,9 @@ class Gate:
         self._in_folder: dict[str, Mapping[str, str | None]] = {}
 
     @property
-    def withheld(self) -> Mapping[str, list[str]]:
-        """Session → the claims by which rows wait."""
-        return {session: sorted(claims) for session, claims in self._words.admission.withheld.items()}
+    def waits_for(self) -> list[str]:
+        """The entries of the register that rows wait for; no session, since a table's bear the names of voices."""
+        return sorted(self._words.admission.waits_for)
 
     def words_refused(self, target: Target) -> str | None:
         """Why the words on a segment of Habla's, or on another that is there already, may not come in, or None."""
@@ -67,7 +67,7 @@ class Gate:
             each.covers(target.session_id, None, target.segment_id) for each in consents.register.contributors
         )
         if not covered:
-            self._words.admission.wait(target.session_id, [NOBODYS])
+            self._words.admission.waits_for.add(NOBODY)
         return None if covered else NAMELESS
 
     def remember(self) -> None:

@@ -156,7 +156,7 @@ def import_table(path: Path, lake: Lake, settings: Settings, now: datetime) -> T
         "clips": len(fresh),
         "set_aside": put_set_aside(lake, problems),
     }
-    value = with_withheld(value, gate.withheld, consents.note)
+    value = with_withheld(value, {name: gate.waits_for} if gate.waits_for else {}, consents.note)
     return _described(lake, name, lake.move_pointer(_pointer_name(path), value, pointer).value, added)
 
 
@@ -166,7 +166,7 @@ def _call_for_late_consents(path: Path, lake: Lake, consents: Consents) -> None:
     withheld = {} if pointer is None else pointer.value.get("withheld", {})
     if pointer is None or not withheld or consents.are_as_noted(pointer.value["consents"]):
         return
-    come = any(consents.have_come(session, claims) for session, claims in withheld.items())
+    come = any(consents.have_come_for(table, entries) for table, entries in withheld.items())
     inputs = f"consent-{consents.digest}" if come else pointer.value["inputs"]
     with suppress(PointerMovedError):
         value = with_withheld({**pointer.value, "inputs": inputs}, withheld, consents.note)

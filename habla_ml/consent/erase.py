@@ -21,7 +21,7 @@ from habla_ml.corpus.quality import keep_good_hours, load_good_hours
 from habla_ml.corpus.snapshot import latest_snapshot
 from habla_ml.corpus.splits import LATEST_POINTER
 from habla_ml.lake import Lake
-from habla_ml.recordings import scan_sessions
+from habla_ml.recordings.voices import voices_in_folder
 from habla_ml.settings import Settings
 
 ForgetTasks = Callable[[Collection[str]], int]
@@ -64,10 +64,12 @@ class ErasureReport:
 
 def plan_erasure(lake: Lake, contributor: Contributor, settings: Settings, now: datetime) -> ErasurePlan:
     """Find what is theirs, in the lake and in Habla's folder."""
-    holdings = holdings_of(lake, contributor)
-    scan = scan_sessions(settings.recordings.folder, settings, now)
-    here = {each.name for each in scan.sessions}
-    theirs = {name for name in here if contributor.covers(name, None, "")} | (here & holdings.sessions.keys())
+    folder = tuple(voices_in_folder(settings.recordings.folder, settings, now))
+    holdings = holdings_of(lake, contributor, folder)
+    theirs = {each.session_id for each in folder if each.session_id in holdings.sessions}
+    theirs |= {
+        each.session_id for each in folder if contributor.covers(each.session_id, each.speaker, each.segment_id)
+    }
     return ErasurePlan(
         contributor,
         holdings,
@@ -96,6 +98,7 @@ def erase(
     progress(f"tombstones stand for {len(erased.segments)} segments in all: nothing of them can come in again")
     tasks = None if forget_tasks is None else forget_tasks(sorted(erased.segments))
     names = frozenset(each.label for each in plan.contributor.speakers if each.sessions == ("*",))
+    names |= {plan.contributor.contributor}
     marks = Marks(erased.segments, erased.sounds, names)
     rewriting = Rewriting(lake, marks, erased.objects, settings, frozenset(lake.object_ids()))
     moved = rewriting.move_all()
@@ -119,11 +122,15 @@ def erase(
 
 
 def _bury(lake: Lake, plan: ErasurePlan, now: datetime) -> Tombstones:
-    """Write the tombstones; what stands already, of an erasure that was cut short, is not counted twice."""
+    """Write the tombstones; what an erasure of theirs that was cut short has counted is not counted twice.
+
+    Others' tombstones, as those of an ingest that turned a withdrawn voice away, counted nothing.
+    """
     before, held = read_tombstones(lake), plan.holdings
-    new = {name: seconds for name, seconds in held.durations_s.items() if name not in before.segments}
+    counted = before.segments if plan.earlier else frozenset()
+    new = {name: seconds for name, seconds in held.durations_s.items() if name not in counted}
     if not new:
-        return add_tombstones(lake, (), held.sounds, held.streams)
+        return add_tombstones(lake, held.withheld, held.sounds, held.streams)
     erasure = Erasure(
         contributor_digest(plan.contributor.contributor),
         now.astimezone(UTC).isoformat(timespec="seconds"),
@@ -132,7 +139,7 @@ def _bury(lake: Lake, plan: ErasurePlan, now: datetime) -> Tombstones:
         plan.listeners.heard,
         plan.listeners.tested,
     )
-    return add_tombstones(lake, new, held.sounds, held.streams, erasure)
+    return add_tombstones(lake, {*new, *held.withheld}, held.sounds, held.streams, erasure)
 
 
 def _lower_good_hours(lake: Lake, days: Collection[str]) -> None:

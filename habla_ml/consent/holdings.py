@@ -1,21 +1,30 @@
-"""What the lake holds of a contributor, and which model versions heard it. Reads facts and snapshots, never audio."""
+"""What is left of a contributor, and which model versions heard it. Reads facts, text and snapshots, never audio.
+
+Their recordings are in the days, or only in the text and the snapshots of earlier days, where a later reading turned
+them away. Of segments that were withheld there may be words in the log of events, and a recording in Habla's folder.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from habla_ml.consent.register import Contributor, Register
+from habla_ml.annotation import load_events
+from habla_ml.annotation.log import annotations_pointer, event_table
+from habla_ml.consent.register import Contributor, Register, claim_digest
+from habla_ml.consent.tombstones import read_tombstones
+from habla_ml.corpus.build import corpus_pointer, load_corpus
 from habla_ml.corpus.snapshot import load_snapshot
 from habla_ml.errors import ObjectMissingError
 from habla_ml.lake import Lake
-from habla_ml.recordings import load_day
+from habla_ml.recordings import PublishedDay, load_day, recordings_pointer
 from habla_ml.recordings.facts import read_facts
+from habla_ml.recordings.voices import FolderVoice
 
 _COLUMNS: Final = ("segment_id", "session_id", "speaker", "audio_sha256", "duration_s")
 
@@ -33,6 +42,8 @@ class Holdings:
     days: tuple[str, ...]
     streams: frozenset[str]
     """Objects with the undivided streams of these sessions."""
+    withheld: frozenset[str] = frozenset()
+    """Segments that are theirs and never came in: words about them may have, or they lie in Habla's folder."""
 
     @property
     def segments(self) -> frozenset[str]:
@@ -55,21 +66,38 @@ class Listeners:
     """Chosen by it (validation), or scored on it."""
 
 
-def holdings_of(lake: Lake, contributor: Contributor) -> Holdings:
-    """Everything of a contributor that the lake's days hold, with all other names of the same sounds."""
-    theirs = {row["audio_sha256"] for _, row in _rows(lake) if _covered(contributor, row)}
+def holdings_of(lake: Lake, contributor: Contributor, folder: Iterable[FolderVoice] = ()) -> Holdings:
+    """Everything of a contributor that the lake holds, with all other names of the same sounds.
+
+    Args:
+        lake: the lake.
+        contributor: whose.
+        folder: the segments that lie in Habla's folder, whose labels tell whose the words about withheld ones are.
+    """
+    found = [row for row in _everywhere(lake) if _covered(contributor, row)]
+    theirs = {row["audio_sha256"] for row in found}
     durations_s: dict[str, float] = {}
-    sessions: dict[str, int] = {}
+    sessions: dict[str, set[str]] = {}
     days: set[str] = set()
-    for day, row in _rows(lake) if theirs else ():
+    for row in _everywhere(lake) if theirs else ():
         if row["audio_sha256"] in theirs:
             durations_s[row["segment_id"]] = row["duration_s"]
-            sessions[row["session_id"]] = sessions.get(row["session_id"], 0) + 1
-            days.add(day)
-    held = [load_day(lake, day) for day in sorted(days)]
-    streams = {each for day in held if day for name, each in day.raw_streams.items() if name in sessions}
+            sessions.setdefault(row["session_id"], set()).add(row["segment_id"])
+            days.update([row["day"]] if row["day"] else [])
+    withheld = _withheld(lake, contributor, folder)
+    streams = {
+        stream
+        for day in _days(lake)
+        for session, stream in day.raw_streams.items()
+        if session in sessions or session in withheld.values() or contributor.covers(session, None, "")
+    }
     return Holdings(
-        durations_s, frozenset(theirs), dict(sorted(sessions.items())), tuple(sorted(days)), frozenset(streams)
+        durations_s,
+        frozenset(theirs),
+        {session: len(segments) for session, segments in sorted(sessions.items())},
+        tuple(sorted(days)),
+        frozenset(streams),
+        frozenset(withheld.keys() - durations_s.keys() - read_tombstones(lake).segments),
     )
 
 
@@ -77,10 +105,10 @@ def withdrawn_days(lake: Lake, register: Register, today: date) -> dict[str, tup
     """Contributor whose consent is withdrawn → days on which the lake still holds them; empty where all is done."""
     withdrawn = register.withdrawn(today)
     found: dict[str, set[str]] = {}
-    for day, row in _rows(lake) if withdrawn else ():
+    for row in _recorded(lake) if withdrawn else ():
         for each in withdrawn:
             if _covered(each, row):
-                found.setdefault(each.contributor, set()).add(day)
+                found.setdefault(each.contributor, set()).add(row["day"])
     return {name: tuple(sorted(days)) for name, days in sorted(found.items())}
 
 
@@ -101,25 +129,87 @@ def listeners_of(lake: Lake, holdings: Holdings) -> Listeners:
 
 
 def _splits_of(lake: Lake, snapshot_id: str, holdings: Holdings) -> set[str]:
-    """The splits of a snapshot in which these segments stand; none where an earlier erasure removed the snapshot."""
-    try:
-        segments = lake.get_bytes(load_snapshot(lake, snapshot_id).segments)
-    except ObjectMissingError:
-        return set()
-    table = pq.read_table(io.BytesIO(segments), columns=["segment_id", "audio_sha256", "split"])
+    """The splits of a snapshot in which these segments stand."""
     return {
         row["split"]
-        for row in table.to_pylist()
+        for row in _segments_of(lake, snapshot_id, ("segment_id", "audio_sha256", "split"))
         if row["segment_id"] in holdings.segments or row["audio_sha256"] in holdings.sounds
     }
 
 
-def _rows(lake: Lake) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for name in lake.pointers("recordings/"):
-        day = name.removeprefix("recordings/")
-        held = load_day(lake, day)
-        for row in read_facts(lake, held.facts, _COLUMNS) if held else ():
-            yield day, row
+def _segments_of(lake: Lake, snapshot_id: str, columns: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The segments of a snapshot; none where an earlier erasure removed the snapshot."""
+    try:
+        segments = lake.get_bytes(load_snapshot(lake, snapshot_id).segments)
+    except ObjectMissingError:
+        return []
+    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(segments), columns=list(columns)).to_pylist()
+    return rows
+
+
+def _withheld(lake: Lake, contributor: Contributor, folder: Iterable[FolderVoice]) -> dict[str, str]:
+    """Segment → session, of theirs in Habla's folder and of theirs about which something was said.
+
+    Where nobody can tell any more whose voice a segment without a recording is, and its session is withheld for want
+    of this contributor's consent, it counts as theirs.
+    """
+    speakers = {}
+    found = {}
+    for each in folder:
+        speakers[each.segment_id] = each.speaker
+        if contributor.covers(each.session_id, each.speaker, each.segment_id):
+            found[each.segment_id] = each.session_id
+    recorded = {row["segment_id"] for row in _recorded(lake)}
+    waiting = _waiting_for(lake, contributor)
+    for name in lake.pointers(annotations_pointer("")):
+        log = load_events(lake, name.removeprefix(annotations_pointer("")))
+        said = event_table(lake, log.parquet, ["segment_id", "session_id"]).to_pylist() if log else []
+        for segment, session in {(row["segment_id"], row["session_id"]) for row in said}:
+            label = speakers.get(segment)
+            untold = label is None and segment not in recorded and session in waiting
+            if untold or contributor.covers(session, label, segment):
+                found[segment] = session
+    return found
+
+
+def _waiting_for(lake: Lake, contributor: Contributor) -> Collection[str]:
+    """Sessions of which something is withheld until this contributor consents."""
+    return {
+        session
+        for day in _days(lake)
+        for session, claims in day.withheld.items()
+        if any(claim_digest(contributor.contributor, each) in claims for each in contributor.claims(session))
+    }
+
+
+def _days(lake: Lake) -> Iterator[PublishedDay]:
+    for name in lake.pointers(recordings_pointer("")):
+        held = load_day(lake, name.removeprefix(recordings_pointer("")))
+        if held is not None:
+            yield held
+
+
+def _recorded(lake: Lake) -> Iterator[Mapping[str, Any]]:
+    """The segments of the days."""
+    for held in _days(lake):
+        yield from ({**row, "day": held.day} for row in read_facts(lake, held.facts, _COLUMNS))
+
+
+def _everywhere(lake: Lake) -> Iterator[Mapping[str, Any]]:
+    """The segments of the days, of their text and of the snapshots of model versions; `day` is empty for the last."""
+    yield from _recorded(lake)
+    for name in lake.pointers(corpus_pointer("")):
+        day = name.removeprefix(corpus_pointer(""))
+        if (text := load_corpus(lake, day)) is not None:
+            yield from ({**row, "day": day} for row in read_facts(lake, text.parquet, _COLUMNS))
+    snapshots = set()
+    for name in lake.pointers("models/"):
+        pointer = lake.pointer(name) if name.endswith(("/plan", "/report")) else None
+        if pointer is not None:
+            snapshots.add(str(pointer.value["snapshot"]))
+    for snapshot in sorted(snapshots):
+        for row in _segments_of(lake, snapshot, _COLUMNS):
+            yield {**row, "day": ""}
 
 
 def _covered(contributor: Contributor, row: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ TREE_FORMAT: Final = "habla_ml.tree/1"
 TEXT_COLUMNS: Final = frozenset(
     {"text", "sentence", "machine_text", "seen_text", "hint", "reference", "hypothesis"}
 )
+_QUOTED: Final = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 _ID_COLUMNS: Final = {"segment_id": "segments", "audio_sha256": "sounds"}
 _GONE: Final = object()
 
@@ -72,7 +74,8 @@ class Marks:
                 return _GONE
             return alias(value) if value in self.names else linked(value)
         if isinstance(value, dict):
-            if value.get("segment_id") in self.segments or value.get("audio_sha256") in self.sounds:
+            named = {each for each in (value.get("segment_id"), value.get("clip_id")) if isinstance(each, str)}
+            if not named.isdisjoint(self.segments) or value.get("audio_sha256") in self.sounds:
                 return _GONE
             pairs = (
                 (alias(key) if key in self.names else key, self._cleaned(below, linked))
@@ -83,6 +86,20 @@ class Marks:
         if isinstance(value, list):
             return [each for each in (self._cleaned(below, linked) for below in value) if each is not _GONE]
         return value
+
+
+def unquoted(set_aside: Any) -> Any:
+    """A list of what was set aside without the values that its reasons repeat, as they once did."""
+    return [{**each, "reason": _QUOTED.sub("…", each["reason"])} for each in set_aside]
+
+
+def is_set_aside(value: Any) -> bool:
+    """Whether a JSON value is a list of what was set aside."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(each, dict) and each.keys() == {"session", "file", "reason"} for each in value)
+    )
 
 
 def alias(name: str) -> str:

@@ -43,6 +43,7 @@ class Contributor(_Entry):
     sessions: tuple[str, ...] = ()
     """Patterns of the names of sessions that are theirs as a whole."""
     speakers: tuple[Voice, ...] = ()
+    """Labels that mean them; the pseudonym itself is one, in every session."""
     segments: tuple[str, ...] = ()
     """Ids of single segments."""
 
@@ -55,7 +56,9 @@ class Contributor(_Entry):
         if _matches(session_id, self.sessions):
             return "session"
         label = (speaker or "").strip()
-        if any(label == voice.label and _matches(session_id, voice.sessions) for voice in self.speakers):
+        if label == self.contributor or any(
+            label == voice.label and _matches(session_id, voice.sessions) for voice in self.speakers
+        ):
             return f"speaker {label}"
         return f"segment {segment_id}" if segment_id in self.segments else ""
 
@@ -63,7 +66,14 @@ class Contributor(_Entry):
         """Everything by which a segment of that session could be theirs."""
         whole = ["session"] if _matches(session_id, self.sessions) else []
         labels = [f"speaker {each.label}" for each in self.speakers if _matches(session_id, each.sessions)]
-        return frozenset((*whole, *labels, *(f"segment {each}" for each in self.segments)))
+        single = [f"segment {each}" for each in self.segments]
+        return frozenset((*whole, f"speaker {self.contributor}", *labels, *single))
+
+    @property
+    def digest(self) -> str:
+        """What stands in the lake for the entry: the pseudonym and what is theirs; their consent is no part of it."""
+        theirs = self.model_dump(mode="json", include={"sessions", "speakers", "segments"})
+        return digest_of(["habla_ml.entry", self.contributor, theirs])[:32]
 
     def is_withdrawn(self, today: date) -> bool:
         """Whether the consent was taken back by that day."""
@@ -99,6 +109,12 @@ class Register(_Entry):
             if each.refusal(today) and each.covers(session_id, speaker, segment_id):
                 return each
         return None
+
+    def may_cover(self, session_id: str) -> bool:
+        """Whether an entry can speak for a segment of that session of which nobody says whose voice it is."""
+        return any(
+            not claim.startswith("speaker ") for each in self.contributors for claim in each.claims(session_id)
+        )
 
     def awaited(self, session_id: str, today: date) -> frozenset[str]:
         """The claims (`claim_digest`) on a session by those whose consent may still come."""

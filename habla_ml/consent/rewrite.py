@@ -3,7 +3,8 @@
 What a pointer leads to is rewritten from its leaves up: tables lose rows, JSON loses items, and what names a rewritten
 object names the new one. Counts on pointers are counted again. A WER report is printed again from its comparison, whose
 rates stay and whose examples go; any other page is let go with its pointer, since its stage makes it again. Folders
-of models are not looked into: no voice or text stands in them as such.
+of models are not looked into: no voice or text stands in them as such. A list of what was set aside loses the values
+that its reasons repeat; that of a table is let go, and the table counts as changed, so that its import writes it again.
 
 Evidence about models (comparisons, training records) goes on naming the snapshot it was made from, though that
 snapshot may be gone: what a model was trained on is not changed by an erasure.
@@ -31,6 +32,7 @@ from habla_ml.consent.marks import (
     is_parquet,
     read_json,
     rows_erased,
+    unquoted,
     write_without,
 )
 from habla_ml.corpus.snapshot import SPLITS, latest_snapshot, read_utterances
@@ -104,8 +106,22 @@ class Rewriting:
             value["raw_streams"] = {name: each for name, each in streams.items() if each not in self.streams}
             if not value["raw_streams"]:
                 del value["raw_streams"]
+        if "set_aside" in value:
+            value |= self._listed(room, value)
         value = self.marks.cleaned(value, self._linked)
         return value if value == dict(seen.value) else _recounted(self.lake, room, value)
+
+    def _listed(self, room: str, value: Mapping[str, Any]) -> dict[str, Any]:
+        """A pointer's list of what was set aside: nobody can tell what a cell or key of it holds that it repeats."""
+        before: Any = self.lake.get_json(value["set_aside"])
+        if not before:
+            return {}
+        if room == "tables":
+            return {"set_aside": self.lake.put_json([]), "inputs": "erased"}
+        after = self.marks.cleaned(unquoted(before), str)
+        new = value["set_aside"] if after == before else self.lake.put_json(after)
+        self.done[new] = new
+        return {"set_aside": new}
 
     def _linked(self, text: str) -> str:
         return self.object(text) if text in self.present else text

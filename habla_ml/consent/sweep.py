@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from habla_ml.consent import tombstones
-from habla_ml.consent.marks import TREE_FORMAT, Marks, is_page, is_parquet, read_json, rows_erased, texts_of
+from habla_ml.consent.marks import (
+    TREE_FORMAT,
+    Marks,
+    is_page,
+    is_parquet,
+    is_set_aside,
+    read_json,
+    rows_erased,
+    texts_of,
+)
 from habla_ml.errors import LakeError
 from habla_ml.lake import Lake, sha256_of
 from habla_ml.lake.closure import ids_in
@@ -109,8 +118,11 @@ def sweep_work_folder(lake: Lake, work_folder: Path, marks: Marks) -> int:
 
 
 def _dirty_values(values: dict[str, Any], marks: Marks, doomed: set[str]) -> list[str]:
-    """JSON objects that hold erased items, or name a doomed object, or one that does."""
-    found = [each for each, value in values.items() if marks.cleaned(value, str) != value]
+    """JSON objects that hold erased items, or name a doomed object, or one that does.
+
+    So do old lists of what was set aside: nobody can look for what they may repeat.
+    """
+    found = [each for each, value in values.items() if is_set_aside(value) or marks.cleaned(value, str) != value]
     doomed |= set(found)
     while True:
         more = [

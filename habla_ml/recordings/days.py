@@ -10,8 +10,7 @@ from __future__ import annotations
 import heapq
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from habla_ml.consent.admission import Consents
+from habla_ml.consent import admission
+from habla_ml.consent.admission import Consents, noting
 from habla_ml.consent.tombstones import without_erased
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake, Pointer
@@ -85,24 +85,11 @@ def note_inputs(lake: Lake, day: str, inputs: Mapping[str, str]) -> None:
 def call_for_late_consents(lake: Lake, published: PublishedDay, consents: Consents) -> PublishedDay:
     """The day as it is to be looked at: sessions of which something withheld may come in now count as not read.
 
-    Costs a comparison of two short texts while the register is as it was; what came of looking further is noted in
-    the day's pointer, so that it is looked at once.
-
     Raises:
         InputError: the register cannot be read.
     """
-    if not published.withheld or consents.are_as_noted(published.consents):
-        return published
-    come = {name for name, claims in published.withheld.items() if consents.have_come(name, claims)}
-    # No session has such a fingerprint, and each register gives another one: a run is asked for once under one key.
-    inputs = {**published.inputs, **dict.fromkeys(come, f"consent-{consents.digest}")}
-    withheld = {name: claims for name, claims in published.withheld.items() if name not in come}
-    pointer = lake.pointer(recordings_pointer(published.day))
-    if pointer is not None and _of(pointer, published.day) == published:
-        value = {**pointer.value, "inputs": inputs}
-        with suppress(PointerMovedError):
-            lake.move_pointer(pointer.name, _with_withheld(value, withheld, consents.note), pointer)
-    return replace(published, inputs=inputs, withheld=withheld, consents=consents.note)
+    value = admission.call_for_late_consents(lake, recordings_pointer(published.day), published, consents)
+    return published if value is None else PublishedDay(day=published.day, **value)
 
 
 def read_set_aside(lake: Lake, object_id: str) -> tuple[SetAside, ...]:
@@ -172,16 +159,8 @@ def publish_day(
     streams = {**(before.raw_streams if before else {}), **(raw_streams or {})}
     if kept_streams := {name: each for name, each in streams.items() if name not in dropped}:
         value["raw_streams"] = kept_streams
-    still = {name: each for name, each in (before.withheld if before else {}).items() if name not in inputs}
-    now = {name: sorted(each) for name, each in (withheld or {}).items() if name in inputs}
-    note = "" if before is not None and still and before.consents != consents else consents
-    return _of(lake.move_pointer(recordings_pointer(day), _with_withheld(value, still | now, note), pointer), day)
-
-
-def _with_withheld(value: Mapping[str, Any], withheld: Mapping[str, Sequence[str]], note: str) -> dict[str, Any]:
-    """A day's pointer with what it withholds; without these keys where that is nothing."""
-    others = {key: each for key, each in value.items() if key not in {"withheld", "consents"}}
-    return {**others, "withheld": withheld, "consents": note} if withheld else others
+    value = noting(value, before, inputs, withheld or {}, consents)
+    return _of(lake.move_pointer(recordings_pointer(day), value, pointer), day)
 
 
 def _of(pointer: Pointer, day: str) -> PublishedDay:

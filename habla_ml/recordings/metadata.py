@@ -146,7 +146,7 @@ class JsonEntry:
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            self._wrong(key, f"is {value[:40]!r}, expected a time like 2026-02-16T14:30:22")
+            self._wrong(key, "is text, expected a time like 2026-02-16T14:30:22")
             return None
         if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
             self._wrong(key, f"is in the year {moment.year}, expected {_FIRST_YEAR}…{_LAST_YEAR}")
