@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -79,9 +80,10 @@ def contender_of(entrant: Entrant, role: Role, lake: Lake, settings: Settings, p
         ExportError: It cannot be converted.
     """
     if not entrant.model:
-        return Contender(
-            entrant.text, role, digest_of(entrant.decoding.engine), settings.work_folder, decoding=entrant.decoding
-        )
+        # A service changes its models without a word, so what it said is good for a month.
+        month = f"{datetime.now(UTC):%Y-%m}"
+        named = digest_of({"service": entrant.decoding.model_dump(mode="json"), "month": month})
+        return Contender(entrant.text, role, named, None, decoding=entrant.decoding)
     if not _VERSION.fullmatch(entrant.model) and entrant.model != BASE:
         folder = Path(entrant.model).expanduser()
         if not folder.is_dir():

@@ -43,7 +43,7 @@ class Confusion(Record):
     count: int
     base_count: int | None
     """How often the base makes the same confusion on the same speech; None for the base itself, or without one."""
-    example: str
+    segment_id: str
     """Id of the first segment that shows it."""
     words: tuple[str, str] | None = None
     """For a sound: the first word said and heard so."""
@@ -184,7 +184,7 @@ def _word(
         heard=pair[1],
         count=counts.words[pair],
         base_count=None if base is None else base.words[pair],
-        example=example_of[pair],
+        segment_id=example_of[pair],
     )
 
 
@@ -195,7 +195,7 @@ def _sound(pair: Pair, counts: ConfusionCounts, base: ConfusionCounts | None) ->
         heard=pair[1],
         count=counts.sounds[pair],
         base_count=None if base is None else base.sounds[pair],
-        example=counts.example_of[words],
+        segment_id=counts.example_of[words],
         words=words,
     )
 

@@ -32,6 +32,7 @@ from habla_ml.evaluation.listening import (
 from habla_ml.evaluation.non_speech import non_speech_set
 from habla_ml.evaluation.promotion import Decision, decide
 from habla_ml.evaluation.report import ReportFiles, write_report
+from habla_ml.evaluation.statistics import Interval
 from habla_ml.evaluation.vocabulary import CorpusWords, Vocabulary, corpus_terms, read_terms
 from habla_ml.lake import Lake
 from habla_ml.settings import EvaluationSettings, Settings
@@ -122,12 +123,41 @@ def evaluate_version(
     )
     decision = decide(comparison, settings.promotion)
     with tempfile.TemporaryDirectory(dir=_made(report_folder.parent), prefix=".report-") as scratch:
-        files = write_report(comparison, decision, sounds.test(), Path(scratch) / "report", date)
+        files = write_report(
+            comparison,
+            decision,
+            sounds.test(),
+            Path(scratch) / "report",
+            date,
+            history=history_of(lake, version, comparison),
+        )
         stored = _publish(lake, version, contenders, comparison, decision, files)
         shutil.rmtree(report_folder, ignore_errors=True)
         (Path(scratch) / "report").rename(report_folder)
     laid_down = ReportFiles(*(report_folder / path.name for path in (files.html, files.markdown, files.json)))
     return Evidence(comparison, decision, laid_down, stored, sum(each.decoded for each in heard))
+
+
+def history_of(lake: Lake, version: str, comparison: Comparison) -> list[tuple[str, Interval]]:
+    """The versions that were scored on this same test set by the same rule, the oldest first, `version` last."""
+    found: dict[str, Interval] = {}
+    for name in lake.pointers("models/"):
+        other = name.split("/")[1]
+        if not name.endswith("/report") or other == version:
+            continue
+        try:
+            stored = stored_comparison(lake, other)
+        except EvaluationError:
+            continue  # of an older format: it is scored again or stays out
+        model = stored.model("candidate")
+        same = (stored.test.digest, stored.method) == (comparison.test.digest, comparison.method)
+        if same and model is not None and model.wer.interval is not None:
+            found[other] = model.wer.interval
+    ordered = sorted(found.items(), key=lambda pair: (len(pair[0]), pair[0]))
+    present = comparison.model("candidate")
+    if present is not None and present.wer.interval is not None:
+        ordered.append((version, present.wer.interval))
+    return ordered
 
 
 def stored_comparison(lake: Lake, version: str) -> Comparison:

@@ -18,6 +18,7 @@ from habla_ml.evaluation.statistics import interval_of
 from habla_ml.lake import Lake, digest_of
 from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.engine import Clip, Hypothesis, Usage
+from habla_ml.transcription.hosted.open import HostedAccess
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions, EngineOptions
 
@@ -33,7 +34,8 @@ class Contender:
     role: Role
     artefact: str
     """Digest of what is decoded, e.g. the tree id of a CTranslate2 folder."""
-    folder: Path
+    folder: Path | None
+    """None for a service elsewhere."""
     checkpoint: str | None = None
     """Tree id of the checkpoint that it was converted from, where parity is to be measured."""
     checkpoint_folder: Path | None = None
@@ -89,7 +91,8 @@ def listen(
     known = len(read_hypotheses(lake, contender.artefact, options))
 
     def hear(clips: Iterable[Clip], how: EngineOptions = options) -> list[Hypothesis]:
-        decoder = open_transcriber(how, contender.folder, settings.device, settings.cpu_threads)
+        access = HostedAccess(settings.hosted, lake, served_options(settings))
+        decoder = open_transcriber(how, contender.folder, settings.device, settings.cpu_threads, access)
         with closing(decoder) as transcriber:
             told = _told(contender.name, progress)
             return transcribe_cached(lake, contender.artefact, transcriber, clips, progress=told)

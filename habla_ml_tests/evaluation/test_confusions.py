@@ -75,7 +75,7 @@ def test_the_table_is_ordered_by_count_and_set_against_the_base() -> None:
     base = counted(list(zip(said, ["lo niño", "lo poyo", "grasias"], strict=True)))
     better = counted(list(zip(said, ["los niños", "lo pollos", "gracia"], strict=True)))
     old, new = tabulate_confusions(["base", "v1"], [base, better], base=0)
-    assert old.words[0] == Confusion(said="los", heard="lo", count=2, base_count=None, example="seg-0")
+    assert old.words[0] == Confusion(said="los", heard="lo", count=2, base_count=None, segment_id="seg-0")
     assert old.gone == ()
     assert [(each.said, each.heard, each.count, each.base_count) for each in new.words] == [
         ("gracias", "gracia", 1, 0),

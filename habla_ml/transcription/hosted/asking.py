@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from habla_ml.settings.hosted import HostedServiceSettings
 from habla_ml.transcription.engine import HeardWord
-from habla_ml.transcription.hosted.service import Recording, Service, ServiceFault
+from habla_ml.transcription.hosted.service import CallError, Recording, Service
 from habla_ml.transcription.hosted.spending import CapReachedError, Spending, billed_usd
 
 
@@ -18,7 +18,7 @@ class Asked:
 
     text: str = ""
     words: tuple[HeardWord, ...] = ()
-    fault: ServiceFault | None = None
+    fault: CallError | None = None
     """Why there is no text."""
     took_s: float = 0.0
     """Wall time, pauses included."""
@@ -44,7 +44,7 @@ def ask(
             text, words = service.hear(recording, min(settings.timeout_s, left_s))
             took_s, paid_usd = time.monotonic() - began_s, paid_usd + price_usd
             return Asked(text, words, None, took_s, paid_usd, more_usd)
-        except ServiceFault as caught:
+        except CallError as caught:
             fault = caught
         paid_usd += price_usd if fault.may_be_billed else 0.0
         took_s = time.monotonic() - began_s
@@ -60,17 +60,17 @@ def ask(
         attempt += 1
 
 
-def _pause_s(settings: HostedServiceSettings, attempt: int, fault: ServiceFault) -> float:
+def _pause_s(settings: HostedServiceSettings, attempt: int, fault: CallError) -> float:
     """As long as the service asks for and then a little, or double the last with jitter, so that no two march."""
-    doubled_s = settings.first_pause_s * 2 ** (attempt - 1)
+    doubled_s = settings.first_pause_s * 2.0 ** (attempt - 1)
     jitter = random.uniform(0.5, 1.0)  # noqa: S311 (spreads, protects nothing)
     if fault.retry_after_s is not None:
         return fault.retry_after_s + settings.first_pause_s * (jitter - 0.5)
     return doubled_s * jitter
 
 
-def _after(fault: ServiceFault, attempts: int, took_s: float) -> ServiceFault:
+def _after(fault: CallError, attempts: int, took_s: float) -> CallError:
     if attempts == 1:
         return fault
     reason = f"{fault.reason}, after {attempts} calls in {took_s:.1f} s"
-    return ServiceFault(reason, fault.kind, fault.retry_after_s, fault.may_be_billed)
+    return CallError(reason, fault.kind, fault.retry_after_s, fault.may_be_billed)

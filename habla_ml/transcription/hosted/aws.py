@@ -18,8 +18,8 @@ from typing import Any, Final
 from habla_ml.settings.hosted import AwsSettings
 from habla_ml.transcription.engine import HeardWord
 from habla_ml.transcription.hosted.service import (
+    CallError,
     Recording,
-    ServiceFault,
     clean_text,
     clean_words,
     client_library,
@@ -119,7 +119,7 @@ class Aws:
             if status == "COMPLETED":
                 return
             if status == "FAILED":  # its FailureReason may name the file and is not repeated
-                raise ServiceFault(f"{_NAME} could not transcribe this clip", "clip")
+                raise CallError(f"{_NAME} could not transcribe this clip", "clip")
             if time.monotonic() + self._settings.poll_s > deadline_s:
                 raise silent(_NAME, timeout_s)
             time.sleep(self._settings.poll_s)
@@ -158,7 +158,7 @@ class Aws:
                 self._transcribe.delete_transcription_job(TranscriptionJobName=job)
 
 
-def _fault_of(answer: Any, started: bool) -> ServiceFault:
+def _fault_of(answer: Any, started: bool) -> CallError:
     facts, error = answer.get("ResponseMetadata", {}), answer.get("Error", {})
     code, status = error.get("Code"), int(facts.get("HTTPStatusCode") or 500)
     if code in _BUSY_CODES:
@@ -168,9 +168,9 @@ def _fault_of(answer: Any, started: bool) -> ServiceFault:
     return _billed(status_fault(_NAME, status, facts.get("HTTPHeaders", {}).get("retry-after"), code), started)
 
 
-def _billed(fault: ServiceFault, started: bool) -> ServiceFault:
+def _billed(fault: CallError, started: bool) -> CallError:
     """A job that runs is billed, whatever became of asking for it."""
-    return ServiceFault(fault.reason, fault.kind, fault.retry_after_s, fault.may_be_billed or started)
+    return CallError(fault.reason, fault.kind, fault.retry_after_s, fault.may_be_billed or started)
 
 
 def _heard(answer: Any, duration_s: float) -> tuple[str, tuple[HeardWord, ...]]:

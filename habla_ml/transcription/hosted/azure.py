@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from habla_ml.settings.hosted import AzureSettings
 from habla_ml.transcription.engine import HeardWord
 from habla_ml.transcription.hosted.service import (
+    CallError,
     Recording,
-    ServiceFault,
     clean_text,
     clean_words,
     client_library,
@@ -55,6 +55,7 @@ class Azure:
         from azure.core.exceptions import (
             AzureError,
             HttpResponseError,
+            IncompleteReadError,
             ServiceRequestError,
             ServiceResponseTimeoutError,
         )
@@ -67,8 +68,10 @@ class Azure:
         try:
             answer = self._client.transcribe(content, connection_timeout=timeout_s, read_timeout=timeout_s)
             return _heard(answer, recording.duration_s)
-        except ServiceFault:
+        except CallError:
             raise
+        except IncompleteReadError:
+            raise cut_off(_NAME) from None
         except HttpResponseError as error:
             raise _fault_of(error) from None
         except ServiceRequestError:
@@ -85,7 +88,7 @@ class Azure:
         self._client.close()
 
 
-def _fault_of(error: Any) -> ServiceFault:
+def _fault_of(error: Any) -> CallError:
     status = error.status_code
     if not isinstance(status, int) or status < 300:  # their client raises so for a body that it cannot read
         return nonsense(_NAME)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from habla_ml.settings.hosted import DeepgramSettings
 from habla_ml.transcription.engine import HeardWord
 from habla_ml.transcription.hosted.service import (
+    CallError,
     Recording,
-    ServiceFault,
     clean_text,
     clean_words,
     client_library,
@@ -82,7 +82,7 @@ class Deepgram:
         self._http.close()
 
 
-def _fault_of(error: Any) -> ServiceFault:
+def _fault_of(error: Any) -> CallError:
     status = error.status_code
     if not isinstance(status, int) or status < 300:  # their client raises so for a body that it cannot read
         return nonsense(_NAME)

@@ -6,7 +6,6 @@ since one short clip is one call, and fork-safe, which gRPC's threads are not.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,8 +13,8 @@ from habla_ml.errors import EvaluationError
 from habla_ml.settings.hosted import GoogleSettings
 from habla_ml.transcription.engine import HeardWord
 from habla_ml.transcription.hosted.service import (
+    CallError,
     Recording,
-    ServiceFault,
     clean_text,
     clean_words,
     client_library,
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = "google"
 _MODEL: Final = "long"
-"""Known in every region and language; `short` ends at the first pause."""
+"""Speech with pauses; `short` ends at the first one."""
 
 
 class Google:
@@ -65,6 +64,7 @@ class Google:
         from google.api_core.exceptions import GoogleAPICallError
         from google.auth.exceptions import GoogleAuthError
         from google.cloud.speech_v2 import RecognizeRequest
+        from google.protobuf.json_format import Error as FormatError  # type: ignore[import-untyped]
 
         request = RecognizeRequest(recognizer=self._recogniser, config=self._config, content=recording.flac)
         try:
@@ -73,19 +73,23 @@ class Google:
         except GoogleAPICallError as error:
             raise _fault_of(error) from None
         except GoogleAuthError:
-            raise ServiceFault(f"{_NAME} does not accept the service account; make a new key", "setup") from None
+            raise CallError(f"{_NAME} does not accept the service account; make a new key", "setup") from None
         except requests.ConnectTimeout:
             raise unreachable(_NAME) from None
         except requests.Timeout:
             raise silent(_NAME, timeout_s) from None
         except requests.ConnectionError as error:
             raise (unreachable if _never_sent(error) else cut_off)(_NAME) from None
-        except (ValueError, TypeError, LookupError, AttributeError):
+        except requests.JSONDecodeError:
+            raise nonsense(_NAME) from None
+        except requests.RequestException:
+            raise cut_off(_NAME) from None
+        except (FormatError, ValueError, TypeError, LookupError, AttributeError):
             raise nonsense(_NAME) from None
 
     def close(self) -> None:
         """See `Service.close`."""
-        self._client.transport.close()
+        self._client.transport.close()  # type: ignore[no-untyped-call]
 
 
 def _credentials(variable: str) -> Credentials:
@@ -97,7 +101,7 @@ def _credentials(variable: str) -> Credentials:
         found: Credentials = Credentials.from_service_account_file(  # type: ignore[no-untyped-call]
             path, scopes=["https://www.googleapis.com/auth/cloud-platform"]
         )
-    except (OSError, GoogleAuthError, json.JSONDecodeError, ValueError, KeyError):
+    except (OSError, GoogleAuthError, ValueError, LookupError, AttributeError, TypeError):
         raise EvaluationError(
             f"{variable} names {path}, which is no readable service account file; download a key as JSON"
         ) from None
@@ -112,7 +116,7 @@ def _never_sent(error: Exception) -> bool:
     return any(isinstance(getattr(each, "reason", None), NewConnectionError) for each in error.args)
 
 
-def _fault_of(error: Any) -> ServiceFault:
+def _fault_of(error: Any) -> CallError:
     status = int(error.code) if error.code else 0
     if status < 300:
         return nonsense(_NAME)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from habla_ml.errors import EvaluationError
 from habla_ml.lake import Lake
@@ -32,7 +32,7 @@ class HostedAccess:
 
     settings: HostedSettings
     lake: Lake
-    local: DecodingOptions = DecodingOptions()
+    local: DecodingOptions = field(default_factory=DecodingOptions)
     """How the local engine decodes what a service that is down did not hear."""
 
 

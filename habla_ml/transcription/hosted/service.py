@@ -32,7 +32,7 @@ _MOST_CHARACTERS: Final = 10_000
 _MOST_WORDS: Final = 2_000
 
 
-class ServiceFault(Exception):
+class CallError(Exception):
     """A call that brought no text."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Service(Protocol):
         """The text and its words, by one call that is not repeated.
 
         Raises:
-            ServiceFault: There is no text.
+            CallError: There is no text.
         """
         ...
 
@@ -98,38 +98,38 @@ def secret_in(variable: str, what: str) -> str:
     return value
 
 
-def status_fault(service: str, status: int, retry_after: str | None = None, code: object = None) -> ServiceFault:
+def status_fault(service: str, status: int, retry_after: str | None = None, code: object = None) -> CallError:
     """The fault that an HTTP status stands for; `retry_after` is that header, `code` the service's own word."""
     said = f" ({code})" if isinstance(code, str) and _CODE.match(code) else ""
     reason = f"{service} answers HTTP {status}{said}"
     if status in _BUSY or status >= 500:
-        return ServiceFault(reason, "busy", seconds_of(retry_after))
+        return CallError(reason, "busy", seconds_of(retry_after))
     if status in _SETUP:
-        return ServiceFault(
+        return CallError(
             f"{reason}: check the key, its rights, the region and the model under evaluation.hosted.{service}",
             "setup",
         )
-    return ServiceFault(f"{reason}: it does not take this clip or these options", "clip")
+    return CallError(f"{reason}: it does not take this clip or these options", "clip")
 
 
-def silent(service: str, timeout_s: float) -> ServiceFault:
+def silent(service: str, timeout_s: float) -> CallError:
     """No answer in time; the service may have done its work."""
-    return ServiceFault(f"{service} gave no answer in {timeout_s:.1f} s", "busy", may_be_billed=True)
+    return CallError(f"{service} gave no answer in {timeout_s:.1f} s", "busy", may_be_billed=True)
 
 
-def unreachable(service: str) -> ServiceFault:
+def unreachable(service: str) -> CallError:
     """Nothing was sent."""
-    return ServiceFault(f"{service} cannot be reached", "busy")
+    return CallError(f"{service} cannot be reached", "busy")
 
 
-def cut_off(service: str) -> ServiceFault:
+def cut_off(service: str) -> CallError:
     """The connection broke after the clip was sent, or while it was."""
-    return ServiceFault(f"{service} closed the connection before its answer was complete", "busy", None, True)
+    return CallError(f"{service} closed the connection before its answer was complete", "busy", None, True)
 
 
-def nonsense(service: str) -> ServiceFault:
+def nonsense(service: str) -> CallError:
     """HTTP 200 with a body that is not in the service's format."""
-    return ServiceFault(f"{service} answers what is none of its documented forms", "nonsense", None, True)
+    return CallError(f"{service} answers what is none of its documented forms", "nonsense", None, True)
 
 
 def seconds_of(retry_after: str | None) -> float | None:
@@ -150,7 +150,7 @@ def clean_text(service: str, text: object) -> str:
     """Text without control characters, marks that turn the direction of writing, and halves of characters.
 
     Raises:
-        ServiceFault: It is no text, or longer than speech can be.
+        CallError: It is no text, or longer than speech can be.
     """
     if not isinstance(text, str) or len(text) > _MOST_CHARACTERS:
         raise nonsense(service)
@@ -163,7 +163,7 @@ def clean_words(
     """Words from (text, start, end, confidence or None), their times held inside the clip.
 
     Raises:
-        ServiceFault: A text is none, a number is none, or there are more words than speech can hold.
+        CallError: A text is none, a number is none, or there are more words than speech can hold.
     """
     heard: list[HeardWord] = []
     for text, start, end, confidence in words:

@@ -15,7 +15,7 @@ from habla_ml.settings.hosted import HostedServiceSettings
 from habla_ml.transcription.audio_check import audio_fault
 from habla_ml.transcription.engine import Clip, Hypothesis, Transcriber, Usage, compression_ratio_of
 from habla_ml.transcription.hosted.asking import Asked, ask
-from habla_ml.transcription.hosted.service import FaultKind, Recording, Service, ServiceFault
+from habla_ml.transcription.hosted.service import CallError, FaultKind, Recording, Service
 from habla_ml.transcription.hosted.spending import Spending, billed_usd
 from habla_ml.transcription.options import HostedOptions
 
@@ -50,7 +50,7 @@ class HostedTranscriber:
         self._usage = Usage()
         self._turn = threading.Lock()
         self._silent_in_a_row = 0
-        self._given_up: ServiceFault | None = None
+        self._given_up: CallError | None = None
 
     @property
     def options(self) -> HostedOptions:
@@ -111,14 +111,14 @@ class HostedTranscriber:
         """One clip, in a thread of the pool."""
         given_up = self._given_up
         if given_up is not None:
-            return Asked(fault=ServiceFault(f"not sent: {given_up.reason}", given_up.kind))
+            return Asked(fault=CallError(f"not sent: {given_up.reason}", given_up.kind))
         recording = Recording(encode_flac(clip.audio), clip.duration_s)
         asked = ask(self._service, recording, self._settings, self._spending, self._options.clip_timeout_s)
         with self._turn:
             self._note(asked.fault)
         return asked
 
-    def _note(self, fault: ServiceFault | None) -> None:
+    def _note(self, fault: CallError | None) -> None:
         if fault is not None and fault.kind in _DOWN:
             self._silent_in_a_row += 1
             if self._silent_in_a_row >= DOWN_AFTER:

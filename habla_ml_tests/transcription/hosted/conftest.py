@@ -1,0 +1,64 @@
+"""Services on this machine, clips to send, and the lake that keeps the account."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from habla_ml.lake import DirectoryStore, Lake
+from habla_ml_tests.transcription.hosted.served import ServedService
+
+KEY = "secret-key-0123456789"
+
+
+@pytest.fixture
+def served() -> Iterator[ServedService]:
+    service = ServedService()
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
+
+
+@pytest.fixture(scope="session")
+def google_account(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A service account's file with a private key of this test."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = tmp_path_factory.mktemp("google") / "account.json"
+    facts = {
+        "type": "service_account",
+        "project_id": "a-school",
+        "private_key_id": "1",
+        "private_key": pem.decode(),
+        "client_email": "habla@a-school.iam.gserviceaccount.com",
+        "client_id": "1",
+        "token_uri": "https://oauth2.googleapis.com/token",
+    }
+    path.write_text(json.dumps(facts))
+    return path
+
+
+@pytest.fixture
+def credentials(google_account: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Sets what every service asks for; returns the key that must never be seen in a message."""
+    # Google's library also asks Google where an account may be used; that must not leave this machine.
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("DEEPGRAM_API_KEY", KEY)
+    monkeypatch.setenv("AZURE_SPEECH_KEY", KEY)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(google_account))
+    return KEY

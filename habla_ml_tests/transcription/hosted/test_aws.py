@@ -1,0 +1,194 @@
+"""Amazon Transcribe through boto3 against moto's server, which keeps jobs and buckets; its words come from here."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+from habla_ml.audio import encode_flac
+from habla_ml.settings.hosted import AwsSettings
+from habla_ml.transcription.hosted.aws import Aws
+from habla_ml.transcription.hosted.service import CallError, Recording
+from habla_ml.transcription.options import HostedOptions
+from habla_ml_tests.lake.s3_server import Quiet
+from habla_ml_tests.transcription.hosted.served import aws_answer
+
+BUCKET = "school-voices"
+CLIP = Recording(encode_flac((0.1 * np.sin(np.arange(32_000) / 9)).astype(np.float32)), 2.0)
+WORDS = [("Vamos", 0.1, 0.5), ("a", 0.5, 0.6), ("casa.", 0.6, 1.1)]
+
+
+class Transcribe:
+    """moto; when a job completes, `text` lies in the bucket. `faults` are answered first, by operation."""
+
+    def __init__(self) -> None:
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self.text: bytes | None = json.dumps(aws_answer("Vamos a casa.", WORDS)).encode()
+        self.faults: dict[str, list[tuple[int, str]]] = {}
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.uploaded: list[bytes] = []
+        self.never_ends = False
+        self.s3: Any = None
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")[2] or environ["REQUEST_METHOD"]
+        if operation == "GET" and environ["PATH_INFO"].endswith(".json"):
+            operation = "GetText"
+        if self.faults.get(operation):
+            status, code = self.faults[operation].pop(0)
+            body = json.dumps({"__type": code, "Message": f"secret-key-0123456789 {code}"}).encode()
+            if operation in {"PUT", "GetText"}:
+                body = f"<Error><Code>{code}</Code><Message>secret-key-0123456789</Message></Error>".encode()
+            start_response(f"{status} No", [("Content-Length", str(len(body))), ("Retry-After", "3")])
+            return [body]
+        if operation == "GetTranscriptionJob" and self.never_ends:
+            body = b'{"TranscriptionJob": {"TranscriptionJobStatus": "IN_PROGRESS"}}'
+            start_response("200 OK", [("Content-Length", str(len(body)))])
+            return [body]
+        if operation == "StartTranscriptionJob":
+            data = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            environ["wsgi.input"] = io.BytesIO(data)
+            asked = json.loads(data)
+            self.asked.append((operation, asked))
+            key = asked["Media"]["MediaFileUri"].removeprefix(f"s3://{BUCKET}/")
+            self.uploaded.append(self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+            if self.text is not None:
+                self.s3.put_object(Bucket=BUCKET, Key=asked["OutputKey"], Body=self.text)
+        answer: Iterable[bytes] = self._moto(environ, start_response)
+        return answer
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, Transcribe]]:
+    app = Transcribe()
+    http = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
+    threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    url = f"http://127.0.0.1:{http.server_port}"
+    session = boto3.session.Session("AKIAEXAMPLE", "of this test", region_name="eu-central-1")
+    app.s3 = session.client("s3", endpoint_url=url)
+    app.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    yield url, app
+    http.shutdown()
+
+
+@pytest.fixture
+def app(server: tuple[str, Transcribe]) -> Transcribe:
+    fresh = Transcribe()
+    kept = {"_moto": server[1]._moto, "s3": server[1].s3}
+    server[1].__dict__.update({**fresh.__dict__, **kept})
+    return server[1]
+
+
+@pytest.fixture
+def aws(server: tuple[str, Transcribe], app: Transcribe, credentials: str) -> Iterator[Aws]:
+    settings = AwsSettings(endpoint=server[0], bucket=BUCKET, monthly_cap_usd=1, poll_s=0.02)
+    opened = Aws(HostedOptions(engine="aws"), settings)
+    yield opened
+    opened.close()
+
+
+def fault_of(aws: Aws, timeout_s: float = 5.0) -> CallError:
+    with pytest.raises(CallError) as caught:
+        aws.hear(CLIP, timeout_s)
+    return caught.value
+
+
+def left(app: Transcribe) -> list[str]:
+    return [each["Key"] for each in app.s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+
+
+def test_a_job_is_made_its_text_read_and_nothing_left_behind(aws: Aws, app: Transcribe) -> None:
+    text, words = aws.hear(CLIP, 5.0)
+    assert text == "Vamos a casa."
+    assert [(each.text, each.start_s, each.end_s, each.confidence) for each in words] == [
+        ("Vamos", 0.1, 0.5, 0.9),
+        ("a", 0.5, 0.6, 0.9),
+        ("casa.", 0.6, 1.1, 0.9),
+    ]
+    ((_, asked),) = app.asked
+    assert (asked["LanguageCode"], asked["MediaFormat"], asked["OutputBucketName"]) == ("es-ES", "flac", BUCKET)
+    assert app.uploaded == [CLIP.flac]
+    assert left(app) == []
+    jobs = aws._transcribe.list_transcription_jobs()["TranscriptionJobSummaries"]
+    assert jobs == []
+
+
+def test_a_custom_model_is_named(server: tuple[str, Transcribe], app: Transcribe, credentials: str) -> None:
+    settings = AwsSettings(endpoint=server[0], bucket=BUCKET, monthly_cap_usd=1, poll_s=0.02)
+    opened = Aws(HostedOptions(engine="aws", model="aulas"), settings)
+    opened.hear(CLIP, 5.0)
+    opened.close()
+    assert app.asked[0][1]["ModelSettings"] == {"LanguageModelName": "aulas"}
+
+
+def test_silence_is_an_empty_text(aws: Aws, app: Transcribe) -> None:
+    app.text = json.dumps(aws_answer("", [])).encode()
+    assert aws.hear(CLIP, 5.0) == ("", ())
+
+
+@pytest.mark.parametrize(
+    ("operation", "status", "code", "kind", "billed"),
+    [
+        ("PUT", 503, "SlowDown", "busy", False),
+        ("PUT", 403, "AccessDenied", "setup", False),
+        ("PUT", 404, "NoSuchBucket", "setup", False),
+        ("StartTranscriptionJob", 400, "LimitExceededException", "busy", False),
+        ("StartTranscriptionJob", 400, "UnrecognizedClientException", "setup", False),
+        ("StartTranscriptionJob", 400, "BadRequestException", "clip", False),
+        ("StartTranscriptionJob", 500, "InternalFailureException", "busy", False),
+        ("GetText", 500, "InternalError", "busy", True),
+    ],
+)
+def test_a_fault_says_what_to_do_and_leaves_nothing_behind(
+    aws: Aws, app: Transcribe, operation: str, status: int, code: str, kind: str, billed: bool
+) -> None:
+    app.faults[operation] = [(status, code)]
+    fault = fault_of(aws)
+    assert (fault.kind, fault.may_be_billed) == (kind, billed)
+    assert code in fault.reason
+    assert "secret-key" not in fault.reason
+    assert fault.retry_after_s == (3 if kind == "busy" else None)
+    assert left(app) == []
+
+
+def test_a_job_that_runs_is_waited_for_though_the_service_is_busy(aws: Aws, app: Transcribe) -> None:
+    app.faults["GetTranscriptionJob"] = [(400, "ThrottlingException"), (500, "InternalFailureException")]
+    assert aws.hear(CLIP, 5.0)[0] == "Vamos a casa."
+    assert len(app.asked) == 1
+
+
+def test_a_job_that_does_not_end_is_left_in_time_and_counts_as_paid(aws: Aws, app: Transcribe) -> None:
+    app.never_ends = True
+    began_s = time.monotonic()
+    fault = fault_of(aws, timeout_s=0.3)
+    assert time.monotonic() - began_s < 2
+    assert (fault.kind, fault.may_be_billed) == ("busy", True)
+    assert left(app) == []
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"<html>", b"[]", b'{"results": {}}', b'{"results": {"transcripts": [{}]}}']
+)
+def test_a_text_in_no_documented_form_is_a_fault(aws: Aws, app: Transcribe, text: bytes) -> None:
+    app.text = text
+    fault = fault_of(aws)
+    assert (fault.kind, fault.may_be_billed) == ("nonsense", True)
+    assert left(app) == []
+
+
+def test_a_server_that_is_not_there_bills_nothing(credentials: str) -> None:
+    settings = AwsSettings(endpoint="http://127.0.0.1:9", bucket=BUCKET, monthly_cap_usd=1, poll_s=0.02)
+    opened = Aws(HostedOptions(engine="aws"), settings)
+    fault = fault_of(opened)
+    opened.close()
+    assert (fault.kind, fault.may_be_billed) == ("busy", False)

@@ -1,0 +1,120 @@
+"""What a call costs, and the account of a month that two runs share."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from habla_ml.errors import LakeError
+from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.settings.hosted import AwsSettings, AzureSettings, DeepgramSettings, GoogleSettings
+from habla_ml.transcription.hosted.spending import CapReachedError, Spending, billed_usd
+
+GOOGLE = GoogleSettings(monthly_cap_usd=1)
+AWS = AwsSettings(monthly_cap_usd=1, bucket="bucket")
+BY_15_S = GoogleSettings(monthly_cap_usd=1, usd_per_minute=0.024, billed_step_s=15)
+
+
+@pytest.mark.parametrize(
+    ("settings", "duration_s", "usd"),
+    [
+        (GOOGLE, 3.0, 3 / 60 * 0.016),
+        (GOOGLE, 3.00001, 3 / 60 * 0.016),
+        (GOOGLE, 3.01, 4 / 60 * 0.016),
+        (GOOGLE, 0.2, 1 / 60 * 0.016),
+        (AWS, 3.0, 15 / 60 * 0.024),
+        (AWS, 15.0, 15 / 60 * 0.024),
+        (AWS, 15.5, 16 / 60 * 0.024),
+        (BY_15_S, 3.0, 0.006),
+        (BY_15_S, 15.2, 0.012),
+        (AzureSettings(monthly_cap_usd=1), 60.0, 0.006),
+        (DeepgramSettings(monthly_cap_usd=1), 60.0, 0.0043),
+    ],
+)
+def test_a_call_costs_what_the_billing_rule_says(settings: Any, duration_s: float, usd: float) -> None:
+    assert billed_usd(settings, duration_s) == pytest.approx(usd, abs=1e-12)
+
+
+def test_what_is_reserved_counts_until_it_is_given_back(lake: Lake) -> None:
+    clock = lambda: datetime(2026, 11, 30, 23, 59, tzinfo=UTC)  # noqa: E731
+    spending = Spending(lake, "google", 1.0, clock)
+    reserved = spending.reserve(0.7)
+    assert (reserved.month, spending.spent_usd("2026-11")) == ("2026-11", 0.7)
+    with pytest.raises(
+        CapReachedError, match=r"0.4000 USD more, 0.7000 USD are spent or reserved in 2026-11.* is 1"
+    ):
+        spending.reserve(0.4)
+    spending.give_back(reserved, 0.5)
+    assert spending.spent_usd("2026-11") == 0.2
+    spending.reserve(0.8)
+    assert spending.spent_usd("2026-11") == 1.0
+
+
+def test_each_month_and_each_service_has_its_own_account(lake: Lake) -> None:
+    november = Spending(lake, "google", 1.0, lambda: datetime(2026, 11, 30, 23, 59, tzinfo=UTC))
+    december = Spending(lake, "google", 1.0, lambda: datetime(2026, 12, 1, tzinfo=UTC))
+    reserved = november.reserve(1.0)
+    december.reserve(1.0)
+    Spending(lake, "azure", 1.0, lambda: datetime(2026, 12, 1, tzinfo=UTC)).reserve(1.0)
+    december.give_back(reserved, 0.25)
+    assert (november.spent_usd("2026-11"), november.spent_usd("2026-12")) == (0.75, 1.0)
+    assert sorted(lake.pointers("spending/")) == [
+        "spending/azure/2026-12",
+        "spending/google/2026-11",
+        "spending/google/2026-12",
+    ]
+
+
+def test_many_small_sums_reach_the_cap_exactly(lake: Lake) -> None:
+    spending = Spending(lake, "google", 1.0)
+    for _ in range(100):
+        month = spending.reserve(0.01).month
+    assert spending.spent_usd(month) == 1.0
+    with pytest.raises(CapReachedError):
+        spending.reserve(0.01)
+
+
+def spend(folder: Path, results: Any) -> None:
+    """A run of its own: three threads that reserve until the cap is reached."""
+    spending = Spending(Lake(DirectoryStore(folder), folder.parent / "cache"), "aws", 0.3)
+    made = []
+
+    def work() -> None:
+        try:
+            while True:
+                made.append(spending.reserve(0.01))
+        except CapReachedError:
+            pass
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    results.put(len(made))
+
+
+def test_two_runs_at_once_spend_the_cap_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    runs = [context.Process(target=spend, args=(tmp_path / "lake", results)) for _ in range(2)]
+    for each in runs:
+        each.start()
+    made = [results.get(timeout=60) for _ in runs]
+    for each in runs:
+        each.join()
+    assert sum(made) == 30
+
+
+@pytest.mark.parametrize("value", [{}, {"spent_usd": "3"}, {"spent_usd": -1}, {"spent_usd": True}])
+def test_an_account_that_cannot_be_read_spends_nothing(lake: Lake, value: dict[str, Any]) -> None:
+    spending = Spending(lake, "google", 1.0)
+    month = f"{datetime.now(UTC):%Y-%m}"
+    lake.move_pointer(f"spending/google/{month}", value, None)
+    with pytest.raises(LakeError, match="holds no sum"):
+        spending.reserve(0.01)
