@@ -70,7 +70,17 @@ class Heard:
 
 def served_options(settings: EvaluationSettings) -> DecodingOptions:
     """How Habla decodes, as the settings say."""
-    return DecodingOptions(beam_size=settings.beam_size, batch_size=settings.batch_size)
+    return DecodingOptions(
+        engine=settings.engine,
+        beam_size=settings.beam_size,
+        batch_size=settings.batch_size,
+        language=settings.language,
+        temperature=settings.temperature,
+        no_speech_threshold=settings.no_speech_threshold,
+        log_prob_threshold=settings.log_prob_threshold,
+        compression_ratio_threshold=settings.compression_ratio_threshold,
+        clip_timeout_s=settings.clip_timeout_s,
+    )
 
 
 def snapshot_sounds(lake: Lake, snapshot: Snapshot) -> Callable[[], Iterable[Utterance]]:

@@ -15,6 +15,7 @@ from habla_ml.settings.data import (
 )
 from habla_ml.settings.files import configs_folder, load_settings, save_settings
 from habla_ml.settings.models import (
+    AdviceSettings,
     AlertSettings,
     EmailSettings,
     EvaluationSettings,
@@ -27,6 +28,7 @@ from habla_ml.settings.models import (
 from habla_ml.settings.sections import AutomationSettings, Settings
 
 __all__ = [
+    "AdviceSettings",
     "AlertSettings",
     "AnnotationSettings",
     "AutomationSettings",

@@ -44,8 +44,15 @@ class EvaluationSettings(Section):
     `compute_usd_per_hour` prices one's own machine.
     """
 
+    engine: Literal["faster-whisper", "faster-whisper-batched"] = "faster-whisper"
     beam_size: Annotated[int, Field(ge=1)] = 5
     batch_size: Annotated[int, Field(ge=1)] | None = None
+    language: str = "es"
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    no_speech_threshold: float | None = 0.6
+    log_prob_threshold: float | None = -1.0
+    compression_ratio_threshold: float | None = None
+    clip_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     cpu_threads: Annotated[int, Field(ge=0)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     quiet_below_dbfs: float = -35.0
@@ -80,6 +87,23 @@ class PromotionSettings(Section):
     invented_loss_points: Annotated[float, Field(ge=0)] = 1.0
     parity_loss_points: Annotated[float, Field(ge=0)] = 2.0
     fewest_test_sessions: Annotated[int, Field(ge=1)] = 5
+
+
+class AdviceSettings(Section):
+    """When `habla-ml advise` says that fine-tuning, or more speech, is worth it.
+
+    Below `base_wer_from`, or below `fewest_hours`, training a Whisper model on a dialect gains little for its effort;
+    one term that makes more than `one_term_share` of the errors is no dialect. `more_hours` are what forecasts are
+    made for. Collecting stops where the most of them would remove `worth_removing` of the errors, about the least that
+    a class notices, with less than `worth_probability`: a bet that is more likely lost than won.
+    """
+
+    base_wer_from: Share = 0.15
+    fewest_hours: Annotated[float, Field(ge=0)] = 10.0
+    one_term_share: Share = 0.5
+    more_hours: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (5.0, 10.0, 20.0)
+    worth_removing: Share = 0.10
+    worth_probability: Share = 0.5
 
 
 class ExportSettings(Section):

@@ -19,6 +19,7 @@ from habla_ml.settings.data import (
     StoreSettings,
 )
 from habla_ml.settings.models import (
+    AdviceSettings,
     EvaluationSettings,
     ExportSettings,
     MonitoringSettings,
@@ -52,6 +53,7 @@ class Settings(Section):
     training: TrainingSettings
     evaluation: EvaluationSettings = EvaluationSettings()
     promotion: PromotionSettings = PromotionSettings()
+    advice: AdviceSettings = AdviceSettings()
     export: ExportSettings = ExportSettings()
     release: ReleaseSettings
     review: ReviewSettings = ReviewSettings()
