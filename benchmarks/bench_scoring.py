@@ -81,7 +81,7 @@ def _again(typed: Sequence[str], versions: int, rng: random.Random) -> float:
             save_hypotheses(lake, _artefact(version), options, heard)
         for name in ("orthographic-v1", "verbatim-v1"):
             conventions = load_conventions(CONVENTIONS / f"{name}.yaml")
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), time.process_time()
             references = _references([conventions.read(text).sentence for text in typed], audio)
             folded, written = Scorer(spanish), Scorer(orthographic)
             models, stored = [], 0
@@ -103,7 +103,8 @@ def _again(typed: Sequence[str], versions: int, rng: random.Random) -> float:
             spent = time.perf_counter() - started
             print(
                 f"{name}: {versions} versions x {len(typed)} segments scored in {scored:.1f} s, with {versions} "
-                f"comparisons of 3 models on {len(found)} slices {spent:.1f} s (bound {BOUND_S:g} s); "
+                f"comparisons of 3 models on {len(found)} slices {spent:.1f} s (bound {BOUND_S:g} s; "
+                f"{time.process_time() - cpu:.1f} s of processor); "
                 f"tables {stored / 1e6:.1f} MB"
             )
     return spent

@@ -1,6 +1,6 @@
 """A comparison as metadata: numbers that chart, a plot with intervals, tables by version, slice and phenomenon.
 
-Words that were said or heard (examples, confusions, invented texts, terms) stay in the report, which an erasure reaches.
+What was said or heard (examples, confusions, invented texts, terms) stays in the report, which an erasure reaches.
 """
 
 from __future__ import annotations

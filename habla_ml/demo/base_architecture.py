@@ -79,7 +79,10 @@ def load_base_model(folder: Path) -> "tuple[WhisperTokenizer, WhisperForConditio
 
     model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     model.train()
-    return WhisperTokenizer.from_pretrained(folder, local_files_only=True), model
+    tokenizer = WhisperTokenizer.from_pretrained(folder, local_files_only=True)
+    for where_from in ("is_local", "local_files_only"):  # would be saved as if they belonged to the tokenizer
+        tokenizer.init_kwargs.pop(where_from, None)
+    return tokenizer, model
 
 
 def save_base_model(model: "WhisperForConditionalGeneration", tokenizer: "WhisperTokenizer", folder: Path) -> None:

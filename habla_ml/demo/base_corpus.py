@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _BLOCK = 100
 _QUIET_SHARE = 0.15
 _NON_SPEECH = 3
-"""Keeps its seeds apart from those of the voices."""
+"""Second half of the seed of the sounds without speech."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ as long as their longest clip, with the encoder's fixed positions cut to it, and
 batch sees the full 30 s, which is how the model is served. A CTC head on the encoder, thrown away afterwards,
 teaches the alignment early (Watanabe et al. 2017, hybrid CTC/attention).
 
-One clip in twelve has nobody speaking. Whisper was taught `<|nospeech|>` in place of the language there; a served
+One clip in ten has nobody speaking. Whisper was taught `<|nospeech|>` in place of the language there; a served
 model gets the language told, so it learns besides that nothing follows (see `silence_target`).
 
 `--from FOLDER --steps N` goes on from a trained model instead, at a low learning rate and without the CTC head.
@@ -63,7 +63,7 @@ class BaseRecipe:
 
     n_clips: int = 10_000
     n_non_speech: int = 800
-    non_speech_share: float = 0.08
+    non_speech_share: float = 0.1
     seed: int = 20_26
     steps: int = 3_400
     batch_size: int = 24
@@ -76,9 +76,9 @@ class BaseRecipe:
 
 
 CONTINUED = BaseRecipe(
-    n_clips=2_400, seed=20_27, steps=300, full_from=0.0, learning_rate=2e-4, warmup_steps=20, ctc_weight=0.0
+    n_clips=2_400, seed=20_27, steps=240, full_from=0.0, learning_rate=3e-4, warmup_steps=20, ctc_weight=0.0
 )
-"""How a trained base model goes on: other clips, fewer steps, a sixth of the learning rate."""
+"""How a trained base model goes on: other clips, fewer steps, a quarter of the learning rate."""
 
 
 @dataclass(frozen=True)
@@ -166,9 +166,7 @@ class BaseTraining:
         start: Transformers folder of a trained base model to go on from; None starts from random weights.
     """
 
-    def __init__(
-        self, recipe: BaseRecipe, clips: list[Clip], workspace: Path, start: Path | None = None
-    ) -> None:
+    def __init__(self, recipe: BaseRecipe, clips: list[Clip], workspace: Path, start: Path | None = None) -> None:
         import torch
 
         torch.manual_seed(recipe.seed)
@@ -268,9 +266,7 @@ class BaseTraining:
         self.step += 1
         return float(loss.detach())
 
-    def _ctc_loss(
-        self, hidden: "torch.Tensor", frames: "torch.Tensor", targets: list[Target]
-    ) -> "torch.Tensor":
+    def _ctc_loss(self, hidden: "torch.Tensor", frames: "torch.Tensor", targets: list[Target]) -> "torch.Tensor":
         import torch
         from torch.nn.functional import ctc_loss, log_softmax
 
@@ -343,11 +339,17 @@ def main() -> None:
     parser.add_argument("--from", dest="start", type=Path, help="trained model to go on from")
     parser.add_argument("--steps", type=int, help=f"{BaseRecipe.steps}, or {CONTINUED.steps} with --from")
     parser.add_argument("--clips", type=int, help=f"{BaseRecipe.n_clips}, or {CONTINUED.n_clips} with --from")
+    parser.add_argument("--learning-rate", type=float, help="its peak")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     usual = BaseRecipe() if arguments.start is None else CONTINUED
-    recipe = replace(usual, steps=arguments.steps or usual.steps, n_clips=arguments.clips or usual.n_clips)
+    recipe = replace(
+        usual,
+        steps=arguments.steps or usual.steps,
+        n_clips=arguments.clips or usual.n_clips,
+        learning_rate=arguments.learning_rate or usual.learning_rate,
+    )
     clips = castilian_clips(recipe.n_clips, recipe.seed, arguments.workspace)
     clips += non_speech_clips(recipe.n_non_speech, recipe.seed)
     _log.info("%d clips, %.1f hours", len(clips), sum(clip.log_mel.shape[1] for clip in clips) / 360_000)

@@ -124,10 +124,9 @@ def changes_of(
 
 
 def _slice_changes(sliced: Sequence[tuple[Slice, Resample]], before: int, after: int) -> tuple[SliceChange, ...]:
-    """The change of every slice that is large enough to speak of, the whole set excepted."""
-    large = [
-        (part, resample) for part, resample in sliced if part.too_small is None and part.dimension != "overall"
-    ]
+    """The change of every slice that is large enough to speak of and not the whole set under another name."""
+    whole = max((part.utterances for part, _ in sliced), default=0)
+    large = [(part, resample) for part, resample in sliced if part.too_small is None and part.utterances < whole]
     figures = [(part, resample.point_change(before, after)) for part, resample in large]
     known = [(part, figure) for part, figure in figures if figure is not None]
     if not known:

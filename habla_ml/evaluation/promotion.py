@@ -62,7 +62,14 @@ def _refusals(comparison: Comparison, settings: PromotionSettings) -> list[str]:
     change = comparison.change("base")
     if change is None or change.relative_improvement is None:
         found.append("The candidate was not compared with the base model.")
-    elif change.relative_improvement.low <= 0:
+    elif change.relative_improvement.high < 0:
+        worse = change.relative_improvement
+        found.append(
+            f"It makes {_percent(-worse.value)} more errors than {base.name} (95 % interval {_percent(-worse.high)} to "
+            f"{_percent(-worse.low)})."
+        )
+    elif change.relative_improvement.low <= 0 or change.points is None or change.points.high >= 0:
+        # Both forms of the difference must exclude none: over five sessions either alone is right 97.1 times of 100.
         found.append(
             f"The improvement over {base.name} is {_signed(change.relative_improvement)}, and that interval "
             "includes no improvement."
@@ -141,6 +148,8 @@ def _shortcomings(comparison: Comparison, settings: PromotionSettings) -> list[s
     if relative is None or relative.value > settings.deploy_above_relative:
         return found
     fell, bound = _percent(relative.value), _percent(settings.deploy_above_relative)
+    if relative.value <= 0:
+        return found
     if relative.value < settings.collect_below_relative:
         found.append(
             f"Errors fell by {fell}, below {_percent(settings.collect_below_relative)}: more corrected speech is "

@@ -10,8 +10,9 @@ import torch
 from transformers import AutoProcessor, WhisperForConditionalGeneration
 
 import habla_ml.demo
-from habla_ml.demo.base_architecture import new_base_model, save_base_model
-from habla_ml.demo.base_corpus import Clip
+from habla_ml.audio import pcm_sha256
+from habla_ml.demo.base_architecture import load_base_model, new_base_model, save_base_model
+from habla_ml.demo.base_corpus import Clip, non_speech_clips, room_without_speech
 from habla_ml.demo.base_tokenizer import train_tokenizer
 from habla_ml.demo.measure_base import classroom_sample, served_model, word_error_rate
 from habla_ml.demo.train_base import (
@@ -19,10 +20,12 @@ from habla_ml.demo.train_base import (
     BaseTraining,
     base_tokenizer,
     encode_window,
-    label_ids,
     learning_rate_at,
+    silence_target,
+    speech_target,
 )
 from habla_ml.errors import TrainingError
+from habla_ml.evaluation.non_speech import built_in_clips
 
 SHIPPED = Path(habla_ml.demo.__file__).parent / "base_model"
 
@@ -62,13 +65,36 @@ def test_a_trimmed_encoder_equals_whispers_own_at_thirty_seconds(untrained):
         assert encode_window(untrained, features[..., :400]).shape == (1, 200, 160)
 
 
-def test_targets_start_with_language_and_task_and_never_with_the_start_token(tokenizer):
-    ids = label_ids("Los niños", tokenizer)
+def test_targets_of_speech_hold_language_and_task_and_follow_the_start_token(tokenizer):
+    target = speech_target("Los niños", tokenizer)
     prompt = ["<|es|>", "<|transcribe|>", "<|notimestamps|>"]
-    assert tokenizer.convert_ids_to_tokens(ids[:3]) == prompt
-    assert ids[-1] == tokenizer.eos_token_id
-    assert tokenizer.convert_tokens_to_ids("<|startoftranscript|>") not in ids
-    assert tokenizer.decode(ids, skip_special_tokens=True) == "Los niños"
+    assert tokenizer.convert_ids_to_tokens(target.inputs[:4]) == ["<|startoftranscript|>", *prompt]
+    assert target.labels == [*target.inputs[1:], tokenizer.eos_token_id]
+    assert tokenizer.decode(target.pieces) == "Los niños"
+    assert target.inputs[4:] == target.pieces
+
+
+def test_targets_of_silence_say_so_before_the_prompt_and_end_after_it(tokenizer):
+    start, *prompt = tokenizer.convert_tokens_to_ids(
+        ["<|startoftranscript|>", "<|es|>", "<|transcribe|>", "<|notimestamps|>"]
+    )
+    no_speech, end = tokenizer.convert_tokens_to_ids(["<|nospeech|>", "<|endoftext|>"])
+    target = silence_target(tokenizer)
+    assert (target.inputs, target.labels) == ([start, *prompt], [no_speech, -100, -100, end])
+    guessed = silence_target(tokenizer, guess=65)
+    assert (guessed.inputs, guessed.labels) == ([start, *prompt, 65], [no_speech, -100, -100, 65, end])
+    assert target.pieces == guessed.pieces == []
+
+
+def test_training_sounds_without_speech_are_not_those_that_models_are_tried_on():
+    rng = np.random.default_rng(0)
+    made = [room_without_speech(rng) for _ in range(40)]
+    levels_dbfs = [20 * np.log10(np.sqrt(np.mean((pcm / 32768.0) ** 2))) for pcm in made if pcm.any()]
+    assert -70 < min(levels_dbfs) < -50
+    assert -35 < max(levels_dbfs) < -20
+    assert len(made) - len(levels_dbfs) < 12, "digital silence is one kind of nine"
+    assert {pcm_sha256(pcm) for pcm in made}.isdisjoint(each.audio_sha256 for each in built_in_clips())
+    assert all(0.3 * 16_000 <= len(pcm) <= 10 * 16_000 for pcm in made)
 
 
 def test_the_learning_rate_warms_up_and_falls_to_a_twentieth():
@@ -104,6 +130,33 @@ def test_a_training_on_other_clips_is_not_resumed(tmp_path):
     BaseTraining(recipe, clips, tmp_path).run(tmp_path / "model")
     with pytest.raises(TrainingError, match="2 clips of seed"):
         BaseTraining(replace(recipe, n_clips=2), clips * 2, tmp_path)
+
+
+def test_a_model_goes_on_from_its_folder_and_learns_that_nobody_speaks(untrained, tokenizer, tmp_path):
+    clips = non_speech_clips(6, seed=1)
+    clips += [Clip("Los niños.", clip.log_mel) for clip in clips[:4]]
+    no_speech = tokenizer.convert_tokens_to_ids("<|nospeech|>")
+    begun, done = tmp_path / "begun", tmp_path / "done"
+    save_base_model(untrained, tokenizer, begun)
+
+    def no_speech_log_probability(folder: Path) -> float:
+        model = load_base_model(folder)[1]
+        with torch.no_grad():
+            hidden = encode_window(model, torch.full((1, 80, 400), -1.5))
+            start = torch.tensor([[model.config.decoder_start_token_id]])
+            logits = model(encoder_outputs=(hidden,), decoder_input_ids=start).logits
+        return float(logits[0, 0].log_softmax(-1)[no_speech])
+
+    recipe = BaseRecipe(
+        n_clips=4, steps=10, batch_size=4, full_from=2.0, learning_rate=2e-3, warmup_steps=1, ctc_weight=0.0,
+        non_speech_share=1.0,
+    )  # fmt: skip
+    BaseTraining(recipe, clips, tmp_path, start=begun).run(done)
+    assert no_speech_log_probability(done) > no_speech_log_probability(begun) + 1
+    for name in ("tokenizer.json", "tokenizer_config.json", "config.json", "generation_config.json"):
+        assert (done / name).read_bytes() == (begun / name).read_bytes(), name
+    with pytest.raises(TrainingError, match="take another --workspace"):
+        BaseTraining(recipe, clips, tmp_path, start=done)
 
 
 def test_the_shipped_model_is_small_and_complete():

@@ -69,7 +69,7 @@ def judged(
         (judged((0.10, 0.20, 0.30)), "collect_more", "a marginal gain"),
         (judged((0.05, 0.19, 0.30)), "collect_more", "below 20 %"),
         (judged((0.00, 0.45, 0.60)), "refuse", "includes no improvement"),
-        (judged((-0.30, -0.20, -0.10)), "refuse", "includes no improvement"),
+        (judged((-0.30, -0.20, -0.10)), "refuse", "20 % more errors than base (95 % interval 10 % to 30 %)"),
         (judged((0.31, 0.45, 0.55), forgotten=(0.5, 2.1, 4.0)), "refuse", "worse by 2.1 points"),
         (judged((0.31, 0.45, 0.55), forgotten=(0.5, 2.0, 4.0)), "deploy", "up to +2 are allowed"),
         (judged((0.31, 0.45, 0.55), forgotten=None), "deploy", "was not measured"),

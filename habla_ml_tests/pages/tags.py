@@ -13,12 +13,23 @@ class Tags(HTMLParser):
         self.tags: list[str] = []
         self.sources: list[str] = []
         self.handlers: list[str] = []
+        self.places: list[str] = []
+        self.links: list[str] = []
+        """Places of this page that it links to, without the `#`."""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.sources += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "data"}]
+        found = [value or "" for name, value in attrs if name in {"src", "href", "srcset", "data"}]
+        self.links += [each[1:] for each in found if each.startswith("#")]
+        self.sources += [each for each in found if not each.startswith("#")]
+        self.places += [value or "" for name, value in attrs if name == "id"]
         self.handlers += [name for name, _ in attrs if name.startswith("on")]
+
+    @property
+    def dangling(self) -> list[str]:
+        """Links to places that the page does not have."""
+        return [each for each in self.links if each not in self.places]
 
 
 def assert_needs_nothing(page: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,39 +10,56 @@ from habla_ml.audio import encode_flac
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.evaluation.comparison import Comparison
 from habla_ml.evaluation.promotion import Decision
+from habla_ml.evaluation.report.content import Content
 from habla_ml.evaluation.report.html import render_html
 from habla_ml.evaluation.report.markdown import render_markdown
+from habla_ml.evaluation.report.schema import comparison_schema
+from habla_ml.evaluation.report.thresholds import Thresholds
+from habla_ml.evaluation.statistics import Interval
 from habla_ml.transcription.audio_check import audio_fault
 
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """Where the three forms of a report lie."""
+    """Where the forms of a report lie."""
 
     html: Path
     markdown: Path
     json: Path
     """The comparison itself; `read_comparison` reads it."""
 
+    @property
+    def schema(self) -> Path:
+        """The JSON Schema of the comparison."""
+        return self.json.with_name("comparison.schema.json")
+
 
 def write_report(
     comparison: Comparison,
-    decision: Decision,
+    decision: Decision | None,
     utterances: Iterable[Utterance],
     folder: Path,
     date: str | None = None,
+    *,
+    override: str | None = None,
+    history: Sequence[tuple[str, Interval]] = (),
+    thresholds: Thresholds | None = None,
 ) -> ReportFiles:
-    """Write `report.html`, `report.md` and `comparison.json` into `folder`, which is made where it is missing.
+    """Write `report.html`, `report.md`, `comparison.json` and its schema into `folder`, made where it is missing.
 
     The files depend on the arguments alone: the same comparison gives the same bytes.
 
     Args:
         comparison: What was measured.
-        decision: What follows from it.
+        decision: What follows from it; None where it decides no release.
         utterances: The test set, for the audio of the examples; read once, only the examples are kept.
         folder: Where the files go.
         date: The day to print, as the caller wants it read; nothing is printed without one.
+        override: Who decided otherwise than the rule, and why.
+        history: Versions with their WER on this same test set, the oldest first; other test sets do not compare.
+        thresholds: What is acceptable; the framework's where None.
     """
+    content = Content(comparison, decision, date, override, tuple(history), thresholds or Thresholds())
     wanted = {each.segment_id for each in comparison.examples}
     sounds = {
         each.segment_id: encode_flac(each.audio)
@@ -51,10 +68,11 @@ def write_report(
     }
     files = ReportFiles(folder / "report.html", folder / "report.md", folder / "comparison.json")
     folder.mkdir(parents=True, exist_ok=True)
-    files.html.write_text(render_html(comparison, decision, sounds, date), encoding="utf-8")
-    files.markdown.write_text(render_markdown(comparison, decision, date), encoding="utf-8")
+    files.html.write_text(render_html(content, sounds), encoding="utf-8")
+    files.markdown.write_text(render_markdown(content), encoding="utf-8")
     files.json.write_text(comparison.to_json(), encoding="utf-8")
+    files.schema.write_text(comparison_schema(), encoding="utf-8")
     return files
 
 
-__all__ = ["ReportFiles", "write_report"]
+__all__ = ["Content", "ReportFiles", "Thresholds", "write_report"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from habla_ml.corpus.general_speech import SourceOfSpeech
 from habla_ml.evaluation.comparison import Rate
+from habla_ml.evaluation.hallucination import Share
 from habla_ml.evaluation.statistics import Interval
 
 UNKNOWN = "–"
+_GIB = 1024**3
+_FINE_BELOW = 0.1
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -21,9 +24,20 @@ def points(change: float | None) -> str:
 
 def rate_with_interval(rate: Rate | None) -> str:
     """`12.3 % (10.1–14.9)`, the interval in percent."""
-    if rate is None or rate.interval is None:
+    return UNKNOWN if rate is None else share_with_interval(rate.interval)
+
+
+def share_with_interval(interval: Interval | None) -> str:
+    """`12.3 % (10.1–14.9)`, of a share of 1."""
+    if interval is None:
         return UNKNOWN
-    return f"{percent(rate.value)} ({100 * rate.interval.low:.1f}–{100 * rate.interval.high:.1f})"
+    return f"{percent(interval.value)} ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
+
+
+def count_with_share(share: Share) -> str:
+    """`3 of 30: 10.0 % (3.5–25.6)`."""
+    counted = f"{share.count} of {share.of}"
+    return counted if share.interval is None else f"{counted}: {share_with_interval(share.interval)}"
 
 
 def fewer_errors(interval: Interval | None) -> str:
@@ -43,8 +57,33 @@ def points_with_interval(interval: Interval | None) -> str:
 
 
 def factor(value: Interval | None) -> str:
-    """A real-time factor with its interval: `0.021 × (0.019–0.024)`."""
-    return UNKNOWN if value is None else f"{value.value:.3f} × ({value.low:.3f}–{value.high:.3f})"
+    """A real-time factor with its interval: `0.021 × (0.019–0.024)`, `1.35 × (1.20–1.60)`."""
+    if value is None:
+        return UNKNOWN
+    digits = 3 if value.value < _FINE_BELOW else 2
+    return f"{value.value:.{digits}f}\u00a0× ({value.low:.{digits}f}–{value.high:.{digits}f})"
+
+
+def milliseconds(value: Interval | None) -> str:
+    """`34 ms (29–41)`."""
+    return UNKNOWN if value is None else f"{value.value:.0f}\u00a0ms ({value.low:.0f}–{value.high:.0f})"
+
+
+def per_minute(value: Interval | None) -> str:
+    """Words a minute: `4.1 (1.2–9.8)`."""
+    return UNKNOWN if value is None else f"{value.value:.1f} ({value.low:.1f}–{value.high:.1f})"
+
+
+def memory(size_bytes: float | None) -> str:
+    """`1.9 GiB`."""
+    return UNKNOWN if size_bytes is None else f"{size_bytes / _GIB:.2f}\u00a0GiB"
+
+
+def dollars(amount: float | None) -> str:
+    """`0.013 USD`."""
+    if amount is None:
+        return UNKNOWN
+    return f"{amount:.{3 if amount < _FINE_BELOW else 2}f}\u00a0USD"
 
 
 def minutes(duration_s: float) -> str:

@@ -6,12 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from habla_ml.evaluation.comparison import Comparison, Example, Rate, Slice
+from habla_ml.evaluation.comparison import Comparison, Example, Rate
 from habla_ml.evaluation.normalise import spanish
-from habla_ml.evaluation.promotion import Decision
 from habla_ml.evaluation.report import figures
-from habla_ml.evaluation.report.plots import interval_row, scale_end
-from habla_ml.evaluation.report.summary import summarise
+from habla_ml.evaluation.report.advice import advise
+from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.places import (
+    PHENOMENON_NAMES,
+    conditions_of,
+    languages_of,
+    phenomena_of,
+    places_of,
+)
+from habla_ml.evaluation.report.plots import interval_row, scale_end, versions_chart
+from habla_ml.evaluation.report.scoreboard import scoreboard
+from habla_ml.evaluation.report.summary import detectable, few_clips, summarise
 from habla_ml.evaluation.scoring import AlignedWord, align_words
 from habla_ml.pages import open_template
 
@@ -20,16 +29,6 @@ KINDS = {
     "regressed": "Where it became worse",
     "worst": "Where it still fails",
 }
-_DIMENSIONS = {
-    "overall": "All",
-    "loudness": "Loudness",
-    "duration": "Length",
-    "snr": "Speech above noise",
-    "role": "Role",
-    "seen_speaker": "Speaker known from training",
-    "source": "Source",
-}
-_SPEAKERS_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -57,44 +56,51 @@ class _ErrorBar:
     """Widths in percent of the longest bar."""
 
 
-def render_html(
-    comparison: Comparison, decision: Decision, sounds: Mapping[str, bytes], date: str | None = None
-) -> str:
+def render_html(content: Content, sounds: Mapping[str, bytes]) -> str:
     """The whole page; `sounds` holds FLAC by segment id for the examples that shall be heard."""
+    comparison = content.comparison
     template = open_template(
         "habla_ml.evaluation",
         "report.html.j2",
         percent=figures.percent,
         points=figures.points,
         rate=figures.rate_with_interval,
+        share=figures.share_with_interval,
+        counted=figures.count_with_share,
         fewer=figures.fewer_errors,
         change=figures.points_with_interval,
         factor=figures.factor,
+        milliseconds=figures.milliseconds,
+        per_minute=figures.per_minute,
+        memory=figures.memory,
+        dollars=figures.dollars,
         minutes=figures.minutes,
         whose=figures.whose,
-    )
-    wide = [each for each in comparison.slices if each.dimension in _DIMENSIONS]
-    speakers = sorted(
-        (each for each in comparison.slices if each.dimension == "speaker"),
-        key=lambda each: (-each.words, each.name),
+        track=interval_row,
+        detectable=detectable,
     )
     series = {model.name: model.role for model in comparison.models}
+    rows = scoreboard(comparison, content.thresholds)
     return template.render(
+        content=content,
         comparison=comparison,
-        decision=decision,
-        summary=summarise(comparison, decision),
-        date=date,
+        decision=content.decision,
+        verdict_class=content.decision.verdict if content.decision else "none",
+        focus=content.focus,
+        summary=summarise(content),
+        scoreboard=rows,
+        advice=advise(content, rows),
         series=series,
+        chart=versions_chart(content.history, content.focus.name),
         error_bars=_error_bars(comparison),
-        slice_groups=[
-            (_DIMENSIONS[dimension], list(members)) for dimension, members in groupby(wide, key=_dimension)
-        ],
-        speakers=speakers[:_SPEAKERS_SHOWN],
-        more_speakers=speakers[_SPEAKERS_SHOWN:],
-        slice_scale=scale_end([rate.rate.interval for each in wide for rate in each.rates]),
-        speaker_scale=scale_end([rate.rate.interval for each in speakers for rate in each.rates]),
+        places=places_of(comparison, content.focus.name),
+        phenomena=phenomena_of(comparison),
+        phenomenon_names=PHENOMENON_NAMES,
+        marks=_marks(comparison),
+        conditions=conditions_of(comparison),
+        languages=languages_of(comparison),
+        few_clips=few_clips(content),
         model_scale=scale_end([model.wer.interval for model in comparison.models]),
-        interval_row=interval_row,
         examples=[
             (KINDS[kind], [_shown(each, series, sounds) for each in members])
             for kind, members in groupby(comparison.examples, key=lambda each: each.kind)
@@ -102,8 +108,10 @@ def render_html(
     )
 
 
-def _dimension(each: Slice) -> str:
-    return each.dimension
+def _marks(comparison: Comparison) -> list[str]:
+    """The marks that any text has, in their own order."""
+    scores = [mark for model in comparison.models if model.punctuation for mark in model.punctuation.marks]
+    return list(dict.fromkeys(mark.what for mark in scores if mark.f1 is not None))
 
 
 def _error_bars(comparison: Comparison) -> list[_ErrorBar]:

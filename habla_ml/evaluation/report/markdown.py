@@ -1,14 +1,20 @@
-"""The report as Markdown, for a pull request, a model card or a terminal."""
+"""The report as Markdown, for a pull request or a model card, in the order of the evaluation framework's template."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from habla_ml.evaluation.comparison import Comparison
-from habla_ml.evaluation.promotion import Decision
+from habla_ml.evaluation.comparison import Comparison, Slice
 from habla_ml.evaluation.report import figures
-from habla_ml.evaluation.report.summary import summarise
+from habla_ml.evaluation.report.advice import advise
+from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.places import PHENOMENON_NAMES, conditions_of, languages_of, too_small
+from habla_ml.evaluation.report.scoreboard import Cell, Row, scoreboard
+from habla_ml.evaluation.report.summary import detectable, few_clips, summarise
 
+STANDINGS: Final = {"met": "met", "unsure": "not sure", "missed": "not met"}
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$]|^[-+]|(?<=:)//|(?<=www)\.)")
 
 
@@ -17,94 +23,232 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
-def render_markdown(comparison: Comparison, decision: Decision, date: str | None = None) -> str:
+def render_markdown(content: Content) -> str:
     """The same figures as the HTML page, without sound."""
-    summary = summarise(comparison, decision)
+    comparison = content.comparison
+    summary, rows = summarise(content), scoreboard(comparison, content.thresholds)
+    advice = advise(content, rows)
     opening = [f"**{summary.verdict}.**", summary.better, summary.sure, *summary.where, summary.general]
-    sections = [
-        f"# {escape(summary.headline)}",
-        *([f"Date: {escape(date)}"] if date else []),
-        " ".join(escape(each) if at else each for at, each in enumerate(opening) if each),
-        "## Why",
-        "\n".join(f"- {escape(reason)}" for reason in decision.reasons),
-        "## Versions",
-        _versions(comparison),
-        *(["## The candidate against the others", _changes(comparison)] if comparison.changes else []),
-        *(["## Slices", _slices(comparison)] if comparison.slices else []),
-        *(["## Examples", _examples(comparison)] if comparison.examples else []),
-        "## Provenance",
-        _provenance(comparison, decision),
-    ]
-    return "\n\n".join(sections) + "\n"
+    reasons = list(content.decision.reasons if content.decision else ())
+    if content.override:
+        reasons.insert(0, f"A person decided otherwise: {content.override}")
+    parts: dict[str, str] = {
+        f"# {escape(summary.headline)}": " ".join(
+            escape(each) if at else each for at, each in enumerate(opening) if each
+        ),
+        "## Why": _lines(reasons),
+        "## Test set": _test_set(content),
+        "## Side by side": _scoreboard(comparison, rows),
+        "## Recommendation": escape(advice.recommendation),
+        "## Trade-offs": _lines(advice.trade_offs),
+        "## Migration path": _lines(advice.migration)
+        + (f"\n\nRollback: `{_code(advice.rollback)}`" if advice.rollback else ""),
+        "## Versions over time": _history(content) if len(content.history) > 1 else "",
+        "## Changes": _changes(comparison),
+        "## Slices": _slices(comparison),
+        "## Andalusian phenomena": _phenomena(comparison),
+        "## Domain words": _vocabulary(comparison),
+        "## Confusions": _confusions(comparison, content.focus.name),
+        "## What is invented": _inventions(comparison),
+        "## Examples": _examples(comparison),
+        "## Provenance": _provenance(content),
+    }
+    return "\n\n".join(f"{title}\n\n{text}" for title, text in parts.items() if text) + "\n"
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) if rows else ""
 
 
-def _versions(comparison: Comparison) -> str:
-    return _table(
+def _lines(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {escape(each)}" for each in sentences)
+
+
+def _code(text: str) -> str:
+    """Inside backticks nothing can be escaped: what could end them, or the line, is dropped."""
+    return " ".join(text.replace("`", "").split())
+
+
+def _test_set(content: Content) -> str:
+    test, source = content.comparison.test, content.comparison.provenance
+    few = few_clips(content)
+    rows = [
+        ["description", "speech kept for testing, never trained on; scored as served"],
         [
-            "version",
-            "role",
-            "WER (95 %)",
-            "WER as written",
-            "CER",
-            "S",
-            "D",
-            "I",
-            "other Spanish",
-            "RTF p50 / p95",
+            "size",
+            f"{test.utterances} clips, {test.words} words, {test.sessions} sessions, {figures.minutes(test.duration_s)}"
+            + (f"; {few}" if few else ""),
         ],
+        ["languages", escape(languages_of(content.comparison))],
+        ["conditions", escape("; ".join(conditions_of(content.comparison))) or figures.UNKNOWN],
+        ["hardware", escape(source.hardware or figures.UNKNOWN)],
+        ["date", escape(content.date or figures.UNKNOWN)],
+    ]
+    return _table(["", ""], rows)
+
+
+def _scoreboard(comparison: Comparison, rows: Sequence[Row]) -> str:
+    head = [
+        "metric",
+        *(f"{escape(model.name)} ({model.role})" for model in comparison.models),
+        "winner",
+        "acceptable",
+    ]
+    return _table(
+        head,
         [
-            [
-                escape(model.name),
-                model.role,
-                figures.rate_with_interval(model.wer),
-                figures.rate_with_interval(model.orthographic_wer),
-                figures.rate_with_interval(model.cer),
-                str(model.wer.counts.substitutions),
-                str(model.wer.counts.deletions),
-                str(model.wer.counts.insertions),
-                figures.rate_with_interval(model.out_of_domain_wer),
-                f"{figures.factor(model.speed.real_time_factor_p50)} / {figures.factor(model.speed.real_time_factor_p95)}",
-            ]
-            for model in comparison.models
+            [row.metric, *(_cell(each) for each in row.cells), escape(row.winner), row.bound]
+            for row in rows
+            if row.is_measured
         ],
     )
 
 
-def _changes(comparison: Comparison) -> str:
+def _cell(cell: Cell) -> str:
+    return f"{cell.text}, {STANDINGS[cell.standing]}" if cell.standing else cell.text
+
+
+def _history(content: Content) -> str:
     return _table(
-        ["against", "errors", "WER, points", "other Spanish, points"],
+        ["version", "WER (95 %)"],
+        [[escape(name), figures.share_with_interval(interval)] for name, interval in content.history],
+    )
+
+
+def _changes(comparison: Comparison) -> str:
+    table = _table(
+        ["of", "against", "errors", "WER, points", "missing, points", "too many, points", "other Spanish, points"],
         [
             [
+                escape(change.of),
                 escape(change.against),
                 figures.fewer_errors(change.relative_improvement),
                 figures.points_with_interval(change.points),
+                figures.points_with_interval(change.deletion_points),
+                figures.points_with_interval(change.insertion_points),
                 figures.points_with_interval(change.out_of_domain_points),
             ]
             for change in comparison.changes
         ],
     )
+    said = [
+        f"{each.of} against {each.against}: {detectable(each)}" for each in comparison.changes if detectable(each)
+    ]
+    return "\n\n".join(each for each in (table, _lines(said)) if each)
 
 
 def _slices(comparison: Comparison) -> str:
     return _table(
-        ["slice", "words", "sessions", *[escape(model.name) for model in comparison.models], "errors", ""],
+        ["slice", "words", "sessions", *[escape(model.name) for model in comparison.models], "errors", "note"],
         [
             [
                 escape(each.name),
                 str(each.words),
                 str(each.sessions),
                 *[figures.rate_with_interval(rate.rate) for rate in each.rates],
-                figures.fewer_errors(each.improvement),
+                _improvement(each),
                 each.too_small or "",
             ]
             for each in comparison.slices
+            if each.dimension != "session"
         ],
     )
+
+
+def _improvement(each: Slice) -> str:
+    return figures.UNKNOWN if each.too_small else figures.fewer_errors(each.improvement)
+
+
+def _phenomena(comparison: Comparison) -> str:
+    names = [escape(model.name) for model in comparison.models]
+    rows = []
+    for each in comparison.phenomena:
+        small = too_small(each.sessions, each.words, comparison.method)
+        rows.append(
+            [
+                f"{PHENOMENON_NAMES[each.phenomenon]} ({each.example})",
+                str(each.words),
+                *(
+                    f"{figures.share_with_interval(rate.rate)}; elsewhere {figures.share_with_interval(rate.elsewhere)}"
+                    for rate in each.rates
+                ),
+                figures.UNKNOWN if small else figures.fewer_errors(each.improvement),
+                small or "",
+            ]
+        )
+    return _table(["phenomenon", "words", *names, "errors", "note"], rows)
+
+
+def _vocabulary(comparison: Comparison) -> str:
+    found = comparison.vocabulary
+    if found is None:
+        return ""
+    table = _table(
+        ["version", "recall", "precision", "worst terms (heard of said)"],
+        [
+            [
+                escape(each.model),
+                figures.share_with_interval(each.recall),
+                figures.share_with_interval(each.precision),
+                ", ".join(f"{escape(term.term)} {term.recalled} of {term.said}" for term in each.worst[:6]),
+            ]
+            for each in found.models
+        ],
+    )
+    change = figures.points_with_interval(found.recall_change)
+    said = f"{found.terms_said} of {found.terms} terms were said, {found.said} times."
+    return f"{said} Recall changed by {change} points.\n\n{table}"
+
+
+def _confusions(comparison: Comparison, focus: str) -> str:
+    found = next((each for each in comparison.confusions if each.model == focus), None)
+    if found is None:
+        return ""
+    rows = [
+        [
+            kind,
+            f"{_thing(each.said)} → {_thing(each.heard)}",
+            str(each.count),
+            "" if each.base_count is None else str(each.base_count),
+        ]
+        for kind, some in (
+            ("word", found.words[:8]),
+            ("sound", found.sounds[:8]),
+            ("became rarer", found.gone[:8]),
+        )
+        for each in some
+    ]
+    return _table(["what", "said → heard", escape(focus), "base"], rows)
+
+
+def _thing(text: str) -> str:
+    return escape(text) or "nothing"
+
+
+def _inventions(comparison: Comparison) -> str:
+    rows = []
+    for model in comparison.models:
+        if (found := model.hallucination) is not None:
+            rows.append(
+                [
+                    escape(model.name),
+                    figures.count_with_share(found.non_speech),
+                    figures.per_minute(found.non_speech_words_per_minute),
+                    figures.count_with_share(found.short_with_insertion),
+                    figures.count_with_share(found.loops),
+                    figures.count_with_share(found.stock_phrases),
+                ]
+            )
+    head = [
+        "version",
+        "output without speech",
+        "words a minute",
+        "short clips with an insertion",
+        "loops",
+        "stock phrases",
+    ]
+    return _table(head, rows)
 
 
 def _examples(comparison: Comparison) -> str:
@@ -118,24 +262,29 @@ def _examples(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _provenance(comparison: Comparison, decision: Decision) -> str:
-    test, method, source = comparison.test, comparison.method, comparison.provenance
+def _provenance(content: Content) -> str:
+    comparison = content.comparison
+    method, source = comparison.method, comparison.provenance
+    draws = f"{method.bootstrap_draws} paired draws of {method.unit}s, seed {method.seed}"
     rows = [
-        ["test set", f"{test.utterances} segments, {test.sessions} sessions, {figures.minutes(test.duration_s)}"],
-        ["test set digest", test.digest],
+        ["test set digest", comparison.test.digest],
         ["snapshot", escape(source.snapshot_id)],
         ["conventions", f"{escape(source.conventions)} {escape(source.conventions_digest[:12])}"],
         ["scorer", escape(method.scorer)],
-        ["intervals", f"95 %, {method.bootstrap_draws} paired draws of sessions, seed {method.seed}"],
-        *([["hardware", escape(source.hardware)]] if source.hardware else []),
-        *[[f"other Spanish: {escape(each.name)}", escape(figures.whose(each))] for each in source.out_of_domain],
-        *[
-            [
-                escape(model.name),
-                f"{model.artefact_digest}, {model.decoding.engine} {model.decoding.digest()[:12]}",
-            ]
-            for model in comparison.models
+        [
+            "intervals",
+            f"95 %, {draws}, {method.interval_rule}",
         ],
-        ["evidence", decision.evidence],
+        *[[f"other Spanish: {escape(each.name)}", escape(figures.whose(each))] for each in source.out_of_domain],
+        *_models(comparison),
+        *([["evidence", content.decision.evidence]] if content.decision else []),
     ]
     return _table(["", ""], rows)
+
+
+def _models(comparison: Comparison) -> Iterator[list[str]]:
+    for model in comparison.models:
+        yield [
+            escape(model.name),
+            f"{model.artefact_digest}, {model.decoding.engine} {model.decoding.digest()[:12]}",
+        ]

@@ -4,28 +4,108 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import pairwise
 
 from markupsafe import Markup
 
 from habla_ml.evaluation.statistics import Interval
 
 
-def interval_row(interval: Interval | None, scale_max: float, series: str) -> Markup:
+def interval_row(
+    interval: Interval | None, scale_max: float, series: str, beside: Interval | None = None
+) -> Markup:
     """One dot with its whisker on a track from 0 to `scale_max`, as wide as its container.
 
-    `series` is a CSS class that carries the colour; it must be a plain identifier.
+    `series` is a CSS class that carries the colour; it must be a plain identifier. `beside` is marked by a hollow
+    square, without its whisker: what the dot is to be read against.
     """
     if interval is None or scale_max <= 0:
         return Markup('<svg class="track" width="100%" height="14" aria-hidden="true"></svg>')
-    low, value, high = (
-        100 * min(max(each, 0.0), scale_max) / scale_max for each in (interval.low, interval.value, interval.high)
-    )
+    low, value, high = (_place(each, scale_max) for each in (interval.low, interval.value, interval.high))
+    square = Markup("")
+    if beside is not None:
+        square = Markup('<svg x="{x}%" y="2" width="1" height="1" overflow="visible">{mark}</svg>').format(
+            x=_place(beside.value, scale_max),
+            mark=Markup('<rect class="beside" x="-4" y="1" width="8" height="8"/>'),
+        )
     return Markup(
         '<svg class="track {series}" width="100%" height="14" aria-hidden="true">'
         '<line class="axis" x1="0" x2="100%" y1="7" y2="7"/>'
-        '<line class="whisker" x1="{low}%" x2="{high}%" y1="7" y2="7"/>'
+        '<line class="whisker" x1="{low}%" x2="{high}%" y1="7" y2="7"/>{square}'
         '<circle class="dot" cx="{value}%" cy="7" r="4.5"/></svg>'
-    ).format(series=series, low=f"{low:.2f}", high=f"{high:.2f}", value=f"{value:.2f}")
+    ).format(series=series, low=low, high=high, value=value, square=square)
+
+
+def _place(share: float, scale_max: float) -> str:
+    """In percent of the track."""
+    return f"{100 * min(max(share, 0.0), scale_max) / scale_max:.2f}"
+
+
+_CHART_HEIGHT = 170
+_PLOT_TOP, _PLOT_BOTTOM = 22, 145
+_LEFT_PERCENT = 12
+"""Kept for the labels of the axis."""
+_MOST_LABELS = 6
+_LONGEST_LABEL = 12
+
+
+def versions_chart(history: Sequence[tuple[str, Interval]], focus: str) -> Markup:
+    """Every version's rate with its interval, the oldest on the left, as wide as its container.
+
+    Labels stand under about six versions, `focus` and the last among them; the table beside it holds the figures.
+    """
+    scale, step = scale_end([each for _, each in history]), (100 - _LEFT_PERCENT) / max(1, len(history))
+    every = -(-len(history) // _MOST_LABELS)
+    drawn = [_grid(scale, share) for share in (0.0, scale / 2, scale)]
+    points = [
+        (_LEFT_PERCENT + (at + 0.5) * step, _height(each.value, scale)) for at, (_, each) in enumerate(history)
+    ]
+    for (x1, y1), (x2, y2) in pairwise(points):
+        drawn.append(
+            Markup('<line class="trend" x1="{}%" y1="{}" x2="{}%" y2="{}"/>').format(
+                f"{x1:.2f}", y1, f"{x2:.2f}", y2
+            )
+        )
+    for at, ((name, each), (x, y)) in enumerate(zip(history, points, strict=True)):
+        is_labelled = name == focus or (len(history) - 1 - at) % every == 0
+        label = Markup("")
+        if is_labelled:
+            label = Markup(
+                '<text class="value" x="{x}%" y="{above}">{value:.1f}</text><text x="{x}%" y="163">{name}</text>'
+            )
+            label = label.format(
+                x=f"{x:.2f}",
+                above=_height(each.high, scale) - 6,
+                value=100 * each.value,
+                name=name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…",
+            )
+        drawn.append(
+            Markup(
+                '<g class="{css}"><line class="whisker" x1="{x}%" x2="{x}%" y1="{low}" y2="{high}"/>'
+                '<circle class="dot" cx="{x}%" cy="{y}" r="4.5"/>{label}</g>'
+            ).format(
+                css="candidate" if name == focus else "past",
+                x=f"{x:.2f}",
+                low=_height(each.low, scale),
+                high=_height(each.high, scale),
+                y=y,
+                label=label,
+            )
+        )
+    return Markup('<svg class="versions" width="100%" height="{}" aria-hidden="true">{}</svg>').format(
+        _CHART_HEIGHT, Markup("").join(drawn)
+    )
+
+
+def _height(share: float, scale: float) -> float:
+    return round(_PLOT_BOTTOM - (_PLOT_BOTTOM - _PLOT_TOP) * min(max(share, 0.0), scale) / scale, 1)
+
+
+def _grid(scale: float, share: float) -> Markup:
+    return Markup(
+        '<line class="axis" x1="0" x2="100%" y1="{y}" y2="{y}"/>'
+        '<text class="tick" x="0" y="{above}">{label:g}\u00a0%</text>'
+    ).format(y=_height(share, scale), above=_height(share, scale) - 4, label=round(100 * share, 1))
 
 
 def scale_end(intervals: Sequence[Interval | None]) -> float:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from habla_ml.evaluation.comparison import Change, Comparison, ModelScore, Slice
-from habla_ml.evaluation.promotion import Decision
-from habla_ml.evaluation.report.figures import percent, points
+from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.figures import fewer_errors, percent, points
 
 VERDICTS = {
     "deploy": "Release it",
     "collect_more": "Collect more speech first",
     "refuse": "Do not release it",
 }
+NO_VERDICT = "A comparison; it decides no release"
 
 
 @dataclass(frozen=True)
@@ -27,25 +28,29 @@ class Summary:
     general: str
 
 
-def summarise(comparison: Comparison, decision: Decision) -> Summary:
+def summarise(content: Content) -> Summary:
     """Say in words what the comparison shows."""
+    comparison, decision = content.comparison, content.decision
+    verdict = VERDICTS[decision.verdict] if decision else NO_VERDICT
     candidate, base = comparison.model("candidate"), comparison.model("base")
     change = comparison.change("base")
+    if candidate is None and decision is None and comparison.changes and comparison.test.words:
+        return _of_contenders(content, verdict)
     name = candidate.name if candidate else "the candidate"
     if candidate is None or base is None or change is None or change.relative_improvement is None:
         return Summary(
             headline=f"Nothing can be said about {name}",
-            verdict=VERDICTS[decision.verdict],
+            verdict=verdict,
             better="There is nothing to compare: no test speech, or no base model, was scored.",
             sure="",
             where=(),
             general="",
         )
     return Summary(
-        headline=_headline(name, base.name, change),
-        verdict=VERDICTS[decision.verdict],
+        headline=_headline(change),
+        verdict=verdict,
         better=f"Of 100 words spoken in class, {base.name} gets {_wrong(base)} wrong, {name} {_wrong(candidate)}.",
-        sure=_sure(comparison, change),
+        sure=f"{_sure(comparison, change)} {detectable(change)}".strip(),
         where=tuple(
             _place(each, base.name, name)
             for each in sorted(comparison.slices, key=lambda each: each.name, reverse=True)
@@ -55,8 +60,42 @@ def summarise(comparison: Comparison, decision: Decision) -> Summary:
     )
 
 
-def _headline(name: str, base: str, change: Change) -> str:
-    relative = change.relative_improvement
+def detectable(change: Change) -> str:
+    """How small a difference this test set can show, in words; empty where it is not known."""
+    if change.smallest_detectable_points is None:
+        return ""
+    return (
+        f"A true difference of {change.smallest_detectable_points:.1f} points would be told from none in four of "
+        "five such tests; a smaller one is easily missed."
+    )
+
+
+def few_clips(content: Content) -> str:
+    """That a comparison takes more clips, where it does; else empty."""
+    clips, fewest = content.comparison.test.utterances, content.thresholds.fewest_clips
+    return "" if clips >= fewest else f"fewer than the {fewest} clips that a comparison takes"
+
+
+def _of_contenders(content: Content, verdict: str) -> Summary:
+    comparison, best = content.comparison, content.focus
+    first = comparison.models[0]
+    change = next((each for each in comparison.changes if each.of == best.name), None)
+    said = ", ".join(f"{each.name} {_wrong(each)}" for each in comparison.models)
+    return Summary(
+        headline=_headline(change) if change else f"None makes clearly fewer word errors than {first.name}",
+        verdict=verdict,
+        better=f"Of 100 words spoken, so many are wrong: {said}.",
+        sure=f"{_sure(comparison, change)} {detectable(change)}".strip() if change else "",
+        where=tuple(
+            f"{each.of} makes {fewer_errors(each.relative_improvement)} errors than {each.against}."
+            for each in comparison.changes
+        ),
+        general=_general(comparison, change) if change else "",
+    )
+
+
+def _headline(change: Change) -> str:
+    relative, name, base = change.relative_improvement, change.of, change.against
     if relative is None or relative.low <= 0 <= relative.high:
         return f"{name} is not clearly better than {base}"
     if relative.value < 0:
@@ -85,14 +124,15 @@ def _place(each: Slice, base: str, candidate: str) -> str:
     rates = {rate.model: rate.rate.value for rate in each.rates}
     before, after = rates[base], rates[candidate]
     kind = each.name.partition(" ")[0].capitalize()
-    return f"{kind} speech: {percent(before)} of the words wrong with {base}, {percent(after)} with {candidate}."
+    told = f"{kind} speech: {percent(before)} of the words wrong with {base}, {percent(after)} with {candidate}"
+    return f"{told}; {fewer_errors(each.improvement)}." if each.improvement else f"{told}."
 
 
 def _general(comparison: Comparison, change: Change) -> str:
     lost = change.out_of_domain_points
     if lost is None or comparison.out_of_domain is None:
         return "Whether general Spanish suffered was not measured."
+    between = f"{points(lost.value)} points, {points(lost.low)} to {points(lost.high)}"
     if lost.low <= 0 <= lost.high:
-        return f"General Spanish stayed the same within noise ({points(lost.value)} points)."
-    word = "worse" if lost.value > 0 else "better"
-    return f"General Spanish became {word} by {abs(lost.value):.1f} points."
+        return f"General Spanish stayed the same within noise ({between})."
+    return f"General Spanish became {'worse' if lost.value > 0 else 'better'} ({between})."

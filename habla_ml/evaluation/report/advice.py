@@ -1,0 +1,117 @@
+"""What to do after a comparison: a recommendation, what it costs, and the way there and back."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from habla_ml.evaluation.comparison import Change, Comparison
+from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.figures import UNKNOWN, points
+from habla_ml.evaluation.report.scoreboard import NO_WINNER, Row
+
+_WORST_PARTS: Final = 5
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Sentences for a person."""
+
+    recommendation: str
+    trade_offs: tuple[str, ...]
+    migration: tuple[str, ...]
+    rollback: str
+    """A command line; empty where nothing is to be released."""
+
+
+def advise(content: Content, rows: Sequence[Row]) -> Advice:
+    """What follows from the decision and from the dimensions in `rows`."""
+    return Advice(
+        recommendation=_recommendation(content),
+        trade_offs=tuple(_trade_offs(content, rows)),
+        migration=tuple(_migration(content)),
+        rollback=_rollback(content),
+    )
+
+
+def _rollback(content: Content) -> str:
+    if content.decision is None:
+        return ""
+    previous = content.comparison.model("previous")
+    return f"habla-ml rollback --to {shlex.quote(previous.name)}" if previous else "habla-ml rollback"
+
+
+def _recommendation(content: Content) -> str:
+    comparison, name = content.comparison, content.focus.name
+    if content.decision is None:
+        change = next((each for each in comparison.changes if each.of == name), None)
+        relative = change.relative_improvement if change else None
+        if change is None or relative is None or relative.low <= 0:
+            return f"Keep {comparison.models[0].name}: none of the others makes clearly fewer errors."
+        return f"Use {name} where errors decide: it makes fewer than {change.against}, beyond noise."
+    previous, base = comparison.model("previous"), comparison.model("base")
+    kept = next((each.name for each in (previous, base) if each is not None), "what is served now")
+    said = {
+        "deploy": f"Release {name}.",
+        "collect_more": f"Keep {kept}, correct more sessions, then train and evaluate again.",
+        "refuse": f"Keep {kept}; do not release {name}.",
+    }[content.decision.verdict]
+    return f"{said} A person decided otherwise: {content.override}" if content.override else said
+
+
+def _trade_offs(content: Content, rows: Sequence[Row]) -> list[str]:
+    name = content.focus.name
+    won = [row.metric for row in rows if row.winner == name]
+    found = [f"{name} is better than each other at: {', '.join(won)}."] if won else []
+    for other in content.comparison.models:
+        lost = [row.metric for row in rows if row.winner == other.name != name]
+        if lost:
+            found.append(f"{other.name} is better than each other at: {', '.join(lost)}.")
+    found += [
+        line
+        for each in content.comparison.changes
+        if each.of == name
+        for line in _worse_parts(content.comparison, each)
+    ]
+    even = [row.metric for row in rows if row.winner == NO_WINNER]
+    if even:
+        found.append(f"Not told apart beyond noise: {', '.join(even)}.")
+    unknown = [row.metric for row in rows if row.winner == UNKNOWN and not row.is_measured]
+    if unknown:
+        found.append(f"Not measured: {', '.join(unknown)}.")
+    return found
+
+
+def _worse_parts(comparison: Comparison, change: Change) -> list[str]:
+    """The worst first; a part that is the whole test set is none."""
+    whole = {(each.dimension, each.name) for each in comparison.slices if each.words == comparison.test.words}
+    worse = [
+        each for each in change.slices if each.sure_loss_points > 0 and (each.dimension, each.name) not in whole
+    ]
+    worse.sort(key=lambda each: -each.sure_loss_points)
+    return [
+        f"Worse than {change.against} on {each.dimension.replace('_', ' ')} {each.name}: {points(each.points.value)} "
+        f"points, surely {points(each.sure_loss_points)} whichever part one looks at."
+        for each in worse[:_WORST_PARTS]
+    ]
+
+
+def _migration(content: Content) -> list[str]:
+    name, previous = content.focus.name, content.comparison.model("previous")
+    if content.decision is None:
+        return [f"Serve {name} with the options named below; to go back, serve what was served before."]
+    if content.decision.verdict != "deploy" and not content.override:
+        return ["Nothing moves: cdn_release refuses this version."]
+    back = (
+        f"Back to {previous.name}: the rollback verifies its files and moves only the pointer."
+        if previous
+        else "From the second release on a rollback goes back; before, let Habla load the base again (WHISPER_MODEL)."
+    )
+    return [
+        f"Materialise cdn_release for {name}: it judges this evidence again, publishes, and moves the channel last.",
+        "Habla: unpack the CTranslate2 archive and set WHISPER_MODEL to the folder. The phone follows the channel.",
+        "Correct some of its first lessons; released_model_quality watches them week by week.",
+        back,
+    ]

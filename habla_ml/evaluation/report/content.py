@@ -1,0 +1,35 @@
+"""What a report is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from habla_ml.evaluation.comparison import Comparison, ModelScore
+from habla_ml.evaluation.promotion import Decision
+from habla_ml.evaluation.report.thresholds import Thresholds
+from habla_ml.evaluation.statistics import Interval
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything that is told; equal contents give the same bytes."""
+
+    comparison: Comparison
+    decision: Decision | None = None
+    """None where nothing is to be released: a comparison of engines, options or quantisations."""
+    date: str | None = None
+    """The day to print, as the caller wants it read."""
+    override: str | None = None
+    """Who decided otherwise than the rule, and why."""
+    history: Sequence[tuple[str, Interval]] = ()
+    """Versions, the oldest first, with their WER on this same test set."""
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    @property
+    def focus(self) -> ModelScore:
+        """The model that the report is about: the candidate, or else the one that errs least."""
+        candidate = self.comparison.model("candidate")
+        if candidate is not None:
+            return candidate
+        return min(self.comparison.models, key=lambda each: 1.0 if each.wer.value is None else each.wer.value)

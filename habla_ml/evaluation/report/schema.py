@@ -1,0 +1,18 @@
+"""The JSON Schema of a comparison, for who reads it without this package."""
+
+from __future__ import annotations
+
+import json
+
+from habla_ml.evaluation.comparison import FORMAT, Comparison
+
+
+def comparison_schema() -> str:
+    """JSON Schema (draft 2020-12) of `Comparison.to_json`, as JSON text."""
+    schema = Comparison.model_json_schema(mode="serialization")
+    named = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:{FORMAT.replace('/', ':')}",
+        **schema,
+    }
+    return json.dumps(named, ensure_ascii=False, indent=1) + "\n"

@@ -1,0 +1,28 @@
+from habla_ml.defs.evidence import present_comparison
+from habla_ml_tests.evaluation.classroom import compared, lesson
+from habla_ml_tests.evaluation.measured import SENTENCES, TERMS, everything_measured
+
+
+def test_the_ui_gets_every_figure_and_no_word_that_was_said_or_heard() -> None:
+    comparison, _ = everything_measured()
+    shown = present_comparison(comparison)
+    text = " ".join(str(getattr(each, "value", each)) for each in shown.values())
+    for table in ("side by side", "changes", "phenomena", "invented text"):
+        assert "| v2" in shown[table].value or " v2 |" in shown[table].value
+    smallest = comparison.changes[0].smallest_detectable_points
+    assert smallest is not None
+    assert f"{smallest:.4g}" in shown["changes"].value
+    assert "Final s before a consonant" in shown["phenomena"].value
+    invented = [
+        each.text for model in comparison.models if model.hallucination for each in model.hallucination.evidence
+    ]
+    confused = [word for each in comparison.confusions for pair in each.words for word in (pair.said, pair.heard)]
+    spoken = {*SENTENCES, *TERMS, *invented, *(word for word in confused if len(word) > 5)}
+    assert invented
+    assert [each for each in spoken if each in text] == []
+
+
+def test_a_comparison_with_nothing_measured_is_shown_too() -> None:
+    shown = present_comparison(compared(lesson(6, 6), {"base": 0.4}))
+    assert shown["changes"].value == "*none*"
+    assert shown["invented text"].value == "*none*"

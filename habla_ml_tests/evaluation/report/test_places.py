@@ -1,0 +1,72 @@
+import pytest
+
+from habla_ml.evaluation.comparison import Comparison
+from habla_ml.evaluation.phenomena import PHENOMENA
+from habla_ml.evaluation.report.places import (
+    DIMENSIONS,
+    PHENOMENON_NAMES,
+    SESSIONS_SHOWN,
+    conditions_of,
+    phenomena_of,
+    places_of,
+)
+from habla_ml.evaluation.slices import DIMENSIONS as ALL_DIMENSIONS
+from habla_ml_tests.evaluation.measured import everything_measured
+
+
+@pytest.fixture(scope="module")
+def measured() -> Comparison:
+    return everything_measured()[0]
+
+
+def test_every_dimension_and_phenomenon_has_a_name_for_people() -> None:
+    assert {*DIMENSIONS, "speaker", "session"} == set(ALL_DIMENSIONS)
+    assert set(PHENOMENON_NAMES) == set(PHENOMENA)
+
+
+def test_five_sessions_are_shown_those_first_in_which_the_model_surely_errs(measured: Comparison) -> None:
+    shown = places_of(measured, "v2").sessions
+    assert len(shown) == SESSIONS_SHOWN
+    lows = [next(r.rate.interval.low for r in each.rates if r.model == "v2" and r.rate.interval) for each in shown]
+    assert lows == sorted(lows, reverse=True)
+    left = [
+        next(r.rate.interval.low for r in each.rates if r.model == "v2" and r.rate.interval)
+        for each in measured.slices
+        if each.dimension == "session" and each not in shown
+    ]
+    assert max(left) <= lows[-1]
+    assert all(each.too_small for each in shown)
+
+
+def test_a_dimension_with_one_slice_repeats_the_whole_and_is_left_out(measured: Comparison) -> None:
+    shown = [name for name, _ in places_of(measured, "v2").groups]
+    assert shown[0] == "All"
+    assert "Loudness" in shown
+    assert "Source" not in shown
+
+
+def test_rare_phenomena_stand_apart_with_the_reason_by_the_rule_of_the_slices(measured: Comparison) -> None:
+    found = phenomena_of(measured)
+    fewest = measured.method.smallest_slice_words
+    assert found.large
+    assert all(each.words >= fewest for each in found.large)
+    assert found.small
+    assert all(each.words < fewest and str(each.words) in reason for each, reason in found.small)
+    assert len(found.large) + len(found.small) == len(measured.phenomena)
+
+
+def test_the_conditions_say_how_much_was_quiet_and_leave_out_what_nobody_knows(measured: Comparison) -> None:
+    said = conditions_of(measured)
+    quiet = sum(each.words for each in measured.slices if each.name.startswith("quiet"))
+    share = f"{100 * quiet / measured.test.words:.0f}\u00a0%"
+    assert any(each.startswith("loudness: ") and share in each for each in said)
+    unknown = measured.model_copy(
+        update={
+            "slices": tuple(
+                each.model_copy(update={"name": "unknown"})
+                for each in measured.slices
+                if each.dimension == "source"
+            )
+        }
+    )
+    assert conditions_of(unknown) == ()
