@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from habla_ml.cli_consent import erase_command
+from habla_ml.cli_engines import install_whisperx_command
 from habla_ml.cli_label_studio import label_studio_app
-from habla_ml.cli_models import compare_command, override_command
+from habla_ml.cli_models import advise_command, compare_command, override_command
 from habla_ml.errors import HablaError
 from habla_ml.lake import Lake
 from habla_ml.settings import Settings, load_settings
@@ -24,8 +25,10 @@ conventions_app = typer.Typer(no_args_is_help=True, help="The rules that turn te
 app.add_typer(conventions_app, name="conventions")
 app.add_typer(label_studio_app, name="label-studio")
 app.command("erase")(erase_command)
+app.command("install-whisperx")(install_whisperx_command)
 app.command("compare")(compare_command)
 app.command("override")(override_command)
+app.command("advise")(advise_command)
 
 Profile = Annotated[
     str | None,

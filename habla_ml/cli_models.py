@@ -1,4 +1,4 @@
-"""`habla-ml compare`, `habla-ml override`: models beside each other, and what a person decides about them."""
+"""`habla-ml compare`, `override`, `advise`: models side by side, what a person decides, and whether to train at all."""
 
 from __future__ import annotations
 
@@ -82,3 +82,31 @@ def override_command(
     for each in signed.against:
         console.print(f"- {each}", highlight=False)
     console.print(f"Materialise `cdn_release` for {version} to release it.", highlight=False)
+
+
+def advise_command(profile: Profile = None) -> None:
+    """Say whether to fine-tune, and what more hours of corrected speech are expected to buy."""
+    from habla_ml.lake.open import open_lake
+    from habla_ml.release.advice import advise_now
+
+    settings = load_settings(profile)
+    lake = open_lake(settings.lake, settings.work_folder / "cache")
+    advice = advise_now(lake, settings, lambda line: console.print(line, style="dim"))
+    console.print(advice.headline, style="bold", highlight=False, markup=False, soft_wrap=True)
+    for each in advice.reasons:
+        console.print(f"- {each}", highlight=False, markup=False, soft_wrap=True)
+    if not advice.forecasts:
+        return
+    worth = f"{100 * settings.advice.worth_removing:.0f} %"
+    table = Table("more hours", "to train on", "WER %", "errors removed %", f"chance of {worth} or more")
+    for row in advice.forecasts:
+        table.add_row(
+            f"+{row.more_hours:g}",
+            f"{row.hours:.1f} h",
+            *(
+                f"{100 * each.value:.1f} ({100 * each.low:.1f} to {100 * each.high:.1f})"
+                for each in (row.wer, row.reduction)
+            ),
+            row.chance,
+        )
+    console.print(table)

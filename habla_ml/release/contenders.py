@@ -8,13 +8,13 @@ from typing import Any
 
 from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.listening import Contender
-from habla_ml.export.publish import PublishedCTranslate2, checkout_artefact, publish_ctranslate2
+from habla_ml.export.publish import checkout_artefact, publish_ctranslate2
 from habla_ml.lake import Lake, Store
 from habla_ml.release.channel import read_channel
 from habla_ml.settings import Settings
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.plan import read_plan, recipe_file, version_number
-from habla_ml.training.recipe import load_recipe
+from habla_ml.training.recipe import Recipe, load_recipe
 
 Progress = Callable[[str], None]
 
@@ -35,8 +35,8 @@ def contenders_of(
         raise ReleaseError(
             f"model version {version} has no CTranslate2 model; materialise `ctranslate2_model` for it first"
         )
-    base = _base(lake, version, settings, progress)
-    found = [Contender("base", "base", base.tree, _folder(lake, base.tree, settings))]
+    recipe = load_recipe(recipe_file(lake, read_plan(lake, version), settings.work_folder))
+    found = [base_contender(lake, recipe, settings, progress)]
     previous = _released_before(store, settings.release.channel, version)
     artefact = None if previous is None else _artefact(lake, previous)
     if previous is not None and artefact is not None:
@@ -54,10 +54,10 @@ def contenders_of(
     return [*found, own]
 
 
-def _base(lake: Lake, version: str, settings: Settings, progress: Progress) -> PublishedCTranslate2:
-    recipe = load_recipe(recipe_file(lake, read_plan(lake, version), settings.work_folder))
+def base_contender(lake: Lake, recipe: Recipe, settings: Settings, progress: Progress) -> Contender:
+    """The base model that a recipe names, converted as candidates are."""
     base = resolve_base_model(recipe)
-    return publish_ctranslate2(
+    made = publish_ctranslate2(
         lake,
         f"bases/{base.digest}",
         base.digest,
@@ -66,6 +66,7 @@ def _base(lake: Lake, version: str, settings: Settings, progress: Progress) -> P
         settings.work_folder,
         progress,
     )
+    return Contender("base", "base", made.tree, _folder(lake, made.tree, settings))
 
 
 def _released_before(store: Store, channel: str, version: str) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from habla_ml.evaluation.advice import Advice, LatestVersion, Situation, TermShare, advise
+from habla_ml.evaluation.advice import Advice, Forecast, LatestVersion, Situation, TermShare, advise
 from habla_ml.evaluation.learning_curve import CurvePoint, LearningCurve, fit_learning_curve
 from habla_ml.evaluation.statistics import Interval
 from habla_ml.settings import AdviceSettings
@@ -176,3 +176,10 @@ def test_notes_come_last_and_no_reason_twice() -> None:
     found = advise(situation(latest=version(), notes=("The versions differ in recipe.",)), STEEP, SETTINGS)
     assert found.reasons[-1] == "The versions differ in recipe."
     assert len(set(found.reasons)) == len(found.reasons)
+
+
+@pytest.mark.parametrize(("probability", "words"), [(0.996, "over 99 %"), (0.004, "under 1 %"), (0.35, "35 %")])
+def test_no_forecast_is_certain(probability: float, words: str) -> None:
+    rate = Interval(0.1, 0.2, 0.3)
+    forecast = Forecast(more_hours=5, hours=15, wer=rate, reduction=rate, probability=probability)
+    assert forecast.chance.replace("\u00a0", " ") == words

@@ -1,0 +1,236 @@
+"""What is collected from the lake before somebody is advised: the base heard for real, versions from their evidence."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from habla_ml.evaluation.compare import Beside, Evaluated, compare_versions
+from habla_ml.evaluation.comparison import Comparison, Role
+from habla_ml.evaluation.vocabulary import Vocabulary
+from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.release.advice import advise_now, commonest_term, take_stock
+from habla_ml.settings import Settings
+from habla_ml.training.identity import RunIdentity
+from habla_ml.training.plan import VersionPlan
+from habla_ml.training.record import TrainingRecord
+from habla_ml.training.validation import ValidationPoint
+from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.options import DecodingOptions
+from habla_ml_tests.evaluation.classroom import PROVENANCE, SETTINGS, heard, lesson, utterance
+from habla_ml_tests.release.conftest import sha
+from habla_ml_tests.review.conftest import settings_of
+from habla_ml_tests.training.conftest import Clip, publish_snapshot
+
+TEST_SET = lesson(8, 12)
+TEXTS = ("abrid los libros", "gracias, profe", "¿dónde está el lápiz?", "los niños para ahora")
+RATES = {"base": 0.4, "v1": 0.3, "v2": 0.2, "v3": 0.15}
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_of(tmp_path)
+
+
+def artefact(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def evidence(roles: dict[Role, str], speech=TEST_SET) -> Comparison:
+    evaluated = [
+        Evaluated(name, role, artefact(name), DecodingOptions(), heard(speech, RATES[name], seed=len(name)))
+        for role, name in roles.items()
+    ]
+    return compare_versions(speech, evaluated, SETTINGS, PROVENANCE)
+
+
+def add_version(lake: Lake, version: str, hours: float, found: Comparison, recipe: str = "recipe") -> None:
+    plan = VersionPlan(version, "5" * 64, sha(recipe), hours * 1.25)
+    record = TrainingRecord(
+        identity=RunIdentity(
+            recipe=sha(recipe),
+            snapshot="5" * 64,
+            base_model=sha("base"),
+            replay="",
+            labels="1",
+            seed=1,
+            code="1",
+            packages={},
+        ),
+        identity_digest=sha(version),
+        recipe=recipe,
+        base_model="openai/whisper-small",
+        base_model_revision="abc",
+        steps=10,
+        best_step=5,
+        validation=(ValidationPoint(step=5, wer=0.2, loss=1.0),),
+        validation_clips=3,
+        losses=(),
+        train_clips=30,
+        train_hours=hours,
+        hours_heard=hours,
+        skipped={},
+        wall_s=60.0,
+        device="cpu",
+        precision="fp32",
+        version=version,
+        tree=sha(f"checkpoint of {version}"),
+    )
+    values = {
+        "plan": asdict(plan),
+        "checkpoint": {"tree": record.tree, "record": lake.put_json(record.model_dump(mode="json"))},
+        "ctranslate2": {"tree": artefact(version), "checkpoint": record.tree},
+        "report": {"comparison": lake.put_bytes(found.to_json().encode())},
+    }
+    for name, value in values.items():
+        lake.move_pointer(f"models/{version}/{name}", value, None)
+
+
+def set_hours(lake: Lake, days: dict[str, float]) -> None:
+    for day, hours in days.items():
+        lake.move_pointer(f"corpus/{day}", {"hours": hours}, None)
+        lake.move_pointer(f"recordings/{day}", {}, None)
+
+
+def refuse_to_decode(line: str) -> None:
+    raise AssertionError(f"nothing has to be decoded: {line}")
+
+
+def test_an_empty_lake_asks_for_speech(lake: Lake, settings: Settings) -> None:
+    found = advise_now(lake, settings, refuse_to_decode)
+    assert (found.verdict, found.situation.base_wer, found.situation.hours) == ("collect_more", None, 0)
+
+
+def test_without_a_version_the_base_hears_the_test_set_once(lake: Lake, settings: Settings) -> None:
+    snapshot = publish_snapshot(lake, [Clip(f"segment-{at:03}", "test", TEXTS[at % 4], 1.0) for at in range(4)])
+    lake.move_pointer("splits/latest", {"snapshot": snapshot.id}, None)
+    set_hours(lake, {"2026-02-02": 6.0, "2026-04-04": 5.5})
+    situation, curve = take_stock(lake, settings, lambda _: None)
+    assert curve is None
+    assert situation.base_wer is not None
+    assert (situation.hours, situation.test_sessions, situation.latest) == (11.5, 2, None)
+    assert situation.months == pytest.approx(2.0, abs=0.05)
+    before = sorted(lake.pointers("hypotheses/"))
+    assert len(before) == 1
+    seen = lake.pointer(before[0])
+    again, _ = take_stock(lake, settings, lambda _: None)
+    assert again == situation
+    assert lake.pointer(before[0]) == seen
+
+
+def test_every_version_on_the_newest_test_set_is_a_point(lake: Lake, settings: Settings) -> None:
+    add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}))
+    add_version(lake, "v2", 8.0, evidence({"base": "base", "candidate": "v2"}))
+    newest = evidence({"base": "base", "previous": "v2", "candidate": "v3"})
+    add_version(lake, "v3", 12.0, newest)
+    set_hours(lake, {"2026-02-02": 17.0})
+    situation, curve = take_stock(lake, settings, refuse_to_decode)
+    assert curve is not None
+    assert {each.name: each.hours for each in curve.points} == {"base": 0, "v1": 4, "v2": 8, "v3": 12}
+    rates = {each.name: each.wer.value for each in newest.models}
+    assert all(each.wer == pytest.approx(rates[each.name]) for each in curve.points if each.name in rates)
+    assert situation.latest is not None
+    assert situation.latest.hours_since == pytest.approx(2.0)
+    assert (situation.latest.name, situation.latest.trained_hours, situation.latest.verdict) == (
+        "v3",
+        12,
+        "deploy",
+    )
+    assert situation.notes == ()
+    found = advise_now(lake, settings, refuse_to_decode)
+    assert (found.verdict, [each.hours for each in found.forecasts]) == ("fine_tune", [17, 22, 32])
+
+
+def test_what_was_measured_otherwise_is_on_no_curve_and_named(lake: Lake, settings: Settings) -> None:
+    add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}, lesson(8, 12, seed=3)))
+    add_version(lake, "v2", 8.0, evidence({"base": "base", "candidate": "v2"}), recipe="another")
+    add_version(lake, "v3", 12.0, evidence({"base": "base", "candidate": "v3"}))
+    situation, curve = take_stock(lake, settings, refuse_to_decode)
+    assert curve is not None
+    assert [each.name for each in curve.points] == ["base", "v3", "v2"]
+    assert "Not on the curve: v1," in situation.notes[0]
+    assert "differ in recipe" in situation.notes[1]
+
+
+def test_a_version_converted_again_since_it_was_measured_is_on_no_curve(lake: Lake, settings: Settings) -> None:
+    add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}))
+    seen = lake.pointer("models/v1/ctranslate2")
+    assert seen is not None
+    lake.move_pointer("models/v1/ctranslate2", {**seen.value, "tree": artefact("other")}, seen)
+    situation, curve = take_stock(lake, settings, refuse_to_decode)
+    assert curve is None
+    assert "Not on the curve: v1" in situation.notes[0]
+
+
+def test_a_test_set_too_small_for_the_release_is_too_small_for_a_forecast(lake: Lake, settings: Settings) -> None:
+    add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}, lesson(4, 12)))
+    situation, curve = take_stock(lake, settings, refuse_to_decode)
+    assert curve is None
+    assert "4 sessions, fewer than the 5" in situation.notes[0]
+
+
+def test_a_version_decoded_in_another_way_is_on_no_curve(lake: Lake, settings: Settings) -> None:
+    found = evidence({"base": "base", "candidate": "v1"})
+    greedy = [
+        each.model_copy(update={"decoding": DecodingOptions(beam_size=1)}) if each.name == "v1" else each
+        for each in found.models
+    ]
+    add_version(lake, "v1", 4.0, found.model_copy(update={"models": tuple(greedy)}))
+    situation, curve = take_stock(lake, settings, refuse_to_decode)
+    assert curve is None
+    assert "v1, measured on another test set, with other options" in situation.notes[0]
+
+
+def test_evidence_of_an_older_format_is_passed_over(lake: Lake, settings: Settings) -> None:
+    add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}))
+    add_version(lake, "v2", 8.0, evidence({"base": "base", "candidate": "v2"}))
+    seen = lake.pointer("models/v1/report")
+    lake.move_pointer("models/v1/report", {"comparison": lake.put_bytes(b'{"format": "old"}')}, seen)
+    situation, curve = take_stock(lake, settings, refuse_to_decode)
+    assert curve is not None
+    assert [each.name for each in curve.points] == ["base", "v2"]
+    assert "Not on the curve: v1," in situation.notes[0]
+
+
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_the_term_behind_most_errors_is_found_however_it_is_misheard(is_listed: bool) -> None:
+    speech = [utterance(f"s{at:02}", f"session-{at % 3}", "el perímetro del patio") for at in range(40)]
+    texts = [f"el {chr(97 + at % 26)}{chr(97 + at // 26)}ro del patio" for at in range(39)] + ["el perímetro del"]
+    hypotheses = [
+        Hypothesis(each.audio_sha256, text, 0.1, 1.0, None) for each, text in zip(speech, texts, strict=True)
+    ]
+    model = Evaluated("base", "base", artefact("base"), DecodingOptions(), hypotheses)
+    terms = Vocabulary.of([("perímetro",)]) if is_listed else None
+    comparison = compare_versions(speech, [model], SETTINGS, PROVENANCE, Beside(vocabulary=terms))
+    found = commonest_term(comparison, comparison.models[0])
+    assert found is not None
+    # The table of confusions keeps 30 of the 40, one of them the lost `patio`; a listed term is counted whole.
+    assert (found.term, found.share) == ("perímetro", pytest.approx((39 if is_listed else 29) / 40))
+
+
+def test_the_command_prints_verdict_reasons_and_forecasts(lake: Lake, settings: Settings, tmp_path: Path) -> None:
+    add_version(lake, "v1", 12.0, evidence({"base": "base", "candidate": "v1"}))
+    set_hours(lake, {"2026-02-02": 15.0})
+    done = subprocess.run(
+        [Path(sys.executable).with_name("habla-ml"), "advise", "-p", str(tmp_path / "configs" / "test.yaml")],
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    advice = advise_now(lake, settings, refuse_to_decode)
+    assert done.stdout.startswith(advice.headline)
+    assert all(f"- {each}" in done.stdout for each in advice.reasons)
+    assert all(f"+{hours}" in done.stdout for hours in (5, 10, 20))

@@ -1,0 +1,169 @@
+"""The checkpoint beside its own conversion in float32: what one says, the other says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from habla_ml.corpus.snapshot import Utterance
+from habla_ml.errors import EvaluationError
+from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.faster_whisper import FasterWhisper
+from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.options import DecodingOptions
+from habla_ml.transcription.transformers_engine import Transformers
+from habla_ml_tests.evaluation.conftest import BASE_MODEL
+
+GREEDY = DecodingOptions(engine="transformers", beam_size=1)
+
+
+@pytest.fixture(scope="module")
+def float32_artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from habla_ml.export.ct2 import convert_to_ctranslate2
+
+    return convert_to_ctranslate2(BASE_MODEL, tmp_path_factory.mktemp("float32") / "ct2", "float32").folder
+
+
+def as_checkpoint(clips: list[Utterance], **options: Any) -> list[Hypothesis]:
+    engine = Transformers(BASE_MODEL, GREEDY.model_copy(update=options), "cpu", 2)
+    return engine.transcribe(clips)
+
+
+def as_served(folder: Path, clips: list[Utterance], **options: Any) -> list[Hypothesis]:
+    chosen = DecodingOptions(beam_size=1).model_copy(update=options)
+    return FasterWhisper(folder, chosen, "cpu", 1).transcribe(clips)
+
+
+@pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.5, "no_repeat_ngram_size": 2}])
+def test_greedily_it_says_what_faster_whisper_says_with_the_same_weights(
+    float32_artefact: Path, sentences: list[Utterance], options: dict[str, Any]
+) -> None:
+    found = as_checkpoint(sentences, **options)
+    served = as_served(float32_artefact, sentences, **options)
+    assert [each.text for each in found] == [each.text for each in served]
+    assert len({each.text for each in found}) > 8
+    for mine, theirs in zip(found, served, strict=True):
+        assert mine.audio_sha256 == theirs.audio_sha256
+        assert mine.avg_logprob == pytest.approx(theirs.avg_logprob, abs=1e-4)
+        assert mine.no_speech_prob == pytest.approx(theirs.no_speech_prob, abs=1e-6)
+        assert mine.compression_ratio == theirs.compression_ratio
+
+
+def test_a_batch_gives_the_texts_of_one_by_one_decoding(sentences: list[Utterance]) -> None:
+    engine = Transformers(BASE_MODEL, GREEDY, "cpu", 2)
+    assert (engine.clips_at_once, engine.side_by_side) == (1, 1)
+    alone = [engine.transcribe([each])[0] for each in sentences[:5]]
+    together = engine.transcribe(sentences[:5])
+    assert [each.text for each in together] == [each.text for each in alone]
+    for one, other in zip(alone, together, strict=True):
+        assert one.avg_logprob == pytest.approx(other.avg_logprob, abs=1e-4)
+    assert Transformers(BASE_MODEL, GREEDY.model_copy(update={"batch_size": 7}), "cpu", 2).clips_at_once == 7
+
+
+def test_words_stand_where_faster_whisper_hears_them(float32_artefact: Path, sentences: list[Utterance]) -> None:
+    found = as_checkpoint(sentences[:4], word_times=True)
+    served = as_served(float32_artefact, sentences[:4], word_times=True)
+    assert [each.text for each in found] == [each.text for each in as_checkpoint(sentences[:4])]
+    apart_s = []
+    for mine, theirs in zip(found, served, strict=True):
+        assert [word.text for word in mine.words] == [word.text for word in theirs.words] == mine.text.split()
+        apart_s += [abs(a.start_s - b.start_s) for a, b in zip(mine.words, theirs.words, strict=True)]
+        apart_s += [abs(a.end_s - b.end_s) for a, b in zip(mine.words, theirs.words, strict=True)]
+    assert max(apart_s) < 0.05
+
+
+def test_a_beam_finds_no_less_likely_texts_and_mostly_the_same(
+    float32_artefact: Path, sentences: list[Utterance]
+) -> None:
+    beam, greedy = as_checkpoint(sentences, beam_size=5), as_checkpoint(sentences)
+    better = [(a.avg_logprob or 0) - (b.avg_logprob or 0) for a, b in zip(beam, greedy, strict=True)]
+    assert sum(better) >= 0
+    served = as_served(float32_artefact, sentences, beam_size=5)
+    same = sum(a.text == b.text for a, b in zip(beam, served, strict=True))
+    assert same >= len(sentences) - 2, "two beam searches may part on a near tie, not more often"
+
+
+def test_a_high_temperature_says_what_is_less_likely_by_the_same_measure(sentences: list[Utterance]) -> None:
+    cold, hot = as_checkpoint(sentences[:3]), as_checkpoint(sentences[:3], temperature=3.0, max_new_tokens=20)
+    assert all(a.text != b.text for a, b in zip(cold, hot, strict=True))
+    assert all((a.avg_logprob or 0) > (b.avg_logprob or 0) + 1 for a, b in zip(cold, hot, strict=True))
+
+
+def test_max_new_tokens_is_the_number_of_tokens_before_the_end(sentences: list[Utterance]) -> None:
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer.from_file(str(BASE_MODEL / "tokenizer.json"))
+    whole = as_checkpoint(sentences[:2])
+    for most in (1, 5):
+        for cut, full in zip(as_checkpoint(sentences[:2], max_new_tokens=most), whole, strict=True):
+            first = tokenizer.encode(" " + full.text, add_special_tokens=False).ids[:most]
+            assert cut.text == tokenizer.decode(first).strip()
+
+
+def test_the_thresholds_empty_a_text(sentences: list[Utterance]) -> None:
+    silent = as_checkpoint(sentences[:2], no_speech_threshold=-1.0, log_prob_threshold=0.0)
+    assert [(each.text, each.words, each.compression_ratio) for each in silent] == [("", (), None)] * 2
+    repeated = as_checkpoint(sentences[:2], compression_ratio_threshold=0.1)
+    assert [each.text for each in repeated] == ["", ""]
+
+
+def test_the_length_penalty_reaches_the_search(sentences: list[Utterance]) -> None:
+    short, long = (as_checkpoint(sentences, beam_size=5, length_penalty=each) for each in (-8.0, 8.0))
+    assert sum(len(each.text) for each in short) < sum(len(each.text) for each in long)
+
+
+def test_the_task_and_the_language_reach_the_prompt(sentences: list[Utterance]) -> None:
+    spoken = as_checkpoint(sentences[:2])
+    for other in ({"language": "en"}, {"task": "translate"}):
+        found = as_checkpoint(sentences[:2], **other)
+        assert [each.avg_logprob for each in found] != [each.avg_logprob for each in spoken]
+
+
+def test_it_works_in_a_process_of_its_own(sentences: list[Utterance]) -> None:
+    expected = as_checkpoint(sentences[:3])
+    options = GREEDY.model_copy(update={"batch_size": 2, "word_times": True})
+    with closing(open_transcriber(options, BASE_MODEL, "cpu", 2)) as transcriber:
+        found = transcriber.transcribe(sentences[:3])
+    assert [each.text for each in found] == [each.text for each in expected]
+    assert all(each.words for each in found)
+
+
+def test_what_it_cannot_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="does not know the option patience"):
+        open_transcriber(GREEDY.model_copy(update={"patience": 2.0}), BASE_MODEL)
+    with pytest.raises(EvaluationError, match=r"lacks config\.json, .*model\.safetensors"):
+        Transformers(tmp_path, GREEDY, "cpu", 1)
+    with pytest.raises(EvaluationError, match="tlh"):
+        Transformers(BASE_MODEL, GREEDY.model_copy(update={"language": "tlh"}), "cpu", 1)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("config.json", {"model_type": "wav2vec2"}, "model_type 'wav2vec2'"),
+        ("generation_config.json", {"alignment_heads": None}, "no times of words"),
+        ("generation_config.json", {"alignment_heads": [[7, 0]]}, r"\[\[7, 0\]\], of a decoder of 2"),
+        ("generation_config.json", {"is_multilingual": False}, "English-only"),
+    ],
+)
+def test_a_folder_that_does_not_fit_is_named(
+    tmp_path: Path, file: str, change: dict[str, Any], message: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(BASE_MODEL, folder)
+    (folder / file).write_text(json.dumps({**json.loads((folder / file).read_text()), **change}))
+    with pytest.raises(EvaluationError, match=message):
+        Transformers(folder, GREEDY.model_copy(update={"word_times": True}), "cpu", 1)
+
+
+def test_damaged_weights_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(BASE_MODEL, folder)
+    (folder / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(EvaluationError, match="cannot load"):
+        Transformers(folder, GREEDY, "cpu", 1)

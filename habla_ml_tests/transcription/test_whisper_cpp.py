@@ -1,0 +1,88 @@
+"""whisper.cpp beside Transformers with the same weights: the base model with as many tokens as a real Whisper."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from habla_ml.corpus.snapshot import Utterance
+from habla_ml.errors import EvaluationError
+from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.options import DecodingOptions
+from habla_ml.transcription.transformers_engine import Transformers
+from habla_ml.transcription.whisper_cpp import WhisperCpp
+from habla_ml_tests.widened_model import write_widened_checkpoint
+
+GREEDY = DecodingOptions(engine="whisper.cpp", beam_size=1)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_widened_checkpoint(tmp_path_factory.mktemp("widened") / "checkpoint")
+
+
+@pytest.fixture(scope="module")
+def ggml(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from habla_ml.export.ggml import convert_to_ggml
+
+    return convert_to_ggml(checkpoint, tmp_path_factory.mktemp("ggml") / "model").folder
+
+
+def heard(folder: Path, clips: list[Utterance], **options: Any) -> list[Hypothesis]:
+    engine = WhisperCpp(folder, GREEDY.model_copy(update=options), "cpu", 1)
+    return [engine.transcribe([each])[0] for each in clips]
+
+
+def test_greedily_it_says_what_transformers_says_with_the_same_weights(
+    checkpoint: Path, ggml: Path, sentences: list[Utterance]
+) -> None:
+    reference = Transformers(checkpoint, DecodingOptions(engine="transformers", beam_size=1), "cpu", 1)
+    expected = reference.transcribe(sentences)
+    found = heard(ggml, sentences)
+    same = [(a, b) for a, b in zip(found, expected, strict=True) if a.text == b.text]
+    # It computes its own spectrogram and in float16: a near tie may go the other way.
+    assert len(same) >= len(sentences) - 2
+    assert len({each.text for each, _ in same}) > 6
+    for mine, theirs in same:
+        assert mine.avg_logprob == pytest.approx(theirs.avg_logprob, abs=0.05)
+        assert mine.compression_ratio == theirs.compression_ratio
+
+
+def test_options_reach_it(ggml: Path, sentences: list[Utterance]) -> None:
+    some = sentences[:2]
+    plain = [each.text for each in heard(ggml, some)]
+    assert [each.text for each in heard(ggml, some, beam_size=3)] == plain
+    silent = heard(ggml, some, no_speech_threshold=-1.0, log_prob_threshold=None)
+    assert [(each.text, each.avg_logprob) for each in silent] == [("", None)] * 2
+    assert [each.text for each in heard(ggml, some, no_speech_threshold=None)] == plain
+    assert [each.text for each in heard(ggml, some, compression_ratio_threshold=0.1)] == ["", ""]
+    assert [each.text for each in heard(ggml, some, temperature=3.0, max_new_tokens=10)] != plain
+    cut = [each.text for each in heard(ggml, some, max_new_tokens=2)]
+    assert all(
+        text and whole.startswith(text) and len(text) < len(whole) / 2
+        for text, whole in zip(cut, plain, strict=True)
+    )
+
+
+def test_it_works_in_a_process_of_its_own(ggml: Path, sentences: list[Utterance]) -> None:
+    with closing(open_transcriber(GREEDY, ggml, "cpu", 1)) as transcriber:
+        found = transcriber.transcribe(sentences[:2])
+    assert [each.text for each in found] == [each.text for each in heard(ggml, sentences[:2])]
+
+
+def test_what_it_cannot_run_is_named(ggml: Path, tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match=r"no ggml-model\.bin"):
+        WhisperCpp(tmp_path, GREEDY, "cpu", 1)
+    with pytest.raises(EvaluationError, match="tlh"):
+        WhisperCpp(ggml, GREEDY.model_copy(update={"language": "tlh"}), "cpu", 1)
+    with pytest.raises(EvaluationError, match=r"this build of whisper\.cpp has none"):
+        WhisperCpp(ggml, GREEDY, "cuda", 1)
+    with pytest.raises(EvaluationError, match="does not know the option word_times"):
+        open_transcriber(GREEDY.model_copy(update={"word_times": True}), ggml)
+    (tmp_path / "ggml-model.bin").write_bytes(b"not a model")
+    with pytest.raises(EvaluationError, match="cannot load.*bad magic"):
+        WhisperCpp(tmp_path, GREEDY, "cpu", 1)
