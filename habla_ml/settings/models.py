@@ -40,7 +40,7 @@ class EvaluationSettings(Section):
 
     `unit` is what the bootstrap draws as a whole. `non_speech` is a folder of WAVs in which nobody speaks, beside
     `non_speech_takes` rounds of built-in sounds; `vocabulary` a file of terms, one a line; `alignments` words with
-    times set by hand. `parity_clips` are decoded with the checkpoint too, so that a broken conversion is seen (0: none).
+    times set by hand. `parity_clips` are decoded with the checkpoint too, so that a broken conversion shows (0: none).
     `compute_usd_per_hour` prices one's own machine.
     """
 

@@ -10,15 +10,24 @@ import sys
 import tempfile
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Final
 
 from habla_ml.audio.foreign import read_frame, write_frame
 from habla_ml.errors import EvaluationError
 from habla_ml.transcription.messages import MOST_BYTES, START, Answer, Start
+from habla_ml.transcription.options import LocalEngine
+from habla_ml.transcription.registry import foreign_python
 
 _START_LIMIT_S: Final = 600.0
 _LAST_BREATH_S: Final = 5.0
 _Request = tuple[float, bytes]
+_BOOT: Final = """
+import sys
+sys.path.append(sys.argv[1])
+from habla_ml.transcription.serve import serve
+serve(int(sys.argv[2]))
+"""
 
 
 class EngineProcess:
@@ -31,11 +40,12 @@ class EngineProcess:
         """Start it and wait until the model is loaded.
 
         Raises:
-            EvaluationError: The engine cannot work, or its process ended or hung while it loaded.
+            EvaluationError: The engine cannot work or is not installed, or its process ended or hung while it loaded.
         """
+        python = _python(start.options.engine)
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "habla_ml.transcription", str(os.getpid())],
+            [*python, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
@@ -123,6 +133,16 @@ class EngineProcess:
             self.close()
             raise EvaluationError(answer[1].reason)
         return answer[1]
+
+
+def _python(engine: LocalEngine) -> list[str]:
+    """What runs the process, up to the parent's id."""
+    foreign = foreign_python(engine)
+    if foreign is None:
+        return [sys.executable, "-m", "habla_ml.transcription"]
+    # We come last on the path of an environment of its own, so that its packages win over those beside us.
+    ours = str(Path(__file__).parents[2])
+    return [str(foreign), "-I", "-c", _BOOT, ours]
 
 
 def _how_it_ended(status: int) -> str:

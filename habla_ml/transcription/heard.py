@@ -22,17 +22,18 @@ def hypothesis_of(
     options: DecodingOptions,
     text: str,
     decode_s: float,
-    avg_logprob: float,
-    no_speech_prob: float,
+    avg_logprob: float | None,
+    no_speech_prob: float | None,
     words: tuple[HeardWord, ...] = (),
 ) -> Hypothesis:
     """The hypothesis under the thresholds of the options, as faster-whisper applies them.
 
     A text counts as nothing heard where `no_speech_prob` is above its bound and `avg_logprob` not above its own, or
-    where it repeats itself beyond `compression_ratio_threshold`.
+    where it repeats itself beyond `compression_ratio_threshold`. None is what an engine does not tell.
     """
-    unheard = options.no_speech_threshold is not None and no_speech_prob > options.no_speech_threshold
-    if options.log_prob_threshold is not None and avg_logprob > options.log_prob_threshold:
+    threshold, likely = options.no_speech_threshold, options.log_prob_threshold
+    unheard = threshold is not None and no_speech_prob is not None and no_speech_prob > threshold
+    if likely is not None and avg_logprob is not None and avg_logprob > likely:
         unheard = False
     ratio, bound = compression_ratio_of(text), options.compression_ratio_threshold
     if unheard or (bound is not None and ratio is not None and ratio > bound):
@@ -61,9 +62,7 @@ def heard_words(timings: Sequence[Mapping[str, Any]], duration_s: float) -> tupl
     merged = [dict(each) for each in timings]
     merge_punctuations(merged, _OPENING, _CLOSING)
     return tuple(
-        HeardWord(
-            each["word"].strip(), min(float(each["start"]), duration_s), min(float(each["end"]), duration_s)
-        )
+        HeardWord(each["word"].strip(), min(float(each["start"]), duration_s), min(float(each["end"]), duration_s))
         for each in merged
         if each["word"].strip()
     )

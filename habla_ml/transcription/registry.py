@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Final
 
 from habla_ml.errors import EvaluationError
 from habla_ml.transcription.engine import Engine
 from habla_ml.transcription.options import LocalEngine
+from habla_ml.transcription.whisperx import whisperx_python
 
 ENGINES: Final[Mapping[LocalEngine, tuple[str, str]]] = {
     "faster-whisper": ("habla_ml.transcription.faster_whisper", "FasterWhisper"),
     "faster-whisper-batched": ("habla_ml.transcription.faster_whisper_batched", "FasterWhisperBatched"),
     "transformers": ("habla_ml.transcription.transformers_engine", "Transformers"),
+    "whisper.cpp": ("habla_ml.transcription.whisper_cpp", "WhisperCpp"),
+    "whisperx": ("habla_ml.transcription.whisperx", "WhisperX"),
 }
 """Engine → module and class."""
 
@@ -29,3 +33,12 @@ def engine_class(name: LocalEngine) -> type[Engine]:
     module, attribute = ENGINES[name]
     found: type[Engine] = getattr(import_module(module), attribute)
     return found
+
+
+def foreign_python(name: LocalEngine) -> Path | None:
+    """The interpreter of an engine that lives in an environment of its own; None for those that run in ours.
+
+    Raises:
+        EvaluationError: That environment is not installed.
+    """
+    return whisperx_python() if name == "whisperx" else None

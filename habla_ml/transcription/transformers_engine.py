@@ -116,6 +116,7 @@ class Transformers:
         written: torch.Tensor = GenerationMixin.generate(
             self._model,
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
+            attention_mask=torch.ones(encoded.shape[:2], device=self._device),
             decoder_input_ids=prompt,
             logits_processor=self._processors,
             generation_config=GenerationConfig(

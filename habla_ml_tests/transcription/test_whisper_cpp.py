@@ -84,5 +84,5 @@ def test_what_it_cannot_run_is_named(ggml: Path, tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="does not know the option word_times"):
         open_transcriber(GREEDY.model_copy(update={"word_times": True}), ggml)
     (tmp_path / "ggml-model.bin").write_bytes(b"not a model")
-    with pytest.raises(EvaluationError, match="cannot load.*bad magic"):
+    with pytest.raises(EvaluationError, match=r"cannot load.*bad magic"):
         WhisperCpp(tmp_path, GREEDY, "cpu", 1)

@@ -20,6 +20,7 @@ from typing import Final
 
 import httpx
 
+from habla_ml.environments import environment_beside_ours, install_environment, is_installed
 from habla_ml.errors import ServiceError, SettingsError
 from habla_ml.settings import LabelStudioSettings, Settings
 
@@ -29,7 +30,6 @@ PINS: Final = "constraints-label-studio.txt"
 
 _FIRST_ANSWER_S: Final = 300.0
 _STOP_S: Final = 15.0
-_READY: Final = ".ready"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def server_place(settings: Settings) -> ServerPlace:
     """Where the embedded server of these settings is."""
     chosen = settings.annotation.label_studio
     folder = chosen.folder or settings.work_folder / "label_studio"
-    environment = chosen.environment or Path(sys.prefix).parent / ".venv-label-studio"
+    environment = chosen.environment or environment_beside_ours("label-studio")
     documents = chosen.documents or folder / "documents"
     return ServerPlace(environment, folder, documents, chosen.port, settings.lake.endpoint_url is not None)
 
@@ -141,20 +141,9 @@ def install_server(environment: Path, tell: Callable[[str], None]) -> None:
     Raises:
         ServiceError: pip failed; its last lines are in the message.
     """
-    if _program(environment).exists() and (environment / _READY).exists():
-        return
-    tell(f"installing Label Studio {VERSION} into {environment}: about 1 GB, a minute or two")
-    pins = environment.parent / PINS
-    constraint = ["--constraint", str(pins)] if pins.is_file() else []
-    pip = [str(environment / "bin" / "pip"), "install", "--quiet"]
-    for command in (
-        [sys.executable, "-m", "venv", str(environment)],
-        [*pip, *constraint, f"label-studio=={VERSION}"],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise ServiceError(f"{' '.join(command)} failed: {done.stderr[-500:]}; mend that, then run again")
-    (environment / _READY).touch()
+    if not is_installed(environment):
+        tell(f"Label Studio {VERSION} needs about 1 GB, a minute or two")
+        install_environment(environment, [f"label-studio=={VERSION}"], PINS, tell)
 
 
 @contextmanager

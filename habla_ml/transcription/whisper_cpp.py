@@ -1,0 +1,156 @@
+"""Decoding with whisper.cpp through pywhispercpp (the extra `whisper-cpp`), from a ggml file."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, ClassVar, Final
+
+import numpy as np
+
+from habla_ml.errors import EvaluationError
+from habla_ml.transcription.audio_check import WINDOW_SAMPLES
+from habla_ml.transcription.engine import Clip, Hypothesis
+from habla_ml.transcription.heard import hypothesis_of
+from habla_ml.transcription.options import DecodingOptions
+
+GGML_FILE: Final = "ggml-model.bin"
+"""In a folder that `habla_ml.export.ggml` made."""
+
+_ALWAYS: Final = 2.0
+"""Above every probability and log-probability."""
+
+
+class WhisperCpp:
+    """whisper.cpp on one clip at a time, padded with silence to 30 s, one pass and no falling back to a temperature.
+
+    Silence is judged by whisper.cpp itself, which shows no probability of it: a text it takes for silence comes back
+    empty and without an average. That average is over the tokens of the text, without the end token.
+    """
+
+    knows: ClassVar = frozenset(
+        {
+            "beam_size",
+            "language",
+            "task",
+            "temperature",
+            "no_speech_threshold",
+            "log_prob_threshold",
+            "compression_ratio_threshold",
+            "max_new_tokens",
+        }
+    )
+
+    clips_at_once = 1
+    side_by_side = 1
+
+    def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
+        path = model_folder / GGML_FILE
+        if not path.is_file():
+            raise EvaluationError(
+                f"{model_folder} has no {GGML_FILE}; convert a checkpoint with habla_ml.export.ggml.convert_to_ggml"
+            )
+        try:
+            import _pywhispercpp as binding
+            from pywhispercpp.model import Model
+        except ImportError as error:
+            raise EvaluationError(
+                f"whisper.cpp is not installed ({error}); run: pip install 'habla-ml[whisper-cpp]'"
+            ) from error
+        _require_device(device, str(Model.system_info()))
+        self._binding = binding
+        self._options = options
+        if options.language not in Model.available_languages():
+            raise EvaluationError(f"whisper.cpp does not know the language {options.language!r}; set another")
+        self._model = _opened(Model, path, options, device, cpu_threads)
+
+    def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
+        """See `Engine.transcribe`."""
+        return [self._heard(each) for each in clips]
+
+    def _heard(self, clip: Clip) -> Hypothesis:
+        began_s = time.perf_counter()
+        window = np.zeros(WINDOW_SAMPLES, np.float32)
+        window[: len(clip.audio)] = clip.audio
+        self._model.transcribe(window)
+        tokens = self._tokens()
+        # A letter may be spread over two tokens, so their bytes are joined first.
+        text = b"".join(raw for raw, _ in tokens).decode("utf-8", "replace").strip()
+        avg_logprob = sum(each for _, each in tokens) / len(tokens) if tokens else None
+        return hypothesis_of(clip, self._options, text, time.perf_counter() - began_s, avg_logprob, None)
+
+    def _tokens(self) -> list[tuple[bytes, float]]:
+        """Bytes and log-probability of each token of text."""
+        ask, context = self._binding, self._model._ctx
+        end = ask.whisper_token_eot(context)
+        found: list[tuple[bytes, float]] = []
+        for segment in range(ask.whisper_full_n_segments(context)):
+            for at in range(ask.whisper_full_n_tokens(context, segment)):
+                token = ask.whisper_full_get_token_id(context, segment, at)
+                if token < end:
+                    probability: Any = ask.whisper_full_get_token_p(context, segment, at)
+                    found.append((ask.whisper_token_to_bytes(context, token), math.log(max(probability, 1e-30))))
+        return found[: self._options.max_new_tokens]  # whisper.cpp stops one later
+
+
+def _opened(model_class: Any, path: Path, options: DecodingOptions, device: str, cpu_threads: int) -> Any:
+    """A `pywhispercpp.model.Model`, loaded; raises `EvaluationError` where whisper.cpp says that it is not."""
+    by_beam = options.beam_size > 1 and options.temperature == 0
+    with _what_c_says() as log:
+        model = model_class(
+            str(path),
+            params_sampling_strategy=int(by_beam),
+            redirect_whispercpp_logs_to=False,
+            context_params={"use_gpu": device != "cpu"},
+            n_threads=cpu_threads or os.cpu_count() or 1,
+            print_progress=False,
+            print_timestamps=False,
+            language=options.language,
+            translate=options.task == "translate",
+            no_context=True,
+            no_timestamps=True,
+            single_segment=True,
+            suppress_blank=True,
+            suppress_nst=True,
+            temperature=options.temperature,
+            temperature_inc=0.0,
+            greedy={"best_of": 1},
+            beam_search={"beam_size": options.beam_size, "patience": -1.0},
+            max_tokens=options.max_new_tokens or 0,
+            no_speech_thold=_ALWAYS if options.no_speech_threshold is None else options.no_speech_threshold,
+            logprob_thold=_ALWAYS if options.log_prob_threshold is None else options.log_prob_threshold,
+        )
+        log.seek(0)
+        said = log.read().decode(errors="replace").splitlines()
+    # The binding gives a model in either case, and decoding with one that was not loaded ends the process.
+    if any("failed to load model" in line for line in said):
+        why = next((line for line in said if "whisper_model_load" in line and "loading" not in line), said[-1])
+        raise EvaluationError(f"whisper.cpp cannot load {path}: {why}; convert the checkpoint again")
+    return model
+
+
+@contextmanager
+def _what_c_says() -> Iterator[IO[bytes]]:
+    """A file that gets what is written to standard error, by C too."""
+    with tempfile.TemporaryFile() as log:
+        before = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            yield log
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+
+
+def _require_device(device: str, system: str) -> None:
+    """Refuse a GPU that this build of whisper.cpp would silently leave alone."""
+    if device == "cuda" and "CUDA" not in system:
+        raise EvaluationError(
+            f"evaluation.device is cuda, and this build of whisper.cpp has none ({system.strip()}); set it to cpu, or "
+            "build pywhispercpp with GGML_CUDA=1"
+        )

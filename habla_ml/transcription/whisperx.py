@@ -1,0 +1,184 @@
+"""Decoding with WhisperX, whose packages contradict ours: its process runs in an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from habla_ml.environments import environment_beside_ours, install_environment, is_installed
+from habla_ml.errors import EvaluationError
+from habla_ml.transcription.engine import Clip, HeardWord, Hypothesis, compression_ratio_of
+from habla_ml.transcription.options import DecodingOptions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NAME: Final = "whisperx"
+REQUIREMENTS: Final = ("whisperx==3.8.6", "ctranslate2==4.8.5", "faster-whisper==1.2.1", "pydantic==2.14.3")
+"""CTranslate2 and faster-whisper as we have them, so that what differs is WhisperX; pydantic for our messages."""
+
+PINS: Final = "constraints-whisperx.txt"
+"""Beside the environment, where there is one: the versions that were tested together."""
+
+ALIGNMENT_FOLDER: Final = "alignment"
+"""In the environment; `alignment/<language>` holds a wav2vec2 with a CTC head in the format of Transformers."""
+
+_WINDOW_S: Final = 30
+
+
+class WhisperX:
+    """WhisperX on a CTranslate2 folder: speech is found first, then decoded in one batch, silence is left out.
+
+    The detector of speech comes with the package. The thresholds of Whisper are not its own: what the detector lets
+    through is decoded, once, without a temperature.
+    """
+
+    knows: ClassVar = frozenset(
+        {
+            "beam_size",
+            "patience",
+            "length_penalty",
+            "repetition_penalty",
+            "no_repeat_ngram_size",
+            "language",
+            "task",
+            "word_times",
+        }
+    )
+
+    clips_at_once = 1
+    side_by_side = 1
+
+    def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
+        if not (model_folder / "model.bin").is_file():
+            raise EvaluationError(f"{model_folder} lacks model.bin; pass a folder that `ctranslate2_model` made")
+        # pyannote would report to its makers, and what is missing here would be looked for on a hub.
+        os.environ |= {"PYANNOTE_METRICS_ENABLED": "0", "HF_HUB_OFFLINE": "1"}
+        import torch
+        import whisperx
+        from whisperx.asr import WhisperModel
+
+        on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+        self._options = options
+        self._device = "cuda" if on_gpu else "cpu"
+        threads = cpu_threads or os.cpu_count() or 1
+        torch.set_num_threads(threads)
+        aligner = _alignment_folder(options.language) if options.word_times else None
+        try:
+            self._pipeline = whisperx.load_model(
+                str(model_folder),
+                self._device,
+                # Its own default would turn an int8 model into float32.
+                model=WhisperModel(
+                    str(model_folder), device=self._device, cpu_threads=threads, local_files_only=True
+                ),
+                language=options.language,
+                task=options.task,
+                asr_options={
+                    "beam_size": options.beam_size,
+                    "patience": options.patience,
+                    "length_penalty": options.length_penalty,
+                    "repetition_penalty": options.repetition_penalty,
+                    "no_repeat_ngram_size": options.no_repeat_ngram_size,
+                },
+            )
+            if aligner is not None:
+                self._aligner = whisperx.load_align_model(
+                    options.language, self._device, model_name=str(aligner), model_cache_only=True
+                )
+        except (RuntimeError, ValueError, OSError) as error:
+            raise EvaluationError(
+                f"whisperx cannot load {model_folder} on {self._device}: {error}; convert the checkpoint again, or set "
+                "evaluation.device to cpu"
+            ) from error
+
+    def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
+        """See `Engine.transcribe`."""
+        return [self._heard(each) for each in clips]
+
+    def _heard(self, clip: Clip) -> Hypothesis:
+        began_s = time.perf_counter()
+        audio = np.array(clip.audio, np.float32)  # torch wants samples that may be written to
+        segments = self._pipeline.transcribe(audio, batch_size=1, chunk_size=_WINDOW_S)["segments"]
+        text = " ".join(each["text"].strip() for each in segments)
+        words = self._words(segments, audio, clip.duration_s) if self._options.word_times else ()
+        lengths_s = [each["end"] - each["start"] for each in segments]
+        weighted = sum(each["avg_logprob"] * length_s for each, length_s in zip(segments, lengths_s, strict=True))
+        return Hypothesis(
+            audio_sha256=clip.audio_sha256,
+            text=text,
+            decode_s=time.perf_counter() - began_s,
+            duration_s=clip.duration_s,
+            avg_logprob=float(weighted / sum(lengths_s)) if sum(lengths_s) > 0 else None,
+            compression_ratio=compression_ratio_of(text),
+            words=words,
+        )
+
+    def _words(
+        self, segments: list[dict[str, Any]], audio: NDArray[np.float32], duration_s: float
+    ) -> tuple[HeardWord, ...]:
+        """The words that the aligner could place; it has no times for one without a letter that it knows."""
+        if not segments:
+            return ()
+        import whisperx
+
+        model, about = self._aligner
+        aligned = whisperx.align(segments, model, about, audio, self._device)
+        return tuple(
+            HeardWord(each["word"], min(float(each["start"]), duration_s), min(float(each["end"]), duration_s))
+            for each in aligned["word_segments"]
+            if "start" in each
+        )
+
+
+def _alignment_folder(language: str) -> Path:
+    """What aligns words of this language; raises `EvaluationError` where a part of it was not brought here."""
+    import nltk
+    from whisperx.alignment import PUNKT_LANGUAGES
+
+    folder = Path(sys.prefix) / ALIGNMENT_FOLDER / language
+    if not (folder / "config.json").is_file():
+        raise EvaluationError(
+            f"whisperx aligns words with a wav2vec2 model of the language, and {folder} holds none; copy one there "
+            "(config.json, weights, tokenizer), set word_times to false, or use another engine"
+        )
+    sentences = f"tokenizers/punkt_tab/{PUNKT_LANGUAGES.get(language, 'english')}"
+    try:
+        nltk.data.find(sentences)
+    except LookupError:
+        raise EvaluationError(
+            f"whisperx parts sentences by NLTK's {sentences}, which is not here and would be fetched; copy it to "
+            f"{Path(sys.prefix) / 'nltk_data' / sentences}, or set word_times to false"
+        ) from None
+    return folder
+
+
+def whisperx_environment() -> Path:
+    """Where WhisperX is, or would be."""
+    return environment_beside_ours(NAME)
+
+
+def whisperx_python() -> Path:
+    """The interpreter that runs this engine; raises `EvaluationError` where WhisperX is not installed."""
+    environment = whisperx_environment()
+    if not is_installed(environment):
+        raise EvaluationError(
+            f"the engine whisperx runs in an environment of its own, and {environment} is none yet; run "
+            "`habla-ml install-whisperx` (some 8 GB, several minutes)"
+        )
+    return environment / "bin" / "python"
+
+
+def install_whisperx(tell: Callable[[str], None]) -> None:
+    """Make the environment where it is missing; some 8 GB, several minutes.
+
+    Raises:
+        ServiceError: pip failed.
+    """
+    install_environment(whisperx_environment(), REQUIREMENTS, PINS, tell)
