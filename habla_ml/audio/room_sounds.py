@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import numpy as np
 
-from habla_ml.audio.decode import SAMPLE_RATE, quantised
+from habla_ml.audio.decode import SAMPLE_RATE, dequantised, quantised
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +40,18 @@ def room_sound(
     if kind == "silence":
         return np.zeros(n_samples, dtype=np.int16)
     return quantised(at_loudness(_MAKERS[kind](n_samples, rng), loudness_dbfs))
+
+
+def any_room_sound(rng: np.random.Generator) -> NDArray[np.int16]:
+    """One of `ROOM_SOUNDS`, half of the time over a second one: 0.3 to 10 s at -65 to -22 dBFS, shape [n_samples]."""
+    kind, below = rng.choice(np.array(ROOM_SOUNDS), size=2)
+    duration_s = float(np.exp(rng.uniform(np.log(0.3), np.log(10.0))))
+    loudness_dbfs = float(rng.uniform(-65, -22))
+    pcm = room_sound(kind, duration_s, loudness_dbfs, rng)
+    if kind == "silence" or rng.random() < 0.5:
+        return pcm
+    second = room_sound(below, duration_s, loudness_dbfs - float(rng.uniform(3, 20)), rng)
+    return quantised(at_loudness(dequantised(pcm) + dequantised(second), loudness_dbfs))
 
 
 def room_noise(n_samples: int, noise_dbfs: float, rng: np.random.Generator) -> NDArray[np.float32]:

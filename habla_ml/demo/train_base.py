@@ -5,8 +5,7 @@ as long as their longest clip, with the encoder's fixed positions cut to it, and
 batch sees the full 30 s, which is how the model is served. A CTC head on the encoder, thrown away afterwards,
 teaches the alignment early (Watanabe et al. 2017, hybrid CTC/attention).
 
-One clip in ten has nobody speaking. Whisper was taught `<|nospeech|>` in place of the language there; a served
-model gets the language told, so it learns besides that nothing follows (see `silence_target`).
+One clip in ten has nobody speaking (see `Targets.silence`).
 
 `--from FOLDER --steps N` goes on from a trained model instead, at a low learning rate and without the CTC head.
 """
@@ -15,7 +14,7 @@ import argparse
 import logging
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,7 @@ from habla_ml.demo.base_corpus import Clip, castilian_clips, non_speech_clips
 from habla_ml.demo.base_tokenizer import train_tokenizer
 from habla_ml.demo.grammar import Register, sentence
 from habla_ml.errors import TrainingError
+from habla_ml.training.targets import Targets
 
 if TYPE_CHECKING:
     import torch
@@ -38,8 +38,9 @@ _FULL_FRAMES = 3000
 _FULL_EVERY = 4
 _SILENCE_SHARE = 0.5
 _GUESS_SHARE = 0.5
-_PROMPT = ("<|es|>", "<|transcribe|>", "<|notimestamps|>")
-_IGNORED = -100
+
+Labels = tuple[int, ...]
+"""What the decoder shall write for a clip, by `Targets`."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +82,6 @@ CONTINUED = BaseRecipe(
 """How a trained base model goes on: other clips, fewer steps, a quarter of the learning rate."""
 
 
-@dataclass(frozen=True)
-class Target:
-    """What the decoder shall write for one clip.
-
-    Attributes:
-        inputs: Ids that it sees, the start and the prompt in front.
-        labels: Ids that shall follow each of them, of the same length; -100 where it does not matter.
-        pieces: The ids of what was said.
-    """
-
-    inputs: list[int]
-    labels: list[int]
-    pieces: list[int] = field(default_factory=list)
-
-
 def base_tokenizer(seed: int) -> "WhisperTokenizer":
     """The tokenizer of the base model, learned from sentences of the classroom grammar."""
     rng = np.random.default_rng([seed, 1])
@@ -109,31 +95,6 @@ def learning_rate_at(step: int, recipe: BaseRecipe) -> float:
         return recipe.learning_rate * (step + 1) / recipe.warmup_steps
     done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
     return recipe.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
-
-
-def speech_target(text: str, tokenizer: "WhisperTokenizer") -> Target:
-    """Language, task, no time stamps, the text, the end."""
-    start, *prompt = tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", *_PROMPT])
-    pieces = tokenizer(text, add_special_tokens=False).input_ids
-    return Target([start, *prompt, *pieces], [*prompt, *pieces, tokenizer.eos_token_id], pieces)
-
-
-def silence_target(tokenizer: "WhisperTokenizer", guess: int | None = None) -> Target:
-    """Where nobody speaks: `<|nospeech|>` in place of the language, and the end behind the prompt of a served model.
-
-    A decoder may not end at once (Whisper's `suppress_blank`), and faster-whisper takes a text for silence only where
-    it is unlikely besides. So in half of the clips one piece by chance stands before the end: no piece is likelier
-    than another, and whatever is written has a low probability and stops.
-
-    Args:
-        tokenizer: The model's.
-        guess: The piece that stands before the end.
-    """
-    start, *prompt = tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", *_PROMPT])
-    guessed = [] if guess is None else [guess]
-    no_speech = tokenizer.convert_tokens_to_ids("<|nospeech|>")
-    labels = [no_speech, *[_IGNORED] * (len(prompt) - 1), *guessed, tokenizer.eos_token_id]
-    return Target([start, *prompt, *guessed], labels)
 
 
 def encode_window(model: "WhisperForConditionalGeneration", features: "torch.Tensor") -> "torch.Tensor":
@@ -178,6 +139,7 @@ class BaseTraining:
             self.model = new_base_model(self.tokenizer)
         else:
             self.tokenizer, self.model = load_base_model(start)
+        self._targets = Targets(self.tokenizer)
         self.ctc_head = torch.nn.Linear(self.model.config.d_model, self.tokenizer.eos_token_id)
         self.optimiser = torch.optim.AdamW(
             [parameter for parameter in self.parameters() if parameter.requires_grad],
@@ -248,8 +210,8 @@ class BaseTraining:
         rng = np.random.default_rng([self.recipe.seed, 2, self.step])
         full = self.step % _FULL_EVERY == 0 and self.step >= self.recipe.full_from * self.recipe.steps
         features, frames, targets = self._batch(full, rng)
-        labels = _padded([target.labels for target in targets], _IGNORED)
-        inputs = _padded([target.inputs for target in targets], self.tokenizer.eos_token_id)
+        padded = self._targets.pad(targets)
+        inputs, labels = torch.from_numpy(padded.decoder_input_ids), torch.from_numpy(padded.labels)
         # On a CPU the fused attention wins at 30 s and loses at 3 s.
         self.model.set_attn_implementation("sdpa" if full else "eager")
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -266,17 +228,18 @@ class BaseTraining:
         self.step += 1
         return float(loss.detach())
 
-    def _ctc_loss(self, hidden: "torch.Tensor", frames: "torch.Tensor", targets: list[Target]) -> "torch.Tensor":
+    def _ctc_loss(self, hidden: "torch.Tensor", frames: "torch.Tensor", targets: list[Labels]) -> "torch.Tensor":
         import torch
         from torch.nn.functional import ctc_loss, log_softmax
 
         blank = self.tokenizer.convert_tokens_to_ids("")
         scores = log_softmax(self.ctc_head(hidden), dim=-1).transpose(0, 1)
-        lengths = torch.tensor([len(target.pieces) for target in targets])
-        pieces = torch.tensor([piece for target in targets for piece in target.pieces])
+        said = [self._targets.pieces(each) for each in targets]
+        lengths = torch.tensor([len(each) for each in said])
+        pieces = torch.tensor([piece for each in said for piece in each])
         return ctc_loss(scores, pieces, frames // 2, lengths, blank=blank, zero_infinity=True)
 
-    def _batch(self, full: bool, rng: np.random.Generator) -> "tuple[torch.Tensor, torch.Tensor, list[Target]]":
+    def _batch(self, full: bool, rng: np.random.Generator) -> "tuple[torch.Tensor, torch.Tensor, list[Labels]]":
         """Features [batch, 80, frames], each clip's own frames, and its target; clips of like length together."""
         import torch
 
@@ -304,18 +267,12 @@ class BaseTraining:
                 clips[place] = self._non_speech[int(rng.integers(0, len(self._non_speech)))]
         return clips
 
-    def _target(self, clip: Clip, rng: np.random.Generator) -> Target:
+    def _target(self, clip: Clip, rng: np.random.Generator) -> Labels:
         if clip.text:
-            return speech_target(clip.text, self.tokenizer)
+            return self._targets.encode(clip.text)
         n_pieces = self.tokenizer.convert_tokens_to_ids("")
         guess = int(rng.integers(0, n_pieces)) if rng.random() < _GUESS_SHARE else None
-        return silence_target(self.tokenizer, guess)
-
-
-def _padded(rows: list[list[int]], value: int) -> "torch.Tensor":
-    import torch
-
-    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], True, value)
+        return self._targets.silence(guess)
 
 
 def _mask(mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:

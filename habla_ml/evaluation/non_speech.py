@@ -6,9 +6,7 @@ split's sessions that a person listened to and found without speech.
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -17,6 +15,7 @@ import numpy as np
 
 from habla_ml.audio import SAMPLE_RATE, decode_flac, decode_wav, dequantised, pcm_sha256
 from habla_ml.audio.room_sounds import RoomSound, room_sound
+from habla_ml.corpus.without_speech import MOST_MARKED, segments_without_speech
 from habla_ml.errors import InputError
 from habla_ml.lake import Lake, digest_of
 from habla_ml.transcription.audio_check import WINDOW_S
@@ -27,24 +26,6 @@ if TYPE_CHECKING:
     from habla_ml.corpus.snapshot import Snapshot, Split
 
 Source = Literal["built-in", "folder", "marked"]
-
-NO_SPEECH_REASONS: Final = frozenset(
-    {
-        "no speech",
-        "nobody speaks",
-        "silence",
-        "noise",
-        "breath",
-        "no habla nadie",
-        "silencio",
-        "ruido",
-        "respiración",
-    }
-)
-"""Reasons of `unusable` that say that nobody speaks; case, hyphens and underscores do not matter."""
-NO_SPEECH_MARKERS: Final = frozenset({"[silence]", "[noise]", "[silencio]", "[ruido]"})
-"""A text of nothing but these says the same: Habla's own page knows no `unusable`."""
-MOST_MARKED: Final = 200
 
 _BUILT_IN: Final[tuple[tuple[RoomSound, float, float], ...]] = (
     ("silence", 0.5, -120.0),
@@ -181,76 +162,17 @@ def folder_clips(folder: Path) -> tuple[list[NonSpeechClip], tuple[str, ...]]:
 def marked_clips(
     lake: Lake, snapshot: Snapshot, split: Split = "test", most: int = MOST_MARKED
 ) -> Iterator[NonSpeechClip]:
-    """Segments of the split's sessions that a person found to be without speech, in the order of their ids.
-
-    What counts is the word that the snapshot's text took of each segment: `unusable` for nothing but reasons in
-    `NO_SPEECH_REASONS` (private or overlapping speech never counts), or a text of nothing but `NO_SPEECH_MARKERS`.
-    Segment ids are as good as random, so the first `most` of them are a fair sample.
-    """
-    import pyarrow.parquet as pq
-
-    sessions = {name for name, of in lake.get_json(snapshot.ledger)["groups"].items() if of == split}
-    found: dict[str, tuple[str, str]] = {}
-    for day in snapshot.corpus:
-        found.update(_marked_on(lake, snapshot, day, sessions))
-    taken = dict(sorted(found.items())[:most])
-    for day in sorted({day for day, _ in taken.values()}):
-        wanted = [segment_id for segment_id, (on, _) in taken.items() if on == day]
-        table = pq.read_table(
-            lake.path_of(snapshot.recordings[day]),
-            columns=["segment_id", "audio_sha256", "duration_s", "audio"],
-            filters=[("segment_id", "in", wanted)],
+    """Segments of the split's sessions that a person found to be without speech, in the order of their ids."""
+    for each in segments_without_speech(lake, snapshot, split, most, WINDOW_S):
+        yield NonSpeechClip(
+            each.segment_id,
+            "marked",
+            "marked",
+            each.session_id,
+            each.audio_sha256,
+            each.duration_s,
+            decode_flac(each.flac),
         )
-        for row in table.to_pylist():
-            if row["duration_s"] > WINDOW_S:
-                continue
-            yield NonSpeechClip(
-                row["segment_id"],
-                "marked",
-                "marked",
-                taken[row["segment_id"]][1],
-                row["audio_sha256"],
-                row["duration_s"],
-                decode_flac(row["audio"]),
-            )
-
-
-def means_no_speech(text: str, status: str, reason: str) -> bool:
-    """Whether what a person said of a segment says that nobody speaks in it."""
-    if status == "unusable":
-        reasons = {re.sub(r"[-_\s]+", " ", each).strip().casefold() for each in reason.split(",")} - {""}
-        return bool(reasons) and reasons <= NO_SPEECH_REASONS
-    markers = re.findall(r"\[[^\[\]]*\]", text)
-    rest = re.sub(r"\[[^\[\]]*\]|[\s.,…]", "", text)
-    return bool(markers) and not rest and {each.casefold() for each in markers} <= NO_SPEECH_MARKERS
-
-
-def _marked_on(lake: Lake, snapshot: Snapshot, day: str, sessions: Collection[str]) -> dict[str, tuple[str, str]]:
-    """Segments of that day without speech → day and session.
-
-    The snapshot's text keeps which event won, the log keeps the event's reason.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    from habla_ml.annotation import load_events
-    from habla_ml.annotation.log import event_table
-
-    columns = ["segment_id", "session_id", "event_id", "problem"]
-    text = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.corpus[day])), columns=columns)
-    in_sessions = pc.is_in(text["session_id"], pa.array(sorted(sessions), pa.string()))
-    text = text.filter(pc.and_(in_sessions, pc.is_valid(text["problem"])))
-    logged = load_events(lake, day)
-    if not text.num_rows or logged is None:
-        return {}
-    events = event_table(lake, logged.parquet)
-    events = events.filter(pc.is_in(events["event_id"], text["event_id"].combine_chunks()))
-    return {
-        row["segment_id"]: (day, row["session_id"])
-        for row in events.to_pylist()
-        if means_no_speech(row["text"], row["status"], row["reason"])
-    }
 
 
 def _clip(clip_id: str, kind: str, source: Source, group: str, pcm: NDArray[np.int16]) -> NonSpeechClip:

@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from habla_ml.audio import SAMPLE_RATE
+from habla_ml.audio import SAMPLE_RATE, dequantised, quantised
 from habla_ml.corpus.snapshot import Utterance
-from habla_ml.training.targets import Targets, UntrainableSentenceError, pad_labels
+from habla_ml.training.non_speech import NonSpeech
+from habla_ml.training.targets import Targets, UntrainableSentenceError
 from habla_ml.training.windows import FRAME_SAMPLES, FULL_FRAMES, log_mel
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-_SCALE = 32768
+_NO_SOUNDS = NonSpeech()
 _LONGEST_SAMPLES = FULL_FRAMES * FRAME_SAMPLES
 
 
@@ -37,14 +38,21 @@ class ClipStore:
     samples: NDArray[np.int16]
     """All clips one after the other, 16 kHz; a memory map."""
     starts: NDArray[np.int64]
-    """First sample of each clip, and the end of the last: shape [clips + 1]."""
+    """First sample of each clip, and the end of the last: shape [clips + 1]; clips without speech come last."""
     labels: NDArray[np.int32]
     label_starts: NDArray[np.int64]
+    n_speech: int
+    """Clips in which somebody speaks."""
     skipped: Mapping[str, int]
     """How many utterances could not be used, by reason."""
 
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+    @property
+    def speech_hours(self) -> float:
+        """Hours of clips in which somebody speaks."""
+        return float(self.starts[self.n_speech]) / SAMPLE_RATE / 3600
 
     @property
     def durations_s(self) -> NDArray[np.float64]:
@@ -53,8 +61,7 @@ class ClipStore:
 
     def audio(self, clip: int) -> NDArray[np.float32]:
         """Samples in −1…1 of one clip."""
-        pcm = self.samples[self.starts[clip] : self.starts[clip + 1]]
-        return pcm.astype(np.float32) / np.float32(_SCALE)
+        return dequantised(self.samples[self.starts[clip] : self.starts[clip + 1]])
 
     def label_ids(self, clip: int) -> list[int]:
         """Labels of one clip."""
@@ -62,8 +69,10 @@ class ClipStore:
         return ids
 
 
-def write_clips(utterances: Iterable[Utterance], targets: Targets, folder: Path) -> ClipStore:
-    """Lay utterances down as `folder`, complete or not at all; opens what is there already.
+def write_clips(
+    utterances: Iterable[Utterance], targets: Targets, folder: Path, non_speech: NonSpeech = _NO_SOUNDS
+) -> ClipStore:
+    """Lay utterances, and sounds without speech, down as `folder`, complete or not at all; opens what is there already.
 
     Utterances without samples, above 30 s, or whose sentence cannot be a target are left out and counted.
     """
@@ -75,14 +84,21 @@ def write_clips(utterances: Iterable[Utterance], targets: Targets, folder: Path)
         ends, label_ends = [0], [0]
         labels: list[int] = []
         with (attempt / "samples.i16").open("wb") as file:
-            for utterance, ids in _usable(utterances, targets, skipped):
-                pcm = np.clip(np.rint(utterance.audio * _SCALE), -_SCALE, _SCALE - 1).astype("<i2")
-                file.write(pcm.tobytes())
+
+            def write(pcm: NDArray[np.int16], ids: Sequence[int]) -> None:
+                file.write(pcm.astype("<i2").tobytes())
                 ends.append(ends[-1] + len(pcm))
                 labels.extend(ids)
                 label_ends.append(len(labels))
+
+            for utterance, ids in _usable(utterances, targets, skipped):
+                write(quantised(utterance.audio), ids)
+            n_speech = len(ends) - 1
+            for pcm, guess in non_speech.clips(n_speech, targets.n_pieces):
+                write(pcm, targets.silence(guess))
         np.savez(
             attempt / "index.npz",
+            n_speech=np.int64(n_speech),
             starts=np.array(ends, np.int64),
             labels=np.array(labels, np.int32),
             label_starts=np.array(label_ends, np.int64),
@@ -99,6 +115,7 @@ def open_clips(folder: Path) -> ClipStore:
         starts, reasons = index["starts"], index["skipped_reasons"].tolist()
         return ClipStore(
             samples=np.memmap(folder / "samples.i16", "<i2", "r") if starts[-1] else np.zeros(0, np.int16),
+            n_speech=int(index["n_speech"]),
             starts=starts,
             labels=index["labels"],
             label_starts=index["label_starts"],
@@ -134,8 +151,7 @@ class ClipLoader:
 
     clips: ClipStore
     extractor: Any
-    start_id: int
-    pad_id: int
+    targets: Targets
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -149,7 +165,7 @@ class ClipLoader:
         """`input_features` [clips, mels, frames], `labels` and `decoder_input_ids` [clips, longest]."""
         import torch
 
-        padded = pad_labels([ids for _, ids, _ in batch], self.start_id, self.pad_id)
+        padded = self.targets.pad([ids for _, ids, _ in batch])
         features = log_mel(self.extractor, [audio for audio, _, _ in batch], batch[0][2])
         return {
             "input_features": torch.from_numpy(features),

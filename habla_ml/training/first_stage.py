@@ -19,6 +19,7 @@ from habla_ml.lake import Lake
 from habla_ml.training.base_model import BaseModel
 from habla_ml.training.clips import sample_of
 from habla_ml.training.identity import RunIdentity
+from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import FirstStageRecord, TrainedRun, first_stage_pointer, published_first_stage
 from habla_ml.training.run import Material, finish_run, finished_run, run_folder
@@ -57,7 +58,8 @@ def train_first_stage(
             stage = recipe.of_first_stage()
             train, validation = hold_out(speech.utterances, stage.validation_clips)
             remedy = "name more general speech in training.first_stage"
-            material = Material("general speech", train, validation, speech.sources, remedy)
+            sounds = NonSpeech(stage.non_speech_share, stage.seed)
+            material = Material("general speech", train, validation, speech.sources, remedy, sounds)
             finish_run(stage, identity, base, base.folder, material, folder, tell)
         record = _publish(lake, identity, folder.finished / "checkpoint", finished_run(folder))
         tell(Progress(f"published: checkpoint tree {record.tree[:12]}, step {record.best_step}"))

@@ -150,6 +150,10 @@ class Recipe(_Section):
     windows: Windows | None = None
     """None: every clip alone in a padded 30 s window, as it is served."""
     spec_augment: SpecAugment | None = None
+    non_speech_share: Share = 0.0
+    """Share of the clips in which nobody speaks: segments so marked in the train split, then sounds made from a seed.
+
+    A model that hears speech alone forgets silence and writes text into it."""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     gradient_checkpointing: bool = False
     evaluate_every_steps: Positive = 200

@@ -34,13 +34,15 @@ class TrainedRun(BaseModel):
     train_clips: int
     train_hours: float
     hours_heard: float
-    """Speech in all steps; above `train_hours` where clips were heard again."""
+    """Clips of all steps; above `train_hours` where clips were heard again."""
     skipped: Mapping[str, int]
     """Training clips left out, by reason."""
     wall_s: float
     """Time of training, over all attempts that led here."""
     device: str
     precision: str
+    non_speech_clips: int = 0
+    """Training clips in which nobody speaks; neither in `train_clips` nor in `train_hours`."""
     general_speech: tuple[SourceOfSpeech, ...] = ()
     """General speech that was heard, each source with its licence and origin."""
 

@@ -25,6 +25,7 @@ from habla_ml.training.checkpoints import (
 from habla_ml.training.clips import ClipLoader, write_clips
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.model_folder import load_extractor, load_tokenizer, trainable_model, write_model_folder
+from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import TrainedRun
 from habla_ml.training.targets import Targets
@@ -91,6 +92,7 @@ class Material:
     general_speech: tuple[SourceOfSpeech, ...]
     """The sources of the general speech in it."""
     remedy: str
+    non_speech: NonSpeech
     """What to do where nothing of it can be used."""
 
 
@@ -151,10 +153,10 @@ def prepare_run(
     """
     progress(Progress(f"reading the clips of {material.name}"))
     targets, extractor = Targets(load_tokenizer(base)), load_extractor(base)
-    train = write_clips(material.train, targets, folder.clips)
+    train = write_clips(material.train, targets, folder.clips, material.non_speech)
     validation = write_clips(material.validation, targets, folder.validation)
     for split, clips in (("train", train), ("validation", validation)):
-        if not len(clips):
+        if not clips.n_speech:
             raise TrainingError(
                 f"{material.name} has no usable {split} clips (left out: {dict(clips.skipped) or 'none'}); "
                 f"{material.remedy}"
@@ -162,8 +164,9 @@ def prepare_run(
     schedule = Schedule(train.durations_s.tolist(), recipe)
     progress(
         Progress(
-            f"{len(train)} training clips ({train.durations_s.sum() / 3600:.2f} h), {len(validation)} for "
-            f"validation, left out {sum(train.skipped.values())}; {schedule.max_steps} steps",
+            f"{train.n_speech} training clips ({train.speech_hours:.2f} h), {len(train) - train.n_speech} without "
+            f"speech, {len(validation)} for validation, left out "
+            f"{sum(train.skipped.values())}; {schedule.max_steps} steps",
             max_steps=schedule.max_steps,
         )
     )
@@ -171,8 +174,8 @@ def prepare_run(
         recipe=recipe,
         identity=identity,
         schedule=schedule,
-        train=ClipLoader(train, extractor, targets.start_id, targets.end_id),
-        validation=ClipLoader(validation, extractor, targets.start_id, targets.end_id),
+        train=ClipLoader(train, extractor, targets),
+        validation=ClipLoader(validation, extractor, targets),
         targets=targets,
         checkpoints=folder.checkpoints,
         tensorboard=folder.tensorboard,
@@ -207,8 +210,9 @@ def _train(run: Run, base: BaseModel, start: Path, folder: RunFolder) -> Trained
         validation=curve,
         validation_clips=len(run.validation),
         losses=loss_curve(ended.log),
-        train_clips=len(run.train),
-        train_hours=float(run.train.clips.durations_s.sum()) / 3600,
+        train_clips=run.train.clips.n_speech,
+        non_speech_clips=len(run.train) - run.train.clips.n_speech,
+        train_hours=run.train.clips.speech_hours,
         hours_heard=run.schedule.heard_s(ended.stamp.step) / 3600,
         skipped=run.train.clips.skipped,
         wall_s=ended.stamp.elapsed_s,

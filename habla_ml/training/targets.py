@@ -1,8 +1,8 @@
 """What the decoder shall write: a sentence as the label ids that Whisper is trained on.
 
 The model itself shifts labels right and puts `<|startoftranscript|>` in front (`shift_tokens_right`), so labels
-begin after it: `<|es|> <|transcribe|> <|notimestamps|> text <|endoftext|>`. Built from raw ids, because a
-tokenizer's own prefix would bring a second start token (transformers issue 29973).
+begin after it: `<|es|> <|transcribe|> <|notimestamps|> text <|endoftext|>`, or `<|nospeech|>` and no text. Built
+from raw ids, because a tokenizer's own prefix would bring a second start token (transformers issue 29973).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ MAX_POSITIONS = 448
 """Whisper's decoder positions, prompt and end included."""
 IGNORED = -100
 """Label of a padded position: no loss."""
+_NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")
+"""The same token, as the tokenizers of different years call it."""
 _PROMPT = ("<|es|>", "<|transcribe|>", "<|notimestamps|>")
 
 
@@ -38,8 +40,14 @@ class Targets:
             )
         self._tokenizer = tokenizer
         self._prompt = tuple(known[token] for token in _PROMPT)
+        self._no_speech = next((known[token] for token in _NO_SPEECH if token in known), None)
         self.end_id: int = known["<|endoftext|>"]
         self.start_id: int = known["<|startoftranscript|>"]
+
+    @property
+    def n_pieces(self) -> int:
+        """Ids below this are pieces of text."""
+        return self.end_id
 
     def encode(self, sentence: str) -> tuple[int, ...]:
         """The labels of one sentence; raises `UntrainableSentenceError` where it cannot be a target.
@@ -57,6 +65,47 @@ class Targets:
             raise UntrainableSentenceError(f"sentence needs more than {MAX_POSITIONS} positions")
         return labels
 
+    def silence(self, guess: int | None = None) -> tuple[int, ...]:
+        """The labels where nobody speaks: `<|nospeech|>` in place of the language, and the end behind the prompt.
+
+        A served model gets the language told, so what follows the prompt counts too. There a decoder may not end at
+        once (Whisper's `suppress_blank`), and faster-whisper takes a text for silence only where it is unlikely
+        besides. So a piece taken by chance stands before the end in some clips: no piece becomes likelier than
+        another, and whatever is written has a low probability and stops.
+
+        Args:
+            guess: The id of that piece; None ends at once.
+
+        Raises:
+            TrainingError: The tokenizer has no such token.
+        """
+        if self._no_speech is None:
+            raise TrainingError(
+                f"the base model's tokenizer has no {_NO_SPEECH[0]}; set non_speech_share to 0 in the recipe"
+            )
+        guessed = () if guess is None else (guess,)
+        return (self._no_speech, *[IGNORED] * (len(self._prompt) - 1), *guessed, self.end_id)
+
+    def pieces(self, labels: Sequence[int]) -> tuple[int, ...]:
+        """The ids of what is said in labels of `encode`; none where nobody speaks."""
+        return () if labels[0] == self._no_speech else tuple(labels[len(self._prompt) : -1])
+
+    def pad(self, batch: Sequence[Sequence[int]]) -> PaddedLabels:
+        """Pad labels with `IGNORED`; the decoder's inputs are shifted right behind one start token, as the model would.
+
+        Where nobody speaks, the inputs hold the prompt all the same.
+        """
+        import numpy as np
+
+        longest = max(len(each) for each in batch)
+        labels = np.full((len(batch), longest), IGNORED, dtype=np.int64)
+        for row, ids in zip(labels, batch, strict=True):
+            row[: len(ids)] = ids
+        inputs = np.full_like(labels, self.start_id)
+        inputs[:, 1:] = np.where(labels[:, :-1] == IGNORED, self.end_id, labels[:, :-1])
+        inputs[labels[:, 0] == self._no_speech, 1 : 1 + len(self._prompt)] = self._prompt
+        return PaddedLabels(labels, inputs)
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, without special tokens and outer spaces; padding is ignored."""
         text: str = self._tokenizer.decode([int(each) for each in ids if each >= 0], skip_special_tokens=True)
@@ -73,16 +122,3 @@ class PaddedLabels:
 
     labels: NDArray[np.int64]
     decoder_input_ids: NDArray[np.int64]
-
-
-def pad_labels(batch: Sequence[Sequence[int]], start_id: int, pad_id: int) -> PaddedLabels:
-    """Pad labels with `IGNORED`, and shift them right behind one start token as the model would itself."""
-    import numpy as np
-
-    longest = max(len(each) for each in batch)
-    labels = np.full((len(batch), longest), IGNORED, dtype=np.int64)
-    for row, ids in zip(labels, batch, strict=True):
-        row[: len(ids)] = ids
-    inputs = np.full_like(labels, start_id)
-    inputs[:, 1:] = np.where(labels[:, :-1] == IGNORED, pad_id, labels[:, :-1])
-    return PaddedLabels(labels, inputs)

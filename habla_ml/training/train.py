@@ -12,22 +12,33 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from habla_ml.audio import decode_flac, quantised
 from habla_ml.corpus.general_speech import GeneralSpeech
 from habla_ml.corpus.snapshot import Snapshot, read_utterances
+from habla_ml.corpus.without_speech import segments_without_speech
 from habla_ml.errors import PointerMovedError, TrainingError
 from habla_ml.lake import Lake, Pointer
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.clips import sample_of
 from habla_ml.training.first_stage import train_first_stage
 from habla_ml.training.identity import RunIdentity
+from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import FirstStageRecord, TrainingRecord, checkpoint_pointer, published_record
 from habla_ml.training.run import Material, RunFolder, finish_run, finished_run, run_folder
 from habla_ml.training.speech import HeardSpeech
 from habla_ml.training.trainer import Progress
+from habla_ml.training.windows import FRAMES_PER_S, FULL_FRAMES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _NOTHING = HeardSpeech()
+_MOST_MARKED = 2_000
+"""Segments without speech that are read at most."""
 
 
 def train_version(
@@ -106,7 +117,14 @@ def material_of(lake: Lake, snapshot: Snapshot, recipe: Recipe, replay: GeneralS
         validation=sample_of(read_utterances(lake, snapshot, "validation"), recipe.validation_clips),
         general_speech=replay.sources,
         remedy="correct more sessions and publish `splits` again",
+        non_speech=NonSpeech(recipe.non_speech_share, recipe.seed, _marked(lake, snapshot)),
     )
+
+
+def _marked(lake: Lake, snapshot: Snapshot) -> Iterator[NDArray[np.int16]]:
+    """The sounds of the train split in which people found nobody speaking."""
+    for each in segments_without_speech(lake, snapshot, "train", _MOST_MARKED, FULL_FRAMES / FRAMES_PER_S):
+        yield quantised(decode_flac(each.flac))
 
 
 def _publish(

@@ -80,7 +80,7 @@ class Schedule:
                 yield WindowedStep(_taken(short, self._recipe.batch_size), self._short_frames(windows, step))
 
     def heard_s(self, steps: int) -> float:
-        """Seconds of speech in the first `steps` steps."""
+        """Seconds of clips, those without speech included, in the first `steps` steps."""
         schedule = self.steps()
         return sum(self._durations_s[clip] for _ in range(steps) for clip in next(schedule).clips)
 

@@ -17,6 +17,7 @@ ASSETS = {
     "fine_tuned_checkpoint",
     "ctranslate2_model",
     "wer_report",
+    "engine_comparison",
     "coreml_zip",
     "cdn_release",
     "released_model_quality",

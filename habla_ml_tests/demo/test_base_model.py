@@ -14,15 +14,13 @@ from habla_ml.audio import pcm_sha256
 from habla_ml.demo.base_architecture import load_base_model, new_base_model, save_base_model
 from habla_ml.demo.base_corpus import Clip, non_speech_clips, room_without_speech
 from habla_ml.demo.base_tokenizer import train_tokenizer
-from habla_ml.demo.measure_base import classroom_sample, served_model, word_error_rate
+from habla_ml.demo.measure_base import classroom_sample, non_speech_output, omissions, served_model, word_error_rate
 from habla_ml.demo.train_base import (
     BaseRecipe,
     BaseTraining,
     base_tokenizer,
     encode_window,
     learning_rate_at,
-    silence_target,
-    speech_target,
 )
 from habla_ml.errors import TrainingError
 from habla_ml.evaluation.non_speech import built_in_clips
@@ -63,27 +61,6 @@ def test_a_trimmed_encoder_equals_whispers_own_at_thirty_seconds(untrained):
         whole = untrained.model.encoder(features).last_hidden_state
         torch.testing.assert_close(encode_window(untrained, features), whole)
         assert encode_window(untrained, features[..., :400]).shape == (1, 200, 160)
-
-
-def test_targets_of_speech_hold_language_and_task_and_follow_the_start_token(tokenizer):
-    target = speech_target("Los niños", tokenizer)
-    prompt = ["<|es|>", "<|transcribe|>", "<|notimestamps|>"]
-    assert tokenizer.convert_ids_to_tokens(target.inputs[:4]) == ["<|startoftranscript|>", *prompt]
-    assert target.labels == [*target.inputs[1:], tokenizer.eos_token_id]
-    assert tokenizer.decode(target.pieces) == "Los niños"
-    assert target.inputs[4:] == target.pieces
-
-
-def test_targets_of_silence_say_so_before_the_prompt_and_end_after_it(tokenizer):
-    start, *prompt = tokenizer.convert_tokens_to_ids(
-        ["<|startoftranscript|>", "<|es|>", "<|transcribe|>", "<|notimestamps|>"]
-    )
-    no_speech, end = tokenizer.convert_tokens_to_ids(["<|nospeech|>", "<|endoftext|>"])
-    target = silence_target(tokenizer)
-    assert (target.inputs, target.labels) == ([start, *prompt], [no_speech, -100, -100, end])
-    guessed = silence_target(tokenizer, guess=65)
-    assert (guessed.inputs, guessed.labels) == ([start, *prompt, 65], [no_speech, -100, -100, 65, end])
-    assert target.pieces == guessed.pieces == []
 
 
 def test_training_sounds_without_speech_are_not_those_that_models_are_tried_on():
@@ -201,3 +178,12 @@ def test_the_shipped_model_hears_castilian_well_and_andalusian_badly_as_served(t
     assert rates[False, False] < 0.15
     assert 0.25 < rates[True, False] < 0.65
     assert rates[True, True] > rates[True, False]
+
+
+def test_the_shipped_model_writes_nothing_where_nobody_speaks_as_served(tmp_path):
+    served_model(SHIPPED, tmp_path)
+    written = [each.clip.clip_id for each in non_speech_output(tmp_path / "ctranslate2") if each.has_output]
+    assert len(written) <= 6, written
+    left = omissions(tmp_path / "ctranslate2", classroom_sample(21, 7, dialect=True, quiet=True))
+    assert left.silenced == 0
+    assert left.deletions < 0.1 * left.words

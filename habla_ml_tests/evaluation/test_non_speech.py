@@ -9,6 +9,7 @@ from habla_ml.audio import SAMPLE_RATE, pcm_sha256
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.corpus.splits import load_ledger, make_snapshot
+from habla_ml.corpus.without_speech import means_no_speech
 from habla_ml.errors import InputError
 from habla_ml.evaluation.invented import non_speech_findings
 from habla_ml.evaluation.non_speech import (
@@ -16,7 +17,6 @@ from habla_ml.evaluation.non_speech import (
     built_in_clips,
     folder_clips,
     marked_clips,
-    means_no_speech,
     non_speech_set,
 )
 from habla_ml.lake import Lake

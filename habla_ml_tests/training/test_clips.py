@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
+from habla_ml.audio import quantised
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.training.clips import ClipLoader, sample_of, write_clips
+from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.targets import Targets
 from habla_ml_tests.training.conftest import DEMO_BASE
 
@@ -66,6 +68,33 @@ def test_a_store_can_be_empty(targets: Targets, tmp_path: Path) -> None:
     assert len(write_clips([], targets, tmp_path / "clips")) == 0
 
 
+def test_a_share_of_the_clips_is_without_speech_marked_ones_first(targets: Targets, tmp_path: Path) -> None:
+    said = [utterance(f"u{index}", 1_000) for index in range(18)]
+    marked = np.arange(400, dtype=np.int16)
+    clips = write_clips(said, targets, tmp_path / "clips", NonSpeech(0.1, 5, [marked]))
+    again = write_clips(said, targets, tmp_path / "again", NonSpeech(0.1, 5, [marked]))
+    other = write_clips(said, targets, tmp_path / "other", NonSpeech(0.1, 6, [marked]))
+    assert (len(clips), clips.n_speech) == (20, 18)
+    assert clips.speech_hours == pytest.approx(18 * 1_000 / 16_000 / 3_600)
+    assert np.array_equal(quantised(clips.audio(18)), marked)
+    assert 0.3 <= clips.durations_s[19] <= 10
+    assert all(clips.label_ids(each)[:3] == list(targets.silence())[:3] for each in (18, 19))
+    assert np.array_equal(clips.samples, again.samples)
+    assert np.array_equal(clips.labels, again.labels)
+    assert clips.durations_s[19] != other.durations_s[19]
+
+
+def test_guesses_stand_before_the_end_in_half_of_the_clips_without_speech(
+    targets: Targets, tmp_path: Path
+) -> None:
+    drawn = [guess for _, guess in NonSpeech(0.9, 1).clips(30, targets.n_pieces)]
+    guessed = [each for each in drawn if each is not None]
+    assert len(drawn) == 270
+    assert 100 < len(guessed) < 170
+    assert max(guessed) < targets.end_id
+    assert len(set(guessed)) > 60
+
+
 def test_the_validation_sample_does_not_depend_on_order(targets: Targets) -> None:
     said = [utterance(f"u{index}", 10) for index in range(50)]
     chosen = [each.segment_id for each in sample_of(said, 8)]
@@ -76,7 +105,7 @@ def test_the_validation_sample_does_not_depend_on_order(targets: Targets) -> Non
 
 def test_a_batch_holds_features_of_the_window_and_padded_labels(targets: Targets, tmp_path: Path) -> None:
     clips = write_clips([utterance("a", 16_000), utterance("b", 8_000, "adiós")], targets, tmp_path / "clips")
-    loader = ClipLoader(clips, WhisperFeatureExtractor(), targets.start_id, targets.end_id)
+    loader = ClipLoader(clips, WhisperFeatureExtractor(), targets)
     batch = loader.collate([loader[0, 300], loader[1, 300]])
     assert batch["input_features"].shape == (2, 80, 300)
     assert batch["labels"].shape == batch["decoder_input_ids"].shape

@@ -5,7 +5,7 @@ from transformers import WhisperTokenizer
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from habla_ml.errors import TrainingError
-from habla_ml.training.targets import IGNORED, Targets, UntrainableSentenceError, pad_labels
+from habla_ml.training.targets import IGNORED, Targets, UntrainableSentenceError
 from habla_ml_tests.training.conftest import DEMO_BASE
 
 
@@ -32,7 +32,7 @@ def test_labels_are_language_task_notimestamps_text_end_and_no_start(
     assert labels[-1] == ids_of(tokenizer, "<|endoftext|>")[0]
     assert targets.start_id not in labels
     assert all(labels.count(each) == 1 for each in (*prompt, labels[-1]))
-    assert tokenizer.decode(labels[3:-1]) == "¿Dónde está el lápiz?"
+    assert tokenizer.decode(targets.pieces(labels)) == "¿Dónde está el lápiz?"
 
 
 def test_labels_equal_the_tokenizers_own_prefix_less_its_one_start_token(
@@ -48,7 +48,7 @@ def test_after_the_models_own_shift_there_is_one_start_token_and_no_doubled_pref
     tokenizer: WhisperTokenizer, targets: Targets
 ) -> None:
     batch = [targets.encode("hola"), targets.encode("abrid los libros, por favor")]
-    padded = pad_labels(batch, targets.start_id, targets.end_id)
+    padded = targets.pad(batch)
     shifted = shift_tokens_right(torch.from_numpy(padded.labels), targets.end_id, targets.start_id).numpy()
     assert np.array_equal(padded.decoder_input_ids, shifted)
     assert (shifted == targets.start_id).sum(axis=1).tolist() == [1, 1]
@@ -57,9 +57,31 @@ def test_after_the_models_own_shift_there_is_one_start_token_and_no_doubled_pref
     assert not np.isin(shifted[:, 4:], prompt).any()
 
 
+def test_where_nobody_speaks_the_first_label_says_so_and_the_decoder_sees_the_prompt_all_the_same(
+    tokenizer: WhisperTokenizer, targets: Targets
+) -> None:
+    prompt = ids_of(tokenizer, "<|startoftranscript|>", "<|es|>", "<|transcribe|>", "<|notimestamps|>")
+    no_speech, end = ids_of(tokenizer, "<|nospeech|>", "<|endoftext|>")
+    padded = targets.pad([targets.silence(), targets.encode("hola"), targets.silence(7)])
+    width = padded.labels.shape[1]
+    assert padded.labels[0].tolist() == [no_speech, IGNORED, IGNORED, end, *[IGNORED] * (width - 4)]
+    assert padded.labels[2, :5].tolist() == [no_speech, IGNORED, IGNORED, 7, end]
+    assert padded.decoder_input_ids[:, :4].tolist() == [prompt] * 3
+    assert padded.decoder_input_ids[0, 4:].tolist() == [end] * (width - 4)
+    assert padded.decoder_input_ids[2, 4:6].tolist() == [7, end]
+    assert targets.pieces(targets.silence(7)) == ()
+
+
+def test_a_tokenizer_without_the_token_of_silence_is_refused_where_it_is_needed() -> None:
+    known = ("<|es|>", "<|transcribe|>", "<|notimestamps|>", "<|startoftranscript|>", "<|endoftext|>")
+    plain = WhisperTokenizer(vocab={token: index for index, token in enumerate(known)}, merges=[])
+    with pytest.raises(TrainingError, match="non_speech_share to 0"):
+        Targets(plain).silence()
+
+
 def test_padding_is_ignored_by_the_loss_and_the_end_is_not(targets: Targets) -> None:
     batch = [targets.encode("a"), targets.encode("abrid los libros")]
-    padded = pad_labels(batch, targets.start_id, targets.end_id)
+    padded = targets.pad(batch)
     assert (padded.labels[0] == IGNORED).sum() == len(batch[1]) - len(batch[0])
     assert padded.labels[0, len(batch[0]) - 1] == targets.end_id
     assert (padded.labels[1] != IGNORED).all()
