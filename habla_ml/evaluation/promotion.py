@@ -58,7 +58,7 @@ def _refusals(comparison: Comparison, settings: PromotionSettings) -> list[str]:
             f"The figures are by {comparison.method.scorer} and {comparison.method.interval_rule}, the present rule "
             f"reads {VERSION} and {RULE}; materialise `wer_report` again, which decodes nothing."
         ]
-    found = []
+    found = _broken(comparison.parity, settings)
     change = comparison.change("base")
     if change is None or change.relative_improvement is None:
         found.append("The candidate was not compared with the base model.")
@@ -88,7 +88,7 @@ def _refusals(comparison: Comparison, settings: PromotionSettings) -> list[str]:
         )
     for each in (change, previous):
         found += _damages(each, settings) if each is not None else []
-    return [*found, *_broken(comparison.parity, settings)]
+    return found
 
 
 def _damages(change: Change, settings: PromotionSettings) -> list[str]:
@@ -115,13 +115,16 @@ def _damages(change: Change, settings: PromotionSettings) -> list[str]:
         for what, points, bound, unit in watched
         if points is not None and points.value > bound and points.low > 0
     ]
-    return found + [
-        f"It is worse than {change.against} on a part of the test set, {each.dimension.replace('_', ' ')} "
-        f"{each.name!r}: {each.points.value:+.1f} points, surely {each.sure_loss_points:+.1f} whichever part one looks "
-        f"at; at most {settings.slice_loss_points:+g} are allowed."
-        for each in change.slices
-        if each.sure_loss_points > settings.slice_loss_points
-    ]
+    lost = [each for each in change.slices if each.sure_loss_points > settings.slice_loss_points]
+    if lost:
+        worst = max(lost, key=lambda each: each.sure_loss_points)
+        others = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        found.append(
+            f"It is worse than {change.against} on a part of the test set, {worst.dimension.replace('_', ' ')} "
+            f"{worst.name!r}{others}: {worst.points.value:+.1f} points, surely {worst.sure_loss_points:+.1f} whichever "
+            f"part one looks at; at most {settings.slice_loss_points:+g} are allowed."
+        )
+    return found
 
 
 def _broken(parity: Parity | None, settings: PromotionSettings) -> list[str]:

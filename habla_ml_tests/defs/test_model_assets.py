@@ -88,6 +88,6 @@ def test_the_base_as_a_candidate_is_measured_like_any_other_and_refused(planned)
     base, candidate = comparison.model("base"), comparison.model("candidate")
     assert candidate.wer == base.wer
     assert planned.metadata("cdn_release", "v1")["released"] is False
-    assert "includes no improvement" in planned.metadata("cdn_release", "v1")["why"]
+    assert "is the base model itself" in planned.metadata("cdn_release", "v1")["why"]
     settings = planned.settings
     assert list_releases(open_store(settings.release.store), settings.release.channel) == []

@@ -89,14 +89,12 @@ def test_batches_and_words_come_through_whole(
         assert transcriber.transcribe([]) == []
 
 
-def test_a_model_that_ends_the_process_with_a_fault_of_memory_is_an_error(
-    artefact: Path, clips: list[Utterance]
-) -> None:
+def test_a_model_that_does_what_memory_forbids_is_an_error(artefact: Path, clips: list[Utterance]) -> None:
     # The tiny model's attention heads for word times are in a layer that it does not have.
     options = OPTIONS.model_copy(update={"word_times": True})
     with (
         closing(IsolatedTranscriber(artefact, options, "cpu", 2)) as transcriber,
-        pytest.raises(EvaluationError, match=r"faster-whisper failed on 5 clips in a row.*SIGSEGV"),
+        pytest.raises(EvaluationError, match=r"faster-whisper failed on 5 clips in a row.*(SIGSEGV|MemoryError)"),
     ):
         transcriber.transcribe(clips)
 

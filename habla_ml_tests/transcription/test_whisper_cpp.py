@@ -43,11 +43,11 @@ def test_greedily_it_says_what_transformers_says_with_the_same_weights(
     reference = Transformers(checkpoint, DecodingOptions(engine="transformers", beam_size=1), "cpu", 1)
     expected = reference.transcribe(sentences)
     found = heard(ggml, sentences)
-    same = [(a, b) for a, b in zip(found, expected, strict=True) if a.text == b.text]
-    # It computes its own spectrogram and in float16: a near tie may go the other way.
-    assert len(same) >= len(sentences) - 2
-    assert len({each.text for each, _ in same}) > 6
-    for mine, theirs in same:
+    # It computes its own spectrogram and in float16: a near tie may go the other way, a sure text may not.
+    sure = [(a, b) for a, b in zip(found, expected, strict=True) if (b.avg_logprob or -1) > -0.05]
+    assert len({each.text for each, _ in sure}) > 6
+    for mine, theirs in sure:
+        assert mine.text == theirs.text
         assert mine.avg_logprob == pytest.approx(theirs.avg_logprob, abs=0.05)
         assert mine.compression_ratio == theirs.compression_ratio
 
