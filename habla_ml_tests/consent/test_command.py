@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from habla_ml.settings import save_settings
 from habla_ml_tests.consent.lived_in import LivedIn, live_in, state
 from habla_ml_tests.consent.test_erase import withdraw
@@ -24,6 +26,7 @@ def habla_ml(lived: LivedIn, *arguments: str, typed: str = "") -> subprocess.Com
     )
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_and_changes_nothing_and_the_run_asks_first(tmp_path: Path) -> None:
     lived = live_in(tmp_path)
     theirs = withdraw(lived)

@@ -82,6 +82,7 @@ def test_what_is_no_entrant_is_refused_with_what_is_known(settings: Settings, te
         read_entrant(text, settings)
 
 
+@pytest.mark.slow
 def test_forms_of_one_model_meet_on_a_table_and_a_second_contest_decodes_nothing(
     settings: Settings, table: Path, tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ def on_s3(tree: dict, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return s3_endpoint
 
 
+@pytest.mark.slow
 def test_the_corpus_is_built_on_s3_through_dagster_aws(on_s3, deployment):
     for day in (MONDAY, TUESDAY):
         assert deployment.run("ingest_day", day).success

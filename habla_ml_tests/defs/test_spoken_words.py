@@ -184,6 +184,7 @@ def _tables(value: dict) -> Iterator[str]:
     yield from (value[name] for name in ("parquet", "hypotheses") if name in value)
 
 
+@pytest.mark.slow
 def test_nothing_that_was_said_about_the_corpus_is_in_dagsters_storage(recorded: Deployment) -> None:
     _live_through_the_corpus(recorded)
     shown = recorded.metadata("annotated_corpus", MONDAY)

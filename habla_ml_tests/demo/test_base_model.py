@@ -180,6 +180,7 @@ def test_the_shipped_model_hears_castilian_well_and_andalusian_badly_as_served(t
     assert rates[True, True] > rates[True, False]
 
 
+@pytest.mark.slow
 def test_the_shipped_model_writes_nothing_where_nobody_speaks_as_served(tmp_path):
     served_model(SHIPPED, tmp_path)
     written = [each.clip.clip_id for each in non_speech_output(tmp_path / "ctranslate2") if each.has_output]

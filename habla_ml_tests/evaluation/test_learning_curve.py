@@ -49,6 +49,7 @@ def test_noise_that_all_points_share_does_not_widen_the_forecast() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     random = np.random.default_rng(7)
     hours = np.array([0.0, 8.0, 16.0, 32.0])

@@ -181,6 +181,7 @@ def test_a_scorer_normalises_each_text_once_whatever_the_number_of_versions() ->
     assert (total([each.words for each in first]).errors, total([each.words for each in second]).errors) == (1, 0)
 
 
+@pytest.mark.slow
 def test_the_metric_needs_no_network_and_no_heavy_import_until_it_is_asked() -> None:
     code = (
         "import socket, sys\n"

@@ -105,6 +105,7 @@ def test_the_artefact_lists_what_lies_there(artefact: CTranslate2Artefact) -> No
     assert artefact.digest == artefact_digest(artefact.files)
 
 
+@pytest.mark.slow
 def test_the_same_checkpoint_gives_the_same_bytes_in_another_process(
     artefact: CTranslate2Artefact, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def channel_of(store: Store) -> str | None:
     return str(pointer["version"])
 
 
+@pytest.mark.slow
 def test_killed_before_any_step_of_a_release_into_a_folder(
     tmp_path: Path, draft: ReleaseDraft, files: Mapping[str, Path]
 ) -> None:
@@ -74,6 +75,7 @@ def test_killed_before_any_step_of_a_release_into_a_folder(
     assert channel_of(DirectoryStore(root)) == "2026.11.21-v2"
 
 
+@pytest.mark.slow
 def test_killed_before_any_step_of_a_rollback_in_a_folder(tmp_path: Path) -> None:
     step, states = 1, []
 

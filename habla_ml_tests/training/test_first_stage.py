@@ -74,6 +74,7 @@ def weights(lake: Lake, tree: str, folder: Path) -> dict[str, torch.Tensor]:
     return load_file(lake.checkout_tree(tree, folder / tree) / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_two_stages_give_other_weights_than_one_and_the_record_names_the_first(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ def test_the_second_stage_starts_where_the_first_ended_and_the_share_is_of_the_o
         torch.testing.assert_close(mixed[name], 0.75 * first[name] + 0.25 * base[name].float())
 
 
+@pytest.mark.slow
 def test_adapters_of_either_stage_are_merged_into_what_it_started_from(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tiny_base: Path, tmp_path: Path
 ) -> None:
@@ -138,6 +140,7 @@ def test_adapters_of_either_stage_are_merged_into_what_it_started_from(
     assert not torch.equal(last[Q_PROJ], base[Q_PROJ].float())
 
 
+@pytest.mark.slow
 def test_the_next_version_finds_the_first_stage_and_another_licence_trains_its_own(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -165,6 +168,7 @@ def test_the_next_version_finds_the_first_stage_and_another_licence_trains_its_o
     assert len(list(lake.pointers("first_stages/"))) == 2
 
 
+@pytest.mark.slow
 def test_stopped_in_either_stage_and_run_again_the_weights_are_the_same(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -199,6 +203,7 @@ def test_stopped_in_either_stage_and_run_again_the_weights_are_the_same(
     assert again.tree == straight.tree
 
 
+@pytest.mark.slow
 def test_two_that_train_the_same_first_stage_at_once_end_with_one(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:

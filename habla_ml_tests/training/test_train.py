@@ -86,6 +86,7 @@ def test_the_pointer_names_tree_record_and_identity_and_a_second_call_does_no_wo
     assert lake.pointer("models/v1/checkpoint") == pointer
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes_in_another_folder(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ def heard(folder: Path, clips: list[Utterance], **options: Any) -> list[Hypothes
     return [engine.transcribe([each])[0] for each in clips]
 
 
+@pytest.mark.slow
 def test_greedily_it_says_what_transformers_says_with_the_same_weights(
     checkpoint: Path, ggml: Path, sentences: list[Utterance]
 ) -> None:
@@ -52,6 +53,7 @@ def test_greedily_it_says_what_transformers_says_with_the_same_weights(
         assert mine.compression_ratio == theirs.compression_ratio
 
 
+@pytest.mark.slow
 def test_options_reach_it(ggml: Path, sentences: list[Utterance]) -> None:
     some = sentences[:2]
     plain = [each.text for each in heard(ggml, some)]

@@ -15,6 +15,8 @@ from habla_ml.errors import ExportError
 from habla_ml.export.coreml.process import run_conversion
 from habla_ml_tests.export.coreml.conftest import Converted
 
+pytestmark = pytest.mark.slow
+
 PARENT = """
 import sys
 from pathlib import Path
