@@ -116,8 +116,6 @@ def _scored(
     """The model's counts, and the bytes of its table of utterances."""
     said = [each.sentence for each in references]
     normalised, as_written = folded.score(said, texts), written.score(said, texts)
-    out = io.BytesIO()
-    pq.write_table(utterance_table(name, references, normalised, as_written), out, compression="zstd")
     model = ScoredModel(
         name=name,
         role="candidate",
@@ -126,6 +124,8 @@ def _scored(
         characters=tuple(each.characters for each in normalised),
         orthographic=tuple(each.words for each in as_written),
     )
+    out = io.BytesIO()
+    pq.write_table(utterance_table(references, model), out, compression="zstd")
     return model, out.tell()
 
 

@@ -246,6 +246,7 @@ def main() -> int:
                 print(f"{each.version}: {each.fault}")
                 each.make(world, each.version)
                 found.append((each, judged(world, each.version)))
+                print(*found[-1][1].decision.reasons, sep="\n", flush=True)
     table = Table("candidate", "WER %", "verdict", "refused for", "as expected")
     for candidate, evidence in found:
         score = evidence.comparison.model("candidate")

@@ -13,7 +13,7 @@ from rich.table import Table
 from habla_ml.cli_consent import erase_command
 from habla_ml.cli_engines import install_whisperx_command
 from habla_ml.cli_label_studio import label_studio_app
-from habla_ml.cli_models import advise_command, compare_command, override_command
+from habla_ml.cli_models import advise_command, compare_command, override_command, repeat_command
 from habla_ml.errors import HablaError
 from habla_ml.lake import Lake
 from habla_ml.settings import Settings, load_settings
@@ -29,6 +29,7 @@ app.command("install-whisperx")(install_whisperx_command)
 app.command("compare")(compare_command)
 app.command("override")(override_command)
 app.command("advise")(advise_command)
+app.command("repeat")(repeat_command)
 
 Profile = Annotated[
     str | None,

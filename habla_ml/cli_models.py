@@ -1,4 +1,4 @@
-"""`habla-ml compare`, `override`, `advise`: models side by side, what a person decides, and whether to train at all."""
+"""`habla-ml compare`, `override`, `advise`, `repeat`: models side by side, what a person decides, whether to train."""
 
 from __future__ import annotations
 
@@ -82,6 +82,52 @@ def override_command(
     for each in signed.against:
         console.print(f"- {each}", highlight=False)
     console.print(f"Materialise `cdn_release` for {version} to release it.", highlight=False)
+
+
+def repeat_command(
+    version: Annotated[str, typer.Argument(help="A trained model version, like v2.")],
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=20, help="How many more seeds, besides its own; 2 without --percent.")
+    ] = None,
+    percent: Annotated[
+        list[int] | None,
+        typer.Option(help="Train on so much of its sessions, for the learning curve; may repeat."),
+    ] = None,
+    run: Annotated[
+        bool, typer.Option("--run", help="Train and score them here and now, one after another.")
+    ] = False,
+    profile: Profile = None,
+) -> None:
+    """Train a version again with other seeds, or on parts of its sessions: what chance moves, and what hours buy."""
+    from habla_ml.definitions import build_definitions
+    from habla_ml.defs.jobs import REPEAT
+    from habla_ml.defs.repeats import show_repeats, train_repeats
+    from habla_ml.defs.runs import deployed_instance
+    from habla_ml.lake.open import open_lake
+    from habla_ml.training.seeds import plan_more_seeds, plan_parts
+
+    settings = load_settings(profile)
+    lake = open_lake(settings.lake, settings.work_folder / "cache")
+    with deployed_instance() as instance:
+        plans = plan_parts(lake, version, percent, settings.work_folder) if percent else []
+        if seeds or not percent:
+            plans += plan_more_seeds(lake, version, seeds or 2, settings.work_folder)
+        names = [plan.version for plan in plans]
+        show_repeats(instance, names)
+        console.print(
+            f"{', '.join(names)}: planned, each as {version} but for what its name says", highlight=False
+        )
+        if not run:
+            console.print(
+                f"In the UI launch the job {REPEAT} for {', '.join(names)}, then materialise `wer_report` for "
+                f"{version}; or run this command again with --run.",
+                highlight=False,
+                soft_wrap=True,
+            )
+            return
+        tell = partial(console.print, style="dim", highlight=False)
+        train_repeats(build_definitions(settings), instance, version, names, tell)
+    console.print(f"The report: {settings.work_folder / 'reports' / version / 'report.html'}", soft_wrap=True)
 
 
 def advise_command(profile: Profile = None) -> None:

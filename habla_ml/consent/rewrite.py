@@ -39,6 +39,7 @@ from habla_ml.corpus.snapshot import SPLITS, latest_snapshot, read_utterances
 from habla_ml.corpus.splits import LATEST_POINTER
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.evaluation.comparison import read_comparison
+from habla_ml.evaluation.error_records import Records
 from habla_ml.evaluation.promotion import decide
 from habla_ml.evaluation.report import write_report
 from habla_ml.lake import Lake, Pointer, canonical_json
@@ -46,6 +47,8 @@ from habla_ml.settings import Settings
 
 _START_BYTES: Final = 64
 _ATTEMPTS: Final = 20
+_RECORDS: Final[tuple[str, ...]] = ("utterances", "word_errors")
+"""Tables of a WER report, in the order of the fields of `Records`."""
 
 
 class _PageError(Exception):
@@ -180,26 +183,35 @@ class Rewriting:
         return isinstance(body, dict) and body.get("format") == SNAPSHOT_FORMAT
 
     def _report(self, seen: Pointer) -> dict[str, Any]:
-        """A WER report without the erased examples; its rates, verdict and provenance stay."""
+        """A WER report without the erased examples and records; its rates, verdict and provenance stay."""
         value = dict(seen.value)
         for each in ("comparison", "html", "markdown"):
             self.done[value[each]] = value[each]
         body: Any = self.lake.get_json(value["comparison"])
         cleaned = self.marks.cleaned(body, str)
-        if cleaned == body:
+        tables = {each: self.object(value[each]) for each in _RECORDS if each in value}
+        if cleaned == body and all(value[each] == made for each, made in tables.items()):
             return value
         comparison = read_comparison(canonical_json(cleaned))
         known = self.lake.pointer(LATEST_POINTER) is not None
         test = read_utterances(self.lake, latest_snapshot(self.lake), "test") if known else ()
         with self._scratch() as folder:
-            files = write_report(comparison, decide(comparison, self.settings.promotion), test, Path(folder))
+            files = write_report(
+                comparison,
+                decide(comparison, self.settings.promotion),
+                test,
+                Path(folder),
+                records=Records(*(pq.read_table(self.lake.path_of(tables[each])) for each in _RECORDS))
+                if tables
+                else None,
+            )
             new = {
                 "comparison": self.lake.put_file(files.json),
                 "html": self.lake.put_file(files.html),
                 "markdown": self.lake.put_file(files.markdown),
             }
         self.done.update({value[name]: made for name, made in new.items()})
-        return {**value, **new}
+        return {**value, **new, **tables}
 
     def _scratch(self) -> tempfile.TemporaryDirectory[str]:
         self.settings.work_folder.mkdir(parents=True, exist_ok=True)

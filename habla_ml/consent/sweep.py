@@ -174,12 +174,19 @@ def _stale(path: Path, work_folder: Path, marks: Marks) -> bool:
 
 
 def _report_files(lake: Lake, folder: Path) -> dict[Path, Path]:
-    """Where the three forms of a version's report belong → where the lake has them now; empty without a report."""
+    """Where a version's report and its records belong → where the lake has them now; empty without a report."""
     pointer = lake.pointer(f"models/{folder.name}/report")
     if pointer is None:
         return {}
-    names = {"html": "report.html", "markdown": "report.md", "comparison": "comparison.json"}
-    return {folder / name: lake.path_of(pointer.value[key]) for key, name in names.items()}
+    names = {
+        "html": "report.html",
+        "markdown": "report.md",
+        "comparison": "comparison.json",
+        "utterances": "utterances.parquet",
+        "word_errors": "word_errors.parquet",
+    }
+    held = pointer.value
+    return {folder / name: lake.path_of(held[key]) for key, name in names.items() if key in held}
 
 
 def _same(source: Path, target: Path) -> bool:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,11 +25,11 @@ from habla_ml.settings import Settings
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.recipe import load_recipe
 from habla_ml.transcription.options import DecodingOptions, EngineOptions, HostedEngine, LocalEngine
+from habla_ml.versions import is_version
 
 Progress = Callable[[str], None]
 
 BASE = "base"
-_VERSION = re.compile(r"v[1-9][0-9]*")
 _CONVERTED: tuple[LocalEngine, ...] = ("faster-whisper", "faster-whisper-batched", "whisperx")
 """Engines that read a CTranslate2 folder."""
 
@@ -84,7 +83,7 @@ def contender_of(entrant: Entrant, role: Role, lake: Lake, settings: Settings, p
         month = f"{datetime.now(UTC):%Y-%m}"
         named = digest_of({"service": entrant.decoding.model_dump(mode="json"), "month": month})
         return Contender(entrant.text, role, named, None, decoding=entrant.decoding)
-    if not _VERSION.fullmatch(entrant.model) and entrant.model != BASE:
+    if not is_version(entrant.model) and entrant.model != BASE:
         folder = Path(entrant.model).expanduser()
         if not folder.is_dir():
             raise EvaluationError(

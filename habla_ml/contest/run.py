@@ -11,8 +11,9 @@ from pathlib import Path
 from habla_ml.contest.entrants import contender_of, read_entrant
 from habla_ml.contest.speech import MeetingPlace, meeting_place
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.compare import Beside, compare_versions
+from habla_ml.evaluation.compare import Beside, compare_with_records
 from habla_ml.evaluation.comparison import Comparison, Provenance
+from habla_ml.evaluation.error_records import Records
 from habla_ml.evaluation.evidence import evaluated_as
 from habla_ml.evaluation.listening import Sounds, listen
 from habla_ml.evaluation.non_speech import non_speech_set
@@ -74,7 +75,7 @@ def hold_contest(
     sounds = Sounds(place.read, (), silence)
     heard = [listen(lake, each, sounds, settings.evaluation, progress) for each in contenders]
     terms = () if settings.evaluation.vocabulary is None else read_terms(settings.evaluation.vocabulary)
-    comparison = compare_versions(
+    comparison, records = compare_with_records(
         place.read(),
         [evaluated_as(each, of, settings.evaluation) for each, of in zip(contenders, heard, strict=True)],
         settings.evaluation,
@@ -87,22 +88,24 @@ def hold_contest(
         ),
         Beside(non_speech=silence if silence.clips else None, vocabulary=Vocabulary.of(terms) if terms else None),
     )
-    files, stored = _laid_down(comparison, place, lake, settings.work_folder / "contests", date)
+    files, stored = _laid_down(comparison, records, place, lake, settings.work_folder / "contests", date)
     return Contest(comparison, place, files, stored, sum(each.decoded for each in heard))
 
 
 def _laid_down(
-    comparison: Comparison, place: MeetingPlace, lake: Lake, reports: Path, date: str
+    comparison: Comparison, records: Records, place: MeetingPlace, lake: Lake, reports: Path, date: str
 ) -> tuple[ReportFiles, str]:
     reports.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=reports, prefix=".contest-") as scratch:
-        files = write_report(comparison, None, place.read(), Path(scratch) / "report", date)
+        files = write_report(comparison, None, place.read(), Path(scratch) / "report", date, records=records)
         stored = lake.put_file(files.json)
         name = f"contests/{stored[:16]}"
         value = {
             "comparison": stored,
             "html": lake.put_file(files.html),
             "markdown": lake.put_file(files.markdown),
+            "utterances": lake.put_file(files.utterances),
+            "word_errors": lake.put_file(files.word_errors),
             "snapshot": place.snapshot,
         }
         lake.move_pointer(name, value, lake.pointer(name))

@@ -163,7 +163,8 @@ def _hours_at_last_training(lake: "Lake") -> float:
 
 def _request_training(instance: dg.DagsterInstance, lake: "Lake", occasion: str) -> dg.SensorResult:
     """Ask for the next version; one that was added before and never got its checkpoint is taken up again."""
-    from habla_ml.training.plan import good_trainings, version_number
+    from habla_ml.training.plan import good_trainings
+    from habla_ml.versions import version_number
 
     if is_running(instance, RETRAIN):
         return dg.SensorResult(skip_reason="a training is queued or under way")

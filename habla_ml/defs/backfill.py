@@ -16,7 +16,7 @@ from habla_ml.defs.runs import run_job
 from habla_ml.errors import HablaError
 from habla_ml.lake import Lake
 from habla_ml.settings import Settings
-from habla_ml.training.plan import good_trainings
+from habla_ml.training.plan import good_repeats, good_trainings
 
 
 def stale_days(lake: Lake, settings: Settings) -> list[str]:
@@ -39,7 +39,8 @@ def apply_conventions(
     for count, day in enumerate(days, start=1):
         _succeed(run_job(definitions, instance, CORRECT, day), day)
         tell(f"{day}: text rewritten ({count} of {len(days)})")
-    versions = [plan.version for plan in good_trainings(lake)]
+    # Repeats first, so that the report of what they repeat finds them measured as it is.
+    versions = [plan.version for plan in (*good_repeats(lake), *good_trainings(lake))]
     for version in versions:
         _succeed(run_job(definitions, instance, RESCORE, version), version)
         tell(f"{version}: scored again")

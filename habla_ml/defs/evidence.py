@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def present_comparison(comparison: Comparison) -> dict[str, Any]:
     """Metadata of a comparison; figures are percentages, so that they chart in points."""
     from habla_ml.evaluation.report.plots import bars_with_intervals
+    from habla_ml.evaluation.report.spread import told_spread
 
     candidate, change = comparison.model("candidate"), comparison.change("base")
     found: dict[str, Any] = {
@@ -68,6 +69,9 @@ def present_comparison(comparison: Comparison) -> dict[str, Any]:
             "WER",
         ),
     }
+    if comparison.seeds is not None:
+        found["seeds"] = told_spread(comparison)
+        found["standard deviation over seeds, points"] = round(100 * comparison.seeds.standard_deviation, 2)
     if candidate is not None and candidate.wer.value is not None:
         found["WER %"] = percent(candidate.wer.value)
     if change is not None and change.relative_improvement is not None:

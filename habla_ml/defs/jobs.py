@@ -10,6 +10,7 @@ import dagster as dg
 
 RUN_TAGS = {"dagster/max_runtime": str(48 * 3600)}
 INGEST, CORRECT, RETRAIN, RESCORE = "ingest_day", "update_text", "train_and_release", "rescore"
+REPEAT = "train_repeat"
 REVIEW = "choose_for_review"
 WATCH = "watch_release"
 
@@ -47,6 +48,12 @@ def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
             RESCORE,
             selection=["splits", "wer_report"],
             description="A new snapshot, then one model version scored on it; known hypotheses are not decoded again.",
+            run_tags=RUN_TAGS,
+        ),
+        dg.define_asset_job(
+            REPEAT,
+            selection=["fine_tuned_checkpoint", "ctranslate2_model", "wer_report"],
+            description="A version that repeats another with its own seed: trained and scored, never released.",
             run_tags=RUN_TAGS,
         ),
         dg.define_asset_job(

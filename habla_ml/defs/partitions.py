@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from habla_ml.settings import Settings
+from habla_ml.versions import version_number
 
 MODEL_VERSIONS = "model_version"
 model_versions = dg.DynamicPartitionsDefinition(name=MODEL_VERSIONS)
@@ -19,5 +20,4 @@ def recording_days(settings: Settings) -> dg.DailyPartitionsDefinition:
 
 def next_version(existing: list[str]) -> str:
     """`v1`, `v2`, … : one more than the highest that exists."""
-    numbers = [int(name[1:]) for name in existing if name.startswith("v") and name[1:].isdigit()]
-    return f"v{max(numbers, default=0) + 1}"
+    return f"v{max(map(version_number, existing), default=0) + 1}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
@@ -30,14 +30,19 @@ def run_job(
     partition_key: str,
     tags: Mapping[str, str] | None = None,
     run_id: str | None = None,
+    assets: Sequence[str] | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Run one partition of a job to its end in this process; the caller looks whether it succeeded."""
+    """Run one partition of a job to its end in this process; the caller looks whether it succeeded.
+
+    `assets` names those of the job that are made; None is all.
+    """
     job = definitions.resolve_job_def(job_name)
     return job.execute_in_process(
         instance=instance,
         partition_key=partition_key,
         tags=dict(tags or {}),
         run_id=run_id,
+        asset_selection=None if assets is None else [dg.AssetKey(each) for each in assets],
         run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
         raise_on_error=False,
     )

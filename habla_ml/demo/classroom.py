@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from habla_ml.audio import pcm_sha256
 from habla_ml.demo.acoustics import record
@@ -32,6 +33,7 @@ from habla_ml.demo.people import (
 )
 from habla_ml.demo.speech import phonemes, speak
 from habla_ml.evaluation.alignments import write_alignments
+from habla_ml.evaluation.diarisation import Turn, write_rttm
 from habla_ml.transcription.engine import HeardWord
 
 _REVIEWED_SHARE = 0.85
@@ -56,6 +58,7 @@ class ClassroomPlan:
         sessions_per_day: Lessons a day, at most ten.
         segments_per_session: Sentences a lesson.
         seed: Of what is said, by whom and how loudly; the people are another seed's.
+        visits: On so many of the first days, visitors sit in the class's place in the last lesson but one.
         awkward: Whether the folder also gets everything that goes wrong in a real one.
     """
 
@@ -64,6 +67,7 @@ class ClassroomPlan:
     sessions_per_day: int
     segments_per_session: int
     seed: int
+    visits: int = 0
     awkward: bool = False
 
     def __post_init__(self) -> None:
@@ -74,7 +78,7 @@ class ClassroomPlan:
 
 
 def write_sessions(
-    folder: Path, plan: ClassroomPlan, seed: int, alignments: Path | None = None
+    folder: Path, plan: ClassroomPlan, seed: int, alignments: Path | None = None, turns: Path | None = None
 ) -> tuple[Path, ...]:
     """Write the lessons of a plan into Habla's recordings folder.
 
@@ -84,6 +88,7 @@ def write_sessions(
         seed: Of the people and the room: the same seed gives the same voices in every batch.
         alignments: CSV that gets the place of each word, by the sound's sha256, as if a person had marked it; of the
             sentences in which no two words merged.
+        turns: Folder that gets `<session>.rttm`, as if a person had marked who speaks when.
 
     Returns:
         The folders of the finished and corrected Spanish sessions, in order of time (awkward ones not included).
@@ -97,7 +102,8 @@ def write_sessions(
     for day_number, day in enumerate(_school_days(plan.first_day, plan.days)):
         for lesson in range(plan.sessions_per_day):
             rng = np.random.default_rng([seed, plan.seed, day_number, lesson])
-            session = _lesson(classroom, _starts_at(day, lesson, rng), plan.segments_per_session, rng)
+            is_visit = day_number < plan.visits and lesson == max(0, plan.sessions_per_day - 2)
+            session = _lesson(classroom, _starts_at(day, lesson, rng), plan.segments_per_session, rng, is_visit)
             recording = write_recording(session, folder)
             write_metadata(session, recording)
             write_ground_truth(session, recording)
@@ -105,11 +111,22 @@ def write_sessions(
             written.append(recording)
             said = [each.utterance for each in session.segments]
             placed.update((pcm_sha256(each.pcm), each.words) for each in said if each.words)
+            if turns is not None:
+                turns.mkdir(parents=True, exist_ok=True)
+                write_rttm(turns / f"{session.folder_name}.rttm", session.folder_name, _turns(session))
     if alignments is not None:
         write_alignments(alignments, placed)
     if plan.awkward:
         _write_awkward_sessions(folder, classroom, plan, np.random.default_rng([seed, plan.seed, 9_999]))
     return tuple(written)
+
+
+def write_people(path: Path, seed: int, *, with_children: bool) -> None:
+    """Write a speaker map of the teacher, or of everybody whose name is typed."""
+    room = andalusian_classroom(seed)
+    enrolled = (room.teacher, *room.students, *room.visitors) if with_children else (room.teacher,)
+    people = [{"name": each.name, "role": each.register.value, "labels": [each.name]} for each in enrolled]
+    path.write_text(yaml.safe_dump({"people": people}, allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 
 def write_castilian_set(folder: Path, n_clips: int, seed: int) -> Path:
@@ -162,18 +179,34 @@ def _who_speaks(classroom: Classroom, rng: np.random.Generator) -> Speaker:
     return classroom.students[int(rng.integers(len(classroom.students)))]
 
 
+def _turns(session: RecordedSession) -> list[Turn]:
+    """Who really spoke, in seconds from the start that the folder's name says: whole seconds of the clock."""
+    start = session.started_at.replace(microsecond=0)
+    turns = []
+    for each in session.segments:
+        end_s = (each.recorded_at - start).total_seconds()
+        turns.append(Turn(end_s - each.utterance.duration_s, end_s, each.utterance.speaker.name))
+    return turns
+
+
 def _lesson(
-    classroom: Classroom, started_at: datetime, n_segments: int, rng: np.random.Generator
+    classroom: Classroom,
+    started_at: datetime,
+    n_segments: int,
+    rng: np.random.Generator,
+    is_visit: bool = False,
 ) -> RecordedSession:
-    named = rng.random() < 0.7  # whether the teacher typed names over Habla's own labels
-    present = [classroom.teacher, *rng.permutation(np.arange(len(classroom.students)))[:6]]
+    # Whether the teacher typed names over Habla's own labels; she does where she does not know the voices.
+    named = rng.random() < 0.7 or is_visit
+    students = classroom.visitors if is_visit else classroom.students
+    present = rng.permutation(np.arange(len(students)))[:6]
     labels: dict[str, str] = {}
     segments = []
     now = started_at
     for number in range(1, n_segments + 1):
         speaker = _who_speaks(classroom, rng)
         if speaker is not classroom.teacher:
-            speaker = classroom.students[int(present[1 + int(rng.integers(6))])]
+            speaker = students[int(present[int(rng.integers(len(present)))])]
         label = labels.setdefault(speaker.name, speaker.name if named else f"SPEAKER_{len(labels):02d}")
         said = say_something(speaker, classroom.room, rng)
         now += timedelta(seconds=said.duration_s + float(rng.gamma(2.0, 2.0)))

@@ -1,4 +1,4 @@
-"""The world of the demo: a teacher and twenty students who speak Andalusian, loudly and quietly, in one room."""
+"""The world of the demo: a teacher, twenty students and four visitors who speak Andalusian, in one room."""
 
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from habla_ml.demo.voices import adult_voice, child_voice
 from habla_ml.transcription.engine import HeardWord
 
 N_STUDENTS = 20
+N_VISITORS = 4
 NORMAL_DBFS = -21.0
 QUIET_DBFS = -42.0
 
@@ -41,10 +42,11 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Classroom:
-    """A teacher, students and the room they sit in."""
+    """A teacher, students and the room they sit in; now and then pupils of another school sit there instead."""
 
     teacher: Speaker
     students: tuple[Speaker, ...]
+    visitors: tuple[Speaker, ...]
     room: Room
 
 
@@ -75,19 +77,22 @@ class Utterance:
 def andalusian_classroom(seed: int) -> Classroom:
     """The same people in the same room for the same seed."""
     rng = np.random.default_rng([seed, 100])
-    names = rng.permutation(np.array(SLOTS["name"]))[:N_STUDENTS]
-    students = tuple(
-        Speaker(
-            name=str(name),
-            register=Register.STUDENT,
-            voice=child_voice(rng),
-            dialect=andalusian(float(rng.uniform(0.85, 1.0)), rng),
-            quiet_share=float(rng.choice([0.05, 0.2, 0.6], p=[0.4, 0.35, 0.25])),
-        )
-        for name in names
-    )
+    names = [str(name) for name in rng.permutation(np.array(SLOTS["name"]))]
+    students = tuple(_child(name, rng) for name in names[:N_STUDENTS])
     teacher = Speaker("Profe", Register.TEACHER, adult_voice(rng), andalusian(0.9, rng), quiet_share=0.05)
-    return Classroom(teacher, students, Room(-58.0, 0.45, 7.0))
+    others = np.random.default_rng([seed, 101])
+    visitors = tuple(_child(name, others) for name in names[N_STUDENTS : N_STUDENTS + N_VISITORS])
+    return Classroom(teacher, students, visitors, Room(-58.0, 0.45, 7.0))
+
+
+def _child(name: str, rng: np.random.Generator) -> Speaker:
+    return Speaker(
+        name=name,
+        register=Register.STUDENT,
+        voice=child_voice(rng),
+        dialect=andalusian(float(rng.uniform(0.85, 1.0)), rng),
+        quiet_share=float(rng.choice([0.05, 0.2, 0.6], p=[0.4, 0.35, 0.25])),
+    )
 
 
 def say_something(

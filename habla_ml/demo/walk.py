@@ -23,7 +23,7 @@ from rich.table import Table
 from habla_ml.definitions import build_definitions
 from habla_ml.defs.jobs import INGEST, MODEL_ASSETS, RETRAIN
 from habla_ml.defs.runs import run_job, tick
-from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_sessions
+from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_people, write_sessions
 from habla_ml.demo.follow import followed
 from habla_ml.errors import HablaError
 from habla_ml.evaluation.comparison import Comparison, Rate
@@ -37,7 +37,7 @@ FIRST_LESSONS = ClassroomPlan(
     first_day=date(2026, 2, 2), days=8, sessions_per_day=10, segments_per_session=12, seed=1, awkward=True
 )
 MORE_LESSONS = ClassroomPlan(
-    first_day=date(2026, 2, 16), days=8, sessions_per_day=10, segments_per_session=12, seed=2
+    first_day=date(2026, 2, 16), days=8, sessions_per_day=10, segments_per_session=12, seed=2, visits=4
 )
 CASTILIAN_CLIPS = 120
 REPLAY_CLIPS = 240
@@ -108,7 +108,8 @@ def walk(console: Console) -> None:
     with console.status("speaking …"):
         write_castilian_set(root / "out_of_domain", CASTILIAN_CLIPS, PEOPLE_SEED)
         write_castilian_set(root / "general_speech", REPLAY_CLIPS, PEOPLE_SEED + 1)
-        sessions = write_sessions(root / "recordings", FIRST_LESSONS, PEOPLE_SEED)
+        write_people(root / "people.yaml", PEOPLE_SEED, with_children=False)
+        sessions = _record(root, FIRST_LESSONS)
     console.print(f"  {len(sessions)} corrected sessions, and everything that goes wrong in a real folder")
     settings = load_settings("demo")
     with _instance(root) as instance:
@@ -118,11 +119,24 @@ def walk(console: Console) -> None:
         tour.retrain()
         _heading(console, "Ten more hours (scaled down) → v2")
         with console.status("speaking …"):
-            more = write_sessions(root / "recordings", MORE_LESSONS, PEOPLE_SEED)
-        console.print(f"  {len(more)} more corrected sessions")
+            more = _record(root, MORE_LESSONS)
+            # Enrolled from the start, the children would hold nearly all their lessons in train: they share them.
+            write_people(root / "people.yaml", PEOPLE_SEED, with_children=True)
+        console.print(
+            f"  {len(more)} more corrected sessions, four of them with visitors; the children are enrolled"
+        )
         tour.ingest()
         newest = tour.retrain()
     _summary(console, tour, newest, time.monotonic() - started)
+
+
+def _record(root: Path, plan: ClassroomPlan) -> tuple[Path, ...]:
+    """The lessons of a plan, with what careful people would have marked in them: words' places and speakers' turns."""
+    marks = root / "alignments"
+    marks.mkdir(parents=True, exist_ok=True)
+    return write_sessions(
+        root / "recordings", plan, PEOPLE_SEED, marks / f"{plan.first_day}.csv", root / "speaker_turns"
+    )
 
 
 def _instance(root: Path) -> dg.DagsterInstance:

@@ -88,6 +88,8 @@ class Advice(Record):
     """Sentences with value and bound; the ones that decided come first."""
     forecasts: tuple[Forecast, ...]
     """Empty where nothing was trained yet."""
+    worth_removing: float
+    """Share of today's errors whose removal the chances of the forecasts are about."""
     situation: Situation
 
 
@@ -109,7 +111,14 @@ def advise(situation: Situation, curve: LearningCurve | None, settings: AdviceSe
     verdict, headline, decided = _verdict(situation, forecasts, settings)
     notes = (*_facts(situation, forecasts, settings), *situation.notes)
     reasons = (*decided, *(each for each in notes if each not in decided))
-    return Advice(verdict=verdict, headline=headline, reasons=reasons, forecasts=forecasts, situation=situation)
+    return Advice(
+        verdict=verdict,
+        headline=headline,
+        reasons=reasons,
+        forecasts=forecasts,
+        worth_removing=settings.worth_removing,
+        situation=situation,
+    )
 
 
 _Found = tuple[FineTune, str, list[str]]

@@ -51,6 +51,11 @@ def read_alignments(path: Path) -> Alignments:
     return found
 
 
+def is_aligned(alignments: Alignments, segment_id: str, audio_sha256: str) -> bool:
+    """Whether the words of a clip have times, under its id or its sound."""
+    return segment_id in alignments or audio_sha256 in alignments
+
+
 def write_alignments(path: Path, alignments: Alignments) -> None:
     """Write a CSV that `read_alignments` reads, times in whole milliseconds."""
     with path.open("w", newline="", encoding="utf-8") as out:

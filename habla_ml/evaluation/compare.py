@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.alignments import Alignments
+from habla_ml.evaluation.alignments import Alignments, is_aligned
 from habla_ml.evaluation.changes import Found, Tables, changes_of
 from habla_ml.evaluation.comparison import (
     Comparison,
@@ -24,6 +24,8 @@ from habla_ml.evaluation.comparison import (
     ScoredSet,
 )
 from habla_ml.evaluation.confusions import count_confusions, tabulate_confusions
+from habla_ml.evaluation.diarisation import DiarisationScore
+from habla_ml.evaluation.error_records import Records
 from habla_ml.evaluation.examples import choose_examples
 from habla_ml.evaluation.hallucination import hallucination_score
 from habla_ml.evaluation.invented import HallucinationBounds, non_speech_findings, speech_findings
@@ -62,7 +64,7 @@ class Evaluated:
     out_of_domain: Sequence[Hypothesis] = ()
     non_speech: Sequence[Hypothesis] = ()
     timed: Sequence[Hypothesis] = ()
-    """Of the test set again, decoded with `word_times`; empty where no alignment exists."""
+    """Of the clips of the test set with an alignment, decoded with `word_times`; empty where there is none."""
     resources: Resources = field(default_factory=Resources)
 
 
@@ -77,6 +79,7 @@ class Beside:
     alignments: Alignments | None = None
     """Words with their times, set by hand."""
     parity: Parity | None = None
+    diarisation: DiarisationScore | None = None
 
 
 _NOTHING = Beside()
@@ -89,7 +92,18 @@ def compare_versions(
     provenance: Provenance,
     beside: Beside = _NOTHING,
 ) -> Comparison:
-    """Score every model on the same utterances, with paired 95 % intervals.
+    """What `compare_with_records` finds, without the records."""
+    return _compared(utterances, evaluated, settings, provenance, beside)[0]
+
+
+def compare_with_records(
+    utterances: Iterable[Utterance],
+    evaluated: Sequence[Evaluated],
+    settings: EvaluationSettings,
+    provenance: Provenance,
+    beside: Beside = _NOTHING,
+) -> tuple[Comparison, Records]:
+    """Score every model on the same utterances, with paired 95 % intervals; with every utterance and every error.
 
     The audio is not touched, so memory holds text only when `utterances` is a generator. An empty test set gives a
     comparison without figures, which the promotion rule refuses.
@@ -98,6 +112,17 @@ def compare_versions(
         EvaluationError: There is no model, two models share a name or a deciding role, or a model lacks the
             hypothesis of an utterance.
     """
+    comparison, scored = _compared(utterances, evaluated, settings, provenance, beside)
+    return comparison, Records.of(scored.references, scored.models, scored.alignments)
+
+
+def _compared(
+    utterances: Iterable[Utterance],
+    evaluated: Sequence[Evaluated],
+    settings: EvaluationSettings,
+    provenance: Provenance,
+    beside: Beside,
+) -> tuple[Comparison, _Scoring]:
     _refuse_confusion(evaluated)
     evaluated = sorted(evaluated, key=lambda each: _ORDER.index(each.role))
     scored = _Scoring(evaluated, [Reference.of(each) for each in utterances], settings, beside)
@@ -106,7 +131,7 @@ def compare_versions(
     base, candidate = roles.get("base"), roles.get("candidate")
     names = [each.name for each in evaluated]
     sliced = slices_of(scored.references, scored.models, scored.draws, settings)
-    return Comparison(
+    comparison = Comparison(
         test=_scored_set(scored.references, scored.tables.words.words),
         out_of_domain=general.scored_set if general else None,
         models=tuple(scored.model(at, general.rates[at] if general else None) for at in range(len(evaluated))),
@@ -148,9 +173,11 @@ def compare_versions(
         ),
         examples=choose_examples(scored.references, scored.models),
         parity=beside.parity,
+        diarisation=beside.diarisation,
         method=_method(settings, beside.vocabulary),
         provenance=provenance,
     )
+    return comparison, scored
 
 
 @dataclass
@@ -224,9 +251,10 @@ class _Scoring:
     def _timing(self, each: Evaluated, drawn: tuple[int, int]) -> WordTimingScore | None:
         if self.beside.alignments is None or not each.timed:
             return None
-        by_audio = _by_audio(each.timed)
-        timed = [by_audio[reference.audio_sha256] for reference in self.references]
-        return word_timing_score(time_words(self.references, timed, self.beside.alignments), *drawn)
+        by_audio, manual = _by_audio(each.timed), self.beside.alignments
+        aligned = [one for one in self.references if is_aligned(manual, one.segment_id, one.audio_sha256)]
+        timed = [by_audio[reference.audio_sha256] for reference in aligned]
+        return word_timing_score(time_words(aligned, timed, manual), *drawn)
 
 
 @dataclass(frozen=True)
@@ -303,7 +331,8 @@ def _checked(rate: Rate, references: Sequence[Reference], model: ScoredModel) ->
 
 def _failures(heard: Sequence[Hypothesis]) -> Failures:
     kinds: list[str] = [each.failure or ("" if each.text.strip() else "empty") for each in heard]
-    return Failures(**{kind: kinds.count(kind) for kind in Failures.model_fields})
+    counted = {kind: kinds.count(kind) for kind in Failures.model_fields}
+    return Failures(**{**counted, "stood_in": sum(each.heard_by is not None for each in heard)})
 
 
 def _method(settings: EvaluationSettings, vocabulary: Vocabulary | None) -> Method:

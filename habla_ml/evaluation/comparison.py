@@ -9,10 +9,12 @@ from pydantic import ValidationError
 from habla_ml.corpus.general_speech import SourceOfSpeech
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.confusions import ModelConfusions
+from habla_ml.evaluation.diarisation import DiarisationScore
 from habla_ml.evaluation.hallucination import HallucinationChange, HallucinationScore
 from habla_ml.evaluation.punctuation import PunctuationChange, PunctuationScore
 from habla_ml.evaluation.record import Record
 from habla_ml.evaluation.scoring import ErrorCounts
+from habla_ml.evaluation.seeds import SeedSpread
 from habla_ml.evaluation.site_errors import SiteScore
 from habla_ml.evaluation.statistics import Interval
 from habla_ml.evaluation.vocabulary import VocabularyScore
@@ -54,7 +56,7 @@ class ScoredSet(Record):
 
 
 class Failures(Record):
-    """Clips of the test set without a usable answer; each is scored as an empty text."""
+    """Clips of the test set that a model did not answer; but for `stood_in`, each is scored as an empty text."""
 
     audio: int = 0
     """Unusable sound."""
@@ -64,10 +66,12 @@ class Failures(Record):
     """A hosted service refused or was down."""
     empty: int = 0
     """Nothing was heard, without a fault."""
+    stood_in: int = 0
+    """Heard by the local engine, since the hosted service was down: an answer, and not the service's."""
 
     @property
     def faults(self) -> int:
-        """All but the empty answers."""
+        """Clips that nobody could hear."""
         return self.audio + self.timeout + self.crash + self.service
 
 
@@ -246,6 +250,10 @@ class Comparison(Record):
     examples: tuple[Example, ...]
     parity: Parity | None = None
     """Of the candidate; None where it was not measured."""
+    diarisation: DiarisationScore | None = None
+    """Of Habla's own speaker labels, whatever the models; None where nobody marked who speaks when."""
+    seeds: SeedSpread | None = None
+    """Of the candidate's training; None where it was trained with one seed only."""
     method: Method
     provenance: Provenance
 

@@ -1,7 +1,6 @@
 """Who spoke when: the diarisation error rate, computed by pyannote.metrics.
 
-Reference and hypothesis are turns: from RTTM files, or from the speaker labels that a person and a machine gave the
-segments of a session.
+Reference and hypothesis are turns, from RTTM files or from labelled segments (`speaker_turns`).
 """
 
 from __future__ import annotations
@@ -122,21 +121,13 @@ def read_rttm(path: Path) -> dict[str, tuple[Turn, ...]]:
     return {recording: tuple(found) for recording, found in turns.items()}
 
 
-def turns_of_segments(durations_s: Sequence[float], speakers: Sequence[str]) -> tuple[Turn, ...]:
-    """Turns of a session's segments, laid one after the other.
-
-    A person and a machine who label the same segments differ in speakers only, so that where the segments lay in the
-    lesson does not matter and all errors are confusions.
-    """
-    if len(durations_s) != len(speakers):
-        raise EvaluationError(
-            f"{len(durations_s)} durations and {len(speakers)} labels do not describe one session"
-        )
-    ends_s = np.cumsum(np.array([0.0, *durations_s])).tolist()
-    return tuple(
-        Turn(start_s, end_s, speaker)
-        for start_s, end_s, speaker in zip(ends_s[:-1], ends_s[1:], speakers, strict=True)
-    )
+def write_rttm(path: Path, recording: str, turns: Sequence[Turn]) -> None:
+    """Write one recording's turns as SPEAKER lines that `read_rttm` reads; the speakers' names must hold no space."""
+    lines = [
+        f"SPEAKER {recording} 1 {each.start_s:.3f} {each.end_s - each.start_s:.3f} <NA> <NA> {each.speaker} <NA> <NA>\n"
+        for each in turns
+    ]
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def _score(name: str, reference: Sequence[Turn], hypothesis: Sequence[Turn], metric: Any) -> RecordingDiarisation:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.scoring import AlignedWord, ErrorCounts, UtteranceScore
+from habla_ml.evaluation.rates import ScoredModel
+from habla_ml.evaluation.scoring import AlignedWord
 from habla_ml.evaluation.slices import Reference
 
 if TYPE_CHECKING:
@@ -57,40 +58,89 @@ def word_errors(segment_id: str, alignment: Sequence[AlignedWord]) -> list[WordE
     return found
 
 
-def utterance_table(
-    model: str,
-    references: Sequence[Reference],
-    normalised: Sequence[UtteranceScore],
-    orthographic: Sequence[UtteranceScore],
-) -> pa.Table:
-    """One row an utterance: its ids and S, D, I and hits, ready to be written as parquet.
+def utterance_table(references: Sequence[Reference], model: ScoredModel) -> pa.Table:
+    """One row an utterance: its ids, what was said and heard, and S, D, I and hits.
 
-    The columns are `model`, `segment_id`, `session_id`, and for each of `words`, `characters`, `orthographic_words`
-    and `orthographic_characters` its `_substitutions`, `_deletions`, `_insertions` and `_hits` (int32). Tables of
-    several models are joined by `pyarrow.concat_tables`. An empty reference has no substitutions, deletions or hits.
+    The columns are `model`, `segment_id`, `session_id`, `reference`, `hypothesis`, and for each of `words`,
+    `characters` and `orthographic_words` its `_substitutions`, `_deletions`, `_insertions` and `_hits` (int32). An
+    empty reference has no substitutions, deletions or hits.
 
     Raises:
-        EvaluationError: The three describe other numbers of utterances.
+        EvaluationError: The two describe other numbers of utterances.
     """
     import pyarrow as pa
 
-    if not len(references) == len(normalised) == len(orthographic):
+    if len(references) != len(model.texts):
         raise EvaluationError(
-            f"{len(references)} references, {len(normalised)} normalised and {len(orthographic)} orthographic scores "
-            "do not describe the same utterances; score each utterance in both forms"
+            f"{len(references)} references and {len(model.texts)} texts of {model.name} do not describe the same "
+            "utterances; score each utterance"
         )
-    counts: dict[str, list[ErrorCounts]] = {
-        "words": [each.words for each in normalised],
-        "characters": [each.characters for each in normalised],
-        "orthographic_words": [each.words for each in orthographic],
-        "orthographic_characters": [each.characters for each in orthographic],
-    }
     columns = {
-        "model": pa.array([model] * len(references), pa.string()),
+        "model": pa.array([model.name] * len(references), pa.string()),
         "segment_id": pa.array([each.segment_id for each in references], pa.string()),
         "session_id": pa.array([each.session_id for each in references], pa.string()),
+        "reference": pa.array([each.sentence for each in references], pa.string()),
+        "hypothesis": pa.array(model.texts, pa.string()),
     }
+    counts = {"words": model.words, "characters": model.characters, "orthographic_words": model.orthographic}
     for name, of in counts.items():
         for part in _PARTS:
             columns[f"{name}_{part}"] = pa.array([getattr(each, part) for each in of], pa.int32())
     return pa.table(columns)
+
+
+def word_error_table(
+    references: Sequence[Reference], model: str, alignments: Sequence[Sequence[AlignedWord]]
+) -> pa.Table:
+    """One row an error, as `WordError`, with `model` and `session_id`: `said` and `heard`, null where there is none.
+
+    The two words are not called `reference` and `hypothesis`: what a column of that name holds counts as a whole text,
+    and an erasure looks for it in every page.
+    """
+    import pyarrow as pa
+
+    sessions = {each.segment_id: each.session_id for each in references}
+    found = [
+        error
+        for reference, alignment in zip(references, alignments, strict=True)
+        for error in word_errors(reference.segment_id, alignment)
+    ]
+    return pa.table(
+        {
+            "model": pa.array([model] * len(found), pa.string()),
+            "segment_id": pa.array([each.segment_id for each in found], pa.string()),
+            "session_id": pa.array([sessions[each.segment_id] for each in found], pa.string()),
+            "operation": pa.array([each.operation for each in found], pa.string()),
+            "said": pa.array([each.reference for each in found], pa.string()),
+            "heard": pa.array([each.hypothesis for each in found], pa.string()),
+            "before": pa.array([" ".join(each.left) for each in found], pa.string()),
+            "after": pa.array([" ".join(each.right) for each in found], pa.string()),
+            "place": pa.array([each.index for each in found], pa.int32()),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Records:
+    """The tables of all models of a comparison, as they lie beside its report."""
+
+    utterances: pa.Table
+    word_errors: pa.Table
+
+    @classmethod
+    def of(
+        cls,
+        references: Sequence[Reference],
+        models: Sequence[ScoredModel],
+        alignments: Sequence[Sequence[Sequence[AlignedWord]]],
+    ) -> Records:
+        """The tables of `models`, whose alignments are in the same order."""
+        import pyarrow as pa
+
+        return cls(
+            pa.concat_tables(utterance_table(references, each) for each in models),
+            pa.concat_tables(
+                word_error_table(references, each.name, steps)
+                for each, steps in zip(models, alignments, strict=True)
+            ),
+        )

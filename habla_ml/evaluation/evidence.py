@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.general_speech import read_general_speech
 from habla_ml.corpus.snapshot import Snapshot, train_sentences
 from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.advice import Advice
 from habla_ml.evaluation.alignments import read_alignments
-from habla_ml.evaluation.compare import Beside, Evaluated, compare_versions
-from habla_ml.evaluation.comparison import Comparison, Provenance, read_comparison
+from habla_ml.evaluation.compare import Beside, Evaluated, compare_with_records
+from habla_ml.evaluation.comparison import Comparison, ModelScore, Provenance, read_comparison
+from habla_ml.evaluation.diarisation import DiarisationScore
 from habla_ml.evaluation.listening import (
     Contender,
     Heard,
@@ -32,10 +34,13 @@ from habla_ml.evaluation.listening import (
 from habla_ml.evaluation.non_speech import non_speech_set
 from habla_ml.evaluation.promotion import Decision, decide
 from habla_ml.evaluation.report import ReportFiles, write_report
+from habla_ml.evaluation.seeds import SeedRun, SeedSpread, seed_spread
+from habla_ml.evaluation.speaker_turns import score_speaker_labels
 from habla_ml.evaluation.statistics import Interval
 from habla_ml.evaluation.vocabulary import CorpusWords, Vocabulary, corpus_terms, read_terms
 from habla_ml.lake import Lake
 from habla_ml.settings import EvaluationSettings, Settings
+from habla_ml.versions import repeated_version
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ def evaluate_version(
     date: str,
     progress: Progress,
     hardware: str | None = None,
+    siblings: Sequence[str] = (),
+    advise: Callable[[Comparison], Advice] | None = None,
 ) -> Evidence:
     """Decode, compare, judge, write the report and move `models/<version>/report` to it.
 
@@ -76,6 +83,8 @@ def evaluate_version(
         date: As the report prints it.
         progress: Told a line now and then.
         hardware: Where it was decoded, for the provenance.
+        siblings: Versions that were trained as this one but for the seed; what is stored of them is read.
+        advise: Whether to train, and how many more hours it would take, once this comparison is known.
 
     Raises:
         EvaluationError: The snapshot has no test set, or an engine failed.
@@ -98,10 +107,10 @@ def evaluate_version(
     alignments = (
         None if settings.evaluation.alignments is None else read_alignments(settings.evaluation.alignments)
     )
-    sounds = Sounds(snapshot_sounds(lake, snapshot), general.utterances, silence, alignments is not None)
+    sounds = Sounds(snapshot_sounds(lake, snapshot), general.utterances, silence, alignments)
     heard = [listen(lake, each, sounds, settings.evaluation, progress) for each in contenders]
     candidate = next(each for each in contenders if each.role == "candidate")
-    comparison = compare_versions(
+    comparison, records = compare_with_records(
         sounds.test(),
         [evaluated_as(each, of, settings.evaluation) for each, of in zip(contenders, heard, strict=True)],
         settings.evaluation,
@@ -119,8 +128,11 @@ def evaluate_version(
             vocabulary=classroom_vocabulary(lake, snapshot, settings.evaluation),
             alignments=alignments,
             parity=measure_parity(lake, candidate, sounds, settings.evaluation, progress),
+            diarisation=_speaker_labels(lake, snapshot, settings),
         ),
     )
+    seeds = spread_over_seeds(lake, siblings, comparison, progress)
+    comparison = comparison.model_copy(update={"seeds": seeds})
     decision = decide(comparison, settings.promotion)
     with tempfile.TemporaryDirectory(dir=_made(report_folder.parent), prefix=".report-") as scratch:
         files = write_report(
@@ -130,6 +142,8 @@ def evaluate_version(
             Path(scratch) / "report",
             date,
             history=history_of(lake, version, comparison),
+            records=records,
+            should_train=None if advise is None else advise(comparison),
         )
         stored = _publish(lake, version, contenders, comparison, decision, files)
         shutil.rmtree(report_folder, ignore_errors=True)
@@ -139,11 +153,14 @@ def evaluate_version(
 
 
 def history_of(lake: Lake, version: str, comparison: Comparison) -> list[tuple[str, Interval]]:
-    """The versions that were scored on this same test set by the same rule, the oldest first, `version` last."""
+    """The versions that were scored on this same test set by the same rule, the oldest first, `version` last.
+
+    Repeats with other seeds are no points in time.
+    """
     found: dict[str, Interval] = {}
     for name in lake.pointers("models/"):
         other = name.split("/")[1]
-        if not name.endswith("/report") or other == version:
+        if not name.endswith("/report") or other == version or repeated_version(other) is not None:
             continue
         try:
             stored = stored_comparison(lake, other)
@@ -158,6 +175,39 @@ def history_of(lake: Lake, version: str, comparison: Comparison) -> list[tuple[s
     if present is not None and present.wer.interval is not None:
         ordered.append((version, present.wer.interval))
     return ordered
+
+
+def spread_over_seeds(
+    lake: Lake, siblings: Sequence[str], comparison: Comparison, progress: Progress
+) -> SeedSpread | None:
+    """The WER of the candidate beside that of its siblings on this test set; None where there is none to set beside.
+
+    A sibling that was scored on another test set, otherwise decoded or as other files is left out and told.
+    """
+    own = comparison.model("candidate")
+    if own is None or own.wer.value is None:
+        return None
+    runs = [SeedRun(version=own.name, wer=own.wer.value)]
+    for name in siblings:
+        wer = _comparable_wer(lake, name, own, comparison)
+        if wer is None:
+            progress(f"{name} is not in the spread of seeds as it is; materialise `wer_report` for it, then here")
+        else:
+            runs.append(SeedRun(version=name, wer=wer))
+    return seed_spread(runs) if len(runs) > 1 else None
+
+
+def _comparable_wer(lake: Lake, sibling: str, own: ModelScore, comparison: Comparison) -> float | None:
+    try:
+        stored = stored_comparison(lake, sibling)
+    except EvaluationError:
+        return None  # never scored, or in an older format
+    model, served = stored.model("candidate"), lake.pointer(f"models/{sibling}/ctranslate2")
+    if model is None or served is None or model.artefact_digest != served.value["tree"]:
+        return None
+    same_set = stored.test.digest == comparison.test.digest
+    same_way = (stored.method.scorer, model.decoding) == (comparison.method.scorer, own.decoding)
+    return model.wer.value if same_set and same_way else None
 
 
 def stored_comparison(lake: Lake, version: str) -> Comparison:
@@ -201,6 +251,15 @@ def classroom_vocabulary(lake: Lake, snapshot: Snapshot, settings: EvaluationSet
     return vocabulary if len(vocabulary) else None
 
 
+def _speaker_labels(lake: Lake, snapshot: Snapshot, settings: Settings) -> DiarisationScore | None:
+    wanted = settings.evaluation
+    if wanted.speaker_turns is None:
+        return None
+    return score_speaker_labels(
+        lake, snapshot, wanted.speaker_turns, settings.zone, wanted.bootstrap_draws, wanted.seed
+    )
+
+
 def _publish(
     lake: Lake,
     version: str,
@@ -216,6 +275,8 @@ def _publish(
         "comparison": stored,
         "html": lake.put_file(files.html),
         "markdown": lake.put_file(files.markdown),
+        "utterances": lake.put_file(files.utterances),
+        "word_errors": lake.put_file(files.word_errors),
         "verdict": decision.verdict,
         "snapshot": comparison.provenance.snapshot_id,
         "ctranslate2": candidate.artefact,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from habla_ml.corpus.snapshot import Snapshot, Utterance, read_utterances
+from habla_ml.evaluation.alignments import Alignments, is_aligned
 from habla_ml.evaluation.comparison import Parity, Resources, Role
 from habla_ml.evaluation.hypotheses import read_hypotheses, read_usage, transcribe_cached
 from habla_ml.evaluation.non_speech import NonSpeechSet
@@ -51,8 +52,8 @@ class Sounds:
     """Reads the test set anew, so that no audio is held."""
     out_of_domain: Sequence[Utterance] = ()
     non_speech: NonSpeechSet | None = None
-    is_timed: bool = False
-    """Whether word times are wanted, since somebody set words' times by hand."""
+    alignments: Alignments | None = None
+    """Words' times set by hand: the clips that have them are heard once more, with word times, which takes longer."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ def listen(
     test, general = hear(sounds.test()), hear(sounds.out_of_domain)
     silence = hear(sounds.non_speech.clips) if sounds.non_speech else []
     timed = []
-    if sounds.is_timed and isinstance(options, DecodingOptions):
-        timed = hear(sounds.test(), options.model_copy(update={"word_times": True}))
+    if sounds.alignments is not None and isinstance(options, DecodingOptions):
+        timed = hear(_aligned(sounds.test(), sounds.alignments), options.model_copy(update={"word_times": True}))
     return Heard(
         test=test,
         out_of_domain=general,
@@ -120,6 +121,10 @@ def listen(
         resources=_resources(read_usage(lake, contender.artefact, options), settings),
         decoded=len(read_hypotheses(lake, contender.artefact, options)) - known,
     )
+
+
+def _aligned(clips: Iterable[Utterance], alignments: Alignments) -> Iterator[Utterance]:
+    return (each for each in clips if is_aligned(alignments, each.segment_id, each.audio_sha256))
 
 
 def measure_parity(

@@ -10,6 +10,7 @@ from habla_ml.evaluation.comparison import Change, Comparison, Parity
 from habla_ml.evaluation.scoring import VERSION
 from habla_ml.evaluation.statistics import RULE, Interval
 from habla_ml.settings import PromotionSettings
+from habla_ml.versions import repeated_version
 
 Verdict = Literal["deploy", "collect_more", "refuse"]
 
@@ -29,12 +30,12 @@ class Decision(BaseModel):
 def decide(comparison: Comparison, settings: PromotionSettings) -> Decision:
     """Judge the candidate by the plan's rule.
 
-    Refused: no test set, no base to compare with, the base itself, figures of another scorer, an improvement over the
-    base whose interval reaches zero, a loss on out-of-domain speech above the bound, an interval against the previous
-    release that lies wholly on the worse side; more words left out, more output where nobody speaks, more invented
-    texts or a large slice that is worse, each beyond its bound and beyond noise; or an artefact that says something
-    else than its checkpoint. Otherwise deployed above `deploy_above_relative`; more speech is collected below
-    it, or where the test set has too few sessions for an interval to be trusted.
+    Refused: no test set, no base to compare with, the base itself, a repeat of another version, figures of another
+    scorer, an improvement over the base whose interval reaches zero, a loss on out-of-domain speech above the bound,
+    an interval against the previous release that lies wholly on the worse side; more words left out, more output
+    where nobody speaks, more invented texts or a large slice that is worse, each beyond its bound and beyond noise;
+    or an artefact that says something else than its checkpoint. Otherwise deployed above `deploy_above_relative`;
+    more speech is collected below it, or where the test set has too few sessions for an interval to be trusted.
     """
     refusals = _refusals(comparison, settings)
     shortcomings = _shortcomings(comparison, settings)
@@ -51,6 +52,11 @@ def _refusals(comparison: Comparison, settings: PromotionSettings) -> list[str]:
         return ["There is no test set: nothing was measured. Correct some sessions and publish the splits again."]
     if base is None:
         return ["The base model was not scored, so an improvement cannot be stated."]
+    if (repeated := repeated_version(candidate.name)) is not None:
+        return [
+            f"It repeats {repeated} with another seed or on less speech, to measure what that changes, and is not "
+            "released: the luckiest of several on a test set is no better for it."
+        ]
     if candidate.artefact_digest == base.artefact_digest:
         return ["The candidate is the base model itself: its files are the same."]
     if (comparison.method.scorer, comparison.method.interval_rule) != (VERSION, RULE):

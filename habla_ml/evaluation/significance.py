@@ -1,35 +1,19 @@
-"""What may be concluded from figures: the smallest difference a test set can show, seeds, and many slices at once."""
+"""What may be concluded from figures: the smallest difference a test set can show, and many slices at once."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import NormalDist, mean, stdev
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.statistics import CONFIDENCE, Figure, Interval, t_quantile, widening
+from habla_ml.evaluation.statistics import CONFIDENCE, Figure, t_quantile, widening
 
 POWER: Final = 0.8
 ONE_SIDED: Final = (1 - CONFIDENCE) / 2
 """The share of null comparisons in which a bound on one side is allowed to be wrong."""
-
-
-@dataclass(frozen=True)
-class SeedSpread:
-    """Error rates of models that differ by nothing but the seed of their training."""
-
-    seeds: int
-    mean: float
-    standard_deviation: float | None
-    """Of one seed, not of the mean; None for a single seed."""
-    lowest: float
-    highest: float
-    interval: Interval | None
-    """Of the mean over seeds, 95 %, by Student's t; None for a single seed."""
 
 
 def smallest_detectable(figure: Figure | None, power: float = POWER) -> float | None:
@@ -44,32 +28,6 @@ def smallest_detectable(figure: Figure | None, power: float = POWER) -> float | 
         return None
     freedom = max(figure.units, 2.0) - 1
     return (t_quantile(1 - ONE_SIDED, freedom) + t_quantile(power, freedom)) * figure.standard_error
-
-
-def seed_spread(rates: Sequence[float]) -> SeedSpread:
-    """How far the rates of the seeds of one recipe lie apart, on one test set.
-
-    A difference between two recipes that is smaller than this is no property of a recipe. The sessions' share of
-    the uncertainty is not in it: that is the interval of each rate.
-
-    Raises:
-        EvaluationError: There is no rate.
-    """
-    if not rates:
-        raise EvaluationError("there is no seed to describe; pass the rate of at least one trained model")
-    average = mean(rates)
-    if len(rates) == 1:
-        return SeedSpread(1, average, None, average, average, None)
-    deviation = stdev(rates)
-    half = t_quantile(1 - ONE_SIDED, len(rates) - 1) * deviation / math.sqrt(len(rates))
-    return SeedSpread(
-        seeds=len(rates),
-        mean=average,
-        standard_deviation=deviation,
-        lowest=min(rates),
-        highest=max(rates),
-        interval=Interval(max(0.0, average - half), average, average + half),
-    )
 
 
 def simultaneous_lower_bounds(figures: Sequence[Figure], error: float = ONE_SIDED) -> list[float]:

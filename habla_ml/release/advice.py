@@ -24,9 +24,10 @@ from habla_ml.evaluation.promotion import decide
 from habla_ml.lake import Lake
 from habla_ml.release.contenders import base_contender
 from habla_ml.settings import Settings
-from habla_ml.training.plan import VersionPlan, good_trainings
+from habla_ml.training.plan import VersionPlan, good_repeats, good_trainings, read_plan
 from habla_ml.training.recipe import load_recipe
 from habla_ml.training.record import TrainingRecord, published_record
+from habla_ml.versions import is_part, version_number
 
 _DAYS_A_MONTH = 365.25 / 12
 
@@ -45,11 +46,23 @@ def advise_now(lake: Lake, settings: Settings, progress: Progress) -> Advice:
 def take_stock(lake: Lake, settings: Settings, progress: Progress) -> tuple[Situation, LearningCurve | None]:
     """What is known, and the learning curve where versions were measured; raises as `advise_now`."""
     plans = good_trainings(lake)
-    hours = corpus_hours(lake)
     if plans:
-        evidence: Comparison | None = stored_comparison(lake, plans[-1].version)
-    else:
-        evidence = _base_alone(lake, settings, progress)
+        return _stock(lake, settings, plans, stored_comparison(lake, plans[-1].version))
+    return _stock(lake, settings, plans, _base_alone(lake, settings, progress))
+
+
+def advise_with(lake: Lake, settings: Settings, version: str, evidence: Comparison) -> Advice:
+    """The advice as of `version`, whose evidence was just found and is not stored yet; later versions do not count."""
+    before = [plan for plan in good_trainings(lake) if version_number(plan.version) < version_number(version)]
+    situation, curve = _stock(lake, settings, [*before, read_plan(lake, version)], evidence)
+    return advise(situation, curve, settings.advice)
+
+
+def _stock(
+    lake: Lake, settings: Settings, plans: Sequence[VersionPlan], evidence: Comparison | None
+) -> tuple[Situation, LearningCurve | None]:
+    """What is known with the evidence of the newest of `plans`, or of the base alone where there is none."""
+    hours = corpus_hours(lake)
     curve, notes = (None, ()) if evidence is None or not plans else _curve(lake, plans, evidence, settings)
     base = None if evidence is None else evidence.model("base")
     situation = Situation(
@@ -125,7 +138,7 @@ def _latest(
 def _curve(
     lake: Lake, plans: Sequence[VersionPlan], newest: Comparison, settings: Settings
 ) -> tuple[LearningCurve | None, tuple[str, ...]]:
-    """The curve through the base and every version measured on the newest test set, and what to know of it."""
+    """The curve through the base, every version and every part of one that the newest test set measured, with notes."""
     base = newest.model("base")
     if base is None or not newest.test.words:
         return None, ()
@@ -137,13 +150,15 @@ def _curve(
         )
     found = {base.name: measured_model(newest, base.name, 0.0)}
     records: dict[str, TrainingRecord] = {}
-    for evidence in _on_the_same_test(lake, plans, newest):
+    parts = [plan for plan in good_repeats(lake) if is_part(plan.version)]
+    for evidence in _on_the_same_test(lake, [*parts, *plans], newest):
         for model in evidence.models:
             is_new = model.name not in found and model.decoding == base.decoding
             record = _measured_record(lake, model) if is_new else None
             if record is not None:
                 found[model.name] = measured_model(evidence, model.name, record.train_hours)
-                records[model.name] = record
+                if not is_part(model.name):  # its recipe is that of the whole, but for the amount
+                    records[model.name] = record
     notes = []
     missing = [plan.version for plan in plans if plan.version not in found]
     if missing:

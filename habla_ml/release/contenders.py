@@ -13,8 +13,9 @@ from habla_ml.lake import Lake, Store
 from habla_ml.release.channel import read_channel
 from habla_ml.settings import Settings
 from habla_ml.training.base_model import resolve_base_model
-from habla_ml.training.plan import read_plan, recipe_file, version_number
+from habla_ml.training.plan import read_plan, recipe_file
 from habla_ml.training.recipe import Recipe, load_recipe
+from habla_ml.versions import repeated_version, version_number
 
 Progress = Callable[[str], None]
 
@@ -25,7 +26,8 @@ def contenders_of(
     """Base, previous release (where there is one) and `version`, each with its CTranslate2 folder laid down.
 
     The base is the one that the version's own recipe names, converted as the candidate is. The previous release is the
-    newest on the channel that is older than `version`, so an old version scored again meets the same opponent.
+    newest on the channel that is older than `version`, so an old version scored again meets the same opponent, and
+    a repeat with another seed the opponent of what it repeats.
 
     Raises:
         ReleaseError: `version` has no CTranslate2 model yet.
@@ -71,7 +73,8 @@ def base_contender(lake: Lake, recipe: Recipe, settings: Settings, progress: Pro
 
 def _released_before(store: Store, channel: str, version: str) -> str | None:
     released = {each.model_version for each in read_channel(store, channel).releases}
-    older = [each for each in released if version_number(each) < version_number(version)]
+    number = version_number(repeated_version(version) or version)
+    older = [each for each in released if version_number(each) < number]
     return max(older, key=version_number, default=None)
 
 

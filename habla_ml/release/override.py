@@ -17,6 +17,7 @@ from habla_ml.evaluation.evidence import stored_comparison
 from habla_ml.evaluation.promotion import Decision
 from habla_ml.lake import Lake
 from habla_ml.release.manifest import ModelVersion, Part, Sha256
+from habla_ml.versions import repeated_version
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=80)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=20, max_length=2000)]
@@ -55,9 +56,14 @@ def sign_override(
 
     Raises:
         EvaluationError: The version was never evaluated.
-        ReleaseError: The rule lets it pass, or its evidence holds no figures to decide about.
+        ReleaseError: The rule lets it pass, it is a repeat with another seed, or its evidence holds no figures to
+            decide about.
         pydantic.ValidationError: A name of fewer than 2 characters, or a reason of fewer than 20.
     """
+    if repeated_version(version) is not None:
+        raise ReleaseError(
+            f"{version} repeats a version with another seed or on less speech, to measure that; it is not released"
+        )
     comparison = stored_comparison(lake, version)
     decision = decide(comparison)
     if decision.verdict == "deploy":

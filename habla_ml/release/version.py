@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import date
 
 from habla_ml.errors import ReleaseError
-
-_MODEL_VERSION = re.compile(r"v([1-9][0-9]*)")
+from habla_ml.versions import version_number
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class ReleaseVersion:
 
 def model_number(model_version: str) -> int:
     """12 for `v12`; raises `ReleaseError` where it is not a model version."""
-    found = _MODEL_VERSION.fullmatch(model_version)
-    if found is None:
+    number = version_number(model_version)
+    if not number:
         raise ReleaseError(f"{model_version!r} is no model version; they are v1, v2, v3 and so on")
-    return int(found[1])
+    return number

@@ -40,8 +40,9 @@ class EvaluationSettings(Section):
 
     `unit` is what the bootstrap draws as a whole. `non_speech` is a folder of WAVs in which nobody speaks, beside
     `non_speech_takes` rounds of built-in sounds; `vocabulary` a file of terms, one a line; `alignments` words with
-    times set by hand. `parity_clips` are decoded with the checkpoint too, so that a broken conversion shows (0: none).
-    `compute_usd_per_hour` prices one's own machine.
+    times set by hand, `speaker_turns` a folder of `<session>.rttm` that say who speaks when. `parity_clips` are decoded
+    with the checkpoint too, so that a broken conversion shows (0: none). `compute_usd_per_hour` prices one's own
+    machine.
     """
 
     engine: Literal["faster-whisper", "faster-whisper-batched"] = "faster-whisper"
@@ -70,6 +71,7 @@ class EvaluationSettings(Section):
     vocabulary: ExistingPath | None = None
     corpus_words: CorpusWordSettings = CorpusWordSettings()
     alignments: ExistingPath | None = None
+    speaker_turns: ExistingPath | None = None
     parity_clips: Annotated[int, Field(ge=0)] = 60
     compute_usd_per_hour: Annotated[float, Field(ge=0)] | None = None
     hosted: HostedSettings = HostedSettings()

@@ -132,6 +132,15 @@ def sample_of(utterances: Iterable[Utterance], n_clips: int) -> Iterator[Utteran
     yield from heapq.nsmallest(n_clips, utterances, key=rank)
 
 
+def part_of(utterances: Iterable[Utterance], share: float) -> Iterator[Utterance]:
+    """The utterances of about `share` of the sessions, whose names hash lowest; a smaller share is part of a larger."""
+    bound = share * 2**64
+    for utterance in utterances:
+        digest = hashlib.sha256(utterance.session_id.encode()).digest()
+        if int.from_bytes(digest[:8], "big") < bound:
+            yield utterance
+
+
 def _usable(
     utterances: Iterable[Utterance], targets: Targets, skipped: Counter[str]
 ) -> Iterator[tuple[Utterance, tuple[int, ...]]]:

@@ -6,6 +6,7 @@ version. A plan is the pointer `models/<version>/plan`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from habla_ml.errors import SettingsError, TrainingError
 from habla_ml.lake import Lake
 from habla_ml.settings import SpeechSource, TrainingSettings
 from habla_ml.training.recipe import Recipe, load_recipe
+from habla_ml.versions import repeated_version, version_number
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,19 @@ def plan_version(lake: Lake, version: str, snapshot: Snapshot, training: Trainin
 
     Raises:
         SettingsError: The recipe is wrong, or disagrees with `training.first_stage`; such a one is never pinned.
+        TrainingError: `version` is a repeat that was never planned; it has the recipe of what it repeats.
     """
-    existing = lake.pointer(_name(version))
+    existing = lake.pointer(plan_pointer(version))
     if existing is not None:
         return VersionPlan(**existing.value)
+    if (repeated := repeated_version(version)) is not None:
+        raise TrainingError(
+            f"{version} is to repeat {repeated} with another seed and was never planned; "
+            f"run `habla-ml repeat {repeated}` first"
+        )
     first_stage_sources(load_recipe(training.recipe), training)
     plan = VersionPlan(version, snapshot.id, lake.put_file(training.recipe), corpus_hours(lake))
-    lake.move_pointer(_name(version), asdict(plan), None)
+    lake.move_pointer(plan_pointer(version), asdict(plan), None)
     return plan
 
 
@@ -71,7 +79,7 @@ def first_stage_sources(recipe: Recipe, training: TrainingSettings) -> tuple[Spe
 
 def read_plan(lake: Lake, version: str) -> VersionPlan:
     """The pinned plan; raises `TrainingError` where the version was never trained."""
-    pointer = lake.pointer(_name(version))
+    pointer = lake.pointer(plan_pointer(version))
     if pointer is None:
         raise TrainingError(
             f"model version {version} was never planned; materialise `fine_tuned_checkpoint` for it"
@@ -89,20 +97,28 @@ def recipe_file(lake: Lake, plan: VersionPlan, folder: Path) -> Path:
 
 
 def good_trainings(lake: Lake) -> list[VersionPlan]:
-    """Plans of the versions that were trained and measured, oldest first.
+    """Plans of the versions that were trained and measured, oldest first; repeats with other seeds are not among them.
 
     A run that failed between the two is not good: asking for the version again resumes where it stopped.
     """
-    names = [name.split("/")[1] for name in lake.pointers("models/") if name.endswith("/report")]
-    found = ((name, lake.pointer(_name(name))) for name in names)
-    plans = [VersionPlan(**pointer.value) for _, pointer in found if pointer is not None]
+    plans = [plan for plan in _measured(lake) if repeated_version(plan.version) is None]
     return sorted(plans, key=lambda plan: version_number(plan.version))
 
 
-def version_number(version: str) -> int:
-    """12 for `v12`; versions of other shapes sort first."""
-    return int(version[1:]) if version[:1] == "v" and version[1:].isdigit() else 0
+def good_repeats(lake: Lake) -> list[VersionPlan]:
+    """Plans of the repeats with other seeds that were trained and measured, by name."""
+    plans = [plan for plan in _measured(lake) if repeated_version(plan.version) is not None]
+    return sorted(plans, key=lambda plan: plan.version)
 
 
-def _name(version: str) -> str:
+def plan_pointer(version: str) -> str:
+    """The pointer that holds a version's plan."""
     return f"models/{version}/plan"
+
+
+def _measured(lake: Lake) -> Iterator[VersionPlan]:
+    for name in lake.pointers("models/"):
+        if name.endswith("/report"):
+            pointer = lake.pointer(plan_pointer(name.split("/")[1]))
+            if pointer is not None:
+                yield VersionPlan(**pointer.value)

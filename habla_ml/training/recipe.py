@@ -150,6 +150,9 @@ class Recipe(_Section):
     windows: Windows | None = None
     """None: every clip alone in a padded 30 s window, as it is served."""
     spec_augment: SpecAugment | None = None
+    train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the train split's sessions that are heard, always the same ones, and those of a smaller share among
+    them: a point of a learning curve."""
     non_speech_share: Share = 0.0
     """Share of the clips in which nobody speaks: segments so marked in the train split, then sounds made from a seed.
 
@@ -214,7 +217,7 @@ class Recipe(_Section):
         """The first stage written out in full, as a recipe that has none; publishes its trained weights as they are."""
         own = {} if self.first_stage is None else self.first_stage.model_dump(exclude_none=True)
         replaced = _LENGTH.union(*(keys for keys in _TOGETHER if keys & own.keys()))
-        kept = self.model_dump(exclude=replaced | {"first_stage", "base_share"})
+        kept = self.model_dump(exclude=replaced | {"first_stage", "base_share", "train_share"})
         return Recipe.model_validate({**kept, **own, "name": f"{self.name}.first_stage"})
 
     @property

@@ -21,7 +21,7 @@ from habla_ml.corpus.without_speech import segments_without_speech
 from habla_ml.errors import PointerMovedError, TrainingError
 from habla_ml.lake import Lake, Pointer
 from habla_ml.training.base_model import resolve_base_model
-from habla_ml.training.clips import sample_of
+from habla_ml.training.clips import part_of, sample_of
 from habla_ml.training.first_stage import train_first_stage
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.non_speech import NonSpeech
@@ -113,7 +113,7 @@ def material_of(lake: Lake, snapshot: Snapshot, recipe: Recipe, replay: GeneralS
     name = f"snapshot {snapshot.id[:12]}"
     return Material(
         name=f"{name} and {len(replay.utterances)} clips of general speech" if replay.utterances else name,
-        train=chain(read_utterances(lake, snapshot, "train"), replay.utterances),
+        train=chain(part_of(read_utterances(lake, snapshot, "train"), recipe.train_share), replay.utterances),
         validation=sample_of(read_utterances(lake, snapshot, "validation"), recipe.validation_clips),
         general_speech=replay.sources,
         remedy="correct more sessions and publish `splits` again",

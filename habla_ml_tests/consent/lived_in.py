@@ -21,7 +21,7 @@ from habla_ml.consent.register import load_register
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.snapshot import Snapshot, Utterance, read_utterances
 from habla_ml.corpus.splits import make_snapshot
-from habla_ml.evaluation.compare import Evaluated, compare_versions
+from habla_ml.evaluation.compare import Evaluated, compare_with_records
 from habla_ml.evaluation.comparison import Provenance
 from habla_ml.evaluation.hypotheses import save_hypotheses
 from habla_ml.evaluation.promotion import decide
@@ -166,7 +166,7 @@ def _evaluate(lake: Lake, world: World, snapshot: Snapshot) -> None:
     save_hypotheses(lake, ARTEFACT, options, {each.audio_sha256: each for each in _heard(everything)})
     test = list(read_utterances(lake, snapshot, "test"))
     base = [Hypothesis(each.audio_sha256, "", 0.1, each.duration_s) for each in test]
-    comparison = compare_versions(
+    comparison, records = compare_with_records(
         test,
         [
             Evaluated("base", "base", "b" * 64, options, base),
@@ -181,11 +181,14 @@ def _evaluate(lake: Lake, world: World, snapshot: Snapshot) -> None:
         ),
     )
     folder = world.settings.work_folder / "reports" / "v2"
-    files = write_report(comparison, decide(comparison, world.settings.promotion), test, folder, "2026-03-01")
+    decision = decide(comparison, world.settings.promotion)
+    files = write_report(comparison, decision, test, folder, "2026-03-01", records=records)
     value = {
         "comparison": lake.put_file(files.json),
         "html": lake.put_file(files.html),
         "markdown": lake.put_file(files.markdown),
+        "utterances": lake.put_file(files.utterances),
+        "word_errors": lake.put_file(files.word_errors),
         "verdict": "deploy",
         "snapshot": snapshot.id,
         "ctranslate2": ARTEFACT,

@@ -6,6 +6,7 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from habla_ml.annotation import collect_events, load_events, read_events
@@ -21,7 +22,7 @@ from habla_ml.corpus.splits import Change, load_changes, make_snapshot
 from habla_ml.errors import TrainingError
 from habla_ml.evaluation.evidence import stored_comparison
 from habla_ml.evaluation.report.markdown import escape
-from habla_ml.lake import DirectoryStore, Lake, S3Store, Store
+from habla_ml.lake import DirectoryStore, Lake, S3Store, Store, sha256_of
 from habla_ml.recordings import ingest_day, load_day
 from habla_ml.settings import Settings
 from habla_ml.training.plan import read_plan
@@ -242,6 +243,15 @@ def test_the_report_keeps_its_rates_and_a_version_its_plan(tmp_path: Path) -> No
     assert plan.counts == latest_snapshot(lived.lake).counts
     page = (lived.world.settings.work_folder / "reports" / "v2" / "report.html").read_text("utf-8")
     assert all(each.reference in page for each in after.examples)
+    held = lived.lake.pointer("models/v2/report")
+    assert held is not None
+    for name in ("utterances", "word_errors"):
+        beside = lived.world.settings.work_folder / "reports" / "v2" / f"{name}.parquet"
+        assert sha256_of(beside) == held.value[name]
+        sessions = {row["session_id"] for row in pq.read_table(beside).to_pylist()}
+        assert sessions == {
+            each.session_id for each in read_utterances(lived.lake, latest_snapshot(lived.lake), "test")
+        }
 
 
 def test_label_studio_is_told_which_segments_to_forget(tmp_path: Path) -> None:

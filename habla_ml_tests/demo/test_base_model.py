@@ -14,7 +14,13 @@ from habla_ml.audio import pcm_sha256
 from habla_ml.demo.base_architecture import load_base_model, new_base_model, save_base_model
 from habla_ml.demo.base_corpus import Clip, non_speech_clips, room_without_speech
 from habla_ml.demo.base_tokenizer import train_tokenizer
-from habla_ml.demo.measure_base import classroom_sample, non_speech_output, omissions, served_model, word_error_rate
+from habla_ml.demo.measure_base import (
+    classroom_sample,
+    non_speech_output,
+    omissions,
+    served_model,
+    word_error_rate,
+)
 from habla_ml.demo.train_base import (
     BaseRecipe,
     BaseTraining,

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 import wave
+from collections import Counter
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -12,10 +14,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_sessions
+from habla_ml.corpus.speakers import load_speakers
+from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_people, write_sessions
 from habla_ml.demo.habla_files import write_wav
 from habla_ml.demo.people import andalusian_classroom, say_something
 from habla_ml.evaluation.alignments import read_alignments
+from habla_ml.evaluation.diarisation import read_rttm
 
 PLAN = ClassroomPlan(
     first_day=date(2026, 2, 20), days=2, sessions_per_day=2, segments_per_session=8, seed=1, awkward=True
@@ -234,3 +238,46 @@ def test_word_places_are_written_by_sound_and_change_no_recording(recordings, tm
         assert words[-1].end_s < sounds[sound]
     ordinary = [path for path in (tmp_path / "again").iterdir() if int(path.name[-6:-4]) < 20]
     assert all(digest(path) == digest(recordings / path.name) for path in ordinary)
+
+
+def test_visitors_sit_in_the_last_lesson_but_one_of_the_first_days_and_all_else_is_as_it_was(recordings, tmp_path):
+    write_sessions(tmp_path, replace(PLAN, visits=1, awkward=False), WORLD, turns=tmp_path / "turns")
+    room, ordinary = (
+        andalusian_classroom(WORLD),
+        sorted(path for path in tmp_path.iterdir() if path.name != "turns"),
+    )
+    children, guests = ({each.name for each in some} for some in (room.students, room.visitors))
+    assert len(guests) == 4
+    assert not children & guests
+    heard = {
+        path.name: {each.speaker for each in read_rttm(tmp_path / "turns" / f"{path.name}.rttm")[path.name]}
+        for path in ordinary
+    }
+    visits = [path for path in ordinary if heard[path.name] & guests]
+    assert [path.name[-15:-7] for path in visits] == ["20260220"]
+    assert all(not heard[path.name] & children for path in visits)
+    others = [path for path in ordinary if path not in visits]
+    assert len(others) == 3
+    assert all(digest(path) == digest(recordings / path.name) for path in others)
+
+
+def test_turns_end_when_the_segment_was_written_and_last_as_long(tmp_path):
+    write_sessions(tmp_path, replace(PLAN, awkward=False), WORLD, turns=tmp_path / "turns")
+    for path in tmp_path.iterdir():
+        if path.name == "turns":
+            continue
+        start = datetime.strptime(path.name[-15:], "%Y%m%d_%H%M%S")
+        turns = read_rttm(tmp_path / "turns" / f"{path.name}.rttm")[path.name]
+        for turn, entry in zip(turns, read(path, "metadata.json")["segments"], strict=True):
+            written = (datetime.fromisoformat(entry["recorded_at"]) - start).total_seconds()
+            assert turn.end_s == pytest.approx(written, abs=0.002)
+            assert turn.end_s - turn.start_s == pytest.approx(entry["duration_seconds"], abs=0.002)
+
+
+def test_the_speaker_map_names_the_teacher_first_and_everybody_later(tmp_path):
+    path = tmp_path / "people.yaml"
+    write_people(path, WORLD, with_children=False)
+    assert [(each.name, each.role) for each in load_speakers(path).people] == [("Profe", "teacher")]
+    write_people(path, WORLD, with_children=True)
+    roles = Counter(each.role for each in load_speakers(path).people)
+    assert roles == {"teacher": 1, "student": 24}

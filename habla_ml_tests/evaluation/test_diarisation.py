@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from habla_ml.errors import EvaluationError, InputError
+from habla_ml.errors import InputError
 from habla_ml.evaluation.diarisation import (
     DiarisationScore,
     Turn,
     diarisation_score,
     read_rttm,
-    turns_of_segments,
+    write_rttm,
 )
 
 # The example of pyannote.metrics' own guide.
@@ -59,19 +59,6 @@ def test_a_collar_forgives_the_edges():
     assert lenient.rate.value == 0
 
 
-def test_labels_of_the_same_segments_err_by_confusion_alone():
-    lengths = [2.0, 3.0, 5.0, 1.0]
-    said, found = ["Profe", "Ana", "Profe", "Luis"], ["S0", "S1", "S0", "S1"]
-    score = diarisation_score(
-        {"s": turns_of_segments(lengths, said)}, {"s": turns_of_segments(lengths, found)}, 200, 1
-    )
-    (one,) = score.recordings
-    assert (one.missed_s, one.false_alarm_s) == (0, 0)
-    assert one.confusion_s == pytest.approx(1.0), "Luis is taken for Ana"
-    with pytest.raises(EvaluationError, match="1 durations and 2 labels"):
-        turns_of_segments([1.0], ["a", "b"])
-
-
 def test_rttm_is_read_and_a_broken_line_is_named(tmp_path: Path):
     path = tmp_path / "a.rttm"
     path.write_text(
@@ -92,6 +79,12 @@ def test_rttm_is_read_and_a_broken_line_is_named(tmp_path: Path):
         path.write_text(line + "\n")
         with pytest.raises(InputError, match="line 1"):
             read_rttm(path)
+
+
+def test_written_turns_are_read_back(tmp_path: Path):
+    path = tmp_path / "lesson.rttm"
+    write_rttm(path, "lesson", REFERENCE)
+    assert read_rttm(path) == {"lesson": REFERENCE}
 
 
 def test_without_the_package_its_extra_is_named():

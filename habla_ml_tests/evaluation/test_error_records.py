@@ -1,15 +1,24 @@
+from collections import Counter
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.error_records import WordError, utterance_table, word_errors
-from habla_ml.evaluation.normalise import orthographic, spanish
+from habla_ml.evaluation.compare import Evaluated, compare_with_records
+from habla_ml.evaluation.error_records import (
+    WordError,
+    utterance_table,
+    word_error_table,
+    word_errors,
+)
+from habla_ml.evaluation.normalise import spanish
+from habla_ml.evaluation.rates import ScoredModel
+from habla_ml.evaluation.report import write_report
 from habla_ml.evaluation.scoring import align_words, score_utterances
 from habla_ml.evaluation.slices import Reference
-from habla_ml_tests.evaluation.classroom import heard, lesson
+from habla_ml.transcription.options import DecodingOptions
+from habla_ml_tests.evaluation.classroom import PROVENANCE, SETTINGS, heard, lesson
 
 
 def errors(said: str, understood: str) -> list[WordError]:
@@ -53,22 +62,42 @@ def test_there_are_as_many_records_as_errors_and_each_word_is_where_it_says() ->
         assert all(said.split()[each.index] == each.reference for each in found if each.reference)
 
 
-def test_the_table_of_utterances_reads_back_from_parquet_with_the_counts(tmp_path: Path) -> None:
-    utterances = lesson(3, 5)
-    references = [Reference.of(each) for each in utterances]
-    said, understood = [each.sentence for each in utterances], [each.text for each in heard(utterances, 0.4, 1)]
-    normalised, written = (score_utterances(said, understood, form) for form in (spanish, orthographic))
-    table = utterance_table("v1", references, normalised, written)
-    pq.write_table(
-        pa.concat_tables([table, utterance_table("v2", references, normalised, written)]), tmp_path / "u"
+def test_the_tables_read_back_from_parquet_with_the_counts_and_the_texts(tmp_path: Path) -> None:
+    comparison, records = compare_with_records(
+        (utterances := lesson(3, 5)),
+        [
+            Evaluated("base", "base", "a" * 64, DecodingOptions(), heard(utterances, 0.4, 1)),
+            Evaluated("v1", "candidate", "b" * 64, DecodingOptions(), heard(utterances, 0.2, 2)),
+        ],
+        SETTINGS,
+        PROVENANCE,
     )
-    rows = pq.read_table(tmp_path / "u").to_pylist()
-    assert [row["model"] for row in rows] == ["v1"] * 15 + ["v2"] * 15
-    for row, reference, folded, plain in zip(rows, references, normalised, written, strict=False):
-        assert (row["segment_id"], row["session_id"]) == (reference.segment_id, reference.session_id)
-        assert row["words_substitutions"] == folded.words.substitutions
-        assert row["characters_hits"] == folded.characters.hits
-        assert row["orthographic_words_deletions"] == plain.words.deletions
-        assert row["orthographic_characters_insertions"] == plain.characters.insertions
-    with pytest.raises(EvaluationError, match="15 references, 14 normalised and 15 orthographic"):
-        utterance_table("v1", references, normalised[1:], written)
+    files = write_report(comparison, None, utterances, tmp_path, records=records)
+    rows = pq.read_table(files.utterances).to_pylist()
+    assert [row["model"] for row in rows] == ["base"] * 15 + ["v1"] * 15
+    wrong = Counter(row["model"] for row in pq.read_table(files.word_errors).to_pylist())
+    for model in comparison.models:
+        own = [row for row in rows if row["model"] == model.name]
+        assert [row["reference"] for row in own] == [each.sentence for each in utterances]
+        for kind in ("substitutions", "deletions", "insertions", "hits"):
+            assert sum(row[f"words_{kind}"] for row in own) == getattr(model.wer.counts, kind)
+            assert sum(row[f"characters_{kind}"] for row in own) == getattr(model.cer.counts, kind)
+            plain = getattr(model.orthographic_wer.counts, kind)
+            assert sum(row[f"orthographic_words_{kind}"] for row in own) == plain
+        assert wrong[model.name] == model.wer.counts.errors
+    for form in (files.html, files.markdown):
+        assert "utterances.parquet" in form.read_text("utf-8")
+
+
+def test_a_wrong_word_stands_with_its_neighbours_and_a_text_that_is_missing_is_refused() -> None:
+    references = [Reference.of(lesson(1, 1)[0])]
+    table = word_error_table(references, "v1", [align_words("los niños de aquí cerca", "loh niños aquí cerca")])
+    assert [
+        (row["said"], row["heard"], row["before"], row["after"], row["place"]) for row in table.to_pylist()
+    ] == [
+        ("los", "loh", "", "niños de", 0),
+        ("de", None, "los niños", "aquí cerca", 2),
+    ]
+    empty = ScoredModel("v1", "candidate", (), (), (), ())
+    with pytest.raises(EvaluationError, match="1 references and 0 texts of v1"):
+        utterance_table(references, empty)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.significance import seed_spread, simultaneous_lower_bounds, smallest_detectable
-from habla_ml.evaluation.statistics import Counts, Draws, Figure, Interval
+from habla_ml.evaluation.significance import simultaneous_lower_bounds, smallest_detectable
+from habla_ml.evaluation.statistics import Counts, Draws, Figure
 from habla_ml_tests.evaluation.simulated import Classroom, draw_test_set, resampled
 
 
@@ -36,26 +36,6 @@ def test_a_true_difference_of_that_size_is_found_about_as_often_as_the_power_say
         assert change is not None
         found += change.interval().high < 0
     assert 0.70 <= found / 150 <= 0.95
-
-
-def test_the_spread_of_seeds_is_worked_out_by_hand() -> None:
-    found = seed_spread([0.20, 0.22, 0.24])
-    assert (found.seeds, found.lowest, found.highest) == (3, 0.20, 0.24)
-    assert found.mean == pytest.approx(0.22)
-    assert found.standard_deviation == pytest.approx(0.02)
-    assert found.interval is not None
-    assert found.interval.high - found.mean == pytest.approx(4.302653 * 0.02 / 3**0.5, rel=1e-5)
-    assert found.interval.low == pytest.approx(2 * found.mean - found.interval.high)
-
-
-def test_one_seed_has_no_spread_and_none_is_refused() -> None:
-    assert seed_spread([0.2]).interval is None
-    assert seed_spread([0.2]).standard_deviation is None
-    assert seed_spread([0.01, 0.30]).interval == Interval(
-        0.0, 0.155, pytest.approx(0.155 + 12.7062 * 0.145, rel=1e-4)
-    )
-    with pytest.raises(EvaluationError, match="there is no seed"):
-        seed_spread([])
 
 
 def test_one_slice_is_judged_as_by_its_own_interval_and_many_more_carefully() -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,9 @@ from habla_ml.release.manifest import (
     ReleaseDraft,
     TrainingFacts,
 )
+from habla_ml.training.identity import RunIdentity
+from habla_ml.training.record import TrainingRecord
+from habla_ml.training.validation import ValidationPoint
 from habla_ml_tests.lake.conftest import new_store, s3_client, s3_endpoint, small_disk, store
 
 __all__ = ["new_store", "s3_client", "s3_endpoint", "small_disk", "store"]
@@ -67,6 +71,35 @@ def draft_of(model_version: str) -> ReleaseDraft:
             ArchiveFacts(label="ctranslate2", format="ctranslate2", quantisation="int8", artefact=sha("ct2")),
         ),
         licence="MIT",
+    )
+
+
+def record_of(version: str, seed: int = 1, **identity: Any) -> TrainingRecord:
+    """How a version was trained; `identity` replaces what decided its weights."""
+    trained = {"recipe": sha("recipe"), "snapshot": sha("snapshot"), "base_model": sha("base"), "replay": ""}
+    whole = RunIdentity.model_validate(
+        {**trained, "labels": "1", "seed": seed, "code": "1", "packages": {}, **identity}
+    )
+    return TrainingRecord(
+        identity=whole,
+        identity_digest=whole.digest,
+        recipe="whisper-small-lora",
+        base_model="openai/whisper-small",
+        base_model_revision="abc",
+        steps=10,
+        best_step=5,
+        validation=(ValidationPoint(step=5, wer=0.2, loss=1.0),),
+        validation_clips=3,
+        losses=(),
+        train_clips=30,
+        train_hours=12.5,
+        hours_heard=25.0,
+        skipped={},
+        wall_s=60.0,
+        device="cpu",
+        precision="fp32",
+        version=version,
+        tree=sha(f"checkpoint of {version}"),
     )
 
 

@@ -15,22 +15,19 @@ from habla_ml.evaluation.compare import Beside, Evaluated, compare_versions
 from habla_ml.evaluation.comparison import Comparison, Role
 from habla_ml.evaluation.vocabulary import Vocabulary
 from habla_ml.lake import DirectoryStore, Lake
-from habla_ml.release.advice import advise_now, commonest_term, take_stock
+from habla_ml.release.advice import advise_now, advise_with, commonest_term, take_stock
 from habla_ml.settings import Settings
-from habla_ml.training.identity import RunIdentity
 from habla_ml.training.plan import VersionPlan
-from habla_ml.training.record import TrainingRecord
-from habla_ml.training.validation import ValidationPoint
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.evaluation.classroom import PROVENANCE, SETTINGS, heard, lesson, utterance
-from habla_ml_tests.release.conftest import sha
+from habla_ml_tests.release.conftest import record_of, sha
 from habla_ml_tests.review.conftest import settings_of
 from habla_ml_tests.training.conftest import Clip, publish_snapshot
 
 TEST_SET = lesson(8, 12)
 TEXTS = ("abrid los libros", "gracias, profe", "¿dónde está el lápiz?", "los niños para ahora")
-RATES = {"base": 0.4, "v1": 0.3, "v2": 0.2, "v3": 0.15}
+RATES = {"base": 0.4, "v1": 0.3, "v2": 0.2, "v3": 0.15, "v2-s2": 0.1, "v1-p50": 0.35}
 
 
 @pytest.fixture
@@ -57,36 +54,7 @@ def evidence(roles: dict[Role, str], speech=TEST_SET) -> Comparison:
 
 def add_version(lake: Lake, version: str, hours: float, found: Comparison, recipe: str = "recipe") -> None:
     plan = VersionPlan(version, "5" * 64, sha(recipe), hours * 1.25)
-    record = TrainingRecord(
-        identity=RunIdentity(
-            recipe=sha(recipe),
-            snapshot="5" * 64,
-            base_model=sha("base"),
-            replay="",
-            labels="1",
-            seed=1,
-            code="1",
-            packages={},
-        ),
-        identity_digest=sha(version),
-        recipe=recipe,
-        base_model="openai/whisper-small",
-        base_model_revision="abc",
-        steps=10,
-        best_step=5,
-        validation=(ValidationPoint(step=5, wer=0.2, loss=1.0),),
-        validation_clips=3,
-        losses=(),
-        train_clips=30,
-        train_hours=hours,
-        hours_heard=hours,
-        skipped={},
-        wall_s=60.0,
-        device="cpu",
-        precision="fp32",
-        version=version,
-        tree=sha(f"checkpoint of {version}"),
-    )
+    record = record_of(version, recipe=sha(recipe)).model_copy(update={"train_hours": hours})
     values = {
         "plan": asdict(plan),
         "checkpoint": {"tree": record.tree, "record": lake.put_json(record.model_dump(mode="json"))},
@@ -150,6 +118,45 @@ def test_every_version_on_the_newest_test_set_is_a_point(lake: Lake, settings: S
     assert situation.notes == ()
     found = advise_now(lake, settings, refuse_to_decode)
     assert (found.verdict, [each.hours for each in found.forecasts]) == ("fine_tune", [17, 22, 32])
+
+
+def test_a_report_is_advised_before_it_is_stored_as_the_command_is_after_it(
+    lake: Lake, settings: Settings
+) -> None:
+    first = evidence({"base": "base", "candidate": "v1"})
+    add_version(lake, "v1", 4.0, first)
+    add_version(lake, "v2", 8.0, (newest := evidence({"base": "base", "previous": "v1", "candidate": "v2"})))
+    told = advise_now(lake, settings, refuse_to_decode)
+    older = advise_with(lake, settings, "v1", first).situation.latest
+    assert older is not None
+    assert older.name == "v1", "a later version does not count when an older one is scored again"
+    lake.delete_pointer("models/v2/report")
+    assert advise_with(lake, settings, "v2", newest) == told
+
+
+def test_a_repeat_with_another_seed_is_no_point_and_no_newer_version(lake: Lake, settings: Settings) -> None:
+    add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}))
+    add_version(lake, "v2", 8.0, evidence({"base": "base", "candidate": "v2"}))
+    before = advise_now(lake, settings, refuse_to_decode)
+    add_version(lake, "v2-s2", 8.0, evidence({"base": "base", "candidate": "v2-s2"}))
+    assert advise_now(lake, settings, refuse_to_decode) == before
+    situation, curve = take_stock(lake, settings, refuse_to_decode)
+    assert situation.latest is not None
+    assert curve is not None
+    assert situation.latest.name == "v2"
+    assert [each.name for each in curve.points] == ["base", "v2", "v1"]
+
+
+def test_a_training_on_a_part_of_the_sessions_is_a_point_and_no_newer_version(
+    lake: Lake, settings: Settings
+) -> None:
+    add_version(lake, "v1", 8.0, evidence({"base": "base", "candidate": "v1"}))
+    add_version(lake, "v1-p50", 4.0, evidence({"base": "base", "candidate": "v1-p50"}), recipe="half")
+    situation, curve = take_stock(lake, settings, refuse_to_decode)
+    assert curve is not None
+    assert situation.latest is not None
+    assert (situation.latest.name, situation.notes) == ("v1", ())
+    assert [(each.name, each.hours) for each in curve.points] == [("base", 0), ("v1", 8), ("v1-p50", 4)]
 
 
 def test_what_was_measured_otherwise_is_on_no_curve_and_named(lake: Lake, settings: Settings) -> None:

@@ -87,3 +87,12 @@ def test_a_version_meets_the_newest_release_that_is_older_than_itself(lake, cdn,
     assert opponents("v10") == ["v9"]
     assert opponents("v9") == opponents("v2") == ["v1"]
     assert opponents("v1") == []
+
+
+def test_a_repeat_with_another_seed_meets_the_opponent_of_what_it_repeats(lake, cdn, settings, tmp_path):
+    for version in ("v1", "v2", "v2-s2", "v3"):
+        make_version(lake, version, settings)
+    for version in ("v1", "v2", "v3"):
+        release(cdn, tmp_path, version)
+    found = contenders_of(lake, cdn, "v2-s2", settings, lambda _: None)
+    assert [each.name for each in found] == ["base", "v1", "v2-s2"]

@@ -19,11 +19,8 @@ from habla_ml.release.gate import check_gate
 from habla_ml.release.override import sign_override
 from habla_ml.release.publish import publish_release, read_manifest
 from habla_ml.settings import PromotionSettings, ReleaseSettings, StoreSettings
-from habla_ml.training.identity import RunIdentity
-from habla_ml.training.record import TrainingRecord
-from habla_ml.training.validation import ValidationPoint
 from habla_ml_tests.evaluation.classroom import compared, lesson
-from habla_ml_tests.release.conftest import files_of, sha
+from habla_ml_tests.release.conftest import files_of, record_of, sha
 
 RULE = functools.partial(decide, settings=PromotionSettings())
 
@@ -53,36 +50,7 @@ def train_and_export(lake: Lake, folder: Path, content: str = "") -> None:
     """What training and export publish for `v2`."""
     files = files_of(folder, "v2", content)
     tree = lake.put_tree(files["ctranslate2"].parent)
-    record = TrainingRecord(
-        identity=RunIdentity(
-            replay="",
-            recipe=sha("recipe"),
-            snapshot=sha("snapshot"),
-            base_model=sha("base"),
-            labels="1",
-            seed=1,
-            code="1",
-            packages={},
-        ),
-        identity_digest=sha("identity"),
-        recipe="whisper-small-lora",
-        base_model="openai/whisper-small",
-        base_model_revision="abc",
-        steps=10,
-        best_step=5,
-        validation=(ValidationPoint(step=5, wer=0.2, loss=1.0),),
-        validation_clips=3,
-        losses=(),
-        train_clips=30,
-        train_hours=12.5,
-        hours_heard=25.0,
-        skipped={},
-        wall_s=60.0,
-        device="cpu",
-        precision="fp32",
-        version="v2",
-        tree=tree,
-    )
+    record = record_of("v2").model_copy(update={"tree": tree})
     record_object = lake.put_json(record.model_dump(mode="json"))
     set_pointer(lake, "models/v2/checkpoint", tree=tree, record=record_object, identity=sha("identity"))
     served = lake.put_tree(files["ctranslate2"])

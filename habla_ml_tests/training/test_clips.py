@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
 from habla_ml.audio import quantised
 from habla_ml.corpus.snapshot import Utterance
-from habla_ml.training.clips import ClipLoader, sample_of, write_clips
+from habla_ml.training.clips import ClipLoader, part_of, sample_of, write_clips
 from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.targets import Targets
 from habla_ml_tests.training.conftest import DEMO_BASE
@@ -93,6 +94,16 @@ def test_guesses_stand_before_the_end_in_half_of_the_clips_without_speech(
     assert 100 < len(guessed) < 170
     assert max(guessed) < targets.end_id
     assert len(set(guessed)) > 60
+
+
+def test_a_share_of_the_sessions_is_heard_and_a_smaller_one_is_part_of_it(targets: Targets) -> None:
+    said = [replace(utterance(f"u{index}", 10), session_id=f"s{index % 200}") for index in range(400)]
+    parts = [{each.segment_id for each in part_of(said, share)} for share in (0.25, 0.5, 1.0)]
+    assert parts[0] < parts[1] < parts[2]
+    assert len(parts[2]) == 400
+    assert 0.15 < len(parts[0]) / 400 < 0.35
+    assert 0.4 < len(parts[1]) / 400 < 0.6
+    assert all((f"u{index}" in parts[1]) == (f"u{index + 200}" in parts[1]) for index in range(200))
 
 
 def test_the_validation_sample_does_not_depend_on_order(targets: Targets) -> None:

@@ -2,6 +2,7 @@
 
 import platform
 from datetime import datetime
+from functools import partial
 
 import dagster as dg
 
@@ -12,6 +13,7 @@ from habla_ml.defs.partitions import model_versions
 from habla_ml.defs.presentation import file_link
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
+from habla_ml.versions import repeated_version
 
 
 def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
@@ -35,7 +37,9 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         from habla_ml.corpus.snapshot import latest_snapshot
         from habla_ml.evaluation.evidence import evaluate_version
+        from habla_ml.release.advice import advise_with
         from habla_ml.release.contenders import contenders_of
+        from habla_ml.release.seeds import siblings_of
 
         opened, version = lake.lake(), context.partition_key
         evidence = evaluate_version(
@@ -49,6 +53,9 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
             f"{datetime.now(settings.zone):%Y-%m-%d}",
             context.log.info,
             hardware=f"{platform.machine()}, {platform.system()}",
+            siblings=siblings_of(opened, version, settings.work_folder),
+            # A repeat with another seed says nothing about hours.
+            advise=None if repeated_version(version) else partial(advise_with, opened, settings, version),
         )
         return dg.MaterializeResult(
             data_version=dg.DataVersion(evidence.comparison.digest()),

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from habla_ml.audio import encode_flac
 from habla_ml.corpus.snapshot import Utterance
+from habla_ml.evaluation.advice import Advice
 from habla_ml.evaluation.comparison import Comparison
+from habla_ml.evaluation.error_records import Records
 from habla_ml.evaluation.promotion import Decision
 from habla_ml.evaluation.report.content import Content
 from habla_ml.evaluation.report.html import render_html
@@ -17,6 +20,9 @@ from habla_ml.evaluation.report.schema import comparison_schema
 from habla_ml.evaluation.report.thresholds import Thresholds
 from habla_ml.evaluation.statistics import Interval
 from habla_ml.transcription.audio_check import audio_fault
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,16 @@ class ReportFiles:
         """The JSON Schema of the comparison."""
         return self.json.with_name("comparison.schema.json")
 
+    @property
+    def utterances(self) -> Path:
+        """Parquet, one row for each model and utterance; written where the records were given."""
+        return self.json.with_name("utterances.parquet")
+
+    @property
+    def word_errors(self) -> Path:
+        """Parquet, one row for each word that a model got wrong; written where the records were given."""
+        return self.json.with_name("word_errors.parquet")
+
 
 def write_report(
     comparison: Comparison,
@@ -44,8 +60,12 @@ def write_report(
     override: str | None = None,
     history: Sequence[tuple[str, Interval]] = (),
     thresholds: Thresholds | None = None,
+    records: Records | None = None,
+    should_train: Advice | None = None,
 ) -> ReportFiles:
     """Write `report.html`, `report.md`, `comparison.json` and its schema into `folder`, made where it is missing.
+
+    Records go into `utterances.parquet` and `word_errors.parquet`.
 
     The files depend on the arguments alone: the same comparison gives the same bytes.
 
@@ -58,8 +78,19 @@ def write_report(
         override: Who decided otherwise than the rule, and why.
         history: Versions with their WER on this same test set, the oldest first; other test sets do not compare.
         thresholds: What is acceptable; the framework's where None.
+        records: Every utterance and every word that was wrong.
+        should_train: What `habla-ml advise` says; the report has a section of it.
     """
-    content = Content(comparison, decision, date, override, tuple(history), thresholds or Thresholds())
+    content = Content(
+        comparison,
+        decision,
+        date,
+        override,
+        tuple(history),
+        thresholds or Thresholds(),
+        should_train,
+        has_records=records is not None,
+    )
     wanted = {each.segment_id for each in comparison.examples}
     sounds = {
         each.segment_id: encode_flac(each.audio)
@@ -72,7 +103,16 @@ def write_report(
     files.markdown.write_text(render_markdown(content), encoding="utf-8")
     files.json.write_text(comparison.to_json(), encoding="utf-8")
     files.schema.write_text(comparison_schema(), encoding="utf-8")
+    if records is not None:
+        _write_table(records.utterances, files.utterances)
+        _write_table(records.word_errors, files.word_errors)
     return files
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, path, compression="zstd")
 
 
 __all__ = ["Content", "ReportFiles", "Thresholds", "write_report"]

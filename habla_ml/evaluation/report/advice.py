@@ -63,12 +63,12 @@ def _recommendation(content: Content) -> str:
 
 def _trade_offs(content: Content, rows: Sequence[Row]) -> list[str]:
     name = content.focus.name
-    won = [row.metric for row in rows if row.winner == name]
-    found = [f"{name} is better than each other at: {', '.join(won)}."] if won else []
-    for other in content.comparison.models:
-        lost = [row.metric for row in rows if row.winner == other.name != name]
-        if lost:
-            found.append(f"{other.name} is better than each other at: {', '.join(lost)}.")
+    by_winners: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for row in rows:
+        if row.winners:
+            by_winners.setdefault((row.winners, row.beaten), []).append(row.metric)
+    ordered = sorted(by_winners.items(), key=lambda each: name not in each[0][0])
+    found = [_won(winners, beaten, metrics) for (winners, beaten), metrics in ordered]
     found += [
         line
         for each in content.comparison.changes
@@ -77,11 +77,18 @@ def _trade_offs(content: Content, rows: Sequence[Row]) -> list[str]:
     ]
     even = [row.metric for row in rows if row.winner == NO_WINNER]
     if even:
-        found.append(f"Not told apart beyond noise: {', '.join(even)}.")
+        found.append(f"Nobody is told apart beyond noise at: {', '.join(even)}.")
     unknown = [row.metric for row in rows if row.winner == UNKNOWN and not row.is_measured]
     if unknown:
         found.append(f"Not measured: {', '.join(unknown)}.")
     return found
+
+
+def _won(winners: tuple[str, ...], beaten: tuple[str, ...], metrics: Sequence[str]) -> str:
+    if len(winners) == 1:
+        return f"{winners[0]} is better than {' and '.join(beaten)} at: {', '.join(metrics)}."
+    told = f"{' and '.join(beaten)} {'is' if len(beaten) == 1 else 'are'} beaten"
+    return f"{told}, {' and '.join(winners)} are not told apart at: {', '.join(metrics)}."
 
 
 def _worse_parts(comparison: Comparison, change: Change) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from habla_ml.evaluation.advice import Advice
 from habla_ml.evaluation.comparison import Comparison, ModelScore
 from habla_ml.evaluation.promotion import Decision
 from habla_ml.evaluation.report.thresholds import Thresholds
@@ -25,6 +26,10 @@ class Content:
     history: Sequence[tuple[str, Interval]] = ()
     """Versions, the oldest first, with their WER on this same test set."""
     thresholds: Thresholds = field(default_factory=Thresholds)
+    should_train: Advice | None = None
+    """Whether to fine-tune, and what more hours would buy."""
+    has_records: bool = False
+    """Whether every utterance and every error lie beside the page as parquet."""
 
     @property
     def focus(self) -> ModelScore:

@@ -19,7 +19,9 @@ from habla_ml.evaluation.report.places import (
     places_of,
 )
 from habla_ml.evaluation.report.plots import interval_row, scale_end, versions_chart
+from habla_ml.evaluation.report.said import REASONS_SHOWN, chance_of, failures_of, speakers_told
 from habla_ml.evaluation.report.scoreboard import scoreboard
+from habla_ml.evaluation.report.spread import spread_of
 from habla_ml.evaluation.report.summary import detectable, few_clips, summarise
 from habla_ml.evaluation.scoring import AlignedWord, align_words
 from habla_ml.pages import open_template
@@ -78,6 +80,7 @@ def render_html(content: Content, sounds: Mapping[str, bytes]) -> str:
         whose=figures.whose,
         track=interval_row,
         detectable=detectable,
+        spread=spread_of,
     )
     series = {model.name: model.role for model in comparison.models}
     rows = scoreboard(comparison, content.thresholds)
@@ -100,6 +103,11 @@ def render_html(content: Content, sounds: Mapping[str, bytes]) -> str:
         conditions=conditions_of(comparison),
         languages=languages_of(comparison),
         few_clips=few_clips(content),
+        should_train=content.should_train,
+        reasons_shown=REASONS_SHOWN,
+        chance=chance_of(content.should_train) if content.should_train else "",
+        failures=failures_of(comparison),
+        speakers=speakers_told(comparison),
         model_scale=scale_end([model.wer.interval for model in comparison.models]),
         examples=[
             (KINDS[kind], [_shown(each, series, sounds) for each in members])

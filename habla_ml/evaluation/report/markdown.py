@@ -6,15 +6,25 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from habla_ml.evaluation.advice import Advice
 from habla_ml.evaluation.comparison import Comparison, Slice
 from habla_ml.evaluation.report import figures
 from habla_ml.evaluation.report.advice import advise
 from habla_ml.evaluation.report.content import Content
-from habla_ml.evaluation.report.places import PHENOMENON_NAMES, conditions_of, languages_of, too_small
+from habla_ml.evaluation.report.places import (
+    PHENOMENON_NAMES,
+    conditions_of,
+    languages_of,
+    places_of,
+    too_small,
+)
+from habla_ml.evaluation.report.said import REASONS_SHOWN, chance_of, failures_of, speakers_told
 from habla_ml.evaluation.report.scoreboard import Cell, Row, scoreboard
+from habla_ml.evaluation.report.spread import spread_of
 from habla_ml.evaluation.report.summary import detectable, few_clips, summarise
 
 STANDINGS: Final = {"met": "met", "unsure": "not sure", "missed": "not met"}
+_RECORDS: Final = [["every utterance", "utterances.parquet"], ["every wrong word", "word\\_errors.parquet"]]
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$]|^[-+]|(?<=:)//|(?<=www)\.)")
 
 
@@ -28,7 +38,14 @@ def render_markdown(content: Content) -> str:
     comparison = content.comparison
     summary, rows = summarise(content), scoreboard(comparison, content.thresholds)
     advice = advise(content, rows)
-    opening = [f"**{summary.verdict}.**", summary.better, summary.sure, *summary.where, summary.general]
+    opening = [
+        f"**{summary.verdict}.**",
+        summary.better,
+        summary.sure,
+        *summary.where,
+        summary.general,
+        summary.seeds,
+    ]
     reasons = list(content.decision.reasons if content.decision else ())
     if content.override:
         reasons.insert(0, f"A person decided otherwise: {content.override}")
@@ -44,12 +61,16 @@ def render_markdown(content: Content) -> str:
         "## Migration path": _lines(advice.migration)
         + (f"\n\nRollback: `{_code(advice.rollback)}`" if advice.rollback else ""),
         "## Versions over time": _history(content) if len(content.history) > 1 else "",
+        "## Seeds": _seeds(comparison),
+        "## Should I fine-tune? How many more hours?": _should_train(content.should_train),
         "## Changes": _changes(comparison),
-        "## Slices": _slices(comparison),
+        "## Slices": _slices(comparison, content.focus.name),
         "## Andalusian phenomena": _phenomena(comparison),
         "## Domain words": _vocabulary(comparison),
         "## Confusions": _confusions(comparison, content.focus.name),
         "## What is invented": _inventions(comparison),
+        "## Word times and speakers": _timing(comparison),
+        "## Failures": _lines(failures_of(comparison)),
         "## Examples": _examples(comparison),
         "## Provenance": _provenance(content),
     }
@@ -116,6 +137,45 @@ def _history(content: Content) -> str:
     )
 
 
+def _seeds(comparison: Comparison) -> str:
+    found = comparison.seeds
+    if found is None:
+        return ""
+    rows = [[escape(each.version), figures.percent(each.wer)] for each in found.runs]
+    return _table(["trained with a seed of its own", "WER"], [*rows, ["mean ± spread", spread_of(found)]])
+
+
+def _should_train(advice: Advice | None) -> str:
+    if advice is None:
+        return ""
+    rows = [
+        [
+            f"+{each.more_hours:g} h",
+            figures.share_with_interval(each.wer),
+            figures.share_with_interval(each.reduction),
+            each.chance,
+        ]
+        for each in advice.forecasts
+    ]
+    table = _table(["more speech to train on", "WER", "of today's errors removed", chance_of(advice)], rows)
+    reasons = _lines(advice.reasons[:REASONS_SHOWN])
+    return "\n\n".join(each for each in (f"**{escape(advice.headline)}.**", reasons, table) if each)
+
+
+def _timing(comparison: Comparison) -> str:
+    """Where words begin and end, and who speaks, against what people marked."""
+    rows = []
+    for model in comparison.models:
+        if (found := model.word_timing) is not None:
+            edges = [
+                f"{each.mean_absolute_ms:.0f}\u00a0ms" if each else "–" for each in (found.starts, found.ends)
+            ]
+            compared = f"{found.matched_words} of {found.reference_words}"
+            rows.append([escape(model.name), figures.milliseconds(found.mean_absolute_ms), *edges, compared])
+    table = _table(["version", "mean error of word times", "of starts", "of ends", "words compared"], rows)
+    return "\n\n".join(each for each in (table, escape(speakers_told(comparison))) if each)
+
+
 def _changes(comparison: Comparison) -> str:
     table = _table(
         ["of", "against", "errors", "WER, points", "missing, points", "too many, points", "other Spanish, points"],
@@ -138,26 +198,38 @@ def _changes(comparison: Comparison) -> str:
     return "\n\n".join(each for each in (table, _lines(said)) if each)
 
 
-def _slices(comparison: Comparison) -> str:
-    return _table(
-        ["slice", "words", "sessions", *[escape(model.name) for model in comparison.models], "errors", "note"],
-        [
-            [
-                escape(each.name),
-                str(each.words),
-                str(each.sessions),
-                *[figures.rate_with_interval(rate.rate) for rate in each.rates],
-                _improvement(each),
-                each.too_small or "",
-            ]
-            for each in comparison.slices
-            if each.dimension != "session"
-        ],
-    )
+def _slices(comparison: Comparison, focus: str) -> str:
+    """Dimension by dimension; of the speakers only those that one may speak of."""
+    places = places_of(comparison, focus)
+    speakers = [each for each in comparison.slices if each.dimension == "speaker"]
+    large = [each for each in speakers if not each.too_small]
+    rows = [_slice(dimension, each) for dimension, members in places.groups for each in members]
+    head = [
+        "of",
+        "slice",
+        "words",
+        "sessions",
+        *[escape(model.name) for model in comparison.models],
+        "errors",
+        "note",
+    ]
+    notes = [escape(places.untold)] if places.untold else []
+    if small := len(speakers) - len(large):
+        notes.append(f"{small} {'speaker is' if small == 1 else 'speakers are'} too small to speak of.")
+    table = _table(head, [*rows, *(_slice("Speaker", each) for each in large)])
+    return "\n\n".join(each for each in (table, *notes) if each)
 
 
-def _improvement(each: Slice) -> str:
-    return figures.UNKNOWN if each.too_small else figures.fewer_errors(each.improvement)
+def _slice(dimension: str, each: Slice) -> list[str]:
+    return [
+        dimension,
+        escape(each.name),
+        str(each.words),
+        str(each.sessions),
+        *[figures.rate_with_interval(rate.rate) for rate in each.rates],
+        figures.UNKNOWN if each.too_small else figures.fewer_errors(each.improvement),
+        each.too_small or "",
+    ]
 
 
 def _phenomena(comparison: Comparison) -> str:
@@ -278,6 +350,7 @@ def _provenance(content: Content) -> str:
         *[[f"other Spanish: {escape(each.name)}", escape(figures.whose(each))] for each in source.out_of_domain],
         *_models(comparison),
         *([["evidence", content.decision.evidence]] if content.decision else []),
+        *(_RECORDS if content.has_records else []),
     ]
     return _table(["", ""], rows)
 

@@ -12,6 +12,7 @@ from habla_ml.evaluation.phenomena import Phenomenon
 from habla_ml.evaluation.report.figures import percent
 from habla_ml.evaluation.report.plots import scale_end
 from habla_ml.evaluation.site_errors import SiteScore
+from habla_ml.evaluation.slices import UNKNOWN
 
 DIMENSIONS: Final[dict[Dimension, str]] = {
     "overall": "All",
@@ -41,6 +42,8 @@ PHENOMENON_NAMES: Final[dict[Phenomenon, str]] = {
     "che": "Soft che",
     "para": "para → pa",
 }
+_OF_PEOPLE: Final[tuple[Dimension, ...]] = ("role", "seen_speaker")
+"""What the speaker map alone can tell."""
 SPEAKERS_SHOWN: Final = 12
 SESSIONS_SHOWN: Final = 5
 
@@ -53,6 +56,8 @@ class Places:
     """Dimension as a person calls it → its slices."""
     scale: float
     """Where their axis ends."""
+    untold: str
+    """What nobody knows of any clip, and how it comes to be known; empty where there is nothing of the kind."""
     speakers: tuple[Slice, ...]
     more_speakers: int
     speaker_scale: float
@@ -88,11 +93,26 @@ def places_of(comparison: Comparison, focus: str) -> Places:
             if len(members) > 1 or dimension == "overall"
         ),
         scale=_scale(wide),
+        untold=_untold(wide),
         speakers=tuple(speakers[:SPEAKERS_SHOWN]),
         more_speakers=max(0, len(speakers) - SPEAKERS_SHOWN),
         speaker_scale=_scale(speakers[:SPEAKERS_SHOWN]),
         sessions=sessions,
         session_scale=_scale(sessions),
+    )
+
+
+def _untold(slices: Sequence[Slice]) -> str:
+    found = [
+        DIMENSIONS[dimension]
+        for dimension in _OF_PEOPLE
+        if {each.name for each in slices if each.dimension == dimension} == {UNKNOWN}
+    ]
+    if not found:
+        return ""
+    return (
+        f"{' and '.join(found).capitalize()}: not known of any clip. Name the people of the class in a file, and that "
+        "file in corpus.speakers of the settings (docs/splits.md), then publish splits again."
     )
 
 
@@ -116,7 +136,7 @@ def conditions_of(comparison: Comparison) -> tuple[str, ...]:
     found = []
     for dimension in _CONDITIONS:
         parts = [each for each in comparison.slices if each.dimension == dimension and each.words]
-        if words and parts and any(each.name != "unknown" for each in parts):
+        if words and parts and any(each.name != UNKNOWN for each in parts):
             said = ", ".join(f"{each.name} {percent(each.words / words, 0)}" for each in parts)
             found.append(f"{DIMENSIONS[dimension].lower()}: {said}")
     return tuple(found)

@@ -1,8 +1,8 @@
 """The table `metric | A | B | winner`: every dimension of every model, what is acceptable, and who is better.
 
-A model wins where it is better than each other beyond noise: the interval of their difference on the same draws does
-not hold zero or, where no such difference was drawn, their intervals do not touch. What is measured once and has no
-interval (memory, cost) is won by a twentieth.
+One model is better than another beyond noise where the interval of their difference on the same draws does not hold
+zero or, where no such difference was drawn, where their intervals do not touch. What is measured once and has no
+interval takes a margin. The winners are those whom nobody beats so; nobody wins where nobody is beaten.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from habla_ml.evaluation.statistics import Interval
 from habla_ml.transcription.options import HostedOptions
 
 NO_WINNER: Final = "no clear winner"
-_MARGIN: Final = 0.05
+_COST_MARGIN: Final = 0.05
+_MEMORY_MARGIN: Final = 0.15
+"""Three models of one size, measured one after the other, took 243, 271 and 276 MiB."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,15 @@ class Row:
     """What is acceptable, or empty."""
     cells: tuple[Cell, ...]
     """In the order of the models."""
-    winner: str
-    """A model, `NO_WINNER`, or a dash where fewer than two were measured."""
+    winners: tuple[str, ...]
+    """Those whom nobody beats, where somebody is beaten."""
+    beaten: tuple[str, ...] = ()
+
+    @property
+    def winner(self) -> str:
+        """The winners, `NO_WINNER`, or a dash where fewer than two were measured."""
+        measured = sum(each.text != figures.UNKNOWN for each in self.cells)
+        return ", ".join(self.winners) or (NO_WINNER if measured > 1 else figures.UNKNOWN)
 
     @property
     def is_measured(self) -> bool:
@@ -57,6 +66,8 @@ class _Metric:
     paired: Callable[[Change], Interval | None] = lambda _: None
     """Change in the unit of the figure or in points; only its sign is read."""
     higher_is_better: bool = False
+    margin: float = 0.0
+    """Share by which a figure without an interval must be lower to be better."""
 
 
 def scoreboard(comparison: Comparison, thresholds: Thresholds) -> tuple[Row, ...]:
@@ -163,7 +174,12 @@ def _resources(bounds: Thresholds, comparison: Comparison) -> Iterator[_Metric]:
     ):
         below = _below(figures.memory(bound)) if bound is not None else ""
         yield _Metric(
-            name, of, lambda value: figures.memory(value.value if value else None), _always(bound), below
+            name,
+            of,
+            lambda value: figures.memory(value.value if value else None),
+            _always(bound),
+            below,
+            margin=_MEMORY_MARGIN,
         )
 
     def price(model: ModelScore) -> float | None:
@@ -177,6 +193,7 @@ def _resources(bounds: Thresholds, comparison: Comparison) -> Iterator[_Metric]:
         lambda value: figures.dollars(value.value if value else None),
         price,
         _below(" or ".join(figures.dollars(each) for each in prices)),
+        margin=_COST_MARGIN,
     )
 
 
@@ -195,6 +212,7 @@ def _once(value: float | None) -> Interval | None:
 
 def _row(metric: _Metric, comparison: Comparison) -> Row:
     found = [metric.of(model) for model in comparison.models]
+    winners, beaten = _judged(metric, comparison, found)
     return Row(
         metric=metric.name,
         bound=metric.bound_text,
@@ -202,20 +220,26 @@ def _row(metric: _Metric, comparison: Comparison) -> Row:
             Cell(metric.show(figure), standing(figure, metric.bound(model)))
             for figure, model in zip(found, comparison.models, strict=True)
         ),
-        winner=_winner(metric, comparison, found),
+        winners=winners,
+        beaten=beaten,
     )
 
 
-def _winner(metric: _Metric, comparison: Comparison, found: list[Interval | None]) -> str:
+def _judged(
+    metric: _Metric, comparison: Comparison, found: list[Interval | None]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Whom nobody beats, and who is beaten; nobody, where nobody is."""
     known = [
         (model.name, figure) for model, figure in zip(comparison.models, found, strict=True) if figure is not None
     ]
-    if len(known) < 2:
-        return figures.UNKNOWN
-    best, own = (max if metric.higher_is_better else min)(known, key=lambda each: each[1].value)
-    others = [each for each in known if each[0] != best]
-    is_sure = all(_is_better(metric, comparison, best, own, name, other) for name, other in others)
-    return best if is_sure else NO_WINNER
+    beaten = tuple(
+        name
+        for name, own in known
+        if any(
+            _is_better(metric, comparison, other, figure, name, own) for other, figure in known if other != name
+        )
+    )
+    return (tuple(name for name, _ in known if name not in beaten) if beaten else ()), beaten
 
 
 def _is_better(
@@ -229,5 +253,5 @@ def _is_better(
             return max(ends) < 0
     low, high = (own, other) if sign > 0 else (other, own)
     if own.low == own.high and other.low == other.high:
-        return low.value < (1 - _MARGIN) * high.value
+        return low.value < (1 - metric.margin) * high.value
     return low.high < high.low

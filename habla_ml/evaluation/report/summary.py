@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from habla_ml.evaluation.comparison import Change, Comparison, ModelScore, Slice
 from habla_ml.evaluation.report.content import Content
 from habla_ml.evaluation.report.figures import fewer_errors, percent, points
+from habla_ml.evaluation.report.spread import told_spread
 
 VERDICTS = {
     "deploy": "Release it",
@@ -26,6 +27,8 @@ class Summary:
     sure: str
     where: tuple[str, ...]
     general: str
+    seeds: str = ""
+    """How far other seeds of the same training lie apart; empty where there are none."""
 
 
 def summarise(content: Content) -> Summary:
@@ -57,6 +60,7 @@ def summarise(content: Content) -> Summary:
             if each.dimension == "loudness" and not each.too_small
         ),
         general=_general(comparison, change),
+        seeds=told_spread(comparison),
     )
 
 

@@ -30,8 +30,14 @@ def test_a_good_candidate_is_to_be_released_and_the_way_back_is_named(better: Co
     assert found.recommendation == "Release v2."
     assert found.rollback == "habla-ml rollback --to v1"
     assert any("cdn_release" in each for each in found.migration)
-    assert any("v2 is better than each other at: WER" in each for each in found.trade_offs)
+    assert any("v2 is better than base and v1 at: WER" in each for each in found.trade_offs)
     assert any(each.startswith("Not measured: ") for each in found.trade_offs)
+
+
+def test_two_that_beat_the_third_and_are_not_told_apart_are_named_together() -> None:
+    close = compared(lesson(8, 12), {"base": 0.4, "previous": 0.15, "candidate": 0.15})
+    told = advice(close, judged("deploy")).trade_offs[0]
+    assert told.startswith("base is beaten, v1 and v2 are not told apart at: WER, ")
 
 
 def test_a_refused_candidate_moves_nothing_unless_a_person_decides_otherwise(better: Comparison) -> None:

@@ -2,6 +2,8 @@ import pytest
 
 from habla_ml.evaluation.comparison import Comparison
 from habla_ml.evaluation.phenomena import PHENOMENA
+from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.markdown import render_markdown
 from habla_ml.evaluation.report.places import (
     DIMENSIONS,
     PHENOMENON_NAMES,
@@ -53,6 +55,48 @@ def test_rare_phenomena_stand_apart_with_the_reason_by_the_rule_of_the_slices(me
     assert found.small
     assert all(each.words < fewest and str(each.words) in reason for each, reason in found.small)
     assert len(found.large) + len(found.small) == len(measured.phenomena)
+
+
+def test_what_only_the_speaker_map_tells_is_asked_for_where_nobody_is_named(measured: Comparison) -> None:
+    assert places_of(measured, "v2").untold == ""
+    unnamed = measured.model_copy(
+        update={
+            "slices": tuple(
+                each.model_copy(update={"name": "unknown"})
+                if each.dimension == "seen_speaker" and each.name == "heard in training"
+                else each
+                for each in measured.slices
+                if each.dimension not in ("role", "seen_speaker") or each.name == "heard in training"
+            )
+        }
+    )
+    told = places_of(unnamed, "v2").untold
+    assert told.startswith("Speaker known from training: not known of any clip.")
+    assert "corpus.speakers" in told
+
+
+def test_markdown_names_the_dimension_of_a_slice_and_lists_no_speaker_that_is_too_small(
+    measured: Comparison,
+) -> None:
+    text = render_markdown(Content(measured))
+    assert "| Loudness | quiet" in text
+    assert "| Role | teacher |" in text
+    small = [each for each in measured.slices if each.dimension == "speaker" and each.too_small]
+    large = [each for each in measured.slices if each.dimension == "speaker" and not each.too_small]
+    assert all(f"| Speaker | {each.name} |" in text for each in large)
+    few = measured.model_copy(
+        update={
+            "slices": tuple(
+                each.model_copy(update={"too_small": "too small: 1 of the 3 sessions it takes"})
+                if each.dimension == "speaker"
+                else each
+                for each in measured.slices
+            )
+        }
+    )
+    text = render_markdown(Content(few))
+    assert "| Speaker |" not in text
+    assert f"{len(small) + len(large)} speakers are too small to speak of." in text
 
 
 def test_the_conditions_say_how_much_was_quiet_and_leave_out_what_nobody_knows(measured: Comparison) -> None:

@@ -67,10 +67,10 @@ def test_more_is_better_where_it_is(two: Comparison) -> None:
         assert row(comparison, "punctuation F1").winner == winner
 
 
-def test_what_is_measured_once_is_won_by_a_twentieth_and_alone_by_nobody(two: Comparison) -> None:
-    assert row(with_memory(two, 1000, 940), "peak memory").winner == "v2"
-    assert row(with_memory(two, 1000, 960), "peak memory").winner == NO_WINNER
-    assert row(with_memory(two, None, 960), "peak memory").winner == "–"
+def test_what_is_measured_once_takes_a_margin_and_alone_is_won_by_nobody(two: Comparison) -> None:
+    assert row(with_memory(two, 1000, 840), "peak memory").winner == "v2"
+    assert row(with_memory(two, 1000, 860), "peak memory").winner == NO_WINNER, "as far as equal models lie apart"
+    assert row(with_memory(two, None, 860), "peak memory").winner == "–"
     assert not row(two, "peak GPU memory").is_measured
 
 
@@ -95,8 +95,11 @@ def test_bounds_are_those_of_the_framework_and_a_service_has_a_price_of_its_own(
     assert found.bound == "below 0.50\u00a0USD or 1.50\u00a0USD"
 
 
-def test_of_three_models_the_best_must_beat_each_other() -> None:
+def test_of_three_models_those_win_whom_nobody_beats() -> None:
     close = compared(lesson(8, 12), {"base": 0.4, "previous": 0.15, "candidate": 0.15})
-    assert row(close, "WER").winner == NO_WINNER
+    found = row(close, "WER")
+    assert (found.winners, found.beaten, found.winner) == (("v1", "v2"), ("base",), "v1, v2")
+    equal = compared(lesson(8, 12), {"base": 0.15, "previous": 0.15, "candidate": 0.15})
+    assert row(equal, "WER").winner == NO_WINNER
     clear = compared(lesson(8, 12), {"base": 0.4, "previous": 0.3, "candidate": 0.1})
     assert row(clear, "WER").winner == "v2"

@@ -1,0 +1,62 @@
+"""Which versions are one training with several seeds: told by how they were trained, not by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from habla_ml.lake import Lake
+from habla_ml.training.identity import RunIdentity
+from habla_ml.training.plan import read_plan, recipe_file
+from habla_ml.training.recipe import load_recipe
+from habla_ml.training.record import TrainingRecord, published_record
+
+_OF_THE_SEED = {"recipe", "seed", "first_stage"}
+"""What the seed changes of an identity; the recipe and the first stage are compared for themselves."""
+
+
+def siblings_of(lake: Lake, version: str, folder: Path) -> tuple[str, ...]:
+    """The other versions that differ from `version` by nothing but the seed of their training.
+
+    Same snapshot, base model, general speech, code, packages and first stage, and a recipe that is equal but for its
+    seed. One version a seed; none where `version` was not trained.
+
+    Args:
+        lake: Where plans and training records are.
+        version: A model version.
+        folder: Where recipes are laid down to be read.
+    """
+    own = published_record(lake, version)
+    if own is None:
+        return ()
+    training, seeds, found = _but_for_the_seed(lake, own, folder), {own.identity.seed}, []
+    for record in _published(lake):
+        is_new = record.identity.snapshot == own.identity.snapshot and record.identity.seed not in seeds
+        if is_new and _but_for_the_seed(lake, record, folder) == training:
+            seeds.add(record.identity.seed)
+            found.append(record.version)
+    return tuple(found)
+
+
+def _published(lake: Lake) -> Iterator[TrainingRecord]:
+    names = (name.split("/")[1] for name in lake.pointers("models/"))
+    for version in sorted(set(names), key=lambda name: (len(name), name)):
+        record = published_record(lake, version)
+        if record is not None:
+            yield record
+
+
+def _but_for_the_seed(lake: Lake, record: TrainingRecord, folder: Path) -> list[dict[str, Any]]:
+    """Everything that decided a version's weights, less the seed."""
+    recipe = load_recipe(recipe_file(lake, read_plan(lake, record.version), folder))
+    first = record.first_stage
+    return [
+        recipe.model_dump(mode="json", exclude={"seed", "name"}),
+        _less(record.identity),
+        {} if first is None else _less(first.identity),
+    ]
+
+
+def _less(identity: RunIdentity) -> dict[str, Any]:
+    return identity.model_dump(mode="json", exclude=_OF_THE_SEED)

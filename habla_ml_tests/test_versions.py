@@ -1,0 +1,32 @@
+import pytest
+
+from habla_ml.versions import is_part, is_version, part_name, repeat_name, repeated_version, version_number
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "repeats"),
+    [
+        ("v1", 1, None),
+        ("v12", 12, None),
+        ("v2-s2", 0, "v2"),
+        ("v12-s10", 0, "v12"),
+        ("v12-p5", 0, "v12"),
+        ("v2-s1", 0, None),
+        ("v2-p100", 0, None),
+        ("v0", 0, None),
+        ("v01", 0, None),
+        ("v²", 0, None),
+        ("v2-s2-s2", 0, None),
+        ("experiment", 0, None),
+    ],
+)
+def test_only_a_version_has_a_number_and_only_a_repeat_repeats(
+    name: str, number: int, repeats: str | None
+) -> None:
+    assert (version_number(name), repeated_version(name)) == (number, repeats)
+    assert is_version(name) == bool(number or repeats)
+
+
+def test_a_repeat_is_named_after_what_it_repeats() -> None:
+    assert repeated_version(repeat_name("v3", 2)) == repeated_version(part_name("v3", 25)) == "v3"
+    assert [is_part(each) for each in ("v3", "v3-s2", "v3-p25")] == [False, False, True]
