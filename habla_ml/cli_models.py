@@ -34,7 +34,6 @@ def compare_command(
 
     from habla_ml.contest.run import hold_contest
     from habla_ml.evaluation.report.scoreboard import scoreboard
-    from habla_ml.evaluation.report.thresholds import Thresholds
     from habla_ml.lake.open import open_lake
 
     settings = load_settings(profile)
@@ -46,7 +45,7 @@ def compare_command(
     )
     names = [model.name for model in held.comparison.models]
     table = Table("", "acceptable", *names, "better")
-    for row in scoreboard(held.comparison, Thresholds()):
+    for row in scoreboard(held.comparison, settings.evaluation.acceptable):
         if row.is_measured:
             cells = (f"{_MARKS[cell.standing]}{cell.text}" for cell in row.cells)
             table.add_row(row.metric, row.bound, *cells, row.winner)

@@ -14,9 +14,10 @@ from habla_ml.defs.presentation import percent, plot, table
 if TYPE_CHECKING:
     from habla_ml.evaluation.comparison import Comparison, Rate
     from habla_ml.evaluation.statistics import Interval
+    from habla_ml.settings import AcceptableSettings
 
 
-def present_comparison(comparison: Comparison) -> dict[str, Any]:
+def present_comparison(comparison: Comparison, acceptable: AcceptableSettings) -> dict[str, Any]:
     """Metadata of a comparison; figures are percentages, so that they chart in points."""
     from habla_ml.evaluation.report.plots import bars_with_intervals
     from habla_ml.evaluation.report.spread import told_spread
@@ -50,7 +51,7 @@ def present_comparison(comparison: Comparison) -> dict[str, Any]:
             ),
             ["slice", "words", *(model.name for model in comparison.models), "note"],
         ),
-        "side by side": _side_by_side(comparison),
+        "side by side": _side_by_side(comparison, acceptable),
         "changes": _changes(comparison),
         "phenomena": _phenomena(comparison),
         "invented text": _invented(comparison),
@@ -81,10 +82,9 @@ def present_comparison(comparison: Comparison) -> dict[str, Any]:
     return found
 
 
-def _side_by_side(comparison: Comparison) -> dg.MarkdownMetadataValue:
+def _side_by_side(comparison: Comparison, acceptable: AcceptableSettings) -> dg.MarkdownMetadataValue:
     """Every metric with what is acceptable and who is better."""
     from habla_ml.evaluation.report.scoreboard import scoreboard
-    from habla_ml.evaluation.report.thresholds import Thresholds
 
     names = [model.name for model in comparison.models]
     return table(
@@ -98,7 +98,7 @@ def _side_by_side(comparison: Comparison) -> dg.MarkdownMetadataValue:
                 },
                 "winner": row.winner,
             }
-            for row in scoreboard(comparison, Thresholds())
+            for row in scoreboard(comparison, acceptable)
             if row.is_measured
         ),
         ["metric", "acceptable", *names, "winner"],

@@ -56,6 +56,21 @@ class Evidence:
     """Clips that had to be decoded now; 0 where everything was known."""
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What rooms that stand above this one know of a version; its report shows it."""
+
+    siblings: Sequence[str] = ()
+    """Versions that were trained as this one but for the seed; what is stored of them is read."""
+    advise: Callable[[Comparison], Advice | None] = lambda _: None
+    """Whether to train, and how many more hours it would take, once the comparison is known."""
+    overridden: Callable[[str], str | None] = lambda _: None
+    """Who decided otherwise than the rule about evidence of this digest, and why."""
+
+
+_NOTHING_AROUND = Surroundings()
+
+
 def evaluate_version(
     lake: Lake,
     version: str,
@@ -67,8 +82,7 @@ def evaluate_version(
     date: str,
     progress: Progress,
     hardware: str | None = None,
-    siblings: Sequence[str] = (),
-    advise: Callable[[Comparison], Advice] | None = None,
+    around: Surroundings = _NOTHING_AROUND,
 ) -> Evidence:
     """Decode, compare, judge, write the report and move `models/<version>/report` to it.
 
@@ -83,8 +97,7 @@ def evaluate_version(
         date: As the report prints it.
         progress: Told a line now and then.
         hardware: Where it was decoded, for the provenance.
-        siblings: Versions that were trained as this one but for the seed; what is stored of them is read.
-        advise: Whether to train, and how many more hours it would take, once this comparison is known.
+        around: What is known besides, for the report.
 
     Raises:
         EvaluationError: The snapshot has no test set, or an engine failed.
@@ -131,7 +144,7 @@ def evaluate_version(
             diarisation=_speaker_labels(lake, snapshot, settings),
         ),
     )
-    seeds = spread_over_seeds(lake, siblings, comparison, progress)
+    seeds = spread_over_seeds(lake, around.siblings, comparison, progress)
     comparison = comparison.model_copy(update={"seeds": seeds})
     decision = decide(comparison, settings.promotion)
     with tempfile.TemporaryDirectory(dir=_made(report_folder.parent), prefix=".report-") as scratch:
@@ -141,9 +154,11 @@ def evaluate_version(
             sounds.test(),
             Path(scratch) / "report",
             date,
+            override=around.overridden(decision.evidence),
             history=history_of(lake, version, comparison),
+            acceptable=settings.evaluation.acceptable,
             records=records,
-            should_train=None if advise is None else advise(comparison),
+            should_train=around.advise(comparison),
         )
         stored = _publish(lake, version, contenders, comparison, decision, files)
         shutil.rmtree(report_folder, ignore_errors=True)

@@ -97,5 +97,11 @@ def read_override(lake: Lake, version: str, evidence: str) -> Override | None:
     return override if override.evidence == evidence else None
 
 
+def override_sentence(lake: Lake, version: str, evidence: str) -> str | None:
+    """What a report of this evidence says of a person's decision, or None."""
+    override = read_override(lake, version, evidence)
+    return None if override is None else override.sentence()
+
+
 def _pointer(version: str) -> str:
     return f"models/{version}/override"

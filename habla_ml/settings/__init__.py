@@ -15,6 +15,7 @@ from habla_ml.settings.data import (
 )
 from habla_ml.settings.files import configs_folder, load_settings, save_settings
 from habla_ml.settings.models import (
+    AcceptableSettings,
     AdviceSettings,
     AlertSettings,
     EmailSettings,
@@ -28,6 +29,7 @@ from habla_ml.settings.models import (
 from habla_ml.settings.sections import AutomationSettings, Settings
 
 __all__ = [
+    "AcceptableSettings",
     "AdviceSettings",
     "AlertSettings",
     "AnnotationSettings",

@@ -35,6 +35,26 @@ class CorpusWordSettings(Section):
     most: Annotated[int, Field(ge=0)] = 300
 
 
+class AcceptableSettings(Section):
+    """What is acceptable, dimension by dimension, whatever it is compared with; null bounds nothing.
+
+    A figure must stay below. These are the bounds of the project's evaluation framework, which names none on the CER of
+    Spanish: this is that of English. The real-time factors are those of production; a preview needs 0.5 and 1. Memory
+    is what the machine that serves has. Of fewer than `fewest_clips` no comparison is made.
+    """
+
+    wer: float | None = 0.10
+    cer: float | None = 0.05
+    real_time_factor_p50: float | None = 2.0
+    real_time_factor_p95: float | None = 5.0
+    peak_memory_bytes: int | None = None
+    peak_gpu_memory_bytes: int | None = None
+    own_cost_per_audio_hour_usd: float | None = 0.50
+    hosted_cost_per_audio_hour_usd: float | None = 1.50
+    word_timing_ms: float | None = 100.0
+    fewest_clips: int = 50
+
+
 class EvaluationSettings(Section):
     """How models are decoded and compared: as Habla serves them.
 
@@ -74,6 +94,7 @@ class EvaluationSettings(Section):
     speaker_turns: ExistingPath | None = None
     parity_clips: Annotated[int, Field(ge=0)] = 60
     compute_usd_per_hour: Annotated[float, Field(ge=0)] | None = None
+    acceptable: AcceptableSettings = AcceptableSettings()
     hosted: HostedSettings = HostedSettings()
 
 

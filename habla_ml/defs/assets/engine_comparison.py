@@ -59,7 +59,7 @@ def build_engine_comparison(settings: Settings) -> dg.AssetsDefinition:
                 "clips decoded now": held.decoded,
                 "report": file_link(held.files.html),
                 **({"mind": held.place.warning} if held.place.warning else {}),
-                **present_comparison(held.comparison),
+                **present_comparison(held.comparison, settings.evaluation.acceptable),
             },
         )
 

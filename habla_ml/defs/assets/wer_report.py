@@ -36,9 +36,10 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource
     ) -> dg.MaterializeResult:
         from habla_ml.corpus.snapshot import latest_snapshot
-        from habla_ml.evaluation.evidence import evaluate_version
+        from habla_ml.evaluation.evidence import Surroundings, evaluate_version
         from habla_ml.release.advice import advise_with
         from habla_ml.release.contenders import contenders_of
+        from habla_ml.release.override import override_sentence
         from habla_ml.release.seeds import siblings_of
 
         opened, version = lake.lake(), context.partition_key
@@ -53,9 +54,14 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
             f"{datetime.now(settings.zone):%Y-%m-%d}",
             context.log.info,
             hardware=f"{platform.machine()}, {platform.system()}",
-            siblings=siblings_of(opened, version, settings.work_folder),
-            # A repeat with another seed says nothing about hours.
-            advise=None if repeated_version(version) else partial(advise_with, opened, settings, version),
+            around=Surroundings(
+                siblings=siblings_of(opened, version, settings.work_folder),
+                # A repeat says nothing about the hours that there are.
+                advise=_no_advice
+                if repeated_version(version)
+                else partial(advise_with, opened, settings, version),
+                overridden=partial(override_sentence, opened, version),
+            ),
         )
         return dg.MaterializeResult(
             data_version=dg.DataVersion(evidence.comparison.digest()),
@@ -64,8 +70,12 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
                 "why": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in evidence.decision.reasons)),
                 "clips decoded now": evidence.decoded,
                 "report": file_link(evidence.files.html),
-                **present_comparison(evidence.comparison),
+                **present_comparison(evidence.comparison, settings.evaluation.acceptable),
             },
         )
 
     return wer_report
+
+
+def _no_advice(_: object) -> None:
+    return None

@@ -17,8 +17,8 @@ from habla_ml.evaluation.report.content import Content
 from habla_ml.evaluation.report.html import render_html
 from habla_ml.evaluation.report.markdown import render_markdown
 from habla_ml.evaluation.report.schema import comparison_schema
-from habla_ml.evaluation.report.thresholds import Thresholds
 from habla_ml.evaluation.statistics import Interval
+from habla_ml.settings import AcceptableSettings
 from habla_ml.transcription.audio_check import audio_fault
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def write_report(
     *,
     override: str | None = None,
     history: Sequence[tuple[str, Interval]] = (),
-    thresholds: Thresholds | None = None,
+    acceptable: AcceptableSettings | None = None,
     records: Records | None = None,
     should_train: Advice | None = None,
 ) -> ReportFiles:
@@ -77,7 +77,7 @@ def write_report(
         date: The day to print, as the caller wants it read; nothing is printed without one.
         override: Who decided otherwise than the rule, and why.
         history: Versions with their WER on this same test set, the oldest first; other test sets do not compare.
-        thresholds: What is acceptable; the framework's where None.
+        acceptable: The bounds that the scoreboard shows as met or not.
         records: Every utterance and every word that was wrong.
         should_train: What `habla-ml advise` says; the report has a section of it.
     """
@@ -87,7 +87,7 @@ def write_report(
         date,
         override,
         tuple(history),
-        thresholds or Thresholds(),
+        acceptable or AcceptableSettings(),
         should_train,
         has_records=records is not None,
     )
@@ -115,4 +115,4 @@ def _write_table(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd")
 
 
-__all__ = ["Content", "ReportFiles", "Thresholds", "write_report"]
+__all__ = ["Content", "ReportFiles", "write_report"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from habla_ml.evaluation.advice import Advice
 from habla_ml.evaluation.comparison import Comparison, ModelScore
 from habla_ml.evaluation.promotion import Decision
-from habla_ml.evaluation.report.thresholds import Thresholds
 from habla_ml.evaluation.statistics import Interval
+from habla_ml.settings import AcceptableSettings
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Content:
     """Who decided otherwise than the rule, and why."""
     history: Sequence[tuple[str, Interval]] = ()
     """Versions, the oldest first, with their WER on this same test set."""
-    thresholds: Thresholds = field(default_factory=Thresholds)
+    acceptable: AcceptableSettings = field(default_factory=AcceptableSettings)
     should_train: Advice | None = None
     """Whether to fine-tune, and what more hours would buy."""
     has_records: bool = False

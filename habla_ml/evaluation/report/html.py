@@ -83,7 +83,7 @@ def render_html(content: Content, sounds: Mapping[str, bytes]) -> str:
         spread=spread_of,
     )
     series = {model.name: model.role for model in comparison.models}
-    rows = scoreboard(comparison, content.thresholds)
+    rows = scoreboard(comparison, content.acceptable)
     return template.render(
         content=content,
         comparison=comparison,

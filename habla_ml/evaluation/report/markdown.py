@@ -36,7 +36,7 @@ def escape(text: str) -> str:
 def render_markdown(content: Content) -> str:
     """The same figures as the HTML page, without sound."""
     comparison = content.comparison
-    summary, rows = summarise(content), scoreboard(comparison, content.thresholds)
+    summary, rows = summarise(content), scoreboard(comparison, content.acceptable)
     advice = advise(content, rows)
     opening = [
         f"**{summary.verdict}.**",

@@ -13,8 +13,9 @@ from typing import Final
 
 from habla_ml.evaluation.comparison import Change, Comparison, ModelScore
 from habla_ml.evaluation.report import figures
-from habla_ml.evaluation.report.thresholds import Standing, Thresholds, standing
+from habla_ml.evaluation.report.thresholds import Standing, standing
 from habla_ml.evaluation.statistics import Interval
+from habla_ml.settings import AcceptableSettings
 from habla_ml.transcription.options import HostedOptions
 
 NO_WINNER: Final = "no clear winner"
@@ -70,18 +71,18 @@ class _Metric:
     """Share by which a figure without an interval must be lower to be better."""
 
 
-def scoreboard(comparison: Comparison, thresholds: Thresholds) -> tuple[Row, ...]:
+def scoreboard(comparison: Comparison, acceptable: AcceptableSettings) -> tuple[Row, ...]:
     """Every dimension, those that nobody measured too."""
     metrics = (
-        *_accuracy(thresholds),
+        *_accuracy(acceptable),
         *_inventions(),
-        *_writing(comparison, thresholds),
-        *_resources(thresholds, comparison),
+        *_writing(comparison, acceptable),
+        *_resources(acceptable, comparison),
     )
     return tuple(_row(metric, comparison) for metric in metrics)
 
 
-def _accuracy(bounds: Thresholds) -> Iterator[_Metric]:
+def _accuracy(bounds: AcceptableSettings) -> Iterator[_Metric]:
     share = figures.share_with_interval
     yield _Metric(
         "WER",
@@ -126,7 +127,7 @@ def _inventions() -> Iterator[_Metric]:
     )
 
 
-def _writing(comparison: Comparison, bounds: Thresholds) -> Iterator[_Metric]:
+def _writing(comparison: Comparison, bounds: AcceptableSettings) -> Iterator[_Metric]:
     yield _Metric(
         "punctuation F1",
         lambda model: model.punctuation.punctuation.f1 if model.punctuation else None,
@@ -160,7 +161,7 @@ def _writing(comparison: Comparison, bounds: Thresholds) -> Iterator[_Metric]:
     )
 
 
-def _resources(bounds: Thresholds, comparison: Comparison) -> Iterator[_Metric]:
+def _resources(bounds: AcceptableSettings, comparison: Comparison) -> Iterator[_Metric]:
     for name, of, bound in (
         ("real-time factor p50", lambda m: m.speed.real_time_factor_p50, bounds.real_time_factor_p50),
         ("real-time factor p95", lambda m: m.speed.real_time_factor_p95, bounds.real_time_factor_p95),

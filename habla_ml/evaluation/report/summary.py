@@ -76,7 +76,7 @@ def detectable(change: Change) -> str:
 
 def few_clips(content: Content) -> str:
     """That a comparison takes more clips, where it does; else empty."""
-    clips, fewest = content.comparison.test.utterances, content.thresholds.fewest_clips
+    clips, fewest = content.comparison.test.utterances, content.acceptable.fewest_clips
     return "" if clips >= fewest else f"fewer than the {fewest} clips that a comparison takes"
 
 

@@ -5,9 +5,8 @@ from habla_ml.evaluation.promotion import Decision, Verdict, decide
 from habla_ml.evaluation.report.advice import Advice, advise
 from habla_ml.evaluation.report.content import Content
 from habla_ml.evaluation.report.scoreboard import scoreboard
-from habla_ml.evaluation.report.thresholds import Thresholds
 from habla_ml.evaluation.statistics import Interval
-from habla_ml.settings import PromotionSettings
+from habla_ml.settings import AcceptableSettings, PromotionSettings
 from habla_ml_tests.evaluation.classroom import compared, lesson
 
 
@@ -18,7 +17,7 @@ def better() -> Comparison:
 
 def advice(comparison: Comparison, decision: Decision | None, override: str | None = None) -> Advice:
     content = Content(comparison, decision, override=override)
-    return advise(content, scoreboard(comparison, Thresholds()))
+    return advise(content, scoreboard(comparison, AcceptableSettings()))
 
 
 def judged(verdict: Verdict) -> Decision:

@@ -2,14 +2,17 @@ import pytest
 
 from habla_ml.evaluation.comparison import Comparison, Rate, Resources
 from habla_ml.evaluation.report.scoreboard import NO_WINNER, Row, scoreboard
-from habla_ml.evaluation.report.thresholds import Thresholds, standing
+from habla_ml.evaluation.report.thresholds import standing
 from habla_ml.evaluation.statistics import Interval
+from habla_ml.settings import AcceptableSettings
 from habla_ml.transcription.options import HostedOptions
 from habla_ml_tests.evaluation.classroom import compared, lesson
 
 
-def row(comparison: Comparison, metric: str, thresholds: Thresholds | None = None) -> Row:
-    return next(each for each in scoreboard(comparison, thresholds or Thresholds()) if each.metric == metric)
+def row(comparison: Comparison, metric: str, acceptable: AcceptableSettings | None = None) -> Row:
+    return next(
+        each for each in scoreboard(comparison, acceptable or AcceptableSettings()) if each.metric == metric
+    )
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,7 @@ def test_a_bound_is_met_missed_or_within_the_interval() -> None:
 
 def test_bounds_are_those_of_the_framework_and_a_service_has_a_price_of_its_own(two: Comparison) -> None:
     assert row(two, "WER").bound == "below 10\u00a0%"
-    assert row(two, "WER", Thresholds(wer=None)).bound == ""
+    assert row(two, "WER", AcceptableSettings(wer=None)).bound == ""
     assert row(two, "real-time factor p95").bound == "below 5\u00a0×"
     own, hosted = (
         model.model_copy(update={"resources": Resources(cost_per_audio_hour_usd=1.0)}) for model in two.models
