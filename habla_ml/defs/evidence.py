@@ -188,7 +188,7 @@ def _invented(comparison: Comparison) -> dg.MarkdownMetadataValue:
 def _rate(rate: Rate | None) -> str:
     if rate is None or rate.value is None:
         return "–"
-    return f"{percent(rate.value)}{_interval(rate.interval)}"
+    return f"{100 * rate.value:.1f}{_interval(rate.interval)}"
 
 
 def _counts(rate: Rate) -> str:
@@ -196,8 +196,8 @@ def _counts(rate: Rate) -> str:
 
 
 def _share(interval: Interval | None) -> str:
-    return "–" if interval is None else f"{percent(interval.value)}{_interval(interval)}"
+    return "–" if interval is None else f"{100 * interval.value:.1f}{_interval(interval)}"
 
 
 def _interval(interval: Interval | None) -> str:
-    return "" if interval is None else f" ({percent(interval.low)} to {percent(interval.high)})"
+    return "" if interval is None else f" ({100 * interval.low:.1f} to {100 * interval.high:.1f})"

@@ -149,5 +149,5 @@ def _rate(rate: "RateOfWeek | None") -> str:
         return "–"
     interval = rate.rate.interval
     if interval is None:
-        return f"{percent(rate.rate.value)}"
-    return f"{percent(rate.rate.value)} ({percent(interval.low)} to {percent(interval.high)})"
+        return f"{100 * rate.rate.value:.1f}"
+    return f"{100 * rate.rate.value:.1f} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"

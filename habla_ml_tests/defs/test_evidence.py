@@ -1,11 +1,12 @@
 from habla_ml.defs.evidence import present_comparison
+from habla_ml.settings import AcceptableSettings
 from habla_ml_tests.evaluation.classroom import compared, lesson
 from habla_ml_tests.evaluation.measured import SENTENCES, TERMS, everything_measured
 
 
 def test_the_ui_gets_every_figure_and_no_word_that_was_said_or_heard() -> None:
     comparison, _ = everything_measured()
-    shown = present_comparison(comparison)
+    shown = present_comparison(comparison, AcceptableSettings())
     text = " ".join(str(getattr(each, "value", each)) for each in shown.values())
     for table in ("side by side", "changes", "phenomena", "invented text"):
         assert "| v2" in shown[table].value or " v2 |" in shown[table].value
@@ -23,6 +24,6 @@ def test_the_ui_gets_every_figure_and_no_word_that_was_said_or_heard() -> None:
 
 
 def test_a_comparison_with_nothing_measured_is_shown_too() -> None:
-    shown = present_comparison(compared(lesson(6, 6), {"base": 0.4}))
+    shown = present_comparison(compared(lesson(6, 6), {"base": 0.4}), AcceptableSettings())
     assert shown["changes"].value == "*none*"
     assert shown["invented text"].value == "*none*"
