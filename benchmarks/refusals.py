@@ -86,16 +86,16 @@ class Candidate:
 
 
 def copied_world(source: Path, scratch: Path) -> World:
-    """The demo's lake, CDN and tables below `scratch`; recordings are not needed any more."""
+    """The demo's world below `scratch`, without its Dagster."""
     demo = source / "var" / "demo"
     if not (demo / "lake").is_dir():
         sys.exit(f"{demo}/lake does not exist; run `make demo` first")
     shutil.copytree(source / "configs", scratch / "configs")
-    for part in ("lake", "cdn", "general_speech", "out_of_domain", "work"):
-        shutil.copytree(demo / part, scratch / "var" / "demo" / part)
-    for beside in demo.glob("*.*"):
-        shutil.copy(beside, scratch / "var" / "demo")
-    (scratch / "var" / "demo" / "recordings").mkdir()
+    shutil.copytree(
+        demo,
+        scratch / "var" / "demo",
+        ignore=lambda folder, names: {"dagster_home"} if Path(folder) == demo else (),
+    )
     settings = load_settings(scratch / "configs" / "demo.yaml")
     lake = open_lake(settings.lake, settings.work_folder / "cache")
     return World(settings, lake, latest_snapshot(lake), scratch)
