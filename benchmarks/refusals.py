@@ -91,11 +91,7 @@ def copied_world(source: Path, scratch: Path) -> World:
     if not (demo / "lake").is_dir():
         sys.exit(f"{demo}/lake does not exist; run `make demo` first")
     shutil.copytree(source / "configs", scratch / "configs")
-    shutil.copytree(
-        demo,
-        scratch / "var" / "demo",
-        ignore=lambda folder, names: {"dagster_home"} if Path(folder) == demo else (),
-    )
+    shutil.copytree(demo, scratch / "var" / "demo", ignore=shutil.ignore_patterns("dagster_home"))
     settings = load_settings(scratch / "configs" / "demo.yaml")
     lake = open_lake(settings.lake, settings.work_folder / "cache")
     return World(settings, lake, latest_snapshot(lake), scratch)
