@@ -89,7 +89,7 @@ def _tombstones_object(store: Store) -> str:
     return str(Lake(store, Path("unused")).pointer(POINTER).value["tombstones"])  # type: ignore[union-attr]
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def lived(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[LivedIn, Store]:
     if request.param == "folder":
         return live_in(tmp_path), DirectoryStore(tmp_path / "lake")

@@ -131,6 +131,7 @@ write_sessions(Path(sys.argv[1]), ClassroomPlan(date(2026, 3, 2), 1, 2, 8, seed=
 """
 
 
+@pytest.mark.slow
 def test_another_process_at_another_time_writes_the_same_bytes(tmp_path):
     for name in ("one", "two"):
         subprocess.run([sys.executable, "-c", _WRITE, str(tmp_path / name)], check=True)

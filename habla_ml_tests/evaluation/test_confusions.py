@@ -95,6 +95,7 @@ def test_segments_and_alignments_must_be_of_one_number() -> None:
     assert tabulate_confusions([], []) == ()
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_words_take_seconds() -> None:
     rng = np.random.default_rng(0)
     words = sorted(

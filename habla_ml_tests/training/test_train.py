@@ -25,6 +25,8 @@ from habla_ml.training.train import exclusive, train_version
 from habla_ml.training.trainer import Progress
 from habla_ml_tests.training.conftest import Clip, publish_snapshot, some_clips
 
+pytestmark = pytest.mark.slow
+
 
 def changed(recipe: Recipe, **changes: Any) -> Recipe:
     return recipe.model_validate(recipe.model_dump() | changes)
@@ -86,7 +88,6 @@ def test_the_pointer_names_tree_record_and_identity_and_a_second_call_does_no_wo
     assert lake.pointer("models/v1/checkpoint") == pointer
 
 
-@pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes_in_another_folder(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:

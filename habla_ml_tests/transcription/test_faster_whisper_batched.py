@@ -8,6 +8,8 @@ from habla_ml.errors import EvaluationError
 from habla_ml.transcription.faster_whisper_batched import FasterWhisperBatched
 from habla_ml.transcription.options import DecodingOptions
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = DecodingOptions(engine="faster-whisper-batched", max_new_tokens=40)
 
 

@@ -22,6 +22,8 @@ from habla_ml.transcription.faster_whisper import FasterWhisper
 from habla_ml.transcription.isolated import IsolatedTranscriber
 from habla_ml.transcription.options import DecodingOptions
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = DecodingOptions(max_new_tokens=12, no_speech_threshold=None)
 
 
@@ -177,7 +179,6 @@ def test_a_clip_during_which_the_process_died_once_is_not_to_blame(
     assert once.times == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [None, 3])
 def test_a_clip_that_hangs_is_a_timeout_and_the_others_are_decoded(
     artefact: Path, clips: list[Utterance], expected: list[str], batch_size: int | None

@@ -19,6 +19,8 @@ from habla_ml.transcription.options import DecodingOptions
 from habla_ml.transcription.transformers_engine import Transformers
 from habla_ml_tests.evaluation.conftest import BASE_MODEL
 
+pytestmark = pytest.mark.slow
+
 GREEDY = DecodingOptions(engine="transformers", beam_size=1)
 
 
@@ -87,7 +89,6 @@ def test_words_stand_where_faster_whisper_hears_them(
     assert max(apart_s) < 0.05
 
 
-@pytest.mark.slow
 def test_a_beam_finds_no_less_likely_texts_and_mostly_the_same(
     float32_artefact: Path, sentences: list[Utterance], greedy: list[Hypothesis]
 ) -> None:
@@ -139,7 +140,6 @@ def test_the_task_and_the_language_reach_the_prompt(sentences: list[Utterance], 
         assert [each.avg_logprob for each in found] != [each.avg_logprob for each in spoken]
 
 
-@pytest.mark.slow
 def test_it_works_in_a_process_of_its_own(sentences: list[Utterance], greedy: list[Hypothesis]) -> None:
     expected = greedy[:3]
     options = GREEDY.model_copy(update={"batch_size": 2, "word_times": True})

@@ -15,6 +15,8 @@ from habla_ml.errors import ExportError
 from habla_ml.export.coreml.archive import build_coreml_archive, write_archive
 from habla_ml_tests.export.coreml.conftest import Converted
 
+pytestmark = pytest.mark.slow
+
 BASE_MODEL = Path(__file__).parents[3] / "habla_ml" / "demo" / "base_model"
 IDENTITY = {"model_version": "v1", "snapshot": "sha256:00"}
 
@@ -49,7 +51,6 @@ def read_manifest(path: Path) -> dict[str, object]:
         return dict(json.loads(archive.read("manifest.json")))
 
 
-@pytest.mark.slow
 def test_the_same_checkpoint_gives_the_same_zip_byte_for_byte(
     converted: Converted, models: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -163,7 +164,6 @@ def test_a_refused_checkpoint_leaves_neither_zip_nor_work(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.rglob("*")] == ["work"]
 
 
-@pytest.mark.slow
 def test_the_shipped_base_model_becomes_a_verified_archive(tmp_path: Path) -> None:
     lines: list[str] = []
     made = build_coreml_archive(BASE_MODEL, tmp_path, tmp_path / "base.zip", IDENTITY, 900.0, lines.append)

@@ -15,6 +15,8 @@ from habla_ml.errors import ExportError
 from habla_ml.export.coreml.contract import contract_for, contract_problems, read_shape
 from habla_ml_tests.export.coreml.conftest import Converted
 
+pytestmark = pytest.mark.slow
+
 
 def edit_specification(package: Path, change: Callable[[Any], object]) -> None:
     path = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
