@@ -23,6 +23,8 @@ from habla_ml.transcription.options import HostedOptions
 from habla_ml_tests.lake.s3_server import Quiet
 from habla_ml_tests.transcription.hosted.served import aws_answer
 
+pytestmark = pytest.mark.slow
+
 BUCKET = "school-voices"
 CLIP = Recording(encode_flac((0.1 * np.sin(np.arange(32_000) / 9)).astype(np.float32)), 2.0)
 WORDS = [("Vamos", 0.1, 0.5), ("a", 0.5, 0.6), ("casa.", 0.6, 1.1)]

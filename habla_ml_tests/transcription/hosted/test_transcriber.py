@@ -26,6 +26,8 @@ from habla_ml.transcription.options import DecodingOptions, HostedOptions
 from habla_ml_tests.transcription.conftest import artefact, clips
 from habla_ml_tests.transcription.hosted.served import Reply, ServedService, deepgram_answer
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["artefact", "clips"]
 
 OPTIONS = HostedOptions(engine="deepgram")
