@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from habla_ml.errors import ReleaseError
 from habla_ml.settings import load_settings
 
+if TYPE_CHECKING:
+    from habla_ml.evaluation.report.scoreboard import Cell, Row
+
 console = Console()
+_ANY_WIDTH = 10_000
 _MARKS = {"met": "✓ ", "missed": "✗ ", "unsure": "? ", None: ""}
 
 
@@ -44,17 +50,42 @@ def compare_command(
         entrants, on, lake, settings, today, lambda line: console.print(line, style="dim"), hardware
     )
     names = [model.name for model in held.comparison.models]
-    table = Table("", "acceptable", *names, "better")
-    for row in scoreboard(held.comparison, settings.evaluation.acceptable):
-        if row.is_measured:
-            cells = (f"{_MARKS[cell.standing]}{cell.text}" for cell in row.cells)
-            table.add_row(row.metric, row.bound, *cells, row.winner)
+    rows = [row for row in scoreboard(held.comparison, settings.evaluation.acceptable) if row.is_measured]
     test = held.comparison.test
     console.print(f"{held.place.name}: {test.utterances} clips, {test.sessions} sessions, {test.words} words")
-    console.print(table)
+    show_scoreboard(console, names, rows)
     if held.place.warning:
         console.print(held.place.warning, style="yellow")
     console.print(f"{held.decoded} clips were decoded now. The report: {held.files.html}", soft_wrap=True)
+
+
+def show_scoreboard(screen: Console, names: Sequence[str], rows: Sequence[Row]) -> None:
+    """Print the models side by side, or one below the other where the terminal is too narrow for that."""
+    table = _side_by_side(names, rows)
+    if screen.measure(table, options=screen.options.update(width=_ANY_WIDTH)).maximum > screen.width:
+        table = _one_below_the_other(names, rows)
+    screen.print(table)
+
+
+def _side_by_side(names: Sequence[str], rows: Iterable[Row]) -> Table:
+    table = Table("", "acceptable", *names, "not beaten")
+    for row in rows:
+        table.add_row(row.metric, row.bound, *map(_marked, row.cells), row.winner)
+    return table
+
+
+def _one_below_the_other(names: Sequence[str], rows: Iterable[Row]) -> Table:
+    """The same for a narrow terminal: a block for each metric."""
+    table = Table("", "", "", box=box.SIMPLE, show_header=False)
+    for row in rows:
+        table.add_row(row.metric, row.bound and f"acceptable: {row.bound}", "", style="bold")
+        for name, cell in zip(names, row.cells, strict=True):
+            table.add_row(f"  {name}", _marked(cell), "not beaten" if name in row.winners else "")
+    return table
+
+
+def _marked(cell: Cell) -> str:
+    return f"{_MARKS[cell.standing]}{cell.text}"
 
 
 def override_command(

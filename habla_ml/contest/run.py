@@ -47,7 +47,7 @@ def hold_contest(
     progress: Progress,
     hardware: str | None = None,
 ) -> Contest:
-    """Let every entrant hear the same speech and score them side by side, each against the first.
+    """Let every entrant hear the same speech and score them side by side, each against each.
 
     Hypotheses are cached, so a second contest with one entrant more decodes only for that one.
 
@@ -71,7 +71,7 @@ def hold_contest(
         contender_of(each, "base" if at == 0 else "contender", lake, settings, progress)
         for at, each in enumerate(read)
     ]
-    silence = non_speech_set(folder=settings.evaluation.non_speech, takes=settings.evaluation.non_speech_takes)
+    silence = non_speech_set(settings.evaluation, place.without_speech())
     sounds = Sounds(place.read, (), silence)
     heard = [listen(lake, each, sounds, settings.evaluation, progress) for each in contenders]
     terms = () if settings.evaluation.vocabulary is None else read_terms(settings.evaluation.vocabulary)

@@ -12,6 +12,7 @@ from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.general_speech import read_general_speech
 from habla_ml.corpus.snapshot import SPLITS, Utterance, latest_snapshot, read_utterances
 from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.non_speech import NonSpeechClip, marked_clips
 from habla_ml.lake import Lake, digest_of, sha256_of
 from habla_ml.settings import Settings
 from habla_ml.settings.data import SpeechSource
@@ -32,6 +33,8 @@ class MeetingPlace:
     """Id of the snapshot, or a digest of the table."""
     conventions: str
     conventions_digest: str
+    without_speech: Callable[[], Iterable[NonSpeechClip]] = tuple
+    """What people found there to be without speech."""
     warning: str | None = None
     """What somebody who reads the figures must know."""
 
@@ -62,6 +65,7 @@ def _split(lake: Lake) -> MeetingPlace:
         snapshot.id,
         snapshot.conventions,
         snapshot.conventions_digest,
+        lambda: marked_clips(lake, snapshot),
     )
 
 
@@ -79,7 +83,7 @@ def _day(day: str, lake: Lake) -> MeetingPlace:
         snapshot.id,
         snapshot.conventions,
         snapshot.conventions_digest,
-        "A day holds speech that versions were trained on; only the test set tells how they do on new speech.",
+        warning="A day holds speech that versions were trained on; only the test set tells how they do on new speech.",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Protocol
 
 from habla_ml.evaluation.comparison import Change, Role, Slice, SliceChange
@@ -83,7 +84,7 @@ def changes_of(
     draws: int,
     seed: int,
 ) -> tuple[Change, ...]:
-    """The candidate against each other model; without a candidate, each model against the first.
+    """The candidate against each other model; without a candidate, each model against each before it.
 
     Args:
         models: In the order of the columns of every table.
@@ -94,12 +95,6 @@ def changes_of(
         draws: Bootstrap draws of what is drawn here.
         seed: Of these.
     """
-    candidate = next((at for at, each in enumerate(models) if each.role == "candidate"), None)
-    pairs = [
-        (at, candidate) if candidate is not None else (0, at)
-        for at in range(len(models))
-        if at != (candidate if candidate is not None else 0)
-    ]
     return tuple(
         Change(
             of=models[after].name,
@@ -119,8 +114,16 @@ def changes_of(
             if found[before].sessions
             else None,
         )
-        for before, after in pairs
+        for before, after in _pairs(models)
     )
+
+
+def _pairs(models: Sequence[Named]) -> list[tuple[int, int]]:
+    """Before and after, those before in the order of the models."""
+    candidate = next((at for at, each in enumerate(models) if each.role == "candidate"), None)
+    if candidate is None:
+        return list(combinations(range(len(models)), 2))
+    return [(at, candidate) for at in range(len(models)) if at != candidate]
 
 
 def _slice_changes(sliced: Sequence[tuple[Slice, Resample]], before: int, after: int) -> tuple[SliceChange, ...]:

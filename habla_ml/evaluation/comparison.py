@@ -242,7 +242,7 @@ class Comparison(Record):
     models: tuple[ModelScore, ...]
     """The base first, the candidate last."""
     changes: tuple[Change, ...]
-    """The candidate against each other; without a candidate, each against the base."""
+    """The candidate against each other; without a candidate, each against each before it."""
     slices: tuple[Slice, ...]
     phenomena: tuple[SiteScore, ...] = ()
     vocabulary: VocabularyScore | None = None

@@ -31,7 +31,7 @@ from habla_ml.evaluation.listening import (
     served_options,
     snapshot_sounds,
 )
-from habla_ml.evaluation.non_speech import non_speech_set
+from habla_ml.evaluation.non_speech import marked_clips, non_speech_set
 from habla_ml.evaluation.promotion import Decision, decide
 from habla_ml.evaluation.report import ReportFiles, write_report
 from habla_ml.evaluation.seeds import SeedRun, SeedSpread, seed_spread
@@ -110,13 +110,7 @@ def evaluate_version(
     general = read_general_speech(
         settings.evaluation.out_of_domain, conventions, settings.recordings.longest_segment_s, settings.work_folder
     )
-    silence = non_speech_set(
-        lake,
-        snapshot,
-        settings.evaluation.non_speech,
-        settings.evaluation.seed,
-        settings.evaluation.non_speech_takes,
-    )
+    silence = non_speech_set(settings.evaluation, marked_clips(lake, snapshot))
     alignments = (
         None if settings.evaluation.alignments is None else read_alignments(settings.evaluation.alignments)
     )

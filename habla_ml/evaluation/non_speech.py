@@ -6,7 +6,7 @@ split's sessions that a person listened to and found without speech.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from habla_ml.corpus.snapshot import Snapshot, Split
+    from habla_ml.settings import EvaluationSettings
 
 Source = Literal["built-in", "folder", "marked"]
 
@@ -94,29 +95,19 @@ class NonSpeechSet:
         return digest_of(sorted([each.kind, each.audio_sha256] for each in self.clips))
 
 
-def non_speech_set(
-    lake: Lake | None = None,
-    snapshot: Snapshot | None = None,
-    folder: Path | None = None,
-    seed: int = 0,
-    takes: int = 1,
-) -> NonSpeechSet:
+def non_speech_set(settings: EvaluationSettings, marked: Iterable[NonSpeechClip] = ()) -> NonSpeechSet:
     """Everything there is to try a model on without speech: marked segments first, then the folder, then our own.
 
     Args:
-        lake: Where the snapshot is; None leaves marked segments out.
-        snapshot: The test set's.
-        folder: WAVs of the user's, or None.
-        seed: Of the sounds made here.
-        takes: How many of each of the thirty sounds are made here; 0 makes none.
+        settings: The folder, the seed of the sounds made here and how many takes of them.
+        marked: What people found to be without speech, see `marked_clips`.
 
     Raises:
         InputError: The folder does not exist.
     """
-    marked = list(marked_clips(lake, snapshot)) if lake is not None and snapshot is not None else []
-    own, problems = folder_clips(folder) if folder is not None else ([], ())
+    own, problems = folder_clips(settings.non_speech) if settings.non_speech is not None else ([], ())
     once: dict[str, NonSpeechClip] = {}
-    for clip in (*marked, *own, *built_in_clips(seed, takes)):
+    for clip in (*marked, *own, *built_in_clips(settings.seed, settings.non_speech_takes)):
         once.setdefault(clip.audio_sha256, clip)
     return NonSpeechSet(tuple(once.values()), tuple(problems))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from habla_ml.contest.entrants import read_entrant
 from habla_ml.contest.run import hold_contest
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.comparison import read_comparison
+from habla_ml.evaluation.non_speech import non_speech_set
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.settings import Settings, load_settings
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
@@ -82,6 +84,17 @@ def test_what_is_no_entrant_is_refused_with_what_is_known(settings: Settings, te
         read_entrant(text, settings)
 
 
+def test_the_sounds_without_speech_are_the_releases(settings: Settings, table: Path, tmp_path: Path) -> None:
+    """Otherwise one version would invent more in a contest than in its own report."""
+    of = settings.evaluation.model_copy(update={"non_speech_takes": 1, "seed": 3})
+    settings = settings.model_copy(update={"evaluation": of})
+    lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
+    held = hold_contest(["base", "base,beam_size=1"], str(table), lake, settings, "2026-11-21", lambda _: None)
+    found = held.comparison.models[0].hallucination
+    assert found is not None
+    assert found.non_speech_digest == non_speech_set(of).digest
+
+
 @pytest.mark.slow
 def test_forms_of_one_model_meet_on_a_table_and_a_second_contest_decodes_nothing(
     settings: Settings, table: Path, tmp_path: Path
@@ -91,7 +104,9 @@ def test_forms_of_one_model_meet_on_a_table_and_a_second_contest_decodes_nothing
     held = hold_contest(entrants, str(table), lake, settings, "2026-11-21", lambda _: None)
     comparison = held.comparison
     assert [each.name for each in comparison.models] == entrants
-    assert [(each.of, each.against) for each in comparison.changes] == [(each, "base") for each in entrants[1:]]
+    assert [(each.of, each.against) for each in comparison.changes] == [
+        (after, before) for before, after in combinations(entrants, 2)
+    ]
     assert len({each.artefact_digest for each in comparison.models}) == 2
     assert comparison.test.utterances == 8
     assert all(each.wer.value is not None and each.wer.value < 0.6 for each in comparison.models)

@@ -15,6 +15,7 @@ from habla_ml.evaluation.comparison import Comparison, Parity, Resources, Role
 from habla_ml.evaluation.non_speech import non_speech_set
 from habla_ml.evaluation.statistics import Interval
 from habla_ml.evaluation.vocabulary import Vocabulary
+from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.engine import HeardWord, Hypothesis
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.evaluation.classroom import PROVENANCE, SETTINGS, lesson, utterance
@@ -105,7 +106,7 @@ def misheard(utterances: Sequence[Utterance], error_rate: float, seed: int) -> l
 def everything_measured() -> tuple[Comparison, list[Utterance]]:
     """Base, previous and candidate on 144 clips with every figure that there is, and the test set."""
     utterances = lessons(12, 12)
-    quiet, general = non_speech_set(), lesson(10, 10, seed=99)
+    quiet, general = non_speech_set(EvaluationSettings()), lesson(10, 10, seed=99)
     planted: dict[Role, float] = {"base": 0.32, "previous": 0.2, "candidate": 0.12}
     names: dict[Role, str] = {"base": "base", "previous": "v1", "candidate": "v2"}
     options = DecodingOptions()

@@ -21,6 +21,7 @@ from habla_ml.evaluation.non_speech import (
 )
 from habla_ml.lake import Lake
 from habla_ml.recordings import HABLA, segment_id
+from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.recordings.world import DAY, World, ingest, make_world, speech, write_session, write_wav
@@ -161,13 +162,14 @@ def test_the_set_holds_every_sound_once_and_its_digest_names_its_sounds(tmp_path
     first = next(marked_clips(world.lake, snapshot))
     write_wav(folder / "copy.wav", np.rint(first.audio * 32768).astype(np.int16))
     write_wav(folder / "own.wav", speech(0.5, seed=9))
-    whole = non_speech_set(world.lake, snapshot, folder, seed=1)
+    whole = non_speech_set(EvaluationSettings(non_speech=folder, seed=1), marked_clips(world.lake, snapshot))
     sources = [each.source for each in whole.clips]
     assert {source: sources.count(source) for source in sources} == {"marked": 2, "folder": 1, "built-in": 30}
     assert len({each.audio_sha256 for each in whole.clips}) == 33
-    assert non_speech_set(seed=1).digest == NonSpeechSet(tuple(reversed(non_speech_set(seed=1).clips))).digest
-    assert non_speech_set(seed=1).digest != whole.digest != non_speech_set(seed=2).digest
-    assert non_speech_set(takes=0).clips == ()
+    one, other = (non_speech_set(EvaluationSettings(seed=seed)) for seed in (1, 2))
+    assert one.digest == NonSpeechSet(tuple(reversed(one.clips))).digest
+    assert one.digest != whole.digest != other.digest
+    assert non_speech_set(EvaluationSettings(non_speech_takes=0)).clips == ()
 
 
 def test_a_real_engine_takes_every_clip(artefact: Path):

@@ -93,6 +93,7 @@ def _of_contenders(content: Content, verdict: str) -> Summary:
         where=tuple(
             f"{each.of} makes {fewer_errors(each.relative_improvement)} errors than {each.against}."
             for each in comparison.changes
+            if each.against == first.name
         ),
         general=_general(comparison, change) if change else "",
     )
