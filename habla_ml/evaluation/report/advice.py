@@ -50,7 +50,13 @@ def _recommendation(content: Content) -> str:
         relative = change.relative_improvement if change else None
         if change is None or relative is None or relative.low <= 0:
             return f"Keep {comparison.models[0].name}: none of the others makes clearly fewer errors."
-        return f"Use {name} where errors decide: it makes fewer than {change.against}, beyond noise."
+        best = f"Use {name} where errors decide: it makes fewer than {change.against}, beyond noise."
+        even = [({each.of, each.against} - {name}).pop() for each in comparison.changes if _is_even(each, name)]
+        return (
+            f"{best} {' and '.join(even)} {'is' if len(even) == 1 else 'are'} not told apart from it."
+            if even
+            else best
+        )
     previous, base = comparison.model("previous"), comparison.model("base")
     kept = next((each.name for each in (previous, base) if each is not None), "what is served now")
     said = {
@@ -59,6 +65,12 @@ def _recommendation(content: Content) -> str:
         "refuse": f"Keep {kept}; do not release {name}.",
     }[content.decision.verdict]
     return f"{said} A person decided otherwise: {content.override}" if content.override else said
+
+
+def _is_even(change: Change, name: str) -> bool:
+    """Whether that model is one of the two and neither makes clearly fewer errors."""
+    drawn = change.points
+    return name in {change.of, change.against} and drawn is not None and drawn.low <= 0 <= drawn.high
 
 
 def _trade_offs(content: Content, rows: Sequence[Row]) -> list[str]:
