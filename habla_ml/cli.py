@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from habla_ml.cli_consent import erase_command
 from habla_ml.cli_engines import install_whisperx_command
@@ -142,7 +142,7 @@ def releases(profile: Profile = None, channel: str | None = None) -> None:
     from habla_ml.release.publish import list_releases
 
     settings = load_settings(profile)
-    table = Table("", "version", "model", "released", "url")
+    table = Table("", "version", "model", "released", Column("url", overflow="fold"))
     for each in list_releases(open_store(settings.release.store), channel or settings.release.channel):
         table.add_row("→" if each.current else "", each.version, each.model_version, each.released_at, each.url)
     console.print(table)

@@ -106,7 +106,7 @@ def _side_by_side(comparison: Comparison, acceptable: AcceptableSettings) -> dg.
 
 
 def _changes(comparison: Comparison) -> dg.MarkdownMetadataValue:
-    from habla_ml.evaluation.report.figures import fewer_errors, points_with_interval
+    from habla_ml.evaluation.report.figures import UNKNOWN, fewer_errors, points_with_interval
 
     return table(
         (
@@ -117,7 +117,9 @@ def _changes(comparison: Comparison) -> dg.MarkdownMetadataValue:
                 "WER, points": points_with_interval(each.points),
                 "missing words, points": points_with_interval(each.deletion_points),
                 "general Spanish, points": points_with_interval(each.out_of_domain_points),
-                "smallest detectable, points": each.smallest_detectable_points,
+                "smallest detectable, points": UNKNOWN
+                if each.smallest_detectable_points is None
+                else f"{each.smallest_detectable_points:.1f}",
             }
             for each in comparison.changes
         ),
