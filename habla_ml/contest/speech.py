@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.general_speech import read_general_speech
 from habla_ml.corpus.snapshot import SPLITS, Utterance, latest_snapshot, read_utterances
@@ -50,7 +51,7 @@ def meeting_place(on: str, lake: Lake, settings: Settings) -> MeetingPlace:
         return _split(lake)
     if _DAY.fullmatch(on):
         return _day(on, lake)
-    return _table(Path(on).expanduser(), settings)
+    return _table(Path(on).expanduser(), lake, settings)
 
 
 def _split(lake: Lake) -> MeetingPlace:
@@ -87,7 +88,7 @@ def _day(day: str, lake: Lake) -> MeetingPlace:
     )
 
 
-def _table(path: Path, settings: Settings) -> MeetingPlace:
+def _table(path: Path, lake: Lake, settings: Settings) -> MeetingPlace:
     table = next((path / name for name in _TABLES if (path / name).is_file()), path)
     if not table.is_file():
         raise EvaluationError(
@@ -95,7 +96,11 @@ def _table(path: Path, settings: Settings) -> MeetingPlace:
         )
     conventions = load_conventions(settings.corpus.conventions)
     speech = read_general_speech(
-        (SpeechSource(path=table),), conventions, settings.recordings.longest_segment_s, settings.work_folder
+        (SpeechSource(path=table),),
+        conventions,
+        settings.recordings.longest_segment_s,
+        settings.work_folder,
+        read_tombstones(lake).sounds,
     )
     if not speech.utterances:
         raise EvaluationError(

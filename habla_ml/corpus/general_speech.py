@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
@@ -42,6 +42,7 @@ MOST_LISTED: Final = 1_000
 """Rows set aside that are named one by one; all are counted."""
 
 _FILTERED, _UNUSABLE, _REPEATED = "by the filters", "cannot be used", "same sound as another"
+_ERASED = "consent withdrawn"
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,11 @@ class _Pile:
 
 
 def read_general_speech(
-    sources: Sequence[SpeechSource], conventions: Conventions, longest_s: float, scratch: Path
+    sources: Sequence[SpeechSource],
+    conventions: Conventions,
+    longest_s: float,
+    scratch: Path,
+    erased: Collection[str],
 ) -> GeneralSpeech:
     """The clips of `sources`, their text under the conventions, in the order of the sources and their rows.
 
@@ -116,6 +121,7 @@ def read_general_speech(
         conventions: What makes a text a sentence.
         longest_s: Longer clips cannot be used.
         scratch: A folder for the samples, 230 MB an hour of speech; the file vanishes with its last user.
+        erased: sha256 of sounds whose consent was withdrawn; they are left out and counted.
 
     Raises:
         InputError: A source cannot be read at all.
@@ -130,7 +136,7 @@ def read_general_speech(
     with AudioDecoder() as decoder, tempfile.TemporaryFile(dir=scratch, prefix=".speech-") as samples:
         pile = _Pile(samples)
         for source in sources:
-            described.append(_take(source, pile, conventions, longest_s, decoder.decode))
+            described.append(_take(source, pile, conventions, longest_s, decoder.decode, erased))
         return GeneralSpeech(pile.utterances(), tuple(described), tuple(pile.set_aside))
 
 
@@ -173,6 +179,7 @@ def _take(
     conventions: Conventions,
     longest_s: float,
     decode: Callable[[bytes, float], NDArray[np.int16]],
+    erased: Collection[str],
 ) -> SourceOfSpeech:
     left_out: Counter[str] = Counter()
     name, clips = _opened(source, conventions, longest_s, decode, left_out)
@@ -181,6 +188,8 @@ def _take(
         if isinstance(clip, SetAside):
             left_out[_UNUSABLE] += 1
             pile.refuse(name, clip.file, clip.reason)
+        elif clip.audio_sha256 in erased:
+            left_out[_ERASED] += 1
         elif clip.audio_sha256 in pile.sounds:
             left_out[_REPEATED] += 1
         elif source.most_hours is not None and seconds + clip.duration_s > 3600 * source.most_hours:
@@ -193,7 +202,7 @@ def _take(
     if not taken or (source.kind == "table" and refused):
         listed = [each for each in pile.set_aside if each.session == name][:3]
         named = "; ".join(f"{each.file} {each.reason}" for each in listed) or (
-            f"none of its rows passes the filters ({left_out[_FILTERED]} left out)"
+            f"none of its rows is left ({', '.join(f'{count} {why}' for why, count in left_out.items())})"
             if left_out
             else "it has no rows"
         )

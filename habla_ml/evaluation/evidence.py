@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.general_speech import read_general_speech
 from habla_ml.corpus.snapshot import Snapshot, train_sentences
@@ -108,7 +109,11 @@ def evaluate_version(
             "correct more sessions, publish `splits` again, then evaluate"
         )
     general = read_general_speech(
-        settings.evaluation.out_of_domain, conventions, settings.recordings.longest_segment_s, settings.work_folder
+        settings.evaluation.out_of_domain,
+        conventions,
+        settings.recordings.longest_segment_s,
+        settings.work_folder,
+        read_tombstones(lake).sounds,
     )
     silence = non_speech_set(settings.evaluation, marked_clips(lake, snapshot))
     alignments = (

@@ -58,7 +58,8 @@ def _client(settings: StoreSettings) -> S3Client:
 
     # Many self-hosted endpoints have no name per bucket, so theirs are addressed by path.
     addressing: Literal["path", "auto"] = "path" if settings.endpoint_url else "auto"
-    return boto3.client(
+    # A session of its own: boto3's default one keeps the credentials that it found first.
+    return boto3.Session().client(
         "s3",
         endpoint_url=settings.endpoint_url,
         region_name=settings.region,

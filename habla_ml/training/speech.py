@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.general_speech import GeneralSpeech, read_general_speech, refuse_tested_sounds
 from habla_ml.corpus.snapshot import Snapshot
@@ -41,6 +42,7 @@ def read_heard_speech(lake: Lake, snapshot: Snapshot, recipe: Recipe, settings: 
         conventions=load_conventions(settings.corpus.conventions),
         longest_s=settings.recordings.longest_segment_s,
         scratch=settings.work_folder,
+        erased=read_tombstones(lake).sounds,
     )
     heard = HeardSpeech(read(sources), read(settings.training.replay))
     measured = read(settings.evaluation.out_of_domain).utterances

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ CC0 = {"licence": "CC0-1.0", "origin": "https://example.org/corpus"}
 HEADER = ("client_id", "path", "sentence", "up_votes", "down_votes", "age", "gender", "accents", "locale")
 
 
-def read(tmp_path: Path, *sources: SpeechSource, longest_s: float = 30) -> GeneralSpeech:
-    return read_general_speech(sources, ONE, longest_s, tmp_path / "scratch")
+def read(
+    tmp_path: Path, *sources: SpeechSource, longest_s: float = 30, erased: Collection[str] = ()
+) -> GeneralSpeech:
+    return read_general_speech(sources, ONE, longest_s, tmp_path / "scratch", erased)
 
 
 def table(folder: Path, rows: list[tuple[str, str]]) -> Path:

@@ -78,6 +78,16 @@ def test_sources_are_read_together_and_a_sound_once(tmp_path: Path) -> None:
     assert found.sources[1].left_out == {"same sound as another": 1}
 
 
+def test_a_withdrawn_voice_stays_out_of_general_speech_too(tmp_path: Path) -> None:
+    source = hugging_face(tmp_path / "one", [embedded(0), embedded(1)])
+    first, second = (each.audio_sha256 for each in read(tmp_path, source).utterances)
+    found = read(tmp_path, source, erased={first})
+    assert [each.audio_sha256 for each in found.utterances] == [second]
+    assert found.sources[0].left_out == {"consent withdrawn": 1}
+    with pytest.raises(CorpusError, match=r"none of its rows is left \(2 consent withdrawn\)"):
+        read(tmp_path, source, erased={first, second})
+
+
 def test_general_speech_leaves_the_lake_and_the_classrooms_corpus_as_they_were(tmp_path: Path) -> None:
     source = common_voice(tmp_path / "cv", [voice_row(number) for number in range(3)])
     world = make_world(

@@ -61,7 +61,7 @@ def test_filters_go_by_votes_and_accents_and_are_recorded(tmp_path: Path) -> Non
     assert sentences(found) == ["Esta es la frase 1."]
     assert found.sources[0].left_out == {"by the filters": 3}
     assert found.sources[0].selection == "up votes ≥ 2; down votes ≤ 0; accents andalucía; at most 2 h"
-    with pytest.raises(CorpusError, match=r"none of its rows passes the filters \(4 left out\)"):
+    with pytest.raises(CorpusError, match=r"none of its rows is left \(4 by the filters\)"):
         read(tmp_path, source.model_copy(update={"fewest_up_votes": 9}))
 
 
