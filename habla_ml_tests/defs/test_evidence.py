@@ -12,7 +12,7 @@ def test_the_ui_gets_every_figure_and_no_word_that_was_said_or_heard() -> None:
         assert "| v2" in shown[table].value or " v2 |" in shown[table].value
     smallest = comparison.changes[0].smallest_detectable_points
     assert smallest is not None
-    assert f"{smallest:.4g}" in shown["changes"].value
+    assert f"{smallest:.1f} |" in shown["changes"].value
     assert "Final s before a consonant" in shown["phenomena"].value
     invented = [
         each.text for model in comparison.models if model.hallucination for each in model.hallucination.evidence
