@@ -34,7 +34,8 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY)  ## each claim of speed beside its peer
-	for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	missed=; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || missed="$$missed $$script"; done; \
+	test -z "$$missed" || { echo "failed or missed a bound:$$missed"; exit 1; }
 
 clean:  ## everything that was built, but not your lake nor dagster_home
 	rm -rf $(VENV) $(LABEL_STUDIO) var/demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -153,7 +153,7 @@ def snapshot_of(world: World, chosen: Sequence[ReviewItem]) -> Snapshot:
         {},
         "orthographic",
         "0" * 64,
-        "0" * 64,
+        world.lake.put_json({"groups": {row["session_id"]: row["split"] for row in rows}}),
         dict.fromkeys(counts, 0.0),
         counts,
     )

@@ -102,6 +102,8 @@ def changes_of(
             role=models[before].role,
             relative_improvement=interval_of(tables.words.relative_improvement(before, after)),
             points=interval_of(tables.words.point_change(before, after)),
+            orthographic_points=interval_of(tables.orthographic.point_change(before, after)),
+            character_points=interval_of(tables.characters.point_change(before, after)),
             deletion_points=interval_of(tables.deletions.point_change(before, after)),
             insertion_points=interval_of(tables.insertions.point_change(before, after)),
             out_of_domain_points=interval_of(out_of_domain.point_change(before, after)) if out_of_domain else None,

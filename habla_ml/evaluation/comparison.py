@@ -139,6 +139,8 @@ class Change(Record):
     """Share of the other model's errors that are gone: 0.4 is 40 % fewer; below 0 is worse."""
     points: Interval | None
     """Change of the WER in points (× 100): above 0 is worse."""
+    orthographic_points: Interval | None = None
+    character_points: Interval | None = None
     deletion_points: Interval | None
     insertion_points: Interval | None
     out_of_domain_points: Interval | None

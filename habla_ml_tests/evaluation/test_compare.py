@@ -54,6 +54,14 @@ def test_figures_are_those_worked_out_by_hand() -> None:
     assert change.points is not None
     assert change.relative_improvement.value == pytest.approx(2 / 3)
     assert change.points.value == pytest.approx(100 * (1 - 3) / 7)
+    for drawn, before, after in (
+        (change.orthographic_points, base.orthographic_wer, candidate.orthographic_wer),
+        (change.character_points, base.cer, candidate.cer),
+    ):
+        assert drawn is not None
+        assert before.value is not None
+        assert after.value is not None
+        assert drawn.value == pytest.approx(100 * (after.value - before.value))
     assert base.speed.real_time_factor_p50.value == pytest.approx(0.5)
     assert (found.test.words, found.test.sessions, found.test.utterances) == (7, 2, 2)
 

@@ -92,13 +92,19 @@ def _accuracy(bounds: AcceptableSettings) -> Iterator[_Metric]:
         _below(figures.percent(bounds.wer, 0) if bounds.wer is not None else ""),
         lambda change: change.points,
     )
-    yield _Metric("WER as written", lambda model: model.orthographic_wer.interval, share)
+    yield _Metric(
+        "WER as written",
+        lambda model: model.orthographic_wer.interval,
+        share,
+        paired=lambda change: change.orthographic_points,
+    )
     yield _Metric(
         "CER",
         lambda model: model.cer.interval,
         share,
         lambda _: bounds.cer,
         _below(figures.percent(bounds.cer, 0) if bounds.cer is not None else ""),
+        lambda change: change.character_points,
     )
     yield _Metric("words missing", lambda m: m.deletion_rate, share, paired=lambda change: change.deletion_points)
     yield _Metric(
