@@ -4,7 +4,7 @@ A synthetic classroom is recorded and nobody has corrected it. Each strategy ask
 many minutes, the demo's base model is fine-tuned on them, and other lessons of the same classroom are the test. The
 queue hears with the base model; its random share is part of it, as in the product.
 
-    python benchmarks/bench_review.py --minutes 3 8 --steps 60 --seeds 1
+    python benchmarks/bench_review.py --minutes 5 10 --seeds 4
 """
 
 from __future__ import annotations
@@ -199,8 +199,8 @@ def interval(ours: dict[str, np.ndarray], peer: dict[str, np.ndarray]) -> tuple[
 def main() -> int:
     """Print WER by minutes for both strategies."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, nargs="+", default=[3.0, 8.0])
-    parser.add_argument("--days", type=int, default=5)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[5.0, 10.0])
+    parser.add_argument("--days", type=int, default=15)
     parser.add_argument("--sessions", type=int, default=8, help="lessons a day")
     parser.add_argument("--segments", type=int, default=10, help="segments a lesson")
     parser.add_argument("--steps", type=int, default=60)
