@@ -4,7 +4,7 @@ The demo's base model hears new sentences of its classroom. Ours is what evaluat
 CTranslate2 artefact, each clip in its own 30 s window, in a child process. Beside it:
 
 - one clip after the other through `transformers.pipeline("automatic-speech-recognition")`, on the checkpoint, in
-  32 bits, and as the loop is usually written: in what the checkpoint is stored in, here 16 bits, slow on a CPU;
+  32 bits, in which trained versions are stored, and as the base model is stored: in 16 bits, slow on a CPU;
 - faster-whisper's own `BatchedInferencePipeline`, on the same artefact;
 - ours without the child process, which says what isolation costs.
 

@@ -31,7 +31,8 @@ def with_rates(comparison: Comparison, *rates: Interval) -> Comparison:
         model.model_copy(update={"orthographic_wer": Rate(counts=model.wer.counts, interval=rate)})
         for model, rate in zip(comparison.models, rates, strict=True)
     ]
-    return comparison.model_copy(update={"models": tuple(models)})
+    changes = tuple(each.model_copy(update={"orthographic_points": None}) for each in comparison.changes)
+    return comparison.model_copy(update={"models": tuple(models), "changes": changes})
 
 
 def with_memory(comparison: Comparison, *sizes: int | None) -> Comparison:
