@@ -18,7 +18,7 @@ class ContestConfig(dg.Config):
 
     entrants: list[str] = Field(
         default=["base", "base,quantisation=float32"],
-        description="v2, base, a folder, a service; @engine and ,option=value behind it. The first is the measure.",
+        description="v2, base, a folder, a service; @engine and ,option=value behind it. Each meets each.",
     )
     on: str = Field(default="test", description="`test`, a day like 2026-02-16, or the path of a table of clips.")
 
