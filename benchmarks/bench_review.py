@@ -168,7 +168,7 @@ def train(world: World, snapshot: Snapshot, recipe: Recipe, version: str) -> str
 def convert(world: World, owner: str, identity: str, folder: Path) -> str:
     """Publish a checkpoint as it is served; its tree."""
     work = world.folder / "work"
-    return publish_ctranslate2(world.lake, f"models/{owner}", identity, folder, "int8", work).tree
+    return publish_ctranslate2(world.lake, f"models/{owner}/ctranslate2", identity, folder, "int8", work).tree
 
 
 def errors_and_words(world: World, tree: str, snapshot: Snapshot) -> tuple[dict[str, np.ndarray], float]:

@@ -19,12 +19,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from habla_ml.annotation import corrected_sessions
-from habla_ml.annotation.log import annotations_pointer
 from habla_ml.consent.admission import consents_of
-from habla_ml.corpus.build import corpus_pointer
 from habla_ml.corpus.changes import changed_corrections
-from habla_ml.lake import DirectoryStore, Lake
-from habla_ml.recordings import changed_days, recordings_pointer, scan_sessions
+from habla_ml.lake import DirectoryStore, Lake, catalogue
+from habla_ml.recordings import changed_days, scan_sessions
 from habla_ml.recordings.changes import noted_input
 from habla_ml.recordings.sessions import CORRECTED, GROUND_TRUTH, METADATA, RAW_STREAM
 from habla_ml.settings import Settings, load_settings
@@ -78,16 +76,16 @@ def note_everything(recordings: Path, lake: Lake, settings: Settings, now: datet
         if withheld:
             waiting = {name: sorted(consents.register.awaited(name, consents.today))[:CONSENTS] for name in inputs}
             value |= {"withheld": waiting, "consents": consents.note}
-        lake.move_pointer(recordings_pointer(day), value, None)
+        lake.move_pointer(catalogue.RECORDINGS.name(day), value, None)
     for day, inputs in corrected_sessions(recordings, settings, now).items():
         log = {"parquet": "1" * 64, "inputs": inputs, "set_aside": "0" * 64, "events": 0}
         if withheld:
             waiting = {name: sorted(consents.register.awaited(name, consents.today))[:CONSENTS] for name in inputs}
             log |= {"withheld": waiting, "consents": consents.note}
-        lake.move_pointer(annotations_pointer(day), log, None)
+        lake.move_pointer(catalogue.ANNOTATIONS.name(day), log, None)
         text = {"parquet": "0" * 64, "recordings": "0" * 64, "facts": "0" * 64, "annotations": "1" * 64}
         text |= {"conventions": "", "conventions_digest": "", "inputs": ""}
-        lake.move_pointer(corpus_pointer(day), {**text, "counts": {}, "problems": {}, "hours": 0.0}, None)
+        lake.move_pointer(catalogue.CORPUS.name(day), {**text, "counts": {}, "problems": {}, "hours": 0.0}, None)
 
 
 def main() -> int:

@@ -15,10 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from habla_ml.annotation.events import SCHEMA as EVENTS
-from habla_ml.annotation.log import annotations_pointer
 from habla_ml.demo.grammar import Register, sentence
-from habla_ml.lake import DirectoryStore, Lake
-from habla_ml.recordings import recordings_pointer
+from habla_ml.lake import DirectoryStore, Lake, catalogue
 from habla_ml.recordings.segments import FACTS_SCHEMA, ROW_GROUP, SCHEMA
 from habla_ml.settings import Settings
 
@@ -101,7 +99,7 @@ def _write_day(lake: Lake, day: str, typed: list[str], audio: str, shape: Shape,
         "sessions": len(set(facts["session_id"])),
         "hours": float(np.sum(facts["duration_s"])) / 3600,
     }
-    lake.move_pointer(recordings_pointer(day), {**recordings, **totals}, None)
+    lake.move_pointer(catalogue.RECORDINGS.name(day), {**recordings, **totals}, None)
     first = rng.random(len(typed)) < shape.annotated
     second = first & (rng.random(len(typed)) < shape.by_two)
     parts = [_events(facts, typed, first, "Marta", SAID_AT)]
@@ -110,7 +108,7 @@ def _write_day(lake: Lake, day: str, typed: list[str], audio: str, shape: Shape,
         parts.append(_events(facts, others, second, "Luis", SAID_AT + timedelta(hours=1)))
     events = pa.concat_tables(parts).sort_by([("segment_id", "ascending"), ("created_at", "ascending")])
     value = {"parquet": put_table(lake, events, 65_536), "inputs": {}, "events": events.num_rows}
-    lake.move_pointer(annotations_pointer(day), {**value, "set_aside": lake.put_json([])}, None)
+    lake.move_pointer(catalogue.ANNOTATIONS.name(day), {**value, "set_aside": lake.put_json([])}, None)
 
 
 def _facts(day: str, typed: list[str], shape: Shape, rng: np.random.Generator) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.snapshot import Snapshot, Utterance, latest_snapshot, read_utterances
 from habla_ml.evaluation.evidence import Evidence, evaluate_version
 from habla_ml.export.publish import checkout_artefact, checkpoint_of, publish_ctranslate2
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.lake.open import open_lake, open_store
 from habla_ml.release.contenders import contenders_of
 from habla_ml.settings import Settings, load_settings
@@ -42,7 +42,7 @@ from habla_ml.training.model_folder import load_model
 from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.plan import plan_version, read_plan, recipe_file
 from habla_ml.training.recipe import Recipe, load_recipe
-from habla_ml.training.record import TrainingRecord, checkpoint_pointer, published_record
+from habla_ml.training.record import TrainingRecord, published_record
 from habla_ml.training.run import finish_run, finished_run, run_folder
 from habla_ml.training.speech import HeardSpeech, read_heard_speech
 from habla_ml.training.train import material_of
@@ -128,7 +128,9 @@ def publish(world: World, version: str, record: TrainingRecord, checkpoint: Path
         "record": world.lake.put_json(record.model_dump(mode="json")),
         "identity": record.identity_digest,
     }
-    world.lake.move_pointer(checkpoint_pointer(version), value, world.lake.pointer(checkpoint_pointer(version)))
+    world.lake.move_pointer(
+        catalogue.CHECKPOINT.name(version), value, world.lake.pointer(catalogue.CHECKPOINT.name(version))
+    )
 
 
 def forget_castilian(world: World, version: str) -> None:
@@ -208,7 +210,7 @@ def judged(world: World, version: str) -> Evidence:
     tree = checkpoint_of(world.lake, version)
     publish_ctranslate2(
         world.lake,
-        f"models/{version}",
+        f"models/{version}/ctranslate2",
         tree,
         checkout_artefact(world.lake, tree, world.settings.work_folder),
         world.settings.export.ctranslate2_quantisation,

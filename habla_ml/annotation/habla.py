@@ -17,10 +17,10 @@ from typing import Final
 
 from habla_ml.annotation.admitted import WordsAdmission, open_words
 from habla_ml.annotation.events import AnnotationEvent
-from habla_ml.annotation.log import DayOfEvents, annotations_pointer, append_events, load_events
+from habla_ml.annotation.log import DayOfEvents, append_events, load_events
 from habla_ml.consent.admission import Consents, call_for_late_consents, consents_of
 from habla_ml.errors import InputError
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings import (
     HABLA,
     SegmentHint,
@@ -105,7 +105,7 @@ def load_gathered(lake: Lake, day: str, consents: Consents) -> DayOfEvents | Non
     known = load_events(lake, day)
     if known is None:
         return None
-    value = call_for_late_consents(lake, annotations_pointer(day), known, consents)
+    value = call_for_late_consents(lake, catalogue.ANNOTATIONS.name(day), known, consents)
     return known if value is None else DayOfEvents(day=day, **value)
 
 

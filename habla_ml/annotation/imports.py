@@ -38,7 +38,7 @@ from habla_ml.annotation.tables import (
 )
 from habla_ml.consent.admission import Consents, consents_of, with_withheld
 from habla_ml.errors import InputError, PointerMovedError
-from habla_ml.lake import Lake, digest_of
+from habla_ml.lake import Lake, catalogue, digest_of
 from habla_ml.recordings import HABLA, Segment, SetAside, load_day, publish_day, read_set_aside, segment_id
 from habla_ml.recordings.days import put_set_aside
 from habla_ml.recordings.sessions import segment_number, session_start, to_utc
@@ -174,7 +174,7 @@ def _call_for_late_consents(path: Path, lake: Lake, consents: Consents) -> None:
 
 
 def _pointer_name(path: Path) -> str:
-    return f"tables/{digest_of(str(table_file(path).resolve()))[:16]}"
+    return catalogue.TABLES.name(digest_of(str(table_file(path).resolve()))[:16])
 
 
 def _fingerprint(path: Path) -> str:
@@ -304,8 +304,8 @@ def _known_sounds(lake: Lake, clips: Mapping[str, Target]) -> dict[str, Target]:
     known: dict[str, Target] = {}
     sounds = pa.array(list(clips), pa.string())
     columns = ["audio_sha256", "segment_id", "session_id", "day"]
-    for pointer in lake.pointers("recordings/") if clips else ():
-        published = load_day(lake, pointer.removeprefix("recordings/"))
+    for each in catalogue.RECORDINGS.keys(lake) if clips else ():
+        published = load_day(lake, each)
         if published is not None:
             table = pq.read_table(lake.path_of(published.facts), columns=columns)
             for row in table.filter(pc.is_in(table["audio_sha256"], sounds)).to_pylist():

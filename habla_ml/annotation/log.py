@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from habla_ml.annotation.events import SCHEMA, AnnotationEvent
 from habla_ml.consent.admission import noting
 from habla_ml.consent.tombstones import read_tombstones
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings import SetAside, read_set_aside
 from habla_ml.recordings.days import put_set_aside
 
@@ -46,14 +46,9 @@ class DayOfEvents:
     """Events that this call added."""
 
 
-def annotations_pointer(day: str) -> str:
-    """Name of the pointer of one day's events."""
-    return f"annotations/{day}"
-
-
 def load_events(lake: Lake, day: str) -> DayOfEvents | None:
     """What the log holds of `day`, or None."""
-    pointer = lake.pointer(annotations_pointer(day))
+    pointer = lake.pointer(catalogue.ANNOTATIONS.name(day))
     return None if pointer is None else DayOfEvents(day=day, **pointer.value)
 
 
@@ -103,7 +98,7 @@ def append_events(
     Raises:
         PointerMovedError: somebody else appended in the meantime; run again, nothing is lost.
     """
-    pointer = lake.pointer(annotations_pointer(day))
+    pointer = lake.pointer(catalogue.ANNOTATIONS.name(day))
     before = None if pointer is None else DayOfEvents(day=day, **pointer.value)
     present = SCHEMA.empty_table() if before is None else event_table(lake, before.parquet)
     erased = read_tombstones(lake).segments
@@ -120,7 +115,7 @@ def append_events(
         "events": table.num_rows,
     }
     value = noting(value, before, inputs, withheld or {}, consents)
-    moved = lake.move_pointer(annotations_pointer(day), value, pointer)
+    moved = lake.move_pointer(catalogue.ANNOTATIONS.name(day), value, pointer)
     return DayOfEvents(day=day, added=len(added), **moved.value)
 
 

@@ -13,9 +13,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from habla_ml.errors import CorpusError
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 
-QUEUE_POINTER: Final = "review/latest"
 FORMAT: Final = "habla_ml.review/1"
 
 
@@ -94,7 +93,7 @@ def save_queue(lake: Lake, items: Iterable[ReviewItem], made_at: datetime) -> Re
     Raises:
         PointerMovedError: somebody else published a queue in the meantime; run again.
     """
-    pointer = lake.pointer(QUEUE_POINTER)
+    pointer = lake.pointer(catalogue.REVIEW_QUEUE)
     listed, moment = tuple(items), made_at.astimezone(UTC).isoformat()
     uncertain = {each.segment_id for each in listed if not (each.is_random or each.is_sent_back)}
     body = {
@@ -115,25 +114,25 @@ def save_queue(lake: Lake, items: Iterable[ReviewItem], made_at: datetime) -> Re
         "chosen": lake.put_json(sorted(uncertain | chosen_segments(lake))),
         "sent_back": lake.put_json([*earlier, *now_asked]),
     }
-    lake.move_pointer(QUEUE_POINTER, value, pointer)
+    lake.move_pointer(catalogue.REVIEW_QUEUE, value, pointer)
     return _read(lake, value["queue"])
 
 
 def load_queue(lake: Lake) -> ReviewQueue | None:
     """The newest queue, or None where there was none yet."""
-    pointer = lake.pointer(QUEUE_POINTER)
+    pointer = lake.pointer(catalogue.REVIEW_QUEUE)
     return None if pointer is None else _read(lake, pointer.value["queue"])
 
 
 def chosen_segments(lake: Lake) -> frozenset[str]:
     """Ids of all segments that any queue chose for a reason other than chance."""
-    pointer = lake.pointer(QUEUE_POINTER)
+    pointer = lake.pointer(catalogue.REVIEW_QUEUE)
     return frozenset() if pointer is None else frozenset(lake.get_json(pointer.value["chosen"]))
 
 
 def sendings_back(lake: Lake) -> dict[str, tuple[SendingBack, ...]]:
     """Segment → each time it was sent back, in that order; only segments that ever were."""
-    pointer = lake.pointer(QUEUE_POINTER)
+    pointer = lake.pointer(catalogue.REVIEW_QUEUE)
     found: dict[str, tuple[SendingBack, ...]] = {}
     for row in () if pointer is None else lake.get_json(pointer.value["sent_back"]):
         sending = SendingBack(datetime.fromisoformat(row["asked_at"]), _objection(row["objection"]))

@@ -19,8 +19,7 @@ from habla_ml.consent.tombstones import Erasure, Tombstones, add_tombstones, con
 from habla_ml.corpus.build import load_corpus
 from habla_ml.corpus.quality import keep_good_hours, load_good_hours
 from habla_ml.corpus.snapshot import latest_snapshot
-from habla_ml.corpus.splits import LATEST_POINTER
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings.voices import voices_in_folder
 from habla_ml.settings import Settings
 
@@ -145,7 +144,7 @@ def _bury(lake: Lake, plan: ErasurePlan, now: datetime) -> Tombstones:
 def _lower_good_hours(lake: Lake, days: Collection[str]) -> None:
     """Let the check on vanished hours know that these days lost theirs on purpose."""
     known = load_good_hours(lake)
-    if known is None or lake.pointer(LATEST_POINTER) is None:
+    if known is None or lake.pointer(catalogue.SPLITS) is None:
         return
     texts = {day: load_corpus(lake, day) for day in days if day in known}
     lowered = {day: min(known[day], text.hours) for day, text in texts.items() if text is not None}

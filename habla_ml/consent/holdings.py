@@ -15,14 +15,14 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 
 from habla_ml.annotation import load_events
-from habla_ml.annotation.log import annotations_pointer, event_table
+from habla_ml.annotation.log import event_table
 from habla_ml.consent.register import Contributor, Register, claim_digest
 from habla_ml.consent.tombstones import read_tombstones
-from habla_ml.corpus.build import corpus_pointer, load_corpus
+from habla_ml.corpus.build import load_corpus
 from habla_ml.corpus.snapshot import load_snapshot
 from habla_ml.errors import ObjectMissingError
-from habla_ml.lake import Lake
-from habla_ml.recordings import PublishedDay, load_day, recordings_pointer
+from habla_ml.lake import Lake, catalogue
+from habla_ml.recordings import PublishedDay, load_day
 from habla_ml.recordings.facts import read_facts
 from habla_ml.recordings.voices import FolderVoice
 
@@ -115,15 +115,11 @@ def withdrawn_days(lake: Lake, register: Register, today: date) -> dict[str, tup
 def listeners_of(lake: Lake, holdings: Holdings) -> Listeners:
     """Model versions whose planned snapshot, or the snapshot of whose report, holds any of these segments."""
     heard, tested = set(), set()
-    for name in lake.pointers("models/"):
-        version, _, artefact = name.removeprefix("models/").partition("/")
-        pointer = lake.pointer(name)
-        if pointer is None or artefact not in {"plan", "report"}:
-            continue
-        splits = _splits_of(lake, str(pointer.value["snapshot"]), holdings)
-        if artefact == "plan" and "train" in splits:
+    for family, version, snapshot in _planned_or_reported(lake):
+        splits = _splits_of(lake, snapshot, holdings)
+        if family is catalogue.PLAN and "train" in splits:
             heard.add(version)
-        if "test" in splits or (artefact == "plan" and "validation" in splits):
+        if "test" in splits or (family is catalogue.PLAN and "validation" in splits):
             tested.add(version)
     return Listeners(tuple(sorted(heard)), tuple(sorted(tested)))
 
@@ -161,8 +157,8 @@ def _withheld(lake: Lake, contributor: Contributor, folder: Iterable[FolderVoice
             found[each.segment_id] = each.session_id
     recorded = {row["segment_id"] for row in _recorded(lake)}
     waiting = _waiting_for(lake, contributor)
-    for name in lake.pointers(annotations_pointer("")):
-        log = load_events(lake, name.removeprefix(annotations_pointer("")))
+    for day in catalogue.ANNOTATIONS.keys(lake):
+        log = load_events(lake, day)
         said = event_table(lake, log.parquet, ["segment_id", "session_id"]).to_pylist() if log else []
         for segment, session in {(row["segment_id"], row["session_id"]) for row in said}:
             label = speakers.get(segment)
@@ -183,8 +179,8 @@ def _waiting_for(lake: Lake, contributor: Contributor) -> Collection[str]:
 
 
 def _days(lake: Lake) -> Iterator[PublishedDay]:
-    for name in lake.pointers(recordings_pointer("")):
-        held = load_day(lake, name.removeprefix(recordings_pointer("")))
+    for day in catalogue.RECORDINGS.keys(lake):
+        held = load_day(lake, day)
         if held is not None:
             yield held
 
@@ -198,19 +194,22 @@ def _recorded(lake: Lake) -> Iterator[Mapping[str, Any]]:
 def _everywhere(lake: Lake) -> Iterator[Mapping[str, Any]]:
     """The segments of the days, of their text and of the snapshots of model versions; `day` is empty for the last."""
     yield from _recorded(lake)
-    for name in lake.pointers(corpus_pointer("")):
-        day = name.removeprefix(corpus_pointer(""))
+    for day in catalogue.CORPUS.keys(lake):
         if (text := load_corpus(lake, day)) is not None:
             yield from ({**row, "day": day} for row in read_facts(lake, text.parquet, _COLUMNS))
-    snapshots = set()
-    for name in lake.pointers("models/"):
-        pointer = lake.pointer(name) if name.endswith(("/plan", "/report")) else None
-        if pointer is not None:
-            snapshots.add(str(pointer.value["snapshot"]))
-    for snapshot in sorted(snapshots):
+    for snapshot in sorted({snapshot for _, _, snapshot in _planned_or_reported(lake)}):
         for row in _segments_of(lake, snapshot, _COLUMNS):
             yield {**row, "day": ""}
 
 
 def _covered(contributor: Contributor, row: Mapping[str, Any]) -> bool:
     return contributor.covers(row["session_id"], row["speaker"], row["segment_id"])
+
+
+def _planned_or_reported(lake: Lake) -> Iterator[tuple[catalogue.PointerFamily, str, str]]:
+    """Yield pointer family, model version and snapshot id of every plan and every report."""
+    for family in (catalogue.PLAN, catalogue.REPORT):
+        for version in family.keys(lake):
+            pointer = lake.pointer(family.name(version))
+            if pointer is not None:
+                yield family, version, str(pointer.value["snapshot"])

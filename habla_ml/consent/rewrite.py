@@ -36,13 +36,12 @@ from habla_ml.consent.marks import (
     write_without,
 )
 from habla_ml.corpus.snapshot import SPLITS, latest_snapshot, read_utterances
-from habla_ml.corpus.splits import LATEST_POINTER
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.evaluation.comparison import read_comparison
 from habla_ml.evaluation.error_records import Records
 from habla_ml.evaluation.promotion import decide
 from habla_ml.evaluation.report import write_report
-from habla_ml.lake import Lake, Pointer, canonical_json
+from habla_ml.lake import Lake, Pointer, canonical_json, catalogue
 from habla_ml.settings import Settings
 
 _START_BYTES: Final = 64
@@ -75,9 +74,9 @@ class Rewriting:
         Raises:
             LakeError: somebody keeps moving the same pointer.
         """
-        names = [name for name in self.lake.pointers("") if name != tombstones.POINTER]
+        names = [name for name in self.lake.pointers("") if name != catalogue.TOMBSTONES]
         # A report takes the audio of its examples from the newest snapshot.
-        names.sort(key=lambda name: (name.startswith("models/"), name.endswith("/report"), name))
+        names.sort(key=lambda name: (catalogue.area(name) == "models", _is_report(name), name))
         return [name for name in names if self._move(name)]
 
     def _move(self, name: str) -> bool:
@@ -102,7 +101,7 @@ class Rewriting:
 
     def _value(self, seen: Pointer) -> dict[str, Any]:
         value = dict(seen.value)
-        room = seen.name.partition("/")[0]
+        room = catalogue.area(seen.name)
         if room == "recordings" and not rows_erased(self.lake.path_of(value["facts"]), self.marks):
             self.done[value["parquet"]] = value["parquet"]  # spares reading a day of audio
         if streams := value.get("raw_streams"):
@@ -193,7 +192,7 @@ class Rewriting:
         if cleaned == body and all(value[each] == made for each, made in tables.items()):
             return value
         comparison = read_comparison(canonical_json(cleaned))
-        known = self.lake.pointer(LATEST_POINTER) is not None
+        known = self.lake.pointer(catalogue.SPLITS) is not None
         test = read_utterances(self.lake, latest_snapshot(self.lake), "test") if known else ()
         with self._scratch() as folder:
             files = write_report(
@@ -219,7 +218,7 @@ class Rewriting:
 
 
 def _is_report(name: str) -> bool:
-    return name.startswith("models/") and name.endswith("/report")
+    return catalogue.REPORT.parts(name) is not None
 
 
 def _recounted(lake: Lake, room: str, value: dict[str, Any]) -> dict[str, Any]:

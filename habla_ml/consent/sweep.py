@@ -23,7 +23,7 @@ from habla_ml.consent.marks import (
     texts_of,
 )
 from habla_ml.errors import LakeError
-from habla_ml.lake import Lake, sha256_of
+from habla_ml.lake import Lake, catalogue, sha256_of
 from habla_ml.lake.closure import ids_in
 from habla_ml.training.train import exclusive
 
@@ -81,8 +81,9 @@ def remove_remains(lake: Lake, remains: Remains) -> int:
 
     Evidence about models may go on naming what is gone, so those pointers do not hold anything back.
     """
-    evidence = [name for name in lake.pointers("models/") if name.endswith(("/report", "/checkpoint"))]
-    removed = lake.delete_objects(remains.all, rewritten=(tombstones.POINTER, *evidence))
+    families = (catalogue.REPORT, catalogue.CHECKPOINT)
+    evidence = [each.name(version) for each in families for version in each.keys(lake)]
+    removed = lake.delete_objects(remains.all, rewritten=(catalogue.TOMBSTONES, *evidence))
     present = set(lake.object_ids())
     for each in list(lake.cached_ids()):
         if each not in present:
@@ -175,7 +176,7 @@ def _stale(path: Path, work_folder: Path, marks: Marks) -> bool:
 
 def _report_files(lake: Lake, folder: Path) -> dict[Path, Path]:
     """Where a version's report and its records belong → where the lake has them now; empty without a report."""
-    pointer = lake.pointer(f"models/{folder.name}/report")
+    pointer = lake.pointer(catalogue.REPORT.name(folder.name))
     if pointer is None:
         return {}
     names = {

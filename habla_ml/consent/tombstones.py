@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from habla_ml.errors import LakeError, PointerMovedError
-from habla_ml.lake import Lake, digest_of
+from habla_ml.lake import Lake, catalogue, digest_of
 
-POINTER: Final = "consent/tombstones"
 FORMAT: Final = "habla_ml.tombstones/1"
 _ATTEMPTS: Final = 20
 
@@ -57,7 +56,7 @@ def contributor_digest(contributor: str) -> str:
 
 def read_tombstones(lake: Lake) -> Tombstones:
     """What was erased from this lake; nothing where nobody withdrew yet."""
-    pointer = lake.pointer(POINTER)
+    pointer = lake.pointer(catalogue.TOMBSTONES)
     return Tombstones() if pointer is None else _read(lake, pointer.value["tombstones"])
 
 
@@ -70,7 +69,7 @@ def add_tombstones(
 ) -> Tombstones:
     """Add to the tombstones of a lake; returns all of them. Raises `LakeError` where others keep moving them."""
     for _ in range(_ATTEMPTS):
-        pointer = lake.pointer(POINTER)
+        pointer = lake.pointer(catalogue.TOMBSTONES)
         before = read_tombstones(lake)
         after = Tombstones(
             before.segments | set(segments),
@@ -81,11 +80,11 @@ def add_tombstones(
         if after == before:
             return before
         try:
-            lake.move_pointer(POINTER, {"tombstones": lake.put_json(_body(after))}, pointer)
+            lake.move_pointer(catalogue.TOMBSTONES, {"tombstones": lake.put_json(_body(after))}, pointer)
         except PointerMovedError:
             continue
         return after
-    raise LakeError(f"{POINTER} was moved by others {_ATTEMPTS} times in a row; run again")
+    raise LakeError(f"{catalogue.TOMBSTONES} was moved by others {_ATTEMPTS} times in a row; run again")
 
 
 def without_erased(lake: Lake, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -121,7 +120,7 @@ def _read(lake: Lake, object_id: str) -> Tombstones:
     body: Any = lake.get_json(object_id)
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         raise LakeError(
-            f"object {object_id} holds no tombstones of format {FORMAT}; restore {POINTER} from a backup"
+            f"object {object_id} holds no tombstones of format {FORMAT}; restore {catalogue.TOMBSTONES} from a backup"
         )
     return Tombstones(
         frozenset(body["segments"]),

@@ -20,7 +20,7 @@ from habla_ml.evaluation.comparison import Role
 from habla_ml.evaluation.listening import Contender, served_options
 from habla_ml.export.ct2 import QUANTISATIONS
 from habla_ml.export.publish import checkout_artefact, checkpoint_of, publish_ctranslate2
-from habla_ml.lake import Lake, digest_of, sha256_of
+from habla_ml.lake import Lake, catalogue, digest_of, sha256_of
 from habla_ml.settings import Settings
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.recipe import load_recipe
@@ -96,7 +96,7 @@ def contender_of(entrant: Entrant, role: Role, lake: Lake, settings: Settings, p
     quantisation = entrant.quantisation or settings.export.ctranslate2_quantisation
     made = publish_ctranslate2(
         lake,
-        f"contest/{identity[:32]}/{quantisation}",
+        catalogue.COMPARED_EXPORT.name(identity[:32], quantisation, "ctranslate2"),
         identity,
         checkpoint,
         quantisation,

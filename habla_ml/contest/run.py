@@ -19,7 +19,7 @@ from habla_ml.evaluation.listening import Sounds, listen
 from habla_ml.evaluation.non_speech import non_speech_set
 from habla_ml.evaluation.report import ReportFiles, write_report
 from habla_ml.evaluation.vocabulary import Vocabulary, read_terms
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.settings import Settings
 
 Progress = Callable[[str], None]
@@ -99,7 +99,7 @@ def _laid_down(
     with tempfile.TemporaryDirectory(dir=reports, prefix=".contest-") as scratch:
         files = write_report(comparison, None, place.read(), Path(scratch) / "report", date, records=records)
         stored = lake.put_file(files.json)
-        name = f"contests/{stored[:16]}"
+        name = catalogue.COMPARISON.name(stored[:16])
         value = {
             "comparison": stored,
             "html": lake.put_file(files.html),

@@ -30,12 +30,11 @@ import pyarrow.compute as pc
 from habla_ml.annotation import AnnotationEvent, load_events
 from habla_ml.annotation.log import event_table
 from habla_ml.corpus.conventions import Conventions
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 
 _DRAWS: Final = 2_000
 _SEED: Final = 20260216
 _CELLS_AT_ONCE: Final = 4_000_000
-_PREFIX: Final = "annotations/"
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def measure_agreement(
         days: Days of recording; None for all.
     """
     if days is None:
-        days = [name.removeprefix(_PREFIX) for name in lake.pointers(_PREFIX)]
+        days = list(catalogue.ANNOTATIONS.keys(lake))
     differences: list[Difference] = []
     verdicts_differ = 0
     for day in sorted(days):

@@ -22,7 +22,7 @@ from habla_ml.annotation.log import event_table
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.errors import CorpusError
-from habla_ml.lake import Lake, digest_of
+from habla_ml.lake import Lake, catalogue, digest_of
 from habla_ml.recordings import PublishedDay, load_day
 from habla_ml.settings import CorpusSettings, Settings
 
@@ -103,14 +103,9 @@ class DayOfCorpus:
     requirements were looked at."""
 
 
-def corpus_pointer(day: str) -> str:
-    """Name of the pointer of one day's text."""
-    return f"corpus/{day}"
-
-
 def load_corpus(lake: Lake, day: str) -> DayOfCorpus | None:
     """What the lake holds of the day's text, or None."""
-    pointer = lake.pointer(corpus_pointer(day))
+    pointer = lake.pointer(catalogue.CORPUS.name(day))
     return None if pointer is None else DayOfCorpus(day=day, **pointer.value)
 
 
@@ -127,7 +122,7 @@ def build_day(lake: Lake, day: str, conventions: Conventions, settings: Settings
     events = load_events(lake, day)
     annotations = events.parquet if events else ""
     inputs = digest_of([_BUILDER, recordings.facts, annotations, conventions.digest, _bounds(settings.corpus)])
-    pointer = lake.pointer(corpus_pointer(day))
+    pointer = lake.pointer(catalogue.CORPUS.name(day))
     if pointer is not None and pointer.value["inputs"] == inputs:
         return DayOfCorpus(day=day, **pointer.value)
     table, without_recording = read_annotated(lake, recordings, annotations)
@@ -144,7 +139,7 @@ def build_day(lake: Lake, day: str, conventions: Conventions, settings: Settings
         "inputs": inputs,
         **_totals(rows, recordings.segments, without_recording),
     }
-    return DayOfCorpus(day=day, **lake.move_pointer(corpus_pointer(day), value, pointer).value)
+    return DayOfCorpus(day=day, **lake.move_pointer(catalogue.CORPUS.name(day), value, pointer).value)
 
 
 def read_problems(lake: Lake, day: DayOfCorpus, most: int = 100) -> tuple[TextProblem, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from habla_ml.annotation import changed_tables, corrected_sessions, imported_days, load_gathered
 from habla_ml.consent.admission import consents_of
 from habla_ml.corpus.build import load_corpus
-from habla_ml.lake import Lake, digest_of
+from habla_ml.lake import Lake, catalogue, digest_of
 from habla_ml.recordings import ChangedDay, load_day
 from habla_ml.settings import Settings
 
@@ -49,4 +49,4 @@ def changed_corrections(folder: Path, lake: Lake, settings: Settings, now: datet
 
 
 def _newest_day(lake: Lake) -> str | None:
-    return max((name.removeprefix("recordings/") for name in lake.pointers("recordings/")), default=None)
+    return max(catalogue.RECORDINGS.keys(lake), default=None)

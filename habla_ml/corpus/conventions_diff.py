@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from habla_ml.annotation import load_events
 from habla_ml.corpus.build import read_annotated, write_rows
 from habla_ml.corpus.conventions import Conventions
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings import load_day
 from habla_ml.settings import CorpusSettings
 
@@ -94,8 +94,7 @@ def diff_conventions(
     totals: Counter[str] = Counter()
     broken: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
     examples: list[ChangedSegment] = []
-    for name in lake.pointers("annotations/"):
-        day = name.removeprefix("annotations/")
+    for day in catalogue.ANNOTATIONS.keys(lake):
         recordings, events = load_day(lake, day), load_events(lake, day)
         if recordings is None or events is None:
             continue

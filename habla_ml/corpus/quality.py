@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.language import language_of
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,6 @@ WITHOUT_WORDS: Final = ("empty", "only markers")
 IMPLAUSIBLE_RATE: Final = ("too fast", "too slow")
 MISMATCHED_LENGTH: Final = ("too long",)
 EXAMPLES: Final = 10
-GOOD_STATE_POINTER: Final = "quality/good"
 
 _TEXT: Final = ("segment_id", "session_id", "file_name", "sentence", "text", "problem", "duration_s")
 _FACTS: Final = ("segment_id", "session_id", "file_name", "loudness_dbfs", "clipped_share")
@@ -175,7 +174,7 @@ def load_good_hours(lake: Lake) -> dict[str, float] | None:
 
     Numbers alone are kept, so that they outlive a snapshot that a withdrawn consent rewrites.
     """
-    pointer = lake.pointer(GOOD_STATE_POINTER)
+    pointer = lake.pointer(catalogue.LAST_GOOD_CORPUS)
     if pointer is None:
         return None
     found: dict[str, float] = lake.get_json(pointer.value["hours_by_day"])
@@ -189,7 +188,7 @@ def keep_good_hours(lake: Lake, snapshot: Snapshot, hours: Mapping[str, float]) 
         PointerMovedError: somebody else did so in the meantime; run again.
     """
     value = {"snapshot": snapshot.id, "hours_by_day": lake.put_json(dict(hours))}
-    lake.move_pointer(GOOD_STATE_POINTER, value, lake.pointer(GOOD_STATE_POINTER))
+    lake.move_pointer(catalogue.LAST_GOOD_CORPUS, value, lake.pointer(catalogue.LAST_GOOD_CORPUS))
 
 
 def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:

@@ -11,7 +11,7 @@ import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice, zip_longest
+from itertools import islice, zip_longest
 from typing import Any, Final
 
 import pyarrow as pa
@@ -22,9 +22,8 @@ from habla_ml.annotation.review import sendings_back
 from habla_ml.corpus.build import UNKNOWN_SPEAKER, DayOfCorpus, load_corpus
 from habla_ml.corpus.language import language_of
 from habla_ml.corpus.snapshot import Snapshot, load_snapshot
-from habla_ml.corpus.splits import LATEST_POINTER
 from habla_ml.corpus.violations import Sendings, confirmed_rules
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings import PublishedDay, load_day
 from habla_ml.settings import QualitySettings
 
@@ -189,7 +188,7 @@ def describe_corpus(lake: Lake, settings: QualitySettings) -> CorpusReport:
             _read_text(lake, text, settings, sendings, found)
         found.days.append(_line(day, recordings, text))
     chosen = _newest_of_each(found.flagged, settings.flagged_segments_shown)
-    latest = lake.pointer(LATEST_POINTER)
+    latest = lake.pointer(catalogue.SPLITS)
     snapshot = None if latest is None else load_snapshot(lake, latest.value["snapshot"])
     return CorpusReport(
         days=tuple(found.days),
@@ -210,8 +209,7 @@ def describe_corpus(lake: Lake, settings: QualitySettings) -> CorpusReport:
 
 
 def _days(lake: Lake) -> list[str]:
-    names = chain(lake.pointers("recordings/"), lake.pointers("corpus/"))
-    return sorted({name.partition("/")[2] for name in names})
+    return sorted({*catalogue.RECORDINGS.keys(lake), *catalogue.CORPUS.keys(lake)})
 
 
 def _line(day: str, recordings: PublishedDay | None, text: DayOfCorpus | None) -> DayLine:

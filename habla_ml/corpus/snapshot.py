@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from habla_ml.errors import CorpusError
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,7 +171,7 @@ def read_utterances(
 
 def latest_snapshot(lake: Lake) -> Snapshot:
     """The newest snapshot; raises `CorpusError` where `splits` has not run."""
-    pointer = lake.pointer("splits/latest")
+    pointer = lake.pointer(catalogue.SPLITS)
     if pointer is None:
         raise CorpusError(f"there is no snapshot in {lake.url} yet; materialise `splits` first")
     return load_snapshot(lake, pointer.value["snapshot"])

@@ -24,11 +24,9 @@ from habla_ml.corpus.deal import assign_splits
 from habla_ml.corpus.snapshot import SPLITS, Snapshot, Split, load_snapshot, save_snapshot
 from habla_ml.corpus.speakers import Voices, connect_sessions, find_voices, load_speakers
 from habla_ml.errors import CorpusError
-from habla_ml.lake import Lake, Pointer
+from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.settings import Settings
 
-LEDGER_POINTER: Final = "splits/ledger"
-LATEST_POINTER: Final = "splits/latest"
 LEDGER_FORMAT: Final = "habla_ml.split_ledger/1"
 LARGEST_GROUP: Final = 0.5
 """Share of the hours above which enrolled people no longer hold their sessions together."""
@@ -88,7 +86,7 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
     rows = _usable(lake, days)
     voices = find_voices(load_speakers(settings.corpus.speakers), _labels(rows))
     chosen = pc.is_in(rows["segment_id"], pa.array(sorted(chosen_segments(lake)), pa.string()))
-    pointer = lake.pointer(LEDGER_POINTER)
+    pointer = lake.pointer(catalogue.SPLIT_LEDGER)
     before = load_ledger(lake, pointer)
     groups = _sessions_dealt(rows, chosen, voices, before, settings)
     rows = rows.append_column(
@@ -96,7 +94,7 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
     )
     uncertain = pc.and_(chosen, pc.not_equal(rows["split"], "train"))
     kept_out, rows = rows.filter(uncertain), rows.filter(pc.invert(uncertain))
-    latest = lake.pointer(LATEST_POINTER)
+    latest = lake.pointer(catalogue.SPLITS)
     pinned = _pinned_audio(rows, before.pinned_audio, _earlier_splits(lake, latest))
     heard = _splits_heard(voices, groups)
     people = {
@@ -121,7 +119,7 @@ def largest_session_share(lake: Lake, snapshot: Snapshot) -> float:
 
 def load_changes(lake: Lake) -> dict[Split, Change]:
     """What became of each split between the newest snapshot and the one before it; empty for the first one."""
-    pointer = lake.pointer(LATEST_POINTER)
+    pointer = lake.pointer(catalogue.SPLITS)
     found: Any = pointer.value.get("changes", {}) if pointer else {}
     return {split: Change(**found[split]) for split in SPLITS if split in found}
 
@@ -228,7 +226,7 @@ def _move_latest(lake: Lake, snapshot: Snapshot, rows: pa.Table, latest: Pointer
             }
             for split in SPLITS
         }
-    lake.move_pointer(LATEST_POINTER, value, latest)
+    lake.move_pointer(catalogue.SPLITS, value, latest)
 
 
 def _missing(rows: pa.Table, others: pa.Table, split: Split) -> int:
@@ -239,7 +237,7 @@ def _missing(rows: pa.Table, others: pa.Table, split: Split) -> int:
 
 
 def _days(lake: Lake, conventions: Conventions) -> list[DayOfCorpus]:
-    names = (name.removeprefix("corpus/") for name in lake.pointers("corpus/"))
+    names = catalogue.CORPUS.keys(lake)
     days = [day for day in (load_corpus(lake, name) for name in names) if day and day.counts["annotated"]]
     stale = [day.day for day in days if day.conventions_digest != conventions.digest]
     if stale:
@@ -307,7 +305,7 @@ def _publish_ledger(lake: Lake, ledger: Ledger, pointer: Pointer | None) -> str:
         "people": dict(ledger.people),
     }
     object_id = lake.put_json(body)
-    lake.move_pointer(LEDGER_POINTER, {"ledger": object_id}, pointer)
+    lake.move_pointer(catalogue.SPLIT_LEDGER, {"ledger": object_id}, pointer)
     return object_id
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from habla_ml.annotation.review import SendingBack, sendings_back
 from habla_ml.corpus.build import SCHEMA, DayOfCorpus, load_corpus
-from habla_ml.lake import Lake, digest_of
+from habla_ml.lake import Lake, catalogue, digest_of
 
 _BATCH: Final = 65_536
 _COLUMNS: Final = ("segment_id", "session_id", "day", "file_name", "text", "violations", "annotated_at")
@@ -56,8 +56,8 @@ def violating_segments(lake: Lake) -> Iterator[ViolatingSegment]:
     Days whose pointer counts no violation are not opened, and of the others a few narrow columns are read.
     """
     sendings = sendings_back(lake)
-    for name in lake.pointers("corpus/"):
-        day = load_corpus(lake, name.removeprefix("corpus/"))
+    for key in catalogue.CORPUS.keys(lake):
+        day = load_corpus(lake, key)
         if day is not None and day.violations:
             yield from _segments(_violating_rows(lake, day), day, sendings)
 

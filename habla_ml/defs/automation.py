@@ -14,6 +14,7 @@ from habla_ml.defs.attempts import MOST_ATTEMPTS, attempts_at, is_running
 from habla_ml.defs.jobs import CORRECT, INGEST, RETRAIN, REVIEW, WATCH
 from habla_ml.defs.partitions import MODEL_VERSIONS, model_versions, next_version
 from habla_ml.defs.resources import StoreResource
+from habla_ml.lake import catalogue
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         description=f"Chooses the {settings.review.minutes:g} minutes that a person should look at this week.",
     )
     def weekly_review(context: dg.ScheduleEvaluationContext, lake: StoreResource) -> dg.RunRequest | dg.SkipReason:
-        if next(lake.lake().pointers("recordings/"), None) is None:
+        if next(catalogue.RECORDINGS.keys(lake.lake()), None) is None:
             return dg.SkipReason("nothing was recorded yet")
         if is_running(context.instance, REVIEW):
             return dg.SkipReason("a queue is being made")

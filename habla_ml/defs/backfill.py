@@ -14,7 +14,7 @@ from habla_ml.corpus.conventions import load_conventions
 from habla_ml.defs.jobs import CORRECT, RESCORE
 from habla_ml.defs.runs import run_job
 from habla_ml.errors import HablaError
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.settings import Settings
 from habla_ml.training.plan import good_repeats, good_trainings
 
@@ -22,7 +22,7 @@ from habla_ml.training.plan import good_repeats, good_trainings
 def stale_days(lake: Lake, settings: Settings) -> list[str]:
     """Days whose text is under other conventions than the configured ones."""
     digest = load_conventions(settings.corpus.conventions).digest
-    days = (name.removeprefix("corpus/") for name in lake.pointers("corpus/"))
+    days = catalogue.CORPUS.keys(lake)
     built = (load_corpus(lake, day) for day in days)
     return [day.day for day in built if day is not None and day.conventions_digest != digest]
 

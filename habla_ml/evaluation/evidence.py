@@ -39,7 +39,7 @@ from habla_ml.evaluation.seeds import SeedRun, SeedSpread, seed_spread
 from habla_ml.evaluation.speaker_turns import score_speaker_labels
 from habla_ml.evaluation.statistics import Interval
 from habla_ml.evaluation.vocabulary import CorpusWords, Vocabulary, corpus_terms, read_terms
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.settings import EvaluationSettings, Settings
 from habla_ml.versions import repeated_version
 
@@ -172,9 +172,8 @@ def history_of(lake: Lake, version: str, comparison: Comparison) -> list[tuple[s
     Repeats with other seeds are no points in time.
     """
     found: dict[str, Interval] = {}
-    for name in lake.pointers("models/"):
-        other = name.split("/")[1]
-        if not name.endswith("/report") or other == version or repeated_version(other) is not None:
+    for other in catalogue.REPORT.keys(lake):
+        if other == version or repeated_version(other) is not None:
             continue
         try:
             stored = stored_comparison(lake, other)
@@ -216,7 +215,7 @@ def _comparable_wer(lake: Lake, sibling: str, own: ModelScore, comparison: Compa
         stored = stored_comparison(lake, sibling)
     except EvaluationError:
         return None  # never scored, or in an older format
-    model, served = stored.model("candidate"), lake.pointer(f"models/{sibling}/ctranslate2")
+    model, served = stored.model("candidate"), lake.pointer(catalogue.EXPORT.name(sibling, "ctranslate2"))
     if model is None or served is None or model.artefact_digest != served.value["tree"]:
         return None
     same_set = stored.test.digest == comparison.test.digest
@@ -226,17 +225,12 @@ def _comparable_wer(lake: Lake, sibling: str, own: ModelScore, comparison: Compa
 
 def stored_comparison(lake: Lake, version: str) -> Comparison:
     """The comparison behind a version's report; raises `EvaluationError` where there is none."""
-    pointer = lake.pointer(report_pointer(version))
+    pointer = lake.pointer(catalogue.REPORT.name(version))
     if pointer is None:
         raise EvaluationError(
             f"model version {version} was never evaluated; materialise `wer_report` for it first"
         )
     return read_comparison(lake.get_bytes(pointer.value["comparison"]))
-
-
-def report_pointer(version: str) -> str:
-    """The pointer that names a version's evidence."""
-    return f"models/{version}/report"
 
 
 def evaluated_as(contender: Contender, heard: Heard, settings: EvaluationSettings) -> Evaluated:
@@ -282,7 +276,10 @@ def _publish(
     decision: Decision,
     files: ReportFiles,
 ) -> str:
-    pointer, checkpoint = lake.pointer(report_pointer(version)), lake.pointer(f"models/{version}/checkpoint")
+    pointer, checkpoint = (
+        lake.pointer(catalogue.REPORT.name(version)),
+        lake.pointer(catalogue.CHECKPOINT.name(version)),
+    )
     stored = lake.put_file(files.json)
     candidate = next(each for each in contenders if each.role == "candidate")
     value = {
@@ -296,7 +293,7 @@ def _publish(
         "ctranslate2": candidate.artefact,
         "checkpoint": None if checkpoint is None else checkpoint.value["tree"],
     }
-    lake.move_pointer(report_pointer(version), value, pointer)
+    lake.move_pointer(catalogue.REPORT.name(version), value, pointer)
     return stored
 
 

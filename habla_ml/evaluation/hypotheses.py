@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from habla_ml.errors import LakeError, PointerMovedError
-from habla_ml.lake import Lake, Pointer
+from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.transcription.engine import Clip, HeardWord, Hypothesis, Transcriber, Usage
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
 
@@ -143,7 +143,7 @@ def save_hypotheses(
 
 
 def _pointer_name(artefact_digest: str, options: DecodingOptions | HostedOptions) -> str:
-    return f"hypotheses/{artefact_digest[:16]}/{options.digest()[:16]}"
+    return catalogue.HYPOTHESES.name(artefact_digest[:16], options.digest()[:16])
 
 
 def _read(lake: Lake, pointer: Pointer | None, artefact_digest: str) -> dict[str, Hypothesis]:

@@ -15,7 +15,7 @@ from habla_ml.errors import ExportError
 from habla_ml.export.coreml.archive import build_coreml_archive
 from habla_ml.export.ct2 import convert_to_ctranslate2
 from habla_ml.export.files import ArtefactFile
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 
 Progress = Callable[[str], None]
 
@@ -51,7 +51,7 @@ class PublishedCoreML:
 
 def checkpoint_of(lake: Lake, version: str) -> str:
     """Tree id of a version's checkpoint; raises `ExportError` where it was not trained yet."""
-    pointer = lake.pointer(f"models/{version}/checkpoint")
+    pointer = lake.pointer(catalogue.CHECKPOINT.name(version))
     if pointer is None:
         raise ExportError(
             f"model version {version} has no checkpoint in {lake.url}; materialise `fine_tuned_checkpoint` for it first"
@@ -68,25 +68,24 @@ def checkout_artefact(lake: Lake, tree: str, work_folder: Path) -> Path:
 
 def publish_ctranslate2(
     lake: Lake,
-    owner: str,
+    name: str,
     identity: str,
     checkpoint: Path,
     quantisation: str,
     work_folder: Path,
     progress: Progress | None = None,
 ) -> PublishedCTranslate2:
-    """Convert `checkpoint` for Habla and publish it as `<owner>/ctranslate2`, unless that is done already.
+    """Convert `checkpoint` for Habla and publish it under the pointer `name`, unless that is done already.
 
     Args:
         lake: Where it is published.
-        owner: `models/<version>` or `bases/<digest>`.
+        name: The pointer to move, a name of the catalogue.
         identity: What the checkpoint's content is named by.
         checkpoint: A folder as the trainer left it.
         quantisation: See `QUANTISATIONS`.
         work_folder: Where the conversion may write.
         progress: Told one line for each step.
     """
-    name = f"{owner}/ctranslate2"
     pointer = lake.pointer(name)
     if pointer is not None and (pointer.value["checkpoint"], pointer.value["quantisation"]) == (
         identity,
@@ -121,7 +120,7 @@ def publish_coreml(
         timeout_s: For the conversion's process.
         progress: Told one line for each step.
     """
-    name, tree = f"models/{version}/coreml", checkpoint_of(lake, version)
+    name, tree = catalogue.EXPORT.name(version, "coreml"), checkpoint_of(lake, version)
     pointer = lake.pointer(name)
     if pointer is not None and pointer.value["checkpoint"] == tree:
         return _read_coreml(pointer.value)

@@ -17,7 +17,7 @@ from email.message import EmailMessage
 from typing import TYPE_CHECKING, Final
 
 from habla_ml.errors import ServiceError
-from habla_ml.lake import Lake, digest_of
+from habla_ml.lake import Lake, catalogue, digest_of
 
 if TYPE_CHECKING:
     from habla_ml.settings import AlertSettings, EmailSettings
@@ -49,7 +49,7 @@ def send_once(
     """
     used, faults = [], []
     for way, send in _ways(settings, environment).items():
-        name = f"alerts/{way}/{digest_of(alert.key)[:32]}"
+        name = catalogue.ALERT.name(way, digest_of(alert.key)[:32])
         seen = lake.pointer(name)
         if seen is not None:
             continue

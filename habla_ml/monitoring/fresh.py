@@ -18,7 +18,7 @@ from habla_ml.annotation.review import chosen_segments
 from habla_ml.corpus.build import load_corpus
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.evaluation.normalise import spanish
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.monitoring.weeks import week_of_day, week_of_moment
 
 _FRESH: Final = ("segment_id", "session_id", "day", "sentence", "audio_sha256", "annotated_at")
@@ -90,8 +90,8 @@ def fresh_corrections(
     """
     chosen = chosen_segments(lake)
     found: dict[str, list[FreshCorrection]] = defaultdict(list)
-    for name in lake.pointers("corpus/"):
-        day = load_corpus(lake, name.removeprefix("corpus/"))
+    for key in catalogue.CORPUS.keys(lake):
+        day = load_corpus(lake, key)
         if day is None or not day.counts["usable"]:
             continue
         for row in _fresh_rows(lake, day.parquet, trained, since):

@@ -18,7 +18,7 @@ from habla_ml.corpus.snapshot import load_snapshot
 from habla_ml.corpus.speakers import load_speakers
 from habla_ml.evaluation.comparison import Comparison
 from habla_ml.evaluation.evidence import stored_comparison
-from habla_ml.lake import Lake, Store
+from habla_ml.lake import Lake, Store, catalogue
 from habla_ml.monitoring.excess import Level, Measurement
 from habla_ml.monitoring.fresh import fresh_corrections, read_trained
 from habla_ml.monitoring.inputs import FEWEST_SESSIONS, series_of_inputs, states, sum_days
@@ -106,18 +106,13 @@ def watch_release(
 
 def load_watched(lake: Lake, version: str) -> WatchedRelease | None:
     """The newest record of a version; None where it was never watched, or by a code that kept another form."""
-    pointer = lake.pointer(watched_pointer(version))
+    pointer = lake.pointer(catalogue.QUALITY.name(version))
     if pointer is None:
         return None
     try:
         return WatchedRelease.model_validate_json(lake.get_bytes(pointer.value["record"]))
     except ValidationError:
         return None  # everything in it can be measured again
-
-
-def watched_pointer(version: str) -> str:
-    """The pointer that names a version's record."""
-    return f"monitoring/{version}/quality"
 
 
 @dataclass(frozen=True)
@@ -202,7 +197,7 @@ def _record(
 
 def _keep(lake: Lake, record: WatchedRelease) -> str:
     """Publish the record and point at it; the same record writes nothing. Returns its object id."""
-    name = watched_pointer(record.version)
+    name = catalogue.QUALITY.name(record.version)
     pointer = lake.pointer(name)
     object_id = lake.put_json(record.model_dump(mode="json"))
     value = {"record": object_id, "alarms": list(record.alarms)}

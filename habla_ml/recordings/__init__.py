@@ -1,7 +1,7 @@
 """Habla's folders become segments in the lake: scan, read hints, decode, publish a day."""
 
 from habla_ml.recordings.changes import ChangedDay, changed_days
-from habla_ml.recordings.days import PublishedDay, load_day, publish_day, read_set_aside, recordings_pointer
+from habla_ml.recordings.days import PublishedDay, load_day, publish_day, read_set_aside
 from habla_ml.recordings.ingest import DayOfRecordings, ingest_day
 from habla_ml.recordings.metadata import SegmentHint, SessionHints, read_hints
 from habla_ml.recordings.reading import read_segment
@@ -26,7 +26,6 @@ __all__ = [
     "read_hints",
     "read_segment",
     "read_set_aside",
-    "recordings_pointer",
     "scan_sessions",
     "segment_id",
     "to_utc",

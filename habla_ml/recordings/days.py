@@ -22,7 +22,7 @@ from habla_ml.consent import admission
 from habla_ml.consent.admission import Consents, noting
 from habla_ml.consent.tombstones import without_erased
 from habla_ml.errors import LakeError, PointerMovedError
-from habla_ml.lake import Lake, Pointer
+from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.recordings.segments import FACTS_SCHEMA, ROW_GROUP, SCHEMA, Segment, segment_row
 from habla_ml.recordings.sessions import SetAside
 
@@ -53,14 +53,9 @@ class PublishedDay:
     """Under which consents that waits, as `Consents.note` tells; empty where sessions were read under several."""
 
 
-def recordings_pointer(day: str) -> str:
-    """Name of the pointer of one day's recordings."""
-    return f"recordings/{day}"
-
-
 def load_day(lake: Lake, day: str) -> PublishedDay | None:
     """What the lake holds of `day`, or None."""
-    pointer = lake.pointer(recordings_pointer(day))
+    pointer = lake.pointer(catalogue.RECORDINGS.name(day))
     return None if pointer is None else _of(pointer, day)
 
 
@@ -71,7 +66,7 @@ def same_input(noted: str | None, present: str) -> bool:
 
 def note_inputs(lake: Lake, day: str, inputs: Mapping[str, str]) -> None:
     """Note new glances of sessions whose files are as published; where somebody else moves the day, they do it."""
-    pointer = lake.pointer(recordings_pointer(day))
+    pointer = lake.pointer(catalogue.RECORDINGS.name(day))
     if pointer is None:
         return
     known = pointer.value["inputs"]
@@ -88,7 +83,7 @@ def call_for_late_consents(lake: Lake, published: PublishedDay, consents: Consen
     Raises:
         InputError: the register cannot be read.
     """
-    value = admission.call_for_late_consents(lake, recordings_pointer(published.day), published, consents)
+    value = admission.call_for_late_consents(lake, catalogue.RECORDINGS.name(published.day), published, consents)
     return published if value is None else PublishedDay(day=published.day, **value)
 
 
@@ -134,7 +129,7 @@ def publish_day(
         PointerMovedError: somebody else published the day in the meantime; run again.
         LakeError: nothing could be written; nothing was published.
     """
-    pointer = lake.pointer(recordings_pointer(day))
+    pointer = lake.pointer(catalogue.RECORDINGS.name(day))
     before = None if pointer is None else _of(pointer, day)
     kept = iter(()) if before is None else _rows(lake.path_of(before.parquet), frozenset(dropped))
     try:
@@ -160,7 +155,7 @@ def publish_day(
     if kept_streams := {name: each for name, each in streams.items() if name not in dropped}:
         value["raw_streams"] = kept_streams
     value = noting(value, before, inputs, withheld or {}, consents)
-    return _of(lake.move_pointer(recordings_pointer(day), value, pointer), day)
+    return _of(lake.move_pointer(catalogue.RECORDINGS.name(day), value, pointer), day)
 
 
 def _of(pointer: Pointer, day: str) -> PublishedDay:

@@ -21,7 +21,7 @@ from habla_ml.evaluation.evidence import classroom_vocabulary, evaluated_as, sto
 from habla_ml.evaluation.learning_curve import LearningCurve
 from habla_ml.evaluation.listening import Progress, Sounds, listen, snapshot_sounds
 from habla_ml.evaluation.promotion import decide
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.release.contenders import base_contender
 from habla_ml.settings import Settings
 from habla_ml.training.plan import VersionPlan, good_repeats, good_trainings, read_plan
@@ -99,7 +99,7 @@ def commonest_term(comparison: Comparison, model: ModelScore) -> TermShare | Non
 
 def _base_alone(lake: Lake, settings: Settings, progress: Progress) -> Comparison | None:
     """The base model on the newest test set; None where there is none."""
-    if lake.pointer("splits/latest") is None:
+    if lake.pointer(catalogue.SPLITS) is None:
         return None
     snapshot = latest_snapshot(lake)
     if not snapshot.counts.get("test"):
@@ -196,7 +196,7 @@ def _on_the_same_test(lake: Lake, plans: Sequence[VersionPlan], newest: Comparis
 
 def _measured_record(lake: Lake, model: ModelScore) -> TrainingRecord | None:
     """How a version was trained, where what was measured is what it consists of now; None for the base."""
-    served = lake.pointer(f"models/{model.name}/ctranslate2")
+    served = lake.pointer(catalogue.EXPORT.name(model.name, "ctranslate2"))
     if served is None or served.value["tree"] != model.artefact_digest:
         return None
     record = published_record(lake, model.name)
@@ -205,5 +205,5 @@ def _measured_record(lake: Lake, model: ModelScore) -> TrainingRecord | None:
 
 def _months(lake: Lake) -> float:
     """From the first to the last day of recording."""
-    days = [date.fromisoformat(name.removeprefix("recordings/")) for name in lake.pointers("recordings/")]
+    days = [date.fromisoformat(day) for day in catalogue.RECORDINGS.keys(lake)]
     return (max(days) - min(days)).days / _DAYS_A_MONTH if days else 0.0

@@ -9,7 +9,7 @@ from typing import Any
 from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.listening import Contender
 from habla_ml.export.publish import checkout_artefact, publish_ctranslate2
-from habla_ml.lake import Lake, Store
+from habla_ml.lake import Lake, Store, catalogue
 from habla_ml.release.channel import read_channel
 from habla_ml.settings import Settings
 from habla_ml.training.base_model import resolve_base_model
@@ -61,7 +61,7 @@ def base_contender(lake: Lake, recipe: Recipe, settings: Settings, progress: Pro
     base = resolve_base_model(recipe)
     made = publish_ctranslate2(
         lake,
-        f"bases/{base.digest}",
+        catalogue.BASE_EXPORT.name(base.digest, "ctranslate2"),
         base.digest,
         base.folder,
         settings.export.ctranslate2_quantisation,
@@ -79,7 +79,7 @@ def _released_before(store: Store, channel: str, version: str) -> str | None:
 
 
 def _artefact(lake: Lake, version: str) -> Mapping[str, Any] | None:
-    pointer = lake.pointer(f"models/{version}/ctranslate2")
+    pointer = lake.pointer(catalogue.EXPORT.name(version, "ctranslate2"))
     return None if pointer is None else pointer.value
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison import Comparison, read_comparison
 from habla_ml.evaluation.promotion import Decision
-from habla_ml.lake import Lake, Pointer
+from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.release.override import Override, read_override
 
 
@@ -44,14 +44,14 @@ def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision
     Raises:
         ReleaseError: The version was never evaluated, or has no checkpoint or CTranslate2 model.
     """
-    report = lake.pointer(f"models/{version}/report")
+    report = lake.pointer(catalogue.REPORT.name(version))
     if report is None:
         raise ReleaseError(
             f"model version {version} was never evaluated, so it is not released; materialise `wer_report` for it"
         )
     checkpoint = _present(lake, version, "checkpoint", "fine_tuned_checkpoint")
     ctranslate2 = _present(lake, version, "ctranslate2", "ctranslate2_model")
-    coreml = lake.pointer(f"models/{version}/coreml")
+    coreml = lake.pointer(catalogue.EXPORT.name(version, "coreml"))
     stored = str(report.value["comparison"])
     comparison = read_comparison(lake.get_bytes(stored))
     stale = _staleness(report, comparison, checkpoint, ctranslate2, coreml)
@@ -72,7 +72,7 @@ def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision
 
 
 def _present(lake: Lake, version: str, artefact: str, asset: str) -> Pointer:
-    pointer = lake.pointer(f"models/{version}/{artefact}")
+    pointer = lake.pointer(catalogue.EXPORT.name(version, artefact))
     if pointer is None:
         raise ReleaseError(f"model version {version} has no {artefact} to release; materialise `{asset}` for it")
     return pointer

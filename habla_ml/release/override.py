@@ -15,7 +15,7 @@ from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison import Comparison
 from habla_ml.evaluation.evidence import stored_comparison
 from habla_ml.evaluation.promotion import Decision
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.release.manifest import ModelVersion, Part, Sha256
 from habla_ml.versions import repeated_version
 
@@ -104,4 +104,4 @@ def override_sentence(lake: Lake, version: str, evidence: str) -> str | None:
 
 
 def _pointer(version: str) -> str:
-    return f"models/{version}/override"
+    return catalogue.OVERRIDE.name(version)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.plan import read_plan, recipe_file
 from habla_ml.training.recipe import load_recipe
@@ -40,8 +40,7 @@ def siblings_of(lake: Lake, version: str, folder: Path) -> tuple[str, ...]:
 
 
 def _published(lake: Lake) -> Iterator[TrainingRecord]:
-    names = (name.split("/")[1] for name in lake.pointers("models/"))
-    for version in sorted(set(names), key=lambda name: (len(name), name)):
+    for version in sorted(catalogue.CHECKPOINT.keys(lake), key=lambda name: (len(name), name)):
         record = published_record(lake, version)
         if record is not None:
             yield record

@@ -21,15 +21,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from habla_ml.annotation.log import annotations_pointer, event_table, load_events
+from habla_ml.annotation.log import event_table, load_events
 from habla_ml.audio import SILENCE_DBFS
-from habla_ml.recordings.days import load_day, recordings_pointer
+from habla_ml.recordings.days import load_day
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from habla_ml.lake import Lake
+    from habla_ml.lake import catalogue
+from habla_ml.lake import Lake
 
 UNKNOWN_SPEAKER: Final = "unknown"
 
@@ -112,7 +113,7 @@ def has_name(speaker: str) -> bool:
 
 def recorded_days(lake: Lake) -> list[str]:
     """Days of which the lake holds recordings, sorted."""
-    return [name.removeprefix(recordings_pointer("")) for name in lake.pointers(recordings_pointer(""))]
+    return list(catalogue.RECORDINGS.keys(lake))
 
 
 def gather_pool(lake: Lake, settings: Settings, week: str) -> Pool:
@@ -179,8 +180,7 @@ class _Annotated:
 def _annotated(lake: Lake) -> _Annotated:
     minutes: dict[str, float] = defaultdict(float)
     sounds = [np.array([], np.uint64)]
-    for name in lake.pointers(annotations_pointer("")):
-        day = name.removeprefix(annotations_pointer(""))
+    for day in catalogue.ANNOTATIONS.keys(lake):
         judged, transcribed = _judged(lake, day)
         for facts in _facts(lake, day) if len(judged) else ():
             known = facts.filter(pc.is_in(facts["segment_id"], judged))

@@ -17,7 +17,7 @@ from habla_ml.evaluation.listening import served_options
 from habla_ml.evaluation.normalise import spanish
 from habla_ml.evaluation.scoring import score_utterances
 from habla_ml.export.publish import checkout_artefact
-from habla_ml.lake import Lake, Store
+from habla_ml.lake import Lake, Store, catalogue
 from habla_ml.recordings.days import load_day
 from habla_ml.release.channel import read_channel
 from habla_ml.review.candidates import Candidate
@@ -54,7 +54,7 @@ def released_models(lake: Lake, store: Store, channel: str) -> tuple[ReleasedMod
     states = [each for each in (stands.current, stands.before_current()) if each is not None]
     found: dict[str, ReleasedModel] = {}
     for state in states:
-        pointer = lake.pointer(f"models/{state.model_version}/ctranslate2")
+        pointer = lake.pointer(catalogue.EXPORT.name(state.model_version, "ctranslate2"))
         if pointer is not None:
             found.setdefault(state.model_version, ReleasedModel(state.model_version, str(pointer.value["tree"])))
     return tuple(found.values())

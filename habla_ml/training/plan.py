@@ -13,7 +13,7 @@ from pathlib import Path
 from habla_ml.corpus.growth import corpus_hours
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.errors import SettingsError, TrainingError
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.settings import SpeechSource, TrainingSettings
 from habla_ml.training.recipe import Recipe, load_recipe
 from habla_ml.versions import repeated_version, version_number
@@ -39,7 +39,7 @@ def plan_version(lake: Lake, version: str, snapshot: Snapshot, training: Trainin
         SettingsError: The recipe is wrong, or disagrees with `training.first_stage`; such a one is never pinned.
         TrainingError: `version` is a repeat that was never planned; it has the recipe of what it repeats.
     """
-    existing = lake.pointer(plan_pointer(version))
+    existing = lake.pointer(catalogue.PLAN.name(version))
     if existing is not None:
         return VersionPlan(**existing.value)
     if (repeated := repeated_version(version)) is not None:
@@ -49,7 +49,7 @@ def plan_version(lake: Lake, version: str, snapshot: Snapshot, training: Trainin
         )
     first_stage_sources(load_recipe(training.recipe), training)
     plan = VersionPlan(version, snapshot.id, lake.put_file(training.recipe), corpus_hours(lake))
-    lake.move_pointer(plan_pointer(version), asdict(plan), None)
+    lake.move_pointer(catalogue.PLAN.name(version), asdict(plan), None)
     return plan
 
 
@@ -79,7 +79,7 @@ def first_stage_sources(recipe: Recipe, training: TrainingSettings) -> tuple[Spe
 
 def read_plan(lake: Lake, version: str) -> VersionPlan:
     """The pinned plan; raises `TrainingError` where the version was never trained."""
-    pointer = lake.pointer(plan_pointer(version))
+    pointer = lake.pointer(catalogue.PLAN.name(version))
     if pointer is None:
         raise TrainingError(
             f"model version {version} was never planned; materialise `fine_tuned_checkpoint` for it"
@@ -111,14 +111,8 @@ def good_repeats(lake: Lake) -> list[VersionPlan]:
     return sorted(plans, key=lambda plan: plan.version)
 
 
-def plan_pointer(version: str) -> str:
-    """The pointer that holds a version's plan."""
-    return f"models/{version}/plan"
-
-
 def _measured(lake: Lake) -> Iterator[VersionPlan]:
-    for name in lake.pointers("models/"):
-        if name.endswith("/report"):
-            pointer = lake.pointer(plan_pointer(name.split("/")[1]))
-            if pointer is not None:
-                yield VersionPlan(**pointer.value)
+    for version in catalogue.REPORT.keys(lake):
+        pointer = lake.pointer(catalogue.PLAN.name(version))
+        if pointer is not None:
+            yield VersionPlan(**pointer.value)

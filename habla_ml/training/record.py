@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict
 
 from habla_ml.corpus.general_speech import SourceOfSpeech
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.training.checkpoints import LossPoint
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.validation import ValidationPoint
@@ -69,19 +69,14 @@ class TrainingRecord(TrainedRun):
     """What this run started from, in place of the base model; None where it started from the base model."""
 
 
-def checkpoint_pointer(version: str) -> str:
-    """The pointer that names a version's checkpoint: `{"tree", "record", "identity"}`."""
-    return f"models/{version}/checkpoint"
-
-
 def first_stage_pointer(identity: RunIdentity) -> str:
     """The pointer that names a first stage's checkpoint: `{"tree", "record"}`."""
-    return f"first_stages/{identity.digest}/checkpoint"
+    return catalogue.FIRST_STAGE.name(identity.digest)
 
 
 def published_record(lake: Lake, version: str) -> TrainingRecord | None:
     """The record of the checkpoint that a version has now, or None."""
-    pointer = lake.pointer(checkpoint_pointer(version))
+    pointer = lake.pointer(catalogue.CHECKPOINT.name(version))
     return None if pointer is None else TrainingRecord.model_validate(lake.get_json(pointer.value["record"]))
 
 

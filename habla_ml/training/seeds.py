@@ -18,8 +18,8 @@ import yaml
 from pydantic import ValidationError
 
 from habla_ml.errors import TrainingError
-from habla_ml.lake import Lake
-from habla_ml.training.plan import VersionPlan, plan_pointer, read_plan, recipe_file
+from habla_ml.lake import Lake, catalogue
+from habla_ml.training.plan import VersionPlan, read_plan, recipe_file
 from habla_ml.training.recipe import Recipe, load_recipe
 from habla_ml.training.record import published_record
 from habla_ml.versions import FIRST_REPEAT, is_part, part_name, repeat_name, repeated_version
@@ -78,7 +78,7 @@ def plan_parts(lake: Lake, version: str, percents: Sequence[int], folder: Path) 
     for percent in percents:
         name = part_name(version, percent)
         share = round(recipe.train_share * percent / 100, 4)
-        exists = lake.pointer(plan_pointer(name)) is not None
+        exists = lake.pointer(catalogue.PLAN.name(name)) is not None
         planned.append(
             read_plan(lake, name) if exists else _plan_like(lake, plan, recipe, name, "train_share", share)
         )
@@ -105,7 +105,7 @@ def _plan_like(lake: Lake, plan: VersionPlan, recipe: Recipe, name: str, key: st
     """Pin `plan` under another name, its recipe changed at one key."""
     text = rewritten(lake.get_bytes(plan.recipe).decode("utf-8"), recipe, key, value)
     made = VersionPlan(name, plan.snapshot, lake.put_bytes(text.encode("utf-8")), plan.corpus_hours)
-    lake.move_pointer(plan_pointer(name), asdict(made), None)
+    lake.move_pointer(catalogue.PLAN.name(name), asdict(made), None)
     return made
 
 
@@ -141,6 +141,6 @@ def _refuse_seeds(seeds: Sequence[int], recipe: Recipe, version: str) -> None:
 
 def _planned_seeds(lake: Lake, version: str, folder: Path) -> dict[int, VersionPlan]:
     """The repeats that were planned before, by seed."""
-    names = [name.split("/")[1] for name in lake.pointers("models/") if name.endswith("/plan")]
+    names = catalogue.PLAN.keys(lake)
     plans = [read_plan(lake, name) for name in names if repeated_version(name) == version and not is_part(name)]
     return {load_recipe(recipe_file(lake, plan, folder)).seed: plan for plan in plans}

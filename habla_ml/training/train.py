@@ -19,14 +19,14 @@ from habla_ml.corpus.general_speech import GeneralSpeech
 from habla_ml.corpus.snapshot import Snapshot, read_utterances
 from habla_ml.corpus.without_speech import segments_without_speech
 from habla_ml.errors import PointerMovedError, TrainingError
-from habla_ml.lake import Lake, Pointer
+from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.clips import part_of, sample_of
 from habla_ml.training.first_stage import train_first_stage
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.recipe import Recipe
-from habla_ml.training.record import FirstStageRecord, TrainingRecord, checkpoint_pointer, published_record
+from habla_ml.training.record import FirstStageRecord, TrainingRecord, published_record
 from habla_ml.training.run import Material, RunFolder, finish_run, finished_run, run_folder
 from habla_ml.training.speech import HeardSpeech
 from habla_ml.training.trainer import Progress
@@ -69,7 +69,7 @@ def train_version(
         stage = RunIdentity.of_first_stage(recipe, base, heard.first_stage)
     identity = RunIdentity.of(recipe, snapshot.id, base, heard.replay, stage)
     with exclusive(work_folder):
-        seen = lake.pointer(checkpoint_pointer(version))
+        seen = lake.pointer(catalogue.CHECKPOINT.name(version))
         if seen is not None and seen.value["identity"] == identity.digest:
             progress(
                 Progress(f"{version} is published already with identity {identity.digest[:12]}: nothing to do")
@@ -139,13 +139,13 @@ def _publish(
         "identity": trained.identity_digest,
     }
     try:
-        lake.move_pointer(checkpoint_pointer(version), value, seen)
+        lake.move_pointer(catalogue.CHECKPOINT.name(version), value, seen)
     except PointerMovedError as error:
         now = _published(lake, version)
         if now.identity_digest == trained.identity_digest:
             return now
         raise TrainingError(
-            f"{checkpoint_pointer(version)} was moved by another training (identity "
+            f"{catalogue.CHECKPOINT.name(version)} was moved by another training (identity "
             f"{now.identity_digest[:12]}) while this one ({trained.identity_digest[:12]}) ran; its result stays "
             f"in {folder.finished}. Run this one again to publish it over the other, or give it the next version"
         ) from error
@@ -156,6 +156,6 @@ def _published(lake: Lake, version: str) -> TrainingRecord:
     record = published_record(lake, version)
     if record is None:
         raise TrainingError(
-            f"{checkpoint_pointer(version)} vanished; the lake {lake.url} is being changed by hand"
+            f"{catalogue.CHECKPOINT.name(version)} vanished; the lake {lake.url} is being changed by hand"
         )
     return record

@@ -14,8 +14,8 @@ from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.corpus.splits import make_snapshot
-from habla_ml.lake import DirectoryStore
-from habla_ml.recordings import HABLA, SetAside, ingest_day, load_day, recordings_pointer, segment_id
+from habla_ml.lake import DirectoryStore, catalogue
+from habla_ml.recordings import HABLA, SetAside, ingest_day, load_day, segment_id
 from habla_ml.recordings.days import put_set_aside
 from habla_ml_tests.consent.everywhere import found_in_lake
 from habla_ml_tests.recordings.test_late_consent import (
@@ -214,7 +214,7 @@ def test_what_old_lists_of_refused_rows_repeat_goes_with_any_erasure(tmp_path: P
     pointer = tables_pointer(world)
     listed = put_set_aside(world.lake, old_list("told-words"))
     world.lake.move_pointer(pointer.name, {**pointer.value, "set_aside": listed}, pointer)
-    day = world.lake.pointer(recordings_pointer(MONDAY))
+    day = world.lake.pointer(catalogue.RECORDINGS.name(MONDAY))
     assert day is not None
     quoting = SetAside(
         CLASE, "metadata.json", f"key recorded_at is {SENTENCES[1]!r}, expected a time; taken as missing"

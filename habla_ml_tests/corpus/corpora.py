@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from habla_ml.corpus.build import SCHEMA, corpus_pointer
+from habla_ml.corpus.build import SCHEMA
 from habla_ml.corpus.conventions import Conventions
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def write_day(lake: Lake, day: str, lines: Iterable[Line], conventions: Conventi
         "problems": {},
         "hours": sum(line.seconds for line in lines if line.usable) / 3600 if made else 0.0,
     }
-    lake.move_pointer(corpus_pointer(day), value, lake.pointer(corpus_pointer(day)))
+    lake.move_pointer(catalogue.CORPUS.name(day), value, lake.pointer(catalogue.CORPUS.name(day)))
 
 
 def splits_of(lake: Lake, segments: str) -> dict[str, tuple[str, str]]:

@@ -13,9 +13,7 @@ import pyarrow.parquet as pq
 
 from habla_ml.audio import encode_flac
 from habla_ml.corpus.build import SCHEMA as TEXT_SCHEMA
-from habla_ml.corpus.build import corpus_pointer
-from habla_ml.lake import Lake
-from habla_ml.recordings import recordings_pointer
+from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings.segments import FACTS_SCHEMA, ROW_GROUP, SCHEMA
 
 DIGEST = "c" * 64
@@ -81,7 +79,7 @@ def write_spoken_day(
     seconds = sum(line.seconds for line in lines)
     _move(
         lake,
-        recordings_pointer(day),
+        catalogue.RECORDINGS.name(day),
         {
             "parquet": audio,
             "facts": facts,
@@ -96,7 +94,7 @@ def write_spoken_day(
     problems = [line.problem for line in lines if line.problem]
     _move(
         lake,
-        corpus_pointer(day),
+        catalogue.CORPUS.name(day),
         {
             "parquet": _put(lake, pa.Table.from_pylist(text, schema=schema)),
             "recordings": audio,

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from habla_ml.annotation import AnnotationEvent, append_events, collect_events
-from habla_ml.corpus.build import DayOfCorpus, build_day, corpus_pointer, load_corpus
+from habla_ml.corpus.build import DayOfCorpus, build_day, load_corpus
 from habla_ml.corpus.violations import ViolatingSegment, read_violations, violating_segments
+from habla_ml.lake import catalogue
 from habla_ml.recordings import HABLA, segment_id
 from habla_ml_tests.corpus.typed_days import MONDAY, THREE, TUESDAY, A, type_two_days
 from habla_ml_tests.recordings.world import NOW, World, write_corrections, write_session
@@ -82,10 +83,10 @@ def test_days_without_violations_are_not_opened(world: World) -> None:
 
 def test_days_written_before_there_were_requirements_are_read_and_rewritten(world: World) -> None:
     day = build(world)
-    pointer = world.lake.pointer(corpus_pointer(MONDAY))
+    pointer = world.lake.pointer(catalogue.CORPUS.name(MONDAY))
     assert pointer is not None
     old = {key: value for key, value in pointer.value.items() if key != "violations"} | {"inputs": "of before"}
-    world.lake.move_pointer(corpus_pointer(MONDAY), old, pointer)
+    world.lake.move_pointer(catalogue.CORPUS.name(MONDAY), old, pointer)
     assert list(violating_segments(world.lake)) == []
     assert build(world) == day
 

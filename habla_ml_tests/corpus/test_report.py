@@ -17,8 +17,7 @@ from habla_ml.audio import decode_flac
 from habla_ml.corpus.report import CorpusReport, describe_corpus
 from habla_ml.corpus.report_page import render_report
 from habla_ml.corpus.snapshot import Split, save_snapshot
-from habla_ml.corpus.splits import LATEST_POINTER
-from habla_ml.lake import Lake, digest_of
+from habla_ml.lake import Lake, catalogue, digest_of
 from habla_ml.settings import QualitySettings
 from habla_ml_tests.corpus.corpora import new_lake
 from habla_ml_tests.corpus.quality_world import DIGEST, Spoken, write_spoken_day
@@ -162,7 +161,7 @@ def test_hours_by_role_are_read_where_the_snapshot_knows_roles(two_days: Lake) -
     counts: dict[Split, int] = {"train": 4, "validation": 0, "test": 0}
     segments = two_days.put_bytes(out.getvalue())
     snapshot = save_snapshot(two_days, segments, {}, {}, "orthographic-v1", "c" * 64, "1" * 64, hours, counts)
-    two_days.move_pointer(LATEST_POINTER, {"snapshot": snapshot.id}, None)
+    two_days.move_pointer(catalogue.SPLITS, {"snapshot": snapshot.id}, None)
     report = describe(two_days)
     assert [each.name for each in report.roles] == ["teacher", "student", "unknown"]
     assert [each.usable_h for each in report.roles] == pytest.approx([1.0, 0.25, 0.01])

@@ -15,12 +15,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from habla_ml.annotation.review import ReviewItem, save_queue
-from habla_ml.corpus.build import corpus_pointer
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.deal import assign_splits
 from habla_ml.corpus.snapshot import SPLITS, Snapshot, Split, load_snapshot
 from habla_ml.corpus.splits import load_changes, load_ledger, make_snapshot
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.settings import Settings, SplitSettings
 from habla_ml_tests.corpus.corpora import Line, new_lake, write_day
 from habla_ml_tests.recordings.world import V1, V2, make_world
@@ -160,4 +159,4 @@ def test_no_sequence_of_changes_moves_a_group_or_shrinks_a_split_silently(corpor
                     assert change.erased == 0
             assert make_snapshot(lake, settings, conventions) == load_snapshot(lake, made.id)
             known, before = decided, made
-        assert lake.pointer(corpus_pointer(DAY)) is not None
+        assert lake.pointer(catalogue.CORPUS.name(DAY)) is not None

@@ -2,9 +2,9 @@ import dagster as dg
 import pytest
 
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.corpus.quality import GOOD_STATE_POINTER
 from habla_ml.definitions import build_definitions
 from habla_ml.defs.runs import run_job
+from habla_ml.lake import catalogue
 from habla_ml_tests.corpus.quality_world import Spoken, write_spoken_day
 from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, Deployment
 
@@ -90,7 +90,7 @@ def test_a_good_snapshot_passes_and_is_remembered_and_a_lost_day_stops_the_train
     first = checked(with_a_small_day, "splits")
     passed = {name for (_, name), each in evaluations(first).items() if each.passed}
     assert passed >= SNAPSHOT_CHECKS
-    good = with_a_small_day.lake().pointer(GOOD_STATE_POINTER)
+    good = with_a_small_day.lake().pointer(catalogue.LAST_GOOD_CORPUS)
     lose(with_a_small_day, SMALL_DAY)
     for _ in range(2):  # asking again does not make it good
         second = checked(with_a_small_day, "splits")
@@ -100,7 +100,7 @@ def test_a_good_snapshot_passes_and_is_remembered_and_a_lost_day_stops_the_train
         assert found.severity == dg.AssetCheckSeverity.ERROR
         assert SMALL_DAY in found.metadata["examples"].value
         assert not evaluations(second)["splits", "hours_did_not_fall"].passed
-    assert with_a_small_day.lake().pointer(GOOD_STATE_POINTER) == good
+    assert with_a_small_day.lake().pointer(catalogue.LAST_GOOD_CORPUS) == good
 
 
 def test_a_loss_is_accepted_by_naming_its_snapshot_and_then_is_the_new_good_state(with_a_small_day):

@@ -14,9 +14,10 @@ from habla_ml.defs.partitions import MODEL_VERSIONS, next_version
 from habla_ml.defs.repeats import show_repeats, train_repeats
 from habla_ml.errors import HablaError
 from habla_ml.evaluation.evidence import stored_comparison
+from habla_ml.lake import catalogue
 from habla_ml.lake.open import open_store
 from habla_ml.release.publish import list_releases
-from habla_ml.training.plan import VersionPlan, plan_pointer, read_plan
+from habla_ml.training.plan import VersionPlan, read_plan
 from habla_ml.training.record import published_record
 from habla_ml.training.seeds import plan_more_seeds
 from habla_ml_tests.defs.conftest import Deployment
@@ -26,7 +27,7 @@ from habla_ml_tests.training.test_seeds import plan_trained
 def leave_version(deployment: Deployment, version: str) -> None:
     """A version that counts as trained and measured, on a corpus of no hours."""
     lake = deployment.lake()
-    lake.move_pointer(plan_pointer(version), asdict(VersionPlan(version, "5" * 64, "0" * 64, 0.0)), None)
+    lake.move_pointer(catalogue.PLAN.name(version), asdict(VersionPlan(version, "5" * 64, "0" * 64, 0.0)), None)
     lake.move_pointer(f"models/{version}/report", {}, None)
 
 
@@ -71,7 +72,7 @@ def test_the_command_plans_repeats_shows_them_and_says_what_to_do(deployment, tm
     outside = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
     refused = subprocess.run(command, env=outside, capture_output=True, text=True, check=False)
     assert (refused.returncode, "DAGSTER_HOME is not set" in refused.stderr) == (1, True)
-    assert deployment.lake().pointer(plan_pointer("v1-s2")) is None
+    assert deployment.lake().pointer(catalogue.PLAN.name("v1-s2")) is None
     done = subprocess.run(
         command, env={**outside, "DAGSTER_HOME": str(home)}, capture_output=True, text=True, check=False
     )

@@ -19,7 +19,7 @@ def test_a_conversion_is_published_once_for_a_checkpoint_and_a_quantisation(lake
 
     def publish(identity: str, quantisation: str):
         return publish_ctranslate2(
-            lake, "models/v1", identity, tiny_checkpoint, quantisation, tmp_path / "work", told.append
+            lake, "models/v1/ctranslate2", identity, tiny_checkpoint, quantisation, tmp_path / "work", told.append
         )
 
     first = publish("one", "int8")

@@ -8,9 +8,9 @@ import pytest
 
 from habla_ml.evaluation.hypotheses import read_hypotheses, save_hypotheses
 from habla_ml.evaluation.listening import served_options
-from habla_ml.lake import sha256_of
+from habla_ml.lake import catalogue, sha256_of
 from habla_ml.monitoring.alarms import alerts_of, standing
-from habla_ml.monitoring.released import load_watched, watch_release, watched_pointer
+from habla_ml.monitoring.released import load_watched, watch_release
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml_tests.monitoring.conftest import start_of
 from habla_ml_tests.monitoring.world import ERROR_RATE, measure_release
@@ -162,7 +162,7 @@ def test_the_record_names_no_segment_no_session_no_person_and_no_word(school):
 def test_a_record_of_another_form_is_measured_again(school):
     school.week(0, ERROR_RATE)
     first = watch(school, 1)
-    pointer = school.lake.pointer(watched_pointer("v1"))
+    pointer = school.lake.pointer(catalogue.QUALITY.name("v1"))
     school.lake.move_pointer(pointer.name, {"record": school.lake.put_json({"format": "old"})}, pointer)
     assert watch(school, 1).record == first.record
 

@@ -13,6 +13,7 @@ import yaml
 
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.errors import InputError
+from habla_ml.lake import catalogue
 from habla_ml.recordings import (
     PublishedDay,
     changed_days,
@@ -20,7 +21,6 @@ from habla_ml.recordings import (
     ingest_day,
     load_day,
     publish_day,
-    recordings_pointer,
 )
 from habla_ml.recordings.changes import ChangedDay
 from habla_ml.recordings.facts import read_facts
@@ -213,7 +213,7 @@ def test_what_a_table_adds_to_the_day_loses_no_note(world: World) -> None:
 
 
 def test_no_pseudonym_and_no_name_of_who_waits_stands_in_the_pointer(world: World) -> None:
-    pointer = world.lake.pointer(recordings_pointer(MONDAY))
+    pointer = world.lake.pointer(catalogue.RECORDINGS.name(MONDAY))
     assert pointer is not None
     assert set(pointer.value["withheld"]) == {TALLER, CLASE}
     assert not any(word in str(pointer.value) for word in ("c-1", "c-2", "Remedios"))

@@ -52,7 +52,7 @@ def make_version(lake: Lake, version: str, settings: Settings) -> None:
     recipe = lake.put_file(settings.training.recipe)
     plan = {"version": version, "snapshot": "0" * 64, "recipe": recipe, "corpus_hours": 1.0}
     lake.move_pointer(f"models/{version}/plan", plan, None)
-    owner = f"models/{version}"
+    owner = f"models/{version}/ctranslate2"
     tree = lake.put_tree(BASE_MODEL)
     publish_ctranslate2(lake, owner, tree, BASE_MODEL, "int8", settings.work_folder)
 

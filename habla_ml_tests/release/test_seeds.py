@@ -13,16 +13,16 @@ import yaml
 
 from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison import Comparison
-from habla_ml.evaluation.evidence import history_of, report_pointer, spread_over_seeds
+from habla_ml.evaluation.evidence import history_of, spread_over_seeds
 from habla_ml.evaluation.promotion import decide
-from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.lake import DirectoryStore, Lake, catalogue
 from habla_ml.release.gate import check_gate
 from habla_ml.release.override import sign_override
 from habla_ml.release.seeds import siblings_of
 from habla_ml.release.version import model_number
 from habla_ml.settings import PromotionSettings
-from habla_ml.training.plan import VersionPlan, plan_pointer
-from habla_ml.training.record import FirstStageRecord, TrainedRun, checkpoint_pointer
+from habla_ml.training.plan import VersionPlan
+from habla_ml.training.record import FirstStageRecord, TrainedRun
 from habla_ml.training.seeds import plan_seeds
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.evaluation.classroom import compared, lesson
@@ -54,16 +54,16 @@ def first_stage(seed: int) -> FirstStageRecord:
 
 def train(lake: Lake, version: str, seed: int, recipe: dict[str, Any] | None = None, **identity: Any) -> None:
     """What a training with `seed` leaves; the plan of a repeat is there already."""
-    if lake.pointer(plan_pointer(version)) is None:
+    if lake.pointer(catalogue.PLAN.name(version)) is None:
         text = yaml.safe_dump({**RECIPE, "seed": seed, **(recipe or {})})
         plan = VersionPlan(version, sha("snapshot"), lake.put_bytes(text.encode()), 4.0)
-        lake.move_pointer(plan_pointer(version), asdict(plan), None)
+        lake.move_pointer(catalogue.PLAN.name(version), asdict(plan), None)
     first = first_stage(seed)
     record = record_of(
         version, seed, **{"recipe": sha(f"seed {seed}"), "first_stage": first.identity.digest, **identity}
     ).model_copy(update={"first_stage": first})
     value = {"tree": record.tree, "record": lake.put_json(record.model_dump(mode="json"))}
-    lake.move_pointer(checkpoint_pointer(version), value, lake.pointer(checkpoint_pointer(version)))
+    lake.move_pointer(catalogue.CHECKPOINT.name(version), value, lake.pointer(catalogue.CHECKPOINT.name(version)))
 
 
 def measured(version: str, rate: float, speech=SPEECH) -> Comparison:
@@ -79,7 +79,7 @@ def measured(version: str, rate: float, speech=SPEECH) -> Comparison:
 
 
 def score(lake: Lake, version: str, found: Comparison) -> None:
-    checkpoint = lake.pointer(checkpoint_pointer(version))
+    checkpoint = lake.pointer(catalogue.CHECKPOINT.name(version))
     tree = checkpoint.value["tree"] if checkpoint else sha(f"checkpoint of {version}")
     served = lake.pointer(f"models/{version}/ctranslate2")
     lake.move_pointer(f"models/{version}/ctranslate2", {"tree": sha(version), "checkpoint": tree}, served)
@@ -88,7 +88,7 @@ def score(lake: Lake, version: str, found: Comparison) -> None:
         "checkpoint": tree,
         "ctranslate2": sha(version),
     }
-    lake.move_pointer(report_pointer(version), value, lake.pointer(report_pointer(version)))
+    lake.move_pointer(catalogue.REPORT.name(version), value, lake.pointer(catalogue.REPORT.name(version)))
 
 
 def wer(found: Comparison) -> float:

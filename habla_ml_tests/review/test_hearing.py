@@ -2,8 +2,7 @@ import pytest
 
 from habla_ml.errors import CorpusError
 from habla_ml.evaluation.hypotheses import read_hypotheses
-from habla_ml.lake import sha256_of
-from habla_ml.recordings.days import recordings_pointer
+from habla_ml.lake import catalogue, sha256_of
 from habla_ml.review.candidates import gather_pool
 from habla_ml.review.hearing import _disagreements, hear, released_models
 from habla_ml.transcription.options import DecodingOptions
@@ -49,7 +48,7 @@ def test_a_second_hearing_decodes_nothing_and_reads_no_audio(lake, store, settin
     models, pool = released_models(lake, store, "stable"), pool_of(lake, settings, tmp_path)
     first = hear(lake, pool, models, settings, print)
     for day in (DAY, NEXT_DAY):
-        lake.path_of(lake.pointer(recordings_pointer(day)).value["parquet"]).unlink()
+        lake.path_of(lake.pointer(catalogue.RECORDINGS.name(day)).value["parquet"]).unlink()
     second = hear(lake, pool, models, settings, print)
     assert (first.decoded, second.decoded) == (3, 0)
     assert second.by_segment == first.by_segment
@@ -66,7 +65,7 @@ def test_audio_that_the_facts_name_and_the_recordings_lost_is_told_with_its_day(
 ):
     release(lake, store, "v1", artefact, tmp_path / "models")
     pool = pool_of(lake, settings, tmp_path)
-    first, second = (lake.pointer(recordings_pointer(day)) for day in (DAY, NEXT_DAY))
+    first, second = (lake.pointer(catalogue.RECORDINGS.name(day)) for day in (DAY, NEXT_DAY))
     lake.move_pointer(first.name, {**first.value, "parquet": second.value["parquet"]}, first)
     assert sha256_of(lake.path_of(second.value["parquet"])) == second.value["parquet"]
     with pytest.raises(CorpusError, match=rf"day {DAY} names 2 segments .* materialise `raw_recordings`"):

@@ -3,7 +3,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from habla_ml.annotation.review import QUEUE_POINTER, Objection, chosen_segments, load_queue
+from habla_ml.annotation.review import Objection, chosen_segments, load_queue
+from habla_ml.lake import catalogue
 from habla_ml.review.queue import make_queue, week_of
 from habla_ml.review.selection import SentBack
 from habla_ml_tests.review.conftest import release, settings_of
@@ -51,9 +52,9 @@ def test_what_chance_drew_is_never_remembered_as_chosen_for_its_difficulty(lake,
 def test_the_same_week_again_publishes_nothing_and_the_next_week_draws_others(lake, store, tmp_path, week):
     settings = settings_of(tmp_path, minutes=2)
     first = make_queue(lake, store, settings, NOON, print)
-    stands = lake.pointer(QUEUE_POINTER)
+    stands = lake.pointer(catalogue.REVIEW_QUEUE)
     assert make_queue(lake, store, settings, NOON + timedelta(hours=5), print).queue == first.queue
-    assert lake.pointer(QUEUE_POINTER) == stands
+    assert lake.pointer(catalogue.REVIEW_QUEUE) == stands
     later = make_queue(lake, store, settings, NOON + timedelta(days=7), print).queue
     drawn = [{each.segment_id for each in of.items if each.is_random} for of in (first.queue, later)]
     assert drawn[0] != drawn[1]

@@ -8,18 +8,16 @@ import yaml
 
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.errors import TrainingError
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.settings import TrainingSettings
 from habla_ml.training.plan import (
     VersionPlan,
     good_repeats,
     good_trainings,
-    plan_pointer,
     plan_version,
     recipe_file,
 )
 from habla_ml.training.recipe import Recipe, load_recipe
-from habla_ml.training.record import checkpoint_pointer
 from habla_ml.training.seeds import plan_more_seeds, plan_parts, plan_seeds, rewritten
 from habla_ml_tests.release.conftest import record_of
 
@@ -36,9 +34,9 @@ seed: 7    # a person chose it
 def plan_trained(lake: Lake, version: str, text: str = WRITTEN) -> VersionPlan:
     """A version that was planned and trained, as far as its plans are concerned."""
     plan = VersionPlan(version, "5" * 64, lake.put_bytes(text.encode()), 3.5)
-    lake.move_pointer(plan_pointer(version), asdict(plan), None)
+    lake.move_pointer(catalogue.PLAN.name(version), asdict(plan), None)
     record = lake.put_json(record_of(version).model_dump(mode="json"))
-    lake.move_pointer(checkpoint_pointer(version), {"tree": "0" * 64, "record": record}, None)
+    lake.move_pointer(catalogue.CHECKPOINT.name(version), {"tree": "0" * 64, "record": record}, None)
     return plan
 
 
@@ -134,7 +132,7 @@ def test_only_a_trained_version_is_repeated_and_no_repeat(lake: Lake, tmp_path: 
     with pytest.raises(TrainingError, match="v2 was never planned"):
         plan_seeds(lake, "v2", [11], tmp_path)
     plan = VersionPlan("v2", "5" * 64, lake.put_bytes(WRITTEN.encode()), 3.5)
-    lake.move_pointer(plan_pointer("v2"), asdict(plan), None)
+    lake.move_pointer(catalogue.PLAN.name("v2"), asdict(plan), None)
     with pytest.raises(TrainingError, match="v2 was not trained to its end"):
         plan_seeds(lake, "v2", [11], tmp_path)
     with pytest.raises(TrainingError, match="v2-s2 is itself a repeat; repeat v2"):

@@ -21,7 +21,7 @@ from habla_ml.annotation.label_studio.messages import Annotation, ChangedTask, C
 from habla_ml.annotation.label_studio.project import Project
 from habla_ml.annotation.log import append_events
 from habla_ml.errors import InputError, PointerMovedError
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings import SetAside, load_day, read_set_aside
 from habla_ml.recordings.days import put_set_aside
 from habla_ml.settings import LabelStudioSettings
@@ -63,22 +63,17 @@ class PullReport:
     """What was set aside by this pull."""
 
 
-def pulled_pointer(project: Project) -> str:
-    """Name of the pointer of how far a project was read."""
-    return f"label_studio/{project.key}/pulled"
-
-
 def load_pulled(lake: Lake, project: Project) -> Pulled:
     """How far the project was read; the beginning where it never was."""
-    pointer = lake.pointer(pulled_pointer(project))
+    pointer = lake.pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key))
     return Pulled(_BEGINNING, (), ()) if pointer is None else _pulled(lake, pointer.value)
 
 
 def pulled_days(lake: Lake) -> tuple[str, ...]:
     """All days that ever got an event from any project, sorted."""
     days: set[str] = set()
-    for name in lake.pointers("label_studio/"):
-        if name.endswith("/pulled") and (pointer := lake.pointer(name)) is not None:
+    for key in catalogue.LABEL_STUDIO_PULLED.keys(lake):
+        if (pointer := lake.pointer(catalogue.LABEL_STUDIO_PULLED.name(key))) is not None:
             days.update(pointer.value["days"])
     return tuple(sorted(days))
 
@@ -96,7 +91,7 @@ def pull_events(
         ServiceError: the server cannot be reached or refuses; pull again.
         PointerMovedError: somebody else pulled in the meantime; pull again.
     """
-    pointer = lake.pointer(pulled_pointer(project))
+    pointer = lake.pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key))
     before = load_pulled(lake, project)
     reading = _Reading(lake, project, server.users(), now)
     since = max(_BEGINNING, before.until - timedelta(seconds=settings.overlap_s))
@@ -120,7 +115,7 @@ def pull_events(
         "days": sorted({*before.days, *reading.days}),
         "set_aside": put_set_aside(lake, [*still, *problems]),
     }
-    lake.move_pointer(pulled_pointer(project), value, pointer)
+    lake.move_pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key), value, pointer)
     return PullReport(len(reading.tasks), added, tuple(sorted(days)), reading.skipped, problems)
 
 

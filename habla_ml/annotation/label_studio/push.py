@@ -22,7 +22,7 @@ from habla_ml.annotation.label_studio.client import LabelStudio, NewTask
 from habla_ml.annotation.label_studio.project import AudioShelf, Project
 from habla_ml.annotation.review import ReviewItem
 from habla_ml.errors import ServiceError
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings import load_day
 
 _LOST_AT_MOST: Final = 5
@@ -62,14 +62,9 @@ class PushReport:
     """Segments whose audio is not in the lake; they were left out."""
 
 
-def pushed_pointer(project: Project) -> str:
-    """Name of the pointer of what a project holds."""
-    return f"label_studio/{project.key}/pushed"
-
-
 def load_pushed(lake: Lake, project: Project) -> Pushed:
     """What the lake knows of the project's tasks."""
-    pointer = lake.pointer(pushed_pointer(project))
+    pointer = lake.pointer(catalogue.LABEL_STUDIO_PUSHED.name(project.key))
     if pointer is None:
         return Pushed({}, 0, ())
     batches = tuple(pointer.value["batches"])
@@ -92,7 +87,11 @@ def save_pushed(lake: Lake, project: Project, pushed: Pushed) -> None:
         "batches": list(pushed.batches),
         "segments": len(pushed.rounds),
     }
-    lake.move_pointer(pushed_pointer(project), value, lake.pointer(pushed_pointer(project)))
+    lake.move_pointer(
+        catalogue.LABEL_STUDIO_PUSHED.name(project.key),
+        value,
+        lake.pointer(catalogue.LABEL_STUDIO_PUSHED.name(project.key)),
+    )
 
 
 def push_segments(

@@ -6,6 +6,7 @@ from habla_ml.defs.owners import MODEL_OWNERS
 from habla_ml.defs.partitions import model_versions
 from habla_ml.defs.presentation import table
 from habla_ml.defs.resources import StoreResource
+from habla_ml.lake import catalogue
 from habla_ml.settings import Settings
 
 
@@ -31,7 +32,7 @@ def build_ctranslate2_model(settings: Settings) -> dg.AssetsDefinition:
         tree = checkpoint_of(opened, version)
         made = publish_ctranslate2(
             opened,
-            f"models/{version}",
+            catalogue.EXPORT.name(version, "ctranslate2"),
             tree,
             checkout_artefact(opened, tree, settings.work_folder),
             settings.export.ctranslate2_quantisation,

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from habla_ml.errors import EvaluationError, LakeError, PointerMovedError
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.settings.hosted import HostedServiceSettings
 
 _ATTEMPTS: Final = 60
@@ -75,11 +75,11 @@ class Spending:
 
     def spent_usd(self, month: str) -> float:
         """Sum of a month (`YYYY-MM`), with what is reserved now."""
-        pointer = self._lake.pointer(f"spending/{self._service}/{month}")
+        pointer = self._lake.pointer(catalogue.SPENDING.name(self._service, month))
         return 0.0 if pointer is None else _sum_of(pointer.name, pointer.value.get("spent_usd"))
 
     def _add(self, month: str, usd: float) -> None:
-        name = f"spending/{self._service}/{month}"
+        name = catalogue.SPENDING.name(self._service, month)
         with self._turn:
             for _ in range(_ATTEMPTS):
                 seen = self._lake.pointer(name)

@@ -1,0 +1,87 @@
+"""The name of every pointer in the lake. Names are built and parsed here and nowhere else.
+
+A family is a group of pointers that share a pattern, such as the reports of all model versions. A name without a
+variable part is a plain constant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from habla_ml.lake.lake import Lake
+
+
+@dataclass(frozen=True)
+class PointerFamily:
+    """Pointers that share a pattern with one or more variable parts, each written `{}`."""
+
+    pattern: str
+
+    def name(self, *parts: str) -> str:
+        """Return the pointer name for these variable parts."""
+        return self.pattern.format(*parts)
+
+    def parts(self, name: str) -> tuple[str, ...] | None:
+        """Return the variable parts of a pointer name; None where it belongs to another family."""
+        expression = re.escape(self.pattern).replace(r"\{\}", "([^/]+)")
+        found = re.fullmatch(expression, name)
+        return found.groups() if found else None
+
+    def keys(self, lake: Lake) -> Iterator[str]:
+        """Yield the first variable part of every pointer of this family in the lake, sorted by name."""
+        for name in lake.pointers(self.pattern.partition("{")[0]):
+            found = self.parts(name)
+            if found is not None:
+                yield found[0]
+
+
+RECORDINGS: Final = PointerFamily("recordings/{}")
+"""By day: audio, segment metadata, input signatures, skipped inputs, segments that wait for consent."""
+ANNOTATIONS: Final = PointerFamily("annotations/{}")
+"""By day: annotation events."""
+TABLES: Final = PointerFamily("tables/{}")
+"""By digest of the table's path: what an imported table contributed."""
+CORPUS: Final = PointerFamily("corpus/{}")
+"""By day: current text, and the events and conventions it was built from."""
+LABEL_STUDIO_PUSHED: Final = PointerFamily("label_studio/{}/pushed")
+LABEL_STUDIO_PULLED: Final = PointerFamily("label_studio/{}/pulled")
+"""By project key: tasks that were pushed, and the state of the last pull."""
+
+PLAN: Final = PointerFamily("models/{}/plan")
+CHECKPOINT: Final = PointerFamily("models/{}/checkpoint")
+REPORT: Final = PointerFamily("models/{}/report")
+OVERRIDE: Final = PointerFamily("models/{}/override")
+EXPORT: Final = PointerFamily("models/{}/{}")
+"""By model version and exporter."""
+BASE_EXPORT: Final = PointerFamily("bases/{}/{}")
+"""By digest of the base model and exporter."""
+COMPARED_EXPORT: Final = PointerFamily("contest/{}/{}/{}")
+"""By checkpoint, quantisation and exporter: conversions that only a model comparison uses."""
+FIRST_STAGE: Final = PointerFamily("first_stages/{}/checkpoint")
+"""By training identity: a base model after training on general speech. Model versions share it."""
+
+HYPOTHESES: Final = PointerFamily("hypotheses/{}/{}")
+"""By artefact and decoding options: cached hypotheses."""
+COMPARISON: Final = PointerFamily("contests/{}")
+"""By the first digits of its object id: a model comparison that decides no release."""
+SPENDING: Final = PointerFamily("spending/{}/{}")
+"""By hosted service and month: cost that was reserved."""
+QUALITY: Final = PointerFamily("monitoring/{}/quality")
+"""By model version: quality of a released version, week by week."""
+ALERT: Final = PointerFamily("alerts/{}/{}")
+"""By channel and digest of the alert: alerts that were sent."""
+
+REVIEW_QUEUE: Final = "review/latest"
+SPLITS: Final = "splits/latest"
+SPLIT_LEDGER: Final = "splits/ledger"
+LAST_GOOD_CORPUS: Final = "quality/good"
+TOMBSTONES: Final = "consent/tombstones"
+
+
+def area(name: str) -> str:
+    """Return the first part of a pointer name, such as `recordings`."""
+    return name.partition("/")[0]
