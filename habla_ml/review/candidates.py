@@ -23,14 +23,12 @@ import pyarrow.parquet as pq
 
 from habla_ml.annotation.log import event_table, load_events
 from habla_ml.audio import SILENCE_DBFS
+from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings.days import load_day
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from habla_ml.lake import catalogue
-from habla_ml.lake import Lake
 
 UNKNOWN_SPEAKER: Final = "unknown"
 

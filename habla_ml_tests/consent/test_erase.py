@@ -13,7 +13,7 @@ from habla_ml.annotation import collect_events, load_events, read_events
 from habla_ml.annotation.log import append_events
 from habla_ml.annotation.review import chosen_segments, load_queue, sendings_back
 from habla_ml.consent.erase import ErasureReport, erase, plan_erasure
-from habla_ml.consent.tombstones import POINTER, read_tombstones
+from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.build import build_day, load_corpus
 from habla_ml.corpus.export import export_dataset
 from habla_ml.corpus.quality import keep_good_hours, load_good_hours
@@ -23,6 +23,7 @@ from habla_ml.errors import TrainingError
 from habla_ml.evaluation.evidence import stored_comparison
 from habla_ml.evaluation.report.markdown import escape
 from habla_ml.lake import DirectoryStore, Lake, S3Store, Store, sha256_of
+from habla_ml.lake.catalogue import TOMBSTONES
 from habla_ml.recordings import ingest_day, load_day
 from habla_ml.settings import Settings
 from habla_ml.training.plan import read_plan
@@ -86,7 +87,7 @@ def assert_nowhere(store: Store, folders: list[Path], voices: list[Voice]) -> No
 
 
 def _tombstones_object(store: Store) -> str:
-    return str(Lake(store, Path("unused")).pointer(POINTER).value["tombstones"])  # type: ignore[union-attr]
+    return str(Lake(store, Path("unused")).pointer(TOMBSTONES).value["tombstones"])  # type: ignore[union-attr]
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
@@ -133,7 +134,7 @@ def test_versions_that_heard_the_voice_are_remembered_without_its_name(tmp_path:
     erase_all(lived)
     (remembered,) = read_tombstones(lived.lake).of("c-017")
     assert remembered.heard == ("v1", "v2")
-    body = lived.lake.get_bytes(lived.lake.pointer(POINTER).value["tombstones"])  # type: ignore[union-attr]
+    body = lived.lake.get_bytes(lived.lake.pointer(TOMBSTONES).value["tombstones"])  # type: ignore[union-attr]
     assert b"c-017" not in body
 
 
