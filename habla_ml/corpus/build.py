@@ -24,6 +24,7 @@ from habla_ml.corpus.conventions import Conventions
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, catalogue, digest_of
 from habla_ml.recordings import PublishedDay, load_day
+from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
 from habla_ml.settings import CorpusSettings, Settings
 
 SCHEMA: Final = pa.schema(
@@ -48,7 +49,6 @@ SCHEMA: Final = pa.schema(
         pa.field("annotated_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
-UNKNOWN_SPEAKER: Final = "unknown"
 
 _BUILDER: Final = "habla_ml.corpus/2"
 _ROWS_AT_ONCE: Final = 65_536

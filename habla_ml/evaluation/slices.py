@@ -6,7 +6,6 @@ What a sentence holds (a final s, a seseo site) is no slice, since most sentence
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, get_args
@@ -18,7 +17,8 @@ from habla_ml.evaluation.rates import ScoredModel, counts_of, rate_of
 from habla_ml.evaluation.statistics import Draws, Resample, interval_of
 
 if TYPE_CHECKING:
-    from habla_ml.settings import EvaluationSettings
+    from habla_ml.recordings.speaker_labels import is_local_speaker_label
+from habla_ml.settings import EvaluationSettings
 
 DIMENSIONS: Final[tuple[Dimension, ...]] = get_args(Dimension)
 """In the order in which slices are listed."""
@@ -28,9 +28,6 @@ UNKNOWN: Final = "unknown"
 _DURATION_BOUNDS_S = (2.0, 4.0, 8.0)
 _SNR_BOUNDS_DB = (10.0, 20.0)
 _SEEN: Final = {True: "heard in training", False: "new to the model", None: UNKNOWN}
-_LOCAL_LABEL = re.compile(
-    r"(?:(?:speaker|spk|hablante|unknown|desconocido)[ _-]*[a-z0-9]{0,3}|[a-z]|\d*)", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ def speaker_key(reference: Reference) -> str:
     `SPEAKER_00` in two sessions need not be one person, so such labels are never joined across sessions.
     """
     label = reference.speaker.strip()
-    if _LOCAL_LABEL.fullmatch(label):
+    if is_local_speaker_label(label):
         return f"{reference.session_id} · {label or 'no label'}"
     return label
 

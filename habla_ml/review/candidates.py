@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,17 +24,16 @@ from habla_ml.annotation.log import event_table, load_events
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings.days import load_day
+from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER, global_speaker, is_local_speaker_label
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-UNKNOWN_SPEAKER: Final = "unknown"
 
 _BATCH: Final = 65_536
 _FULLY_QUIET_DB: Final = 20.0
 """This far below the bound, quiet speech counts in full when the pool is filled."""
-_LOCAL_LABEL: Final = re.compile(r"SPEAKER_\d+", re.IGNORECASE)
 _COLUMNS: Final = (
     "segment_id",
     "session_id",
@@ -101,12 +99,12 @@ class Pool:
 
 def voice_of(session_id: str, speaker: str) -> str:
     """An enrolled name is one voice everywhere; a diarisation label means nothing outside its session."""
-    return speaker if has_name(speaker) else f"{session_id}/{speaker}"
+    return global_speaker(session_id, speaker)
 
 
 def has_name(speaker: str) -> bool:
     """Whether `speaker` is an enrolled name, no diarisation label and not unknown."""
-    return speaker != UNKNOWN_SPEAKER and _LOCAL_LABEL.fullmatch(speaker) is None
+    return not is_local_speaker_label(speaker)
 
 
 def recorded_days(lake: Lake) -> list[str]:

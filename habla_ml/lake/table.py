@@ -1,0 +1,58 @@
+"""Parquet schemas, each derived from the one dataclass that describes a row."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Collection
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+
+import pyarrow as pa
+
+_TYPES: Final[dict[type, pa.DataType]] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    bytes: pa.binary(),
+    datetime: pa.timestamp("us", tz="UTC"),
+}
+
+
+def arrow_schema(row: type, without: Collection[str] = ()) -> pa.Schema:
+    """Return the schema of a table whose rows are instances of a dataclass, in the order of its fields.
+
+    A field of type `X | None` is nullable. `tuple[X, ...]` is a list. `Literal` has the type of its values. A datetime
+    is UTC in microseconds.
+
+    Args:
+        row: A dataclass.
+        without: Fields that are no columns.
+
+    Raises:
+        TypeError: A field has a type that no column can hold.
+    """
+    hints = get_type_hints(row)
+    return pa.schema([_field(each.name, hints[each.name]) for each in fields(row) if each.name not in without])
+
+
+def _field(name: str, hint: Any) -> pa.Field:
+    nullable = False
+    if get_origin(hint) in (types.UnionType, Union):
+        options = [each for each in get_args(hint) if each is not type(None)]
+        nullable = len(options) < len(get_args(hint))
+        hint = options[0] if len(options) == 1 else hint
+    return pa.field(name, _column_type(name, hint), nullable=nullable)
+
+
+def _column_type(name: str, hint: Any) -> pa.DataType:
+    if get_origin(hint) is tuple:
+        return pa.list_(_column_type(name, get_args(hint)[0]))
+    if get_origin(hint) is Literal:
+        hint = type(get_args(hint)[0])
+    if hint not in _TYPES:
+        raise TypeError(
+            f"{name}: no column holds {hint}; use one of {', '.join(each.__name__ for each in _TYPES)}"
+        )
+    return _TYPES[hint]

@@ -1,0 +1,29 @@
+"""Speaker labels: which ones mean the same person in every session.
+
+Habla's tracker writes "Speaker A", "Speaker B" and so on, diarisation writes "SPEAKER_00". Both count from the start
+in each session, so the same label in two sessions need not be the same person. A name that a teacher typed or
+enrolled is one person everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+UNKNOWN_SPEAKER: Final = "unknown"
+"""Label of a segment without a speaker."""
+
+_LOCAL_LABEL: Final = re.compile(
+    r"(?:(?:speaker|spk|hablante|unknown|desconocido)[ _-]*[a-z0-9]{0,3}|[a-z]|\d*)", re.IGNORECASE
+)
+
+
+def is_local_speaker_label(label: str | None) -> bool:
+    """Return whether a label is local to its session, or names no one: "Speaker A", "SPEAKER_00", "unknown", ""."""
+    return _LOCAL_LABEL.fullmatch((label or "").strip()) is not None
+
+
+def global_speaker(session_id: str, label: str | None) -> str:
+    """Return a key that is equal for two segments only where the label says that one person speaks in both."""
+    name = (label or "").strip()
+    return f"{session_id}/{name}" if is_local_speaker_label(name) else name

@@ -1,0 +1,34 @@
+import pytest
+
+from habla_ml.recordings.speaker_labels import global_speaker, is_local_speaker_label
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "Speaker A",
+        "speaker z",
+        "SPEAKER_00",
+        "SPEAKER_12",
+        "Hablante 3",
+        "spk-2",
+        "unknown",
+        "",
+        "  ",
+        None,
+        "7",
+        "B",
+    ],
+)
+def test_labels_of_trackers_are_local_to_their_session(label):
+    assert is_local_speaker_label(label)
+
+
+@pytest.mark.parametrize("label", ["Lucía", "Marta P.", "student-14", "Speaker Wagner", "Al"])
+def test_a_name_means_one_person_everywhere(label):
+    assert not is_local_speaker_label(label)
+
+
+def test_speaker_a_of_two_sessions_is_two_speakers_and_a_name_is_one():
+    assert global_speaker("s1", "Speaker A") != global_speaker("s2", "Speaker A")
+    assert global_speaker("s1", " Lucía ") == global_speaker("s2", "Lucía")
