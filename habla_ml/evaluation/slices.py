@@ -15,9 +15,9 @@ from habla_ml.corpus.snapshot import Utterance
 from habla_ml.evaluation.comparison import Dimension, Slice, SliceRate
 from habla_ml.evaluation.rates import ScoredModel, counts_of, rate_of
 from habla_ml.evaluation.statistics import Draws, Resample, interval_of
+from habla_ml.recordings.speaker_labels import is_local_speaker_label
 
 if TYPE_CHECKING:
-    from habla_ml.recordings.speaker_labels import is_local_speaker_label
 from habla_ml.settings import EvaluationSettings
 
 DIMENSIONS: Final[tuple[Dimension, ...]] = get_args(Dimension)
