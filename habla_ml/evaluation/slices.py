@@ -18,7 +18,7 @@ from habla_ml.evaluation.statistics import Draws, Resample, interval_of
 from habla_ml.recordings.speaker_labels import is_local_speaker_label
 
 if TYPE_CHECKING:
-from habla_ml.settings import EvaluationSettings
+    from habla_ml.settings import EvaluationSettings
 
 DIMENSIONS: Final[tuple[Dimension, ...]] = get_args(Dimension)
 """In the order in which slices are listed."""
