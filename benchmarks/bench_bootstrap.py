@@ -20,10 +20,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from habla_ml.evaluation.normalise import orthographic
-from habla_ml.evaluation.rates import counts_of
-from habla_ml.evaluation.scoring import score_utterances
-from habla_ml.evaluation.statistics import Counts, Draws
+from habla_ml.evaluation.scoring.alignment import score_utterances
+from habla_ml.evaluation.scoring.normalisation import normalise_orthographic
+from habla_ml.evaluation.scoring.rates import stack_counts
+from habla_ml.evaluation.scoring.statistics import Counts, Draws
 
 DRAWS, SESSIONS, UTTERANCES, SLICES, MODELS = 10_000, 80, 12_500, 60, 3
 RATIO, JIWER_DRAWS, SEED = 100, 3, 20260216
@@ -34,15 +34,17 @@ def main() -> int:
     """Print times, ratio and memory; non-zero below the ratio."""
     rng = np.random.default_rng(1)
     said = [list(rng.choice(VOCABULARY, rng.integers(4, 13))) for _ in range(UTTERANCES)]
-    heard = [[_misheard(words, share, rng) for words in said] for share in (0.4, 0.3, 0.25)]
+    heard = [[_corrupt_words(words, share, rng) for words in said] for share in (0.4, 0.3, 0.25)]
     texts = [" ".join(words) for words in said]
     sessions = rng.integers(0, SESSIONS, UTTERANCES)
     rows = [np.arange(UTTERANCES), *(np.flatnonzero(rng.random(UTTERANCES) < 1 / 8) for _ in range(SLICES - 1))]
-    whole = counts_of([[s.words for s in score_utterances(texts, each, orthographic)] for each in heard])
+    whole = stack_counts(
+        [[s.words for s in score_utterances(texts, each, normalise_orthographic)] for each in heard]
+    )
     draws = Draws.of([f"{each:03d}" for each in sessions], DRAWS, SEED)
 
     started = time.perf_counter()
-    resamples = draws.resample([whole.part(chosen.tolist()) for chosen in rows])
+    resamples = draws.resample([whole.select_rows(chosen.tolist()) for chosen in rows])
     figures = 0
     for found in resamples:
         for figure in (
@@ -60,7 +62,7 @@ def main() -> int:
     times = []
     for at in range(JIWER_DRAWS):
         started = time.perf_counter()
-        rates = _by_jiwer(texts, heard, rows, sessions, weights[at])
+        rates = _score_with_jiwer(texts, heard, rows, sessions, weights[at])
         times.append(time.perf_counter() - started)
         same = [[found.rate(model).drawn[at] for model in range(MODELS)] for found in resamples]
         if not np.allclose(rates, same):
@@ -72,11 +74,11 @@ def main() -> int:
         f"jiwer  {statistics.median(times):.1f} s a draw (median of {JIWER_DRAWS}), extrapolated {peer / 3600:.1f} h"
     )
     print(f"ratio  {peer / ours:.0f}   (bound {RATIO})")
-    _fifty_thousand_sessions(rng)
+    _measure_peak_memory(rng)
     return int(peer / ours < RATIO)
 
 
-def _by_jiwer(
+def _score_with_jiwer(
     texts: Sequence[str],
     heard: Sequence[Sequence[str]],
     rows: Sequence[np.ndarray],
@@ -91,7 +93,7 @@ def _by_jiwer(
     return rates
 
 
-def _fifty_thousand_sessions(rng: np.random.Generator) -> None:
+def _measure_peak_memory(rng: np.random.Generator) -> None:
     sessions = [f"{at // 4:05d}" for at in range(200_000)]
     counts = Counts(rng.integers(4, 13, len(sessions)), rng.poisson(2.0, (len(sessions), MODELS)))
     slices = [
@@ -106,7 +108,7 @@ def _fifty_thousand_sessions(rng: np.random.Generator) -> None:
     print(f"50000 sessions, 21 slices, {DRAWS} draws: {spent:.1f} s, peak memory {grown / 1024:.0f} MiB more")
 
 
-def _misheard(words: Sequence[str], share: float, rng: np.random.Generator) -> str:
+def _corrupt_words(words: Sequence[str], share: float, rng: np.random.Generator) -> str:
     heard = []
     for word, draw in zip(words, rng.random(len(words)), strict=True):
         if draw >= share:

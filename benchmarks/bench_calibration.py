@@ -1,6 +1,6 @@
 """Does 95 % mean 95 %, and does the promotion rule fire as rarely, and as surely, as it says?
 
-Test sets with a known truth are simulated (`habla_ml_tests/evaluation/simulated.py`): sessions differ in difficulty
+Test sets with a known truth are simulated (`habla_ml_tests/testing/simulated_error_counts.py`): sessions differ in difficulty
 and length, a model has luck of its own in a session, errors cluster in utterances and are shared by the models. In
 three worlds: the demo's classroom, long lessons, and lessons that differ much in length and difficulty. The peer is
 the plain percentile interval.
@@ -22,25 +22,30 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from habla_ml.evaluation.comparison import Comparison
-from habla_ml.evaluation.promotion import decide
-from habla_ml.evaluation.statistics import Figure
+from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.promotion.rule import decide
+from habla_ml.evaluation.scoring.statistics import Estimate
 from habla_ml.settings import PromotionSettings
-from habla_ml_tests.evaluation.classroom import compared, lesson
-from habla_ml_tests.evaluation.simulated import Classroom, as_comparison, draw_test_set, resampled
+from habla_ml_tests.testing.simulated_error_counts import (
+    ErrorSimulation,
+    draw_test_set,
+    make_simulated_comparison,
+    resample_counts,
+)
+from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
 
-WORLDS = {
-    "demo": Classroom(),
-    "lessons": Classroom(0.25, 0.30, 0.15, 900, 0.25),
-    "uneven": Classroom(0.30, 0.35, 0.25, 400, 0.50),
+ERROR_MODELS = {
+    "demo": ErrorSimulation(),
+    "lessons": ErrorSimulation(0.25, 0.30, 0.15, 900, 0.25),
+    "uneven": ErrorSimulation(0.30, 0.35, 0.25, 400, 0.50),
 }
 SESSIONS = (5, 8, 16, 40)
-PLANTED = (0.2, 0.3, 0.4, 0.5)
+TRUE_IMPROVEMENTS = (0.2, 0.3, 0.4, 0.5)
 DRAWS = 1000
 
 
 @dataclass
-class Tally:
+class CalibrationCounts:
     """How often something was the case."""
 
     trials: int
@@ -48,10 +53,10 @@ class Tally:
     outside: int = 0
     percentile_outside: int = 0
     deployed: int = 0
-    improvement_held: int = 0
-    rate_held: int = 0
-    found: dict[float, int] = field(default_factory=lambda: dict.fromkeys(PLANTED, 0))
-    planted_deployed: dict[float, int] = field(default_factory=lambda: dict.fromkeys(PLANTED, 0))
+    improvement_covered: int = 0
+    rate_covered: int = 0
+    found: dict[float, int] = field(default_factory=lambda: dict.fromkeys(TRUE_IMPROVEMENTS, 0))
+    deployed_by_improvement: dict[float, int] = field(default_factory=lambda: dict.fromkeys(TRUE_IMPROVEMENTS, 0))
 
     def share(self, count: int) -> float:
         """In percent."""
@@ -63,12 +68,12 @@ class Tally:
             count / self.trials - stated > 3 * (stated * (1 - stated) / self.trials) ** 0.5
             for count, stated in ((self.better, 0.025), (self.outside, 0.05), (self.deployed, 0.025))
         ]
-        return not any(above) and self.improvement_held / self.trials >= 0.93
+        return not any(above) and self.improvement_covered / self.trials >= 0.93
 
 
 def main(trials: int) -> int:
     """Print a table; non-zero where a stated share does not hold."""
-    measured = compared(lesson(6, 4), {"base": 0.4, "candidate": 0.2})
+    measured = make_comparison(make_utterances(6, 4), {"base": 0.4, "candidate": 0.2})
     print(
         f"{trials} trials of {DRAWS} draws each; all in percent; `found` and `deployed` for true improvements of 20,"
     )
@@ -78,26 +83,32 @@ def main(trials: int) -> int:
         "              | deployed"
     )
     calibrated = True
-    for name, world in WORLDS.items():
+    for name, error_model in ERROR_MODELS.items():
         for sessions in SESSIONS:
-            tally = _tally(world, sessions, trials, measured)
+            tally = _run_trials(error_model, sessions, trials, measured)
             calibrated &= tally.is_calibrated()
             print(
                 f"{name:<8} {sessions:>8} | {tally.share(tally.better):>20.1f} {tally.share(tally.outside):>8.1f} "
                 f"{tally.share(tally.percentile_outside):>12.1f} {tally.share(tally.deployed):>9.1f} | "
-                f"{tally.share(tally.improvement_held):>17.1f} {tally.share(tally.rate_held):>5.1f} | "
-                + " ".join(f"{tally.share(tally.found[each]):>4.0f}" for each in PLANTED)
+                f"{tally.share(tally.improvement_covered):>17.1f} {tally.share(tally.rate_covered):>5.1f} | "
+                + " ".join(f"{tally.share(tally.found[each]):>4.0f}" for each in TRUE_IMPROVEMENTS)
                 + " | "
-                + " ".join(f"{tally.share(tally.planted_deployed[each]):>4.0f}" for each in PLANTED),
+                + " ".join(
+                    f"{tally.share(tally.deployed_by_improvement[each]):>4.0f}" for each in TRUE_IMPROVEMENTS
+                ),
                 flush=True,
             )
     return int(not calibrated)
 
 
-def _tally(world: Classroom, sessions: int, trials: int, measured: Comparison) -> Tally:
-    rng, tally, rule = np.random.default_rng(sessions), Tally(trials), PromotionSettings()
+def _run_trials(
+    error_model: ErrorSimulation, sessions: int, trials: int, measured: Comparison
+) -> CalibrationCounts:
+    rng, tally, rule = np.random.default_rng(sessions), CalibrationCounts(trials), PromotionSettings()
     for trial in range(trials):
-        found = resampled(*draw_test_set(world, sessions, (0.0, *PLANTED), rng), DRAWS, trial)
+        found = resample_counts(
+            *draw_test_set(error_model, sessions, (0.0, *TRUE_IMPROVEMENTS), rng), DRAWS, trial
+        )
         equal, third, rate = found.relative_improvement(0, 1), found.relative_improvement(0, 3), found.rate(0)
         assert equal is not None
         assert third is not None
@@ -106,24 +117,24 @@ def _tally(world: Classroom, sessions: int, trials: int, measured: Comparison) -
         tally.better += interval.low > 0
         tally.outside += interval.low > 0 or interval.high < 0
         tally.percentile_outside += _percentile_excludes(equal, 0.0)
-        tally.improvement_held += _holds(third, 0.3)
-        tally.rate_held += _holds(rate, world.base_wer)
-        tally.deployed += decide(as_comparison(measured, found, sessions), rule).verdict == "deploy"
-        for column, planted in enumerate(PLANTED, start=2):
+        tally.improvement_covered += _contains_truth(third, 0.3)
+        tally.rate_covered += _contains_truth(rate, error_model.base_wer)
+        tally.deployed += decide(make_simulated_comparison(measured, found, sessions), rule).verdict == "deploy"
+        for column, planted in enumerate(TRUE_IMPROVEMENTS, start=2):
             improvement = found.relative_improvement(0, column)
             assert improvement is not None
             tally.found[planted] += improvement.interval().low > 0
-            judged = decide(as_comparison(measured, found, sessions, column), rule)
-            tally.planted_deployed[planted] += judged.verdict == "deploy"
+            judged = decide(make_simulated_comparison(measured, found, sessions, column), rule)
+            tally.deployed_by_improvement[planted] += judged.verdict == "deploy"
     return tally
 
 
-def _holds(figure: Figure, truth: float) -> bool:
+def _contains_truth(figure: Estimate, truth: float) -> bool:
     interval = figure.interval()
     return interval.low <= truth <= interval.high
 
 
-def _percentile_excludes(figure: Figure, truth: float) -> bool:
+def _percentile_excludes(figure: Estimate, truth: float) -> bool:
     low, high = np.quantile(figure.drawn, [0.025, 0.975])
     return not low <= truth <= high
 

@@ -22,37 +22,39 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from generated import RULES, Shape, open_lake, settings_of, texts, write_corpus
+from synthetic_corpus import CONVENTIONS_FOLDER, CorpusShape, generate_texts, open_lake, settings_of, write_corpus
 
-from habla_ml.corpus.build import build_day, load_corpus
+from habla_ml.corpus.build import build_day, load_corpus_day
 from habla_ml.corpus.conventions import Conventions, load_conventions
 
 AUDIO_BYTES = 50_000
 
 
-def backfill(root: Path, days: list[str], conventions: Path, processes: int) -> float:
+def time_backfill(root: Path, days: list[str], conventions: Path, processes: int) -> float:
     """Seconds for all days, dealt out to processes as concurrent runs of a backfill are."""
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        list(pool.map(write_text, [root] * processes, [[]] * processes, [conventions] * processes))  # imports
+        list(pool.map(build_days, [root] * processes, [[]] * processes, [conventions] * processes))  # imports
         started = time.perf_counter()
         shares = [days[first::processes] for first in range(processes)]
-        list(pool.map(write_text, [root] * processes, shares, [conventions] * processes))
+        list(pool.map(build_days, [root] * processes, shares, [conventions] * processes))
         return time.perf_counter() - started
 
 
-def write_text(root: Path, days: list[str], conventions: Path) -> None:
+def build_days(root: Path, days: list[str], conventions: Path) -> None:
     """Build the days, in a process of a backfill."""
     lake, rules, settings = open_lake(root), load_conventions(conventions), settings_of(root)
     for day in days:
         build_day(lake, day, rules, settings)
 
 
-def peer(segments: int, processes: int, conventions: Conventions, scratch: Path) -> Iterator[tuple[str, float]]:
+def time_datasets_map(
+    segments: int, processes: int, conventions: Conventions, scratch: Path
+) -> Iterator[tuple[str, float]]:
     """Seconds of `Dataset.map` over texts beside audio bytes, after the dataset was written to disk."""
     import datasets
 
     datasets.disable_progress_bars()
-    audio, typed = np.random.default_rng(1), texts(segments, np.random.default_rng(20260216))
+    audio, typed = np.random.default_rng(1), generate_texts(segments, np.random.default_rng(20260216))
 
     def rows() -> Iterator[dict[str, Any]]:
         for text in typed:
@@ -100,17 +102,17 @@ def main() -> int:
     parser.add_argument("segments", type=int, nargs="?", default=100_000)
     parser.add_argument("--peer-segments", type=int, default=10_000)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--conventions", type=Path, default=RULES / "orthographic-v3.yaml")
+    parser.add_argument("--conventions", type=Path, default=CONVENTIONS_FOLDER / "orthographic-v3.yaml")
     chosen = parser.parse_args()
     conventions = load_conventions(chosen.conventions)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         lake = open_lake(root)
-        days = write_corpus(lake, Shape(chosen.segments))
-        first = backfill(root, days, RULES / "orthographic-v1.yaml", chosen.processes)
-        took = backfill(root, days, chosen.conventions, chosen.processes)
+        days = write_corpus(lake, CorpusShape(chosen.segments))
+        first = time_backfill(root, days, CONVENTIONS_FOLDER / "orthographic-v1.yaml", chosen.processes)
+        took = time_backfill(root, days, chosen.conventions, chosen.processes)
         flagged = sum(
-            sum(found.violations.values()) for found in (load_corpus(lake, day) for day in days) if found
+            sum(found.violations.values()) for found in (load_corpus_day(lake, day) for day in days) if found
         )
         ours = chosen.segments / took
         spent = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -119,7 +121,7 @@ def main() -> int:
         print(f"ours          {took:6.1f} s   {ours:10,.0f} segments/s   ({chosen.processes} processes)")
         print(f"both together took {spent.ru_utime + spent.ru_stime:.1f} s of processor; ", end="")
         print(f"peak memory of one process {spent.ru_maxrss / 1024:.0f} MiB")
-        for name, seconds in peer(chosen.peer_segments, chosen.processes, conventions, root):
+        for name, seconds in time_datasets_map(chosen.peer_segments, chosen.processes, conventions, root):
             rate = chosen.peer_segments / seconds
             print(
                 f"datasets.map  {seconds:6.1f} s   {rate:10,.0f} segments/s   ({name}, {chosen.peer_segments:,} rows)"

@@ -32,32 +32,32 @@ import numpy as np
 import psutil
 
 import habla_ml
-from habla_ml.demo.measure_base import classroom_sample
-from habla_ml.export.ct2 import convert_to_ctranslate2
+from habla_ml.export.ctranslate2 import convert_to_ctranslate2
 from habla_ml.transcription.faster_whisper import FasterWhisper
-from habla_ml.transcription.messages import SentClip
+from habla_ml.transcription.messages import ReceivedClip
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions
+from tools.base_model.measure import synthesize_classroom_utterances
 
 BASE_MODEL = Path(habla_ml.__file__).parent / "demo" / "base_model"
-AT_ONCE = 64
+CLIPS_PER_CALL = 64
 """Clips that the cache of hypotheses hands over at once."""
 
-LEAST_OVER_PIPELINE, LEAST_OVER_BATCHED, MOST_ISOLATION = 10.0, 1.0, 0.05
+MIN_SPEEDUP_OVER_PIPELINE, MIN_SPEEDUP_OVER_BATCHED, MAX_ISOLATION_COST = 10.0, 1.0, 0.05
 
-Way = Callable[[Sequence[SentClip]], list[str]]
+DecodingMethod = Callable[[Sequence[ReceivedClip]], list[str]]
 
 
-def spoken_clips(n_clips: int, seed: int) -> list[SentClip]:
+def synthesize_clips(n_clips: int, seed: int) -> list[ReceivedClip]:
     """Sentences of the demo's classroom that no lesson of it contains."""
     clips = []
-    for each in classroom_sample(n_clips, seed, dialect=True, quiet=False):
+    for each in synthesize_classroom_utterances(n_clips, seed, dialect=True, quiet=False):
         audio = (each.pcm / 32768).astype(np.float32)
-        clips.append(SentClip(hashlib.sha256(each.pcm.tobytes()).hexdigest(), len(audio) / 16_000, audio))
+        clips.append(ReceivedClip(hashlib.sha256(each.pcm.tobytes()).hexdigest(), len(audio) / 16_000, audio))
     return clips
 
 
-def pipeline_way(options: DecodingOptions, dtype: str) -> Way:
+def make_pipeline_decoder(options: DecodingOptions, dtype: str) -> DecodingMethod:
     """The loop of the plan; the tokens that faster-whisper never writes are forbidden here too."""
     import tokenizers
     import transformers
@@ -77,21 +77,21 @@ def pipeline_way(options: DecodingOptions, dtype: str) -> Way:
         "suppress_tokens": list(never),
     }
 
-    def decode(clips: Sequence[SentClip]) -> list[str]:
+    def decode(clips: Sequence[ReceivedClip]) -> list[str]:
         inputs = ({"raw": each.audio, "sampling_rate": 16_000} for each in clips)
         return [recognise(each, generate_kwargs=search)["text"].strip() for each in inputs]
 
     return decode
 
 
-def batched_way(folder: Path, options: DecodingOptions, batch_size: int) -> Way:
+def make_batched_decoder(folder: Path, options: DecodingOptions, batch_size: int) -> DecodingMethod:
     """faster-whisper's batches, with all cores, on clips laid end to end."""
     from faster_whisper import BatchedInferencePipeline, WhisperModel
 
     model = WhisperModel(str(folder), device="cpu", cpu_threads=os.cpu_count() or 1)
     pipeline = BatchedInferencePipeline(model)
 
-    def decode(clips: Sequence[SentClip]) -> list[str]:
+    def decode(clips: Sequence[ReceivedClip]) -> list[str]:
         ends = np.cumsum([len(each.audio) for each in clips])
         spans = [
             {"start": (end - len(each.audio) + 0.25) / 16_000, "end": (end + 0.25) / 16_000}
@@ -110,19 +110,19 @@ def batched_way(folder: Path, options: DecodingOptions, batch_size: int) -> Way:
     return decode
 
 
-def in_process_way(folder: Path, options: DecodingOptions) -> Way:
+def make_in_process_decoder(folder: Path, options: DecodingOptions) -> DecodingMethod:
     """The engine that ours runs, in this process."""
     engine = FasterWhisper(folder, options, "cpu", 0)
-    pool = ThreadPoolExecutor(engine.side_by_side)
+    pool = ThreadPoolExecutor(engine.parallel_batches)
 
-    def decode(clips: Sequence[SentClip]) -> list[str]:
+    def decode(clips: Sequence[ReceivedClip]) -> list[str]:
         return [each.text for found in pool.map(engine.transcribe, [[each] for each in clips]) for each in found]
 
     return decode
 
 
 @dataclass(frozen=True)
-class Turn:
+class DecodingTiming:
     """What a way took."""
 
     clips_per_s: float
@@ -131,9 +131,11 @@ class Turn:
     texts: list[str]
 
 
-def fastest(ways: dict[str, tuple[Way, Sequence[SentClip]]], rounds: int) -> dict[str, Turn]:
+def time_fastest(
+    ways: dict[str, tuple[DecodingMethod, Sequence[ReceivedClip]]], rounds: int
+) -> dict[str, DecodingTiming]:
     """The fastest turn of each way."""
-    found: dict[str, Turn] = {}
+    found: dict[str, DecodingTiming] = {}
     for way, clips in ways.values():
         way(clips[:2])
     for _ in range(rounds):
@@ -141,7 +143,7 @@ def fastest(ways: dict[str, tuple[Way, Sequence[SentClip]]], rounds: int) -> dic
             began_s, cpu_s = time.perf_counter(), cpu_seconds()
             texts = way(clips)
             rate = len(clips) / (time.perf_counter() - began_s)
-            turn = Turn(rate, (cpu_seconds() - cpu_s) / len(clips), texts)
+            turn = DecodingTiming(rate, (cpu_seconds() - cpu_s) / len(clips), texts)
             found[name] = max(found.get(name, turn), turn, key=lambda each: each.clips_per_s)
     return found
 
@@ -165,7 +167,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
     options = DecodingOptions(beam_size=arguments.beam)
-    clips = spoken_clips(arguments.clips, arguments.seed)
+    clips = synthesize_clips(arguments.clips, arguments.seed)
     seconds = sum(each.duration_s for each in clips)
     print(
         f"{len(clips)} clips, {seconds / len(clips):.1f} s on average; beam {arguments.beam}; {os.cpu_count()} cores"
@@ -174,23 +176,23 @@ def main() -> int:
         folder = convert_to_ctranslate2(BASE_MODEL, Path(scratch) / "ct2", arguments.quantisation).folder
         with closing(open_transcriber(options, folder, "cpu")) as transcriber:
 
-            def ours(heard: Sequence[SentClip]) -> list[str]:
-                parts = [heard[at : at + AT_ONCE] for at in range(0, len(heard), AT_ONCE)]
+            def ours(heard: Sequence[ReceivedClip]) -> list[str]:
+                parts = [heard[at : at + CLIPS_PER_CALL] for at in range(0, len(heard), CLIPS_PER_CALL)]
                 return [each.text for part in parts for each in transcriber.transcribe(part)]
 
-            ways: dict[str, tuple[Way, Sequence[SentClip]]] = {
+            ways: dict[str, tuple[DecodingMethod, Sequence[ReceivedClip]]] = {
                 "ours": (ours, clips),
-                "ours in process": (in_process_way(folder, options), clips),
-                "batched": (batched_way(folder, options, arguments.batch), clips),
-                "pipeline": (pipeline_way(options, "float32"), clips[: arguments.pipeline_clips]),
-                "pipeline as stored": (pipeline_way(options, "auto"), clips[: arguments.pipeline_clips]),
+                "ours in process": (make_in_process_decoder(folder, options), clips),
+                "batched": (make_batched_decoder(folder, options, arguments.batch), clips),
+                "pipeline": (make_pipeline_decoder(options, "float32"), clips[: arguments.pipeline_clips]),
+                "pipeline as stored": (make_pipeline_decoder(options, "auto"), clips[: arguments.pipeline_clips]),
             }
-            found = fastest(ways, arguments.rounds)
+            found = time_fastest(ways, arguments.rounds)
             peak = transcriber.usage.peak_memory_bytes or 0
     return report(found, peak)
 
 
-def report(found: dict[str, Turn], peak_bytes: int) -> int:
+def report(found: dict[str, DecodingTiming], peak_bytes: int) -> int:
     """Print the table and the bounds; 1 where one is not met."""
     ours = found["ours"]
     print(
@@ -205,11 +207,11 @@ def report(found: dict[str, Turn], peak_bytes: int) -> int:
     cost = found["ours in process"].clips_per_s / ours.clips_per_s - 1
     print(f"isolation costs {cost:+.1%}; the child held {peak_bytes / 2**20:.0f} MiB at most")
     met = {
-        f"pipeline: {LEAST_OVER_PIPELINE:g} times": ours.clips_per_s
-        >= LEAST_OVER_PIPELINE * found["pipeline"].clips_per_s,
-        f"batched: {LEAST_OVER_BATCHED:g} times": ours.clips_per_s
-        >= LEAST_OVER_BATCHED * found["batched"].clips_per_s,
-        f"isolation: below {MOST_ISOLATION:.0%}": cost < MOST_ISOLATION,
+        f"pipeline: {MIN_SPEEDUP_OVER_PIPELINE:g} times": ours.clips_per_s
+        >= MIN_SPEEDUP_OVER_PIPELINE * found["pipeline"].clips_per_s,
+        f"batched: {MIN_SPEEDUP_OVER_BATCHED:g} times": ours.clips_per_s
+        >= MIN_SPEEDUP_OVER_BATCHED * found["batched"].clips_per_s,
+        f"isolation: below {MAX_ISOLATION_COST:.0%}": cost < MAX_ISOLATION_COST,
     }
     for bound, is_met in met.items():
         print(f"{bound}: {'met' if is_met else 'NOT MET'}")

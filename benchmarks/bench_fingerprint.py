@@ -3,7 +3,7 @@
 Copies are the clips themselves through a codec (Opus, MP3, AAC at 24 to 64 kbit/s), 6 dB louder or quieter, 100 ms
 shorter, at another sampling rate and back, or several of these. Not copies: another take of the same sentence by the
 same voice (a little faster and higher, from another place in the room), and everything else that was said. No peer:
-what is measured is the bound, `corpus.overlap.MOST_BIT_ERRORS`. Non-zero where a copy in a hundred is missed at it, or
+what is measured is the bound, `corpus.overlap.MAX_BIT_ERRORS`. Non-zero where a copy in a hundred is missed at it, or
 one pair in ten thousand takes is taken for a copy.
 """
 
@@ -22,13 +22,19 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from habla_ml.audio.foreign import AudioDecoder
-from habla_ml.corpus.overlap import MOST_BIT_ERRORS, compare_sounds, fingerprint
-from habla_ml.demo.acoustics import record
-from habla_ml.demo.grammar import sentence
-from habla_ml.demo.people import NORMAL_DBFS, QUIET_DBFS, Classroom, Speaker, andalusian_classroom
-from habla_ml.demo.phonology import pronounce
-from habla_ml.demo.speech import SAMPLE_RATE_HZ, phonemes, speak
+from habla_ml.audio.audio_decoder import AudioDecoder
+from habla_ml.corpus.overlap import MAX_BIT_ERRORS, compare_fingerprints, fingerprint
+from habla_ml.demo.acoustics import simulate_recording
+from habla_ml.demo.grammar import generate_sentence
+from habla_ml.demo.phonology import apply_dialect
+from habla_ml.demo.speech_synthesis import SAMPLE_RATE_HZ, synthesize_speech, text_to_phonemes
+from habla_ml.demo.synthetic_speakers import (
+    NORMAL_DBFS,
+    QUIET_DBFS,
+    SyntheticClassroom,
+    SyntheticSpeaker,
+    make_andalusian_classroom,
+)
 
 Samples = NDArray[np.float32]
 CODECS = {"opus": ("ogg", "libopus"), "mp3": ("mp3", "libmp3lame"), "aac": ("ipod", "aac")}
@@ -37,22 +43,22 @@ BOUNDS = (0.10, 0.15, 0.20, 0.25, 0.30, 0.35)
 
 
 @dataclass(frozen=True)
-class Said:
+class SentenceTakes:
     """A sentence by a voice, and takes of it."""
 
     text: str
-    speaker: Speaker
+    speaker: SyntheticSpeaker
     clip: Samples
     retakes: tuple[Samples, ...]
 
 
-def takes(classroom: Classroom, sentences: int, seed: int) -> Iterator[Said]:
+def synthesize_takes(classroom: SyntheticClassroom, sentences: int, seed: int) -> Iterator[SentenceTakes]:
     """Sentences of everybody in turn, every third one quiet, each said again as a person would: not quite the same."""
     rng = np.random.default_rng(seed)
     people = (classroom.teacher, *classroom.students)
     for number in range(sentences):
         speaker = people[number % len(people)]
-        text = sentence(speaker.register, rng)
+        text = generate_sentence(speaker.register, rng)
         loud = QUIET_DBFS if number % 3 == 0 else NORMAL_DBFS
         voices = [speaker.voice]
         for faster, higher in ((1.04, 2), (0.93, -4)):
@@ -60,34 +66,38 @@ def takes(classroom: Classroom, sentences: int, seed: int) -> Iterator[Said]:
             voices.append(replace(speaker.voice, rate_wpm=rate_wpm, pitch=speaker.voice.pitch + higher))
         said = []
         for voice in voices:
-            dry = speak(pronounce(phonemes(text), speaker.dialect, rng), voice, question="?" in text)
-            said.append(record(dry, float(rng.normal(loud, 2)), classroom.room, rng).astype(np.float32) / 32768)
-        yield Said(text, speaker, said[0], tuple(said[1:]))
+            dry = synthesize_speech(
+                apply_dialect(text_to_phonemes(text), speaker.dialect, rng), voice, question="?" in text
+            )
+            said.append(
+                simulate_recording(dry, float(rng.normal(loud, 2)), classroom.room, rng).astype(np.float32) / 32768
+            )
+        yield SentenceTakes(text, speaker, said[0], tuple(said[1:]))
 
 
-def copies(clip: Samples, decoder: AudioDecoder) -> Iterator[tuple[str, Samples]]:
+def make_copies(clip: Samples, decoder: AudioDecoder) -> Iterator[tuple[str, Samples]]:
     """Everything that one clip may have become."""
     for codec, kbits in product(CODECS, KBITS):
-        yield f"{codec} {kbits} kbit/s", through(codec, kbits, clip, decoder)
+        yield f"{codec} {kbits} kbit/s", transcode(codec, kbits, clip, decoder)
     for gain_db in (-6, 6):
-        yield f"gain {gain_db:+d} dB", quantised(clip * np.float32(10 ** (gain_db / 20)))
+        yield f"gain {gain_db:+d} dB", round_to_int16(clip * np.float32(10 ** (gain_db / 20)))
     offset = SAMPLE_RATE_HZ // 10
     yield "100 ms shorter", clip[offset:]
     yield "100 ms later", np.pad(clip, (offset, 0))
     for rate_hz in (8_000, 11_025, 44_100):
         there = soxr.resample(clip, SAMPLE_RATE_HZ, rate_hz)
-        yield f"at {rate_hz} Hz and back", quantised(soxr.resample(there, rate_hz, SAMPLE_RATE_HZ))
-    worst = quantised(clip[offset + 57 :] * np.float32(0.5))
+        yield f"at {rate_hz} Hz and back", round_to_int16(soxr.resample(there, rate_hz, SAMPLE_RATE_HZ))
+    worst = round_to_int16(clip[offset + 57 :] * np.float32(0.5))
     for codec in CODECS:
-        yield f"{codec} 24 kbit/s, -6 dB, 103.6 ms shorter", through(codec, 24, worst, decoder)
+        yield f"{codec} 24 kbit/s, -6 dB, 103.6 ms shorter", transcode(codec, 24, worst, decoder)
 
 
-def quantised(samples: Samples) -> Samples:
+def round_to_int16(samples: Samples) -> Samples:
     """As 16-bit samples, clipped where they are too loud."""
     return (np.rint(np.clip(samples, -1, 32767 / 32768) * 32768) / 32768).astype(np.float32)
 
 
-def through(codec: str, kbits: int, clip: Samples, decoder: AudioDecoder) -> Samples:
+def transcode(codec: str, kbits: int, clip: Samples, decoder: AudioDecoder) -> Samples:
     """The clip encoded by FFmpeg, and decoded as any file from outside is."""
     out = io.BytesIO()
     muxer, name = CODECS[codec]
@@ -108,21 +118,23 @@ def main() -> int:
     parser.add_argument("--sentences", type=int, default=210)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    said = list(takes(andalusian_classroom(7), chosen.sentences, chosen.seed))
+    said = list(synthesize_takes(make_andalusian_classroom(7), chosen.sentences, chosen.seed))
     held = [(str(number), fingerprint(each.clip)) for number, each in enumerate(said)]
     found: dict[str, list[float]] = {}
     strangers: list[float] = []
     started = time.perf_counter()
     with AudioDecoder() as decoder:
         for number, each in enumerate(said):
-            for kind, samples in copies(each.clip, decoder):
-                errors = {p.held_out: p.bit_errors for p in compare_sounds(held, [(kind, fingerprint(samples))])}
+            for kind, samples in make_copies(each.clip, decoder):
+                errors = {
+                    p.held_out: p.bit_errors for p in compare_fingerprints(held, [(kind, fingerprint(samples))])
+                }
                 found.setdefault(kind, []).append(errors.pop(str(number), 1.0))
                 strangers += errors.values()
     retakes, others = [], []
     for each in said:
         for retake in each.retakes:
-            for pair in compare_sounds(held, [("retake", fingerprint(retake))]):
+            for pair in compare_fingerprints(held, [("retake", fingerprint(retake))]):
                 (retakes if said[int(pair.held_out)].text == each.text else others).append(pair.bit_errors)
     print(
         f"{len(said)} clips, {sum(len(each.clip) for each in said) / SAMPLE_RATE_HZ / 60:.1f} min of speech, "
@@ -133,11 +145,11 @@ def main() -> int:
         reached = [error for error in errors if error < 1]
         print(
             f"{kind:44}"
-            + "".join(f"{share(errors, bound):8.3f}" for bound in BOUNDS)
+            + "".join(f"{recall_within(errors, bound):8.3f}" for bound in BOUNDS)
             + f"   {np.median(errors):6.3f}  {max(reached, default=1):6.3f}"
         )
     every = [error for errors in found.values() for error in errors]
-    print(f"{'all copies':44}" + "".join(f"{share(every, bound):8.3f}" for bound in BOUNDS))
+    print(f"{'all copies':44}" + "".join(f"{recall_within(every, bound):8.3f}" for bound in BOUNDS))
     n_copies, n_retakes = len(every), sum(len(each.retakes) for each in said)
     counted = {
         f"retakes taken for copies, of {n_retakes}": retakes,
@@ -150,13 +162,13 @@ def main() -> int:
             + "".join(f"{sum(e <= bound for e in errors):8d}" for bound in BOUNDS)
             + f"   nearest {min(errors, default=1):.3f}"
         )
-    wrong = sum(error <= MOST_BIT_ERRORS for error in (*retakes, *others, *strangers))
-    missed = 1 - share(every, MOST_BIT_ERRORS)
-    print(f"at the bound of {MOST_BIT_ERRORS}: {missed:.2%} of the copies missed, {wrong} pairs taken for copies")
+    wrong = sum(error <= MAX_BIT_ERRORS for error in (*retakes, *others, *strangers))
+    missed = 1 - recall_within(every, MAX_BIT_ERRORS)
+    print(f"at the bound of {MAX_BIT_ERRORS}: {missed:.2%} of the copies missed, {wrong} pairs taken for copies")
     return int(missed > 0.01 or wrong > 1e-4 * (n_copies + n_retakes) * len(said))
 
 
-def share(errors: list[float], bound: float) -> float:
+def recall_within(errors: list[float], bound: float) -> float:
     """Of the copies, those found within a bound."""
     return sum(error <= bound for error in errors) / len(errors)
 

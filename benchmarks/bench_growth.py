@@ -13,21 +13,21 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from generated import RULES, Shape, open_lake, settings_of, write_corpus
+from synthetic_corpus import CONVENTIONS_FOLDER, CorpusShape, open_lake, settings_of, write_corpus
 
-from habla_ml.corpus.build import build_day, load_corpus
+from habla_ml.corpus.build import build_day, load_corpus_day
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.growth import corpus_hours
 
 DAYS = 100
 
 
-def seconds(segments: int) -> tuple[float, float]:
+def time_tick(segments: int) -> tuple[float, float]:
     """Seconds of our tick, and of summing the durations of every usable row, over `DAYS` days."""
-    conventions = load_conventions(RULES / "orthographic-v1.yaml")
+    conventions = load_conventions(CONVENTIONS_FOLDER / "orthographic-v1.yaml")
     with tempfile.TemporaryDirectory() as scratch:
         lake, settings = open_lake(Path(scratch)), settings_of(Path(scratch))
-        days = write_corpus(lake, Shape(segments, segments // DAYS))
+        days = write_corpus(lake, CorpusShape(segments, segments // DAYS))
         for day in days:
             build_day(lake, day, conventions, settings)
         started = time.perf_counter()
@@ -36,7 +36,7 @@ def seconds(segments: int) -> tuple[float, float]:
         started = time.perf_counter()
         total = 0.0
         for name in days:
-            day_of_corpus = load_corpus(lake, name)
+            day_of_corpus = load_corpus_day(lake, name)
             data = lake.get_bytes(day_of_corpus.parquet) if day_of_corpus else b""
             rows = pq.read_table(io.BytesIO(data), columns=["duration_s", "problem"])
             total += pc.sum(rows.filter(pc.is_null(rows["problem"]))["duration_s"]).as_py()
@@ -48,7 +48,7 @@ def seconds(segments: int) -> tuple[float, float]:
 
 def main(sizes: list[int]) -> int:
     """Print both times at each size; non-zero above the bound."""
-    found = {size: seconds(size) for size in sizes}
+    found = {size: time_tick(size) for size in sizes}
     for size, (ours, peer) in found.items():
         print(f"{size:>9} segments  ours {ours:.4f} s   rows {peer:.4f} s   ratio {ours / peer:.2f}")
     return int(max(ours for ours, _ in found.values()) > 1)

@@ -26,14 +26,14 @@ from numpy.typing import NDArray
 
 from habla_ml.audio import SAMPLE_RATE, decode_wav, encode_flac, measure, pcm_sha256
 from habla_ml.lake import DirectoryStore, Lake
-from habla_ml.recordings import changed_days, ingest_day
+from habla_ml.recordings import find_changed_days, ingest_day
 from habla_ml.settings import load_settings
 
 CLIP_S = 3.0
 CLIPS_A_SESSION, SESSIONS_A_DAY = 300, 5
 
 
-def voice(random: np.random.Generator) -> NDArray[np.float32]:
+def synthesize_voiced_sound(random: np.random.Generator) -> NDArray[np.float32]:
     """Overtones of one pitch that swell and fall, shape [samples of a clip]."""
     at = np.arange(round(CLIP_S * SAMPLE_RATE)) / SAMPLE_RATE
     pitch, swell = random.uniform(90, 250), np.abs(np.sin(2 * np.pi * random.uniform(1, 3) * at)) ** 2
@@ -44,7 +44,7 @@ def voice(random: np.random.Generator) -> NDArray[np.float32]:
 def write_tree(root: Path, clips: int) -> None:
     """Voiced sound that swells and falls over a little noise; FLAC takes 60 % of it."""
     random = np.random.default_rng(0)
-    voices = [voice(random) for _ in range(32)]
+    voices = [synthesize_voiced_sound(random) for _ in range(32)]
     for clip in range(clips):
         session, number = divmod(clip, CLIPS_A_SESSION)
         day = date(2026, 1, 5) + timedelta(days=session // SESSIONS_A_DAY)
@@ -70,7 +70,7 @@ def ours(recordings: Path, root: Path) -> int:
         Lake(DirectoryStore(root / "lake"), root / "c"),
         datetime.now(UTC),
     )
-    days = [each.day for each in changed_days(recordings, lake, settings, now)]
+    days = [each.day for each in find_changed_days(recordings, lake, settings, now)]
     return sum(ingest_day(recordings, day, lake, settings, now).segments for day in days)
 
 
@@ -85,7 +85,7 @@ def plan(recordings: Path, root: Path) -> int:
     return len(files)
 
 
-def same_work(recordings: Path, root: Path) -> int:
+def ingest_with_datasets_map(recordings: Path, root: Path) -> int:
     """`datasets.map` with the columns that the lake has: FLAC bytes, sha256 of the sound, measurements."""
     from datasets import Dataset, disable_progress_bars
 
@@ -109,10 +109,14 @@ def same_work(recordings: Path, root: Path) -> int:
     return len(files)
 
 
-WAYS: dict[str, Callable[[Path, Path], int]] = {"ours": ours, "plan": plan, "same-work": same_work}
+METHODS: dict[str, Callable[[Path, Path], int]] = {
+    "ours": ours,
+    "plan": plan,
+    "same-work": ingest_with_datasets_map,
+}
 
 
-def measured(way: str, recordings: Path, root: Path) -> dict[str, float]:
+def measure_subprocess(way: str, recordings: Path, root: Path) -> dict[str, float]:
     """Run one way in a fresh process, one thread, and read what it took."""
     root.mkdir()
     done = subprocess.run(
@@ -137,7 +141,7 @@ def report(clips: int, scratch: Path) -> None:
     recordings.mkdir()
     write_tree(recordings, clips)
     print(f"{clips} clips of {CLIP_S:g} s", flush=True)
-    found = {way: measured(way, recordings, scratch / way) for way in WAYS}
+    found = {way: measure_subprocess(way, recordings, scratch / way) for way in METHODS}
     for way, each in found.items():
         ratio = each["cpu_s"] / found["ours"]["cpu_s"]
         print(
@@ -156,12 +160,12 @@ def main() -> None:
             report(clips, Path(scratch))
 
 
-def child(way: str, recordings: Path, root: Path) -> None:
+def run_measured(way: str, recordings: Path, root: Path) -> None:
     """What a measured process does: imports do not count, memory does."""
     if way != "ours":
         import datasets  # noqa: F401
     before = time.process_time()
-    WAYS[way](recordings, root)
+    METHODS[way](recordings, root)
     stored = sum(each.stat().st_size for folder in ("lake", "dataset") for each in (root / folder).rglob("*"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     unit = 1 if sys.platform == "darwin" else 1024
@@ -171,6 +175,6 @@ def child(way: str, recordings: Path, root: Path) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--way"]:
-        child(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
+        run_measured(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
     else:
         main()

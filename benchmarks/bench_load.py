@@ -39,7 +39,7 @@ def write_profile(folder: Path) -> Path:
     return path
 
 
-def seconds(code: str, *arguments: str) -> tuple[float, str]:
+def time_interpreter(code: str, *arguments: str) -> tuple[float, str]:
     """Wall time of one fresh interpreter that runs `code`, and what it printed."""
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
@@ -50,11 +50,11 @@ def main() -> int:
     """Print both medians and their ratio; non-zero above the bound or when something heavy was imported."""
     with tempfile.TemporaryDirectory() as scratch:
         profile = str(write_profile(Path(scratch)))
-        seconds(EMPTY), seconds(OURS, profile, *HEAVY)
+        time_interpreter(EMPTY), time_interpreter(OURS, profile, *HEAVY)
         empty, ours = [], []
         for _ in range(ROUNDS):
-            empty.append(seconds(EMPTY)[0])
-            took, heavy = seconds(OURS, profile, *HEAVY)
+            empty.append(time_interpreter(EMPTY)[0])
+            took, heavy = time_interpreter(OURS, profile, *HEAVY)
             ours.append(took)
     ratio = statistics.median(ours) / statistics.median(empty)
     print(f"empty project  {statistics.median(empty):.2f} s   (min {min(empty):.2f}, max {max(empty):.2f})")

@@ -26,21 +26,21 @@ import pyarrow.parquet as pq
 import yaml
 
 from habla_ml.annotation import gather_corrections, load_events, read_events
-from habla_ml.annotation.review import ReviewItem
+from habla_ml.annotation.review_queue import ReviewItem
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.snapshot import Snapshot, read_utterances, save_snapshot
 from habla_ml.demo.classroom import ClassroomPlan, write_sessions
-from habla_ml.evaluation.hypotheses import transcribe_cached
-from habla_ml.evaluation.normalise import spanish
-from habla_ml.evaluation.scoring import score_utterances
+from habla_ml.evaluation.comparison.hypothesis_cache import transcribe_cached
+from habla_ml.evaluation.scoring.alignment import score_utterances
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.export.publish import checkout_artefact, publish_ctranslate2
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.recordings.days import load_day
-from habla_ml.recordings.facts import read_facts
 from habla_ml.recordings.ingest import ingest_day
-from habla_ml.review.candidates import gather_pool, recorded_days
-from habla_ml.review.hearing import ReleasedModel, hear
-from habla_ml.review.selection import Considered, choose, draw_random, interleave, rank
+from habla_ml.recordings.segment_metadata import read_segment_metadata
+from habla_ml.review.candidates import gather_pool, list_recorded_days
+from habla_ml.review.model_hypotheses import ReleasedModel, decode_pool
+from habla_ml.review.selection import DecodedCandidate, choose, draw_random, interleave, rank
 from habla_ml.settings import Settings, load_settings
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.recipe import Recipe, load_recipe
@@ -57,7 +57,7 @@ DRAWS = 2000
 
 
 @dataclass(frozen=True)
-class World:
+class ReviewExperiment:
     """A recorded classroom and what a person would say about each segment."""
 
     folder: Path
@@ -67,7 +67,7 @@ class World:
     """Segment → its row of a snapshot, the sentence as a person would type it."""
 
 
-def make_world(folder: Path, days: int, sessions: int, segments: int, seed: int) -> World:
+def make_experiment(folder: Path, days: int, sessions: int, segments: int, seed: int) -> ReviewExperiment:
     """Record `days` of lessons to choose from and two later ones to test on."""
     (folder / "configs").mkdir(parents=True)
     for first_day, n_days, plan_seed in ((POOL_DAY, days, seed), (TEST_DAY, TEST_DAYS, seed + 1000)):
@@ -89,13 +89,13 @@ def make_world(folder: Path, days: int, sessions: int, segments: int, seed: int)
     conventions = load_conventions(settings.corpus.conventions)
     rows: dict[str, dict[str, object]] = {}
     for day in sorted(
-        {f"{each.name[-15:-11]}-{each.name[-11:-9]}-{each.name[-9:-7]}" for each in sessions_of(folder)}
+        {f"{each.name[-15:-11]}-{each.name[-11:-9]}-{each.name[-9:-7]}" for each in list_session_folders(folder)}
     ):
         facts = ingest_day(settings.recordings.folder, day, lake, settings, NOW).facts
         gather_corrections(settings.recordings.folder, day, person, settings, NOW)
         events = load_events(person, day)
         said = {} if events is None else {each.segment_id: each.text for each in read_events(person, events)}
-        for row in read_facts(lake, facts):
+        for row in read_segment_metadata(lake, facts):
             reading = conventions.read(said.get(row["segment_id"], ""))
             if not reading.problem:
                 rows[row["segment_id"]] = {
@@ -103,81 +103,97 @@ def make_world(folder: Path, days: int, sessions: int, segments: int, seed: int)
                     "speaker": row["speaker"] or "unknown",
                     "sentence": reading.sentence,
                 }
-    return World(folder, lake, settings, rows)
+    return ReviewExperiment(folder, lake, settings, rows)
 
 
-def sessions_of(folder: Path) -> list[Path]:
+def list_session_folders(folder: Path) -> list[Path]:
     """The recorded sessions' folders."""
     return sorted((folder / "recordings").iterdir())
 
 
-def considered(world: World, base: ReleasedModel) -> tuple[list[Considered], list[Considered]]:
+def load_considered(
+    experiment: ReviewExperiment, base: ReleasedModel
+) -> tuple[list[DecodedCandidate], list[DecodedCandidate]]:
     """What can be chosen from, heard by the base model: the pool, and the random order over it."""
-    pool = gather_pool(world.lake, world.settings, "bench")
-    usable = [each for each in pool.members if each.day < f"{TEST_DAY}" and each.segment_id in world.rows]
-    heard = hear(world.lake, usable, [base], world.settings, print).by_segment
-    known = {each.segment_id: Considered(each, heard[each.segment_id]) for each in usable}
+    pool = gather_pool(experiment.lake, experiment.settings, "bench")
+    usable = [each for each in pool.members if each.day < f"{TEST_DAY}" and each.segment_id in experiment.rows]
+    heard = decode_pool(experiment.lake, usable, [base], experiment.settings, print).by_segment
+    known = {each.segment_id: DecodedCandidate(each, heard[each.segment_id]) for each in usable}
     return list(known.values()), [known[each.segment_id] for each in pool.drawn if each.segment_id in known]
 
 
 def select(
-    strategy: str, world: World, pool: list[Considered], drawn: list[Considered], minutes: float, seed: int
+    strategy: str,
+    experiment: ReviewExperiment,
+    pool: list[DecodedCandidate],
+    drawn: list[DecodedCandidate],
+    minutes: float,
+    seed: int,
 ) -> list[ReviewItem]:
     """The segments that a person is asked for."""
     order = [drawn[at] for at in np.random.default_rng(seed).permutation(len(drawn))]
     if strategy == "random":
         return draw_random(order, minutes)
-    review = world.settings.review
+    review = experiment.settings.review
     chance = draw_random(order, minutes * review.random_share)
     taken = {each.segment_id for each in chance}
     rest = minutes - sum(each.duration_s for each in chance) / 60
-    ranked = rank(pool, review, world.settings.evaluation.quiet_below_dbfs)
+    ranked = rank(pool, review, experiment.settings.evaluation.quiet_below_dbfs)
     by_chance = [each for each in order if each.candidate.segment_id in taken]
     return interleave(choose(ranked, rest, review.most_segments_per_session, by_chance), chance)
 
 
-def snapshot_of(world: World, chosen: Sequence[ReviewItem]) -> Snapshot:
+def snapshot_of(experiment: ReviewExperiment, chosen: Sequence[ReviewItem]) -> Snapshot:
     """Train on what was chosen; validate and test on the other lessons."""
-    later = [row for row in world.rows.values() if str(row["day"]) >= f"{TEST_DAY}"]
-    rows = [{**world.rows[each.segment_id], "split": "train"} for each in chosen]
+    later = [row for row in experiment.rows.values() if str(row["day"]) >= f"{TEST_DAY}"]
+    rows = [{**experiment.rows[each.segment_id], "split": "train"} for each in chosen]
     rows += [{**row, "split": "validation"} for row in later[:VALIDATION_CLIPS]]
     rows += [{**row, "split": "test"} for row in later[VALIDATION_CLIPS:]]
     out = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), out)
-    recordings = {day: load_day(world.lake, day).parquet for day in recorded_days(world.lake)}
+    recordings = {day: load_day(experiment.lake, day).parquet for day in list_recorded_days(experiment.lake)}
     counts = {split: sum(row["split"] == split for row in rows) for split in ("train", "validation", "test")}
     return save_snapshot(
-        world.lake,
-        world.lake.put_bytes(out.getvalue()),
+        experiment.lake,
+        experiment.lake.put_bytes(out.getvalue()),
         recordings,
         {},
         "orthographic",
         "0" * 64,
-        world.lake.put_json({"groups": {row["session_id"]: row["split"] for row in rows}}),
+        experiment.lake.put_json({"groups": {row["session_id"]: row["split"] for row in rows}}),
         dict.fromkeys(counts, 0.0),
         counts,
     )
 
 
-def train(world: World, snapshot: Snapshot, recipe: Recipe, version: str) -> str:
+def train(experiment: ReviewExperiment, snapshot: Snapshot, recipe: Recipe, version: str) -> str:
     """Fine-tune and convert; the tree of what is served."""
-    record = train_version(world.lake, snapshot, recipe, version, world.folder / "training", lambda _: None)
-    return convert(world, version, record.tree, checkout_artefact(world.lake, record.tree, world.folder / "work"))
+    record = train_version(
+        experiment.lake, snapshot, recipe, version, experiment.folder / "training", lambda _: None
+    )
+    return convert(
+        experiment,
+        version,
+        record.tree,
+        checkout_artefact(experiment.lake, record.tree, experiment.folder / "work"),
+    )
 
 
-def convert(world: World, owner: str, identity: str, folder: Path) -> str:
+def convert(experiment: ReviewExperiment, owner: str, identity: str, folder: Path) -> str:
     """Publish a checkpoint as it is served; its tree."""
-    work = world.folder / "work"
-    return publish_ctranslate2(world.lake, f"models/{owner}/ctranslate2", identity, folder, "int8", work).tree
+    work = experiment.folder / "work"
+    return publish_ctranslate2(experiment.lake, f"models/{owner}/ctranslate2", identity, folder, "int8", work).tree
 
 
-def errors_and_words(world: World, tree: str, snapshot: Snapshot) -> tuple[dict[str, np.ndarray], float]:
+def count_errors(
+    experiment: ReviewExperiment, tree: str, snapshot: Snapshot
+) -> tuple[dict[str, np.ndarray], float]:
     """Session → [errors, words] on the test lessons, and the WER."""
-    folder = checkout_artefact(world.lake, tree, world.folder / "work")
-    test = list(read_utterances(world.lake, snapshot, "test"))
+    folder = checkout_artefact(experiment.lake, tree, experiment.folder / "work")
+    test = list(read_utterances(experiment.lake, snapshot, "test"))
     with closing(open_transcriber(DecodingOptions(), folder)) as transcriber:
-        heard = transcribe_cached(world.lake, tree, transcriber, test)
-    scores = score_utterances([each.sentence for each in test], [each.text for each in heard], spanish)
+        heard = transcribe_cached(experiment.lake, tree, transcriber, test)
+    scores = score_utterances([each.sentence for each in test], [each.text for each in heard], normalise_spanish)
     sessions: dict[str, np.ndarray] = {each.session_id: np.zeros(2) for each in test}
     for each, score in zip(test, scores, strict=True):
         sessions[each.session_id] += (score.words.errors, score.words.reference_words)
@@ -185,7 +201,7 @@ def errors_and_words(world: World, tree: str, snapshot: Snapshot) -> tuple[dict[
     return sessions, float(errors / words)
 
 
-def interval(ours: dict[str, np.ndarray], peer: dict[str, np.ndarray]) -> tuple[float, float]:
+def bootstrap_interval(ours: dict[str, np.ndarray], peer: dict[str, np.ndarray]) -> tuple[float, float]:
     """95 % of the difference in points (ours minus random), sessions drawn again."""
     pairs = np.array([[ours[name], peer[name]] for name in ours])
     draws = np.random.default_rng(1).integers(0, len(pairs), (DRAWS, len(pairs)))
@@ -208,8 +224,8 @@ def main() -> int:
     chosen = parser.parse_args()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        world = make_world(Path(scratch), chosen.days, chosen.sessions, chosen.segments, seed=11)
-        recipe = load_recipe(world.settings.training.recipe).model_copy(
+        experiment = make_experiment(Path(scratch), chosen.days, chosen.sessions, chosen.segments, seed=11)
+        recipe = load_recipe(experiment.settings.training.recipe).model_copy(
             update={
                 "max_steps": chosen.steps,
                 "evaluate_every_steps": chosen.steps,
@@ -218,10 +234,10 @@ def main() -> int:
             }
         )
         model = resolve_base_model(recipe)
-        base = ReleasedModel("base", convert(world, "base", model.digest, model.folder))
-        pool, drawn = considered(world, base)
+        base = ReleasedModel("base", convert(experiment, "base", model.digest, model.folder))
+        pool, drawn = load_considered(experiment, base)
         hours = sum(each.candidate.duration_s for each in pool) / 60
-        _, wer = errors_and_words(world, base.artefact, snapshot_of(world, []))
+        _, wer = count_errors(experiment, base.artefact, snapshot_of(experiment, []))
         print(
             f"{len(pool)} segments, {hours:.1f} minutes to choose from; {chosen.steps} steps; base WER {wer:.1%}"
         )
@@ -230,11 +246,11 @@ def main() -> int:
             for minutes in chosen.minutes:
                 found = {}
                 for strategy in ("random", "queue"):
-                    snapshot = snapshot_of(world, select(strategy, world, pool, drawn, minutes, seed))
+                    snapshot = snapshot_of(experiment, select(strategy, experiment, pool, drawn, minutes, seed))
                     seeded = recipe.model_copy(update={"seed": recipe.seed + seed})
-                    tree = train(world, snapshot, seeded, f"{strategy}-{minutes:g}-{seed}")
-                    found[strategy] = errors_and_words(world, tree, snapshot)
-                low, high = interval(found["queue"][0], found["random"][0])
+                    tree = train(experiment, snapshot, seeded, f"{strategy}-{minutes:g}-{seed}")
+                    found[strategy] = count_errors(experiment, tree, snapshot)
+                low, high = bootstrap_interval(found["queue"][0], found["random"][0])
                 peer, ours = found["random"][1], found["queue"][1]
                 print(
                     f"{minutes:8g} {seed:5d} {peer:8.1%} {ours:8.1%} {100 * (ours - peer):+7.1f}   "

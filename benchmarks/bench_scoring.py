@@ -25,12 +25,12 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.evaluation.error_records import utterance_table
-from habla_ml.evaluation.hypotheses import read_hypotheses, save_hypotheses
-from habla_ml.evaluation.normalise import orthographic, spanish
-from habla_ml.evaluation.rates import ScoredModel, counts_of, draws_of
-from habla_ml.evaluation.scoring import Scorer, score_utterances, total
-from habla_ml.evaluation.slices import Reference, slices_of, units_of
+from habla_ml.evaluation.comparison.error_tables import make_utterance_table
+from habla_ml.evaluation.comparison.hypothesis_cache import read_hypotheses, save_hypotheses
+from habla_ml.evaluation.comparison.slices import Reference, compute_slices, list_units
+from habla_ml.evaluation.scoring.alignment import Scorer, score_utterances, sum_counts
+from habla_ml.evaluation.scoring.normalisation import normalise_orthographic, normalise_spanish
+from habla_ml.evaluation.scoring.rates import ScoredModel, make_draws, stack_counts
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.engine import Hypothesis
@@ -47,17 +47,23 @@ SENTENCE = (
 def main(segments: int = SEGMENTS, versions: int = VERSIONS) -> int:
     """Print times and ratios; non-zero where a bound is broken."""
     rng = random.Random(1)  # noqa: S311 - texts, not secrets
-    typed = [_sentence(rng) for _ in range(segments)]
-    return int(_against_jiwer(typed, rng) < 1) | int(_again(typed, versions, rng) > BOUND_S)
+    typed = [_draw_sentence(rng) for _ in range(segments)]
+    return int(_compare_with_jiwer(typed, rng) < 1) | int(_rescore_versions(typed, versions, rng) > BOUND_S)
 
 
-def _against_jiwer(typed: Sequence[str], rng: random.Random) -> float:
-    said, heard = [spanish(text) for text in typed], [spanish(_misheard(text, 0.25, rng)) for text in typed]
-    words = _fastest(lambda: (jiwer.wer(said, heard), jiwer.process_words(said, heard)))
-    both = _fastest(lambda: (jiwer.process_words(said, heard), jiwer.process_characters(said, heard)))
-    ours = _fastest(lambda: score_utterances(said, heard, _unchanged))
+def _compare_with_jiwer(typed: Sequence[str], rng: random.Random) -> float:
+    said, heard = (
+        [normalise_spanish(text) for text in typed],
+        [normalise_spanish(_corrupt_text(text, 0.25, rng)) for text in typed],
+    )
+    words = _time_fastest(lambda: (jiwer.wer(said, heard), jiwer.process_words(said, heard)))
+    both = _time_fastest(lambda: (jiwer.process_words(said, heard), jiwer.process_characters(said, heard)))
+    ours = _time_fastest(lambda: score_utterances(said, heard, _keep_text))
     if (
-        abs(total([each.words for each in score_utterances(said, heard, _unchanged)]).wer - jiwer.wer(said, heard))
+        abs(
+            sum_counts([each.words for each in score_utterances(said, heard, _keep_text)]).wer
+            - jiwer.wer(said, heard)
+        )
         > 0
     ):
         raise SystemExit("the two do not agree")
@@ -68,38 +74,38 @@ def _against_jiwer(typed: Sequence[str], rng: random.Random) -> float:
     return words / ours
 
 
-def _again(typed: Sequence[str], versions: int, rng: random.Random) -> float:
+def _rescore_versions(typed: Sequence[str], versions: int, rng: random.Random) -> float:
     settings, options = EvaluationSettings(), DecodingOptions()
     audio = [f"{at:064x}" for at in range(len(typed))]
     with tempfile.TemporaryDirectory() as scratch:
         lake = Lake(DirectoryStore(Path(scratch) / "lake"), Path(scratch) / "cache")
         for version in range(versions):
             heard = {
-                key: Hypothesis(key, _misheard(text, 0.3 - 0.01 * version, rng), 0.1, 3.0)
+                key: Hypothesis(key, _corrupt_text(text, 0.3 - 0.01 * version, rng), 0.1, 3.0)
                 for key, text in zip(audio, typed, strict=True)
             }
-            save_hypotheses(lake, _artefact(version), options, heard)
+            save_hypotheses(lake, _artefact_digest(version), options, heard)
         for name in ("orthographic-v1", "verbatim-v1"):
             conventions = load_conventions(CONVENTIONS / f"{name}.yaml")
             started, cpu = time.perf_counter(), time.process_time()
-            references = _references([conventions.read(text).sentence for text in typed], audio)
-            folded, written = Scorer(spanish), Scorer(orthographic)
+            references = _make_references([conventions.read(text).sentence for text in typed], audio)
+            folded, written = Scorer(normalise_spanish), Scorer(normalise_orthographic)
             models, stored = [], 0
             for version in range(versions):
-                known = read_hypotheses(lake, _artefact(version), options)
-                model, table = _scored(
+                known = read_hypotheses(lake, _artefact_digest(version), options)
+                model, table = _score_model(
                     f"v{version}", references, [known[key].text for key in audio], folded, written
                 )
                 models.append(model)
                 stored += table
             scored = time.perf_counter() - started
-            draws = draws_of(units_of(references, "session"), settings)
+            draws = make_draws(list_units(references, "session"), settings)
             for at in range(versions):
                 three = [models[0], models[max(0, at - 1)], models[at]]
                 draws.resample(
-                    [counts_of([getattr(each, of) for each in three]) for of in ("characters", "orthographic")]
+                    [stack_counts([getattr(each, of) for each in three]) for of in ("characters", "orthographic")]
                 )
-                found = slices_of(references, three, draws, settings)
+                found = compute_slices(references, three, draws, settings)
             spent = time.perf_counter() - started
             print(
                 f"{name}: {versions} versions x {len(typed)} segments scored in {scored:.1f} s, with {versions} "
@@ -110,7 +116,7 @@ def _again(typed: Sequence[str], versions: int, rng: random.Random) -> float:
     return spent
 
 
-def _scored(
+def _score_model(
     name: str, references: Sequence[Reference], texts: Sequence[str], folded: Scorer, written: Scorer
 ) -> tuple[ScoredModel, int]:
     """The model's counts, and the bytes of its table of utterances."""
@@ -125,11 +131,11 @@ def _scored(
         orthographic=tuple(each.words for each in as_written),
     )
     out = io.BytesIO()
-    pq.write_table(utterance_table(references, model), out, compression="zstd")
+    pq.write_table(make_utterance_table(references, model), out, compression="zstd")
     return model, out.tell()
 
 
-def _references(sentences: Sequence[str], audio: Sequence[str]) -> list[Reference]:
+def _make_references(sentences: Sequence[str], audio: Sequence[str]) -> list[Reference]:
     return [
         Reference(
             segment_id=f"segment-{at}",
@@ -144,17 +150,17 @@ def _references(sentences: Sequence[str], audio: Sequence[str]) -> list[Referenc
     ]
 
 
-def _artefact(version: int) -> str:
+def _artefact_digest(version: int) -> str:
     return f"{version:02x}" * 32
 
 
-def _sentence(rng: random.Random) -> str:
+def _draw_sentence(rng: random.Random) -> str:
     return " ".join(rng.choices(SENTENCE.split(), k=rng.randint(3, 13))).capitalize() + rng.choice(
         [".", "...", "?", " [noise]"]
     )
 
 
-def _misheard(text: str, share: float, rng: random.Random) -> str:
+def _corrupt_text(text: str, share: float, rng: random.Random) -> str:
     """A share of the words replaced, dropped or doubled."""
     heard = []
     for word in text.split():
@@ -168,11 +174,11 @@ def _misheard(text: str, share: float, rng: random.Random) -> str:
     return " ".join(heard)
 
 
-def _unchanged(text: str) -> str:
+def _keep_text(text: str) -> str:
     return text
 
 
-def _fastest(work: Callable[[], object]) -> float:
+def _time_fastest(work: Callable[[], object]) -> float:
     times = []
     for _ in range(5):
         started = time.perf_counter()

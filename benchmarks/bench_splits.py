@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from generated import RULES, Shape, open_lake, settings_of, write_corpus
+from synthetic_corpus import CONVENTIONS_FOLDER, CorpusShape, open_lake, settings_of, write_corpus
 
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.conventions import load_conventions
@@ -23,10 +23,10 @@ DAYS, SEGMENTS_A_SESSION = 10, 20
 
 def main(segments: int) -> int:
     """Print both times and their ratio; non-zero above the bound."""
-    conventions = load_conventions(RULES / "orthographic-v1.yaml")
+    conventions = load_conventions(CONVENTIONS_FOLDER / "orthographic-v1.yaml")
     with tempfile.TemporaryDirectory() as scratch:
         lake, settings = open_lake(Path(scratch)), settings_of(Path(scratch))
-        for day in write_corpus(lake, Shape(segments, segments // DAYS, SEGMENTS_A_SESSION)):
+        for day in write_corpus(lake, CorpusShape(segments, segments // DAYS, SEGMENTS_A_SESSION)):
             build_day(lake, day, conventions, settings)
         started = time.perf_counter()
         snapshot = make_snapshot(lake, settings, conventions)

@@ -18,13 +18,13 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from habla_ml.annotation import corrected_sessions
-from habla_ml.consent.admission import consents_of
-from habla_ml.corpus.changes import changed_corrections
+from habla_ml.annotation import find_corrected_sessions
+from habla_ml.consent.admission import load_consents
+from habla_ml.corpus.outdated_days import find_outdated_days
 from habla_ml.lake import DirectoryStore, Lake, catalogue
-from habla_ml.recordings import changed_days, scan_sessions
-from habla_ml.recordings.changes import noted_input
-from habla_ml.recordings.sessions import CORRECTED, GROUND_TRUTH, METADATA, RAW_STREAM
+from habla_ml.recordings import find_changed_days, scan_sessions
+from habla_ml.recordings.change_detection import input_signature
+from habla_ml.recordings.sessions import CORRECTIONS_FILE, GROUND_TRUTH_FILE, METADATA_FILE, RAW_STREAM_FILE
 from habla_ml.settings import Settings, load_settings
 
 SESSIONS_A_DAY = 5
@@ -40,13 +40,18 @@ def write_tree(root: Path, sessions: int, segments: int) -> None:
         at = start + timedelta(days=number // SESSIONS_A_DAY, hours=number % SESSIONS_A_DAY)
         folder = root / f"{10_000 + number}_{at:%Y%m%d_%H%M%S}"
         folder.mkdir()
-        for name in (*names, METADATA, RAW_STREAM, *((GROUND_TRUTH, CORRECTED) if number % 2 else ())):
+        for name in (
+            *names,
+            METADATA_FILE,
+            RAW_STREAM_FILE,
+            *((GROUND_TRUTH_FILE, CORRECTIONS_FILE) if number % 2 else ()),
+        ):
             (folder / name).write_bytes(b'{"segments": []}' if name.endswith(".json") else b"")
             os.utime(folder / name, (old, old))
         os.utime(folder, (old, old))
 
 
-def settings_below(root: Path) -> Settings:
+def make_settings(root: Path) -> Settings:
     """Settings that need nothing but the repository and a temporary folder; thirty consents are still to come."""
     project = Path(__file__).resolve().parent.parent
     path = root / "configs" / "bench.yaml"
@@ -64,24 +69,30 @@ def settings_below(root: Path) -> Settings:
     return load_settings(path, {})
 
 
-def note_everything(recordings: Path, lake: Lake, settings: Settings, now: datetime, withheld: bool) -> None:
+def write_day_pointers(recordings: Path, lake: Lake, settings: Settings, now: datetime, withheld: bool) -> None:
     """Pointers as an ingest leaves them; the objects that they name are not looked at by a tick."""
     days: dict[str, dict[str, str]] = defaultdict(dict)
     for session in scan_sessions(recordings, settings, now).sessions:
-        days[session.day][session.name] = noted_input(session, settings, now)
-    consents = consents_of(settings, now)
+        days[session.day][session.name] = input_signature(session, settings, now)
+    consents = load_consents(settings, now)
     for day, inputs in days.items():
         totals = {"segments": 0, "sessions": len(inputs), "hours": 0.0}
         value = {"parquet": "0" * 64, "facts": "0" * 64, "set_aside": "0" * 64, "inputs": inputs, **totals}
         if withheld:
-            waiting = {name: sorted(consents.register.awaited(name, consents.today))[:CONSENTS] for name in inputs}
-            value |= {"withheld": waiting, "consents": consents.note}
+            waiting = {
+                name: sorted(consents.register.list_awaited_claims(name, consents.today))[:CONSENTS]
+                for name in inputs
+            }
+            value |= {"withheld": waiting, "consents": consents.signature}
         lake.move_pointer(catalogue.RECORDINGS.name(day), value, None)
-    for day, inputs in corrected_sessions(recordings, settings, now).items():
+    for day, inputs in find_corrected_sessions(recordings, settings, now).items():
         log = {"parquet": "1" * 64, "inputs": inputs, "set_aside": "0" * 64, "events": 0}
         if withheld:
-            waiting = {name: sorted(consents.register.awaited(name, consents.today))[:CONSENTS] for name in inputs}
-            log |= {"withheld": waiting, "consents": consents.note}
+            waiting = {
+                name: sorted(consents.register.list_awaited_claims(name, consents.today))[:CONSENTS]
+                for name in inputs
+            }
+            log |= {"withheld": waiting, "consents": consents.signature}
         lake.move_pointer(catalogue.ANNOTATIONS.name(day), log, None)
         text = {"parquet": "0" * 64, "recordings": "0" * 64, "facts": "0" * 64, "annotations": "1" * 64}
         text |= {"conventions": "", "conventions_digest": "", "inputs": ""}
@@ -101,22 +112,22 @@ def main() -> int:
         recordings.mkdir()
         write_tree(recordings, chosen.sessions, chosen.segments)
         settings, lake, now = (
-            settings_below(root),
+            make_settings(root),
             Lake(DirectoryStore(root / "lake"), root / "cache"),
             datetime.now(UTC),
         )
-        note_everything(recordings, lake, settings, now, chosen.withheld)
+        write_day_pointers(recordings, lake, settings, now, chosen.withheld)
         find, tick, corrections = [], [], []
         for _ in range(chosen.rounds):
             started = time.perf_counter()
             subprocess.run(["find", str(recordings)], check=True, stdout=subprocess.DEVNULL)
             find.append(time.perf_counter() - started)
             started = time.perf_counter()
-            changed = list(changed_days(recordings, lake, settings, now))
+            changed = list(find_changed_days(recordings, lake, settings, now))
             tick.append(time.perf_counter() - started)
             assert changed == []
             started = time.perf_counter()
-            corrected = list(changed_corrections(recordings, lake, settings, now))
+            corrected = list(find_outdated_days(recordings, lake, settings, now))
             corrections.append(time.perf_counter() - started)
             assert corrected == []
     print(f"{chosen.sessions} sessions of {chosen.segments} segments on {chosen.sessions // SESSIONS_A_DAY} days")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from habla_ml_tests.recordings.world import World, make_world
+from habla_ml_tests.testing.habla_sessions import HablaWorkspace, make_workspace
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> HablaWorkspace:
     """A Habla without a session, and an empty lake."""
-    return make_world(tmp_path)
+    return make_workspace(tmp_path)

@@ -1,39 +1,39 @@
 """What people said about segments: an append-only log of events, and where the events come from."""
 
 from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.event_log import DayEventLog, append_events, load_events, read_events
 from habla_ml.annotation.events import AnnotationEvent, Status
-from habla_ml.annotation.habla import corrected_sessions, gather_corrections, load_gathered
-from habla_ml.annotation.imports import (
+from habla_ml.annotation.habla import find_corrected_sessions, gather_corrections, requeue_and_load_events
+from habla_ml.annotation.table_import import (
     TableImport,
-    changed_tables,
+    find_changed_tables,
     import_table,
-    imported_days,
-    last_import,
-    table_changed,
+    is_table_changed,
+    load_imported_days,
+    load_last_import,
 )
-from habla_ml.annotation.log import DayOfEvents, append_events, load_events, read_events
-from habla_ml.annotation.tables import TableClip, read_table, read_table_clips, table_file, table_name
+from habla_ml.annotation.tables import TableClip, find_table_file, read_table, read_table_clips, table_name
 
 __all__ = [
     "AnnotationEvent",
-    "DayOfEvents",
+    "DayEventLog",
     "Status",
     "TableClip",
     "TableImport",
     "append_events",
-    "changed_tables",
     "collect_events",
-    "corrected_sessions",
+    "find_changed_tables",
+    "find_corrected_sessions",
+    "find_table_file",
     "gather_corrections",
     "import_table",
-    "imported_days",
-    "last_import",
+    "is_table_changed",
     "load_events",
-    "load_gathered",
+    "load_imported_days",
+    "load_last_import",
     "read_events",
     "read_table",
     "read_table_clips",
-    "table_changed",
-    "table_file",
+    "requeue_and_load_events",
     "table_name",
 ]

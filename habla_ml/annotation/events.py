@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import pyarrow as pa
 
-from habla_ml.lake import digest_of
+from habla_ml.lake import compute_digest
 
 Status = Literal["corrected", "confirmed", "unusable"]
 
@@ -32,7 +32,7 @@ SCHEMA: Final = pa.schema(
         pa.field("round", pa.int64(), nullable=False),
     ]
 )
-_KEPT_LATER: Final = ("model_version", "round")
+_LATER_COLUMNS: Final = ("model_version", "round")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class AnnotationEvent:
         return self.person or self.source
 
     @property
-    def said(self) -> tuple[str, str, str]:
+    def answer(self) -> tuple[str, str, str]:
         """What the event says, apart from who and when."""
         return (self.text, self.status, self.reason)
 
@@ -80,15 +80,15 @@ class AnnotationEvent:
         An unknown model version and a first look are left out, so that events of before these were kept have the id
         they were given.
         """
-        row = self._row()
-        return digest_of([value for name, value in row.items() if value or name not in _KEPT_LATER])
+        row = self._digest_input()
+        return compute_digest([value for name, value in row.items() if value or name not in _LATER_COLUMNS])
 
     def row(self) -> dict[str, Any]:
         """The event as a parquet row."""
         moment = self.created_at.astimezone(UTC)
-        return {"event_id": self.event_id, **self._row(), "created_at": moment}
+        return {"event_id": self.event_id, **self._digest_input(), "created_at": moment}
 
-    def _row(self) -> dict[str, Any]:
+    def _digest_input(self) -> dict[str, Any]:
         return {
             "segment_id": self.segment_id,
             "session_id": self.session_id,

@@ -23,16 +23,16 @@ from zoneinfo import ZoneInfo
 from habla_ml.annotation.events import Status
 from habla_ml.audio import AudioDecoder
 from habla_ml.errors import InputError
-from habla_ml.recordings import Segment, SegmentHint, SetAside, read_segment, segment_id
-from habla_ml.recordings.sessions import read_plain_file, session_start
+from habla_ml.recordings import RecordedSegment, SegmentHint, Skipped, read_segment, segment_id
+from habla_ml.recordings.sessions import parse_session_start, read_plain_file
 
 TABLE: Final = "table"
 """Source of a clip that a table brought."""
 
-_MOST_TABLE_BYTES: Final = 512 << 20
+_MAX_TABLE_BYTES: Final = 512 << 20
 _COLUMNS: Final = {".csv": ("audio_path", "transcript"), ".json": ("audio", "text")}
-_OPTIONAL: Final = ("status", "reason", "person", "annotated_at", "model_version")
-_IGNORED: Final = ("duration", "notes")
+_OPTIONAL_COLUMNS: Final = ("status", "reason", "person", "annotated_at", "model_version")
+_IGNORED_COLUMNS: Final = ("duration", "notes")
 _AUDIO_NAMES: Final = frozenset(
     {".aac", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".wave", ".webm"}
 )
@@ -70,10 +70,10 @@ class TableClip:
     """A row with its audio."""
 
     row: TableRow
-    segment: Segment
+    segment: RecordedSegment
 
 
-def table_file(path: Path) -> Path:
+def find_table_file(path: Path) -> Path:
     """The table itself, where `path` may be its folder.
 
     Raises:
@@ -94,7 +94,7 @@ def table_name(path: Path) -> str:
     return f"{path.resolve().parent.name}-{path.stem}"
 
 
-def read_table(path: Path, remarks: list[SetAside] | None = None) -> tuple[list[TableRow], list[SetAside]]:
+def read_table(path: Path, remarks: list[Skipped] | None = None) -> tuple[list[TableRow], list[Skipped]]:
     """The rows of a table and the rows that make no sense, each with its number and reason.
 
     Args:
@@ -105,25 +105,25 @@ def read_table(path: Path, remarks: list[SetAside] | None = None) -> tuple[list[
         InputError: the file cannot be read, is not of its kind, or lacks a needed column.
     """
     audio_key, text_key = _COLUMNS[path.suffix]
-    columns = (audio_key, text_key, "speaker", *_OPTIONAL, *_IGNORED)
+    columns = (audio_key, text_key, "speaker", *_OPTIONAL_COLUMNS, *_IGNORED_COLUMNS)
     seen = set(columns)
     rows: list[TableRow] = []
-    bad: list[SetAside] = []
-    for number, entry in enumerate(_entries(path), start=1):
+    bad: list[Skipped] = []
+    for number, entry in enumerate(_load_entries(path), start=1):
         try:
-            rows.append(_row(number, entry, audio_key, text_key))
+            rows.append(_parse_row(number, entry, audio_key, text_key))
         except InputError as error:
-            bad.append(SetAside(table_name(path), f"row {number}", str(error)))
+            bad.append(Skipped(table_name(path), f"row {number}", str(error)))
             continue
         unknown = sorted(entry.keys() - seen)
         seen.update(unknown)
         if remarks is not None:
             known = ", ".join(columns)
             remarks += [
-                SetAside(
+                Skipped(
                     table_name(path),
                     f"row {number}",
-                    f"has {_unknown(key)}, which is ignored; known are {known}",
+                    f"has {_describe_unknown_column(key)}, which is ignored; known are {known}",
                 )
                 for key in unknown
             ]
@@ -131,8 +131,8 @@ def read_table(path: Path, remarks: list[SetAside] | None = None) -> tuple[list[
 
 
 def read_table_clips(
-    path: Path, rows: list[TableRow], day: str, longest_s: float
-) -> Iterator[TableClip | SetAside]:
+    path: Path, rows: list[TableRow], day: str, max_duration_s: float
+) -> Iterator[TableClip | Skipped]:
     """Each row's audio, or why it cannot be used; memory holds one clip.
 
     A clip's session is its folder where that is named like one of Habla's sessions, else the table's name with
@@ -143,36 +143,36 @@ def read_table_clips(
         path: the table.
         rows: its rows, from `read_table`.
         day: the day the clips are filed under where their folder tells none.
-        longest_s: longer clips are set aside.
+        max_duration_s: longer clips are set aside.
     """
     root = path.resolve().parent
     with AudioDecoder() as decoder:
         for row in rows:
             try:
-                file = file_inside(root, row.audio)
-                started = session_start(file.parent.name)
+                file = resolve_inside(root, row.audio)
+                started = parse_session_start(file.parent.name)
                 name = table_name(path)
                 session = file.parent.name if started else f"{name}-{row.speaker}" if row.speaker else name
                 clip_day = started.strftime("%Y-%m-%d") if started else day
                 hint = SegmentHint(speaker=row.speaker)
                 read = read_segment(
-                    file, TABLE, session, clip_day, row.number, hint, None, longest_s, decoder.decode
+                    file, TABLE, session, clip_day, row.number, hint, None, max_duration_s, decoder.decode
                 )
             except InputError as error:
-                yield SetAside(table_name(path), row.label, str(error))
+                yield Skipped(table_name(path), row.label, str(error))
                 continue
             identity = segment_id(TABLE, session, read.audio_sha256)
             yield TableClip(row, replace(read, segment_id=identity, file_name=file.relative_to(root).as_posix()))
 
 
-def modified_at(path: Path, zone: ZoneInfo) -> datetime:
+def read_modification_time(path: Path, zone: ZoneInfo) -> datetime:
     """When a file was last written, in `zone`."""
     return datetime.fromtimestamp(path.stat().st_mtime, zone)
 
 
-def _entries(path: Path) -> list[Any]:
+def _load_entries(path: Path) -> list[Any]:
     try:
-        text = read_plain_file(path.resolve(), _MOST_TABLE_BYTES).decode("utf-8-sig")
+        text = read_plain_file(path.resolve(), _MAX_TABLE_BYTES).decode("utf-8-sig")
         if path.suffix == ".json":
             entries = json.loads(text)
             if not isinstance(entries, list):
@@ -181,7 +181,7 @@ def _entries(path: Path) -> list[Any]:
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         missing = [key for key in _COLUMNS[".csv"] if key not in (reader.fieldnames or ())]
         if missing:
-            raise InputError(f"lacks the column {missing[0]}; {_headings(reader.fieldnames or ())}")
+            raise InputError(f"lacks the column {missing[0]}; {_describe_header(reader.fieldnames or ())}")
         return list(reader)
     except InputError as error:
         raise InputError(f"table {path} {error}") from None
@@ -189,39 +189,39 @@ def _entries(path: Path) -> list[Any]:
         raise InputError(f"table {path} is no {path.suffix[1:].upper()} in UTF-8: {error}") from error
 
 
-def _unknown(name: str) -> str:
+def _describe_unknown_column(name: str) -> str:
     return f"the unknown column {name[:80]!r}" if name.isidentifier() else "a column whose name is none"
 
 
-def _headings(names: Sequence[str]) -> str:
+def _describe_header(names: Sequence[str]) -> str:
     """What the first line of a table holds; not repeated where it may be a row, with what somebody said."""
     if all(name.isidentifier() for name in names):
         return f"found {', '.join(names) or 'none'}"
     return f"its first line has {len(names)} cells that are no column names: is the line with the names missing?"
 
 
-def _row(number: int, entry: Any, audio_key: str, text_key: str) -> TableRow:
+def _parse_row(number: int, entry: Any, audio_key: str, text_key: str) -> TableRow:
     if isinstance(entry, dict) and None in entry:  # where DictReader puts the cells that no column has
         raise InputError("has more cells than the header; put a text that holds a comma in quotes")
-    audio, status = _needed(entry, audio_key), _status(entry)
-    reason = _optional(entry, "reason") or ""
+    audio, status = _get_required_text(entry, audio_key), _parse_status(entry)
+    reason = _get_text(entry, "reason") or ""
     if reason and status != "unusable":
         raise InputError(f"has a reason but is {status}; a reason belongs to status unusable")
     return TableRow(
         number=number,
         audio=audio,
-        text=(_optional(entry, text_key) or "") if status == "unusable" else _needed(entry, text_key),
-        speaker=_optional(entry, "speaker"),
+        text=(_get_text(entry, text_key) or "") if status == "unusable" else _get_required_text(entry, text_key),
+        speaker=_get_text(entry, "speaker"),
         status=status,
         reason=reason,
-        person=(_optional(entry, "person") or "").strip(),
-        annotated_at=_moment(entry, "annotated_at"),
-        model_version=_optional(entry, "model_version") or "",
+        person=(_get_text(entry, "person") or "").strip(),
+        annotated_at=_parse_time(entry, "annotated_at"),
+        model_version=_get_text(entry, "model_version") or "",
     )
 
 
-def _status(entry: Any) -> Status:
-    value = _optional(entry, "status")
+def _parse_status(entry: Any) -> Status:
+    value = _get_text(entry, "status")
     for status in get_args(Status):
         if value == status:
             return status  # type: ignore[no-any-return]
@@ -230,8 +230,8 @@ def _status(entry: Any) -> Status:
     raise InputError(f"has a status that is none of {', '.join(get_args(Status))}")
 
 
-def _moment(entry: Any, key: str) -> datetime | None:
-    value = _optional(entry, key)
+def _parse_time(entry: Any, key: str) -> datetime | None:
+    value = _get_text(entry, key)
     if value is None:
         return None
     try:
@@ -243,14 +243,14 @@ def _moment(entry: Any, key: str) -> datetime | None:
     return moment
 
 
-def _needed(entry: Any, key: str) -> str:
-    value = _optional(entry, key)
+def _get_required_text(entry: Any, key: str) -> str:
+    value = _get_text(entry, key)
     if value is None:
         raise InputError(f"has no {key}")
     return value
 
 
-def _optional(entry: Any, key: str) -> str | None:
+def _get_text(entry: Any, key: str) -> str | None:
     if not isinstance(entry, dict):
         raise InputError(f"is {type(entry).__name__}, expected an object")
     value = entry.get(key)
@@ -265,7 +265,7 @@ def _optional(entry: Any, key: str) -> str | None:
     return value
 
 
-def file_inside(root: Path, audio: str) -> Path:
+def resolve_inside(root: Path, audio: str) -> Path:
     """The file a row names, which must lie below `root` after every link is followed.
 
     Raises:

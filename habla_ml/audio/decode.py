@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 SAMPLE_RATE: Final = 16_000
 
 _FULL_SCALE: Final = 32_768
-_SMALLEST_RATE_HZ: Final = 4_000
-_LARGEST_RATE_HZ: Final = 384_000
-_MOST_CHANNELS: Final = 8
+_MIN_SAMPLE_RATE_HZ: Final = 4_000
+_MAX_SAMPLE_RATE_HZ: Final = 384_000
+_MAX_CHANNELS: Final = 8
 # Uncompressed forms and the two laws of telephony; libsndfile reads them all.
 _FORMAT_TAGS: Final = {0x0001: "PCM", 0x0003: "float", 0x0006: "A-law", 0x0007: "µ-law", 0xFFFE: "extensible"}
 
@@ -38,10 +38,10 @@ class _WavHeader:
     frames: int
     bytes_per_frame: int
     format_tag: int
-    data_at: int
+    data_offset: int
 
     @property
-    def ours_already(self) -> bool:
+    def is_lake_format(self) -> bool:
         """16 kHz mono 16-bit integers, as Habla writes them: the bytes are the samples."""
         return (self.format_tag, self.channels, self.sample_rate_hz, self.bytes_per_frame) == (
             1,
@@ -55,20 +55,20 @@ class _WavHeader:
         return self.frames / self.sample_rate_hz
 
 
-def decode_wav(data: bytes, longest_s: float) -> NDArray[np.int16]:
+def decode_wav(data: bytes, max_duration_s: float) -> NDArray[np.int16]:
     """Decode a WAV file to 16 kHz mono 16-bit samples, the form the lake keeps, shape [n_samples].
 
     Reads 8, 16, 24 and 32-bit integers, floats and the telephony laws, at any rate; channels are averaged and
     other rates resampled with soxr. What Habla writes is in this form already and comes back as a view of `data`.
 
     Raises:
-        InputError: what is wrong in one line: no WAV, cut off, no sound, longer than `longest_s`, not finite.
+        InputError: what is wrong in one line: no WAV, cut off, no sound, longer than `max_duration_s`, not finite.
     """
-    header = _read_header(data)
-    if header.duration_s > longest_s:
-        raise InputError(f"lasts {header.duration_s:.1f} s, more than the {longest_s:g} s allowed; split it")
-    if header.ours_already:
-        return np.frombuffer(data, "<i2", header.frames, header.data_at)
+    header = _parse_wav_header(data)
+    if header.duration_s > max_duration_s:
+        raise InputError(f"lasts {header.duration_s:.1f} s, more than the {max_duration_s:g} s allowed; split it")
+    if header.is_lake_format:
+        return np.frombuffer(data, "<i2", header.frames, header.data_offset)
     import soundfile
 
     try:
@@ -86,10 +86,10 @@ def decode_wav(data: bytes, longest_s: float) -> NDArray[np.int16]:
         samples = soxr.resample(samples, header.sample_rate_hz, SAMPLE_RATE)
         if not len(samples):
             raise InputError(f"holds {header.frames} frames at {header.sample_rate_hz} Hz, too few to be sound")
-    return quantised(samples)
+    return quantise(samples)
 
 
-def quantised(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+def quantise(samples: NDArray[np.float32]) -> NDArray[np.int16]:
     """Samples in −1…1 as 16-bit integers, the form the lake keeps; louder samples are clipped."""
     scaled = np.asarray(samples, dtype=np.float32) * np.float32(_FULL_SCALE)
     np.rint(scaled, out=scaled)
@@ -97,13 +97,13 @@ def quantised(samples: NDArray[np.float32]) -> NDArray[np.int16]:
     return scaled.astype(np.int16)
 
 
-def dequantised(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
+def dequantise(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
     """16-bit samples as numbers in −1…1, what a recogniser hears."""
     return pcm.astype(np.float32) / np.float32(_FULL_SCALE)
 
 
 def encode_flac(samples: NDArray[np.float32] | NDArray[np.int16]) -> bytes:
-    """16 kHz mono samples, shape [n_samples], in −1…1 or quantised already, as a 16-bit FLAC file.
+    """16 kHz mono samples, shape [n_samples], in −1…1 or 16-bit already, as a 16-bit FLAC file.
 
     Raises:
         InputError: there is no sample.
@@ -113,7 +113,7 @@ def encode_flac(samples: NDArray[np.float32] | NDArray[np.int16]) -> bytes:
     if not len(samples):
         raise InputError("holds no samples, nothing can be encoded")
     out = io.BytesIO()
-    soundfile.write(out, _as_pcm(samples), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    soundfile.write(out, _to_pcm16(samples), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return out.getvalue()
 
 
@@ -137,21 +137,21 @@ def decode_flac(data: bytes) -> NDArray[np.float32]:
 
 def pcm_sha256(samples: NDArray[np.float32] | NDArray[np.int16]) -> str:
     """sha256 (hex) of the samples as 16-bit little-endian PCM: the name of the sound itself."""
-    return hashlib.sha256(np.ascontiguousarray(_as_pcm(samples), "<i2").data).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(_to_pcm16(samples), "<i2").data).hexdigest()
 
 
-def _as_pcm(samples: NDArray[np.float32] | NDArray[np.int16]) -> NDArray[np.int16]:
-    return samples if samples.dtype == np.int16 else quantised(samples)  # type: ignore[return-value, arg-type]
+def _to_pcm16(samples: NDArray[np.float32] | NDArray[np.int16]) -> NDArray[np.int16]:
+    return samples if samples.dtype == np.int16 else quantise(samples)  # type: ignore[return-value, arg-type]
 
 
-def _read_header(data: bytes) -> _WavHeader:
+def _parse_wav_header(data: bytes) -> _WavHeader:
     """Walk the RIFF chunks; raises `InputError` unless the sizes they declare are the sizes that are there."""
     if not data:
         raise InputError("is empty (0 bytes)")
     if len(data) < 12 or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         raise InputError(f"is no WAV file: it starts with {data[:12]!r}, not with RIFF…WAVE")
     form: tuple[int, int, int, int] | None = None
-    size, data_at = None, 0
+    size, data_offset = None, 0
     at = 12
     while at < len(data):
         if len(data) - at == 1 and data[at] == 0:
@@ -166,9 +166,9 @@ def _read_header(data: bytes) -> _WavHeader:
                 f"is cut off: its header declares {declared} bytes of {label!r}, the file holds {present}"
             )
         if name == b"fmt " and form is None:
-            form = _read_form(data[at + 8 : at + 8 + declared])
+            form = _parse_format_chunk(data[at + 8 : at + 8 + declared])
         elif name == b"data" and size is None:
-            size, data_at = declared, at + 8
+            size, data_offset = declared, at + 8
         at += 8 + declared + declared % 2
     if form is None or size is None:
         raise InputError(f"is cut off or no WAV file: it has no {'fmt' if form is None else 'data'} chunk")
@@ -176,20 +176,20 @@ def _read_header(data: bytes) -> _WavHeader:
     frames = size // block
     if frames == 0:
         raise InputError("holds no sound (0 frames)")
-    return _WavHeader(rate, channels, frames, block, tag, data_at)
+    return _WavHeader(rate, channels, frames, block, tag, data_offset)
 
 
-def _read_form(chunk: bytes) -> tuple[int, int, int, int]:
+def _parse_format_chunk(chunk: bytes) -> tuple[int, int, int, int]:
     """Format tag, channels, rate in Hz and bytes per frame of a `fmt ` chunk, each within its bounds."""
     if len(chunk) < 16:
         raise InputError(f"has a fmt chunk of {len(chunk)} bytes, at least 16 are needed")
     tag, channels, rate, _, block, _ = struct.unpack_from("<HHIIHH", chunk)
     if tag not in _FORMAT_TAGS:
         raise InputError(f"holds the WAV format 0x{tag:04x}; expected {', '.join(_FORMAT_TAGS.values())}")
-    if not 1 <= channels <= _MOST_CHANNELS:
-        raise InputError(f"has {channels} channels, expected 1…{_MOST_CHANNELS}")
-    if not _SMALLEST_RATE_HZ <= rate <= _LARGEST_RATE_HZ:
-        raise InputError(f"has a rate of {rate} Hz, expected {_SMALLEST_RATE_HZ}…{_LARGEST_RATE_HZ}")
+    if not 1 <= channels <= _MAX_CHANNELS:
+        raise InputError(f"has {channels} channels, expected 1…{_MAX_CHANNELS}")
+    if not _MIN_SAMPLE_RATE_HZ <= rate <= _MAX_SAMPLE_RATE_HZ:
+        raise InputError(f"has a rate of {rate} Hz, expected {_MIN_SAMPLE_RATE_HZ}…{_MAX_SAMPLE_RATE_HZ}")
     if block == 0 or block % channels:
         raise InputError(f"declares {block} bytes a frame for {channels} channels")
     return tag, channels, rate, block

@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from habla_ml.audio.decode import SAMPLE_RATE, quantised
-from habla_ml.audio.foreign import DECODED, REFUSED, container_of, read_frame, write_frame
+from habla_ml.audio.audio_decoder import DECODED, REFUSED, detect_container, read_message, write_message
+from habla_ml.audio.decode import SAMPLE_RATE, quantise
 from habla_ml.errors import InputError
 from habla_ml.process import die_with_parent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST_BYTES: Final = 256 << 20
+MAX_FILE_BYTES: Final = 256 << 20
 """Size of one file."""
 
 _ADDRESS_SPACE_BYTES: Final = 1 << 30
 _CPU_LIMIT_S: Final = 20
-_MOST_CHANNELS: Final = 8
-_SMALLEST_RATE_HZ: Final = 4_000
-_LARGEST_RATE_HZ: Final = 384_000
+_MAX_CHANNELS: Final = 8
+_MIN_SAMPLE_RATE_HZ: Final = 4_000
+_MAX_SAMPLE_RATE_HZ: Final = 384_000
 # Encoders pad the start and the last frame; the longest padding in use is 2,112 samples of AAC at 22 kHz.
 _PADDING_S: Final = 0.15
 
@@ -41,21 +41,21 @@ def serve(parent_pid: int) -> None:
     av.logging.set_level(None)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
-    while (request := read_frame(sys.stdin.buffer, MOST_BYTES)) is not None:
-        _allow_cpu()
-        longest_s, data = request
+    while (request := read_message(sys.stdin.buffer, MAX_FILE_BYTES)) is not None:
+        _extend_cpu_limit()
+        max_duration_s, data = request
         try:
-            pcm = decode_foreign(data, longest_s)
-            write_frame(sys.stdout.buffer, DECODED, pcm.astype("<i2", copy=False).tobytes())
+            pcm = decode_container(data, max_duration_s)
+            write_message(sys.stdout.buffer, DECODED, pcm.astype("<i2", copy=False).tobytes())
         except InputError as error:
-            write_frame(sys.stdout.buffer, REFUSED, str(error).encode())
+            write_message(sys.stdout.buffer, REFUSED, str(error).encode())
         except MemoryError:
-            write_frame(
+            write_message(
                 sys.stdout.buffer, REFUSED, b"needs more memory to decode than it may use; convert it to WAV"
             )
 
 
-def decode_foreign(data: bytes, longest_s: float) -> NDArray[np.int16]:
+def decode_container(data: bytes, max_duration_s: float) -> NDArray[np.int16]:
     """Decode a file of a known container to 16 kHz mono 16-bit samples, shape [n_samples].
 
     Raises:
@@ -64,16 +64,16 @@ def decode_foreign(data: bytes, longest_s: float) -> NDArray[np.int16]:
     import av
     import soxr
 
-    container = container_of(data)
+    container = detect_container(data)
     try:
         with av.open(io.BytesIO(data), format=container, metadata_errors="ignore") as opened:
             if not opened.streams.audio:
                 raise InputError("holds no audio stream")
-            rate = _checked_rate(opened.streams.audio[0])
-            declared_s = _declared_s(opened, container, data)
-            if declared_s is not None and declared_s > longest_s + _PADDING_S:
-                raise InputError(f"lasts {declared_s:.1f} s, more than the {longest_s:g} s allowed; split it")
-            samples = _decode(opened, rate, longest_s)
+            rate = _check_sample_rate(opened.streams.audio[0])
+            declared_s = _read_declared_duration(opened, container, data)
+            if declared_s is not None and declared_s > max_duration_s + _PADDING_S:
+                raise InputError(f"lasts {declared_s:.1f} s, more than the {max_duration_s:g} s allowed; split it")
+            samples = _decode_stream(opened, rate, max_duration_s)
     except (av.FFmpegError, UnicodeDecodeError, ValueError) as error:
         raise InputError(f"is damaged or cut off: {container} cannot be decoded: {error}") from error
     decoded_s = len(samples) / rate
@@ -85,39 +85,39 @@ def decode_foreign(data: bytes, longest_s: float) -> NDArray[np.int16]:
         raise InputError("holds samples that are not finite numbers; export it again")
     if rate != SAMPLE_RATE:
         samples = soxr.resample(samples, rate, SAMPLE_RATE)
-    return quantised(samples[: round(longest_s * SAMPLE_RATE)])
+    return quantise(samples[: round(max_duration_s * SAMPLE_RATE)])
 
 
-def _checked_rate(stream: Any) -> int:
+def _check_sample_rate(stream: Any) -> int:
     rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
-    if not rate or not _SMALLEST_RATE_HZ <= rate <= _LARGEST_RATE_HZ:
-        raise InputError(f"has a rate of {rate} Hz, expected {_SMALLEST_RATE_HZ}…{_LARGEST_RATE_HZ}")
-    if not 1 <= channels <= _MOST_CHANNELS:
-        raise InputError(f"has {channels} channels, expected 1…{_MOST_CHANNELS}")
+    if not rate or not _MIN_SAMPLE_RATE_HZ <= rate <= _MAX_SAMPLE_RATE_HZ:
+        raise InputError(f"has a rate of {rate} Hz, expected {_MIN_SAMPLE_RATE_HZ}…{_MAX_SAMPLE_RATE_HZ}")
+    if not 1 <= channels <= _MAX_CHANNELS:
+        raise InputError(f"has {channels} channels, expected 1…{_MAX_CHANNELS}")
     return int(rate)
 
 
-def _decode(opened: Any, rate: int, longest_s: float) -> NDArray[np.float32]:
+def _decode_stream(opened: Any, rate: int, max_duration_s: float) -> NDArray[np.float32]:
     """Samples of the first audio stream at its own rate, channels averaged."""
     from av import AudioResampler
 
-    most = round((longest_s + _PADDING_S) * rate)
+    most = round((max_duration_s + _PADDING_S) * rate)
     parts: list[NDArray[np.float32]] = []
     count = 0
     planar: AudioResampler | None = None
     for frame in opened.decode(audio=0):
-        if frame.sample_rate != rate or len(frame.layout.channels) > _MOST_CHANNELS:
+        if frame.sample_rate != rate or len(frame.layout.channels) > _MAX_CHANNELS:
             raise InputError(f"changes to {frame.sample_rate} Hz on the way, after {rate} Hz; export it again")
         planar = planar or AudioResampler(format="fltp", layout=frame.layout, rate=rate)
         for each in planar.resample(frame):
             parts.append(each.to_ndarray().mean(axis=0, dtype=np.float32))
             count += len(parts[-1])
         if count > most:
-            raise InputError(f"lasts longer than the {longest_s:g} s allowed, whatever it declares; split it")
+            raise InputError(f"lasts longer than the {max_duration_s:g} s allowed, whatever it declares; split it")
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
 
-def _declared_s(opened: Any, container: str, data: bytes) -> float | None:
+def _read_declared_duration(opened: Any, container: str, data: bytes) -> float | None:
     """The duration in the file's own header; None where FFmpeg would only guess it from size and rate."""
     if container == "ogg":
         _check_last_page(data)
@@ -141,7 +141,7 @@ def _check_last_page(data: bytes) -> None:
         raise InputError("is cut off: its last Ogg page does not end the stream")
 
 
-def _allow_cpu() -> None:
+def _extend_cpu_limit() -> None:
     """Let this request use `_CPU_LIMIT_S` beyond what the process has used so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(used.ru_utime + used.ru_stime) + _CPU_LIMIT_S

@@ -17,7 +17,7 @@ SILENCE_DBFS: Final = -120.0
 """The level of digital silence and the floor of every level: below any sound 16 bits can hold for long."""
 
 _FULL_SCALE: Final = 32_768
-_CLIPPED_FROM: Final = 32_767
+_CLIPPING_LEVEL: Final = 32_767
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,17 @@ def measure(pcm: NDArray[np.int16]) -> Measurements:
     lowest, highest = int(pcm.min()), int(pcm.max())
     peak = max(-lowest, highest)
     clipped = 0
-    if peak >= _CLIPPED_FROM:
-        clipped = int(np.count_nonzero(pcm >= _CLIPPED_FROM) + np.count_nonzero(pcm <= -_CLIPPED_FROM))
+    if peak >= _CLIPPING_LEVEL:
+        clipped = int(np.count_nonzero(pcm >= _CLIPPING_LEVEL) + np.count_nonzero(pcm <= -_CLIPPING_LEVEL))
     return Measurements(
         duration_s=len(pcm) / SAMPLE_RATE,
-        loudness_dbfs=_level(mean_square**0.5 / _FULL_SCALE),
-        peak_dbfs=_level(peak / _FULL_SCALE),
+        loudness_dbfs=_to_dbfs(mean_square**0.5 / _FULL_SCALE),
+        peak_dbfs=_to_dbfs(peak / _FULL_SCALE),
         clipped_share=clipped / len(pcm),
     )
 
 
-def _level(amplitude: float) -> float:
+def _to_dbfs(amplitude: float) -> float:
     if amplitude <= 0:
         return SILENCE_DBFS
     return max(SILENCE_DBFS, round(20 * float(np.log10(amplitude)), 4))

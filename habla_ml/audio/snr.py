@@ -28,8 +28,8 @@ from habla_ml.audio.decode import SAMPLE_RATE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LOWEST_DB: Final = -10.0
-HIGHEST_DB: Final = 40.0
+MIN_SNR_DB: Final = -10.0
+MAX_SNR_DB: Final = 40.0
 """Estimates are kept within these: beyond them they say nothing."""
 
 _WINDOW: Final = 512
@@ -41,7 +41,7 @@ _SMOOTHED_FRAMES: Final = 5
 _LOW_QUANTILE: Final = 0.02
 _QUANTILE_OF_STEADY_NOISE: Final = 0.72
 """What the low quantile of the smoothed power of steady noise is, as a share of its mean, over 2 to 4 s."""
-_FEWEST_FRAMES: Final = 20
+_MIN_SNR_FRAMES: Final = 20
 _TAPER: Final = np.hanning(_WINDOW).astype(np.float32)
 
 
@@ -55,7 +55,7 @@ def estimate_snr_db(samples: NDArray[np.float32] | NDArray[np.int16]) -> float |
         None where it cannot be told: under 0.35 s, or no sound at all.
     """
     frames = 1 + (len(samples) - _WINDOW) // _HOP
-    if frames < _FEWEST_FRAMES:
+    if frames < _MIN_SNR_FRAMES:
         return None
     windows = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float32), _WINDOW)[::_HOP]
     spectrum = np.fft.rfft(windows * _TAPER)[:, _FIRST_BIN : _FIRST_BIN + _BANDS * _BINS_PER_BAND]
@@ -71,11 +71,11 @@ def estimate_snr_db(samples: NDArray[np.float32] | NDArray[np.int16]) -> float |
     noise = float(np.maximum(lowest, 0.0).sum()) / _QUANTILE_OF_STEADY_NOISE
     speech = total - noise
     if speech <= 0:
-        return LOWEST_DB
+        return MIN_SNR_DB
     if noise <= 0:
-        return HIGHEST_DB
-    return float(np.clip(10 * np.log10(speech / noise), LOWEST_DB, HIGHEST_DB))
+        return MAX_SNR_DB
+    return float(np.clip(10 * np.log10(speech / noise), MIN_SNR_DB, MAX_SNR_DB))
 
 
-SHORTEST_S: Final = (_WINDOW + (_FEWEST_FRAMES - 1) * _HOP) / SAMPLE_RATE
+MIN_DURATION_S: Final = (_WINDOW + (_MIN_SNR_FRAMES - 1) * _HOP) / SAMPLE_RATE
 """Shorter clips have no estimate."""

@@ -15,20 +15,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
-from habla_ml.consent.register import Contributor, Register, claim_digest, parse_register, register_bytes
+from habla_ml.consent.register import Contributor, Register, digest_claim, parse_register, read_register_bytes
 from habla_ml.consent.tombstones import Tombstones, add_tombstones, read_tombstones
 from habla_ml.errors import PointerMovedError
 from habla_ml.lake import Lake
 from habla_ml.settings import Settings
 
-NAMELESS: Final = "says neither whose voice it is (speaker) nor of which session it is, and no entry covers it"
+UNATTRIBUTED_CLIP_WITHHELD: Final = (
+    "says neither whose voice it is (speaker) nor of which session it is, and no entry covers it"
+)
 """Why a clip from elsewhere waits where there is a register: nobody could tell by it that a consent is lacking."""
-NOBODY: Final = Contributor(contributor="nobody").digest
+UNATTRIBUTED: Final = Contributor(contributor="nobody").digest
 """For whose consent such a clip waits."""
-ERASED: Final = "was erased: the consent of its contributor was withdrawn"
+ERASED_REASON: Final = "was erased: the consent of its contributor was withdrawn"
 
 
-class Spoken(Protocol):
+class SegmentIdentity(Protocol):
     """What is asked of a segment."""
 
     @property
@@ -41,7 +43,7 @@ class Spoken(Protocol):
     def audio_sha256(self) -> str: ...  # noqa: D102
 
 
-class Waiting(Protocol):
+class WithheldState(Protocol):
     """What a pointer notes of what waits for a consent."""
 
     @property
@@ -50,7 +52,7 @@ class Waiting(Protocol):
     def consents(self) -> str: ...  # noqa: D102
 
 
-_Any = TypeVar("_Any")
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -75,34 +77,34 @@ class Consents:
         return hashlib.sha256(self._content).hexdigest()[:32]
 
     @cached_property
-    def note(self) -> str:
+    def signature(self) -> str:
         """What to remember beside what these consents withhold: their digest, and the day that may change them."""
-        beginning = self.register.next_beginning(self.today)
+        beginning = self.register.find_next_start(self.today)
         return self.digest if beginning is None else f"{self.digest} {beginning.isoformat()}"
 
-    def require(self) -> None:
+    def check_readable(self) -> None:
         """Raise `InputError` now where the register cannot be read."""
         _ = self.register
 
-    def are_as_noted(self, note: str) -> bool:
-        """Whether what was withheld under that note must still be, told without parsing the register."""
-        digest, _, beginning = note.partition(" ")
+    def unchanged_since(self, signature: str) -> bool:
+        """Whether what was withheld under that signature must still be, told without parsing the register."""
+        digest, _, beginning = signature.partition(" ")
         return digest == self.digest and (not beginning or self.today.isoformat() < beginning)
 
-    def have_come(self, session_id: str, claims: Collection[str]) -> bool:
+    def is_granted(self, session_id: str, claims: Collection[str]) -> bool:
         """Whether one of the claims that withheld something of a session is made no longer."""
-        return not self.register.awaited(session_id, self.today).issuperset(claims)
+        return not self.register.list_awaited_claims(session_id, self.today).issuperset(claims)
 
-    def have_come_for(self, table: str, entries: Collection[str]) -> bool:
+    def is_granted_for_table(self, table: str, entries: Collection[str]) -> bool:
         """Whether one of the entries that withheld rows of a table waits no longer, or is another one by now."""
         awaited = {each.digest for each in self.register.contributors if each.is_awaited(self.today)}
         if self.registry is not None and not self.register.may_cover(table):
-            awaited.add(NOBODY)
+            awaited.add(UNATTRIBUTED)
         return not awaited.issuperset(entries)
 
     @cached_property
     def _content(self) -> bytes:
-        return b"" if self.registry is None else register_bytes(self.registry)
+        return b"" if self.registry is None else read_register_bytes(self.registry)
 
 
 @dataclass
@@ -111,61 +113,63 @@ class Admission:
 
     lake: Lake
     consents: Consents
-    erased: Tombstones
-    segments: set[str] = field(default_factory=set)
-    sounds: set[str] = field(default_factory=set)
+    tombstones: Tombstones
+    refused_segment_ids: set[str] = field(default_factory=set)
+    refused_audio_sha256: set[str] = field(default_factory=set)
     withheld: dict[str, set[str]] = field(default_factory=dict)
     """Session → the claims by which something of it was turned away until a consent comes."""
-    waits_for: set[str] = field(default_factory=set)
+    awaited_entries: set[str] = field(default_factory=set)
     """The entries (`Contributor.digest`) that did so."""
 
-    def refusal(self, segment: Spoken) -> str | None:
+    def explain_refusal(self, segment: SegmentIdentity) -> str | None:
         """Why a segment may not come in, or None where it may."""
-        if segment.segment_id in self.erased.segments or segment.audio_sha256 in self.erased.sounds:
-            self.segments.add(segment.segment_id)
-            return ERASED
-        entry = self._refusing(segment.session_id, segment.speaker, segment.segment_id)
+        if segment.segment_id in self.tombstones.segments or segment.audio_sha256 in self.tombstones.sounds:
+            self.refused_segment_ids.add(segment.segment_id)
+            return ERASED_REASON
+        entry = self._find_refusing_contributor(segment.session_id, segment.speaker, segment.segment_id)
         if entry is None:
             return None
         if entry.is_withdrawn(self.consents.today):
-            self.segments.add(segment.segment_id)
-            self.sounds.add(segment.audio_sha256)
-        return entry.refusal(self.consents.today)
+            self.refused_segment_ids.add(segment.segment_id)
+            self.refused_audio_sha256.add(segment.audio_sha256)
+        return entry.explain_refusal(self.consents.today)
 
-    def refusal_of_text(self, session_id: str, speaker: str | None, segment_id: str) -> str | None:
+    def explain_annotation_refusal(self, session_id: str, speaker: str | None, segment_id: str) -> str | None:
         """Why what was said about a segment may not come in yet; the log itself keeps out what was erased."""
-        entry = self._refusing(session_id, speaker, segment_id)
-        return None if entry is None else entry.refusal(self.consents.today)
+        entry = self._find_refusing_contributor(session_id, speaker, segment_id)
+        return None if entry is None else entry.explain_refusal(self.consents.today)
 
-    def wait(self, session_id: str, entry: Contributor, claims: Iterable[str]) -> None:
+    def withhold(self, session_id: str, entry: Contributor, claims: Iterable[str]) -> None:
         """Note that something of a session waits for a contributor until one of these claims is made no longer."""
-        digests = (claim_digest(entry.contributor, claim) for claim in claims)
+        digests = (digest_claim(entry.contributor, claim) for claim in claims)
         self.withheld.setdefault(session_id, set()).update(digests)
-        self.waits_for.add(entry.digest)
+        self.awaited_entries.add(entry.digest)
 
-    def remember(self) -> None:
+    def save_tombstones(self) -> None:
         """Write tombstones for what was turned away for ever."""
-        if self.segments or self.sounds:
-            add_tombstones(self.lake, self.segments, self.sounds)
+        if self.refused_segment_ids or self.refused_audio_sha256:
+            add_tombstones(self.lake, self.refused_segment_ids, self.refused_audio_sha256)
 
-    def remembering(self, admitted: Iterable[_Any]) -> Iterator[_Any]:
+    def iterate_and_save_tombstones(self, admitted: Iterable[_Item]) -> Iterator[_Item]:
         """The same items; after the last, tombstones are written for what was turned away for ever.
 
         So what is said of it later, under whatever name, finds its tombstone.
         """
         yield from admitted
-        self.remember()
+        self.save_tombstones()
 
-    def _refusing(self, session_id: str, speaker: str | None, segment_id: str) -> Contributor | None:
+    def _find_refusing_contributor(
+        self, session_id: str, speaker: str | None, segment_id: str
+    ) -> Contributor | None:
         """The contributor whose consent lacks; where it may still come, what waits for it is noted."""
         today = self.consents.today
-        entry = self.consents.register.refusing(session_id, speaker, segment_id, today)
+        entry = self.consents.register.find_refusing_contributor(session_id, speaker, segment_id, today)
         if entry is not None and not entry.is_withdrawn(today):
-            self.wait(session_id, entry, [entry.claim(session_id, speaker, segment_id)])
+            self.withhold(session_id, entry, [entry.find_claim(session_id, speaker, segment_id)])
         return entry
 
 
-def consents_of(settings: Settings, now: datetime) -> Consents:
+def load_consents(settings: Settings, now: datetime) -> Consents:
     """The consents of a deployment now."""
     return Consents(settings.consent.registry, now.astimezone(settings.zone).date())
 
@@ -175,7 +179,9 @@ def open_admission(lake: Lake, consents: Consents) -> Admission:
     return Admission(lake, consents, read_tombstones(lake))
 
 
-def call_for_late_consents(lake: Lake, name: str, noted: Waiting, consents: Consents) -> Mapping[str, Any] | None:
+def requeue_newly_consented(
+    lake: Lake, name: str, noted: WithheldState, consents: Consents
+) -> Mapping[str, Any] | None:
     """A pointer's value as it is to be looked at, or None where nothing of what it withholds may come in now.
 
     In the value, sessions of which something may come in now count as not read. Costs a comparison of two short
@@ -191,40 +197,42 @@ def call_for_late_consents(lake: Lake, name: str, noted: Waiting, consents: Cons
     Raises:
         InputError: the register cannot be read.
     """
-    if not noted.withheld or consents.are_as_noted(noted.consents):
+    if not noted.withheld or consents.unchanged_since(noted.consents):
         return None
-    pointer = lake.pointer(name)
+    pointer = lake.read_pointer(name)
     if pointer is None:
         return None
     withheld = pointer.value.get("withheld", {})
-    come = {session for session, claims in withheld.items() if consents.have_come(session, claims)}
+    come = {session for session, claims in withheld.items() if consents.is_granted(session, claims)}
     # No session has such a fingerprint, and each register gives another one: a run is asked for once under one key.
     inputs = {**pointer.value["inputs"], **dict.fromkeys(come, f"consent-{consents.digest}")}
     still = {session: claims for session, claims in withheld.items() if session not in come}
-    value = with_withheld({**pointer.value, "inputs": inputs}, still, consents.note)
+    value = replace_withheld({**pointer.value, "inputs": inputs}, still, consents.signature)
     with suppress(PointerMovedError):
         lake.move_pointer(name, value, pointer)
     return value
 
 
-def noting(
+def merge_withheld(
     value: Mapping[str, Any],
-    before: Waiting | None,
+    before: WithheldState | None,
     read: Collection[str],
     withheld: Mapping[str, Collection[str]],
-    note: str,
+    signature: str,
 ) -> dict[str, Any]:
-    """A pointer's new value with what waits: of the sessions `read` now under the consents of `note`, and of others."""
+    """A pointer's new value with what waits: of the sessions `read` now under the consents of `signature`, and of others."""
     still = {
         session: claims for session, claims in (before.withheld if before else {}).items() if session not in read
     }
     now = {session: sorted(claims) for session, claims in withheld.items() if session in read}
-    if before is not None and still and before.consents != note:
-        note = "" if now else before.consents
-    return with_withheld(value, still | now, note)
+    if before is not None and still and before.consents != signature:
+        signature = "" if now else before.consents
+    return replace_withheld(value, still | now, signature)
 
 
-def with_withheld(value: Mapping[str, Any], withheld: Mapping[str, Sequence[str]], note: str) -> dict[str, Any]:
+def replace_withheld(
+    value: Mapping[str, Any], withheld: Mapping[str, Sequence[str]], signature: str
+) -> dict[str, Any]:
     """A pointer's value with what it withholds; without these keys where that is nothing."""
     others = {key: each for key, each in value.items() if key not in {"withheld", "consents"}}
-    return {**others, "withheld": withheld, "consents": note} if withheld else others
+    return {**others, "withheld": withheld, "consents": signature} if withheld else others

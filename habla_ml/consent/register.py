@@ -16,14 +16,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from habla_ml.errors import InputError
-from habla_ml.lake import digest_of
+from habla_ml.lake import compute_digest
 
 
-class _Entry(BaseModel):
+class _RegisterModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class Voice(_Entry):
+class Voice(_RegisterModel):
     """A speaker label, and the sessions in which it means this contributor."""
 
     label: Annotated[str, Field(min_length=1)]
@@ -31,7 +31,7 @@ class Voice(_Entry):
     """Patterns of session names (`*`, `?`); every session for an enrolled name."""
 
 
-class Contributor(_Entry):
+class Contributor(_RegisterModel):
     """One person behind a pseudonym, their consent and what is theirs."""
 
     contributor: Annotated[str, Field(min_length=1)]
@@ -49,23 +49,23 @@ class Contributor(_Entry):
 
     def covers(self, session_id: str, speaker: str | None, segment_id: str) -> bool:
         """Whether a segment is theirs."""
-        return self.claim(session_id, speaker, segment_id) != ""
+        return self.find_claim(session_id, speaker, segment_id) != ""
 
-    def claim(self, session_id: str, speaker: str | None, segment_id: str) -> str:
+    def find_claim(self, session_id: str, speaker: str | None, segment_id: str) -> str:
         """By what a segment is theirs: its session, its speaker's label or its own id; empty where it is not."""
-        if _matches(session_id, self.sessions):
+        if _matches_any(session_id, self.sessions):
             return "session"
         label = (speaker or "").strip()
         if label == self.contributor or any(
-            label == voice.label and _matches(session_id, voice.sessions) for voice in self.speakers
+            label == voice.label and _matches_any(session_id, voice.sessions) for voice in self.speakers
         ):
             return f"speaker {label}"
         return f"segment {segment_id}" if segment_id in self.segments else ""
 
-    def claims(self, session_id: str) -> frozenset[str]:
+    def list_claims(self, session_id: str) -> frozenset[str]:
         """Everything by which a segment of that session could be theirs."""
-        whole = ["session"] if _matches(session_id, self.sessions) else []
-        labels = [f"speaker {each.label}" for each in self.speakers if _matches(session_id, each.sessions)]
+        whole = ["session"] if _matches_any(session_id, self.sessions) else []
+        labels = [f"speaker {each.label}" for each in self.speakers if _matches_any(session_id, each.sessions)]
         single = [f"segment {each}" for each in self.segments]
         return frozenset((*whole, f"speaker {self.contributor}", *labels, *single))
 
@@ -73,7 +73,7 @@ class Contributor(_Entry):
     def digest(self) -> str:
         """What stands in the lake for the entry: the pseudonym and what is theirs; their consent is no part of it."""
         theirs = self.model_dump(mode="json", include={"sessions", "speakers", "segments"})
-        return digest_of(["habla_ml.entry", self.contributor, theirs])[:32]
+        return compute_digest(["habla_ml.entry", self.contributor, theirs])[:32]
 
     def is_withdrawn(self, today: date) -> bool:
         """Whether the consent was taken back by that day."""
@@ -81,9 +81,9 @@ class Contributor(_Entry):
 
     def is_awaited(self, today: date) -> bool:
         """Whether a consent is lacking that may still come."""
-        return self.refusal(today) is not None and not self.is_withdrawn(today)
+        return self.explain_refusal(today) is not None and not self.is_withdrawn(today)
 
-    def refusal(self, today: date) -> str | None:
+    def explain_refusal(self, today: date) -> str | None:
         """Why what is theirs may not be used, or None."""
         if self.is_withdrawn(today):
             return f"the consent of its contributor was withdrawn on {self.withdrawn}"
@@ -94,7 +94,7 @@ class Contributor(_Entry):
         return None
 
 
-class Register(_Entry):
+class Register(_RegisterModel):
     """All contributors."""
 
     contributors: tuple[Contributor, ...] = ()
@@ -103,41 +103,45 @@ class Register(_Entry):
         """The entry of a pseudonym, or None."""
         return next((each for each in self.contributors if each.contributor == contributor), None)
 
-    def refusing(self, session_id: str, speaker: str | None, segment_id: str, today: date) -> Contributor | None:
+    def find_refusing_contributor(
+        self, session_id: str, speaker: str | None, segment_id: str, today: date
+    ) -> Contributor | None:
         """A contributor of this segment whose consent does not stand, or None; nobody's segments may be used."""
         for each in self.contributors:
-            if each.refusal(today) and each.covers(session_id, speaker, segment_id):
+            if each.explain_refusal(today) and each.covers(session_id, speaker, segment_id):
                 return each
         return None
 
     def may_cover(self, session_id: str) -> bool:
         """Whether an entry can speak for a segment of that session of which nobody says whose voice it is."""
         return any(
-            not claim.startswith("speaker ") for each in self.contributors for claim in each.claims(session_id)
+            not claim.startswith("speaker ")
+            for each in self.contributors
+            for claim in each.list_claims(session_id)
         )
 
-    def awaited(self, session_id: str, today: date) -> frozenset[str]:
-        """The claims (`claim_digest`) on a session by those whose consent may still come."""
+    def list_awaited_claims(self, session_id: str, today: date) -> frozenset[str]:
+        """The claims (`digest_claim`) on a session by those whose consent may still come."""
         return frozenset(
-            claim_digest(each.contributor, claim)
+            digest_claim(each.contributor, claim)
             for each in self.contributors
             if each.is_awaited(today)
-            for claim in each.claims(session_id)
+            for claim in each.list_claims(session_id)
         )
 
-    def next_beginning(self, today: date) -> date | None:
+    def find_next_start(self, today: date) -> date | None:
         """The next day after today on which a consent that is written down already begins."""
         days = [day for each in self.contributors for day in (each.given, each.guardian_given)]
         return min((day for day in days if day is not None and day > today), default=None)
 
-    def withdrawn(self, today: date) -> tuple[Contributor, ...]:
+    def list_withdrawn(self, today: date) -> tuple[Contributor, ...]:
         """Those whose consent is withdrawn."""
         return tuple(each for each in self.contributors if each.is_withdrawn(today))
 
 
-def claim_digest(contributor: str, claim: str) -> str:
+def digest_claim(contributor: str, claim: str) -> str:
     """What stands in the lake for a contributor's claim on segments: no pseudonym, no speaker's name."""
-    return digest_of(["habla_ml.claim", contributor, claim])[:32]
+    return compute_digest(["habla_ml.claim", contributor, claim])[:32]
 
 
 def load_register(path: Path) -> Register:
@@ -146,10 +150,10 @@ def load_register(path: Path) -> Register:
     Raises:
         InputError: it cannot be read, holds an unknown key, or names a contributor twice.
     """
-    return parse_register(register_bytes(path), path)
+    return parse_register(read_register_bytes(path), path)
 
 
-def register_bytes(path: Path) -> bytes:
+def read_register_bytes(path: Path) -> bytes:
     """A register's file as it is; raises `InputError` where it cannot be read."""
     try:
         return path.read_bytes()
@@ -177,5 +181,5 @@ def parse_register(content: bytes, path: Path) -> Register:
     return register
 
 
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+def _matches_any(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from habla_ml.errors import LakeError, PointerMovedError
-from habla_ml.lake import Lake, catalogue, digest_of
+from habla_ml.lake import Lake, catalogue, compute_digest
 
-FORMAT: Final = "habla_ml.tombstones/1"
-_ATTEMPTS: Final = 20
+TOMBSTONES_FORMAT: Final = "habla_ml.tombstones/1"
+_MAX_ATTEMPTS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,20 @@ class Tombstones:
     """Objects that hold the voice in a form that is not looked into, such as a session's undivided stream."""
     erasures: tuple[Erasure, ...] = ()
 
-    def of(self, contributor: str) -> tuple[Erasure, ...]:
+    def find_erasures(self, contributor: str) -> tuple[Erasure, ...]:
         """The erasures of one pseudonym."""
-        return tuple(each for each in self.erasures if each.contributor == contributor_digest(contributor))
+        return tuple(each for each in self.erasures if each.contributor == digest_contributor(contributor))
 
 
-def contributor_digest(contributor: str) -> str:
+def digest_contributor(contributor: str) -> str:
     """What stands for a pseudonym in the lake."""
-    return digest_of(["habla_ml.contributor", contributor])
+    return compute_digest(["habla_ml.contributor", contributor])
 
 
 def read_tombstones(lake: Lake) -> Tombstones:
     """What was erased from this lake; nothing where nobody withdrew yet."""
-    pointer = lake.pointer(catalogue.TOMBSTONES)
-    return Tombstones() if pointer is None else _read(lake, pointer.value["tombstones"])
+    pointer = lake.read_pointer(catalogue.TOMBSTONES)
+    return Tombstones() if pointer is None else _parse_tombstones(lake, pointer.value["tombstones"])
 
 
 def add_tombstones(
@@ -68,8 +68,8 @@ def add_tombstones(
     erasure: Erasure | None = None,
 ) -> Tombstones:
     """Add to the tombstones of a lake; returns all of them. Raises `LakeError` where others keep moving them."""
-    for _ in range(_ATTEMPTS):
-        pointer = lake.pointer(catalogue.TOMBSTONES)
+    for _ in range(_MAX_ATTEMPTS):
+        pointer = lake.read_pointer(catalogue.TOMBSTONES)
         before = read_tombstones(lake)
         after = Tombstones(
             before.segments | set(segments),
@@ -80,14 +80,14 @@ def add_tombstones(
         if after == before:
             return before
         try:
-            lake.move_pointer(catalogue.TOMBSTONES, {"tombstones": lake.put_json(_body(after))}, pointer)
+            lake.move_pointer(catalogue.TOMBSTONES, {"tombstones": lake.put_json(_to_json(after))}, pointer)
         except PointerMovedError:
             continue
         return after
-    raise LakeError(f"{catalogue.TOMBSTONES} was moved by others {_ATTEMPTS} times in a row; run again")
+    raise LakeError(f"{catalogue.TOMBSTONES} was moved by others {_MAX_ATTEMPTS} times in a row; run again")
 
 
-def without_erased(lake: Lake, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def drop_erased_rows(lake: Lake, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Rows of segments but for the erased ones.
 
     A new name of an erased sound is remembered as erased too, so that what is said of that segment stays out.
@@ -103,9 +103,9 @@ def without_erased(lake: Lake, rows: Iterable[dict[str, Any]]) -> Iterator[dict[
         add_tombstones(lake, renamed, ())
 
 
-def _body(tombstones: Tombstones) -> dict[str, Any]:
+def _to_json(tombstones: Tombstones) -> dict[str, Any]:
     return {
-        "format": FORMAT,
+        "format": TOMBSTONES_FORMAT,
         "segments": sorted(tombstones.segments),
         "sounds": sorted(tombstones.sounds),
         "objects": sorted(tombstones.objects),
@@ -116,11 +116,11 @@ def _body(tombstones: Tombstones) -> dict[str, Any]:
     }
 
 
-def _read(lake: Lake, object_id: str) -> Tombstones:
+def _parse_tombstones(lake: Lake, object_id: str) -> Tombstones:
     body: Any = lake.get_json(object_id)
-    if not isinstance(body, dict) or body.get("format") != FORMAT:
+    if not isinstance(body, dict) or body.get("format") != TOMBSTONES_FORMAT:
         raise LakeError(
-            f"object {object_id} holds no tombstones of format {FORMAT}; restore {catalogue.TOMBSTONES} from a backup"
+            f"object {object_id} holds no tombstones of format {TOMBSTONES_FORMAT}; restore {catalogue.TOMBSTONES} from a backup"
         )
     return Tombstones(
         frozenset(body["segments"]),

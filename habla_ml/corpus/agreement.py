@@ -28,17 +28,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from habla_ml.annotation import AnnotationEvent, load_events
-from habla_ml.annotation.log import event_table
+from habla_ml.annotation.event_log import read_event_table
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.lake import Lake, catalogue
 
-_DRAWS: Final = 2_000
+_BOOTSTRAP_DRAWS: Final = 2_000
 _SEED: Final = 20260216
-_CELLS_AT_ONCE: Final = 4_000_000
+_MAX_CELLS_PER_BLOCK: Final = 4_000_000
 
 
 @dataclass(frozen=True)
-class Difference:
+class TranscriptDifference:
     """How two texts of one segment differ."""
 
     segment_id: str
@@ -68,7 +68,7 @@ class DisagreementRate:
 
 
 @dataclass(frozen=True)
-class PairOfAuthors:
+class AuthorPair:
     """Two authors and what they both transcribed."""
 
     first: str
@@ -81,7 +81,7 @@ class PairOfAuthors:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class AnnotatorAgreement:
     """What is known of how far people differ."""
 
     segments: int
@@ -89,11 +89,11 @@ class Agreement:
     sessions: int
     comparisons: int
     """Pairs of texts; three people on a segment make three."""
-    verdicts_differ: int
+    usability_conflicts: int
     """Pairs of authors of whom one gave a usable text and the other found the segment unusable."""
     wer: DisagreementRate
     cer: DisagreementRate
-    pairs: tuple[PairOfAuthors, ...]
+    pairs: tuple[AuthorPair, ...]
     """By the number of segments, most first."""
 
     @property
@@ -101,10 +101,11 @@ class Agreement:
         """One line for a person."""
         if not self.comparisons:
             return "not measured: no segment was transcribed by two people"
-        if self.wer.interval is None:
-            sure = "one session: no interval"
-        else:
-            sure = "{:.1%} to {:.1%}".format(*self.wer.interval)
+        sure = (
+            "one session: no interval"
+            if self.wer.interval is None
+            else "{:.1%} to {:.1%}".format(*self.wer.interval)
+        )
         return (
             f"{self.wer.value:.1%} of words ({sure}), {self.cer.value:.1%} of characters, over {self.segments} "
             f"segments of {self.sessions} sessions"
@@ -113,7 +114,7 @@ class Agreement:
 
 def measure_agreement(
     lake: Lake, conventions: Conventions, normalise: Callable[[str], str], days: Iterable[str] | None = None
-) -> Agreement:
+) -> AnnotatorAgreement:
     """Compare all texts of segments that have two authors or more.
 
     Args:
@@ -124,26 +125,26 @@ def measure_agreement(
     """
     if days is None:
         days = list(catalogue.ANNOTATIONS.keys(lake))
-    differences: list[Difference] = []
-    verdicts_differ = 0
+    differences: list[TranscriptDifference] = []
+    usability_conflicts = 0
     for day in sorted(days):
-        for events in _shared_segments(lake, day):
-            texts = {event.author: _comparable(event, conventions, normalise) for event in events}
+        for events in _find_shared_segments(lake, day):
+            texts = {event.author: _prepare_text(event, conventions, normalise) for event in events}
             for first, second in combinations(sorted(texts), 2):
                 one, other = texts[first], texts[second]
                 if one is None or other is None:
-                    verdicts_differ += one is not other
+                    usability_conflicts += one is not other
                 else:
-                    differences.append(_difference(events[0], (first, one), (second, other)))
-    return _agreement(differences, verdicts_differ)
+                    differences.append(_compare_texts(events[0], (first, one), (second, other)))
+    return _summarise_agreement(differences, usability_conflicts)
 
 
-def _shared_segments(lake: Lake, day: str) -> Iterator[list[AnnotationEvent]]:
+def _find_shared_segments(lake: Lake, day: str) -> Iterator[list[AnnotationEvent]]:
     """The last word of each author, segment by segment, for segments of two authors or more."""
     log = load_events(lake, day)
     if log is None:
         return
-    table = event_table(lake, log.parquet).drop_columns(["event_id"])
+    table = read_event_table(lake, log.parquet).drop_columns(["event_id"])
     authors = pc.if_else(pc.equal(table["person"], ""), table["source"], table["person"])
     counted = (
         pa.table({"segment_id": table["segment_id"], "author": authors})
@@ -160,7 +161,7 @@ def _shared_segments(lake: Lake, day: str) -> Iterator[list[AnnotationEvent]]:
         yield list(by_author.values())
 
 
-def _comparable(event: AnnotationEvent, conventions: Conventions, normalise: Callable[[str], str]) -> str | None:
+def _prepare_text(event: AnnotationEvent, conventions: Conventions, normalise: Callable[[str], str]) -> str | None:
     """What is compared; None where the author holds that there is no usable text."""
     if event.status == "unusable":
         return None
@@ -168,10 +169,12 @@ def _comparable(event: AnnotationEvent, conventions: Conventions, normalise: Cal
     return None if reading.problem else normalise(reading.sentence) or None
 
 
-def _difference(event: AnnotationEvent, first: tuple[str, str], second: tuple[str, str]) -> Difference:
+def _compare_texts(
+    event: AnnotationEvent, first: tuple[str, str], second: tuple[str, str]
+) -> TranscriptDifference:
     (one, text), (other, other_text) = first, second
-    word_errors, character_errors = (0, 0) if text == other_text else _errors(text, other_text)
-    return Difference(
+    word_errors, character_errors = (0, 0) if text == other_text else _count_errors(text, other_text)
+    return TranscriptDifference(
         segment_id=event.segment_id,
         session_id=event.session_id,
         first=one,
@@ -183,7 +186,7 @@ def _difference(event: AnnotationEvent, first: tuple[str, str], second: tuple[st
     )
 
 
-def _errors(text: str, other: str) -> tuple[int, int]:
+def _count_errors(text: str, other: str) -> tuple[int, int]:
     """Words and characters to be substituted, deleted or inserted to make one text of the other."""
     import jiwer
 
@@ -194,25 +197,27 @@ def _errors(text: str, other: str) -> tuple[int, int]:
     )
 
 
-def _agreement(differences: Sequence[Difference], verdicts_differ: int) -> Agreement:
-    by_pair: dict[tuple[str, str], list[Difference]] = defaultdict(list)
+def _summarise_agreement(
+    differences: Sequence[TranscriptDifference], usability_conflicts: int
+) -> AnnotatorAgreement:
+    by_pair: dict[tuple[str, str], list[TranscriptDifference]] = defaultdict(list)
     for each in differences:
         by_pair[each.first, each.second].append(each)
-    pairs = [_pair(first, second, shared) for (first, second), shared in by_pair.items()]
+    pairs = [_summarise_pair(first, second, shared) for (first, second), shared in by_pair.items()]
     sessions = [each.session_id for each in differences]
-    return Agreement(
+    return AnnotatorAgreement(
         segments=len({each.segment_id for each in differences}),
         sessions=len(set(sessions)),
         comparisons=len(differences),
-        verdicts_differ=verdicts_differ,
-        wer=_rate(sessions, [(each.word_errors, each.words) for each in differences]),
-        cer=_rate(sessions, [(each.character_errors, each.characters) for each in differences]),
+        usability_conflicts=usability_conflicts,
+        wer=_estimate_rate(sessions, [(each.word_errors, each.words) for each in differences]),
+        cer=_estimate_rate(sessions, [(each.character_errors, each.characters) for each in differences]),
         pairs=tuple(sorted(pairs, key=lambda pair: (-pair.segments, pair.first, pair.second))),
     )
 
 
-def _pair(first: str, second: str, shared: Sequence[Difference]) -> PairOfAuthors:
-    return PairOfAuthors(
+def _summarise_pair(first: str, second: str, shared: Sequence[TranscriptDifference]) -> AuthorPair:
+    return AuthorPair(
         first=first,
         second=second,
         segments=len(shared),
@@ -222,7 +227,7 @@ def _pair(first: str, second: str, shared: Sequence[Difference]) -> PairOfAuthor
     )
 
 
-def _rate(sessions: Sequence[str], counts: Sequence[tuple[int, float]]) -> DisagreementRate:
+def _estimate_rate(sessions: Sequence[str], counts: Sequence[tuple[int, float]]) -> DisagreementRate:
     """Whole sessions are drawn with replacement; the 2.5th and 97.5th percentile of the draws' rates."""
     names, index = np.unique(np.asarray(sessions, dtype=np.str_), return_inverse=True)
     by_session = np.zeros((len(names), 2))
@@ -232,9 +237,11 @@ def _rate(sessions: Sequence[str], counts: Sequence[tuple[int, float]]) -> Disag
     if len(names) < 2:
         return DisagreementRate(int(errors), length, None)
     rng, rates = np.random.default_rng(_SEED), []
-    block = max(1, _CELLS_AT_ONCE // len(names))
-    for start in range(0, _DRAWS, block):
-        drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=min(block, _DRAWS - start))
+    block = max(1, _MAX_CELLS_PER_BLOCK // len(names))
+    for start in range(0, _BOOTSTRAP_DRAWS, block):
+        drawn = rng.multinomial(
+            len(names), np.full(len(names), 1 / len(names)), size=min(block, _BOOTSTRAP_DRAWS - start)
+        )
         totals = drawn @ by_session
         rates.append(totals[:, 0] / totals[:, 1])
     low, high = np.percentile(np.concatenate(rates), [2.5, 97.5]).tolist()

@@ -18,16 +18,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from habla_ml.annotation import load_events
-from habla_ml.annotation.log import event_table
+from habla_ml.annotation.event_log import read_event_table
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.errors import CorpusError
-from habla_ml.lake import Lake, catalogue, digest_of
+from habla_ml.lake import Lake, catalogue, compute_digest
 from habla_ml.recordings import PublishedDay, load_day
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
 from habla_ml.settings import CorpusSettings, Settings
 
-SCHEMA: Final = pa.schema(
+CORPUS_SCHEMA: Final = pa.schema(
     [
         pa.field("segment_id", pa.string(), nullable=False),
         pa.field("session_id", pa.string(), nullable=False),
@@ -50,9 +50,9 @@ SCHEMA: Final = pa.schema(
     ]
 )
 
-_BUILDER: Final = "habla_ml.corpus/2"
-_ROWS_AT_ONCE: Final = 65_536
-_FROM_FACTS: Final = (
+_BUILDER_VERSION: Final = "habla_ml.corpus/2"
+_BUILD_BATCH_ROWS: Final = 65_536
+_SEGMENT_METADATA_COLUMNS: Final = (
     "segment_id",
     "session_id",
     "day",
@@ -76,7 +76,7 @@ class TextProblem:
 
 
 @dataclass(frozen=True)
-class DayOfCorpus:
+class CorpusDay:
     """One day of text, as its pointer says."""
 
     day: str
@@ -103,13 +103,13 @@ class DayOfCorpus:
     requirements were looked at."""
 
 
-def load_corpus(lake: Lake, day: str) -> DayOfCorpus | None:
+def load_corpus_day(lake: Lake, day: str) -> CorpusDay | None:
     """What the lake holds of the day's text, or None."""
-    pointer = lake.pointer(catalogue.CORPUS.name(day))
-    return None if pointer is None else DayOfCorpus(day=day, **pointer.value)
+    pointer = lake.read_pointer(catalogue.CORPUS.name(day))
+    return None if pointer is None else CorpusDay(day=day, **pointer.value)
 
 
-def build_day(lake: Lake, day: str, conventions: Conventions, settings: Settings) -> DayOfCorpus:
+def build_day(lake: Lake, day: str, conventions: Conventions, settings: Settings) -> CorpusDay:
     """Write the day's text under the conventions; the same inputs do no work.
 
     Raises:
@@ -121,14 +121,16 @@ def build_day(lake: Lake, day: str, conventions: Conventions, settings: Settings
         raise CorpusError(f"day {day} has no recordings in {lake.url}; materialise raw_recordings for it first")
     events = load_events(lake, day)
     annotations = events.parquet if events else ""
-    inputs = digest_of([_BUILDER, recordings.facts, annotations, conventions.digest, _bounds(settings.corpus)])
-    pointer = lake.pointer(catalogue.CORPUS.name(day))
+    inputs = compute_digest(
+        [_BUILDER_VERSION, recordings.facts, annotations, conventions.digest, _list_bounds(settings.corpus)]
+    )
+    pointer = lake.read_pointer(catalogue.CORPUS.name(day))
     if pointer is not None and pointer.value["inputs"] == inputs:
-        return DayOfCorpus(day=day, **pointer.value)
-    table, without_recording = read_annotated(lake, recordings, annotations)
-    rows = write_rows(table, conventions, settings.corpus)
+        return CorpusDay(day=day, **pointer.value)
+    table, without_recording = read_annotated_segments(lake, recordings, annotations)
+    rows = make_corpus_rows(table, conventions, settings.corpus)
     out = io.BytesIO()
-    pq.write_table(rows, out, compression="zstd", row_group_size=_ROWS_AT_ONCE)
+    pq.write_table(rows, out, compression="zstd", row_group_size=_BUILD_BATCH_ROWS)
     value: dict[str, Any] = {
         "parquet": lake.put_bytes(out.getvalue()),
         "recordings": recordings.parquet,
@@ -137,12 +139,12 @@ def build_day(lake: Lake, day: str, conventions: Conventions, settings: Settings
         "conventions": conventions.title,
         "conventions_digest": conventions.digest,
         "inputs": inputs,
-        **_totals(rows, recordings.segments, without_recording),
+        **_count_totals(rows, recordings.segments, without_recording),
     }
-    return DayOfCorpus(day=day, **lake.move_pointer(catalogue.CORPUS.name(day), value, pointer).value)
+    return CorpusDay(day=day, **lake.move_pointer(catalogue.CORPUS.name(day), value, pointer).value)
 
 
-def read_problems(lake: Lake, day: DayOfCorpus, most: int = 100) -> tuple[TextProblem, ...]:
+def read_text_problems(lake: Lake, day: CorpusDay, most: int = 100) -> tuple[TextProblem, ...]:
     """The first `most` annotated segments of the day that are no usable references."""
     columns = ["segment_id", "session_id", "file_name", "problem"]
     table = pq.read_table(io.BytesIO(lake.get_bytes(day.parquet)), columns=columns)
@@ -150,11 +152,11 @@ def read_problems(lake: Lake, day: DayOfCorpus, most: int = 100) -> tuple[TextPr
     return tuple(TextProblem(**row) for row in flagged.to_pylist())
 
 
-def _bounds(settings: CorpusSettings) -> list[float]:
+def _list_bounds(settings: CorpusSettings) -> list[float]:
     return [settings.longest_transcript_chars, settings.slowest_chars_per_s, settings.fastest_chars_per_s]
 
 
-def read_annotated(lake: Lake, recordings: PublishedDay, annotations: str) -> tuple[pa.Table, int]:
+def read_annotated_segments(lake: Lake, recordings: PublishedDay, annotations: str) -> tuple[pa.Table, int]:
     """Facts beside each segment's winning event, in the order of the facts; and the events left without audio.
 
     Args:
@@ -163,29 +165,29 @@ def read_annotated(lake: Lake, recordings: PublishedDay, annotations: str) -> tu
         annotations: object id of the day's events, or empty where there are none.
     """
     if not annotations:
-        return _JOINED.empty_table(), 0
-    events = event_table(lake, annotations)
-    winners = events.filter(_last_of_each(events["segment_id"])).select(list(_FROM_EVENTS))
-    facts = pq.read_table(lake.path_of(recordings.facts), columns=list(_FROM_FACTS))
+        return _JOINED_SCHEMA.empty_table(), 0
+    events = read_event_table(lake, annotations)
+    winners = events.filter(_mask_last_of_each(events["segment_id"])).select(list(_EVENT_COLUMNS))
+    facts = pq.read_table(lake.fetch_path(recordings.facts), columns=list(_SEGMENT_METADATA_COLUMNS))
     at = pc.index_in(facts["segment_id"], value_set=winners["segment_id"])
     annotated = facts.filter(pc.is_valid(at))
     said = winners.take(pc.drop_null(at))
-    for name in _FROM_EVENTS[1:]:
+    for name in _EVENT_COLUMNS[1:]:
         annotated = annotated.append_column(name, said[name])
-    return annotated.cast(_JOINED), winners.num_rows - annotated.num_rows
+    return annotated.cast(_JOINED_SCHEMA), winners.num_rows - annotated.num_rows
 
 
-_FROM_EVENTS: Final = ("segment_id", "text", "status", "event_id", "source", "person", "created_at")
-_JOINED: Final = pa.schema(
+_EVENT_COLUMNS: Final = ("segment_id", "text", "status", "event_id", "source", "person", "created_at")
+_JOINED_SCHEMA: Final = pa.schema(
     [
-        *(pa.field(name, SCHEMA.field(name).type) for name in _FROM_FACTS),
+        *(pa.field(name, CORPUS_SCHEMA.field(name).type) for name in _SEGMENT_METADATA_COLUMNS),
         *(pa.field(name, pa.string()) for name in ("text", "status", "event_id", "source", "person")),
         pa.field("created_at", pa.timestamp("us", tz="UTC")),
     ]
 )
 
 
-def _last_of_each(segment_ids: pa.ChunkedArray) -> pa.Array:
+def _mask_last_of_each(segment_ids: pa.ChunkedArray) -> pa.Array:
     """True where the next row is another segment's: the log is sorted by segment, time and event id."""
     ids = segment_ids.combine_chunks()
     if not len(ids):
@@ -193,16 +195,19 @@ def _last_of_each(segment_ids: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays([pc.not_equal(ids[:-1], ids[1:]), pa.array([True])])
 
 
-def write_rows(table: pa.Table, conventions: Conventions, settings: CorpusSettings) -> pa.Table:
-    """The corpus's rows of what `read_annotated` returned: sentence, problem and violations beside text as typed.
+def make_corpus_rows(table: pa.Table, conventions: Conventions, settings: CorpusSettings) -> pa.Table:
+    """The corpus's rows of what `read_annotated_segments` returned: sentence, problem and violations beside text as typed.
 
     A segment that a person called unusable has no violations: its text is no reference.
     """
-    parts = [_written(part, conventions, settings) for part in table.to_batches(max_chunksize=_ROWS_AT_ONCE)]
-    return pa.Table.from_batches(parts, schema=SCHEMA)
+    parts = [
+        _make_corpus_batch(part, conventions, settings)
+        for part in table.to_batches(max_chunksize=_BUILD_BATCH_ROWS)
+    ]
+    return pa.Table.from_batches(parts, schema=CORPUS_SCHEMA)
 
 
-def _written(rows: pa.RecordBatch, conventions: Conventions, settings: CorpusSettings) -> pa.RecordBatch:
+def _make_corpus_batch(rows: pa.RecordBatch, conventions: Conventions, settings: CorpusSettings) -> pa.RecordBatch:
     sentences, problems, violations = [], [], []
     # Many a segment is a "Sí." or a "Vale.": each text is read once.
     readings = {text: conventions.read(text) for text in pc.unique(rows["text"]).to_pylist()}
@@ -211,7 +216,7 @@ def _written(rows: pa.RecordBatch, conventions: Conventions, settings: CorpusSet
         reading = readings[text]
         problem = "unusable" if status == "unusable" else reading.problem
         sentences.append(reading.sentence)
-        problems.append(problem or _mismatch(reading.sentence, duration_s, loudness_dbfs, settings))
+        problems.append(problem or _find_mismatch(reading.sentence, duration_s, loudness_dbfs, settings))
         violations.append(() if status == "unusable" else reading.violations)
     made = {
         "speaker": pc.fill_null(rows["speaker"], UNKNOWN_SPEAKER),
@@ -220,11 +225,11 @@ def _written(rows: pa.RecordBatch, conventions: Conventions, settings: CorpusSet
         "violations": pa.array(violations, pa.list_(pa.string())),
         "annotated_at": rows["created_at"],
     }
-    columns_in_order = [made[name] if name in made else rows[name] for name in SCHEMA.names]
-    return pa.RecordBatch.from_arrays(columns_in_order, schema=SCHEMA)
+    columns_in_order = [made[name] if name in made else rows[name] for name in CORPUS_SCHEMA.names]
+    return pa.RecordBatch.from_arrays(columns_in_order, schema=CORPUS_SCHEMA)
 
 
-def _mismatch(sentence: str, duration_s: float, loudness_dbfs: float, settings: CorpusSettings) -> str | None:
+def _find_mismatch(sentence: str, duration_s: float, loudness_dbfs: float, settings: CorpusSettings) -> str | None:
     """Why text and audio cannot belong together, or None."""
     if loudness_dbfs <= SILENCE_DBFS:
         return "digital silence"
@@ -236,8 +241,8 @@ def _mismatch(sentence: str, duration_s: float, loudness_dbfs: float, settings: 
     return "too slow" if per_second < settings.slowest_chars_per_s else None
 
 
-def _totals(rows: pa.Table, segments: int, without_recording: int) -> dict[str, Any]:
-    statuses = _counted(rows["status"])
+def _count_totals(rows: pa.Table, segments: int, without_recording: int) -> dict[str, Any]:
+    statuses = _count_values(rows["status"])
     usable = rows.filter(pc.is_null(rows["problem"]))
     return {
         "counts": {
@@ -247,13 +252,13 @@ def _totals(rows: pa.Table, segments: int, without_recording: int) -> dict[str, 
             **{status: statuses.get(status, 0) for status in ("corrected", "confirmed", "unusable")},
             "without_recording": without_recording,
         },
-        "problems": _counted(rows["problem"]),
-        "violations": _counted(pc.list_flatten(rows["violations"])),
+        "problems": _count_values(rows["problem"]),
+        "violations": _count_values(pc.list_flatten(rows["violations"])),
         "hours": round((pc.sum(usable["duration_s"]).as_py() or 0.0) / 3600, 9),
     }
 
 
-def _counted(names: pa.ChunkedArray) -> dict[str, int]:
+def _count_values(names: pa.ChunkedArray) -> dict[str, int]:
     """Each name that is not null, and how often it stands there, by name."""
     return dict(
         sorted((each["values"], each["counts"]) for each in pc.value_counts(names.drop_null()).to_pylist())

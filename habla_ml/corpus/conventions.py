@@ -20,16 +20,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from habla_ml.errors import CorpusError
-from habla_ml.lake import digest_of
+from habla_ml.lake import compute_digest
 
-_ENGINE: Final = "habla_ml.conventions/1"
+_RULES_FORMAT: Final = "habla_ml.conventions/1"
 
 
-class _Strict(BaseModel):
+class _StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Case(_Strict):
+class ConventionCase(_StrictModel):
     """A text and what becomes of it; `to: null` says that it is no usable reference."""
 
     text: Annotated[str, Field(alias="from")]
@@ -38,24 +38,24 @@ class Case(_Strict):
     """Exactly the requirements that the text breaks, in the file's order; None: not looked at."""
 
 
-class Rule(_Strict):
+class ConventionRule(_StrictModel):
     """One replacement, applied everywhere in the text, after the rules before it."""
 
     name: str
     pattern: str
     replacement: str
     explanation: str
-    tests: Annotated[tuple[Case, ...], Field(min_length=1)]
+    tests: Annotated[tuple[ConventionCase, ...], Field(min_length=1)]
 
 
-class RequirementCase(_Strict):
+class RequirementCase(_StrictModel):
     """A text, and whether it meets the requirement."""
 
     text: str
     holds: bool
 
 
-class Requirement(_Strict):
+class Requirement(_StrictModel):
     """What a text must look like; one that does not is listed and stays as it is."""
 
     name: str
@@ -69,7 +69,7 @@ class Requirement(_Strict):
     tests: Annotated[tuple[RequirementCase, ...], Field(min_length=2)]
 
     @model_validator(mode="after")
-    def _one_pattern_and_cases_of_both_kinds(self) -> Self:
+    def _require_pattern_and_cases(self) -> Self:
         if (self.must_match is None) == (self.must_not_match is None):
             raise ValueError(f"{self.name!r} needs either must_match or must_not_match")
         if {case.holds for case in self.tests} != {True, False}:
@@ -77,7 +77,7 @@ class Requirement(_Strict):
         return self
 
 
-class Markers(_Strict):
+class Markers(_StrictModel):
     """What stands for something that is not written as words."""
 
     removed: tuple[str, ...]
@@ -86,18 +86,18 @@ class Markers(_Strict):
     """Words are missing: the segment is no usable reference."""
 
 
-class _File(_Strict):
+class _ConventionsFile(_StrictModel):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
     version: Annotated[int, Field(ge=1)]
     description: str
     unicode: Literal["NFC"]
     markers: Markers
-    rules: tuple[Rule, ...]
+    rules: tuple[ConventionRule, ...]
     requirements: tuple[Requirement, ...] = ()
-    tests: Annotated[tuple[Case, ...], Field(min_length=1)]
+    tests: Annotated[tuple[ConventionCase, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _requirements_have_their_own_names(self) -> Self:
+    def _require_unique_names(self) -> Self:
         names = [each.name for each in self.requirements]
         if len(set(names)) < len(names):
             raise ValueError(f"two requirements have one name among {sorted(names)}")
@@ -105,7 +105,7 @@ class _File(_Strict):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class NormalisedText:
     """A typed text under conventions."""
 
     sentence: str
@@ -117,7 +117,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class _Check:
+class _CompiledRequirement:
     """A requirement, compiled."""
 
     place: int
@@ -125,7 +125,7 @@ class _Check:
     search: Callable[[str], object]
     wanted: bool
 
-    def broken_by(self, text: str) -> bool:
+    def is_broken_by(self, text: str) -> bool:
         return (self.search(text) is not None) is not self.wanted
 
 
@@ -138,42 +138,42 @@ class Conventions:
     description: str
     digest: str
     """sha256 of everything that decides a sentence or a violation."""
-    rules: tuple[Rule, ...]
+    rules: tuple[ConventionRule, ...]
     requirements: tuple[Requirement, ...]
     markers: Markers
-    _compiled: tuple[tuple[re.Pattern[str], str], ...]
-    _of_typed: tuple[_Check, ...]
-    _of_sentence: tuple[_Check, ...]
-    _marker: re.Pattern[str]
+    _compiled_rules: tuple[tuple[re.Pattern[str], str], ...]
+    _typed_requirements: tuple[_CompiledRequirement, ...]
+    _sentence_requirements: tuple[_CompiledRequirement, ...]
+    _marker_pattern: re.Pattern[str]
 
     @property
     def title(self) -> str:
         """Name and version, e.g. `orthographic-v1`."""
         return f"{self.name}-v{self.version}"
 
-    def read(self, text: str) -> Reading:
+    def read(self, text: str) -> NormalisedText:
         """The sentence a typed text becomes, whether it can be a reference, and which requirements it breaks.
 
         Of a text that leaves no sentence only what asks about the text as typed is looked at.
         """
         composed = unicodedata.normalize("NFC", text)
-        unmarked, problem = self._without_markers(composed)
-        sentence = self._rewritten(unmarked)
+        unmarked, problem = self._remove_markers(composed)
+        sentence = self._apply_rules(unmarked)
         if not any(character.isalnum() for character in sentence):
             marked = unmarked != composed or any(not character.isspace() for character in text)
             reason = problem if problem == "unknown marker" else "only markers" if marked else "empty"
-            return Reading("", reason, self._violations(text, None))
-        return Reading(sentence, problem, self._violations(text, sentence))
+            return NormalisedText("", reason, self._find_violations(text, None))
+        return NormalisedText(sentence, problem, self._find_violations(text, sentence))
 
-    def _violations(self, text: str, sentence: str | None) -> tuple[str, ...]:
-        broken = [each for each in self._of_typed if each.broken_by(text)]
+    def _find_violations(self, text: str, sentence: str | None) -> tuple[str, ...]:
+        broken = [each for each in self._typed_requirements if each.is_broken_by(text)]
         if sentence is not None:
-            broken += [each for each in self._of_sentence if each.broken_by(sentence)]
+            broken += [each for each in self._sentence_requirements if each.is_broken_by(sentence)]
         if not broken:
             return ()
         return tuple(each.name for each in sorted(broken, key=lambda check: check.place))
 
-    def _without_markers(self, text: str) -> tuple[str, str | None]:
+    def _remove_markers(self, text: str) -> tuple[str, str | None]:
         problems: list[str] = []
 
         def replace(match: re.Match[str]) -> str:
@@ -183,11 +183,13 @@ class Conventions:
             return " "
 
         return (
-            (self._marker.sub(replace, text), problems[0] if problems else None) if "[" in text else (text, None)
+            (self._marker_pattern.sub(replace, text), problems[0] if problems else None)
+            if "[" in text
+            else (text, None)
         )
 
-    def _rewritten(self, text: str) -> str:
-        for pattern, replacement in self._compiled:
+    def _apply_rules(self, text: str) -> str:
+        for pattern, replacement in self._compiled_rules:
             # Few texts need any one rule, and a search is several times cheaper than a substitution with groups.
             if pattern.search(text) is not None:
                 text = pattern.sub(replacement, text)
@@ -202,7 +204,7 @@ def load_conventions(path: Path) -> Conventions:
             text, what became of it and what was expected.
     """
     try:
-        file = _File.model_validate(yaml.safe_load(path.read_text("utf-8")))
+        file = _ConventionsFile.model_validate(yaml.safe_load(path.read_text("utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CorpusError(f"conventions {path} cannot be read as YAML: {error}") from error
     except ValidationError as error:
@@ -210,24 +212,24 @@ def load_conventions(path: Path) -> Conventions:
             f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors()
         )
         raise CorpusError(f"conventions {path}: {faults}") from None
-    checks = [(each.of, _check(path, place, each)) for place, each in enumerate(file.requirements)]
+    checks = [(each.of, _compile_requirement(path, place, each)) for place, each in enumerate(file.requirements)]
     conventions = Conventions(
         name=file.name,
         version=file.version,
         description=file.description,
-        digest=digest_of([_ENGINE, unicodedata.unidata_version, _deciding(file)]),
+        digest=compute_digest([_RULES_FORMAT, unicodedata.unidata_version, _select_digest_fields(file)]),
         rules=file.rules,
         requirements=file.requirements,
         markers=file.markers,
-        _compiled=tuple(_compile(path, rule) for rule in file.rules),
-        _of_typed=tuple(check for of, check in checks if of == "typed"),
-        _of_sentence=tuple(check for of, check in checks if of == "sentence"),
+        _compiled_rules=tuple(_compile_rule(path, rule) for rule in file.rules),
+        _typed_requirements=tuple(check for of, check in checks if of == "typed"),
+        _sentence_requirements=tuple(check for of, check in checks if of == "sentence"),
         # Anything in square brackets is a marker: one that is not listed is an unknown one.
-        _marker=re.compile(r"\[[^\[\]]*\]"),
+        _marker_pattern=re.compile(r"\[[^\[\]]*\]"),
     )
     for case in file.tests:
         reading = conventions.read(case.text)
-        _hold(path, "tests", case, None if reading.problem else reading.sentence)
+        _require_case(path, "tests", case, None if reading.problem else reading.sentence)
         if case.violations is not None and case.violations != reading.violations:
             raise CorpusError(
                 f"conventions {path}, tests: {case.text!r} breaks {list(reading.violations)}, its case expects "
@@ -236,7 +238,7 @@ def load_conventions(path: Path) -> Conventions:
     return conventions
 
 
-def _deciding(file: _File) -> object:
+def _select_digest_fields(file: _ConventionsFile) -> object:
     """What enters the digest; a file without requirements keeps the digest it had before there were any."""
     body = file.model_dump(exclude={"description", "tests"}, exclude_defaults=True)
     for requirement in body.get("requirements", ()):
@@ -244,7 +246,7 @@ def _deciding(file: _File) -> object:
     return body
 
 
-def _check(path: Path, place: int, requirement: Requirement) -> _Check:
+def _compile_requirement(path: Path, place: int, requirement: Requirement) -> _CompiledRequirement:
     pattern = requirement.must_not_match if requirement.must_match is None else requirement.must_match
     try:
         search = re.compile(pattern or "").search
@@ -252,9 +254,9 @@ def _check(path: Path, place: int, requirement: Requirement) -> _Check:
         raise CorpusError(
             f"conventions {path}, requirement {requirement.name}: pattern is wrong: {error}"
         ) from error
-    check = _Check(place, requirement.name, search, requirement.must_match is not None)
+    check = _CompiledRequirement(place, requirement.name, search, requirement.must_match is not None)
     for case in requirement.tests:
-        if check.broken_by(case.text) is case.holds:
+        if check.is_broken_by(case.text) is case.holds:
             found = "breaks" if case.holds else "meets"
             raise CorpusError(
                 f"conventions {path}, requirement {requirement.name}: {case.text!r} {found} it, its case expects "
@@ -263,11 +265,11 @@ def _check(path: Path, place: int, requirement: Requirement) -> _Check:
     return check
 
 
-def _compile(path: Path, rule: Rule) -> tuple[re.Pattern[str], str]:
+def _compile_rule(path: Path, rule: ConventionRule) -> tuple[re.Pattern[str], str]:
     try:
         pattern = re.compile(rule.pattern)
         for case in rule.tests:
-            _hold(path, f"rule {rule.name}", case, pattern.sub(rule.replacement, case.text))
+            _require_case(path, f"rule {rule.name}", case, pattern.sub(rule.replacement, case.text))
     except (re.error, IndexError) as error:
         raise CorpusError(
             f"conventions {path}, rule {rule.name}: pattern or replacement is wrong: {error}"
@@ -275,7 +277,7 @@ def _compile(path: Path, rule: Rule) -> tuple[re.Pattern[str], str]:
     return pattern, rule.replacement
 
 
-def _hold(path: Path, where: str, case: Case, found: str | None) -> None:
+def _require_case(path: Path, where: str, case: ConventionCase, found: str | None) -> None:
     if found != case.to:
         raise CorpusError(
             f"conventions {path}, {where}: {case.text!r} becomes {found!r}, its case expects {case.to!r}; "

@@ -16,15 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from habla_ml.annotation import load_events
-from habla_ml.corpus.build import read_annotated, write_rows
+from habla_ml.corpus.build import make_corpus_rows, read_annotated_segments
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings import load_day
 from habla_ml.settings import CorpusSettings
 
-EXAMPLES: Final = 20
+MAX_DIFF_EXAMPLES: Final = 20
 
-Mark = Literal["same", "gone", "new"]
+WordStatus = Literal["same", "gone", "new"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class MarkedWord:
     """A word of the sentence before or after, and which of both it stands in."""
 
     word: str
-    mark: Mark
+    mark: WordStatus
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class ChangedSegment:
     @property
     def words(self) -> tuple[MarkedWord, ...]:
         """Both sentences in one line: what is gone stands before what is new in its place."""
-        return marked_words(self.before, self.after)
+        return mark_changed_words(self.before, self.after)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class ConventionsDiff:
 
 
 def diff_conventions(
-    lake: Lake, first: Conventions, second: Conventions, settings: CorpusSettings, most: int = EXAMPLES
+    lake: Lake, first: Conventions, second: Conventions, settings: CorpusSettings, most: int = MAX_DIFF_EXAMPLES
 ) -> ConventionsDiff:
     """Read everything that was typed under both conventions and compare.
 
@@ -98,19 +98,19 @@ def diff_conventions(
         recordings, events = load_day(lake, day), load_events(lake, day)
         if recordings is None or events is None:
             continue
-        table, _ = read_annotated(lake, recordings, events.parquet)
-        before, after = write_rows(table, first, settings), write_rows(table, second, settings)
+        table, _ = read_annotated_segments(lake, recordings, events.parquet)
+        before, after = make_corpus_rows(table, first, settings), make_corpus_rows(table, second, settings)
         usable = pc.is_null(before["problem"]), pc.is_null(after["problem"])
         rewritten = pc.not_equal(before["sentence"], after["sentence"])
         totals["days"] += 1
         totals["segments"] += table.num_rows
-        totals["changed"] += _trues(rewritten)
-        totals["become_usable"] += _trues(pc.and_not(usable[1], usable[0]))
-        totals["become_unusable"] += _trues(pc.and_not(usable[0], usable[1]))
+        totals["changed"] += _count_true(rewritten)
+        totals["become_usable"] += _count_true(pc.and_not(usable[1], usable[0]))
+        totals["become_unusable"] += _count_true(pc.and_not(usable[0], usable[1]))
         for counter, rows in zip(broken, (before, after), strict=True):
             counter.update(pc.list_flatten(rows["violations"]).to_pylist())
         different = pc.or_(rewritten, pc.not_equal(*usable))
-        examples = _smallest(examples, before.filter(different), after.filter(different), most)
+        examples = _select_smallest(examples, before.filter(different), after.filter(different), most)
     return ConventionsDiff(
         first=first.title,
         second=second.title,
@@ -121,7 +121,7 @@ def diff_conventions(
     )
 
 
-def marked_words(before: str, after: str) -> tuple[MarkedWord, ...]:
+def mark_changed_words(before: str, after: str) -> tuple[MarkedWord, ...]:
     """The words of both sentences in one line, each with where it stands; space between words is no word."""
     old, new = before.split(), after.split()
     marked: list[MarkedWord] = []
@@ -134,7 +134,7 @@ def marked_words(before: str, after: str) -> tuple[MarkedWord, ...]:
     return tuple(marked)
 
 
-def diff_lines(diff: ConventionsDiff) -> list[str]:
+def format_diff(diff: ConventionsDiff) -> list[str]:
     """The comparison for a terminal: totals, violations, examples with `[-gone-]` and `{+new+}` words."""
     lines = [
         f"{diff.first} → {diff.second}: {diff.segments:,} annotated segments on {diff.days:,} days",
@@ -145,27 +145,31 @@ def diff_lines(diff: ConventionsDiff) -> list[str]:
         was, becomes = diff.violations_first.get(name, 0), diff.violations_second.get(name, 0)
         lines.append(f"violation {name}: {was:,} → {becomes:,}")
     for each in diff.examples:
-        lines.append(f"{each.day} {each.session_id}/{each.file_name}: {_printable(_marked(each.words))}")
+        lines.append(
+            f"{each.day} {each.session_id}/{each.file_name}: {_replace_unprintable(_format_marked_words(each.words))}"
+        )
         if each.problem_before != each.problem_after:
             lines.append(f"  {each.problem_before or 'usable'} → {each.problem_after or 'usable'}")
     return lines
 
 
-def _marked(words: tuple[MarkedWord, ...]) -> str:
+def _format_marked_words(words: tuple[MarkedWord, ...]) -> str:
     forms = {"same": "{}", "gone": "[-{}-]", "new": "{{+{}+}}"}
     return " ".join(forms[each.mark].format(each.word) for each in words) or "(no words left)"
 
 
-def _printable(text: str) -> str:
+def _replace_unprintable(text: str) -> str:
     """Text as typed may hold what a terminal obeys."""
     return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
-def _trues(mask: pa.ChunkedArray) -> int:
+def _count_true(mask: pa.ChunkedArray) -> int:
     return int(pc.sum(mask).as_py() or 0)
 
 
-def _smallest(kept: list[ChangedSegment], before: pa.Table, after: pa.Table, most: int) -> list[ChangedSegment]:
+def _select_smallest(
+    kept: list[ChangedSegment], before: pa.Table, after: pa.Table, most: int
+) -> list[ChangedSegment]:
     """The `most` changed segments with the smallest ids among those kept and the day's."""
     few = pc.select_k_unstable(before["segment_id"], k=min(most, before.num_rows), sort_keys=[("", "ascending")])
     columns = ["segment_id", "day", "session_id", "file_name", "text"]

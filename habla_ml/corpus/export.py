@@ -21,7 +21,7 @@ from habla_ml.lake import Lake
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-_BATCH: Final = 256
+_EXPORT_BATCH_ROWS: Final = 256
 _SHARD_ROWS: Final = 8192
 _SCHEMA: Final = pa.schema(
     [
@@ -62,8 +62,8 @@ def export_dataset(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
     from datasets import Audio, DatasetDict, Features, Value
 
     features = Features({"audio": Audio(sampling_rate=SAMPLE_RATE), "sentence": Value("string")})
-    with _new_folder(folder) as drafts:
-        splits = {split: _split(lake, snapshot, split, features, drafts) for split in SPLITS}
+    with _create_folder(folder) as drafts:
+        splits = {split: _write_split(lake, snapshot, split, features, drafts) for split in SPLITS}
         # By itself it writes no shard for an empty split, and then cannot open what it wrote.
         shards = {split: None if len(part) else 1 for split, part in splits.items()}
         DatasetDict(splits).save_to_disk(drafts / "export", num_shards=shards)
@@ -81,15 +81,17 @@ def export_parquet(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
         LakeError: the folder cannot be written.
     """
     schema = _SCHEMA.with_metadata({"huggingface": json.dumps(_FEATURES)})
-    with _new_folder(folder) as drafts:
+    with _create_folder(folder) as drafts:
         data = drafts / "export" / "data"
         data.mkdir(parents=True)
         for split in SPLITS:
             utterances = read_utterances(lake, snapshot, split)
             for number in range(max(1, -(-snapshot.counts[split] // _SHARD_ROWS))):
                 with pq.ParquetWriter(data / f"{split}-{number:05d}.parquet", schema) as writer:
-                    for batch in _batches(islice(utterances, _SHARD_ROWS)):
-                        writer.write_table(pa.Table.from_pylist([_row(each) for each in batch], schema=schema))
+                    for batch in _group_utterances(islice(utterances, _SHARD_ROWS)):
+                        writer.write_table(
+                            pa.Table.from_pylist([_make_parquet_row(each) for each in batch], schema=schema)
+                        )
     return folder
 
 
@@ -102,7 +104,7 @@ def export_nemo(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
         CorpusError: the folder is there already, or the snapshot names audio that is not in the lake.
         LakeError: the folder cannot be written.
     """
-    with _new_folder(folder) as drafts:
+    with _create_folder(folder) as drafts:
         root = drafts / "export"
         for split in SPLITS:
             (root / "audio" / split).mkdir(parents=True)
@@ -124,7 +126,7 @@ def export_nemo(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
 
 
 @contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
+def _create_folder(folder: Path) -> Iterator[Path]:
     """A scratch folder whose `export` becomes `folder` when all of it is written."""
     if folder.exists():
         raise CorpusError(f"{folder} is there already; name a folder that does not exist yet")
@@ -139,7 +141,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
         ) from error
 
 
-def _row(each: Utterance) -> dict[str, object]:
+def _make_parquet_row(each: Utterance) -> dict[str, object]:
     return {
         "audio": {"bytes": encode_flac(each.audio), "path": f"{each.segment_id}.flac"},
         "sentence": each.sentence,
@@ -151,7 +153,7 @@ def _row(each: Utterance) -> dict[str, object]:
     }
 
 
-def _split(lake: Lake, snapshot: Snapshot, split: Split, features: Features, drafts: Path) -> Dataset:
+def _write_split(lake: Lake, snapshot: Snapshot, split: Split, features: Features, drafts: Path) -> Dataset:
     from datasets import Dataset
     from datasets.arrow_writer import ArrowWriter
 
@@ -159,19 +161,19 @@ def _split(lake: Lake, snapshot: Snapshot, split: Split, features: Features, dra
     utterances = read_utterances(lake, snapshot, split)
     # Whole tables, not examples: encoding an example of Audio would need torchcodec.
     with ArrowWriter(path=str(path), features=features) as writer:
-        for batch in _batches(utterances):
-            writer.write_table(_table(batch, features.arrow_schema))
+        for batch in _group_utterances(utterances):
+            writer.write_table(_make_dataset_table(batch, features.arrow_schema))
         if not snapshot.counts[split]:
             writer.write_table(features.arrow_schema.empty_table())
         writer.finalize()
     return Dataset.from_file(str(path))
 
 
-def _batches(utterances: Iterator[Utterance]) -> Iterator[list[Utterance]]:
-    while batch := list(islice(utterances, _BATCH)):
+def _group_utterances(utterances: Iterator[Utterance]) -> Iterator[list[Utterance]]:
+    while batch := list(islice(utterances, _EXPORT_BATCH_ROWS)):
         yield batch
 
 
-def _table(batch: list[Utterance], schema: pa.Schema) -> pa.Table:
+def _make_dataset_table(batch: list[Utterance], schema: pa.Schema) -> pa.Table:
     audio = [{"bytes": encode_flac(each.audio), "path": f"{each.segment_id}.flac"} for each in batch]
     return pa.Table.from_pydict({"audio": audio, "sentence": [each.sentence for each in batch]}, schema=schema)

@@ -21,32 +21,32 @@ from typing import IO, TYPE_CHECKING, Final
 
 import numpy as np
 
-from habla_ml.annotation import read_table, read_table_clips, table_file
-from habla_ml.audio import SILENCE_DBFS, decode_flac, dequantised, measure, pcm_sha256
-from habla_ml.corpus.build import UNKNOWN_SPEAKER
+from habla_ml.annotation import find_table_file, read_table, read_table_clips
+from habla_ml.audio import SILENCE_DBFS, decode_flac, dequantise, measure, pcm_sha256
 from habla_ml.corpus.conventions import Conventions
-from habla_ml.corpus.public_speech import PublicClip, read_common_voice, read_hugging_face
+from habla_ml.corpus.public_corpora import PublicClip, read_common_voice, read_hugging_face
 from habla_ml.corpus.snapshot import Snapshot, Utterance
 from habla_ml.errors import CorpusError, InputError
-from habla_ml.lake import Lake, digest_of
-from habla_ml.recordings import SetAside, segment_id
+from habla_ml.lake import Lake, compute_digest
+from habla_ml.recordings import Skipped, segment_id
+from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from habla_ml.settings import SpeechSource
 
-GENERAL: Final = "general-speech"
+GENERAL_SPEECH_PREFIX: Final = "general-speech"
 """First part of every session's name of public speech: no session of the classroom is called so."""
-MOST_LISTED: Final = 1_000
+MAX_LISTED_SKIPPED: Final = 1_000
 """Rows set aside that are named one by one; all are counted."""
 
-_FILTERED, _UNUSABLE, _REPEATED = "by the filters", "cannot be used", "same sound as another"
+_FILTERED, _UNUSABLE, _DUPLICATE = "by the filters", "cannot be used", "same sound as another"
 _ERASED = "consent withdrawn"
 
 
 @dataclass(frozen=True)
-class SourceOfSpeech:
+class SpeechSourceSummary:
     """What was taken from where, for the record of a model that heard it."""
 
     name: str
@@ -70,20 +70,20 @@ class GeneralSpeech:
     """The clips of all sources."""
 
     utterances: tuple[Utterance, ...] = ()
-    sources: tuple[SourceOfSpeech, ...] = ()
-    set_aside: tuple[SetAside, ...] = ()
+    sources: tuple[SpeechSourceSummary, ...] = ()
+    skipped_inputs: tuple[Skipped, ...] = ()
     """The first rows that could not be used, each with its reason."""
 
 
 @dataclass
-class _Pile:
+class _UtteranceBuffer:
     """Samples on their way to the scratch file, and the utterances whose they are."""
 
     samples: IO[bytes]
     drafts: list[Utterance] = field(default_factory=list)
     ends: list[int] = field(default_factory=lambda: [0])
     sounds: set[str] = field(default_factory=set)
-    set_aside: list[SetAside] = field(default_factory=list)
+    skipped_inputs: list[Skipped] = field(default_factory=list)
 
     def add(self, utterance: Utterance) -> None:
         """Write the samples out and keep the rest."""
@@ -92,10 +92,10 @@ class _Pile:
         self.sounds.add(utterance.audio_sha256)
         self.drafts.append(replace(utterance, audio=np.zeros(0, np.float32)))
 
-    def refuse(self, name: str, row: str, reason: str) -> None:
+    def add_skipped(self, name: str, row: str, reason: str) -> None:
         """Name a row that cannot be used, as long as there are few."""
-        if len(self.set_aside) < MOST_LISTED:
-            self.set_aside.append(SetAside(name, row, reason))
+        if len(self.skipped_inputs) < MAX_LISTED_SKIPPED:
+            self.skipped_inputs.append(Skipped(name, row, reason))
 
     def utterances(self) -> tuple[Utterance, ...]:
         """The utterances with their samples mapped from the file, which lives as long as they do."""
@@ -110,7 +110,7 @@ class _Pile:
 def read_general_speech(
     sources: Sequence[SpeechSource],
     conventions: Conventions,
-    longest_s: float,
+    max_duration_s: float,
     scratch: Path,
     erased: Collection[str],
 ) -> GeneralSpeech:
@@ -119,7 +119,7 @@ def read_general_speech(
     Args:
         sources: As the settings declare them.
         conventions: What makes a text a sentence.
-        longest_s: Longer clips cannot be used.
+        max_duration_s: Longer clips cannot be used.
         scratch: A folder for the samples, 230 MB an hour of speech; the file vanishes with its last user.
         erased: sha256 of sounds whose consent was withdrawn; they are left out and counted.
 
@@ -127,20 +127,20 @@ def read_general_speech(
         InputError: A source cannot be read at all.
         CorpusError: A table has rows that cannot be used, or a source nothing that can.
     """
-    from habla_ml.audio.foreign import AudioDecoder
+    from habla_ml.audio.audio_decoder import AudioDecoder
 
     if not sources:
         return GeneralSpeech()
     scratch.mkdir(parents=True, exist_ok=True)
-    described: list[SourceOfSpeech] = []
+    described: list[SpeechSourceSummary] = []
     with AudioDecoder() as decoder, tempfile.TemporaryFile(dir=scratch, prefix=".speech-") as samples:
-        pile = _Pile(samples)
+        buffer = _UtteranceBuffer(samples)
         for source in sources:
-            described.append(_take(source, pile, conventions, longest_s, decoder.decode, erased))
-        return GeneralSpeech(pile.utterances(), tuple(described), tuple(pile.set_aside))
+            described.append(_read_source(source, buffer, conventions, max_duration_s, decoder.decode, erased))
+        return GeneralSpeech(buffer.utterances(), tuple(described), tuple(buffer.skipped_inputs))
 
 
-def refuse_tested_sounds(
+def check_training_leakage(
     lake: Lake, snapshot: Snapshot, key: str, heard: Iterable[Utterance], measured: Iterable[Utterance]
 ) -> None:
     """See that nothing is heard in training that a model is judged by.
@@ -173,34 +173,34 @@ def refuse_tested_sounds(
         )
 
 
-def _take(
+def _read_source(
     source: SpeechSource,
-    pile: _Pile,
+    buffer: _UtteranceBuffer,
     conventions: Conventions,
-    longest_s: float,
+    max_duration_s: float,
     decode: Callable[[bytes, float], NDArray[np.int16]],
     erased: Collection[str],
-) -> SourceOfSpeech:
+) -> SpeechSourceSummary:
     left_out: Counter[str] = Counter()
-    name, clips = _opened(source, conventions, longest_s, decode, left_out)
-    first, seconds = len(pile.drafts), 0.0
+    name, clips = _open_source(source, conventions, max_duration_s, decode, left_out)
+    first, seconds = len(buffer.drafts), 0.0
     for clip in clips:
-        if isinstance(clip, SetAside):
+        if isinstance(clip, Skipped):
             left_out[_UNUSABLE] += 1
-            pile.refuse(name, clip.file, clip.reason)
+            buffer.add_skipped(name, clip.file, clip.reason)
         elif clip.audio_sha256 in erased:
             left_out[_ERASED] += 1
-        elif clip.audio_sha256 in pile.sounds:
-            left_out[_REPEATED] += 1
+        elif clip.audio_sha256 in buffer.sounds:
+            left_out[_DUPLICATE] += 1
         elif source.most_hours is not None and seconds + clip.duration_s > 3600 * source.most_hours:
             break
         else:
             seconds += clip.duration_s
-            pile.add(clip)
-    taken = pile.drafts[first:]
+            buffer.add(clip)
+    taken = buffer.drafts[first:]
     refused = left_out[_UNUSABLE]
     if not taken or (source.kind == "table" and refused):
-        listed = [each for each in pile.set_aside if each.session == name][:3]
+        listed = [each for each in buffer.skipped_inputs if each.session == name][:3]
         named = "; ".join(f"{each.file} {each.reason}" for each in listed) or (
             f"none of its rows is left ({', '.join(f'{count} {why}' for why, count in left_out.items())})"
             if left_out
@@ -209,41 +209,43 @@ def _take(
         raise CorpusError(
             f"general speech {source.path}: {refused} rows cannot be used: {named}; mend or remove them"
         )
-    return SourceOfSpeech(
+    return SpeechSourceSummary(
         name=name,
         kind=source.kind,
         licence=source.licence,
         origin=source.origin,
-        selection=_selection(source),
+        selection=_describe_selection(source),
         clips=len(taken),
         hours=round(seconds / 3600, 6),
         left_out=dict(left_out),
-        digest=digest_of([[each.audio_sha256, each.sentence] for each in taken]),
+        digest=compute_digest([[each.audio_sha256, each.sentence] for each in taken]),
     )
 
 
-def _opened(
+def _open_source(
     source: SpeechSource,
     conventions: Conventions,
-    longest_s: float,
+    max_duration_s: float,
     decode: Callable[[bytes, float], NDArray[np.int16]],
     left_out: Counter[str],
-) -> tuple[str, Iterator[Utterance | SetAside]]:
+) -> tuple[str, Iterator[Utterance | Skipped]]:
     """The name of a source and its clips, one at a time."""
     path = source.path.resolve()
     if source.kind == "table":
-        table = table_file(path)
-        return f"{path.parent.name}/{path.name}", _from_table(table, conventions, longest_s)
+        table = find_table_file(path)
+        return f"{path.parent.name}/{path.name}", _read_table_utterances(table, conventions, max_duration_s)
     name = f"{path.parent.name}/{path.name}" if path.is_file() else path.name
     rows = read_common_voice(source) if source.kind == "common_voice" else read_hugging_face(source)
-    wanted = _filtered(rows, source, left_out)
+    wanted = _apply_filters(rows, source, left_out)
     if source.most_hours is not None:
         # By hash, so that a sample is spread over the corpus and its voices, and always the same.
         wanted = iter(sorted(wanted, key=lambda row: hashlib.sha256(row.key.encode()).digest()))
-    return name, (_from_public(row, name, conventions, longest_s, decode) for row in wanted)
+    return name, (_decode_public_clip(row, name, conventions, max_duration_s, decode) for row in wanted)
 
 
-def _filtered(rows: Iterable[PublicClip], source: SpeechSource, left_out: Counter[str]) -> Iterator[PublicClip]:
+def _apply_filters(
+    rows: Iterable[PublicClip], source: SpeechSource, left_out: Counter[str]
+) -> Iterator[PublicClip]:
     accents = [each.casefold() for each in source.accents]
     for row in rows:
         if row.problem is None and (
@@ -256,17 +258,19 @@ def _filtered(rows: Iterable[PublicClip], source: SpeechSource, left_out: Counte
             yield row
 
 
-def _from_table(table: Path, conventions: Conventions, longest_s: float) -> Iterator[Utterance | SetAside]:
+def _read_table_utterances(
+    table: Path, conventions: Conventions, max_duration_s: float
+) -> Iterator[Utterance | Skipped]:
     rows, refused = read_table(table)
     yield from refused
-    for clip in read_table_clips(table, rows, "", longest_s):
-        if isinstance(clip, SetAside):
+    for clip in read_table_clips(table, rows, "", max_duration_s):
+        if isinstance(clip, Skipped):
             yield clip
             continue
         segment, reading = clip.segment, conventions.read(clip.row.text)
         if clip.row.status == "unusable" or reading.problem:
             what = f"has text that is {reading.problem}" if reading.problem else "is marked unusable"
-            yield SetAside(segment.session_id, clip.row.label, what)
+            yield Skipped(segment.session_id, clip.row.label, what)
             continue
         yield Utterance(
             segment_id=segment.segment_id,
@@ -280,41 +284,41 @@ def _from_table(table: Path, conventions: Conventions, longest_s: float) -> Iter
         )
 
 
-def _from_public(
+def _decode_public_clip(
     row: PublicClip,
     name: str,
     conventions: Conventions,
-    longest_s: float,
+    max_duration_s: float,
     decode: Callable[[bytes, float], NDArray[np.int16]],
-) -> Utterance | SetAside:
+) -> Utterance | Skipped:
     reading = conventions.read(row.text)
     try:
         if row.problem is not None:
             raise InputError(row.problem)
         if reading.problem:
             raise InputError(f"has text that is {reading.problem}")
-        pcm = decode(row.load(), longest_s)
+        pcm = decode(row.load(), max_duration_s)
         measured = measure(pcm)
         if measured.loudness_dbfs <= SILENCE_DBFS:
             raise InputError("is digital silence")
     except InputError as error:
-        return SetAside(name, row.label, str(error))
+        return Skipped(name, row.label, str(error))
     # A voice is a session: intervals are drawn over voices.
-    session = f"{GENERAL}:{name}:{row.speaker or UNKNOWN_SPEAKER}"
+    session = f"{GENERAL_SPEECH_PREFIX}:{name}:{row.speaker or UNKNOWN_SPEAKER}"
     sound = pcm_sha256(pcm)
     return Utterance(
-        segment_id=segment_id(GENERAL, session, sound),
+        segment_id=segment_id(GENERAL_SPEECH_PREFIX, session, sound),
         session_id=session,
         speaker=row.speaker or UNKNOWN_SPEAKER,
         sentence=reading.sentence,
         duration_s=measured.duration_s,
         loudness_dbfs=measured.loudness_dbfs,
         audio_sha256=sound,
-        audio=dequantised(pcm),
+        audio=dequantise(pcm),
     )
 
 
-def _selection(source: SpeechSource) -> str:
+def _describe_selection(source: SpeechSource) -> str:
     said = [
         f"up votes ≥ {source.fewest_up_votes}" if source.fewest_up_votes else "",
         f"down votes ≤ {source.most_down_votes}" if source.most_down_votes is not None else "",

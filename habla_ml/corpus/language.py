@@ -34,27 +34,27 @@ _ENGLISH_WORDS: Final = (
 )
 _SPANISH: Final = frozenset(_SPANISH_WORDS.split())
 _ENGLISH: Final = frozenset(_ENGLISH_WORDS.split())
-_NOT_ENGLISH: Final = frozenset("áéíóúüñ¿¡")
+_SPANISH_LETTERS: Final = frozenset("áéíóúüñ¿¡")
 _LAST_LATIN: Final = "\u024f"
-_FEWEST_ENGLISH: Final = 2
+_MIN_ENGLISH_WORDS: Final = 2
 """One English word is a loan ("el weekend"); two beside fewer Spanish ones make a sentence."""
 
 
-def language_of(sentence: str) -> Language | None:
+def detect_language(sentence: str) -> Language | None:
     """The language of one transcript, or None where too little of it is a function word."""
     folded = sentence.casefold()
     words = _WORD.findall(folded)
     if not words:
         return None
-    if max(folded) > _LAST_LATIN and _mostly_other_script("".join(words)):
+    if max(folded) > _LAST_LATIN and _is_mostly_other_script("".join(words)):
         return "other script"
-    spanish = sum(map(_SPANISH.__contains__, words)) + (not _NOT_ENGLISH.isdisjoint(folded))
+    spanish = sum(map(_SPANISH.__contains__, words)) + (not _SPANISH_LETTERS.isdisjoint(folded))
     english = sum(map(_ENGLISH.__contains__, words))
-    if english >= _FEWEST_ENGLISH and english > spanish:
+    if english >= _MIN_ENGLISH_WORDS and english > spanish:
         return "en"
     return "es" if spanish > english else None
 
 
-def _mostly_other_script(letters: str) -> bool:
+def _is_mostly_other_script(letters: str) -> bool:
     latin = sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters)
     return 2 * latin < len(letters)

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 _FRAME: Final = 4096
 _HOP: Final = 512
 _BANDS: Final = 33
-_LOWEST_HZ, _HIGHEST_HZ = 200.0, 4000.0
+_MIN_HZ, _MAX_HZ = 200.0, 4000.0
 _SAMPLE_RATE_HZ: Final = 16_000
-_FEWEST_VOTES: Final = 3
-_MOST_HITS: Final = 1000
+_MIN_VOTES: Final = 3
+_MAX_HITS: Final = 1000
 """Three bytes that stand more often than this among the held-out ones say nothing."""
-_FEWEST_FRAMES: Final = 8
-MOST_BIT_ERRORS: Final = 0.2
+_MIN_FRAMES: Final = 8
+MAX_BIT_ERRORS: Final = 0.2
 """Unrelated sounds differ in half of the bits. Of 4,620 copies (codecs from 24 kbit/s on, quieter, cut, resampled)
 all but two differ in less, and the same sentence by the same voice, said again, in 0.22 and more
 (`benchmarks/bench_fingerprint.py`)."""
@@ -59,7 +59,7 @@ class NearDuplicate:
     """Share of differing bits where the two overlap, 0…0.5."""
 
 
-def shared_sentences(lake: Lake, snapshot: Snapshot) -> tuple[SharedSentence, ...]:
+def find_shared_sentences(lake: Lake, snapshot: Snapshot) -> tuple[SharedSentence, ...]:
     """Sentences that stand in train and in validation or test, those most often held out first."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -77,7 +77,7 @@ def shared_sentences(lake: Lake, snapshot: Snapshot) -> tuple[SharedSentence, ..
     )
     found: dict[str, dict[str, int]] = {}
     heard: dict[str, str] = {}
-    for row in counted.filter(pc.is_in(counted["plain"], _held_out(counted))).to_pylist():
+    for row in counted.filter(pc.is_in(counted["plain"], _select_held_out(counted))).to_pylist():
         found.setdefault(row["plain"], {})[row["split"]] = row["count_all"]
         if row["split"] != "train":
             heard[row["plain"]] = row["segment_id_min"]
@@ -89,7 +89,7 @@ def shared_sentences(lake: Lake, snapshot: Snapshot) -> tuple[SharedSentence, ..
     return tuple(sorted(shared, key=lambda each: (-each.validation - each.test, each.held_out)))
 
 
-def near_duplicates(lake: Lake, snapshot: Snapshot) -> tuple[NearDuplicate, ...]:
+def find_near_duplicates(lake: Lake, snapshot: Snapshot) -> tuple[NearDuplicate, ...]:
     """Segments of validation and test that sound like one of train.
 
     Memory holds the fingerprints of validation and test (2 kB a second of speech); train streams by.
@@ -100,19 +100,19 @@ def near_duplicates(lake: Lake, snapshot: Snapshot) -> tuple[NearDuplicate, ...]
         for each in read_utterances(lake, snapshot, split)
     ]
     train = ((each.segment_id, fingerprint(each.audio)) for each in read_utterances(lake, snapshot, "train"))
-    return tuple(each for each in compare_sounds(held, train) if each.bit_errors <= MOST_BIT_ERRORS)
+    return tuple(each for each in compare_fingerprints(held, train) if each.bit_errors <= MAX_BIT_ERRORS)
 
 
-def compare_sounds(
+def compare_fingerprints(
     held: Sequence[tuple[str, NDArray[np.uint32]]], train: Iterable[tuple[str, NDArray[np.uint32]]]
 ) -> Iterator[NearDuplicate]:
     """Every pair of ids with fingerprints of which several words agree at one shift in three bytes or more."""
     if not held:
         return
-    index = _Index.of([bits for _, bits in held])
+    index = _FingerprintIndex.of([bits for _, bits in held])
     for name, bits in train:
-        for owner, shift in index.candidates(bits):
-            errors = _bit_errors(held[owner][1], bits, shift)
+        for owner, shift in index.find_candidates(bits):
+            errors = _measure_bit_errors(held[owner][1], bits, shift)
             if errors is not None:
                 yield NearDuplicate(held[owner][0], name, round(errors, 3))
 
@@ -123,7 +123,7 @@ def fingerprint(audio: NDArray[np.float32]) -> NDArray[np.uint32]:
         return np.zeros(0, np.uint32)
     frames = np.lib.stride_tricks.sliding_window_view(audio, _FRAME)[::_HOP]
     spectrum = np.abs(np.fft.rfft(frames * np.hanning(_FRAME).astype(np.float32), axis=1)) ** 2
-    edges_hz = np.geomspace(_LOWEST_HZ, _HIGHEST_HZ, _BANDS + 1)
+    edges_hz = np.geomspace(_MIN_HZ, _MAX_HZ, _BANDS + 1)
     edges = np.round(edges_hz * _FRAME / _SAMPLE_RATE_HZ).astype(int)
     edges = np.maximum.accumulate(np.maximum(edges, edges[0] + np.arange(_BANDS + 1)))
     energies = np.log(np.add.reduceat(spectrum[:, : edges[-1]], edges[:-1], axis=1) + 1e-10)
@@ -131,60 +131,62 @@ def fingerprint(audio: NDArray[np.float32]) -> NDArray[np.uint32]:
     return np.packbits(signs, axis=1).view(">u4")[:, 0].astype(np.uint32)
 
 
-def _held_out(counted: pa.Table) -> pa.Array:
+def _select_held_out(counted: pa.Table) -> pa.Array:
     import pyarrow.compute as pc
 
     return counted.filter(pc.not_equal(counted["split"], "train"))["plain"].combine_chunks()
 
 
 @dataclass(frozen=True)
-class _Index:
+class _FingerprintIndex:
     """Where any three bytes of each word stand: a codec rarely leaves all 32 bits as they were."""
 
     keys: NDArray[np.uint32]
     """Sorted."""
     owners: NDArray[np.int32]
     """Of which fingerprint each is."""
-    places: NDArray[np.int32]
+    frame_indices: NDArray[np.int32]
     """At which of its frames."""
 
     @classmethod
-    def of(cls, fingerprints: Sequence[NDArray[np.uint32]]) -> _Index:
-        parts = [_three_bytes(bits) for bits in fingerprints]
+    def of(cls, fingerprints: Sequence[NDArray[np.uint32]]) -> _FingerprintIndex:
+        parts = [_compute_keys(bits) for bits in fingerprints]
         keys = np.concatenate([keys for keys, _ in parts])
         order = np.argsort(keys, kind="stable")
         owners = np.repeat(np.arange(len(parts), dtype=np.int32), [len(keys) for keys, _ in parts])
-        return cls(keys[order], owners[order], np.concatenate([places for _, places in parts])[order])
+        return cls(
+            keys[order], owners[order], np.concatenate([frame_indices for _, frame_indices in parts])[order]
+        )
 
-    def candidates(self, bits: NDArray[np.uint32]) -> list[tuple[int, int]]:
+    def find_candidates(self, bits: NDArray[np.uint32]) -> list[tuple[int, int]]:
         """(owner, shift) of the fingerprints that agree with `bits` often enough, each at its best shift."""
-        keys, places = _three_bytes(bits)
+        keys, frame_indices = _compute_keys(bits)
         first, last = np.searchsorted(self.keys, keys, "left"), np.searchsorted(self.keys, keys, "right")
-        counts = np.where(last - first < _MOST_HITS, last - first, 0)
+        counts = np.where(last - first < _MAX_HITS, last - first, 0)
         hits = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-        shifts = self.places[hits] - np.repeat(places, counts)
+        shifts = self.frame_indices[hits] - np.repeat(frame_indices, counts)
         pairs, votes = np.unique(np.stack([self.owners[hits], shifts]), axis=1, return_counts=True)
         best: dict[int, tuple[int, int]] = {}
-        for at in np.flatnonzero(votes >= _FEWEST_VOTES):
+        for at in np.flatnonzero(votes >= _MIN_VOTES):
             owner, shift, count = int(pairs[0, at]), int(pairs[1, at]), int(votes[at])
             if count > best.get(owner, (0, 0))[0]:
                 best[owner] = (count, shift)
         return [(owner, shift) for owner, (_, shift) in sorted(best.items())]
 
 
-def _three_bytes(bits: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
+def _compute_keys(bits: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
     """Four keys of every word but those of silence, each without one byte and with its number instead; their frames."""
-    places = np.flatnonzero(bits).astype(np.int32)
-    octets = bits[places].astype(">u4").view(np.uint8).reshape(-1, 4)
+    frame_indices = np.flatnonzero(bits).astype(np.int32)
+    octets = bits[frame_indices].astype(">u4").view(np.uint8).reshape(-1, 4)
     keys = [np.insert(np.delete(octets, left_out, axis=1), 0, left_out, axis=1) for left_out in range(4)]
-    return np.concatenate(keys).view(">u4")[:, 0].astype(np.uint32), np.tile(places, 4)
+    return np.concatenate(keys).view(">u4")[:, 0].astype(np.uint32), np.tile(frame_indices, 4)
 
 
-def _bit_errors(held: NDArray[np.uint32], bits: NDArray[np.uint32], shift: int) -> float | None:
+def _measure_bit_errors(held: NDArray[np.uint32], bits: NDArray[np.uint32], shift: int) -> float | None:
     """Share of differing bits where `bits` lies `shift` frames into `held`; None where they hardly overlap."""
     one, two = held[max(0, shift) :], bits[max(0, -shift) :]
     length = min(len(one), len(two))
-    if length < max(_FEWEST_FRAMES, min(len(held), len(bits)) // 2):
+    if length < max(_MIN_FRAMES, min(len(held), len(bits)) // 2):
         return None
     differing = (one[:length] ^ two[:length]).astype(">u4").view(np.uint8)
     return float(np.unpackbits(differing).mean())

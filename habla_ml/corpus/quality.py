@@ -17,28 +17,36 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from habla_ml.audio import SILENCE_DBFS
-from habla_ml.corpus.language import language_of
+from habla_ml.corpus.language import detect_language
 from habla_ml.lake import Lake, catalogue
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from habla_ml.corpus.build import DayOfCorpus
+    from habla_ml.corpus.build import CorpusDay
     from habla_ml.corpus.snapshot import Snapshot
     from habla_ml.settings import QualitySettings
 
-WITHOUT_WORDS: Final = ("empty", "only markers")
-IMPLAUSIBLE_RATE: Final = ("too fast", "too slow")
-MISMATCHED_LENGTH: Final = ("too long",)
-EXAMPLES: Final = 10
+WORDLESS_PROBLEMS: Final = ("empty", "only markers")
+SPEAKING_RATE_PROBLEMS: Final = ("too fast", "too slow")
+LENGTH_PROBLEMS: Final = ("too long",)
+MAX_FINDING_EXAMPLES: Final = 10
 
-_TEXT: Final = ("segment_id", "session_id", "file_name", "sentence", "text", "problem", "duration_s")
-_FACTS: Final = ("segment_id", "session_id", "file_name", "loudness_dbfs", "clipped_share")
-_SNAPSHOT: Final = ("segment_id", "session_id", "file_name", "day", "sentence", "duration_s")
+_QUALITY_TEXT_COLUMNS: Final = (
+    "segment_id",
+    "session_id",
+    "file_name",
+    "sentence",
+    "text",
+    "problem",
+    "duration_s",
+)
+_QUALITY_RECORDING_COLUMNS: Final = ("segment_id", "session_id", "file_name", "loudness_dbfs", "clipped_share")
+_QUALITY_SNAPSHOT_COLUMNS: Final = ("segment_id", "session_id", "file_name", "day", "sentence", "duration_s")
 
 
 @dataclass(frozen=True)
-class Example:
+class FindingExample:
     """One segment, or one day, that a finding speaks of."""
 
     segment_id: str
@@ -49,7 +57,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Finding:
+class QualityFinding:
     """What one check found."""
 
     name: str
@@ -59,29 +67,35 @@ class Finding:
     bound: float
     unit: str
     """What `value` and `bound` are, in words."""
-    offending: int
-    looked_at: int
-    examples: tuple[Example, ...] = ()
+    failing_count: int
+    checked_count: int
+    examples: tuple[FindingExample, ...] = ()
     note: str = ""
     """Why nothing was judged, or what to do."""
 
 
-def check_text(lake: Lake, day: DayOfCorpus, settings: QualitySettings) -> tuple[Finding, ...]:
+def check_text(lake: Lake, day: CorpusDay, settings: QualitySettings) -> tuple[QualityFinding, ...]:
     """One day's annotated text: words there, speaking rate, lengths, language."""
-    table = pq.read_table(io.BytesIO(lake.get_bytes(day.parquet)), columns=list(_TEXT))
+    table = pq.read_table(io.BytesIO(lake.get_bytes(day.parquet)), columns=list(_QUALITY_TEXT_COLUMNS))
     spoken = table.filter(pc.not_equal(pc.fill_null(table["problem"], ""), "unusable"))
     usable = table.filter(pc.is_null(table["problem"]))
     return (
-        _problem_share("texts_have_words", spoken, WITHOUT_WORDS, settings.most_without_words_share, settings),
-        _problem_share(
-            "speaking_rate_is_plausible", spoken, IMPLAUSIBLE_RATE, settings.most_implausible_rate_share, settings
+        _check_problem_share(
+            "texts_have_words", spoken, WORDLESS_PROBLEMS, settings.most_without_words_share, settings
         ),
-        _lengths_go_together(spoken, usable, settings),
-        _language(usable, settings),
+        _check_problem_share(
+            "speaking_rate_is_plausible",
+            spoken,
+            SPEAKING_RATE_PROBLEMS,
+            settings.most_implausible_rate_share,
+            settings,
+        ),
+        _check_length_correlation(spoken, usable, settings),
+        _check_language(usable, settings),
     )
 
 
-def check_recordings(lake: Lake, facts: str, settings: QualitySettings) -> tuple[Finding, ...]:
+def check_recordings(lake: Lake, facts: str, settings: QualitySettings) -> tuple[QualityFinding, ...]:
     """One day's recorded segments, annotated or not: clipped ones and silent ones.
 
     Args:
@@ -89,35 +103,35 @@ def check_recordings(lake: Lake, facts: str, settings: QualitySettings) -> tuple
         facts: object id of the day's facts.
         settings: the bounds.
     """
-    table = pq.read_table(lake.path_of(facts), columns=list(_FACTS))
+    table = pq.read_table(lake.fetch_path(facts), columns=list(_QUALITY_RECORDING_COLUMNS))
     clipped = pc.greater_equal(table["clipped_share"], settings.clipped_from_sample_share)
     silent = pc.less_equal(table["loudness_dbfs"], max(settings.silent_below_dbfs, SILENCE_DBFS))
     return (
-        _share(
+        _check_share(
             "few_segments_clipped",
             table,
             clipped,
             pc.binary_join_element_wise(
-                _rounded(pc.multiply(table["clipped_share"], 100), 2), "% at full scale", " "
+                _format_rounded(pc.multiply(table["clipped_share"], 100), 2), "% at full scale", " "
             ),
             settings.most_clipped_share,
             settings,
         ),
-        _share(
+        _check_share(
             "few_segments_silent",
             table,
             silent,
-            pc.binary_join_element_wise(_rounded(table["loudness_dbfs"], 1), "dBFS", " "),
+            pc.binary_join_element_wise(_format_rounded(table["loudness_dbfs"], 1), "dBFS", " "),
             settings.most_silent_share,
             settings,
         ),
     )
 
 
-def check_snapshot(lake: Lake, snapshot: Snapshot, settings: QualitySettings) -> tuple[Finding, ...]:
+def check_snapshot(lake: Lake, snapshot: Snapshot, settings: QualitySettings) -> tuple[QualityFinding, ...]:
     """What a training would hear: another language, and days whose texts are not their audio's."""
-    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=list(_SNAPSHOT))
-    return (_language(table, settings), _days_match(table, settings))
+    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=list(_QUALITY_SNAPSHOT_COLUMNS))
+    return (_check_language(table, settings), _check_mismatched_days(table, settings))
 
 
 def hours_by_day(lake: Lake, snapshot: Snapshot) -> dict[str, float]:
@@ -128,9 +142,9 @@ def hours_by_day(lake: Lake, snapshot: Snapshot) -> dict[str, float]:
     return {day: round(seconds / 3600, 9) for day, seconds in sorted(pairs)}
 
 
-def find_losses(
+def find_lost_hours(
     before: Mapping[str, float], now: Mapping[str, float], settings: QualitySettings
-) -> tuple[Finding, Finding]:
+) -> tuple[QualityFinding, QualityFinding]:
     """Whether hours fell, and whether days went, between two states of the corpus.
 
     Args:
@@ -145,7 +159,7 @@ def find_losses(
     )
     vanished = sorted(day for day, hours in before.items() if hours and not now.get(day))
     return (
-        Finding(
+        QualityFinding(
             "hours_did_not_fall",
             lost <= settings.most_hours_lost_share,
             round(lost, 6),
@@ -153,10 +167,10 @@ def find_losses(
             "share of the hours lost since the last good snapshot",
             len(fallen),
             len(before),
-            tuple(_day_example(day, before, now) for day in fallen[:EXAMPLES]),
+            tuple(_make_day_example(day, before, now) for day in fallen[:MAX_FINDING_EXAMPLES]),
             f"{had:.2f} h before, {have:.2f} h now",
         ),
-        Finding(
+        QualityFinding(
             "no_day_vanished",
             not vanished,
             len(vanished),
@@ -164,64 +178,64 @@ def find_losses(
             "days without any hours that had some",
             len(vanished),
             len(before),
-            tuple(_day_example(day, before, now) for day in vanished[:EXAMPLES]),
+            tuple(_make_day_example(day, before, now) for day in vanished[:MAX_FINDING_EXAMPLES]),
         ),
     )
 
 
-def load_good_hours(lake: Lake) -> dict[str, float] | None:
+def load_baseline_hours(lake: Lake) -> dict[str, float] | None:
     """Day → hours of the newest snapshot that had lost nothing, or None before the first one.
 
     Numbers alone are kept, so that they outlive a snapshot that a withdrawn consent rewrites.
     """
-    pointer = lake.pointer(catalogue.LAST_GOOD_CORPUS)
+    pointer = lake.read_pointer(catalogue.LAST_GOOD_CORPUS)
     if pointer is None:
         return None
     found: dict[str, float] = lake.get_json(pointer.value["hours_by_day"])
     return found
 
 
-def keep_good_hours(lake: Lake, snapshot: Snapshot, hours: Mapping[str, float]) -> None:
+def save_baseline_hours(lake: Lake, snapshot: Snapshot, hours: Mapping[str, float]) -> None:
     """Remember a snapshot's hours as what the next one must not fall below.
 
     Raises:
         PointerMovedError: somebody else did so in the meantime; run again.
     """
     value = {"snapshot": snapshot.id, "hours_by_day": lake.put_json(dict(hours))}
-    lake.move_pointer(catalogue.LAST_GOOD_CORPUS, value, lake.pointer(catalogue.LAST_GOOD_CORPUS))
+    lake.move_pointer(catalogue.LAST_GOOD_CORPUS, value, lake.read_pointer(catalogue.LAST_GOOD_CORPUS))
 
 
-def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
+def compute_rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
     """Spearman's rank correlation of two series of shape [n], ties at their mean rank; None where one is constant."""
     if len(first) < 2:
         return None
-    a, b = _ranks(first), _ranks(second)
+    a, b = _compute_ranks(first), _compute_ranks(second)
     spread = float(a.std() * b.std())
     return None if spread == 0 else float(np.mean((a - a.mean()) * (b - b.mean()))) / spread
 
 
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _compute_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     means: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
     return means[inverse]
 
 
-def _problem_share(
+def _check_problem_share(
     name: str, table: pa.Table, problems: Collection[str], bound: float, settings: QualitySettings
-) -> Finding:
+) -> QualityFinding:
     mask = pc.is_in(table["problem"], pa.array(sorted(problems)))
-    return _share(name, table, mask, table["problem"], bound, settings)
+    return _check_share(name, table, mask, table["problem"], bound, settings)
 
 
-def _share(
+def _check_share(
     name: str, table: pa.Table, mask: Any, reasons: Any, bound: float, settings: QualitySettings
-) -> Finding:
+) -> QualityFinding:
     """A finding on the share of rows where `mask` is true; `reasons` says why, row by row."""
     offending, total = pc.sum(mask).as_py() or 0, table.num_rows
     share = offending / total if total else 0.0
     enough = total >= settings.fewest_segments
-    shown = table.append_column("reason", reasons).filter(mask).slice(0, EXAMPLES)
-    return Finding(
+    shown = table.append_column("reason", reasons).filter(mask).slice(0, MAX_FINDING_EXAMPLES)
+    return QualityFinding(
         name,
         share <= bound or not enough,
         round(share, 6),
@@ -229,17 +243,17 @@ def _share(
         "share of segments",
         offending,
         total,
-        _examples(shown),
-        "" if enough else _too_few(total, settings),
+        _make_examples(shown),
+        "" if enough else _explain_too_few(total, settings),
     )
 
 
-def _lengths_go_together(spoken: pa.Table, usable: pa.Table, settings: QualitySettings) -> Finding:
+def _check_length_correlation(spoken: pa.Table, usable: pa.Table, settings: QualitySettings) -> QualityFinding:
     """Longer audio holds longer text; where that fails, the texts stand beside the wrong files."""
-    longest = spoken.filter(pc.is_in(spoken["problem"], pa.array(sorted(MISMATCHED_LENGTH))))
+    longest = spoken.filter(pc.is_in(spoken["problem"], pa.array(sorted(LENGTH_PROBLEMS))))
     enough = usable.num_rows >= settings.fewest_segments
-    correlation = _length_correlation(usable) if enough else None
-    return Finding(
+    correlation = _correlate_lengths(usable) if enough else None
+    return QualityFinding(
         "texts_are_as_long_as_their_audio",
         correlation is None or correlation >= settings.lowest_length_correlation,
         round(correlation, 4) if correlation is not None else 1.0,
@@ -247,24 +261,24 @@ def _lengths_go_together(spoken: pa.Table, usable: pa.Table, settings: QualitySe
         "rank correlation of characters with seconds, at least",
         longest.num_rows,
         usable.num_rows,
-        _examples(longest.append_column("reason", longest["problem"]).slice(0, EXAMPLES)),
-        ("" if enough else _too_few(usable.num_rows, settings))
+        _make_examples(longest.append_column("reason", longest["problem"]).slice(0, MAX_FINDING_EXAMPLES)),
+        ("" if enough else _explain_too_few(usable.num_rows, settings))
         if correlation is None or correlation >= settings.lowest_length_correlation
         else "the texts may be shifted against the files: listen to a few, then import the table again",
     )
 
 
-def _days_match(table: pa.Table, settings: QualitySettings) -> Finding:
+def _check_mismatched_days(table: pa.Table, settings: QualitySettings) -> QualityFinding:
     bad: list[tuple[str, float, float]] = []
     total_s = pc.sum(table["duration_s"]).as_py() or 0.0
-    for day, rows in _by_day(table):
+    for day, rows in _group_by_day(table):
         if rows.num_rows < settings.fewest_segments:
             continue
-        correlation = _length_correlation(rows)
+        correlation = _correlate_lengths(rows)
         if correlation is not None and correlation < settings.lowest_length_correlation:
             bad.append((day, correlation, pc.sum(rows["duration_s"]).as_py()))
     share = sum(seconds for _, _, seconds in bad) / total_s if total_s else 0.0
-    return Finding(
+    return QualityFinding(
         "texts_are_as_long_as_their_audio",
         share <= settings.most_mismatched_hours_share,
         round(share, 6),
@@ -272,25 +286,28 @@ def _days_match(table: pa.Table, settings: QualitySettings) -> Finding:
         "share of the hours in days whose texts do not go with their audio",
         len(bad),
         len(pc.unique(table["day"])),
-        tuple(Example("", day, f"rank correlation {correlation:.2f}") for day, correlation, _ in bad[:EXAMPLES]),
+        tuple(
+            FindingExample("", day, f"rank correlation {correlation:.2f}")
+            for day, correlation, _ in bad[:MAX_FINDING_EXAMPLES]
+        ),
         "" if not bad else "texts may be shifted against the files: import the table of these days again",
     )
 
 
-def _language(table: pa.Table, settings: QualitySettings) -> Finding:
-    verdicts = [language_of(sentence) for sentence in table["sentence"].to_pylist()]
+def _check_language(table: pa.Table, settings: QualitySettings) -> QualityFinding:
+    verdicts = [detect_language(sentence) for sentence in table["sentence"].to_pylist()]
     reasons = pa.array([None if verdict in ("es", None) else verdict for verdict in verdicts], pa.string())
-    return _share(
+    return _check_share(
         "texts_are_spanish", table, pc.is_valid(reasons), reasons, settings.most_other_language_share, settings
     )
 
 
-def _length_correlation(table: pa.Table) -> float | None:
+def _correlate_lengths(table: pa.Table) -> float | None:
     characters = pc.cast(pc.utf8_length(table["sentence"]), pa.float64())
-    return rank_correlation(characters.to_numpy(), table["duration_s"].to_numpy())
+    return compute_rank_correlation(characters.to_numpy(), table["duration_s"].to_numpy())
 
 
-def _by_day(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+def _group_by_day(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     """The rows of each day; a snapshot's table is sorted by day, and is sorted here where it is not."""
     ordered = table.select(["day", "sentence", "duration_s"]).sort_by("day")
     start = 0
@@ -299,20 +316,20 @@ def _by_day(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         start += each["counts"]
 
 
-def _examples(table: pa.Table) -> tuple[Example, ...]:
+def _make_examples(table: pa.Table) -> tuple[FindingExample, ...]:
     return tuple(
-        Example(row["segment_id"], f"{row['session_id']}/{row['file_name']}", str(row["reason"]))
+        FindingExample(row["segment_id"], f"{row['session_id']}/{row['file_name']}", str(row["reason"]))
         for row in table.to_pylist()
     )
 
 
-def _day_example(day: str, before: Mapping[str, float], now: Mapping[str, float]) -> Example:
-    return Example("", day, f"{before[day]:.4f} h before, {now.get(day, 0.0):.4f} h now")
+def _make_day_example(day: str, before: Mapping[str, float], now: Mapping[str, float]) -> FindingExample:
+    return FindingExample("", day, f"{before[day]:.4f} h before, {now.get(day, 0.0):.4f} h now")
 
 
-def _rounded(values: Any, digits: int) -> Any:
+def _format_rounded(values: Any, digits: int) -> Any:
     return pc.cast(pc.round(values, digits), pa.string())
 
 
-def _too_few(total: int, settings: QualitySettings) -> str:
+def _explain_too_few(total: int, settings: QualitySettings) -> str:
     return f"{total} segments are too few to judge; quality.fewest_segments is {settings.fewest_segments}"

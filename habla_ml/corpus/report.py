@@ -18,21 +18,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from habla_ml.annotation.review import sendings_back
-from habla_ml.corpus.build import UNKNOWN_SPEAKER, DayOfCorpus, load_corpus
-from habla_ml.corpus.language import language_of
+from habla_ml.annotation.review_queue import load_review_requests
+from habla_ml.corpus.build import CorpusDay, load_corpus_day
+from habla_ml.corpus.language import detect_language
 from habla_ml.corpus.snapshot import Snapshot, load_snapshot
-from habla_ml.corpus.violations import Sendings, confirmed_rules
+from habla_ml.corpus.violations import ReviewRequestsBySegment, find_confirmed_rules
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings import PublishedDay, load_day
+from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
 from habla_ml.settings import QualitySettings
 
 LOUDNESS_STEP_DB: Final = 5
 
-_BATCH: Final = 8192
-_POINTS: Final = 200
+_REPORT_BATCH_ROWS: Final = 8192
+_MAX_VOCABULARY_POINTS: Final = 200
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-_FACTS: Final = (
+_REPORT_RECORDING_COLUMNS: Final = (
     "segment_id",
     "session_id",
     "file_name",
@@ -41,7 +42,7 @@ _FACTS: Final = (
     "loudness_dbfs",
     "clipped_share",
 )
-_TEXT: Final = (
+_REPORT_TEXT_COLUMNS: Final = (
     "segment_id",
     "session_id",
     "file_name",
@@ -55,7 +56,7 @@ _TEXT: Final = (
 
 
 @dataclass(frozen=True)
-class DayLine:
+class DaySummary:
     """One day of recording."""
 
     day: str
@@ -86,7 +87,7 @@ class VocabularyPoint:
 
 
 @dataclass(frozen=True)
-class ConventionsInForce:
+class ConventionsUsage:
     """Conventions that days of text are written under."""
 
     title: str
@@ -95,7 +96,7 @@ class ConventionsInForce:
 
 
 @dataclass(frozen=True)
-class Flagged:
+class FlaggedSegment:
     """One segment that a person should look at."""
 
     segment_id: str
@@ -116,7 +117,7 @@ class Flagged:
 class CorpusReport:
     """The state of the corpus at one moment; the same lake gives the same report."""
 
-    days: tuple[DayLine, ...]
+    days: tuple[DaySummary, ...]
     speakers: tuple[Hours, ...]
     """Most recorded first; labels that a session gave are not joined across sessions."""
     roles: tuple[Hours, ...]
@@ -124,7 +125,7 @@ class CorpusReport:
     loudness: tuple[tuple[int, Hours], ...]
     """Lower edge in dBFS → hours of the next `LOUDNESS_STEP_DB`, without gaps, quietest first."""
     vocabulary: tuple[VocabularyPoint, ...]
-    conventions: tuple[ConventionsInForce, ...]
+    conventions: tuple[ConventionsUsage, ...]
     problems: Mapping[str, int]
     """Why annotated segments are no references → how many."""
     violations: Mapping[str, int]
@@ -133,7 +134,7 @@ class CorpusReport:
     """Of these, the segments that were sent back for it and that a person left as they are."""
     flagged_counts: Mapping[str, int]
     """Reason → segments of the corpus that are flagged for it."""
-    flagged: tuple[Flagged, ...]
+    flagged: tuple[FlaggedSegment, ...]
     """The newest of each reason."""
     snapshot: Snapshot | None
 
@@ -153,17 +154,17 @@ class CorpusReport:
         segments = sum(day.segments for day in self.days)
         return sum(day.annotated for day in self.days) / segments if segments else 0.0
 
-    def without_voices(self) -> CorpusReport:
+    def redact(self) -> CorpusReport:
         """The same report with counts but nobody's voice, text, session or name: what may be kept for ever."""
         numbered = (replace(each, name=f"speaker {n}") for n, each in enumerate(self.speakers, 1))
         return replace(self, speakers=tuple(numbered), flagged=())
 
 
 @dataclass
-class _Gathered:
+class _ReportTotals:
     """What the walk over the days has counted so far."""
 
-    days: list[DayLine] = field(default_factory=list)
+    days: list[DaySummary] = field(default_factory=list)
     recorded_s: dict[str, Counter[Any]] = field(default_factory=lambda: defaultdict(Counter))
     usable_s: dict[str, Counter[Any]] = field(default_factory=lambda: defaultdict(Counter))
     words: int = 0
@@ -174,46 +175,46 @@ class _Gathered:
     violations: Counter[str] = field(default_factory=Counter)
     confirmed: Counter[str] = field(default_factory=Counter)
     flagged_counts: Counter[str] = field(default_factory=Counter)
-    flagged: dict[str, deque[Flagged]] = field(default_factory=dict)
+    flagged: dict[str, deque[FlaggedSegment]] = field(default_factory=dict)
 
 
 def describe_corpus(lake: Lake, settings: QualitySettings) -> CorpusReport:
     """Gather the report from everything that is in the lake."""
-    found, sendings = _Gathered(), sendings_back(lake)
-    for day in _days(lake):
-        recordings, text = load_day(lake, day), load_corpus(lake, day)
+    found, review_requests = _ReportTotals(), load_review_requests(lake)
+    for day in _list_days(lake):
+        recordings, text = load_day(lake, day), load_corpus_day(lake, day)
         if recordings is not None:
             _read_recordings(lake, day, recordings, settings, found)
         if text is not None:
-            _read_text(lake, text, settings, sendings, found)
-        found.days.append(_line(day, recordings, text))
-    chosen = _newest_of_each(found.flagged, settings.flagged_segments_shown)
-    latest = lake.pointer(catalogue.SPLITS)
+            _read_text(lake, text, settings, review_requests, found)
+        found.days.append(_summarise_day(day, recordings, text))
+    chosen = _select_newest_flagged(found.flagged, settings.flagged_segments_shown)
+    latest = lake.read_pointer(catalogue.SPLITS)
     snapshot = None if latest is None else load_snapshot(lake, latest.value["snapshot"])
     return CorpusReport(
         days=tuple(found.days),
-        speakers=_hours(found, "speaker"),
-        roles=() if snapshot is None else _roles(lake, snapshot),
-        loudness=_loudness(found),
-        vocabulary=_thinned(found.points),
+        speakers=_sum_hours(found, "speaker"),
+        roles=() if snapshot is None else _sum_hours_by_role(lake, snapshot),
+        loudness=_sum_hours_by_loudness(found),
+        vocabulary=_thin_points(found.points),
         conventions=tuple(
-            ConventionsInForce(title, digest, days) for (title, digest), days in found.conventions.most_common()
+            ConventionsUsage(title, digest, days) for (title, digest), days in found.conventions.most_common()
         ),
         problems=dict(found.problems.most_common()),
         violations=dict(found.violations.most_common()),
         confirmed=dict(found.confirmed.most_common()),
         flagged_counts=dict(found.flagged_counts.most_common()),
-        flagged=_with_audio(lake, chosen, settings.largest_audio_bytes),
+        flagged=_attach_audio(lake, chosen, settings.largest_audio_bytes),
         snapshot=snapshot,
     )
 
 
-def _days(lake: Lake) -> list[str]:
+def _list_days(lake: Lake) -> list[str]:
     return sorted({*catalogue.RECORDINGS.keys(lake), *catalogue.CORPUS.keys(lake)})
 
 
-def _line(day: str, recordings: PublishedDay | None, text: DayOfCorpus | None) -> DayLine:
-    return DayLine(
+def _summarise_day(day: str, recordings: PublishedDay | None, text: CorpusDay | None) -> DaySummary:
+    return DaySummary(
         day,
         recordings.segments if recordings else 0,
         recordings.hours if recordings else 0.0,
@@ -223,39 +224,51 @@ def _line(day: str, recordings: PublishedDay | None, text: DayOfCorpus | None) -
     )
 
 
-def _batches(lake: Lake, object_id: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-    file = pq.ParquetFile(lake.path_of(object_id))
+def _read_batches(lake: Lake, object_id: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    file = pq.ParquetFile(lake.fetch_path(object_id))
     present = [name for name in columns if name in file.schema_arrow.names]
-    for batch in file.iter_batches(batch_size=_BATCH, columns=present):
+    for batch in file.iter_batches(batch_size=_REPORT_BATCH_ROWS, columns=present):
         yield pa.Table.from_batches([batch])
 
 
 def _read_recordings(
-    lake: Lake, day: str, recordings: PublishedDay, settings: QualitySettings, found: _Gathered
+    lake: Lake, day: str, recordings: PublishedDay, settings: QualitySettings, found: _ReportTotals
 ) -> None:
-    for rows in _batches(lake, recordings.facts, _FACTS):
+    for rows in _read_batches(lake, recordings.facts, _REPORT_RECORDING_COLUMNS):
         _add_seconds(rows, found.recorded_s)
         clipped = pc.greater_equal(rows["clipped_share"], settings.clipped_from_sample_share)
         silent = pc.less_equal(rows["loudness_dbfs"], settings.silent_below_dbfs)
-        _flag(rows, pc.if_else(clipped, "clipped", pc.if_else(silent, "silent", None)), day, settings, found)
+        _flag_rows(rows, pc.if_else(clipped, "clipped", pc.if_else(silent, "silent", None)), day, settings, found)
 
 
 def _read_text(
-    lake: Lake, text: DayOfCorpus, settings: QualitySettings, sendings: Sendings, found: _Gathered
+    lake: Lake,
+    text: CorpusDay,
+    settings: QualitySettings,
+    review_requests: ReviewRequestsBySegment,
+    found: _ReportTotals,
 ) -> None:
     found.conventions[(text.conventions, text.conventions_digest)] += 1
     found.problems.update(text.problems)
-    for rows in _batches(lake, text.parquet, (*_TEXT, "violations", "annotated_at")):
+    for rows in _read_batches(lake, text.parquet, (*_REPORT_TEXT_COLUMNS, "violations", "annotated_at")):
         usable = rows.filter(pc.is_null(rows["problem"]))
         _add_seconds(usable, found.usable_s)
         words = _WORD.findall("\n".join(usable["sentence"].to_pylist()).casefold())
         found.words += len(words)
         found.vocabulary.update(words)
         found.points.append(VocabularyPoint(found.words, len(found.vocabulary)))
-        _flag(rows, _text_reasons(rows, text.conventions_digest, sendings, found), text.day, settings, found)
+        _flag_rows(
+            rows,
+            _find_text_reasons(rows, text.conventions_digest, review_requests, found),
+            text.day,
+            settings,
+            found,
+        )
 
 
-def _text_reasons(rows: pa.Table, conventions_digest: str, sendings: Sendings, found: _Gathered) -> pa.Array:
+def _find_text_reasons(
+    rows: pa.Table, conventions_digest: str, review_requests: ReviewRequestsBySegment, found: _ReportTotals
+) -> pa.Array:
     """Why each row should be looked at, or null: its problem, its language, or a rule broken that nobody confirmed."""
     problems, ids = rows["problem"].to_pylist(), rows["segment_id"].to_pylist()
     broken = rows["violations"].to_pylist() if "violations" in rows.column_names else [None] * len(problems)
@@ -265,14 +278,14 @@ def _text_reasons(rows: pa.Table, conventions_digest: str, sendings: Sendings, f
     ):
         names = sorted(set(rules)) if rules else []
         found.violations.update(names)
-        if names and (asked := sendings.get(ids[at])):
-            text, said_at = rows["text"][at].as_py(), rows["annotated_at"][at].as_py()
-            confirmed = confirmed_rules(asked, text, said_at, conventions_digest).intersection(names)
+        if names and (asked := review_requests.get(ids[at])):
+            text, annotated_at = rows["text"][at].as_py(), rows["annotated_at"][at].as_py()
+            confirmed = find_confirmed_rules(asked, text, annotated_at, conventions_digest).intersection(names)
             found.confirmed.update(confirmed)
             names = [each for each in names if each not in confirmed]
         if problem is not None:
             reasons.append(None if problem == "unusable" else problem)
-        elif language_of(sentence) not in ("es", None):
+        elif detect_language(sentence) not in ("es", None):
             reasons.append("not Spanish")
         else:
             reasons.append(f"breaks a rule: {names[0]}" if names else None)
@@ -289,13 +302,13 @@ def _add_seconds(rows: pa.Table, seconds: Mapping[str, Counter[Any]]) -> None:
             seconds[name][key] += total
 
 
-def _flag(rows: pa.Table, reasons: Any, day: str, settings: QualitySettings, found: _Gathered) -> None:
+def _flag_rows(rows: pa.Table, reasons: Any, day: str, settings: QualitySettings, found: _ReportTotals) -> None:
     for row in rows.append_column("reason", reasons).filter(pc.is_valid(reasons)).to_pylist():
         reason = row["reason"]
         found.flagged_counts[reason] += 1
         newest = found.flagged.setdefault(reason, deque(maxlen=settings.flagged_segments_shown))
         newest.append(
-            Flagged(
+            FlaggedSegment(
                 segment_id=row["segment_id"],
                 day=day,
                 session_id=row["session_id"],
@@ -309,23 +322,23 @@ def _flag(rows: pa.Table, reasons: Any, day: str, settings: QualitySettings, fou
         )
 
 
-def _newest_of_each(flagged: Mapping[str, Sequence[Flagged]], most: int) -> list[Flagged]:
+def _select_newest_flagged(flagged: Mapping[str, Sequence[FlaggedSegment]], most: int) -> list[FlaggedSegment]:
     """`most` of them, the reasons in turn, newest first, no segment twice; sorted by reason to be read."""
     columns = [list(reversed(flagged[reason])) for reason in sorted(flagged)]
     in_turn = [each for row in zip_longest(*columns) for each in row if each is not None]
-    by_id: dict[str, Flagged] = {}
+    by_id: dict[str, FlaggedSegment] = {}
     for each in in_turn:
         by_id.setdefault(each.segment_id, each)
     return sorted(islice(by_id.values(), most), key=lambda each: each.reason)
 
 
-def _hours(found: _Gathered, name: str) -> tuple[Hours, ...]:
+def _sum_hours(found: _ReportTotals, name: str) -> tuple[Hours, ...]:
     recorded, usable = found.recorded_s[name], found.usable_s[name]
     keys = sorted(recorded.keys() | usable.keys(), key=lambda key: (-recorded[key], key))
     return tuple(Hours(key, recorded[key] / 3600, usable[key] / 3600) for key in keys)
 
 
-def _loudness(found: _Gathered) -> tuple[tuple[int, Hours], ...]:
+def _sum_hours_by_loudness(found: _ReportTotals) -> tuple[tuple[int, Hours], ...]:
     recorded, usable = found.recorded_s["loudness"], found.usable_s["loudness"]
     steps = recorded.keys() | usable.keys()
     if not steps:
@@ -343,7 +356,7 @@ def _loudness(found: _Gathered) -> tuple[tuple[int, Hours], ...]:
     )
 
 
-def _roles(lake: Lake, snapshot: Snapshot) -> tuple[Hours, ...]:
+def _sum_hours_by_role(lake: Lake, snapshot: Snapshot) -> tuple[Hours, ...]:
     file = pq.ParquetFile(io.BytesIO(lake.get_bytes(snapshot.segments)))
     if "role" not in file.schema_arrow.names:
         return ()
@@ -357,13 +370,13 @@ def _roles(lake: Lake, snapshot: Snapshot) -> tuple[Hours, ...]:
     )
 
 
-def _thinned(points: Sequence[VocabularyPoint]) -> tuple[VocabularyPoint, ...]:
+def _thin_points(points: Sequence[VocabularyPoint]) -> tuple[VocabularyPoint, ...]:
     """At most some two hundred points, the last among them."""
-    step = -(-len(points) // _POINTS) or 1
+    step = -(-len(points) // _MAX_VOCABULARY_POINTS) or 1
     return (VocabularyPoint(0, 0), *points[-1::-step][::-1]) if points else ()
 
 
-def _with_audio(lake: Lake, flagged: Sequence[Flagged], most_bytes: int) -> tuple[Flagged, ...]:
+def _attach_audio(lake: Lake, flagged: Sequence[FlaggedSegment], most_bytes: int) -> tuple[FlaggedSegment, ...]:
     """The same segments with their FLAC, in order, as long as `most_bytes` suffice."""
     sounds: dict[str, bytes] = {}
     for day in {each.day for each in flagged}:
@@ -384,7 +397,7 @@ def _read_audio(lake: Lake, day: str, wanted: set[str]) -> Iterator[tuple[str, b
     recordings = load_day(lake, day)
     if recordings is None:
         return
-    file = pq.ParquetFile(lake.path_of(recordings.parquet))
+    file = pq.ParquetFile(lake.fetch_path(recordings.parquet))
     for group in range(file.num_row_groups):
         ids = file.read_row_group(group, columns=["segment_id"])["segment_id"].to_pylist()
         if wanted.isdisjoint(ids):

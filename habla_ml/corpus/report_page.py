@@ -1,4 +1,4 @@
-"""The corpus report as one HTML page of `habla_ml.pages`: what its plots show, and how its figures are written."""
+"""The corpus report as one HTML page of `habla_ml.html`: what its plots show, and how its figures are written."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from habla_ml.corpus.report import CorpusReport, DayLine, Flagged, Hours, VocabularyPoint
-from habla_ml.pages import open_template
+from habla_ml.corpus.report import CorpusReport, DaySummary, FlaggedSegment, Hours, VocabularyPoint
+from habla_ml.html import open_template
 
-_SPEAKERS_SHOWN = 12
-_BARS_SHOWN = 70
+_MAX_SPEAKERS = 12
+_MAX_BARS = 70
 """More bars than this are narrower than a finger on a phone: days become weeks, weeks become months."""
-_HEIGHT = 120
+_PLOT_HEIGHT = 120
 
 
 @dataclass(frozen=True)
-class Bar:
+class ChartBar:
     """One period, level or name, in a plot of bars."""
 
     label: str
@@ -30,41 +30,45 @@ class Bar:
     front: float
 
 
-def render_report(report: CorpusReport) -> str:
+def render_corpus_report(report: CorpusReport) -> str:
     """The whole page; the same report gives the same bytes."""
     template = open_template(
-        "habla_ml.corpus", "corpus_report.html.j2", hours=_hours, percent=_percent, count=_count
+        "habla_ml.corpus",
+        "corpus_report.html.j2",
+        hours=_format_hours,
+        percent=_format_percent,
+        count=_format_count,
     )
-    periods, unit = _periods(report.days)
-    others = _together(report.speakers[_SPEAKERS_SHOWN:])
-    rows = (*report.speakers[:_SPEAKERS_SHOWN], *report.roles)
+    periods, unit = _group_into_periods(report.days)
+    others = _merge_speakers(report.speakers[_MAX_SPEAKERS:])
+    rows = (*report.speakers[:_MAX_SPEAKERS], *report.roles)
     return template.render(
         report=report,
         unit=unit,
-        hours_by_period=bars([_hours_bar(each) for each in periods]),
-        share_by_period=bars([_share_bar(each) for each in periods], top=1.0, css_class="share"),
+        hours_by_period=bars([_make_hours_bar(each) for each in periods]),
+        share_by_period=bars([_make_share_bar(each) for each in periods], top=1.0, css_class="share"),
         hours_top=max((each.recorded_h for each in periods), default=0.0),
         periods=periods,
-        loudness=bars([_loudness_bar(low, each) for low, each in report.loudness]),
+        loudness=bars([_make_loudness_bar(low, each) for low, each in report.loudness]),
         loudness_top=max((each.recorded_h for _, each in report.loudness), default=0.0),
         loudness_labels=[low for low, _ in report.loudness],
-        speakers=report.speakers[:_SPEAKERS_SHOWN],
+        speakers=report.speakers[:_MAX_SPEAKERS],
         other_speakers=others,
-        row=_row,
+        row=_draw_row,
         scale_h=max((max(each.recorded_h, each.usable_h) for each in rows), default=0.0),
         vocabulary=curve(report.vocabulary),
-        flagged=[(reason, list(members)) for reason, members in groupby(report.flagged, key=_reason)],
+        flagged=[(reason, list(members)) for reason, members in groupby(report.flagged, key=_get_reason)],
     )
 
 
-def bars(values: Sequence[Bar], top: float | None = None, css_class: str = "") -> Markup:
+def bars(values: Sequence[ChartBar], top: float | None = None, css_class: str = "") -> Markup:
     """Bars on a common ground, as wide as their container; `top` is the value at full height (None: the largest)."""
     highest = top or max((max(each.back, each.front) for each in values), default=0.0) or 1.0
     step = 100 / max(1, len(values))
     drawn = []
     for at, each in enumerate(values):
         x, width = at * step + 0.08 * step, 0.84 * step
-        back, front = _HEIGHT * each.back / highest, _HEIGHT * each.front / highest
+        back, front = _PLOT_HEIGHT * each.back / highest, _PLOT_HEIGHT * each.front / highest
         drawn.append(
             Markup(
                 '<g><title>{note}</title><rect class="hit" x="{left}%" width="{step}%" y="0" height="{whole}"/>'
@@ -74,17 +78,17 @@ def bars(values: Sequence[Bar], top: float | None = None, css_class: str = "") -
                 note=each.note,
                 left=f"{at * step:.3f}",
                 step=f"{step:.3f}",
-                whole=_HEIGHT,
+                whole=_PLOT_HEIGHT,
                 x=f"{x:.3f}",
                 width=f"{width:.3f}",
-                back_y=f"{_HEIGHT - back:.1f}",
+                back_y=f"{_PLOT_HEIGHT - back:.1f}",
                 back=f"{back:.1f}",
-                front_y=f"{_HEIGHT - front:.1f}",
+                front_y=f"{_PLOT_HEIGHT - front:.1f}",
                 front=f"{front:.1f}",
             )
         )
     return Markup('<svg class="bars {css_class}" width="100%" height="{height}" role="img">{drawn}</svg>').format(
-        css_class=css_class, height=_HEIGHT, drawn=Markup("").join(drawn)
+        css_class=css_class, height=_PLOT_HEIGHT, drawn=Markup("").join(drawn)
     )
 
 
@@ -93,30 +97,32 @@ def curve(points: Sequence[VocabularyPoint]) -> Markup:
     if len(points) < 2 or not points[-1].words:
         return Markup("")
     right, top = points[-1].words, points[-1].distinct or 1
-    path = " ".join(f"{1000 * p.words / right:.1f},{_HEIGHT * (1 - p.distinct / top):.1f}" for p in points)
+    path = " ".join(f"{1000 * p.words / right:.1f},{_PLOT_HEIGHT * (1 - p.distinct / top):.1f}" for p in points)
     return Markup(
         '<svg class="curve" width="100%" height="{height}" viewBox="0 0 1000 {height}" preserveAspectRatio="none" '
         'role="img"><polyline points="{path}"/></svg>'
-    ).format(height=_HEIGHT, path=path)
+    ).format(height=_PLOT_HEIGHT, path=path)
 
 
-def _periods(days: Sequence[DayLine]) -> tuple[list[DayLine], str]:
+def _group_into_periods(days: Sequence[DaySummary]) -> tuple[list[DaySummary], str]:
     """The days, or their weeks or months where there are too many to draw; and what one of them is."""
-    if len(days) <= _BARS_SHOWN:
+    if len(days) <= _MAX_BARS:
         return list(days), "day"
-    weeks = [_sum(name, list(members)) for name, members in groupby(days, key=_monday)]
-    if len(weeks) <= _BARS_SHOWN:
+    weeks = [_sum_days(name, list(members)) for name, members in groupby(days, key=_find_monday)]
+    if len(weeks) <= _MAX_BARS:
         return weeks, "week"
-    return [_sum(name, list(members)) for name, members in groupby(days, key=lambda each: each.day[:7])], "month"
+    return [
+        _sum_days(name, list(members)) for name, members in groupby(days, key=lambda each: each.day[:7])
+    ], "month"
 
 
-def _monday(line: DayLine) -> str:
+def _find_monday(line: DaySummary) -> str:
     day = date.fromisoformat(line.day)
     return (day - timedelta(days=day.weekday())).isoformat()
 
 
-def _sum(name: str, lines: Sequence[DayLine]) -> DayLine:
-    return DayLine(
+def _sum_days(name: str, lines: Sequence[DaySummary]) -> DaySummary:
+    return DaySummary(
         name,
         sum(each.segments for each in lines),
         sum(each.recorded_h for each in lines),
@@ -126,30 +132,32 @@ def _sum(name: str, lines: Sequence[DayLine]) -> DayLine:
     )
 
 
-def _together(speakers: Sequence[Hours]) -> Hours | None:
+def _merge_speakers(speakers: Sequence[Hours]) -> Hours | None:
     if not speakers:
         return None
     recorded, usable = sum(each.recorded_h for each in speakers), sum(each.usable_h for each in speakers)
     return Hours(f"{len(speakers)} others", recorded, usable)
 
 
-def _hours_bar(line: DayLine) -> Bar:
-    note = f"{line.day}: {_hours(line.recorded_h)} recorded, {_hours(line.usable_h)} with a usable transcript"
-    return Bar(line.day, note, line.recorded_h, line.usable_h)
+def _make_hours_bar(line: DaySummary) -> ChartBar:
+    note = f"{line.day}: {_format_hours(line.recorded_h)} recorded, {_format_hours(line.usable_h)} with a usable transcript"
+    return ChartBar(line.day, note, line.recorded_h, line.usable_h)
 
 
-def _share_bar(line: DayLine) -> Bar:
+def _make_share_bar(line: DaySummary) -> ChartBar:
     share = line.annotated / line.segments if line.segments else 0.0
-    return Bar(
-        line.day, f"{line.day}: {line.annotated} of {line.segments} segments, {_percent(share)}", 1.0, share
+    return ChartBar(
+        line.day, f"{line.day}: {line.annotated} of {line.segments} segments, {_format_percent(share)}", 1.0, share
     )
 
 
-def _loudness_bar(low: int, each: Hours) -> Bar:
-    return Bar(str(low), f"{each.name}: {_hours(each.recorded_h)} recorded", each.recorded_h, each.usable_h)
+def _make_loudness_bar(low: int, each: Hours) -> ChartBar:
+    return ChartBar(
+        str(low), f"{each.name}: {_format_hours(each.recorded_h)} recorded", each.recorded_h, each.usable_h
+    )
 
 
-def _row(each: Hours, scale_h: float) -> Markup:
+def _draw_row(each: Hours, scale_h: float) -> Markup:
     """One horizontal bar, pale for what was recorded and full for what is usable."""
     back, front = (100 * hours / scale_h if scale_h else 0.0 for hours in (each.recorded_h, each.usable_h))
     return Markup(
@@ -159,23 +167,23 @@ def _row(each: Hours, scale_h: float) -> Markup:
     ).format(back=f"{back:.2f}", front=f"{front:.2f}")
 
 
-def _reason(each: Flagged) -> str:
+def _get_reason(each: FlaggedSegment) -> str:
     return each.reason
 
 
-def _hours(hours: float) -> str:
+def _format_hours(hours: float) -> str:
     """`1 h 05 min`, or minutes alone below an hour; from a hundred hours on no minutes."""
     minutes = round(60 * hours)
     if minutes < 60:
         return f"{60 * hours:.1f}\u00a0min" if hours and minutes < 10 else f"{minutes}\u00a0min"
     if hours >= 100:
-        return f"{_count(round(hours))}\u00a0h"
+        return f"{_format_count(round(hours))}\u00a0h"
     return f"{minutes // 60}\u00a0h {minutes % 60:02d}\u00a0min"
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     return f"{100 * share:.1f}\u00a0%"
 
 
-def _count(number: int) -> str:
+def _format_count(number: int) -> str:
     return f"{number:,}".replace(",", "\u202f")

@@ -114,7 +114,7 @@ def load_snapshot(lake: Lake, snapshot_id: str) -> Snapshot:
     return Snapshot(id=snapshot_id, **body)
 
 
-def train_sentences(lake: Lake, snapshot: Snapshot) -> Iterator[str]:
+def read_train_sentences(lake: Lake, snapshot: Snapshot) -> Iterator[str]:
     """The sentences of the train split, without audio."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -142,7 +142,7 @@ def read_utterances(
     wanted = {row["segment_id"]: row for row in table.to_pylist() if only is None or row["day"] in only}
     days = sorted({row["day"] for row in wanted.values()})
     for day in days:
-        recordings = pq.ParquetFile(lake.path_of(snapshot.recordings[day]))
+        recordings = pq.ParquetFile(lake.fetch_path(snapshot.recordings[day]))
         columns = ["segment_id", "audio", "source"]
         for batch in recordings.iter_batches(batch_size=256, columns=columns):
             rows = zip(*(batch[name].to_pylist() for name in columns), strict=True)
@@ -169,15 +169,15 @@ def read_utterances(
         )
 
 
-def latest_snapshot(lake: Lake) -> Snapshot:
+def load_latest_snapshot(lake: Lake) -> Snapshot:
     """The newest snapshot; raises `CorpusError` where `splits` has not run."""
-    pointer = lake.pointer(catalogue.SPLITS)
+    pointer = lake.read_pointer(catalogue.SPLITS)
     if pointer is None:
         raise CorpusError(f"there is no snapshot in {lake.url} yet; materialise `splits` first")
     return load_snapshot(lake, pointer.value["snapshot"])
 
 
-def sessions_in_two_splits(lake: Lake, snapshot: Snapshot) -> list[str]:
+def find_sessions_in_two_splits(lake: Lake, snapshot: Snapshot) -> list[str]:
     """Sessions of which a snapshot holds segments in more than one split; there must be none."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq

@@ -15,18 +15,18 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from habla_ml.errors import SettingsError
-from habla_ml.settings.yaml_files import explain_faults, read_mapping
+from habla_ml.settings.yaml_files import format_validation_errors, read_mapping
 
-Role = Literal["teacher", "student"]
+SpeakerRole = Literal["teacher", "student"]
 
 
-class Person(BaseModel):
+class EnrolledPerson(BaseModel):
     """Somebody enrolled: the labels that mean them, in the sessions whose names match one of the globs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1)
-    role: Role
+    role: SpeakerRole
     labels: tuple[str, ...] = Field(min_length=1)
     sessions: tuple[str, ...] = ("*",)
 
@@ -36,9 +36,9 @@ class SpeakerMap(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    people: tuple[Person, ...] = ()
+    people: tuple[EnrolledPerson, ...] = ()
 
-    def person_of(self, session: str, label: str) -> Person | None:
+    def find_person(self, session: str, label: str) -> EnrolledPerson | None:
         """Who a label means in a session, or None where nobody is enrolled for it.
 
         Raises:
@@ -58,13 +58,13 @@ class SpeakerMap(BaseModel):
 
 
 @dataclass(frozen=True)
-class Voices:
+class EnrolledSpeakers:
     """Who is heard where, as far as the map knows."""
 
-    people: Mapping[tuple[str, str], Person]
+    people: Mapping[tuple[str, str], EnrolledPerson]
     """(session, label) → the person enrolled for it."""
 
-    def sessions_of(self, role: Role) -> dict[str, set[str]]:
+    def sessions_by_person(self, role: SpeakerRole) -> dict[str, set[str]]:
         """Name → the sessions in which they speak, for everybody of a role."""
         found: dict[str, set[str]] = {}
         for (session, _), person in self.people.items():
@@ -73,7 +73,7 @@ class Voices:
         return found
 
 
-def load_speakers(path: Path | None) -> SpeakerMap:
+def load_speaker_map(path: Path | None) -> SpeakerMap:
     """Read a speaker map; an empty one for None.
 
     Raises:
@@ -84,7 +84,9 @@ def load_speakers(path: Path | None) -> SpeakerMap:
     try:
         found = SpeakerMap.model_validate(read_mapping(path, "speaker map", private=True))
     except ValidationError as error:
-        raise SettingsError(explain_faults(error, SpeakerMap, f"speaker map {path}", private=True)) from None
+        raise SettingsError(
+            format_validation_errors(error, SpeakerMap, f"speaker map {path}", private=True)
+        ) from None
     names = [each.name for each in found.people]
     twice = [place for place, name in enumerate(names) if names.index(name) < place]
     if twice:
@@ -95,24 +97,24 @@ def load_speakers(path: Path | None) -> SpeakerMap:
     return found
 
 
-def find_voices(speakers: SpeakerMap, labels: Iterable[tuple[str, str]]) -> Voices:
+def find_enrolled_speakers(speakers: SpeakerMap, labels: Iterable[tuple[str, str]]) -> EnrolledSpeakers:
     """Who speaks under each (session, label) pair."""
-    found = ((pair, speakers.person_of(*pair)) for pair in labels)
-    return Voices({pair: person for pair, person in found if person is not None})
+    found = ((pair, speakers.find_person(*pair)) for pair in labels)
+    return EnrolledSpeakers({pair: person for pair, person in found if person is not None})
 
 
-def connect_sessions(
-    hours: Mapping[str, float], sessions_of: Mapping[str, Iterable[str]], largest_hours: float
+def group_sessions(
+    hours: Mapping[str, float], sessions_by_person: Mapping[str, Iterable[str]], largest_hours: float
 ) -> dict[str, str]:
     """Session → its group: sessions that share a person are one, and the group is named by its first session.
 
     Where a group would hold more than `largest_hours`, people are let go, the one in most sessions first, until none
     does or nobody connects sessions any more.
     """
-    connecting = {name: sorted(sessions) for name, sessions in sessions_of.items()}
+    connecting = {name: sorted(sessions) for name, sessions in sessions_by_person.items()}
     order = sorted(connecting, key=lambda name: (len(connecting[name]), name))
     while True:
-        groups = _connected(hours, [connecting[name] for name in order])
+        groups = _join_sessions(hours, [connecting[name] for name in order])
         sizes: dict[str, float] = {}
         for session, group in groups.items():
             sizes[group] = sizes.get(group, 0.0) + hours[session]
@@ -123,7 +125,7 @@ def connect_sessions(
         order.remove(glue[-1])
 
 
-def _connected(sessions: Iterable[str], together: Iterable[list[str]]) -> dict[str, str]:
+def _join_sessions(sessions: Iterable[str], together: Iterable[list[str]]) -> dict[str, str]:
     parents = {session: session for session in sessions}
 
     def root(session: str) -> str:

@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from habla_ml.annotation.review import SendingBack, sendings_back
-from habla_ml.corpus.build import SCHEMA, DayOfCorpus, load_corpus
-from habla_ml.lake import Lake, catalogue, digest_of
+from habla_ml.annotation.review_queue import IssuedReviewRequest, load_review_requests
+from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, load_corpus_day
+from habla_ml.lake import Lake, catalogue, compute_digest
 
-_BATCH: Final = 65_536
-_COLUMNS: Final = ("segment_id", "session_id", "day", "file_name", "text", "violations", "annotated_at")
+_VIOLATION_BATCH_ROWS: Final = 65_536
+_VIOLATION_COLUMNS: Final = ("segment_id", "session_id", "day", "file_name", "text", "violations", "annotated_at")
 
-Sendings = Mapping[str, tuple[SendingBack, ...]]
+ReviewRequestsBySegment = Mapping[str, tuple[IssuedReviewRequest, ...]]
 """Segment → each time it was sent back."""
 
 
@@ -50,72 +50,81 @@ class ViolatingSegment:
         return tuple(each for each in self.violations if each not in self.confirmed)
 
 
-def violating_segments(lake: Lake) -> Iterator[ViolatingSegment]:
+def find_violating_segments(lake: Lake) -> Iterator[ViolatingSegment]:
     """Every annotated segment that breaks a requirement, by day; holds those of one day at a time.
 
     Days whose pointer counts no violation are not opened, and of the others a few narrow columns are read.
     """
-    sendings = sendings_back(lake)
+    review_requests = load_review_requests(lake)
     for key in catalogue.CORPUS.keys(lake):
-        day = load_corpus(lake, key)
+        day = load_corpus_day(lake, key)
         if day is not None and day.violations:
-            yield from _segments(_violating_rows(lake, day), day, sendings)
+            yield from _make_violating_segments(_read_violating_rows(lake, day), day, review_requests)
 
 
-def read_violations(lake: Lake, day: DayOfCorpus, most: int | None = None) -> tuple[ViolatingSegment, ...]:
+def read_violations(lake: Lake, day: CorpusDay, most: int | None = None) -> tuple[ViolatingSegment, ...]:
     """The day's segments that break a requirement, the first `most` of them, in the day's order."""
     if not day.violations:
         return ()
-    return tuple(_segments(_violating_rows(lake, day).slice(0, most), day, sendings_back(lake)))
+    return tuple(
+        _make_violating_segments(_read_violating_rows(lake, day).slice(0, most), day, load_review_requests(lake))
+    )
 
 
-def count_confirmed(lake: Lake, day: DayOfCorpus) -> dict[str, int]:
+def count_confirmed(lake: Lake, day: CorpusDay) -> dict[str, int]:
     """Requirement → the day's segments that break it with a person's confirmation."""
-    sendings = sendings_back(lake)
-    if not day.violations or not sendings:
+    review_requests = load_review_requests(lake)
+    if not day.violations or not review_requests:
         return {}
-    rows = _violating_rows(lake, day)
-    asked = rows.filter(pc.is_in(rows["segment_id"], pa.array(sorted(sendings), pa.string())))
-    counted = Counter(rule for each in _segments(asked, day, sendings) for rule in each.confirmed)
+    rows = _read_violating_rows(lake, day)
+    asked = rows.filter(pc.is_in(rows["segment_id"], pa.array(sorted(review_requests), pa.string())))
+    counted = Counter(
+        rule for each in _make_violating_segments(asked, day, review_requests) for rule in each.confirmed
+    )
     return dict(sorted(counted.items()))
 
 
-def confirmed_rules(
-    sendings: tuple[SendingBack, ...], text: str, said_at: datetime, conventions_digest: str
+def find_confirmed_rules(
+    review_requests: tuple[IssuedReviewRequest, ...], text: str, annotated_at: datetime, conventions_digest: str
 ) -> frozenset[str]:
     """The rules for which this very text was sent back under these conventions before it was said again.
 
     Args:
-        sendings: each time the segment was sent back.
+        review_requests: each time the segment was sent back.
         text: as typed, of the word that counts.
-        said_at: when that was said.
+        annotated_at: when that was said.
         conventions_digest: of the conventions that find it wrong.
     """
-    if not sendings:
+    if not review_requests:
         return frozenset()
-    wanted = (conventions_digest, digest_of(text))
+    wanted = (conventions_digest, compute_digest(text))
     return frozenset(
         rule
-        for each in sendings
-        if (each.objection.conventions_digest, each.objection.text_digest) == wanted and each.asked_at < said_at
+        for each in review_requests
+        if (each.objection.conventions_digest, each.objection.text_digest) == wanted
+        and each.asked_at < annotated_at
         for rule in each.objection.rules
     )
 
 
-def _violating_rows(lake: Lake, day: DayOfCorpus) -> pa.Table:
-    file = pq.ParquetFile(lake.path_of(day.parquet))
+def _read_violating_rows(lake: Lake, day: CorpusDay) -> pa.Table:
+    file = pq.ParquetFile(lake.fetch_path(day.parquet))
     parts = [
         rows.filter(pc.greater(pc.list_value_length(rows["violations"]), 0))
-        for rows in file.iter_batches(_BATCH, columns=list(_COLUMNS))
+        for rows in file.iter_batches(_VIOLATION_BATCH_ROWS, columns=list(_VIOLATION_COLUMNS))
     ]
-    return pa.Table.from_batches(parts, schema=pa.schema([SCHEMA.field(name) for name in _COLUMNS]))
+    return pa.Table.from_batches(
+        parts, schema=pa.schema([CORPUS_SCHEMA.field(name) for name in _VIOLATION_COLUMNS])
+    )
 
 
-def _segments(rows: pa.Table, day: DayOfCorpus, sendings: Sendings) -> Iterator[ViolatingSegment]:
+def _make_violating_segments(
+    rows: pa.Table, day: CorpusDay, review_requests: ReviewRequestsBySegment
+) -> Iterator[ViolatingSegment]:
     for row in rows.to_pylist():
-        said_at, broken = row.pop("annotated_at"), tuple(row.pop("violations"))
-        asked = sendings.get(row["segment_id"], ())
-        confirmed = confirmed_rules(asked, row["text"], said_at, day.conventions_digest)
+        annotated_at, broken = row.pop("annotated_at"), tuple(row.pop("violations"))
+        asked = review_requests.get(row["segment_id"], ())
+        confirmed = find_confirmed_rules(asked, row["text"], annotated_at, day.conventions_digest)
         yield ViolatingSegment(
             **row,
             conventions_digest=day.conventions_digest,

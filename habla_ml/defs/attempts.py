@@ -9,7 +9,7 @@ import dagster as dg
 
 MOST_ATTEMPTS = 3
 
-_UNFINISHED = [
+_UNFINISHED_STATUSES = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -19,26 +19,28 @@ _UNFINISHED = [
 
 
 @dataclass(frozen=True)
-class Attempts:
+class RunAttempts:
     """What became of the runs for one piece of work."""
 
     running: bool
     failed: int
 
     @property
-    def may_start(self) -> bool:
+    def can_start(self) -> bool:
         """Nothing is under way, and it did not fail too often."""
         return not self.running and self.failed < MOST_ATTEMPTS
 
 
-def attempts_at(instance: dg.DagsterInstance, job_name: str, work: Mapping[str, str]) -> Attempts:
+def count_attempts(instance: dg.DagsterInstance, job_name: str, work: Mapping[str, str]) -> RunAttempts:
     """Count runs of `job_name` that carry the tags of this piece of work."""
     # Of a few dozen runs at most: tags name one piece of work.
     runs = instance.get_runs(filters=dg.RunsFilter(job_name=job_name, tags=dict(work)))
     failed = sum(run.status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED) for run in runs)
-    return Attempts(any(run.status in _UNFINISHED for run in runs), failed)
+    return RunAttempts(any(run.status in _UNFINISHED_STATUSES for run in runs), failed)
 
 
 def is_running(instance: dg.DagsterInstance, job_name: str) -> bool:
     """Whether any run of the job is queued or under way."""
-    return bool(instance.get_runs(filters=dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED), limit=1))
+    return bool(
+        instance.get_runs(filters=dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED_STATUSES), limit=1)
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from habla_ml.defs.attempts import MOST_ATTEMPTS, attempts_at, is_running
+from habla_ml.defs.attempts import MOST_ATTEMPTS, count_attempts, is_running
 from habla_ml.defs.jobs import CORRECT, INGEST, RETRAIN, REVIEW, WATCH
 from habla_ml.defs.partitions import MODEL_VERSIONS, model_versions, next_version
 from habla_ml.defs.resources import StoreResource
@@ -19,9 +19,9 @@ from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
     from habla_ml.lake import Lake
-    from habla_ml.recordings.changes import ChangedDay
+    from habla_ml.recordings.change_detection import ChangedDay
 
-DAY, INPUTS, VERSION = "habla_ml/day", "habla_ml/inputs", "habla_ml/version"
+DAY_TAG, INPUTS_TAG, VERSION_TAG = "habla_ml/day", "habla_ml/inputs", "habla_ml/version"
 
 
 def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
@@ -34,9 +34,9 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         description="Days with a finished session that the lake has not seen in this state.",
     )
     def new_recordings(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SensorResult:
-        from habla_ml.recordings.changes import changed_days
+        from habla_ml.recordings.change_detection import find_changed_days
 
-        days = changed_days(settings.recordings.folder, lake.lake(), settings, datetime.now(UTC))
+        days = find_changed_days(settings.recordings.folder, lake.lake(), settings, datetime.now(UTC))
         return request_days(context.instance, INGEST, days)
 
     @dg.sensor(
@@ -46,9 +46,9 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         description="Days whose corrections or tables changed since their text was built.",
     )
     def new_corrections(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SensorResult:
-        from habla_ml.corpus.changes import changed_corrections
+        from habla_ml.corpus.outdated_days import find_outdated_days
 
-        days = changed_corrections(settings.recordings.folder, lake.lake(), settings, datetime.now(UTC))
+        days = find_outdated_days(settings.recordings.folder, lake.lake(), settings, datetime.now(UTC))
         return request_days(context.instance, CORRECT, days)
 
     @dg.sensor(
@@ -65,7 +65,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
         opened = lake.lake()
         hours = corpus_hours(opened)
-        grown = hours - _hours_at_last_training(opened)
+        grown = hours - _load_last_trained_hours(opened)
         bound = settings.automation.growth_hours
         if grown < bound:
             return dg.SensorResult(skip_reason=f"the corpus grew by {grown:.2f} h of {bound:g} h")
@@ -93,7 +93,7 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         hours = corpus_hours(opened)
         if hours == 0:
             return dg.SkipReason("the corpus is empty")
-        if round(hours, 4) == round(_hours_at_last_training(opened), 4):
+        if round(hours, 4) == round(_load_last_trained_hours(opened), 4):
             return dg.SkipReason(f"the corpus still has the {hours:.2f} h of the last good training")
         result = _request_training(context.instance, opened, f"{context.scheduled_execution_time:%Y-%m-%d}")
         if not result.run_requests:
@@ -139,9 +139,9 @@ def request_days(instance: dg.DagsterInstance, job_name: str, days: "Iterable[Ch
     """One run a changed day, unless it is under way or failed too often in this very state."""
     requests, given_up = [], []
     for each in days:
-        work = {DAY: each.day, INPUTS: each.fingerprint[:32]}
-        attempts = attempts_at(instance, job_name, work)
-        if attempts.may_start:
+        work = {DAY_TAG: each.day, INPUTS_TAG: each.fingerprint[:32]}
+        attempts = count_attempts(instance, job_name, work)
+        if attempts.can_start:
             key = f"{job_name}:{each.day}:{each.fingerprint[:32]}:{attempts.failed}"
             requests.append(dg.RunRequest(run_key=key, partition_key=each.day, tags=work))
         elif not attempts.running:
@@ -155,31 +155,31 @@ def request_days(instance: dg.DagsterInstance, job_name: str, days: "Iterable[Ch
     return dg.SensorResult(skip_reason="nothing new")
 
 
-def _hours_at_last_training(lake: "Lake") -> float:
-    from habla_ml.training.plan import good_trainings
+def _load_last_trained_hours(lake: "Lake") -> float:
+    from habla_ml.training.plan import list_evaluated_trainings
 
-    trained = good_trainings(lake)
+    trained = list_evaluated_trainings(lake)
     return trained[-1].corpus_hours if trained else 0.0
 
 
 def _request_training(instance: dg.DagsterInstance, lake: "Lake", occasion: str) -> dg.SensorResult:
     """Ask for the next version; one that was added before and never got its checkpoint is taken up again."""
-    from habla_ml.training.plan import good_trainings
-    from habla_ml.versions import version_number
+    from habla_ml.model_version import version_number
+    from habla_ml.training.plan import list_evaluated_trainings
 
     if is_running(instance, RETRAIN):
         return dg.SensorResult(skip_reason="a training is queued or under way")
     existing = instance.get_dynamic_partitions(MODEL_VERSIONS)
-    trained = {plan.version for plan in good_trainings(lake)}
+    trained = {plan.version for plan in list_evaluated_trainings(lake)}
     newest = max((version_number(name) for name in trained), default=0)
     untrained = [name for name in existing if version_number(name) > newest]
     version = min(untrained, key=version_number) if untrained else next_version([*existing, *trained])
-    attempts = attempts_at(instance, RETRAIN, {VERSION: version})
+    attempts = count_attempts(instance, RETRAIN, {VERSION_TAG: version})
     if attempts.failed >= MOST_ATTEMPTS:
         return dg.SensorResult(
             skip_reason=f"{version} failed {attempts.failed} times; launch {RETRAIN} for it by hand after mending"
         )
     key = f"{version}:{occasion}:{attempts.failed}"
-    request = dg.RunRequest(run_key=key, partition_key=version, tags={VERSION: version})
+    request = dg.RunRequest(run_key=key, partition_key=version, tags={VERSION_TAG: version})
     additions = [] if version in existing else [model_versions.build_add_request([version])]
     return dg.SensorResult(run_requests=[request], dynamic_partitions_requests=additions)

@@ -21,11 +21,11 @@ def build_consent_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         description="Nobody whose consent is withdrawn is still in the lake: nothing is trained before the erasure.",
     )
     def no_withdrawn_consent(lake: StoreResource) -> dg.AssetCheckResult:
-        from habla_ml.consent.holdings import withdrawn_days
         from habla_ml.consent.register import load_register
+        from habla_ml.erasure.contributor_data import find_withdrawn_days
 
         today = datetime.now(UTC).astimezone(settings.zone).date()
-        found = withdrawn_days(lake.lake(), load_register(registry), today)
+        found = find_withdrawn_days(lake.lake(), load_register(registry), today)
         commands = [f"`habla-ml erase --contributor {name}`" for name in found]
         return dg.AssetCheckResult(
             passed=not found,

@@ -15,17 +15,22 @@ from habla_ml.errors import CorpusError
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
-    from habla_ml.corpus.quality import Finding
+    from habla_ml.corpus.quality import QualityFinding
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
 def build_corpus_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     """The checks of `raw_recordings`, `annotated_corpus` and `splits` for these settings."""
-    return [_on_recordings(settings), _on_text(settings), _on_snapshot(settings), _on_hours(settings)]
+    return [
+        _build_recordings_checks(settings),
+        _build_text_checks(settings),
+        _build_snapshot_checks(settings),
+        _build_hours_checks(settings),
+    ]
 
 
-def _on_recordings(settings: Settings) -> dg.AssetChecksDefinition:
+def _build_recordings_checks(settings: Settings) -> dg.AssetChecksDefinition:
     quality = settings.quality
 
     @dg.multi_asset_check(
@@ -61,7 +66,7 @@ def _on_recordings(settings: Settings) -> dg.AssetChecksDefinition:
             raise CorpusError(
                 f"day {context.partition_key} is not in {opened.url}; materialise raw_recordings for it"
             )
-        yield from _results("raw_recordings", check_recordings(opened, day.facts, quality), blocking=())
+        yield from _convert_findings("raw_recordings", check_recordings(opened, day.facts, quality), blocking=())
 
     return quality_of_recordings
 
@@ -69,7 +74,7 @@ def _on_recordings(settings: Settings) -> dg.AssetChecksDefinition:
 _BLOCKING_ON_A_DAY = ("texts_are_as_long_as_their_audio", "texts_are_spanish")
 
 
-def _on_text(settings: Settings) -> dg.AssetChecksDefinition:
+def _build_text_checks(settings: Settings) -> dg.AssetChecksDefinition:
     quality, corpus = settings.quality, settings.corpus
     descriptions = {
         "texts_have_words": (
@@ -100,21 +105,21 @@ def _on_text(settings: Settings) -> dg.AssetChecksDefinition:
     def quality_of_text(
         context: dg.AssetCheckExecutionContext, lake: StoreResource
     ) -> Iterable[dg.AssetCheckResult]:
-        from habla_ml.corpus.build import load_corpus
+        from habla_ml.corpus.build import load_corpus_day
         from habla_ml.corpus.quality import check_text
 
         opened = lake.lake()
-        day = load_corpus(opened, context.partition_key)
+        day = load_corpus_day(opened, context.partition_key)
         if day is None:
             raise CorpusError(
                 f"day {context.partition_key} has no text in {opened.url}; materialise annotated_corpus for it"
             )
-        yield from _results("annotated_corpus", check_text(opened, day, quality), _BLOCKING_ON_A_DAY)
+        yield from _convert_findings("annotated_corpus", check_text(opened, day, quality), _BLOCKING_ON_A_DAY)
 
     return quality_of_text
 
 
-def _on_snapshot(settings: Settings) -> dg.AssetChecksDefinition:
+def _build_snapshot_checks(settings: Settings) -> dg.AssetChecksDefinition:
     quality = settings.quality
 
     @dg.multi_asset_check(
@@ -142,16 +147,16 @@ def _on_snapshot(settings: Settings) -> dg.AssetChecksDefinition:
     )
     def quality_of_snapshot(lake: StoreResource) -> Iterable[dg.AssetCheckResult]:
         from habla_ml.corpus.quality import check_snapshot
-        from habla_ml.corpus.snapshot import latest_snapshot
+        from habla_ml.corpus.snapshot import load_latest_snapshot
 
         opened = lake.lake()
-        found = check_snapshot(opened, latest_snapshot(opened), quality)
-        yield from _results("splits", found, [each.name for each in found])
+        found = check_snapshot(opened, load_latest_snapshot(opened), quality)
+        yield from _convert_findings("splits", found, [each.name for each in found])
 
     return quality_of_snapshot
 
 
-def _on_hours(settings: Settings) -> dg.AssetChecksDefinition:
+def _build_hours_checks(settings: Settings) -> dg.AssetChecksDefinition:
     quality = settings.quality
 
     @dg.multi_asset_check(
@@ -175,25 +180,25 @@ def _on_hours(settings: Settings) -> dg.AssetChecksDefinition:
         ],
     )
     def nothing_was_lost(lake: StoreResource) -> Iterable[dg.AssetCheckResult]:
-        from habla_ml.corpus.quality import find_losses, hours_by_day, keep_good_hours, load_good_hours
-        from habla_ml.corpus.snapshot import latest_snapshot
+        from habla_ml.corpus.quality import find_lost_hours, hours_by_day, load_baseline_hours, save_baseline_hours
+        from habla_ml.corpus.snapshot import load_latest_snapshot
 
         opened = lake.lake()
-        snapshot = latest_snapshot(opened)
+        snapshot = load_latest_snapshot(opened)
         now = hours_by_day(opened, snapshot)
         accepted = snapshot.id == quality.accepted_snapshot
-        before = now if accepted else load_good_hours(opened) or now
-        found = find_losses(before, now, quality)
+        before = now if accepted else load_baseline_hours(opened) or now
+        found = find_lost_hours(before, now, quality)
         if all(each.passed for each in found):
-            keep_good_hours(opened, snapshot, now)
+            save_baseline_hours(opened, snapshot, now)
         remedy = f"find out why; if it is right, set quality.accepted_snapshot to {snapshot.id}"
-        yield from _results("splits", found, [each.name for each in found], remedy)
+        yield from _convert_findings("splits", found, [each.name for each in found], remedy)
 
     return nothing_was_lost
 
 
-def _results(
-    asset: str, findings: "Iterable[Finding]", blocking: Iterable[str], remedy: str = ""
+def _convert_findings(
+    asset: str, findings: "Iterable[QualityFinding]", blocking: Iterable[str], remedy: str = ""
 ) -> Iterator[dg.AssetCheckResult]:
     for found in findings:
         notes = [found.note, "" if found.passed else remedy]
@@ -207,8 +212,8 @@ def _results(
                 "value": found.value,
                 "bound": found.bound,
                 "measured": found.unit,
-                "offending": found.offending,
-                "looked at": found.looked_at,
+                "offending": found.failing_count,
+                "looked at": found.checked_count,
                 "examples": table((vars(each) for each in found.examples), ["where", "reason", "segment_id"]),
             },
         )

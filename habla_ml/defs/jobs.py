@@ -10,7 +10,7 @@ import dagster as dg
 
 RUN_TAGS = {"dagster/max_runtime": str(48 * 3600)}
 INGEST, CORRECT, RETRAIN, RESCORE = "ingest_day", "update_text", "train_and_release", "rescore"
-REPEAT = "train_repeat"
+TRAIN_REPLICATE = "train_repeat"
 REVIEW = "choose_for_review"
 WATCH = "watch_release"
 
@@ -51,7 +51,7 @@ def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
             run_tags=RUN_TAGS,
         ),
         dg.define_asset_job(
-            REPEAT,
+            TRAIN_REPLICATE,
             selection=["fine_tuned_checkpoint", "ctranslate2_model", "wer_report"],
             description="A version that repeats another with its own seed: trained and scored, never released.",
             run_tags=RUN_TAGS,

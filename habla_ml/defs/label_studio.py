@@ -34,17 +34,17 @@ def build_label_studio_sensor(settings: Settings) -> dg.SensorDefinition:
 
         opened = lake.lake()
         try:
-            news = _pull(opened, settings)
+            news = _pull_corrections(opened, settings)
         except ServiceError as error:
             news = str(error)
         context.log.info(news)
-        result = request_days(context.instance, CORRECT, _days_behind(opened))
+        result = request_days(context.instance, CORRECT, _find_outdated_days(opened))
         return result if result.run_requests else dg.SensorResult(skip_reason=news)
 
     return label_studio_corrections
 
 
-def _pull(lake: "Lake", settings: Settings) -> str:
+def _pull_corrections(lake: "Lake", settings: Settings) -> str:
     """What became of the pull, in a line."""
     from habla_ml.annotation.label_studio import connect, find_project, has_server, pull_events
 
@@ -56,20 +56,20 @@ def _pull(lake: "Lake", settings: Settings) -> str:
         if project is None:
             return f"{server.url} has no project {chosen.title!r} yet: nothing was pushed"
         report = pull_events(lake, server, project, chosen, datetime.now(UTC))
-    return f"{report.tasks} tasks changed, {report.added} new events, {len(report.set_aside)} set aside"
+    return f"{report.tasks} tasks changed, {report.added} new events, {len(report.skipped_inputs)} set aside"
 
 
-def _days_behind(lake: "Lake") -> "Iterator[ChangedDay]":
+def _find_outdated_days(lake: "Lake") -> "Iterator[ChangedDay]":
     """Days with events from Label Studio whose text was written from other events or recordings."""
     from habla_ml.annotation import load_events
-    from habla_ml.annotation.label_studio import LABEL_STUDIO, pulled_days
-    from habla_ml.corpus.build import load_corpus
-    from habla_ml.lake import digest_of
+    from habla_ml.annotation.label_studio import LABEL_STUDIO, list_pulled_days
+    from habla_ml.corpus.build import load_corpus_day
+    from habla_ml.lake import compute_digest
     from habla_ml.recordings import ChangedDay, load_day
 
-    for day in pulled_days(lake):
-        recordings, events, text = load_day(lake, day), load_events(lake, day), load_corpus(lake, day)
+    for day in list_pulled_days(lake):
+        recordings, events, text = load_day(lake, day), load_events(lake, day), load_corpus_day(lake, day)
         if recordings is None or events is None:
             continue
         if text is None or (text.annotations, text.facts) != (events.parquet, recordings.facts):
-            yield ChangedDay(day, digest_of([LABEL_STUDIO, recordings.facts, events.parquet]))
+            yield ChangedDay(day, compute_digest([LABEL_STUDIO, recordings.facts, events.parquet]))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
+from habla_ml.model_version import version_number
 from habla_ml.settings import Settings
-from habla_ml.versions import version_number
 
 MODEL_VERSIONS = "model_version"
 model_versions = dg.DynamicPartitionsDefinition(name=MODEL_VERSIONS)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from habla_ml.evaluation.statistics import Interval
+    from habla_ml.evaluation.scoring.statistics import Interval
 
 
 def histogram(values: Sequence[float], unit: str, bound: float | None = None) -> bytes:
@@ -22,7 +22,7 @@ def histogram(values: Sequence[float], unit: str, bound: float | None = None) ->
     axes.hist(values, bins=30, color="#3b6ea5")
     if bound is not None:
         axes.axvline(bound, color="#b3541e", linestyle="--", linewidth=1)
-    return _png(figure, axes, unit)
+    return _render_png(figure, axes, unit)
 
 
 def line(points: Sequence[tuple[float, float]], x_label: str, y_label: str) -> bytes:
@@ -33,10 +33,10 @@ def line(points: Sequence[tuple[float, float]], x_label: str, y_label: str) -> b
     axes = figure.subplots()
     axes.plot([x for x, _ in points], [y for _, y in points], color="#3b6ea5", marker=".", markersize=4)
     axes.set_ylabel(y_label, fontsize=8)
-    return _png(figure, axes, x_label)
+    return _render_png(figure, axes, x_label)
 
 
-def weeks_with_intervals(
+def plot_weekly_rates(
     weeks: Sequence[tuple[str, Interval | None]], level: float | None, tolerated: float
 ) -> bytes:
     """PNG of error rates by week with their 95 % intervals, in percent; `level` is drawn as a line.
@@ -62,10 +62,10 @@ def weeks_with_intervals(
     axes.set_xlim(-0.5, len(weeks) - 0.5)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("WER, %", fontsize=8)
-    return _png(figure, axes, "week; line: at the release, dashed: tolerated")
+    return _render_png(figure, axes, "week; line: at the release, dashed: tolerated")
 
 
-def _png(figure: Figure, axes: Axes, x_label: str) -> bytes:
+def _render_png(figure: Figure, axes: Axes, x_label: str) -> bytes:
     axes.set_xlabel(x_label, fontsize=8)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)

@@ -25,7 +25,7 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> dg.Markd
     """Rows as a Markdown table: the UI draws it in place, without a click."""
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for row in rows:
-        lines.append("| " + " | ".join(_cell(row.get(column)) for column in columns) + " |")
+        lines.append("| " + " | ".join(_format_cell(row.get(column)) for column in columns) + " |")
     return dg.MetadataValue.md("\n".join(lines) if len(lines) > 2 else "*none*")
 
 
@@ -43,7 +43,7 @@ def column_schema(schema: Any) -> dg.TableSchemaMetadataValue:
     return dg.MetadataValue.table_schema(dg.TableSchema(columns=columns))
 
 
-def location(url_or_path: str) -> dg.MetadataValue:
+def link_or_path(url_or_path: str) -> dg.MetadataValue:
     """A link where it is one, else a path."""
     if url_or_path.startswith(("http://", "https://")):
         return dg.MetadataValue.url(url_or_path)
@@ -55,17 +55,17 @@ def file_link(path: Path) -> dg.MetadataValue:
     return dg.MetadataValue.path(str(path))
 
 
-def corpus_page(settings: Settings) -> Path:
+def corpus_report_path(settings: Settings) -> Path:
     """Where `corpus_report` lays its page, with the texts and sounds that no metadata repeats."""
     return settings.work_folder / "reports" / "corpus" / "report.html"
 
 
-def percent(value: float) -> float:
+def to_percent(value: float) -> float:
     """A share as a percentage with two decimals, so that it charts in points."""
     return round(100 * value, 2)
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from habla_ml.lake import Lake, Store
-from habla_ml.lake.open import open_lake, open_store
+from habla_ml.lake.factory import open_lake, open_store
 from habla_ml.settings import Settings, StoreSettings
 
 
@@ -33,13 +33,13 @@ def build_resources(settings: Settings) -> dict[str, object]:
     """The resources of a deployment: the lake, the CDN's origin, and the training's process client."""
     cache = str(settings.work_folder / "cache")
     return {
-        "lake": _store(settings.lake, cache),
-        "cdn": _store(settings.release.store, cache),
+        "lake": _build_store_resource(settings.lake, cache),
+        "cdn": _build_store_resource(settings.release.store, cache),
         "pipes": dg.PipesSubprocessClient(),
     }
 
 
-def _store(where: StoreSettings, cache: str) -> StoreResource:
+def _build_store_resource(where: StoreSettings, cache: str) -> StoreResource:
     if not where.url.startswith("s3://"):
         return StoreResource(url=where.url, cache=cache)
     # dagster-aws takes as long to import as Dagster itself: only those who keep their lake on S3 pay for it.

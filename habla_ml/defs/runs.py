@@ -13,7 +13,7 @@ from habla_ml.errors import SettingsError
 
 
 @contextmanager
-def deployed_instance() -> Iterator[dg.DagsterInstance]:
+def open_dagster_instance() -> Iterator[dg.DagsterInstance]:
     """The instance of DAGSTER_HOME; raises `SettingsError` where none is named."""
     if not os.environ.get("DAGSTER_HOME"):
         raise SettingsError(

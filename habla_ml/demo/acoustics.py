@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from habla_ml.audio.room_sounds import at_loudness, room_noise
-from habla_ml.demo.speech import SAMPLE_RATE_HZ, Samples
+from habla_ml.audio.background_sounds import scale_to_loudness, synthesise_room_noise
+from habla_ml.demo.speech_synthesis import SAMPLE_RATE_HZ, Samples
 
 
 @dataclass(frozen=True)
-class Room:
+class RoomAcoustics:
     """What a room adds to a voice.
 
     Attributes:
@@ -25,19 +25,21 @@ class Room:
 
 
 @dataclass(frozen=True)
-class Recording:
+class SimulatedRecording:
     """What a microphone wrote.
 
     Attributes:
         pcm: 16-bit samples at 16 kHz.
-        lead_s: Room before the voice begins.
+        speech_start_s: Room before the voice begins.
     """
 
     pcm: NDArray[np.int16]
-    lead_s: float
+    speech_start_s: float
 
 
-def record(speech: Samples, loudness_dbfs: float, room: Room, rng: np.random.Generator) -> NDArray[np.int16]:
+def simulate_recording(
+    speech: Samples, loudness_dbfs: float, room: RoomAcoustics, rng: np.random.Generator
+) -> NDArray[np.int16]:
     """What a microphone writes: speech at a loudness, in a room, with a short margin, as 16-bit PCM.
 
     Args:
@@ -46,20 +48,22 @@ def record(speech: Samples, loudness_dbfs: float, room: Room, rng: np.random.Gen
         room: The room's noise and echo.
         rng: Source of the margins, the echo and the noise.
     """
-    return record_timed(speech, loudness_dbfs, room, rng).pcm
+    return simulate_timed_recording(speech, loudness_dbfs, room, rng).pcm
 
 
-def record_timed(speech: Samples, loudness_dbfs: float, room: Room, rng: np.random.Generator) -> Recording:
+def simulate_timed_recording(
+    speech: Samples, loudness_dbfs: float, room: RoomAcoustics, rng: np.random.Generator
+) -> SimulatedRecording:
     """As `record`, with the place where the voice begins."""
     margins = rng.integers(int(0.10 * SAMPLE_RATE_HZ), int(0.35 * SAMPLE_RATE_HZ), size=2)
     framed = np.pad(speech, (int(margins[0]), int(margins[1])))
-    arriving = at_loudness(reverberate(framed, room, rng), loudness_dbfs)
-    mixed = arriving + room_noise(len(arriving), room.noise_dbfs, rng)
+    arriving = scale_to_loudness(reverberate(framed, room, rng), loudness_dbfs)
+    mixed = arriving + synthesise_room_noise(len(arriving), room.noise_dbfs, rng)
     pcm = np.asarray(np.round(np.clip(mixed, -1.0, 1.0) * 32767), dtype=np.int16)
-    return Recording(pcm, int(margins[0]) / SAMPLE_RATE_HZ)
+    return SimulatedRecording(pcm, int(margins[0]) / SAMPLE_RATE_HZ)
 
 
-def reverberate(samples: Samples, room: Room, rng: np.random.Generator) -> Samples:
+def reverberate(samples: Samples, room: RoomAcoustics, rng: np.random.Generator) -> Samples:
     """Add echoes: convolve with noise that decays by 60 dB in the room's RT60 (Polack's model); same length."""
     n_echo = max(int(room.reverberation_s * SAMPLE_RATE_HZ), 1)
     decay = np.power(10.0, np.linspace(0.0, -3.0, n_echo, dtype=np.float32), dtype=np.float32)

@@ -11,36 +11,36 @@ import numpy as np
 import yaml
 
 from habla_ml.audio import pcm_sha256
-from habla_ml.demo.acoustics import record
+from habla_ml.demo.acoustics import simulate_recording
 from habla_ml.demo.habla_files import (
-    RecordedSegment,
-    RecordedSession,
+    HablaSegment,
+    HablaSession,
     write_corrections,
     write_ground_truth,
     write_metadata,
     write_recording,
     write_wav,
 )
-from habla_ml.demo.mishearing import mishear
-from habla_ml.demo.people import (
+from habla_ml.demo.recognition_errors import simulate_recognition_errors
+from habla_ml.demo.speech_synthesis import synthesize_speech, text_to_phonemes
+from habla_ml.demo.synthetic_speakers import (
     CASTILIAN,
     NORMAL_DBFS,
-    Classroom,
-    Speaker,
-    Utterance,
-    andalusian_classroom,
-    say_something,
+    SpokenUtterance,
+    SyntheticClassroom,
+    SyntheticSpeaker,
+    make_andalusian_classroom,
+    synthesize_utterance,
 )
-from habla_ml.demo.speech import phonemes, speak
-from habla_ml.evaluation.alignments import write_alignments
-from habla_ml.evaluation.diarisation import Turn, write_rttm
-from habla_ml.transcription.engine import HeardWord
+from habla_ml.evaluation.metrics.alignments import write_alignments
+from habla_ml.evaluation.metrics.diarisation import SpeakerTurn, write_rttm
+from habla_ml.transcription.engine import RecognisedWord
 
 _REVIEWED_SHARE = 0.85
 _INAUDIBLE_SHARE = 0.02
 _TEACHER_SHARE = 0.4
 _LESSON_HOURS = (8.25, 9.25, 10.25, 11.75, 12.75, 13.75, 16.0, 17.0, 18.0, 19.0)
-_ENGLISH = (
+_ENGLISH_SENTENCES = (
     "Good morning everybody, please sit down.",
     "Can you tell me what the weather is like today?",
     "Open your books at page forty two.",
@@ -58,8 +58,8 @@ class ClassroomPlan:
         sessions_per_day: Lessons a day, at most ten.
         segments_per_session: Sentences a lesson.
         seed: Of what is said, by whom and how loudly; the people are another seed's.
-        visits: On so many of the first days, visitors sit in the class's place in the last lesson but one.
-        awkward: Whether the folder also gets everything that goes wrong in a real one.
+        visit_days: On so many of the first days, visitors sit in the class's place in the last lesson but one.
+        has_faulty_sessions: Whether the folder also gets everything that goes wrong in a real one.
     """
 
     first_day: date
@@ -67,8 +67,8 @@ class ClassroomPlan:
     sessions_per_day: int
     segments_per_session: int
     seed: int
-    visits: int = 0
-    awkward: bool = False
+    visit_days: int = 0
+    has_faulty_sessions: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.sessions_per_day <= len(_LESSON_HOURS):
@@ -96,14 +96,16 @@ def write_sessions(
     Raises:
         FileExistsError: A session of the same name is there already.
     """
-    classroom = andalusian_classroom(seed)
+    classroom = make_andalusian_classroom(seed)
     written = []
-    placed: dict[str, tuple[HeardWord, ...]] = {}
-    for day_number, day in enumerate(_school_days(plan.first_day, plan.days)):
+    placed: dict[str, tuple[RecognisedWord, ...]] = {}
+    for day_number, day in enumerate(_list_school_days(plan.first_day, plan.days)):
         for lesson in range(plan.sessions_per_day):
             rng = np.random.default_rng([seed, plan.seed, day_number, lesson])
-            is_visit = day_number < plan.visits and lesson == max(0, plan.sessions_per_day - 2)
-            session = _lesson(classroom, _starts_at(day, lesson, rng), plan.segments_per_session, rng, is_visit)
+            is_visit = day_number < plan.visit_days and lesson == max(0, plan.sessions_per_day - 2)
+            session = _make_lesson(
+                classroom, _draw_start_time(day, lesson, rng), plan.segments_per_session, rng, is_visit
+            )
             recording = write_recording(session, folder)
             write_metadata(session, recording)
             write_ground_truth(session, recording)
@@ -113,17 +115,19 @@ def write_sessions(
             placed.update((pcm_sha256(each.pcm), each.words) for each in said if each.words)
             if turns is not None:
                 turns.mkdir(parents=True, exist_ok=True)
-                write_rttm(turns / f"{session.folder_name}.rttm", session.folder_name, _turns(session))
+                write_rttm(
+                    turns / f"{session.folder_name}.rttm", session.folder_name, _list_speaker_turns(session)
+                )
     if alignments is not None:
         write_alignments(alignments, placed)
-    if plan.awkward:
-        _write_awkward_sessions(folder, classroom, plan, np.random.default_rng([seed, plan.seed, 9_999]))
+    if plan.has_faulty_sessions:
+        _write_faulty_sessions(folder, classroom, plan, np.random.default_rng([seed, plan.seed, 9_999]))
     return tuple(written)
 
 
-def write_people(path: Path, seed: int, *, with_children: bool) -> None:
+def write_speaker_map(path: Path, seed: int, *, with_children: bool) -> None:
     """Write a speaker map of the teacher, or of everybody whose name is typed."""
-    room = andalusian_classroom(seed)
+    room = make_andalusian_classroom(seed)
     enrolled = (room.teacher, *room.students, *room.visitors) if with_children else (room.teacher,)
     people = [{"name": each.name, "role": each.register.value, "labels": [each.name]} for each in enrolled]
     path.write_text(yaml.safe_dump({"people": people}, allow_unicode=True, sort_keys=False), encoding="utf-8")
@@ -140,7 +144,7 @@ def write_castilian_set(folder: Path, n_clips: int, seed: int) -> Path:
     Returns:
         The table.
     """
-    classroom = andalusian_classroom(seed)
+    classroom = make_andalusian_classroom(seed)
     rng = np.random.default_rng([seed, 200])
     (folder / "audio").mkdir(parents=True, exist_ok=True)
     table = folder / "fine_tune_dataset.csv"
@@ -148,8 +152,8 @@ def write_castilian_set(folder: Path, n_clips: int, seed: int) -> Path:
         rows = csv.writer(out)
         rows.writerow(["audio_path", "transcript", "duration", "speaker", "notes"])
         for number in range(n_clips):
-            speaker = replace(_who_speaks(classroom, rng), dialect=CASTILIAN)
-            said = say_something(speaker, classroom.room, rng, quiet=False)
+            speaker = replace(_draw_speaker(classroom, rng), dialect=CASTILIAN)
+            said = synthesize_utterance(speaker, classroom.room, rng, quiet=False)
             path = Path("audio") / f"castilian_{number:04d}.wav"
             write_wav(folder / path, said.pcm)
             duration = f"{said.duration_s:.3f}"
@@ -157,7 +161,7 @@ def write_castilian_set(folder: Path, n_clips: int, seed: int) -> Path:
     return table
 
 
-def _school_days(first_day: date, n_days: int) -> list[date]:
+def _list_school_days(first_day: date, n_days: int) -> list[date]:
     days: list[date] = []
     day = first_day
     while len(days) < n_days:
@@ -167,35 +171,35 @@ def _school_days(first_day: date, n_days: int) -> list[date]:
     return days
 
 
-def _starts_at(day: date, lesson: int, rng: np.random.Generator) -> datetime:
+def _draw_start_time(day: date, lesson: int, rng: np.random.Generator) -> datetime:
     midnight = datetime(day.year, day.month, day.day)
     offset = timedelta(hours=_LESSON_HOURS[lesson], seconds=int(rng.integers(0, 600)))
     return midnight + offset + timedelta(microseconds=int(rng.integers(1, 1_000_000)))
 
 
-def _who_speaks(classroom: Classroom, rng: np.random.Generator) -> Speaker:
+def _draw_speaker(classroom: SyntheticClassroom, rng: np.random.Generator) -> SyntheticSpeaker:
     if rng.random() < _TEACHER_SHARE:
         return classroom.teacher
     return classroom.students[int(rng.integers(len(classroom.students)))]
 
 
-def _turns(session: RecordedSession) -> list[Turn]:
+def _list_speaker_turns(session: HablaSession) -> list[SpeakerTurn]:
     """Who really spoke, in seconds from the start that the folder's name says: whole seconds of the clock."""
     start = session.started_at.replace(microsecond=0)
     turns = []
     for each in session.segments:
         end_s = (each.recorded_at - start).total_seconds()
-        turns.append(Turn(end_s - each.utterance.duration_s, end_s, each.utterance.speaker.name))
+        turns.append(SpeakerTurn(end_s - each.utterance.duration_s, end_s, each.utterance.speaker.name))
     return turns
 
 
-def _lesson(
-    classroom: Classroom,
+def _make_lesson(
+    classroom: SyntheticClassroom,
     started_at: datetime,
     n_segments: int,
     rng: np.random.Generator,
     is_visit: bool = False,
-) -> RecordedSession:
+) -> HablaSession:
     # Whether the teacher typed names over Habla's own labels; she does where she does not know the voices.
     named = rng.random() < 0.7 or is_visit
     students = classroom.visitors if is_visit else classroom.students
@@ -204,62 +208,64 @@ def _lesson(
     segments = []
     now = started_at
     for number in range(1, n_segments + 1):
-        speaker = _who_speaks(classroom, rng)
+        speaker = _draw_speaker(classroom, rng)
         if speaker is not classroom.teacher:
             speaker = students[int(present[int(rng.integers(len(present)))])]
         label = labels.setdefault(speaker.name, speaker.name if named else f"SPEAKER_{len(labels):02d}")
-        said = say_something(speaker, classroom.room, rng)
+        said = synthesize_utterance(speaker, classroom.room, rng)
         now += timedelta(seconds=said.duration_s + float(rng.gamma(2.0, 2.0)))
-        segments.append(_recorded(number, said, label, now, rng))
+        segments.append(_make_segment(number, said, label, now, rng))
     session_id = str(int(rng.integers(10_000, 99_999)))
-    return RecordedSession(session_id, started_at, now + timedelta(seconds=5), "es_to_en", tuple(segments))
+    return HablaSession(session_id, started_at, now + timedelta(seconds=5), "es_to_en", tuple(segments))
 
 
-def _recorded(number: int, said: Utterance, label: str, at: datetime, rng: np.random.Generator) -> RecordedSegment:
+def _make_segment(
+    number: int, said: SpokenUtterance, label: str, at: datetime, rng: np.random.Generator
+) -> HablaSegment:
     error_rate = 0.6 if said.quiet else 0.3
-    machine_text = mishear(said.text, error_rate * 0.7, rng)
+    machine_text = simulate_recognition_errors(said.text, error_rate * 0.7, rng)
     human_text: str | None = None
     if rng.random() < _REVIEWED_SHARE:
         human_text = "[inaudible]" if rng.random() < _INAUDIBLE_SHARE else said.text
     rejected = said.quiet and rng.random() < 0.6
-    return RecordedSegment(
+    return HablaSegment(
         number=number,
         socket_id=number,
         utterance=said,
         label=label,
         recorded_at=at,
-        live_text=None if rejected else mishear(said.text, error_rate, rng),
+        live_text=None if rejected else simulate_recognition_errors(said.text, error_rate, rng),
         machine_text=machine_text,
         human_text=human_text,
         probability=float(np.clip(rng.normal(0.45 if said.quiet else 0.8, 0.1), 0.05, 0.99)),
     )
 
 
-def _write_awkward_sessions(
-    folder: Path, classroom: Classroom, plan: ClassroomPlan, rng: np.random.Generator
+def _write_faulty_sessions(
+    folder: Path, classroom: SyntheticClassroom, plan: ClassroomPlan, rng: np.random.Generator
 ) -> None:
     """One folder for each thing that goes wrong: see the names of the local functions below."""
-    day = _school_days(plan.first_day, plan.days)[-1]
+    day = _list_school_days(plan.first_day, plan.days)[-1]
     started = iter(datetime(day.year, day.month, day.day, 20) + timedelta(minutes=5 * i) for i in range(7))
 
-    def session() -> RecordedSession:
-        return _lesson(classroom, next(started), plan.segments_per_session, rng)
+    def session() -> HablaSession:
+        return _make_lesson(classroom, next(started), plan.segments_per_session, rng)
 
-    _write_live(session(), folder)
-    _write_crashed(session(), folder)
-    _write_cut_off(session(), folder)
+    _write_running_session(session(), folder)
+    _write_crashed_session(session(), folder)
+    _write_truncated_session(session(), folder)
     _write_shifted_counters(session(), folder)
-    _write_uncorrected(session(), folder)
-    _write_english(session(), classroom, folder, rng)
+    _write_uncorrected_session(session(), folder)
+    _write_english_session(session(), classroom, folder, rng)
     (folder / f"{rng.integers(10_000, 99_999)}_{next(started):%Y%m%d_%H%M%S}").mkdir()
 
 
-def _write_live(session: RecordedSession, folder: Path) -> None:
+def _write_running_session(session: HablaSession, folder: Path) -> None:
     """Still running: segments, no metadata, touched just now."""
     write_recording(session, folder)
 
 
-def _write_crashed(session: RecordedSession, folder: Path) -> None:
+def _write_crashed_session(session: HablaSession, folder: Path) -> None:
     """Habla died during the lesson: no metadata, and nothing has touched the folder since; corrected later."""
     recording = write_recording(session, folder)
     write_corrections(session, recording)
@@ -268,7 +274,7 @@ def _write_crashed(session: RecordedSession, folder: Path) -> None:
         os.utime(path, (long_ago, long_ago))
 
 
-def _write_cut_off(session: RecordedSession, folder: Path) -> None:
+def _write_truncated_session(session: HablaSession, folder: Path) -> None:
     """The disk was full: a WAV shorter than its header says, and metadata names a file that never came."""
     missing = replace(session.segments[-1], number=len(session.segments) + 1, human_text=None)
     session = replace(session, segments=(*session.segments, missing))
@@ -282,7 +288,7 @@ def _write_cut_off(session: RecordedSession, folder: Path) -> None:
         wav.truncate(cut.stat().st_size * 6 // 10 // 2 * 2 + 1)
 
 
-def _write_shifted_counters(session: RecordedSession, folder: Path) -> None:
+def _write_shifted_counters(session: HablaSession, folder: Path) -> None:
     """Recording was switched on in mid-session: the socket counts ahead, and live texts sit on the next entry."""
     texts = [segment.live_text for segment in session.segments]
     shifted = tuple(
@@ -296,20 +302,24 @@ def _write_shifted_counters(session: RecordedSession, folder: Path) -> None:
     write_corrections(session, recording)
 
 
-def _write_uncorrected(session: RecordedSession, folder: Path) -> None:
+def _write_uncorrected_session(session: HablaSession, folder: Path) -> None:
     """Nobody has listened yet: machine text only."""
     recording = write_recording(session, folder)
     write_metadata(session, recording)
     write_ground_truth(session, recording)
 
 
-def _write_english(session: RecordedSession, classroom: Classroom, folder: Path, rng: np.random.Generator) -> None:
+def _write_english_session(
+    session: HablaSession, classroom: SyntheticClassroom, folder: Path, rng: np.random.Generator
+) -> None:
     """An English lesson, translated the other way: not corpus material."""
     voice = replace(classroom.teacher.voice, language="en")
     segments = []
-    for segment, text in zip(session.segments, _ENGLISH * len(session.segments), strict=False):
-        pcm = record(speak(phonemes(text, "en"), voice), NORMAL_DBFS, classroom.room, rng)
-        said = Utterance(text, classroom.teacher, False, pcm)
+    for segment, text in zip(session.segments, _ENGLISH_SENTENCES * len(session.segments), strict=False):
+        pcm = simulate_recording(
+            synthesize_speech(text_to_phonemes(text, "en"), voice), NORMAL_DBFS, classroom.room, rng
+        )
+        said = SpokenUtterance(text, classroom.teacher, False, pcm)
         segments.append(replace(segment, utterance=said, live_text=text, machine_text=text, human_text=None))
     session = replace(session, direction="en_to_es", segments=tuple(segments))
     recording = write_recording(session, folder)

@@ -13,15 +13,15 @@ from habla_ml.demo.vocabulary import SLOTS, SMALL_NUMBERS, TENS, TWENTIES
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
-class Register(StrEnum):
+class SpeechRegister(StrEnum):
     """Who is speaking."""
 
     TEACHER = "teacher"
     STUDENT = "student"
 
 
-_TEMPLATES: dict[Register, tuple[str, ...]] = {
-    Register.TEACHER: (
+_TEMPLATES: dict[SpeechRegister, tuple[str, ...]] = {
+    SpeechRegister.TEACHER: (
         "{command} {thing}, que {teacher_remark}.",
         "{command} {thing} y {task_command} {task} {number}.",
         "{command} {thing} por la página {page}, {polite}.",
@@ -51,7 +51,7 @@ _TEMPLATES: dict[Register, tuple[str, ...]] = {
         "¿Habéis {done} {thing} {room_place}?",
         "{name} y {name}, {modal} {action} {task}.",
     ),
-    Register.STUDENT: (
+    SpeechRegister.STUDENT: (
         "{polite}, {pupil_reason}.",
         "{past_time} {home} {home_verb} {thing}.",
         "No {have} {done} {task} porque {pupil_reason}.",
@@ -85,15 +85,15 @@ _TEMPLATES: dict[Register, tuple[str, ...]] = {
 _EXTRA_SLOTS = {"have_one": ("ha", "no ha", "ya ha", "nunca ha")}
 
 
-def sentence(register: Register, rng: np.random.Generator) -> str:
+def generate_sentence(register: SpeechRegister, rng: np.random.Generator) -> str:
     """One sentence in standard spelling, with capital, accents and punctuation."""
     templates = _TEMPLATES[register]
     template = templates[int(rng.integers(len(templates)))]
-    text = _SLOT.sub(lambda match: _fill(match.group(1), rng), template)
+    text = _SLOT.sub(lambda match: _fill_slot(match.group(1), rng), template)
     return _capitalise(text)
 
 
-def number_in_words(number: int) -> str:
+def spell_number(number: int) -> str:
     """Spell 0 to 199, masculine.
 
     Raises:
@@ -102,7 +102,7 @@ def number_in_words(number: int) -> str:
     if not 0 <= number <= 199:
         raise ValueError(f"{number} is not between 0 and 199.")
     if number >= 100:
-        return "cien" if number == 100 else f"ciento {number_in_words(number - 100)}"
+        return "cien" if number == 100 else f"ciento {spell_number(number - 100)}"
     if number < 20:
         return SMALL_NUMBERS[number]
     if number < 30:
@@ -111,11 +111,11 @@ def number_in_words(number: int) -> str:
     return TENS[ten - 2] + (f" y {SMALL_NUMBERS[one]}" if one else "")
 
 
-def _fill(slot: str, rng: np.random.Generator) -> str:
+def _fill_slot(slot: str, rng: np.random.Generator) -> str:
     if slot == "number":
-        return number_in_words(int(rng.integers(2, 60)))
+        return spell_number(int(rng.integers(2, 60)))
     if slot == "page":
-        return number_in_words(int(rng.integers(5, 199)))
+        return spell_number(int(rng.integers(5, 199)))
     choices = SLOTS.get(slot) or _EXTRA_SLOTS[slot]
     return choices[int(rng.integers(len(choices)))]
 

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from habla_ml.demo.people import Utterance
-from habla_ml.demo.speech import SAMPLE_RATE_HZ
+from habla_ml.demo.speech_synthesis import SAMPLE_RATE_HZ
+from habla_ml.demo.synthetic_speakers import SpokenUtterance
 
 _WEBM_START = bytes.fromhex("1a45dfa3")
 
 
 @dataclass(frozen=True)
-class RecordedSegment:
+class HablaSegment:
     """One VAD segment of a session.
 
     Attributes:
@@ -38,7 +38,7 @@ class RecordedSegment:
 
     number: int
     socket_id: int
-    utterance: Utterance
+    utterance: SpokenUtterance
     label: str
     recorded_at: datetime
     live_text: str | None
@@ -53,14 +53,14 @@ class RecordedSegment:
 
 
 @dataclass(frozen=True)
-class RecordedSession:
+class HablaSession:
     """One lesson as Habla recorded it; times are naive local ones."""
 
     session_id: str
     started_at: datetime
     ended_at: datetime
     direction: str
-    segments: tuple[RecordedSegment, ...]
+    segments: tuple[HablaSegment, ...]
 
     @property
     def folder_name(self) -> str:
@@ -68,7 +68,7 @@ class RecordedSession:
         return f"{self.session_id}_{self.started_at:%Y%m%d_%H%M%S}"
 
 
-def write_recording(session: RecordedSession, recordings: Path) -> Path:
+def write_recording(session: HablaSession, recordings: Path) -> Path:
     """Write what exists while a session runs: one WAV a segment and the undivided stream; returns its folder."""
     folder = recordings / session.folder_name
     folder.mkdir(parents=True)
@@ -78,7 +78,7 @@ def write_recording(session: RecordedSession, recordings: Path) -> Path:
     return folder
 
 
-def write_metadata(session: RecordedSession, folder: Path) -> None:
+def write_metadata(session: HablaSession, folder: Path) -> None:
     """Write ``metadata.json``, as Habla does when a session stops."""
     _write_json(
         folder / "metadata.json",
@@ -89,19 +89,19 @@ def write_metadata(session: RecordedSession, folder: Path) -> None:
             "raw_audio_format": "webm_opus",
             "sample_rate": SAMPLE_RATE_HZ,
             "total_segments": len(session.segments),
-            "segments": [_metadata_entry(segment) for segment in session.segments],
+            "segments": [_build_metadata_entry(segment) for segment in session.segments],
         },
     )
 
 
-def write_ground_truth(session: RecordedSession, folder: Path) -> None:
+def write_ground_truth(session: HablaSession, folder: Path) -> None:
     """Write ``ground_truth.json``: the larger model's transcripts."""
-    _write_json(folder / "ground_truth.json", _ground_truth(session))
+    _write_json(folder / "ground_truth.json", _build_ground_truth(session))
 
 
-def write_corrections(session: RecordedSession, folder: Path) -> None:
+def write_corrections(session: HablaSession, folder: Path) -> None:
     """Write ``corrected_ground_truth.json``: the same, with what people typed and confirmed."""
-    content = _ground_truth(session)
+    content = _build_ground_truth(session)
     entries = []
     for segment, entry in zip(session.segments, content["segments"], strict=True):
         reviewed = segment.human_text is not None
@@ -132,7 +132,7 @@ def write_wav(path: Path, pcm: NDArray[np.int16]) -> None:
         out.writeframes(pcm.astype("<i2").tobytes())
 
 
-def _metadata_entry(segment: RecordedSegment) -> dict[str, Any]:
+def _build_metadata_entry(segment: HablaSegment) -> dict[str, Any]:
     pcm = segment.utterance.pcm
     entry: dict[str, Any] = {
         "segment_id": segment.socket_id,
@@ -155,7 +155,7 @@ def _metadata_entry(segment: RecordedSegment) -> dict[str, Any]:
     }
 
 
-def _ground_truth(session: RecordedSession) -> dict[str, Any]:
+def _build_ground_truth(session: HablaSession) -> dict[str, Any]:
     return {
         "generated_at": (session.ended_at + timedelta(hours=6)).replace(microsecond=0).isoformat(),
         "whisper_model": "large-v3",

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from habla_ml.demo.speech import Clause, Word
+from habla_ml.demo.speech_synthesis import Clause, Word
 from habla_ml.errors import InputError
 
-Chance = Callable[[], bool]
+RuleTrigger = Callable[[], bool]
 """Asked at every place where a rule could apply; true where it does."""
 
 _VOWELS = frozenset("aeiouAEIOU")
 
 
 @dataclass(frozen=True)
-class Example:
+class PhonologyExample:
     """What a rule makes of a clause when it always applies, in `speech.write_clause` notation."""
 
     spelling: str
@@ -29,7 +29,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Rule:
+class PhonologyRule:
     """One feature of Andalusian speech.
 
     Attributes:
@@ -39,8 +39,8 @@ class Rule:
     """
 
     name: str
-    change: Callable[[Clause, Chance], Clause]
-    examples: tuple[Example, ...]
+    change: Callable[[Clause, RuleTrigger], Clause]
+    examples: tuple[PhonologyExample, ...]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Dialect:
     probabilities: tuple[tuple[str, float], ...]
 
     def __post_init__(self) -> None:
-        known = {rule.name for rule in RULES}
+        known = {rule.name for rule in PHONOLOGY_RULES}
         for name, probability in self.probabilities:
             if name not in known or not 0.0 <= probability <= 1.0:
                 raise InputError(
@@ -59,20 +59,23 @@ class Dialect:
                 )
 
 
-def andalusian(strength: float, rng: np.random.Generator) -> Dialect:
+def draw_andalusian_dialect(strength: float, rng: np.random.Generator) -> Dialect:
     """A speaker's dialect: every rule about as likely as `strength` (0 to 1), some more and some less."""
-    jitter = rng.uniform(-0.15, 0.15, size=len(RULES))
+    jitter = rng.uniform(-0.15, 0.15, size=len(PHONOLOGY_RULES))
     return Dialect(
-        tuple((rule.name, float(np.clip(strength + by, 0.0, 1.0))) for rule, by in zip(RULES, jitter, strict=True))
+        tuple(
+            (rule.name, float(np.clip(strength + by, 0.0, 1.0)))
+            for rule, by in zip(PHONOLOGY_RULES, jitter, strict=True)
+        )
     )
 
 
-def pronounce(clauses: tuple[Clause, ...], dialect: Dialect, rng: np.random.Generator) -> tuple[Clause, ...]:
+def apply_dialect(clauses: tuple[Clause, ...], dialect: Dialect, rng: np.random.Generator) -> tuple[Clause, ...]:
     """Castilian phonemes as a speaker of the dialect says them, this time."""
     probability = dict(dialect.probabilities)
     spoken = []
     for clause in clauses:
-        for rule in RULES:
+        for rule in PHONOLOGY_RULES:
             chance = probability.get(rule.name, 0.0)
             if chance > 0.0:
                 clause = rule.change(clause, lambda chance=chance: bool(rng.random() < chance))  # type: ignore[misc]
@@ -88,23 +91,23 @@ def _is_stressed(phoneme: str) -> bool:
     return phoneme.startswith("'")
 
 
-def _each_word(change: Callable[[Word, Chance], Word]) -> Callable[[Clause, Chance], Clause]:
+def _apply_to_words(change: Callable[[Word, RuleTrigger], Word]) -> Callable[[Clause, RuleTrigger], Clause]:
     return lambda clause, chance: tuple(change(word, chance) for word in clause)
 
 
-def _replace(old: str, new: str) -> Callable[[Clause, Chance], Clause]:
-    def change(word: Word, chance: Chance) -> Word:
+def _replace_phoneme(old: str, new: str) -> Callable[[Clause, RuleTrigger], Clause]:
+    def change(word: Word, chance: RuleTrigger) -> Word:
         return tuple(new if phoneme == old and chance() else phoneme for phoneme in word)
 
-    return _each_word(change)
+    return _apply_to_words(change)
 
 
-def _para_to_pa(word: Word, chance: Chance) -> Word:
+def _para_to_pa(word: Word, chance: RuleTrigger) -> Word:
     letters = tuple(phoneme.lstrip("',") for phoneme in word)
     return ("p", word[-1]) if letters == ("p", "a", "**", "a") and chance() else word
 
 
-def _drop_participle_d(word: Word, chance: Chance) -> Word:
+def _drop_participle_d(word: Word, chance: RuleTrigger) -> Word:
     for size in (3, 4):
         vowel, *rest = word[-size:]
         if len(word) > size and vowel == "'a" and rest[:2] in (["D", "o"], ["D", "a"]) and rest[2:] in ([], ["s"]):
@@ -115,7 +118,7 @@ def _drop_participle_d(word: Word, chance: Chance) -> Word:
     return word
 
 
-def _drop_weak_d(word: Word, chance: Chance) -> Word:
+def _drop_weak_d(word: Word, chance: RuleTrigger) -> Word:
     kept = [
         phoneme
         for place, phoneme in enumerate(word)
@@ -130,7 +133,7 @@ def _drop_weak_d(word: Word, chance: Chance) -> Word:
     return tuple(kept)
 
 
-def _simplify_cluster(word: Word, chance: Chance) -> Word:
+def _simplify_cluster(word: Word, chance: RuleTrigger) -> Word:
     kept = [
         phoneme
         for place, phoneme in enumerate(word)
@@ -139,18 +142,18 @@ def _simplify_cluster(word: Word, chance: Chance) -> Word:
     return tuple(kept)
 
 
-def _aspirate_inner_s(word: Word, chance: Chance) -> Word:
+def _aspirate_inner_s(word: Word, chance: RuleTrigger) -> Word:
     return tuple(
-        "h" if phoneme == "s" and _before_consonant(word, place) and chance() else phoneme
+        "h" if phoneme == "s" and _is_before_consonant(word, place) and chance() else phoneme
         for place, phoneme in enumerate(word)
     )
 
 
-def _before_consonant(word: Word, place: int) -> bool:
+def _is_before_consonant(word: Word, place: int) -> bool:
     return place + 1 < len(word) and not _is_vowel(word[place + 1]) and word[place + 1] not in ("j", "w")
 
 
-def _weaken_final_s(clause: Clause, chance: Chance) -> Clause:
+def _weaken_final_s(clause: Clause, chance: RuleTrigger) -> Clause:
     words = []
     for place, word in enumerate(clause):
         if len(word) > 1 and word[-1] in ("s", "T") and chance():
@@ -161,19 +164,19 @@ def _weaken_final_s(clause: Clause, chance: Chance) -> Clause:
     return tuple(words)
 
 
-def _drop_final_consonant(word: Word, chance: Chance) -> Word:
+def _drop_final_consonant(word: Word, chance: RuleTrigger) -> Word:
     weak = len(word) > 2 and word[-1] in ("d", "D", "r", "**", "l", "x") and _is_vowel(word[-2])
     return word[:-1] if weak and chance() else word
 
 
-def _l_to_r(word: Word, chance: Chance) -> Word:
+def _l_to_r(word: Word, chance: RuleTrigger) -> Word:
     return tuple(
-        "r" if phoneme == "l" and place > 0 and _before_consonant(word, place) and chance() else phoneme
+        "r" if phoneme == "l" and place > 0 and _is_before_consonant(word, place) and chance() else phoneme
         for place, phoneme in enumerate(word)
     )
 
 
-def _merge_vowels(clause: Clause, chance: Chance) -> Clause:
+def _merge_vowels(clause: Clause, chance: RuleTrigger) -> Clause:
     words: list[Word] = []
     for word in clause:
         before = words[-1] if words else ()
@@ -192,52 +195,77 @@ def _merge_vowels(clause: Clause, chance: Chance) -> Clause:
     return tuple(words)
 
 
-RULES: tuple[Rule, ...] = (
-    Rule("seseo", _replace("T", "s"), (Example("gracias", "Q|**|'a|T|j|a|s", "Q|**|'a|s|j|a|s"),)),
-    Rule("yeísmo", _replace("l^", "J^"), (Example("llave", "l^|'a|B|e", "J^|'a|B|e"),)),
-    Rule("apócope de para", _each_word(_para_to_pa), (Example("para la", "p|,a|**|a l|a", "p|a l|a"),)),
-    Rule(
+PHONOLOGY_RULES: tuple[PhonologyRule, ...] = (
+    PhonologyRule(
+        "seseo", _replace_phoneme("T", "s"), (PhonologyExample("gracias", "Q|**|'a|T|j|a|s", "Q|**|'a|s|j|a|s"),)
+    ),
+    PhonologyRule("yeísmo", _replace_phoneme("l^", "J^"), (PhonologyExample("llave", "l^|'a|B|e", "J^|'a|B|e"),)),
+    PhonologyRule(
+        "apócope de para", _apply_to_words(_para_to_pa), (PhonologyExample("para la", "p|,a|**|a l|a", "p|a l|a"),)
+    ),
+    PhonologyRule(
         "participio en -ao",
-        _each_word(_drop_participle_d),
+        _apply_to_words(_drop_participle_d),
         (
-            Example("pasado", "p|a|s|'a|D|o", "p|a|s|'a|o"),
-            Example("hablados", "a|B|l|'a|D|o|s", "a|B|l|'a|o|s"),
-            Example("pasada", "p|a|s|'a|D|a", "p|a|s|'a"),
+            PhonologyExample("pasado", "p|a|s|'a|D|o", "p|a|s|'a|o"),
+            PhonologyExample("hablados", "a|B|l|'a|D|o|s", "a|B|l|'a|o|s"),
+            PhonologyExample("pasada", "p|a|s|'a|D|a", "p|a|s|'a"),
         ),
     ),
-    Rule("caída de la d intervocálica", _each_word(_drop_weak_d), (Example("todo", "t|'o|D|o", "t|'o|o"),)),
-    Rule(
+    PhonologyRule(
+        "caída de la d intervocálica",
+        _apply_to_words(_drop_weak_d),
+        (PhonologyExample("todo", "t|'o|D|o", "t|'o|o"),),
+    ),
+    PhonologyRule(
         "reducción de grupos cultos",
-        _each_word(_simplify_cluster),
-        (Example("examen", "e|k|s|'a|m|e|n", "e|s|'a|m|e|n"), Example("doctor", "d|o|k|t|'o|r", "d|o|t|'o|r")),
+        _apply_to_words(_simplify_cluster),
+        (
+            PhonologyExample("examen", "e|k|s|'a|m|e|n", "e|s|'a|m|e|n"),
+            PhonologyExample("doctor", "d|o|k|t|'o|r", "d|o|t|'o|r"),
+        ),
     ),
-    Rule(
+    PhonologyRule(
         "aspiración de la s ante consonante",
-        _each_word(_aspirate_inner_s),
-        (Example("escuela", "e|s|k|w|'e|l|a", "e|h|k|w|'e|l|a"), Example("mesa", "m|'e|s|a", "m|'e|s|a")),
+        _apply_to_words(_aspirate_inner_s),
+        (
+            PhonologyExample("escuela", "e|s|k|w|'e|l|a", "e|h|k|w|'e|l|a"),
+            PhonologyExample("mesa", "m|'e|s|a", "m|'e|s|a"),
+        ),
     ),
-    Rule(
+    PhonologyRule(
         "aspiración o pérdida de la s final",
         _weaken_final_s,
         (
-            Example("los niños", "l|o|s n|'i|n^|o|s", "l|o n|'i|n^|o"),
-            Example("los amigos", "l|o|s a|m|'i|Q|o|s", "l|o|h a|m|'i|Q|o"),
+            PhonologyExample("los niños", "l|o|s n|'i|n^|o|s", "l|o n|'i|n^|o"),
+            PhonologyExample("los amigos", "l|o|s a|m|'i|Q|o|s", "l|o|h a|m|'i|Q|o"),
         ),
     ),
-    Rule("aspiración de la jota", _replace("x", "h"), (Example("mejor", "m|e|x|'o|r", "m|e|h|'o|r"),)),
-    Rule("relajación de la che", _replace("tS", "S"), (Example("muchacho", "m|u|tS|'a|tS|o", "m|u|S|'a|S|o"),)),
-    Rule(
-        "pérdida de la consonante final",
-        _each_word(_drop_final_consonant),
-        (Example("ciudad", "T|j|u|D|'a|d", "T|j|u|D|'a"), Example("jugar", "x|u|Q|'a|r", "x|u|Q|'a")),
+    PhonologyRule(
+        "aspiración de la jota",
+        _replace_phoneme("x", "h"),
+        (PhonologyExample("mejor", "m|e|x|'o|r", "m|e|h|'o|r"),),
     ),
-    Rule("rotacismo", _each_word(_l_to_r), (Example("alto", "'a|l|t|o", "'a|r|t|o"),)),
-    Rule(
+    PhonologyRule(
+        "relajación de la che",
+        _replace_phoneme("tS", "S"),
+        (PhonologyExample("muchacho", "m|u|tS|'a|tS|o", "m|u|S|'a|S|o"),),
+    ),
+    PhonologyRule(
+        "pérdida de la consonante final",
+        _apply_to_words(_drop_final_consonant),
+        (
+            PhonologyExample("ciudad", "T|j|u|D|'a|d", "T|j|u|D|'a"),
+            PhonologyExample("jugar", "x|u|Q|'a|r", "x|u|Q|'a"),
+        ),
+    ),
+    PhonologyRule("rotacismo", _apply_to_words(_l_to_r), (PhonologyExample("alto", "'a|l|t|o", "'a|r|t|o"),)),
+    PhonologyRule(
         "fusión de vocales entre palabras",
         _merge_vowels,
         (
-            Example("para ahora", "p|a|**|a a|'o|**|a", "p|a|**|a|'o|**|a"),
-            Example("sé algo", "s|'e a|l|Q|o", "s|'e a|l|Q|o"),
+            PhonologyExample("para ahora", "p|a|**|a a|'o|**|a", "p|a|**|a|'o|**|a"),
+            PhonologyExample("sé algo", "s|'e a|l|Q|o", "s|'e a|l|Q|o"),
         ),
     ),
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from habla_ml.lake import sha256_of
+from habla_ml.lake import compute_sha256
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,17 @@ class ArtefactFile:
     sha256: str
 
 
-def files_below(folder: Path) -> tuple[ArtefactFile, ...]:
+def list_artefact_files(folder: Path) -> tuple[ArtefactFile, ...]:
     """Every file below `folder`, sorted by path."""
     found = (path for path in folder.rglob("*") if path.is_file())
     files = (
-        ArtefactFile(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path)) for path in found
+        ArtefactFile(path.relative_to(folder).as_posix(), path.stat().st_size, compute_sha256(path))
+        for path in found
     )
     return tuple(sorted(files, key=lambda file: file.path))
 
 
-def artefact_digest(files: Iterable[ArtefactFile]) -> str:
+def compute_artefact_digest(files: Iterable[ArtefactFile]) -> str:
     """One SHA-256 over names, sizes and contents: equal exactly when the artefacts are, wherever they lie."""
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.path):

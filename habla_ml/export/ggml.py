@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING, Final
 
 from habla_ml.errors import ExportError
 from habla_ml.export.prepare import prepare_checkpoint
-from habla_ml.export.vocabulary import Vocabulary, read_vocabulary
-from habla_ml.lake import sha256_of
+from habla_ml.export.tokenizer_vocabulary import TokenizerVocabulary, read_tokenizer_vocabulary
+from habla_ml.lake import compute_sha256
 from habla_ml.transcription.whisper_cpp import GGML_FILE
 
 if TYPE_CHECKING:
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 _MAGIC: Final = 0x67676D6C
 _FLOAT32, _FLOAT16 = 0, 1
-_LANGUAGES_OF: Final = {51865: 99, 51866: 100}
+_LANGUAGES_BY_VOCAB_SIZE: Final = {51865: 99, 51866: 100}
 """Size of a vocabulary whose ids whisper.cpp knows → languages in it."""
 _ALWAYS_FLOAT32: Final = ("encoder.positional_embedding", "decoder.positional_embedding")
 _CONV_BIASES: Final = ("encoder.conv1.bias", "encoder.conv2.bias")
-_WHOLE: Final = {
+_TOP_LEVEL_NAMES: Final = {
     "encoder.layer_norm": "encoder.ln_post",
     "decoder.layer_norm": "decoder.ln",
     "encoder.embed_positions.weight": "encoder.positional_embedding",
     "decoder.embed_positions.weight": "decoder.positional_embedding",
     "decoder.embed_tokens": "decoder.token_embedding",
 }
-_IN_A_LAYER: Final = {
+_LAYER_NAMES: Final = {
     "self_attn.k_proj": "attn.key",
     "self_attn.q_proj": "attn.query",
     "self_attn.v_proj": "attn.value",
@@ -64,13 +64,13 @@ class GgmlArtefact:
         folder: What to give to the engine whisper.cpp; it holds `ggml-model.bin`.
         size_bytes: Of the file.
         sha256: Of the file; the same checkpoint gives the same.
-        mended: What was wrong with the checkpoint and was put right before converting.
+        repairs: What was wrong with the checkpoint and was put right before converting.
     """
 
     folder: Path
     size_bytes: int
     sha256: str
-    mended: tuple[str, ...]
+    repairs: tuple[str, ...]
 
 
 def convert_to_ggml(
@@ -90,31 +90,31 @@ def convert_to_ggml(
     """
     if out.exists():
         raise ExportError(f"{out} exists already; an export never writes over anything. Give a new folder.")
-    vocabulary = read_vocabulary(checkpoint / "tokenizer.json")
+    vocabulary = read_tokenizer_vocabulary(checkpoint / "tokenizer.json")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
         prepared = prepare_checkpoint(checkpoint, Path(scratch) / "checkpoint", progress)
-        _refuse_other_ids(vocabulary, prepared.vocab_size)
+        _check_special_token_ids(vocabulary, prepared.vocab_size)
         converted = Path(scratch) / "converted"
         converted.mkdir()
         with (converted / GGML_FILE).open("wb") as file:
-            _write(file, prepared.folder, vocabulary)
-        size_bytes, sha256 = (converted / GGML_FILE).stat().st_size, sha256_of(converted / GGML_FILE)
+            _write_model(file, prepared.folder, vocabulary)
+        size_bytes, sha256 = (converted / GGML_FILE).stat().st_size, compute_sha256(converted / GGML_FILE)
         converted.rename(out)
     if progress:
         progress(f"ggml: {size_bytes / 1e6:.1f} MB")
-    return GgmlArtefact(out, size_bytes, sha256, prepared.mended)
+    return GgmlArtefact(out, size_bytes, sha256, prepared.repairs)
 
 
-def _refuse_other_ids(vocabulary: Vocabulary, vocab_size: int) -> None:
+def _check_special_token_ids(vocabulary: TokenizerVocabulary, vocab_size: int) -> None:
     """Raise `ExportError` unless every special token has the id that whisper.cpp works out for it."""
-    if vocab_size not in _LANGUAGES_OF:
+    if vocab_size not in _LANGUAGES_BY_VOCAB_SIZE:
         raise ExportError(
             f"whisper.cpp works out the ids of special tokens from the size of the vocabulary: {vocab_size} is none it "
-            f"knows ({', '.join(map(str, _LANGUAGES_OF))}). Use the engine faster-whisper or transformers, or train "
+            f"knows ({', '.join(map(str, _LANGUAGES_BY_VOCAB_SIZE))}). Use the engine faster-whisper or transformers, or train "
             "from a Whisper with its own vocabulary."
         )
-    after_languages = 50259 + _LANGUAGES_OF[vocab_size]
+    after_languages = 50259 + _LANGUAGES_BY_VOCAB_SIZE[vocab_size]
     expected = {
         "<|endoftext|>": 50257,
         "<|startoftranscript|>": 50258,
@@ -133,7 +133,7 @@ def _refuse_other_ids(vocabulary: Vocabulary, vocab_size: int) -> None:
             )
 
 
-def _write(file: IO[bytes], prepared: Path, vocabulary: Vocabulary) -> None:
+def _write_model(file: IO[bytes], prepared: Path, vocabulary: TokenizerVocabulary) -> None:
     from transformers import WhisperFeatureExtractor
 
     config = json.loads((prepared / "config.json").read_text("utf-8"))
@@ -157,13 +157,13 @@ def _write(file: IO[bytes], prepared: Path, vocabulary: Vocabulary) -> None:
     file.write(struct.pack("<2i", *mel.shape))
     file.write(mel.tobytes())
     _write_tokens(file, vocabulary)
-    for name, values in _tensors(prepared):
+    for name, values in _iterate_tensors(prepared):
         _write_tensor(file, name, values)
 
 
-def _write_tokens(file: IO[bytes], vocabulary: Vocabulary) -> None:
+def _write_tokens(file: IO[bytes], vocabulary: TokenizerVocabulary) -> None:
     """The bytes of each token of text; whisper.cpp names the special ones itself."""
-    to_byte = _bytes_of_characters()
+    to_byte = _map_characters_to_bytes()
     end = vocabulary.ids["<|endoftext|>"]
     texts = sorted((token_id, token) for token, token_id in vocabulary.ids.items() if token_id < end)
     file.write(struct.pack("<i", len(texts)))
@@ -178,32 +178,32 @@ def _write_tokens(file: IO[bytes], vocabulary: Vocabulary) -> None:
         file.write(struct.pack("<i", len(raw)) + raw)
 
 
-def _bytes_of_characters() -> dict[str, int]:
+def _map_characters_to_bytes() -> dict[str, int]:
     """GPT-2's characters for bytes: those that print stand for themselves, the others for code points from 256."""
     printing = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printing]
     return {chr(byte): byte for byte in printing} | {chr(256 + at): byte for at, byte in enumerate(others)}
 
 
-def _tensors(prepared: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _iterate_tensors(prepared: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
     from safetensors import safe_open
 
     with safe_open(prepared / "model.safetensors", framework="numpy") as weights:
         for name in sorted(weights.keys()):
             if name != "proj_out.weight":  # tied to the embedding
-                yield _ggml_name(name), weights.get_tensor(name)
+                yield _to_ggml_name(name), weights.get_tensor(name)
 
 
-def _ggml_name(name: str) -> str:
+def _to_ggml_name(name: str) -> str:
     """`model.decoder.layers.0.fc1.weight` → `decoder.blocks.0.mlp.0.weight`."""
     inner = name.removeprefix("model.")
     half, _, rest = inner.partition(".layers.")
     if rest:
         number, _, part = rest.partition(".")
         module, _, kind = part.rpartition(".")
-        return f"{half}.blocks.{number}.{_IN_A_LAYER[module]}.{kind}"
+        return f"{half}.blocks.{number}.{_LAYER_NAMES[module]}.{kind}"
     module, _, kind = inner.rpartition(".")
-    return _WHOLE.get(inner) or f"{_WHOLE.get(module, module)}.{kind}"
+    return _TOP_LEVEL_NAMES.get(inner) or f"{_TOP_LEVEL_NAMES.get(module, module)}.{kind}"
 
 
 def _write_tensor(file: IO[bytes], name: str, values: NDArray[np.float32]) -> None:

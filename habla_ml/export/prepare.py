@@ -2,8 +2,8 @@
 
 Converters read more than the weights, and fail without a word: an adapter folder converts to its base model, a
 missing feature extractor or tokenizer is replaced by another model's, `lang_to_id` is missed only when a
-language has to be detected. So everything is checked here, once, and mended where the checkpoint itself
-holds the answer; what was mended is told.
+language has to be detected. So everything is checked here, once, and repaired where the checkpoint itself
+holds the answer; what was repaired is reported.
 """
 
 from __future__ import annotations
@@ -17,13 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from habla_ml.errors import ExportError
-from habla_ml.export.vocabulary import Vocabulary, languages_of, read_vocabulary
+from habla_ml.export.tokenizer_vocabulary import (
+    TokenizerVocabulary,
+    list_language_tokens,
+    read_tokenizer_vocabulary,
+)
 
 if TYPE_CHECKING:
     import torch
 
 _LOADABLE_TOKENIZERS = ("WhisperTokenizer", "WhisperTokenizerFast")
-_TRACES_OF_THE_MACHINE = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
+_LOCAL_PATH_KEYS = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
 _EXTRACTOR_DEFAULTS: dict[str, Any] = {
     "chunk_length": 30,
     "feature_extractor_type": "WhisperFeatureExtractor",
@@ -46,13 +50,13 @@ class PreparedCheckpoint:
         folder: Where the files are.
         vocab_size: Rows of the output projection, timestamps included.
         n_mels: Mel bands the encoder takes.
-        mended: What was missing or wrong and was put right, one plain sentence each.
+        repairs: What was missing or wrong and was put right, one plain sentence each.
     """
 
     folder: Path
     vocab_size: int
     n_mels: int
-    mended: tuple[str, ...]
+    repairs: tuple[str, ...]
 
 
 def prepare_checkpoint(
@@ -66,32 +70,32 @@ def prepare_checkpoint(
         progress: Told one line for each step.
 
     Returns:
-        What was written, and what had to be mended.
+        What was written, and what had to be repaired.
 
     Raises:
         ExportError: The folder is an adapter, is not a Whisper, lacks a file or a field that it alone can
             supply, or its parts do not belong together.
     """
-    _refuse_wrong_places(checkpoint, out)
-    mended: list[str] = []
+    _check_paths(checkpoint, out)
+    repairs: list[str] = []
     config = _read_json(checkpoint, "config.json")
     if config.get("model_type") != "whisper":
         raise ExportError(
             f"{checkpoint}/config.json has model_type {config.get('model_type')!r}; only 'whisper' can be "
             "exported."
         )
-    vocabulary = read_vocabulary(checkpoint / "tokenizer.json")
-    vocabulary.refuse_unless_it_fits(int(config["vocab_size"]))
+    vocabulary = read_tokenizer_vocabulary(checkpoint / "tokenizer.json")
+    vocabulary.check_size(int(config["vocab_size"]))
     texts = {
-        "config.json": {**_without(config, _TRACES_OF_THE_MACHINE), "dtype": "float32"},
-        "generation_config.json": _generation_config(checkpoint, config, vocabulary, mended),
-        "preprocessor_config.json": _extractor_config(checkpoint, config, mended),
-        "tokenizer_config.json": _tokenizer_config(checkpoint, mended),
+        "config.json": {**_drop_keys(config, _LOCAL_PATH_KEYS), "dtype": "float32"},
+        "generation_config.json": _build_generation_config(checkpoint, config, vocabulary, repairs),
+        "preprocessor_config.json": _build_extractor_config(checkpoint, config, repairs),
+        "tokenizer_config.json": _build_tokenizer_config(checkpoint, repairs),
     }
     texts["config.json"].pop("torch_dtype", None)
     if progress:
         progress("prepare: reading the weights")
-    weights = _checked_weights(checkpoint, texts["config.json"])
+    weights = _load_checked_weights(checkpoint, texts["config.json"])
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
         folder = Path(scratch) / "prepared"
@@ -103,11 +107,11 @@ def prepare_checkpoint(
         _save_weights(weights, folder / "model.safetensors")
         folder.rename(out)
     if progress:
-        progress(f"prepare: {len(weights)} tensors in float32; " + ("; ".join(mended) or "nothing to mend"))
-    return PreparedCheckpoint(out, int(config["vocab_size"]), int(config["num_mel_bins"]), tuple(mended))
+        progress(f"prepare: {len(weights)} tensors in float32; " + ("; ".join(repairs) or "nothing to mend"))
+    return PreparedCheckpoint(out, int(config["vocab_size"]), int(config["num_mel_bins"]), tuple(repairs))
 
 
-def _refuse_wrong_places(checkpoint: Path, out: Path) -> None:
+def _check_paths(checkpoint: Path, out: Path) -> None:
     if not checkpoint.is_dir():
         raise ExportError(f"The checkpoint {checkpoint} is not a folder; give the one that holds config.json.")
     if (checkpoint / "adapter_config.json").exists():
@@ -136,27 +140,29 @@ def _read_json(checkpoint: Path, name: str) -> dict[str, Any]:
     return content
 
 
-def _without(content: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+def _drop_keys(content: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key not in keys}
 
 
-def _generation_config(
-    checkpoint: Path, config: dict[str, Any], vocabulary: Vocabulary, mended: list[str]
+def _build_generation_config(
+    checkpoint: Path, config: dict[str, Any], vocabulary: TokenizerVocabulary, repairs: list[str]
 ) -> dict[str, Any]:
     """The generation settings, whole: transformers 5 drops fields marked as made from the model config."""
     content = _read_json(checkpoint, "generation_config.json")
     if content.pop("_from_model_config", False):
-        mended.append("generation_config.json said _from_model_config: removed, or loading would drop its fields")
+        repairs.append("generation_config.json said _from_model_config: removed, or loading would drop its fields")
     if not content.get("lang_to_id"):
-        content["lang_to_id"] = languages_of(vocabulary)
-        mended.append(f"lang_to_id was missing: {len(content['lang_to_id'])} languages taken from the tokenizer")
+        content["lang_to_id"] = list_language_tokens(vocabulary)
+        repairs.append(f"lang_to_id was missing: {len(content['lang_to_id'])} languages taken from the tokenizer")
     for token, token_id in content["lang_to_id"].items():
         if vocabulary.ids.get(token) != token_id:
             raise ExportError(
                 f"generation_config.json of {checkpoint} gives {token} the id {token_id}, its tokenizer.json "
                 f"gives {vocabulary.ids.get(token)}; both must come from the same base model."
             )
-    content["alignment_heads"] = _alignment_heads(checkpoint, content.get("alignment_heads"), config, mended)
+    content["alignment_heads"] = _check_alignment_heads(
+        checkpoint, content.get("alignment_heads"), config, repairs
+    )
     content.setdefault("no_timestamps_token_id", vocabulary.no_timestamps_id)
     content.setdefault("is_multilingual", True)
     content.setdefault("task_to_id", {t: vocabulary.ids[f"<|{t}|>"] for t in ("transcribe", "translate")})
@@ -165,12 +171,12 @@ def _generation_config(
     return content
 
 
-def _alignment_heads(
-    checkpoint: Path, heads: object, config: dict[str, Any], mended: list[str]
+def _check_alignment_heads(
+    checkpoint: Path, heads: object, config: dict[str, Any], repairs: list[str]
 ) -> list[list[int]]:
     n_layers, n_heads = int(config["decoder_layers"]), int(config["decoder_attention_heads"])
     if not heads:
-        mended.append(
+        repairs.append(
             "alignment_heads were missing: all heads of the last half of the decoder are used, word times will be "
             "poor; copy alignment_heads from the base model's generation_config.json for better ones"
         )
@@ -184,15 +190,15 @@ def _alignment_heads(
     return heads
 
 
-def _extractor_config(checkpoint: Path, config: dict[str, Any], mended: list[str]) -> dict[str, Any]:
+def _build_extractor_config(checkpoint: Path, config: dict[str, Any], repairs: list[str]) -> dict[str, Any]:
     if (checkpoint / "preprocessor_config.json").exists():
         content = _read_json(checkpoint, "preprocessor_config.json")
     elif (checkpoint / "processor_config.json").exists():
         content = _read_json(checkpoint, "processor_config.json").get("feature_extractor") or {}
-        mended.append("preprocessor_config.json was missing: written from processor_config.json")
+        repairs.append("preprocessor_config.json was missing: written from processor_config.json")
     else:
         content = {}
-        mended.append("no feature extractor was saved: preprocessor_config.json has Whisper's own settings")
+        repairs.append("no feature extractor was saved: preprocessor_config.json has Whisper's own settings")
     content = {**_EXTRACTOR_DEFAULTS, "feature_size": int(config["num_mel_bins"]), **content}
     content.pop("mel_filters", None)
     if content["feature_size"] != config["num_mel_bins"]:
@@ -203,16 +209,16 @@ def _extractor_config(checkpoint: Path, config: dict[str, Any], mended: list[str
     return content
 
 
-def _tokenizer_config(checkpoint: Path, mended: list[str]) -> dict[str, Any]:
+def _build_tokenizer_config(checkpoint: Path, repairs: list[str]) -> dict[str, Any]:
     path = checkpoint / "tokenizer_config.json"
     content = _read_json(checkpoint, path.name) if path.exists() else {}
     if content.get("tokenizer_class") not in _LOADABLE_TOKENIZERS:
-        mended.append(f"tokenizer_class was {content.get('tokenizer_class')!r}: set to 'WhisperTokenizer'")
+        repairs.append(f"tokenizer_class was {content.get('tokenizer_class')!r}: set to 'WhisperTokenizer'")
         content["tokenizer_class"] = "WhisperTokenizer"
-    return _without(content, _TRACES_OF_THE_MACHINE)
+    return _drop_keys(content, _LOCAL_PATH_KEYS)
 
 
-def _checked_weights(checkpoint: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:
+def _load_checked_weights(checkpoint: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:
     """All tensors in float32; loaders fill a missing one with noise and only log it, so compare names first."""
     import torch
     from transformers import WhisperConfig, WhisperForConditionalGeneration

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from habla_ml.errors import ExportError
 from habla_ml.export.coreml.archive import build_coreml_archive
-from habla_ml.export.ct2 import convert_to_ctranslate2
+from habla_ml.export.ctranslate2 import convert_to_ctranslate2
 from habla_ml.export.files import ArtefactFile
 from habla_ml.lake import Lake, catalogue
 
@@ -49,9 +49,9 @@ class PublishedCoreML:
     mended: tuple[str, ...]
 
 
-def checkpoint_of(lake: Lake, version: str) -> str:
+def get_checkpoint_tree(lake: Lake, version: str) -> str:
     """Tree id of a version's checkpoint; raises `ExportError` where it was not trained yet."""
-    pointer = lake.pointer(catalogue.CHECKPOINT.name(version))
+    pointer = lake.read_pointer(catalogue.CHECKPOINT.name(version))
     if pointer is None:
         raise ExportError(
             f"model version {version} has no checkpoint in {lake.url}; materialise `fine_tuned_checkpoint` for it first"
@@ -86,7 +86,7 @@ def publish_ctranslate2(
         work_folder: Where the conversion may write.
         progress: Told one line for each step.
     """
-    pointer = lake.pointer(name)
+    pointer = lake.read_pointer(name)
     if pointer is not None and (pointer.value["checkpoint"], pointer.value["quantisation"]) == (
         identity,
         quantisation,
@@ -96,7 +96,7 @@ def publish_ctranslate2(
     with tempfile.TemporaryDirectory(dir=work_folder, prefix="ctranslate2-") as scratch:
         made = convert_to_ctranslate2(checkpoint, Path(scratch) / "model", quantisation, progress)
         published = PublishedCTranslate2(
-            lake.put_tree(made.folder), identity, quantisation, made.size_bytes, made.mended
+            lake.put_tree(made.folder), identity, quantisation, made.size_bytes, made.repairs
         )
     lake.move_pointer(name, {**asdict(published), "mended": list(published.mended)}, pointer)
     return published
@@ -120,10 +120,10 @@ def publish_coreml(
         timeout_s: For the conversion's process.
         progress: Told one line for each step.
     """
-    name, tree = catalogue.EXPORT.name(version, "coreml"), checkpoint_of(lake, version)
-    pointer = lake.pointer(name)
+    name, tree = catalogue.EXPORT.name(version, "coreml"), get_checkpoint_tree(lake, version)
+    pointer = lake.read_pointer(name)
     if pointer is not None and pointer.value["checkpoint"] == tree:
-        return _read_coreml(pointer.value)
+        return _parse_coreml_pointer(pointer.value)
     checkpoint = checkout_artefact(lake, tree, work_folder)
     with tempfile.TemporaryDirectory(dir=work_folder, prefix="coreml-") as scratch:
         made = build_coreml_archive(
@@ -143,14 +143,14 @@ def publish_coreml(
             has_whisperkit_vocab_size=made.has_whisperkit_vocab_size,
             parity=asdict(made.parity),
             files=made.files,
-            mended=made.mended,
+            mended=made.repairs,
         )
-    value = {**asdict(published), "files": [asdict(each) for each in made.files], "mended": list(made.mended)}
+    value = {**asdict(published), "files": [asdict(each) for each in made.files], "mended": list(made.repairs)}
     lake.move_pointer(name, value, pointer)
     return published
 
 
-def _read_coreml(value: Mapping[str, object]) -> PublishedCoreML:
+def _parse_coreml_pointer(value: Mapping[str, object]) -> PublishedCoreML:
     files, mended = value["files"], value["mended"]
     if not isinstance(files, list) or not isinstance(mended, list):
         raise ExportError(f"the stored record of archive {value.get('archive')} is damaged; build it again")

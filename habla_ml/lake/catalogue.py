@@ -33,7 +33,7 @@ class PointerFamily:
 
     def keys(self, lake: Lake) -> Iterator[str]:
         """Yield the first variable part of every pointer of this family in the lake, sorted by name."""
-        for name in lake.pointers(self.pattern.partition("{")[0]):
+        for name in lake.list_pointers(self.pattern.partition("{")[0]):
             found = self.parts(name)
             if found is not None:
                 yield found[0]
@@ -82,6 +82,6 @@ LAST_GOOD_CORPUS: Final = "quality/good"
 TOMBSTONES: Final = "consent/tombstones"
 
 
-def area(name: str) -> str:
+def get_area(name: str) -> str:
     """Return the first part of a pointer name, such as `recordings`."""
     return name.partition("/")[0]

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import IO
 
 from habla_ml.errors import LakeError, ObjectMissingError, PointerMovedError
-from habla_ml.lake.store import Entry, Versioned, checked_key, checked_prefix
+from habla_ml.lake.store import StoreEntry, VersionedValue, check_key, check_prefix
 
-_UNFINISHED = ".unfinished"
-_LOCKS = ".locks"
+_TEMPORARY_FOLDER = ".unfinished"
+_LOCK_FOLDER = ".locks"
 _CHUNK_BYTES = 1 << 20
-_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_NOT_FOUND_ERRORS = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class DirectoryStore:
@@ -38,8 +38,8 @@ class DirectoryStore:
         self._root = root.expanduser().resolve()
         try:
             made = not self._root.exists()
-            (self._root / _UNFINISHED).mkdir(parents=True, exist_ok=True)
-            (self._root / _LOCKS).mkdir(exist_ok=True)
+            (self._root / _TEMPORARY_FOLDER).mkdir(parents=True, exist_ok=True)
+            (self._root / _LOCK_FOLDER).mkdir(exist_ok=True)
             if made:
                 _fsync_folders(self._root.parent, self._root.parent)
             self._remove_leftovers()
@@ -57,8 +57,8 @@ class DirectoryStore:
     def put_if_absent(self, key: str, source: bytes | Path, sha256: str | None = None) -> bool:
         """See `Store.put_if_absent`."""
         target = self._path(key)
-        with self._writing(key):
-            stored = not target.exists() and self._link_new(key, source, sha256)
+        with self._translate_write_errors(key):
+            stored = not target.exists() and self._link_if_absent(key, source, sha256)
             if not target.is_file():
                 raise LakeError(f"{target} is a folder, so {key} cannot be stored; move that folder away")
             # The one who stored it first may have been killed before its name was durable.
@@ -69,41 +69,45 @@ class DirectoryStore:
         """See `Store.read`."""
         found = self.read_versioned(key)
         if found is None:
-            raise self._missing(key)
+            raise self._missing_error(key)
         return found.data
 
-    def read_versioned(self, key: str) -> Versioned | None:
+    def read_versioned(self, key: str) -> VersionedValue | None:
         """See `Store.read_versioned`; the tag is the sha256 of the value."""
         try:
             data = self._path(key).read_bytes()
-        except _ABSENT:
+        except _NOT_FOUND_ERRORS:
             return None
         except OSError as error:
             raise LakeError(f"cannot read {key} in {self.url}: {error.strerror}; check the disk") from error
-        return Versioned(data, hashlib.sha256(data).hexdigest())
+        return VersionedValue(data, hashlib.sha256(data).hexdigest())
 
     def compare_and_set(self, key: str, data: bytes, expected: str | None) -> str:
         """See `Store.compare_and_set`."""
         target = self._path(key)
-        with self._writing(key), self._unfinished(data, None) as temporary, self._locked(key):
+        with (
+            self._translate_write_errors(key),
+            self._write_temporary(data, None) as temporary,
+            self._hold_lock(key),
+        ):
             present = self.read_versioned(key)
             if (present.tag if present else None) != expected:
-                raise self._moved(key)
+                raise self._moved_error(key)
             target.parent.mkdir(parents=True, exist_ok=True)
             if expected is None:
                 try:
                     os.link(temporary, target)
                 except FileExistsError:
-                    raise self._moved(key) from None
+                    raise self._moved_error(key) from None
             else:
                 temporary.replace(target)
             _fsync_folders(target.parent, self._root)
         return hashlib.sha256(data).hexdigest()
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str) -> Iterator[StoreEntry]:
         """See `Store.list`; reads the folders below `prefix` only, one at a time."""
-        above, _, start = checked_prefix(prefix).rpartition("/")
-        return self._walk(above, start)
+        above, _, start = check_prefix(prefix).rpartition("/")
+        return self._walk_folder(above, start)
 
     def fetch(self, key: str, destination: Path) -> None:
         """See `Store.fetch`."""
@@ -126,10 +130,10 @@ class DirectoryStore:
     def delete(self, key: str) -> bool:
         """See `Store.delete`."""
         target = self._path(key)
-        with self._deleting(key), self._locked(key):
+        with self._translate_delete_errors(key), self._hold_lock(key):
             try:
                 target.unlink()
-            except _ABSENT:
+            except _NOT_FOUND_ERRORS:
                 return False
             _fsync_folders(target.parent, target.parent)
         return True
@@ -138,23 +142,23 @@ class DirectoryStore:
         """See `Store.local_path`."""
         path = self._path(key)
         if not path.is_file():
-            raise self._missing(key)
+            raise self._missing_error(key)
         return path
 
     def _path(self, key: str) -> Path:
-        return self._root / checked_key(key)
+        return self._root / check_key(key)
 
-    def _missing(self, key: str) -> ObjectMissingError:
+    def _missing_error(self, key: str) -> ObjectMissingError:
         return ObjectMissingError(f"{key} is not in the store {self.url}; has the stage that makes it run?")
 
-    def _moved(self, key: str) -> PointerMovedError:
+    def _moved_error(self, key: str) -> PointerMovedError:
         return PointerMovedError(
             f"{key} in {self.url} was moved by somebody else since it was read; read it again and retry"
         )
 
-    def _link_new(self, key: str, source: bytes | Path, sha256: str | None) -> bool:
+    def _link_if_absent(self, key: str, source: bytes | Path, sha256: str | None) -> bool:
         target = self._path(key)
-        with self._unfinished(source, sha256) as temporary:
+        with self._write_temporary(source, sha256) as temporary:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(temporary, target)
@@ -162,25 +166,25 @@ class DirectoryStore:
                 return False
         return True
 
-    def _walk(self, folder: str, start: str) -> Iterator[Entry]:
+    def _walk_folder(self, folder: str, start: str) -> Iterator[StoreEntry]:
         """Entries below `folder` (a key, or empty) whose next part begins with `start`, in the order of keys."""
         try:
             with os.scandir(self._root / folder) as found:
                 children = [
                     each for each in found if each.name.startswith(start) and not each.name.startswith(".")
                 ]
-        except _ABSENT:
+        except _NOT_FOUND_ERRORS:
             return
         # A folder's keys go on with "/", which sorts after "." and "-": S3 lists in that order too.
         for child in sorted(children, key=lambda each: each.name + "/" * each.is_dir()):
             key = f"{folder}/{child.name}" if folder else child.name
             if child.is_dir():
-                yield from self._walk(key, "")
+                yield from self._walk_folder(key, "")
             elif child.is_file():
-                yield Entry(key, child.stat().st_size)
+                yield StoreEntry(key, child.stat().st_size)
 
     @contextmanager
-    def _writing(self, key: str) -> Iterator[None]:
+    def _translate_write_errors(self, key: str) -> Iterator[None]:
         """Turn what the operating system refuses while `key` is written into a `LakeError`."""
         try:
             yield
@@ -196,7 +200,7 @@ class DirectoryStore:
             ) from error
 
     @contextmanager
-    def _deleting(self, key: str) -> Iterator[None]:
+    def _translate_delete_errors(self, key: str) -> Iterator[None]:
         """Turn what the operating system refuses while `key` is deleted into a `LakeError`."""
         try:
             yield
@@ -206,12 +210,12 @@ class DirectoryStore:
             ) from error
 
     @contextmanager
-    def _unfinished(self, source: bytes | Path, sha256: str | None) -> Iterator[Path]:
+    def _write_temporary(self, source: bytes | Path, sha256: str | None) -> Iterator[Path]:
         """A temporary file in the store that holds `source` durably; locked meanwhile, removed at the end."""
-        with self._new_temporary() as out:
+        with self._create_temporary() as out:
             temporary = Path(out.name)
             try:
-                found = _copy(source, out)
+                found = _copy_source(source, out)
                 if sha256 is not None and found != sha256:
                     raise LakeError(
                         f"{source if isinstance(source, Path) else 'the value'} has the sha256 {found}, expected "
@@ -225,10 +229,10 @@ class DirectoryStore:
             finally:
                 temporary.unlink(missing_ok=True)
 
-    def _new_temporary(self) -> IO[bytes]:
+    def _create_temporary(self) -> IO[bytes]:
         """An empty file below `.unfinished` whose lock this process holds."""
         while True:
-            out = (self._root / _UNFINISHED / uuid.uuid4().hex).open("xb")
+            out = (self._root / _TEMPORARY_FOLDER / uuid.uuid4().hex).open("xb")
             fcntl.flock(out, fcntl.LOCK_EX)
             if os.fstat(out.fileno()).st_nlink:
                 return out
@@ -236,7 +240,7 @@ class DirectoryStore:
 
     def _remove_leftovers(self) -> None:
         """Remove temporary files whose writer is dead: nobody holds their lock."""
-        for path in (self._root / _UNFINISHED).iterdir():
+        for path in (self._root / _TEMPORARY_FOLDER).iterdir():
             try:
                 with path.open("rb") as handle:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -245,9 +249,9 @@ class DirectoryStore:
                 continue  # its writer lives, another opening was quicker, or it is another user's to remove
 
     @contextmanager
-    def _locked(self, key: str) -> Iterator[None]:
+    def _hold_lock(self, key: str) -> Iterator[None]:
         name = hashlib.sha256(key.encode()).hexdigest()[:32]
-        with (self._root / _LOCKS / name).open("w") as handle:
+        with (self._root / _LOCK_FOLDER / name).open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             try:
                 yield
@@ -255,7 +259,7 @@ class DirectoryStore:
                 fcntl.flock(handle, fcntl.LOCK_UN)  # closing is not enough where a process was forked meanwhile
 
 
-def _copy(source: bytes | Path, out: IO[bytes]) -> str:
+def _copy_source(source: bytes | Path, out: IO[bytes]) -> str:
     """Write `source` to `out` in bounded memory; returns the sha256 of what was written."""
     if isinstance(source, bytes):
         out.write(source)

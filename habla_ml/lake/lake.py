@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from habla_ml.errors import LakeError
-from habla_ml.lake.closure import named_objects
+from habla_ml.lake.reachability import reachable_objects
 from habla_ml.lake.store import Store
 
 _TREE_FORMAT = "habla_ml.tree/1"
@@ -62,23 +62,23 @@ class Lake:
     def put_bytes(self, data: bytes) -> str:
         """Store `data`; returns its sha256 (hex), which is its name."""
         sha256 = hashlib.sha256(data).hexdigest()
-        self._store.put_if_absent(_object_key(sha256), data, sha256)
+        self._store.put_if_absent(_make_object_key(sha256), data, sha256)
         return sha256
 
     def put_file(self, path: Path) -> str:
         """Store a file's bytes in bounded memory; returns their sha256. One that changes meanwhile is refused."""
         try:
-            sha256 = sha256_of(path)
+            sha256 = compute_sha256(path)
         except OSError as error:
             raise LakeError(
                 f"cannot read {path}: {error.strerror}; nothing was published, check the file"
             ) from error
-        self._store.put_if_absent(_object_key(sha256), path, sha256)
+        self._store.put_if_absent(_make_object_key(sha256), path, sha256)
         return sha256
 
     def put_json(self, value: Any) -> str:
         """Store a JSON value in its canonical form; returns the sha256 of that form."""
-        return self.put_bytes(canonical_json(value))
+        return self.put_bytes(to_canonical_json(value))
 
     def put_tree(self, folder: Path) -> str:
         """Store every file below `folder`; returns the tree's id.
@@ -100,7 +100,7 @@ class Lake:
 
     def get_bytes(self, sha256: str) -> bytes:
         """The object's bytes; raises `ObjectMissingError` or, where they are damaged, `LakeError`."""
-        data = self._store.read(_object_key(sha256))
+        data = self._store.read(_make_object_key(sha256))
         if hashlib.sha256(data).hexdigest() != sha256:
             raise LakeError(f"object {sha256} in {self.url} is damaged: its bytes have another sha256")
         return data
@@ -114,11 +114,11 @@ class Lake:
                 f"object {sha256} in {self.url} is not JSON: {error}; pass the id of a JSON object"
             ) from None
 
-    def start_of(self, sha256: str, length: int) -> bytes:
+    def read_object_start(self, sha256: str, length: int) -> bytes:
         """The object's first `length` bytes, to tell what it is; they are not verified."""
-        return self._store.read_start(_object_key(sha256), length)
+        return self._store.read_start(_make_object_key(sha256), length)
 
-    def object_ids(self) -> Iterator[str]:
+    def list_object_ids(self) -> Iterator[str]:
         """Ids of all objects, named by a pointer or not, sorted; a listing of the whole lake."""
         for entry in self._store.list("objects/"):
             yield entry.key.rpartition("/")[2]
@@ -136,7 +136,7 @@ class Lake:
         """
         if not object_ids:
             return 0
-        named = named_objects(self, set(self.object_ids()), rewritten)
+        named = reachable_objects(self, set(self.list_object_ids()), rewritten)
         if held := sorted(each for each in object_ids if each in named):
             raise LakeError(
                 f"{len(held)} of {len(object_ids)} objects to delete in {self.url} are still named, {held[0]} by the "
@@ -144,28 +144,28 @@ class Lake:
             )
         removed = 0
         for each in object_ids:
-            removed += self._store.delete(_object_key(each))
+            removed += self._store.delete(_make_object_key(each))
             self.drop_cached(each)
         return removed
 
     def drop_cached(self, sha256: str) -> None:
         """Remove the local copy of a remote lake's object."""
         try:
-            (self._cache / _object_key(sha256)).unlink(missing_ok=True)
+            (self._cache / _make_object_key(sha256)).unlink(missing_ok=True)
         except OSError as error:
             raise LakeError(
                 f"cannot remove {sha256} from the cache {self._cache}: {error.strerror}; mend its permissions"
             ) from error
 
-    def cached_ids(self) -> Iterator[str]:
+    def list_cached_ids(self) -> Iterator[str]:
         """Ids of the objects of which the cache holds a copy."""
         for path in sorted((self._cache / "objects").glob("??/*")):
             if not path.name.startswith("."):
                 yield path.name
 
-    def path_of(self, sha256: str) -> Path:
+    def fetch_path(self, sha256: str) -> Path:
         """A local file, to be read only, that holds the object: the lake's own, or a verified cached copy."""
-        key = _object_key(sha256)
+        key = _make_object_key(sha256)
         local = self._store.local_path(key)
         if local is not None:
             return local
@@ -175,7 +175,7 @@ class Lake:
             try:
                 cached.parent.mkdir(parents=True, exist_ok=True)
                 self._store.fetch(key, temporary)
-                if sha256_of(temporary) != sha256:
+                if compute_sha256(temporary) != sha256:
                     raise LakeError(f"object {sha256} from {self.url} is damaged: its bytes have another sha256")
                 temporary.replace(cached)
             except OSError as error:
@@ -186,7 +186,7 @@ class Lake:
                 temporary.unlink(missing_ok=True)
         return cached
 
-    def tree_files(self, tree: str) -> list[TreeFile]:
+    def list_tree_files(self, tree: str) -> list[TreeFile]:
         """The files of a tree, sorted by path; paths are checked to stay below the folder."""
         value = self.get_json(tree)
         if not isinstance(value, dict) or value.get("format") != _TREE_FORMAT:
@@ -204,19 +204,19 @@ class Lake:
         A folder that is there already is kept where it holds every file of the tree in its size; another
         folder of that name raises `LakeError`.
         """
-        files = self.tree_files(tree)
+        files = self.list_tree_files(tree)
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
         try:
             if not folder.exists():
                 for each in files:
-                    self._check_out(each, temporary / each.path)
+                    self._copy_tree_file(each, temporary / each.path)
                 try:
                     temporary.rename(folder)
                 except OSError:
                     if not folder.exists():  # else another process was quicker
                         raise
             for each in files:
-                if not _holds(folder / each.path, each.size_bytes):
+                if not _has_size(folder / each.path, each.size_bytes):
                     raise LakeError(
                         f"{folder} is there but its {each.path} is not the one of tree {tree[:12]}; "
                         "remove that folder, it will be made again"
@@ -227,17 +227,17 @@ class Lake:
             shutil.rmtree(temporary, ignore_errors=True)
         return folder
 
-    def _check_out(self, file: TreeFile, target: Path) -> None:
+    def _copy_tree_file(self, file: TreeFile, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.path_of(file.sha256), target)
-        if sha256_of(target) != file.sha256:
+        shutil.copyfile(self.fetch_path(file.sha256), target)
+        if compute_sha256(target) != file.sha256:
             raise LakeError(f"object {file.sha256} in {self.url} is damaged: {file.path} has another sha256")
 
     # Pointers
 
-    def pointer(self, name: str) -> Pointer | None:
+    def read_pointer(self, name: str) -> Pointer | None:
         """The pointer `name` as it stands now, or None."""
-        found = self._store.read_versioned(_pointer_key(name))
+        found = self._store.read_versioned(_make_pointer_key(name))
         if found is None:
             return None
         try:
@@ -256,45 +256,45 @@ class Lake:
         if seen is not None and dict(seen.value) == dict(value):
             return seen
         tag = self._store.compare_and_set(
-            _pointer_key(name), canonical_json(value), None if seen is None else seen.tag
+            _make_pointer_key(name), to_canonical_json(value), None if seen is None else seen.tag
         )
         return Pointer(name, value, tag)
 
     def delete_pointer(self, name: str) -> bool:
         """Remove a pointer, whatever it says; True when it was there. Its objects stay."""
-        return self._store.delete(_pointer_key(name))
+        return self._store.delete(_make_pointer_key(name))
 
-    def pointers(self, prefix: str) -> Iterator[str]:
+    def list_pointers(self, prefix: str) -> Iterator[str]:
         """Names of all pointers that start with `prefix`, sorted."""
         for entry in self._store.list(f"pointers/{prefix}"):
             yield entry.key.removeprefix("pointers/").removesuffix(".json")
 
 
-def canonical_json(value: Any) -> bytes:
+def to_canonical_json(value: Any) -> bytes:
     """One byte form for one value: sorted keys, no spaces, UTF-8, no NaN."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
-def digest_of(value: Any) -> str:
+def compute_digest(value: Any) -> str:
     """sha256 (hex) of a JSON value's canonical form."""
-    return hashlib.sha256(canonical_json(value)).hexdigest()
+    return hashlib.sha256(to_canonical_json(value)).hexdigest()
 
 
-def sha256_of(path: Path) -> str:
+def compute_sha256(path: Path) -> str:
     """sha256 (hex) of a file's bytes, in bounded memory."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _holds(path: Path, size_bytes: int) -> bool:
+def _has_size(path: Path, size_bytes: int) -> bool:
     return path.is_file() and path.stat().st_size == size_bytes
 
 
-def _object_key(sha256: str) -> str:
+def _make_object_key(sha256: str) -> str:
     if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
         raise LakeError(f"object id {sha256!r} is not a sha256 in hex")
     return f"objects/{sha256[:2]}/{sha256}"
 
 
-def _pointer_key(name: str) -> str:
+def _make_pointer_key(name: str) -> str:
     return f"pointers/{name}.json"

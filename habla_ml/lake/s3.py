@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from habla_ml.errors import LakeError, ObjectMissingError, PointerMovedError
-from habla_ml.lake.store import Entry, Versioned, checked_key, checked_prefix
+from habla_ml.lake.store import StoreEntry, VersionedValue, check_key, check_prefix
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 
 _PART_BYTES = 64 << 20  # 10,000 parts are S3's most: 640 GB a value
 _CONFLICT_ATTEMPTS = 8
-_LOST = {"PreconditionFailed", "412"}
-_CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "409"}
-_ABSENT = {"NoSuchKey", "NotFound", "404"}
+_PRECONDITION_FAILED_CODES = {"PreconditionFailed", "412"}
+_CONFLICT_CODES = {"ConditionalRequestConflict", "OperationAborted", "409"}
+_NOT_FOUND_CODES = {"NoSuchKey", "NotFound", "404"}
 # A CDN keeps what has no Cache-Control for a day, which is too long for a pointer.
-_CACHED_FOREVER = "public, max-age=31536000, immutable"
-_NOT_CACHED = "no-cache"
-_NO_PERMISSION = (
+_CACHE_FOREVER = "public, max-age=31536000, immutable"
+_NO_CACHE = "no-cache"
+_PERMISSION_REMEDY = (
     "the credentials need s3:GetObject, s3:PutObject and s3:ListBucket there (s3:DeleteObject to erase)"
 )
 _REMEDIES = {
     "NoSuchBucket": "create the bucket, or name another one in the settings",
-    "AccessDenied": _NO_PERMISSION,
-    "403": _NO_PERMISSION,
+    "AccessDenied": _PERMISSION_REMEDY,
+    "403": _PERMISSION_REMEDY,
     "InvalidAccessKeyId": "set AWS_PROFILE or AWS_ACCESS_KEY_ID to credentials this endpoint knows",
     "SignatureDoesNotMatch": "set AWS_SECRET_ACCESS_KEY to the secret of this access key",
     "BadDigest": "the transfer broke; run the stage again",
@@ -55,11 +55,11 @@ _REMEDIES = {
 
 
 @dataclass(frozen=True)
-class _Put:
+class _ConditionalPut:
     """What a conditional put says besides its bytes."""
 
     name: str
-    write: str
+    write_id: str
     condition: Mapping[str, Any]
     cache_control: str
 
@@ -67,7 +67,7 @@ class _Put:
     def headers(self) -> dict[str, Any]:
         return {
             "Key": self.name,
-            "Metadata": {"write": self.write},
+            "Metadata": {"write": self.write_id},
             "ContentType": mimetypes.guess_type(self.name)[0] or "application/octet-stream",
             "CacheControl": self.cache_control,
         }
@@ -90,67 +90,67 @@ class S3Store:
 
     def put_if_absent(self, key: str, source: bytes | Path, sha256: str | None = None) -> bool:
         """See `Store.put_if_absent`."""
-        put = _Put(self._name(key), uuid.uuid4().hex, {"IfNoneMatch": "*"}, _CACHED_FOREVER)
-        with self._talking(f"write {key}"):
-            if self._head(put.name) is not None:
+        put = _ConditionalPut(self._make_object_name(key), uuid.uuid4().hex, {"IfNoneMatch": "*"}, _CACHE_FOREVER)
+        with self._translate_request_errors(f"write {key}"):
+            if self._read_tag_and_write_id(put.name) is not None:
                 return False
-            with _opened(source) as body:
-                tag = self._put_retried(put, body, sha256)
+            with _open_source(source) as body:
+                tag = self._put_with_retries(put, body, sha256)
         return tag is not None
 
     def read(self, key: str) -> bytes:
         """See `Store.read`."""
         found = self.read_versioned(key)
         if found is None:
-            raise self._missing(key)
+            raise self._missing_error(key)
         return found.data
 
-    def read_versioned(self, key: str) -> Versioned | None:
+    def read_versioned(self, key: str) -> VersionedValue | None:
         """See `Store.read_versioned`; the tag is the ETag."""
         from botocore.exceptions import ClientError
 
-        with self._talking(f"read {key}"):
+        with self._translate_request_errors(f"read {key}"):
             try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=self._name(key))
-                return Versioned(answer["Body"].read(), answer["ETag"])
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._make_object_name(key))
+                return VersionedValue(answer["Body"].read(), answer["ETag"])
             except ClientError as error:
-                if _code(error) in _ABSENT:
+                if _get_error_code(error) in _NOT_FOUND_CODES:
                     return None
                 raise
 
     def compare_and_set(self, key: str, data: bytes, expected: str | None) -> str:
         """See `Store.compare_and_set`."""
         condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
-        put = _Put(self._name(key), uuid.uuid4().hex, condition, _NOT_CACHED)
-        with self._talking(f"write {key}"):
-            tag = self._put_retried(put, io.BytesIO(data), None)
+        put = _ConditionalPut(self._make_object_name(key), uuid.uuid4().hex, condition, _NO_CACHE)
+        with self._translate_request_errors(f"write {key}"):
+            tag = self._put_with_retries(put, io.BytesIO(data), None)
         if tag is None:
             raise PointerMovedError(
                 f"{key} in {self.url} was moved by somebody else since it was read; read it again and retry"
             )
         return tag
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str) -> Iterator[StoreEntry]:
         """See `Store.list`; a page of 1,000 at a time."""
-        start = self._prefix + checked_prefix(prefix)
+        start = self._prefix + check_prefix(prefix)
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start)
-        with self._talking(f"list {prefix or 'everything'}"):
+        with self._translate_request_errors(f"list {prefix or 'everything'}"):
             for page in pages:
                 for each in page.get("Contents", []):
                     key = each["Key"].removeprefix(self._prefix)
                     if "/." not in f"/{key}/":  # a probe
-                        yield Entry(key, each["Size"])
+                        yield StoreEntry(key, each["Size"])
 
     def fetch(self, key: str, destination: Path) -> None:
         """See `Store.fetch`; parts in parallel, broken transfers are taken up again."""
         from botocore.exceptions import ClientError
 
-        with self._talking(f"fetch {key}"):
+        with self._translate_request_errors(f"fetch {key}"):
             try:
-                self._client.download_file(self._bucket, self._name(key), str(destination))
+                self._client.download_file(self._bucket, self._make_object_name(key), str(destination))
             except ClientError as error:
-                if _code(error) in _ABSENT:
-                    raise self._missing(key) from None
+                if _get_error_code(error) in _NOT_FOUND_CODES:
+                    raise self._missing_error(key) from None
                 raise
             except OSError as error:
                 raise LakeError(f"cannot write {destination}: {error.strerror}; free some space there") from error
@@ -159,50 +159,50 @@ class S3Store:
         """See `Store.read_start`; one request for a range of bytes."""
         from botocore.exceptions import ClientError
 
-        with self._talking(f"read {key}"):
+        with self._translate_request_errors(f"read {key}"):
             try:
                 answer = self._client.get_object(
-                    Bucket=self._bucket, Key=self._name(key), Range=f"bytes=0-{max(length, 1) - 1}"
+                    Bucket=self._bucket, Key=self._make_object_name(key), Range=f"bytes=0-{max(length, 1) - 1}"
                 )
                 return answer["Body"].read()[:length]
             except ClientError as error:
-                if _code(error) in _ABSENT:
-                    raise self._missing(key) from None
-                if _code(error) == "InvalidRange":  # the value is empty
+                if _get_error_code(error) in _NOT_FOUND_CODES:
+                    raise self._missing_error(key) from None
+                if _get_error_code(error) == "InvalidRange":  # the value is empty
                     return b""
                 raise
 
     def delete(self, key: str) -> bool:
         """See `Store.delete`; a bucket that keeps versions keeps the old one, which its owner must purge."""
-        with self._talking(f"delete {key}"):
-            present = self._head(self._name(key)) is not None
+        with self._translate_request_errors(f"delete {key}"):
+            present = self._read_tag_and_write_id(self._make_object_name(key)) is not None
             if present:
-                self._client.delete_object(Bucket=self._bucket, Key=self._name(key))
+                self._client.delete_object(Bucket=self._bucket, Key=self._make_object_name(key))
         return present
 
     def local_path(self, key: str) -> None:
         """See `Store.local_path`: there is none."""
-        checked_key(key)
+        check_key(key)
 
-    def _name(self, key: str) -> str:
-        return self._prefix + checked_key(key)
+    def _make_object_name(self, key: str) -> str:
+        return self._prefix + check_key(key)
 
-    def _missing(self, key: str) -> ObjectMissingError:
+    def _missing_error(self, key: str) -> ObjectMissingError:
         return ObjectMissingError(f"{key} is not in the store {self.url}; has the stage that makes it run?")
 
-    def _head(self, name: str) -> tuple[str, str | None] | None:
+    def _read_tag_and_write_id(self, name: str) -> tuple[str, str | None] | None:
         """Tag and write id of the object `name`, or None where there is none."""
         from botocore.exceptions import ClientError
 
         try:
             answer = self._client.head_object(Bucket=self._bucket, Key=name)
         except ClientError as error:
-            if _code(error) in _ABSENT:
+            if _get_error_code(error) in _NOT_FOUND_CODES:
                 return None
             raise
         return answer["ETag"], answer["Metadata"].get("write")
 
-    def _put_retried(self, put: _Put, body: IO[bytes], sha256: str | None) -> str | None:
+    def _put_with_retries(self, put: _ConditionalPut, body: IO[bytes], sha256: str | None) -> str | None:
         """Put with back-off while the endpoint answers 409; the tag, or None where somebody else was first."""
         from botocore.exceptions import ClientError
 
@@ -211,15 +211,17 @@ class S3Store:
                 return self._put(put, body, sha256)
             except ClientError as error:
                 # A pointer that is gone answers 404 to If-Match.
-                if _code(error) in _LOST or (_code(error) in _ABSENT and "IfMatch" in put.condition):
+                if _get_error_code(error) in _PRECONDITION_FAILED_CODES or (
+                    _get_error_code(error) in _NOT_FOUND_CODES and "IfMatch" in put.condition
+                ):
                     break
-                if _code(error) not in _CONFLICT or attempt == _CONFLICT_ATTEMPTS:
+                if _get_error_code(error) not in _CONFLICT_CODES or attempt == _CONFLICT_ATTEMPTS:
                     raise
                 time.sleep(random.uniform(0.5, 1.0) * 0.05 * 2**attempt)  # noqa: S311 (jitter, no secret)
-        present = self._head(put.name)
-        return present[0] if present is not None and present[1] == put.write else None
+        present = self._read_tag_and_write_id(put.name)
+        return present[0] if present is not None and present[1] == put.write_id else None
 
-    def _put(self, put: _Put, body: IO[bytes], sha256: str | None) -> str:
+    def _put(self, put: _ConditionalPut, body: IO[bytes], sha256: str | None) -> str:
         """One conditional put of `body` from its start; returns the tag."""
         body.seek(0)
         data = body.read(self._part_bytes)
@@ -227,10 +229,10 @@ class S3Store:
             return self._put_in_parts(put, data, body, sha256)
         _check_sha256(put.name, hashlib.sha256(data).hexdigest(), sha256)
         return self._client.put_object(
-            Bucket=self._bucket, Body=data, ChecksumSHA256=_checksum(data), **put.headers, **put.condition
+            Bucket=self._bucket, Body=data, ChecksumSHA256=_encode_checksum(data), **put.headers, **put.condition
         )["ETag"]
 
-    def _put_in_parts(self, put: _Put, first: bytes, body: IO[bytes], sha256: str | None) -> str:
+    def _put_in_parts(self, put: _ConditionalPut, first: bytes, body: IO[bytes], sha256: str | None) -> str:
         """`first`, then the rest of `body`, one part in memory at a time; the condition is for the completion."""
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -243,7 +245,7 @@ class S3Store:
         try:
             while data:
                 whole.update(data)
-                part: Any = {"PartNumber": len(parts) + 1, "ChecksumSHA256": _checksum(data)}
+                part: Any = {"PartNumber": len(parts) + 1, "ChecksumSHA256": _encode_checksum(data)}
                 parts.append({**part, "ETag": self._client.upload_part(Body=data, **place, **part)["ETag"]})
                 data = body.read(self._part_bytes)
             _check_sha256(put.name, whole.hexdigest(), sha256)
@@ -257,8 +259,8 @@ class S3Store:
             raise
 
     @contextmanager
-    def _talking(self, purpose: str) -> Iterator[None]:
-        with _translated(f"cannot {purpose} in {self.url} at {self._client.meta.endpoint_url}"):
+    def _translate_request_errors(self, purpose: str) -> Iterator[None]:
+        with _translate_s3_errors(f"cannot {purpose} in {self.url} at {self._client.meta.endpoint_url}"):
             yield
 
 
@@ -279,11 +281,11 @@ def probe_conditional_writes(client: S3Client, bucket: str, prefix: str = "") ->
         try:
             return client.put_object(Bucket=bucket, Key=name, Body=data, **condition)["ETag"]
         except ClientError as error:
-            if _code(error) in _LOST:
+            if _get_error_code(error) in _PRECONDITION_FAILED_CODES:
                 return None
             raise
 
-    with _translated(f"cannot try conditional writes in s3://{bucket}/{name} at {endpoint}"):
+    with _translate_s3_errors(f"cannot try conditional writes in s3://{bucket}/{name} at {endpoint}"):
         tag = put(b"1", {"IfNoneMatch": "*"})
         second = put(b"2", {"IfNoneMatch": "*"})
         stale = put(b"3", {"IfMatch": '"00000000000000000000000000000000"'})
@@ -307,7 +309,7 @@ def probe_conditional_writes(client: S3Client, bucket: str, prefix: str = "") ->
 
 
 @contextmanager
-def _translated(failure: str) -> Iterator[None]:
+def _translate_s3_errors(failure: str) -> Iterator[None]:
     """Turn what the endpoint or the network refuses into a `LakeError` that begins with `failure`."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
@@ -316,8 +318,8 @@ def _translated(failure: str) -> Iterator[None]:
         yield
     except ClientError as error:
         detail = error.response.get("Error", {}).get("Message", "")
-        remedy = _REMEDIES.get(_code(error), "read the endpoint's log, then run the stage again")
-        raise LakeError(f"{failure}: {_code(error)} {detail}; {remedy}") from error
+        remedy = _REMEDIES.get(_get_error_code(error), "read the endpoint's log, then run the stage again")
+        raise LakeError(f"{failure}: {_get_error_code(error)} {detail}; {remedy}") from error
     except (BotoCoreError, Boto3Error) as error:
         raise LakeError(
             f"{failure}: {error}; check endpoint_url, region, credentials (AWS_PROFILE or AWS_ACCESS_KEY_ID) "
@@ -325,16 +327,16 @@ def _translated(failure: str) -> Iterator[None]:
         ) from error
 
 
-def _code(error: ClientError) -> str:
+def _get_error_code(error: ClientError) -> str:
     return error.response.get("Error", {}).get("Code", "")
 
 
-def _checksum(data: bytes) -> str:
+def _encode_checksum(data: bytes) -> str:
     return base64.b64encode(hashlib.sha256(data).digest()).decode()
 
 
 @contextmanager
-def _opened(source: bytes | Path) -> Iterator[IO[bytes]]:
+def _open_source(source: bytes | Path) -> Iterator[IO[bytes]]:
     if isinstance(source, bytes):
         yield io.BytesIO(source)
         return

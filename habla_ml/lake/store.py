@@ -18,11 +18,11 @@ from habla_ml.errors import LakeError
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._=+-]{0,199}"
 _KEY = re.compile(rf"{_PART}(/{_PART})*")
 _PREFIX = re.compile(rf"({_PART}/)*({_PART})?")
-_LONGEST = 900  # S3 allows 1024 bytes, of which a bucket's prefix needs some
+_MAX_KEY_CHARS = 900  # S3 allows 1024 bytes, of which a bucket's prefix needs some
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoreEntry:
     """One stored value as a listing shows it."""
 
     key: str
@@ -30,7 +30,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Versioned:
+class VersionedValue:
     """A value and the tag that names its present state, for `compare_and_set`."""
 
     data: bytes
@@ -58,7 +58,7 @@ class Store(Protocol):
         """The value under `key`; raises `ObjectMissingError` where there is none."""
         ...
 
-    def read_versioned(self, key: str) -> Versioned | None:
+    def read_versioned(self, key: str) -> VersionedValue | None:
         """The value and its tag, or None where there is none."""
         ...
 
@@ -69,7 +69,7 @@ class Store(Protocol):
         """
         ...
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str) -> Iterator[StoreEntry]:
         """Everything whose key starts with `prefix`, sorted by key; unfinished writes never show."""
         ...
 
@@ -94,18 +94,18 @@ class Store(Protocol):
         ...
 
 
-def checked_key(key: str) -> str:
+def check_key(key: str) -> str:
     """`key` itself, or a `LakeError` where it could leave the store or be read in two ways."""
-    if not _KEY.fullmatch(key) or len(key) > _LONGEST:
+    if not _KEY.fullmatch(key) or len(key) > _MAX_KEY_CHARS:
         raise LakeError(
             f"store key {key!r} is not a relative path of letters, digits and ._=+- (200 characters a part, "
-            f"{_LONGEST} in all at most); rename what it was made from"
+            f"{_MAX_KEY_CHARS} in all at most); rename what it was made from"
         )
     return key
 
 
-def checked_prefix(prefix: str) -> str:
+def check_prefix(prefix: str) -> str:
     """`prefix` itself (the start of a key, or empty), or a `LakeError` where no key can start with it."""
-    if not _PREFIX.fullmatch(prefix) or len(prefix) > _LONGEST:
+    if not _PREFIX.fullmatch(prefix) or len(prefix) > _MAX_KEY_CHARS:
         raise LakeError(f"listing prefix {prefix!r} is not the start of a store key; list a part of a key")
     return prefix

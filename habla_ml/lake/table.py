@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 
 import pyarrow as pa
 
-_TYPES: Final[dict[type, pa.DataType]] = {
+_ARROW_TYPES: Final[dict[type, pa.DataType]] = {
     str: pa.string(),
     int: pa.int64(),
     float: pa.float64(),
@@ -34,25 +34,27 @@ def arrow_schema(row: type, without: Collection[str] = ()) -> pa.Schema:
         TypeError: A field has a type that no column can hold.
     """
     hints = get_type_hints(row)
-    return pa.schema([_field(each.name, hints[each.name]) for each in fields(row) if each.name not in without])
+    return pa.schema(
+        [_make_field(each.name, hints[each.name]) for each in fields(row) if each.name not in without]
+    )
 
 
-def _field(name: str, hint: Any) -> pa.Field:
+def _make_field(name: str, hint: Any) -> pa.Field:
     nullable = False
     if get_origin(hint) in (types.UnionType, Union):
         options = [each for each in get_args(hint) if each is not type(None)]
         nullable = len(options) < len(get_args(hint))
         hint = options[0] if len(options) == 1 else hint
-    return pa.field(name, _column_type(name, hint), nullable=nullable)
+    return pa.field(name, _find_column_type(name, hint), nullable=nullable)
 
 
-def _column_type(name: str, hint: Any) -> pa.DataType:
+def _find_column_type(name: str, hint: Any) -> pa.DataType:
     if get_origin(hint) is tuple:
-        return pa.list_(_column_type(name, get_args(hint)[0]))
+        return pa.list_(_find_column_type(name, get_args(hint)[0]))
     if get_origin(hint) is Literal:
         hint = type(get_args(hint)[0])
-    if hint not in _TYPES:
+    if hint not in _ARROW_TYPES:
         raise TypeError(
-            f"{name}: no column holds {hint}; use one of {', '.join(each.__name__ for each in _TYPES)}"
+            f"{name}: no column holds {hint}; use one of {', '.join(each.__name__ for each in _ARROW_TYPES)}"
         )
-    return _TYPES[hint]
+    return _ARROW_TYPES[hint]

@@ -7,12 +7,12 @@ from datetime import date, timedelta
 from typing import Final
 
 from habla_ml.monitoring.alerts import Alert
-from habla_ml.monitoring.record import InputSeries, WatchedRelease
+from habla_ml.monitoring.record import InputSeries, MonitoredRelease
 
-STANDS_FOR: Final = timedelta(weeks=4)
+ALARM_LIFETIME: Final = timedelta(weeks=4)
 """An alarm is shown so long after its week; what lasts raises the next one by then."""
 
-WORDS: Final = {
+INPUT_LABELS: Final = {
     "loudness_dbfs": "loudness (dBFS)",
     "snr_db": "signal-to-noise (dB)",
     "clipped": "clipped segments (share)",
@@ -24,22 +24,26 @@ WORDS: Final = {
 """What each input is called for a person."""
 
 
-def standing(weeks: Sequence[str], record: WatchedRelease) -> tuple[str, ...]:
+def active_alarms(weeks: Sequence[str], record: MonitoredRelease) -> tuple[str, ...]:
     """Those of the weeks of alarm that lie within four weeks of the newest week that anything is known of."""
     if record.last_week is None:
         return ()
-    oldest = (date.fromisoformat(record.last_week) - STANDS_FOR).isoformat()
+    oldest = (date.fromisoformat(record.last_week) - ALARM_LIFETIME).isoformat()
     return tuple(week for week in weeks if week > oldest)
 
 
-def alerts_of(record: WatchedRelease) -> tuple[Alert, ...]:
+def build_alerts(record: MonitoredRelease) -> tuple[Alert, ...]:
     """One message for each alarm that stands; the same alarm has the same key, whenever it is seen again."""
-    quality = [_on_quality(record, week) for week in standing(record.alarms, record)]
-    inputs = [_on_input(record, each, week) for each in record.inputs for week in standing(each.alarms, record)]
+    quality = [_build_quality_alert(record, week) for week in active_alarms(record.alarms, record)]
+    inputs = [
+        _build_input_alert(record, each, week)
+        for each in record.inputs
+        for week in active_alarms(each.alarms, record)
+    ]
     return (*quality, *inputs)
 
 
-def _on_quality(record: WatchedRelease, week: str) -> Alert:
+def _build_quality_alert(record: MonitoredRelease, week: str) -> Alert:
     rates = [
         (each.week, each.representative.rate.interval)
         for each in record.weeks
@@ -69,8 +73,8 @@ def _on_quality(record: WatchedRelease, week: str) -> Alert:
     )
 
 
-def _on_input(record: WatchedRelease, series: InputSeries, week: str) -> Alert:
-    name = WORDS[series.name]
+def _build_input_alert(record: MonitoredRelease, series: InputSeries, week: str) -> Alert:
+    name = INPUT_LABELS[series.name]
     value = next(each.value for each in series.weeks if each.week == week)
     return Alert(
         key=f"inputs/{record.version}/{series.name}/{week}",

@@ -17,14 +17,14 @@ from email.message import EmailMessage
 from typing import TYPE_CHECKING, Final
 
 from habla_ml.errors import ServiceError
-from habla_ml.lake import Lake, catalogue, digest_of
+from habla_ml.lake import Lake, catalogue, compute_digest
 
 if TYPE_CHECKING:
     from habla_ml.settings import AlertSettings, EmailSettings
 
 _TIMEOUT_S: Final = 10.0
-_ATTEMPTS: Final = 3
-_PAUSE_S: Final = 0.5
+_WEBHOOK_ATTEMPTS: Final = 3
+_WEBHOOK_PAUSE_S: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def send_once(
         ServiceError: A way is misconfigured, or did not take the message; the others were tried all the same.
     """
     used, faults = [], []
-    for way, send in _ways(settings, environment).items():
-        name = catalogue.ALERT.name(way, digest_of(alert.key)[:32])
-        seen = lake.pointer(name)
+    for way, send in _select_senders(settings, environment).items():
+        name = catalogue.ALERT.name(way, compute_digest(alert.key)[:32])
+        seen = lake.read_pointer(name)
         if seen is not None:
             continue
         try:
@@ -67,17 +67,17 @@ def send_once(
     return tuple(used)
 
 
-def _ways(settings: AlertSettings, environment: Mapping[str, str]) -> dict[str, Callable[[Alert], None]]:
+def _select_senders(settings: AlertSettings, environment: Mapping[str, str]) -> dict[str, Callable[[Alert], None]]:
     ways: dict[str, Callable[[Alert], None]] = {}
     webhook, email = settings.webhook_variable, settings.email
     if webhook is not None:
-        ways["webhook"] = lambda alert: _post(alert, webhook, environment)
+        ways["webhook"] = lambda alert: _post_webhook(alert, webhook, environment)
     if email is not None:
-        ways["email"] = lambda alert: _mail(alert, email, environment)
+        ways["email"] = lambda alert: _send_email(alert, email, environment)
     return ways
 
 
-def _post(alert: Alert, variable: str, environment: Mapping[str, str]) -> None:
+def _post_webhook(alert: Alert, variable: str, environment: Mapping[str, str]) -> None:
     """POST JSON whose `text` is what Slack, Mattermost and Teams show; no address or answer is quoted in errors."""
     import httpx
 
@@ -88,9 +88,9 @@ def _post(alert: Alert, variable: str, environment: Mapping[str, str]) -> None:
         )
     body = {"text": f"{alert.subject}\n{alert.text}", "subject": alert.subject, "key": alert.key}
     fault = ""
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(_WEBHOOK_ATTEMPTS):
         if attempt:
-            time.sleep(_PAUSE_S * 2**attempt)
+            time.sleep(_WEBHOOK_PAUSE_S * 2**attempt)
         try:
             answer = httpx.post(url, json=body, timeout=_TIMEOUT_S)
         except httpx.HTTPError as error:
@@ -104,7 +104,7 @@ def _post(alert: Alert, variable: str, environment: Mapping[str, str]) -> None:
     raise ServiceError(f"{fault}; check its address, the next run tries again")
 
 
-def _mail(alert: Alert, settings: EmailSettings, environment: Mapping[str, str]) -> None:
+def _send_email(alert: Alert, settings: EmailSettings, environment: Mapping[str, str]) -> None:
     message = EmailMessage()
     message["From"], message["To"] = settings.sender, ", ".join(settings.recipients)
     # A header holds one line, whatever a model version is called.

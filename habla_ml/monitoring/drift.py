@@ -17,11 +17,11 @@ from habla_ml.errors import EvaluationError
 
 # Bets on small, middling and large changes, in standard errors; their mean is an e-value again.
 _BETS: Final = (0.5, 1.0, 2.0)
-_LARGEST: Final = 1e12
+_LARGEST_EVIDENCE: Final = 1e12
 
 
 @dataclass(frozen=True)
-class WeekOfChange:
+class WeeklyExcess:
     """One week of a watched series."""
 
     week: str
@@ -40,7 +40,7 @@ class DriftState:
     alarm: bool
 
 
-def watch(weeks: Sequence[WeekOfChange], weeks_between_false_alarms: float) -> list[DriftState]:
+def detect_drift(weeks: Sequence[WeeklyExcess], weeks_between_false_alarms: float) -> list[DriftState]:
     """The detector's state after each week, in order; it starts anew after an alarm.
 
     Args:
@@ -66,7 +66,7 @@ def watch(weeks: Sequence[WeekOfChange], weeks_between_false_alarms: float) -> l
             raise EvaluationError(
                 f"week {each.week} has an excess of {each.excess}; leave weeks without speech out"
             )
-        evidence = min(_LARGEST, (evidence + 1) * _e_value(each.excess))
+        evidence = min(_LARGEST_EVIDENCE, (evidence + 1) * _compute_e_value(each.excess))
         alarm = evidence >= weeks_between_false_alarms
         states.append(DriftState(each.week, evidence, alarm))
         if alarm:
@@ -74,6 +74,6 @@ def watch(weeks: Sequence[WeekOfChange], weeks_between_false_alarms: float) -> l
     return states
 
 
-def _e_value(excess: float) -> float:
+def _compute_e_value(excess: float) -> float:
     """Mean of exp(λz − λ²/2) over the bets: its mean is 1 for a standard normal z, and less for a lower one."""
     return sum(math.exp(min(50.0, bet * excess - bet * bet / 2)) for bet in _BETS) / len(_BETS)

@@ -1,4 +1,4 @@
-"""How far each week of a series lies beyond what is tolerated, in standard errors: what `drift.watch` bets on.
+"""How far each week of a series lies beyond what is tolerated, in standard errors: what `drift.detect_drift` bets on.
 
 A week's figure differs from the level for three reasons, and each is allowed for once:
 
@@ -12,7 +12,7 @@ A week's figure differs from the level for three reasons, and each is allowed fo
 - The level is known from a sample. That error is the same in all weeks and does not average out, so it is part of what
   is tolerated: a series must exceed the tolerance, or one standard error of the level where that is more.
 
-What was said of a week does not change with later ones. No week is believed beyond `MOST_EXCESS`, which only lowers its
+What was said of a week does not change with later ones. No week is believed beyond `LARGEST_EXCESS`, which only lowers its
 e-value: tails of small samples are heavy, and at the default bound no week alone is an alarm.
 
 Nothing of this is exact for few sessions; `habla_ml_tests/monitoring/test_excess.py` simulates it.
@@ -27,18 +27,18 @@ from itertools import pairwise
 from statistics import NormalDist
 from typing import Final
 
-from habla_ml.evaluation.statistics import t_quantile
-from habla_ml.monitoring.drift import WeekOfChange
+from habla_ml.evaluation.scoring.statistics import compute_t_quantile
+from habla_ml.monitoring.drift import WeeklyExcess
 
-MOST_EXCESS: Final = 3.5
+LARGEST_EXCESS: Final = 3.5
 
-_TWO_SIDED: Final = 0.975
-_PAIRS_BEFORE_ANY: Final = 4
-_FEWEST_UNITS: Final = 2.0
+_TWO_SIDED_QUANTILE: Final = 0.975
+_PRIOR_PAIRS: Final = 4
+_FEWEST_EFFECTIVE_SESSIONS: Final = 2.0
 
 
 @dataclass(frozen=True)
-class Measurement:
+class WeeklyMeasurement:
     """One week's figure: the logarithm of an error rate, a mean, a share."""
 
     week: str
@@ -51,7 +51,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Level:
+class ReferenceLevel:
     """What the series is compared with."""
 
     value: float
@@ -65,14 +65,14 @@ class Level:
         return max(self.tolerance, self.standard_error)
 
 
-def excesses(
-    weeks: Sequence[Measurement],
-    level: Level,
+def compute_excesses(
+    weeks: Sequence[WeeklyMeasurement],
+    level: ReferenceLevel,
     floor: float,
     side: int = 1,
-    samples: Sequence[Measurement] = (),
-    before: Sequence[Measurement] = (),
-) -> list[WeekOfChange]:
+    samples: Sequence[WeeklyMeasurement] = (),
+    before: Sequence[WeeklyMeasurement] = (),
+) -> list[WeeklyExcess]:
     """Each week's excess, in order.
 
     Args:
@@ -86,46 +86,51 @@ def excesses(
     known = [*before, *weeks]
     found = []
     for at, each in enumerate(weeks, start=len(before)):
-        scatter = _Scatter.of([*samples, *known[: at + 1]])
+        scatter = _SessionVariance.of([*samples, *known[: at + 1]])
         beyond = side * (each.value - level.value) - level.allowance
-        error = math.hypot(scatter.error_of(each) * scatter.widening, _between(known[:at], scatter, floor))
-        found.append(WeekOfChange(each.week, min(MOST_EXCESS, beyond / error)))
+        error = math.hypot(
+            scatter.standard_error_of(each) * scatter.small_sample_factor,
+            _pool_weekly_spread(known[:at], scatter, floor),
+        )
+        found.append(WeeklyExcess(each.week, min(LARGEST_EXCESS, beyond / error)))
     return found
 
 
-def spread_between(weeks: Sequence[Measurement], floor: float) -> float:
+def estimate_weekly_spread(weeks: Sequence[WeeklyMeasurement], floor: float) -> float:
     """Standard deviation between weeks beyond what their sessions explain; at least `floor`."""
-    return _between(weeks, _Scatter.of(weeks), floor) if weeks else floor
+    return _pool_weekly_spread(weeks, _SessionVariance.of(weeks), floor) if weeks else floor
 
 
 @dataclass(frozen=True)
-class _Scatter:
+class _SessionVariance:
     """How much sessions scatter."""
 
     variance: float
     """Of one session."""
-    freedom: float
+    degrees_of_freedom: float
 
     @classmethod
-    def of(cls, samples: Sequence[Measurement]) -> _Scatter:
+    def of(cls, samples: Sequence[WeeklyMeasurement]) -> _SessionVariance:
         """Pooled over samples that hold at least one session each."""
-        freedoms = [max(each.units, _FEWEST_UNITS) - 1 for each in samples]
-        variances = [each.standard_error**2 * max(each.units, _FEWEST_UNITS) for each in samples]
-        freedom = sum(freedoms)
-        pooled = sum(one * other for one, other in zip(variances, freedoms, strict=True)) / freedom
-        return cls(pooled, freedom)
+        freedoms = [max(each.units, _FEWEST_EFFECTIVE_SESSIONS) - 1 for each in samples]
+        variances = [each.standard_error**2 * max(each.units, _FEWEST_EFFECTIVE_SESSIONS) for each in samples]
+        degrees_of_freedom = sum(freedoms)
+        pooled = sum(one * other for one, other in zip(variances, freedoms, strict=True)) / degrees_of_freedom
+        return cls(pooled, degrees_of_freedom)
 
     @property
-    def widening(self) -> float:
-        return t_quantile(_TWO_SIDED, max(1.0, self.freedom)) / NormalDist().inv_cdf(_TWO_SIDED)
+    def small_sample_factor(self) -> float:
+        return compute_t_quantile(_TWO_SIDED_QUANTILE, max(1.0, self.degrees_of_freedom)) / NormalDist().inv_cdf(
+            _TWO_SIDED_QUANTILE
+        )
 
-    def error_of(self, sample: Measurement) -> float:
-        return math.sqrt(self.variance / max(sample.units, _FEWEST_UNITS))
+    def standard_error_of(self, sample: WeeklyMeasurement) -> float:
+        return math.sqrt(self.variance / max(sample.units, _FEWEST_EFFECTIVE_SESSIONS))
 
 
-def _between(weeks: Sequence[Measurement], scatter: _Scatter, floor: float) -> float:
-    surplus = _PAIRS_BEFORE_ANY * floor**2
+def _pool_weekly_spread(weeks: Sequence[WeeklyMeasurement], scatter: _SessionVariance, floor: float) -> float:
+    surplus = _PRIOR_PAIRS * floor**2
     for one, two in pairwise(weeks):
-        explained = scatter.error_of(one) ** 2 + scatter.error_of(two) ** 2
+        explained = scatter.standard_error_of(one) ** 2 + scatter.standard_error_of(two) ** 2
         surplus += ((two.value - one.value) ** 2 - explained) / 2
-    return math.sqrt(max(floor**2, surplus / (_PAIRS_BEFORE_ANY + max(0, len(weeks) - 1))))
+    return math.sqrt(max(floor**2, surplus / (_PRIOR_PAIRS + max(0, len(weeks) - 1))))

@@ -26,23 +26,23 @@ import pyarrow.parquet as pq
 from habla_ml.audio import SILENCE_DBFS, decode_flac
 from habla_ml.audio.snr import estimate_snr_db
 from habla_ml.corpus.speakers import SpeakerMap
-from habla_ml.lake import Lake, digest_of
-from habla_ml.monitoring.drift import watch
-from habla_ml.monitoring.excess import Level, Measurement, excesses, spread_between
-from habla_ml.monitoring.fresh import FreshCorrection, Trained, words_by_session
-from habla_ml.monitoring.record import DayOfInputs, Drift, InputName, InputSeries, InputWeek, Sums
+from habla_ml.lake import Lake, compute_digest
+from habla_ml.monitoring.drift import detect_drift
+from habla_ml.monitoring.excess import ReferenceLevel, WeeklyMeasurement, compute_excesses, estimate_weekly_spread
+from habla_ml.monitoring.fresh_corrections import FreshCorrection, SnapshotContents, count_unknown_words
+from habla_ml.monitoring.record import DailyInputs, InputName, InputSeries, RatioSums, WeeklyDrift, WeeklyInput
 from habla_ml.monitoring.weeks import week_of_day
 from habla_ml.recordings import PublishedDay, load_day
-from habla_ml.recordings.facts import read_facts
-from habla_ml.review.candidates import has_name
+from habla_ml.recordings.segment_metadata import read_segment_metadata
+from habla_ml.review.candidates import is_enrolled_name
 
-SAMPLED_FOR_NOISE: Final = 48
+SNR_SAMPLE_SIZE: Final = 48
 """Segments of a day whose audio is read."""
 FEWEST_SESSIONS: Final = 2
 """A week with fewer says nothing about weeks."""
 
-_BUILDER: Final = "habla_ml.inputs/1"
-_COLUMNS: Final = (
+_INPUTS_FORMAT: Final = "habla_ml.inputs/1"
+_INPUT_COLUMNS: Final = (
     "segment_id",
     "session_id",
     "duration_s",
@@ -54,7 +54,7 @@ _COLUMNS: Final = (
 
 
 @dataclass(frozen=True)
-class Input:
+class MonitoredInput:
     """A property of what is recorded."""
 
     name: InputName
@@ -69,20 +69,24 @@ class Input:
         return self.tolerance / 2
 
 
-WATCHED: Final = (
-    Input("loudness_dbfs", 2.0, (1, -1)),
-    Input("snr_db", 2.0, (-1,)),
-    Input("clipped", 0.03, (1,)),
-    Input("duration_s", 0.5, (1, -1)),
-    Input("rejected", 0.05, (1,)),
-    Input("unseen_speakers", 0.15, (1,)),
-    Input("unknown_words", 0.03, (1,)),
+MONITORED_INPUTS: Final = (
+    MonitoredInput("loudness_dbfs", 2.0, (1, -1)),
+    MonitoredInput("snr_db", 2.0, (-1,)),
+    MonitoredInput("clipped", 0.03, (1,)),
+    MonitoredInput("duration_s", 0.5, (1, -1)),
+    MonitoredInput("rejected", 0.05, (1,)),
+    MonitoredInput("unseen_speakers", 0.15, (1,)),
+    MonitoredInput("unknown_words", 0.03, (1,)),
 )
 
 
 def sum_days(
-    lake: Lake, days: Iterable[str], known: Mapping[str, DayOfInputs], trained: Trained, speakers: SpeakerMap
-) -> dict[str, DayOfInputs]:
+    lake: Lake,
+    days: Iterable[str],
+    known: Mapping[str, DailyInputs],
+    trained: SnapshotContents,
+    speakers: SpeakerMap,
+) -> dict[str, DailyInputs]:
     """The sums of each day of recordings; a day whose recordings are as they were is taken from `known`.
 
     Args:
@@ -93,12 +97,12 @@ def sum_days(
         speakers: Who is enrolled.
     """
     found = {}
-    who = digest_of([_BUILDER, sorted(trained.people), speakers.model_dump(mode="json")])
+    who = compute_digest([_INPUTS_FORMAT, sorted(trained.train_speakers), speakers.model_dump(mode="json")])
     for name in days:
         day = load_day(lake, name)
         if day is None:
             continue
-        inputs = digest_of([who, day.facts])[:32]
+        inputs = compute_digest([who, day.facts])[:32]
         before = known.get(name)
         found[name] = (
             before if before and before.inputs == inputs else _sum_day(lake, day, inputs, trained, speakers)
@@ -106,38 +110,41 @@ def sum_days(
     return found
 
 
-def series_of_inputs(
-    days: Mapping[str, DayOfInputs],
+def build_input_series(
+    days: Mapping[str, DailyInputs],
     fresh: Mapping[str, Sequence[FreshCorrection]],
-    trained: Trained,
+    trained: SnapshotContents,
     release_week: str,
     finished: Iterable[str],
     weeks_between_false_alarms: float,
 ) -> tuple[InputSeries, ...]:
-    """Every property with a level and at least one week to judge, and the detectors' states.
+    """Every property with a level and at least one week to judge, and the state of each detector.
 
     The bound of each side of each series is raised by their number, so that all of them together raise a false alarm
     no more often than once in `weeks_between_false_alarms` weeks on average.
 
     Args:
-        days: Sums by day, from before the release on.
+        days: Totals by day, from before the release on.
         fresh: Corrections since the release, by week.
         trained: What was known at the release.
         release_week: The week of the release; those before it are the reference.
         finished: Weeks that are over; no other is judged.
         weeks_between_false_alarms: For all series together.
     """
-    sums: dict[str, dict[str, Sums]] = defaultdict(lambda: defaultdict(Sums))
+    sums: dict[str, dict[str, RatioSums]] = defaultdict(lambda: defaultdict(RatioSums))
     for day, summed in days.items():
         for name, each in summed.sums.items():
             sums[name][week_of_day(day)] += each
-    sums["unknown_words"] = _unknown_words(fresh, trained)
-    bound = weeks_between_false_alarms * sum(len(each.sides) for each in WATCHED)
-    found = (_series(each, sums[each.name], release_week, frozenset(finished), bound) for each in WATCHED)
+    sums["unknown_words"] = _sum_unknown_words(fresh, trained)
+    bound = weeks_between_false_alarms * sum(len(each.sides) for each in MONITORED_INPUTS)
+    found = (
+        _build_one_series(each, sums[each.name], release_week, frozenset(finished), bound)
+        for each in MONITORED_INPUTS
+    )
     return tuple(each for each in found if each is not None)
 
 
-def ratio(sums: Sums) -> tuple[float, float, float]:
+def ratio(sums: RatioSums) -> tuple[float, float, float]:
     """The sums' y / x, its standard error, and the effective number of sessions; x must be above 0."""
     value = sums.y / sums.x
     effective = sums.x**2 / sums.xx
@@ -146,11 +153,15 @@ def ratio(sums: Sums) -> tuple[float, float, float]:
     return value, math.sqrt(few * squares) / sums.x, effective
 
 
-def _series(
-    watched: Input, by_week: Mapping[str, Sums], release_week: str, finished: frozenset[str], bound: float
+def _build_one_series(
+    watched: MonitoredInput,
+    by_week: Mapping[str, RatioSums],
+    release_week: str,
+    finished: frozenset[str],
+    bound: float,
 ) -> InputSeries | None:
     measured = {
-        week: Measurement(week, *ratio(each))
+        week: WeeklyMeasurement(week, *ratio(each))
         for week, each in sorted(by_week.items())
         if each.units >= FEWEST_SESSIONS and each.x > 0
     }
@@ -158,50 +169,50 @@ def _series(
     after = [each for week, each in measured.items() if week >= release_week]
     if not before or not after:
         return None
-    whole = Sums()
+    whole = RatioSums()
     for each in before:
         whole += by_week[each.week]
     value, error, _ = ratio(whole)
-    between = spread_between(before, watched.least_spread)
-    level = Level(value, math.hypot(error, between / math.sqrt(len(before))), watched.tolerance)
+    between = estimate_weekly_spread(before, watched.least_spread)
+    level = ReferenceLevel(value, math.hypot(error, between / math.sqrt(len(before))), watched.tolerance)
     judged = [each for each in after if each.week in finished]
 
-    def drift(side: int) -> tuple[Drift, ...]:
+    def drift(side: int) -> tuple[WeeklyDrift, ...]:
         if side not in watched.sides:
             return ()
-        return states(judged, level, watched.least_spread, bound, side, before=before)
+        return run_detector(judged, level, watched.least_spread, bound, side, before=before)
 
     return InputSeries(
         name=watched.name,
         level=value,
         allowance=level.allowance,
-        reference=tuple(map(_week, before)),
-        weeks=tuple(map(_week, after)),
+        reference=tuple(map(_build_weekly_input, before)),
+        weeks=tuple(map(_build_weekly_input, after)),
         rise=drift(1),
         fall=drift(-1),
         bound=bound,
     )
 
 
-def states(
-    weeks: Sequence[Measurement],
-    level: Level,
+def run_detector(
+    weeks: Sequence[WeeklyMeasurement],
+    level: ReferenceLevel,
     floor: float,
     bound: float,
     side: int = 1,
-    samples: Sequence[Measurement] = (),
-    before: Sequence[Measurement] = (),
-) -> tuple[Drift, ...]:
-    """The detector after each week, with what it was given; see `excesses` for the arguments."""
-    given = excesses(weeks, level, floor, side, samples, before)
+    samples: Sequence[WeeklyMeasurement] = (),
+    before: Sequence[WeeklyMeasurement] = (),
+) -> tuple[WeeklyDrift, ...]:
+    """The detector after each week, with what it was given; see `compute_excesses` for the arguments."""
+    given = compute_excesses(weeks, level, floor, side, samples, before)
     return tuple(
-        Drift(week=each.week, excess=week.excess, evidence=each.evidence, alarm=each.alarm)
-        for week, each in zip(given, watch(given, bound), strict=True)
+        WeeklyDrift(week=each.week, excess=week.excess, evidence=each.evidence, alarm=each.alarm)
+        for week, each in zip(given, detect_drift(given, bound), strict=True)
     )
 
 
-def _week(measured: Measurement) -> InputWeek:
-    return InputWeek(
+def _build_weekly_input(measured: WeeklyMeasurement) -> WeeklyInput:
+    return WeeklyInput(
         week=measured.week,
         value=measured.value,
         standard_error=measured.standard_error,
@@ -209,7 +220,9 @@ def _week(measured: Measurement) -> InputWeek:
     )
 
 
-def _unknown_words(fresh: Mapping[str, Sequence[FreshCorrection]], trained: Trained) -> dict[str, Sums]:
+def _sum_unknown_words(
+    fresh: Mapping[str, Sequence[FreshCorrection]], trained: SnapshotContents
+) -> dict[str, RatioSums]:
     """Words that train never had, by week: of recording for the held-out sessions, of correction since the release."""
     lines: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for week, session, sentence in trained.held_out:
@@ -220,10 +233,12 @@ def _unknown_words(fresh: Mapping[str, Sequence[FreshCorrection]], trained: Trai
         for each in corrections:
             if not each.is_uncertain:
                 lines[week][each.session_id].append(each.sentence)
-    return {week: _summed(words_by_session(each, trained.vocabulary)) for week, each in lines.items()}
+    return {week: _sum_pairs(count_unknown_words(each, trained.vocabulary)) for week, each in lines.items()}
 
 
-def _sum_day(lake: Lake, day: PublishedDay, inputs: str, trained: Trained, speakers: SpeakerMap) -> DayOfInputs:
+def _sum_day(
+    lake: Lake, day: PublishedDay, inputs: str, trained: SnapshotContents, speakers: SpeakerMap
+) -> DailyInputs:
     """One pass over the day's facts, and the sample's audio."""
     pairs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(lambda: [0.0, 0.0]))
 
@@ -233,7 +248,7 @@ def _sum_day(lake: Lake, day: PublishedDay, inputs: str, trained: Trained, speak
         pair[1] += y
 
     sample: list[tuple[int, int, str]] = []
-    for at, row in enumerate(read_facts(lake, day.facts, _COLUMNS)):
+    for at, row in enumerate(read_segment_metadata(lake, day.facts, _INPUT_COLUMNS)):
         session, seconds = row["session_id"], row["duration_s"]
         if row["loudness_dbfs"] <= SILENCE_DBFS:
             continue
@@ -242,36 +257,38 @@ def _sum_day(lake: Lake, day: PublishedDay, inputs: str, trained: Trained, speak
         add("duration_s", session, 1.0, seconds)
         if row["asr_status"] is not None:
             add("rejected", session, 1.0, float(row["asr_status"] == "rejected"))
-        name = _name(speakers, session, row["speaker"])
+        name = _find_speaker_name(speakers, session, row["speaker"])
         if name is not None:
-            add("unseen_speakers", session, seconds, seconds * (name not in trained.people))
-        place = (-_lot(row["segment_id"]), at, session)
-        (heapq.heappush if len(sample) < SAMPLED_FOR_NOISE else heapq.heappushpop)(sample, place)
-    for session, snr_db in _noise(lake, day, {at: session for _, at, session in sample}):
+            add("unseen_speakers", session, seconds, seconds * (name not in trained.train_speakers))
+        place = (-_hash_segment_id(row["segment_id"]), at, session)
+        (heapq.heappush if len(sample) < SNR_SAMPLE_SIZE else heapq.heappushpop)(sample, place)
+    for session, snr_db in _measure_snr(lake, day, {at: session for _, at, session in sample}):
         add("snr_db", session, 1.0, snr_db)
-    return DayOfInputs(
+    return DailyInputs(
         inputs=inputs,
-        sums={name: _summed((x, y) for x, y in by_session.values()) for name, by_session in sorted(pairs.items())},
+        sums={
+            name: _sum_pairs((x, y) for x, y in by_session.values()) for name, by_session in sorted(pairs.items())
+        },
     )
 
 
-def _name(speakers: SpeakerMap, session: str, label: str | None) -> str | None:
+def _find_speaker_name(speakers: SpeakerMap, session: str, label: str | None) -> str | None:
     """Who speaks, as a snapshot names them; None where the label means nothing beyond its session."""
     if label is None:
         return None
-    person = speakers.person_of(session, label)
+    person = speakers.find_person(session, label)
     if person is not None:
         return person.name
-    return label if has_name(label) else None
+    return label if is_enrolled_name(label) else None
 
 
-def _lot(segment_id: str) -> int:
+def _hash_segment_id(segment_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(segment_id.encode(), digest_size=8).digest(), "big")
 
 
-def _noise(lake: Lake, day: PublishedDay, sample: Mapping[int, str]) -> Iterator[tuple[str, float]]:
+def _measure_snr(lake: Lake, day: PublishedDay, sample: Mapping[int, str]) -> Iterator[tuple[str, float]]:
     """Session and signal-to-noise ratio of the sampled rows; only their row groups are read."""
-    file = pq.ParquetFile(lake.path_of(day.parquet))
+    file = pq.ParquetFile(lake.fetch_path(day.parquet))
     first = 0
     for group in range(file.num_row_groups):
         rows = file.metadata.row_group(group).num_rows
@@ -285,10 +302,10 @@ def _noise(lake: Lake, day: PublishedDay, sample: Mapping[int, str]) -> Iterator
         first += rows
 
 
-def _summed(pairs: Iterable[tuple[float, float]]) -> Sums:
+def _sum_pairs(pairs: Iterable[tuple[float, float]]) -> RatioSums:
     table = np.array([each for each in pairs if each[0] > 0], dtype=np.float64).reshape(-1, 2)
     x, y = table[:, 0], table[:, 1]
-    return Sums(
+    return RatioSums(
         units=len(table),
         x=float(x.sum()),
         y=float(y.sum()),

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.comparison import Comparison, Rate
-from habla_ml.evaluation.listening import served_options
-from habla_ml.evaluation.normalise import spanish
-from habla_ml.evaluation.scoring import VERSION, ErrorCounts, score_utterances, total
-from habla_ml.evaluation.statistics import Counts, Draws, Resample, t_quantile
-from habla_ml.lake import Lake, digest_of
-from habla_ml.monitoring.fresh import FreshCorrection
-from habla_ml.monitoring.record import RateOfWeek, ReleaseLevel, WeekOfQuality
+from habla_ml.evaluation.comparison.decoding import build_served_options
+from habla_ml.evaluation.comparison.records import Comparison, ErrorRate
+from habla_ml.evaluation.scoring.alignment import SCORER_VERSION, ErrorCounts, score_utterances, sum_counts
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.evaluation.scoring.statistics import Counts, Draws, Resample, compute_t_quantile
+from habla_ml.lake import Lake, compute_digest
+from habla_ml.monitoring.fresh_corrections import FreshCorrection
+from habla_ml.monitoring.record import ReleaseLevel, WeeklyQuality, WeeklyRate
 from habla_ml.review.candidates import find_segments
-from habla_ml.review.hearing import ReleasedModel, listen
+from habla_ml.review.model_hypotheses import ReleasedModel, decode_candidates
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ _FORMAT = "habla_ml.week_of_quality/1"
 class MeasuredWeeks:
     """The weeks, and what had to be decoded for them."""
 
-    weeks: tuple[WeekOfQuality, ...]
+    weeks: tuple[WeeklyQuality, ...]
     decoded: int
 
 
 def measure_weeks(
     lake: Lake,
     fresh: Mapping[str, Sequence[FreshCorrection]],
-    known: Mapping[str, WeekOfQuality],
+    known: Mapping[str, WeeklyQuality],
     model: ReleasedModel,
     settings: Settings,
     progress: Callable[[str], None],
@@ -58,16 +58,18 @@ def measure_weeks(
         CorpusError: A day's recordings lost a segment that its text names.
         EvaluationError: The engine failed; what was decoded before is saved.
     """
-    inputs = {week: _inputs(corrections, model, settings) for week, corrections in fresh.items()}
+    inputs = {week: _digest_inputs(corrections, model, settings) for week, corrections in fresh.items()}
     changed = [week for week in fresh if week not in known or known[week].inputs != inputs[week]]
     wanted: dict[str, set[str]] = {}
     for each in (each for week in changed for each in fresh[week]):
         wanted.setdefault(each.day, set()).add(each.segment_id)
     segments = find_segments(lake, {day: frozenset(ids) for day, ids in wanted.items()})
-    heard, decoded = listen(lake, list(segments.values()), model, settings, progress) if segments else ({}, 0)
+    heard, decoded = (
+        decode_candidates(lake, list(segments.values()), model, settings, progress) if segments else ({}, 0)
+    )
     texts = {segment_id: each.text for segment_id, each in heard.items()}
     measured = {
-        week: _measured(
+        week: _measure_week(
             week, inputs[week], [each for each in fresh[week] if each.segment_id in texts], texts, settings
         )
         for week in changed
@@ -75,7 +77,7 @@ def measure_weeks(
     return MeasuredWeeks(tuple(measured.get(week) or known[week] for week in fresh), decoded)
 
 
-def log_rate(resample: Resample) -> tuple[float, float]:
+def compute_log_rate(resample: Resample) -> tuple[float, float]:
     """Logarithm of the first model's error rate and its standard error over the drawn sessions.
 
     Half an error is added, so that a week without any has a logarithm; the error is corrected for few sessions.
@@ -87,7 +89,7 @@ def log_rate(resample: Resample) -> tuple[float, float]:
     return value, float(np.std(drawn) * math.sqrt(units / (units - 1)))
 
 
-def level_of(comparison: Comparison, tolerated_worsening: float) -> ReleaseLevel:
+def compute_release_level(comparison: Comparison, tolerated_worsening: float) -> ReleaseLevel:
     """The error rate of the release on its own test set, from the evidence that let it out.
 
     Raises:
@@ -103,18 +105,18 @@ def level_of(comparison: Comparison, tolerated_worsening: float) -> ReleaseLevel
     value, high = (max(each, 0.5 / words) for each in (candidate.wer.value, interval.high))
     return ReleaseLevel(
         rate=candidate.wer,
-        log_standard_error=math.log(high / value) / t_quantile(0.975, max(2, sessions) - 1),
+        log_standard_error=math.log(high / value) / compute_t_quantile(0.975, max(2, sessions) - 1),
         sessions=sessions,
         tolerated=value * (1 + tolerated_worsening),
     )
 
 
-def incomparable(comparison: Comparison, model: ReleasedModel, settings: Settings) -> str | None:
+def explain_incomparable(comparison: Comparison, model: ReleasedModel, settings: Settings) -> str | None:
     """Why no week may be compared with the release's own test set, or None."""
     candidate = comparison.model("candidate")
     now = [
-        ("scorer", comparison.method.scorer, VERSION),
-        ("decoding", None if candidate is None else candidate.decoding, served_options(settings.evaluation)),
+        ("scorer", comparison.method.scorer, SCORER_VERSION),
+        ("decoding", None if candidate is None else candidate.decoding, build_served_options(settings.evaluation)),
         ("artefact", None if candidate is None else candidate.artefact_digest, model.artefact),
     ]
     others = [name for name, then, present in now if then != present]
@@ -123,37 +125,39 @@ def incomparable(comparison: Comparison, model: ReleasedModel, settings: Setting
     return f"the release was measured with another {' and '.join(others)}; materialise `wer_report` for it again"
 
 
-def _inputs(corrections: Sequence[FreshCorrection], model: ReleasedModel, settings: Settings) -> str:
+def _digest_inputs(corrections: Sequence[FreshCorrection], model: ReleasedModel, settings: Settings) -> str:
     """Digest of everything that decides a week's figures, cut so that it names no object."""
-    options, evaluation = served_options(settings.evaluation), settings.evaluation
+    options, evaluation = build_served_options(settings.evaluation), settings.evaluation
     rows = [[each.segment_id, each.sentence, each.is_uncertain, each.conventions] for each in corrections]
-    how = [_FORMAT, model.artefact, options.digest(), VERSION, evaluation.bootstrap_draws, evaluation.seed]
-    return digest_of([how, rows])[:32]
+    how = [_FORMAT, model.artefact, options.digest(), SCORER_VERSION, evaluation.bootstrap_draws, evaluation.seed]
+    return compute_digest([how, rows])[:32]
 
 
-def _measured(
+def _measure_week(
     week: str,
     inputs: str,
     corrections: Sequence[FreshCorrection],
     texts: Mapping[str, str],
     settings: Settings,
-) -> WeekOfQuality:
+) -> WeeklyQuality:
     conventions = {each.conventions for each in corrections}
-    return WeekOfQuality(
+    return WeeklyQuality(
         week=week,
         inputs=inputs,
-        representative=_rate([each for each in corrections if not each.is_uncertain], texts, settings),
-        uncertain=_rate([each for each in corrections if each.is_uncertain], texts, settings),
+        representative=_compute_weekly_rate(
+            [each for each in corrections if not each.is_uncertain], texts, settings
+        ),
+        uncertain=_compute_weekly_rate([each for each in corrections if each.is_uncertain], texts, settings),
         conventions=conventions.pop() if len(conventions) == 1 else None,
     )
 
 
-def _rate(
+def _compute_weekly_rate(
     corrections: Sequence[FreshCorrection], texts: Mapping[str, str], settings: Settings
-) -> RateOfWeek | None:
+) -> WeeklyRate | None:
     """None where people wrote no word."""
     said = [each.sentence for each in corrections]
-    scores = score_utterances(said, [texts[each.segment_id] for each in corrections], spanish)
+    scores = score_utterances(said, [texts[each.segment_id] for each in corrections], normalise_spanish)
     counts: list[ErrorCounts] = [each.words for each in scores]
     words = np.array([each.reference_words for each in counts], dtype=np.int64)
     if not words.sum():
@@ -163,10 +167,10 @@ def _rate(
     draws = Draws.of(sessions, settings.evaluation.bootstrap_draws, settings.evaluation.seed)
     (resample,) = draws.resample([Counts(words, errors)])
     figure = resample.rate(0)
-    return RateOfWeek(
+    return WeeklyRate(
         segments=len(corrections),
         sessions=len(set(sessions)),
-        rate=Rate(counts=total(counts), interval=None if figure is None else figure.interval()),
-        log_standard_error=log_rate(resample)[1],
+        rate=ErrorRate(counts=sum_counts(counts), interval=None if figure is None else figure.interval()),
+        log_standard_error=compute_log_rate(resample)[1],
         units=float(resample.units[0]),
     )

@@ -10,21 +10,21 @@ from typing import Literal
 
 from pydantic import AwareDatetime
 
-from habla_ml.evaluation.comparison import Rate
-from habla_ml.evaluation.record import Record
-from habla_ml.evaluation.statistics import Interval
+from habla_ml.evaluation.comparison.records import ErrorRate
+from habla_ml.evaluation.frozen_record import EvaluationRecord
+from habla_ml.evaluation.scoring.statistics import Interval
 
 InputName = Literal[
     "loudness_dbfs", "snr_db", "clipped", "duration_s", "rejected", "unseen_speakers", "unknown_words"
 ]
 
 
-class RateOfWeek(Record):
+class WeeklyRate(EvaluationRecord):
     """The released model's errors on some of a week's corrections."""
 
     segments: int
     sessions: int
-    rate: Rate
+    rate: ErrorRate
     """Word error rate; its interval is over the week's sessions."""
     log_standard_error: float
     """Of the logarithm of the rate, over sessions."""
@@ -32,22 +32,22 @@ class RateOfWeek(Record):
     """Effective number of sessions."""
 
 
-class WeekOfQuality(Record):
+class WeeklyQuality(EvaluationRecord):
     """What people corrected in one week, against what the released model hears there."""
 
     week: str
     """Monday, `YYYY-MM-DD`; a correction counts where it was made, whenever the words were spoken."""
     inputs: str
     """Digest of references and decoding; the same digest is the same figures."""
-    representative: RateOfWeek | None
+    representative: WeeklyRate | None
     """Drawn at random or never chosen by a review queue; what drift is judged on. None without such corrections."""
-    uncertain: RateOfWeek | None
+    uncertain: WeeklyRate | None
     """Chosen by a review queue because they seemed difficult: shown beside, never judged."""
     conventions: str | None
     """Digest of the conventions of the references; None where days differ."""
 
 
-class Drift(Record):
+class WeeklyDrift(EvaluationRecord):
     """The detector after one week."""
 
     week: str
@@ -58,17 +58,17 @@ class Drift(Record):
     alarm: bool
 
 
-class ReleaseLevel(Record):
+class ReleaseLevel(EvaluationRecord):
     """The error rate that the release was published with, on its own test set."""
 
-    rate: Rate
+    rate: ErrorRate
     log_standard_error: float
     sessions: int
     tolerated: float
     """Error rate up to which nothing has happened."""
 
 
-class InputWeek(Record):
+class WeeklyInput(EvaluationRecord):
     """An input in one week of recording."""
 
     week: str
@@ -78,7 +78,7 @@ class InputWeek(Record):
     """Effective number of sessions."""
 
 
-class InputSeries(Record):
+class InputSeries(EvaluationRecord):
     """One property of what is recorded, before and after the release."""
 
     name: InputName
@@ -86,10 +86,10 @@ class InputSeries(Record):
     """Over the reference weeks."""
     allowance: float
     """How far from the level nothing has happened yet."""
-    reference: tuple[InputWeek, ...]
-    weeks: tuple[InputWeek, ...]
-    rise: tuple[Drift, ...]
-    fall: tuple[Drift, ...]
+    reference: tuple[WeeklyInput, ...]
+    weeks: tuple[WeeklyInput, ...]
+    rise: tuple[WeeklyDrift, ...]
+    fall: tuple[WeeklyDrift, ...]
     """Empty where only a rise matters; so is `rise` where only a fall does."""
     bound: float
     """Evidence at which a side is an alarm."""
@@ -100,8 +100,8 @@ class InputSeries(Record):
         return tuple(sorted({each.week for each in (*self.rise, *self.fall) if each.alarm}))
 
 
-class Sums(Record):
-    """Sums over sessions from which a ratio y / x and its standard error follow; those of several days add up."""
+class RatioSums(EvaluationRecord):
+    """Totals over sessions from which a ratio y / x and its standard error follow; those of several days add up."""
 
     units: int = 0
     x: float = 0.0
@@ -110,8 +110,8 @@ class Sums(Record):
     xy: float = 0.0
     yy: float = 0.0
 
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(
+    def __add__(self, other: RatioSums) -> RatioSums:
+        return RatioSums(
             units=self.units + other.units,
             x=self.x + other.x,
             y=self.y + other.y,
@@ -121,15 +121,15 @@ class Sums(Record):
         )
 
 
-class DayOfInputs(Record):
+class DailyInputs(EvaluationRecord):
     """A day's recordings, summed."""
 
     inputs: str
     """Digest of the day's facts and of who was trained on."""
-    sums: dict[str, Sums]
+    sums: dict[str, RatioSums]
 
 
-class WatchedRelease(Record):
+class MonitoredRelease(EvaluationRecord):
     """A release and everything that was measured since."""
 
     format: Literal["habla_ml.watched_release/1"] = "habla_ml.watched_release/1"
@@ -141,13 +141,13 @@ class WatchedRelease(Record):
     level: ReleaseLevel
     bound: float
     """Evidence at which the error rate's drift is an alarm."""
-    weeks: tuple[WeekOfQuality, ...]
-    drift: tuple[Drift, ...]
+    weeks: tuple[WeeklyQuality, ...]
+    drift: tuple[WeeklyDrift, ...]
     """The weeks that were tested."""
     untested: dict[str, str]
     """Week → why it was not tested."""
     inputs: tuple[InputSeries, ...]
-    days: dict[str, DayOfInputs]
+    days: dict[str, DailyInputs]
     """Kept so that a day is read once."""
 
     @property

@@ -19,14 +19,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from habla_ml.consent import admission
-from habla_ml.consent.admission import Consents, noting
-from habla_ml.consent.tombstones import without_erased
+from habla_ml.consent.admission import Consents, merge_withheld
+from habla_ml.consent.tombstones import drop_erased_rows
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake, Pointer, catalogue
-from habla_ml.recordings.segments import FACTS_SCHEMA, ROW_GROUP, SCHEMA, Segment, segment_row
-from habla_ml.recordings.sessions import SetAside
+from habla_ml.recordings.segments import (
+    ROW_GROUP_SIZE,
+    SEGMENT_METADATA_SCHEMA,
+    SEGMENT_SCHEMA,
+    RecordedSegment,
+    to_segment_row,
+)
+from habla_ml.recordings.sessions import Skipped
 
-_HINTS = ("recorded_at", "speaker", "direction", "machine_text", "machine_confidence", "asr_status")
+_HINT_COLUMNS = ("recorded_at", "speaker", "direction", "machine_text", "machine_confidence", "asr_status")
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class PublishedDay:
     facts: str
     """Object id of the same rows without audio."""
     inputs: Mapping[str, str]
-    """Session → fingerprint of the files it was read from and, after a space, the glance of its settled folder."""
+    """Session → fingerprint of the files it was read from and, after a space, the stat_signature of its settled folder."""
     set_aside: str
     """Object id of the JSON list of what was set aside."""
     segments: int
@@ -48,62 +54,62 @@ class PublishedDay:
     raw_streams: Mapping[str, str] = field(default_factory=dict)
     """Session → object id of the browser's undivided stream, where `recordings.keep_raw_stream` asked for it."""
     withheld: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Session → the claims (`claim_digest`) by which something of it waits for a consent."""
+    """Session → the claims (`digest_claim`) by which something of it waits for a consent."""
     consents: str = ""
-    """Under which consents that waits, as `Consents.note` tells; empty where sessions were read under several."""
+    """Under which consents that waits, as `Consents.signature` tells; empty where sessions were read under several."""
 
 
 def load_day(lake: Lake, day: str) -> PublishedDay | None:
     """What the lake holds of `day`, or None."""
-    pointer = lake.pointer(catalogue.RECORDINGS.name(day))
-    return None if pointer is None else _of(pointer, day)
+    pointer = lake.read_pointer(catalogue.RECORDINGS.name(day))
+    return None if pointer is None else _parse_pointer(pointer, day)
 
 
-def same_input(noted: str | None, present: str) -> bool:
-    """Whether two notes of a session are of the same files, whatever its folder's glance."""
+def same_fingerprint(noted: str | None, present: str) -> bool:
+    """Whether two notes of a session are of the same files, whatever its folder's stat_signature."""
     return noted is not None and noted.partition(" ")[0] == present.partition(" ")[0]
 
 
-def note_inputs(lake: Lake, day: str, inputs: Mapping[str, str]) -> None:
+def update_input_signatures(lake: Lake, day: str, inputs: Mapping[str, str]) -> None:
     """Note new glances of sessions whose files are as published; where somebody else moves the day, they do it."""
-    pointer = lake.pointer(catalogue.RECORDINGS.name(day))
+    pointer = lake.read_pointer(catalogue.RECORDINGS.name(day))
     if pointer is None:
         return
     known = pointer.value["inputs"]
-    same = {name: noted for name, noted in inputs.items() if same_input(known.get(name), noted)}
+    same = {name: noted for name, noted in inputs.items() if same_fingerprint(known.get(name), noted)}
     try:
         lake.move_pointer(pointer.name, {**pointer.value, "inputs": {**known, **same}}, pointer)
     except PointerMovedError:
         return
 
 
-def call_for_late_consents(lake: Lake, published: PublishedDay, consents: Consents) -> PublishedDay:
+def requeue_newly_consented_sessions(lake: Lake, published: PublishedDay, consents: Consents) -> PublishedDay:
     """The day as it is to be looked at: sessions of which something withheld may come in now count as not read.
 
     Raises:
         InputError: the register cannot be read.
     """
-    value = admission.call_for_late_consents(lake, catalogue.RECORDINGS.name(published.day), published, consents)
+    value = admission.requeue_newly_consented(lake, catalogue.RECORDINGS.name(published.day), published, consents)
     return published if value is None else PublishedDay(day=published.day, **value)
 
 
-def read_set_aside(lake: Lake, object_id: str) -> tuple[SetAside, ...]:
+def read_skipped_inputs(lake: Lake, object_id: str) -> tuple[Skipped, ...]:
     """The list that a day's or a table's pointer names."""
-    return tuple(SetAside(**each) for each in lake.get_json(object_id))
+    return tuple(Skipped(**each) for each in lake.get_json(object_id))
 
 
-def put_set_aside(lake: Lake, set_aside: Iterable[SetAside]) -> str:
+def put_skipped_inputs(lake: Lake, skipped_inputs: Iterable[Skipped]) -> str:
     """Publish a list of what was set aside, sorted; returns its object id."""
-    once = sorted(set(set_aside), key=lambda each: (each.session, each.file, each.reason))
+    once = sorted(set(skipped_inputs), key=lambda each: (each.session, each.file, each.reason))
     return lake.put_json([asdict(each) for each in once])
 
 
 def publish_day(
     lake: Lake,
     day: str,
-    fresh: Iterable[Segment],
+    fresh: Iterable[RecordedSegment],
     inputs: Mapping[str, str],
-    set_aside: list[SetAside],
+    skipped_inputs: list[Skipped],
     work_folder: Path,
     dropped: Collection[str] = (),
     raw_streams: Mapping[str, str] | None = None,
@@ -115,9 +121,9 @@ def publish_day(
     Args:
         lake: where the day is published.
         day: the day, `YYYY-MM-DD`.
-        fresh: rows read now, sorted by `Segment.order`; a row of the same id replaces the one in the lake.
+        fresh: rows read now, sorted by `RecordedSegment.sort_key`; a row of the same id replaces the one in the lake.
         inputs: what to note of the sessions read now, beside the ones known; read after `fresh` is exhausted.
-        set_aside: what was set aside among these sessions; read after `fresh` is exhausted, so that reading may
+        skipped_inputs: what was set aside among these sessions; read after `fresh` is exhausted, so that reading may
             add to it. Earlier entries of other sessions stay.
         work_folder: a local folder for the unfinished files.
         dropped: sessions whose rows leave the day.
@@ -129,58 +135,60 @@ def publish_day(
         PointerMovedError: somebody else published the day in the meantime; run again.
         LakeError: nothing could be written; nothing was published.
     """
-    pointer = lake.pointer(catalogue.RECORDINGS.name(day))
-    before = None if pointer is None else _of(pointer, day)
-    kept = iter(()) if before is None else _rows(lake.path_of(before.parquet), frozenset(dropped))
+    pointer = lake.read_pointer(catalogue.RECORDINGS.name(day))
+    before = None if pointer is None else _parse_pointer(pointer, day)
+    kept = iter(()) if before is None else _read_kept_rows(lake.fetch_path(before.parquet), frozenset(dropped))
     try:
         work_folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=work_folder, prefix="recordings-") as folder:
             audio, facts = Path(folder) / "audio.parquet", Path(folder) / "facts.parquet"
-            totals = _write(without_erased(lake, _merged(fresh, kept)), audio, facts)
+            totals = _write_tables(drop_erased_rows(lake, _merge_rows(fresh, kept)), audio, facts)
             parquet_id, facts_id = lake.put_file(audio), lake.put_file(facts)
     except OSError as error:
         raise LakeError(
             f"day {day} cannot be written below {work_folder}: {error.strerror or error}; nothing was published. "
             "Free some space or name another work_folder, then run again"
         ) from error
-    earlier = () if before is None else read_set_aside(lake, before.set_aside)
+    earlier = () if before is None else read_skipped_inputs(lake, before.set_aside)
     value: dict[str, Any] = {
         "parquet": parquet_id,
         "facts": facts_id,
         "inputs": {**(before.inputs if before else {}), **inputs},
-        "set_aside": put_set_aside(lake, [*(each for each in earlier if each.session not in inputs), *set_aside]),
+        "set_aside": put_skipped_inputs(
+            lake, [*(each for each in earlier if each.session not in inputs), *skipped_inputs]
+        ),
         **totals,
     }
     streams = {**(before.raw_streams if before else {}), **(raw_streams or {})}
     if kept_streams := {name: each for name, each in streams.items() if name not in dropped}:
         value["raw_streams"] = kept_streams
-    value = noting(value, before, inputs, withheld or {}, consents)
-    return _of(lake.move_pointer(catalogue.RECORDINGS.name(day), value, pointer), day)
+    value = merge_withheld(value, before, inputs, withheld or {}, consents)
+    return _parse_pointer(lake.move_pointer(catalogue.RECORDINGS.name(day), value, pointer), day)
 
 
-def _of(pointer: Pointer, day: str) -> PublishedDay:
+def _parse_pointer(pointer: Pointer, day: str) -> PublishedDay:
     return PublishedDay(day=day, **pointer.value)
 
 
-def _rows(path: Path, dropped: frozenset[str]) -> Iterator[dict[str, Any]]:
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=ROW_GROUP):
+def _read_kept_rows(path: Path, dropped: frozenset[str]) -> Iterator[dict[str, Any]]:
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=ROW_GROUP_SIZE):
         yield from (row for row in batch.to_pylist() if row["session_id"] not in dropped)
 
 
-def _order(row: Mapping[str, Any]) -> tuple[str, int, str, str]:
+def _row_sort_key(row: Mapping[str, Any]) -> tuple[str, int, str, str]:
     return (row["session_id"], row["number"], row["file_name"], row["source"])
 
 
-def _merged(fresh: Iterable[Segment], kept: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _merge_rows(fresh: Iterable[RecordedSegment], kept: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Both streams in order; of two rows with one key the fresh one (`merge` is stable, it comes first).
 
     A fresh row of the same sound without any hint yields to the kept one: Habla's clean-up may have taken
     metadata.json before the segments.
     """
     chosen: dict[str, Any] | None = None
-    for row in heapq.merge(map(segment_row, fresh), kept, key=_order):
-        if chosen is not None and _order(row) == _order(chosen):
-            if _bare(chosen) and row["audio_sha256"] == chosen["audio_sha256"]:
+    for row in heapq.merge(map(to_segment_row, fresh), kept, key=_row_sort_key):
+        if chosen is not None and _row_sort_key(row) == _row_sort_key(chosen):
+            if _has_no_hints(chosen) and row["audio_sha256"] == chosen["audio_sha256"]:
                 chosen = row
             continue
         if chosen is not None:
@@ -190,11 +198,11 @@ def _merged(fresh: Iterable[Segment], kept: Iterator[dict[str, Any]]) -> Iterato
         yield chosen
 
 
-def _bare(row: Mapping[str, Any]) -> bool:
-    return all(row[name] is None for name in _HINTS)
+def _has_no_hints(row: Mapping[str, Any]) -> bool:
+    return all(row[name] is None for name in _HINT_COLUMNS)
 
 
-def _write(rows: Iterator[dict[str, Any]], audio: Path, facts: Path) -> dict[str, Any]:
+def _write_tables(rows: Iterator[dict[str, Any]], audio: Path, facts: Path) -> dict[str, Any]:
     """Write both tables, one row group at a time; returns the pointer's totals."""
     segments, seconds = 0, 0.0
     sessions: set[str] = set()
@@ -203,13 +211,13 @@ def _write(rows: Iterator[dict[str, Any]], audio: Path, facts: Path) -> dict[str
         "use_dictionary": ["source", "session_id", "day", "direction"],
     }
     # FLAC does not compress again; everything else does.
-    compression = {name: "none" if name == "audio" else "zstd" for name in SCHEMA.names}
+    compression = {name: "none" if name == "audio" else "zstd" for name in SEGMENT_SCHEMA.names}
     with (
-        pq.ParquetWriter(audio, SCHEMA, compression=compression, **options) as audio_writer,
-        pq.ParquetWriter(facts, FACTS_SCHEMA, compression="zstd", **options) as facts_writer,
+        pq.ParquetWriter(audio, SEGMENT_SCHEMA, compression=compression, **options) as audio_writer,
+        pq.ParquetWriter(facts, SEGMENT_METADATA_SCHEMA, compression="zstd", **options) as facts_writer,
     ):
-        while chunk := list(islice(rows, ROW_GROUP)):
-            table = pa.Table.from_pylist(chunk, schema=SCHEMA)
+        while chunk := list(islice(rows, ROW_GROUP_SIZE)):
+            table = pa.Table.from_pylist(chunk, schema=SEGMENT_SCHEMA)
             audio_writer.write_table(table)
             facts_writer.write_table(table.drop_columns(["audio"]))
             segments += len(chunk)

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from habla_ml.consent.admission import consents_of, open_admission
+from habla_ml.consent.admission import load_consents, open_admission
 from habla_ml.lake import Lake
-from habla_ml.recordings.changes import fingerprint_of
+from habla_ml.recordings.change_detection import fingerprint_session
+from habla_ml.recordings.day_reader import DayReader
 from habla_ml.recordings.days import (
     PublishedDay,
-    call_for_late_consents,
     load_day,
     publish_day,
-    read_set_aside,
-    same_input,
+    read_skipped_inputs,
+    requeue_newly_consented_sessions,
+    same_fingerprint,
 )
-from habla_ml.recordings.reading import DayReading
-from habla_ml.recordings.sessions import Scan, SetAside, scan_sessions
+from habla_ml.recordings.sessions import FolderScan, Skipped, scan_sessions
 from habla_ml.settings import Settings
 
 
 @dataclass(frozen=True)
-class DayOfRecordings:
+class IngestedDay:
     """One day after `ingest_day`."""
 
     day: str
@@ -37,12 +37,12 @@ class DayOfRecordings:
     sessions: Mapping[str, int]
     """How many sessions of Habla's folder are `finished`, `crashed`, `live`, `empty` now, and how many sessions
     the `lake` holds of this day."""
-    set_aside: tuple[SetAside, ...]
+    skipped_inputs: tuple[Skipped, ...]
     read_sessions: tuple[str, ...]
     """The sessions that were read now; none where nothing changed and no consent arrived."""
 
 
-def ingest_day(folder: Path, day: str, lake: Lake, settings: Settings, now: datetime) -> DayOfRecordings:
+def ingest_day(folder: Path, day: str, lake: Lake, settings: Settings, now: datetime) -> IngestedDay:
     """Bring one day's finished and crashed sessions into the lake.
 
     Reads only the sessions whose files changed since the last time, and those of which something was withheld until
@@ -55,43 +55,43 @@ def ingest_day(folder: Path, day: str, lake: Lake, settings: Settings, now: date
         LakeError: nothing could be published; the day stands as before.
     """
     scan = scan_sessions(folder, settings, now, day)
-    before, consents = load_day(lake, day), consents_of(settings, now)
+    before, consents = load_day(lake, day), load_consents(settings, now)
     if before is not None:
-        before = call_for_late_consents(lake, before, consents)
+        before = requeue_newly_consented_sessions(lake, before, consents)
     known = before.inputs if before else {}
     changed = [
         each
         for each in scan.sessions
-        if each.state != "live" and not same_input(known.get(each.name), fingerprint_of(each, settings))
+        if each.state != "live" and not same_fingerprint(known.get(each.name), fingerprint_session(each, settings))
     ]
     if before is not None and not changed:
-        return _described(lake, before, scan, ())
+        return _summarise_day(lake, before, scan, ())
     admission = open_admission(lake, consents)
-    reading = DayReading(
+    reading = DayReader(
         sorted(changed, key=lambda session: session.name),
         lake,
         settings,
         now,
-        refused=admission.refusal,
+        explain_refusal=admission.explain_refusal,
     )
     published = publish_day(
         lake,
         day,
-        admission.remembering(reading.segments()),
+        admission.iterate_and_save_tombstones(reading.read_segments()),
         reading.inputs,
-        reading.set_aside,
+        reading.skipped_inputs,
         settings.work_folder,
-        dropped=reading.english,
+        dropped=reading.english_sessions,
         raw_streams=reading.raw_streams,
         withheld=admission.withheld,
-        consents=consents.note,
+        consents=consents.signature,
     )
-    return _described(lake, published, scan, tuple(each.name for each in changed))
+    return _summarise_day(lake, published, scan, tuple(each.name for each in changed))
 
 
-def _described(lake: Lake, published: PublishedDay, scan: Scan, read: tuple[str, ...]) -> DayOfRecordings:
+def _summarise_day(lake: Lake, published: PublishedDay, scan: FolderScan, read: tuple[str, ...]) -> IngestedDay:
     states = [each.state for each in scan.sessions]
-    return DayOfRecordings(
+    return IngestedDay(
         day=published.day,
         parquet=published.parquet,
         facts=published.facts,
@@ -101,6 +101,6 @@ def _described(lake: Lake, published: PublishedDay, scan: Scan, read: tuple[str,
             **{state: states.count(state) for state in ("finished", "crashed", "live", "empty")},
             "lake": published.sessions,
         },
-        set_aside=(*read_set_aside(lake, published.set_aside), *scan.ignored),
+        skipped_inputs=(*read_skipped_inputs(lake, published.set_aside), *scan.ignored),
         read_sessions=read,
     )

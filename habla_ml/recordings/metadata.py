@@ -17,9 +17,16 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from habla_ml.errors import InputError
-from habla_ml.recordings.sessions import GROUND_TRUTH, METADATA, SessionFolder, SetAside, read_plain_file, to_utc
+from habla_ml.recordings.sessions import (
+    GROUND_TRUTH_FILE,
+    METADATA_FILE,
+    SessionFolder,
+    Skipped,
+    read_plain_file,
+    to_utc,
+)
 
-_MOST_JSON_BYTES: Final = 64 << 20
+_MAX_JSON_BYTES: Final = 64 << 20
 _FIRST_YEAR: Final = 2000
 _LAST_YEAR: Final = 2100
 
@@ -45,44 +52,44 @@ class SessionHints:
 
     by_file: Mapping[str, SegmentHint]
     direction: str | None
-    problems: tuple[SetAside, ...]
+    problems: tuple[Skipped, ...]
 
     @property
-    def english(self) -> bool:
+    def is_english(self) -> bool:
         """Spoken in English, to be translated into Spanish: no corpus material."""
         return self.direction == "en_to_es"
 
 
 def read_hints(session: SessionFolder, zone: ZoneInfo) -> SessionHints:
     """Read `metadata.json` and `ground_truth.json`; whatever is wrong becomes a problem, never an error."""
-    problems: list[SetAside] = []
+    problems: list[Skipped] = []
     hints: dict[str, SegmentHint] = {}
     directions: list[str] = []
     latest = to_utc(session.started_local, zone)
     present = {each.name for each in session.files}
-    if METADATA not in present:
-        problems.append(SetAside(session.name, METADATA, "is missing: the session crashed; taken without it"))
-    for name in (METADATA, GROUND_TRUTH):
+    if METADATA_FILE not in present:
+        problems.append(Skipped(session.name, METADATA_FILE, "is missing: the session crashed; taken without it"))
+    for name in (METADATA_FILE, GROUND_TRUTH_FILE):
         if name not in present:
             continue
         try:
             body = read_json_object(session.path / name)
         except InputError as error:
-            problems.append(SetAside(session.name, name, str(error)))
+            problems.append(Skipped(session.name, name, str(error)))
             continue
         reader = JsonEntry(session.name, name, body, problems)
-        direction = reader.text("direction")
+        direction = reader.get_text("direction")
         if direction:
             directions.append(direction)
         for entry in read_entries(session.name, name, body, problems):
             before = hints.get(entry.file_name, SegmentHint())
-            if name == GROUND_TRUTH:
-                hints[entry.file_name] = _from_larger_model(entry, before)
+            if name == GROUND_TRUTH_FILE:
+                hints[entry.file_name] = _make_ground_truth_hint(entry, before)
                 continue
-            said = hints[entry.file_name] = _from_recorder(entry, before, zone, latest)
+            said = hints[entry.file_name] = _make_recorder_hint(entry, before, zone, latest)
             latest = max(latest, said.recorded_at or latest)
     for name in sorted(hints.keys() - present):
-        problems.append(SetAside(session.name, name, "is named by Habla's JSON, but there is no such file"))
+        problems.append(Skipped(session.name, name, "is named by Habla's JSON, but there is no such file"))
     return SessionHints(hints, directions[-1] if directions else None, tuple(problems))
 
 
@@ -93,7 +100,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
         InputError: it cannot be read, is no JSON, or holds another type.
     """
     try:
-        body = json.loads(read_plain_file(path, _MOST_JSON_BYTES))
+        body = json.loads(read_plain_file(path, _MAX_JSON_BYTES))
     except (ValueError, RecursionError) as error:
         raise InputError(f"is no JSON: {error}") from error
     if not isinstance(body, dict):
@@ -108,96 +115,94 @@ class JsonEntry:
     session: str
     file: str
     body: Mapping[str, Any]
-    problems: list[SetAside]
+    problems: list[Skipped]
 
     @property
     def file_name(self) -> str:
         """The segment's file: the key."""
         return str(self.body.get("filename"))
 
-    def text(self, key: str) -> str | None:
+    def get_text(self, key: str) -> str | None:
         """A string under `key`, or None."""
-        value = self._value(key, str)
+        value = self._get_typed(key, str)
         try:
             return None if value is None else str(value.encode("utf-8"), "utf-8")
         except UnicodeEncodeError:
-            self._wrong(key, "is no valid Unicode")
+            self._report_problem(key, "is no valid Unicode")
             return None
 
-    def number(self, key: str) -> float | None:
+    def get_number(self, key: str) -> float | None:
         """A finite number under `key`, or None."""
-        value = self._value(key, int, float)
+        value = self._get_typed(key, int, float)
         if value is None:
             return None
         if isinstance(value, bool) or not -1e300 < value < 1e300:
-            self._wrong(key, "is no finite number")
+            self._report_problem(key, "is no finite number")
             return None
         return float(value)
 
-    def flag(self, key: str) -> bool:
+    def get_flag(self, key: str) -> bool:
         """A boolean under `key`; False where there is none."""
-        return bool(self._value(key, bool))
+        return bool(self._get_typed(key, bool))
 
-    def moment(self, key: str) -> datetime | None:
+    def get_time(self, key: str) -> datetime | None:
         """An ISO 8601 time under `key`, naive or aware as it stands there, or None."""
-        value = self.text(key)
+        value = self.get_text(key)
         if value is None:
             return None
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            self._wrong(key, "is text, expected a time like 2026-02-16T14:30:22")
+            self._report_problem(key, "is text, expected a time like 2026-02-16T14:30:22")
             return None
         if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
-            self._wrong(key, f"is in the year {moment.year}, expected {_FIRST_YEAR}…{_LAST_YEAR}")
+            self._report_problem(key, f"is in the year {moment.year}, expected {_FIRST_YEAR}…{_LAST_YEAR}")
             return None
         return moment
 
-    def _value(self, key: str, *kinds: type) -> Any:
+    def _get_typed(self, key: str, *kinds: type) -> Any:
         value = self.body.get(key)
         if value is None or isinstance(value, kinds):
             return value
-        self._wrong(key, f"is {type(value).__name__}, expected {kinds[-1].__name__}")
+        self._report_problem(key, f"is {type(value).__name__}, expected {kinds[-1].__name__}")
         return None
 
-    def _wrong(self, key: str, what: str) -> None:
+    def _report_problem(self, key: str, what: str) -> None:
         where = f" of {self.file_name}" if "filename" in self.body else ""
-        self.problems.append(SetAside(self.session, self.file, f"key {key}{where} {what}; taken as missing"))
+        self.problems.append(Skipped(self.session, self.file, f"key {key}{where} {what}; taken as missing"))
 
 
-def read_entries(
-    session: str, file: str, body: Mapping[str, Any], problems: list[SetAside]
-) -> Iterator[JsonEntry]:
+def read_entries(session: str, file: str, body: Mapping[str, Any], problems: list[Skipped]) -> Iterator[JsonEntry]:
     """The entries of `segments` that name a file; the others are added to `problems`."""
     segments = body.get("segments")
     if not isinstance(segments, list):
-        problems.append(SetAside(session, file, f"key segments is {type(segments).__name__}, expected a list"))
+        problems.append(Skipped(session, file, f"key segments is {type(segments).__name__}, expected a list"))
         return
     for index, entry in enumerate(segments):
         name = entry.get("filename") if isinstance(entry, dict) else None
         if isinstance(name, str) and name.isprintable():
             yield JsonEntry(session, file, entry, problems)
         else:
-            problems.append(SetAside(session, file, f"entry {index + 1} of segments names no file; left out"))
+            problems.append(Skipped(session, file, f"entry {index + 1} of segments names no file; left out"))
 
 
-def _from_recorder(entry: JsonEntry, before: SegmentHint, zone: ZoneInfo, after: datetime) -> SegmentHint:
-    recorded_at = entry.moment("recorded_at")
+def _make_recorder_hint(entry: JsonEntry, before: SegmentHint, zone: ZoneInfo, after: datetime) -> SegmentHint:
+    recorded_at = entry.get_time("recorded_at")
     return replace(
         before,
         recorded_at=None if recorded_at is None else to_utc(recorded_at, zone, after),
-        speaker=entry.text("speaker"),
-        text=entry.text("raw_transcript"),
-        confidence=entry.number("confidence"),
-        asr_status=entry.text("asr_status"),
+        speaker=entry.get_text("speaker"),
+        text=entry.get_text("raw_transcript"),
+        confidence=entry.get_number("confidence"),
+        asr_status=entry.get_text("asr_status"),
     )
 
 
-def _from_larger_model(entry: JsonEntry, before: SegmentHint) -> SegmentHint:
-    text = entry.text("transcript")
+def _make_ground_truth_hint(entry: JsonEntry, before: SegmentHint) -> SegmentHint:
+    text = entry.get_text("transcript")
     if text is None:
         return before
-    log_probability = entry.number("confidence")
+    log_probability = entry.get_number("confidence")
     return replace(
         before,
         text=text,

@@ -13,16 +13,16 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-HABLA: Final = "habla"
+HABLA_SOURCE: Final = "habla"
 """Source of what Habla recorded; anything else names its own."""
-ROW_GROUP: Final = 256
+ROW_GROUP_SIZE: Final = 256
 """Rows held in memory at once, and rows of one parquet row group."""
 
 _NAMESPACE: Final = uuid.UUID("6d0c8b5e-1f0e-5c55-9a3f-0b7a3c1d2e4f")
 
 
 @dataclass(frozen=True)
-class Segment:
+class RecordedSegment:
     """One spoken segment as the lake keeps it: field by field a row of the day's parquet."""
 
     segment_id: str
@@ -49,12 +49,12 @@ class Segment:
     asr_status: str | None
 
     @property
-    def order(self) -> tuple[str, int, str, str]:
+    def sort_key(self) -> tuple[str, int, str, str]:
         """What rows of a day are sorted by."""
         return (self.session_id, self.number, self.file_name, self.source)
 
 
-SCHEMA: Final = pa.schema(
+SEGMENT_SCHEMA: Final = pa.schema(
     [
         pa.field("segment_id", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
@@ -76,9 +76,9 @@ SCHEMA: Final = pa.schema(
         pa.field("asr_status", pa.string()),
     ]
 )
-FACTS_SCHEMA: Final = SCHEMA.remove(SCHEMA.get_field_index("audio"))
+SEGMENT_METADATA_SCHEMA: Final = SEGMENT_SCHEMA.remove(SEGMENT_SCHEMA.get_field_index("audio"))
 
-_COLUMNS = tuple(field.name for field in fields(Segment))
+_COLUMNS = tuple(field.name for field in fields(RecordedSegment))
 
 
 def segment_id(source: str, session_id: str, file_name: str) -> str:
@@ -86,6 +86,6 @@ def segment_id(source: str, session_id: str, file_name: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, "\n".join((source, session_id, file_name))))
 
 
-def segment_row(segment: Segment) -> dict[str, Any]:
+def to_segment_row(segment: RecordedSegment) -> dict[str, Any]:
     """The segment as a parquet row."""
     return {name: getattr(segment, name) for name in _COLUMNS}

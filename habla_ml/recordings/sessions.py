@@ -20,19 +20,19 @@ from zoneinfo import ZoneInfo
 from habla_ml.errors import InputError
 from habla_ml.settings import Settings
 
-State = Literal["finished", "live", "crashed", "empty"]
+SessionState = Literal["finished", "live", "crashed", "empty"]
 
-METADATA: Final = "metadata.json"
-GROUND_TRUTH: Final = "ground_truth.json"
-CORRECTED: Final = "corrected_ground_truth.json"
-RAW_STREAM: Final = "raw_stream.webm"
+METADATA_FILE: Final = "metadata.json"
+GROUND_TRUTH_FILE: Final = "ground_truth.json"
+CORRECTIONS_FILE: Final = "corrected_ground_truth.json"
+RAW_STREAM_FILE: Final = "raw_stream.webm"
 
 # What a session's own clock may disagree with itself without an hour having passed twice.
-_DISORDER: Final = timedelta(minutes=5)
-_STAMP_CHARS: Final = len("_YYYYMMDD_HHMMSS")
-_SEGMENT = re.compile(r"segment_(?P<number>\d{1,9})\.wav", re.ASCII)
+_MAX_CLOCK_DISORDER: Final = timedelta(minutes=5)
+_TIMESTAMP_CHARS: Final = len("_YYYYMMDD_HHMMSS")
+_SEGMENT_FILE_PATTERN = re.compile(r"segment_(?P<number>\d{1,9})\.wav", re.ASCII)
 # Part of every fingerprint: raise it when the same files would be read into other rows.
-_READER = "habla_ml.recordings/1"
+_READER_VERSION = "habla_ml.recordings/1"
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class SessionFile:
     name: str
     size_bytes: int
     modified_ns: int
-    plain: bool
+    is_regular_file: bool
     """A regular file: no link, folder or device."""
 
     @property
     def number(self) -> int | None:
         """The segment's number, or None for any other file."""
-        return segment_number(self.name)
+        return parse_segment_number(self.name)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class SessionFolder:
     started_local: datetime
     """Naive, in Habla's time zone."""
     path: Path
-    state: State
+    state: SessionState
     """`finished`: metadata.json is there. `crashed`: it is not, and the last file is old. `live`: it is not yet.
     `empty`: over, without a segment."""
     files: tuple[SessionFile, ...]
@@ -77,18 +77,18 @@ class SessionFolder:
         """The segment files, by number."""
         return sorted((each for each in self.files if each.number is not None), key=lambda f: (f.number, f.name))
 
-    def listed(self, name: str) -> bool:
+    def has_file(self, name: str) -> bool:
         """Whether the folder held a file of this name when it was scanned."""
         return any(each.name == name for each in self.files)
 
     def fingerprint(self) -> str:
         """Digest of names, sizes and times of all files but the corrections, which decide no recording."""
-        files = (each for each in self.files if each.name != CORRECTED)
+        files = (each for each in self.files if each.name != CORRECTIONS_FILE)
         return fingerprint_files(self.name, self.state, files)
 
 
 @dataclass(frozen=True)
-class SetAside:
+class Skipped:
     """Something that was not taken, or only in part, and why."""
 
     session: str
@@ -98,37 +98,37 @@ class SetAside:
 
 
 @dataclass(frozen=True)
-class Scan:
+class FolderScan:
     """What a walk over the recordings folder found."""
 
     sessions: tuple[SessionFolder, ...]
     """Sorted by start, then name."""
-    ignored: tuple[SetAside, ...]
+    ignored: tuple[Skipped, ...]
     """Entries that cannot be a session, or whose folder cannot be listed."""
 
 
-def fingerprint_files(name: str, state: State, files: Iterable[SessionFile]) -> str:
+def fingerprint_files(name: str, state: SessionState, files: Iterable[SessionFile]) -> str:
     """Digest of some files of a session, by their names, sizes and times."""
-    lines = [_READER, name, state]
+    lines = [_READER_VERSION, name, state]
     lines += [
         f"{each.name}\t{each.size_bytes}\t{each.modified_ns}" for each in sorted(files, key=lambda file: file.name)
     ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 
-def segment_number(file_name: str) -> int | None:
+def parse_segment_number(file_name: str) -> int | None:
     """The number in `segment_001.wav`, or None where the name is another one."""
-    match = _SEGMENT.fullmatch(file_name)
+    match = _SEGMENT_FILE_PATTERN.fullmatch(file_name)
     return int(match["number"]) if match else None
 
 
-def session_start(folder_name: str) -> datetime | None:
+def parse_session_start(folder_name: str) -> datetime | None:
     """The naive local time in `<session>_<YYYYMMDD_HHMMSS>`, or None where the name is another one."""
     # A tick comes here for every folder, and `strptime` alone would cost as much as the walk.
-    stamp = folder_name[-_STAMP_CHARS:]
+    stamp = folder_name[-_TIMESTAMP_CHARS:]
     digits = stamp[1:9] + stamp[10:]
     if (
-        len(folder_name) <= _STAMP_CHARS
+        len(folder_name) <= _TIMESTAMP_CHARS
         or not (stamp[0] == stamp[9] == "_" and digits.isascii() and digits.isdigit())
         or not folder_name.isprintable()
     ):
@@ -147,11 +147,11 @@ def session_start(folder_name: str) -> datetime | None:
         return None
 
 
-def session_day(folder_name: str) -> str | None:
+def parse_session_day(folder_name: str) -> str | None:
     """The day in a session's name as `YYYY-MM-DD`, or None where the name is another one."""
-    if session_start(folder_name) is None:
+    if parse_session_start(folder_name) is None:
         return None
-    stamp = folder_name[1 - _STAMP_CHARS :]
+    stamp = folder_name[1 - _TIMESTAMP_CHARS :]
     return f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}"
 
 
@@ -165,33 +165,33 @@ def to_utc(moment: datetime, zone: ZoneInfo, after: datetime | None = None) -> d
     if moment.tzinfo:
         return moment.astimezone(UTC)
     first, second = (moment.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
-    return second if after is not None and first < after - _DISORDER and second > first else first
+    return second if after is not None and first < after - _MAX_CLOCK_DISORDER and second > first else first
 
 
-def scan_sessions(folder: Path, settings: Settings, now: datetime, day: str | None = None) -> Scan:
+def scan_sessions(folder: Path, settings: Settings, now: datetime, day: str | None = None) -> FolderScan:
     """Walk Habla's folder (only the sessions of `day`, where it is given) without opening a file.
 
     Raises:
         InputError: the folder itself cannot be listed.
     """
     sessions: list[SessionFolder] = []
-    ignored: list[SetAside] = []
+    ignored: list[Skipped] = []
     for entry in list_folder(folder, day):
-        started = session_start(entry.name)
+        started = parse_session_start(entry.name)
         if started is None:
             if not entry.name.startswith(".") and day is None:
                 name = entry.name.encode("utf-8", "backslashreplace").decode()
-                ignored.append(SetAside(name, "", "is not named <session>_<YYYYMMDD_HHMMSS>"))
+                ignored.append(Skipped(name, "", "is not named <session>_<YYYYMMDD_HHMMSS>"))
         elif day is None or started.strftime("%Y-%m-%d") == day:
             try:
                 session = list_session(entry, settings, now)
             except InputError as error:
-                ignored.append(SetAside(entry.name, "", str(error)))
+                ignored.append(Skipped(entry.name, "", str(error)))
                 continue
             if session is not None:
                 sessions.append(session)
     sessions.sort(key=lambda session: (session.started_local, session.name))
-    return Scan(tuple(sessions), tuple(ignored))
+    return FolderScan(tuple(sessions), tuple(ignored))
 
 
 def list_folder(folder: Path, day: str | None = None) -> list[os.DirEntry[str]]:
@@ -203,7 +203,7 @@ def list_folder(folder: Path, day: str | None = None) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             stamp = "" if day is None else day.replace("-", "")
-            chosen = (each for each in entries if not stamp or each.name[1 - _STAMP_CHARS : -7] == stamp)
+            chosen = (each for each in entries if not stamp or each.name[1 - _TIMESTAMP_CHARS : -7] == stamp)
             return sorted(chosen, key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(
@@ -218,7 +218,7 @@ def list_session(entry: os.DirEntry[str], settings: Settings, now: datetime) -> 
     Raises:
         InputError: it is named like no session, is no folder, or cannot be listed.
     """
-    started = session_start(entry.name)
+    started = parse_session_start(entry.name)
     if started is None:
         raise InputError("is not named <session>_<YYYYMMDD_HHMMSS>")
     if entry.is_symlink():
@@ -233,15 +233,15 @@ def list_session(entry: os.DirEntry[str], settings: Settings, now: datetime) -> 
     except OSError as error:
         raise InputError(f"cannot be listed: {error.strerror}") from error
     age_h = (now.timestamp() - newest_ns / 1e9) / 3600
-    state: State
+    state: SessionState
     # Times far ahead come from a clock that was set back since: such a session is not being written now.
     written_lately = abs(age_h) < settings.recordings.crashed_after_hours
-    if not any(each.name == METADATA for each in files) and written_lately:
+    if not any(each.name == METADATA_FILE for each in files) and written_lately:
         state = "live"
     elif not any(each.number is not None for each in files):
         state = "empty"
     else:
-        state = "finished" if any(each.name == METADATA for each in files) else "crashed"
+        state = "finished" if any(each.name == METADATA_FILE for each in files) else "crashed"
     return SessionFolder(
         name=entry.name,
         session_id=entry.name[: -len("_YYYYMMDD_HHMMSS")],
@@ -257,7 +257,7 @@ def _list_files(path: str, raw_stream: bool) -> Iterator[SessionFile]:
 
     A file that Habla's clean-up takes away between its listing and its stat is left out, like one taken before.
     """
-    named = {METADATA, GROUND_TRUTH, CORRECTED, *([RAW_STREAM] if raw_stream else [])}
+    named = {METADATA_FILE, GROUND_TRUTH_FILE, CORRECTIONS_FILE, *([RAW_STREAM_FILE] if raw_stream else [])}
     with os.scandir(path) as entries:
         for entry in entries:
             name = entry.name
@@ -270,7 +270,7 @@ def _list_files(path: str, raw_stream: bool) -> Iterator[SessionFile]:
                 yield SessionFile(printable, found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode))
 
 
-def open_plain_file(path: Path, most_bytes: int) -> BinaryIO:
+def open_plain_file(path: Path, max_bytes: int) -> BinaryIO:
     """A regular file opened for reading, never through a symbolic link at its end and never a device.
 
     Raises:
@@ -283,30 +283,30 @@ def open_plain_file(path: Path, most_bytes: int) -> BinaryIO:
         if path.is_symlink():
             raise InputError("is a symbolic link; only plain files are read") from None
         raise InputError(f"cannot be read: {error.strerror}") from error
-    handle = os.fdopen(descriptor, "rb", closefd=True) if _is_plain(descriptor) else None
+    handle = os.fdopen(descriptor, "rb", closefd=True) if _is_regular_file(descriptor) else None
     if handle is None:
         os.close(descriptor)
         raise InputError("is a folder, pipe or device; only plain files are read")
     size_bytes = os.fstat(descriptor).st_size
-    if size_bytes > most_bytes:
+    if size_bytes > max_bytes:
         handle.close()
-        raise InputError(f"has {size_bytes} bytes, more than the {most_bytes} allowed")
+        raise InputError(f"has {size_bytes} bytes, more than the {max_bytes} allowed")
     return handle
 
 
-def read_plain_file(path: Path, most_bytes: int) -> bytes:
+def read_plain_file(path: Path, max_bytes: int) -> bytes:
     """The bytes of a regular file, as `open_plain_file` opens it.
 
     Raises:
         InputError: what stands in the way, in a few words.
     """
-    with open_plain_file(path, most_bytes) as handle:
+    with open_plain_file(path, max_bytes) as handle:
         try:
             # A bound of 128 MB would be allocated for every small file.
-            return handle.read(min(os.fstat(handle.fileno()).st_size, most_bytes))
+            return handle.read(min(os.fstat(handle.fileno()).st_size, max_bytes))
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}") from error
 
 
-def _is_plain(descriptor: int) -> bool:
+def _is_regular_file(descriptor: int) -> bool:
     return stat.S_ISREG(os.fstat(descriptor).st_mode)

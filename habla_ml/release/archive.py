@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from habla_ml.errors import ReleaseError
 from habla_ml.release.manifest import ArchivedFile
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)
+_ENTRY_DATE = (1980, 1, 1, 0, 0, 0)
 _CHUNK_BYTES = 1 << 20
 
 
@@ -23,7 +23,7 @@ def zip_folder(folder: Path, destination: Path) -> Path:
     try:
         with zipfile.ZipFile(destination, "w", zipfile.ZIP_STORED) as archive:
             for name, path in files:
-                entry = zipfile.ZipInfo(name, _EPOCH)
+                entry = zipfile.ZipInfo(name, _ENTRY_DATE)
                 entry.create_system = 3  # Unix, wherever this runs
                 entry.external_attr = 0o644 << 16
                 entry.file_size = path.stat().st_size
@@ -36,7 +36,7 @@ def zip_folder(folder: Path, destination: Path) -> Path:
     return destination
 
 
-def archived_files(path: Path) -> tuple[ArchivedFile, ...]:
+def list_archived_files(path: Path) -> tuple[ArchivedFile, ...]:
     """The files inside a zip, read through once; raises `ReleaseError` where it is broken or could escape."""
     found = []
     try:
@@ -48,13 +48,13 @@ def archived_files(path: Path) -> tuple[ArchivedFile, ...]:
                         f"{path} holds {entry.filename!r}, which leaves its folder; export it again"
                     )
                 if not entry.is_dir():
-                    found.append(_described(archive, entry))
+                    found.append(_hash_entry(archive, entry))
     except (OSError, zipfile.BadZipFile, zlib.error) as error:
         raise ReleaseError(f"{path} cannot be read as a zip ({error}); export the model version again") from error
     return tuple(found)
 
 
-def _described(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> ArchivedFile:
+def _hash_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> ArchivedFile:
     digest = hashlib.sha256()
     with archive.open(entry) as source:
         while chunk := source.read(_CHUNK_BYTES):

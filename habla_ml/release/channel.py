@@ -15,13 +15,13 @@ from typing import Literal
 from pydantic import AwareDatetime, ValidationError
 
 from habla_ml.errors import ReleaseError
-from habla_ml.lake import Store, canonical_json
-from habla_ml.release.manifest import Label, ModelVersion, Part, Sha256
+from habla_ml.lake import Store, to_canonical_json
+from habla_ml.release.manifest import Label, ModelVersion, PublishedRecord, Sha256
 
-_CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_CHANNEL_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
-class ChannelPointer(Part):
+class ChannelPointer(PublishedRecord):
     """What `latest.json` says."""
 
     format: Literal["habla_ml.channel/1"] = "habla_ml.channel/1"
@@ -67,7 +67,7 @@ class Channel:
         """The state with which each release came, in the order of their numbers."""
         return tuple(each for each in self.states if each.move == "release")
 
-    def before_current(self) -> ChannelPointer | None:
+    def previous_release(self) -> ChannelPointer | None:
         """The release on which the present one followed, whatever was rolled back since."""
         if self.current is None:
             return None
@@ -78,23 +78,25 @@ class Channel:
 
 def read_channel(store: Store, name: str) -> Channel:
     """The channel `name` with its history; raises `ReleaseError` for a bad name or a damaged file."""
-    if not _CHANNEL.fullmatch(name):
+    if not _CHANNEL_NAME.fullmatch(name):
         raise ReleaseError(f"{name!r} is no channel's name; use small letters, digits and hyphens, like stable")
     found = store.read_versioned(_latest_key(name))
     if found is None:
         return Channel(name, (), None)
-    current = _parsed(found.data, _latest_key(name))
+    current = _parse_pointer(found.data, _latest_key(name))
     entries = store.list(_history_prefix(name))
-    earlier = (_parsed(store.read(entry.key), entry.key) for entry in entries)
-    return Channel(name, (*_before(earlier, current.sequence), current), found.tag)
+    earlier = (_parse_pointer(store.read(entry.key), entry.key) for entry in entries)
+    return Channel(name, (*_select_earlier(earlier, current.sequence), current), found.tag)
 
 
 def move_channel(store: Store, channel: Channel, state: ChannelPointer) -> None:
     """Let the channel stand at `state`; raises `PointerMovedError` where it was moved since it was read."""
     current = channel.current
     if current is not None:
-        store.put_if_absent(f"{_history_prefix(channel.name)}{current.sequence:06}.json", _written(current))
-    store.compare_and_set(_latest_key(channel.name), _written(state), channel.tag)
+        store.put_if_absent(
+            f"{_history_prefix(channel.name)}{current.sequence:06}.json", _serialise_pointer(current)
+        )
+    store.compare_and_set(_latest_key(channel.name), _serialise_pointer(state), channel.tag)
 
 
 def _latest_key(channel: str) -> str:
@@ -105,15 +107,15 @@ def _history_prefix(channel: str) -> str:
     return f"channels/{channel}/history/"
 
 
-def _before(states: Iterable[ChannelPointer], sequence: int) -> list[ChannelPointer]:
+def _select_earlier(states: Iterable[ChannelPointer], sequence: int) -> list[ChannelPointer]:
     return [each for each in states if each.sequence < sequence]
 
 
-def _written(state: ChannelPointer) -> bytes:
-    return canonical_json(state.model_dump(mode="json"))
+def _serialise_pointer(state: ChannelPointer) -> bytes:
+    return to_canonical_json(state.model_dump(mode="json"))
 
 
-def _parsed(data: bytes, key: str) -> ChannelPointer:
+def _parse_pointer(data: bytes, key: str) -> ChannelPointer:
     try:
         return ChannelPointer.model_validate_json(data)
     except ValidationError as error:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from habla_ml.errors import ReleaseError
-from habla_ml.evaluation.comparison import Comparison, read_comparison
-from habla_ml.evaluation.promotion import Decision
+from habla_ml.evaluation.comparison.records import Comparison, read_comparison
+from habla_ml.evaluation.promotion.rule import Decision
 from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.release.override import Override, read_override
 
@@ -17,7 +17,7 @@ class GateResult:
     """The decision, and exactly which artefacts it is about."""
 
     version: str
-    allowed: bool
+    is_allowed: bool
     reasons: tuple[str, ...]
     """Sentences for a person; what forbids the release comes first."""
     comparison: Comparison
@@ -44,23 +44,23 @@ def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision
     Raises:
         ReleaseError: The version was never evaluated, or has no checkpoint or CTranslate2 model.
     """
-    report = lake.pointer(catalogue.REPORT.name(version))
+    report = lake.read_pointer(catalogue.REPORT.name(version))
     if report is None:
         raise ReleaseError(
             f"model version {version} was never evaluated, so it is not released; materialise `wer_report` for it"
         )
-    checkpoint = _present(lake, version, "checkpoint", "fine_tuned_checkpoint")
-    ctranslate2 = _present(lake, version, "ctranslate2", "ctranslate2_model")
-    coreml = lake.pointer(catalogue.EXPORT.name(version, "coreml"))
+    checkpoint = _require_artefact(lake, version, "checkpoint", "fine_tuned_checkpoint")
+    ctranslate2 = _require_artefact(lake, version, "ctranslate2", "ctranslate2_model")
+    coreml = lake.read_pointer(catalogue.EXPORT.name(version, "coreml"))
     stored = str(report.value["comparison"])
     comparison = read_comparison(lake.get_bytes(stored))
-    stale = _staleness(report, comparison, checkpoint, ctranslate2, coreml)
+    stale = _find_stale_evidence(report, comparison, checkpoint, ctranslate2, coreml)
     decision = decide(comparison)
     override = None if decision.verdict == "deploy" else read_override(lake, version, decision.evidence)
-    signed = () if override is None else (override.sentence(),)
+    signed = () if override is None else (override.to_sentence(),)
     return GateResult(
         version=version,
-        allowed=not stale and (decision.verdict == "deploy" or override is not None),
+        is_allowed=not stale and (decision.verdict == "deploy" or override is not None),
         reasons=(*stale, *signed, *decision.reasons),
         comparison=comparison,
         comparison_object=stored,
@@ -71,14 +71,14 @@ def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision
     )
 
 
-def _present(lake: Lake, version: str, artefact: str, asset: str) -> Pointer:
-    pointer = lake.pointer(catalogue.EXPORT.name(version, artefact))
+def _require_artefact(lake: Lake, version: str, artefact: str, asset: str) -> Pointer:
+    pointer = lake.read_pointer(catalogue.EXPORT.name(version, artefact))
     if pointer is None:
         raise ReleaseError(f"model version {version} has no {artefact} to release; materialise `{asset}` for it")
     return pointer
 
 
-def _staleness(
+def _find_stale_evidence(
     report: Pointer, comparison: Comparison, checkpoint: Pointer, ctranslate2: Pointer, coreml: Pointer | None
 ) -> list[str]:
     """What in the evidence is not about the present artefacts, as sentences."""
@@ -100,11 +100,11 @@ def _staleness(
             ("The Core ML archive is of another checkpoint", coreml.value.get("checkpoint"), trained, "coreml_zip")
         )
     return [
-        f"{fault} ({_short(found)}) than the present one ({_short(present)}); materialise `{asset}` again."
+        f"{fault} ({_shorten_digest(found)}) than the present one ({_shorten_digest(present)}); materialise `{asset}` again."
         for fault, found, present, asset in links
         if found != present
     ]
 
 
-def _short(digest: object) -> str:
+def _shorten_digest(digest: object) -> str:
     return str(digest)[:12] if digest else "none"

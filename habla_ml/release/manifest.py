@@ -11,13 +11,13 @@ Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 ModelVersion = Annotated[str, Field(pattern=r"^v[1-9][0-9]*$")]
 
 
-class Part(BaseModel):
+class PublishedRecord(BaseModel):
     """A piece of a published JSON document."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ArchiveFacts(Part):
+class ArchiveMetadata(PublishedRecord):
     """What is known of an archive before its bytes are laid down."""
 
     label: Label
@@ -32,7 +32,7 @@ class ArchiveFacts(Part):
     minimum_ios: str | None = None
 
 
-class ArchivedFile(Part):
+class ArchivedFile(PublishedRecord):
     """One file inside an archive."""
 
     path: str
@@ -40,7 +40,7 @@ class ArchivedFile(Part):
     sha256: Sha256
 
 
-class ReleaseArchive(ArchiveFacts):
+class ReleaseArchive(ArchiveMetadata):
     """An archive as published."""
 
     name: str
@@ -53,7 +53,7 @@ class ReleaseArchive(ArchiveFacts):
     files: tuple[ArchivedFile, ...]
 
 
-class ModelReference(Part):
+class ModelReference(PublishedRecord):
     """The model that training started from."""
 
     name: str
@@ -62,7 +62,7 @@ class ModelReference(Part):
     """Of its content."""
 
 
-class TrainingFacts(Part):
+class TrainingMetadata(PublishedRecord):
     """Names of everything that decided the weights."""
 
     checkpoint: Sha256
@@ -75,7 +75,7 @@ class TrainingFacts(Part):
     hours: float
 
 
-class Measured(Part):
+class MeasuredRate(PublishedRecord):
     """A rate and its 95 % interval."""
 
     value: float
@@ -83,7 +83,7 @@ class Measured(Part):
     high: float
 
 
-class EvaluationFacts(Part):
+class EvaluationMetadata(PublishedRecord):
     """The figures that let it be released."""
 
     comparison: Sha256
@@ -94,14 +94,14 @@ class EvaluationFacts(Part):
     test_set: Sha256
     test_sessions: int
     test_words: int
-    wer: Measured
-    base_wer: Measured
-    relative_improvement: Measured
+    wer: MeasuredRate
+    base_wer: MeasuredRate
+    relative_improvement: MeasuredRate
     """Over the base model: 0.4 is 40 % fewer errors."""
-    out_of_domain_wer: Measured | None
+    out_of_domain_wer: MeasuredRate | None
 
 
-class OverrideFacts(Part):
+class OverrideMetadata(PublishedRecord):
     """A person's decision against the promotion rule."""
 
     signed_by: str
@@ -109,22 +109,22 @@ class OverrideFacts(Part):
     signed_at: AwareDatetime
 
 
-class ReleaseDraft(Part):
+class ReleaseDraft(PublishedRecord):
     """Everything about a release that does not depend on where and when it is published."""
 
     model_id: Label
     model_version: ModelVersion
     base_model: ModelReference
-    training: TrainingFacts
-    evaluation: EvaluationFacts
-    override: OverrideFacts | None = None
+    training: TrainingMetadata
+    evaluation: EvaluationMetadata
+    override: OverrideMetadata | None = None
     """Where the rule refused it."""
-    archives: Annotated[tuple[ArchiveFacts, ...], Field(min_length=1)]
+    archives: Annotated[tuple[ArchiveMetadata, ...], Field(min_length=1)]
     """The first is the one that the channel's `url` names."""
     licence: str
 
 
-class ReleaseManifest(Part):
+class ReleaseManifest(PublishedRecord):
     """A published release."""
 
     schema_version: Literal[1] = 1
@@ -139,9 +139,9 @@ class ReleaseManifest(Part):
     replaces: str | None
     """The version the channel named before."""
     base_model: ModelReference
-    training: TrainingFacts
-    evaluation: EvaluationFacts
-    override: OverrideFacts | None = None
+    training: TrainingMetadata
+    evaluation: EvaluationMetadata
+    override: OverrideMetadata | None = None
     """Where the rule refused it."""
     archives: Annotated[tuple[ReleaseArchive, ...], Field(min_length=1)]
     """The first is the one that the channel's `url` names."""

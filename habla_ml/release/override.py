@@ -12,18 +12,18 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from habla_ml.errors import ReleaseError
-from habla_ml.evaluation.comparison import Comparison
-from habla_ml.evaluation.evidence import stored_comparison
-from habla_ml.evaluation.promotion import Decision
+from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.promotion.rule import Decision
+from habla_ml.evaluation.run import read_stored_comparison
 from habla_ml.lake import Lake, catalogue
-from habla_ml.release.manifest import ModelVersion, Part, Sha256
-from habla_ml.versions import repeated_version
+from habla_ml.model_version import parent_version
+from habla_ml.release.manifest import ModelVersion, PublishedRecord, Sha256
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=80)]
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=20, max_length=2000)]
+SignerName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=80)]
+OverrideReason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=20, max_length=2000)]
 
 
-class Override(Part):
+class Override(PublishedRecord):
     """Who let a refused version pass, and why."""
 
     format: Literal["habla_ml.override/1"] = "habla_ml.override/1"
@@ -34,11 +34,11 @@ class Override(Part):
     """Of the rule."""
     against: tuple[str, ...]
     """The rule's reasons, which the person has read."""
-    signed_by: Name
-    reason: Reason
+    signed_by: SignerName
+    reason: OverrideReason
     signed_at: AwareDatetime = Field(description="When the person decided.")
 
-    def sentence(self) -> str:
+    def to_sentence(self) -> str:
         """For a person, beside the rule's own reasons."""
         day = f"{self.signed_at:%Y-%m-%d}"
         return f"Released against the rule by {self.signed_by} on {day}: {self.reason}"
@@ -60,11 +60,11 @@ def sign_override(
             decide about.
         pydantic.ValidationError: A name of fewer than 2 characters, or a reason of fewer than 20.
     """
-    if repeated_version(version) is not None:
+    if parent_version(version) is not None:
         raise ReleaseError(
             f"{version} repeats a version with another seed or on less speech, to measure that; it is not released"
         )
-    comparison = stored_comparison(lake, version)
+    comparison = read_stored_comparison(lake, version)
     decision = decide(comparison)
     if decision.verdict == "deploy":
         raise ReleaseError(
@@ -83,25 +83,25 @@ def sign_override(
         reason=reason,
         signed_at=now,
     )
-    name = _pointer(version)
-    lake.move_pointer(name, {"override": lake.put_json(override.model_dump(mode="json"))}, lake.pointer(name))
+    name = _override_pointer(version)
+    lake.move_pointer(name, {"override": lake.put_json(override.model_dump(mode="json"))}, lake.read_pointer(name))
     return override
 
 
 def read_override(lake: Lake, version: str, evidence: str) -> Override | None:
     """The decision about this evidence, or None; one about other evidence counts no longer."""
-    pointer = lake.pointer(_pointer(version))
+    pointer = lake.read_pointer(_override_pointer(version))
     if pointer is None:
         return None
     override = Override.model_validate(lake.get_json(pointer.value["override"]))
     return override if override.evidence == evidence else None
 
 
-def override_sentence(lake: Lake, version: str, evidence: str) -> str | None:
+def describe_override(lake: Lake, version: str, evidence: str) -> str | None:
     """What a report of this evidence says of a person's decision, or None."""
     override = read_override(lake, version, evidence)
-    return None if override is None else override.sentence()
+    return None if override is None else override.to_sentence()
 
 
-def _pointer(version: str) -> str:
+def _override_pointer(version: str) -> str:
     return catalogue.OVERRIDE.name(version)

@@ -22,13 +22,13 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from habla_ml.errors import ObjectMissingError, PointerMovedError, ReleaseError
-from habla_ml.lake import Store, canonical_json, digest_of, sha256_of
-from habla_ml.release.archive import archived_files, zip_folder
+from habla_ml.lake import Store, compute_digest, compute_sha256, to_canonical_json
+from habla_ml.release.archive import list_archived_files, zip_folder
 from habla_ml.release.channel import Channel, ChannelPointer, move_channel, read_channel
-from habla_ml.release.manifest import ArchiveFacts, ReleaseArchive, ReleaseDraft, ReleaseManifest
-from habla_ml.release.version import ReleaseVersion, model_number
+from habla_ml.release.manifest import ArchiveMetadata, ReleaseArchive, ReleaseDraft, ReleaseManifest
+from habla_ml.release.version import ReleaseVersion, parse_model_number
 
-_DECIDED_BY_THE_MOMENT = {"created", "version"}
+_TIME_DEPENDENT_FIELDS = {"created", "version"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class PublishedRelease:
     released_at: str
     """ISO 8601, UTC."""
     replaces: str | None
-    current: bool
+    is_current: bool
     """Whether the channel stands at it now; false where it was superseded or rolled back."""
 
 
@@ -92,34 +92,34 @@ def publish_release(
         work_folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work_folder, prefix="release-") as scratch:
         folder = f"releases/{draft.model_version}"
-        paths = [_packed(each.label, files[each.label], Path(scratch)) for each in draft.archives]
+        paths = [_pack_archive(each.label, files[each.label], Path(scratch)) for each in draft.archives]
         archives = tuple(
-            _archive(public_url, folder, draft.model_version, facts, path)
+            _describe_archive(public_url, folder, draft.model_version, facts, path)
             for facts, path in zip(draft.archives, paths, strict=True)
         )
         for archive, path in zip(archives, paths, strict=True):
             store.put_if_absent(archive.key, path, archive.sha256)
-            _verify(store, archive.key, archive.size_bytes, archive.sha256, Path(scratch))
+            _verify_object(store, archive.key, archive.size_bytes, archive.sha256, Path(scratch))
         released = _find_released(store, before, archives)
         if released is not None:
-            return _described(store, released, before)
-        _check_direction(before, draft)
-        manifest = _prepared(store, folder, _manifest(before, draft, archives, moment))
+            return _describe_release(store, released, before)
+        _check_not_older(before, draft)
+        manifest = _reuse_stored_manifest(store, folder, _build_release_manifest(before, draft, archives, moment))
         key = _store_manifest(store, folder, manifest, Path(scratch))
-    state = _state(public_url, manifest, key, before, moment)
+    state = _build_channel_state(public_url, manifest, key, before, moment)
     try:
         move_channel(store, before, state)
     except PointerMovedError:
         released = _find_released(store, read_channel(store, channel), archives)
         if released is None:  # else another process published the same
             raise
-    return _described(store, released or state, read_channel(store, channel))
+    return _describe_release(store, released or state, read_channel(store, channel))
 
 
 def list_releases(store: Store, channel: str) -> list[PublishedRelease]:
     """Every release the channel ever stood at, newest first; empty where there was none."""
     found = read_channel(store, channel)
-    return [_described(store, each, found) for each in reversed(found.releases)]
+    return [_describe_release(store, each, found) for each in reversed(found.releases)]
 
 
 def rollback(store: Store, channel: str, to: str | None = None, now: datetime | None = None) -> PublishedRelease:
@@ -139,13 +139,13 @@ def rollback(store: Store, channel: str, to: str | None = None, now: datetime | 
     found = read_channel(store, channel)
     if found.current is None:
         raise ReleaseError(f"channel {channel} in {store.url} has no release yet, so there is none to go back to")
-    target = found.before_current() if to is None else _find_version(found, to)
+    target = found.previous_release() if to is None else _find_release(found, to)
     if target is None:
         raise ReleaseError(
             f"{found.current.version} is the first release of channel {channel}; there is none before"
         )
     if target.manifest_sha256 != found.current.manifest_sha256:
-        _verify_release(store, target)
+        _verify_release_files(store, target)
         moment = (now or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
         changes = {
             "sequence": found.current.sequence + 1,
@@ -154,7 +154,7 @@ def rollback(store: Store, channel: str, to: str | None = None, now: datetime | 
             "replaces": found.current.version,
         }
         move_channel(store, found, target.model_copy(update=changes))
-    return _described(store, target, read_channel(store, channel))
+    return _describe_release(store, target, read_channel(store, channel))
 
 
 def read_manifest(store: Store, key: str) -> ReleaseManifest:
@@ -185,32 +185,32 @@ def _check_labels(draft: ReleaseDraft, files: Mapping[str, Path]) -> None:
             raise ReleaseError(f"{path} does not exist; export the model version again")
 
 
-def _check_direction(channel: Channel, draft: ReleaseDraft) -> None:
+def _check_not_older(channel: Channel, draft: ReleaseDraft) -> None:
     current = channel.current
-    if current is not None and model_number(draft.model_version) < model_number(current.model_version):
+    if current is not None and parse_model_number(draft.model_version) < parse_model_number(current.model_version):
         raise ReleaseError(
             f"channel {channel.name} stands at {current.version}, a later model than {draft.model_version}; an "
             "older one is not released over it. To go back: habla-ml rollback"
         )
 
 
-def _packed(label: str, source: Path, scratch: Path) -> Path:
+def _pack_archive(label: str, source: Path, scratch: Path) -> Path:
     return zip_folder(source, scratch / f"{label}.zip") if source.is_dir() else source
 
 
-def _archive(
-    public_url: str | None, folder: str, model_version: str, facts: ArchiveFacts, path: Path
+def _describe_archive(
+    public_url: str | None, folder: str, model_version: str, facts: ArchiveMetadata, path: Path
 ) -> ReleaseArchive:
-    sha256 = sha256_of(path)
+    sha256 = compute_sha256(path)
     name = f"habla-{facts.label}-{model_version}-{sha256[:12]}.zip"
     return ReleaseArchive(
         **facts.model_dump(),
         name=name,
         key=f"{folder}/{name}",
-        url=_address(public_url, f"{folder}/{name}", seen_from=folder),
+        url=_build_url(public_url, f"{folder}/{name}", relative_to=folder),
         size_bytes=path.stat().st_size,
         sha256=sha256,
-        files=archived_files(path),
+        files=list_archived_files(path),
     )
 
 
@@ -226,7 +226,7 @@ def _find_released(store: Store, channel: Channel, archives: tuple[ReleaseArchiv
     return None
 
 
-def _manifest(
+def _build_release_manifest(
     channel: Channel, draft: ReleaseDraft, archives: tuple[ReleaseArchive, ...], moment: datetime
 ) -> ReleaseManifest:
     taken = {each.version for each in channel.releases}
@@ -244,31 +244,31 @@ def _manifest(
     )
 
 
-def _prepared(store: Store, folder: str, manifest: ReleaseManifest) -> ReleaseManifest:
+def _reuse_stored_manifest(store: Store, folder: str, manifest: ReleaseManifest) -> ReleaseManifest:
     """The manifest that an earlier attempt stored for this very release, or else the new one."""
     for entry in store.list(f"{folder}/manifest-"):
         found = read_manifest(store, entry.key)
-        if found.model_dump(exclude=_DECIDED_BY_THE_MOMENT) == manifest.model_dump(exclude=_DECIDED_BY_THE_MOMENT):
+        if found.model_dump(exclude=_TIME_DEPENDENT_FIELDS) == manifest.model_dump(exclude=_TIME_DEPENDENT_FIELDS):
             return found
     return manifest
 
 
 def _store_manifest(store: Store, folder: str, manifest: ReleaseManifest, scratch: Path) -> str:
-    data, sha256 = _written(manifest), digest_of(manifest.model_dump(mode="json"))
+    data, sha256 = _serialise_manifest(manifest), compute_digest(manifest.model_dump(mode="json"))
     key = f"{folder}/manifest-{sha256[:12]}.json"
     store.put_if_absent(key, data, sha256)
-    _verify(store, key, len(data), sha256, scratch)
+    _verify_object(store, key, len(data), sha256, scratch)
     return key
 
 
-def _written(manifest: ReleaseManifest) -> bytes:
-    return canonical_json(manifest.model_dump(mode="json"))
+def _serialise_manifest(manifest: ReleaseManifest) -> bytes:
+    return to_canonical_json(manifest.model_dump(mode="json"))
 
 
-def _state(
+def _build_channel_state(
     public_url: str | None, manifest: ReleaseManifest, key: str, channel: Channel, moment: datetime
 ) -> ChannelPointer:
-    archive, seen_from = manifest.archives[0], f"channels/{channel.name}"
+    archive, relative_to = manifest.archives[0], f"channels/{channel.name}"
     return ChannelPointer(
         channel=channel.name,
         sequence=manifest.number,
@@ -280,17 +280,17 @@ def _state(
         model_version=manifest.model_version,
         released_at=moment,
         replaces=manifest.replaces,
-        url=_address(public_url, archive.key, seen_from),
+        url=_build_url(public_url, archive.key, relative_to),
         key=archive.key,
         sha256=archive.sha256,
         size_bytes=archive.size_bytes,
-        manifest_url=_address(public_url, key, seen_from),
+        manifest_url=_build_url(public_url, key, relative_to),
         manifest_key=key,
-        manifest_sha256=digest_of(manifest.model_dump(mode="json")),
+        manifest_sha256=compute_digest(manifest.model_dump(mode="json")),
     )
 
 
-def _find_version(channel: Channel, version: str) -> ChannelPointer:
+def _find_release(channel: Channel, version: str) -> ChannelPointer:
     for each in reversed(channel.releases):
         if version in (each.version, each.model_version):
             return each
@@ -298,16 +298,16 @@ def _find_version(channel: Channel, version: str) -> ChannelPointer:
     raise ReleaseError(f"{version!r} was never released on channel {channel.name}; its releases are {known}")
 
 
-def _verify_release(store: Store, state: ChannelPointer) -> None:
+def _verify_release_files(store: Store, state: ChannelPointer) -> None:
     manifest = read_manifest(store, state.manifest_key)
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
-        size_bytes = len(_written(manifest))
-        _verify(store, state.manifest_key, size_bytes, state.manifest_sha256, Path(scratch))
+        size_bytes = len(_serialise_manifest(manifest))
+        _verify_object(store, state.manifest_key, size_bytes, state.manifest_sha256, Path(scratch))
         for each in manifest.archives:
-            _verify(store, each.key, each.size_bytes, each.sha256, Path(scratch))
+            _verify_object(store, each.key, each.size_bytes, each.sha256, Path(scratch))
 
 
-def _verify(store: Store, key: str, size_bytes: int, sha256: str, scratch: Path) -> None:
+def _verify_object(store: Store, key: str, size_bytes: int, sha256: str, scratch: Path) -> None:
     """Read a stored file back; raises `ReleaseError` where it is missing or is not what it must be."""
     try:
         path = store.local_path(key)
@@ -316,7 +316,7 @@ def _verify(store: Store, key: str, size_bytes: int, sha256: str, scratch: Path)
             store.fetch(key, path)
     except ObjectMissingError:
         raise ReleaseError(f"{key} is not in {store.url}; restore it from a backup or release again") from None
-    found = (path.stat().st_size, sha256_of(path))
+    found = (path.stat().st_size, compute_sha256(path))
     if found != (size_bytes, sha256):
         raise ReleaseError(
             f"{key} in {store.url} is damaged: {found[0]} bytes with sha256 {found[1]}, expected {size_bytes} "
@@ -324,12 +324,12 @@ def _verify(store: Store, key: str, size_bytes: int, sha256: str, scratch: Path)
         )
 
 
-def _address(public_url: str | None, key: str, seen_from: str) -> str:
-    """Where `key` is on the network, or relative to a document in the folder `seen_from`."""
-    return f"{public_url.rstrip('/')}/{key}" if public_url else relpath(key, seen_from)
+def _build_url(public_url: str | None, key: str, relative_to: str) -> str:
+    """Where `key` is on the network, or relative to a document in the folder `relative_to`."""
+    return f"{public_url.rstrip('/')}/{key}" if public_url else relpath(key, relative_to)
 
 
-def _described(store: Store, state: ChannelPointer, channel: Channel) -> PublishedRelease:
+def _describe_release(store: Store, state: ChannelPointer, channel: Channel) -> PublishedRelease:
     current = channel.current
     return PublishedRelease(
         channel=state.channel,
@@ -344,5 +344,5 @@ def _described(store: Store, state: ChannelPointer, channel: Channel) -> Publish
         manifest_key=state.manifest_key,
         released_at=state.released_at.isoformat().replace("+00:00", "Z"),
         replaces=state.replaces,
-        current=current is not None and current.manifest_sha256 == state.manifest_sha256,
+        is_current=current is not None and current.manifest_sha256 == state.manifest_sha256,
     )

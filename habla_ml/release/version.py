@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from habla_ml.errors import ReleaseError
-from habla_ml.versions import version_number
+from habla_ml.model_version import version_number
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ReleaseVersion:
         return f"{self.day:%Y.%m.%d}-{self.model_version}{suffix}"
 
 
-def model_number(model_version: str) -> int:
+def parse_model_number(model_version: str) -> int:
     """12 for `v12`; raises `ReleaseError` where it is not a model version."""
     number = version_number(model_version)
     if not number:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from habla_ml.annotation.log import event_table, load_events
+from habla_ml.annotation.event_log import load_events, read_event_table
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings.days import load_day
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-_BATCH: Final = 65_536
-_FULLY_QUIET_DB: Final = 20.0
+_SEGMENTS_PER_BATCH: Final = 65_536
+_FULL_QUIET_WEIGHT_DB: Final = 20.0
 """This far below the bound, quiet speech counts in full when the pool is filled."""
-_COLUMNS: Final = (
+_CANDIDATE_COLUMNS: Final = (
     "segment_id",
     "session_id",
     "day",
@@ -49,7 +49,7 @@ _COLUMNS: Final = (
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ReviewCandidate:
     """A recorded segment that a person could look at, as the facts know it."""
 
     segment_id: str
@@ -68,22 +68,22 @@ class Candidate:
     """Habla's recogniser gave nothing."""
     annotated_minutes: float
     """What people have transcribed of this voice so far; infinite where it has no name, so that nobody can know."""
-    draw: int
+    random_order: int
     """Place in the week's random order; smaller comes first."""
 
     @property
     def voice(self) -> str:
         """Who speaks, as far as it can be known across sessions."""
-        return voice_of(self.session_id, self.speaker)
+        return cross_session_voice(self.session_id, self.speaker)
 
 
 @dataclass(frozen=True)
-class Pool:
+class CandidatePool:
     """The candidates that are looked at closely."""
 
-    suspects: tuple[Candidate, ...]
+    suspects: tuple[ReviewCandidate, ...]
     """Those that the facts make most suspect."""
-    drawn: tuple[Candidate, ...]
+    drawn: tuple[ReviewCandidate, ...]
     """The first of the week's random order over all candidates; some are suspects too."""
     candidates: int
     """All segments without a person's word, digital silence left out."""
@@ -91,28 +91,28 @@ class Pool:
     """Their audio."""
 
     @property
-    def members(self) -> tuple[Candidate, ...]:
+    def members(self) -> tuple[ReviewCandidate, ...]:
         """Everybody in the pool once, in the order of the recordings' days."""
         once = {each.segment_id: each for each in (*self.suspects, *self.drawn)}
         return tuple(sorted(once.values(), key=lambda each: (each.day, each.session_id, each.segment_id)))
 
 
-def voice_of(session_id: str, speaker: str) -> str:
+def cross_session_voice(session_id: str, speaker: str) -> str:
     """An enrolled name is one voice everywhere; a diarisation label means nothing outside its session."""
     return global_speaker(session_id, speaker)
 
 
-def has_name(speaker: str) -> bool:
+def is_enrolled_name(speaker: str) -> bool:
     """Whether `speaker` is an enrolled name, no diarisation label and not unknown."""
     return not is_local_speaker_label(speaker)
 
 
-def recorded_days(lake: Lake) -> list[str]:
+def list_recorded_days(lake: Lake) -> list[str]:
     """Days of which the lake holds recordings, sorted."""
     return list(catalogue.RECORDINGS.keys(lake))
 
 
-def gather_pool(lake: Lake, settings: Settings, week: str) -> Pool:
+def gather_pool(lake: Lake, settings: Settings, week: str) -> CandidatePool:
     """Fill the pool from the facts of all days.
 
     Half of `review.most_considered` goes to the most suspect, by
@@ -128,35 +128,35 @@ def gather_pool(lake: Lake, settings: Settings, week: str) -> Pool:
         settings: bounds and weights.
         week: seeds the random order, so that the same week draws the same segments.
     """
-    annotated = _annotated(lake)
+    annotated = _summarise_annotations(lake)
     half = max(1, settings.review.most_considered // 2)
     suspects, drawn = _Shortlist(half), _Shortlist(half)
     candidates, seconds = 0, 0.0
-    for table in _unjudged(lake, annotated):
-        suspicion, minutes = _suspicion(table, annotated.minutes, settings)
-        draws = _draws(table["segment_id"].to_pylist(), week)
+    for table in _iterate_unannotated(lake, annotated):
+        suspicion, minutes = _compute_suspicion(table, annotated.minutes, settings)
+        draws = _compute_random_order(table["segment_id"].to_pylist(), week)
         candidates += table.num_rows
         seconds += pc.sum(table["duration_s"]).as_py() or 0.0
         for shortlist, keys in ((suspects, -suspicion), (drawn, np.zeros(len(draws)))):
-            for at in shortlist.worth_adding(keys, draws):
+            for at in shortlist.find_rows_worth_adding(keys, draws):
                 row = table.slice(at, 1).to_pylist()[0]
-                shortlist.add(keys[at], _candidate(row, minutes[at], int(draws[at])))
+                shortlist.add(keys[at], _build_candidate(row, minutes[at], int(draws[at])))
             shortlist.trim()
-    return Pool(suspects.members(), drawn.members(), candidates, seconds / 3600)
+    return CandidatePool(suspects.members(), drawn.members(), candidates, seconds / 3600)
 
 
-def find_segments(lake: Lake, by_day: Mapping[str, frozenset[str]]) -> dict[str, Candidate]:
+def find_segments(lake: Lake, by_day: Mapping[str, frozenset[str]]) -> dict[str, ReviewCandidate]:
     """The named segments as the facts of their days know them, judged or not; unknown ones are left out."""
     found = {}
     for day, wanted in by_day.items():
-        for table in _facts(lake, day):
+        for table in _read_metadata_batches(lake, day):
             chosen = table.filter(pc.is_in(table["segment_id"], pa.array(sorted(wanted), pa.string())))
-            found.update({row["segment_id"]: _candidate(row, 0.0, 0) for row in chosen.to_pylist()})
+            found.update({row["segment_id"]: _build_candidate(row, 0.0, 0) for row in chosen.to_pylist()})
     return found
 
 
 @dataclass(frozen=True)
-class _Annotated:
+class _AnnotatedSpeech:
     """What people have said so far."""
 
     minutes: Mapping[str, float]
@@ -173,69 +173,73 @@ class _Annotated:
         return found
 
 
-def _annotated(lake: Lake) -> _Annotated:
+def _summarise_annotations(lake: Lake) -> _AnnotatedSpeech:
     minutes: dict[str, float] = defaultdict(float)
     sounds = [np.array([], np.uint64)]
     for day in catalogue.ANNOTATIONS.keys(lake):
-        judged, transcribed = _judged(lake, day)
-        for facts in _facts(lake, day) if len(judged) else ():
+        judged, transcribed = _load_annotated_ids(lake, day)
+        for facts in _read_metadata_batches(lake, day) if len(judged) else ():
             known = facts.filter(pc.is_in(facts["segment_id"], judged))
-            sounds.append(_prefixes(known))
+            sounds.append(_compute_sha256_prefixes(known))
             heard = known.filter(pc.is_in(known["segment_id"], transcribed))
             sums = heard.group_by("speaker", use_threads=False).aggregate([("duration_s", "sum")])
             for speaker, seconds in zip(
                 sums["speaker"].to_pylist(), sums["duration_s_sum"].to_pylist(), strict=True
             ):
-                if has_name(speaker or UNKNOWN_SPEAKER):
+                if is_enrolled_name(speaker or UNKNOWN_SPEAKER):
                     minutes[speaker] += seconds / 60
-    return _Annotated(minutes, np.unique(np.concatenate(sounds)))
+    return _AnnotatedSpeech(minutes, np.unique(np.concatenate(sounds)))
 
 
-def _judged(lake: Lake, day: str) -> tuple[pa.Array, pa.Array]:
+def _load_annotated_ids(lake: Lake, day: str) -> tuple[pa.Array, pa.Array]:
     """Ids of the day's segments that a person said something about, and of those that one transcribed."""
     events = load_events(lake, day)
     if events is None:
         return pa.array([], pa.string()), pa.array([], pa.string())
-    table = event_table(lake, events.parquet, ("segment_id", "status"))
+    table = read_event_table(lake, events.parquet, ("segment_id", "status"))
     words = table.filter(pc.not_equal(table["status"], "unusable"))
     return table["segment_id"].combine_chunks(), words["segment_id"].combine_chunks()
 
 
-def _prefixes(facts: pa.Table) -> NDArray[np.uint64]:
+def _compute_sha256_prefixes(facts: pa.Table) -> NDArray[np.uint64]:
     """The first 64 bits of the sha256 of each row's sound."""
     return np.array([int(each[:16], 16) for each in facts["audio_sha256"].to_pylist()], np.uint64)
 
 
-def _facts(lake: Lake, day: str) -> Iterator[pa.Table]:
+def _read_metadata_batches(lake: Lake, day: str) -> Iterator[pa.Table]:
     recordings = load_day(lake, day)
     if recordings is None:
         return
-    for batch in pq.ParquetFile(lake.path_of(recordings.facts)).iter_batches(_BATCH, columns=list(_COLUMNS)):
+    for batch in pq.ParquetFile(lake.fetch_path(recordings.facts)).iter_batches(
+        _SEGMENTS_PER_BATCH, columns=list(_CANDIDATE_COLUMNS)
+    ):
         yield pa.Table.from_batches([batch])
 
 
-def _unjudged(lake: Lake, annotated: _Annotated) -> Iterator[pa.Table]:
+def _iterate_unannotated(lake: Lake, annotated: _AnnotatedSpeech) -> Iterator[pa.Table]:
     """Batches of segments without a person's word; digital silence and sounds that were judged are left out."""
-    for day in recorded_days(lake):
-        judged, _ = _judged(lake, day)
-        for facts in _facts(lake, day):
-            known = pc.or_(pc.is_in(facts["segment_id"], judged), pa.array(annotated.has(_prefixes(facts))))
+    for day in list_recorded_days(lake):
+        judged, _ = _load_annotated_ids(lake, day)
+        for facts in _read_metadata_batches(lake, day):
+            known = pc.or_(
+                pc.is_in(facts["segment_id"], judged), pa.array(annotated.has(_compute_sha256_prefixes(facts)))
+            )
             wanted = facts.filter(pc.and_not(pc.greater(facts["loudness_dbfs"], SILENCE_DBFS), known))
             if wanted.num_rows:
                 yield wanted
 
 
-def _suspicion(
+def _compute_suspicion(
     table: pa.Table, minutes: Mapping[str, float], settings: Settings
 ) -> tuple[NDArray[np.float64], list[float]]:
     """What the facts alone say, one figure a row, and the annotated minutes of each row's voice."""
     weights, quiet_below = settings.review.weights, settings.evaluation.quiet_below_dbfs
     known = [
-        minutes.get(speaker, 0.0) if has_name(speaker or UNKNOWN_SPEAKER) else math.inf
+        minutes.get(speaker, 0.0) if is_enrolled_name(speaker or UNKNOWN_SPEAKER) else math.inf
         for speaker in table["speaker"].to_pylist()
     ]
     confidence = pc.fill_null(table["machine_confidence"], 1.0).to_numpy()
-    quiet = np.clip((quiet_below - table["loudness_dbfs"].to_numpy()) / _FULLY_QUIET_DB, 0, 1)
+    quiet = np.clip((quiet_below - table["loudness_dbfs"].to_numpy()) / _FULL_QUIET_WEIGHT_DB, 0, 1)
     rejected = pc.fill_null(pc.equal(table["asr_status"], "rejected"), False).to_numpy()
     found: NDArray[np.float64] = (
         weights.confidence * (1 - confidence)
@@ -246,7 +250,7 @@ def _suspicion(
     return found, known
 
 
-def _draws(segment_ids: list[str], week: str) -> NDArray[np.uint64]:
+def _compute_random_order(segment_ids: list[str], week: str) -> NDArray[np.uint64]:
     """A place in the week's random order for each segment: 64 bits of a hash keyed by the week."""
     key = week.encode()
     digests = (hashlib.blake2b(each.encode(), digest_size=8, key=key).digest() for each in segment_ids)
@@ -254,13 +258,13 @@ def _draws(segment_ids: list[str], week: str) -> NDArray[np.uint64]:
 
 
 class _Shortlist:
-    """The `most` candidates with the smallest (key, draw), whatever passes by."""
+    """The `most` candidates with the smallest (key, random_order), whatever passes by."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._kept: list[tuple[float, int, Candidate]] = []
+        self._kept: list[tuple[float, int, ReviewCandidate]] = []
 
-    def worth_adding(self, keys: NDArray[np.float64], draws: NDArray[np.uint64]) -> list[int]:
+    def find_rows_worth_adding(self, keys: NDArray[np.float64], draws: NDArray[np.uint64]) -> list[int]:
         """Rows of a batch that could be among the first."""
         order: list[int] = np.lexsort((draws, keys))[: self._most].tolist()
         if len(self._kept) < self._most:
@@ -268,22 +272,22 @@ class _Shortlist:
         worst = self._kept[-1][:2]
         return [at for at in order if (float(keys[at]), int(draws[at])) < worst]
 
-    def add(self, key: float, candidate: Candidate) -> None:
+    def add(self, key: float, candidate: ReviewCandidate) -> None:
         """Take one in; `trim` puts the list in order."""
-        self._kept.append((float(key), candidate.draw, candidate))
+        self._kept.append((float(key), candidate.random_order, candidate))
 
     def trim(self) -> None:
         """Keep the first `most`."""
         self._kept.sort(key=lambda each: each[:2])
         del self._kept[self._most :]
 
-    def members(self) -> tuple[Candidate, ...]:
+    def members(self) -> tuple[ReviewCandidate, ...]:
         """The candidates, smallest first."""
         return tuple(candidate for _, _, candidate in self._kept)
 
 
-def _candidate(row: Mapping[str, Any], minutes: float, draw: int) -> Candidate:
-    return Candidate(
+def _build_candidate(row: Mapping[str, Any], minutes: float, random_order: int) -> ReviewCandidate:
+    return ReviewCandidate(
         segment_id=row["segment_id"],
         session_id=row["session_id"],
         day=row["day"],
@@ -295,5 +299,5 @@ def _candidate(row: Mapping[str, Any], minutes: float, draw: int) -> Candidate:
         machine_confidence=row["machine_confidence"],
         rejected=row["asr_status"] == "rejected",
         annotated_minutes=minutes,
-        draw=draw,
+        random_order=random_order,
     )

@@ -1,4 +1,4 @@
-"""From the lake to the week's queue: gather, hear, rank, choose, publish."""
+"""From the lake to the week's queue: gathering, decoding, ranking, selection and publication."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
-from habla_ml.annotation.review import (
-    Objection,
+from habla_ml.annotation.review_queue import (
+    IssuedReviewRequest,
     ReviewItem,
     ReviewQueue,
-    SendingBack,
+    ReviewRequest,
     load_queue,
+    load_review_requests,
     save_queue,
-    sendings_back,
 )
-from habla_ml.corpus.violations import ViolatingSegment, violating_segments
-from habla_ml.lake import Lake, Store, digest_of
-from habla_ml.review.candidates import Candidate, find_segments, gather_pool
-from habla_ml.review.hearing import hear, released_models
+from habla_ml.corpus.violations import ViolatingSegment, find_violating_segments
+from habla_ml.lake import Lake, Store, compute_digest
+from habla_ml.review.candidates import ReviewCandidate, find_segments, gather_pool
+from habla_ml.review.model_hypotheses import decode_pool, find_released_models
 from habla_ml.review.selection import (
-    Considered,
-    SentBack,
-    choose,
+    DecodedCandidate,
+    SentBackSegment,
+    choose_within_budget,
     draw_random,
     interleave,
     rank,
-    send_back,
+    select_sent_back,
 )
 from habla_ml.settings import Settings
 
@@ -37,7 +37,7 @@ _MOST_SENT_BACK: Final = 1000
 
 
 @dataclass(frozen=True)
-class MadeQueue:
+class ReviewQueueResult:
     """A queue and what it was chosen from."""
 
     queue: ReviewQueue
@@ -58,8 +58,8 @@ def make_queue(
     settings: Settings,
     now: datetime,
     progress: Callable[[str], None],
-    sent_back: Sequence[SentBack] = (),
-) -> MadeQueue:
+    sent_back: Sequence[SentBackSegment] = (),
+) -> ReviewQueueResult:
     """Choose this week's segments and publish them; the same choice again publishes nothing.
 
     The random share is drawn first, from all candidates: chance must not be left with what the ranking did not want.
@@ -78,16 +78,20 @@ def make_queue(
         PointerMovedError: somebody else published a queue in the meantime; run again.
     """
     review = settings.review
-    pool = gather_pool(lake, settings, week_of(now.astimezone(settings.zone)))
+    pool = gather_pool(lake, settings, format_iso_week(now.astimezone(settings.zone)))
     progress(f"{pool.candidates} segments without a person's word, {len(pool.members)} of them looked at closely")
-    models = released_models(lake, store, settings.release.channel)
-    hearing = hear(lake, pool.members, models, settings, progress)
-    known = {each.segment_id: Considered(each, hearing.by_segment.get(each.segment_id)) for each in pool.members}
-    returned = send_back(_located(lake, sent_back), review.minutes * review.sent_back_share)
+    models = find_released_models(lake, store, settings.release.channel)
+    hearing = decode_pool(lake, pool.members, models, settings, progress)
+    known = {
+        each.segment_id: DecodedCandidate(each, hearing.by_segment.get(each.segment_id)) for each in pool.members
+    }
+    returned = select_sent_back(
+        _find_sent_back_candidates(lake, sent_back), review.minutes * review.sent_back_share
+    )
     drawn = draw_random([known[each.segment_id] for each in pool.drawn], review.minutes * review.random_share)
-    chosen = choose(
+    chosen = choose_within_budget(
         rank(list(known.values()), review, settings.evaluation.quiet_below_dbfs),
-        review.minutes - _minutes(returned) - _minutes(drawn),
+        review.minutes - _sum_minutes(returned) - _sum_minutes(drawn),
         review.most_segments_per_session,
         [known[each.segment_id] for each in drawn],
     )
@@ -95,7 +99,7 @@ def make_queue(
     latest = load_queue(lake)
     unchanged = latest is not None and latest.items == items
     queue = latest if latest is not None and unchanged else save_queue(lake, items, now)
-    return MadeQueue(
+    return ReviewQueueResult(
         queue=queue,
         candidates=pool.candidates,
         candidate_hours=pool.hours,
@@ -105,36 +109,45 @@ def make_queue(
     )
 
 
-def violations_sent_back(lake: Lake) -> list[SentBack]:
+def find_segments_to_send_back(lake: Lake) -> list[SentBackSegment]:
     """The first segments whose text breaks the conventions, to be asked for again; more than a queue ever takes.
 
     What a person confirmed after it was sent back is not asked for again, unless text or conventions changed.
     """
-    sendings = sendings_back(lake)
-    waiting = (each for each in violating_segments(lake) if each.unconfirmed)
+    review_requests = load_review_requests(lake)
+    waiting = (each for each in find_violating_segments(lake) if each.unconfirmed)
     return [
-        SentBack(each.segment_id, each.day, each.text, _objection(each, sendings.get(each.segment_id, ())))
+        SentBackSegment(
+            each.segment_id,
+            each.day,
+            each.text,
+            _find_open_request(each, review_requests.get(each.segment_id, ())),
+        )
         for each in islice(waiting, _MOST_SENT_BACK)
     ]
 
 
-def _objection(violating: ViolatingSegment, sendings: Sequence[SendingBack]) -> Objection:
+def _find_open_request(
+    violating: ViolatingSegment, review_requests: Sequence[IssuedReviewRequest]
+) -> ReviewRequest:
     """The one that it was sent back with and that nobody has answered, or that of its next round."""
-    text_digest, broken = digest_of(violating.text), violating.unconfirmed
-    for past in (each.objection for each in sendings):
+    text_digest, broken = compute_digest(violating.text), violating.unconfirmed
+    for past in (each.objection for each in review_requests):
         same = (past.conventions_digest, past.text_digest) == (violating.conventions_digest, text_digest)
         if same and set(broken) <= set(past.rules):
             return past
-    return Objection(len(sendings) + 1, broken, violating.conventions_digest, text_digest)
+    return ReviewRequest(len(review_requests) + 1, broken, violating.conventions_digest, text_digest)
 
 
-def week_of(moment: datetime) -> str:
+def format_iso_week(moment: datetime) -> str:
     """`2026-W07`: the ISO week in which `moment` lies."""
     year, week, _ = moment.isocalendar()
     return f"{year}-W{week:02}"
 
 
-def _located(lake: Lake, sent_back: Sequence[SentBack]) -> list[tuple[SentBack, Candidate]]:
+def _find_sent_back_candidates(
+    lake: Lake, sent_back: Sequence[SentBackSegment]
+) -> list[tuple[SentBackSegment, ReviewCandidate]]:
     by_day: dict[str, set[str]] = defaultdict(set)
     for each in sent_back:
         by_day[each.day].add(each.segment_id)
@@ -142,5 +155,5 @@ def _located(lake: Lake, sent_back: Sequence[SentBack]) -> list[tuple[SentBack, 
     return [(each, found[each.segment_id]) for each in sent_back if each.segment_id in found]
 
 
-def _minutes(items: Sequence[ReviewItem]) -> float:
+def _sum_minutes(items: Sequence[ReviewItem]) -> float:
     return sum(each.duration_s for each in items) / 60

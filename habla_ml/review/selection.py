@@ -21,25 +21,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from habla_ml.annotation.review import Objection, ReviewItem
-from habla_ml.evaluation.normalise import spanish
-from habla_ml.recordings.segments import HABLA
-from habla_ml.review.candidates import Candidate
+from habla_ml.annotation.review_queue import ReviewItem, ReviewRequest
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.recordings.segments import HABLA_SOURCE
+from habla_ml.review.candidates import ReviewCandidate
 from habla_ml.settings import ReviewSettings, ReviewWeights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RANDOM = "random: drawn from all that nobody judged"
+RANDOM_REASON = "random: drawn from all that nobody judged"
 _MOST_REASONS = 3
-_TELLING_RANK = 0.5
+_LOWEST_REASON_RANK = 0.5
 """From here on a signal is a reason that a person is told."""
-_NOISE = 0.6
+_NOISE_FROM_NO_SPEECH_PROB = 0.6
 """Above this no-speech probability a clip in which nobody heard a word is noise; Whisper's own bound."""
 
 
 @dataclass(frozen=True)
-class Heard:
+class ComparedHypothesis:
     """What the released model, and a second one, made of a candidate."""
 
     model_version: str
@@ -47,51 +47,51 @@ class Heard:
     avg_logprob: float | None
     """Mean natural log-probability of the tokens."""
     no_speech_prob: float | None
-    other: str = ""
+    second_source: str = ""
     """Name of the second opinion; empty where there is none."""
     disagreement: float = 0.0
     """Share of the words on which the two texts differ, 0…1."""
 
 
 @dataclass(frozen=True)
-class Considered:
+class DecodedCandidate:
     """A candidate and what was heard in it; None where no released model listened."""
 
-    candidate: Candidate
-    heard: Heard | None = None
+    candidate: ReviewCandidate
+    hypothesis: ComparedHypothesis | None = None
 
     @property
     def hint(self) -> str:
         """The text that a person is shown: the released model's, else Habla's."""
-        return (self.heard.text if self.heard else "") or self.candidate.machine_text
+        return (self.hypothesis.text if self.hypothesis else "") or self.candidate.machine_text
 
     @property
     def hint_version(self) -> str:
         """Whose text that is."""
-        return self.heard.model_version if self.heard and self.heard.text else HABLA
+        return self.hypothesis.model_version if self.hypothesis and self.hypothesis.text else HABLA_SOURCE
 
     @property
     def is_noise(self) -> bool:
         """Nobody heard a word, and the model takes it for no speech."""
-        heard = self.heard
-        return not self.hint and heard is not None and (heard.no_speech_prob or 0.0) > _NOISE
+        heard = self.hypothesis
+        return not self.hint and heard is not None and (heard.no_speech_prob or 0.0) > _NOISE_FROM_NO_SPEECH_PROB
 
 
 @dataclass(frozen=True)
-class SentBack:
+class SentBackSegment:
     """A segment that has a person's word and is asked for again, with what they typed and what is wrong with it."""
 
     segment_id: str
     day: str
     text: str
-    objection: Objection
+    objection: ReviewRequest
 
 
 @dataclass(frozen=True)
 class Ranked:
     """A considered segment with its score and the reasons for it."""
 
-    considered: Considered
+    decoded_candidate: DecodedCandidate
     score: float
     reasons: tuple[str, ...]
 
@@ -105,23 +105,25 @@ class _Signal:
     words: Sequence[str]
 
 
-def rank(considered: Sequence[Considered], settings: ReviewSettings, quiet_below_dbfs: float) -> list[Ranked]:
+def rank(
+    considered: Sequence[DecodedCandidate], settings: ReviewSettings, quiet_below_dbfs: float
+) -> list[Ranked]:
     """All that is not noise, most urgent first; equal scores go by the week's random order."""
     speech = [each for each in considered if not each.is_noise]
-    signals = _signals(speech, settings, quiet_below_dbfs)
+    signals = _compute_signals(speech, settings, quiet_below_dbfs)
     weight = sum(each.weight for each in signals) or 1.0
-    ranks = [_ranks(each.values) for each in signals]
+    ranks = [_compute_mid_ranks(each.values) for each in signals]
     ranked = []
     for at, each in enumerate(speech):
         shares = [signal.weight * float(of[at]) / weight for signal, of in zip(signals, ranks, strict=True)]
         order = sorted((index for index in range(len(signals)) if shares[index]), key=lambda index: -shares[index])
-        telling = [index for index in order if ranks[index][at] >= _TELLING_RANK] or order[:1]
+        telling = [index for index in order if ranks[index][at] >= _LOWEST_REASON_RANK] or order[:1]
         reasons = tuple(signals[index].words[at] for index in telling[:_MOST_REASONS])
         ranked.append(Ranked(each, round(sum(shares), 6), reasons))
-    return sorted(ranked, key=lambda each: (-each.score, each.considered.candidate.draw))
+    return sorted(ranked, key=lambda each: (-each.score, each.decoded_candidate.candidate.random_order))
 
 
-def draw_random(drawn: Sequence[Considered], minutes: float) -> list[ReviewItem]:
+def draw_random(drawn: Sequence[DecodedCandidate], minutes: float) -> list[ReviewItem]:
     """The first of the week's random order that fit into the minutes; the same sound comes once."""
     items, sounds, left_s = [], set(), 60 * minutes
     for each in drawn:
@@ -132,11 +134,11 @@ def draw_random(drawn: Sequence[Considered], minutes: float) -> list[ReviewItem]
             continue
         sounds.add(candidate.audio_sha256)
         left_s -= candidate.duration_s
-        items.append(_item(each, 0.0, (RANDOM,), is_random=True))
+        items.append(_build_review_item(each, 0.0, (RANDOM_REASON,), is_random=True))
     return items
 
 
-def send_back(known: Iterable[tuple[SentBack, Candidate]], minutes: float) -> list[ReviewItem]:
+def select_sent_back(known: Iterable[tuple[SentBackSegment, ReviewCandidate]], minutes: float) -> list[ReviewItem]:
     """Segments to be looked at again, as they come, as far as the minutes go."""
     items, left_s = [], 60 * minutes
     for asked, candidate in known:
@@ -151,7 +153,7 @@ def send_back(known: Iterable[tuple[SentBack, Candidate]], minutes: float) -> li
                 speaker=candidate.speaker,
                 duration_s=candidate.duration_s,
                 hint=asked.text or candidate.machine_text,
-                model_version="" if asked.text else HABLA,
+                model_version="" if asked.text else HABLA_SOURCE,
                 score=1.0,
                 reasons=(f"conventions: {', '.join(asked.objection.rules)}",),
                 is_random=False,
@@ -161,8 +163,8 @@ def send_back(known: Iterable[tuple[SentBack, Candidate]], minutes: float) -> li
     return items
 
 
-def choose(
-    ranked: Sequence[Ranked], minutes: float, most_per_session: int, taken: Sequence[Considered] = ()
+def choose_within_budget(
+    ranked: Sequence[Ranked], minutes: float, most_per_session: int, taken: Sequence[DecodedCandidate] = ()
 ) -> list[ReviewItem]:
     """The greedy choice described above, in the order in which it was made.
 
@@ -172,18 +174,21 @@ def choose(
         most_per_session: segments of one session, those in `taken` included.
         taken: what is in the queue for another reason: its words, sounds and voices count as chosen.
     """
-    said = {each.considered.candidate.segment_id: spanish(each.considered.hint) for each in ranked}
+    said = {
+        each.decoded_candidate.candidate.segment_id: normalise_spanish(each.decoded_candidate.hint)
+        for each in ranked
+    }
     ids, words, sounds = set[str](), set[str](), set[str]()
     sessions, voices_s = Counter[str](), defaultdict[str, float](float)
 
-    def take(candidate: Candidate, text: str) -> None:
+    def take(candidate: ReviewCandidate, text: str) -> None:
         ids.add(candidate.segment_id)
         words.add(text)
         sounds.add(candidate.audio_sha256)
         sessions[candidate.session_id] += 1
         voices_s[candidate.voice] += candidate.duration_s
 
-    def is_out(candidate: Candidate) -> bool:
+    def is_out(candidate: ReviewCandidate) -> bool:
         text = said[candidate.segment_id]
         return (
             candidate.segment_id in ids
@@ -193,13 +198,13 @@ def choose(
         )
 
     for present in taken:
-        take(present.candidate, spanish(present.hint))
+        take(present.candidate, normalise_spanish(present.hint))
     items, left_s = list[ReviewItem](), 60 * minutes
     heap = [(-each.score, at) for at, each in enumerate(ranked)]
     heapq.heapify(heap)
     while heap:
         claimed, at = heapq.heappop(heap)
-        each, candidate = ranked[at], ranked[at].considered.candidate
+        each, candidate = ranked[at], ranked[at].decoded_candidate.candidate
         if candidate.duration_s > left_s or is_out(candidate):
             continue
         worth = -each.score / (1 + voices_s[candidate.voice] / 60)
@@ -208,7 +213,7 @@ def choose(
             continue
         take(candidate, said[candidate.segment_id])
         left_s -= candidate.duration_s
-        items.append(_item(each.considered, each.score, each.reasons, is_random=False))
+        items.append(_build_review_item(each.decoded_candidate, each.score, each.reasons, is_random=False))
     return items
 
 
@@ -219,9 +224,11 @@ def interleave(chosen: Sequence[ReviewItem], drawn: Sequence[ReviewItem]) -> lis
     return [each for _, each in sorted(placed, key=lambda pair: pair[0])]
 
 
-def _signals(considered: Sequence[Considered], settings: ReviewSettings, quiet_below_dbfs: float) -> list[_Signal]:
+def _compute_signals(
+    considered: Sequence[DecodedCandidate], settings: ReviewSettings, quiet_below_dbfs: float
+) -> list[_Signal]:
     weights: ReviewWeights = settings.weights
-    candidates, heards = [each.candidate for each in considered], [each.heard for each in considered]
+    candidates, heards = [each.candidate for each in considered], [each.hypothesis for each in considered]
 
     def signal(weight: float, values: Iterable[float], words: Iterable[str]) -> _Signal:
         return _Signal(weight, np.array(list(values), np.float64), list(words))
@@ -244,7 +251,7 @@ def _signals(considered: Sequence[Considered], settings: ReviewSettings, quiet_b
             weights.disagreement,
             (each.disagreement if each else 0.0 for each in heards),
             (
-                f"disputed: {each.model_version} and {each.other} differ in {each.disagreement:.0%} of the words"
+                f"disputed: {each.model_version} and {each.second_source} differ in {each.disagreement:.0%} of the words"
                 if each
                 else ""
                 for each in heards
@@ -266,7 +273,7 @@ def _signals(considered: Sequence[Considered], settings: ReviewSettings, quiet_b
     ]
 
 
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _compute_mid_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mid-ranks as shares of all segments; 0 for values of 0 and below."""
     if not len(values):
         return values
@@ -276,7 +283,9 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return ranks
 
 
-def _item(each: Considered, score: float, reasons: tuple[str, ...], is_random: bool) -> ReviewItem:
+def _build_review_item(
+    each: DecodedCandidate, score: float, reasons: tuple[str, ...], is_random: bool
+) -> ReviewItem:
     candidate = each.candidate
     return ReviewItem(
         segment_id=candidate.segment_id,

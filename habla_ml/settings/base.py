@@ -12,23 +12,23 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
 
-def _below_root(path: Path, info: ValidationInfo) -> Path:
+def _resolve_below_root(path: Path, info: ValidationInfo) -> Path:
     root = (info.context or {}).get("root", Path.cwd())
     return Path(root) / path.expanduser()
 
 
-def _existing(path: Path, info: ValidationInfo) -> Path:
-    path = _below_root(path, info)
+def _require_existing(path: Path, info: ValidationInfo) -> Path:
+    path = _resolve_below_root(path, info)
     if not path.exists():
         raise ValueError(f"{path} does not exist; create it or name another one")
     return path
 
 
-def _located(url: str, info: ValidationInfo) -> str:
-    return url if "://" in url else str(_below_root(Path(url), info))
+def _resolve_location(url: str, info: ValidationInfo) -> str:
+    return url if "://" in url else str(_resolve_below_root(Path(url), info))
 
 
-def _time_zone(name: str) -> str:
+def _require_time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
@@ -36,23 +36,23 @@ def _time_zone(name: str) -> str:
     return name
 
 
-def _cron(expression: str) -> str:
+def _require_cron(expression: str) -> str:
     if len(expression.split()) != 5:
         raise ValueError(f"{expression!r} is no cron expression of five fields; an example is '0 3 1 */3 *'")
     return expression
 
 
-LocalPath = Annotated[Path, AfterValidator(_below_root)]
-ExistingPath = Annotated[Path, AfterValidator(_existing)]
-Location = Annotated[str, AfterValidator(_located)]
-TimeZone = Annotated[str, AfterValidator(_time_zone)]
-Cron = Annotated[str, AfterValidator(_cron)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+LocalPath = Annotated[Path, AfterValidator(_resolve_below_root)]
+ExistingPath = Annotated[Path, AfterValidator(_require_existing)]
+Location = Annotated[str, AfterValidator(_resolve_location)]
+TimeZone = Annotated[str, AfterValidator(_require_time_zone)]
+Cron = Annotated[str, AfterValidator(_require_cron)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+EnvironmentVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 """The name of an environment variable, where a secret is never written into a file."""
 
 
-class Section(BaseModel):
+class SettingsSection(BaseModel):
     """A part of the settings: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -7,10 +7,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from habla_ml.settings.base import Cron, ExistingPath, LocalPath, Location, Section, Share, Variable
+from habla_ml.settings.base import (
+    Cron,
+    EnvironmentVariable,
+    ExistingPath,
+    Fraction,
+    LocalPath,
+    Location,
+    SettingsSection,
+)
 
 
-class StoreSettings(Section):
+class StoreSettings(SettingsSection):
     """A place for bytes: a folder, or `s3://bucket/prefix` on AWS or any endpoint with conditional writes."""
 
     url: Location
@@ -18,7 +26,7 @@ class StoreSettings(Section):
     region: str | None = None
 
 
-class RecordingsSettings(Section):
+class RecordingsSettings(SettingsSection):
     """Habla's recordings, when a session counts as finished, and whether the browser's stream is archived too."""
 
     folder: ExistingPath
@@ -28,7 +36,7 @@ class RecordingsSettings(Section):
     keep_raw_stream: bool = False
 
 
-class LabelStudioSettings(Section):
+class LabelStudioSettings(SettingsSection):
     """A Label Studio server: one at `url`, or, without it, the one that `habla-ml label-studio up` starts.
 
     The token of a server at `url` is never written here: `token_variable` names the environment variable that holds
@@ -38,7 +46,7 @@ class LabelStudioSettings(Section):
     """
 
     url: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*[^/\s]$")] | None = None
-    token_variable: Variable = "LABEL_STUDIO_TOKEN"  # noqa: S105 (the name of a variable)
+    token_variable: EnvironmentVariable = "LABEL_STUDIO_TOKEN"  # noqa: S105 (the name of a variable)
     title: Annotated[str, Field(min_length=3, max_length=50)] = "habla_ml"
     port: Annotated[int, Field(ge=1024, le=65_535)] = 8082
     folder: LocalPath | None = None
@@ -50,18 +58,18 @@ class LabelStudioSettings(Section):
     patience_s: Annotated[float, Field(ge=0)] = 60.0
 
 
-class AnnotationSettings(Section):
+class AnnotationSettings(SettingsSection):
     """Tables of transcripts from outside (`fine_tune_dataset.csv` or `.json`), and how far people may differ.
 
     `most_disagreement` is a share of words: above it a day's check says that its annotators do not agree.
     """
 
     tables: tuple[ExistingPath, ...] = ()
-    most_disagreement: Share = 0.2
+    most_disagreement: Fraction = 0.2
     label_studio: LabelStudioSettings = LabelStudioSettings()
 
 
-class CorpusSettings(Section):
+class CorpusSettings(SettingsSection):
     """Which conventions apply, who is enrolled (a speaker map), and the bounds of a usable segment."""
 
     conventions: ExistingPath
@@ -71,47 +79,47 @@ class CorpusSettings(Section):
     fastest_chars_per_s: Annotated[float, Field(gt=0)] = 35.0
 
 
-class ConsentSettings(Section):
+class ConsentSettings(SettingsSection):
     """Who contributed what under which consent: a register (a YAML file), if there is one."""
 
     registry: ExistingPath | None = None
 
 
-class SplitSettings(Section):
+class SplitSettings(SettingsSection):
     """Shares of hours by split; train gets the rest. The seed decides the order in which groups are dealt.
 
     Up to `fingerprint_up_to_hours` of corpus, sounds are compared between the splits; 0 leaves that out.
     """
 
-    validation: Share = 0.1
-    test: Share = 0.1
+    validation: Fraction = 0.1
+    test: Fraction = 0.1
     seed: int = 20260216
     fingerprint_up_to_hours: Annotated[float, Field(ge=0)] = 20.0
 
 
-class QualitySettings(Section):
+class QualitySettings(SettingsSection):
     """Bounds of the checks on recordings and corpus, and how much of the flagged speech the corpus report plays.
 
     A share is of the segments looked at; with fewer than `fewest_segments` nothing is judged.
     """
 
     fewest_segments: Annotated[int, Field(ge=3)] = 20
-    most_without_words_share: Share = 0.25
-    most_implausible_rate_share: Share = 0.05
+    most_without_words_share: Fraction = 0.25
+    most_implausible_rate_share: Fraction = 0.05
     lowest_length_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.4
-    clipped_from_sample_share: Share = 0.001
-    most_clipped_share: Share = 0.1
+    clipped_from_sample_share: Fraction = 0.001
+    most_clipped_share: Fraction = 0.1
     silent_below_dbfs: Annotated[float, Field(le=0)] = -60.0
-    most_silent_share: Share = 0.1
-    most_other_language_share: Share = 0.05
-    most_mismatched_hours_share: Share = 0.05
-    most_hours_lost_share: Share = 0.05
+    most_silent_share: Fraction = 0.1
+    most_other_language_share: Fraction = 0.05
+    most_mismatched_hours_share: Fraction = 0.05
+    most_hours_lost_share: Fraction = 0.05
     accepted_snapshot: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     flagged_segments_shown: Annotated[int, Field(ge=0)] = 20
     largest_audio_bytes: Annotated[int, Field(ge=0)] = 2_000_000
 
 
-class SpeechSource(Section):
+class SpeechSource(SettingsSection):
     """Transcribed speech from outside the classroom: a table, a Common Voice TSV or a Hugging Face dataset on disk.
 
     `licence` and `origin` (an address or a citation) are recorded with every model that heard it; only a table may
@@ -130,7 +138,7 @@ class SpeechSource(Section):
     audio_column: str = "audio"
 
     @model_validator(mode="after")
-    def _public_speech_says_whose_it_is(self) -> Self:
+    def _require_licence_and_origin(self) -> Self:
         for key in ("licence", "origin"):
             if self.kind != "table" and not getattr(self, key).strip():
                 raise ValueError(f"{key} is missing; {self.kind} speech is used only with its licence and origin")
@@ -139,7 +147,7 @@ class SpeechSource(Section):
         return self
 
 
-def _listed(value: Any) -> Any:
+def _normalise_sources(value: Any) -> Any:
     """A plain path is a table, and one source stands for a list of one."""
     if value is None:
         return ()
@@ -147,10 +155,10 @@ def _listed(value: Any) -> Any:
     return tuple({"path": each} if isinstance(each, str | Path) else each for each in listed)
 
 
-SpeechSources = Annotated[tuple[SpeechSource, ...], BeforeValidator(_listed)]
+SpeechSources = Annotated[tuple[SpeechSource, ...], BeforeValidator(_normalise_sources)]
 
 
-class ReviewWeights(Section):
+class ReviewWeights(SettingsSection):
     """How much each signal counts in a segment's score; 0 switches it off."""
 
     uncertainty: Annotated[float, Field(ge=0)] = 1.0
@@ -162,12 +170,12 @@ class ReviewWeights(Section):
     new_speaker: Annotated[float, Field(ge=0)] = 0.5
 
 
-class ReviewSettings(Section):
+class ReviewSettings(SettingsSection):
     """Which segments a person is asked to look at: how many minutes a week, and what counts."""
 
     minutes: Annotated[float, Field(gt=0)] = 30.0
-    random_share: Share = 0.2
-    sent_back_share: Share = 0.2
+    random_share: Fraction = 0.2
+    sent_back_share: Fraction = 0.2
     cron: Cron = "0 6 * * 1"
     most_segments_per_session: Annotated[int, Field(ge=1)] = 20
     most_considered: Annotated[int, Field(ge=2)] = 2000

@@ -18,10 +18,10 @@ from pydantic import ValidationError
 
 from habla_ml.errors import SettingsError
 from habla_ml.settings.sections import Settings
-from habla_ml.settings.yaml_files import explain_faults, read_mapping
+from habla_ml.settings.yaml_files import format_validation_errors, read_mapping
 
-_PREFIX = "HABLA_"
-_NOT_KEYS = {"HABLA_PROFILE", "HABLA_CONFIGS"}
+_VARIABLE_PREFIX = "HABLA_"
+_RESERVED_VARIABLES = {"HABLA_PROFILE", "HABLA_CONFIGS"}
 
 
 def configs_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -41,22 +41,22 @@ def load_settings(profile: str | Path | None = None, environment: Mapping[str, s
     tree = read_mapping(path, "profile")
     if "profile" in tree:
         raise SettingsError(f"{path}: key profile: is the file's own name; remove the line")
-    origins = _overlay(tree, environment)
+    origins = _apply_environment(tree, environment)
     try:
         return Settings.model_validate(
             {"profile": path.stem, **tree}, context={"root": path.resolve().parent.parent}
         )
     except ValidationError as error:
-        raise SettingsError(explain_faults(error, Settings, str(path), origins)) from None
+        raise SettingsError(format_validation_errors(error, Settings, str(path), origins)) from None
 
 
-def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
+def _apply_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
     """Write `HABLA_A__B=value` into `tree`; returns dotted key → the variable that set it."""
     origins = {}
     for name, text in sorted(environment.items()):
-        if not name.startswith(_PREFIX) or name in _NOT_KEYS:
+        if not name.startswith(_VARIABLE_PREFIX) or name in _RESERVED_VARIABLES:
             continue
-        keys = name.removeprefix(_PREFIX).lower().split("__")
+        keys = name.removeprefix(_VARIABLE_PREFIX).lower().split("__")
         node = tree
         for key in keys[:-1]:
             below = node.setdefault(key, {})

@@ -11,25 +11,25 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from habla_ml.settings.base import Section, Variable
+from habla_ml.settings.base import EnvironmentVariable, SettingsSection
 
-_HERE = frozenset({"127.0.0.1", "::1", "localhost"})
+_LOCAL_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-def _safe_endpoint(url: str) -> str:
+def _require_https(url: str) -> str:
     parts = urlsplit(url)
     if not parts.hostname or (
-        parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _HERE)
+        parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOCAL_HOSTS)
     ):
         raise ValueError(f"{url!r} is no https:// address; voices and keys leave in no other way")
     return url.rstrip("/")
 
 
-Endpoint = Annotated[str, AfterValidator(_safe_endpoint)]
+Endpoint = Annotated[str, AfterValidator(_require_https)]
 Region = Annotated[str, Field(pattern=r"^[a-z0-9-]{2,40}$")]
 
 
-class HostedServiceSettings(Section):
+class HostedServiceSettings(SettingsSection):
     """One service: where it is, what it costs, how long it is waited for.
 
     A call bills the clip's length, at least `billed_minimum_s`, rounded up to a multiple of `billed_step_s`. No call
@@ -61,7 +61,7 @@ class GoogleSettings(HostedServiceSettings):
 
     region: Region = "eu"
     usd_per_minute: Annotated[float, Field(ge=0)] = 0.016
-    credentials_variable: Variable = "GOOGLE_APPLICATION_CREDENTIALS"
+    credentials_variable: EnvironmentVariable = "GOOGLE_APPLICATION_CREDENTIALS"
 
 
 class AwsSettings(HostedServiceSettings):
@@ -80,9 +80,9 @@ class AwsSettings(HostedServiceSettings):
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
     prefix: Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]+/)*$")] = "habla-ml/"
     poll_s: Annotated[float, Field(gt=0)] = 2.0
-    access_key_variable: Variable = "AWS_ACCESS_KEY_ID"
-    secret_key_variable: Variable = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 (the name of a variable)
-    session_token_variable: Variable | None = None
+    access_key_variable: EnvironmentVariable = "AWS_ACCESS_KEY_ID"
+    secret_key_variable: EnvironmentVariable = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 (the name of a variable)
+    session_token_variable: EnvironmentVariable | None = None
 
 
 class AzureSettings(HostedServiceSettings):
@@ -93,7 +93,7 @@ class AzureSettings(HostedServiceSettings):
 
     region: Region = "westeurope"
     usd_per_minute: Annotated[float, Field(ge=0)] = 0.006
-    key_variable: Variable = "AZURE_SPEECH_KEY"
+    key_variable: EnvironmentVariable = "AZURE_SPEECH_KEY"
 
 
 class DeepgramSettings(HostedServiceSettings):
@@ -106,10 +106,10 @@ class DeepgramSettings(HostedServiceSettings):
 
     region: Annotated[str, Field(pattern=r"^(eu|global)$")] = "eu"
     usd_per_minute: Annotated[float, Field(ge=0)] = 0.0043
-    key_variable: Variable = "DEEPGRAM_API_KEY"
+    key_variable: EnvironmentVariable = "DEEPGRAM_API_KEY"
 
 
-class HostedSettings(Section):
+class HostedSettings(SettingsSection):
     """Services that may be asked.
 
     `speakers_agreed` states that everybody whose voice is sent, and the guardians of minors, agreed to that, and that
@@ -123,7 +123,7 @@ class HostedSettings(Section):
     deepgram: DeepgramSettings | None = None
 
     @model_validator(mode="after")
-    def _nobody_is_sent_unasked(self) -> Self:
+    def _require_consent(self) -> Self:
         named = [name for name in ("google", "aws", "azure", "deepgram") if getattr(self, name) is not None]
         if named and not self.speakers_agreed:
             raise ValueError(

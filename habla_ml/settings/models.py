@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from habla_ml.settings.base import Cron, ExistingPath, Section, Share, Variable
+from habla_ml.settings.base import Cron, EnvironmentVariable, ExistingPath, Fraction, SettingsSection
 from habla_ml.settings.data import SpeechSources, StoreSettings
 from habla_ml.settings.hosted import HostedSettings
 
 
-class TrainingSettings(Section):
+class TrainingSettings(SettingsSection):
     """The recipe of the next model version, and general speech that it hears beside the classroom's or before it.
 
     `replay` names transcribed clips of standard Spanish (a path is a table, `fine_tune_dataset.csv` or `.json`): what
@@ -24,7 +24,7 @@ class TrainingSettings(Section):
     first_stage: SpeechSources = ()
 
 
-class CorpusWordSettings(Section):
+class CorpusWordSettings(SettingsSection):
     """Which words of the corpus count as the classroom's vocabulary though nobody listed them.
 
     `zipf_below` is a frequency in general Spanish: 4 is ten in a million.
@@ -35,7 +35,7 @@ class CorpusWordSettings(Section):
     most: Annotated[int, Field(ge=0)] = 300
 
 
-class AcceptableSettings(Section):
+class AcceptableSettings(SettingsSection):
     """What is acceptable, dimension by dimension, whatever it is compared with; null bounds nothing.
 
     A figure must stay below. These are the bounds of the project's evaluation framework, which names none on the CER of
@@ -55,7 +55,7 @@ class AcceptableSettings(Section):
     fewest_clips: int = 50
 
 
-class EvaluationSettings(Section):
+class EvaluationSettings(SettingsSection):
     """How models are decoded and compared: as Habla serves them.
 
     `unit` is what the bootstrap draws as a whole. `non_speech` is a folder of WAVs in which nobody speaks, beside
@@ -98,11 +98,11 @@ class EvaluationSettings(Section):
     hosted: HostedSettings = HostedSettings()
 
 
-class PromotionSettings(Section):
+class PromotionSettings(SettingsSection):
     """The plan's rule: bounds on relative improvement and on forgetting."""
 
-    deploy_above_relative: Share = 0.30
-    collect_below_relative: Share = 0.20
+    deploy_above_relative: Fraction = 0.30
+    collect_below_relative: Fraction = 0.20
     out_of_domain_loss_points: Annotated[float, Field(ge=0)] = 2.0
     deletion_loss_points: Annotated[float, Field(ge=0)] = 1.0
     slice_loss_points: Annotated[float, Field(ge=0)] = 0.0
@@ -112,7 +112,7 @@ class PromotionSettings(Section):
     fewest_test_sessions: Annotated[int, Field(ge=1)] = 5
 
 
-class AdviceSettings(Section):
+class AdviceSettings(SettingsSection):
     """When `habla-ml advise` says that fine-tuning, or more speech, is worth it.
 
     Below `base_wer_from`, or below `fewest_hours`, training a Whisper model on a dialect gains little for its effort;
@@ -121,22 +121,22 @@ class AdviceSettings(Section):
     a class notices, with less than `worth_probability`: a bet that is more likely lost than won.
     """
 
-    base_wer_from: Share = 0.15
+    base_wer_from: Fraction = 0.15
     fewest_hours: Annotated[float, Field(ge=0)] = 10.0
-    one_term_share: Share = 0.5
+    one_term_share: Fraction = 0.5
     more_hours: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (5.0, 10.0, 20.0)
-    worth_removing: Share = 0.10
-    worth_probability: Share = 0.5
+    worth_removing: Fraction = 0.10
+    worth_probability: Fraction = 0.5
 
 
-class ExportSettings(Section):
+class ExportSettings(SettingsSection):
     """Quantisation for Habla, and whether the phone's archive is made."""
 
     ctranslate2_quantisation: str = "int8"
     coreml_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
 
 
-class ReleaseSettings(Section):
+class ReleaseSettings(SettingsSection):
     """Where releases go, how the phone reaches them, and the channel whose pointer moves."""
 
     store: StoreSettings
@@ -146,26 +146,26 @@ class ReleaseSettings(Section):
     channel: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = "stable"
 
 
-class EmailSettings(Section):
+class EmailSettings(SettingsSection):
     """A mail server; the password stands in the environment variable that `password_variable` names."""
 
     host: str
     port: Annotated[int, Field(ge=1, le=65535)] = 587
     starttls: bool = True
     user: str | None = None
-    password_variable: Variable = "HABLA_SMTP_PASSWORD"  # noqa: S105 (the name of a variable)
+    password_variable: EnvironmentVariable = "HABLA_SMTP_PASSWORD"  # noqa: S105 (the name of a variable)
     sender: str
     recipients: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class AlertSettings(Section):
+class AlertSettings(SettingsSection):
     """Who is told: the variable that holds a webhook's address (Slack, Teams, Mattermost take its JSON), and mail."""
 
-    webhook_variable: Variable | None = None
+    webhook_variable: EnvironmentVariable | None = None
     email: EmailSettings | None = None
 
 
-class MonitoringSettings(Section):
+class MonitoringSettings(SettingsSection):
     """How the released version is watched, week by week.
 
     `tolerated_worsening` is the relative rise of the WER above that of the release's test set that is no drift yet:
@@ -174,7 +174,7 @@ class MonitoringSettings(Section):
     """
 
     cron: Cron = "0 7 * * 1"
-    tolerated_worsening: Share = 0.15
+    tolerated_worsening: Fraction = 0.15
     weeks_between_false_alarms: Annotated[float, Field(gt=1)] = 200.0
     fewest_words_a_week: Annotated[int, Field(ge=1)] = 100
     reference_weeks: Annotated[int, Field(ge=1)] = 12

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
-from habla_ml.settings.base import Cron, LocalPath, Section, TimeZone
+from habla_ml.settings.base import Cron, LocalPath, SettingsSection, TimeZone
 from habla_ml.settings.data import (
     AnnotationSettings,
     ConsentSettings,
@@ -29,7 +29,7 @@ from habla_ml.settings.models import (
 )
 
 
-class AutomationSettings(Section):
+class AutomationSettings(SettingsSection):
     """When the pipeline acts by itself."""
 
     growth_hours: Annotated[float, Field(gt=0)] = 10.0
@@ -37,7 +37,7 @@ class AutomationSettings(Section):
     sensor_interval_s: Annotated[int, Field(ge=1)] = 60
 
 
-class Settings(Section):
+class Settings(SettingsSection):
     """Everything a deployment decides."""
 
     profile: str
@@ -61,7 +61,7 @@ class Settings(Section):
     automation: AutomationSettings = AutomationSettings()
 
     @model_validator(mode="after")
-    def _forgetting_is_measured_on_other_speech(self) -> Self:
+    def _require_separate_forgetting_set(self) -> Self:
         measured = {each.path for each in self.evaluation.out_of_domain}
         for key in ("replay", "first_stage"):
             for twice in (each.path for each in getattr(self.training, key) if each.path in measured):

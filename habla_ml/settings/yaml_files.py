@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from habla_ml.errors import SettingsError
 
-_NOTHING: Final[Mapping[str, str]] = {}
+_NO_ORIGINS: Final[Mapping[str, str]] = {}
 
 
 def read_mapping(path: Path, kind: str, *, private: bool = False) -> dict[str, Any]:
@@ -40,11 +40,11 @@ def read_mapping(path: Path, kind: str, *, private: bool = False) -> dict[str, A
     return tree
 
 
-def explain_faults(
+def format_validation_errors(
     error: ValidationError,
     model: type[BaseModel],
     where: str,
-    origins: Mapping[str, str] = _NOTHING,
+    origins: Mapping[str, str] = _NO_ORIGINS,
     *,
     private: bool = False,
 ) -> str:
@@ -62,7 +62,7 @@ def explain_faults(
         key = ".".join(str(part) for part in fault["loc"])
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
-            expectation = f"is unknown; keys here are {', '.join(_keys_beside(fault['loc'], model))}"
+            expectation = f"is unknown; keys here are {', '.join(_list_sibling_keys(fault['loc'], model))}"
             if private:
                 key = ".".join([*map(str, fault["loc"][:-1]), "…"])
         elif fault["type"] == "missing":
@@ -75,19 +75,19 @@ def explain_faults(
     return "\n".join(lines)
 
 
-def _keys_beside(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
+def _list_sibling_keys(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
     """The known keys of the section in which `location` stands."""
     section = model
     for part in location[:-1]:
         below = section.model_fields.get(str(part))
         if below is not None:
-            section = next(_models_in(below.annotation), section)
+            section = next(_find_models(below.annotation), section)
     return sorted(section.model_fields)
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def _find_models(annotation: Any) -> Iterator[type[BaseModel]]:
     """The models that a type names: itself, or below `| None`, `tuple[…]` and the like."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for below in get_args(annotation):
-        yield from _models_in(below)
+        yield from _find_models(below)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from habla_ml.errors import TrainingError
-from habla_ml.lake import digest_of, sha256_of
+from habla_ml.lake import compute_digest, compute_sha256
 from habla_ml.training.recipe import Recipe
 
 TOKENIZER_FILES = (
@@ -18,12 +18,12 @@ TOKENIZER_FILES = (
     "added_tokens.json",
     "special_tokens_map.json",
 )
-_NEEDED = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json")
-_WANTED = (*_NEEDED, *TOKENIZER_FILES, "preprocessor_config.json")
+_REQUIRED_BASE_FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json")
+_DOWNLOADED_FILES = (*_REQUIRED_BASE_FILES, *TOKENIZER_FILES, "preprocessor_config.json")
 
 
 @dataclass(frozen=True)
-class BaseModel:
+class WhisperBaseModel:
     """A base model on this machine."""
 
     folder: Path
@@ -35,15 +35,15 @@ class BaseModel:
     """Names the content: of the files, or of hub id and commit."""
 
 
-def resolve_base_model(recipe: Recipe) -> BaseModel:
+def resolve_base_model(recipe: Recipe) -> WhisperBaseModel:
     """Find the recipe's base model, fetching a hub model at its pinned revision where the cache lacks it.
 
     Raises `TrainingError` where it cannot be had or lacks a file that training needs.
     """
     name = recipe.base_model
     if recipe.base_model_is_on_hub:
-        folder = _fetch(name, str(recipe.revision))
-        digest = digest_of({"hub": name, "revision": recipe.revision})
+        folder = _download_base_model(name, str(recipe.revision))
+        digest = compute_digest({"hub": name, "revision": recipe.revision})
     else:
         if name.startswith("package:"):
             folder = Path(__file__).resolve().parent.parent / name.removeprefix("package:")
@@ -51,22 +51,24 @@ def resolve_base_model(recipe: Recipe) -> BaseModel:
             folder = Path(name).expanduser().resolve()
         if not folder.is_dir():
             raise TrainingError(f"base model {name}: {folder} is no folder; correct base_model in the recipe")
-        digest = digest_of({file: sha256_of(folder / file) for file in _WANTED if (folder / file).is_file()})
-    missing = [file for file in _NEEDED if not (folder / file).is_file()]
+        digest = compute_digest(
+            {file: compute_sha256(folder / file) for file in _DOWNLOADED_FILES if (folder / file).is_file()}
+        )
+    missing = [file for file in _REQUIRED_BASE_FILES if not (folder / file).is_file()]
     if missing:
         raise TrainingError(
             f"base model {name}: {folder} lacks {', '.join(missing)}; training needs a complete Whisper folder "
-            f"({', '.join(_NEEDED)})"
+            f"({', '.join(_REQUIRED_BASE_FILES)})"
         )
-    return BaseModel(folder, name, recipe.revision, digest)
+    return WhisperBaseModel(folder, name, recipe.revision, digest)
 
 
-def _fetch(name: str, revision: str) -> Path:
+def _download_base_model(name: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_WANTED)))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_DOWNLOADED_FILES)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise TrainingError(
             f"base model {name} at revision {revision} cannot be fetched and is not in the local cache: {error}; "

@@ -19,11 +19,11 @@ from pydantic import BaseModel, ConfigDict
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.validation import ValidationPoint
 
-_PREFIX = "checkpoint-"
-_STAMP = "habla_ml.json"
+_CHECKPOINT_PREFIX = "checkpoint-"
+_STAMP_FILE = "habla_ml.json"
 
 
-class Stamp(BaseModel):
+class CheckpointStamp(BaseModel):
     """What a complete checkpoint belongs to."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,41 +50,41 @@ class Checkpoint:
     """A complete checkpoint and the history that led to it."""
 
     folder: Path
-    stamp: Stamp
+    stamp: CheckpointStamp
     log: Sequence[dict[str, Any]]
     """`Trainer`'s log entries up to here."""
 
 
-def checkpoint_folder(folder: Path, step: int) -> Path:
+def get_checkpoint_folder(folder: Path, step: int) -> Path:
     """Where `Trainer` keeps the checkpoint of `step`."""
-    return folder / f"{_PREFIX}{step}"
+    return folder / f"{_CHECKPOINT_PREFIX}{step}"
 
 
-def stamp_checkpoint(folder: Path, stamp: Stamp) -> None:
+def stamp_checkpoint(folder: Path, stamp: CheckpointStamp) -> None:
     """Make a written checkpoint durable, then mark it complete."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            _sync(path)
-    partial = folder / f".{_STAMP}"
+            _sync_to_disk(path)
+    partial = folder / f".{_STAMP_FILE}"
     partial.write_text(stamp.model_dump_json(indent=2), "utf-8")
-    _sync(partial)
-    partial.replace(folder / _STAMP)
-    _sync(folder)
+    _sync_to_disk(partial)
+    partial.replace(folder / _STAMP_FILE)
+    _sync_to_disk(folder)
 
 
-def latest_checkpoint(folder: Path, identity: RunIdentity) -> Checkpoint | None:
+def find_latest_checkpoint(folder: Path, identity: RunIdentity) -> Checkpoint | None:
     """The furthest complete checkpoint below `folder`; incomplete ones are removed.
 
     Raises `TrainingError` where a complete one belongs to another run.
     """
     found = []
-    for path in sorted(folder.glob(f"{_PREFIX}*")):
-        stamp_file = path / _STAMP
+    for path in sorted(folder.glob(f"{_CHECKPOINT_PREFIX}*")):
+        stamp_file = path / _STAMP_FILE
         if not stamp_file.exists():
             shutil.rmtree(path)
             continue
-        stamp = Stamp.model_validate_json(stamp_file.read_bytes())
-        identity.refuse_other(stamp.identity, str(path))
+        stamp = CheckpointStamp.model_validate_json(stamp_file.read_bytes())
+        identity.check_same_run(stamp.identity, str(path))
         found.append((stamp.step, path, stamp))
     if not found:
         return None
@@ -95,13 +95,13 @@ def latest_checkpoint(folder: Path, identity: RunIdentity) -> Checkpoint | None:
 
 def prune_checkpoints(folder: Path, keep: set[int]) -> None:
     """Remove all checkpoints below `folder` but those of the steps in `keep`."""
-    kept = {checkpoint_folder(folder, step) for step in keep}
-    for path in folder.glob(f"{_PREFIX}*"):
+    kept = {get_checkpoint_folder(folder, step) for step in keep}
+    for path in folder.glob(f"{_CHECKPOINT_PREFIX}*"):
         if path not in kept:
             shutil.rmtree(path)
 
 
-def validation_curve(log: Sequence[dict[str, Any]]) -> tuple[ValidationPoint, ...]:
+def extract_validation_curve(log: Sequence[dict[str, Any]]) -> tuple[ValidationPoint, ...]:
     """The evaluations in a trainer's log."""
     return tuple(
         ValidationPoint(step=entry["step"], wer=entry["eval_wer"], loss=entry["eval_loss"])
@@ -110,7 +110,7 @@ def validation_curve(log: Sequence[dict[str, Any]]) -> tuple[ValidationPoint, ..
     )
 
 
-def loss_curve(log: Sequence[dict[str, Any]]) -> tuple[LossPoint, ...]:
+def extract_loss_curve(log: Sequence[dict[str, Any]]) -> tuple[LossPoint, ...]:
     """The training losses in a trainer's log."""
     return tuple(
         LossPoint(step=entry["step"], loss=entry["loss"], learning_rate=entry["learning_rate"])
@@ -119,7 +119,7 @@ def loss_curve(log: Sequence[dict[str, Any]]) -> tuple[LossPoint, ...]:
     )
 
 
-def _sync(path: Path) -> None:
+def _sync_to_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from habla_ml.audio import SAMPLE_RATE, dequantised, quantised
+from habla_ml.audio import SAMPLE_RATE, dequantise, quantise
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.training.non_speech import NonSpeech
-from habla_ml.training.targets import Targets, UntrainableSentenceError
-from habla_ml.training.windows import FRAME_SAMPLES, FULL_FRAMES, log_mel
+from habla_ml.training.targets import TargetEncoder, UntrainableSentenceError
+from habla_ml.training.windows import FRAME_SAMPLES, FULL_FRAMES, compute_log_mel
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-_NO_SOUNDS = NonSpeech()
-_LONGEST_SAMPLES = FULL_FRAMES * FRAME_SAMPLES
+_WITHOUT_NON_SPEECH = NonSpeech()
+_MAX_CLIP_SAMPLES = FULL_FRAMES * FRAME_SAMPLES
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ClipStore:
 
     def audio(self, clip: int) -> NDArray[np.float32]:
         """Samples in −1…1 of one clip."""
-        return dequantised(self.samples[self.starts[clip] : self.starts[clip + 1]])
+        return dequantise(self.samples[self.starts[clip] : self.starts[clip + 1]])
 
     def label_ids(self, clip: int) -> list[int]:
         """Labels of one clip."""
@@ -70,7 +70,10 @@ class ClipStore:
 
 
 def write_clips(
-    utterances: Iterable[Utterance], targets: Targets, folder: Path, non_speech: NonSpeech = _NO_SOUNDS
+    utterances: Iterable[Utterance],
+    targets: TargetEncoder,
+    folder: Path,
+    non_speech: NonSpeech = _WITHOUT_NON_SPEECH,
 ) -> ClipStore:
     """Lay utterances, and sounds without speech, down as `folder`, complete or not at all; opens what is there already.
 
@@ -91,11 +94,11 @@ def write_clips(
                 labels.extend(ids)
                 label_ends.append(len(labels))
 
-            for utterance, ids in _usable(utterances, targets, skipped):
-                write(quantised(utterance.audio), ids)
+            for utterance, ids in _encode_usable(utterances, targets, skipped):
+                write(quantise(utterance.audio), ids)
             n_speech = len(ends) - 1
             for pcm, guess in non_speech.clips(n_speech, targets.n_pieces):
-                write(pcm, targets.silence(guess))
+                write(pcm, targets.encode_silence(guess))
         np.savez(
             attempt / "index.npz",
             n_speech=np.int64(n_speech),
@@ -123,7 +126,7 @@ def open_clips(folder: Path) -> ClipStore:
         )
 
 
-def sample_of(utterances: Iterable[Utterance], n_clips: int) -> Iterator[Utterance]:
+def select_sample(utterances: Iterable[Utterance], n_clips: int) -> Iterator[Utterance]:
     """At most `n_clips` utterances spread over all sessions, always the same: those whose ids hash lowest."""
 
     def rank(utterance: Utterance) -> str:
@@ -132,7 +135,7 @@ def sample_of(utterances: Iterable[Utterance], n_clips: int) -> Iterator[Utteran
     yield from heapq.nsmallest(n_clips, utterances, key=rank)
 
 
-def part_of(utterances: Iterable[Utterance], share: float) -> Iterator[Utterance]:
+def select_session_share(utterances: Iterable[Utterance], share: float) -> Iterator[Utterance]:
     """The utterances of about `share` of the sessions, whose names hash lowest; a smaller share is part of a larger."""
     bound = share * 2**64
     for utterance in utterances:
@@ -141,11 +144,11 @@ def part_of(utterances: Iterable[Utterance], share: float) -> Iterator[Utterance
             yield utterance
 
 
-def _usable(
-    utterances: Iterable[Utterance], targets: Targets, skipped: Counter[str]
+def _encode_usable(
+    utterances: Iterable[Utterance], targets: TargetEncoder, skipped: Counter[str]
 ) -> Iterator[tuple[Utterance, tuple[int, ...]]]:
     for utterance in utterances:
-        if not 0 < len(utterance.audio) <= _LONGEST_SAMPLES:
+        if not 0 < len(utterance.audio) <= _MAX_CLIP_SAMPLES:
             skipped["clip above 30 s" if len(utterance.audio) else "clip without samples"] += 1
             continue
         try:
@@ -160,7 +163,7 @@ class ClipLoader:
 
     clips: ClipStore
     extractor: Any
-    targets: Targets
+    targets: TargetEncoder
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -175,7 +178,7 @@ class ClipLoader:
         import torch
 
         padded = self.targets.pad([ids for _, ids, _ in batch])
-        features = log_mel(self.extractor, [audio for audio, _, _ in batch], batch[0][2])
+        features = compute_log_mel(self.extractor, [audio for audio, _, _ in batch], batch[0][2])
         return {
             "input_features": torch.from_numpy(features),
             "labels": torch.from_numpy(padded.labels),

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict
 import habla_ml
 from habla_ml.corpus.general_speech import GeneralSpeech
 from habla_ml.errors import TrainingError
-from habla_ml.lake import digest_of
-from habla_ml.training.base_model import BaseModel as WhisperBase
+from habla_ml.lake import compute_digest
+from habla_ml.training.base_model import WhisperBaseModel
 from habla_ml.training.recipe import Recipe
-from habla_ml.training.targets import SEMANTICS
+from habla_ml.training.targets import LABEL_SEMANTICS
 
-_NOTHING = GeneralSpeech()
+_NO_REPLAY = GeneralSpeech()
 _PACKAGES = ("torch", "transformers", "accelerate", "peft", "tokenizers", "numpy")
 
 
@@ -42,17 +42,17 @@ class RunIdentity(BaseModel):
     """Digest of the identity of the first stage, whose result this run starts from; empty where there is none."""
 
     @classmethod
-    def of_first_stage(cls, recipe: Recipe, base: WhisperBase, speech: GeneralSpeech) -> Self:
+    def of_first_stage(cls, recipe: Recipe, base: WhisperBaseModel, speech: GeneralSpeech) -> Self:
         """The identity of the first stage of `recipe`: of no snapshot and no version, so that many can share it."""
-        return cls.of(recipe.of_first_stage(), "", base, speech)
+        return cls.of(recipe.to_first_stage_recipe(), "", base, speech)
 
     @classmethod
     def of(
         cls,
         recipe: Recipe,
         snapshot_id: str,
-        base: WhisperBase,
-        replay: GeneralSpeech = _NOTHING,
+        base: WhisperBaseModel,
+        replay: GeneralSpeech = _NO_REPLAY,
         first_stage: RunIdentity | None = None,
     ) -> Self:
         """The identity of training `recipe` on `snapshot_id` from `base` with what is installed."""
@@ -61,8 +61,8 @@ class RunIdentity(BaseModel):
             recipe=recipe.digest,
             snapshot=snapshot_id,
             base_model=base.digest,
-            replay=digest_of(heard) if heard else "",
-            labels=SEMANTICS,
+            replay=compute_digest(heard) if heard else "",
+            labels=LABEL_SEMANTICS,
             seed=recipe.seed,
             code=habla_ml.__version__,
             packages={name: version(name) for name in _PACKAGES},
@@ -72,9 +72,9 @@ class RunIdentity(BaseModel):
     @property
     def digest(self) -> str:
         """sha256 that names the run's output; without a first stage the same as before there were any."""
-        return digest_of(self.model_dump(mode="json", exclude_defaults=True))
+        return compute_digest(self.model_dump(mode="json", exclude_defaults=True))
 
-    def refuse_other(self, found: RunIdentity, where: str) -> None:
+    def check_same_run(self, found: RunIdentity, where: str) -> None:
         """Raise `TrainingError` naming every difference, where `found` at `where` is not this run's."""
         mine, theirs = self.model_dump(mode="json"), found.model_dump(mode="json")
         differing = [key for key in mine if mine[key] != theirs[key]]

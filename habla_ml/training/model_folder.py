@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from habla_ml.errors import TrainingError
-from habla_ml.training.base_model import TOKENIZER_FILES, BaseModel
+from habla_ml.training.base_model import TOKENIZER_FILES, WhisperBaseModel
 from habla_ml.training.recipe import Lora, Recipe
 
 
-def load_tokenizer(base: BaseModel) -> Any:
+def load_tokenizer(base: WhisperBaseModel) -> Any:
     """The base model's `WhisperTokenizer`."""
     from transformers import WhisperTokenizer
 
     return WhisperTokenizer.from_pretrained(base.folder)
 
 
-def load_extractor(base: BaseModel) -> Any:
+def load_feature_extractor(base: WhisperBaseModel) -> Any:
     """The base model's feature extractor, or Whisper's own with the model's mel bands."""
     from transformers import WhisperFeatureExtractor
 
@@ -29,7 +29,7 @@ def load_extractor(base: BaseModel) -> Any:
     return WhisperFeatureExtractor(feature_size=config["num_mel_bins"])
 
 
-def load_model(folder: Path) -> Any:
+def load_whisper_model(folder: Path) -> Any:
     """A Whisper in float32, whatever it was stored in; raises `TrainingError` where it is none."""
     import torch
     from transformers import WhisperForConditionalGeneration
@@ -40,9 +40,9 @@ def load_model(folder: Path) -> Any:
     return WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
 
 
-def trainable_model(recipe: Recipe, start: Path) -> Any:
+def prepare_trainable_model(recipe: Recipe, start: Path) -> Any:
     """The model in the folder `start` as the recipe's method trains it, set to decode Spanish for the validation."""
-    model = load_model(start)
+    model = load_whisper_model(start)
     model.generation_config.language = "es"
     model.generation_config.task = "transcribe"
     model.generation_config.forced_decoder_ids = None
@@ -52,10 +52,10 @@ def trainable_model(recipe: Recipe, start: Path) -> Any:
         model.model.decoder.requires_grad_(False)
     if recipe.lora is None:
         return model
-    return _with_adapters(model, recipe.lora)
+    return _add_adapters(model, recipe.lora)
 
 
-def _with_adapters(model: Any, lora: Lora) -> Any:
+def _add_adapters(model: Any, lora: Lora) -> Any:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -70,7 +70,9 @@ def _with_adapters(model: Any, lora: Lora) -> Any:
         ) from error
 
 
-def write_model_folder(checkpoint: Path, start: Path, base: BaseModel, base_share: float, folder: Path) -> None:
+def write_model_folder(
+    checkpoint: Path, start: Path, base: WhisperBaseModel, base_share: float, folder: Path
+) -> None:
     """Write what converters and servers need, and nothing of the training, as `folder`: same input, same bytes.
 
     Weights come from `checkpoint` (adapters are merged into the model that the run started from, in `start`) and, by
@@ -80,11 +82,11 @@ def write_model_folder(checkpoint: Path, start: Path, base: BaseModel, base_shar
     if (checkpoint / "adapter_config.json").exists():
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(load_model(start), checkpoint).merge_and_unload()
+        model = PeftModel.from_pretrained(load_whisper_model(start), checkpoint).merge_and_unload()
     else:
-        model = load_model(checkpoint)
+        model = load_whisper_model(checkpoint)
     if base_share:
-        _mix_in(load_model(base.folder), base_share, model)
+        _interpolate_weights(load_whisper_model(base.folder), base_share, model)
     folder.mkdir(parents=True)
     model.save_pretrained(folder, max_shard_size="1TB")
     config = json.loads((base.folder / "config.json").read_text("utf-8"))
@@ -93,7 +95,7 @@ def write_model_folder(checkpoint: Path, start: Path, base: BaseModel, base_shar
     generation = json.loads((base.folder / "generation_config.json").read_text("utf-8"))
     generation.pop("_from_model_config", None)  # transformers 5 would drop lang_to_id and more on loading
     _write_json(folder / "generation_config.json", generation)
-    load_extractor(base).save_pretrained(folder)
+    load_feature_extractor(base).save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (base.folder / name).exists():
             shutil.copyfile(base.folder / name, folder / name)
@@ -101,7 +103,7 @@ def write_model_folder(checkpoint: Path, start: Path, base: BaseModel, base_shar
         path.chmod(0o644)
 
 
-def _mix_in(other: Any, share: float, model: Any) -> None:
+def _interpolate_weights(other: Any, share: float, model: Any) -> None:
     import torch
 
     with torch.no_grad():

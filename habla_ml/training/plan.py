@@ -14,9 +14,9 @@ from habla_ml.corpus.growth import corpus_hours
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.errors import SettingsError, TrainingError
 from habla_ml.lake import Lake, catalogue
+from habla_ml.model_version import parent_version, version_number
 from habla_ml.settings import SpeechSource, TrainingSettings
 from habla_ml.training.recipe import Recipe, load_recipe
-from habla_ml.versions import repeated_version, version_number
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,21 @@ def plan_version(lake: Lake, version: str, snapshot: Snapshot, training: Trainin
         SettingsError: The recipe is wrong, or disagrees with `training.first_stage`; such a one is never pinned.
         TrainingError: `version` is a repeat that was never planned; it has the recipe of what it repeats.
     """
-    existing = lake.pointer(catalogue.PLAN.name(version))
+    existing = lake.read_pointer(catalogue.PLAN.name(version))
     if existing is not None:
         return VersionPlan(**existing.value)
-    if (repeated := repeated_version(version)) is not None:
+    if (repeated := parent_version(version)) is not None:
         raise TrainingError(
             f"{version} is to repeat {repeated} with another seed and was never planned; "
             f"run `habla-ml repeat {repeated}` first"
         )
-    first_stage_sources(load_recipe(training.recipe), training)
+    resolve_first_stage_sources(load_recipe(training.recipe), training)
     plan = VersionPlan(version, snapshot.id, lake.put_file(training.recipe), corpus_hours(lake))
     lake.move_pointer(catalogue.PLAN.name(version), asdict(plan), None)
     return plan
 
 
-def first_stage_sources(recipe: Recipe, training: TrainingSettings) -> tuple[SpeechSource, ...]:
+def resolve_first_stage_sources(recipe: Recipe, training: TrainingSettings) -> tuple[SpeechSource, ...]:
     """What the first stage of `recipe` hears; nothing where it has none.
 
     A recipe without a first stage may meet sources: those of the settings' own recipe, which came after it.
@@ -79,7 +79,7 @@ def first_stage_sources(recipe: Recipe, training: TrainingSettings) -> tuple[Spe
 
 def read_plan(lake: Lake, version: str) -> VersionPlan:
     """The pinned plan; raises `TrainingError` where the version was never trained."""
-    pointer = lake.pointer(catalogue.PLAN.name(version))
+    pointer = lake.read_pointer(catalogue.PLAN.name(version))
     if pointer is None:
         raise TrainingError(
             f"model version {version} was never planned; materialise `fine_tuned_checkpoint` for it"
@@ -87,7 +87,7 @@ def read_plan(lake: Lake, version: str) -> VersionPlan:
     return VersionPlan(**pointer.value)
 
 
-def recipe_file(lake: Lake, plan: VersionPlan, folder: Path) -> Path:
+def write_recipe_file(lake: Lake, plan: VersionPlan, folder: Path) -> Path:
     """The pinned recipe laid down as a YAML file below `folder`."""
     path = folder / f"recipe-{plan.recipe[:16]}.yaml"
     if not path.exists():
@@ -96,23 +96,23 @@ def recipe_file(lake: Lake, plan: VersionPlan, folder: Path) -> Path:
     return path
 
 
-def good_trainings(lake: Lake) -> list[VersionPlan]:
+def list_evaluated_trainings(lake: Lake) -> list[VersionPlan]:
     """Plans of the versions that were trained and measured, oldest first; repeats with other seeds are not among them.
 
     A run that failed between the two is not good: asking for the version again resumes where it stopped.
     """
-    plans = [plan for plan in _measured(lake) if repeated_version(plan.version) is None]
+    plans = [plan for plan in _iterate_evaluated_plans(lake) if parent_version(plan.version) is None]
     return sorted(plans, key=lambda plan: version_number(plan.version))
 
 
-def good_repeats(lake: Lake) -> list[VersionPlan]:
+def list_evaluated_replicates(lake: Lake) -> list[VersionPlan]:
     """Plans of the repeats with other seeds that were trained and measured, by name."""
-    plans = [plan for plan in _measured(lake) if repeated_version(plan.version) is not None]
+    plans = [plan for plan in _iterate_evaluated_plans(lake) if parent_version(plan.version) is not None]
     return sorted(plans, key=lambda plan: plan.version)
 
 
-def _measured(lake: Lake) -> Iterator[VersionPlan]:
+def _iterate_evaluated_plans(lake: Lake) -> Iterator[VersionPlan]:
     for version in catalogue.REPORT.keys(lake):
-        pointer = lake.pointer(catalogue.PLAN.name(version))
+        pointer = lake.read_pointer(catalogue.PLAN.name(version))
         if pointer is not None:
             yield VersionPlan(**pointer.value)

@@ -17,23 +17,23 @@ from typing import Any
 
 from habla_ml.corpus.snapshot import load_snapshot
 from habla_ml.errors import HablaError, TrainingError
-from habla_ml.lake.open import open_lake
+from habla_ml.lake.factory import open_lake
 from habla_ml.process import die_with_parent, keep_freed_memory
 from habla_ml.settings import load_settings
+from habla_ml.training.extra_speech import read_extra_speech
 from habla_ml.training.recipe import load_recipe
 from habla_ml.training.record import TrainedRun, TrainingRecord
-from habla_ml.training.run import run_folder
-from habla_ml.training.speech import read_heard_speech
+from habla_ml.training.run import get_run_folder
 from habla_ml.training.train import train_version
 from habla_ml.training.trainer import Progress
 
-_PIPES = "DAGSTER_PIPES_CONTEXT"
+_PIPES_VARIABLE = "DAGSTER_PIPES_CONTEXT"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train one version; returns 0, 1 where something was refused, or 130 where a person interrupted."""
-    options = _parser().parse_args(arguments)
-    is_in_pipes = _PIPES in os.environ
+    options = _build_parser().parse_args(arguments)
+    is_in_pipes = _PIPES_VARIABLE in os.environ
     if options.die_with_parent or is_in_pipes:
         # SIGKILL is as good as any other end: what is published appears whole, and a run resumes exactly.
         die_with_parent(os.getppid())
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_in_pipes:
             _train_in_pipes(options)
         else:
-            record = _train(options, lambda progress: print(progress.message, flush=True))
+            record = _run_training(options, lambda progress: print(progress.message, flush=True))
             print(record.model_dump_json(indent=2, exclude={"losses"}))
     except HablaError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def metadata_of(record: TrainingRecord, tensorboard: Path) -> dict[str, dict[str, Any]]:
+def build_asset_metadata(record: TrainingRecord, tensorboard: Path) -> dict[str, dict[str, Any]]:
     """The record as Dagster Pipes takes metadata: `{"type": …, "raw_value": …}` by name."""
     typed: dict[str, tuple[str, Any]] = {
         "validation_wer": ("float", record.best.wer),
@@ -72,7 +72,7 @@ def metadata_of(record: TrainingRecord, tensorboard: Path) -> dict[str, dict[str
         "checkpoint_tree": ("text", record.tree),
         "tensorboard": ("path", str(tensorboard)),
         "skipped_clips": ("json", dict(record.skipped)),
-        "validation_curve": ("md", _curve_of(record)),
+        "validation_curve": ("md", _format_validation_curve(record)),
         "loss_curve": ("json", [asdict(point) for point in record.losses]),
         "identity": ("json", record.identity.model_dump(mode="json")),
         "general_speech": ("json", [asdict(source) for source in record.general_speech]),
@@ -81,11 +81,11 @@ def metadata_of(record: TrainingRecord, tensorboard: Path) -> dict[str, dict[str
         named = {"identity_digest", "tree", "recipe", "steps", "best_step", "train_hours", "hours_heard", "wall_s"}
         facts = first.model_dump(mode="json", include=named | {"general_speech"})
         typed["first_stage"] = ("json", facts)
-        typed["first_stage_validation_curve"] = ("md", _curve_of(first))
+        typed["first_stage_validation_curve"] = ("md", _format_validation_curve(first))
     return {name: {"type": kind, "raw_value": value} for name, (kind, value) in typed.items()}
 
 
-def _curve_of(run: TrainedRun) -> str:
+def _format_validation_curve(run: TrainedRun) -> str:
     """The evaluations on the way as a Markdown table."""
     rows = [f"| {point.step} | {point.wer:.1%} | {point.loss:.3f} |" for point in run.validation]
     return "\n".join(["| step | validation WER | loss |", "|---|---|---|", *rows])
@@ -95,12 +95,14 @@ def _train_in_pipes(options: argparse.Namespace) -> None:
     from dagster_pipes import open_dagster_pipes
 
     with open_dagster_pipes() as context:
-        record = _train(options, lambda progress: context.log.info(progress.message))
-        tensorboard = run_folder(options.out, record.identity).tensorboard
-        context.report_asset_materialization(metadata=metadata_of(record, tensorboard), data_version=record.tree)
+        record = _run_training(options, lambda progress: context.log.info(progress.message))
+        tensorboard = get_run_folder(options.out, record.identity).tensorboard
+        context.report_asset_materialization(
+            metadata=build_asset_metadata(record, tensorboard), data_version=record.tree
+        )
 
 
-def _train(options: argparse.Namespace, tell: Callable[[Progress], None]) -> TrainingRecord:
+def _run_training(options: argparse.Namespace, report_progress: Callable[[Progress], None]) -> TrainingRecord:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrainingError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: a run is one process on one card; start it without torchrun"
@@ -109,8 +111,8 @@ def _train(options: argparse.Namespace, tell: Callable[[Progress], None]) -> Tra
     lake = open_lake(settings.lake, settings.work_folder / "cache")
     recipe = load_recipe(options.recipe or settings.training.recipe)
     snapshot = load_snapshot(lake, options.snapshot)
-    heard = read_heard_speech(lake, snapshot, recipe, settings)
-    return train_version(lake, snapshot, recipe, options.version, options.out, tell, heard)
+    heard = read_extra_speech(lake, snapshot, recipe, settings)
+    return train_version(lake, snapshot, recipe, options.version, options.out, report_progress, heard)
 
 
 def _quiet_libraries() -> None:
@@ -120,7 +122,7 @@ def _quiet_libraries() -> None:
     logging.getLogger("peft").setLevel(logging.WARNING)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m habla_ml.training", description=__doc__.splitlines()[0])
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--profile", help="name of a profile in configs/; default: HABLA_PROFILE, or local")

@@ -12,23 +12,23 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from habla_ml.errors import SettingsError
-from habla_ml.lake import digest_of
-from habla_ml.settings.yaml_files import explain_faults, read_mapping
+from habla_ml.lake import compute_digest
+from habla_ml.settings.yaml_files import format_validation_errors, read_mapping
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_PACKAGE = "package:"
+_HUB_ID_PATTERN = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_COMMIT_PATTERN = re.compile(r"[0-9a-f]{40}")
+_PACKAGE_PREFIX = "package:"
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 AboveZero = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Rate = Annotated[float, Field(gt=0, lt=1)]
-Method = Literal["full", "lora"]
-Parts = Literal["all", "encoder"]
+ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
+LearningRate = Annotated[float, Field(gt=0, lt=1)]
+TrainingMethod = Literal["full", "lora"]
+TrainedParts = Literal["all", "encoder"]
 
-_LENGTH: Final = {"max_steps", "epochs", "max_wall_s"}
-_TOGETHER: Final = ({"warmup_steps", "warmup_ratio"}, {"method", "lora", "parts"})
+_LENGTH_KEYS: Final = {"max_steps", "epochs", "max_wall_s"}
+_KEYS_OF_ONE_DECISION: Final = ({"warmup_steps", "warmup_ratio"}, {"method", "lora", "parts"})
 """Keys of one decision: a first stage that names one of them inherits none of them."""
 
 
@@ -49,7 +49,7 @@ class Windows(_Section):
     full_window_batch_size: Positive = 8
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_windows(self) -> Self:
         if self.short_window_s + self.jitter_s > 30:
             raise ValueError(
                 f"short_window_s {self.short_window_s} + jitter_s {self.jitter_s} is above Whisper's 30 s"
@@ -64,7 +64,7 @@ class Lora(_Section):
 
     r: Positive = 32
     alpha: Positive = 64
-    dropout: Share = 0.05
+    dropout: ShareBelowOne = 0.05
     target_modules: Annotated[tuple[str, ...], Field(min_length=1)] = ("q_proj", "v_proj")
     encoder: bool = False
 
@@ -82,9 +82,9 @@ class SpecAugment(_Section):
     The keys are those of Transformers' Whisper configuration; lengths are mel frames of 10 ms and mel bands.
     """
 
-    mask_time_prob: Share = 0.05
+    mask_time_prob: ShareBelowOne = 0.05
     mask_time_length: Positive = 10
-    mask_feature_prob: Share = 0.05
+    mask_feature_prob: ShareBelowOne = 0.05
     mask_feature_length: Positive = 8
 
 
@@ -95,15 +95,15 @@ class FirstStage(_Section):
     decision (warmup_steps and warmup_ratio; method, lora and parts) are replaced together.
     """
 
-    method: Method | None = None
+    method: TrainingMethod | None = None
     lora: Lora | None = None
-    parts: Parts | None = None
-    learning_rate: Rate | None = None
+    parts: TrainedParts | None = None
+    learning_rate: LearningRate | None = None
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
-    warmup_ratio: Share | None = None
+    warmup_ratio: ShareBelowOne | None = None
     weight_decay: NotNegative | None = None
     max_gradient_norm: AboveZero | None = None
-    label_smoothing: Share | None = None
+    label_smoothing: ShareBelowOne | None = None
     max_steps: Positive | None = None
     epochs: AboveZero | None = None
     max_wall_s: AboveZero | None = None
@@ -123,11 +123,11 @@ class Recipe(_Section):
     base_model: str
     """`package:<folder of habla_ml>`, a path starting with `/` or `~`, or a hub id with `revision`."""
     revision: str | None = None
-    method: Method = "full"
+    method: TrainingMethod = "full"
     lora: Lora | None = None
-    parts: Parts = "all"
+    parts: TrainedParts = "all"
     """`encoder` leaves the decoder as it is: a dialect is in the sounds, the language model stays the base's."""
-    base_share: Share = 0.0
+    base_share: ShareBelowOne = 0.0
     """Share of the base's weights in what is published: w = (1 - share) * trained + share * base.
 
     It gives back most of what was forgotten at little cost (WiSE-FT, Wortsman et al. 2022). Validation and the
@@ -135,12 +135,12 @@ class Recipe(_Section):
     forgotten is counted from there, and the first stage's result has forgotten some of it already."""
     first_stage: FirstStage | None = None
     """None: the base model hears the classroom at once. Else the settings' `training.first_stage` comes before."""
-    learning_rate: Rate
+    learning_rate: LearningRate
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
-    warmup_ratio: Share | None = None
+    warmup_ratio: ShareBelowOne | None = None
     weight_decay: NotNegative = 0.0
     max_gradient_norm: AboveZero = 1.0
-    label_smoothing: Share = 0.0
+    label_smoothing: ShareBelowOne = 0.0
     max_steps: Positive | None = None
     epochs: AboveZero | None = None
     max_wall_s: AboveZero | None = None
@@ -153,7 +153,7 @@ class Recipe(_Section):
     train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the train split's sessions that are heard, always the same ones, and those of a smaller share among
     them: a point of a learning curve."""
-    non_speech_share: Share = 0.0
+    non_speech_share: ShareBelowOne = 0.0
     """Share of the clips in which nobody speaks: segments so marked in the train split, then sounds made from a seed.
 
     A model that hears speech alone forgets silence and writes text into it."""
@@ -167,7 +167,7 @@ class Recipe(_Section):
     threads: Positive | None = None
 
     @model_validator(mode="after")
-    def _agrees(self) -> Self:
+    def _check_consistency(self) -> Self:
         self._check_base_model()
         if (self.method == "lora") != (self.lora is not None):
             raise ValueError(
@@ -191,12 +191,12 @@ class Recipe(_Section):
 
     def _check_base_model(self) -> None:
         if self.base_model_is_on_hub:
-            if not _HUB_ID.fullmatch(self.base_model):
+            if not _HUB_ID_PATTERN.fullmatch(self.base_model):
                 raise ValueError(
-                    f"base_model {self.base_model!r} is neither {_PACKAGE}<folder>, a path starting with / or ~, "
+                    f"base_model {self.base_model!r} is neither {_PACKAGE_PREFIX}<folder>, a path starting with / or ~, "
                     "nor a hub id like openai/whisper-small"
                 )
-            if not _COMMIT.fullmatch(self.revision or ""):
+            if not _COMMIT_PATTERN.fullmatch(self.revision or ""):
                 raise ValueError(
                     f"base_model {self.base_model} is on a hub, so revision must pin a commit of 40 hex digits, "
                     f"not {self.revision!r}; a branch name moves"
@@ -208,30 +208,30 @@ class Recipe(_Section):
 
     def _check_first_stage(self) -> None:
         try:
-            self.of_first_stage()
+            self.to_first_stage_recipe()
         except ValidationError as error:
             faults = (each["msg"].removeprefix("Value error, ") for each in error.errors())
             raise ValueError(f"first_stage: {'; '.join(faults)}") from None
 
-    def of_first_stage(self) -> Recipe:
+    def to_first_stage_recipe(self) -> Recipe:
         """The first stage written out in full, as a recipe that has none; publishes its trained weights as they are."""
         own = {} if self.first_stage is None else self.first_stage.model_dump(exclude_none=True)
-        replaced = _LENGTH.union(*(keys for keys in _TOGETHER if keys & own.keys()))
+        replaced = _LENGTH_KEYS.union(*(keys for keys in _KEYS_OF_ONE_DECISION if keys & own.keys()))
         kept = self.model_dump(exclude=replaced | {"first_stage", "base_share", "train_share"})
         return Recipe.model_validate({**kept, **own, "name": f"{self.name}.first_stage"})
 
     @property
     def base_model_is_on_hub(self) -> bool:
         """Whether the base model has to come from a model hub (or its local cache)."""
-        return not self.base_model.startswith((_PACKAGE, "/", "~"))
+        return not self.base_model.startswith((_PACKAGE_PREFIX, "/", "~"))
 
     @property
     def digest(self) -> str:
         """sha256 of what steers the training on the classroom; base model and first stage count elsewhere."""
         elsewhere = {"name", "base_model", "revision", "first_stage"}
-        return digest_of(self.model_dump(mode="json", exclude=elsewhere))
+        return compute_digest(self.model_dump(mode="json", exclude=elsewhere))
 
-    def warmup(self, steps: int) -> int:
+    def count_warmup_steps(self, steps: int) -> int:
         """Warm-up steps of a run of `steps` optimiser steps."""
         if self.warmup_steps is not None:
             return min(self.warmup_steps, steps)
@@ -243,4 +243,4 @@ def load_recipe(path: Path) -> Recipe:
     try:
         return Recipe.model_validate(read_mapping(path, "recipe"))
     except ValidationError as error:
-        raise SettingsError(explain_faults(error, Recipe, str(path))) from None
+        raise SettingsError(format_validation_errors(error, Recipe, str(path))) from None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from habla_ml.corpus.general_speech import SourceOfSpeech
+from habla_ml.corpus.general_speech import SpeechSourceSummary
 from habla_ml.lake import Lake, catalogue
 from habla_ml.training.checkpoints import LossPoint
 from habla_ml.training.identity import RunIdentity
@@ -43,7 +43,7 @@ class TrainedRun(BaseModel):
     precision: str
     non_speech_clips: int = 0
     """Training clips in which nobody speaks; neither in `train_clips` nor in `train_hours`."""
-    general_speech: tuple[SourceOfSpeech, ...] = ()
+    general_speech: tuple[SpeechSourceSummary, ...] = ()
     """General speech that was heard, each source with its licence and origin."""
 
     @property
@@ -69,18 +69,18 @@ class TrainingRecord(TrainedRun):
     """What this run started from, in place of the base model; None where it started from the base model."""
 
 
-def first_stage_pointer(identity: RunIdentity) -> str:
+def first_stage_pointer_name(identity: RunIdentity) -> str:
     """The pointer that names a first stage's checkpoint: `{"tree", "record"}`."""
     return catalogue.FIRST_STAGE.name(identity.digest)
 
 
-def published_record(lake: Lake, version: str) -> TrainingRecord | None:
+def read_training_record(lake: Lake, version: str) -> TrainingRecord | None:
     """The record of the checkpoint that a version has now, or None."""
-    pointer = lake.pointer(catalogue.CHECKPOINT.name(version))
+    pointer = lake.read_pointer(catalogue.CHECKPOINT.name(version))
     return None if pointer is None else TrainingRecord.model_validate(lake.get_json(pointer.value["record"]))
 
 
-def published_first_stage(lake: Lake, identity: RunIdentity) -> FirstStageRecord | None:
+def read_first_stage_record(lake: Lake, identity: RunIdentity) -> FirstStageRecord | None:
     """The record of the first stage of this identity, or None where it was never trained."""
-    pointer = lake.pointer(first_stage_pointer(identity))
+    pointer = lake.read_pointer(first_stage_pointer_name(identity))
     return None if pointer is None else FirstStageRecord.model_validate(lake.get_json(pointer.value["record"]))

@@ -12,26 +12,31 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from habla_ml.corpus.general_speech import SourceOfSpeech
+from habla_ml.corpus.general_speech import SpeechSourceSummary
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import TrainingError
-from habla_ml.training.base_model import BaseModel
+from habla_ml.training.base_model import WhisperBaseModel
 from habla_ml.training.checkpoints import (
-    checkpoint_folder,
-    latest_checkpoint,
-    loss_curve,
-    validation_curve,
+    extract_loss_curve,
+    extract_validation_curve,
+    find_latest_checkpoint,
+    get_checkpoint_folder,
 )
 from habla_ml.training.clips import ClipLoader, write_clips
 from habla_ml.training.identity import RunIdentity
-from habla_ml.training.model_folder import load_extractor, load_tokenizer, trainable_model, write_model_folder
+from habla_ml.training.model_folder import (
+    load_feature_extractor,
+    load_tokenizer,
+    prepare_trainable_model,
+    write_model_folder,
+)
 from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import TrainedRun
-from habla_ml.training.targets import Targets
-from habla_ml.training.trainer import Progress, Run, build_trainer, precision_of
-from habla_ml.training.validation import best_point
-from habla_ml.training.windows import Schedule
+from habla_ml.training.targets import TargetEncoder
+from habla_ml.training.trainer import PreparedRun, Progress, build_trainer, resolve_precision
+from habla_ml.training.validation import find_best_point
+from habla_ml.training.windows import StepSchedule
 
 
 @dataclass(frozen=True)
@@ -76,20 +81,20 @@ class RunFolder:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def run_folder(work_folder: Path, identity: RunIdentity) -> RunFolder:
+def get_run_folder(work_folder: Path, identity: RunIdentity) -> RunFolder:
     """The folder of one run below `work_folder`."""
     return RunFolder(work_folder / identity.digest[:16])
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """What a run hears, and what it is validated on."""
 
     name: str
     """Of the whole, for messages: `snapshot 0123abcd`."""
     train: Iterable[Utterance]
     validation: Iterable[Utterance]
-    general_speech: tuple[SourceOfSpeech, ...]
+    general_speech: tuple[SpeechSourceSummary, ...]
     """The sources of the general speech in it."""
     remedy: str
     non_speech: NonSpeech
@@ -99,9 +104,9 @@ class Material:
 def finish_run(
     recipe: Recipe,
     identity: RunIdentity,
-    base: BaseModel,
+    base: WhisperBaseModel,
     start: Path,
-    material: Material,
+    training_data: TrainingData,
     folder: RunFolder,
     progress: Callable[[Progress], None],
 ) -> None:
@@ -112,7 +117,7 @@ def finish_run(
         identity: Names the run; a checkpoint of another one is refused.
         base: The recipe's base model, for its tokenizer, its configs and the share of its weights.
         start: A folder with the model that training starts from: the base's, or a first stage's.
-        material: What is heard.
+        training_data: What is heard.
         folder: Where the run works.
         progress: Told one line at a time.
 
@@ -123,18 +128,20 @@ def finish_run(
         import torch
 
         torch.set_num_threads(recipe.threads)
-    run = prepare_run(recipe, identity, base, material, folder, progress)
-    trained = _train(run, base, start, folder).model_copy(update={"general_speech": material.general_speech})
+    run = prepare_run(recipe, identity, base, training_data, folder, progress)
+    trained = _train_to_end(run, base, start, folder).model_copy(
+        update={"general_speech": training_data.general_speech}
+    )
     attempt = folder.root / f"attempt-{os.getpid()}"
     for leftover in folder.root.glob("attempt-*"):
         shutil.rmtree(leftover)
-    best = checkpoint_folder(folder.checkpoints, trained.best_step)
+    best = get_checkpoint_folder(folder.checkpoints, trained.best_step)
     write_model_folder(best, start, base, recipe.base_share, attempt / "checkpoint")
     (attempt / "run.json").write_text(trained.model_dump_json(indent=2), "utf-8")
     attempt.rename(folder.finished)
 
 
-def finished_run(folder: RunFolder) -> TrainedRun:
+def read_finished_run(folder: RunFolder) -> TrainedRun:
     """The record that `finish_run` left beside the checkpoint."""
     return TrainedRun.model_validate_json((folder.finished / "run.json").read_bytes())
 
@@ -142,26 +149,26 @@ def finished_run(folder: RunFolder) -> TrainedRun:
 def prepare_run(
     recipe: Recipe,
     identity: RunIdentity,
-    base: BaseModel,
-    material: Material,
+    base: WhisperBaseModel,
+    training_data: TrainingData,
     folder: RunFolder,
     progress: Callable[[Progress], None],
-) -> Run:
-    """Lay the material's clips down in `folder` and plan the run over them.
+) -> PreparedRun:
+    """Lay the training clips down in `folder` and plan the run over them.
 
     Raises `TrainingError` where there is no usable clip to train or to validate on.
     """
-    progress(Progress(f"reading the clips of {material.name}"))
-    targets, extractor = Targets(load_tokenizer(base)), load_extractor(base)
-    train = write_clips(material.train, targets, folder.clips, material.non_speech)
-    validation = write_clips(material.validation, targets, folder.validation)
+    progress(Progress(f"reading the clips of {training_data.name}"))
+    targets, extractor = TargetEncoder(load_tokenizer(base)), load_feature_extractor(base)
+    train = write_clips(training_data.train, targets, folder.clips, training_data.non_speech)
+    validation = write_clips(training_data.validation, targets, folder.validation)
     for split, clips in (("train", train), ("validation", validation)):
         if not clips.n_speech:
             raise TrainingError(
-                f"{material.name} has no usable {split} clips (left out: {dict(clips.skipped) or 'none'}); "
-                f"{material.remedy}"
+                f"{training_data.name} has no usable {split} clips (left out: {dict(clips.skipped) or 'none'}); "
+                f"{training_data.remedy}"
             )
-    schedule = Schedule(train.durations_s.tolist(), recipe)
+    schedule = StepSchedule(train.durations_s.tolist(), recipe)
     progress(
         Progress(
             f"{train.n_speech} training clips ({train.speech_hours:.2f} h), {len(train) - train.n_speech} without "
@@ -170,7 +177,7 @@ def prepare_run(
             max_steps=schedule.max_steps,
         )
     )
-    return Run(
+    return PreparedRun(
         recipe=recipe,
         identity=identity,
         schedule=schedule,
@@ -179,26 +186,26 @@ def prepare_run(
         targets=targets,
         checkpoints=folder.checkpoints,
         tensorboard=folder.tensorboard,
-        tell=progress,
+        report_progress=progress,
     )
 
 
-def _train(run: Run, base: BaseModel, start: Path, folder: RunFolder) -> TrainedRun:
+def _train_to_end(run: PreparedRun, base: WhisperBaseModel, start: Path, folder: RunFolder) -> TrainedRun:
     from transformers import set_seed
 
-    resumed = latest_checkpoint(folder.checkpoints, run.identity)
+    resumed = find_latest_checkpoint(folder.checkpoints, run.identity)
     if resumed is None or not resumed.stamp.stopped:
         set_seed(run.recipe.seed)  # adapters start from random weights
-        trainer = build_trainer(trainable_model(run.recipe, start), run, resumed)
+        trainer = build_trainer(prepare_trainable_model(run.recipe, start), run, resumed)
         if resumed is not None:
-            run.tell(
+            run.report_progress(
                 Progress(f"resuming at step {resumed.stamp.step}", resumed.stamp.step, run.schedule.max_steps)
             )
         trainer.train(resume_from_checkpoint=str(resumed.folder) if resumed else None)
-    ended = latest_checkpoint(folder.checkpoints, run.identity)
+    ended = find_latest_checkpoint(folder.checkpoints, run.identity)
     if ended is None or not ended.stamp.stopped:
         raise TrainingError(f"the training in {folder.root} ended without a last checkpoint; run it again")
-    curve = validation_curve(ended.log)
+    curve = extract_validation_curve(ended.log)
     return TrainedRun(
         identity=run.identity,
         identity_digest=run.identity.digest,
@@ -206,22 +213,22 @@ def _train(run: Run, base: BaseModel, start: Path, folder: RunFolder) -> Trained
         base_model=base.name,
         base_model_revision=base.revision,
         steps=ended.stamp.step,
-        best_step=best_point(curve).step,
+        best_step=find_best_point(curve).step,
         validation=curve,
         validation_clips=len(run.validation),
-        losses=loss_curve(ended.log),
+        losses=extract_loss_curve(ended.log),
         train_clips=run.train.clips.n_speech,
         non_speech_clips=len(run.train) - run.train.clips.n_speech,
         train_hours=run.train.clips.speech_hours,
-        hours_heard=run.schedule.heard_s(ended.stamp.step) / 3600,
+        hours_heard=run.schedule.sum_audio_s(ended.stamp.step) / 3600,
         skipped=run.train.clips.skipped,
         wall_s=ended.stamp.elapsed_s,
-        device=_device(),
-        precision=precision_of(run.recipe),
+        device=_describe_device(),
+        precision=resolve_precision(run.recipe),
     )
 
 
-def _device() -> str:
+def _describe_device() -> str:
     import torch
 
     if torch.cuda.is_available():

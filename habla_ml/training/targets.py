@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SEMANTICS = "es-transcribe-notimestamps/1"
-"""Version of what labels mean; part of every run's identity. Bump it when `Targets.encode` changes."""
-MAX_POSITIONS = 448
+LABEL_SEMANTICS = "es-transcribe-notimestamps/1"
+"""Version of what labels mean; part of every run's identity. Bump it when `TargetEncoder.encode` changes."""
+MAX_DECODER_POSITIONS = 448
 """Whisper's decoder positions, prompt and end included."""
-IGNORED = -100
+IGNORED_LABEL = -100
 """Label of a padded position: no loss."""
 _NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")
 """The same token, as the tokenizers of different years call it."""
 _PROMPT = ("<|es|>", "<|transcribe|>", "<|notimestamps|>")
 
 
-class Targets:
+class TargetEncoder:
     """Encodes sentences with a Whisper tokenizer (a `WhisperTokenizer` of any size)."""
 
     def __init__(self, tokenizer: Any) -> None:
@@ -61,11 +61,11 @@ class Targets:
         if any(each >= self.end_id for each in ids):
             raise UntrainableSentenceError("sentence holds a special token")
         labels = (*self._prompt, *ids, self.end_id)
-        if len(labels) > MAX_POSITIONS:
-            raise UntrainableSentenceError(f"sentence needs more than {MAX_POSITIONS} positions")
+        if len(labels) > MAX_DECODER_POSITIONS:
+            raise UntrainableSentenceError(f"sentence needs more than {MAX_DECODER_POSITIONS} positions")
         return labels
 
-    def silence(self, guess: int | None = None) -> tuple[int, ...]:
+    def encode_silence(self, guess: int | None = None) -> tuple[int, ...]:
         """The labels where nobody speaks: `<|nospeech|>` in place of the language, and the end behind the prompt.
 
         A served model gets the language told, so what follows the prompt counts too. There a decoder may not end at
@@ -84,25 +84,25 @@ class Targets:
                 f"the base model's tokenizer has no {_NO_SPEECH[0]}; set non_speech_share to 0 in the recipe"
             )
         guessed = () if guess is None else (guess,)
-        return (self._no_speech, *[IGNORED] * (len(self._prompt) - 1), *guessed, self.end_id)
+        return (self._no_speech, *[IGNORED_LABEL] * (len(self._prompt) - 1), *guessed, self.end_id)
 
     def pieces(self, labels: Sequence[int]) -> tuple[int, ...]:
         """The ids of what is said in labels of `encode`; none where nobody speaks."""
         return () if labels[0] == self._no_speech else tuple(labels[len(self._prompt) : -1])
 
     def pad(self, batch: Sequence[Sequence[int]]) -> PaddedLabels:
-        """Pad labels with `IGNORED`; the decoder's inputs are shifted right behind one start token, as the model would.
+        """Pad labels with `IGNORED_LABEL`; the decoder's inputs are shifted right behind one start token, as the model would.
 
         Where nobody speaks, the inputs hold the prompt all the same.
         """
         import numpy as np
 
         longest = max(len(each) for each in batch)
-        labels = np.full((len(batch), longest), IGNORED, dtype=np.int64)
+        labels = np.full((len(batch), longest), IGNORED_LABEL, dtype=np.int64)
         for row, ids in zip(labels, batch, strict=True):
             row[: len(ids)] = ids
         inputs = np.full_like(labels, self.start_id)
-        inputs[:, 1:] = np.where(labels[:, :-1] == IGNORED, self.end_id, labels[:, :-1])
+        inputs[:, 1:] = np.where(labels[:, :-1] == IGNORED_LABEL, self.end_id, labels[:, :-1])
         inputs[labels[:, 0] == self._no_speech, 1 : 1 + len(self._prompt)] = self._prompt
         return PaddedLabels(labels, inputs)
 

@@ -14,21 +14,21 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from habla_ml.audio import decode_flac, quantised
+from habla_ml.audio import decode_flac, quantise
 from habla_ml.corpus.general_speech import GeneralSpeech
+from habla_ml.corpus.non_speech_segments import read_non_speech_segments
 from habla_ml.corpus.snapshot import Snapshot, read_utterances
-from habla_ml.corpus.without_speech import segments_without_speech
 from habla_ml.errors import PointerMovedError, TrainingError
 from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.training.base_model import resolve_base_model
-from habla_ml.training.clips import part_of, sample_of
+from habla_ml.training.clips import select_sample, select_session_share
+from habla_ml.training.extra_speech import ExtraSpeech
 from habla_ml.training.first_stage import train_first_stage
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.recipe import Recipe
-from habla_ml.training.record import FirstStageRecord, TrainingRecord, published_record
-from habla_ml.training.run import Material, RunFolder, finish_run, finished_run, run_folder
-from habla_ml.training.speech import HeardSpeech
+from habla_ml.training.record import FirstStageRecord, TrainingRecord, read_training_record
+from habla_ml.training.run import RunFolder, TrainingData, finish_run, get_run_folder, read_finished_run
 from habla_ml.training.trainer import Progress
 from habla_ml.training.windows import FRAMES_PER_S, FULL_FRAMES
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_NOTHING = HeardSpeech()
-_MOST_MARKED = 2_000
+_NO_EXTRA_SPEECH = ExtraSpeech()
+_MAX_ANNOTATED_NON_SPEECH = 2_000
 """Segments without speech that are read at most."""
 
 
@@ -48,11 +48,11 @@ def train_version(
     version: str,
     work_folder: Path,
     progress: Callable[[Progress], None],
-    heard: HeardSpeech = _NOTHING,
+    extra_speech: ExtraSpeech = _NO_EXTRA_SPEECH,
 ) -> TrainingRecord:
     """Train `recipe` on `snapshot` and move `models/<version>/checkpoint` to the result.
 
-    `heard` is general speech: that of the recipe's first stage, and that which is heard beside the snapshot's train
+    `extra_speech` is general speech: that of the recipe's first stage, and that which is heard beside the snapshot's train
     split so that it is not forgotten.
 
     Does no work where that pointer already carries this identity. Resumes what an earlier call in the same
@@ -66,31 +66,31 @@ def train_version(
     base = resolve_base_model(recipe)
     stage = None
     if recipe.first_stage is not None:
-        stage = RunIdentity.of_first_stage(recipe, base, heard.first_stage)
-    identity = RunIdentity.of(recipe, snapshot.id, base, heard.replay, stage)
-    with exclusive(work_folder):
-        seen = lake.pointer(catalogue.CHECKPOINT.name(version))
+        stage = RunIdentity.of_first_stage(recipe, base, extra_speech.first_stage)
+    identity = RunIdentity.of(recipe, snapshot.id, base, extra_speech.replay, stage)
+    with lock_work_folder(work_folder):
+        seen = lake.read_pointer(catalogue.CHECKPOINT.name(version))
         if seen is not None and seen.value["identity"] == identity.digest:
             progress(
                 Progress(f"{version} is published already with identity {identity.digest[:12]}: nothing to do")
             )
-            return _published(lake, version)
+            return _require_training_record(lake, version)
         first = None
         if stage is not None:
-            first = train_first_stage(lake, recipe, stage, base, heard.first_stage, work_folder, progress)
-        folder = run_folder(work_folder, identity)
+            first = train_first_stage(lake, recipe, stage, base, extra_speech.first_stage, work_folder, progress)
+        folder = get_run_folder(work_folder, identity)
         if not folder.finished.exists():
             start = base.folder if first is None else lake.checkout_tree(first.tree, folder.start)
-            material = material_of(lake, snapshot, recipe, heard.replay)
-            finish_run(recipe, identity, base, start, material, folder, progress)
-        record = _publish(lake, version, folder, seen, first)
+            training_data = build_training_data(lake, snapshot, recipe, extra_speech.replay)
+            finish_run(recipe, identity, base, start, training_data, folder, progress)
+        record = _publish_version(lake, version, folder, seen, first)
         folder.clear()
         progress(Progress(f"{version} published: checkpoint tree {record.tree[:12]}, step {record.best_step}"))
         return record
 
 
 @contextmanager
-def exclusive(work_folder: Path) -> Iterator[None]:
+def lock_work_folder(work_folder: Path) -> Iterator[None]:
     """Hold the work folder's lock; the system frees it when the process ends, however it ends."""
     work_folder.mkdir(parents=True, exist_ok=True)
     with (work_folder / "lock").open("a+") as lock:
@@ -108,30 +108,34 @@ def exclusive(work_folder: Path) -> Iterator[None]:
         yield
 
 
-def material_of(lake: Lake, snapshot: Snapshot, recipe: Recipe, replay: GeneralSpeech) -> Material:
+def build_training_data(lake: Lake, snapshot: Snapshot, recipe: Recipe, replay: GeneralSpeech) -> TrainingData:
     """What a version hears: the snapshot's train split and the replay; only the classroom validates it."""
     name = f"snapshot {snapshot.id[:12]}"
-    return Material(
+    return TrainingData(
         name=f"{name} and {len(replay.utterances)} clips of general speech" if replay.utterances else name,
-        train=chain(part_of(read_utterances(lake, snapshot, "train"), recipe.train_share), replay.utterances),
-        validation=sample_of(read_utterances(lake, snapshot, "validation"), recipe.validation_clips),
+        train=chain(
+            select_session_share(read_utterances(lake, snapshot, "train"), recipe.train_share), replay.utterances
+        ),
+        validation=select_sample(read_utterances(lake, snapshot, "validation"), recipe.validation_clips),
         general_speech=replay.sources,
         remedy="correct more sessions and publish `splits` again",
-        non_speech=NonSpeech(recipe.non_speech_share, recipe.seed, _marked(lake, snapshot)),
+        non_speech=NonSpeech(recipe.non_speech_share, recipe.seed, _read_annotated_non_speech(lake, snapshot)),
     )
 
 
-def _marked(lake: Lake, snapshot: Snapshot) -> Iterator[NDArray[np.int16]]:
+def _read_annotated_non_speech(lake: Lake, snapshot: Snapshot) -> Iterator[NDArray[np.int16]]:
     """The sounds of the train split in which people found nobody speaking."""
-    for each in segments_without_speech(lake, snapshot, "train", _MOST_MARKED, FULL_FRAMES / FRAMES_PER_S):
-        yield quantised(decode_flac(each.flac))
+    for each in read_non_speech_segments(
+        lake, snapshot, "train", _MAX_ANNOTATED_NON_SPEECH, FULL_FRAMES / FRAMES_PER_S
+    ):
+        yield quantise(decode_flac(each.flac))
 
 
-def _publish(
+def _publish_version(
     lake: Lake, version: str, folder: RunFolder, seen: Pointer | None, first: FirstStageRecord | None
 ) -> TrainingRecord:
     tree = lake.put_tree(folder.finished / "checkpoint")
-    trained = finished_run(folder)
+    trained = read_finished_run(folder)
     record = TrainingRecord(**dict(trained), version=version, tree=tree, first_stage=first)
     value = {
         "tree": tree,
@@ -141,7 +145,7 @@ def _publish(
     try:
         lake.move_pointer(catalogue.CHECKPOINT.name(version), value, seen)
     except PointerMovedError as error:
-        now = _published(lake, version)
+        now = _require_training_record(lake, version)
         if now.identity_digest == trained.identity_digest:
             return now
         raise TrainingError(
@@ -152,8 +156,8 @@ def _publish(
     return record
 
 
-def _published(lake: Lake, version: str) -> TrainingRecord:
-    record = published_record(lake, version)
+def _require_training_record(lake: Lake, version: str) -> TrainingRecord:
+    record = read_training_record(lake, version)
     if record is None:
         raise TrainingError(
             f"{catalogue.CHECKPOINT.name(version)} vanished; the lake {lake.url} is being changed by hand"

@@ -1,6 +1,6 @@
 """Hugging Face's `Seq2SeqTrainer`, with the windows, the loss and the stops that a run of this project needs.
 
-What is not left to it: which clips come when (`Schedule`), the loss (Whisper's own ignores the token count that
+What is not left to it: which clips come when (`StepSchedule`), the loss (Whisper's own ignores the token count that
 `Trainer` passes for gradient accumulation, so four accumulated batches would weigh fourfold), when to evaluate,
 save and stop, and which checkpoints to keep.
 """
@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 from habla_ml.errors import TrainingError
 from habla_ml.training.checkpoints import (
     Checkpoint,
-    Stamp,
-    checkpoint_folder,
+    CheckpointStamp,
+    extract_validation_curve,
+    get_checkpoint_folder,
     prune_checkpoints,
     stamp_checkpoint,
-    validation_curve,
 )
 from habla_ml.training.clips import ClipLoader
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.recipe import Recipe
-from habla_ml.training.targets import IGNORED, MAX_POSITIONS, Targets
-from habla_ml.training.validation import best_point, patience_is_spent, word_error_rate
-from habla_ml.training.windows import FULL_FRAMES, Schedule, encoder_window
+from habla_ml.training.targets import IGNORED_LABEL, MAX_DECODER_POSITIONS, TargetEncoder
+from habla_ml.training.validation import compute_word_error_rate, find_best_point, is_patience_exhausted
+from habla_ml.training.windows import FULL_FRAMES, StepSchedule, limit_encoder_window
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,25 +51,25 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Run:
+class PreparedRun:
     """One training run: what it learns from, where it keeps its checkpoints, whom it tells."""
 
     recipe: Recipe
     identity: RunIdentity
-    schedule: Schedule
+    schedule: StepSchedule
     train: ClipLoader
     validation: ClipLoader
-    targets: Targets
+    targets: TargetEncoder
     checkpoints: Path
     tensorboard: Path
-    tell: Callable[[Progress], None]
+    report_progress: Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
-class MicroBatches:
+class MicroBatchSampler:
     """The batch sampler: `(clip, n_frames)` keys of each micro-batch, from the first step on."""
 
-    schedule: Schedule
+    schedule: StepSchedule
     accumulation: int
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class MicroBatches:
                 yield [(clip, step.n_frames) for clip in step.clips[first : first + size]]
 
 
-def precision_of(recipe: Recipe) -> str:
+def resolve_precision(recipe: Recipe) -> str:
     """`fp32`, `fp16` or `bf16`: the recipe's wish on this machine; raises `TrainingError` where it cannot be."""
     import torch
 
@@ -103,14 +103,14 @@ def precision_of(recipe: Recipe) -> str:
     return recipe.precision
 
 
-def attention_for(n_frames: int) -> str:
+def choose_attention(n_frames: int) -> str:
     """The faster attention for a window: fused, but for short ones on a CPU (a fifth of a step at 5 s)."""
     import torch
 
     return "sdpa" if torch.cuda.is_available() or n_frames == FULL_FRAMES else "eager"
 
 
-def build_trainer(model: Any, run: Run, resumed: Checkpoint | None) -> Any:
+def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None) -> Any:
     """A `Seq2SeqTrainer` for `model`; call its `train(resume_from_checkpoint=…)`."""
     import torch
     from torch.utils.data import DataLoader
@@ -124,7 +124,7 @@ def build_trainer(model: Any, run: Run, resumed: Checkpoint | None) -> Any:
         def get_train_dataloader(self) -> Any:
             return DataLoader(
                 run.train,
-                batch_sampler=MicroBatches(run.schedule, run.recipe.gradient_accumulation),
+                batch_sampler=MicroBatchSampler(run.schedule, run.recipe.gradient_accumulation),
                 collate_fn=run.train.collate,
                 num_workers=self.args.dataloader_num_workers,
             )
@@ -139,55 +139,57 @@ def build_trainer(model: Any, run: Run, resumed: Checkpoint | None) -> Any:
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             n_frames = inputs["input_features"].shape[-1]
-            with encoder_window(self._hearing(n_frames).get_encoder(), n_frames):
+            with limit_encoder_window(self._prepare_bare_model(n_frames).get_encoder(), n_frames):
                 outputs = model(
                     input_features=inputs["input_features"],
                     decoder_input_ids=inputs["decoder_input_ids"],
                     use_cache=False,
                 )
-            loss = token_loss(outputs.logits, inputs["labels"], num_items_in_batch, run.recipe.label_smoothing)
+            loss = compute_token_loss(
+                outputs.logits, inputs["labels"], num_items_in_batch, run.recipe.label_smoothing
+            )
             return (loss, outputs) if return_outputs else loss
 
         def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Any, Any, Any]:
             inputs = self._prepare_inputs(inputs)
             with torch.no_grad(), self.accelerator.autocast():
                 # Encoding 30 s is nearly all of the work: once, for the loss and for the decoding.
-                encoded = self._hearing(FULL_FRAMES).get_encoder()(inputs["input_features"])
+                encoded = self._prepare_bare_model(FULL_FRAMES).get_encoder()(inputs["input_features"])
                 logits = model(
                     encoder_outputs=encoded, decoder_input_ids=inputs["decoder_input_ids"], use_cache=False
                 ).logits
                 ids = self.model.generate(encoder_outputs=encoded, max_length=self.args.generation_max_length)
-            return token_loss(logits, inputs["labels"], None, 0.0), ids, inputs["labels"]
+            return compute_token_loss(logits, inputs["labels"], None, 0.0), ids, inputs["labels"]
 
-        def _hearing(self, n_frames: int) -> Any:
+        def _prepare_bare_model(self, n_frames: int) -> Any:
             bare = self.accelerator.unwrap_model(self.model)
-            bare.set_attn_implementation(attention_for(n_frames))
+            bare.set_attn_implementation(choose_attention(n_frames))
             return bare
 
     trainer = WindowedTrainer(
         model=model,
-        args=_arguments(run),
+        args=_build_arguments(run),
         train_dataset=run.train,
         eval_dataset=run.validation,
         data_collator=run.train.collate,
         compute_metrics=lambda prediction: {
-            "wer": _decoded_wer(run.targets, prediction.predictions, prediction.label_ids)
+            "wer": _compute_decoded_wer(run.targets, prediction.predictions, prediction.label_ids)
         },
-        callbacks=[_steering(run, resumed), TensorBoardCallback(_summary_writer(run.tensorboard))],
+        callbacks=[_build_run_callback(run, resumed), TensorBoardCallback(_open_summary_writer(run.tensorboard))],
     )
     trainer.model_accepts_loss_kwargs = True
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def token_loss(
+def compute_token_loss(
     logits: torch.Tensor, labels: torch.Tensor, n_tokens: torch.Tensor | int | None, label_smoothing: float
 ) -> torch.Tensor:
     """Cross entropy summed over the labels, divided by the tokens of the whole accumulated batch.
 
     Args:
         logits: [clips, positions, vocabulary].
-        labels: [clips, positions], `IGNORED` where padded.
+        labels: [clips, positions], `IGNORED_LABEL` where padded.
         n_tokens: Labels in all micro-batches of the step; None counts these alone.
         label_smoothing: Share of the target spread over the vocabulary.
     """
@@ -196,19 +198,19 @@ def token_loss(
     total = cross_entropy(
         logits.flatten(0, 1).float(),
         labels.flatten(),
-        ignore_index=IGNORED,
+        ignore_index=IGNORED_LABEL,
         reduction="sum",
         label_smoothing=label_smoothing,
     )
-    loss: torch.Tensor = total / (labels.ne(IGNORED).sum() if n_tokens is None else n_tokens)
+    loss: torch.Tensor = total / (labels.ne(IGNORED_LABEL).sum() if n_tokens is None else n_tokens)
     return loss
 
 
-def _arguments(run: Run) -> Any:
+def _build_arguments(run: PreparedRun) -> Any:
     import torch
     from transformers import Seq2SeqTrainingArguments
 
-    recipe, precision = run.recipe, precision_of(run.recipe)
+    recipe, precision = run.recipe, resolve_precision(run.recipe)
     has_gpu = torch.cuda.is_available()
     longest = max(len(run.validation.clips.label_ids(clip)) for clip in range(len(run.validation)))
     full = recipe.windows.full_window_batch_size if recipe.windows else recipe.batch_size
@@ -220,7 +222,7 @@ def _arguments(run: Run) -> Any:
         gradient_accumulation_steps=recipe.gradient_accumulation,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="linear",
-        warmup_steps=recipe.warmup(run.schedule.max_steps),
+        warmup_steps=recipe.count_warmup_steps(run.schedule.max_steps),
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_gradient_norm,
         optim="adamw_torch",
@@ -228,7 +230,7 @@ def _arguments(run: Run) -> Any:
         bf16=precision == "bf16",
         activation_checkpointing=recipe.gradient_checkpointing,
         predict_with_generate=True,
-        generation_max_length=min(MAX_POSITIONS, 2 * longest + 8),
+        generation_max_length=min(MAX_DECODER_POSITIONS, 2 * longest + 8),
         eval_strategy="no",
         save_strategy="no",
         logging_steps=recipe.log_every_steps,
@@ -246,23 +248,25 @@ def _arguments(run: Run) -> Any:
     return arguments
 
 
-def _summary_writer(folder: Path) -> Any:
+def _open_summary_writer(folder: Path) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(log_dir=str(folder))
 
 
-def _decoded_wer(targets: Targets, predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
-    return word_error_rate([targets.decode(ids) for ids in labels], [targets.decode(ids) for ids in predicted])
+def _compute_decoded_wer(targets: TargetEncoder, predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+    return compute_word_error_rate(
+        [targets.decode(ids) for ids in labels], [targets.decode(ids) for ids in predicted]
+    )
 
 
-def _steering(run: Run, resumed: Checkpoint | None) -> Any:
+def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None) -> Any:
     """The callback that decides when to evaluate, save and stop, stamps checkpoints, and tells of it all."""
     from transformers import TrainerCallback
 
     started = time.monotonic() - (resumed.stamp.elapsed_s if resumed else 0.0)
 
-    class Steering(TrainerCallback):  # type: ignore[misc]
+    class RunCallback(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
             elapsed_s = time.monotonic() - started
             if run.recipe.max_wall_s is not None and elapsed_s > run.recipe.max_wall_s:
@@ -279,29 +283,33 @@ def _steering(run: Run, resumed: Checkpoint | None) -> Any:
                     f"the loss is {logs['loss']} at step {state.global_step}; lower learning_rate "
                     f"(now {run.recipe.learning_rate}) or set precision to fp32 in recipe {run.recipe.name}"
                 )
-            self._tell(state, f"loss {logs['loss']:.3f}", loss=logs["loss"])
+            self._report_progress(state, f"loss {logs['loss']:.3f}", loss=logs["loss"])
 
         def on_evaluate(self, _args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
             wer = metrics["eval_wer"]
             line = f"validation WER {wer:.1%} on {len(run.validation)} clips, loss {metrics['eval_loss']:.3f}"
-            self._tell(state, line, validation_wer=wer)
-            if patience_is_spent(validation_curve(state.log_history), run.recipe.early_stopping_patience):
+            self._report_progress(state, line, validation_wer=wer)
+            if is_patience_exhausted(
+                extract_validation_curve(state.log_history), run.recipe.early_stopping_patience
+            ):
                 control.should_training_stop = True
 
         def on_save(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
-            stamp = Stamp(
+            stamp = CheckpointStamp(
                 identity=run.identity,
                 step=state.global_step,
                 elapsed_s=time.monotonic() - started,
                 stopped=control.should_training_stop,
             )
-            stamp_checkpoint(checkpoint_folder(run.checkpoints, state.global_step), stamp)
-            best = best_point(validation_curve(state.log_history))
+            stamp_checkpoint(get_checkpoint_folder(run.checkpoints, state.global_step), stamp)
+            best = find_best_point(extract_validation_curve(state.log_history))
             prune_checkpoints(run.checkpoints, {best.step, state.global_step})
 
-        def _tell(self, state: Any, line: str, **figures: float) -> None:
+        def _report_progress(self, state: Any, line: str, **figures: float) -> None:
             elapsed_s = time.monotonic() - started
             message = f"step {state.global_step}/{state.max_steps}: {line} ({elapsed_s:.0f} s)"
-            run.tell(Progress(message, state.global_step, state.max_steps, elapsed_s=elapsed_s, **figures))
+            run.report_progress(
+                Progress(message, state.global_step, state.max_steps, elapsed_s=elapsed_s, **figures)
+            )
 
-    return Steering()
+    return RunCallback()

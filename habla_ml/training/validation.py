@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-_NOT_A_WORD = re.compile(r"[^\w\s]|_")
+_NON_WORD_CHARACTERS = re.compile(r"[^\w\s]|_")
 
 
 class ValidationPoint(BaseModel):
@@ -22,12 +22,12 @@ class ValidationPoint(BaseModel):
     loss: float
 
 
-def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
+def compute_word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
     """(S + D + I) / reference words over all pairs, in lower case and without punctuation."""
     import jiwer
 
-    said = [_words(each) for each in references]
-    heard = [_words(each) for each in hypotheses]
+    said = [_normalise_words(each) for each in references]
+    heard = [_normalise_words(each) for each in hypotheses]
     spoken = [(reference, hypothesis) for reference, hypothesis in zip(said, heard, strict=True) if reference]
     if not spoken:
         return 0.0
@@ -35,17 +35,17 @@ def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> flo
     return float(counts.wer)
 
 
-def best_point(curve: Sequence[ValidationPoint]) -> ValidationPoint:
+def find_best_point(curve: Sequence[ValidationPoint]) -> ValidationPoint:
     """Lowest WER; among equals the lowest loss, then the earliest."""
     return min(curve, key=lambda point: (point.wer, point.loss, point.step))
 
 
-def patience_is_spent(curve: Sequence[ValidationPoint], patience: int) -> bool:
+def is_patience_exhausted(curve: Sequence[ValidationPoint], patience: int) -> bool:
     """Whether the last `patience` evaluations brought no better point than those before."""
     if len(curve) <= patience:
         return False
-    return best_point(curve).step <= curve[-patience - 1].step
+    return find_best_point(curve).step <= curve[-patience - 1].step
 
 
-def _words(text: str) -> str:
-    return " ".join(_NOT_A_WORD.sub(" ", unicodedata.normalize("NFC", text).lower()).split())
+def _normalise_words(text: str) -> str:
+    return " ".join(_NON_WORD_CHARACTERS.sub(" ", unicodedata.normalize("NFC", text).lower()).split())

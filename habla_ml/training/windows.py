@@ -38,7 +38,7 @@ class WindowedStep:
     n_frames: int
 
 
-class Schedule:
+class StepSchedule:
     """All steps of a run over clips of the given durations (s)."""
 
     def __init__(self, durations_s: Sequence[float], recipe: Recipe) -> None:
@@ -59,7 +59,7 @@ class Schedule:
     def steps(self) -> Iterator[WindowedStep]:
         """Steps from the first on, without end; every clip is heard once in each pass."""
         windows = self._recipe.windows
-        order = self._order()
+        order = self._iterate_clips()
         if windows is None:
             while True:
                 yield WindowedStep(tuple(next(order) for _ in range(self._recipe.batch_size)), FULL_FRAMES)
@@ -75,16 +75,18 @@ class Schedule:
             if is_full:
                 while len(long) < windows.full_window_batch_size:
                     long.append(short.popleft() if short else next(order))
-                yield WindowedStep(_taken(long, windows.full_window_batch_size), FULL_FRAMES)
+                yield WindowedStep(_pop_clips(long, windows.full_window_batch_size), FULL_FRAMES)
             else:
-                yield WindowedStep(_taken(short, self._recipe.batch_size), self._short_frames(windows, step))
+                yield WindowedStep(
+                    _pop_clips(short, self._recipe.batch_size), self._draw_window_frames(windows, step)
+                )
 
-    def heard_s(self, steps: int) -> float:
+    def sum_audio_s(self, steps: int) -> float:
         """Seconds of clips, those without speech included, in the first `steps` steps."""
         schedule = self.steps()
         return sum(self._durations_s[clip] for _ in range(steps) for clip in next(schedule).clips)
 
-    def _order(self) -> Iterator[int]:
+    def _iterate_clips(self) -> Iterator[int]:
         passes = 0
         while True:
             yield from (
@@ -92,16 +94,16 @@ class Schedule:
             )
             passes += 1
 
-    def _short_frames(self, windows: Windows, step: int) -> int:
+    def _draw_window_frames(self, windows: Windows, step: int) -> int:
         jitter = np.random.default_rng((self._recipe.seed, 1 << 32, step)).uniform(0, windows.jitter_s)
         return round((windows.short_window_s + jitter) * FRAMES_PER_S / 2) * 2
 
 
-def _taken(queue: deque[int], n_clips: int) -> tuple[int, ...]:
+def _pop_clips(queue: deque[int], n_clips: int) -> tuple[int, ...]:
     return tuple(queue.popleft() for _ in range(n_clips))
 
 
-def log_mel(extractor: Any, clips: Sequence[NDArray[np.float32]], n_frames: int) -> NDArray[np.float32]:
+def compute_log_mel(extractor: Any, clips: Sequence[NDArray[np.float32]], n_frames: int) -> NDArray[np.float32]:
     """Log-mel features [clips, mels, n_frames] by the model's own `WhisperFeatureExtractor`.
 
     Silence is padded to the audio, and the transform runs over the window only, not over 30 s.
@@ -114,7 +116,7 @@ def log_mel(extractor: Any, clips: Sequence[NDArray[np.float32]], n_frames: int)
 
 
 @contextmanager
-def encoder_window(encoder: Any, n_frames: int) -> Iterator[None]:
+def limit_encoder_window(encoder: Any, n_frames: int) -> Iterator[None]:
     """Let a `WhisperEncoder` take `n_frames` mel frames (even, at most 3000) within the block.
 
     The encoder checks its input against `config.max_source_positions` and adds the first `num_embeddings` rows

@@ -17,7 +17,7 @@ WINDOW_S: Final = 30.0
 WINDOW_SAMPLES: Final = int(WINDOW_S * SAMPLE_RATE)
 
 
-def audio_fault(audio: NDArray[np.float32]) -> str | None:
+def find_audio_fault(audio: NDArray[np.float32]) -> str | None:
     """Why these samples cannot be decoded in one window, or None."""
     if audio.ndim != 1:
         return f"audio has shape {audio.shape}, expected one channel of samples"

@@ -9,34 +9,34 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from habla_ml.errors import EvaluationError
-from habla_ml.transcription.child import EngineProcess
 from habla_ml.transcription.engine import Clip, Failure, Hypothesis
-from habla_ml.transcription.messages import Answer, pack_clips
+from habla_ml.transcription.engine_process import EngineProcess
+from habla_ml.transcription.messages import EngineAnswer, pack_clips
 from habla_ml.transcription.options import DecodingOptions
 
-_MOST_CRASHES_IN_A_ROW: Final = 5
+_MAX_CONSECUTIVE_CRASHES: Final = 5
 """So many clips that crash without one between them that is decoded are the engine's fault."""
 
 
 class ProcessOwner(Protocol):
     """Whoever starts and ends the process; it outlives a call."""
 
-    crashes_in_a_row: int
+    consecutive_crashes: int
 
     @property
     def options(self) -> DecodingOptions:
         """How it decodes."""
         ...
 
-    def running(self) -> EngineProcess:
+    def ensure_process(self) -> EngineProcess:
         """A process that is loaded."""
         ...
 
-    def note_memory(self, answer: Answer) -> None:
+    def record_peak_memory(self, answer: EngineAnswer) -> None:
         """Told every answer with hypotheses."""
         ...
 
-    def end(self) -> str:
+    def stop_process(self) -> str:
         """End the process; how it ended."""
         ...
 
@@ -48,14 +48,14 @@ def dispatch(clips: Mapping[int, Clip], owner: ProcessOwner) -> dict[int, Hypoth
         EvaluationError: The engine cannot work: it says so, or dies of one clip after the other.
     """
     try:
-        return _Dispatch(clips, owner).run()
+        return _Dispatcher(clips, owner).run()
     except BaseException:
-        owner.end()  # else late answers would meet the next call
+        owner.stop_process()  # else late answers would meet the next call
         raise
 
 
 @dataclass(frozen=True)
-class _Sent:
+class _PendingRequest:
     """A request on its way."""
 
     keys: tuple[int, ...]
@@ -69,63 +69,65 @@ class _Sent:
         return self.sent_s + self.limit_s
 
 
-class _Dispatch:
+class _Dispatcher:
     def __init__(self, clips: Mapping[int, Clip], owner: ProcessOwner) -> None:
         self._clips = clips
         self._owner = owner
         self._waiting = deque(clips)
         self._suspects: deque[int] = deque()
-        self._sent: dict[float, _Sent] = {}
+        self._pending: dict[float, _PendingRequest] = {}
         self._requests = 0
-        self._found: dict[int, Hypothesis] = {}
+        self._hypotheses: dict[int, Hypothesis] = {}
 
     def run(self) -> dict[int, Hypothesis]:
-        while self._waiting or self._suspects or self._sent:
-            if not self._sent:
-                process = self._owner.running()
-            self._fill(process)
+        while self._waiting or self._suspects or self._pending:
+            if not self._pending:
+                process = self._owner.ensure_process()
+            self._send_batches(process)
             try:
-                answered = process.receive(min(each.deadline_s for each in self._sent.values()) - time.monotonic())
+                answered = process.receive(
+                    min(each.deadline_s for each in self._pending.values()) - time.monotonic()
+                )
             except TimeoutError:
-                self._give_up_the_late()
+                self._handle_timeout()
                 continue
             if answered is None:
-                self._blame_the_sent()
+                self._handle_process_exit()
             else:
-                self._take(*answered)
-        return self._found
+                self._handle_answer(*answered)
+        return self._hypotheses
 
-    def _fill(self, process: EngineProcess) -> None:
-        if any(each.is_alone for each in self._sent.values()):
+    def _send_batches(self, process: EngineProcess) -> None:
+        if any(each.is_alone for each in self._pending.values()):
             return
         if self._suspects:
-            if not self._sent:
+            if not self._pending:
                 self._send(process, (self._suspects.popleft(),), is_alone=True)
             return
-        while self._waiting and len(self._sent) < process.side_by_side:
-            at_once = min(len(self._waiting), process.clips_at_once)
+        while self._waiting and len(self._pending) < process.parallel_batches:
+            at_once = min(len(self._waiting), process.max_batch_clips)
             self._send(process, tuple(self._waiting.popleft() for _ in range(at_once)), is_alone=False)
 
     def _send(self, process: EngineProcess, keys: tuple[int, ...], *, is_alone: bool) -> None:
         self._requests += 1
         limit_s = self._owner.options.clip_timeout_s * len(keys)
-        self._sent[self._requests] = _Sent(keys, time.monotonic(), limit_s, is_alone)
+        self._pending[self._requests] = _PendingRequest(keys, time.monotonic(), limit_s, is_alone)
         process.send(self._requests, pack_clips([self._clips[key] for key in keys]))
 
-    def _take(self, number: float, answer: Answer) -> None:
-        sent = self._sent.pop(number)
+    def _handle_answer(self, number: float, answer: EngineAnswer) -> None:
+        sent = self._pending.pop(number)
         if answer.kind == "refused":
             raise EvaluationError(answer.reason)
         if answer.kind == "crashed":
-            self._suspect(sent, answer.reason)
+            self._retry_or_fail(sent, answer.reason)
             return
-        self._found.update(zip(sent.keys, answer.hypotheses, strict=True))
-        self._owner.crashes_in_a_row = 0
-        self._owner.note_memory(answer)
+        self._hypotheses.update(zip(sent.keys, answer.hypotheses, strict=True))
+        self._owner.consecutive_crashes = 0
+        self._owner.record_peak_memory(answer)
 
-    def _give_up_the_late(self) -> None:
-        self._owner.end()
-        sent, self._sent = list(self._sent.values()), {}
+    def _handle_timeout(self) -> None:
+        self._owner.stop_process()
+        sent, self._pending = list(self._pending.values()), {}
         now_s = time.monotonic()
         for each in sent:
             if each.deadline_s > now_s:
@@ -135,26 +137,26 @@ class _Dispatch:
                 self._suspects.extend(each.keys)
             else:
                 reason = f"took longer than the {each.limit_s:g} s of clip_timeout_s"
-                self._fail(each.keys[0], "timeout", reason, now_s - each.sent_s)
+                self._record_failure(each.keys[0], "timeout", reason, now_s - each.sent_s)
 
-    def _blame_the_sent(self) -> None:
-        how = self._owner.end()
-        sent, self._sent = list(self._sent.values()), {}
+    def _handle_process_exit(self) -> None:
+        how = self._owner.stop_process()
+        sent, self._pending = list(self._pending.values()), {}
         for each in sent:
-            self._suspect(each, f"the decoding process died of it: {how}")
+            self._retry_or_fail(each, f"the decoding process died of it: {how}")
 
-    def _suspect(self, sent: _Sent, reason: str) -> None:
+    def _retry_or_fail(self, sent: _PendingRequest, reason: str) -> None:
         if not sent.is_alone:
             self._suspects.extend(sent.keys)
             return
-        self._owner.crashes_in_a_row += 1
-        if self._owner.crashes_in_a_row >= _MOST_CRASHES_IN_A_ROW:
+        self._owner.consecutive_crashes += 1
+        if self._owner.consecutive_crashes >= _MAX_CONSECUTIVE_CRASHES:
             raise EvaluationError(
-                f"{self._owner.options.engine} failed on {_MOST_CRASHES_IN_A_ROW} clips in a row, each alone; the "
+                f"{self._owner.options.engine} failed on {_MAX_CONSECUTIVE_CRASHES} clips in a row, each alone; the "
                 f"last time: {reason}. Convert the checkpoint again, give it more memory, or use another engine"
             )
-        self._fail(sent.keys[0], "crash", reason, time.monotonic() - sent.sent_s)
+        self._record_failure(sent.keys[0], "crash", reason, time.monotonic() - sent.sent_s)
 
-    def _fail(self, key: int, failure: Failure, reason: str, took_s: float) -> None:
+    def _record_failure(self, key: int, failure: Failure, reason: str, took_s: float) -> None:
         clip = self._clips[key]
-        self._found[key] = Hypothesis(clip.audio_sha256, "", took_s, clip.duration_s, failure, reason)
+        self._hypotheses[key] = Hypothesis(clip.audio_sha256, "", took_s, clip.duration_s, failure, reason)

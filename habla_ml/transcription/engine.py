@@ -43,7 +43,7 @@ class Clip(Protocol):
 
 
 @dataclass(frozen=True)
-class HeardWord:
+class RecognisedWord:
     """A word with its place in the clip."""
 
     text: str
@@ -70,13 +70,13 @@ class Hypothesis:
     no_speech_prob: float | None = None
     compression_ratio: float | None = None
     """Bytes of the text over its bytes compressed by zlib, as Whisper counts it; None for an empty text."""
-    words: tuple[HeardWord, ...] = ()
+    words: tuple[RecognisedWord, ...] = ()
     """Where `word_times` was asked for and the engine knows them."""
     heard_by: str | None = None
     """The local engine that stood in for a service that was down; such a text says nothing about the service."""
 
 
-def compression_ratio_of(text: str) -> float | None:
+def compute_compression_ratio(text: str) -> float | None:
     """See `Hypothesis.compression_ratio`."""
     data = text.encode()
     return len(data) / len(zlib.compress(data)) if data else None
@@ -88,12 +88,12 @@ class Engine(Protocol):
     Its module is imported by the parent too, so heavy packages are imported in the constructor and below it.
     """
 
-    knows: ClassVar[frozenset[str]]
+    supported_options: ClassVar[frozenset[str]]
     """The fields of `DecodingOptions` that it heeds; any other that is not at its default is refused."""
 
-    clips_at_once: int
+    max_batch_clips: int
     """Clips of one call of `transcribe`; known after the constructor."""
-    side_by_side: int
+    parallel_batches: int
     """Calls of `transcribe` that run at the same time, each in a thread of its own."""
 
     def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
@@ -111,7 +111,7 @@ class Engine(Protocol):
         ...
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
-        """One hypothesis for each of at most `clips_at_once` usable clips, in order.
+        """One hypothesis for each of at most `max_batch_clips` usable clips, in order.
 
         Raises:
             EvaluationError: No clip could be decoded, this or another. Any other exception blames the clips: each
@@ -139,8 +139,8 @@ class Usage:
         return Usage(
             self.audio_s + more.audio_s,
             self.decode_s + more.decode_s,
-            _larger(self.peak_memory_bytes, more.peak_memory_bytes),
-            _larger(self.peak_gpu_memory_bytes, more.peak_gpu_memory_bytes),
+            _max_known(self.peak_memory_bytes, more.peak_memory_bytes),
+            _max_known(self.peak_gpu_memory_bytes, more.peak_gpu_memory_bytes),
             self.cost_usd + more.cost_usd,
         )
 
@@ -154,7 +154,7 @@ class Usage:
         )
 
 
-def _larger(one: int | None, other: int | None) -> int | None:
+def _max_known(one: int | None, other: int | None) -> int | None:
     known = [each for each in (one, other) if each is not None]
     return max(known) if known else None
 

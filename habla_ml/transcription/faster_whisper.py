@@ -14,21 +14,25 @@ import numpy as np
 from habla_ml.errors import EvaluationError
 from habla_ml.process import keep_freed_memory
 from habla_ml.transcription.audio_check import WINDOW_SAMPLES
-from habla_ml.transcription.engine import Clip, HeardWord, Hypothesis
-from habla_ml.transcription.heard import heard_words, hypothesis_of, tokenizer_of
+from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord
 from habla_ml.transcription.options import DecodingOptions
+from habla_ml.transcription.whisper_output import (
+    build_recognised_words,
+    build_whisper_hypothesis,
+    build_whisper_tokenizer,
+)
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
     from numpy.typing import NDArray
 
-_HOP: Final = 160
-_WINDOW_FRAMES: Final = WINDOW_SAMPLES // _HOP
-_SILENT_TAIL: Final = 800
+_FRAME_SAMPLES: Final = 160
+_WINDOW_FRAMES: Final = WINDOW_SAMPLES // _FRAME_SAMPLES
+_SILENT_TAIL_SAMPLES: Final = 800
 """Samples of silence after a clip that make the last frame of its features one of silence alone."""
-_FEWEST_ALIGNED_FRAMES: Final = 32
-_GPU_BATCH: Final = 16
-_NEEDED_FILES: Final = ("model.bin", "config.json", "tokenizer.json", "preprocessor_config.json")
+_MIN_ALIGNED_FRAMES: Final = 32
+_GPU_BATCH_CLIPS: Final = 16
+_REQUIRED_CT2_FILES: Final = ("model.bin", "config.json", "tokenizer.json", "preprocessor_config.json")
 
 
 class FasterWhisper:
@@ -39,30 +43,32 @@ class FasterWhisper:
     (CTranslate2's `align`), which changes no text.
     """
 
-    knows: ClassVar = frozenset(DecodingOptions.model_fields)
+    supported_options: ClassVar = frozenset(DecodingOptions.model_fields)
 
     def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
-        self._model = load_model(model_folder, device, cpu_threads)
+        self._model = load_ctranslate2_model(model_folder, device, cpu_threads)
         multilingual = self._model.model.is_multilingual
-        self._tokenizer = tokenizer_of(self._model.hf_tokenizer, multilingual, model_folder, options)
+        self._tokenizer = build_whisper_tokenizer(self._model.hf_tokenizer, multilingual, model_folder, options)
         self._options = options
         on_gpu = self._model.model.device == "cuda"
-        self.clips_at_once = options.batch_size or (_GPU_BATCH if on_gpu else 1)
-        self.side_by_side = self._model.model.num_workers
+        self.max_batch_clips = options.batch_size or (_GPU_BATCH_CLIPS if on_gpu else 1)
+        self.parallel_batches = self._model.model.num_workers
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         """See `Engine.transcribe`."""
         started = time.perf_counter()
-        encoded = self._model.encode(np.stack([window_features(self._model, each.audio) for each in clips]))
-        results = self._generate(encoded, len(clips))
-        words = self._words(encoded, clips, results) if self._options.word_times else [()] * len(clips)
+        encoded = self._model.encode(
+            np.stack([compute_window_features(self._model, each.audio) for each in clips])
+        )
+        results = self._run_beam_search(encoded, len(clips))
+        words = self._align_words(encoded, clips, results) if self._options.word_times else [()] * len(clips)
         share_s = (time.perf_counter() - started) / len(clips)
         return [
-            self._hypothesis(clip, result, spoken, share_s)
+            self._build_hypothesis(clip, result, spoken, share_s)
             for clip, result, spoken in zip(clips, results, words, strict=True)
         ]
 
-    def _generate(self, encoded: Any, n_clips: int) -> list[Any]:
+    def _run_beam_search(self, encoded: Any, n_clips: int) -> list[Any]:
         from faster_whisper.transcribe import get_suppressed_tokens
 
         model, options, tokenizer = self._model, self._options, self._tokenizer
@@ -88,19 +94,25 @@ class FasterWhisper:
         )
         return results
 
-    def _words(self, encoded: Any, clips: Sequence[Clip], results: Sequence[Any]) -> list[tuple[HeardWord, ...]]:
+    def _align_words(
+        self, encoded: Any, clips: Sequence[Clip], results: Sequence[Any]
+    ) -> list[tuple[RecognisedWord, ...]]:
         """The words of each clip; one whose text is longer than the model can align has none."""
         end = self._tokenizer.eot
         tokens = [[token for token in result.sequences_ids[0] if token < end] for result in results]
-        frames = [max(_FEWEST_ALIGNED_FRAMES, math.ceil(len(each.audio) / _HOP)) for each in clips]
+        frames = [max(_MIN_ALIGNED_FRAMES, math.ceil(len(each.audio) / _FRAME_SAMPLES)) for each in clips]
         aligned = self._model.find_alignment(self._tokenizer, tokens, encoded, frames)
-        return [heard_words(timings, clip.duration_s) for clip, timings in zip(clips, aligned, strict=True)]
+        return [
+            build_recognised_words(timings, clip.duration_s) for clip, timings in zip(clips, aligned, strict=True)
+        ]
 
-    def _hypothesis(self, clip: Clip, result: Any, words: tuple[HeardWord, ...], decode_s: float) -> Hypothesis:
+    def _build_hypothesis(
+        self, clip: Clip, result: Any, words: tuple[RecognisedWord, ...], decode_s: float
+    ) -> Hypothesis:
         tokens = result.sequences_ids[0]
         # CTranslate2 scores by length ** penalty without the end token; faster-whisper averages with it.
         avg_logprob = result.scores[0] * len(tokens) ** self._options.length_penalty / (len(tokens) + 1)
-        return hypothesis_of(
+        return build_whisper_hypothesis(
             clip,
             self._options,
             self._tokenizer.decode(tokens).strip(),
@@ -111,7 +123,7 @@ class FasterWhisper:
         )
 
 
-def load_model(model_folder: Path, device: str, cpu_threads: int) -> WhisperModel:
+def load_ctranslate2_model(model_folder: Path, device: str, cpu_threads: int) -> WhisperModel:
     """Open a CTranslate2 folder without a network, with one worker for each core of a CPU, one on a GPU.
 
     CTranslate2 releases the interpreter; small models gain from clips side by side, not from more threads.
@@ -119,7 +131,7 @@ def load_model(model_folder: Path, device: str, cpu_threads: int) -> WhisperMode
     Raises:
         EvaluationError: A file is missing, or the model cannot be loaded on this device.
     """
-    missing = [name for name in _NEEDED_FILES if not (model_folder / name).is_file()]
+    missing = [name for name in _REQUIRED_CT2_FILES if not (model_folder / name).is_file()]
     if missing:
         raise EvaluationError(
             f"{model_folder} lacks {', '.join(missing)}, so faster-whisper would look for them on the "
@@ -145,12 +157,12 @@ def load_model(model_folder: Path, device: str, cpu_threads: int) -> WhisperMode
         ) from error
 
 
-def window_features(model: WhisperModel, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+def compute_window_features(model: WhisperModel, audio: NDArray[np.float32]) -> NDArray[np.float32]:
     """Log-mel of a clip and silence up to 30 s, shape [n_mels, 3000].
 
     Every frame of silence is the same, so only the clip's own frames and one of silence are computed.
     """
-    with_tail = np.zeros(len(audio) + _SILENT_TAIL, dtype=np.float32)
+    with_tail = np.zeros(len(audio) + _SILENT_TAIL_SAMPLES, dtype=np.float32)
     with_tail[: len(audio)] = audio
     spoken: NDArray[np.float32] = model.feature_extractor(with_tail)[:, :_WINDOW_FRAMES]
     features = np.empty((spoken.shape[0], _WINDOW_FRAMES), dtype=np.float32)

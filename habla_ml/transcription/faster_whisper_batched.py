@@ -11,19 +11,19 @@ import numpy as np
 
 from habla_ml.audio import SAMPLE_RATE
 from habla_ml.errors import EvaluationError
-from habla_ml.transcription.engine import Clip, HeardWord, Hypothesis, compression_ratio_of
-from habla_ml.transcription.faster_whisper import load_model
-from habla_ml.transcription.heard import tokenizer_of
+from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord, compute_compression_ratio
+from habla_ml.transcription.faster_whisper import load_ctranslate2_model
 from habla_ml.transcription.options import DecodingOptions
+from habla_ml.transcription.whisper_output import build_whisper_tokenizer
 
 if TYPE_CHECKING:
     from faster_whisper.transcribe import Segment
     from numpy.typing import NDArray
 
-_BATCH: Final = 8
+_DEFAULT_BATCH_CLIPS: Final = 8
 """Its own default."""
 
-_GRID: Final = SAMPLE_RATE // 50
+_CLIP_GRID_SAMPLES: Final = SAMPLE_RATE // 50
 """Clips begin 20 ms apart at least: the pipeline names the piece of a segment by its start in whole frames of 10 ms."""
 
 _FRAMES_PER_S: Final = 100
@@ -37,7 +37,7 @@ class FasterWhisperBatched:
     then takes the likeliest token, a temperature: its texts are its own.
     """
 
-    knows: ClassVar = frozenset(DecodingOptions.model_fields) - {
+    supported_options: ClassVar = frozenset(DecodingOptions.model_fields) - {
         "temperature",
         "no_speech_threshold",
         "log_prob_threshold",
@@ -45,13 +45,13 @@ class FasterWhisperBatched:
     }
 
     def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
-        self._model = load_model(model_folder, device, cpu_threads)
+        self._model = load_ctranslate2_model(model_folder, device, cpu_threads)
         multilingual = self._model.model.is_multilingual
         # Only asked for its refusals: the pipeline would fall back to English.
-        tokenizer_of(self._model.hf_tokenizer, multilingual, model_folder, options)
+        build_whisper_tokenizer(self._model.hf_tokenizer, multilingual, model_folder, options)
         self._options = options
-        self.clips_at_once = options.batch_size or _BATCH
-        self.side_by_side = self._model.model.num_workers
+        self.max_batch_clips = options.batch_size or _DEFAULT_BATCH_CLIPS
+        self.parallel_batches = self._model.model.num_workers
         most = self._model.max_length - _PROMPT_TOKENS
         if options.max_new_tokens is not None and options.max_new_tokens > most:
             raise EvaluationError(
@@ -64,7 +64,7 @@ class FasterWhisperBatched:
 
         began_s = time.perf_counter()
         options = self._options
-        audio, starts = _laid_end_to_end(clips)
+        audio, starts = _concatenate_clips(clips)
         segments, _ = BatchedInferencePipeline(self._model).transcribe(  # it has a state of its own
             audio,
             language=options.language,
@@ -91,28 +91,28 @@ class FasterWhisperBatched:
             by_frame[segment.seek].append(segment)
         share_s = (time.perf_counter() - began_s) / len(clips)
         return [
-            _hypothesis(clip, frame / _FRAMES_PER_S, found, share_s)
+            _build_hypothesis(clip, frame / _FRAMES_PER_S, found, share_s)
             for clip, (frame, found) in zip(clips, by_frame.items(), strict=True)
         ]
 
 
-def _laid_end_to_end(clips: Sequence[Clip]) -> tuple[NDArray[np.float32], list[int]]:
+def _concatenate_clips(clips: Sequence[Clip]) -> tuple[NDArray[np.float32], list[int]]:
     """All samples, and where each clip begins."""
     starts, end = [], 0
     for each in clips:
         starts.append(end)
-        end += -(-len(each.audio) // _GRID) * _GRID
+        end += -(-len(each.audio) // _CLIP_GRID_SAMPLES) * _CLIP_GRID_SAMPLES
     audio = np.zeros(end, np.float32)
     for at, each in zip(starts, clips, strict=True):
         audio[at : at + len(each.audio)] = each.audio
     return audio, starts
 
 
-def _hypothesis(clip: Clip, start_s: float, segments: Sequence[Segment], decode_s: float) -> Hypothesis:
+def _build_hypothesis(clip: Clip, start_s: float, segments: Sequence[Segment], decode_s: float) -> Hypothesis:
     text = "".join(each.text for each in segments).strip()
     first = segments[0] if segments else None
     words = tuple(
-        HeardWord(
+        RecognisedWord(
             word.word.strip(),
             min(max(word.start - start_s, 0.0), clip.duration_s),
             min(max(word.end - start_s, 0.0), clip.duration_s),
@@ -127,6 +127,6 @@ def _hypothesis(clip: Clip, start_s: float, segments: Sequence[Segment], decode_
         duration_s=clip.duration_s,
         avg_logprob=None if first is None else float(first.avg_logprob),
         no_speech_prob=None if first is None else float(first.no_speech_prob),
-        compression_ratio=compression_ratio_of(text),
+        compression_ratio=compute_compression_ratio(text),
         words=words,
     )

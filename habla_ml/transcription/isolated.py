@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from habla_ml.transcription.audio_check import audio_fault
-from habla_ml.transcription.child import EngineProcess
+from habla_ml.transcription.audio_check import find_audio_fault
 from habla_ml.transcription.dispatch import dispatch
 from habla_ml.transcription.engine import Clip, Hypothesis, Usage
-from habla_ml.transcription.messages import Answer, Start
+from habla_ml.transcription.engine_process import EngineProcess
+from habla_ml.transcription.messages import EngineAnswer, StartRequest
 from habla_ml.transcription.options import DecodingOptions
-from habla_ml.transcription.registry import engine_class
+from habla_ml.transcription.registry import load_engine_class
 
 
 class IsolatedTranscriber:
@@ -38,12 +38,14 @@ class IsolatedTranscriber:
         Raises:
             EvaluationError: The engine does not know an option that is set.
         """
-        options.require_known(engine_class(options.engine).knows)
-        self._start = Start(model_folder=model_folder, options=options, device=device, cpu_threads=cpu_threads)
+        options.check_supported(load_engine_class(options.engine).supported_options)
+        self._start = StartRequest(
+            model_folder=model_folder, options=options, device=device, cpu_threads=cpu_threads
+        )
         self._process: EngineProcess | None = None
         self._usage = Usage()
         self._loading_s = 0.0
-        self.crashes_in_a_row = 0
+        self.consecutive_crashes = 0
         """Clips recorded as a crash since one was decoded."""
 
     @property
@@ -65,7 +67,7 @@ class IsolatedTranscriber:
         """See `Transcriber.transcribe`."""
         found: dict[int, Hypothesis] = {}
         for at, clip in enumerate(clips):
-            fault = audio_fault(clip.audio)
+            fault = find_audio_fault(clip.audio)
             if fault is not None:
                 found[at] = Hypothesis(clip.audio_sha256, "", 0.0, clip.duration_s, "audio", fault)
         usable = {at: clip for at, clip in enumerate(clips) if at not in found}
@@ -79,17 +81,17 @@ class IsolatedTranscriber:
         )
         return [found[at] for at in range(len(clips))]
 
-    def running(self) -> EngineProcess:
+    def ensure_process(self) -> EngineProcess:
         """The decoding process, started where there is none; raises `EvaluationError` where it cannot work."""
         if self._process is not None and not self._process.is_alive:
-            self.end()
+            self.stop_process()
         if self._process is None:
             began_s = time.perf_counter()
             self._process = EngineProcess(self._start)
             self._loading_s += time.perf_counter() - began_s
         return self._process
 
-    def note_memory(self, answer: Answer) -> None:
+    def record_peak_memory(self, answer: EngineAnswer) -> None:
         """Keep the largest peak of all processes so far."""
         gpu = [
             each for each in (self._usage.peak_gpu_memory_bytes, answer.peak_gpu_memory_bytes) if each is not None
@@ -100,11 +102,11 @@ class IsolatedTranscriber:
             peak_gpu_memory_bytes=max(gpu, default=None),
         )
 
-    def end(self) -> str:
+    def stop_process(self) -> str:
         """End the process, if one runs; returns how it ended."""
         process, self._process = self._process, None
         return "" if process is None else process.close()
 
     def close(self) -> None:
         """See `Transcriber.close`; another clip would start another process."""
-        self.end()
+        self.stop_process()

@@ -1,8 +1,8 @@
 """What passes between the process that asks for text and the one that decodes.
 
-Both ways as the frames of `habla_ml.audio.foreign`: a number, which names the request, and a body. The first request
-is a `Start`; every later one is a batch of clips: one line of JSON, then the samples of all clips as little-endian
-32-bit floats. Every body that comes back is an `Answer`.
+Both ways as the frames of `habla_ml.audio.audio_decoder`: a number, which names the request, and a body. The first request
+is a `StartRequest`; every later one is a batch of clips: one line of JSON, then the samples of all clips as little-endian
+32-bit floats. Every body that comes back is an `EngineAnswer`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from habla_ml.transcription.options import DecodingOptions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST_BYTES: Final = 1 << 31
+MAX_MESSAGE_BYTES: Final = 1 << 31
 """Of one message."""
 
-START: Final = 0.0
+START_REQUEST: Final = 0.0
 """The number of the first request."""
 
 
@@ -33,7 +33,7 @@ class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Start(_Message):
+class StartRequest(_Message):
     """Which engine to load, with what."""
 
     model_folder: Path
@@ -42,13 +42,13 @@ class Start(_Message):
     cpu_threads: int
 
 
-class Answer(_Message):
+class EngineAnswer(_Message):
     """What came of a request."""
 
-    kind: Literal["ready", "heard", "crashed", "refused"]
+    kind: Literal["ready", "decoded", "crashed", "refused"]
     """Loaded; decoded; these clips cannot be decoded together; nothing can be decoded."""
-    clips_at_once: int = 1
-    side_by_side: int = 1
+    max_batch_clips: int = 1
+    parallel_batches: int = 1
     hypotheses: tuple[Hypothesis, ...] = ()
     reason: str = ""
     peak_memory_bytes: int = 0
@@ -56,7 +56,7 @@ class Answer(_Message):
 
 
 @dataclass(frozen=True)
-class SentClip:
+class ReceivedClip:
     """A clip on the other side; see `habla_ml.transcription.engine.Clip`."""
 
     audio_sha256: str
@@ -70,11 +70,11 @@ def pack_clips(clips: Sequence[Clip]) -> bytes:
     return b"".join((head, b"\n", *(np.ascontiguousarray(each.audio, "<f4").data for each in clips)))
 
 
-def unpack_clips(body: bytes) -> list[SentClip]:
+def unpack_clips(body: bytes) -> list[ReceivedClip]:
     """The clips of a request."""
     at = body.index(b"\n") + 1
     clips = []
     for audio_sha256, duration_s, n_samples in json.loads(body[:at]):
-        clips.append(SentClip(audio_sha256, duration_s, np.frombuffer(body, "<f4", n_samples, at)))
+        clips.append(ReceivedClip(audio_sha256, duration_s, np.frombuffer(body, "<f4", n_samples, at)))
         at += 4 * n_samples
     return clips

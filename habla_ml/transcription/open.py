@@ -7,7 +7,7 @@ from pathlib import Path
 
 from habla_ml.errors import EvaluationError
 from habla_ml.transcription.engine import Transcriber
-from habla_ml.transcription.hosted.open import HostedAccess, open_hosted
+from habla_ml.transcription.hosted.open import HostedAccess, open_hosted_transcriber
 from habla_ml.transcription.isolated import IsolatedTranscriber
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
 
@@ -35,7 +35,7 @@ def open_transcriber(
         fallback = None
         if model_folder is not None and hosted is not None:
             fallback = partial(IsolatedTranscriber, model_folder, hosted.local, device, cpu_threads)
-        return open_hosted(options, hosted, fallback)
+        return open_hosted_transcriber(options, hosted, fallback)
     if model_folder is None:
         raise EvaluationError(f"engine {options.engine} has no model; give the folder of one in its format")
     return IsolatedTranscriber(model_folder, options, device, cpu_threads)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from habla_ml.errors import EvaluationError
-from habla_ml.lake import digest_of
+from habla_ml.lake import compute_digest
 
 LocalEngine = Literal["faster-whisper", "faster-whisper-batched", "transformers", "whisper.cpp", "whisperx"]
 HostedEngine = Literal["google", "aws", "azure", "deepgram"]
@@ -22,7 +22,7 @@ class _Options(BaseModel):
 
     def digest(self) -> str:
         """sha256 of the options; hypotheses are cached under it."""
-        return digest_of(self.model_dump(mode="json"))
+        return compute_digest(self.model_dump(mode="json"))
 
 
 class DecodingOptions(_Options):
@@ -48,7 +48,7 @@ class DecodingOptions(_Options):
     word_times: bool = False
     """Whether words get their times."""
 
-    def require_known(self, known: Collection[str]) -> None:
+    def check_supported(self, known: Collection[str]) -> None:
         """Refuse what an engine would pass over in silence.
 
         Args:

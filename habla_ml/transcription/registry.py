@@ -10,7 +10,7 @@ from typing import Final
 from habla_ml.errors import EvaluationError
 from habla_ml.transcription.engine import Engine
 from habla_ml.transcription.options import LocalEngine
-from habla_ml.transcription.whisperx import whisperx_python
+from habla_ml.transcription.whisperx import find_whisperx_python
 
 ENGINES: Final[Mapping[LocalEngine, tuple[str, str]]] = {
     "faster-whisper": ("habla_ml.transcription.faster_whisper", "FasterWhisper"),
@@ -22,7 +22,7 @@ ENGINES: Final[Mapping[LocalEngine, tuple[str, str]]] = {
 """Engine → module and class."""
 
 
-def engine_class(name: LocalEngine) -> type[Engine]:
+def load_engine_class(name: LocalEngine) -> type[Engine]:
     """The class of an engine; importing it is light.
 
     Raises:
@@ -35,10 +35,10 @@ def engine_class(name: LocalEngine) -> type[Engine]:
     return found
 
 
-def foreign_python(name: LocalEngine) -> Path | None:
+def find_engine_python(name: LocalEngine) -> Path | None:
     """The interpreter of an engine that lives in an environment of its own; None for those that run in ours.
 
     Raises:
         EvaluationError: That environment is not installed.
     """
-    return whisperx_python() if name == "whisperx" else None
+    return find_whisperx_python() if name == "whisperx" else None

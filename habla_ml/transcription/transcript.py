@@ -18,7 +18,7 @@ LINE_WIDTH = 42
 """Characters of a line of subtitles, by common practice."""
 
 
-class _Timed(BaseModel):
+class _TimedText(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: str
@@ -26,25 +26,25 @@ class _Timed(BaseModel):
     end_s: float
 
 
-class Word(_Timed):
+class Word(_TimedText):
     """One word."""
 
 
-class Line(_Timed):
+class Line(_TimedText):
     """What is shown at once, no wider than was asked for."""
 
     words: tuple[Word, ...]
     """Empty where the engine knows no times of words."""
 
 
-class Segment(_Timed):
+class Segment(_TimedText):
     """What one speaker says without a pause; the engine's own segment."""
 
     lines: tuple[Line, ...]
     speaker: str | None = None
 
 
-class Document(_Timed):
+class Document(_TimedText):
     """A whole recording or clip."""
 
     segments: tuple[Segment, ...]
@@ -52,7 +52,7 @@ class Document(_Timed):
 
 
 @dataclass(frozen=True)
-class Spoken:
+class TranscribedClip:
     """What was heard in one clip of a recording."""
 
     hypothesis: Hypothesis
@@ -61,7 +61,9 @@ class Spoken:
     speaker: str | None = None
 
 
-def document_of(spoken: Iterable[Spoken], line_width: int = LINE_WIDTH, language: str = "es") -> Document:
+def build_document(
+    spoken: Iterable[TranscribedClip], line_width: int = LINE_WIDTH, language: str = "es"
+) -> Document:
     """One segment for each clip in which something was heard, its text in lines of at most `line_width` characters.
 
     Lines are filled word by word, and a word that is longer than a line stands alone and whole. Where the engine
@@ -72,7 +74,7 @@ def document_of(spoken: Iterable[Spoken], line_width: int = LINE_WIDTH, language
     """
     if line_width < 1:
         raise InputError(f"the line width is {line_width} characters; give 1 or more ({LINE_WIDTH} is usual)")
-    segments = tuple(_segment_of(each, line_width) for each in spoken if each.hypothesis.text.split())
+    segments = tuple(_build_segment(each, line_width) for each in spoken if each.hypothesis.text.split())
     return Document(
         text=" ".join(each.text for each in segments),
         start_s=min((each.start_s for each in segments), default=0.0),
@@ -82,23 +84,23 @@ def document_of(spoken: Iterable[Spoken], line_width: int = LINE_WIDTH, language
     )
 
 
-def _segment_of(spoken: Spoken, line_width: int) -> Segment:
+def _build_segment(spoken: TranscribedClip, line_width: int) -> Segment:
     heard, at_s = spoken.hypothesis, spoken.start_s
     if heard.words:
         words = [
             Word(text=each.text, start_s=at_s + each.start_s, end_s=at_s + each.end_s) for each in heard.words
         ]
-        rows = _rows([each.text for each in words], line_width)
-        lines = tuple(_timed_line(words[first:end]) for first, end in rows)
+        rows = _wrap_words([each.text for each in words], line_width)
+        lines = tuple(_build_timed_line(words[first:end]) for first, end in rows)
     else:
         texts = heard.text.split()
-        rows = _rows(texts, line_width)
-        lines = _untimed_lines([" ".join(texts[first:end]) for first, end in rows], at_s, heard.duration_s)
+        rows = _wrap_words(texts, line_width)
+        lines = _build_untimed_lines([" ".join(texts[first:end]) for first, end in rows], at_s, heard.duration_s)
     text = " ".join(line.text for line in lines)
     return Segment(text=text, start_s=lines[0].start_s, end_s=lines[-1].end_s, lines=lines, speaker=spoken.speaker)
 
 
-def _rows(words: Sequence[str], line_width: int) -> list[tuple[int, int]]:
+def _wrap_words(words: Sequence[str], line_width: int) -> list[tuple[int, int]]:
     """First word and the one after the last, for each line."""
     rows, first, width = [], 0, -1
     for at, word in enumerate(words):
@@ -109,12 +111,12 @@ def _rows(words: Sequence[str], line_width: int) -> list[tuple[int, int]]:
     return [*rows, (first, len(words))]
 
 
-def _timed_line(words: Sequence[Word]) -> Line:
+def _build_timed_line(words: Sequence[Word]) -> Line:
     text = " ".join(each.text for each in words)
     return Line(text=text, start_s=words[0].start_s, end_s=words[-1].end_s, words=tuple(words))
 
 
-def _untimed_lines(texts: Sequence[str], start_s: float, duration_s: float) -> tuple[Line, ...]:
+def _build_untimed_lines(texts: Sequence[str], start_s: float, duration_s: float) -> tuple[Line, ...]:
     characters, before, lines = sum(map(len, texts)), 0, []
     for text in texts:
         lines.append(

@@ -14,17 +14,26 @@ import numpy as np
 from habla_ml.audio import SAMPLE_RATE
 from habla_ml.errors import EvaluationError
 from habla_ml.process import keep_freed_memory
-from habla_ml.transcription.engine import Clip, HeardWord, Hypothesis
-from habla_ml.transcription.heard import heard_words, hypothesis_of, tokenizer_of
+from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord
 from habla_ml.transcription.options import DecodingOptions
-from habla_ml.transcription.word_alignment import FRAME_S, aligned_words
+from habla_ml.transcription.whisper_output import (
+    build_recognised_words,
+    build_whisper_hypothesis,
+    build_whisper_tokenizer,
+)
+from habla_ml.transcription.word_alignment import FRAME_S, align_words_to_audio
 
 if TYPE_CHECKING:
     import torch
 
-_GPU_BATCH: Final = 16
-_FEWEST_ALIGNED_FRAMES: Final = 16
-_NEEDED_FILES: Final = ("config.json", "generation_config.json", "tokenizer.json", "preprocessor_config.json")
+_GPU_BATCH_CLIPS: Final = 16
+_MIN_ALIGNED_FRAMES: Final = 16
+_REQUIRED_CHECKPOINT_FILES: Final = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "preprocessor_config.json",
+)
 
 
 class Transformers:
@@ -35,7 +44,7 @@ class Transformers:
     `beam_size`-th finished text, but ranks and prunes in another way. It has no `patience`.
     """
 
-    knows: ClassVar = frozenset(DecodingOptions.model_fields) - {"patience"}
+    supported_options: ClassVar = frozenset(DecodingOptions.model_fields) - {"patience"}
 
     def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
         config = _read_configs(model_folder)
@@ -46,22 +55,22 @@ class Transformers:
         keep_freed_memory()
         torch.set_num_threads(cpu_threads or os.cpu_count() or 1)
         self._options = options
-        self._heads = _alignment_heads(model_folder, config) if options.word_times else []
-        self._device = _device(device)
-        self._model = _load(model_folder, self._device, with_attention=options.word_times)
+        self._heads = _read_alignment_heads(model_folder, config) if options.word_times else []
+        self._device = _select_device(device)
+        self._model = _load_checkpoint(model_folder, self._device, with_attention=options.word_times)
         # Else what the folder says fills in whatever a call leaves open.
         self._model.generation_config = GenerationConfig()
         self._extractor = WhisperFeatureExtractor.from_pretrained(model_folder, local_files_only=True)
-        self._tokenizer = tokenizer_of(
+        self._tokenizer = build_whisper_tokenizer(
             tokenizers.Tokenizer.from_file(str(model_folder / "tokenizer.json")),
             config.get("is_multilingual", True),
             model_folder,
             options,
         )
         self._prompt = [*self._tokenizer.sot_sequence, self._tokenizer.no_timestamps]
-        self._processors = self._logits_processors(config.get("begin_suppress_tokens") or [])
-        self.clips_at_once = options.batch_size or (_GPU_BATCH if self._device.type == "cuda" else 1)
-        self.side_by_side = 1
+        self._processors = self._build_logits_processors(config.get("begin_suppress_tokens") or [])
+        self.max_batch_clips = options.batch_size or (_GPU_BATCH_CLIPS if self._device.type == "cuda" else 1)
+        self.parallel_batches = 1
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         """See `Engine.transcribe`."""
@@ -69,17 +78,17 @@ class Transformers:
 
         began_s = time.perf_counter()
         with torch.inference_mode():
-            encoded = self._encoded(clips)
-            written = self._written(encoded)
-            avg_logprobs, no_speech_probs = self._scored(encoded, written)
-            texts = [self._text_tokens(row) for row in written.tolist()]
+            encoded = self._encode(clips)
+            written = self._generate_tokens(encoded)
+            avg_logprobs, no_speech_probs = self._score_tokens(encoded, written)
+            texts = [self._extract_text_tokens(row) for row in written.tolist()]
             words = [
-                self._words(encoded[at : at + 1], clip, tokens) if self._options.word_times else ()
+                self._align_words(encoded[at : at + 1], clip, tokens) if self._options.word_times else ()
                 for at, (clip, tokens) in enumerate(zip(clips, texts, strict=True))
             ]
         share_s = (time.perf_counter() - began_s) / len(clips)
         return [
-            hypothesis_of(
+            build_whisper_hypothesis(
                 clip,
                 self._options,
                 self._tokenizer.decode(texts[at]).strip(),
@@ -91,7 +100,7 @@ class Transformers:
             for at, clip in enumerate(clips)
         ]
 
-    def _encoded(self, clips: Sequence[Clip]) -> torch.Tensor:
+    def _encode(self, clips: Sequence[Clip]) -> torch.Tensor:
         """What the encoder makes of each clip and silence up to 30 s, shape [n_clips, 1500, d_model]."""
         features = self._extractor(
             [np.asarray(each.audio) for each in clips], sampling_rate=SAMPLE_RATE, return_tensors="pt"
@@ -99,7 +108,7 @@ class Transformers:
         encoded: torch.Tensor = self._model.model.encoder(features.to(self._device)).last_hidden_state
         return encoded
 
-    def _written(self, encoded: torch.Tensor) -> torch.Tensor:
+    def _generate_tokens(self, encoded: torch.Tensor) -> torch.Tensor:
         """Prompt and tokens of each clip, filled up with the end token, shape [n_clips, n_tokens]."""
         import torch
         from transformers import GenerationConfig, GenerationMixin
@@ -121,7 +130,7 @@ class Transformers:
             logits_processor=self._processors,
             generation_config=GenerationConfig(
                 **search,
-                max_new_tokens=self._most_tokens(),
+                max_new_tokens=self._limit_new_tokens(),
                 decoder_start_token_id=self._tokenizer.sot,
                 eos_token_id=end,
                 pad_token_id=end,
@@ -130,13 +139,13 @@ class Transformers:
         )
         return written
 
-    def _most_tokens(self) -> int:
+    def _limit_new_tokens(self) -> int:
         """Half of the decoder's positions, as every Whisper engine has it, or fewer where the options say so."""
         positions = int(self._model.config.max_target_positions)
         most = min(positions // 2, positions - len(self._prompt))
         return most if self._options.max_new_tokens is None else min(self._options.max_new_tokens, most)
 
-    def _logits_processors(self, not_at_begin: list[int]) -> Any:
+    def _build_logits_processors(self, not_at_begin: list[int]) -> Any:
         from faster_whisper.transcribe import get_suppressed_tokens
         from transformers import (
             LogitsProcessorList,
@@ -158,7 +167,7 @@ class Transformers:
         )
         return processors
 
-    def _scored(self, encoded: torch.Tensor, written: torch.Tensor) -> tuple[list[float], list[float]]:
+    def _score_tokens(self, encoded: torch.Tensor, written: torch.Tensor) -> tuple[list[float], list[float]]:
         """Average log-probability with the end token, and probability of no speech, of each clip.
 
         The text is read once more in one pass, so that nothing but one step's logits is ever held.
@@ -179,23 +188,23 @@ class Transformers:
             lengths += alive
         return (total / (lengths + 1)).tolist(), first[:, self._tokenizer.no_speech].tolist()
 
-    def _text_tokens(self, written: list[int]) -> list[int]:
+    def _extract_text_tokens(self, written: list[int]) -> list[int]:
         tokens = written[len(self._prompt) :]
         end = self._tokenizer.eot
         return [token for token in tokens[: tokens.index(end) if end in tokens else None] if token < end]
 
-    def _words(self, encoded: torch.Tensor, clip: Clip, tokens: list[int]) -> tuple[HeardWord, ...]:
+    def _align_words(self, encoded: torch.Tensor, clip: Clip, tokens: list[int]) -> tuple[RecognisedWord, ...]:
         """The words of a clip; one whose text is longer than the model can align has none."""
         if len(tokens) + len(self._prompt) + 1 > self._model.config.max_target_positions:
             return ()
-        n_frames = max(_FEWEST_ALIGNED_FRAMES, int(np.ceil(len(clip.audio) / SAMPLE_RATE / FRAME_S)))
-        timings = aligned_words(self._model, encoded, self._tokenizer, tokens, self._heads, n_frames)
-        return heard_words(timings, clip.duration_s)
+        n_frames = max(_MIN_ALIGNED_FRAMES, int(np.ceil(len(clip.audio) / SAMPLE_RATE / FRAME_S)))
+        timings = align_words_to_audio(self._model, encoded, self._tokenizer, tokens, self._heads, n_frames)
+        return build_recognised_words(timings, clip.duration_s)
 
 
 def _read_configs(model_folder: Path) -> dict[str, Any]:
     """`generation_config.json` of a Whisper folder that is complete; raises `EvaluationError` where it is not."""
-    missing = [name for name in _NEEDED_FILES if not (model_folder / name).is_file()]
+    missing = [name for name in _REQUIRED_CHECKPOINT_FILES if not (model_folder / name).is_file()]
     weights = ("model.safetensors", "model.safetensors.index.json")
     if not any((model_folder / name).is_file() for name in weights):
         missing.append("model.safetensors")
@@ -219,7 +228,7 @@ def _read_configs(model_folder: Path) -> dict[str, Any]:
     return {**found[1], "layers": found[0].get("decoder_layers"), "heads": found[0].get("decoder_attention_heads")}
 
 
-def _alignment_heads(model_folder: Path, config: dict[str, Any]) -> list[list[int]]:
+def _read_alignment_heads(model_folder: Path, config: dict[str, Any]) -> list[list[int]]:
     """The attention heads that follow the sound, as [layer, head]; raises `EvaluationError` where none are known."""
     heads: list[list[int]] = config.get("alignment_heads") or []
     if not heads or any(layer >= config["layers"] or head >= config["heads"] for layer, head in heads):
@@ -231,7 +240,7 @@ def _alignment_heads(model_folder: Path, config: dict[str, Any]) -> list[list[in
     return heads
 
 
-def _device(device: str) -> torch.device:
+def _select_device(device: str) -> torch.device:
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -243,7 +252,7 @@ def _device(device: str) -> torch.device:
     return torch.device("cuda" if on_gpu else "cpu")
 
 
-def _load(model_folder: Path, device: torch.device, *, with_attention: bool) -> Any:
+def _load_checkpoint(model_folder: Path, device: torch.device, *, with_attention: bool) -> Any:
     import torch
     from safetensors import SafetensorError
     from transformers import WhisperForConditionalGeneration

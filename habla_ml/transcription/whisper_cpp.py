@@ -16,13 +16,13 @@ import numpy as np
 from habla_ml.errors import EvaluationError
 from habla_ml.transcription.audio_check import WINDOW_SAMPLES
 from habla_ml.transcription.engine import Clip, Hypothesis
-from habla_ml.transcription.heard import hypothesis_of
 from habla_ml.transcription.options import DecodingOptions
+from habla_ml.transcription.whisper_output import build_whisper_hypothesis
 
 GGML_FILE: Final = "ggml-model.bin"
 """In a folder that `habla_ml.export.ggml` made."""
 
-_ALWAYS: Final = 2.0
+_DISABLED_THRESHOLD: Final = 2.0
 """Above every probability and log-probability."""
 
 
@@ -33,7 +33,7 @@ class WhisperCpp:
     empty and without an average. That average is over the tokens of the text, without the end token.
     """
 
-    knows: ClassVar = frozenset(
+    supported_options: ClassVar = frozenset(
         {
             "beam_size",
             "language",
@@ -46,8 +46,8 @@ class WhisperCpp:
         }
     )
 
-    clips_at_once = 1
-    side_by_side = 1
+    max_batch_clips = 1
+    parallel_batches = 1
 
     def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
         path = model_folder / GGML_FILE
@@ -62,29 +62,31 @@ class WhisperCpp:
             raise EvaluationError(
                 f"whisper.cpp is not installed ({error}); run: pip install 'habla-ml[whisper-cpp]'"
             ) from error
-        _require_device(device, str(Model.system_info()))
+        _check_device(device, str(Model.system_info()))
         self._binding = binding
         self._options = options
         if options.language not in Model.available_languages():
             raise EvaluationError(f"whisper.cpp does not know the language {options.language!r}; set another")
-        self._model = _opened(Model, path, options, device, cpu_threads)
+        self._model = _load_ggml_model(Model, path, options, device, cpu_threads)
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         """See `Engine.transcribe`."""
-        return [self._heard(each) for each in clips]
+        return [self._transcribe_clip(each) for each in clips]
 
-    def _heard(self, clip: Clip) -> Hypothesis:
+    def _transcribe_clip(self, clip: Clip) -> Hypothesis:
         began_s = time.perf_counter()
         window = np.zeros(WINDOW_SAMPLES, np.float32)
         window[: len(clip.audio)] = clip.audio
         self._model.transcribe(window)
-        tokens = self._tokens()
+        tokens = self._read_tokens()
         # A letter may be spread over two tokens, so their bytes are joined first.
         text = b"".join(raw for raw, _ in tokens).decode("utf-8", "replace").strip()
         avg_logprob = sum(each for _, each in tokens) / len(tokens) if tokens else None
-        return hypothesis_of(clip, self._options, text, time.perf_counter() - began_s, avg_logprob, None)
+        return build_whisper_hypothesis(
+            clip, self._options, text, time.perf_counter() - began_s, avg_logprob, None
+        )
 
-    def _tokens(self) -> list[tuple[bytes, float]]:
+    def _read_tokens(self) -> list[tuple[bytes, float]]:
         """Bytes and log-probability of each token of text."""
         ask, context = self._binding, self._model._ctx
         end = ask.whisper_token_eot(context)
@@ -98,10 +100,10 @@ class WhisperCpp:
         return found[: self._options.max_new_tokens]  # whisper.cpp stops one later
 
 
-def _opened(model_class: Any, path: Path, options: DecodingOptions, device: str, cpu_threads: int) -> Any:
+def _load_ggml_model(model_class: Any, path: Path, options: DecodingOptions, device: str, cpu_threads: int) -> Any:
     """A `pywhispercpp.model.Model`, loaded; raises `EvaluationError` where whisper.cpp says that it is not."""
     by_beam = options.beam_size > 1 and options.temperature == 0
-    with _what_c_says() as log:
+    with _capture_stderr() as log:
         model = model_class(
             str(path),
             params_sampling_strategy=int(by_beam),
@@ -122,8 +124,12 @@ def _opened(model_class: Any, path: Path, options: DecodingOptions, device: str,
             greedy={"best_of": 1},
             beam_search={"beam_size": options.beam_size, "patience": -1.0},
             max_tokens=options.max_new_tokens or 0,
-            no_speech_thold=_ALWAYS if options.no_speech_threshold is None else options.no_speech_threshold,
-            logprob_thold=_ALWAYS if options.log_prob_threshold is None else options.log_prob_threshold,
+            no_speech_thold=_DISABLED_THRESHOLD
+            if options.no_speech_threshold is None
+            else options.no_speech_threshold,
+            logprob_thold=_DISABLED_THRESHOLD
+            if options.log_prob_threshold is None
+            else options.log_prob_threshold,
         )
         log.seek(0)
         said = log.read().decode(errors="replace").splitlines()
@@ -135,7 +141,7 @@ def _opened(model_class: Any, path: Path, options: DecodingOptions, device: str,
 
 
 @contextmanager
-def _what_c_says() -> Iterator[IO[bytes]]:
+def _capture_stderr() -> Iterator[IO[bytes]]:
     """A file that gets what is written to standard error, by C too."""
     with tempfile.TemporaryFile() as log:
         before = os.dup(2)
@@ -147,7 +153,7 @@ def _what_c_says() -> Iterator[IO[bytes]]:
             os.close(before)
 
 
-def _require_device(device: str, system: str) -> None:
+def _check_device(device: str, system: str) -> None:
     """Refuse a GPU that this build of whisper.cpp would silently leave alone."""
     if device == "cuda" and "CUDA" not in system:
         raise EvaluationError(

@@ -11,25 +11,30 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from habla_ml.environments import environment_beside_ours, install_environment, is_installed
 from habla_ml.errors import EvaluationError
-from habla_ml.transcription.engine import Clip, HeardWord, Hypothesis, compression_ratio_of
+from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord, compute_compression_ratio
 from habla_ml.transcription.options import DecodingOptions
+from habla_ml.virtual_environments import install_environment, is_installed, sibling_environment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NAME: Final = "whisperx"
-REQUIREMENTS: Final = ("whisperx==3.8.6", "ctranslate2==4.8.5", "faster-whisper==1.2.1", "pydantic==2.14.3")
+ENVIRONMENT_NAME: Final = "whisperx"
+WHISPERX_REQUIREMENTS: Final = (
+    "whisperx==3.8.6",
+    "ctranslate2==4.8.5",
+    "faster-whisper==1.2.1",
+    "pydantic==2.14.3",
+)
 """CTranslate2 and faster-whisper as we have them, so that what differs is WhisperX; pydantic for our messages."""
 
-PINS: Final = "constraints-whisperx.txt"
+CONSTRAINTS_FILE: Final = "constraints-whisperx.txt"
 """Beside the environment, where there is one: the versions that were tested together."""
 
 ALIGNMENT_FOLDER: Final = "alignment"
 """In the environment; `alignment/<language>` holds a wav2vec2 with a CTC head in the format of Transformers."""
 
-_WINDOW_S: Final = 30
+_CHUNK_S: Final = 30
 
 
 class WhisperX:
@@ -39,7 +44,7 @@ class WhisperX:
     through is decoded, once, without a temperature.
     """
 
-    knows: ClassVar = frozenset(
+    supported_options: ClassVar = frozenset(
         {
             "beam_size",
             "patience",
@@ -52,8 +57,8 @@ class WhisperX:
         }
     )
 
-    clips_at_once = 1
-    side_by_side = 1
+    max_batch_clips = 1
+    parallel_batches = 1
 
     def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
         if not (model_folder / "model.bin").is_file():
@@ -69,7 +74,7 @@ class WhisperX:
         self._device = "cuda" if on_gpu else "cpu"
         threads = cpu_threads or os.cpu_count() or 1
         torch.set_num_threads(threads)
-        aligner = _alignment_folder(options.language) if options.word_times else None
+        aligner = _find_alignment_folder(options.language) if options.word_times else None
         try:
             self._pipeline = whisperx.load_model(
                 str(model_folder),
@@ -100,14 +105,14 @@ class WhisperX:
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         """See `Engine.transcribe`."""
-        return [self._heard(each) for each in clips]
+        return [self._transcribe_clip(each) for each in clips]
 
-    def _heard(self, clip: Clip) -> Hypothesis:
+    def _transcribe_clip(self, clip: Clip) -> Hypothesis:
         began_s = time.perf_counter()
         audio = np.array(clip.audio, np.float32)  # torch wants samples that may be written to
-        segments = self._pipeline.transcribe(audio, batch_size=1, chunk_size=_WINDOW_S)["segments"]
+        segments = self._pipeline.transcribe(audio, batch_size=1, chunk_size=_CHUNK_S)["segments"]
         text = " ".join(each["text"].strip() for each in segments)
-        words = self._words(segments, audio, clip.duration_s) if self._options.word_times else ()
+        words = self._align_words(segments, audio, clip.duration_s) if self._options.word_times else ()
         lengths_s = [each["end"] - each["start"] for each in segments]
         weighted = sum(each["avg_logprob"] * length_s for each, length_s in zip(segments, lengths_s, strict=True))
         return Hypothesis(
@@ -116,13 +121,13 @@ class WhisperX:
             decode_s=time.perf_counter() - began_s,
             duration_s=clip.duration_s,
             avg_logprob=float(weighted / sum(lengths_s)) if sum(lengths_s) > 0 else None,
-            compression_ratio=compression_ratio_of(text),
+            compression_ratio=compute_compression_ratio(text),
             words=words,
         )
 
-    def _words(
+    def _align_words(
         self, segments: list[dict[str, Any]], audio: NDArray[np.float32], duration_s: float
-    ) -> tuple[HeardWord, ...]:
+    ) -> tuple[RecognisedWord, ...]:
         """The words that the aligner could place; it has no times for one without a letter that it knows."""
         if not segments:
             return ()
@@ -131,13 +136,15 @@ class WhisperX:
         model, about = self._aligner
         aligned = whisperx.align(segments, model, about, audio, self._device)
         return tuple(
-            HeardWord(each["word"], min(float(each["start"]), duration_s), min(float(each["end"]), duration_s))
+            RecognisedWord(
+                each["word"], min(float(each["start"]), duration_s), min(float(each["end"]), duration_s)
+            )
             for each in aligned["word_segments"]
             if "start" in each
         )
 
 
-def _alignment_folder(language: str) -> Path:
+def _find_alignment_folder(language: str) -> Path:
     """What aligns words of this language; raises `EvaluationError` where a part of it was not brought here."""
     import nltk
     from whisperx.alignment import PUNKT_LANGUAGES
@@ -159,14 +166,14 @@ def _alignment_folder(language: str) -> Path:
     return folder
 
 
-def whisperx_environment() -> Path:
+def get_whisperx_environment() -> Path:
     """Where WhisperX is, or would be."""
-    return environment_beside_ours(NAME)
+    return sibling_environment(ENVIRONMENT_NAME)
 
 
-def whisperx_python() -> Path:
+def find_whisperx_python() -> Path:
     """The interpreter that runs this engine; raises `EvaluationError` where WhisperX is not installed."""
-    environment = whisperx_environment()
+    environment = get_whisperx_environment()
     if not is_installed(environment):
         raise EvaluationError(
             f"the engine whisperx runs in an environment of its own, and {environment} is none yet; run "
@@ -175,10 +182,10 @@ def whisperx_python() -> Path:
     return environment / "bin" / "python"
 
 
-def install_whisperx(tell: Callable[[str], None]) -> None:
+def install_whisperx(log: Callable[[str], None]) -> None:
     """Make the environment where it is missing; some 8 GB, several minutes.
 
     Raises:
         ServiceError: pip failed.
     """
-    install_environment(whisperx_environment(), REQUIREMENTS, PINS, tell)
+    install_environment(get_whisperx_environment(), WHISPERX_REQUIREMENTS, CONSTRAINTS_FILE, log)

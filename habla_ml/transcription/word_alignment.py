@@ -20,7 +20,7 @@ FRAME_S: Final = 0.02
 _MEDIAN_WIDTH: Final = 7
 
 
-def aligned_words(
+def align_words_to_audio(
     model: Any,
     encoded: torch.Tensor,
     tokenizer: Tokenizer,

@@ -7,36 +7,47 @@ from pathlib import Path
 
 import pytest
 
-from habla_ml.annotation import corrected_sessions, gather_corrections
-from habla_ml_tests.recordings.world import DAY, NOW, A, B, World, age, write_corrections, write_session
+from habla_ml.annotation import find_corrected_sessions, gather_corrections
+from habla_ml_tests.testing.habla_sessions import (
+    DAY,
+    NOW,
+    A,
+    B,
+    HablaWorkspace,
+    set_age,
+    write_corrections,
+    write_session,
+)
 
 CRASHED, LIVE, EMPTY = (f"{name}_20260216_1{hour}0000" for hour, name in enumerate(("crashed", "live", "empty")))
 
 
-def seen(world: World) -> dict[str, dict[str, str]]:
-    return corrected_sessions(world.recordings, world.settings, NOW)
+def seen(workspace: HablaWorkspace) -> dict[str, dict[str, str]]:
+    return find_corrected_sessions(workspace.recordings, workspace.settings, NOW)
 
 
 @pytest.fixture
-def classroom(world: World) -> World:
+def classroom(workspace: HablaWorkspace) -> HablaWorkspace:
     """A corrected and an uncorrected session, and corrections where nobody expects them."""
-    write_corrections(write_session(world.recordings, A, 2), {1: "uno"})
-    write_session(world.recordings, B, 2)
+    write_corrections(write_session(workspace.recordings, A, 2), {1: "uno"})
+    write_session(workspace.recordings, B, 2)
     for name, hours in ((CRASHED, 48), (LIVE, 0.1)):
-        session = write_session(world.recordings, name, 1, metadata=False)
+        session = write_session(workspace.recordings, name, 1, metadata=False)
         write_corrections(session, {1: name})
-        age(session, hours)
-    write_corrections(write_session(world.recordings, EMPTY, 0), {1: "nada"})
-    return world
+        set_age(session, hours)
+    write_corrections(write_session(workspace.recordings, EMPTY, 0), {1: "nada"})
+    return workspace
 
 
-def test_a_tick_sees_what_the_log_notes_and_a_session_under_way_waits(classroom: World) -> None:
+def test_a_tick_sees_what_the_log_notes_and_a_session_under_way_waits(classroom: HablaWorkspace) -> None:
     day = gather_corrections(classroom.recordings, DAY, classroom.lake, classroom.settings, NOW)
     assert set(day.inputs) == {A, CRASHED, EMPTY}
     assert seen(classroom) == {DAY: dict(day.inputs)}
 
 
-def test_a_tick_lists_no_session_that_has_its_metadata(classroom: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tick_lists_no_session_that_has_its_metadata(
+    classroom: HablaWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     listed: list[str] = []
     scandir = os.scandir
 
@@ -49,7 +60,7 @@ def test_a_tick_lists_no_session_that_has_its_metadata(classroom: World, monkeyp
     assert sorted(listed) == sorted([classroom.recordings.name, CRASHED, LIVE])
 
 
-def test_another_save_and_metadata_that_come_late_are_seen(classroom: World) -> None:
+def test_another_save_and_metadata_that_come_late_are_seen(classroom: HablaWorkspace) -> None:
     before = seen(classroom)[DAY]
     write_corrections(classroom.recordings / A, {1: "uno dos"})
     (classroom.recordings / CRASHED / "metadata.json").write_text("{}")
@@ -57,7 +68,7 @@ def test_another_save_and_metadata_that_come_late_are_seen(classroom: World) -> 
     assert {name for name in after if after[name] != before[name]} == {A, CRASHED}
 
 
-def test_links_odd_names_and_earlier_days_are_not_looked_into(classroom: World, tmp_path: Path) -> None:
+def test_links_odd_names_and_earlier_days_are_not_looked_into(classroom: HablaWorkspace, tmp_path: Path) -> None:
     before = seen(classroom)
     elsewhere = write_session(tmp_path / "elsewhere", "44444_20260216_150000", 1)
     write_corrections(elsewhere, {1: "otro"})

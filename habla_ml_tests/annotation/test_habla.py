@@ -12,108 +12,112 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from habla_ml.annotation import AnnotationEvent, DayOfEvents, gather_corrections, read_events
-from habla_ml.annotation.log import event_table
-from habla_ml.lake import digest_of
-from habla_ml.recordings import HABLA, SetAside, read_set_aside, segment_id
-from habla_ml_tests.recordings.world import (
+from habla_ml.annotation import AnnotationEvent, DayEventLog, gather_corrections, read_events
+from habla_ml.annotation.event_log import read_event_table
+from habla_ml.lake import compute_digest
+from habla_ml.recordings import HABLA_SOURCE, Skipped, read_skipped_inputs, segment_id
+from habla_ml_tests.testing.habla_sessions import (
     DAY,
     NOW,
     A,
     B,
-    World,
-    age,
-    make_world,
+    HablaWorkspace,
+    make_workspace,
+    set_age,
     write_corrections,
     write_json,
     write_session,
 )
 
 
-def gather(world: World) -> DayOfEvents:
-    return gather_corrections(world.recordings, DAY, world.lake, world.settings, NOW)
+def gather(workspace: HablaWorkspace) -> DayEventLog:
+    return gather_corrections(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
 
 
-def events(world: World) -> list[AnnotationEvent]:
-    return read_events(world.lake, gather(world))
+def events(workspace: HablaWorkspace) -> list[AnnotationEvent]:
+    return read_events(workspace.lake, gather(workspace))
 
 
-def problems(world: World) -> list[SetAside]:
-    return list(read_set_aside(world.lake, gather(world).set_aside))
+def problems(workspace: HablaWorkspace) -> list[Skipped]:
+    return list(read_skipped_inputs(workspace.lake, gather(workspace).set_aside))
 
 
-def test_typed_text_is_a_correction_heard_text_a_confirmation_and_machine_text_nothing(world: World) -> None:
-    session = write_session(world.recordings, A, 3)
+def test_typed_text_is_a_correction_heard_text_a_confirmation_and_machine_text_nothing(
+    workspace: HablaWorkspace,
+) -> None:
+    session = write_session(workspace.recordings, A, 3)
     write_corrections(session, {1: "Lo que dije.", 2: "texto 2"}, confirmed=[2])
     body = {"filename": "segment_003.wav", "transcript": "texto 3", "reviewed": False, "human_corrected": False}
-    found = sorted(events(world), key=lambda event: event.text)
+    found = sorted(events(workspace), key=lambda event: event.text)
     assert [(event.text, event.status) for event in found] == [
         ("Lo que dije.", "corrected"),
         ("texto 2", "confirmed"),
     ]
     first = found[0]
-    assert first.segment_id == segment_id(HABLA, A, "segment_001.wav")
+    assert first.segment_id == segment_id(HABLA_SOURCE, A, "segment_001.wav")
     assert (first.day, first.session_id, first.source, first.seen_text) == (DAY, A, "habla", "texto 1")
     assert first.created_at == datetime(2026, 2, 23, 9, 12, 44, tzinfo=UTC)
     write_json(session / "corrected_ground_truth.json", {"segments": [body, {**body, "reviewed": None}]})
-    assert len(events(world)) == 2
+    assert len(events(workspace)) == 2
 
 
-def test_text_is_kept_as_typed(world: World) -> None:
+def test_text_is_kept_as_typed(workspace: HablaWorkspace) -> None:
     typed = "  Que?  nin\u0303os…[risas]\t"
-    write_corrections(write_session(world.recordings, A, 1), {1: typed})
-    assert [event.text for event in events(world)] == [typed]
+    write_corrections(write_session(workspace.recordings, A, 1), {1: typed})
+    assert [event.text for event in events(workspace)] == [typed]
 
 
-def test_a_save_that_changes_nothing_leaves_no_trace_and_a_change_is_one_more_event(world: World) -> None:
-    session = write_session(world.recordings, A, 2)
+def test_a_save_that_changes_nothing_leaves_no_trace_and_a_change_is_one_more_event(
+    workspace: HablaWorkspace,
+) -> None:
+    session = write_session(workspace.recordings, A, 2)
     write_corrections(session, {1: "uno", 2: "dos"}, at="2026-02-23T09:00:00+00:00")
-    assert gather(world).added == 2
+    assert gather(workspace).added == 2
     write_corrections(session, {1: "uno", 2: "dos"}, at="2026-02-23T10:00:00+00:00")
-    assert gather(world).added == 0
+    assert gather(workspace).added == 0
     write_corrections(session, {1: "uno", 2: "doce"}, at="2026-02-23T11:00:00+00:00")
-    assert gather(world).added == 1
+    assert gather(workspace).added == 1
     write_corrections(session, {1: "uno", 2: "dos"}, at="2026-02-23T12:00:00+00:00")
-    assert gather(world).added == 1
-    assert [event.text for event in events(world) if event.text != "uno"] == ["dos", "doce", "dos"]
+    assert gather(workspace).added == 1
+    assert [event.text for event in events(workspace) if event.text != "uno"] == ["dos", "doce", "dos"]
 
 
-def test_an_older_file_restored_from_a_backup_adds_nothing(world: World) -> None:
-    session = write_session(world.recordings, A, 1)
+def test_an_older_file_restored_from_a_backup_adds_nothing(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "viejo"}, at="2026-02-23T09:00:00+00:00")
-    gather(world)
+    gather(workspace)
     write_corrections(session, {1: "nuevo"}, at="2026-02-23T10:00:00+00:00")
-    gather(world)
+    gather(workspace)
     write_corrections(session, {1: "viejo"}, at="2026-02-23T09:00:00+00:00")
-    assert gather(world).added == 0
-    assert [event.text for event in events(world)] == ["viejo", "nuevo"]
+    assert gather(workspace).added == 0
+    assert [event.text for event in events(workspace)] == ["viejo", "nuevo"]
 
 
-def test_reading_the_same_files_again_publishes_the_same_log(world: World) -> None:
-    write_corrections(write_session(world.recordings, A, 2), {1: "uno", 2: "dos"})
-    first = gather(world)
-    assert (gather(world).parquet, gather(world).added) == (first.parquet, 0)
+def test_reading_the_same_files_again_publishes_the_same_log(workspace: HablaWorkspace) -> None:
+    write_corrections(write_session(workspace.recordings, A, 2), {1: "uno", 2: "dos"})
+    first = gather(workspace)
+    assert (gather(workspace).parquet, gather(workspace).added) == (first.parquet, 0)
 
 
-def test_events_stay_when_habla_deletes_the_session(world: World) -> None:
-    session = write_session(world.recordings, A, 1)
+def test_events_stay_when_habla_deletes_the_session(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "uno"})
-    gather(world)
+    gather(workspace)
     for path in session.iterdir():
         path.unlink()
     session.rmdir()
-    write_corrections(write_session(world.recordings, B, 1), {1: "dos"})
-    assert sorted(event.text for event in events(world)) == ["dos", "uno"]
+    write_corrections(write_session(workspace.recordings, B, 1), {1: "dos"})
+    assert sorted(event.text for event in events(workspace)) == ["dos", "uno"]
 
 
-def test_a_naive_or_missing_time_is_read_as_hablas_or_the_files(world: World) -> None:
-    session = write_session(world.recordings, A, 1)
+def test_a_naive_or_missing_time_is_read_as_hablas_or_the_files(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "uno"}, at="2026-07-01T12:00:00")
-    assert events(world)[0].created_at == datetime(2026, 7, 1, 10, 0, tzinfo=UTC)
-    other = write_session(world.recordings, B, 1)
+    assert events(workspace)[0].created_at == datetime(2026, 7, 1, 10, 0, tzinfo=UTC)
+    other = write_session(workspace.recordings, B, 1)
     write_corrections(other, {1: "dos"}, at="")
-    age(other, 1)
-    [second] = [event for event in events(world) if event.text == "dos"]
+    set_age(other, 1)
+    [second] = [event for event in events(workspace) if event.text == "dos"]
     assert second.created_at == datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
 
 
@@ -130,22 +134,22 @@ def test_a_naive_or_missing_time_is_read_as_hablas_or_the_files(world: World) ->
     ],
 )
 def test_what_makes_no_sense_is_set_aside_and_other_sessions_are_not(
-    world: World, content: str, reason: str
+    workspace: HablaWorkspace, content: str, reason: str
 ) -> None:
-    (write_session(world.recordings, A, 1) / "corrected_ground_truth.json").write_text(content)
-    write_corrections(write_session(world.recordings, B, 1), {1: "dos"})
-    assert [event.text for event in events(world)] == ["dos"]
-    assert any(each.session == A and reason in each.reason for each in problems(world))
-    write_corrections(world.recordings / A, {1: "uno"})
-    assert sorted(event.text for event in events(world)) == ["dos", "uno"]
-    assert problems(world) == []
+    (write_session(workspace.recordings, A, 1) / "corrected_ground_truth.json").write_text(content)
+    write_corrections(write_session(workspace.recordings, B, 1), {1: "dos"})
+    assert [event.text for event in events(workspace)] == ["dos"]
+    assert any(each.session == A and reason in each.reason for each in problems(workspace))
+    write_corrections(workspace.recordings / A, {1: "uno"})
+    assert sorted(event.text for event in events(workspace)) == ["dos", "uno"]
+    assert problems(workspace) == []
 
 
-def test_an_event_read_back_is_the_event_written(world: World) -> None:
-    write_corrections(write_session(world.recordings, A, 1), {1: "uno"})
-    [event] = events(world)
+def test_an_event_read_back_is_the_event_written(workspace: HablaWorkspace) -> None:
+    write_corrections(write_session(workspace.recordings, A, 1), {1: "uno"})
+    [event] = events(workspace)
     again = AnnotationEvent(
-        segment_id=segment_id(HABLA, A, "segment_001.wav"),
+        segment_id=segment_id(HABLA_SOURCE, A, "segment_001.wav"),
         session_id=A,
         day=DAY,
         text="uno",
@@ -160,12 +164,12 @@ def test_an_event_read_back_is_the_event_written(world: World) -> None:
     assert (event, event.event_id) == (again, again.event_id)
 
 
-def test_saving_again_and_again_in_any_order_and_layout_leaves_the_log_as_it_is(world: World) -> None:
-    session = write_session(world.recordings, A, 6)
+def test_saving_again_and_again_in_any_order_and_layout_leaves_the_log_as_it_is(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 6)
     texts = {number: f"frase {number}" for number in range(1, 7)}
     path = session / "corrected_ground_truth.json"
     write_corrections(session, texts, confirmed=[2, 4])
-    first = gather(world)
+    first = gather(workspace)
     assert (first.events, first.added) == (6, 6)
     for minute, (order, indent) in enumerate(
         [((6, 5, 4, 3, 2, 1), None), ((1, 2, 3, 4, 5, 6), 8), ((3, 1, 6, 2, 5, 4), 1)]
@@ -173,15 +177,15 @@ def test_saving_again_and_again_in_any_order_and_layout_leaves_the_log_as_it_is(
         write_corrections(session, {number: texts[number] for number in order}, confirmed=[4, 2])
         body = json.loads(path.read_text())
         path.write_text(json.dumps({"segments": body["segments"]}, indent=indent) + "\n" * minute)
-        assert gather(world).added == 0
+        assert gather(workspace).added == 0
         body["corrected_at"] = f"2026-02-24T09:{minute:02d}:00+00:00"
         path.write_text(json.dumps(body, indent=indent, sort_keys=True))
-        again = gather(world)
+        again = gather(workspace)
         assert (again.added, again.parquet) == (0, first.parquet)
 
 
-def test_an_entry_that_is_there_twice_counts_once_however_often_it_is_saved(world: World) -> None:
-    session = write_session(world.recordings, A, 1)
+def test_an_entry_that_is_there_twice_counts_once_however_often_it_is_saved(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "uno"})
     path = session / "corrected_ground_truth.json"
     entry = json.loads(path.read_text())["segments"][0]
@@ -191,57 +195,57 @@ def test_an_entry_that_is_there_twice_counts_once_however_often_it_is_saved(worl
             "segments": [{**entry, "transcript": "dos"}, {**entry, "transcript": "tres"}],
         }
         write_json(path, body)
-        assert gather(world).added == (0 if minute else 1)
-    assert [event.text for event in events(world)] == ["tres"]
-    assert any("names segment_001.wav twice" in each.reason for each in problems(world))
+        assert gather(workspace).added == (0 if minute else 1)
+    assert [event.text for event in events(workspace)] == ["tres"]
+    assert any("names segment_001.wav twice" in each.reason for each in problems(workspace))
 
 
-def test_a_confirmation_of_what_was_typed_before_is_another_word(world: World) -> None:
-    session = write_session(world.recordings, A, 1)
+def test_a_confirmation_of_what_was_typed_before_is_another_word(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "uno"}, at="2026-02-23T09:00:00+00:00")
-    gather(world)
+    gather(workspace)
     write_corrections(session, {1: "uno"}, at="2026-02-23T10:00:00+00:00", confirmed=[1])
-    assert gather(world).added == 1
+    assert gather(workspace).added == 1
 
 
-def test_the_model_whose_text_the_person_saw_is_what_ground_truth_says(world: World) -> None:
-    session = write_session(world.recordings, A, 3, entries={2: {"raw_transcript": None}})
+def test_the_model_whose_text_the_person_saw_is_what_ground_truth_says(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 3, entries={2: {"raw_transcript": None}})
     seen = {
         "whisper_model": "/models/large-v3",
         "segments": [{"filename": "segment_001.wav", "transcript": "visto"}],
     }
     write_json(session / "ground_truth.json", seen)
     write_corrections(session, {1: "uno", 2: "dos", 3: "tres"})
-    found = {event.text: (event.seen_text, event.model_version) for event in events(world)}
+    found = {event.text: (event.seen_text, event.model_version) for event in events(workspace)}
     assert found == {"uno": ("visto", "habla:large-v3"), "dos": (None, ""), "tres": ("texto 3", "habla")}
 
 
-def test_a_time_to_come_is_not_believed(world: World) -> None:
-    session = write_session(world.recordings, A, 1)
+def test_a_time_to_come_is_not_believed(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "uno"}, at="2099-01-01T00:00:00+00:00")
-    age(session, 48)
-    assert events(world)[0].created_at == datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
-    assert any("a time to come" in each.reason for each in problems(world))
+    set_age(session, 48)
+    assert events(workspace)[0].created_at == datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
+    assert any("a time to come" in each.reason for each in problems(workspace))
 
 
-def test_a_log_of_before_model_versions_were_kept_is_read_and_goes_on(world: World) -> None:
-    session = write_session(world.recordings, A, 1)
+def test_a_log_of_before_model_versions_were_kept_is_read_and_goes_on(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "uno"})
-    now = gather(world)
-    table = event_table(world.lake, now.parquet)
+    now = gather(workspace)
+    table = read_event_table(workspace.lake, now.parquet)
     old = io.BytesIO()
     before = table.drop_columns(["model_version", "round"])
     pq.write_table(before, old)
-    pointer = world.lake.pointer(f"annotations/{DAY}")
+    pointer = workspace.lake.read_pointer(f"annotations/{DAY}")
     assert pointer is not None
-    value = {**pointer.value, "parquet": world.lake.put_bytes(old.getvalue()), "inputs": {}}
-    world.lake.move_pointer(f"annotations/{DAY}", value, pointer)
-    assert gather(world).added == 0
-    [event] = events(world)
+    value = {**pointer.value, "parquet": workspace.lake.put_bytes(old.getvalue()), "inputs": {}}
+    workspace.lake.move_pointer(f"annotations/{DAY}", value, pointer)
+    assert gather(workspace).added == 0
+    [event] = events(workspace)
     assert (event.text, event.model_version, event.round) == ("uno", "", 0)
     write_corrections(session, {1: "dos"}, at="2026-03-01T00:00:00+00:00")
-    assert gather(world).added == 1
-    assert [each.model_version for each in events(world)] == ["", "habla"]
+    assert gather(workspace).added == 1
+    assert [each.model_version for each in events(workspace)] == ["", "habla"]
 
 
 def test_the_id_of_an_event_without_a_model_version_is_what_it_was_before_there_were_any() -> None:
@@ -249,8 +253,8 @@ def test_the_id_of_an_event_without_a_model_version_is_what_it_was_before_there_
         "s", "e", DAY, "t", "corrected", "", "p", "habla", datetime(2026, 1, 1, tzinfo=UTC), None
     )
     values = ["s", "e", DAY, "t", "corrected", "", "p", "habla", "2026-01-01T00:00:00+00:00", None]
-    assert event.event_id == digest_of(values)
-    assert replace(event, model_version="v2").event_id == digest_of([*values, "v2"])
+    assert event.event_id == compute_digest(values)
+    assert replace(event, model_version="v2").event_id == compute_digest([*values, "v2"])
 
 
 SAVE = st.permutations([1, 2, 3]).flatmap(
@@ -265,8 +269,8 @@ SAVE = st.permutations([1, 2, 3]).flatmap(
 def test_there_are_as_many_events_as_there_were_changes(
     saves: list[dict[int, tuple[str, bool]]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    world = make_world(tmp_path_factory.mktemp("saves"))
-    session = write_session(world.recordings, A, 3)
+    workspace = make_workspace(tmp_path_factory.mktemp("saves"))
+    session = write_session(workspace.recordings, A, 3)
     last: dict[int, tuple[str, bool]] = {}
     changes = 0
     for minute, save in enumerate(saves):
@@ -276,4 +280,4 @@ def test_there_are_as_many_events_as_there_were_changes(
         changed = sum(last.get(number) != said for number, said in save.items())
         last |= save
         changes += changed
-        assert (gather(world).added, len(events(world))) == (changed, changes)
+        assert (gather(workspace).added, len(events(workspace))) == (changed, changes)

@@ -7,30 +7,32 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from habla_ml.recordings import ingest_day
-from habla_ml_tests.annotation.written_tables import (
-    SAVED,
-    bring,
-    logged,
-    save,
-    segments,
-    write_list,
-    write_words,
+from habla_ml_tests.testing.habla_sessions import DAY, NOW, A, HablaWorkspace, make_noise, write_session, write_wav
+from habla_ml_tests.testing.transcript_tables import (
+    SAVED_DAY,
+    backdate,
+    import_table_file,
+    read_logged_events,
+    read_segments,
+    write_json_table,
+    write_transcript_csv,
 )
-from habla_ml_tests.recordings.world import DAY, NOW, A, World, speech, write_session, write_wav
 
 
-def test_two_people_and_every_status_come_from_one_table_with_their_times(world: World, tmp_path: Path) -> None:
-    write_session(world.recordings, A, 2)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
+def test_two_people_and_every_status_come_from_one_table_with_their_times(
+    workspace: HablaWorkspace, tmp_path: Path
+) -> None:
+    write_session(workspace.recordings, A, 2)
+    ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
     one, two = f"{A}/segment_001.wav", f"{A}/segment_002.wav"
     rows = [
         {"audio_path": one, "transcript": "Uno.", "person": "Ana", "annotated_at": "2026-03-01T10:00:00"},
         {"audio_path": one, "status": "unusable", "reason": "ruido", "person": "Eva", "model_version": "v2"},
         {"audio_path": two, "transcript": "Dos.", "status": "confirmed", "annotated_at": "2026-03-01T10:00:00Z"},
     ]
-    done = bring(world, write_words(tmp_path / "t", rows))
-    assert (done.matched, done.added, done.set_aside) == (3, 3, ())
-    confirmed, ana, eva = logged(world)
+    done = import_table_file(workspace, write_transcript_csv(tmp_path / "t", rows))
+    assert (done.matched, done.added, done.skipped_inputs) == (3, 3, ())
+    confirmed, ana, eva = read_logged_events(workspace)
     assert (ana.text, ana.status, ana.reason, ana.model_version) == ("Uno.", "corrected", "", "")
     assert ana.created_at == datetime(2026, 3, 1, 9, 0, tzinfo=UTC)  # Madrid's winter time
     assert (eva.text, eva.status, eva.reason, eva.model_version) == ("", "unusable", "ruido", "v2")
@@ -39,9 +41,9 @@ def test_two_people_and_every_status_come_from_one_table_with_their_times(world:
     assert confirmed.created_at == datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
 
 
-def test_the_json_table_takes_the_same_columns(world: World, tmp_path: Path) -> None:
-    write_session(world.recordings, A, 1)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
+def test_the_json_table_takes_the_same_columns(workspace: HablaWorkspace, tmp_path: Path) -> None:
+    write_session(workspace.recordings, A, 1)
+    ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
     entry = {
         "audio": f"{A}/segment_001.wav",
         "text": "",
@@ -49,13 +51,13 @@ def test_the_json_table_takes_the_same_columns(world: World, tmp_path: Path) -> 
         "reason": "solapado",
         "person": "Eva",
     }
-    assert bring(world, write_list(tmp_path / "t", [entry])).set_aside == ()
-    [event] = logged(world)
+    assert import_table_file(workspace, write_json_table(tmp_path / "t", [entry])).skipped_inputs == ()
+    [event] = read_logged_events(workspace)
     assert (event.status, event.reason, event.person) == ("unusable", "solapado", "Eva")
 
 
 def test_two_people_on_a_clip_that_the_table_brings_are_two_events_on_one_segment(
-    world: World, tmp_path: Path
+    workspace: HablaWorkspace, tmp_path: Path
 ) -> None:
     folder = tmp_path / "t"
     rows = [
@@ -63,23 +65,23 @@ def test_two_people_on_a_clip_that_the_table_brings_are_two_events_on_one_segmen
         {"audio_path": "1.wav", "transcript": "Una.", "person": "Eva"},
         {"audio_path": "1.wav", "transcript": "Nada.", "person": "Eva"},
     ]
-    table = write_words(folder, rows)
-    write_wav(folder / "1.wav", speech(seed=1))
-    done = bring(world, table)
+    table = write_transcript_csv(folder, rows)
+    write_wav(folder / "1.wav", make_noise(seed=1))
+    done = import_table_file(workspace, table)
     assert (done.clips, done.added) == (1, 2)
-    assert [(each.file, "same sound as row 2" in each.reason) for each in done.set_aside] == [
+    assert [(each.file, "same sound as row 2" in each.reason) for each in done.skipped_inputs] == [
         ("row 3: 1.wav", True)
     ]
-    assert len(segments(world, SAVED)) == 1
-    assert [event.text for event in logged(world, SAVED)] == ["Uno.", "Una."]
-    assert len({event.segment_id for event in logged(world, SAVED)}) == 1
+    assert len(read_segments(workspace, SAVED_DAY)) == 1
+    assert [event.text for event in read_logged_events(workspace, SAVED_DAY)] == ["Uno.", "Una."]
+    assert len({event.segment_id for event in read_logged_events(workspace, SAVED_DAY)}) == 1
 
 
 def test_a_row_with_a_wrong_value_is_refused_by_number_and_the_others_are_taken(
-    world: World, tmp_path: Path
+    workspace: HablaWorkspace, tmp_path: Path
 ) -> None:
-    write_session(world.recordings, A, 9)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
+    write_session(workspace.recordings, A, 9)
+    ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
     wrong = [
         ({"status": "korrigiert"}, "has a status that is none of corrected, confirmed, unusable"),
         ({"annotated_at": "gestern"}, "has no time like 2026-02-16T14:30:22 as annotated_at"),
@@ -92,49 +94,53 @@ def test_a_row_with_a_wrong_value_is_refused_by_number_and_the_others_are_taken(
         {"audio_path": f"{A}/segment_00{number}.wav", "transcript": "Hola.", **changes}
         for number, (changes, _) in enumerate([*wrong, ({}, "")], start=1)
     ]
-    done = bring(world, write_words(tmp_path / "t", rows))
+    done = import_table_file(workspace, write_transcript_csv(tmp_path / "t", rows))
     assert done.added == 1
-    found = {each.file.split(":")[0]: each.reason for each in done.set_aside}
+    found = {each.file.split(":")[0]: each.reason for each in done.skipped_inputs}
     for number, (_, reason) in enumerate(wrong, start=1):
         assert reason in found.pop(f"row {number}")
     assert found == {}
 
 
-def test_an_unknown_column_is_reported_once_and_loses_nothing(world: World, tmp_path: Path) -> None:
-    write_session(world.recordings, A, 2)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
+def test_an_unknown_column_is_reported_once_and_loses_nothing(workspace: HablaWorkspace, tmp_path: Path) -> None:
+    write_session(workspace.recordings, A, 2)
+    ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
     rows = [{"audio_path": f"{A}/segment_00{n}.wav", "transcript": "Hola.", "colour": "red"} for n in (1, 2)]
-    done = bring(world, write_words(tmp_path / "t", rows, ["colour"]))
+    done = import_table_file(workspace, write_transcript_csv(tmp_path / "t", rows, ["colour"]))
     assert done.added == 2
-    [remark] = done.set_aside
+    [remark] = done.skipped_inputs
     assert remark.file == "row 1"
     assert "unknown column 'colour', which is ignored" in remark.reason
 
 
-def test_a_text_whose_comma_broke_the_row_is_refused_and_not_cut(world: World, tmp_path: Path) -> None:
-    write_session(world.recordings, A, 1)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
+def test_a_text_whose_comma_broke_the_row_is_refused_and_not_cut(
+    workspace: HablaWorkspace, tmp_path: Path
+) -> None:
+    write_session(workspace.recordings, A, 1)
+    ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
     path = tmp_path / "t.csv"
     path.write_text(f"audio_path,transcript\n{A}/segment_001.wav,Hola, niños\n")
-    done = bring(world, save(path))
-    assert (done.added, "more cells than the header" in done.set_aside[0].reason) == (0, True)
+    done = import_table_file(workspace, backdate(path))
+    assert (done.added, "more cells than the header" in done.skipped_inputs[0].reason) == (0, True)
 
 
 def test_a_table_saved_again_says_nothing_new_and_one_changed_word_is_one_event(
-    world: World, tmp_path: Path
+    workspace: HablaWorkspace, tmp_path: Path
 ) -> None:
-    write_session(world.recordings, A, 2)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
+    write_session(workspace.recordings, A, 2)
+    ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
     rows = [
         {"audio_path": f"{A}/segment_00{n}.wav", "transcript": f"{n}", "person": person}
         for n in (1, 2)
         for person in ("Ana", "Eva")
     ]
-    assert bring(world, write_words(tmp_path / "t", rows)).added == 4
+    assert import_table_file(workspace, write_transcript_csv(tmp_path / "t", rows)).added == 4
     for hours in (3, 2, 1):
-        table = write_words(tmp_path / "t", rows[::-1])
+        table = write_transcript_csv(tmp_path / "t", rows[::-1])
         os.utime(table, (NOW.timestamp() - 3600 * hours,) * 2)
-        assert bring(world, table).added == 0
-    changed = write_words(tmp_path / "t", [*rows[:3], {**rows[3], "status": "unusable", "transcript": ""}])
+        assert import_table_file(workspace, table).added == 0
+    changed = write_transcript_csv(
+        tmp_path / "t", [*rows[:3], {**rows[3], "status": "unusable", "transcript": ""}]
+    )
     os.utime(changed, (NOW.timestamp(), NOW.timestamp()))
-    assert bring(world, changed).added == 1
+    assert import_table_file(workspace, changed).added == 1

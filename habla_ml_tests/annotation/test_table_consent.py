@@ -9,35 +9,35 @@ from typing import Any
 
 import pytest
 
-from habla_ml.annotation import collect_events, last_import, table_changed
+from habla_ml.annotation import collect_events, is_table_changed, load_last_import
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.build import build_day
-from habla_ml.corpus.changes import changed_corrections
+from habla_ml.corpus.outdated_days import find_outdated_days
 from habla_ml.errors import InputError
 from habla_ml.lake import DirectoryStore
 from habla_ml.recordings import ingest_day, load_day
-from habla_ml_tests.annotation.written_tables import SAVED, save, texts
-from habla_ml_tests.consent.everywhere import found_in_lake
 from habla_ml_tests.recordings.test_late_consent import GIVEN, register
-from habla_ml_tests.recordings.world import (
+from habla_ml_tests.testing.byte_search import find_texts_in_lake
+from habla_ml_tests.testing.habla_sessions import (
     DAY,
     NOW,
     A,
     B,
-    World,
-    age,
-    make_world,
-    speech,
+    HablaWorkspace,
+    make_noise,
+    make_workspace,
+    set_age,
     write_session,
     write_wav,
 )
+from habla_ml_tests.testing.transcript_tables import SAVED_DAY, backdate, read_texts
 
 WAITS = "its contributor has given no consent yet"
-NAMELESS = "says neither whose voice it is"
+UNATTRIBUTED_CLIP_WITHHELD = "says neither whose voice it is"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def workspace(tmp_path: Path) -> HablaWorkspace:
     """A session of Habla's in the lake, and a table with clips of two voices and of one that nobody names."""
     (tmp_path / "consents.yaml").touch()
     folder = tmp_path / "t"
@@ -45,14 +45,14 @@ def world(tmp_path: Path) -> World:
     table = folder / "fine_tune_dataset.csv"
     write_table(table, [("1.wav", "Uno.", "Lucía"), ("2.wav", "Dos.", "Remedios"), ("3.wav", "Tres.", "")])
     for number in (1, 2, 3):
-        write_wav(folder / f"{number}.wav", speech(seed=number))
-    world = make_world(
+        write_wav(folder / f"{number}.wav", make_noise(seed=number))
+    workspace = make_workspace(
         tmp_path,
         consent={"registry": str(tmp_path / "consents.yaml")},
         annotation={"tables": [str(table)]},
     )
-    age(write_session(world.recordings, A, 2, entries={2: {"speaker": "Remedios"}}), 24)
-    return world
+    set_age(write_session(workspace.recordings, A, 2, entries={2: {"speaker": "Remedios"}}), 24)
+    return workspace
 
 
 def write_table(path: Path, rows: Sequence[tuple[str, str, str]]) -> None:
@@ -60,15 +60,15 @@ def write_table(path: Path, rows: Sequence[tuple[str, str, str]]) -> None:
         writer = csv.writer(out)
         writer.writerow(["audio_path", "transcript", "speaker"])
         writer.writerows(rows)
-    save(path)
+    backdate(path)
 
 
-def consents(world: World, *entries: Mapping[str, Any]) -> None:
-    register(world, *entries)
+def consents(workspace: HablaWorkspace, *entries: Mapping[str, Any]) -> None:
+    register(workspace, *entries)
 
 
-def table_of(world: World) -> Path:
-    return world.settings.annotation.tables[0]
+def get_table_path(workspace: HablaWorkspace) -> Path:
+    return workspace.settings.annotation.tables[0]
 
 
 def remedios(**more: str) -> dict[str, Any]:
@@ -79,168 +79,178 @@ def whole_table(**more: str) -> dict[str, Any]:
     return {"contributor": "c-3", "sessions": ["t-fine_tune_dataset"], **more}
 
 
-def ticked(world: World) -> list[str]:
+def run_corrections_tick(workspace: HablaWorkspace) -> list[str]:
     """A tick of the sensor of corrections and its runs; returns the days."""
-    asked = [each.day for each in changed_corrections(world.recordings, world.lake, world.settings, NOW)]
+    asked = [
+        each.day for each in find_outdated_days(workspace.recordings, workspace.lake, workspace.settings, NOW)
+    ]
     for day in asked:
-        collect_events(world.recordings, day, world.lake, world.settings, NOW)
-        build_day(world.lake, day, world.conventions, world.settings)
+        collect_events(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
+        build_day(workspace.lake, day, workspace.conventions, workspace.settings)
     return asked
 
 
-def bring_in(world: World, *entries: Mapping[str, Any]) -> None:
+def ingest_until_idle(workspace: HablaWorkspace, *entries: Mapping[str, Any]) -> None:
     """Ingest, and ticks until there is nothing to do."""
-    consents(world, *entries)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
-    while ticked(world):
+    consents(workspace, *entries)
+    ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    while run_corrections_tick(workspace):
         pass
 
 
-def aside(world: World) -> dict[str, str]:
-    done = last_import(table_of(world), world.lake)
+def read_skip_reasons(workspace: HablaWorkspace) -> dict[str, str]:
+    done = load_last_import(get_table_path(workspace), workspace.lake)
     assert done is not None
-    return {each.file.partition(":")[0]: each.reason for each in done.set_aside}
+    return {each.file.partition(":")[0]: each.reason for each in done.skipped_inputs}
 
 
-def everything_said(world: World) -> list[str]:
-    return sorted(texts(world, SAVED) + texts(world, DAY))
+def read_all_texts(workspace: HablaWorkspace) -> list[str]:
+    return sorted(read_texts(workspace, SAVED_DAY) + read_texts(workspace, DAY))
 
 
-def test_without_a_register_everybody_has_agreed(world: World) -> None:
-    bare = make_world(world.root, annotation={"tables": [str(table_of(world))]})
+def test_without_a_register_everybody_has_agreed(workspace: HablaWorkspace) -> None:
+    bare = make_workspace(workspace.root, annotation={"tables": [str(get_table_path(workspace))]})
     ingest_day(bare.recordings, DAY, bare.lake, bare.settings, NOW)
-    while ticked(bare):
+    while run_corrections_tick(bare):
         pass
-    assert everything_said(bare) == ["Dos.", "Tres.", "Uno."]
-    assert aside(bare) == {}
+    assert read_all_texts(bare) == ["Dos.", "Tres.", "Uno."]
+    assert read_skip_reasons(bare) == {}
 
 
-def test_a_voice_without_consent_and_one_that_nobody_names_stay_out_and_are_said_so(world: World) -> None:
-    bring_in(world, remedios())
-    assert everything_said(world) == ["Uno."]
-    found = aside(world)
+def test_a_voice_without_consent_and_one_that_nobody_names_stay_out_and_are_said_so(
+    workspace: HablaWorkspace,
+) -> None:
+    ingest_until_idle(workspace, remedios())
+    assert read_all_texts(workspace) == ["Uno."]
+    found = read_skip_reasons(workspace)
     assert found["row 2"] == WAITS
-    assert NAMELESS in found["row 3"]
-    held = load_day(world.lake, SAVED)
+    assert UNATTRIBUTED_CLIP_WITHHELD in found["row 3"]
+    held = load_day(workspace.lake, SAVED_DAY)
     assert held is not None
     assert held.segments == 1
-    store = DirectoryStore(world.root / "lake")
-    assert found_in_lake(store, ["Dos.", "Tres.", "Remedios"]) == []
-    heard = [speech(seed=number).astype("<i2").tobytes() for number in (2, 3)]
+    store = DirectoryStore(workspace.root / "lake")
+    assert find_texts_in_lake(store, ["Dos.", "Tres.", "Remedios"]) == []
+    heard = [make_noise(seed=number).astype("<i2").tobytes() for number in (2, 3)]
     assert not any(
         pcm in value
-        for path in (world.root / "lake").rglob("*")
+        for path in (workspace.root / "lake").rglob("*")
         if path.is_file()
         for value in [path.read_bytes()]
         for pcm in heard
     )
 
 
-def test_rows_come_in_when_their_consent_does_and_no_unrelated_change_reads_them_again(world: World) -> None:
-    bring_in(world, remedios())
-    consents(world, remedios(), {"contributor": "c-9", "given": GIVEN, "sessions": ["otra_*"]})
-    assert ticked(world) == []
-    consents(world, remedios(given=GIVEN))
-    assert ticked(world) != []
-    while ticked(world):
+def test_rows_come_in_when_their_consent_does_and_no_unrelated_change_reads_them_again(
+    workspace: HablaWorkspace,
+) -> None:
+    ingest_until_idle(workspace, remedios())
+    consents(workspace, remedios(), {"contributor": "c-9", "given": GIVEN, "sessions": ["otra_*"]})
+    assert run_corrections_tick(workspace) == []
+    consents(workspace, remedios(given=GIVEN))
+    assert run_corrections_tick(workspace) != []
+    while run_corrections_tick(workspace):
         pass
-    assert everything_said(world) == ["Dos.", "Uno."]
-    assert set(aside(world)) == {"row 3"}
+    assert read_all_texts(workspace) == ["Dos.", "Uno."]
+    assert set(read_skip_reasons(workspace)) == {"row 3"}
 
 
-def test_an_entry_that_covers_the_table_speaks_for_its_nameless_clips(world: World) -> None:
-    bring_in(world, remedios())
-    consents(world, remedios(), whole_table())
-    assert ticked(world) != []
-    while ticked(world):
+def test_an_entry_that_covers_the_table_speaks_for_its_nameless_clips(workspace: HablaWorkspace) -> None:
+    ingest_until_idle(workspace, remedios())
+    consents(workspace, remedios(), whole_table())
+    assert run_corrections_tick(workspace) != []
+    while run_corrections_tick(workspace):
         pass
-    assert aside(world)["row 3"] == WAITS
-    bring_in(world, remedios(), whole_table(given=GIVEN))
-    assert everything_said(world) == ["Tres.", "Uno."]
+    assert read_skip_reasons(workspace)["row 3"] == WAITS
+    ingest_until_idle(workspace, remedios(), whole_table(given=GIVEN))
+    assert read_all_texts(workspace) == ["Tres.", "Uno."]
 
 
-def test_without_the_register_nothing_waits_any_more(world: World) -> None:
-    bring_in(world, remedios())
-    bare = make_world(world.root, annotation={"tables": [str(table_of(world))]})
-    while ticked(bare):
+def test_without_the_register_nothing_waits_any_more(workspace: HablaWorkspace) -> None:
+    ingest_until_idle(workspace, remedios())
+    bare = make_workspace(workspace.root, annotation={"tables": [str(get_table_path(workspace))]})
+    while run_corrections_tick(bare):
         pass
-    assert everything_said(bare) == ["Dos.", "Tres.", "Uno."]
+    assert read_all_texts(bare) == ["Dos.", "Tres.", "Uno."]
 
 
-def test_a_table_may_name_the_pseudonym_as_its_speaker(world: World) -> None:
-    write_table(table_of(world), [("1.wav", "Uno.", "c-7"), ("2.wav", "Dos.", "c-8")])
-    bring_in(world, {"contributor": "c-7"}, {"contributor": "c-8", "given": GIVEN})
-    assert everything_said(world) == ["Dos."]
-    assert aside(world) == {"row 1": WAITS}
+def test_a_table_may_name_the_pseudonym_as_its_speaker(workspace: HablaWorkspace) -> None:
+    write_table(get_table_path(workspace), [("1.wav", "Uno.", "c-7"), ("2.wav", "Dos.", "c-8")])
+    ingest_until_idle(workspace, {"contributor": "c-7"}, {"contributor": "c-8", "given": GIVEN})
+    assert read_all_texts(workspace) == ["Dos."]
+    assert read_skip_reasons(workspace) == {"row 1": WAITS}
 
 
 @pytest.mark.parametrize("speaker", ["", "Speaker A"])
-def test_words_on_hablas_segments_wait_whatever_the_row_calls_the_voice(world: World, speaker: str) -> None:
+def test_words_on_hablas_segments_wait_whatever_the_row_calls_the_voice(
+    workspace: HablaWorkspace, speaker: str
+) -> None:
     rows = [(f"{A}/segment_00{n}.wav", f"Frase {n}.", speaker) for n in (1, 2)]
-    write_table(table_of(world), rows)
-    bring_in(world, remedios())
-    assert everything_said(world) == ["Frase 1."]
-    assert aside(world) == {"row 2": WAITS}
-    bring_in(world, remedios(given=GIVEN))
-    assert everything_said(world) == ["Frase 1.", "Frase 2."]
+    write_table(get_table_path(workspace), rows)
+    ingest_until_idle(workspace, remedios())
+    assert read_all_texts(workspace) == ["Frase 1."]
+    assert read_skip_reasons(workspace) == {"row 2": WAITS}
+    ingest_until_idle(workspace, remedios(given=GIVEN))
+    assert read_all_texts(workspace) == ["Frase 1.", "Frase 2."]
 
 
-def test_a_copy_of_a_known_sound_waits_for_whom_the_lake_knows_it_to_be(world: World) -> None:
-    consents(world)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
-    (table_of(world).parent / "2.wav").write_bytes((world.recordings / A / "segment_002.wav").read_bytes())
-    write_table(table_of(world), [("2.wav", "Dos.", "")])
-    bring_in(world, remedios())
-    assert everything_said(world) == []
-    assert aside(world) == {"row 1": WAITS}
+def test_a_copy_of_a_known_sound_waits_for_whom_the_lake_knows_it_to_be(workspace: HablaWorkspace) -> None:
+    consents(workspace)
+    ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    (get_table_path(workspace).parent / "2.wav").write_bytes(
+        (workspace.recordings / A / "segment_002.wav").read_bytes()
+    )
+    write_table(get_table_path(workspace), [("2.wav", "Dos.", "")])
+    ingest_until_idle(workspace, remedios())
+    assert read_all_texts(workspace) == []
+    assert read_skip_reasons(workspace) == {"row 1": WAITS}
 
 
-def test_one_row_that_names_a_voice_keeps_the_sound_out_under_every_name(world: World) -> None:
-    write_table(table_of(world), [("2.wav", "Dos.", "Lucía"), ("2.wav", "Dos otra vez.", "Remedios")])
-    bring_in(world, remedios())
-    assert everything_said(world) == []
-    assert set(aside(world)) == {"row 1", "row 2"}
+def test_one_row_that_names_a_voice_keeps_the_sound_out_under_every_name(workspace: HablaWorkspace) -> None:
+    write_table(get_table_path(workspace), [("2.wav", "Dos.", "Lucía"), ("2.wav", "Dos otra vez.", "Remedios")])
+    ingest_until_idle(workspace, remedios())
+    assert read_all_texts(workspace) == []
+    assert set(read_skip_reasons(workspace)) == {"row 1", "row 2"}
 
 
-def test_a_clip_of_a_withheld_session_waits_where_nobody_says_who_speaks(world: World) -> None:
-    folder = table_of(world).parent
-    age(write_session(world.recordings, B, 2, entries={2: {"speaker": "Remedios"}}), 24)
-    bring_in(world, remedios())
+def test_a_clip_of_a_withheld_session_waits_where_nobody_says_who_speaks(workspace: HablaWorkspace) -> None:
+    folder = get_table_path(workspace).parent
+    set_age(write_session(workspace.recordings, B, 2, entries={2: {"speaker": "Remedios"}}), 24)
+    ingest_until_idle(workspace, remedios())
     write_session(folder, B, 2)
     (folder / B / "metadata.json").unlink()
-    for path in (world.recordings / B).iterdir():
+    for path in (workspace.recordings / B).iterdir():
         path.unlink()
-    (world.recordings / B).rmdir()
-    write_table(table_of(world), [(f"{B}/segment_002.wav", "Dos.", "")])
-    bring_in(world, remedios())
-    assert everything_said(world) == ["Uno."]
-    assert "nobody says whose voice it is" in aside(world)["row 1"]
-    bring_in(world, remedios(given=GIVEN))
-    assert everything_said(world) == ["Dos.", "Uno."]
+    (workspace.recordings / B).rmdir()
+    write_table(get_table_path(workspace), [(f"{B}/segment_002.wav", "Dos.", "")])
+    ingest_until_idle(workspace, remedios())
+    assert read_all_texts(workspace) == ["Uno."]
+    assert "nobody says whose voice it is" in read_skip_reasons(workspace)["row 1"]
+    ingest_until_idle(workspace, remedios(given=GIVEN))
+    assert read_all_texts(workspace) == ["Dos.", "Uno."]
 
 
-def test_a_withdrawn_voice_is_kept_out_for_ever(world: World) -> None:
-    bring_in(world, remedios(given=GIVEN, withdrawn="2026-05-01"))
-    assert aside(world)["row 2"] == "the consent of its contributor was withdrawn on 2026-05-01"
-    assert len(read_tombstones(world.lake).sounds) == 2
-    bring_in(world, remedios(given=GIVEN))
-    table_of(world).touch()
-    assert table_changed(table_of(world), world.lake)
-    while ticked(world):
+def test_a_withdrawn_voice_is_kept_out_for_ever(workspace: HablaWorkspace) -> None:
+    ingest_until_idle(workspace, remedios(given=GIVEN, withdrawn="2026-05-01"))
+    assert read_skip_reasons(workspace)["row 2"] == "the consent of its contributor was withdrawn on 2026-05-01"
+    assert len(read_tombstones(workspace.lake).sounds) == 2
+    ingest_until_idle(workspace, remedios(given=GIVEN))
+    get_table_path(workspace).touch()
+    assert is_table_changed(get_table_path(workspace), workspace.lake)
+    while run_corrections_tick(workspace):
         pass
-    assert everything_said(world) == ["Uno."]
-    assert "was erased" in aside(world)["row 2"]
+    assert read_all_texts(workspace) == ["Uno."]
+    assert "was erased" in read_skip_reasons(workspace)["row 2"]
 
 
-def test_a_register_that_cannot_be_read_is_no_fault_of_the_table(world: World) -> None:
-    bring_in(world, remedios())
-    path = world.settings.consent.registry
+def test_a_register_that_cannot_be_read_is_no_fault_of_the_table(workspace: HablaWorkspace) -> None:
+    ingest_until_idle(workspace, remedios())
+    path = workspace.settings.consent.registry
     assert path is not None
-    write_table(table_of(world), [("1.wav", "Uno, dos.", "Lucía")])
-    table_of(world).touch()
+    write_table(get_table_path(workspace), [("1.wav", "Uno, dos.", "Lucía")])
+    get_table_path(workspace).touch()
     path.write_text("contributors: [")
     for _ in range(2):
         with pytest.raises(InputError, match="cannot be read"):
-            ticked(world)
-    bring_in(world, remedios())
-    assert "Uno, dos." in everything_said(world)
+            run_corrections_tick(workspace)
+    ingest_until_idle(workspace, remedios())
+    assert "Uno, dos." in read_all_texts(workspace)

@@ -9,137 +9,145 @@ import pytest
 
 from habla_ml.annotation import (
     collect_events,
-    last_import,
+    is_table_changed,
     load_events,
+    load_last_import,
     read_events,
-    table_changed,
 )
 from habla_ml.errors import InputError
 from habla_ml.recordings import ingest_day
-from habla_ml_tests.annotation.written_tables import (
-    SAVED,
-    bring,
-    save,
-    segments,
-    texts,
-    write_csv,
-    write_list,
-)
-from habla_ml_tests.recordings.world import (
+from habla_ml_tests.testing.habla_sessions import (
     DAY,
     NOW,
     A,
-    World,
-    make_world,
-    speech,
+    HablaWorkspace,
+    make_noise,
+    make_workspace,
     write_corrections,
     write_session,
     write_wav,
 )
+from habla_ml_tests.testing.transcript_tables import (
+    SAVED_DAY,
+    backdate,
+    import_table_file,
+    read_segments,
+    read_texts,
+    write_audio_csv,
+    write_json_table,
+)
 
 
-def test_rows_that_name_a_session_and_a_segment_speak_of_hablas_segments(world: World, tmp_path: Path) -> None:
-    write_session(world.recordings, A, 2)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
-    table = write_csv(tmp_path / "t", [(f"/elsewhere/recordings/{A}/segment_002.wav", "Hola, niños.")])
-    done = bring(world, table)
-    assert (done.matched, done.clips, done.added, done.days, done.set_aside) == (1, 0, 1, (DAY,), ())
-    log = load_events(world.lake, DAY)
+def test_rows_that_name_a_session_and_a_segment_speak_of_hablas_segments(
+    workspace: HablaWorkspace, tmp_path: Path
+) -> None:
+    write_session(workspace.recordings, A, 2)
+    ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    table = write_audio_csv(tmp_path / "t", [(f"/elsewhere/recordings/{A}/segment_002.wav", "Hola, niños.")])
+    done = import_table_file(workspace, table)
+    assert (done.matched, done.clips, done.added, done.days, done.skipped_inputs) == (1, 0, 1, (DAY,), ())
+    log = load_events(workspace.lake, DAY)
     assert log is not None
-    [event] = read_events(world.lake, log)
-    assert event.segment_id == segments(world, DAY)[1]["segment_id"]
+    [event] = read_events(workspace.lake, log)
+    assert event.segment_id == read_segments(workspace, DAY)[1]["segment_id"]
     assert (event.source, event.status) == ("table:t-fine_tune_dataset", "corrected")
 
 
-def test_rows_of_a_session_not_ingested_yet_are_matched_too(world: World, tmp_path: Path) -> None:
-    write_session(world.recordings, A, 1)
-    bring(world, write_csv(tmp_path / "t", [(f"{A}/segment_001.wav", "Hola.")]))
-    assert texts(world, DAY) == ["Hola."]
+def test_rows_of_a_session_not_ingested_yet_are_matched_too(workspace: HablaWorkspace, tmp_path: Path) -> None:
+    write_session(workspace.recordings, A, 1)
+    import_table_file(workspace, write_audio_csv(tmp_path / "t", [(f"{A}/segment_001.wav", "Hola.")]))
+    assert read_texts(workspace, DAY) == ["Hola."]
 
 
-def test_a_clip_under_another_name_is_known_by_its_sound(world: World, tmp_path: Path) -> None:
-    session = write_session(world.recordings, A, 2)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
-    table = write_csv(tmp_path / "t", [("clips/uno.wav", "Uno.")])
+def test_a_clip_under_another_name_is_known_by_its_sound(workspace: HablaWorkspace, tmp_path: Path) -> None:
+    session = write_session(workspace.recordings, A, 2)
+    ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    table = write_audio_csv(tmp_path / "t", [("clips/uno.wav", "Uno.")])
     (tmp_path / "t" / "clips").mkdir()
     (tmp_path / "t" / "clips" / "uno.wav").write_bytes((session / "segment_001.wav").read_bytes())
-    done = bring(world, table)
+    done = import_table_file(workspace, table)
     assert (done.matched, done.clips, done.days) == (1, 0, (DAY,))
 
 
 @pytest.mark.parametrize("kind", ["csv", "json"])
-def test_new_clips_become_recordings_of_the_table_by_speaker(world: World, tmp_path: Path, kind: str) -> None:
+def test_new_clips_become_recordings_of_the_table_by_speaker(
+    workspace: HablaWorkspace, tmp_path: Path, kind: str
+) -> None:
     folder = tmp_path / "t"
     (folder / "clips").mkdir(parents=True)
     for number in (1, 2):
-        write_wav(folder / "clips" / f"{number}.wav", speech(seed=number))
+        write_wav(folder / "clips" / f"{number}.wav", make_noise(seed=number))
     if kind == "csv":
-        table = write_csv(folder, [("clips/1.wav", "Uno."), ("clips/2.wav", "Dos.")])
+        table = write_audio_csv(folder, [("clips/1.wav", "Uno."), ("clips/2.wav", "Dos.")])
     else:
-        table = write_list(
+        table = write_json_table(
             folder,
             [
                 {"audio": f"clips/{n}.wav", "text": t, "duration": 1, "speaker": "Lucía"}
                 for n, t in [(1, "Uno."), (2, "Dos.")]
             ],
         )
-    done = bring(world, table)
-    assert (done.matched, done.clips, done.added, done.days) == (0, 2, 2, (SAVED,))
-    found = segments(world, SAVED)
+    done = import_table_file(workspace, table)
+    assert (done.matched, done.clips, done.added, done.days) == (0, 2, 2, (SAVED_DAY,))
+    found = read_segments(workspace, SAVED_DAY)
     assert [row["source"] for row in found] == ["table", "table"]
     assert {row["session_id"] for row in found} == {"t-fine_tune_dataset-Lucía"}
     assert [row["file_name"] for row in found] == ["clips/1.wav", "clips/2.wav"]
-    assert texts(world, SAVED) == ["Dos.", "Uno."]
+    assert read_texts(workspace, SAVED_DAY) == ["Dos.", "Uno."]
 
 
 def test_a_clip_in_a_folder_named_like_a_session_is_filed_under_that_session_and_day(
-    world: World, tmp_path: Path
+    workspace: HablaWorkspace, tmp_path: Path
 ) -> None:
     folder = tmp_path / "t"
     write_session(folder, A, 1)
-    done = bring(world, write_csv(folder, [(f"{A}/segment_001.wav", "Uno.")]))
+    done = import_table_file(workspace, write_audio_csv(folder, [(f"{A}/segment_001.wav", "Uno.")]))
     assert (done.clips, done.days) == (1, (DAY,))
-    assert segments(world, DAY)[0]["session_id"] == A
+    assert read_segments(workspace, DAY)[0]["session_id"] == A
 
 
-def test_an_import_is_done_once_and_again_when_the_table_changes(world: World, tmp_path: Path) -> None:
+def test_an_import_is_done_once_and_again_when_the_table_changes(
+    workspace: HablaWorkspace, tmp_path: Path
+) -> None:
     folder = tmp_path / "t"
     folder.mkdir()
     for number in (1, 2):
-        write_wav(folder / f"{number}.wav", speech(seed=number))
-    table = write_csv(folder, [("1.wav", "Uno.")])
-    assert table_changed(table, world.lake)
-    first = bring(world, table)
-    assert not table_changed(table, world.lake)
-    assert bring(world, table).added == 0
-    write_csv(folder, [("2.wav", "Dos."), ("1.wav", "Uno.")])
+        write_wav(folder / f"{number}.wav", make_noise(seed=number))
+    table = write_audio_csv(folder, [("1.wav", "Uno.")])
+    assert is_table_changed(table, workspace.lake)
+    first = import_table_file(workspace, table)
+    assert not is_table_changed(table, workspace.lake)
+    assert import_table_file(workspace, table).added == 0
+    write_audio_csv(folder, [("2.wav", "Dos."), ("1.wav", "Uno.")])
     os.utime(table, (NOW.timestamp(), NOW.timestamp()))
-    second = bring(world, table)
+    second = import_table_file(workspace, table)
     assert (second.clips, second.matched, second.added) == (1, 1, 1)
-    assert second.days == (SAVED, "2026-11-20")
-    assert len(segments(world, SAVED)) == first.clips == 1
+    assert second.days == (SAVED_DAY, "2026-11-20")
+    assert len(read_segments(workspace, SAVED_DAY)) == first.clips == 1
 
 
-def test_an_import_cut_short_is_simply_run_again(world: World, tmp_path: Path) -> None:
+def test_an_import_cut_short_is_simply_run_again(workspace: HablaWorkspace, tmp_path: Path) -> None:
     folder = tmp_path / "t"
     folder.mkdir()
-    write_wav(folder / "1.wav", speech(seed=1))
-    table = write_csv(folder, [("1.wav", "Uno.")])
-    bring(world, table)
-    [pointer] = (world.root / "lake" / "pointers" / "tables").glob("*.json")
+    write_wav(folder / "1.wav", make_noise(seed=1))
+    table = write_audio_csv(folder, [("1.wav", "Uno.")])
+    import_table_file(workspace, table)
+    [pointer] = (workspace.root / "lake" / "pointers" / "tables").glob("*.json")
     pointer.unlink()
-    again = bring(world, table)
+    again = import_table_file(workspace, table)
     assert (again.added, again.matched) == (0, 1)
-    assert len(segments(world, SAVED)) == 1
-    assert texts(world, SAVED) == ["Uno."]
+    assert len(read_segments(workspace, SAVED_DAY)) == 1
+    assert read_texts(workspace, SAVED_DAY) == ["Uno."]
 
 
-def test_bad_rows_are_set_aside_with_number_and_reason_and_good_ones_taken(world: World, tmp_path: Path) -> None:
+def test_bad_rows_are_set_aside_with_number_and_reason_and_good_ones_taken(
+    workspace: HablaWorkspace, tmp_path: Path
+) -> None:
     folder = tmp_path / "t"
     folder.mkdir()
-    write_wav(folder / "1.wav", speech(seed=1))
-    write_wav(folder / "copia.wav", speech(seed=1))
-    write_wav(tmp_path / "outside.wav", speech(seed=2))
+    write_wav(folder / "1.wav", make_noise(seed=1))
+    write_wav(folder / "copia.wav", make_noise(seed=1))
+    write_wav(tmp_path / "outside.wav", make_noise(seed=2))
     (folder / "link.wav").symlink_to(tmp_path / "outside.wav")
     (folder / "text.wav").write_text("hola")
     rows = [
@@ -155,10 +163,10 @@ def test_bad_rows_are_set_aside_with_number_and_reason_and_good_ones_taken(world
         ("a\x00b.wav", "h"),
         (".", "i"),
     ]
-    done = bring(world, write_csv(folder, rows))
+    done = import_table_file(workspace, write_audio_csv(folder, rows))
     assert done.clips == 1
-    assert texts(world, SAVED) == ["Uno."]
-    found = {each.file.split(":")[0]: each.reason for each in done.set_aside}
+    assert read_texts(workspace, SAVED_DAY) == ["Uno."]
+    found = {each.file.split(":")[0]: each.reason for each in done.skipped_inputs}
     for row, reason in {
         "row 2": "leaves",
         "row 3": "leaves",
@@ -189,43 +197,45 @@ def test_bad_rows_are_set_aside_with_number_and_reason_and_good_ones_taken(world
     ],
 )
 def test_a_table_that_cannot_be_read_is_refused_by_name(
-    world: World, tmp_path: Path, name: str, content: str | bytes, reason: str
+    workspace: HablaWorkspace, tmp_path: Path, name: str, content: str | bytes, reason: str
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=reason) as caught:
-        bring(world, path)
+        import_table_file(workspace, path)
     assert name in str(caught.value)
 
 
-def test_json_rows_of_wrong_types_are_set_aside(world: World, tmp_path: Path) -> None:
+def test_json_rows_of_wrong_types_are_set_aside(workspace: HablaWorkspace, tmp_path: Path) -> None:
     folder = tmp_path / "t"
     folder.mkdir()
-    write_wav(folder / "1.wav", speech(seed=1))
-    table = write_list(
+    write_wav(folder / "1.wav", make_noise(seed=1))
+    table = write_json_table(
         folder, [3, {"audio": 5, "text": "x"}, {"audio": "1.wav"}, {"audio": "1.wav", "text": "Uno."}]
     )
-    done = bring(world, table)
-    assert [each.file for each in done.set_aside] == ["row 1", "row 2", "row 3"]
-    assert texts(world, SAVED) == ["Uno."]
+    done = import_table_file(workspace, table)
+    assert [each.file for each in done.skipped_inputs] == ["row 1", "row 2", "row 3"]
+    assert read_texts(workspace, SAVED_DAY) == ["Uno."]
 
 
-def test_a_windows_byte_order_mark_is_no_part_of_the_first_column(world: World, tmp_path: Path) -> None:
+def test_a_windows_byte_order_mark_is_no_part_of_the_first_column(
+    workspace: HablaWorkspace, tmp_path: Path
+) -> None:
     path = tmp_path / "t.csv"
-    write_wav(tmp_path / "1.wav", speech())
+    write_wav(tmp_path / "1.wav", make_noise())
     path.write_text("\ufeffaudio_path,transcript\n1.wav,Uno.\n", "utf-8")
-    assert bring(world, save(path)).clips == 1
+    assert import_table_file(workspace, backdate(path)).clips == 1
 
 
 def test_collecting_a_day_brings_in_the_changed_tables_of_the_settings(tmp_path: Path) -> None:
     folder = tmp_path / "t"
     folder.mkdir()
-    write_wav(folder / "1.wav", speech())
-    table = write_csv(folder, [("1.wav", "Uno.")])
-    world = make_world(tmp_path, annotation={"tables": [str(table)]})
-    gathered = collect_events(world.recordings, DAY, world.lake, world.settings, NOW)
-    assert (gathered.events, texts(world, SAVED)) == (0, ["Uno."])
-    assert not table_changed(table, world.lake)
+    write_wav(folder / "1.wav", make_noise())
+    table = write_audio_csv(folder, [("1.wav", "Uno.")])
+    workspace = make_workspace(tmp_path, annotation={"tables": [str(table)]})
+    gathered = collect_events(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    assert (gathered.events, read_texts(workspace, SAVED_DAY)) == (0, ["Uno."])
+    assert not is_table_changed(table, workspace.lake)
 
 
 def test_a_table_that_cannot_be_read_keeps_no_correction_back_and_is_reported_until_it_is_mended(
@@ -233,18 +243,18 @@ def test_a_table_that_cannot_be_read_keeps_no_correction_back_and_is_reported_un
 ) -> None:
     table = tmp_path / "fine_tune_dataset.csv"
     table.write_text("nonsense\n")
-    save(table)
-    world = make_world(tmp_path, annotation={"tables": [str(table)]})
-    write_corrections(write_session(world.recordings, A, 2), {1: "uno"})
-    gathered = collect_events(world.recordings, DAY, world.lake, world.settings, NOW)
-    assert (gathered.added, texts(world, DAY)) == (1, ["uno"])
-    found = last_import(table, world.lake)
+    backdate(table)
+    workspace = make_workspace(tmp_path, annotation={"tables": [str(table)]})
+    write_corrections(write_session(workspace.recordings, A, 2), {1: "uno"})
+    gathered = collect_events(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    assert (gathered.added, read_texts(workspace, DAY)) == (1, ["uno"])
+    found = load_last_import(table, workspace.lake)
     assert found is not None
-    [problem] = found.set_aside
+    [problem] = found.skipped_inputs
     assert "lacks the column audio_path" in problem.reason
-    assert not table_changed(table, world.lake)  # asked for again when it changes, not at every look
+    assert not is_table_changed(table, workspace.lake)  # asked for again when it changes, not at every look
     table.write_text(f"audio_path,transcript\n{A}/segment_002.wav,dos\n")
-    collect_events(world.recordings, DAY, world.lake, world.settings, NOW)
-    found = last_import(table, world.lake)
+    collect_events(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    found = load_last_import(table, workspace.lake)
     assert found is not None
-    assert (found.set_aside, found.matched, texts(world, DAY)) == ((), 1, ["dos", "uno"])
+    assert (found.skipped_inputs, found.matched, read_texts(workspace, DAY)) == ((), 1, ["dos", "uno"])

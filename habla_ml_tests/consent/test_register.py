@@ -28,7 +28,7 @@ GIVEN = date(2026, 1, 1)
     ],
 )
 def test_a_consent_stands_from_its_day_to_its_withdrawal(entry: Contributor, reason: str | None) -> None:
-    found = entry.refusal(TODAY)
+    found = entry.explain_refusal(TODAY)
     assert found is None if reason is None else reason in (found or "")
 
 
@@ -54,11 +54,11 @@ def test_one_refusing_contributor_of_several_is_enough() -> None:
             Contributor(contributor="b", given=GIVEN, withdrawn=GIVEN, speakers=(Voice(label="B"),)),
         )
     )
-    refusing = both.refusing("s", "B", "x", TODAY)
+    refusing = both.find_refusing_contributor("s", "B", "x", TODAY)
     assert refusing is not None
     assert refusing.contributor == "b"
-    assert both.refusing("s", "A", "x", TODAY) is None
-    assert both.refusing("nobody's", None, "x", TODAY) is None
+    assert both.find_refusing_contributor("s", "A", "x", TODAY) is None
+    assert both.find_refusing_contributor("nobody's", None, "x", TODAY) is None
 
 
 def test_a_register_is_read_and_its_faults_are_named(tmp_path: Path) -> None:

@@ -12,17 +12,17 @@ import pytest
 from habla_ml.annotation import AnnotationEvent, append_events
 from habla_ml.corpus.agreement import measure_agreement
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.evaluation.normalise import spanish
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.lake import Lake
-from habla_ml_tests.corpus.corpora import new_lake
-from habla_ml_tests.recordings.world import V1
+from habla_ml_tests.testing.habla_sessions import V1
+from habla_ml_tests.testing.text_corpora import create_empty_lake
 
 DAY = "2026-02-16"
-ONE = load_conventions(V1)
+CONVENTIONS_V1 = load_conventions(V1)
 THEN = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def said(segment: str, person: str, text: str, **changes: Any) -> AnnotationEvent:
+def make_table_event(segment: str, person: str, text: str, **changes: Any) -> AnnotationEvent:
     event = AnnotationEvent(
         segment_id=segment,
         session_id=segment.split("/")[0],
@@ -40,7 +40,7 @@ def said(segment: str, person: str, text: str, **changes: Any) -> AnnotationEven
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    return new_lake(tmp_path)
+    return create_empty_lake(tmp_path)
 
 
 def test_the_rate_is_errors_over_the_mean_length_and_the_same_both_ways(lake: Lake) -> None:
@@ -49,20 +49,20 @@ def test_the_rate_is_errors_over_the_mean_length_and_the_same_both_ways(lake: La
         DAY,
         [
             # "los niños comen" and "los niño comen pan": one substitution, one insertion, lengths 3 and 4
-            said("a/1", "ana", "Los niños comen."),
-            said("a/1", "eva", "los niño comen pan"),
+            make_table_event("a/1", "ana", "Los niños comen."),
+            make_table_event("a/1", "eva", "los niño comen pan"),
             # the same words: lengths 2 and 2
-            said("b/1", "eva", "¿Qué tal?"),
-            said("b/1", "ana", "qué tal"),
+            make_table_event("b/1", "eva", "¿Qué tal?"),
+            make_table_event("b/1", "ana", "qué tal"),
             # one person alone, and one person in two sources, are no comparison
-            said("b/2", "ana", "hola"),
-            said("b/3", "ana", "hola"),
-            said("b/3", "ana", "adiós", source="habla"),
+            make_table_event("b/2", "ana", "hola"),
+            make_table_event("b/3", "ana", "hola"),
+            make_table_event("b/3", "ana", "adiós", source="habla"),
         ],
         {},
     )
-    found = measure_agreement(lake, ONE, spanish)
-    assert (found.segments, found.sessions, found.comparisons, found.verdicts_differ) == (2, 2, 2, 0)
+    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
+    assert (found.segments, found.sessions, found.comparisons, found.usability_conflicts) == (2, 2, 2, 0)
     assert found.wer.errors == 2
     assert found.wer.value == pytest.approx(2 / (3.5 + 2))
     # characters: s deleted and " pan" inserted = 5; lengths 15 and 18, 7 and 7
@@ -70,23 +70,23 @@ def test_the_rate_is_errors_over_the_mean_length_and_the_same_both_ways(lake: La
     [pair] = found.pairs
     assert (pair.first, pair.second, pair.segments, pair.identical) == ("ana", "eva", 2, 1)
     assert pair.wer == pytest.approx(2 / 5.5)
-    swapped = new_lake(lake_root(lake) / "other")
+    swapped = create_empty_lake(get_lake_root(lake) / "other")
     append_events(
         swapped,
         DAY,
         [
-            said("a/1", "eva", "Los niños comen."),
-            said("a/1", "ana", "los niño comen pan"),
-            said("b/1", "ana", "¿Qué tal?"),
-            said("b/1", "eva", "qué tal"),
+            make_table_event("a/1", "eva", "Los niños comen."),
+            make_table_event("a/1", "ana", "los niño comen pan"),
+            make_table_event("b/1", "ana", "¿Qué tal?"),
+            make_table_event("b/1", "eva", "qué tal"),
         ],
         {},
     )
-    again = measure_agreement(swapped, ONE, spanish)
+    again = measure_agreement(swapped, CONVENTIONS_V1, normalise_spanish)
     assert (again.wer, again.cer) == (found.wer, found.cer)
 
 
-def lake_root(lake: Lake) -> Path:
+def get_lake_root(lake: Lake) -> Path:
     return Path(lake.url)
 
 
@@ -94,9 +94,9 @@ def test_the_interval_comes_from_whole_sessions_and_brackets_the_rate(lake: Lake
     events = []
     for at in range(10):
         other = "uno dos tres" if at % 2 else "uno dos cuatro"
-        events += [said(f"s{at}/1", "ana", "uno dos tres"), said(f"s{at}/1", "eva", other)]
+        events += [make_table_event(f"s{at}/1", "ana", "uno dos tres"), make_table_event(f"s{at}/1", "eva", other)]
     append_events(lake, DAY, events, {})
-    found = measure_agreement(lake, ONE, spanish)
+    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
     assert found.wer.value == pytest.approx(5 / 30)
     assert found.wer.interval is not None
     low, high = found.wer.interval
@@ -105,11 +105,13 @@ def test_the_interval_comes_from_whole_sessions_and_brackets_the_rate(lake: Lake
 
 
 def test_one_session_gives_a_rate_and_no_interval_and_nothing_gives_no_rate(lake: Lake) -> None:
-    empty = measure_agreement(lake, ONE, spanish)
+    empty = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
     assert (empty.segments, empty.wer.value, empty.wer.interval) == (0, 0.0, None)
     assert "not measured" in empty.summary
-    append_events(lake, DAY, [said("a/1", "ana", "uno dos"), said("a/1", "eva", "uno")], {})
-    found = measure_agreement(lake, ONE, spanish)
+    append_events(
+        lake, DAY, [make_table_event("a/1", "ana", "uno dos"), make_table_event("a/1", "eva", "uno")], {}
+    )
+    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
     assert found.wer.value == pytest.approx(1 / 1.5)
     assert found.wer.interval is None
 
@@ -120,14 +122,14 @@ def test_only_the_last_word_of_each_counts(lake: Lake) -> None:
         lake,
         DAY,
         [
-            said("a/1", "ana", "casa"),
-            said("a/1", "ana", "cosa", created_at=later),
-            said("a/1", "eva", "cosa"),
-            said("a/1", "", "cosa", source="habla"),
+            make_table_event("a/1", "ana", "casa"),
+            make_table_event("a/1", "ana", "cosa", created_at=later),
+            make_table_event("a/1", "eva", "cosa"),
+            make_table_event("a/1", "", "cosa", source="habla"),
         ],
         {},
     )
-    found = measure_agreement(lake, ONE, spanish)
+    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
     assert (found.comparisons, found.segments, found.wer.value) == (3, 1, 0.0)
     assert {(pair.first, pair.second) for pair in found.pairs} == {
         ("ana", "eva"),
@@ -141,20 +143,20 @@ def test_a_verdict_of_unusable_against_a_text_is_counted_and_no_word_error(lake:
         lake,
         DAY,
         [
-            said("a/1", "ana", "", status="unusable", reason="ruido"),
-            said("a/1", "eva", "hola"),
-            said("a/2", "ana", "[inaudible]"),
-            said("a/2", "eva", "hola"),
-            said("a/3", "ana", "", status="unusable"),
-            said("a/3", "eva", "[inaudible]"),
+            make_table_event("a/1", "ana", "", status="unusable", reason="ruido"),
+            make_table_event("a/1", "eva", "hola"),
+            make_table_event("a/2", "ana", "[inaudible]"),
+            make_table_event("a/2", "eva", "hola"),
+            make_table_event("a/3", "ana", "", status="unusable"),
+            make_table_event("a/3", "eva", "[inaudible]"),
         ],
         {},
     )
-    found = measure_agreement(lake, ONE, spanish)
-    assert (found.comparisons, found.verdicts_differ) == (0, 2)
+    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
+    assert (found.comparisons, found.usability_conflicts) == (0, 2)
 
 
 def test_days_can_be_chosen(lake: Lake) -> None:
-    append_events(lake, DAY, [said("a/1", "ana", "uno"), said("a/1", "eva", "dos")], {})
-    assert measure_agreement(lake, ONE, spanish, ["2026-02-17"]).comparisons == 0
-    assert measure_agreement(lake, ONE, spanish, [DAY]).comparisons == 1
+    append_events(lake, DAY, [make_table_event("a/1", "ana", "uno"), make_table_event("a/1", "eva", "dos")], {})
+    assert measure_agreement(lake, CONVENTIONS_V1, normalise_spanish, ["2026-02-17"]).comparisons == 0
+    assert measure_agreement(lake, CONVENTIONS_V1, normalise_spanish, [DAY]).comparisons == 1

@@ -13,45 +13,45 @@ import pyarrow.parquet as pq
 import pytest
 
 from habla_ml.annotation import AnnotationEvent, append_events, collect_events, load_events, read_events
-from habla_ml.corpus.build import SCHEMA, DayOfCorpus, build_day, read_problems
-from habla_ml.corpus.changes import changed_corrections
+from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, build_day, read_text_problems
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.growth import corpus_hours
+from habla_ml.corpus.outdated_days import find_outdated_days
 from habla_ml.errors import CorpusError
-from habla_ml.recordings import HABLA, ingest_day, segment_id
-from habla_ml_tests.recordings.world import (
+from habla_ml.recordings import HABLA_SOURCE, ingest_day, segment_id
+from habla_ml_tests.testing.habla_sessions import (
     DAY,
     NOW,
     V2,
     A,
     B,
-    World,
-    make_world,
-    speech,
+    HablaWorkspace,
+    make_noise,
+    make_workspace,
     write_corrections,
     write_session,
     write_wav,
 )
 
 
-def ingest(world: World) -> None:
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
-    collect_events(world.recordings, DAY, world.lake, world.settings, NOW)
+def ingest(workspace: HablaWorkspace) -> None:
+    ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    collect_events(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
 
 
-def build(world: World) -> DayOfCorpus:
-    return build_day(world.lake, DAY, world.conventions, world.settings)
+def build(workspace: HablaWorkspace) -> CorpusDay:
+    return build_day(workspace.lake, DAY, workspace.conventions, workspace.settings)
 
 
-def rows(world: World, day: DayOfCorpus) -> list[dict[str, Any]]:
-    table = pq.read_table(io.BytesIO(world.lake.get_bytes(day.parquet)))
-    assert table.schema.equals(SCHEMA)
+def read_corpus_rows(workspace: HablaWorkspace, day: CorpusDay) -> list[dict[str, Any]]:
+    table = pq.read_table(io.BytesIO(workspace.lake.get_bytes(day.parquet)))
+    assert table.schema.equals(CORPUS_SCHEMA)
     return list(table.to_pylist())
 
 
-def event(number: int, text: str, **changes: Any) -> AnnotationEvent:
+def make_habla_event(number: int, text: str, **changes: Any) -> AnnotationEvent:
     made = AnnotationEvent(
-        segment_id=segment_id(HABLA, A, f"segment_{number:03d}.wav"),
+        segment_id=segment_id(HABLA_SOURCE, A, f"segment_{number:03d}.wav"),
         session_id=A,
         day=DAY,
         text=text,
@@ -65,12 +65,14 @@ def event(number: int, text: str, **changes: Any) -> AnnotationEvent:
     return replace(made, **changes)
 
 
-def test_annotated_segments_have_their_text_and_what_machines_wrote_never_enters(world: World) -> None:
-    session = write_session(world.recordings, A, 3)
+def test_annotated_segments_have_their_text_and_what_machines_wrote_never_enters(
+    workspace: HablaWorkspace,
+) -> None:
+    session = write_session(workspace.recordings, A, 3)
     write_corrections(session, {1: " Hola...  niños ", 3: "texto 3"}, confirmed=[3])
-    ingest(world)
-    day = build(world)
-    found = rows(world, day)
+    ingest(workspace)
+    day = build(workspace)
+    found = read_corpus_rows(workspace, day)
     assert [(row["file_name"], row["text"], row["sentence"], row["status"]) for row in found] == [
         ("segment_001.wav", " Hola...  niños ", "Hola… niños", "corrected"),
         ("segment_003.wav", "texto 3", "texto 3", "confirmed"),
@@ -86,59 +88,59 @@ def test_annotated_segments_have_their_text_and_what_machines_wrote_never_enters
         "without_recording": 0,
     }
     assert day.hours == pytest.approx(0.8 / 3600, abs=1e-9)
-    assert corpus_hours(world.lake) == day.hours
+    assert corpus_hours(workspace.lake) == day.hours
 
 
-def test_the_same_inputs_do_no_work_and_a_new_correction_does(world: World) -> None:
-    session = write_session(world.recordings, A, 1)
+def test_the_same_inputs_do_no_work_and_a_new_correction_does(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "uno"})
-    ingest(world)
-    first = build(world)
-    pointer = world.root / "lake" / "pointers" / "corpus" / f"{DAY}.json"
+    ingest(workspace)
+    first = build(workspace)
+    pointer = workspace.root / "lake" / "pointers" / "corpus" / f"{DAY}.json"
     before = pointer.stat().st_mtime_ns
-    assert build(world) == first
+    assert build(workspace) == first
     assert pointer.stat().st_mtime_ns == before
     write_corrections(session, {1: "dos"}, at="2026-04-01T00:00:00+00:00")
-    ingest(world)
-    assert rows(world, build(world))[0]["sentence"] == "dos"
+    ingest(workspace)
+    assert read_corpus_rows(workspace, build(workspace))[0]["sentence"] == "dos"
 
 
-def test_the_newest_word_wins_and_of_two_at_once_always_the_same(world: World) -> None:
-    write_session(world.recordings, A, 2)
-    ingest(world)
+def test_the_newest_word_wins_and_of_two_at_once_always_the_same(workspace: HablaWorkspace) -> None:
+    write_session(workspace.recordings, A, 2)
+    ingest(workspace)
     later = datetime(2026, 3, 2, tzinfo=UTC)
     said = [
-        event(1, "nuevo", created_at=later, person="ana"),
-        event(1, "viejo", created_at=later - timedelta(days=9), person="eva"),
-        event(2, "a", person="ana"),
-        event(2, "b", person="eva"),
+        make_habla_event(1, "nuevo", created_at=later, person="ana"),
+        make_habla_event(1, "viejo", created_at=later - timedelta(days=9), person="eva"),
+        make_habla_event(2, "a", person="ana"),
+        make_habla_event(2, "b", person="eva"),
     ]
-    append_events(world.lake, DAY, said, {})
-    found = rows(world, build(world))
+    append_events(workspace.lake, DAY, said, {})
+    found = read_corpus_rows(workspace, build(workspace))
     larger = max(said[2:], key=lambda each: each.event_id)
     assert [row["sentence"] for row in found] == ["nuevo", larger.text]
 
 
-def test_a_later_verdict_of_unusable_takes_the_segment_out(world: World) -> None:
-    write_session(world.recordings, A, 1)
-    ingest(world)
-    append_events(world.lake, DAY, [event(1, "uno")], {})
-    assert build(world).counts["usable"] == 1
-    later = event(1, "uno", status="unusable", reason="ruido", created_at=NOW)
-    append_events(world.lake, DAY, [later], {})
-    day = build(world)
+def test_a_later_verdict_of_unusable_takes_the_segment_out(workspace: HablaWorkspace) -> None:
+    write_session(workspace.recordings, A, 1)
+    ingest(workspace)
+    append_events(workspace.lake, DAY, [make_habla_event(1, "uno")], {})
+    assert build(workspace).counts["usable"] == 1
+    later = make_habla_event(1, "uno", status="unusable", reason="ruido", created_at=NOW)
+    append_events(workspace.lake, DAY, [later], {})
+    day = build(workspace)
     assert (day.counts["usable"], day.counts["unusable"], day.problems, day.hours) == (0, 1, {"unusable": 1}, 0.0)
 
 
 @pytest.mark.parametrize("unusable_first", [True, False])
 def test_between_a_text_and_a_verdict_of_unusable_by_two_people_the_newer_wins(
-    world: World, unusable_first: bool
+    workspace: HablaWorkspace, unusable_first: bool
 ) -> None:
-    write_session(world.recordings, A, 1)
-    ingest(world)
+    write_session(workspace.recordings, A, 1)
+    ingest(workspace)
     then = datetime(2026, 3, 1, tzinfo=UTC)
-    text = event(1, "uno", person="ana", created_at=then + timedelta(hours=unusable_first))
-    verdict = event(
+    text = make_habla_event(1, "uno", person="ana", created_at=then + timedelta(hours=unusable_first))
+    verdict = make_habla_event(
         1,
         "",
         status="unusable",
@@ -146,29 +148,34 @@ def test_between_a_text_and_a_verdict_of_unusable_by_two_people_the_newer_wins(
         person="eva",
         created_at=then + timedelta(hours=not unusable_first),
     )
-    append_events(world.lake, DAY, [verdict], {})
-    append_events(world.lake, DAY, [text], {})
-    counts = build(world).counts
+    append_events(workspace.lake, DAY, [verdict], {})
+    append_events(workspace.lake, DAY, [text], {})
+    counts = build(workspace).counts
     assert (counts["annotated"], counts["usable"]) == (1, 1 if unusable_first else 0)
-    log = load_events(world.lake, DAY)
+    log = load_events(workspace.lake, DAY)
     assert log is not None
-    assert {each.person for each in read_events(world.lake, log)} == {"ana", "eva"}
+    assert {each.person for each in read_events(workspace.lake, log)} == {"ana", "eva"}
 
 
-def test_a_text_and_a_verdict_at_the_same_instant_are_decided_by_event_id_in_any_order(world: World) -> None:
-    write_session(world.recordings, A, 1)
-    ingest(world)
-    text, verdict = event(1, "uno", person="ana"), event(1, "", status="unusable", person="eva")
-    append_events(world.lake, DAY, [verdict], {})
-    append_events(world.lake, DAY, [text], {})
+def test_a_text_and_a_verdict_at_the_same_instant_are_decided_by_event_id_in_any_order(
+    workspace: HablaWorkspace,
+) -> None:
+    write_session(workspace.recordings, A, 1)
+    ingest(workspace)
+    text, verdict = (
+        make_habla_event(1, "uno", person="ana"),
+        make_habla_event(1, "", status="unusable", person="eva"),
+    )
+    append_events(workspace.lake, DAY, [verdict], {})
+    append_events(workspace.lake, DAY, [text], {})
     winner = max((text, verdict), key=lambda each: each.event_id)
-    assert [row["status"] for row in rows(world, build(world))] == [winner.status]
+    assert [row["status"] for row in read_corpus_rows(workspace, build(workspace))] == [winner.status]
 
 
-def test_what_is_no_reference_is_flagged_with_its_reason_and_counts_no_hours(world: World) -> None:
-    session = write_session(world.recordings, A, 9, seconds=1.0)
+def test_what_is_no_reference_is_flagged_with_its_reason_and_counts_no_hours(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 9, seconds=1.0)
     write_wav(session / "segment_008.wav", np.zeros(16_000, dtype=np.int16))
-    write_wav(session / "segment_009.wav", speech(10))
+    write_wav(session / "segment_009.wav", make_noise(10))
     texts = {
         1: "Hola.",
         2: "",
@@ -181,9 +188,9 @@ def test_what_is_no_reference_is_flagged_with_its_reason_and_counts_no_hours(wor
         9: "Sí",
     }
     write_corrections(session, texts)
-    ingest(world)
-    day = build(world)
-    assert {each.file_name: each.problem for each in read_problems(world.lake, day)} == {
+    ingest(workspace)
+    day = build(workspace)
+    assert {each.file_name: each.problem for each in read_text_problems(workspace.lake, day)} == {
         "segment_002.wav": "empty",
         "segment_003.wav": "only markers",
         "segment_004.wav": "too long",
@@ -195,81 +202,83 @@ def test_what_is_no_reference_is_flagged_with_its_reason_and_counts_no_hours(wor
     }
     assert sum(day.problems.values()) == 8
     assert day.hours == pytest.approx(1 / 3600, abs=1e-9)
-    assert len(read_problems(world.lake, day, most=3)) == 3
+    assert len(read_text_problems(workspace.lake, day, most=3)) == 3
 
 
-def test_a_correction_whose_audio_was_set_aside_is_counted_and_waits(world: World) -> None:
-    session = write_session(world.recordings, A, 2)
+def test_a_correction_whose_audio_was_set_aside_is_counted_and_waits(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 2)
     whole = (session / "segment_002.wav").read_bytes()
     (session / "segment_002.wav").write_bytes(whole[:-10])
     write_corrections(session, {1: "uno", 2: "dos"})
-    ingest(world)
-    day = build(world)
+    ingest(workspace)
+    day = build(workspace)
     assert (day.counts["annotated"], day.counts["without_recording"]) == (1, 1)
     (session / "segment_002.wav").write_bytes(whole)
-    ingest(world)
-    assert build(world).counts["annotated"] == 2
+    ingest(workspace)
+    assert build(workspace).counts["annotated"] == 2
 
 
-def test_other_conventions_rewrite_the_text_though_the_audio_be_gone(world: World) -> None:
-    write_corrections(write_session(world.recordings, A, 1), {1: "Eh... uno"})
-    ingest(world)
-    first = build(world)
-    (world.root / "lake" / "objects" / first.recordings[:2] / first.recordings).unlink()
-    two = build_day(world.lake, DAY, load_conventions(V2), world.settings)
-    assert [rows(world, day)[0]["sentence"] for day in (first, two)] == ["Eh… uno", "uno"]
-    assert [rows(world, day)[0]["text"] for day in (first, two)] == ["Eh... uno"] * 2
+def test_other_conventions_rewrite_the_text_though_the_audio_be_gone(workspace: HablaWorkspace) -> None:
+    write_corrections(write_session(workspace.recordings, A, 1), {1: "Eh... uno"})
+    ingest(workspace)
+    first = build(workspace)
+    (workspace.root / "lake" / "objects" / first.recordings[:2] / first.recordings).unlink()
+    two = build_day(workspace.lake, DAY, load_conventions(V2), workspace.settings)
+    assert [read_corpus_rows(workspace, day)[0]["sentence"] for day in (first, two)] == ["Eh… uno", "uno"]
+    assert [read_corpus_rows(workspace, day)[0]["text"] for day in (first, two)] == ["Eh... uno"] * 2
     assert two.conventions_digest != first.conventions_digest
 
 
-def test_a_day_without_recordings_is_refused_and_one_without_corrections_is_empty(world: World) -> None:
+def test_a_day_without_recordings_is_refused_and_one_without_corrections_is_empty(
+    workspace: HablaWorkspace,
+) -> None:
     with pytest.raises(CorpusError, match="materialise raw_recordings"):
-        build(world)
-    write_session(world.recordings, A, 1)
-    ingest(world)
-    day = build(world)
-    assert (rows(world, day), day.counts["segments"], day.hours) == ([], 1, 0.0)
+        build(workspace)
+    write_session(workspace.recordings, A, 1)
+    ingest(workspace)
+    day = build(workspace)
+    assert (read_corpus_rows(workspace, day), day.counts["segments"], day.hours) == ([], 1, 0.0)
 
 
-def test_a_day_is_behind_until_its_text_is_built_and_again_after_each_change(world: World) -> None:
+def test_a_day_is_behind_until_its_text_is_built_and_again_after_each_change(workspace: HablaWorkspace) -> None:
     def behind() -> dict[str, str]:
-        changed = changed_corrections(world.recordings, world.lake, world.settings, NOW)
+        changed = find_outdated_days(workspace.recordings, workspace.lake, workspace.settings, NOW)
         return {each.day: each.fingerprint for each in changed}
 
-    session = write_session(world.recordings, A, 1)
+    session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "uno"})
     assert behind() == {}  # its recordings come first
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
+    ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
     first = behind()
     assert list(first) == [DAY]
-    ingest(world)
+    ingest(workspace)
     assert list(behind()) == [DAY]  # gathered, not written
-    build(world)
+    build(workspace)
     assert behind() == {}
     write_corrections(session, {1: "uno dos"}, at="2026-04-01T00:00:00+00:00")
     second = behind()
     assert second[DAY] != first[DAY]
-    ingest(world)
-    build(world)
-    write_session(world.recordings, B, 1)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
+    ingest(workspace)
+    build(workspace)
+    write_session(workspace.recordings, B, 1)
+    ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
     assert list(behind()) == [DAY]
 
 
 def test_a_table_is_brought_in_with_the_newest_day_and_the_days_it_speaks_of_follow(tmp_path: Path) -> None:
     table = tmp_path / "fine_tune_dataset.csv"
     table.write_text(f"audio_path,transcript\n{A}/segment_001.wav,Hola.\n")
-    world = make_world(tmp_path, annotation={"tables": [str(table)]})
-    write_session(world.recordings, A, 1)
+    workspace = make_workspace(tmp_path, annotation={"tables": [str(table)]})
+    write_session(workspace.recordings, A, 1)
     newest = "33333_20260217_090000"
-    write_session(world.recordings, newest, 1)
+    write_session(workspace.recordings, newest, 1)
     for day in (DAY, "2026-02-17"):
-        ingest_day(world.recordings, day, world.lake, world.settings, NOW)
+        ingest_day(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
     asked = []
     for _ in range(3):
-        for changed in list(changed_corrections(world.recordings, world.lake, world.settings, NOW)):
+        for changed in list(find_outdated_days(workspace.recordings, workspace.lake, workspace.settings, NOW)):
             asked.append(changed.day)
-            collect_events(world.recordings, changed.day, world.lake, world.settings, NOW)
-            build_day(world.lake, changed.day, world.conventions, world.settings)
+            collect_events(workspace.recordings, changed.day, workspace.lake, workspace.settings, NOW)
+            build_day(workspace.lake, changed.day, workspace.conventions, workspace.settings)
     assert asked == ["2026-02-17", DAY]
-    assert corpus_hours(world.lake) == pytest.approx(0.4 / 3600, abs=1e-9)
+    assert corpus_hours(workspace.lake) == pytest.approx(0.4 / 3600, abs=1e-9)

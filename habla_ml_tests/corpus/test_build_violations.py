@@ -9,21 +9,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from habla_ml.annotation import AnnotationEvent, append_events, collect_events
-from habla_ml.corpus.build import DayOfCorpus, build_day, load_corpus
-from habla_ml.corpus.violations import ViolatingSegment, read_violations, violating_segments
+from habla_ml.corpus.build import CorpusDay, build_day, load_corpus_day
+from habla_ml.corpus.violations import ViolatingSegment, find_violating_segments, read_violations
 from habla_ml.lake import catalogue
-from habla_ml.recordings import HABLA, segment_id
-from habla_ml_tests.corpus.typed_days import MONDAY, THREE, TUESDAY, A, type_two_days
-from habla_ml_tests.recordings.world import NOW, World, write_corrections, write_session
+from habla_ml.recordings import HABLA_SOURCE, segment_id
+from habla_ml_tests.testing.corrected_days import CONVENTIONS_V3, MONDAY, TUESDAY, A, create_annotated_lake
+from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, write_corrections, write_session
 
 TYPED = {1: "Que  hora es?", 2: "¿Qué hora es?", 3: "Son las 3.", 4: "Son las 4.", 5: "3"}
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    made = type_two_days(tmp_path, TYPED, "Sí.")
+def workspace(tmp_path: Path) -> HablaWorkspace:
+    made = create_annotated_lake(tmp_path, TYPED, "Sí.")
     verdict = AnnotationEvent(
-        segment_id=segment_id(HABLA, A, "segment_004.wav"),
+        segment_id=segment_id(HABLA_SOURCE, A, "segment_004.wav"),
         session_id=A,
         day=MONDAY,
         text="Son las 4.",
@@ -38,13 +38,13 @@ def world(tmp_path: Path) -> World:
     return made
 
 
-def build(world: World, day: str = MONDAY) -> DayOfCorpus:
-    return build_day(world.lake, day, THREE, world.settings)
+def build(workspace: HablaWorkspace, day: str = MONDAY) -> CorpusDay:
+    return build_day(workspace.lake, day, CONVENTIONS_V3, workspace.settings)
 
 
-def test_violations_stand_beside_the_text_are_counted_and_change_nothing(world: World) -> None:
-    day = build(world)
-    rows = pq.read_table(io.BytesIO(world.lake.get_bytes(day.parquet))).to_pylist()
+def test_violations_stand_beside_the_text_are_counted_and_change_nothing(workspace: HablaWorkspace) -> None:
+    day = build(workspace)
+    rows = pq.read_table(io.BytesIO(workspace.lake.get_bytes(day.parquet))).to_pylist()
     assert [(row["text"], row["sentence"], row["problem"], row["violations"]) for row in rows] == [
         ("Que  hora es?", "Que hora es?", None, ["doubled spaces", "question without ¿"]),
         ("¿Qué hora es?", "¿Qué hora es?", None, []),
@@ -56,45 +56,45 @@ def test_violations_stand_beside_the_text_are_counted_and_change_nothing(world: 
     assert day.counts["usable"] == 4
 
 
-def test_violating_segments_of_all_days_can_be_sent_back_for_review(world: World) -> None:
+def test_violating_segments_of_all_days_can_be_sent_back_for_review(workspace: HablaWorkspace) -> None:
     for day in (MONDAY, TUESDAY):
-        build(world, day)
-    found = list(violating_segments(world.lake))
+        build(workspace, day)
+    found = list(find_violating_segments(workspace.lake))
     assert [(each.day, each.file_name, each.violations) for each in found] == [
         (MONDAY, "segment_001.wav", ("doubled spaces", "question without ¿")),
         (MONDAY, "segment_003.wav", ("digits",)),
         (MONDAY, "segment_005.wav", ("digits",)),
     ]
-    first = segment_id(HABLA, A, "segment_001.wav")
+    first = segment_id(HABLA_SOURCE, A, "segment_001.wav")
     violations = found[0].violations
     assert found[0] == ViolatingSegment(
-        first, A, MONDAY, "segment_001.wav", "Que  hora es?", THREE.digest, violations, ()
+        first, A, MONDAY, "segment_001.wav", "Que  hora es?", CONVENTIONS_V3.digest, violations, ()
     )
-    monday = load_corpus(world.lake, MONDAY)
+    monday = load_corpus_day(workspace.lake, MONDAY)
     assert monday is not None
-    assert read_violations(world.lake, monday, most=1) == (found[0],)
+    assert read_violations(workspace.lake, monday, most=1) == (found[0],)
 
 
-def test_days_without_violations_are_not_opened(world: World) -> None:
-    tuesday = build(world, TUESDAY)
-    (world.root / "lake" / "objects" / tuesday.parquet[:2] / tuesday.parquet).unlink()
-    assert list(violating_segments(world.lake)) == []
+def test_days_without_violations_are_not_opened(workspace: HablaWorkspace) -> None:
+    tuesday = build(workspace, TUESDAY)
+    (workspace.root / "lake" / "objects" / tuesday.parquet[:2] / tuesday.parquet).unlink()
+    assert list(find_violating_segments(workspace.lake)) == []
 
 
-def test_days_written_before_there_were_requirements_are_read_and_rewritten(world: World) -> None:
-    day = build(world)
-    pointer = world.lake.pointer(catalogue.CORPUS.name(MONDAY))
+def test_days_written_before_there_were_requirements_are_read_and_rewritten(workspace: HablaWorkspace) -> None:
+    day = build(workspace)
+    pointer = workspace.lake.read_pointer(catalogue.CORPUS.name(MONDAY))
     assert pointer is not None
     old = {key: value for key, value in pointer.value.items() if key != "violations"} | {"inputs": "of before"}
-    world.lake.move_pointer(catalogue.CORPUS.name(MONDAY), old, pointer)
-    assert list(violating_segments(world.lake)) == []
-    assert build(world) == day
+    workspace.lake.move_pointer(catalogue.CORPUS.name(MONDAY), old, pointer)
+    assert list(find_violating_segments(workspace.lake)) == []
+    assert build(workspace) == day
 
 
-def test_a_text_said_on_many_segments_gets_each_segments_own_verdict(world: World) -> None:
+def test_a_text_said_on_many_segments_gets_each_segments_own_verdict(workspace: HablaWorkspace) -> None:
     write_corrections(
-        write_session(world.recordings, A, 6), dict.fromkeys(range(1, 7), "Son 3."), at="2026-12-01T00:00:00Z"
+        write_session(workspace.recordings, A, 6), dict.fromkeys(range(1, 7), "Son 3."), at="2026-12-01T00:00:00Z"
     )
-    collect_events(world.recordings, MONDAY, world.lake, world.settings, NOW)
-    day = build(world)
+    collect_events(workspace.recordings, MONDAY, workspace.lake, workspace.settings, NOW)
+    day = build(workspace)
     assert day.violations == {"digits": day.counts["annotated"]} == {"digits": 6}

@@ -10,14 +10,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from habla_ml.corpus.conventions import Reading, load_conventions
+from habla_ml.corpus.conventions import NormalisedText, load_conventions
 from habla_ml.errors import CorpusError
-from habla_ml_tests.recordings.world import V1, V2
+from habla_ml_tests.testing.habla_sessions import V1, V2
 
-ONE = load_conventions(V1)
+CONVENTIONS_V1 = load_conventions(V1)
 
 
-def changed(tmp_path: Path, **values: Any) -> Path:
+def write_changed_conventions(tmp_path: Path, **values: Any) -> Path:
     body = yaml.safe_load(V1.read_text("utf-8")) | values
     path = tmp_path / "conventions.yaml"
     path.write_text(yaml.safe_dump(body), "utf-8")
@@ -32,43 +32,45 @@ def rule(pattern: str, replacement: str, *cases: dict[str, str]) -> dict[str, An
 @pytest.mark.parametrize(
     ("text", "reading"),
     [
-        ("Hola, ¿cómo estás?", Reading("Hola, ¿cómo estás?", None)),
-        ("  «Los   nin\u0303os»...\n", Reading('"Los niños"…', None)),
-        ("¿ Qué  pasa ??", Reading("¿Qué pasa?", None)),
-        ("Son las 3:15, o 2,5 horas", Reading("Son las 3:15, o 2,5 horas", None)),
-        ("[noise] Buenos días [SILENCE]", Reading("Buenos días", None)),
-        ("Buenos [inaudible] días", Reading("Buenos días", "words missing")),
-        ("Buenos [risas] días", Reading("Buenos días", "unknown marker")),
-        ("[inaudible] [noise]", Reading("", "only markers")),
-        ("...", Reading("", "only markers")),
-        ("¿?", Reading("", "only markers")),
-        ("[risas]", Reading("", "unknown marker")),
-        ("", Reading("", "empty")),
-        (" \t\u00a0", Reading("", "empty")),
-        ("3", Reading("3", None)),
+        ("Hola, ¿cómo estás?", NormalisedText("Hola, ¿cómo estás?", None)),
+        ("  «Los   nin\u0303os»...\n", NormalisedText('"Los niños"…', None)),
+        ("¿ Qué  pasa ??", NormalisedText("¿Qué pasa?", None)),
+        ("Son las 3:15, o 2,5 horas", NormalisedText("Son las 3:15, o 2,5 horas", None)),
+        ("[noise] Buenos días [SILENCE]", NormalisedText("Buenos días", None)),
+        ("Buenos [inaudible] días", NormalisedText("Buenos días", "words missing")),
+        ("Buenos [risas] días", NormalisedText("Buenos días", "unknown marker")),
+        ("[inaudible] [noise]", NormalisedText("", "only markers")),
+        ("...", NormalisedText("", "only markers")),
+        ("¿?", NormalisedText("", "only markers")),
+        ("[risas]", NormalisedText("", "unknown marker")),
+        ("", NormalisedText("", "empty")),
+        (" \t\u00a0", NormalisedText("", "empty")),
+        ("3", NormalisedText("3", None)),
     ],
 )
-def test_a_typed_text_becomes_a_sentence_or_a_problem(text: str, reading: Reading) -> None:
-    assert ONE.read(text) == reading
+def test_a_typed_text_becomes_a_sentence_or_a_problem(text: str, reading: NormalisedText) -> None:
+    assert CONVENTIONS_V1.read(text) == reading
 
 
 def test_the_second_version_differs_where_it_says_and_has_another_digest() -> None:
     two = load_conventions(V2)
-    assert (ONE.title, two.title) == ("orthographic-v1", "orthographic-v2")
-    assert ONE.digest != two.digest
-    assert ONE.read("Eh... pues no.").sentence == "Eh… pues no."
+    assert (CONVENTIONS_V1.title, two.title) == ("orthographic-v1", "orthographic-v2")
+    assert CONVENTIONS_V1.digest != two.digest
+    assert CONVENTIONS_V1.read("Eh... pues no.").sentence == "Eh… pues no."
     assert two.read("Eh... pues no.").sentence == "pues no."
 
 
 @given(st.text(max_size=60))
 def test_a_sentence_stays_as_it_is_when_the_rules_are_applied_again(text: str) -> None:
-    once = ONE.read(text).sentence
-    assert ONE.read(once).sentence == once
+    once = CONVENTIONS_V1.read(text).sentence
+    assert CONVENTIONS_V1.read(once).sentence == once
 
 
 def test_the_digest_tells_rules_and_not_explanations(tmp_path: Path) -> None:
-    assert load_conventions(changed(tmp_path, description="otra")).digest == ONE.digest
-    assert load_conventions(changed(tmp_path, version=3)).digest != ONE.digest
+    assert (
+        load_conventions(write_changed_conventions(tmp_path, description="otra")).digest == CONVENTIONS_V1.digest
+    )
+    assert load_conventions(write_changed_conventions(tmp_path, version=3)).digest != CONVENTIONS_V1.digest
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_the_digest_tells_rules_and_not_explanations(tmp_path: Path) -> None:
 )
 def test_a_file_whose_rules_do_not_hold_is_refused(tmp_path: Path, values: dict[str, Any], reason: str) -> None:
     with pytest.raises(CorpusError) as caught:
-        load_conventions(changed(tmp_path, **values))
+        load_conventions(write_changed_conventions(tmp_path, **values))
     assert reason in str(caught.value)
     assert "conventions.yaml" in str(caught.value)
 

@@ -9,23 +9,23 @@ import yaml
 from typer.testing import CliRunner
 
 from habla_ml.annotation import collect_events
-from habla_ml.cli import app
+from habla_ml.cli.main import app
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.corpus.conventions_diff import MarkedWord, diff_conventions, diff_lines, marked_words
-from habla_ml_tests.corpus.typed_days import MONDAY, THREE, TUESDAY, B, type_two_days
-from habla_ml_tests.recordings.world import NOW, V1, V2, World, write_corrections, write_session
+from habla_ml.corpus.conventions_diff import MarkedWord, diff_conventions, format_diff, mark_changed_words
+from habla_ml_tests.testing.corrected_days import CONVENTIONS_V3, MONDAY, TUESDAY, B, create_annotated_lake
+from habla_ml_tests.testing.habla_sessions import NOW, V1, V2, HablaWorkspace, write_corrections, write_session
 
-ONE, TWO = load_conventions(V1), load_conventions(V2)
+CONVENTIONS_V1, CONVENTIONS_V2 = load_conventions(V1), load_conventions(V2)
 TYPED = {1: "Eh, el lunes.", 2: "El martes.", 3: "Mmm", 4: "Hola [laughter]", 5: "Que?"}
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return type_two_days(tmp_path, TYPED, "Pues... sí.")
+def workspace(tmp_path: Path) -> HablaWorkspace:
+    return create_annotated_lake(tmp_path, TYPED, "Pues... sí.")
 
 
-def test_changed_usable_and_unusable_segments_are_counted_over_all_days(world: World) -> None:
-    found = diff_conventions(world.lake, ONE, THREE, world.settings.corpus)
+def test_changed_usable_and_unusable_segments_are_counted_over_all_days(workspace: HablaWorkspace) -> None:
+    found = diff_conventions(workspace.lake, CONVENTIONS_V1, CONVENTIONS_V3, workspace.settings.corpus)
     assert (found.first, found.second) == ("orthographic-v1", "orthographic-v3")
     assert (found.days, found.segments) == (2, 6)
     assert found.changed == 3  # "Eh, el lunes.", "Mmm" and "Pues... sí."
@@ -40,39 +40,41 @@ def test_changed_usable_and_unusable_segments_are_counted_over_all_days(world: W
     ]
 
 
-def test_it_reads_no_audio_and_writes_nothing(world: World) -> None:
+def test_it_reads_no_audio_and_writes_nothing(workspace: HablaWorkspace) -> None:
     def files() -> set[tuple[str, int]]:
         return {
-            (str(each), each.stat().st_mtime_ns) for each in (world.root / "lake").rglob("*") if each.is_file()
+            (str(each), each.stat().st_mtime_ns) for each in (workspace.root / "lake").rglob("*") if each.is_file()
         }
 
     for day in (MONDAY, TUESDAY):
-        pointer = world.lake.pointer(f"recordings/{day}")
+        pointer = workspace.lake.read_pointer(f"recordings/{day}")
         assert pointer is not None
         audio = pointer.value["parquet"]
-        (world.root / "lake" / "objects" / audio[:2] / audio).unlink()
+        (workspace.root / "lake" / "objects" / audio[:2] / audio).unlink()
     before = files()
-    diff_conventions(world.lake, ONE, TWO, world.settings.corpus)
+    diff_conventions(workspace.lake, CONVENTIONS_V1, CONVENTIONS_V2, workspace.settings.corpus)
     assert files() == before
 
 
-def test_the_same_conventions_differ_in_nothing(world: World) -> None:
-    found = diff_conventions(world.lake, TWO, TWO, world.settings.corpus)
+def test_the_same_conventions_differ_in_nothing(workspace: HablaWorkspace) -> None:
+    found = diff_conventions(workspace.lake, CONVENTIONS_V2, CONVENTIONS_V2, workspace.settings.corpus)
     assert (found.segments, found.changed, found.become_usable, found.become_unusable, found.examples) == (
         (6, 0, 0, 0, ())
     )
 
 
-def test_few_examples_are_a_sample_that_stays_the_same(world: World) -> None:
-    every = diff_conventions(world.lake, ONE, THREE, world.settings.corpus).examples
-    two = diff_conventions(world.lake, ONE, THREE, world.settings.corpus, most=2).examples
+def test_few_examples_are_a_sample_that_stays_the_same(workspace: HablaWorkspace) -> None:
+    every = diff_conventions(workspace.lake, CONVENTIONS_V1, CONVENTIONS_V3, workspace.settings.corpus).examples
+    two = diff_conventions(
+        workspace.lake, CONVENTIONS_V1, CONVENTIONS_V3, workspace.settings.corpus, most=2
+    ).examples
     smallest = sorted(each.segment_id for each in every)[:2]
     assert sorted(each.segment_id for each in two) == smallest
     assert set(two) <= set(every)
 
 
 def test_words_that_go_and_words_that_come_are_marked() -> None:
-    assert marked_words("Eh… el lunes", "el martes") == (
+    assert mark_changed_words("Eh… el lunes", "el martes") == (
         MarkedWord("Eh…", "gone"),
         MarkedWord("el", "same"),
         MarkedWord("lunes", "gone"),
@@ -80,12 +82,14 @@ def test_words_that_go_and_words_that_come_are_marked() -> None:
     )
 
 
-def test_what_is_printed_marks_words_and_obeys_no_escape_typed_into_a_text(world: World) -> None:
+def test_what_is_printed_marks_words_and_obeys_no_escape_typed_into_a_text(workspace: HablaWorkspace) -> None:
     write_corrections(
-        write_session(world.recordings, B, 1), {1: "Pues\x1b[2J... {sí}."}, at="2026-12-01T00:00:00Z"
+        write_session(workspace.recordings, B, 1), {1: "Pues\x1b[2J... {sí}."}, at="2026-12-01T00:00:00Z"
     )
-    collect_events(world.recordings, TUESDAY, world.lake, world.settings, NOW)
-    lines = diff_lines(diff_conventions(world.lake, ONE, TWO, world.settings.corpus))
+    collect_events(workspace.recordings, TUESDAY, workspace.lake, workspace.settings, NOW)
+    lines = format_diff(
+        diff_conventions(workspace.lake, CONVENTIONS_V1, CONVENTIONS_V2, workspace.settings.corpus)
+    )
     assert lines[0] == "orthographic-v1 → orthographic-v2: 6 annotated segments on 2 days"
     assert any(line.endswith("segment_001.wav: [-Eh,-] el lunes.") for line in lines)
     assert "  usable → only markers" in lines
@@ -93,10 +97,10 @@ def test_what_is_printed_marks_words_and_obeys_no_escape_typed_into_a_text(world
     assert any("{sí}" in line for line in lines)
 
 
-def test_the_command_prints_the_comparison(world: World, tmp_path: Path) -> None:
+def test_the_command_prints_the_comparison(workspace: HablaWorkspace, tmp_path: Path) -> None:
     profile = tmp_path / "configs" / "mine.yaml"
     profile.parent.mkdir()
-    settings = world.settings.model_dump(mode="json", exclude={"profile"})
+    settings = workspace.settings.model_dump(mode="json", exclude={"profile"})
     profile.write_text(yaml.safe_dump(settings), "utf-8")
     done = CliRunner().invoke(app, ["conventions", "diff", str(V1), str(V2), "-p", str(profile)])
     assert done.exit_code == 0, done.output

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.errors import CorpusError
-from habla_ml_tests.recordings.world import V1, V2
+from habla_ml_tests.testing.habla_sessions import V1, V2
 
 V3 = V1.with_name("orthographic-v3.yaml")
 VERBATIM = V1.with_name("verbatim-v1.yaml")
-THREE, HEARD = load_conventions(V3), load_conventions(VERBATIM)
+CONVENTIONS_V3, VERBATIM_CONVENTIONS = load_conventions(V3), load_conventions(VERBATIM)
 
 # What the rules and requirements look at, so that hypothesis meets them often.
 TYPED = st.text(
@@ -41,7 +41,7 @@ def demanding(tmp_path: Path, **changes: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("conventions", [THREE, HEARD], ids=["orthographic", "verbatim"])
+@pytest.mark.parametrize("conventions", [CONVENTIONS_V3, VERBATIM_CONVENTIONS], ids=["orthographic", "verbatim"])
 @pytest.mark.parametrize(
     ("text", "violations"),
     [
@@ -75,15 +75,15 @@ def test_each_broken_requirement_is_named_in_the_order_of_the_file(
 
 @given(TYPED)
 def test_requirements_never_change_a_sentence_or_a_problem(text: str) -> None:
-    bare = replace(THREE, _of_typed=(), _of_sentence=()).read(text)
-    reading = THREE.read(text)
+    bare = replace(CONVENTIONS_V3, _typed_requirements=(), _sentence_requirements=()).read(text)
+    reading = CONVENTIONS_V3.read(text)
     assert (reading.sentence, reading.problem, ()) == (bare.sentence, bare.problem, bare.violations)
 
 
 @given(TYPED)
 def test_verbatim_text_stays_as_it_is_when_the_rules_are_applied_again(text: str) -> None:
-    once = HEARD.read(text).sentence
-    assert HEARD.read(once).sentence == once
+    once = VERBATIM_CONVENTIONS.read(text).sentence
+    assert VERBATIM_CONVENTIONS.read(once).sentence == once
 
 
 WORDS = ("Eh,", "ni-", "niños", "hola.", "¿qué?", "*wifi*", "[noise]", "...", "mmm", "«el»", "tema—")
@@ -91,7 +91,7 @@ WORDS = ("Eh,", "ni-", "niños", "hola.", "¿qué?", "*wifi*", "[noise]", "...",
 
 @given(st.lists(st.sampled_from(WORDS), max_size=8))
 def test_hesitations_false_starts_and_quotes_are_never_left_in_orthographic_text(words: list[str]) -> None:
-    sentence = THREE.read(" ".join(words)).sentence
+    sentence = CONVENTIONS_V3.read(" ".join(words)).sentence
     left = [word for word in words if word in ("niños", "hola.", "¿qué?", "tema—")]
     assert sentence.count("niños") == left.count("niños")
     assert sentence.count("tema") == left.count("tema—")
@@ -100,8 +100,8 @@ def test_hesitations_false_starts_and_quotes_are_never_left_in_orthographic_text
 
 def test_the_two_kinds_of_text_differ_in_hesitations_and_false_starts() -> None:
     typed = "Ehhh... quiero una ca-, una mesa, ¿eh?"
-    assert THREE.read(typed).sentence == "quiero una una mesa, ¿eh?"
-    assert HEARD.read(typed).sentence == "Eh… quiero una ca-, una mesa, ¿eh?"
+    assert CONVENTIONS_V3.read(typed).sentence == "quiero una una mesa, ¿eh?"
+    assert VERBATIM_CONVENTIONS.read(typed).sentence == "Eh… quiero una ca-, una mesa, ¿eh?"
 
 
 def test_files_without_requirements_keep_the_digest_under_which_lakes_were_written() -> None:

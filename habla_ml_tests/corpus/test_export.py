@@ -19,27 +19,33 @@ from habla_ml.corpus.snapshot import SPLITS, Snapshot, read_utterances
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.errors import CorpusError
 from habla_ml.recordings import ingest_day
-from habla_ml_tests.recordings.world import NOW, World, make_world, write_corrections, write_session
+from habla_ml_tests.testing.habla_sessions import (
+    NOW,
+    HablaWorkspace,
+    make_workspace,
+    write_corrections,
+    write_session,
+)
 
 DAY = "2026-02-16"
 
 
-def corpus(root: Path, sessions: int, **sections: Mapping[str, Any]) -> tuple[World, Snapshot]:
-    world = make_world(root, **sections)
+def corpus(root: Path, sessions: int, **sections: Mapping[str, Any]) -> tuple[HablaWorkspace, Snapshot]:
+    workspace = make_workspace(root, **sections)
     for number in range(sessions):
-        session = write_session(world.recordings, f"{number}_20260216_10000{number}", 2)
+        session = write_session(workspace.recordings, f"{number}_20260216_10000{number}", 2)
         write_corrections(session, {1: f"Frase {number} uno.", 2: f"Frase {number} dos."})
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
-    collect_events(world.recordings, DAY, world.lake, world.settings, NOW)
-    build_day(world.lake, DAY, world.conventions, world.settings)
-    return world, make_snapshot(world.lake, world.settings, world.conventions)
+    ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    collect_events(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    build_day(workspace.lake, DAY, workspace.conventions, workspace.settings)
+    return workspace, make_snapshot(workspace.lake, workspace.settings, workspace.conventions)
 
 
 def test_the_dataset_opens_with_load_from_disk_and_holds_the_audio_bit_for_bit(tmp_path: Path) -> None:
     from datasets import Audio, DatasetDict, load_from_disk
 
-    world, snapshot = corpus(tmp_path, 5)
-    folder = export_dataset(world.lake, snapshot, tmp_path / "out" / "dataset")
+    workspace, snapshot = corpus(tmp_path, 5)
+    folder = export_dataset(workspace.lake, snapshot, tmp_path / "out" / "dataset")
     opened = load_from_disk(folder)
     assert isinstance(opened, DatasetDict)
     assert sorted(opened) == sorted(SPLITS)
@@ -48,7 +54,7 @@ def test_the_dataset_opens_with_load_from_disk_and_holds_the_audio_bit_for_bit(t
         assert part.column_names == ["audio", "sentence"]
         assert part.features["audio"].sampling_rate == 16_000
         undecoded = part.cast_column("audio", Audio(decode=False))
-        for row, utterance in zip(undecoded, read_utterances(world.lake, snapshot, split), strict=True):
+        for row, utterance in zip(undecoded, read_utterances(workspace.lake, snapshot, split), strict=True):
             samples, rate = soundfile.read(io.BytesIO(row["audio"]["bytes"]), dtype="float32")
             assert (row["sentence"], rate) == (utterance.sentence, 16_000)
             assert np.array_equal(samples, utterance.audio)
@@ -59,40 +65,40 @@ def test_the_dataset_opens_with_load_from_disk_and_holds_the_audio_bit_for_bit(t
 def test_empty_splits_are_written_as_empty_splits(tmp_path: Path) -> None:
     from datasets import load_from_disk
 
-    world, snapshot = corpus(tmp_path, 1)
-    opened = load_from_disk(export_dataset(world.lake, snapshot, tmp_path / "dataset"))
+    workspace, snapshot = corpus(tmp_path, 1)
+    opened = load_from_disk(export_dataset(workspace.lake, snapshot, tmp_path / "dataset"))
     assert {split: len(part) for split, part in opened.items()} == {"train": 2, "validation": 0, "test": 0}
     assert opened["test"].features == opened["train"].features
 
 
 def test_a_folder_that_is_there_is_not_written_over(tmp_path: Path) -> None:
-    world, snapshot = corpus(tmp_path, 1)
+    workspace, snapshot = corpus(tmp_path, 1)
     (tmp_path / "dataset").mkdir()
     with pytest.raises(CorpusError, match="is there already"):
-        export_dataset(world.lake, snapshot, tmp_path / "dataset")
+        export_dataset(workspace.lake, snapshot, tmp_path / "dataset")
 
 
 def test_an_export_that_fails_leaves_no_folder(tmp_path: Path) -> None:
     from habla_ml.errors import LakeError
 
-    world, snapshot = corpus(tmp_path, 3)
+    workspace, snapshot = corpus(tmp_path, 3)
     recordings = snapshot.recordings[DAY]
-    (world.root / "lake" / "objects" / recordings[:2] / recordings).unlink()
+    (workspace.root / "lake" / "objects" / recordings[:2] / recordings).unlink()
     with pytest.raises(LakeError):
-        export_dataset(world.lake, snapshot, tmp_path / "out" / "dataset")
+        export_dataset(workspace.lake, snapshot, tmp_path / "out" / "dataset")
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_parquet_opens_with_load_dataset_as_audio_with_its_text(tmp_path: Path) -> None:
     from datasets import Audio, load_dataset
 
-    world, snapshot = corpus(tmp_path, 5)
-    folder = export_parquet(world.lake, snapshot, tmp_path / "parquet")
+    workspace, snapshot = corpus(tmp_path, 5)
+    folder = export_parquet(workspace.lake, snapshot, tmp_path / "parquet")
     opened = load_dataset("parquet", data_dir=str(folder / "data"), cache_dir=str(tmp_path / "cache"))
     for split in SPLITS:
         assert opened[split].features["audio"].sampling_rate == 16_000
         rows = opened[split].cast_column("audio", Audio(decode=False))
-        for row, each in zip(rows, read_utterances(world.lake, snapshot, split), strict=True):
+        for row, each in zip(rows, read_utterances(workspace.lake, snapshot, split), strict=True):
             samples, _ = soundfile.read(io.BytesIO(row["audio"]["bytes"]), dtype="float32")
             assert np.array_equal(samples, each.audio)
             assert (row["sentence"], row["segment_id"]) == (each.sentence, each.segment_id)
@@ -101,12 +107,12 @@ def test_parquet_opens_with_load_dataset_as_audio_with_its_text(tmp_path: Path) 
 def test_a_nemo_manifest_names_each_file_its_seconds_its_text_and_who_speaks(tmp_path: Path) -> None:
     people = tmp_path / "people.yaml"
     people.write_text('people: [{name: Profe, role: teacher, labels: [Speaker A], sessions: ["[0-2]_*"]}]')
-    world, snapshot = corpus(tmp_path, 5, corpus={"speakers": str(people)})
+    workspace, snapshot = corpus(tmp_path, 5, corpus={"speakers": str(people)})
     roles = []
-    folder = export_nemo(world.lake, snapshot, tmp_path / "nemo")
+    folder = export_nemo(workspace.lake, snapshot, tmp_path / "nemo")
     for split in SPLITS:
         lines = [json.loads(line) for line in (folder / f"{split}_manifest.json").read_text("utf-8").splitlines()]
-        for line, each in zip(lines, read_utterances(world.lake, snapshot, split), strict=True):
+        for line, each in zip(lines, read_utterances(workspace.lake, snapshot, split), strict=True):
             samples, _ = soundfile.read(folder / line["audio_filepath"], dtype="float32")
             assert np.array_equal(samples, each.audio)
             assert (line["text"], line["duration"]) == (each.sentence, each.duration_s)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from habla_ml.corpus.language import language_of
+from habla_ml.corpus.language import detect_language
 from habla_ml.demo.classroom import write_castilian_set
 
 ENGLISH = """
@@ -29,8 +29,8 @@ I would like some water. | When is your birthday?
 def test_at_least_four_of_five_english_classroom_sentences_are_recognised() -> None:
     sentences = [each.strip() for each in ENGLISH.replace("\n", "|").split("|") if each.strip()]
     assert len(sentences) == 40
-    assert sum(language_of(each) == "en" for each in sentences) >= 32
-    assert not [each for each in sentences if language_of(each) == "es"]
+    assert sum(detect_language(each) == "en" for each in sentences) >= 32
+    assert not [each for each in sentences if detect_language(each) == "es"]
 
 
 def test_no_sentence_of_the_demo_is_called_english(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_no_sentence_of_the_demo_is_called_english(tmp_path: Path) -> None:
     with (tmp_path / "fine_tune_dataset.csv").open(encoding="utf-8") as handle:
         sentences = [row["transcript"] for row in csv.DictReader(handle)]
     assert len(sentences) == 60
-    assert {language_of(each) for each in sentences} <= {"es", None}
+    assert {detect_language(each) for each in sentences} <= {"es", None}
 
 
 @pytest.mark.parametrize(
@@ -53,14 +53,14 @@ def test_no_sentence_of_the_demo_is_called_english(tmp_path: Path) -> None:
     ],
 )
 def test_english_words_in_a_spanish_sentence_are_no_english_sentence(sentence: str) -> None:
-    assert language_of(sentence) in {"es", None}
+    assert detect_language(sentence) in {"es", None}
 
 
 @pytest.mark.parametrize("text", ["", "...", "12 34", "¿?"])
 def test_what_has_no_words_gets_no_verdict(text: str) -> None:
-    assert language_of(text) is None
+    assert detect_language(text) is None
 
 
 @pytest.mark.parametrize("text", ["Привет, как дела?", "你好世界", "مرحبا بكم"])
 def test_another_script_is_named(text: str) -> None:
-    assert language_of(text) == "other script"
+    assert detect_language(text) == "other script"

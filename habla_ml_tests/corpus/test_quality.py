@@ -8,89 +8,103 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from habla_ml.corpus.build import load_corpus
+from habla_ml.corpus.build import load_corpus_day
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.quality import (
-    Finding,
+    QualityFinding,
     check_recordings,
     check_snapshot,
     check_text,
-    find_losses,
+    compute_rank_correlation,
+    find_lost_hours,
     hours_by_day,
-    keep_good_hours,
-    load_good_hours,
-    rank_correlation,
+    load_baseline_hours,
+    save_baseline_hours,
 )
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.lake import Lake
 from habla_ml.recordings import load_day
 from habla_ml.settings import QualitySettings
-from habla_ml_tests.corpus.corpora import Line, new_lake, write_day
-from habla_ml_tests.corpus.quality_world import Spoken, write_spoken_day
-from habla_ml_tests.recordings.world import V1, make_world
+from habla_ml_tests.testing.annotated_days import RecordedSegmentSpec, write_recorded_day
+from habla_ml_tests.testing.habla_sessions import V1, make_workspace
+from habla_ml_tests.testing.text_corpora import AnnotatedSegmentSpec, create_empty_lake, write_corpus_day
 
 DAY = "2026-02-16"
 BOUNDS = QualitySettings()
 SENTENCE = "el niño come pan con la maestra en casa y luego vamos todos al campo de la escuela porque hace sol"
 
 
-def growing(count: int) -> list[Spoken]:
+def make_matching_segments(count: int) -> list[RecordedSegmentSpec]:
     """Texts that are longer where their audio is."""
     return [
-        Spoken(n, " ".join(SENTENCE.split()[: 2 + n % 18]).capitalize() + ".", seconds=0.3 + 0.05 * (n % 18))
+        RecordedSegmentSpec(
+            n, " ".join(SENTENCE.split()[: 2 + n % 18]).capitalize() + ".", seconds=0.3 + 0.05 * (n % 18)
+        )
         for n in range(1, count + 1)
     ]
 
 
-def shifted(lines: list[Spoken]) -> list[Spoken]:
+def shifted(lines: list[RecordedSegmentSpec]) -> list[RecordedSegmentSpec]:
     """Every text beside the next file's audio, as a table read one line too late gives."""
     texts = [line.sentence for line in lines]
     order = np.random.default_rng(0).permutation(len(texts))
-    return [Spoken(line.number, texts[at], seconds=line.seconds) for line, at in zip(lines, order, strict=True)]
+    return [
+        RecordedSegmentSpec(line.number, texts[at], seconds=line.seconds)
+        for line, at in zip(lines, order, strict=True)
+    ]
 
 
-def text_findings(lake: Lake, lines: list[Spoken], bounds: QualitySettings = BOUNDS) -> dict[str, Finding]:
-    write_spoken_day(lake, DAY, lines)
-    day = load_corpus(lake, DAY)
+def write_and_check_text(
+    lake: Lake, lines: list[RecordedSegmentSpec], bounds: QualitySettings = BOUNDS
+) -> dict[str, QualityFinding]:
+    write_recorded_day(lake, DAY, lines)
+    day = load_corpus_day(lake, DAY)
     assert day is not None
     return {each.name: each for each in check_text(lake, day, bounds)}
 
 
-def sound_findings(lake: Lake, lines: list[Spoken]) -> dict[str, Finding]:
-    write_spoken_day(lake, DAY, lines)
+def write_and_check_recordings(lake: Lake, lines: list[RecordedSegmentSpec]) -> dict[str, QualityFinding]:
+    write_recorded_day(lake, DAY, lines)
     day = load_day(lake, DAY)
     assert day is not None
     return {each.name: each for each in check_recordings(lake, day.facts, BOUNDS)}
 
 
-def snapshot_of(tmp_path: Path, lake: Lake) -> Snapshot:
-    return make_snapshot(lake, make_world(tmp_path).settings, load_conventions(V1))
+def publish_v1_snapshot(tmp_path: Path, lake: Lake) -> Snapshot:
+    return make_snapshot(lake, make_workspace(tmp_path).settings, load_conventions(V1))
 
 
 def test_a_good_day_passes_every_check(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
-    found = text_findings(lake, growing(40)) | sound_findings(lake, growing(40))
+    lake = create_empty_lake(tmp_path)
+    found = write_and_check_text(lake, make_matching_segments(40)) | write_and_check_recordings(
+        lake, make_matching_segments(40)
+    )
     assert len(found) == 6
     assert all(each.passed for each in found.values())
 
 
 def test_texts_without_words_are_a_share_of_what_people_did_not_call_unusable(tmp_path: Path) -> None:
     lines = [
-        *growing(20),
-        *(Spoken(n, "", "only markers") for n in range(21, 28)),
-        *(Spoken(n, "", "empty") for n in range(28, 30)),
-        *(Spoken(n, "", "unusable") for n in range(30, 40)),
+        *make_matching_segments(20),
+        *(RecordedSegmentSpec(n, "", "only markers") for n in range(21, 28)),
+        *(RecordedSegmentSpec(n, "", "empty") for n in range(28, 30)),
+        *(RecordedSegmentSpec(n, "", "unusable") for n in range(30, 40)),
     ]
-    found = text_findings(new_lake(tmp_path), lines)["texts_have_words"]
+    found = write_and_check_text(create_empty_lake(tmp_path), lines)["texts_have_words"]
     assert found.value == pytest.approx(9 / 29, abs=1e-6)
-    assert (found.offending, found.looked_at, found.passed) == (9, 29, False)
+    assert (found.failing_count, found.checked_count, found.passed) == (9, 29, False)
     assert {each.reason for each in found.examples} == {"only markers", "empty"}
 
 
 def test_speaking_rate_outside_the_bounds_fails_with_its_segments(tmp_path: Path) -> None:
-    lines = [*growing(37), Spoken(38, "x", "too slow"), Spoken(39, "y", "too fast"), Spoken(40, "z", "too fast")]
-    found = text_findings(new_lake(tmp_path), lines)["speaking_rate_is_plausible"]
+    lines = [
+        *make_matching_segments(37),
+        RecordedSegmentSpec(38, "x", "too slow"),
+        RecordedSegmentSpec(39, "y", "too fast"),
+        RecordedSegmentSpec(40, "z", "too fast"),
+    ]
+    found = write_and_check_text(create_empty_lake(tmp_path), lines)["speaking_rate_is_plausible"]
     assert found.value == pytest.approx(3 / 40)
     assert not found.passed
     assert [(each.where, each.reason) for each in found.examples] == [
@@ -101,56 +115,59 @@ def test_speaking_rate_outside_the_bounds_fails_with_its_segments(tmp_path: Path
 
 
 def test_a_bound_is_still_good_and_beyond_it_is_not(tmp_path: Path) -> None:
-    lines = [*growing(19), Spoken(20, "x", "too slow")]
-    lake = new_lake(tmp_path)
-    assert text_findings(lake, lines, QualitySettings(most_implausible_rate_share=0.05))[
+    lines = [*make_matching_segments(19), RecordedSegmentSpec(20, "x", "too slow")]
+    lake = create_empty_lake(tmp_path)
+    assert write_and_check_text(lake, lines, QualitySettings(most_implausible_rate_share=0.05))[
         "speaking_rate_is_plausible"
     ].passed
-    assert not text_findings(lake, lines, QualitySettings(most_implausible_rate_share=0.049))[
+    assert not write_and_check_text(lake, lines, QualitySettings(most_implausible_rate_share=0.049))[
         "speaking_rate_is_plausible"
     ].passed
 
 
 def test_texts_beside_the_wrong_files_are_found_though_each_alone_looks_right(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
-    assert text_findings(lake, growing(60))["texts_are_as_long_as_their_audio"].value == pytest.approx(
-        1.0, abs=0.01
-    )
-    found = text_findings(lake, shifted(growing(60)))["texts_are_as_long_as_their_audio"]
+    lake = create_empty_lake(tmp_path)
+    assert write_and_check_text(lake, make_matching_segments(60))[
+        "texts_are_as_long_as_their_audio"
+    ].value == pytest.approx(1.0, abs=0.01)
+    found = write_and_check_text(lake, shifted(make_matching_segments(60)))["texts_are_as_long_as_their_audio"]
     assert not found.passed
     assert found.value < 0.4
     assert "shifted" in found.note
 
 
 def test_english_among_spanish_is_counted_and_shown(tmp_path: Path) -> None:
-    lines = [*growing(36), *(Spoken(n, "What is the name of this town?") for n in range(37, 41))]
-    found = text_findings(new_lake(tmp_path), lines)["texts_are_spanish"]
+    lines = [
+        *make_matching_segments(36),
+        *(RecordedSegmentSpec(n, "What is the name of this town?") for n in range(37, 41)),
+    ]
+    found = write_and_check_text(create_empty_lake(tmp_path), lines)["texts_are_spanish"]
     assert found.value == pytest.approx(4 / 40)
     assert not found.passed
     assert [each.where for each in found.examples] == [f"s1/segment_{n:03d}.wav" for n in range(37, 41)]
 
 
 def test_few_segments_are_not_judged_and_say_so(tmp_path: Path) -> None:
-    lines = [Spoken(n, "What is the name of this town?") for n in range(1, 20)]
-    found = text_findings(new_lake(tmp_path), lines)["texts_are_spanish"]
+    lines = [RecordedSegmentSpec(n, "What is the name of this town?") for n in range(1, 20)]
+    found = write_and_check_text(create_empty_lake(tmp_path), lines)["texts_are_spanish"]
     assert found.passed
-    assert found.offending == 19
+    assert found.failing_count == 19
     assert "too few" in found.note
 
 
 def test_a_day_without_annotations_passes(tmp_path: Path) -> None:
-    lines = [Spoken(n, None) for n in range(1, 30)]
-    assert all(each.passed for each in text_findings(new_lake(tmp_path), lines).values())
+    lines = [RecordedSegmentSpec(n, None) for n in range(1, 30)]
+    assert all(each.passed for each in write_and_check_text(create_empty_lake(tmp_path), lines).values())
 
 
 def test_clipped_and_silent_segments_are_counted_over_all_recordings(tmp_path: Path) -> None:
     lines = [
-        *(Spoken(n, None) for n in range(1, 22)),
-        *(Spoken(n, None, clipped_share=0.02) for n in range(22, 26)),
-        *(Spoken(n, None, loudness_dbfs=-80.0) for n in range(26, 29)),
-        Spoken(29, None, loudness_dbfs=-120.0),
+        *(RecordedSegmentSpec(n, None) for n in range(1, 22)),
+        *(RecordedSegmentSpec(n, None, clipped_share=0.02) for n in range(22, 26)),
+        *(RecordedSegmentSpec(n, None, loudness_dbfs=-80.0) for n in range(26, 29)),
+        RecordedSegmentSpec(29, None, loudness_dbfs=-120.0),
     ]
-    found = sound_findings(new_lake(tmp_path), lines)
+    found = write_and_check_recordings(create_empty_lake(tmp_path), lines)
     assert found["few_segments_clipped"].value == pytest.approx(4 / 29, abs=1e-6)
     assert found["few_segments_clipped"].examples[0].reason == "2 % at full scale"
     assert found["few_segments_silent"].value == pytest.approx(4 / 29, abs=1e-6)
@@ -159,15 +176,21 @@ def test_clipped_and_silent_segments_are_counted_over_all_recordings(tmp_path: P
 
 
 def test_a_snapshot_with_a_shifted_day_fails_by_that_days_share_of_the_hours(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
-    sessions = [Spoken(**{**vars(line), "session": f"a{line.number % 4}"}) for line in growing(60)]
+    lake = create_empty_lake(tmp_path)
+    sessions = [
+        RecordedSegmentSpec(**{**vars(line), "session": f"a{line.number % 4}"})
+        for line in make_matching_segments(60)
+    ]
     digest = load_conventions(V1).digest
-    write_spoken_day(lake, "2026-02-16", sessions, digest=digest)
-    mixed = shifted(growing(60))
-    write_spoken_day(
-        lake, "2026-02-17", [Spoken(**{**vars(line), "session": "b"}) for line in mixed], digest=digest
+    write_recorded_day(lake, "2026-02-16", sessions, digest=digest)
+    mixed = shifted(make_matching_segments(60))
+    write_recorded_day(
+        lake,
+        "2026-02-17",
+        [RecordedSegmentSpec(**{**vars(line), "session": "b"}) for line in mixed],
+        digest=digest,
     )
-    found = {each.name: each for each in check_snapshot(lake, snapshot_of(tmp_path, lake), BOUNDS)}
+    found = {each.name: each for each in check_snapshot(lake, publish_v1_snapshot(tmp_path, lake), BOUNDS)}
     assert found["texts_are_spanish"].passed
     assert found["texts_are_as_long_as_their_audio"].value == pytest.approx(0.5)
     assert not found["texts_are_as_long_as_their_audio"].passed
@@ -176,7 +199,7 @@ def test_a_snapshot_with_a_shifted_day_fails_by_that_days_share_of_the_hours(tmp
 
 def test_hours_that_fell_and_days_that_vanished_are_named() -> None:
     before = {"2026-02-16": 4.0, "2026-02-17": 4.0, "2026-02-18": 2.0}
-    hours, days = find_losses(before, {"2026-02-16": 4.0, "2026-02-17": 3.0, "2026-02-19": 1.0}, BOUNDS)
+    hours, days = find_lost_hours(before, {"2026-02-16": 4.0, "2026-02-17": 3.0, "2026-02-19": 1.0}, BOUNDS)
     assert hours.value == pytest.approx((10 - 8) / 10)
     assert not hours.passed
     assert [each.where for each in hours.examples] == ["2026-02-18", "2026-02-17"]
@@ -185,7 +208,7 @@ def test_hours_that_fell_and_days_that_vanished_are_named() -> None:
 
 
 def test_a_day_that_vanishes_is_seen_though_the_hours_grew() -> None:
-    hours, days = find_losses({"2026-02-16": 1.0, "2026-02-17": 9.0}, {"2026-02-17": 20.0}, BOUNDS)
+    hours, days = find_lost_hours({"2026-02-16": 1.0, "2026-02-17": 9.0}, {"2026-02-17": 20.0}, BOUNDS)
     assert (hours.passed, hours.value) == (True, 0.0)
     assert not days.passed
 
@@ -193,25 +216,35 @@ def test_a_day_that_vanishes_is_seen_though_the_hours_grew() -> None:
 def test_growth_and_the_same_again_lose_nothing() -> None:
     state = {"2026-02-16": 1.0}
     for now in (state, {**state, "2026-02-17": 1.0}):
-        assert all(each.passed for each in find_losses(state, now, BOUNDS))
+        assert all(each.passed for each in find_lost_hours(state, now, BOUNDS))
 
 
 def test_the_good_state_is_kept_as_numbers_and_hours_are_summed_by_day(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
-    assert load_good_hours(lake) is None
+    lake = create_empty_lake(tmp_path)
+    assert load_baseline_hours(lake) is None
     conventions = load_conventions(V1)
-    write_day(lake, "2026-02-16", [Line("a", seconds=1800.0), Line("b", seconds=1800.0)], conventions)
-    write_day(lake, "2026-02-17", [Line("c", seconds=900.0), Line("d", usable=False)], conventions)
-    snapshot = snapshot_of(tmp_path, lake)
+    write_corpus_day(
+        lake,
+        "2026-02-16",
+        [AnnotatedSegmentSpec("a", seconds=1800.0), AnnotatedSegmentSpec("b", seconds=1800.0)],
+        conventions,
+    )
+    write_corpus_day(
+        lake,
+        "2026-02-17",
+        [AnnotatedSegmentSpec("c", seconds=900.0), AnnotatedSegmentSpec("d", usable=False)],
+        conventions,
+    )
+    snapshot = publish_v1_snapshot(tmp_path, lake)
     hours = hours_by_day(lake, snapshot)
     assert hours == {"2026-02-16": 1.0, "2026-02-17": 0.25}
-    keep_good_hours(lake, snapshot, hours)
-    assert load_good_hours(lake) == hours
+    save_baseline_hours(lake, snapshot, hours)
+    assert load_baseline_hours(lake) == hours
 
 
 def test_rank_correlation_is_spearmans() -> None:
     rng = np.random.default_rng(4)
     first = rng.integers(0, 20, 200).astype(float)
     second = first + rng.normal(0, 8, 200).round()
-    assert rank_correlation(first, second) == pytest.approx(spearmanr(first, second).statistic)
-    assert rank_correlation(np.ones(5), np.arange(5.0)) is None
+    assert compute_rank_correlation(first, second) == pytest.approx(spearmanr(first, second).statistic)
+    assert compute_rank_correlation(np.ones(5), np.arange(5.0)) is None

@@ -12,16 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from habla_ml.annotation.review import Objection, ReviewItem, save_queue
+from habla_ml.annotation.review_queue import ReviewItem, ReviewRequest, save_queue
 from habla_ml.audio import decode_flac
 from habla_ml.corpus.report import CorpusReport, describe_corpus
-from habla_ml.corpus.report_page import render_report
+from habla_ml.corpus.report_page import render_corpus_report
 from habla_ml.corpus.snapshot import Split, save_snapshot
-from habla_ml.lake import Lake, catalogue, digest_of
+from habla_ml.lake import Lake, catalogue, compute_digest
 from habla_ml.settings import QualitySettings
-from habla_ml_tests.corpus.corpora import new_lake
-from habla_ml_tests.corpus.quality_world import DIGEST, Spoken, write_spoken_day
-from habla_ml_tests.pages.tags import assert_needs_nothing
+from habla_ml_tests.testing.annotated_days import DIGEST, RecordedSegmentSpec, write_recorded_day
+from habla_ml_tests.testing.html_tags import assert_self_contained
+from habla_ml_tests.testing.text_corpora import create_empty_lake
 
 BOUNDS = QualitySettings()
 HOSTILE = '</blockquote><script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -32,37 +32,39 @@ def describe(lake: Lake, **bounds: float) -> CorpusReport:
 
 
 @pytest.fixture
-def two_days(tmp_path: Path) -> Lake:
+def two_day_lake(tmp_path: Path) -> Lake:
     """Monday: five segments, three annotated, two usable. Tuesday: one of two annotated and usable."""
-    lake = new_lake(tmp_path)
-    write_spoken_day(
+    lake = create_empty_lake(tmp_path)
+    write_recorded_day(
         lake,
         "2026-02-16",
         [
-            Spoken(1, "La casa blanca.", seconds=4.0, loudness_dbfs=-22.0),
-            Spoken(2, "La casa y el perro.", seconds=6.0, loudness_dbfs=-38.0, speaker="Lucía"),
-            Spoken(3, "[ruido]", "only markers", seconds=2.0),
-            Spoken(4, None, seconds=3.0, clipped_share=0.5, speaker=None),
-            Spoken(5, None, seconds=3.0, loudness_dbfs=-90.0),
+            RecordedSegmentSpec(1, "La casa blanca.", seconds=4.0, loudness_dbfs=-22.0),
+            RecordedSegmentSpec(2, "La casa y el perro.", seconds=6.0, loudness_dbfs=-38.0, speaker="Lucía"),
+            RecordedSegmentSpec(3, "[ruido]", "only markers", seconds=2.0),
+            RecordedSegmentSpec(4, None, seconds=3.0, clipped_share=0.5, speaker=None),
+            RecordedSegmentSpec(5, None, seconds=3.0, loudness_dbfs=-90.0),
         ],
     )
-    write_spoken_day(
-        lake, "2026-02-17", [Spoken(1, "El perro blanco.", seconds=2.0), Spoken(2, None, seconds=2.0)]
+    write_recorded_day(
+        lake,
+        "2026-02-17",
+        [RecordedSegmentSpec(1, "El perro blanco.", seconds=2.0), RecordedSegmentSpec(2, None, seconds=2.0)],
     )
     return lake
 
 
-def test_days_are_counted_by_hand(two_days: Lake) -> None:
-    monday, tuesday = describe(two_days).days
+def test_days_are_counted_by_hand(two_day_lake: Lake) -> None:
+    monday, tuesday = describe(two_day_lake).days
     assert (monday.segments, monday.annotated, monday.usable) == (5, 3, 2)
     assert monday.recorded_h == pytest.approx(18 / 3600)
     assert monday.usable_h == pytest.approx(10 / 3600)
     assert (tuesday.segments, tuesday.annotated, tuesday.usable) == (2, 1, 1)
-    assert describe(two_days).annotated_share == pytest.approx(4 / 7)
+    assert describe(two_day_lake).annotated_share == pytest.approx(4 / 7)
 
 
-def test_speakers_and_loudness_add_up_to_all_hours(two_days: Lake) -> None:
-    report = describe(two_days)
+def test_speakers_and_loudness_add_up_to_all_hours(two_day_lake: Lake) -> None:
+    report = describe(two_day_lake)
     seconds = {each.name: (each.recorded_h * 3600, each.usable_h * 3600) for each in report.speakers}
     assert list(seconds) == ["Profe", "Lucía", "unknown"]
     assert [*seconds.values()] == [pytest.approx(each) for each in ((13, 6), (6, 6), (3, 0))]
@@ -73,13 +75,13 @@ def test_speakers_and_loudness_add_up_to_all_hours(two_days: Lake) -> None:
     assert list(levels) == list(range(-90, -20, 5))
 
 
-def test_vocabulary_grows_in_order_of_days_and_case_does_not_count(two_days: Lake) -> None:
-    points = [(each.words, each.distinct) for each in describe(two_days).vocabulary]
+def test_vocabulary_grows_in_order_of_days_and_case_does_not_count(two_day_lake: Lake) -> None:
+    points = [(each.words, each.distinct) for each in describe(two_day_lake).vocabulary]
     assert points == [(0, 0), (8, 6), (11, 7)]
 
 
-def test_flagged_segments_have_a_reason_and_their_own_audio(two_days: Lake) -> None:
-    report = describe(two_days)
+def test_flagged_segments_have_a_reason_and_their_own_audio(two_day_lake: Lake) -> None:
+    report = describe(two_day_lake)
     assert report.flagged_counts == {"only markers": 1, "clipped": 1, "silent": 1}
     found = {each.reason: each for each in report.flagged}
     assert found["only markers"].text == "[ruido]"
@@ -89,10 +91,18 @@ def test_flagged_segments_have_a_reason_and_their_own_audio(two_days: Lake) -> N
 
 
 def test_the_newest_of_each_reason_are_shown_in_turn_up_to_the_bound(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
+    lake = create_empty_lake(tmp_path)
     for day in ("2026-02-16", "2026-02-17", "2026-02-18"):
-        lines = [Spoken(n, "[x]", "unknown marker") for n in range(1, 6)]
-        write_spoken_day(lake, day, [*lines, Spoken(9, "What is the name of that?"), Spoken(10, "a", "too fast")])
+        lines = [RecordedSegmentSpec(n, "[x]", "unknown marker") for n in range(1, 6)]
+        write_recorded_day(
+            lake,
+            day,
+            [
+                *lines,
+                RecordedSegmentSpec(9, "What is the name of that?"),
+                RecordedSegmentSpec(10, "a", "too fast"),
+            ],
+        )
     report = describe(lake, flagged_segments_shown=5)
     assert report.flagged_counts == {"unknown marker": 15, "not Spanish": 3, "too fast": 3}
     shown = sorted((each.reason, each.day) for each in report.flagged)
@@ -106,34 +116,39 @@ def test_the_newest_of_each_reason_are_shown_in_turn_up_to_the_bound(tmp_path: P
 
 
 def test_a_segment_with_two_flags_is_shown_once(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
-    write_spoken_day(lake, "2026-02-16", [Spoken(1, "x", "too slow", clipped_share=0.9), Spoken(2)])
+    lake = create_empty_lake(tmp_path)
+    write_recorded_day(
+        lake, "2026-02-16", [RecordedSegmentSpec(1, "x", "too slow", clipped_share=0.9), RecordedSegmentSpec(2)]
+    )
     report = describe(lake)
     assert report.flagged_counts == {"clipped": 1, "too slow": 1}
     assert [each.segment_id for each in report.flagged] == ["2026-02-16/s1/1"]
 
 
-def test_audio_stays_within_its_bound(two_days: Lake) -> None:
-    sizes = sorted(len(each.flac or b"") for each in describe(two_days).flagged)
-    bounded = describe(two_days, largest_audio_bytes=sizes[0] + sizes[1]).flagged
+def test_audio_stays_within_its_bound(two_day_lake: Lake) -> None:
+    sizes = sorted(len(each.flac or b"") for each in describe(two_day_lake).flagged)
+    bounded = describe(two_day_lake, largest_audio_bytes=sizes[0] + sizes[1]).flagged
     assert 0 < sum(len(each.flac or b"") for each in bounded) <= sizes[0] + sizes[1]
     assert any(each.flac is None for each in bounded)
 
 
 def test_broken_rules_are_counted_where_the_corpus_names_them(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
-    lines = [Spoken(1, "Que?", violations=("question mark", "accent")), Spoken(2, "Y tu?", violations=("accent",))]
-    write_spoken_day(lake, "2026-02-16", [*lines, Spoken(3)])
+    lake = create_empty_lake(tmp_path)
+    lines = [
+        RecordedSegmentSpec(1, "Que?", violations=("question mark", "accent")),
+        RecordedSegmentSpec(2, "Y tu?", violations=("accent",)),
+    ]
+    write_recorded_day(lake, "2026-02-16", [*lines, RecordedSegmentSpec(3)])
     report = describe(lake)
     assert report.violations == {"accent": 2, "question mark": 1}
     assert report.flagged_counts == {"breaks a rule: accent": 2}
 
 
 def test_a_broken_rule_that_a_person_confirmed_stays_counted_and_is_no_flag(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
-    day, line = "2026-02-16", Spoken(1, "Son 3  casas.", violations=("digits", "doubled spaces"))
-    write_spoken_day(lake, day, [line, Spoken(2, "Son 4 casas.", violations=("digits",))])
-    objection = Objection(1, ("digits", "doubled spaces"), DIGEST, digest_of("Son 3  casas."))
+    lake = create_empty_lake(tmp_path)
+    day, line = "2026-02-16", RecordedSegmentSpec(1, "Son 3  casas.", violations=("digits", "doubled spaces"))
+    write_recorded_day(lake, day, [line, RecordedSegmentSpec(2, "Son 4 casas.", violations=("digits",))])
+    objection = ReviewRequest(1, ("digits", "doubled spaces"), DIGEST, compute_digest("Son 3  casas."))
     item = ReviewItem(line.name(day), "s1", day, "Profe", 1.0, "", "", 1.0, (), False, objection)
     # The world's people typed on New Year's day of 2026.
     save_queue(lake, [item], datetime(2025, 12, 1, tzinfo=UTC))
@@ -141,53 +156,53 @@ def test_a_broken_rule_that_a_person_confirmed_stays_counted_and_is_no_flag(tmp_
     assert report.violations == {"digits": 2, "doubled spaces": 1}
     assert report.confirmed == {"digits": 1, "doubled spaces": 1}
     assert report.flagged_counts == {"breaks a rule: digits": 1}
-    assert "confirmed by a person" in render_report(report)
+    assert "confirmed by a person" in render_corpus_report(report)
 
 
-def test_conventions_in_force_are_counted_by_day(two_days: Lake) -> None:
-    write_spoken_day(two_days, "2026-02-18", [Spoken(1)], conventions="verbatim-v1")
-    assert [(each.title, each.days) for each in describe(two_days).conventions] == [
+def test_conventions_in_force_are_counted_by_day(two_day_lake: Lake) -> None:
+    write_recorded_day(two_day_lake, "2026-02-18", [RecordedSegmentSpec(1)], conventions="verbatim-v1")
+    assert [(each.title, each.days) for each in describe(two_day_lake).conventions] == [
         ("orthographic-v1", 2),
         ("verbatim-v1", 1),
     ]
 
 
-def test_hours_by_role_are_read_where_the_snapshot_knows_roles(two_days: Lake) -> None:
-    assert describe(two_days).roles == ()
+def test_hours_by_role_are_read_where_the_snapshot_knows_roles(two_day_lake: Lake) -> None:
+    assert describe(two_day_lake).roles == ()
     out = io.BytesIO()
     rows = {"role": ["teacher", "student", "teacher", None], "duration_s": [1800.0, 900.0, 1800.0, 36.0]}
     pq.write_table(pa.table(rows), out)
     hours: dict[Split, float] = {"train": 1.26, "validation": 0.0, "test": 0.0}
     counts: dict[Split, int] = {"train": 4, "validation": 0, "test": 0}
-    segments = two_days.put_bytes(out.getvalue())
-    snapshot = save_snapshot(two_days, segments, {}, {}, "orthographic-v1", "c" * 64, "1" * 64, hours, counts)
-    two_days.move_pointer(catalogue.SPLITS, {"snapshot": snapshot.id}, None)
-    report = describe(two_days)
+    segments = two_day_lake.put_bytes(out.getvalue())
+    snapshot = save_snapshot(two_day_lake, segments, {}, {}, "orthographic-v1", "c" * 64, "1" * 64, hours, counts)
+    two_day_lake.move_pointer(catalogue.SPLITS, {"snapshot": snapshot.id}, None)
+    report = describe(two_day_lake)
     assert [each.name for each in report.roles] == ["teacher", "student", "unknown"]
     assert [each.usable_h for each in report.roles] == pytest.approx([1.0, 0.25, 0.01])
-    assert snapshot.id in render_report(report)
+    assert snapshot.id in render_corpus_report(report)
 
 
 def test_an_empty_lake_gives_a_page_that_says_so(tmp_path: Path) -> None:
-    page = render_report(describe(new_lake(tmp_path)))
+    page = render_corpus_report(describe(create_empty_lake(tmp_path)))
     assert "Nothing is in the lake yet" in page
 
 
 def test_hostile_texts_and_names_stay_text_and_the_page_asks_for_nothing(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
+    lake = create_empty_lake(tmp_path)
     lines = [
-        Spoken(1, HOSTILE, "too fast", speaker=HOSTILE, session=HOSTILE),
-        Spoken(2, "La casa.", speaker=HOSTILE, violations=(HOSTILE,)),
+        RecordedSegmentSpec(1, HOSTILE, "too fast", speaker=HOSTILE, session=HOSTILE),
+        RecordedSegmentSpec(2, "La casa.", speaker=HOSTILE, violations=(HOSTILE,)),
     ]
-    write_spoken_day(lake, "2026-02-16", lines, conventions=HOSTILE)
-    page = render_report(describe(lake))
-    assert_needs_nothing(page)
+    write_recorded_day(lake, "2026-02-16", lines, conventions=HOSTILE)
+    page = render_corpus_report(describe(lake))
+    assert_self_contained(page)
     assert "&lt;script&gt;" in page
 
 
-def test_the_page_plays_the_flagged_audio_and_the_kept_copy_has_no_voice_text_or_name(two_days: Lake) -> None:
-    report = describe(two_days)
-    page, kept = render_report(report), render_report(report.without_voices())
+def test_the_page_plays_the_flagged_audio_and_the_kept_copy_has_no_voice_text_or_name(two_day_lake: Lake) -> None:
+    report = describe(two_day_lake)
+    page, kept = render_corpus_report(report), render_corpus_report(report.redact())
     played = {b64decode(each) for each in re.findall(r"data:audio/flac;base64,([A-Za-z0-9+/=]+)", page)}
     assert played == {each.flac for each in report.flagged}
     assert "[ruido]" in page
@@ -198,8 +213,8 @@ def test_the_page_plays_the_flagged_audio_and_the_kept_copy_has_no_voice_text_or
     assert "only markers" in kept
 
 
-def test_the_same_lake_gives_the_same_bytes(two_days: Lake) -> None:
-    assert render_report(describe(two_days)) == render_report(describe(two_days))
+def test_the_same_lake_gives_the_same_bytes(two_day_lake: Lake) -> None:
+    assert render_corpus_report(describe(two_day_lake)) == render_corpus_report(describe(two_day_lake))
 
 
 @pytest.mark.parametrize(("days", "unit", "drawn"), [(70, "day", 70), (71, "week", 11), (600, "month", 20)])
@@ -207,11 +222,11 @@ def test_many_days_are_drawn_as_weeks_or_months(tmp_path: Path, days: int, unit:
     from dataclasses import replace
     from datetime import date, timedelta
 
-    from habla_ml.corpus.report import DayLine
+    from habla_ml.corpus.report import DaySummary
 
     lines = tuple(
-        DayLine((date(2026, 1, 5) + timedelta(days=n)).isoformat(), 10, 1.0, 5, 5, 0.5) for n in range(days)
+        DaySummary((date(2026, 1, 5) + timedelta(days=n)).isoformat(), 10, 1.0, 5, 5, 0.5) for n in range(days)
     )
-    page = render_report(replace(describe(new_lake(tmp_path)), days=lines))
+    page = render_corpus_report(replace(describe(create_empty_lake(tmp_path)), days=lines))
     assert f"<h2>Hours by {unit}</h2>" in page
     assert page.count(" with a usable transcript</title>") == drawn

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from habla_ml.corpus.speakers import connect_sessions, load_speakers
+from habla_ml.corpus.speakers import group_sessions, load_speaker_map
 from habla_ml.errors import SettingsError
 
 MAP = """
@@ -17,20 +17,22 @@ people:
 """
 
 
-def written(folder: Path, text: str) -> Path:
+def write_speaker_map(folder: Path, text: str) -> Path:
     path = folder / "people.yaml"
     path.write_text(text, "utf-8")
     return path
 
 
 def test_a_label_means_a_person_only_in_their_sessions(tmp_path: Path) -> None:
-    speakers = load_speakers(written(tmp_path, MAP))
-    found = [speakers.person_of(*pair) for pair in (("1a", "Speaker A"), ("2a", "Speaker A"), ("3a", "Speaker A"))]
+    speakers = load_speaker_map(write_speaker_map(tmp_path, MAP))
+    found = [
+        speakers.find_person(*pair) for pair in (("1a", "Speaker A"), ("2a", "Speaker A"), ("3a", "Speaker A"))
+    ]
     assert [person and person.name for person in found] == ["Ana", "Luis", None]
-    teacher = speakers.person_of("3a", "Profe")
+    teacher = speakers.find_person("3a", "Profe")
     assert teacher is not None
     assert teacher.role == "teacher"
-    assert load_speakers(None).people == ()
+    assert load_speaker_map(None).people == ()
 
 
 @pytest.mark.parametrize(
@@ -46,13 +48,13 @@ def test_a_label_means_a_person_only_in_their_sessions(tmp_path: Path) -> None:
 )
 def test_a_wrong_map_is_refused_by_file_and_key(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(SettingsError, match=expected):
-        load_speakers(written(tmp_path, text))
+        load_speaker_map(write_speaker_map(tmp_path, text))
 
 
 def test_a_label_of_two_people_is_refused(tmp_path: Path) -> None:
-    speakers = load_speakers(written(tmp_path, MAP.replace('["2*"]', '["*"]')))
+    speakers = load_speaker_map(write_speaker_map(tmp_path, MAP.replace('["2*"]', '["*"]')))
     with pytest.raises(SettingsError, match=r"people\.1 and people\.2 .* session 1a"):
-        speakers.person_of("1a", "Speaker A")
+        speakers.find_person("1a", "Speaker A")
 
 
 @pytest.mark.parametrize(
@@ -69,20 +71,20 @@ def test_a_label_of_two_people_is_refused(tmp_path: Path) -> None:
 )
 def test_no_fault_of_a_map_repeats_a_name(tmp_path: Path, text: str) -> None:
     with pytest.raises(SettingsError) as raised:
-        load_speakers(written(tmp_path, text))
+        load_speaker_map(write_speaker_map(tmp_path, text))
     assert "Remedios" not in str(raised.value)
     assert raised.value.__cause__ is None
 
 
 def test_a_contradiction_names_nobody(tmp_path: Path) -> None:
-    speakers = load_speakers(written(tmp_path, MAP.replace('["2*"]', '["*"]')))
+    speakers = load_speaker_map(write_speaker_map(tmp_path, MAP.replace('["2*"]', '["*"]')))
     with pytest.raises(SettingsError) as raised:
-        speakers.person_of("1a", "Speaker A")
+        speakers.find_person("1a", "Speaker A")
     assert not any(word in str(raised.value) for word in ("Ana", "Luis", "Speaker A"))
 
 
 def test_sessions_that_share_a_student_are_one_group_until_that_would_fuse_the_corpus() -> None:
     hours = dict.fromkeys(("a", "b", "c", "d"), 1.0)
-    assert connect_sessions(hours, {"Ana": ["b", "c"]}, 2.0) == {"a": "a", "b": "b", "c": "b", "d": "d"}
+    assert group_sessions(hours, {"Ana": ["b", "c"]}, 2.0) == {"a": "a", "b": "b", "c": "b", "d": "d"}
     everywhere = {"Luis": ["a", "b", "c", "d"], "Ana": ["b", "c"]}
-    assert connect_sessions(hours, everywhere, 2.0) == {"a": "a", "b": "b", "c": "b", "d": "d"}
+    assert group_sessions(hours, everywhere, 2.0) == {"a": "a", "b": "b", "c": "b", "d": "d"}

@@ -12,26 +12,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.corpus.deal import assign_splits
-from habla_ml.corpus.snapshot import Snapshot, Split, latest_snapshot
+from habla_ml.corpus.snapshot import Snapshot, Split, load_latest_snapshot
+from habla_ml.corpus.split_assignment import assign_splits
 from habla_ml.corpus.splits import load_ledger, make_snapshot
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake
 from habla_ml.settings import SplitSettings
-from habla_ml_tests.corpus.corpora import Line, new_lake, splits_of, write_day
-from habla_ml_tests.recordings.world import V1, V2, make_world
+from habla_ml_tests.testing.habla_sessions import V1, V2, make_workspace
+from habla_ml_tests.testing.text_corpora import (
+    AnnotatedSegmentSpec,
+    create_empty_lake,
+    read_splits,
+    write_corpus_day,
+)
 
-ONE = load_conventions(V1)
+CONVENTIONS_V1 = load_conventions(V1)
 DAY = "2026-02-16"
 SHARES = SplitSettings()
 
 
 def snapshot(lake: Lake, root: Path) -> Snapshot:
-    return make_snapshot(lake, make_world(root).settings, ONE)
+    return make_snapshot(lake, make_workspace(root).settings, CONVENTIONS_V1)
 
 
 def groups(lake: Lake) -> dict[str, Split]:
-    return dict(load_ledger(lake, lake.pointer("splits/ledger")).groups)
+    return dict(load_ledger(lake, lake.read_pointer("splits/ledger")).groups)
 
 
 def test_many_equal_sessions_are_shared_80_10_10() -> None:
@@ -74,8 +79,13 @@ def test_shares_that_leave_nothing_for_train_are_refused() -> None:
 
 
 def test_a_snapshot_holds_every_usable_segment_once_and_is_the_same_when_made_again(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
-    write_day(lake, DAY, [Line(f"s{n}", k, usable=k < 3) for n in range(20) for k in (1, 2, 3)], ONE)
+    lake = create_empty_lake(tmp_path)
+    write_corpus_day(
+        lake,
+        DAY,
+        [AnnotatedSegmentSpec(f"s{n}", k, usable=k < 3) for n in range(20) for k in (1, 2, 3)],
+        CONVENTIONS_V1,
+    )
     made = snapshot(lake, tmp_path)
     assert made.counts == {"train": 32, "validation": 4, "test": 4}
     assert made.hours == {
@@ -83,9 +93,9 @@ def test_a_snapshot_holds_every_usable_segment_once_and_is_the_same_when_made_ag
         "validation": pytest.approx(4 / 60),
         "test": pytest.approx(4 / 60),
     }
-    assert (made.conventions, made.conventions_digest) == ("orthographic-v1", ONE.digest)
-    assert snapshot(lake, tmp_path) == made == latest_snapshot(lake)
-    sessions = {name.split("/")[0]: split for name, (split, _) in splits_of(lake, made.segments).items()}
+    assert (made.conventions, made.conventions_digest) == ("orthographic-v1", CONVENTIONS_V1.digest)
+    assert snapshot(lake, tmp_path) == made == load_latest_snapshot(lake)
+    sessions = {name.split("/")[0]: split for name, (split, _) in read_splits(lake, made.segments).items()}
     assert sessions == groups(lake)
     columns = pq.read_schema(io.BytesIO(lake.get_bytes(made.segments))).names
     assert {"segment_id", "day", "session_id", "speaker", "sentence", "split", "duration_s", "status"} <= set(
@@ -94,56 +104,63 @@ def test_a_snapshot_holds_every_usable_segment_once_and_is_the_same_when_made_ag
 
 
 def test_an_empty_corpus_is_refused_with_the_next_step(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
+    lake = create_empty_lake(tmp_path)
     with pytest.raises(CorpusError, match="is empty"):
         snapshot(lake, tmp_path)
-    write_day(lake, DAY, [Line("a", usable=False)], ONE)
+    write_corpus_day(lake, DAY, [AnnotatedSegmentSpec("a", usable=False)], CONVENTIONS_V1)
     with pytest.raises(CorpusError, match="is empty"):
         snapshot(lake, tmp_path)
-    assert lake.pointer("splits/ledger") is None
+    assert lake.read_pointer("splits/ledger") is None
 
 
 def test_a_corpus_of_one_session_is_all_train_and_says_that_test_is_empty(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
-    write_day(lake, DAY, [Line("a", 1), Line("a", 2)], ONE)
+    lake = create_empty_lake(tmp_path)
+    write_corpus_day(lake, DAY, [AnnotatedSegmentSpec("a", 1), AnnotatedSegmentSpec("a", 2)], CONVENTIONS_V1)
     made = snapshot(lake, tmp_path)
     assert made.counts == {"train": 2, "validation": 0, "test": 0}
     assert made.hours["test"] == 0.0
 
 
 def test_days_under_other_conventions_are_refused_by_name(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
-    write_day(lake, DAY, [Line("a")], ONE)
-    write_day(lake, "2026-02-17", [Line("b")], load_conventions(V2))
-    write_day(lake, "2026-02-18", [], load_conventions(V2))
+    lake = create_empty_lake(tmp_path)
+    write_corpus_day(lake, DAY, [AnnotatedSegmentSpec("a")], CONVENTIONS_V1)
+    write_corpus_day(lake, "2026-02-17", [AnnotatedSegmentSpec("b")], load_conventions(V2))
+    write_corpus_day(lake, "2026-02-18", [], load_conventions(V2))
     with pytest.raises(CorpusError, match=r"1 of 2 days.*orthographic-v1.*2026-02-17"):
         snapshot(lake, tmp_path)
 
 
 def test_one_sound_under_two_names_is_in_one_split_only(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
-    write_day(lake, DAY, [Line(f"s{n}", k) for n in range(30) for k in (1, 2)], ONE)
+    lake = create_empty_lake(tmp_path)
+    write_corpus_day(
+        lake, DAY, [AnnotatedSegmentSpec(f"s{n}", k) for n in range(30) for k in (1, 2)], CONVENTIONS_V1
+    )
     snapshot(lake, tmp_path)
     by_split = {split: group for group, split in groups(lake).items()}
     copies = [
-        Line(by_split["train"], 8, by_split["test"] + "/1"),
-        Line(by_split["validation"], 9, by_split["train"] + "/1"),
+        AnnotatedSegmentSpec(by_split["train"], 8, by_split["test"] + "/1"),
+        AnnotatedSegmentSpec(by_split["validation"], 9, by_split["train"] + "/1"),
     ]
-    write_day(lake, "2026-02-17", copies, ONE)
-    found = splits_of(lake, snapshot(lake, tmp_path).segments)
+    write_corpus_day(lake, "2026-02-17", copies, CONVENTIONS_V1)
+    found = read_splits(lake, snapshot(lake, tmp_path).segments)
     assert by_split["test"] + "/1" in found
     assert by_split["train"] + "/1" in found
     assert not {line.name for line in copies} & set(found)
     # The original is withdrawn: a model may have learnt the sound, so its copy must not come in elsewhere.
-    lines = [Line(f"s{n}", k) for n in range(30) for k in (1, 2) if f"s{n}/{k}" != by_split["train"] + "/1"]
-    write_day(lake, DAY, lines, ONE)
-    assert copies[1].name not in splits_of(lake, snapshot(lake, tmp_path).segments)
+    lines = [
+        AnnotatedSegmentSpec(f"s{n}", k)
+        for n in range(30)
+        for k in (1, 2)
+        if f"s{n}/{k}" != by_split["train"] + "/1"
+    ]
+    write_corpus_day(lake, DAY, lines, CONVENTIONS_V1)
+    assert copies[1].name not in read_splits(lake, snapshot(lake, tmp_path).segments)
 
 
 changes = st.lists(
     st.lists(
         st.builds(
-            Line,
+            AnnotatedSegmentSpec,
             session=st.sampled_from([f"s{n}" for n in range(12)]),
             number=st.integers(1, 3),
             sound=st.sampled_from(["", "", "x", "y", "z"]),
@@ -160,19 +177,21 @@ changes = st.lists(
 
 @given(changes)
 @settings(max_examples=12, deadline=None)
-def test_no_sequence_of_additions_and_corrections_moves_a_group_or_a_sound(corpora: list[list[Line]]) -> None:
+def test_no_sequence_of_additions_and_corrections_moves_a_group_or_a_sound(
+    corpora: list[list[AnnotatedSegmentSpec]],
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        lake, chosen = new_lake(root), make_world(root).settings
+        lake, chosen = create_empty_lake(root), make_workspace(root).settings
         known: dict[str, Split] = {}
         heard: dict[str, str] = {}
         for lines in corpora:
-            write_day(lake, DAY, lines, ONE)
+            write_corpus_day(lake, DAY, lines, CONVENTIONS_V1)
             if not any(line.usable for line in lines):
                 with pytest.raises(CorpusError, match="empty"):
-                    make_snapshot(lake, chosen, ONE)
+                    make_snapshot(lake, chosen, CONVENTIONS_V1)
                 continue
-            found = splits_of(lake, make_snapshot(lake, chosen, ONE).segments)
+            found = read_splits(lake, make_snapshot(lake, chosen, CONVENTIONS_V1).segments)
             decided = groups(lake)
             assert known.items() <= decided.items()
             assert {line.session for line in lines if line.usable} <= set(decided)

@@ -14,17 +14,17 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from habla_ml.annotation.review import ReviewItem, save_queue
+from habla_ml.annotation.review_queue import ReviewItem, save_queue
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.corpus.deal import assign_splits
 from habla_ml.corpus.snapshot import SPLITS, Snapshot, Split, load_snapshot
-from habla_ml.corpus.splits import load_changes, load_ledger, make_snapshot
+from habla_ml.corpus.split_assignment import assign_splits
+from habla_ml.corpus.splits import load_ledger, load_split_changes, make_snapshot
 from habla_ml.lake import Lake, catalogue
 from habla_ml.settings import Settings, SplitSettings
-from habla_ml_tests.corpus.corpora import Line, new_lake, write_day
-from habla_ml_tests.recordings.world import V1, V2, make_world
+from habla_ml_tests.testing.habla_sessions import V1, V2, make_workspace
+from habla_ml_tests.testing.text_corpora import AnnotatedSegmentSpec, create_empty_lake, write_corpus_day
 
-ONE, TWO = load_conventions(V1), load_conventions(V2)
+CONVENTIONS_V1, CONVENTIONS_V2 = load_conventions(V1), load_conventions(V2)
 DAY = "2026-02-16"
 PEOPLE = """
 people:
@@ -34,12 +34,12 @@ people:
 """
 
 
-def enrolled(root: Path) -> Settings:
+def make_enrolled_settings(root: Path) -> Settings:
     (root / "people.yaml").write_text(PEOPLE, "utf-8")
-    return make_world(root, corpus={"speakers": str(root / "people.yaml")}).settings
+    return make_workspace(root, corpus={"speakers": str(root / "people.yaml")}).settings
 
 
-def rows_of(lake: Lake, snapshot: Snapshot) -> list[dict[str, Any]]:
+def read_snapshot_rows(lake: Lake, snapshot: Snapshot) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments))).to_pylist()
     return rows
 
@@ -53,38 +53,40 @@ def test_one_giant_group_goes_to_train_and_the_others_even_out_the_rest() -> Non
 
 
 def test_a_student_is_in_one_split_and_the_teacher_of_every_session_holds_nothing_together(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
-    lines = [Line(f"s{n}", 1, speaker="profe") for n in range(40)]
-    lines += [Line(f"s{n}", 2, speaker="ana") for n in (3, 8, 21)] + [Line("s5", 3, speaker="nobody")]
-    write_day(lake, DAY, lines, ONE)
-    made = make_snapshot(lake, enrolled(tmp_path), ONE)
-    rows = rows_of(lake, made)
+    lake = create_empty_lake(tmp_path)
+    lines = [AnnotatedSegmentSpec(f"s{n}", 1, speaker="profe") for n in range(40)]
+    lines += [AnnotatedSegmentSpec(f"s{n}", 2, speaker="ana") for n in (3, 8, 21)] + [
+        AnnotatedSegmentSpec("s5", 3, speaker="nobody")
+    ]
+    write_corpus_day(lake, DAY, lines, CONVENTIONS_V1)
+    made = make_snapshot(lake, make_enrolled_settings(tmp_path), CONVENTIONS_V1)
+    rows = read_snapshot_rows(lake, made)
     assert len({row["split"] for row in rows if row["speaker"] == "Ana"}) == 1
     assert made.in_several_splits == ("Profe",)
     assert {row["role"] for row in rows if row["speaker"] == "Profe"} == {"teacher"}
     for row in rows:
         expected = True if row["speaker"] == "Profe" else False if row["speaker"] == "Ana" else None
         assert row["is_seen_speaker"] == (None if row["split"] == "train" else expected)
-    assert make_snapshot(lake, enrolled(tmp_path), ONE) == made
+    assert make_snapshot(lake, make_enrolled_settings(tmp_path), CONVENTIONS_V1) == made
 
 
 def test_an_enrolled_student_takes_new_sessions_to_the_split_they_were_in(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
-    first = [Line(f"s{n}", speaker="ana" if n == 1 else "x") for n in range(20)]
-    write_day(lake, DAY, first, ONE)
-    make_snapshot(lake, enrolled(tmp_path), ONE)
-    split = load_ledger(lake, lake.pointer("splits/ledger")).groups["s1"]
+    lake = create_empty_lake(tmp_path)
+    first = [AnnotatedSegmentSpec(f"s{n}", speaker="ana" if n == 1 else "x") for n in range(20)]
+    write_corpus_day(lake, DAY, first, CONVENTIONS_V1)
+    make_snapshot(lake, make_enrolled_settings(tmp_path), CONVENTIONS_V1)
+    split = load_ledger(lake, lake.read_pointer("splits/ledger")).groups["s1"]
     # Their first session vanishes; the ledger still knows where they belong.
-    write_day(lake, DAY, [*first[:1], *first[2:]], ONE)
-    write_day(lake, "2026-02-17", [Line("new", speaker="ana")], ONE)
-    make_snapshot(lake, enrolled(tmp_path), ONE)
-    assert load_ledger(lake, lake.pointer("splits/ledger")).groups["new"] == split
+    write_corpus_day(lake, DAY, [*first[:1], *first[2:]], CONVENTIONS_V1)
+    write_corpus_day(lake, "2026-02-17", [AnnotatedSegmentSpec("new", speaker="ana")], CONVENTIONS_V1)
+    make_snapshot(lake, make_enrolled_settings(tmp_path), CONVENTIONS_V1)
+    assert load_ledger(lake, lake.read_pointer("splits/ledger")).groups["new"] == split
 
 
 def test_what_review_chose_for_being_uncertain_is_never_held_out_and_is_counted(tmp_path: Path) -> None:
-    lake = new_lake(tmp_path)
-    lines = [Line(f"s{n}", k) for n in range(30) for k in (1, 2)]
-    write_day(lake, DAY, lines, ONE)
+    lake = create_empty_lake(tmp_path)
+    lines = [AnnotatedSegmentSpec(f"s{n}", k) for n in range(30) for k in (1, 2)]
+    write_corpus_day(lake, DAY, lines, CONVENTIONS_V1)
     items = [
         ReviewItem(
             each.name, each.session, DAY, "x", 60.0, "", "habla", 1.0, ("quiet",), is_random=each.number == 1
@@ -92,23 +94,23 @@ def test_what_review_chose_for_being_uncertain_is_never_held_out_and_is_counted(
         for each in lines
     ]
     save_queue(lake, items, datetime(2026, 3, 1, tzinfo=UTC))
-    made = make_snapshot(lake, make_world(tmp_path).settings, ONE)
-    rows = rows_of(lake, made)
+    made = make_snapshot(lake, make_workspace(tmp_path).settings, CONVENTIONS_V1)
+    rows = read_snapshot_rows(lake, made)
     assert {row["number"] for row in rows if row["split"] != "train"} == {1}
     assert {row["number"] for row in rows if row["split"] == "train"} == {1, 2}
     assert made.kept_out == {"train": 0, "validation": made.counts["validation"], "test": made.counts["test"]}
 
 
 def test_a_test_set_that_shrinks_says_so(tmp_path: Path) -> None:
-    lake, settings = new_lake(tmp_path), make_world(tmp_path).settings
-    lines = [Line(f"s{n}", k) for n in range(30) for k in (1, 2)]
-    write_day(lake, DAY, lines, ONE)
-    made = make_snapshot(lake, settings, ONE)
-    assert load_changes(lake) == {}
-    gone = next(row["segment_id"] for row in rows_of(lake, made) if row["split"] == "test")
-    write_day(lake, DAY, [each for each in lines if each.name != gone], ONE)
-    make_snapshot(lake, settings, ONE)
-    assert {split: each.left for split, each in load_changes(lake).items()} == {
+    lake, settings = create_empty_lake(tmp_path), make_workspace(tmp_path).settings
+    lines = [AnnotatedSegmentSpec(f"s{n}", k) for n in range(30) for k in (1, 2)]
+    write_corpus_day(lake, DAY, lines, CONVENTIONS_V1)
+    made = make_snapshot(lake, settings, CONVENTIONS_V1)
+    assert load_split_changes(lake) == {}
+    gone = next(row["segment_id"] for row in read_snapshot_rows(lake, made) if row["split"] == "test")
+    write_corpus_day(lake, DAY, [each for each in lines if each.name != gone], CONVENTIONS_V1)
+    make_snapshot(lake, settings, CONVENTIONS_V1)
+    assert {split: each.left for split, each in load_split_changes(lake).items()} == {
         "train": 0,
         "validation": 0,
         "test": 1,
@@ -119,7 +121,7 @@ steps = st.lists(
     st.tuples(
         st.lists(
             st.builds(
-                Line,
+                AnnotatedSegmentSpec,
                 session=st.sampled_from([f"s{n}" for n in range(10)]),
                 number=st.integers(1, 4),
                 seconds=st.sampled_from([1.0, 60.0, 900.0]),
@@ -131,7 +133,7 @@ steps = st.lists(
             min_size=1,
             max_size=16,
         ).filter(lambda lines: any(line.usable for line in lines)),
-        st.sampled_from([ONE, TWO]),
+        st.sampled_from([CONVENTIONS_V1, CONVENTIONS_V2]),
     ),
     min_size=2,
     max_size=5,
@@ -143,20 +145,20 @@ steps = st.lists(
 def test_no_sequence_of_changes_moves_a_group_or_shrinks_a_split_silently(corpora: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        lake, settings = new_lake(root), enrolled(root)
+        lake, settings = create_empty_lake(root), make_enrolled_settings(root)
         known: dict[str, Split] = {}
         before: Snapshot | None = None
         for lines, conventions in corpora:
-            write_day(lake, DAY, lines, conventions)
+            write_corpus_day(lake, DAY, lines, conventions)
             made = make_snapshot(lake, settings, conventions)
-            decided = dict(load_ledger(lake, lake.pointer("splits/ledger")).groups)
+            decided = dict(load_ledger(lake, lake.read_pointer("splits/ledger")).groups)
             assert known.items() <= decided.items()
-            assert all(decided[row["session_id"]] == row["split"] for row in rows_of(lake, made))
+            assert all(decided[row["session_id"]] == row["split"] for row in read_snapshot_rows(lake, made))
             if before is not None and made.id != before.id:
                 for split in SPLITS:
-                    change = load_changes(lake)[split]
+                    change = load_split_changes(lake)[split]
                     assert made.counts[split] == before.counts[split] + change.came - change.left
                     assert change.erased == 0
             assert make_snapshot(lake, settings, conventions) == load_snapshot(lake, made.id)
             known, before = decided, made
-        assert lake.pointer(catalogue.CORPUS.name(DAY)) is not None
+        assert lake.read_pointer(catalogue.CORPUS.name(DAY)) is not None

@@ -14,7 +14,7 @@ from habla_ml.definitions import build_definitions
 from habla_ml.defs.runs import run_job, tick
 from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_sessions
 from habla_ml.lake import Lake
-from habla_ml.lake.open import open_lake
+from habla_ml.lake.factory import open_lake
 from habla_ml.settings import Settings, load_settings
 from habla_ml_tests.lake.conftest import s3_endpoint
 
@@ -26,7 +26,7 @@ MONDAY, TUESDAY = "2026-03-02", "2026-03-03"
 
 
 @dataclass
-class Deployment:
+class DagsterDeployment:
     """Settings, definitions and an instance, as a user's deployment has them."""
 
     folder: Path
@@ -74,7 +74,7 @@ def two_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two days of lessons, eight sessions of six segments, and everything that goes wrong."""
     folder = tmp_path_factory.mktemp("classroom")
     plan = ClassroomPlan(
-        first_day=FIRST_DAY, days=2, sessions_per_day=4, segments_per_session=6, seed=3, awkward=True
+        first_day=FIRST_DAY, days=2, sessions_per_day=4, segments_per_session=6, seed=3, has_faulty_sessions=True
     )
     write_sessions(folder / "recordings", plan, seed=5)
     write_castilian_set(folder / "out_of_domain", 4, seed=5)
@@ -125,7 +125,7 @@ def recipe(learning_rate: float) -> dict:
 
 
 @pytest.fixture
-def deployment(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) -> Iterator[Deployment]:
+def deployment(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) -> Iterator[DagsterDeployment]:
     copytree(two_days, tmp_path, dirs_exist_ok=True)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     (tmp_path / "configs").mkdir()
@@ -133,11 +133,11 @@ def deployment(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) -> Iter
     profile.write_text(yaml.safe_dump(tree))
     settings = load_settings(profile, {})
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Deployment(tmp_path, settings, build_definitions(settings), instance)
+        yield DagsterDeployment(tmp_path, settings, build_definitions(settings), instance)
 
 
 @pytest.fixture
-def ingested(deployment: Deployment) -> Deployment:
+def ingested(deployment: DagsterDeployment) -> DagsterDeployment:
     """A deployment whose two days are in the lake."""
     for day in (MONDAY, TUESDAY):
         assert deployment.run("ingest_day", day).success

@@ -8,11 +8,11 @@ import pytest
 
 from habla_ml.annotation import append_events, load_events, read_events
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.defs.agreement import floor_metadata
-from habla_ml_tests.defs.conftest import MONDAY, Deployment
+from habla_ml.defs.run_agreement_check import build_floor_metadata
+from habla_ml_tests.defs.conftest import MONDAY, DagsterDeployment
 
 
-def second_opinions(deployment: Deployment, told_otherwise: int) -> None:
+def add_second_transcripts(deployment: DagsterDeployment, changed_count: int) -> None:
     """Eva transcribes what Habla's teacher did, and hears one more word in the first texts."""
     lake = deployment.lake()
     log = load_events(lake, MONDAY)
@@ -23,7 +23,7 @@ def second_opinions(deployment: Deployment, told_otherwise: int) -> None:
             each,
             person="Eva",
             source="table:eva",
-            text=f"{each.text} vale" if at < told_otherwise else each.text,
+            text=f"{each.text} vale" if at < changed_count else each.text,
             created_at=each.created_at - timedelta(days=1),
         )
         for at, each in enumerate(first)
@@ -31,7 +31,7 @@ def second_opinions(deployment: Deployment, told_otherwise: int) -> None:
     append_events(lake, MONDAY, opinions, {})
 
 
-def agreement(deployment: Deployment) -> dg.AssetCheckEvaluation:
+def run_agreement_check(deployment: DagsterDeployment) -> dg.AssetCheckEvaluation:
     result = dg.materialize(
         [*(deployment.definitions.assets or ()), *(deployment.definitions.asset_checks or ())],
         selection=dg.AssetSelection.assets("annotated_corpus"),
@@ -43,21 +43,25 @@ def agreement(deployment: Deployment) -> dg.AssetCheckEvaluation:
     return found
 
 
-def test_a_day_that_one_person_transcribed_passes_and_says_that_nothing_was_compared(ingested: Deployment) -> None:
-    found = agreement(ingested)
+def test_a_day_that_one_person_transcribed_passes_and_says_that_nothing_was_compared(
+    ingested: DagsterDeployment,
+) -> None:
+    found = run_agreement_check(ingested)
     assert found.passed
     assert found.description is not None
     assert "not measured" in found.description
 
 
-def test_the_check_measures_people_against_each_other_and_warns_above_the_bound(ingested: Deployment) -> None:
-    second_opinions(ingested, told_otherwise=1)
-    close = agreement(ingested)
+def test_the_check_measures_people_against_each_other_and_warns_above_the_bound(
+    ingested: DagsterDeployment,
+) -> None:
+    add_second_transcripts(ingested, changed_count=1)
+    close = run_agreement_check(ingested)
     assert close.passed
     assert close.metadata["segments"].value >= 10
     assert 0 < close.metadata["disagreement WER %"].value < 5
-    second_opinions(ingested, told_otherwise=1_000)
-    far = agreement(ingested)
+    add_second_transcripts(ingested, changed_count=1_000)
+    far = run_agreement_check(ingested)
     assert far.metadata["disagreement WER %"].value > close.metadata["disagreement WER %"].value
     assert "| Eva | habla |" in str(far.metadata["pairs"].value)
 
@@ -69,17 +73,17 @@ def tree(tree: dict, request: pytest.FixtureRequest) -> dict:
 
 
 @pytest.mark.parametrize("tree", [0.0], indirect=True)
-def test_above_the_bound_of_the_settings_it_warns_and_blocks_nothing(ingested: Deployment) -> None:
-    second_opinions(ingested, told_otherwise=1_000)
-    found = agreement(ingested)
+def test_above_the_bound_of_the_settings_it_warns_and_blocks_nothing(ingested: DagsterDeployment) -> None:
+    add_second_transcripts(ingested, changed_count=1_000)
+    found = run_agreement_check(ingested)
     assert (found.passed, found.severity, found.blocking) == (False, dg.AssetCheckSeverity.WARN, False)
 
 
-def test_the_floor_of_the_whole_corpus_is_one_line(ingested: Deployment) -> None:
+def test_the_floor_of_the_whole_corpus_is_one_line(ingested: DagsterDeployment) -> None:
     conventions = load_conventions(ingested.settings.corpus.conventions)
     name = "floor (people among themselves)"
-    assert floor_metadata(ingested.lake(), conventions)[name].startswith("not measured")
-    second_opinions(ingested, told_otherwise=1_000)
-    found = floor_metadata(ingested.lake(), conventions)
+    assert build_floor_metadata(ingested.lake(), conventions)[name].startswith("not measured")
+    add_second_transcripts(ingested, changed_count=1_000)
+    found = build_floor_metadata(ingested.lake(), conventions)
     assert 5 < found["floor WER %"] < 60
     assert "of words" in found[name]

@@ -6,16 +6,16 @@ import dagster as dg
 import pytest
 
 from habla_ml.defs.attempts import MOST_ATTEMPTS
-from habla_ml.defs.automation import VERSION
+from habla_ml.defs.automation import VERSION_TAG
 from habla_ml.defs.partitions import MODEL_VERSIONS, next_version
-from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, Deployment
+from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, DagsterDeployment
 
 
 def days(found: dg.SensorResult) -> list[str]:
     return [str(request.partition_key) for request in found.run_requests or ()]
 
 
-def fail(deployment: Deployment, request: dg.RunRequest, job: str) -> None:
+def leave_failed_run(deployment: DagsterDeployment, request: dg.RunRequest, job: str) -> None:
     """Leave a failed run for the request, as a crashed worker does."""
     run = deployment.instance.create_run_for_job(
         deployment.definitions.resolve_job_def(job), tags=dict(request.tags), status=dg.DagsterRunStatus.STARTED
@@ -23,7 +23,7 @@ def fail(deployment: Deployment, request: dg.RunRequest, job: str) -> None:
     deployment.instance.report_run_failed(run)
 
 
-def correct_one_more(deployment: Deployment) -> str:
+def correct_one_transcript(deployment: DagsterDeployment) -> str:
     """A person corrects a transcript of a session that was corrected before; returns its day."""
     path = sorted(deployment.recordings.glob("*/corrected_ground_truth.json"))[0]
     body = json.loads(path.read_text("utf-8"))
@@ -55,7 +55,7 @@ def test_a_failed_day_is_asked_for_again_under_a_new_key_and_given_up_in_the_end
         request = deployment.tick("new_recordings").run_requests[0]
         assert request.partition_key == MONDAY
         keys.append(request.run_key)
-        fail(deployment, request, "ingest_day")
+        leave_failed_run(deployment, request, "ingest_day")
     assert len(set(keys)) == MOST_ATTEMPTS
     assert days(deployment.tick("new_recordings")) == [TUESDAY]
 
@@ -72,7 +72,7 @@ def test_a_day_under_way_is_not_asked_for_twice(deployment):
 
 def test_a_new_correction_asks_for_its_day_alone_and_arrives_in_the_corpus(ingested):
     assert ingested.tick("new_corrections").skip_reason == dg.SkipReason("nothing new")
-    day = correct_one_more(ingested)
+    day = correct_one_transcript(ingested)
     assert days(ingested.tick("new_corrections")) == [day]
     assert ingested.run("update_text", day).success
     assert ingested.metadata("annotated_corpus", day)["new events"] == 1
@@ -87,7 +87,7 @@ def test_a_grown_corpus_asks_for_the_next_version(ingested):
 
 def test_a_version_that_never_got_its_report_is_taken_up_again_under_a_new_key(ingested):
     first = ingested.tick("corpus_growth").run_requests[0]
-    fail(ingested, first, "train_and_release")
+    leave_failed_run(ingested, first, "train_and_release")
     second = ingested.tick("corpus_growth").run_requests[0]
     assert second.partition_key == "v1"
     assert second.run_key != first.run_key
@@ -98,7 +98,7 @@ def test_two_retrainings_are_never_asked_for_at_once(ingested):
     request = ingested.tick("corpus_growth").run_requests[0]
     ingested.instance.create_run_for_job(
         ingested.definitions.resolve_job_def("train_and_release"),
-        tags={VERSION: request.tags[VERSION]},
+        tags={VERSION_TAG: request.tags[VERSION_TAG]},
         status=dg.DagsterRunStatus.STARTED,
     )
     found = ingested.tick("corpus_growth")
@@ -111,7 +111,9 @@ def test_a_corpus_that_grew_too_little_says_by_how_much(ingested):
     assert "h of 10 h" in str(ingested.tick("corpus_growth").skip_reason)
 
 
-def quarter(deployment: Deployment, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
+def evaluate_quarterly_schedule(
+    deployment: DagsterDeployment, instance: dg.DagsterInstance
+) -> dg.RunRequest | dg.SkipReason:
     schedule = deployment.definitions.resolve_schedule_def("quarterly_retraining")
     lake = deployment.definitions.get_repository_def().get_top_level_resources()["lake"]
     with dg.build_schedule_context(
@@ -126,9 +128,9 @@ def quarter(deployment: Deployment, instance: dg.DagsterInstance) -> dg.RunReque
 
 def test_the_quarter_asks_for_a_version_unless_there_is_nothing_to_train_on(deployment):
     with dg.instance_for_test() as instance:  # schedules want an instance that is on disk
-        assert quarter(deployment, instance) == dg.SkipReason("the corpus is empty")
+        assert evaluate_quarterly_schedule(deployment, instance) == dg.SkipReason("the corpus is empty")
         assert deployment.run("ingest_day", MONDAY).success
-        assert quarter(deployment, instance).partition_key == "v1"
+        assert evaluate_quarterly_schedule(deployment, instance).partition_key == "v1"
         assert instance.get_dynamic_partitions(MODEL_VERSIONS) == ["v1"]
 
 

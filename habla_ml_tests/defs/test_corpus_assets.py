@@ -1,9 +1,9 @@
 import dagster as dg
 import pytest
 
-from habla_ml.corpus.snapshot import latest_snapshot, read_utterances, sessions_in_two_splits
+from habla_ml.corpus.snapshot import find_sessions_in_two_splits, load_latest_snapshot, read_utterances
 from habla_ml.definitions import build_definitions
-from habla_ml.defs.backfill import stale_days
+from habla_ml.defs.backfill import find_stale_days
 from habla_ml.defs.runs import run_job
 from habla_ml_tests.defs.conftest import MONDAY, TUESDAY
 from habla_ml_tests.lake.conftest import BUCKET, new_client
@@ -46,13 +46,13 @@ def test_splits_are_disjoint_by_session_and_the_same_corpus_is_the_same_snapshot
     records = ingested.instance.fetch_materializations(dg.AssetKey("splits"), limit=2).records
     first, second = (each.asset_materialization.metadata["snapshot"].value for each in records)
     assert first == second
-    assert sessions_in_two_splits(ingested.lake(), latest_snapshot(ingested.lake())) == []
+    assert find_sessions_in_two_splits(ingested.lake(), load_latest_snapshot(ingested.lake())) == []
 
 
 def test_where_nobody_is_enrolled_it_is_not_known_whether_train_has_a_speaker(ingested):
     assert ingested.materialize("splits").success
     head, _, *lines = ingested.metadata("splits")["splits"].splitlines()
-    counts = latest_snapshot(ingested.lake()).counts
+    counts = load_latest_snapshot(ingested.lake()).counts
     for line in lines:
         row = dict(zip(*([cell.strip() for cell in each.split("|")] for each in (head, line)), strict=True))
         expected = ("", "", "") if row["split"] == "train" else ("0", "0", str(counts[row["split"]]))
@@ -63,14 +63,14 @@ def test_changed_conventions_are_stale_and_backfilled_without_audio(ingested):
     settings = ingested.settings
     other = settings.corpus.conventions.with_name("orthographic-v2.yaml")
     changed = settings.model_copy(update={"corpus": settings.corpus.model_copy(update={"conventions": other})})
-    assert stale_days(ingested.lake(), settings) == []
-    assert stale_days(ingested.lake(), changed) == [MONDAY, TUESDAY]
+    assert find_stale_days(ingested.lake(), settings) == []
+    assert find_stale_days(ingested.lake(), changed) == [MONDAY, TUESDAY]
     audio = ingested.metadata("raw_recordings", MONDAY)["object"]
-    kept = ingested.lake().path_of(audio).rename(ingested.folder / "audio-is-away")
+    kept = ingested.lake().fetch_path(audio).rename(ingested.folder / "audio-is-away")
     definitions = build_definitions(changed)
     for day in (MONDAY, TUESDAY):
         assert run_job(definitions, ingested.instance, "update_text", day).success
-    assert stale_days(ingested.lake(), changed) == []
+    assert find_stale_days(ingested.lake(), changed) == []
     assert kept.exists()
     assert "orthographic-v2" in ingested.metadata("annotated_corpus", MONDAY)["conventions"]
 
@@ -91,5 +91,5 @@ def test_the_corpus_is_built_on_s3_through_dagster_aws(on_s3, deployment):
     assert deployment.materialize("splits").success
     listed = new_client(on_s3).list_objects_v2(Bucket=BUCKET, Prefix="deployment/pointers/splits/latest.json")
     assert listed["KeyCount"] == 1
-    snapshot = latest_snapshot(deployment.lake())
+    snapshot = load_latest_snapshot(deployment.lake())
     assert sum(1 for _ in read_utterances(deployment.lake(), snapshot, "train")) == snapshot.counts["train"]

@@ -5,8 +5,8 @@ from habla_ml.corpus.conventions import load_conventions
 from habla_ml.definitions import build_definitions
 from habla_ml.defs.runs import run_job
 from habla_ml.lake import catalogue
-from habla_ml_tests.corpus.quality_world import Spoken, write_spoken_day
-from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, Deployment
+from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, DagsterDeployment
+from habla_ml_tests.testing.annotated_days import RecordedSegmentSpec, write_recorded_day
 
 SMALL_DAY = "2026-03-04"
 SNAPSHOT_CHECKS = {
@@ -23,13 +23,15 @@ def evaluations(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], dg.A
     }
 
 
-def with_quality(deployment: Deployment, **bounds: object) -> Deployment:
+def with_quality(deployment: DagsterDeployment, **bounds: object) -> DagsterDeployment:
     quality = deployment.settings.quality.model_copy(update=bounds)
     settings = deployment.settings.model_copy(update={"quality": quality})
-    return Deployment(deployment.folder, settings, build_definitions(settings), deployment.instance)
+    return DagsterDeployment(deployment.folder, settings, build_definitions(settings), deployment.instance)
 
 
-def checked(deployment: Deployment, *assets: str, partition: str | None = None) -> dg.ExecuteInProcessResult:
+def materialize_with_checks(
+    deployment: DagsterDeployment, *assets: str, partition: str | None = None
+) -> dg.ExecuteInProcessResult:
     """Assets with their checks, as the button in the UI runs them."""
     return dg.materialize(
         [*(deployment.definitions.assets or ()), *(deployment.definitions.asset_checks or ())],
@@ -42,18 +44,18 @@ def checked(deployment: Deployment, *assets: str, partition: str | None = None) 
 
 
 @pytest.fixture
-def with_a_small_day(ingested: Deployment) -> Deployment:
+def deployment_with_small_day(ingested: DagsterDeployment) -> DagsterDeployment:
     """A third day whose loss leaves every split its sessions."""
     digest = load_conventions(ingested.settings.corpus.conventions).digest
-    lesson = [Spoken(n, seconds=30.0, session="late") for n in range(1, 6)]
-    write_spoken_day(ingested.lake(), SMALL_DAY, lesson, digest=digest)
+    lesson = [RecordedSegmentSpec(n, seconds=30.0, session="late") for n in range(1, 6)]
+    write_recorded_day(ingested.lake(), SMALL_DAY, lesson, digest=digest)
     return ingested
 
 
-def lose(deployment: Deployment, day: str) -> None:
+def drop_day_text(deployment: DagsterDeployment, day: str) -> None:
     """The day's text is gone, as after a restore from an old backup."""
     lake = deployment.lake()
-    pointer = lake.pointer(f"corpus/{day}")
+    pointer = lake.read_pointer(f"corpus/{day}")
     assert pointer is not None
     counts = {**pointer.value["counts"], "usable": 0}
     lake.move_pointer(f"corpus/{day}", {**pointer.value, "counts": counts, "hours": 0.0}, pointer)
@@ -86,37 +88,39 @@ def test_a_bound_of_the_settings_turns_a_check_red_and_names_the_segments(ingest
     assert "dBFS" in silent.metadata["examples"].value
 
 
-def test_a_good_snapshot_passes_and_is_remembered_and_a_lost_day_stops_the_training(with_a_small_day):
-    first = checked(with_a_small_day, "splits")
+def test_a_good_snapshot_passes_and_is_remembered_and_a_lost_day_stops_the_training(deployment_with_small_day):
+    first = materialize_with_checks(deployment_with_small_day, "splits")
     passed = {name for (_, name), each in evaluations(first).items() if each.passed}
     assert passed >= SNAPSHOT_CHECKS
-    good = with_a_small_day.lake().pointer(catalogue.LAST_GOOD_CORPUS)
-    lose(with_a_small_day, SMALL_DAY)
+    good = deployment_with_small_day.lake().read_pointer(catalogue.LAST_GOOD_CORPUS)
+    drop_day_text(deployment_with_small_day, SMALL_DAY)
     for _ in range(2):  # asking again does not make it good
-        second = checked(with_a_small_day, "splits")
+        second = materialize_with_checks(deployment_with_small_day, "splits")
         assert not second.success
         found = evaluations(second)["splits", "no_day_vanished"]
         assert not found.passed
         assert found.severity == dg.AssetCheckSeverity.ERROR
         assert SMALL_DAY in found.metadata["examples"].value
         assert not evaluations(second)["splits", "hours_did_not_fall"].passed
-    assert with_a_small_day.lake().pointer(catalogue.LAST_GOOD_CORPUS) == good
+    assert deployment_with_small_day.lake().read_pointer(catalogue.LAST_GOOD_CORPUS) == good
 
 
-def test_a_loss_is_accepted_by_naming_its_snapshot_and_then_is_the_new_good_state(with_a_small_day):
-    assert checked(with_a_small_day, "splits").success
-    lose(with_a_small_day, SMALL_DAY)
-    assert not checked(with_a_small_day, "splits").success
-    snapshot = with_a_small_day.metadata("splits")["snapshot"]
-    assert checked(with_quality(with_a_small_day, accepted_snapshot=snapshot), "splits").success
-    assert checked(with_a_small_day, "splits").success
+def test_a_loss_is_accepted_by_naming_its_snapshot_and_then_is_the_new_good_state(deployment_with_small_day):
+    assert materialize_with_checks(deployment_with_small_day, "splits").success
+    drop_day_text(deployment_with_small_day, SMALL_DAY)
+    assert not materialize_with_checks(deployment_with_small_day, "splits").success
+    snapshot = deployment_with_small_day.metadata("splits")["snapshot"]
+    assert materialize_with_checks(
+        with_quality(deployment_with_small_day, accepted_snapshot=snapshot), "splits"
+    ).success
+    assert materialize_with_checks(deployment_with_small_day, "splits").success
 
 
-def test_training_does_not_start_on_a_snapshot_that_lost_a_day(with_a_small_day):
-    assert checked(with_a_small_day, "splits").success
-    lose(with_a_small_day, SMALL_DAY)
-    with_a_small_day.instance.add_dynamic_partitions("model_version", ["v1"])
-    result = checked(with_a_small_day, "splits", "fine_tuned_checkpoint", partition="v1")
+def test_training_does_not_start_on_a_snapshot_that_lost_a_day(deployment_with_small_day):
+    assert materialize_with_checks(deployment_with_small_day, "splits").success
+    drop_day_text(deployment_with_small_day, SMALL_DAY)
+    deployment_with_small_day.instance.add_dynamic_partitions("model_version", ["v1"])
+    result = materialize_with_checks(deployment_with_small_day, "splits", "fine_tuned_checkpoint", partition="v1")
     assert not result.success
     started = {event.step_key for event in result.all_events if event.event_type_value == "STEP_START"}
     assert "splits" in started
@@ -124,7 +128,7 @@ def test_training_does_not_start_on_a_snapshot_that_lost_a_day(with_a_small_day)
 
 
 def test_the_report_is_a_file_with_voices_and_an_object_without(ingested):
-    assert checked(ingested, "splits").success
+    assert materialize_with_checks(ingested, "splits").success
     assert ingested.materialize("corpus_report").success
     found = ingested.metadata("corpus_report")
     page = (ingested.settings.work_folder / "reports" / "corpus" / "report.html").read_text("utf-8")
@@ -143,6 +147,6 @@ def test_the_report_of_the_same_corpus_is_the_same_object(ingested):
     first = ingested.metadata("corpus_report")["object"]
     assert ingested.materialize("corpus_report").success
     assert ingested.metadata("corpus_report")["object"] == first
-    write_spoken_day(ingested.lake(), "2026-03-04", [Spoken(1)])
+    write_recorded_day(ingested.lake(), "2026-03-04", [RecordedSegmentSpec(1)])
     assert ingested.materialize("corpus_report").success
     assert ingested.metadata("corpus_report")["object"] != first

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from habla_ml.defs.partitions import MODEL_VERSIONS
-from habla_ml.evaluation.evidence import stored_comparison
-from habla_ml.lake.open import open_lake, open_store
+from habla_ml.evaluation.run import read_stored_comparison
+from habla_ml.lake.factory import open_lake, open_store
 from habla_ml.release.publish import list_releases
 from habla_ml.settings import load_settings
 from habla_ml_tests.defs.conftest import MONDAY, ROOT, TUESDAY
@@ -82,7 +82,7 @@ def test_the_daemon_ingests_what_is_new_and_brings_a_grown_corpus_to_a_judged_ve
         assert {run.tags["dagster/partition"] for run in runs_of(instance, "ingest_day")} == {MONDAY, TUESDAY}
         assert instance.get_dynamic_partitions(MODEL_VERSIONS) == ["v1"]
     settings = load_settings(home / "configs" / "test.yaml", {})
-    comparison = stored_comparison(open_lake(settings.lake, settings.work_folder / "cache"), "v1")
+    comparison = read_stored_comparison(open_lake(settings.lake, settings.work_folder / "cache"), "v1")
     assert [model.role for model in comparison.models] == ["base", "candidate"]
     # Four steps on a handful of sessions are no release: that is an outcome, and the channel stays empty.
     assert list_releases(open_store(settings.release.store), settings.release.channel) == []

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, Deployment
+from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, DagsterDeployment
 
 
 @pytest.fixture
@@ -20,7 +20,9 @@ def register(folder: Path, given: str | None) -> None:
     (folder / "consents.yaml").write_text(yaml.safe_dump({"contributors": [entry]}))
 
 
-def test_the_sensor_asks_again_for_the_day_alone_under_a_key_that_it_never_used(deployment: Deployment) -> None:
+def test_the_sensor_asks_again_for_the_day_alone_under_a_key_that_it_never_used(
+    deployment: DagsterDeployment,
+) -> None:
     first = {
         str(each.partition_key): each.run_key for each in deployment.tick("new_recordings").run_requests or ()
     }

@@ -3,16 +3,16 @@
 import dagster as dg
 import pytest
 
-from habla_ml.corpus.snapshot import latest_snapshot
+from habla_ml.corpus.snapshot import load_latest_snapshot
 from habla_ml.defs.partitions import MODEL_VERSIONS
-from habla_ml.evaluation.evidence import stored_comparison
-from habla_ml.lake.open import open_store
+from habla_ml.evaluation.run import read_stored_comparison
+from habla_ml.lake.factory import open_store
 from habla_ml.release.publish import list_releases
-from habla_ml_tests.defs.conftest import MONDAY, Deployment
+from habla_ml_tests.defs.conftest import MONDAY, DagsterDeployment
 
 
 @pytest.fixture
-def planned(ingested: Deployment) -> Deployment:
+def deployment_with_version(ingested: DagsterDeployment) -> DagsterDeployment:
     assert ingested.materialize("splits").success
     ingested.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1"])
     return ingested
@@ -23,8 +23,8 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
     return str(events[0].step_failure_data.error.cause or events[0].step_failure_data.error)
 
 
-def test_a_release_of_a_version_that_was_never_evaluated_is_refused(planned):
-    result = planned.materialize("cdn_release", "v1")
+def test_a_release_of_a_version_that_was_never_evaluated_is_refused(deployment_with_version):
+    result = deployment_with_version.materialize("cdn_release", "v1")
     assert not result.success
     assert "v1 was never evaluated" in failure_of(result)
 
@@ -46,48 +46,48 @@ def test_a_snapshot_without_a_test_set_turns_the_check_red_and_stops_the_trainin
     assert not result.success
     checks = {each.check_name: each for each in result.get_asset_check_evaluations()}
     assert not checks["splits_are_disjoint_and_whole"].passed
-    assert latest_snapshot(deployment.lake()).counts["test"] == 0
-    assert deployment.lake().pointer("models/v1/checkpoint") is None
+    assert load_latest_snapshot(deployment.lake()).counts["test"] == 0
+    assert deployment.lake().read_pointer("models/v1/checkpoint") is None
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("growth_hours", [0.01])
 def test_a_version_goes_from_training_to_a_judged_report_and_old_versions_are_scored_again_without_decoding(
-    planned,
+    deployment_with_version,
 ):
     for asset in ("fine_tuned_checkpoint", "ctranslate2_model", "wer_report", "coreml_zip", "cdn_release"):
-        result = planned.materialize(asset, "v1")
+        result = deployment_with_version.materialize(asset, "v1")
         assert result.success, f"{asset}: {failure_of(result)}"
-    trained = planned.metadata("fine_tuned_checkpoint", "v1")
+    trained = deployment_with_version.metadata("fine_tuned_checkpoint", "v1")
     assert trained["steps"] == 4
     assert trained["loss"].startswith("![training loss](data:image/png")
-    report = planned.metadata("wer_report", "v1")
+    report = deployment_with_version.metadata("wer_report", "v1")
     assert report["clips decoded now"] > 0
     assert report["WER with intervals"].startswith("![WER](data:image/png")
-    assert planned.metadata("coreml_zip", "v1")["encoder PSNR dB"] > 45
-    released = planned.metadata("cdn_release", "v1")
+    assert deployment_with_version.metadata("coreml_zip", "v1")["encoder PSNR dB"] > 45
+    released = deployment_with_version.metadata("cdn_release", "v1")
     assert released["released"] is False
-    settings = planned.settings
+    settings = deployment_with_version.settings
     assert list_releases(open_store(settings.release.store), settings.release.channel) == []
-    before = stored_comparison(planned.lake(), "v1")
-    assert planned.materialize("wer_report", "v1").success
-    assert planned.metadata("wer_report", "v1")["clips decoded now"] == 0
-    assert stored_comparison(planned.lake(), "v1") == before
-    assert planned.materialize("fine_tuned_checkpoint", "v1").success
-    again = planned.metadata("fine_tuned_checkpoint", "v1")
+    before = read_stored_comparison(deployment_with_version.lake(), "v1")
+    assert deployment_with_version.materialize("wer_report", "v1").success
+    assert deployment_with_version.metadata("wer_report", "v1")["clips decoded now"] == 0
+    assert read_stored_comparison(deployment_with_version.lake(), "v1") == before
+    assert deployment_with_version.materialize("fine_tuned_checkpoint", "v1").success
+    again = deployment_with_version.metadata("fine_tuned_checkpoint", "v1")
     assert again["checkpoint_tree"] == trained["checkpoint_tree"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("learning_rate", [1e-30])
-def test_the_base_as_a_candidate_is_measured_like_any_other_and_refused(planned):
+def test_the_base_as_a_candidate_is_measured_like_any_other_and_refused(deployment_with_version):
     for asset in ("fine_tuned_checkpoint", "ctranslate2_model", "wer_report", "coreml_zip", "cdn_release"):
-        result = planned.materialize(asset, "v1")
+        result = deployment_with_version.materialize(asset, "v1")
         assert result.success, f"{asset}: {failure_of(result)}"
-    comparison = stored_comparison(planned.lake(), "v1")
+    comparison = read_stored_comparison(deployment_with_version.lake(), "v1")
     base, candidate = comparison.model("base"), comparison.model("candidate")
     assert candidate.wer == base.wer
-    assert planned.metadata("cdn_release", "v1")["released"] is False
-    assert "is the base model itself" in planned.metadata("cdn_release", "v1")["why"]
-    settings = planned.settings
+    assert deployment_with_version.metadata("cdn_release", "v1")["released"] is False
+    assert "is the base model itself" in deployment_with_version.metadata("cdn_release", "v1")["why"]
+    settings = deployment_with_version.settings
     assert list_releases(open_store(settings.release.store), settings.release.channel) == []

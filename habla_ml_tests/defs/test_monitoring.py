@@ -9,11 +9,11 @@ import pytest
 from habla_ml.definitions import build_definitions
 from habla_ml.settings.models import AlertSettings, MonitoringSettings
 from habla_ml_tests.evaluation.conftest import artefact
-from habla_ml_tests.monitoring.conftest import lake, school, settings, store
-from habla_ml_tests.monitoring.hook import webhook
-from habla_ml_tests.monitoring.world import ERROR_RATE
+from habla_ml_tests.monitoring.conftest import lake, monitored_deployment, settings, store
+from habla_ml_tests.testing.monitored_deployment import ERROR_RATE
+from habla_ml_tests.testing.webhook_server import webhook
 
-__all__ = ["artefact", "lake", "school", "settings", "store", "webhook"]
+__all__ = ["artefact", "lake", "monitored_deployment", "settings", "store", "webhook"]
 
 
 @pytest.fixture
@@ -23,32 +23,34 @@ def instance():
 
 
 @pytest.fixture
-def watched(school, webhook, monkeypatch):
+def school_with_webhook(monitored_deployment, webhook, monkeypatch):
     """The school with a webhook that is told."""
     monkeypatch.setenv("SCHOOL_HOOK", webhook.url)
     monitoring = MonitoringSettings(alerts=AlertSettings(webhook_variable="SCHOOL_HOOK"))
-    return replace(school, settings=school.settings.model_copy(update={"monitoring": monitoring}))
+    return replace(
+        monitored_deployment, settings=monitored_deployment.settings.model_copy(update={"monitoring": monitoring})
+    )
 
 
-def run(school, instance):
-    job = build_definitions(school.settings).resolve_job_def("watch_release")
+def run(monitored_deployment, instance):
+    job = build_definitions(monitored_deployment.settings).resolve_job_def("watch_release")
     done = job.execute_in_process(instance=instance, raise_on_error=True)
     (materialised,) = done.asset_materializations_for_node("released_model_quality")
     checks = {each.check_name: each for each in done.get_asset_check_evaluations()}
     return {name: value.value for name, value in materialised.metadata.items()}, checks
 
 
-def test_bad_weeks_turn_the_check_and_one_alert_is_delivered_once(watched, webhook, instance):
-    watched.week(0, ERROR_RATE)
-    watched.week(1, ERROR_RATE)
-    shown, checks = run(watched, instance)
+def test_bad_weeks_turn_the_check_and_one_alert_is_delivered_once(school_with_webhook, webhook, instance):
+    school_with_webhook.simulate_week(0, ERROR_RATE)
+    school_with_webhook.simulate_week(1, ERROR_RATE)
+    shown, checks = run(school_with_webhook, instance)
     assert shown["drift"].startswith("none: evidence")
     assert checks["as_good_as_released"].passed
     assert checks["hears_what_it_heard"].passed
     assert webhook.posted == []
-    watched.week(2, 0.6)
-    watched.week(3, 0.6)
-    shown, checks = run(watched, instance)
+    school_with_webhook.simulate_week(2, 0.6)
+    school_with_webhook.simulate_week(3, 0.6)
+    shown, checks = run(school_with_webhook, instance)
     assert shown["drift"].startswith("ALARM in the week of 2026-02-23")
     assert "| ALARM |" in shown["weeks"]
     assert shown["WER by week"].startswith("![WER by week](data:image/png")
@@ -56,20 +58,22 @@ def test_bad_weeks_turn_the_check_and_one_alert_is_delivered_once(watched, webho
     assert not checks["as_good_as_released"].passed
     assert checks["as_good_as_released"].severity == dg.AssetCheckSeverity.ERROR
     assert checks["hears_what_it_heard"].passed
-    again, _ = run(watched, instance)
+    again, _ = run(school_with_webhook, instance)
     assert (again["told"], again["clips decoded now"], again["object"]) == ("nothing new", 0, shown["object"])
     (posted,) = webhook.posted
     assert posted["key"] == "drift/v1/2026-02-23"
 
 
-def test_a_webhook_that_is_down_does_not_undo_the_record_and_is_told_by_the_next_run(watched, webhook, instance):
+def test_a_webhook_that_is_down_does_not_undo_the_record_and_is_told_by_the_next_run(
+    school_with_webhook, webhook, instance
+):
     for week in range(3):
-        watched.week(week, 0.7)
-    webhook.answers = [404]
-    shown, checks = run(watched, instance)
+        school_with_webhook.simulate_week(week, 0.7)
+    webhook.next_statuses = [404]
+    shown, checks = run(school_with_webhook, instance)
     assert "answered 404; check its address, the next run tries again" in shown["told"]
     assert not checks["as_good_as_released"].passed
-    assert "by webhook" in run(watched, instance)[0]["told"]
+    assert "by webhook" in run(school_with_webhook, instance)[0]["told"]
     assert len(webhook.posted) == 1
 
 
@@ -79,15 +83,15 @@ def test_without_a_release_there_is_nothing_to_watch(settings, instance):
     job = build_definitions(settings).resolve_job_def("watch_release")
     done = job.execute_in_process(instance=instance)
     assert all(each.passed for each in done.get_asset_check_evaluations())
-    assert "nothing was released yet" in asked(settings, instance).skip_message
+    assert "nothing was released yet" in evaluate_weekly_watch(settings, instance).skip_message
 
 
-def test_the_week_asks_for_a_watch_once_something_is_released(school, instance):
-    (request,) = asked(school.settings, instance).run_requests
+def test_the_week_asks_for_a_watch_once_something_is_released(monitored_deployment, instance):
+    (request,) = evaluate_weekly_watch(monitored_deployment.settings, instance).run_requests
     assert request.run_key == "watch_release:2026-04-06T05"
 
 
-def asked(settings, instance):
+def evaluate_weekly_watch(settings, instance):
     definitions = build_definitions(settings)
     repository = definitions.get_repository_def()
     with dg.build_schedule_context(

@@ -4,12 +4,12 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
-from habla_ml.annotation.review import load_queue
-from habla_ml_tests.defs.conftest import Deployment
-from habla_ml_tests.test_cli import habla_ml
+from habla_ml.annotation.review_queue import load_queue
+from habla_ml_tests.cli.test_main import habla_ml
+from habla_ml_tests.defs.conftest import DagsterDeployment
 
 
-def monday(deployment: Deployment, instance: dg.DagsterInstance) -> ScheduleExecutionData:
+def evaluate_weekly_review(deployment: DagsterDeployment, instance: dg.DagsterInstance) -> ScheduleExecutionData:
     schedule = deployment.definitions.resolve_schedule_def("weekly_review")
     repository = deployment.definitions.get_repository_def()
     with dg.build_schedule_context(
@@ -53,9 +53,9 @@ def test_the_same_queue_again_is_the_same_data_version(ingested):
 
 def test_the_week_asks_for_a_queue_once_there_is_something_to_hear(deployment):
     with dg.instance_for_test() as instance:  # schedules want an instance that is on disk
-        assert monday(deployment, instance).skip_message == "nothing was recorded yet"
+        assert evaluate_weekly_review(deployment, instance).skip_message == "nothing was recorded yet"
         assert deployment.run("ingest_day", "2026-03-02").success
-        (request,) = monday(deployment, instance).run_requests
+        (request,) = evaluate_weekly_review(deployment, instance).run_requests
         assert request.run_key == "choose_for_review:2026-04-06T04"
 
 

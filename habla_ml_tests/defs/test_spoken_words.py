@@ -17,13 +17,13 @@ import yaml
 from habla_ml.annotation import append_events, load_events, read_events
 from habla_ml.definitions import build_definitions
 from habla_ml.defs.partitions import MODEL_VERSIONS
-from habla_ml.evaluation.evidence import stored_comparison
+from habla_ml.evaluation.run import read_stored_comparison
 from habla_ml.settings import load_settings
-from habla_ml_tests.defs.conftest import MONDAY, ROOT, TUESDAY, Deployment
+from habla_ml_tests.defs.conftest import MONDAY, ROOT, TUESDAY, DagsterDeployment
 
-SAID = "zarzaparrilla"
+SPOKEN_WORD = "zarzaparrilla"
 """Stands in every text of a person and of a machine, so that a piece of one gives it away as well."""
-ENROLLED = "Hermenegilda"
+ENROLLED_NAME = "Hermenegilda"
 _SHORTEST_CHARS = 16
 
 
@@ -44,12 +44,12 @@ def tree(tree: dict) -> dict:
 
 
 @pytest.fixture
-def recorded(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) -> Iterator[Deployment]:
+def spoken_deployment(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) -> Iterator[DagsterDeployment]:
     """A deployment as `deployment`, with an instance on disk, in whose world everybody says the word."""
     copytree(two_days, tmp_path, dirs_exist_ok=True)
     for session in sorted((tmp_path / "recordings").iterdir()):
-        _say_it(session)
-    people = [{"name": ENROLLED, "role": "student", "labels": [ENROLLED]}]
+        _insert_word(session)
+    people = [{"name": ENROLLED_NAME, "role": "student", "labels": [ENROLLED_NAME]}]
     (tmp_path / "people.yaml").write_text(yaml.safe_dump({"people": people}))
     waiting = {"contributor": "c-17", "segments": ["none"], "speakers": [{"label": "Somebody else"}]}
     (tmp_path / "consents.yaml").write_text(yaml.safe_dump({"contributors": [waiting]}))
@@ -63,22 +63,26 @@ def recorded(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) -> Iterat
     (home / "dagster.yaml").write_text((ROOT / "dagster_home" / "dagster.yaml").read_text())
     settings = load_settings(profile, {})
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        yield Deployment(tmp_path, settings, build_definitions(settings), instance)
+        yield DagsterDeployment(tmp_path, settings, build_definitions(settings), instance)
 
 
-def _say_it(session: Path) -> None:
+def _insert_word(session: Path) -> None:
     """The word into all that was heard and typed in a session; one text is English, one breaks rules, one is long."""
-    wrong = {0: f"What is the {SAID} of this town?", 1: f"¿Tienes 3 {SAID} ", 2: f"{SAID} " * 20}
+    wrong = {
+        0: f"What is the {SPOKEN_WORD} of this town?",
+        1: f"¿Tienes 3 {SPOKEN_WORD} ",
+        2: f"{SPOKEN_WORD} " * 20,
+    }
     for path in session.glob("*.json"):
         body = json.loads(path.read_text("utf-8"))
         for at, entry in enumerate(body.get("segments", ()) if isinstance(body, dict) else ()):
             for key in ("raw_transcript", "transcript", "corrected_transcript"):
                 if entry.get(key):
-                    entry[key] = f"{entry[key]} {SAID}."
+                    entry[key] = f"{entry[key]} {SPOKEN_WORD}."
             if path.name == "corrected_ground_truth.json" and entry.get("transcript"):
                 entry["transcript"] = wrong.get(at, entry["transcript"])
             if path.name == "metadata.json" and at in (1, 3):
-                entry["speaker"] = ENROLLED
+                entry["speaker"] = ENROLLED_NAME
         path.write_text(json.dumps(body), "utf-8")
 
 
@@ -86,9 +90,9 @@ def _write_tables(folder: Path) -> None:
     """A table whose cells stand in wrong columns, and one without its line of names."""
     rows = [
         ["audio_path", "transcript", "status", "annotated_at"],
-        [f"El {SAID} está aquí.", "clip.wav", "", ""],
-        ["clip.wav", "Hola.", f"Pues {SAID}", ""],
-        ["clip.wav", "Hola.", "", f"Ayer {SAID}"],
+        [f"El {SPOKEN_WORD} está aquí.", "clip.wav", "", ""],
+        ["clip.wav", "Hola.", f"Pues {SPOKEN_WORD}", ""],
+        ["clip.wav", "Hola.", "", f"Ayer {SPOKEN_WORD}"],
     ]
     for name, lines in (("told", rows), ("headless", rows[1:])):
         (folder / name).mkdir()
@@ -96,7 +100,7 @@ def _write_tables(folder: Path) -> None:
             csv.writer(out).writerows(lines)
 
 
-def _second_opinions(deployment: Deployment) -> None:
+def _add_second_texts(deployment: DagsterDeployment) -> None:
     lake = deployment.lake()
     log = load_events(lake, MONDAY)
     assert log is not None
@@ -109,7 +113,7 @@ def _second_opinions(deployment: Deployment) -> None:
     append_events(lake, MONDAY, events, {})
 
 
-def _materialise(deployment: Deployment, *assets: str, partition: str | None = None) -> None:
+def _materialise_with_checks(deployment: DagsterDeployment, *assets: str, partition: str | None = None) -> None:
     """Assets with their checks; a red check that stops the rest is an outcome too."""
     dg.materialize(
         [*(deployment.definitions.assets or ()), *(deployment.definitions.asset_checks or ())],
@@ -121,26 +125,26 @@ def _materialise(deployment: Deployment, *assets: str, partition: str | None = N
     )
 
 
-def _live_through_the_corpus(deployment: Deployment) -> None:
+def _materialise_corpus(deployment: DagsterDeployment) -> None:
     for day in (MONDAY, TUESDAY):
         deployment.run("ingest_day", day)
-    _second_opinions(deployment)
-    _materialise(deployment, "annotated_corpus", partition=MONDAY)
+    _add_second_texts(deployment)
+    _materialise_with_checks(deployment, "annotated_corpus", partition=MONDAY)
     for asset in ("splits", "corpus_report", "review_queue"):
-        _materialise(deployment, asset)
+        _materialise_with_checks(deployment, asset)
         assert deployment.metadata(asset)
 
 
-def stored(home: Path) -> Iterator[tuple[str, bytes]]:
+def read_instance_storage(home: Path) -> Iterator[tuple[str, bytes]]:
     """Every file of an instance, and every value of its databases, unpacked where Dagster compressed it."""
     for path in sorted(each for each in home.rglob("*") if each.is_file()):
         data = path.read_bytes()
         yield str(path), data
         if data.startswith(b"SQLite format 3\0"):
-            yield from _values(path)
+            yield from _read_database_values(path)
 
 
-def _values(database: Path) -> Iterator[tuple[str, bytes]]:
+def _read_database_values(database: Path) -> Iterator[tuple[str, bytes]]:
     connection = sqlite3.connect(database)
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     for table in tables:
@@ -156,25 +160,31 @@ def _values(database: Path) -> Iterator[tuple[str, bytes]]:
     connection.close()
 
 
-def found_in(home: Path, texts: Iterable[str]) -> list[str]:
+def find_texts(home: Path, texts: Iterable[str]) -> list[str]:
     """Where any of the texts stands, in plain UTF-8 or as JSON writes it, once or twice."""
-    forms = {form for text in texts for form in _forms(text)}
-    return [f"{form!r} in {where}" for where, data in stored(home) for form in forms if form in data]
+    forms = {form for text in texts for form in _encode_forms(text)}
+    return [
+        f"{form!r} in {where}" for where, data in read_instance_storage(home) for form in forms if form in data
+    ]
 
 
-def _forms(text: str) -> Iterator[bytes]:
+def _encode_forms(text: str) -> Iterator[bytes]:
     once = json.dumps(text)[1:-1]
     yield from (text.encode(), once.encode(), json.dumps(once)[1:-1].encode())
 
 
-def everything_said(deployment: Deployment) -> set[str]:
+def collect_spoken_texts(deployment: DagsterDeployment) -> set[str]:
     """What people typed and what machines heard, of recordings, events and hypotheses."""
     lake = deployment.lake()
     texts = set()
-    for name in [*lake.pointers("recordings/"), *lake.pointers("annotations/"), *lake.pointers("hypotheses/")]:
-        pointer = lake.pointer(name)
+    for name in [
+        *lake.list_pointers("recordings/"),
+        *lake.list_pointers("annotations/"),
+        *lake.list_pointers("hypotheses/"),
+    ]:
+        pointer = lake.read_pointer(name)
         assert pointer is not None
-        table = pq.read_table(lake.path_of(pointer.value.get("facts") or next(_tables(pointer.value))))
+        table = pq.read_table(lake.fetch_path(pointer.value.get("facts") or next(_tables(pointer.value))))
         for column in {"machine_text", "text", "seen_text"} & set(table.column_names):
             texts.update(table[column].to_pylist())
     return {each for each in texts if each and len(each) >= _SHORTEST_CHARS}
@@ -185,39 +195,41 @@ def _tables(value: dict) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_nothing_that_was_said_about_the_corpus_is_in_dagsters_storage(recorded: Deployment) -> None:
-    _live_through_the_corpus(recorded)
-    shown = recorded.metadata("annotated_corpus", MONDAY)
+def test_nothing_that_was_said_about_the_corpus_is_in_dagsters_storage(
+    spoken_deployment: DagsterDeployment,
+) -> None:
+    _materialise_corpus(spoken_deployment)
+    shown = spoken_deployment.metadata("annotated_corpus", MONDAY)
     assert shown["violating segments"] != "*none*"
     assert shown["unusable segments"] != "*none*"
     assert "row 2" in shown["rows of tables set aside"]
-    assert recorded.metadata("splits")["shared sentences"] != "*none*"
-    assert recorded.metadata("review_queue")["sent back"] > 0
-    said = everything_said(recorded)
-    assert sum(SAID in each for each in said) > 40
-    home = recorded.folder / "home"
-    assert found_in(home, [SAID, SAID.capitalize(), *said]) == []
-    assert found_in(home, [ENROLLED]) == []
+    assert spoken_deployment.metadata("splits")["shared sentences"] != "*none*"
+    assert spoken_deployment.metadata("review_queue")["sent back"] > 0
+    said = collect_spoken_texts(spoken_deployment)
+    assert sum(SPOKEN_WORD in each for each in said) > 40
+    home = spoken_deployment.folder / "home"
+    assert find_texts(home, [SPOKEN_WORD, SPOKEN_WORD.capitalize(), *said]) == []
+    assert find_texts(home, [ENROLLED_NAME]) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("growth_hours", [0.01])
-def test_nothing_that_a_model_heard_is_in_dagsters_storage(recorded: Deployment) -> None:
-    _live_through_the_corpus(recorded)
-    recorded.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1"])
+def test_nothing_that_a_model_heard_is_in_dagsters_storage(spoken_deployment: DagsterDeployment) -> None:
+    _materialise_corpus(spoken_deployment)
+    spoken_deployment.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1"])
     for asset in ("fine_tuned_checkpoint", "ctranslate2_model", "wer_report"):
-        assert recorded.materialize(asset, "v1").success
-    comparison = stored_comparison(recorded.lake(), "v1")
-    told = {each.reference for each in comparison.examples} | everything_said(recorded)
-    assert any(SAID in each for each in told)
-    home = recorded.folder / "home"
-    assert found_in(home, [SAID, *(each for each in told if len(each) >= _SHORTEST_CHARS)]) == []
-    assert found_in(home, [ENROLLED]) == []
+        assert spoken_deployment.materialize(asset, "v1").success
+    comparison = read_stored_comparison(spoken_deployment.lake(), "v1")
+    told = {each.reference for each in comparison.examples} | collect_spoken_texts(spoken_deployment)
+    assert any(SPOKEN_WORD in each for each in told)
+    home = spoken_deployment.folder / "home"
+    assert find_texts(home, [SPOKEN_WORD, *(each for each in told if len(each) >= _SHORTEST_CHARS)]) == []
+    assert find_texts(home, [ENROLLED_NAME]) == []
 
 
 @pytest.mark.parametrize("way", ["metadata", "log", "print", "error", "tag", "description"])
 def test_the_search_finds_a_sentence_wherever_it_can_get_in(tmp_path: Path, way: str) -> None:
-    sentence = f"¿Y la señora {SAID}?"
+    sentence = f"¿Y la señora {SPOKEN_WORD}?"
 
     @dg.asset(description=sentence if way == "description" else None)
     def told(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -229,14 +241,14 @@ def test_the_search_finds_a_sentence_wherever_it_can_get_in(tmp_path: Path, way:
             raise ValueError(sentence)
         return dg.MaterializeResult(metadata={"said": sentence} if way == "metadata" else {})
 
-    with dg.DagsterInstance.from_config(_home(tmp_path)) as instance:
+    with dg.DagsterInstance.from_config(_create_dagster_home(tmp_path)) as instance:
         tags = {"said": sentence} if way == "tag" else {}
         dg.materialize([told], instance=instance, tags=tags, raise_on_error=False)
-    assert found_in(tmp_path / "home", [sentence])
-    assert found_in(tmp_path / "home", ["never said by anybody"]) == []
+    assert find_texts(tmp_path / "home", [sentence])
+    assert find_texts(tmp_path / "home", ["never said by anybody"]) == []
 
 
-def _home(folder: Path) -> str:
+def _create_dagster_home(folder: Path) -> str:
     (folder / "home").mkdir()
     (folder / "home" / "dagster.yaml").write_text((ROOT / "dagster_home" / "dagster.yaml").read_text())
     return str(folder / "home")

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from habla_ml.demo.acoustics import Room, record, record_timed, reverberate
-from habla_ml.demo.speech import SAMPLE_RATE_HZ
+from habla_ml.demo.acoustics import RoomAcoustics, reverberate, simulate_recording, simulate_timed_recording
+from habla_ml.demo.speech_synthesis import SAMPLE_RATE_HZ
 
-ROOM = Room(noise_dbfs=-58.0, reverberation_s=0.4, direct_to_reverberant_db=6.0)
+ROOM = RoomAcoustics(noise_dbfs=-58.0, reverberation_s=0.4, direct_to_reverberant_db=6.0)
 
 
 def rms_dbfs(samples: np.ndarray) -> float:
@@ -29,21 +29,25 @@ def test_echoes_are_as_weak_as_the_room_says():
 
 def test_a_recording_is_repeatable_and_keeps_a_margin():
     speech = tone(2.0)
-    first, again = (record(speech, -20.0, ROOM, np.random.default_rng(4)) for _ in range(2))
+    first, again = (simulate_recording(speech, -20.0, ROOM, np.random.default_rng(4)) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert first.dtype == np.int16
     assert 2.2 <= len(first) / SAMPLE_RATE_HZ <= 2.7
 
 
 def test_quiet_speech_lies_nearer_to_the_noise():
-    recordings = [record(tone(2.0), loudness, ROOM, np.random.default_rng(4)) / 32768 for loudness in (-20, -42)]
+    recordings = [
+        simulate_recording(tone(2.0), loudness, ROOM, np.random.default_rng(4)) / 32768 for loudness in (-20, -42)
+    ]
     loud, quiet = (rms_dbfs(recording) for recording in recordings)
     assert loud - quiet == pytest.approx(22.0, abs=0.5)
 
 
 def test_the_voice_begins_where_the_recording_says():
-    quiet_room = Room(noise_dbfs=-90.0, reverberation_s=0.2, direct_to_reverberant_db=30.0)
-    recording = record_timed(tone(1.0), -20.0, quiet_room, np.random.default_rng(4))
-    np.testing.assert_array_equal(recording.pcm, record(tone(1.0), -20.0, quiet_room, np.random.default_rng(4)))
+    quiet_room = RoomAcoustics(noise_dbfs=-90.0, reverberation_s=0.2, direct_to_reverberant_db=30.0)
+    recording = simulate_timed_recording(tone(1.0), -20.0, quiet_room, np.random.default_rng(4))
+    np.testing.assert_array_equal(
+        recording.pcm, simulate_recording(tone(1.0), -20.0, quiet_room, np.random.default_rng(4))
+    )
     first = np.flatnonzero(np.abs(recording.pcm / 32768) > 0.01)[0] / SAMPLE_RATE_HZ
-    assert first == pytest.approx(recording.lead_s, abs=0.002)
+    assert first == pytest.approx(recording.speech_start_s, abs=0.002)

@@ -14,15 +14,20 @@ import numpy as np
 import pytest
 import soundfile
 
-from habla_ml.corpus.speakers import load_speakers
-from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_people, write_sessions
+from habla_ml.corpus.speakers import load_speaker_map
+from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_sessions, write_speaker_map
 from habla_ml.demo.habla_files import write_wav
-from habla_ml.demo.people import andalusian_classroom, say_something
-from habla_ml.evaluation.alignments import read_alignments
-from habla_ml.evaluation.diarisation import read_rttm
+from habla_ml.demo.synthetic_speakers import make_andalusian_classroom, synthesize_utterance
+from habla_ml.evaluation.metrics.alignments import read_alignments
+from habla_ml.evaluation.metrics.diarisation import read_rttm
 
 PLAN = ClassroomPlan(
-    first_day=date(2026, 2, 20), days=2, sessions_per_day=2, segments_per_session=8, seed=1, awkward=True
+    first_day=date(2026, 2, 20),
+    days=2,
+    sessions_per_day=2,
+    segments_per_session=8,
+    seed=1,
+    has_faulty_sessions=True,
 )
 WORLD = 7
 
@@ -183,20 +188,20 @@ def test_the_empty_session_is_empty(awkward):
 
 
 def test_everybody_in_the_classroom_has_a_voice_of_their_own():
-    classroom = andalusian_classroom(WORLD)
+    classroom = make_andalusian_classroom(WORLD)
     assert len(classroom.students) == 20
     assert len({student.name for student in classroom.students}) == 20
     assert len({student.voice for student in classroom.students}) == 20
-    assert classroom == andalusian_classroom(WORLD)
-    assert classroom != andalusian_classroom(WORLD + 1)
+    assert classroom == make_andalusian_classroom(WORLD)
+    assert classroom != make_andalusian_classroom(WORLD + 1)
 
 
 def test_quiet_speech_is_twenty_decibels_quieter():
-    classroom = andalusian_classroom(WORLD)
+    classroom = make_andalusian_classroom(WORLD)
     levels = []
     for quiet in (False, True):
         rng = np.random.default_rng(1)
-        said = [say_something(classroom.teacher, classroom.room, rng, quiet=quiet) for _ in range(10)]
+        said = [synthesize_utterance(classroom.teacher, classroom.room, rng, quiet=quiet) for _ in range(10)]
         levels.append(np.mean([10 * np.log10(np.mean((each.pcm / 32768) ** 2)) for each in said]))
     assert levels[0] - levels[1] == pytest.approx(21.0, abs=2.0)
 
@@ -242,9 +247,11 @@ def test_word_places_are_written_by_sound_and_change_no_recording(recordings, tm
 
 
 def test_visitors_sit_in_the_last_lesson_but_one_of_the_first_days_and_all_else_is_as_it_was(recordings, tmp_path):
-    write_sessions(tmp_path, replace(PLAN, visits=1, awkward=False), WORLD, turns=tmp_path / "turns")
+    write_sessions(
+        tmp_path, replace(PLAN, visit_days=1, has_faulty_sessions=False), WORLD, turns=tmp_path / "turns"
+    )
     room, ordinary = (
-        andalusian_classroom(WORLD),
+        make_andalusian_classroom(WORLD),
         sorted(path for path in tmp_path.iterdir() if path.name != "turns"),
     )
     children, guests = ({each.name for each in some} for some in (room.students, room.visitors))
@@ -263,7 +270,7 @@ def test_visitors_sit_in_the_last_lesson_but_one_of_the_first_days_and_all_else_
 
 
 def test_turns_end_when_the_segment_was_written_and_last_as_long(tmp_path):
-    write_sessions(tmp_path, replace(PLAN, awkward=False), WORLD, turns=tmp_path / "turns")
+    write_sessions(tmp_path, replace(PLAN, has_faulty_sessions=False), WORLD, turns=tmp_path / "turns")
     for path in tmp_path.iterdir():
         if path.name == "turns":
             continue
@@ -277,8 +284,8 @@ def test_turns_end_when_the_segment_was_written_and_last_as_long(tmp_path):
 
 def test_the_speaker_map_names_the_teacher_first_and_everybody_later(tmp_path):
     path = tmp_path / "people.yaml"
-    write_people(path, WORLD, with_children=False)
-    assert [(each.name, each.role) for each in load_speakers(path).people] == [("Profe", "teacher")]
-    write_people(path, WORLD, with_children=True)
-    roles = Counter(each.role for each in load_speakers(path).people)
+    write_speaker_map(path, WORLD, with_children=False)
+    assert [(each.name, each.role) for each in load_speaker_map(path).people] == [("Profe", "teacher")]
+    write_speaker_map(path, WORLD, with_children=True)
+    roles = Counter(each.role for each in load_speaker_map(path).people)
     assert roles == {"teacher": 1, "student": 24}

@@ -11,32 +11,37 @@ import numpy as np
 import pytest
 import soundfile
 
-from habla_ml.corpus.general_speech import SourceOfSpeech
+from habla_ml.corpus.general_speech import SpeechSourceSummary
 from habla_ml.corpus.snapshot import Utterance
-from habla_ml.evaluation.compare import Evaluated, compare_versions
-from habla_ml.evaluation.comparison import Comparison, Role, read_comparison
-from habla_ml.evaluation.promotion import decide
+from habla_ml.evaluation.comparison.compare import DecodedModel, compare_decoded_models
+from habla_ml.evaluation.comparison.records import Comparison, ModelRole, read_comparison
+from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import Content, ReportFiles, write_report
 from habla_ml.evaluation.report.html import render_html
-from habla_ml.evaluation.report.markdown import escape, render_markdown
-from habla_ml.evaluation.statistics import Interval
+from habla_ml.evaluation.report.markdown import escape_markdown, render_markdown
+from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import PromotionSettings
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.options import DecodingOptions
-from habla_ml_tests.evaluation.classroom import PROVENANCE, SETTINGS, compared, lesson
-from habla_ml_tests.evaluation.measured import everything_measured, with_hostile_texts, with_many_sessions
-from habla_ml_tests.pages.tags import Tags, assert_needs_nothing
+from habla_ml_tests.testing.full_comparison import make_full_comparison, with_hostile_texts, with_many_sessions
+from habla_ml_tests.testing.html_tags import TagCollector, assert_self_contained
+from habla_ml_tests.testing.simulated_hypotheses import (
+    TEST_PROVENANCE,
+    TEST_SETTINGS,
+    make_comparison,
+    make_utterances,
+)
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)> | [x](http://evil) `' + "{{ 7919 * 7927 }}"
 
 
-def written(
+def write_report_to(
     comparison: Comparison, utterances: list[Utterance], folder: Path, date: str | None = None
 ) -> ReportFiles:
     return write_report(comparison, decide(comparison, PromotionSettings()), utterances, folder, date)
 
 
-_HOSTILE_MODELS: tuple[tuple[str, Role, str, str], ...] = (
+_HOSTILE_MODELS: tuple[tuple[str, ModelRole, str, str], ...] = (
     ("base", "base", "1", HOSTILE * 3),
     (HOSTILE, "candidate", "2", HOSTILE),
 )
@@ -45,10 +50,10 @@ _HOSTILE_MODELS: tuple[tuple[str, Role, str, str], ...] = (
 def hostile_comparison() -> tuple[Comparison, list[Utterance]]:
     utterances = [
         replace(each, sentence=f"{each.sentence} {HOSTILE}", speaker=HOSTILE, session_id=f"{HOSTILE}{at % 6}")
-        for at, each in enumerate(lesson(6, 3))
+        for at, each in enumerate(make_utterances(6, 3))
     ]
     evaluated = [
-        Evaluated(
+        DecodedModel(
             name,
             role,
             digest * 64,
@@ -57,37 +62,37 @@ def hostile_comparison() -> tuple[Comparison, list[Utterance]]:
         )
         for name, role, digest, text in _HOSTILE_MODELS
     ]
-    return compare_versions(utterances, evaluated, SETTINGS, PROVENANCE), utterances
+    return compare_decoded_models(utterances, evaluated, TEST_SETTINGS, TEST_PROVENANCE), utterances
 
 
 def test_the_page_fetches_nothing_and_runs_nothing_whatever_was_heard(tmp_path: Path) -> None:
     comparison, utterances = hostile_comparison()
-    files = written(comparison, utterances, tmp_path, date=HOSTILE)
+    files = write_report_to(comparison, utterances, tmp_path, date=HOSTILE)
     page = files.html.read_text("utf-8")
-    assert_needs_nothing(page)
-    assert Tags(page).sources
-    assert Tags(page).dangling == []
+    assert_self_contained(page)
+    assert TagCollector(page).sources
+    assert TagCollector(page).dangling_links == []
     assert str(7919 * 7927) not in page
 
 
 def test_hostile_text_neither_formats_nor_breaks_a_markdown_table(tmp_path: Path) -> None:
     comparison, utterances = hostile_comparison()
-    text = written(comparison, utterances, tmp_path).markdown.read_text("utf-8")
+    text = write_report_to(comparison, utterances, tmp_path).markdown.read_text("utf-8")
     assert not re.search(r"(?<!\\)<", text)
     assert not re.search(r"(?<!\\)\]\(", text)
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
     assert len(tables) >= 5
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
-    assert escape("- a | b\n# c <b>") == "\\- a \\| b \\# c \\<b\\>"
+    assert escape_markdown("- a | b\n# c <b>") == "\\- a \\| b \\# c \\<b\\>"
 
 
 def test_the_same_comparison_gives_the_same_bytes_and_the_evidence_reads_back(tmp_path: Path) -> None:
-    utterances = lesson(6, 6)
-    comparison = compared(utterances, {"base": 0.4, "previous": 0.3, "candidate": 0.15})
+    utterances = make_utterances(6, 6)
+    comparison = make_comparison(utterances, {"base": 0.4, "previous": 0.3, "candidate": 0.15})
     first, second = (
-        written(comparison, utterances, tmp_path / "a"),
-        written(comparison, utterances, tmp_path / "b"),
+        write_report_to(comparison, utterances, tmp_path / "a"),
+        write_report_to(comparison, utterances, tmp_path / "b"),
     )
     for name in ("html", "markdown", "json"):
         assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
@@ -95,11 +100,13 @@ def test_the_same_comparison_gives_the_same_bytes_and_the_evidence_reads_back(tm
 
 
 def test_the_top_says_whether_how_sure_and_where(tmp_path: Path) -> None:
-    utterances = lesson(8, 12)
+    utterances = make_utterances(8, 12)
     general = {"base": 0.1, "previous": 0.1, "candidate": 0.1}
-    comparison = compared(utterances, {"base": 0.4, "previous": 0.3, "candidate": 0.15}, general)
+    comparison = make_comparison(utterances, {"base": 0.4, "previous": 0.3, "candidate": 0.15}, general)
     page = (
-        written(comparison, utterances, tmp_path, date="2026-11-21").html.read_text("utf-8").replace("\u00a0", " ")
+        write_report_to(comparison, utterances, tmp_path, date="2026-11-21")
+        .html.read_text("utf-8")
+        .replace("\u00a0", " ")
     )
     top = page[page.index("<section") : page.index("</section>")]
     base, candidate = (100 * (comparison.models[at].wer.value or 0) for at in (0, 2))
@@ -113,22 +120,22 @@ def test_the_top_says_whether_how_sure_and_where(tmp_path: Path) -> None:
 
 
 def test_a_candidate_that_is_not_better_is_not_called_better(tmp_path: Path) -> None:
-    utterances = lesson(6, 6)
-    worse = compared(utterances, {"base": 0.15, "candidate": 0.5})
-    page = written(worse, utterances, tmp_path / "worse").html.read_text("utf-8")
+    utterances = make_utterances(6, 6)
+    worse = make_comparison(utterances, {"base": 0.15, "candidate": 0.5})
+    page = write_report_to(worse, utterances, tmp_path / "worse").html.read_text("utf-8")
     assert "v2 is worse than base" in page
     assert "Do not release it" in page
-    equal = compared(utterances, {"base": 0.3, "candidate": 0.3})
-    assert "v2 is not clearly better than base" in written(equal, utterances, tmp_path / "e").html.read_text(
-        "utf-8"
-    )
+    equal = make_comparison(utterances, {"base": 0.3, "candidate": 0.3})
+    assert "v2 is not clearly better than base" in write_report_to(
+        equal, utterances, tmp_path / "e"
+    ).html.read_text("utf-8")
 
 
 def test_the_sound_of_an_example_is_the_sound_of_its_segment(tmp_path: Path) -> None:
-    utterances = lesson(6, 6)
-    comparison = compared(utterances, {"base": 0.4, "candidate": 0.15})
-    page = written(comparison, iter(utterances), tmp_path).html.read_text("utf-8")
-    sounds = [source.removeprefix("data:audio/flac;base64,") for source in Tags(page).sources]
+    utterances = make_utterances(6, 6)
+    comparison = make_comparison(utterances, {"base": 0.4, "candidate": 0.15})
+    page = write_report_to(comparison, iter(utterances), tmp_path).html.read_text("utf-8")
+    sounds = [source.removeprefix("data:audio/flac;base64,") for source in TagCollector(page).sources]
     assert len(sounds) == len(comparison.examples)
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(sounds[0])), dtype="float32")
     spoken = next(each for each in utterances if each.segment_id == comparison.examples[0].segment_id)
@@ -137,21 +144,21 @@ def test_the_sound_of_an_example_is_the_sound_of_its_segment(tmp_path: Path) -> 
 
 
 def test_reports_without_sound_without_candidate_and_without_speech_are_written(tmp_path: Path) -> None:
-    utterances = lesson(6, 6)
+    utterances = make_utterances(6, 6)
     silent = [replace(each, audio=np.empty(0, np.float32)) for each in utterances]
-    comparison = compared(utterances, {"base": 0.4, "candidate": 0.15})
-    assert "<audio" not in written(comparison, silent, tmp_path / "silent").html.read_text("utf-8")
+    comparison = make_comparison(utterances, {"base": 0.4, "candidate": 0.15})
+    assert "<audio" not in write_report_to(comparison, silent, tmp_path / "silent").html.read_text("utf-8")
     for name, odd in (
-        ("base", compared(utterances, {"base": 0.4})),
-        ("none", compared([], {"base": 0, "candidate": 0})),
+        ("base", make_comparison(utterances, {"base": 0.4})),
+        ("none", make_comparison([], {"base": 0, "candidate": 0})),
     ):
-        files = written(odd, utterances, tmp_path / name)
+        files = write_report_to(odd, utterances, tmp_path / name)
         assert "Nothing can be said" in files.html.read_text("utf-8")
         assert "Nothing can be said" in files.markdown.read_text("utf-8")
 
 
 def test_every_figure_of_the_versions_is_on_the_page() -> None:
-    comparison = compared(lesson(6, 6), {"base": 0.4, "previous": 0.3, "candidate": 0.15})
+    comparison = make_comparison(make_utterances(6, 6), {"base": 0.4, "previous": 0.3, "candidate": 0.15})
     page = render_html(Content(comparison, decide(comparison, PromotionSettings())), {}).replace("\u00a0", " ")
     for model in comparison.models:
         for rate in (model.wer, model.orthographic_wer, model.cer):
@@ -162,7 +169,7 @@ def test_every_figure_of_the_versions_is_on_the_page() -> None:
 
 
 def test_whose_the_other_speech_is_stands_in_all_three_forms(tmp_path: Path) -> None:
-    common = SourceOfSpeech(
+    common = SpeechSourceSummary(
         "cv-es",
         "common_voice",
         "CC0-1.0",
@@ -176,11 +183,11 @@ def test_whose_the_other_speech_is_stands_in_all_three_forms(tmp_path: Path) -> 
     own = replace(
         common, name="t/fine_tune_dataset.csv", kind="table", licence="", origin="", selection="everything"
     )
-    utterances = lesson(6, 6)
-    measured = compared(utterances, {"base": 0.4, "candidate": 0.15}, {"base": 0.1, "candidate": 0.1})
+    utterances = make_utterances(6, 6)
+    measured = make_comparison(utterances, {"base": 0.4, "candidate": 0.15}, {"base": 0.1, "candidate": 0.1})
     provenance = measured.provenance.model_copy(update={"out_of_domain": (common, own)})
     comparison = measured.model_copy(update={"provenance": provenance})
-    files = written(comparison, utterances, tmp_path)
+    files = write_report_to(comparison, utterances, tmp_path)
     page, text = files.html.read_text("utf-8"), files.markdown.read_text("utf-8").replace("\\", "")
     for shown in (page, text):
         assert "40 clips, 6.0 min, at most 2 h; licence CC0-1.0; from https://example.org/es" in shown
@@ -194,14 +201,14 @@ def test_whose_the_other_speech_is_stands_in_all_three_forms(tmp_path: Path) -> 
 def test_everything_that_is_measured_is_on_the_page_and_in_markdown_even_when_its_texts_are_hostile(
     tmp_path: Path,
 ) -> None:
-    measured, utterances = everything_measured()
+    measured, utterances = make_full_comparison()
     comparison = with_hostile_texts(measured, HOSTILE)
     decision = decide(comparison, PromotionSettings())
     history = [(HOSTILE, Interval(0.2, 0.3, 0.4)), ("v2", Interval(0.1, 0.2, 0.3))]
     files = write_report(comparison, decision, utterances, tmp_path, HOSTILE, override=HOSTILE, history=history)
     page = files.html.read_text("utf-8")
-    assert_needs_nothing(page)
-    assert Tags(page).dangling == []
+    assert_self_contained(page)
+    assert TagCollector(page).dangling_links == []
     assert str(7919 * 7927) not in page
     text = files.markdown.read_text("utf-8")
     assert not re.search(r"(?<!\\)<", text)
@@ -218,8 +225,8 @@ def test_everything_that_is_measured_is_on_the_page_and_in_markdown_even_when_it
 
 
 def test_the_json_is_valid_by_the_schema_beside_it_and_a_changed_one_is_not(tmp_path: Path) -> None:
-    comparison, utterances = everything_measured()
-    files = written(comparison, utterances, tmp_path)
+    comparison, utterances = make_full_comparison()
+    files = write_report_to(comparison, utterances, tmp_path)
     schema = json.loads(files.schema.read_text("utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     found = json.loads(files.json.read_text("utf-8"))
@@ -230,8 +237,8 @@ def test_the_json_is_valid_by_the_schema_beside_it_and_a_changed_one_is_not(tmp_
 
 
 def test_a_comparison_that_decides_no_release_is_told_without_a_verdict(tmp_path: Path) -> None:
-    measured, utterances = everything_measured()
-    roles: dict[str, Role] = {"previous": "contender", "candidate": "contender"}
+    measured, utterances = make_full_comparison()
+    roles: dict[str, ModelRole] = {"previous": "make_comparison", "candidate": "make_comparison"}
     models = tuple(each.model_copy(update={"role": roles.get(each.role, each.role)}) for each in measured.models)
     change = measured.changes[0].model_copy(update={"role": "base"})
     comparison = measured.model_copy(update={"models": models, "changes": (change,), "examples": ()})
@@ -243,12 +250,12 @@ def test_a_comparison_that_decides_no_release_is_told_without_a_verdict(tmp_path
         assert "Release it" not in shown
         assert "Not measured: there is no candidate" not in shown
     assert 'id="decision"' not in page
-    assert_needs_nothing(page)
-    assert Tags(page).dangling == []
+    assert_self_contained(page)
+    assert TagCollector(page).dangling_links == []
 
 
 def test_a_page_of_five_thousand_utterances_is_written_in_two_seconds() -> None:
-    comparison, _ = everything_measured()
+    comparison, _ = make_full_comparison()
     large = with_many_sessions(comparison, 5000 // 12)
     content = Content(large, decide(large, PromotionSettings()))
     start = time.process_time()

@@ -12,12 +12,12 @@ import pytest
 from habla_ml.errors import ExportError
 from habla_ml.export.ggml import GgmlArtefact, convert_to_ggml
 from habla_ml_tests.evaluation.conftest import BASE_MODEL
-from habla_ml_tests.widened_model import VOCAB_SIZE, write_widened_checkpoint
+from habla_ml_tests.testing.full_vocabulary_checkpoint import VOCAB_SIZE, write_full_vocabulary_checkpoint
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_widened_checkpoint(tmp_path_factory.mktemp("widened") / "checkpoint")
+    return write_full_vocabulary_checkpoint(tmp_path_factory.mktemp("widened") / "checkpoint")
 
 
 @pytest.fixture(scope="module")
@@ -25,31 +25,31 @@ def artefact(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Ggml
     return convert_to_ggml(checkpoint, tmp_path_factory.mktemp("ggml") / "model")
 
 
-def tensors_of(path: Path) -> tuple[tuple[int, ...], list[bytes], dict[str, np.ndarray]]:
+def read_ggml_file(path: Path) -> tuple[tuple[int, ...], list[bytes], dict[str, np.ndarray]]:
     """Numbers, tokens and tensors, as whisper.cpp's `whisper_model_load` reads them."""
     data, at = path.read_bytes(), 0
 
-    def numbers(count: int) -> tuple[int, ...]:
+    def take_integers(count: int) -> tuple[int, ...]:
         nonlocal at
         at += 4 * count
         return struct.unpack_from(f"<{count}i", data, at - 4 * count)
 
-    def taken(size: int) -> bytes:
+    def take_bytes(size: int) -> bytes:
         nonlocal at
         at += size
         return data[at - size : at]
 
-    head = numbers(12)
-    n_mels, n_bins = numbers(2)
-    taken(4 * n_mels * n_bins)
-    tokens = [taken(*numbers(1)) for _ in range(*numbers(1))]
+    head = take_integers(12)
+    n_mels, n_bins = take_integers(2)
+    take_bytes(4 * n_mels * n_bins)
+    tokens = [take_bytes(*take_integers(1)) for _ in range(*take_integers(1))]
     found = {}
     while at < len(data):
-        n_dims, name_length, kind = numbers(3)
-        shape = numbers(n_dims)[::-1]
-        name = taken(name_length).decode()
+        n_dims, name_length, kind = take_integers(3)
+        shape = take_integers(n_dims)[::-1]
+        name = take_bytes(name_length).decode()
         width = "<f2" if kind else "<f4"
-        found[name] = np.frombuffer(taken(int(np.prod(shape)) * int(width[2])), width).reshape(shape)
+        found[name] = np.frombuffer(take_bytes(int(np.prod(shape)) * int(width[2])), width).reshape(shape)
     return head, tokens, found
 
 
@@ -58,7 +58,7 @@ def test_numbers_tokens_and_tensors_are_where_whisper_cpp_reads_them(
 ) -> None:
     from safetensors.numpy import load_file
 
-    head, tokens, found = tensors_of(artefact.folder / "ggml-model.bin")
+    head, tokens, found = read_ggml_file(artefact.folder / "ggml-model.bin")
     assert head == (0x67676D6C, VOCAB_SIZE, 1500, 160, 4, 4, 448, 160, 4, 2, 80, 1)
     assert len(tokens) == 50257
     assert (tokens[0], tokens[220], tokens[-1]) == (b"!", b" ", b"")
@@ -95,7 +95,7 @@ def test_a_vocabulary_that_is_not_whispers_is_refused(tmp_path: Path) -> None:
 
 
 def test_special_tokens_in_other_places_are_refused(tmp_path: Path) -> None:
-    folder = write_widened_checkpoint(tmp_path / "checkpoint")
+    folder = write_full_vocabulary_checkpoint(tmp_path / "checkpoint")
     tokens = json.loads((folder / "tokenizer.json").read_text())
     ids = {each["content"]: each for each in tokens["added_tokens"]}
     ids["<|es|>"]["id"], ids["<|ru|>"]["id"] = ids["<|ru|>"]["id"], ids["<|es|>"]["id"]

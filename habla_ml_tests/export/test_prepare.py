@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from habla_ml.errors import ExportError
-from habla_ml.export.files import artefact_digest, files_below
+from habla_ml.export.files import compute_artefact_digest, list_artefact_files
 from habla_ml.export.prepare import prepare_checkpoint
 
 
@@ -52,7 +52,7 @@ def test_a_version_5_checkpoint_becomes_exactly_the_files_converters_read(
         "tokenizer_config.json",
     ]
     assert prepared.n_mels == 80
-    assert prepared.mended == ("preprocessor_config.json was missing: written from processor_config.json",)
+    assert prepared.repairs == ("preprocessor_config.json was missing: written from processor_config.json",)
     assert prepared_json(prepared.folder, "preprocessor_config.json")["feature_size"] == 80
     assert list(tmp_path.iterdir()) == [checkpoint, tmp_path / "out"] or not list(tmp_path.glob(".*"))
 
@@ -91,8 +91,10 @@ def test_sharded_weights_become_one_file(checkpoint: Path, tmp_path: Path) -> No
 def test_preparing_twice_changes_nothing_more(checkpoint: Path, tmp_path: Path) -> None:
     first = prepare_checkpoint(checkpoint, tmp_path / "first")
     second = prepare_checkpoint(first.folder, tmp_path / "second")
-    assert second.mended == ()
-    assert artefact_digest(files_below(first.folder)) == artefact_digest(files_below(second.folder))
+    assert second.repairs == ()
+    assert compute_artefact_digest(list_artefact_files(first.folder)) == compute_artefact_digest(
+        list_artefact_files(second.folder)
+    )
 
 
 def test_an_unmerged_adapter_is_refused_although_base_weights_lie_beside_it(
@@ -109,7 +111,7 @@ def test_fields_marked_as_made_from_the_model_config_survive_loading(checkpoint:
 
     edit_json(checkpoint / "generation_config.json", lambda config: config.update(_from_model_config=True))
     prepared = prepare_checkpoint(checkpoint, tmp_path / "out")
-    assert any("_from_model_config" in line for line in prepared.mended)
+    assert any("_from_model_config" in line for line in prepared.repairs)
     loaded = GenerationConfig.from_pretrained(prepared.folder)
     assert loaded.alignment_heads == [[1, 0], [1, 1]]
     assert len(loaded.lang_to_id) == 99
@@ -119,7 +121,7 @@ def test_missing_lang_to_id_is_taken_from_the_tokenizer(checkpoint: Path, tmp_pa
     before = json.loads((checkpoint / "generation_config.json").read_text())["lang_to_id"]
     edit_json(checkpoint / "generation_config.json", lambda config: config.pop("lang_to_id"))
     prepared = prepare_checkpoint(checkpoint, tmp_path / "out")
-    assert any("lang_to_id was missing: 99 languages" in line for line in prepared.mended)
+    assert any("lang_to_id was missing: 99 languages" in line for line in prepared.repairs)
     assert prepared_json(prepared.folder, "generation_config.json")["lang_to_id"] == before
 
 
@@ -148,7 +150,7 @@ def test_missing_alignment_heads_become_the_last_half_and_it_is_told(checkpoint:
     edit_json(checkpoint / "generation_config.json", lambda config: config.pop("alignment_heads"))
     prepared = prepare_checkpoint(checkpoint, tmp_path / "out")
     assert prepared_json(prepared.folder, "generation_config.json")["alignment_heads"] == [[1, 0], [1, 1]]
-    assert any("word times will be poor" in line for line in prepared.mended)
+    assert any("word times will be poor" in line for line in prepared.repairs)
 
 
 @pytest.mark.parametrize("heads", [[[2, 0]], [[0, 2]], [[-1, 0]], [[0]], [3], ["01"], "all", {"0": 1}])
@@ -200,7 +202,7 @@ def test_tokenizer_class_is_one_the_phone_knows(checkpoint: Path, tmp_path: Path
     edit_json(checkpoint / "tokenizer_config.json", lambda config: config.update(tokenizer_class=found))
     prepared = prepare_checkpoint(checkpoint, tmp_path / "out")
     assert prepared_json(prepared.folder, "tokenizer_config.json")["tokenizer_class"] == "WhisperTokenizer"
-    assert any("tokenizer_class was" in line for line in prepared.mended)
+    assert any("tokenizer_class was" in line for line in prepared.repairs)
 
 
 def test_a_feature_extractor_of_another_model_is_refused(checkpoint: Path, tmp_path: Path) -> None:
@@ -214,7 +216,7 @@ def test_without_any_feature_extractor_whisper_s_own_is_written(checkpoint: Path
     prepared = prepare_checkpoint(checkpoint, tmp_path / "out")
     extractor = prepared_json(prepared.folder, "preprocessor_config.json")
     assert (extractor["feature_size"], extractor["n_fft"], extractor["hop_length"]) == (80, 400, 160)
-    assert any("no feature extractor was saved" in line for line in prepared.mended)
+    assert any("no feature extractor was saved" in line for line in prepared.repairs)
 
 
 def test_a_missing_weight_is_refused_instead_of_filled_with_noise(checkpoint: Path, tmp_path: Path) -> None:

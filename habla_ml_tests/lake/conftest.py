@@ -28,7 +28,7 @@ SMALL_DISK_BYTES = 1 << 20
 def s3_endpoint() -> Iterator[str]:
     """The address of an S3 server in a process of its own."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "habla_ml_tests.lake.s3_server"],
+        [sys.executable, "-m", "habla_ml_tests.testing.faulty_s3_server"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

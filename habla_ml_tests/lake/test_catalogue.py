@@ -25,4 +25,4 @@ def test_keys_lists_one_family_and_skips_its_neighbours(tmp_path: Path):
 
 
 def test_the_area_is_the_first_part():
-    assert catalogue.area("recordings/2026-02-16") == "recordings"
+    assert catalogue.get_area("recordings/2026-02-16") == "recordings"

@@ -16,18 +16,18 @@ from pathlib import Path
 import pytest
 
 from habla_ml.errors import LakeError, PointerMovedError
-from habla_ml.lake import DirectoryStore, Entry
+from habla_ml.lake import DirectoryStore, StoreEntry
 from habla_ml_tests.lake.conftest import SMALL_DISK_BYTES
-from habla_ml_tests.lake.killing import run_killed, watch_files
+from habla_ml_tests.testing.process_kill import hook_file_calls, run_until_killed
 
 VALUE = hashlib.shake_128(b"value").digest(3 << 20)
 
 
-def files_below(folder: Path) -> list[str]:
+def list_files_below(folder: Path) -> list[str]:
     return sorted(str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file())
 
 
-def _compete(root: Path, key: str, writer: int, barrier: threading.Barrier, wins: Path) -> None:
+def _race_in_process(root: Path, key: str, writer: int, barrier: threading.Barrier, wins: Path) -> None:
     store = DirectoryStore(root)
     for number in range(20):
         barrier.wait()
@@ -48,7 +48,7 @@ def test_of_eight_processes_exactly_one_wins_each_of_twenty_races(tmp_path: Path
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(8)
     writers = [
-        context.Process(target=_compete, args=(tmp_path / "store", "races", writer, barrier, wins))
+        context.Process(target=_race_in_process, args=(tmp_path / "store", "races", writer, barrier, wins))
         for writer in range(8)
     ]
     for each in writers:
@@ -97,14 +97,14 @@ def test_killed_before_any_step_of_a_put_leaves_nothing_or_the_whole_value(tmp_p
     step, states = 1, set()
 
     def work(before_step: Callable[[], None]) -> None:
-        watch_files(before_step)
+        hook_file_calls(before_step)
         DirectoryStore(tmp_path / f"store{step}").put_if_absent("objects/aa/value", source)
 
-    while run_killed(work, step):
+    while run_until_killed(work, step):
         store = DirectoryStore(tmp_path / f"store{step}")
         listed = list(store.list(""))
-        assert listed in ([], [Entry("objects/aa/value", len(VALUE))])
-        assert files_below(tmp_path / f"store{step}" / ".unfinished") == []
+        assert listed in ([], [StoreEntry("objects/aa/value", len(VALUE))])
+        assert list_files_below(tmp_path / f"store{step}" / ".unfinished") == []
         assert store.put_if_absent("objects/aa/value", source) is (listed == [])
         assert store.read("objects/aa/value") == VALUE
         states.add(len(listed))
@@ -121,7 +121,7 @@ def test_killed_before_any_step_of_a_move_leaves_the_old_or_the_new_pointer(
     step, states = 1, set()
 
     def work(before_step: Callable[[], None]) -> None:
-        watch_files(before_step)
+        hook_file_calls(before_step)
         seen = store.read_versioned("p.json")
         store.compare_and_set("p.json", b"new", seen.tag if seen else None)
 
@@ -129,14 +129,14 @@ def test_killed_before_any_step_of_a_move_leaves_the_old_or_the_new_pointer(
         store = DirectoryStore(tmp_path / f"store{step}")
         if before is not None:
             store.compare_and_set("p.json", before, None)
-        if not run_killed(work, step):
+        if not run_until_killed(work, step):
             break
         store = DirectoryStore(tmp_path / f"store{step}")
         seen = store.read_versioned("p.json")
         found = seen.data if seen else None
         assert found in {before, b"new"}
         store.compare_and_set("p.json", b"again", seen.tag if seen else None)
-        assert files_below(tmp_path / f"store{step}" / ".unfinished") == []
+        assert list_files_below(tmp_path / f"store{step}" / ".unfinished") == []
         states.add(found)
         step += 1
     assert states == {before, b"new"}
@@ -157,14 +157,14 @@ def test_killed_in_the_middle_of_copying_shows_nothing_and_the_leftover_goes(tmp
         while sum(each.stat().st_size for each in (root / ".unfinished").glob("*")) < 2 << 20:
             assert time.monotonic() < until
             time.sleep(0.01)
-        [half] = files_below(root / ".unfinished")
+        [half] = list_files_below(root / ".unfinished")
         assert list(DirectoryStore(root).list("")) == []
-        assert files_below(root / ".unfinished") == [half], "a living writer's file was taken for a leftover"
+        assert list_files_below(root / ".unfinished") == [half], "a living writer's file was taken for a leftover"
         os.kill(child.pid or 0, signal.SIGKILL)
         child.join()
-    assert files_below(root / ".unfinished") == [half]
+    assert list_files_below(root / ".unfinished") == [half]
     assert list(DirectoryStore(root).list("")) == []
-    assert files_below(root / ".unfinished") == []
+    assert list_files_below(root / ".unfinished") == []
     assert DirectoryStore(root).put_if_absent("value", VALUE) is True
 
 
@@ -182,7 +182,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing_behind(small_disk: Path, tm
     with pytest.raises(LakeError, match="free some space"):
         store.compare_and_set("p.json", b"x" * (SMALL_DISK_BYTES * 2), tag)
     assert [each.key for each in store.list("")] == ["p.json"]
-    assert files_below(small_disk / "store" / ".unfinished") == []
+    assert list_files_below(small_disk / "store" / ".unfinished") == []
     assert store.read("p.json") == b"small"
     assert store.put_if_absent("objects/small", b"x" * 1000) is True
 

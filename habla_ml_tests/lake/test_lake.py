@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from habla_ml.errors import LakeError, ObjectMissingError, PointerMovedError
-from habla_ml.lake import DirectoryStore, Lake, Store, canonical_json
+from habla_ml.lake import DirectoryStore, Lake, Store, to_canonical_json
 from habla_ml_tests.lake.conftest import SMALL_DISK_BYTES
 
 MISSING = "0" * 64
@@ -36,17 +36,17 @@ def test_an_object_is_named_by_its_sha256_and_stored_once(lake: Lake, store: Sto
     assert lake.put_bytes(b"hola") == expected
     assert [each.key for each in store.list("objects/")] == [f"objects/{expected[:2]}/{expected}"]
     assert lake.get_bytes(expected) == b"hola"
-    assert lake.path_of(expected).read_bytes() == b"hola"
+    assert lake.fetch_path(expected).read_bytes() == b"hola"
 
 
 def test_equal_json_values_are_one_object(lake: Lake) -> None:
     assert lake.put_json({"b": 1, "a": [1.5, "ñ"]}) == lake.put_json({"a": [1.5, "ñ"], "b": 1})
     assert lake.get_json(lake.put_json({"a": "ñ"})) == {"a": "ñ"}
-    assert canonical_json({"b": 1, "a": "ñ"}) == '{"a":"ñ","b":1}'.encode()
+    assert to_canonical_json({"b": 1, "a": "ñ"}) == '{"a":"ñ","b":1}'.encode()
 
 
 def test_a_missing_object_says_so(lake: Lake) -> None:
-    for use in (lake.get_bytes, lake.get_json, lake.path_of, lake.tree_files):
+    for use in (lake.get_bytes, lake.get_json, lake.fetch_path, lake.list_tree_files):
         with pytest.raises(ObjectMissingError, match=MISSING):
             use(MISSING)
 
@@ -76,7 +76,7 @@ def test_a_damaged_object_is_never_handed_out(lake: Lake, store: Store, tmp_path
 def test_a_tree_comes_back_as_it_was(lake: Lake, folder: Path, tmp_path: Path) -> None:
     tree = lake.put_tree(folder)
     assert lake.put_tree(folder) == tree
-    assert [each.path for each in lake.tree_files(tree)] == ["model.bin", "sub.json", "sub/ñandú.json"]
+    assert [each.path for each in lake.list_tree_files(tree)] == ["model.bin", "sub.json", "sub/ñandú.json"]
     out = lake.checkout_tree(tree, tmp_path / "deep" / "out")
     assert {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()} == {
         str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()
@@ -124,22 +124,22 @@ def test_a_tree_that_would_leave_its_folder_is_refused(lake: Lake, tmp_path: Pat
 
 def test_an_object_that_is_no_tree_is_named(lake: Lake) -> None:
     with pytest.raises(LakeError, match="is no tree"):
-        lake.tree_files(lake.put_json({"files": []}))
+        lake.list_tree_files(lake.put_json({"files": []}))
 
 
 def test_a_pointer_moves_and_is_listed_by_its_name(lake: Lake) -> None:
-    assert lake.pointer("models/v1/report") is None
+    assert lake.read_pointer("models/v1/report") is None
     first = lake.move_pointer("models/v1/report", {"comparison": "a"}, None)
-    assert lake.pointer("models/v1/report") == first
+    assert lake.read_pointer("models/v1/report") == first
     assert lake.move_pointer("models/v1/report", {"comparison": "a"}, first) is first
     second = lake.move_pointer("models/v1/report", {"comparison": "b"}, first)
     with pytest.raises(PointerMovedError):
         lake.move_pointer("models/v1/report", {"comparison": "c"}, first)
-    assert lake.pointer("models/v1/report") == second
+    assert lake.read_pointer("models/v1/report") == second
     lake.move_pointer("models/v10/report", {}, None)
     lake.move_pointer("splits", {}, None)
-    assert list(lake.pointers("models/v1/")) == ["models/v1/report"]
-    assert list(lake.pointers("")) == ["models/v1/report", "models/v10/report", "splits"]
+    assert list(lake.list_pointers("models/v1/")) == ["models/v1/report"]
+    assert list(lake.list_pointers("")) == ["models/v1/report", "models/v10/report", "splits"]
 
 
 def test_a_damaged_pointer_is_named(lake: Lake, store: Store) -> None:
@@ -147,12 +147,12 @@ def test_a_damaged_pointer_is_named(lake: Lake, store: Store) -> None:
     store.put_if_absent("pointers/other.json", b"{")
     for name in ("splits", "other"):
         with pytest.raises(LakeError, match=f"pointer {name} .* is no JSON object"):
-            lake.pointer(name)
+            lake.read_pointer(name)
 
 
 def test_a_file_of_the_lake_itself_is_not_copied(tmp_path: Path) -> None:
     lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
-    assert lake.path_of(lake.put_bytes(b"x")).is_relative_to(tmp_path / "lake")
+    assert lake.fetch_path(lake.put_bytes(b"x")).is_relative_to(tmp_path / "lake")
     assert not (tmp_path / "cache").exists()
 
 
@@ -166,7 +166,7 @@ def test_a_full_disk_is_an_error_of_the_lake_and_leaves_the_last_good_state(
     (tmp_path / "model" / "b").write_bytes(b"b" * (2 * SMALL_DISK_BYTES))
     with pytest.raises(LakeError, match="free some space"):
         lake.put_tree(tmp_path / "model")
-    assert lake.pointer("models/v1/checkpoint") == before
+    assert lake.read_pointer("models/v1/checkpoint") == before
     assert lake.get_bytes(before.value["tree"]) == b"small"
 
 
@@ -183,21 +183,21 @@ def test_a_full_disk_at_a_checkout_leaves_no_folder(small_disk: Path, tmp_path: 
 def test_deleted_objects_are_gone_with_their_cached_copies(lake: Lake, store: Store, tmp_path: Path) -> None:
     gone, kept = lake.put_bytes(b"gone"), lake.put_bytes(b"kept")
     for each in (gone, kept):
-        lake.path_of(each)
+        lake.fetch_path(each)
     assert lake.delete_objects([gone]) == 1
     assert lake.delete_objects([gone, MISSING]) == 0
     with pytest.raises(ObjectMissingError):
-        lake.path_of(gone)
+        lake.fetch_path(gone)
     assert lake.get_bytes(kept) == b"kept"
-    assert list(lake.object_ids()) == [kept]
-    assert gone not in list(lake.cached_ids())
+    assert list(lake.list_object_ids()) == [kept]
+    assert gone not in list(lake.list_cached_ids())
 
 
 def test_what_a_pointer_leads_to_is_not_deleted_and_nothing_else_then(lake: Lake, folder: Path) -> None:
     tree, free = lake.put_tree(folder), lake.put_bytes(b"free")
     body = lake.put_json({"deep": [{"tree": tree}], "by_id": {lake.put_bytes(b"as a key"): 1}})
     first = lake.move_pointer("models/v1/x", {"body": body}, None)
-    deep = [each.sha256 for each in lake.tree_files(tree)]
+    deep = [each.sha256 for each in lake.list_tree_files(tree)]
     for held in (tree, body, deep[0], hashlib.sha256(b"as a key").hexdigest()):
         with pytest.raises(LakeError, match=r"still named.*models/v1/x.*nothing was deleted"):
             lake.delete_objects([free, held])
@@ -213,5 +213,5 @@ def test_a_deleted_pointer_lets_its_objects_go(lake: Lake) -> None:
     lake.move_pointer("p", {"x": named}, None)
     assert lake.delete_pointer("p") is True
     assert lake.delete_pointer("p") is False
-    assert lake.pointer("p") is None
+    assert lake.read_pointer("p") is None
     assert lake.delete_objects([named]) == 1

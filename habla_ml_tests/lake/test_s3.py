@@ -14,7 +14,7 @@ from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import S3Store, open_lake, open_store, probe_conditional_writes
 from habla_ml.settings import StoreSettings
 from habla_ml_tests.lake.conftest import BUCKET, new_client
-from habla_ml_tests.lake.killing import run_killed, watch_requests
+from habla_ml_tests.testing.process_kill import hook_s3_requests, run_until_killed
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -174,7 +174,7 @@ def test_an_upload_that_somebody_interrupts_leaves_no_parts_behind(
         if next(requests) == 3:  # the second part
             raise KeyboardInterrupt
 
-    watch_requests(client, interrupt)
+    hook_s3_requests(client, interrupt)
     with pytest.raises(KeyboardInterrupt):
         S3Store(client, BUCKET, prefix, part_bytes=5 << 20).put_if_absent("large", source)
     uploads = s3_client.list_multipart_uploads(Bucket=BUCKET)
@@ -220,13 +220,13 @@ def test_killed_before_any_request_leaves_nothing_or_the_whole_value(
 
     def publish(key: str) -> Any:
         def work(before_step: Any) -> None:
-            watch_requests(s3_client, before_step)
+            hook_s3_requests(s3_client, before_step)
             store.put_if_absent(key, source)
 
         return work
 
     step = 1
-    while run_killed(publish(f"killed/{step}"), step):
+    while run_until_killed(publish(f"killed/{step}"), step):
         assert list(store.list(f"killed/{step}")) == []
         assert store.put_if_absent(f"killed/{step}", source) is True
         assert store.read(f"killed/{step}") == source.read_bytes()

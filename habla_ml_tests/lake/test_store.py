@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from habla_ml.errors import LakeError, ObjectMissingError, PointerMovedError
-from habla_ml.lake import Entry, Store
+from habla_ml.lake import Store, StoreEntry
 
 WRITERS = 8
 RACES = 20
@@ -43,7 +43,7 @@ def test_a_file_of_any_size_comes_back_byte_for_byte(store: Store, tmp_path: Pat
     assert store.put_if_absent("files/large", source) is False
     store.fetch("files/large", back)
     assert back.read_bytes() == source.read_bytes()
-    assert list(store.list("files/")) == [Entry("files/large", size_bytes)]
+    assert list(store.list("files/")) == [StoreEntry("files/large", size_bytes)]
 
 
 @pytest.mark.parametrize("size_bytes", [3, SEVERAL_PARTS_BYTES])
@@ -119,7 +119,7 @@ def test_a_listing_is_by_prefix_and_in_the_order_of_keys(store: Store) -> None:
     assert [each.key for each in store.list("models/v1")] == ["models/v1/x", "models/v10/x"]
     assert [each.key for each in store.list("models/v1/")] == ["models/v1/x"]
     assert list(store.list("none/at/all")) == []
-    assert list(store.list("b/a")) == [Entry("b/a", 3)]
+    assert list(store.list("b/a")) == [StoreEntry("b/a", 3)]
 
 
 def test_a_pointer_moves_only_from_the_state_that_was_seen(store: Store) -> None:
@@ -154,7 +154,7 @@ def writers(new_store: Callable[[], Store]) -> list[Store]:
     return [new_store() for _ in range(WRITERS)]
 
 
-def race(writers: list[Store], attempt: Callable[[Store, int], bool]) -> int:
+def count_winners(writers: list[Store], attempt: Callable[[Store, int], bool]) -> int:
     """How many of the writers succeed when they start together."""
     barrier = threading.Barrier(len(writers))
 
@@ -172,7 +172,7 @@ def test_of_eight_writers_exactly_one_stores_the_value(writers: list[Store]) -> 
         def attempt(store: Store, writer: int, key: str = key) -> bool:
             return store.put_if_absent(key, b"%d" % writer)
 
-        assert race(writers, attempt) == 1
+        assert count_winners(writers, attempt) == 1
 
 
 def test_of_eight_writers_exactly_one_moves_the_pointer(writers: list[Store]) -> None:
@@ -186,7 +186,7 @@ def test_of_eight_writers_exactly_one_moves_the_pointer(writers: list[Store]) ->
                 return False
             return True
 
-        assert race(writers, attempt) == 1
+        assert count_winners(writers, attempt) == 1
         present = writers[0].read_versioned("p.json")
         assert present is not None
         assert present.data.startswith(b"%d/" % number)
@@ -206,7 +206,7 @@ def test_no_increment_is_lost_between_writers(writers: list[Store]) -> None:
                 continue
             return True
 
-    race(writers, attempt)
+    count_winners(writers, attempt)
     assert writers[0].read("count") == b"%d" % WRITERS
 
 
@@ -223,7 +223,7 @@ def test_a_deleted_value_is_gone_and_deleting_it_again_does_nothing(store: Store
 
 def test_deleted_by_eight_at_once_a_value_is_gone(writers: list[Store]) -> None:
     writers[0].put_if_absent("a/key", b"x")
-    assert race(writers, lambda store, _: store.delete("a/key")) >= 1
+    assert count_winners(writers, lambda store, _: store.delete("a/key")) >= 1
     assert writers[0].read_versioned("a/key") is None
 
 

@@ -10,17 +10,21 @@ import pytest
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.settings import Settings
 from habla_ml_tests.evaluation.conftest import artefact
-from habla_ml_tests.monitoring.world import RELEASED, School, found_school
 from habla_ml_tests.review.conftest import lake, settings, store
+from habla_ml_tests.testing.monitored_deployment import FIRST_WEEK_START, MonitoredDeployment, create_school
 
 __all__ = ["artefact", "lake", "settings", "store"]
 
 
 @pytest.fixture
-def school(lake: Lake, store: DirectoryStore, settings: Settings, artefact: Path, tmp_path: Path) -> School:
-    return found_school(lake, store, settings, artefact, tmp_path / "school")
+def monitored_deployment(
+    lake: Lake, store: DirectoryStore, settings: Settings, artefact: Path, tmp_path: Path
+) -> MonitoredDeployment:
+    return create_school(lake, store, settings, artefact, tmp_path / "monitored_deployment")
 
 
-def start_of(week: int, settings: Settings) -> datetime:
+def week_start(week: int, settings: Settings) -> datetime:
     """The first moment of a week, 0 being the first since the release."""
-    return datetime(RELEASED.year, RELEASED.month, RELEASED.day, tzinfo=settings.zone) + timedelta(weeks=week)
+    return datetime(
+        FIRST_WEEK_START.year, FIRST_WEEK_START.month, FIRST_WEEK_START.day, tzinfo=settings.zone
+    ) + timedelta(weeks=week)

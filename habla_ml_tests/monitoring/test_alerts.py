@@ -16,7 +16,7 @@ from habla_ml.errors import ServiceError
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.monitoring.alerts import Alert, send_once
 from habla_ml.settings.models import AlertSettings, EmailSettings
-from habla_ml_tests.monitoring.hook import webhook
+from habla_ml_tests.testing.webhook_server import webhook
 
 __all__ = ["webhook"]
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH")
 ALERT = Alert(
     "drift/v3/2026-11-16", "v3 makes more errors\nthan before", "Word error rate: 31.0 %.\nListen to año 1."
 )
-NOWHERE = "http://127.0.0.1:9/hook"
+UNREACHABLE_URL = "http://127.0.0.1:9/hook"
 
 
 class Mailbox:
@@ -39,7 +39,7 @@ class Mailbox:
         self.taken.append(envelope)
         return "250 OK"
 
-    def admit(
+    def authenticate(
         self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: object
     ) -> AuthResult:
         known = isinstance(data, LoginPassword) and data.password == b"correct"
@@ -53,7 +53,12 @@ def mailbox() -> Iterator[tuple[Mailbox, int]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     controller = Controller(
-        box, hostname="127.0.0.1", port=port, authenticator=box.admit, auth_required=True, auth_require_tls=False
+        box,
+        hostname="127.0.0.1",
+        port=port,
+        authenticator=box.authenticate,
+        auth_required=True,
+        auth_require_tls=False,
     )
     controller.start()
     yield box, port
@@ -65,7 +70,7 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
 
 
-def mail_to(port: int) -> EmailSettings:
+def make_email_settings(port: int) -> EmailSettings:
     return EmailSettings(
         host="127.0.0.1",
         port=port,
@@ -78,7 +83,7 @@ def mail_to(port: int) -> EmailSettings:
 
 def test_an_alert_goes_every_way_once(lake, webhook, mailbox):
     box, port = mailbox
-    settings = AlertSettings(webhook_variable="HOOK", email=mail_to(port))
+    settings = AlertSettings(webhook_variable="HOOK", email=make_email_settings(port))
     environment = {"HOOK": webhook.url, "HABLA_SMTP_PASSWORD": "correct"}
     assert send_once(ALERT, lake, settings, environment) == ("webhook", "email")
     assert send_once(ALERT, lake, settings, environment) == ()
@@ -100,16 +105,16 @@ def test_another_alert_is_sent_of_its_own(lake, webhook):
 
 
 def test_a_server_that_stumbles_is_asked_again_and_told_once(lake, webhook):
-    webhook.answers = [503, 429]
+    webhook.next_statuses = [503, 429]
     assert send_once(ALERT, lake, AlertSettings(webhook_variable="HOOK"), {"HOOK": webhook.url}) == ("webhook",)
     assert len(webhook.posted) == 1
 
 
 def test_what_one_way_refuses_goes_the_other_and_is_tried_again_by_the_next_run(lake, webhook, mailbox):
     box, port = mailbox
-    settings = AlertSettings(webhook_variable="HOOK", email=mail_to(port))
+    settings = AlertSettings(webhook_variable="HOOK", email=make_email_settings(port))
     environment = {"HOOK": webhook.url, "HABLA_SMTP_PASSWORD": "correct"}
-    webhook.answers = [404]
+    webhook.next_statuses = [404]
     with pytest.raises(ServiceError, match="answered 404; check its address, the next run tries again") as refused:
         send_once(ALERT, lake, settings, environment)
     assert "secret" not in str(refused.value)
@@ -121,10 +126,10 @@ def test_what_one_way_refuses_goes_the_other_and_is_tried_again_by_the_next_run(
 def test_a_wrong_password_and_a_closed_port_are_told_with_what_to_check(lake, mailbox):
     box, port = mailbox
     with pytest.raises(ServiceError, match=f"127.0.0.1:{port} did not take .* HABLA_SMTP_PASSWORD"):
-        send_once(ALERT, lake, AlertSettings(email=mail_to(port)), {"HABLA_SMTP_PASSWORD": "wrong"})
+        send_once(ALERT, lake, AlertSettings(email=make_email_settings(port)), {"HABLA_SMTP_PASSWORD": "wrong"})
     assert box.taken == []
     with pytest.raises(ServiceError, match=r"webhook in HOOK cannot be reached \(ConnectError\)"):
-        send_once(ALERT, lake, AlertSettings(webhook_variable="HOOK"), {"HOOK": NOWHERE})
+        send_once(ALERT, lake, AlertSettings(webhook_variable="HOOK"), {"HOOK": UNREACHABLE_URL})
     with pytest.raises(ServiceError, match="HOOK holds no http"):
         send_once(ALERT, lake, AlertSettings(webhook_variable="HOOK"), {})
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from habla_ml.errors import EvaluationError
-from habla_ml.monitoring.drift import WeekOfChange, watch
+from habla_ml.monitoring.drift import WeeklyExcess, detect_drift
 
 
-def series(values: list[float]) -> list[WeekOfChange]:
-    return [WeekOfChange(f"2026-{at // 28 + 1:02d}-{at % 28 + 1:02d}", value) for at, value in enumerate(values)]
+def series(values: list[float]) -> list[WeeklyExcess]:
+    return [WeeklyExcess(f"2026-{at // 28 + 1:02d}-{at % 28 + 1:02d}", value) for at, value in enumerate(values)]
 
 
 def weeks_until_alarm(random: np.random.Generator, shift: float, bound: float, most: int) -> int:
-    weeks = [WeekOfChange(f"{at:05d}", float(random.normal(shift))) for at in range(most)]
-    return next((at + 1 for at, state in enumerate(watch(weeks, bound)) if state.alarm), most)
+    weeks = [WeeklyExcess(f"{at:05d}", float(random.normal(shift))) for at in range(most)]
+    return next((at + 1 for at, state in enumerate(detect_drift(weeks, bound)) if state.alarm), most)
 
 
 def test_without_a_change_alarms_are_as_rare_as_promised() -> None:
@@ -32,26 +32,26 @@ def test_a_change_of_two_standard_errors_is_found_within_weeks() -> None:
 
 
 def test_improvement_never_alarms() -> None:
-    assert not any(state.alarm for state in watch(series([-2.0] * 50), 2))
+    assert not any(state.alarm for state in detect_drift(series([-2.0] * 50), 2))
 
 
 def test_the_evidence_is_the_recursion_by_hand() -> None:
     e = (np.exp(0.5 - 0.125) + np.exp(1.0 - 0.5) + np.exp(2.0 - 2.0)) / 3
-    first, second = watch(series([1.0, 1.0]), 100)
+    first, second = detect_drift(series([1.0, 1.0]), 100)
     assert first.evidence == pytest.approx(e)
     assert second.evidence == pytest.approx((e + 1) * e)
 
 
 def test_it_starts_anew_after_an_alarm() -> None:
-    first, second = watch(series([6.0, 0.0]), 100)
+    first, second = detect_drift(series([6.0, 0.0]), 100)
     assert first.alarm
     assert second.evidence < 2
 
 
 def test_faulty_input_is_refused() -> None:
     with pytest.raises(EvaluationError, match="time order"):
-        watch([WeekOfChange("2026-02-02", 0), WeekOfChange("2026-01-26", 0)], 100)
+        detect_drift([WeeklyExcess("2026-02-02", 0), WeeklyExcess("2026-01-26", 0)], 100)
     with pytest.raises(EvaluationError, match="more than 1"):
-        watch([], 1)
+        detect_drift([], 1)
     with pytest.raises(EvaluationError, match="nan"):
-        watch(series([float("nan")]), 100)
+        detect_drift(series([float("nan")]), 100)

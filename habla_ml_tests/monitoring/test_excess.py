@@ -7,78 +7,88 @@ import math
 import numpy as np
 import pytest
 
-from habla_ml.evaluation.statistics import t_quantile
-from habla_ml.monitoring.excess import MOST_EXCESS, Level, Measurement, excesses, spread_between
-from habla_ml_tests.monitoring.simulation import BOUND, Classroom
+from habla_ml.evaluation.scoring.statistics import compute_t_quantile
+from habla_ml.monitoring.excess import (
+    LARGEST_EXCESS,
+    ReferenceLevel,
+    WeeklyMeasurement,
+    compute_excesses,
+    estimate_weekly_spread,
+)
+from habla_ml_tests.testing.simulated_drift import ALARM_BOUND, ErrorRateSimulation
 
-LEVEL = Level(value=1.0, standard_error=0.05, tolerance=0.2)
+LEVEL = ReferenceLevel(value=1.0, standard_error=0.05, tolerance=0.2)
 
 
 def test_an_excess_is_the_way_beyond_the_tolerated_over_both_errors_by_hand():
-    week = Measurement("2026-02-02", 1.5, 0.3, 4.0)
-    (found,) = excesses([week], LEVEL, floor=0.1)
-    widened = 0.3 * t_quantile(0.975, 3.0) / 1.959964
+    week = WeeklyMeasurement("2026-02-02", 1.5, 0.3, 4.0)
+    (found,) = compute_excesses([week], LEVEL, floor=0.1)
+    widened = 0.3 * compute_t_quantile(0.975, 3.0) / 1.959964
     assert found.excess == pytest.approx((1.5 - 1.0 - 0.2) / math.hypot(widened, 0.1))
-    (fall,) = excesses([week], LEVEL, floor=0.1, side=-1)
+    (fall,) = compute_excesses([week], LEVEL, floor=0.1, side=-1)
     assert fall.excess == pytest.approx((1.0 - 1.5 - 0.2) / math.hypot(widened, 0.1))
 
 
 def test_a_level_known_badly_tolerates_its_standard_error():
-    assert Level(1.0, 0.05, 0.2).allowance == 0.2
-    assert Level(1.0, 0.30, 0.2).allowance == 0.3
+    assert ReferenceLevel(1.0, 0.05, 0.2).allowance == 0.2
+    assert ReferenceLevel(1.0, 0.30, 0.2).allowance == 0.3
 
 
 def test_sessions_of_other_samples_and_of_earlier_weeks_tell_how_much_sessions_scatter():
-    week = Measurement("2026-02-09", 1.5, 0.3, 3.0)
-    alone = excesses([week], LEVEL, 0.1)[0].excess
-    calm = Measurement("", 1.0, 0.05, 30.0)
-    assert excesses([week], LEVEL, 0.1, samples=[calm])[0].excess > alone
+    week = WeeklyMeasurement("2026-02-09", 1.5, 0.3, 3.0)
+    alone = compute_excesses([week], LEVEL, 0.1)[0].excess
+    calm = WeeklyMeasurement("", 1.0, 0.05, 30.0)
+    assert compute_excesses([week], LEVEL, 0.1, samples=[calm])[0].excess > alone
     variance = (0.3**2 * 3 * 2 + 0.05**2 * 30 * 29) / 31
-    error = math.sqrt(variance / 3) * t_quantile(0.975, 31) / 1.959964
+    error = math.sqrt(variance / 3) * compute_t_quantile(0.975, 31) / 1.959964
     by_hand = 0.3 / math.hypot(error, 0.1)
-    assert excesses([week], LEVEL, 0.1, samples=[calm])[0].excess == pytest.approx(by_hand)
+    assert compute_excesses([week], LEVEL, 0.1, samples=[calm])[0].excess == pytest.approx(by_hand)
 
 
 def test_weeks_that_scatter_more_than_their_sessions_raise_the_spread_and_calm_ones_leave_the_floor():
-    wild = [Measurement(f"2026-02-{at:02d}", 1.0 + at % 2, 0.0, 10.0) for at in range(1, 9)]
+    wild = [WeeklyMeasurement(f"2026-02-{at:02d}", 1.0 + at % 2, 0.0, 10.0) for at in range(1, 9)]
     # seven differences of 1 each and four of the floor's size
-    assert spread_between(wild, 0.1) == pytest.approx(math.sqrt((4 * 0.01 + 7 * 0.5) / 11))
-    calm = [Measurement(f"2026-02-{at:02d}", 1.0, 0.2, 10.0) for at in range(1, 9)]
-    assert spread_between(calm, 0.1) == 0.1
-    assert spread_between([], 0.1) == 0.1
+    assert estimate_weekly_spread(wild, 0.1) == pytest.approx(math.sqrt((4 * 0.01 + 7 * 0.5) / 11))
+    calm = [WeeklyMeasurement(f"2026-02-{at:02d}", 1.0, 0.2, 10.0) for at in range(1, 9)]
+    assert estimate_weekly_spread(calm, 0.1) == 0.1
+    assert estimate_weekly_spread([], 0.1) == 0.1
 
 
 def test_a_single_week_is_no_alarm_however_bad():
-    weeks = [Measurement("2026-02-02", 50.0, 0.01, 10.0), Measurement("2026-02-09", 60.0, 0.01, 10.0)]
-    first, second = excesses(weeks, LEVEL, 0.1)
-    assert first.excess == MOST_EXCESS
-    e_value = sum(math.exp(bet * MOST_EXCESS - bet**2 / 2) for bet in (0.5, 1.0, 2.0)) / 3
-    assert e_value < BOUND < e_value * (e_value + 1)
+    weeks = [WeeklyMeasurement("2026-02-02", 50.0, 0.01, 10.0), WeeklyMeasurement("2026-02-09", 60.0, 0.01, 10.0)]
+    first, second = compute_excesses(weeks, LEVEL, 0.1)
+    assert first.excess == LARGEST_EXCESS
+    e_value = sum(math.exp(bet * LARGEST_EXCESS - bet**2 / 2) for bet in (0.5, 1.0, 2.0)) / 3
+    assert e_value < ALARM_BOUND < e_value * (e_value + 1)
     assert second.excess > 0
 
 
 def test_later_weeks_do_not_change_what_was_said_of_earlier_ones():
     random = np.random.default_rng(2)
-    weeks = [Measurement(f"{at:05d}", float(random.normal()), 0.2, 5.0) for at in range(12)]
-    assert excesses(weeks, LEVEL, 0.1)[:6] == excesses(weeks[:6], LEVEL, 0.1)
+    weeks = [WeeklyMeasurement(f"{at:05d}", float(random.normal()), 0.2, 5.0) for at in range(12)]
+    assert compute_excesses(weeks, LEVEL, 0.1)[:6] == compute_excesses(weeks[:6], LEVEL, 0.1)
 
 
 @pytest.mark.parametrize(
-    "classroom",
-    [Classroom(), Classroom(fewest_sessions=2, most_sessions=4, test_sessions=8), Classroom(0.5, 0.15, 3, 10, 10)],
+    "simulation",
+    [
+        ErrorRateSimulation(),
+        ErrorRateSimulation(fewest_sessions=2, most_sessions=4, test_sessions=8),
+        ErrorRateSimulation(0.5, 0.15, 3, 10, 10),
+    ],
     ids=["a school", "few sessions", "wild sessions"],
 )
-def test_while_nothing_has_changed_alarms_are_as_rare_as_promised(classroom):
+def test_while_nothing_has_changed_alarms_are_as_rare_as_promised(simulation):
     random = np.random.default_rng(11)
-    states = [state for _ in range(30) for state in classroom.watched(random, 100, 100, 1.0)]
-    assert sum(state.alarm for state in states) <= len(states) / BOUND
+    states = [state for _ in range(30) for state in simulation.simulate_detector(random, 100, 100, 1.0)]
+    assert sum(state.alarm for state in states) <= len(states) / ALARM_BOUND
 
 
 def test_half_as_many_errors_more_are_found_within_weeks():
     random = np.random.default_rng(12)
     waits = []
     for _ in range(40):
-        states = Classroom().watched(random, 34, 8, 1.5)
+        states = ErrorRateSimulation().simulate_detector(random, 34, 8, 1.5)
         waits.append(next((at - 7 for at, state in enumerate(states) if at >= 8 and state.alarm), 99))
     assert np.median(waits) <= 6
     assert np.mean(np.array(waits) <= 12) >= 0.75
@@ -88,6 +98,6 @@ def test_twice_as_many_errors_are_found_within_three_weeks():
     random = np.random.default_rng(13)
     waits = []
     for _ in range(30):
-        states = Classroom().watched(random, 20, 8, 2.0)
+        states = ErrorRateSimulation().simulate_detector(random, 20, 8, 2.0)
         waits.append(next((at - 7 for at, state in enumerate(states) if at >= 8 and state.alarm), 99))
     assert np.median(waits) <= 3

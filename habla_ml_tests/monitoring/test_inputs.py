@@ -8,36 +8,39 @@ import numpy as np
 import pytest
 
 from habla_ml.corpus.snapshot import load_snapshot
-from habla_ml.corpus.speakers import Person, SpeakerMap
-from habla_ml.monitoring.fresh import read_trained
-from habla_ml.monitoring.inputs import WATCHED, ratio, series_of_inputs, sum_days
-from habla_ml.monitoring.record import DayOfInputs, Sums
+from habla_ml.corpus.speakers import EnrolledPerson, SpeakerMap
+from habla_ml.monitoring.fresh_corrections import read_snapshot_contents
+from habla_ml.monitoring.inputs import MONITORED_INPUTS, build_input_series, ratio, sum_days
+from habla_ml.monitoring.record import DailyInputs, RatioSums
 from habla_ml.training.plan import read_plan
-from habla_ml_tests.review.world import DAY, Spoken, record
+from habla_ml_tests.testing.recorded_days import DAY, SimulatedSegment, publish_recordings
 
-NOBODY = SpeakerMap()
+NO_SPEAKERS = SpeakerMap()
 WEEKS = ["2026-01-05", "2026-01-12", "2026-01-19", "2026-02-02", "2026-02-09", "2026-02-16"]
-RELEASED = "2026-02-02"
+RELEASE_WEEK = "2026-02-02"
 
 
 @pytest.fixture
-def trained(school):
-    return read_trained(school.lake, load_snapshot(school.lake, read_plan(school.lake, "v1").snapshot))
+def trained(monitored_deployment):
+    return read_snapshot_contents(
+        monitored_deployment.lake,
+        load_snapshot(monitored_deployment.lake, read_plan(monitored_deployment.lake, "v1").snapshot),
+    )
 
 
-def value(day: DayOfInputs, name: str) -> float:
+def value(day: DailyInputs, name: str) -> float:
     return day.sums[name].y / day.sums[name].x
 
 
-def test_a_days_figures_by_hand(school, trained):
+def test_a_days_figures_by_hand(monitored_deployment, trained):
     spoken = [
-        Spoken("one", 1, "Ana", 2.0, -20.0, status="confirmed"),
-        Spoken("one", 2, "Nuria", 1.0, -30.0, status="rejected"),
-        Spoken("two", 1, "SPEAKER_00", 1.0, -40.0),
-        Spoken("two", 2, "Ana", 3.0, -120.0),  # digital silence is no speech
+        SimulatedSegment("one", 1, "Ana", 2.0, -20.0, status="confirmed"),
+        SimulatedSegment("one", 2, "Nuria", 1.0, -30.0, status="rejected"),
+        SimulatedSegment("two", 1, "SPEAKER_00", 1.0, -40.0),
+        SimulatedSegment("two", 2, "Ana", 3.0, -120.0),  # digital silence is no speech
     ]
-    record(school.lake, DAY, spoken, school.folder)
-    (day,) = sum_days(school.lake, [DAY], {}, trained, NOBODY).values()
+    publish_recordings(monitored_deployment.lake, DAY, spoken, monitored_deployment.folder)
+    (day,) = sum_days(monitored_deployment.lake, [DAY], {}, trained, NO_SPEAKERS).values()
     assert value(day, "loudness_dbfs") == pytest.approx((2 * -20 - 30 - 40) / 4)
     assert value(day, "duration_s") == pytest.approx(4 / 3)
     assert value(day, "rejected") == 1 / 2  # of the segments of which Habla said anything
@@ -46,36 +49,43 @@ def test_a_days_figures_by_hand(school, trained):
     assert value(day, "snr_db") < 5  # noise alone
 
 
-def test_an_enrolled_label_is_its_person(school, trained):
-    record(school.lake, DAY, [Spoken("one", 1, "Speaker A"), Spoken("two", 1, "Speaker A")], school.folder)
-    ana = SpeakerMap(people=(Person(name="Ana", role="student", labels=("Speaker A",)),))
-    nuria = SpeakerMap(people=(Person(name="Nuria", role="student", labels=("Speaker A",)),))
-    assert value(sum_days(school.lake, [DAY], {}, trained, ana)[DAY], "unseen_speakers") == 0
-    assert value(sum_days(school.lake, [DAY], {}, trained, nuria)[DAY], "unseen_speakers") == 1
+def test_an_enrolled_label_is_its_person(monitored_deployment, trained):
+    publish_recordings(
+        monitored_deployment.lake,
+        DAY,
+        [SimulatedSegment("one", 1, "Speaker A"), SimulatedSegment("two", 1, "Speaker A")],
+        monitored_deployment.folder,
+    )
+    ana = SpeakerMap(people=(EnrolledPerson(name="Ana", role="student", labels=("Speaker A",)),))
+    nuria = SpeakerMap(people=(EnrolledPerson(name="Nuria", role="student", labels=("Speaker A",)),))
+    assert value(sum_days(monitored_deployment.lake, [DAY], {}, trained, ana)[DAY], "unseen_speakers") == 0
+    assert value(sum_days(monitored_deployment.lake, [DAY], {}, trained, nuria)[DAY], "unseen_speakers") == 1
 
 
-def test_a_day_is_read_again_only_where_its_recordings_changed(school, trained):
-    known = sum_days(school.lake, [DAY, "2026-01-05"], {}, trained, NOBODY)
+def test_a_day_is_read_again_only_where_its_recordings_changed(monitored_deployment, trained):
+    known = sum_days(monitored_deployment.lake, [DAY, "2026-01-05"], {}, trained, NO_SPEAKERS)
     assert list(known) == ["2026-01-05"]  # nothing was recorded on the other
-    school.lake.path_of(school.lake.pointer("recordings/2026-01-05").value["facts"]).unlink()
-    assert sum_days(school.lake, ["2026-01-05"], known, trained, NOBODY) == known
+    monitored_deployment.lake.fetch_path(
+        monitored_deployment.lake.read_pointer("recordings/2026-01-05").value["facts"]
+    ).unlink()
+    assert sum_days(monitored_deployment.lake, ["2026-01-05"], known, trained, NO_SPEAKERS) == known
 
 
 def test_the_ratio_of_equal_sessions_has_the_standard_error_of_their_mean():
     shares = [0.1, 0.2, 0.3, 0.6]
-    sums = Sums(units=4, x=4, y=sum(shares), xx=4, xy=sum(shares), yy=sum(each**2 for each in shares))
+    sums = RatioSums(units=4, x=4, y=sum(shares), xx=4, xy=sum(shares), yy=sum(each**2 for each in shares))
     figure, error, units = ratio(sums)
     assert (figure, units) == (pytest.approx(0.3), 4.0)
     assert error == pytest.approx(np.std(shares, ddof=1) / math.sqrt(4))
 
 
-def days_of(name: str, means: list[float], spread: float) -> dict[str, DayOfInputs]:
+def days_of(name: str, means: list[float], spread: float) -> dict[str, DailyInputs]:
     """A day in each week, of eight sessions of ten segments each around a mean."""
     random = np.random.default_rng(6)
     days = {}
     for week, mean in zip(WEEKS, means, strict=True):
         values = random.normal(mean, spread, 8)
-        sums = Sums(
+        sums = RatioSums(
             units=8,
             x=80.0,
             y=float(10 * values.sum()),
@@ -83,7 +93,7 @@ def days_of(name: str, means: list[float], spread: float) -> dict[str, DayOfInpu
             xy=float(100 * values.sum()),
             yy=float(100 * (values**2).sum()),
         )
-        days[week] = DayOfInputs(inputs="", sums={name: sums})
+        days[week] = DailyInputs(inputs="", sums={name: sums})
     return days
 
 
@@ -99,32 +109,37 @@ def days_of(name: str, means: list[float], spread: float) -> dict[str, DayOfInpu
 )
 def test_a_change_is_found_on_its_side_and_only_there(trained, name, before, after, spread, side):
     days = days_of(name, [before] * 3 + [after] * 3, spread)
-    (series,) = series_of_inputs(days, {}, trained, RELEASED, WEEKS, 200.0)
+    (series,) = build_input_series(days, {}, trained, RELEASE_WEEK, WEEKS, 200.0)
     assert series.alarms
     assert {which for which in ("rise", "fall") if any(each.alarm for each in getattr(series, which))} == {side}
-    assert [each.week for each in series.reference] == WEEKS[:3]
+    assert [each.simulate_week for each in series.reference] == WEEKS[:3]
     same = days_of(name, [before] * 6, spread)
-    (calm,) = series_of_inputs(same, {}, trained, RELEASED, WEEKS, 200.0)
+    (calm,) = build_input_series(same, {}, trained, RELEASE_WEEK, WEEKS, 200.0)
     assert calm.alarms == ()
-    assert calm.bound == 200.0 * sum(len(each.sides) for each in WATCHED)
+    assert calm.bound == 200.0 * sum(len(each.sides) for each in MONITORED_INPUTS)
 
 
 def test_a_better_signal_is_no_alarm_and_an_unfinished_week_is_not_judged(trained):
     days = days_of("snr_db", [10.0] * 3 + [30.0] * 3, 2.0)
-    (series,) = series_of_inputs(days, {}, trained, RELEASED, WEEKS[:4], 200.0)
+    (series,) = build_input_series(days, {}, trained, RELEASE_WEEK, WEEKS[:4], 200.0)
     assert (series.alarms, series.rise) == ((), ())
-    assert [each.week for each in series.fall] == ["2026-02-02"]
+    assert [each.simulate_week for each in series.fall] == ["2026-02-02"]
     assert len(series.weeks) == 3
 
 
-def test_words_that_training_never_had_are_counted_against_the_held_out_sessions(school, trained):
-    from habla_ml.monitoring.fresh import fresh_corrections
-    from habla_ml_tests.monitoring.conftest import start_of
+def test_words_that_training_never_had_are_counted_against_the_held_out_sessions(monitored_deployment, trained):
+    from habla_ml.monitoring.fresh_corrections import load_fresh_corrections
+    from habla_ml_tests.monitoring.conftest import week_start
 
-    lessons = [each for week in range(4) for each in school.teach(week)]
-    school.correct(lessons, text="quarks gluones bosones leptones")
-    fresh = fresh_corrections(school.lake, trained, start_of(0, school.settings), school.settings.zone)
-    found = series_of_inputs({}, fresh, trained, RELEASED, list(fresh), 200.0)
+    lessons = [each for week in range(4) for each in monitored_deployment.record_week(week)]
+    monitored_deployment.annotate_lessons(lessons, text="quarks gluones bosones leptones")
+    fresh = load_fresh_corrections(
+        monitored_deployment.lake,
+        trained,
+        week_start(0, monitored_deployment.settings),
+        monitored_deployment.settings.zone,
+    )
+    found = build_input_series({}, fresh, trained, RELEASE_WEEK, list(fresh), 200.0)
     (words,) = (each for each in found if each.name == "unknown_words")
     assert words.level == 0.0  # the lessons before all use the same few words
     assert words.weeks[0].value == 1.0

@@ -19,43 +19,43 @@ import soundfile
 from habla_ml.audio import decode_flac, pcm_sha256
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake
-from habla_ml.recordings import DayOfRecordings, changed_days, ingest_day, load_day, publish_day
-from habla_ml.recordings.facts import read_facts
-from habla_ml.recordings.segments import ROW_GROUP, SCHEMA, Segment
-from habla_ml_tests.recordings.world import (
+from habla_ml.recordings import IngestedDay, find_changed_days, ingest_day, load_day, publish_day
+from habla_ml.recordings.segment_metadata import read_segment_metadata
+from habla_ml.recordings.segments import ROW_GROUP_SIZE, SEGMENT_SCHEMA, RecordedSegment
+from habla_ml_tests.testing.habla_sessions import (
     DAY,
     NOW,
     A,
     B,
-    World,
-    age,
-    ingest,
-    make_world,
-    speech,
+    HablaWorkspace,
+    ingest_into,
+    make_noise,
+    make_workspace,
+    set_age,
     write_json,
     write_session,
     write_wav,
 )
 
 
-def rows(world: World, day: DayOfRecordings) -> list[dict[str, object]]:
-    table = pq.read_table(io.BytesIO(world.lake.get_bytes(day.parquet)))
-    assert table.schema.equals(SCHEMA)
+def read_rows(workspace: HablaWorkspace, day: IngestedDay) -> list[dict[str, object]]:
+    table = pq.read_table(io.BytesIO(workspace.lake.get_bytes(day.parquet)))
+    assert table.schema.equals(SEGMENT_SCHEMA)
     return list(table.to_pylist())
 
 
-def objects(world: World) -> set[Path]:
-    return {path for path in (world.root / "lake" / "objects").rglob("*") if path.is_file()}
+def list_object_paths(workspace: HablaWorkspace) -> set[Path]:
+    return {path for path in (workspace.root / "lake" / "objects").rglob("*") if path.is_file()}
 
 
-def reasons(day: DayOfRecordings) -> dict[str, str]:
-    return {f"{each.session}/{each.file}": each.reason for each in day.set_aside}
+def read_skip_reasons_by_file(day: IngestedDay) -> dict[str, str]:
+    return {f"{each.session}/{each.file}": each.reason for each in day.skipped_inputs}
 
 
-def test_a_days_segments_are_in_the_lake_bit_for_bit_and_measured(world: World) -> None:
-    session = write_session(world.recordings, A, 2)
-    day = ingest(world)
-    found = rows(world, day)
+def test_a_days_segments_are_in_the_lake_bit_for_bit_and_measured(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 2)
+    day = ingest_into(workspace)
+    found = read_rows(workspace, day)
     assert [row["file_name"] for row in found] == ["segment_001.wav", "segment_002.wav"]
     pcm, _ = soundfile.read(session / "segment_001.wav", dtype="float32")
     assert np.array_equal(decode_flac(found[0]["audio"]), pcm)  # type: ignore[arg-type]
@@ -65,115 +65,126 @@ def test_a_days_segments_are_in_the_lake_bit_for_bit_and_measured(world: World) 
     assert (found[0]["speaker"], found[0]["machine_text"], found[0]["day"]) == ("Speaker A", "texto 1", DAY)
     assert day.segments == 2
     assert day.hours == pytest.approx(0.8 / 3600, abs=1e-9)
-    facts = list(read_facts(world.lake, day.facts))
+    facts = list(read_segment_metadata(workspace.lake, day.facts))
     assert facts == [{key: value for key, value in row.items() if key != "audio"} for row in found]
 
 
-def test_the_same_input_publishes_the_same_object_here_and_in_another_lake(world: World, tmp_path: Path) -> None:
-    write_session(world.recordings, A, 3)
-    write_session(world.recordings, B, 2)
-    first, before = ingest(world), objects(world)
-    again = ingest(world)
+def test_the_same_input_publishes_the_same_object_here_and_in_another_lake(
+    workspace: HablaWorkspace, tmp_path: Path
+) -> None:
+    write_session(workspace.recordings, A, 3)
+    write_session(workspace.recordings, B, 2)
+    first, before = ingest_into(workspace), list_object_paths(workspace)
+    again = ingest_into(workspace)
     assert (again.parquet, again.read_sessions) == (first.parquet, ())
-    assert objects(world) == before
-    other = make_world(tmp_path / "other")
-    shutil.copytree(world.recordings, other.recordings, dirs_exist_ok=True)
-    assert ingest(other).parquet == first.parquet
+    assert list_object_paths(workspace) == before
+    other = make_workspace(tmp_path / "other")
+    shutil.copytree(workspace.recordings, other.recordings, dirs_exist_ok=True)
+    assert ingest_into(other).parquet == first.parquet
 
 
-def test_sessions_that_come_one_by_one_give_the_object_they_give_together(world: World, tmp_path: Path) -> None:
-    write_session(world.recordings, B, 2)
-    ingest(world)
-    write_session(world.recordings, A, 3)
-    grown = ingest(world)
+def test_sessions_that_come_one_by_one_give_the_object_they_give_together(
+    workspace: HablaWorkspace, tmp_path: Path
+) -> None:
+    write_session(workspace.recordings, B, 2)
+    ingest_into(workspace)
+    write_session(workspace.recordings, A, 3)
+    grown = ingest_into(workspace)
     assert grown.read_sessions == (A,)
-    other = make_world(tmp_path / "other")
-    shutil.copytree(world.recordings, other.recordings, dirs_exist_ok=True)
-    assert ingest(other).parquet == grown.parquet
+    other = make_workspace(tmp_path / "other")
+    shutil.copytree(workspace.recordings, other.recordings, dirs_exist_ok=True)
+    assert ingest_into(other).parquet == grown.parquet
 
 
-def test_what_habla_deletes_stays_in_the_lake(world: World) -> None:
-    write_session(world.recordings, A, 2)
-    write_session(world.recordings, B, 2)
-    first = ingest(world)
-    shutil.rmtree(world.recordings / A)
-    (world.recordings / B / "segment_001.wav").unlink()
-    second = ingest(world)
+def test_what_habla_deletes_stays_in_the_lake(workspace: HablaWorkspace) -> None:
+    write_session(workspace.recordings, A, 2)
+    write_session(workspace.recordings, B, 2)
+    first = ingest_into(workspace)
+    shutil.rmtree(workspace.recordings / A)
+    (workspace.recordings / B / "segment_001.wav").unlink()
+    second = ingest_into(workspace)
     assert second.parquet == first.parquet
-    shutil.rmtree(world.recordings / B)
-    assert list(changed_days(world.recordings, world.lake, world.settings, NOW)) == []
-    assert ingest(world).parquet == first.parquet
+    shutil.rmtree(workspace.recordings / B)
+    assert list(find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)) == []
+    assert ingest_into(workspace).parquet == first.parquet
 
 
-def test_only_changed_days_are_named_and_a_live_session_waits(world: World) -> None:
-    write_session(world.recordings, A, 1)
-    live = write_session(world.recordings, "33333_20260217_090000", 1, metadata=False)
-    age(live, 0.5)
-    changed = list(changed_days(world.recordings, world.lake, world.settings, NOW))
+def test_only_changed_days_are_named_and_a_live_session_waits(workspace: HablaWorkspace) -> None:
+    write_session(workspace.recordings, A, 1)
+    live = write_session(workspace.recordings, "33333_20260217_090000", 1, metadata=False)
+    set_age(live, 0.5)
+    changed = list(find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW))
     assert [each.day for each in changed] == [DAY]
-    assert ingest(world).sessions == {"finished": 1, "crashed": 0, "live": 0, "empty": 0, "lake": 1}
-    assert list(changed_days(world.recordings, world.lake, world.settings, NOW)) == []
+    assert ingest_into(workspace).sessions == {"finished": 1, "crashed": 0, "live": 0, "empty": 0, "lake": 1}
+    assert list(find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)) == []
     write_json(live / "metadata.json", {"segments": []})
-    assert [each.day for each in changed_days(world.recordings, world.lake, world.settings, NOW)] == ["2026-02-17"]
-    write_session(world.recordings, B, 1)
+    assert [
+        each.day for each in find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)
+    ] == ["2026-02-17"]
+    write_session(workspace.recordings, B, 1)
     after = {
-        each.day: each.fingerprint for each in changed_days(world.recordings, world.lake, world.settings, NOW)
+        each.day: each.fingerprint
+        for each in find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)
     }
     assert after[DAY] != changed[0].fingerprint
 
 
 def test_days_before_the_first_partition_are_not_asked_for(tmp_path: Path) -> None:
-    world = make_world(tmp_path, recordings={"first_day": "2026-02-17"})
-    write_session(world.recordings, A, 1)
-    assert list(changed_days(world.recordings, world.lake, world.settings, NOW)) == []
+    workspace = make_workspace(tmp_path, recordings={"first_day": "2026-02-17"})
+    write_session(workspace.recordings, A, 1)
+    assert list(find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)) == []
 
 
-def test_a_live_session_is_left_and_a_crashed_one_taken_without_metadata(world: World) -> None:
-    age(write_session(world.recordings, A, 1, metadata=False), 1)
-    age(write_session(world.recordings, B, 2, metadata=False), 13)
-    day = ingest(world)
-    assert {row["session_id"] for row in rows(world, day)} == {B}
-    assert reasons(day) == {f"{B}/metadata.json": "is missing: the session crashed; taken without it"}
-    assert rows(world, day)[0]["speaker"] is None
+def test_a_live_session_is_left_and_a_crashed_one_taken_without_metadata(workspace: HablaWorkspace) -> None:
+    set_age(write_session(workspace.recordings, A, 1, metadata=False), 1)
+    set_age(write_session(workspace.recordings, B, 2, metadata=False), 13)
+    day = ingest_into(workspace)
+    assert {row["session_id"] for row in read_rows(workspace, day)} == {B}
+    assert read_skip_reasons_by_file(day) == {
+        f"{B}/metadata.json": "is missing: the session crashed; taken without it"
+    }
+    assert read_rows(workspace, day)[0]["speaker"] is None
 
 
-def test_a_ground_truth_that_comes_later_is_read_and_nothing_else_changes(world: World) -> None:
-    session = write_session(world.recordings, A, 2)
-    before = rows(world, ingest(world))
+def test_a_ground_truth_that_comes_later_is_read_and_nothing_else_changes(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 2)
+    before = read_rows(workspace, ingest_into(workspace))
     write_json(
         session / "ground_truth.json",
         {"direction": "es_to_en", "segments": [{"filename": "segment_001.wav", "transcript": "Hola."}]},
     )
-    after = rows(world, ingest(world))
+    after = read_rows(workspace, ingest_into(workspace))
     assert [row["machine_text"] for row in after] == ["Hola.", "texto 2"]
     assert [row["segment_id"] for row in after] == [row["segment_id"] for row in before]
 
 
-def test_corrections_are_no_change_of_the_recordings(world: World) -> None:
-    session = write_session(world.recordings, A, 1)
-    ingest(world)
+def test_corrections_are_no_change_of_the_recordings(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 1)
+    ingest_into(workspace)
     write_json(session / "corrected_ground_truth.json", {"segments": []})
-    assert list(changed_days(world.recordings, world.lake, world.settings, NOW)) == []
+    assert list(find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)) == []
 
 
-def test_an_english_session_is_set_aside_whole_also_when_that_is_learnt_late(world: World) -> None:
-    session = write_session(world.recordings, A, 2)
-    write_session(world.recordings, B, 1)
-    assert ingest(world).segments == 3
+def test_an_english_session_is_set_aside_whole_also_when_that_is_learnt_late(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 2)
+    write_session(workspace.recordings, B, 1)
+    assert ingest_into(workspace).segments == 3
     write_json(session / "ground_truth.json", {"direction": "en_to_es", "segments": []})
-    day = ingest(world)
-    assert {row["session_id"] for row in rows(world, day)} == {B}
-    assert reasons(day) == {f"{A}/": "is spoken in English (en_to_es): no corpus material"}
+    day = ingest_into(workspace)
+    assert {row["session_id"] for row in read_rows(workspace, day)} == {B}
+    assert read_skip_reasons_by_file(day) == {f"{A}/": "is spoken in English (en_to_es): no corpus material"}
 
 
-def test_every_kind_of_broken_file_is_set_aside_and_nothing_else_is_lost(world: World, tmp_path: Path) -> None:
-    session = write_session(world.recordings, A, 12)
+def test_every_kind_of_broken_file_is_set_aside_and_nothing_else_is_lost(
+    workspace: HablaWorkspace, tmp_path: Path
+) -> None:
+    session = write_session(workspace.recordings, A, 12)
     good = (session / "segment_001.wav").read_bytes()
     (session / "segment_002.wav").write_bytes(good[:-1001])
     (session / "segment_003.wav").write_bytes(b"")
     write_wav(session / "segment_004.wav", np.zeros(0, dtype=np.int16))
     (session / "segment_005.wav").write_text("Hola, esto es texto.")
-    write_wav(session / "segment_006.wav", speech(31))
+    write_wav(session / "segment_006.wav", make_noise(31))
     (tmp_path / "secret.wav").write_bytes(good)
     for number in (7, 8, 9):
         (session / f"segment_{number:03d}.wav").unlink()
@@ -182,8 +193,8 @@ def test_every_kind_of_broken_file_is_set_aside_and_nothing_else_is_lost(world: 
     os.mkfifo(session / "segment_009.wav")
     (session / "segment_010 (copia).wav").write_bytes(good)
     (session / "segment_012.wav").unlink()
-    day = ingest(world)
-    assert [row["number"] for row in rows(world, day)] == [1, 10, 11]
+    day = ingest_into(workspace)
+    assert [row["number"] for row in read_rows(workspace, day)] == [1, 10, 11]
     expected = {
         "segment_002.wav": "cut off",
         "segment_003.wav": "empty",
@@ -196,48 +207,48 @@ def test_every_kind_of_broken_file_is_set_aside_and_nothing_else_is_lost(world: 
         "segment_010 (copia).wav": "not named",
         "segment_012.wav": "no such file",
     }
-    found = reasons(day)
+    found = read_skip_reasons_by_file(day)
     assert set(found) == {f"{A}/{name}" for name in expected}
     for name, reason in expected.items():
         assert reason in found[f"{A}/{name}"]
 
 
-def test_stereo_48_khz_8_bit_and_float_files_are_taken(world: World) -> None:
-    session = write_session(world.recordings, A, 0)
-    sound = speech(0.5).astype(np.float32) / 32768
+def test_stereo_48_khz_8_bit_and_float_files_are_taken(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 0)
+    sound = make_noise(0.5).astype(np.float32) / 32768
     soundfile.write(session / "segment_001.wav", np.stack([sound, sound], axis=1), 16_000)
     soundfile.write(session / "segment_002.wav", np.repeat(sound, 3), 48_000)
     soundfile.write(session / "segment_003.wav", sound, 16_000, subtype="PCM_U8")
     soundfile.write(session / "segment_004.wav", sound, 16_000, subtype="FLOAT")
-    day = ingest(world)
-    assert [row["duration_s"] for row in rows(world, day)] == [pytest.approx(0.5, abs=1e-3)] * 4
-    assert day.set_aside == ()
+    day = ingest_into(workspace)
+    assert [row["duration_s"] for row in read_rows(workspace, day)] == [pytest.approx(0.5, abs=1e-3)] * 4
+    assert day.skipped_inputs == ()
 
 
-def test_metadata_that_is_no_json_costs_the_hints_only(world: World) -> None:
-    session = write_session(world.recordings, A, 2)
+def test_metadata_that_is_no_json_costs_the_hints_only(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 2)
     (session / "metadata.json").write_text("{oops")
-    day = ingest(world)
+    day = ingest_into(workspace)
     assert day.segments == 2
-    assert "no JSON" in reasons(day)[f"{A}/metadata.json"]
-    write_session(world.recordings, A, 2)
-    mended = ingest(world)
-    assert mended.set_aside == ()
-    assert rows(world, mended)[0]["speaker"] == "Speaker A"
+    assert "no JSON" in read_skip_reasons_by_file(day)[f"{A}/metadata.json"]
+    write_session(workspace.recordings, A, 2)
+    mended = ingest_into(workspace)
+    assert mended.skipped_inputs == ()
+    assert read_rows(workspace, mended)[0]["speaker"] == "Speaker A"
 
 
-def test_a_segment_that_is_damaged_after_it_was_taken_stays_as_it_was(world: World) -> None:
-    session = write_session(world.recordings, A, 2)
-    first = ingest(world)
+def test_a_segment_that_is_damaged_after_it_was_taken_stays_as_it_was(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 2)
+    first = ingest_into(workspace)
     path = session / "segment_002.wav"
     path.write_bytes(path.read_bytes()[:-100])
-    second = ingest(world)
+    second = ingest_into(workspace)
     assert second.parquet == first.parquet
-    assert "cut off" in reasons(second)[f"{A}/segment_002.wav"]
+    assert "cut off" in read_skip_reasons_by_file(second)[f"{A}/segment_002.wav"]
 
 
 @contextmanager
-def powerless() -> Iterator[None]:
+def drop_root_privileges() -> Iterator[None]:
     """Without the powers of root, for whom no file is unreadable."""
     if os.geteuid() != 0:
         yield
@@ -253,52 +264,52 @@ def test_an_unreadable_file_and_an_unreadable_session_are_set_aside() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         root.chmod(0o777)
-        with powerless():
-            world = make_world(root)
-            session = write_session(world.recordings, A, 2)
-            other = write_session(world.recordings, B, 1)
-        warm = make_world(root / "warm")
+        with drop_root_privileges():
+            workspace = make_workspace(root)
+            session = write_session(workspace.recordings, A, 2)
+            other = write_session(workspace.recordings, B, 1)
+        warm = make_workspace(root / "warm")
         write_session(warm.recordings, A, 1)
-        ingest(warm)  # imports what a powerless process might not be able to import
+        ingest_into(warm)  # imports what a powerless process might not be able to import
         (session / "segment_002.wav").chmod(0)
         other.chmod(0)
-        with powerless():
-            day = ingest(world)
+        with drop_root_privileges():
+            day = ingest_into(workspace)
         other.chmod(0o755)
-        assert [row["number"] for row in rows(world, day)] == [1]
-        assert "Permission denied" in reasons(day)[f"{A}/segment_002.wav"]
-        assert "Permission denied" in reasons(day)[f"{B}/"]
-        assert ingest(world).sessions["lake"] == 2
+        assert [row["number"] for row in read_rows(workspace, day)] == [1]
+        assert "Permission denied" in read_skip_reasons_by_file(day)[f"{A}/segment_002.wav"]
+        assert "Permission denied" in read_skip_reasons_by_file(day)[f"{B}/"]
+        assert ingest_into(workspace).sessions["lake"] == 2
 
 
-def test_a_day_of_many_row_groups_keeps_order_and_identity(world: World) -> None:
-    write_session(world.recordings, A, ROW_GROUP + 20, seconds=0.01)
-    write_session(world.recordings, B, ROW_GROUP, seconds=0.01)
-    day = ingest(world)
-    found = rows(world, day)
-    file = pq.ParquetFile(io.BytesIO(world.lake.get_bytes(day.parquet)))
+def test_a_day_of_many_row_groups_keeps_order_and_identity(workspace: HablaWorkspace) -> None:
+    write_session(workspace.recordings, A, ROW_GROUP_SIZE + 20, seconds=0.01)
+    write_session(workspace.recordings, B, ROW_GROUP_SIZE, seconds=0.01)
+    day = ingest_into(workspace)
+    found = read_rows(workspace, day)
+    file = pq.ParquetFile(io.BytesIO(workspace.lake.get_bytes(day.parquet)))
     assert file.metadata.num_row_groups == 3
     keys = [(str(row["session_id"]), int(str(row["number"]))) for row in found]
     assert keys == sorted(keys)
-    assert len({row["segment_id"] for row in found}) == len(found) == 2 * ROW_GROUP + 20
+    assert len({row["segment_id"] for row in found}) == len(found) == 2 * ROW_GROUP_SIZE + 20
 
 
-def test_a_folder_restored_from_a_backup_gives_the_same_segments(world: World) -> None:
-    session = write_session(world.recordings, A, 2)
-    first = ingest(world)
-    shutil.copytree(session, world.root / "backup")
+def test_a_folder_restored_from_a_backup_gives_the_same_segments(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 2)
+    first = ingest_into(workspace)
+    shutil.copytree(session, workspace.root / "backup")
     shutil.rmtree(session)
-    shutil.copytree(world.root / "backup", session, copy_function=shutil.copyfile)
-    assert ingest(world).parquet == first.parquet
+    shutil.copytree(workspace.root / "backup", session, copy_function=shutil.copyfile)
+    assert ingest_into(workspace).parquet == first.parquet
 
 
-def test_an_empty_day_is_published_as_one(world: World) -> None:
-    day = ingest(world)
-    assert (day.segments, day.hours, day.set_aside) == (0, 0.0, ())
-    assert rows(world, day) == []
+def test_an_empty_day_is_published_as_one(workspace: HablaWorkspace) -> None:
+    day = ingest_into(workspace)
+    assert (day.segments, day.hours, day.skipped_inputs) == (0, 0.0, ())
+    assert read_rows(workspace, day) == []
 
 
-class _Overtaken(Lake):
+class _RacingLake(Lake):
     """A lake whose pointer another writer moves between our reading and our moving."""
 
     overtake: bool = True
@@ -311,29 +322,31 @@ class _Overtaken(Lake):
         return super().put_file(path)
 
 
-def test_of_two_writers_of_one_day_the_late_one_is_told_and_loses_nothing(world: World) -> None:
-    write_session(world.recordings, A, 1)
-    lake = _Overtaken(world.lake._store, world.lake._cache)
+def test_of_two_writers_of_one_day_the_late_one_is_told_and_loses_nothing(workspace: HablaWorkspace) -> None:
+    write_session(workspace.recordings, A, 1)
+    lake = _RacingLake(workspace.lake._store, workspace.lake._cache)
     with pytest.raises(PointerMovedError):
-        ingest_day(world.recordings, DAY, lake, world.settings, NOW)
-    assert ingest_day(world.recordings, DAY, lake, world.settings, NOW).segments == 1
+        ingest_day(workspace.recordings, DAY, lake, workspace.settings, NOW)
+    assert ingest_day(workspace.recordings, DAY, lake, workspace.settings, NOW).segments == 1
     published = load_day(lake, DAY)
     assert published is not None
     assert set(published.inputs) == {A, "other"}
 
 
-def test_a_work_folder_that_cannot_be_written_is_a_clear_error_and_publishes_nothing(world: World) -> None:
-    write_session(world.recordings, A, 1)
-    (world.root / "file").write_text("not a folder")
-    settings = world.settings.model_copy(update={"work_folder": world.root / "file"})
+def test_a_work_folder_that_cannot_be_written_is_a_clear_error_and_publishes_nothing(
+    workspace: HablaWorkspace,
+) -> None:
+    write_session(workspace.recordings, A, 1)
+    (workspace.root / "file").write_text("not a folder")
+    settings = workspace.settings.model_copy(update={"work_folder": workspace.root / "file"})
     with pytest.raises(LakeError, match="work_folder"):
-        ingest_day(world.recordings, DAY, world.lake, settings, NOW)
-    assert load_day(world.lake, DAY) is None
+        ingest_day(workspace.recordings, DAY, workspace.lake, settings, NOW)
+    assert load_day(workspace.lake, DAY) is None
 
 
-def test_a_fresh_row_replaces_the_one_of_the_same_identity(world: World) -> None:
-    write_session(world.recordings, A, 1)
-    day = ingest(world)
-    row = Segment(**rows(world, day)[0])  # type: ignore[arg-type]
-    publish_day(world.lake, DAY, [replace(row, speaker="Marta")], {}, [], world.settings.work_folder)
-    assert [row["speaker"] for row in rows(world, ingest(world))] == ["Marta"]
+def test_a_fresh_row_replaces_the_one_of_the_same_identity(workspace: HablaWorkspace) -> None:
+    write_session(workspace.recordings, A, 1)
+    day = ingest_into(workspace)
+    row = RecordedSegment(**read_rows(workspace, day)[0])  # type: ignore[arg-type]
+    publish_day(workspace.lake, DAY, [replace(row, speaker="Marta")], {}, [], workspace.settings.work_folder)
+    assert [row["speaker"] for row in read_rows(workspace, ingest_into(workspace))] == ["Marta"]

@@ -9,44 +9,44 @@ from typing import Any
 import pytest
 
 from habla_ml.recordings import SessionHints, read_hints, scan_sessions
-from habla_ml_tests.recordings.world import NOW, World, write_json, write_session
+from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, write_json, write_session
 
 NAME = "12345_20260216_143022"
 
 
-def hints(world: World) -> SessionHints:
-    session = scan_sessions(world.recordings, world.settings, NOW).sessions[0]
-    return read_hints(session, world.settings.zone)
+def read_session_hints(workspace: HablaWorkspace) -> SessionHints:
+    session = scan_sessions(workspace.recordings, workspace.settings, NOW).sessions[0]
+    return read_hints(session, workspace.settings.zone)
 
 
-def reasons(found: SessionHints) -> str:
+def join_problem_reasons(found: SessionHints) -> str:
     return "; ".join(f"{each.file}: {each.reason}" for each in found.problems)
 
 
-def test_metadata_is_keyed_by_file_name_not_by_the_sockets_counter(world: World) -> None:
-    write_session(world.recordings, NAME, 2, entries={1: {"segment_id": 7, "speaker": "Marta"}})
-    found = hints(world)
+def test_metadata_is_keyed_by_file_name_not_by_the_sockets_counter(workspace: HablaWorkspace) -> None:
+    write_session(workspace.recordings, NAME, 2, entries={1: {"segment_id": 7, "speaker": "Marta"}})
+    found = read_session_hints(workspace)
     first = found.by_file["segment_001.wav"]
     assert (first.speaker, first.text, first.confidence) == ("Marta", "texto 1", 0.9)
     assert first.recorded_at == datetime(2026, 2, 16, 13, 30, 1, 500_000, tzinfo=UTC)
     assert found.problems == ()
-    assert not found.english
+    assert not found.is_english
 
 
-def test_a_rejected_segment_has_no_text_and_says_so(world: World) -> None:
-    session = write_session(world.recordings, NAME, 1, metadata=False)
+def test_a_rejected_segment_has_no_text_and_says_so(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, NAME, 1, metadata=False)
     write_json(
         session / "metadata.json",
         {"segments": [{"filename": "segment_001.wav", "asr_status": "rejected", "x": 1}]},
     )
-    first = hints(world).by_file["segment_001.wav"]
+    first = read_session_hints(workspace).by_file["segment_001.wav"]
     assert (first.text, first.speaker, first.confidence, first.asr_status) == (None, None, None, "rejected")
 
 
 def test_the_larger_models_text_stands_before_the_recognisers_and_its_confidence_becomes_a_probability(
-    world: World,
+    workspace: HablaWorkspace,
 ) -> None:
-    session = write_session(world.recordings, NAME, 2)
+    session = write_session(workspace.recordings, NAME, 2)
     write_json(
         session / "ground_truth.json",
         {
@@ -54,7 +54,7 @@ def test_the_larger_models_text_stands_before_the_recognisers_and_its_confidence
             "segments": [{"filename": "segment_001.wav", "transcript": "Hola.", "confidence": -0.213}],
         },
     )
-    found = hints(world)
+    found = read_session_hints(workspace)
     assert found.by_file["segment_001.wav"].text == "Hola."
     assert found.by_file["segment_001.wav"].confidence == pytest.approx(math.exp(-0.213), abs=1e-6)
     assert found.by_file["segment_001.wav"].speaker == "Speaker A"
@@ -75,10 +75,12 @@ def test_the_larger_models_text_stands_before_the_recognisers_and_its_confidence
         (b'{"segments": [7, {"speaker": "x"}, {"filename": 3}]}', "entry 3 of segments names no file"),
     ],
 )
-def test_broken_metadata_is_a_problem_and_not_an_error(world: World, content: bytes, reason: str) -> None:
-    session = write_session(world.recordings, NAME, 1)
+def test_broken_metadata_is_a_problem_and_not_an_error(
+    workspace: HablaWorkspace, content: bytes, reason: str
+) -> None:
+    session = write_session(workspace.recordings, NAME, 1)
     (session / "metadata.json").write_bytes(content)
-    assert reason in reasons(hints(world))
+    assert reason in join_problem_reasons(read_session_hints(workspace))
 
 
 @pytest.mark.parametrize(
@@ -94,29 +96,29 @@ def test_broken_metadata_is_a_problem_and_not_an_error(world: World, content: by
     ],
 )
 def test_a_value_of_a_wrong_kind_counts_as_missing_and_the_others_stay(
-    world: World, key: str, value: Any, reason: str
+    workspace: HablaWorkspace, key: str, value: Any, reason: str
 ) -> None:
-    write_session(world.recordings, NAME, 1, entries={1: {key: value}})
-    found = hints(world)
-    assert reason in reasons(found)
+    write_session(workspace.recordings, NAME, 1, entries={1: {key: value}})
+    found = read_session_hints(workspace)
+    assert reason in join_problem_reasons(found)
     entry = found.by_file["segment_001.wav"]
     missing = [entry.speaker, entry.text, entry.confidence, entry.recorded_at].count(None)
     assert missing == 1
 
 
-def test_not_a_number_in_json_counts_as_missing(world: World) -> None:
-    session = write_session(world.recordings, NAME, 1)
+def test_not_a_number_in_json_counts_as_missing(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, NAME, 1)
     (session / "metadata.json").write_text('{"segments": [{"filename": "segment_001.wav", "confidence": NaN}]}')
-    assert hints(world).by_file["segment_001.wav"].confidence is None
+    assert read_session_hints(workspace).by_file["segment_001.wav"].confidence is None
 
 
-def test_segments_that_metadata_names_and_nobody_wrote_are_reported(world: World) -> None:
-    session = write_session(world.recordings, NAME, 2)
+def test_segments_that_metadata_names_and_nobody_wrote_are_reported(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, NAME, 2)
     (session / "segment_002.wav").unlink()
-    assert [each.file for each in hints(world).problems] == ["segment_002.wav"]
+    assert [each.file for each in read_session_hints(workspace).problems] == ["segment_002.wav"]
 
 
-def test_english_is_told_by_the_direction(world: World) -> None:
-    session = write_session(world.recordings, NAME, 1)
+def test_english_is_told_by_the_direction(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, NAME, 1)
     write_json(session / "ground_truth.json", {"direction": "en_to_es", "segments": []})
-    assert hints(world).english
+    assert read_session_hints(workspace).is_english

@@ -11,8 +11,8 @@ import pytest
 
 from habla_ml.errors import InputError
 from habla_ml.recordings import scan_sessions, to_utc
-from habla_ml.recordings.sessions import read_plain_file, session_start
-from habla_ml_tests.recordings.world import NOW, age, make_world, write_session
+from habla_ml.recordings.sessions import parse_session_start, read_plain_file
+from habla_ml_tests.testing.habla_sessions import NOW, make_workspace, set_age, write_session
 
 MADRID = ZoneInfo("Europe/Madrid")
 
@@ -47,17 +47,17 @@ def test_naive_times_are_read_in_hablas_zone_also_on_the_nights_of_change(local:
     ],
 )
 def test_a_sessions_folder_tells_its_start(name: str, start: datetime | None) -> None:
-    assert session_start(name) == start
+    assert parse_session_start(name) == start
 
 
 def test_a_session_is_finished_live_crashed_or_empty(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    workspace = make_workspace(tmp_path)
     for name, metadata, hours in [("fin", True, 0.1), ("live", False, 0.1), ("crash", False, 13)]:
-        age(write_session(world.recordings, f"{name}_20260216_100000", metadata=metadata), hours)
-    age(write_session(world.recordings, "void_20260216_100000", 0), 1)
-    age(write_session(world.recordings, "young_20260216_100000", 0, metadata=False), 1)
-    age(write_session(world.recordings, "old_20260216_100000", 0, metadata=False), 13)
-    scan = scan_sessions(world.recordings, world.settings, NOW)
+        set_age(write_session(workspace.recordings, f"{name}_20260216_100000", metadata=metadata), hours)
+    set_age(write_session(workspace.recordings, "void_20260216_100000", 0), 1)
+    set_age(write_session(workspace.recordings, "young_20260216_100000", 0, metadata=False), 1)
+    set_age(write_session(workspace.recordings, "old_20260216_100000", 0, metadata=False), 13)
+    scan = scan_sessions(workspace.recordings, workspace.settings, NOW)
     states = {each.session_id: each.state for each in scan.sessions}
     assert states == {
         "fin": "finished",
@@ -70,38 +70,40 @@ def test_a_session_is_finished_live_crashed_or_empty(tmp_path: Path) -> None:
 
 
 def test_one_day_is_read_alone_and_foreign_names_are_named(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
-    write_session(world.recordings, "a_20260216_235959", 1)
-    write_session(world.recordings, "b_20260217_000000", 1)
-    (world.recordings / "notas").mkdir()
-    (world.recordings / "c_20260216_100000").write_text("a file")
-    scan = scan_sessions(world.recordings, world.settings, NOW, "2026-02-16")
+    workspace = make_workspace(tmp_path)
+    write_session(workspace.recordings, "a_20260216_235959", 1)
+    write_session(workspace.recordings, "b_20260217_000000", 1)
+    (workspace.recordings / "notas").mkdir()
+    (workspace.recordings / "c_20260216_100000").write_text("a file")
+    scan = scan_sessions(workspace.recordings, workspace.settings, NOW, "2026-02-16")
     assert [each.name for each in scan.sessions] == ["a_20260216_235959"]
     assert [(each.session, each.reason) for each in scan.ignored] == [("c_20260216_100000", "is no folder")]
-    assert "notas" in {each.session for each in scan_sessions(world.recordings, world.settings, NOW).ignored}
+    assert "notas" in {
+        each.session for each in scan_sessions(workspace.recordings, workspace.settings, NOW).ignored
+    }
 
 
 def test_a_link_to_a_folder_elsewhere_is_no_session(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    workspace = make_workspace(tmp_path)
     outside = write_session(tmp_path / "outside", "x_20260216_100000")
-    (world.recordings / "x_20260216_100000").symlink_to(outside)
-    scan = scan_sessions(world.recordings, world.settings, NOW)
+    (workspace.recordings / "x_20260216_100000").symlink_to(outside)
+    scan = scan_sessions(workspace.recordings, workspace.settings, NOW)
     assert not scan.sessions
     assert "symbolic link" in scan.ignored[0].reason
 
 
 def test_a_recordings_folder_that_is_gone_is_an_error_with_the_key(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    workspace = make_workspace(tmp_path)
     with pytest.raises(InputError, match=r"recordings\.folder"):
-        scan_sessions(tmp_path / "nowhere", world.settings, NOW)
+        scan_sessions(tmp_path / "nowhere", workspace.settings, NOW)
 
 
 def test_segments_past_999_are_in_order(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
-    session = write_session(world.recordings, "a_20260216_100000", 0)
+    workspace = make_workspace(tmp_path)
+    session = write_session(workspace.recordings, "a_20260216_100000", 0)
     for number in (1000, 2, 999, 10):
         (session / f"segment_{number:03d}.wav").touch()
-    scan = scan_sessions(world.recordings, world.settings, NOW)
+    scan = scan_sessions(workspace.recordings, workspace.settings, NOW)
     assert [each.number for each in scan.sessions[0].segments] == [2, 10, 999, 1000]
 
 

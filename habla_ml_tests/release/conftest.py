@@ -12,12 +12,12 @@ import pytest
 
 from habla_ml.release.archive import zip_folder
 from habla_ml.release.manifest import (
-    ArchiveFacts,
-    EvaluationFacts,
-    Measured,
+    ArchiveMetadata,
+    EvaluationMetadata,
+    MeasuredRate,
     ModelReference,
     ReleaseDraft,
-    TrainingFacts,
+    TrainingMetadata,
 )
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.record import TrainingRecord
@@ -29,54 +29,61 @@ __all__ = ["new_store", "s3_client", "s3_endpoint", "small_disk", "store"]
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
-def sha(text: str) -> str:
+def fake_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def draft_of(model_version: str) -> ReleaseDraft:
+def make_draft(model_version: str) -> ReleaseDraft:
     """A draft of a phone's archive and a CTranslate2 folder."""
     return ReleaseDraft(
         model_id="habla-andalusian",
         model_version=model_version,
-        base_model=ModelReference(name="openai/whisper-small", revision="abc", digest=sha("base")),
-        training=TrainingFacts(
-            checkpoint=sha(model_version),
-            record=sha("record"),
-            identity=sha("identity"),
+        base_model=ModelReference(name="openai/whisper-small", revision="abc", digest=fake_digest("base")),
+        training=TrainingMetadata(
+            checkpoint=fake_digest(model_version),
+            record=fake_digest("record"),
+            identity=fake_digest("identity"),
             recipe="whisper-small-lora",
-            snapshot=sha("snapshot"),
+            snapshot=fake_digest("snapshot"),
             hours=12.5,
         ),
-        evaluation=EvaluationFacts(
-            comparison=sha("comparison"),
-            snapshot=sha("snapshot"),
+        evaluation=EvaluationMetadata(
+            comparison=fake_digest("comparison"),
+            snapshot=fake_digest("snapshot"),
             conventions="orthographic-v1",
-            test_set=sha("test"),
+            test_set=fake_digest("test"),
             test_sessions=9,
             test_words=4000,
-            wer=Measured(value=0.12, low=0.1, high=0.14),
-            base_wer=Measured(value=0.3, low=0.27, high=0.33),
-            relative_improvement=Measured(value=0.6, low=0.5, high=0.7),
+            wer=MeasuredRate(value=0.12, low=0.1, high=0.14),
+            base_wer=MeasuredRate(value=0.3, low=0.27, high=0.33),
+            relative_improvement=MeasuredRate(value=0.6, low=0.5, high=0.7),
             out_of_domain_wer=None,
         ),
         archives=(
-            ArchiveFacts(
+            ArchiveMetadata(
                 label="coreml",
                 format="mlpackage",
                 quantisation="float16",
-                artefact=sha("coreml"),
+                artefact=fake_digest("coreml"),
                 specification_version=7,
                 minimum_ios="16.0",
             ),
-            ArchiveFacts(label="ctranslate2", format="ctranslate2", quantisation="int8", artefact=sha("ct2")),
+            ArchiveMetadata(
+                label="ctranslate2", format="ctranslate2", quantisation="int8", artefact=fake_digest("ct2")
+            ),
         ),
         licence="MIT",
     )
 
 
-def record_of(version: str, seed: int = 1, **identity: Any) -> TrainingRecord:
+def make_training_record(version: str, seed: int = 1, **identity: Any) -> TrainingRecord:
     """How a version was trained; `identity` replaces what decided its weights."""
-    trained = {"recipe": sha("recipe"), "snapshot": sha("snapshot"), "base_model": sha("base"), "replay": ""}
+    trained = {
+        "recipe": fake_digest("recipe"),
+        "snapshot": fake_digest("snapshot"),
+        "base_model": fake_digest("base"),
+        "replay": "",
+    }
     whole = RunIdentity.model_validate(
         {**trained, "labels": "1", "seed": seed, "code": "1", "packages": {}, **identity}
     )
@@ -99,11 +106,11 @@ def record_of(version: str, seed: int = 1, **identity: Any) -> TrainingRecord:
         device="cpu",
         precision="fp32",
         version=version,
-        tree=sha(f"checkpoint of {version}"),
+        tree=fake_digest(f"checkpoint of {version}"),
     )
 
 
-def files_of(folder: Path, model_version: str, content: str = "") -> Mapping[str, Path]:
+def make_release_files(folder: Path, model_version: str, content: str = "") -> Mapping[str, Path]:
     """A zip for the phone and a folder for Habla; other `content` makes other archives."""
     place = folder / f"{model_version}{content}"
     for name in ("coreml", "ctranslate2"):
@@ -118,9 +125,9 @@ def files_of(folder: Path, model_version: str, content: str = "") -> Mapping[str
 
 @pytest.fixture
 def draft() -> ReleaseDraft:
-    return draft_of("v2")
+    return make_draft("v2")
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Mapping[str, Path]:
-    return files_of(tmp_path / "files", "v2")
+    return make_release_files(tmp_path / "files", "v2")

@@ -11,18 +11,18 @@ import pytest
 from pydantic import ValidationError
 
 from habla_ml.errors import EvaluationError, ReleaseError
-from habla_ml.evaluation.comparison import Comparison
-from habla_ml.evaluation.promotion import decide
+from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.release.candidate import collect_candidate
 from habla_ml.release.gate import check_gate
 from habla_ml.release.override import sign_override
 from habla_ml.release.publish import publish_release, read_manifest
 from habla_ml.settings import PromotionSettings, ReleaseSettings, StoreSettings
-from habla_ml_tests.evaluation.classroom import compared, lesson
-from habla_ml_tests.release.conftest import files_of, record_of, sha
+from habla_ml_tests.release.conftest import fake_digest, make_release_files, make_training_record
+from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
 
-RULE = functools.partial(decide, settings=PromotionSettings())
+PROMOTION_RULE = functools.partial(decide, settings=PromotionSettings())
 
 
 @pytest.fixture
@@ -31,13 +31,13 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def set_pointer(lake: Lake, name: str, **changes: Any) -> None:
-    seen = lake.pointer(name)
+    seen = lake.read_pointer(name)
     lake.move_pointer(name, {**(seen.value if seen else {}), **changes}, seen)
 
 
 def measured(artefact: str, candidate_rate: float = 0.1) -> Comparison:
-    comparison = compared(
-        lesson(8, 6), {"base": 0.4, "candidate": candidate_rate}, {"base": 0.1, "candidate": 0.1}
+    comparison = make_comparison(
+        make_utterances(8, 6), {"base": 0.4, "candidate": candidate_rate}, {"base": 0.1, "candidate": 0.1}
     )
     models = tuple(
         each.model_copy(update={"artefact_digest": artefact}) if each.role == "candidate" else each
@@ -48,11 +48,11 @@ def measured(artefact: str, candidate_rate: float = 0.1) -> Comparison:
 
 def train_and_export(lake: Lake, folder: Path, content: str = "") -> None:
     """What training and export publish for `v2`."""
-    files = files_of(folder, "v2", content)
+    files = make_release_files(folder, "v2", content)
     tree = lake.put_tree(files["ctranslate2"].parent)
-    record = record_of("v2").model_copy(update={"tree": tree})
+    record = make_training_record("v2").model_copy(update={"tree": tree})
     record_object = lake.put_json(record.model_dump(mode="json"))
-    set_pointer(lake, "models/v2/checkpoint", tree=tree, record=record_object, identity=sha("identity"))
+    set_pointer(lake, "models/v2/checkpoint", tree=tree, record=record_object, identity=fake_digest("identity"))
     served = lake.put_tree(files["ctranslate2"])
     set_pointer(lake, "models/v2/ctranslate2", tree=served, checkpoint=tree, quantisation="int8")
     archive = lake.put_file(files["coreml"])
@@ -60,7 +60,7 @@ def train_and_export(lake: Lake, folder: Path, content: str = "") -> None:
 
 
 def evaluate(lake: Lake, candidate_rate: float = 0.1) -> None:
-    checkpoint, served = lake.pointer("models/v2/checkpoint"), lake.pointer("models/v2/ctranslate2")
+    checkpoint, served = lake.read_pointer("models/v2/checkpoint"), lake.read_pointer("models/v2/ctranslate2")
     assert checkpoint is not None
     assert served is not None
     comparison = measured(served.value["tree"], candidate_rate)
@@ -76,7 +76,7 @@ def evaluate(lake: Lake, candidate_rate: float = 0.1) -> None:
 def test_a_version_that_was_never_evaluated_is_an_error_that_says_what_to_run(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     with pytest.raises(ReleaseError, match=r"v2 was never evaluated.*materialise `wer_report`"):
-        check_gate(lake, "v2", RULE)
+        check_gate(lake, "v2", PROMOTION_RULE)
 
 
 @pytest.mark.parametrize(
@@ -88,33 +88,33 @@ def test_a_version_without_an_artefact_is_an_error(tmp_path: Path, artefact: str
     evaluate(lake)
     (tmp_path / "lake" / "pointers" / "models" / "v2" / f"{artefact}.json").unlink()
     with pytest.raises(ReleaseError, match=f"v2 has no {artefact} to release; materialise `{asset}`"):
-        check_gate(lake, "v2", RULE)
+        check_gate(lake, "v2", PROMOTION_RULE)
 
 
 def test_a_clear_gain_opens_the_gate(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake)
-    gate = check_gate(lake, "v2", RULE)
-    assert gate.allowed
-    assert gate.reasons == RULE(gate.comparison).reasons
+    gate = check_gate(lake, "v2", PROMOTION_RULE)
+    assert gate.is_allowed
+    assert gate.reasons == PROMOTION_RULE(gate.comparison).reasons
 
 
 def test_the_rule_is_applied_now_whatever_verdict_was_stored(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake, candidate_rate=0.4)
     set_pointer(lake, "models/v2/report", verdict="deploy")
-    gate = check_gate(lake, "v2", RULE)
-    assert not gate.allowed
+    gate = check_gate(lake, "v2", PROMOTION_RULE)
+    assert not gate.is_allowed
     assert "includes no improvement" in gate.reasons[0]
     with pytest.raises(ReleaseError, match=r"v2 may not be released: .*no improvement"):
-        collect_candidate(lake, gate, settings_of(tmp_path), tmp_path / "work")
+        collect_candidate(lake, gate, make_release_settings(tmp_path), tmp_path / "work")
 
 
 def test_a_stricter_rule_shuts_the_gate(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake)
     strict = functools.partial(decide, settings=PromotionSettings(deploy_above_relative=0.99))
-    assert not check_gate(lake, "v2", strict).allowed
+    assert not check_gate(lake, "v2", strict).is_allowed
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_evidence_about_other_artefacts_shuts_the_gate(
     train_and_export(lake, tmp_path)
     evaluate(lake)
     set_pointer(lake, f"models/v2/{pointer}", **{key: "f" * 64})
-    gate = check_gate(lake, "v2", RULE)
-    assert not gate.allowed
+    gate = check_gate(lake, "v2", PROMOTION_RULE)
+    assert not gate.is_allowed
     assert any(reason in each and "materialise" in each for each in gate.reasons)
 
 
@@ -143,8 +143,8 @@ def test_evidence_that_measured_another_model_shuts_the_gate(lake: Lake, tmp_pat
     train_and_export(lake, tmp_path)
     evaluate(lake)
     set_pointer(lake, "models/v2/report", comparison=lake.put_bytes(measured("e" * 64).to_json().encode()))
-    gate = check_gate(lake, "v2", RULE)
-    assert not gate.allowed
+    gate = check_gate(lake, "v2", PROMOTION_RULE)
+    assert not gate.is_allowed
     assert gate.reasons[0].startswith("The evidence measured another model (eeeeeeeeeeee)")
 
 
@@ -153,10 +153,10 @@ def test_evidence_that_cannot_be_read_is_an_error(lake: Lake, tmp_path: Path) ->
     evaluate(lake)
     set_pointer(lake, "models/v2/report", comparison=lake.put_bytes(b"{}"))
     with pytest.raises(EvaluationError, match="evaluate the model version again"):
-        check_gate(lake, "v2", RULE)
+        check_gate(lake, "v2", PROMOTION_RULE)
 
 
-def settings_of(folder: Path) -> ReleaseSettings:
+def make_release_settings(folder: Path) -> ReleaseSettings:
     return ReleaseSettings(store=StoreSettings(url=str(folder / "cdn")))
 
 
@@ -166,17 +166,17 @@ def test_what_was_judged_is_what_is_published(lake: Lake, tmp_path: Path, phone:
     if not phone:
         (tmp_path / "lake" / "pointers" / "models" / "v2" / "coreml.json").unlink()
     evaluate(lake)
-    gate = check_gate(lake, "v2", RULE)
+    gate = check_gate(lake, "v2", PROMOTION_RULE)
     train_and_export(lake, tmp_path, content="trained again meanwhile")
-    candidate = collect_candidate(lake, gate, settings_of(tmp_path), tmp_path / "work")
+    candidate = collect_candidate(lake, gate, make_release_settings(tmp_path), tmp_path / "work")
     store = DirectoryStore(tmp_path / "cdn")
     released = publish_release(store, None, "stable", candidate.draft, candidate.files)
     manifest = read_manifest(store, released.manifest_key)
     assert [each.label for each in manifest.archives] == (["coreml", "ctranslate2"] if phone else ["ctranslate2"])
-    judged = files_of(tmp_path, "v2")
+    judged = make_release_files(tmp_path, "v2")
     served = manifest.archives[-1]
     assert {each.path: each.sha256 for each in served.files} == {
-        each.path: each.sha256 for each in lake.tree_files(lake.put_tree(judged["ctranslate2"]))
+        each.path: each.sha256 for each in lake.list_tree_files(lake.put_tree(judged["ctranslate2"]))
     }
     if phone:
         assert store.read(manifest.archives[0].key) == judged["coreml"].read_bytes()
@@ -190,30 +190,30 @@ def test_what_was_judged_is_what_is_published(lake: Lake, tmp_path: Path, phone:
 
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
-BECAUSE = "Ten parents asked for it, and the school year ends next week."
+OVERRIDE_TEXT = "Ten parents asked for it, and the school year ends next week."
 
 
 def test_a_signed_override_opens_the_gate_and_stands_in_the_manifest(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake, candidate_rate=0.4)
-    assert not check_gate(lake, "v2", RULE).allowed
-    signed = sign_override(lake, "v2", "Ana Ruiz", BECAUSE, NOW, RULE)
-    gate = check_gate(lake, "v2", RULE)
-    assert gate.allowed
-    assert gate.reasons[0] == f"Released against the rule by Ana Ruiz on 2026-11-21: {BECAUSE}"
+    assert not check_gate(lake, "v2", PROMOTION_RULE).is_allowed
+    signed = sign_override(lake, "v2", "Ana Ruiz", OVERRIDE_TEXT, NOW, PROMOTION_RULE)
+    gate = check_gate(lake, "v2", PROMOTION_RULE)
+    assert gate.is_allowed
+    assert gate.reasons[0] == f"Released against the rule by Ana Ruiz on 2026-11-21: {OVERRIDE_TEXT}"
     assert set(signed.against) <= set(gate.reasons)
-    draft = collect_candidate(lake, gate, settings_of(tmp_path), tmp_path / "work").draft
+    draft = collect_candidate(lake, gate, make_release_settings(tmp_path), tmp_path / "work").draft
     assert draft.override is not None
-    assert (draft.override.signed_by, draft.override.reason) == ("Ana Ruiz", BECAUSE)
+    assert (draft.override.signed_by, draft.override.reason) == ("Ana Ruiz", OVERRIDE_TEXT)
 
 
 def test_an_override_is_over_as_soon_as_the_version_is_measured_again(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake, candidate_rate=0.4)
-    sign_override(lake, "v2", "Ana Ruiz", BECAUSE, NOW, RULE)
+    sign_override(lake, "v2", "Ana Ruiz", OVERRIDE_TEXT, NOW, PROMOTION_RULE)
     evaluate(lake, candidate_rate=0.41)
-    gate = check_gate(lake, "v2", RULE)
-    assert not gate.allowed
+    gate = check_gate(lake, "v2", PROMOTION_RULE)
+    assert not gate.is_allowed
     assert gate.override is None
 
 
@@ -223,15 +223,15 @@ def test_what_the_rule_lets_pass_is_not_to_be_signed_and_a_reason_is_a_sentence(
     train_and_export(lake, tmp_path)
     evaluate(lake)
     with pytest.raises(ReleaseError, match="nothing is to be signed"):
-        sign_override(lake, "v2", "Ana Ruiz", BECAUSE, NOW, RULE)
+        sign_override(lake, "v2", "Ana Ruiz", OVERRIDE_TEXT, NOW, PROMOTION_RULE)
     evaluate(lake, candidate_rate=0.4)
     with pytest.raises(ValidationError, match="at least 20 characters"):
-        sign_override(lake, "v2", "Ana Ruiz", "because", NOW, RULE)
+        sign_override(lake, "v2", "Ana Ruiz", "because", NOW, PROMOTION_RULE)
 
 
 def test_no_override_saves_a_report_about_other_artefacts(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake, candidate_rate=0.4)
-    sign_override(lake, "v2", "Ana Ruiz", BECAUSE, NOW, RULE)
-    set_pointer(lake, "models/v2/ctranslate2", tree=sha("another"))
-    assert not check_gate(lake, "v2", RULE).allowed
+    sign_override(lake, "v2", "Ana Ruiz", OVERRIDE_TEXT, NOW, PROMOTION_RULE)
+    set_pointer(lake, "models/v2/ctranslate2", tree=fake_digest("another"))
+    assert not check_gate(lake, "v2", PROMOTION_RULE).is_allowed

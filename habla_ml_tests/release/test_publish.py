@@ -16,7 +16,7 @@ from habla_ml.errors import LakeError, ReleaseError
 from habla_ml.lake import DirectoryStore, Store
 from habla_ml.release.manifest import ReleaseDraft
 from habla_ml.release.publish import PublishedRelease, list_releases, publish_release, read_manifest, rollback
-from habla_ml_tests.release.conftest import NOON, draft_of, files_of
+from habla_ml_tests.release.conftest import NOON, make_draft, make_release_files
 
 ADDRESS = "https://models.example.org/habla/"
 
@@ -27,12 +27,12 @@ def latest(store: Store, channel: str = "stable") -> dict[str, object]:
 
 
 def publish(store: Store, folder: Path, version: str, day: int = 0, content: str = "") -> PublishedRelease:
-    files = files_of(folder, version, content)
-    return publish_release(store, ADDRESS, "stable", draft_of(version), files, NOON + timedelta(days=day))
+    files = make_release_files(folder, version, content)
+    return publish_release(store, ADDRESS, "stable", make_draft(version), files, NOON + timedelta(days=day))
 
 
 def current(store: Store) -> str:
-    [found] = [each.version for each in list_releases(store, "stable") if each.current]
+    [found] = [each.version for each in list_releases(store, "stable") if each.is_current]
     assert found == latest(store)["version"]
     return found
 
@@ -65,7 +65,7 @@ def test_a_release_is_archives_a_manifest_and_a_pointer(
         "manifest_key": released.manifest_key,
         "manifest_sha256": hashlib.sha256(store.read(released.manifest_key)).hexdigest(),
     }
-    assert released.current
+    assert released.is_current
     assert (released.url, released.released_at) == (latest(store)["url"], "2026-11-21T12:00:00Z")
     assert released.location == f"{store.url}/{key}"
 
@@ -103,7 +103,7 @@ def test_a_later_release_takes_the_channel_and_the_numbers_grow(store: Store, tm
     second = publish(store, tmp_path, "v2", day=7)
     assert (second.version, second.number, second.replaces) == ("2026.11.28-v2", 2, "2026.11.21-v1")
     listed = list_releases(store, "stable")
-    assert [(each.version, each.number, each.current) for each in listed] == [
+    assert [(each.version, each.number, each.is_current) for each in listed] == [
         ("2026.11.28-v2", 2, True),
         ("2026.11.21-v1", 1, False),
     ]
@@ -117,7 +117,7 @@ def test_two_releases_of_one_version_on_one_day_bear_two_names(store: Store, tmp
 
 def test_channels_stand_apart(store: Store, tmp_path: Path) -> None:
     publish(store, tmp_path, "v1")
-    publish_release(store, ADDRESS, "beta", draft_of("v2"), files_of(tmp_path, "v2"), NOON)
+    publish_release(store, ADDRESS, "beta", make_draft("v2"), make_release_files(tmp_path, "v2"), NOON)
     assert (latest(store)["model_version"], latest(store, "beta")["model_version"]) == ("v1", "v2")
     assert [each.version for each in list_releases(store, "beta")] == ["2026.11.21-v2"]
     assert list_releases(store, "nightly") == []
@@ -138,10 +138,10 @@ def test_releasing_a_superseded_or_rolled_back_release_again_leaves_the_channel_
     first = publish(store, tmp_path, "v1")
     publish(store, tmp_path, "v2")
     again = publish(store, tmp_path, "v1")
-    assert (again.version, again.current) == (first.version, False)
+    assert (again.version, again.is_current) == (first.version, False)
     assert current(store) == "2026.11.21-v2"
     rollback(store, "stable")
-    assert publish(store, tmp_path, "v2").current is False
+    assert publish(store, tmp_path, "v2").is_current is False
     assert current(store) == "2026.11.21-v1"
 
 
@@ -172,10 +172,10 @@ def test_after_a_rollback_the_next_release_follows_what_was_rolled_back_to(store
 def test_rollback_to_a_named_release_works_both_ways_and_twice(store: Store, tmp_path: Path) -> None:
     for number in (1, 2, 3):
         publish(store, tmp_path, f"v{number}")
-    assert rollback(store, "stable", "v1").current
-    assert rollback(store, "stable", "2026.11.21-v3").current
+    assert rollback(store, "stable", "v1").is_current
+    assert rollback(store, "stable", "2026.11.21-v3").is_current
     sequence = latest(store)["sequence"]
-    assert rollback(store, "stable", "v3").current
+    assert rollback(store, "stable", "v3").is_current
     assert latest(store)["sequence"] == sequence
     with pytest.raises(
         ReleaseError, match=r"'v7' was never released on channel stable; its releases are .*v1, .*v3"
@@ -299,18 +299,18 @@ def test_of_two_versions_published_at_once_the_channel_keeps_a_complete_one(stor
 def test_a_full_disk_leaves_the_channel_where_it_stood(small_disk: Path, tmp_path: Path) -> None:
     store = DirectoryStore(small_disk / "cdn")
     publish(store, tmp_path, "v1")
-    large = files_of(tmp_path, "v2")
+    large = make_release_files(tmp_path, "v2")
     (large["ctranslate2"] / "model.bin").write_bytes(b"x" * (2 << 20))
     with pytest.raises(LakeError, match="free some space"):
-        publish_release(store, ADDRESS, "stable", draft_of("v2"), large, NOON)
+        publish_release(store, ADDRESS, "stable", make_draft("v2"), large, NOON)
     assert current(store) == "2026.11.21-v1"
     rollback(store, "stable", "v1")
 
 
 def test_a_full_work_folder_is_an_error_that_stores_nothing(small_disk: Path, tmp_path: Path) -> None:
-    store, large = DirectoryStore(tmp_path / "cdn"), files_of(tmp_path, "v2")
+    store, large = DirectoryStore(tmp_path / "cdn"), make_release_files(tmp_path, "v2")
     (large["ctranslate2"] / "model.bin").write_bytes(b"x" * (2 << 20))
     with pytest.raises(ReleaseError, match=r"cannot zip .*ctranslate2.* free some space there"):
-        publish_release(store, None, "stable", draft_of("v2"), large, work_folder=small_disk / "new")
+        publish_release(store, None, "stable", make_draft("v2"), large, work_folder=small_disk / "new")
     assert list(store.list("")) == []
     assert list((small_disk / "new").iterdir()) == []

@@ -17,10 +17,10 @@ import pytest
 from habla_ml.lake import DirectoryStore
 from habla_ml.release.manifest import ReleaseDraft
 from habla_ml.release.publish import publish_release, rollback
-from habla_ml_tests.release.conftest import draft_of, files_of
+from habla_ml_tests.release.conftest import make_draft, make_release_files
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
+class SilentFileHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass
 
@@ -28,14 +28,14 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """A web server whose root is the release store."""
-    handler = functools.partial(Quiet, directory=str(tmp_path / "cdn"))
+    handler = functools.partial(SilentFileHandler, directory=str(tmp_path / "cdn"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
-def get(url: str) -> bytes:
+def fetch_bytes(url: str) -> bytes:
     with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 (the server of this test)
         data: bytes = answer.read()
     return data
@@ -44,14 +44,14 @@ def get(url: str) -> bytes:
 def download(address: str) -> tuple[str, bytes]:
     """The version and the verified archive that a phone gets from the channel now."""
     place = f"{address}/channels/stable/latest.json"
-    pointer = json.loads(get(place))
-    archive = get(urljoin(place, pointer["url"]))
+    pointer = json.loads(fetch_bytes(place))
+    archive = fetch_bytes(urljoin(place, pointer["url"]))
     assert (len(archive), hashlib.sha256(archive).hexdigest()) == (pointer["size_bytes"], pointer["sha256"])
     manifest_place = urljoin(place, pointer["manifest_url"])
-    manifest = json.loads(get(manifest_place))
-    assert hashlib.sha256(get(manifest_place)).hexdigest() == pointer["manifest_sha256"]
+    manifest = json.loads(fetch_bytes(manifest_place))
+    assert hashlib.sha256(fetch_bytes(manifest_place)).hexdigest() == pointer["manifest_sha256"]
     for each in manifest["archives"]:
-        assert hashlib.sha256(get(urljoin(manifest_place, each["url"]))).hexdigest() == each["sha256"]
+        assert hashlib.sha256(fetch_bytes(urljoin(manifest_place, each["url"]))).hexdigest() == each["sha256"]
     return pointer["version"], archive
 
 
@@ -60,8 +60,8 @@ def test_a_phone_downloads_what_the_channel_names(
     tmp_path: Path, address: str, draft: ReleaseDraft, files: Mapping[str, Path], public: bool
 ) -> None:
     store = DirectoryStore(tmp_path / "cdn")
-    earlier = files_of(tmp_path / "files", "v1")
-    publish_release(store, address if public else None, "stable", draft_of("v1"), earlier)
+    earlier = make_release_files(tmp_path / "files", "v1")
+    publish_release(store, address if public else None, "stable", make_draft("v1"), earlier)
     released = publish_release(store, address if public else None, "stable", draft, files)
     assert released.url.startswith(address) is public
     assert download(address) == (released.version, files["coreml"].read_bytes())

@@ -7,7 +7,7 @@ import pytest
 
 from habla_ml.errors import ReleaseError
 from habla_ml.release.archive import zip_folder
-from habla_ml.release.version import ReleaseVersion, model_number
+from habla_ml.release.version import ReleaseVersion, parse_model_number
 
 
 def test_a_version_says_the_day_and_the_model() -> None:
@@ -16,13 +16,13 @@ def test_a_version_says_the_day_and_the_model() -> None:
 
 
 def test_model_versions_are_compared_as_numbers() -> None:
-    assert model_number("v10") > model_number("v9")
+    assert parse_model_number("v10") > parse_model_number("v9")
 
 
 @pytest.mark.parametrize("name", ["", "2", "v", "v0", "v02", "v-1", "v1.0", "v2\n"])
 def test_what_is_no_model_version_is_named(name: str) -> None:
     with pytest.raises(ReleaseError, match="is no model version; they are v1, v2, v3"):
-        model_number(name)
+        parse_model_number(name)
 
 
 def test_the_same_folder_is_the_same_archive_whatever_its_dates(tmp_path: Path) -> None:

@@ -31,10 +31,10 @@ def store(tmp_path: Path) -> DirectoryStore:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return settings_of(tmp_path)
+    return make_review_settings(tmp_path)
 
 
-def settings_of(folder: Path, **review: object) -> Settings:
+def make_review_settings(folder: Path, **review: object) -> Settings:
     """Settings of a deployment below `folder`; `review` is its section of that name."""
     for name in ("configs", "recordings"):
         (folder / name).mkdir(exist_ok=True)

@@ -5,8 +5,8 @@ import pytest
 
 from habla_ml.recordings.days import load_day
 from habla_ml.review.candidates import find_segments, gather_pool
-from habla_ml_tests.review.conftest import settings_of
-from habla_ml_tests.review.world import DAY, NEXT_DAY, Spoken, judge, record
+from habla_ml_tests.review.conftest import make_review_settings
+from habla_ml_tests.testing.recorded_days import DAY, NEXT_DAY, SimulatedSegment, annotate, publish_recordings
 
 
 def names(members) -> set[str]:
@@ -14,36 +14,41 @@ def names(members) -> set[str]:
 
 
 def test_candidates_are_recorded_and_nobody_said_a_word_of_them(lake, settings, tmp_path):
-    spoken = [Spoken("one", at) for at in range(6)]
-    record(lake, DAY, spoken, tmp_path)
-    judge(lake, DAY, spoken[:1])
-    judge(lake, DAY, spoken[1:2], "confirmed")
-    judge(lake, DAY, spoken[2:3], "unusable")
+    spoken = [SimulatedSegment("one", at) for at in range(6)]
+    publish_recordings(lake, DAY, spoken, tmp_path)
+    annotate(lake, DAY, spoken[:1])
+    annotate(lake, DAY, spoken[1:2], "confirmed")
+    annotate(lake, DAY, spoken[2:3], "unusable")
     pool = gather_pool(lake, settings, "2026-W07")
     assert names(pool.members) == {each.id for each in spoken[3:]}
     assert (pool.candidates, pool.hours) == (3, pytest.approx(0.9 / 3600))
 
 
 def test_digital_silence_is_no_candidate(lake, settings, tmp_path):
-    spoken = [Spoken("one", 1, loudness_dbfs=-120.0), Spoken("one", 2)]
-    record(lake, DAY, spoken, tmp_path)
+    spoken = [SimulatedSegment("one", 1, loudness_dbfs=-120.0), SimulatedSegment("one", 2)]
+    publish_recordings(lake, DAY, spoken, tmp_path)
     assert names(gather_pool(lake, settings, "2026-W07").members) == {spoken[1].id}
 
 
 def test_a_sound_that_was_judged_under_another_name_is_no_candidate(lake, settings, tmp_path):
-    judged, restored = Spoken("one", 1, sound=7), Spoken("backup", 1, sound=7)
-    record(lake, DAY, [judged], tmp_path)
-    record(lake, NEXT_DAY, [restored, Spoken("other", 1)], tmp_path)
-    judge(lake, DAY, [judged])
-    assert names(gather_pool(lake, settings, "2026-W07").members) == {Spoken("other", 1).id}
+    judged, restored = SimulatedSegment("one", 1, sound=7), SimulatedSegment("backup", 1, sound=7)
+    publish_recordings(lake, DAY, [judged], tmp_path)
+    publish_recordings(lake, NEXT_DAY, [restored, SimulatedSegment("other", 1)], tmp_path)
+    annotate(lake, DAY, [judged])
+    assert names(gather_pool(lake, settings, "2026-W07").members) == {SimulatedSegment("other", 1).id}
 
 
 def test_an_enrolled_voice_brings_its_transcribed_minutes_from_all_days_and_a_label_none(lake, settings, tmp_path):
-    record(lake, DAY, [Spoken("one", at, seconds=6.0) for at in range(2)], tmp_path)
-    judge(lake, DAY, [Spoken("one", 0)])
-    judge(lake, DAY, [Spoken("one", 1)], "unusable")
-    later = [Spoken("two", 1), Spoken("two", 2, "Luis"), Spoken("two", 3, "SPEAKER_00"), Spoken("two", 4, None)]
-    record(lake, NEXT_DAY, later, tmp_path)
+    publish_recordings(lake, DAY, [SimulatedSegment("one", at, seconds=6.0) for at in range(2)], tmp_path)
+    annotate(lake, DAY, [SimulatedSegment("one", 0)])
+    annotate(lake, DAY, [SimulatedSegment("one", 1)], "unusable")
+    later = [
+        SimulatedSegment("two", 1),
+        SimulatedSegment("two", 2, "Luis"),
+        SimulatedSegment("two", 3, "SPEAKER_00"),
+        SimulatedSegment("two", 4, None),
+    ]
+    publish_recordings(lake, NEXT_DAY, later, tmp_path)
     known = {each.segment_id: each for each in gather_pool(lake, settings, "2026-W07").members}
     minutes = [known[each.id].annotated_minutes for each in later]
     assert minutes == [pytest.approx(0.1), 0.0, float("inf"), float("inf")]
@@ -52,10 +57,12 @@ def test_an_enrolled_voice_brings_its_transcribed_minutes_from_all_days_and_a_la
 
 def test_the_pool_is_bounded_and_its_suspects_are_the_worst_of_all_days(lake, tmp_path):
     generator = random.Random(3)
-    spoken = [Spoken(f"s{at // 50}", at, confidence=generator.random(), seconds=0.1) for at in range(600)]
-    record(lake, DAY, spoken[:350], tmp_path)
-    record(lake, NEXT_DAY, spoken[350:], tmp_path)
-    pool = gather_pool(lake, settings_of(tmp_path, most_considered=40), "2026-W07")
+    spoken = [
+        SimulatedSegment(f"s{at // 50}", at, confidence=generator.random(), seconds=0.1) for at in range(600)
+    ]
+    publish_recordings(lake, DAY, spoken[:350], tmp_path)
+    publish_recordings(lake, NEXT_DAY, spoken[350:], tmp_path)
+    pool = gather_pool(lake, make_review_settings(tmp_path, most_considered=40), "2026-W07")
     worst = sorted(spoken, key=lambda each: each.confidence or 0)[:20]
     assert [each.segment_id for each in pool.suspects] == [each.id for each in worst]
     assert len(pool.drawn) == 20
@@ -63,29 +70,29 @@ def test_the_pool_is_bounded_and_its_suspects_are_the_worst_of_all_days(lake, tm
 
 
 def test_what_the_facts_know_nothing_of_is_drawn_by_chance_and_chance_changes_with_the_week(lake, tmp_path):
-    spoken = [Spoken("one", at, seconds=0.1) for at in range(20)]
-    record(lake, DAY, spoken, tmp_path)
-    settings = settings_of(tmp_path, most_considered=8)
+    spoken = [SimulatedSegment("one", at, seconds=0.1) for at in range(20)]
+    publish_recordings(lake, DAY, spoken, tmp_path)
+    settings = make_review_settings(tmp_path, most_considered=8)
     first = gather_pool(lake, settings, "2026-W07")
     assert first == gather_pool(lake, settings, "2026-W07")
     counts = Counter[str]()
     for week in range(500):
         counts.update(each.segment_id for each in gather_pool(lake, settings, f"week {week}").drawn)
-    # 500 weeks draw 4 of 20: 100 times each, with a standard deviation of 9.
+    # 500 weeks select 4 of 20: 100 times each, with a standard deviation of 9.
     assert len(counts) == 20
     assert all(60 < count < 140 for count in counts.values())
 
 
 def test_no_audio_is_read_for_the_ranking(lake, settings, tmp_path):
-    record(lake, DAY, [Spoken("one", 1)], tmp_path)
-    lake.path_of(load_day(lake, DAY).parquet).unlink()
+    publish_recordings(lake, DAY, [SimulatedSegment("one", 1)], tmp_path)
+    lake.fetch_path(load_day(lake, DAY).parquet).unlink()
     assert gather_pool(lake, settings, "2026-W07").candidates == 1
 
 
 def test_segments_that_are_sent_back_are_found_by_their_day_judged_or_not(lake, tmp_path):
-    spoken = [Spoken("one", 1), Spoken("one", 2)]
-    record(lake, DAY, spoken, tmp_path)
-    judge(lake, DAY, spoken)
+    spoken = [SimulatedSegment("one", 1), SimulatedSegment("one", 2)]
+    publish_recordings(lake, DAY, spoken, tmp_path)
+    annotate(lake, DAY, spoken)
     found = find_segments(lake, {DAY: frozenset({spoken[0].id, "gone"}), NEXT_DAY: frozenset({spoken[1].id})})
     assert set(found) == {spoken[0].id}
 

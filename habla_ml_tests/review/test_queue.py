@@ -3,15 +3,22 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from habla_ml.annotation.review import Objection, chosen_segments, load_queue
+from habla_ml.annotation.review_queue import ReviewRequest, load_chosen_segment_ids, load_queue
 from habla_ml.lake import catalogue
-from habla_ml.review.queue import make_queue, week_of
-from habla_ml.review.selection import SentBack
-from habla_ml_tests.review.conftest import release, settings_of
-from habla_ml_tests.review.world import DAY, NEXT_DAY, NOON, Spoken, judge, record
+from habla_ml.review.queue import format_iso_week, make_queue
+from habla_ml.review.selection import SentBackSegment
+from habla_ml_tests.review.conftest import make_review_settings, release
+from habla_ml_tests.testing.recorded_days import (
+    ANNOTATION_TIME,
+    DAY,
+    NEXT_DAY,
+    SimulatedSegment,
+    annotate,
+    publish_recordings,
+)
 
-SPOKEN = [
-    Spoken(
+TEST_SEGMENTS = [
+    SimulatedSegment(
         f"s{at % 7}", at, f"Voz {at % 4}", 3.0, -20.0 - at % 30, f"frase número {at}", 0.3 + 0.6 * (at % 10) / 10
     )
     for at in range(120)
@@ -21,13 +28,17 @@ SPOKEN = [
 @pytest.fixture
 def week(lake, tmp_path):
     """Two days, six minutes of speech."""
-    record(lake, DAY, SPOKEN[:60], tmp_path)
-    record(lake, NEXT_DAY, SPOKEN[60:], tmp_path)
+    publish_recordings(lake, DAY, TEST_SEGMENTS[:60], tmp_path)
+    publish_recordings(lake, NEXT_DAY, TEST_SEGMENTS[60:], tmp_path)
 
 
 def test_without_a_release_the_facts_alone_choose_within_the_minutes(lake, store, tmp_path, week):
     made = make_queue(
-        lake, store, settings_of(tmp_path, minutes=2, random_share=0.25, weights={"quiet": 0}), NOON, print
+        lake,
+        store,
+        make_review_settings(tmp_path, minutes=2, random_share=0.25, weights={"quiet": 0}),
+        ANNOTATION_TIME,
+        print,
     )
     items = made.queue.items
     assert (made.model_version, made.decoded, made.candidates) == ("", 0, 120)
@@ -35,7 +46,7 @@ def test_without_a_release_the_facts_alone_choose_within_the_minutes(lake, store
     assert sum(each.is_random for each in items) == 10  # 30 s of 3 s each
     assert len({each.segment_id for each in items}) == len(items)
     assert all(each.reasons and each.hint and each.model_version == "habla" for each in items)
-    confidence = {each.id: each.confidence for each in SPOKEN}
+    confidence = {each.id: each.confidence for each in TEST_SEGMENTS}
     means = [
         sum(confidence[each.segment_id] for each in items if each.is_random is chance)
         / sum(each.is_random is chance for each in items)
@@ -45,39 +56,39 @@ def test_without_a_release_the_facts_alone_choose_within_the_minutes(lake, store
 
 
 def test_what_chance_drew_is_never_remembered_as_chosen_for_its_difficulty(lake, store, tmp_path, week):
-    items = make_queue(lake, store, settings_of(tmp_path, minutes=2), NOON, print).queue.items
-    assert chosen_segments(lake) == {each.segment_id for each in items if not each.is_random}
+    items = make_queue(lake, store, make_review_settings(tmp_path, minutes=2), ANNOTATION_TIME, print).queue.items
+    assert load_chosen_segment_ids(lake) == {each.segment_id for each in items if not each.is_random}
 
 
 def test_the_same_week_again_publishes_nothing_and_the_next_week_draws_others(lake, store, tmp_path, week):
-    settings = settings_of(tmp_path, minutes=2)
-    first = make_queue(lake, store, settings, NOON, print)
-    stands = lake.pointer(catalogue.REVIEW_QUEUE)
-    assert make_queue(lake, store, settings, NOON + timedelta(hours=5), print).queue == first.queue
-    assert lake.pointer(catalogue.REVIEW_QUEUE) == stands
-    later = make_queue(lake, store, settings, NOON + timedelta(days=7), print).queue
+    settings = make_review_settings(tmp_path, minutes=2)
+    first = make_queue(lake, store, settings, ANNOTATION_TIME, print)
+    stands = lake.read_pointer(catalogue.REVIEW_QUEUE)
+    assert make_queue(lake, store, settings, ANNOTATION_TIME + timedelta(hours=5), print).queue == first.queue
+    assert lake.read_pointer(catalogue.REVIEW_QUEUE) == stands
+    later = make_queue(lake, store, settings, ANNOTATION_TIME + timedelta(days=7), print).queue
     drawn = [{each.segment_id for each in of.items if each.is_random} for of in (first.queue, later)]
     assert drawn[0] != drawn[1]
     assert load_queue(lake) == later
 
 
 def test_what_a_person_judged_leaves_the_queue_and_chance_goes_on_where_it_was(lake, store, tmp_path, week):
-    settings = settings_of(tmp_path, minutes=2)
-    first = make_queue(lake, store, settings, NOON, print).queue
+    settings = make_review_settings(tmp_path, minutes=2)
+    first = make_queue(lake, store, settings, ANNOTATION_TIME, print).queue
     done = {each.segment_id for each in first.items[:10]}
-    judge(lake, DAY, [each for each in SPOKEN[:60] if each.id in done])
-    judge(lake, NEXT_DAY, [each for each in SPOKEN[60:] if each.id in done])
-    second = make_queue(lake, store, settings, NOON, print).queue
+    annotate(lake, DAY, [each for each in TEST_SEGMENTS[:60] if each.id in done])
+    annotate(lake, NEXT_DAY, [each for each in TEST_SEGMENTS[60:] if each.id in done])
+    second = make_queue(lake, store, settings, ANNOTATION_TIME, print).queue
     assert not done & {each.segment_id for each in second.items}
     kept = {each.segment_id for each in first.items if each.is_random} - done
     assert kept <= {each.segment_id for each in second.items if each.is_random}
 
 
 def test_the_released_model_gives_the_hints_and_hearing_again_decodes_nothing(lake, store, tmp_path, artefact):
-    record(lake, DAY, [replace(each, seconds=0.5) for each in SPOKEN[:12]], tmp_path)
+    publish_recordings(lake, DAY, [replace(each, seconds=0.5) for each in TEST_SEGMENTS[:12]], tmp_path)
     release(lake, store, "v1", artefact, tmp_path / "models")
-    settings = settings_of(tmp_path)
-    first, second = (make_queue(lake, store, settings, NOON, print) for _ in range(2))
+    settings = make_review_settings(tmp_path)
+    first, second = (make_queue(lake, store, settings, ANNOTATION_TIME, print) for _ in range(2))
     assert (first.model_version, first.decoded, second.decoded) == ("v1", 12, 0)
     assert second.queue == first.queue
     by_model = [each for each in first.queue.items if each.model_version == "v1"]
@@ -86,22 +97,26 @@ def test_the_released_model_gives_the_hints_and_hearing_again_decodes_nothing(la
 
 
 def test_segments_sent_back_come_first_with_their_reason_and_stay_what_they_were(lake, store, tmp_path, week):
-    judge(lake, DAY, SPOKEN[:2])
-    wrong = Objection(1, ("digits",), "c", "t")
-    asked = [SentBack(SPOKEN[0].id, DAY, "son 3", wrong), SentBack("gone", DAY, "y", wrong)]
-    queue = make_queue(lake, store, settings_of(tmp_path, minutes=2), NOON, print, asked).queue
+    annotate(lake, DAY, TEST_SEGMENTS[:2])
+    wrong = ReviewRequest(1, ("digits",), "c", "t")
+    asked = [SentBackSegment(TEST_SEGMENTS[0].id, DAY, "son 3", wrong), SentBackSegment("gone", DAY, "y", wrong)]
+    queue = make_queue(lake, store, make_review_settings(tmp_path, minutes=2), ANNOTATION_TIME, print, asked).queue
     first = queue.items[0]
-    assert (first.segment_id, first.hint, first.reasons) == (SPOKEN[0].id, "son 3", ("conventions: digits",))
-    assert [each.segment_id for each in queue.items if each.is_sent_back] == [SPOKEN[0].id]
-    assert SPOKEN[0].id not in chosen_segments(lake)
+    assert (first.segment_id, first.hint, first.reasons) == (
+        TEST_SEGMENTS[0].id,
+        "son 3",
+        ("conventions: digits",),
+    )
+    assert [each.segment_id for each in queue.items if each.is_sent_back] == [TEST_SEGMENTS[0].id]
+    assert TEST_SEGMENTS[0].id not in load_chosen_segment_ids(lake)
     assert queue.minutes <= 2
 
 
 def test_an_empty_lake_gives_an_empty_queue(lake, store, settings):
-    made = make_queue(lake, store, settings, NOON, print)
+    made = make_queue(lake, store, settings, ANNOTATION_TIME, print)
     assert (made.queue.items, made.queue.minutes, made.candidates) == ((), 0, 0)
 
 
 def test_a_week_is_the_iso_week():
-    assert week_of(datetime(2026, 2, 9, tzinfo=UTC)) == "2026-W07"
-    assert week_of(datetime(2027, 1, 1, tzinfo=UTC)) == "2026-W53"
+    assert format_iso_week(datetime(2026, 2, 9, tzinfo=UTC)) == "2026-W07"
+    assert format_iso_week(datetime(2027, 1, 1, tzinfo=UTC)) == "2026-W53"

@@ -5,20 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from habla_ml.annotation.review import Objection, ReviewItem
+from habla_ml.annotation.review_queue import ReviewItem, ReviewRequest
 from habla_ml.review.selection import (
-    Considered,
+    DecodedCandidate,
     Ranked,
-    SentBack,
-    _ranks,
-    choose,
+    SentBackSegment,
+    _compute_mid_ranks,
+    choose_within_budget,
     draw_random,
     interleave,
     rank,
-    send_back,
+    select_sent_back,
 )
 from habla_ml.settings import ReviewSettings, ReviewWeights
-from habla_ml_tests.review.world import considered
+from habla_ml_tests.testing.recorded_days import make_decoded_candidate
 
 QUIET_BELOW = -35.0
 NONE = dict.fromkeys(ReviewWeights.model_fields, 0.0)
@@ -28,7 +28,7 @@ def ids(items: list[ReviewItem]) -> list[str]:
     return [each.segment_id for each in items]
 
 
-def ranked(*pairs: tuple[Considered, float]) -> list[Ranked]:
+def ranked(*pairs: tuple[DecodedCandidate, float]) -> list[Ranked]:
     return [Ranked(each, score, ("rejected: x",)) for each, score in pairs]
 
 
@@ -37,17 +37,20 @@ def weighing(**weights: float) -> ReviewSettings:
 
 
 def test_a_rank_is_the_share_of_the_smaller_and_half_of_the_equal_and_nothing_has_none():
-    assert _ranks(np.array([0.0, 1.0, 1.0, 2.0])).tolist() == [0, 4 / 8, 4 / 8, 7 / 8]
-    assert _ranks(np.array([])).tolist() == []
+    assert _compute_mid_ranks(np.array([0.0, 1.0, 1.0, 2.0])).tolist() == [0, 4 / 8, 4 / 8, 7 / 8]
+    assert _compute_mid_ranks(np.array([])).tolist() == []
 
 
 def test_the_score_is_the_weighted_mean_of_ranks():
     both = rank(
-        [considered("a", avg_logprob=-2.0, loudness_dbfs=-50.0), considered("b", avg_logprob=-1.0)],
+        [
+            make_decoded_candidate("a", avg_logprob=-2.0, loudness_dbfs=-50.0),
+            make_decoded_candidate("b", avg_logprob=-1.0),
+        ],
         weighing(uncertainty=1, quiet=3),
         QUIET_BELOW,
     )
-    assert {each.considered.candidate.segment_id: each.score for each in both} == {
+    assert {each.decoded_candidate.candidate.segment_id: each.score for each in both} == {
         "a": pytest.approx((1 * 3 / 4 + 3 * 3 / 4) / 4),
         "b": pytest.approx((1 * 1 / 4) / 4),
     }
@@ -66,82 +69,93 @@ def test_the_score_is_the_weighted_mean_of_ranks():
     ],
 )
 def test_each_signal_alone_brings_its_segment_to_the_front_and_says_so(weight, urgent, words):
-    plain = [considered(str(at), draw=at) for at in range(5)]
-    found = rank([*plain, considered("urgent", **urgent, draw=9)], weighing(**{weight: 1.0}), QUIET_BELOW)
-    assert found[0].considered.candidate.segment_id == "urgent"
+    plain = [make_decoded_candidate(str(at), random_order=at) for at in range(5)]
+    found = rank(
+        [*plain, make_decoded_candidate("urgent", **urgent, random_order=9)],
+        weighing(**{weight: 1.0}),
+        QUIET_BELOW,
+    )
+    assert found[0].decoded_candidate.candidate.segment_id == "urgent"
     assert found[0].reasons == (words,)
     assert found[1].score == 0
 
 
 def test_at_most_three_reasons_are_told_the_weightiest_first():
-    urgent = considered(
+    urgent = make_decoded_candidate(
         "urgent", avg_logprob=-1.0, disagreement=0.5, rejected=True, loudness_dbfs=-50.0, annotated_minutes=0.0
     )
     found = rank(
-        [urgent, considered("plain")], weighing(uncertainty=3, disagreement=2, rejected=1, quiet=0.5), -35.0
+        [urgent, make_decoded_candidate("plain")],
+        weighing(uncertainty=3, disagreement=2, rejected=1, quiet=0.5),
+        -35.0,
     )
     assert [each.partition(":")[0] for each in found[0].reasons] == ["unsure", "disputed", "rejected"]
 
 
 def test_what_nobody_heard_and_the_model_takes_for_no_speech_is_left_out():
-    noise = considered("noise", text="", no_speech_prob=0.9, avg_logprob=-3.0)
-    heard_by_habla = considered("heard", text="", no_speech_prob=0.9, machine_text="hola", disagreement=1.0)
+    noise = make_decoded_candidate("noise", text="", no_speech_prob=0.9, avg_logprob=-3.0)
+    heard_by_habla = make_decoded_candidate(
+        "heard", text="", no_speech_prob=0.9, machine_text="hola", disagreement=1.0
+    )
     found = rank([noise, heard_by_habla], ReviewSettings(), QUIET_BELOW)
-    assert [each.considered.candidate.segment_id for each in found] == ["heard"]
-    assert found[0].considered.hint_version == "habla"
+    assert [each.decoded_candidate.candidate.segment_id for each in found] == ["heard"]
+    assert found[0].decoded_candidate.hint_version == "habla"
 
 
 def test_the_minutes_are_never_exceeded_and_a_shorter_one_may_fill_what_is_left():
-    pool = ranked((considered("long", duration_s=50.0), 0.9), (considered("longer", duration_s=20.0), 0.8))
-    pool += ranked((considered("short", duration_s=10.0), 0.1))
-    assert ids(choose(pool, minutes=1.0, most_per_session=9)) == ["long", "short"]
+    pool = ranked(
+        (make_decoded_candidate("long", duration_s=50.0), 0.9),
+        (make_decoded_candidate("longer", duration_s=20.0), 0.8),
+    )
+    pool += ranked((make_decoded_candidate("short", duration_s=10.0), 0.1))
+    assert ids(choose_within_budget(pool, minutes=1.0, most_per_session=9)) == ["long", "short"]
 
 
 def test_a_session_gives_at_most_so_many():
-    pool = ranked(*((considered(str(at), session_id="one"), 1 - at / 100) for at in range(9)))
-    pool += ranked((considered("other", session_id="two"), 0.01))
-    assert ids(choose(pool, minutes=30, most_per_session=2)) == ["0", "1", "other"]
+    pool = ranked(*((make_decoded_candidate(str(at), session_id="one"), 1 - at / 100) for at in range(9)))
+    pool += ranked((make_decoded_candidate("other", session_id="two"), 0.01))
+    assert ids(choose_within_budget(pool, minutes=30, most_per_session=2)) == ["0", "1", "other"]
 
 
 def test_the_same_words_and_the_same_sound_come_once():
     pool = ranked(
-        (considered("first", text="¡Vale, vale!"), 0.9),
-        (considered("again", text="vale vale"), 0.8),
-        (considered("sound", text="otra", audio_sha256="first"), 0.7),
-        (considered("silent", text=""), 0.6),
-        (considered("silent too", text=""), 0.5),
+        (make_decoded_candidate("first", text="¡Vale, vale!"), 0.9),
+        (make_decoded_candidate("again", text="vale vale"), 0.8),
+        (make_decoded_candidate("sound", text="otra", audio_sha256="first"), 0.7),
+        (make_decoded_candidate("silent", text=""), 0.6),
+        (make_decoded_candidate("silent too", text=""), 0.5),
     )
-    assert ids(choose(pool, minutes=30, most_per_session=9)) == ["first", "silent", "silent too"]
+    assert ids(choose_within_budget(pool, minutes=30, most_per_session=9)) == ["first", "silent", "silent too"]
 
 
 def test_a_voice_that_was_chosen_is_worth_less():
     """Ana's second segment counts 0.8 / (1 + 60 / 60) = 0.4, less than Luis's 0.5."""
     pool = ranked(
-        (considered("ana 1", duration_s=60.0), 0.9),
-        (considered("ana 2", duration_s=60.0), 0.8),
-        (considered("luis", speaker="Luis"), 0.5),
+        (make_decoded_candidate("ana 1", duration_s=60.0), 0.9),
+        (make_decoded_candidate("ana 2", duration_s=60.0), 0.8),
+        (make_decoded_candidate("luis", speaker="Luis"), 0.5),
     )
-    assert ids(choose(pool, minutes=30, most_per_session=9)) == ["ana 1", "luis", "ana 2"]
+    assert ids(choose_within_budget(pool, minutes=30, most_per_session=9)) == ["ana 1", "luis", "ana 2"]
 
 
 def test_a_label_of_one_session_is_another_voice_in_the_next():
     pool = ranked(
-        (considered("one", speaker="SPEAKER_00", duration_s=60.0), 0.9),
-        (considered("two", speaker="SPEAKER_00", session_id="s2"), 0.8),
-        (considered("luis", speaker="Luis"), 0.5),
+        (make_decoded_candidate("one", speaker="SPEAKER_00", duration_s=60.0), 0.9),
+        (make_decoded_candidate("two", speaker="SPEAKER_00", session_id="s2"), 0.8),
+        (make_decoded_candidate("luis", speaker="Luis"), 0.5),
     )
-    assert ids(choose(pool, minutes=30, most_per_session=9)) == ["one", "two", "luis"]
+    assert ids(choose_within_budget(pool, minutes=30, most_per_session=9)) == ["one", "two", "luis"]
 
 
 def test_what_was_drawn_at_random_counts_as_chosen():
-    drawn = considered("drawn", text="hola", session_id="full")
+    drawn = make_decoded_candidate("drawn", text="hola", session_id="full")
     pool = ranked(
         (drawn, 0.9),
-        (considered("same words", text="Hola."), 0.8),
-        (considered("same session", session_id="full"), 0.7),
-        (considered("free"), 0.1),
+        (make_decoded_candidate("same words", text="Hola."), 0.8),
+        (make_decoded_candidate("same session", session_id="full"), 0.7),
+        (make_decoded_candidate("free"), 0.1),
     )
-    assert ids(choose(pool, minutes=30, most_per_session=1, taken=[drawn])) == ["free"]
+    assert ids(choose_within_budget(pool, minutes=30, most_per_session=1, taken=[drawn])) == ["free"]
 
 
 @given(
@@ -155,7 +169,7 @@ def test_whatever_the_pool_the_choice_keeps_its_bounds(rows, minutes):
     pool = ranked(
         *(
             (
-                considered(
+                make_decoded_candidate(
                     str(at),
                     session_id=f"s{session}",
                     speaker=f"Voz {voice}",
@@ -167,7 +181,7 @@ def test_whatever_the_pool_the_choice_keeps_its_bounds(rows, minutes):
             for at, (session, voice, words, seconds, score) in enumerate(rows)
         )
     )
-    chosen = choose(pool, minutes, most_per_session=2)
+    chosen = choose_within_budget(pool, minutes, most_per_session=2)
     assert sum(each.duration_s for each in chosen) <= 60 * minutes + 1e-6
     assert len({each.hint for each in chosen}) == len(chosen)
     assert max(Counter(each.session_id for each in chosen).values(), default=0) <= 2
@@ -175,23 +189,32 @@ def test_whatever_the_pool_the_choice_keeps_its_bounds(rows, minutes):
 
 
 def test_the_random_share_goes_by_its_order_and_is_marked():
-    drawn = [considered("a", duration_s=20.0), considered("b", audio_sha256="a"), considered("c", duration_s=20.0)]
-    items = draw_random([*drawn, considered("d", duration_s=30.0), considered("e", duration_s=1.0)], minutes=1.0)
+    drawn = [
+        make_decoded_candidate("a", duration_s=20.0),
+        make_decoded_candidate("b", audio_sha256="a"),
+        make_decoded_candidate("c", duration_s=20.0),
+    ]
+    items = draw_random(
+        [*drawn, make_decoded_candidate("d", duration_s=30.0), make_decoded_candidate("e", duration_s=1.0)],
+        minutes=1.0,
+    )
     assert ids(items) == ["a", "c"]
     assert all(each.is_random and each.score == 0 for each in items)
 
 
 def test_the_random_ones_are_spread_over_the_whole_queue():
-    chosen = choose(ranked(*((considered(str(at)), 1 - at / 9) for at in range(4))), 30, 9)
-    drawn = draw_random([considered("x"), considered("y")], 30)
+    chosen = choose_within_budget(
+        ranked(*((make_decoded_candidate(str(at)), 1 - at / 9) for at in range(4))), 30, 9
+    )
+    drawn = draw_random([make_decoded_candidate("x"), make_decoded_candidate("y")], 30)
     assert ids(interleave(chosen, drawn)) == ["0", "x", "1", "2", "y", "3"]
     assert interleave([], []) == []
 
 
 def test_a_segment_that_is_sent_back_shows_what_was_typed_and_the_rules():
-    candidate = considered("a").candidate
-    asked = SentBack("a", candidate.day, "son  3", Objection(2, ("digits", "doubled spaces"), "c", "t"))
-    (item,) = send_back([(asked, candidate)], minutes=1)
+    candidate = make_decoded_candidate("a").candidate
+    asked = SentBackSegment("a", candidate.day, "son  3", ReviewRequest(2, ("digits", "doubled spaces"), "c", "t"))
+    (item,) = select_sent_back([(asked, candidate)], minutes=1)
     assert (item.hint, item.reasons) == ("son  3", ("conventions: digits, doubled spaces",))
     assert (item.is_sent_back, item.round, item.model_version) == (True, 2, "")
-    assert send_back([(asked, candidate)], minutes=0.01) == []
+    assert select_sent_back([(asked, candidate)], minutes=0.01) == []

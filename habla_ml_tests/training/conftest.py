@@ -25,7 +25,7 @@ SENTENCES = ("abrid los libros", "gracias, profe", "¿dónde está el lápiz?", 
 
 
 @dataclass(frozen=True)
-class Clip:
+class TrainingClipSpec:
     """One segment to put into a snapshot."""
 
     segment_id: str
@@ -34,7 +34,7 @@ class Clip:
     duration_s: float
 
 
-def tone(clip: Clip) -> np.ndarray:
+def make_tone(clip: TrainingClipSpec) -> np.ndarray:
     """A chord that depends on the sentence, with a little noise that depends on the segment."""
     rng = np.random.default_rng(list(clip.segment_id.encode()))
     time_s = np.arange(round(clip.duration_s * 16_000)) / 16_000
@@ -43,12 +43,12 @@ def tone(clip: Clip) -> np.ndarray:
     return sound.astype(np.float32)
 
 
-def publish_snapshot(lake: Lake, clips: list[Clip], ledger: str = "ledger") -> Snapshot:
+def publish_snapshot(lake: Lake, clips: list[TrainingClipSpec], ledger: str = "ledger") -> Snapshot:
     """Save clips of two days as recordings, a table of segments and a snapshot."""
     rows, recordings = [], {}
     for day in ("2026-02-02", "2026-02-03"):
         chosen = clips[day == "2026-02-03" :: 2]
-        audio = [tone(clip) for clip in chosen]
+        audio = [make_tone(clip) for clip in chosen]
         rows += [
             {
                 "segment_id": clip.segment_id,
@@ -89,11 +89,11 @@ def publish_snapshot(lake: Lake, clips: list[Clip], ledger: str = "ledger") -> S
     )
 
 
-def some_clips(n_train: int = 20, n_validation: int = 4) -> list[Clip]:
+def make_clips(n_train: int = 20, n_validation: int = 4) -> list[TrainingClipSpec]:
     """Clips of 1 to 2 s with the four sentences in turn."""
     splits: list[Split] = ["train"] * n_train + ["validation"] * n_validation
     return [
-        Clip(f"segment-{index:03}", split, SENTENCES[index % 4], 1.0 + 0.05 * (index % 20))
+        TrainingClipSpec(f"segment-{index:03}", split, SENTENCES[index % 4], 1.0 + 0.05 * (index % 20))
         for index, split in enumerate(splits)
     ]
 
@@ -111,7 +111,7 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def snapshot(lake: Lake) -> Snapshot:
-    return publish_snapshot(lake, some_clips())
+    return publish_snapshot(lake, make_clips())
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from habla_ml_tests.training.conftest import DEMO_BASE
 COMMIT = "973afd24965f72e36ca33b3055d56a652f456b4d"
 
 
-def based_on(recipe: Recipe, base_model: str, revision: str | None = None) -> Recipe:
+def make_recipe_with_base(recipe: Recipe, base_model: str, revision: str | None = None) -> Recipe:
     return recipe.model_validate(recipe.model_dump() | {"base_model": base_model, "revision": revision})
 
 
@@ -29,22 +29,22 @@ def test_a_folder_is_known_by_its_content_wherever_it_lies(
     recipe: Recipe, tiny_base: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(tiny_base, tmp_path / "copy")
-    here = resolve_base_model(based_on(recipe, str(tiny_base)))
-    assert resolve_base_model(based_on(recipe, str(tmp_path / "copy"))).digest == here.digest
+    here = resolve_base_model(make_recipe_with_base(recipe, str(tiny_base)))
+    assert resolve_base_model(make_recipe_with_base(recipe, str(tmp_path / "copy"))).digest == here.digest
     (tmp_path / "copy" / "config.json").write_text("{}")
-    assert resolve_base_model(based_on(recipe, str(tmp_path / "copy"))).digest != here.digest
+    assert resolve_base_model(make_recipe_with_base(recipe, str(tmp_path / "copy"))).digest != here.digest
 
 
 def test_a_base_model_of_the_package_is_found_without_an_absolute_path(recipe: Recipe) -> None:
-    assert resolve_base_model(based_on(recipe, "package:demo/base_model")).folder == DEMO_BASE
+    assert resolve_base_model(make_recipe_with_base(recipe, "package:demo/base_model")).folder == DEMO_BASE
 
 
 def test_a_folder_that_is_missing_or_lacks_a_file_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"is no folder; correct base_model"):
-        resolve_base_model(based_on(recipe, str(tmp_path / "nowhere")))
+        resolve_base_model(make_recipe_with_base(recipe, str(tmp_path / "nowhere")))
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(TrainingError, match=r"lacks generation_config.json, model.safetensors, tokenizer.json"):
-        resolve_base_model(based_on(recipe, str(tmp_path)))
+        resolve_base_model(make_recipe_with_base(recipe, str(tmp_path)))
 
 
 def test_a_hub_model_comes_from_the_cache_at_its_pinned_commit(
@@ -52,13 +52,13 @@ def test_a_hub_model_comes_from_the_cache_at_its_pinned_commit(
 ) -> None:
     snapshot = hub_cache / "models--openai--whisper-small" / "snapshots" / COMMIT
     shutil.copytree(tiny_base, snapshot)
-    found = resolve_base_model(based_on(recipe, "openai/whisper-small", COMMIT))
+    found = resolve_base_model(make_recipe_with_base(recipe, "openai/whisper-small", COMMIT))
     assert found.folder == snapshot
     assert found.revision == COMMIT
     with pytest.raises(TrainingError, match=r"revision f{40} cannot be fetched"):
-        resolve_base_model(based_on(recipe, "openai/whisper-small", "f" * 40))
+        resolve_base_model(make_recipe_with_base(recipe, "openai/whisper-small", "f" * 40))
 
 
 def test_a_hub_model_that_cannot_be_had_tells_what_to_do(recipe: Recipe, hub_cache: Path) -> None:
     with pytest.raises(TrainingError, match=r"openai/whisper-small.*connect once, or copy the model to a folder"):
-        resolve_base_model(based_on(recipe, "openai/whisper-small", COMMIT))
+        resolve_base_model(make_recipe_with_base(recipe, "openai/whisper-small", COMMIT))

@@ -5,20 +5,20 @@ import numpy as np
 import pytest
 from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
-from habla_ml.audio import quantised
+from habla_ml.audio import quantise
 from habla_ml.corpus.snapshot import Utterance
-from habla_ml.training.clips import ClipLoader, part_of, sample_of, write_clips
+from habla_ml.training.clips import ClipLoader, select_sample, select_session_share, write_clips
 from habla_ml.training.non_speech import NonSpeech
-from habla_ml.training.targets import Targets
+from habla_ml.training.targets import TargetEncoder
 from habla_ml_tests.training.conftest import DEMO_BASE
 
 
 @pytest.fixture(scope="module")
-def targets() -> Targets:
-    return Targets(WhisperTokenizer.from_pretrained(DEMO_BASE))
+def targets() -> TargetEncoder:
+    return TargetEncoder(WhisperTokenizer.from_pretrained(DEMO_BASE))
 
 
-def utterance(name: str, n_samples: int, sentence: str = "hola") -> Utterance:
+def make_utterance(name: str, n_samples: int, sentence: str = "hola") -> Utterance:
     rng = np.random.default_rng(list(name.encode()))
     pcm = rng.integers(-32768, 32767, n_samples, endpoint=True)
     return Utterance(
@@ -26,8 +26,8 @@ def utterance(name: str, n_samples: int, sentence: str = "hola") -> Utterance:
     )
 
 
-def test_sixteen_bit_audio_and_labels_come_back_exactly(targets: Targets, tmp_path: Path) -> None:
-    said = [utterance("a", 16_000, "hola"), utterance("b", 8_000, "adiós, niños")]
+def test_sixteen_bit_audio_and_labels_come_back_exactly(targets: TargetEncoder, tmp_path: Path) -> None:
+    said = [make_utterance("a", 16_000, "hola"), make_utterance("b", 8_000, "adiós, niños")]
     clips = write_clips(said, targets, tmp_path / "clips")
     assert len(clips) == 2
     assert clips.durations_s.tolist() == [1.0, 0.5]
@@ -36,15 +36,17 @@ def test_sixteen_bit_audio_and_labels_come_back_exactly(targets: Targets, tmp_pa
         assert clips.label_ids(index) == list(targets.encode(each.sentence))
 
 
-def test_what_cannot_be_learned_from_is_left_out_and_counted_by_reason(targets: Targets, tmp_path: Path) -> None:
+def test_what_cannot_be_learned_from_is_left_out_and_counted_by_reason(
+    targets: TargetEncoder, tmp_path: Path
+) -> None:
     said = [
-        utterance("good", 16_000),
-        utterance("long", 30 * 16_000 + 1),
-        utterance("limit", 30 * 16_000),
-        utterance("mute", 0),
-        utterance("blank", 100, " "),
-        utterance("talkative", 100, "7" * 500),
-        utterance("more talkative", 100, "7" * 600),
+        make_utterance("good", 16_000),
+        make_utterance("long", 30 * 16_000 + 1),
+        make_utterance("limit", 30 * 16_000),
+        make_utterance("mute", 0),
+        make_utterance("blank", 100, " "),
+        make_utterance("talkative", 100, "7" * 500),
+        make_utterance("more talkative", 100, "7" * 600),
     ]
     clips = write_clips(said, targets, tmp_path / "clips")
     assert len(clips) == 2
@@ -56,37 +58,41 @@ def test_what_cannot_be_learned_from_is_left_out_and_counted_by_reason(targets: 
     }
 
 
-def test_a_store_that_is_there_is_opened_and_a_partial_one_made_again(targets: Targets, tmp_path: Path) -> None:
+def test_a_store_that_is_there_is_opened_and_a_partial_one_made_again(
+    targets: TargetEncoder, tmp_path: Path
+) -> None:
     partial = tmp_path / "clips.partial"
     partial.mkdir()
     (partial / "samples.i16").write_bytes(b"half")
-    first = write_clips([utterance("a", 100)], targets, tmp_path / "clips")
+    first = write_clips([make_utterance("a", 100)], targets, tmp_path / "clips")
     assert not partial.exists()
-    assert len(write_clips([utterance("b", 200), utterance("c", 200)], targets, tmp_path / "clips")) == len(first)
+    assert len(
+        write_clips([make_utterance("b", 200), make_utterance("c", 200)], targets, tmp_path / "clips")
+    ) == len(first)
 
 
-def test_a_store_can_be_empty(targets: Targets, tmp_path: Path) -> None:
+def test_a_store_can_be_empty(targets: TargetEncoder, tmp_path: Path) -> None:
     assert len(write_clips([], targets, tmp_path / "clips")) == 0
 
 
-def test_a_share_of_the_clips_is_without_speech_marked_ones_first(targets: Targets, tmp_path: Path) -> None:
-    said = [utterance(f"u{index}", 1_000) for index in range(18)]
+def test_a_share_of_the_clips_is_without_speech_marked_ones_first(targets: TargetEncoder, tmp_path: Path) -> None:
+    said = [make_utterance(f"u{index}", 1_000) for index in range(18)]
     marked = np.arange(400, dtype=np.int16)
     clips = write_clips(said, targets, tmp_path / "clips", NonSpeech(0.1, 5, [marked]))
     again = write_clips(said, targets, tmp_path / "again", NonSpeech(0.1, 5, [marked]))
     other = write_clips(said, targets, tmp_path / "other", NonSpeech(0.1, 6, [marked]))
     assert (len(clips), clips.n_speech) == (20, 18)
     assert clips.speech_hours == pytest.approx(18 * 1_000 / 16_000 / 3_600)
-    assert np.array_equal(quantised(clips.audio(18)), marked)
+    assert np.array_equal(quantise(clips.audio(18)), marked)
     assert 0.3 <= clips.durations_s[19] <= 10
-    assert all(clips.label_ids(each)[:3] == list(targets.silence())[:3] for each in (18, 19))
+    assert all(clips.label_ids(each)[:3] == list(targets.encode_silence())[:3] for each in (18, 19))
     assert np.array_equal(clips.samples, again.samples)
     assert np.array_equal(clips.labels, again.labels)
     assert clips.durations_s[19] != other.durations_s[19]
 
 
 def test_guesses_stand_before_the_end_in_half_of_the_clips_without_speech(
-    targets: Targets, tmp_path: Path
+    targets: TargetEncoder, tmp_path: Path
 ) -> None:
     drawn = [guess for _, guess in NonSpeech(0.9, 1).clips(30, targets.n_pieces)]
     guessed = [each for each in drawn if each is not None]
@@ -96,9 +102,9 @@ def test_guesses_stand_before_the_end_in_half_of_the_clips_without_speech(
     assert len(set(guessed)) > 60
 
 
-def test_a_share_of_the_sessions_is_heard_and_a_smaller_one_is_part_of_it(targets: Targets) -> None:
-    said = [replace(utterance(f"u{index}", 10), session_id=f"s{index % 200}") for index in range(400)]
-    parts = [{each.segment_id for each in part_of(said, share)} for share in (0.25, 0.5, 1.0)]
+def test_a_share_of_the_sessions_is_heard_and_a_smaller_one_is_part_of_it(targets: TargetEncoder) -> None:
+    said = [replace(make_utterance(f"u{index}", 10), session_id=f"s{index % 200}") for index in range(400)]
+    parts = [{each.segment_id for each in select_session_share(said, share)} for share in (0.25, 0.5, 1.0)]
     assert parts[0] < parts[1] < parts[2]
     assert len(parts[2]) == 400
     assert 0.15 < len(parts[0]) / 400 < 0.35
@@ -106,16 +112,18 @@ def test_a_share_of_the_sessions_is_heard_and_a_smaller_one_is_part_of_it(target
     assert all((f"u{index}" in parts[1]) == (f"u{index + 200}" in parts[1]) for index in range(200))
 
 
-def test_the_validation_sample_does_not_depend_on_order(targets: Targets) -> None:
-    said = [utterance(f"u{index}", 10) for index in range(50)]
-    chosen = [each.segment_id for each in sample_of(said, 8)]
-    assert chosen == [each.segment_id for each in sample_of(said[::-1], 8)]
+def test_the_validation_sample_does_not_depend_on_order(targets: TargetEncoder) -> None:
+    said = [make_utterance(f"u{index}", 10) for index in range(50)]
+    chosen = [each.segment_id for each in select_sample(said, 8)]
+    assert chosen == [each.segment_id for each in select_sample(said[::-1], 8)]
     assert len(set(chosen)) == 8
-    assert len(list(sample_of(said, 80))) == 50
+    assert len(list(select_sample(said, 80))) == 50
 
 
-def test_a_batch_holds_features_of_the_window_and_padded_labels(targets: Targets, tmp_path: Path) -> None:
-    clips = write_clips([utterance("a", 16_000), utterance("b", 8_000, "adiós")], targets, tmp_path / "clips")
+def test_a_batch_holds_features_of_the_window_and_padded_labels(targets: TargetEncoder, tmp_path: Path) -> None:
+    clips = write_clips(
+        [make_utterance("a", 16_000), make_utterance("b", 8_000, "adiós")], targets, tmp_path / "clips"
+    )
     loader = ClipLoader(clips, WhisperFeatureExtractor(), targets)
     batch = loader.collate([loader[0, 300], loader[1, 300]])
     assert batch["input_features"].shape == (2, 80, 300)

@@ -13,25 +13,32 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from habla_ml.corpus.general_speech import GeneralSpeech, SourceOfSpeech
+from habla_ml.corpus.general_speech import GeneralSpeech, SpeechSourceSummary
 from habla_ml.corpus.snapshot import Snapshot, Utterance
 from habla_ml.errors import SettingsError, TrainingError
-from habla_ml.lake import Lake, digest_of
+from habla_ml.lake import Lake, compute_digest
 from habla_ml.settings import TrainingSettings
 from habla_ml.training.base_model import resolve_base_model
-from habla_ml.training.first_stage import hold_out
+from habla_ml.training.extra_speech import ExtraSpeech
+from habla_ml.training.first_stage import split_held_out
 from habla_ml.training.identity import RunIdentity
-from habla_ml.training.plan import first_stage_sources, plan_version
-from habla_ml.training.process import metadata_of
+from habla_ml.training.plan import plan_version, resolve_first_stage_sources
+from habla_ml.training.process import build_asset_metadata
 from habla_ml.training.recipe import Recipe
-from habla_ml.training.record import published_first_stage, published_record
-from habla_ml.training.run import run_folder
-from habla_ml.training.speech import HeardSpeech
+from habla_ml.training.record import read_first_stage_record, read_training_record
+from habla_ml.training.run import get_run_folder
 from habla_ml.training.train import train_version
 from habla_ml.training.trainer import Progress
-from habla_ml_tests.recordings.world import V1
-from habla_ml_tests.training.conftest import DEMO_BASE, SENTENCES, Clip, publish_snapshot, some_clips, tone
-from habla_ml_tests.training.test_process import Deployment, kill_at
+from habla_ml_tests.testing.habla_sessions import V1
+from habla_ml_tests.training.conftest import (
+    DEMO_BASE,
+    SENTENCES,
+    TrainingClipSpec,
+    make_clips,
+    make_tone,
+    publish_snapshot,
+)
+from habla_ml_tests.training.test_process import TrainingDeployment, kill_at
 
 STAGE = {"max_steps": 4, "evaluate_every_steps": 2, "learning_rate": 5e-3}
 LORA = {"method": "lora", "lora": {"r": 4, "alpha": 8, "target_modules": ["q_proj"]}}
@@ -39,18 +46,18 @@ FC1 = "model.decoder.layers.0.fc1.weight"
 Q_PROJ = "model.decoder.layers.0.self_attn.q_proj.weight"
 
 
-def two_stages(recipe: Recipe, stage: dict[str, Any] = STAGE, **changes: Any) -> Recipe:
+def make_two_stage_recipe(recipe: Recipe, stage: dict[str, Any] = STAGE, **changes: Any) -> Recipe:
     quick = {"max_steps": 4, "evaluate_every_steps": 2}
     return recipe.model_validate(recipe.model_dump() | quick | changes | {"first_stage": stage})
 
 
-def unheard(_: Progress) -> None:
+def ignore_progress(_: Progress) -> None:
     pass
 
 
-def utterance(number: int, voice: int) -> Utterance:
+def make_utterance(number: int, voice: int) -> Utterance:
     sentence = SENTENCES[number % 4]
-    clip = Clip(f"general-{number:03}", "train", sentence, 1.0 + 0.05 * (number % 7))
+    clip = TrainingClipSpec(f"general-{number:03}", "train", sentence, 1.0 + 0.05 * (number % 7))
     return Utterance(
         segment_id=clip.segment_id,
         session_id=f"general-speech:cv:{voice:012}",
@@ -59,18 +66,18 @@ def utterance(number: int, voice: int) -> Utterance:
         duration_s=clip.duration_s,
         loudness_dbfs=-20.0,
         audio_sha256=f"{number:064}",
-        audio=tone(clip),
+        audio=make_tone(clip),
     )
 
 
-SOURCE = SourceOfSpeech(
+SOURCE = SpeechSourceSummary(
     "cv", "common_voice", "CC0-1.0", "https://example.org", "accents Andalucía", 24, 0.1, {}, "d"
 )
-SPEECH = GeneralSpeech(tuple(utterance(number, number // 2) for number in range(24)), (SOURCE,))
-HEARD = HeardSpeech(first_stage=SPEECH)
+GENERAL_SPEECH = GeneralSpeech(tuple(make_utterance(number, number // 2) for number in range(24)), (SOURCE,))
+EXTRA_SPEECH = ExtraSpeech(first_stage=GENERAL_SPEECH)
 
 
-def weights(lake: Lake, tree: str, folder: Path) -> dict[str, torch.Tensor]:
+def load_weights(lake: Lake, tree: str, folder: Path) -> dict[str, torch.Tensor]:
     return load_file(lake.checkout_tree(tree, folder / tree) / "model.safetensors")
 
 
@@ -79,12 +86,12 @@ def test_two_stages_give_other_weights_than_one_and_the_record_names_the_first(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     shipped = {"base_model": "package:demo/base_model", "learning_rate": 1e-3}
-    both = two_stages(recipe, {**STAGE, "learning_rate": 1e-3}, **shipped)
+    both = make_two_stage_recipe(recipe, {**STAGE, "learning_rate": 1e-3}, **shipped)
     one = both.model_validate(both.model_dump(exclude={"first_stage"}))
-    outside = {name for name in lake.pointers("") if not name.startswith(("models/", "first_stages/"))}
-    told: list[Progress] = []
-    record = train_version(lake, snapshot, both, "v2", tmp_path / "work", told.append, HEARD)
-    alone = train_version(lake, snapshot, one, "v1", tmp_path / "work", unheard)
+    outside = {name for name in lake.list_pointers("") if not name.startswith(("models/", "first_stages/"))}
+    reported: list[Progress] = []
+    record = train_version(lake, snapshot, both, "v2", tmp_path / "work", reported.append, EXTRA_SPEECH)
+    alone = train_version(lake, snapshot, one, "v1", tmp_path / "work", ignore_progress)
 
     first = record.first_stage
     assert first is not None
@@ -95,25 +102,25 @@ def test_two_stages_give_other_weights_than_one_and_the_record_names_the_first(
     assert (first.identity.snapshot, first.recipe) == ("", "tiny.first_stage")
     assert (record.base_model, record.identity.base_model) == (alone.base_model, alone.identity.base_model)
     assert (record.steps, record.train_clips) == (4, alone.train_clips)
-    trained = [weights(lake, tree, tmp_path) for tree in (alone.tree, first.tree, record.tree)]
+    trained = [load_weights(lake, tree, tmp_path) for tree in (alone.tree, first.tree, record.tree)]
     base = {name: each.float() for name, each in load_file(DEMO_BASE / "model.safetensors").items()}
     assert not any(torch.equal(x[FC1], y[FC1]) for x, y in ((trained[0], trained[2]), (trained[1], base)))
-    assert published_record(lake, "v2") == record
-    assert published_first_stage(lake, first.identity) == first
+    assert read_training_record(lake, "v2") == record
+    assert read_first_stage_record(lake, first.identity) == first
 
-    assert [each.step for each in told if each.message.startswith("first stage: step") and each.loss] == [2, 4]
-    assert sum(each.message.startswith("step") and each.loss is not None for each in told) == 2
-    now = {name for name in lake.pointers("") if not name.startswith(("models/", "first_stages/"))}
+    assert [each.step for each in reported if each.message.startswith("first stage: step") and each.loss] == [2, 4]
+    assert sum(each.message.startswith("step") and each.loss is not None for each in reported) == 2
+    now = {name for name in lake.list_pointers("") if not name.startswith(("models/", "first_stages/"))}
     assert now == outside, "general speech must leave the classroom's corpus as it is"
 
 
 def test_the_second_stage_starts_where_the_first_ended_and_the_share_is_of_the_original_base(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tiny_base: Path, tmp_path: Path
 ) -> None:
-    still = two_stages(recipe, learning_rate=1e-30, base_share=0.25)
-    record = train_version(lake, snapshot, still, "v1", tmp_path / "work", unheard, HEARD)
+    still = make_two_stage_recipe(recipe, learning_rate=1e-30, base_share=0.25)
+    record = train_version(lake, snapshot, still, "v1", tmp_path / "work", ignore_progress, EXTRA_SPEECH)
     assert record.first_stage is not None
-    first, mixed = (weights(lake, tree, tmp_path) for tree in (record.first_stage.tree, record.tree))
+    first, mixed = (load_weights(lake, tree, tmp_path) for tree in (record.first_stage.tree, record.tree))
     base = load_file(tiny_base / "model.safetensors")
     assert not torch.equal(first[FC1], base[FC1].float())
     for name in first:
@@ -124,18 +131,18 @@ def test_the_second_stage_starts_where_the_first_ended_and_the_share_is_of_the_o
 def test_adapters_of_either_stage_are_merged_into_what_it_started_from(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tiny_base: Path, tmp_path: Path
 ) -> None:
-    full_then_lora = two_stages(recipe, {**STAGE, "method": "full"}, **LORA)
-    record = train_version(lake, snapshot, full_then_lora, "v1", tmp_path / "work", unheard, HEARD)
+    full_then_lora = make_two_stage_recipe(recipe, {**STAGE, "method": "full"}, **LORA)
+    record = train_version(lake, snapshot, full_then_lora, "v1", tmp_path / "work", ignore_progress, EXTRA_SPEECH)
     assert record.first_stage is not None
-    first, last = (weights(lake, tree, tmp_path) for tree in (record.first_stage.tree, record.tree))
+    first, last = (load_weights(lake, tree, tmp_path) for tree in (record.first_stage.tree, record.tree))
     base = load_file(tiny_base / "model.safetensors")
     assert not torch.equal(first[FC1], base[FC1].float())
     assert torch.equal(last[FC1], first[FC1])
     assert not torch.equal(last[Q_PROJ], first[Q_PROJ])
 
-    lora_then_full = two_stages(recipe, {**STAGE, **LORA}, learning_rate=1e-30)
-    record = train_version(lake, snapshot, lora_then_full, "v2", tmp_path / "work", unheard, HEARD)
-    last = weights(lake, record.tree, tmp_path)
+    lora_then_full = make_two_stage_recipe(recipe, {**STAGE, **LORA}, learning_rate=1e-30)
+    record = train_version(lake, snapshot, lora_then_full, "v2", tmp_path / "work", ignore_progress, EXTRA_SPEECH)
+    last = load_weights(lake, record.tree, tmp_path)
     assert torch.equal(last[FC1], base[FC1].float())
     assert not torch.equal(last[Q_PROJ], base[Q_PROJ].float())
 
@@ -144,59 +151,61 @@ def test_adapters_of_either_stage_are_merged_into_what_it_started_from(
 def test_the_next_version_finds_the_first_stage_and_another_licence_trains_its_own(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    both = two_stages(recipe)
-    one = train_version(lake, snapshot, both, "v1", tmp_path / "v1", unheard, HEARD)
+    both = make_two_stage_recipe(recipe)
+    one = train_version(lake, snapshot, both, "v1", tmp_path / "v1", ignore_progress, EXTRA_SPEECH)
     assert one.first_stage is not None
-    before = set(lake.object_ids())
-    newer = publish_snapshot(lake, some_clips(n_train=24), ledger="newer")
-    before |= set(lake.object_ids())
-    told: list[Progress] = []
-    tuned = two_stages(recipe, learning_rate=2e-3)
-    two = train_version(lake, newer, tuned, "v2", tmp_path / "v2", told.append, HEARD)
+    before = set(lake.list_object_ids())
+    newer = publish_snapshot(lake, make_clips(n_train=24), ledger="newer")
+    before |= set(lake.list_object_ids())
+    reported: list[Progress] = []
+    tuned = make_two_stage_recipe(recipe, learning_rate=2e-3)
+    two = train_version(lake, newer, tuned, "v2", tmp_path / "v2", reported.append, EXTRA_SPEECH)
     assert two.first_stage == one.first_stage
     assert two.tree != one.tree
-    assert [each.message for each in told if each.message.startswith("first stage: ")] == [
+    assert [each.message for each in reported if each.message.startswith("first stage: ")] == [
         f"first stage: trained before with identity {one.first_stage.identity_digest[:12]}: nothing to do"
     ]
-    assert list(lake.pointers("first_stages/")) == [f"first_stages/{one.first_stage.identity_digest}/checkpoint"]
+    assert list(lake.list_pointers("first_stages/")) == [
+        f"first_stages/{one.first_stage.identity_digest}/checkpoint"
+    ]
     # a tree, its weights and its record; the configs are those of the base and were there
-    assert len(set(lake.object_ids()) - before) == 3
+    assert len(set(lake.list_object_ids()) - before) == 3
 
-    relicensed = HeardSpeech(replace(SPEECH, sources=(replace(SOURCE, licence="CC BY 4.0"),)))
-    three = train_version(lake, newer, tuned, "v3", tmp_path / "v3", unheard, relicensed)
+    relicensed = ExtraSpeech(replace(GENERAL_SPEECH, sources=(replace(SOURCE, licence="CC BY 4.0"),)))
+    three = train_version(lake, newer, tuned, "v3", tmp_path / "v3", ignore_progress, relicensed)
     assert three.identity_digest != two.identity_digest
-    assert len(list(lake.pointers("first_stages/"))) == 2
+    assert len(list(lake.list_pointers("first_stages/"))) == 2
 
 
 @pytest.mark.slow
 def test_stopped_in_either_stage_and_run_again_the_weights_are_the_same(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    both = two_stages(recipe, {**STAGE, "max_steps": 6}, log_every_steps=1)
-    straight = train_version(lake, snapshot, both, "v1", tmp_path / "v1", unheard, HEARD)
+    both = make_two_stage_recipe(recipe, {**STAGE, "max_steps": 6}, log_every_steps=1)
+    straight = train_version(lake, snapshot, both, "v1", tmp_path / "v1", ignore_progress, EXTRA_SPEECH)
     assert straight.first_stage is not None
     lake.delete_pointer(f"first_stages/{straight.first_stage.identity_digest}/checkpoint")
 
     def stop_at(line: str) -> list[str]:
-        told: list[str] = []
+        reported: list[str] = []
 
-        def tell(progress: Progress) -> None:
-            told.append(progress.message)
+        def report_progress(progress: Progress) -> None:
+            reported.append(progress.message)
             if progress.message.startswith(line):
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            train_version(lake, snapshot, both, "v2", tmp_path / "v2", tell, HEARD)
-        return told
+            train_version(lake, snapshot, both, "v2", tmp_path / "v2", report_progress, EXTRA_SPEECH)
+        return reported
 
     stop_at("first stage: step 5/6: loss")
-    assert list(lake.pointers("first_stages/")) == []
-    told = stop_at("step 3/4: loss")
-    assert "first stage: resuming at step 4" in told
-    left = run_folder(tmp_path / "v2", straight.first_stage.identity)
+    assert list(lake.list_pointers("first_stages/")) == []
+    reported = stop_at("step 3/4: loss")
+    assert "first stage: resuming at step 4" in reported
+    left = get_run_folder(tmp_path / "v2", straight.first_stage.identity)
     assert not left.clips.exists(), "what was decoded for the first stage is of no more use"
     resumed: list[Progress] = []
-    again = train_version(lake, snapshot, both, "v2", tmp_path / "v2", resumed.append, HEARD)
+    again = train_version(lake, snapshot, both, "v2", tmp_path / "v2", resumed.append, EXTRA_SPEECH)
     assert "resuming at step 2" in [each.message for each in resumed]
     assert again.first_stage is not None
     assert again.first_stage.tree == straight.first_stage.tree
@@ -207,14 +216,14 @@ def test_stopped_in_either_stage_and_run_again_the_weights_are_the_same(
 def test_two_that_train_the_same_first_stage_at_once_end_with_one(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    both = two_stages(recipe)
+    both = make_two_stage_recipe(recipe)
 
     def overtake(progress: Progress) -> None:
-        if progress.loss is not None and lake.pointer("models/v1/checkpoint") is None:
-            train_version(lake, snapshot, both, "v1", tmp_path / "theirs", unheard, HEARD)
+        if progress.loss is not None and lake.read_pointer("models/v1/checkpoint") is None:
+            train_version(lake, snapshot, both, "v1", tmp_path / "theirs", ignore_progress, EXTRA_SPEECH)
 
-    mine = train_version(lake, snapshot, both, "v2", tmp_path / "mine", overtake, HEARD)
-    theirs = published_record(lake, "v1")
+    mine = train_version(lake, snapshot, both, "v2", tmp_path / "mine", overtake, EXTRA_SPEECH)
+    theirs = read_training_record(lake, "v1")
     assert theirs is not None
     assert mine.first_stage == theirs.first_stage, "also its time: the one that was published first"
 
@@ -223,23 +232,25 @@ def test_a_first_stage_without_enough_speech_is_refused_with_the_key_to_fill(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     for clips, split in ((0, "train"), (1, "train")):
-        heard = HeardSpeech(GeneralSpeech(SPEECH.utterances[:clips], (SOURCE,)))
+        heard = ExtraSpeech(GeneralSpeech(GENERAL_SPEECH.utterances[:clips], (SOURCE,)))
         with pytest.raises(TrainingError, match=rf"no usable {split} clips .*training\.first_stage"):
-            train_version(lake, snapshot, two_stages(recipe), "v1", tmp_path / str(clips), unheard, heard)
-    assert lake.pointer("models/v1/checkpoint") is None
+            train_version(
+                lake, snapshot, make_two_stage_recipe(recipe), "v1", tmp_path / str(clips), ignore_progress, heard
+            )
+    assert lake.read_pointer("models/v1/checkpoint") is None
 
 
 def test_whole_voices_are_held_out_and_single_clips_only_of_voices_that_are_too_large() -> None:
-    voices = [utterance(number, number // 5) for number in range(100)]
-    train, held = hold_out(voices, 256)
+    voices = [make_utterance(number, number // 5) for number in range(100)]
+    train, held = split_held_out(voices, 256)
     assert len(held) == 10
     assert len(train) == 90
     assert not {each.session_id for each in held} & {each.session_id for each in train}
-    assert len(hold_out(voices, 7)[1]) == 5
-    again = hold_out(list(reversed(voices)), 256)[1]
+    assert len(split_held_out(voices, 7)[1]) == 5
+    again = split_held_out(list(reversed(voices)), 256)[1]
     assert {each.segment_id for each in again} == {each.segment_id for each in held}
     one_voice = [replace(each, session_id="general-speech:table:one") for each in voices]
-    train, held = hold_out(one_voice, 8)
+    train, held = split_held_out(one_voice, 8)
     assert (len(train), len(held)) == (92, 8)
     assert {each.segment_id for each in train}.isdisjoint(each.segment_id for each in held)
 
@@ -247,10 +258,10 @@ def test_whole_voices_are_held_out_and_single_clips_only_of_voices_that_are_too_
 def test_without_a_first_stage_a_run_is_known_as_it_was_before_there_were_any(recipe: Recipe) -> None:
     base = resolve_base_model(recipe)
     plain = RunIdentity.of(recipe, "0" * 64, base)
-    assert plain.digest == digest_of(plain.model_dump(mode="json", exclude={"first_stage"}))
-    both = two_stages(recipe, max_steps=12, evaluate_every_steps=4)
+    assert plain.digest == compute_digest(plain.model_dump(mode="json", exclude={"first_stage"}))
+    both = make_two_stage_recipe(recipe, max_steps=12, evaluate_every_steps=4)
     assert both.digest == recipe.digest
-    stage = RunIdentity.of_first_stage(both, base, SPEECH)
+    stage = RunIdentity.of_first_stage(both, base, GENERAL_SPEECH)
     assert RunIdentity.of(both, "0" * 64, base, first_stage=stage).digest != plain.digest
 
 
@@ -258,44 +269,46 @@ def test_recipe_and_settings_must_agree_and_what_disagrees_is_never_pinned(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     def settings(written: Recipe, *sources: Path) -> TrainingSettings:
-        path = tmp_path / f"{digest_of(written.model_dump(mode='json'))[:8]}.yaml"
+        path = tmp_path / f"{compute_digest(written.model_dump(mode='json'))[:8]}.yaml"
         path.write_text(yaml.safe_dump(written.model_dump(mode="json", exclude_none=True)))
         return TrainingSettings.model_validate({"recipe": path, "first_stage": list(sources)})
 
-    both = two_stages(recipe)
+    both = make_two_stage_recipe(recipe)
     without, with_source = settings(both), settings(both, tmp_path)
     unused = settings(recipe, tmp_path)
     with pytest.raises(SettingsError, match=r"section first_stage, but training\.first_stage .* names no source"):
         plan_version(lake, "v1", snapshot, without)
     with pytest.raises(SettingsError, match=r"training\.first_stage .* has no section first_stage"):
         plan_version(lake, "v1", snapshot, unused)
-    assert list(lake.pointers("models/")) == []
+    assert list(lake.list_pointers("models/")) == []
     assert plan_version(lake, "v1", snapshot, settings(recipe)).version == "v1"
-    assert first_stage_sources(both, with_source) == with_source.first_stage
-    assert first_stage_sources(recipe, with_source) == (), "v1 was pinned before there was a first stage"
+    assert resolve_first_stage_sources(both, with_source) == with_source.first_stage
+    assert resolve_first_stage_sources(recipe, with_source) == (), "v1 was pinned before there was a first stage"
 
 
 def test_the_metadata_names_the_first_stages_object_sources_and_curve(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    record = train_version(lake, snapshot, two_stages(recipe), "v1", tmp_path, unheard, HEARD)
+    record = train_version(
+        lake, snapshot, make_two_stage_recipe(recipe), "v1", tmp_path, ignore_progress, EXTRA_SPEECH
+    )
     assert record.first_stage is not None
-    metadata = metadata_of(record, tmp_path)
+    metadata = build_asset_metadata(record, tmp_path)
     facts = metadata["first_stage"]["raw_value"]
     assert facts["tree"] == record.first_stage.tree
     assert [each["licence"] for each in facts["general_speech"]] == ["CC0-1.0"]
     assert [each["origin"] for each in facts["general_speech"]] == ["https://example.org"]
     assert metadata["first_stage_validation_curve"]["raw_value"].count("\n") == 3
-    assert "first_stage" not in metadata_of(record.model_copy(update={"first_stage": None}), tmp_path)
+    assert "first_stage" not in build_asset_metadata(record.model_copy(update={"first_stage": None}), tmp_path)
 
 
-def sources_of(place: Deployment, *names: str) -> None:
+def configure_speech_sources(place: TrainingDeployment, *names: str) -> None:
     """Write a table of general speech and let the keys `names` of the settings say so."""
     folder = place.folder / "general"
     folder.mkdir()
     rows = [("audio_path", "transcript", "speaker")]
     for number in range(24):
-        each = utterance(number, number // 2)
+        each = make_utterance(number, number // 2)
         rows.append((f"{number}.wav", each.sentence, each.speaker))
         out = io.BytesIO()
         soundfile.write(out, each.audio, 16_000, format="WAV", subtype="PCM_16")
@@ -316,15 +329,15 @@ def sources_of(place: Deployment, *names: str) -> None:
 @pytest.mark.slow
 def test_killed_in_the_first_stage_and_run_again_the_artefact_is_the_same(tmp_path: Path, recipe: Recipe) -> None:
     stage = {**STAGE, "max_steps": 8}
-    changes = two_stages(recipe, stage, log_every_steps=1).model_dump(mode="json", exclude_none=True)
-    straight, killed = (Deployment(tmp_path / name, recipe, **changes) for name in ("straight", "killed"))
+    changes = make_two_stage_recipe(recipe, stage, log_every_steps=1).model_dump(mode="json", exclude_none=True)
+    straight, killed = (TrainingDeployment(tmp_path / name, recipe, **changes) for name in ("straight", "killed"))
     for place in (straight, killed):
-        sources_of(place, "training.first_stage")
+        configure_speech_sources(place, "training.first_stage")
     done = straight.run("v1")
     assert done.returncode == 0, done.stderr
     step = random.SystemRandom().randint(3, 7)
     assert kill_at(killed.start("v1"), f"first stage: step {step}/8"), f"ended before step {step}"
-    assert list(killed.lake.pointers("first_stages/")) == []
+    assert list(killed.lake.list_pointers("first_stages/")) == []
     resumed = killed.run("v1")
     assert resumed.returncode == 0, resumed.stderr
     assert "first stage: resuming at step" in resumed.stdout
@@ -353,10 +366,10 @@ def test_a_process_refuses_what_does_not_go_together(
     tmp_path: Path, recipe: Recipe, names: tuple[str, ...], section: bool, expected: str
 ) -> None:
     changes = {"first_stage": STAGE} if section else {}
-    place = Deployment(tmp_path, recipe, **changes)
-    sources_of(place, *names)
+    place = TrainingDeployment(tmp_path, recipe, **changes)
+    configure_speech_sources(place, *names)
     refused = place.run("v1")
     assert refused.returncode == 1
     assert expected in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert list(place.lake.pointers("models/")) == []
+    assert list(place.lake.list_pointers("models/")) == []

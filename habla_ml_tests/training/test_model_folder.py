@@ -3,26 +3,26 @@ import json
 import torch
 
 from habla_ml.training.base_model import resolve_base_model
-from habla_ml.training.model_folder import trainable_model
+from habla_ml.training.model_folder import prepare_trainable_model
 from habla_ml.training.recipe import Recipe
 
 
-def recipe(**changes: object) -> Recipe:
+def make_recipe(**changes: object) -> Recipe:
     settings = {"name": "x", "base_model": "package:demo/base_model", "learning_rate": 1e-3, "max_steps": 1}
     return Recipe.model_validate({**settings, **changes})
 
 
 def test_parts_encoder_trains_the_encoder_and_nothing_of_the_decoder():
-    only = recipe(parts="encoder")
-    model = trainable_model(only, resolve_base_model(only).folder)
+    only = make_recipe(parts="encoder")
+    model = prepare_trainable_model(only, resolve_base_model(only).folder)
     assert all(each.requires_grad for name, each in model.model.encoder.named_parameters() if "embed" not in name)
     assert not any(each.requires_grad for each in model.model.decoder.parameters())
     assert not model.proj_out.weight.requires_grad
 
 
 def test_spec_augment_hides_something_in_training_and_nothing_in_decoding():
-    hidden = recipe(spec_augment={"mask_time_prob": 0.5})
-    model = trainable_model(hidden, resolve_base_model(hidden).folder)
+    hidden = make_recipe(spec_augment={"mask_time_prob": 0.5})
+    model = prepare_trainable_model(hidden, resolve_base_model(hidden).folder)
     assert model.config.apply_spec_augment
     features = torch.ones(2, model.config.num_mel_bins, 600)
     assert torch.equal(model.eval().model._mask_input_features(features.clone()), features)
@@ -30,7 +30,9 @@ def test_spec_augment_hides_something_in_training_and_nothing_in_decoding():
 
 
 def test_without_spec_augment_the_base_is_as_it_was():
-    plain = recipe()
+    plain = make_recipe()
     base = resolve_base_model(plain)
     config = json.loads((base.folder / "config.json").read_text("utf-8"))
-    assert trainable_model(plain, base.folder).config.apply_spec_augment is config.get("apply_spec_augment", False)
+    assert prepare_trainable_model(plain, base.folder).config.apply_spec_augment is config.get(
+        "apply_spec_augment", False
+    )

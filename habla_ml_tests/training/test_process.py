@@ -15,8 +15,8 @@ import yaml
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.training.recipe import Recipe
-from habla_ml.training.record import TrainingRecord, published_record
-from habla_ml_tests.training.conftest import publish_snapshot, some_clips
+from habla_ml.training.record import TrainingRecord, read_training_record
+from habla_ml_tests.training.conftest import make_clips, publish_snapshot
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LORA = {"method": "lora", "lora": {"r": 4, "alpha": 8, "dropout": 0.1}}
 
 
-class Deployment:
+class TrainingDeployment:
     """A settings file, a recipe and a lake with a snapshot, as files a process can be pointed at."""
 
     def __init__(self, folder: Path, recipe: Recipe, **changes: object) -> None:
@@ -48,7 +48,7 @@ class Deployment:
             )
         )
         self.lake = Lake(DirectoryStore(folder / "lake"), folder / "cache")
-        self.snapshot: Snapshot = publish_snapshot(self.lake, some_clips())
+        self.snapshot: Snapshot = publish_snapshot(self.lake, make_clips())
 
     def command(self, version: str, *more: str) -> list[str]:
         return [
@@ -64,19 +64,21 @@ class Deployment:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=quiet(),
+            env=quiet_environment(),
         )
 
     def run(self, version: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(self.command(version), cwd=ROOT, text=True, capture_output=True, env=quiet())
+        return subprocess.run(
+            self.command(version), cwd=ROOT, text=True, capture_output=True, env=quiet_environment()
+        )
 
     def record(self, version: str) -> TrainingRecord:
-        found = published_record(self.lake, version)
+        found = read_training_record(self.lake, version)
         assert found is not None
         return found
 
 
-def quiet() -> dict[str, str]:
+def quiet_environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
@@ -95,11 +97,11 @@ def kill_at(process: "subprocess.Popen[str]", sign: str) -> bool:
 def test_killed_at_a_random_step_and_run_again_the_artefact_is_the_same(
     tmp_path: Path, recipe: Recipe, method: dict[str, object]
 ) -> None:
-    place = Deployment(tmp_path, recipe, **method, log_every_steps=1)
+    place = TrainingDeployment(tmp_path, recipe, **method, log_every_steps=1)
     assert place.run("v1").returncode == 0
     step = random.SystemRandom().randint(5, 11)
     assert kill_at(place.start("v2"), f"step {step}/12"), f"ended before step {step}"
-    assert place.lake.pointer("models/v2/checkpoint") is None
+    assert place.lake.read_pointer("models/v2/checkpoint") is None
     resumed = place.run("v2")
     assert resumed.returncode == 0, resumed.stderr
     assert f"resuming at step {4 * (step // 4) if step % 4 else step - 4}" in resumed.stdout or step % 4 == 0
@@ -112,7 +114,7 @@ def test_killed_at_a_random_step_and_run_again_the_artefact_is_the_same(
 def test_killed_between_training_and_publishing_it_publishes_without_training_again(
     tmp_path: Path, recipe: Recipe
 ) -> None:
-    place = Deployment(tmp_path, recipe, max_steps=4)
+    place = TrainingDeployment(tmp_path, recipe, max_steps=4)
     assert place.run("v1").returncode == 0
     process = place.start("v2")
     while process.poll() is None and not list((tmp_path / "work" / "v2").glob("*/finished")):
@@ -128,7 +130,7 @@ def test_killed_between_training_and_publishing_it_publishes_without_training_ag
 def test_a_second_process_in_the_same_folder_is_refused_and_the_first_goes_on(
     tmp_path: Path, recipe: Recipe
 ) -> None:
-    place = Deployment(tmp_path, recipe, max_steps=5000)
+    place = TrainingDeployment(tmp_path, recipe, max_steps=5000)
     first = place.start("v1")
     assert first.stdout is not None
     assert first.stdout.readline().startswith("reading the clips")
@@ -140,7 +142,7 @@ def test_a_second_process_in_the_same_folder_is_refused_and_the_first_goes_on(
 
 
 def test_it_dies_with_its_parent_when_asked_to(tmp_path: Path, recipe: Recipe) -> None:
-    place = Deployment(tmp_path, recipe, max_steps=5000)
+    place = TrainingDeployment(tmp_path, recipe, max_steps=5000)
     starter = (
         "import subprocess, sys, time\n"
         "child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, text=True)\n"
@@ -150,7 +152,7 @@ def test_it_dies_with_its_parent_when_asked_to(tmp_path: Path, recipe: Recipe) -
         "time.sleep(600)\n"
     )
     command = [sys.executable, "-c", starter, *place.command("v1", "--die-with-parent")]
-    parent = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, env=quiet())
+    parent = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, env=quiet_environment())
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     assert is_alive(child)
@@ -170,7 +172,7 @@ def is_alive(pid: int) -> bool:
 
 
 def test_a_refusal_is_one_line_and_exit_code_1(tmp_path: Path, recipe: Recipe) -> None:
-    place = Deployment(tmp_path, recipe)
+    place = TrainingDeployment(tmp_path, recipe)
     place.recipe.write_text("name: x\n")
     refused = place.run("v1")
     assert refused.returncode == 1
@@ -181,11 +183,11 @@ def test_a_refusal_is_one_line_and_exit_code_1(tmp_path: Path, recipe: Recipe) -
 def test_started_by_dagster_it_reports_while_it_runs_and_materialises_with_metadata(
     tmp_path: Path, recipe: Recipe
 ) -> None:
-    place = Deployment(tmp_path, recipe, max_steps=4, evaluate_every_steps=2)
+    place = TrainingDeployment(tmp_path, recipe, max_steps=4, evaluate_every_steps=2)
 
     @dg.asset
     def trained(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
-        session = pipes.run(command=place.command("v1"), context=context, env=quiet(), cwd=str(ROOT))
+        session = pipes.run(command=place.command("v1"), context=context, env=quiet_environment(), cwd=str(ROOT))
         return session.get_materialize_result(implicit_materialization=False)
 
     with dg.instance_for_test() as instance:

@@ -6,7 +6,7 @@ import yaml
 
 from habla_ml.errors import SettingsError, TrainingError
 from habla_ml.training.base_model import resolve_base_model
-from habla_ml.training.model_folder import trainable_model
+from habla_ml.training.model_folder import prepare_trainable_model
 from habla_ml.training.recipe import Recipe, load_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "configs" / "recipes"
@@ -19,7 +19,7 @@ GOOD: dict[str, Any] = {
 }
 
 
-def written(folder: Path, **changes: Any) -> Path:
+def write_recipe(folder: Path, **changes: Any) -> Path:
     path = folder / "some.yaml"
     path.write_text(yaml.safe_dump({key: value for key, value in (GOOD | changes).items() if value is not None}))
     return path
@@ -84,7 +84,7 @@ def test_every_shipped_recipe_loads_and_is_named_like_its_file(path: Path) -> No
 def test_a_wrong_recipe_is_refused_naming_file_key_and_expectation(
     tmp_path: Path, changes: dict[str, Any], expected: str
 ) -> None:
-    path = written(tmp_path, **changes)
+    path = write_recipe(tmp_path, **changes)
     with pytest.raises(SettingsError, match=expected) as caught:
         load_recipe(path)
     assert str(path) in str(caught.value)
@@ -92,28 +92,28 @@ def test_a_wrong_recipe_is_refused_naming_file_key_and_expectation(
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
-        load_recipe(written(tmp_path, seed="x", batch_size=0))
+        load_recipe(write_recipe(tmp_path, seed="x", batch_size=0))
     assert "key seed" in str(caught.value)
     assert "key batch_size" in str(caught.value)
 
 
 def test_a_missing_recipe_names_those_beside_it(tmp_path: Path) -> None:
-    written(tmp_path)
+    write_recipe(tmp_path)
     with pytest.raises(SettingsError, match=r"other\.yaml does not exist.*some\.yaml"):
         load_recipe(tmp_path / "other.yaml")
 
 
 def test_the_digest_follows_what_steers_training_and_not_the_name(tmp_path: Path) -> None:
-    recipe = load_recipe(written(tmp_path))
-    assert load_recipe(written(tmp_path, name="other")).digest == recipe.digest
-    assert load_recipe(written(tmp_path, learning_rate=2e-5)).digest != recipe.digest
-    assert load_recipe(written(tmp_path, seed=1)).digest != recipe.digest
+    recipe = load_recipe(write_recipe(tmp_path))
+    assert load_recipe(write_recipe(tmp_path, name="other")).digest == recipe.digest
+    assert load_recipe(write_recipe(tmp_path, learning_rate=2e-5)).digest != recipe.digest
+    assert load_recipe(write_recipe(tmp_path, seed=1)).digest != recipe.digest
 
 
 def test_warmup_is_steps_or_a_share_of_them(tmp_path: Path) -> None:
-    assert load_recipe(written(tmp_path)).warmup(200) == 0
-    assert load_recipe(written(tmp_path, warmup_ratio=0.1)).warmup(200) == 20
-    assert load_recipe(written(tmp_path, warmup_steps=30)).warmup(20) == 20
+    assert load_recipe(write_recipe(tmp_path)).count_warmup_steps(200) == 0
+    assert load_recipe(write_recipe(tmp_path, warmup_ratio=0.1)).count_warmup_steps(200) == 20
+    assert load_recipe(write_recipe(tmp_path, warmup_steps=30)).count_warmup_steps(20) == 20
 
 
 def test_a_first_stage_is_as_the_recipe_but_for_what_it_names_and_its_length(tmp_path: Path) -> None:
@@ -127,15 +127,15 @@ def test_a_first_stage_is_as_the_recipe_but_for_what_it_names_and_its_length(tmp
         "windows": {"short_window_s": 5.0},
     }
     recipe = load_recipe(
-        written(tmp_path, **around, first_stage={"epochs": 2, "warmup_steps": 3, "method": "full"})
+        write_recipe(tmp_path, **around, first_stage={"epochs": 2, "warmup_steps": 3, "method": "full"})
     )
-    stage = recipe.of_first_stage()
+    stage = recipe.to_first_stage_recipe()
     assert (stage.max_steps, stage.epochs, stage.max_wall_s) == (None, 2, None)
     assert (stage.warmup_steps, stage.warmup_ratio) == (3, None)
     assert (stage.method, stage.lora) == ("full", None)
     assert (stage.batch_size, stage.windows, stage.seed) == (12, recipe.windows, recipe.seed)
     assert (stage.base_share, stage.first_stage) == (0.0, None)
-    plain = load_recipe(written(tmp_path, **around, first_stage={"max_steps": 7})).of_first_stage()
+    plain = load_recipe(write_recipe(tmp_path, **around, first_stage={"max_steps": 7})).to_first_stage_recipe()
     assert (plain.warmup_ratio, plain.method, plain.lora) == (0.1, "lora", recipe.lora)
 
 
@@ -144,7 +144,7 @@ def test_lora_leaves_the_encoder_alone_unless_told(recipe: Recipe) -> None:
         lora = recipe.model_validate(
             recipe.model_dump() | {"method": "lora", "lora": {"r": 2, "alpha": 4, "encoder": encoder}}
         )
-        model = trainable_model(lora, resolve_base_model(lora).folder)
+        model = prepare_trainable_model(lora, resolve_base_model(lora).folder)
         return {name for name, weights in model.named_parameters() if weights.requires_grad}
 
     decoder_only = learning(encoder=False)
@@ -157,4 +157,4 @@ def test_lora_leaves_the_encoder_alone_unless_told(recipe: Recipe) -> None:
 def test_lora_on_modules_that_do_not_exist_names_those_that_do(recipe: Recipe) -> None:
     lora = recipe.model_validate(recipe.model_dump() | {"method": "lora", "lora": {"target_modules": ["query"]}})
     with pytest.raises(TrainingError, match=r"'query'.*q_proj"):
-        trainable_model(lora, resolve_base_model(lora).folder)
+        prepare_trainable_model(lora, resolve_base_model(lora).folder)

@@ -5,7 +5,7 @@ from transformers import WhisperTokenizer
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from habla_ml.errors import TrainingError
-from habla_ml.training.targets import IGNORED, Targets, UntrainableSentenceError
+from habla_ml.training.targets import IGNORED_LABEL, TargetEncoder, UntrainableSentenceError
 from habla_ml_tests.training.conftest import DEMO_BASE
 
 
@@ -15,28 +15,28 @@ def tokenizer() -> WhisperTokenizer:
 
 
 @pytest.fixture(scope="module")
-def targets(tokenizer: WhisperTokenizer) -> Targets:
-    return Targets(tokenizer)
+def targets(tokenizer: WhisperTokenizer) -> TargetEncoder:
+    return TargetEncoder(tokenizer)
 
 
-def ids_of(tokenizer: WhisperTokenizer, *tokens: str) -> list[int]:
+def get_token_ids(tokenizer: WhisperTokenizer, *tokens: str) -> list[int]:
     return [tokenizer.get_vocab()[token] for token in tokens]
 
 
 def test_labels_are_language_task_notimestamps_text_end_and_no_start(
-    tokenizer: WhisperTokenizer, targets: Targets
+    tokenizer: WhisperTokenizer, targets: TargetEncoder
 ) -> None:
     labels = targets.encode("¿Dónde está el lápiz?")
-    prompt = ids_of(tokenizer, "<|es|>", "<|transcribe|>", "<|notimestamps|>")
+    prompt = get_token_ids(tokenizer, "<|es|>", "<|transcribe|>", "<|notimestamps|>")
     assert list(labels[:3]) == prompt
-    assert labels[-1] == ids_of(tokenizer, "<|endoftext|>")[0]
+    assert labels[-1] == get_token_ids(tokenizer, "<|endoftext|>")[0]
     assert targets.start_id not in labels
     assert all(labels.count(each) == 1 for each in (*prompt, labels[-1]))
     assert tokenizer.decode(targets.pieces(labels)) == "¿Dónde está el lápiz?"
 
 
 def test_labels_equal_the_tokenizers_own_prefix_less_its_one_start_token(
-    tokenizer: WhisperTokenizer, targets: Targets
+    tokenizer: WhisperTokenizer, targets: TargetEncoder
 ) -> None:
     tokenizer.set_prefix_tokens(language="es", task="transcribe", predict_timestamps=False)
     whole = tokenizer("hola, niños").input_ids
@@ -45,49 +45,57 @@ def test_labels_equal_the_tokenizers_own_prefix_less_its_one_start_token(
 
 
 def test_after_the_models_own_shift_there_is_one_start_token_and_no_doubled_prefix(
-    tokenizer: WhisperTokenizer, targets: Targets
+    tokenizer: WhisperTokenizer, targets: TargetEncoder
 ) -> None:
     batch = [targets.encode("hola"), targets.encode("abrid los libros, por favor")]
     padded = targets.pad(batch)
     shifted = shift_tokens_right(torch.from_numpy(padded.labels), targets.end_id, targets.start_id).numpy()
     assert np.array_equal(padded.decoder_input_ids, shifted)
     assert (shifted == targets.start_id).sum(axis=1).tolist() == [1, 1]
-    prompt = ids_of(tokenizer, "<|startoftranscript|>", "<|es|>", "<|transcribe|>", "<|notimestamps|>")
+    prompt = get_token_ids(tokenizer, "<|startoftranscript|>", "<|es|>", "<|transcribe|>", "<|notimestamps|>")
     assert shifted[:, :4].tolist() == [prompt, prompt]
     assert not np.isin(shifted[:, 4:], prompt).any()
 
 
 def test_where_nobody_speaks_the_first_label_says_so_and_the_decoder_sees_the_prompt_all_the_same(
-    tokenizer: WhisperTokenizer, targets: Targets
+    tokenizer: WhisperTokenizer, targets: TargetEncoder
 ) -> None:
-    prompt = ids_of(tokenizer, "<|startoftranscript|>", "<|es|>", "<|transcribe|>", "<|notimestamps|>")
-    no_speech, end = ids_of(tokenizer, "<|nospeech|>", "<|endoftext|>")
-    padded = targets.pad([targets.silence(), targets.encode("hola"), targets.silence(7)])
+    prompt = get_token_ids(tokenizer, "<|startoftranscript|>", "<|es|>", "<|transcribe|>", "<|notimestamps|>")
+    no_speech, end = get_token_ids(tokenizer, "<|nospeech|>", "<|endoftext|>")
+    padded = targets.pad([targets.encode_silence(), targets.encode("hola"), targets.encode_silence(7)])
     width = padded.labels.shape[1]
-    assert padded.labels[0].tolist() == [no_speech, IGNORED, IGNORED, end, *[IGNORED] * (width - 4)]
-    assert padded.labels[2, :5].tolist() == [no_speech, IGNORED, IGNORED, 7, end]
+    assert padded.labels[0].tolist() == [
+        no_speech,
+        IGNORED_LABEL,
+        IGNORED_LABEL,
+        end,
+        *[IGNORED_LABEL] * (width - 4),
+    ]
+    assert padded.labels[2, :5].tolist() == [no_speech, IGNORED_LABEL, IGNORED_LABEL, 7, end]
     assert padded.decoder_input_ids[:, :4].tolist() == [prompt] * 3
     assert padded.decoder_input_ids[0, 4:].tolist() == [end] * (width - 4)
     assert padded.decoder_input_ids[2, 4:6].tolist() == [7, end]
-    assert targets.pieces(targets.silence(7)) == ()
+    assert targets.pieces(targets.encode_silence(7)) == ()
 
 
 def test_a_tokenizer_without_the_token_of_silence_is_refused_where_it_is_needed() -> None:
     known = ("<|es|>", "<|transcribe|>", "<|notimestamps|>", "<|startoftranscript|>", "<|endoftext|>")
     plain = WhisperTokenizer(vocab={token: index for index, token in enumerate(known)}, merges=[])
     with pytest.raises(TrainingError, match="non_speech_share to 0"):
-        Targets(plain).silence()
+        TargetEncoder(plain).encode_silence()
 
 
-def test_padding_is_ignored_by_the_loss_and_the_end_is_not(targets: Targets) -> None:
+def test_padding_is_ignored_by_the_loss_and_the_end_is_not(targets: TargetEncoder) -> None:
     batch = [targets.encode("a"), targets.encode("abrid los libros")]
     padded = targets.pad(batch)
-    assert (padded.labels[0] == IGNORED).sum() == len(batch[1]) - len(batch[0])
+    assert (padded.labels[0] == IGNORED_LABEL).sum() == len(batch[1]) - len(batch[0])
     assert padded.labels[0, len(batch[0]) - 1] == targets.end_id
-    assert (padded.labels[1] != IGNORED).all()
+    assert (padded.labels[1] != IGNORED_LABEL).all()
 
 
-def test_a_sentence_fills_448_positions_and_not_one_more(tokenizer: WhisperTokenizer, targets: Targets) -> None:
+def test_a_sentence_fills_448_positions_and_not_one_more(
+    tokenizer: WhisperTokenizer, targets: TargetEncoder
+) -> None:
     digit = "7"
     assert len(tokenizer.encode(digit * 10, add_special_tokens=False)) == 10
     assert len(targets.encode(digit * 444)) == 448
@@ -98,22 +106,22 @@ def test_a_sentence_fills_448_positions_and_not_one_more(tokenizer: WhisperToken
 @pytest.mark.parametrize(
     "sentence", ["hola <|en|> adiós", "<|startoftranscript|>", "hola<|endoftext|>", "<|0.00|> sí"]
 )
-def test_a_sentence_cannot_smuggle_special_tokens_in(targets: Targets, sentence: str) -> None:
+def test_a_sentence_cannot_smuggle_special_tokens_in(targets: TargetEncoder, sentence: str) -> None:
     with pytest.raises(UntrainableSentenceError, match="special token"):
         targets.encode(sentence)
 
 
-def test_an_empty_sentence_is_no_target(targets: Targets) -> None:
+def test_an_empty_sentence_is_no_target(targets: TargetEncoder) -> None:
     with pytest.raises(UntrainableSentenceError, match="empty"):
         targets.encode("  \n")
 
 
-def test_decoding_gives_the_sentence_back_without_specials_and_padding(targets: Targets) -> None:
+def test_decoding_gives_the_sentence_back_without_specials_and_padding(targets: TargetEncoder) -> None:
     labels = targets.encode("los niños juegan")
-    assert targets.decode([targets.start_id, *labels, IGNORED, IGNORED]) == "los niños juegan"
+    assert targets.decode([targets.start_id, *labels, IGNORED_LABEL, IGNORED_LABEL]) == "los niños juegan"
 
 
 def test_a_tokenizer_without_spanish_is_refused() -> None:
     plain = WhisperTokenizer(vocab={"a": 0, "<|endoftext|>": 1}, merges=[])
     with pytest.raises(TrainingError, match=r"<\|es\|>.*multilingual"):
-        Targets(plain)
+        TargetEncoder(plain)

@@ -10,33 +10,33 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from habla_ml.corpus.general_speech import GeneralSpeech, SourceOfSpeech
+from habla_ml.corpus.general_speech import GeneralSpeech, SpeechSourceSummary
 from habla_ml.corpus.snapshot import Snapshot, read_utterances
 from habla_ml.errors import TrainingError
 from habla_ml.lake import Lake
 from habla_ml.training.base_model import resolve_base_model
-from habla_ml.training.checkpoints import latest_checkpoint
+from habla_ml.training.checkpoints import find_latest_checkpoint
+from habla_ml.training.extra_speech import ExtraSpeech
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.recipe import Recipe
-from habla_ml.training.record import published_record
-from habla_ml.training.run import run_folder
-from habla_ml.training.speech import HeardSpeech
-from habla_ml.training.train import exclusive, train_version
+from habla_ml.training.record import read_training_record
+from habla_ml.training.run import get_run_folder
+from habla_ml.training.train import lock_work_folder, train_version
 from habla_ml.training.trainer import Progress
-from habla_ml_tests.training.conftest import Clip, publish_snapshot, some_clips
+from habla_ml_tests.training.conftest import TrainingClipSpec, make_clips, publish_snapshot
 
 pytestmark = pytest.mark.slow
 
 
-def changed(recipe: Recipe, **changes: Any) -> Recipe:
+def change_recipe(recipe: Recipe, **changes: Any) -> Recipe:
     return recipe.model_validate(recipe.model_dump() | changes)
 
 
-def quick(recipe: Recipe, **changes: Any) -> Recipe:
-    return changed(recipe, **({"max_steps": 4, "evaluate_every_steps": 2} | changes))
+def make_quick_recipe(recipe: Recipe, **changes: Any) -> Recipe:
+    return change_recipe(recipe, **({"max_steps": 4, "evaluate_every_steps": 2} | changes))
 
 
-def unheard(_: Progress) -> None:
+def ignore_progress(_: Progress) -> None:
     pass
 
 
@@ -46,9 +46,9 @@ LORA = {"method": "lora", "lora": {"r": 4, "alpha": 8, "dropout": 0.1, "target_m
 def test_a_trained_version_is_published_complete_and_without_training_state(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tiny_base: Path, tmp_path: Path
 ) -> None:
-    told: list[Progress] = []
-    record = train_version(lake, snapshot, recipe, "v1", tmp_path / "work", told.append)
-    assert [file.path for file in lake.tree_files(record.tree)] == [
+    reported: list[Progress] = []
+    record = train_version(lake, snapshot, recipe, "v1", tmp_path / "work", reported.append)
+    assert [file.path for file in lake.list_tree_files(record.tree)] == [
         "config.json",
         "generation_config.json",
         "model.safetensors",
@@ -68,40 +68,48 @@ def test_a_trained_version_is_published_complete_and_without_training_state(
     assert record.steps == 12
     assert [point.step for point in record.validation] == [4, 8, 12]
     assert record.best in record.validation
-    assert [each.step for each in told if each.loss is not None] == [2, 4, 6, 8, 10, 12]
+    assert [each.step for each in reported if each.loss is not None] == [2, 4, 6, 8, 10, 12]
     # 9 short steps of 4 clips and 3 full ones of 2 are 42 clips of 1.475 s on average
     assert record.hours_heard * 3600 == pytest.approx(42 * 1.475, rel=0.05)
-    assert published_record(lake, "v1") == record
+    assert read_training_record(lake, "v1") == record
 
 
 def test_the_pointer_names_tree_record_and_identity_and_a_second_call_does_no_work(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    record = train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "work", unheard)
-    pointer = lake.pointer("models/v1/checkpoint")
+    record = train_version(lake, snapshot, make_quick_recipe(recipe), "v1", tmp_path / "work", ignore_progress)
+    pointer = lake.read_pointer("models/v1/checkpoint")
     assert pointer is not None
     assert set(pointer.value) == {"tree", "record", "identity"}
     assert (pointer.value["tree"], pointer.value["identity"]) == (record.tree, record.identity_digest)
-    told: list[Progress] = []
-    assert train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "elsewhere", told.append) == record
-    assert [each.message.endswith("nothing to do") for each in told] == [True]
-    assert lake.pointer("models/v1/checkpoint") == pointer
+    reported: list[Progress] = []
+    assert (
+        train_version(lake, snapshot, make_quick_recipe(recipe), "v1", tmp_path / "elsewhere", reported.append)
+        == record
+    )
+    assert [each.message.endswith("nothing to do") for each in reported] == [True]
+    assert lake.read_pointer("models/v1/checkpoint") == pointer
 
 
 def test_the_same_inputs_give_the_same_bytes_in_another_folder(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    one = train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "a", unheard)
-    two = train_version(lake, snapshot, quick(recipe), "v2", tmp_path / "b", unheard)
+    one = train_version(lake, snapshot, make_quick_recipe(recipe), "v1", tmp_path / "a", ignore_progress)
+    two = train_version(lake, snapshot, make_quick_recipe(recipe), "v2", tmp_path / "b", ignore_progress)
     assert one.tree == two.tree
-    assert train_version(lake, snapshot, quick(recipe, seed=7), "v3", tmp_path / "a", unheard).tree != one.tree
+    assert (
+        train_version(
+            lake, snapshot, make_quick_recipe(recipe, seed=7), "v3", tmp_path / "a", ignore_progress
+        ).tree
+        != one.tree
+    )
 
 
 def test_tensorboard_has_the_loss_and_the_validation_wer(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    record = train_version(lake, snapshot, quick(recipe), "v1", tmp_path, unheard)
-    events = EventAccumulator(str(run_folder(tmp_path, record.identity).tensorboard))
+    record = train_version(lake, snapshot, make_quick_recipe(recipe), "v1", tmp_path, ignore_progress)
+    events = EventAccumulator(str(get_run_folder(tmp_path, record.identity).tensorboard))
     events.Reload()
     assert [each.step for each in events.Scalars("train/loss")] == [2, 4]
     assert [each.value for each in events.Scalars("eval/wer")] == pytest.approx([p.wer for p in record.validation])
@@ -110,8 +118,10 @@ def test_tensorboard_has_the_loss_and_the_validation_wer(
 def test_adapters_are_merged_and_only_their_modules_differ_from_the_base(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tiny_base: Path, tmp_path: Path
 ) -> None:
-    record = train_version(lake, snapshot, quick(recipe, **LORA), "v1", tmp_path / "work", unheard)
-    names = {file.path for file in lake.tree_files(record.tree)}
+    record = train_version(
+        lake, snapshot, make_quick_recipe(recipe, **LORA), "v1", tmp_path / "work", ignore_progress
+    )
+    names = {file.path for file in lake.list_tree_files(record.tree)}
     assert not any("adapter" in name for name in names)
     weights = load_file(lake.checkout_tree(record.tree, tmp_path / "out") / "model.safetensors")
     before = load_file(tiny_base / "model.safetensors")
@@ -125,8 +135,10 @@ def test_training_stops_early_and_publishes_the_best_step_not_the_last(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     # At this rate no weight moves: every evaluation equals the first.
-    still = changed(recipe, learning_rate=1e-30, max_steps=40, evaluate_every_steps=2, early_stopping_patience=2)
-    record = train_version(lake, snapshot, still, "v1", tmp_path, unheard)
+    still = change_recipe(
+        recipe, learning_rate=1e-30, max_steps=40, evaluate_every_steps=2, early_stopping_patience=2
+    )
+    record = train_version(lake, snapshot, still, "v1", tmp_path, ignore_progress)
     assert record.steps == 6
     assert record.best_step == 2
 
@@ -134,24 +146,28 @@ def test_training_stops_early_and_publishes_the_best_step_not_the_last(
 def test_a_run_that_ended_but_was_not_written_out_is_not_trained_past_its_end(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    still = changed(recipe, learning_rate=1e-30, max_steps=40, evaluate_every_steps=2, early_stopping_patience=1)
-    run = run_folder(tmp_path, RunIdentity.of(still, snapshot.id, resolve_base_model(still)))
+    still = change_recipe(
+        recipe, learning_rate=1e-30, max_steps=40, evaluate_every_steps=2, early_stopping_patience=1
+    )
+    run = get_run_folder(tmp_path, RunIdentity.of(still, snapshot.id, resolve_base_model(still)))
     obstacle = run.root / "attempt-0"
     obstacle.parent.mkdir(parents=True)
     obstacle.write_text("no folder")
     with pytest.raises(NotADirectoryError):
-        train_version(lake, snapshot, still, "v1", tmp_path, unheard)
+        train_version(lake, snapshot, still, "v1", tmp_path, ignore_progress)
     obstacle.unlink()
-    told: list[Progress] = []
-    record = train_version(lake, snapshot, still, "v1", tmp_path, told.append)
+    reported: list[Progress] = []
+    record = train_version(lake, snapshot, still, "v1", tmp_path, reported.append)
     assert (record.steps, record.best_step) == (4, 2)
-    assert not any(each.loss is not None for each in told)
+    assert not any(each.loss is not None for each in reported)
 
 
 def test_a_run_out_of_time_is_stopped_evaluated_and_published(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    record = train_version(lake, snapshot, changed(recipe, max_wall_s=0.001), "v1", tmp_path, unheard)
+    record = train_version(
+        lake, snapshot, change_recipe(recipe, max_wall_s=0.001), "v1", tmp_path, ignore_progress
+    )
     assert record.steps == 1
     assert [point.step for point in record.validation] == [1]
 
@@ -160,12 +176,12 @@ def test_a_run_out_of_time_is_stopped_evaluated_and_published(
 def test_a_snapshot_without_clips_in_a_split_is_refused(
     lake: Lake, recipe: Recipe, tmp_path: Path, split: str
 ) -> None:
-    kept = [clip for clip in some_clips() if clip.split != split]
-    unusable = Clip("long", split, "7" * 500, 1.0)  # type: ignore[arg-type]
+    kept = [clip for clip in make_clips() if clip.split != split]
+    unusable = TrainingClipSpec("long", split, "7" * 500, 1.0)  # type: ignore[arg-type]
     snapshot = publish_snapshot(lake, [*kept, unusable])
     with pytest.raises(TrainingError, match=rf"no usable {split} clips \(left out: .*448 positions': 1"):
-        train_version(lake, snapshot, recipe, "v1", tmp_path, unheard)
-    assert lake.pointer("models/v1/checkpoint") is None
+        train_version(lake, snapshot, recipe, "v1", tmp_path, ignore_progress)
+    assert lake.read_pointer("models/v1/checkpoint") is None
 
 
 def test_a_checkpoint_of_another_recipe_or_snapshot_is_not_resumed(
@@ -176,25 +192,31 @@ def test_a_checkpoint_of_another_recipe_or_snapshot_is_not_resumed(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_version(lake, snapshot, quick(recipe, max_steps=6), "v1", tmp_path, stop_at_4)
+        train_version(lake, snapshot, make_quick_recipe(recipe, max_steps=6), "v1", tmp_path, stop_at_4)
     base = resolve_base_model(recipe)
-    mine = RunIdentity.of(quick(recipe, max_steps=6), snapshot.id, base)
-    left = run_folder(tmp_path, mine).checkpoints
-    assert latest_checkpoint(left, mine).stamp.step == 2  # type: ignore[union-attr]
+    mine = RunIdentity.of(make_quick_recipe(recipe, max_steps=6), snapshot.id, base)
+    left = get_run_folder(tmp_path, mine).checkpoints
+    assert find_latest_checkpoint(left, mine).stamp.step == 2  # type: ignore[union-attr]
     for other, difference in (
-        (RunIdentity.of(quick(recipe, max_steps=6, seed=5), snapshot.id, base), "seed 20260216 instead of 5"),
-        (RunIdentity.of(quick(recipe, max_steps=6), "f" * 64, base), f"snapshot {snapshot.id} instead of ffff"),
+        (
+            RunIdentity.of(make_quick_recipe(recipe, max_steps=6, seed=5), snapshot.id, base),
+            "seed 20260216 instead of 5",
+        ),
+        (
+            RunIdentity.of(make_quick_recipe(recipe, max_steps=6), "f" * 64, base),
+            f"snapshot {snapshot.id} instead of ffff",
+        ),
     ):
-        target = run_folder(tmp_path / "other", other).checkpoints
+        target = get_run_folder(tmp_path / "other", other).checkpoints
         target.parent.mkdir(parents=True)
         left.rename(target)
-        other_recipe = quick(recipe, max_steps=6, seed=other.seed)
+        other_recipe = make_quick_recipe(recipe, max_steps=6, seed=other.seed)
         other_snapshot = snapshot if other.snapshot == snapshot.id else None
         with pytest.raises(TrainingError, match=difference):
-            latest_checkpoint(target, other)
+            find_latest_checkpoint(target, other)
         if other_snapshot is not None:
             with pytest.raises(TrainingError, match=r"belongs to another training.*cannot be resumed"):
-                train_version(lake, other_snapshot, other_recipe, "v1", tmp_path / "other", unheard)
+                train_version(lake, other_snapshot, other_recipe, "v1", tmp_path / "other", ignore_progress)
         target.rename(left)
 
 
@@ -202,59 +224,68 @@ def test_a_checkpoint_that_a_crash_cut_short_is_thrown_away(recipe: Recipe, tmp_
     identity = RunIdentity.of(recipe, "0" * 64, resolve_base_model(recipe))
     (tmp_path / "checkpoint-8").mkdir()
     (tmp_path / "checkpoint-8" / "model.safetensors").write_bytes(b"half")
-    assert latest_checkpoint(tmp_path, identity) is None
+    assert find_latest_checkpoint(tmp_path, identity) is None
     assert not (tmp_path / "checkpoint-8").exists()
 
 
 def test_two_trainings_in_one_folder_are_refused_and_the_lock_ends_with_its_holder(tmp_path: Path) -> None:
     refused = pytest.raises(TrainingError, match=rf"held by process {os.getpid()}")
-    with exclusive(tmp_path), refused, exclusive(tmp_path):
+    with lock_work_folder(tmp_path), refused, lock_work_folder(tmp_path):
         pass
-    with exclusive(tmp_path):
+    with lock_work_folder(tmp_path):
         pass
 
 
 def test_a_version_that_another_training_published_meanwhile_is_not_overwritten(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    other = quick(recipe, seed=5)
+    other = make_quick_recipe(recipe, seed=5)
 
     def overtake(progress: Progress) -> None:
-        if progress.loss is not None and lake.pointer("models/v1/checkpoint") is None:
-            train_version(lake, snapshot, other, "v1", tmp_path / "theirs", unheard)
+        if progress.loss is not None and lake.read_pointer("models/v1/checkpoint") is None:
+            train_version(lake, snapshot, other, "v1", tmp_path / "theirs", ignore_progress)
 
     with pytest.raises(TrainingError, match=r"models/v1/checkpoint was moved by another training"):
-        train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "mine", overtake)
-    theirs = published_record(lake, "v1")
+        train_version(lake, snapshot, make_quick_recipe(recipe), "v1", tmp_path / "mine", overtake)
+    theirs = read_training_record(lake, "v1")
     assert theirs is not None
     assert theirs.identity.seed == 5
     again: list[Progress] = []
-    mine = train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "mine", again.append)
+    mine = train_version(lake, snapshot, make_quick_recipe(recipe), "v1", tmp_path / "mine", again.append)
     assert not any(each.loss is not None for each in again), "the finished result had to be kept"
-    assert published_record(lake, "v1") == mine
+    assert read_training_record(lake, "v1") == mine
 
 
 def test_the_same_training_twice_at_once_ends_with_one_artefact(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     def overtake(progress: Progress) -> None:
-        if progress.loss is not None and lake.pointer("models/v1/checkpoint") is None:
-            train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "theirs", unheard)
+        if progress.loss is not None and lake.read_pointer("models/v1/checkpoint") is None:
+            train_version(lake, snapshot, make_quick_recipe(recipe), "v1", tmp_path / "theirs", ignore_progress)
 
-    record = train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "mine", overtake)
-    assert record == published_record(lake, "v1")
+    record = train_version(lake, snapshot, make_quick_recipe(recipe), "v1", tmp_path / "mine", overtake)
+    assert record == read_training_record(lake, "v1")
 
 
 def test_a_share_of_the_base_is_mixed_into_what_is_published(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tiny_base: Path, tmp_path: Path
 ) -> None:
-    def weights(version: str, share: float) -> dict[str, torch.Tensor]:
+    def train_and_load_weights(version: str, share: float) -> dict[str, torch.Tensor]:
         record = train_version(
-            lake, snapshot, quick(recipe, base_share=share), version, tmp_path / "work", unheard
+            lake,
+            snapshot,
+            make_quick_recipe(recipe, base_share=share),
+            version,
+            tmp_path / "work",
+            ignore_progress,
         )
         return load_file(lake.checkout_tree(record.tree, tmp_path / version) / "model.safetensors")
 
-    trained, mixed, base = weights("v1", 0.0), weights("v2", 0.25), load_file(tiny_base / "model.safetensors")
+    trained, mixed, base = (
+        train_and_load_weights("v1", 0.0),
+        train_and_load_weights("v2", 0.25),
+        load_file(tiny_base / "model.safetensors"),
+    )
     assert not torch.equal(trained["model.decoder.layers.0.fc1.weight"], base["model.decoder.layers.0.fc1.weight"])
     for name in trained:
         torch.testing.assert_close(mixed[name], 0.75 * trained[name] + 0.25 * base[name].float())
@@ -263,18 +294,26 @@ def test_a_share_of_the_base_is_mixed_into_what_is_published(
 def test_general_speech_is_heard_and_recorded_with_its_licence_and_another_licence_is_another_run(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    source = SourceOfSpeech("cv", "common_voice", "CC0-1.0", "https://example.org", "everything", 2, 0.1, {}, "d")
+    source = SpeechSourceSummary(
+        "cv", "common_voice", "CC0-1.0", "https://example.org", "everything", 2, 0.1, {}, "d"
+    )
     borrowed = tuple(read_utterances(lake, snapshot, "train"))[:2]
     replay = GeneralSpeech(
         tuple(replace(each, segment_id=f"cv-{each.segment_id}") for each in borrowed), (source,)
     )
-    alone = train_version(lake, snapshot, quick(recipe), "v1", tmp_path / "work", unheard)
+    alone = train_version(lake, snapshot, make_quick_recipe(recipe), "v1", tmp_path / "work", ignore_progress)
     record = train_version(
-        lake, snapshot, quick(recipe), "v2", tmp_path / "work", unheard, HeardSpeech(replay=replay)
+        lake,
+        snapshot,
+        make_quick_recipe(recipe),
+        "v2",
+        tmp_path / "work",
+        ignore_progress,
+        ExtraSpeech(replay=replay),
     )
     assert record.train_clips == alone.train_clips + 2
     assert (alone.general_speech, record.general_speech) == ((), (source,))
-    published = published_record(lake, "v2")
+    published = read_training_record(lake, "v2")
     assert published is not None
     assert published.general_speech == (source,)
     base = resolve_base_model(recipe)

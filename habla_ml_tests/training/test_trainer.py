@@ -12,41 +12,49 @@ from habla_ml.errors import TrainingError
 from habla_ml.lake import Lake
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.identity import RunIdentity
-from habla_ml.training.model_folder import trainable_model
+from habla_ml.training.model_folder import prepare_trainable_model
 from habla_ml.training.recipe import Recipe
-from habla_ml.training.run import prepare_run, run_folder
-from habla_ml.training.targets import IGNORED
-from habla_ml.training.train import material_of
-from habla_ml.training.trainer import MicroBatches, Run, build_trainer, precision_of, token_loss
-from habla_ml.training.windows import Schedule
+from habla_ml.training.run import get_run_folder, prepare_run
+from habla_ml.training.targets import IGNORED_LABEL
+from habla_ml.training.train import build_training_data
+from habla_ml.training.trainer import (
+    MicroBatchSampler,
+    PreparedRun,
+    build_trainer,
+    compute_token_loss,
+    resolve_precision,
+)
+from habla_ml.training.windows import StepSchedule
 
 
-def changed(recipe: Recipe, **changes: Any) -> Recipe:
+def change_recipe(recipe: Recipe, **changes: Any) -> Recipe:
     return recipe.model_validate(recipe.model_dump() | changes)
 
 
-def prepared(lake: Lake, snapshot: Snapshot, recipe: Recipe, work_folder: Path) -> Run:
+def prepare_test_run(lake: Lake, snapshot: Snapshot, recipe: Recipe, work_folder: Path) -> PreparedRun:
     base = resolve_base_model(recipe)
     identity = RunIdentity.of(recipe, snapshot.id, base)
-    material = material_of(lake, snapshot, recipe, GeneralSpeech())
-    return prepare_run(recipe, identity, base, material, run_folder(work_folder, identity), lambda _: None)
+    training_data = build_training_data(lake, snapshot, recipe, GeneralSpeech())
+    return prepare_run(
+        recipe, identity, base, training_data, get_run_folder(work_folder, identity), lambda _: None
+    )
 
 
-def first_gradients(run: Run) -> tuple[dict[str, torch.Tensor], float]:
+def compute_first_gradients(run: PreparedRun) -> tuple[dict[str, torch.Tensor], float]:
     """Gradients just before the first optimiser step, dropout off, and the loss that was logged."""
-    model = trainable_model(run.recipe, resolve_base_model(run.recipe).folder)
+    model = prepare_trainable_model(run.recipe, resolve_base_model(run.recipe).folder)
     for module in model.modules():
         if hasattr(module, "dropout"):
             module.dropout = 0.0
     gradients: dict[str, torch.Tensor] = {}
 
-    class Catch(TrainerCallback):
+    class GradientRecorder(TrainerCallback):
         def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
             if not gradients:
                 gradients.update({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
 
     trainer = build_trainer(model, run, None)
-    trainer.add_callback(Catch())
+    trainer.add_callback(GradientRecorder())
     trainer.train()
     return gradients, next(entry["loss"] for entry in trainer.state.log_history if "loss" in entry)
 
@@ -62,11 +70,15 @@ def test_four_accumulated_batches_weigh_as_much_as_one_large_batch(
         "max_gradient_norm": 1e9,
         "log_every_steps": 1,
     }
-    large, large_loss = first_gradients(prepared(lake, snapshot, changed(recipe, **common), tmp_path / "a"))
-    accumulated = prepared(lake, snapshot, changed(recipe, **common, gradient_accumulation=4), tmp_path / "b")
-    sizes = [len(batch) for batch in MicroBatches(accumulated.schedule, 4)]
+    large, large_loss = compute_first_gradients(
+        prepare_test_run(lake, snapshot, change_recipe(recipe, **common), tmp_path / "a")
+    )
+    accumulated = prepare_test_run(
+        lake, snapshot, change_recipe(recipe, **common, gradient_accumulation=4), tmp_path / "b"
+    )
+    sizes = [len(batch) for batch in MicroBatchSampler(accumulated.schedule, 4)]
     assert sizes == [2, 2, 2, 2]
-    small, small_loss = first_gradients(accumulated)
+    small, small_loss = compute_first_gradients(accumulated)
     lengths = {len(accumulated.train.clips.label_ids(clip)) for clip in range(8)}
     assert len(lengths) > 1, "labels of one length would hide a wrong mean"
     assert large.keys() == small.keys()
@@ -78,17 +90,19 @@ def test_four_accumulated_batches_weigh_as_much_as_one_large_batch(
 def test_the_loss_is_a_mean_over_the_tokens_of_the_whole_step() -> None:
     torch.manual_seed(0)
     logits = torch.randn(4, 3, 7)
-    labels = torch.tensor([[1, 2, 3], [4, 5, IGNORED], [6, IGNORED, IGNORED], [0, 1, IGNORED]])
-    whole = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
-    torch.testing.assert_close(token_loss(logits, labels, None, 0.0), whole)
-    parts = [token_loss(logits[rows], labels[rows], 8, 0.0) for rows in (slice(0, 2), slice(2, 4))]
+    labels = torch.tensor(
+        [[1, 2, 3], [4, 5, IGNORED_LABEL], [6, IGNORED_LABEL, IGNORED_LABEL], [0, 1, IGNORED_LABEL]]
+    )
+    whole = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL)
+    torch.testing.assert_close(compute_token_loss(logits, labels, None, 0.0), whole)
+    parts = [compute_token_loss(logits[rows], labels[rows], 8, 0.0) for rows in (slice(0, 2), slice(2, 4))]
     torch.testing.assert_close(parts[0] + parts[1], whole)
 
 
 def test_micro_batches_hold_the_clips_of_a_step_in_order(recipe: Recipe) -> None:
-    schedule = Schedule([1.0] * 20, changed(recipe, gradient_accumulation=2, max_steps=5))
-    batches = list(MicroBatches(schedule, 2))
-    assert len(batches) == len(MicroBatches(schedule, 2)) == 10
+    schedule = StepSchedule([1.0] * 20, change_recipe(recipe, gradient_accumulation=2, max_steps=5))
+    batches = list(MicroBatchSampler(schedule, 2))
+    assert len(batches) == len(MicroBatchSampler(schedule, 2)) == 10
     steps = list(zip(range(5), schedule.steps(), strict=False))
     for index, step in steps:
         keys = batches[2 * index] + batches[2 * index + 1]
@@ -98,8 +112,8 @@ def test_micro_batches_hold_the_clips_of_a_step_in_order(recipe: Recipe) -> None
 def test_training_lowers_the_loss_and_short_steps_see_short_windows(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    run = prepared(lake, snapshot, recipe, tmp_path)
-    trainer = build_trainer(trainable_model(recipe, resolve_base_model(recipe).folder), run, None)
+    run = prepare_test_run(lake, snapshot, recipe, tmp_path)
+    trainer = build_trainer(prepare_trainable_model(recipe, resolve_base_model(recipe).folder), run, None)
     widths = [batch["input_features"].shape[-1] for batch in trainer.get_train_dataloader()]
     assert [width == 3000 for width in widths] == [False, False, False, True] * 3
     trainer.train()
@@ -115,20 +129,20 @@ def test_a_cpu_takes_bf16_where_it_has_instructions_for_it_and_never_fp16(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
-    assert precision_of(recipe) == automatic
-    assert precision_of(changed(recipe, precision="fp32")) == "fp32"
+    assert resolve_precision(recipe) == automatic
+    assert resolve_precision(change_recipe(recipe, precision="fp32")) == "fp32"
     with pytest.raises(TrainingError, match=r"precision fp16, this machine has .*fp32 only"):
-        precision_of(changed(recipe, precision="fp16"))
+        resolve_precision(change_recipe(recipe, precision="fp16"))
     if automatic == "fp32":
         with pytest.raises(TrainingError, match="precision bf16, this machine has fp32 only"):
-            precision_of(changed(recipe, precision="bf16"))
+            resolve_precision(change_recipe(recipe, precision="bf16"))
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    run = prepared(lake, snapshot, recipe, tmp_path)
-    model = trainable_model(recipe, resolve_base_model(recipe).folder)
+    run = prepare_test_run(lake, snapshot, recipe, tmp_path)
+    model = prepare_trainable_model(recipe, resolve_base_model(recipe).folder)
     with torch.no_grad():
         model.model.decoder.layer_norm.weight.fill_(np.nan)
     with pytest.raises(TrainingError, match=r"loss is nan at step 2; lower learning_rate"):
@@ -139,8 +153,10 @@ def test_gradient_checkpointing_computes_the_same_gradients(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     common = {"max_steps": 1, "max_gradient_norm": 1e9, "log_every_steps": 1}
-    plain, _ = first_gradients(prepared(lake, snapshot, changed(recipe, **common), tmp_path / "a"))
-    saving = changed(recipe, **common, gradient_checkpointing=True)
-    checkpointed, _ = first_gradients(prepared(lake, snapshot, saving, tmp_path / "b"))
+    plain, _ = compute_first_gradients(
+        prepare_test_run(lake, snapshot, change_recipe(recipe, **common), tmp_path / "a")
+    )
+    saving = change_recipe(recipe, **common, gradient_checkpointing=True)
+    checkpointed, _ = compute_first_gradients(prepare_test_run(lake, snapshot, saving, tmp_path / "b"))
     for name, gradient in plain.items():
         torch.testing.assert_close(checkpointed[name], gradient, rtol=1e-5, atol=1e-7)

@@ -8,12 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import WhisperFeatureExtractor
 
-from habla_ml.training.model_folder import load_model
+from habla_ml.training.model_folder import load_whisper_model
 from habla_ml.training.recipe import Recipe, Windows
-from habla_ml.training.windows import FULL_FRAMES, Schedule, encoder_window, log_mel
+from habla_ml.training.windows import FULL_FRAMES, StepSchedule, compute_log_mel, limit_encoder_window
 
 
-def recipe_with(windows: Windows | None, batch_size: int = 4, seed: int = 1, epochs: float = 1) -> Recipe:
+def make_recipe_with_windows(
+    windows: Windows | None, batch_size: int = 4, seed: int = 1, epochs: float = 1
+) -> Recipe:
     return Recipe(
         name="x",
         base_model="/x",
@@ -25,11 +27,11 @@ def recipe_with(windows: Windows | None, batch_size: int = 4, seed: int = 1, epo
     )
 
 
-SIX_S = Windows(short_window_s=6, jitter_s=0.64, full_window_every=4, full_window_batch_size=2)
+SIX_SECOND_WINDOWS = Windows(short_window_s=6, jitter_s=0.64, full_window_every=4, full_window_batch_size=2)
 
 
 def test_every_fourth_step_is_full_and_the_others_are_short_even_and_jittered() -> None:
-    steps = list(islice(Schedule([3.0] * 50, recipe_with(SIX_S)).steps(), 40))
+    steps = list(islice(StepSchedule([3.0] * 50, make_recipe_with_windows(SIX_SECOND_WINDOWS)).steps(), 40))
     assert [step.n_frames == FULL_FRAMES for step in steps] == [False, False, False, True] * 10
     assert all(len(step.clips) == (2 if step.n_frames == FULL_FRAMES else 4) for step in steps)
     short = {step.n_frames for step in steps if step.n_frames != FULL_FRAMES}
@@ -47,7 +49,9 @@ def test_no_clip_is_ever_cut_and_all_are_heard_equally_often(
     durations_s: list[float], seed: int, steps: int
 ) -> None:
     heard = [0] * len(durations_s)
-    for step in islice(Schedule(durations_s, recipe_with(SIX_S, seed=seed)).steps(), steps):
+    for step in islice(
+        StepSchedule(durations_s, make_recipe_with_windows(SIX_SECOND_WINDOWS, seed=seed)).steps(), steps
+    ):
         for clip in step.clips:
             heard[clip] += 1
             assert durations_s[clip] * 100 <= step.n_frames
@@ -59,7 +63,7 @@ def test_the_schedule_is_a_function_of_durations_recipe_and_seed_alone() -> None
     durations_s = np.random.default_rng(0).uniform(0.5, 12, 100).tolist()
 
     def steps(seed: int) -> list[tuple[tuple[int, ...], int]]:
-        schedule = Schedule(durations_s, recipe_with(SIX_S, seed=seed))
+        schedule = StepSchedule(durations_s, make_recipe_with_windows(SIX_SECOND_WINDOWS, seed=seed))
         return [(step.clips, step.n_frames) for step in islice(schedule.steps(), 60)]
 
     assert steps(1) == steps(1)
@@ -67,33 +71,35 @@ def test_the_schedule_is_a_function_of_durations_recipe_and_seed_alone() -> None
 
 
 def test_without_windows_every_step_is_full() -> None:
-    steps = list(islice(Schedule([3.0] * 8, recipe_with(None)).steps(), 4))
+    steps = list(islice(StepSchedule([3.0] * 8, make_recipe_with_windows(None)).steps(), 4))
     assert {step.n_frames for step in steps} == {FULL_FRAMES}
     assert sorted(steps[0].clips + steps[1].clips) == list(range(8))
 
 
 def test_epochs_become_steps_and_heard_seconds_are_those_of_the_clips() -> None:
-    assert Schedule([2.0] * 40, recipe_with(None, epochs=3)).max_steps == 3 * 40 / 4
+    assert StepSchedule([2.0] * 40, make_recipe_with_windows(None, epochs=3)).max_steps == 3 * 40 / 4
     # three short steps of 4 and one full step of 2 are 14 clips
-    assert Schedule([2.0] * 140, recipe_with(SIX_S)).max_steps == 40
-    assert Schedule([2.0] * 40, recipe_with(SIX_S)).heard_s(4) == pytest.approx(14 * 2.0)
+    assert StepSchedule([2.0] * 140, make_recipe_with_windows(SIX_SECOND_WINDOWS)).max_steps == 40
+    assert StepSchedule([2.0] * 40, make_recipe_with_windows(SIX_SECOND_WINDOWS)).sum_audio_s(4) == pytest.approx(
+        14 * 2.0
+    )
 
 
 def test_a_trimmed_mel_equals_the_full_one_where_the_clip_is() -> None:
     rng = np.random.default_rng(3)
     clips = [rng.normal(0, 0.1, 16_000 * seconds).astype(np.float32) for seconds in (2, 3)]
-    short = log_mel(WhisperFeatureExtractor(), clips, 600)
-    full = log_mel(WhisperFeatureExtractor(), clips, FULL_FRAMES)
+    short = compute_log_mel(WhisperFeatureExtractor(), clips, 600)
+    full = compute_log_mel(WhisperFeatureExtractor(), clips, FULL_FRAMES)
     assert short.shape == (2, 80, 600)
     assert full.shape == (2, 80, FULL_FRAMES)
     assert np.array_equal(short[:, :, :590], full[:, :, :590])
 
 
 def test_a_windowed_encoder_is_the_encoder_with_its_positions_cut(tiny_base: Path) -> None:
-    encoder = load_model(tiny_base).eval().get_encoder()
+    encoder = load_whisper_model(tiny_base).eval().get_encoder()
     mel = torch.randn(2, 80, 600)
     with torch.no_grad():
-        with encoder_window(encoder, 600):
+        with limit_encoder_window(encoder, 600):
             windowed = encoder(mel).last_hidden_state
         hidden = torch.nn.functional.gelu(encoder.conv1(mel))
         hidden = torch.nn.functional.gelu(encoder.conv2(hidden)).permute(0, 2, 1)
@@ -106,11 +112,11 @@ def test_a_windowed_encoder_is_the_encoder_with_its_positions_cut(tiny_base: Pat
 def test_after_the_window_even_a_failed_one_the_encoder_takes_30_s_and_saves_1500_positions(
     tiny_base: Path, tmp_path: Path
 ) -> None:
-    model = load_model(tiny_base).eval()
-    with pytest.raises(ValueError, match="600"), encoder_window(model.get_encoder(), 600):
+    model = load_whisper_model(tiny_base).eval()
+    with pytest.raises(ValueError, match="600"), limit_encoder_window(model.get_encoder(), 600):
         model.get_encoder()(torch.randn(1, 80, 400))
     assert model.get_encoder()(torch.randn(1, 80, 3000)).last_hidden_state.shape == (1, 1500, 32)
     model.save_pretrained(tmp_path)
-    again = load_model(tmp_path)
+    again = load_whisper_model(tmp_path)
     assert again.config.max_source_positions == 1500
     assert again.get_encoder().embed_positions.weight.shape == (1500, 32)

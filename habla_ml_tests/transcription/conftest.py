@@ -17,7 +17,7 @@ __all__ = ["artefact", "clips"]
 @pytest.fixture(scope="session")
 def base_artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's base model as Habla would load it."""
-    from habla_ml.export.ct2 import convert_to_ctranslate2
+    from habla_ml.export.ctranslate2 import convert_to_ctranslate2
 
     return convert_to_ctranslate2(BASE_MODEL, tmp_path_factory.mktemp("base") / "ct2").folder
 
@@ -25,12 +25,12 @@ def base_artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def sentences() -> list[Utterance]:
     """Twelve sentences of Castilian."""
-    from habla_ml.demo.base_corpus import spoken_sentence
+    from tools.base_model.training_clips import synthesize_castilian_sentence
 
     rng = np.random.default_rng(7)
     spoken = []
     for at in range(12):
-        text, pcm = spoken_sentence(rng)
+        text, pcm = synthesize_castilian_sentence(rng)
         audio = (pcm / 32768).astype(np.float32)
         sha256 = hashlib.sha256(audio.tobytes()).hexdigest()
         spoken.append(Utterance(str(at), "s", "Ana", text, len(audio) / 16_000, -20.0, sha256, audio))

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from habla_ml.transcription.audio_check import audio_fault
+from habla_ml.transcription.audio_check import find_audio_fault
 
 
 def test_audio_up_to_exactly_thirty_seconds_is_usable():
-    assert audio_fault(np.zeros(480_000, np.float32)) is None
-    assert audio_fault(np.zeros(1, np.float32)) is None
+    assert find_audio_fault(np.zeros(480_000, np.float32)) is None
+    assert find_audio_fault(np.zeros(1, np.float32)) is None
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ def test_audio_up_to_exactly_thirty_seconds_is_usable():
     ],
 )
 def test_the_fault_is_named(audio, fault):
-    assert fault in audio_fault(audio)
+    assert fault in find_audio_fault(audio)

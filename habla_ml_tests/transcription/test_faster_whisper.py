@@ -5,15 +5,15 @@ import pytest
 
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import EvaluationError
-from habla_ml.transcription.engine import compression_ratio_of
-from habla_ml.transcription.faster_whisper import FasterWhisper, window_features
+from habla_ml.transcription.engine import compute_compression_ratio
+from habla_ml.transcription.faster_whisper import FasterWhisper, compute_window_features
 from habla_ml.transcription.faster_whisper_batched import FasterWhisperBatched
 from habla_ml.transcription.options import DecodingOptions
 
 OPTIONS = DecodingOptions(batch_size=4, max_new_tokens=12, no_speech_threshold=None)
 
 
-def one_by_one(folder: Path, clips: list[Utterance], options: DecodingOptions) -> list[str]:
+def transcribe_one_by_one(folder: Path, clips: list[Utterance], options: DecodingOptions) -> list[str]:
     """The plain way: faster-whisper's own transcribe on each clip padded with silence to 30 s."""
     from faster_whisper import WhisperModel
 
@@ -37,7 +37,7 @@ def one_by_one(folder: Path, clips: list[Utterance], options: DecodingOptions) -
 
 
 def test_a_batch_gives_the_text_of_one_by_one_decoding(artefact: Path, clips: list[Utterance]) -> None:
-    expected = one_by_one(artefact, clips, OPTIONS)
+    expected = transcribe_one_by_one(artefact, clips, OPTIONS)
     found = FasterWhisper(artefact, OPTIONS, "cpu", 1).transcribe(clips)
     assert [each.text for each in found] == expected
     assert len(set(expected)) > 1, "a model that says the same to everything proves nothing"
@@ -51,7 +51,7 @@ def test_the_shipped_base_model_gives_the_text_of_one_by_one_decoding(
 ) -> None:
     options = DecodingOptions(batch_size=6, max_new_tokens=80)
     found = FasterWhisper(base_artefact, options, "cpu", 1).transcribe(sentences)
-    assert [each.text for each in found] == one_by_one(base_artefact, sentences, options)
+    assert [each.text for each in found] == transcribe_one_by_one(base_artefact, sentences, options)
 
 
 def test_silence_is_empty_where_the_thresholds_say_so(artefact: Path, clips: list[Utterance]) -> None:
@@ -87,7 +87,7 @@ def test_the_features_are_those_of_the_padded_window(artefact: Path, n_samples: 
         padded = np.concatenate([audio, np.zeros(480_000 - n_samples, np.float32)])
         expected = model.feature_extractor(padded)[:, :3000]
         # Another number of frames takes another path through the matrix product: the last bit may differ.
-        np.testing.assert_allclose(window_features(model, audio), expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(compute_window_features(model, audio), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("engine", [FasterWhisper, FasterWhisperBatched])
@@ -126,5 +126,5 @@ def test_the_compression_ratio_is_whispers() -> None:
     from faster_whisper.transcribe import get_compression_ratio
 
     for text in ("hola", "no no no no no no no no no no no no", "¿Qué haces, niño?"):
-        assert compression_ratio_of(text) == get_compression_ratio(text)
-    assert compression_ratio_of("") is None
+        assert compute_compression_ratio(text) == get_compression_ratio(text)
+    assert compute_compression_ratio("") is None

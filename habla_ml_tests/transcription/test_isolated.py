@@ -40,7 +40,7 @@ def expected(artefact: Path, clips: list[Utterance]) -> list[str]:
 
 
 @dataclass
-class Malicious:
+class SignallingClip:
     """A clip that does something to the process every time it is handed over."""
 
     clip: Utterance
@@ -163,7 +163,9 @@ def test_the_clip_that_the_process_dies_of_is_found_and_the_others_are_decoded(
 ) -> None:
     options = OPTIONS.model_copy(update={"batch_size": batch_size})
     with closing(IsolatedTranscriber(artefact, options, "cpu", 2)) as transcriber:
-        found = transcriber.transcribe([*clips[:4], Malicious(clips[4], transcriber, signal.SIGKILL), *clips[5:]])
+        found = transcriber.transcribe(
+            [*clips[:4], SignallingClip(clips[4], transcriber, signal.SIGKILL), *clips[5:]]
+        )
     assert [each.failure for each in found] == [None] * 4 + ["crash"] + [None] * 4
     assert "SIGKILL" in str(found[4].reason)
     assert (found[4].text, found[4].audio_sha256) == ("", clips[4].audio_sha256)
@@ -173,7 +175,7 @@ def test_the_clip_that_the_process_dies_of_is_found_and_the_others_are_decoded(
 def test_a_clip_during_which_the_process_died_once_is_not_to_blame(
     transcriber: IsolatedTranscriber, clips: list[Utterance], expected: list[str]
 ) -> None:
-    once = Malicious(clips[1], transcriber, signal.SIGSEGV, times=1)
+    once = SignallingClip(clips[1], transcriber, signal.SIGSEGV, times=1)
     found = transcriber.transcribe([clips[0], once, clips[2]])
     assert [(each.text, each.failure) for each in found] == [(text, None) for text in expected[:3]]
     assert once.times == 0
@@ -185,7 +187,9 @@ def test_a_clip_that_hangs_is_a_timeout_and_the_others_are_decoded(
 ) -> None:
     options = OPTIONS.model_copy(update={"clip_timeout_s": 1.5, "batch_size": batch_size})
     with closing(IsolatedTranscriber(artefact, options, "cpu", 2)) as transcriber:
-        found = transcriber.transcribe([clips[0], Malicious(clips[1], transcriber, signal.SIGSTOP), *clips[2:]])
+        found = transcriber.transcribe(
+            [clips[0], SignallingClip(clips[1], transcriber, signal.SIGSTOP), *clips[2:]]
+        )
         first = transcriber.pid
         assert first is not None
     assert [each.failure for each in found] == [None, "timeout"] + [None] * 7
@@ -214,7 +218,7 @@ def test_a_process_that_died_between_two_calls_is_replaced(
 def test_an_engine_that_dies_of_everything_is_an_error_and_no_row_of_crashes(
     transcriber: IsolatedTranscriber, clips: list[Utterance], expected: list[str]
 ) -> None:
-    deadly = [Malicious(clip, transcriber, signal.SIGKILL) for clip in clips]
+    deadly = [SignallingClip(clip, transcriber, signal.SIGKILL) for clip in clips]
     with pytest.raises(EvaluationError, match=r"failed on 5 clips in a row.*SIGKILL"):
         transcriber.transcribe(deadly)
     assert transcriber.pid is None
@@ -247,12 +251,12 @@ def test_the_process_dies_with_the_one_that_started_it(artefact: Path) -> None:
         parent.kill()
         parent.wait()
         deadline_s = time.monotonic() + 10
-        while _runs(child) and time.monotonic() < deadline_s:
+        while _is_running(child) and time.monotonic() < deadline_s:
             time.sleep(0.02)
-        assert not _runs(child)
+        assert not _is_running(child)
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:

@@ -3,7 +3,7 @@ import pytest
 from habla_ml.errors import EvaluationError
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions
-from habla_ml.transcription.registry import ENGINES, engine_class
+from habla_ml.transcription.registry import ENGINES, load_engine_class
 
 
 def test_the_digest_names_everything_that_can_change_a_text() -> None:
@@ -28,4 +28,4 @@ def test_an_option_that_an_engine_does_not_know_is_refused_before_anything_start
 
 def test_every_engine_has_a_class_that_knows_options_of_ours():
     for name in ENGINES:
-        assert set(engine_class(name).knows) <= set(DecodingOptions.model_fields)
+        assert set(load_engine_class(name).supported_options) <= set(DecodingOptions.model_fields)

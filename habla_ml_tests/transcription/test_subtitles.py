@@ -27,7 +27,7 @@ def document(*cues: tuple[float, float, str], speaker: str | None = None) -> Doc
     return Document(text=" ".join(each.text for each in segments), start_s=0, end_s=9, segments=segments)
 
 
-def shown(found: Document) -> list[tuple[float, float, str]]:
+def list_cues(found: Document) -> list[tuple[float, float, str]]:
     return [(each.start_s, each.end_s, each.text) for each in found.segments]
 
 
@@ -70,14 +70,14 @@ def test_we_read_what_others_write():
     others = srt.compose([srt.Subtitle(7, timedelta(seconds=1), timedelta(seconds=2.5), "una línea\ny otra")])
     for text in (others, others.replace("\n", "\r\n"), "\ufeff" + others):
         found = read_srt(text)
-        assert shown(found) == [(1.0, 2.5, "una línea y otra")]
+        assert list_cues(found) == [(1.0, 2.5, "una línea y otra")]
         assert [line.text for line in found.segments[0].lines] == ["una línea", "y otra"]
     vtt = (
         "WEBVTT - título\nKind: captions\n\nNOTE nada\n\nSTYLE\n::cue {}\n\nuno\n00:01.000 --> 00:02.500 align:start\n"
         "<v.loud Ana López>¡Hola &amp; <b>adiós</b>!\n\n00:00:03.000 --> 00:00:04.000\n- sí\n"
     )
     found = read_vtt(vtt)
-    assert shown(found) == [(1.0, 2.5, "¡Hola & adiós!"), (3.0, 4.0, "- sí")]
+    assert list_cues(found) == [(1.0, 2.5, "¡Hola & adiós!"), (3.0, 4.0, "- sí")]
     assert [each.speaker for each in found.segments] == ["Ana López", None]
 
 
@@ -86,7 +86,7 @@ def test_no_text_can_end_a_cue_open_another_or_become_a_tag(text):
     plain = " ".join(text.split())
     written = document((1.0, 2.0, text), (5.0, 6.0, "después"))
     vtt, srt_file = to_vtt(written), to_srt(written)
-    assert shown(read_vtt(vtt)) == [(1.0, 2.0, plain), (5.0, 6.0, "después")]
+    assert list_cues(read_vtt(vtt)) == [(1.0, 2.0, plain), (5.0, 6.0, "después")]
     cues = webvtt.from_string(vtt)
     assert [(each.start, each.end) for each in cues] == [
         ("00:00:01.000", "00:00:02.000"),
@@ -95,7 +95,7 @@ def test_no_text_can_end_a_cue_open_another_or_become_a_tag(text):
     assert "-->" not in cues[0].raw_text
     assert "<" not in cues[0].raw_text
     in_srt = plain.replace("-->", "→")
-    assert shown(read_srt(srt_file)) == [(1.0, 2.0, in_srt), (5.0, 6.0, "después")]
+    assert list_cues(read_srt(srt_file)) == [(1.0, 2.0, in_srt), (5.0, 6.0, "después")]
     assert [each.content for each in srt.parse(srt_file)] == [in_srt, "después"]
 
 
@@ -108,7 +108,7 @@ def test_a_speaker_is_a_voice_whatever_the_name():
 
 def test_a_cue_lasts_and_an_empty_one_is_left_out():
     written = document((1.0, 1.0, "a"), (2.0, 3.0, " \n "))
-    assert shown(read_vtt(to_vtt(written))) == [(1.0, 1.001, "a")]
+    assert list_cues(read_vtt(to_vtt(written))) == [(1.0, 1.001, "a")]
     assert read_srt(to_srt(document())).segments == ()
 
 
@@ -130,8 +130,8 @@ def test_another_file_is_refused():
 def test_texts_and_times_come_back_to_the_millisecond(cues):
     written = document(*((at / 1000, (at + long) / 1000, text) for at, long, text in cues))
     expected = [(at / 1000, (at + long) / 1000, " ".join(text.split())) for at, long, text in cues if text.split()]
-    found = shown(read_vtt(to_vtt(written)))
+    found = list_cues(read_vtt(to_vtt(written)))
     assert [text for *_, text in found] == [text for *_, text in expected]
     assert [times for *times, _ in found] == [pytest.approx(times) for *times, _ in expected]
     if not any("-->" in text for *_, text in expected):
-        assert shown(read_srt(to_srt(written))) == found
+        assert list_cues(read_srt(to_srt(written))) == found

@@ -5,21 +5,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from habla_ml.errors import InputError
-from habla_ml.transcription.engine import HeardWord, Hypothesis
-from habla_ml.transcription.transcript import Document, Spoken, document_of
+from habla_ml.transcription.engine import Hypothesis, RecognisedWord
+from habla_ml.transcription.transcript import Document, TranscribedClip, build_document
 
 
-def heard(text: str, duration_s: float = 4.0, timed: bool = True) -> Hypothesis:
+def make_hypothesis(text: str, duration_s: float = 4.0, timed: bool = True) -> Hypothesis:
     """Words of equal length in time, with a pause of a tenth between them."""
     words = text.split()
     each_s = duration_s / max(len(words), 1)
-    times = tuple(HeardWord(word, at * each_s, (at + 0.9) * each_s) for at, word in enumerate(words))
+    times = tuple(RecognisedWord(word, at * each_s, (at + 0.9) * each_s) for at, word in enumerate(words))
     return Hypothesis("0" * 64, text, 0.1, duration_s, words=times if timed else ())
 
 
 def test_a_clip_is_a_segment_and_its_words_keep_their_times_in_the_recording():
-    document = document_of(
-        [Spoken(heard("la libreta azul es mía"), 10.0, "Ana"), Spoken(heard("sí", 1.0), 20.0)], 12
+    document = build_document(
+        [
+            TranscribedClip(make_hypothesis("la libreta azul es mía"), 10.0, "Ana"),
+            TranscribedClip(make_hypothesis("sí", 1.0), 20.0),
+        ],
+        12,
     )
     first, second = document.segments
     assert [line.text for line in first.lines] == ["la libreta", "azul es mía"]
@@ -36,17 +40,17 @@ def test_a_clip_is_a_segment_and_its_words_keep_their_times_in_the_recording():
 
 
 def test_a_word_that_is_longer_than_a_line_stands_alone_and_whole():
-    document = document_of([Spoken(heard("el electroencefalografista vino ya"))], 10)
+    document = build_document([TranscribedClip(make_hypothesis("el electroencefalografista vino ya"))], 10)
     assert [line.text for line in document.segments[0].lines] == ["el", "electroencefalografista", "vino ya"]
 
 
 def test_a_line_may_be_exactly_as_wide_as_asked_for():
-    lines = document_of([Spoken(heard("ab cd ef"))], 5).segments[0].lines
+    lines = build_document([TranscribedClip(make_hypothesis("ab cd ef"))], 5).segments[0].lines
     assert [line.text for line in lines] == ["ab cd", "ef"]
 
 
 def test_without_times_of_words_lines_share_the_clip_by_their_characters():
-    document = document_of([Spoken(heard("aaaa bb", 6.0, timed=False), 1.0)], 4)
+    document = build_document([TranscribedClip(make_hypothesis("aaaa bb", 6.0, timed=False), 1.0)], 4)
     assert [(line.text, line.start_s, line.end_s, line.words) for line in document.segments[0].lines] == [
         ("aaaa", 1.0, 5.0, ()),
         ("bb", 5.0, 7.0, ()),
@@ -55,12 +59,14 @@ def test_without_times_of_words_lines_share_the_clip_by_their_characters():
 
 def test_where_nothing_was_heard_there_is_no_segment():
     failed = Hypothesis("0" * 64, "", 60.0, 3.0, "timeout", "too long")
-    assert document_of([Spoken(failed), Spoken(heard(" "))]) == Document(text="", start_s=0, end_s=0, segments=())
+    assert build_document([TranscribedClip(failed), TranscribedClip(make_hypothesis(" "))]) == Document(
+        text="", start_s=0, end_s=0, segments=()
+    )
 
 
 def test_a_width_of_nothing_is_refused():
     with pytest.raises(InputError, match="0 characters"):
-        document_of([Spoken(heard("hola"))], 0)
+        build_document([TranscribedClip(make_hypothesis("hola"))], 0)
 
 
 @given(
@@ -69,7 +75,7 @@ def test_a_width_of_nothing_is_refused():
     st.booleans(),
 )
 def test_no_word_is_lost_broken_or_moved_and_no_line_is_wider_than_it_must_be(words, width, timed):
-    document = document_of([Spoken(heard(" ".join(words), timed=timed))], width)
+    document = build_document([TranscribedClip(make_hypothesis(" ".join(words), timed=timed))], width)
     lines = [line.text for line in document.segments[0].lines]
     assert " ".join(lines).split(" ") == words
     assert all(len(line) <= width or " " not in line for line in lines)

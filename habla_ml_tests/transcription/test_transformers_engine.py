@@ -26,23 +26,23 @@ GREEDY = DecodingOptions(engine="transformers", beam_size=1)
 
 @pytest.fixture(scope="module")
 def float32_artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from habla_ml.export.ct2 import convert_to_ctranslate2
+    from habla_ml.export.ctranslate2 import convert_to_ctranslate2
 
     return convert_to_ctranslate2(BASE_MODEL, tmp_path_factory.mktemp("float32") / "ct2", "float32").folder
 
 
 @pytest.fixture(scope="module")
-def greedy(sentences: list[Utterance]) -> list[Hypothesis]:
+def greedy_hypotheses(sentences: list[Utterance]) -> list[Hypothesis]:
     """What the checkpoint says to the first eight, greedily."""
-    return as_checkpoint(sentences[:8])
+    return transcribe_checkpoint(sentences[:8])
 
 
-def as_checkpoint(clips: list[Utterance], **options: Any) -> list[Hypothesis]:
+def transcribe_checkpoint(clips: list[Utterance], **options: Any) -> list[Hypothesis]:
     engine = Transformers(BASE_MODEL, GREEDY.model_copy(update=options), "cpu", 2)
     return engine.transcribe(clips)
 
 
-def as_served(folder: Path, clips: list[Utterance], **options: Any) -> list[Hypothesis]:
+def transcribe_converted(folder: Path, clips: list[Utterance], **options: Any) -> list[Hypothesis]:
     engine = FasterWhisper(folder, DecodingOptions(beam_size=1).model_copy(update=options), "cpu", 1)
     return [engine.transcribe([each])[0] for each in clips]
 
@@ -51,8 +51,8 @@ def as_served(folder: Path, clips: list[Utterance], **options: Any) -> list[Hypo
 def test_greedily_it_says_what_faster_whisper_says_with_the_same_weights(
     float32_artefact: Path, sentences: list[Utterance], options: dict[str, Any]
 ) -> None:
-    found = as_checkpoint(sentences[:8], **options)
-    served = as_served(float32_artefact, sentences[:8], **options)
+    found = transcribe_checkpoint(sentences[:8], **options)
+    served = transcribe_converted(float32_artefact, sentences[:8], **options)
     assert [each.text for each in found] == [each.text for each in served]
     assert len({each.text for each in found}) == 8
     for mine, theirs in zip(found, served, strict=True):
@@ -63,24 +63,24 @@ def test_greedily_it_says_what_faster_whisper_says_with_the_same_weights(
 
 
 def test_a_batch_gives_the_texts_of_one_by_one_decoding(
-    sentences: list[Utterance], greedy: list[Hypothesis]
+    sentences: list[Utterance], greedy_hypotheses: list[Hypothesis]
 ) -> None:
     engine = Transformers(BASE_MODEL, GREEDY, "cpu", 2)
-    assert (engine.clips_at_once, engine.side_by_side) == (1, 1)
+    assert (engine.max_batch_clips, engine.parallel_batches) == (1, 1)
     alone = [engine.transcribe([each])[0] for each in sentences[:3]]
-    together = greedy[:3]
+    together = greedy_hypotheses[:3]
     assert [each.text for each in together] == [each.text for each in alone]
     for one, other in zip(alone, together, strict=True):
         assert one.avg_logprob == pytest.approx(other.avg_logprob, abs=1e-4)
-    assert Transformers(BASE_MODEL, GREEDY.model_copy(update={"batch_size": 7}), "cpu", 2).clips_at_once == 7
+    assert Transformers(BASE_MODEL, GREEDY.model_copy(update={"batch_size": 7}), "cpu", 2).max_batch_clips == 7
 
 
 def test_words_stand_where_faster_whisper_hears_them(
-    float32_artefact: Path, sentences: list[Utterance], greedy: list[Hypothesis]
+    float32_artefact: Path, sentences: list[Utterance], greedy_hypotheses: list[Hypothesis]
 ) -> None:
-    found = as_checkpoint(sentences[:4], word_times=True)
-    served = as_served(float32_artefact, sentences[:4], word_times=True)
-    assert [each.text for each in found] == [each.text for each in greedy[:4]]
+    found = transcribe_checkpoint(sentences[:4], word_times=True)
+    served = transcribe_converted(float32_artefact, sentences[:4], word_times=True)
+    assert [each.text for each in found] == [each.text for each in greedy_hypotheses[:4]]
     apart_s = []
     for mine, theirs in zip(found, served, strict=True):
         assert [word.text for word in mine.words] == [word.text for word in theirs.words] == mine.text.split()
@@ -90,58 +90,60 @@ def test_words_stand_where_faster_whisper_hears_them(
 
 
 def test_a_beam_finds_no_less_likely_texts_and_mostly_the_same(
-    float32_artefact: Path, sentences: list[Utterance], greedy: list[Hypothesis]
+    float32_artefact: Path, sentences: list[Utterance], greedy_hypotheses: list[Hypothesis]
 ) -> None:
-    beam = as_checkpoint(sentences[:8], beam_size=5)
-    better = [(a.avg_logprob or 0) - (b.avg_logprob or 0) for a, b in zip(beam, greedy, strict=True)]
+    beam = transcribe_checkpoint(sentences[:8], beam_size=5)
+    better = [(a.avg_logprob or 0) - (b.avg_logprob or 0) for a, b in zip(beam, greedy_hypotheses, strict=True)]
     assert sum(better) >= 0
-    served = as_served(float32_artefact, sentences[:8], beam_size=5)
+    served = transcribe_converted(float32_artefact, sentences[:8], beam_size=5)
     same = sum(a.text == b.text for a, b in zip(beam, served, strict=True))
     assert same >= len(beam) - 1, "two beam searches may part on a near tie, not more often"
 
 
 def test_a_high_temperature_says_what_is_less_likely_by_the_same_measure(
-    sentences: list[Utterance], greedy: list[Hypothesis]
+    sentences: list[Utterance], greedy_hypotheses: list[Hypothesis]
 ) -> None:
-    cold, hot = greedy[:3], as_checkpoint(sentences[:3], temperature=3.0, max_new_tokens=20)
+    cold, hot = greedy_hypotheses[:3], transcribe_checkpoint(sentences[:3], temperature=3.0, max_new_tokens=20)
     assert all(a.text != b.text for a, b in zip(cold, hot, strict=True))
     assert all((a.avg_logprob or 0) > (b.avg_logprob or 0) + 1 for a, b in zip(cold, hot, strict=True))
 
 
 def test_max_new_tokens_is_the_number_of_tokens_before_the_end(
-    sentences: list[Utterance], greedy: list[Hypothesis]
+    sentences: list[Utterance], greedy_hypotheses: list[Hypothesis]
 ) -> None:
     import tokenizers
 
     tokenizer = tokenizers.Tokenizer.from_file(str(BASE_MODEL / "tokenizer.json"))
-    whole = greedy[:2]
+    whole = greedy_hypotheses[:2]
     for most in (1, 5):
-        for cut, full in zip(as_checkpoint(sentences[:2], max_new_tokens=most), whole, strict=True):
+        for cut, full in zip(transcribe_checkpoint(sentences[:2], max_new_tokens=most), whole, strict=True):
             first = tokenizer.encode(" " + full.text, add_special_tokens=False).ids[:most]
             assert cut.text == tokenizer.decode(first).strip()
 
 
 def test_the_thresholds_empty_a_text(sentences: list[Utterance]) -> None:
-    silent = as_checkpoint(sentences[:2], no_speech_threshold=-1.0, log_prob_threshold=0.0)
+    silent = transcribe_checkpoint(sentences[:2], no_speech_threshold=-1.0, log_prob_threshold=0.0)
     assert [(each.text, each.words, each.compression_ratio) for each in silent] == [("", (), None)] * 2
-    repeated = as_checkpoint(sentences[:2], compression_ratio_threshold=0.1)
+    repeated = transcribe_checkpoint(sentences[:2], compression_ratio_threshold=0.1)
     assert [each.text for each in repeated] == ["", ""]
 
 
 def test_the_length_penalty_reaches_the_search(sentences: list[Utterance]) -> None:
-    short, long = (as_checkpoint(sentences[:4], beam_size=5, length_penalty=each) for each in (-8.0, 8.0))
+    short, long = (transcribe_checkpoint(sentences[:4], beam_size=5, length_penalty=each) for each in (-8.0, 8.0))
     assert sum(len(each.text) for each in short) < sum(len(each.text) for each in long)
 
 
-def test_the_task_and_the_language_reach_the_prompt(sentences: list[Utterance], greedy: list[Hypothesis]) -> None:
-    spoken = greedy[:2]
+def test_the_task_and_the_language_reach_the_prompt(
+    sentences: list[Utterance], greedy_hypotheses: list[Hypothesis]
+) -> None:
+    spoken = greedy_hypotheses[:2]
     for other in ({"language": "en"}, {"task": "translate"}):
-        found = as_checkpoint(sentences[:2], **other)
+        found = transcribe_checkpoint(sentences[:2], **other)
         assert [each.avg_logprob for each in found] != [each.avg_logprob for each in spoken]
 
 
-def test_it_works_in_a_process_of_its_own(sentences: list[Utterance], greedy: list[Hypothesis]) -> None:
-    expected = greedy[:3]
+def test_it_works_in_a_process_of_its_own(sentences: list[Utterance], greedy_hypotheses: list[Hypothesis]) -> None:
+    expected = greedy_hypotheses[:3]
     options = GREEDY.model_copy(update={"batch_size": 2, "word_times": True})
     with closing(open_transcriber(options, BASE_MODEL, "cpu", 2)) as transcriber:
         found = transcriber.transcribe(sentences[:3])

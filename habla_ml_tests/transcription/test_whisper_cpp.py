@@ -15,14 +15,14 @@ from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml.transcription.transformers_engine import Transformers
 from habla_ml.transcription.whisper_cpp import WhisperCpp
-from habla_ml_tests.widened_model import write_widened_checkpoint
+from habla_ml_tests.testing.full_vocabulary_checkpoint import write_full_vocabulary_checkpoint
 
 GREEDY = DecodingOptions(engine="whisper.cpp", beam_size=1)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_widened_checkpoint(tmp_path_factory.mktemp("widened") / "checkpoint")
+    return write_full_vocabulary_checkpoint(tmp_path_factory.mktemp("widened") / "checkpoint")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def ggml(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return convert_to_ggml(checkpoint, tmp_path_factory.mktemp("ggml") / "model").folder
 
 
-def heard(folder: Path, clips: list[Utterance], **options: Any) -> list[Hypothesis]:
+def transcribe_with_whisper_cpp(folder: Path, clips: list[Utterance], **options: Any) -> list[Hypothesis]:
     engine = WhisperCpp(folder, GREEDY.model_copy(update=options), "cpu", 1)
     return [engine.transcribe([each])[0] for each in clips]
 
@@ -43,7 +43,7 @@ def test_greedily_it_says_what_transformers_says_with_the_same_weights(
 ) -> None:
     reference = Transformers(checkpoint, DecodingOptions(engine="transformers", beam_size=1), "cpu", 1)
     expected = reference.transcribe(sentences)
-    found = heard(ggml, sentences)
+    found = transcribe_with_whisper_cpp(ggml, sentences)
     # It computes its own spectrogram and in float16: a near tie may go the other way, a sure text may not.
     sure = [(a, b) for a, b in zip(found, expected, strict=True) if (b.avg_logprob or -1) > -0.05]
     assert len({each.text for each, _ in sure}) > 6
@@ -56,14 +56,19 @@ def test_greedily_it_says_what_transformers_says_with_the_same_weights(
 @pytest.mark.slow
 def test_options_reach_it(ggml: Path, sentences: list[Utterance]) -> None:
     some = sentences[:2]
-    plain = [each.text for each in heard(ggml, some)]
-    assert [each.text for each in heard(ggml, some, beam_size=3)] == plain
-    silent = heard(ggml, some, no_speech_threshold=-1.0, log_prob_threshold=None)
+    plain = [each.text for each in transcribe_with_whisper_cpp(ggml, some)]
+    assert [each.text for each in transcribe_with_whisper_cpp(ggml, some, beam_size=3)] == plain
+    silent = transcribe_with_whisper_cpp(ggml, some, no_speech_threshold=-1.0, log_prob_threshold=None)
     assert [(each.text, each.avg_logprob) for each in silent] == [("", None)] * 2
-    assert [each.text for each in heard(ggml, some, no_speech_threshold=None)] == plain
-    assert [each.text for each in heard(ggml, some, compression_ratio_threshold=0.1)] == ["", ""]
-    assert [each.text for each in heard(ggml, some, temperature=3.0, max_new_tokens=10)] != plain
-    cut = [each.text for each in heard(ggml, some, max_new_tokens=2)]
+    assert [each.text for each in transcribe_with_whisper_cpp(ggml, some, no_speech_threshold=None)] == plain
+    assert [each.text for each in transcribe_with_whisper_cpp(ggml, some, compression_ratio_threshold=0.1)] == [
+        "",
+        "",
+    ]
+    assert [
+        each.text for each in transcribe_with_whisper_cpp(ggml, some, temperature=3.0, max_new_tokens=10)
+    ] != plain
+    cut = [each.text for each in transcribe_with_whisper_cpp(ggml, some, max_new_tokens=2)]
     assert all(
         text and whole.startswith(text) and len(text) < len(whole) / 2
         for text, whole in zip(cut, plain, strict=True)
@@ -73,7 +78,9 @@ def test_options_reach_it(ggml: Path, sentences: list[Utterance]) -> None:
 def test_it_works_in_a_process_of_its_own(ggml: Path, sentences: list[Utterance]) -> None:
     with closing(open_transcriber(GREEDY, ggml, "cpu", 1)) as transcriber:
         found = transcriber.transcribe(sentences[:2])
-    assert [each.text for each in found] == [each.text for each in heard(ggml, sentences[:2])]
+    assert [each.text for each in found] == [
+        each.text for each in transcribe_with_whisper_cpp(ggml, sentences[:2])
+    ]
 
 
 def test_what_it_cannot_run_is_named(ggml: Path, tmp_path: Path) -> None:

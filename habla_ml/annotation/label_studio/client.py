@@ -17,25 +17,25 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from habla_ml.annotation.label_studio.messages import (
-    Accepted,
+    ImportResponse,
     ListedTask,
-    Moment,
     ProjectPage,
     ServerProject,
     SourceStorage,
     TaskPage,
+    TaskTimestamp,
     User,
-    filter_time,
+    format_filter_time,
 )
 from habla_ml.errors import ServiceError
 
-Answer = TypeVar("Answer", bound=BaseModel)
+ResponseModel = TypeVar("ResponseModel", bound=BaseModel)
 
-_MOST_BYTES: Final = 256 << 20
+_MAX_RESPONSE_BYTES: Final = 256 << 20
 _IMPORT_TIMEOUT_S: Final = 600.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
-_PASSING: Final = frozenset({429, 500, 502, 503, 504})
-_LISTED_PAGE: Final = 1_000
+_TRANSIENT_STATUS_CODES: Final = frozenset({429, 500, 502, 503, 504})
+_LIST_PAGE_SIZE: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ class LabelStudio:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def users(self) -> dict[int, str]:
+    def list_users(self) -> dict[int, str]:
         """Id → e-mail of everybody the token may see."""
-        return {each.id: each.email for each in self._list(User, "/api/users")}
+        return {each.id: each.email for each in self._get_list(User, "/api/users")}
 
-    def projects(self, title: str) -> list[ServerProject]:
+    def find_projects(self, title: str) -> list[ServerProject]:
         """The projects of exactly that title, oldest first."""
-        page = self._read(ProjectPage, "/api/projects", {"title": title, "page_size": 100})
+        page = self._get_one(ProjectPage, "/api/projects", {"title": title, "page_size": 100})
         return sorted((each for each in page.results if each.title == title), key=lambda each: each.id)
 
     def create_project(self, title: str, description: str, label_config: str) -> ServerProject:
@@ -100,17 +100,17 @@ class LabelStudio:
             "show_skip_button": True,
             "enable_empty_annotation": True,
         }
-        return self._write(ServerProject, "/api/projects", body)
+        return self._post(ServerProject, "/api/projects", body)
 
-    def source_storages(self, kind: str, project: int) -> list[SourceStorage]:
+    def list_source_storages(self, kind: str, project: int) -> list[SourceStorage]:
         """The project's source storages of a kind: `localfiles` or `s3`."""
-        return self._list(SourceStorage, f"/api/storages/{kind}", {"project": project})
+        return self._get_list(SourceStorage, f"/api/storages/{kind}", {"project": project})
 
     def add_source_storage(self, kind: str, body: Mapping[str, Any]) -> None:
         """Register a source storage; the server tries it first."""
-        self._write(SourceStorage, f"/api/storages/{kind}", body)
+        self._post(SourceStorage, f"/api/storages/{kind}", body)
 
-    def import_tasks(self, project: int, tasks: Sequence[NewTask]) -> Accepted | None:
+    def import_tasks(self, project: int, tasks: Sequence[NewTask]) -> ImportResponse | None:
         """Send tasks once. None: the connection was lost, and only a look says which of them arrived.
 
         Raises:
@@ -133,31 +133,33 @@ class LabelStudio:
             return None
         if answer.status_code in {502, 503, 504}:
             return None
-        return self._parsed(Accepted, answer)
+        return self._parse_response(ImportResponse, answer)
 
     def delete_task(self, task: int) -> None:
         """Delete a task with its annotations; one that is gone already is fine."""
-        answer = self._patiently("DELETE", f"/api/tasks/{task}")
+        answer = self._send_with_retries("DELETE", f"/api/tasks/{task}")
         if answer.status_code != httpx.codes.NOT_FOUND:
-            self._check(answer)
+            self._check_response(answer)
 
-    def listed_tasks(self, project: int, after: int = 0) -> Iterator[ListedTask]:
+    def list_tasks(self, project: int, after: int = 0) -> Iterator[ListedTask]:
         """Ids and data of all tasks with an id above `after`, in that order.
 
         A page starts after the last id of the one before, so that tasks deleted meanwhile shift nothing.
         """
         while True:
-            query = _query("tasks:id", "greater", "Number", after)
-            parameters = {"project": project, "page_size": _LISTED_PAGE, "query": query}
-            page = self._tasks({**parameters, "include": "id,data,total_annotations"})
+            query = _build_task_query("tasks:id", "greater", "Number", after)
+            parameters = {"project": project, "page_size": _LIST_PAGE_SIZE, "query": query}
+            page = self._fetch_task_page({**parameters, "include": "id,data,total_annotations"})
             for each in page:
-                listed = self._model(ListedTask, each)
+                listed = self._validate_item(ListedTask, each)
                 after = max(after, listed.id)
                 yield listed
-            if len(page) < _LISTED_PAGE:
+            if len(page) < _LIST_PAGE_SIZE:
                 return
 
-    def changed_tasks(self, project: int, since: datetime, page_size: int) -> Iterator[tuple[Moment, Any]]:
+    def iterate_changed_tasks(
+        self, project: int, since: datetime, page_size: int
+    ) -> Iterator[tuple[TaskTimestamp, Any]]:
         """Tasks changed at or after `since`, by time of change, with annotations; each state once.
 
         A page starts at the last time of the page before, not at a number: a task that changes while we read moves
@@ -167,13 +169,15 @@ class LabelStudio:
         seen: set[tuple[int, datetime]] = set()
         number = 1
         while True:
-            query = _query("tasks:updated_at", "greater_or_equal", "Datetime", filter_time(since))
+            query = _build_task_query(
+                "tasks:updated_at", "greater_or_equal", "Datetime", format_filter_time(since)
+            )
             parameters = {"project": project, "page": number, "page_size": page_size, "fields": "all"}
-            page = self._tasks({**parameters, "query": query})
+            page = self._fetch_task_page({**parameters, "query": query})
             last = since
             for each in page:
                 try:
-                    moment = Moment.model_validate(each)
+                    moment = TaskTimestamp.model_validate(each)
                 except ValidationError:
                     continue
                 last = max(last, moment.updated_at)
@@ -184,56 +188,62 @@ class LabelStudio:
                 return
             since, number = (last, 1) if last > since else (since, number + 1)
 
-    def _tasks(self, parameters: Mapping[str, Any]) -> list[Any]:
-        answer = self._patiently("GET", "/api/tasks", parameters)
+    def _fetch_task_page(self, parameters: Mapping[str, Any]) -> list[Any]:
+        answer = self._send_with_retries("GET", "/api/tasks", parameters)
         # Paging past the end is a 404 of its own; a project that is gone is another.
         if answer.status_code == httpx.codes.NOT_FOUND and "Invalid page" in answer.text:
             return []
-        return self._parsed(TaskPage, answer).tasks
+        return self._parse_response(TaskPage, answer).tasks
 
-    def _read(self, kind: type[Answer], path: str, parameters: Mapping[str, Any] | None = None) -> Answer:
-        return self._parsed(kind, self._patiently("GET", path, parameters))
+    def _get_one(
+        self, kind: type[ResponseModel], path: str, parameters: Mapping[str, Any] | None = None
+    ) -> ResponseModel:
+        return self._parse_response(kind, self._send_with_retries("GET", path, parameters))
 
-    def _list(self, kind: type[Answer], path: str, parameters: Mapping[str, Any] | None = None) -> list[Answer]:
-        answer = self._check(self._patiently("GET", path, parameters))
+    def _get_list(
+        self, kind: type[ResponseModel], path: str, parameters: Mapping[str, Any] | None = None
+    ) -> list[ResponseModel]:
+        answer = self._check_response(self._send_with_retries("GET", path, parameters))
         try:
             return TypeAdapter(list[kind]).validate_json(answer.content)  # type: ignore[valid-type]
         except ValidationError as error:
-            raise self._nonsense(answer.request.url.path, error) from None
+            raise self._invalid_response_error(answer.request.url.path, error) from None
 
-    def _write(self, kind: type[Answer], path: str, body: Any) -> Answer:
+    def _post(self, kind: type[ResponseModel], path: str, body: Any) -> ResponseModel:
         try:
-            return self._parsed(kind, self._send("POST", path, None, body))
+            return self._parse_response(kind, self._send("POST", path, None, body))
         except httpx.TransportError as error:
-            raise self._unreachable(path, error) from error
+            raise self._unreachable_error(path, error) from error
 
-    def _parsed(self, kind: type[Answer], answer: httpx.Response) -> Answer:
-        self._check(answer)
+    def _parse_response(self, kind: type[ResponseModel], answer: httpx.Response) -> ResponseModel:
+        self._check_response(answer)
         try:
             return kind.model_validate_json(answer.content)
         except ValidationError as error:
-            raise self._nonsense(answer.request.url.path, error) from None
+            raise self._invalid_response_error(answer.request.url.path, error) from None
 
-    def _model(self, kind: type[Answer], body: Any) -> Answer:
+    def _validate_item(self, kind: type[ResponseModel], body: Any) -> ResponseModel:
         try:
             return kind.model_validate(body)
         except ValidationError as error:
-            raise self._nonsense("/api/tasks", error) from None
+            raise self._invalid_response_error("/api/tasks", error) from None
 
-    def _patiently(self, method: str, path: str, parameters: Mapping[str, Any] | None = None) -> httpx.Response:
+    def _send_with_retries(
+        self, method: str, path: str, parameters: Mapping[str, Any] | None = None
+    ) -> httpx.Response:
         """Send what may be sent twice, until an answer comes that is more than a passing fault."""
         deadline, pause_s = time.monotonic() + self._patience_s, _FIRST_PAUSE_S
         while True:
             fault: httpx.TransportError | None = None
             try:
                 answer = self._send(method, path, parameters, None)
-                if answer.status_code not in _PASSING:
+                if answer.status_code not in _TRANSIENT_STATUS_CODES:
                     return answer
             except httpx.TransportError as error:
                 fault = error
             if time.monotonic() + pause_s > deadline:
                 if fault is not None:
-                    raise self._unreachable(path, fault) from fault
+                    raise self._unreachable_error(path, fault) from fault
                 return answer
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -249,14 +259,14 @@ class LabelStudio:
         """Send with a valid token; a 401 of an access token that ran out is answered by fetching another."""
         fresh = False
         if self._is_personal and not self._access:
-            self._access, fresh = self._refreshed(), True
-        answer = self._once(method, path, parameters, body, timeout_s)
+            self._access, fresh = self._refresh_access_token(), True
+        answer = self._send_once(method, path, parameters, body, timeout_s)
         if answer.status_code == httpx.codes.UNAUTHORIZED and self._is_personal and not fresh:
-            self._access = self._refreshed()
-            answer = self._once(method, path, parameters, body, timeout_s)
+            self._access = self._refresh_access_token()
+            answer = self._send_once(method, path, parameters, body, timeout_s)
         return answer
 
-    def _once(
+    def _send_once(
         self, method: str, path: str, parameters: Mapping[str, Any] | None, body: Any, timeout_s: float | None
     ) -> httpx.Response:
         scheme, word = ("Bearer", self._access) if self._is_personal else ("Token", self._token)
@@ -274,15 +284,17 @@ class LabelStudio:
             for chunk in answer.iter_bytes():
                 content.append(chunk)
                 size += len(chunk)
-                if size > _MOST_BYTES:
-                    raise ServiceError(f"{self.url}{path} answers with more than {_MOST_BYTES >> 20} MiB; refused")
+                if size > _MAX_RESPONSE_BYTES:
+                    raise ServiceError(
+                        f"{self.url}{path} answers with more than {_MAX_RESPONSE_BYTES >> 20} MiB; refused"
+                    )
         finally:
             answer.close()
         return httpx.Response(answer.status_code, content=b"".join(content), request=request)
 
-    def _refreshed(self) -> str:
+    def _refresh_access_token(self) -> str:
         answer = self._http.post("/api/token/refresh", json={"refresh": self._token})
-        if answer.status_code in _PASSING:
+        if answer.status_code in _TRANSIENT_STATUS_CODES:
             raise httpx.ReadError(f"HTTP {answer.status_code}", request=answer.request)
         try:
             access = answer.json()["access"] if answer.is_success else None
@@ -295,7 +307,7 @@ class LabelStudio:
             )
         return access
 
-    def _check(self, answer: httpx.Response) -> httpx.Response:
+    def _check_response(self, answer: httpx.Response) -> httpx.Response:
         if answer.is_success:
             return answer
         path = answer.request.url.path
@@ -304,9 +316,9 @@ class LabelStudio:
                 f"{self.url}{path} refuses the token (HTTP 401); a legacy token works only where "
                 "the organisation allows them, else use a personal access token"
             )
-        raise ServiceError(f"{self.url}{path} answers HTTP {answer.status_code}{_complaint(answer)}")
+        raise ServiceError(f"{self.url}{path} answers HTTP {answer.status_code}{_describe_invalid_fields(answer)}")
 
-    def _nonsense(self, path: str, error: ValidationError) -> ServiceError:
+    def _invalid_response_error(self, path: str, error: ValidationError) -> ServiceError:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         return ServiceError(
@@ -314,14 +326,14 @@ class LabelStudio:
             "is the address right? Version 1.23 is known to work"
         )
 
-    def _unreachable(self, path: str, error: httpx.TransportError) -> ServiceError:
+    def _unreachable_error(self, path: str, error: httpx.TransportError) -> ServiceError:
         return ServiceError(
             f"{self.url}{path} cannot be reached ({type(error).__name__}); start it with `habla-ml label-studio up` "
             "or mend annotation.label_studio.url, then run again: nothing is lost or doubled"
         )
 
 
-def _complaint(answer: httpx.Response) -> str:
+def _describe_invalid_fields(answer: httpx.Response) -> str:
     """Which fields Label Studio found wrong; not its own words, since they may repeat what somebody said."""
     try:
         wrong = answer.json()["validation_errors"]
@@ -331,7 +343,7 @@ def _complaint(answer: httpx.Response) -> str:
     return f"{fields}; its own log says why"
 
 
-def _query(field: str, operator: str, kind: str, value: object) -> str:
+def _build_task_query(field: str, operator: str, kind: str, value: object) -> str:
     """A filter on one field, ordered by it."""
     condition = {"filter": f"filter:{field}", "operator": operator, "type": kind, "value": value}
     return json.dumps({"ordering": [field], "filters": {"conjunction": "and", "items": [condition]}})

@@ -7,36 +7,36 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-LONGEST_TEXT: Final = 10_000
+MAX_TEXT_CHARS: Final = 10_000
 """Characters of one transcript; a segment lasts at most 30 s."""
-MOST_ROUNDS: Final = 10_000
+MAX_ATTEMPTS: Final = 10_000
 """Of one segment; sent back every week of a century it has half as many."""
 
 
-class _Answer(BaseModel):
+class _ServerResponse(BaseModel):
     """Servers add fields at every version: what is not named is ignored. Errors do not repeat what was said."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
 
-def _unicode(text: Any) -> Any:
+def _require_valid_unicode(text: Any) -> Any:
     if isinstance(text, str) and any("\ud800" <= each <= "\udfff" for each in text):
         raise ValueError("is no valid Unicode")
     return text
 
 
-Text = Annotated[str, BeforeValidator(_unicode), Field(max_length=LONGEST_TEXT)]
+Text = Annotated[str, BeforeValidator(_require_valid_unicode), Field(max_length=MAX_TEXT_CHARS)]
 Identifier = Annotated[int, Field(ge=1, lt=2**63)]
 
 
-class User(_Answer):
+class User(_ServerResponse):
     """Somebody with a login."""
 
     id: Identifier
-    email: Annotated[str, BeforeValidator(_unicode), Field(max_length=320)] = ""
+    email: Annotated[str, BeforeValidator(_require_valid_unicode), Field(max_length=320)] = ""
 
 
-class ServerProject(_Answer):
+class ServerProject(_ServerResponse):
     """A project as the server lists it."""
 
     id: Identifier
@@ -45,13 +45,13 @@ class ServerProject(_Answer):
     label_config: str
 
 
-class ProjectPage(_Answer):
+class ProjectPage(_ServerResponse):
     """One page of projects."""
 
     results: list[ServerProject]
 
 
-class SourceStorage(_Answer):
+class SourceStorage(_ServerResponse):
     """A registered source storage: `path` of local files, or `bucket` and `prefix`."""
 
     path: str | None = None
@@ -59,29 +59,29 @@ class SourceStorage(_Answer):
     prefix: str | None = None
 
 
-class Accepted(_Answer):
+class ImportResponse(_ServerResponse):
     """The answer to an import; an edition that imports later names no task."""
 
     task_ids: list[Identifier] = []
 
 
-class TaskPage(_Answer):
+class TaskPage(_ServerResponse):
     """One page of tasks, each still to be checked: one that makes no sense must not hide the others."""
 
     tasks: list[Any]
 
 
-class TaskData(_Answer):
+class TaskData(_ServerResponse):
     """What we pushed, as the server gives it back; people with the right to may have changed it."""
 
     segment_id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
     day: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
     hint: Text = ""
-    model_version: Annotated[str, BeforeValidator(_unicode), Field(max_length=200)] = ""
-    round: Annotated[int, Field(ge=0, le=MOST_ROUNDS)] = 0
+    model_version: Annotated[str, BeforeValidator(_require_valid_unicode), Field(max_length=200)] = ""
+    round: Annotated[int, Field(ge=0, le=MAX_ATTEMPTS)] = 0
 
 
-class ListedTask(_Answer):
+class ListedTask(_ServerResponse):
     """A task in a listing of ids."""
 
     id: Identifier
@@ -98,10 +98,10 @@ class ListedTask(_Answer):
     def round(self) -> int:
         """How often the segment was sent back; 0 where the task does not say so, or somebody spoilt it."""
         number = self.data.get("round")
-        return number if isinstance(number, int) and 0 <= number <= MOST_ROUNDS else 0
+        return number if isinstance(number, int) and 0 <= number <= MAX_ATTEMPTS else 0
 
 
-class ChangedTask(_Answer):
+class ChangedTask(_ServerResponse):
     """A task with its annotations, those still to be checked."""
 
     id: Identifier
@@ -110,7 +110,7 @@ class ChangedTask(_Answer):
     annotations: Annotated[list[Any], Field(max_length=1_000)]
 
 
-class Annotation(_Answer):
+class Annotation(_ServerResponse):
     """What one person submitted about one task."""
 
     id: Identifier
@@ -121,39 +121,39 @@ class Annotation(_Answer):
     updated_at: AwareDatetime
 
 
-class Typed(_Answer):
+class TextAreaValue(_ServerResponse):
     """Text of a text area."""
 
     text: list[Text] | Text
 
 
-class Chosen(_Answer):
+class ChoicesValue(_ServerResponse):
     """Values of a group of choices."""
 
     choices: list[Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]]
 
 
-class TypedResult(_Answer):
+class TextAreaResult(_ServerResponse):
     """The transcript that was typed."""
 
     from_name: Literal["transcription"]
-    value: Typed
+    value: TextAreaValue
 
 
-class ChosenResult(_Answer):
+class ChoicesResult(_ServerResponse):
     """Why the segment is unusable."""
 
     from_name: Literal["unusable"]
-    value: Chosen
+    value: ChoicesValue
 
 
-class Moment(_Answer):
+class TaskTimestamp(_ServerResponse):
     """The one field by which changed tasks are paged."""
 
     id: Identifier
     updated_at: AwareDatetime
 
 
-def filter_time(moment: datetime) -> str:
+def format_filter_time(moment: datetime) -> str:
     """A time as the task filter takes it; any other form is answered with 500."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from habla_ml.annotation.label_studio.client import LabelStudio
 from habla_ml.errors import LakeError, ServiceError, SettingsError
-from habla_ml.lake import digest_of
+from habla_ml.lake import compute_digest
 from habla_ml.lake.directory import DirectoryStore
-from habla_ml.lake.open import open_store
+from habla_ml.lake.factory import open_store
 from habla_ml.lake.store import Store
 from habla_ml.settings import Settings
 
@@ -47,7 +47,7 @@ LABEL_CONFIG: Final = """
 """
 
 _DESCRIPTION: Final = "Segmentos de clase que conviene escuchar, los más útiles primero. Lo llena habla_ml."
-FOLDER: Final = "habla_ml-audio"
+AUDIO_FOLDER_NAME: Final = "habla_ml-audio"
 """Of the audio, in the store that the server reads."""
 
 
@@ -68,7 +68,7 @@ class Project:
 
 
 @dataclass(frozen=True)
-class AudioShelf:
+class AudioFolder:
     """Where audio is laid down so that the server can play it."""
 
     store: Store
@@ -81,7 +81,7 @@ class AudioShelf:
 
     def key_of(self, day: str, segment_id: str) -> str:
         """The audio's key in the store."""
-        return f"{FOLDER}/{day}/{segment_id}.flac"
+        return f"{AUDIO_FOLDER_NAME}/{day}/{segment_id}.flac"
 
 
 def find_project(server: LabelStudio, title: str) -> Project | None:
@@ -90,40 +90,40 @@ def find_project(server: LabelStudio, title: str) -> Project | None:
     Raises:
         ServiceError: a project has the title but not the fields.
     """
-    found = server.projects(title)
+    found = server.find_projects(title)
     if not found:
         return None
-    fitting = [each for each in found if _has_our_fields(each.label_config)]
+    fitting = [each for each in found if _has_required_fields(each.label_config)]
     if not fitting:
         raise ServiceError(
             f"project {title!r} on {server.url} has no text area `transcription` and choices `unusable`; give "
             "annotation.label_studio.title another name, and a project will be made"
         )
     first = fitting[0]
-    key = digest_of([server.url, first.id, first.created_at.isoformat()])[:16]
+    key = compute_digest([server.url, first.id, first.created_at.isoformat()])[:16]
     return Project(first.id, server.url, title, key)
 
 
-def open_project(server: LabelStudio, title: str, shelf: AudioShelf) -> Project:
-    """The project, made where it is missing, with the shelf registered as its source storage."""
+def open_project(server: LabelStudio, title: str, audio_folder: AudioFolder) -> Project:
+    """The project, made where it is missing, with the audio folder registered as its source storage."""
     project = find_project(server, title)
     if project is None:
         server.create_project(title, _DESCRIPTION, LABEL_CONFIG)
         project = find_project(server, title)
     if project is None:
         raise ServiceError(f"{server.url} made project {title!r} but does not list it; does the token see it?")
-    wanted = shelf.registration
-    known = server.source_storages(shelf.kind, project.id)
+    wanted = audio_folder.registration
+    known = server.list_source_storages(audio_folder.kind, project.id)
     if not any(
         (each.path, each.bucket, each.prefix) == tuple(wanted.get(key) for key in ("path", "bucket", "prefix"))
         for each in known
     ):
-        server.add_source_storage(shelf.kind, {**wanted, "project": project.id})
+        server.add_source_storage(audio_folder.kind, {**wanted, "project": project.id})
     return project
 
 
-def open_shelf(settings: Settings, documents: Path) -> AudioShelf:
-    """The shelf beside the lake: the same bucket, or a folder below the server's documents.
+def open_audio_folder(settings: Settings, documents: Path) -> AudioFolder:
+    """The audio folder of the lake: the same bucket, or a folder below the server's documents.
 
     Objects in S3 are signed by the server with credentials of its own, so that none are handed on.
 
@@ -135,10 +135,12 @@ def open_shelf(settings: Settings, documents: Path) -> AudioShelf:
     if url.scheme == "s3":
         store = open_store(settings.lake)
         # The server accepts no prefix under which there is nothing.
-        store.put_if_absent(f"{FOLDER}/about.txt", b"Audio that Label Studio plays; made from the lake.\n")
-        folder = "/".join(part for part in (url.path.strip("/"), FOLDER) if part)
+        store.put_if_absent(
+            f"{AUDIO_FOLDER_NAME}/about.txt", b"Audio that Label Studio plays; made from the lake.\n"
+        )
+        folder = "/".join(part for part in (url.path.strip("/"), AUDIO_FOLDER_NAME) if part)
         registration = {
-            "title": FOLDER,
+            "title": AUDIO_FOLDER_NAME,
             "bucket": url.netloc,
             "prefix": folder,
             "region_name": settings.lake.region,
@@ -147,8 +149,8 @@ def open_shelf(settings: Settings, documents: Path) -> AudioShelf:
             "presign": True,
             "presign_ttl": 60,
         }
-        return AudioShelf(store, f"{settings.lake.url.rstrip('/')}/", "s3", registration)
-    folder = str(documents.resolve() / FOLDER)
+        return AudioFolder(store, f"{settings.lake.url.rstrip('/')}/", "s3", registration)
+    folder = str(documents.resolve() / AUDIO_FOLDER_NAME)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         local = DirectoryStore(documents.resolve())
@@ -156,9 +158,9 @@ def open_shelf(settings: Settings, documents: Path) -> AudioShelf:
         raise SettingsError(
             f"annotation.label_studio.documents: {documents} cannot be written: {error}"
         ) from error
-    registration = {"title": FOLDER, "path": folder, "use_blob_urls": True}
-    return AudioShelf(local, "/data/local-files/?d=", "localfiles", registration)
+    registration = {"title": AUDIO_FOLDER_NAME, "path": folder, "use_blob_urls": True}
+    return AudioFolder(local, "/data/local-files/?d=", "localfiles", registration)
 
 
-def _has_our_fields(label_config: str) -> bool:
+def _has_required_fields(label_config: str) -> bool:
     return all(f'name="{name}"' in label_config for name in ("transcription", "unusable"))

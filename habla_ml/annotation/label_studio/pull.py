@@ -15,35 +15,41 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from habla_ml.annotation.event_log import append_events
 from habla_ml.annotation.events import AnnotationEvent, Status
 from habla_ml.annotation.label_studio.client import LabelStudio
-from habla_ml.annotation.label_studio.messages import Annotation, ChangedTask, ChosenResult, TaskData, TypedResult
+from habla_ml.annotation.label_studio.messages import (
+    Annotation,
+    ChangedTask,
+    ChoicesResult,
+    TaskData,
+    TextAreaResult,
+)
 from habla_ml.annotation.label_studio.project import Project
-from habla_ml.annotation.log import append_events
 from habla_ml.errors import InputError, PointerMovedError
 from habla_ml.lake import Lake, catalogue
-from habla_ml.recordings import SetAside, load_day, read_set_aside
-from habla_ml.recordings.days import put_set_aside
+from habla_ml.recordings import Skipped, load_day, read_skipped_inputs
+from habla_ml.recordings.days import put_skipped_inputs
 from habla_ml.settings import LabelStudioSettings
 
 LABEL_STUDIO: Final = "label_studio"
 """Source of the events."""
 
 _BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_CLOCK_MAY_LEAD: Final = timedelta(days=1)
-_EVENTS_IN_HAND: Final = 10_000
-_MOVED_AT_MOST: Final = 5
+_MAX_CLOCK_LEAD: Final = timedelta(days=1)
+_MAX_BUFFERED_EVENTS: Final = 10_000
+_MAX_APPEND_ATTEMPTS: Final = 5
 
 
 @dataclass(frozen=True)
-class Pulled:
+class PullState:
     """How far a project was read."""
 
     until: datetime
     """Newest change that was read; UTC."""
     days: tuple[str, ...]
     """Days that ever got an event from the project."""
-    set_aside: tuple[SetAside, ...]
+    skipped_inputs: tuple[Skipped, ...]
     """Annotations that make no sense, until they are mended."""
 
 
@@ -57,23 +63,23 @@ class PullReport:
     """Events that the log did not have."""
     days: tuple[str, ...]
     """Days that got new events."""
-    skipped: int
+    cancelled: int
     """Annotations that were cancelled (skipped by the person): no events."""
-    set_aside: tuple[SetAside, ...]
+    skipped_inputs: tuple[Skipped, ...]
     """What was set aside by this pull."""
 
 
-def load_pulled(lake: Lake, project: Project) -> Pulled:
+def load_pull_state(lake: Lake, project: Project) -> PullState:
     """How far the project was read; the beginning where it never was."""
-    pointer = lake.pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key))
-    return Pulled(_BEGINNING, (), ()) if pointer is None else _pulled(lake, pointer.value)
+    pointer = lake.read_pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key))
+    return PullState(_BEGINNING, (), ()) if pointer is None else _parse_pull_state(lake, pointer.value)
 
 
-def pulled_days(lake: Lake) -> tuple[str, ...]:
+def list_pulled_days(lake: Lake) -> tuple[str, ...]:
     """All days that ever got an event from any project, sorted."""
     days: set[str] = set()
     for key in catalogue.LABEL_STUDIO_PULLED.keys(lake):
-        if (pointer := lake.pointer(catalogue.LABEL_STUDIO_PULLED.name(key))) is not None:
+        if (pointer := lake.read_pointer(catalogue.LABEL_STUDIO_PULLED.name(key))) is not None:
             days.update(pointer.value["days"])
     return tuple(sorted(days))
 
@@ -91,47 +97,47 @@ def pull_events(
         ServiceError: the server cannot be reached or refuses; pull again.
         PointerMovedError: somebody else pulled in the meantime; pull again.
     """
-    pointer = lake.pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key))
-    before = load_pulled(lake, project)
-    reading = _Reading(lake, project, server.users(), now)
+    pointer = lake.read_pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key))
+    before = load_pull_state(lake, project)
+    reading = _TaskParser(lake, project, server.list_users(), now)
     since = max(_BEGINNING, before.until - timedelta(seconds=settings.overlap_s))
     days: set[str] = set()
     until, added = before.until, 0
     events: dict[str, list[AnnotationEvent]] = defaultdict(list)
-    for moment, body in server.changed_tasks(project.id, since, settings.page_size):
-        if moment.updated_at <= now + _CLOCK_MAY_LEAD:
+    for moment, body in server.iterate_changed_tasks(project.id, since, settings.page_size):
+        if moment.updated_at <= now + _MAX_CLOCK_LEAD:
             until = max(until, moment.updated_at)
-        for event in reading.task(moment.id, body):
+        for event in reading.parse_task(moment.id, body):
             events[event.day].append(event)
-        if sum(map(len, events.values())) >= _EVENTS_IN_HAND:
-            added += _append(lake, events, days)
-    added += _append(lake, events, days)
+        if sum(map(len, events.values())) >= _MAX_BUFFERED_EVENTS:
+            added += _flush_events(lake, events, days)
+    added += _flush_events(lake, events, days)
     problems = tuple(reading.problems)
-    still = [each for each in before.set_aside if each.file not in reading.tasks]
+    still = [each for each in before.skipped_inputs if each.file not in reading.tasks]
     value = {
         "url": project.url,
         "project": project.id,
         "until": until.astimezone(UTC).isoformat(),
         "days": sorted({*before.days, *reading.days}),
-        "set_aside": put_set_aside(lake, [*still, *problems]),
+        "set_aside": put_skipped_inputs(lake, [*still, *problems]),
     }
     lake.move_pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key), value, pointer)
-    return PullReport(len(reading.tasks), added, tuple(sorted(days)), reading.skipped, problems)
+    return PullReport(len(reading.tasks), added, tuple(sorted(days)), reading.cancelled, problems)
 
 
-def _pulled(lake: Lake, value: Mapping[str, Any]) -> Pulled:
-    return Pulled(
+def _parse_pull_state(lake: Lake, value: Mapping[str, Any]) -> PullState:
+    return PullState(
         datetime.fromisoformat(value["until"]),
         tuple(value["days"]),
-        read_set_aside(lake, value["set_aside"]),
+        read_skipped_inputs(lake, value["set_aside"]),
     )
 
 
-def _append(lake: Lake, events: dict[str, list[AnnotationEvent]], days: set[str]) -> int:
+def _flush_events(lake: Lake, events: dict[str, list[AnnotationEvent]], days: set[str]) -> int:
     """Write what is in hand; returns how many events were new and names their days in `days`."""
     added = 0
     for day in sorted(events):
-        new = _append_day(lake, day, events[day])
+        new = _append_with_retries(lake, day, events[day])
         added += new
         if new:
             days.add(day)
@@ -139,31 +145,31 @@ def _append(lake: Lake, events: dict[str, list[AnnotationEvent]], days: set[str]
     return added
 
 
-def _append_day(lake: Lake, day: str, events: list[AnnotationEvent]) -> int:
-    for attempt in range(1, _MOVED_AT_MOST + 1):
+def _append_with_retries(lake: Lake, day: str, events: list[AnnotationEvent]) -> int:
+    for attempt in range(1, _MAX_APPEND_ATTEMPTS + 1):
         try:
             return append_events(lake, day, events, {}).added
         except PointerMovedError:  # Habla's corrections of the same day came in between
-            if attempt == _MOVED_AT_MOST:
+            if attempt == _MAX_APPEND_ATTEMPTS:
                 raise
     return 0
 
 
-class _Reading:
+class _TaskParser:
     """One pull's way from what the server says to events: users, known segments, problems."""
 
     def __init__(self, lake: Lake, project: Project, users: Mapping[int, str], now: datetime) -> None:
         self._lake = lake
         self._origin = f"{LABEL_STUDIO}:{project.id}"
         self._users = users
-        self._newest = now + _CLOCK_MAY_LEAD
+        self._newest = now + _MAX_CLOCK_LEAD
         self._sessions: dict[str, Mapping[str, str]] = {}
         self.tasks: set[str] = set()
         self.days: set[str] = set()
-        self.problems: list[SetAside] = []
-        self.skipped = 0
+        self.problems: list[Skipped] = []
+        self.cancelled = 0
 
-    def task(self, number: int, body: Any) -> Iterable[AnnotationEvent]:
+    def parse_task(self, number: int, body: Any) -> Iterable[AnnotationEvent]:
         """The events of one task."""
         name = f"task {number}"
         self.tasks.add(name)
@@ -172,35 +178,35 @@ class _Reading:
         try:
             task = ChangedTask.model_validate(body)
         except ValidationError as error:
-            self._put_aside(name, _why(error))
+            self._skip(name, _describe_validation_error(error))
             return []
-        session = self._sessions_of(task.data.day).get(task.data.segment_id)
+        session = self._load_sessions(task.data.day).get(task.data.segment_id)
         if session is None:
-            self._put_aside(name, f"segment {task.data.segment_id} is none that the lake has on {task.data.day}")
+            self._skip(name, f"segment {task.data.segment_id} is none that the lake has on {task.data.day}")
             return []
         events = []
         for each in task.annotations:
             try:
-                if (event := self._event(task.data, session, each)) is not None:
+                if (event := self._build_label_studio_event(task.data, session, each)) is not None:
                     events.append(event)
             except ValidationError as error:
-                self._put_aside(name, _why(error))
+                self._skip(name, _describe_validation_error(error))
             except InputError as error:
-                self._put_aside(name, str(error))
+                self._skip(name, str(error))
         if events:
             self.days.add(task.data.day)
         return events
 
-    def _event(self, data: TaskData, session_id: str, body: Any) -> AnnotationEvent | None:
+    def _build_label_studio_event(self, data: TaskData, session_id: str, body: Any) -> AnnotationEvent | None:
         annotation = Annotation.model_validate(body)
         if annotation.was_cancelled:
-            self.skipped += 1
+            self.cancelled += 1
             return None
         if annotation.updated_at > self._newest:
             raise InputError(
                 f"annotation {annotation.id} is of {annotation.updated_at.isoformat()}, which is to come"
             )
-        text, reasons = _said(annotation)
+        text, reasons = _extract_answer(annotation)
         if not text.strip() and not reasons:
             raise InputError(f"annotation {annotation.id} has neither text nor a reason why it is unusable")
         status: Status = "unusable" if reasons else "confirmed" if text == data.hint else "corrected"
@@ -220,36 +226,38 @@ class _Reading:
             round=data.round,
         )
 
-    def _sessions_of(self, day: str) -> Mapping[str, str]:
+    def _load_sessions(self, day: str) -> Mapping[str, str]:
         """Segment → session of a day as the lake has it: the server's own word is not taken."""
         if day not in self._sessions:
             recordings = load_day(self._lake, day)
             self._sessions[day] = {}
             if recordings is not None:
-                table = pq.read_table(self._lake.path_of(recordings.facts), columns=["segment_id", "session_id"])
+                table = pq.read_table(
+                    self._lake.fetch_path(recordings.facts), columns=["segment_id", "session_id"]
+                )
                 ids, sessions = table["segment_id"].to_pylist(), table["session_id"].to_pylist()
                 self._sessions[day] = dict(zip(ids, sessions, strict=True))
         return self._sessions[day]
 
-    def _put_aside(self, name: str, reason: str) -> None:
-        self.problems.append(SetAside(self._origin, name, reason))
+    def _skip(self, name: str, reason: str) -> None:
+        self.problems.append(Skipped(self._origin, name, reason))
 
 
-def _said(annotation: Annotation) -> tuple[str, tuple[str, ...]]:
+def _extract_answer(annotation: Annotation) -> tuple[str, tuple[str, ...]]:
     """Text as typed, and the reasons why the segment is unusable."""
     texts: list[str] = []
     reasons: set[str] = set()
     for each in annotation.result:
         field = each.get("from_name") if isinstance(each, dict) else None
         if field == "transcription":
-            text = TypedResult.model_validate(each).value.text
+            text = TextAreaResult.model_validate(each).value.text
             texts += [text] if isinstance(text, str) else text
         elif field == "unusable":
-            reasons.update(ChosenResult.model_validate(each).value.choices)
+            reasons.update(ChoicesResult.model_validate(each).value.choices)
     return " ".join(texts), tuple(sorted(reasons))
 
 
-def _why(error: ValidationError) -> str:
+def _describe_validation_error(error: ValidationError) -> str:
     first = error.errors(include_input=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     return f"{key or 'the task'}: {first['msg']}"

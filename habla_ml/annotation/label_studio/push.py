@@ -19,23 +19,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from habla_ml.annotation.label_studio.client import LabelStudio, NewTask
-from habla_ml.annotation.label_studio.project import AudioShelf, Project
-from habla_ml.annotation.review import ReviewItem
+from habla_ml.annotation.label_studio.project import AudioFolder, Project
+from habla_ml.annotation.review_queue import ReviewItem
 from habla_ml.errors import ServiceError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings import load_day
 
-_LOST_AT_MOST: Final = 5
-_PAUSE_S: Final = 0.5
-_ROWS: Final = 256
-_LONGEST_HINT: Final = 5_000
-_WHY: Final = (
+_MAX_LOST_IMPORTS: Final = 5
+_RETRY_PAUSE_S: Final = 0.5
+_ROWS_PER_READ: Final = 256
+_MAX_HINT_CHARS: Final = 5_000
+_REVIEW_REQUEST_TEXT: Final = (
     "Vuelve a revisión: el texto no cumple las convenciones ({}). Corrígelo, o envíalo tal cual si así se dice."
 )
 
 
 @dataclass(frozen=True)
-class Pushed:
+class PushState:
     """Which segments a project holds, as far as was looked."""
 
     rounds: Mapping[str, int]
@@ -62,19 +62,19 @@ class PushReport:
     """Segments whose audio is not in the lake; they were left out."""
 
 
-def load_pushed(lake: Lake, project: Project) -> Pushed:
+def load_push_state(lake: Lake, project: Project) -> PushState:
     """What the lake knows of the project's tasks."""
-    pointer = lake.pointer(catalogue.LABEL_STUDIO_PUSHED.name(project.key))
+    pointer = lake.read_pointer(catalogue.LABEL_STUDIO_PUSHED.name(project.key))
     if pointer is None:
-        return Pushed({}, 0, ())
+        return PushState({}, 0, ())
     batches = tuple(pointer.value["batches"])
     rounds: dict[str, int] = {}
     for batch in batches:
         rounds.update(lake.get_json(batch))
-    return Pushed(rounds, pointer.value["last_task"], batches)
+    return PushState(rounds, pointer.value["last_task"], batches)
 
 
-def save_pushed(lake: Lake, project: Project, pushed: Pushed) -> None:
+def save_push_state(lake: Lake, project: Project, pushed: PushState) -> None:
     """Move the pointer.
 
     Raises:
@@ -90,7 +90,7 @@ def save_pushed(lake: Lake, project: Project, pushed: Pushed) -> None:
     lake.move_pointer(
         catalogue.LABEL_STUDIO_PUSHED.name(project.key),
         value,
-        lake.pointer(catalogue.LABEL_STUDIO_PUSHED.name(project.key)),
+        lake.read_pointer(catalogue.LABEL_STUDIO_PUSHED.name(project.key)),
     )
 
 
@@ -99,9 +99,9 @@ def push_segments(
     lake: Lake,
     server: LabelStudio,
     project: Project,
-    shelf: AudioShelf,
+    audio_folder: AudioFolder,
     batch_size: int,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> PushReport:
     """Give each segment the task of its round, in the order of `items`; one that has it gets no other.
 
@@ -110,84 +110,86 @@ def push_segments(
         PointerMovedError: somebody else pushed in the meantime; push again.
     """
     listed = {each.segment_id: each for each in items}
-    pushed = _looked(lake, server, project, load_pushed(lake, project))
+    pushed = _scan_new_tasks(lake, server, project, load_push_state(lake, project))
     fresh = [each for each in listed.values() if not pushed.has(each.segment_id, each.round)]
-    shelved = set(shelve_audio(lake, fresh, shelf))
-    waiting = iter([each for each in fresh if each.segment_id in shelved])
+    stored = set(store_audio(lake, fresh, audio_folder))
+    waiting = iter([each for each in fresh if each.segment_id in stored])
     added = 0
     while batch := list(islice(waiting, batch_size)):
-        pushed = _import(lake, server, project, pushed, [_task(each, shelf) for each in batch])
+        pushed = _import_batch(lake, server, project, pushed, [_build_task(each, audio_folder) for each in batch])
         added += len(batch)
-        tell(f"{added} of {len(shelved)} tasks")
-    missing = tuple(each.segment_id for each in fresh if each.segment_id not in shelved)
+        log(f"{added} of {len(stored)} tasks")
+    missing = tuple(each.segment_id for each in fresh if each.segment_id not in stored)
     return PushReport(project, added, len(listed) - len(fresh), missing)
 
 
-def shelve_audio(lake: Lake, items: Sequence[ReviewItem], shelf: AudioShelf) -> Iterator[str]:
+def store_audio(lake: Lake, items: Sequence[ReviewItem], audio_folder: AudioFolder) -> Iterator[str]:
     """Lay down the FLAC of each segment that the lake holds; yields their ids. Memory holds one row group."""
     for day in sorted({each.day for each in items}):
         recordings = load_day(lake, day)
         if recordings is None:
             continue
         wanted = pa.array(sorted({each.segment_id for each in items if each.day == day}), pa.string())
-        file = pq.ParquetFile(lake.path_of(recordings.parquet))
-        for rows in file.iter_batches(_ROWS, columns=["segment_id", "audio"]):
+        file = pq.ParquetFile(lake.fetch_path(recordings.parquet))
+        for rows in file.iter_batches(_ROWS_PER_READ, columns=["segment_id", "audio"]):
             for row in rows.filter(pc.is_in(rows["segment_id"], wanted)).to_pylist():
-                shelf.store.put_if_absent(shelf.key_of(day, row["segment_id"]), row["audio"])
+                audio_folder.store.put_if_absent(audio_folder.key_of(day, row["segment_id"]), row["audio"])
                 yield row["segment_id"]
 
 
-def _task(item: ReviewItem, shelf: AudioShelf) -> NewTask:
+def _build_task(item: ReviewItem, audio_folder: AudioFolder) -> NewTask:
     return NewTask(
         segment_id=item.segment_id,
-        audio=f"{shelf.prefix}{shelf.key_of(item.day, item.segment_id)}",
-        hint=item.hint[:_LONGEST_HINT],
+        audio=f"{audio_folder.prefix}{audio_folder.key_of(item.day, item.segment_id)}",
+        hint=item.hint[:_MAX_HINT_CHARS],
         day=item.day,
         session_id=item.session_id,
         model_version=item.model_version,
         context=" · ".join((item.speaker, item.session_id, ", ".join(item.reasons))),
         round=item.round,
-        why="" if item.objection is None else _WHY.format(", ".join(item.objection.rules)),
+        why="" if item.objection is None else _REVIEW_REQUEST_TEXT.format(", ".join(item.objection.rules)),
     )
 
 
-def _import(lake: Lake, server: LabelStudio, project: Project, pushed: Pushed, tasks: Sequence[NewTask]) -> Pushed:
+def _import_batch(
+    lake: Lake, server: LabelStudio, project: Project, pushed: PushState, tasks: Sequence[NewTask]
+) -> PushState:
     """Import until each of `tasks` is there, looking after every lost answer."""
-    for lost in range(_LOST_AT_MOST):
+    for lost in range(_MAX_LOST_IMPORTS):
         waiting = [each for each in tasks if not pushed.has(each.segment_id, each.round)]
         if not waiting:
             return pushed
-        time.sleep(_PAUSE_S * lost)
+        time.sleep(_RETRY_PAUSE_S * lost)
         accepted = server.import_tasks(project.id, waiting)
         if accepted is not None and len(set(accepted.task_ids)) == len(waiting):
             arrived = {each.segment_id: each.round for each in waiting}
-            return _remembered(lake, project, pushed, arrived, max(accepted.task_ids))
-        pushed = _looked(lake, server, project, pushed)
+            return _save_new_tasks(lake, project, pushed, arrived, max(accepted.task_ids))
+        pushed = _scan_new_tasks(lake, server, project, pushed)
     if all(pushed.has(each.segment_id, each.round) for each in tasks):
         return pushed
     raise ServiceError(
-        f"{server.url} lost {_LOST_AT_MOST} imports one after the other; look at its log, then push again: what "
+        f"{server.url} lost {_MAX_LOST_IMPORTS} imports one after the other; look at its log, then push again: what "
         "arrived is not sent twice"
     )
 
 
-def _looked(lake: Lake, server: LabelStudio, project: Project, pushed: Pushed) -> Pushed:
+def _scan_new_tasks(lake: Lake, server: LabelStudio, project: Project, pushed: PushState) -> PushState:
     """Take in the tasks above the highest id known; whoever made them."""
     found, last = dict[str, int](), pushed.last_task
-    for task in server.listed_tasks(project.id, pushed.last_task):
+    for task in server.list_tasks(project.id, pushed.last_task):
         last = max(last, task.id)
         if (segment := task.segment_id) is not None:
             found[segment] = max(task.round, found.get(segment, 0))
     if last == pushed.last_task:
         return pushed
     unknown = {segment: number for segment, number in sorted(found.items()) if not pushed.has(segment, number)}
-    return _remembered(lake, project, pushed, unknown, last)
+    return _save_new_tasks(lake, project, pushed, unknown, last)
 
 
-def _remembered(
-    lake: Lake, project: Project, pushed: Pushed, arrived: Mapping[str, int], last_task: int
-) -> Pushed:
+def _save_new_tasks(
+    lake: Lake, project: Project, pushed: PushState, arrived: Mapping[str, int], last_task: int
+) -> PushState:
     batches = (*pushed.batches, lake.put_json(dict(arrived))) if arrived else pushed.batches
-    after = Pushed({**pushed.rounds, **arrived}, max(last_task, pushed.last_task), batches)
-    save_pushed(lake, project, after)
+    after = PushState({**pushed.rounds, **arrived}, max(last_task, pushed.last_task), batches)
+    save_push_state(lake, project, after)
     return after

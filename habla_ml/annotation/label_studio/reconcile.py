@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
+from habla_ml.annotation.event_log import load_events, read_event_table
 from habla_ml.annotation.label_studio.client import LabelStudio
 from habla_ml.annotation.label_studio.messages import ListedTask
 from habla_ml.annotation.label_studio.project import Project
-from habla_ml.annotation.label_studio.pull import LABEL_STUDIO, load_pulled
-from habla_ml.annotation.label_studio.push import Pushed, load_pushed, save_pushed
-from habla_ml.annotation.log import event_table, load_events
+from habla_ml.annotation.label_studio.pull import LABEL_STUDIO, load_pull_state
+from habla_ml.annotation.label_studio.push import PushState, load_push_state, save_push_state
 from habla_ml.lake import Lake
 
 
@@ -22,12 +22,12 @@ class Reconciliation:
 
     tasks: int
     """Tasks with a segment, after the doubled ones were deleted."""
-    gone: tuple[str, ...]
+    without_task: tuple[str, ...]
     """Segments whose last task was deleted there; the next push gives those still in the queue a new one."""
-    doubled: int
+    duplicates_deleted: int
     """Tasks deleted because the segment has another of the same round or a later one; none that a person had
     answered."""
-    withdrawn: tuple[str, ...]
+    without_annotation: tuple[str, ...]
     """Segments whose events stay although their task has no annotation any more."""
 
 
@@ -41,10 +41,10 @@ def reconcile(lake: Lake, server: LabelStudio, project: Project) -> Reconciliati
         ServiceError: the server cannot be reached or refuses; run again.
         PointerMovedError: somebody pushed in the meantime; run again.
     """
-    before = load_pushed(lake, project)
+    before = load_push_state(lake, project)
     found: dict[str, list[ListedTask]] = defaultdict(list)
     last = before.last_task
-    for task in server.listed_tasks(project.id):
+    for task in server.list_tasks(project.id):
         last = max(last, task.id)
         if (segment := task.segment_id) is not None:
             found[segment].append(task)
@@ -57,24 +57,24 @@ def reconcile(lake: Lake, server: LabelStudio, project: Project) -> Reconciliati
                 server.delete_task(task.id)
                 doubled += 1
     rounds = {segment: tasks[0].round for segment, tasks in sorted(found.items())}
-    save_pushed(lake, project, Pushed(rounds, last, (lake.put_json(rounds),) if rounds else ()))
+    save_push_state(lake, project, PushState(rounds, last, (lake.put_json(rounds),) if rounds else ()))
     unanswered = {segment for segment, tasks in found.items() if not any(each.total_annotations for each in tasks)}
     return Reconciliation(
         tasks=sum(map(len, found.values())) - doubled,
-        gone=tuple(
+        without_task=tuple(
             sorted(segment for segment, number in before.rounds.items() if rounds.get(segment, -1) < number)
         ),
-        doubled=doubled,
-        withdrawn=tuple(sorted(unanswered & _answered(lake, project))),
+        duplicates_deleted=doubled,
+        without_annotation=tuple(sorted(unanswered & _find_answered_segments(lake, project))),
     )
 
 
-def _answered(lake: Lake, project: Project) -> set[str]:
+def _find_answered_segments(lake: Lake, project: Project) -> set[str]:
     """Segments that have an event from Label Studio."""
     answered: set[str] = set()
-    for day in load_pulled(lake, project).days:
+    for day in load_pull_state(lake, project).days:
         if (events := load_events(lake, day)) is not None:
-            table = event_table(lake, events.parquet)
+            table = read_event_table(lake, events.parquet)
             mine = table.filter(pc.equal(table["source"], LABEL_STUDIO))
             answered.update(mine["segment_id"].to_pylist())
     return answered

@@ -20,16 +20,16 @@ from typing import Final
 
 import httpx
 
-from habla_ml.environments import environment_beside_ours, install_environment, is_installed
 from habla_ml.errors import ServiceError, SettingsError
 from habla_ml.settings import LabelStudioSettings, Settings
+from habla_ml.virtual_environments import install_environment, is_installed, sibling_environment
 
-VERSION: Final = "1.23.2"
-PINS: Final = "constraints-label-studio.txt"
+LABEL_STUDIO_VERSION: Final = "1.23.2"
+CONSTRAINTS_FILE: Final = "constraints-label-studio.txt"
 """Beside the environment, where there is one: the versions that were tested together."""
 
-_FIRST_ANSWER_S: Final = 300.0
-_STOP_S: Final = 15.0
+_STARTUP_TIMEOUT_S: Final = 300.0
+_STOP_TIMEOUT_S: Final = 15.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Login:
 
 
 @dataclass(frozen=True)
-class ServerPlace:
+class ServerConfig:
     """Where an embedded server keeps what it has."""
 
     environment: Path
@@ -51,7 +51,7 @@ class ServerPlace:
     documents: Path
     """What it serves as local files: audio."""
     port: int
-    may_ask_neighbours: bool = False
+    allow_private_addresses: bool = False
     """The lake is on an S3 endpoint of one's own: the server may sign for addresses of this network too."""
 
     @property
@@ -74,21 +74,21 @@ class RunningServer:
     process: subprocess.Popen[bytes]
 
 
-def server_place(settings: Settings) -> ServerPlace:
+def resolve_server_config(settings: Settings) -> ServerConfig:
     """Where the embedded server of these settings is."""
     chosen = settings.annotation.label_studio
     folder = chosen.folder or settings.work_folder / "label_studio"
-    environment = chosen.environment or environment_beside_ours("label-studio")
+    environment = chosen.environment or sibling_environment("label-studio")
     documents = chosen.documents or folder / "documents"
-    return ServerPlace(environment, folder, documents, chosen.port, settings.lake.endpoint_url is not None)
+    return ServerConfig(environment, folder, documents, chosen.port, settings.lake.endpoint_url is not None)
 
 
-def was_started(settings: Settings) -> bool:
+def has_been_started(settings: Settings) -> bool:
     """Whether the embedded server of these settings ever ran."""
-    return _login_file(server_place(settings).folder).exists()
+    return _login_path(resolve_server_config(settings).folder).exists()
 
 
-def server_token(settings: Settings, environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
+def resolve_server_token(settings: Settings, environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
     """Address and token of the server the settings mean.
 
     Raises:
@@ -96,13 +96,13 @@ def server_token(settings: Settings, environment: Mapping[str, str] = os.environ
     """
     chosen: LabelStudioSettings = settings.annotation.label_studio
     if chosen.url is None:
-        place = server_place(settings)
-        if not was_started(settings):
+        config = resolve_server_config(settings)
+        if not has_been_started(settings):
             raise SettingsError(
-                f"no Label Studio was started in {place.folder} yet; run `habla-ml label-studio up`, or name a "
+                f"no Label Studio was started in {config.folder} yet; run `habla-ml label-studio up`, or name a "
                 "server in annotation.label_studio.url"
             )
-        return place.url, read_login(place.folder).token
+        return config.url, load_or_create_login(config.folder).token
     token = environment.get(chosen.token_variable, "").strip()
     if not token:
         raise SettingsError(
@@ -112,13 +112,13 @@ def server_token(settings: Settings, environment: Mapping[str, str] = os.environ
     return chosen.url, token
 
 
-def read_login(folder: Path) -> Login:
+def load_or_create_login(folder: Path) -> Login:
     """The login of the server in `folder`, made at the first call; only its owner may read the file.
 
     Raises:
         SettingsError: the file cannot be made or read.
     """
-    path = _login_file(folder)
+    path = _login_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -135,19 +135,19 @@ def read_login(folder: Path) -> Login:
     return login
 
 
-def install_server(environment: Path, tell: Callable[[str], None]) -> None:
+def install_server(environment: Path, log: Callable[[str], None]) -> None:
     """Make the server's virtual environment where it is missing; about 1 GB and one or two minutes.
 
     Raises:
         ServiceError: pip failed; its last lines are in the message.
     """
     if not is_installed(environment):
-        tell(f"Label Studio {VERSION} needs about 1 GB, a minute or two")
-        install_environment(environment, [f"label-studio=={VERSION}"], PINS, tell)
+        log(f"Label Studio {LABEL_STUDIO_VERSION} needs about 1 GB, a minute or two")
+        install_environment(environment, [f"label-studio=={LABEL_STUDIO_VERSION}"], CONSTRAINTS_FILE, log)
 
 
 @contextmanager
-def running_server(place: ServerPlace) -> Iterator[RunningServer]:
+def run_server(config: ServerConfig) -> Iterator[RunningServer]:
     """Start the server, wait until it answers, and stop it at the end.
 
     It dies with this process (on Linux). The first start makes the database and takes half a minute.
@@ -155,32 +155,32 @@ def running_server(place: ServerPlace) -> Iterator[RunningServer]:
     Raises:
         ServiceError: the port is taken, or the server ends or says nothing for five minutes.
     """
-    login = read_login(place.folder)
-    _check_port(place)
-    place.documents.mkdir(parents=True, exist_ok=True)
-    command = [str(_program(place.environment)), "start", "--no-browser", "--internal-host", "127.0.0.1"]
+    login = load_or_create_login(config.folder)
+    _check_port(config)
+    config.documents.mkdir(parents=True, exist_ok=True)
+    command = [str(_executable_path(config.environment)), "start", "--no-browser", "--internal-host", "127.0.0.1"]
     launcher = [sys.executable, "-m", "habla_ml.annotation.label_studio.launch"]
-    with place.log.open("ab") as log:
+    with config.log.open("ab") as log:
         process = subprocess.Popen(
-            [*launcher, *command, "-p", str(place.port)],
-            env=_environment(place, login),
+            [*launcher, *command, "-p", str(config.port)],
+            env=_build_environment(config, login),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
     try:
-        _wait_for_answer(place, process)
-        yield RunningServer(place.url, login, process)
+        _wait_for_answer(config, process)
+        yield RunningServer(config.url, login, process)
     finally:
         process.terminate()
         try:
-            process.wait(_STOP_S)
+            process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
-def _environment(place: ServerPlace, login: Login) -> dict[str, str]:
+def _build_environment(config: ServerConfig, login: Login) -> dict[str, str]:
     """What the server sees of ours: paths, language, and credentials for S3, with which it signs audio."""
     kept = {
         name: value
@@ -189,54 +189,54 @@ def _environment(place: ServerPlace, login: Login) -> dict[str, str]:
     }
     return {
         **kept,
-        "LABEL_STUDIO_BASE_DATA_DIR": str(place.folder.resolve() / "data"),
+        "LABEL_STUDIO_BASE_DATA_DIR": str(config.folder.resolve() / "data"),
         "LABEL_STUDIO_USERNAME": login.username,
         "LABEL_STUDIO_PASSWORD": login.password,
         "LABEL_STUDIO_USER_TOKEN": login.token,
         "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
-        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(place.documents.resolve()),
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(config.documents.resolve()),
         "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
         "COLLECT_ANALYTICS": "false",
         "LATEST_VERSION_CHECK": "false",
-        "SSRF_PROTECTION_ENABLED": "false" if place.may_ask_neighbours else "true",
+        "SSRF_PROTECTION_ENABLED": "false" if config.allow_private_addresses else "true",
         "SENTRY_DSN": "",
         "FRONTEND_SENTRY_DSN": "",
         "PYTHONUNBUFFERED": "1",
     }
 
 
-def _check_port(place: ServerPlace) -> None:
+def _check_port(config: ServerConfig) -> None:
     """Refuse a port in use: the server would silently take the next one."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", place.port))
+            probe.bind(("127.0.0.1", config.port))
         except OSError as error:
             raise ServiceError(
-                f"port {place.port} of 127.0.0.1 cannot be used: {error.strerror}; stop what listens there, or set "
+                f"port {config.port} of 127.0.0.1 cannot be used: {error.strerror}; stop what listens there, or set "
                 "annotation.label_studio.port"
             ) from None
 
 
-def _wait_for_answer(place: ServerPlace, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _FIRST_ANSWER_S
+def _wait_for_answer(config: ServerConfig, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _STARTUP_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            tail = place.log.read_text("utf-8", errors="replace")[-500:]
-            raise ServiceError(f"Label Studio ended with {process.returncode}; {place.log} ends so: {tail}")
+            tail = config.log.read_text("utf-8", errors="replace")[-500:]
+            raise ServiceError(f"Label Studio ended with {process.returncode}; {config.log} ends so: {tail}")
         try:
-            if httpx.get(f"{place.url}/health", timeout=5.0, trust_env=False).is_success:
+            if httpx.get(f"{config.url}/health", timeout=5.0, trust_env=False).is_success:
                 return
         except httpx.TransportError:
             pass
         time.sleep(0.25)
-    raise ServiceError(f"Label Studio says nothing on {place.url} for {_FIRST_ANSWER_S:g} s; see {place.log}")
+    raise ServiceError(f"Label Studio says nothing on {config.url} for {_STARTUP_TIMEOUT_S:g} s; see {config.log}")
 
 
-def _program(environment: Path) -> Path:
+def _executable_path(environment: Path) -> Path:
     return environment / "bin" / "label-studio"
 
 
-def _login_file(folder: Path) -> Path:
+def _login_path(folder: Path) -> Path:
     return folder / "login.json"

@@ -39,16 +39,21 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
     def fine_tuned_checkpoint(
         context: dg.AssetExecutionContext, lake: StoreResource, pipes: dg.PipesSubprocessClient
     ) -> dg.MaterializeResult:
-        from habla_ml.corpus.snapshot import latest_snapshot
-        from habla_ml.training.plan import plan_version, recipe_file
-        from habla_ml.training.record import published_record
+        from habla_ml.corpus.snapshot import load_latest_snapshot
+        from habla_ml.training.plan import plan_version, write_recipe_file
+        from habla_ml.training.record import read_training_record
 
         opened, version = lake.lake(), context.partition_key
-        plan = plan_version(opened, version, latest_snapshot(opened), settings.training)
+        plan = plan_version(opened, version, load_latest_snapshot(opened), settings.training)
         context.log.info(f"{version}: snapshot {plan.snapshot[:12]}, {plan.corpus_hours:.2f} h of corpus")
         command = [sys.executable, "-m", "habla_ml.training"]
         command += ["--settings", str(save_settings(settings, settings.work_folder / "settings"))]
-        command += ["--snapshot", plan.snapshot, "--recipe", str(recipe_file(opened, plan, settings.work_folder))]
+        command += [
+            "--snapshot",
+            plan.snapshot,
+            "--recipe",
+            str(write_recipe_file(opened, plan, settings.work_folder)),
+        ]
         command += ["--version", version, "--out", str(settings.work_folder / "training" / version)]
         # A child that exits 0 without reporting must not count as trained.
         trained = pipes.run(command=command, context=context).get_materialize_result(
@@ -56,13 +61,13 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         )
         return dg.MaterializeResult(
             data_version=trained.data_version,
-            metadata={**(trained.metadata or {}), **_curves(published_record(opened, version))},
+            metadata={**(trained.metadata or {}), **_plot_curves(read_training_record(opened, version))},
         )
 
     return fine_tuned_checkpoint
 
 
-def _curves(record: "TrainingRecord | None") -> dict[str, dg.MetadataValue]:
+def _plot_curves(record: "TrainingRecord | None") -> dict[str, dg.MetadataValue]:
     """Small plots of the loss and of the validation WER over the steps, of the first stage too."""
     found: dict[str, dg.MetadataValue] = {}
     runs = () if record is None else (("", record), ("first_stage_", record.first_stage))

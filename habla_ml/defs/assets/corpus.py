@@ -9,14 +9,14 @@ import dagster as dg
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.defs.owners import DATA_OWNERS
 from habla_ml.defs.partitions import recording_days
-from habla_ml.defs.presentation import column_schema, corpus_page, file_link, table
+from habla_ml.defs.presentation import column_schema, corpus_report_path, file_link, table
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
-    from habla_ml.recordings import SetAside
+    from habla_ml.recordings import Skipped
 
-_SHOWN = 100
+_ROWS_SHOWN = 100
 
 
 def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
@@ -37,16 +37,16 @@ def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
         ),
     )
     def annotated_corpus(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:
-        from habla_ml.annotation import collect_events, last_import
-        from habla_ml.corpus.build import SCHEMA, build_day, read_problems
+        from habla_ml.annotation import collect_events, load_last_import
+        from habla_ml.corpus.build import CORPUS_SCHEMA, build_day, read_text_problems
         from habla_ml.corpus.violations import count_confirmed, read_violations
 
         opened, day = lake.lake(), context.partition_key
         events = collect_events(settings.recordings.folder, day, opened, settings, datetime.now(UTC))
         built = build_day(opened, day, conventions, settings)
-        problems = read_problems(opened, built)
-        imported = [last_import(each, opened) for each in settings.annotation.tables]
-        violating = read_violations(opened, built, most=_SHOWN)
+        problems = read_text_problems(opened, built)
+        imported = [load_last_import(each, opened) for each in settings.annotation.tables]
+        violating = read_violations(opened, built, most=_ROWS_SHOWN)
         confirmed = count_confirmed(opened, built)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(built.parquet),
@@ -81,19 +81,22 @@ def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
                     ["session_id", "file_name", "violations", "confirmed by a person", "segment_id"],
                 ),
                 "rows of tables set aside": table(
-                    islice((_row_only(each) for of in imported if of for each in of.set_aside), _SHOWN),
+                    islice(
+                        (_describe_skipped_row(each) for of in imported if of for each in of.skipped_inputs),
+                        _ROWS_SHOWN,
+                    ),
                     ["table", "row", "reason"],
                 ),
-                "their texts": file_link(corpus_page(settings)),
+                "their texts": file_link(corpus_report_path(settings)),
                 "conventions": built.conventions,
                 "object": built.parquet,
-                "dagster/column_schema": column_schema(SCHEMA),
+                "dagster/column_schema": column_schema(CORPUS_SCHEMA),
             },
         )
 
     return annotated_corpus
 
 
-def _row_only(each: "SetAside") -> dict[str, str]:
+def _describe_skipped_row(each: "Skipped") -> dict[str, str]:
     """A row by its number: a cell that is not repeated cannot hold what somebody said."""
     return {"table": each.session, "row": each.file.partition(":")[0], "reason": each.reason}

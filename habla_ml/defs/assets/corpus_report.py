@@ -3,7 +3,7 @@
 import dagster as dg
 
 from habla_ml.defs.owners import DATA_OWNERS
-from habla_ml.defs.presentation import corpus_page, file_link, percent, table
+from habla_ml.defs.presentation import corpus_report_path, file_link, table, to_percent
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 
@@ -28,14 +28,14 @@ def build_corpus_report(settings: Settings) -> dg.AssetsDefinition:
     )
     def corpus_report(lake: StoreResource) -> dg.MaterializeResult:
         from habla_ml.corpus.report import describe_corpus
-        from habla_ml.corpus.report_page import render_report
+        from habla_ml.corpus.report_page import render_corpus_report
 
         opened = lake.lake()
         report = describe_corpus(opened, settings.quality)
-        path = corpus_page(settings)
+        path = corpus_report_path(settings)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render_report(report), encoding="utf-8")
-        kept = opened.put_bytes(render_report(report.without_voices()).encode())
+        path.write_text(render_corpus_report(report), encoding="utf-8")
+        kept = opened.put_bytes(render_corpus_report(report.redact()).encode())
         last = report.vocabulary[-1] if report.vocabulary else None
         return dg.MaterializeResult(
             data_version=dg.DataVersion(kept),
@@ -44,7 +44,7 @@ def build_corpus_report(settings: Settings) -> dg.AssetsDefinition:
                 "object": kept,
                 "recorded hours": round(report.recorded_h, 4),
                 "usable hours": round(report.usable_h, 4),
-                "annotated share %": percent(report.annotated_share),
+                "annotated share %": to_percent(report.annotated_share),
                 "words": last.words if last else 0,
                 "different words": last.distinct if last else 0,
                 "flags": sum(report.flagged_counts.values()),
@@ -54,7 +54,7 @@ def build_corpus_report(settings: Settings) -> dg.AssetsDefinition:
                             "day": day.day,
                             "recorded h": day.recorded_h,
                             "usable h": day.usable_h,
-                            "annotated %": percent(day.annotated / max(1, day.segments)),
+                            "annotated %": to_percent(day.annotated / max(1, day.segments)),
                         }
                         for day in reversed(report.days[-_DAYS_LISTED:])
                     ),

@@ -6,14 +6,14 @@ from datetime import datetime
 import dagster as dg
 from pydantic import Field
 
-from habla_ml.defs.evidence import present_comparison
+from habla_ml.defs.comparison_metadata import build_comparison_metadata
 from habla_ml.defs.owners import MODEL_OWNERS
 from habla_ml.defs.presentation import file_link
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 
 
-class ContestConfig(dg.Config):
+class EngineComparisonConfig(dg.Config):
     """Who meets, and on which speech."""
 
     entrants: list[str] = Field(
@@ -39,11 +39,11 @@ def build_engine_comparison(settings: Settings) -> dg.AssetsDefinition:
         ),
     )
     def engine_comparison(
-        context: dg.AssetExecutionContext, config: ContestConfig, lake: StoreResource
+        context: dg.AssetExecutionContext, config: EngineComparisonConfig, lake: StoreResource
     ) -> dg.MaterializeResult:
-        from habla_ml.contest.run import hold_contest
+        from habla_ml.evaluation.compare_models import compare_models
 
-        held = hold_contest(
+        held = compare_models(
             config.entrants,
             config.on,
             lake.lake(),
@@ -55,11 +55,11 @@ def build_engine_comparison(settings: Settings) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(held.comparison.digest()),
             metadata={
-                "on": held.place.name,
+                "on": held.test_speech.name,
                 "clips decoded now": held.decoded,
                 "report": file_link(held.files.html),
-                **({"mind": held.place.warning} if held.place.warning else {}),
-                **present_comparison(held.comparison, settings.evaluation.acceptable),
+                **({"mind": held.test_speech.warning} if held.test_speech.warning else {}),
+                **build_comparison_metadata(held.comparison, settings.evaluation.acceptable),
             },
         )
 

@@ -26,10 +26,10 @@ def build_ctranslate2_model(settings: Settings) -> dg.AssetsDefinition:
         ),
     )
     def ctranslate2_model(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:
-        from habla_ml.export.publish import checkout_artefact, checkpoint_of, publish_ctranslate2
+        from habla_ml.export.publish import checkout_artefact, get_checkpoint_tree, publish_ctranslate2
 
         opened, version = lake.lake(), context.partition_key
-        tree = checkpoint_of(opened, version)
+        tree = get_checkpoint_tree(opened, version)
         made = publish_ctranslate2(
             opened,
             catalogue.EXPORT.name(version, "ctranslate2"),
@@ -40,7 +40,7 @@ def build_ctranslate2_model(settings: Settings) -> dg.AssetsDefinition:
             context.log.info,
         )
         folder = checkout_artefact(opened, made.tree, settings.work_folder)
-        files = [{"file": each.path, "bytes": each.size_bytes} for each in opened.tree_files(made.tree)]
+        files = [{"file": each.path, "bytes": each.size_bytes} for each in opened.list_tree_files(made.tree)]
         return dg.MaterializeResult(
             data_version=dg.DataVersion(made.tree),
             metadata={

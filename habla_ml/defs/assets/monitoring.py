@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from habla_ml.defs.monitoring import present_watched
+from habla_ml.defs.monitoring import build_monitoring_metadata
 from habla_ml.defs.owners import MODEL_OWNERS
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
     from habla_ml.lake import Lake
-    from habla_ml.monitoring.record import WatchedRelease
+    from habla_ml.monitoring.record import MonitoredRelease
 
 
 def build_released_model_quality(settings: Settings) -> dg.AssetsDefinition:
@@ -36,18 +36,18 @@ def build_released_model_quality(settings: Settings) -> dg.AssetsDefinition:
     def released_model_quality(
         context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource
     ) -> dg.MaterializeResult:
-        from habla_ml.monitoring.released import watch_release
+        from habla_ml.monitoring.released_model import watch_release
 
-        opened, tell = lake.lake(), context.log.info
-        watched = watch_release(opened, cdn.store(), settings, datetime.now(UTC), tell)
+        opened, log = lake.lake(), context.log.info
+        watched = watch_release(opened, cdn.store(), settings, datetime.now(UTC), log)
         if watched is None:
             return dg.MaterializeResult(metadata={"release": "none yet"})
         return dg.MaterializeResult(
             data_version=dg.DataVersion(watched.object_id),
             metadata={
-                **present_watched(watched.record),
+                **build_monitoring_metadata(watched.record),
                 "clips decoded now": watched.decoded,
-                "told": _told(opened, watched.record, settings, context.log.warning),
+                "told": _send_alerts(opened, watched.record, settings, context.log.warning),
                 "object": watched.object_id,
             },
         )
@@ -55,14 +55,14 @@ def build_released_model_quality(settings: Settings) -> dg.AssetsDefinition:
     return released_model_quality
 
 
-def _told(lake: "Lake", record: "WatchedRelease", settings: Settings, warn: Callable[[str], None]) -> str:
+def _send_alerts(lake: "Lake", record: "MonitoredRelease", settings: Settings, warn: Callable[[str], None]) -> str:
     """Whom the alarms were sent to now; a server that is down does not undo the record."""
     from habla_ml.errors import ServiceError
-    from habla_ml.monitoring.alarms import alerts_of
+    from habla_ml.monitoring.alarms import build_alerts
     from habla_ml.monitoring.alerts import send_once
 
     told = []
-    for alert in alerts_of(record):
+    for alert in build_alerts(record):
         try:
             told += [f"{alert.key} by {way}" for way in send_once(alert, lake, settings.monitoring.alerts)]
         except ServiceError as error:

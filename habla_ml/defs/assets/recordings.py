@@ -28,13 +28,13 @@ def build_raw_recordings(settings: Settings) -> dg.AssetsDefinition:
         ),
     )
     def raw_recordings(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:
-        from habla_ml.recordings.facts import read_facts
         from habla_ml.recordings.ingest import ingest_day
-        from habla_ml.recordings.segments import SCHEMA
+        from habla_ml.recordings.segment_metadata import read_segment_metadata
+        from habla_ml.recordings.segments import SEGMENT_SCHEMA
 
         opened = lake.lake()
         day = ingest_day(settings.recordings.folder, context.partition_key, opened, settings, datetime.now(UTC))
-        loudness = [row["loudness_dbfs"] for row in read_facts(opened, day.facts, ["loudness_dbfs"])]
+        loudness = [row["loudness_dbfs"] for row in read_segment_metadata(opened, day.facts, ["loudness_dbfs"])]
         quiet = sum(level < settings.evaluation.quiet_below_dbfs for level in loudness)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(day.parquet),
@@ -42,18 +42,18 @@ def build_raw_recordings(settings: Settings) -> dg.AssetsDefinition:
                 "segments": day.segments,
                 "hours": round(day.hours, 4),
                 "quiet segments": quiet,
-                "set aside": len(day.set_aside),
+                "set aside": len(day.skipped_inputs),
                 "sessions read now": len(day.read_sessions),
                 "sessions": table([dict(day.sessions)], list(day.sessions)),
                 "what was set aside": table(
-                    ({"session": s.session, "file": s.file, "reason": s.reason} for s in day.set_aside[:100]),
+                    ({"session": s.session, "file": s.file, "reason": s.reason} for s in day.skipped_inputs[:100]),
                     ["session", "file", "reason"],
                 ),
                 "loudness": plot(
                     histogram(loudness, "dBFS", settings.evaluation.quiet_below_dbfs), "loudness in dBFS"
                 ),
                 "object": day.parquet,
-                "dagster/column_schema": column_schema(SCHEMA),
+                "dagster/column_schema": column_schema(SEGMENT_SCHEMA),
             },
         )
 

@@ -6,7 +6,7 @@ import dagster as dg
 
 from habla_ml.defs.owners import RELEASE_OWNERS
 from habla_ml.defs.partitions import model_versions
-from habla_ml.defs.presentation import location, table
+from habla_ml.defs.presentation import link_or_path, table
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 
@@ -30,7 +30,7 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
     def cdn_release(
         context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource
     ) -> dg.MaterializeResult:
-        from habla_ml.evaluation.promotion import decide
+        from habla_ml.evaluation.promotion.rule import decide
         from habla_ml.release.candidate import collect_candidate
         from habla_ml.release.gate import check_gate
         from habla_ml.release.publish import publish_release
@@ -38,7 +38,7 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
         opened, version = lake.lake(), context.partition_key
         gate = check_gate(opened, version, partial(decide, settings=settings.promotion))
         why = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in gate.reasons))
-        if not gate.allowed:
+        if not gate.is_allowed:
             context.log.warning(f"{version} is not released: {' '.join(gate.reasons)}")
             return dg.MaterializeResult(metadata={"released": False, "why": why})
         candidate = collect_candidate(opened, gate, settings.release, settings.work_folder)
@@ -58,8 +58,8 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
                 "why": why,
                 "version": release.version,
                 "channel": release.channel,
-                "stands on the channel": release.current,
-                "url": location(release.url if settings.release.public_url else release.location),
+                "stands on the channel": release.is_current,
+                "url": link_or_path(release.url if settings.release.public_url else release.location),
                 "size MB": round(release.size_bytes / 1e6, 3),
                 "sha256": release.sha256,
                 "archives": table(archives, ["label", "format", "quantisation", "artefact"]),

@@ -13,10 +13,10 @@ from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
-    from habla_ml.annotation.review import ReviewItem
+    from habla_ml.annotation.review_queue import ReviewItem
     from habla_ml.lake import Lake
 
-_SHOWN = 25
+_ITEMS_SHOWN = 25
 
 
 def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
@@ -38,11 +38,11 @@ def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
     def review_queue(
         context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource
     ) -> dg.MaterializeResult:
-        from habla_ml.review.queue import make_queue, violations_sent_back
+        from habla_ml.review.queue import find_segments_to_send_back, make_queue
 
-        opened, tell = lake.lake(), context.log.info
-        back = violations_sent_back(opened)
-        made = make_queue(opened, cdn.store(), settings, datetime.now(UTC), tell, back)
+        opened, log = lake.lake(), context.log.info
+        back = find_segments_to_send_back(opened)
+        made = make_queue(opened, cdn.store(), settings, datetime.now(UTC), log, back)
         items = made.queue.items
         random_s = sum(each.duration_s for each in items if each.is_random)
         total_s = sum(each.duration_s for each in items)
@@ -82,11 +82,11 @@ def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
                             "why": "; ".join(each.reasons),
                             "s": round(each.duration_s, 1),
                         }
-                        for each in items[:_SHOWN]
+                        for each in items[:_ITEMS_SHOWN]
                     ),
                     ["segment", "session", "why", "s"],
                 ),
-                "label studio": _pushed(settings, opened, items, tell),
+                "label studio": _push_to_label_studio(settings, opened, items, log),
                 "object": made.queue.id,
             },
         )
@@ -94,8 +94,8 @@ def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
     return review_queue
 
 
-def _pushed(
-    settings: Settings, lake: "Lake", items: "Sequence[ReviewItem]", tell: Callable[[str], None]
+def _push_to_label_studio(
+    settings: Settings, lake: "Lake", items: "Sequence[ReviewItem]", log: Callable[[str], None]
 ) -> str | dg.UrlMetadataValue:
     """Where the tasks are, or why there are none; a server that is down does not undo the queue."""
     from habla_ml.annotation.label_studio import connect, has_server, push_queue
@@ -105,8 +105,8 @@ def _pushed(
         return "none: start one with `habla-ml label-studio up`, or name it in annotation.label_studio.url"
     try:
         with connect(settings) as server:
-            report = push_queue(settings, lake, server, items, tell)
+            report = push_queue(settings, lake, server, items, log)
     except ServiceError as error:
         return f"not pushed, run `habla-ml label-studio push` later: {error}"
-    tell(f"Label Studio: {report.added} new tasks, {report.known} were there already")
+    log(f"Label Studio: {report.added} new tasks, {report.known} were there already")
     return dg.MetadataValue.url(report.project.page)

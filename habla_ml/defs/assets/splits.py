@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.defs.agreement import floor_metadata
+from habla_ml.defs.agreement import build_floor_metadata
 from habla_ml.defs.owners import DATA_OWNERS
 from habla_ml.defs.presentation import table
 from habla_ml.defs.resources import StoreResource
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from habla_ml.corpus.snapshot import Snapshot
     from habla_ml.lake import Lake
 
-_SHOWN = 20
+_SENTENCES_SHOWN = 20
 _SPEAKERS = ("sessions", "seen", "unseen", "unknown")
 
 
@@ -36,13 +36,13 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
         ),
     )
     def splits(lake: StoreResource) -> dg.MaterializeResult:
-        from habla_ml.corpus.splits import load_changes, make_snapshot
+        from habla_ml.corpus.splits import load_split_changes, make_snapshot
 
         opened = lake.lake()
         conventions = load_conventions(settings.corpus.conventions)
         snapshot = make_snapshot(opened, settings, conventions)
-        changes = load_changes(opened)
-        speakers = _speakers(opened, snapshot)
+        changes = load_split_changes(opened)
+        speakers = _count_speakers(opened, snapshot)
         total = sum(snapshot.hours.values())
         return dg.MaterializeResult(
             data_version=dg.DataVersion(snapshot.id),
@@ -64,10 +64,10 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
                     ),
                     ["split", "segments", "hours", "share", *_SPEAKERS, "kept out", "left"],
                 ),
-                "balance": _balance(opened, snapshot, settings),
+                "balance": _describe_balance(opened, snapshot, settings),
                 "people in several splits": len(snapshot.in_several_splits),
-                **_overlaps(opened, snapshot, settings),
-                **floor_metadata(opened, conventions),
+                **_describe_overlaps(opened, snapshot, settings),
+                **build_floor_metadata(opened, conventions),
                 "days": len(snapshot.corpus),
                 "snapshot": snapshot.id,
                 "conventions": snapshot.conventions,
@@ -80,12 +80,12 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
     return splits
 
 
-def _speakers(lake: "Lake", snapshot: "Snapshot") -> dict[str, dict[str, int | None]]:
+def _count_speakers(lake: "Lake", snapshot: "Snapshot") -> dict[str, dict[str, int | None]]:
     """Split → its sessions and, where it is held out, its segments by whether train has their speaker."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    rows = pq.read_table(lake.path_of(snapshot.segments), columns=["split", "session_id", "is_seen_speaker"])
+    rows = pq.read_table(lake.fetch_path(snapshot.segments), columns=["split", "session_id", "is_seen_speaker"])
     found: dict[str, dict[str, int | None]] = {}
     for split in snapshot.counts:
         part = rows.filter(pc.equal(rows["split"], split))
@@ -98,38 +98,40 @@ def _speakers(lake: "Lake", snapshot: "Snapshot") -> dict[str, dict[str, int | N
     return found
 
 
-def _balance(lake: "Lake", snapshot: "Snapshot", settings: Settings) -> str:
+def _describe_balance(lake: "Lake", snapshot: "Snapshot", settings: Settings) -> str:
     """Whether the hours are within a point of their shares, and what stands in the way."""
-    from habla_ml.corpus.deal import POINT, split_shares
-    from habla_ml.corpus.splits import largest_session_share
+    from habla_ml.corpus.split_assignment import SHARE_TOLERANCE, compute_split_shares
+    from habla_ml.corpus.splits import compute_largest_session_share
 
     total = sum(snapshot.hours.values())
     off = [
         f"{split} has {snapshot.hours[split] / total:.1%} of {share:.0%}"
-        for split, share in split_shares(settings.splits).items()
-        if abs(snapshot.hours[split] / total - share) > POINT
+        for split, share in compute_split_shares(settings.splits).items()
+        if abs(snapshot.hours[split] / total - share) > SHARE_TOLERANCE
     ]
     if not off:
         return "within a point of the shares"
     return (
         f"{'; '.join(off)}. Groups never move and new ones go where hours are short; the largest session holds "
-        f"{largest_session_share(lake, snapshot):.1%} of the hours."
+        f"{compute_largest_session_share(lake, snapshot):.1%} of the hours."
     )
 
 
-def _overlaps(lake: "Lake", snapshot: "Snapshot", settings: Settings) -> dict[str, Any]:
-    from habla_ml.corpus.overlap import near_duplicates, shared_sentences
+def _describe_overlaps(lake: "Lake", snapshot: "Snapshot", settings: Settings) -> dict[str, Any]:
+    from habla_ml.corpus.overlap import find_near_duplicates, find_shared_sentences
 
-    shared = shared_sentences(lake, snapshot)
+    shared = find_shared_sentences(lake, snapshot)
     found: dict[str, Any] = {
         "validation segments whose sentence train has": sum(each.validation for each in shared),
         "test segments whose sentence train has": sum(each.test for each in shared),
         "shared sentences": table(
-            (asdict(each) for each in shared[:_SHOWN]), ["held_out", "train", "validation", "test"]
+            (asdict(each) for each in shared[:_SENTENCES_SHOWN]), ["held_out", "train", "validation", "test"]
         ),
     }
     if sum(snapshot.hours.values()) <= settings.splits.fingerprint_up_to_hours:
-        alike = near_duplicates(lake, snapshot)
+        alike = find_near_duplicates(lake, snapshot)
         found["held-out segments that sound like one of train"] = len({each.held_out for each in alike})
-        found["alike"] = table((asdict(each) for each in alike[:_SHOWN]), ["held_out", "train", "bit_errors"])
+        found["alike"] = table(
+            (asdict(each) for each in alike[:_SENTENCES_SHOWN]), ["held_out", "train", "bit_errors"]
+        )
     return found

@@ -7,13 +7,13 @@ from functools import partial
 import dagster as dg
 
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.defs.evidence import present_comparison
+from habla_ml.defs.comparison_metadata import build_comparison_metadata
 from habla_ml.defs.owners import MODEL_OWNERS
 from habla_ml.defs.partitions import model_versions
 from habla_ml.defs.presentation import file_link
 from habla_ml.defs.resources import StoreResource
+from habla_ml.model_version import parent_version
 from habla_ml.settings import Settings
-from habla_ml.versions import repeated_version
 
 
 def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
@@ -35,32 +35,32 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
     def wer_report(
         context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource
     ) -> dg.MaterializeResult:
-        from habla_ml.corpus.snapshot import latest_snapshot
-        from habla_ml.evaluation.evidence import Surroundings, evaluate_version
-        from habla_ml.release.advice import advise_with
-        from habla_ml.release.contenders import contenders_of
-        from habla_ml.release.override import override_sentence
-        from habla_ml.release.seeds import siblings_of
+        from habla_ml.corpus.snapshot import load_latest_snapshot
+        from habla_ml.evaluation.comparison.models_under_test import prepare_evaluated_models
+        from habla_ml.evaluation.comparison.seed_siblings import find_seed_siblings
+        from habla_ml.evaluation.promotion.advice_inputs import advise_for_version
+        from habla_ml.evaluation.run import ReportContext, evaluate_version
+        from habla_ml.release.override import describe_override
 
         opened, version = lake.lake(), context.partition_key
         evidence = evaluate_version(
             opened,
             version,
-            latest_snapshot(opened),
-            contenders_of(opened, cdn.store(), version, settings, context.log.info),
+            load_latest_snapshot(opened),
+            prepare_evaluated_models(opened, cdn.store(), version, settings, context.log.info),
             load_conventions(settings.corpus.conventions),
             settings,
             settings.work_folder / "reports" / version,
             f"{datetime.now(settings.zone):%Y-%m-%d}",
             context.log.info,
             hardware=f"{platform.machine()}, {platform.system()}",
-            around=Surroundings(
-                siblings=siblings_of(opened, version, settings.work_folder),
+            context=ReportContext(
+                siblings=find_seed_siblings(opened, version, settings.work_folder),
                 # A repeat says nothing about the hours that there are.
                 advise=_no_advice
-                if repeated_version(version)
-                else partial(advise_with, opened, settings, version),
-                overridden=partial(override_sentence, opened, version),
+                if parent_version(version)
+                else partial(advise_for_version, opened, settings, version),
+                find_override=partial(describe_override, opened, version),
             ),
         )
         return dg.MaterializeResult(
@@ -70,7 +70,7 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
                 "why": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in evidence.decision.reasons)),
                 "clips decoded now": evidence.decoded,
                 "report": file_link(evidence.files.html),
-                **present_comparison(evidence.comparison, settings.evaluation.acceptable),
+                **build_comparison_metadata(evidence.comparison, settings.evaluation.acceptable),
             },
         )
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from habla_ml.audio import encode_flac
 from habla_ml.corpus.snapshot import Utterance
-from habla_ml.evaluation.advice import Advice
-from habla_ml.evaluation.comparison import Comparison
-from habla_ml.evaluation.error_records import Records
-from habla_ml.evaluation.promotion import Decision
+from habla_ml.evaluation.comparison.error_tables import ErrorTables
+from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.promotion.advice import Advice
+from habla_ml.evaluation.promotion.rule import Decision
 from habla_ml.evaluation.report.content import Content
 from habla_ml.evaluation.report.html import render_html
 from habla_ml.evaluation.report.markdown import render_markdown
-from habla_ml.evaluation.report.schema import comparison_schema
-from habla_ml.evaluation.statistics import Interval
+from habla_ml.evaluation.report.schema import build_comparison_schema
+from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import AcceptableSettings
-from habla_ml.transcription.audio_check import audio_fault
+from habla_ml.transcription.audio_check import find_audio_fault
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,12 +60,12 @@ def write_report(
     override: str | None = None,
     history: Sequence[tuple[str, Interval]] = (),
     acceptable: AcceptableSettings | None = None,
-    records: Records | None = None,
+    records: ErrorTables | None = None,
     should_train: Advice | None = None,
 ) -> ReportFiles:
     """Write `report.html`, `report.md`, `comparison.json` and its schema into `folder`, made where it is missing.
 
-    Records go into `utterances.parquet` and `word_errors.parquet`.
+    ErrorTables go into `utterances.parquet` and `word_errors.parquet`.
 
     The files depend on the arguments alone: the same comparison gives the same bytes.
 
@@ -92,17 +92,17 @@ def write_report(
         has_records=records is not None,
     )
     wanted = {each.segment_id for each in comparison.examples}
-    sounds = {
+    flac_by_segment = {
         each.segment_id: encode_flac(each.audio)
         for each in utterances
-        if each.segment_id in wanted and audio_fault(each.audio) is None
+        if each.segment_id in wanted and find_audio_fault(each.audio) is None
     }
     files = ReportFiles(folder / "report.html", folder / "report.md", folder / "comparison.json")
     folder.mkdir(parents=True, exist_ok=True)
-    files.html.write_text(render_html(content, sounds), encoding="utf-8")
+    files.html.write_text(render_html(content, flac_by_segment), encoding="utf-8")
     files.markdown.write_text(render_markdown(content), encoding="utf-8")
     files.json.write_text(comparison.to_json(), encoding="utf-8")
-    files.schema.write_text(comparison_schema(), encoding="utf-8")
+    files.schema.write_text(build_comparison_schema(), encoding="utf-8")
     if records is not None:
         _write_table(records.utterances, files.utterances)
         _write_table(records.word_errors, files.word_errors)

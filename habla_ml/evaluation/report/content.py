@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from habla_ml.evaluation.advice import Advice
-from habla_ml.evaluation.comparison import Comparison, ModelScore
-from habla_ml.evaluation.promotion import Decision
-from habla_ml.evaluation.statistics import Interval
+from habla_ml.evaluation.comparison.records import Comparison, ModelScore
+from habla_ml.evaluation.promotion.advice import Advice
+from habla_ml.evaluation.promotion.rule import Decision
+from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import AcceptableSettings
 
 

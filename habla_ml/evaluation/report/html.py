@@ -1,4 +1,4 @@
-"""The WER report as one HTML page of `habla_ml.pages`, with the words of each example aligned."""
+"""The WER report as one HTML page of `habla_ml.html`, with the words of each example aligned."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from habla_ml.evaluation.comparison import Comparison, Example, Rate
-from habla_ml.evaluation.normalise import spanish
+from habla_ml.evaluation.comparison.records import Comparison, ErrorRate, ExampleUtterance
 from habla_ml.evaluation.report import figures
-from habla_ml.evaluation.report.advice import advise
-from habla_ml.evaluation.report.content import Content
-from habla_ml.evaluation.report.places import (
-    PHENOMENON_NAMES,
-    conditions_of,
-    languages_of,
-    phenomena_of,
-    places_of,
+from habla_ml.evaluation.report.breakdown import (
+    PHENOMENON_LABELS,
+    break_down_test_set,
+    describe_conditions,
+    list_decoding_languages,
+    split_phenomena_by_size,
 )
-from habla_ml.evaluation.report.plots import interval_row, scale_end, versions_chart
-from habla_ml.evaluation.report.said import REASONS_SHOWN, chance_of, failures_of, speakers_told
+from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.deployment_advice import advise_deployment
+from habla_ml.evaluation.report.plots import draw_interval_row, draw_versions_chart, round_axis_end
 from habla_ml.evaluation.report.scoreboard import scoreboard
-from habla_ml.evaluation.report.spread import spread_of
-from habla_ml.evaluation.report.summary import detectable, few_clips, summarise
-from habla_ml.evaluation.scoring import AlignedWord, align_words
-from habla_ml.pages import open_template
+from habla_ml.evaluation.report.seed_spread import format_seed_spread
+from habla_ml.evaluation.report.sentences import (
+    REASONS_SHOWN,
+    describe_chance,
+    describe_diarisation,
+    describe_failures,
+)
+from habla_ml.evaluation.report.summary import describe_detectable_difference, describe_small_test_set, summarise
+from habla_ml.evaluation.scoring.alignment import AlignedWord, align_words
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.html import open_template
 
-KINDS = {
+EXAMPLE_TITLES = {
     "improved": "Where the candidate helps most",
     "regressed": "Where it became worse",
     "worst": "Where it still fails",
@@ -34,7 +39,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _AlignedHypothesis:
     model: str
     series: str
     errors: int
@@ -43,33 +48,33 @@ class _Heard:
 
 @dataclass(frozen=True)
 class _ShownExample:
-    example: Example
-    heard: tuple[_Heard, ...]
+    example: ExampleUtterance
+    hypotheses: tuple[_AlignedHypothesis, ...]
     flac: bytes | None
 
 
 @dataclass(frozen=True)
 class _ErrorBar:
     model: str
-    rate: Rate
+    rate: ErrorRate
     substitutions: float
     deletions: float
     insertions: float
     """Widths in percent of the longest bar."""
 
 
-def render_html(content: Content, sounds: Mapping[str, bytes]) -> str:
-    """The whole page; `sounds` holds FLAC by segment id for the examples that shall be heard."""
+def render_html(content: Content, flac_by_segment: Mapping[str, bytes]) -> str:
+    """The whole page; `flac_by_segment` holds FLAC by segment id for the examples that shall be heard."""
     comparison = content.comparison
     template = open_template(
-        "habla_ml.evaluation",
+        "habla_ml.evaluation.report",
         "report.html.j2",
         percent=figures.percent,
         points=figures.points,
         rate=figures.rate_with_interval,
         share=figures.share_with_interval,
         counted=figures.count_with_share,
-        fewer=figures.fewer_errors,
+        fewer=figures.format_error_reduction,
         change=figures.points_with_interval,
         factor=figures.factor,
         milliseconds=figures.milliseconds,
@@ -77,10 +82,10 @@ def render_html(content: Content, sounds: Mapping[str, bytes]) -> str:
         memory=figures.memory,
         dollars=figures.dollars,
         minutes=figures.minutes,
-        whose=figures.whose,
-        track=interval_row,
-        detectable=detectable,
-        spread=spread_of,
+        describe_speech_source=figures.describe_speech_source,
+        track=draw_interval_row,
+        describe_detectable_difference=describe_detectable_difference,
+        spread=format_seed_spread,
     )
     series = {model.name: model.role for model in comparison.models}
     rows = scoreboard(comparison, content.acceptable)
@@ -92,37 +97,37 @@ def render_html(content: Content, sounds: Mapping[str, bytes]) -> str:
         focus=content.focus,
         summary=summarise(content),
         scoreboard=rows,
-        advice=advise(content, rows),
+        advice=advise_deployment(content, rows),
         series=series,
-        chart=versions_chart(content.history, content.focus.name),
-        error_bars=_error_bars(comparison),
-        places=places_of(comparison, content.focus.name),
-        phenomena=phenomena_of(comparison),
-        phenomenon_names=PHENOMENON_NAMES,
-        marks=_marks(comparison),
-        conditions=conditions_of(comparison),
-        languages=languages_of(comparison),
-        few_clips=few_clips(content),
+        chart=draw_versions_chart(content.history, content.focus.name),
+        error_bars=_build_error_bars(comparison),
+        breakdown=break_down_test_set(comparison, content.focus.name),
+        phenomena=split_phenomena_by_size(comparison),
+        phenomenon_names=PHENOMENON_LABELS,
+        marks=_list_marks(comparison),
+        conditions=describe_conditions(comparison),
+        languages=list_decoding_languages(comparison),
+        describe_small_test_set=describe_small_test_set(content),
         should_train=content.should_train,
         reasons_shown=REASONS_SHOWN,
-        chance=chance_of(content.should_train) if content.should_train else "",
-        failures=failures_of(comparison),
-        speakers=speakers_told(comparison),
-        model_scale=scale_end([model.wer.interval for model in comparison.models]),
+        probability_text=describe_chance(content.should_train) if content.should_train else "",
+        failures=describe_failures(comparison),
+        speakers=describe_diarisation(comparison),
+        model_scale=round_axis_end([model.wer.interval for model in comparison.models]),
         examples=[
-            (KINDS[kind], [_shown(each, series, sounds) for each in members])
+            (EXAMPLE_TITLES[kind], [_prepare_example(each, series, flac_by_segment) for each in members])
             for kind, members in groupby(comparison.examples, key=lambda each: each.kind)
         ],
     )
 
 
-def _marks(comparison: Comparison) -> list[str]:
+def _list_marks(comparison: Comparison) -> list[str]:
     """The marks that any text has, in their own order."""
     scores = [mark for model in comparison.models if model.punctuation for mark in model.punctuation.marks]
-    return list(dict.fromkeys(mark.what for mark in scores if mark.f1 is not None))
+    return list(dict.fromkeys(mark.mark for mark in scores if mark.f1 is not None))
 
 
-def _error_bars(comparison: Comparison) -> list[_ErrorBar]:
+def _build_error_bars(comparison: Comparison) -> list[_ErrorBar]:
     longest = max((model.wer.value or 0.0 for model in comparison.models), default=0.0)
     bars = []
     for model in comparison.models:
@@ -136,13 +141,20 @@ def _error_bars(comparison: Comparison) -> list[_ErrorBar]:
     return bars
 
 
-def _shown(example: Example, series: Mapping[str, str], sounds: Mapping[str, bytes]) -> _ShownExample:
-    reference = spanish(example.reference)
+def _prepare_example(
+    example: ExampleUtterance, series: Mapping[str, str], flac_by_segment: Mapping[str, bytes]
+) -> _ShownExample:
+    reference = normalise_spanish(example.reference)
     return _ShownExample(
         example=example,
-        heard=tuple(
-            _Heard(each.model, series[each.model], each.errors, tuple(align_words(reference, spanish(each.text))))
+        hypotheses=tuple(
+            _AlignedHypothesis(
+                each.model,
+                series[each.model],
+                each.errors,
+                tuple(align_words(reference, normalise_spanish(each.text))),
+            )
             for each in example.hypotheses
         ),
-        flac=sounds.get(example.segment_id),
+        flac=flac_by_segment.get(example.segment_id),
     )

@@ -8,24 +8,26 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from habla_ml.evaluation.statistics import Interval
+from habla_ml.evaluation.scoring.statistics import Interval
 
 
-def interval_row(
-    interval: Interval | None, scale_max: float, series: str, beside: Interval | None = None
+def draw_interval_row(
+    interval: Interval | None, scale_max: float, series: str, reference: Interval | None = None
 ) -> Markup:
     """One dot with its whisker on a track from 0 to `scale_max`, as wide as its container.
 
-    `series` is a CSS class that carries the colour; it must be a plain identifier. `beside` is marked by a hollow
+    `series` is a CSS class that carries the colour; it must be a plain identifier. `reference` is marked by a hollow
     square, without its whisker: what the dot is to be read against.
     """
     if interval is None or scale_max <= 0:
         return Markup('<svg class="track" width="100%" height="14" aria-hidden="true"></svg>')
-    low, value, high = (_place(each, scale_max) for each in (interval.low, interval.value, interval.high))
+    low, value, high = (
+        _to_track_percent(each, scale_max) for each in (interval.low, interval.value, interval.high)
+    )
     square = Markup("")
-    if beside is not None:
+    if reference is not None:
         square = Markup('<svg x="{x}%" y="2" width="1" height="1" overflow="visible">{mark}</svg>').format(
-            x=_place(beside.value, scale_max),
+            x=_to_track_percent(reference.value, scale_max),
             mark=Markup('<rect class="beside" x="-4" y="1" width="8" height="8"/>'),
         )
     return Markup(
@@ -36,29 +38,33 @@ def interval_row(
     ).format(series=series, low=low, high=high, value=value, square=square)
 
 
-def _place(share: float, scale_max: float) -> str:
+def _to_track_percent(share: float, scale_max: float) -> str:
     """In percent of the track."""
     return f"{100 * min(max(share, 0.0), scale_max) / scale_max:.2f}"
 
 
 _CHART_HEIGHT = 170
 _PLOT_TOP, _PLOT_BOTTOM = 22, 145
-_LEFT_PERCENT = 12
+_AXIS_LABELS_PERCENT = 12
 """Kept for the labels of the axis."""
-_MOST_LABELS = 6
-_LONGEST_LABEL = 12
+_MAX_LABELS = 6
+_MAX_LABEL_CHARACTERS = 12
 
 
-def versions_chart(history: Sequence[tuple[str, Interval]], focus: str) -> Markup:
+def draw_versions_chart(history: Sequence[tuple[str, Interval]], focus: str) -> Markup:
     """Every version's rate with its interval, the oldest on the left, as wide as its container.
 
     Labels stand under about six versions, `focus` and the last among them; the table beside it holds the figures.
     """
-    scale, step = scale_end([each for _, each in history]), (100 - _LEFT_PERCENT) / max(1, len(history))
-    every = -(-len(history) // _MOST_LABELS)
-    drawn = [_grid(scale, share) for share in (0.0, scale / 2, scale)]
+    scale, step = (
+        round_axis_end([each for _, each in history]),
+        (100 - _AXIS_LABELS_PERCENT) / max(1, len(history)),
+    )
+    every = -(-len(history) // _MAX_LABELS)
+    drawn = [_draw_grid_line(scale, share) for share in (0.0, scale / 2, scale)]
     points = [
-        (_LEFT_PERCENT + (at + 0.5) * step, _height(each.value, scale)) for at, (_, each) in enumerate(history)
+        (_AXIS_LABELS_PERCENT + (at + 0.5) * step, _to_chart_y(each.value, scale))
+        for at, (_, each) in enumerate(history)
     ]
     for (x1, y1), (x2, y2) in pairwise(points):
         drawn.append(
@@ -75,9 +81,9 @@ def versions_chart(history: Sequence[tuple[str, Interval]], focus: str) -> Marku
             )
             label = label.format(
                 x=f"{x:.2f}",
-                above=_height(each.high, scale) - 6,
+                above=_to_chart_y(each.high, scale) - 6,
                 value=100 * each.value,
-                name=name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…",
+                name=name if len(name) <= _MAX_LABEL_CHARACTERS else f"{name[: _MAX_LABEL_CHARACTERS - 1]}…",
             )
         drawn.append(
             Markup(
@@ -86,8 +92,8 @@ def versions_chart(history: Sequence[tuple[str, Interval]], focus: str) -> Marku
             ).format(
                 css="candidate" if name == focus else "past",
                 x=f"{x:.2f}",
-                low=_height(each.low, scale),
-                high=_height(each.high, scale),
+                low=_to_chart_y(each.low, scale),
+                high=_to_chart_y(each.high, scale),
                 y=y,
                 label=label,
             )
@@ -97,24 +103,24 @@ def versions_chart(history: Sequence[tuple[str, Interval]], focus: str) -> Marku
     )
 
 
-def _height(share: float, scale: float) -> float:
+def _to_chart_y(share: float, scale: float) -> float:
     return round(_PLOT_BOTTOM - (_PLOT_BOTTOM - _PLOT_TOP) * min(max(share, 0.0), scale) / scale, 1)
 
 
-def _grid(scale: float, share: float) -> Markup:
+def _draw_grid_line(scale: float, share: float) -> Markup:
     return Markup(
         '<line class="axis" x1="0" x2="100%" y1="{y}" y2="{y}"/>'
         '<text class="tick" x="0" y="{above}">{label:g}\u00a0%</text>'
-    ).format(y=_height(share, scale), above=_height(share, scale) - 4, label=round(100 * share, 1))
+    ).format(y=_to_chart_y(share, scale), above=_to_chart_y(share, scale) - 4, label=round(100 * share, 1))
 
 
-def scale_end(intervals: Sequence[Interval | None]) -> float:
+def round_axis_end(intervals: Sequence[Interval | None]) -> float:
     """A round end for an axis from 0 that holds every interval, in steps of 5 points; at least 5 points."""
     highest = max((each.high for each in intervals if each is not None), default=0.0)
     return max(0.05, 0.05 * -(-highest // 0.05))
 
 
-def bars_with_intervals(
+def draw_bar_chart(
     labels: Sequence[str], intervals: Sequence[Interval | None], title: str, unit: str = "WER, %"
 ) -> bytes:
     """Horizontal bars with 95 % whiskers as a small PNG (under 40 kB); shares are drawn as percent.

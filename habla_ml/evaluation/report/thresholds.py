@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from habla_ml.evaluation.statistics import Interval
+from habla_ml.evaluation.scoring.statistics import Interval
 
-Standing = Literal["met", "unsure", "missed"]
+ThresholdStatus = Literal["met", "unsure", "missed"]
 
 
-def standing(figure: Interval | None, bound: float | None) -> Standing | None:
+def threshold_status(figure: Interval | None, bound: float | None) -> ThresholdStatus | None:
     """Whether a figure stays below its bound; `unsure` where its interval holds the bound, None without either."""
     if figure is None or bound is None:
         return None

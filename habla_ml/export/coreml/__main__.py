@@ -8,31 +8,31 @@ import sys
 from pathlib import Path
 
 from habla_ml.errors import ExportError, HablaError
-from habla_ml.export.coreml.process import Conversion, refusal_line, write_result
+from habla_ml.export.coreml.process import ConversionResult, format_refusal, write_result
 from habla_ml.process import die_with_parent
 
 
 def _convert_and_verify(checkpoint: Path, out: Path) -> None:
-    from habla_ml.export.coreml.contract import contract_problems
+    from habla_ml.export.coreml.contract import find_contract_problems
     from habla_ml.export.coreml.convert import convert_to_coreml
-    from habla_ml.export.coreml.verify import parity_problems, verify_coreml
+    from habla_ml.export.coreml.verify import find_parity_problems, verify_coreml
 
     def progress(line: str) -> None:
         print(line, flush=True)
 
     models = convert_to_coreml(checkpoint, out, progress)
-    problems = contract_problems(models.folder, models.checkpoint)
+    problems = find_contract_problems(models.folder, models.checkpoint)
     if problems:
         raise ExportError(f"WhisperKit could not call what was made of {checkpoint}: {' '.join(problems)}")
     progress("contract: every input and output has its name, shape and type")
     parity = verify_coreml(models.folder, models.checkpoint, progress=progress)
-    problems = parity_problems(parity)
+    problems = find_parity_problems(parity)
     if problems:
         raise ExportError(
             f"The Core ML programs of {checkpoint} do not compute what it computes: {' '.join(problems)} "
             "Do not release it; check the installed versions of torch and coremltools against constraints.txt."
         )
-    write_result(out, Conversion(parity, models.mended))
+    write_result(out, ConversionResult(parity, models.repairs))
 
 
 def main() -> int:
@@ -48,7 +48,7 @@ def main() -> int:
             die_with_parent(arguments.parent_pid)
         _convert_and_verify(arguments.checkpoint, arguments.out)
     except HablaError as refused:
-        print(refusal_line(refused), file=sys.stderr, flush=True)
+        print(format_refusal(refused), file=sys.stderr, flush=True)
         return 1
     return 0
 

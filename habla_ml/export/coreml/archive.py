@@ -18,16 +18,16 @@ from habla_ml.export.coreml.contract import (
     MODEL_NAMES,
     SPECIFICATION_VERSION,
     ModelShape,
-    read_shape,
+    read_model_shape,
 )
-from habla_ml.export.coreml.process import Conversion, run_conversion
-from habla_ml.export.coreml.verify import Parity
-from habla_ml.export.files import ArtefactFile, files_below
-from habla_ml.export.vocabulary import WHISPERKIT_VOCAB_SIZES
-from habla_ml.lake import sha256_of
+from habla_ml.export.coreml.process import ConversionResult, run_conversion
+from habla_ml.export.coreml.verify import CoreMLParity
+from habla_ml.export.files import ArtefactFile, list_artefact_files
+from habla_ml.export.tokenizer_vocabulary import WHISPERKIT_VOCAB_SIZES
+from habla_ml.lake import compute_sha256
 
 MANIFEST_NAME = "manifest.json"
-SIDE_FILES = (
+COMPANION_FILES = (
     "config.json",
     "generation_config.json",
     "preprocessor_config.json",
@@ -55,7 +55,7 @@ class CoreMLArchive:
         vocab_size: The vocabulary's size.
         parity: How near the programs are to the checkpoint.
         files: Everything inside but the manifest.
-        mended: What was put right in the checkpoint before converting.
+        repairs: What was put right in the checkpoint before converting.
     """
 
     path: Path
@@ -64,9 +64,9 @@ class CoreMLArchive:
     model_format: str
     has_whisperkit_vocab_size: bool
     vocab_size: int
-    parity: Parity
+    parity: CoreMLParity
     files: tuple[ArtefactFile, ...]
-    mended: tuple[str, ...]
+    repairs: tuple[str, ...]
 
 
 def build_coreml_archive(
@@ -100,7 +100,7 @@ def build_coreml_archive(
 
 def write_archive(
     converted: Path,
-    conversion: Conversion,
+    conversion: ConversionResult,
     zip_path: Path,
     identity: Mapping[str, str],
     progress: Callable[[str], None] | None = None,
@@ -121,12 +121,12 @@ def write_archive(
     report = progress or (lambda _line: None)
     content = converted / "archive"
     content.mkdir()
-    model_format = _place_models(converted, content, report)
-    for name in SIDE_FILES:
+    model_format = _add_models(converted, content, report)
+    for name in COMPANION_FILES:
         shutil.copyfile(converted / "checkpoint" / name, content / name)
-    shape = read_shape(converted / "checkpoint")
-    files = files_below(content)
-    manifest = _manifest(shape, model_format, conversion, files, identity)
+    shape = read_model_shape(converted / "checkpoint")
+    files = list_artefact_files(content)
+    manifest = _build_archive_manifest(shape, model_format, conversion, files, identity)
     (content / MANIFEST_NAME).write_text(
         json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
     )
@@ -142,13 +142,13 @@ def write_archive(
     return CoreMLArchive(
         path=zip_path,
         size_bytes=size_bytes,
-        sha256=sha256_of(zip_path),
+        sha256=compute_sha256(zip_path),
         model_format=model_format,
         has_whisperkit_vocab_size=shape.vocab_size in WHISPERKIT_VOCAB_SIZES,
         vocab_size=shape.vocab_size,
         parity=conversion.parity,
         files=files,
-        mended=conversion.mended,
+        repairs=conversion.repairs,
     )
 
 
@@ -157,7 +157,7 @@ def _refuse_to_overwrite(zip_path: Path) -> None:
         raise ExportError(f"{zip_path} exists already; an export never writes over anything. Give a new name.")
 
 
-def _place_models(converted: Path, content: Path, report: Callable[[str], None]) -> str:
+def _add_models(converted: Path, content: Path, report: Callable[[str], None]) -> str:
     """Compile the programs into the archive's folder where Apple's compiler is, else move the packages there."""
     compiler_found = _has_compiler()
     for name in MODEL_NAMES:
@@ -190,10 +190,10 @@ def _has_compiler() -> bool:
     return found.returncode == 0
 
 
-def _manifest(
+def _build_archive_manifest(
     shape: ModelShape,
     model_format: str,
-    conversion: Conversion,
+    conversion: ConversionResult,
     files: tuple[ArtefactFile, ...],
     identity: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def _manifest(
         "vocab_size": shape.vocab_size,
         "has_whisperkit_vocab_size": shape.vocab_size in WHISPERKIT_VOCAB_SIZES,
         "parity": parity,
-        "mended": list(conversion.mended),
+        "mended": list(conversion.repairs),
         "files": [asdict(file) for file in files],
     }
 

@@ -18,7 +18,7 @@ SPECIFICATION_VERSION = 7
 MINIMUM_IOS = 16
 MODEL_NAMES = ("MelSpectrogram", "AudioEncoder", "TextDecoder")
 
-_TYPE_NAMES = {65552: "float16", 65568: "float32", 131104: "int32"}  # ArrayFeatureType.ArrayDataType
+_ARRAY_TYPE_NAMES = {65552: "float16", 65568: "float32", 131104: "int32"}  # ArrayFeatureType.ArrayDataType
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ModelShape:
 
 
 @dataclass(frozen=True)
-class Feature:
+class FeatureSpec:
     """One input or output.
 
     Attributes:
@@ -58,14 +58,14 @@ class Feature:
 
 
 @dataclass(frozen=True)
-class Interface:
+class ProgramInterface:
     """Inputs and outputs of one program."""
 
-    inputs: tuple[Feature, ...]
-    outputs: tuple[Feature, ...]
+    inputs: tuple[FeatureSpec, ...]
+    outputs: tuple[FeatureSpec, ...]
 
 
-def read_shape(checkpoint: Path) -> ModelShape:
+def read_model_shape(checkpoint: Path) -> ModelShape:
     """Read the sizes of a prepared checkpoint.
 
     Raises:
@@ -94,35 +94,35 @@ def read_shape(checkpoint: Path) -> ModelShape:
     )
 
 
-def contract_for(shape: ModelShape) -> dict[str, Interface]:
+def build_contract(shape: ModelShape) -> dict[str, ProgramInterface]:
     """What each program must take and give, by program name."""
-    mel = Feature("melspectrogram_features", (1, shape.n_mels, 1, 2 * shape.source_positions))
-    audio = Feature("encoder_output_embeds", (1, shape.d_model, 1, shape.source_positions))
+    mel = FeatureSpec("melspectrogram_features", (1, shape.n_mels, 1, 2 * shape.source_positions))
+    audio = FeatureSpec("encoder_output_embeds", (1, shape.d_model, 1, shape.source_positions))
     channels, length = shape.d_model * shape.decoder_layers, shape.target_positions
     return {
-        "MelSpectrogram": Interface((Feature("audio", (480_000,)),), (mel,)),
-        "AudioEncoder": Interface((mel,), (audio,)),
-        "TextDecoder": Interface(
+        "MelSpectrogram": ProgramInterface((FeatureSpec("audio", (480_000,)),), (mel,)),
+        "AudioEncoder": ProgramInterface((mel,), (audio,)),
+        "TextDecoder": ProgramInterface(
             (
-                Feature("input_ids", (1,), "int32"),
-                Feature("cache_length", (1,), "int32"),
-                Feature("key_cache", (1, channels, 1, length)),
-                Feature("value_cache", (1, channels, 1, length)),
-                Feature("kv_cache_update_mask", (1, length)),
+                FeatureSpec("input_ids", (1,), "int32"),
+                FeatureSpec("cache_length", (1,), "int32"),
+                FeatureSpec("key_cache", (1, channels, 1, length)),
+                FeatureSpec("value_cache", (1, channels, 1, length)),
+                FeatureSpec("kv_cache_update_mask", (1, length)),
                 audio,
-                Feature("decoder_key_padding_mask", (1, length)),
+                FeatureSpec("decoder_key_padding_mask", (1, length)),
             ),
             (
-                Feature("logits", (1, 1, shape.vocab_size)),
-                Feature("key_cache_updates", (1, channels, 1, 1)),
-                Feature("value_cache_updates", (1, channels, 1, 1)),
-                Feature("alignment_heads_weights", (1, shape.source_positions)),
+                FeatureSpec("logits", (1, 1, shape.vocab_size)),
+                FeatureSpec("key_cache_updates", (1, channels, 1, 1)),
+                FeatureSpec("value_cache_updates", (1, channels, 1, 1)),
+                FeatureSpec("alignment_heads_weights", (1, shape.source_positions)),
             ),
         ),
     }
 
 
-def contract_problems(models_folder: Path, checkpoint: Path) -> list[str]:
+def find_contract_problems(models_folder: Path, checkpoint: Path) -> list[str]:
     """Compare the saved packages with the contract.
 
     Args:
@@ -133,16 +133,16 @@ def contract_problems(models_folder: Path, checkpoint: Path) -> list[str]:
         One sentence for each difference; empty when an app can call them.
     """
     problems: list[str] = []
-    for name, interface in contract_for(read_shape(checkpoint)).items():
+    for name, interface in build_contract(read_model_shape(checkpoint)).items():
         package = models_folder / f"{name}.mlpackage"
         if not package.is_dir():
             problems.append(f"{name}: {package} is missing.")
             continue
-        problems += [f"{name}: {problem}" for problem in _package_problems(package, interface)]
+        problems += [f"{name}: {problem}" for problem in _find_package_problems(package, interface)]
     return problems
 
 
-def _package_problems(package: Path, interface: Interface) -> list[str]:
+def _find_package_problems(package: Path, interface: ProgramInterface) -> list[str]:
     from coremltools.models.utils import load_spec
 
     specification = load_spec(str(package))
@@ -153,17 +153,17 @@ def _package_problems(package: Path, interface: Interface) -> list[str]:
         )
     if specification.WhichOneof("Type") != "mlProgram":
         problems.append(f"a {specification.WhichOneof('Type')}, expected an mlProgram.")
-    problems += _feature_problems("input", specification.description.input, interface.inputs)
-    problems += _feature_problems("output", specification.description.output, interface.outputs)
+    problems += _find_feature_problems("input", specification.description.input, interface.inputs)
+    problems += _find_feature_problems("output", specification.description.output, interface.outputs)
     return problems
 
 
-def _feature_problems(kind: str, saved: Any, expected: tuple[Feature, ...]) -> list[str]:
+def _find_feature_problems(kind: str, saved: Any, expected: tuple[FeatureSpec, ...]) -> list[str]:
     found = {}
     for item in saved:
         array = item.type.multiArrayType
-        dtype = _TYPE_NAMES.get(array.dataType, str(array.dataType))
-        found[item.name] = Feature(item.name, tuple(array.shape), dtype)
+        dtype = _ARRAY_TYPE_NAMES.get(array.dataType, str(array.dataType))
+        found[item.name] = FeatureSpec(item.name, tuple(array.shape), dtype)
     problems = [f"{kind} {name} is not in the contract." for name in found.keys() - {f.name for f in expected}]
     for feature in expected:
         actual = found.get(feature.name)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from habla_ml.errors import ExportError
 from habla_ml.export.coreml.contract import (
     MODEL_NAMES,
-    Interface,
     ModelShape,
-    contract_for,
-    read_shape,
+    ProgramInterface,
+    build_contract,
+    read_model_shape,
 )
 from habla_ml.export.prepare import prepare_checkpoint
 
@@ -35,13 +35,13 @@ class CoreMLModels:
         folder: Holds `<name>.mlpackage` for each name of `MODEL_NAMES`.
         checkpoint: The prepared checkpoint, beside them.
         shape: Its sizes.
-        mended: What was put right before converting.
+        repairs: What was put right before converting.
     """
 
     folder: Path
     checkpoint: Path
     shape: ModelShape
-    mended: tuple[str, ...]
+    repairs: tuple[str, ...]
 
 
 def convert_to_coreml(checkpoint: Path, out: Path, progress: Callable[[str], None] | None = None) -> CoreMLModels:
@@ -60,9 +60,9 @@ def convert_to_coreml(checkpoint: Path, out: Path, progress: Callable[[str], Non
         ExportError: The checkpoint cannot be prepared, or is not of Whisper's shape.
     """
     prepared = prepare_checkpoint(checkpoint, out / "checkpoint", progress)
-    shape = read_shape(prepared.folder)
-    interfaces = contract_for(shape)
-    modules = _modules(prepared.folder)
+    shape = read_model_shape(prepared.folder)
+    interfaces = build_contract(shape)
+    modules = _load_modules(prepared.folder)
     for name in MODEL_NAMES:
         started_s = time.monotonic()
         package = out / f"{name}.mlpackage"
@@ -71,10 +71,10 @@ def convert_to_coreml(checkpoint: Path, out: Path, progress: Callable[[str], Non
         if progress:
             size_mb = sum(file.stat().st_size for file in package.rglob("*") if file.is_file()) / 1e6
             progress(f"coreml: {name} {size_mb:.1f} MB in {time.monotonic() - started_s:.1f} s")
-    return CoreMLModels(out, prepared.folder, shape, prepared.mended)
+    return CoreMLModels(out, prepared.folder, shape, prepared.repairs)
 
 
-def _modules(checkpoint: Path) -> dict[str, nn.Module]:
+def _load_modules(checkpoint: Path) -> dict[str, nn.Module]:
     import torch
     from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
@@ -90,19 +90,19 @@ def _modules(checkpoint: Path) -> dict[str, nn.Module]:
     }
 
 
-def _example(shape: tuple[int, ...], dtype: str) -> Tensor:
+def _make_example_input(shape: tuple[int, ...], dtype: str) -> Tensor:
     import torch
 
     return torch.zeros(shape, dtype=torch.int32 if dtype == "int32" else torch.float32)
 
 
-def _convert_module(module: nn.Module, interface: Interface, package: Path, *, float32: bool) -> None:
+def _convert_module(module: nn.Module, interface: ProgramInterface, package: Path, *, float32: bool) -> None:
     import coremltools as ct
     import numpy as np
     import torch
 
     types = {"float16": np.float16, "int32": np.int32}
-    examples = tuple(_example(feature.shape, feature.dtype) for feature in interface.inputs)
+    examples = tuple(_make_example_input(feature.shape, feature.dtype) for feature in interface.inputs)
     with torch.no_grad():
         traced = torch.jit.trace(module, examples, check_trace=False)
     try:
@@ -141,12 +141,12 @@ def _normalise_package(package: Path) -> None:
     manifest_path = package / "Manifest.json"
     manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
     manifest_path.write_text(
-        json.dumps(_with_stable_identifiers(manifest, package.name), indent=4, sort_keys=True) + "\n",
+        json.dumps(_stabilise_identifiers(manifest, package.name), indent=4, sort_keys=True) + "\n",
         encoding="utf-8",
     )
 
 
-def _with_stable_identifiers(manifest: dict[str, Any], package_name: str) -> dict[str, Any]:
+def _stabilise_identifiers(manifest: dict[str, Any], package_name: str) -> dict[str, Any]:
     """The same manifest with each random identifier replaced by one derived from what it names."""
     renamed = {
         old: str(uuid.uuid5(_PACKAGE_NAMESPACE, f"{package_name}/{entry['path']}")).upper()

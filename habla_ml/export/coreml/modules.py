@@ -66,8 +66,8 @@ class AudioEncoder(nn.Module):  # type: ignore[misc]
         """Take over the weights of a Transformers Whisper in float32."""
         super().__init__()
         encoder = model.model.encoder
-        self.conv1 = _row_convolution(encoder.conv1)
-        self.conv2 = _row_convolution(encoder.conv2)
+        self.conv1 = _build_row_convolution(encoder.conv1)
+        self.conv2 = _build_row_convolution(encoder.conv2)
         self.register_buffer("positions", encoder.embed_positions.weight.detach().T[None, :, None, :].clone())
         self.layers = nn.ModuleList(EncoderLayer(layer) for layer in encoder.layers)
         self.norm = ChannelNorm(encoder.layer_norm)
@@ -187,10 +187,10 @@ class Attention(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.n_heads = int(attention.num_heads)
         self.scale = float(attention.scaling)
-        self.queries = _pointwise(attention.q_proj)
-        self.keys = _pointwise(attention.k_proj)
-        self.values = _pointwise(attention.v_proj)
-        self.out = _pointwise(attention.out_proj)
+        self.queries = _build_pointwise_convolution(attention.q_proj)
+        self.keys = _build_pointwise_convolution(attention.k_proj)
+        self.values = _build_pointwise_convolution(attention.v_proj)
+        self.out = _build_pointwise_convolution(attention.out_proj)
 
     def forward(
         self, states: Tensor, keys: Tensor, values: Tensor, padding: Tensor | None
@@ -215,8 +215,8 @@ class FeedForward(nn.Module):  # type: ignore[misc]
         """Take over the weights of a Transformers layer."""
         super().__init__()
         self.norm = ChannelNorm(layer.final_layer_norm)
-        self.widen = _pointwise(layer.fc1)
-        self.narrow = _pointwise(layer.fc2)
+        self.widen = _build_pointwise_convolution(layer.fc1)
+        self.narrow = _build_pointwise_convolution(layer.fc2)
 
     def forward(self, states: Tensor) -> Tensor:
         """Map [1, D, 1, time] to the same shape."""
@@ -240,7 +240,7 @@ class ChannelNorm(nn.Module):  # type: ignore[misc]
         return centred * scale * self.get_buffer("weight") + self.get_buffer("bias")
 
 
-def _pointwise(linear: nn.Linear) -> nn.Conv2d:
+def _build_pointwise_convolution(linear: nn.Linear) -> nn.Conv2d:
     layer = nn.Conv2d(linear.in_features, linear.out_features, 1, bias=linear.bias is not None)
     layer.weight = nn.Parameter(linear.weight.detach()[:, :, None, None].clone(), requires_grad=False)
     if linear.bias is not None:
@@ -248,7 +248,7 @@ def _pointwise(linear: nn.Linear) -> nn.Conv2d:
     return layer
 
 
-def _row_convolution(conv: nn.Conv1d) -> nn.Conv2d:
+def _build_row_convolution(conv: nn.Conv1d) -> nn.Conv2d:
     kernel, stride, padding = int(conv.kernel_size[0]), int(conv.stride[0]), 1
     layer = nn.Conv2d(conv.in_channels, conv.out_channels, (1, kernel), (1, stride), (0, padding))
     layer.weight = nn.Parameter(conv.weight.detach()[:, :, None, :].clone(), requires_grad=False)

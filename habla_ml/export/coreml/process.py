@@ -15,28 +15,28 @@ from pathlib import Path
 from typing import IO
 
 from habla_ml.errors import ExportError
-from habla_ml.export.coreml.verify import Parity
+from habla_ml.export.coreml.verify import CoreMLParity
 
 _RESULT_NAME = "conversion.json"
 _MESSAGE_PREFIX = "error: "
 
 
 @dataclass(frozen=True)
-class Conversion:
+class ConversionResult:
     """What the process found out.
 
     Attributes:
         parity: How near the saved programs are to the checkpoint.
-        mended: What was put right in the checkpoint before converting.
+        repairs: What was put right in the checkpoint before converting.
     """
 
-    parity: Parity
-    mended: tuple[str, ...]
+    parity: CoreMLParity
+    repairs: tuple[str, ...]
 
 
 def run_conversion(
     checkpoint: Path, out: Path, timeout_s: float, progress: Callable[[str], None] | None = None
-) -> Conversion:
+) -> ConversionResult:
     """Convert, check and verify in a child process.
 
     Args:
@@ -79,11 +79,11 @@ def run_conversion(
                 "more time, or a machine with more free memory and cores."
             )
         if status != 0:
-            raise ExportError(_failure(checkpoint, status, errors))
+            raise ExportError(_explain_failure(checkpoint, status, errors))
     return _read_result(out / _RESULT_NAME)
 
 
-def _failure(checkpoint: Path, status: int, errors: IO[str]) -> str:
+def _explain_failure(checkpoint: Path, status: int, errors: IO[str]) -> str:
     errors.seek(0)
     lines = [line for line in errors.read().splitlines() if line.strip()]
     for line in reversed(lines):
@@ -100,17 +100,17 @@ def _failure(checkpoint: Path, status: int, errors: IO[str]) -> str:
     )
 
 
-def write_result(out: Path, conversion: Conversion) -> None:
+def write_result(out: Path, conversion: ConversionResult) -> None:
     """Leave the child's findings in `out` for the parent."""
-    content = {"parity": asdict(conversion.parity), "mended": list(conversion.mended)}
+    content = {"parity": asdict(conversion.parity), "repairs": list(conversion.repairs)}
     (out / _RESULT_NAME).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _read_result(path: Path) -> Conversion:
+def _read_result(path: Path) -> ConversionResult:
     content = json.loads(path.read_text(encoding="utf-8"))
-    return Conversion(Parity(**content["parity"]), tuple(content["mended"]))
+    return ConversionResult(CoreMLParity(**content["parity"]), tuple(content["repairs"]))
 
 
-def refusal_line(problem: Exception) -> str:
+def format_refusal(problem: Exception) -> str:
     """How the child words a refusal on its standard error, so that the parent finds it among library noise."""
     return _MESSAGE_PREFIX + " ".join(str(problem).split())

@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from habla_ml.errors import ExportError
-from habla_ml.export.coreml.contract import ModelShape, read_shape
+from habla_ml.export.coreml.contract import ModelShape, read_model_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from habla_ml.export.coreml.execute import Program
+    from habla_ml.export.coreml.interpreter import MilProgram
 
-_LEAST_ENCODER_PSNR_DB = 45.0
-_LARGEST_MEL_DIFFERENCE = 0.02
-_LARGEST_LOGIT_DIFFERENCE_OF_SCALE = 0.02
+_MIN_ENCODER_PSNR_DB = 45.0
+_MAX_MEL_DIFFERENCE = 0.02
+_MAX_RELATIVE_LOGIT_DIFFERENCE = 0.02
 _SAMPLING_RATE = 16_000
 
 
 @dataclass(frozen=True)
-class Parity:
+class CoreMLParity:
     """How near the saved programs are to the checkpoint.
 
     Attributes:
@@ -50,7 +50,7 @@ def verify_coreml(
     checkpoint: Path,
     n_tokens: int = 8,
     progress: Callable[[str], None] | None = None,
-) -> Parity:
+) -> CoreMLParity:
     """Run the saved programs on test audio, token by token through their caches, beside Transformers in float32.
 
     Args:
@@ -64,17 +64,17 @@ def verify_coreml(
     """
     import torch
 
-    from habla_ml.export.coreml.execute import load_program, run_program
+    from habla_ml.export.coreml.interpreter import load_program, run_program
 
     report = progress or (lambda _line: None)
-    shape = read_shape(checkpoint)
+    shape = read_model_shape(checkpoint)
     with torch.inference_mode():
-        audio = _test_audio()
-        reference = _Reference.load(checkpoint)
+        audio = _make_test_audio()
+        reference = _ReferenceModel.load(checkpoint)
         features = reference.features(audio)
         mel_program = load_program(models_folder / "MelSpectrogram.mlpackage")
         mel_difference = max(
-            float((_mel(mel_program, piece) - reference.features(piece)).abs().max())
+            float((_run_mel_program(mel_program, piece) - reference.features(piece)).abs().max())
             for piece in (audio, (audio * 0.002).half().float(), audio * 0.0)
         )
         report(f"verify: MelSpectrogram within {mel_difference:.4f}")
@@ -84,16 +84,16 @@ def verify_coreml(
             "encoder_output_embeds"
         ]
         expected_states = reference.encode(features)
-        psnr_db = _psnr_db(states[:, :, 0].transpose(1, 2), expected_states)
+        psnr_db = _compute_psnr_db(states[:, :, 0].transpose(1, 2), expected_states)
         report(f"verify: AudioEncoder at {psnr_db:.1f} dB")
 
         tokens, expected_logits, expected_heads = reference.decode(expected_states, n_tokens)
         decoder = load_program(models_folder / "TextDecoder.mlpackage")
-        logits, heads = _decode(decoder, shape, states, tokens)
+        logits, heads = _run_decoder(decoder, shape, states, tokens)
         difference = float((logits - expected_logits).abs().max())
         same = int((logits.argmax(-1) == expected_logits.argmax(-1)).sum())
         report(f"verify: TextDecoder within {difference:.4f}, same choice at {same} of {len(tokens)} tokens")
-    return Parity(
+    return CoreMLParity(
         encoder_psnr_db=psnr_db,
         largest_logit_difference=difference,
         logit_scale=float(expected_logits.abs().max()),
@@ -104,23 +104,23 @@ def verify_coreml(
     )
 
 
-def parity_problems(parity: Parity) -> list[str]:
+def find_parity_problems(parity: CoreMLParity) -> list[str]:
     """Say what is too far apart for a release; empty when the phone will hear what Habla hears.
 
     The bounds leave room for float16 (75 dB, 0.1 % of the scale, measured on whisper-small) and none for a lost
     weight. Choosing another token is no fault where both logits lie within the permitted difference.
     """
     problems = []
-    if not parity.encoder_psnr_db >= _LEAST_ENCODER_PSNR_DB:
+    if not parity.encoder_psnr_db >= _MIN_ENCODER_PSNR_DB:
         problems.append(
-            f"AudioEncoder is at {parity.encoder_psnr_db:.1f} dB, at least {_LEAST_ENCODER_PSNR_DB:.0f} needed."
+            f"AudioEncoder is at {parity.encoder_psnr_db:.1f} dB, at least {_MIN_ENCODER_PSNR_DB:.0f} needed."
         )
-    if not parity.mel_largest_difference <= _LARGEST_MEL_DIFFERENCE:
+    if not parity.mel_largest_difference <= _MAX_MEL_DIFFERENCE:
         problems.append(
             f"MelSpectrogram differs by {parity.mel_largest_difference:.4f}, at most "
-            f"{_LARGEST_MEL_DIFFERENCE} allowed."
+            f"{_MAX_MEL_DIFFERENCE} allowed."
         )
-    largest = _LARGEST_LOGIT_DIFFERENCE_OF_SCALE * parity.logit_scale
+    largest = _MAX_RELATIVE_LOGIT_DIFFERENCE * parity.logit_scale
     if not parity.largest_logit_difference <= largest:
         problems.append(
             f"TextDecoder differs by {parity.largest_logit_difference:.4f}, at most {largest:.4f} allowed."
@@ -129,14 +129,14 @@ def parity_problems(parity: Parity) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Reference:
+class _ReferenceModel:
     """Transformers' own Whisper in float32, for one checkpoint."""
 
     model: Any
     extractor: Any
 
     @classmethod
-    def load(cls, checkpoint: Path) -> _Reference:
+    def load(cls, checkpoint: Path) -> _ReferenceModel:
         import torch
         from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
@@ -179,17 +179,19 @@ class _Reference:
         return tokens, self.model.proj_out(out.last_hidden_state)[0], torch.stack(heads).mean(0)
 
 
-def _mel(program: Program, audio: Tensor) -> Tensor:
-    from habla_ml.export.coreml.execute import run_program
+def _run_mel_program(program: MilProgram, audio: Tensor) -> Tensor:
+    from habla_ml.export.coreml.interpreter import run_program
 
     return run_program(program, {"audio": audio})["melspectrogram_features"][:, :, 0]
 
 
-def _decode(decoder: Program, shape: ModelShape, states: Tensor, tokens: list[int]) -> tuple[Tensor, Tensor]:
+def _run_decoder(
+    decoder: MilProgram, shape: ModelShape, states: Tensor, tokens: list[int]
+) -> tuple[Tensor, Tensor]:
     """Call the decoder as WhisperKit does: one token, the caches kept outside."""
     import torch
 
-    from habla_ml.export.coreml.execute import run_program
+    from habla_ml.export.coreml.interpreter import run_program
 
     channels, length = shape.d_model * shape.decoder_layers, shape.target_positions
     caches = {name: torch.zeros(1, channels, 1, length) for name in ("key_cache", "value_cache")}
@@ -217,13 +219,13 @@ def _decode(decoder: Program, shape: ModelShape, states: Tensor, tokens: list[in
     return torch.stack(logits), torch.stack(heads)
 
 
-def _psnr_db(actual: Tensor, expected: Tensor) -> float:
+def _compute_psnr_db(actual: Tensor, expected: Tensor) -> float:
     mean_square = float((actual - expected).square().mean())
     peak = float(expected.abs().max())
     return math.inf if mean_square == 0.0 else 20 * math.log10(peak / math.sqrt(mean_square))
 
 
-def _test_audio() -> Tensor:
+def _make_test_audio() -> Tensor:
     """Thirty seconds that a mistake cannot hide in: harmonics and a sweep, then the same 40 dB down, then silence.
 
     Rounded to float16, which is what the app hands over.

@@ -16,19 +16,19 @@ from contextlib import suppress
 from typing import Any, Final
 
 from habla_ml.settings.hosted import AwsSettings
-from habla_ml.transcription.engine import HeardWord
+from habla_ml.transcription.engine import RecognisedWord
 from habla_ml.transcription.hosted.service import (
     CallError,
-    Recording,
+    EncodedClip,
     clean_text,
     clean_words,
-    client_library,
-    cut_off,
-    nonsense,
-    secret_in,
-    silent,
-    status_fault,
-    unreachable,
+    import_client_library,
+    make_disconnect_error,
+    make_malformed_answer_error,
+    make_status_error,
+    make_timeout_error,
+    make_unreachable_error,
+    read_secret,
 )
 from habla_ml.transcription.options import HostedOptions
 
@@ -37,22 +37,22 @@ _BUSY_CODES: Final = frozenset({"ThrottlingException", "Throttling", "LimitExcee
 _SETUP_CODES: Final = frozenset(
     {"UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "AccessDeniedException"}
 )
-_MOST_BYTES: Final = 4 << 20
+_MAX_TRANSCRIPT_BYTES: Final = 4 << 20
 """Of a transcript of 30 s."""
 
 
 class Aws:
-    """See `Service`."""
+    """See `SpeechService`."""
 
     def __init__(self, options: HostedOptions, settings: AwsSettings) -> None:
-        boto3 = client_library("boto3", "hosted-aws")
+        boto3 = import_client_library("boto3", "hosted-aws")
         from botocore.config import Config
 
         token = settings.session_token_variable
         session = boto3.session.Session(
-            aws_access_key_id=secret_in(settings.access_key_variable, "an AWS access key id"),
-            aws_secret_access_key=secret_in(settings.secret_key_variable, "the secret of that access key"),
-            aws_session_token=secret_in(token, "a session token") if token else None,
+            aws_access_key_id=read_secret(settings.access_key_variable, "an AWS access key id"),
+            aws_secret_access_key=read_secret(settings.secret_key_variable, "the secret of that access key"),
+            aws_session_token=read_secret(token, "a session token") if token else None,
             region_name=settings.region,
         )
         config = Config(
@@ -66,8 +66,8 @@ class Aws:
         self._settings = settings
         self._options = options
 
-    def hear(self, recording: Recording, timeout_s: float) -> tuple[str, tuple[HeardWord, ...]]:
-        """See `Service.hear`: upload, start, wait, read, and delete whatever came of it."""
+    def recognise(self, recording: EncodedClip, timeout_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
+        """See `SpeechService.recognise`: upload, start, wait, read, and delete whatever came of it."""
         from botocore import exceptions
 
         deadline_s = time.monotonic() + timeout_s
@@ -78,29 +78,29 @@ class Aws:
             self._s3.put_object(
                 Bucket=self._settings.bucket, Key=audio, Body=recording.flac, ContentType="audio/flac"
             )
-            self._start(job, audio, text)
+            self._start_job(job, audio, text)
             started = True
-            self._wait(job, deadline_s, timeout_s)
-            return _heard(self._read(text), recording.duration_s)
+            self._wait_for_job(job, deadline_s, timeout_s)
+            return _parse_answer(self._read_transcript(text), recording.duration_s)
         except exceptions.ClientError as error:
-            raise _fault_of(error.response, started) from None
+            raise _make_call_error(error.response, started) from None
         except (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError):
-            raise _billed(unreachable(_NAME), started) from None
+            raise _mark_billed(make_unreachable_error(_NAME), started) from None
         except exceptions.ReadTimeoutError:
-            raise silent(_NAME, timeout_s) from None
+            raise make_timeout_error(_NAME, timeout_s) from None
         except exceptions.BotoCoreError:
-            raise cut_off(_NAME) from None
+            raise make_disconnect_error(_NAME) from None
         except (ValueError, TypeError, LookupError, AttributeError):
-            raise nonsense(_NAME) from None
+            raise make_malformed_answer_error(_NAME) from None
         finally:
             self._clean_up(job, audio, text, started)
 
     def close(self) -> None:
-        """See `Service.close`."""
+        """See `SpeechService.close`."""
         self._s3.close()
         self._transcribe.close()
 
-    def _start(self, job: str, audio: str, text: str) -> None:
+    def _start_job(self, job: str, audio: str, text: str) -> None:
         model = self._options.model
         self._transcribe.start_transcription_job(
             TranscriptionJobName=job,
@@ -113,37 +113,37 @@ class Aws:
             **({"ModelSettings": {"LanguageModelName": model}} if model else {}),
         )
 
-    def _wait(self, job: str, deadline_s: float, timeout_s: float) -> None:
+    def _wait_for_job(self, job: str, deadline_s: float, timeout_s: float) -> None:
         while True:
-            status = self._status(job)
+            status = self._read_job_status(job)
             if status == "COMPLETED":
                 return
             if status == "FAILED":  # its FailureReason may name the file and is not repeated
                 raise CallError(f"{_NAME} could not transcribe this clip", "clip")
             if time.monotonic() + self._settings.poll_s > deadline_s:
-                raise silent(_NAME, timeout_s)
+                raise make_timeout_error(_NAME, timeout_s)
             time.sleep(self._settings.poll_s)
 
-    def _status(self, job: str) -> str | None:
+    def _read_job_status(self, job: str) -> str | None:
         """Where the job stands; None when they are too busy to say, for the job runs and is paid."""
         from botocore.exceptions import ClientError
 
         try:
             found = self._transcribe.get_transcription_job(TranscriptionJobName=job)["TranscriptionJob"]
         except ClientError as error:
-            if _fault_of(error.response, started=True).kind != "busy":
+            if _make_call_error(error.response, started=True).kind != "busy":
                 raise
             return None
         return str(found["TranscriptionJobStatus"])
 
-    def _read(self, key: str) -> Any:
+    def _read_transcript(self, key: str) -> Any:
         body = self._s3.get_object(Bucket=self._settings.bucket, Key=key)["Body"]
         try:
-            data = body.read(_MOST_BYTES + 1)
+            data = body.read(_MAX_TRANSCRIPT_BYTES + 1)
         finally:
             body.close()
-        if len(data) > _MOST_BYTES:
-            raise nonsense(_NAME)
+        if len(data) > _MAX_TRANSCRIPT_BYTES:
+            raise make_malformed_answer_error(_NAME)
         return json.loads(data)
 
     def _clean_up(self, job: str, audio: str, text: str, started: bool) -> None:
@@ -158,28 +158,30 @@ class Aws:
                 self._transcribe.delete_transcription_job(TranscriptionJobName=job)
 
 
-def _fault_of(answer: Any, started: bool) -> CallError:
+def _make_call_error(answer: Any, started: bool) -> CallError:
     facts, error = answer.get("ResponseMetadata", {}), answer.get("Error", {})
     code, status = error.get("Code"), int(facts.get("HTTPStatusCode") or 500)
     if code in _BUSY_CODES:
         status = 429
     elif code in _SETUP_CODES:
         status = 403
-    return _billed(status_fault(_NAME, status, facts.get("HTTPHeaders", {}).get("retry-after"), code), started)
+    return _mark_billed(
+        make_status_error(_NAME, status, facts.get("HTTPHeaders", {}).get("retry-after"), code), started
+    )
 
 
-def _billed(fault: CallError, started: bool) -> CallError:
+def _mark_billed(fault: CallError, started: bool) -> CallError:
     """A job that runs is billed, whatever became of asking for it."""
     return CallError(fault.reason, fault.kind, fault.retry_after_s, fault.may_be_billed or started)
 
 
-def _heard(answer: Any, duration_s: float) -> tuple[str, tuple[HeardWord, ...]]:
+def _parse_answer(answer: Any, duration_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
     results = answer["results"]
     text = " ".join(clean_text(_NAME, each["transcript"]) for each in results["transcripts"])
-    return clean_text(_NAME, text), clean_words(_NAME, _words(results["items"]), duration_s)
+    return clean_text(_NAME, text), clean_words(_NAME, _iterate_words(results["items"]), duration_s)
 
 
-def _words(items: list[Any]) -> Iterator[tuple[object, object, object, object]]:
+def _iterate_words(items: list[Any]) -> Iterator[tuple[object, object, object, object]]:
     """Punctuation stands as an item without times and belongs to the word before it."""
     waiting: tuple[str, object, object, object] | None = None
     for item in items:

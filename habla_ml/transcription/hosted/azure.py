@@ -11,19 +11,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from habla_ml.settings.hosted import AzureSettings
-from habla_ml.transcription.engine import HeardWord
+from habla_ml.transcription.engine import RecognisedWord
 from habla_ml.transcription.hosted.service import (
     CallError,
-    Recording,
+    EncodedClip,
     clean_text,
     clean_words,
-    client_library,
-    cut_off,
-    nonsense,
-    secret_in,
-    silent,
-    status_fault,
-    unreachable,
+    import_client_library,
+    make_disconnect_error,
+    make_malformed_answer_error,
+    make_status_error,
+    make_timeout_error,
+    make_unreachable_error,
+    read_secret,
 )
 from habla_ml.transcription.options import HostedOptions
 
@@ -34,23 +34,25 @@ _NAME: Final = "azure"
 
 
 class Azure:
-    """See `Service`."""
+    """See `SpeechService`."""
 
     def __init__(self, options: HostedOptions, settings: AzureSettings) -> None:
-        sdk = client_library("azure.ai.transcription", "hosted-azure")
+        sdk = import_client_library("azure.ai.transcription", "hosted-azure")
         from azure.core.credentials import AzureKeyCredential
 
         self._client: TranscriptionClient = sdk.TranscriptionClient(
             endpoint=settings.endpoint or f"https://{settings.region}.api.cognitive.microsoft.com",
-            credential=AzureKeyCredential(secret_in(settings.key_variable, "a key of the Azure Speech resource")),
+            credential=AzureKeyCredential(
+                read_secret(settings.key_variable, "a key of the Azure Speech resource")
+            ),
             retry_total=0,
             permit_redirects=False,
             logging_enable=False,
         )
         self._options = options
 
-    def hear(self, recording: Recording, timeout_s: float) -> tuple[str, tuple[HeardWord, ...]]:
-        """See `Service.hear`; bad words are left as they are spoken."""
+    def recognise(self, recording: EncodedClip, timeout_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
+        """See `SpeechService.recognise`; bad words are left as they are spoken."""
         from azure.ai.transcription.models import TranscriptionContent, TranscriptionOptions
         from azure.core.exceptions import (
             AzureError,
@@ -67,42 +69,42 @@ class Azure:
         content = TranscriptionContent(definition=definition, audio=("clip.flac", recording.flac, "audio/flac"))
         try:
             answer = self._client.transcribe(content, connection_timeout=timeout_s, read_timeout=timeout_s)
-            return _heard(answer, recording.duration_s)
+            return _parse_answer(answer, recording.duration_s)
         except CallError:
             raise
         except IncompleteReadError:
-            raise cut_off(_NAME) from None
+            raise make_disconnect_error(_NAME) from None
         except HttpResponseError as error:
-            raise _fault_of(error) from None
+            raise _make_call_error(error) from None
         except ServiceRequestError:
-            raise unreachable(_NAME) from None
+            raise make_unreachable_error(_NAME) from None
         except ServiceResponseTimeoutError:
-            raise silent(_NAME, timeout_s) from None
+            raise make_timeout_error(_NAME, timeout_s) from None
         except AzureError:
-            raise cut_off(_NAME) from None
+            raise make_disconnect_error(_NAME) from None
         except (ValueError, TypeError, LookupError, AttributeError):
-            raise nonsense(_NAME) from None
+            raise make_malformed_answer_error(_NAME) from None
 
     def close(self) -> None:
-        """See `Service.close`."""
+        """See `SpeechService.close`."""
         self._client.close()
 
 
-def _fault_of(error: Any) -> CallError:
+def _make_call_error(error: Any) -> CallError:
     status = error.status_code
     if not isinstance(status, int) or status < 300:  # their client raises so for a body that it cannot read
-        return nonsense(_NAME)
+        return make_malformed_answer_error(_NAME)
     headers = {} if error.response is None else error.response.headers
-    return status_fault(_NAME, status, headers.get("Retry-After"), getattr(error.error, "code", None))
+    return make_status_error(_NAME, status, headers.get("Retry-After"), getattr(error.error, "code", None))
 
 
-def _heard(answer: Any, duration_s: float) -> tuple[str, tuple[HeardWord, ...]]:
+def _parse_answer(answer: Any, duration_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
     # Their model is the answer's JSON, checked only where it is looked at.
     text = " ".join(clean_text(_NAME, each.text) for each in answer.combined_phrases)
-    return clean_text(_NAME, text), clean_words(_NAME, _words(answer), duration_s)
+    return clean_text(_NAME, text), clean_words(_NAME, _iterate_words(answer), duration_s)
 
 
-def _words(answer: Any) -> Iterator[tuple[object, object, object, object]]:
+def _iterate_words(answer: Any) -> Iterator[tuple[object, object, object, object]]:
     for phrase in answer.phrases:
         for word in phrase.words or ():
             start_s = word.offset_milliseconds / 1000

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from habla_ml.settings.hosted import DeepgramSettings
-from habla_ml.transcription.engine import HeardWord
+from habla_ml.transcription.engine import RecognisedWord
 from habla_ml.transcription.hosted.service import (
     CallError,
-    Recording,
+    EncodedClip,
     clean_text,
     clean_words,
-    client_library,
-    cut_off,
-    nonsense,
-    secret_in,
-    silent,
-    status_fault,
-    unreachable,
+    import_client_library,
+    make_disconnect_error,
+    make_malformed_answer_error,
+    make_status_error,
+    make_timeout_error,
+    make_unreachable_error,
+    read_secret,
 )
 from habla_ml.transcription.options import HostedOptions
 
@@ -32,13 +32,13 @@ _LANGUAGES_WITH_REGION: Final = frozenset({"es-419"})
 
 
 class Deepgram:
-    """See `Service`."""
+    """See `SpeechService`."""
 
     def __init__(self, options: HostedOptions, settings: DeepgramSettings) -> None:
-        sdk = client_library("deepgram", "hosted-deepgram")
+        sdk = import_client_library("deepgram", "hosted-deepgram")
         import httpx
 
-        key = secret_in(settings.key_variable, "an API key of Deepgram")
+        key = read_secret(settings.key_variable, "an API key of Deepgram")
         base = settings.endpoint or _HOSTS[settings.region]
         socket = base.replace("http", "ws", 1)
         self._http = httpx.Client(follow_redirects=False, trust_env=settings.endpoint is None)
@@ -51,8 +51,8 @@ class Deepgram:
         known = options.language in _LANGUAGES_WITH_REGION
         self._language = options.language if known else options.language.partition("-")[0]
 
-    def hear(self, recording: Recording, timeout_s: float) -> tuple[str, tuple[HeardWord, ...]]:
-        """See `Service.hear`; calls opt out of Deepgram's training, and their audio is not kept."""
+    def recognise(self, recording: EncodedClip, timeout_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
+        """See `SpeechService.recognise`; calls opt out of Deepgram's training, and their audio is not kept."""
         import httpx
         from deepgram.core.api_error import ApiError
 
@@ -66,32 +66,32 @@ class Deepgram:
                 request_options={"timeout": timeout_s, "max_retries": 0},
             )
         except ApiError as error:
-            raise _fault_of(error) from None
+            raise _make_call_error(error) from None
         except (httpx.ConnectError, httpx.ConnectTimeout):
-            raise unreachable(_NAME) from None
+            raise make_unreachable_error(_NAME) from None
         except httpx.TimeoutException:
-            raise silent(_NAME, timeout_s) from None
+            raise make_timeout_error(_NAME, timeout_s) from None
         except httpx.TransportError:
-            raise cut_off(_NAME) from None
+            raise make_disconnect_error(_NAME) from None
         except (ValueError, TypeError, LookupError, AttributeError):
-            raise nonsense(_NAME) from None
-        return _heard(answer, recording.duration_s)
+            raise make_malformed_answer_error(_NAME) from None
+        return _parse_answer(answer, recording.duration_s)
 
     def close(self) -> None:
-        """See `Service.close`."""
+        """See `SpeechService.close`."""
         self._http.close()
 
 
-def _fault_of(error: Any) -> CallError:
+def _make_call_error(error: Any) -> CallError:
     status = error.status_code
     if not isinstance(status, int) or status < 300:  # their client raises so for a body that it cannot read
-        return nonsense(_NAME)
+        return make_malformed_answer_error(_NAME)
     body, headers = error.body, error.headers or {}
     code = body.get("err_code") if isinstance(body, dict) else None
-    return status_fault(_NAME, status, headers.get("retry-after"), code)
+    return make_status_error(_NAME, status, headers.get("retry-after"), code)
 
 
-def _heard(answer: Any, duration_s: float) -> tuple[str, tuple[HeardWord, ...]]:
+def _parse_answer(answer: Any, duration_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
     # Their models are filled without being checked.
     try:
         best = answer.results.channels[0].alternatives[0]
@@ -100,6 +100,6 @@ def _heard(answer: Any, duration_s: float) -> tuple[str, tuple[HeardWord, ...]]:
         sure = [each.confidence for each in said]
         text = best.transcript
     except (AttributeError, LookupError, TypeError):
-        raise nonsense(_NAME) from None
+        raise make_malformed_answer_error(_NAME) from None
     timed = ((*word, confidence) for word, confidence in zip(words, sure, strict=True))
     return clean_text(_NAME, text), clean_words(_NAME, timed, duration_s)

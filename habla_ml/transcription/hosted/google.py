@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from habla_ml.errors import EvaluationError
 from habla_ml.settings.hosted import GoogleSettings
-from habla_ml.transcription.engine import HeardWord
+from habla_ml.transcription.engine import RecognisedWord
 from habla_ml.transcription.hosted.service import (
     CallError,
-    Recording,
+    EncodedClip,
     clean_text,
     clean_words,
-    client_library,
-    cut_off,
-    nonsense,
-    secret_in,
-    silent,
-    status_fault,
-    unreachable,
+    import_client_library,
+    make_disconnect_error,
+    make_malformed_answer_error,
+    make_status_error,
+    make_timeout_error,
+    make_unreachable_error,
+    read_secret,
 )
 from habla_ml.transcription.options import HostedOptions
 
@@ -37,11 +37,11 @@ _MODEL: Final = "long"
 
 
 class Google:
-    """See `Service`."""
+    """See `SpeechService`."""
 
     def __init__(self, options: HostedOptions, settings: GoogleSettings) -> None:
-        sdk = client_library("google.cloud.speech_v2", "hosted-google")
-        credentials = _credentials(settings.credentials_variable)
+        sdk = import_client_library("google.cloud.speech_v2", "hosted-google")
+        credentials = _load_credentials(settings.credentials_variable)
         host = "speech" if settings.region == "global" else f"{settings.region}-speech"
         self._client: SpeechClient = sdk.SpeechClient(
             credentials=credentials,
@@ -58,8 +58,8 @@ class Google:
             ),
         )
 
-    def hear(self, recording: Recording, timeout_s: float) -> tuple[str, tuple[HeardWord, ...]]:
-        """See `Service.hear`."""
+    def recognise(self, recording: EncodedClip, timeout_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
+        """See `SpeechService.recognise`."""
         import requests
         from google.api_core.exceptions import GoogleAPICallError
         from google.auth.exceptions import GoogleAuthError
@@ -69,34 +69,34 @@ class Google:
         request = RecognizeRequest(recognizer=self._recogniser, config=self._config, content=recording.flac)
         try:
             answer = self._client.recognize(request=request, retry=None, timeout=timeout_s)
-            return _heard(answer, recording.duration_s)
+            return _parse_answer(answer, recording.duration_s)
         except GoogleAPICallError as error:
-            raise _fault_of(error) from None
+            raise _make_call_error(error) from None
         except GoogleAuthError:
             raise CallError(f"{_NAME} does not accept the service account; make a new key", "setup") from None
         except requests.ConnectTimeout:
-            raise unreachable(_NAME) from None
+            raise make_unreachable_error(_NAME) from None
         except requests.Timeout:
-            raise silent(_NAME, timeout_s) from None
+            raise make_timeout_error(_NAME, timeout_s) from None
         except requests.ConnectionError as error:
-            raise (unreachable if _never_sent(error) else cut_off)(_NAME) from None
+            raise (make_unreachable_error if _is_unsent(error) else make_disconnect_error)(_NAME) from None
         except requests.JSONDecodeError:
-            raise nonsense(_NAME) from None
+            raise make_malformed_answer_error(_NAME) from None
         except requests.RequestException:
-            raise cut_off(_NAME) from None
+            raise make_disconnect_error(_NAME) from None
         except (FormatError, ValueError, TypeError, LookupError, AttributeError):
-            raise nonsense(_NAME) from None
+            raise make_malformed_answer_error(_NAME) from None
 
     def close(self) -> None:
-        """See `Service.close`."""
+        """See `SpeechService.close`."""
         self._client.transport.close()  # type: ignore[no-untyped-call]
 
 
-def _credentials(variable: str) -> Credentials:
+def _load_credentials(variable: str) -> Credentials:
     from google.auth.exceptions import GoogleAuthError
     from google.oauth2.service_account import Credentials
 
-    path = secret_in(variable, "the path of a service account's JSON file")
+    path = read_secret(variable, "the path of a service account's JSON file")
     try:
         found: Credentials = Credentials.from_service_account_file(  # type: ignore[no-untyped-call]
             path, scopes=["https://www.googleapis.com/auth/cloud-platform"]
@@ -110,32 +110,32 @@ def _credentials(variable: str) -> Credentials:
     return found
 
 
-def _never_sent(error: Exception) -> bool:
+def _is_unsent(error: Exception) -> bool:
     from urllib3.exceptions import NewConnectionError
 
     return any(isinstance(getattr(each, "reason", None), NewConnectionError) for each in error.args)
 
 
-def _fault_of(error: Any) -> CallError:
+def _make_call_error(error: Any) -> CallError:
     status = int(error.code) if error.code else 0
     if status < 300:
-        return nonsense(_NAME)
+        return make_malformed_answer_error(_NAME)
     headers = getattr(error.response, "headers", None) or {}
-    return status_fault(_NAME, status, headers.get("Retry-After"), getattr(error, "reason", None))
+    return make_status_error(_NAME, status, headers.get("Retry-After"), getattr(error, "reason", None))
 
 
-def _heard(answer: Any, duration_s: float) -> tuple[str, tuple[HeardWord, ...]]:
+def _parse_answer(answer: Any, duration_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
     best = [each.alternatives[0] for each in answer.results if each.alternatives]
     text = " ".join(clean_text(_NAME, each.transcript) for each in best)
-    return clean_text(_NAME, text), clean_words(_NAME, _words(best), duration_s)
+    return clean_text(_NAME, text), clean_words(_NAME, _iterate_words(best), duration_s)
 
 
-def _words(best: list[Any]) -> Iterator[tuple[object, object, object, object]]:
+def _iterate_words(best: list[Any]) -> Iterator[tuple[object, object, object, object]]:
     for alternative in best:
         for each in alternative.words:
             # Protocol buffers have no "absent" here; a model that knows no confidence leaves 0.
-            yield each.word, _seconds(each.start_offset), _seconds(each.end_offset), each.confidence or None
+            yield each.word, _to_seconds(each.start_offset), _to_seconds(each.end_offset), each.confidence or None
 
 
-def _seconds(offset: Any) -> float:
+def _to_seconds(offset: Any) -> float:
     return 0.0 if offset is None else float(offset.total_seconds())

@@ -20,7 +20,7 @@ from habla_ml.transcription.hosted.aws import Aws
 from habla_ml.transcription.hosted.azure import Azure
 from habla_ml.transcription.hosted.deepgram import Deepgram
 from habla_ml.transcription.hosted.google import Google
-from habla_ml.transcription.hosted.service import Service
+from habla_ml.transcription.hosted.service import SpeechService
 from habla_ml.transcription.hosted.spending import Spending
 from habla_ml.transcription.hosted.transcriber import HostedTranscriber
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
@@ -36,7 +36,7 @@ class HostedAccess:
     """How the local engine decodes what a service that is down did not hear."""
 
 
-def open_hosted(
+def open_hosted_transcriber(
     options: HostedOptions, access: HostedAccess | None, fallback: Callable[[], Transcriber] | None = None
 ) -> HostedTranscriber:
     """A transcriber over the service that the options name; nothing is sent yet.
@@ -61,13 +61,13 @@ def open_hosted(
             f"evaluation.hosted.{options.engine}.fallback is on and there is no local model here to fall back to; "
             "give one or switch it off"
         )
-    service = _service(options, settings)
+    service = _open_service(options, settings)
     spending = Spending(access.lake, options.engine, settings.monthly_cap_usd)
     local = fallback() if fallback is not None and settings.fallback else None
     return HostedTranscriber(options, settings, service, spending, local)
 
 
-def _service(options: HostedOptions, settings: HostedServiceSettings) -> Service:
+def _open_service(options: HostedOptions, settings: HostedServiceSettings) -> SpeechService:
     match settings:
         case GoogleSettings():
             return Google(options, settings)

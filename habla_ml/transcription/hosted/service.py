@@ -19,17 +19,17 @@ from types import ModuleType
 from typing import Final, Literal, Protocol
 
 from habla_ml.errors import EvaluationError
-from habla_ml.transcription.engine import HeardWord
+from habla_ml.transcription.engine import RecognisedWord
 
-FaultKind = Literal["busy", "nonsense", "clip", "setup"]
+FaultKind = Literal["busy", "malformed", "clip", "setup"]
 """Worth asking again; no answer of this service; this clip is refused; no clip would be taken."""
 
-_BUSY: Final = frozenset({408, 425, 429})
-_SETUP: Final = frozenset({401, 402, 403, 404})
-_CODE: Final = re.compile(r"^[A-Za-z][A-Za-z_]{2,39}$")
-_MOST_CHARACTERS: Final = 10_000
+_BUSY_STATUSES: Final = frozenset({408, 425, 429})
+_SETUP_STATUSES: Final = frozenset({401, 402, 403, 404})
+_ERROR_CODE_PATTERN: Final = re.compile(r"^[A-Za-z][A-Za-z_]{2,39}$")
+_MAX_CHARACTERS: Final = 10_000
 """Of 30 s of speech; nobody says a tenth of it."""
-_MOST_WORDS: Final = 2_000
+_MAX_WORDS: Final = 2_000
 
 
 class CallError(Exception):
@@ -47,17 +47,17 @@ class CallError(Exception):
 
 
 @dataclass(frozen=True)
-class Recording:
+class EncodedClip:
     """A clip as it is sent: 16 kHz, mono, 16 bits."""
 
     flac: bytes
     duration_s: float
 
 
-class Service(Protocol):
+class SpeechService(Protocol):
     """A client of one service; used by several threads at a time."""
 
-    def hear(self, recording: Recording, timeout_s: float) -> tuple[str, tuple[HeardWord, ...]]:
+    def recognise(self, recording: EncodedClip, timeout_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
         """The text and its words, by one call that is not repeated.
 
         Raises:
@@ -70,7 +70,7 @@ class Service(Protocol):
         ...
 
 
-def client_library(module: str, extra: str) -> ModuleType:
+def import_client_library(module: str, extra: str) -> ModuleType:
     """Import a client library.
 
     Raises:
@@ -84,7 +84,7 @@ def client_library(module: str, extra: str) -> ModuleType:
         ) from None
 
 
-def secret_in(variable: str, what: str) -> str:
+def read_secret(variable: str, what: str) -> str:
     """The value of an environment variable.
 
     Raises:
@@ -98,13 +98,13 @@ def secret_in(variable: str, what: str) -> str:
     return value
 
 
-def status_fault(service: str, status: int, retry_after: str | None = None, code: object = None) -> CallError:
+def make_status_error(service: str, status: int, retry_after: str | None = None, code: object = None) -> CallError:
     """The fault that an HTTP status stands for; `retry_after` is that header, `code` the service's own word."""
-    said = f" ({code})" if isinstance(code, str) and _CODE.match(code) else ""
+    said = f" ({code})" if isinstance(code, str) and _ERROR_CODE_PATTERN.match(code) else ""
     reason = f"{service} answers HTTP {status}{said}"
-    if status in _BUSY or status >= 500:
-        return CallError(reason, "busy", seconds_of(retry_after))
-    if status in _SETUP:
+    if status in _BUSY_STATUSES or status >= 500:
+        return CallError(reason, "busy", parse_retry_after(retry_after))
+    if status in _SETUP_STATUSES:
         return CallError(
             f"{reason}: check the key, its rights, the region and the model under evaluation.hosted.{service}",
             "setup",
@@ -112,27 +112,27 @@ def status_fault(service: str, status: int, retry_after: str | None = None, code
     return CallError(f"{reason}: it does not take this clip or these options", "clip")
 
 
-def silent(service: str, timeout_s: float) -> CallError:
+def make_timeout_error(service: str, timeout_s: float) -> CallError:
     """No answer in time; the service may have done its work."""
     return CallError(f"{service} gave no answer in {timeout_s:.1f} s", "busy", may_be_billed=True)
 
 
-def unreachable(service: str) -> CallError:
+def make_unreachable_error(service: str) -> CallError:
     """Nothing was sent."""
     return CallError(f"{service} cannot be reached", "busy")
 
 
-def cut_off(service: str) -> CallError:
+def make_disconnect_error(service: str) -> CallError:
     """The connection broke after the clip was sent, or while it was."""
     return CallError(f"{service} closed the connection before its answer was complete", "busy", None, True)
 
 
-def nonsense(service: str) -> CallError:
+def make_malformed_answer_error(service: str) -> CallError:
     """HTTP 200 with a body that is not in the service's format."""
-    return CallError(f"{service} answers what is none of its documented forms", "nonsense", None, True)
+    return CallError(f"{service} answers what is none of its documented forms", "malformed", None, True)
 
 
-def seconds_of(retry_after: str | None) -> float | None:
+def parse_retry_after(retry_after: str | None) -> float | None:
     """The header Retry-After (RFC 9110, 10.2.3), seconds or a date; None where it is absent or neither."""
     if retry_after is None:
         return None
@@ -152,33 +152,33 @@ def clean_text(service: str, text: object) -> str:
     Raises:
         CallError: It is no text, or longer than speech can be.
     """
-    if not isinstance(text, str) or len(text) > _MOST_CHARACTERS:
-        raise nonsense(service)
+    if not isinstance(text, str) or len(text) > _MAX_CHARACTERS:
+        raise make_malformed_answer_error(service)
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
 def clean_words(
     service: str, words: Iterable[tuple[object, object, object, object]], duration_s: float
-) -> tuple[HeardWord, ...]:
+) -> tuple[RecognisedWord, ...]:
     """Words from (text, start, end, confidence or None), their times held inside the clip.
 
     Raises:
         CallError: A text is none, a number is none, or there are more words than speech can hold.
     """
-    heard: list[HeardWord] = []
+    heard: list[RecognisedWord] = []
     for text, start, end, confidence in words:
-        if len(heard) == _MOST_WORDS:
-            raise nonsense(service)
+        if len(heard) == _MAX_WORDS:
+            raise make_malformed_answer_error(service)
         spelled = clean_text(service, text)
-        start_s = min(max(0.0, _number(service, start)), duration_s)
-        end_s = min(max(start_s, _number(service, end)), duration_s)
-        sure = None if confidence is None else min(max(0.0, _number(service, confidence)), 1.0)
+        start_s = min(max(0.0, _parse_number(service, start)), duration_s)
+        end_s = min(max(start_s, _parse_number(service, end)), duration_s)
+        sure = None if confidence is None else min(max(0.0, _parse_number(service, confidence)), 1.0)
         if spelled:
-            heard.append(HeardWord(spelled, start_s, end_s, sure))
+            heard.append(RecognisedWord(spelled, start_s, end_s, sure))
     return tuple(heard)
 
 
-def _number(service: str, value: object) -> float:
+def _parse_number(service: str, value: object) -> float:
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             number = float(value)
@@ -186,4 +186,4 @@ def _number(service: str, value: object) -> float:
             number = math.nan
         if math.isfinite(number):
             return number
-    raise nonsense(service)
+    raise make_malformed_answer_error(service)

@@ -19,13 +19,13 @@ from habla_ml.errors import EvaluationError, LakeError, PointerMovedError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.settings.hosted import HostedServiceSettings
 
-_ATTEMPTS: Final = 60
+_MAX_WRITE_ATTEMPTS: Final = 60
 _LONGEST_PAUSE_S: Final = 0.2
 _DIGITS: Final = 9
 """Of a US dollar: sums of many small prices stay what they are on paper."""
 
 
-def billed_usd(settings: HostedServiceSettings, duration_s: float) -> float:
+def compute_call_cost_usd(settings: HostedServiceSettings, duration_s: float) -> float:
     """What one call with a clip of this length costs."""
     seconds = max(duration_s, settings.billed_minimum_s)
     # Ten thousandths of a step are the arithmetic's, not the clip's.
@@ -34,7 +34,7 @@ def billed_usd(settings: HostedServiceSettings, duration_s: float) -> float:
 
 
 @dataclass(frozen=True)
-class Reserved:
+class Reservation:
     """Money that calls may cost."""
 
     month: str
@@ -55,9 +55,9 @@ class Spending:
         self._service = service
         self._cap_usd = cap_usd
         self._clock = clock
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
-    def reserve(self, usd: float) -> Reserved:
+    def reserve(self, usd: float) -> Reservation:
         """Count money as spent before it is.
 
         Raises:
@@ -66,24 +66,24 @@ class Spending:
         """
         month = self._clock().strftime("%Y-%m")
         self._add(month, usd)
-        return Reserved(month, usd)
+        return Reservation(month, usd)
 
-    def give_back(self, reserved: Reserved, usd: float) -> None:
+    def refund(self, reserved: Reservation, usd: float) -> None:
         """Count a part of what was reserved as not spent."""
         if usd > 0:
             self._add(reserved.month, -usd)
 
     def spent_usd(self, month: str) -> float:
         """Sum of a month (`YYYY-MM`), with what is reserved now."""
-        pointer = self._lake.pointer(catalogue.SPENDING.name(self._service, month))
-        return 0.0 if pointer is None else _sum_of(pointer.name, pointer.value.get("spent_usd"))
+        pointer = self._lake.read_pointer(catalogue.SPENDING.name(self._service, month))
+        return 0.0 if pointer is None else _parse_sum_usd(pointer.name, pointer.value.get("spent_usd"))
 
     def _add(self, month: str, usd: float) -> None:
         name = catalogue.SPENDING.name(self._service, month)
-        with self._turn:
-            for _ in range(_ATTEMPTS):
-                seen = self._lake.pointer(name)
-                spent = 0.0 if seen is None else _sum_of(name, seen.value.get("spent_usd"))
+        with self._lock:
+            for _ in range(_MAX_WRITE_ATTEMPTS):
+                seen = self._lake.read_pointer(name)
+                spent = 0.0 if seen is None else _parse_sum_usd(name, seen.value.get("spent_usd"))
                 if usd > 0 and round(spent + usd, _DIGITS) > self._cap_usd:
                     raise CapReachedError(
                         f"{self._service} would cost {usd:.4f} USD more, {spent:.4f} USD are spent or reserved in "
@@ -97,10 +97,12 @@ class Spending:
                     time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311 (spreads, protects nothing)
                     continue
                 return
-        raise LakeError(f"{name} was moved by others {_ATTEMPTS} times in a row; run fewer evaluations at once")
+        raise LakeError(
+            f"{name} was moved by others {_MAX_WRITE_ATTEMPTS} times in a row; run fewer evaluations at once"
+        )
 
 
-def _sum_of(name: str, value: object) -> float:
+def _parse_sum_usd(name: str, value: object) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
         return float(value)
     raise LakeError(f"pointer {name} holds no sum in USD; restore it, or set spent_usd to what the service billed")

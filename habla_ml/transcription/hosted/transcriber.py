@@ -12,17 +12,17 @@ from typing import Final
 from habla_ml.audio import encode_flac
 from habla_ml.errors import EvaluationError
 from habla_ml.settings.hosted import HostedServiceSettings
-from habla_ml.transcription.audio_check import audio_fault
-from habla_ml.transcription.engine import Clip, Hypothesis, Transcriber, Usage, compression_ratio_of
-from habla_ml.transcription.hosted.asking import Asked, ask
-from habla_ml.transcription.hosted.service import CallError, FaultKind, Recording, Service
-from habla_ml.transcription.hosted.spending import Spending, billed_usd
+from habla_ml.transcription.audio_check import find_audio_fault
+from habla_ml.transcription.engine import Clip, Hypothesis, Transcriber, Usage, compute_compression_ratio
+from habla_ml.transcription.hosted.retries import CallResult, call_with_retries
+from habla_ml.transcription.hosted.service import CallError, EncodedClip, FaultKind, SpeechService
+from habla_ml.transcription.hosted.spending import Spending, compute_call_cost_usd
 from habla_ml.transcription.options import HostedOptions
 
-DOWN_AFTER: Final = 5
+MAX_UNANSWERED_CLIPS: Final = 5
 """Clips in a row without an answer, their attempts used up: the service is down, and is not asked any more."""
 
-_DOWN: Final[tuple[FaultKind, ...]] = ("busy", "nonsense")
+_OUTAGE_KINDS: Final[tuple[FaultKind, ...]] = ("busy", "malformed")
 
 
 class HostedTranscriber:
@@ -38,7 +38,7 @@ class HostedTranscriber:
         self,
         options: HostedOptions,
         settings: HostedServiceSettings,
-        service: Service,
+        service: SpeechService,
         spending: Spending,
         fallback: Transcriber | None = None,
     ) -> None:
@@ -48,9 +48,9 @@ class HostedTranscriber:
         self._spending = spending
         self._fallback = fallback
         self._usage = Usage()
-        self._turn = threading.Lock()
-        self._silent_in_a_row = 0
-        self._given_up: CallError | None = None
+        self._lock = threading.Lock()
+        self._consecutive_unanswered = 0
+        self._fatal_fault: CallError | None = None
 
     @property
     def options(self) -> HostedOptions:
@@ -69,16 +69,16 @@ class HostedTranscriber:
             EvaluationError: The cap is reached, the key is refused, or the service is down and there is no fallback;
                 of the clips of this call none was heard.
         """
-        self._require_working()
+        self._check_working()
         found: dict[int, Hypothesis] = {}
         for at, clip in enumerate(clips):
-            fault = audio_fault(clip.audio)
+            fault = find_audio_fault(clip.audio)
             if fault is not None:
                 found[at] = Hypothesis(clip.audio_sha256, "", 0.0, clip.duration_s, "audio", fault)
         usable = {at: clip for at, clip in enumerate(clips) if at not in found}
         if usable:
             began_s = time.perf_counter()
-            found.update(self._hear_all(usable))
+            found.update(self._transcribe_all(usable))
             self._usage = replace(
                 self._usage,
                 audio_s=self._usage.audio_s + sum(clip.duration_s for clip in usable.values()),
@@ -92,54 +92,56 @@ class HostedTranscriber:
         if self._fallback is not None:
             self._fallback.close()
 
-    def _hear_all(self, clips: Mapping[int, Clip]) -> dict[int, Hypothesis]:
-        prices = [billed_usd(self._settings, clip.duration_s) for clip in clips.values()]
+    def _transcribe_all(self, clips: Mapping[int, Clip]) -> dict[int, Hypothesis]:
+        prices = [compute_call_cost_usd(self._settings, clip.duration_s) for clip in clips.values()]
         reserved = self._spending.reserve(sum(prices))
         with ThreadPoolExecutor(self._settings.calls_at_once) as threads:
-            asked = dict(zip(clips, threads.map(self._hear, clips.values()), strict=True))
+            asked = dict(zip(clips, threads.map(self._transcribe_clip, clips.values()), strict=True))
         paid_usd = sum(each.paid_usd for each in asked.values())
-        more_usd = sum(each.more_usd for each in asked.values())
-        self._spending.give_back(reserved, sum(prices) + more_usd - paid_usd)
+        extra_reserved_usd = sum(each.extra_reserved_usd for each in asked.values())
+        self._spending.refund(reserved, sum(prices) + extra_reserved_usd - paid_usd)
         self._usage = replace(self._usage, cost_usd=self._usage.cost_usd + paid_usd)
-        heard = {at: _hypothesis(clips[at], each) for at, each in asked.items()}
+        heard = {at: _build_hypothesis(clips[at], each) for at, each in asked.items()}
         if all(each.fault is not None for each in asked.values()):
-            self._require_working()
-        down = [at for at, each in asked.items() if each.fault is not None and each.fault.kind in _DOWN]
+            self._check_working()
+        down = [at for at, each in asked.items() if each.fault is not None and each.fault.kind in _OUTAGE_KINDS]
         return {**heard, **self._fall_back(clips, heard, down)}
 
-    def _hear(self, clip: Clip) -> Asked:
+    def _transcribe_clip(self, clip: Clip) -> CallResult:
         """One clip, in a thread of the pool."""
-        given_up = self._given_up
+        given_up = self._fatal_fault
         if given_up is not None:
-            return Asked(fault=CallError(f"not sent: {given_up.reason}", given_up.kind))
-        recording = Recording(encode_flac(clip.audio), clip.duration_s)
-        asked = ask(self._service, recording, self._settings, self._spending, self._options.clip_timeout_s)
-        with self._turn:
-            self._note(asked.fault)
+            return CallResult(fault=CallError(f"not sent: {given_up.reason}", given_up.kind))
+        recording = EncodedClip(encode_flac(clip.audio), clip.duration_s)
+        asked = call_with_retries(
+            self._service, recording, self._settings, self._spending, self._options.clip_timeout_s
+        )
+        with self._lock:
+            self._record_fault(asked.fault)
         return asked
 
-    def _note(self, fault: CallError | None) -> None:
-        if fault is not None and fault.kind in _DOWN:
-            self._silent_in_a_row += 1
-            if self._silent_in_a_row >= DOWN_AFTER:
-                self._given_up = fault
+    def _record_fault(self, fault: CallError | None) -> None:
+        if fault is not None and fault.kind in _OUTAGE_KINDS:
+            self._consecutive_unanswered += 1
+            if self._consecutive_unanswered >= MAX_UNANSWERED_CLIPS:
+                self._fatal_fault = fault
         elif fault is not None and fault.kind == "setup":
-            self._given_up = fault
+            self._fatal_fault = fault
         else:
-            self._silent_in_a_row = 0
+            self._consecutive_unanswered = 0
 
-    def _require_working(self) -> None:
+    def _check_working(self) -> None:
         """A setup that is wrong is an error; a service that is down is one without a fallback, else is tried again."""
-        if self._given_up is None:
+        if self._fatal_fault is None:
             return
-        if self._given_up.kind == "setup":
-            raise EvaluationError(self._given_up.reason)
+        if self._fatal_fault.kind == "setup":
+            raise EvaluationError(self._fatal_fault.reason)
         if self._fallback is None:
             raise EvaluationError(
-                f"{self._options.engine} is down: {DOWN_AFTER} clips in a row brought no answer, at last: "
-                f"{self._given_up.reason}; run again later, what was heard is kept"
+                f"{self._options.engine} is down: {MAX_UNANSWERED_CLIPS} clips in a row brought no answer, at last: "
+                f"{self._fatal_fault.reason}; run again later, what was heard is kept"
             )
-        self._given_up, self._silent_in_a_row = None, DOWN_AFTER - 1
+        self._fatal_fault, self._consecutive_unanswered = None, MAX_UNANSWERED_CLIPS - 1
 
     def _fall_back(
         self, clips: Mapping[int, Clip], heard: Mapping[int, Hypothesis], down: Sequence[int]
@@ -155,7 +157,7 @@ class HostedTranscriber:
         }
 
 
-def _hypothesis(clip: Clip, asked: Asked) -> Hypothesis:
+def _build_hypothesis(clip: Clip, asked: CallResult) -> Hypothesis:
     if asked.fault is not None:
         return Hypothesis(clip.audio_sha256, "", asked.took_s, clip.duration_s, "service", asked.fault.reason)
     return Hypothesis(
@@ -163,6 +165,6 @@ def _hypothesis(clip: Clip, asked: Asked) -> Hypothesis:
         asked.text,
         asked.took_s,
         clip.duration_s,
-        compression_ratio=compression_ratio_of(asked.text),
+        compression_ratio=compute_compression_ratio(asked.text),
         words=asked.words,
     )

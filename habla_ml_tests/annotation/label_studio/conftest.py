@@ -17,25 +17,25 @@ from playwright.sync_api import Page, sync_playwright
 
 from habla_ml.annotation import AnnotationEvent, load_events, read_events
 from habla_ml.annotation.label_studio import (
-    AudioShelf,
+    AudioFolder,
     LabelStudio,
     Project,
     PullReport,
     PushReport,
     RunningServer,
-    ServerPlace,
+    ServerConfig,
     install_server,
+    open_audio_folder,
     open_project,
-    open_shelf,
     pull_events,
     push_segments,
-    running_server,
-    server_place,
+    resolve_server_config,
+    run_server,
 )
-from habla_ml.annotation.review import ReviewItem
-from habla_ml.recordings import HABLA, ingest_day, segment_id
+from habla_ml.annotation.review_queue import ReviewItem
+from habla_ml.recordings import HABLA_SOURCE, ingest_day, segment_id
 from habla_ml_tests.lake.conftest import BUCKET, s3_endpoint
-from habla_ml_tests.recordings.world import NOW, World, make_world, write_session
+from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, make_workspace, write_session
 
 __all__ = ["BUCKET", "s3_endpoint"]
 
@@ -49,15 +49,15 @@ DAY, SESSION = "2026-02-16", "11111_20260216_090000"
 
 
 @dataclass
-class Server:
+class LabelStudioServer:
     """A server that tests may kill and start again."""
 
-    place: ServerPlace
+    config: ServerConfig
     stack: ExitStack = field(default_factory=ExitStack)
     running: RunningServer | None = None
 
     @property
-    def now(self) -> RunningServer:
+    def current(self) -> RunningServer:
         assert self.running is not None
         return self.running
 
@@ -65,28 +65,30 @@ class Server:
         with pytest.MonkeyPatch.context() as environment:
             for name, value in CREDENTIALS.items():
                 environment.setenv(name, value)
-            self.running = self.stack.enter_context(running_server(self.place))
+            self.running = self.stack.enter_context(run_server(self.config))
 
     def kill(self) -> None:
-        self.now.process.kill()
-        self.now.process.wait()
+        self.current.process.kill()
+        self.current.process.wait()
         self.stack.close()
 
     @property
     def http(self) -> httpx.Client:
         """What a browser or a person's script could do."""
-        headers = {"Authorization": f"Token {self.now.login.token}"}
-        return httpx.Client(base_url=self.now.url, headers=headers, timeout=60)
+        headers = {"Authorization": f"Token {self.current.login.token}"}
+        return httpx.Client(base_url=self.current.url, headers=headers, timeout=60)
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterator[LabelStudioServer]:
     root = tmp_path_factory.mktemp("label_studio")
-    port = free_port()
-    world = make_world(root, lake={"endpoint_url": s3_endpoint}, annotation={"label_studio": {"port": port}})
-    place = server_place(world.settings)
-    install_server(place.environment, print)
-    started = Server(place)
+    port = find_free_port()
+    workspace = make_workspace(
+        root, lake={"endpoint_url": s3_endpoint}, annotation={"label_studio": {"port": port}}
+    )
+    config = resolve_server_config(workspace.settings)
+    install_server(config.environment, print)
+    started = LabelStudioServer(config)
     started.start()
     with started.stack:
         yield started
@@ -94,46 +96,46 @@ def server(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterat
 
 
 @dataclass(frozen=True)
-class Room:
+class ReviewProject:
     """A lake with a day of recordings, and a project of its own on the server."""
 
-    world: World
-    server: Server
+    workspace: HablaWorkspace
+    server: LabelStudioServer
     client: LabelStudio
-    shelf: AudioShelf
+    audio_folder: AudioFolder
     title: str
 
     @property
     def project(self) -> Project:
-        return open_project(self.client, self.title, self.shelf)
+        return open_project(self.client, self.title, self.audio_folder)
 
     def push(self, items: list[ReviewItem], batch_size: int = 500) -> PushReport:
         return push_segments(
-            items, self.world.lake, self.client, self.project, self.shelf, batch_size, lambda _: None
+            items, self.workspace.lake, self.client, self.project, self.audio_folder, batch_size, lambda _: None
         )
 
     def pull(self, **options: Any) -> PullReport:
-        chosen = self.world.settings.annotation.label_studio.model_copy(update=options)
-        return pull_events(self.world.lake, self.client, self.project, chosen, datetime.now(UTC))
+        chosen = self.workspace.settings.annotation.label_studio.model_copy(update=options)
+        return pull_events(self.workspace.lake, self.client, self.project, chosen, datetime.now(UTC))
 
     def events(self) -> list[AnnotationEvent]:
-        day = load_events(self.world.lake, DAY)
-        return [] if day is None else read_events(self.world.lake, day)
+        day = load_events(self.workspace.lake, DAY)
+        return [] if day is None else read_events(self.workspace.lake, day)
 
     def tasks(self) -> dict[str, list[int]]:
         """Segment → its tasks on the server."""
         found: dict[str, list[int]] = {}
-        for task in self.client.listed_tasks(self.project.id):
+        for task in self.client.list_tasks(self.project.id):
             found.setdefault(task.data.get("segment_id", ""), []).append(task.id)
         return found
 
-    def forget_what_was_pushed(self) -> None:
-        for path in (self.world.root / "lake" / "pointers" / "label_studio").rglob("pushed.json"):
+    def delete_pushed_pointers(self) -> None:
+        for path in (self.workspace.root / "lake" / "pointers" / "label_studio").rglob("pushed.json"):
             path.unlink()
 
     def submit(self, number: int, *result: dict[str, Any], **more: Any) -> int:
         """Answer the newest task of segment `number` as the page does; returns the annotation's id."""
-        task = self.tasks()[segment(number)][-1]
+        task = self.tasks()[build_segment_id(number)][-1]
         with self.server.http as http:
             answer = http.post(f"/api/tasks/{task}/annotations", json={"result": list(result), **more})
             answer.raise_for_status()
@@ -142,15 +144,17 @@ class Room:
 
 
 @pytest.fixture
-def room(server: Server, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Room]:
+def review_project(
+    server: LabelStudioServer, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[ReviewProject]:
     title = request.node.name[:50]
-    options = {"port": server.place.port, "folder": str(server.place.folder), "title": title, "page_size": 2}
-    world = make_world(tmp_path, annotation={"label_studio": options})
-    write_session(world.recordings, SESSION, 5)
-    ingest_day(world.recordings, DAY, world.lake, world.settings, NOW)
-    shelf = open_shelf(world.settings, server.place.documents)
-    with LabelStudio(server.place.url, server.now.login.token, patience_s=30) as client:
-        yield Room(world, server, client, shelf, title)
+    options = {"port": server.config.port, "folder": str(server.config.folder), "title": title, "page_size": 2}
+    workspace = make_workspace(tmp_path, annotation={"label_studio": options})
+    write_session(workspace.recordings, SESSION, 5)
+    ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    audio_folder = open_audio_folder(workspace.settings, server.config.documents)
+    with LabelStudio(server.config.url, server.current.login.token, patience_s=30) as client:
+        yield ReviewProject(workspace, server, client, audio_folder, title)
 
 
 @pytest.fixture
@@ -166,13 +170,13 @@ def page() -> Iterator[Page]:
         browser.close()
 
 
-def segment(number: int) -> str:
-    return segment_id(HABLA, SESSION, f"segment_{number:03d}.wav")
+def build_segment_id(number: int) -> str:
+    return segment_id(HABLA_SOURCE, SESSION, f"segment_{number:03d}.wav")
 
 
-def item(number: int, **changes: Any) -> ReviewItem:
+def make_review_item(number: int, **changes: Any) -> ReviewItem:
     values: dict[str, Any] = {
-        "segment_id": segment(number),
+        "segment_id": build_segment_id(number),
         "session_id": SESSION,
         "day": DAY,
         "speaker": "Speaker A",
@@ -186,15 +190,15 @@ def item(number: int, **changes: Any) -> ReviewItem:
     return ReviewItem(**{**values, **changes})
 
 
-def typed(text: str, name: str = "transcription") -> dict[str, Any]:
+def build_text_result(text: str, name: str = "transcription") -> dict[str, Any]:
     return {"from_name": name, "to_name": "audio", "type": "textarea", "value": {"text": [text]}}
 
 
-def chosen(*choices: str, name: str = "unusable") -> dict[str, Any]:
+def build_choices_result(*choices: str, name: str = "unusable") -> dict[str, Any]:
     return {"from_name": name, "to_name": "audio", "type": "choices", "value": {"choices": list(choices)}}
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,48 +1,48 @@
 import pytest
 
-from habla_ml.evaluation.report.plots import bars_with_intervals, interval_row, scale_end, versions_chart
-from habla_ml.evaluation.statistics import Interval
+from habla_ml.evaluation.report.plots import draw_bar_chart, draw_interval_row, draw_versions_chart, round_axis_end
+from habla_ml.evaluation.scoring.statistics import Interval
 
 
 def test_plots_are_small_png_files_even_of_strange_labels_and_gaps() -> None:
-    png = bars_with_intervals(
+    png = draw_bar_chart(
         ["base", "v1 $x_$ ñ", "no words"], [Interval(0.2, 0.3, 0.4), Interval(0.1, 0.15, 0.2), None], "WER"
     )
     assert png.startswith(b"\x89PNG")
     assert len(png) < 40_000
-    many = bars_with_intervals([f"v{at}" for at in range(20)], [Interval(0.1, 0.2, 0.3)] * 20, "20 versions")
+    many = draw_bar_chart([f"v{at}" for at in range(20)], [Interval(0.1, 0.2, 0.3)] * 20, "20 versions")
     assert len(many) < 40_000
-    again = bars_with_intervals([f"v{at}" for at in range(20)], [Interval(0.1, 0.2, 0.3)] * 20, "20 versions")
+    again = draw_bar_chart([f"v{at}" for at in range(20)], [Interval(0.1, 0.2, 0.3)] * 20, "20 versions")
     assert many == again
-    assert bars_with_intervals([], [], "nothing yet").startswith(b"\x89PNG")
+    assert draw_bar_chart([], [], "nothing yet").startswith(b"\x89PNG")
 
 
 def test_an_axis_ends_on_five_points_above_everything_it_shows() -> None:
-    assert scale_end([Interval(0.1, 0.2, 0.31), None]) == pytest.approx(0.35)
-    assert scale_end([]) == pytest.approx(0.05)
+    assert round_axis_end([Interval(0.1, 0.2, 0.31), None]) == pytest.approx(0.35)
+    assert round_axis_end([]) == pytest.approx(0.05)
 
 
 def test_a_dot_stands_where_its_value_is_and_never_leaves_the_track() -> None:
-    drawn = interval_row(Interval(-0.1, 0.1, 0.9), 0.4, "base", Interval(0.2, 0.3, 0.35))
+    drawn = draw_interval_row(Interval(-0.1, 0.1, 0.9), 0.4, "base", Interval(0.2, 0.3, 0.35))
     assert 'cx="25.00%"' in drawn
     assert 'x1="0.00%" x2="100.00%"' in drawn
     assert 'x="75.00%"' in drawn
-    assert "circle" not in interval_row(None, 0.4, "base")
+    assert "circle" not in draw_interval_row(None, 0.4, "base")
 
 
 def test_the_chart_of_versions_names_the_last_one_and_the_one_it_is_about_however_many_there_are() -> None:
     history = [(f"v{at}", Interval(0.2, 0.3, 0.4)) for at in range(40)]
-    chart = versions_chart(history, "v7")
+    chart = draw_versions_chart(history, "v7")
     assert chart.count("<circle") == 40
     assert chart.count('class="trend"') == 39
     assert ">v39</text>" in chart
     assert ">v7</text>" in chart
     assert chart.count('class="value"') <= 8
-    assert "<script>" not in versions_chart([("<script>", Interval(0, 0.1, 0.2))] * 2, "x")
-    assert "circle" not in versions_chart([], "x")
+    assert "<script>" not in draw_versions_chart([("<script>", Interval(0, 0.1, 0.2))] * 2, "x")
+    assert "circle" not in draw_versions_chart([], "x")
 
 
 def test_a_higher_rate_stands_higher_in_the_chart_of_versions() -> None:
-    chart = versions_chart([("bad", Interval(0.3, 0.3, 0.3)), ("good", Interval(0.1, 0.1, 0.1))], "good")
+    chart = draw_versions_chart([("bad", Interval(0.3, 0.3, 0.3)), ("good", Interval(0.1, 0.1, 0.1))], "good")
     heights = [float(part.split('"')[0]) for part in chart.split('cy="')[1:]]
     assert heights[0] < heights[1]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from habla_ml.export.coreml.process import Conversion, run_conversion
+from habla_ml.export.coreml.process import ConversionResult, run_conversion
 
 
 @dataclass(frozen=True)
-class Converted:
+class ConvertedCheckpoint:
     folder: Path
-    conversion: Conversion
+    conversion: ConversionResult
     lines: tuple[str, ...]
 
     @property
@@ -23,15 +23,15 @@ class Converted:
 
 
 @pytest.fixture(scope="session")
-def converted(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Converted:
+def converted_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> ConvertedCheckpoint:
     """Three packages and what the process said about them; do not change the files."""
     folder = tmp_path_factory.mktemp("coreml") / "converted"
     lines: list[str] = []
     conversion = run_conversion(tiny_checkpoint, folder, 900.0, lines.append)
-    return Converted(folder, conversion, tuple(lines))
+    return ConvertedCheckpoint(folder, conversion, tuple(lines))
 
 
 @pytest.fixture
-def models(converted: Converted, tmp_path: Path) -> Path:
+def models(converted_model: ConvertedCheckpoint, tmp_path: Path) -> Path:
     """A copy that a test may damage."""
-    return Path(shutil.copytree(converted.folder, tmp_path / "models"))
+    return Path(shutil.copytree(converted_model.folder, tmp_path / "models"))

@@ -12,8 +12,8 @@ import pytest
 from coremltools.proto import Model_pb2
 
 from habla_ml.errors import ExportError
-from habla_ml.export.coreml.contract import contract_for, contract_problems, read_shape
-from habla_ml_tests.export.coreml.conftest import Converted
+from habla_ml.export.coreml.contract import build_contract, find_contract_problems, read_model_shape
+from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
 
 pytestmark = pytest.mark.slow
 
@@ -26,15 +26,17 @@ def edit_specification(package: Path, change: Callable[[Any], object]) -> None:
     path.write_bytes(specification.SerializeToString())
 
 
-def test_the_saved_packages_keep_the_contract(converted: Converted) -> None:
-    assert contract_problems(converted.folder, converted.checkpoint) == []
+def test_the_saved_packages_keep_the_contract(converted_model: ConvertedCheckpoint) -> None:
+    assert find_contract_problems(converted_model.folder, converted_model.checkpoint) == []
 
 
-def test_sizes_of_whisper_small_are_those_whisperkit_calls_it_with(converted: Converted, tmp_path: Path) -> None:
-    config = json.loads((converted.checkpoint / "config.json").read_text())
+def test_sizes_of_whisper_small_are_those_whisperkit_calls_it_with(
+    converted_model: ConvertedCheckpoint, tmp_path: Path
+) -> None:
+    config = json.loads((converted_model.checkpoint / "config.json").read_text())
     config.update(d_model=768, decoder_layers=12, vocab_size=51865)
     (tmp_path / "config.json").write_text(json.dumps(config))
-    interfaces = contract_for(read_shape(tmp_path))
+    interfaces = build_contract(read_model_shape(tmp_path))
     decoder = {feature.name: feature for feature in interfaces["TextDecoder"].inputs}
     outputs = {feature.name: feature for feature in interfaces["TextDecoder"].outputs}
     assert decoder["key_cache"].shape == (1, 9216, 1, 448)
@@ -50,7 +52,7 @@ def test_a_float32_output_is_a_problem(models: Path) -> None:
         specification.description.output[0].type.multiArrayType.dataType = 65568
 
     edit_specification(models / "AudioEncoder.mlpackage", widen)
-    assert contract_problems(models, models / "checkpoint") == [
+    assert find_contract_problems(models, models / "checkpoint") == [
         "AudioEncoder: output encoder_output_embeds is float32 [1, 64, 1, 1500], "
         "expected float16 [1, 64, 1, 1500]."
     ]
@@ -61,7 +63,7 @@ def test_a_renamed_input_is_missing_and_unexpected(models: Path) -> None:
         specification.description.input[0].name = "tokens"
 
     edit_specification(models / "TextDecoder.mlpackage", rename)
-    assert contract_problems(models, models / "checkpoint") == [
+    assert find_contract_problems(models, models / "checkpoint") == [
         "TextDecoder: input input_ids is missing.",
         "TextDecoder: input tokens is not in the contract.",
     ]
@@ -73,14 +75,14 @@ def test_another_shape_and_specification_version_are_problems(models: Path) -> N
         specification.description.output[0].type.multiArrayType.shape[1] = 128
 
     edit_specification(models / "MelSpectrogram.mlpackage", change)
-    version, shape = contract_problems(models, models / "checkpoint")
+    version, shape = find_contract_problems(models, models / "checkpoint")
     assert version == "MelSpectrogram: specification version 8, expected 7."
     assert shape.endswith("is float16 [1, 128, 1, 3000], expected float16 [1, 80, 1, 3000].")
 
 
 def test_a_missing_package_is_a_problem(models: Path) -> None:
     shutil.rmtree(models / "AudioEncoder.mlpackage")
-    (problem,) = contract_problems(models, models / "checkpoint")
+    (problem,) = find_contract_problems(models, models / "checkpoint")
     assert "AudioEncoder.mlpackage is missing" in problem
 
 
@@ -89,9 +91,9 @@ def test_a_missing_package_is_a_problem(models: Path) -> None:
     [("max_source_positions", 750), ("max_target_positions", 128), ("activation_function", "relu")],
 )
 def test_a_whisper_the_phone_has_no_program_for_is_refused(
-    converted: Converted, tmp_path: Path, key: str, value: object
+    converted_model: ConvertedCheckpoint, tmp_path: Path, key: str, value: object
 ) -> None:
-    config = json.loads((converted.checkpoint / "config.json").read_text())
+    config = json.loads((converted_model.checkpoint / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
     with pytest.raises(ExportError, match=key):
-        read_shape(tmp_path)
+        read_model_shape(tmp_path)

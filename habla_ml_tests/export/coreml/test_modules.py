@@ -10,7 +10,7 @@ import torch
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from habla_ml.export.coreml.modules import AudioEncoder, MelSpectrogram, TextDecoder
-from habla_ml_tests.export.coreml.conftest import Converted
+from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +19,10 @@ def reference(tiny_checkpoint: Path) -> WhisperForConditionalGeneration:
 
 
 @pytest.mark.parametrize("loudness", [0.3, 1e-3, 1e-6, 0.0])
-def test_mel_features_are_the_extractor_s_down_to_silence(converted: Converted, loudness: float) -> None:
-    extractor = WhisperFeatureExtractor.from_pretrained(converted.checkpoint)
+def test_mel_features_are_the_extractor_s_down_to_silence(
+    converted_model: ConvertedCheckpoint, loudness: float
+) -> None:
+    extractor = WhisperFeatureExtractor.from_pretrained(converted_model.checkpoint)
     audio = (loudness * np.random.default_rng(4).standard_normal(480_000)).astype(np.float32)
     expected = extractor(audio, sampling_rate=16_000, return_tensors="np").input_features
     with torch.inference_mode():

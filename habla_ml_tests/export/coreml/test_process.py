@@ -13,7 +13,7 @@ import pytest
 
 from habla_ml.errors import ExportError
 from habla_ml.export.coreml.process import run_conversion
-from habla_ml_tests.export.coreml.conftest import Converted
+from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
 
 pytestmark = pytest.mark.slow
 
@@ -33,19 +33,21 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_progress_comes_line_by_line_from_all_three_stages(converted: Converted) -> None:
-    stages = [line.split(":")[0] for line in converted.lines]
+def test_progress_comes_line_by_line_from_all_three_stages(converted_model: ConvertedCheckpoint) -> None:
+    stages = [line.split(":")[0] for line in converted_model.lines]
     assert stages == ["prepare"] * 2 + ["coreml"] * 3 + ["contract"] + ["verify"] * 3
 
 
-def test_what_was_mended_comes_back(converted: Converted) -> None:
-    assert converted.conversion.mended == (
+def test_what_was_mended_comes_back(converted_model: ConvertedCheckpoint) -> None:
+    assert converted_model.conversion.repairs == (
         "preprocessor_config.json was missing: written from processor_config.json",
     )
 
 
 def test_torch_stays_out_of_the_parent(tmp_path: Path) -> None:
-    program = "import sys, habla_ml.export.coreml.archive, habla_ml.export.ct2; print('torch' in sys.modules)"
+    program = (
+        "import sys, habla_ml.export.coreml.archive, habla_ml.export.ctranslate2; print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

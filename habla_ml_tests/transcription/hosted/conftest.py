@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from habla_ml.lake import DirectoryStore, Lake
-from habla_ml_tests.transcription.hosted.served import ServedService
+from habla_ml_tests.testing.transcription_service import FakeTranscriptionService
 
 KEY = "secret-key-0123456789"
 
 
 @pytest.fixture
-def served() -> Iterator[ServedService]:
-    service = ServedService()
+def served() -> Iterator[FakeTranscriptionService]:
+    service = FakeTranscriptionService()
     yield service
     service.close()
 

@@ -18,24 +18,24 @@ from werkzeug.serving import make_server
 from habla_ml.audio import encode_flac
 from habla_ml.settings.hosted import AwsSettings
 from habla_ml.transcription.hosted.aws import Aws
-from habla_ml.transcription.hosted.service import CallError, Recording
+from habla_ml.transcription.hosted.service import CallError, EncodedClip
 from habla_ml.transcription.options import HostedOptions
-from habla_ml_tests.lake.s3_server import Quiet
-from habla_ml_tests.transcription.hosted.served import aws_answer
+from habla_ml_tests.testing.faulty_s3_server import QuietRequestHandler
+from habla_ml_tests.testing.transcription_service import build_aws_transcript
 
 pytestmark = pytest.mark.slow
 
 BUCKET = "school-voices"
-CLIP = Recording(encode_flac((0.1 * np.sin(np.arange(32_000) / 9)).astype(np.float32)), 2.0)
+CLIP = EncodedClip(encode_flac((0.1 * np.sin(np.arange(32_000) / 9)).astype(np.float32)), 2.0)
 WORDS = [("Vamos", 0.1, 0.5), ("a", 0.5, 0.6), ("casa.", 0.6, 1.1)]
 
 
-class Transcribe:
+class FakeAmazonTranscribe:
     """moto; when a job completes, `text` lies in the bucket. `faults` are answered first, by operation."""
 
     def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
-        self.text: bytes | None = json.dumps(aws_answer("Vamos a casa.", WORDS)).encode()
+        self.text: bytes | None = json.dumps(build_aws_transcript("Vamos a casa.", WORDS)).encode()
         self.faults: dict[str, list[tuple[int, str]]] = {}
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.uploaded: list[bytes] = []
@@ -71,9 +71,9 @@ class Transcribe:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, Transcribe]]:
-    app = Transcribe()
-    http = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
+def server() -> Iterator[tuple[str, FakeAmazonTranscribe]]:
+    app = FakeAmazonTranscribe()
+    http = make_server("127.0.0.1", 0, app, threaded=True, request_handler=QuietRequestHandler)
     threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     url = f"http://127.0.0.1:{http.server_port}"
     session = boto3.session.Session("AKIAEXAMPLE", "of this test", region_name="eu-central-1")
@@ -84,33 +84,33 @@ def server() -> Iterator[tuple[str, Transcribe]]:
 
 
 @pytest.fixture
-def app(server: tuple[str, Transcribe]) -> Transcribe:
-    fresh = Transcribe()
+def app(server: tuple[str, FakeAmazonTranscribe]) -> FakeAmazonTranscribe:
+    fresh = FakeAmazonTranscribe()
     kept = {"_moto": server[1]._moto, "s3": server[1].s3}
     server[1].__dict__.update({**fresh.__dict__, **kept})
     return server[1]
 
 
 @pytest.fixture
-def aws(server: tuple[str, Transcribe], app: Transcribe, credentials: str) -> Iterator[Aws]:
+def aws(server: tuple[str, FakeAmazonTranscribe], app: FakeAmazonTranscribe, credentials: str) -> Iterator[Aws]:
     settings = AwsSettings(endpoint=server[0], bucket=BUCKET, monthly_cap_usd=1, poll_s=0.02)
     opened = Aws(HostedOptions(engine="aws"), settings)
     yield opened
     opened.close()
 
 
-def fault_of(aws: Aws, timeout_s: float = 5.0) -> CallError:
+def catch_aws_error(aws: Aws, timeout_s: float = 5.0) -> CallError:
     with pytest.raises(CallError) as caught:
-        aws.hear(CLIP, timeout_s)
+        aws.recognise(CLIP, timeout_s)
     return caught.value
 
 
-def left(app: Transcribe) -> list[str]:
+def list_bucket_keys(app: FakeAmazonTranscribe) -> list[str]:
     return [each["Key"] for each in app.s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
 
 
-def test_a_job_is_made_its_text_read_and_nothing_left_behind(aws: Aws, app: Transcribe) -> None:
-    text, words = aws.hear(CLIP, 5.0)
+def test_a_job_is_made_its_text_read_and_nothing_left_behind(aws: Aws, app: FakeAmazonTranscribe) -> None:
+    text, words = aws.recognise(CLIP, 5.0)
     assert text == "Vamos a casa."
     assert [(each.text, each.start_s, each.end_s, each.confidence) for each in words] == [
         ("Vamos", 0.1, 0.5, 0.9),
@@ -120,22 +120,24 @@ def test_a_job_is_made_its_text_read_and_nothing_left_behind(aws: Aws, app: Tran
     ((_, asked),) = app.asked
     assert (asked["LanguageCode"], asked["MediaFormat"], asked["OutputBucketName"]) == ("es-ES", "flac", BUCKET)
     assert app.uploaded == [CLIP.flac]
-    assert left(app) == []
+    assert list_bucket_keys(app) == []
     jobs = aws._transcribe.list_transcription_jobs()["TranscriptionJobSummaries"]
     assert jobs == []
 
 
-def test_a_custom_model_is_named(server: tuple[str, Transcribe], app: Transcribe, credentials: str) -> None:
+def test_a_custom_model_is_named(
+    server: tuple[str, FakeAmazonTranscribe], app: FakeAmazonTranscribe, credentials: str
+) -> None:
     settings = AwsSettings(endpoint=server[0], bucket=BUCKET, monthly_cap_usd=1, poll_s=0.02)
     opened = Aws(HostedOptions(engine="aws", model="aulas"), settings)
-    opened.hear(CLIP, 5.0)
+    opened.recognise(CLIP, 5.0)
     opened.close()
     assert app.asked[0][1]["ModelSettings"] == {"LanguageModelName": "aulas"}
 
 
-def test_silence_is_an_empty_text(aws: Aws, app: Transcribe) -> None:
-    app.text = json.dumps(aws_answer("", [])).encode()
-    assert aws.hear(CLIP, 5.0) == ("", ())
+def test_silence_is_an_empty_text(aws: Aws, app: FakeAmazonTranscribe) -> None:
+    app.text = json.dumps(build_aws_transcript("", [])).encode()
+    assert aws.recognise(CLIP, 5.0) == ("", ())
 
 
 @pytest.mark.parametrize(
@@ -152,45 +154,45 @@ def test_silence_is_an_empty_text(aws: Aws, app: Transcribe) -> None:
     ],
 )
 def test_a_fault_says_what_to_do_and_leaves_nothing_behind(
-    aws: Aws, app: Transcribe, operation: str, status: int, code: str, kind: str, billed: bool
+    aws: Aws, app: FakeAmazonTranscribe, operation: str, status: int, code: str, kind: str, billed: bool
 ) -> None:
     app.faults[operation] = [(status, code)]
-    fault = fault_of(aws)
+    fault = catch_aws_error(aws)
     assert (fault.kind, fault.may_be_billed) == (kind, billed)
     assert code in fault.reason
     assert "secret-key" not in fault.reason
     assert fault.retry_after_s == (3 if kind == "busy" else None)
-    assert left(app) == []
+    assert list_bucket_keys(app) == []
 
 
-def test_a_job_that_runs_is_waited_for_though_the_service_is_busy(aws: Aws, app: Transcribe) -> None:
+def test_a_job_that_runs_is_waited_for_though_the_service_is_busy(aws: Aws, app: FakeAmazonTranscribe) -> None:
     app.faults["GetTranscriptionJob"] = [(400, "ThrottlingException"), (500, "InternalFailureException")]
-    assert aws.hear(CLIP, 5.0)[0] == "Vamos a casa."
+    assert aws.recognise(CLIP, 5.0)[0] == "Vamos a casa."
     assert len(app.asked) == 1
 
 
-def test_a_job_that_does_not_end_is_left_in_time_and_counts_as_paid(aws: Aws, app: Transcribe) -> None:
+def test_a_job_that_does_not_end_is_left_in_time_and_counts_as_paid(aws: Aws, app: FakeAmazonTranscribe) -> None:
     app.never_ends = True
     began_s = time.monotonic()
-    fault = fault_of(aws, timeout_s=0.3)
+    fault = catch_aws_error(aws, timeout_s=0.3)
     assert time.monotonic() - began_s < 2
     assert (fault.kind, fault.may_be_billed) == ("busy", True)
-    assert left(app) == []
+    assert list_bucket_keys(app) == []
 
 
 @pytest.mark.parametrize(
     "text", [b"", b"<html>", b"[]", b'{"results": {}}', b'{"results": {"transcripts": [{}]}}']
 )
-def test_a_text_in_no_documented_form_is_a_fault(aws: Aws, app: Transcribe, text: bytes) -> None:
+def test_a_text_in_no_documented_form_is_a_fault(aws: Aws, app: FakeAmazonTranscribe, text: bytes) -> None:
     app.text = text
-    fault = fault_of(aws)
-    assert (fault.kind, fault.may_be_billed) == ("nonsense", True)
-    assert left(app) == []
+    fault = catch_aws_error(aws)
+    assert (fault.kind, fault.may_be_billed) == ("malformed", True)
+    assert list_bucket_keys(app) == []
 
 
 def test_a_server_that_is_not_there_bills_nothing(credentials: str) -> None:
     settings = AwsSettings(endpoint="http://127.0.0.1:9", bucket=BUCKET, monthly_cap_usd=1, poll_s=0.02)
     opened = Aws(HostedOptions(engine="aws"), settings)
-    fault = fault_of(opened)
+    fault = catch_aws_error(opened)
     opened.close()
     assert (fault.kind, fault.may_be_billed) == ("busy", False)

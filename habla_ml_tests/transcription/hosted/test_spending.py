@@ -13,7 +13,7 @@ import pytest
 from habla_ml.errors import LakeError
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.settings.hosted import AwsSettings, AzureSettings, DeepgramSettings, GoogleSettings
-from habla_ml.transcription.hosted.spending import CapReachedError, Spending, billed_usd
+from habla_ml.transcription.hosted.spending import CapReachedError, Spending, compute_call_cost_usd
 
 GOOGLE = GoogleSettings(monthly_cap_usd=1)
 AWS = AwsSettings(monthly_cap_usd=1, bucket="bucket")
@@ -37,7 +37,7 @@ BY_15_S = GoogleSettings(monthly_cap_usd=1, usd_per_minute=0.024, billed_step_s=
     ],
 )
 def test_a_call_costs_what_the_billing_rule_says(settings: Any, duration_s: float, usd: float) -> None:
-    assert billed_usd(settings, duration_s) == pytest.approx(usd, abs=1e-12)
+    assert compute_call_cost_usd(settings, duration_s) == pytest.approx(usd, abs=1e-12)
 
 
 def test_what_is_reserved_counts_until_it_is_given_back(lake: Lake) -> None:
@@ -49,7 +49,7 @@ def test_what_is_reserved_counts_until_it_is_given_back(lake: Lake) -> None:
         CapReachedError, match=r"0.4000 USD more, 0.7000 USD are spent or reserved in 2026-11.* is 1"
     ):
         spending.reserve(0.4)
-    spending.give_back(reserved, 0.5)
+    spending.refund(reserved, 0.5)
     assert spending.spent_usd("2026-11") == 0.2
     spending.reserve(0.8)
     assert spending.spent_usd("2026-11") == 1.0
@@ -61,9 +61,9 @@ def test_each_month_and_each_service_has_its_own_account(lake: Lake) -> None:
     reserved = november.reserve(1.0)
     december.reserve(1.0)
     Spending(lake, "azure", 1.0, lambda: datetime(2026, 12, 1, tzinfo=UTC)).reserve(1.0)
-    december.give_back(reserved, 0.25)
+    december.refund(reserved, 0.25)
     assert (november.spent_usd("2026-11"), november.spent_usd("2026-12")) == (0.75, 1.0)
-    assert sorted(lake.pointers("spending/")) == [
+    assert sorted(lake.list_pointers("spending/")) == [
         "spending/azure/2026-12",
         "spending/google/2026-11",
         "spending/google/2026-12",

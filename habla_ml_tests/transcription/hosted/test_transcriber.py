@@ -15,43 +15,47 @@ import pytest
 
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.hypotheses import read_hypotheses, transcribe_cached
+from habla_ml.evaluation.comparison.hypothesis_cache import read_hypotheses, transcribe_cached
 from habla_ml.lake import Lake
 from habla_ml.settings.hosted import DeepgramSettings, HostedSettings
-from habla_ml.transcription.engine import HeardWord, Transcriber
+from habla_ml.transcription.engine import RecognisedWord, Transcriber
 from habla_ml.transcription.hosted.open import HostedAccess
 from habla_ml.transcription.hosted.spending import CapReachedError
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
+from habla_ml_tests.testing.transcription_service import (
+    CannedReply,
+    FakeTranscriptionService,
+    build_deepgram_response,
+)
 from habla_ml_tests.transcription.conftest import artefact, clips
-from habla_ml_tests.transcription.hosted.served import Reply, ServedService, deepgram_answer
 
 pytestmark = pytest.mark.slow
 
 __all__ = ["artefact", "clips"]
 
 OPTIONS = HostedOptions(engine="deepgram")
-HEARD = Reply.of(deepgram_answer("Buenos días.", [("Buenos", 0.1, 0.3), ("días.", 0.3, 0.5)]))
-DOWN = Reply.of({"err_code": "UNAVAILABLE"}, 503)
+GOOD_REPLY = CannedReply.of(build_deepgram_response("Buenos días.", [("Buenos", 0.1, 0.3), ("días.", 0.3, 0.5)]))
+OUTAGE_REPLY = CannedReply.of({"err_code": "UNAVAILABLE"}, 503)
 MONTH = f"{datetime.now(UTC):%Y-%m}"
-PENNY: dict[str, Any] = {"usd_per_minute": 0.01, "billed_step_s": 60.0}
+CENT_PER_CLIP: dict[str, Any] = {"usd_per_minute": 0.01, "billed_step_s": 60.0}
 """A cent for each clip."""
 
 
 @pytest.fixture(autouse=True)
-def _keys(credentials: str) -> None:
+def _set_credentials(credentials: str) -> None:
     """Every test here has them."""
 
 
-def opened(
-    served: ServedService,
+def open_deepgram_transcriber(
+    fake_service: FakeTranscriptionService,
     lake: Lake,
     options: HostedOptions = OPTIONS,
     model: Path | None = None,
     **settings: Any,
 ) -> Transcriber:
-    chosen = {"monthly_cap_usd": 1.0, "first_pause_s": 0.01, "calls_at_once": 1, **PENNY, **settings}
-    deepgram = DeepgramSettings(endpoint=served.url, **chosen)
+    chosen = {"monthly_cap_usd": 1.0, "first_pause_s": 0.01, "calls_at_once": 1, **CENT_PER_CLIP, **settings}
+    deepgram = DeepgramSettings(endpoint=fake_service.url, **chosen)
     access = HostedAccess(
         HostedSettings(speakers_agreed=True, deepgram=deepgram),
         lake,
@@ -61,24 +65,24 @@ def opened(
 
 
 @pytest.fixture
-def transcriber(served: ServedService, lake: Lake) -> Iterator[Transcriber]:
-    with closing(opened(served, lake)) as made:
+def transcriber(fake_service: FakeTranscriptionService, lake: Lake) -> Iterator[Transcriber]:
+    with closing(open_deepgram_transcriber(fake_service, lake)) as made:
         yield made
 
 
 def spent_usd(lake: Lake) -> float:
-    pointer = lake.pointer(f"spending/deepgram/{MONTH}")
+    pointer = lake.read_pointer(f"spending/deepgram/{MONTH}")
     return 0.0 if pointer is None else float(pointer.value["spent_usd"])
 
 
 def test_what_was_heard_is_billed_and_counted(
-    transcriber: Transcriber, served: ServedService, lake: Lake, clips: list[Utterance]
+    transcriber: Transcriber, fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
-    served.answer(HEARD)
+    fake_service.set_replies(GOOD_REPLY)
     found = transcriber.transcribe(clips[:3])
     assert [each.text for each in found] == ["Buenos días."] * 3
     assert [each.audio_sha256 for each in found] == [each.audio_sha256 for each in clips[:3]]
-    assert found[0].words[0] == HeardWord("Buenos", 0.1, 0.3, 0.9)
+    assert found[0].words[0] == RecognisedWord("Buenos", 0.1, 0.3, 0.9)
     assert {each.failure for each in found} == {None}
     assert transcriber.usage.cost_usd == pytest.approx(0.03)
     assert transcriber.usage.audio_s == pytest.approx(sum(each.duration_s for each in clips[:3]))
@@ -86,9 +90,11 @@ def test_what_was_heard_is_billed_and_counted(
     assert spent_usd(lake) == pytest.approx(0.03)
 
 
-def test_clips_are_sent_side_by_side(served: ServedService, lake: Lake, clips: list[Utterance]) -> None:
-    served.answer(replace(HEARD, delay_s=0.4))
-    with closing(opened(served, lake, calls_at_once=8)) as transcriber:
+def test_clips_are_sent_side_by_side(
+    fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
+) -> None:
+    fake_service.set_replies(replace(GOOD_REPLY, delay_s=0.4))
+    with closing(open_deepgram_transcriber(fake_service, lake, calls_at_once=8)) as transcriber:
         transcriber.transcribe(clips[:1])
         began_s = time.monotonic()
         transcriber.transcribe(clips[:8])
@@ -98,61 +104,62 @@ def test_clips_are_sent_side_by_side(served: ServedService, lake: Lake, clips: l
 
 
 def test_money_is_reserved_before_the_first_call(
-    transcriber: Transcriber, served: ServedService, lake: Lake, clips: list[Utterance]
+    transcriber: Transcriber, fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
     seen: list[float] = []
-    served.answer(HEARD)
-    served.before = lambda: seen.append(spent_usd(lake))
+    fake_service.set_replies(GOOD_REPLY)
+    fake_service.on_request = lambda: seen.append(spent_usd(lake))
     transcriber.transcribe(clips[:2])
     assert seen == [pytest.approx(0.02)] * 2
 
 
 def test_a_call_that_would_break_the_cap_is_not_made(
-    served: ServedService, lake: Lake, clips: list[Utterance]
+    fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
-    served.answer(HEARD)
-    with closing(opened(served, lake, monthly_cap_usd=0.03)) as first:
+    fake_service.set_replies(GOOD_REPLY)
+    with closing(open_deepgram_transcriber(fake_service, lake, monthly_cap_usd=0.03)) as first:
         first.transcribe(clips[:2])
-    with closing(opened(served, lake, monthly_cap_usd=0.03)) as second:
+    with closing(open_deepgram_transcriber(fake_service, lake, monthly_cap_usd=0.03)) as second:
         with pytest.raises(CapReachedError, match=r"monthly_cap_usd is 0\.03"):
             second.transcribe(clips[2:4])
-        assert len(served.received) == 2
+        assert len(fake_service.received) == 2
         assert [each.failure for each in second.transcribe(clips[2:3])] == [None]
     assert spent_usd(lake) == pytest.approx(0.03)
 
 
 def test_unusable_audio_is_neither_sent_nor_paid(
-    transcriber: Transcriber, served: ServedService, lake: Lake, clips: list[Utterance]
+    transcriber: Transcriber, fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
-    served.answer(HEARD)
+    fake_service.set_replies(GOOD_REPLY)
     broken = replace(clips[0], audio=np.array([np.nan], np.float32))
     found = transcriber.transcribe([broken])
-    assert (found[0].failure, served.received, spent_usd(lake)) == ("audio", [], 0.0)
+    assert (found[0].failure, fake_service.received, spent_usd(lake)) == ("audio", [], 0.0)
     found = transcriber.transcribe([clips[1], broken])
     assert [each.failure for each in found] == [None, "audio"]
-    assert len(served.received) == 1
+    assert len(fake_service.received) == 1
 
 
 def test_a_busy_service_is_asked_again_when_it_says(
-    transcriber: Transcriber, served: ServedService, lake: Lake, clips: list[Utterance]
+    transcriber: Transcriber, fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
-    served.answer(Reply.of({}, 429, Retry_After="1"), HEARD)
+    fake_service.set_replies(CannedReply.of({}, 429, Retry_After="1"), GOOD_REPLY)
     (found,) = transcriber.transcribe(clips[:1])
     assert found.text == "Buenos días."
-    first, second = served.received
+    first, second = fake_service.received
     assert 1.0 <= second.at_s - first.at_s < 2.0
     assert found.decode_s > 1.0
     assert spent_usd(lake) == pytest.approx(0.01), "a refusal is not billed"
 
 
-def test_pauses_double(served: ServedService, lake: Lake, clips: list[Utterance]) -> None:
-    served.answer(DOWN)
-    with closing(opened(served, lake, first_pause_s=0.2, attempts=4)) as transcriber:
+def test_pauses_double(fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]) -> None:
+    fake_service.set_replies(OUTAGE_REPLY)
+    with closing(open_deepgram_transcriber(fake_service, lake, first_pause_s=0.2, attempts=4)) as transcriber:
         (found,) = transcriber.transcribe(clips[:1])
-    assert (found.failure, len(served.received)) == ("service", 4)
+    assert (found.failure, len(fake_service.received)) == ("service", 4)
     assert "HTTP 503 (UNAVAILABLE), after 4 calls" in str(found.reason)
     pauses = [
-        after.at_s - before.at_s for before, after in zip(served.received, served.received[1:], strict=False)
+        after.at_s - before.at_s
+        for before, after in zip(fake_service.received, fake_service.received[1:], strict=False)
     ]
     for pause, bound in zip(pauses, (0.2, 0.4, 0.8), strict=True):
         assert bound / 2 <= pause < bound + 0.2
@@ -160,136 +167,146 @@ def test_pauses_double(served: ServedService, lake: Lake, clips: list[Utterance]
 
 
 def test_a_service_that_asks_for_too_long_a_wait_is_given_up(
-    served: ServedService, lake: Lake, clips: list[Utterance]
+    fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
-    served.answer(Reply.of({}, 429, Retry_After="3600"))
+    fake_service.set_replies(CannedReply.of({}, 429, Retry_After="3600"))
     began_s = time.monotonic()
-    with closing(opened(served, lake)) as transcriber:
+    with closing(open_deepgram_transcriber(fake_service, lake)) as transcriber:
         (found,) = transcriber.transcribe(clips[:1])
-    assert (found.failure, len(served.received)) == ("service", 1)
+    assert (found.failure, len(fake_service.received)) == ("service", 1)
     assert time.monotonic() - began_s < 5
 
 
 def test_a_clip_takes_no_longer_than_the_options_allow(
-    served: ServedService, lake: Lake, clips: list[Utterance]
+    fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
-    served.answer(replace(HEARD, delay_s=30.0))
+    fake_service.set_replies(replace(GOOD_REPLY, delay_s=30.0))
     options = HostedOptions(engine="deepgram", clip_timeout_s=1.0)
     began_s = time.monotonic()
-    with closing(opened(served, lake, options, timeout_s=0.4)) as transcriber:
+    with closing(open_deepgram_transcriber(fake_service, lake, options, timeout_s=0.4)) as transcriber:
         (found,) = transcriber.transcribe(clips[:1])
     assert time.monotonic() - began_s < 3
     assert found.failure == "service"
-    assert len(served.received) > 1
+    assert len(fake_service.received) > 1
 
 
 def test_calls_without_an_answer_count_as_paid_and_stop_at_the_cap(
-    served: ServedService, lake: Lake, clips: list[Utterance]
+    fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
-    served.answer(replace(HEARD, delay_s=5.0))
-    with closing(opened(served, lake, timeout_s=0.2, attempts=4, monthly_cap_usd=0.02)) as transcriber:
+    fake_service.set_replies(replace(GOOD_REPLY, delay_s=5.0))
+    with closing(
+        open_deepgram_transcriber(fake_service, lake, timeout_s=0.2, attempts=4, monthly_cap_usd=0.02)
+    ) as transcriber:
         (found,) = transcriber.transcribe(clips[:1])
-        assert (found.failure, len(served.received)) == ("service", 2)
+        assert (found.failure, len(fake_service.received)) == ("service", 2)
         assert transcriber.usage.cost_usd == pytest.approx(0.02)
     assert spent_usd(lake) == pytest.approx(0.02)
 
 
 def test_a_refused_key_is_an_error_and_costs_nothing(
-    transcriber: Transcriber, served: ServedService, lake: Lake, clips: list[Utterance], credentials: str
+    transcriber: Transcriber,
+    fake_service: FakeTranscriptionService,
+    lake: Lake,
+    clips: list[Utterance],
+    credentials: str,
 ) -> None:
-    served.answer(Reply.of({"err_code": "INVALID_AUTH", "err_msg": credentials}, 401))
+    fake_service.set_replies(CannedReply.of({"err_code": "INVALID_AUTH", "err_msg": credentials}, 401))
     with pytest.raises(EvaluationError, match=r"HTTP 401 \(INVALID_AUTH\).*evaluation.hosted.deepgram") as caught:
         transcriber.transcribe(clips[:4])
     assert credentials not in str(caught.value)
-    assert len(served.received) == 1
+    assert len(fake_service.received) == 1
     assert spent_usd(lake) == 0.0
 
 
 def test_a_key_that_is_revoked_on_the_way_loses_nothing_that_was_paid(
-    transcriber: Transcriber, served: ServedService, lake: Lake, clips: list[Utterance]
+    transcriber: Transcriber, fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
-    served.answer(HEARD, HEARD, Reply.of({}, 403))
+    fake_service.set_replies(GOOD_REPLY, GOOD_REPLY, CannedReply.of({}, 403))
     found = transcriber.transcribe(clips[:5])
     assert [each.failure for each in found] == [None, None, "service", "service", "service"]
     assert spent_usd(lake) == pytest.approx(0.02)
     with pytest.raises(EvaluationError, match="HTTP 403"):
         transcriber.transcribe(clips[5:])
-    assert len(served.received) == 3
+    assert len(fake_service.received) == 3
 
 
 def test_a_clip_that_is_refused_is_its_own_failure(
-    transcriber: Transcriber, served: ServedService, clips: list[Utterance]
+    transcriber: Transcriber, fake_service: FakeTranscriptionService, clips: list[Utterance]
 ) -> None:
-    served.answer(HEARD, Reply.of({"err_code": "Bad_Request"}, 400), HEARD)
+    fake_service.set_replies(GOOD_REPLY, CannedReply.of({"err_code": "Bad_Request"}, 400), GOOD_REPLY)
     found = transcriber.transcribe(clips[:3])
     assert [each.failure for each in found] == [None, "service", None]
-    assert len(served.received) == 3
+    assert len(fake_service.received) == 3
 
 
 def test_a_service_that_is_down_is_an_error_after_five_clips(
-    served: ServedService, lake: Lake, clips: list[Utterance]
+    fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
-    served.answer(DOWN)
+    fake_service.set_replies(OUTAGE_REPLY)
     with (
-        closing(opened(served, lake, attempts=2)) as transcriber,
+        closing(open_deepgram_transcriber(fake_service, lake, attempts=2)) as transcriber,
         pytest.raises(EvaluationError, match=r"deepgram is down: 5 clips in a row .*HTTP 503"),
     ):
         transcriber.transcribe(clips)
-    assert len(served.received) == 10
+    assert len(fake_service.received) == 10
     assert spent_usd(lake) == 0.0
 
 
 def test_nonsense_is_not_paid_twice(
-    transcriber: Transcriber, served: ServedService, lake: Lake, clips: list[Utterance]
+    transcriber: Transcriber, fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
-    served.answer(Reply(200, b"<html>", {"Content-Type": "text/html"}))
+    fake_service.set_replies(CannedReply(200, b"<html>", {"Content-Type": "text/html"}))
     (found,) = transcriber.transcribe(clips[:1])
-    assert (found.failure, len(served.received)) == ("service", 1)
+    assert (found.failure, len(fake_service.received)) == ("service", 1)
     assert spent_usd(lake) == pytest.approx(0.01)
 
 
 def test_the_local_engine_stands_in_and_says_so(
-    served: ServedService, lake: Lake, clips: list[Utterance], artefact: Path
+    fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance], artefact: Path
 ) -> None:
     local = DecodingOptions(beam_size=1, max_new_tokens=20, compression_ratio_threshold=None)
     with closing(open_transcriber(local, artefact, "cpu", 1)) as alone:
         expected = [each.text for each in alone.transcribe(clips)]
-    served.answer(HEARD, DOWN)
-    with closing(opened(served, lake, model=artefact, fallback=True, attempts=1)) as transcriber:
+    fake_service.set_replies(GOOD_REPLY, OUTAGE_REPLY)
+    with closing(
+        open_deepgram_transcriber(fake_service, lake, model=artefact, fallback=True, attempts=1)
+    ) as transcriber:
         found = transcriber.transcribe(clips)
         assert [each.text for each in found] == ["Buenos días.", *expected[1:]]
         assert [each.heard_by for each in found] == [None] + ["faster-whisper"] * (len(clips) - 1)
         assert {each.failure for each in found} == {None}
         assert all("HTTP 503" in str(each.reason) for each in found[1:])
-        assert len(served.received) == 1 + 5, "five clips in a row, then the service is left alone"
+        assert len(fake_service.received) == 1 + 5, "five clips in a row, then the service is left alone"
         assert spent_usd(lake) == pytest.approx(0.01)
-        served.answer(HEARD)
+        fake_service.set_replies(GOOD_REPLY)
         again = transcriber.transcribe(clips[:2])
         assert [each.heard_by for each in again] == [None, None], "it is tried again with the next call"
 
 
 def test_a_refused_key_is_an_error_though_there_is_a_fallback(
-    served: ServedService, lake: Lake, clips: list[Utterance], artefact: Path
+    fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance], artefact: Path
 ) -> None:
-    served.answer(Reply.of({}, 401))
+    fake_service.set_replies(CannedReply.of({}, 401))
     with (
-        closing(opened(served, lake, model=artefact, fallback=True)) as transcriber,
+        closing(open_deepgram_transcriber(fake_service, lake, model=artefact, fallback=True)) as transcriber,
         pytest.raises(EvaluationError, match="HTTP 401"),
     ):
         transcriber.transcribe(clips[:2])
 
 
 def test_only_what_the_service_heard_is_cached_as_its_own(
-    served: ServedService, lake: Lake, clips: list[Utterance], artefact: Path
+    fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance], artefact: Path
 ) -> None:
-    served.answer(HEARD, DOWN)
+    fake_service.set_replies(GOOD_REPLY, OUTAGE_REPLY)
     digest = "d" * 64
-    with closing(opened(served, lake, model=artefact, fallback=True, attempts=1)) as transcriber:
+    with closing(
+        open_deepgram_transcriber(fake_service, lake, model=artefact, fallback=True, attempts=1)
+    ) as transcriber:
         transcribe_cached(lake, digest, transcriber, clips[:3])
         cached = read_hypotheses(lake, digest, OPTIONS)
         assert [each.text for each in cached.values()] == ["Buenos días."]
-        assert cached[clips[0].audio_sha256].words[1] == HeardWord("días.", 0.3, 0.5, 0.9)
-        served.answer(HEARD)
+        assert cached[clips[0].audio_sha256].words[1] == RecognisedWord("días.", 0.3, 0.5, 0.9)
+        fake_service.set_replies(GOOD_REPLY)
         found = transcribe_cached(lake, digest, transcriber, clips[:3])
     assert [each.heard_by for each in found] == [None] * 3
     assert spent_usd(lake) == pytest.approx(0.03), "what is cached is not paid again"
@@ -301,16 +318,16 @@ def test_a_service_that_is_not_configured_is_off(lake: Lake) -> None:
             open_transcriber(OPTIONS, None, hosted=access)
 
 
-def test_a_fallback_without_a_model_is_an_error(served: ServedService, lake: Lake) -> None:
+def test_a_fallback_without_a_model_is_an_error(fake_service: FakeTranscriptionService, lake: Lake) -> None:
     with pytest.raises(EvaluationError, match="no local model here"):
-        opened(served, lake, fallback=True)
+        open_deepgram_transcriber(fake_service, lake, fallback=True)
 
 
 def test_a_client_that_is_not_installed_names_its_extra(
-    served: ServedService, lake: Lake, monkeypatch: pytest.MonkeyPatch
+    fake_service: FakeTranscriptionService, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "deepgram", None)
     with pytest.raises(EvaluationError, match=r"habla-ml\[hosted-deepgram\]"):
-        opened(served, lake)
+        open_deepgram_transcriber(fake_service, lake)

@@ -1,0 +1,1 @@
+"""Benchmarks: each runs a peer and this project in turn and prints the ratio."""

@@ -1,0 +1,283 @@
+"""The promotion rule before candidates that are spoilt in one way each: is every one refused, and for the right reason?
+
+Needs the world of `make demo`, and leaves it as it is: lake and CDN are copied. Each candidate is trained (or mended
+for the worse) as a real mistake would make it, converted, decoded as served and judged against base and release:
+
+- forgets Castilian: all weights, a high learning rate, no general speech beside the classroom's, no share of the base
+- hallucinates on silence: the demo's recipe without sounds in which nobody speaks
+- deletes quiet speech: somebody marked every quiet clip as without speech, and the recipe hears them as such
+- int8 breaks it: weights of a few channels far above the others, as outliers of large models are; float32 is the same
+
+    python benchmarks/promotion_refusals.py --only silence
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from habla_ml.audio import quantise
+from habla_ml.corpus.conventions import load_conventions
+from habla_ml.corpus.snapshot import Snapshot, Utterance, load_latest_snapshot, read_utterances
+from habla_ml.evaluation.comparison.models_under_test import prepare_evaluated_models
+from habla_ml.evaluation.run import Evidence, evaluate_version
+from habla_ml.export.publish import checkout_artefact, get_checkpoint_tree, publish_ctranslate2
+from habla_ml.lake import Lake, catalogue
+from habla_ml.lake.factory import open_lake, open_store
+from habla_ml.settings import Settings, load_settings
+from habla_ml.training.base_model import resolve_base_model
+from habla_ml.training.extra_speech import ExtraSpeech, read_extra_speech
+from habla_ml.training.identity import RunIdentity
+from habla_ml.training.model_folder import load_whisper_model
+from habla_ml.training.non_speech import NonSpeech
+from habla_ml.training.plan import plan_version, read_plan, write_recipe_file
+from habla_ml.training.recipe import Recipe, load_recipe
+from habla_ml.training.record import TrainingRecord, read_training_record
+from habla_ml.training.run import finish_run, get_run_folder, read_finished_run
+from habla_ml.training.train import build_training_data
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTLIER_CHANNELS = 4
+OUTLIER_FACTOR = 300.0
+
+
+@dataclass(frozen=True)
+class DemoCopy:
+    """A copy of the demo's world."""
+
+    settings: Settings
+    lake: Lake
+    snapshot: Snapshot
+    scratch: Path
+
+    @property
+    def recipe(self) -> Recipe:
+        """The demo's."""
+        return load_recipe(self.settings.training.recipe)
+
+    @property
+    def newest(self) -> str:
+        """The newest version that was trained."""
+        names = {name.split("/")[1] for name in self.lake.list_pointers("models/") if name.endswith("/checkpoint")}
+        return max((each for each in names if each[1:].isdigit()), key=lambda each: int(each[1:]))
+
+
+@dataclass(frozen=True)
+class FaultyCandidate:
+    """A spoilt model version."""
+
+    key: str
+    fault: str
+    version: str
+    make: Callable[[DemoCopy, str], None]
+    reason: str
+    """Words of the reason that must be among those of the refusal."""
+
+
+def copy_demo(source: Path, scratch: Path) -> DemoCopy:
+    """The demo's world below `scratch`, without its Dagster."""
+    demo = source / "var" / "demo"
+    if not (demo / "lake").is_dir():
+        sys.exit(f"{demo}/lake does not exist; run `make demo` first")
+    shutil.copytree(source / "configs", scratch / "configs")
+    shutil.copytree(demo, scratch / "var" / "demo", ignore=shutil.ignore_patterns("dagster_home"))
+    settings = load_settings(scratch / "configs" / "demo.yaml")
+    lake = open_lake(settings.lake, settings.work_folder / "cache")
+    return DemoCopy(settings, lake, load_latest_snapshot(lake), scratch)
+
+
+def train(
+    demo_copy: DemoCopy, version: str, recipe: Recipe, spoil: Callable[[Any], Any] = lambda as_it_is: as_it_is
+) -> None:
+    """Train `recipe` on the world's snapshot, its material changed by `spoil`, and publish the checkpoint."""
+    file = demo_copy.scratch / f"{version}.yaml"
+    file.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True)), "utf-8")
+    pinned = demo_copy.settings.training.model_copy(update={"recipe": file})
+    plan_version(demo_copy.lake, version, demo_copy.snapshot, pinned)
+    base = resolve_base_model(recipe)
+    heard = read_extra_speech(demo_copy.lake, demo_copy.snapshot, recipe, demo_copy.settings)
+    if recipe.base_share == 0:
+        heard = ExtraSpeech()
+    identity = RunIdentity.of(recipe, demo_copy.snapshot.id, base, heard.replay)
+    folder = get_run_folder(demo_copy.scratch / "training" / version, identity)
+    material = spoil(build_training_data(demo_copy.lake, demo_copy.snapshot, recipe, heard.replay))
+    finish_run(recipe, identity, base, base.folder, material, folder, lambda update: print(f"  {update.message}"))
+    trained = read_finished_run(folder)
+    publish(
+        demo_copy,
+        version,
+        TrainingRecord(**dict(trained), version=version, tree=""),
+        folder.finished / "checkpoint",
+    )
+
+
+def publish(demo_copy: DemoCopy, version: str, record: TrainingRecord, checkpoint: Path) -> None:
+    """Put a checkpoint into the lake as that of `version`."""
+    tree = demo_copy.lake.put_tree(checkpoint)
+    record = record.model_copy(update={"tree": tree, "version": version})
+    value = {
+        "tree": tree,
+        "record": demo_copy.lake.put_json(record.model_dump(mode="json")),
+        "identity": record.identity_digest,
+    }
+    demo_copy.lake.move_pointer(
+        catalogue.CHECKPOINT.name(version), value, demo_copy.lake.read_pointer(catalogue.CHECKPOINT.name(version))
+    )
+
+
+def train_without_castilian(demo_copy: DemoCopy, version: str) -> None:
+    """Whatever keeps general Spanish is left out."""
+    changes = {"name": "forgetful", "parts": "all", "base_share": 0.0, "learning_rate": 1.0e-3}
+    train(demo_copy, version, demo_copy.recipe.model_copy(update=changes))
+
+
+def train_without_non_speech(demo_copy: DemoCopy, version: str) -> None:
+    """Speech alone."""
+    train(demo_copy, version, demo_copy.recipe.model_copy(update={"name": "noisy", "non_speech_share": 0.0}))
+
+
+def train_with_quiet_as_non_speech(demo_copy: DemoCopy, version: str) -> None:
+    """Quiet clips are heard as clips without speech."""
+    quiet_below = demo_copy.settings.evaluation.quiet_below_dbfs
+
+    def spoil(material: Any) -> Any:
+        said = list(material.train)
+        quiet = [each for each in said if each.loudness_dbfs < quiet_below]
+        loud = [each for each in said if each.loudness_dbfs >= quiet_below]
+        share = 2 * len(quiet) / (2 * len(quiet) + len(loud))
+        print(f"  {len(quiet)} quiet clips of {len(said)} marked as without speech")
+        return replace(material, train=loud, non_speech=NonSpeech(share, 1, read_pcm(quiet)))
+
+    train(demo_copy, version, demo_copy.recipe.model_copy(update={"name": "deaf", "parts": "all"}), spoil)
+
+
+def read_pcm(utterances: list[Utterance]) -> Iterator[np.ndarray]:
+    """Samples of each."""
+    for each in utterances:
+        yield quantise(each.audio)
+
+
+def break_under_int8(demo_copy: DemoCopy, version: str) -> None:
+    """The newest version with outlier channels: the attention's values are scaled up, what reads them down.
+
+    In float32 the product is the same. int8 has one scale for a row of activations, so the other channels vanish.
+    """
+    import torch
+
+    origin = demo_copy.newest
+    folder = checkout_artefact(
+        demo_copy.lake, get_checkpoint_tree(demo_copy.lake, origin), demo_copy.settings.work_folder
+    )
+    model = load_whisper_model(folder)
+    layers = [*model.model.encoder.layers, *model.model.decoder.layers]
+    with torch.no_grad():
+        for layer in layers:
+            attention = layer.self_attn
+            scale = torch.ones(attention.v_proj.out_features)
+            scale[:: len(scale) // OUTLIER_CHANNELS] = OUTLIER_FACTOR
+            attention.v_proj.weight.mul_(scale[:, None])
+            attention.v_proj.bias.mul_(scale)
+            attention.out_proj.weight.div_(scale[None, :])
+    spoilt = demo_copy.scratch / "outliers"
+    shutil.copytree(folder, spoilt)
+    for weights in spoilt.glob("*.safetensors*"):
+        weights.unlink()
+    model.save_pretrained(spoilt, safe_serialization=True)
+    record = read_training_record(demo_copy.lake, origin)
+    if record is None:
+        sys.exit(f"{origin} has no record of its training")
+    file = write_recipe_file(demo_copy.lake, read_plan(demo_copy.lake, origin), demo_copy.scratch)
+    plan_version(
+        demo_copy.lake,
+        version,
+        demo_copy.snapshot,
+        demo_copy.settings.training.model_copy(update={"recipe": file}),
+    )
+    publish(demo_copy, version, record, spoilt)
+
+
+FAULTY_CANDIDATES = (
+    FaultyCandidate(
+        "castilian", "forgets Castilian", "v901", train_without_castilian, "Out-of-domain speech became worse"
+    ),
+    FaultyCandidate(
+        "silence", "hallucinates on silence", "v902", train_without_non_speech, "text where nobody speaks"
+    ),
+    FaultyCandidate("quiet", "deletes quiet speech", "v903", train_with_quiet_as_non_speech, "leaves out words"),
+    FaultyCandidate("int8", "int8 breaks it", "v904", break_under_int8, "conversion broke it"),
+)
+
+
+def evaluate_candidate(demo_copy: DemoCopy, version: str) -> Evidence:
+    """Convert, decode as served, compare and decide, as the assets do."""
+    tree = get_checkpoint_tree(demo_copy.lake, version)
+    publish_ctranslate2(
+        demo_copy.lake,
+        f"models/{version}/ctranslate2",
+        tree,
+        checkout_artefact(demo_copy.lake, tree, demo_copy.settings.work_folder),
+        demo_copy.settings.export.ctranslate2_quantisation,
+        demo_copy.settings.work_folder,
+    )
+    return evaluate_version(
+        demo_copy.lake,
+        version,
+        demo_copy.snapshot,
+        prepare_evaluated_models(
+            demo_copy.lake, open_store(demo_copy.settings.release.store), version, demo_copy.settings, print
+        ),
+        load_conventions(demo_copy.settings.corpus.conventions),
+        demo_copy.settings,
+        demo_copy.scratch / "reports" / version,
+        "2026-03-01",
+        lambda line: print(f"  {line}"),
+    )
+
+
+def main() -> int:
+    """Command line; 1 where a candidate passes or is refused for another reason only."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--world", type=Path, default=ROOT, help="where `make demo` was run")
+    parser.add_argument("--only", choices=[each.key for each in FAULTY_CANDIDATES], help="one of them")
+    arguments = parser.parse_args()
+    found = []
+    with tempfile.TemporaryDirectory(prefix="refusals-") as scratch:
+        demo_copy = copy_demo(arguments.world, Path(scratch))
+        print(f"{sum(1 for _ in read_utterances(demo_copy.lake, demo_copy.snapshot, 'test'))} test clips")
+        for each in FAULTY_CANDIDATES:
+            if arguments.only in {None, each.key}:
+                print(f"{each.version}: {each.fault}")
+                each.make(demo_copy, each.version)
+                found.append((each, evaluate_candidate(demo_copy, each.version)))
+                print(*found[-1][1].decision.reasons, sep="\n", flush=True)
+    table = Table("candidate", "WER %", "verdict", "refused for", "as expected")
+    for candidate, evidence in found:
+        score = evidence.comparison.model("candidate")
+        is_right = evidence.decision.verdict == "refuse" and any(
+            candidate.reason in reason for reason in evidence.decision.reasons
+        )
+        wer = score.wer.value if score else None
+        table.add_row(
+            candidate.fault,
+            "–" if wer is None else f"{100 * wer:.1f}",
+            evidence.decision.verdict,
+            "\n".join(evidence.decision.reasons),
+            "yes" if is_right else "NO",
+        )
+    Console(width=200).print(table)
+    return int(any(row == "NO" for row in table.columns[4].cells))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Audio of other kinds than WAV (m4a, Opus, Vorbis, MP3, FLAC, WebM), decoded by FFmpeg in a process of its own.
+
+The kind is read off the first bytes and forced upon the demuxer, and FFmpeg gets bytes, never a path: an HLS
+playlist named `clip.m4a` would make it open other files. A few megabytes can hold hours of sound, so duration,
+samples, memory, processor and wall time are all bounded, and what FFmpeg does wrong ends in the child.
+
+The child is `python -m habla_ml.audio`. It reads requests from its standard input and answers on its standard
+output, both as `_MESSAGE_HEADER` (a number and a length) and that many bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from typing import IO, TYPE_CHECKING, Final, Self
+
+import numpy as np
+
+from habla_ml.audio.decode import decode_wav
+from habla_ml.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DECODED: Final = 0.0
+REFUSED: Final = 1.0
+
+_MESSAGE_HEADER: Final = struct.Struct("<dQ")
+_WALL_LIMIT_S: Final = 30.0
+_MAX_DECODED_BYTES: Final = 1 << 30
+
+
+def detect_container(data: bytes) -> str:
+    """FFmpeg's name of the container that the first bytes show: wav, flac, ogg, matroska, mp4, mp3 or aac.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+        return "wav"
+    for start, name in ((b"fLaC", "flac"), (b"OggS", "ogg"), (b"\x1aE\xdf\xa3", "matroska"), (b"ID3", "mp3")):
+        if data.startswith(start):
+            return name
+    if data[4:8] == b"ftyp":
+        return "mp4"
+    # Eleven set bits begin an MPEG frame; the two layer bits after the version are 0 in ADTS (AAC) only.
+    if len(data) > 3 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0:
+        return "aac" if data[1] & 0xF6 == 0xF0 else "mp3"
+    if not data:
+        raise InputError("is empty (0 bytes)")
+    raise InputError(
+        f"is no audio of a known kind: it starts with {data[:12]!r}; "
+        "expected WAV, FLAC, Ogg (Opus, Vorbis), WebM, MP4 (m4a), MP3 or AAC"
+    )
+
+
+class AudioDecoder:
+    """Decodes audio files of any kind; its process starts with the first that is no WAV and serves until `close`.
+
+    Use it from one thread at a time.
+    """
+
+    def __init__(self, wall_limit_s: float = _WALL_LIMIT_S) -> None:
+        self._wall_limit_s = wall_limit_s
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The decoding process, where one runs."""
+        return self._child.pid if self._child is not None and self._child.poll() is None else None
+
+    def decode(self, data: bytes, max_duration_s: float) -> NDArray[np.int16]:
+        """Decode a file to 16 kHz mono 16-bit samples, shape [n_samples].
+
+        Raises:
+            InputError: what is wrong in one line: of no known kind, cut off, damaged, no sound, longer than
+                `max_duration_s`, or more work than the process may do.
+        """
+        if detect_container(data) == "wav":
+            return decode_wav(data, max_duration_s)
+        kind, answer = self._send_request(max_duration_s, data)
+        if kind == REFUSED:
+            raise InputError(answer.decode())
+        return np.frombuffer(answer, dtype="<i2")
+
+    def close(self) -> None:
+        """End the process."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.communicate()
+            self._child = None
+
+    def _send_request(self, max_duration_s: float, data: bytes) -> tuple[float, bytes]:
+        child = self._ensure_child()
+        if child.stdin is None or child.stdout is None:
+            raise InputError("cannot be decoded: the decoder has no pipes; run again")
+        # Whatever the child hangs in, also before it reads: killing it ends both pipes.
+        late = threading.Event()
+        timer = threading.Timer(self._wall_limit_s, _kill_late_child, (child, late))
+        timer.start()
+        try:
+            write_message(child.stdin, max_duration_s, data)
+            answer = read_message(child.stdout, _MAX_DECODED_BYTES)
+        except BrokenPipeError:
+            answer = None
+        finally:
+            timer.cancel()
+        if answer is not None and not late.is_set():
+            return answer
+        status = child.wait()
+        self.close()
+        if late.is_set():
+            raise InputError(f"takes longer than {self._wall_limit_s:g} s to decode; convert it to WAV")
+        why = "the processor time it may use" if status == -signal.SIGXCPU else f"its decoder (status {status})"
+        raise InputError(f"cannot be decoded: it exhausts or ends {why}; convert it to WAV")
+
+    def _ensure_child(self) -> subprocess.Popen[bytes]:
+        if self._child is not None and self._child.poll() is not None:
+            self.close()
+        if self._child is None:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "habla_ml.audio", str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+        return self._child
+
+
+def _kill_late_child(child: subprocess.Popen[bytes], late: threading.Event) -> None:
+    late.set()
+    child.kill()
+
+
+def write_message(out: IO[bytes], number: float, body: bytes) -> None:
+    """Write one message of the protocol between the two processes."""
+    out.write(_MESSAGE_HEADER.pack(number, len(body)))
+    out.write(body)
+    out.flush()
+
+
+def read_message(source: IO[bytes], most_bytes: int) -> tuple[float, bytes] | None:
+    """Read one message; None where the other side ended, or sends more than `most_bytes`."""
+    header = source.read(_MESSAGE_HEADER.size)
+    if len(header) < _MESSAGE_HEADER.size:
+        return None
+    number, size = _MESSAGE_HEADER.unpack(header)
+    if size > most_bytes:
+        return None
+    body = source.read(size)
+    return (number, body) if len(body) == size else None

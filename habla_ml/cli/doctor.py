@@ -1,0 +1,178 @@
+"""`habla-ml doctor`: what is installed, what is configured, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from habla_ml.errors import HablaError
+from habla_ml.lake.factory import open_store
+from habla_ml.settings import Settings, StoreSettings, load_settings
+
+Health = Literal["ok", "note", "wrong"]
+PACKAGES = (
+    "dagster",
+    "dagster-webserver",
+    "dagster-aws",
+    "torch",
+    "transformers",
+    "datasets",
+    "evaluate",
+    "jiwer",
+    "peft",
+    "coremltools",
+    "huggingface_hub",
+    "pandas",
+    "ctranslate2",
+    "faster-whisper",
+    "espeakng-loader",
+)
+_LEAST_FREE_GB = 10
+
+
+@dataclass(frozen=True)
+class DoctorFinding:
+    """One thing that was looked at."""
+
+    subject: str
+    health: Health
+    found: str
+    next_step: str = ""
+
+
+def examine(profile: str | None) -> list[DoctorFinding]:
+    """Look at everything a deployment needs; never raises for what it finds wrong."""
+    findings = [_check_python(), *_check_packages(), _check_coreml_compiler(), _check_gpu()]
+    try:
+        settings = load_settings(profile)
+    except HablaError as error:
+        return [*findings, DoctorFinding("settings", "wrong", str(error), "mend the file, then run doctor again")]
+    findings.append(
+        DoctorFinding("settings", "ok", f"profile {settings.profile}, all keys known and of the right type")
+    )
+    return [*findings, *_check_settings(settings)]
+
+
+def _check_python() -> DoctorFinding:
+    return DoctorFinding("python", "ok", f"Python {sys.version.split()[0]}")
+
+
+def _check_packages() -> Iterator[DoctorFinding]:
+    for name in PACKAGES:
+        try:
+            yield DoctorFinding(name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield DoctorFinding(
+                name, "wrong", "not installed", "run `make test`, or pip install -e . in your environment"
+            )
+
+
+def _check_coreml_compiler() -> DoctorFinding:
+    if shutil.which("xcrun"):
+        return DoctorFinding("xcrun", "ok", "Core ML archives are compiled (.mlmodelc)")
+    return DoctorFinding(
+        "xcrun",
+        "note",
+        "not on this machine: archives hold .mlpackage",
+        "release from a Mac, or let the app call MLModel.compileModel(at:)",
+    )
+
+
+def _check_gpu() -> DoctorFinding:
+    if importlib.util.find_spec("torch") is None:
+        return DoctorFinding("graphics card", "note", "unknown: torch is not installed")
+    import torch
+
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        found = f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+        return DoctorFinding("graphics card", "ok", found)
+    return DoctorFinding(
+        "graphics card",
+        "note",
+        "none: training runs on the CPU",
+        "fine for the demo; whisper-small wants 8 GB or more",
+    )
+
+
+def _check_settings(settings: Settings) -> Iterator[DoctorFinding]:
+    sessions = sum(1 for each in settings.recordings.folder.iterdir() if each.is_dir())
+    yield DoctorFinding(
+        "recordings",
+        "ok" if sessions else "note",
+        f"{sessions} session folders in {settings.recordings.folder}",
+        "" if sessions else "record with Habla, or point recordings.folder at data/audio/recordings",
+    )
+    yield _check_store("lake", settings.lake)
+    yield _check_store("release store", settings.release.store)
+    if settings.release.public_url is None:
+        yield DoctorFinding(
+            "public URL", "note", "not set: releases name their path", "set release.public_url for the app"
+        )
+    if not settings.evaluation.out_of_domain:
+        yield DoctorFinding(
+            "out-of-domain set",
+            "note",
+            "not set: forgetting is not measured",
+            "set evaluation.out_of_domain to a table of general Spanish clips",
+        )
+    yield _check_label_studio(settings)
+    if settings.consent.registry is None:
+        yield DoctorFinding(
+            "consent",
+            "note",
+            "no register: every voice is taken as agreed to",
+            "name one in consent.registry (docs/consent.md)",
+        )
+    yield _check_free_space(settings.work_folder)
+    home = os.environ.get("DAGSTER_HOME")
+    yield DoctorFinding(
+        "DAGSTER_HOME",
+        "ok" if home else "note",
+        home or "not set: runs are forgotten when Dagster stops",
+        "" if home else "start Dagster by `make dev`, or export DAGSTER_HOME",
+    )
+
+
+def _check_label_studio(settings: Settings) -> DoctorFinding:
+    from habla_ml.annotation.label_studio import connect, has_server
+
+    if not has_server(settings):
+        return DoctorFinding(
+            "Label Studio",
+            "note",
+            "none: corrections come from Habla and from tables",
+            "run `habla-ml label-studio up`, or name a server in annotation.label_studio.url",
+        )
+    try:
+        with connect(settings, patience_s=0) as server:
+            server.find_projects(settings.annotation.label_studio.title)
+            return DoctorFinding("Label Studio", "ok", f"{server.url} answers")
+    except HablaError as error:
+        return DoctorFinding(
+            "Label Studio", "wrong", str(error), "start it again, or mend annotation.label_studio"
+        )
+
+
+def _check_store(subject: str, where: StoreSettings) -> DoctorFinding:
+    try:
+        store = open_store(where)
+    except HablaError as error:
+        return DoctorFinding(subject, "wrong", str(error), "mend it before the first run")
+    return DoctorFinding(subject, "ok", f"{store.url} answers and writes conditionally")
+
+
+def _check_free_space(folder: Path) -> DoctorFinding:
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    free_gb = shutil.disk_usage(existing).free / 1e9
+    found = f"{free_gb:.0f} GB free for {folder}"
+    if free_gb < _LEAST_FREE_GB:
+        return DoctorFinding("disk", "wrong", found, f"free some: a whisper-small run wants {_LEAST_FREE_GB} GB")
+    return DoctorFinding("disk", "ok", found)

@@ -1,0 +1,115 @@
+"""Segments in which a person found nobody speaking: those of the test split try a model, others it hears."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from habla_ml.corpus.snapshot import Snapshot, Split
+    from habla_ml.lake import Lake
+
+NO_SPEECH_REASONS: Final = frozenset(
+    {
+        "no speech",
+        "nobody speaks",
+        "silence",
+        "noise",
+        "breath",
+        "no habla nadie",
+        "silencio",
+        "ruido",
+        "respiración",
+    }
+)
+"""Reasons of `unusable` that say that nobody speaks; case, hyphens and underscores do not matter."""
+NO_SPEECH_MARKERS: Final = frozenset({"[silence]", "[noise]", "[silencio]", "[ruido]"})
+"""A text of nothing but these says the same: Habla's own page knows no `unusable`."""
+MAX_NON_SPEECH_SEGMENTS: Final = 200
+
+
+@dataclass(frozen=True)
+class NonSpeechSegment:
+    """A segment of the corpus in which nobody speaks."""
+
+    segment_id: str
+    session_id: str
+    audio_sha256: str
+    """sha256 of the 16 kHz PCM."""
+    duration_s: float
+    flac: bytes
+
+
+def read_non_speech_segments(
+    lake: Lake, snapshot: Snapshot, split: Split, most: int, max_duration_s: float
+) -> Iterator[NonSpeechSegment]:
+    """Segments of the split's sessions that a person found to be without speech, by day.
+
+    What counts is the word that the snapshot's text took of each segment: `unusable` for nothing but reasons in
+    `NO_SPEECH_REASONS` (private or overlapping speech never counts), or a text of nothing but `NO_SPEECH_MARKERS`.
+    Segment ids are as good as random, so the `most` of them that come first in the alphabet are a fair sample.
+    Segments above `max_duration_s` are left out.
+    """
+    import pyarrow.parquet as pq
+
+    sessions = {name for name, of in lake.get_json(snapshot.ledger)["groups"].items() if of == split}
+    found: dict[str, tuple[str, str]] = {}
+    for day in snapshot.corpus:
+        found.update(_find_non_speech(lake, snapshot, day, sessions))
+    taken = dict(sorted(found.items())[:most])
+    for day in sorted({day for day, _ in taken.values()}):
+        wanted = [segment_id for segment_id, (on, _) in taken.items() if on == day]
+        table = pq.read_table(
+            lake.fetch_path(snapshot.recordings[day]),
+            columns=["segment_id", "audio_sha256", "duration_s", "audio"],
+            filters=[("segment_id", "in", wanted)],
+        )
+        for row in table.to_pylist():
+            if row["duration_s"] <= max_duration_s:
+                session_id = taken[row["segment_id"]][1]
+                yield NonSpeechSegment(
+                    row["segment_id"], session_id, row["audio_sha256"], row["duration_s"], row["audio"]
+                )
+
+
+def is_non_speech(text: str, status: str, reason: str) -> bool:
+    """Whether what a person said of a segment says that nobody speaks in it."""
+    if status == "unusable":
+        reasons = {re.sub(r"[-_\s]+", " ", each).strip().casefold() for each in reason.split(",")} - {""}
+        return bool(reasons) and reasons <= NO_SPEECH_REASONS
+    markers = re.findall(r"\[[^\[\]]*\]", text)
+    rest = re.sub(r"\[[^\[\]]*\]|[\s.,…]", "", text)
+    return bool(markers) and not rest and {each.casefold() for each in markers} <= NO_SPEECH_MARKERS
+
+
+def _find_non_speech(
+    lake: Lake, snapshot: Snapshot, day: str, sessions: Collection[str]
+) -> dict[str, tuple[str, str]]:
+    """Segments of that day without speech → day and session.
+
+    The snapshot's text keeps which event won, the log keeps the event's reason.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from habla_ml.annotation import load_events
+    from habla_ml.annotation.event_log import read_event_table
+
+    columns = ["segment_id", "session_id", "event_id", "problem"]
+    text = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.corpus[day])), columns=columns)
+    in_sessions = pc.is_in(text["session_id"], pa.array(sorted(sessions), pa.string()))
+    text = text.filter(pc.and_(in_sessions, pc.is_valid(text["problem"])))
+    logged = load_events(lake, day)
+    if not text.num_rows or logged is None:
+        return {}
+    events = read_event_table(lake, logged.parquet)
+    events = events.filter(pc.is_in(events["event_id"], text["event_id"].combine_chunks()))
+    return {
+        row["segment_id"]: (day, row["session_id"])
+        for row in events.to_pylist()
+        if is_non_speech(row["text"], row["status"], row["reason"])
+    }

@@ -1,0 +1,200 @@
+"""Rows of public corpora: Common Voice's TSV, and Hugging Face datasets saved on disk.
+
+Audio is not touched here: each row says how its bytes are had, and reads them when they are asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from habla_ml.annotation.tables import resolve_inside
+from habla_ml.errors import InputError
+from habla_ml.recordings.sessions import open_plain_file, read_plain_file
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from habla_ml.settings import SpeechSource
+
+_MAX_TSV_BYTES: Final = 4 << 30
+_MAX_LINE_BYTES: Final = 64 << 10
+_MAX_CLIP_BYTES: Final = 32 << 20
+_MAX_JSON_BYTES: Final = 64 << 20
+_DATASET_BATCH_ROWS: Final = 1_000
+_TEXT_COLUMNS: Final = ("sentence", "text", "transcription", "transcript")
+_SPEAKER_COLUMNS: Final = ("client_id", "speaker_id", "speaker")
+_ACCENT_COLUMNS: Final = ("accents", "accent")
+
+
+@dataclass(frozen=True)
+class PublicClip:
+    """One row of a public corpus."""
+
+    label: str
+    """How a report names the row; different for each."""
+    text: str
+    speaker: str
+    """Hashed: voices are told apart, nobody is named. Empty where the corpus does not tell."""
+    up_votes: int
+    down_votes: int
+    accents: str
+    load: Callable[[], bytes]
+    """The bytes of the audio file; raises `InputError` where they cannot be had."""
+    problem: str | None = None
+    """Why the row is of no use, whatever its audio."""
+    key: str = ""
+    """What a sample goes by: the clip's name where it has one, so that the order of the rows does not matter."""
+
+
+def read_common_voice(source: SpeechSource) -> Iterator[PublicClip]:
+    """The rows of a Common Voice TSV (`validated.tsv` where its folder is named), clips in `clips/` beside it.
+
+    The file has no quoting: a line is a row, a tab ends a cell.
+
+    Raises:
+        InputError: the file cannot be read, or lacks a column.
+    """
+    path = source.path / "validated.tsv" if source.path.is_dir() else source.path
+    root = path.resolve().parent
+    try:
+        clips = resolve_inside(root, "clips")
+        lines = open_plain_file(path.resolve(), _MAX_TSV_BYTES)
+    except InputError as error:
+        raise InputError(f"Common Voice {path} or the folder clips/ beside it {error}") from error
+    with lines:
+        header = lines.readline(_MAX_LINE_BYTES).decode("utf-8-sig", "replace").rstrip("\r\n").split("\t")
+        _require_columns(path, header, ("path", "sentence"), source)
+        number = 0
+        while line := lines.readline(_MAX_LINE_BYTES):
+            number += 1
+            if not line.endswith(b"\n") and len(line) == _MAX_LINE_BYTES:
+                while (rest := lines.readline(_MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
+                    pass
+                yield _make_unusable_clip(f"row {number}", f"has more than {_MAX_LINE_BYTES} bytes")
+                continue
+            yield _parse_common_voice_row(number, line, header, clips)
+
+
+def read_hugging_face(source: SpeechSource) -> Iterator[PublicClip]:
+    """The rows of a dataset that `save_to_disk` wrote; its audio stays undecoded bytes.
+
+    Audio that a row names instead of holding must lie below the dataset's folder.
+
+    Raises:
+        InputError: the folder holds no such dataset, or it lacks a column.
+    """
+    root = source.path.resolve()
+    dataset = _open_dataset(root)
+    text = source.text_column or next((each for each in _TEXT_COLUMNS if each in dataset.column_names), "sentence")
+    _require_columns(source.path, dataset.column_names, (text, source.audio_column), source)
+    audio = _select_undecoded_audio(dataset, source)
+    names = [name for name in dataset.column_names if name != source.audio_column]
+    facts = dataset.select_columns([name for name in names if name in _list_known_columns(text)])
+    for start in range(0, len(dataset), _DATASET_BATCH_ROWS):
+        columns: dict[str, list[Any]] = facts[start : start + _DATASET_BATCH_ROWS]
+        for at, values in enumerate(zip(*columns.values(), strict=True)):
+            cells = dict(zip(columns, values, strict=True))
+            load = partial(_read_embedded_audio, audio, start + at, source.audio_column, root)
+            yield _make_clip(f"row {start + at + 1}", cells.get(text), cells, load)
+
+
+def _parse_common_voice_row(number: int, line: bytes, header: Sequence[str], clips: Path) -> PublicClip:
+    try:
+        cells = line.decode("utf-8").rstrip("\r\n").split("\t")
+    except UnicodeDecodeError:
+        return _make_unusable_clip(f"row {number}", "is no UTF-8")
+    if len(cells) != len(header):
+        return _make_unusable_clip(f"row {number}", f"has {len(cells)} cells, the header {len(header)}")
+    row = dict(zip(header, cells, strict=True))
+    label = f"row {number}: {row['path'][:120]}"
+    return _make_clip(label, row["sentence"], row, partial(_read_clip_file, clips, row["path"]), row["path"])
+
+
+def _make_clip(
+    label: str, text: Any, cells: Mapping[str, Any], load: Callable[[], bytes], key: str = ""
+) -> PublicClip:
+    if not isinstance(text, str):
+        return _make_unusable_clip(label, f"has {type(text).__name__} as its text")
+    try:
+        votes = [int(cells.get(name) or 0) for name in ("up_votes", "down_votes")]
+    except (TypeError, ValueError):
+        return _make_unusable_clip(label, "has votes that are no whole numbers")
+    speaker = next((cells[name] for name in _SPEAKER_COLUMNS if cells.get(name) is not None), "")
+    accents = next((cells[name] for name in _ACCENT_COLUMNS if cells.get(name)), "")
+    hashed = hashlib.sha256(str(speaker).encode("utf-8", "replace")).hexdigest()[:12] if speaker != "" else ""
+    return PublicClip(label, text, hashed, votes[0], votes[1], str(accents), load, key=key or label)
+
+
+def _make_unusable_clip(label: str, problem: str) -> PublicClip:
+    return PublicClip(label, "", "", 0, 0, "", bytes, problem)
+
+
+def _require_columns(path: Path, found: Sequence[str], needed: Sequence[str], source: SpeechSource) -> None:
+    """Raise `InputError` unless the needed columns are there, and those that a filter goes by."""
+    wanted = [(name,) for name in needed]
+    wanted += [("up_votes",)] if source.fewest_up_votes else []
+    wanted += [("down_votes",)] if source.most_down_votes is not None else []
+    for names in [*wanted, *([_ACCENT_COLUMNS] if source.accents else [])]:
+        if not set(names) & set(found):
+            listed = ", ".join(found)[:300]
+            raise InputError(f"{path} lacks the column {names[0]}; found {listed or 'none'}")
+
+
+def _list_known_columns(text: str) -> tuple[str, ...]:
+    return (text, *_SPEAKER_COLUMNS, *_ACCENT_COLUMNS, "up_votes", "down_votes")
+
+
+def _read_clip_file(folder: Path, name: str) -> bytes:
+    return read_plain_file(resolve_inside(folder, name), _MAX_CLIP_BYTES)
+
+
+def _open_dataset(root: Path) -> Dataset:
+    """Open the dataset after seeing that every file it names lies in its own folder."""
+    from datasets import Dataset
+
+    if (root / "dataset_dict.json").is_file() and not (root / "state.json").is_file():
+        splits = sorted(each.name for each in root.iterdir() if each.is_dir())
+        raise InputError(f"{root} holds several splits ({', '.join(splits)[:200]}); name one of its folders")
+    try:
+        for name in ("state.json", "dataset_info.json"):
+            body = json.loads(read_plain_file(resolve_inside(root, name), _MAX_JSON_BYTES))
+            if name == "state.json":
+                for each in body["_data_files"]:
+                    resolve_inside(root, each["filename"])
+        return Dataset.load_from_disk(str(root), keep_in_memory=False)
+    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{root} is no dataset that save_to_disk wrote: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _select_undecoded_audio(dataset: Dataset, source: SpeechSource) -> Dataset:
+    """The column of audio alone, as bytes and path; nothing is decoded by it."""
+    from datasets import Audio
+
+    column = source.audio_column
+    kind = dataset.features[column]
+    if not isinstance(kind, Audio):
+        raise InputError(
+            f"{source.path}: column {column} is {str(kind)[:80]}, expected Audio; cast it with cast_column first"
+        )
+    only: Dataset = dataset.select_columns([column]).with_format(None)
+    return only.cast_column(column, Audio(decode=False))
+
+
+def _read_embedded_audio(dataset: Dataset, at: int, column: str, root: Path) -> bytes:
+    value = dataset[at][column] or {}
+    data, path = value.get("bytes"), value.get("path")
+    if isinstance(data, bytes):
+        if len(data) > _MAX_CLIP_BYTES:
+            raise InputError(f"has {len(data)} bytes of audio, more than the {_MAX_CLIP_BYTES} allowed")
+        return data
+    if not path:
+        raise InputError("has no audio")
+    return _read_clip_file(root, path)

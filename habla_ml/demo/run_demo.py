@@ -1,0 +1,213 @@
+"""`make demo`: a synthetic classroom goes round the whole loop twice, through Dagster, and is released.
+
+Everything is written below `var/demo` and is what `make dev` shows afterwards. The sensors decide what runs; this
+walk only stands in for the daemon that would evaluate them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+from rich.console import Console
+from rich.table import Table
+
+from habla_ml.definitions import build_definitions
+from habla_ml.defs.jobs import INGEST, MODEL_ASSETS, RETRAIN
+from habla_ml.defs.runs import run_job, tick
+from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_sessions, write_speaker_map
+from habla_ml.demo.print_run_events import print_run_events
+from habla_ml.errors import HablaError
+from habla_ml.evaluation.comparison.records import Comparison, ErrorRate
+from habla_ml.evaluation.run import read_stored_comparison
+from habla_ml.lake.factory import open_lake, open_store
+from habla_ml.release.publish import PublishedRelease, list_releases
+from habla_ml.settings import Settings, configs_folder, load_settings
+
+PEOPLE_SEED = 7
+FIRST_LESSONS = ClassroomPlan(
+    first_day=date(2026, 2, 2),
+    days=8,
+    sessions_per_day=10,
+    segments_per_session=12,
+    seed=1,
+    has_faulty_sessions=True,
+)
+MORE_LESSONS = ClassroomPlan(
+    first_day=date(2026, 2, 16), days=8, sessions_per_day=10, segments_per_session=12, seed=2, visit_days=4
+)
+CASTILIAN_CLIPS = 120
+REPLAY_CLIPS = 240
+
+
+@dataclass
+class DemoRun:
+    """The state of one walk."""
+
+    console: Console
+    settings: Settings
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+    step_seconds: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Seconds of each step, by partition and step."""
+
+    def run(self, job: str, request: dg.RunRequest) -> None:
+        """Run what a sensor asked for, in sight."""
+        run_id, partition = str(uuid.uuid4()), str(request.partition_key)
+        with print_run_events(self.instance, run_id, partition, self.console):
+            done = run_job(self.definitions, self.instance, job, partition, request.tags, run_id)
+        if not done.success:
+            raise HablaError(f"{job} failed for {partition}; `make dev` shows the run {run_id[:8]}")
+        for each in self.instance.get_run_step_stats(run_id):
+            self.step_seconds[partition, each.step_key] = (each.end_time or 0) - (each.start_time or 0)
+
+    def request_runs(self, sensor: str) -> list[dg.RunRequest]:
+        """What a sensor asks for now; a reason to skip is printed."""
+        found = tick(self.definitions, self.instance, sensor)
+        if found.skip_reason:
+            self.console.print(f"  sensor {sensor}: {found.skip_reason.skip_message}", highlight=False)
+        return list(found.run_requests or ())
+
+    def ingest(self) -> None:
+        """Let the recordings sensor bring the new days in."""
+        requests = self.request_runs("new_recordings")
+        self.console.print(f"  sensor new_recordings asks for {len(requests)} days")
+        for request in requests:
+            self.run(INGEST, request)
+            day = str(request.partition_key)
+            seconds = self.step_seconds[day, "raw_recordings"] + self.step_seconds[day, "annotated_corpus"]
+            self.console.print(f"  [cyan]{day}[/cyan] recordings and text in {seconds:.1f} s", highlight=False)
+
+    def retrain(self) -> str:
+        """Let the growth sensor ask for the next version, and make it."""
+        requests = self.request_runs("corpus_growth")
+        if not requests:
+            raise HablaError(
+                "the growth sensor asked for nothing; lower automation.growth_hours in configs/demo.yaml"
+            )
+        version = str(requests[0].partition_key)
+        self.console.print(f"  sensor corpus_growth asks for [bold]{version}[/bold]")
+        self.run(RETRAIN, requests[0])
+        return version
+
+
+def run_demo(console: Console) -> None:
+    """Build the demo from nothing and print what came of it.
+
+    Raises:
+        HablaError: a run failed, or the demo was started in a folder without `configs/demo.yaml`.
+    """
+    started = time.monotonic()
+    warnings.simplefilter("ignore", dg.PreviewWarning)  # of Dagster's own code, about itself
+    root = configs_folder().parent / "var" / "demo"
+    shutil.rmtree(root, ignore_errors=True)
+    _print_heading(console, "A synthetic Andalusian classroom")
+    with console.status("speaking …"):
+        write_castilian_set(root / "out_of_domain", CASTILIAN_CLIPS, PEOPLE_SEED)
+        write_castilian_set(root / "general_speech", REPLAY_CLIPS, PEOPLE_SEED + 1)
+        write_speaker_map(root / "people.yaml", PEOPLE_SEED, with_children=False)
+        sessions = _record_lessons(root, FIRST_LESSONS)
+    console.print(f"  {len(sessions)} corrected sessions, and everything that goes wrong in a real folder")
+    settings = load_settings("demo")
+    with _open_dagster_instance(root) as instance:
+        tour = DemoRun(console, settings, build_definitions(settings), instance)
+        _print_heading(console, "First lessons → v1")
+        tour.ingest()
+        tour.retrain()
+        _print_heading(console, "Ten more hours (scaled down) → v2")
+        with console.status("speaking …"):
+            more = _record_lessons(root, MORE_LESSONS)
+            # Enrolled from the start, the children would hold nearly all their lessons in train: they share them.
+            write_speaker_map(root / "people.yaml", PEOPLE_SEED, with_children=True)
+        console.print(
+            f"  {len(more)} more corrected sessions, four of them with visitors; the children are enrolled"
+        )
+        tour.ingest()
+        newest = tour.retrain()
+    _print_summary(console, tour, newest, time.monotonic() - started)
+
+
+def _record_lessons(root: Path, plan: ClassroomPlan) -> tuple[Path, ...]:
+    """The lessons of a plan, with what careful people would have marked in them: words' places and speakers' turns."""
+    marks = root / "alignments"
+    marks.mkdir(parents=True, exist_ok=True)
+    return write_sessions(
+        root / "recordings", plan, PEOPLE_SEED, marks / f"{plan.first_day}.csv", root / "speaker_turns"
+    )
+
+
+def _open_dagster_instance(root: Path) -> dg.DagsterInstance:
+    """The demo's own Dagster home, which `make dev` opens."""
+    home = root / "dagster_home"
+    home.mkdir(parents=True)
+    shutil.copyfile(configs_folder().parent / "dagster_home" / "dagster.yaml", home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return dg.DagsterInstance.get()
+
+
+def _print_summary(console: Console, tour: DemoRun, newest: str, seconds: float) -> None:
+    settings = tour.settings
+    comparison = read_stored_comparison(open_lake(settings.lake, settings.work_folder / "cache"), newest)
+    _print_heading(console, "What came of it")
+    console.print(_build_versions_table(comparison))
+    console.print(_build_timings_table(tour.step_seconds))
+    store = open_store(settings.release.store)
+    for release in reversed(list_releases(store, settings.release.channel)):
+        _print_release(console, release)
+    console.print(f"report    {settings.work_folder / 'reports' / newest / 'report.html'}", soft_wrap=True)
+    console.print("UI        make dev, then open http://localhost:3000")
+    console.print(f"all in    {seconds:.0f} s")
+
+
+def _build_versions_table(comparison: Comparison) -> Table:
+    table = Table(
+        "model", "WER % (95 %)", "quiet", "general Spanish", "as written", title="Versions on one test set"
+    )
+    quiet = next((each for each in comparison.slices if each.name.startswith("quiet")), None)
+    quiet_rates = {each.model: each.rate for each in quiet.rates} if quiet else {}
+    for model in comparison.models:
+        table.add_row(
+            model.name,
+            _format_rate(model.wer),
+            _format_rate(quiet_rates.get(model.name)),
+            _format_rate(model.out_of_domain_wer),
+            _format_rate(model.orthographic_wer),
+        )
+    test = comparison.test
+    table.caption = (
+        f"{test.utterances} segments of {test.sessions} held-out sessions, {test.words} words, as served"
+    )
+    return table
+
+
+def _format_rate(rate: ErrorRate | None) -> str:
+    if rate is None or rate.interval is None:
+        return "–"
+    return f"{100 * rate.interval.value:.1f} ({100 * rate.interval.low:.1f} to {100 * rate.interval.high:.1f})"
+
+
+def _build_timings_table(step_seconds: Mapping[tuple[str, str], float]) -> Table:
+    versions = sorted({name for name, _ in step_seconds if name.startswith("v")})
+    table = Table("seconds", *versions, title="Where the time went")
+    for step in ("splits", *MODEL_ASSETS):
+        table.add_row(step, *(f"{step_seconds[version, step]:.1f}" for version in versions))
+    ingest = sum(seconds for (name, _), seconds in step_seconds.items() if name not in versions)
+    table.caption = f"all days of recordings and text: {ingest:.1f} s"
+    return table
+
+
+def _print_release(console: Console, release: PublishedRelease) -> None:
+    mark = "[green]current[/green]" if release.is_current else "earlier"
+    console.print(f"release   {release.version} ({mark}) {release.location}", highlight=False, soft_wrap=True)
+
+
+def _print_heading(console: Console, text: str) -> None:
+    console.rule(f"[bold]{text}[/bold]", align="left")

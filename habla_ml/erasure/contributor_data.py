@@ -1,0 +1,217 @@
+"""What is left of a contributor, and which model versions were trained on it. Reads facts, text and snapshots, never audio.
+
+Their recordings are in the days, or only in the text and the snapshots of earlier days, where a later reading turned
+them away. Of segments that were withheld there may be words in the log of events, and a recording in Habla's folder.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+import pyarrow.parquet as pq
+
+from habla_ml.annotation import load_events
+from habla_ml.annotation.event_log import read_event_table
+from habla_ml.consent.register import Contributor, Register, digest_claim
+from habla_ml.consent.tombstones import read_tombstones
+from habla_ml.corpus.build import load_corpus_day
+from habla_ml.corpus.snapshot import load_snapshot
+from habla_ml.errors import ObjectMissingError
+from habla_ml.lake import Lake, catalogue
+from habla_ml.recordings import PublishedDay, load_day
+from habla_ml.recordings.folder_segments import FolderSegment
+from habla_ml.recordings.segment_metadata import read_segment_metadata
+
+_COLUMNS: Final = ("segment_id", "session_id", "speaker", "audio_sha256", "duration_s")
+
+
+@dataclass(frozen=True)
+class ContributorData:
+    """Segments in the lake that are to go."""
+
+    durations_s: Mapping[str, float]
+    """Segment → its length."""
+    sounds: frozenset[str]
+    """sha256 of their decoded samples."""
+    sessions: Mapping[str, int]
+    """Session → how many of its segments are among them."""
+    days: tuple[str, ...]
+    streams: frozenset[str]
+    """Objects with the undivided streams of these sessions."""
+    withheld: frozenset[str] = frozenset()
+    """Segments that are theirs and never came in: words about them may have, or they lie in Habla's folder."""
+
+    @property
+    def segments(self) -> frozenset[str]:
+        """Their ids."""
+        return frozenset(self.durations_s)
+
+    @property
+    def hours(self) -> float:
+        """Their length altogether."""
+        return round(sum(self.durations_s.values()) / 3600, 9)
+
+
+@dataclass(frozen=True)
+class AffectedVersions:
+    """Model versions that had to do with a voice."""
+
+    trained: tuple[str, ...]
+    """Trained on it."""
+    evaluated: tuple[str, ...]
+    """Chosen by it (validation), or scored on it."""
+
+
+def find_contributor_data(
+    lake: Lake, contributor: Contributor, folder: Iterable[FolderSegment] = ()
+) -> ContributorData:
+    """Everything of a contributor that the lake holds, with all other names of the same sounds.
+
+    Args:
+        lake: the lake.
+        contributor: whose.
+        folder: the segments that lie in Habla's folder, whose labels tell whose the words about withheld ones are.
+    """
+    found = [row for row in _read_all_segments(lake) if _is_covered(contributor, row)]
+    theirs = {row["audio_sha256"] for row in found}
+    durations_s: dict[str, float] = {}
+    sessions: dict[str, set[str]] = {}
+    days: set[str] = set()
+    for row in _read_all_segments(lake) if theirs else ():
+        if row["audio_sha256"] in theirs:
+            durations_s[row["segment_id"]] = row["duration_s"]
+            sessions.setdefault(row["session_id"], set()).add(row["segment_id"])
+            days.update([row["day"]] if row["day"] else [])
+    withheld = _find_withheld(lake, contributor, folder)
+    streams = {
+        stream
+        for day in _load_days(lake)
+        for session, stream in day.raw_streams.items()
+        if session in sessions or session in withheld.values() or contributor.covers(session, None, "")
+    }
+    return ContributorData(
+        durations_s,
+        frozenset(theirs),
+        {session: len(segments) for session, segments in sorted(sessions.items())},
+        tuple(sorted(days)),
+        frozenset(streams),
+        frozenset(withheld.keys() - durations_s.keys() - read_tombstones(lake).segments),
+    )
+
+
+def find_withdrawn_days(lake: Lake, register: Register, today: date) -> dict[str, tuple[str, ...]]:
+    """Contributor whose consent is withdrawn → days on which the lake still holds them; empty where all is done."""
+    withdrawn = register.list_withdrawn(today)
+    found: dict[str, set[str]] = {}
+    for row in _read_recorded_segments(lake) if withdrawn else ():
+        for each in withdrawn:
+            if _is_covered(each, row):
+                found.setdefault(each.contributor, set()).add(row["day"])
+    return {name: tuple(sorted(days)) for name, days in sorted(found.items())}
+
+
+def find_affected_versions(lake: Lake, data: ContributorData) -> AffectedVersions:
+    """Model versions whose planned snapshot, or the snapshot of whose report, holds any of these segments."""
+    trained, evaluated = set(), set()
+    for family, version, snapshot in _list_used_snapshots(lake):
+        splits = _find_splits(lake, snapshot, data)
+        if family is catalogue.PLAN and "train" in splits:
+            trained.add(version)
+        if "test" in splits or (family is catalogue.PLAN and "validation" in splits):
+            evaluated.add(version)
+    return AffectedVersions(tuple(sorted(trained)), tuple(sorted(evaluated)))
+
+
+def _find_splits(lake: Lake, snapshot_id: str, data: ContributorData) -> set[str]:
+    """The splits of a snapshot in which these segments stand."""
+    return {
+        row["split"]
+        for row in _read_snapshot_segments(lake, snapshot_id, ("segment_id", "audio_sha256", "split"))
+        if row["segment_id"] in data.segments or row["audio_sha256"] in data.sounds
+    }
+
+
+def _read_snapshot_segments(lake: Lake, snapshot_id: str, columns: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The segments of a snapshot; none where an earlier erasure removed the snapshot."""
+    try:
+        segments = lake.get_bytes(load_snapshot(lake, snapshot_id).segments)
+    except ObjectMissingError:
+        return []
+    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(segments), columns=list(columns)).to_pylist()
+    return rows
+
+
+def _find_withheld(lake: Lake, contributor: Contributor, folder: Iterable[FolderSegment]) -> dict[str, str]:
+    """Segment → session, of theirs in Habla's folder and of theirs about which something was said.
+
+    Where nobody can tell any more whose voice a segment without a recording is, and its session is withheld for want
+    of this contributor's consent, it counts as theirs.
+    """
+    speakers = {}
+    found = {}
+    for each in folder:
+        speakers[each.segment_id] = each.speaker
+        if contributor.covers(each.session_id, each.speaker, each.segment_id):
+            found[each.segment_id] = each.session_id
+    recorded = {row["segment_id"] for row in _read_recorded_segments(lake)}
+    waiting = _find_waiting_sessions(lake, contributor)
+    for day in catalogue.ANNOTATIONS.keys(lake):
+        log = load_events(lake, day)
+        said = read_event_table(lake, log.parquet, ["segment_id", "session_id"]).to_pylist() if log else []
+        for segment, session in {(row["segment_id"], row["session_id"]) for row in said}:
+            label = speakers.get(segment)
+            untold = label is None and segment not in recorded and session in waiting
+            if untold or contributor.covers(session, label, segment):
+                found[segment] = session
+    return found
+
+
+def _find_waiting_sessions(lake: Lake, contributor: Contributor) -> Collection[str]:
+    """Sessions of which something is withheld until this contributor consents."""
+    return {
+        session
+        for day in _load_days(lake)
+        for session, claims in day.withheld.items()
+        if any(digest_claim(contributor.contributor, each) in claims for each in contributor.list_claims(session))
+    }
+
+
+def _load_days(lake: Lake) -> Iterator[PublishedDay]:
+    for day in catalogue.RECORDINGS.keys(lake):
+        held = load_day(lake, day)
+        if held is not None:
+            yield held
+
+
+def _read_recorded_segments(lake: Lake) -> Iterator[Mapping[str, Any]]:
+    """The segments of the days."""
+    for held in _load_days(lake):
+        yield from ({**row, "day": held.day} for row in read_segment_metadata(lake, held.facts, _COLUMNS))
+
+
+def _read_all_segments(lake: Lake) -> Iterator[Mapping[str, Any]]:
+    """The segments of the days, of their text and of the snapshots of model versions; `day` is empty for the last."""
+    yield from _read_recorded_segments(lake)
+    for day in catalogue.CORPUS.keys(lake):
+        if (text := load_corpus_day(lake, day)) is not None:
+            yield from ({**row, "day": day} for row in read_segment_metadata(lake, text.parquet, _COLUMNS))
+    for snapshot in sorted({snapshot for _, _, snapshot in _list_used_snapshots(lake)}):
+        for row in _read_snapshot_segments(lake, snapshot, _COLUMNS):
+            yield {**row, "day": ""}
+
+
+def _is_covered(contributor: Contributor, row: Mapping[str, Any]) -> bool:
+    return contributor.covers(row["session_id"], row["speaker"], row["segment_id"])
+
+
+def _list_used_snapshots(lake: Lake) -> Iterator[tuple[catalogue.PointerFamily, str, str]]:
+    """Yield pointer family, model version and snapshot id of every plan and every report."""
+    for family in (catalogue.PLAN, catalogue.REPORT):
+        for version in family.keys(lake):
+            pointer = lake.read_pointer(family.name(version))
+            if pointer is not None:
+                yield family, version, str(pointer.value["snapshot"])

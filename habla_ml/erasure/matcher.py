@@ -1,0 +1,171 @@
+"""How erased material is recognised in a table, a JSON value or a page, and what is left of each without it."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from habla_ml.lake import Lake, compute_digest
+from habla_ml.lake.reachability import is_json
+
+SNAPSHOT_FORMAT: Final = "habla_ml.snapshot/1"
+TREE_FORMAT: Final = "habla_ml.tree/1"
+TEXT_COLUMNS: Final = frozenset(
+    {"text", "sentence", "machine_text", "seen_text", "hint", "reference", "hypothesis"}
+)
+_QUOTED_VALUE: Final = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
+_ID_COLUMNS: Final = {"segment_id": "segments", "audio_sha256": "sounds"}
+_REMOVED: Final = object()
+
+
+@dataclass(frozen=True)
+class ErasureMatcher:
+    """What names erased segments."""
+
+    segments: frozenset[str]
+    sounds: frozenset[str]
+    names: frozenset[str] = frozenset()
+    """Enrolled speaker names, which are their person's own."""
+    texts: frozenset[str] = frozenset()
+    """What was said, by people and machines; to be found in pages only."""
+
+    def find_erased_rows(self, table: pa.Table) -> pa.ChunkedArray | None:
+        """True for each erased row of a table; None where its columns name no segment or sound."""
+        found = None
+        for column, kind in _ID_COLUMNS.items():
+            if column in table.column_names:
+                known = pa.array(sorted(getattr(self, kind)), pa.string())
+                part = pc.is_in(table[column].cast(pa.string()), known)
+                found = part if found is None else pc.or_(found, part)
+        return found
+
+    def clean_json(self, value: Any, linked: Callable[[str], str]) -> Any:
+        """A JSON value without the erased items; `linked` gives the new id of an object it names.
+
+        Items of a list that name an erased segment or sound go, and so do keys that are one; the person's names are
+        replaced by their digest.
+        """
+        kept = self._clean(value, linked)
+        return None if kept is _REMOVED else kept
+
+    def is_in_text(self, page: str) -> bool:
+        """Whether a page holds the id, the sound's sha256 or any text of an erased segment."""
+        if any(each in page for each in (*self.segments, *self.sounds)):
+            return True
+        unescaped = page.replace("\\", "")  # Markdown
+        return any(
+            form in page or form in unescaped
+            for text in self.texts
+            for form in {text, html.escape(text), _escape_json(text), " ".join(text.split())}
+        )
+
+    def _clean(self, value: Any, linked: Callable[[str], str]) -> Any:
+        if isinstance(value, str):
+            if value in self.segments or value in self.sounds:
+                return _REMOVED
+            return make_alias(value) if value in self.names else linked(value)
+        if isinstance(value, dict):
+            named = {each for each in (value.get("segment_id"), value.get("clip_id")) if isinstance(each, str)}
+            if not named.isdisjoint(self.segments) or value.get("audio_sha256") in self.sounds:
+                return _REMOVED
+            pairs = (
+                (make_alias(key) if key in self.names else key, self._clean(below, linked))
+                for key, below in value.items()
+                if key not in self.segments and key not in self.sounds
+            )
+            return {key: below for key, below in pairs if below is not _REMOVED}
+        if isinstance(value, list):
+            return [each for each in (self._clean(below, linked) for below in value) if each is not _REMOVED]
+        return value
+
+
+def redact_quotes(skipped_inputs: Any) -> Any:
+    """A list of what was set aside without the values that its reasons repeat, as they once did."""
+    return [{**each, "reason": _QUOTED_VALUE.sub("…", each["reason"])} for each in skipped_inputs]
+
+
+def is_skipped_inputs(value: Any) -> bool:
+    """Whether a JSON value is a list of what was set aside."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(each, dict) and each.keys() == {"session", "file", "reason"} for each in value)
+    )
+
+
+def make_alias(name: str) -> str:
+    """What stands for an erased person's name."""
+    return f"erased-{compute_digest(['habla_ml.name', name])[:12]}"
+
+
+def is_parquet(start: bytes) -> bool:
+    """Whether bytes that begin with `start` are a parquet table."""
+    return start[:4] == b"PAR1"
+
+
+def is_html(start: bytes) -> bool:
+    """Whether bytes that begin with `start` are HTML."""
+    return start.lstrip()[:5].lower() in (b"<!doc", b"<html")
+
+
+def read_json_value(lake: Lake, object_id: str, start: bytes) -> Any:
+    """The JSON value of an object that begins with `start`, or None where it is something else."""
+    if not is_json(start):
+        return None
+    try:
+        return json.loads(lake.get_bytes(object_id))
+    except ValueError:
+        return None
+
+
+def list_id_columns(path: Path) -> list[str]:
+    """The columns of a parquet table by which erased rows are told."""
+    return [name for name in pq.read_schema(path).names if name in _ID_COLUMNS]
+
+
+def count_erased_rows(path: Path, matcher: ErasureMatcher) -> int:
+    """How many rows of a parquet table are erased ones; reads its ids only."""
+    columns = list_id_columns(path)
+    if not columns:
+        return 0
+    found = matcher.find_erased_rows(pq.read_table(path, columns=columns))
+    return 0 if found is None else int(pc.sum(found).as_py() or 0)
+
+
+def write_without_erased_rows(path: Path, matcher: ErasureMatcher, target: Path) -> None:
+    """Copy a parquet table without its erased rows, one row group in memory at a time."""
+    source = pq.ParquetFile(path)
+    schema = source.schema_arrow
+    # As the days are written: FLAC does not compress again.
+    compression = {name: "none" if name == "audio" else "zstd" for name in schema.names}
+    with pq.ParquetWriter(target, schema, compression=compression, write_statistics=False) as writer:
+        for number in range(source.num_row_groups):
+            table = source.read_row_group(number)
+            erased = matcher.find_erased_rows(table)
+            writer.write_table(table if erased is None else table.filter(pc.invert(erased)))
+
+
+def collect_erased_texts(paths: Iterable[Path], matcher: ErasureMatcher) -> set[str]:
+    """What was said in the erased rows of parquet tables, by people and machines."""
+    texts: set[str] = set()
+    for path in paths:
+        wanted = [name for name in pq.read_schema(path).names if name in TEXT_COLUMNS]
+        columns = list_id_columns(path)
+        if wanted and columns:
+            table = pq.read_table(path, columns=[*columns, *wanted])
+            table = table.filter(matcher.find_erased_rows(table))
+            texts.update(value for name in wanted for value in table[name].to_pylist() if value and value.strip())
+    return texts
+
+
+def _escape_json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]

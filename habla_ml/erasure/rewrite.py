@@ -1,0 +1,253 @@
+"""Moving every pointer of a lake to the same content without the erased segments.
+
+What a pointer leads to is rewritten from its leaves up: tables lose rows, JSON loses items, and what names a rewritten
+object names the new one. Counts on pointers are counted again. A WER report is printed again from its comparison, whose
+rates stay and whose examples go; any other page is let go with its pointer, since its stage makes it again. Folders
+of models are not looked into: no voice or text stands in them as such. A list of what was set aside loses the values
+that its reasons repeat; that of a table is let go, and the table counts as changed, so that its import writes it again.
+
+Evidence about models (comparisons, training records) goes on naming the snapshot it was made from, though that
+snapshot may be gone: what a model was trained on is not changed by an erasure.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from habla_ml.consent import tombstones
+from habla_ml.corpus.snapshot import SPLITS, load_latest_snapshot, read_utterances
+from habla_ml.erasure.matcher import (
+    SNAPSHOT_FORMAT,
+    TREE_FORMAT,
+    ErasureMatcher,
+    count_erased_rows,
+    is_html,
+    is_parquet,
+    read_json_value,
+    redact_quotes,
+    write_without_erased_rows,
+)
+from habla_ml.errors import LakeError, PointerMovedError
+from habla_ml.evaluation.comparison.error_tables import ErrorTables
+from habla_ml.evaluation.comparison.records import read_comparison
+from habla_ml.evaluation.promotion.rule import decide
+from habla_ml.evaluation.report import write_report
+from habla_ml.lake import Lake, Pointer, catalogue, to_canonical_json
+from habla_ml.settings import Settings
+
+_START_BYTES: Final = 64
+_MAX_ATTEMPTS: Final = 20
+_ERROR_TABLES: Final[tuple[str, ...]] = ("utterances", "word_errors")
+"""Tables of a WER report, in the order of the fields of `ErrorTables`."""
+
+
+class _HtmlPageError(Exception):
+    """A pointer leads to a page that cannot be rewritten."""
+
+
+@dataclass
+class PointerRewriter:
+    """One pass over all pointers."""
+
+    lake: Lake
+    matcher: ErasureMatcher
+    stream_ids: frozenset[str]
+    """Objects that are dropped from the days that name them."""
+    settings: Settings
+    present_ids: frozenset[str]
+    """Ids of all objects in the lake."""
+    rewritten: dict[str, str] = field(default_factory=dict)
+    """Object → the object without the erased segments; itself where it held none."""
+
+    def rewrite_all(self) -> list[str]:
+        """Move every pointer that leads to erased material; returns their names. Run again after a crash.
+
+        Raises:
+            LakeError: somebody keeps moving the same pointer.
+        """
+        names = [name for name in self.lake.list_pointers("") if name != catalogue.TOMBSTONES]
+        # A report takes the audio of its examples from the newest snapshot.
+        names.sort(key=lambda name: (catalogue.get_area(name) == "models", _is_report(name), name))
+        return [name for name in names if self._rewrite_pointer(name)]
+
+    def _rewrite_pointer(self, name: str) -> bool:
+        for _ in range(_MAX_ATTEMPTS):
+            seen = self.lake.read_pointer(name)
+            if seen is None:
+                return False
+            try:
+                value = self._rewrite_report(seen) if _is_report(name) else self._rewrite_value(seen)
+            except _HtmlPageError:
+                return self.lake.delete_pointer(name)
+            if value == dict(seen.value):
+                return False
+            try:
+                self.lake.move_pointer(name, value, seen)
+            except PointerMovedError:
+                continue
+            return True
+        raise LakeError(
+            f"{name} was moved by others {_MAX_ATTEMPTS} times in a row; stop what writes it, then run again"
+        )
+
+    def _rewrite_value(self, seen: Pointer) -> dict[str, Any]:
+        value = dict(seen.value)
+        area = catalogue.get_area(seen.name)
+        if area == "recordings" and not count_erased_rows(self.lake.fetch_path(value["facts"]), self.matcher):
+            self.rewritten[value["parquet"]] = value["parquet"]  # spares reading a day of audio
+        if streams := value.get("raw_streams"):
+            value["raw_streams"] = {name: each for name, each in streams.items() if each not in self.stream_ids}
+            if not value["raw_streams"]:
+                del value["raw_streams"]
+        if "set_aside" in value:
+            value |= self._rewrite_skipped_inputs(area, value)
+        value = self.matcher.clean_json(value, self._rewrite_id)
+        return value if value == dict(seen.value) else _recount(self.lake, area, value)
+
+    def _rewrite_skipped_inputs(self, area: str, value: Mapping[str, Any]) -> dict[str, Any]:
+        """A pointer's list of what was set aside: nobody can tell what a cell or key of it holds that it repeats."""
+        before: Any = self.lake.get_json(value["set_aside"])
+        if not before:
+            return {}
+        if area == "tables":
+            return {"set_aside": self.lake.put_json([]), "inputs": "erased"}
+        after = self.matcher.clean_json(redact_quotes(before), str)
+        new = value["set_aside"] if after == before else self.lake.put_json(after)
+        self.rewritten[new] = new
+        return {"set_aside": new}
+
+    def _rewrite_id(self, text: str) -> str:
+        return self.rewrite_object(text) if text in self.present_ids else text
+
+    def _rewrite_id_unless_snapshot(self, text: str) -> str:
+        """As `_rewrite_id`, but snapshots keep their name: they are evidence, not content."""
+        return text if text in self.present_ids and self._is_snapshot(text) else self._rewrite_id(text)
+
+    def rewrite_object(self, object_id: str) -> str:
+        """The object without erased segments; itself where it holds none."""
+        if object_id not in self.rewritten:
+            self.rewritten[object_id] = self._rewrite_content(object_id)
+        return self.rewritten[object_id]
+
+    def _rewrite_content(self, object_id: str) -> str:
+        start = self.lake.read_object_start(object_id, _START_BYTES)
+        if is_parquet(start):
+            return self._rewrite_table(object_id)
+        if is_html(start):
+            raise _HtmlPageError
+        body = read_json_value(self.lake, object_id, start)
+        if body is None:
+            return object_id
+        kind = body.get("format") if isinstance(body, dict) else None
+        if kind in (TREE_FORMAT, tombstones.TOMBSTONES_FORMAT):
+            return object_id
+        if kind == SNAPSHOT_FORMAT:
+            cleaned = self._recount_snapshot(self.matcher.clean_json(body, self._rewrite_id), body)
+        else:
+            cleaned = self.matcher.clean_json(body, self._rewrite_id_unless_snapshot)
+        return object_id if cleaned == body else self.lake.put_json(cleaned)
+
+    def _rewrite_table(self, object_id: str) -> str:
+        path = self.lake.fetch_path(object_id)
+        if not count_erased_rows(path, self.matcher):
+            return object_id
+        with self._make_scratch_folder() as folder:
+            target = Path(folder) / "table.parquet"
+            write_without_erased_rows(path, self.matcher, target)
+            return self.lake.put_file(target)
+
+    def _recount_snapshot(self, body: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+        """Its counts and hours, counted again where segments left."""
+        if body["segments"] == before["segments"]:
+            return body
+        rows = pq.read_table(self.lake.fetch_path(body["segments"]), columns=["split", "duration_s"])
+        parts = {split: rows.filter(pc.equal(rows["split"], split)) for split in SPLITS}
+        return {
+            **body,
+            "counts": {split: part.num_rows for split, part in parts.items()},
+            "hours": {split: _sum_hours(part) for split, part in parts.items()},
+        }
+
+    def _is_snapshot(self, object_id: str) -> bool:
+        body = read_json_value(self.lake, object_id, self.lake.read_object_start(object_id, _START_BYTES))
+        return isinstance(body, dict) and body.get("format") == SNAPSHOT_FORMAT
+
+    def _rewrite_report(self, seen: Pointer) -> dict[str, Any]:
+        """A WER report without the erased examples and records; its rates, verdict and provenance stay."""
+        value = dict(seen.value)
+        for each in ("comparison", "html", "markdown"):
+            self.rewritten[value[each]] = value[each]
+        body: Any = self.lake.get_json(value["comparison"])
+        cleaned = self.matcher.clean_json(body, str)
+        tables = {each: self.rewrite_object(value[each]) for each in _ERROR_TABLES if each in value}
+        if cleaned == body and all(value[each] == made for each, made in tables.items()):
+            return value
+        comparison = read_comparison(to_canonical_json(cleaned))
+        known = self.lake.read_pointer(catalogue.SPLITS) is not None
+        test = read_utterances(self.lake, load_latest_snapshot(self.lake), "test") if known else ()
+        with self._make_scratch_folder() as folder:
+            files = write_report(
+                comparison,
+                decide(comparison, self.settings.promotion),
+                test,
+                Path(folder),
+                records=ErrorTables(*(pq.read_table(self.lake.fetch_path(tables[each])) for each in _ERROR_TABLES))
+                if tables
+                else None,
+            )
+            new = {
+                "comparison": self.lake.put_file(files.json),
+                "html": self.lake.put_file(files.html),
+                "markdown": self.lake.put_file(files.markdown),
+            }
+        self.rewritten.update({value[name]: made for name, made in new.items()})
+        return {**value, **new, **tables}
+
+    def _make_scratch_folder(self) -> tempfile.TemporaryDirectory[str]:
+        self.settings.work_folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=self.settings.work_folder, prefix="erase-")
+
+
+def _is_report(name: str) -> bool:
+    return catalogue.REPORT.parts(name) is not None
+
+
+def _recount(lake: Lake, area: str, value: dict[str, Any]) -> dict[str, Any]:
+    """A pointer's totals, counted again from its table; pointers without totals are as they are."""
+    if area == "recordings":
+        rows = pq.read_table(lake.fetch_path(value["facts"]), columns=["session_id", "duration_s"])
+        sessions = len(pc.unique(rows["session_id"]))
+        return {**value, "segments": rows.num_rows, "sessions": sessions, "hours": _sum_hours(rows)}
+    if area == "annotations":
+        return {**value, "events": pq.ParquetFile(lake.fetch_path(value["parquet"])).metadata.num_rows}
+    if area == "hypotheses":
+        return {**value, "count": pq.ParquetFile(lake.fetch_path(value["hypotheses"])).metadata.num_rows}
+    return _recount_corpus(lake, value) if area == "corpus" else value
+
+
+def _recount_corpus(lake: Lake, value: dict[str, Any]) -> dict[str, Any]:
+    rows = pq.read_table(lake.fetch_path(value["parquet"]), columns=["status", "problem", "duration_s"])
+    usable = rows.filter(pc.is_null(rows["problem"]))
+    statuses = Counter(rows["status"].to_pylist())
+    problems = Counter(each for each in rows["problem"].to_pylist() if each)
+    counted = {
+        "segments": pq.ParquetFile(lake.fetch_path(value["facts"])).metadata.num_rows,
+        "annotated": rows.num_rows,
+        "usable": usable.num_rows,
+        **{status: statuses[status] for status in ("corrected", "confirmed", "unusable")},
+    }
+    known = {name: counted.get(name, number) for name, number in value["counts"].items()}
+    return {**value, "counts": known, "problems": dict(sorted(problems.items())), "hours": _sum_hours(usable)}
+
+
+def _sum_hours(rows: pa.Table) -> float:
+    return round((pc.sum(rows["duration_s"]).as_py() or 0.0) / 3600, 9)

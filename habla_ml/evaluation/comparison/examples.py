@@ -1,0 +1,62 @@
+"""Utterances worth a look: where the candidate helped most, still fails, and where it made things worse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from habla_ml.evaluation.comparison.records import ExampleHypothesis, ExampleUtterance
+from habla_ml.evaluation.comparison.slices import Reference
+from habla_ml.evaluation.scoring.rates import ScoredModel
+
+EXAMPLES_PER_KIND = 6
+
+_Kind = Literal["improved", "worst", "regressed"]
+
+
+def choose_examples(
+    references: Sequence[Reference], models: Sequence[ScoredModel]
+) -> tuple[ExampleUtterance, ...]:
+    """Up to six of each kind, the strongest first, no utterance twice; ties go by segment id.
+
+    Without a candidate there is nothing to choose; without a base only the worst are shown.
+    """
+    roles = {each.role: each for each in models}
+    candidate, base = roles.get("candidate"), roles.get("base")
+    if candidate is None:
+        return ()
+    errors = [each.errors for each in candidate.words]
+    gains = [old.errors - new for old, new in zip(base.words, errors, strict=True)] if base else [0] * len(errors)
+    strength: dict[_Kind, list[int]] = {
+        "improved": gains,
+        "worst": errors,
+        "regressed": [-gain for gain in gains],
+    }
+    taken: set[int] = set()
+    chosen = []
+    order: tuple[_Kind, ...] = ("improved", "regressed", "worst")
+    for kind in order:
+        ranked = sorted(
+            (at for at in range(len(references)) if strength[kind][at] > 0 and at not in taken),
+            key=lambda at: (-strength[kind][at], references[at].segment_id),
+        )[:EXAMPLES_PER_KIND]
+        taken.update(ranked)
+        chosen += [_make_example(kind, at, references[at], models) for at in ranked]
+    return tuple(chosen)
+
+
+def _make_example(kind: _Kind, at: int, reference: Reference, models: Sequence[ScoredModel]) -> ExampleUtterance:
+    return ExampleUtterance(
+        kind=kind,
+        segment_id=reference.segment_id,
+        session_id=reference.session_id,
+        speaker=reference.speaker,
+        duration_s=reference.duration_s,
+        loudness_dbfs=reference.loudness_dbfs,
+        reference=reference.sentence,
+        words=models[0].words[at].reference_words,
+        hypotheses=tuple(
+            ExampleHypothesis(model=model.name, text=model.texts[at], errors=model.words[at].errors)
+            for model in models
+        ),
+    )

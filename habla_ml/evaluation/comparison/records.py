@@ -1,0 +1,287 @@
+"""The result of a comparison: what the report shows, the promotion rule reads and the lake keeps as evidence."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ValidationError
+
+from habla_ml.corpus.general_speech import SpeechSourceSummary
+from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.comparison.seed_spread import SeedSpread
+from habla_ml.evaluation.frozen_record import EvaluationRecord
+from habla_ml.evaluation.metrics.confusions import ModelConfusions
+from habla_ml.evaluation.metrics.diarisation import DiarisationScore
+from habla_ml.evaluation.metrics.domain_vocabulary import VocabularyScore
+from habla_ml.evaluation.metrics.feature_errors import FeatureScore
+from habla_ml.evaluation.metrics.hallucination import HallucinationChange, HallucinationScore
+from habla_ml.evaluation.metrics.punctuation import PunctuationChange, PunctuationScore
+from habla_ml.evaluation.metrics.word_timing import WordTimingScore
+from habla_ml.evaluation.scoring.alignment import ErrorCounts
+from habla_ml.evaluation.scoring.statistics import Interval
+from habla_ml.lake import compute_digest
+from habla_ml.transcription.options import EngineOptions
+
+COMPARISON_FORMAT = "habla_ml.comparison/2"
+
+ModelRole = Literal["base", "previous", "candidate", "compared"]
+"""Base is what all others are measured against; `compared` takes part in a comparison that decides no release."""
+Dimension = Literal[
+    "overall", "loudness", "duration", "snr", "role", "seen_speaker", "source", "speaker", "session"
+]
+
+
+class ErrorRate(EvaluationRecord):
+    """An error rate with its counts; `interval` is None where the reference is empty."""
+
+    counts: ErrorCounts
+    interval: Interval | None
+
+    @property
+    def value(self) -> float | None:
+        """The rate itself, a share of 1."""
+        return self.counts.wer
+
+
+class ScoredSet(EvaluationRecord):
+    """A set of utterances that every model was scored on."""
+
+    digest: str
+    """sha256 over the sorted segment ids with their sentences: another text is another set."""
+    utterances: int
+    sessions: int
+    words: int
+    """Words of the normalised references."""
+    duration_s: float
+
+
+class DecodingFailures(EvaluationRecord):
+    """Clips of the test set that a model did not answer; but for `stood_in`, each is scored as an empty text."""
+
+    audio: int = 0
+    """Unusable sound."""
+    timeout: int = 0
+    crash: int = 0
+    service: int = 0
+    """A hosted service refused or was down."""
+    empty: int = 0
+    """Nothing was heard, without a fault."""
+    fallback: int = 0
+    """Heard by the local engine, since the hosted service was down: an answer, and not the service's."""
+
+    @property
+    def faults(self) -> int:
+        """Clips that nobody could hear."""
+        return self.audio + self.timeout + self.crash + self.service
+
+
+class DecodingSpeed(EvaluationRecord):
+    """Decoding time over audio time, clip by clip (in a batch, its share of the batch)."""
+
+    clips: int
+    real_time_factor_p50: Interval | None
+    real_time_factor_p95: Interval | None
+
+
+class DecodingResources(EvaluationRecord):
+    """What decoding takes; None where it was not measured."""
+
+    peak_memory_bytes: int | None = None
+    peak_gpu_memory_bytes: int | None = None
+    cost_per_audio_hour_usd: float | None = None
+    """A service's price, or the price of computing time over the throughput."""
+
+
+class ModelScore(EvaluationRecord):
+    """One model on the test set, and on the out-of-domain set where there is one."""
+
+    name: str
+    role: ModelRole
+    artefact_digest: str
+    decoding: EngineOptions
+    wer: ErrorRate
+    """Words after the Spanish normaliser."""
+    orthographic_wer: ErrorRate
+    """Words as written: case, punctuation and accents count."""
+    cer: ErrorRate
+    """Characters after the Spanish normaliser."""
+    substitution_rate: Interval | None
+    deletion_rate: Interval | None
+    insertion_rate: Interval | None
+    out_of_domain_wer: ErrorRate | None
+    failures: DecodingFailures
+    speed: DecodingSpeed
+    resources: DecodingResources
+    hallucination: HallucinationScore | None = None
+    punctuation: PunctuationScore | None = None
+    word_timing: WordTimingScore | None = None
+
+
+class SliceChange(EvaluationRecord):
+    """How a large slice changed, judged together with all other large slices."""
+
+    dimension: Dimension
+    name: str
+    points: Interval
+    """Change of the WER in points: above 0 is worse."""
+    loss_lower_bound_points: float
+    """Lower bound that holds for all slices at once: above 0, this slice is worse whichever one looked at."""
+
+
+class Change(EvaluationRecord):
+    """One model against another, on the same draws of sessions."""
+
+    of: str
+    against: str
+    role: ModelRole
+    """Of the one it is measured against."""
+    relative_improvement: Interval | None
+    """Share of the other model's errors that are gone: 0.4 is 40 % fewer; below 0 is worse."""
+    points: Interval | None
+    """Change of the WER in points (× 100): above 0 is worse."""
+    orthographic_points: Interval | None = None
+    character_points: Interval | None = None
+    deletion_points: Interval | None
+    insertion_points: Interval | None
+    out_of_domain_points: Interval | None
+    smallest_detectable_points: float | None
+    """The true difference that this test set would tell from none in four of five cases."""
+    slices: tuple[SliceChange, ...] = ()
+    hallucination: HallucinationChange | None = None
+    punctuation: PunctuationChange | None = None
+
+
+class SliceRate(EvaluationRecord):
+    """One model on one slice."""
+
+    model: str
+    rate: ErrorRate
+
+
+class Slice(EvaluationRecord):
+    """A part of the test set that means something to a person."""
+
+    dimension: Dimension
+    name: str
+    utterances: int
+    sessions: int
+    words: int
+    too_small: str | None
+    """Why nothing should be concluded from this slice, or None."""
+    rates: tuple[SliceRate, ...]
+    improvement: Interval | None
+    """Relative improvement of the candidate over the base."""
+
+
+class ExampleHypothesis(EvaluationRecord):
+    """What one model heard."""
+
+    model: str
+    text: str
+    errors: int
+
+
+class ExampleUtterance(EvaluationRecord):
+    """One utterance worth a look."""
+
+    kind: Literal["improved", "worst", "regressed"]
+    segment_id: str
+    session_id: str
+    speaker: str
+    duration_s: float
+    loudness_dbfs: float
+    reference: str
+    words: int
+    hypotheses: tuple[ExampleHypothesis, ...]
+
+
+class Parity(EvaluationRecord):
+    """Whether what ships says what was trained: an artefact and its checkpoint on the same clips."""
+
+    artefact: str
+    """Digest of what ships."""
+    checkpoint: str
+    """Digest of what was trained."""
+    clips: int
+    same_text_share: float
+    points: Interval | None
+    """WER of the artefact minus that of the checkpoint, in points, both decoded greedily."""
+
+
+class Provenance(EvaluationRecord):
+    """Where the numbers come from; `scorer` and the set's digest must be equal before two are compared."""
+
+    snapshot_id: str
+    conventions: str
+    conventions_digest: str
+    hardware: str | None = None
+    out_of_domain: tuple[SpeechSourceSummary, ...] = ()
+    """Whose the speech is on which forgetting was measured, and under which licence."""
+    non_speech_problems: tuple[str, ...] = ()
+
+
+class ComparisonMethod(EvaluationRecord):
+    """How the intervals and slices were made."""
+
+    scorer: str
+    interval_rule: str
+    bootstrap_draws: int
+    seed: int
+    unit: Literal["session", "speaker"]
+    quiet_below_dbfs: float
+    smallest_slice_sessions: int
+    smallest_slice_words: int
+    vocabulary: str | None = None
+    """sha256 of the terms that were counted."""
+
+
+class Comparison(EvaluationRecord):
+    """Several models on the same speech: base, previous release and candidate, or any others."""
+
+    format: Literal["habla_ml.comparison/2"] = "habla_ml.comparison/2"
+    test: ScoredSet
+    out_of_domain: ScoredSet | None
+    models: tuple[ModelScore, ...]
+    """The base first, the candidate last."""
+    changes: tuple[Change, ...]
+    """The candidate against each other; without a candidate, each against each before it."""
+    slices: tuple[Slice, ...]
+    dialect_features: tuple[FeatureScore, ...] = ()
+    vocabulary: VocabularyScore | None = None
+    confusions: tuple[ModelConfusions, ...] = ()
+    examples: tuple[ExampleUtterance, ...]
+    parity: Parity | None = None
+    """Of the candidate; None where it was not measured."""
+    diarisation: DiarisationScore | None = None
+    """Of Habla's own speaker labels, whatever the models; None where nobody marked who speaks when."""
+    seeds: SeedSpread | None = None
+    """Of the candidate's training; None where it was trained with one seed only."""
+    method: ComparisonMethod
+    provenance: Provenance
+
+    def model(self, role: ModelRole) -> ModelScore | None:
+        """The first model in that role, or None."""
+        return next((each for each in self.models if each.role == role), None)
+
+    def change(self, role: ModelRole) -> Change | None:
+        """The candidate against the model in that role, or None."""
+        return next((each for each in self.changes if each.role == role), None)
+
+    def to_json(self) -> str:
+        """JSON text that `read_comparison` reads back to an equal value."""
+        return self.model_dump_json(indent=1) + "\n"
+
+    def digest(self) -> str:
+        """sha256 of the content, the same for the same evidence."""
+        return compute_digest(self.model_dump(mode="json"))
+
+
+def read_comparison(text: str | bytes) -> Comparison:
+    """Read stored evidence; raises `EvaluationError` that says which field is wrong."""
+    try:
+        return Comparison.model_validate_json(text)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5])
+        raise EvaluationError(
+            f"this is no comparison of format {COMPARISON_FORMAT} ({faults}); evaluate the model version again"
+        ) from error

@@ -1,0 +1,186 @@
+"""Parts of a test set that mean something to a person: quiet speech, noise, length, who speaks, and where it came from.
+
+Each utterance is in exactly one slice of each dimension; what nobody knows is a slice of its own, called `unknown`.
+What a sentence holds (a final s, a seseo site) is no slice, since most sentences hold several: see `phenomena`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from habla_ml.audio.snr import estimate_snr_db
+from habla_ml.corpus.snapshot import Utterance
+from habla_ml.evaluation.comparison.records import Dimension, Slice, SliceRate
+from habla_ml.evaluation.scoring.rates import ScoredModel, compute_rate, stack_counts
+from habla_ml.evaluation.scoring.statistics import Draws, Resample, to_interval
+from habla_ml.recordings.speaker_labels import is_local_speaker_label
+
+if TYPE_CHECKING:
+    from habla_ml.settings import EvaluationSettings
+
+DIMENSIONS: Final[tuple[Dimension, ...]] = get_args(Dimension)
+"""In the order in which slices are listed."""
+BootstrapUnit = Literal["session", "speaker"]
+UNKNOWN: Final = "unknown"
+
+_DURATION_BOUNDS_S = (2.0, 4.0, 8.0)
+_SNR_BOUNDS_DB = (10.0, 20.0)
+_SEEN_LABELS: Final = {True: "heard in training", False: "new to the model", None: UNKNOWN}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An utterance without its audio: what scoring needs to know."""
+
+    segment_id: str
+    session_id: str
+    speaker: str
+    sentence: str
+    duration_s: float
+    loudness_dbfs: float
+    audio_sha256: str
+    role: str = ""
+    """`teacher`, `student`, or empty where nobody is enrolled."""
+    is_seen_speaker: bool | None = None
+    source: str = ""
+    """Where the recording came from: `habla`, `table` …"""
+    snr_db: float | None = None
+    """Speech above noise, estimated; None where it cannot be told."""
+
+    @classmethod
+    def of(cls, utterance: Utterance) -> Reference:
+        """Measure the noise and drop the audio, so that memory holds text only; half a millisecond a clip."""
+        return cls(
+            utterance.segment_id,
+            utterance.session_id,
+            utterance.speaker,
+            utterance.sentence,
+            utterance.duration_s,
+            utterance.loudness_dbfs,
+            utterance.audio_sha256,
+            utterance.role,
+            utterance.is_seen_speaker,
+            utterance.source,
+            estimate_snr_db(utterance.audio),
+        )
+
+
+def compute_slices(
+    references: Sequence[Reference],
+    models: Sequence[ScoredModel],
+    draws: Draws,
+    settings: EvaluationSettings,
+) -> tuple[tuple[Slice, Resample], ...]:
+    """Every slice of the test set with its draws, the whole first; each utterance is in one slice of each dimension.
+
+    All slices are scored on the same `draws`. The improvement is that of the model named as candidate over the
+    base; None where either is missing.
+    """
+    groups: dict[_SliceKey, list[int]] = {}
+    for at, reference in enumerate(references):
+        for key in _list_slice_keys(reference, settings.quiet_below_dbfs):
+            groups.setdefault(key, []).append(at)
+    keys = sorted(groups, key=lambda key: (DIMENSIONS.index(key.dimension), key.rank, key.name))
+    whole = stack_counts([each.words for each in models])
+    resamples = draws.resample([whole.select_rows(groups[key]) for key in keys])
+    return tuple(
+        (_make_slice(key, groups[key], references, models, drawn, settings), drawn)
+        for key, drawn in zip(keys, resamples, strict=True)
+    )
+
+
+def list_units(references: Sequence[Reference], unit: BootstrapUnit) -> list[str]:
+    """What is drawn as a whole: the session or the speaker of each utterance."""
+    return [make_speaker_key(each) if unit == "speaker" else each.session_id for each in references]
+
+
+def make_speaker_key(reference: Reference) -> str:
+    """Who speaks: an enrolled name, or a session's own label with the session in front.
+
+    `SPEAKER_00` in two sessions need not be one person, so such labels are never joined across sessions.
+    """
+    label = reference.speaker.strip()
+    if is_local_speaker_label(label):
+        return f"{reference.session_id} · {label or 'no label'}"
+    return label
+
+
+@dataclass(frozen=True)
+class _SliceKey:
+    dimension: Dimension
+    name: str
+    rank: int = 0
+    """Order within the dimension; slices of one rank go by name."""
+
+
+def _list_slice_keys(reference: Reference, quiet_below_dbfs: float) -> list[_SliceKey]:
+    quiet = reference.loudness_dbfs < quiet_below_dbfs
+    bound = f"{quiet_below_dbfs:g} dBFS"
+    return [
+        _SliceKey("overall", "all speech"),
+        _SliceKey("loudness", f"quiet (below {bound})" if quiet else f"normal (from {bound})", 1 if quiet else 0),
+        _make_bin_key("duration", reference.duration_s, _DURATION_BOUNDS_S, "s", "0–2 s"),
+        _make_bin_key("snr", reference.snr_db, _SNR_BOUNDS_DB, "dB", "below 10 dB"),
+        _make_label_key("role", reference.role),
+        _SliceKey("seen_speaker", _SEEN_LABELS[reference.is_seen_speaker], int(reference.is_seen_speaker is None)),
+        _make_label_key("source", reference.source),
+        _SliceKey("speaker", make_speaker_key(reference)),
+        _SliceKey("session", reference.session_id),
+    ]
+
+
+def _make_label_key(dimension: Dimension, name: str) -> _SliceKey:
+    return _SliceKey(dimension, name) if name else _SliceKey(dimension, UNKNOWN, 1)
+
+
+def _make_bin_key(
+    dimension: Dimension, value: float | None, bounds: Sequence[float], unit: str, first: str
+) -> _SliceKey:
+    """The part between two bounds that holds `value`, its lower bound included."""
+    if value is None:
+        return _SliceKey(dimension, UNKNOWN, len(bounds) + 1)
+    rank = sum(value >= bound for bound in bounds)
+    if rank == 0:
+        return _SliceKey(dimension, first)
+    if rank == len(bounds):
+        return _SliceKey(dimension, f"{bounds[-1]:g} {unit} and more", rank)
+    return _SliceKey(dimension, f"{bounds[rank - 1]:g}–{bounds[rank]:g} {unit}", rank)
+
+
+def _make_slice(
+    key: _SliceKey,
+    chosen: Sequence[int],
+    references: Sequence[Reference],
+    models: Sequence[ScoredModel],
+    resample: Resample,
+    settings: EvaluationSettings,
+) -> Slice:
+    sessions = len({references[at].session_id for at in chosen})
+    roles = {model.role: at for at, model in enumerate(models)}
+    improvement = None
+    if "base" in roles and "candidate" in roles:
+        improvement = to_interval(resample.relative_improvement(roles["base"], roles["candidate"]))
+    return Slice(
+        dimension=key.dimension,
+        name=key.name,
+        utterances=len(chosen),
+        sessions=sessions,
+        words=resample.words,
+        too_small=_explain_too_small(sessions, resample.words, settings),
+        rates=tuple(
+            SliceRate(model=model.name, rate=compute_rate([model.words[row] for row in chosen], resample, at))
+            for at, model in enumerate(models)
+        ),
+        improvement=improvement,
+    )
+
+
+def _explain_too_small(sessions: int, words: int, settings: EvaluationSettings) -> str | None:
+    """The stated rule: an interval over few sessions, or a rate over few words, says nothing."""
+    if sessions < settings.smallest_slice_sessions:
+        return f"too small: {sessions} of the {settings.smallest_slice_sessions} sessions it takes"
+    if words < settings.smallest_slice_words:
+        return f"too small: {words} of the {settings.smallest_slice_words} words it takes"
+    return None

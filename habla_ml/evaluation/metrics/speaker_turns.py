@@ -1,0 +1,84 @@
+"""Habla's speaker labels against turns that a person marked: who spoke when, in the sessions of a test set.
+
+The reference is a folder of `<session>.rttm`, seconds from the start that the session's name says. The hypothesis are
+the session's segments, each a turn of its label that ends when Habla wrote it; a segment without a label is no turn,
+so that its speech counts as missed.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from habla_ml.corpus.snapshot import Snapshot
+from habla_ml.errors import InputError
+from habla_ml.evaluation.metrics.diarisation import DiarisationScore, SpeakerTurn, read_rttm, score_diarisation
+from habla_ml.lake import Lake
+from habla_ml.recordings.segment_metadata import read_segment_metadata
+from habla_ml.recordings.sessions import parse_session_start, to_utc
+
+_COLUMNS = ("session_id", "recorded_at", "duration_s", "speaker")
+
+
+def score_speaker_labels(
+    lake: Lake, snapshot: Snapshot, folder: Path, zone: ZoneInfo, draws: int, seed: int
+) -> DiarisationScore | None:
+    """The error rate of Habla's labels in the test sessions that were marked; None where none was.
+
+    Args:
+        lake: Where the snapshot and its days are.
+        snapshot: Its test split names the sessions.
+        folder: `<session>.rttm`, each with one recording.
+        zone: Of the time in the sessions' names.
+        draws: Bootstrap draws of sessions.
+        seed: Of the draws.
+
+    Raises:
+        InputError: A file is no RTTM, or holds several recordings.
+        EvaluationError: pyannote.metrics is not installed.
+    """
+    sessions, days = _read_test_sessions(lake, snapshot)
+    found = _read_labelled_turns(lake, [snapshot.recordings[day] for day in days], sessions, zone)
+    marked = {
+        name: _read_marked_turns(folder / f"{name}.rttm") for name in found if (folder / f"{name}.rttm").is_file()
+    }
+    return score_diarisation(marked, found, draws, seed) if marked else None
+
+
+def _read_test_sessions(lake: Lake, snapshot: Snapshot) -> tuple[set[str], list[str]]:
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(
+        io.BytesIO(lake.get_bytes(snapshot.segments)), columns=["session_id", "day", "split"]
+    ).to_pylist()
+    tested = [row for row in rows if row["split"] == "test"]
+    return {row["session_id"] for row in tested}, sorted({row["day"] for row in tested})
+
+
+def _read_labelled_turns(
+    lake: Lake, recordings: Iterable[str], sessions: set[str], zone: ZoneInfo
+) -> Mapping[str, list[SpeakerTurn]]:
+    """Session → its labelled segments; a session in which a labelled segment has no time is left out."""
+    turns: dict[str, list[SpeakerTurn]] = {name: [] for name in sessions}
+    for each in recordings:
+        for row in read_segment_metadata(lake, each, _COLUMNS):
+            name, start = row["session_id"], parse_session_start(row["session_id"])
+            if name not in turns or not row["speaker"]:
+                continue
+            if start is None or row["recorded_at"] is None:
+                del turns[name]
+                continue
+            end_s = (row["recorded_at"] - to_utc(start, zone)).total_seconds()
+            turns[name].append(SpeakerTurn(max(0.0, end_s - row["duration_s"]), end_s, row["speaker"]))
+    return turns
+
+
+def _read_marked_turns(file: Path) -> tuple[SpeakerTurn, ...]:
+    recordings = read_rttm(file)
+    if len(recordings) > 1:
+        raise InputError(
+            f"{file} holds {len(recordings)} recordings; give each session a file of its own, named as its folder"
+        )
+    return next(iter(recordings.values()), ())

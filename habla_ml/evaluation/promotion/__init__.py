@@ -1,0 +1,1 @@
+"""Whether a version may be released, and whether more training speech is worth collecting."""

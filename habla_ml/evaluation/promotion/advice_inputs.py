@@ -1,0 +1,219 @@
+"""What is known when somebody asks whether to fine-tune, collected from the lake: hours, versions, their evidence.
+
+The base's error rate and every point of the learning curve come from stored comparisons. Only where no version was
+measured yet does the base model hear the newest test set, once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+from habla_ml.corpus.growth import corpus_hours
+from habla_ml.corpus.snapshot import load_latest_snapshot
+from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.comparison.compare import OptionalMeasurements, compare_decoded_models
+from habla_ml.evaluation.comparison.decoding import EvaluationSets, Progress, decode_sets, make_test_set_reader
+from habla_ml.evaluation.comparison.models_under_test import prepare_base_model
+from habla_ml.evaluation.comparison.records import Comparison, ModelScore, Provenance
+from habla_ml.evaluation.promotion.advice import Advice, AdviceInputs, LatestVersion, TermErrorShare, advise
+from habla_ml.evaluation.promotion.curve_points import build_learning_curve, extract_curve_model
+from habla_ml.evaluation.promotion.learning_curve import LearningCurve
+from habla_ml.evaluation.promotion.rule import decide
+from habla_ml.evaluation.run import build_domain_vocabulary, read_stored_comparison, to_decoded_model
+from habla_ml.lake import Lake, catalogue
+from habla_ml.model_version import is_subset_run, version_number
+from habla_ml.settings import Settings
+from habla_ml.training.plan import VersionPlan, list_evaluated_replicates, list_evaluated_trainings, read_plan
+from habla_ml.training.recipe import load_recipe
+from habla_ml.training.record import TrainingRecord, read_training_record
+
+_DAYS_PER_MONTH = 365.25 / 12
+
+
+def advise_now(lake: Lake, settings: Settings, progress: Progress) -> Advice:
+    """The advice for the lake as it is.
+
+    Raises:
+        EvaluationError: The newest version's evidence cannot be read, or the base model cannot be decoded.
+        TrainingError: The base model cannot be had.
+    """
+    inputs, curve = collect_advice_inputs(lake, settings, progress)
+    return advise(inputs, curve, settings.advice)
+
+
+def collect_advice_inputs(
+    lake: Lake, settings: Settings, progress: Progress
+) -> tuple[AdviceInputs, LearningCurve | None]:
+    """What is known, and the learning curve where versions were measured; raises as `advise_now`."""
+    plans = list_evaluated_trainings(lake)
+    if plans:
+        return _assemble_inputs(lake, settings, plans, read_stored_comparison(lake, plans[-1].version))
+    return _assemble_inputs(lake, settings, plans, _compare_base_alone(lake, settings, progress))
+
+
+def advise_for_version(lake: Lake, settings: Settings, version: str, evidence: Comparison) -> Advice:
+    """The advice as of `version`, whose evidence was just found and is not stored yet; later versions do not count."""
+    before = [
+        plan for plan in list_evaluated_trainings(lake) if version_number(plan.version) < version_number(version)
+    ]
+    inputs, curve = _assemble_inputs(lake, settings, [*before, read_plan(lake, version)], evidence)
+    return advise(inputs, curve, settings.advice)
+
+
+def _assemble_inputs(
+    lake: Lake, settings: Settings, plans: Sequence[VersionPlan], evidence: Comparison | None
+) -> tuple[AdviceInputs, LearningCurve | None]:
+    """What is known with the evidence of the newest of `plans`, or of the base alone where there is none."""
+    hours = corpus_hours(lake)
+    curve, notes = (
+        (None, ()) if evidence is None or not plans else _fit_learning_curve(lake, plans, evidence, settings)
+    )
+    base = None if evidence is None else evidence.model("base")
+    inputs = AdviceInputs(
+        base_wer=None if base is None else base.wer.interval,
+        test_words=0 if evidence is None else evidence.test.words,
+        test_sessions=0 if evidence is None else evidence.test.sessions,
+        hours=hours,
+        months=_count_recording_months(lake),
+        latest=_describe_latest_version(lake, plans[-1], evidence, hours, settings)
+        if plans and evidence is not None
+        else None,
+        most_frequent_error=None if evidence is None or base is None else find_most_frequent_error(evidence, base),
+        notes=notes,
+    )
+    return inputs, curve
+
+
+def find_most_frequent_error(comparison: Comparison, model: ModelScore) -> TermErrorShare | None:
+    """The term behind most errors of a model: a word of its confusions, or a term of the vocabulary that it misses."""
+    errors = model.wer.counts.errors
+    wrong: Counter[str] = Counter()
+    for table in comparison.confusions:
+        if table.model == model.name:
+            for each in table.words:
+                wrong[each.reference_token] += each.count if each.reference_token else 0
+    for terms in comparison.vocabulary.models if comparison.vocabulary else ():
+        if terms.model == model.name:
+            for term in terms.worst:
+                # A missed term of several words is one error at least.
+                wrong[term.term] = max(wrong[term.term], term.reference_count - term.recalled)
+    if not errors or not wrong:
+        return None
+    worst, times = max(wrong.items(), key=lambda each: (each[1], each[0]))
+    return TermErrorShare(term=worst, share=times / errors) if times else None
+
+
+def _compare_base_alone(lake: Lake, settings: Settings, progress: Progress) -> Comparison | None:
+    """The base model on the newest test set; None where there is none."""
+    if lake.read_pointer(catalogue.SPLITS) is None:
+        return None
+    snapshot = load_latest_snapshot(lake)
+    if not snapshot.counts.get("test"):
+        return None
+    base = prepare_base_model(lake, load_recipe(settings.training.recipe), settings, progress)
+    read = make_test_set_reader(lake, snapshot)
+    heard = decode_sets(lake, base, EvaluationSets(read), settings.evaluation, progress)
+    return compare_decoded_models(
+        read(),
+        [to_decoded_model(base, heard, settings.evaluation)],
+        settings.evaluation,
+        Provenance(
+            snapshot_id=snapshot.id,
+            conventions=snapshot.conventions,
+            conventions_digest=snapshot.conventions_digest,
+        ),
+        OptionalMeasurements(vocabulary=build_domain_vocabulary(lake, snapshot, settings.evaluation)),
+    )
+
+
+def _describe_latest_version(
+    lake: Lake, plan: VersionPlan, evidence: Comparison, hours: float, settings: Settings
+) -> LatestVersion:
+    decision, change = decide(evidence, settings.promotion), evidence.change("base")
+    record = read_training_record(lake, plan.version)
+    return LatestVersion(
+        name=plan.version,
+        improvement=None if change is None else change.relative_improvement,
+        verdict=decision.verdict,
+        main_reason=decision.reasons[0],
+        trained_hours=0.0 if record is None else record.train_hours,
+        hours_since=max(0.0, hours - plan.corpus_hours),
+    )
+
+
+def _fit_learning_curve(
+    lake: Lake, plans: Sequence[VersionPlan], newest: Comparison, settings: Settings
+) -> tuple[LearningCurve | None, tuple[str, ...]]:
+    """The curve through the base, every version and every part of one that the newest test set measured, with notes."""
+    base = newest.model("base")
+    if base is None or not newest.test.words:
+        return None, ()
+    fewest = settings.promotion.fewest_test_sessions
+    if newest.test.sessions < fewest:
+        return None, (
+            f"The test set has {newest.test.sessions} sessions, fewer than the {fewest} that a forecast or a release "
+            "takes; correct more sessions.",
+        )
+    found = {base.name: extract_curve_model(newest, base.name, 0.0)}
+    records: dict[str, TrainingRecord] = {}
+    parts = [plan for plan in list_evaluated_replicates(lake) if is_subset_run(plan.version)]
+    for evidence in _iterate_comparable_evidence(lake, [*parts, *plans], newest):
+        for model in evidence.models:
+            is_new = model.name not in found and model.decoding == base.decoding
+            record = _find_training_record(lake, model) if is_new else None
+            if record is not None:
+                found[model.name] = extract_curve_model(evidence, model.name, record.train_hours)
+                if not is_subset_run(model.name):  # its recipe is that of the whole, but for the amount
+                    records[model.name] = record
+    notes = []
+    missing = [plan.version for plan in plans if plan.version not in found]
+    if missing:
+        notes.append(
+            f"Not on the curve: {', '.join(missing)}, measured on another test set, with other options or as other "
+            "files; materialise `wer_report` for them to have more points."
+        )
+    if len({(each.identity.recipe, each.identity.replay) for each in records.values()}) > 1:
+        notes.append(
+            "The versions differ in recipe or general speech, not in hours alone: a better recipe looks like a gain "
+            "from hours."
+        )
+    drawn = (settings.evaluation.bootstrap_draws, settings.evaluation.seed)
+    return build_learning_curve(list(found.values()), *drawn), tuple(notes)
+
+
+def _iterate_comparable_evidence(
+    lake: Lake, plans: Sequence[VersionPlan], newest: Comparison
+) -> Iterator[Comparison]:
+    """The stored comparisons whose figures may stand beside the newest one's, that one first."""
+    base = newest.model("base")
+    yield newest
+    for plan in reversed(plans[:-1]):
+        try:
+            older = read_stored_comparison(lake, plan.version)
+        except EvaluationError:
+            # Evidence of an older format: the version is told as missing from the curve.
+            continue
+        theirs = older.model("base")
+        if (
+            older.test.digest == newest.test.digest
+            and (older.method.scorer, older.method.unit) == (newest.method.scorer, newest.method.unit)
+            and (theirs and theirs.artefact_digest) == (base and base.artefact_digest)
+        ):
+            yield older
+
+
+def _find_training_record(lake: Lake, model: ModelScore) -> TrainingRecord | None:
+    """How a version was trained, where what was measured is what it consists of now; None for the base."""
+    served = lake.read_pointer(catalogue.EXPORT.name(model.name, "ctranslate2"))
+    if served is None or served.value["tree"] != model.artefact_digest:
+        return None
+    record = read_training_record(lake, model.name)
+    return record if record is not None and record.tree == served.value["checkpoint"] else None
+
+
+def _count_recording_months(lake: Lake) -> float:
+    """From the first to the last day of recording."""
+    days = [date.fromisoformat(day) for day in catalogue.RECORDINGS.keys(lake)]
+    return (max(days) - min(days)).days / _DAYS_PER_MONTH if days else 0.0

@@ -1,0 +1,138 @@
+"""What to do after a comparison: a recommendation, what it costs, and the way there and back."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from habla_ml.evaluation.comparison.records import Change, Comparison
+from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.figures import NO_VALUE, points
+from habla_ml.evaluation.report.scoreboard import NO_WINNER, ScoreboardRow
+
+_MAX_WORSE_SLICES: Final = 5
+
+
+@dataclass(frozen=True)
+class DeploymentAdvice:
+    """Sentences for a person."""
+
+    recommendation: str
+    trade_offs: tuple[str, ...]
+    migration: tuple[str, ...]
+    rollback: str
+    """A command line; empty where nothing is to be released."""
+
+
+def advise_deployment(content: Content, rows: Sequence[ScoreboardRow]) -> DeploymentAdvice:
+    """What follows from the decision and from the dimensions in `rows`."""
+    return DeploymentAdvice(
+        recommendation=_recommend(content),
+        trade_offs=tuple(_list_trade_offs(content, rows)),
+        migration=tuple(_list_migration_steps(content)),
+        rollback=_build_rollback_command(content),
+    )
+
+
+def _build_rollback_command(content: Content) -> str:
+    if content.decision is None:
+        return ""
+    previous = content.comparison.model("previous")
+    return f"habla-ml rollback --to {shlex.quote(previous.name)}" if previous else "habla-ml rollback"
+
+
+def _recommend(content: Content) -> str:
+    comparison, name = content.comparison, content.focus.name
+    if content.decision is None:
+        change = next((each for each in comparison.changes if each.of == name), None)
+        relative = change.relative_improvement if change else None
+        if change is None or relative is None or relative.low <= 0:
+            return f"Keep {comparison.models[0].name}: none of the others makes clearly fewer errors."
+        best = f"Use {name} where errors decide: it makes fewer than {change.against}, beyond noise."
+        even = [({each.of, each.against} - {name}).pop() for each in comparison.changes if _is_tied(each, name)]
+        return (
+            f"{best} {' and '.join(even)} {'is' if len(even) == 1 else 'are'} not told apart from it."
+            if even
+            else best
+        )
+    previous, base = comparison.model("previous"), comparison.model("base")
+    kept = next((each.name for each in (previous, base) if each is not None), "what is served now")
+    said = {
+        "deploy": f"Release {name}.",
+        "collect_more": f"Keep {kept}, correct more sessions, then train and evaluate again.",
+        "refuse": f"Keep {kept}; do not release {name}.",
+    }[content.decision.verdict]
+    return f"{said} A person decided otherwise: {content.override}" if content.override else said
+
+
+def _is_tied(change: Change, name: str) -> bool:
+    """Whether that model is one of the two and neither makes clearly fewer errors."""
+    drawn = change.points
+    return name in {change.of, change.against} and drawn is not None and drawn.low <= 0 <= drawn.high
+
+
+def _list_trade_offs(content: Content, rows: Sequence[ScoreboardRow]) -> list[str]:
+    name = content.focus.name
+    by_winners: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for row in rows:
+        if row.winners:
+            by_winners.setdefault((row.winners, row.losers), []).append(row.metric)
+    ordered = sorted(by_winners.items(), key=lambda each: name not in each[0][0])
+    found = [_describe_winners(winners, beaten, metrics) for (winners, beaten), metrics in ordered]
+    found += [
+        line
+        for each in content.comparison.changes
+        if each.of == name
+        for line in _list_worse_slices(content.comparison, each)
+    ]
+    even = [row.metric for row in rows if row.winner == NO_WINNER]
+    if even:
+        found.append(f"Nobody is told apart beyond noise at: {', '.join(even)}.")
+    unknown = [row.metric for row in rows if row.winner == NO_VALUE and not row.is_measured]
+    if unknown:
+        found.append(f"Not measured: {', '.join(unknown)}.")
+    return found
+
+
+def _describe_winners(winners: tuple[str, ...], beaten: tuple[str, ...], metrics: Sequence[str]) -> str:
+    if len(winners) == 1:
+        return f"{winners[0]} is better than {' and '.join(beaten)} at: {', '.join(metrics)}."
+    told = f"{' and '.join(beaten)} {'is' if len(beaten) == 1 else 'are'} beaten"
+    return f"{told}, {' and '.join(winners)} are not told apart at: {', '.join(metrics)}."
+
+
+def _list_worse_slices(comparison: Comparison, change: Change) -> list[str]:
+    """The worst first; a part that is the whole test set is none."""
+    whole = {(each.dimension, each.name) for each in comparison.slices if each.words == comparison.test.words}
+    worse = [
+        each
+        for each in change.slices
+        if each.loss_lower_bound_points > 0 and (each.dimension, each.name) not in whole
+    ]
+    worse.sort(key=lambda each: -each.loss_lower_bound_points)
+    return [
+        f"Worse than {change.against} on {each.dimension.replace('_', ' ')} {each.name}: {points(each.points.value)} "
+        f"points, surely {points(each.loss_lower_bound_points)} whichever part one looks at."
+        for each in worse[:_MAX_WORSE_SLICES]
+    ]
+
+
+def _list_migration_steps(content: Content) -> list[str]:
+    name, previous = content.focus.name, content.comparison.model("previous")
+    if content.decision is None:
+        return [f"Serve {name} with the options named below; to go back, serve what was served before."]
+    if content.decision.verdict != "deploy" and not content.override:
+        return ["Nothing moves: cdn_release refuses this version."]
+    back = (
+        f"Back to {previous.name}: the rollback verifies its files and moves only the pointer."
+        if previous
+        else "From the second release on a rollback goes back; before, let Habla load the base again (WHISPER_MODEL)."
+    )
+    return [
+        f"Materialise cdn_release for {name}: it judges this evidence again, publishes, and moves the channel last.",
+        "Habla: unpack the CTranslate2 archive and set WHISPER_MODEL to the folder. The phone follows the channel.",
+        "Correct some of its first lessons; released_model_quality watches them week by week.",
+        back,
+    ]

@@ -1,0 +1,1 @@
+"""Normalise, align and count words; intervals by bootstrap."""

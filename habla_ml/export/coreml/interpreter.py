@@ -1,0 +1,290 @@
+"""Runs a saved Core ML package on any machine, operation by operation.
+
+Core ML itself needs a Mac. But a package is a list of MIL operations (`MIL.proto` of coremltools) and a file of
+weights, and Whisper's three programs use some twenty-five of them. Reading back what was saved and computing it
+proves the package, not the converter's intentions: a swapped input, a lost weight or an overflow shows. Every
+result that the program declares float16 is rounded to it; sums inside an operation are float32. Not covered: the
+Neural Engine's own arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch  # noqa: TID253 - this module is imported by the conversion process only
+from torch import Tensor  # noqa: TID253 - as above
+from torch.nn import functional  # noqa: TID253 - as above
+
+from habla_ml.errors import ExportError
+
+Arguments = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MilOperation:
+    """One step.
+
+    Attributes:
+        kind: MIL's name for it.
+        arguments: Value names for each parameter.
+        outputs: Name and MIL data type of each result.
+    """
+
+    kind: str
+    arguments: dict[str, tuple[str, ...]]
+    outputs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class MilProgram:
+    """A saved package, its weights read.
+
+    Attributes:
+        name: Of the package, for messages.
+        input_types: MIL data type of each input.
+        outputs: Names of the results.
+        constants: Weights as float32 tensors; parameters as Python values.
+        operations: In the order they are computed.
+        dead_values: For each operation, the values nothing after it reads.
+    """
+
+    name: str
+    input_types: dict[str, str]
+    outputs: tuple[str, ...]
+    constants: dict[str, Any]
+    operations: tuple[MilOperation, ...]
+    dead_values: tuple[tuple[str, ...], ...]
+
+
+def load_program(package: Path) -> MilProgram:
+    """Read an `.mlpackage` of type mlProgram.
+
+    Raises:
+        ExportError: It holds an operation this interpreter does not know.
+    """
+    from coremltools.libmilstoragepython import _BlobStorageReader
+    from coremltools.models.utils import load_spec
+    from coremltools.proto import MIL_pb2
+
+    type_name = MIL_pb2.DataType.Name
+    main = load_spec(str(package)).mlProgram.functions["main"]
+    block = main.block_specializations[main.opset]
+    weights = package / "Data" / "com.apple.CoreML" / "weights" / "weight.bin"
+    reader = _BlobStorageReader(str(weights)) if weights.exists() else None
+    constants: dict[str, Any] = {}
+    operations: list[MilOperation] = []
+    for step in block.operations:
+        if step.type == "const":
+            constants[step.outputs[0].name] = _read_constant(step.attributes["val"], reader, type_name)
+            continue
+        if step.type not in _OPERATIONS:
+            raise ExportError(f"{package.name} uses the operation {step.type!r}, which cannot be verified here.")
+        arguments = {key: tuple(a.name for a in given.arguments) for key, given in step.inputs.items()}
+        outputs = tuple((out.name, type_name(out.type.tensorType.dataType)) for out in step.outputs)
+        operations.append(MilOperation(step.type, arguments, outputs))
+    return MilProgram(
+        name=package.name,
+        input_types={given.name: type_name(given.type.tensorType.dataType) for given in main.inputs},
+        outputs=tuple(block.outputs),
+        constants=constants,
+        operations=tuple(operations),
+        dead_values=_find_dead_values(operations, frozenset(block.outputs) | constants.keys()),
+    )
+
+
+def run_program(program: MilProgram, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Compute the outputs, each as a float32 tensor holding what the declared type can hold.
+
+    Raises:
+        ExportError: An input is missing, or a result is not finite.
+    """
+    missing = program.input_types.keys() - inputs.keys()
+    if missing:
+        raise ExportError(f"{program.name} needs the inputs {sorted(missing)}.")
+    values: dict[str, Any] = dict(program.constants)
+    for name, dtype in program.input_types.items():
+        values[name] = _round_to_type(inputs[name], dtype)
+    for operation, dead_values in zip(program.operations, program.dead_values, strict=True):
+        results = _OPERATIONS[operation.kind](_resolve_arguments(operation, values))
+        for (name, dtype), result in zip(operation.outputs, results, strict=True):
+            values[name] = _round_to_type(result, dtype)
+        for name in dead_values:
+            del values[name]
+    outputs = {name: values[name] for name in program.outputs}
+    for name, value in outputs.items():
+        if not bool(torch.isfinite(value).all()):
+            raise ExportError(f"{name} of {program.name} is not finite: float16 overflowed on the way.")
+    return outputs
+
+
+def _resolve_arguments(operation: MilOperation, values: dict[str, Any]) -> Arguments:
+    arguments: Arguments = {}
+    for key, names in operation.arguments.items():
+        arguments[key] = [values[name] for name in names] if key == "values" else values[names[0]]
+    return arguments
+
+
+def _round_to_type(value: Tensor, dtype: str) -> Tensor:
+    if dtype == "FLOAT16":
+        return value.to(torch.float16).to(torch.float32)
+    return value.to(torch.float32 if dtype == "FLOAT32" else torch.int64)
+
+
+def _find_dead_values(operations: list[MilOperation], kept: frozenset[str]) -> tuple[tuple[str, ...], ...]:
+    seen = set(kept)
+    dead_values: list[tuple[str, ...]] = []
+    for operation in reversed(operations):
+        read = {name for names in operation.arguments.values() for name in names}
+        unread = {name for name, _ in operation.outputs}
+        dead_values.append(tuple(sorted((read | unread) - seen)))
+        seen |= read | unread
+    return tuple(reversed(dead_values))
+
+
+def _read_constant(value: Any, reader: Any, type_name: Callable[[int], str]) -> Any:
+    tensor_type = value.type.tensorType
+    dtype = type_name(tensor_type.dataType)
+    shape = tuple(int(dimension.constant.size) for dimension in tensor_type.dimensions)
+    if value.WhichOneof("value") == "blobFileValue":
+        offset = value.blobFileValue.offset
+        if dtype == "FLOAT16":
+            array = np.asarray(reader.read_fp16_data(offset)).view(np.float16)
+        elif dtype == "FLOAT32":
+            array = np.asarray(reader.read_float_data(offset))
+        else:
+            raise ExportError(f"Weights of type {dtype} cannot be verified here.")
+        return torch.from_numpy(array.astype(np.float32)).reshape(shape)
+    tensor = value.immediateValue.tensor
+    kind = tensor.WhichOneof("value")
+    if kind == "bytes":
+        stored = {
+            "FLOAT16": np.float16,
+            "INT8": np.int8,
+            "UINT8": np.uint8,
+            "UINT16": np.uint16,
+            "INT16": np.int16,
+        }
+        numbers = np.frombuffer(tensor.bytes.values, stored[dtype]).tolist()
+    else:
+        numbers = list(getattr(tensor, kind).values)
+    if dtype.startswith("FLOAT"):
+        return torch.tensor(numbers, dtype=torch.float32).reshape(shape)
+    return numbers if shape else numbers[0]
+
+
+def _reshape(a: Arguments) -> tuple[Tensor]:
+    shape = [a["x"].shape[axis] if size == 0 else size for axis, size in enumerate(a["shape"])]
+    return (a["x"].reshape(shape),)
+
+
+def _expand_dims(a: Arguments) -> tuple[Tensor]:
+    x = a["x"]
+    for axis in sorted(a["axes"]):
+        x = x.unsqueeze(axis)
+    return (x,)
+
+
+def _slice_by_index(a: Arguments) -> tuple[Tensor]:
+    x = a["x"]
+    rank = x.dim()
+    stride = a.get("stride") or [1] * rank
+    masks = {key: a.get(key) or [False] * rank for key in ("begin_mask", "end_mask", "squeeze_mask")}
+    index: list[slice | int] = []
+    for axis in range(rank):
+        if masks["squeeze_mask"][axis]:
+            index.append(a["begin"][axis])
+            continue
+        begin = None if masks["begin_mask"][axis] else a["begin"][axis]
+        end = None if masks["end_mask"][axis] else a["end"][axis]
+        index.append(slice(begin, end, stride[axis]))
+    return (x[tuple(index)],)
+
+
+def _convolution(a: Arguments) -> tuple[Tensor]:
+    x, weight = a["x"], a["weight"]
+    pad = list(a["pad"]) if a["pad_type"] == "custom" else [0] * (2 * (x.dim() - 2))
+    if a["pad_type"] not in ("custom", "valid"):
+        raise ExportError(f"Convolution padding {a['pad_type']!r} cannot be verified here.")
+    pairs = [pad[2 * axis : 2 * axis + 2] for axis in range(x.dim() - 2)]
+    x = functional.pad(x, [size for pair in reversed(pairs) for size in pair])
+    convolve = functional.conv1d if weight.dim() == 3 else functional.conv2d
+    bias = a.get("bias")
+    return (convolve(x, weight, bias, a["strides"], 0, a["dilations"], a["groups"]),)
+
+
+def _pad(a: Arguments) -> tuple[Tensor]:
+    pairs = [a["pad"][index : index + 2] for index in range(0, len(a["pad"]), 2)]
+    while pairs and pairs[0] == [0, 0]:  # torch reflects the last axes only and wants just their sizes
+        pairs = pairs[1:]
+    sizes = [size for pair in reversed(pairs) for size in pair]
+    if a["mode"] == "constant":
+        return (functional.pad(a["x"], sizes, value=float(a["constant_val"])),)
+    return (functional.pad(a["x"], sizes, mode={"reflect": "reflect", "replicate": "replicate"}[a["mode"]]),)
+
+
+def _layer_norm(a: Arguments) -> tuple[Tensor]:
+    x, axes = a["x"], tuple(a["axes"])
+    centred = x - x.mean(axes, keepdim=True)
+    normal = centred * (centred.square().mean(axes, keepdim=True) + float(a["epsilon"])).rsqrt()
+    shape = [x.shape[axis] if axis in {n % x.dim() for n in axes} else 1 for axis in range(x.dim())]
+    if "gamma" in a:
+        normal = normal * a["gamma"].reshape(shape)
+    if "beta" in a:
+        normal = normal + a["beta"].reshape(shape)
+    return (normal,)
+
+
+def _batch_norm(a: Arguments) -> tuple[Tensor]:
+    shape = [1, -1] + [1] * (a["x"].dim() - 2)
+    scale = a["gamma"] * (a["variance"] + float(a["epsilon"])).rsqrt()
+    return ((a["x"] - a["mean"].reshape(shape)) * scale.reshape(shape) + a["beta"].reshape(shape),)
+
+
+def _matmul(a: Arguments) -> tuple[Tensor]:
+    x = a["x"].transpose(-1, -2) if a.get("transpose_x") else a["x"]
+    y = a["y"].transpose(-1, -2) if a.get("transpose_y") else a["y"]
+    return (x @ y,)
+
+
+def _gather(a: Arguments) -> tuple[Tensor]:
+    indices = a["indices"]
+    axis = a["axis"] % a["x"].dim()
+    picked = a["x"].index_select(axis, indices.reshape(-1))
+    return (picked.reshape(*a["x"].shape[:axis], *indices.shape, *a["x"].shape[axis + 1 :]),)
+
+
+_GELU = {"EXACT": "none", "TANH_APPROXIMATION": "tanh"}
+
+_OPERATIONS: dict[str, Callable[[Arguments], tuple[Tensor, ...]]] = {
+    "add": lambda a: (a["x"] + a["y"],),
+    "batch_norm": _batch_norm,
+    "cast": lambda a: (a["x"],),
+    "clip": lambda a: (a["x"].clamp(float(a["alpha"]), float(a["beta"])),),
+    "concat": lambda a: (torch.cat(a["values"], dim=a["axis"]),),
+    "conv": _convolution,
+    "expand_dims": _expand_dims,
+    "gather": _gather,
+    "gelu": lambda a: (functional.gelu(a["x"], approximate=_GELU[a["mode"]]),),
+    "layer_norm": _layer_norm,
+    "linear": lambda a: (functional.linear(a["x"], a["weight"], a.get("bias")),),
+    "log": lambda a: (torch.log(a["x"] + float(a["epsilon"])),),
+    "matmul": _matmul,
+    "maximum": lambda a: (torch.maximum(a["x"], a["y"]),),
+    "mul": lambda a: (a["x"] * a["y"],),
+    "pad": _pad,
+    "real_div": lambda a: (a["x"] / a["y"],),
+    "reduce_max": lambda a: (a["x"].amax(a["axes"], keepdim=bool(a["keep_dims"])),),
+    "reduce_mean": lambda a: (a["x"].mean(a["axes"], keepdim=bool(a["keep_dims"])),),
+    "reshape": _reshape,
+    "rsqrt": lambda a: ((a["x"] + float(a["epsilon"])).rsqrt(),),
+    "slice_by_index": _slice_by_index,
+    "softmax": lambda a: (a["x"].softmax(a["axis"]),),
+    "split": lambda a: a["x"].split(a["split_sizes"], dim=a["axis"]),
+    "squeeze": lambda a: (a["x"].squeeze(tuple(a["axes"])),),
+    "sub": lambda a: (a["x"] - a["y"],),
+    "transpose": lambda a: (a["x"].permute(a["perm"]),),
+}

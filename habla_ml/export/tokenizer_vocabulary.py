@@ -1,0 +1,110 @@
+"""What a Whisper tokenizer must hold before a converter may see it.
+
+WhisperKit, CTranslate2 and faster-whisper find special tokens by name and position, not by asking the
+model, and none of them complains when one is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from habla_ml.errors import ExportError
+
+WHISPERKIT_VOCAB_SIZES = (51865, 51866)
+"""Sizes WhisperKit knows (all multilingual models; large-v3): it takes any other for the base model's."""
+
+_REQUIRED_TOKENS = (
+    "<|endoftext|>",
+    "<|startoftranscript|>",
+    "<|translate|>",
+    "<|transcribe|>",
+    "<|startofprev|>",
+    "<|notimestamps|>",
+)
+_LANGUAGE_TOKEN = re.compile(r"<\|[a-z]{2,3}\|>")
+
+
+@dataclass(frozen=True)
+class TokenizerVocabulary:
+    """The tokens of a `tokenizer.json`.
+
+    Attributes:
+        path: The file they came from.
+        ids: Every token's id; contiguous from 0.
+        no_timestamps_id: Id of `<|notimestamps|>`; the timestamps follow it.
+    """
+
+    path: Path
+    ids: dict[str, int]
+    no_timestamps_id: int
+
+    def check_size(self, vocab_size: int) -> None:
+        """Raise ExportError unless these tokens fill a model of `vocab_size`, timestamps last.
+
+        OpenAI's older tokenizer files stop before the timestamps, the newer ones hold all of them; converters
+        name the rest themselves and are right in these two cases only.
+        """
+        if len(self.ids) not in (self.no_timestamps_id + 1, vocab_size):
+            raise ExportError(
+                f"{self.path} holds {len(self.ids)} tokens; a model of vocab_size {vocab_size} needs all of "
+                f"them, or the {self.no_timestamps_id + 1} before the timestamps. Never extend a vocabulary: use "
+                "the tokenizer of the base model."
+            )
+
+
+def read_tokenizer_vocabulary(path: Path) -> TokenizerVocabulary:
+    """Read the tokens of a `tokenizer.json` and check those that Whisper's engines rely on.
+
+    Raises:
+        ExportError: The file is missing or broken, ids have gaps, or a token that an engine needs is not there.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        ids = {str(token): int(token_id) for token, token_id in content["model"]["vocab"].items()}
+        ids.update({str(added["content"]): int(added["id"]) for added in content["added_tokens"]})
+    except FileNotFoundError as missing:
+        raise ExportError(
+            f"{path} is missing, and an engine would take another model's in its place; copy it from the "
+            "base model."
+        ) from missing
+    except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as broken:
+        raise ExportError(
+            f"{path} is not a tokenizer file ({type(broken).__name__}: {broken}); copy it from the base model."
+        ) from broken
+    missing_tokens = [token for token in _REQUIRED_TOKENS if token not in ids]
+    if missing_tokens:
+        raise ExportError(f"{path} has no {', '.join(missing_tokens)}; use the tokenizer of the base model.")
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise ExportError(
+            f"The ids of {path} are not 0 to {len(ids) - 1} without a gap; use the tokenizer of the base model."
+        )
+    if "" not in ids:
+        raise ExportError(
+            f"{path} has no empty-string token (id 50256 of OpenAI's): CTranslate2 would take the model for "
+            "English-only. Use the multilingual tokenizer of the base model."
+        )
+    return TokenizerVocabulary(path, ids, ids["<|notimestamps|>"])
+
+
+def list_language_tokens(vocabulary: TokenizerVocabulary) -> dict[str, int]:
+    """The language tokens and their ids, in order of id, as `lang_to_id` of a generation config.
+
+    Raises:
+        ExportError: There is none.
+    """
+    first = vocabulary.ids["<|startoftranscript|>"] + 1
+    last = min(vocabulary.ids["<|translate|>"], vocabulary.ids["<|transcribe|>"])
+    languages = {
+        token: token_id
+        for token, token_id in sorted(vocabulary.ids.items(), key=lambda item: item[1])
+        if first <= token_id < last and _LANGUAGE_TOKEN.fullmatch(token)
+    }
+    if not languages:
+        raise ExportError(
+            f"generation_config.json has no lang_to_id and {vocabulary.path} no language tokens: copy "
+            "generation_config.json from the base model."
+        )
+    return languages

@@ -1,0 +1,71 @@
+"""Opening the store or the lake that the settings name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+from habla_ml.errors import LakeError
+from habla_ml.lake.directory import DirectoryStore
+from habla_ml.lake.lake import Lake
+from habla_ml.lake.s3 import S3Store, probe_conditional_writes
+from habla_ml.lake.store import Store
+from habla_ml.settings import StoreSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_BUCKET_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+def open_lake(settings: StoreSettings, cache: Path, s3_client: S3Client | None = None) -> Lake:
+    """The lake that `settings` name; `cache` is a local folder for copies of a remote lake's objects.
+
+    Raises `LakeError` as `open_store` does.
+    """
+    return Lake(open_store(settings, s3_client), cache)
+
+
+def open_store(settings: StoreSettings, s3_client: S3Client | None = None) -> Store:
+    """The store that `settings.url` names: a folder, made where it is missing, or `s3://bucket/prefix`.
+
+    `s3_client` is used instead of one made from the settings. An S3 endpoint is tried once: `LakeError` where it
+    cannot be reached or written, has no such bucket, or ignores conditional writes; also for an unknown scheme.
+    """
+    if "://" not in settings.url:
+        return DirectoryStore(Path(settings.url))
+    url = urlsplit(settings.url)
+    if url.scheme != "s3":
+        raise LakeError(
+            f"store url {settings.url!r} has the scheme {url.scheme!r}; use a folder or s3://bucket/prefix"
+        )
+    if not _BUCKET_NAME_PATTERN.fullmatch(url.netloc):
+        raise LakeError(
+            f"store url {settings.url!r} names the bucket {url.netloc!r}, which is no S3 bucket's name "
+            "(3 to 63 small letters, digits, dots and hyphens); write s3://bucket/prefix"
+        )
+    client = s3_client or _create_client(settings)
+    probe_conditional_writes(client, url.netloc, url.path)
+    return S3Store(client, url.netloc, url.path)
+
+
+def _create_client(settings: StoreSettings) -> S3Client:
+    """A client from the settings; credentials are found by boto3 (environment, profile, role)."""
+    import boto3
+    from botocore.config import Config
+
+    # Many self-hosted endpoints have no name per bucket, so theirs are addressed by path.
+    addressing: Literal["path", "auto"] = "path" if settings.endpoint_url else "auto"
+    # A session of its own: boto3's default one keeps the credentials that it found first.
+    return boto3.Session().client(
+        "s3",
+        endpoint_url=settings.endpoint_url,
+        region_name=settings.region,
+        config=Config(
+            connect_timeout=10,
+            retries={"mode": "standard", "total_max_attempts": 5},
+            s3={"addressing_style": addressing},
+        ),
+    )

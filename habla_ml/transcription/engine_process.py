@@ -1,0 +1,166 @@
+"""The asking side of a decoding process."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Final
+
+from habla_ml.audio.audio_decoder import read_message, write_message
+from habla_ml.errors import EvaluationError
+from habla_ml.transcription.messages import MAX_MESSAGE_BYTES, START_REQUEST, EngineAnswer, StartRequest
+from habla_ml.transcription.options import LocalEngine
+from habla_ml.transcription.registry import find_engine_python
+
+_LOAD_TIMEOUT_S: Final = 600.0
+_EXIT_WAIT_S: Final = 5.0
+_Frame = tuple[float, bytes]
+_BOOT_SCRIPT: Final = """
+import sys
+sys.path.append(sys.argv[1])
+from habla_ml.transcription.serve import serve
+serve(int(sys.argv[2]))
+"""
+
+
+class EngineProcess:
+    """A process that has loaded an engine; started from one thread, it is used from that one.
+
+    Two threads of our own write and read the pipes, so that a child that neither reads nor answers holds up nobody.
+    """
+
+    def __init__(self, start: StartRequest) -> None:
+        """Start it and wait until the model is loaded.
+
+        Raises:
+            EvaluationError: The engine cannot work or is not installed, or its process ended or hung while it loaded.
+        """
+        python = _build_command(start.options.engine)
+        self._stderr_file = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
+        self._child = subprocess.Popen(
+            [*python, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr_file,
+            # numpy's own threads wait in a loop for the next product, on the cores that decode.
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        )
+        if self._child.stdin is None or self._child.stdout is None:
+            raise EvaluationError("the decoding process has no pipes; run again")
+        self._requests: queue.SimpleQueue[_Frame | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[_Frame | None] = queue.SimpleQueue()
+        self._threads = (
+            threading.Thread(target=_write_requests, args=(self._child.stdin, self._requests), daemon=True),
+            threading.Thread(target=_read_answers, args=(self._child.stdout, self._answers), daemon=True),
+        )
+        for thread in self._threads:
+            thread.start()
+        ready = self._wait_until_loaded(start)
+        self.max_batch_clips = ready.max_batch_clips
+        self.parallel_batches = ready.parallel_batches
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._child.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still runs; it ends with the thread that started it."""
+        return self._child.poll() is None
+
+    def send(self, number: float, body: bytes) -> None:
+        """Hand over a request; returns at once."""
+        self._requests.put((number, body))
+
+    def receive(self, within_s: float) -> tuple[float, EngineAnswer] | None:
+        """The next answer and its request's number, or None where the process ended.
+
+        Raises:
+            TimeoutError: Nothing came in time.
+        """
+        try:
+            frame = self._answers.get(timeout=max(0.0, within_s))
+        except queue.Empty:
+            raise TimeoutError from None
+        if frame is None:
+            # Its pipe is closed before it is gone, and how it ended is worth a moment.
+            with suppress(subprocess.TimeoutExpired):
+                self._child.wait(_EXIT_WAIT_S)
+            return None
+        return frame[0], EngineAnswer.model_validate_json(frame[1])
+
+    def close(self) -> str:
+        """End it; returns how it ended and the last it said, in a sentence."""
+        by_us = self.is_alive
+        self._child.kill()
+        status = self._child.wait()
+        self._requests.put(None)
+        for thread in self._threads:
+            thread.join()
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._stderr_file.seek(max(0, self._stderr_file.seek(0, os.SEEK_END) - 2000))
+        lines = self._stderr_file.read().decode(errors="replace").strip().splitlines()
+        self._stderr_file.close()
+        last = f"; its last words: {lines[-1][:300]}" if lines else ""
+        return "it was ended" if by_us else _describe_exit(status) + last
+
+    def _wait_until_loaded(self, start: StartRequest) -> EngineAnswer:
+        self.send(START_REQUEST, start.model_dump_json().encode())
+        try:
+            answer = self.receive(_LOAD_TIMEOUT_S)
+        except TimeoutError:
+            self.close()
+            raise EvaluationError(
+                f"{start.options.engine} did not load {start.model_folder} within {_LOAD_TIMEOUT_S:g} s; "
+                "look at the disk and the device, then run again"
+            ) from None
+        if answer is None:
+            raise EvaluationError(
+                f"the process of {start.options.engine} ended while it loaded {start.model_folder}: "
+                f"{self.close()}. Where memory ran out, choose a smaller model"
+            )
+        if answer[1].kind == "refused":
+            self.close()
+            raise EvaluationError(answer[1].reason)
+        return answer[1]
+
+
+def _build_command(engine: LocalEngine) -> list[str]:
+    """What runs the process, up to the parent's id."""
+    foreign = find_engine_python(engine)
+    if foreign is None:
+        return [sys.executable, "-m", "habla_ml.transcription"]
+    # We come last on the path of an environment of its own, so that its packages win over those beside us.
+    ours = str(Path(__file__).parents[2])
+    return [str(foreign), "-I", "-c", _BOOT_SCRIPT, ours]
+
+
+def _describe_exit(status: int) -> str:
+    if status >= 0:
+        return f"it ended with status {status}"
+    name = signal.Signals(-status).name
+    return f"it was ended by {name}" + (" (was memory short?)" if name == "SIGKILL" else "")
+
+
+def _write_requests(pipe: IO[bytes], requests: queue.SimpleQueue[_Frame | None]) -> None:
+    while (request := requests.get()) is not None:
+        try:
+            write_message(pipe, *request)
+        except BrokenPipeError:
+            return
+
+
+def _read_answers(pipe: IO[bytes], answers: queue.SimpleQueue[_Frame | None]) -> None:
+    while (frame := read_message(pipe, MAX_MESSAGE_BYTES)) is not None:
+        answers.put(frame)
+    answers.put(None)

@@ -1,0 +1,80 @@
+"""How often one clip is sent, and what that costs."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+
+from habla_ml.settings.hosted import HostedServiceSettings
+from habla_ml.transcription.engine import RecognisedWord
+from habla_ml.transcription.hosted.service import CallError, EncodedClip, SpeechService
+from habla_ml.transcription.hosted.spending import CapReachedError, Spending, compute_call_cost_usd
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """What came of one clip."""
+
+    text: str = ""
+    words: tuple[RecognisedWord, ...] = ()
+    fault: CallError | None = None
+    """Why there is no text."""
+    took_s: float = 0.0
+    """Wall time, pauses included."""
+    paid_usd: float = 0.0
+    """What the service bills, or may bill, for all calls."""
+    extra_reserved_usd: float = 0.0
+    """Money reserved for calls after a first one that may be billed."""
+
+
+def call_with_retries(
+    service: SpeechService,
+    recording: EncodedClip,
+    settings: HostedServiceSettings,
+    spending: Spending,
+    patience_s: float,
+) -> CallResult:
+    """Send a clip until there is an answer, the attempts are used up, or `patience_s` is.
+
+    The first call's money is reserved by the caller. A fault that may be billed counts as paid, and the next call
+    reserves its own.
+    """
+    began_s, price_usd = time.monotonic(), compute_call_cost_usd(settings, recording.duration_s)
+    paid_usd, extra_reserved_usd, attempt = 0.0, 0.0, 1
+    while True:
+        left_s = patience_s - (time.monotonic() - began_s)
+        try:
+            text, words = service.recognise(recording, min(settings.timeout_s, left_s))
+            took_s, paid_usd = time.monotonic() - began_s, paid_usd + price_usd
+            return CallResult(text, words, None, took_s, paid_usd, extra_reserved_usd)
+        except CallError as caught:
+            fault = caught
+        paid_usd += price_usd if fault.may_be_billed else 0.0
+        took_s = time.monotonic() - began_s
+        pause_s = _compute_pause_s(settings, attempt, fault)
+        if fault.kind != "busy" or attempt == settings.attempts or took_s + pause_s >= patience_s:
+            return CallResult("", (), _add_attempts(fault, attempt, took_s), took_s, paid_usd, extra_reserved_usd)
+        if fault.may_be_billed:
+            try:
+                extra_reserved_usd += spending.reserve(price_usd).usd
+            except CapReachedError:
+                return CallResult("", (), fault, took_s, paid_usd, extra_reserved_usd)
+        time.sleep(pause_s)
+        attempt += 1
+
+
+def _compute_pause_s(settings: HostedServiceSettings, attempt: int, fault: CallError) -> float:
+    """As long as the service asks for and then a little, or double the last with jitter, so that no two march."""
+    doubled_s = settings.first_pause_s * 2.0 ** (attempt - 1)
+    jitter = random.uniform(0.5, 1.0)  # noqa: S311 (spreads, protects nothing)
+    if fault.retry_after_s is not None:
+        return fault.retry_after_s + settings.first_pause_s * (jitter - 0.5)
+    return doubled_s * jitter
+
+
+def _add_attempts(fault: CallError, attempts: int, took_s: float) -> CallError:
+    if attempts == 1:
+        return fault
+    reason = f"{fault.reason}, after {attempts} calls in {took_s:.1f} s"
+    return CallError(reason, fault.kind, fault.retry_after_s, fault.may_be_billed)

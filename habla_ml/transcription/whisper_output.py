@@ -1,0 +1,103 @@
+"""From what a Whisper put out to a hypothesis, alike for every engine that shows us its probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from habla_ml.errors import EvaluationError
+from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord, compute_compression_ratio
+from habla_ml.transcription.options import DecodingOptions
+
+if TYPE_CHECKING:
+    from faster_whisper.tokenizer import Tokenizer
+
+_OPENING_PUNCTUATION: Final = "\"'“¿¡([{-"
+_CLOSING_PUNCTUATION: Final = "\"'.。,，!！?？:：”)]}、…"
+
+
+def build_whisper_hypothesis(
+    clip: Clip,
+    options: DecodingOptions,
+    text: str,
+    decode_s: float,
+    avg_logprob: float | None,
+    no_speech_prob: float | None,
+    words: tuple[RecognisedWord, ...] = (),
+) -> Hypothesis:
+    """The hypothesis under the thresholds of the options, as faster-whisper applies them.
+
+    A text counts as nothing heard where `no_speech_prob` is above its bound and `avg_logprob` not above its own, or
+    where it repeats itself beyond `compression_ratio_threshold`. None is what an engine does not tell.
+    """
+    threshold, likely = options.no_speech_threshold, options.log_prob_threshold
+    is_silence = threshold is not None and no_speech_prob is not None and no_speech_prob > threshold
+    if likely is not None and avg_logprob is not None and avg_logprob > likely:
+        is_silence = False
+    ratio, bound = compute_compression_ratio(text), options.compression_ratio_threshold
+    if is_silence or (bound is not None and ratio is not None and ratio > bound):
+        text, ratio, words = "", None, ()
+    return Hypothesis(
+        audio_sha256=clip.audio_sha256,
+        text=text,
+        decode_s=decode_s,
+        duration_s=clip.duration_s,
+        avg_logprob=avg_logprob,
+        no_speech_prob=no_speech_prob,
+        compression_ratio=ratio,
+        words=words,
+    )
+
+
+def build_recognised_words(timings: Sequence[Mapping[str, Any]], duration_s: float) -> tuple[RecognisedWord, ...]:
+    """Words with the punctuation beside them, their times within the clip.
+
+    Args:
+        timings: `word`, `tokens`, `start` and `end` (s) of each, as `WhisperModel.find_alignment` gives them.
+        duration_s: Of the clip.
+    """
+    from faster_whisper.transcribe import merge_punctuations
+
+    merged = [dict(each) for each in timings]
+    merge_punctuations(merged, _OPENING_PUNCTUATION, _CLOSING_PUNCTUATION)
+    return tuple(
+        RecognisedWord(
+            each["word"].strip(), min(float(each["start"]), duration_s), min(float(each["end"]), duration_s)
+        )
+        for each in merged
+        if each["word"].strip()
+    )
+
+
+def build_whisper_tokenizer(
+    hf_tokenizer: Any, multilingual: bool, model_folder: Path, options: DecodingOptions
+) -> Tokenizer:
+    """faster-whisper's view of a model's tokens, with the prompt of these options.
+
+    Args:
+        hf_tokenizer: The `tokenizers.Tokenizer` of the model.
+        multilingual: Whether the model is.
+        model_folder: For the message.
+        options: Language and task.
+
+    Raises:
+        EvaluationError: The model has not this language.
+    """
+    from faster_whisper.tokenizer import Tokenizer
+
+    if not multilingual and options.language != "en":
+        raise EvaluationError(
+            f"{model_folder} is an English-only Whisper and cannot decode language {options.language!r}; "
+            "take a multilingual checkpoint"
+        )
+    try:
+        tokenizer = Tokenizer(hf_tokenizer, multilingual, task=options.task, language=options.language)
+    except ValueError as error:
+        raise EvaluationError(f"decoding options for {model_folder}: {error}") from error
+    if None in tokenizer.sot_sequence:
+        raise EvaluationError(
+            f"the vocabulary of {model_folder} has no token for language {options.language!r} or task "
+            f"{options.task!r}; set another, or take a checkpoint that has them"
+        )
+    return tokenizer

@@ -1,0 +1,76 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+CONVENTIONS_FILE = ROOT / "configs" / "conventions" / "orthographic-v1.yaml"
+
+
+def habla_ml(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).with_name("habla-ml"), *arguments],
+        env={**os.environ, "COLUMNS": "300", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    for folder in ("configs", "recordings"):
+        (tmp_path / folder).mkdir()
+    path = tmp_path / "configs" / "mine.yaml"
+    tree = {
+        "work_folder": "work",
+        "lake": {"url": "lake"},
+        "recordings": {"folder": "recordings"},
+        "corpus": {"conventions": str(CONVENTIONS_FILE)},
+        "training": {"recipe": str(ROOT / "configs" / "recipes" / "demo-full.yaml")},
+        "release": {"store": {"url": "cdn"}},
+    }
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def test_the_doctor_says_what_is_installed_configured_and_missing_with_the_next_step(profile):
+    found = habla_ml("doctor", "-p", str(profile), DAGSTER_HOME="")
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "1.13.27" in found.stdout
+    assert "0 session folders" in found.stdout
+    assert "point recordings.folder at data/audio/recordings" in found.stdout
+    assert "writes conditionally" in found.stdout
+    assert "make dev" in found.stdout
+
+
+def test_the_doctor_names_the_fault_of_a_broken_profile_and_exits_with_1(profile):
+    profile.write_text(profile.read_text() + "colour: blue\n")
+    found = habla_ml("doctor", "-p", str(profile))
+    assert found.returncode == 1
+    assert "key colour: is unknown" in found.stdout
+
+
+def test_a_refusal_is_one_message_without_a_traceback(profile):
+    found = habla_ml("rollback", "-p", str(profile))
+    assert found.returncode == 1
+    assert "has no release yet" in found.stderr.replace("\n", " ")
+    assert "Traceback" not in found.stderr
+
+
+def test_releases_of_an_empty_channel_are_an_empty_table(profile):
+    found = habla_ml("releases", "-p", str(profile))
+    assert found.returncode == 0
+    assert "version" in found.stdout
+
+
+def test_conventions_are_checked_by_their_own_cases(tmp_path):
+    assert "every rule's cases hold" in habla_ml("conventions", "check", str(CONVENTIONS_FILE)).stdout
+    broken = tmp_path / "broken-v1.yaml"
+    broken.write_text(CONVENTIONS_FILE.read_text().replace("version: 1", "version: one"))
+    found = habla_ml("conventions", "check", str(broken))
+    assert found.returncode == 1
+    assert "broken-v1.yaml" in found.stderr.replace("\n", "")

@@ -1,0 +1,34 @@
+from habla_ml.defs.comparison_metadata import build_comparison_metadata
+from habla_ml.settings import AcceptableSettings
+from habla_ml_tests.testing.full_comparison import SENTENCES, TERMS, make_full_comparison
+from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
+
+
+def test_the_ui_gets_every_figure_and_no_word_that_was_said_or_heard() -> None:
+    comparison, _ = make_full_comparison()
+    shown = build_comparison_metadata(comparison, AcceptableSettings())
+    text = " ".join(str(getattr(each, "value", each)) for each in shown.values())
+    for table in ("side by side", "changes", "phenomena", "invented text"):
+        assert "| v2" in shown[table].value or " v2 |" in shown[table].value
+    smallest = comparison.changes[0].smallest_detectable_points
+    assert smallest is not None
+    assert f"{smallest:.1f} |" in shown["changes"].value
+    assert "Final s before a consonant" in shown["phenomena"].value
+    invented = [
+        each.text for model in comparison.models if model.hallucination for each in model.hallucination.evidence
+    ]
+    confused = [
+        word
+        for each in comparison.confusions
+        for pair in each.words
+        for word in (pair.reference_token, pair.hypothesis_token)
+    ]
+    spoken = {*SENTENCES, *TERMS, *invented, *(word for word in confused if len(word) > 5)}
+    assert invented
+    assert [each for each in spoken if each in text] == []
+
+
+def test_a_comparison_with_nothing_measured_is_shown_too() -> None:
+    shown = build_comparison_metadata(make_comparison(make_utterances(6, 6), {"base": 0.4}), AcceptableSettings())
+    assert shown["changes"].value == "*none*"
+    assert shown["invented text"].value == "*none*"

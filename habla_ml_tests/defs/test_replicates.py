@@ -1,0 +1,110 @@
+"""Repeats with other seeds among the model versions: offered in the UI, trained on demand, asked for by nobody."""
+
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from habla_ml.defs.jobs import TRAIN_REPLICATE
+from habla_ml.defs.partitions import MODEL_VERSIONS, next_version
+from habla_ml.defs.replicates import register_replicates, train_replicates
+from habla_ml.errors import HablaError
+from habla_ml.evaluation.run import read_stored_comparison
+from habla_ml.lake import catalogue
+from habla_ml.lake.factory import open_store
+from habla_ml.release.publish import list_releases
+from habla_ml.training.plan import VersionPlan, read_plan
+from habla_ml.training.record import read_training_record
+from habla_ml.training.replicate_plans import plan_next_replicates
+from habla_ml_tests.defs.conftest import DagsterDeployment
+from habla_ml_tests.training.test_replicate_plans import plan_trained
+
+
+def leave_version(deployment: DagsterDeployment, version: str) -> None:
+    """A version that counts as trained and measured, on a corpus of no hours."""
+    lake = deployment.lake()
+    lake.move_pointer(catalogue.PLAN.name(version), asdict(VersionPlan(version, "5" * 64, "0" * 64, 0.0)), None)
+    lake.move_pointer(f"models/{version}/report", {}, None)
+
+
+def test_versions_are_counted_on_past_repeats():
+    assert next_version(["v1", "v2", "v2-s2", "v2-s30"]) == "v3"
+
+
+def test_repeats_are_offered_once(deployment):
+    register_replicates(deployment.instance, ["v1-s2", "v1-s3"])
+    register_replicates(deployment.instance, ["v1-s2"])
+    assert sorted(deployment.instance.get_dynamic_partitions(MODEL_VERSIONS)) == ["v1-s2", "v1-s3"]
+
+
+@pytest.mark.parametrize("measured", [(), ("v2-s2",)])
+def test_a_grown_corpus_asks_for_the_next_version_and_never_for_a_repeat(ingested, measured):
+    ingested.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1", "v2", "v2-s2", "v2-s3"])
+    for version in ("v1", "v2", *measured):
+        leave_version(ingested, version)
+    found = ingested.tick("corpus_growth")
+    assert [request.partition_key for request in found.run_requests] == ["v3"]
+
+
+def test_a_repeat_that_was_never_planned_is_not_trained(ingested):
+    assert ingested.materialize("splits").success
+    register_replicates(ingested.instance, ["v1-s2"])
+    with pytest.raises(HablaError, match="v1-s2 could not be trained or scored; the UI shows run"):
+        train_replicates(ingested.definitions, ingested.instance, "v1", ["v1-s2"], print)
+    assert list(ingested.lake().list_pointers("models/")) == []
+
+
+def test_the_command_plans_repeats_shows_them_and_says_what_to_do(deployment, tmp_path):
+    plan_trained(deployment.lake(), "v1")
+    home = tmp_path / "dagster_home"
+    home.mkdir()
+    command = [
+        Path(sys.executable).with_name("habla-ml"),
+        "repeat",
+        "v1",
+        "-p",
+        str(tmp_path / "configs/test.yaml"),
+    ]
+    outside = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+    refused = subprocess.run(command, env=outside, capture_output=True, text=True, check=False)
+    assert (refused.returncode, "DAGSTER_HOME is not set" in refused.stderr) == (1, True)
+    assert deployment.lake().read_pointer(catalogue.PLAN.name("v1-s2")) is None
+    done = subprocess.run(
+        command, env={**outside, "DAGSTER_HOME": str(home)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "launch the job train_repeat for v1-s2, v1-s3" in done.stdout
+    assert read_plan(deployment.lake(), "v1-s3").snapshot == read_plan(deployment.lake(), "v1").snapshot
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert sorted(instance.get_dynamic_partitions(MODEL_VERSIONS)) == ["v1-s2", "v1-s3"]
+
+
+@pytest.mark.slow
+def test_a_version_trained_again_with_another_seed_shows_the_spread_and_only_the_version_is_released(ingested):
+    assert ingested.materialize("splits").success
+    ingested.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1"])
+    assert ingested.run(TRAIN_REPLICATE, "v1").success
+    lake, messages = ingested.lake(), []
+    assert read_stored_comparison(lake, "v1").seeds is None
+    before = read_plan(lake, "v1")
+    (plan,) = plan_next_replicates(lake, "v1", 1, ingested.settings.work_folder)
+    register_replicates(ingested.instance, [plan.version])
+    train_replicates(ingested.definitions, ingested.instance, "v1", [plan.version], messages.append)
+    first, second = read_training_record(lake, "v1"), read_training_record(lake, "v1-s2")
+    assert first is not None
+    assert second is not None
+    assert (first.tree != second.tree, second.identity.seed - first.identity.seed) == (True, 1)
+    seeds = read_stored_comparison(lake, "v1").seeds
+    assert seeds is not None
+    assert [each.version for each in seeds.runs] == ["v1", "v1-s2"]
+    shown = ingested.metadata("wer_report", "v1")
+    assert shown["seeds"].startswith("Trained with 2 seeds, the WER is ")
+    assert shown["clips decoded now"] == 0
+    assert read_plan(lake, "v1") == before
+    assert ingested.materialize("cdn_release", "v1-s2").success
+    assert ingested.metadata("cdn_release", "v1-s2")["released"] is False
+    assert list_releases(open_store(ingested.settings.release.store), "stable") == []

@@ -1,0 +1,56 @@
+"""`habla-ml erase` as a person runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from habla_ml.settings import save_settings
+from habla_ml_tests.erasure.test_erase import withdraw
+from habla_ml_tests.testing.full_lake import FullLake, make_full_lake, read_pointers
+
+
+def run_habla_ml(full_lake: FullLake, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    profile = save_settings(full_lake.workspace.settings, full_lake.workspace.root / "profiles")
+    return subprocess.run(
+        [Path(sys.executable).with_name("habla-ml"), *arguments, "--profile", str(profile)],
+        env={**os.environ, "COLUMNS": "300", "OMP_NUM_THREADS": "1"},
+        input=typed,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_a_dry_run_tells_and_changes_nothing_and_the_run_asks_first(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    theirs = withdraw(full_lake)
+    before = read_pointers(full_lake.lake)
+    dry = run_habla_ml(full_lake, "erase", "--contributor", "c-017", "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert f"c-017: {len(theirs)} segments" in dry.stdout
+    assert "model versions that heard the voice: v1, v2" in dry.stdout
+    refused = run_habla_ml(full_lake, "erase", "--contributor", "c-017", typed="n\n")
+    assert refused.returncode == 1
+    assert read_pointers(full_lake.lake) == before
+    done = run_habla_ml(full_lake, "erase", "--contributor", "c-017", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert f"erased: {len(theirs)} segments" in done.stdout
+    assert done.stdout.count("model versions that heard the voice: v1, v2") == 2
+    assert "left to you:" in done.stdout
+    again = run_habla_ml(full_lake, "erase", "--contributor", "c-017", "--yes")
+    assert "c-017: 0 segments" in again.stdout
+    assert f"erased: {len(theirs)} segments" in again.stdout
+    assert "0 pointers moved, 0 objects" in again.stdout
+
+
+def test_an_unknown_contributor_is_refused_with_the_next_step(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    found = run_habla_ml(full_lake, "erase", "--contributor", "nobody", "--yes")
+    assert found.returncode == 1
+    assert "'nobody' is not in the register" in found.stderr

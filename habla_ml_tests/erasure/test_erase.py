@@ -1,0 +1,408 @@
+"""After an erasure the voice and the text are nowhere, and everybody else's are all still there."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from habla_ml.annotation import collect_events, load_events, read_events
+from habla_ml.annotation.event_log import append_events
+from habla_ml.annotation.review_queue import load_chosen_segment_ids, load_queue, load_review_requests
+from habla_ml.consent.tombstones import read_tombstones
+from habla_ml.corpus.build import build_day, load_corpus_day
+from habla_ml.corpus.export import export_dataset
+from habla_ml.corpus.quality import load_baseline_hours, save_baseline_hours
+from habla_ml.corpus.snapshot import SPLITS, Snapshot, load_latest_snapshot, load_snapshot, read_utterances
+from habla_ml.corpus.splits import SplitChange, load_split_changes, make_snapshot
+from habla_ml.erasure.erase import ErasureReport, erase, plan_erasure
+from habla_ml.errors import TrainingError
+from habla_ml.evaluation.report.markdown import escape_markdown
+from habla_ml.evaluation.run import read_stored_comparison
+from habla_ml.lake import DirectoryStore, Lake, S3Store, Store, compute_sha256
+from habla_ml.lake.catalogue import TOMBSTONES
+from habla_ml.recordings import ingest_day, load_day
+from habla_ml.settings import Settings
+from habla_ml.training.plan import read_plan
+from habla_ml.training.train import lock_work_folder
+from habla_ml_tests.lake.conftest import BUCKET, new_client, s3_endpoint
+from habla_ml_tests.testing.full_lake import (
+    DAYS,
+    ENROLLED_SPEAKER,
+    FullLake,
+    SegmentTraces,
+    encode_traces,
+    iterate_stored_bytes,
+    list_sessions,
+    load_contributor,
+    make_full_lake,
+    read_pointers,
+    typed_text,
+    write_register,
+)
+from habla_ml_tests.testing.habla_sessions import NOW, write_corrections, write_session
+
+__all__ = ["s3_endpoint"]
+
+
+def list_split_sessions(full_lake: FullLake, split: str) -> list[str]:
+    return sorted({each.session_id for each in read_utterances(full_lake.lake, full_lake.snapshot, split)})
+
+
+def withdraw(full_lake: FullLake) -> set[tuple[str, int]]:
+    """One training session, the first segment of every test session, and an enrolled name; what these are."""
+    trained, tested = list_split_sessions(full_lake, "train")[0], list_split_sessions(full_lake, "test")
+    theirs = {each for each in full_lake.traces_by_segment if each[0] == trained}
+    theirs |= {(name, 1) for name in tested}
+    theirs |= {(name, 4) for name in list_sessions() if name.startswith("clase10")}
+    entry = {
+        "contributor": "c-017",
+        "given": "2026-01-01",
+        "withdrawn": "2026-05-01",
+        "sessions": [trained],
+        "segments": [full_lake.traces_by_segment[name, 1].segment_id for name in tested],
+        "speakers": [{"label": ENROLLED_SPEAKER}],
+    }
+    write_register(full_lake.workspace, entry)
+    return theirs
+
+
+def erase_all(full_lake: FullLake, settings: Settings | None = None) -> ErasureReport:
+    settings = settings or full_lake.workspace.settings
+    return erase(
+        full_lake.lake,
+        plan_erasure(full_lake.lake, load_contributor(full_lake.workspace), settings, NOW),
+        settings,
+        NOW,
+    )
+
+
+def assert_nowhere(store: Store, folders: list[Path], voices: list[SegmentTraces]) -> None:
+    tombstones = {f"objects/{each[:2]}/{each}" for each in (_tombstones_object(store),)}
+    wanted = [(voice, trace) for voice in voices for trace in encode_traces(voice)]
+    for name, data in iterate_stored_bytes(store, folders):
+        for voice, trace in wanted:
+            assert trace not in data, f"{trace[:60]!r} of {voice.segment_id} is still in {name}"
+        assert ENROLLED_SPEAKER.encode() not in data, name
+        if name not in tombstones:
+            assert not any(voice.sound.encode() in data for voice in voices), f"a sound is still named in {name}"
+
+
+def _tombstones_object(store: Store) -> str:
+    return str(Lake(store, Path("unused")).read_pointer(TOMBSTONES).value["tombstones"])  # type: ignore[union-attr]
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
+def full_lake(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[FullLake, Store]:
+    if request.param == "folder":
+        return make_full_lake(tmp_path), DirectoryStore(tmp_path / "lake")
+    endpoint, prefix = request.getfixturevalue("s3_endpoint"), f"erase/{uuid.uuid4().hex}"
+    store = S3Store(new_client(endpoint), BUCKET, prefix)
+    return make_full_lake(tmp_path, lambda workspace: Lake(store, workspace.settings.work_folder / "cache")), store
+
+
+def test_no_byte_of_voice_or_text_is_left_and_everybody_else_is_there(
+    full_lake: tuple[FullLake, Store], tmp_path: Path
+) -> None:
+    workspace, store = full_lake
+    theirs = withdraw(workspace)
+    work = workspace.workspace.settings.work_folder
+    gone = [workspace.traces_by_segment[each] for each in sorted(theirs)]
+    found = b"\n".join(data for _, data in iterate_stored_bytes(store, [work]))
+    assert all(any(trace in found for trace in encode_traces(voice)) for voice in gone)
+
+    report = erase_all(workspace)
+
+    assert_nowhere(store, [work], gone)
+    assert report.segments == len(theirs)
+    assert report.hours == pytest.approx(len(theirs) * 0.4 / 3600)
+    assert report.trained_versions == ("v1", "v2")
+    assert report.evaluated_versions == ("v1", "v2")
+    snapshot = load_latest_snapshot(workspace.lake)
+    left = {
+        each.segment_id: each.sentence
+        for split in SPLITS
+        for each in read_utterances(workspace.lake, snapshot, split)
+    }
+    kept = {
+        workspace.traces_by_segment[name].segment_id: typed_text(*name)
+        for name in workspace.traces_by_segment.keys() - theirs
+    }
+    assert left == kept
+    assert sum(snapshot.counts.values()) == len(kept)
+    assert sum(snapshot.hours.values()) == pytest.approx(len(kept) * 0.4 / 3600)
+    export_dataset(workspace.lake, snapshot, tmp_path / "export")
+    assert_nowhere(store, [work, tmp_path / "export"], gone)
+
+
+def test_versions_that_heard_the_voice_are_remembered_without_its_name(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    withdraw(full_lake)
+    erase_all(full_lake)
+    (remembered,) = read_tombstones(full_lake.lake).of("c-017")
+    assert remembered.heard == ("v1", "v2")
+    body = full_lake.lake.get_bytes(full_lake.lake.read_pointer(TOMBSTONES).value["tombstones"])  # type: ignore[union-attr]
+    assert b"c-017" not in body
+
+
+def test_erasing_twice_changes_nothing_and_counts_once(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    theirs = withdraw(full_lake)
+    first = erase_all(full_lake)
+    before = read_pointers(full_lake.lake)
+    second = erase_all(full_lake)
+    assert read_pointers(full_lake.lake) == before
+    assert (second.segments, second.hours, second.trained_versions) == (
+        first.segments,
+        first.hours,
+        first.trained_versions,
+    )
+    assert second.segments == len(theirs)
+    assert (second.moved_pointers, second.objects) == ((), 0)
+
+
+def test_what_others_said_keeps_its_pointers_totals(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    theirs = withdraw(full_lake)
+    erase_all(full_lake)
+    for day in DAYS:
+        left = [
+            name for name in full_lake.traces_by_segment if day.replace("-", "") in name[0] and name not in theirs
+        ]
+        held, events, text = (
+            load_day(full_lake.lake, day),
+            load_events(full_lake.lake, day),
+            load_corpus_day(full_lake.lake, day),
+        )
+        assert held is not None
+        assert events is not None
+        assert text is not None
+        assert (held.segments, events.events) == (len(left), len(left))
+        assert held.sessions == len({name for name, _ in left})
+        assert held.hours == pytest.approx(len(left) * 0.4 / 3600)
+        assert (text.counts["segments"], text.counts["annotated"]) == (len(left), len(left))
+        assert (text.recordings, text.facts, text.annotations) == (held.parquet, held.facts, events.parquet)
+
+
+def test_nothing_comes_back_by_ingest_corrections_or_another_name(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    theirs = withdraw(full_lake)
+    gone = [full_lake.traces_by_segment[each] for each in sorted(theirs)]
+    session, _ = min(theirs)
+    old = [event for day in DAYS for event in read_events(full_lake.lake, load_events(full_lake.lake, day))]  # type: ignore[arg-type]
+    erase_all(full_lake)
+    # Restored from a backup with other times, corrected again, and the same sound under a new session's name.
+    workspace = full_lake.workspace
+    for name in list_sessions():
+        (workspace.recordings / name / "metadata.json").touch()
+        write_corrections(
+            workspace.recordings / name, {n: typed_text(name, n) for n in range(1, 5)}, at="2026-06-01T09:00:00"
+        )
+    copy = write_session(workspace.recordings, f"copia_{DAYS[0].replace('-', '')}_150000", 4, seed=0)
+    for path in copy.glob("*.wav"):
+        path.write_bytes((workspace.recordings / session / path.name).read_bytes())
+    write_corrections(copy, {n: typed_text(session, n) for n in range(1, 5)})
+    bare = replace_registry(workspace.settings)
+    for day in DAYS:
+        append_events(full_lake.lake, day, [replace(each, person="otra") for each in old if each.day == day], {})
+        ingest_day(workspace.recordings, day, full_lake.lake, bare, NOW)
+        collect_events(workspace.recordings, day, full_lake.lake, bare, NOW)
+        build_day(full_lake.lake, day, workspace.conventions, bare)
+    snapshot = make_snapshot(full_lake.lake, bare, workspace.conventions)
+    erased = {voice.segment_id for voice in gone}
+    assert not any(
+        each.segment_id in erased for split in SPLITS for each in read_utterances(full_lake.lake, snapshot, split)
+    )
+    reingested = {each.session_id for split in SPLITS for each in read_utterances(full_lake.lake, snapshot, split)}
+    assert copy.name not in reingested
+    for name, data in iterate_stored_bytes(DirectoryStore(tmp_path / "lake"), []):
+        for voice in gone:
+            assert voice.pcm not in data, name
+            assert not any(text.encode() in data for text in voice.texts), name
+
+
+def replace_registry(settings: Settings) -> Settings:
+    """The same deployment after somebody lost the register: the tombstones alone must hold."""
+    return settings.model_copy(update={"consent": settings.consent.model_copy(update={"registry": None})})
+
+
+def test_a_withdrawn_consent_keeps_a_session_out_at_ingest(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    name = f"nueva_{DAYS[0].replace('-', '')}_160000"
+    write_session(full_lake.workspace.recordings, name, 2)
+    write_register(
+        full_lake.workspace,
+        {"contributor": "c-1", "given": "2026-01-01", "withdrawn": "2026-02-01", "sessions": [name]},
+    )
+    day = ingest_day(full_lake.workspace.recordings, DAYS[0], full_lake.lake, full_lake.workspace.settings, NOW)
+    assert {each.file for each in day.skipped_inputs if each.session == name} == {
+        "segment_001.wav",
+        "segment_002.wav",
+    }
+    assert "withdrawn on 2026-02-01" in next(each.reason for each in day.skipped_inputs if each.session == name)
+
+
+def test_a_minor_without_a_guardian_is_kept_out(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    name = f"nueva_{DAYS[0].replace('-', '')}_160000"
+    write_session(full_lake.workspace.recordings, name, 1)
+    write_register(
+        full_lake.workspace, {"contributor": "c-1", "given": "2026-01-01", "minor": True, "sessions": [name]}
+    )
+    day = ingest_day(full_lake.workspace.recordings, DAYS[0], full_lake.lake, full_lake.workspace.settings, NOW)
+    (reason,) = [each.reason for each in day.skipped_inputs if each.session == name]
+    assert "no guardian has consented" in reason
+
+
+def test_the_report_keeps_its_rates_and_a_version_its_plan(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    withdraw(full_lake)
+    before = read_stored_comparison(full_lake.lake, "v2")
+    erase_all(full_lake)
+    after = read_stored_comparison(full_lake.lake, "v2")
+    assert after.models == before.models
+    assert after.test == before.test
+    assert len(after.examples) < len(before.examples)
+    plan = load_snapshot(full_lake.lake, read_plan(full_lake.lake, "v1").snapshot)
+    assert plan.counts == load_latest_snapshot(full_lake.lake).counts
+    page = (full_lake.workspace.settings.work_folder / "reports" / "v2" / "report.html").read_text("utf-8")
+    assert all(each.reference in page for each in after.examples)
+    held = full_lake.lake.read_pointer("models/v2/report")
+    assert held is not None
+    for name in ("utterances", "word_errors"):
+        beside = full_lake.workspace.settings.work_folder / "reports" / "v2" / f"{name}.parquet"
+        assert compute_sha256(beside) == held.value[name]
+        sessions = {row["session_id"] for row in pq.read_table(beside).to_pylist()}
+        assert sessions == {
+            each.session_id
+            for each in read_utterances(full_lake.lake, load_latest_snapshot(full_lake.lake), "test")
+        }
+
+
+def test_label_studio_is_told_which_segments_to_forget(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    theirs = withdraw(full_lake)
+    told: list[str] = []
+
+    def forget(segments) -> int:
+        told.extend(segments)
+        return len(told)
+
+    plan = plan_erasure(full_lake.lake, load_contributor(full_lake.workspace), full_lake.workspace.settings, NOW)
+    report = erase(full_lake.lake, plan, full_lake.workspace.settings, NOW, delete_tasks=forget)
+    assert sorted(told) == sorted(full_lake.traces_by_segment[each].segment_id for each in theirs)
+    assert report.tasks == len(theirs)
+
+
+def test_a_group_never_moves_and_no_split_gains(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    withdraw(full_lake)
+    before = read_groups(full_lake.lake, full_lake.snapshot)
+    erase_all(full_lake)
+    assert read_groups(full_lake.lake, load_latest_snapshot(full_lake.lake)) == before
+    again = make_snapshot(full_lake.lake, full_lake.workspace.settings, full_lake.workspace.conventions)
+    assert again.counts == load_latest_snapshot(full_lake.lake).counts
+    assert read_groups(full_lake.lake, again) == before
+
+
+def read_groups(lake: Lake, snapshot: Snapshot) -> dict[str, str]:
+    found: dict[str, str] = lake.get_json(snapshot.ledger)["groups"]
+    return found
+
+
+def test_a_session_whose_consent_arrives_later_is_read_by_itself(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    name = f"nueva_{DAYS[0].replace('-', '')}_160000"
+    write_session(full_lake.workspace.recordings, name, 2)
+    write_register(full_lake.workspace, {"contributor": "c-1", "sessions": [name]})
+    before = ingest_day(full_lake.workspace.recordings, DAYS[0], full_lake.lake, full_lake.workspace.settings, NOW)
+    write_register(full_lake.workspace, {"contributor": "c-1", "given": "2026-01-01", "sessions": [name]})
+    after = ingest_day(full_lake.workspace.recordings, DAYS[0], full_lake.lake, full_lake.workspace.settings, NOW)
+    assert after.segments == before.segments + 2
+    assert after.read_sessions == (name,)
+    assert read_tombstones(full_lake.lake).segments == frozenset()
+
+
+def test_a_stream_that_holds_a_withheld_voice_is_not_archived(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    name = f"nueva_{DAYS[0].replace('-', '')}_160000"
+    folder = write_session(full_lake.workspace.recordings, name, 2, entries={2: {"speaker": "Remedios"}})
+    (folder / "raw_stream.webm").write_bytes(b"everybody's voice")
+    write_register(full_lake.workspace, {"contributor": "c-1", "speakers": [{"label": "Remedios"}]})
+    ingest_day(full_lake.workspace.recordings, DAYS[0], full_lake.lake, full_lake.workspace.settings, NOW)
+    held = load_day(full_lake.lake, DAYS[0])
+    assert held is not None
+    assert name in held.inputs
+    assert name not in held.raw_streams
+    assert len(held.raw_streams) == 3
+
+
+def test_a_running_training_is_named_and_the_next_run_finishes(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    theirs = withdraw(full_lake)
+    with (
+        lock_work_folder(full_lake.workspace.settings.work_folder / "training" / "v2"),
+        pytest.raises(TrainingError, match="trains"),
+    ):
+        erase_all(full_lake)
+    assert erase_all(full_lake).segments == len(theirs)
+    gone = [full_lake.traces_by_segment[each] for each in theirs]
+    assert_nowhere(DirectoryStore(tmp_path / "lake"), [full_lake.workspace.settings.work_folder], gone)
+
+
+def test_hours_that_were_erased_are_not_missed_later(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    save_baseline_hours(
+        full_lake.lake, full_lake.snapshot, {day: load_corpus_day(full_lake.lake, day).hours for day in DAYS}
+    )  # type: ignore[union-attr]
+    withdraw(full_lake)
+    erase_all(full_lake)
+    known = load_baseline_hours(full_lake.lake)
+    assert known == {day: load_corpus_day(full_lake.lake, day).hours for day in DAYS}  # type: ignore[union-attr]
+
+
+def test_the_next_snapshot_tells_what_was_erased_from_what_left_by_itself(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    theirs = {full_lake.traces_by_segment[each].segment_id for each in withdraw(full_lake)}
+    erased = {
+        split: sum(
+            each.segment_id in theirs for each in read_utterances(full_lake.lake, full_lake.snapshot, split)
+        )
+        for split in SPLITS
+    }
+    assert erased["train"] > 0
+    assert erased["test"] > 0
+    erase_all(full_lake)
+    for _ in range(2):
+        make_snapshot(full_lake.lake, full_lake.workspace.settings, full_lake.workspace.conventions)
+        assert load_split_changes(full_lake.lake) == {split: SplitChange(0, 0, erased[split]) for split in SPLITS}
+
+
+def test_an_erased_segment_leaves_the_review_queue_and_what_it_remembers(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    theirs = {full_lake.traces_by_segment[each].segment_id for each in withdraw(full_lake)}
+    before = load_queue(full_lake.lake)
+    erase_all(full_lake)
+    after = load_queue(full_lake.lake)
+    assert before is not None
+    assert after is not None
+    assert after.items == tuple(each for each in before.items if each.segment_id not in theirs)
+    assert len(after.items) < len(before.items)
+    asked_again = {each.segment_id for each in after.items if each.is_sent_back}
+    assert load_review_requests(full_lake.lake).keys() == asked_again != set()
+    assert load_chosen_segment_ids(full_lake.lake) == {each.segment_id for each in after.items} - asked_again
+
+
+def test_a_page_in_the_lake_that_cannot_be_rewritten_goes_with_its_pointer(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    theirs = withdraw(full_lake)
+    voice = full_lake.traces_by_segment[min(theirs)]
+    page = full_lake.lake.put_bytes(f"<!doctype html><p>{voice.texts[0]}</p>".encode())
+    full_lake.lake.move_pointer("quality/page", {"html": page}, None)
+    orphan = full_lake.lake.put_bytes(f"# a report\n{escape_markdown(voice.texts[1])}\n".encode())
+    erase_all(full_lake)
+    assert full_lake.lake.read_pointer("quality/page") is None
+    assert not {page, orphan} & set(full_lake.lake.list_object_ids())

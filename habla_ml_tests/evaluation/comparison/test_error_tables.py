@@ -1,0 +1,110 @@
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from habla_ml.evaluation.comparison.compare import DecodedModel, compare_with_error_tables
+from habla_ml.evaluation.comparison.error_tables import (
+    WordError,
+    make_utterance_table,
+    make_word_error_table,
+    word_errors,
+)
+from habla_ml.evaluation.comparison.slices import Reference
+from habla_ml.evaluation.report import write_report
+from habla_ml.evaluation.scoring.alignment import align_words, score_utterances
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.evaluation.scoring.rates import ScoredModel
+from habla_ml.list_errors import EvaluationError
+from habla_ml.transcription.options import DecodingOptions
+from habla_ml_tests.testing.simulated_hypotheses import (
+    TEST_PROVENANCE,
+    TEST_SETTINGS,
+    make_utterances,
+    simulate_hypotheses,
+)
+
+
+def list_errors(said: str, understood: str) -> list[WordError]:
+    return word_errors("seg", align_words(said, understood))
+
+
+def test_each_error_has_its_words_its_place_and_two_words_on_either_side() -> None:
+    assert list_errors("los niños de aquí cerca", "loh niños aquí cerca eh") == [
+        WordError("seg", "substitute", "los", "loh", (), ("niños", "de"), 0),
+        WordError("seg", "delete", "de", None, ("los", "niños"), ("aquí", "cerca"), 2),
+        WordError("seg", "insert", None, "eh", ("aquí", "cerca"), (), 5),
+    ]
+
+
+def test_an_insertion_stands_before_the_word_of_its_index() -> None:
+    assert list_errors("la mar azul", "la eh mar azul") == [
+        WordError("seg", "insert", None, "eh", ("la",), ("mar", "azul"), 1)
+    ]
+
+
+def test_empty_texts_have_only_insertions_or_only_deletions() -> None:
+    assert list_errors("", "") == []
+    assert list_errors("igual", "igual") == []
+    assert [(each.operation, each.hypothesis, each.index) for each in list_errors("", "a b")] == [
+        ("insert", "a", 0),
+        ("insert", "b", 0),
+    ]
+    assert [(each.operation, each.reference, each.left, each.right) for each in list_errors("a b c", "")] == [
+        ("delete", "a", (), ("b", "c")),
+        ("delete", "b", ("a",), ("c",)),
+        ("delete", "c", ("a", "b"), ()),
+    ]
+
+
+def test_there_are_as_many_records_as_errors_and_each_word_is_where_it_says() -> None:
+    utterances = make_utterances(4, 10)
+    for utterance, hypothesis in zip(utterances, simulate_hypotheses(utterances, 0.4, 1), strict=True):
+        said, understood = normalise_spanish(utterance.sentence), normalise_spanish(hypothesis.text)
+        found = list_errors(said, understood)
+        assert len(found) == score_utterances([said], [understood], normalise_spanish)[0].words.list_errors
+        assert all(said.split()[each.index] == each.reference for each in found if each.reference)
+
+
+def test_the_tables_read_back_from_parquet_with_the_counts_and_the_texts(tmp_path: Path) -> None:
+    comparison, records = compare_with_error_tables(
+        (utterances := make_utterances(3, 5)),
+        [
+            DecodedModel("base", "base", "a" * 64, DecodingOptions(), simulate_hypotheses(utterances, 0.4, 1)),
+            DecodedModel("v1", "candidate", "b" * 64, DecodingOptions(), simulate_hypotheses(utterances, 0.2, 2)),
+        ],
+        TEST_SETTINGS,
+        TEST_PROVENANCE,
+    )
+    files = write_report(comparison, None, utterances, tmp_path, records=records)
+    rows = pq.read_table(files.utterances).to_pylist()
+    assert [row["model"] for row in rows] == ["base"] * 15 + ["v1"] * 15
+    wrong = Counter(row["model"] for row in pq.read_table(files.word_errors).to_pylist())
+    for model in comparison.models:
+        own = [row for row in rows if row["model"] == model.name]
+        assert [row["reference"] for row in own] == [each.sentence for each in utterances]
+        for kind in ("substitutions", "deletions", "insertions", "hits"):
+            assert sum(row[f"words_{kind}"] for row in own) == getattr(model.wer.counts, kind)
+            assert sum(row[f"characters_{kind}"] for row in own) == getattr(model.cer.counts, kind)
+            plain = getattr(model.orthographic_wer.counts, kind)
+            assert sum(row[f"orthographic_words_{kind}"] for row in own) == plain
+        assert wrong[model.name] == model.wer.counts.list_errors
+    for form in (files.html, files.markdown):
+        assert "utterances.parquet" in form.read_text("utf-8")
+
+
+def test_a_wrong_word_stands_with_its_neighbours_and_a_text_that_is_missing_is_refused() -> None:
+    references = [Reference.of(make_utterances(1, 1)[0])]
+    table = make_word_error_table(
+        references, "v1", [align_words("los niños de aquí cerca", "loh niños aquí cerca")]
+    )
+    assert [
+        (row["said"], row["heard"], row["before"], row["after"], row["place"]) for row in table.to_pylist()
+    ] == [
+        ("los", "loh", "", "niños de", 0),
+        ("de", None, "los niños", "aquí cerca", 2),
+    ]
+    empty = ScoredModel("v1", "candidate", (), (), (), ())
+    with pytest.raises(EvaluationError, match="1 references and 0 texts of v1"):
+        make_utterance_table(references, empty)

@@ -1,0 +1,98 @@
+"""Who meets whom: the base of the version's own recipe, the newest older release, the candidate."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import habla_ml
+from habla_ml.errors import ReleaseError
+from habla_ml.evaluation.comparison.models_under_test import prepare_evaluated_models
+from habla_ml.export.publish import publish_ctranslate2
+from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.release.publish import publish_release
+from habla_ml.settings import Settings, load_settings
+from habla_ml_tests.release.conftest import make_draft, make_release_files
+
+BASE_MODEL = Path(habla_ml.__file__).parent / "demo" / "base_model"
+RECIPE = {"name": "x", "base_model": "package:demo/base_model", "learning_rate": 1e-3, "max_steps": 1}
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
+
+
+@pytest.fixture
+def cdn(tmp_path: Path) -> DirectoryStore:
+    return DirectoryStore(tmp_path / "cdn")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "conventions.yaml").write_text("")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE))
+    tree = {
+        "work_folder": str(tmp_path / "work"),
+        "lake": {"url": str(tmp_path / "lake")},
+        "recordings": {"folder": str(tmp_path / "recordings")},
+        "corpus": {"conventions": str(tmp_path / "conventions.yaml")},
+        "training": {"recipe": str(recipe)},
+        "release": {"store": {"url": str(tmp_path / "cdn")}},
+    }
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "here.yaml").write_text(yaml.safe_dump(tree))
+    return load_settings(tmp_path / "configs" / "here.yaml", {})
+
+
+def make_version(lake: Lake, version: str, settings: Settings) -> None:
+    """A planned version, converted; the weights do not matter here, so they are the base's."""
+    recipe = lake.put_file(settings.training.recipe)
+    plan = {"version": version, "snapshot": "0" * 64, "recipe": recipe, "corpus_hours": 1.0}
+    lake.move_pointer(f"models/{version}/plan", plan, None)
+    owner = f"models/{version}/ctranslate2"
+    tree = lake.put_tree(BASE_MODEL)
+    publish_ctranslate2(lake, owner, tree, BASE_MODEL, "int8", settings.work_folder)
+
+
+def release(cdn: DirectoryStore, tmp_path: Path, version: str) -> None:
+    files = make_release_files(tmp_path / f"files-{version}", version)
+    publish_release(cdn, None, "stable", make_draft(version), files, work_folder=tmp_path / "work")
+
+
+def test_a_version_without_an_artefact_is_refused(lake, cdn, settings):
+    with pytest.raises(ReleaseError, match="v4 has no CTranslate2 model; materialise `ctranslate2_model`"):
+        prepare_evaluated_models(lake, cdn, "v4", settings, print)
+
+
+def test_the_first_version_meets_the_base_alone(lake, cdn, settings):
+    make_version(lake, "v1", settings)
+    found = prepare_evaluated_models(lake, cdn, "v1", settings, lambda _: None)
+    assert [(each.name, each.role) for each in found] == [("base", "base"), ("v1", "candidate")]
+    assert all((each.folder / "model.bin").is_file() for each in found)
+
+
+def test_a_version_meets_the_newest_release_that_is_older_than_itself(lake, cdn, settings, tmp_path):
+    for version in ("v1", "v2", "v9", "v10", "v11"):
+        make_version(lake, version, settings)
+    for version in ("v1", "v9", "v10"):
+        release(cdn, tmp_path, version)
+
+    def list_previous_releases(version: str) -> list[str]:
+        return [each.name for each in prepare_evaluated_models(lake, cdn, version, settings, lambda _: None)][1:-1]
+
+    assert list_previous_releases("v11") == ["v10"]
+    assert list_previous_releases("v10") == ["v9"]
+    assert list_previous_releases("v9") == list_previous_releases("v2") == ["v1"]
+    assert list_previous_releases("v1") == []
+
+
+def test_a_repeat_with_another_seed_meets_the_opponent_of_what_it_repeats(lake, cdn, settings, tmp_path):
+    for version in ("v1", "v2", "v2-s2", "v3"):
+        make_version(lake, version, settings)
+    for version in ("v1", "v2", "v3"):
+        release(cdn, tmp_path, version)
+    found = prepare_evaluated_models(lake, cdn, "v2-s2", settings, lambda _: None)
+    assert [each.name for each in found] == ["base", "v1", "v2-s2"]

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from habla_ml.demo.grammar import SpeechRegister, generate_sentence
+from habla_ml.errors import EvaluationError, SettingsError
+from habla_ml.evaluation.metrics.domain_vocabulary import (
+    CorpusTermLimits,
+    DomainVocabulary,
+    TermCounts,
+    VocabularyScore,
+    count_terms,
+    find_corpus_terms,
+    read_terms,
+    score_vocabulary,
+)
+from habla_ml.evaluation.scoring.alignment import align_words
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.evaluation.scoring.statistics import Draws
+
+CLASSROOM = Path(__file__).parents[2] / "configs" / "vocabulary" / "classroom.txt"
+TERMS = DomainVocabulary.of([("raíz", "cuadrada"), ("raíz",), ("pizarra",), ("sistema", "solar")])
+
+
+def count_pairs(*pairs: tuple[str, str]) -> TermCounts:
+    return count_terms(TERMS, [align_words(said, heard) for said, heard in pairs])
+
+
+def totals(counts: TermCounts) -> tuple[int, int, int, int]:
+    return tuple(
+        int(part.sum())
+        for part in (counts.reference_count, counts.recalled, counts.hypothesis_count, counts.correct_count)
+    )
+
+
+def test_terms_of_one_and_two_words_are_counted_as_by_hand() -> None:
+    counts = count_pairs(
+        ("la raíz cuadrada en la pizarra", "la raíz cuadrada en la pisarra"),
+        ("la raíz del sistema solar", "la raíz del sistema sola"),
+        ("borra eso", "borra la pizarra"),
+    )
+    assert counts.reference_count.tolist() == [2, 2, 0]
+    assert counts.recalled.tolist() == [1, 1, 0]
+    assert counts.hypothesis_count.tolist() == [1, 1, 1]
+    assert counts.correct_count.tolist() == [1, 1, 0]
+    assert counts.inserted_count_of == {("raíz", "cuadrada"): 0, ("raíz",): 0, ("pizarra",): 1}
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "expected"),
+    [
+        ("raíz cuadrada", "raíz muy cuadrada", (1, 0, 1, 1)),  # `raíz` alone was written, and was said
+        ("pizarra uno dos tres", "uno dos tres pizarra", (1, 0, 1, 0)),
+        ("pizarra", "", (1, 0, 0, 0)),
+        ("", "pizarra", (0, 0, 1, 0)),
+        ("pizarra pizarra", "pizarra", (2, 1, 1, 1)),
+    ],
+)
+def test_a_term_counts_only_at_its_place(said: str, heard: str, expected: tuple[int, ...]) -> None:
+    assert totals(count_pairs((said, heard))) == expected
+
+
+def test_recall_and_precision_have_intervals_and_the_worst_terms_stand_first() -> None:
+    said = ["la raíz cuadrada en la pizarra"] * 12
+    sessions = [f"session-{at % 4}" for at in range(12)]
+    base = ["la ra cuadrada en la pizarra"] * 12
+    better = [text if at % 3 else "la raíz cuadrada en la pizarra" for at, text in enumerate(base)]
+    counts = [count_terms(TERMS, [align_words(*pair) for pair in zip(said, heard, strict=True)])
+              for heard in (base, better)]  # fmt: skip
+    score = score_vocabulary(TERMS, ["base", "v1"], counts, Draws.of(sessions, 500, 1), 0, 1)
+    old, new = score.models
+    assert (score.terms, score.reference_terms, score.reference_count) == (4, 2, 24)
+    assert old.recall is not None
+    assert new.recall is not None
+    assert old.recall.value == pytest.approx(12 / 24)
+    assert new.recall.value == pytest.approx(16 / 24)
+    assert new.recall.low <= new.recall.value <= new.recall.high
+    assert old.precision is not None
+    assert old.precision.value == 1.0
+    assert [each.term for each in old.worst] == ["raíz cuadrada"]
+    assert (old.worst[0].reference_count, old.worst[0].recalled) == (12, 0)
+    assert score.recall_change is not None
+    assert score.recall_change.value == pytest.approx(100 * 4 / 24)
+    assert VocabularyScore.model_validate_json(score.model_dump_json()) == score
+
+
+def test_terms_that_nobody_said_leave_recall_open() -> None:
+    score = score_vocabulary(TERMS, ["base"], [count_pairs(("hola", "hola"))], Draws.of(["a"], 100, 1))
+    assert score.models[0].recall is None
+    assert score.models[0].precision is None
+    with pytest.raises(EvaluationError, match="no model"):
+        score_vocabulary(TERMS, [], [], Draws.of([], 100, 1))
+
+
+def test_the_classrooms_list_is_read_normalised_and_without_repeats(tmp_path: Path) -> None:
+    terms = read_terms(CLASSROOM)
+    assert ("mínimo", "común", "múltiplo") in terms
+    assert ("guadalquivir",) in terms
+    assert len(terms) == len(set(terms)) > 100
+    own = tmp_path / "own.txt"
+    own.write_text("# mine\n\n¡Pizarra!\npizarra  # again\nSistema  Solar\n", "utf-8")
+    assert read_terms(own) == (("pizarra",), ("sistema", "solar"))
+
+
+def test_a_line_without_a_word_and_a_missing_file_are_named(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.txt"
+    bad.write_text("pizarra\n---\n", "utf-8")
+    with pytest.raises(SettingsError, match=r"bad\.txt, line 2: '---' holds no word"):
+        read_terms(bad)
+    with pytest.raises(SettingsError, match=r"gone\.txt cannot be read"):
+        read_terms(tmp_path / "gone.txt")
+
+
+def test_words_frequent_in_the_corpus_and_rare_in_spanish_are_terms() -> None:
+    rng = np.random.default_rng(0)
+    said = [
+        generate_sentence(SpeechRegister.TEACHER if at % 2 else SpeechRegister.STUDENT, rng) for at in range(1500)
+    ]
+    words = {term[0] for term in find_corpus_terms(said)}
+    assert {"bolígrafo", "perímetro", "calculadora", "seño"} <= words
+    assert not words & {"casa", "libro", "mañana", "veinticuatro", "porque"}
+    counts = [sum(word in normalise_spanish(each).split() for each in said) for word in words]
+    assert min(counts) >= 5
+    assert len(find_corpus_terms(said, CorpusTermLimits(fewest=1, zipf_below=8.0, most=7))) == 7
+    assert find_corpus_terms([]) == ()

@@ -1,0 +1,182 @@
+import numpy as np
+import pytest
+
+from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.comparison.slices import Reference
+from habla_ml.evaluation.metrics.hallucination import (
+    MAX_EVIDENCE_PER_KIND,
+    HallucinationScore,
+    compare_hallucination,
+    compute_wilson_interval,
+    score_hallucination,
+)
+from habla_ml.evaluation.metrics.hallucination_detection import (
+    find_non_speech_hallucinations,
+    find_speech_hallucinations,
+)
+from habla_ml.evaluation.metrics.non_speech import NonSpeechSet, make_built_in_clips
+from habla_ml.evaluation.scoring.alignment import score_utterances
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.transcription.engine import Hypothesis
+from habla_ml_tests.testing.simulated_hypotheses import make_utterance
+
+SILENCES = NonSpeechSet(tuple(make_built_in_clips(seed=3)))
+DRAWS, SEED = 500, 7
+
+
+def speech(texts: list[str], said: str = "Vale.", duration_s: float = 1.0):
+    references = [
+        Reference.of(make_utterance(f"seg-{at}", f"session-{at % 4}", said, duration_s=duration_s))
+        for at in range(len(texts))
+    ]
+    counts = [each.words for each in score_utterances([said] * len(texts), texts, normalise_spanish)]
+    return find_speech_hallucinations(references, texts, counts)
+
+
+def silences(text_of=lambda clip: "", failure_of=lambda clip: None):
+    heard = {
+        each.audio_sha256: Hypothesis(
+            each.audio_sha256, text_of(each), 0.1, each.duration_s, failure=failure_of(each)
+        )
+        for each in SILENCES.clips
+    }
+    return find_non_speech_hallucinations(SILENCES.clips, heard)
+
+
+def score(found, silence) -> HallucinationScore:
+    return score_hallucination(found, silence, SILENCES.digest, DRAWS, SEED)
+
+
+def test_wilson_is_the_interval_of_the_textbook():
+    none, some, every = (
+        compute_wilson_interval(0, 30),
+        compute_wilson_interval(10, 100),
+        compute_wilson_interval(30, 30),
+    )
+    assert none is not None
+    assert some is not None
+    assert every is not None
+    assert (none.low, none.high) == (0.0, pytest.approx(0.1135, abs=1e-4))
+    assert (some.low, some.value, some.high) == (
+        pytest.approx(0.0552, abs=1e-4),
+        0.1,
+        pytest.approx(0.1744, abs=1e-4),
+    )
+    assert every.high == 1.0
+    assert compute_wilson_interval(0, 0) is None
+
+
+def test_the_share_and_the_words_of_non_speech_are_counted_by_hand_and_by_kind():
+    found = score(speech(["Vale."]), silences(lambda clip: "Sí, sí." if clip.kind == "breath" else "[Música] …"))
+    assert (found.non_speech.count, found.non_speech.of) == (4, 30)
+    by_kind = {each.kind: each for each in found.kinds}
+    assert (by_kind["breath"].with_output.count, by_kind["breath"].words) == (4, 8)
+    assert by_kind["hum"].with_output.count == 0
+    minutes = sum(each.duration_s for each in SILENCES.clips) / 60
+    assert found.non_speech_words_per_minute is not None
+    assert found.non_speech_words_per_minute.value == pytest.approx(8 / minutes)
+    assert [each.of for each in found.evidence] == ["non_speech"] * 4
+    assert found.evidence[0].clip_id.startswith("breath")
+
+
+def test_none_in_thirty_is_not_certainty_and_clips_of_one_kind_are_not_independent():
+    none = score(speech(["Vale."]), silences()).non_speech.interval
+    breath = score(speech(["Vale."]), silences(lambda clip: "Sí." if clip.kind == "breath" else "")).non_speech
+    wilson = compute_wilson_interval(4, 30)
+    assert none is not None
+    assert none.high == pytest.approx(0.1135, abs=1e-4)
+    assert wilson is not None
+    assert breath.interval is not None
+    assert breath.interval.high > wilson.high, "all four are breath: another draw of kinds may hold more of it"
+
+
+def test_who_is_stopped_on_noise_was_not_silent():
+    found = score(speech(["Vale."]), silences(failure_of=lambda clip: "timeout" if clip.kind == "fan" else None))
+    assert (found.non_speech.count, found.non_speech_stopped) == (3, 3)
+
+
+def test_insertions_in_short_clips_are_counted_by_word_and_by_clip():
+    texts = ["Vale.", "Vale, muy bien.", "Vale.", "Vale ya."]
+    found = score(speech(texts), silences())
+    assert found.short_insertions_per_word is not None
+    assert found.short_insertions_per_word.value == pytest.approx(3 / 4)
+    assert found.short_insertions_per_clip == pytest.approx(3 / 4)
+    assert (found.short_with_insertion.count, found.short_with_insertion.of) == (2, 4)
+    long = score(speech(texts, duration_s=4.0), silences())
+    assert long.short_insertions_per_word is None
+    assert long.short_insertions_per_clip is None
+    assert (long.short_with_insertion.of, long.short_with_insertion.interval) == (0, None)
+
+
+def test_loops_and_stock_phrases_come_with_their_clips():
+    found = score(speech(["vale " * 40, "Gracias por ver el video.", "Vale."]), silences())
+    assert (found.loops.count, found.compressed.count, found.stock_phrases.count, found.invented.count) == (
+        1,
+        1,
+        1,
+        2,
+    )
+    assert {(each.of, each.clip_id) for each in found.evidence} >= {
+        ("loop", "seg-0"),
+        ("compression", "seg-0"),
+        ("stock_phrase", "seg-1"),
+    }
+    assert next(each for each in found.evidence if each.of == "loop").detail == "vale × 40"
+    assert all(len(each.text) <= 300 for each in found.evidence)
+
+
+def test_evidence_is_bounded_and_counts_are_not():
+    found = score(speech(["vale " * 40] * 50), silences())
+    assert found.loops.count == 50
+    assert sum(each.of == "loop" for each in found.evidence) == MAX_EVIDENCE_PER_KIND
+
+
+def test_a_model_that_starts_to_invent_is_certainly_worse_and_one_that_does_not_is_not():
+    clean = (speech(["Vale."] * 40), silences())
+    bad = (speech(["Vale. Gracias por ver el video."] * 40), silences(lambda clip: "Gracias."))
+    change = compare_hallucination(clean, bad, DRAWS, SEED)
+    for interval, value in (
+        (change.non_speech_points, 100.0),
+        (change.short_insertion_points, 500.0),
+        (change.invented_points, 100.0),
+    ):
+        assert interval is not None
+        assert interval.low > 0
+        assert interval.value == pytest.approx(value)
+    same = compare_hallucination(clean, clean, DRAWS, SEED)
+    assert same.non_speech_points is not None
+    assert (same.non_speech_points.low, same.non_speech_points.high) == (0.0, 0.0)
+
+
+def test_models_on_different_clips_are_not_compared():
+    with pytest.raises(EvaluationError, match="different clips"):
+        compare_hallucination((speech(["Vale."]), silences()), (speech(["Vale."] * 2), silences()), DRAWS, SEED)
+
+
+def test_a_clip_that_was_not_decoded_is_named():
+    with pytest.raises(EvaluationError, match="30 of 30 clips without speech have no hypothesis"):
+        find_non_speech_hallucinations(SILENCES.clips, {})
+
+
+def test_without_any_clip_there_is_no_figure_and_the_record_survives_its_json():
+    empty = score_hallucination((), (), NonSpeechSet(()).digest, DRAWS, SEED)
+    assert empty.non_speech.interval is None
+    assert empty.non_speech_words_per_minute is None
+    full = score(speech(["vale " * 40]), silences(lambda clip: "Sí."))
+    for each in (empty, full):
+        assert HallucinationScore.model_validate_json(each.model_dump_json()) == each
+
+
+def test_a_share_of_utterances_is_drawn_by_session():
+    texts = ["Gracias por ver."] * 10 + ["Vale."] * 30
+    references = [
+        Reference.of(make_utterance(f"seg-{at}", f"session-{at // 10}", "Vale.", duration_s=3.0))
+        for at in range(40)
+    ]
+    counts = [each.words for each in score_utterances(["Vale."] * 40, texts, normalise_spanish)]
+    found = score(find_speech_hallucinations(references, texts, counts), silences())
+    wilson = compute_wilson_interval(10, 40)
+    assert wilson is not None
+    assert found.stock_phrases.interval is not None
+    assert found.stock_phrases.interval.high > wilson.high, "one session of four has them all"
+    assert np.isfinite(found.stock_phrases.interval.high)

@@ -1,0 +1,196 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from habla_ml.annotation import AnnotationEvent, append_events
+from habla_ml.audio import SAMPLE_RATE, pcm_sha256
+from habla_ml.corpus.build import build_day
+from habla_ml.corpus.non_speech_segments import is_non_speech
+from habla_ml.corpus.snapshot import Snapshot
+from habla_ml.corpus.splits import load_ledger, make_snapshot
+from habla_ml.errors import InputError
+from habla_ml.evaluation.metrics.hallucination_detection import find_non_speech_hallucinations
+from habla_ml.evaluation.metrics.non_speech import (
+    NonSpeechSet,
+    build_non_speech_set,
+    make_built_in_clips,
+    read_folder_clips,
+    read_marked_clips,
+)
+from habla_ml.lake import Lake
+from habla_ml.recordings import HABLA_SOURCE, segment_id
+from habla_ml.settings import EvaluationSettings
+from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.options import DecodingOptions
+from habla_ml_tests.testing.habla_sessions import (
+    DAY,
+    HablaWorkspace,
+    ingest_into,
+    make_noise,
+    make_workspace,
+    write_session,
+    write_wav,
+)
+
+SESSIONS = tuple(f"{number}1111_20260216_{9 + number:02d}0000" for number in range(1, 5))
+TEXTS_BY_SEGMENT = {
+    1: ("Hola a todos.", "corrected", ""),
+    2: ("", "unusable", "no_speech"),
+    3: ("[noise]", "corrected", ""),
+    4: ("", "unusable", "no_speech,private"),
+    5: ("", "unusable", "overlapping"),
+    6: ("[inaudible]", "corrected", ""),
+}
+
+
+def make_event(session: str, number: int, text: str, status: str, reason: str, hour: int = 12) -> AnnotationEvent:
+    return AnnotationEvent(
+        segment_id=segment_id(HABLA_SOURCE, session, f"segment_{number:03d}.wav"),
+        session_id=session,
+        day=DAY,
+        text=text,
+        status=status,
+        reason=reason,
+        person="Ana",
+        source="label_studio",
+        created_at=datetime(2026, 2, 17, hour, tzinfo=UTC),
+        seen_text=None,
+    )
+
+
+def make_annotated_snapshot(workspace: HablaWorkspace, more: tuple[AnnotationEvent, ...] = ()) -> Snapshot:
+    for session in SESSIONS:
+        write_session(workspace.recordings, session, segments=len(TEXTS_BY_SEGMENT))
+    ingest_into(workspace)
+    events = [
+        make_event(session, number, *said) for session in SESSIONS for number, said in TEXTS_BY_SEGMENT.items()
+    ]
+    append_events(workspace.lake, DAY, [*events, *more], {})
+    build_day(workspace.lake, DAY, workspace.conventions, workspace.settings)
+    return make_snapshot(workspace.lake, workspace.settings, workspace.conventions)
+
+
+def list_sessions(lake: Lake, split: str) -> list[str]:
+    groups = load_ledger(lake, lake.read_pointer("splits/ledger")).groups
+    return [session for session, of in groups.items() if of == split]
+
+
+def test_built_in_sounds_are_thirty_and_the_same_for_a_seed():
+    clips, again, other = list(make_built_in_clips(1)), list(make_built_in_clips(1)), list(make_built_in_clips(2))
+    assert len(clips) == 30
+    assert [each.audio_sha256 for each in clips] == [each.audio_sha256 for each in again]
+    assert len({each.clip_id for each in clips}) == len({each.audio_sha256 for each in clips}) == 30
+    changed = [a.kind for a, b in zip(clips, other, strict=True) if a.audio_sha256 != b.audio_sha256]
+    assert set(changed) == {each.kind for each in clips} - {"silence"}
+    assert {min(each.duration_s for each in clips), max(each.duration_s for each in clips)} == {0.5, 8.0}
+    assert all(each.duration_s == len(each.audio) / SAMPLE_RATE for each in clips)
+
+
+def test_more_takes_are_more_sounds_but_silence_is_one():
+    clips = list(make_built_in_clips(1, takes=3))
+    assert len(clips) == 30 + 2 * 27
+    assert len({each.audio_sha256 for each in clips}) == len({each.clip_id for each in clips}) == len(clips)
+
+
+def test_a_folder_gives_its_wavs_by_path_and_says_what_is_broken(tmp_path: Path):
+    (tmp_path / "fan").mkdir()
+    hum = make_noise(1.0, seed=1)
+    write_wav(tmp_path / "fan" / "b.wav", hum)
+    write_wav(tmp_path / "a.WAV", make_noise(0.5, seed=2))
+    write_wav(tmp_path / "long.wav", make_noise(31.0, seed=3))
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    (tmp_path / "notes.txt").write_text("no sound")
+    clips, problems = read_folder_clips(tmp_path)
+    assert [(each.clip_id, each.kind, each.source) for each in clips] == [
+        ("a.WAV", "folder", "folder"),
+        ("fan/b.wav", "fan", "folder"),
+    ]
+    assert clips[1].audio_sha256 == pcm_sha256(hum)
+    np.testing.assert_array_equal(clips[1].audio, hum / np.float32(32768))
+    assert [each.split()[0] for each in problems] == ["broken.wav", "long.wav"]
+    assert "more than the 30 s" in problems[1]
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
+    with pytest.raises(InputError, match=r"nowhere is no folder.*evaluation\.non_speech"):
+        read_folder_clips(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "reason", "expected"),
+    [
+        ("", "unusable", "no_speech", True),
+        ("", "unusable", "No habla nadie", True),
+        ("", "unusable", "noise, breath", True),
+        ("", "unusable", "", False),
+        ("", "unusable", "no_speech,private", False),
+        ("", "unusable", "unintelligible,no_speech", False),
+        ("[noise]", "corrected", "", True),
+        ("[Silence] ... [noise]", "confirmed", "", True),
+        ("[noise] Hola", "corrected", "", False),
+        ("[inaudible]", "corrected", "", False),
+        ("...", "corrected", "", False),
+        ("", "corrected", "", False),
+    ],
+)
+def test_only_a_clear_word_of_a_person_means_no_speech(text, status, reason, expected):
+    assert is_non_speech(text, status, reason) is expected
+
+
+def test_marked_segments_are_those_of_the_test_sessions_and_no_private_voice(tmp_path: Path):
+    workspace = make_workspace(tmp_path)
+    snapshot = make_annotated_snapshot(workspace)
+    (session,) = list_sessions(workspace.lake, "test")
+    clips = list(read_marked_clips(workspace.lake, snapshot))
+    expected = {segment_id(HABLA_SOURCE, session, f"segment_{number:03d}.wav") for number in (2, 3)}
+    assert {each.clip_id for each in clips} == expected
+    assert {each.group for each in clips} == {session}
+    assert all(each.audio_sha256 == pcm_sha256(each.audio) for each in clips)
+    assert all(each.duration_s == pytest.approx(0.4) for each in clips)
+    trained = {each.group for each in read_marked_clips(workspace.lake, snapshot, "train")}
+    assert trained == set(list_sessions(workspace.lake, "train"))
+
+
+def test_the_newest_word_counts_as_in_the_corpus_and_a_bound_keeps_the_first_ids(tmp_path: Path):
+    workspace = make_workspace(tmp_path)
+    later = tuple(make_event(session, 2, "Sí que hablo.", "corrected", "", hour=15) for session in SESSIONS)
+    snapshot = make_annotated_snapshot(workspace, later)
+    (session,) = list_sessions(workspace.lake, "test")
+    assert [each.clip_id for each in read_marked_clips(workspace.lake, snapshot)] == [
+        segment_id(HABLA_SOURCE, session, "segment_003.wav")
+    ]
+    assert list(read_marked_clips(workspace.lake, snapshot, most=0)) == []
+
+
+def test_the_set_holds_every_sound_once_and_its_digest_names_its_sounds(tmp_path: Path):
+    workspace = make_workspace(tmp_path)
+    snapshot = make_annotated_snapshot(workspace)
+    folder = tmp_path / "quiet"
+    folder.mkdir()
+    first = next(read_marked_clips(workspace.lake, snapshot))
+    write_wav(folder / "copy.wav", np.rint(first.audio * 32768).astype(np.int16))
+    write_wav(folder / "own.wav", make_noise(0.5, seed=9))
+    whole = build_non_speech_set(
+        EvaluationSettings(non_speech=folder, seed=1), read_marked_clips(workspace.lake, snapshot)
+    )
+    sources = [each.source for each in whole.clips]
+    assert {source: sources.count(source) for source in sources} == {"marked": 2, "folder": 1, "built-in": 30}
+    assert len({each.audio_sha256 for each in whole.clips}) == 33
+    one, other = (build_non_speech_set(EvaluationSettings(seed=seed)) for seed in (1, 2))
+    assert one.digest == NonSpeechSet(tuple(reversed(one.clips))).digest
+    assert one.digest != whole.digest != other.digest
+    assert build_non_speech_set(EvaluationSettings(non_speech_takes=0)).clips == ()
+
+
+def test_a_real_engine_takes_every_clip(artefact: Path):
+    clips = tuple(make_built_in_clips(1))
+    transcriber = open_transcriber(DecodingOptions(max_new_tokens=4), artefact, "cpu", 1)
+    try:
+        heard = transcriber.transcribe(clips)
+    finally:
+        transcriber.close()
+    assert [each.failure for each in heard] == [None] * 30
+    found = find_non_speech_hallucinations(clips, {each.audio_sha256: each for each in heard})
+    assert [each.text for each in found] == [each.text for each in heard]

@@ -1,0 +1,93 @@
+import io
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.put_parquet as pq
+import pytest
+
+from habla_ml.corpus.snapshot import Snapshot, save_snapshot
+from habla_ml.errors import InputError
+from habla_ml.evaluation.metrics.diarisation import SpeakerTurn, write_rttm
+from habla_ml.evaluation.metrics.speaker_turns import score_speaker_labels
+from habla_ml.lake import DirectoryStore, Lake
+
+ZONE = ZoneInfo("Europe/Madrid")
+LESSON, OTHER, UNMARKED = "1_20260220_081500", "2_20260220_091500", "3_20260220_101500"
+TIMELESS = "4_20260220_111500"
+
+
+def put_parquet(lake: Lake, rows: list[dict]) -> str:
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), out)
+    return lake.put_bytes(out.getvalue())
+
+
+def make_segment_row(session: str, hour: int, end_s: float | None, duration_s: float, speaker: str | None) -> dict:
+    """A segment as a day of recordings has it; lessons start a quarter past, and Madrid is an hour ahead."""
+    start = datetime(2026, 2, 20, hour - 1, 15, tzinfo=UTC)
+    at = None if end_s is None else start + timedelta(seconds=end_s)
+    return {"session_id": session, "recorded_at": at, "duration_s": duration_s, "speaker": speaker}
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
+
+
+@pytest.fixture
+def snapshot(lake: Lake) -> Snapshot:
+    day = put_parquet(
+        lake,
+        [
+            make_segment_row(LESSON, 8, 10.0, 10.0, "SPEAKER_00"),
+            make_segment_row(LESSON, 8, 20.0, 8.0, "SPEAKER_01"),
+            make_segment_row(LESSON, 8, 24.0, 4.0, None),
+            make_segment_row(LESSON, 8, 30.0, 6.0, "SPEAKER_01"),
+            make_segment_row(OTHER, 9, 5.0, 5.0, "Ana"),
+            make_segment_row(UNMARKED, 10, 5.0, 5.0, "Ana"),
+            make_segment_row(TIMELESS, 11, None, 5.0, "Ana"),
+            make_segment_row(TIMELESS, 11, 9.0, 4.0, "Ana"),
+        ],
+    )
+    splits = {LESSON: "test", OTHER: "train", UNMARKED: "test", TIMELESS: "test"}
+    segments = put_parquet(
+        lake, [{"session_id": name, "day": "2026-02-20", "split": split} for name, split in splits.items()]
+    )
+    hours, counts = {"train": 0.1, "validation": 0.0, "test": 0.1}, {"train": 1, "validation": 0, "test": 3}
+    days = {"2026-02-20": day}
+    return save_snapshot(lake, segments, days, {}, "orthographic-v1", "c" * 64, "1" * 64, hours, counts)
+
+
+def test_labels_are_laid_where_the_segments_lay_and_only_marked_test_sessions_count(
+    lake: Lake, snapshot: Snapshot, tmp_path: Path
+) -> None:
+    marked = (
+        SpeakerTurn(0, 10, "Profe"),
+        SpeakerTurn(12, 20, "Ana"),
+        SpeakerTurn(20, 24, "Ana"),
+        SpeakerTurn(24, 30, "Profe"),
+    )
+    for session in (LESSON, OTHER, TIMELESS):
+        write_rttm(tmp_path / f"{session}.rttm", session, marked)
+    found = score_speaker_labels(lake, snapshot, tmp_path, ZONE, 200, 1)
+    assert found is not None
+    (one,) = found.recordings
+    assert one.recording == LESSON
+    assert one.speech_s == pytest.approx(28)
+    assert one.missed_s == pytest.approx(4), "a segment without a label is nobody's"
+    assert one.false_alarm_s == pytest.approx(0)
+    assert one.confusion_s == pytest.approx(6), "the last turn has Ana's label and is the teacher's"
+
+
+def test_without_a_marked_session_there_is_no_score(lake: Lake, snapshot: Snapshot, tmp_path: Path) -> None:
+    assert score_speaker_labels(lake, snapshot, tmp_path, ZONE, 200, 1) is None
+
+
+def test_a_file_of_several_recordings_is_refused(lake: Lake, snapshot: Snapshot, tmp_path: Path) -> None:
+    (tmp_path / f"{LESSON}.rttm").write_text(
+        "SPEAKER a 1 0 1 <NA> <NA> A <NA> <NA>\nSPEAKER b 1 0 1 <NA> <NA> A <NA> <NA>\n"
+    )
+    with pytest.raises(InputError, match="holds 2 recordings"):
+        score_speaker_labels(lake, snapshot, tmp_path, ZONE, 200, 1)

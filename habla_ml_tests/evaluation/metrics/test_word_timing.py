@@ -1,0 +1,148 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from habla_ml.audio import dequantise, pcm_sha256
+from habla_ml.demo.synthetic_speakers import CASTILIAN, make_andalusian_classroom, synthesize_utterance
+from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.comparison.slices import Reference
+from habla_ml.evaluation.metrics.word_timing import WordTimingScore, measure_word_timing, score_word_timing
+from habla_ml.transcription.engine import Hypothesis, RecognisedWord
+from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.options import DecodingOptions
+from habla_ml_tests.evaluation.conftest import BASE_MODEL
+from habla_ml_tests.testing.simulated_hypotheses import make_utterance
+
+REFERENCES = [
+    Reference.of(make_utterance(f"seg-{at}", f"session-{at}", "Los niños traen pan.", duration_s=2.0))
+    for at in range(3)
+]
+MANUAL = (
+    RecognisedWord("Los", 0.0, 0.2),
+    RecognisedWord("niños", 0.2, 0.6),
+    RecognisedWord("traen", 0.6, 1.0),
+    RecognisedWord("pan.", 1.0, 1.4),
+)
+
+
+def make_hypothesis(*words: RecognisedWord, text: str | None = None) -> Hypothesis:
+    said = " ".join(each.text.strip() for each in words) if text is None else text
+    return Hypothesis("s", said, 0.1, 2.0, words=words)
+
+
+def shift_words(start_s: float, end_s: float) -> tuple[RecognisedWord, ...]:
+    return tuple(RecognisedWord(f" {each.text}", each.start_s + start_s, each.end_s + end_s) for each in MANUAL)
+
+
+def test_errors_are_those_worked_out_by_hand():
+    words = (
+        RecognisedWord(" los", 0.05, 0.2),
+        RecognisedWord(" nio", 0.3, 0.5),
+        RecognisedWord(" traen,", 0.5, 1.1),
+        RecognisedWord(" …", 1.1, 1.1),
+        RecognisedWord(" pan", 1.0, 1.6),
+    )
+    timed = measure_word_timing(REFERENCES[:1], [make_hypothesis(*words)], {"seg-0": MANUAL})
+    found = score_word_timing(timed, 200, 1)
+    assert (found.utterances, found.reference_words, found.matched_words) == (1, 4, 3)
+    assert found.matched_share == pytest.approx(3 / 4)
+    assert found.starts is not None
+    assert found.ends is not None
+    # starts: +50, −100, 0; ends: 0, +100, +200
+    assert found.starts.mean_absolute_ms == pytest.approx(150 / 3)
+    assert found.starts.bias_ms == pytest.approx(-50 / 3)
+    assert found.ends.mean_absolute_ms == pytest.approx(300 / 3)
+    assert found.ends.bias_ms == pytest.approx(100)
+    assert found.ends.p95_ms == pytest.approx(190)
+    assert found.mean_absolute_ms is not None
+    assert found.mean_absolute_ms.value == pytest.approx(450 / 6)
+    assert found.is_within() is True
+    assert found.is_within(75.0) is False
+    assert WordTimingScore.model_validate_json(found.model_dump_json()) == found
+
+
+def test_the_interval_is_over_sessions_and_every_word_counts_the_same():
+    alignments = {each.segment_id: MANUAL for each in REFERENCES}
+    models = [
+        make_hypothesis(*shift_words(0.0, 0.0)),
+        make_hypothesis(*shift_words(0.1, 0.1)),
+        make_hypothesis(shift_words(0.2, 0.2)[0], text="Los"),
+    ]
+    found = score_word_timing(measure_word_timing(REFERENCES, models, alignments), 500, 1)
+    assert found.mean_absolute_ms is not None
+    assert found.mean_absolute_ms.value == pytest.approx((4 * 0 + 4 * 100 + 1 * 200) / 9)
+    assert found.mean_absolute_ms.low < found.mean_absolute_ms.value < found.mean_absolute_ms.high
+
+
+def test_clips_are_found_by_their_sound_and_others_are_left_out():
+    alignments = {REFERENCES[1].audio_sha256: MANUAL, "another": MANUAL}
+    timed = measure_word_timing(REFERENCES, [make_hypothesis(*shift_words(0, 0)) for _ in REFERENCES], alignments)
+    assert [each.session_id for each in timed] == ["session-1"]
+
+
+def test_silence_matches_nothing_and_text_without_times_is_refused():
+    found = score_word_timing(measure_word_timing(REFERENCES[:1], [make_hypothesis()], {"seg-0": MANUAL}), 200, 1)
+    assert (found.utterances, found.reference_words, found.matched_words) == (1, 4, 0)
+    assert found.mean_absolute_ms is None
+    assert found.starts is None
+    assert found.is_within() is None
+    with pytest.raises(EvaluationError, match="none of 1 texts has word times"):
+        measure_word_timing(REFERENCES[:1], [make_hypothesis(text="Los niños.")], {"seg-0": MANUAL})
+    with pytest.raises(EvaluationError, match="3 references and 1 hypotheses"):
+        measure_word_timing(REFERENCES, [make_hypothesis()], {})
+
+
+def test_without_alignments_there_is_no_figure():
+    found = score_word_timing(measure_word_timing(REFERENCES, [make_hypothesis(*MANUAL)] * 3, {}), 200, 1)
+    assert (found.utterances, found.matched_share, found.mean_absolute_ms) == (0, None, None)
+
+
+@pytest.mark.slow
+def test_the_demos_base_model_places_its_words_near_where_the_synthesizer_spoke_them(tmp_path: Path):
+    from ctranslate2.converters import TransformersConverter
+
+    model = tmp_path / "base"
+    TransformersConverter(str(BASE_MODEL), copy_files=["tokenizer.json", "preprocessor_config.json"]).convert(
+        str(model), quantization="int8"
+    )
+    classroom = make_andalusian_classroom(1)
+    speaker = replace(classroom.teacher, dialect=CASTILIAN)
+    said = [
+        synthesize_utterance(speaker, classroom.room, np.random.default_rng([3, at]), quiet=False)
+        for at in range(12)
+    ]
+    spoken = [
+        make_utterance(
+            f"seg-{at}",
+            f"session-{at % 4}",
+            each.text,
+            duration_s=each.duration_s,
+            audio=dequantise(each.pcm),
+            audio_sha256=pcm_sha256(each.pcm),
+        )
+        for at, each in enumerate(said)
+    ]
+    transcriber = open_transcriber(DecodingOptions(word_times=True), model, "cpu", 1)
+    try:
+        hypotheses = transcriber.transcribe(spoken)
+    finally:
+        transcriber.close()
+    placed = {one.audio_sha256: each.words for one, each in zip(spoken, said, strict=True)}
+    found = score_word_timing(
+        measure_word_timing([Reference.of(each) for each in spoken], hypotheses, placed), 200, 1
+    )
+    assert found.utterances == 12
+    assert found.matched_share is not None
+    assert found.matched_share > 0.5
+    assert found.mean_absolute_ms is not None
+    assert 10 < found.mean_absolute_ms.value < 250
+    late = [
+        replace(each, words=tuple(replace(w, start_s=w.start_s + 0.5, end_s=w.end_s + 0.5) for w in each.words))
+        for each in hypotheses
+    ]
+    worse = score_word_timing(measure_word_timing([Reference.of(each) for each in spoken], late, placed), 200, 1)
+    assert worse.starts is not None
+    assert found.starts is not None
+    assert worse.starts.bias_ms == pytest.approx(found.starts.bias_ms + 500)

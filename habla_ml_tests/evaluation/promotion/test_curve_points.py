@@ -1,0 +1,79 @@
+"""Curve points from stored evidence: the right counts, the covariance of pairs, and what lies on no curve."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.promotion.curve_points import CurveModel, build_learning_curve, extract_curve_model
+from habla_ml.evaluation.scoring.alignment import ErrorCounts
+from habla_ml_tests.testing.simulated_hypotheses import TEST_SETTINGS, make_comparison, make_utterances
+
+SEED = 20260216
+
+
+def model(name: str, hours: float, errors: list[int], words: int = 100) -> CurveModel:
+    counts = {f"s{at}": ErrorCounts(substitutions=each, hits=words - each) for at, each in enumerate(errors)}
+    return CurveModel(name, hours, counts)
+
+
+@pytest.mark.parametrize("unit", ["session", "speaker"])
+def test_the_counts_of_a_model_add_up_to_its_error_rate(unit: str) -> None:
+    comparison = make_comparison(
+        make_utterances(4, 6),
+        {"base": 0.4, "candidate": 0.1},
+        settings=TEST_SETTINGS.model_copy(update={"unit": unit}),
+    )
+    for each in comparison.models:
+        counts = extract_curve_model(comparison, each.name, 0).counts
+        assert len(counts) == (4 if unit == "session" else 2 + 4)
+        assert sum(of.errors for of in counts.values()) == each.wer.counts.errors
+        assert sum(of.reference_words for of in counts.values()) == comparison.test.words
+
+
+def test_a_model_that_did_not_take_part_is_refused() -> None:
+    comparison = make_comparison(make_utterances(2, 3), {"base": 0.4, "candidate": 0.1})
+    with pytest.raises(EvaluationError, match="v7 is not in this comparison; its models are base, v2"):
+        extract_curve_model(comparison, "v7", 10)
+
+
+def test_points_lie_at_hours_and_rates() -> None:
+    curve = build_learning_curve([model("base", 0, [40, 50]), model("v1", 8, [20, 30])], 500, SEED)
+    assert curve is not None
+    assert [(each.name, each.hours, each.wer) for each in curve.points] == [("base", 0, 0.45), ("v1", 8, 0.25)]
+    assert curve.present_hours == 8
+
+
+def test_sessions_that_are_hard_for_all_models_do_not_widen_the_forecast() -> None:
+    base = np.array([20, 30, 40, 50, 60, 70])
+    paired = build_learning_curve(
+        [model("base", 0, base.tolist()), model("v1", 10, (base // 2).tolist())], 2000, SEED
+    )
+    crossed = build_learning_curve(
+        [model("base", 0, base.tolist()), model("v1", 10, (base[::-1] // 2).tolist())], 2000, SEED
+    )
+    assert paired is not None
+    assert crossed is not None
+    width = [each.wer(10).high / each.wer(10).low for each in (paired, crossed)]
+    narrow, wide = (each.reduction(10).high - each.reduction(10).low for each in (paired, crossed))
+    assert narrow < wide
+    assert min(width) > 1
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        [model("base", 0, [40, 50])],
+        [model("v1", 8, [40, 50]), model("v2", 8, [30, 50])],
+        [model("base", 0, [40, 50]), model("v1", 8, [0, 0])],
+        [model("base", 0, [40]), model("v1", 8, [20])],
+    ],
+)
+def test_what_tells_nothing_about_hours_gives_no_curve(models: list[CurveModel]) -> None:
+    assert build_learning_curve(models, 200, SEED) is None
+
+
+def test_models_on_other_words_are_refused() -> None:
+    with pytest.raises(EvaluationError, match=r"v1 was scored on other words than base \(180 and 200\)"):
+        build_learning_curve([model("base", 0, [40, 50]), model("v1", 8, [20, 30], words=90)], 200, SEED)

@@ -1,0 +1,82 @@
+"""The learning curve against laws that are known, and what it says when it knows little."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.promotion.learning_curve import CurvePoint, LearningCurve, fit_learning_curve
+
+
+def power_law_rate(hours: float, hours_scale: float = 3.0, exponent: float = 0.4) -> float:
+    return 0.4 * float((1 + hours / hours_scale) ** -exponent)
+
+
+def fit_to_law(hours: list[float], log_sd: float = 0.005) -> LearningCurve:
+    points = [CurvePoint(f"v{at}", each, power_law_rate(each)) for at, each in enumerate(hours)]
+    return fit_learning_curve(points, np.eye(len(hours)) * log_sd**2, seed_log_sd=log_sd)
+
+
+def test_many_exact_points_give_back_the_law() -> None:
+    curve = fit_to_law([0, 2, 5, 10, 20, 40])
+    expected = 1 - power_law_rate(60) / power_law_rate(40)
+    found = curve.reduction(20)
+    assert found.low <= expected <= found.high
+    assert found.value == pytest.approx(expected, abs=0.03)
+    assert curve.wer(10).value == pytest.approx(power_law_rate(10), rel=0.03)
+
+
+def test_few_points_are_less_sure_than_many() -> None:
+    few, many = fit_to_law([0, 10]).reduction(10), fit_to_law([0, 2.5, 5, 7.5, 10]).reduction(10)
+    assert few.high - few.low > many.high - many.low
+
+
+def test_more_hours_buy_more_and_each_hour_less() -> None:
+    curve = fit_to_law([0, 5, 10])
+    gains = [curve.reduction(hours).value for hours in (5, 10, 20)]
+    assert gains == sorted(gains)
+    assert gains[1] - gains[0] < gains[0]
+    assert curve.probability(20, 0.05) >= curve.probability(5, 0.05)
+
+
+def test_noise_that_all_points_share_does_not_widen_the_forecast() -> None:
+    points = [CurvePoint(str(each), each, power_law_rate(each)) for each in (0.0, 5.0, 10.0)]
+    alone = fit_learning_curve(points, np.eye(3) * 0.01**2)
+    shared = fit_learning_curve(points, np.eye(3) * 0.01**2 + 0.2**2)
+    assert shared.reduction(10).high - shared.reduction(10).low == pytest.approx(
+        alone.reduction(10).high - alone.reduction(10).low, rel=0.2
+    )
+
+
+@pytest.mark.slow
+def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    random = np.random.default_rng(7)
+    hours = np.array([0.0, 8.0, 16.0, 32.0])
+    inside = 0
+    for _ in range(60):
+        hours_scale, exponent = 3 * np.exp(random.normal()), 0.25 * np.exp(0.5 * random.normal())
+        true = [power_law_rate(each, hours_scale, exponent) for each in hours]
+        seen = np.array(true) * np.exp(0.04 * random.normal(size=4))
+        points = [CurvePoint(str(each), each, rate) for each, rate in zip(hours, seen, strict=True)]
+        found = fit_learning_curve(points, np.eye(4) * 0.03**2, seed_log_sd=0.03).reduction(10)
+        inside += found.low <= 1 - power_law_rate(42, hours_scale, exponent) / true[-1] <= found.high
+    assert inside >= 50
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ([CurvePoint("base", 0, 0.4)], "two amounts"),
+        ([CurvePoint("v1", 5, 0.4), CurvePoint("v2", 5, 0.3)], "two amounts"),
+        ([CurvePoint("base", 0, 0.4), CurvePoint("v1", 5, 0.0)], "v1 has a WER of 0"),
+    ],
+)
+def test_what_gives_no_curve_is_refused(points: list[CurvePoint], message: str) -> None:
+    with pytest.raises(EvaluationError, match=message):
+        fit_learning_curve(points, np.eye(len(points)))
+
+
+def test_a_covariance_of_another_shape_is_refused() -> None:
+    with pytest.raises(EvaluationError, match=r"shape \(3, 3\)"):
+        fit_learning_curve([CurvePoint("base", 0, 0.4), CurvePoint("v1", 5, 0.3)], np.eye(3))

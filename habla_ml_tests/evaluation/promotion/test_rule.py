@@ -1,0 +1,235 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from habla_ml.evaluation.comparison.records import Change, Comparison, Parity, SliceChange
+from habla_ml.evaluation.metrics.hallucination import HallucinationChange
+from habla_ml.evaluation.promotion.rule import decide
+from habla_ml.evaluation.scoring.statistics import Interval
+from habla_ml.settings import PromotionSettings
+from habla_ml.transcription.options import DecodingOptions
+from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances, simulate_hypotheses
+
+RULE = PromotionSettings()
+MEASURED = make_comparison(
+    make_utterances(8, 6),
+    {"base": 0.4, "previous": 0.25, "candidate": 0.2},
+    {"base": 0.1, "previous": 0.1, "candidate": 0.1},
+)
+UNHARMED: dict[str, Any] = {
+    "deletion_points": Interval(-1, 0, 1),
+    "insertion_points": Interval(-1, 0, 1),
+    "smallest_detectable_points": 2.0,
+}
+
+
+def make_judged_comparison(
+    relative: tuple[float, float, float],
+    forgotten: tuple[float, float, float] | None = (-1.0, 0.0, 1.0),
+    against_previous: tuple[float, float, float] | None = (-3.0, -1.0, 1.0),
+    sessions: int = 8,
+) -> Comparison:
+    """A stored comparison with these figures (low, value, high)."""
+    general = None if forgotten is None else Interval(*forgotten)
+    changes = [
+        Change(
+            of="v2",
+            against="base",
+            role="base",
+            **UNHARMED,
+            relative_improvement=Interval(*relative),
+            points=Interval(-9, -5, -1),
+            out_of_domain_points=general,
+        )
+    ]
+    if against_previous is not None:
+        changes.append(
+            Change(
+                of="v2",
+                against="v1",
+                role="previous",
+                **UNHARMED,
+                relative_improvement=Interval(-0.1, 0, 0.1),
+                points=Interval(*against_previous),
+                out_of_domain_points=general,
+            )
+        )
+    test = MEASURED.test.model_copy(update={"sessions": sessions})
+    return MEASURED.model_copy(update={"changes": tuple(changes), "test": test})
+
+
+@pytest.mark.parametrize(
+    ("comparison", "verdict", "reason"),
+    [
+        (make_judged_comparison((0.31, 0.45, 0.55)), "deploy", "Errors fell by 45 %"),
+        (make_judged_comparison((0.02, 0.31, 0.55)), "deploy", "above the bound of 30 %"),
+        (make_judged_comparison((0.20, 0.30, 0.40)), "collect_more", "a marginal gain"),
+        (make_judged_comparison((0.10, 0.20, 0.30)), "collect_more", "a marginal gain"),
+        (make_judged_comparison((0.05, 0.19, 0.30)), "collect_more", "below 20 %"),
+        (make_judged_comparison((0.00, 0.45, 0.60)), "refuse", "includes no improvement"),
+        (
+            make_judged_comparison((-0.30, -0.20, -0.10)),
+            "refuse",
+            "20 % more errors than base (95 % interval 10 % to 30 %)",
+        ),
+        (make_judged_comparison((0.31, 0.45, 0.55), forgotten=(0.5, 2.1, 4.0)), "refuse", "worse by 2.1 points"),
+        (make_judged_comparison((0.31, 0.45, 0.55), forgotten=(0.5, 2.0, 4.0)), "deploy", "up to +2 are allowed"),
+        (make_judged_comparison((0.31, 0.45, 0.55), forgotten=None), "deploy", "was not measured"),
+        (
+            make_judged_comparison((0.31, 0.45, 0.55), against_previous=(0.1, 2.0, 4.0)),
+            "refuse",
+            "worse than the released v1",
+        ),
+        (
+            make_judged_comparison((0.31, 0.45, 0.55), against_previous=(-0.1, 2.0, 4.0)),
+            "deploy",
+            "not worse than the released v1",
+        ),
+        (make_judged_comparison((0.31, 0.45, 0.55), against_previous=None), "deploy", "Errors fell by 45 %"),
+        (make_judged_comparison((0.31, 0.45, 0.55), sessions=4), "collect_more", "has 4 sessions"),
+    ],
+)
+def test_the_rule_of_the_plan(comparison: Comparison, verdict: str, reason: str) -> None:
+    decision = decide(comparison, RULE)
+    assert decision.verdict == verdict
+    assert any(reason in each.replace("\u00a0", " ") for each in decision.reasons), decision.reasons
+    assert decision.evidence == comparison.digest()
+
+
+def test_a_clear_gain_measured_on_speech_is_deployed() -> None:
+    assert decide(MEASURED, RULE).verdict == "deploy"
+
+
+def test_the_base_as_its_own_candidate_is_refused_by_its_files_and_by_its_figures() -> None:
+    from habla_ml.evaluation.comparison.compare import DecodedModel, compare_decoded_models
+    from habla_ml_tests.testing.simulated_hypotheses import TEST_PROVENANCE, TEST_SETTINGS
+
+    utterances = make_utterances(8, 6)
+    hypotheses = simulate_hypotheses(utterances, 0.4, 1)
+    for digest, reason in (("1" * 64, "is the base model itself"), ("2" * 64, "includes no improvement")):
+        null = compare_decoded_models(
+            utterances,
+            [
+                DecodedModel("base", "base", "1" * 64, DecodingOptions(), hypotheses),
+                DecodedModel("v1", "candidate", digest, DecodingOptions(), hypotheses),
+            ],
+            TEST_SETTINGS,
+            TEST_PROVENANCE,
+        )
+        decision = decide(null, RULE)
+        assert decision.verdict == "refuse"
+        assert reason in decision.reasons[0]
+
+
+def test_without_a_test_set_a_base_or_a_candidate_nothing_is_released() -> None:
+    for comparison, reason in (
+        (make_comparison([], {"base": 0.4, "candidate": 0.2}), "no test set"),
+        (make_comparison(make_utterances(8, 6), {"candidate": 0.2}), "base model was not scored"),
+        (make_comparison(make_utterances(8, 6), {"base": 0.2}), "no candidate"),
+    ):
+        decision = decide(comparison, RULE)
+        assert decision.verdict == "refuse"
+        assert reason in decision.reasons[0]
+
+
+def test_other_evidence_has_another_digest() -> None:
+    assert (
+        decide(make_judged_comparison((0.3, 0.4, 0.5)), RULE).evidence
+        != decide(make_judged_comparison((0.3, 0.4, 0.6)), RULE).evidence
+    )
+
+
+SHARE = st.floats(-1, 1, allow_nan=False)
+
+
+@given(st.lists(SHARE, min_size=3, max_size=3), st.floats(-10, 10), st.floats(-10, 10), st.integers(1, 20))
+def test_nothing_is_ever_deployed_against_a_bound(
+    figures: list[float], forgotten: float, previous_low: float, sessions: int
+) -> None:
+    low, value, high = sorted(figures)
+    comparison = make_judged_comparison(
+        (low, value, high), (forgotten,) * 3, (previous_low, previous_low + 1, previous_low + 2), sessions
+    )
+    decision = decide(comparison, RULE)
+    allowed = (
+        low > 0
+        and value > RULE.deploy_above_relative
+        and forgotten <= RULE.out_of_domain_loss_points
+        and previous_low <= 0
+        and sessions >= RULE.fewest_test_sessions
+    )
+    assert (decision.verdict == "deploy") == allowed
+    assert decision.reasons
+
+
+@given(st.lists(SHARE, min_size=3, max_size=3), st.floats(0, 0.5))
+def test_a_larger_gain_is_never_judged_worse(figures: list[float], more: float) -> None:
+    order = ["refuse", "collect_more", "deploy"]
+    low, value, high = sorted(figures)
+    before = decide(make_judged_comparison((low, value, high)), RULE).verdict
+    after = decide(make_judged_comparison((low + more, value + more, high + more)), RULE).verdict
+    assert order.index(after) >= order.index(before)
+
+
+def make_harmed_comparison(**changed: Any) -> Comparison:
+    """A version that is better on the whole, with one thing spoilt against the base."""
+    good = make_judged_comparison((0.35, 0.45, 0.55))
+    spoilt = good.changes[0].model_copy(update=changed)
+    return good.model_copy(update={"changes": (spoilt, *good.changes[1:])})
+
+
+MORE_HALLUCINATION = HallucinationChange(
+    non_speech_points=Interval(20, 40, 60),
+    short_insertion_points=None,
+    invented_points=Interval(2, 4, 6),
+)
+QUIET = SliceChange(
+    dimension="loudness", name="quiet (below -35 dBFS)", points=Interval(1, 8, 15), loss_lower_bound_points=0.5
+)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "reason"),
+    [
+        (make_harmed_comparison(deletion_points=Interval(1, 3, 5)), "leaves out words"),
+        (make_harmed_comparison(hallucination=MORE_HALLUCINATION), "writes text where nobody speaks"),
+        (make_harmed_comparison(hallucination=MORE_HALLUCINATION), "invents texts"),
+        (make_harmed_comparison(slices=(QUIET,)), "part of the test set, loudness 'quiet"),
+        (
+            make_judged_comparison((0.35, 0.45, 0.55)).model_copy(
+                update={
+                    "parity": Parity(
+                        artefact="1" * 64,
+                        checkpoint="2" * 64,
+                        clips=60,
+                        same_text_share=0.2,
+                        points=Interval(5, 9, 14),
+                    )
+                }
+            ),
+            "The conversion broke it",
+        ),
+        (
+            MEASURED.model_copy(update={"method": MEASURED.method.model_copy(update={"scorer": "scorer-0"})}),
+            "scorer-0",
+        ),
+    ],
+)
+def test_a_better_version_that_spoils_something_is_refused_for_that(comparison: Comparison, reason: str) -> None:
+    decision = decide(comparison, RULE)
+    assert decision.verdict == "refuse"
+    assert any(reason in each for each in decision.reasons)
+
+
+@pytest.mark.parametrize(
+    "comparison",
+    [
+        make_harmed_comparison(deletion_points=Interval(-1, 3, 5)),
+        make_harmed_comparison(deletion_points=Interval(0.2, 0.8, 1.5)),
+        make_harmed_comparison(slices=(QUIET.model_copy(update={"loss_lower_bound_points": -0.5}),)),
+    ],
+)
+def test_a_loss_within_noise_or_within_its_bound_refuses_nothing(comparison: Comparison) -> None:
+    assert decide(comparison, RULE).verdict == "deploy"

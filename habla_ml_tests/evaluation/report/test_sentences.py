@@ -1,0 +1,97 @@
+import pytest
+
+from habla_ml.evaluation.comparison.records import Comparison, DecodingFailures
+from habla_ml.evaluation.metrics.diarisation import DiarisationScore, RecordingDiarisation
+from habla_ml.evaluation.promotion.advice import Advice, AdviceInputs, Forecast
+from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.html import render_html
+from habla_ml.evaluation.report.markdown import render_markdown
+from habla_ml.evaluation.report.sentences import describe_diarisation, describe_failures
+from habla_ml.evaluation.scoring.statistics import Interval
+from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
+
+
+@pytest.fixture(scope="module")
+def small_comparison() -> Comparison:
+    return make_comparison(make_utterances(6, 6), {"base": 0.4, "candidate": 0.1})
+
+
+def failed(comparison: Comparison, failures: DecodingFailures) -> Comparison:
+    base, candidate = comparison.models
+    return comparison.model_copy(update={"models": (base, candidate.model_copy(update={"failures": failures}))})
+
+
+def render_both(comparison: Comparison, should_train: Advice | None = None) -> tuple[str, str]:
+    content = Content(comparison, should_train=should_train)
+    return render_html(content, {}), render_markdown(content)
+
+
+def test_clips_that_the_local_engine_heard_for_a_service_are_told_and_are_no_faults(
+    small_comparison: Comparison,
+) -> None:
+    stood_in = failed(small_comparison, DecodingFailures(fallback=3, empty=2))
+    assert stood_in.models[1].failures.faults == 0
+    (told,) = describe_failures(stood_in)
+    assert told.startswith("3 of 36 clips of v2 were heard by the local engine")
+    assert all("3 of 36 clips of v2 were heard by the local engine" in each for each in render_both(stood_in))
+    assert all("local engine" not in each for each in render_both(small_comparison))
+
+
+def test_faults_are_told_by_kind_and_empty_answers_are_none(small_comparison: Comparison) -> None:
+    assert describe_failures(failed(small_comparison, DecodingFailures(empty=4))) == ()
+    assert describe_failures(failed(small_comparison, DecodingFailures(timeout=2, crash=1, empty=4))) == (
+        "v2 failed on 3 of 36 clips, scored as empty: 2 timeout, 1 crash.",
+    )
+
+
+def test_the_error_rate_of_the_speaker_labels_is_told_with_its_bound_and_sessions(
+    small_comparison: Comparison,
+) -> None:
+    assert describe_diarisation(small_comparison) == ""
+    session = RecordingDiarisation(
+        recording="lesson-1", speech_s=50.0, missed_s=5.0, false_alarm_s=1.0, confusion_s=4.0
+    )
+    score = DiarisationScore(
+        recordings=(session, session.model_copy(update={"recording": "lesson-2"})),
+        collar_s=0.0,
+        is_overlap_scored=True,
+        rate=Interval(0.15, 0.2, 0.25),
+    )
+    measured = small_comparison.model_copy(update={"diarisation": score})
+    told = describe_diarisation(measured).replace("\u00a0", " ")
+    assert "20.0 % (15.0–25.0), not surely below the 20 %" in told
+    assert "10.0 % without a label" in told
+    assert "8.0 % somebody else's label" in told
+    page, text = render_both(measured)
+    assert "lesson-2" in page
+    assert "diarisation error rate" in page
+    assert "diarisation error rate" in text
+
+
+def test_the_advice_is_a_section_with_what_decided_and_the_forecasts(small_comparison: Comparison) -> None:
+    rate = Interval(0.1, 0.2, 0.3)
+    inputs = AdviceInputs(
+        base_wer=rate,
+        test_words=100,
+        test_sessions=6,
+        hours=12.0,
+        months=3.0,
+        latest=None,
+        most_frequent_error=None,
+    )
+    advice = Advice(
+        verdict="collect_more",
+        headline="Collect more: v2 helps",
+        reasons=("First.", "Second.", "Third.", "Fourth."),
+        forecasts=(Forecast(more_hours=5, hours=17.0, wer=rate, reduction=rate, probability=0.8),),
+        worth_removing=0.1,
+        inputs=inputs,
+    )
+    for form in render_both(small_comparison, advice):
+        assert "Should I fine-tune? How many more hours?" in form
+        assert "Collect more: v2 helps" in form
+        assert "Third." in form
+        assert "Fourth." not in form, "the command says the rest"
+        assert "chance of 10\u00a0% or more" in form
+        assert "80\u00a0%" in form
+    assert all("Should I fine-tune" not in each for each in render_both(small_comparison))

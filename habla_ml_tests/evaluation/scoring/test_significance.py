@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.scoring.significance import compute_simultaneous_lower_bounds, compute_smallest_detectable
+from habla_ml.evaluation.scoring.statistics import Counts, Draws, Estimate
+from habla_ml_tests.testing.simulated_error_counts import ErrorSimulation, draw_test_set, resample_counts
+
+
+def figure(value: float, drawn: np.ndarray, units: float = 1e9) -> Estimate:
+    return Estimate(value, drawn, units)
+
+
+def test_the_smallest_detectable_difference_is_the_sum_of_two_quantiles_of_the_standard_error() -> None:
+    drawn = np.random.default_rng(0).normal(0, 3, 200_000)
+    assert compute_smallest_detectable(figure(0.0, drawn)) == pytest.approx((1.959964 + 0.841621) * 3, rel=0.01)
+    few = compute_smallest_detectable(figure(0.0, drawn, units=5))
+    assert few == pytest.approx((2.776445 + 0.940965) * 3 * (5 / 4) ** 0.5, rel=0.01)
+    assert compute_smallest_detectable(figure(0.0, np.zeros(100))) is None
+    assert compute_smallest_detectable(None) is None
+
+
+def test_a_true_difference_of_that_size_is_found_about_as_often_as_the_power_says() -> None:
+    error_model, sessions, rng = ErrorSimulation(), 16, np.random.default_rng(3)
+    sizes = []
+    for trial in range(20):
+        size = compute_smallest_detectable(
+            resample_counts(*draw_test_set(error_model, sessions, (0.0,), rng), 500, trial).point_change(0, 1)
+        )
+        assert size is not None
+        sizes.append(size)
+    planted = float(np.mean(sizes)) / (100 * error_model.base_wer)
+    found = 0
+    for trial in range(150):
+        change = resample_counts(*draw_test_set(error_model, sessions, (planted,), rng), 500, trial).point_change(
+            0, 1
+        )
+        assert change is not None
+        found += change.interval().high < 0
+    assert 0.70 <= found / 150 <= 0.95
+
+
+def test_one_slice_is_judged_as_by_its_own_interval_and_many_more_carefully() -> None:
+    rng = np.random.default_rng(1)
+    slices = [figure(1.0, rng.normal(1.0, 0.5, 20_000)) for _ in range(20)]
+    alone, together = (
+        compute_simultaneous_lower_bounds(slices[:1])[0],
+        compute_simultaneous_lower_bounds(slices)[0],
+    )
+    assert alone == pytest.approx(slices[0].interval().low, abs=0.02)
+    bonferroni = 1.0 - 3.0233 * 0.5
+    assert together == pytest.approx(bonferroni, abs=0.06), "independent slices cost about what Bonferroni takes"
+    same = compute_simultaneous_lower_bounds([slices[0]] * 20)[0]
+    assert same == pytest.approx(alone), "twenty names for one slice cost nothing"
+
+
+def test_slices_that_never_move_keep_their_value_and_unpaired_ones_are_refused() -> None:
+    still, moving = figure(0.0, np.zeros(500)), figure(0.0, np.random.default_rng(0).normal(0, 1, 500))
+    assert compute_simultaneous_lower_bounds([still]) == [0.0]
+    bounds = compute_simultaneous_lower_bounds([still, moving])
+    assert bounds[0] == 0.0
+    assert bounds[1] < -1.5
+    assert compute_simultaneous_lower_bounds([]) == []
+    with pytest.raises(EvaluationError, match=r"\[100, 500\] draws"):
+        compute_simultaneous_lower_bounds([moving, figure(0.0, np.zeros(100))])
+
+
+def test_among_many_equal_slices_one_looks_worse_by_chance_and_the_family_does_not() -> None:
+    rng = np.random.default_rng(8)
+    one_by_one = together = 0
+    for trial in range(150):
+        names, counts = draw_test_set(ErrorSimulation(), 20, (0.0,), rng)
+        kind = rng.integers(0, 6, len(names))
+        parts = [counts.part(np.flatnonzero(kind == at).tolist()) for at in range(6)]
+        changes = [each.point_change(0, 1) for each in Draws.of(names, 500, trial).resample(parts)]
+        figures = [each for each in changes if each is not None]
+        one_by_one += any(each.interval().low > 0 for each in figures)
+        together += any(bound > 0 for bound in compute_simultaneous_lower_bounds(figures))
+    assert one_by_one / 150 > 0.07
+    assert together / 150 <= 0.06
+
+
+def test_a_slice_that_became_much_worse_is_named() -> None:
+    words = np.full(400, 8)
+    rng = np.random.default_rng(4)
+    base, candidate = rng.poisson(2.0, 400), rng.poisson(1.0, 400)
+    quiet = np.arange(0, 400, 4)
+    candidate[quiet] = rng.poisson(5.0, len(quiet))
+    counts = Counts(words, np.column_stack([base, candidate]))
+    parts = [counts.part(np.arange(start, 400, 4).tolist()) for start in range(4)]
+    changes = [
+        each.point_change(0, 1) for each in Draws.of([str(at // 20) for at in range(400)], 1000, 1).resample(parts)
+    ]
+    bounds = compute_simultaneous_lower_bounds([each for each in changes if each is not None])
+    assert bounds[0] > 5
+    assert max(bounds[1:]) < 0

@@ -1,0 +1,157 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.scoring import statistics
+from habla_ml.evaluation.scoring.statistics import (
+    Counts,
+    Draws,
+    Estimate,
+    Interval,
+    Resample,
+    compute_t_quantile,
+    compute_widening,
+)
+
+TWO = (["a", "a", "b"], [5, 5, 10], np.array([[0, 1], [0, 1], [10, 8]]))
+
+
+def draw_counts(
+    units: Sequence[str], words: Sequence[int], errors: np.ndarray, draws: int = 500, seed: int = 1
+) -> Resample:
+    return Draws.of(units, draws, seed).resample([Counts(np.array(words, np.int64), errors.astype(np.int64))])[0]
+
+
+def require_interval(figure: Estimate | None) -> Interval:
+    assert figure is not None
+    return figure.require_interval()
+
+
+def test_values_are_the_fractions_of_the_whole_set() -> None:
+    found = draw_counts(*TWO)
+    assert require_interval(found.rate(0)).value == pytest.approx(10 / 20)
+    assert require_interval(found.point_change(0, 1)).value == pytest.approx(0.0)
+    assert require_interval(found.relative_improvement(0, 1)).value == pytest.approx(0.0)
+
+
+def test_whole_sessions_are_drawn_so_doubling_every_utterance_tells_nothing_new() -> None:
+    names, words, errors = TWO
+    assert require_interval(draw_counts(*TWO).rate(0)) == require_interval(
+        draw_counts(names * 2, words * 2, np.tile(errors, (2, 1))).rate(0)
+    )
+
+
+def test_a_model_against_itself_changes_by_exactly_nothing() -> None:
+    errors = np.random.default_rng(0).integers(0, 4, (60, 1)).repeat(2, axis=1)
+    found = draw_counts([str(at % 6) for at in range(60)], [5] * 60, errors)
+    for figure in (found.relative_improvement(0, 1), found.point_change(0, 1)):
+        assert require_interval(figure) == Interval(0.0, 0.0, 0.0)
+
+
+def test_pairing_sees_a_small_steady_gain_that_the_noise_between_sessions_hides() -> None:
+    before = np.random.default_rng(5).integers(5, 60, 30)
+    found = draw_counts([str(at) for at in range(30)], [100] * 30, np.column_stack([before, before - 3]), 2000)
+    assert require_interval(found.rate(1)).high > require_interval(found.rate(0)).low, "the two intervals overlap"
+    assert require_interval(found.relative_improvement(0, 1)).low > 0
+
+
+def test_the_same_seed_gives_the_same_interval_whatever_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    names, errors = [str(at % 50) for at in range(500)], np.random.default_rng(1).integers(0, 4, (500, 2))
+    one_block = require_interval(draw_counts(names, [6] * 500, errors, 1000, 9).rate(1))
+    assert one_block != require_interval(draw_counts(names, [6] * 500, errors, 1000, 10).rate(1))
+    monkeypatch.setattr(statistics, "_CELLS_AT_ONCE", 777)
+    monkeypatch.setattr(statistics, "_SUMS_AT_ONCE", 60)
+    assert require_interval(draw_counts(names, [6] * 500, errors, 1000, 9).rate(1)) == one_block
+
+
+def test_every_table_sees_the_same_draws_whatever_stands_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    draws = Draws.of([str(at % 12) for at in range(240)], 400, 3)
+    whole = Counts(rng.integers(3, 9, 240), rng.integers(0, 3, (240, 2)))
+    quiet = np.flatnonzero(rng.random(240) < 0.3).tolist()
+    loud = sorted(set(range(240)) - set(quiet))
+    together = draws.resample([whole, whole.select_rows(quiet), whole.select_rows(loud)])
+    assert np.array_equal(together[1].drawn_errors + together[2].drawn_errors, together[0].drawn_errors)
+    assert np.array_equal(together[1].drawn_words + together[2].drawn_words, together[0].drawn_words)
+    monkeypatch.setattr(statistics, "_SUMS_AT_ONCE", 1)
+    apart = draws.resample([whole, whole.select_rows(quiet), whole.select_rows(loud)])
+    assert all(np.array_equal(a.drawn_errors, b.drawn_errors) for a, b in zip(together, apart, strict=True))
+
+
+def test_a_draw_without_a_unit_of_the_slice_is_left_out() -> None:
+    draws = Draws.of([str(at) for at in range(10)], 2000, 1)
+    counts = Counts(np.full(10, 5), np.arange(10)[:, None]).part([3, 7])
+    found = draws.resample([counts])[0]
+    rate = found.rate(0)
+    assert rate is not None
+    empty = np.mean(np.isnan(rate.draw_counts))
+    assert empty == pytest.approx(0.8**10, abs=0.03)
+    assert set(np.unique(rate.draw_counts[~np.isnan(rate.draw_counts)])) >= {3 / 5, 7 / 5}
+    assert rate.units == pytest.approx(2.0)
+
+
+def test_one_session_is_drawn_utterance_by_utterance() -> None:
+    words, errors = np.full(20, 5), np.random.default_rng(0).integers(0, 4, (20, 1))
+    alone = draw_counts(["only"] * 20, words.tolist(), errors)
+    each = draw_counts([f"{at:02d}" for at in range(20)], words.tolist(), errors)
+    assert require_interval(alone.rate(0)) == require_interval(each.rate(0))
+    assert require_interval(alone.rate(0)).low < require_interval(alone.rate(0)).value
+
+
+def test_without_reference_words_there_is_no_figure() -> None:
+    for found in (
+        draw_counts([], [], np.zeros((0, 2))),
+        draw_counts(["a", "b"], [0, 0], np.array([[1, 0], [2, 0]])),
+    ):
+        assert found.rate(0) is None
+        assert found.relative_improvement(0, 1) is None
+        assert found.point_change(0, 1) is None
+
+
+def test_a_session_without_words_still_counts_its_insertions() -> None:
+    assert require_interval(draw_counts(["a", "b"], [10, 0], np.array([[1], [2]])).rate(0)).value == pytest.approx(
+        3 / 10
+    )
+
+
+def test_a_flawless_model_can_only_be_equalled_or_lost_to() -> None:
+    found = draw_counts(["a", "b", "c"], [10, 10, 10], np.array([[0, 0, 2]] * 3))
+    assert require_interval(found.relative_improvement(0, 1)).value == 0.0
+    assert require_interval(found.relative_improvement(0, 2)).high < 0
+
+
+def test_unequal_lengths_are_refused() -> None:
+    with pytest.raises(EvaluationError, match="2 utterances, 1 word counts and 2 error counts"):
+        draw_counts(["a", "b"], [1], np.zeros((2, 1)))
+
+
+def test_students_t_is_that_of_scipy_for_whole_and_broken_degrees() -> None:
+    from scipy.stats import t
+
+    for level in (0.6, 0.8, 0.975, 0.999):
+        for freedom in (1, 2, 3.7, 10, 100, 1e4, 1e6):
+            assert compute_t_quantile(level, freedom) == pytest.approx(t.ppf(level, freedom), rel=1e-5)
+
+
+def test_few_and_uneven_sessions_widen_an_interval_and_many_do_not() -> None:
+    assert compute_widening(0.975, 5) == pytest.approx(2.776445 / 1.959964 * (5 / 4) ** 0.5, rel=1e-5)
+    assert compute_widening(0.975, 10_000) == pytest.approx(1.0, abs=1e-3)
+    assert compute_widening(0.975, 1.2) == compute_widening(0.975, 2), "below two it stays bounded"
+    errors = np.random.default_rng(0).integers(1, 9, (8, 1))
+    even = draw_counts([str(at) for at in range(8)], [20] * 8, errors)
+    uneven = draw_counts([str(at) for at in range(8)], [400, *[20] * 7], errors)
+    assert even.units[0] == pytest.approx(8)
+    assert uneven.units[0] == pytest.approx(540**2 / (400**2 + 7 * 20**2))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=30))
+def test_an_interval_is_ordered_and_within_what_a_rate_can_be(rows: list[tuple[int, int, int]]) -> None:
+    names, words = [str(row[0]) for row in rows], [row[1] for row in rows]
+    found = require_interval(draw_counts(names, words, np.array([[row[2]] for row in rows]), 200).rate(0))
+    worst = max(row[2] / row[1] for row in rows)
+    assert 0 <= found.low <= found.value <= found.high <= max(1.0, worst) + 1e-12

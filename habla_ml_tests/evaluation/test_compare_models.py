@@ -1,0 +1,127 @@
+"""Entrants understood, and a contest held for real: the shipped base model in several forms on spoken sentences."""
+
+from __future__ import annotations
+
+import csv
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.compare_models import compare_models
+from habla_ml.evaluation.comparison.model_spec import parse_model_spec
+from habla_ml.evaluation.comparison.records import read_comparison
+from habla_ml.evaluation.metrics.non_speech import build_non_speech_set
+from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.settings import Settings, load_settings
+from habla_ml.transcription.options import DecodingOptions, HostedOptions
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "recordings").mkdir()
+    tree = {
+        "work_folder": str(tmp_path / "work"),
+        "lake": {"url": str(tmp_path / "lake")},
+        "recordings": {"folder": str(tmp_path / "recordings")},
+        "corpus": {"conventions": str(PROJECT / "configs/conventions/orthographic-v3.yaml")},
+        "training": {"recipe": str(PROJECT / "configs/recipes/demo-full.yaml")},
+        "evaluation": {"non_speech_takes": 0, "bootstrap_draws": 200},
+        "release": {"store": {"url": str(tmp_path / "cdn")}},
+    }
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "here.yaml").write_text(yaml.safe_dump(tree))
+    return load_settings(tmp_path / "configs" / "here.yaml", {})
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Eight sentences of Castilian in two voices' sessions, as the plan's table."""
+    from tools.base_model.training_clips import synthesize_castilian_sentence
+
+    rng = np.random.default_rng(11)
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    rows = [("audio_path", "transcript", "speaker")]
+    for at in range(8):
+        text, pcm = synthesize_castilian_sentence(rng)
+        soundfile.write(folder / f"{at}.wav", pcm, 16_000, subtype="PCM_16")
+        rows.append((f"{at}.wav", text, ("Ana", "Luis")[at % 2]))
+    with (folder / "fine_tune_dataset.csv").open("w", newline="", encoding="utf-8") as out:
+        csv.writer(out).writerows(rows)
+    return folder
+
+
+def test_an_entrant_names_model_engine_options_and_quantisation(settings: Settings) -> None:
+    plain = parse_model_spec("v2", settings)
+    assert (plain.model, plain.quantisation, plain.decoding) == ("v2", None, DecodingOptions())
+    chosen = parse_model_spec("base@faster-whisper-batched, beam_size=1, quantisation=float32", settings)
+    assert chosen.decoding == DecodingOptions(engine="faster-whisper-batched", beam_size=1)
+    assert chosen.quantisation == "float32"
+    hosted = parse_model_spec("deepgram,model=nova-3", settings)
+    assert hosted.decoding == HostedOptions(engine="deepgram", model="nova-3")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("v2@faster", r"v2@faster cannot be understood .*options are batch_size, beam_size"),
+        ("v2,beams=3", "beams"),
+        ("v2,beam_size", "write key=value"),
+        ("v2,quantisation=int3", "int8, int8_float32"),
+        ("v2@transformers,quantisation=int8", "knows no quantisation"),
+        ("", "names no model"),
+    ],
+)
+def test_what_is_no_entrant_is_refused_with_what_is_known(settings: Settings, text: str, reason: str) -> None:
+    with pytest.raises(EvaluationError, match=reason):
+        parse_model_spec(text, settings)
+
+
+def test_the_sounds_without_speech_are_the_releases(settings: Settings, table: Path, tmp_path: Path) -> None:
+    """Otherwise one version would invent more in a contest than in its own report."""
+    of = settings.evaluation.model_copy(update={"non_speech_takes": 1, "seed": 3})
+    settings = settings.model_copy(update={"evaluation": of})
+    lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
+    held = compare_models(["base", "base,beam_size=1"], str(table), lake, settings, "2026-11-21", lambda _: None)
+    found = held.comparison.models[0].hallucination
+    assert found is not None
+    assert found.non_speech_digest == build_non_speech_set(of).digest
+
+
+@pytest.mark.slow
+def test_forms_of_one_model_meet_on_a_table_and_a_second_contest_decodes_nothing(
+    settings: Settings, table: Path, tmp_path: Path
+) -> None:
+    lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
+    specs = ["base", "base,beam_size=1", "base,quantisation=float32"]
+    held = compare_models(specs, str(table), lake, settings, "2026-11-21", lambda _: None)
+    comparison = held.comparison
+    assert [each.name for each in comparison.models] == specs
+    assert [(each.of, each.against) for each in comparison.changes] == [
+        (after, before) for before, after in combinations(specs, 2)
+    ]
+    assert len({each.artefact_digest for each in comparison.models}) == 2
+    assert comparison.test.utterances == 8
+    assert all(each.wer.value is not None and each.wer.value < 0.6 for each in comparison.models)
+    assert read_comparison(lake.get_bytes(held.evidence)) == comparison
+    page = held.files.html.read_text(encoding="utf-8")
+    assert all(each in page for each in specs)
+    assert held.decoded == 3 * 8
+    again = compare_models(specs, str(table), lake, settings, "2026-11-21", lambda _: None)
+    assert again.decoded == 0
+    assert again.evidence == held.evidence
+
+
+def test_a_contest_of_one_on_nothing_is_refused(settings: Settings, tmp_path: Path) -> None:
+    lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
+    with pytest.raises(EvaluationError, match="two specs at least"):
+        compare_models(["base"], "test", lake, settings, "2026-11-21", print)
+    with pytest.raises(EvaluationError, match=r"neither `test`, a day like"):
+        compare_models(["base", "v1"], str(tmp_path / "nowhere"), lake, settings, "2026-11-21", print)

@@ -1,0 +1,127 @@
+"""The bulk import: many days at once, killed and resumed, with one day's fault reported and survived."""
+
+from __future__ import annotations
+
+import io
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+
+from habla_ml.errors import InputError
+from habla_ml.recordings import ingest_day
+from habla_ml.recordings.bulk_import import import_with_progress
+from habla_ml.settings import save_settings
+from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, make_workspace, set_age, write_session
+
+DAYS = [f"2026-03-{number:02d}" for number in range(1, 13)]
+
+
+def fill_recordings(workspace: HablaWorkspace, segments: int = 3) -> None:
+    for number, day in enumerate(DAYS):
+        for lesson in range(2):
+            name = f"{number}{lesson}_{day.replace('-', '')}_{9 + lesson:02d}0000"
+            set_age(write_session(workspace.recordings, name, segments, seconds=0.2), 48)
+
+
+def list_object_names(workspace: HablaWorkspace) -> set[str]:
+    return {path.name for path in (workspace.root / "lake" / "objects").rglob("*") if path.is_file()}
+
+
+def read_day_pointers(workspace: HablaWorkspace) -> dict[str, str]:
+    return {
+        name: str(pointer.value["parquet"])
+        for name in workspace.lake.list_pointers("recordings/")
+        if (pointer := workspace.lake.read_pointer(name)) is not None
+    }
+
+
+def make_silent_console() -> Console:
+    return Console(file=io.StringIO())
+
+
+@contextmanager
+def start_import(workspace: HablaWorkspace) -> Iterator[subprocess.Popen[bytes]]:
+    profile = save_settings(workspace.settings, workspace.root / "profile")
+    command = [
+        sys.executable,
+        "-c",
+        "from habla_ml.cli.main import main; main()",
+        "import",
+        str(workspace.recordings),
+    ]
+    process = subprocess.Popen(
+        [*command, "--processes", "2", "-p", str(profile)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_killed_and_run_again_it_ends_with_the_same_objects_and_leaves_no_process(tmp_path: Path) -> None:
+    workspace, whole = make_workspace(tmp_path / "a"), make_workspace(tmp_path / "b")
+    fill_recordings(workspace, 30)
+    fill_recordings(whole, 30)
+    import_with_progress(whole.recordings, whole.settings, 1, make_silent_console())
+    with start_import(workspace) as process:
+        while not read_day_pointers(workspace):
+            time.sleep(0.005)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        psutil.wait_procs(children, timeout=10)
+        assert not [each for each in children if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    assert 0 < len(read_day_pointers(workspace)) < len(DAYS)
+    with start_import(workspace) as process:
+        said = process.communicate()[0].decode()
+        assert process.returncode == 0, said
+    assert "days were there already" in said
+    assert read_day_pointers(workspace) == read_day_pointers(whole)
+    assert list_object_names(whole) == list_object_names(workspace)
+
+
+def test_one_days_fault_is_told_and_the_other_days_are_there(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    fill_recordings(workspace)
+    blocked = tmp_path / "lake" / "pointers" / "recordings" / f"{DAYS[4]}.json"
+    blocked.mkdir(parents=True)
+    done = import_with_progress(workspace.recordings, workspace.settings, 2, make_silent_console())
+    assert [each.day for each in done.failed] == [DAYS[4]]
+    assert "PointerMovedError" in done.failed[0].error
+    assert [each.day for each in done.imported] == [day for day in DAYS if day != DAYS[4]]
+    assert (done.imported[0].sessions, done.imported[0].segments) == (2, 6)
+    assert done.imported[0].hours == pytest.approx(6 * 0.2 / 3600, abs=1e-8)
+    blocked.rmdir()
+    again = import_with_progress(workspace.recordings, workspace.settings, 2, make_silent_console())
+    assert ([each.day for each in again.imported], again.failed, again.unchanged_days) == ([DAYS[4]], (), 11)
+
+
+def test_the_import_gives_what_ingesting_each_day_gives_and_leaves_early_days(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "a", recordings={"first_day": DAYS[2]})
+    one_by_one = make_workspace(tmp_path / "b")
+    fill_recordings(workspace)
+    fill_recordings(one_by_one)
+    done = import_with_progress(workspace.recordings, workspace.settings, 2, make_silent_console())
+    assert (len(done.imported), done.early_days) == (10, 2)
+    assert "2 days lie before recordings.first_day" in done.summary
+    for day in DAYS[2:]:
+        ingest_day(one_by_one.recordings, day, one_by_one.lake, one_by_one.settings, NOW)
+    assert read_day_pointers(workspace) == read_day_pointers(one_by_one)
+
+
+def test_a_folder_that_is_no_recordings_folder_is_a_clear_error(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    with pytest.raises(InputError, match="holds no folder named"):
+        import_with_progress(workspace.recordings, workspace.settings, 1, make_silent_console())
+    with pytest.raises(InputError, match="cannot be listed"):
+        import_with_progress(tmp_path / "nowhere", workspace.settings, 1, make_silent_console())

@@ -1,0 +1,158 @@
+"""Habla's clean-up deletes folders while they are read: nothing half-ingested, nothing lost that was finished."""
+
+from __future__ import annotations
+
+import io
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from habla_ml.audio import decode_flac, pcm_sha256
+from habla_ml.lake import Lake
+from habla_ml.recordings import day_reader as day_reader_module
+from habla_ml.recordings import find_changed_days, ingest_day, load_day, read_skipped_inputs
+from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, make_workspace, set_age, write_session
+
+DAY = "2026-02-16"
+A, B, C = "11111_20260216_090000", "22222_20260216_100000", "33333_20260216_110000"
+
+
+def read_checked_rows(workspace: HablaWorkspace) -> dict[str, dict[str, Any]]:
+    published = load_day(workspace.lake, DAY)
+    assert published is not None
+    table = pq.read_table(io.BytesIO(workspace.lake.get_bytes(published.parquet))).to_pylist()
+    facts = pq.read_table(io.BytesIO(workspace.lake.get_bytes(published.facts))).to_pylist()
+    assert [row["segment_id"] for row in facts] == [row["segment_id"] for row in table]
+    assert published.segments == len(table)
+    for row in table:
+        assert pcm_sha256(decode_flac(row["audio"])) == row["audio_sha256"]
+    return {f"{row['session_id']}/{row['file_name']}": row for row in table}
+
+
+def read_sessions_of_ingest(workspace: HablaWorkspace, lake: Lake | None = None) -> tuple[str, ...]:
+    return ingest_day(workspace.recordings, DAY, lake or workspace.lake, workspace.settings, NOW).read_sessions
+
+
+def delete_when_read(monkeypatch: pytest.MonkeyPatch, trigger: str, victim: Path) -> None:
+    """Delete `victim` for real at the moment in which the file `trigger` is asked for."""
+    read = day_reader_module.read_plain_file
+
+    def reads(path: Path, max_bytes: int) -> bytes:
+        if f"{path.parent.name}/{path.name}" == trigger and victim.exists():
+            shutil.rmtree(victim)
+        return read(path, max_bytes)
+
+    monkeypatch.setattr(day_reader_module, "read_plain_file", reads)
+
+
+def test_a_session_deleted_between_scan_and_reading_costs_itself_only(
+    workspace: HablaWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (A, B, C):
+        write_session(workspace.recordings, name, 3)
+    delete_when_read(monkeypatch, f"{A}/segment_003.wav", workspace.recordings / B)
+    read_sessions_of_ingest(workspace)
+    assert {key.split("/")[0] for key in read_checked_rows(workspace)} == {A, C}
+    published = load_day(workspace.lake, DAY)
+    assert published is not None
+    assert set(published.inputs) == {A, C}
+    reasons = {each.session: each.reason for each in read_skipped_inputs(workspace.lake, published.set_aside)}
+    assert "deleted while it was read" in reasons[B]
+
+
+def test_what_was_read_of_a_session_before_its_deletion_stays_and_the_rest_comes_with_its_return(
+    workspace: HablaWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = write_session(workspace.recordings, B, 4)
+    set_age(session, 24)
+    shutil.copytree(session, workspace.root / "backup")
+    with monkeypatch.context() as patch:
+        delete_when_read(patch, f"{B}/segment_003.wav", session)
+        read_sessions_of_ingest(workspace)
+    assert sorted(read_checked_rows(workspace)) == [f"{B}/segment_001.wav", f"{B}/segment_002.wav"]
+    assert read_checked_rows(workspace)[f"{B}/segment_001.wav"]["machine_text"] == "texto 1"
+    # Restored with every time as it was: what was not read then is read now.
+    shutil.copytree(workspace.root / "backup", session)
+    assert [
+        each.day for each in find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)
+    ] == [DAY]
+    assert read_sessions_of_ingest(workspace) == (B,)
+    assert len(read_checked_rows(workspace)) == 4
+    published = load_day(workspace.lake, DAY)
+    assert published is not None
+    assert read_skipped_inputs(workspace.lake, published.set_aside) == ()
+
+
+def test_metadata_that_went_first_takes_no_hint_from_what_the_lake_holds(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 3)
+    set_age(session, 24)
+    read_sessions_of_ingest(workspace)
+    before = read_checked_rows(workspace)
+    (session / "metadata.json").unlink()
+    (session / "segment_001.wav").unlink()
+    assert read_sessions_of_ingest(workspace) == (A,)
+    assert read_checked_rows(workspace) == before
+
+
+def test_a_file_that_goes_between_listing_and_stat_is_no_fault(workspace: HablaWorkspace) -> None:
+    session = write_session(workspace.recordings, A, 200, seconds=0.01)
+    deleting = subprocess.Popen([sys.executable, "-c", f"import shutil; shutil.rmtree({str(session)!r})"])
+    while deleting.poll() is None:
+        list(find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW))
+    assert list(find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)) == []
+
+
+CLEAN_UP_SCRIPT = """
+import pathlib, shutil, sys, time
+for path in sys.argv[2:]:
+    time.sleep(float(sys.argv[1]))
+    shutil.rmtree(path)
+"""
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whenever_the_clean_up_runs_the_day_is_whole_rows_and_finished_sessions_stay(
+    tmp_path: Path, seed: int
+) -> None:
+    """A real process deletes folders, in Habla's order, while this one reads them."""
+    workspace = make_workspace(tmp_path)
+    names = [f"{number:05d}_20260216_{9 + number:02d}0000" for number in range(6)]
+    whole = make_workspace(tmp_path / "whole")
+    for name in names:
+        set_age(write_session(workspace.recordings, name, 40, seconds=0.2), 24)
+    shutil.copytree(workspace.recordings, whole.recordings, dirs_exist_ok=True)
+    ingest_day(whole.recordings, DAY, whole.lake, whole.settings, NOW)
+    expected = read_checked_rows(whole)
+    finished = names[:2]
+    for name in names[2:]:
+        shutil.move(workspace.recordings / name, tmp_path / name)
+    read_sessions_of_ingest(workspace)
+    for name in names[2:]:
+        shutil.move(tmp_path / name, workspace.recordings / name)
+    pause = random.Random(seed).uniform(0, 0.05)
+    deleting = subprocess.Popen(
+        [sys.executable, "-c", CLEAN_UP_SCRIPT, str(pause), *(str(workspace.recordings / name) for name in names)]
+    )
+    time.sleep(random.Random(seed).uniform(0, 0.12))
+    read_sessions_of_ingest(workspace)
+    assert deleting.wait() == 0
+    found = read_checked_rows(workspace)
+    assert {key for key in expected if key.split("/")[0] in finished} <= found.keys()
+    sound = ("segment_id", "audio", "audio_sha256", "duration_s", "number", "day")
+    for key, row in found.items():
+        assert {name: row[name] for name in sound} == {name: expected[key][name] for name in sound}
+    published = load_day(workspace.lake, DAY)
+    assert published is not None
+    for name in published.inputs.keys() & {key.split("/")[0] for key in found}:
+        listed = [key for key in found if key.startswith(name)]
+        assert len(listed) == 40 or name in {
+            each.session for each in read_skipped_inputs(workspace.lake, published.set_aside)
+        }
+    assert not list(workspace.settings.work_folder.glob("recordings-*"))

@@ -1,0 +1,33 @@
+"""Two days of a session each, with what people typed: the text of a corpus before any conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from habla_ml.annotation import collect_events
+from habla_ml.corpus.conventions import load_conventions
+from habla_ml_tests.testing.habla_sessions import (
+    NOW,
+    V1,
+    HablaWorkspace,
+    ingest_into,
+    make_workspace,
+    write_corrections,
+    write_session,
+)
+
+MONDAY, TUESDAY = "2026-02-16", "2026-02-17"
+A, B = "11111_20260216_090000", "22222_20260217_090000"
+CONVENTIONS_V3 = load_conventions(V1.with_name("orthographic-v3.yaml"))
+
+
+def create_annotated_lake(root: Path, monday: Mapping[int, str], tuesday: str) -> HablaWorkspace:
+    """Six segments on Monday, of which some are typed by number, and one on Tuesday; ingested and collected."""
+    workspace = make_workspace(root)
+    write_corrections(write_session(workspace.recordings, A, 6), monday)
+    write_corrections(write_session(workspace.recordings, B, 1), {1: tuesday})
+    for day in (MONDAY, TUESDAY):
+        ingest_into(workspace, day)
+        collect_events(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
+    return workspace

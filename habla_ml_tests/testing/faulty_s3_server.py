@@ -1,0 +1,90 @@
+"""A real HTTP server that speaks S3 (moto), with the faults of worse servers in some buckets and keys.
+
+`python -m habla_ml_tests.testing.faulty_s3_server` prints its port and serves until its standard input closes. It serves one
+request at a time, so that a conditional write is atomic, as on AWS.
+
+- bucket `ignores-if-none-match`, bucket `ignores-if-match`: that header has no effect;
+- bucket `refuses-everything-conditional`: 412 to each conditional put;
+- bucket `three-a-page`: listings come three at a time;
+- bucket `forbids-delete`: 403 to each DELETE;
+- key with `answers-409-twice`: the first two conditional writes get 409;
+- key with `loses-an-answer`: the first write is done, but answered with 500.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+Environ = dict[str, Any]
+
+
+def _send_error(status: str, code: str, start_response: Callable[..., Any]) -> list[bytes]:
+    body = f"<Error><Code>{code}</Code><Message>a fault on purpose</Message></Error>".encode()
+    start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+class FaultyS3:
+    """moto, behind the faults of the module's docstring."""
+
+    def __init__(self) -> None:
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._seen: Counter[str] = Counter()
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        bucket = path.split("/")[1]
+        conditional = "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MATCH" in environ
+        if bucket == "ignores-if-none-match":
+            environ.pop("HTTP_IF_NONE_MATCH", None)
+        if bucket == "ignores-if-match":
+            environ.pop("HTTP_IF_MATCH", None)
+        if bucket == "three-a-page" and method == "GET" and "list-type" in environ["QUERY_STRING"]:
+            environ["QUERY_STRING"] += "&max-keys=3"
+        if bucket == "refuses-everything-conditional" and conditional:
+            return _send_error("412 Precondition Failed", "PreconditionFailed", start_response)
+        if bucket == "forbids-delete" and method == "DELETE":
+            return _send_error("403 Forbidden", "AccessDenied", start_response)
+        if "answers-409-twice" in path and conditional and method in {"PUT", "POST"}:
+            self._seen[path] += 1
+            if self._seen[path] <= 2:
+                return _send_error("409 Conflict", "ConditionalRequestConflict", start_response)
+        if "loses-an-answer" in path and method == "PUT":
+            self._seen[path] += 1
+            if self._seen[path] == 1:
+                list(self._moto(environ, lambda *_: lambda _data: None))
+                return _send_error("500 Internal Server Error", "InternalError", start_response)
+        answer: Iterable[bytes] = self._moto(environ, start_response)
+        return answer
+
+
+class QuietRequestHandler(WSGIRequestHandler):
+    """Requests are not logged."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
+
+
+def main() -> None:
+    """Serve on a free port of 127.0.0.1."""
+    server = make_server("127.0.0.1", 0, FaultyS3(), threaded=False, request_handler=QuietRequestHandler)
+    print(server.server_port, flush=True)
+
+    def stop_with_parent() -> None:
+        sys.stdin.read()
+        os._exit(0)
+
+    threading.Thread(target=stop_with_parent, daemon=True).start()
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Corpora of text without audio, for splits."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from habla_ml.corpus.build import CORPUS_SCHEMA
+from habla_ml.corpus.conventions import Conventions
+from habla_ml.lake import Lake, catalogue
+
+
+@dataclass(frozen=True)
+class AnnotatedSegmentSpec:
+    """One annotated segment."""
+
+    session: str
+    number: int = 1
+    sound: str = ""
+    seconds: float = 60.0
+    usable: bool = True
+    speaker: str = "unknown"
+    sentence: str = "hola"
+
+    @property
+    def name(self) -> str:
+        return f"{self.session}/{self.number}"
+
+
+def write_corpus_day(
+    lake: Lake, day: str, lines: Iterable[AnnotatedSegmentSpec], conventions: Conventions
+) -> None:
+    """Publish a day of corpus as `build_day` does."""
+    made = [
+        {
+            "segment_id": line.name,
+            "session_id": line.session,
+            "day": day,
+            "file_name": f"segment_{line.number:03d}.wav",
+            "number": line.number,
+            "speaker": line.speaker,
+            "duration_s": line.seconds,
+            "loudness_dbfs": -25.0,
+            "audio_sha256": line.sound or line.name,
+            "text": "hola",
+            "sentence": line.sentence,
+            "status": "corrected",
+            "problem": None if line.usable else "unusable",
+            "event_id": "e",
+            "source": "habla",
+            "person": "",
+            "annotated_at": datetime(2026, 1, 1, tzinfo=UTC),
+        }
+        for line in lines
+    ]
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(made, schema=CORPUS_SCHEMA), out)
+    usable = [row for row in made if row["problem"] is None]
+    value = {
+        "parquet": lake.put_bytes(out.getvalue()),
+        "recordings": "0" * 64,
+        "facts": "0" * 64,
+        "annotations": "",
+        "conventions": conventions.title,
+        "conventions_digest": conventions.digest,
+        "inputs": "",
+        "counts": {"annotated": len(made), "usable": len(usable)},
+        "problems": {},
+        "hours": sum(line.seconds for line in lines if line.usable) / 3600 if made else 0.0,
+    }
+    lake.move_pointer(catalogue.CORPUS.name(day), value, lake.read_pointer(catalogue.CORPUS.name(day)))
+
+
+def read_splits(lake: Lake, segments: str) -> dict[str, tuple[str, str]]:
+    """Segment → its split and its sound."""
+    table = pq.read_table(io.BytesIO(lake.get_bytes(segments)))
+    return {row["segment_id"]: (row["split"], row["audio_sha256"]) for row in table.to_pylist()}
+
+
+def create_empty_lake(root: Path) -> Lake:
+    from habla_ml.lake import DirectoryStore
+
+    return Lake(DirectoryStore(root / "lake"), root / "cache")

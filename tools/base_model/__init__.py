@@ -1,0 +1,1 @@
+"""The trainer and the measurements of the demo's base model."""

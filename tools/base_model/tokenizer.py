@@ -1,0 +1,76 @@
+"""A Whisper tokenizer with the real special tokens and a few hundred Spanish word pieces.
+
+The order of ids is that of the multilingual Whisper: byte-level pieces, the empty string (by which converters
+tell a multilingual vocabulary), end of text, start of transcript, languages, tasks, timestamps.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import WhisperTokenizer
+
+_TASK_TOKENS = (
+    "<|translate|>",
+    "<|transcribe|>",
+    "<|startoflm|>",
+    "<|startofprev|>",
+    "<|nospeech|>",
+    "<|notimestamps|>",
+)
+_N_TIMESTAMPS = 1501
+_NON_SPEECH_SYMBOLS = '"#()*+/:;<=>@[\\]^_`{|}~'
+
+
+def list_language_codes() -> tuple[str, ...]:
+    """The 99 languages of Whisper up to large-v2, in the order of their ids."""
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    return tuple(code for code in LANGUAGES if code != "yue")
+
+
+def train_tokenizer(sentences: Iterable[str], n_pieces: int) -> "WhisperTokenizer":
+    """Learn byte-level pieces from sentences and put Whisper's special tokens behind them.
+
+    Args:
+        sentences: Text in standard spelling.
+        n_pieces: Size of the text vocabulary; at least 256, one for each byte.
+    """
+    from tokenizers import AddedToken
+    from transformers import WhisperTokenizer
+
+    vocabulary, merges = _learn_pieces(sentences, n_pieces)
+    vocabulary[""] = len(vocabulary)
+    tokenizer = WhisperTokenizer(vocab=vocabulary, merges=merges)
+    special = ["<|startoftranscript|>", *(f"<|{code}|>" for code in list_language_codes()), *_TASK_TOKENS]
+    tokenizer.add_special_tokens(
+        {"extra_special_tokens": [AddedToken(token, normalized=False, special=True) for token in special]}
+    )
+    stamps = [AddedToken(f"<|{step * 0.02:.2f}|>", normalized=False) for step in range(_N_TIMESTAMPS)]
+    tokenizer.add_tokens(stamps)
+    tokenizer.set_prefix_tokens()  # the start tokens did not exist when the tokenizer was made
+    return tokenizer
+
+
+def list_non_speech_token_ids(tokenizer: "WhisperTokenizer") -> list[int]:
+    """Ids of symbols that nobody speaks, for `suppress_tokens`."""
+    vocabulary = tokenizer.get_vocab()
+    return sorted(vocabulary[symbol] for symbol in _NON_SPEECH_SYMBOLS if symbol in vocabulary)
+
+
+def _learn_pieces(sentences: Iterable[str], n_pieces: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    import json
+
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=n_pieces,
+        show_progress=False,
+        special_tokens=[],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
+    learner.train_from_iterator(sentences, trainer)
+    model = json.loads(learner.to_str())["model"]
+    return dict(model["vocab"]), [(left, right) for left, right in model["merges"]]
