@@ -10,6 +10,6 @@ from habla_ml_tests.testing.habla_sessions import HablaWorkspace, make_workspace
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> HablaWorkspace:
+def workspace(tmp_path: Path) -> HablaWorkspace:
     """A Habla without a session, and an empty lake."""
     return make_workspace(tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from habla_ml.annotation import append_events, load_events, read_events
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.defs.run_agreement_check import build_floor_metadata
+from habla_ml.defs.agreement import build_floor_metadata
 from habla_ml_tests.defs.conftest import MONDAY, DagsterDeployment
 
 

@@ -21,7 +21,7 @@ from habla_ml.training.plan import VersionPlan, read_plan
 from habla_ml.training.record import read_training_record
 from habla_ml.training.replicate_plans import plan_next_replicates
 from habla_ml_tests.defs.conftest import DagsterDeployment
-from habla_ml_tests.training.test_replicate_plans import plan_trained
+from habla_ml_tests.training.test_replicate_plans import store_trained_plan
 
 
 def leave_version(deployment: DagsterDeployment, version: str) -> None:
@@ -59,7 +59,7 @@ def test_a_repeat_that_was_never_planned_is_not_trained(ingested):
 
 
 def test_the_command_plans_repeats_shows_them_and_says_what_to_do(deployment, tmp_path):
-    plan_trained(deployment.lake(), "v1")
+    store_trained_plan(deployment.lake(), "v1")
     home = tmp_path / "dagster_home"
     home.mkdir()
     command = [

@@ -7,9 +7,9 @@ import pytest
 from habla_ml.evaluation.comparison.compare import DecodedModel, compare_with_error_tables
 from habla_ml.evaluation.comparison.error_tables import (
     WordError,
+    list_word_errors,
     make_utterance_table,
     make_word_error_table,
-    word_errors,
 )
 from habla_ml.evaluation.comparison.slices import Reference
 from habla_ml.evaluation.report import write_report
@@ -27,7 +27,7 @@ from habla_ml_tests.testing.simulated_hypotheses import (
 
 
 def list_errors(said: str, understood: str) -> list[WordError]:
-    return word_errors("seg", align_words(said, understood))
+    return list_word_errors("seg", align_words(said, understood))
 
 
 def test_each_error_has_its_words_its_place_and_two_words_on_either_side() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-import pyarrow.put_parquet as pq
+import pyarrow.parquet as pq
 import pytest
 
 from habla_ml.corpus.snapshot import Snapshot, save_snapshot

@@ -15,7 +15,7 @@ KEY = "secret-key-0123456789"
 
 
 @pytest.fixture
-def served() -> Iterator[FakeTranscriptionService]:
+def fake_service() -> Iterator[FakeTranscriptionService]:
     service = FakeTranscriptionService()
     yield service
     service.close()
