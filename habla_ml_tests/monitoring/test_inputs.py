@@ -112,7 +112,7 @@ def test_a_change_is_found_on_its_side_and_only_there(trained, name, before, aft
     (series,) = build_input_series(days, {}, trained, RELEASE_WEEK, WEEKS, 200.0)
     assert series.alarms
     assert {which for which in ("rise", "fall") if any(each.alarm for each in getattr(series, which))} == {side}
-    assert [each.simulate_week for each in series.reference] == WEEKS[:3]
+    assert [each.week for each in series.reference] == WEEKS[:3]
     same = days_of(name, [before] * 6, spread)
     (calm,) = build_input_series(same, {}, trained, RELEASE_WEEK, WEEKS, 200.0)
     assert calm.alarms == ()
@@ -123,7 +123,7 @@ def test_a_better_signal_is_no_alarm_and_an_unfinished_week_is_not_judged(traine
     days = days_of("snr_db", [10.0] * 3 + [30.0] * 3, 2.0)
     (series,) = build_input_series(days, {}, trained, RELEASE_WEEK, WEEKS[:4], 200.0)
     assert (series.alarms, series.rise) == ((), ())
-    assert [each.simulate_week for each in series.fall] == ["2026-02-02"]
+    assert [each.week for each in series.fall] == ["2026-02-02"]
     assert len(series.weeks) == 3
 
 

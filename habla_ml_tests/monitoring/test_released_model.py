@@ -36,7 +36,7 @@ def test_good_weeks_pass_and_bad_ones_raise_the_alarm(monitored_deployment):
     for week in range(3):
         monitored_deployment.simulate_week(week, ERROR_RATE)
     good = watch_until(monitored_deployment, 3).record
-    assert [each.simulate_week for each in good.drift] == ["2026-02-02", "2026-02-09", "2026-02-16"]
+    assert [each.week for each in good.drift] == ["2026-02-02", "2026-02-09", "2026-02-16"]
     assert good.alarms == ()
     assert build_alerts(good) == ()
     for week in range(3, 6):
@@ -93,13 +93,13 @@ def test_what_the_version_knows_is_left_out_and_so_is_what_was_said_before_the_r
     before = watch_until(monitored_deployment, 1).record
     assert before.weeks == ()
     old = monitored_deployment.record_week(-4)  # the same lessons as in its snapshot
-    monitored_deployment.annotate_lessons(old[:9], simulate_week=0, text="otra cosa")
+    monitored_deployment.annotate_lessons(old[:9], week=0, text="otra cosa")
     assert watch_until(monitored_deployment, 1).record.weeks == ()
     late = monitored_deployment.record_week(-1)
     monitored_deployment.set_hypotheses(late, ERROR_RATE)
-    monitored_deployment.annotate_lessons(late, simulate_week=0)
+    monitored_deployment.annotate_lessons(late, week=0)
     (week,) = watch_until(monitored_deployment, 1).record.weeks
-    assert (week.simulate_week, week.representative.segments) == ("2026-02-02", len(late))
+    assert (week.week, week.representative.segments) == ("2026-02-02", len(late))
 
 
 def test_a_known_sound_under_another_name_is_left_out(monitored_deployment):
@@ -134,7 +134,7 @@ def test_small_weeks_the_running_week_and_other_conventions_are_shown_and_not_te
         "2026-02-16": "not over yet",
     }
     tested = watch_until(monitored_deployment, 3).record
-    assert [each.simulate_week for each in tested.drift] == ["2026-02-16"]
+    assert [each.week for each in tested.drift] == ["2026-02-16"]
 
 
 def test_a_level_that_was_measured_otherwise_is_compared_with_nothing(monitored_deployment):
@@ -154,7 +154,7 @@ def test_a_week_is_measured_again_only_where_its_corrections_changed(monitored_d
     again = watch_until(monitored_deployment, 2)
     assert again.object_id == before.object_id
     assert compute_sha256(monitored_deployment.lake.fetch_path(again.object_id)) == again.object_id
-    monitored_deployment.annotate_lessons(first[:9], simulate_week=0, text="cosa distinta")
+    monitored_deployment.annotate_lessons(first[:9], week=0, text="cosa distinta")
     after = watch_until(monitored_deployment, 2).record
     assert after.weeks[0].inputs != before.record.weeks[0].inputs
     assert after.weeks[0].representative.rate.counts != before.record.weeks[0].representative.rate.counts
