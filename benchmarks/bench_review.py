@@ -37,7 +37,7 @@ from habla_ml.export.publish import checkout_artefact, publish_ctranslate2
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.ingest import ingest_day
-from habla_ml.recordings.segment_metadata import read_segment_metadata
+from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.review.candidates import gather_pool, list_recorded_days
 from habla_ml.review.model_hypotheses import ReleasedModel, decode_pool
 from habla_ml.review.selection import DecodedCandidate, choose, draw_random, interleave, rank

@@ -14,7 +14,7 @@ from habla_ml.consent.admission import Admission, Consents, open_admission
 from habla_ml.consent.register import digest_claim
 from habla_ml.lake import Lake
 from habla_ml.recordings import load_day
-from habla_ml.recordings.segment_metadata import read_segment_metadata
+from habla_ml.recordings.segments import read_segment_metadata
 
 UNKNOWN_SPEAKER_WITHHELD: Final = (
     "is withheld with its session: nobody says whose voice it is, and a contributor of it is to consent yet"

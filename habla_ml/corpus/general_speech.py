@@ -273,13 +273,8 @@ def _read_table_utterances(
             yield Skipped(segment.session_id, clip.row.label, what)
             continue
         yield Utterance(
-            segment_id=segment.segment_id,
-            session_id=segment.session_id,
-            speaker=segment.speaker or UNKNOWN_SPEAKER,
+            **segment.metadata() | {"speaker": segment.speaker or UNKNOWN_SPEAKER},
             sentence=reading.sentence,
-            duration_s=segment.duration_s,
-            loudness_dbfs=segment.loudness_dbfs,
-            audio_sha256=segment.audio_sha256,
             audio=decode_flac(segment.audio),
         )
 

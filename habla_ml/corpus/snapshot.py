@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, catalogue
+from habla_ml.recordings.segments import SEGMENT_COLUMNS, SegmentMetadata
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,27 +50,26 @@ class Snapshot:
     """Enrolled people who are heard in more than one split: teachers, and whoever would have fused the corpus."""
 
 
-@dataclass(frozen=True)
-class Utterance:
-    """One spoken segment with its reference text and its audio."""
+@dataclass(frozen=True, kw_only=True)
+class TranscribedSegment(SegmentMetadata):
+    """A segment with its reference text, without audio."""
 
-    segment_id: str
-    session_id: str
     speaker: str
-    """The session-local label, or an enrolled name."""
     sentence: str
-    duration_s: float
-    loudness_dbfs: float
-    audio_sha256: str
-    """sha256 of the decoded 16 kHz PCM: two names of one recording share it."""
+    role: str = ""
+    """`teacher` or `student` if the speaker is enrolled, otherwise empty."""
+    is_seen_speaker: bool | None = None
+    """Whether the snapshot's train split has this speaker; None in train and for unknown speakers."""
+    source: str = ""
+    """Origin of the recording: `habla`, `table` …; empty for speech from outside the lake."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance(TranscribedSegment):
+    """A transcribed segment with its audio."""
+
     audio: NDArray[np.float32]
     """Samples in −1…1 at 16 kHz, mono, shape [n_samples]."""
-    role: str = ""
-    """`teacher` or `student` where the speaker is enrolled."""
-    is_seen_speaker: bool | None = None
-    """Whether the snapshot's train has this speaker; None in train, and where nobody knows who speaks."""
-    source: str = ""
-    """Where the recording came from: `habla`, `table` …; empty for speech from outside the lake."""
 
 
 def save_snapshot(
@@ -150,13 +150,8 @@ def read_utterances(
                 row = wanted.pop(segment_id, None)
                 if row is not None:
                     yield Utterance(
-                        segment_id=segment_id,
-                        session_id=row["session_id"],
-                        speaker=row["speaker"],
+                        **{name: row[name] for name in SEGMENT_COLUMNS},
                         sentence=row["sentence"],
-                        duration_s=row["duration_s"],
-                        loudness_dbfs=row["loudness_dbfs"],
-                        audio_sha256=row["audio_sha256"],
                         audio=decode_flac(flac),
                         role=row.get("role") or "",
                         is_seen_speaker=row.get("is_seen_speaker"),

@@ -24,7 +24,7 @@ from habla_ml.errors import ObjectMissingError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings import PublishedDay, load_day
 from habla_ml.recordings.folder_segments import FolderSegment
-from habla_ml.recordings.segment_metadata import read_segment_metadata
+from habla_ml.recordings.segments import read_segment_metadata
 
 _COLUMNS: Final = ("segment_id", "session_id", "speaker", "audio_sha256", "duration_s")
 

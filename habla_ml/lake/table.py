@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
@@ -20,22 +20,25 @@ _ARROW_TYPES: Final[dict[type, pa.DataType]] = {
 }
 
 
-def arrow_schema(row: type, without: Collection[str] = ()) -> pa.Schema:
-    """Return the schema of a table whose rows are instances of a dataclass, in the order of its fields.
+def arrow_schema(row: type, without: Collection[str] = (), order: Sequence[str] = ()) -> pa.Schema:
+    """Return the schema of a table whose rows are instances of a dataclass.
 
     A field of type `X | None` is nullable. `tuple[X, ...]` is a list. `Literal` has the type of its values. A datetime
     is UTC in microseconds.
 
     Args:
         row: A dataclass.
-        without: Fields that are no columns.
+        without: Fields that are not columns.
+        order: First columns of the table. The others follow in the order of the fields. Stored tables keep their
+            order where a class inherits fields.
 
     Raises:
         TypeError: A field has a type that no column can hold.
     """
     hints = get_type_hints(row)
+    names = [each.name for each in fields(row) if each.name not in without]
     return pa.schema(
-        [_make_field(each.name, hints[each.name]) for each in fields(row) if each.name not in without]
+        [_make_field(name, hints[name]) for name in (*order, *(name for name in names if name not in order))]
     )
 
 

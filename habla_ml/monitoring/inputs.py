@@ -33,7 +33,7 @@ from habla_ml.monitoring.fresh_corrections import FreshCorrection, SnapshotConte
 from habla_ml.monitoring.record import DailyInputs, InputName, InputSeries, RatioSums, WeeklyDrift, WeeklyInput
 from habla_ml.monitoring.weeks import week_of_day
 from habla_ml.recordings import PublishedDay, load_day
-from habla_ml.recordings.segment_metadata import read_segment_metadata
+from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.review.candidates import is_enrolled_name
 
 SNR_SAMPLE_SIZE: Final = 48

@@ -24,6 +24,7 @@ from habla_ml.annotation.event_log import load_events, read_event_table
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings.days import load_day
+from habla_ml.recordings.segments import SEGMENT_COLUMNS, SegmentMetadata
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER, global_speaker, is_local_speaker_label
 from habla_ml.settings import Settings
 
@@ -34,32 +35,16 @@ if TYPE_CHECKING:
 _SEGMENTS_PER_BATCH: Final = 65_536
 _FULL_QUIET_WEIGHT_DB: Final = 20.0
 """This far below the bound, quiet speech counts in full when the pool is filled."""
-_CANDIDATE_COLUMNS: Final = (
-    "segment_id",
-    "session_id",
-    "day",
-    "speaker",
-    "duration_s",
-    "loudness_dbfs",
-    "audio_sha256",
-    "machine_text",
-    "machine_confidence",
-    "asr_status",
-)
+_CANDIDATE_COLUMNS: Final = (*SEGMENT_COLUMNS, "day", "machine_text", "machine_confidence", "asr_status")
 
 
 @dataclass(frozen=True)
-class ReviewCandidate:
-    """A recorded segment that a person could look at, as the facts know it."""
+class ReviewCandidate(SegmentMetadata):
+    """A recorded segment that a person can review, from its metadata."""
 
-    segment_id: str
-    session_id: str
-    day: str
     speaker: str
-    """The session's label or an enrolled name; `unknown` where nothing said it."""
-    duration_s: float
-    loudness_dbfs: float
-    audio_sha256: str
+    """The session's label, an enrolled name, or `unknown`."""
+    day: str
     machine_text: str
     """What Habla heard; empty where it heard nothing."""
     machine_confidence: float | None
@@ -288,13 +273,8 @@ class _Shortlist:
 
 def _build_candidate(row: Mapping[str, Any], minutes: float, random_order: int) -> ReviewCandidate:
     return ReviewCandidate(
-        segment_id=row["segment_id"],
-        session_id=row["session_id"],
+        **{name: row[name] for name in SEGMENT_COLUMNS} | {"speaker": row["speaker"] or UNKNOWN_SPEAKER},
         day=row["day"],
-        speaker=row["speaker"] or UNKNOWN_SPEAKER,
-        duration_s=row["duration_s"],
-        loudness_dbfs=row["loudness_dbfs"],
-        audio_sha256=row["audio_sha256"],
         machine_text=(row["machine_text"] or "").strip(),
         machine_confidence=row["machine_confidence"],
         rejected=row["asr_status"] == "rejected",

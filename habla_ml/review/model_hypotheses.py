@@ -188,13 +188,4 @@ def _read_day_utterances(recordings: pq.ParquetFile, wanted: dict[str, ReviewCan
             continue
         audio = recordings.read_row_group(group, columns=["audio"])["audio"]
         for at, candidate in present:
-            yield Utterance(
-                segment_id=candidate.segment_id,
-                session_id=candidate.session_id,
-                speaker=candidate.speaker,
-                sentence="",
-                duration_s=candidate.duration_s,
-                loudness_dbfs=candidate.loudness_dbfs,
-                audio_sha256=candidate.audio_sha256,
-                audio=decode_flac(audio[at].as_py()),
-            )
+            yield Utterance(**candidate.metadata(), sentence="", audio=decode_flac(audio[at].as_py()))

@@ -68,14 +68,14 @@ def clips() -> list[Utterance]:
         audio = audio.astype(np.float32)
         made.append(
             Utterance(
-                f"clip-{at}",
-                f"session-{at % 3}",
-                "Ana",
-                "una frase",
-                duration_s,
-                -20.0,
-                hashlib.sha256(audio.tobytes()).hexdigest(),
-                audio,
+                segment_id=f"clip-{at}",
+                session_id=f"session-{at % 3}",
+                speaker="Ana",
+                sentence="una frase",
+                duration_s=duration_s,
+                loudness_dbfs=-20.0,
+                audio_sha256=hashlib.sha256(audio.tobytes()).hexdigest(),
+                audio=audio,
             )
         )
     return made

@@ -20,8 +20,7 @@ from habla_ml.audio import decode_flac, pcm_sha256
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake
 from habla_ml.recordings import IngestedDay, find_changed_days, ingest_day, load_day, publish_day
-from habla_ml.recordings.segment_metadata import read_segment_metadata
-from habla_ml.recordings.segments import ROW_GROUP_SIZE, SEGMENT_SCHEMA, RecordedSegment
+from habla_ml.recordings.segments import ROW_GROUP_SIZE, SEGMENT_SCHEMA, RecordedSegment, read_segment_metadata
 from habla_ml_tests.testing.habla_sessions import (
     DAY,
     NOW,

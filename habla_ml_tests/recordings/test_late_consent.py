@@ -23,7 +23,7 @@ from habla_ml.recordings import (
     publish_day,
 )
 from habla_ml.recordings.change_detection import ChangedDay
-from habla_ml.recordings.segment_metadata import read_segment_metadata
+from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, make_workspace, set_age, write_session
 
 MONDAY, TUESDAY = "2026-02-16", "2026-02-17"

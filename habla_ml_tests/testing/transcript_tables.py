@@ -16,7 +16,7 @@ from habla_ml.annotation import (
     read_events,
 )
 from habla_ml.recordings import load_day
-from habla_ml.recordings.segment_metadata import read_segment_metadata
+from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml_tests.testing.habla_sessions import DAY, NOW, HablaWorkspace
 
 SAVED_DAY = "2026-11-19"

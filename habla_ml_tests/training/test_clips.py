@@ -22,7 +22,14 @@ def make_utterance(name: str, n_samples: int, sentence: str = "hola") -> Utteran
     rng = np.random.default_rng(list(name.encode()))
     pcm = rng.integers(-32768, 32767, n_samples, endpoint=True)
     return Utterance(
-        name, "s", "A", sentence, n_samples / 16_000, -20.0, "0" * 64, (pcm / 32768).astype(np.float32)
+        segment_id=name,
+        session_id="s",
+        speaker="A",
+        sentence=sentence,
+        duration_s=n_samples / 16_000,
+        loudness_dbfs=-20.0,
+        audio_sha256="0" * 64,
+        audio=(pcm / 32768).astype(np.float32),
     )
 
 

@@ -33,5 +33,16 @@ def sentences() -> list[Utterance]:
         text, pcm = synthesize_castilian_sentence(rng)
         audio = (pcm / 32768).astype(np.float32)
         sha256 = hashlib.sha256(audio.tobytes()).hexdigest()
-        spoken.append(Utterance(str(at), "s", "Ana", text, len(audio) / 16_000, -20.0, sha256, audio))
+        spoken.append(
+            Utterance(
+                segment_id=str(at),
+                session_id="s",
+                speaker="Ana",
+                sentence=text,
+                duration_s=len(audio) / 16_000,
+                loudness_dbfs=-20.0,
+                audio_sha256=sha256,
+                audio=audio,
+            )
+        )
     return spoken

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ def test_each_clip_gets_the_text_that_the_pipeline_gives_it_alone(
 ) -> None:
     from faster_whisper import BatchedInferencePipeline, WhisperModel
 
-    short = Utterance("s", "s", "Ana", "", 0.0125, -20.0, "0" * 64, sentences[1].audio[:200])
+    short = replace(sentences[1], audio_sha256="0" * 64, duration_s=0.0125, audio=sentences[1].audio[:200])
     clips = [sentences[0], short, *sentences[2:6]]
     pipeline = BatchedInferencePipeline(WhisperModel(str(base_artefact), device="cpu", cpu_threads=1))
     expected = []
@@ -36,7 +37,7 @@ def test_each_clip_gets_the_text_that_the_pipeline_gives_it_alone(
 def test_clips_of_a_frame_each_are_not_taken_for_one_another(
     base_artefact: Path, sentences: list[Utterance]
 ) -> None:
-    tiny = Utterance("t", "s", "Ana", "", 0.01, -20.0, "0" * 64, np.zeros(160, np.float32))
+    tiny = replace(sentences[1], audio_sha256="0" * 64, duration_s=0.01, audio=np.zeros(160, np.float32))
     engine = FasterWhisperBatched(base_artefact, OPTIONS, "cpu", 1)
     alone = engine.transcribe([sentences[0]])[0].text
     found = engine.transcribe([*[tiny] * 12, sentences[0]])

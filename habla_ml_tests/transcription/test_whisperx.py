@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def test_where_it_is_not_installed_the_command_is_named(
 def test_it_hears_what_faster_whisper_hears_and_nothing_in_silence(
     base_artefact: Path, sentences: list[Utterance]
 ) -> None:
-    quiet = Utterance("q", "s", "Ana", "", 1.0, -90.0, "0" * 64, np.zeros(16_000, np.float32))
+    quiet = replace(sentences[0], audio_sha256="0" * 64, duration_s=1.0, audio=np.zeros(16_000, np.float32))
     served = FasterWhisper(base_artefact, DecodingOptions(), "cpu", 1).transcribe
     expected = [served([each])[0].text for each in sentences]
     with closing(open_transcriber(OPTIONS, base_artefact, "cpu", 2)) as transcriber:

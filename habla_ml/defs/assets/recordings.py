@@ -29,8 +29,7 @@ def build_raw_recordings(settings: Settings) -> dg.AssetsDefinition:
     )
     def raw_recordings(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:
         from habla_ml.recordings.ingest import ingest_day
-        from habla_ml.recordings.segment_metadata import read_segment_metadata
-        from habla_ml.recordings.segments import SEGMENT_SCHEMA
+        from habla_ml.recordings.segments import SEGMENT_SCHEMA, read_segment_metadata
 
         opened = lake.lake()
         day = ingest_day(settings.recordings.folder, context.partition_key, opened, settings, datetime.now(UTC))

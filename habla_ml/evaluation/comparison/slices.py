@@ -7,11 +7,11 @@ What a sentence holds (a final s, a seseo site) is no slice, since most sentence
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from habla_ml.audio.snr import estimate_snr_db
-from habla_ml.corpus.snapshot import Utterance
+from habla_ml.corpus.snapshot import TranscribedSegment, Utterance
 from habla_ml.evaluation.comparison.records import Dimension, Slice, SliceRate
 from habla_ml.evaluation.scoring.rates import ScoredModel, compute_rate, stack_counts
 from habla_ml.evaluation.scoring.statistics import Draws, Resample, to_interval
@@ -30,41 +30,18 @@ _SNR_BOUNDS_DB = (10.0, 20.0)
 _SEEN_LABELS: Final = {True: "heard in training", False: "new to the model", None: UNKNOWN}
 
 
-@dataclass(frozen=True)
-class Reference:
-    """An utterance without its audio: what scoring needs to know."""
+@dataclass(frozen=True, kw_only=True)
+class Reference(TranscribedSegment):
+    """An utterance without its audio, for scoring."""
 
-    segment_id: str
-    session_id: str
-    speaker: str
-    sentence: str
-    duration_s: float
-    loudness_dbfs: float
-    audio_sha256: str
-    role: str = ""
-    """`teacher`, `student`, or empty where nobody is enrolled."""
-    is_seen_speaker: bool | None = None
-    source: str = ""
-    """Where the recording came from: `habla`, `table` …"""
     snr_db: float | None = None
-    """Speech above noise, estimated; None where it cannot be told."""
+    """Estimated signal-to-noise ratio; None if it cannot be estimated."""
 
     @classmethod
     def of(cls, utterance: Utterance) -> Reference:
-        """Measure the noise and drop the audio, so that memory holds text only; half a millisecond a clip."""
-        return cls(
-            utterance.segment_id,
-            utterance.session_id,
-            utterance.speaker,
-            utterance.sentence,
-            utterance.duration_s,
-            utterance.loudness_dbfs,
-            utterance.audio_sha256,
-            utterance.role,
-            utterance.is_seen_speaker,
-            utterance.source,
-            estimate_snr_db(utterance.audio),
-        )
+        """Estimate the signal-to-noise ratio and drop the audio, in about 0.5 ms a clip; memory holds text only."""
+        values = {each.name: getattr(utterance, each.name) for each in fields(TranscribedSegment)}
+        return cls(**values, snr_db=estimate_snr_db(utterance.audio))
 
 
 def compute_slices(

@@ -16,7 +16,7 @@ from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.errors import InputError
 from habla_ml.evaluation.metrics.diarisation import DiarisationScore, SpeakerTurn, read_rttm, score_diarisation
 from habla_ml.lake import Lake
-from habla_ml.recordings.segment_metadata import read_segment_metadata
+from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.recordings.sessions import parse_session_start, to_utc
 
 _COLUMNS = ("session_id", "recorded_at", "duration_s", "speaker")
