@@ -238,7 +238,7 @@ def test_the_json_is_valid_by_the_schema_beside_it_and_a_changed_one_is_not(tmp_
 
 def test_a_comparison_that_decides_no_release_is_told_without_a_verdict(tmp_path: Path) -> None:
     measured, utterances = make_full_comparison()
-    roles: dict[str, ModelRole] = {"previous": "make_comparison", "candidate": "make_comparison"}
+    roles: dict[str, ModelRole] = {"previous": "compared", "candidate": "make_comparison"}
     models = tuple(each.model_copy(update={"role": roles.get(each.role, each.role)}) for each in measured.models)
     change = measured.changes[0].model_copy(update={"role": "base"})
     comparison = measured.model_copy(update={"models": models, "changes": (change,), "examples": ()})
