@@ -98,7 +98,7 @@ def _measure_peak_memory(rng: np.random.Generator) -> None:
     counts = Counts(rng.integers(4, 13, len(sessions)), rng.poisson(2.0, (len(sessions), MODELS)))
     slices = [
         counts,
-        *(counts.part(np.flatnonzero(rng.random(len(sessions)) < 1 / 8).tolist()) for _ in range(20)),
+        *(counts.select_rows(np.flatnonzero(rng.random(len(sessions)) < 1 / 8).tolist()) for _ in range(20)),
     ]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()

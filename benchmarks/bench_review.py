@@ -40,7 +40,7 @@ from habla_ml.recordings.ingest import ingest_day
 from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.review.candidates import gather_pool, list_recorded_days
 from habla_ml.review.model_hypotheses import ReleasedModel, decode_pool
-from habla_ml.review.selection import DecodedCandidate, choose, draw_random, interleave, rank
+from habla_ml.review.selection import DecodedCandidate, choose_within_budget, draw_random, interleave, rank
 from habla_ml.settings import Settings, load_settings
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.recipe import Recipe, load_recipe
@@ -140,7 +140,7 @@ def select(
     rest = minutes - sum(each.duration_s for each in chance) / 60
     ranked = rank(pool, review, experiment.settings.evaluation.quiet_below_dbfs)
     by_chance = [each for each in order if each.candidate.segment_id in taken]
-    return interleave(choose(ranked, rest, review.most_segments_per_session, by_chance), chance)
+    return interleave(choose_within_budget(ranked, rest, review.most_segments_per_session, by_chance), chance)
 
 
 def snapshot_of(experiment: ReviewExperiment, chosen: Sequence[ReviewItem]) -> Snapshot:

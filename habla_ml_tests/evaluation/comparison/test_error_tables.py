@@ -4,6 +4,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.comparison.compare import DecodedModel, compare_with_error_tables
 from habla_ml.evaluation.comparison.error_tables import (
     WordError,
@@ -16,7 +17,6 @@ from habla_ml.evaluation.report import write_report
 from habla_ml.evaluation.scoring.alignment import align_words, score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.evaluation.scoring.rates import ScoredModel
-from habla_ml.list_errors import EvaluationError
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.testing.simulated_hypotheses import (
     TEST_PROVENANCE,
@@ -63,7 +63,7 @@ def test_there_are_as_many_records_as_errors_and_each_word_is_where_it_says() ->
     for utterance, hypothesis in zip(utterances, simulate_hypotheses(utterances, 0.4, 1), strict=True):
         said, understood = normalise_spanish(utterance.sentence), normalise_spanish(hypothesis.text)
         found = list_errors(said, understood)
-        assert len(found) == score_utterances([said], [understood], normalise_spanish)[0].words.list_errors
+        assert len(found) == score_utterances([said], [understood], normalise_spanish)[0].words.errors
         assert all(said.split()[each.index] == each.reference for each in found if each.reference)
 
 

@@ -71,7 +71,7 @@ def test_among_many_equal_slices_one_looks_worse_by_chance_and_the_family_does_n
     for trial in range(150):
         names, counts = draw_test_set(ErrorSimulation(), 20, (0.0,), rng)
         kind = rng.integers(0, 6, len(names))
-        parts = [counts.part(np.flatnonzero(kind == at).tolist()) for at in range(6)]
+        parts = [counts.select_rows(np.flatnonzero(kind == at).tolist()) for at in range(6)]
         changes = [each.point_change(0, 1) for each in Draws.of(names, 500, trial).resample(parts)]
         figures = [each for each in changes if each is not None]
         one_by_one += any(each.interval().low > 0 for each in figures)
@@ -87,7 +87,7 @@ def test_a_slice_that_became_much_worse_is_named() -> None:
     quiet = np.arange(0, 400, 4)
     candidate[quiet] = rng.poisson(5.0, len(quiet))
     counts = Counts(words, np.column_stack([base, candidate]))
-    parts = [counts.part(np.arange(start, 400, 4).tolist()) for start in range(4)]
+    parts = [counts.select_rows(np.arange(start, 400, 4).tolist()) for start in range(4)]
     changes = [
         each.point_change(0, 1) for each in Draws.of([str(at // 20) for at in range(400)], 1000, 1).resample(parts)
     ]

@@ -28,7 +28,7 @@ def draw_counts(
 
 def require_interval(figure: Estimate | None) -> Interval:
     assert figure is not None
-    return figure.require_interval()
+    return figure.interval()
 
 
 def test_values_are_the_fractions_of_the_whole_set() -> None:
@@ -84,13 +84,13 @@ def test_every_table_sees_the_same_draws_whatever_stands_beside_it(monkeypatch: 
 
 def test_a_draw_without_a_unit_of_the_slice_is_left_out() -> None:
     draws = Draws.of([str(at) for at in range(10)], 2000, 1)
-    counts = Counts(np.full(10, 5), np.arange(10)[:, None]).part([3, 7])
+    counts = Counts(np.full(10, 5), np.arange(10)[:, None]).select_rows([3, 7])
     found = draws.resample([counts])[0]
     rate = found.rate(0)
     assert rate is not None
-    empty = np.mean(np.isnan(rate.draw_counts))
+    empty = np.mean(np.isnan(rate.drawn))
     assert empty == pytest.approx(0.8**10, abs=0.03)
-    assert set(np.unique(rate.draw_counts[~np.isnan(rate.draw_counts)])) >= {3 / 5, 7 / 5}
+    assert set(np.unique(rate.drawn[~np.isnan(rate.drawn)])) >= {3 / 5, 7 / 5}
     assert rate.units == pytest.approx(2.0)
 
 
