@@ -89,7 +89,7 @@ def test_the_tables_read_back_from_parquet_with_the_counts_and_the_texts(tmp_pat
             assert sum(row[f"characters_{kind}"] for row in own) == getattr(model.cer.counts, kind)
             plain = getattr(model.orthographic_wer.counts, kind)
             assert sum(row[f"orthographic_words_{kind}"] for row in own) == plain
-        assert wrong[model.name] == model.wer.counts.list_errors
+        assert wrong[model.name] == model.wer.counts.errors
     for form in (files.html, files.markdown):
         assert "utterances.parquet" in form.read_text("utf-8")
 

@@ -63,8 +63,8 @@ def test_the_same_seed_gives_the_same_interval_whatever_the_block_size(monkeypat
     names, errors = [str(at % 50) for at in range(500)], np.random.default_rng(1).integers(0, 4, (500, 2))
     one_block = require_interval(draw_counts(names, [6] * 500, errors, 1000, 9).rate(1))
     assert one_block != require_interval(draw_counts(names, [6] * 500, errors, 1000, 10).rate(1))
-    monkeypatch.setattr(statistics, "_CELLS_AT_ONCE", 777)
-    monkeypatch.setattr(statistics, "_SUMS_AT_ONCE", 60)
+    monkeypatch.setattr(statistics, "_MAX_WEIGHT_CELLS", 777)
+    monkeypatch.setattr(statistics, "_MAX_SUM_CELLS", 60)
     assert require_interval(draw_counts(names, [6] * 500, errors, 1000, 9).rate(1)) == one_block
 
 
@@ -77,7 +77,7 @@ def test_every_table_sees_the_same_draws_whatever_stands_beside_it(monkeypatch: 
     together = draws.resample([whole, whole.select_rows(quiet), whole.select_rows(loud)])
     assert np.array_equal(together[1].drawn_errors + together[2].drawn_errors, together[0].drawn_errors)
     assert np.array_equal(together[1].drawn_words + together[2].drawn_words, together[0].drawn_words)
-    monkeypatch.setattr(statistics, "_SUMS_AT_ONCE", 1)
+    monkeypatch.setattr(statistics, "_MAX_SUM_CELLS", 1)
     apart = draws.resample([whole, whole.select_rows(quiet), whole.select_rows(loud)])
     assert all(np.array_equal(a.drawn_errors, b.drawn_errors) for a, b in zip(together, apart, strict=True))
 
