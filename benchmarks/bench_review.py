@@ -30,7 +30,6 @@ from habla_ml.annotation.review_queue import ReviewItem
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.snapshot import Snapshot, read_utterances, save_snapshot
 from habla_ml.demo.classroom import ClassroomPlan, write_sessions
-from habla_ml.evaluation.comparison.hypothesis_cache import transcribe_cached
 from habla_ml.evaluation.scoring.alignment import score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.export.publish import checkout_artefact, publish_ctranslate2
@@ -45,6 +44,7 @@ from habla_ml.settings import Settings, load_settings
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.recipe import Recipe, load_recipe
 from habla_ml.training.train import train_version
+from habla_ml.transcription.hypothesis_cache import transcribe_cached
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions
 

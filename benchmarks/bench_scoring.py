@@ -26,7 +26,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.evaluation.comparison.error_tables import make_utterance_table
-from habla_ml.evaluation.comparison.hypothesis_cache import read_hypotheses, save_hypotheses
 from habla_ml.evaluation.comparison.slices import Reference, compute_slices, list_units
 from habla_ml.evaluation.scoring.alignment import Scorer, score_utterances, sum_counts
 from habla_ml.evaluation.scoring.normalisation import normalise_orthographic, normalise_spanish
@@ -34,6 +33,7 @@ from habla_ml.evaluation.scoring.rates import ScoredModel, make_draws, stack_cou
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.hypothesis_cache import read_hypotheses, save_hypotheses
 from habla_ml.transcription.options import DecodingOptions
 
 CONVENTIONS = Path(__file__).resolve().parent.parent / "configs" / "conventions"

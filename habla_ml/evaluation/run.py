@@ -23,7 +23,6 @@ from habla_ml.evaluation.comparison.decoding import (
     EvaluatedModel,
     EvaluationSets,
     Progress,
-    build_served_options,
     decode_sets,
     make_test_set_reader,
     measure_parity,
@@ -47,6 +46,7 @@ from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.lake import Lake, catalogue
 from habla_ml.model_version import parent_version
 from habla_ml.settings import EvaluationSettings, Settings
+from habla_ml.transcription.options import build_served_options
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.comparison.decoding import build_served_options
 from habla_ml.evaluation.comparison.records import Comparison, ErrorRate
 from habla_ml.evaluation.scoring.alignment import SCORER_VERSION, ErrorCounts, score_utterances, sum_counts
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
@@ -21,6 +20,7 @@ from habla_ml.monitoring.record import ReleaseLevel, WeeklyQuality, WeeklyRate
 from habla_ml.review.candidates import find_segments
 from habla_ml.review.model_hypotheses import ReleasedModel, decode_candidates
 from habla_ml.settings import Settings
+from habla_ml.transcription.options import build_served_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,8 +12,6 @@ import pyarrow.parquet as pq
 from habla_ml.audio import decode_flac
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import CorpusError
-from habla_ml.evaluation.comparison.decoding import build_served_options
-from habla_ml.evaluation.comparison.hypothesis_cache import read_hypotheses, transcribe_cached
 from habla_ml.evaluation.scoring.alignment import score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.export.publish import checkout_artefact
@@ -24,7 +22,9 @@ from habla_ml.review.candidates import ReviewCandidate
 from habla_ml.review.selection import ComparedHypothesis
 from habla_ml.settings import Settings
 from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.hypothesis_cache import read_hypotheses, transcribe_cached
 from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.options import build_served_options
 
 ProgressCallback = Callable[[str], None]
 _PROGRESS_INTERVAL_CLIPS = 64

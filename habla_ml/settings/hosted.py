@@ -124,7 +124,9 @@ class HostedSettings(SettingsSection):
 
     @model_validator(mode="after")
     def _require_consent(self) -> Self:
-        named = [name for name in ("google", "aws", "azure", "deepgram") if getattr(self, name) is not None]
+        named = [
+            name for name in type(self).model_fields if isinstance(getattr(self, name), HostedServiceSettings)
+        ]
         if named and not self.speakers_agreed:
             raise ValueError(
                 f"{', '.join(named)}: voices would leave this house; read docs/hosted_engines.md, and set "

@@ -1,5 +1,4 @@
-"""Engines that turn speech into text behind one protocol, each in a process of its own with a limit on time.
+"""Engines that turn speech into text behind one interface, the cache of their hypotheses, and transcripts of files.
 
-What belongs here: engines and their options, what they heard, transcripts with times and their files. How good a text
-is, and the cache of what was heard, is evaluation's.
+Each local engine runs in its own process with a time limit per clip. Scores and comparisons belong to evaluation.
 """

@@ -1,8 +1,7 @@
-"""The one protocol of all engines, and what they return.
+"""The interface of all engines, and the records that they return.
 
-`Transcriber` is what the rest of the house works with; `open_transcriber` gives one. Behind it, a local engine is an
-`Engine`: a class that decodes one batch after the other in a child process and knows nothing of processes, time
-limits and unusable audio.
+The rest of the project uses a `Transcriber`, which `open_transcriber` opens. A local engine is an `Engine`: a class that
+decodes batches in a child process and does not deal with processes, time limits or unusable audio.
 """
 
 from __future__ import annotations
@@ -14,17 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
+from habla_ml.transcription.registry import ENGINES
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 Failure = Literal["audio", "timeout", "crash", "service"]
-"""Unusable audio; longer than `clip_timeout_s`; the engine died of this clip; a service that refused or was down."""
+"""Unusable audio; longer than `clip_timeout_s`; the engine crashed on this clip; a service refused it or was down."""
 
 
 class Clip(Protocol):
-    """What an engine needs to know of a clip; `habla_ml.corpus.snapshot.Utterance` is one."""
+    """Audio of at most 30 s; `habla_ml.corpus.snapshot.Utterance` is one."""
 
     @property
     def audio_sha256(self) -> str:
@@ -33,7 +33,7 @@ class Clip(Protocol):
 
     @property
     def duration_s(self) -> float:
-        """Length of the sound."""
+        """Duration of the audio."""
         ...
 
     @property
@@ -44,18 +44,18 @@ class Clip(Protocol):
 
 @dataclass(frozen=True)
 class RecognisedWord:
-    """A word with its place in the clip."""
+    """A word with its times, in seconds from the start of the clip."""
 
     text: str
     start_s: float
     end_s: float
     confidence: float | None = None
-    """0…1 where a service gives one; it is each service's own measure."""
+    """0…1 where a service gives one; services measure it differently."""
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What a model heard in one clip, or why it heard nothing."""
+    """What a model transcribed in one clip, or why it failed."""
 
     audio_sha256: str
     text: str
@@ -69,73 +69,82 @@ class Hypothesis:
     avg_logprob: float | None = None
     no_speech_prob: float | None = None
     compression_ratio: float | None = None
-    """Bytes of the text over its bytes compressed by zlib, as Whisper counts it; None for an empty text."""
+    """Bytes of the text over its bytes compressed by zlib, as Whisper computes it; None for an empty text."""
     words: tuple[RecognisedWord, ...] = ()
-    """Where `word_times` was asked for and the engine knows them."""
-    heard_by: str | None = None
-    """The local engine that stood in for a service that was down; such a text says nothing about the service."""
+    """Filled where `word_times` is set and the engine computes them."""
+    fallback_engine: str | None = None
+    """The local engine that replaced a service that was down; such a text is no evidence about the service."""
 
 
 def compute_compression_ratio(text: str) -> float | None:
-    """See `Hypothesis.compression_ratio`."""
+    """Return `Hypothesis.compression_ratio` of a text."""
     data = text.encode()
     return len(data) / len(zlib.compress(data)) if data else None
 
 
 class Engine(Protocol):
-    """A local engine inside its child process; `habla_ml.transcription.registry` names the class of each.
+    """A local engine inside its child process, registered in `habla_ml.transcription.registry`.
 
-    Its module is imported by the parent too, so heavy packages are imported in the constructor and below it.
+    The parent imports the module too, so heavy packages are imported in the constructor and in methods.
     """
 
+    model_format: ClassVar[str]
+    """What the model folder holds: `checkpoint` (Transformers), `ctranslate2` or `ggml`."""
+
     supported_options: ClassVar[frozenset[str]]
-    """The fields of `DecodingOptions` that it heeds; any other that is not at its default is refused."""
+    """The fields of `DecodingOptions` that it applies; any other field must be at its default."""
 
     max_batch_clips: int
-    """Clips of one call of `transcribe`; known after the constructor."""
+    """Largest number of clips in one call of `transcribe`; set by the constructor."""
     parallel_batches: int
-    """Calls of `transcribe` that run at the same time, each in a thread of its own."""
+    """Calls of `transcribe` that run at the same time, each in its own thread."""
 
     def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
-        """Load the model, for this is not counted as a clip's time.
+        """Load the model. This time does not count as decoding time.
 
         Args:
-            model_folder: In the engine's own format.
-            options: `options.engine` is this one.
+            model_folder: A folder in `model_format`.
+            options: Options that name this engine.
             device: `cpu`, `cuda` or `auto`.
             cpu_threads: Cores to use; 0 is all of them.
 
         Raises:
-            EvaluationError: The folder, the options or the device cannot work.
+            EvaluationError: The folder, the options or the device cannot be used.
         """
         ...
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
-        """One hypothesis for each of at most `max_batch_clips` usable clips, in order.
+        """Return one hypothesis for each of at most `max_batch_clips` usable clips, in order.
 
         Raises:
-            EvaluationError: No clip could be decoded, this or another. Any other exception blames the clips: each
-                is then tried alone, and the guilty one is recorded as a crash.
+            EvaluationError: The engine cannot decode any clip. Any other exception is attributed to the clips: each
+                is then decoded alone, and the one that fails again is recorded as a crash.
         """
         ...
 
 
+def load_engine_class(name: str) -> type[Engine]:
+    """Return the class of a registered engine; importing it loads no heavy package."""
+    found: type[Engine] = ENGINES[name].load()
+    return found
+
+
 @dataclass(frozen=True)
 class Usage:
-    """What decoding took so far."""
+    """Resources that decoding used so far."""
 
     audio_s: float = 0.0
-    """Audio that was decoded, not taken from a cache."""
+    """Duration of the audio that was decoded, without audio from a cache."""
     decode_s: float = 0.0
-    """Wall time of `transcribe`, the loading of models left out."""
+    """Wall time of `transcribe`, without loading models."""
     peak_memory_bytes: int | None = None
-    """Largest resident memory of the process that decodes; None where it runs elsewhere, or decoded nothing yet."""
+    """Peak resident memory of the decoding process; None for a hosted service and before the first clip."""
     peak_gpu_memory_bytes: int | None = None
     cost_usd: float = 0.0
     """Paid to a service."""
 
     def __add__(self, more: Usage) -> Usage:
-        """Both together: amounts add up, peaks are the larger."""
+        """Add amounts, and take the larger peaks."""
         return Usage(
             self.audio_s + more.audio_s,
             self.decode_s + more.decode_s,
@@ -145,7 +154,7 @@ class Usage:
         )
 
     def since(self, before: Usage) -> Usage:
-        """What came after `before`; peaks are of the whole time."""
+        """Return the amounts used after `before`; peaks are of the whole time."""
         return replace(
             self,
             audio_s=self.audio_s - before.audio_s,
@@ -155,31 +164,30 @@ class Usage:
 
 
 def _max_known(one: int | None, other: int | None) -> int | None:
-    known = [each for each in (one, other) if each is not None]
-    return max(known) if known else None
+    return max((each for each in (one, other) if each is not None), default=None)
 
 
 class Transcriber(Protocol):
-    """An engine with its model and options."""
+    """An engine or a service with its model and options."""
 
     @property
     def options(self) -> DecodingOptions | HostedOptions:
-        """What the hypotheses depend on."""
+        """Everything besides model and audio that can change a hypothesis."""
         ...
 
     @property
     def usage(self) -> Usage:
-        """What was used up to now."""
+        """Resources used so far."""
         ...
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
-        """One hypothesis for each clip, in order; unusable audio gives a failure, never an exception.
+        """Return one hypothesis for each clip, in order; unusable audio gives a failure, not an exception.
 
         Raises:
-            EvaluationError: The engine itself cannot work: no model, no service, a spending cap reached.
+            EvaluationError: The engine cannot be used: no model, no service, or the spending cap is reached.
         """
         ...
 
     def close(self) -> None:
-        """End its process, free its memory."""
+        """End its process and free its memory."""
         ...

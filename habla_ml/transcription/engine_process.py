@@ -16,8 +16,8 @@ from typing import IO, Final
 from habla_ml.audio.audio_decoder import read_message, write_message
 from habla_ml.errors import EvaluationError
 from habla_ml.transcription.messages import MAX_MESSAGE_BYTES, START_REQUEST, EngineAnswer, StartRequest
-from habla_ml.transcription.options import LocalEngine
-from habla_ml.transcription.registry import find_engine_python
+from habla_ml.transcription.registry import ENGINES
+from habla_ml.virtual_environments import is_installed, sibling_environment
 
 _LOAD_TIMEOUT_S: Final = 600.0
 _EXIT_WAIT_S: Final = 5.0
@@ -135,14 +135,19 @@ class EngineProcess:
         return answer[1]
 
 
-def _build_command(engine: LocalEngine) -> list[str]:
-    """What runs the process, up to the parent's id."""
-    foreign = find_engine_python(engine)
-    if foreign is None:
+def _build_command(engine: str) -> list[str]:
+    """Return the command of the process, without the parent's id."""
+    name = ENGINES[engine].environment
+    if name is None:
         return [sys.executable, "-m", "habla_ml.transcription"]
-    # We come last on the path of an environment of its own, so that its packages win over those beside us.
-    ours = str(Path(__file__).parents[2])
-    return [str(foreign), "-I", "-c", _BOOT_SCRIPT, ours]
+    environment = sibling_environment(name)
+    if not is_installed(environment):
+        raise EvaluationError(
+            f"the engine {engine} needs its own virtual environment, and {environment} does not exist; run "
+            f"`habla-ml install-{name}` (see docs/engines.md)"
+        )
+    # The boot script appends our folder to the path, so that packages of the environment take precedence.
+    return [str(environment / "bin" / "python"), "-I", "-c", _BOOT_SCRIPT, str(Path(__file__).parents[2])]
 
 
 def _describe_exit(status: int) -> str:

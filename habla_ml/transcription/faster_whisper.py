@@ -43,6 +43,7 @@ class FasterWhisper:
     (CTranslate2's `align`), which changes no text.
     """
 
+    model_format: ClassVar = "ctranslate2"
     supported_options: ClassVar = frozenset(DecodingOptions.model_fields)
 
     def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:

@@ -37,6 +37,7 @@ class FasterWhisperBatched:
     then takes the likeliest token, a temperature: its texts are its own.
     """
 
+    model_format: ClassVar = "ctranslate2"
     supported_options: ClassVar = frozenset(DecodingOptions.model_fields) - {
         "temperature",
         "no_speech_threshold",

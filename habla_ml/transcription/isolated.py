@@ -9,11 +9,10 @@ from pathlib import Path
 
 from habla_ml.transcription.audio_check import find_audio_fault
 from habla_ml.transcription.dispatch import dispatch
-from habla_ml.transcription.engine import Clip, Hypothesis, Usage
+from habla_ml.transcription.engine import Clip, Hypothesis, Usage, load_engine_class
 from habla_ml.transcription.engine_process import EngineProcess
 from habla_ml.transcription.messages import EngineAnswer, StartRequest
 from habla_ml.transcription.options import DecodingOptions
-from habla_ml.transcription.registry import load_engine_class
 
 
 class IsolatedTranscriber:

@@ -1,4 +1,4 @@
-"""Where a transcriber comes from."""
+"""Opens a transcriber of any kind."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def open_transcriber(
     cpu_threads: int = 0,
     hosted: HostedAccess | None = None,
 ) -> Transcriber:
-    """The engine that the options name; close it. A local one runs in a process that starts with the first clip.
+    """Return the engine that the options name; the caller closes it. A local engine starts with its first clip.
 
     Args:
-        options: Which engine, and how it decodes.
-        model_folder: In the local engine's own format; for a service, the model that it may fall back to, or None.
+        options: Engine and decoding options.
+        model_folder: A folder in the local engine's format; for a service, the model of its fallback, or None.
         device: `cpu`, `cuda` or `auto`.
         cpu_threads: Cores to use; 0 is all of them.
-        hosted: Without it, no service is asked.
+        hosted: None allows no service.
 
     Raises:
-        EvaluationError: The engine does not know an option that is set, or is a service that may not be asked.
+        EvaluationError: The engine does not support an option that is set, or is a service that is not allowed.
     """
     if isinstance(options, HostedOptions):
         fallback = None
@@ -37,5 +37,5 @@ def open_transcriber(
             fallback = partial(IsolatedTranscriber, model_folder, hosted.local, device, cpu_threads)
         return open_hosted_transcriber(options, hosted, fallback)
     if model_folder is None:
-        raise EvaluationError(f"engine {options.engine} has no model; give the folder of one in its format")
+        raise EvaluationError(f"engine {options.engine} has no model; name a model folder in its format")
     return IsolatedTranscriber(model_folder, options, device, cpu_threads)

@@ -1,37 +1,50 @@
-"""What can change the text of a hypothesis besides the model and the audio; the defaults are Habla's."""
+"""Decoding options: everything besides model and audio that can change a hypothesis. The defaults are Habla's."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Annotated, Literal
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from habla_ml.errors import EvaluationError
 from habla_ml.lake import compute_digest
+from habla_ml.transcription.registry import ENGINES, HOSTED_SERVICES
 
-LocalEngine = Literal["faster-whisper", "faster-whisper-batched", "transformers", "whisper.cpp", "whisperx"]
-HostedEngine = Literal["google", "aws", "azure", "deepgram"]
+if TYPE_CHECKING:
+    from habla_ml.settings import EvaluationSettings
+
+
+def _check_engine_name(name: str) -> str:
+    if name not in ENGINES:
+        raise ValueError(f"engine {name!r} does not exist; choose one of {', '.join(sorted(ENGINES))}")
+    return name
+
+
+def _check_service_name(name: str) -> str:
+    if name not in HOSTED_SERVICES:
+        raise ValueError(f"service {name!r} does not exist; choose one of {', '.join(sorted(HOSTED_SERVICES))}")
+    return name
 
 
 class _Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     clip_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """Wall time that one clip may take; a clip that takes longer is recorded, and scored, as a timeout."""
+    """Wall time that one clip may take; a clip that takes longer counts as a timeout and as an empty text."""
 
     def digest(self) -> str:
-        """sha256 of the options; hypotheses are cached under it."""
+        """Return the sha256 of the options, under which hypotheses are cached."""
         return compute_digest(self.model_dump(mode="json"))
 
 
 class DecodingOptions(_Options):
-    """How a Whisper of our own is decoded. An engine refuses an option that it does not know and that is set."""
+    """Options of a local engine. An engine refuses an option that it does not support and that is set."""
 
-    engine: LocalEngine = "faster-whisper"
+    engine: Annotated[str, AfterValidator(_check_engine_name)] = "faster-whisper"
     beam_size: Annotated[int, Field(ge=1)] = 5
     batch_size: Annotated[int, Field(ge=1)] | None = None
-    """None: one clip at a time on a CPU, where a batch gains nothing and costs memory; 16 on a GPU."""
+    """None: one clip at a time on a CPU, where a batch costs memory and saves no time; 16 on a GPU."""
     language: str = "es"
     task: Literal["transcribe", "translate"] = "transcribe"
     temperature: Annotated[float, Field(ge=0)] = 0.0
@@ -40,40 +53,64 @@ class DecodingOptions(_Options):
     repetition_penalty: Annotated[float, Field(gt=0)] = 1.0
     no_repeat_ngram_size: Annotated[int, Field(ge=0)] = 0
     no_speech_threshold: float | None = 0.6
-    """Above it, a hypothesis whose average log-probability is below the next bound counts as silence."""
+    """Above it, a hypothesis whose average log-probability is not above `log_prob_threshold` counts as silence."""
     log_prob_threshold: float | None = -1.0
     compression_ratio_threshold: float | None = None
-    """Above it, a text repeats itself and counts as nothing heard; None: a loop is shown as it is."""
+    """Above it, a text is a repetition loop and becomes empty; None keeps loops."""
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None
     word_times: bool = False
-    """Whether words get their times."""
+    """Whether words have start and end times."""
 
-    def check_supported(self, known: Collection[str]) -> None:
-        """Refuse what an engine would pass over in silence.
+    def check_supported(self, supported: Collection[str]) -> None:
+        """Refuse options that an engine would silently ignore.
 
         Args:
-            known: The fields that the engine heeds; `engine` and `clip_timeout_s` are for all.
+            supported: The fields that the engine applies; every engine applies `engine` and `clip_timeout_s`.
 
         Raises:
             EvaluationError: Another field is not at its default.
         """
-        heeded = {*known, "engine", "clip_timeout_s"}
+        applied = {*supported, "engine", "clip_timeout_s"}
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
-            if name not in heeded and value != field.default:
+            if name not in applied and value != field.default:
                 raise EvaluationError(
-                    f"engine {self.engine} does not know the option {name} (set to {value!r}); leave it at "
-                    f"{field.default!r}, or choose another engine. It knows {', '.join(sorted(known))}"
+                    f"engine {self.engine} does not support the option {name} (set to {value!r}); leave it at "
+                    f"{field.default!r}, or choose another engine. It supports {', '.join(sorted(supported))}"
                 )
 
 
 class HostedOptions(_Options):
-    """How a service elsewhere is asked. Its price changes no text and stands in the settings."""
+    """Options of a hosted service. Its price is in the settings, because it changes no text."""
 
-    engine: HostedEngine
+    engine: Annotated[str, AfterValidator(_check_service_name)]
     language: str = "es-ES"
     model: str | None = None
-    """The service's own name of its model; None is the service's default."""
+    """The service's name of a model; None is the service's default."""
 
 
-EngineOptions = Annotated[DecodingOptions | HostedOptions, Field(discriminator="engine")]
+def _get_options_kind(value: Any) -> str:
+    engine = value.get("engine") if isinstance(value, Mapping) else getattr(value, "engine", None)
+    return "hosted" if engine in HOSTED_SERVICES else "local"
+
+
+EngineOptions = Annotated[
+    Annotated[DecodingOptions, Tag("local")] | Annotated[HostedOptions, Tag("hosted")],
+    Discriminator(_get_options_kind),
+]
+"""Options of either kind; the name of the engine decides which."""
+
+
+def build_served_options(settings: EvaluationSettings) -> DecodingOptions:
+    """Return the options with which Habla serves a model, as the settings give them."""
+    return DecodingOptions(
+        engine=settings.engine,
+        beam_size=settings.beam_size,
+        batch_size=settings.batch_size,
+        language=settings.language,
+        temperature=settings.temperature,
+        no_speech_threshold=settings.no_speech_threshold,
+        log_prob_threshold=settings.log_prob_threshold,
+        compression_ratio_threshold=settings.compression_ratio_threshold,
+        clip_timeout_s=settings.clip_timeout_s,
+    )

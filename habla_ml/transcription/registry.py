@@ -1,44 +1,45 @@
-"""Which class decodes for which engine; a new engine is a module with a class of `Engine`'s shape and a row here."""
+"""Names of all engines and hosted services: the only place that lists them.
+
+A new engine is one module with a class of the shape `habla_ml.transcription.engine.Engine`, and a row in `ENGINES`. A
+new hosted service is one module with a class of the shape `habla_ml.transcription.hosted.service.SpeechService`, a row
+in `HOSTED_SERVICES`, and its section in `habla_ml.settings.hosted`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from habla_ml.errors import EvaluationError
-from habla_ml.transcription.engine import Engine
-from habla_ml.transcription.options import LocalEngine
-from habla_ml.transcription.whisperx import find_whisperx_python
 
-ENGINES: Final[Mapping[LocalEngine, tuple[str, str]]] = {
-    "faster-whisper": ("habla_ml.transcription.faster_whisper", "FasterWhisper"),
-    "faster-whisper-batched": ("habla_ml.transcription.faster_whisper_batched", "FasterWhisperBatched"),
-    "transformers": ("habla_ml.transcription.transformers_engine", "Transformers"),
-    "whisper.cpp": ("habla_ml.transcription.whisper_cpp", "WhisperCpp"),
-    "whisperx": ("habla_ml.transcription.whisperx", "WhisperX"),
+@dataclass(frozen=True)
+class RegisteredClass:
+    """Where the class of an engine or of a service is; nothing is imported before `load`."""
+
+    module: str
+    name: str
+    environment: str | None = None
+    """The virtual environment `.venv-<environment>` in which an engine runs; None for the project's own."""
+
+    def load(self) -> Any:
+        """Import the module and return the class."""
+        return getattr(import_module(self.module), self.name)
+
+
+ENGINES: Final[Mapping[str, RegisteredClass]] = {
+    "faster-whisper": RegisteredClass("habla_ml.transcription.faster_whisper", "FasterWhisper"),
+    "faster-whisper-batched": RegisteredClass(
+        "habla_ml.transcription.faster_whisper_batched", "FasterWhisperBatched"
+    ),
+    "transformers": RegisteredClass("habla_ml.transcription.transformers_engine", "Transformers"),
+    "whisper.cpp": RegisteredClass("habla_ml.transcription.whisper_cpp", "WhisperCpp"),
+    "whisperx": RegisteredClass("habla_ml.transcription.whisperx", "WhisperX", environment="whisperx"),
 }
-"""Engine → module and class."""
 
-
-def load_engine_class(name: LocalEngine) -> type[Engine]:
-    """The class of an engine; importing it is light.
-
-    Raises:
-        EvaluationError: The engine is not built in.
-    """
-    if name not in ENGINES:
-        raise EvaluationError(f"engine {name} is not built in; choose one of {', '.join(sorted(ENGINES))}")
-    module, attribute = ENGINES[name]
-    found: type[Engine] = getattr(import_module(module), attribute)
-    return found
-
-
-def find_engine_python(name: LocalEngine) -> Path | None:
-    """The interpreter of an engine that lives in an environment of its own; None for those that run in ours.
-
-    Raises:
-        EvaluationError: That environment is not installed.
-    """
-    return find_whisperx_python() if name == "whisperx" else None
+HOSTED_SERVICES: Final[Mapping[str, RegisteredClass]] = {
+    "google": RegisteredClass("habla_ml.transcription.hosted.google", "Google"),
+    "aws": RegisteredClass("habla_ml.transcription.hosted.aws", "Aws"),
+    "azure": RegisteredClass("habla_ml.transcription.hosted.azure", "Azure"),
+    "deepgram": RegisteredClass("habla_ml.transcription.hosted.deepgram", "Deepgram"),
+}

@@ -13,7 +13,7 @@ from typing import IO
 from habla_ml.audio.audio_decoder import read_message, write_message
 from habla_ml.errors import EvaluationError
 from habla_ml.process import die_with_parent
-from habla_ml.transcription.engine import Engine
+from habla_ml.transcription.engine import Engine, load_engine_class
 from habla_ml.transcription.messages import (
     MAX_MESSAGE_BYTES,
     START_REQUEST,
@@ -21,7 +21,6 @@ from habla_ml.transcription.messages import (
     StartRequest,
     unpack_clips,
 )
-from habla_ml.transcription.registry import load_engine_class
 
 
 def serve(parent_pid: int) -> None:

@@ -44,6 +44,7 @@ class Transformers:
     `beam_size`-th finished text, but ranks and prunes in another way. It has no `patience`.
     """
 
+    model_format: ClassVar = "checkpoint"
     supported_options: ClassVar = frozenset(DecodingOptions.model_fields) - {"patience"}
 
     def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:

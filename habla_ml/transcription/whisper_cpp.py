@@ -33,6 +33,7 @@ class WhisperCpp:
     empty and without an average. That average is over the tokens of the text, without the end token.
     """
 
+    model_format: ClassVar = "ggml"
     supported_options: ClassVar = frozenset(
         {
             "beam_size",

@@ -14,7 +14,7 @@ import numpy as np
 from habla_ml.errors import EvaluationError
 from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord, compute_compression_ratio
 from habla_ml.transcription.options import DecodingOptions
-from habla_ml.virtual_environments import install_environment, is_installed, sibling_environment
+from habla_ml.virtual_environments import install_environment, sibling_environment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,6 +44,7 @@ class WhisperX:
     through is decoded, once, without a temperature.
     """
 
+    model_format: ClassVar = "ctranslate2"
     supported_options: ClassVar = frozenset(
         {
             "beam_size",
@@ -169,17 +170,6 @@ def _find_alignment_folder(language: str) -> Path:
 def get_whisperx_environment() -> Path:
     """Where WhisperX is, or would be."""
     return sibling_environment(ENVIRONMENT_NAME)
-
-
-def find_whisperx_python() -> Path:
-    """The interpreter that runs this engine; raises `EvaluationError` where WhisperX is not installed."""
-    environment = get_whisperx_environment()
-    if not is_installed(environment):
-        raise EvaluationError(
-            f"the engine whisperx runs in an environment of its own, and {environment} is none yet; run "
-            "`habla-ml install-whisperx` (some 8 GB, several minutes)"
-        )
-    return environment / "bin" / "python"
 
 
 def install_whisperx(log: Callable[[str], None]) -> None:

@@ -22,7 +22,6 @@ from habla_ml.corpus.build import build_day
 from habla_ml.corpus.snapshot import Snapshot, Utterance, read_utterances
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.evaluation.comparison.compare import DecodedModel, compare_with_error_tables
-from habla_ml.evaluation.comparison.hypothesis_cache import save_hypotheses
 from habla_ml.evaluation.comparison.records import Provenance
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import write_report
@@ -30,6 +29,7 @@ from habla_ml.lake import Lake
 from habla_ml.recordings import HABLA_SOURCE, ingest_day, segment_id
 from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.hypothesis_cache import save_hypotheses
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.testing.habla_sessions import (
     NOW,

@@ -22,14 +22,14 @@ from habla_ml.corpus.build import build_day
 from habla_ml.corpus.conventions import Conventions, load_conventions
 from habla_ml.corpus.snapshot import Snapshot, save_snapshot
 from habla_ml.evaluation.comparison.compare import DecodedModel, compare_decoded_models
-from habla_ml.evaluation.comparison.decoding import build_served_options
-from habla_ml.evaluation.comparison.hypothesis_cache import save_hypotheses
 from habla_ml.evaluation.comparison.records import Provenance
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.review.model_hypotheses import ReleasedModel, find_released_models
 from habla_ml.settings import Settings
 from habla_ml.training.plan import VersionPlan
 from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.hypothesis_cache import save_hypotheses
+from habla_ml.transcription.options import build_served_options
 from habla_ml_tests.review.conftest import release
 from habla_ml_tests.testing.recorded_days import SimulatedSegment, publish_recordings
 from habla_ml_tests.testing.simulated_hypotheses import make_utterances, simulate_hypotheses

@@ -1,4 +1,4 @@
-"""The tiny Whisper of the evaluation's tests, and the shipped one with sentences that it understands."""
+"""The tiny Whisper of the evaluation tests, and the demo's base model with sentences that it recognises."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from habla_ml.corpus.snapshot import Utterance
-from habla_ml_tests.evaluation.conftest import BASE_MODEL, artefact, clips
+from habla_ml_tests.evaluation.conftest import BASE_MODEL, artefact, clips, lake
 
-__all__ = ["artefact", "clips"]
+__all__ = ["artefact", "clips", "lake"]
 
 
 @pytest.fixture(scope="session")
 def base_artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's base model as Habla would load it."""
+    """The demo's base model in Habla's format."""
     from habla_ml.export.ctranslate2 import convert_to_ctranslate2
 
     return convert_to_ctranslate2(BASE_MODEL, tmp_path_factory.mktemp("base") / "ct2").folder

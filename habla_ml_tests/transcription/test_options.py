@@ -1,9 +1,10 @@
 import pytest
 
 from habla_ml.errors import EvaluationError
+from habla_ml.transcription.engine import load_engine_class
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions
-from habla_ml.transcription.registry import ENGINES, load_engine_class
+from habla_ml.transcription.registry import ENGINES
 
 
 def test_the_digest_names_everything_that_can_change_a_text() -> None:
@@ -20,7 +21,7 @@ def test_the_digest_names_everything_that_can_change_a_text() -> None:
 def test_an_option_that_an_engine_does_not_know_is_refused_before_anything_starts(tmp_path):
     options = DecodingOptions(engine="faster-whisper-batched", no_speech_threshold=0.3)
     with pytest.raises(
-        EvaluationError, match=r"faster-whisper-batched does not know the option no_speech_threshold"
+        EvaluationError, match=r"faster-whisper-batched does not support the option no_speech_threshold"
     ):
         open_transcriber(options, tmp_path)
     open_transcriber(DecodingOptions(engine="faster-whisper-batched", beam_size=2, clip_timeout_s=1), tmp_path)

@@ -152,7 +152,7 @@ def test_it_works_in_a_process_of_its_own(sentences: list[Utterance], greedy_hyp
 
 
 def test_what_it_cannot_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match="does not know the option patience"):
+    with pytest.raises(EvaluationError, match="does not support the option patience"):
         open_transcriber(GREEDY.model_copy(update={"patience": 2.0}), BASE_MODEL)
     with pytest.raises(EvaluationError, match=r"lacks config\.json, .*model\.safetensors"):
         Transformers(tmp_path, GREEDY, "cpu", 1)

@@ -90,7 +90,7 @@ def test_what_it_cannot_run_is_named(ggml: Path, tmp_path: Path) -> None:
         WhisperCpp(ggml, GREEDY.model_copy(update={"language": "tlh"}), "cpu", 1)
     with pytest.raises(EvaluationError, match=r"this build of whisper\.cpp has none"):
         WhisperCpp(ggml, GREEDY, "cuda", 1)
-    with pytest.raises(EvaluationError, match="does not know the option word_times"):
+    with pytest.raises(EvaluationError, match="does not support the option word_times"):
         open_transcriber(GREEDY.model_copy(update={"word_times": True}), ggml)
     (tmp_path / "ggml-model.bin").write_bytes(b"not a model")
     with pytest.raises(EvaluationError, match=r"cannot load.*bad magic"):

@@ -68,5 +68,5 @@ def test_what_it_cannot_run_is_named(base_artefact: Path, sentences: list[Uttera
             pytest.raises(EvaluationError, match=message),
         ):
             transcriber.transcribe(sentences[:1])
-    with pytest.raises(EvaluationError, match="does not know the option temperature"):
+    with pytest.raises(EvaluationError, match="does not support the option temperature"):
         open_transcriber(OPTIONS.model_copy(update={"temperature": 0.4}), base_artefact)

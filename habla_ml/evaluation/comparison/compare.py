@@ -353,7 +353,7 @@ def _verify_wer(rate: ErrorRate, references: Sequence[Reference], model: ScoredM
 def _count_failures(heard: Sequence[Hypothesis]) -> DecodingFailures:
     kinds: list[str] = [each.failure or ("" if each.text.strip() else "empty") for each in heard]
     counted = {kind: kinds.count(kind) for kind in DecodingFailures.model_fields}
-    return DecodingFailures(**{**counted, "fallback": sum(each.heard_by is not None for each in heard)})
+    return DecodingFailures(**{**counted, "fallback": sum(each.fallback_engine is not None for each in heard)})
 
 
 def _describe_method(settings: EvaluationSettings, vocabulary: DomainVocabulary | None) -> ComparisonMethod:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from habla_ml.corpus.snapshot import Snapshot, Utterance, read_utterances
-from habla_ml.evaluation.comparison.hypothesis_cache import read_hypotheses, read_usage, transcribe_cached
 from habla_ml.evaluation.comparison.records import DecodingResources, ModelRole, Parity
 from habla_ml.evaluation.metrics.alignments import Alignments, is_aligned
 from habla_ml.evaluation.metrics.non_speech import NonSpeechSet
@@ -20,8 +19,9 @@ from habla_ml.lake import Lake, compute_digest
 from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.engine import Clip, Hypothesis, Usage
 from habla_ml.transcription.hosted.open import HostedAccess
+from habla_ml.transcription.hypothesis_cache import read_hypotheses, read_usage, transcribe_cached
 from habla_ml.transcription.open import open_transcriber
-from habla_ml.transcription.options import DecodingOptions, EngineOptions
+from habla_ml.transcription.options import DecodingOptions, EngineOptions, build_served_options
 
 Progress = Callable[[str], None]
 _LOG_EVERY = 20
@@ -67,21 +67,6 @@ class DecodedSets:
     resources: DecodingResources
     decoded: int
     """Clips that were not in the cache."""
-
-
-def build_served_options(settings: EvaluationSettings) -> DecodingOptions:
-    """How Habla decodes, as the settings say."""
-    return DecodingOptions(
-        engine=settings.engine,
-        beam_size=settings.beam_size,
-        batch_size=settings.batch_size,
-        language=settings.language,
-        temperature=settings.temperature,
-        no_speech_threshold=settings.no_speech_threshold,
-        log_prob_threshold=settings.log_prob_threshold,
-        compression_ratio_threshold=settings.compression_ratio_threshold,
-        clip_timeout_s=settings.clip_timeout_s,
-    )
 
 
 def make_test_set_reader(lake: Lake, snapshot: Snapshot) -> Callable[[], Iterable[Utterance]]:

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.comparison.decoding import EvaluatedModel, build_served_options
+from habla_ml.evaluation.comparison.decoding import EvaluatedModel
 from habla_ml.evaluation.comparison.records import ModelRole
 from habla_ml.export.ctranslate2 import QUANTISATIONS
 from habla_ml.export.publish import checkout_artefact, get_checkpoint_tree, publish_ctranslate2
@@ -25,13 +25,13 @@ from habla_ml.model_version import is_version
 from habla_ml.settings import Settings
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.recipe import load_recipe
-from habla_ml.transcription.options import DecodingOptions, EngineOptions, HostedEngine, LocalEngine
+from habla_ml.transcription.engine import load_engine_class
+from habla_ml.transcription.options import DecodingOptions, EngineOptions, build_served_options
+from habla_ml.transcription.registry import HOSTED_SERVICES
 
 Progress = Callable[[str], None]
 
 BASE = "base"
-_CTRANSLATE2_ENGINES: tuple[LocalEngine, ...] = ("faster-whisper", "faster-whisper-batched", "whisperx")
-"""Engines that read a CTranslate2 folder."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def parse_model_spec(text: str, settings: Settings) -> ModelSpec:
     head, *pairs = [part.strip() for part in text.split(",")]
     model, _, engine = (part.strip() for part in head.partition("@"))
     given = dict(_parse_option(each, text) for each in pairs)
-    if model in get_args(HostedEngine):
+    if model in HOSTED_SERVICES:
         return ModelSpec(text, "", _parse_options({**given, "engine": model}, text), None)
     quantisation = given.pop("quantisation", None)
     if quantisation is not None and quantisation not in QUANTISATIONS:
@@ -66,7 +66,7 @@ def parse_model_spec(text: str, settings: Settings) -> ModelSpec:
     as_served = build_served_options(settings.evaluation).model_dump(mode="json")
     chosen = engine or as_served["engine"]
     options = _parse_options({**as_served, **given, "engine": chosen}, text)
-    if quantisation is not None and chosen not in _CTRANSLATE2_ENGINES:
+    if quantisation is not None and not _reads_ctranslate2(options):
         raise EvaluationError(f"{text}: {chosen} reads the checkpoint itself and knows no quantisation")
     return ModelSpec(text, model, options, quantisation)
 
@@ -93,7 +93,7 @@ def prepare_model(
             )
         return EvaluatedModel(spec.text, role, _digest_folder(folder), folder, decoding=spec.decoding)
     identity, checkpoint = _resolve_checkpoint(spec.model, lake, settings)
-    if spec.decoding.engine not in _CTRANSLATE2_ENGINES:
+    if not _reads_ctranslate2(spec.decoding):
         return EvaluatedModel(spec.text, role, identity, checkpoint, decoding=spec.decoding)
     quantisation = spec.quantisation or settings.export.ctranslate2_quantisation
     made = publish_ctranslate2(
@@ -107,6 +107,10 @@ def prepare_model(
     )
     folder = checkout_artefact(lake, made.tree, settings.work_folder)
     return EvaluatedModel(spec.text, role, made.tree, folder, decoding=spec.decoding)
+
+
+def _reads_ctranslate2(options: EngineOptions) -> bool:
+    return load_engine_class(options.engine).model_format == "ctranslate2"
 
 
 def _parse_option(text: str, whole: str) -> tuple[str, Any]:

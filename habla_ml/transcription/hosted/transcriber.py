@@ -29,7 +29,7 @@ class HostedTranscriber:
     """Sends clips to a service, several at a time, never above its cap, and says which ones it did not hear.
 
     The money of all clips of a call of `transcribe` is reserved before the first is sent. A clip without an answer is
-    a failure `service`, or, where there is a `fallback`, what that engine heard, with its name in `heard_by`. A service
+    a failure `service`, or, where there is a `fallback`, what that engine heard, with its name in `fallback_engine`. A service
     that is down or set up wrongly is an error; what was paid for in the same call is returned first, and the error
     comes with the next one. Use it from one thread at a time.
     """
@@ -151,7 +151,7 @@ class HostedTranscriber:
         local = self._fallback.transcribe([clips[at] for at in down])
         name = self._fallback.options.engine
         return {
-            at: replace(each, heard_by=name, reason=heard[at].reason)
+            at: replace(each, fallback_engine=name, reason=heard[at].reason)
             for at, each in zip(down, local, strict=True)
             if each.failure is None
         }

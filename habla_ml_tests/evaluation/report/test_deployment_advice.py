@@ -64,8 +64,7 @@ def test_a_part_that_became_worse_is_a_trade_off(better: Comparison) -> None:
 
 def test_a_comparison_of_engines_has_nothing_to_roll_back(better: Comparison) -> None:
     models = [
-        model if model.role == "base" else model.model_copy(update={"role": "compared"})
-        for model in better.models
+        model if model.role == "base" else model.model_copy(update={"role": "compared"}) for model in better.models
     ]
     contest = better.model_copy(update={"models": tuple(models), "changes": better.changes[:1]})
     found = advice(contest, None)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from habla_ml.lake import DirectoryStore, Lake
 from habla_ml_tests.testing.transcription_service import FakeTranscriptionService
 
 KEY = "secret-key-0123456789"
@@ -19,11 +18,6 @@ def fake_service() -> Iterator[FakeTranscriptionService]:
     service = FakeTranscriptionService()
     yield service
     service.close()
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
 
 
 @pytest.fixture(scope="session")

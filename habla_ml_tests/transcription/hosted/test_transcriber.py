@@ -15,12 +15,12 @@ import pytest
 
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.comparison.hypothesis_cache import read_hypotheses, transcribe_cached
 from habla_ml.lake import Lake
 from habla_ml.settings.hosted import DeepgramSettings, HostedSettings
 from habla_ml.transcription.engine import RecognisedWord, Transcriber
 from habla_ml.transcription.hosted.open import HostedAccess
 from habla_ml.transcription.hosted.spending import CapReachedError
+from habla_ml.transcription.hypothesis_cache import read_hypotheses, transcribe_cached
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
 from habla_ml_tests.testing.transcription_service import (
@@ -273,14 +273,14 @@ def test_the_local_engine_stands_in_and_says_so(
     ) as transcriber:
         found = transcriber.transcribe(clips)
         assert [each.text for each in found] == ["Buenos días.", *expected[1:]]
-        assert [each.heard_by for each in found] == [None] + ["faster-whisper"] * (len(clips) - 1)
+        assert [each.fallback_engine for each in found] == [None] + ["faster-whisper"] * (len(clips) - 1)
         assert {each.failure for each in found} == {None}
         assert all("HTTP 503" in str(each.reason) for each in found[1:])
         assert len(fake_service.received) == 1 + 5, "five clips in a row, then the service is left alone"
         assert spent_usd(lake) == pytest.approx(0.01)
         fake_service.set_replies(GOOD_REPLY)
         again = transcriber.transcribe(clips[:2])
-        assert [each.heard_by for each in again] == [None, None], "it is tried again with the next call"
+        assert [each.fallback_engine for each in again] == [None, None], "it is tried again with the next call"
 
 
 def test_a_refused_key_is_an_error_though_there_is_a_fallback(
@@ -308,7 +308,7 @@ def test_only_what_the_service_heard_is_cached_as_its_own(
         assert cached[clips[0].audio_sha256].words[1] == RecognisedWord("días.", 0.3, 0.5, 0.9)
         fake_service.set_replies(GOOD_REPLY)
         found = transcribe_cached(lake, digest, transcriber, clips[:3])
-    assert [each.heard_by for each in found] == [None] * 3
+    assert [each.fallback_engine for each in found] == [None] * 3
     assert spent_usd(lake) == pytest.approx(0.03), "what is cached is not paid again"
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.comparison.hypothesis_cache import read_hypotheses, save_hypotheses, transcribe_cached
 from habla_ml.lake import Lake, compute_digest
 from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord
+from habla_ml.transcription.hypothesis_cache import read_hypotheses, save_hypotheses, transcribe_cached
 from habla_ml.transcription.isolated import IsolatedTranscriber
 from habla_ml.transcription.options import DecodingOptions
 

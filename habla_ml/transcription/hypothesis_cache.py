@@ -66,7 +66,7 @@ def transcribe_cached(
         known.update(heard)
         # A service that is down says nothing about the clip, nor does who stood in; it is asked again the next time.
         answered = {
-            key: each for key, each in heard.items() if each.failure != "service" and each.heard_by is None
+            key: each for key, each in heard.items() if each.failure != "service" and each.fallback_engine is None
         }
         fresh.update(answered)
         decoded += len(waiting)
