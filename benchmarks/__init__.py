@@ -1,1 +1,0 @@
-"""Benchmarks: each runs a peer and this project in turn and prints the ratio."""
