@@ -1,1 +1,1 @@
-"""A synthetic Andalusian classroom and the small base model that the demo improves."""
+"""A synthetic Andalusian classroom, and the small base model that the demo fine-tunes."""

@@ -1,4 +1,4 @@
-"""A classroom's acoustics: what room and microphone make of a voice, from a seeded generator."""
+"""Simulated classroom acoustics: reverberation, background noise and level at the microphone."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from habla_ml.demo.speech_synthesis import SAMPLE_RATE_HZ, Samples
 
 @dataclass(frozen=True)
 class RoomAcoustics:
-    """What a room adds to a voice.
+    """Acoustic properties of a room.
 
     Attributes:
         noise_dbfs: Level of the steady background (RMS), relative to full scale.
         reverberation_s: RT60, the time in which an echo falls by 60 dB.
-        direct_to_reverberant_db: How much stronger the direct sound is than the echoes together.
+        direct_to_reverberant_db: Energy ratio of direct sound to all echoes.
     """
 
     noise_dbfs: float
@@ -26,11 +26,11 @@ class RoomAcoustics:
 
 @dataclass(frozen=True)
 class SimulatedRecording:
-    """What a microphone wrote.
+    """A simulated microphone signal.
 
     Attributes:
         pcm: 16-bit samples at 16 kHz.
-        speech_start_s: Room before the voice begins.
+        speech_start_s: Start of the speech in seconds.
     """
 
     pcm: NDArray[np.int16]
@@ -40,13 +40,13 @@ class SimulatedRecording:
 def simulate_recording(
     speech: Samples, loudness_dbfs: float, room: RoomAcoustics, rng: np.random.Generator
 ) -> NDArray[np.int16]:
-    """What a microphone writes: speech at a loudness, in a room, with a short margin, as 16-bit PCM.
+    """Return 16-bit PCM of speech at a loudness in a room, with short margins.
 
     Args:
         speech: Dry speech at 16 kHz.
-        loudness_dbfs: RMS level at which the speech arrives.
-        room: The room's noise and echo.
-        rng: Source of the margins, the echo and the noise.
+        loudness_dbfs: RMS level of the speech at the microphone.
+        room: Noise and echo.
+        rng: Random generator for margins, echo and noise.
     """
     return simulate_timed_recording(speech, loudness_dbfs, room, rng).pcm
 
@@ -54,7 +54,7 @@ def simulate_recording(
 def simulate_timed_recording(
     speech: Samples, loudness_dbfs: float, room: RoomAcoustics, rng: np.random.Generator
 ) -> SimulatedRecording:
-    """As `record`, with the place where the voice begins."""
+    """Simulate a recording as `simulate_recording` does, and return the start of the speech too."""
     margins = rng.integers(int(0.10 * SAMPLE_RATE_HZ), int(0.35 * SAMPLE_RATE_HZ), size=2)
     framed = np.pad(speech, (int(margins[0]), int(margins[1])))
     arriving = scale_to_loudness(reverberate(framed, room, rng), loudness_dbfs)
@@ -64,7 +64,7 @@ def simulate_timed_recording(
 
 
 def reverberate(samples: Samples, room: RoomAcoustics, rng: np.random.Generator) -> Samples:
-    """Add echoes: convolve with noise that decays by 60 dB in the room's RT60 (Polack's model); same length."""
+    """Convolve with noise that decays by 60 dB in the RT60 (Polack's model); the length stays."""
     n_echo = max(int(room.reverberation_s * SAMPLE_RATE_HZ), 1)
     decay = np.power(10.0, np.linspace(0.0, -3.0, n_echo, dtype=np.float32), dtype=np.float32)
     echo = rng.standard_normal(n_echo, dtype=np.float32) * decay

@@ -1,4 +1,4 @@
-"""Lessons of the synthetic classroom, written to disk as Habla and its users would have written them."""
+"""Write lessons of the synthetic classroom in the format of Habla and its correction page."""
 
 import csv
 import os
@@ -50,16 +50,16 @@ _ENGLISH_SENTENCES = (
 
 @dataclass(frozen=True)
 class ClassroomPlan:
-    """Which lessons are recorded.
+    """Which lessons to record.
 
     Attributes:
         first_day: Day of the first lessons; weekends are skipped.
-        days: School days.
-        sessions_per_day: Lessons a day, at most ten.
-        segments_per_session: Sentences a lesson.
-        seed: Of what is said, by whom and how loudly; the people are another seed's.
-        visit_days: On so many of the first days, visitors sit in the class's place in the last lesson but one.
-        has_faulty_sessions: Whether the folder also gets everything that goes wrong in a real one.
+        days: Number of school days.
+        sessions_per_day: Lessons per day, at most ten.
+        segments_per_session: Sentences per lesson.
+        seed: Seed of sentences, speakers and loudness. Another seed creates the people.
+        visit_days: Number of first days on which visitors replace the class in the last lesson but one.
+        has_faulty_sessions: Whether to add one session for each fault of a real folder.
     """
 
     first_day: date
@@ -72,9 +72,11 @@ class ClassroomPlan:
 
     def __post_init__(self) -> None:
         if not 1 <= self.sessions_per_day <= len(_LESSON_HOURS):
-            raise ValueError(f"sessions_per_day is {self.sessions_per_day}; take 1 to {len(_LESSON_HOURS)}.")
+            raise ValueError(f"sessions_per_day is {self.sessions_per_day}; use 1 to {len(_LESSON_HOURS)}.")
         if self.days < 1 or self.segments_per_session < 1:
-            raise ValueError(f"days is {self.days}, segments {self.segments_per_session}; both start at 1.")
+            raise ValueError(
+                f"days is {self.days}, segments_per_session is {self.segments_per_session}; use at least 1."
+            )
 
 
 def write_sessions(
@@ -83,22 +85,22 @@ def write_sessions(
     """Write the lessons of a plan into Habla's recordings folder.
 
     Args:
-        folder: The recordings folder; made when missing. Sessions already there are left alone.
-        plan: Which lessons.
-        seed: Of the people and the room: the same seed gives the same voices in every batch.
-        alignments: CSV that gets the place of each word, by the sound's sha256, as if a person had marked it; of the
-            sentences in which no two words merged.
-        turns: Folder that gets `<session>.rttm`, as if a person had marked who speaks when.
+        folder: Recordings folder, created when missing. Existing sessions stay.
+        plan: Which lessons to write.
+        seed: Seed of the people and the acoustics. The same seed gives the same voices in every batch.
+        alignments: CSV for the times of each word by sha256 of the audio, like a manual alignment. Sentences with
+            merged words are left out.
+        turns: Folder for `<session>.rttm`, like a manual annotation of speaker turns.
 
     Returns:
-        The folders of the finished and corrected Spanish sessions, in order of time (awkward ones not included).
+        Folders of the finished and corrected Spanish sessions in order of time, without the faulty ones.
 
     Raises:
-        FileExistsError: A session of the same name is there already.
+        FileExistsError: A session of the same name exists.
     """
     classroom = make_andalusian_classroom(seed)
     written = []
-    placed: dict[str, tuple[RecognisedWord, ...]] = {}
+    words_by_audio: dict[str, tuple[RecognisedWord, ...]] = {}
     for day_number, day in enumerate(_list_school_days(plan.first_day, plan.days)):
         for lesson in range(plan.sessions_per_day):
             rng = np.random.default_rng([seed, plan.seed, day_number, lesson])
@@ -111,38 +113,39 @@ def write_sessions(
             write_ground_truth(session, recording)
             write_corrections(session, recording)
             written.append(recording)
-            said = [each.utterance for each in session.segments]
-            placed.update((pcm_sha256(each.pcm), each.words) for each in said if each.words)
+            utterances = [each.utterance for each in session.segments]
+            words_by_audio.update((pcm_sha256(each.pcm), each.words) for each in utterances if each.words)
             if turns is not None:
                 turns.mkdir(parents=True, exist_ok=True)
                 write_rttm(
                     turns / f"{session.folder_name}.rttm", session.folder_name, _list_speaker_turns(session)
                 )
     if alignments is not None:
-        write_alignments(alignments, placed)
+        write_alignments(alignments, words_by_audio)
     if plan.has_faulty_sessions:
         _write_faulty_sessions(folder, classroom, plan, np.random.default_rng([seed, plan.seed, 9_999]))
     return tuple(written)
 
 
 def write_speaker_map(path: Path, seed: int, *, with_children: bool) -> None:
-    """Write a speaker map of the teacher, or of everybody whose name is typed."""
-    room = make_andalusian_classroom(seed)
-    enrolled = (room.teacher, *room.students, *room.visitors) if with_children else (room.teacher,)
+    """Write a speaker map of the teacher, or of the teacher and all children."""
+    classroom = make_andalusian_classroom(seed)
+    children = (*classroom.students, *classroom.visitors) if with_children else ()
+    enrolled = (classroom.teacher, *children)
     people = [{"name": each.name, "role": each.register.value, "labels": [each.name]} for each in enrolled]
     path.write_text(yaml.safe_dump({"people": people}, allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 
 def write_castilian_set(folder: Path, n_clips: int, seed: int) -> Path:
-    """Write an out-of-domain set: the classroom's people speaking standard Spanish, at normal loudness.
+    """Write an out-of-domain set: the same people read standard Spanish at normal loudness.
 
     Args:
-        folder: Gets ``audio/*.wav`` and ``fine_tune_dataset.csv`` with paths relative to itself.
-        n_clips: How many.
-        seed: Of people and sentences.
+        folder: Receives ``audio/*.wav`` and ``fine_tune_dataset.csv`` with relative paths.
+        n_clips: Number of clips.
+        seed: Seed of people and sentences.
 
     Returns:
-        The table.
+        Path of the table.
     """
     classroom = make_andalusian_classroom(seed)
     rng = np.random.default_rng([seed, 200])
@@ -153,11 +156,11 @@ def write_castilian_set(folder: Path, n_clips: int, seed: int) -> Path:
         rows.writerow(["audio_path", "transcript", "duration", "speaker", "notes"])
         for number in range(n_clips):
             speaker = replace(_draw_speaker(classroom, rng), dialect=CASTILIAN)
-            said = synthesize_utterance(speaker, classroom.room, rng, quiet=False)
+            utterance = synthesize_utterance(speaker, classroom.room, rng, quiet=False)
             path = Path("audio") / f"castilian_{number:04d}.wav"
-            write_wav(folder / path, said.pcm)
-            duration = f"{said.duration_s:.3f}"
-            rows.writerow([path.as_posix(), said.text, duration, speaker.name, "standard Spanish, read"])
+            write_wav(folder / path, utterance.pcm)
+            duration = f"{utterance.duration_s:.3f}"
+            rows.writerow([path.as_posix(), utterance.text, duration, speaker.name, "standard Spanish, read"])
     return table
 
 
@@ -184,7 +187,7 @@ def _draw_speaker(classroom: SyntheticClassroom, rng: np.random.Generator) -> Sy
 
 
 def _list_speaker_turns(session: HablaSession) -> list[SpeakerTurn]:
-    """Who really spoke, in seconds from the start that the folder's name says: whole seconds of the clock."""
+    """Return the true speaker turns, in seconds from the whole second in the folder's name."""
     start = session.started_at.replace(microsecond=0)
     turns = []
     for each in session.segments:
@@ -200,7 +203,7 @@ def _make_lesson(
     rng: np.random.Generator,
     is_visit: bool = False,
 ) -> HablaSession:
-    # Whether the teacher typed names over Habla's own labels; she does where she does not know the voices.
+    # The teacher replaces Habla's labels with names in 70 % of the lessons, and in every lesson with visitors.
     named = rng.random() < 0.7 or is_visit
     students = classroom.visitors if is_visit else classroom.students
     present = rng.permutation(np.arange(len(students)))[:6]
@@ -212,39 +215,39 @@ def _make_lesson(
         if speaker is not classroom.teacher:
             speaker = students[int(present[int(rng.integers(len(present)))])]
         label = labels.setdefault(speaker.name, speaker.name if named else f"SPEAKER_{len(labels):02d}")
-        said = synthesize_utterance(speaker, classroom.room, rng)
-        now += timedelta(seconds=said.duration_s + float(rng.gamma(2.0, 2.0)))
-        segments.append(_make_segment(number, said, label, now, rng))
+        utterance = synthesize_utterance(speaker, classroom.room, rng)
+        now += timedelta(seconds=utterance.duration_s + float(rng.gamma(2.0, 2.0)))
+        segments.append(_make_segment(number, utterance, label, now, rng))
     session_id = str(int(rng.integers(10_000, 99_999)))
     return HablaSession(session_id, started_at, now + timedelta(seconds=5), "es_to_en", tuple(segments))
 
 
 def _make_segment(
-    number: int, said: SpokenUtterance, label: str, at: datetime, rng: np.random.Generator
+    number: int, utterance: SpokenUtterance, label: str, at: datetime, rng: np.random.Generator
 ) -> HablaSegment:
-    error_rate = 0.6 if said.quiet else 0.3
-    machine_text = simulate_recognition_errors(said.text, error_rate * 0.7, rng)
+    error_rate = 0.6 if utterance.quiet else 0.3
+    machine_text = simulate_recognition_errors(utterance.text, error_rate * 0.7, rng)
     human_text: str | None = None
     if rng.random() < _REVIEWED_SHARE:
-        human_text = "[inaudible]" if rng.random() < _INAUDIBLE_SHARE else said.text
-    rejected = said.quiet and rng.random() < 0.6
+        human_text = "[inaudible]" if rng.random() < _INAUDIBLE_SHARE else utterance.text
+    rejected = utterance.quiet and rng.random() < 0.6
     return HablaSegment(
         number=number,
         socket_id=number,
-        utterance=said,
+        utterance=utterance,
         label=label,
         recorded_at=at,
-        live_text=None if rejected else simulate_recognition_errors(said.text, error_rate, rng),
+        live_text=None if rejected else simulate_recognition_errors(utterance.text, error_rate, rng),
         machine_text=machine_text,
         human_text=human_text,
-        probability=float(np.clip(rng.normal(0.45 if said.quiet else 0.8, 0.1), 0.05, 0.99)),
+        probability=float(np.clip(rng.normal(0.45 if utterance.quiet else 0.8, 0.1), 0.05, 0.99)),
     )
 
 
 def _write_faulty_sessions(
     folder: Path, classroom: SyntheticClassroom, plan: ClassroomPlan, rng: np.random.Generator
 ) -> None:
-    """One folder for each thing that goes wrong: see the names of the local functions below."""
+    """Write one session for each fault of a real folder, and an empty folder."""
     day = _list_school_days(plan.first_day, plan.days)[-1]
     started = iter(datetime(day.year, day.month, day.day, 20) + timedelta(minutes=5 * i) for i in range(7))
 
@@ -261,12 +264,12 @@ def _write_faulty_sessions(
 
 
 def _write_running_session(session: HablaSession, folder: Path) -> None:
-    """Still running: segments, no metadata, touched just now."""
+    """Write a running session: segments without metadata, modified just now."""
     write_recording(session, folder)
 
 
 def _write_crashed_session(session: HablaSession, folder: Path) -> None:
-    """Habla died during the lesson: no metadata, and nothing has touched the folder since; corrected later."""
+    """Write a crashed session: no metadata, old modification times, corrected later."""
     recording = write_recording(session, folder)
     write_corrections(session, recording)
     long_ago = min(session.ended_at.timestamp(), time.time() - 86_400)
@@ -275,7 +278,7 @@ def _write_crashed_session(session: HablaSession, folder: Path) -> None:
 
 
 def _write_truncated_session(session: HablaSession, folder: Path) -> None:
-    """The disk was full: a WAV shorter than its header says, and metadata names a file that never came."""
+    """Write the result of a full disk: a WAV shorter than its header, and metadata with a missing file."""
     missing = replace(session.segments[-1], number=len(session.segments) + 1, human_text=None)
     session = replace(session, segments=(*session.segments, missing))
     recording = write_recording(session, folder)
@@ -289,7 +292,7 @@ def _write_truncated_session(session: HablaSession, folder: Path) -> None:
 
 
 def _write_shifted_counters(session: HablaSession, folder: Path) -> None:
-    """Recording was switched on in mid-session: the socket counts ahead, and live texts sit on the next entry."""
+    """Write a recording that began in mid-session: socket counters are ahead, live texts belong to the entry before."""
     texts = [segment.live_text for segment in session.segments]
     shifted = tuple(
         replace(segment, socket_id=segment.socket_id + 3, live_text=text)
@@ -303,7 +306,7 @@ def _write_shifted_counters(session: HablaSession, folder: Path) -> None:
 
 
 def _write_uncorrected_session(session: HablaSession, folder: Path) -> None:
-    """Nobody has listened yet: machine text only."""
+    """Write a session with machine text only."""
     recording = write_recording(session, folder)
     write_metadata(session, recording)
     write_ground_truth(session, recording)
@@ -312,15 +315,15 @@ def _write_uncorrected_session(session: HablaSession, folder: Path) -> None:
 def _write_english_session(
     session: HablaSession, classroom: SyntheticClassroom, folder: Path, rng: np.random.Generator
 ) -> None:
-    """An English lesson, translated the other way: not corpus material."""
+    """Write an English lesson with the opposite direction of translation, which is no corpus material."""
     voice = replace(classroom.teacher.voice, language="en")
     segments = []
     for segment, text in zip(session.segments, _ENGLISH_SENTENCES * len(session.segments), strict=False):
         pcm = simulate_recording(
             synthesize_speech(text_to_phonemes(text, "en"), voice), NORMAL_DBFS, classroom.room, rng
         )
-        said = SpokenUtterance(text, classroom.teacher, False, pcm)
-        segments.append(replace(segment, utterance=said, live_text=text, machine_text=text, human_text=None))
+        utterance = SpokenUtterance(text, classroom.teacher, False, pcm)
+        segments.append(replace(segment, utterance=utterance, live_text=text, machine_text=text, human_text=None))
     session = replace(session, direction="en_to_es", segments=tuple(segments))
     recording = write_recording(session, folder)
     write_metadata(session, recording)

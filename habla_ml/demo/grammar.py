@@ -1,6 +1,6 @@
-"""A generative grammar of what is said in a classroom: teacher's and students' sentences, 2 to 4 s when spoken.
+"""Generate classroom sentences of teachers and students, 2 to 4 s long when spoken.
 
-A template's slots are filled from `vocabulary.SLOTS`; `{number}` and `{page}` are numbers written as words.
+`vocabulary.SLOTS` fills the slots of a template. `{number}` and `{page}` are numbers written as words.
 """
 
 import re
@@ -14,7 +14,7 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 
 class SpeechRegister(StrEnum):
-    """Who is speaking."""
+    """Role of the speaker."""
 
     TEACHER = "teacher"
     STUDENT = "student"
@@ -86,7 +86,7 @@ _EXTRA_SLOTS = {"have_one": ("ha", "no ha", "ya ha", "nunca ha")}
 
 
 def generate_sentence(register: SpeechRegister, rng: np.random.Generator) -> str:
-    """One sentence in standard spelling, with capital, accents and punctuation."""
+    """Return one sentence in standard spelling, with capital, accents and punctuation."""
     templates = _TEMPLATES[register]
     template = templates[int(rng.integers(len(templates)))]
     text = _SLOT.sub(lambda match: _fill_slot(match.group(1), rng), template)
@@ -94,13 +94,13 @@ def generate_sentence(register: SpeechRegister, rng: np.random.Generator) -> str
 
 
 def spell_number(number: int) -> str:
-    """Spell 0 to 199, masculine.
+    """Spell a number from 0 to 199, masculine.
 
     Raises:
-        ValueError: The number lies outside of that.
+        ValueError: The number is outside this range.
     """
     if not 0 <= number <= 199:
-        raise ValueError(f"{number} is not between 0 and 199.")
+        raise ValueError(f"{number} cannot be spelt; use 0 to 199")
     if number >= 100:
         return "cien" if number == 100 else f"ciento {spell_number(number - 100)}"
     if number < 20:

@@ -1,7 +1,7 @@
-"""Habla's files, byte for byte as its recorder and its corrections page write them.
+"""Write files in the exact format of Habla's recorder and correction page.
 
-Habla is another program: this module imitates its output for the demo and the tests, quirks included (naive local
-times, absent keys for rejected segments, one confidence from 0 to 1 and another one below 0).
+Habla is another program. This module reproduces its output for the demo and the tests: naive local times, absent
+keys for rejected segments, a confidence from 0 to 1 in one file and a negative one in another.
 """
 
 import json
@@ -25,15 +25,15 @@ class HablaSegment:
     """One VAD segment of a session.
 
     Attributes:
-        number: The number in its file name.
-        socket_id: The socket's own counter, which metadata calls ``segment_id``.
-        utterance: What was said.
-        label: The session's name for the speaker.
-        recorded_at: When it was written, naive local time.
-        live_text: What the live recogniser wrote; None where it rejected the segment.
-        machine_text: What the larger model wrote later.
-        human_text: What a person typed or confirmed; None where nobody has listened yet.
-        probability: How sure the recognisers were, 0 to 1.
+        number: Number in the file name.
+        socket_id: Counter of the socket, called ``segment_id`` in the metadata.
+        utterance: The spoken sentence.
+        label: Speaker label in the session.
+        recorded_at: Time of writing, naive local time.
+        live_text: Text of the live recogniser; None where it rejected the segment.
+        machine_text: Later text of the larger model.
+        human_text: Text that a person typed or confirmed; None before review.
+        probability: Confidence of the recognisers, 0 to 1.
     """
 
     number: int
@@ -48,13 +48,13 @@ class HablaSegment:
 
     @property
     def filename(self) -> str:
-        """Three digits, more past 999."""
+        """File name with at least three digits."""
         return f"segment_{self.number:03d}.wav"
 
 
 @dataclass(frozen=True)
 class HablaSession:
-    """One lesson as Habla recorded it; times are naive local ones."""
+    """One recorded lesson; times are naive local times."""
 
     session_id: str
     started_at: datetime
@@ -69,7 +69,7 @@ class HablaSession:
 
 
 def write_recording(session: HablaSession, recordings: Path) -> Path:
-    """Write what exists while a session runs: one WAV a segment and the undivided stream; returns its folder."""
+    """Write the files of a running session: one WAV per segment and the stream; return the folder."""
     folder = recordings / session.folder_name
     folder.mkdir(parents=True)
     for segment in session.segments:
@@ -95,12 +95,12 @@ def write_metadata(session: HablaSession, folder: Path) -> None:
 
 
 def write_ground_truth(session: HablaSession, folder: Path) -> None:
-    """Write ``ground_truth.json``: the larger model's transcripts."""
+    """Write ``ground_truth.json``: transcripts of the larger model."""
     _write_json(folder / "ground_truth.json", _build_ground_truth(session))
 
 
 def write_corrections(session: HablaSession, folder: Path) -> None:
-    """Write ``corrected_ground_truth.json``: the same, with what people typed and confirmed."""
+    """Write ``corrected_ground_truth.json``: the same with typed and confirmed texts."""
     content = _build_ground_truth(session)
     entries = []
     for segment, entry in zip(session.segments, content["segments"], strict=True):
@@ -124,7 +124,7 @@ def write_corrections(session: HablaSession, folder: Path) -> None:
 
 
 def write_wav(path: Path, pcm: NDArray[np.int16]) -> None:
-    """16 kHz, mono, 16-bit PCM."""
+    """Write 16 kHz mono 16-bit PCM."""
     with wave.open(str(path), "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)

@@ -1,8 +1,8 @@
-"""Andalusian speech as rules on Castilian phonemes: the spelling stays, the sound changes.
+"""Andalusian speech as rules on Castilian phonemes: the spelling stays, the pronunciation changes.
 
-Each rule is named after the feature that Spanish dialectology knows it by (Narbona, Cano & Morillo, *El español
-hablado en Andalucía*, 1998) and carries its own examples, which the tests check. A speaker applies a rule at
-each place with a probability of their own. What belongs elsewhere: voices (`speech`), rooms (`acoustics`).
+Each rule has the name of the feature in Spanish dialectology (Narbona, Cano & Morillo, *El español hablado en
+Andalucía*, 1998) and carries its own examples, which the tests check. A speaker applies a rule at each place with an
+individual probability.
 """
 
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from habla_ml.demo.speech_synthesis import Clause, Word
 from habla_ml.errors import InputError
 
 RuleTrigger = Callable[[], bool]
-"""Asked at every place where a rule could apply; true where it does."""
+"""Called at every place where a rule could apply; true where it applies."""
 
 _VOWELS = frozenset("aeiouAEIOU")
 
 
 @dataclass(frozen=True)
 class PhonologyExample:
-    """What a rule makes of a clause when it always applies, in `speech.write_clause` notation."""
+    """Result of a rule that always applies, in the notation of `speech_synthesis.write_clause`."""
 
     spelling: str
     castilian: str
@@ -33,9 +33,9 @@ class PhonologyRule:
     """One feature of Andalusian speech.
 
     Attributes:
-        name: What dialectology calls it.
-        change: Rewrites a clause, asking its chance at every place.
-        examples: Cases that the tests hold.
+        name: Name in dialectology.
+        change: Rewrites a clause; calls its trigger at every place.
+        examples: Test cases.
     """
 
     name: str
@@ -45,7 +45,7 @@ class PhonologyRule:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How often one speaker applies each rule: pairs of rule name and probability, 0 to 1."""
+    """Pairs of rule name and the probability (0 to 1) that a speaker applies it."""
 
     probabilities: tuple[tuple[str, float], ...]
 
@@ -55,12 +55,12 @@ class Dialect:
             if name not in known or not 0.0 <= probability <= 1.0:
                 raise InputError(
                     f"Dialect rule {name!r} with probability {probability}: "
-                    f"take a rule of {sorted(known)} and a number from 0 to 1."
+                    f"use a rule of {sorted(known)} and a number from 0 to 1."
                 )
 
 
 def draw_andalusian_dialect(strength: float, rng: np.random.Generator) -> Dialect:
-    """A speaker's dialect: every rule about as likely as `strength` (0 to 1), some more and some less."""
+    """Draw a dialect: the probability of each rule is `strength` (0 to 1) ± 0.15."""
     jitter = rng.uniform(-0.15, 0.15, size=len(PHONOLOGY_RULES))
     return Dialect(
         tuple(
@@ -71,7 +71,7 @@ def draw_andalusian_dialect(strength: float, rng: np.random.Generator) -> Dialec
 
 
 def apply_dialect(clauses: tuple[Clause, ...], dialect: Dialect, rng: np.random.Generator) -> tuple[Clause, ...]:
-    """Castilian phonemes as a speaker of the dialect says them, this time."""
+    """Apply the rules of a dialect to Castilian phonemes, at random."""
     probability = dict(dialect.probabilities)
     spoken = []
     for clause in clauses:
@@ -269,4 +269,4 @@ PHONOLOGY_RULES: tuple[PhonologyRule, ...] = (
         ),
     ),
 )
-"""In the order in which they apply: later rules see what earlier ones made."""
+"""In order of application: a rule receives the result of those before it."""

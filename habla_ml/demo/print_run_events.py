@@ -1,4 +1,4 @@
-"""What a run is doing, in a terminal: steps as they start and end, and what they say in between."""
+"""Print the progress of a Dagster run: start and end of steps, and their log messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STEP_LABELS = {
 
 @contextmanager
 def print_run_events(instance: dg.DagsterInstance, run_id: str, name: str, console: Console) -> Iterator[None]:
-    """Print the run's steps and messages while the body runs; `name` stands in front of each line."""
+    """Print steps and messages of the run while the body runs. `name` prefixes each line."""
     ended = threading.Event()
     watcher = threading.Thread(target=_poll_events, args=(instance, run_id, name, console, ended))
     watcher.start()
@@ -37,21 +37,21 @@ def _poll_events(
 ) -> None:
     cursor = None
     while True:
-        last_round = ended.is_set()
+        is_last_poll = ended.is_set()
         connection = instance.get_records_for_run(run_id, cursor=cursor)
         cursor = connection.cursor
         for record in connection.records:
             line = _format_event(record.event_log_entry)
             if line:
                 console.print(f"  [cyan]{name}[/cyan] {line}", highlight=False, soft_wrap=True)
-        if last_round and not connection.has_more:
+        if is_last_poll and not connection.has_more:
             return
         if not connection.has_more:
             time.sleep(_POLL_S)
 
 
 def _format_event(entry: dg.EventLogEntry) -> str | None:
-    """What to print of an event, or None."""
+    """Return the line for an event, or None."""
     step, event = entry.step_key or "", entry.dagster_event
     if event is not None:
         word = _STEP_LABELS.get(event.event_type)

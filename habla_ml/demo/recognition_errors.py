@@ -1,4 +1,4 @@
-"""What a recogniser makes of Andalusian speech: plausible mistakes, for machine transcripts of the demo."""
+"""Plausible recognition errors on Andalusian speech, for the machine transcripts of the demo."""
 
 import numpy as np
 
@@ -16,20 +16,20 @@ _CONFUSIONS = {
 
 
 def simulate_recognition_errors(text: str, error_rate: float, rng: np.random.Generator) -> str:
-    """Corrupt about `error_rate` of the words: a final s or d lost, a word dropped, doubled or replaced.
+    """Corrupt a share of the words: drop a final s or d; drop, double, split or replace a word.
 
     Args:
         text: The true transcript.
-        error_rate: Share of words that come out wrong, 0 to 1.
-        rng: Source of the mistakes.
+        error_rate: Share of words to corrupt, 0 to 1.
+        rng: Random generator.
 
     Returns:
-        The corrupted text; never empty for a text that is not.
+        The corrupted text, empty only for an empty text.
     """
-    heard: list[str] = []
+    corrupted: list[str] = []
     for word in text.split():
-        heard.extend(_corrupt_word(word, rng) if rng.random() < error_rate else (word,))
-    return " ".join(heard) or text
+        corrupted.extend(_corrupt_word(word, rng) if rng.random() < error_rate else (word,))
+    return " ".join(corrupted) or text
 
 
 def _corrupt_word(word: str, rng: np.random.Generator) -> tuple[str, ...]:

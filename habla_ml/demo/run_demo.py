@@ -1,7 +1,7 @@
-"""`make demo`: a synthetic classroom goes round the whole loop twice, through Dagster, and is released.
+"""`make demo`: run a synthetic classroom through the whole loop twice, with Dagster, up to the release.
 
-Everything is written below `var/demo` and is what `make dev` shows afterwards. The sensors decide what runs; this
-walk only stands in for the daemon that would evaluate them.
+All output is below `var/demo`; `make dev` shows it afterwards. The sensors decide what runs. This module evaluates
+them in place of the daemon.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ REPLAY_CLIPS = 240
 
 @dataclass
 class DemoRun:
-    """The state of one walk."""
+    """State of one demo run."""
 
     console: Console
     settings: Settings
     definitions: dg.Definitions
     instance: dg.DagsterInstance
     step_seconds: dict[tuple[str, str], float] = field(default_factory=dict)
-    """Seconds of each step, by partition and step."""
+    """By partition and step."""
 
     def run(self, job: str, request: dg.RunRequest) -> None:
-        """Run what a sensor asked for, in sight."""
+        """Run a sensor's request and print its progress."""
         run_id, partition = str(uuid.uuid4()), str(request.partition_key)
         with print_run_events(self.instance, run_id, partition, self.console):
             done = run_job(self.definitions, self.instance, job, partition, request.tags, run_id)
@@ -70,16 +70,16 @@ class DemoRun:
             self.step_seconds[partition, each.step_key] = (each.end_time or 0) - (each.start_time or 0)
 
     def request_runs(self, sensor: str) -> list[dg.RunRequest]:
-        """What a sensor asks for now; a reason to skip is printed."""
+        """Evaluate a sensor and return its run requests; print its reason to skip."""
         found = tick(self.definitions, self.instance, sensor)
         if found.skip_reason:
             self.console.print(f"  sensor {sensor}: {found.skip_reason.skip_message}", highlight=False)
         return list(found.run_requests or ())
 
     def ingest(self) -> None:
-        """Let the recordings sensor bring the new days in."""
+        """Ingest the days that the recordings sensor requests."""
         requests = self.request_runs("new_recordings")
-        self.console.print(f"  sensor new_recordings asks for {len(requests)} days")
+        self.console.print(f"  sensor new_recordings requests {len(requests)} days")
         for request in requests:
             self.run(INGEST, request)
             day = str(request.partition_key)
@@ -87,56 +87,56 @@ class DemoRun:
             self.console.print(f"  [cyan]{day}[/cyan] recordings and text in {seconds:.1f} s", highlight=False)
 
     def retrain(self) -> str:
-        """Let the growth sensor ask for the next version, and make it."""
+        """Train, evaluate and release the version that the growth sensor requests; return its name."""
         requests = self.request_runs("corpus_growth")
         if not requests:
             raise HablaError(
-                "the growth sensor asked for nothing; lower automation.growth_hours in configs/demo.yaml"
+                "sensor corpus_growth requests no version; lower automation.growth_hours in configs/demo.yaml"
             )
         version = str(requests[0].partition_key)
-        self.console.print(f"  sensor corpus_growth asks for [bold]{version}[/bold]")
+        self.console.print(f"  sensor corpus_growth requests [bold]{version}[/bold]")
         self.run(RETRAIN, requests[0])
         return version
 
 
 def run_demo(console: Console) -> None:
-    """Build the demo from nothing and print what came of it.
+    """Build the demo from nothing and print the results.
 
     Raises:
-        HablaError: a run failed, or the demo was started in a folder without `configs/demo.yaml`.
+        HablaError: A run failed, or the working folder has no `configs/demo.yaml`.
     """
     started = time.monotonic()
-    warnings.simplefilter("ignore", dg.PreviewWarning)  # of Dagster's own code, about itself
+    warnings.simplefilter("ignore", dg.PreviewWarning)  # Dagster warns about its own code
     root = configs_folder().parent / "var" / "demo"
     shutil.rmtree(root, ignore_errors=True)
     _print_heading(console, "A synthetic Andalusian classroom")
-    with console.status("speaking …"):
+    with console.status("synthesising speech …"):
         write_castilian_set(root / "out_of_domain", CASTILIAN_CLIPS, PEOPLE_SEED)
         write_castilian_set(root / "general_speech", REPLAY_CLIPS, PEOPLE_SEED + 1)
         write_speaker_map(root / "people.yaml", PEOPLE_SEED, with_children=False)
         sessions = _record_lessons(root, FIRST_LESSONS)
-    console.print(f"  {len(sessions)} corrected sessions, and everything that goes wrong in a real folder")
+    console.print(f"  {len(sessions)} corrected sessions, and one session for each fault of a real folder")
     settings = load_settings("demo")
     with _open_dagster_instance(root) as instance:
-        tour = DemoRun(console, settings, build_definitions(settings), instance)
+        run = DemoRun(console, settings, build_definitions(settings), instance)
         _print_heading(console, "First lessons → v1")
-        tour.ingest()
-        tour.retrain()
+        run.ingest()
+        run.retrain()
         _print_heading(console, "Ten more hours (scaled down) → v2")
-        with console.status("speaking …"):
+        with console.status("synthesising speech …"):
             more = _record_lessons(root, MORE_LESSONS)
-            # Enrolled from the start, the children would hold nearly all their lessons in train: they share them.
+            # Children share lessons. If they were enrolled from the start, nearly all lessons would be in train.
             write_speaker_map(root / "people.yaml", PEOPLE_SEED, with_children=True)
         console.print(
             f"  {len(more)} more corrected sessions, four of them with visitors; the children are enrolled"
         )
-        tour.ingest()
-        newest = tour.retrain()
-    _print_summary(console, tour, newest, time.monotonic() - started)
+        run.ingest()
+        newest = run.retrain()
+    _print_summary(console, run, newest, time.monotonic() - started)
 
 
 def _record_lessons(root: Path, plan: ClassroomPlan) -> tuple[Path, ...]:
-    """The lessons of a plan, with what careful people would have marked in them: words' places and speakers' turns."""
+    """Write the lessons of a plan with their word alignments and speaker turns."""
     marks = root / "alignments"
     marks.mkdir(parents=True, exist_ok=True)
     return write_sessions(
@@ -145,7 +145,7 @@ def _record_lessons(root: Path, plan: ClassroomPlan) -> tuple[Path, ...]:
 
 
 def _open_dagster_instance(root: Path) -> dg.DagsterInstance:
-    """The demo's own Dagster home, which `make dev` opens."""
+    """Open the Dagster home of the demo, which `make dev` shows."""
     home = root / "dagster_home"
     home.mkdir(parents=True)
     shutil.copyfile(configs_folder().parent / "dagster_home" / "dagster.yaml", home / "dagster.yaml")
@@ -153,18 +153,18 @@ def _open_dagster_instance(root: Path) -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
-def _print_summary(console: Console, tour: DemoRun, newest: str, seconds: float) -> None:
-    settings = tour.settings
+def _print_summary(console: Console, run: DemoRun, newest: str, seconds: float) -> None:
+    settings = run.settings
     comparison = read_stored_comparison(open_lake(settings.lake, settings.work_folder / "cache"), newest)
-    _print_heading(console, "What came of it")
+    _print_heading(console, "Results")
     console.print(_build_versions_table(comparison))
-    console.print(_build_timings_table(tour.step_seconds))
+    console.print(_build_timings_table(run.step_seconds))
     store = open_store(settings.release.store)
     for release in reversed(list_releases(store, settings.release.channel)):
         _print_release(console, release)
     console.print(f"report    {settings.work_folder / 'reports' / newest / 'report.html'}", soft_wrap=True)
     console.print("UI        make dev, then open http://localhost:3000")
-    console.print(f"all in    {seconds:.0f} s")
+    console.print(f"total     {seconds:.0f} s")
 
 
 def _build_versions_table(comparison: Comparison) -> Table:
@@ -196,11 +196,11 @@ def _format_rate(rate: ErrorRate | None) -> str:
 
 def _build_timings_table(step_seconds: Mapping[tuple[str, str], float]) -> Table:
     versions = sorted({name for name, _ in step_seconds if name.startswith("v")})
-    table = Table("seconds", *versions, title="Where the time went")
+    table = Table("step", *versions, title="Seconds per step")
     for step in ("splits", *MODEL_ASSETS):
         table.add_row(step, *(f"{step_seconds[version, step]:.1f}" for version in versions))
     ingest = sum(seconds for (name, _), seconds in step_seconds.items() if name not in versions)
-    table.caption = f"all days of recordings and text: {ingest:.1f} s"
+    table.caption = f"recordings and text of all days: {ingest:.1f} s"
     return table
 
 

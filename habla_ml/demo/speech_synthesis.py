@@ -1,8 +1,8 @@
 """Spanish speech from libespeak-ng: text to phonemes, phonemes to 16 kHz samples.
 
-espeak-ng keeps hidden state between utterances (flutter, noise), so the same words would sound different each
-time. Every call here therefore loads the library afresh (0.5 ms) and unloads it: what comes back depends on the
-arguments alone. The library is one per process, so a lock admits one caller at a time.
+espeak-ng keeps state between utterances (flutter, noise), which would change the sound of the same words. Every call
+therefore loads the library (0.5 ms) and unloads it, so that the result depends on the arguments alone. There is one
+library per process; a lock admits one caller at a time.
 """
 
 import _ctypes
@@ -27,7 +27,7 @@ Samples = NDArray[np.float32]
 """Mono audio, full scale at ±1."""
 
 Word = tuple[str, ...]
-"""One word as espeak's phoneme mnemonics; a stress mark (' or ,) stands in front of its vowel."""
+"""One word as espeak's phoneme mnemonics; a stress mark (' or ,) precedes its vowel."""
 
 Clause = tuple[Word, ...]
 """The words between two pauses."""
@@ -46,7 +46,7 @@ _PAUSE = b"_"
 
 
 class _Event(ctypes.Structure):
-    """espeak's ``espeak_EVENT``: what begins at a sample."""
+    """The struct ``espeak_EVENT``: an event at a sample."""
 
     _fields_: ClassVar = [
         ("type", ctypes.c_int),
@@ -67,7 +67,7 @@ _SynthCallback = ctypes.CFUNCTYPE(
 
 @dataclass(frozen=True)
 class SynthesizedSpeech:
-    """Speech, and where its words lie.
+    """Speech and the times of its words.
 
     Attributes:
         samples: At 16 kHz, without silence before or after, peak below full scale.
@@ -80,13 +80,13 @@ class SynthesizedSpeech:
 
 @dataclass(frozen=True)
 class SynthesisVoice:
-    """How somebody sounds.
+    """Parameters of an espeak voice.
 
     Attributes:
         variant: An espeak voice variant such as ``m3`` or ``f2``; empty for the plain Spanish voice.
-        rate_wpm: Words a minute, 80 to 450.
+        rate_wpm: Words per minute, 80 to 450.
         pitch: espeak's pitch, 0 to 99.
-        pitch_range: espeak's liveliness of intonation, 0 to 99.
+        pitch_range: espeak's range of intonation, 0 to 99.
         language: espeak's language, ``es`` or ``en``.
     """
 
@@ -97,13 +97,13 @@ class SynthesisVoice:
     language: str = "es"
 
     def format_espeak_name(self) -> str:
-        """The name under which espeak knows this voice; with the file's folder it need not search for it."""
+        """Return espeak's name of this voice, with its folder to avoid a search."""
         path = _VOICE_FILES[self.language]
         return f"{path}+{self.variant}" if self.variant else path
 
 
 def text_to_phonemes(text: str, language: str = "es") -> tuple[Clause, ...]:
-    """Standard phonemes of a sentence (Castilian ones in Spanish), clause by clause."""
+    """Return the standard phonemes of a sentence (Castilian for Spanish), clause by clause."""
     with _open_espeak() as library:
         _choose_voice(library, _VOICE_FILES[language])
         library.espeak_TextToPhonemes.restype = ctypes.c_char_p
@@ -116,13 +116,13 @@ def text_to_phonemes(text: str, language: str = "es") -> tuple[Clause, ...]:
 
 
 def parse_clause(mnemonics: str) -> Clause:
-    """Read ``"l|o|s n|'i|n^|o|s"``: blanks divide words, bars divide phonemes."""
+    """Parse ``"l|o|s n|'i|n^|o|s"``: blanks divide words, bars divide phonemes."""
     words = (tuple(token for token in word.split("|") if token) for word in mnemonics.split())
     return tuple(word for word in words if word)
 
 
 def write_clause(clause: Clause) -> str:
-    """The reverse of `parse_clause`."""
+    """Write a clause in the notation that `parse_clause` reads."""
     return " ".join("|".join(word) for word in clause)
 
 
@@ -130,12 +130,12 @@ def synthesize_speech(clauses: tuple[Clause, ...], voice: SynthesisVoice, questi
     """Speak phonemes at 16 kHz, without silence before or after, peak below full scale.
 
     Args:
-        clauses: What to say; a short pause is made between clauses.
-        voice: Who says it.
+        clauses: Phonemes; a short pause separates clauses.
+        voice: The voice.
         question: Whether the intonation rises at the end.
 
     Raises:
-        InputError: The voice variant does not exist, or there was nothing to say.
+        InputError: The voice variant does not exist, or the clauses have no sound.
     """
     return synthesize_timed_speech(clauses, voice, question).samples
 
@@ -143,10 +143,10 @@ def synthesize_speech(clauses: tuple[Clause, ...], voice: SynthesisVoice, questi
 def synthesize_timed_speech(
     clauses: tuple[Clause, ...], voice: SynthesisVoice, question: bool = False
 ) -> SynthesizedSpeech:
-    """As `speak`, with the place of each word: a manual alignment that nobody had to make.
+    """Synthesise speech as `synthesize_speech` does, and return the times of its words too.
 
     Raises:
-        InputError: The voice variant does not exist, or there was nothing to say.
+        InputError: The voice variant does not exist, or the clauses have no sound.
     """
     end = "?" if question else "."
     text = ", ".join(f"[[{write_clause(clause)}]]" for clause in clauses) + end
@@ -178,9 +178,7 @@ def _open_espeak() -> Iterator[ctypes.CDLL]:
                 raise InputError(
                     f"espeak-ng started with {rate_hz} Hz instead of {_ESPEAK_RATE_HZ}; reinstall espeakng-loader."
                 )
-            library.espeak_ng_SetRandSeed(
-                ctypes.c_long(1)
-            )  # breath noise is seeded with the time of day otherwise
+            library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # the default seed is the time of day
             yield library
             library.espeak_Terminate()
         finally:
@@ -188,15 +186,15 @@ def _open_espeak() -> Iterator[ctypes.CDLL]:
 
 
 def _choose_voice(library: ctypes.CDLL, name: str) -> None:
-    # espeak itself takes an unknown variant for the plain voice, without a word.
+    # espeak silently replaces an unknown variant by the plain voice.
     _, _, variant = name.partition("+")
     known = not variant or (Path(espeakng_loader.get_data_path()) / "voices" / "!v" / variant).is_file()
     if not known or library.espeak_SetVoiceByName(name.encode()) != 0:
-        raise InputError(f"espeak has no voice {name!r}; take a variant such as m1 to m8 or f1 to f5.")
+        raise InputError(f"espeak has no voice {name!r}; use a variant such as m1 to m8 or f1 to f5.")
 
 
 def _run_espeak(library: ctypes.CDLL, text: str) -> tuple[Samples, list[tuple[int, int]]]:
-    """The samples, and the first and last sample of each word, at espeak's rate."""
+    """Return the samples, and the first and last sample of each word, at espeak's rate."""
     blocks: list[NDArray[np.int16]] = []
     words: list[list[int]] = []
 
@@ -208,7 +206,7 @@ def _run_espeak(library: ctypes.CDLL, text: str) -> tuple[Samples, list[tuple[in
         for event in iter(events):
             if event.type == _LIST_END:
                 break
-            # A word lasts until the next one, or until the pause at the end of a clause.
+            # A word ends at the next word or at the pause after a clause.
             begins_word = event.type == _WORD_EVENT
             is_pause = event.type == _PHONEME_EVENT and event.phoneme.startswith(_PAUSE)
             if (begins_word or is_pause) and words and len(words[-1]) == 1:
@@ -217,7 +215,7 @@ def _run_espeak(library: ctypes.CDLL, text: str) -> tuple[Samples, list[tuple[in
                 words.append([event.sample])
         return 0
 
-    callback = _SynthCallback(collect)  # kept alive until the synthesis is over
+    callback = _SynthCallback(collect)  # must live until the synthesis ends
     library.espeak_SetSynthCallback(callback)
     encoded = text.encode()
     library.espeak_Synth(encoded, ctypes.c_size_t(len(encoded) + 1), 0, 1, 0, _UTF8 | _PHONEME_INPUT, None, None)

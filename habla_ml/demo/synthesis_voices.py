@@ -1,4 +1,4 @@
-"""Voices that espeak can give to a classroom: adults and children, none of them a real person's."""
+"""espeak voices for adults and children; none imitates a real person."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ CHILD_VARIANTS = ("m2", "m5", "m6", "m8", "f3", "f4", "f5", "f1", "f2", "m1", "A
 
 
 def draw_adult_voice(rng: np.random.Generator) -> SynthesisVoice:
-    """A voice as a teacher may have it."""
+    """Draw a voice for a teacher."""
     return SynthesisVoice(
         variant=ADULT_VARIANTS[int(rng.integers(len(ADULT_VARIANTS)))],
         rate_wpm=int(rng.integers(145, 195)),
@@ -19,7 +19,7 @@ def draw_adult_voice(rng: np.random.Generator) -> SynthesisVoice:
 
 
 def draw_child_voice(rng: np.random.Generator) -> SynthesisVoice:
-    """A voice as a student may have it: higher and livelier, and often faster."""
+    """Draw a voice for a student: higher, with more intonation, often faster."""
     return SynthesisVoice(
         variant=CHILD_VARIANTS[int(rng.integers(len(CHILD_VARIANTS)))],
         rate_wpm=int(rng.integers(150, 210)),

@@ -1,4 +1,4 @@
-"""The world of the demo: a teacher, twenty students and four visitors who speak Andalusian, in one room."""
+"""Speakers of the demo: a teacher, twenty students and four visitors, all Andalusian."""
 
 from dataclasses import dataclass
 
@@ -28,14 +28,14 @@ CASTILIAN = Dialect(())
 
 @dataclass(frozen=True)
 class SyntheticSpeaker:
-    """Somebody in the classroom.
+    """A person in the classroom.
 
     Attributes:
-        name: First name; the teacher is "Profe".
-        register: Whether they speak as teacher or student.
-        voice: How they sound.
-        dialect: How Andalusian they are.
-        quiet_share: How often they speak too quietly for the microphone, 0 to 1.
+        name: First name; "Profe" for the teacher.
+        register: Teacher or student.
+        voice: Synthesis voice.
+        dialect: Probabilities of Andalusian features.
+        quiet_share: Share of utterances that are too quiet for the microphone, 0 to 1.
     """
 
     name: str
@@ -47,7 +47,7 @@ class SyntheticSpeaker:
 
 @dataclass(frozen=True)
 class SyntheticClassroom:
-    """A teacher, students and the room they sit in; now and then pupils of another school sit there instead."""
+    """A teacher, students, and visitors from another school, with the acoustics of the classroom."""
 
     teacher: SyntheticSpeaker
     students: tuple[SyntheticSpeaker, ...]
@@ -57,14 +57,14 @@ class SyntheticClassroom:
 
 @dataclass(frozen=True)
 class SpokenUtterance:
-    """One sentence as somebody said it.
+    """One synthesised sentence.
 
     Attributes:
-        text: What was said, in standard spelling.
-        speaker: Who said it.
-        quiet: Whether it reached the microphone too quietly.
+        text: Transcript in standard spelling.
+        speaker: The speaker.
+        quiet: Whether it is too quiet for the microphone.
         pcm: 16 kHz mono 16-bit samples.
-        words: The words with their places; empty where two of them merged into one sound ("para ahora" → "paora").
+        words: Words with times; empty where two words merged ("para ahora" → "paora").
     """
 
     text: str
@@ -75,12 +75,12 @@ class SpokenUtterance:
 
     @property
     def duration_s(self) -> float:
-        """Length in seconds."""
+        """Duration in seconds."""
         return len(self.pcm) / SAMPLE_RATE_HZ
 
 
 def make_andalusian_classroom(seed: int) -> SyntheticClassroom:
-    """The same people in the same room for the same seed."""
+    """Create the classroom of a seed; the same seed gives the same people and acoustics."""
     rng = np.random.default_rng([seed, 100])
     names = [str(name) for name in rng.permutation(np.array(SLOTS["name"]))]
     students = tuple(_make_student(name, rng) for name in names[:N_STUDENTS])
@@ -105,7 +105,7 @@ def _make_student(name: str, rng: np.random.Generator) -> SyntheticSpeaker:
 def synthesize_utterance(
     speaker: SyntheticSpeaker, room: RoomAcoustics, rng: np.random.Generator, *, quiet: bool | None = None
 ) -> SpokenUtterance:
-    """One utterance of a speaker, quiet as often as they are unless told."""
+    """Synthesise one utterance; without `quiet`, the speaker's share of quiet utterances decides."""
     text = generate_sentence(speaker.register, rng)
     is_quiet = bool(rng.random() < speaker.quiet_share) if quiet is None else quiet
     spoken = apply_dialect(text_to_phonemes(text), speaker.dialect, rng)

@@ -1,6 +1,6 @@
-"""Words of a Spanish secondary-school classroom, by the slot of a sentence they fill.
+"""Words of a Spanish secondary-school classroom, by sentence slot.
 
-Nouns stand with their article, so that sentences agree without a grammar of gender; `grammar` puts them together.
+Nouns include their article, so that sentences agree without rules of gender. `grammar` combines them.
 """
 
 TENS = ("veinte", "treinta", "cuarenta", "cincuenta", "sesenta", "setenta", "ochenta", "noventa")
