@@ -25,8 +25,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from habla_ml.annotation import gather_corrections, load_events, read_events
+from habla_ml.annotation.event_log import load_events, read_events
 from habla_ml.annotation.review_queue import ReviewItem
+from habla_ml.annotation.source import SourceContext
+from habla_ml.annotation.sources.habla import collect
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.snapshot import Snapshot, read_utterances, save_snapshot
 from habla_ml.demo.classroom import ClassroomPlan, write_sessions
@@ -92,7 +94,7 @@ def make_experiment(folder: Path, days: int, sessions: int, segments: int, seed:
         {f"{each.name[-15:-11]}-{each.name[-11:-9]}-{each.name[-9:-7]}" for each in list_session_folders(folder)}
     ):
         facts = ingest_day(settings.recordings.folder, day, lake, settings, NOW).facts
-        gather_corrections(settings.recordings.folder, day, person, settings, NOW)
+        collect(SourceContext(person, settings, NOW), day)
         events = load_events(person, day)
         said = {} if events is None else {each.segment_id: each.text for each in read_events(person, events)}
         for row in read_segment_metadata(lake, facts):

@@ -18,7 +18,8 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from habla_ml.annotation import find_corrected_sessions
+from habla_ml.annotation.source import SourceContext
+from habla_ml.annotation.sources.habla import find_changes, find_corrected_sessions
 from habla_ml.consent.admission import load_consents
 from habla_ml.corpus.outdated_days import find_outdated_days
 from habla_ml.lake import DirectoryStore, Lake, catalogue
@@ -127,7 +128,7 @@ def main() -> int:
             tick.append(time.perf_counter() - started)
             assert changed == []
             started = time.perf_counter()
-            corrected = list(find_outdated_days(recordings, lake, settings, now))
+            corrected = list(find_outdated_days(lake, [find_changes(SourceContext(lake, settings, now))]))
             corrections.append(time.perf_counter() - started)
             assert corrected == []
     print(f"{chosen.sessions} sessions of {chosen.segments} segments on {chosen.sessions // SESSIONS_A_DAY} days")

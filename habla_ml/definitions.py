@@ -5,12 +5,12 @@ from __future__ import annotations
 import dagster as dg
 
 from habla_ml.defs.agreement import build_agreement_checks
+from habla_ml.defs.annotation_sensors import build_annotation_sensors
 from habla_ml.defs.assets import build_assets
 from habla_ml.defs.automation import build_schedules, build_sensors
 from habla_ml.defs.checks import build_checks
 from habla_ml.defs.consent import build_consent_checks
 from habla_ml.defs.jobs import build_jobs
-from habla_ml.defs.label_studio import build_label_studio_sensor
 from habla_ml.defs.resources import build_resources
 from habla_ml.settings import Settings, load_settings
 
@@ -21,7 +21,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         assets=build_assets(settings),
         asset_checks=[*build_checks(settings), *build_agreement_checks(settings), *build_consent_checks(settings)],
         jobs=build_jobs(),
-        sensors=[*build_sensors(settings), build_label_studio_sensor(settings)],
+        sensors=[*build_sensors(settings), *build_annotation_sensors(settings)],
         schedules=build_schedules(settings),
         resources=build_resources(settings),
         executor=dg.in_process_executor,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from habla_ml.errors import InputError, ServiceError
-from habla_ml.settings import Settings, load_settings
+from habla_ml.errors import InputError
+from habla_ml.settings import load_settings
 
 console = Console()
 
@@ -61,7 +61,6 @@ def erase_command(
         plan,
         settings,
         now,
-        delete_tasks=lambda segments: _delete_tasks(settings, segments),
         progress=lambda line: console.print(f"  {line}", soft_wrap=True),
     )
     console.print(
@@ -70,39 +69,10 @@ def erase_command(
         soft_wrap=True,
     )
     _print_versions(report.trained_versions, report.evaluated_versions)
-    _print_manual_steps(settings, plan.sessions_in_folder)
-
-
-def _delete_tasks(settings: Settings, segments: Collection[str]) -> int:
-    """How many tasks Label Studio deleted; a server that is down is named and does not keep the rest alive."""
-    from habla_ml.annotation.label_studio import connect, delete_tasks, has_server
-
-    if not has_server(settings):
-        return 0
-    try:
-        with connect(settings) as server:
-            deleted = delete_tasks(settings, server, segments)
-    except ServiceError as error:
-        console.print(
-            f"[yellow]left to you:[/yellow] run this again when Label Studio answers: {error}", soft_wrap=True
-        )
-        return 0
-    console.print(f"  {deleted} tasks of Label Studio deleted")
-    return deleted
+    for step in report.left_to_person:
+        console.print("[yellow]left to you:[/yellow]", escape(step), soft_wrap=True)
 
 
 def _print_versions(heard: tuple[str, ...], tested: tuple[str, ...]) -> None:
     console.print(f"model versions that heard the voice: {', '.join(heard) or 'none'}", soft_wrap=True)
     console.print(f"model versions that were tested on it: {', '.join(tested) or 'none'}", soft_wrap=True)
-
-
-def _print_manual_steps(settings: Settings, in_folder: tuple[str, ...]) -> None:
-    """What other programs keep, and only they or a person can delete."""
-    if in_folder:
-        console.print(
-            f"[yellow]left to you:[/yellow] {len(in_folder)} sessions in {settings.recordings.folder} hold the voice; "
-            f"delete them in Habla, the first is {in_folder[0]}",
-            soft_wrap=True,
-        )
-    for table in settings.annotation.tables:
-        console.print(f"[yellow]left to you:[/yellow] rows and clips of {table}, if theirs", soft_wrap=True)

@@ -142,7 +142,7 @@ def _check_settings(settings: Settings) -> Iterator[DoctorFinding]:
 
 
 def _check_label_studio(settings: Settings) -> DoctorFinding:
-    from habla_ml.annotation.label_studio import connect, has_server
+    from habla_ml.annotation.sources.label_studio.configured_server import connect, has_server
 
     if not has_server(settings):
         return DoctorFinding(

@@ -14,7 +14,8 @@ from habla_ml.errors import CorpusError, ServiceError
 from habla_ml.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from habla_ml.annotation.label_studio import LabelStudio, PushReport
+    from habla_ml.annotation.sources.label_studio.client import LabelStudio
+    from habla_ml.annotation.sources.label_studio.push import PushReport
     from habla_ml.lake import Lake
 
 label_studio_app = typer.Typer(no_args_is_help=True, help="People listen and correct in Label Studio.")
@@ -28,7 +29,7 @@ console = Console(highlight=False)
 @label_studio_app.command()
 def up(profile: Profile = None) -> None:
     """Start the embedded server (installed at the first call) and serve until Ctrl-C."""
-    from habla_ml.annotation.label_studio import install_server, resolve_server_config, run_server
+    from habla_ml.annotation.sources.label_studio.server import install_server, resolve_server_config, run_server
 
     settings = load_settings(profile)
     config = resolve_server_config(settings)
@@ -65,7 +66,8 @@ def push(
 @label_studio_app.command()
 def pull(profile: Profile = None) -> None:
     """Bring what people submitted since the last time into the log of annotation events."""
-    from habla_ml.annotation.label_studio import find_project, pull_events
+    from habla_ml.annotation.sources.label_studio.project import find_project
+    from habla_ml.annotation.sources.label_studio.pull import pull_events
 
     settings = load_settings(profile)
     chosen = settings.annotation.label_studio
@@ -85,8 +87,9 @@ def pull(profile: Profile = None) -> None:
 @label_studio_app.command("reconcile")
 def reconcile_command(profile: Profile = None) -> None:
     """Compare with every task on the server: push deleted ones of the queue again, delete doubled ones."""
-    from habla_ml.annotation.label_studio import find_project, reconcile
     from habla_ml.annotation.review_queue import load_queue
+    from habla_ml.annotation.sources.label_studio.project import find_project
+    from habla_ml.annotation.sources.label_studio.reconcile import reconcile
 
     settings = load_settings(profile)
     with _open_connection(settings) as (lake, server):
@@ -108,7 +111,7 @@ def reconcile_command(profile: Profile = None) -> None:
 
 @contextmanager
 def _open_connection(settings: Settings) -> Iterator[tuple[Lake, LabelStudio]]:
-    from habla_ml.annotation.label_studio import connect
+    from habla_ml.annotation.sources.label_studio.configured_server import connect
     from habla_ml.lake.factory import open_lake
 
     with connect(settings) as server:
@@ -116,8 +119,8 @@ def _open_connection(settings: Settings) -> Iterator[tuple[Lake, LabelStudio]]:
 
 
 def _push_queue(settings: Settings, lake: Lake, server: LabelStudio, most: int | None) -> PushReport:
-    from habla_ml.annotation.label_studio import push_queue
     from habla_ml.annotation.review_queue import load_queue
+    from habla_ml.annotation.sources.label_studio.configured_server import push_queue
 
     queue = load_queue(lake)
     if queue is None:

@@ -27,8 +27,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from habla_ml.annotation import AnnotationEvent, load_events
-from habla_ml.annotation.event_log import read_event_table
+from habla_ml.annotation.event_log import load_events, read_event_table
+from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.lake import Lake, catalogue
 

@@ -18,8 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from habla_ml.annotation import load_events
-from habla_ml.annotation.event_log import read_event_table
+from habla_ml.annotation.event_log import load_events, read_event_table
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.errors import CorpusError

@@ -15,7 +15,7 @@ from typing import Final, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from habla_ml.annotation import load_events
+from habla_ml.annotation.event_log import load_events
 from habla_ml.corpus.build import make_corpus_rows, read_annotated_segments
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.lake import Lake, catalogue

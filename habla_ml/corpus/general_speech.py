@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import numpy as np
 
-from habla_ml.annotation import find_table_file, read_table, read_table_clips
+from habla_ml.annotation.sources.tables.rows import find_table_file, read_table, read_table_clips
 from habla_ml.audio import SILENCE_DBFS, decode_flac, dequantise, measure, pcm_sha256
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.public_corpora import PublicClip, read_common_voice, read_hugging_face

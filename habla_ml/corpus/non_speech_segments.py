@@ -96,8 +96,7 @@ def _find_non_speech(
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from habla_ml.annotation import load_events
-    from habla_ml.annotation.event_log import read_event_table
+    from habla_ml.annotation.event_log import load_events, read_event_table
 
     columns = ["segment_id", "session_id", "event_id", "problem"]
     text = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.corpus[day])), columns=columns)

@@ -1,61 +1,35 @@
-"""Which days' text is behind what people have said."""
+"""The days whose corpus text is older than their annotation events or recordings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
-from habla_ml.annotation import (
-    find_changed_tables,
-    find_corrected_sessions,
-    load_imported_days,
-    requeue_and_load_events,
-)
-from habla_ml.consent.admission import load_consents
+from habla_ml.annotation.event_log import load_events
+from habla_ml.annotation.source import SourceChanges
 from habla_ml.corpus.build import load_corpus_day
-from habla_ml.lake import Lake, catalogue, compute_digest
+from habla_ml.lake import Lake, compute_digest
 from habla_ml.recordings import ChangedDay, load_day
-from habla_ml.settings import Settings
 
 
-def find_outdated_days(folder: Path, lake: Lake, settings: Settings, now: datetime) -> Iterator[ChangedDay]:
-    """Days whose corrections or recordings are newer than their text, in order; opens no file of Habla's.
+def find_outdated_days(lake: Lake, changes: Iterable[SourceChanges]) -> Iterator[ChangedDay]:
+    """Yield the days to build again, in order: a source has unread input, or the text is older than what it is from.
 
-    Looks at the days with corrections in Habla's folder and the days the tables spoke of; a table that changed, or
-    was never imported, or of which rows were withheld whose consent has come, comes in with the newest day of
-    recordings. A day without recordings in the lake waits for them. Where corrections were withheld and their consent
-    has come, their day is asked for. Changed conventions are no reason here: that backfill is asked for by a person.
+    A day without recordings in the lake waits for them. Changed conventions do not make a day outdated here: a person
+    starts that backfill.
 
-    Raises:
-        InputError: the recordings folder cannot be listed, a table is not where the settings say, or something waits
-            for a consent and the register cannot be read.
+    Args:
+        lake: Where recordings, events and text are.
+        changes: What the sources of one sensor found.
     """
-    sessions = find_corrected_sessions(folder, settings, now)
-    consents = load_consents(settings, now)
-    changed = find_changed_tables(lake, settings, consents)
-    importing = _find_newest_day(lake) if changed else None
-    spoken_of = {day for table in settings.annotation.tables for day in load_imported_days(table, lake)}
-    for day in sorted({*sessions, *spoken_of, *([importing] if importing else [])}):
-        recordings = load_day(lake, day)
+    unread: dict[str, list[str]] = defaultdict(list)
+    for each in (day for source in changes for day in source.days):
+        unread[each.day] += [each.unread] if each.unread else []
+    for day in sorted(unread):
+        recordings, events, text = load_day(lake, day), load_events(lake, day), load_corpus_day(lake, day)
         if recordings is None:
             continue
-        inputs, events, text = (
-            sessions.get(day, {}),
-            requeue_and_load_events(lake, day, consents),
-            load_corpus_day(lake, day),
-        )
-        gathered = events is not None and inputs.items() <= events.inputs.items()
-        written = text is not None and (text.annotations, text.facts) == (
-            events.parquet if events else "",
-            recordings.facts,
-        )
-        if day == importing or not (gathered and written):
-            tables = list(changed.values()) if day == importing else []
-            heard = events.parquet if events else ""
-            read_from = [events.inputs.get(name, "") for name in sorted(inputs)] if events else []
-            yield ChangedDay(day, compute_digest([inputs, read_from, recordings.facts, heard, tables]))
-
-
-def _find_newest_day(lake: Lake) -> str | None:
-    return max(catalogue.RECORDINGS.keys(lake), default=None)
+        events_id = events.parquet if events else ""
+        is_built = text is not None and (text.annotations, text.facts) == (events_id, recordings.facts)
+        if unread[day] or not is_built:
+            yield ChangedDay(day, compute_digest([unread[day], recordings.facts, events_id]))

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from habla_ml.annotation.tables import resolve_inside
+from habla_ml.annotation.sources.tables.rows import resolve_inside
 from habla_ml.errors import InputError
 from habla_ml.recordings.sessions import open_plain_file, read_plain_file
 

@@ -1,4 +1,4 @@
-"""When the pipeline acts by itself: new recordings, new corrections, a grown corpus, the quarter.
+"""When the pipeline acts by itself: new recordings, a grown corpus, the quarter.
 
 Every tick costs what changed, not what exists, and derives its decision from the lake and the run history. There
 is no cursor to lose: a failed run is tried again under a new key, at most `MOST_ATTEMPTS` times.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from habla_ml.defs.attempts import MOST_ATTEMPTS, count_attempts, is_running
-from habla_ml.defs.jobs import CORRECT, INGEST, RETRAIN, REVIEW, WATCH
+from habla_ml.defs.jobs import INGEST, RETRAIN, REVIEW, WATCH
 from habla_ml.defs.partitions import MODEL_VERSIONS, model_versions, next_version
 from habla_ml.defs.resources import StoreResource
 from habla_ml.lake import catalogue
@@ -25,7 +25,7 @@ DAY_TAG, INPUTS_TAG, VERSION_TAG = "habla_ml/day", "habla_ml/inputs", "habla_ml/
 
 
 def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """The three sensors; they run as soon as the daemon does."""
+    """The sensors of recordings and corpus growth; they run as soon as the daemon does."""
 
     @dg.sensor(
         job_name=INGEST,
@@ -38,18 +38,6 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
         days = find_changed_days(settings.recordings.folder, lake.lake(), settings, datetime.now(UTC))
         return request_days(context.instance, INGEST, days)
-
-    @dg.sensor(
-        job_name=CORRECT,
-        minimum_interval_seconds=settings.automation.sensor_interval_s,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Days whose corrections or tables changed since their text was built.",
-    )
-    def new_corrections(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SensorResult:
-        from habla_ml.corpus.outdated_days import find_outdated_days
-
-        days = find_outdated_days(settings.recordings.folder, lake.lake(), settings, datetime.now(UTC))
-        return request_days(context.instance, CORRECT, days)
 
     @dg.sensor(
         job_name=RETRAIN,
@@ -71,7 +59,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
             return dg.SensorResult(skip_reason=f"the corpus grew by {grown:.2f} h of {bound:g} h")
         return _request_training(context.instance, opened, f"{hours:.4f} h")
 
-    return [new_recordings, new_corrections, corpus_growth]
+    return [new_recordings, corpus_growth]
 
 
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:

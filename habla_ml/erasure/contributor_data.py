@@ -14,8 +14,7 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from habla_ml.annotation import load_events
-from habla_ml.annotation.event_log import read_event_table
+from habla_ml.annotation.event_log import load_events, read_event_table
 from habla_ml.consent.register import Contributor, Register, digest_claim
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.build import load_corpus_day

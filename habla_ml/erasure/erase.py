@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from habla_ml.annotation.source import SourceContext
+from habla_ml.annotation.sources import SOURCES
 from habla_ml.consent.register import Contributor
 from habla_ml.consent.tombstones import Erasure, Tombstones, add_tombstones, digest_contributor, read_tombstones
 from habla_ml.corpus.build import load_corpus_day
@@ -28,8 +30,6 @@ from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings.folder_segments import read_folder_segments
 from habla_ml.settings import Settings
 
-DeleteTasks = Callable[[Collection[str]], int]
-"""Removes the tasks (and served audio) of these segments from Label Studio; returns how many were there."""
 ReportProgress = Callable[[str], None]
 
 
@@ -62,8 +62,8 @@ class ErasureReport:
     """Objects that were deleted."""
     files: int
     """Local files and folders that were deleted."""
-    tasks: int | None
-    """Label Studio tasks that were deleted; None where no server was asked."""
+    left_to_person: tuple[str, ...]
+    """What annotation sources keep and only a person can delete, one sentence each."""
 
 
 def plan_erasure(lake: Lake, contributor: Contributor, settings: Settings, now: datetime) -> ErasurePlan:
@@ -88,7 +88,6 @@ def erase(
     plan: ErasurePlan,
     settings: Settings,
     now: datetime,
-    delete_tasks: DeleteTasks | None = None,
     progress: ReportProgress = lambda _: None,
 ) -> ErasureReport:
     """Erase what the plan found, and finish whatever an earlier erasure left unfinished.
@@ -100,7 +99,10 @@ def erase(
     held = plan.contributor_data
     erased = _write_tombstones(lake, plan, now)
     progress(f"tombstones stand for {len(erased.segments)} segments in all: nothing of them can come in again")
-    tasks = None if delete_tasks is None else delete_tasks(sorted(erased.segments))
+    forgotten = [each.forget(SourceContext(lake, settings, now), erased.segments) for each in SOURCES]
+    for each in forgotten:
+        if each.deleted:
+            progress(f"{each.deleted} deleted")
     names = frozenset(each.label for each in plan.contributor.speakers if each.sessions == ("*",))
     names |= {plan.contributor.contributor}
     matcher = ErasureMatcher(erased.segments, erased.sounds, names)
@@ -121,7 +123,7 @@ def erase(
         moved_pointers=tuple(moved),
         objects=objects,
         files=files,
-        tasks=tasks,
+        left_to_person=tuple(step for each in forgotten for step in each.left_to_person),
     )
 
 

@@ -4,7 +4,7 @@ What a pointer leads to is rewritten from its leaves up: tables lose rows, JSON 
 object names the new one. Counts on pointers are counted again. A WER report is printed again from its comparison, whose
 rates stay and whose examples go; any other page is let go with its pointer, since its stage makes it again. Folders
 of models are not looked into: no voice or text stands in them as such. A list of what was set aside loses the values
-that its reasons repeat; that of a table is let go, and the table counts as changed, so that its import writes it again.
+that its reasons repeat.
 
 Evidence about models (comparisons, training records) goes on naming the snapshot it was made from, though that
 snapshot may be gone: what a model was trained on is not changed by an erasure.
@@ -109,17 +109,15 @@ class PointerRewriter:
             if not value["raw_streams"]:
                 del value["raw_streams"]
         if "set_aside" in value:
-            value |= self._rewrite_skipped_inputs(area, value)
+            value |= self._rewrite_skipped_inputs(value)
         value = self.matcher.clean_json(value, self._rewrite_id)
         return value if value == dict(seen.value) else _recount(self.lake, area, value)
 
-    def _rewrite_skipped_inputs(self, area: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    def _rewrite_skipped_inputs(self, value: Mapping[str, Any]) -> dict[str, Any]:
         """A pointer's list of what was set aside: nobody can tell what a cell or key of it holds that it repeats."""
         before: Any = self.lake.get_json(value["set_aside"])
         if not before:
             return {}
-        if area == "tables":
-            return {"set_aside": self.lake.put_json([]), "inputs": "erased"}
         after = self.matcher.clean_json(redact_quotes(before), str)
         new = value["set_aside"] if after == before else self.lake.put_json(after)
         self.rewritten[new] = new

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from habla_ml.annotation import AnnotationEvent, append_events, collect_events, load_last_import
+from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.event_log import append_events
+from habla_ml.annotation.events import AnnotationEvent
+from habla_ml.annotation.sources.tables.table_import import load_last_import
 from habla_ml.consent.register import load_register
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.build import build_day
@@ -147,7 +150,7 @@ def test_an_erased_voice_that_was_withheld_stays_out_without_its_register(worksp
         (workspace.recordings / name / "metadata.json").touch()
     for day in (MONDAY, TUESDAY):
         ingest_day(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
-        collect_events(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
+        collect_events(workspace.lake, day, workspace.settings, NOW)
     assert find_left_texts(workspace, (CLASE, 2), (LATE, 2)) == []
     voice = make_noise(0.4, sum(CLASE.encode()) * 1000 + 2).astype("<i2").tobytes()
     assert not any(voice in path.read_bytes() for path in (workspace.root / "lake").rglob("*") if path.is_file())
@@ -220,7 +223,7 @@ def make_table_workspace(root: Path) -> HablaWorkspace:
     write_session(workspace.recordings, CLASE, 1)
     register(workspace, {**REMEDIOS, "withdrawn": WITHDRAWN})
     ingest_day(workspace.recordings, MONDAY, workspace.lake, workspace.settings, NOW)
-    collect_events(workspace.recordings, MONDAY, workspace.lake, workspace.settings, NOW)
+    collect_events(workspace.lake, MONDAY, workspace.settings, NOW)
     return workspace
 
 
@@ -256,7 +259,7 @@ def test_what_old_lists_of_refused_rows_repeat_goes_with_any_erasure(tmp_path: P
     assert erase_contributor(workspace, "c-2").objects == 0
     assert {name: workspace.lake.read_pointer(name) for name in workspace.lake.list_pointers("")} == before
 
-    collect_events(workspace.recordings, MONDAY, workspace.lake, workspace.settings, NOW)
+    collect_events(workspace.lake, MONDAY, workspace.settings, NOW)
     again = load_last_import(table, workspace.lake)
     assert again is not None
     assert [each.file for each in again.skipped_inputs] == ["row 1", "row 2"]

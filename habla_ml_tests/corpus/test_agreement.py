@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from habla_ml.annotation import AnnotationEvent, append_events
+from habla_ml.annotation.event_log import append_events
+from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.corpus.agreement import measure_agreement
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish

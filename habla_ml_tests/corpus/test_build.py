@@ -12,13 +12,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from habla_ml.annotation import AnnotationEvent, append_events, collect_events, load_events, read_events
+from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.event_log import append_events, load_events, read_events
+from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, build_day, read_text_problems
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.growth import corpus_hours
-from habla_ml.corpus.outdated_days import find_outdated_days
 from habla_ml.errors import CorpusError
 from habla_ml.recordings import HABLA_SOURCE, ingest_day, segment_id
+from habla_ml_tests.testing.corrected_days import list_outdated_days
 from habla_ml_tests.testing.habla_sessions import (
     DAY,
     NOW,
@@ -36,7 +38,7 @@ from habla_ml_tests.testing.habla_sessions import (
 
 def ingest(workspace: HablaWorkspace) -> None:
     ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
-    collect_events(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    collect_events(workspace.lake, DAY, workspace.settings, NOW)
 
 
 def build(workspace: HablaWorkspace) -> CorpusDay:
@@ -242,7 +244,7 @@ def test_a_day_without_recordings_is_refused_and_one_without_corrections_is_empt
 
 def test_a_day_is_behind_until_its_text_is_built_and_again_after_each_change(workspace: HablaWorkspace) -> None:
     def behind() -> dict[str, str]:
-        changed = find_outdated_days(workspace.recordings, workspace.lake, workspace.settings, NOW)
+        changed = list_outdated_days(workspace)
         return {each.day: each.fingerprint for each in changed}
 
     session = write_session(workspace.recordings, A, 1)
@@ -276,9 +278,9 @@ def test_a_table_is_brought_in_with_the_newest_day_and_the_days_it_speaks_of_fol
         ingest_day(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
     asked = []
     for _ in range(3):
-        for changed in list(find_outdated_days(workspace.recordings, workspace.lake, workspace.settings, NOW)):
+        for changed in list_outdated_days(workspace):
             asked.append(changed.day)
-            collect_events(workspace.recordings, changed.day, workspace.lake, workspace.settings, NOW)
+            collect_events(workspace.lake, changed.day, workspace.settings, NOW)
             build_day(workspace.lake, changed.day, workspace.conventions, workspace.settings)
     assert asked == ["2026-02-17", DAY]
     assert corpus_hours(workspace.lake) == pytest.approx(0.4 / 3600, abs=1e-9)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from habla_ml.annotation import AnnotationEvent, append_events, collect_events
+from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.event_log import append_events
+from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.corpus.build import CorpusDay, build_day, load_corpus_day
 from habla_ml.corpus.violations import ViolatingSegment, find_violating_segments, read_violations
 from habla_ml.lake import catalogue
@@ -95,6 +97,6 @@ def test_a_text_said_on_many_segments_gets_each_segments_own_verdict(workspace: 
     write_corrections(
         write_session(workspace.recordings, A, 6), dict.fromkeys(range(1, 7), "Son 3."), at="2026-12-01T00:00:00Z"
     )
-    collect_events(workspace.recordings, MONDAY, workspace.lake, workspace.settings, NOW)
+    collect_events(workspace.lake, MONDAY, workspace.settings, NOW)
     day = build(workspace)
     assert day.violations == {"digits": day.counts["annotated"]} == {"digits": 6}

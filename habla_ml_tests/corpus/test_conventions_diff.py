@@ -8,7 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from habla_ml.annotation import collect_events
+from habla_ml.annotation.collect import collect_events
 from habla_ml.cli.main import app
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.conventions_diff import MarkedWord, diff_conventions, format_diff, mark_changed_words
@@ -86,7 +86,7 @@ def test_what_is_printed_marks_words_and_obeys_no_escape_typed_into_a_text(works
     write_corrections(
         write_session(workspace.recordings, B, 1), {1: "Pues\x1b[2J... {sí}."}, at="2026-12-01T00:00:00Z"
     )
-    collect_events(workspace.recordings, TUESDAY, workspace.lake, workspace.settings, NOW)
+    collect_events(workspace.lake, TUESDAY, workspace.settings, NOW)
     lines = format_diff(
         diff_conventions(workspace.lake, CONVENTIONS_V1, CONVENTIONS_V2, workspace.settings.corpus)
     )

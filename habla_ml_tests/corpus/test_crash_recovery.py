@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from habla_ml.annotation import collect_events
+from habla_ml.annotation.collect import collect_events
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.snapshot import Snapshot, read_utterances
 from habla_ml.corpus.splits import make_snapshot
@@ -54,7 +54,7 @@ class CrashingLake(Lake):
 
 def publish_corpus(workspace: HablaWorkspace, lake: Lake) -> Snapshot:
     ingest_day(workspace.recordings, DAY, lake, workspace.settings, NOW)
-    collect_events(workspace.recordings, DAY, lake, workspace.settings, NOW)
+    collect_events(lake, DAY, workspace.settings, NOW)
     build_day(lake, DAY, workspace.conventions, workspace.settings)
     return make_snapshot(lake, workspace.settings, workspace.conventions)
 

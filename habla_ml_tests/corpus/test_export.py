@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from habla_ml.annotation import collect_events
+from habla_ml.annotation.collect import collect_events
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.export import export_dataset, export_nemo, export_parquet
 from habla_ml.corpus.snapshot import SPLITS, Snapshot, read_utterances
@@ -36,7 +36,7 @@ def corpus(root: Path, sessions: int, **sections: Mapping[str, Any]) -> tuple[Ha
         session = write_session(workspace.recordings, f"{number}_20260216_10000{number}", 2)
         write_corrections(session, {1: f"Frase {number} uno.", 2: f"Frase {number} dos."})
     ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
-    collect_events(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    collect_events(workspace.lake, DAY, workspace.settings, NOW)
     build_day(workspace.lake, DAY, workspace.conventions, workspace.settings)
     return workspace, make_snapshot(workspace.lake, workspace.settings, workspace.conventions)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from habla_ml.annotation import collect_events
+from habla_ml.annotation.collect import collect_events
 from habla_ml.corpus import general_speech, public_corpora
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.general_speech import check_training_leakage
@@ -102,7 +102,7 @@ def test_general_speech_leaves_the_lake_and_the_classrooms_corpus_as_they_were(t
         session = write_session(workspace.recordings, f"{hour}000_20260216_{hour}0000", 2)
         write_corrections(session, {1: "uno dos", 2: "tres cuatro"})
     ingest_day(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
-    collect_events(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
+    collect_events(workspace.lake, day, workspace.settings, NOW)
     build_day(workspace.lake, day, workspace.conventions, workspace.settings)
     before = sorted(each for each in (workspace.root / "lake").rglob("*") if each.is_file())
     replay = read_speech(tmp_path, *workspace.settings.training.replay)
@@ -124,7 +124,7 @@ def test_the_classrooms_own_test_clips_are_refused_as_replay(tmp_path: Path) -> 
         write_corrections(session, {1: "uno dos", 2: "tres cuatro"})
         listed += [(f"{session.name}/segment_00{number}.wav", "uno") for number in (1, 2)]
     ingest_day(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
-    collect_events(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
+    collect_events(workspace.lake, day, workspace.settings, NOW)
     build_day(workspace.lake, day, workspace.conventions, workspace.settings)
     snapshot = make_snapshot(workspace.lake, workspace.settings, workspace.conventions)
     own = read_speech(tmp_path, SpeechSource(path=write_speech_table(workspace.recordings, listed)))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from habla_ml.annotation import collect_events
+from habla_ml.annotation.collect import collect_events
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.overlap import find_near_duplicates, find_shared_sentences
@@ -48,7 +48,7 @@ def test_a_quieter_noisy_copy_of_a_test_sound_is_found_and_other_sounds_are_not(
         write_corrections(session, {1: f"Frase {number} uno."})
     publish = lambda: (  # noqa: E731
         ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW),
-        collect_events(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW),
+        collect_events(workspace.lake, DAY, workspace.settings, NOW),
         build_day(workspace.lake, DAY, workspace.conventions, workspace.settings),
     )
     publish()

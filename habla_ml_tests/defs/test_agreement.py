@@ -6,7 +6,7 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
-from habla_ml.annotation import append_events, load_events, read_events
+from habla_ml.annotation.event_log import append_events, load_events, read_events
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.defs.agreement import build_floor_metadata
 from habla_ml_tests.defs.conftest import MONDAY, DagsterDeployment

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from habla_ml.annotation import append_events, load_events, read_events
+from habla_ml.annotation.event_log import append_events, load_events, read_events
 from habla_ml.definitions import build_definitions
 from habla_ml.defs.partitions import MODEL_VERSIONS
 from habla_ml.evaluation.run import read_stored_comparison

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from habla_ml.annotation import collect_events, load_events, read_events
-from habla_ml.annotation.event_log import append_events
+from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.event_log import append_events, load_events, read_events
 from habla_ml.annotation.review_queue import load_chosen_segment_ids, load_queue, load_review_requests
+from habla_ml.annotation.source import ForgetReport, SourceContext
+from habla_ml.annotation.sources import SOURCES
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.build import build_day, load_corpus_day
 from habla_ml.corpus.export import export_dataset
@@ -209,7 +212,7 @@ def test_nothing_comes_back_by_ingest_corrections_or_another_name(tmp_path: Path
     for day in DAYS:
         append_events(full_lake.lake, day, [replace(each, person="otra") for each in old if each.day == day], {})
         ingest_day(workspace.recordings, day, full_lake.lake, bare, NOW)
-        collect_events(workspace.recordings, day, full_lake.lake, bare, NOW)
+        collect_events(full_lake.lake, day, bare, NOW)
         build_day(full_lake.lake, day, workspace.conventions, bare)
     snapshot = make_snapshot(full_lake.lake, bare, workspace.conventions)
     erased = {voice.segment_id for voice in gone}
@@ -282,19 +285,25 @@ def test_the_report_keeps_its_rates_and_a_version_its_plan(tmp_path: Path) -> No
         }
 
 
-def test_label_studio_is_told_which_segments_to_forget(tmp_path: Path) -> None:
+def test_every_annotation_source_forgets_the_erased_segments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = withdraw(full_lake)
-    told: list[str] = []
+    forgotten: list[str] = []
 
-    def forget(segments) -> int:
-        told.extend(segments)
-        return len(told)
+    def forget(_: SourceContext, segment_ids: Collection[str]) -> ForgetReport:
+        forgotten.extend(segment_ids)
+        return ForgetReport("2 notes", ("burn the paper",))
 
+    paper = replace(SOURCES[0], name="paper", forget=forget)
+    monkeypatch.setattr("habla_ml.erasure.erase.SOURCES", (*SOURCES, paper))
     plan = plan_erasure(full_lake.lake, load_contributor(full_lake.workspace), full_lake.workspace.settings, NOW)
-    report = erase(full_lake.lake, plan, full_lake.workspace.settings, NOW, delete_tasks=forget)
-    assert sorted(told) == sorted(full_lake.traces_by_segment[each].segment_id for each in theirs)
-    assert report.tasks == len(theirs)
+    lines: list[str] = []
+    report = erase(full_lake.lake, plan, full_lake.workspace.settings, NOW, lines.append)
+    assert sorted(forgotten) == sorted(full_lake.traces_by_segment[each].segment_id for each in theirs)
+    assert "2 notes deleted" in lines
+    assert report.left_to_person[-1] == "burn the paper"
 
 
 def test_a_group_never_moves_and_no_split_gains(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from habla_ml.annotation import AnnotationEvent, append_events
+from habla_ml.annotation.event_log import append_events
+from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.annotation.review_queue import ReviewRequest, load_review_requests
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.conventions import load_conventions

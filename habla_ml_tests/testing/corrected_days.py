@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from habla_ml.annotation import collect_events
+from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.source import SourceContext
+from habla_ml.annotation.sources import SOURCES
 from habla_ml.corpus.conventions import load_conventions
+from habla_ml.corpus.outdated_days import find_outdated_days
+from habla_ml.recordings import ChangedDay
 from habla_ml_tests.testing.habla_sessions import (
     NOW,
     V1,
@@ -29,5 +33,11 @@ def create_annotated_lake(root: Path, monday: Mapping[int, str], tuesday: str) -
     write_corrections(write_session(workspace.recordings, B, 1), {1: tuesday})
     for day in (MONDAY, TUESDAY):
         ingest_into(workspace, day)
-        collect_events(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
+        collect_events(workspace.lake, day, workspace.settings, NOW)
     return workspace
+
+
+def list_outdated_days(workspace: HablaWorkspace) -> list[ChangedDay]:
+    """Return the days that the sensors of annotation sources ask for."""
+    context = SourceContext(workspace.lake, workspace.settings, NOW)
+    return list(find_outdated_days(workspace.lake, [each.find_changes(context) for each in SOURCES]))

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import yaml
 
-from habla_ml.annotation import collect_events
+from habla_ml.annotation.collect import collect_events
 from habla_ml.annotation.review_queue import ReviewItem, ReviewRequest, save_queue
 from habla_ml.audio import encode_flac, pcm_sha256
 from habla_ml.consent.register import load_register
@@ -106,7 +106,7 @@ def make_full_lake(root: Path, lake_of: Callable[[HablaWorkspace], Lake] | None 
         write_corrections(folder, {number: typed_text(session, number) for number in range(1, SEGMENTS + 1)})
     for day in DAYS:
         ingest_day(workspace.recordings, day, lake, workspace.settings, NOW)
-        collect_events(workspace.recordings, day, lake, workspace.settings, NOW)
+        collect_events(lake, day, workspace.settings, NOW)
         build_day(lake, day, workspace.conventions, workspace.settings)
     snapshot = make_snapshot(lake, workspace.settings, workspace.conventions)
     for version in ("v1", "v2"):

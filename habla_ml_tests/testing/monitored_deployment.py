@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from habla_ml.annotation import AnnotationEvent, append_events
+from habla_ml.annotation.event_log import append_events
+from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.annotation.review_queue import ReviewItem, save_queue
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.conventions import Conventions, load_conventions

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from habla_ml.annotation import AnnotationEvent, Status, append_events
+from habla_ml.annotation.event_log import append_events
+from habla_ml.annotation.events import AnnotationEvent, Status
 from habla_ml.audio import encode_flac, pcm_sha256
 from habla_ml.lake import Lake
 from habla_ml.recordings.days import publish_day

@@ -37,12 +37,13 @@ def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
         ),
     )
     def annotated_corpus(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:
-        from habla_ml.annotation import collect_events, load_last_import
+        from habla_ml.annotation.collect import collect_events
+        from habla_ml.annotation.sources.tables.table_import import load_last_import
         from habla_ml.corpus.build import CORPUS_SCHEMA, build_day, read_text_problems
         from habla_ml.corpus.violations import count_confirmed, read_violations
 
         opened, day = lake.lake(), context.partition_key
-        events = collect_events(settings.recordings.folder, day, opened, settings, datetime.now(UTC))
+        events = collect_events(opened, day, settings, datetime.now(UTC))
         built = build_day(opened, day, conventions, settings)
         problems = read_text_problems(opened, built)
         imported = [load_last_import(each, opened) for each in settings.annotation.tables]

@@ -98,7 +98,7 @@ def _push_to_label_studio(
     settings: Settings, lake: "Lake", items: "Sequence[ReviewItem]", log: Callable[[str], None]
 ) -> str | dg.UrlMetadataValue:
     """Where the tasks are, or why there are none; a server that is down does not undo the queue."""
-    from habla_ml.annotation.label_studio import connect, has_server, push_queue
+    from habla_ml.annotation.sources.label_studio.configured_server import connect, has_server, push_queue
     from habla_ml.errors import ServiceError
 
     if not has_server(settings):

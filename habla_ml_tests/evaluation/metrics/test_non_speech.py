@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from habla_ml.annotation import AnnotationEvent, append_events
+from habla_ml.annotation.event_log import append_events
+from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.audio import SAMPLE_RATE, pcm_sha256
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.non_speech_segments import is_non_speech

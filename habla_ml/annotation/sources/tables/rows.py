@@ -1,11 +1,11 @@
-"""Tables of transcripts: the plan's `fine_tune_dataset.csv` and `fine_tune_dataset.json`.
+"""Tables of transcripts: `fine_tune_dataset.csv` and `fine_tune_dataset.json`.
 
-CSV columns: `audio_path,transcript` and, where known, `duration,speaker,notes`; JSON: a list of objects with
-`audio,text` and, where known, `duration,speaker,notes`. Duration is measured again and never believed.
+Required columns are `audio_path,transcript` in CSV; JSON is a list of objects with `audio,text`. `speaker` is optional;
+`duration` and `notes` are ignored.
 
-Both may say more of what a person meant: `status` (corrected, confirmed or unusable; corrected where there is
-none), `reason` (why it is unusable), `person`, `annotated_at` (ISO 8601) and `model_version` (whose text the person
-saw). A row with a wrong value is refused with its number: half of what somebody said is not what they said.
+Further optional columns: `status` (corrected, confirmed or unusable; default corrected), `reason` (why it is unusable),
+`person`, `annotated_at` (ISO 8601) and `model_version` (of the text that the person saw). A row with an invalid value
+is skipped as a whole, with its number.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ TABLE: Final = "table"
 
 _MAX_TABLE_BYTES: Final = 512 << 20
 _COLUMNS: Final = {".csv": ("audio_path", "transcript"), ".json": ("audio", "text")}
-_OPTIONAL_COLUMNS: Final = ("status", "reason", "person", "annotated_at", "model_version")
+_OPTIONAL_COLUMNS: Final = ("speaker", "status", "reason", "person", "annotated_at", "model_version")
 _IGNORED_COLUMNS: Final = ("duration", "notes")
-_AUDIO_NAMES: Final = frozenset(
+_AUDIO_SUFFIXES: Final = frozenset(
     {".aac", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".wave", ".webm"}
 )
 _FIRST_YEAR: Final = 2000
@@ -42,27 +42,27 @@ _LAST_YEAR: Final = 2100
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row as it stands in the table."""
+    """One row of a table."""
 
     number: int
     """Counted from 1, without the header."""
     audio: str
     """The path as written."""
     text: str
-    """As typed; may be empty where the segment is unusable."""
+    """As typed; can be empty where the segment is unusable."""
     speaker: str | None
     status: Status = "corrected"
     reason: str = ""
     person: str = ""
     annotated_at: datetime | None = None
-    """Naive or aware, as it stands in the table; None where nothing said it."""
+    """Naive or aware, as written."""
     model_version: str = ""
 
     @property
     def label(self) -> str:
-        """How a report names the row: with its file, where the cell holds a file's name and not what somebody said."""
-        named = PurePosixPath(self.audio).suffix.lower() in _AUDIO_NAMES
-        return f"row {self.number}: {self.audio[:120]}" if named else f"row {self.number}"
+        """The row's name in reports: its number, and its file where the cell is a file name rather than a text."""
+        is_file_name = PurePosixPath(self.audio).suffix.lower() in _AUDIO_SUFFIXES
+        return f"row {self.number}: {self.audio[:120]}" if is_file_name else f"row {self.number}"
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ class TableClip:
 
 
 def find_table_file(path: Path) -> Path:
-    """The table itself, where `path` may be its folder.
+    """Return the table file, where `path` is the file or its folder.
 
     Raises:
-        InputError: there is no table of a known name or kind.
+        InputError: There is no table of a known name or kind.
     """
     if path.is_dir():
         for name in ("fine_tune_dataset.csv", "fine_tune_dataset.json"):
@@ -90,68 +90,60 @@ def find_table_file(path: Path) -> Path:
 
 
 def table_name(path: Path) -> str:
-    """What reports, events and sessions call a table: its folder and its own name."""
+    """Return the name of a table in reports, events and sessions: its folder and its own name."""
     return f"{path.resolve().parent.name}-{path.stem}"
 
 
 def read_table(path: Path, remarks: list[Skipped] | None = None) -> tuple[list[TableRow], list[Skipped]]:
-    """The rows of a table and the rows that make no sense, each with its number and reason.
+    """Return the rows of a table, and the invalid rows with number and reason.
 
     Args:
-        path: the table.
-        remarks: told what was found but left no row out: columns nobody knows, at the first row that has them.
+        path: The table.
+        remarks: Receives each unknown column, once, at the first row that has it.
 
     Raises:
-        InputError: the file cannot be read, is not of its kind, or lacks a needed column.
+        InputError: The file cannot be read, is not of its kind, or lacks a required column.
     """
-    audio_key, text_key = _COLUMNS[path.suffix]
-    columns = (audio_key, text_key, "speaker", *_OPTIONAL_COLUMNS, *_IGNORED_COLUMNS)
-    seen = set(columns)
+    columns = (*_COLUMNS[path.suffix], *_OPTIONAL_COLUMNS, *_IGNORED_COLUMNS)
+    seen, name = set(columns), table_name(path)
     rows: list[TableRow] = []
     bad: list[Skipped] = []
     for number, entry in enumerate(_load_entries(path), start=1):
         try:
-            rows.append(_parse_row(number, entry, audio_key, text_key))
+            rows.append(_parse_row(number, entry, *_COLUMNS[path.suffix]))
         except InputError as error:
-            bad.append(Skipped(table_name(path), f"row {number}", str(error)))
+            bad.append(Skipped(name, f"row {number}", str(error)))
             continue
         unknown = sorted(entry.keys() - seen)
         seen.update(unknown)
         if remarks is not None:
-            known = ", ".join(columns)
-            remarks += [
-                Skipped(
-                    table_name(path),
-                    f"row {number}",
-                    f"has {_describe_unknown_column(key)}, which is ignored; known are {known}",
-                )
-                for key in unknown
-            ]
+            for key in unknown:
+                what = f"has {_describe_unknown_column(key)}, which is ignored; known are {', '.join(columns)}"
+                remarks.append(Skipped(name, f"row {number}", what))
     return rows, bad
 
 
 def read_table_clips(
     path: Path, rows: list[TableRow], day: str, max_duration_s: float
 ) -> Iterator[TableClip | Skipped]:
-    """Each row's audio, or why it cannot be used; memory holds one clip.
+    """Yield each row's audio, or why it cannot be used. Memory holds one clip.
 
-    A clip's session is its folder where that is named like one of Habla's sessions, else the table's name with
-    the row's speaker: rows of one voice then stay in one split. Its id comes from its sound, so that the same clip
-    is the same segment wherever the table lies.
+    A clip's session is its folder where that has the name of a Habla session, else the table's name with the row's
+    speaker, so that one speaker stays in one split. Its id is derived from its audio, so that the same clip is the
+    same segment wherever the table is.
 
     Args:
-        path: the table.
-        rows: its rows, from `read_table`.
-        day: the day the clips are filed under where their folder tells none.
-        max_duration_s: longer clips are set aside.
+        path: The table.
+        rows: Its rows, from `read_table`.
+        day: The day of clips whose folder names no session.
+        max_duration_s: Longer clips are skipped.
     """
-    root = path.resolve().parent
+    root, name = path.resolve().parent, table_name(path)
     with AudioDecoder() as decoder:
         for row in rows:
             try:
                 file = resolve_inside(root, row.audio)
                 started = parse_session_start(file.parent.name)
-                name = table_name(path)
                 session = file.parent.name if started else f"{name}-{row.speaker}" if row.speaker else name
                 clip_day = started.strftime("%Y-%m-%d") if started else day
                 hint = SegmentHint(speaker=row.speaker)
@@ -159,15 +151,34 @@ def read_table_clips(
                     file, TABLE, session, clip_day, row.number, hint, None, max_duration_s, decoder.decode
                 )
             except InputError as error:
-                yield Skipped(table_name(path), row.label, str(error))
+                yield Skipped(name, row.label, str(error))
                 continue
             identity = segment_id(TABLE, session, read.audio_sha256)
             yield TableClip(row, replace(read, segment_id=identity, file_name=file.relative_to(root).as_posix()))
 
 
 def read_modification_time(path: Path, zone: ZoneInfo) -> datetime:
-    """When a file was last written, in `zone`."""
+    """Return when a file was last written, in `zone`."""
     return datetime.fromtimestamp(path.stat().st_mtime, zone)
+
+
+def resolve_inside(root: Path, audio: str) -> Path:
+    """Return the file that a row names. It must be below `root` after every link is followed.
+
+    Raises:
+        InputError: It does not exist, cannot be read, or is elsewhere.
+    """
+    try:
+        file = (root / PurePosixPath(audio)).resolve(strict=True)
+    except FileNotFoundError:
+        raise InputError("names a file that does not exist") from None
+    except OSError as error:
+        raise InputError(f"names no readable file: {error.strerror}") from None
+    except (RuntimeError, ValueError):
+        raise InputError("names no readable file") from None
+    if not file.is_relative_to(root):
+        raise InputError(f"leaves the folder {root.name}/; copy the clip below it")
+    return file
 
 
 def _load_entries(path: Path) -> list[Any]:
@@ -190,18 +201,18 @@ def _load_entries(path: Path) -> list[Any]:
 
 
 def _describe_unknown_column(name: str) -> str:
-    return f"the unknown column {name[:80]!r}" if name.isidentifier() else "a column whose name is none"
+    return f"the unknown column {name[:80]!r}" if name.isidentifier() else "a column without a valid name"
 
 
 def _describe_header(names: Sequence[str]) -> str:
-    """What the first line of a table holds; not repeated where it may be a row, with what somebody said."""
+    """Describe the first line of a table without its cells where it can be a row with a transcript."""
     if all(name.isidentifier() for name in names):
         return f"found {', '.join(names) or 'none'}"
-    return f"its first line has {len(names)} cells that are no column names: is the line with the names missing?"
+    return f"its first line has {len(names)} cells that are no column names; add a line with the column names"
 
 
 def _parse_row(number: int, entry: Any, audio_key: str, text_key: str) -> TableRow:
-    if isinstance(entry, dict) and None in entry:  # where DictReader puts the cells that no column has
+    if isinstance(entry, dict) and None in entry:  # DictReader's key for surplus cells
         raise InputError("has more cells than the header; put a text that holds a comma in quotes")
     audio, status = _get_required_text(entry, audio_key), _parse_status(entry)
     reason = _get_text(entry, "reason") or ""
@@ -263,22 +274,3 @@ def _get_text(entry: Any, key: str) -> str | None:
     except UnicodeEncodeError:
         raise InputError(f"has a {key} that is no valid Unicode") from None
     return value
-
-
-def resolve_inside(root: Path, audio: str) -> Path:
-    """The file a row names, which must lie below `root` after every link is followed.
-
-    Raises:
-        InputError: it does not exist, cannot be reached, or lies elsewhere.
-    """
-    try:
-        file = (root / PurePosixPath(audio)).resolve(strict=True)
-    except FileNotFoundError:
-        raise InputError("names a file that does not exist") from None
-    except OSError as error:
-        raise InputError(f"names no readable file: {error.strerror}") from None
-    except (RuntimeError, ValueError):
-        raise InputError("names no readable file") from None
-    if not file.is_relative_to(root):
-        raise InputError(f"leaves the folder {root.name}/; copy the clip below it")
-    return file

@@ -1,4 +1,4 @@
-"""`python -m habla_ml.annotation.label_studio.launch PROGRAM ARGUMENT…`: become PROGRAM, and end with the parent.
+"""`python -m habla_ml.annotation.sources.label_studio.launch PROGRAM ARGUMENT…`: become PROGRAM, and end with the parent.
 
 The server knows nothing of us, so this process asks the kernel to be killed with the one that started it and then
 turns into the server. Elsewhere than on Linux nothing survives that turn, and the parent must end the server itself.

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from habla_ml.annotation import collect_events, load_events, read_events
+from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.event_log import load_events, read_events
 from habla_ml.corpus.build import build_day
-from habla_ml.corpus.outdated_days import find_outdated_days
 from habla_ml.errors import InputError
 from habla_ml.lake import DirectoryStore
 from habla_ml.recordings import ChangedDay, find_changed_days, ingest_day, read_skipped_inputs
@@ -26,6 +26,7 @@ from habla_ml_tests.recordings.test_late_consent import (
     world_with_register,
 )
 from habla_ml_tests.testing.byte_search import find_texts_in_lake
+from habla_ml_tests.testing.corrected_days import list_outdated_days
 from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, set_age, write_corrections, write_session
 
 WITHHELD_CORRECTIONS = {(TALLER, 1), (TALLER, 2), (CLASE, 2), (LATE, 2)}
@@ -51,7 +52,7 @@ def workspace(tmp_path: Path) -> HablaWorkspace:
 
 
 def asked(workspace: HablaWorkspace) -> list[ChangedDay]:
-    return list(find_outdated_days(workspace.recordings, workspace.lake, workspace.settings, NOW))
+    return list_outdated_days(workspace)
 
 
 def corrected(workspace: HablaWorkspace) -> dict[str, int]:
@@ -60,7 +61,7 @@ def corrected(workspace: HablaWorkspace) -> dict[str, int]:
 
 
 def correct(workspace: HablaWorkspace, day: str) -> int:
-    added = collect_events(workspace.recordings, day, workspace.lake, workspace.settings, NOW).added
+    added = collect_events(workspace.lake, day, workspace.settings, NOW).added
     build_day(workspace.lake, day, workspace.conventions, workspace.settings)
     return added
 
@@ -89,9 +90,9 @@ def test_no_byte_of_what_was_said_of_withheld_segments_enters_the_lake(workspace
     aside = {(each.session, each.reason) for each in read_skipped_inputs(workspace.lake, log.set_aside)}
     waits = "waits: its contributor has given no consent yet"
     assert aside == {
-        (TALLER, f"what is said of segment_001.wav {waits}"),
-        (TALLER, f"what is said of segment_002.wav {waits}"),
-        (CLASE, f"what is said of segment_002.wav {waits}"),
+        (TALLER, f"the correction of segment_001.wav {waits}"),
+        (TALLER, f"the correction of segment_002.wav {waits}"),
+        (CLASE, f"the correction of segment_002.wav {waits}"),
     }
     assert not any(word in str(log) for word in ("c-1", "c-2", "Remedios"))
 
@@ -165,7 +166,7 @@ def test_words_wait_too_where_habla_has_deleted_who_spoke(workspace: HablaWorksp
     (workspace.recordings / CLASE / "metadata.json").unlink()
     write_corrections(workspace.recordings / CLASE, {1: typed(CLASE, 1), 2: "Otra cosa distinta."})
     set_age(workspace.recordings / CLASE, 24)
-    collect_events(workspace.recordings, MONDAY, workspace.lake, workspace.settings, NOW)
+    collect_events(workspace.lake, MONDAY, workspace.settings, NOW)
     assert_only(workspace, ADMITTED_CORRECTIONS)
     assert find_texts_in_lake(DirectoryStore(workspace.root / "lake"), ["Otra cosa distinta."]) == []
     register(workspace, ANA, {**REMEDIOS, "given": GIVEN})
@@ -180,5 +181,5 @@ def test_nothing_is_gathered_under_a_register_that_cannot_be_read(workspace: Hab
     with pytest.raises(InputError, match="cannot be read"):
         asked(workspace)
     with pytest.raises(InputError, match="cannot be read"):
-        collect_events(workspace.recordings, MONDAY, workspace.lake, workspace.settings, NOW)
+        collect_events(workspace.lake, MONDAY, workspace.settings, NOW)
     assert_only(workspace, ADMITTED_CORRECTIONS)

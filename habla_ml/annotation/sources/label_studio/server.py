@@ -159,7 +159,7 @@ def run_server(config: ServerConfig) -> Iterator[RunningServer]:
     _check_port(config)
     config.documents.mkdir(parents=True, exist_ok=True)
     command = [str(_executable_path(config.environment)), "start", "--no-browser", "--internal-host", "127.0.0.1"]
-    launcher = [sys.executable, "-m", "habla_ml.annotation.label_studio.launch"]
+    launcher = [sys.executable, "-m", "habla_ml.annotation.sources.label_studio.launch"]
     with config.log.open("ab") as log:
         process = subprocess.Popen(
             [*launcher, *command, "-p", str(config.port)],

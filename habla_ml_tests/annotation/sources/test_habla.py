@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from habla_ml.annotation import AnnotationEvent, DayEventLog, gather_corrections, read_events
-from habla_ml.annotation.event_log import read_event_table
+from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.event_log import DayEventLog, read_event_table, read_events
+from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.lake import compute_digest
 from habla_ml.recordings import HABLA_SOURCE, Skipped, read_skipped_inputs, segment_id
 from habla_ml_tests.testing.habla_sessions import (
@@ -31,7 +32,7 @@ from habla_ml_tests.testing.habla_sessions import (
 
 
 def gather(workspace: HablaWorkspace) -> DayEventLog:
-    return gather_corrections(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    return collect_events(workspace.lake, DAY, workspace.settings, NOW)
 
 
 def events(workspace: HablaWorkspace) -> list[AnnotationEvent]:
@@ -225,7 +226,7 @@ def test_a_time_to_come_is_not_believed(workspace: HablaWorkspace) -> None:
     write_corrections(session, {1: "uno"}, at="2099-01-01T00:00:00+00:00")
     set_age(session, 48)
     assert events(workspace)[0].created_at == datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
-    assert any("a time to come" in each.reason for each in problems(workspace))
+    assert any("in the future" in each.reason for each in problems(workspace))
 
 
 def test_a_log_of_before_model_versions_were_kept_is_read_and_goes_on(workspace: HablaWorkspace) -> None:

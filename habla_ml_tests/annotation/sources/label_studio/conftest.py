@@ -15,24 +15,20 @@ import httpx
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from habla_ml.annotation import AnnotationEvent, load_events, read_events
-from habla_ml.annotation.label_studio import (
-    AudioFolder,
-    LabelStudio,
-    Project,
-    PullReport,
-    PushReport,
+from habla_ml.annotation.event_log import load_events, read_events
+from habla_ml.annotation.events import AnnotationEvent
+from habla_ml.annotation.review_queue import ReviewItem
+from habla_ml.annotation.sources.label_studio.client import LabelStudio
+from habla_ml.annotation.sources.label_studio.project import AudioFolder, Project, open_audio_folder, open_project
+from habla_ml.annotation.sources.label_studio.pull import PullReport, pull_events
+from habla_ml.annotation.sources.label_studio.push import PushReport, push_segments
+from habla_ml.annotation.sources.label_studio.server import (
     RunningServer,
     ServerConfig,
     install_server,
-    open_audio_folder,
-    open_project,
-    pull_events,
-    push_segments,
     resolve_server_config,
     run_server,
 )
-from habla_ml.annotation.review_queue import ReviewItem
 from habla_ml.recordings import HABLA_SOURCE, ingest_day, segment_id
 from habla_ml_tests.lake.conftest import BUCKET, s3_endpoint
 from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, make_workspace, write_session

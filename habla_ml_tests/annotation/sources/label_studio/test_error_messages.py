@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from habla_ml.annotation.label_studio.client import LabelStudio
+from habla_ml.annotation.sources.label_studio.client import LabelStudio
 from habla_ml.errors import ServiceError
 
 SAID = "Mañana no vengo."

@@ -1,4 +1,4 @@
-"""The tick of the corrections: it costs a glance a session, and sees what `gather_corrections` would read."""
+"""The tick of the corrections: it costs a glance a session, and sees what `collect_events` would read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from habla_ml.annotation import find_corrected_sessions, gather_corrections
+from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.sources.habla import find_corrected_sessions
 from habla_ml_tests.testing.habla_sessions import (
     DAY,
     NOW,
@@ -40,7 +41,7 @@ def classroom(workspace: HablaWorkspace) -> HablaWorkspace:
 
 
 def test_a_tick_sees_what_the_log_notes_and_a_session_under_way_waits(classroom: HablaWorkspace) -> None:
-    day = gather_corrections(classroom.recordings, DAY, classroom.lake, classroom.settings, NOW)
+    day = collect_events(classroom.lake, DAY, classroom.settings, NOW)
     assert set(day.inputs) == {A, CRASHED, EMPTY}
     assert seen(classroom) == {DAY: dict(day.inputs)}
 

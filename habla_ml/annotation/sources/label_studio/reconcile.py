@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 
 from habla_ml.annotation.event_log import load_events, read_event_table
-from habla_ml.annotation.label_studio.client import LabelStudio
-from habla_ml.annotation.label_studio.messages import ListedTask
-from habla_ml.annotation.label_studio.project import Project
-from habla_ml.annotation.label_studio.pull import LABEL_STUDIO, load_pull_state
-from habla_ml.annotation.label_studio.push import PushState, load_push_state, save_push_state
+from habla_ml.annotation.sources.label_studio.client import LabelStudio
+from habla_ml.annotation.sources.label_studio.messages import ListedTask
+from habla_ml.annotation.sources.label_studio.project import Project
+from habla_ml.annotation.sources.label_studio.pull import LABEL_STUDIO, load_pull_state
+from habla_ml.annotation.sources.label_studio.push import PushState, load_push_state, save_push_state
 from habla_ml.lake import Lake
 
 

@@ -7,13 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from habla_ml.annotation import (
-    collect_events,
-    is_table_changed,
-    load_events,
-    load_last_import,
-    read_events,
-)
+from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.event_log import load_events, read_events
+from habla_ml.annotation.sources.tables.table_import import is_table_changed, load_last_import
 from habla_ml.errors import InputError
 from habla_ml.recordings import ingest_day
 from habla_ml_tests.testing.habla_sessions import (
@@ -175,7 +171,7 @@ def test_bad_rows_are_set_aside_with_number_and_reason_and_good_ones_taken(
         "row 6": "does not exist",
         "row 7": "no transcript",
         "row 8": "no audio_path",
-        "row 9": "same sound as row 1",
+        "row 9": "same audio as row 1",
         "row 10": "no readable file",
         "row 11": "folder",
     }.items():
@@ -233,7 +229,7 @@ def test_collecting_a_day_brings_in_the_changed_tables_of_the_settings(tmp_path:
     write_wav(folder / "1.wav", make_noise())
     table = write_audio_csv(folder, [("1.wav", "Uno.")])
     workspace = make_workspace(tmp_path, annotation={"tables": [str(table)]})
-    gathered = collect_events(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    gathered = collect_events(workspace.lake, DAY, workspace.settings, NOW)
     assert (gathered.events, read_texts(workspace, SAVED_DAY)) == (0, ["Uno."])
     assert not is_table_changed(table, workspace.lake)
 
@@ -246,7 +242,7 @@ def test_a_table_that_cannot_be_read_keeps_no_correction_back_and_is_reported_un
     backdate(table)
     workspace = make_workspace(tmp_path, annotation={"tables": [str(table)]})
     write_corrections(write_session(workspace.recordings, A, 2), {1: "uno"})
-    gathered = collect_events(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    gathered = collect_events(workspace.lake, DAY, workspace.settings, NOW)
     assert (gathered.added, read_texts(workspace, DAY)) == (1, ["uno"])
     found = load_last_import(table, workspace.lake)
     assert found is not None
@@ -254,7 +250,7 @@ def test_a_table_that_cannot_be_read_keeps_no_correction_back_and_is_reported_un
     assert "lacks the column audio_path" in problem.reason
     assert not is_table_changed(table, workspace.lake)  # asked for again when it changes, not at every look
     table.write_text(f"audio_path,transcript\n{A}/segment_002.wav,dos\n")
-    collect_events(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    collect_events(workspace.lake, DAY, workspace.settings, NOW)
     found = load_last_import(table, workspace.lake)
     assert found is not None
     assert (found.skipped_inputs, found.matched, read_texts(workspace, DAY)) == ((), 1, ["dos", "uno"])

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from habla_ml.annotation.label_studio.client import LabelStudio, NewTask
-from habla_ml.annotation.label_studio.project import AudioFolder, Project
 from habla_ml.annotation.review_queue import ReviewItem
+from habla_ml.annotation.sources.label_studio.client import LabelStudio, NewTask
+from habla_ml.annotation.sources.label_studio.project import AudioFolder, Project
 from habla_ml.errors import ServiceError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings import load_day

@@ -21,24 +21,20 @@ import pytest
 import yaml
 from playwright.sync_api import Page, expect
 
-from habla_ml.annotation.label_studio import (
-    LabelStudio,
-    delete_tasks,
-    list_pulled_days,
-    load_pull_state,
-    open_audio_folder,
-    reconcile,
-)
-from habla_ml.annotation.label_studio import push as pushing
-from habla_ml.annotation.label_studio.project import AUDIO_FOLDER_NAME
 from habla_ml.annotation.review_queue import ReviewRequest, load_queue, save_queue
+from habla_ml.annotation.sources.label_studio import push as pushing
+from habla_ml.annotation.sources.label_studio.client import LabelStudio
+from habla_ml.annotation.sources.label_studio.configured_server import delete_tasks
+from habla_ml.annotation.sources.label_studio.project import AUDIO_FOLDER_NAME, open_audio_folder
+from habla_ml.annotation.sources.label_studio.pull import list_pulled_days, load_pull_state
+from habla_ml.annotation.sources.label_studio.reconcile import reconcile
 from habla_ml.corpus.build import build_day
 from habla_ml.definitions import build_definitions
 from habla_ml.defs.jobs import CORRECT
 from habla_ml.defs.runs import run_job, tick
 from habla_ml.errors import ServiceError
 from habla_ml.settings import StoreSettings
-from habla_ml_tests.annotation.label_studio.conftest import (
+from habla_ml_tests.annotation.sources.label_studio.conftest import (
     BUCKET,
     CREDENTIALS,
     DAY,

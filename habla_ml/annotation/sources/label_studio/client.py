@@ -16,7 +16,7 @@ from typing import Any, Final, Self, TypeVar
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from habla_ml.annotation.label_studio.messages import (
+from habla_ml.annotation.sources.label_studio.messages import (
     ImportResponse,
     ListedTask,
     ProjectPage,

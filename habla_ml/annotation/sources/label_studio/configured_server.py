@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from pathlib import PurePosixPath
 
-from habla_ml.annotation.label_studio.client import LabelStudio
-from habla_ml.annotation.label_studio.project import (
+from habla_ml.annotation.review_queue import ReviewItem
+from habla_ml.annotation.sources.label_studio.client import LabelStudio
+from habla_ml.annotation.sources.label_studio.project import (
     AUDIO_FOLDER_NAME,
     find_project,
     open_audio_folder,
     open_project,
 )
-from habla_ml.annotation.label_studio.push import PushReport, push_segments
-from habla_ml.annotation.label_studio.server import has_been_started, resolve_server_config, resolve_server_token
-from habla_ml.annotation.review_queue import ReviewItem
+from habla_ml.annotation.sources.label_studio.push import PushReport, push_segments
+from habla_ml.annotation.sources.label_studio.server import (
+    has_been_started,
+    resolve_server_config,
+    resolve_server_token,
+)
 from habla_ml.lake import Lake
 from habla_ml.settings import Settings
 

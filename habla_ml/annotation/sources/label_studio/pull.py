@@ -17,15 +17,15 @@ from pydantic import ValidationError
 
 from habla_ml.annotation.event_log import append_events
 from habla_ml.annotation.events import AnnotationEvent, Status
-from habla_ml.annotation.label_studio.client import LabelStudio
-from habla_ml.annotation.label_studio.messages import (
+from habla_ml.annotation.sources.label_studio.client import LabelStudio
+from habla_ml.annotation.sources.label_studio.messages import (
     Annotation,
     ChangedTask,
     ChoicesResult,
     TaskData,
     TextAreaResult,
 )
-from habla_ml.annotation.label_studio.project import Project
+from habla_ml.annotation.sources.label_studio.project import Project
 from habla_ml.errors import InputError, PointerMovedError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings import Skipped, load_day, read_skipped_inputs

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import Page, expect
 
-from habla_ml.annotation.label_studio import reconcile
 from habla_ml.annotation.review_queue import ReviewItem, ReviewRequest
+from habla_ml.annotation.sources.label_studio.reconcile import reconcile
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.lake import DirectoryStore
 from habla_ml.review.queue import find_segments_to_send_back, make_queue
-from habla_ml_tests.annotation.label_studio.conftest import (
+from habla_ml_tests.annotation.sources.label_studio.conftest import (
     DAY,
     ReviewProject,
     build_segment_id,

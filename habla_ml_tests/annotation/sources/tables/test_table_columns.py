@@ -69,7 +69,7 @@ def test_two_people_on_a_clip_that_the_table_brings_are_two_events_on_one_segmen
     write_wav(folder / "1.wav", make_noise(seed=1))
     done = import_table_file(workspace, table)
     assert (done.clips, done.added) == (1, 2)
-    assert [(each.file, "same sound as row 2" in each.reason) for each in done.skipped_inputs] == [
+    assert [(each.file, "same audio as row 2" in each.reason) for each in done.skipped_inputs] == [
         ("row 3: 1.wav", True)
     ]
     assert len(read_segments(workspace, SAVED_DAY)) == 1
@@ -86,7 +86,7 @@ def test_a_row_with_a_wrong_value_is_refused_by_number_and_the_others_are_taken(
         ({"status": "korrigiert"}, "has a status that is none of corrected, confirmed, unusable"),
         ({"annotated_at": "gestern"}, "has no time like 2026-02-16T14:30:22 as annotated_at"),
         ({"annotated_at": "0001-01-01T00:00:00"}, "in the year 1"),
-        ({"annotated_at": "2026-12-24T00:00:00"}, "a time to come"),
+        ({"annotated_at": "2026-12-24T00:00:00"}, "in the future"),
         ({"reason": "ruido"}, "has a reason but is corrected"),
         ({"transcript": "", "status": "confirmed"}, "has no transcript"),
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from habla_ml.annotation.label_studio.client import LabelStudio
+from habla_ml.annotation.sources.label_studio.client import LabelStudio
 from habla_ml.errors import LakeError, ServiceError, SettingsError
 from habla_ml.lake import compute_digest
 from habla_ml.lake.directory import DirectoryStore

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from habla_ml.annotation import collect_events, is_table_changed, load_last_import
+from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.sources.tables.table_import import is_table_changed, load_last_import
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.build import build_day
-from habla_ml.corpus.outdated_days import find_outdated_days
 from habla_ml.errors import InputError
 from habla_ml.lake import DirectoryStore
 from habla_ml.recordings import ingest_day, load_day
 from habla_ml_tests.recordings.test_late_consent import GIVEN, register
 from habla_ml_tests.testing.byte_search import find_texts_in_lake
+from habla_ml_tests.testing.corrected_days import list_outdated_days
 from habla_ml_tests.testing.habla_sessions import (
     DAY,
     NOW,
@@ -81,11 +82,9 @@ def whole_table(**more: str) -> dict[str, Any]:
 
 def run_corrections_tick(workspace: HablaWorkspace) -> list[str]:
     """A tick of the sensor of corrections and its runs; returns the days."""
-    asked = [
-        each.day for each in find_outdated_days(workspace.recordings, workspace.lake, workspace.settings, NOW)
-    ]
+    asked = [each.day for each in list_outdated_days(workspace)]
     for day in asked:
-        collect_events(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
+        collect_events(workspace.lake, day, workspace.settings, NOW)
         build_day(workspace.lake, day, workspace.conventions, workspace.settings)
     return asked
 

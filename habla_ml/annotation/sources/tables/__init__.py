@@ -1,0 +1,1 @@
+"""Tables of transcripts: their rows become annotation events, and their new clips become recordings."""

@@ -1,0 +1,376 @@
+"""Importing a table: its new clips become recordings, its transcripts become annotation events.
+
+A row is matched to a segment of the lake or of Habla's folder by the names of session folder and segment file, or
+else by its decoded audio. Clips without a match are added under the source `table`. Several rows can annotate one
+segment where their person or time differ. Everything is keyed by content, so an interrupted import is run again.
+
+New clips pass the consent register as recordings do, and texts of known segments as corrections do. Withheld rows
+are read again once a consent is given. A new clip with neither speaker nor session waits until a register entry covers
+its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from habla_ml.annotation.consent_filter import open_consent_filter
+from habla_ml.annotation.event_log import append_events
+from habla_ml.annotation.events import AnnotationEvent
+from habla_ml.annotation.sources.tables.row_consent_filter import RowConsentFilter, RowTarget
+from habla_ml.annotation.sources.tables.rows import (
+    TableRow,
+    find_table_file,
+    read_modification_time,
+    read_table,
+    read_table_clips,
+    table_name,
+)
+from habla_ml.consent.admission import Consents, load_consents, replace_withheld
+from habla_ml.errors import InputError, PointerMovedError
+from habla_ml.lake import Lake, Pointer, catalogue, compute_digest
+from habla_ml.recordings import (
+    HABLA_SOURCE,
+    RecordedSegment,
+    Skipped,
+    load_day,
+    publish_day,
+    read_skipped_inputs,
+    segment_id,
+)
+from habla_ml.recordings.days import put_skipped_inputs
+from habla_ml.recordings.sessions import parse_segment_number, parse_session_start, to_utc
+from habla_ml.settings import Settings
+
+_CLOCK_TOLERANCE: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class TableImport:
+    """The result of importing a table."""
+
+    name: str
+    days: tuple[str, ...]
+    """Days whose recordings or events the table contributed to."""
+    matched: int
+    """Rows of segments that were known before."""
+    clips: int
+    """Clips that this table added to the lake."""
+    added: int
+    """Events that this call added; 0 where the table had not changed."""
+    skipped_inputs: tuple[Skipped, ...]
+    """Rows that were left out, and unknown columns that were ignored."""
+
+
+def is_table_changed(path: Path, lake: Lake) -> bool:
+    """Return whether the table has another size or time of change than at its last import."""
+    pointer = lake.read_pointer(_pointer_name(path))
+    return pointer is None or pointer.value["inputs"] != _fingerprint_table(path)
+
+
+def find_changed_tables(lake: Lake, settings: Settings, consents: Consents) -> dict[Path, str]:
+    """Return the tables to import → a digest of their state; includes tables with newly consented rows.
+
+    Raises:
+        InputError: A table does not exist, or rows wait for a consent and the register cannot be read.
+    """
+    found = {}
+    for path in settings.annotation.tables:
+        _requeue_newly_consented_rows(path, lake, consents)
+        if is_table_changed(path, lake):
+            pointer = lake.read_pointer(_pointer_name(path))
+            found[path] = compute_digest([_fingerprint_table(path), pointer and pointer.value["inputs"]])
+    return found
+
+
+def load_imported_days(path: Path, lake: Lake) -> tuple[str, ...]:
+    """Return the days that the last import of the table contributed to."""
+    pointer = lake.read_pointer(_pointer_name(path))
+    return () if pointer is None else tuple(pointer.value["days"])
+
+
+def load_last_import(path: Path, lake: Lake) -> TableImport | None:
+    """Return the result of the last import of the table, or None where there was none."""
+    pointer = lake.read_pointer(_pointer_name(path))
+    return None if pointer is None else _parse_import(lake, table_name(find_table_file(path)), pointer)
+
+
+def record_unreadable_table(path: Path, lake: Lake, why: InputError) -> None:
+    """Record that the table cannot be read in its present state. Its earlier events stay.
+
+    Raises:
+        InputError: The table does not exist.
+        PointerMovedError: Another process imported it at the same time.
+    """
+    pointer = lake.read_pointer(_pointer_name(path))
+    before = {"days": [], "matched": 0, "clips": 0} if pointer is None else pointer.value
+    problem = Skipped(table_name(find_table_file(path)), find_table_file(path).name, str(why))
+    value = {**before, "inputs": _fingerprint_table(path), "set_aside": put_skipped_inputs(lake, [problem])}
+    lake.move_pointer(_pointer_name(path), value, pointer)
+
+
+def clear_skipped_rows(lake: Lake) -> None:
+    """Clear the list of skipped rows of every table that has one; the table is imported again.
+
+    Raises:
+        PointerMovedError: Another process imported a table at the same time. Run again.
+    """
+    for key in list(catalogue.TABLES.keys(lake)):
+        pointer = lake.read_pointer(catalogue.TABLES.name(key))
+        if pointer is not None and read_skipped_inputs(lake, pointer.value["set_aside"]):
+            value = {**pointer.value, "set_aside": put_skipped_inputs(lake, []), "inputs": "erased"}
+            lake.move_pointer(pointer.name, value, pointer)
+
+
+def import_table(path: Path, lake: Lake, settings: Settings, now: datetime) -> TableImport:
+    """Bring the rows of a table into the recordings and the event log.
+
+    Clips whose folder does not name a session are filed under the day of the table's last change, but not before
+    `recordings.first_day` nor after today. Events have the row's `annotated_at`, or else the time of that change. To
+    read skipped rows again, save the table again.
+
+    Raises:
+        InputError: The table cannot be read at all.
+        PointerMovedError: Another process published one of its days at the same time. Run again.
+    """
+    path = find_table_file(path)
+    pointer, fingerprint = lake.read_pointer(_pointer_name(path)), _fingerprint_table(path)
+    if pointer is not None and pointer.value["inputs"] == fingerprint:
+        return _parse_import(lake, table_name(path), pointer)
+    consents = load_consents(settings, now)
+    consent_filter = RowConsentFilter(open_consent_filter(lake, consents), settings, now)
+    current = _TableImporter(path, lake, settings, now, consent_filter)
+    targets, new_clips = current.find_targets()
+    current.publish_clips(new_clips)
+    added = current.append_events(targets)
+    new_ids = {each.segment_id for each in new_clips}
+    value = {
+        "inputs": fingerprint,
+        "days": sorted({each.day for each in targets}),
+        "matched": sum(each.segment_id not in new_ids for each in targets),
+        "clips": len(new_clips),
+        "set_aside": put_skipped_inputs(lake, current.problems),
+    }
+    awaited = consent_filter.awaited_entries
+    value = replace_withheld(value, {current.name: awaited} if awaited else {}, consents.signature)
+    return _parse_import(lake, current.name, lake.move_pointer(_pointer_name(path), value, pointer), added)
+
+
+@dataclass
+class _TableImporter:
+    """One import of one table. Memory holds its rows, and the audio of one clip."""
+
+    path: Path
+    lake: Lake
+    settings: Settings
+    now: datetime
+    consent_filter: RowConsentFilter
+    problems: list[Skipped] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        zone = self.settings.zone
+        self.name = table_name(self.path)
+        self.changed_at = min(read_modification_time(self.path, zone), self.now.astimezone(zone))
+        self.default_day = max(self.changed_at.strftime("%Y-%m-%d"), self.settings.recordings.first_day)
+
+    def find_targets(self) -> tuple[list[RowTarget], list[RowTarget]]:
+        """Return every admitted row with its segment, and the first row of each new clip."""
+        named, others = self._match_rows_by_name(self._read_rows())
+        targets = [
+            each for each in named if self._is_admitted(each, self.consent_filter.explain_text_refusal(each))
+        ]
+        clips = self._read_clips(others)
+        first_rows = {each.audio_sha256: each for each in reversed(clips)}
+        known = self._find_known_audio(first_rows)
+        clips = self._admit_clips(clips, known)
+        targets += [
+            replace(known.get(each.audio_sha256, first_rows[each.audio_sha256]), row=each.row) for each in clips
+        ]
+        new_clips = {
+            each.audio_sha256: first_rows[each.audio_sha256] for each in clips if each.audio_sha256 not in known
+        }
+        return self._drop_conflicting_rows(targets), list(new_clips.values())
+
+    def publish_clips(self, clips: list[RowTarget]) -> None:
+        """Publish new clips as recordings of their days."""
+        for day in sorted({each.day for each in clips}):
+            wanted = [each for each in clips if each.day == day]
+            publish_day(self.lake, day, self._read_segments(wanted, day), {}, [], self.settings.work_folder)
+
+    def append_events(self, targets: list[RowTarget]) -> int:
+        """Append the events of all targets to the logs of their days; return how many were new."""
+        return sum(
+            append_events(
+                self.lake, day, [self._build_event(each) for each in targets if each.day == day], {}
+            ).added
+            for day in sorted({each.day for each in targets})
+        )
+
+    def _read_rows(self) -> list[TableRow]:
+        """Return the rows, except those with a time in the future: they would override every later correction."""
+        remarks: list[Skipped] = []
+        rows, refused = read_table(self.path, remarks)
+        self.problems += refused + remarks
+        past = []
+        for row in rows:
+            if (
+                row.annotated_at is None
+                or to_utc(row.annotated_at, self.settings.zone) <= self.now + _CLOCK_TOLERANCE
+            ):
+                past.append(row)
+            else:
+                self._skip(row, f"has annotated_at {row.annotated_at.isoformat()}, in the future; correct the row")
+        return past
+
+    def _match_rows_by_name(self, rows: list[TableRow]) -> tuple[list[RowTarget], list[TableRow]]:
+        """Return the rows whose path ends in a known session and segment, and the others."""
+        targets: list[RowTarget] = []
+        others: list[TableRow] = []
+        ids_by_day: dict[str, frozenset[str]] = {}
+        for row in rows:
+            session, file_name = PurePosixPath(row.audio).parent.name, PurePosixPath(row.audio).name
+            started = parse_session_start(session)
+            if started is None or parse_segment_number(file_name) is None:
+                others.append(row)
+                continue
+            day, identity = started.strftime("%Y-%m-%d"), segment_id(HABLA_SOURCE, session, file_name)
+            if day not in ids_by_day:
+                ids_by_day[day] = _load_segment_ids(self.lake, day)
+            if identity in ids_by_day[day] or (self.settings.recordings.folder / session / file_name).is_file():
+                targets.append(RowTarget(row, identity, session, day))
+            else:
+                others.append(row)
+        return targets, others
+
+    def _read_clips(self, rows: list[TableRow]) -> list[RowTarget]:
+        """Return each row with the segment that its clip would be, without keeping the audio."""
+        found = []
+        longest_s = self.settings.recordings.longest_segment_s
+        for clip in read_table_clips(self.path, rows, self.default_day, longest_s):
+            if isinstance(clip, Skipped):
+                self.problems.append(clip)
+                continue
+            each = clip.segment
+            found.append(RowTarget(clip.row, each.segment_id, each.session_id, each.day, each.audio_sha256))
+        return found
+
+    def _find_known_audio(self, rows_by_audio: Mapping[str, RowTarget]) -> dict[str, RowTarget]:
+        """Return audio_sha256 → the segment of the lake that has this audio."""
+        known: dict[str, RowTarget] = {}
+        wanted = pa.array(list(rows_by_audio), pa.string())
+        columns = ["audio_sha256", "segment_id", "session_id", "day"]
+        for day in catalogue.RECORDINGS.keys(self.lake) if rows_by_audio else ():
+            if (published := load_day(self.lake, day)) is not None:
+                table = pq.read_table(self.lake.fetch_path(published.facts), columns=columns)
+                for row in table.filter(pc.is_in(table["audio_sha256"], wanted)).to_pylist():
+                    audio = row.pop("audio_sha256")
+                    known.setdefault(audio, RowTarget(rows_by_audio[audio].row, **row))
+        return known
+
+    def _admit_clips(self, clips: list[RowTarget], known: Mapping[str, RowTarget]) -> list[RowTarget]:
+        """Return the rows whose audio may come in. One refused row keeps out all rows with the same audio."""
+        refused: dict[str, str] = {}
+        for each in clips:
+            segment = known.get(each.audio_sha256)
+            reason = (
+                self.consent_filter.explain_clip_refusal(each)
+                if segment is None
+                else self.consent_filter.explain_text_refusal(replace(segment, row=each.row))
+            )
+            if reason is not None:
+                refused.setdefault(each.audio_sha256, reason)
+        self.consent_filter.annotation_filter.admission.save_tombstones()
+        return [each for each in clips if self._is_admitted(each, refused.get(each.audio_sha256))]
+
+    def _is_admitted(self, target: RowTarget, reason: str | None) -> bool:
+        if reason is not None:
+            self._skip(target.row, reason)
+        return reason is None
+
+    def _drop_conflicting_rows(self, targets: list[RowTarget]) -> list[RowTarget]:
+        """Return the targets without rows that repeat segment, person and time of an earlier row."""
+        first: dict[tuple[str, str, datetime | None], RowTarget] = {}
+        for target in targets:
+            earlier = first.setdefault((target.segment_id, target.row.person, target.row.annotated_at), target)
+            if earlier is not target:
+                remedy = "name another person or another annotated_at"
+                self._skip(target.row, f"has the same audio as row {earlier.row.number}; {remedy}")
+        return list(first.values())
+
+    def _read_segments(self, targets: list[RowTarget], day: str) -> Iterator[RecordedSegment]:
+        """Yield the segments of these clips in the order of a day's rows, one at a time."""
+        rows = [each.row for each in sorted(targets, key=lambda each: (each.session_id, each.row.number))]
+        for clip in read_table_clips(self.path, rows, day, self.settings.recordings.longest_segment_s):
+            if isinstance(clip, Skipped):
+                raise InputError(
+                    f"{clip.session}, {clip.file} {clip.reason}; it changed during the import: run it again"
+                )
+            yield clip.segment
+
+    def _build_event(self, target: RowTarget) -> AnnotationEvent:
+        row = target.row
+        return AnnotationEvent(
+            segment_id=target.segment_id,
+            session_id=target.session_id,
+            day=target.day,
+            text=row.text,
+            status=row.status,
+            reason=row.reason,
+            person=row.person,
+            source=f"table:{self.name}",
+            created_at=self.changed_at
+            if row.annotated_at is None
+            else to_utc(row.annotated_at, self.settings.zone),
+            seen_text=None,
+            model_version=row.model_version,
+        )
+
+    def _skip(self, row: TableRow, reason: str) -> None:
+        self.problems.append(Skipped(self.name, row.label, reason))
+
+
+def _requeue_newly_consented_rows(path: Path, lake: Lake, consents: Consents) -> None:
+    """Mark the table as changed where one of its withheld rows is consented now."""
+    pointer = lake.read_pointer(_pointer_name(path))
+    withheld = {} if pointer is None else pointer.value.get("withheld", {})
+    if pointer is None or not withheld or consents.unchanged_since(pointer.value["consents"]):
+        return
+    granted = any(consents.is_granted_for_table(table, entries) for table, entries in withheld.items())
+    inputs = f"consent-{consents.digest}" if granted else pointer.value["inputs"]
+    with suppress(PointerMovedError):
+        value = replace_withheld({**pointer.value, "inputs": inputs}, withheld, consents.signature)
+        lake.move_pointer(pointer.name, value, pointer)
+
+
+def _pointer_name(path: Path) -> str:
+    return catalogue.TABLES.name(compute_digest(str(find_table_file(path).resolve()))[:16])
+
+
+def _fingerprint_table(path: Path) -> str:
+    try:
+        found = find_table_file(path).stat()
+    except OSError as error:
+        raise InputError(f"table {path} cannot be read: {error.strerror}; correct annotation.tables") from error
+    return compute_digest(["habla_ml.tables/2", found.st_size, found.st_mtime_ns])
+
+
+def _parse_import(lake: Lake, name: str, pointer: Pointer, added: int = 0) -> TableImport:
+    value: Mapping[str, Any] = pointer.value
+    skipped = read_skipped_inputs(lake, value["set_aside"])
+    return TableImport(name, tuple(value["days"]), value["matched"], value["clips"], added, skipped)
+
+
+def _load_segment_ids(lake: Lake, day: str) -> frozenset[str]:
+    published = load_day(lake, day)
+    if published is None:
+        return frozenset()
+    metadata = pq.read_table(lake.fetch_path(published.facts), columns=["segment_id"])
+    return frozenset(metadata["segment_id"].to_pylist())

@@ -1,0 +1,46 @@
+"""The sensors of annotation sources: one for each name that `SOURCES` gives.
+
+A tick asks for the text of the days that are behind. Which days those are is derived from the lake, so that a lost
+request is made again.
+"""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from habla_ml.annotation.source import SourceContext
+from habla_ml.annotation.sources import SOURCES
+from habla_ml.defs.automation import request_days
+from habla_ml.defs.jobs import CORRECT
+from habla_ml.defs.resources import StoreResource
+from habla_ml.settings import Settings
+
+
+def build_annotation_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """Return one sensor for each sensor name of the sources."""
+    return [_build_sensor(name, settings) for name in dict.fromkeys(each.sensor for each in SOURCES)]
+
+
+def _build_sensor(name: str, settings: Settings) -> dg.SensorDefinition:
+    sources = [each for each in SOURCES if each.sensor == name]
+    names = " and ".join(each.name for each in sources)
+
+    @dg.sensor(
+        name=name,
+        job_name=CORRECT,
+        minimum_interval_seconds=settings.automation.sensor_interval_s,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Asks for the text of days with new annotations from {names}.",
+    )
+    def find_days_to_build(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SensorResult:
+        from habla_ml.corpus.outdated_days import find_outdated_days
+
+        opened = lake.lake()
+        changes = [each.find_changes(SourceContext(opened, settings, datetime.now(UTC))) for each in sources]
+        result = request_days(context.instance, CORRECT, find_outdated_days(opened, changes))
+        message = "; ".join(each.message for each in changes if each.message)
+        if message:
+            context.log.info(message)
+        return dg.SensorResult(skip_reason=message) if message and not result.run_requests else result
+
+    return find_days_to_build
