@@ -1,4 +1,4 @@
-"""The base model before it has learned anything: Whisper's real shape, made small."""
+"""Architecture of the base model: a small Whisper."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ ATTENTION_HEADS = 4
 
 
 def create_base_model(tokenizer: "WhisperTokenizer") -> "WhisperForConditionalGeneration":
-    """A Whisper of about 2.8 million random parameters for this tokenizer: 80 mels, 30 s, 448 tokens."""
+    """Create a Whisper with about 2.8 million random parameters: 80 mels, 30 s, 448 tokens."""
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
     end, start = tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|startoftranscript|>"])
@@ -43,7 +43,7 @@ def create_base_model(tokenizer: "WhisperTokenizer") -> "WhisperForConditionalGe
 
 
 def make_generation_config(tokenizer: "WhisperTokenizer") -> "GenerationConfig":
-    """What generation and conversion must know: languages, tasks, time stamps, heads that align."""
+    """Create the configuration for generation and conversion: languages, tasks, timestamps, alignment heads."""
     from transformers import GenerationConfig
 
     def token_id(token: str) -> int:
@@ -73,20 +73,20 @@ def make_generation_config(tokenizer: "WhisperTokenizer") -> "GenerationConfig":
 
 
 def load_base_model(folder: Path) -> "tuple[WhisperTokenizer, WhisperForConditionalGeneration]":
-    """Tokenizer and model of a folder that `save_base_model` wrote, the weights as float32 to be trained on."""
+    """Load tokenizer and model of a folder that `save_base_model` wrote, with float32 weights for training."""
     import torch
     from transformers import WhisperForConditionalGeneration, WhisperTokenizer
 
     model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     model.train()
     tokenizer = WhisperTokenizer.from_pretrained(folder, local_files_only=True)
-    for where_from in ("is_local", "local_files_only"):  # would be saved as if they belonged to the tokenizer
-        tokenizer.init_kwargs.pop(where_from, None)
+    for argument in ("is_local", "local_files_only"):  # would be saved with the tokenizer
+        tokenizer.init_kwargs.pop(argument, None)
     return tokenizer, model
 
 
 def save_base_model(model: "WhisperForConditionalGeneration", tokenizer: "WhisperTokenizer", folder: Path) -> None:
-    """Write everything that `from_pretrained` and the converters read; weights as float16 to keep them small."""
+    """Write everything that `from_pretrained` and the converters read; weights in float16."""
     import copy
 
     import torch

@@ -1,9 +1,9 @@
 """Score a Whisper folder as it is served: CTranslate2 int8 in faster-whisper, at 30 s, `language="es"`.
 
-Run as ``python -m tools.base_model.measure --model FOLDER``. The classroom's own people say new sentences in
-four ways, with and without their dialect, at normal loudness and quietly: nothing else differs between them. Then
-the model is decoded as `habla_ml.transcription` does by default, silence thresholds included: what it writes where
-nobody speaks, and how much of what was said quietly it leaves out.
+Run as ``python -m tools.base_model.measure --model FOLDER``. The people of the classroom speak new sentences with
+and without dialect, at normal and at low loudness; nothing else differs. A second pass decodes with the defaults of
+`habla_ml.transcription`, silence thresholds included. It measures output on clips without speech and omissions in
+quiet speech.
 """
 
 import argparse
@@ -40,13 +40,13 @@ _WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
 
 @dataclass(frozen=True)
 class Omissions:
-    """What a served model leaves out of speech.
+    """Omissions of a served model.
 
     Attributes:
-        clips: Clips decoded.
-        clips_without_output: Of them, clips for which nothing was written.
-        words: Words said.
-        deletions: Of them, words left out.
+        clips: Number of decoded clips.
+        clips_without_output: Number of clips with an empty hypothesis.
+        words: Number of reference words.
+        deletions: Number of deleted words.
     """
 
     clips: int
@@ -76,7 +76,7 @@ def load_served_model(checkpoint: Path, workspace: Path, cpu_threads: int = 2) -
 
 
 def transcribe(model: "WhisperModel", pcm: NDArray[np.int16]) -> str:
-    """What the model hears in one 16 kHz segment, greedily, padded to 30 s."""
+    """Transcribe one 16 kHz segment greedily, padded to 30 s."""
     # faster-whisper would pad the features with zeros; WhisperX and the phone pad the audio with silence.
     padded = np.zeros(_WINDOW_SAMPLES, dtype=np.float32)
     padded[: len(pcm)] = pcm.astype(np.float32) / 32768
@@ -97,7 +97,7 @@ def transcribe(model: "WhisperModel", pcm: NDArray[np.int16]) -> str:
 def synthesize_classroom_utterances(
     n_clips: int, seed: int, *, dialect: bool, quiet: bool
 ) -> tuple[SpokenUtterance, ...]:
-    """The classroom of a seed saying sentences that no plan of it contains, in turn."""
+    """Synthesise new sentences of each person in the classroom of a seed, in turn."""
     classroom = make_andalusian_classroom(seed)
     people = (classroom.teacher, *classroom.students)
     rng = np.random.default_rng([seed, _SAMPLE_SEED])
@@ -109,33 +109,30 @@ def synthesize_classroom_utterances(
     )
 
 
-def measure_word_error_rate(model: "WhisperModel", said: Sequence[SpokenUtterance]) -> float:
-    """Errors a reference word (0 to 1 and above), without case and punctuation."""
+def measure_word_error_rate(model: "WhisperModel", utterances: Sequence[SpokenUtterance]) -> float:
+    """Return errors per reference word (0 to 1 and above), without case and punctuation."""
     import jiwer
 
-    references = [_strip_case_and_punctuation(utterance.text) for utterance in said]
-    return float(
-        jiwer.wer(
-            references, [_strip_case_and_punctuation(transcribe(model, utterance.pcm)) for utterance in said]
-        )
-    )
+    references = [_strip_case_and_punctuation(each.text) for each in utterances]
+    hypotheses = [_strip_case_and_punctuation(transcribe(model, each.pcm)) for each in utterances]
+    return float(jiwer.wer(references, hypotheses))
 
 
 def find_non_speech_output(model_folder: Path, takes: int = 1) -> tuple[NonSpeechFinding, ...]:
-    """What a CTranslate2 folder writes for the built-in clips in which nobody speaks."""
+    """Decode the built-in clips without speech with a CTranslate2 folder."""
     clips = tuple(make_built_in_clips(takes=takes))
     return find_non_speech_hallucinations(
         clips, {each.audio_sha256: each for each in _decode_clips(model_folder, clips)}
     )
 
 
-def measure_omissions(model_folder: Path, said: Sequence[SpokenUtterance]) -> Omissions:
-    """What a CTranslate2 folder leaves out of what was said."""
+def measure_omissions(model_folder: Path, utterances: Sequence[SpokenUtterance]) -> Omissions:
+    """Measure the omissions of a CTranslate2 folder."""
     import jiwer
 
-    clips = [_ClassroomClip(pcm_sha256(each.pcm), each.duration_s, dequantise(each.pcm)) for each in said]
+    clips = [_ClassroomClip(pcm_sha256(each.pcm), each.duration_s, dequantise(each.pcm)) for each in utterances]
     texts = [_strip_case_and_punctuation(each.text) for each in _decode_clips(model_folder, clips)]
-    counted = jiwer.process_words([_strip_case_and_punctuation(each.text) for each in said], texts)
+    counted = jiwer.process_words([_strip_case_and_punctuation(each.text) for each in utterances], texts)
     words = counted.hits + counted.substitutions + counted.deletions
     return Omissions(len(texts), texts.count(""), words, counted.deletions)
 
@@ -150,23 +147,23 @@ def _strip_case_and_punctuation(text: str) -> str:
 
 
 def main() -> None:
-    """Command line: prints a Markdown table."""
+    """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shipped = Path(__file__).parents[2] / "habla_ml" / "demo" / "base_model"
     parser.add_argument("--model", type=Path, default=shipped, help="Transformers folder (the shipped one)")
-    parser.add_argument("--clips", type=int, default=210, help="clips a row")
-    parser.add_argument("--seed", type=int, default=7, help="of the classroom's people")
+    parser.add_argument("--clips", type=int, default=210, help="clips per row")
+    parser.add_argument("--seed", type=int, default=7, help="seed of the people")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as workspace:
         model = load_served_model(arguments.model, Path(workspace))
         folder = Path(workspace) / "ctranslate2"
-        print("| speech | normal | quiet | left out of quiet speech |\n|---|---|---|---|")
+        print("| speech | normal | quiet | omissions in quiet speech |\n|---|---|---|---|")
         for name, dialect in (("Castilian", False), ("Andalusian", True)):
             normal, quiet = (
                 synthesize_classroom_utterances(arguments.clips, arguments.seed, dialect=dialect, quiet=quiet)
                 for quiet in (False, True)
             )
-            rates = [measure_word_error_rate(model, said) for said in (normal, quiet)]
+            rates = [measure_word_error_rate(model, each) for each in (normal, quiet)]
             left = measure_omissions(folder, quiet)
             print(
                 f"| {name} | {rates[0]:.1%} | {rates[1]:.1%} | {left.deletions / left.words:.1%} of the words, "

@@ -1,7 +1,7 @@
 """A Whisper tokenizer with the real special tokens and a few hundred Spanish word pieces.
 
-The order of ids is that of the multilingual Whisper: byte-level pieces, the empty string (by which converters
-tell a multilingual vocabulary), end of text, start of transcript, languages, tasks, timestamps.
+The ids have the order of the multilingual Whisper: byte-level pieces, the empty string (converters recognise a
+multilingual vocabulary by it), end of text, start of transcript, languages, tasks, timestamps.
 """
 
 from collections.abc import Iterable
@@ -23,18 +23,18 @@ _NON_SPEECH_SYMBOLS = '"#()*+/:;<=>@[\\]^_`{|}~'
 
 
 def list_language_codes() -> tuple[str, ...]:
-    """The 99 languages of Whisper up to large-v2, in the order of their ids."""
+    """Return the 99 languages of Whisper up to large-v2, in the order of their ids."""
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
     return tuple(code for code in LANGUAGES if code != "yue")
 
 
 def train_tokenizer(sentences: Iterable[str], n_pieces: int) -> "WhisperTokenizer":
-    """Learn byte-level pieces from sentences and put Whisper's special tokens behind them.
+    """Learn byte-level pieces from sentences and append Whisper's special tokens.
 
     Args:
         sentences: Text in standard spelling.
-        n_pieces: Size of the text vocabulary; at least 256, one for each byte.
+        n_pieces: Size of the text vocabulary; at least 256, one per byte.
     """
     from tokenizers import AddedToken
     from transformers import WhisperTokenizer
@@ -48,12 +48,12 @@ def train_tokenizer(sentences: Iterable[str], n_pieces: int) -> "WhisperTokenize
     )
     stamps = [AddedToken(f"<|{step * 0.02:.2f}|>", normalized=False) for step in range(_N_TIMESTAMPS)]
     tokenizer.add_tokens(stamps)
-    tokenizer.set_prefix_tokens()  # the start tokens did not exist when the tokenizer was made
+    tokenizer.set_prefix_tokens()  # the constructor did not know the start tokens
     return tokenizer
 
 
 def list_non_speech_token_ids(tokenizer: "WhisperTokenizer") -> list[int]:
-    """Ids of symbols that nobody speaks, for `suppress_tokens`."""
+    """Return ids of symbols that are never spoken, for `suppress_tokens`."""
     vocabulary = tokenizer.get_vocab()
     return sorted(vocabulary[symbol] for symbol in _NON_SPEECH_SYMBOLS if symbol in vocabulary)
 

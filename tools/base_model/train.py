@@ -1,13 +1,13 @@
 """Train the demo's base model on Castilian speech: ``python -m tools.base_model.train --output FOLDER``.
 
-Whisper computes 30 s for a clip of 3 s; from scratch on two cores that is too slow. So most batches see a window
-as long as their longest clip, with the encoder's fixed positions cut to it, and towards the end every fourth
-batch sees the full 30 s, which is how the model is served. A CTC head on the encoder, thrown away afterwards,
-teaches the alignment early (Watanabe et al. 2017, hybrid CTC/attention).
+Whisper computes 30 s for a clip of 3 s, which is too slow for training from scratch on two cores. Most batches
+therefore use a window as long as their longest clip, with the encoder's fixed positions cut to it. Late in training
+every fourth batch uses the full 30 s of the served model. A temporary CTC head on the encoder speeds up learning the
+alignment (Watanabe et al. 2017, hybrid CTC/attention).
 
-One clip in ten has nobody speaking (see `TargetEncoder.encode_silence`).
+One clip in ten has no speech (see `TargetEncoder.encode_silence`).
 
-`--from FOLDER --steps N` goes on from a trained model instead, at a low learning rate and without the CTC head.
+`--from FOLDER --steps N` continues from a trained model, at a low learning rate and without the CTC head.
 """
 
 import argparse
@@ -40,25 +40,25 @@ _SILENCE_SHARE = 0.5
 _WRONG_TOKEN_SHARE = 0.5
 
 Labels = tuple[int, ...]
-"""What the decoder shall write for a clip, by `TargetEncoder`."""
+"""Decoder targets of a clip, by `TargetEncoder`."""
 
 
 @dataclass(frozen=True)
 class BaseRecipe:
-    """How the base model is trained.
+    """Hyperparameters of the base model.
 
     Attributes:
-        n_clips: Distinct clips of speech of about 3 s.
-        n_non_speech: Distinct clips in which nobody speaks.
-        non_speech_share: How many of the clips of a batch are such.
-        seed: Of clips, weights and order.
+        n_clips: Number of distinct speech clips of about 3 s.
+        n_non_speech: Number of distinct clips without speech.
+        non_speech_share: Share of clips without speech in a batch.
+        seed: Seed of clips, weights and order.
         steps: Optimiser steps.
-        batch_size: Clips in a trimmed batch.
-        full_batch_size: Clips in a batch at the full 30 s.
-        full_from: Share of the steps after which every fourth batch is a full one.
-        learning_rate: Its peak; linear warm-up over `warmup_steps`, then a cosine to a twentieth.
+        batch_size: Clips per batch with short windows.
+        full_batch_size: Clips per batch with 30 s windows.
+        full_from: Share of the steps after which every fourth batch has 30 s windows.
+        learning_rate: Peak; linear warm-up over `warmup_steps`, then a cosine to a twentieth.
         warmup_steps: Steps of warm-up.
-        ctc_weight: Of the CTC head's loss; 0 trains without it.
+        ctc_weight: Weight of the CTC loss; 0 disables it.
         checkpoint_s: Seconds between checkpoints.
     """
 
@@ -79,18 +79,18 @@ class BaseRecipe:
 CONTINUATION_RECIPE = BaseRecipe(
     n_clips=2_400, seed=20_27, steps=240, full_from=0.0, learning_rate=3e-4, warmup_steps=20, ctc_weight=0.0
 )
-"""How a trained base model goes on: other clips, fewer steps, a quarter of the learning rate."""
+"""Continuation of a trained model: other clips, fewer steps, a quarter of the learning rate."""
 
 
 def train_base_tokenizer(seed: int) -> "WhisperTokenizer":
-    """The tokenizer of the base model, learned from sentences of the classroom grammar."""
+    """Train the tokenizer on sentences of the classroom grammar."""
     rng = np.random.default_rng([seed, 1])
     sentences = [generate_sentence(register, rng) for _ in range(4_000) for register in SpeechRegister]
     return train_tokenizer(sentences, _VOCABULARY_SIZE)
 
 
 def learning_rate_at(step: int, recipe: BaseRecipe) -> float:
-    """Learning rate of one step."""
+    """Return the learning rate of a step."""
     if step < recipe.warmup_steps:
         return recipe.learning_rate * (step + 1) / recipe.warmup_steps
     done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
@@ -98,7 +98,7 @@ def learning_rate_at(step: int, recipe: BaseRecipe) -> float:
 
 
 def encode_window(model: "WhisperForConditionalGeneration", features: "torch.Tensor") -> "torch.Tensor":
-    """Whisper's encoder on a window of any length up to 30 s.
+    """Run Whisper's encoder on a window of any length up to 30 s.
 
     Args:
         model: The model.
@@ -121,10 +121,10 @@ class BaseTraining:
     """One training run: its clips, model, optimiser and step, resumable from its workspace.
 
     Args:
-        recipe: How to train.
-        clips: Of speech, and of none (empty text).
+        recipe: Hyperparameters.
+        clips: Clips with speech, and without (empty text).
         workspace: Folder of the training state.
-        start: Transformers folder of a trained base model to go on from; None starts from random weights.
+        start: Transformers folder to continue from; None starts with random weights.
     """
 
     def __init__(
@@ -155,11 +155,11 @@ class BaseTraining:
         self._resume()
 
     def parameters(self) -> "list[torch.nn.Parameter]":
-        """Everything that learns, the CTC head included."""
+        """Return all trained parameters, those of the CTC head included."""
         return [*self.model.parameters(), *self.ctc_head.parameters()]
 
     def run(self, output: Path) -> None:
-        """Train to the last step, writing a usable model to `output` at every checkpoint."""
+        """Train to the last step and write a usable model to `output` at every checkpoint."""
         import torch
 
         saved_at = time.monotonic()
@@ -183,8 +183,8 @@ class BaseTraining:
 
     @property
     def _data_description(self) -> str:
-        begun = "" if self._start is None else f" from {self._start}"
-        return f"{self.recipe.n_clips} clips of seed {self.recipe.seed}{begun}"
+        origin = "" if self._start is None else f" from {self._start}"
+        return f"{self.recipe.n_clips} clips of seed {self.recipe.seed}{origin}"
 
     @property
     def _state_path(self) -> Path:
@@ -197,8 +197,8 @@ class BaseTraining:
             state = torch.load(self._state_path, weights_only=True)
             if state["data"] != self._data_description:
                 raise TrainingError(
-                    f"{self._state_path} was trained on {state['data']}, this run asks for {self._data_description}; "
-                    "take another --workspace or delete the file"
+                    f"{self._state_path} was trained on {state['data']}, this run uses {self._data_description}; "
+                    "use another --workspace or delete the file"
                 )
             self.step = state["step"]
             self.model.load_state_dict(state["model"])
@@ -214,7 +214,7 @@ class BaseTraining:
         features, frames, targets = self._make_batch(full, rng)
         padded = self._targets.pad(targets)
         inputs, labels = torch.from_numpy(padded.decoder_input_ids), torch.from_numpy(padded.labels)
-        # On a CPU the fused attention wins at 30 s and loses at 3 s.
+        # On a CPU fused attention is faster at 30 s and slower at 3 s.
         self.model.set_attn_implementation("sdpa" if full else "eager")
         with torch.autocast("cpu", dtype=torch.bfloat16):
             hidden = encode_window(self.model, features)
@@ -236,33 +236,33 @@ class BaseTraining:
 
         blank = self.tokenizer.convert_tokens_to_ids("")
         scores = log_softmax(self.ctc_head(hidden), dim=-1).transpose(0, 1)
-        said = [self._targets.pieces(each) for each in targets]
-        lengths = torch.tensor([len(each) for each in said])
-        pieces = torch.tensor([piece for each in said for piece in each])
+        texts = [self._targets.pieces(each) for each in targets]
+        lengths = torch.tensor([len(each) for each in texts])
+        pieces = torch.tensor([piece for each in texts for piece in each])
         return ctc_loss(scores, pieces, frames // 2, lengths, blank=blank, zero_infinity=True)
 
     def _make_batch(
         self, full: bool, rng: np.random.Generator
     ) -> "tuple[torch.Tensor, torch.Tensor, list[Labels]]":
-        """Features [batch, 80, frames], each clip's own frames, and its target; clips of like length together."""
+        """Return features [batch, 80, frames], frames per clip, and targets of clips with similar lengths."""
         import torch
 
         clips = self._draw_batch_clips(self.recipe.full_batch_size if full else self.recipe.batch_size, rng)
-        # A sound of the room lasts as long as the speech beside it, or the window would grow.
+        # Clips without speech are cut to the longest speech clip; otherwise the window would grow.
         longest = max(clip.log_mel.shape[1] for clip in clips if clip.text or full)
         width = _FULL_FRAMES if full else 2 * ((longest + int(rng.integers(2, 64))) // 2)
         batch = np.empty((len(clips), 80, width), dtype=np.float32)
         for row, clip in zip(batch, clips, strict=True):
             mel = clip.log_mel[:, :longest]
             gain = rng.normal(0.0, 0.08)
-            # WhisperX and the phone pad the audio with silence, faster-whisper pads the features with zeros.
+            # WhisperX and phones pad the audio with silence, faster-whisper pads the features with zeros.
             row[:] = clip.log_mel.min() + gain if rng.random() < _SILENCE_SHARE else 0.0
             row[:, : mel.shape[1]] = _apply_spec_augment(mel.astype(np.float32), rng) + gain
         frames = torch.tensor([min(clip.log_mel.shape[1], longest) for clip in clips])
         return torch.from_numpy(batch), frames, [self._make_target(clip, rng) for clip in clips]
 
     def _draw_batch_clips(self, size: int, rng: np.random.Generator) -> list[BaseTrainingClip]:
-        """Clips of a batch, some of their places taken by clips without speech; the first is always speech."""
+        """Draw the clips of a batch, some without speech; the first has speech."""
         first = int(rng.integers(0, max(1, len(self._speech) - 2 * size)))
         nearby = self._speech[first : first + 2 * size]
         clips = [nearby[index] for index in rng.permutation(len(nearby))[:size]]
@@ -280,7 +280,7 @@ class BaseTraining:
 
 
 def _apply_spec_augment(mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """SpecAugment (Park et al. 2019), mild: two bands of mels and one stretch of time are flattened."""
+    """Apply mild SpecAugment (Park et al. 2019): mask two mel bands and one time span with the mean."""
     masked = mel.copy()
     for _ in range(2):
         low = int(rng.integers(0, 72))
@@ -291,20 +291,20 @@ def _apply_spec_augment(mel: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 
 def main() -> None:
-    """Command line."""
+    """Train from the command line."""
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder for the model")
     parser.add_argument("--workspace", type=Path, required=True, help="folder for clips and the training state")
-    parser.add_argument("--from", dest="start", type=Path, help="trained model to go on from")
+    parser.add_argument("--from", dest="start", type=Path, help="trained model to continue from")
     parser.add_argument(
         "--steps", type=int, help=f"{BaseRecipe.steps}, or {CONTINUATION_RECIPE.steps} with --from"
     )
     parser.add_argument(
         "--clips", type=int, help=f"{BaseRecipe.n_clips}, or {CONTINUATION_RECIPE.n_clips} with --from"
     )
-    parser.add_argument("--learning-rate", type=float, help="its peak")
+    parser.add_argument("--learning-rate", type=float, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

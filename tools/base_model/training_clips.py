@@ -1,4 +1,4 @@
-"""What the base model hears: Castilian clips of many voices and rooms, no dialect, rarely quiet; and nobody."""
+"""Training clips of the base model: Castilian speech of many voices and rooms, and clips without speech."""
 
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 _BLOCK = 100
 _QUIET_SHARE = 0.15
 _NON_SPEECH_SEED = 3
-"""Second half of the seed of the sounds without speech."""
+"""Second half of the seed of clips without speech."""
 
 
 @dataclass(frozen=True)
 class BaseTrainingClip:
-    """One spoken sentence, or the sound of a room.
+    """One spoken sentence, or a background sound.
 
     Attributes:
-        text: What was said, in standard spelling; empty where nobody speaks.
-        log_mel: Whisper's log-mel features, [80, frames], 100 frames a second.
+        text: Transcript in standard spelling; empty without speech.
+        log_mel: Whisper's log-mel features, [80, frames], 100 frames per second.
     """
 
     text: str
@@ -40,7 +40,7 @@ class BaseTrainingClip:
 
 
 def load_castilian_clips(n_clips: int, seed: int, cache: Path) -> list[BaseTrainingClip]:
-    """Synthesise clips in two processes, or read them from the cache folder where they were made before."""
+    """Read clips from the cache folder, or synthesise them in two processes."""
     stored = cache / f"castilian_{n_clips}_{seed}.npz"
     if not stored.exists():
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
@@ -62,7 +62,7 @@ def load_castilian_clips(n_clips: int, seed: int, cache: Path) -> list[BaseTrain
 
 
 def synthesize_castilian_sentence(rng: np.random.Generator) -> tuple[str, NDArray[np.int16]]:
-    """One Castilian sentence and its recording at 16 kHz."""
+    """Return one Castilian sentence and its recording at 16 kHz."""
     register = SpeechRegister.TEACHER if rng.random() < 0.5 else SpeechRegister.STUDENT
     text = generate_sentence(register, rng)
     voice = draw_adult_voice(rng) if rng.random() < 0.5 else draw_child_voice(rng)
@@ -79,7 +79,7 @@ def synthesize_castilian_sentence(rng: np.random.Generator) -> tuple[str, NDArra
 
 
 def make_non_speech_clips(n_clips: int, seed: int) -> list[BaseTrainingClip]:
-    """Clips in which nobody speaks, their text empty: sounds of `BACKGROUND_SOUNDS`, each made anew."""
+    """Synthesise clips without speech from `BACKGROUND_SOUNDS`; their text is empty."""
     from transformers import WhisperFeatureExtractor
 
     extractor = WhisperFeatureExtractor()
@@ -88,10 +88,10 @@ def make_non_speech_clips(n_clips: int, seed: int) -> list[BaseTrainingClip]:
 
 
 def make_non_speech_sound(rng: np.random.Generator) -> NDArray[np.int16]:
-    """0.3 to 10 s of a sound without speech at -65 to -22 dBFS, half of them in a room that echoes over a second sound.
+    """Synthesise 0.3 to 10 s without speech at -65 to -22 dBFS; half of them with reverberation and a second sound.
 
-    The clips on which models are tried (`habla_ml.evaluation.metrics.non_speech`) are of the same kinds, each alone and dry,
-    with other seeds, at thirty fixed lengths and levels.
+    The test clips (`habla_ml.evaluation.metrics.non_speech`) have the same kinds of sounds with other seeds, without
+    reverberation, at thirty fixed lengths and levels.
     """
     kind, below = rng.choice(np.array(BACKGROUND_SOUNDS), size=2)
     duration_s = float(np.exp(rng.uniform(np.log(0.3), np.log(10.0))))
@@ -120,7 +120,7 @@ def _synthesize_block(seed: int, index: int) -> list[BaseTrainingClip]:
 
 
 def _compute_log_mel(pcm: NDArray[np.int16], extractor: "WhisperFeatureExtractor") -> NDArray[np.float16]:
-    """Features of a sound and 0.1 s of silence behind it, [80, frames]."""
+    """Return features of a sound with 0.1 s of silence appended, [80, frames]."""
     features = extractor(
         dequantise(pcm),
         sampling_rate=SAMPLE_RATE_HZ,
