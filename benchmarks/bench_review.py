@@ -155,17 +155,18 @@ def snapshot_of(experiment: ReviewExperiment, chosen: Sequence[ReviewItem]) -> S
     pq.write_table(pa.Table.from_pylist(rows), out)
     recordings = {day: load_day(experiment.lake, day).parquet for day in list_recorded_days(experiment.lake)}
     counts = {split: sum(row["split"] == split for row in rows) for split in ("train", "validation", "test")}
-    return save_snapshot(
-        experiment.lake,
-        experiment.lake.put_bytes(out.getvalue()),
-        recordings,
-        {},
-        "orthographic",
-        "0" * 64,
-        experiment.lake.put_json({"groups": {row["session_id"]: row["split"] for row in rows}}),
-        dict.fromkeys(counts, 0.0),
-        counts,
+    draft = Snapshot(
+        id="",
+        segments=experiment.lake.put_bytes(out.getvalue()),
+        recordings=recordings,
+        corpus={},
+        conventions="orthographic",
+        conventions_digest="0" * 64,
+        ledger=experiment.lake.put_json({"groups": {row["session_id"]: row["split"] for row in rows}}),
+        hours=dict.fromkeys(counts, 0.0),
+        counts=counts,
     )
+    return save_snapshot(experiment.lake, draft)
 
 
 def train(experiment: ReviewExperiment, snapshot: Snapshot, recipe: Recipe, version: str) -> str:

@@ -1,4 +1,4 @@
-"""A snapshot on disk for anybody's own training script: a Hugging Face `DatasetDict`, parquet, or NeMo manifests."""
+"""Export of a snapshot to disk for other training scripts: Hugging Face `DatasetDict`, parquet or NeMo manifests."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from habla_ml.audio import SAMPLE_RATE, encode_flac
-from habla_ml.corpus.snapshot import SPLITS, Snapshot, Split, Utterance, read_utterances
+from habla_ml.corpus.snapshot import SPLITS, Snapshot, Split, TranscribedSegment, Utterance, read_utterances
 from habla_ml.errors import CorpusError, LakeError
 from habla_ml.lake import Lake
+from habla_ml.lake.table import arrow_schema
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -26,15 +27,14 @@ _SHARD_ROWS: Final = 8192
 _SCHEMA: Final = pa.schema(
     [
         pa.field("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-        pa.field("sentence", pa.string()),
-        pa.field("segment_id", pa.string()),
-        pa.field("session_id", pa.string()),
-        pa.field("speaker", pa.string()),
-        pa.field("role", pa.string()),
-        pa.field("duration_s", pa.float64()),
+        *arrow_schema(
+            TranscribedSegment,
+            without=("loudness_dbfs", "audio_sha256", "is_seen_speaker", "source"),
+            order=("sentence", "segment_id", "session_id", "speaker", "role"),
+        ),
     ]
 )
-# What `datasets` reads to know that the struct is sound.
+# `datasets` reads from this metadata that the struct is audio.
 _FEATURES: Final = {
     "info": {
         "features": {
@@ -51,20 +51,19 @@ _FEATURES: Final = {
 def export_dataset(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
     """Write `train`, `validation` and `test` with the columns `audio` and `sentence`; returns `folder`.
 
-    `datasets.load_from_disk` opens it. Audio is stored as 16 kHz FLAC bytes; where torchcodec is not installed,
-    read it with `cast_column("audio", Audio(decode=False))`. Memory holds one batch; the folder appears complete
-    or not at all.
+    `datasets.load_from_disk` opens it. Audio is stored as 16 kHz FLAC bytes; without torchcodec, read it with
+    `cast_column("audio", Audio(decode=False))`. Memory holds one batch; the folder appears complete or not at all.
 
     Raises:
-        CorpusError: the folder is there already, or the snapshot names audio that is not in the lake.
-        LakeError: the folder cannot be written.
+        CorpusError: The folder exists, or the snapshot names audio that is not in the lake.
+        LakeError: The folder cannot be written.
     """
     from datasets import Audio, DatasetDict, Features, Value
 
     features = Features({"audio": Audio(sampling_rate=SAMPLE_RATE), "sentence": Value("string")})
     with _create_folder(folder) as drafts:
         splits = {split: _write_split(lake, snapshot, split, features, drafts) for split in SPLITS}
-        # By itself it writes no shard for an empty split, and then cannot open what it wrote.
+        # By default `datasets` writes no shard for an empty split, and then cannot open its own output.
         shards = {split: None if len(part) else 1 for split, part in splits.items()}
         DatasetDict(splits).save_to_disk(drafts / "export", num_shards=shards)
     return folder
@@ -73,12 +72,12 @@ def export_dataset(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
 def export_parquet(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
     """Write `data/<split>-NNNNN.parquet` with FLAC bytes, sentence and speaker; returns `folder`.
 
-    `datasets.load_dataset("parquet", data_dir=…)` opens it, and so does anything that reads parquet. Memory holds
-    one batch; the folder appears complete or not at all.
+    `datasets.load_dataset("parquet", data_dir=…)` and every parquet reader open it. Memory holds one batch; the folder
+    appears complete or not at all.
 
     Raises:
-        CorpusError: the folder is there already, or the snapshot names audio that is not in the lake.
-        LakeError: the folder cannot be written.
+        CorpusError: The folder exists, or the snapshot names audio that is not in the lake.
+        LakeError: The folder cannot be written.
     """
     schema = _SCHEMA.with_metadata({"huggingface": json.dumps(_FEATURES)})
     with _create_folder(folder) as drafts:
@@ -96,13 +95,13 @@ def export_parquet(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
 
 
 def export_nemo(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
-    """Write `<split>_manifest.json` (one JSON object a line, as NVIDIA NeMo reads) beside `audio/<split>/*.flac`.
+    """Write `<split>_manifest.json` (NVIDIA NeMo's format, one JSON object per line) and `audio/<split>/*.flac`.
 
     Paths are relative to the manifest. The folder appears complete or not at all.
 
     Raises:
-        CorpusError: the folder is there already, or the snapshot names audio that is not in the lake.
-        LakeError: the folder cannot be written.
+        CorpusError: The folder exists, or the snapshot names audio that is not in the lake.
+        LakeError: The folder cannot be written.
     """
     with _create_folder(folder) as drafts:
         root = drafts / "export"
@@ -127,9 +126,9 @@ def export_nemo(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
 
 @contextmanager
 def _create_folder(folder: Path) -> Iterator[Path]:
-    """A scratch folder whose `export` becomes `folder` when all of it is written."""
+    """Yield a scratch folder; its subfolder `export` becomes `folder` once it is complete."""
     if folder.exists():
-        raise CorpusError(f"{folder} is there already; name a folder that does not exist yet")
+        raise CorpusError(f"{folder} exists already; name a folder that does not exist yet")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as unfinished:
@@ -137,20 +136,16 @@ def _create_folder(folder: Path) -> Iterator[Path]:
             (Path(unfinished) / "export").rename(folder)
     except OSError as error:
         raise LakeError(
-            f"dataset {folder} cannot be written: {error.strerror or error}; free some space"
+            f"dataset {folder} cannot be written: {error.strerror or error}; check permissions and free space"
         ) from error
 
 
 def _make_parquet_row(each: Utterance) -> dict[str, object]:
-    return {
-        "audio": {"bytes": encode_flac(each.audio), "path": f"{each.segment_id}.flac"},
-        "sentence": each.sentence,
-        "segment_id": each.segment_id,
-        "session_id": each.session_id,
-        "speaker": each.speaker,
-        "role": each.role,
-        "duration_s": each.duration_s,
-    }
+    return {"audio": _make_audio_struct(each), **{name: getattr(each, name) for name in _SCHEMA.names[1:]}}
+
+
+def _make_audio_struct(each: Utterance) -> dict[str, object]:
+    return {"bytes": encode_flac(each.audio), "path": f"{each.segment_id}.flac"}
 
 
 def _write_split(lake: Lake, snapshot: Snapshot, split: Split, features: Features, drafts: Path) -> Dataset:
@@ -159,7 +154,7 @@ def _write_split(lake: Lake, snapshot: Snapshot, split: Split, features: Feature
 
     path = drafts / f"{split}.arrow"
     utterances = read_utterances(lake, snapshot, split)
-    # Whole tables, not examples: encoding an example of Audio would need torchcodec.
+    # Write whole tables: encoding single examples of Audio needs torchcodec.
     with ArrowWriter(path=str(path), features=features) as writer:
         for batch in _group_utterances(utterances):
             writer.write_table(_make_dataset_table(batch, features.arrow_schema))
@@ -175,5 +170,5 @@ def _group_utterances(utterances: Iterator[Utterance]) -> Iterator[list[Utteranc
 
 
 def _make_dataset_table(batch: list[Utterance], schema: pa.Schema) -> pa.Table:
-    audio = [{"bytes": encode_flac(each.audio), "path": f"{each.segment_id}.flac"} for each in batch]
-    return pa.Table.from_pydict({"audio": audio, "sentence": [each.sentence for each in batch]}, schema=schema)
+    audio, sentences = [_make_audio_struct(each) for each in batch], [each.sentence for each in batch]
+    return pa.Table.from_pydict({"audio": audio, "sentence": sentences}, schema=schema)

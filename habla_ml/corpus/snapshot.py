@@ -1,8 +1,8 @@
-"""A snapshot: which segment is train, validation or test, at one moment, for ever.
+"""A snapshot: an immutable assignment of segments to train, validation and test.
 
-A snapshot is one JSON object in the lake and one parquet table of its segments; audio stays in the recordings'
-objects, which the snapshot names. Its id is the sha256 of the JSON object, so the same corpus under the same
-ledger is the same snapshot.
+A snapshot is one JSON object in the lake and one parquet table of its segments. Audio stays in the objects of the
+recordings, which the snapshot names. Its id is the sha256 of the JSON object, so the same corpus with the same ledger
+has the same snapshot.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import io
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, catalogue
+from habla_ml.lake.table import arrow_schema
 from habla_ml.recordings.segments import SEGMENT_COLUMNS, SegmentMetadata
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ FORMAT = "habla_ml.snapshot/1"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a model version was trained and tested on."""
+    """The data that a model version is trained and tested on."""
 
     id: str
     """sha256 of the snapshot's JSON object."""
@@ -41,13 +42,13 @@ class Snapshot:
     """Name and version of the conventions, e.g. `orthographic-v1`."""
     conventions_digest: str
     ledger: str
-    """Object id of the split ledger that decided."""
+    """Object id of the split ledger."""
     hours: Mapping[Split, float]
     counts: Mapping[Split, int]
     kept_out: Mapping[Split, int] = field(default_factory=dict)
-    """Usable segments of a split's sessions that are left out of it: chosen for review because they were uncertain."""
+    """Usable segments of a split's sessions that are excluded because a review queue chose them as uncertain."""
     in_several_splits: tuple[str, ...] = ()
-    """Enrolled people who are heard in more than one split: teachers, and whoever would have fused the corpus."""
+    """Enrolled people with speech in several splits: teachers, and people who would join too many sessions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,50 +73,48 @@ class Utterance(TranscribedSegment):
     """Samples in −1…1 at 16 kHz, mono, shape [n_samples]."""
 
 
-def save_snapshot(
-    lake: Lake,
-    segments: str,
-    recordings: Mapping[str, str],
-    corpus: Mapping[str, str],
-    conventions: str,
-    conventions_digest: str,
-    ledger: str,
-    hours: Mapping[Split, float],
-    counts: Mapping[Split, int],
-    kept_out: Mapping[Split, int] | None = None,
-    in_several_splits: tuple[str, ...] = (),
-) -> Snapshot:
-    """Publish a snapshot; the same content returns the same id and writes nothing."""
-    draft = Snapshot(
-        "",
-        segments,
-        dict(recordings),
-        dict(corpus),
-        conventions,
-        conventions_digest,
-        ledger,
-        dict(hours),
-        dict(counts),
-        dict(kept_out or {}),
-        in_several_splits,
-    )
+@dataclass(frozen=True, kw_only=True)
+class SnapshotRow(SegmentMetadata):
+    """One row of a snapshot's table of segments."""
+
+    day: str
+    file_name: str
+    number: int
+    sentence: str
+    status: str
+    split: Split | None
+    role: str | None
+    is_seen_speaker: bool | None
+
+
+SNAPSHOT_SCHEMA: Final = arrow_schema(
+    SnapshotRow,
+    order=(
+        *("segment_id", "day", "session_id", "file_name", "number", "speaker", "sentence", "status"),
+        *("duration_s", "loudness_dbfs", "audio_sha256"),
+    ),
+)
+
+
+def save_snapshot(lake: Lake, draft: Snapshot) -> Snapshot:
+    """Publish a snapshot and return it with its id; the same content has the same id and writes nothing."""
     body = {"format": FORMAT, **{key: value for key, value in asdict(draft).items() if key != "id"}}
     return load_snapshot(lake, lake.put_json(body))
 
 
 def load_snapshot(lake: Lake, snapshot_id: str) -> Snapshot:
-    """Read a snapshot by its id; raises `CorpusError` where the object is something else."""
+    """Read a snapshot by its id; raises `CorpusError` if the object is not a snapshot."""
     body: Any = lake.get_json(snapshot_id)
     if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
         raise CorpusError(
-            f"object {snapshot_id} is no snapshot of format {FORMAT}; pass an id that `splits` published"
+            f"object {snapshot_id} is not a snapshot of format {FORMAT}; pass an id that `splits` published"
         )
     body["in_several_splits"] = tuple(body.get("in_several_splits", ()))
     return Snapshot(id=snapshot_id, **body)
 
 
 def read_train_sentences(lake: Lake, snapshot: Snapshot) -> Iterator[str]:
-    """The sentences of the train split, without audio."""
+    """Yield the sentences of the train split, without audio."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -126,11 +125,16 @@ def read_train_sentences(lake: Lake, snapshot: Snapshot) -> Iterator[str]:
 def read_utterances(
     lake: Lake, snapshot: Snapshot, split: Split, only: Collection[str] | None = None
 ) -> Iterator[Utterance]:
-    """The utterances of one split, day by day, ordered by session and file; memory holds one row group.
+    """Yield the utterances of one split, ordered by day, session and file; memory holds one row group.
 
-    `only` names the days that are wanted; None is all of them.
+    Args:
+        lake: The lake of the snapshot.
+        snapshot: The snapshot.
+        split: The split.
+        only: Days to read; None for all.
 
-    Raises `CorpusError` when the snapshot names audio that its recordings do not hold.
+    Raises:
+        CorpusError: The recordings lack audio that the snapshot names.
     """
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -159,13 +163,13 @@ def read_utterances(
                     )
     if wanted:
         raise CorpusError(
-            f"snapshot {snapshot.id[:12]} names {len(wanted)} {split} segments whose audio is not in its "
-            f"recordings, the first is {next(iter(wanted))}; publish `splits` again"
+            f"snapshot {snapshot.id[:12]}: its recordings lack the audio of {len(wanted)} {split} segments, the first "
+            f"is {next(iter(wanted))}; publish `splits` again"
         )
 
 
 def load_latest_snapshot(lake: Lake) -> Snapshot:
-    """The newest snapshot; raises `CorpusError` where `splits` has not run."""
+    """Return the newest snapshot; raises `CorpusError` if there is none."""
     pointer = lake.read_pointer(catalogue.SPLITS)
     if pointer is None:
         raise CorpusError(f"there is no snapshot in {lake.url} yet; materialise `splits` first")
@@ -173,7 +177,7 @@ def load_latest_snapshot(lake: Lake) -> Snapshot:
 
 
 def find_sessions_in_two_splits(lake: Lake, snapshot: Snapshot) -> list[str]:
-    """Sessions of which a snapshot holds segments in more than one split; there must be none."""
+    """Return sessions with segments in several splits of a snapshot; there must be none."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 

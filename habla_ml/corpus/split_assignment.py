@@ -1,15 +1,15 @@
-"""Dealing groups to splits by hours: a random order that nobody can lean on and everybody can repeat.
+"""Assignment of groups to splits by hours, in a random but reproducible order.
 
-A new group goes where the hours are shortest relative to the shares, in an order that a seeded hash of the groups'
-names decides. Where that misses the shares by more than a point, the large groups are dealt first, each to a split
-that has room for it, and the small ones even out the rest.
+Each new group goes to the split that has the smallest part of its share of the hours, in an order given by a seeded
+hash of the groups' names. If a split then misses its share by more than one point, a second method assigns the large
+groups first, each to a split that has room for it; the small groups fill what remains.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from habla_ml.corpus.snapshot import SPLITS, Split
@@ -17,11 +17,11 @@ from habla_ml.errors import CorpusError
 from habla_ml.settings import SplitSettings
 
 MIN_GROUPS: Final = 3
-"""With fewer groups there can be no train, validation and test: all go to train, and the test set is empty."""
+"""Fewer groups cannot fill train, validation and test: all of them go to train, and the test set is empty."""
 SHARE_TOLERANCE: Final = 0.01
-"""How far a split's share of the hours may be from the one asked for."""
+"""Accepted difference between a split's share of the hours and the requested one."""
 
-# Of splits equally short, test is filled first.
+# Of equally filled splits, test is filled first.
 _FILL_ORDER: Final[tuple[Split, ...]] = ("test", "validation", "train")
 
 
@@ -31,8 +31,10 @@ class _Assignment:
     open_splits: list[Split]
     hours: Mapping[str, float]
     eligible_hours: Mapping[str, float]
-    groups: dict[str, Split]
-    filled: dict[Split, float]
+    """Hours of each group that may be validation or test."""
+    groups: dict[str, Split] = field(default_factory=dict)
+    filled: dict[Split, float] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0.0))
+    """Hours of each split."""
 
     def assign(self, group: str, split: Split) -> None:
         self.groups[group] = split
@@ -40,33 +42,40 @@ class _Assignment:
         self.filled[split] += hours.get(group, 0.0)
 
     def list_allowed_splits(self, group: str) -> list[Split]:
-        """A group of which nothing may be held out can only be train."""
+        """Return the splits of a group; a group without eligible hours can only be train."""
         return self.open_splits if self.eligible_hours.get(group, 0.0) > 0 else ["train"]
+
+    def find_least_filled(self, splits: Iterable[Split]) -> Split:
+        """Return the split with the smallest part of its share."""
+        return min(splits, key=lambda split: self.filled[split] / self.shares[split])
+
+    def measure_deviation(self) -> float:
+        """Return the largest difference between a split's share of the hours and the requested one, 0…1."""
+        total = sum(self.filled.values())
+        return max(abs(self.filled[split] / total - self.shares[split]) for split in SPLITS) if total else 0.0
 
     def round_robin(self, order: list[str]) -> None:
         for group in order:
-            self.assign(
-                group, min(self.list_allowed_splits(group), key=lambda each: self.filled[each] / self.shares[each])
-            )
+            self.assign(group, self.find_least_filled(self.list_allowed_splits(group)))
 
-    def largest_first(self, order: list[str], total: float) -> None:
+    def largest_first(self, order: list[str]) -> None:
+        total = sum(self.hours.values())
         large = [group for group in order if self.hours[group] > SHARE_TOLERANCE * total]
         large.sort(key=lambda group: self.hours[group], reverse=True)
         small = [group for group in order if self.hours[group] <= SHARE_TOLERANCE * total]
-        for place, group in enumerate([*large, *small]):
+        for position, group in enumerate([*large, *small]):
             splits = self.list_allowed_splits(group)
-            empty = [each for each in splits if not self.filled[each]]
-            has_room = [
-                each
-                for each in splits
-                if self.filled[each] + self.hours[group] <= (self.shares[each] + SHARE_TOLERANCE) * total
+            empty = [split for split in splits if not self.filled[split]]
+            with_room = [
+                split
+                for split in splits
+                if self.filled[split] + self.hours[group] <= (self.shares[split] + SHARE_TOLERANCE) * total
             ]
-            if len(empty) >= len(order) - place or not has_room:
-                self.assign(
-                    group, max(empty or splits, key=lambda each: self.shares[each] * total - self.filled[each])
-                )
+            if len(empty) >= len(order) - position or not with_room:
+                missing_h = {split: self.shares[split] * total - self.filled[split] for split in empty or splits}
+                self.assign(group, max(missing_h, key=missing_h.__getitem__))
             else:
-                self.assign(group, min(has_room, key=lambda each: self.filled[each] / self.shares[each]))
+                self.assign(group, self.find_least_filled(with_room))
 
 
 def assign_splits(
@@ -75,60 +84,48 @@ def assign_splits(
     settings: SplitSettings,
     eligible_hours: Mapping[str, float] | None = None,
 ) -> dict[str, Split]:
-    """The ledger's groups as they are, and a split for every group of `hours` that is new.
+    """Return the ledger's groups unchanged, and a split for every new group of `hours`.
 
     Args:
-        hours: group → its usable hours now.
-        ledger: group → split, as decided before; groups without hours now stay in it.
-        settings: shares of validation and test, and the seed of the order.
-        eligible_hours: group → the hours of it that may be validation or test; all of them where it is not given.
+        hours: Group → its usable hours now.
+        ledger: Group → split, as decided before; may contain groups without hours now.
+        settings: Shares of validation and test, and the seed of the order.
+        eligible_hours: Group → its hours that may be validation or test; None for all.
 
     Raises:
-        CorpusError: the shares leave nothing for train.
+        CorpusError: The shares leave nothing for train.
     """
     shares = compute_split_shares(settings)
     new = sorted(hours.keys() - ledger.keys(), key=lambda group: _hash_group(settings.seed, group))
     open_splits = [split for split in _FILL_ORDER if shares[split] > 0]
     if len(ledger) + len(new) < MIN_GROUPS:
         open_splits = ["train"]
-    assignments = []
-    for _ in range(2):
-        filled = dict.fromkeys(SPLITS, 0.0)
-        assignments.append(
-            _Assignment(
-                shares, open_splits, hours, hours if eligible_hours is None else eligible_hours, {}, filled
-            )
-        )
+    eligible_hours = hours if eligible_hours is None else eligible_hours
+    round_robin, largest_first = (_Assignment(shares, open_splits, hours, eligible_hours) for _ in range(2))
+    for assignment in (round_robin, largest_first):
         for group, split in ledger.items():
-            assignments[-1].assign(group, split)
-    round_robin, largest_first = assignments
+            assignment.assign(group, split)
     round_robin.round_robin(new)
-    if _measure_deviation(round_robin.filled, shares) > SHARE_TOLERANCE:
-        largest_first.largest_first(new, sum(hours.values()))
-        if _measure_deviation(largest_first.filled, shares) < _measure_deviation(round_robin.filled, shares):
+    if round_robin.measure_deviation() > SHARE_TOLERANCE:
+        largest_first.largest_first(new)
+        if largest_first.measure_deviation() < round_robin.measure_deviation():
             return largest_first.groups
     return round_robin.groups
 
 
 def compute_split_shares(settings: SplitSettings) -> dict[Split, float]:
-    """The share of the hours that each split should have.
+    """Return the requested share of the hours of each split.
 
     Raises:
-        CorpusError: the shares leave nothing for train.
+        CorpusError: The shares leave nothing for train.
     """
     train = 1 - settings.validation - settings.test
     if train <= 0:
         raise CorpusError(
             f"splits.validation {settings.validation} and splits.test {settings.test} leave nothing for train; "
-            "lower them below 1 together"
+            "their sum must be below 1"
         )
     return {"train": train, "validation": settings.validation, "test": settings.test}
-
-
-def _measure_deviation(filled: Mapping[Split, float], shares: Mapping[Split, float]) -> float:
-    """How far the worst split is from its share, 0…1."""
-    total = sum(filled.values())
-    return max(abs(filled[split] / total - shares[split]) for split in SPLITS) if total else 0.0
 
 
 def _hash_group(seed: int, group: str) -> bytes:

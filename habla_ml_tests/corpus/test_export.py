@@ -1,4 +1,4 @@
-"""A snapshot as a Hugging Face dataset, and the utterances it is made of."""
+"""Exported snapshots open with the usual libraries and hold the same audio and text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from habla_ml_tests.testing.habla_sessions import (
 DAY = "2026-02-16"
 
 
-def corpus(root: Path, sessions: int, **sections: Mapping[str, Any]) -> tuple[HablaWorkspace, Snapshot]:
+def make_corpus(root: Path, sessions: int, **sections: Mapping[str, Any]) -> tuple[HablaWorkspace, Snapshot]:
     workspace = make_workspace(root, **sections)
     for number in range(sessions):
         session = write_session(workspace.recordings, f"{number}_20260216_10000{number}", 2)
@@ -44,7 +44,7 @@ def corpus(root: Path, sessions: int, **sections: Mapping[str, Any]) -> tuple[Ha
 def test_the_dataset_opens_with_load_from_disk_and_holds_the_audio_bit_for_bit(tmp_path: Path) -> None:
     from datasets import Audio, DatasetDict, load_from_disk
 
-    workspace, snapshot = corpus(tmp_path, 5)
+    workspace, snapshot = make_corpus(tmp_path, 5)
     folder = export_dataset(workspace.lake, snapshot, tmp_path / "out" / "dataset")
     opened = load_from_disk(folder)
     assert isinstance(opened, DatasetDict)
@@ -62,26 +62,26 @@ def test_the_dataset_opens_with_load_from_disk_and_holds_the_audio_bit_for_bit(t
     assert [path.name for path in folder.parent.iterdir()] == ["dataset"]
 
 
-def test_empty_splits_are_written_as_empty_splits(tmp_path: Path) -> None:
+def test_an_empty_split_is_exported_as_an_empty_split(tmp_path: Path) -> None:
     from datasets import load_from_disk
 
-    workspace, snapshot = corpus(tmp_path, 1)
+    workspace, snapshot = make_corpus(tmp_path, 1)
     opened = load_from_disk(export_dataset(workspace.lake, snapshot, tmp_path / "dataset"))
     assert {split: len(part) for split, part in opened.items()} == {"train": 2, "validation": 0, "test": 0}
     assert opened["test"].features == opened["train"].features
 
 
-def test_a_folder_that_is_there_is_not_written_over(tmp_path: Path) -> None:
-    workspace, snapshot = corpus(tmp_path, 1)
+def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
+    workspace, snapshot = make_corpus(tmp_path, 1)
     (tmp_path / "dataset").mkdir()
-    with pytest.raises(CorpusError, match="is there already"):
+    with pytest.raises(CorpusError, match="exists already"):
         export_dataset(workspace.lake, snapshot, tmp_path / "dataset")
 
 
-def test_an_export_that_fails_leaves_no_folder(tmp_path: Path) -> None:
+def test_a_failed_export_leaves_no_folder(tmp_path: Path) -> None:
     from habla_ml.errors import LakeError
 
-    workspace, snapshot = corpus(tmp_path, 3)
+    workspace, snapshot = make_corpus(tmp_path, 3)
     recordings = snapshot.recordings[DAY]
     (workspace.root / "lake" / "objects" / recordings[:2] / recordings).unlink()
     with pytest.raises(LakeError):
@@ -89,10 +89,10 @@ def test_an_export_that_fails_leaves_no_folder(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_parquet_opens_with_load_dataset_as_audio_with_its_text(tmp_path: Path) -> None:
+def test_parquet_opens_with_load_dataset_as_audio_and_text(tmp_path: Path) -> None:
     from datasets import Audio, load_dataset
 
-    workspace, snapshot = corpus(tmp_path, 5)
+    workspace, snapshot = make_corpus(tmp_path, 5)
     folder = export_parquet(workspace.lake, snapshot, tmp_path / "parquet")
     opened = load_dataset("parquet", data_dir=str(folder / "data"), cache_dir=str(tmp_path / "cache"))
     for split in SPLITS:
@@ -104,10 +104,10 @@ def test_parquet_opens_with_load_dataset_as_audio_with_its_text(tmp_path: Path) 
             assert (row["sentence"], row["segment_id"]) == (each.sentence, each.segment_id)
 
 
-def test_a_nemo_manifest_names_each_file_its_seconds_its_text_and_who_speaks(tmp_path: Path) -> None:
+def test_a_nemo_manifest_gives_file_duration_text_and_speaker_of_each_utterance(tmp_path: Path) -> None:
     people = tmp_path / "people.yaml"
     people.write_text('people: [{name: Profe, role: teacher, labels: [Speaker A], sessions: ["[0-2]_*"]}]')
-    workspace, snapshot = corpus(tmp_path, 5, corpus={"speakers": str(people)})
+    workspace, snapshot = make_corpus(tmp_path, 5, corpus={"speakers": str(people)})
     roles = []
     folder = export_nemo(workspace.lake, snapshot, tmp_path / "nemo")
     for split in SPLITS:

@@ -16,7 +16,7 @@ from habla_ml.annotation.review_queue import ReviewItem, ReviewRequest, save_que
 from habla_ml.audio import decode_flac
 from habla_ml.corpus.report import CorpusReport, describe_corpus
 from habla_ml.corpus.report_page import render_corpus_report
-from habla_ml.corpus.snapshot import Split, save_snapshot
+from habla_ml.corpus.snapshot import Snapshot, Split, save_snapshot
 from habla_ml.lake import Lake, catalogue, compute_digest
 from habla_ml.settings import QualitySettings
 from habla_ml_tests.testing.annotated_days import DIGEST, RecordedSegmentSpec, write_recorded_day
@@ -175,7 +175,9 @@ def test_hours_by_role_are_read_where_the_snapshot_knows_roles(two_day_lake: Lak
     hours: dict[Split, float] = {"train": 1.26, "validation": 0.0, "test": 0.0}
     counts: dict[Split, int] = {"train": 4, "validation": 0, "test": 0}
     segments = two_day_lake.put_bytes(out.getvalue())
-    snapshot = save_snapshot(two_day_lake, segments, {}, {}, "orthographic-v1", "c" * 64, "1" * 64, hours, counts)
+    snapshot = save_snapshot(
+        two_day_lake, Snapshot("", segments, {}, {}, "orthographic-v1", "c" * 64, "1" * 64, hours, counts)
+    )
     two_day_lake.move_pointer(catalogue.SPLITS, {"snapshot": snapshot.id}, None)
     report = describe(two_day_lake)
     assert [each.name for each in report.roles] == ["teacher", "student", "unknown"]

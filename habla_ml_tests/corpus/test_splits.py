@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.snapshot import Snapshot, Split, load_latest_snapshot
-from habla_ml.corpus.split_assignment import assign_splits
 from habla_ml.corpus.splits import load_ledger, make_snapshot
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake
-from habla_ml.settings import SplitSettings
 from habla_ml_tests.testing.habla_sessions import V1, V2, make_workspace
 from habla_ml_tests.testing.text_corpora import (
     AnnotatedSegmentSpec,
@@ -28,7 +26,6 @@ from habla_ml_tests.testing.text_corpora import (
 
 CONVENTIONS_V1 = load_conventions(V1)
 DAY = "2026-02-16"
-SHARES = SplitSettings()
 
 
 def snapshot(lake: Lake, root: Path) -> Snapshot:
@@ -37,45 +34,6 @@ def snapshot(lake: Lake, root: Path) -> Snapshot:
 
 def groups(lake: Lake) -> dict[str, Split]:
     return dict(load_ledger(lake, lake.read_pointer("splits/ledger")).groups)
-
-
-def test_many_equal_sessions_are_shared_80_10_10() -> None:
-    found = list(assign_splits({f"s{n}": 1.0 for n in range(1000)}, {}, SHARES).values())
-    assert {split: found.count(split) for split in found} == {"train": 800, "validation": 100, "test": 100}
-
-
-def test_unequal_sessions_are_shared_by_hours_within_a_point() -> None:
-    hours = {f"s{n}": 0.1 + (n * 7919 % 100) / 100 for n in range(500)}
-    found = assign_splits(hours, {}, SHARES)
-    total = sum(hours.values())
-    for split, share in (("train", 0.8), ("validation", 0.1), ("test", 0.1)):
-        have = sum(hours[group] for group, each in found.items() if each == split)
-        assert have / total == pytest.approx(share, abs=0.01)
-
-
-def test_three_sessions_fill_three_splits_and_two_are_both_train() -> None:
-    assert sorted(assign_splits({"a": 1, "b": 2, "c": 3}, {}, SHARES).values()) == ["test", "train", "validation"]
-    assert assign_splits({"a": 1, "b": 2}, {}, SHARES) == {"a": "train", "b": "train"}
-
-
-def test_new_groups_go_where_the_hours_are_short_and_old_ones_stay() -> None:
-    ledger: dict[str, Split] = {"a": "train", "b": "train", "gone": "validation"}
-    found = assign_splits({"a": 8, "b": 8, "c": 1}, ledger, SHARES)
-    assert found == {**ledger, "c": "test"}
-
-
-def test_the_order_depends_on_the_seed_and_not_on_the_names_order() -> None:
-    hours = {f"s{n:03d}": 1.0 for n in range(100)}
-    found = assign_splits(hours, {}, SHARES)
-    assert found == assign_splits(dict(reversed(hours.items())), {}, SHARES)
-    assert found != assign_splits(hours, {}, SplitSettings(seed=1))
-    assert [n for n in range(100) if found[f"s{n:03d}"] == "test"] != list(range(10))
-
-
-def test_shares_that_leave_nothing_for_train_are_refused() -> None:
-    with pytest.raises(CorpusError, match="leave nothing for train"):
-        assign_splits({"a": 1}, {}, SplitSettings(validation=0.5, test=0.5))
-    assert "test" not in assign_splits({f"s{n}": 1 for n in range(9)}, {}, SplitSettings(test=0)).values()
 
 
 def test_a_snapshot_holds_every_usable_segment_once_and_is_the_same_when_made_again(tmp_path: Path) -> None:

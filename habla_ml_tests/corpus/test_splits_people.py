@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -17,10 +16,9 @@ from hypothesis import strategies as st
 from habla_ml.annotation.review_queue import ReviewItem, save_queue
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.snapshot import SPLITS, Snapshot, Split, load_snapshot
-from habla_ml.corpus.split_assignment import assign_splits
 from habla_ml.corpus.splits import load_ledger, load_split_changes, make_snapshot
 from habla_ml.lake import Lake, catalogue
-from habla_ml.settings import Settings, SplitSettings
+from habla_ml.settings import Settings
 from habla_ml_tests.testing.habla_sessions import V1, V2, make_workspace
 from habla_ml_tests.testing.text_corpora import AnnotatedSegmentSpec, create_empty_lake, write_corpus_day
 
@@ -42,14 +40,6 @@ def make_enrolled_settings(root: Path) -> Settings:
 def read_snapshot_rows(lake: Lake, snapshot: Snapshot) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments))).to_pylist()
     return rows
-
-
-def test_one_giant_group_goes_to_train_and_the_others_even_out_the_rest() -> None:
-    hours = {"giant": 60.0, **{f"s{n}": 0.5 for n in range(80)}}
-    found = assign_splits(hours, {}, SplitSettings())
-    assert found["giant"] == "train"
-    for split in ("validation", "test"):
-        assert sum(hours[group] for group, each in found.items() if each == split) == pytest.approx(10, abs=1)
 
 
 def test_a_student_is_in_one_split_and_the_teacher_of_every_session_holds_nothing_together(tmp_path: Path) -> None:

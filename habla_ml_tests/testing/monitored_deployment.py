@@ -184,8 +184,8 @@ def _save_school_snapshot(monitored_deployment: MonitoredDeployment, lessons: Se
     out = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(list(_build_snapshot_rows(lessons))), out)
     conventions = monitored_deployment.conventions
-    return save_snapshot(
-        monitored_deployment.lake,
+    draft = Snapshot(
+        id="",
         segments=monitored_deployment.lake.put_bytes(out.getvalue()),
         recordings={},
         corpus={},
@@ -195,6 +195,7 @@ def _save_school_snapshot(monitored_deployment: MonitoredDeployment, lessons: Se
         hours={"train": 1.0, "validation": 0.0, "test": 1.0},
         counts={"train": 1, "validation": 0, "test": 1},
     )
+    return save_snapshot(monitored_deployment.lake, draft)
 
 
 def _build_snapshot_rows(lessons: Sequence[LessonSegment]) -> Iterator[dict[str, object]]:

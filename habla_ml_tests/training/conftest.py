@@ -76,8 +76,8 @@ def publish_snapshot(lake: Lake, clips: list[TrainingClipSpec], ledger: str = "l
     counts: Mapping[Split, int] = {
         split: sum(row["split"] == split for row in rows) for split in ("train", "validation", "test")
     }
-    return save_snapshot(
-        lake,
+    draft = Snapshot(
+        id="",
         segments=_put_parquet(lake, pa.Table.from_pylist(rows)),
         recordings=recordings,
         corpus={},
@@ -87,6 +87,7 @@ def publish_snapshot(lake: Lake, clips: list[TrainingClipSpec], ledger: str = "l
         hours=dict.fromkeys(counts, 0.01),
         counts=counts,
     )
+    return save_snapshot(lake, draft)
 
 
 def make_clips(n_train: int = 20, n_validation: int = 4) -> list[TrainingClipSpec]:

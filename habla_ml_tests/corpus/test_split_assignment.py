@@ -1,0 +1,85 @@
+"""Groups are assigned to splits by hours, reproducibly and close to the requested shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from habla_ml.corpus.snapshot import Split
+from habla_ml.corpus.split_assignment import assign_splits, compute_split_shares
+from habla_ml.errors import CorpusError
+from habla_ml.settings import SplitSettings
+
+SHARES = SplitSettings()
+HALVES = SplitSettings(validation=0, test=0.5)
+
+
+def sum_hours(hours: Mapping[str, float], found: Mapping[str, Split]) -> dict[str, float]:
+    return {
+        split: sum(hours[group] for group, each in found.items() if each == split)
+        for split in ("train", "validation", "test")
+    }
+
+
+def test_equal_sessions_are_split_80_10_10() -> None:
+    hours = {f"s{n}": 1.0 for n in range(1000)}
+    assert sum_hours(hours, assign_splits(hours, {}, SHARES)) == {"train": 800, "validation": 100, "test": 100}
+
+
+def test_unequal_sessions_match_the_shares_of_the_hours_within_one_point() -> None:
+    hours = {f"s{n}": 0.1 + (n * 7919 % 100) / 100 for n in range(500)}
+    found, total = sum_hours(hours, assign_splits(hours, {}, SHARES)), sum(hours.values())
+    assert {split: each / total for split, each in found.items()} == {
+        "train": pytest.approx(0.8, abs=0.01),
+        "validation": pytest.approx(0.1, abs=0.01),
+        "test": pytest.approx(0.1, abs=0.01),
+    }
+
+
+def test_three_groups_fill_three_splits_and_two_are_both_train() -> None:
+    assert sorted(assign_splits({"a": 1, "b": 2, "c": 3}, {}, SHARES).values()) == ["test", "train", "validation"]
+    assert assign_splits({"a": 1, "b": 2}, {}, SHARES) == {"a": "train", "b": "train"}
+    assert assign_splits({"a": 8, "b": 8, "c": 1}, {"a": "train", "b": "train"}, SHARES)["c"] == "test"
+    assert assign_splits({"b": 1}, {"a": "train"}, SHARES)["b"] == "train"
+
+
+def test_known_groups_keep_their_split_and_new_ones_go_where_hours_are_missing() -> None:
+    ledger: dict[str, Split] = {"a": "train", "b": "train", "gone": "validation"}
+    assert assign_splits({"a": 8, "b": 8, "c": 1}, ledger, SHARES) == {**ledger, "c": "test"}
+
+
+def test_the_order_depends_on_the_seed_and_not_on_the_order_of_the_names() -> None:
+    hours = {f"s{n:03d}": 1.0 for n in range(100)}
+    found = assign_splits(hours, {}, SHARES)
+    assert found == assign_splits(dict(reversed(hours.items())), {}, SHARES)
+    assert found != assign_splits(hours, {}, SplitSettings(seed=1))
+    assert [n for n in range(100) if found[f"s{n:03d}"] == "test"] != list(range(10))
+
+
+def test_shares_that_leave_nothing_for_train_are_refused() -> None:
+    with pytest.raises(CorpusError, match="leave nothing for train"):
+        assign_splits({"a": 1}, {}, SplitSettings(validation=0.5, test=0.5))
+    assert compute_split_shares(SplitSettings(validation=0.25, test=0.5)) == {
+        "train": 0.25,
+        "validation": 0.25,
+        "test": 0.5,
+    }
+
+
+def test_a_split_without_a_share_gets_no_group() -> None:
+    assert set(assign_splits({f"s{n}": 1 for n in range(9)}, {}, SplitSettings(test=0)).values()) == {
+        "train",
+        "validation",
+    }
+
+
+def test_a_giant_group_goes_to_train_and_the_others_fill_the_held_out_splits() -> None:
+    hours = {"giant": 60.0, **{f"s{n}": 0.5 for n in range(80)}}
+    found = assign_splits(hours, {}, SHARES)
+    assert found["giant"] == "train"
+    assert sum_hours(hours, found) == {
+        "train": pytest.approx(80, abs=1),
+        "validation": pytest.approx(10, abs=1),
+        "test": pytest.approx(10, abs=1),
+    }
