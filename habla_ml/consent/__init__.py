@@ -1,5 +1,1 @@
-"""Who contributed what under which consent, and how a withdrawn one reaches everything.
-
-`register`, `tombstones` and `admission` stand below the recordings, which ask them; `erase` stands above the
-evaluation, whose reports it writes again. So this package offers nothing itself: import its modules.
-"""
+"""The register of consents, the admission of segments under it, and the tombstones of erased segments."""

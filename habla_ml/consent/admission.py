@@ -1,7 +1,7 @@
-"""Whether a segment may come in: not once it was erased, and not without the consent of its contributor.
+"""Admission of segments: refuse erased segments and segments without the consent of their contributor.
 
-What is withheld because a consent may still come is remembered by the contributor's claim on it, so that the sessions
-concerned are read again when the consent is there, and no others.
+Pointers store the contributor's claim on withheld segments. When a consent is granted, only the sessions with a matching
+claim are read again.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from habla_ml.lake import Lake
 from habla_ml.settings import Settings
 
 UNATTRIBUTED_CLIP_WITHHELD: Final = (
-    "says neither whose voice it is (speaker) nor of which session it is, and no entry covers it"
+    "has no speaker and no session, and no entry of the consent register covers it; name one of them"
 )
-"""Why a clip from elsewhere waits where there is a register: nobody could tell by it that a consent is lacking."""
+"""Why a table's clip is withheld if there is a register: no consent can be found for it."""
 UNATTRIBUTED: Final = Contributor(contributor="nobody").digest
-"""For whose consent such a clip waits."""
+"""Entry that such a clip waits for, as stored in the lake."""
 ERASED_REASON: Final = "was erased: the consent of its contributor was withdrawn"
 
 
 class SegmentIdentity(Protocol):
-    """What is asked of a segment."""
+    """The fields of a segment that decide its admission."""
 
     @property
     def segment_id(self) -> str: ...  # noqa: D102
@@ -44,7 +44,7 @@ class SegmentIdentity(Protocol):
 
 
 class WithheldState(Protocol):
-    """What a pointer notes of what waits for a consent."""
+    """Withheld segments as a pointer stores them."""
 
     @property
     def withheld(self) -> Mapping[str, Sequence[str]]: ...  # noqa: D102
@@ -57,46 +57,46 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class Consents:
-    """The register on a day. Its file is read when it is first asked for, and parsed only where that is needed.
+    """The register on a day. The file is read on first use and parsed only if needed.
 
-    Every use raises `InputError` where the register cannot be read; nothing comes in before it is mended.
+    Every use raises `InputError` if the register cannot be read; no segment is admitted until it is fixed.
     """
 
     registry: Path | None
-    """`consent.registry`; without one everybody has agreed."""
+    """`consent.registry`; without one, every segment has consent."""
     today: date
 
     @cached_property
     def register(self) -> Register:
-        """Who agreed to what."""
+        """The parsed register."""
         return Register() if self.registry is None else parse_register(self._content, self.registry)
 
     @cached_property
     def digest(self) -> str:
-        """Of the register's file."""
+        """Digest of the register's file."""
         return hashlib.sha256(self._content).hexdigest()[:32]
 
     @cached_property
     def signature(self) -> str:
-        """What to remember beside what these consents withhold: their digest, and the day that may change them."""
-        beginning = self.register.find_next_start(self.today)
-        return self.digest if beginning is None else f"{self.digest} {beginning.isoformat()}"
+        """The register's digest, and the next day on which a consent starts, to store with withheld segments."""
+        next_start = self.register.find_next_start(self.today)
+        return self.digest if next_start is None else f"{self.digest} {next_start.isoformat()}"
 
     def check_readable(self) -> None:
-        """Raise `InputError` now where the register cannot be read."""
+        """Raise `InputError` if the register cannot be read."""
         _ = self.register
 
     def unchanged_since(self, signature: str) -> bool:
-        """Whether what was withheld under that signature must still be, told without parsing the register."""
-        digest, _, beginning = signature.partition(" ")
-        return digest == self.digest and (not beginning or self.today.isoformat() < beginning)
+        """Return whether no consent has changed since that signature, without parsing the register."""
+        digest, _, next_start = signature.partition(" ")
+        return digest == self.digest and (not next_start or self.today.isoformat() < next_start)
 
     def is_granted(self, session_id: str, claims: Collection[str]) -> bool:
-        """Whether one of the claims that withheld something of a session is made no longer."""
+        """Return whether one of the claims that withheld segments of a session no longer exists."""
         return not self.register.list_awaited_claims(session_id, self.today).issuperset(claims)
 
     def is_granted_for_table(self, table: str, entries: Collection[str]) -> bool:
-        """Whether one of the entries that withheld rows of a table waits no longer, or is another one by now."""
+        """Return whether one of the entries that withheld rows of a table now has consent or has changed."""
         awaited = {each.digest for each in self.register.contributors if each.is_awaited(self.today)}
         if self.registry is not None and not self.register.may_cover(table):
             awaited.add(UNATTRIBUTED)
@@ -109,7 +109,7 @@ class Consents:
 
 @dataclass
 class Admission:
-    """The consents and tombstones of one moment, and what was turned away by them."""
+    """The present consents and tombstones, and the segments that they refused."""
 
     lake: Lake
     consents: Consents
@@ -117,12 +117,12 @@ class Admission:
     refused_segment_ids: set[str] = field(default_factory=set)
     refused_audio_sha256: set[str] = field(default_factory=set)
     withheld: dict[str, set[str]] = field(default_factory=dict)
-    """Session → the claims by which something of it was turned away until a consent comes."""
+    """Session → claims that withheld its segments."""
     awaited_entries: set[str] = field(default_factory=set)
-    """The entries (`Contributor.digest`) that did so."""
+    """Entries (`Contributor.digest`) with such claims."""
 
     def explain_refusal(self, segment: SegmentIdentity) -> str | None:
-        """Why a segment may not come in, or None where it may."""
+        """Return why a segment is refused, or None if it is admitted."""
         if segment.segment_id in self.tombstones.segments or segment.audio_sha256 in self.tombstones.sounds:
             self.refused_segment_ids.add(segment.segment_id)
             return ERASED_REASON
@@ -135,25 +135,25 @@ class Admission:
         return entry.explain_refusal(self.consents.today)
 
     def explain_annotation_refusal(self, session_id: str, speaker: str | None, segment_id: str) -> str | None:
-        """Why what was said about a segment may not come in yet; the log itself keeps out what was erased."""
+        """Return why annotations of a segment are withheld, or None. The event log drops erased segments itself."""
         entry = self._find_refusing_contributor(session_id, speaker, segment_id)
         return None if entry is None else entry.explain_refusal(self.consents.today)
 
     def withhold(self, session_id: str, entry: Contributor, claims: Iterable[str]) -> None:
-        """Note that something of a session waits for a contributor until one of these claims is made no longer."""
+        """Record that segments of a session wait for a contributor's consent because of these claims."""
         digests = (digest_claim(entry.contributor, claim) for claim in claims)
         self.withheld.setdefault(session_id, set()).update(digests)
         self.awaited_entries.add(entry.digest)
 
     def save_tombstones(self) -> None:
-        """Write tombstones for what was turned away for ever."""
+        """Write tombstones for the segments with a withdrawn consent."""
         if self.refused_segment_ids or self.refused_audio_sha256:
             add_tombstones(self.lake, self.refused_segment_ids, self.refused_audio_sha256)
 
     def iterate_and_save_tombstones(self, admitted: Iterable[_Item]) -> Iterator[_Item]:
-        """The same items; after the last, tombstones are written for what was turned away for ever.
+        """Yield the same items, then write tombstones for the segments with a withdrawn consent.
 
-        So what is said of it later, under whatever name, finds its tombstone.
+        The tombstones also keep out later annotations of these segments and copies under other names.
         """
         yield from admitted
         self.save_tombstones()
@@ -161,7 +161,7 @@ class Admission:
     def _find_refusing_contributor(
         self, session_id: str, speaker: str | None, segment_id: str
     ) -> Contributor | None:
-        """The contributor whose consent lacks; where it may still come, what waits for it is noted."""
+        """Return the contributor without consent; record the claim if the consent may still be granted."""
         today = self.consents.today
         entry = self.consents.register.find_refusing_contributor(session_id, speaker, segment_id, today)
         if entry is not None and not entry.is_withdrawn(today):
@@ -170,43 +170,45 @@ class Admission:
 
 
 def load_consents(settings: Settings, now: datetime) -> Consents:
-    """The consents of a deployment now."""
+    """Return the present consents of a deployment."""
     return Consents(settings.consent.registry, now.astimezone(settings.zone).date())
 
 
 def open_admission(lake: Lake, consents: Consents) -> Admission:
-    """What may come in under these consents and the lake's tombstones."""
+    """Return the admission under these consents and the lake's tombstones."""
     return Admission(lake, consents, read_tombstones(lake))
 
 
 def requeue_newly_consented(
-    lake: Lake, name: str, noted: WithheldState, consents: Consents
+    lake: Lake, name: str, stored: WithheldState, consents: Consents
 ) -> Mapping[str, Any] | None:
-    """A pointer's value as it is to be looked at, or None where nothing of what it withholds may come in now.
+    """Mark the sessions with newly granted consents as not read; return the pointer's new value, or None.
 
-    In the value, sessions of which something may come in now count as not read. Costs a comparison of two short
-    texts while the register is as it was; what came of looking further is noted in the pointer, so that it is
-    looked at once.
+    Compares two short texts if the register has not changed. Otherwise stores the result in the pointer, so that each
+    change of the register is examined once.
 
     Args:
-        lake: where the pointer is.
-        name: of the pointer; its `inputs` are a fingerprint for each session.
-        noted: what was read of the pointer.
-        consents: those of now.
+        lake: The lake of the pointer.
+        name: Name of the pointer; its `inputs` have a fingerprint for each session.
+        stored: The pointer's withheld segments.
+        consents: The present consents.
+
+    Returns:
+        None if nothing is withheld or no consent has changed.
 
     Raises:
-        InputError: the register cannot be read.
+        InputError: The register cannot be read.
     """
-    if not noted.withheld or consents.unchanged_since(noted.consents):
+    if not stored.withheld or consents.unchanged_since(stored.consents):
         return None
     pointer = lake.read_pointer(name)
     if pointer is None:
         return None
     withheld = pointer.value.get("withheld", {})
-    come = {session for session, claims in withheld.items() if consents.is_granted(session, claims)}
-    # No session has such a fingerprint, and each register gives another one: a run is asked for once under one key.
-    inputs = {**pointer.value["inputs"], **dict.fromkeys(come, f"consent-{consents.digest}")}
-    still = {session: claims for session, claims in withheld.items() if session not in come}
+    granted = {session for session, claims in withheld.items() if consents.is_granted(session, claims)}
+    # Never equals a real fingerprint and differs for each register, so that one run is requested per change.
+    inputs = {**pointer.value["inputs"], **dict.fromkeys(granted, f"consent-{consents.digest}")}
+    still = {session: claims for session, claims in withheld.items() if session not in granted}
     value = replace_withheld({**pointer.value, "inputs": inputs}, still, consents.signature)
     with suppress(PointerMovedError):
         lake.move_pointer(name, value, pointer)
@@ -220,7 +222,15 @@ def merge_withheld(
     withheld: Mapping[str, Collection[str]],
     signature: str,
 ) -> dict[str, Any]:
-    """A pointer's new value with what waits: of the sessions `read` now under the consents of `signature`, and of others."""
+    """Return a pointer's value with the withheld segments of the sessions just read and of all others.
+
+    Args:
+        value: The pointer's other keys.
+        before: The pointer's previous withheld segments.
+        read: Sessions that were read under the consents of `signature`.
+        withheld: Session → claims that withheld its segments now.
+        signature: `Consents.signature`; stored empty if sessions were read under different consents.
+    """
     still = {
         session: claims for session, claims in (before.withheld if before else {}).items() if session not in read
     }
@@ -233,6 +243,6 @@ def merge_withheld(
 def replace_withheld(
     value: Mapping[str, Any], withheld: Mapping[str, Sequence[str]], signature: str
 ) -> dict[str, Any]:
-    """A pointer's value with what it withholds; without these keys where that is nothing."""
+    """Return a pointer's value with its withheld segments; without these keys if nothing is withheld."""
     others = {key: each for key, each in value.items() if key not in {"withheld", "consents"}}
     return {**others, "withheld": withheld, "consents": signature} if withheld else others

@@ -1,8 +1,8 @@
-"""The register of consents: a YAML file of pseudonymous contributors, kept outside the lake by who answers for it.
+"""The register of consents: a YAML file of pseudonymous contributors, outside the lake.
 
-It says for each contributor whether and since when there is a consent (and a guardian's, for a minor) and what is
-theirs: whole sessions, speaker labels in sessions, or single segments. An entry outlives its withdrawal: what comes
-back from a backup is recognised by it.
+Each entry has the dates of the consent (for a minor also a guardian's) and the contributor's data: whole sessions,
+speaker labels in sessions, or single segments. Keep an entry after its withdrawal: it recognises data restored from a
+backup.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ class _RegisterModel(BaseModel):
 
 
 class Voice(_RegisterModel):
-    """A speaker label, and the sessions in which it means this contributor."""
+    """A speaker label of this contributor and its sessions."""
 
     label: Annotated[str, Field(min_length=1)]
     sessions: tuple[str, ...] = ("*",)
-    """Patterns of session names (`*`, `?`); every session for an enrolled name."""
+    """Patterns of session names (`*`, `?`); all sessions for an enrolled name."""
 
 
 class Contributor(_RegisterModel):
-    """One person behind a pseudonym, their consent and what is theirs."""
+    """A pseudonymous person, their consent and their data."""
 
     contributor: Annotated[str, Field(min_length=1)]
-    """A pseudonym; the name behind it is kept elsewhere."""
+    """A pseudonym; keep the real name elsewhere."""
     minor: bool = False
     given: date | None = None
     guardian_given: date | None = None
     withdrawn: date | None = None
     sessions: tuple[str, ...] = ()
-    """Patterns of the names of sessions that are theirs as a whole."""
+    """Patterns of the names of sessions that belong to them entirely."""
     speakers: tuple[Voice, ...] = ()
-    """Labels that mean them; the pseudonym itself is one, in every session."""
+    """Their labels; the pseudonym itself is one in every session."""
     segments: tuple[str, ...] = ()
     """Ids of single segments."""
 
     def covers(self, session_id: str, speaker: str | None, segment_id: str) -> bool:
-        """Whether a segment is theirs."""
+        """Return whether a segment belongs to this contributor."""
         return self.find_claim(session_id, speaker, segment_id) != ""
 
     def find_claim(self, session_id: str, speaker: str | None, segment_id: str) -> str:
-        """By what a segment is theirs: its session, its speaker's label or its own id; empty where it is not."""
+        """Return the claim on a segment (its session, speaker label or id); empty if there is none."""
         if _matches_any(session_id, self.sessions):
             return "session"
         label = (speaker or "").strip()
@@ -63,7 +63,7 @@ class Contributor(_RegisterModel):
         return f"segment {segment_id}" if segment_id in self.segments else ""
 
     def list_claims(self, session_id: str) -> frozenset[str]:
-        """Everything by which a segment of that session could be theirs."""
+        """Return all claims that can apply to segments of that session."""
         whole = ["session"] if _matches_any(session_id, self.sessions) else []
         labels = [f"speaker {each.label}" for each in self.speakers if _matches_any(session_id, each.sessions)]
         single = [f"segment {each}" for each in self.segments]
@@ -71,20 +71,20 @@ class Contributor(_RegisterModel):
 
     @property
     def digest(self) -> str:
-        """What stands in the lake for the entry: the pseudonym and what is theirs; their consent is no part of it."""
-        theirs = self.model_dump(mode="json", include={"sessions", "speakers", "segments"})
-        return compute_digest(["habla_ml.entry", self.contributor, theirs])[:32]
+        """Digest that represents the entry in the lake: the pseudonym and its data, without the consent."""
+        data = self.model_dump(mode="json", include={"sessions", "speakers", "segments"})
+        return compute_digest(["habla_ml.entry", self.contributor, data])[:32]
 
     def is_withdrawn(self, today: date) -> bool:
-        """Whether the consent was taken back by that day."""
+        """Return whether the consent is withdrawn on that day."""
         return self.withdrawn is not None and self.withdrawn <= today
 
     def is_awaited(self, today: date) -> bool:
-        """Whether a consent is lacking that may still come."""
+        """Return whether a missing consent may still be granted."""
         return self.explain_refusal(today) is not None and not self.is_withdrawn(today)
 
     def explain_refusal(self, today: date) -> str | None:
-        """Why what is theirs may not be used, or None."""
+        """Return why their data may not be used, or None."""
         if self.is_withdrawn(today):
             return f"the consent of its contributor was withdrawn on {self.withdrawn}"
         if self.given is None or self.given > today:
@@ -100,20 +100,18 @@ class Register(_RegisterModel):
     contributors: tuple[Contributor, ...] = ()
 
     def find(self, contributor: str) -> Contributor | None:
-        """The entry of a pseudonym, or None."""
+        """Return the entry of a pseudonym, or None."""
         return next((each for each in self.contributors if each.contributor == contributor), None)
 
     def find_refusing_contributor(
         self, session_id: str, speaker: str | None, segment_id: str, today: date
     ) -> Contributor | None:
-        """A contributor of this segment whose consent does not stand, or None; nobody's segments may be used."""
-        for each in self.contributors:
-            if each.explain_refusal(today) and each.covers(session_id, speaker, segment_id):
-                return each
-        return None
+        """Return a contributor of this segment without a valid consent, or None."""
+        refused = (each for each in self.contributors if each.explain_refusal(today))
+        return next((each for each in refused if each.covers(session_id, speaker, segment_id)), None)
 
     def may_cover(self, session_id: str) -> bool:
-        """Whether an entry can speak for a segment of that session of which nobody says whose voice it is."""
+        """Return whether an entry can cover a segment of that session that has no speaker."""
         return any(
             not claim.startswith("speaker ")
             for each in self.contributors
@@ -121,7 +119,7 @@ class Register(_RegisterModel):
         )
 
     def list_awaited_claims(self, session_id: str, today: date) -> frozenset[str]:
-        """The claims (`digest_claim`) on a session by those whose consent may still come."""
+        """Return the claims (`digest_claim`) on a session by contributors who may still consent."""
         return frozenset(
             digest_claim(each.contributor, claim)
             for each in self.contributors
@@ -130,17 +128,17 @@ class Register(_RegisterModel):
         )
 
     def find_next_start(self, today: date) -> date | None:
-        """The next day after today on which a consent that is written down already begins."""
+        """Return the next day after today on which a registered consent starts."""
         days = [day for each in self.contributors for day in (each.given, each.guardian_given)]
         return min((day for day in days if day is not None and day > today), default=None)
 
     def list_withdrawn(self, today: date) -> tuple[Contributor, ...]:
-        """Those whose consent is withdrawn."""
+        """Return the contributors with a withdrawn consent."""
         return tuple(each for each in self.contributors if each.is_withdrawn(today))
 
 
 def digest_claim(contributor: str, claim: str) -> str:
-    """What stands in the lake for a contributor's claim on segments: no pseudonym, no speaker's name."""
+    """Return the digest that represents a claim in the lake, without pseudonym and speaker's name."""
     return compute_digest(["habla_ml.claim", contributor, claim])[:32]
 
 
@@ -148,33 +146,35 @@ def load_register(path: Path) -> Register:
     """Read a register.
 
     Raises:
-        InputError: it cannot be read, holds an unknown key, or names a contributor twice.
+        InputError: It cannot be read, has an unknown key, or names a contributor twice.
     """
     return parse_register(read_register_bytes(path), path)
 
 
 def read_register_bytes(path: Path) -> bytes:
-    """A register's file as it is; raises `InputError` where it cannot be read."""
+    """Return the content of a register's file; raises `InputError` if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"consent register {path} cannot be read: {error}; mend consent.registry") from error
+        raise InputError(f"consent register {path} cannot be read: {error}; fix consent.registry") from error
 
 
 def parse_register(content: bytes, path: Path) -> Register:
-    """The register in a file's content; raises as `load_register` does."""
+    """Parse the content of a register's file; raises the errors of `load_register`."""
     try:
         register = Register.model_validate(yaml.safe_load(content.decode("utf-8")) or {})
     except UnicodeDecodeError as error:
-        raise InputError(f"consent register {path} is not UTF-8: {error}; mend it") from None
+        raise InputError(f"consent register {path} is not UTF-8: {error}; save it as UTF-8") from None
     except yaml.YAMLError as error:
-        # The whole message repeats the lines around the fault, with people's names.
+        # The full message quotes the lines around the fault, with names of people.
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f" at line {mark.line + 1}"
-        raise InputError(f"consent register {path} cannot be read: it is no YAML{where}; mend it") from None
+        raise InputError(
+            f"consent register {path} cannot be read: it is not YAML{where}; fix the syntax"
+        ) from None
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5])
-        raise InputError(f"consent register {path} is not one: {faults}; see docs/consent.md") from error
+        raise InputError(f"consent register {path} is not valid: {faults}; see docs/consent.md") from error
     names = [each.contributor for each in register.contributors]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"consent register {path} names {twice[0]!r} twice; join the entries into one")

@@ -1,13 +1,13 @@
-"""Tombstones: what was erased and may never come back, kept in the lake without voice, text or name.
+"""Tombstones: the erased segments that must never return, stored in the lake without voice, text or name.
 
-The pointer `consent/tombstones` names one JSON object: ids of segments, sha256 of their sounds, and for each erasure a
-count and the model versions that had heard the voice. It only grows.
+The pointer `consent/tombstones` names one JSON object with segment ids, sha256 of sounds and, for each erasure, counts
+and the model versions that used the voice. It only grows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from habla_ml.errors import LakeError, PointerMovedError
@@ -19,18 +19,18 @@ _MAX_ATTEMPTS: Final = 20
 
 @dataclass(frozen=True)
 class Erasure:
-    """One withdrawal as it is remembered."""
+    """The record of one withdrawal."""
 
     contributor: str
     """Digest of the pseudonym."""
     at: str
-    """When, ISO 8601 in UTC."""
+    """ISO 8601 in UTC."""
     segments: int
     hours: float
-    heard: tuple[str, ...]
-    """Model versions that were trained on the voice."""
-    tested: tuple[str, ...]
-    """Model versions that were chosen by or scored on it."""
+    trained: tuple[str, ...]
+    """Model versions that were trained on the voice; stored as `heard`."""
+    evaluated: tuple[str, ...]
+    """Model versions that were chosen by or scored on it; stored as `tested`."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +39,23 @@ class Tombstones:
 
     segments: frozenset[str] = frozenset()
     sounds: frozenset[str] = frozenset()
-    """sha256 of the decoded samples: the same sound under another name stays out as well."""
+    """sha256 of the decoded samples, to recognise the same sound under another name."""
     objects: frozenset[str] = frozenset()
-    """Objects that hold the voice in a form that is not looked into, such as a session's undivided stream."""
+    """Objects that contain the voice but are not searched, such as raw streams."""
     erasures: tuple[Erasure, ...] = ()
 
     def find_erasures(self, contributor: str) -> tuple[Erasure, ...]:
-        """The erasures of one pseudonym."""
+        """Return the erasures of one pseudonym."""
         return tuple(each for each in self.erasures if each.contributor == digest_contributor(contributor))
 
 
 def digest_contributor(contributor: str) -> str:
-    """What stands for a pseudonym in the lake."""
+    """Return the digest that represents a pseudonym in the lake."""
     return compute_digest(["habla_ml.contributor", contributor])
 
 
 def read_tombstones(lake: Lake) -> Tombstones:
-    """What was erased from this lake; nothing where nobody withdrew yet."""
+    """Read the tombstones of a lake; empty before the first erasure."""
     pointer = lake.read_pointer(catalogue.TOMBSTONES)
     return Tombstones() if pointer is None else _parse_tombstones(lake, pointer.value["tombstones"])
 
@@ -67,7 +67,7 @@ def add_tombstones(
     objects: Collection[str] = (),
     erasure: Erasure | None = None,
 ) -> Tombstones:
-    """Add to the tombstones of a lake; returns all of them. Raises `LakeError` where others keep moving them."""
+    """Add tombstones to a lake; return all of them. Raises `LakeError` if other processes keep moving them."""
     for _ in range(_MAX_ATTEMPTS):
         pointer = lake.read_pointer(catalogue.TOMBSTONES)
         before = read_tombstones(lake)
@@ -84,13 +84,15 @@ def add_tombstones(
         except PointerMovedError:
             continue
         return after
-    raise LakeError(f"{catalogue.TOMBSTONES} was moved by others {_MAX_ATTEMPTS} times in a row; run again")
+    raise LakeError(
+        f"other processes moved the pointer {catalogue.TOMBSTONES} {_MAX_ATTEMPTS} times in a row; run again"
+    )
 
 
 def drop_erased_rows(lake: Lake, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Rows of segments but for the erased ones.
+    """Yield the rows of segments that are not erased.
 
-    A new name of an erased sound is remembered as erased too, so that what is said of that segment stays out.
+    An erased sound under a new segment id gets a tombstone too, so that annotations of that segment stay out.
     """
     erased = read_tombstones(lake)
     renamed = set()
@@ -110,7 +112,14 @@ def _to_json(tombstones: Tombstones) -> dict[str, Any]:
         "sounds": sorted(tombstones.sounds),
         "objects": sorted(tombstones.objects),
         "erasures": [
-            {**asdict(each), "heard": list(each.heard), "tested": list(each.tested)}
+            {
+                "contributor": each.contributor,
+                "at": each.at,
+                "segments": each.segments,
+                "hours": each.hours,
+                "heard": list(each.trained),
+                "tested": list(each.evaluated),
+            }
             for each in tombstones.erasures
         ],
     }
@@ -120,14 +129,22 @@ def _parse_tombstones(lake: Lake, object_id: str) -> Tombstones:
     body: Any = lake.get_json(object_id)
     if not isinstance(body, dict) or body.get("format") != TOMBSTONES_FORMAT:
         raise LakeError(
-            f"object {object_id} holds no tombstones of format {TOMBSTONES_FORMAT}; restore {catalogue.TOMBSTONES} from a backup"
+            f"object {object_id} contains no tombstones of format {TOMBSTONES_FORMAT}; restore {catalogue.TOMBSTONES} "
+            "from a backup"
         )
     return Tombstones(
         frozenset(body["segments"]),
         frozenset(body["sounds"]),
         frozenset(body["objects"]),
         tuple(
-            Erasure(**{**each, "heard": tuple(each["heard"]), "tested": tuple(each["tested"])})
+            Erasure(
+                each["contributor"],
+                each["at"],
+                each["segments"],
+                each["hours"],
+                trained=tuple(each["heard"]),
+                evaluated=tuple(each["tested"]),
+            )
             for each in body["erasures"]
         ),
     )

@@ -1,1 +1,1 @@
-"""Erasure: find, rewrite and delete everything that the lake holds of a contributor."""
+"""Find, rewrite and delete all data of a contributor in the lake."""

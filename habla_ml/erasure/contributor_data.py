@@ -1,7 +1,7 @@
-"""What is left of a contributor, and which model versions were trained on it. Reads facts, text and snapshots, never audio.
+"""Find a contributor's data in the lake and the model versions that used it. Reads metadata and text, never audio.
 
-Their recordings are in the days, or only in the text and the snapshots of earlier days, where a later reading turned
-them away. Of segments that were withheld there may be words in the log of events, and a recording in Habla's folder.
+A recording may be in a day, or only in the text and snapshots of earlier days if the day no longer has it. For withheld
+segments the event log may have annotations, and Habla's folder a recording.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Final
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -23,26 +23,24 @@ from habla_ml.errors import ObjectMissingError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings import PublishedDay, load_day
 from habla_ml.recordings.folder_segments import FolderSegment
-from habla_ml.recordings.segments import read_segment_metadata
-
-_COLUMNS: Final = ("segment_id", "session_id", "speaker", "audio_sha256", "duration_s")
+from habla_ml.recordings.segments import SEGMENT_COLUMNS, read_segment_metadata
 
 
 @dataclass(frozen=True)
 class ContributorData:
-    """Segments in the lake that are to go."""
+    """Segments of a contributor in the lake."""
 
     durations_s: Mapping[str, float]
     """Segment → its length."""
     sounds: frozenset[str]
     """sha256 of their decoded samples."""
     sessions: Mapping[str, int]
-    """Session → how many of its segments are among them."""
+    """Session → number of these segments."""
     days: tuple[str, ...]
     streams: frozenset[str]
-    """Objects with the undivided streams of these sessions."""
+    """Object ids of the raw streams of these sessions."""
     withheld: frozenset[str] = frozenset()
-    """Segments that are theirs and never came in: words about them may have, or they lie in Habla's folder."""
+    """Segments of the contributor that are not in the lake; annotations or files in Habla's folder may exist."""
 
     @property
     def segments(self) -> frozenset[str]:
@@ -51,37 +49,36 @@ class ContributorData:
 
     @property
     def hours(self) -> float:
-        """Their length altogether."""
+        """Their total length."""
         return round(sum(self.durations_s.values()) / 3600, 9)
 
 
 @dataclass(frozen=True)
 class AffectedVersions:
-    """Model versions that had to do with a voice."""
+    """Model versions that used a voice."""
 
     trained: tuple[str, ...]
     """Trained on it."""
     evaluated: tuple[str, ...]
-    """Chosen by it (validation), or scored on it."""
+    """Chosen by it (validation) or scored on it."""
 
 
 def find_contributor_data(
     lake: Lake, contributor: Contributor, folder: Iterable[FolderSegment] = ()
 ) -> ContributorData:
-    """Everything of a contributor that the lake holds, with all other names of the same sounds.
+    """Find all segments of a contributor in the lake, and all other names of the same sounds.
 
     Args:
-        lake: the lake.
-        contributor: whose.
-        folder: the segments that lie in Habla's folder, whose labels tell whose the words about withheld ones are.
+        lake: The lake.
+        contributor: The contributor.
+        folder: Segments in Habla's folder. Their labels attribute the annotations of withheld segments.
     """
-    found = [row for row in _read_all_segments(lake) if _is_covered(contributor, row)]
-    theirs = {row["audio_sha256"] for row in found}
+    sounds = {row["audio_sha256"] for row in _read_all_segments(lake) if _is_covered(contributor, row)}
     durations_s: dict[str, float] = {}
     sessions: dict[str, set[str]] = {}
     days: set[str] = set()
-    for row in _read_all_segments(lake) if theirs else ():
-        if row["audio_sha256"] in theirs:
+    for row in _read_all_segments(lake) if sounds else ():
+        if row["audio_sha256"] in sounds:
             durations_s[row["segment_id"]] = row["duration_s"]
             sessions.setdefault(row["session_id"], set()).add(row["segment_id"])
             days.update([row["day"]] if row["day"] else [])
@@ -94,7 +91,7 @@ def find_contributor_data(
     }
     return ContributorData(
         durations_s,
-        frozenset(theirs),
+        frozenset(sounds),
         {session: len(segments) for session, segments in sorted(sessions.items())},
         tuple(sorted(days)),
         frozenset(streams),
@@ -103,7 +100,7 @@ def find_contributor_data(
 
 
 def find_withdrawn_days(lake: Lake, register: Register, today: date) -> dict[str, tuple[str, ...]]:
-    """Contributor whose consent is withdrawn → days on which the lake still holds them; empty where all is done."""
+    """Return contributor with a withdrawn consent → days that still have their recordings."""
     withdrawn = register.list_withdrawn(today)
     found: dict[str, set[str]] = {}
     for row in _read_recorded_segments(lake) if withdrawn else ():
@@ -114,10 +111,14 @@ def find_withdrawn_days(lake: Lake, register: Register, today: date) -> dict[str
 
 
 def find_affected_versions(lake: Lake, data: ContributorData) -> AffectedVersions:
-    """Model versions whose planned snapshot, or the snapshot of whose report, holds any of these segments."""
+    """Return the model versions whose planned or reported snapshot has any of these segments."""
     trained, evaluated = set(), set()
     for family, version, snapshot in _list_used_snapshots(lake):
-        splits = _find_splits(lake, snapshot, data)
+        splits = {
+            row["split"]
+            for row in _read_snapshot_segments(lake, snapshot, ("segment_id", "audio_sha256", "split"))
+            if row["segment_id"] in data.segments or row["audio_sha256"] in data.sounds
+        }
         if family is catalogue.PLAN and "train" in splits:
             trained.add(version)
         if "test" in splits or (family is catalogue.PLAN and "validation" in splits):
@@ -125,17 +126,8 @@ def find_affected_versions(lake: Lake, data: ContributorData) -> AffectedVersion
     return AffectedVersions(tuple(sorted(trained)), tuple(sorted(evaluated)))
 
 
-def _find_splits(lake: Lake, snapshot_id: str, data: ContributorData) -> set[str]:
-    """The splits of a snapshot in which these segments stand."""
-    return {
-        row["split"]
-        for row in _read_snapshot_segments(lake, snapshot_id, ("segment_id", "audio_sha256", "split"))
-        if row["segment_id"] in data.segments or row["audio_sha256"] in data.sounds
-    }
-
-
 def _read_snapshot_segments(lake: Lake, snapshot_id: str, columns: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The segments of a snapshot; none where an earlier erasure removed the snapshot."""
+    """Return the segments of a snapshot; none if an earlier erasure removed it."""
     try:
         segments = lake.get_bytes(load_snapshot(lake, snapshot_id).segments)
     except ObjectMissingError:
@@ -145,10 +137,9 @@ def _read_snapshot_segments(lake: Lake, snapshot_id: str, columns: tuple[str, ..
 
 
 def _find_withheld(lake: Lake, contributor: Contributor, folder: Iterable[FolderSegment]) -> dict[str, str]:
-    """Segment → session, of theirs in Habla's folder and of theirs about which something was said.
+    """Return segment → session of the contributor's segments in Habla's folder and in the event log.
 
-    Where nobody can tell any more whose voice a segment without a recording is, and its session is withheld for want
-    of this contributor's consent, it counts as theirs.
+    An annotated segment without recording and label counts too, if its session waits for this contributor's consent.
     """
     speakers = {}
     found = {}
@@ -160,17 +151,17 @@ def _find_withheld(lake: Lake, contributor: Contributor, folder: Iterable[Folder
     waiting = _find_waiting_sessions(lake, contributor)
     for day in catalogue.ANNOTATIONS.keys(lake):
         log = load_events(lake, day)
-        said = read_event_table(lake, log.parquet, ["segment_id", "session_id"]).to_pylist() if log else []
-        for segment, session in {(row["segment_id"], row["session_id"]) for row in said}:
+        events = read_event_table(lake, log.parquet, ["segment_id", "session_id"]).to_pylist() if log else []
+        for segment, session in {(row["segment_id"], row["session_id"]) for row in events}:
             label = speakers.get(segment)
-            untold = label is None and segment not in recorded and session in waiting
-            if untold or contributor.covers(session, label, segment):
+            is_unattributed = label is None and segment not in recorded and session in waiting
+            if is_unattributed or contributor.covers(session, label, segment):
                 found[segment] = session
     return found
 
 
 def _find_waiting_sessions(lake: Lake, contributor: Contributor) -> Collection[str]:
-    """Sessions of which something is withheld until this contributor consents."""
+    """Return the sessions of which something is withheld until this contributor consents."""
     return {
         session
         for day in _load_days(lake)
@@ -180,26 +171,24 @@ def _find_waiting_sessions(lake: Lake, contributor: Contributor) -> Collection[s
 
 
 def _load_days(lake: Lake) -> Iterator[PublishedDay]:
-    for day in catalogue.RECORDINGS.keys(lake):
-        held = load_day(lake, day)
-        if held is not None:
-            yield held
+    days = (load_day(lake, day) for day in catalogue.RECORDINGS.keys(lake))
+    yield from (each for each in days if each is not None)
 
 
 def _read_recorded_segments(lake: Lake) -> Iterator[Mapping[str, Any]]:
-    """The segments of the days."""
+    """Yield the segments of the recorded days."""
     for held in _load_days(lake):
-        yield from ({**row, "day": held.day} for row in read_segment_metadata(lake, held.facts, _COLUMNS))
+        yield from ({**row, "day": held.day} for row in read_segment_metadata(lake, held.facts, SEGMENT_COLUMNS))
 
 
 def _read_all_segments(lake: Lake) -> Iterator[Mapping[str, Any]]:
-    """The segments of the days, of their text and of the snapshots of model versions; `day` is empty for the last."""
+    """Yield the segments of the days, their text and the snapshots of model versions (the last with an empty `day`)."""
     yield from _read_recorded_segments(lake)
     for day in catalogue.CORPUS.keys(lake):
         if (text := load_corpus_day(lake, day)) is not None:
-            yield from ({**row, "day": day} for row in read_segment_metadata(lake, text.parquet, _COLUMNS))
+            yield from ({**row, "day": day} for row in read_segment_metadata(lake, text.parquet, SEGMENT_COLUMNS))
     for snapshot in sorted({snapshot for _, _, snapshot in _list_used_snapshots(lake)}):
-        for row in _read_snapshot_segments(lake, snapshot, _COLUMNS):
+        for row in _read_snapshot_segments(lake, snapshot, SEGMENT_COLUMNS):
             yield {**row, "day": ""}
 
 

@@ -1,12 +1,12 @@
-"""Erasing a contributor: tombstones first, then pointers, local files, and last what nothing names any more.
+"""Erase a contributor: first tombstones, then pointers, then local files, and last the orphaned objects.
 
-Every step can be cut short and is finished by running again: the tombstones say what must go, whatever is left of it.
-Weights stay: what a model learned cannot be taken out of it, so the versions that heard the voice are named instead.
+Every step can be interrupted; the next run finishes it, because the tombstones list what to erase. Weights stay, since
+a voice cannot be removed from a model. The report lists the model versions that used it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -35,51 +35,51 @@ ReportProgress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ErasurePlan:
-    """What an erasure would do; nothing is changed by making one."""
+    """What an erasure will do."""
 
     contributor: Contributor
     contributor_data: ContributorData
     affected_versions: AffectedVersions
     earlier_erasures: tuple[Erasure, ...]
-    """What was erased of the same contributor before, or was begun."""
+    """Earlier erasures of the same contributor, including unfinished ones."""
     sessions_in_folder: tuple[str, ...]
-    """Sessions of Habla's own folder that hold their voice and are Habla's to delete."""
+    """Sessions in Habla's folder that contain the voice and that Habla must delete."""
 
 
 @dataclass(frozen=True)
 class ErasureReport:
-    """What an erasure did."""
+    """Result of an erasure."""
 
     segments: int
-    """Of this contributor, by all erasures."""
+    """Segments erased by all erasures of this contributor."""
     hours: float
     trained_versions: tuple[str, ...]
-    """Model versions that were trained on the voice, by all erasures of this contributor."""
+    """Model versions that were trained on the voice, from all erasures of this contributor."""
     evaluated_versions: tuple[str, ...]
     moved_pointers: tuple[str, ...]
-    """Pointers that were moved."""
     objects: int
-    """Objects that were deleted."""
+    """Deleted objects."""
     files: int
-    """Local files and folders that were deleted."""
+    """Deleted local files and folders."""
     left_to_person: tuple[str, ...]
-    """What annotation sources keep and only a person can delete, one sentence each."""
+    """Data in annotation sources that only a person can delete, one sentence each."""
 
 
 def plan_erasure(lake: Lake, contributor: Contributor, settings: Settings, now: datetime) -> ErasurePlan:
-    """Find what is theirs, in the lake and in Habla's folder."""
+    """Find the contributor's data in the lake and in Habla's folder, without changing anything."""
     folder = tuple(read_folder_segments(settings.recordings.folder, settings, now))
-    holdings = find_contributor_data(lake, contributor, folder)
-    theirs = {each.session_id for each in folder if each.session_id in holdings.sessions}
-    theirs |= {
-        each.session_id for each in folder if contributor.covers(each.session_id, each.speaker, each.segment_id)
+    data = find_contributor_data(lake, contributor, folder)
+    in_folder = {
+        each.session_id
+        for each in folder
+        if each.session_id in data.sessions or contributor.covers(each.session_id, each.speaker, each.segment_id)
     }
     return ErasurePlan(
         contributor,
-        holdings,
-        find_affected_versions(lake, holdings),
+        data,
+        find_affected_versions(lake, data),
         read_tombstones(lake).find_erasures(contributor.contributor),
-        tuple(sorted(theirs)),
+        tuple(sorted(in_folder)),
     )
 
 
@@ -90,15 +90,14 @@ def erase(
     now: datetime,
     progress: ReportProgress = lambda _: None,
 ) -> ErasureReport:
-    """Erase what the plan found, and finish whatever an earlier erasure left unfinished.
+    """Erase the data in the plan and finish earlier erasures.
 
     Raises:
-        TrainingError: a training is running on this machine; the tombstones stand, run again when it has ended.
-        LakeError: a pointer, an object or a file could not be rewritten or removed; run again.
+        TrainingError: A training is running on this machine. The tombstones are written; run again when it has ended.
+        LakeError: A pointer, an object or a file cannot be rewritten or removed. Run again.
     """
-    held = plan.contributor_data
     erased = _write_tombstones(lake, plan, now)
-    progress(f"tombstones stand for {len(erased.segments)} segments in all: nothing of them can come in again")
+    progress(f"{len(erased.segments)} segments have a tombstone and cannot enter the lake again")
     forgotten = [each.forget(SourceContext(lake, settings, now), erased.segments) for each in SOURCES]
     for each in forgotten:
         if each.deleted:
@@ -108,18 +107,18 @@ def erase(
     matcher = ErasureMatcher(erased.segments, erased.sounds, names)
     rewriter = PointerRewriter(lake, matcher, erased.objects, settings, frozenset(lake.list_object_ids()))
     moved = rewriter.rewrite_all()
-    _lower_baseline_hours(lake, held.days)
-    progress(f"{len(moved)} pointers moved to content without them")
+    _lower_baseline_hours(lake, plan.contributor_data.days)
+    progress(f"{len(moved)} pointers moved to content without these segments")
     files = clean_work_folder(lake, settings.work_folder, matcher)
     orphans = find_orphans(lake, matcher, erased.objects, frozenset(rewriter.rewritten.values()))
     objects = delete_orphans(lake, orphans)
     progress(f"{objects} objects and {files} local files deleted")
-    all_of_them = erased.find_erasures(plan.contributor.contributor)
+    erasures = erased.find_erasures(plan.contributor.contributor)
     return ErasureReport(
-        segments=sum(each.segments for each in all_of_them),
-        hours=round(sum(each.hours for each in all_of_them), 9),
-        trained_versions=_merge_versions(each.heard for each in all_of_them),
-        evaluated_versions=_merge_versions(each.tested for each in all_of_them),
+        segments=sum(each.segments for each in erasures),
+        hours=round(sum(each.hours for each in erasures), 9),
+        trained_versions=tuple(sorted({version for each in erasures for version in each.trained})),
+        evaluated_versions=tuple(sorted({version for each in erasures for version in each.evaluated})),
         moved_pointers=tuple(moved),
         objects=objects,
         files=files,
@@ -128,15 +127,15 @@ def erase(
 
 
 def _write_tombstones(lake: Lake, plan: ErasurePlan, now: datetime) -> Tombstones:
-    """Write the tombstones; what an erasure of theirs that was cut short has counted is not counted twice.
+    """Write the tombstones, and count each segment once even after an interrupted erasure.
 
-    Others' tombstones, as those of an ingest that turned a withdrawn voice away, counted nothing.
+    Tombstones of an ingest that refused a withdrawn voice are not counted yet.
     """
-    before, held = read_tombstones(lake), plan.contributor_data
-    counted = before.segments if plan.earlier_erasures else frozenset()
-    new = {name: seconds for name, seconds in held.durations_s.items() if name not in counted}
+    data = plan.contributor_data
+    counted = read_tombstones(lake).segments if plan.earlier_erasures else frozenset()
+    new = {name: seconds for name, seconds in data.durations_s.items() if name not in counted}
     if not new:
-        return add_tombstones(lake, held.withheld, held.sounds, held.streams)
+        return add_tombstones(lake, data.withheld, data.sounds, data.streams)
     erasure = Erasure(
         digest_contributor(plan.contributor.contributor),
         now.astimezone(UTC).isoformat(timespec="seconds"),
@@ -145,11 +144,11 @@ def _write_tombstones(lake: Lake, plan: ErasurePlan, now: datetime) -> Tombstone
         plan.affected_versions.trained,
         plan.affected_versions.evaluated,
     )
-    return add_tombstones(lake, {*new, *held.withheld}, held.sounds, held.streams, erasure)
+    return add_tombstones(lake, {*new, *data.withheld}, data.sounds, data.streams, erasure)
 
 
 def _lower_baseline_hours(lake: Lake, days: Collection[str]) -> None:
-    """Let the check on vanished hours know that these days lost theirs on purpose."""
+    """Lower the expected hours of these days, so that the check on missing hours does not fail."""
     known = load_baseline_hours(lake)
     if known is None or lake.read_pointer(catalogue.SPLITS) is None:
         return
@@ -157,7 +156,3 @@ def _lower_baseline_hours(lake: Lake, days: Collection[str]) -> None:
     lowered = {day: min(known[day], text.hours) for day, text in texts.items() if text is not None}
     kept = {day: hours for day, hours in {**known, **lowered}.items() if hours > 0}
     save_baseline_hours(lake, load_latest_snapshot(lake), kept)
-
-
-def _merge_versions(lists: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(sorted({version for each in lists for version in each}))

@@ -1,4 +1,4 @@
-"""How erased material is recognised in a table, a JSON value or a page, and what is left of each without it."""
+"""Find erased segments in tables, JSON values and pages, and remove them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from habla_ml.lake import Lake, compute_digest
 from habla_ml.lake.reachability import is_json
 
-SNAPSHOT_FORMAT: Final = "habla_ml.snapshot/1"
-TREE_FORMAT: Final = "habla_ml.tree/1"
+START_BYTES: Final = 64
+"""Bytes of an object that show its type."""
+
 TEXT_COLUMNS: Final = frozenset(
     {"text", "sentence", "machine_text", "seen_text", "hint", "reference", "hypothesis"}
 )
@@ -29,36 +30,39 @@ _REMOVED: Final = object()
 
 @dataclass(frozen=True)
 class ErasureMatcher:
-    """What names erased segments."""
+    """Identifiers and texts of the erased segments."""
 
     segments: frozenset[str]
     sounds: frozenset[str]
     names: frozenset[str] = frozenset()
-    """Enrolled speaker names, which are their person's own."""
+    """Names and pseudonyms of the erased people."""
     texts: frozenset[str] = frozenset()
-    """What was said, by people and machines; to be found in pages only."""
+    """Texts by people and machines, searched for in pages only."""
 
     def find_erased_rows(self, table: pa.Table) -> pa.ChunkedArray | None:
-        """True for each erased row of a table; None where its columns name no segment or sound."""
+        """Return a mask of the erased rows of a table; None if no column names segments or sounds."""
         found = None
         for column, kind in _ID_COLUMNS.items():
             if column in table.column_names:
-                known = pa.array(sorted(getattr(self, kind)), pa.string())
-                part = pc.is_in(table[column].cast(pa.string()), known)
-                found = part if found is None else pc.or_(found, part)
+                erased = pa.array(sorted(getattr(self, kind)), pa.string())
+                mask = pc.is_in(table[column].cast(pa.string()), erased)
+                found = mask if found is None else pc.or_(found, mask)
         return found
 
-    def clean_json(self, value: Any, linked: Callable[[str], str]) -> Any:
-        """A JSON value without the erased items; `linked` gives the new id of an object it names.
+    def clean_json(self, value: Any, replace_id: Callable[[str], str]) -> Any:
+        """Return a JSON value without the erased items and keys.
 
-        Items of a list that name an erased segment or sound go, and so do keys that are one; the person's names are
-        replaced by their digest.
+        Removes objects that name an erased segment or sound. Replaces the person's names by an alias.
+
+        Args:
+            value: A JSON value.
+            replace_id: Returns the new text of a string that may be the id of a rewritten object.
         """
-        kept = self._clean(value, linked)
+        kept = self._clean(value, replace_id)
         return None if kept is _REMOVED else kept
 
     def is_in_text(self, page: str) -> bool:
-        """Whether a page holds the id, the sound's sha256 or any text of an erased segment."""
+        """Return whether a page contains the id, the sound's sha256 or any text of an erased segment."""
         if any(each in page for each in (*self.segments, *self.sounds)):
             return True
         unescaped = page.replace("\\", "")  # Markdown
@@ -68,33 +72,33 @@ class ErasureMatcher:
             for form in {text, html.escape(text), _escape_json(text), " ".join(text.split())}
         )
 
-    def _clean(self, value: Any, linked: Callable[[str], str]) -> Any:
+    def _clean(self, value: Any, replace_id: Callable[[str], str]) -> Any:
         if isinstance(value, str):
             if value in self.segments or value in self.sounds:
                 return _REMOVED
-            return make_alias(value) if value in self.names else linked(value)
+            return make_alias(value) if value in self.names else replace_id(value)
         if isinstance(value, dict):
             named = {each for each in (value.get("segment_id"), value.get("clip_id")) if isinstance(each, str)}
             if not named.isdisjoint(self.segments) or value.get("audio_sha256") in self.sounds:
                 return _REMOVED
             pairs = (
-                (make_alias(key) if key in self.names else key, self._clean(below, linked))
+                (make_alias(key) if key in self.names else key, self._clean(below, replace_id))
                 for key, below in value.items()
                 if key not in self.segments and key not in self.sounds
             )
             return {key: below for key, below in pairs if below is not _REMOVED}
         if isinstance(value, list):
-            return [each for each in (self._clean(below, linked) for below in value) if each is not _REMOVED]
+            return [each for each in (self._clean(below, replace_id) for below in value) if each is not _REMOVED]
         return value
 
 
 def redact_quotes(skipped_inputs: Any) -> Any:
-    """A list of what was set aside without the values that its reasons repeat, as they once did."""
+    """Return a list of skipped inputs whose reasons have no quoted values, which earlier versions wrote."""
     return [{**each, "reason": _QUOTED_VALUE.sub("…", each["reason"])} for each in skipped_inputs]
 
 
 def is_skipped_inputs(value: Any) -> bool:
-    """Whether a JSON value is a list of what was set aside."""
+    """Return whether a JSON value is a list of skipped inputs."""
     return (
         isinstance(value, list)
         and bool(value)
@@ -103,22 +107,22 @@ def is_skipped_inputs(value: Any) -> bool:
 
 
 def make_alias(name: str) -> str:
-    """What stands for an erased person's name."""
+    """Return the alias of an erased person's name."""
     return f"erased-{compute_digest(['habla_ml.name', name])[:12]}"
 
 
 def is_parquet(start: bytes) -> bool:
-    """Whether bytes that begin with `start` are a parquet table."""
+    """Return whether bytes that begin with `start` are a parquet table."""
     return start[:4] == b"PAR1"
 
 
 def is_html(start: bytes) -> bool:
-    """Whether bytes that begin with `start` are HTML."""
+    """Return whether bytes that begin with `start` are HTML."""
     return start.lstrip()[:5].lower() in (b"<!doc", b"<html")
 
 
 def read_json_value(lake: Lake, object_id: str, start: bytes) -> Any:
-    """The JSON value of an object that begins with `start`, or None where it is something else."""
+    """Return the JSON value of an object that begins with `start`, or None if it is not JSON."""
     if not is_json(start):
         return None
     try:
@@ -127,14 +131,13 @@ def read_json_value(lake: Lake, object_id: str, start: bytes) -> Any:
         return None
 
 
-def list_id_columns(path: Path) -> list[str]:
-    """The columns of a parquet table by which erased rows are told."""
+def _list_id_columns(path: Path) -> list[str]:
     return [name for name in pq.read_schema(path).names if name in _ID_COLUMNS]
 
 
 def count_erased_rows(path: Path, matcher: ErasureMatcher) -> int:
-    """How many rows of a parquet table are erased ones; reads its ids only."""
-    columns = list_id_columns(path)
+    """Return the number of erased rows in a parquet table; reads its ids only."""
+    columns = _list_id_columns(path)
     if not columns:
         return 0
     found = matcher.find_erased_rows(pq.read_table(path, columns=columns))
@@ -145,7 +148,7 @@ def write_without_erased_rows(path: Path, matcher: ErasureMatcher, target: Path)
     """Copy a parquet table without its erased rows, one row group in memory at a time."""
     source = pq.ParquetFile(path)
     schema = source.schema_arrow
-    # As the days are written: FLAC does not compress again.
+    # FLAC does not compress again.
     compression = {name: "none" if name == "audio" else "zstd" for name in schema.names}
     with pq.ParquetWriter(target, schema, compression=compression, write_statistics=False) as writer:
         for number in range(source.num_row_groups):
@@ -155,11 +158,11 @@ def write_without_erased_rows(path: Path, matcher: ErasureMatcher, target: Path)
 
 
 def collect_erased_texts(paths: Iterable[Path], matcher: ErasureMatcher) -> set[str]:
-    """What was said in the erased rows of parquet tables, by people and machines."""
+    """Return all texts by people and machines in the erased rows of parquet tables."""
     texts: set[str] = set()
     for path in paths:
         wanted = [name for name in pq.read_schema(path).names if name in TEXT_COLUMNS]
-        columns = list_id_columns(path)
+        columns = _list_id_columns(path)
         if wanted and columns:
             table = pq.read_table(path, columns=[*columns, *wanted])
             table = table.filter(matcher.find_erased_rows(table))

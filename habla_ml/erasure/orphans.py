@@ -1,19 +1,19 @@
-"""Removing what no pointer leads to any more but still holds the erased voice or text: objects and local files.
+"""Delete objects and local files that still contain erased voice or text and that no pointer needs.
 
-Tables go last: they alone tell what was said, so a sweep that was cut short finds the rest when it runs again.
+Tables are deleted last: only they contain the erased texts, so an interrupted deletion finds the rest on the next run.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from habla_ml.consent import tombstones
+from habla_ml.consent.tombstones import TOMBSTONES_FORMAT
 from habla_ml.erasure.matcher import (
-    TREE_FORMAT,
+    START_BYTES,
     ErasureMatcher,
     collect_erased_texts,
     count_erased_rows,
@@ -24,21 +24,29 @@ from habla_ml.erasure.matcher import (
 )
 from habla_ml.errors import LakeError
 from habla_ml.lake import Lake, catalogue, compute_sha256
+from habla_ml.lake.lake import TREE_FORMAT
 from habla_ml.lake.reachability import find_ids
 from habla_ml.training.train import lock_work_folder
 
-_START_BYTES: Final = 64
 _MAX_PAGE_BYTES: Final = 64 << 20
 _PAGE_SUFFIXES: Final = {".html", ".md"}
 _TEXT_SUFFIXES: Final = {".json", ".jsonl", ".csv", ".tsv", ".txt"}
 _TEMPORARY_PATTERNS: Final = ("recordings-*", "stream-*", "erase-*")
 _MODEL_FOLDERS: Final = ("artefacts", "training", "cache")
-"""Folders below the work folder that hold weights, or are swept by other means."""
+"""Folders below the work folder with weights or with their own cleaning step."""
+_REPORT_FILES: Final = {
+    "html": "report.html",
+    "markdown": "report.md",
+    "comparison": "comparison.json",
+    "utterances": "utterances.parquet",
+    "word_errors": "word_errors.parquet",
+}
+"""Key of a report's pointer → file in the report's folder."""
 
 
 @dataclass(frozen=True)
 class OrphanedObjects:
-    """Objects of a lake that still hold erased material, in the order in which they are to be removed."""
+    """Objects of a lake that still contain erased data."""
 
     pages: tuple[str, ...]
     values: tuple[str, ...]
@@ -47,49 +55,59 @@ class OrphanedObjects:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Tables last."""
+        """All objects in the order of their deletion, tables last."""
         return (*self.pages, *self.values, *self.tables)
 
 
 def find_orphans(
     lake: Lake, matcher: ErasureMatcher, streams: frozenset[str], clean: frozenset[str]
 ) -> OrphanedObjects:
-    """Look into every object of the lake but for those known to be `clean`, and the files of models.
+    """Search every object of the lake except the files of models.
 
     Memory holds the ids of all objects and the texts of the erased segments.
+
+    Args:
+        lake: The lake.
+        matcher: What to search for.
+        streams: Raw streams with an erased voice.
+        clean: Objects without erased data.
     """
     present = set(lake.list_object_ids())
-    kinds = {each: lake.read_object_start(each, _START_BYTES) for each in present - clean}
-    values = {each: read_json_value(lake, each, start) for each, start in kinds.items()}
+    starts = {each: lake.read_object_start(each, START_BYTES) for each in present - clean}
+    values = {each: read_json_value(lake, each, start) for each, start in starts.items()}
     values = {each: value for each, value in values.items() if value is not None}
     weights = {
         below for value in values.values() if _get_format(value) == TREE_FORMAT for below in find_ids(value)
     }
-    weights |= {below for each in clean & present for below in _list_tree_ids(lake, each)}
-    rest = sorted(kinds.keys() - weights)
+    for each in clean & present:
+        value = read_json_value(lake, each, lake.read_object_start(each, START_BYTES))
+        weights |= set(find_ids(value)) if _get_format(value) == TREE_FORMAT else set()
+    searched = sorted(starts.keys() - weights)
     tables = [
-        each for each in rest if is_parquet(kinds[each]) and count_erased_rows(lake.fetch_path(each), matcher)
+        each for each in searched if is_parquet(starts[each]) and count_erased_rows(lake.fetch_path(each), matcher)
     ]
-    matcher = replace(
-        matcher, texts=matcher.texts | collect_erased_texts((lake.fetch_path(each) for each in tables), matcher)
-    )
-    plain = [each for each in rest if each not in values and not is_parquet(kinds[each])]
-    pages = [each for each in plain if each in streams or _contains_erased_text(lake, each, kinds[each], matcher)]
-    doomed = {*tables, *pages}
-    dirty = {each: value for each, value in values.items() if each not in weights}
-    dirty = {
+    texts = collect_erased_texts((lake.fetch_path(each) for each in tables), matcher)
+    matcher = replace(matcher, texts=matcher.texts | texts)
+    pages = [
+        each
+        for each in searched
+        if each not in values
+        and not is_parquet(starts[each])
+        and (each in streams or _contains_erased_text(lake, each, starts[each], matcher))
+    ]
+    cleanable = {
         each: value
-        for each, value in dirty.items()
-        if _get_format(value) not in (TREE_FORMAT, tombstones.TOMBSTONES_FORMAT)
+        for each, value in values.items()
+        if each not in weights and _get_format(value) not in (TREE_FORMAT, TOMBSTONES_FORMAT)
     }
-    found = _find_dirty_values(dirty, matcher, doomed)
-    return OrphanedObjects(tuple(pages), tuple(found), tuple(tables))
+    dirty = _find_dirty_values(cleanable, matcher, {*tables, *pages})
+    return OrphanedObjects(tuple(pages), tuple(dirty), tuple(tables))
 
 
 def delete_orphans(lake: Lake, orphans: OrphanedObjects) -> int:
-    """Delete what was found; returns how many objects were removed.
+    """Delete orphaned objects and stale cached copies; return the number of deleted objects.
 
-    Evidence about models may go on naming what is gone, so those pointers do not hold anything back.
+    Evidence about models may keep naming deleted objects, so its pointers do not prevent a deletion.
     """
     families = (catalogue.REPORT, catalogue.CHECKPOINT)
     evidence = [each.name(version) for each in families for version in each.keys(lake)]
@@ -102,13 +120,13 @@ def delete_orphans(lake: Lake, orphans: OrphanedObjects) -> int:
 
 
 def clean_work_folder(lake: Lake, work_folder: Path, matcher: ErasureMatcher) -> int:
-    """Remove local files that may hold the erased voice or text; returns how many files and folders went.
+    """Remove local files that may contain erased voice or text; return the number of removed files and folders.
 
-    All of them are made again by their stage: decoded clips of unfinished trainings, pages, audio files that are
-    named after a segment, lists that name one. WER reports are laid down again from the lake.
+    Their stages write all of them again: decoded clips of unfinished trainings, pages, audio files with the name of a
+    segment, and lists of segments. WER reports are copied again from the lake.
 
     Raises:
-        TrainingError: a training is running, which holds the voice in its clips.
+        TrainingError: A training is running and holds the voice in its clips.
     """
     removed = 0
     for folder in sorted((work_folder / "training").glob("*")):
@@ -121,48 +139,41 @@ def clean_work_folder(lake: Lake, work_folder: Path, matcher: ErasureMatcher) ->
         files = _map_report_files(lake, report)
         if not files or any(not _has_same_content(source, target) for target, source in files.items()):
             removed += _remove(report)
-            _copy_files(files)
-    for path in list(_list_work_files(work_folder)):
-        if _is_stale(path, work_folder, matcher):
+            for target, source in files.items():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
+    for path in sorted(work_folder.rglob("*")):
+        inside = path.relative_to(work_folder)
+        if path.is_file() and inside.parts[0] not in _MODEL_FOLDERS and _is_stale(path, inside, matcher):
             removed += _remove(path)
     return removed
 
 
-def _find_dirty_values(values: dict[str, Any], matcher: ErasureMatcher, doomed: set[str]) -> list[str]:
-    """JSON objects that hold erased items, or name a doomed object, or one that does.
+def _find_dirty_values(values: dict[str, Any], matcher: ErasureMatcher, doomed: Collection[str]) -> list[str]:
+    """Return the JSON objects that contain erased items, or name a doomed object directly or through others.
 
-    So do old lists of what was set aside: nobody can look for what they may repeat.
+    Lists of skipped inputs count too, because their reasons may quote erased text.
     """
-    found = [
+    dirty = {
         each
         for each, value in values.items()
         if is_skipped_inputs(value) or matcher.clean_json(value, str) != value
-    ]
-    doomed |= set(found)
-    while True:
-        more = [
-            each
-            for each, value in values.items()
-            if each not in doomed and any(below in doomed for below in find_ids(value))
-        ]
-        if not more:
-            return sorted(found)
-        found += more
-        doomed |= set(more)
+    }
+    newest = dirty | set(doomed)
+    while newest:
+        newest = {
+            each for each, value in values.items() if each not in dirty and not newest.isdisjoint(find_ids(value))
+        }
+        dirty |= newest
+    return sorted(dirty)
 
 
 def _get_format(value: Any) -> Any:
     return value.get("format") if isinstance(value, dict) else None
 
 
-def _list_tree_ids(lake: Lake, object_id: str) -> Iterator[str]:
-    value = read_json_value(lake, object_id, lake.read_object_start(object_id, _START_BYTES))
-    if _get_format(value) == TREE_FORMAT:
-        yield from find_ids(value)
-
-
 def _contains_erased_text(lake: Lake, object_id: str, start: bytes, matcher: ErasureMatcher) -> bool:
-    """Whether a page or another text that no pointer leads to holds something erased; no page is spared."""
+    """Return whether an object without a pointer is a page, or another text with erased data."""
     if is_html(start):
         return True
     if b"\0" in start:
@@ -171,49 +182,25 @@ def _contains_erased_text(lake: Lake, object_id: str, start: bytes, matcher: Era
     return path.stat().st_size <= _MAX_PAGE_BYTES and matcher.is_in_text(path.read_text("utf-8", "ignore"))
 
 
-def _list_work_files(work_folder: Path) -> Iterator[Path]:
-    for path in sorted(work_folder.rglob("*")):
-        if path.is_file() and path.relative_to(work_folder).parts[0] not in _MODEL_FOLDERS:
-            yield path
-
-
-def _is_stale(path: Path, work_folder: Path, matcher: ErasureMatcher) -> bool:
-    inside = path.relative_to(work_folder).as_posix()
-    if any(each in inside for each in (*matcher.segments, *matcher.sounds)):
+def _is_stale(path: Path, inside: Path, matcher: ErasureMatcher) -> bool:
+    if any(each in inside.as_posix() for each in (*matcher.segments, *matcher.sounds)):
         return True
     if path.suffix in _PAGE_SUFFIXES:
-        return path.relative_to(work_folder).parts[0] != "reports"
+        return inside.parts[0] != "reports"
     if path.suffix == ".parquet":
         return count_erased_rows(path, matcher) > 0
-    return path.suffix in _TEXT_SUFFIXES and replace(matcher, texts=frozenset()).is_in_text(
-        path.read_text("utf-8", "ignore")
-    )
+    return path.suffix in _TEXT_SUFFIXES and matcher.is_in_text(path.read_text("utf-8", "ignore"))
 
 
-def _map_report_files(lake: Lake, folder: Path) -> dict[Path, Path]:
-    """Where a version's report and its records belong → where the lake has them now; empty without a report."""
+def _map_report_files(lake: Lake, folder: Path) -> Mapping[Path, Path]:
+    """Return file of a version's report → its current content in the lake; empty if there is no report."""
     pointer = lake.read_pointer(catalogue.REPORT.name(folder.name))
-    if pointer is None:
-        return {}
-    names = {
-        "html": "report.html",
-        "markdown": "report.md",
-        "comparison": "comparison.json",
-        "utterances": "utterances.parquet",
-        "word_errors": "word_errors.parquet",
-    }
-    held = pointer.value
-    return {folder / name: lake.fetch_path(held[key]) for key, name in names.items() if key in held}
+    value = {} if pointer is None else pointer.value
+    return {folder / name: lake.fetch_path(value[key]) for key, name in _REPORT_FILES.items() if key in value}
 
 
 def _has_same_content(source: Path, target: Path) -> bool:
     return target.is_file() and compute_sha256(source) == compute_sha256(target)
-
-
-def _copy_files(files: Mapping[Path, Path]) -> None:
-    for target, source in files.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
 
 
 def _remove(path: Path) -> int:
@@ -226,7 +213,7 @@ def _remove(path: Path) -> int:
         return 0
     except OSError as error:
         raise LakeError(
-            f"cannot remove {path}, which may hold the erased voice: {error.strerror}; mend its permissions, then "
+            f"cannot remove {path}, which may contain the erased voice: {error.strerror}; fix its permissions, then "
             "run again"
         ) from error
     return 1

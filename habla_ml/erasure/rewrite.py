@@ -1,19 +1,17 @@
-"""Moving every pointer of a lake to the same content without the erased segments.
+"""Move every pointer of a lake to the same content without the erased segments.
 
-What a pointer leads to is rewritten from its leaves up: tables lose rows, JSON loses items, and what names a rewritten
-object names the new one. Counts on pointers are counted again. A WER report is printed again from its comparison, whose
-rates stay and whose examples go; any other page is let go with its pointer, since its stage makes it again. Folders
-of models are not looked into: no voice or text stands in them as such. A list of what was set aside loses the values
-that its reasons repeat.
+The content is rewritten from its leaves up: tables lose rows, JSON loses items, and whatever names a rewritten object
+names the new one. Totals on pointers are counted again. A WER report is written again from its comparison: its rates
+stay, its erased examples go. Any other page is deleted with its pointer, and its stage writes it again. Folders of
+models are not read: they contain no voice or text. The reasons in a list of skipped inputs lose their quoted values.
 
-Evidence about models (comparisons, training records) goes on naming the snapshot it was made from, though that
-snapshot may be gone: what a model was trained on is not changed by an erasure.
+Evidence about models (comparisons, training records) keeps naming the snapshot of a model, even if that snapshot is
+deleted: an erasure does not change what a model was trained on.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +21,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from habla_ml.consent import tombstones
+from habla_ml.annotation.event_log import read_event_table
+from habla_ml.consent.tombstones import TOMBSTONES_FORMAT
+from habla_ml.corpus.build import compute_totals
+from habla_ml.corpus.snapshot import FORMAT as SNAPSHOT_FORMAT
 from habla_ml.corpus.snapshot import SPLITS, load_latest_snapshot, read_utterances
 from habla_ml.erasure.matcher import (
-    SNAPSHOT_FORMAT,
-    TREE_FORMAT,
+    START_BYTES,
     ErasureMatcher,
     count_erased_rows,
     is_html,
@@ -42,9 +42,9 @@ from habla_ml.evaluation.comparison.records import read_comparison
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import write_report
 from habla_ml.lake import Lake, Pointer, catalogue, to_canonical_json
+from habla_ml.lake.lake import TREE_FORMAT
 from habla_ml.settings import Settings
 
-_START_BYTES: Final = 64
 _MAX_ATTEMPTS: Final = 20
 _ERROR_TABLES: Final[tuple[str, ...]] = ("utterances", "word_errors")
 """Tables of a WER report, in the order of the fields of `ErrorTables`."""
@@ -61,18 +61,18 @@ class PointerRewriter:
     lake: Lake
     matcher: ErasureMatcher
     stream_ids: frozenset[str]
-    """Objects that are dropped from the days that name them."""
+    """Raw streams to drop from their days."""
     settings: Settings
     present_ids: frozenset[str]
     """Ids of all objects in the lake."""
     rewritten: dict[str, str] = field(default_factory=dict)
-    """Object → the object without the erased segments; itself where it held none."""
+    """Object → the object without the erased segments; itself if it has none."""
 
     def rewrite_all(self) -> list[str]:
-        """Move every pointer that leads to erased material; returns their names. Run again after a crash.
+        """Move every pointer that leads to erased data; return their names. Run again after a crash.
 
         Raises:
-            LakeError: somebody keeps moving the same pointer.
+            LakeError: Another process keeps moving the same pointer.
         """
         names = [name for name in self.lake.list_pointers("") if name != catalogue.TOMBSTONES]
         # A report takes the audio of its examples from the newest snapshot.
@@ -96,25 +96,24 @@ class PointerRewriter:
                 continue
             return True
         raise LakeError(
-            f"{name} was moved by others {_MAX_ATTEMPTS} times in a row; stop what writes it, then run again"
+            f"other processes moved the pointer {name} {_MAX_ATTEMPTS} times in a row; stop them, then run again"
         )
 
     def _rewrite_value(self, seen: Pointer) -> dict[str, Any]:
         value = dict(seen.value)
         area = catalogue.get_area(seen.name)
         if area == "recordings" and not count_erased_rows(self.lake.fetch_path(value["facts"]), self.matcher):
-            self.rewritten[value["parquet"]] = value["parquet"]  # spares reading a day of audio
-        if streams := value.get("raw_streams"):
-            value["raw_streams"] = {name: each for name, each in streams.items() if each not in self.stream_ids}
-            if not value["raw_streams"]:
-                del value["raw_streams"]
+            self.rewritten[value["parquet"]] = value["parquet"]  # do not read a day of audio
+        if streams := value.pop("raw_streams", None):
+            kept = {name: each for name, each in streams.items() if each not in self.stream_ids}
+            value |= {"raw_streams": kept} if kept else {}
         if "set_aside" in value:
             value |= self._rewrite_skipped_inputs(value)
         value = self.matcher.clean_json(value, self._rewrite_id)
         return value if value == dict(seen.value) else _recount(self.lake, area, value)
 
     def _rewrite_skipped_inputs(self, value: Mapping[str, Any]) -> dict[str, Any]:
-        """A pointer's list of what was set aside: nobody can tell what a cell or key of it holds that it repeats."""
+        """Return the key of a list of skipped inputs without quoted values, which may contain erased text."""
         before: Any = self.lake.get_json(value["set_aside"])
         if not before:
             return {}
@@ -127,17 +126,17 @@ class PointerRewriter:
         return self.rewrite_object(text) if text in self.present_ids else text
 
     def _rewrite_id_unless_snapshot(self, text: str) -> str:
-        """As `_rewrite_id`, but snapshots keep their name: they are evidence, not content."""
+        """Return the new id of an object; evidence keeps the ids of its snapshots."""
         return text if text in self.present_ids and self._is_snapshot(text) else self._rewrite_id(text)
 
     def rewrite_object(self, object_id: str) -> str:
-        """The object without erased segments; itself where it holds none."""
+        """Return the id of the object without erased segments; the same id if it has none."""
         if object_id not in self.rewritten:
             self.rewritten[object_id] = self._rewrite_content(object_id)
         return self.rewritten[object_id]
 
     def _rewrite_content(self, object_id: str) -> str:
-        start = self.lake.read_object_start(object_id, _START_BYTES)
+        start = self.lake.read_object_start(object_id, START_BYTES)
         if is_parquet(start):
             return self._rewrite_table(object_id)
         if is_html(start):
@@ -146,7 +145,7 @@ class PointerRewriter:
         if body is None:
             return object_id
         kind = body.get("format") if isinstance(body, dict) else None
-        if kind in (TREE_FORMAT, tombstones.TOMBSTONES_FORMAT):
+        if kind in (TREE_FORMAT, TOMBSTONES_FORMAT):
             return object_id
         if kind == SNAPSHOT_FORMAT:
             cleaned = self._recount_snapshot(self.matcher.clean_json(body, self._rewrite_id), body)
@@ -164,50 +163,49 @@ class PointerRewriter:
             return self.lake.put_file(target)
 
     def _recount_snapshot(self, body: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-        """Its counts and hours, counted again where segments left."""
+        """Return the snapshot with new counts and hours if it lost segments."""
         if body["segments"] == before["segments"]:
             return body
         rows = pq.read_table(self.lake.fetch_path(body["segments"]), columns=["split", "duration_s"])
-        parts = {split: rows.filter(pc.equal(rows["split"], split)) for split in SPLITS}
+        by_split = {split: rows.filter(pc.equal(rows["split"], split)) for split in SPLITS}
         return {
             **body,
-            "counts": {split: part.num_rows for split, part in parts.items()},
-            "hours": {split: _sum_hours(part) for split, part in parts.items()},
+            "counts": {split: part.num_rows for split, part in by_split.items()},
+            "hours": {split: _sum_hours(part) for split, part in by_split.items()},
         }
 
     def _is_snapshot(self, object_id: str) -> bool:
-        body = read_json_value(self.lake, object_id, self.lake.read_object_start(object_id, _START_BYTES))
+        body = read_json_value(self.lake, object_id, self.lake.read_object_start(object_id, START_BYTES))
         return isinstance(body, dict) and body.get("format") == SNAPSHOT_FORMAT
 
     def _rewrite_report(self, seen: Pointer) -> dict[str, Any]:
-        """A WER report without the erased examples and records; its rates, verdict and provenance stay."""
+        """Return a WER report's pointer without the erased examples; rates, verdict and provenance stay."""
         value = dict(seen.value)
         for each in ("comparison", "html", "markdown"):
             self.rewritten[value[each]] = value[each]
         body: Any = self.lake.get_json(value["comparison"])
         cleaned = self.matcher.clean_json(body, str)
-        tables = {each: self.rewrite_object(value[each]) for each in _ERROR_TABLES if each in value}
-        if cleaned == body and all(value[each] == made for each, made in tables.items()):
+        tables = {name: self.rewrite_object(value[name]) for name in _ERROR_TABLES if name in value}
+        if cleaned == body and all(value[name] == new for name, new in tables.items()):
             return value
         comparison = read_comparison(to_canonical_json(cleaned))
-        known = self.lake.read_pointer(catalogue.SPLITS) is not None
-        test = read_utterances(self.lake, load_latest_snapshot(self.lake), "test") if known else ()
+        has_snapshot = self.lake.read_pointer(catalogue.SPLITS) is not None
+        test = read_utterances(self.lake, load_latest_snapshot(self.lake), "test") if has_snapshot else ()
+        read_tables = [pq.read_table(self.lake.fetch_path(each)) for each in tables.values()]
         with self._make_scratch_folder() as folder:
             files = write_report(
                 comparison,
                 decide(comparison, self.settings.promotion),
                 test,
                 Path(folder),
-                records=ErrorTables(*(pq.read_table(self.lake.fetch_path(tables[each])) for each in _ERROR_TABLES))
-                if tables
-                else None,
+                records=ErrorTables(*read_tables) if read_tables else None,
             )
             new = {
                 "comparison": self.lake.put_file(files.json),
                 "html": self.lake.put_file(files.html),
                 "markdown": self.lake.put_file(files.markdown),
             }
-        self.rewritten.update({value[name]: made for name, made in new.items()})
+        self.rewritten.update({value[name]: object_id for name, object_id in new.items()})
         return {**value, **new, **tables}
 
     def _make_scratch_folder(self) -> tempfile.TemporaryDirectory[str]:
@@ -220,31 +218,28 @@ def _is_report(name: str) -> bool:
 
 
 def _recount(lake: Lake, area: str, value: dict[str, Any]) -> dict[str, Any]:
-    """A pointer's totals, counted again from its table; pointers without totals are as they are."""
+    """Return a pointer's value with totals counted again from its tables."""
     if area == "recordings":
         rows = pq.read_table(lake.fetch_path(value["facts"]), columns=["session_id", "duration_s"])
         sessions = len(pc.unique(rows["session_id"]))
         return {**value, "segments": rows.num_rows, "sessions": sessions, "hours": _sum_hours(rows)}
     if area == "annotations":
-        return {**value, "events": pq.ParquetFile(lake.fetch_path(value["parquet"])).metadata.num_rows}
+        return {**value, "events": _count_rows(lake, value["parquet"])}
     if area == "hypotheses":
-        return {**value, "count": pq.ParquetFile(lake.fetch_path(value["hypotheses"])).metadata.num_rows}
-    return _recount_corpus(lake, value) if area == "corpus" else value
+        return {**value, "count": _count_rows(lake, value["hypotheses"])}
+    return {**value, **_recount_corpus(lake, value)} if area == "corpus" else value
 
 
-def _recount_corpus(lake: Lake, value: dict[str, Any]) -> dict[str, Any]:
-    rows = pq.read_table(lake.fetch_path(value["parquet"]), columns=["status", "problem", "duration_s"])
-    usable = rows.filter(pc.is_null(rows["problem"]))
-    statuses = Counter(rows["status"].to_pylist())
-    problems = Counter(each for each in rows["problem"].to_pylist() if each)
-    counted = {
-        "segments": pq.ParquetFile(lake.fetch_path(value["facts"])).metadata.num_rows,
-        "annotated": rows.num_rows,
-        "usable": usable.num_rows,
-        **{status: statuses[status] for status in ("corrected", "confirmed", "unusable")},
-    }
-    known = {name: counted.get(name, number) for name, number in value["counts"].items()}
-    return {**value, "counts": known, "problems": dict(sorted(problems.items())), "hours": _sum_hours(usable)}
+def _recount_corpus(lake: Lake, value: Mapping[str, Any]) -> dict[str, Any]:
+    rows = pq.read_table(lake.fetch_path(value["parquet"]))
+    annotated = 0
+    if value["annotations"]:
+        annotated = len(pc.unique(read_event_table(lake, value["annotations"], ["segment_id"])["segment_id"]))
+    return compute_totals(rows, _count_rows(lake, value["facts"]), annotated - rows.num_rows)
+
+
+def _count_rows(lake: Lake, object_id: str) -> int:
+    return int(pq.read_metadata(lake.fetch_path(object_id)).num_rows)
 
 
 def _sum_hours(rows: pa.Table) -> float:

@@ -1,7 +1,7 @@
-"""The name of every pointer in the lake. Names are built and parsed here and nowhere else.
+"""The name of every pointer in the lake. Only this module builds and parses them.
 
 A family is a group of pointers that share a pattern, such as the reports of all model versions. A name without a
-variable part is a plain constant.
+variable part is a constant.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class PointerFamily:
         return self.pattern.format(*parts)
 
     def parts(self, name: str) -> tuple[str, ...] | None:
-        """Return the variable parts of a pointer name; None where it belongs to another family."""
+        """Return the variable parts of a pointer name, or None if it belongs to another family."""
         expression = re.escape(self.pattern).replace(r"\{\}", "([^/]+)")
         found = re.fullmatch(expression, name)
         return found.groups() if found else None

@@ -1,4 +1,4 @@
-"""Opening the store or the lake that the settings name."""
+"""Open the store or the lake in the settings."""
 
 from __future__ import annotations
 
@@ -21,18 +21,23 @@ _BUCKET_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 def open_lake(settings: StoreSettings, cache: Path, s3_client: S3Client | None = None) -> Lake:
-    """The lake that `settings` name; `cache` is a local folder for copies of a remote lake's objects.
+    """Open the lake in `settings`; `cache` is a local folder for copies of a remote lake's objects.
 
-    Raises `LakeError` as `open_store` does.
+    Raises `LakeError` like `open_store`.
     """
     return Lake(open_store(settings, s3_client), cache)
 
 
 def open_store(settings: StoreSettings, s3_client: S3Client | None = None) -> Store:
-    """The store that `settings.url` names: a folder, made where it is missing, or `s3://bucket/prefix`.
+    """Open the store at `settings.url`: a folder, created if it is missing, or `s3://bucket/prefix`.
 
-    `s3_client` is used instead of one made from the settings. An S3 endpoint is tried once: `LakeError` where it
-    cannot be reached or written, has no such bucket, or ignores conditional writes; also for an unknown scheme.
+    Args:
+        settings: URL, endpoint and region.
+        s3_client: Client to use instead of one from the settings.
+
+    Raises:
+        LakeError: The scheme is unknown, or the S3 endpoint cannot be reached or written, has no such bucket or
+            ignores conditional writes.
     """
     if "://" not in settings.url:
         return DirectoryStore(Path(settings.url))
@@ -43,8 +48,8 @@ def open_store(settings: StoreSettings, s3_client: S3Client | None = None) -> St
         )
     if not _BUCKET_NAME_PATTERN.fullmatch(url.netloc):
         raise LakeError(
-            f"store url {settings.url!r} names the bucket {url.netloc!r}, which is no S3 bucket's name "
-            "(3 to 63 small letters, digits, dots and hyphens); write s3://bucket/prefix"
+            f"store url {settings.url!r} names the bucket {url.netloc!r}, which is not a valid bucket name "
+            "(3 to 63 lower-case letters, digits, dots and hyphens); write s3://bucket/prefix"
         )
     client = s3_client or _create_client(settings)
     probe_conditional_writes(client, url.netloc, url.path)
@@ -52,13 +57,13 @@ def open_store(settings: StoreSettings, s3_client: S3Client | None = None) -> St
 
 
 def _create_client(settings: StoreSettings) -> S3Client:
-    """A client from the settings; credentials are found by boto3 (environment, profile, role)."""
+    """Create a client from the settings; boto3 finds the credentials (environment, profile, role)."""
     import boto3
     from botocore.config import Config
 
-    # Many self-hosted endpoints have no name per bucket, so theirs are addressed by path.
+    # Many self-hosted endpoints have no host name per bucket: use paths.
     addressing: Literal["path", "auto"] = "path" if settings.endpoint_url else "auto"
-    # A session of its own: boto3's default one keeps the credentials that it found first.
+    # A new session: boto3's default session keeps the first credentials that it finds.
     return boto3.Session().client(
         "s3",
         endpoint_url=settings.endpoint_url,

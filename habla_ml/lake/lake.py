@@ -5,8 +5,8 @@ Layout of a lake in its store:
     objects/ab/abcdef…            the bytes whose sha256 is abcdef…
     pointers/<name>.json          a small JSON object, moved by compare-and-set
 
-A folder is stored as a *tree*: a JSON object that lists path, size and sha256 of every file, itself an
-object. The same content always gets the same name, so publishing it again does no work.
+A folder is stored as a *tree*: an object with the path, size and sha256 of every file as JSON. The same content always
+has the same id, so publishing it again does no work.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 from habla_ml.errors import LakeError
-from habla_ml.lake.reachability import reachable_objects
+from habla_ml.lake.reachability import is_json, reachable_objects
 from habla_ml.lake.store import Store
 
-_TREE_FORMAT = "habla_ml.tree/1"
+TREE_FORMAT: Final = "habla_ml.tree/1"
+_START_BYTES: Final = 64
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """A named JSON value and the tag of the state that was read."""
+    """A named JSON value and the tag of its state."""
 
     name: str
     value: Mapping[str, Any]
@@ -54,19 +55,19 @@ class Lake:
 
     @property
     def url(self) -> str:
-        """Where the lake is."""
+        """The lake's location."""
         return self._store.url
 
     # Objects
 
     def put_bytes(self, data: bytes) -> str:
-        """Store `data`; returns its sha256 (hex), which is its name."""
+        """Store `data`; return its sha256 (hex), which is its id."""
         sha256 = hashlib.sha256(data).hexdigest()
         self._store.put_if_absent(_make_object_key(sha256), data, sha256)
         return sha256
 
     def put_file(self, path: Path) -> str:
-        """Store a file's bytes in bounded memory; returns their sha256. One that changes meanwhile is refused."""
+        """Store a file in bounded memory; return its sha256. Raises `LakeError` if it changes meanwhile."""
         try:
             sha256 = compute_sha256(path)
         except OSError as error:
@@ -77,13 +78,13 @@ class Lake:
         return sha256
 
     def put_json(self, value: Any) -> str:
-        """Store a JSON value in its canonical form; returns the sha256 of that form."""
+        """Store a JSON value in its canonical form; return the sha256 of that form."""
         return self.put_bytes(to_canonical_json(value))
 
     def put_tree(self, folder: Path) -> str:
-        """Store every file below `folder`; returns the tree's id.
+        """Store every file below `folder`; return the tree's id.
 
-        Raises `LakeError` where there is no file below `folder`, or something that is no plain file.
+        Raises `LakeError` if there is no file below `folder`, or a link or device.
         """
         files = []
         for path in sorted(folder.rglob("*"), key=lambda each: each.relative_to(folder).as_posix()):
@@ -95,18 +96,18 @@ class Lake:
                 name = path.relative_to(folder).as_posix()
                 files.append({"path": name, "size_bytes": path.stat().st_size, "sha256": self.put_file(path)})
         if not files:
-            raise LakeError(f"{folder} holds no files, so there is no tree to store; has the stage before it run?")
-        return self.put_json({"format": _TREE_FORMAT, "files": files})
+            raise LakeError(f"{folder} contains no files to store; run the stage that writes them")
+        return self.put_json({"format": TREE_FORMAT, "files": files})
 
     def get_bytes(self, sha256: str) -> bytes:
-        """The object's bytes; raises `ObjectMissingError` or, where they are damaged, `LakeError`."""
+        """Return the object's bytes; raises `ObjectMissingError`, or `LakeError` if they are damaged."""
         data = self._store.read(_make_object_key(sha256))
         if hashlib.sha256(data).hexdigest() != sha256:
             raise LakeError(f"object {sha256} in {self.url} is damaged: its bytes have another sha256")
         return data
 
     def get_json(self, sha256: str) -> Any:
-        """The JSON value stored by `put_json`."""
+        """Return the JSON value stored by `put_json`."""
         try:
             return json.loads(self.get_bytes(sha256))
         except ValueError as error:
@@ -115,32 +116,37 @@ class Lake:
             ) from None
 
     def read_object_start(self, sha256: str, length: int) -> bytes:
-        """The object's first `length` bytes, to tell what it is; they are not verified."""
+        """Return the object's first `length` bytes, unverified, to find its type."""
         return self._store.read_start(_make_object_key(sha256), length)
 
     def list_object_ids(self) -> Iterator[str]:
-        """Ids of all objects, named by a pointer or not, sorted; a listing of the whole lake."""
+        """Yield the ids of all objects, reachable or not, sorted; lists the whole lake."""
         for entry in self._store.list("objects/"):
             yield entry.key.rpartition("/")[2]
 
     def delete_objects(self, object_ids: Collection[str], rewritten: Collection[str] = ()) -> int:
-        """Remove objects and their cached copies; returns how many were there. Removing twice does no harm.
+        """Remove objects and their cached copies; return how many existed.
 
         Args:
-            object_ids: what to remove.
-            rewritten: names of pointers whose objects no longer count, since the caller has rewritten what matters
-                of them. What any other pointer leads to stays.
+            object_ids: Objects to remove.
+            rewritten: Names of pointers that may keep naming removed objects, because the caller has rewritten what
+                they need.
 
         Raises:
-            LakeError: a pointer still leads to one of them; nothing was removed.
+            LakeError: Another pointer still leads to one of them. Nothing was removed.
         """
         if not object_ids:
             return 0
-        named = reachable_objects(self, set(self.list_object_ids()), rewritten)
+        followed = (self.read_pointer(name) for name in self.list_pointers("") if name not in rewritten)
+        named = reachable_objects(
+            ((each.name, each.value) for each in followed if each is not None),
+            set(self.list_object_ids()),
+            lambda each: self.get_bytes(each) if is_json(self.read_object_start(each, _START_BYTES)) else b"",
+        )
         if held := sorted(each for each in object_ids if each in named):
             raise LakeError(
                 f"{len(held)} of {len(object_ids)} objects to delete in {self.url} are still named, {held[0]} by the "
-                f"pointer {named[held[0]]}; move that pointer first, nothing was deleted"
+                f"pointer {named[held[0]]}; nothing was deleted, move that pointer first"
             )
         removed = 0
         for each in object_ids:
@@ -154,17 +160,17 @@ class Lake:
             (self._cache / _make_object_key(sha256)).unlink(missing_ok=True)
         except OSError as error:
             raise LakeError(
-                f"cannot remove {sha256} from the cache {self._cache}: {error.strerror}; mend its permissions"
+                f"cannot remove {sha256} from the cache {self._cache}: {error.strerror}; fix its permissions"
             ) from error
 
     def list_cached_ids(self) -> Iterator[str]:
-        """Ids of the objects of which the cache holds a copy."""
+        """Yield the ids of the objects in the cache."""
         for path in sorted((self._cache / "objects").glob("??/*")):
             if not path.name.startswith("."):
                 yield path.name
 
     def fetch_path(self, sha256: str) -> Path:
-        """A local file, to be read only, that holds the object: the lake's own, or a verified cached copy."""
+        """Return a read-only local file with the object: the lake's own, or a verified cached copy."""
         key = _make_object_key(sha256)
         local = self._store.local_path(key)
         if local is not None:
@@ -187,10 +193,10 @@ class Lake:
         return cached
 
     def list_tree_files(self, tree: str) -> list[TreeFile]:
-        """The files of a tree, sorted by path; paths are checked to stay below the folder."""
+        """Return the files of a tree, sorted by path; raises `LakeError` if a path leaves the folder."""
         value = self.get_json(tree)
-        if not isinstance(value, dict) or value.get("format") != _TREE_FORMAT:
-            raise LakeError(f"object {tree} in {self.url} is no tree; pass the id that `put_tree` returned")
+        if not isinstance(value, dict) or value.get("format") != TREE_FORMAT:
+            raise LakeError(f"object {tree} in {self.url} is not a tree; pass the id that `put_tree` returned")
         files = [TreeFile(**each) for each in value["files"]]
         for each in files:
             path = PurePosixPath(each.path)
@@ -199,10 +205,9 @@ class Lake:
         return files
 
     def checkout_tree(self, tree: str, folder: Path) -> Path:
-        """Lay a tree's files down as `folder`: copies with verified sha256, complete or not at all.
+        """Copy a tree's files to `folder` with verified sha256, all or none.
 
-        A folder that is there already is kept where it holds every file of the tree in its size; another
-        folder of that name raises `LakeError`.
+        Keeps an existing folder that has every file of the tree in its size. Raises `LakeError` if it differs.
         """
         files = self.list_tree_files(tree)
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
@@ -213,16 +218,18 @@ class Lake:
                 try:
                     temporary.rename(folder)
                 except OSError:
-                    if not folder.exists():  # else another process was quicker
+                    if not folder.exists():  # otherwise another process did it
                         raise
             for each in files:
                 if not _has_size(folder / each.path, each.size_bytes):
                     raise LakeError(
-                        f"{folder} is there but its {each.path} is not the one of tree {tree[:12]}; "
-                        "remove that folder, it will be made again"
+                        f"{folder} exists but its {each.path} is not the one of tree {tree[:12]}; "
+                        "remove that folder and run again"
                     )
         except OSError as error:
-            raise LakeError(f"cannot lay tree {tree[:12]} down as {folder}: {error.strerror}") from error
+            raise LakeError(
+                f"cannot copy tree {tree[:12]} to {folder}: {error.strerror}; free some space there"
+            ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return folder
@@ -236,7 +243,7 @@ class Lake:
     # Pointers
 
     def read_pointer(self, name: str) -> Pointer | None:
-        """The pointer `name` as it stands now, or None."""
+        """Return the present pointer `name`, or None."""
         found = self._store.read_versioned(_make_pointer_key(name))
         if found is None:
             return None
@@ -245,13 +252,13 @@ class Lake:
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise LakeError(f"pointer {name} in {self.url} is no JSON object; restore that file from a backup")
+            raise LakeError(f"pointer {name} in {self.url} is not a JSON object; restore that file from a backup")
         return Pointer(name, value, found.tag)
 
     def move_pointer(self, name: str, value: Mapping[str, Any], seen: Pointer | None) -> Pointer:
-        """Set `name` to `value` if it still stands as `seen` (None: absent); raises `PointerMovedError`.
+        """Set `name` to `value` if it is still in the state `seen` (None: absent).
 
-        Does no write where it already holds `value`.
+        Writes nothing if `seen` already has `value`. Raises `PointerMovedError` if the state is different.
         """
         if seen is not None and dict(seen.value) == dict(value):
             return seen
@@ -261,27 +268,27 @@ class Lake:
         return Pointer(name, value, tag)
 
     def delete_pointer(self, name: str) -> bool:
-        """Remove a pointer, whatever it says; True when it was there. Its objects stay."""
+        """Remove a pointer but not its objects; return True if it existed."""
         return self._store.delete(_make_pointer_key(name))
 
     def list_pointers(self, prefix: str) -> Iterator[str]:
-        """Names of all pointers that start with `prefix`, sorted."""
+        """Yield the names of all pointers that start with `prefix`, sorted."""
         for entry in self._store.list(f"pointers/{prefix}"):
             yield entry.key.removeprefix("pointers/").removesuffix(".json")
 
 
 def to_canonical_json(value: Any) -> bytes:
-    """One byte form for one value: sorted keys, no spaces, UTF-8, no NaN."""
+    """Return the only byte form of a value: sorted keys, no spaces, UTF-8, no NaN."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def compute_digest(value: Any) -> str:
-    """sha256 (hex) of a JSON value's canonical form."""
+    """Return the sha256 (hex) of a JSON value's canonical form."""
     return hashlib.sha256(to_canonical_json(value)).hexdigest()
 
 
 def compute_sha256(path: Path) -> str:
-    """sha256 (hex) of a file's bytes, in bounded memory."""
+    """Return the sha256 (hex) of a file, in bounded memory."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

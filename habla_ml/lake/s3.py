@@ -1,13 +1,13 @@
-"""A store on S3, or on whatever speaks its protocol *with conditional writes*.
+"""A store on S3 or any endpoint that speaks its protocol with conditional writes.
 
-`If-None-Match: *` makes a put have one winner, `If-Match: <etag>` makes it a compare-and-set. An endpoint that
-ignores these headers would lose data without a word, so `probe_conditional_writes` finds it out beforehand.
+`If-None-Match: *` gives a put one winner. `If-Match: <etag>` makes it a compare-and-set. An endpoint that ignores these
+headers loses data silently, so `probe_conditional_writes` tests it first.
 
-Every put carries the id of its write in the object's metadata: where the answer to a put was lost and the client
-sent it again, the second answer is 412, and the id tells that the winner was this very write.
+Every put stores the id of its write in the object's metadata. If the answer to a put is lost and the client sends it
+again, the second answer is 412; the id then shows that this write succeeded.
 
-Parts of an upload that was killed are invisible but cost money: give the bucket a lifecycle rule
-`AbortIncompleteMultipartUpload` of a day.
+Parts of an interrupted upload are invisible but cost money: give the bucket a lifecycle rule
+`AbortIncompleteMultipartUpload` of one day.
 """
 
 from __future__ import annotations
@@ -25,19 +25,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from habla_ml.errors import LakeError, ObjectMissingError, PointerMovedError
-from habla_ml.lake.store import StoreEntry, VersionedValue, check_key, check_prefix
+from habla_ml.errors import LakeError
+from habla_ml.lake.store import (
+    Store,
+    StoreEntry,
+    VersionedValue,
+    check_key,
+    check_prefix,
+    check_sha256,
+    open_source,
+)
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
     from mypy_boto3_s3 import S3Client
 
-_PART_BYTES = 64 << 20  # 10,000 parts are S3's most: 640 GB a value
+_PART_BYTES = 64 << 20  # S3 allows 10,000 parts: 640 GB a value
 _CONFLICT_ATTEMPTS = 8
 _PRECONDITION_FAILED_CODES = {"PreconditionFailed", "412"}
 _CONFLICT_CODES = {"ConditionalRequestConflict", "OperationAborted", "409"}
 _NOT_FOUND_CODES = {"NoSuchKey", "NotFound", "404"}
-# A CDN keeps what has no Cache-Control for a day, which is too long for a pointer.
+# A CDN caches objects without Cache-Control for a day, too long for a pointer.
 _CACHE_FOREVER = "public, max-age=31536000, immutable"
 _NO_CACHE = "no-cache"
 _PERMISSION_REMEDY = (
@@ -47,7 +55,7 @@ _REMEDIES = {
     "NoSuchBucket": "create the bucket, or name another one in the settings",
     "AccessDenied": _PERMISSION_REMEDY,
     "403": _PERMISSION_REMEDY,
-    "InvalidAccessKeyId": "set AWS_PROFILE or AWS_ACCESS_KEY_ID to credentials this endpoint knows",
+    "InvalidAccessKeyId": "set AWS_PROFILE or AWS_ACCESS_KEY_ID to credentials of this endpoint",
     "SignatureDoesNotMatch": "set AWS_SECRET_ACCESS_KEY to the secret of this access key",
     "BadDigest": "the transfer broke; run the stage again",
     "NotImplemented": "use AWS S3 or another endpoint with conditional writes, or a folder",
@@ -56,7 +64,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class _ConditionalPut:
-    """What a conditional put says besides its bytes."""
+    """The headers of a conditional put."""
 
     name: str
     write_id: str
@@ -73,11 +81,11 @@ class _ConditionalPut:
         }
 
 
-class S3Store:
-    """Values as objects of one bucket whose names begin with `prefix`."""
+class S3Store(Store):
+    """Values as objects of one bucket with names that begin with `prefix`."""
 
     def __init__(self, client: S3Client, bucket: str, prefix: str = "", part_bytes: int = _PART_BYTES) -> None:
-        """`part_bytes`: values of this size and more are sent in such parts; 5 MiB is the least on AWS."""
+        """Upload values of `part_bytes` or more in parts of that size; AWS requires at least 5 MiB."""
         self._client = client
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
@@ -94,16 +102,9 @@ class S3Store:
         with self._translate_request_errors(f"write {key}"):
             if self._read_tag_and_write_id(put.name) is not None:
                 return False
-            with _open_source(source) as body:
+            with open_source(source) as body:
                 tag = self._put_with_retries(put, body, sha256)
         return tag is not None
-
-    def read(self, key: str) -> bytes:
-        """See `Store.read`."""
-        found = self.read_versioned(key)
-        if found is None:
-            raise self._missing_error(key)
-        return found.data
 
     def read_versioned(self, key: str) -> VersionedValue | None:
         """See `Store.read_versioned`; the tag is the ETag."""
@@ -125,24 +126,22 @@ class S3Store:
         with self._translate_request_errors(f"write {key}"):
             tag = self._put_with_retries(put, io.BytesIO(data), None)
         if tag is None:
-            raise PointerMovedError(
-                f"{key} in {self.url} was moved by somebody else since it was read; read it again and retry"
-            )
+            raise self._make_moved_error(key)
         return tag
 
     def list(self, prefix: str) -> Iterator[StoreEntry]:
-        """See `Store.list`; a page of 1,000 at a time."""
+        """See `Store.list`; in pages of 1,000."""
         start = self._prefix + check_prefix(prefix)
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start)
         with self._translate_request_errors(f"list {prefix or 'everything'}"):
             for page in pages:
                 for each in page.get("Contents", []):
                     key = each["Key"].removeprefix(self._prefix)
-                    if "/." not in f"/{key}/":  # a probe
+                    if "/." not in f"/{key}/":  # not a probe
                         yield StoreEntry(key, each["Size"])
 
     def fetch(self, key: str, destination: Path) -> None:
-        """See `Store.fetch`; parts in parallel, broken transfers are taken up again."""
+        """See `Store.fetch`; downloads parts in parallel and resumes broken transfers."""
         from botocore.exceptions import ClientError
 
         with self._translate_request_errors(f"fetch {key}"):
@@ -150,7 +149,7 @@ class S3Store:
                 self._client.download_file(self._bucket, self._make_object_name(key), str(destination))
             except ClientError as error:
                 if _get_error_code(error) in _NOT_FOUND_CODES:
-                    raise self._missing_error(key) from None
+                    raise self._make_missing_error(key) from None
                 raise
             except OSError as error:
                 raise LakeError(f"cannot write {destination}: {error.strerror}; free some space there") from error
@@ -167,13 +166,13 @@ class S3Store:
                 return answer["Body"].read()[:length]
             except ClientError as error:
                 if _get_error_code(error) in _NOT_FOUND_CODES:
-                    raise self._missing_error(key) from None
+                    raise self._make_missing_error(key) from None
                 if _get_error_code(error) == "InvalidRange":  # the value is empty
                     return b""
                 raise
 
     def delete(self, key: str) -> bool:
-        """See `Store.delete`; a bucket that keeps versions keeps the old one, which its owner must purge."""
+        """See `Store.delete`; the owner of a bucket with versions must purge old versions."""
         with self._translate_request_errors(f"delete {key}"):
             present = self._read_tag_and_write_id(self._make_object_name(key)) is not None
             if present:
@@ -181,17 +180,14 @@ class S3Store:
         return present
 
     def local_path(self, key: str) -> None:
-        """See `Store.local_path`: there is none."""
+        """Return None: values on S3 have no local file."""
         check_key(key)
 
     def _make_object_name(self, key: str) -> str:
         return self._prefix + check_key(key)
 
-    def _missing_error(self, key: str) -> ObjectMissingError:
-        return ObjectMissingError(f"{key} is not in the store {self.url}; has the stage that makes it run?")
-
     def _read_tag_and_write_id(self, name: str) -> tuple[str, str | None] | None:
-        """Tag and write id of the object `name`, or None where there is none."""
+        """Return tag and write id of the object `name`, or None if it does not exist."""
         from botocore.exceptions import ClientError
 
         try:
@@ -203,14 +199,14 @@ class S3Store:
         return answer["ETag"], answer["Metadata"].get("write")
 
     def _put_with_retries(self, put: _ConditionalPut, body: IO[bytes], sha256: str | None) -> str | None:
-        """Put with back-off while the endpoint answers 409; the tag, or None where somebody else was first."""
+        """Put with back-off while the endpoint answers 409; return the tag, or None if another writer won."""
         from botocore.exceptions import ClientError
 
         for attempt in range(1, _CONFLICT_ATTEMPTS + 1):
             try:
                 return self._put(put, body, sha256)
             except ClientError as error:
-                # A pointer that is gone answers 404 to If-Match.
+                # The answer to If-Match on a deleted pointer is 404.
                 if _get_error_code(error) in _PRECONDITION_FAILED_CODES or (
                     _get_error_code(error) in _NOT_FOUND_CODES and "IfMatch" in put.condition
                 ):
@@ -222,40 +218,40 @@ class S3Store:
         return present[0] if present is not None and present[1] == put.write_id else None
 
     def _put(self, put: _ConditionalPut, body: IO[bytes], sha256: str | None) -> str:
-        """One conditional put of `body` from its start; returns the tag."""
+        """Put `body` from its start, once; return the tag."""
         body.seek(0)
         data = body.read(self._part_bytes)
         if len(data) == self._part_bytes:
             return self._put_in_parts(put, data, body, sha256)
-        _check_sha256(put.name, hashlib.sha256(data).hexdigest(), sha256)
+        check_sha256(put.name, hashlib.sha256(data).hexdigest(), sha256)
         return self._client.put_object(
             Bucket=self._bucket, Body=data, ChecksumSHA256=_encode_checksum(data), **put.headers, **put.condition
         )["ETag"]
 
     def _put_in_parts(self, put: _ConditionalPut, first: bytes, body: IO[bytes], sha256: str | None) -> str:
-        """`first`, then the rest of `body`, one part in memory at a time; the condition is for the completion."""
+        """Put `first` and the rest of `body`, one part in memory at a time; the completion is conditional."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        place: dict[str, Any] = {"Bucket": self._bucket, "Key": put.name}
-        place["UploadId"] = self._client.create_multipart_upload(
+        upload: dict[str, Any] = {"Bucket": self._bucket, "Key": put.name}
+        upload["UploadId"] = self._client.create_multipart_upload(
             Bucket=self._bucket, ChecksumAlgorithm="SHA256", **put.headers
         )["UploadId"]
         parts: Any = []
-        whole, data = hashlib.sha256(), first
+        written, data = hashlib.sha256(), first
         try:
             while data:
-                whole.update(data)
+                written.update(data)
                 part: Any = {"PartNumber": len(parts) + 1, "ChecksumSHA256": _encode_checksum(data)}
-                parts.append({**part, "ETag": self._client.upload_part(Body=data, **place, **part)["ETag"]})
+                parts.append({**part, "ETag": self._client.upload_part(Body=data, **upload, **part)["ETag"]})
                 data = body.read(self._part_bytes)
-            _check_sha256(put.name, whole.hexdigest(), sha256)
+            check_sha256(put.name, written.hexdigest(), sha256)
             return self._client.complete_multipart_upload(
-                MultipartUpload={"Parts": parts}, **place, **put.condition
+                MultipartUpload={"Parts": parts}, **upload, **put.condition
             )["ETag"]
         except BaseException:
-            # Ctrl-C too: parts of an upload that nobody ends are paid for. What failed first is what is reported.
+            # Also after Ctrl-C: parts of an open upload cost money. Report the first error.
             with suppress(BotoCoreError, ClientError):
-                self._client.abort_multipart_upload(**place)
+                self._client.abort_multipart_upload(**upload)
             raise
 
     @contextmanager
@@ -265,11 +261,10 @@ class S3Store:
 
 
 def probe_conditional_writes(client: S3Client, bucket: str, prefix: str = "") -> None:
-    """Find out by a few small writes whether an endpoint keeps the promises of `S3Store`.
+    """Test with a few small writes whether an endpoint supports conditional writes.
 
-    Of two puts with `If-None-Match: *` the second must be refused with 412, and so must a put whose `If-Match`
-    names another ETag, while one that names the present ETag must succeed. Raises `LakeError` that names the
-    endpoint and what to do.
+    The endpoint must refuse the second of two puts with `If-None-Match: *` and a put with a stale `If-Match`, both with
+    412, and accept a put with the present ETag. Otherwise raises `LakeError`.
     """
     from botocore.exceptions import ClientError
 
@@ -277,7 +272,7 @@ def probe_conditional_writes(client: S3Client, bucket: str, prefix: str = "") ->
     name = f"{prefix.strip('/')}/.probe/{uuid.uuid4().hex}".lstrip("/")
 
     def put(data: bytes, condition: Mapping[str, Any]) -> str | None:
-        """The tag, or None where the put was refused because of its condition."""
+        """Return the tag, or None if the condition was not met."""
         try:
             return client.put_object(Bucket=bucket, Key=name, Body=data, **condition)["ETag"]
         except ClientError as error:
@@ -285,12 +280,12 @@ def probe_conditional_writes(client: S3Client, bucket: str, prefix: str = "") ->
                 return None
             raise
 
-    with _translate_s3_errors(f"cannot try conditional writes in s3://{bucket}/{name} at {endpoint}"):
+    with _translate_s3_errors(f"cannot test conditional writes in s3://{bucket}/{name} at {endpoint}"):
         tag = put(b"1", {"IfNoneMatch": "*"})
         second = put(b"2", {"IfNoneMatch": "*"})
         stale = put(b"3", {"IfMatch": '"00000000000000000000000000000000"'})
         current = put(b"4", {"IfMatch": tag or ""})
-        # A lake's credentials need no right to delete; then a few bytes stay.
+        # The credentials may lack the right to delete; then a few bytes remain.
         with suppress(ClientError):
             client.delete_object(Bucket=bucket, Key=name)
     faults = {
@@ -302,15 +297,15 @@ def probe_conditional_writes(client: S3Client, bucket: str, prefix: str = "") ->
     found = [fault for fault, present in faults.items() if present]
     if found:
         raise LakeError(
-            f"the S3 endpoint {endpoint} does not keep conditional writes (bucket {bucket}): {'; '.join(found)}. "
-            "Two runs could overwrite each other's results. Use AWS S3, MinIO or another store that honours "
-            "If-None-Match and If-Match, or a folder"
+            f"the S3 endpoint {endpoint} does not support conditional writes (bucket {bucket}): {'; '.join(found)}. "
+            "Two runs could overwrite each other's results. Use AWS S3, MinIO or another endpoint that supports "
+            "If-None-Match and If-Match, or use a folder"
         )
 
 
 @contextmanager
 def _translate_s3_errors(failure: str) -> Iterator[None]:
-    """Turn what the endpoint or the network refuses into a `LakeError` that begins with `failure`."""
+    """Turn an error of the endpoint or the network into a `LakeError` that begins with `failure`."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -333,26 +328,3 @@ def _get_error_code(error: ClientError) -> str:
 
 def _encode_checksum(data: bytes) -> str:
     return base64.b64encode(hashlib.sha256(data).digest()).decode()
-
-
-@contextmanager
-def _open_source(source: bytes | Path) -> Iterator[IO[bytes]]:
-    if isinstance(source, bytes):
-        yield io.BytesIO(source)
-        return
-    try:
-        handle = source.open("rb")
-    except OSError as error:
-        raise LakeError(
-            f"cannot read {source}: {error.strerror}; nothing was published, check the file"
-        ) from error
-    with handle:
-        yield handle
-
-
-def _check_sha256(name: str, found: str, expected: str | None) -> None:
-    if expected is not None and found != expected:
-        raise LakeError(
-            f"what was read for {name} has the sha256 {found}, expected {expected}: it changed while it was read; "
-            "nothing was published, run the stage again"
-        )

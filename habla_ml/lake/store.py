@@ -1,29 +1,32 @@
-"""What a place to keep bytes must be able to do: a directory and S3 both can.
+"""The interface of a store: bytes under keys, in a directory or on S3.
 
-Keys are relative POSIX paths (`objects/ab/abcd…`, `pointers/models/v1/checkpoint.json`). Two promises carry the
-whole project: `put_if_absent` has exactly one winner and never shows a half-written value, and
-`compare_and_set` moves a small value only from the state the caller has seen.
+Keys are relative POSIX paths (`objects/ab/abcd…`, `pointers/models/v1/checkpoint.json`). Every store guarantees two
+things. `put_if_absent` has exactly one winner and never shows a half-written value. `compare_and_set` replaces a small
+value only if it is still in the state that the caller has read.
 """
 
 from __future__ import annotations
 
+import io
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO
 
-from habla_ml.errors import LakeError
+from habla_ml.errors import LakeError, ObjectMissingError, PointerMovedError
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._=+-]{0,199}"
 _KEY = re.compile(rf"{_PART}(/{_PART})*")
 _PREFIX = re.compile(rf"({_PART}/)*({_PART})?")
-_MAX_KEY_CHARS = 900  # S3 allows 1024 bytes, of which a bucket's prefix needs some
+_MAX_KEY_CHARS = 900  # S3 allows 1024 bytes including the bucket's prefix
 
 
 @dataclass(frozen=True)
 class StoreEntry:
-    """One stored value as a listing shows it."""
+    """One stored value in a listing."""
 
     key: str
     size_bytes: int
@@ -31,81 +34,118 @@ class StoreEntry:
 
 @dataclass(frozen=True)
 class VersionedValue:
-    """A value and the tag that names its present state, for `compare_and_set`."""
+    """A value and the tag of its present state, for `compare_and_set`."""
 
     data: bytes
     tag: str
 
 
-class Store(Protocol):
+class Store(ABC):
     """Bytes under keys, with conditional writes."""
 
     @property
+    @abstractmethod
     def url(self) -> str:
-        """Where the store is, as a person would write it (a path or `s3://bucket/prefix`)."""
-        ...
+        """The store's location: a path or `s3://bucket/prefix`."""
 
+    @abstractmethod
     def put_if_absent(self, key: str, source: bytes | Path, sha256: str | None = None) -> bool:
-        """Store `source` under `key` unless something is there; True when this call stored it.
+        """Store `source` under `key` unless the key exists; return True if this call stored it.
 
-        Whether it returns True or False, the value that is there is durable. A crash at any point leaves
-        either nothing or the whole value. Where `sha256` (hex) is given and the bytes turn out to have another
-        one (a file that changed while it was read, a broken transfer), nothing is stored: `LakeError`.
+        The value under `key` is durable on return. A crash leaves either nothing or the whole value.
+
+        Raises:
+            LakeError: The bytes do not have the expected `sha256` (hex), because the file changed or the transfer
+                broke, or the store cannot be written. Nothing is stored.
         """
-        ...
 
     def read(self, key: str) -> bytes:
-        """The value under `key`; raises `ObjectMissingError` where there is none."""
-        ...
+        """Return the value under `key`; raises `ObjectMissingError` if the key does not exist."""
+        found = self.read_versioned(key)
+        if found is None:
+            raise self._make_missing_error(key)
+        return found.data
 
+    @abstractmethod
     def read_versioned(self, key: str) -> VersionedValue | None:
-        """The value and its tag, or None where there is none."""
-        ...
+        """Return the value and its tag, or None if the key does not exist."""
 
+    @abstractmethod
     def compare_and_set(self, key: str, data: bytes, expected: str | None) -> str:
-        """Replace the value whose tag is `expected` (None: there is none yet) and return the new tag.
+        """Replace the value whose tag is `expected` (None: the key does not exist) and return the new tag.
 
-        Raises `PointerMovedError` when the present tag is another one.
+        Raises `PointerMovedError` if the present tag is different.
         """
-        ...
 
+    @abstractmethod
     def list(self, prefix: str) -> Iterator[StoreEntry]:
-        """Everything whose key starts with `prefix`, sorted by key; unfinished writes never show."""
-        ...
+        """Yield the values whose key starts with `prefix`, sorted by key, without unfinished writes."""
 
+    @abstractmethod
     def fetch(self, key: str, destination: Path) -> None:
         """Write the value under `key` to the file `destination`, in bounded memory."""
-        ...
 
+    @abstractmethod
     def read_start(self, key: str, length: int) -> bytes:
-        """The first `length` bytes of the value under `key`; raises `ObjectMissingError` where there is none."""
-        ...
+        """Return the first `length` bytes of a value; raises `ObjectMissingError` if the key does not exist."""
 
+    @abstractmethod
     def delete(self, key: str) -> bool:
-        """Remove the value under `key`; True when this call removed it, False where there was none.
+        """Remove the value under `key`, durably; return True if this call removed it.
 
-        Once it returns, the removal is durable. What must not be lost is the caller's to know: see
-        `Lake.delete_objects`.
+        The store does not check whether the value is still needed: see `Lake.delete_objects`.
         """
-        ...
 
+    @abstractmethod
     def local_path(self, key: str) -> Path | None:
-        """The file that holds the value, to be read only, where the store is a local directory."""
-        ...
+        """Return the read-only file with the value if the store is a local directory, otherwise None."""
+
+    def _make_missing_error(self, key: str) -> ObjectMissingError:
+        return ObjectMissingError(f"{key} is not in the store {self.url}; run the stage that publishes it")
+
+    def _make_moved_error(self, key: str) -> PointerMovedError:
+        return PointerMovedError(
+            f"{key} in {self.url} was moved by another process since it was read; read it again and retry"
+        )
 
 
 def check_key(key: str) -> str:
-    """`key` itself, or a `LakeError` where it could leave the store or be read in two ways."""
+    """Return `key`; raise `LakeError` if it could leave the store or is ambiguous."""
     if not _KEY.fullmatch(key) or len(key) > _MAX_KEY_CHARS:
         raise LakeError(
             f"store key {key!r} is not a relative path of letters, digits and ._=+- (200 characters a part, "
-            f"{_MAX_KEY_CHARS} in all at most); rename what it was made from"
+            f"{_MAX_KEY_CHARS} in all at most); rename its source"
         )
     return key
 
 
 def check_prefix(prefix: str) -> str:
-    """`prefix` itself (the start of a key, or empty), or a `LakeError` where no key can start with it."""
+    """Return `prefix` (the start of a key, or empty); raise `LakeError` if no key can start with it."""
     if not _PREFIX.fullmatch(prefix) or len(prefix) > _MAX_KEY_CHARS:
         raise LakeError(f"listing prefix {prefix!r} is not the start of a store key; list a part of a key")
     return prefix
+
+
+@contextmanager
+def open_source(source: bytes | Path) -> Iterator[IO[bytes]]:
+    """Open a value for reading; raises `LakeError` if its file cannot be opened."""
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+        return
+    try:
+        handle = source.open("rb")
+    except OSError as error:
+        raise LakeError(
+            f"cannot read {source}: {error.strerror}; nothing was published, check the file"
+        ) from error
+    with handle:
+        yield handle
+
+
+def check_sha256(key: str, found: str, expected: str | None) -> None:
+    """Raise `LakeError` if the bytes read for `key` do not have the expected sha256."""
+    if expected is not None and found != expected:
+        raise LakeError(
+            f"the value of {key} has the sha256 {found}, expected {expected}: it changed while it was read; "
+            "nothing was published, run the stage again"
+        )

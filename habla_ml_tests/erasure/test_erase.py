@@ -17,6 +17,7 @@ from habla_ml.annotation.source import ForgetReport, SourceContext
 from habla_ml.annotation.sources import SOURCES
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.build import build_day, load_corpus_day
+from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.export import export_dataset
 from habla_ml.corpus.quality import load_baseline_hours, save_baseline_hours
 from habla_ml.corpus.snapshot import SPLITS, Snapshot, load_latest_snapshot, load_snapshot, read_utterances
@@ -46,7 +47,7 @@ from habla_ml_tests.testing.full_lake import (
     typed_text,
     write_register,
 )
-from habla_ml_tests.testing.habla_sessions import NOW, write_corrections, write_session
+from habla_ml_tests.testing.habla_sessions import NOW, V3, write_corrections, write_session
 
 __all__ = ["s3_endpoint"]
 
@@ -145,8 +146,8 @@ def test_versions_that_heard_the_voice_are_remembered_without_its_name(tmp_path:
     full_lake = make_full_lake(tmp_path)
     withdraw(full_lake)
     erase_all(full_lake)
-    (remembered,) = read_tombstones(full_lake.lake).of("c-017")
-    assert remembered.heard == ("v1", "v2")
+    (remembered,) = read_tombstones(full_lake.lake).find_erasures("c-017")
+    assert remembered.trained == ("v1", "v2")
     body = full_lake.lake.get_bytes(full_lake.lake.read_pointer(TOMBSTONES).value["tombstones"])  # type: ignore[union-attr]
     assert b"c-017" not in body
 
@@ -188,6 +189,30 @@ def test_what_others_said_keeps_its_pointers_totals(tmp_path: Path) -> None:
         assert held.hours == pytest.approx(len(left) * 0.4 / 3600)
         assert (text.counts["segments"], text.counts["annotated"]) == (len(left), len(left))
         assert (text.recordings, text.facts, text.annotations) == (held.parquet, held.facts, events.parquet)
+
+
+def test_the_totals_of_a_day_count_only_the_segments_that_are_left(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    conventions, settings = load_conventions(V3), full_lake.workspace.settings
+    assert build_day(full_lake.lake, DAYS[0], conventions, settings).violations == {"digits": 12}
+    theirs = {each for each in withdraw(full_lake) if DAYS[0].replace("-", "") in each[0]}
+    assert 0 < len(theirs) < 12
+    erase_all(full_lake)
+    text = load_corpus_day(full_lake.lake, DAYS[0])
+    assert text is not None
+    left = 12 - len(theirs)
+    assert text.violations == {"digits": left}
+    assert text.problems == {}
+    assert text.hours == pytest.approx(left * 0.4 / 3600)
+    assert text.counts == {
+        "segments": left,
+        "annotated": left,
+        "usable": left,
+        "corrected": left,
+        "confirmed": 0,
+        "unusable": 0,
+        "without_recording": 0,
+    }
 
 
 def test_nothing_comes_back_by_ingest_corrections_or_another_name(tmp_path: Path) -> None:

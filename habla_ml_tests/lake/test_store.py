@@ -124,7 +124,7 @@ def test_a_listing_is_by_prefix_and_in_the_order_of_keys(store: Store) -> None:
 
 def test_a_pointer_moves_only_from_the_state_that_was_seen(store: Store) -> None:
     first = store.compare_and_set("p.json", b"1", None)
-    with pytest.raises(PointerMovedError, match=r"p\.json.*moved by somebody else"):
+    with pytest.raises(PointerMovedError, match=r"p\.json.*moved by another process"):
         store.compare_and_set("p.json", b"2", None)
     second = store.compare_and_set("p.json", b"2", first)
     with pytest.raises(PointerMovedError):

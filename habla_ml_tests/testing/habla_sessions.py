@@ -25,6 +25,7 @@ A, B = "11111_20260216_090000", "22222_20260216_100000"
 PROJECT = Path(__file__).resolve().parents[2]
 V1 = PROJECT / "configs" / "conventions" / "orthographic-v1.yaml"
 V2 = PROJECT / "configs" / "conventions" / "orthographic-v2.yaml"
+V3 = PROJECT / "configs" / "conventions" / "orthographic-v3.yaml"
 
 
 @dataclass(frozen=True)
