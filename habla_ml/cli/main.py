@@ -14,6 +14,7 @@ from habla_ml.cli.consent import erase_command
 from habla_ml.cli.engines import install_whisperx_command
 from habla_ml.cli.label_studio import label_studio_app
 from habla_ml.cli.models import advise_command, compare_command, override_command, replicate_command
+from habla_ml.cli.transcribe import transcribe_command
 from habla_ml.errors import HablaError
 from habla_ml.lake import Lake
 from habla_ml.settings import Settings, load_settings
@@ -30,6 +31,7 @@ app.command("compare")(compare_command)
 app.command("override")(override_command)
 app.command("advise")(advise_command)
 app.command("repeat")(replicate_command)
+app.command("transcribe")(transcribe_command)
 
 Profile = Annotated[
     str | None,

@@ -25,6 +25,7 @@ from habla_ml.settings.models import (
     PromotionSettings,
     ReleaseSettings,
     TrainingSettings,
+    TranscriptionSettings,
 )
 from habla_ml.settings.sections import AutomationSettings, Settings
 
@@ -52,6 +53,7 @@ __all__ = [
     "SplitSettings",
     "StoreSettings",
     "TrainingSettings",
+    "TranscriptionSettings",
     "configs_folder",
     "load_settings",
     "save_settings",

@@ -98,6 +98,18 @@ class EvaluationSettings(SettingsSection):
     hosted: HostedSettings = HostedSettings()
 
 
+class TranscriptionSettings(SettingsSection):
+    """How `habla-ml transcribe` writes transcripts of audio files.
+
+    `line_width` is in characters, `longest_file_s` bounds the memory for one file, and a segment is tagged as
+    low confidence where its average log-probability per token is below `low_confidence_below`.
+    """
+
+    line_width: Annotated[int, Field(ge=1)] = 42
+    longest_file_s: Annotated[float, Field(gt=0)] = 3600.0
+    low_confidence_below: float = -0.7
+
+
 class PromotionSettings(SettingsSection):
     """The plan's rule: bounds on relative improvement and on forgetting."""
 

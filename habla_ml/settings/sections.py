@@ -26,6 +26,7 @@ from habla_ml.settings.models import (
     PromotionSettings,
     ReleaseSettings,
     TrainingSettings,
+    TranscriptionSettings,
 )
 
 
@@ -52,6 +53,7 @@ class Settings(SettingsSection):
     quality: QualitySettings = QualitySettings()
     training: TrainingSettings
     evaluation: EvaluationSettings = EvaluationSettings()
+    transcription: TranscriptionSettings = TranscriptionSettings()
     promotion: PromotionSettings = PromotionSettings()
     advice: AdviceSettings = AdviceSettings()
     export: ExportSettings = ExportSettings()

@@ -1,114 +1,152 @@
-"""One form for every transcript: a document of segments of lines of words, each with its text and its times.
+"""Transcripts: a document consists of segments, a segment of lines, a line of words, each with its text and times.
 
-Times are seconds from the start of the document's audio. As a file it is the JSON of the model (`model_dump_json`,
-`model_validate_json`), which keeps everything, or SRT or WebVTT (`habla_ml.transcription.subtitles`).
+All times are seconds from the start of the audio file, rounded to milliseconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from habla_ml.errors import InputError
 from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.speech_clips import SpeechClip
 
-LINE_WIDTH = 42
-"""Characters of a line of subtitles, by common practice."""
+SegmentTag = Literal["low_confidence", "inaudible", "failed"]
+"""The average log-probability is low; no word was recognised; the engine failed, and `reason` describes how."""
+
+
+def _round_to_ms(seconds: float) -> float:
+    return round(seconds, 3)
+
+
+Seconds = Annotated[float, AfterValidator(_round_to_ms)]
 
 
 class _TimedText(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: str
-    start_s: float
-    end_s: float
+    start_s: Seconds
+    end_s: Seconds
 
 
 class Word(_TimedText):
-    """One word."""
+    """A word."""
+
+    confidence: float | None = None
+    """0…1 where a service gives one."""
 
 
 class Line(_TimedText):
-    """What is shown at once, no wider than was asked for."""
+    """A line of subtitles, no wider than the line width unless a single word is."""
 
-    words: tuple[Word, ...]
-    """Empty where the engine knows no times of words."""
+    words: tuple[Word, ...] = ()
+    """Empty where the engine gives no word times."""
 
 
 class Segment(_TimedText):
-    """What one speaker says without a pause; the engine's own segment."""
+    """Speech between two pauses."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[Line, ...] = ()
+    language: str
     speaker: str | None = None
+    avg_logprob: float | None = None
+    no_speech_prob: float | None = None
+    tags: tuple[SegmentTag, ...] = ()
+    reason: str | None = None
 
 
 class Document(_TimedText):
-    """A whole recording or clip."""
+    """The transcript of an audio file."""
 
+    format: Literal["habla_ml.transcript/1"] = "habla_ml.transcript/1"
+    source: str
+    """Name of the audio file."""
+    model: str
+    engine: str
+    language: str
     segments: tuple[Segment, ...]
-    language: str = "es"
 
 
-@dataclass(frozen=True)
-class TranscribedClip:
-    """What was heard in one clip of a recording."""
+def build_segments(
+    clips: Iterable[tuple[SpeechClip, Hypothesis]],
+    *,
+    language: str,
+    line_width: int,
+    low_confidence_below: float,
+    speaker: str | None = None,
+) -> tuple[Segment, ...]:
+    """Return one segment for each clip, its text in lines of at most `line_width` characters.
 
-    hypothesis: Hypothesis
-    start_s: float = 0.0
-    """Where the clip begins in the document's audio."""
-    speaker: str | None = None
+    Lines are filled word by word; a word longer than a line keeps a line of its own. Without word times a segment lasts
+    as long as its clip, and each line gets a share of that time in proportion to its characters.
 
-
-def build_document(
-    spoken: Iterable[TranscribedClip], line_width: int = LINE_WIDTH, language: str = "es"
-) -> Document:
-    """One segment for each clip in which something was heard, its text in lines of at most `line_width` characters.
-
-    Lines are filled word by word, and a word that is longer than a line stands alone and whole. Where the engine
-    knows no times of words, a segment lasts as long as its clip and its lines share that by their characters.
-
-    Raises:
-        InputError: `line_width` is less than 1.
+    Args:
+        clips: Clips of one file with their hypotheses.
+        language: Language of the speech.
+        line_width: Characters per line, 1 or more.
+        low_confidence_below: Average log-probability per token below which a segment is tagged `low_confidence`.
+        speaker: The speaker of all clips, where it is known.
     """
-    if line_width < 1:
-        raise InputError(f"the line width is {line_width} characters; give 1 or more ({LINE_WIDTH} is usual)")
-    segments = tuple(_build_segment(each, line_width) for each in spoken if each.hypothesis.text.split())
-    return Document(
-        text=" ".join(each.text for each in segments),
-        start_s=min((each.start_s for each in segments), default=0.0),
-        end_s=max((each.end_s for each in segments), default=0.0),
-        segments=segments,
-        language=language,
-    )
+    segments = []
+    for clip, hypothesis in clips:
+        lines = _build_lines(clip, hypothesis, line_width)
+        segments.append(
+            Segment(
+                text=" ".join(line.text for line in lines),
+                start_s=lines[0].start_s if lines else clip.start_s,
+                end_s=lines[-1].end_s if lines else clip.start_s + clip.duration_s,
+                lines=lines,
+                language=language,
+                speaker=speaker,
+                avg_logprob=hypothesis.avg_logprob,
+                no_speech_prob=hypothesis.no_speech_prob,
+                tags=_choose_tags(hypothesis, low_confidence_below),
+                reason=hypothesis.reason,
+            )
+        )
+    return tuple(segments)
 
 
-def _build_segment(spoken: TranscribedClip, line_width: int) -> Segment:
-    heard, at_s = spoken.hypothesis, spoken.start_s
-    if heard.words:
+def _choose_tags(hypothesis: Hypothesis, low_confidence_below: float) -> tuple[SegmentTag, ...]:
+    if hypothesis.failure is not None:
+        return ("failed",)
+    if not hypothesis.text.split():
+        return ("inaudible",)
+    is_low = hypothesis.avg_logprob is not None and hypothesis.avg_logprob < low_confidence_below
+    return ("low_confidence",) if is_low else ()
+
+
+def _build_lines(clip: SpeechClip, hypothesis: Hypothesis, line_width: int) -> tuple[Line, ...]:
+    texts = hypothesis.text.split()
+    # An engine may have no times for some words, such as figures; the text takes precedence.
+    if texts and [part for each in hypothesis.words for part in each.text.split()] == texts:
         words = [
-            Word(text=each.text, start_s=at_s + each.start_s, end_s=at_s + each.end_s) for each in heard.words
+            Word(
+                text=each.text,
+                start_s=clip.start_s + each.start_s,
+                end_s=clip.start_s + each.end_s,
+                confidence=each.confidence,
+            )
+            for each in hypothesis.words
         ]
         rows = _wrap_words([each.text for each in words], line_width)
-        lines = tuple(_build_timed_line(words[first:end]) for first, end in rows)
-    else:
-        texts = heard.text.split()
-        rows = _wrap_words(texts, line_width)
-        lines = _build_untimed_lines([" ".join(texts[first:end]) for first, end in rows], at_s, heard.duration_s)
-    text = " ".join(line.text for line in lines)
-    return Segment(text=text, start_s=lines[0].start_s, end_s=lines[-1].end_s, lines=lines, speaker=spoken.speaker)
+        return tuple(_build_timed_line(words[first:end]) for first, end in rows)
+    rows = _wrap_words(texts, line_width)
+    return _build_untimed_lines([" ".join(texts[first:end]) for first, end in rows], clip)
 
 
 def _wrap_words(words: Sequence[str], line_width: int) -> list[tuple[int, int]]:
-    """First word and the one after the last, for each line."""
+    """Return the index of the first word and the index after the last word of each line."""
     rows, first, width = [], 0, -1
     for at, word in enumerate(words):
         if at > first and width + 1 + len(word) > line_width:
             rows.append((first, at))
             first, width = at, -1
         width += 1 + len(word)
-    return [*rows, (first, len(words))]
+    return [*rows, (first, len(words))] if words else []
 
 
 def _build_timed_line(words: Sequence[Word]) -> Line:
@@ -116,16 +154,11 @@ def _build_timed_line(words: Sequence[Word]) -> Line:
     return Line(text=text, start_s=words[0].start_s, end_s=words[-1].end_s, words=tuple(words))
 
 
-def _build_untimed_lines(texts: Sequence[str], start_s: float, duration_s: float) -> tuple[Line, ...]:
-    characters, before, lines = sum(map(len, texts)), 0, []
+def _build_untimed_lines(texts: Sequence[str], clip: SpeechClip) -> tuple[Line, ...]:
+    seconds_per_character = clip.duration_s / max(1, sum(map(len, texts)))
+    lines, at_s = [], clip.start_s
     for text in texts:
-        lines.append(
-            Line(
-                text=text,
-                start_s=start_s + duration_s * before / characters,
-                end_s=start_s + duration_s * (before + len(text)) / characters,
-                words=(),
-            )
-        )
-        before += len(text)
+        end_s = at_s + len(text) * seconds_per_character
+        lines.append(Line(text=text, start_s=at_s, end_s=end_s))
+        at_s = end_s
     return tuple(lines)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from habla_ml.audio import quantise
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml_tests.evaluation.conftest import BASE_MODEL, artefact, clips, lake
 
@@ -46,3 +48,13 @@ def sentences() -> list[Utterance]:
             )
         )
     return spoken
+
+
+@pytest.fixture(scope="session")
+def lesson(sentences: list[Utterance]) -> NDArray[np.int16]:
+    """The twelve sentences as one recording of more than 30 s, with pauses of 1.1 s in faint noise between them."""
+    rng = np.random.default_rng(5)
+    pause = [rng.normal(0, 15, 17_600).astype(np.int16) for _ in sentences]
+    return np.concatenate(
+        [part for pair in zip(map(quantise, (s.audio for s in sentences)), pause, strict=True) for part in pair]
+    )

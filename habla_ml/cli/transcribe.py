@@ -1,0 +1,117 @@
+"""`habla-ml transcribe`: write transcripts and subtitles of audio files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from habla_ml.errors import InputError, ReleaseError
+from habla_ml.settings import Settings, load_settings
+from habla_ml.transcription.transcript_formats import TranscriptFormat, format_transcript
+
+if TYPE_CHECKING:
+    from habla_ml.lake import Lake
+    from habla_ml.transcription.transcribe_files import TranscriptionModel
+
+console = Console(highlight=False, markup=False, soft_wrap=True)
+progress_console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+def transcribe_command(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Audio: WAV, FLAC, m4a, MP3, Ogg, WebM.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="A version, `base` or a folder, as in `compare`; default the released model."),
+    ] = None,
+    written_as: Annotated[
+        TranscriptFormat, typer.Option("--format", help="Everything, subtitles (srt, vtt) or plain text.")
+    ] = "json",
+    output: Annotated[Path, typer.Option(help="The folder of the transcripts.")] = Path(),
+    speaker: Annotated[str | None, typer.Option(help="The speaker's name, if one person speaks.")] = None,
+    word_times: Annotated[bool, typer.Option(help="Give words start and end times; takes longer.")] = True,
+    profile: Annotated[str | None, typer.Option("--profile", "-p", help="As for every command.")] = None,
+) -> None:
+    """Transcribe audio files with the released model, or with another one."""
+    from habla_ml.lake.factory import open_lake
+    from habla_ml.transcription.transcribe_files import transcribe_files
+
+    settings = load_settings(profile)
+    lake = open_lake(settings.lake, settings.work_folder / "cache")
+    targets = _choose_targets(files, output, written_as)
+    chosen = _prepare_model(model, lake, settings, word_times)
+    output.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=progress_console, transient=True) as bar:
+        task = bar.add_task("", total=len(files))
+
+        def report_progress(done: float) -> None:
+            name = files[min(int(done), len(files) - 1)].name
+            bar.update(task, completed=done, description=f"{name} ({min(int(done) + 1, len(files))}/{len(files)})")
+
+        for found in transcribe_files(files, chosen, lake, settings, report_progress, speaker):
+            if found.document is None:
+                failed += 1
+                progress_console.print(f"error: {found.file}: {found.error}", style="red")
+                continue
+            target = targets[found.file]
+            target.write_text(format_transcript(found.document, written_as), "utf-8")
+            console.print(f"{found.file} → {target} ({len(found.document.segments)} segments)")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _choose_targets(files: Sequence[Path], output: Path, written_as: str) -> dict[Path, Path]:
+    """Return the transcript file of each audio file; raises `InputError` where two would be the same."""
+    targets: dict[Path, Path] = {}
+    sources: dict[Path, Path] = {}
+    for file in files:
+        target = output / f"{file.stem}.{written_as}"
+        if sources.setdefault(target, file) != file:
+            raise InputError(
+                f"{sources[target]} and {file} would both be written to {target}; transcribe them in two runs with "
+                "another --output each"
+            )
+        targets[file] = target
+    return targets
+
+
+def _prepare_model(name: str | None, lake: Lake, settings: Settings, word_times: bool) -> TranscriptionModel:
+    from habla_ml.evaluation.comparison.model_spec import parse_model_spec, prepare_model
+    from habla_ml.transcription.transcribe_files import TranscriptionModel, enable_word_times
+
+    if name is None:
+        chosen = _find_released_model(lake, settings)
+    else:
+        spec = parse_model_spec(name, settings)
+        ready = prepare_model(spec, "compared", lake, settings, progress_console.print)
+        chosen = TranscriptionModel(name, ready.artefact, ready.folder, spec.decoding)
+    return enable_word_times(chosen) if word_times else chosen
+
+
+def _find_released_model(lake: Lake, settings: Settings) -> TranscriptionModel:
+    from habla_ml.export.publish import checkout_artefact
+    from habla_ml.lake import catalogue
+    from habla_ml.lake.factory import open_store
+    from habla_ml.release.channel import read_channel
+    from habla_ml.transcription.options import build_served_options
+    from habla_ml.transcription.transcribe_files import TranscriptionModel
+
+    channel = settings.release.channel
+    current = read_channel(open_store(settings.release.store), channel).current
+    if current is None:
+        raise ReleaseError(f"channel {channel} has no release yet; release a model, or name one: --model base")
+    pointer = lake.read_pointer(catalogue.EXPORT.name(current.model_version, "ctranslate2"))
+    if pointer is None:
+        raise ReleaseError(
+            f"channel {channel} names {current.model_version}, and the lake has no CTranslate2 model of it; "
+            "materialise `ctranslate2_model` for it, or name another model with --model"
+        )
+    tree = str(pointer.value["tree"])
+    folder = checkout_artefact(lake, tree, settings.work_folder)
+    return TranscriptionModel(current.model_version, tree, folder, build_served_options(settings.evaluation))
