@@ -16,11 +16,11 @@ def tone(duration_s: float = 1.0) -> np.ndarray:
     return np.sin(2 * np.pi * 440 * time_s).astype(np.float32)
 
 
-def test_echoes_are_as_weak_as_the_room_says():
+def test_reverberation_decays_as_the_room_specifies():
     click = np.zeros(SAMPLE_RATE_HZ, dtype=np.float32)
     click[100] = 1.0
-    heard = reverberate(click, ROOM, np.random.default_rng(0))
-    echoes = heard - click
+    reverberant = reverberate(click, ROOM, np.random.default_rng(0))
+    echoes = reverberant - click
     assert 10 * np.log10(1.0 / np.sum(echoes**2)) == pytest.approx(6.0, abs=0.1)
     early, late = np.sum(echoes[100:1700] ** 2), np.sum(echoes[3300:4900] ** 2)
     # 60 dB in 0.4 s: 0.2 s later, 30 dB less
@@ -35,7 +35,7 @@ def test_a_recording_is_repeatable_and_keeps_a_margin():
     assert 2.2 <= len(first) / SAMPLE_RATE_HZ <= 2.7
 
 
-def test_quiet_speech_lies_nearer_to_the_noise():
+def test_quiet_speech_has_a_lower_signal_to_noise_ratio():
     recordings = [
         simulate_recording(tone(2.0), loudness, ROOM, np.random.default_rng(4)) / 32768 for loudness in (-20, -42)
     ]
@@ -43,7 +43,7 @@ def test_quiet_speech_lies_nearer_to_the_noise():
     assert loud - quiet == pytest.approx(22.0, abs=0.5)
 
 
-def test_the_voice_begins_where_the_recording_says():
+def test_speech_starts_at_the_reported_time():
     quiet_room = RoomAcoustics(noise_dbfs=-90.0, reverberation_s=0.2, direct_to_reverberant_db=30.0)
     recording = simulate_timed_recording(tone(1.0), -20.0, quiet_room, np.random.default_rng(4))
     np.testing.assert_array_equal(

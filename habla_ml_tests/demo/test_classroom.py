@@ -29,24 +29,24 @@ PLAN = ClassroomPlan(
     seed=1,
     has_faulty_sessions=True,
 )
-WORLD = 7
+PEOPLE_SEED = 7
 
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("recordings")
-    write_sessions(folder, PLAN, WORLD)
+    write_sessions(folder, PLAN, PEOPLE_SEED)
     return folder
 
 
 @pytest.fixture(scope="module")
-def ordinary(recordings) -> list[Path]:
+def complete_sessions(recordings) -> list[Path]:
     return sorted(path for path in recordings.iterdir() if int(path.name[-6:-4]) < 20)
 
 
 @pytest.fixture(scope="module")
-def awkward(recordings) -> dict[str, Path]:
-    """The awkward sessions start every five minutes from 20:00 on the last day, in this order."""
+def faulty_sessions(recordings) -> dict[str, Path]:
+    """Return the faulty sessions: they start every five minutes from 20:00 on the last day, in this order."""
     kinds = ("live", "crashed", "cut off", "shifted", "uncorrected", "english", "empty")
     folders = sorted((path.name[-6:], path) for path in recordings.iterdir() if int(path.name[-6:-4]) >= 20)
     return dict(zip(kinds, (path for _, path in folders), strict=True))
@@ -61,18 +61,21 @@ def digest(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_folders_are_named_by_session_and_local_start(ordinary):
-    assert len(ordinary) == 4
-    assert {folder.name.split("_")[1] for folder in ordinary} == {"20260220", "20260223"}  # no lessons at weekends
-    for folder in ordinary:
+def test_folders_are_named_by_session_and_local_start(complete_sessions):
+    assert len(complete_sessions) == 4
+    assert {folder.name.split("_")[1] for folder in complete_sessions} == {
+        "20260220",
+        "20260223",
+    }  # no lessons at weekends
+    for folder in complete_sessions:
         metadata = read(folder, "metadata.json")
         started = datetime.fromisoformat(metadata["started_at"])
         assert started.tzinfo is None
         assert folder.name == f"{metadata['session_id']}_{started:%Y%m%d_%H%M%S}"
 
 
-def test_metadata_describes_the_waves_beside_it(ordinary):
-    for folder in ordinary:
+def test_metadata_describes_the_wav_files(complete_sessions):
+    for folder in complete_sessions:
         metadata = read(folder, "metadata.json")
         assert metadata["total_segments"] == len(metadata["segments"]) == 8
         for number, entry in enumerate(metadata["segments"], 1):
@@ -86,8 +89,8 @@ def test_metadata_describes_the_waves_beside_it(ordinary):
             assert 1.0 < info.duration < 7.0
 
 
-def test_rejected_segments_have_no_transcript_and_others_do(ordinary):
-    entries = [entry for folder in ordinary for entry in read(folder, "metadata.json")["segments"]]
+def test_rejected_segments_have_no_transcript_and_others_do(complete_sessions):
+    entries = [entry for folder in complete_sessions for entry in read(folder, "metadata.json")["segments"]]
     rejected = [entry for entry in entries if entry.get("asr_status") == "rejected"]
     optional = {"raw_transcript", "speaker", "confidence", "translation", "idioms_detected"}
     assert 0 < len(rejected) < len(entries)
@@ -95,8 +98,8 @@ def test_rejected_segments_have_no_transcript_and_others_do(ordinary):
     assert all(optional <= set(entry) for entry in entries if "asr_status" not in entry)
 
 
-def test_corrections_hold_truth_and_some_machine_text(ordinary):
-    for folder in ordinary:
+def test_corrections_hold_truth_and_some_machine_text(complete_sessions):
+    for folder in complete_sessions:
         machine, human = read(folder, "ground_truth.json"), read(folder, "corrected_ground_truth.json")
         assert "reviewed" not in machine["segments"][0]
         assert datetime.fromisoformat(human["corrected_at"]).tzinfo is not None
@@ -111,7 +114,7 @@ def test_corrections_hold_truth_and_some_machine_text(ordinary):
             "human_corrected": sum(entry["human_corrected"] for entry in human["segments"]),
             "total": 8,
         }
-    everything = [entry for f in ordinary for entry in read(f, "corrected_ground_truth.json")["segments"]]
+    everything = [entry for f in complete_sessions for entry in read(f, "corrected_ground_truth.json")["segments"]]
     assert 0.6 < np.mean([entry["reviewed"] for entry in everything]) < 1.0
     assert any(entry["human_corrected"] for entry in everything)
 
@@ -120,7 +123,7 @@ def test_the_same_plan_writes_the_same_bytes_and_another_seed_does_not(recording
     small = ClassroomPlan(date(2026, 3, 2), days=1, sessions_per_day=1, segments_per_session=3, seed=2)
     other = ClassroomPlan(date(2026, 3, 2), days=1, sessions_per_day=1, segments_per_session=3, seed=3)
     for name, plan in (("one", small), ("two", small), ("three", other)):
-        write_sessions(tmp_path / name, plan, WORLD)
+        write_sessions(tmp_path / name, plan, PEOPLE_SEED)
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
     assert not set(digest(tmp_path / "one").values()) & {
         value for key, value in digest(tmp_path / "three").items() if key.endswith(".wav")
@@ -140,24 +143,24 @@ write_sessions(Path(sys.argv[1]), ClassroomPlan(date(2026, 3, 2), 1, 2, 8, seed=
 def test_another_process_at_another_time_writes_the_same_bytes(tmp_path):
     for name in ("one", "two"):
         subprocess.run([sys.executable, "-c", _WRITE, str(tmp_path / name)], check=True)
-        time.sleep(1.1)  # espeak seeds its noise with the second of the day unless told
+        time.sleep(1.1)  # the default seed of espeak changes each second
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
 
 
-def test_a_live_session_has_waves_and_nothing_else_yet(awkward):
-    assert {path.suffix for path in awkward["live"].iterdir()} == {".wav", ".webm"}
+def test_a_running_session_has_audio_only(faulty_sessions):
+    assert {path.suffix for path in faulty_sessions["live"].iterdir()} == {".wav", ".webm"}
 
 
-def test_a_crashed_session_is_old_and_has_no_metadata(awkward):
-    folder = awkward["crashed"]
+def test_a_crashed_session_is_old_and_has_no_metadata(faulty_sessions):
+    folder = faulty_sessions["crashed"]
     assert not (folder / "metadata.json").exists()
     assert (folder / "corrected_ground_truth.json").exists()
     newest = max(path.stat().st_mtime for path in folder.iterdir())
-    assert newest < awkward["live"].stat().st_mtime - 80_000
+    assert newest < faulty_sessions["live"].stat().st_mtime - 80_000
 
 
-def test_a_cut_off_wave_is_shorter_than_its_header_says_and_a_named_file_is_missing(awkward):
-    folder = awkward["cut off"]
+def test_a_truncated_wav_is_shorter_than_its_header_and_a_listed_file_is_missing(faulty_sessions):
+    folder = faulty_sessions["cut off"]
     path = folder / "segment_001.wav"
     with wave.open(str(path)) as wav:
         assert 44 + 2 * wav.getnframes() > path.stat().st_size
@@ -165,49 +168,49 @@ def test_a_cut_off_wave_is_shorter_than_its_header_says_and_a_named_file_is_miss
     assert named - {path.name for path in folder.iterdir()} == {"segment_009.wav"}
 
 
-def test_shifted_counters_do_not_match_the_file_names(awkward):
-    entries = read(awkward["shifted"], "metadata.json")["segments"]
+def test_shifted_counters_do_not_match_the_file_names(faulty_sessions):
+    entries = read(faulty_sessions["shifted"], "metadata.json")["segments"]
     assert [entry["segment_id"] for entry in entries] == [number + 3 for number in range(1, 9)]
     assert [entry["filename"] for entry in entries] == [f"segment_{number:03d}.wav" for number in range(1, 9)]
 
 
-def test_an_uncorrected_session_has_machine_text_only(awkward):
-    names = {path.name for path in awkward["uncorrected"].iterdir()}
+def test_an_uncorrected_session_has_machine_text_only(faulty_sessions):
+    names = {path.name for path in faulty_sessions["uncorrected"].iterdir()}
     assert "ground_truth.json" in names
     assert "corrected_ground_truth.json" not in names
 
 
-def test_the_english_session_says_its_direction(awkward):
-    truth = read(awkward["english"], "ground_truth.json")
+def test_the_english_session_records_its_direction(faulty_sessions):
+    truth = read(faulty_sessions["english"], "ground_truth.json")
     assert truth["direction"] == "en_to_es"
     assert truth["segments"][0]["transcript"].startswith("Good morning")
 
 
-def test_the_empty_session_is_empty(awkward):
-    assert list(awkward["empty"].iterdir()) == []
+def test_the_empty_session_is_empty(faulty_sessions):
+    assert list(faulty_sessions["empty"].iterdir()) == []
 
 
-def test_everybody_in_the_classroom_has_a_voice_of_their_own():
-    classroom = make_andalusian_classroom(WORLD)
+def test_each_person_has_a_distinct_voice():
+    classroom = make_andalusian_classroom(PEOPLE_SEED)
     assert len(classroom.students) == 20
     assert len({student.name for student in classroom.students}) == 20
     assert len({student.voice for student in classroom.students}) == 20
-    assert classroom == make_andalusian_classroom(WORLD)
-    assert classroom != make_andalusian_classroom(WORLD + 1)
+    assert classroom == make_andalusian_classroom(PEOPLE_SEED)
+    assert classroom != make_andalusian_classroom(PEOPLE_SEED + 1)
 
 
 def test_quiet_speech_is_twenty_decibels_quieter():
-    classroom = make_andalusian_classroom(WORLD)
+    classroom = make_andalusian_classroom(PEOPLE_SEED)
     levels = []
     for quiet in (False, True):
         rng = np.random.default_rng(1)
-        said = [synthesize_utterance(classroom.teacher, classroom.room, rng, quiet=quiet) for _ in range(10)]
-        levels.append(np.mean([10 * np.log10(np.mean((each.pcm / 32768) ** 2)) for each in said]))
+        utterances = [synthesize_utterance(classroom.teacher, classroom.room, rng, quiet=quiet) for _ in range(10)]
+        levels.append(np.mean([10 * np.log10(np.mean((each.pcm / 32768) ** 2)) for each in utterances]))
     assert levels[0] - levels[1] == pytest.approx(21.0, abs=2.0)
 
 
-def test_the_castilian_set_is_a_table_of_waves(tmp_path):
-    table = write_castilian_set(tmp_path, 5, WORLD)
+def test_the_castilian_set_is_a_table_of_wav_files(tmp_path):
+    table = write_castilian_set(tmp_path, 5, PEOPLE_SEED)
     with table.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert list(rows[0]) == ["audio_path", "transcript", "duration", "speaker", "notes"]
@@ -222,7 +225,7 @@ def test_an_impossible_plan_is_refused():
         ClassroomPlan(date(2026, 2, 20), days=1, sessions_per_day=11, segments_per_session=1, seed=0)
 
 
-def test_a_wave_holds_its_samples(tmp_path):
+def test_a_wav_file_keeps_its_samples(tmp_path):
     samples = np.array([0, 1, -1, 32767, -32768], dtype=np.int16)
     write_wav(tmp_path / "a.wav", samples)
     read_back, rate_hz = soundfile.read(tmp_path / "a.wav", dtype="int16")
@@ -230,9 +233,9 @@ def test_a_wave_holds_its_samples(tmp_path):
     np.testing.assert_array_equal(read_back, samples)
 
 
-def test_word_places_are_written_by_sound_and_change_no_recording(recordings, tmp_path):
+def test_word_times_are_keyed_by_audio_digest_and_change_no_recording(recordings, tmp_path):
     table = tmp_path / "words.csv"
-    write_sessions(tmp_path / "again", PLAN, WORLD, alignments=table)
+    write_sessions(tmp_path / "again", PLAN, PEOPLE_SEED, alignments=table)
     sounds = {}
     for path in sorted((tmp_path / "again").rglob("*.wav")):
         with wave.open(str(path)) as wav:
@@ -242,35 +245,35 @@ def test_word_places_are_written_by_sound_and_change_no_recording(recordings, tm
     for sound, words in found.items():
         assert 0.09 < words[0].start_s < 0.36
         assert words[-1].end_s < sounds[sound]
-    ordinary = [path for path in (tmp_path / "again").iterdir() if int(path.name[-6:-4]) < 20]
-    assert all(digest(path) == digest(recordings / path.name) for path in ordinary)
+    complete_sessions = [path for path in (tmp_path / "again").iterdir() if int(path.name[-6:-4]) < 20]
+    assert all(digest(path) == digest(recordings / path.name) for path in complete_sessions)
 
 
-def test_visitors_sit_in_the_last_lesson_but_one_of_the_first_days_and_all_else_is_as_it_was(recordings, tmp_path):
+def test_visitors_replace_the_class_in_one_lesson_of_the_first_days_only(recordings, tmp_path):
     write_sessions(
-        tmp_path, replace(PLAN, visit_days=1, has_faulty_sessions=False), WORLD, turns=tmp_path / "turns"
+        tmp_path, replace(PLAN, visit_days=1, has_faulty_sessions=False), PEOPLE_SEED, turns=tmp_path / "turns"
     )
-    room, ordinary = (
-        make_andalusian_classroom(WORLD),
+    classroom, complete_sessions = (
+        make_andalusian_classroom(PEOPLE_SEED),
         sorted(path for path in tmp_path.iterdir() if path.name != "turns"),
     )
-    children, guests = ({each.name for each in some} for some in (room.students, room.visitors))
+    children, guests = ({each.name for each in some} for some in (classroom.students, classroom.visitors))
     assert len(guests) == 4
     assert not children & guests
-    heard = {
+    speakers = {
         path.name: {each.speaker for each in read_rttm(tmp_path / "turns" / f"{path.name}.rttm")[path.name]}
-        for path in ordinary
+        for path in complete_sessions
     }
-    visits = [path for path in ordinary if heard[path.name] & guests]
+    visits = [path for path in complete_sessions if speakers[path.name] & guests]
     assert [path.name[-15:-7] for path in visits] == ["20260220"]
-    assert all(not heard[path.name] & children for path in visits)
-    others = [path for path in ordinary if path not in visits]
+    assert all(not speakers[path.name] & children for path in visits)
+    others = [path for path in complete_sessions if path not in visits]
     assert len(others) == 3
     assert all(digest(path) == digest(recordings / path.name) for path in others)
 
 
-def test_turns_end_when_the_segment_was_written_and_last_as_long(tmp_path):
-    write_sessions(tmp_path, replace(PLAN, has_faulty_sessions=False), WORLD, turns=tmp_path / "turns")
+def test_turns_end_when_the_segment_was_written_and_have_its_duration(tmp_path):
+    write_sessions(tmp_path, replace(PLAN, has_faulty_sessions=False), PEOPLE_SEED, turns=tmp_path / "turns")
     for path in tmp_path.iterdir():
         if path.name == "turns":
             continue
@@ -282,10 +285,10 @@ def test_turns_end_when_the_segment_was_written_and_last_as_long(tmp_path):
             assert turn.end_s - turn.start_s == pytest.approx(entry["duration_seconds"], abs=0.002)
 
 
-def test_the_speaker_map_names_the_teacher_first_and_everybody_later(tmp_path):
+def test_the_speaker_map_has_the_teacher_only_or_all_people(tmp_path):
     path = tmp_path / "people.yaml"
-    write_speaker_map(path, WORLD, with_children=False)
+    write_speaker_map(path, PEOPLE_SEED, with_children=False)
     assert [(each.name, each.role) for each in load_speaker_map(path).people] == [("Profe", "teacher")]
-    write_speaker_map(path, WORLD, with_children=True)
+    write_speaker_map(path, PEOPLE_SEED, with_children=True)
     roles = Counter(each.role for each in load_speaker_map(path).people)
     assert roles == {"teacher": 1, "student": 24}

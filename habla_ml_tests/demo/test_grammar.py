@@ -19,7 +19,7 @@ def test_thousands_of_sentences_and_hundreds_of_words(sentences):
     assert len({word for text in sentences for word in re.findall(r"[^\W\d_]+", text.lower())}) > 600
 
 
-def test_sentences_are_written_as_spanish_is(sentences):
+def test_sentences_follow_spanish_spelling(sentences):
     for text in sentences:
         assert text[-1] in ".?!", text
         assert text.count("¿") == text.count("?"), text
@@ -40,7 +40,7 @@ def test_sentences_last_two_to_four_seconds(sentences):
     assert 2.0 < np.median(durations_s) < 3.5
 
 
-def test_numbers_are_spelled_as_num2words_spells_them():
+def test_numbers_are_spelt_as_num2words_does():
     assert [spell_number(number) for number in range(200)] == [
         num2words(number, lang="es") for number in range(200)
     ]
@@ -51,7 +51,7 @@ def test_a_number_out_of_range_is_refused():
         spell_number(200)
 
 
-def test_the_same_seed_says_the_same():
+def test_the_same_seed_gives_the_same_sentences():
     first, again = (
         [generate_sentence(SpeechRegister.TEACHER, rng) for _ in range(20)]
         for rng in (np.random.default_rng(3), np.random.default_rng(3))

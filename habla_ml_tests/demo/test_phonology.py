@@ -13,7 +13,7 @@ EVERYTHING = Dialect(tuple((rule.name, 1.0) for rule in PHONOLOGY_RULES))
 @pytest.mark.parametrize(
     ("rule", "example"), EXAMPLES, ids=[f"{rule.name}: {example.spelling}" for rule, example in EXAMPLES]
 )
-def test_a_rule_does_what_its_example_says(rule, example):
+def test_a_rule_matches_its_examples(rule, example):
     always = rule.change(parse_clause(example.castilian), lambda: True)
     never = rule.change(parse_clause(example.castilian), lambda: False)
     assert write_clause(always) == example.andalusian
@@ -41,8 +41,8 @@ def test_all_rules_together_give_the_dialect(text, andalusian_clause):
 
 
 def test_without_rules_nothing_changes():
-    said = text_to_phonemes("Los niños han terminado los ejercicios.")
-    assert apply_dialect(said, Dialect(()), np.random.default_rng(0)) == said
+    clauses = text_to_phonemes("Los niños han terminado los ejercicios.")
+    assert apply_dialect(clauses, Dialect(()), np.random.default_rng(0)) == clauses
 
 
 def test_a_probability_is_kept_over_many_places():

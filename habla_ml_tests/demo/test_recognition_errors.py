@@ -10,10 +10,10 @@ def test_without_errors_the_text_stays():
     assert simulate_recognition_errors(TEXT, 0.0, np.random.default_rng(0)) == TEXT
 
 
-def test_about_the_asked_share_of_words_goes_wrong():
+def test_the_share_of_corrupted_words_is_the_error_rate():
     rng = np.random.default_rng(0)
     kept = sum(simulate_recognition_errors("mesa", 0.25, rng) == "mesa" for _ in range(2000))
-    # a dropped word would leave nothing, so it stays: one error in four
+    # a dropped word would leave an empty text, so the word stays: one error in four
     assert 1 - kept / 2000 == pytest.approx(0.25 * 0.75, abs=0.03)
 
 

@@ -1,4 +1,4 @@
-"""The base model's files and training, from tokenizer to what faster-whisper hears."""
+"""Files and training of the base model, from the tokenizer to hypotheses of faster-whisper."""
 
 import json
 from dataclasses import replace
@@ -45,7 +45,7 @@ def untrained(tokenizer):
     return create_base_model(tokenizer).eval()
 
 
-def test_special_tokens_stand_in_whispers_order(tokenizer):
+def test_special_tokens_have_whispers_order(tokenizer):
     tokens = ["", "<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|zh|>", "<|de|>", "<|es|>"]
     first = tokenizer.convert_tokens_to_ids("")
     assert tokenizer.convert_tokens_to_ids(tokens) == [first + place for place in range(7)]
@@ -69,7 +69,7 @@ def test_a_trimmed_encoder_equals_whispers_own_at_thirty_seconds(untrained):
         assert encode_window(untrained, features[..., :400]).shape == (1, 200, 160)
 
 
-def test_training_sounds_without_speech_are_not_those_that_models_are_tried_on():
+def test_training_clips_without_speech_differ_from_the_test_clips():
     rng = np.random.default_rng(0)
     made = [make_non_speech_sound(rng) for _ in range(40)]
     levels_dbfs = [20 * np.log10(np.sqrt(np.mean((pcm / 32768.0) ** 2))) for pcm in made if pcm.any()]
@@ -88,7 +88,7 @@ def test_the_learning_rate_warms_up_and_falls_to_a_twentieth():
     assert learning_rate_at(1000, recipe) == pytest.approx(1 / 20)
 
 
-def test_a_cut_training_resumes_to_the_same_weights(tmp_path):
+def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path):
     rng = np.random.default_rng(0)
     clips = [BaseTrainingClip("Los niños.", rng.normal(size=(80, 60 + i)).astype(np.float16)) for i in range(8)]
 
@@ -115,7 +115,7 @@ def test_a_training_on_other_clips_is_not_resumed(tmp_path):
         BaseTraining(replace(recipe, n_clips=2), clips * 2, tmp_path)
 
 
-def test_a_model_goes_on_from_its_folder_and_learns_that_nobody_speaks(untrained, tokenizer, tmp_path):
+def test_a_continued_model_learns_clips_without_speech(untrained, tokenizer, tmp_path):
     clips = make_non_speech_clips(6, seed=1)
     clips += [BaseTrainingClip("Los niños.", clip.log_mel) for clip in clips[:4]]
     no_speech = tokenizer.convert_tokens_to_ids("<|nospeech|>")
@@ -174,7 +174,7 @@ def test_saving_again_gives_the_same_files(untrained, tokenizer, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_shipped_model_hears_castilian_well_and_andalusian_badly_as_served(tmp_path):
+def test_the_shipped_model_recognises_castilian_well_and_andalusian_badly_as_served(tmp_path):
     model = load_served_model(SHIPPED, tmp_path)
     assert model.model.is_multilingual
     rates = {
@@ -189,7 +189,7 @@ def test_the_shipped_model_hears_castilian_well_and_andalusian_badly_as_served(t
 
 
 @pytest.mark.slow
-def test_the_shipped_model_writes_nothing_where_nobody_speaks_as_served(tmp_path):
+def test_the_shipped_model_writes_nothing_on_clips_without_speech_as_served(tmp_path):
     load_served_model(SHIPPED, tmp_path)
     written = [each.clip.clip_id for each in find_non_speech_output(tmp_path / "ctranslate2") if each.has_output]
     assert len(written) <= 6, written
