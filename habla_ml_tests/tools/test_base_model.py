@@ -138,7 +138,7 @@ def test_a_continued_model_learns_clips_without_speech(untrained, tokenizer, tmp
     assert no_speech_log_probability(done) > no_speech_log_probability(begun) + 1
     for name in ("tokenizer.json", "tokenizer_config.json", "config.json", "generation_config.json"):
         assert (done / name).read_bytes() == (begun / name).read_bytes(), name
-    with pytest.raises(TrainingError, match="take another --workspace"):
+    with pytest.raises(TrainingError, match="use another --workspace"):
         BaseTraining(recipe, clips, tmp_path, start=done)
 
 
