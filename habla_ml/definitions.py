@@ -1,34 +1,26 @@
-"""Assembly only: settings in, Dagster definitions out."""
+"""The Dagster code location: the definitions of every topic, the jobs and the resources."""
 
 from __future__ import annotations
 
 import dagster as dg
 
-from habla_ml.defs.agreement import build_agreement_checks
-from habla_ml.defs.annotation_sensors import build_annotation_sensors
-from habla_ml.defs.assets import build_assets
-from habla_ml.defs.automation import build_schedules, build_sensors
-from habla_ml.defs.checks import build_checks
-from habla_ml.defs.consent import build_consent_checks
+from habla_ml.defs import corpus, models, monitoring, releases
 from habla_ml.defs.jobs import build_jobs
 from habla_ml.defs.resources import build_resources
 from habla_ml.settings import Settings, load_settings
 
+_TOPICS = (corpus, models, releases, monitoring)
+
 
 def build_definitions(settings: Settings) -> dg.Definitions:
-    """Everything the code location offers, for these settings; tests call it with their own."""
-    return dg.Definitions(
-        assets=build_assets(settings),
-        asset_checks=[*build_checks(settings), *build_agreement_checks(settings), *build_consent_checks(settings)],
-        jobs=build_jobs(),
-        sensors=[*build_sensors(settings), *build_annotation_sensors(settings)],
-        schedules=build_schedules(settings),
-        resources=build_resources(settings),
-        executor=dg.in_process_executor,
+    """Return everything the code location offers under these settings."""
+    shared = dg.Definitions(
+        jobs=build_jobs(), resources=build_resources(settings), executor=dg.in_process_executor
     )
+    return dg.Definitions.merge(shared, *(topic.build(settings) for topic in _TOPICS))
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The code location that `workspace.yaml` loads, under the profile named by HABLA_PROFILE."""
+    """Return the code location that `workspace.yaml` loads, under the profile in HABLA_PROFILE."""
     return build_definitions(load_settings())

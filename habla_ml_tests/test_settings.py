@@ -56,10 +56,33 @@ def test_a_wrong_type_names_the_value_and_what_was_expected(tmp_path, tree):
         load(tmp_path, tree)
 
 
-def test_a_missing_folder_is_named(tmp_path, tree):
-    tree["recordings"]["folder"] = "nowhere"
-    with pytest.raises(SettingsError, match=r"recordings\.folder.*nowhere does not exist"):
+def test_an_error_names_a_missing_file(tmp_path, tree):
+    tree["training"]["recipe"] = "nowhere.yaml"
+    with pytest.raises(SettingsError, match=r"training\.recipe.*nowhere\.yaml does not exist"):
         load(tmp_path, tree)
+
+
+def test_settings_load_without_the_recordings_folder_and_report_it(tmp_path, tree):
+    assert load(tmp_path, tree).recordings.folder_problem is None
+    tree["recordings"]["folder"] = "nowhere"
+    problem = load(tmp_path, tree).recordings.folder_problem
+    assert (
+        problem
+        == f"the recordings folder {tmp_path / 'nowhere'} does not exist; create it or set recordings.folder"
+    )
+
+
+def test_a_printed_command_has_the_profile_option_unless_the_profile_is_the_default(tmp_path, tree):
+    path = tmp_path / "configs" / "mine.yaml"
+    assert load(tmp_path, tree).command("rollback") == f"habla-ml rollback -p {path}"
+    for name in ("mine", "local"):
+        path.with_stem(name).write_text(path.read_text())
+    environment = {"HABLA_CONFIGS": str(path.parent)}
+    commands = [
+        load_settings(profile, environment).command("rollback", "--to", "v 1")
+        for profile in ("mine", path, "local")
+    ]
+    assert commands == [*["habla-ml rollback --to 'v 1' -p mine"] * 2, "habla-ml rollback --to 'v 1'"]
 
 
 def test_all_faults_are_reported_at_once(tmp_path, tree):

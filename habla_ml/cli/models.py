@@ -133,7 +133,7 @@ def replicate_command(
     """Train a version again with other seeds, or on parts of its sessions: what chance moves, and what hours buy."""
     from habla_ml.definitions import build_definitions
     from habla_ml.defs.jobs import TRAIN_REPLICATE
-    from habla_ml.defs.replicates import register_replicates, train_replicates
+    from habla_ml.defs.models.replicates import register_replicates, train_replicates
     from habla_ml.defs.runs import open_dagster_instance
     from habla_ml.lake.factory import open_lake
     from habla_ml.training.replicate_plans import plan_next_replicates, plan_subset_runs

@@ -1,4 +1,5 @@
-"""Orchestration: the only room that knows Dagster. Assets resolve inputs, call the domain, present the result.
+"""Orchestration with Dagster, by topic: corpus, models, releases, monitoring.
 
-No computing belongs here: what an asset does must be callable without Dagster.
+The `build` function of a topic returns its assets, checks, sensors and schedules. An asset resolves its inputs, calls
+the domain and presents the result; everything that computes lives in a package that does not import Dagster.
 """

@@ -1,4 +1,4 @@
-"""How often a piece of work was tried: a run key is for ever, so each try needs its own."""
+"""Counting the runs for one piece of work: Dagster uses a run key only once, so each attempt needs its own key."""
 
 from __future__ import annotations
 
@@ -20,27 +20,26 @@ _UNFINISHED_STATUSES = [
 
 @dataclass(frozen=True)
 class RunAttempts:
-    """What became of the runs for one piece of work."""
+    """The runs for one piece of work."""
 
     running: bool
     failed: int
 
     @property
     def can_start(self) -> bool:
-        """Nothing is under way, and it did not fail too often."""
+        """Whether no run is active and fewer than `MOST_ATTEMPTS` failed."""
         return not self.running and self.failed < MOST_ATTEMPTS
 
 
-def count_attempts(instance: dg.DagsterInstance, job_name: str, work: Mapping[str, str]) -> RunAttempts:
-    """Count runs of `job_name` that carry the tags of this piece of work."""
-    # Of a few dozen runs at most: tags name one piece of work.
-    runs = instance.get_runs(filters=dg.RunsFilter(job_name=job_name, tags=dict(work)))
+def count_attempts(instance: dg.DagsterInstance, job_name: str, tags: Mapping[str, str]) -> RunAttempts:
+    """Count the runs of `job_name` with these tags, which name one piece of work."""
+    runs = instance.get_runs(filters=dg.RunsFilter(job_name=job_name, tags=dict(tags)))
     failed = sum(run.status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED) for run in runs)
     return RunAttempts(any(run.status in _UNFINISHED_STATUSES for run in runs), failed)
 
 
 def is_running(instance: dg.DagsterInstance, job_name: str) -> bool:
-    """Whether any run of the job is queued or under way."""
+    """Return whether any run of the job is queued or active."""
     return bool(
         instance.get_runs(filters=dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED_STATUSES), limit=1)
     )

@@ -1,6 +1,6 @@
-"""Changed conventions: rewrite the text of every stale day, then score every version again, as recorded runs.
+"""Changed conventions: rewrite the text of stale days and score every version again, as recorded runs.
 
-In the UI the same is one backfill of `annotated_corpus`, `splits` and `wer_report`.
+The same in the UI is one backfill of `annotated_corpus`, `splits` and `wer_report`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from habla_ml.training.plan import list_evaluated_replicates, list_evaluated_tra
 
 
 def find_stale_days(lake: Lake, settings: Settings) -> list[str]:
-    """Days whose text is under other conventions than the configured ones."""
+    """Return the days with text under conventions other than the configured ones."""
     digest = load_conventions(settings.corpus.conventions).digest
-    days = catalogue.CORPUS.keys(lake)
-    built = (load_corpus_day(lake, day) for day in days)
+    built = (load_corpus_day(lake, day) for day in catalogue.CORPUS.keys(lake))
     return [day.day for day in built if day is not None and day.conventions_digest != digest]
 
 
@@ -34,21 +33,26 @@ def apply_conventions(
     settings: Settings,
     log: Callable[[str], object],
 ) -> None:
-    """Bring text, snapshot and reports under the configured conventions; decodes nothing that is known."""
+    """Bring text, snapshot and reports under the configured conventions; cached hypotheses are not decoded again.
+
+    Raises:
+        HablaError: A run failed; finished days are not stale any more and are not repeated by the next call.
+    """
     days = find_stale_days(lake, settings)
     for count, day in enumerate(days, start=1):
         _require_backfill_success(run_job(definitions, instance, CORRECT, day), day)
         log(f"{day}: text rewritten ({count} of {len(days)})")
-    # Repeats first, so that the report of what they repeat finds them measured as it is.
+    # Replicates first, so that the report of their version reads their new measurements.
     versions = [plan.version for plan in (*list_evaluated_replicates(lake), *list_evaluated_trainings(lake))]
     for version in versions:
         _require_backfill_success(run_job(definitions, instance, RESCORE, version), version)
         log(f"{version}: scored again")
-    log(f"{len(days)} days and {len(versions)} versions stand under {settings.corpus.conventions.name}")
+    log(f"{len(days)} days and {len(versions)} versions now use {settings.corpus.conventions.name}")
 
 
-def _require_backfill_success(run: dg.ExecuteInProcessResult, what: str) -> None:
+def _require_backfill_success(run: dg.ExecuteInProcessResult, subject: str) -> None:
     if not run.success:
         raise HablaError(
-            f"{what} could not be brought under the new conventions; the UI shows run {run.run_id[:8]}"
+            f"{subject} could not be brought under the new conventions; the UI shows run {run.run_id[:8]}. Fix the "
+            "cause and run the command again"
         )

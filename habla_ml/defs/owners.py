@@ -1,4 +1,4 @@
-"""Who to ask about an asset."""
+"""The owners of the assets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the assets are cut: days of recording, and model versions."""
+"""The partitions of the assets: days of recording and model versions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ model_versions = dg.DynamicPartitionsDefinition(name=MODEL_VERSIONS)
 
 
 def recording_days(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """Days in the zone of the settings, today included: a lesson of this morning is ingested today."""
+    """Return the days in the zone of the settings, including today, so that a lesson is ingested on its day."""
     return dg.DailyPartitionsDefinition(
         start_date=settings.recordings.first_day, timezone=settings.time_zone, end_offset=1
     )
 
 
 def next_version(existing: list[str]) -> str:
-    """`v1`, `v2`, … : one more than the highest that exists."""
+    """Return the version after the highest existing one: `v1`, `v2` and so on."""
     return f"v{max(map(version_number, existing), default=0) + 1}"

@@ -1,4 +1,4 @@
-"""Small plots for materialisations: a few kB each, since they are stored with the event."""
+"""Small plots for metadata: a few kB each, because they are stored with the event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def histogram(values: Sequence[float], unit: str, bound: float | None = None) -> bytes:
-    """PNG of a histogram, with a dashed line at `bound`."""
+    """Return a PNG histogram with a dashed line at `bound`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4, 1.6), dpi=80, layout="constrained")
@@ -26,7 +26,7 @@ def histogram(values: Sequence[float], unit: str, bound: float | None = None) ->
 
 
 def line(points: Sequence[tuple[float, float]], x_label: str, y_label: str) -> bytes:
-    """PNG of a curve through `points`."""
+    """Return a PNG curve through `points`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4, 1.6), dpi=80, layout="constrained")
@@ -39,9 +39,9 @@ def line(points: Sequence[tuple[float, float]], x_label: str, y_label: str) -> b
 def plot_weekly_rates(
     weeks: Sequence[tuple[str, Interval | None]], level: float | None, tolerated: float
 ) -> bytes:
-    """PNG of error rates by week with their 95 % intervals, in percent; `level` is drawn as a line.
+    """Return a PNG of weekly error rates with 95 % intervals, in percent.
 
-    What is tolerated is a dashed line; a week without an interval leaves its place empty.
+    A solid line shows `level`, a dashed line `tolerated`; a week without an interval stays empty.
     """
     from matplotlib.figure import Figure
 

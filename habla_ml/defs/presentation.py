@@ -1,7 +1,7 @@
-"""How results look in the UI: numbers that chart, small plots, tables, links, provenance.
+"""How results look in the UI: numbers that chart, small plots, tables and links.
 
-What a person said never goes to Dagster, in metadata, logs, tags or errors: no erasure reaches its storage. Metadata
-show counts, rules and segment ids, and name the page that has the texts.
+Spoken words never go to Dagster, neither in metadata nor in logs, tags or errors, because no erasure reaches its
+storage. Metadata show counts, rules and segment ids, and name the page with the texts.
 """
 
 from __future__ import annotations
@@ -17,20 +17,41 @@ from habla_ml.settings import Settings
 
 
 def plot(png: bytes, caption: str) -> dg.MarkdownMetadataValue:
-    """A small plot inline; keep it under some tens of kB, it is stored with the event."""
+    """Return an inline plot; keep it below some tens of kB, because it is stored with the event."""
     return dg.MetadataValue.md(f"![{caption}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> dg.MarkdownMetadataValue:
-    """Rows as a Markdown table: the UI draws it in place, without a click."""
+    """Return rows as a Markdown table, which the UI shows without a click."""
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for row in rows:
         lines.append("| " + " | ".join(_format_cell(row.get(column)) for column in columns) + " |")
     return dg.MetadataValue.md("\n".join(lines) if len(lines) > 2 else "*none*")
 
 
+def tabulate_counts(label: str, counts: Mapping[str, int]) -> dg.MarkdownMetadataValue:
+    """Return a table of segment counts by `label`."""
+    return table(({label: name, "segments": count} for name, count in counts.items()), [label, "segments"])
+
+
+def tabulate_violations(
+    label: str, counts: Mapping[str, int], confirmed: Mapping[str, int]
+) -> dg.MarkdownMetadataValue:
+    """Return a table of segments that break each rule, and of those that a person confirmed as they are."""
+    rows = (
+        {label: name, "segments": count, "confirmed by a person": confirmed.get(name, 0)}
+        for name, count in counts.items()
+    )
+    return table(rows, [label, "segments", "confirmed by a person"])
+
+
+def bullet_list(lines: Iterable[str]) -> dg.MarkdownMetadataValue:
+    """Return lines as a Markdown list."""
+    return dg.MetadataValue.md("\n".join(f"- {each}" for each in lines))
+
+
 def column_schema(schema: Any) -> dg.TableSchemaMetadataValue:
-    """A pyarrow schema as Dagster's column schema."""
+    """Return a pyarrow schema as Dagster's column schema."""
     columns = [
         dg.TableColumn(
             name=field.name,
@@ -44,24 +65,24 @@ def column_schema(schema: Any) -> dg.TableSchemaMetadataValue:
 
 
 def link_or_path(url_or_path: str) -> dg.MetadataValue:
-    """A link where it is one, else a path."""
+    """Return a link for an http(s) address, else a path."""
     if url_or_path.startswith(("http://", "https://")):
         return dg.MetadataValue.url(url_or_path)
     return dg.MetadataValue.path(url_or_path)
 
 
 def file_link(path: Path) -> dg.MetadataValue:
-    """A file a person opens in the browser."""
+    """Return the path of a file to open in a browser."""
     return dg.MetadataValue.path(str(path))
 
 
 def corpus_report_path(settings: Settings) -> Path:
-    """Where `corpus_report` lays its page, with the texts and sounds that no metadata repeats."""
+    """Return the path of the `corpus_report` page, the only place with the texts and audio."""
     return settings.work_folder / "reports" / "corpus" / "report.html"
 
 
 def to_percent(value: float) -> float:
-    """A share as a percentage with two decimals, so that it charts in points."""
+    """Return a share as a percentage with two decimals, so that it charts in points."""
     return round(100 * value, 2)
 
 

@@ -1,4 +1,4 @@
-"""Thin resources: each hands out a domain object that is opened when a run asks for it, never at load."""
+"""Resources that open a domain object when a run needs it, never while the code location loads."""
 
 from pathlib import Path
 from typing import Any
@@ -11,26 +11,26 @@ from habla_ml.settings import Settings, StoreSettings
 
 
 class StoreResource(dg.ConfigurableResource):
-    """A place for bytes in a local folder; see `defs/s3.py` for a bucket."""
+    """A store in a local folder; see `defs/s3.py` for a bucket."""
 
     url: str
     cache: str
 
     def store(self) -> Store:
-        """The bare store (for the CDN's origin)."""
+        """Return the bare store, as the origin of the CDN uses it."""
         return open_store(StoreSettings(url=self.url), self.client())
 
     def lake(self) -> Lake:
-        """Objects and pointers over the store."""
+        """Return the lake: objects and pointers over the store."""
         return open_lake(StoreSettings(url=self.url), Path(self.cache), self.client())
 
     def client(self) -> Any:
-        """The S3 client to reach the place by; none is needed for a folder."""
+        """Return the S3 client of a bucket; None for a folder."""
         return None
 
 
 def build_resources(settings: Settings) -> dict[str, object]:
-    """The resources of a deployment: the lake, the CDN's origin, and the training's process client."""
+    """Return the lake, the origin of the CDN and the client that starts the training process."""
     cache = str(settings.work_folder / "cache")
     return {
         "lake": _build_store_resource(settings.lake, cache),
@@ -42,7 +42,7 @@ def build_resources(settings: Settings) -> dict[str, object]:
 def _build_store_resource(where: StoreSettings, cache: str) -> StoreResource:
     if not where.url.startswith("s3://"):
         return StoreResource(url=where.url, cache=cache)
-    # dagster-aws takes as long to import as Dagster itself: only those who keep their lake on S3 pay for it.
+    # dagster-aws takes as long to import as Dagster itself, so it is imported for a store on S3 only.
     from habla_ml.defs.s3 import s3_store
 
     return s3_store(where, cache)

@@ -1,8 +1,9 @@
-"""Running jobs and sensors of these definitions here and now, as runs that the UI shows."""
+"""Running jobs and sensors of these definitions in this process, as runs that the UI shows."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -14,10 +15,10 @@ from habla_ml.errors import SettingsError
 
 @contextmanager
 def open_dagster_instance() -> Iterator[dg.DagsterInstance]:
-    """The instance of DAGSTER_HOME; raises `SettingsError` where none is named."""
+    """Yield the instance of DAGSTER_HOME; raise `SettingsError` where the variable is not set."""
     if not os.environ.get("DAGSTER_HOME"):
         raise SettingsError(
-            "DAGSTER_HOME is not set, so the runs would be recorded nowhere; export the folder that `make dev` uses"
+            "DAGSTER_HOME is not set, so runs would not be recorded; export the folder that `make dev` uses"
         )
     with dg.DagsterInstance.get() as instance:
         yield instance
@@ -32,24 +33,32 @@ def run_job(
     run_id: str | None = None,
     assets: Sequence[str] | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Run one partition of a job to its end in this process; the caller looks whether it succeeded.
+    """Run one partition of a job in this process; the caller checks whether it succeeded.
 
-    `assets` names those of the job that are made; None is all.
+    Args:
+        definitions: The code location.
+        instance: Where the run is recorded.
+        job_name: One of `habla_ml.defs.jobs`.
+        partition_key: A day or a model version.
+        tags: Tags of the run.
+        run_id: Its id; None for a new one.
+        assets: The assets of the job to materialise; None for all.
     """
-    job = definitions.resolve_job_def(job_name)
-    return job.execute_in_process(
-        instance=instance,
-        partition_key=partition_key,
-        tags=dict(tags or {}),
-        run_id=run_id,
-        asset_selection=None if assets is None else [dg.AssetKey(each) for each in assets],
-        run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
-        raise_on_error=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)  # Dagster raises it about its own code.
+        return definitions.resolve_job_def(job_name).execute_in_process(
+            instance=instance,
+            partition_key=partition_key,
+            tags=dict(tags or {}),
+            run_id=run_id,
+            asset_selection=None if assets is None else [dg.AssetKey(each) for each in assets],
+            run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+            raise_on_error=False,
+        )
 
 
 def tick(definitions: dg.Definitions, instance: dg.DagsterInstance, sensor_name: str) -> dg.SensorResult:
-    """Evaluate a sensor once, as the daemon would, and add the model versions it asks for."""
+    """Evaluate a sensor once, as the daemon does, and add the model versions that it requests."""
     sensor = definitions.resolve_sensor_def(sensor_name)
     known = definitions.get_repository_def().get_top_level_resources()
     resources = {name: known[name] for name in sensor.required_resource_keys}

@@ -32,9 +32,11 @@ def active_alarms(weeks: Sequence[str], record: MonitoredRelease) -> tuple[str, 
     return tuple(week for week in weeks if week > oldest)
 
 
-def build_alerts(record: MonitoredRelease) -> tuple[Alert, ...]:
-    """One message for each alarm that stands; the same alarm has the same key, whenever it is seen again."""
-    quality = [_build_quality_alert(record, week) for week in active_alarms(record.alarms, record)]
+def build_alerts(record: MonitoredRelease, rollback_command: str) -> tuple[Alert, ...]:
+    """Return one message for each active alarm; the same alarm always has the same key."""
+    quality = [
+        _build_quality_alert(record, week, rollback_command) for week in active_alarms(record.alarms, record)
+    ]
     inputs = [
         _build_input_alert(record, each, week)
         for each in record.inputs
@@ -43,7 +45,7 @@ def build_alerts(record: MonitoredRelease) -> tuple[Alert, ...]:
     return (*quality, *inputs)
 
 
-def _build_quality_alert(record: MonitoredRelease, week: str) -> Alert:
+def _build_quality_alert(record: MonitoredRelease, week: str, rollback_command: str) -> Alert:
     rates = [
         (each.week, each.representative.rate.interval)
         for each in record.weeks
@@ -65,9 +67,9 @@ def _build_quality_alert(record: MonitoredRelease, week: str) -> Alert:
                 *listed,
                 f"It was {released:.1%} on the test set of the release; {record.level.tolerated:.1%} is tolerated.",
                 f"Evidence of a change: {evidence:.0f}; {record.bound:g} or more is an alarm.",
-                "Look at `released_model_quality` in Dagster: which inputs changed beside it, and whether the "
-                "corrections of those weeks are sound. Then train on them (`train_and_release`), or go back "
-                "(`habla-ml rollback`).",
+                "Open `released_model_quality` in Dagster: check which inputs changed and whether the corrections of "
+                "those weeks are right. Then train on them (job `train_and_release`) or go back to the previous release "
+                f"(`{rollback_command}`).",
             ]
         ),
     )

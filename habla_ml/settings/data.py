@@ -27,13 +27,23 @@ class StoreSettings(SettingsSection):
 
 
 class RecordingsSettings(SettingsSection):
-    """Habla's recordings, when a session counts as finished, and whether the browser's stream is archived too."""
+    """Habla's recordings folder, when a session is finished, and whether the browser's raw stream is archived.
 
-    folder: ExistingPath
+    The folder may be missing: Habla creates it with the first session, or a disk may not be mounted.
+    """
+
+    folder: LocalPath
     first_day: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] = "2026-01-01"
     crashed_after_hours: Annotated[float, Field(gt=0)] = 12.0
     longest_segment_s: Annotated[float, Field(gt=0, le=30)] = 30.0
     keep_raw_stream: bool = False
+
+    @property
+    def folder_problem(self) -> str | None:
+        """Why nothing can be read from the folder; None where it exists."""
+        if self.folder.is_dir():
+            return None
+        return f"the recordings folder {self.folder} does not exist; create it or set recordings.folder"
 
 
 class LabelStudioSettings(SettingsSection):

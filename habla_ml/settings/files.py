@@ -1,8 +1,7 @@
-"""Where settings come from: `configs/<profile>.yaml`, then `HABLA_…` environment variables.
+"""Reading settings: `configs/<profile>.yaml`, overridden by `HABLA_…` environment variables.
 
-An environment variable names a key by its path, two underscores between levels: `HABLA_RELEASE__CHANNEL=beta`.
-Nothing else in the project reads the environment, except credentials, which boto3 finds by itself and the one token
-whose variable the settings name.
+A variable names a key by its path, with two underscores between levels: `HABLA_RELEASE__CHANNEL=beta`. Other
+variables hold credentials only, under the names that the settings or boto3 define.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from habla_ml.errors import SettingsError
-from habla_ml.settings.sections import Settings
+from habla_ml.settings.sections import DEFAULT_PROFILE, Settings
 from habla_ml.settings.yaml_files import format_validation_errors, read_mapping
 
 _VARIABLE_PREFIX = "HABLA_"
@@ -25,33 +24,41 @@ _RESERVED_VARIABLES = {"HABLA_PROFILE", "HABLA_CONFIGS"}
 
 
 def configs_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """`HABLA_CONFIGS`, or `configs/` below the working folder."""
+    """Return `HABLA_CONFIGS`, or `configs/` in the working folder."""
     return Path(environment.get("HABLA_CONFIGS", "configs")).resolve()
 
 
 def load_settings(profile: str | Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read a profile (its name, or a path to a YAML file) and overlay the environment.
+    """Read a profile (its name or the path of a YAML file) and apply the environment variables.
 
-    Raises `SettingsError` that names the file, the key and what was expected, for every fault at once.
+    Raises:
+        SettingsError: One line for each fault, with the file, the key and the expected value.
     """
-    chosen = profile or environment.get("HABLA_PROFILE", "local")
-    path = Path(chosen)
-    if path.suffix not in {".yaml", ".yml"}:
-        path = configs_folder(environment) / f"{chosen}.yaml"
+    path, option = _find_profile(profile or environment.get("HABLA_PROFILE", DEFAULT_PROFILE), environment)
     tree = read_mapping(path, "profile")
     if "profile" in tree:
         raise SettingsError(f"{path}: key profile: is the file's own name; remove the line")
     origins = _apply_environment(tree, environment)
     try:
         return Settings.model_validate(
-            {"profile": path.stem, **tree}, context={"root": path.resolve().parent.parent}
+            {"profile": path.stem, "profile_option": option, **tree},
+            context={"root": path.resolve().parent.parent},
         )
     except ValidationError as error:
         raise SettingsError(format_validation_errors(error, Settings, str(path), origins)) from None
 
 
+def _find_profile(profile: str | Path, environment: Mapping[str, str]) -> tuple[Path, str]:
+    """Return the file of a profile and the `-p` option that loads it."""
+    path, folder = Path(profile), configs_folder(environment)
+    if path.suffix not in {".yaml", ".yml"}:
+        return folder / f"{profile}.yaml", str(profile)
+    resolved = path.resolve()
+    return path, resolved.stem if resolved.parent == folder else str(resolved)
+
+
 def _apply_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
-    """Write `HABLA_A__B=value` into `tree`; returns dotted key → the variable that set it."""
+    """Write `HABLA_A__B=value` into `tree` and return the variable that set each dotted key."""
     origins = {}
     for name, text in sorted(environment.items()):
         if not name.startswith(_VARIABLE_PREFIX) or name in _RESERVED_VARIABLES:
@@ -69,9 +76,9 @@ def _apply_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> 
 
 
 def save_settings(settings: Settings, folder: Path) -> Path:
-    """Write the resolved tree as a profile file that `load_settings` reads back; named by its content.
+    """Write the resolved settings as a profile that `load_settings` reads; its folder is named by the content.
 
-    Child processes are given this file, so that they see exactly what their parent saw.
+    Child processes read this file, so that they have the settings of their parent.
     """
     body = yaml.safe_dump(settings.model_dump(mode="json", exclude={"profile"}), sort_keys=True)
     path = folder / hashlib.sha256(body.encode()).hexdigest()[:16] / f"{settings.profile}.yaml"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+import shlex
+from typing import Annotated, Final, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
@@ -29,6 +30,9 @@ from habla_ml.settings.models import (
     TranscriptionSettings,
 )
 
+DEFAULT_PROFILE: Final = "local"
+"""The profile of a command without `-p` and HABLA_PROFILE."""
+
 
 class AutomationSettings(SettingsSection):
     """When the pipeline acts by itself."""
@@ -42,6 +46,8 @@ class Settings(SettingsSection):
     """Everything a deployment decides."""
 
     profile: str
+    profile_option: str = DEFAULT_PROFILE
+    """What `-p` must be to load this profile: its name, or its path where it is not in the configs folder."""
     time_zone: TimeZone = "Europe/Madrid"
     work_folder: LocalPath
     lake: StoreSettings
@@ -72,6 +78,13 @@ class Settings(SettingsSection):
                     "cannot say what was forgotten: name two different tables"
                 )
         return self
+
+    def command(self, *arguments: str) -> str:
+        """Return the shell command `habla-ml …` for this deployment: with `-p` unless its profile is the default."""
+        words = ["habla-ml", *arguments]
+        if self.profile_option != DEFAULT_PROFILE:
+            words += ["-p", self.profile_option]
+        return shlex.join(words)
 
     @property
     def zone(self) -> ZoneInfo:

@@ -8,7 +8,7 @@ import pytest
 
 from habla_ml.annotation.event_log import append_events, load_events, read_events
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.defs.agreement import build_floor_metadata
+from habla_ml.defs.corpus.agreement import build_floor_metadata
 from habla_ml_tests.defs.conftest import MONDAY, DagsterDeployment
 
 
@@ -81,7 +81,7 @@ def test_above_the_bound_of_the_settings_it_warns_and_blocks_nothing(ingested: D
 
 def test_the_floor_of_the_whole_corpus_is_one_line(ingested: DagsterDeployment) -> None:
     conventions = load_conventions(ingested.settings.corpus.conventions)
-    name = "floor (people among themselves)"
+    name = "floor (between annotators)"
     assert build_floor_metadata(ingested.lake(), conventions)[name].startswith("not measured")
     add_second_transcripts(ingested, changed_count=1_000)
     found = build_floor_metadata(ingested.lake(), conventions)

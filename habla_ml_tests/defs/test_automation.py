@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from habla_ml.defs.attempts import MOST_ATTEMPTS
-from habla_ml.defs.automation import VERSION_TAG
+from habla_ml.defs.models.retraining import VERSION_TAG
 from habla_ml.defs.partitions import MODEL_VERSIONS, next_version
 from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, DagsterDeployment
 
@@ -103,7 +103,7 @@ def test_two_retrainings_are_never_asked_for_at_once(ingested):
     )
     found = ingested.tick("corpus_growth")
     assert not found.run_requests
-    assert found.skip_reason == dg.SkipReason("a training is queued or under way")
+    assert found.skip_reason == dg.SkipReason("a training is queued or running")
 
 
 @pytest.mark.parametrize("growth_hours", [10])

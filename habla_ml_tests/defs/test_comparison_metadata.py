@@ -1,4 +1,4 @@
-from habla_ml.defs.comparison_metadata import build_comparison_metadata
+from habla_ml.defs.models.comparison_metadata import build_comparison_metadata
 from habla_ml.settings import AcceptableSettings
 from habla_ml_tests.testing.full_comparison import SENTENCES, TERMS, make_full_comparison
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances

@@ -19,8 +19,8 @@ def test_a_day_is_ingested_with_numbers_tables_and_a_plot_and_what_is_wrong_is_s
     found = ingested.metadata("raw_recordings", TUESDAY)
     assert found["segments"] > 4 * 6
     assert found["hours"] > 0
-    assert found["set aside"] > 0
-    assert "en_to_es" in found["what was set aside"]
+    assert found["skipped"] > 0
+    assert "en_to_es" in found["skipped inputs"]
     assert found["loudness"].startswith("![loudness in dBFS](data:image/png;base64,")
     names = {column.name for column in found["dagster/column_schema"].columns}
     assert {"segment_id", "audio", "loudness_dbfs"} <= names

@@ -75,7 +75,7 @@ def test_a_day_comes_in_with_its_checks_each_with_figure_bound_and_examples(depl
     }
     assert all(each.passed for each in found.values())
     metadata = found["annotated_corpus", "texts_have_words"].metadata
-    assert {"value", "bound", "measured", "offending", "looked at", "examples"} <= metadata.keys()
+    assert {"value", "bound", "unit", "failing", "checked", "examples"} <= metadata.keys()
 
 
 def test_a_bound_of_the_settings_turns_a_check_red_and_names_the_segments(ingested):
@@ -84,7 +84,7 @@ def test_a_bound_of_the_settings_turns_a_check_red_and_names_the_segments(ingest
     silent = found["raw_recordings", "few_segments_silent"]
     assert not silent.passed
     assert silent.severity == dg.AssetCheckSeverity.WARN
-    assert silent.metadata["offending"].value == silent.metadata["looked at"].value
+    assert silent.metadata["failing"].value == silent.metadata["checked"].value
     assert "dBFS" in silent.metadata["examples"].value
 
 

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 import warnings
@@ -32,6 +33,16 @@ def test_the_graph_has_these_assets_and_dagster_finds_nothing_superseded(deploym
         definitions = build_definitions(deployment.settings)
         dg.Definitions.validate_loadable(definitions)
     assert {key.to_user_string() for key in definitions.resolve_all_asset_keys()} == ASSETS
+
+
+def test_the_code_location_loads_without_the_recordings_folder_and_reports_it(deployment):
+    shutil.rmtree(deployment.recordings)
+    for sensor in ("new_recordings", "new_corrections"):
+        assert "does not exist; create it" in deployment.tick(sensor).skip_reason.skip_message
+    checks = {each.node_def.name: each for each in build_definitions(deployment.settings).asset_checks}
+    found = checks["raw_recordings_recordings_folder_exists"]()
+    assert not found.passed
+    assert str(deployment.recordings) in found.description
 
 
 def test_every_asset_says_what_it_is_who_to_ask_and_which_code_made_it(deployment):

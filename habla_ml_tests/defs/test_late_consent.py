@@ -31,7 +31,7 @@ def test_the_sensor_asks_again_for_the_day_alone_under_a_key_that_it_never_used(
         assert deployment.run("ingest_day", day).success
     assert not deployment.tick("new_recordings").run_requests
     before = deployment.metadata("raw_recordings", TUESDAY)
-    assert "has given no consent yet" in before["what was set aside"]
+    assert "has given no consent yet" in before["skipped inputs"]
 
     register(deployment.folder, given="2026-01-01")
     (asked,) = deployment.tick("new_recordings").run_requests or ()
@@ -40,6 +40,6 @@ def test_the_sensor_asks_again_for_the_day_alone_under_a_key_that_it_never_used(
     assert deployment.run("ingest_day", TUESDAY, **asked.tags).success
     after = deployment.metadata("raw_recordings", TUESDAY)
     assert after["segments"] > before["segments"]
-    assert "consent" not in after["what was set aside"]
+    assert "consent" not in after["skipped inputs"]
     assert deployment.metadata("annotated_corpus", TUESDAY)["annotated"] > 0
     assert not deployment.tick("new_recordings").run_requests

@@ -54,12 +54,16 @@ def test_bad_weeks_turn_the_check_and_one_alert_is_delivered_once(school_with_we
     assert shown["drift"].startswith("ALARM in the week of 2026-02-23")
     assert "| ALARM |" in shown["weeks"]
     assert shown["WER by week"].startswith("![WER by week](data:image/png")
-    assert shown["told"] == "drift/v1/2026-02-23 by webhook"
+    assert shown["alerts sent"] == "drift/v1/2026-02-23 by webhook"
     assert not checks["as_good_as_released"].passed
     assert checks["as_good_as_released"].severity == dg.AssetCheckSeverity.ERROR
     assert checks["hears_what_it_heard"].passed
     again, _ = run(school_with_webhook, instance)
-    assert (again["told"], again["clips decoded now"], again["object"]) == ("nothing new", 0, shown["object"])
+    assert (again["alerts sent"], again["clips decoded now"], again["object"]) == (
+        "nothing new",
+        0,
+        shown["object"],
+    )
     (posted,) = webhook.posted
     assert posted["key"] == "drift/v1/2026-02-23"
 
@@ -71,9 +75,9 @@ def test_a_webhook_that_is_down_does_not_undo_the_record_and_is_told_by_the_next
         school_with_webhook.simulate_week(week, 0.7)
     webhook.next_statuses = [404]
     shown, checks = run(school_with_webhook, instance)
-    assert "answered 404; check its address, the next run tries again" in shown["told"]
+    assert "answered 404; check its address, the next run tries again" in shown["alerts sent"]
     assert not checks["as_good_as_released"].passed
-    assert "by webhook" in run(school_with_webhook, instance)[0]["told"]
+    assert "by webhook" in run(school_with_webhook, instance)[0]["alerts sent"]
     assert len(webhook.posted) == 1
 
 
@@ -83,7 +87,7 @@ def test_without_a_release_there_is_nothing_to_watch(settings, instance):
     job = build_definitions(settings).resolve_job_def("watch_release")
     done = job.execute_in_process(instance=instance)
     assert all(each.passed for each in done.get_asset_check_evaluations())
-    assert "nothing was released yet" in evaluate_weekly_watch(settings, instance).skip_message
+    assert "the channel has no release yet" in evaluate_weekly_watch(settings, instance).skip_message
 
 
 def test_the_week_asks_for_a_watch_once_something_is_released(monitored_deployment, instance):

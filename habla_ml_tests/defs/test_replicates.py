@@ -10,8 +10,8 @@ import dagster as dg
 import pytest
 
 from habla_ml.defs.jobs import TRAIN_REPLICATE
+from habla_ml.defs.models.replicates import register_replicates, train_replicates
 from habla_ml.defs.partitions import MODEL_VERSIONS, next_version
-from habla_ml.defs.replicates import register_replicates, train_replicates
 from habla_ml.errors import HablaError
 from habla_ml.evaluation.run import read_stored_comparison
 from habla_ml.lake import catalogue

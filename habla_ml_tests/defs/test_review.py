@@ -31,7 +31,7 @@ def test_the_queue_is_published_with_its_reasons_and_a_terminal_shows_them(inges
     assert shown["segments"] == len(queue.items)
     assert shown["minutes"] == pytest.approx(queue.minutes, abs=0.01)
     assert shown["share random %"] > 0
-    assert shown["heard by"].startswith("no released model")
+    assert shown["transcribed by"].startswith("no released model")
     assert "random" in shown["reasons"]
     assert shown["by speaker"].count("\n") == 1 + len({each.speaker for each in queue.items})
     first = queue.items[0]
@@ -53,7 +53,7 @@ def test_the_same_queue_again_is_the_same_data_version(ingested):
 
 def test_the_week_asks_for_a_queue_once_there_is_something_to_hear(deployment):
     with dg.instance_for_test() as instance:  # schedules want an instance that is on disk
-        assert evaluate_weekly_review(deployment, instance).skip_message == "nothing was recorded yet"
+        assert evaluate_weekly_review(deployment, instance).skip_message == "the lake has no recordings yet"
         assert deployment.run("ingest_day", "2026-03-02").success
         (request,) = evaluate_weekly_review(deployment, instance).run_requests
         assert request.run_key == "choose_for_review:2026-04-06T04"

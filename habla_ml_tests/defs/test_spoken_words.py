@@ -202,7 +202,7 @@ def test_nothing_that_was_said_about_the_corpus_is_in_dagsters_storage(
     shown = spoken_deployment.metadata("annotated_corpus", MONDAY)
     assert shown["violating segments"] != "*none*"
     assert shown["unusable segments"] != "*none*"
-    assert "row 2" in shown["rows of tables set aside"]
+    assert "row 2" in shown["skipped table rows"]
     assert spoken_deployment.metadata("splits")["shared sentences"] != "*none*"
     assert spoken_deployment.metadata("review_queue")["sent back"] > 0
     said = collect_spoken_texts(spoken_deployment)

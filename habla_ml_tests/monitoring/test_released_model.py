@@ -38,14 +38,14 @@ def test_good_weeks_pass_and_bad_ones_raise_the_alarm(monitored_deployment):
     good = watch_until(monitored_deployment, 3).record
     assert [each.week for each in good.drift] == ["2026-02-02", "2026-02-09", "2026-02-16"]
     assert good.alarms == ()
-    assert build_alerts(good) == ()
+    assert build_alerts(good, "habla-ml rollback") == ()
     for week in range(3, 6):
         monitored_deployment.simulate_week(week, 0.6)
     bad = watch_until(monitored_deployment, 6).record
     assert bad.alarms
     assert bad.alarms[0] >= "2026-03-02"  # no week alone is an alarm
     assert bad.drift[:3] == good.drift
-    (alert, *_) = build_alerts(bad)
+    (alert, *_) = build_alerts(bad, "habla-ml rollback -p demo")
     assert alert.key == f"drift/v1/{bad.alarms[0]}"
     assert "20" in alert.text
     assert "is tolerated" in alert.text
@@ -200,4 +200,6 @@ def test_quieter_lessons_are_noticed_beside_unchanged_errors(monitored_deploymen
     assert loudness.level == pytest.approx(-20.0)
     assert loudness.alarms
     assert not any(each.alarm for each in loudness.rise)
-    assert any(alert.key.startswith("inputs/v1/loudness_dbfs/") for alert in build_alerts(record))
+    assert any(
+        alert.key.startswith("inputs/v1/loudness_dbfs/") for alert in build_alerts(record, "habla-ml rollback")
+    )

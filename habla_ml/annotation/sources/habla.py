@@ -60,6 +60,8 @@ def find_changes(context: SourceContext) -> SourceChanges:
             be read.
     """
     settings, now = context.settings, context.now
+    if settings.recordings.folder_problem:
+        return SourceChanges((), settings.recordings.folder_problem)
     consents, days = load_consents(settings, now), []
     for day, inputs in find_corrected_sessions(settings.recordings.folder, settings, now).items():
         log = requeue_and_load_events(context.lake, day, consents)

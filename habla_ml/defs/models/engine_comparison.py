@@ -1,4 +1,4 @@
-"""`engine_comparison`: versions, engines, options and quantisations side by side, for no release."""
+"""`engine_comparison`: any versions, engines, options and quantisations side by side; releases nothing."""
 
 import platform
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 import dagster as dg
 from pydantic import Field
 
-from habla_ml.defs.comparison_metadata import build_comparison_metadata
+from habla_ml.defs.models.comparison_metadata import build_comparison_metadata
 from habla_ml.defs.owners import MODEL_OWNERS
 from habla_ml.defs.presentation import file_link
 from habla_ml.defs.resources import StoreResource
@@ -14,17 +14,17 @@ from habla_ml.settings import Settings
 
 
 class EngineComparisonConfig(dg.Config):
-    """Who meets, and on which speech."""
+    """The models to compare, and the speech to compare them on."""
 
     entrants: list[str] = Field(
         default=["base", "base,quantisation=float32"],
-        description="v2, base, a folder, a service; @engine and ,option=value behind it. Each meets each.",
+        description="v2, base, a folder or a service, followed by @engine and ,option=value; all pairs are compared.",
     )
     on: str = Field(default="test", description="`test`, a day like 2026-02-16, or the path of a table of clips.")
 
 
 def build_engine_comparison(settings: Settings) -> dg.AssetsDefinition:
-    """The asset; open its launchpad to say who shall meet."""
+    """Return the asset; its launchpad takes an `EngineComparisonConfig`."""
 
     @dg.asset(
         deps=["splits"],
@@ -33,9 +33,9 @@ def build_engine_comparison(settings: Settings) -> dg.AssetsDefinition:
         kinds={"fasterwhisper", "jiwer"},
         code_version="1",
         description=(
-            "Any versions, engines, options and quantisations on the same speech, paired: error rates with intervals, "
-            "speed, memory, cost, and which of the acceptable bounds are met. Choose in the launchpad; hypotheses are "
-            "cached, so another entrant decodes only its own."
+            "A paired comparison of any versions, engines, options and quantisations on the same speech: error rates "
+            "with intervals, speed, memory, cost, and which acceptance bounds are met. Choose the models in the "
+            "launchpad. Hypotheses are cached, so that one more model decodes only its own."
         ),
     )
     def engine_comparison(
@@ -43,7 +43,7 @@ def build_engine_comparison(settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         from habla_ml.evaluation.compare_models import compare_models
 
-        held = compare_models(
+        compared = compare_models(
             config.entrants,
             config.on,
             lake.lake(),
@@ -53,13 +53,13 @@ def build_engine_comparison(settings: Settings) -> dg.AssetsDefinition:
             f"{platform.machine()}, {platform.system()}",
         )
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(held.comparison.digest()),
+            data_version=dg.DataVersion(compared.comparison.digest()),
             metadata={
-                "on": held.test_speech.name,
-                "clips decoded now": held.decoded,
-                "report": file_link(held.files.html),
-                **({"mind": held.test_speech.warning} if held.test_speech.warning else {}),
-                **build_comparison_metadata(held.comparison, settings.evaluation.acceptable),
+                "on": compared.test_speech.name,
+                "clips decoded now": compared.decoded,
+                "report": file_link(compared.files.html),
+                **({"warning": compared.test_speech.warning} if compared.test_speech.warning else {}),
+                **build_comparison_metadata(compared.comparison, settings.evaluation.acceptable),
             },
         )
 

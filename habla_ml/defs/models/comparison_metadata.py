@@ -1,6 +1,6 @@
 """A comparison as metadata: numbers that chart, a plot with intervals, tables by version, slice and phenomenon.
 
-What was said or heard (examples, confusions, invented texts, terms) stays in the report, which an erasure reaches.
+Spoken words and hypotheses (examples, confusions, invented text, terms) stay in the report, which an erasure reaches.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`fine_tuned_checkpoint`: a model version, trained in a process of its own through Dagster Pipes."""
+"""`fine_tuned_checkpoint`: a model version, trained in its own process through Dagster Pipes."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -13,13 +13,15 @@ from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings, save_settings
 
 if TYPE_CHECKING:
+    from habla_ml.lake import Lake
+    from habla_ml.training.plan import VersionPlan
     from habla_ml.training.record import TrainingRecord
 
-TRAINING_POOL = "training"
+_TRAINING_POOL = "training"
 
 
 def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
-    """The asset, cut by model version."""
+    """Return the asset, partitioned by model version."""
 
     @dg.asset(
         partitions_def=model_versions,
@@ -27,38 +29,28 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         group_name="models",
         owners=MODEL_OWNERS,
         kinds={"pytorch", "huggingface"},
-        pool=TRAINING_POOL,
+        pool=_TRAINING_POOL,
         code_version="1",
         description=(
-            "Whisper fine-tuned on the snapshot's train split by the recipe, both pinned at the version's first "
-            "training, after a first stage on general speech where the recipe has one. Best checkpoint by validation "
-            "WER; killed and started again it resumes and ends with the same weights. Also runs without Dagster: "
-            "python -m habla_ml.training."
+            "Whisper fine-tuned on the train split by the recipe, after a first stage on general speech where the "
+            "recipe has one. Snapshot and recipe are pinned at the version's first training. The best checkpoint by "
+            "validation WER is kept. A killed training resumes and ends with the same weights. Also runs without "
+            "Dagster: python -m habla_ml.training."
         ),
     )
     def fine_tuned_checkpoint(
         context: dg.AssetExecutionContext, lake: StoreResource, pipes: dg.PipesSubprocessClient
     ) -> dg.MaterializeResult:
         from habla_ml.corpus.snapshot import load_latest_snapshot
-        from habla_ml.training.plan import plan_version, write_recipe_file
+        from habla_ml.training.plan import plan_version
         from habla_ml.training.record import read_training_record
 
         opened, version = lake.lake(), context.partition_key
         plan = plan_version(opened, version, load_latest_snapshot(opened), settings.training)
         context.log.info(f"{version}: snapshot {plan.snapshot[:12]}, {plan.corpus_hours:.2f} h of corpus")
-        command = [sys.executable, "-m", "habla_ml.training"]
-        command += ["--settings", str(save_settings(settings, settings.work_folder / "settings"))]
-        command += [
-            "--snapshot",
-            plan.snapshot,
-            "--recipe",
-            str(write_recipe_file(opened, plan, settings.work_folder)),
-        ]
-        command += ["--version", version, "--out", str(settings.work_folder / "training" / version)]
-        # A child that exits 0 without reporting must not count as trained.
-        trained = pipes.run(command=command, context=context).get_materialize_result(
-            implicit_materialization=False
-        )
+        run = pipes.run(command=_build_command(opened, plan, settings), context=context)
+        # A child that exits 0 without a report must not count as trained.
+        trained = run.get_materialize_result(implicit_materialization=False)
         return dg.MaterializeResult(
             data_version=trained.data_version,
             metadata={**(trained.metadata or {}), **_plot_curves(read_training_record(opened, version))},
@@ -67,8 +59,22 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
     return fine_tuned_checkpoint
 
 
+def _build_command(lake: "Lake", plan: "VersionPlan", settings: Settings) -> list[str]:
+    from habla_ml.training.plan import write_recipe_file
+
+    options = {
+        "--settings": save_settings(settings, settings.work_folder / "settings"),
+        "--snapshot": plan.snapshot,
+        "--recipe": write_recipe_file(lake, plan, settings.work_folder),
+        "--version": plan.version,
+        "--out": settings.work_folder / "training" / plan.version,
+    }
+    words = [str(word) for option in options.items() for word in option]
+    return [sys.executable, "-m", "habla_ml.training", *words]
+
+
 def _plot_curves(record: "TrainingRecord | None") -> dict[str, dg.MetadataValue]:
-    """Small plots of the loss and of the validation WER over the steps, of the first stage too."""
+    """Return small plots of training loss and validation WER by step, of the first stage too."""
     found: dict[str, dg.MetadataValue] = {}
     runs = () if record is None else (("", record), ("first_stage_", record.first_stage))
     for stage, run in runs:

@@ -1,4 +1,4 @@
-"""How far people differ who transcribed the same segment, as the UI shows it and as a check."""
+"""Agreement between annotators: the check on a day and the WER floor of the corpus."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ from habla_ml.settings import Settings
 _MOST_PAIRS = 20
 
 
-def build_agreement_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
-    """The check that people agree on a day's texts, under the bound of the settings."""
+def build_agreement_check(settings: Settings) -> dg.AssetChecksDefinition:
+    """Return the check that annotators agree on a day's texts, up to `annotation.most_disagreement`."""
     conventions = load_conventions(settings.corpus.conventions)
     bound = settings.annotation.most_disagreement
 
     @dg.asset_check(
         asset="annotated_corpus",
         description=(
-            f"Where two people transcribed a segment of the day, they differ on at most {bound:.0%} of its words. "
-            "Judged by the interval over sessions where there is one, so that a single odd segment is no alarm."
+            f"Two people who transcribed the same segment of the day differ on at most {bound:.0%} of its words. Uses "
+            "the lower end of the interval over sessions where there is one, so that one odd segment is no alarm."
         ),
     )
     def annotators_agree(context: dg.AssetCheckExecutionContext, lake: StoreResource) -> dg.AssetCheckResult:
@@ -30,32 +30,32 @@ def build_agreement_checks(settings: Settings) -> list[dg.AssetChecksDefinition]
         from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 
         found = measure_agreement(lake.lake(), conventions, normalise_spanish, [context.partition_key])
-        surely = found.wer.interval[0] if found.wer.interval else found.wer.value
+        lowest = found.wer.interval[0] if found.wer.interval else found.wer.value
         return dg.AssetCheckResult(
-            passed=surely <= bound,
+            passed=lowest <= bound,
             severity=dg.AssetCheckSeverity.WARN,
             description=f"Annotators differ: {found.summary}.",
             metadata={
                 "disagreement WER %": to_percent(found.wer.value),
                 "disagreement CER %": to_percent(found.cer.value),
                 "segments": found.segments,
-                "one says unusable": found.usability_conflicts,
+                "unusable for one only": found.usability_conflicts,
                 "bound %": to_percent(bound),
                 "pairs": table(
-                    (vars(pair) for pair in found.pairs[:_MOST_PAIRS]),
+                    map(vars, found.pairs[:_MOST_PAIRS]),
                     ["first", "second", "segments", "identical", "wer", "cer"],
                 ),
             },
         )
 
-    return [annotators_agree]
+    return annotators_agree
 
 
 def build_floor_metadata(lake: Lake, conventions: Conventions) -> dict[str, Any]:
-    """The floor of the WER over the whole corpus: how far people themselves differ; reads every day's events."""
+    """Return how far annotators differ over the whole corpus, a floor of the WER; reads the events of every day."""
     from habla_ml.corpus.agreement import measure_agreement
     from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 
     found = measure_agreement(lake, conventions, normalise_spanish)
     figures = {"floor WER %": to_percent(found.wer.value)} if found.comparisons else {}
-    return {"floor (people among themselves)": found.summary, **figures}
+    return {"floor (between annotators)": found.summary, **figures}

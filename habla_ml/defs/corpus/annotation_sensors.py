@@ -1,7 +1,6 @@
-"""The sensors of annotation sources: one for each name that `SOURCES` gives.
+"""The sensors of annotation sources: one for each sensor name in `SOURCES`.
 
-A tick asks for the text of the days that are behind. Which days those are is derived from the lake, so that a lost
-request is made again.
+A tick requests the days with outdated text. The lake shows which days those are, so that a lost request is repeated.
 """
 
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ import dagster as dg
 
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources import SOURCES
-from habla_ml.defs.automation import request_days
+from habla_ml.defs.corpus.sensors import request_days
 from habla_ml.defs.jobs import CORRECT
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
@@ -30,7 +29,7 @@ def _build_sensor(name: str, settings: Settings) -> dg.SensorDefinition:
         job_name=CORRECT,
         minimum_interval_seconds=settings.automation.sensor_interval_s,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Asks for the text of days with new annotations from {names}.",
+        description=f"Requests the text of days with new annotations from {names}.",
     )
     def find_days_to_build(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SensorResult:
         from habla_ml.corpus.outdated_days import find_outdated_days

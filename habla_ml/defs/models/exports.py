@@ -1,4 +1,4 @@
-"""`ctranslate2_model` and `coreml_zip`: one checkpoint in the two forms that are served."""
+"""`ctranslate2_model` and `coreml_zip`: the checkpoint in the formats that are served."""
 
 import dagster as dg
 
@@ -11,7 +11,7 @@ from habla_ml.settings import Settings
 
 
 def build_ctranslate2_model(settings: Settings) -> dg.AssetsDefinition:
-    """The asset that Habla loads."""
+    """Return the asset that Habla loads."""
 
     @dg.asset(
         partitions_def=model_versions,
@@ -48,7 +48,7 @@ def build_ctranslate2_model(settings: Settings) -> dg.AssetsDefinition:
                 "quantisation": made.quantisation,
                 "files": table(files, ["file", "bytes"]),
                 "set WHISPER_MODEL to": dg.MetadataValue.path(str(folder)),
-                "mended": table(({"what": each} for each in made.mended), ["what"]),
+                "repairs": table(({"what": each} for each in made.mended), ["what"]),
                 "checkpoint": made.checkpoint,
             },
         )
@@ -57,7 +57,7 @@ def build_ctranslate2_model(settings: Settings) -> dg.AssetsDefinition:
 
 
 def build_coreml_zip(settings: Settings) -> dg.AssetsDefinition:
-    """The asset that the phone downloads."""
+    """Return the asset that phones download."""
 
     @dg.asset(
         partitions_def=model_versions,

@@ -1,4 +1,4 @@
-"""The check on consents: what was withdrawn and is still in the lake."""
+"""The check that no recording with a withdrawn consent is left in the lake."""
 
 from datetime import UTC, datetime
 
@@ -9,7 +9,7 @@ from habla_ml.settings import Settings
 
 
 def build_consent_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
-    """The checks of a deployment that keeps a register; none without one."""
+    """Return the check of a deployment with a consent register; none without one."""
     registry = settings.consent.registry
     if registry is None:
         return []
@@ -18,7 +18,7 @@ def build_consent_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         asset="splits",
         name="no_withdrawn_consent",
         blocking=True,
-        description="Nobody whose consent is withdrawn is still in the lake: nothing is trained before the erasure.",
+        description="No contributor who withdrew consent is in the lake; training waits for the erasure.",
     )
     def no_withdrawn_consent(lake: StoreResource) -> dg.AssetCheckResult:
         from habla_ml.consent.register import load_register
@@ -26,7 +26,7 @@ def build_consent_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
 
         today = datetime.now(UTC).astimezone(settings.zone).date()
         found = find_withdrawn_days(lake.lake(), load_register(registry), today)
-        commands = [f"`habla-ml erase --contributor {name}`" for name in found]
+        commands = [f"`{settings.command('erase', '--contributor', name)}`" for name in found]
         return dg.AssetCheckResult(
             passed=not found,
             severity=dg.AssetCheckSeverity.ERROR,

@@ -1,10 +1,11 @@
-"""Checks on the quality of recordings, text and snapshot; those on the snapshot stop a training of the same run.
+"""Checks on the quality of recordings, text and snapshot.
 
-Every bound is a key of `quality:` in the settings. A day's checks say where to look; what would hurt a model is judged
-again on the snapshot, since a blocking check stops downstream steps in its own run only.
+Every bound is a key of `quality:` in the settings. The checks on a day locate a problem. The checks on the snapshot
+repeat what would harm a model and block the training, since a blocking check stops downstream steps of its own run
+only.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -17,11 +18,11 @@ from habla_ml.settings import Settings
 if TYPE_CHECKING:
     from habla_ml.corpus.quality import QualityFinding
 
-ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+_BLOCKING_ON_A_DAY = ("texts_are_as_long_as_their_audio", "texts_are_spanish")
 
 
-def build_corpus_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
-    """The checks of `raw_recordings`, `annotated_corpus` and `splits` for these settings."""
+def build_quality_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
+    """Return the checks of `raw_recordings`, `annotated_corpus` and `splits`."""
     return [
         _build_recordings_checks(settings),
         _build_text_checks(settings),
@@ -32,28 +33,18 @@ def build_corpus_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
 
 def _build_recordings_checks(settings: Settings) -> dg.AssetChecksDefinition:
     quality = settings.quality
+    descriptions = {
+        "few_segments_clipped": (
+            f"At most {quality.most_clipped_share:.0%} of the day's segments have "
+            f"{quality.clipped_from_sample_share:.1%} or more of their samples at full scale."
+        ),
+        "few_segments_silent": (
+            f"At most {quality.most_silent_share:.0%} of the day's segments are at or below "
+            f"{quality.silent_below_dbfs:g} dBFS."
+        ),
+    }
 
-    @dg.multi_asset_check(
-        name="quality_of_recordings",
-        specs=[
-            dg.AssetCheckSpec(
-                "few_segments_clipped",
-                asset="raw_recordings",
-                description=(
-                    f"At most {quality.most_clipped_share:.0%} of the day's segments have "
-                    f"{quality.clipped_from_sample_share:.1%} or more of their samples at full scale."
-                ),
-            ),
-            dg.AssetCheckSpec(
-                "few_segments_silent",
-                asset="raw_recordings",
-                description=(
-                    f"At most {quality.most_silent_share:.0%} of the day's segments are at or below "
-                    f"{quality.silent_below_dbfs:g} dBFS."
-                ),
-            ),
-        ],
-    )
+    @dg.multi_asset_check(name="quality_of_recordings", specs=_build_specs("raw_recordings", descriptions))
     def quality_of_recordings(
         context: dg.AssetCheckExecutionContext, lake: StoreResource
     ) -> Iterable[dg.AssetCheckResult]:
@@ -71,9 +62,6 @@ def _build_recordings_checks(settings: Settings) -> dg.AssetChecksDefinition:
     return quality_of_recordings
 
 
-_BLOCKING_ON_A_DAY = ("texts_are_as_long_as_their_audio", "texts_are_spanish")
-
-
 def _build_text_checks(settings: Settings) -> dg.AssetChecksDefinition:
     quality, corpus = settings.quality, settings.corpus
     descriptions = {
@@ -85,8 +73,8 @@ def _build_text_checks(settings: Settings) -> dg.AssetChecksDefinition:
             f"{corpus.slowest_chars_per_s:g} or above {corpus.fastest_chars_per_s:g} characters a second."
         ),
         "texts_are_as_long_as_their_audio": (
-            "Longer audio holds longer text: the rank correlation of characters with seconds is at least "
-            f"{quality.lowest_length_correlation:g}. Below it the texts stand beside the wrong files."
+            "Longer audio has longer text: the rank correlation of characters with seconds is at least "
+            f"{quality.lowest_length_correlation:g}. A lower value means that texts belong to other files."
         ),
         "texts_are_spanish": (
             f"At most {quality.most_other_language_share:.0%} of a day's transcripts are English or another script."
@@ -94,13 +82,7 @@ def _build_text_checks(settings: Settings) -> dg.AssetChecksDefinition:
     }
 
     @dg.multi_asset_check(
-        name="quality_of_text",
-        specs=[
-            dg.AssetCheckSpec(
-                name, asset="annotated_corpus", description=text, blocking=name in _BLOCKING_ON_A_DAY
-            )
-            for name, text in descriptions.items()
-        ],
+        name="quality_of_text", specs=_build_specs("annotated_corpus", descriptions, _BLOCKING_ON_A_DAY)
     )
     def quality_of_text(
         context: dg.AssetCheckExecutionContext, lake: StoreResource
@@ -121,29 +103,19 @@ def _build_text_checks(settings: Settings) -> dg.AssetChecksDefinition:
 
 def _build_snapshot_checks(settings: Settings) -> dg.AssetChecksDefinition:
     quality = settings.quality
+    descriptions = {
+        "texts_are_spanish": (
+            f"At most {quality.most_other_language_share:.0%} of the snapshot's sentences are English or in another "
+            "script."
+        ),
+        "texts_are_as_long_as_their_audio": (
+            f"At most {quality.most_mismatched_hours_share:.0%} of the hours are from days with texts that do not "
+            "match their audio (rank correlation of characters with seconds)."
+        ),
+    }
 
     @dg.multi_asset_check(
-        name="quality_of_snapshot",
-        specs=[
-            dg.AssetCheckSpec(
-                "texts_are_spanish",
-                asset="splits",
-                blocking=True,
-                description=(
-                    f"At most {quality.most_other_language_share:.0%} of the snapshot's sentences are English or in "
-                    "another script."
-                ),
-            ),
-            dg.AssetCheckSpec(
-                "texts_are_as_long_as_their_audio",
-                asset="splits",
-                blocking=True,
-                description=(
-                    f"At most {quality.most_mismatched_hours_share:.0%} of the hours are of days whose texts do not go "
-                    "with their audio (rank correlation of characters with seconds)."
-                ),
-            ),
-        ],
+        name="quality_of_snapshot", specs=_build_specs("splits", descriptions, blocking=descriptions)
     )
     def quality_of_snapshot(lake: StoreResource) -> Iterable[dg.AssetCheckResult]:
         from habla_ml.corpus.quality import check_snapshot
@@ -151,33 +123,23 @@ def _build_snapshot_checks(settings: Settings) -> dg.AssetChecksDefinition:
 
         opened = lake.lake()
         found = check_snapshot(opened, load_latest_snapshot(opened), quality)
-        yield from _convert_findings("splits", found, [each.name for each in found])
+        yield from _convert_findings("splits", found, blocking=descriptions)
 
     return quality_of_snapshot
 
 
 def _build_hours_checks(settings: Settings) -> dg.AssetChecksDefinition:
     quality = settings.quality
+    descriptions = {
+        "hours_did_not_fall": (
+            f"At most {quality.most_hours_lost_share:.0%} of the hours of the last good snapshot are missing. Fails "
+            "until they are back or `quality.accepted_snapshot` names this snapshot."
+        ),
+        "no_day_vanished": "Every day with hours in the last good snapshot has some in this one.",
+    }
 
     @dg.multi_asset_check(
-        name="nothing_was_lost",
-        specs=[
-            dg.AssetCheckSpec(
-                "hours_did_not_fall",
-                asset="splits",
-                blocking=True,
-                description=(
-                    f"At most {quality.most_hours_lost_share:.0%} of the hours of the last good snapshot are gone. "
-                    "Stays red until they are back or `quality.accepted_snapshot` names this snapshot."
-                ),
-            ),
-            dg.AssetCheckSpec(
-                "no_day_vanished",
-                asset="splits",
-                blocking=True,
-                description="Every day with hours in the last good snapshot has some in this one.",
-            ),
-        ],
+        name="nothing_was_lost", specs=_build_specs("splits", descriptions, blocking=descriptions)
     )
     def nothing_was_lost(lake: StoreResource) -> Iterable[dg.AssetCheckResult]:
         from habla_ml.corpus.quality import find_lost_hours, hours_by_day, load_baseline_hours, save_baseline_hours
@@ -186,34 +148,45 @@ def _build_hours_checks(settings: Settings) -> dg.AssetChecksDefinition:
         opened = lake.lake()
         snapshot = load_latest_snapshot(opened)
         now = hours_by_day(opened, snapshot)
-        accepted = snapshot.id == quality.accepted_snapshot
-        before = now if accepted else load_baseline_hours(opened) or now
+        is_accepted = snapshot.id == quality.accepted_snapshot
+        before = now if is_accepted else load_baseline_hours(opened) or now
         found = find_lost_hours(before, now, quality)
         if all(each.passed for each in found):
             save_baseline_hours(opened, snapshot, now)
-        remedy = f"find out why; if it is right, set quality.accepted_snapshot to {snapshot.id}"
-        yield from _convert_findings("splits", found, [each.name for each in found], remedy)
+        remedy = f"find the cause; if the loss is intended, set quality.accepted_snapshot to {snapshot.id}"
+        yield from _convert_findings("splits", found, descriptions, remedy)
 
     return nothing_was_lost
+
+
+def _build_specs(
+    asset: str, descriptions: Mapping[str, str], blocking: Iterable[str] = ()
+) -> list[dg.AssetCheckSpec]:
+    names = set(blocking)
+    return [
+        dg.AssetCheckSpec(name, asset=asset, description=text, blocking=name in names)
+        for name, text in descriptions.items()
+    ]
 
 
 def _convert_findings(
     asset: str, findings: "Iterable[QualityFinding]", blocking: Iterable[str], remedy: str = ""
 ) -> Iterator[dg.AssetCheckResult]:
+    names = set(blocking)
     for found in findings:
         notes = [found.note, "" if found.passed else remedy]
         yield dg.AssetCheckResult(
             asset_key=asset,
             check_name=found.name,
             passed=found.passed,
-            severity=ERROR if found.name in blocking else WARN,
+            severity=dg.AssetCheckSeverity.ERROR if found.name in names else dg.AssetCheckSeverity.WARN,
             description="; ".join(note for note in notes if note) or None,
             metadata={
                 "value": found.value,
                 "bound": found.bound,
-                "measured": found.unit,
-                "offending": found.failing_count,
-                "looked at": found.checked_count,
-                "examples": table((vars(each) for each in found.examples), ["where", "reason", "segment_id"]),
+                "unit": found.unit,
+                "failing": found.failing_count,
+                "checked": found.checked_count,
+                "examples": table(map(vars, found.examples), ["where", "reason", "segment_id"]),
             },
         )

@@ -1,0 +1,83 @@
+"""`corpus_report`: the state of the corpus as a page and as metadata."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from habla_ml.defs.owners import DATA_OWNERS
+from habla_ml.defs.presentation import (
+    corpus_report_path,
+    file_link,
+    table,
+    tabulate_counts,
+    tabulate_violations,
+    to_percent,
+)
+from habla_ml.defs.resources import StoreResource
+from habla_ml.settings import Settings
+
+if TYPE_CHECKING:
+    from habla_ml.corpus.report import CorpusReport
+
+_DAYS_LISTED = 31
+
+
+def build_corpus_report(settings: Settings) -> dg.AssetsDefinition:
+    """Return the asset; one report covers the whole corpus."""
+
+    @dg.asset(
+        deps=["annotated_corpus", "splits"],
+        group_name="corpus",
+        owners=DATA_OWNERS,
+        kinds={"html"},
+        code_version="1",
+        description=(
+            "The corpus as one HTML page: hours by day, speaker, role and loudness, the annotated share, vocabulary "
+            "growth, conventions, violations, and flagged segments to listen to. The file in the work folder contains "
+            "voices and texts. The copy in the lake has counts only, so that it needs no erasure."
+        ),
+    )
+    def corpus_report(lake: StoreResource) -> dg.MaterializeResult:
+        from habla_ml.corpus.report import describe_corpus
+        from habla_ml.corpus.report_page import render_corpus_report
+
+        opened = lake.lake()
+        report = describe_corpus(opened, settings.quality)
+        path = corpus_report_path(settings)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render_corpus_report(report), encoding="utf-8")
+        object_id = opened.put_bytes(render_corpus_report(report.redact()).encode())
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(object_id),
+            metadata={"report": file_link(path), "object": object_id, **_build_metadata(report)},
+        )
+
+    return corpus_report
+
+
+def _build_metadata(report: "CorpusReport") -> dict[str, float | int | dg.MarkdownMetadataValue]:
+    last = report.vocabulary[-1] if report.vocabulary else None
+    days = (
+        {
+            "day": day.day,
+            "recorded h": day.recorded_h,
+            "usable h": day.usable_h,
+            "annotated %": to_percent(day.annotated / max(1, day.segments)),
+        }
+        for day in reversed(report.days[-_DAYS_LISTED:])
+    )
+    return {
+        "recorded hours": round(report.recorded_h, 4),
+        "usable hours": round(report.usable_h, 4),
+        "annotated share %": to_percent(report.annotated_share),
+        "words": last.words if last else 0,
+        "different words": last.distinct if last else 0,
+        "flags": sum(report.flagged_counts.values()),
+        "hours by day": table(days, ["day", "recorded h", "usable h", "annotated %"]),
+        "flagged": tabulate_counts("flag", report.flagged_counts),
+        "broken rules": tabulate_violations("rule", report.violations, report.confirmed),
+        "conventions": table(
+            ({"conventions": each.title, "days": each.days} for each in report.conventions),
+            ["conventions", "days"],
+        ),
+    }

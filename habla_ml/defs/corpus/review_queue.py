@@ -1,0 +1,137 @@
+"""`review_queue`: the segments to annotate next, with reasons, and its weekly schedule."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from habla_ml.defs.attempts import is_running
+from habla_ml.defs.jobs import REVIEW
+from habla_ml.defs.owners import DATA_OWNERS
+from habla_ml.defs.presentation import table, tabulate_counts
+from habla_ml.defs.resources import StoreResource
+from habla_ml.lake import catalogue
+from habla_ml.settings import Settings
+
+if TYPE_CHECKING:
+    from habla_ml.annotation.review_queue import ReviewItem
+    from habla_ml.lake import Lake
+
+_ITEMS_SHOWN = 25
+
+
+def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
+    """Return the asset; one queue covers the whole lake."""
+
+    @dg.asset(
+        deps=["raw_recordings", "annotated_corpus"],
+        group_name="corpus",
+        owners=DATA_OWNERS,
+        kinds={"json", "fasterwhisper"},
+        code_version="1",
+        description=(
+            f"The {settings.review.minutes:g} minutes of speech to annotate next: segments with an uncertain "
+            "transcript of the released model, or one that differs from Habla's, rejected and quiet segments, and "
+            f"speakers with little transcribed speech, spread over sessions and speakers. {settings.review.random_share:.0%} "
+            f"are drawn at random, and only those may become validation or test. `{settings.command('review')}` shows "
+            "the queue in a terminal."
+        ),
+    )
+    def review_queue(
+        context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource
+    ) -> dg.MaterializeResult:
+        from habla_ml.review.queue import find_segments_to_send_back, make_queue
+
+        opened, log = lake.lake(), context.log.info
+        sent_back = find_segments_to_send_back(opened)
+        made = make_queue(opened, cdn.store(), settings, datetime.now(UTC), log, sent_back)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(made.queue.id),
+            metadata={
+                "minutes": round(made.queue.minutes, 2),
+                **_describe_items(made.queue.items),
+                "candidates": made.candidates,
+                "candidate hours": round(made.candidate_hours, 3),
+                "ranked": made.considered,
+                "clips decoded now": made.decoded,
+                "transcribed by": made.model_version or "no released model: ranked by segment metadata alone",
+                "label studio": _push_to_label_studio(settings, opened, made.queue.items, log),
+                "object": made.queue.id,
+            },
+        )
+
+    return review_queue
+
+
+def build_review_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """Return the schedule `review.cron`."""
+
+    @dg.schedule(
+        job_name=REVIEW,
+        cron_schedule=settings.review.cron,
+        execution_timezone=settings.time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Chooses the {settings.review.minutes:g} minutes to annotate this week.",
+    )
+    def weekly_review(context: dg.ScheduleEvaluationContext, lake: StoreResource) -> dg.RunRequest | dg.SkipReason:
+        if next(catalogue.RECORDINGS.keys(lake.lake()), None) is None:
+            return dg.SkipReason("the lake has no recordings yet")
+        if is_running(context.instance, REVIEW):
+            return dg.SkipReason("a review queue is being made")
+        return dg.RunRequest(run_key=f"{REVIEW}:{context.scheduled_execution_time:%Y-%m-%dT%H}")
+
+    return weekly_review
+
+
+def _describe_items(items: "Sequence[ReviewItem]") -> dict[str, int | float | dg.MarkdownMetadataValue]:
+    """Return counts and tables of the queue; speakers are numbered, not named."""
+    random_s = sum(each.duration_s for each in items if each.is_random)
+    total_s = sum(each.duration_s for each in items)
+    # A reason has the form "kind: details".
+    reasons = Counter(kind for each in items for kind in {reason.partition(":")[0] for reason in each.reasons})
+    seconds_by_speaker = Counter[str]()
+    for each in items:
+        seconds_by_speaker[each.speaker] += round(each.duration_s)
+    speakers = enumerate(seconds_by_speaker.most_common(), start=1)
+    first_items = (
+        {
+            "segment": each.segment_id,
+            "session": each.session_id,
+            "why": "; ".join(each.reasons),
+            "s": round(each.duration_s, 1),
+        }
+        for each in items[:_ITEMS_SHOWN]
+    )
+    return {
+        "segments": len(items),
+        "share random %": round(100 * random_s / total_s, 1) if total_s else 0.0,
+        "sent back": sum(each.is_sent_back for each in items),
+        "reasons": tabulate_counts("reason", dict(reasons.most_common())),
+        "by speaker": table(
+            ({"speaker": number, "seconds": seconds} for number, (_, seconds) in speakers), ["speaker", "seconds"]
+        ),
+        "first items": table(first_items, ["segment", "session", "why", "s"]),
+    }
+
+
+def _push_to_label_studio(
+    settings: Settings, lake: "Lake", items: "Sequence[ReviewItem]", log: Callable[[str], None]
+) -> str | dg.UrlMetadataValue:
+    """Return the project's address, or why there are no tasks; an outage does not discard the queue."""
+    from habla_ml.annotation.sources.label_studio.configured_server import connect, has_server, push_queue
+    from habla_ml.errors import ServiceError
+
+    if not has_server(settings):
+        return (
+            f"none: start a server with `{settings.command('label-studio', 'up')}` or set "
+            "annotation.label_studio.url"
+        )
+    try:
+        with connect(settings) as server:
+            report = push_queue(settings, lake, server, items, log)
+    except ServiceError as error:
+        return f"not pushed: {error}; run `{settings.command('label-studio', 'push')}` later"
+    log(f"Label Studio: {report.added} new tasks, {report.known} existed already")
+    return dg.MetadataValue.url(report.project.page)

@@ -1,0 +1,169 @@
+"""`splits`: an immutable snapshot with the train, validation and test segments."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from habla_ml.corpus.conventions import load_conventions
+from habla_ml.defs.corpus.agreement import build_floor_metadata
+from habla_ml.defs.owners import DATA_OWNERS
+from habla_ml.defs.presentation import table
+from habla_ml.defs.resources import StoreResource
+from habla_ml.settings import Settings
+
+if TYPE_CHECKING:
+    from habla_ml.corpus.snapshot import Snapshot
+    from habla_ml.lake import Lake
+
+_SENTENCES_SHOWN = 20
+_SPEAKERS = ("sessions", "seen", "unseen", "unknown")
+
+
+def build_splits(settings: Settings) -> dg.AssetsDefinition:
+    """Return the asset; one snapshot covers the whole corpus."""
+
+    @dg.asset(
+        deps=["annotated_corpus"],
+        group_name="corpus",
+        owners=DATA_OWNERS,
+        kinds={"parquet"},
+        code_version="1",
+        description=(
+            "The current corpus, divided by session or enrolled student into train, validation and test by hours. A "
+            "group is assigned once, recorded in a ledger and never moves; no recording is in two splits. The same "
+            f"corpus gives the same snapshot. `{settings.command('export-dataset')}` writes it for other tools."
+        ),
+    )
+    def splits(lake: StoreResource) -> dg.MaterializeResult:
+        from habla_ml.corpus.splits import make_snapshot
+
+        opened = lake.lake()
+        conventions = load_conventions(settings.corpus.conventions)
+        snapshot = make_snapshot(opened, settings, conventions)
+        provenance = {
+            "corpus": dict(snapshot.corpus),
+            "ledger": snapshot.ledger,
+            "segments": snapshot.segments,
+        }
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(snapshot.id),
+            metadata={
+                "hours": round(sum(snapshot.hours.values()), 4),
+                **{f"{split} hours": round(hours, 4) for split, hours in snapshot.hours.items()},
+                "splits": _tabulate_splits(opened, snapshot),
+                "balance": _describe_balance(opened, snapshot, settings),
+                "people in several splits": len(snapshot.in_several_splits),
+                **_describe_overlaps(opened, snapshot, settings),
+                **build_floor_metadata(opened, conventions),
+                "days": len(snapshot.corpus),
+                "snapshot": snapshot.id,
+                "conventions": snapshot.conventions,
+                "provenance": dg.MetadataValue.json(provenance),
+            },
+        )
+
+    return splits
+
+
+def build_splits_check() -> dg.AssetChecksDefinition:
+    """Return the check that every split has segments and no session is in two splits."""
+
+    @dg.asset_check(
+        asset="splits", blocking=True, description="There is a test set, and no session is in two splits."
+    )
+    def splits_are_disjoint_and_whole(lake: StoreResource) -> dg.AssetCheckResult:
+        from habla_ml.corpus.snapshot import find_sessions_in_two_splits, load_latest_snapshot
+        from habla_ml.corpus.splits import load_split_changes
+
+        opened = lake.lake()
+        snapshot = load_latest_snapshot(opened)
+        in_two_splits = find_sessions_in_two_splits(opened, snapshot)
+        return dg.AssetCheckResult(
+            passed=not in_two_splits and all(snapshot.counts.values()),
+            metadata={
+                "sessions in two splits": len(in_two_splits),
+                **{str(split): count for split, count in snapshot.counts.items()},
+                **{f"{split} left": each.left + each.erased for split, each in load_split_changes(opened).items()},
+            },
+            description="" if all(snapshot.counts.values()) else "a split is empty: correct more sessions",
+        )
+
+    return splits_are_disjoint_and_whole
+
+
+def _tabulate_splits(lake: "Lake", snapshot: "Snapshot") -> dg.MarkdownMetadataValue:
+    from habla_ml.corpus.splits import load_split_changes
+
+    changes, speakers = load_split_changes(lake), _count_speakers(lake, snapshot)
+    total = sum(snapshot.hours.values())
+    rows = (
+        {
+            "split": split,
+            "segments": snapshot.counts[split],
+            "hours": round(hours, 4),
+            "share": f"{hours / total:.1%}",
+            **speakers[split],
+            "kept out": snapshot.kept_out.get(split, 0),
+            "left": changes[split].left + changes[split].erased if changes else 0,
+        }
+        for split, hours in snapshot.hours.items()
+    )
+    return table(rows, ["split", "segments", "hours", "share", *_SPEAKERS, "kept out", "left"])
+
+
+def _count_speakers(lake: "Lake", snapshot: "Snapshot") -> dict[str, dict[str, int | None]]:
+    """Return sessions by split, and for held-out splits the segments by whether train has their speaker."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(lake.fetch_path(snapshot.segments), columns=["split", "session_id", "is_seen_speaker"])
+    found: dict[str, dict[str, int | None]] = {}
+    for split in snapshot.counts:
+        part = rows.filter(pc.equal(rows["split"], split))
+        counts: list[int | None] = [None, None, None]
+        if split != "train":
+            unknown = part["is_seen_speaker"].null_count
+            seen = pc.sum(part["is_seen_speaker"]).as_py() or 0
+            counts = [seen, part.num_rows - unknown - seen, unknown]
+        found[split] = dict(zip(_SPEAKERS, (len(pc.unique(part["session_id"])), *counts), strict=True))
+    return found
+
+
+def _describe_balance(lake: "Lake", snapshot: "Snapshot", settings: Settings) -> str:
+    """Return whether each split is within one point of its share of hours, and why not."""
+    from habla_ml.corpus.split_assignment import SHARE_TOLERANCE, compute_split_shares
+    from habla_ml.corpus.splits import compute_largest_session_share
+
+    total = sum(snapshot.hours.values())
+    off = [
+        f"{split} has {snapshot.hours[split] / total:.1%} of {share:.0%}"
+        for split, share in compute_split_shares(settings.splits).items()
+        if abs(snapshot.hours[split] / total - share) > SHARE_TOLERANCE
+    ]
+    if not off:
+        return "within a point of the shares"
+    return (
+        f"{'; '.join(off)}. Groups never move; new groups go to the split that lacks most hours. The largest session "
+        f"has {compute_largest_session_share(lake, snapshot):.1%} of the hours."
+    )
+
+
+def _describe_overlaps(lake: "Lake", snapshot: "Snapshot", settings: Settings) -> dict[str, Any]:
+    from habla_ml.corpus.overlap import find_near_duplicates, find_shared_sentences
+
+    shared = find_shared_sentences(lake, snapshot)
+    found: dict[str, Any] = {
+        "validation segments whose sentence train has": sum(each.validation for each in shared),
+        "test segments whose sentence train has": sum(each.test for each in shared),
+        "shared sentences": table(
+            map(asdict, shared[:_SENTENCES_SHOWN]), ["held_out", "train", "validation", "test"]
+        ),
+    }
+    if sum(snapshot.hours.values()) <= settings.splits.fingerprint_up_to_hours:
+        duplicates = find_near_duplicates(lake, snapshot)
+        found["held-out near-duplicates of train"] = len({each.held_out for each in duplicates})
+        found["near-duplicates"] = table(
+            map(asdict, duplicates[:_SENTENCES_SHOWN]), ["held_out", "train", "bit_errors"]
+        )
+    return found

@@ -1,0 +1,97 @@
+"""`released_model_quality`: weekly quality and input drift of the released version, and its schedule."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from habla_ml.defs.attempts import is_running
+from habla_ml.defs.jobs import WATCH
+from habla_ml.defs.monitoring.metadata import build_monitoring_metadata
+from habla_ml.defs.owners import MODEL_OWNERS
+from habla_ml.defs.resources import StoreResource
+from habla_ml.settings import Settings
+
+if TYPE_CHECKING:
+    from habla_ml.lake import Lake
+    from habla_ml.monitoring.record import MonitoredRelease
+
+
+def build_released_model_quality(settings: Settings) -> dg.AssetsDefinition:
+    """Return the asset; it measures the version on the channel."""
+
+    @dg.asset(
+        deps=["cdn_release", "annotated_corpus", "raw_recordings", "review_queue"],
+        group_name="models",
+        owners=MODEL_OWNERS,
+        kinds={"fasterwhisper", "jiwer"},
+        code_version="1",
+        description=(
+            "The version on the release channel, week by week since its release: its word error rate on corrections "
+            "that it was not trained on, with 95 % intervals, against its level at the release; and whether loudness, "
+            "noise, speakers and words have changed. A sequential rule raises at most one false alarm in "
+            f"{settings.monitoring.weeks_between_false_alarms:g} weeks on average. Segments that the review queue chose "
+            "as difficult are shown separately and not tested."
+        ),
+    )
+    def released_model_quality(
+        context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource
+    ) -> dg.MaterializeResult:
+        from habla_ml.monitoring.released_model import watch_release
+
+        opened, log = lake.lake(), context.log.info
+        watched = watch_release(opened, cdn.store(), settings, datetime.now(UTC), log)
+        if watched is None:
+            return dg.MaterializeResult(metadata={"release": "none yet"})
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(watched.object_id),
+            metadata={
+                **build_monitoring_metadata(watched.record),
+                "clips decoded now": watched.decoded,
+                "alerts sent": _send_alerts(opened, watched.record, settings, context.log.warning),
+                "object": watched.object_id,
+            },
+        )
+
+    return released_model_quality
+
+
+def build_weekly_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """Return the schedule `monitoring.cron`."""
+
+    @dg.schedule(
+        job_name=WATCH,
+        cron_schedule=settings.monitoring.cron,
+        execution_timezone=settings.time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Scores the released version on last week's corrections and sends an alert on drift.",
+    )
+    def weekly_watch(context: dg.ScheduleEvaluationContext, cdn: StoreResource) -> dg.RunRequest | dg.SkipReason:
+        from habla_ml.release.channel import read_channel
+
+        if read_channel(cdn.store(), settings.release.channel).current is None:
+            return dg.SkipReason("the channel has no release yet")
+        if is_running(context.instance, WATCH):
+            return dg.SkipReason("the release is being measured")
+        return dg.RunRequest(run_key=f"{WATCH}:{context.scheduled_execution_time:%Y-%m-%dT%H}")
+
+    return weekly_watch
+
+
+def _send_alerts(lake: "Lake", record: "MonitoredRelease", settings: Settings, warn: Callable[[str], None]) -> str:
+    """Send the new alarms and return where they went; a failed delivery does not discard the record."""
+    from habla_ml.errors import ServiceError
+    from habla_ml.monitoring.alarms import build_alerts
+    from habla_ml.monitoring.alerts import send_once
+
+    outcomes = []
+    for alert in build_alerts(record, settings.command("rollback")):
+        try:
+            outcomes += [
+                f"{alert.key} by {channel}" for channel in send_once(alert, lake, settings.monitoring.alerts)
+            ]
+        except ServiceError as error:
+            warn(str(error))
+            outcomes.append(str(error))
+    return "; ".join(outcomes) or "nothing new"
