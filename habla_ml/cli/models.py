@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from habla_ml.errors import ReleaseError
 from habla_ml.settings import load_settings
-
-if TYPE_CHECKING:
-    from habla_ml.evaluation.report.scoreboard import ScoreboardCell, ScoreboardRow
+from habla_ml.tables import print_table
 
 console = Console()
-_UNLIMITED_WIDTH = 10_000
-_MARKS = {"met": "✓ ", "missed": "✗ ", "unsure": "? ", None: ""}
 
 
 Profile = Annotated[str | None, typer.Option("--profile", "-p", help="As for every command.")]
@@ -40,6 +33,7 @@ def compare_command(
 
     from habla_ml.evaluation.compare_models import compare_models
     from habla_ml.evaluation.report.scoreboard import scoreboard
+    from habla_ml.evaluation.report.tables import build_scoreboard_table
     from habla_ml.lake.factory import open_lake
 
     settings = load_settings(profile)
@@ -49,45 +43,15 @@ def compare_command(
     held = compare_models(
         entrants, on, lake, settings, today, lambda line: console.print(line, style="dim"), hardware
     )
-    names = [model.name for model in held.comparison.models]
-    rows = [row for row in scoreboard(held.comparison, settings.evaluation.acceptable) if row.is_measured]
+    rows = scoreboard(held.comparison, settings.evaluation.acceptable)
     test = held.comparison.test
     console.print(
         f"{held.test_speech.name}: {test.utterances} clips, {test.sessions} sessions, {test.words} words"
     )
-    print_scoreboard(console, names, rows)
+    print_table(console, build_scoreboard_table(held.comparison, rows))
     if held.test_speech.warning:
         console.print(held.test_speech.warning, style="yellow")
     console.print(f"{held.decoded} clips were decoded now. The report: {held.files.html}", soft_wrap=True)
-
-
-def print_scoreboard(screen: Console, names: Sequence[str], rows: Sequence[ScoreboardRow]) -> None:
-    """Print the models side by side, or one below the other where the terminal is too narrow for that."""
-    table = _build_wide_table(names, rows)
-    if screen.measure(table, options=screen.options.update(width=_UNLIMITED_WIDTH)).maximum > screen.width:
-        table = _build_narrow_table(names, rows)
-    screen.print(table)
-
-
-def _build_wide_table(names: Sequence[str], rows: Iterable[ScoreboardRow]) -> Table:
-    table = Table("", "acceptable", *names, "not beaten")
-    for row in rows:
-        table.add_row(row.metric, row.bound, *map(_format_score, row.cells), row.winner)
-    return table
-
-
-def _build_narrow_table(names: Sequence[str], rows: Iterable[ScoreboardRow]) -> Table:
-    """The same for a narrow terminal: a block for each metric."""
-    table = Table("", "", "", box=box.SIMPLE, show_header=False)
-    for row in rows:
-        table.add_row(row.metric, row.bound and f"acceptable: {row.bound}", "", style="bold")
-        for name, cell in zip(names, row.cells, strict=True):
-            table.add_row(f"  {name}", _format_score(cell), "not beaten" if name in row.winners else "")
-    return table
-
-
-def _format_score(cell: ScoreboardCell) -> str:
-    return f"{_MARKS[cell.threshold_status]}{cell.text}"
 
 
 def override_command(
@@ -165,6 +129,7 @@ def replicate_command(
 def advise_command(profile: Profile = None) -> None:
     """Say whether to fine-tune, and what more hours of corrected speech are expected to buy."""
     from habla_ml.evaluation.promotion.advice_inputs import advise_now
+    from habla_ml.evaluation.report.tables import build_forecast_table
     from habla_ml.lake.factory import open_lake
 
     settings = load_settings(profile)
@@ -173,18 +138,5 @@ def advise_command(profile: Profile = None) -> None:
     console.print(advice.headline, style="bold", highlight=False, markup=False, soft_wrap=True)
     for each in advice.reasons:
         console.print(f"- {each}", highlight=False, markup=False, soft_wrap=True)
-    if not advice.forecasts:
-        return
-    worth = f"{100 * settings.advice.worth_removing:.0f} %"
-    table = Table("more hours", "to train on", "WER %", "errors removed %", f"chance of {worth} or more")
-    for row in advice.forecasts:
-        table.add_row(
-            f"+{row.more_hours:g}",
-            f"{row.hours:.1f} h",
-            *(
-                f"{100 * each.value:.1f} ({100 * each.low:.1f} to {100 * each.high:.1f})"
-                for each in (row.wer, row.reduction)
-            ),
-            row.probability_text,
-        )
-    console.print(table)
+    if advice.forecasts:
+        print_table(console, build_forecast_table(advice))

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from habla_ml.settings import Settings
+from habla_ml.tables import TableColumn, TextTable, render_markdown_table
 
 
 def plot(png: bytes, caption: str) -> dg.MarkdownMetadataValue:
@@ -21,12 +22,15 @@ def plot(png: bytes, caption: str) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![{caption}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
+def show_table(shown: TextTable) -> dg.MarkdownMetadataValue:
+    """Return a table as Markdown, which the UI draws in place."""
+    return dg.MetadataValue.md(render_markdown_table(shown) or "*none*")
+
+
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> dg.MarkdownMetadataValue:
-    """Return rows as a Markdown table, which the UI shows without a click."""
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for row in rows:
-        lines.append("| " + " | ".join(_format_cell(row.get(column)) for column in columns) + " |")
-    return dg.MetadataValue.md("\n".join(lines) if len(lines) > 2 else "*none*")
+    """Return rows by column name as a Markdown table."""
+    cells = ([_format_cell(row.get(column)) for column in columns] for row in rows)
+    return show_table(TextTable.of("", [TableColumn(each, is_numeric=False) for each in columns], cells))
 
 
 def tabulate_counts(label: str, counts: Mapping[str, int]) -> dg.MarkdownMetadataValue:
@@ -89,6 +93,4 @@ def to_percent(value: float) -> float:
 def _format_cell(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

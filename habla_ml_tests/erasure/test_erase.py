@@ -24,12 +24,12 @@ from habla_ml.corpus.snapshot import SPLITS, Snapshot, load_latest_snapshot, loa
 from habla_ml.corpus.splits import SplitChange, load_split_changes, make_snapshot
 from habla_ml.erasure.erase import ErasureReport, erase, plan_erasure
 from habla_ml.errors import TrainingError
-from habla_ml.evaluation.report.markdown import escape_markdown
 from habla_ml.evaluation.run import read_stored_comparison
 from habla_ml.lake import DirectoryStore, Lake, S3Store, Store, compute_sha256
 from habla_ml.lake.catalogue import TOMBSTONES
 from habla_ml.recordings import ingest_day, load_day
 from habla_ml.settings import Settings
+from habla_ml.tables import escape_markdown
 from habla_ml.training.plan import read_plan
 from habla_ml.training.train import lock_work_folder
 from habla_ml_tests.lake.conftest import BUCKET, new_client, s3_endpoint

@@ -1,8 +1,8 @@
-"""Where a model errs: slices, sessions, Andalusian sites; what is too small to speak of says so."""
+"""Where a model makes its errors: slices, sessions and Andalusian features of the test set."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -23,7 +23,7 @@ DIMENSION_LABELS: Final[dict[Dimension, str]] = {
     "seen_speaker": "Speaker known from training",
     "source": "Source",
 }
-"""Dimensions with few slices; speakers and sessions are shown by themselves."""
+"""Dimensions with few slices; speakers and sessions have their own lists."""
 PHENOMENON_LABELS: Final[dict[DialectFeature, str]] = {
     "final_s_before_pause": "Final s before a pause",
     "final_s_before_vowel": "Final s before a vowel",
@@ -35,7 +35,7 @@ PHENOMENON_LABELS: Final[dict[DialectFeature, str]] = {
     "participle_d": "-ado, -ido",
     "intervocalic_d": "d between vowels",
     "final_consonant": "Final consonant",
-    "vowel_contact": "Vowels that meet",
+    "vowel_contact": "Adjacent vowels",
     "l_before_consonant": "l before a consonant",
     "learned_cluster": "Learned clusters",
     "jota": "Soft jota",
@@ -43,121 +43,126 @@ PHENOMENON_LABELS: Final[dict[DialectFeature, str]] = {
     "para": "para → pa",
 }
 _SPEAKER_MAP_DIMENSIONS: Final[tuple[Dimension, ...]] = ("role", "seen_speaker")
-"""What the speaker map alone can tell."""
+"""Known only from the speaker map."""
 SPEAKERS_SHOWN: Final = 12
 SESSIONS_SHOWN: Final = 5
 
 
 @dataclass(frozen=True)
-class TestSetBreakdown:
-    """The parts of the test set, ready to be drawn."""
+class SliceGroup:
+    """Slices that share an axis from 0 to `scale`."""
 
-    groups: tuple[tuple[str, tuple[Slice, ...]], ...]
-    """Dimension as a person calls it → its slices."""
+    slices: tuple[Slice, ...]
     scale: float
-    """Where their axis ends."""
-    missing_dimensions: str
-    """What nobody knows of any clip, and how it comes to be known; empty where there is nothing of the kind."""
-    speakers: tuple[Slice, ...]
-    more_speakers: int
-    speaker_scale: float
-    sessions: tuple[Slice, ...]
-    """Those with the most errors that are no accident of a few words."""
-    session_scale: float
+
+    @classmethod
+    def of(cls, slices: Iterable[Slice]) -> SliceGroup:
+        """Choose a round end of the axis that holds every interval."""
+        members = tuple(slices)
+        return cls(members, round_axis_end([rate.rate.interval for each in members for rate in each.rates]))
 
 
 @dataclass(frozen=True)
-class PhenomenonBreakdown:
-    """Andalusian sites, ready to be drawn."""
+class TestSetBreakdown:
+    """The slices of the test set as the page draws them."""
+
+    dimensions: tuple[tuple[str, tuple[Slice, ...]], ...]
+    """Label of a dimension → its slices."""
+    scale: float
+    """End of their axis."""
+    missing_dimensions: str
+    """Which dimensions are unknown for all clips, and how to provide them; empty where none is."""
+    speakers: SliceGroup
+    """The speakers with the most words."""
+    other_speakers: int
+    """Speakers that are not in `speakers`."""
+    sessions: SliceGroup
+    """The sessions with the highest lower bound of the error rate."""
+
+
+@dataclass(frozen=True)
+class FeatureBreakdown:
+    """Andalusian features as the page draws them."""
 
     large: tuple[FeatureScore, ...]
     small: tuple[tuple[FeatureScore, str], ...]
-    """Each with why nothing follows from it."""
+    """Features with too few words, each with the reason."""
     scale: float
 
 
 def break_down_test_set(comparison: Comparison, focus: str) -> TestSetBreakdown:
-    """The slices in the order of the comparison; sessions by how badly `focus` surely does on them."""
-    wide = [each for each in comparison.slices if each.dimension in DIMENSION_LABELS]
+    """Group the slices by dimension, and select the speakers with the most words and the worst sessions of `focus`."""
+    wide = SliceGroup.of(each for each in comparison.slices if each.dimension in DIMENSION_LABELS)
     speakers = sorted(
         (each for each in comparison.slices if each.dimension == "speaker"),
         key=lambda each: (-each.words, each.name),
     )
-    grouped = [(dimension, tuple(members)) for dimension, members in groupby(wide, lambda each: each.dimension)]
-    sessions = _select_worst_sessions([each for each in comparison.slices if each.dimension == "session"], focus)
+    grouped = [
+        (dimension, tuple(members)) for dimension, members in groupby(wide.slices, lambda each: each.dimension)
+    ]
     return TestSetBreakdown(
-        # A dimension with one slice says what the whole says.
-        groups=tuple(
+        # A single slice of a dimension repeats the whole test set.
+        dimensions=tuple(
             (DIMENSION_LABELS[dimension], members)
             for dimension, members in grouped
             if len(members) > 1 or dimension == "overall"
         ),
-        scale=_compute_axis_end(wide),
-        missing_dimensions=_explain_missing_dimensions(wide),
-        speakers=tuple(speakers[:SPEAKERS_SHOWN]),
-        more_speakers=max(0, len(speakers) - SPEAKERS_SHOWN),
-        speaker_scale=_compute_axis_end(speakers[:SPEAKERS_SHOWN]),
-        sessions=sessions,
-        session_scale=_compute_axis_end(sessions),
+        scale=wide.scale,
+        missing_dimensions=explain_missing_dimensions(comparison),
+        speakers=SliceGroup.of(speakers[:SPEAKERS_SHOWN]),
+        other_speakers=max(0, len(speakers) - SPEAKERS_SHOWN),
+        sessions=SliceGroup.of(_select_worst_sessions(comparison, focus)),
     )
 
 
-def _explain_missing_dimensions(slices: Sequence[Slice]) -> str:
+def explain_missing_dimensions(comparison: Comparison) -> str:
+    """Return which dimensions of the speaker map are unknown for all clips, and how to provide them, or ""."""
     found = [
         DIMENSION_LABELS[dimension]
         for dimension in _SPEAKER_MAP_DIMENSIONS
-        if {each.name for each in slices if each.dimension == dimension} == {UNKNOWN}
+        if {each.name for each in comparison.slices if each.dimension == dimension} == {UNKNOWN}
     ]
     if not found:
         return ""
     return (
-        f"{' and '.join(found).capitalize()}: not known of any clip. Name the people of the class in a file, and that "
-        "file in corpus.speakers of the settings (docs/splits.md), then publish splits again."
+        f"{' and '.join(found).capitalize()}: unknown for all clips. List the speakers of the class in a file, set "
+        "corpus.speakers to its path (docs/splits.md), then publish splits again."
     )
 
 
-def split_phenomena_by_size(comparison: Comparison) -> PhenomenonBreakdown:
-    """The phenomena apart by whether there are enough words to speak of, by the rule for slices."""
-    judged = [
-        (each, too_small(each.sessions, each.words, comparison.method)) for each in comparison.dialect_features
+def split_features_by_size(comparison: Comparison) -> FeatureBreakdown:
+    """Separate the features with enough words for an error rate from the others, by the rule for slices."""
+    explained = [
+        (each, explain_too_small(each.sessions, each.words, comparison.method))
+        for each in comparison.dialect_features
     ]
-    large = tuple(each for each, reason in judged if reason is None)
-    return PhenomenonBreakdown(
+    large = tuple(each for each, reason in explained if reason is None)
+    return FeatureBreakdown(
         large=large,
-        small=tuple((each, reason) for each, reason in judged if reason is not None),
+        small=tuple((each, reason) for each, reason in explained if reason is not None),
         scale=round_axis_end([rate.rate for each in large for rate in each.rates]),
     )
 
 
-_CONDITION_DIMENSIONS: Final[tuple[Dimension, ...]] = (
-    "loudness",
-    "duration",
-    "snr",
-    "role",
-    "seen_speaker",
-    "source",
-)
-
-
 def describe_conditions(comparison: Comparison) -> tuple[str, ...]:
-    """How the test set was spoken and recorded: each dimension's parts with their share of the words."""
+    """Return one text per known dimension: its slices with their share of the words."""
     words = comparison.test.words
     found = []
-    for dimension in _CONDITION_DIMENSIONS:
+    for dimension, label in DIMENSION_LABELS.items():
         parts = [each for each in comparison.slices if each.dimension == dimension and each.words]
-        if words and parts and any(each.name != UNKNOWN for each in parts):
-            said = ", ".join(f"{each.name} {percent(each.words / words, 0)}" for each in parts)
-            found.append(f"{DIMENSION_LABELS[dimension].lower()}: {said}")
+        if dimension != "overall" and words and any(each.name != UNKNOWN for each in parts):
+            shares = ", ".join(f"{each.name} {percent(each.words / words, 0)}" for each in parts)
+            found.append(f"{label.lower()}: {shares}")
     return tuple(found)
 
 
 def list_decoding_languages(comparison: Comparison) -> str:
-    """What the models were told to hear."""
+    """Return the languages that the models decode in."""
     return ", ".join(dict.fromkeys(model.decoding.language for model in comparison.models))
 
 
-def too_small(sessions: int, words: int, method: ComparisonMethod) -> str | None:
-    """Why nothing follows from a part of the test set, by the comparison's own rule, or None."""
+def explain_too_small(sessions: int, words: int, method: ComparisonMethod) -> str | None:
+    """Return why a part of the test set is too small for conclusions, by the rule of the comparison, or None."""
     if sessions < method.smallest_slice_sessions:
         return f"too small: {sessions} of the {method.smallest_slice_sessions} sessions it takes"
     if words < method.smallest_slice_words:
@@ -165,14 +170,11 @@ def too_small(sessions: int, words: int, method: ComparisonMethod) -> str | None
     return None
 
 
-def _select_worst_sessions(sessions: Sequence[Slice], focus: str) -> tuple[Slice, ...]:
+def _select_worst_sessions(comparison: Comparison, focus: str) -> Sequence[Slice]:
     def lower_error_bound(each: Slice) -> float:
         rate = next(rate.rate for rate in each.rates if rate.model == focus)
         return rate.interval.low if rate.interval else 0.0
 
+    sessions = [each for each in comparison.slices if each.dimension == "session"]
     ranked = sorted(sessions, key=lambda each: (-lower_error_bound(each), each.name))
-    return tuple(each for each in ranked[:SESSIONS_SHOWN] if lower_error_bound(each) > 0)
-
-
-def _compute_axis_end(slices: Sequence[Slice]) -> float:
-    return round_axis_end([rate.rate.interval for each in slices for rate in each.rates])
+    return [each for each in ranked[:SESSIONS_SHOWN] if lower_error_bound(each) > 0]

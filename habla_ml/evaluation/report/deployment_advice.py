@@ -1,4 +1,4 @@
-"""What to do after a comparison: a recommendation, what it costs, and the way there and back."""
+"""What to do after a comparison: recommendation, trade-offs, migration path and rollback."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class DeploymentAdvice:
     trade_offs: tuple[str, ...]
     migration: tuple[str, ...]
     rollback: str
-    """A command line; empty where nothing is to be released."""
+    """A command line; empty where the comparison decides no release."""
 
 
 def advise_deployment(content: Content, rows: Sequence[ScoreboardRow]) -> DeploymentAdvice:
-    """What follows from the decision and from the dimensions in `rows`."""
+    """Derive the advice from the decision and the scoreboard `rows`."""
     return DeploymentAdvice(
         recommendation=_recommend(content),
         trade_offs=tuple(_list_trade_offs(content, rows)),
@@ -46,29 +46,29 @@ def _build_rollback_command(content: Content) -> str:
 def _recommend(content: Content) -> str:
     comparison, name = content.comparison, content.focus.name
     if content.decision is None:
-        change = next((each for each in comparison.changes if each.of == name), None)
-        relative = change.relative_improvement if change else None
-        if change is None or relative is None or relative.low <= 0:
-            return f"Keep {comparison.models[0].name}: none of the others makes clearly fewer errors."
-        best = f"Use {name} where errors decide: it makes fewer than {change.against}, beyond noise."
-        even = [({each.of, each.against} - {name}).pop() for each in comparison.changes if _is_tied(each, name)]
-        return (
-            f"{best} {' and '.join(even)} {'is' if len(even) == 1 else 'are'} not told apart from it."
-            if even
-            else best
-        )
+        return _recommend_model(comparison, name)
     previous, base = comparison.model("previous"), comparison.model("base")
-    kept = next((each.name for each in (previous, base) if each is not None), "what is served now")
-    said = {
+    kept = next((each.name for each in (previous, base) if each is not None), "the current model")
+    recommendation = {
         "deploy": f"Release {name}.",
-        "collect_more": f"Keep {kept}, correct more sessions, then train and evaluate again.",
+        "collect_more": f"Keep {kept}; correct more sessions, then train and evaluate again.",
         "refuse": f"Keep {kept}; do not release {name}.",
     }[content.decision.verdict]
-    return f"{said} A person decided otherwise: {content.override}" if content.override else said
+    return f"{recommendation} Override: {content.override}" if content.override else recommendation
+
+
+def _recommend_model(comparison: Comparison, name: str) -> str:
+    change = next((each for each in comparison.changes if each.of == name), None)
+    relative = change.relative_improvement if change else None
+    if change is None or relative is None or relative.low <= 0:
+        return f"Keep {comparison.models[0].name}: no other model makes significantly fewer errors."
+    best = f"Use {name} if accuracy decides: it makes significantly fewer errors than {change.against}."
+    tied = [({each.of, each.against} - {name}).pop() for each in comparison.changes if _is_tied(each, name)]
+    return f"{best} It does not differ significantly from {' and '.join(tied)}." if tied else best
 
 
 def _is_tied(change: Change, name: str) -> bool:
-    """Whether that model is one of the two and neither makes clearly fewer errors."""
+    """Whether `change` compares that model and its interval includes zero."""
     drawn = change.points
     return name in {change.of, change.against} and drawn is not None and drawn.low <= 0 <= drawn.high
 
@@ -80,7 +80,7 @@ def _list_trade_offs(content: Content, rows: Sequence[ScoreboardRow]) -> list[st
         if row.winners:
             by_winners.setdefault((row.winners, row.losers), []).append(row.metric)
     ordered = sorted(by_winners.items(), key=lambda each: name not in each[0][0])
-    found = [_describe_winners(winners, beaten, metrics) for (winners, beaten), metrics in ordered]
+    found = [_describe_winners(winners, losers, metrics) for (winners, losers), metrics in ordered]
     found += [
         line
         for each in content.comparison.changes
@@ -89,22 +89,25 @@ def _list_trade_offs(content: Content, rows: Sequence[ScoreboardRow]) -> list[st
     ]
     even = [row.metric for row in rows if row.winner == NO_WINNER]
     if even:
-        found.append(f"Nobody is told apart beyond noise at: {', '.join(even)}.")
+        found.append(f"No significant difference in: {', '.join(even)}.")
     unknown = [row.metric for row in rows if row.winner == NO_VALUE and not row.is_measured]
     if unknown:
         found.append(f"Not measured: {', '.join(unknown)}.")
     return found
 
 
-def _describe_winners(winners: tuple[str, ...], beaten: tuple[str, ...], metrics: Sequence[str]) -> str:
+def _describe_winners(winners: tuple[str, ...], losers: tuple[str, ...], metrics: Sequence[str]) -> str:
+    names, worse = ", ".join(metrics), " and ".join(losers)
     if len(winners) == 1:
-        return f"{winners[0]} is better than {' and '.join(beaten)} at: {', '.join(metrics)}."
-    told = f"{' and '.join(beaten)} {'is' if len(beaten) == 1 else 'are'} beaten"
-    return f"{told}, {' and '.join(winners)} are not told apart at: {', '.join(metrics)}."
+        return f"{winners[0]} is better than {worse} in: {names}."
+    return (
+        f"{worse} {'is' if len(losers) == 1 else 'are'} worse, and {' and '.join(winners)} do not differ significantly, "
+        f"in: {names}."
+    )
 
 
 def _list_worse_slices(comparison: Comparison, change: Change) -> list[str]:
-    """The worst first; a part that is the whole test set is none."""
+    """List the slices that became worse, the worst first, without slices that are the whole test set."""
     whole = {(each.dimension, each.name) for each in comparison.slices if each.words == comparison.test.words}
     worse = [
         each
@@ -114,7 +117,7 @@ def _list_worse_slices(comparison: Comparison, change: Change) -> list[str]:
     worse.sort(key=lambda each: -each.loss_lower_bound_points)
     return [
         f"Worse than {change.against} on {each.dimension.replace('_', ' ')} {each.name}: {points(each.points.value)} "
-        f"points, surely {points(each.loss_lower_bound_points)} whichever part one looks at."
+        f"points, at least {points(each.loss_lower_bound_points)} after correction for multiple comparisons."
         for each in worse[:_MAX_WORSE_SLICES]
     ]
 
@@ -122,17 +125,18 @@ def _list_worse_slices(comparison: Comparison, change: Change) -> list[str]:
 def _list_migration_steps(content: Content) -> list[str]:
     name, previous = content.focus.name, content.comparison.model("previous")
     if content.decision is None:
-        return [f"Serve {name} with the options named below; to go back, serve what was served before."]
+        return [f"Serve {name} with the options under provenance. To go back, serve the previous model again."]
     if content.decision.verdict != "deploy" and not content.override:
-        return ["Nothing moves: cdn_release refuses this version."]
+        return ["No change: cdn_release refuses this version."]
     back = (
-        f"Back to {previous.name}: the rollback verifies its files and moves only the pointer."
+        f"To go back to {previous.name}, the rollback verifies its files and moves only the pointer."
         if previous
-        else "From the second release on a rollback goes back; before, let Habla load the base again (WHISPER_MODEL)."
+        else "A rollback works from the second release on; before that, set WHISPER_MODEL to the base model."
     )
     return [
-        f"Materialise cdn_release for {name}: it judges this evidence again, publishes, and moves the channel last.",
+        f"Materialise cdn_release for {name}: it decides again from this evidence, publishes, and moves the channel "
+        "last.",
         "Habla: unpack the CTranslate2 archive and set WHISPER_MODEL to the folder. The phone follows the channel.",
-        "Correct some of its first lessons; released_model_quality watches them week by week.",
+        "Correct some of its first lessons; released_model_quality measures them every week.",
         back,
     ]

@@ -1,4 +1,4 @@
-"""The WER report as one HTML page of `habla_ml.html`, with the words of each example aligned."""
+"""The WER report as one HTML page of `habla_ml.html`."""
 
 from __future__ import annotations
 
@@ -11,30 +11,29 @@ from habla_ml.evaluation.report import figures
 from habla_ml.evaluation.report.breakdown import (
     PHENOMENON_LABELS,
     break_down_test_set,
-    describe_conditions,
-    list_decoding_languages,
-    split_phenomena_by_size,
+    split_features_by_size,
 )
 from habla_ml.evaluation.report.content import Content
 from habla_ml.evaluation.report.deployment_advice import advise_deployment
 from habla_ml.evaluation.report.plots import draw_interval_row, draw_versions_chart, round_axis_end
 from habla_ml.evaluation.report.scoreboard import scoreboard
-from habla_ml.evaluation.report.seed_spread import format_seed_spread
 from habla_ml.evaluation.report.sentences import (
     REASONS_SHOWN,
-    describe_chance,
     describe_diarisation,
     describe_failures,
+    describe_method,
+    describe_vocabulary,
 )
-from habla_ml.evaluation.report.summary import describe_detectable_difference, describe_small_test_set, summarise
+from habla_ml.evaluation.report.summary import summarise
+from habla_ml.evaluation.report.tables import build_confusion_tables, build_tables
 from habla_ml.evaluation.scoring.alignment import AlignedWord, align_words
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.html import open_template
 
 EXAMPLE_TITLES = {
-    "improved": "Where the candidate helps most",
-    "regressed": "Where it became worse",
-    "worst": "Where it still fails",
+    "improved": "Largest improvements",
+    "regressed": "Largest regressions",
+    "worst": "Most remaining errors",
 }
 
 
@@ -47,7 +46,7 @@ class _AlignedHypothesis:
 
 
 @dataclass(frozen=True)
-class _ShownExample:
+class _AlignedExample:
     example: ExampleUtterance
     hypotheses: tuple[_AlignedHypothesis, ...]
     flac: bytes | None
@@ -64,28 +63,17 @@ class _ErrorBar:
 
 
 def render_html(content: Content, flac_by_segment: Mapping[str, bytes]) -> str:
-    """The whole page; `flac_by_segment` holds FLAC by segment id for the examples that shall be heard."""
+    """Return the whole page; `flac_by_segment` holds the audio of the examples as FLAC, by segment id."""
     comparison = content.comparison
     template = open_template(
         "habla_ml.evaluation.report",
         "report.html.j2",
         percent=figures.percent,
-        points=figures.points,
         rate=figures.rate_with_interval,
         share=figures.share_with_interval,
-        counted=figures.count_with_share,
-        fewer=figures.format_error_reduction,
+        reduction=figures.format_error_reduction,
         change=figures.points_with_interval,
-        factor=figures.factor,
-        milliseconds=figures.milliseconds,
-        per_minute=figures.per_minute,
-        memory=figures.memory,
-        dollars=figures.dollars,
-        minutes=figures.minutes,
-        describe_speech_source=figures.describe_speech_source,
         track=draw_interval_row,
-        describe_detectable_difference=describe_detectable_difference,
-        spread=format_seed_spread,
     )
     series = {model.name: model.role for model in comparison.models}
     rows = scoreboard(comparison, content.acceptable)
@@ -96,35 +84,30 @@ def render_html(content: Content, flac_by_segment: Mapping[str, bytes]) -> str:
         verdict_class=content.decision.verdict if content.decision else "none",
         focus=content.focus,
         summary=summarise(content),
-        scoreboard=rows,
+        tables=build_tables(content, rows),
+        confusion_tables=[
+            (each.model, build_confusion_tables(each))
+            for each in sorted(comparison.confusions, key=lambda each: each.model)
+            if each.words
+        ],
         advice=advise_deployment(content, rows),
         series=series,
         chart=draw_versions_chart(content.history, content.focus.name),
         error_bars=_build_error_bars(comparison),
         breakdown=break_down_test_set(comparison, content.focus.name),
-        phenomena=split_phenomena_by_size(comparison),
-        phenomenon_names=PHENOMENON_LABELS,
-        marks=_list_marks(comparison),
-        conditions=describe_conditions(comparison),
-        languages=list_decoding_languages(comparison),
-        describe_small_test_set=describe_small_test_set(content),
-        should_train=content.should_train,
+        features=split_features_by_size(comparison),
+        feature_labels=PHENOMENON_LABELS,
         reasons_shown=REASONS_SHOWN,
-        probability_text=describe_chance(content.should_train) if content.should_train else "",
         failures=describe_failures(comparison),
-        speakers=describe_diarisation(comparison),
+        method=describe_method(comparison),
+        vocabulary=describe_vocabulary(comparison),
+        diarisation=describe_diarisation(comparison),
         model_scale=round_axis_end([model.wer.interval for model in comparison.models]),
         examples=[
-            (EXAMPLE_TITLES[kind], [_prepare_example(each, series, flac_by_segment) for each in members])
+            (EXAMPLE_TITLES[kind], [_align_example(each, series, flac_by_segment) for each in members])
             for kind, members in groupby(comparison.examples, key=lambda each: each.kind)
         ],
     )
-
-
-def _list_marks(comparison: Comparison) -> list[str]:
-    """The marks that any text has, in their own order."""
-    scores = [mark for model in comparison.models if model.punctuation for mark in model.punctuation.marks]
-    return list(dict.fromkeys(mark.mark for mark in scores if mark.f1 is not None))
 
 
 def _build_error_bars(comparison: Comparison) -> list[_ErrorBar]:
@@ -141,11 +124,11 @@ def _build_error_bars(comparison: Comparison) -> list[_ErrorBar]:
     return bars
 
 
-def _prepare_example(
+def _align_example(
     example: ExampleUtterance, series: Mapping[str, str], flac_by_segment: Mapping[str, bytes]
-) -> _ShownExample:
+) -> _AlignedExample:
     reference = normalise_spanish(example.reference)
-    return _ShownExample(
+    return _AlignedExample(
         example=example,
         hypotheses=tuple(
             _AlignedHypothesis(

@@ -28,7 +28,7 @@ def draw_interval_row(
     if reference is not None:
         square = Markup('<svg x="{x}%" y="2" width="1" height="1" overflow="visible">{mark}</svg>').format(
             x=_to_track_percent(reference.value, scale_max),
-            mark=Markup('<rect class="beside" x="-4" y="1" width="8" height="8"/>'),
+            mark=Markup('<rect class="reference" x="-4" y="1" width="8" height="8"/>'),
         )
     return Markup(
         '<svg class="track {series}" width="100%" height="14" aria-hidden="true">'

@@ -1,4 +1,4 @@
-"""Sentences that the page and the Markdown share: who speaks, what failed, and how much of the advice is shown."""
+"""Sentences that the HTML page and the Markdown share."""
 
 from __future__ import annotations
 
@@ -6,59 +6,86 @@ from typing import Final
 
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.metrics.diarisation import MAX_DIARISATION_RATE
-from habla_ml.evaluation.promotion.advice import Advice
-from habla_ml.evaluation.report.figures import percent, share_with_interval
+from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.figures import percent, points_with_interval, share_with_interval
 from habla_ml.evaluation.report.thresholds import threshold_status
 
 REASONS_SHOWN: Final = 3
-"""Those that decided come first; `habla-ml advise` says the others."""
-_THRESHOLD_STATUS_PHRASES: Final = {"met": "below", "unsure": "not surely below", "missed": "not below"}
+"""The first reasons of the training advice decide its verdict; `habla-ml advise` prints all of them."""
+_THRESHOLD_PHRASES: Final = {"met": "below", "unsure": "not significantly below", "missed": "not below"}
 
 
-def describe_chance(advice: Advice) -> str:
-    """What the last figure of a forecast is the probability of."""
-    return f"chance of {percent(advice.worth_removing, 0)} or more"
+def describe_small_test_set(content: Content) -> str:
+    """Return that the test set has too few clips for a comparison; empty where it has enough."""
+    clips, fewest = content.comparison.test.utterances, content.acceptable.fewest_clips
+    return "" if clips >= fewest else f"fewer than the {fewest} clips that a comparison takes"
+
+
+def describe_method(comparison: Comparison) -> str:
+    """Return how the numbers were computed."""
+    method = comparison.method
+    return (
+        f"All models decode the same clips, and one Spanish normaliser prepares their words ({method.scorer}). "
+        f"The 95 % intervals come from {method.bootstrap_draws} bootstrap draws of whole {method.unit}s, the same "
+        f"draws for all models (seed {method.seed}), widened for few {method.unit}s ({method.interval_rule}). "
+        f"A slice with fewer than {method.smallest_slice_sessions} sessions or {method.smallest_slice_words} words "
+        f"is too small for conclusions. Speech below {method.quiet_below_dbfs:g} dBFS counts as quiet."
+    )
+
+
+def describe_vocabulary(comparison: Comparison) -> str:
+    """Return how many domain terms the test set holds and how their recall changed; empty where not measured."""
+    found = comparison.vocabulary
+    if found is None:
+        return ""
+    counts = f"The test set holds {found.reference_terms} of {found.terms} terms, {found.reference_count} times."
+    if found.recall_change is None:
+        return counts
+    change = points_with_interval(found.recall_change)
+    return f"{counts} Recall changed by {change} points from base to candidate; above 0 is better."
 
 
 def describe_diarisation(comparison: Comparison) -> str:
-    """The diarisation error rate of Habla's labels in a sentence; empty where it was not measured."""
+    """Return the diarisation error rate of Habla's labels; empty where it was not measured."""
     found = comparison.diarisation
     if found is None or found.rate is None:
         return ""
     speech_s = sum(each.speech_s for each in found.recordings)
     parts = ", ".join(
-        f"{percent(seconds / speech_s)} {what}"
-        for what, seconds in (
-            ("without a label", sum(each.missed_s for each in found.recordings)),
-            ("labelled though nobody speaks", sum(each.false_alarm_s for each in found.recordings)),
-            ("somebody else's label", sum(each.confusion_s for each in found.recordings)),
+        f"{percent(seconds / speech_s)} {kind}"
+        for kind, seconds in (
+            ("missed speech", sum(each.missed_s for each in found.recordings)),
+            ("false alarm", sum(each.false_alarm_s for each in found.recordings)),
+            ("speaker confusion", sum(each.confusion_s for each in found.recordings)),
         )
     )
-    how = _THRESHOLD_STATUS_PHRASES[threshold_status(found.rate, MAX_DIARISATION_RATE) or "missed"]
-    bound = f"{how} the {percent(MAX_DIARISATION_RATE, 0)} that are acceptable"
+    phrase = _THRESHOLD_PHRASES[threshold_status(found.rate, MAX_DIARISATION_RATE) or "missed"]
     return (
-        f"Habla's speaker labels against marked turns: diarisation error rate {share_with_interval(found.rate)}, "
-        f"{bound}; {parts}; {len(found.recordings)} sessions, whatever the version."
+        f"Diarisation error rate of Habla's speaker labels against annotated turns: {share_with_interval(found.rate)}, "
+        f"{phrase} the acceptable {percent(MAX_DIARISATION_RATE, 0)}; {parts}; {len(found.recordings)} sessions. The "
+        "labels do not depend on the model version."
     )
 
 
 def describe_failures(comparison: Comparison) -> tuple[str, ...]:
-    """What went wrong while decoding the test set, a sentence for each model that it went wrong with."""
+    """Return what failed while decoding the test set, one sentence for each affected model."""
     clips, sentences = comparison.test.utterances, []
     for model in comparison.models:
         failed = model.failures
         kinds = {
-            "unusable sound": failed.audio,
+            "unusable audio": failed.audio,
             "timeout": failed.timeout,
             "crash": failed.crash,
-            "no answer of the service": failed.service,
+            "service error": failed.service,
         }
         if failed.faults:
-            each = ", ".join(f"{count} {what}" for what, count in kinds.items() if count)
-            sentences.append(f"{model.name} failed on {failed.faults} of {clips} clips, scored as empty: {each}.")
+            counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+            sentences.append(
+                f"{model.name} failed on {failed.faults} of {clips} clips, scored as empty: {counts}."
+            )
         if failed.fallback:
             sentences.append(
-                f"{failed.fallback} of {clips} clips of {model.name} were heard by the local engine, since the service "
-                f"was down: the figures of {model.name} are not the service's alone. Run again when it is up."
+                f"The local engine decoded {failed.fallback} of {clips} clips of {model.name} because its service was "
+                f"unavailable, so the results are not those of the service alone. Run again when it is available."
             )
     return tuple(sentences)

@@ -9,7 +9,7 @@ from habla_ml.evaluation.report.breakdown import (
     SESSIONS_SHOWN,
     break_down_test_set,
     describe_conditions,
-    split_phenomena_by_size,
+    split_features_by_size,
 )
 from habla_ml.evaluation.report.content import Content
 from habla_ml.evaluation.report.markdown import render_markdown
@@ -21,13 +21,13 @@ def measured() -> Comparison:
     return make_full_comparison()[0]
 
 
-def test_every_dimension_and_phenomenon_has_a_name_for_people() -> None:
+def test_every_dimension_and_feature_has_a_label() -> None:
     assert {*DIMENSION_LABELS, "speaker", "session"} == set(ALL_DIMENSIONS)
     assert set(PHENOMENON_LABELS) == set(DIALECT_FEATURES)
 
 
-def test_five_sessions_are_shown_those_first_in_which_the_model_surely_errs(measured: Comparison) -> None:
-    shown = break_down_test_set(measured, "v2").sessions
+def test_the_five_sessions_with_the_highest_lower_bound_of_the_error_rate_are_shown(measured: Comparison) -> None:
+    shown = break_down_test_set(measured, "v2").sessions.slices
     assert len(shown) == SESSIONS_SHOWN
     lows = [next(r.rate.interval.low for r in each.rates if r.model == "v2" and r.rate.interval) for each in shown]
     assert lows == sorted(lows, reverse=True)
@@ -40,15 +40,15 @@ def test_five_sessions_are_shown_those_first_in_which_the_model_surely_errs(meas
     assert all(each.too_small for each in shown)
 
 
-def test_a_dimension_with_one_slice_repeats_the_whole_and_is_left_out(measured: Comparison) -> None:
-    shown = [name for name, _ in break_down_test_set(measured, "v2").groups]
+def test_a_dimension_with_a_single_slice_is_left_out(measured: Comparison) -> None:
+    shown = [name for name, _ in break_down_test_set(measured, "v2").dimensions]
     assert shown[0] == "All"
     assert "Loudness" in shown
     assert "Source" not in shown
 
 
-def test_rare_phenomena_stand_apart_with_the_reason_by_the_rule_of_the_slices(measured: Comparison) -> None:
-    found = split_phenomena_by_size(measured)
+def test_rare_features_are_separate_and_give_the_reason(measured: Comparison) -> None:
+    found = split_features_by_size(measured)
     fewest = measured.method.smallest_slice_words
     assert found.large
     assert all(each.words >= fewest for each in found.large)
@@ -57,7 +57,7 @@ def test_rare_phenomena_stand_apart_with_the_reason_by_the_rule_of_the_slices(me
     assert len(found.large) + len(found.small) == len(measured.dialect_features)
 
 
-def test_what_only_the_speaker_map_tells_is_asked_for_where_nobody_is_named(measured: Comparison) -> None:
+def test_without_a_speaker_map_the_report_explains_how_to_add_one(measured: Comparison) -> None:
     assert break_down_test_set(measured, "v2").missing_dimensions == ""
     unnamed = measured.model_copy(
         update={
@@ -70,12 +70,12 @@ def test_what_only_the_speaker_map_tells_is_asked_for_where_nobody_is_named(meas
             )
         }
     )
-    told = break_down_test_set(unnamed, "v2").missing_dimensions
-    assert told.startswith("Speaker known from training: not known of any clip.")
-    assert "corpus.speakers" in told
+    explanation = break_down_test_set(unnamed, "v2").missing_dimensions
+    assert explanation.startswith("Speaker known from training: unknown for all clips.")
+    assert "corpus.speakers" in explanation
 
 
-def test_markdown_names_the_dimension_of_a_slice_and_lists_no_speaker_that_is_too_small(
+def test_markdown_names_the_dimension_of_a_slice_and_omits_small_speakers(
     measured: Comparison,
 ) -> None:
     text = render_markdown(Content(measured))
@@ -96,14 +96,14 @@ def test_markdown_names_the_dimension_of_a_slice_and_lists_no_speaker_that_is_to
     )
     text = render_markdown(Content(few))
     assert "| Speaker |" not in text
-    assert f"{len(small) + len(large)} speakers are too small to speak of." in text
+    assert f"{len(small) + len(large)} speakers have too little speech for an error rate." in text
 
 
-def test_the_conditions_say_how_much_was_quiet_and_leave_out_what_nobody_knows(measured: Comparison) -> None:
-    said = describe_conditions(measured)
+def test_conditions_give_the_share_of_quiet_speech_and_omit_unknown_dimensions(measured: Comparison) -> None:
+    conditions = describe_conditions(measured)
     quiet = sum(each.words for each in measured.slices if each.name.startswith("quiet"))
     share = f"{100 * quiet / measured.test.words:.0f}\u00a0%"
-    assert any(each.startswith("loudness: ") and share in each for each in said)
+    assert any(each.startswith("loudness: ") and share in each for each in conditions)
     unknown = measured.model_copy(
         update={
             "slices": tuple(

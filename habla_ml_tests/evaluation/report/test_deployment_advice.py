@@ -24,37 +24,37 @@ def make_decision(verdict: Verdict) -> Decision:
     return Decision(verdict=verdict, reasons=(), evidence="e" * 64)
 
 
-def test_a_good_candidate_is_to_be_released_and_the_way_back_is_named(better: Comparison) -> None:
+def test_a_good_candidate_is_released_with_a_rollback_command(better: Comparison) -> None:
     found = advice(better, decide(better, PromotionSettings()))
     assert found.recommendation == "Release v2."
     assert found.rollback == "habla-ml rollback --to v1"
     assert any("cdn_release" in each for each in found.migration)
-    assert any("v2 is better than base and v1 at: WER" in each for each in found.trade_offs)
+    assert any("v2 is better than base and v1 in: WER" in each for each in found.trade_offs)
     assert any(each.startswith("Not measured: ") for each in found.trade_offs)
 
 
-def test_two_that_beat_the_third_and_are_not_told_apart_are_named_together() -> None:
+def test_models_without_a_significant_difference_are_named_together() -> None:
     close = make_comparison(make_utterances(8, 12), {"base": 0.4, "previous": 0.15, "candidate": 0.15})
-    told = advice(close, make_decision("deploy")).trade_offs[0]
-    assert told.startswith("base is beaten, v1 and v2 are not told apart at: WER, ")
+    first = advice(close, make_decision("deploy")).trade_offs[0]
+    assert first.startswith("base is worse, and v1 and v2 do not differ significantly, in: WER, ")
 
 
-def test_a_refused_candidate_moves_nothing_unless_a_person_decides_otherwise(better: Comparison) -> None:
+def test_a_refused_candidate_changes_nothing_without_an_override(better: Comparison) -> None:
     refused = advice(better, make_decision("refuse"))
     assert refused.recommendation == "Keep v1; do not release v2."
-    assert refused.migration == ("Nothing moves: cdn_release refuses this version.",)
+    assert refused.migration == ("No change: cdn_release refuses this version.",)
     overridden = advice(better, make_decision("refuse"), "Ana, 2026-11-21: only for the pilot class.")
     assert "only for the pilot class" in overridden.recommendation
     assert len(overridden.migration) > 1
 
 
-def test_a_part_that_became_worse_is_a_trade_off(better: Comparison) -> None:
+def test_a_slice_that_became_worse_is_a_trade_off(better: Comparison) -> None:
     worse = SliceChange(
         dimension="role", name="teacher", points=Interval(1.0, 3.0, 5.0), loss_lower_bound_points=0.5
     )
     change = better.changes[0].model_copy(update={"slices": (worse,)})
     found = advice(better.model_copy(update={"changes": (change, *better.changes[1:])}), make_decision("refuse"))
-    assert any("Worse than base on role teacher: +3.0 points, surely +0.5" in each for each in found.trade_offs)
+    assert any("Worse than base on role teacher: +3.0 points, at least +0.5" in each for each in found.trade_offs)
     whole = better.slices[0]
     of_all = worse.model_copy(update={"dimension": whole.dimension, "name": whole.name})
     change = change.model_copy(update={"slices": (of_all,)})
@@ -62,17 +62,17 @@ def test_a_part_that_became_worse_is_a_trade_off(better: Comparison) -> None:
     assert not any("Worse than base" in each for each in found.trade_offs)
 
 
-def test_a_comparison_of_engines_has_nothing_to_roll_back(better: Comparison) -> None:
+def test_a_comparison_without_a_release_has_no_rollback(better: Comparison) -> None:
     models = [
         model if model.role == "base" else model.model_copy(update={"role": "compared"}) for model in better.models
     ]
-    contest = better.model_copy(update={"models": tuple(models), "changes": better.changes[:1]})
-    found = advice(contest, None)
+    comparison = better.model_copy(update={"models": tuple(models), "changes": better.changes[:1]})
+    found = advice(comparison, None)
     assert found.recommendation.startswith("Use v2 ")
     assert found.rollback == ""
 
 
-def test_the_command_to_go_back_runs_nothing_else_whatever_a_version_is_called(better: Comparison) -> None:
+def test_the_rollback_command_quotes_the_version_name(better: Comparison) -> None:
     models = [
         model.model_copy(update={"name": "v1; rm -rf ~"}) if model.role == "previous" else model
         for model in better.models

@@ -26,25 +26,25 @@ def render_both(comparison: Comparison, should_train: Advice | None = None) -> t
     return render_html(content, {}), render_markdown(content)
 
 
-def test_clips_that_the_local_engine_heard_for_a_service_are_told_and_are_no_faults(
+def test_fallback_clips_are_reported_and_are_no_faults(
     small_comparison: Comparison,
 ) -> None:
-    stood_in = failed(small_comparison, DecodingFailures(fallback=3, empty=2))
-    assert stood_in.models[1].failures.faults == 0
-    (told,) = describe_failures(stood_in)
-    assert told.startswith("3 of 36 clips of v2 were heard by the local engine")
-    assert all("3 of 36 clips of v2 were heard by the local engine" in each for each in render_both(stood_in))
-    assert all("local engine" not in each for each in render_both(small_comparison))
+    fallback = failed(small_comparison, DecodingFailures(fallback=3, empty=2))
+    assert fallback.models[1].failures.faults == 0
+    (sentence,) = describe_failures(fallback)
+    assert sentence.startswith("The local engine decoded 3 of 36 clips of v2")
+    assert all("The local engine decoded 3 of 36 clips of v2" in each for each in render_both(fallback))
+    assert all("local engine decoded" not in each for each in render_both(small_comparison))
 
 
-def test_faults_are_told_by_kind_and_empty_answers_are_none(small_comparison: Comparison) -> None:
+def test_faults_are_listed_by_kind_without_empty_outputs(small_comparison: Comparison) -> None:
     assert describe_failures(failed(small_comparison, DecodingFailures(empty=4))) == ()
     assert describe_failures(failed(small_comparison, DecodingFailures(timeout=2, crash=1, empty=4))) == (
         "v2 failed on 3 of 36 clips, scored as empty: 2 timeout, 1 crash.",
     )
 
 
-def test_the_error_rate_of_the_speaker_labels_is_told_with_its_bound_and_sessions(
+def test_the_diarisation_error_rate_is_reported_with_its_bound_and_sessions(
     small_comparison: Comparison,
 ) -> None:
     assert describe_diarisation(small_comparison) == ""
@@ -58,17 +58,19 @@ def test_the_error_rate_of_the_speaker_labels_is_told_with_its_bound_and_session
         rate=Interval(0.15, 0.2, 0.25),
     )
     measured = small_comparison.model_copy(update={"diarisation": score})
-    told = describe_diarisation(measured).replace("\u00a0", " ")
-    assert "20.0 % (15.0–25.0), not surely below the 20 %" in told
-    assert "10.0 % without a label" in told
-    assert "8.0 % somebody else's label" in told
+    sentence = describe_diarisation(measured).replace("\u00a0", " ")
+    assert "20.0 % (15.0–25.0), not significantly below the acceptable 20 %" in sentence
+    assert "10.0 % missed speech" in sentence
+    assert "8.0 % speaker confusion" in sentence
     page, text = render_both(measured)
     assert "lesson-2" in page
-    assert "diarisation error rate" in page
-    assert "diarisation error rate" in text
+    assert "Diarisation error rate" in page
+    assert "Diarisation error rate" in text
 
 
-def test_the_advice_is_a_section_with_what_decided_and_the_forecasts(small_comparison: Comparison) -> None:
+def test_the_training_advice_is_a_section_with_the_main_reasons_and_the_forecasts(
+    small_comparison: Comparison,
+) -> None:
     rate = Interval(0.1, 0.2, 0.3)
     inputs = AdviceInputs(
         base_wer=rate,
@@ -91,7 +93,7 @@ def test_the_advice_is_a_section_with_what_decided_and_the_forecasts(small_compa
         assert "Should I fine-tune? How many more hours?" in form
         assert "Collect more: v2 helps" in form
         assert "Third." in form
-        assert "Fourth." not in form, "the command says the rest"
-        assert "chance of 10\u00a0% or more" in form
+        assert "Fourth." not in form, "the command prints the rest"
+        assert "chance of removing 10\u00a0% or more" in form
         assert "80\u00a0%" in form
     assert all("Should I fine-tune" not in each for each in render_both(small_comparison))

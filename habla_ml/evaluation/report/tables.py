@@ -1,0 +1,395 @@
+"""Every table of a report, built once for HTML, Markdown, Dagster and the terminal.
+
+A table without rows stands for what was not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from habla_ml.evaluation.comparison.records import Comparison, ModelScore, Slice
+from habla_ml.evaluation.metrics.confusions import Confusion, ModelConfusions
+from habla_ml.evaluation.promotion.advice import Advice
+from habla_ml.evaluation.report import figures
+from habla_ml.evaluation.report.breakdown import (
+    DIMENSION_LABELS,
+    PHENOMENON_LABELS,
+    describe_conditions,
+    explain_too_small,
+    list_decoding_languages,
+)
+from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.scoreboard import ScoreboardRow
+from habla_ml.evaluation.report.seed_spread import format_seed_spread
+from habla_ml.evaluation.report.sentences import describe_small_test_set
+from habla_ml.evaluation.scoring.statistics import Interval
+from habla_ml.tables import TableCell, TableColumn, TextTable
+
+_MAX_TERMS: Final = 8
+_MAX_CONFUSIONS: Final = 10
+
+
+def build_tables(content: Content, scoreboard: Sequence[ScoreboardRow]) -> dict[str, TextTable]:
+    """Return the tables of a report by name."""
+    comparison = content.comparison
+    return {
+        "scoreboard": build_scoreboard_table(comparison, scoreboard),
+        "history": _build_history_table(content.history),
+        "changes": build_change_table(comparison),
+        "seeds": _build_seed_table(comparison),
+        "forecasts": build_forecast_table(content.should_train),
+        "slices": build_slice_table(
+            comparison, [each for each in comparison.slices if _is_dimension_or_large_speaker(each)]
+        ),
+        "dialect": build_dialect_table(comparison),
+        "vocabulary": _build_vocabulary_table(comparison),
+        "punctuation": _build_punctuation_table(comparison),
+        "invented": build_hallucination_table(comparison),
+        "decoding": _build_decoding_table(comparison),
+        "word_timing": _build_word_timing_table(comparison),
+        "diarisation": _build_diarisation_table(comparison),
+        "test_set": _build_test_set_table(content),
+        "provenance": _build_provenance_table(content),
+    }
+
+
+def build_scoreboard_table(comparison: Comparison, scoreboard: Sequence[ScoreboardRow]) -> TextTable:
+    """Return every measured metric of every model, with its acceptable bound and the winner."""
+    roles = {model.name: model.role for model in comparison.models}
+    return TextTable.of(
+        "Every metric of every model, with its acceptable bound and the winner",
+        ["Metric", *_list_model_columns(comparison.models), TableColumn("Winner", is_numeric=False)],
+        [
+            [
+                TableCell(row.metric, row.bound),
+                *(TableCell(cell.text, status=cell.threshold_status) for cell in row.cells),
+                TableCell(row.winner, series=roles[row.winners[0]] if len(row.winners) == 1 else ""),
+            ]
+            for row in scoreboard
+            if row.is_measured
+        ],
+    )
+
+
+def build_change_table(comparison: Comparison) -> TextTable:
+    """Return what changes from one model to another, on the same sessions."""
+    roles = {model.name: model.role for model in comparison.models}
+    return TextTable.of(
+        "Changes from one model to another",
+        [
+            "Model",
+            TableColumn("against", is_numeric=False),
+            "word errors",
+            "WER, points",
+            "deleted words, points",
+            "inserted words, points",
+            "general Spanish, points",
+            "smallest detectable, points",
+        ],
+        [
+            [
+                TableCell(each.of, series=roles[each.of]),
+                TableCell(each.against, series=roles[each.against]),
+                figures.format_error_reduction(each.relative_improvement),
+                figures.points_with_interval(each.points),
+                figures.points_with_interval(each.deletion_points),
+                figures.points_with_interval(each.insertion_points),
+                figures.points_with_interval(each.out_of_domain_points),
+                figures.decimal(each.smallest_detectable_points),
+            ]
+            for each in comparison.changes
+        ],
+    )
+
+
+def build_forecast_table(advice: Advice | None) -> TextTable:
+    """Return what more hours of training speech are expected to change."""
+    chance = f"chance of removing {figures.percent(advice.worth_removing, 0)} or more" if advice else ""
+    return TextTable.of(
+        "Expected effect of more hours of training speech",
+        ["More hours", "training hours", "WER", "of today's errors removed", chance],
+        [
+            [
+                f"+{each.more_hours:g} h",
+                f"{each.hours:.1f} h",
+                figures.share_with_interval(each.wer),
+                figures.share_with_interval(each.reduction),
+                each.probability_text,
+            ]
+            for each in (advice.forecasts if advice else ())
+        ],
+    )
+
+
+def build_slice_table(comparison: Comparison, slices: Sequence[Slice]) -> TextTable:
+    """Return the error rates of `slices`."""
+    return TextTable.of(
+        "Error rates by slice",
+        [
+            "Dimension",
+            TableColumn("slice", is_numeric=False),
+            "words",
+            "sessions",
+            *_list_model_columns(comparison.models),
+            "word errors",
+        ],
+        [_build_slice_row(each) for each in slices],
+    )
+
+
+def _is_dimension_or_large_speaker(each: Slice) -> bool:
+    return each.dimension in DIMENSION_LABELS or (each.dimension == "speaker" and not each.too_small)
+
+
+def _build_slice_row(each: Slice) -> list[TableCell | str]:
+    reduction = each.too_small or figures.format_error_reduction(each.improvement)
+    return [
+        DIMENSION_LABELS.get(each.dimension, each.dimension.capitalize()),
+        each.name,
+        str(each.words),
+        str(each.sessions),
+        *(figures.rate_with_interval(rate.rate) for rate in each.rates),
+        reduction,
+    ]
+
+
+def build_dialect_table(comparison: Comparison, *, has_examples: bool = True) -> TextTable:
+    """Return the error rates of words with an Andalusian feature, and of all other words."""
+    return TextTable.of(
+        "Error rates of words with an Andalusian feature",
+        ["Feature", "words", *_list_model_columns(comparison.models), "word errors"],
+        [
+            [
+                TableCell(PHENOMENON_LABELS[each.feature], each.example if has_examples else ""),
+                str(each.words),
+                *(
+                    TableCell(
+                        figures.share_with_interval(rate.rate),
+                        f"other words {figures.share_with_interval(rate.elsewhere)}; "
+                        f"explained {rate.explained} of {rate.errors}",
+                    )
+                    for rate in each.rates
+                ),
+                explain_too_small(each.sessions, each.words, comparison.method)
+                or figures.format_error_reduction(each.improvement),
+            ]
+            for each in comparison.dialect_features
+        ],
+    )
+
+
+def build_hallucination_table(comparison: Comparison) -> TextTable:
+    """Return what every model invents: one row for each figure, one column for each model."""
+    models = [model for model in comparison.models if model.hallucination]
+    scores = [model.hallucination for model in models if model.hallucination]
+    kinds = [each.kind for each in scores[0].kinds] if scores else []
+    count = figures.count_with_share
+    rows = [
+        ("clips without speech that got text", [count(each.non_speech) for each in scores]),
+        *((f"– {kind}", [count(each.kinds[at].with_output) for each in scores]) for at, kind in enumerate(kinds)),
+        ("words per minute in them", [figures.per_minute(each.non_speech_words_per_minute) for each in scores]),
+        ("decoding stopped in them", [f"{each.non_speech_stopped} clips" for each in scores]),
+        ("short clips with an inserted word", [count(each.short_with_insertion) for each in scores]),
+        (
+            "inserted words per reference word of short clips",
+            [figures.share_with_interval(each.short_insertions_per_word) for each in scores],
+        ),
+        ("loops", [count(each.loops) for each in scores]),
+        ("repetitive texts (compression)", [count(each.compressed) for each in scores]),
+        ("stock phrases that are not in the reference", [count(each.stock_phrases) for each in scores]),
+    ]
+    return TextTable.of(
+        "Invented text",
+        ["Measure", *_list_model_columns(models)],
+        [[name, *values] for name, values in rows] if scores else [],
+    )
+
+
+def build_confusion_tables(found: ModelConfusions) -> list[TextTable]:
+    """Return the most frequent confusions of one model: words, sounds, and what is rarer than with the base."""
+    groups = (
+        ("Words", found.words),
+        ("Sounds", found.phonemes),
+        ("Rarer than with the base", found.reduced),
+    )
+    return [
+        TextTable.of(
+            title,
+            [f"{title}: reference → hypothesis", "times", "base"],
+            [
+                [_build_confusion_cell(each), str(each.count), _format_count(each.base_count)]
+                for each in confusions[:_MAX_CONFUSIONS]
+            ],
+        )
+        for title, confusions in groups
+        if confusions
+    ]
+
+
+def _build_confusion_cell(each: Confusion) -> TableCell:
+    pair = f"{each.reference_token or '∅'} → {each.hypothesis_token or '∅'}"
+    return TableCell(pair, " → ".join(each.words) if each.words else "", language="es")
+
+
+def _format_count(count: int | None) -> str:
+    return figures.NO_VALUE if count is None else str(count)
+
+
+def _list_model_columns(models: Sequence[ModelScore]) -> list[TableColumn]:
+    return [TableColumn(model.name, series=model.role) for model in models]
+
+
+def _name_model(model: ModelScore) -> TableCell:
+    return TableCell(model.name, series=model.role)
+
+
+def _build_history_table(history: Sequence[tuple[str, Interval]]) -> TextTable:
+    return TextTable.of(
+        "WER of each version on this test set",
+        ["Version", "WER (95 %)"],
+        [[name, figures.share_with_interval(interval)] for name, interval in history],
+    )
+
+
+def _build_seed_table(comparison: Comparison) -> TextTable:
+    found = comparison.seeds
+    rows = [] if found is None else [[each.version, figures.percent(each.wer)] for each in found.runs]
+    if found is not None:
+        rows.append(["mean ± standard deviation (range)", format_seed_spread(found)])
+    return TextTable.of("WER of each seed", ["Same training, another seed", "WER"], rows)
+
+
+def _build_vocabulary_table(comparison: Comparison) -> TextTable:
+    roles = {model.name: model.role for model in comparison.models}
+    return TextTable.of(
+        "Domain terms",
+        ["Model", "recall", "precision", TableColumn("most errors: correct of spoken", is_numeric=False)],
+        [
+            [
+                TableCell(each.model, series=roles[each.model]),
+                figures.share_with_interval(each.recall),
+                figures.share_with_interval(each.precision),
+                ", ".join(
+                    f"{term.term} {term.recalled} of {term.reference_count}"
+                    + (f" ({term.inserted} inserted)" if term.inserted else "")
+                    for term in each.worst[:_MAX_TERMS]
+                )
+                or "none missed",
+            ]
+            for each in (comparison.vocabulary.models if comparison.vocabulary else ())
+        ],
+    )
+
+
+def _build_punctuation_table(comparison: Comparison) -> TextTable:
+    """Return F1 scores; marks that no text has are left out."""
+    scored = [(model, model.punctuation) for model in comparison.models if model.punctuation]
+    marks = list(dict.fromkeys(mark.mark for _, score in scored for mark in score.marks if mark.f1 is not None))
+    rows: list[list[TableCell | str]] = []
+    for model, score in scored:
+        of_mark = {mark.mark: mark.f1 for mark in score.marks}
+        values = [score.punctuation.f1, score.capitals.f1, *(of_mark.get(mark) for mark in marks)]
+        rows.append([_name_model(model), *map(figures.share_with_interval, values)])
+    return TextTable.of("F1 of punctuation and capitals", ["Model", "all marks", "capitals", *marks], rows)
+
+
+def _build_decoding_table(comparison: Comparison) -> TextTable:
+    return TextTable.of(
+        "Decoded clips and failures",
+        ["Model", "timed clips", "empty outputs", "unusable audio", "timeouts", "crashes", "service errors"],
+        [
+            [
+                _name_model(model),
+                str(model.speed.clips),
+                *(
+                    str(count)
+                    for count in (failed.empty, failed.audio, failed.timeout, failed.crash, failed.service)
+                ),
+            ]
+            for model in comparison.models
+            if (failed := model.failures)
+        ],
+    )
+
+
+def _build_word_timing_table(comparison: Comparison) -> TextTable:
+    rows: list[list[TableCell | str]] = []
+    for model in comparison.models:
+        if (found := model.word_timing) is not None:
+            edges = [
+                TableCell(
+                    f"{each.mean_absolute_ms:.0f}\u00a0ms",
+                    f"95 % within {each.p95_ms:.0f}\u00a0ms; {each.bias_ms:+.0f}\u00a0ms on average",
+                )
+                if each
+                else figures.NO_VALUE
+                for each in (found.starts, found.ends)
+            ]
+            compared = f"{found.matched_words} of {found.reference_words}"
+            rows.append([_name_model(model), figures.milliseconds(found.mean_absolute_ms), *edges, compared])
+    return TextTable.of(
+        "Word times against manual alignments",
+        ["Model", "mean absolute error", "of starts", "of ends", "compared words"],
+        rows,
+    )
+
+
+def _build_diarisation_table(comparison: Comparison) -> TextTable:
+    found = comparison.diarisation
+    return TextTable.of(
+        "Speaker labels by session",
+        ["Session", "speech, s", "missed, s", "false alarm, s", "confusion, s"],
+        [
+            [
+                each.recording,
+                *(
+                    f"{value:.1f}"
+                    for value in (each.speech_s, each.missed_s, each.false_alarm_s, each.confusion_s)
+                ),
+            ]
+            for each in (found.recordings if found else ())
+        ],
+    )
+
+
+def _build_test_set_table(content: Content) -> TextTable:
+    test, few = content.comparison.test, describe_small_test_set(content)
+    size = f"{test.utterances} clips, {test.words} words, {test.sessions} sessions, {figures.minutes(test.duration_s)}"
+    return _build_property_table(
+        "Test set",
+        [
+            ("Description", "speech reserved for testing, not used in training; decoded as served"),
+            ("Size", f"{size}; {few}" if few else size),
+            ("Languages", list_decoding_languages(content.comparison)),
+            ("Conditions", "; ".join(describe_conditions(content.comparison)) or figures.NO_VALUE),
+            ("Hardware", content.comparison.provenance.hardware or figures.NO_VALUE),
+            ("Date", content.date or figures.NO_VALUE),
+        ],
+    )
+
+
+def _build_provenance_table(content: Content) -> TextTable:
+    return _build_property_table("Provenance", list(_list_provenance(content)))
+
+
+def _list_provenance(content: Content) -> Iterator[tuple[str, str]]:
+    comparison = content.comparison
+    source = comparison.provenance
+    yield "Test set digest", comparison.test.digest
+    yield "Snapshot", source.snapshot_id
+    yield "Conventions", f"{source.conventions} · {source.conventions_digest}"
+    if comparison.method.vocabulary:
+        yield "Vocabulary", comparison.method.vocabulary
+    for each in source.out_of_domain:
+        yield f"General Spanish: {each.name}", figures.describe_speech_source(each)
+    for model in comparison.models:
+        decoding = model.decoding
+        options = f"{decoding.engine}, {decoding.language}, options {decoding.digest()[:12]}"
+        yield f"{model.name} ({model.role})", f"{model.artefact_digest} · {options}"
+    if content.decision:
+        yield "Evidence", content.decision.evidence
+
+
+def _build_property_table(title: str, rows: Sequence[tuple[str, str]]) -> TextTable:
+    return TextTable.of(title, [TableColumn("", is_numeric=False)] * 2, rows)
