@@ -1,18 +1,17 @@
-"""How far people differ who transcribed the same segment: the floor under every word error rate.
+"""Inter-annotator agreement: how much people differ who transcribed the same segment.
 
-Of each author the last word counts, and an author is a person, or a source that does not name one. For each
-segment and each two of its authors with a usable text,
+An author is a person, or a source without named persons. The latest event of each author counts. For each segment and
+each pair of its authors with usable texts,
 
     errors  = Levenshtein distance of the two texts (in words for the WER, in characters for the CER)
     length  = half the sum of their lengths
-    rate    = Σ errors / Σ length
+    rate    = Σ errors / Σ length over all pairs
 
-over all such pairs. The distance is the same in both directions and the mean length favours neither author, so
-the rate is symmetric; with one length in place of the mean it would be the WER as jiwer has it. Texts are compared
-under the conventions and as the scorer normalises them, so the figure stands beside a model's WER. Intervals are
-95 % percentiles of a bootstrap over sessions (Bisani and Ney, ICASSP 2004), as those of the models are.
+The rate is symmetric. With the length of one text in place of the mean it would be jiwer's WER. Texts are compared
+under the conventions and after the scorer's normalisation, so the rate is comparable with a model's WER. Intervals are
+95 % percentile intervals of a bootstrap over sessions (Bisani and Ney, ICASSP 2004), as for the models.
 
-Who confirms a text has seen it, and agrees with it more easily than who types: read the figure as a lower bound.
+A person who confirms a text has seen it and agrees more easily than one who types, so the rate is a lower bound.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ _MAX_CELLS_PER_BLOCK: Final = 4_000_000
 
 @dataclass(frozen=True)
 class TranscriptDifference:
-    """How two texts of one segment differ."""
+    """Difference of two texts of one segment."""
 
     segment_id: str
     session_id: str
     first: str
-    """The author whose name sorts first."""
+    """Author; sorts before `second`."""
     second: str
     word_errors: int
     words: float
@@ -55,7 +54,7 @@ class TranscriptDifference:
 
 @dataclass(frozen=True)
 class DisagreementRate:
-    """Errors per mean length, with its 95 % interval where there are two sessions or more."""
+    """Errors per mean length, with its 95 % interval if there are at least two sessions."""
 
     errors: int
     length: float
@@ -63,51 +62,48 @@ class DisagreementRate:
 
     @property
     def value(self) -> float:
-        """The rate, 0 where nothing was compared."""
+        """The rate; 0 without any comparison."""
         return self.errors / self.length if self.length else 0.0
 
 
 @dataclass(frozen=True)
 class AuthorPair:
-    """Two authors and what they both transcribed."""
+    """Agreement of two authors on the segments that both transcribed."""
 
     first: str
     second: str
     segments: int
     identical: int
-    """Segments on which their words are the same."""
+    """Segments with the same words."""
     wer: float
     cer: float
 
 
 @dataclass(frozen=True)
 class AnnotatorAgreement:
-    """What is known of how far people differ."""
+    """Agreement of all authors."""
 
     segments: int
-    """Segments with two or more usable texts."""
+    """Segments with at least two usable texts."""
     sessions: int
     comparisons: int
-    """Pairs of texts; three people on a segment make three."""
+    """Pairs of texts; three authors of a segment give three."""
     usability_conflicts: int
-    """Pairs of authors of whom one gave a usable text and the other found the segment unusable."""
+    """Pairs of authors with one usable text and one `unusable`."""
     wer: DisagreementRate
     cer: DisagreementRate
     pairs: tuple[AuthorPair, ...]
-    """By the number of segments, most first."""
+    """Sorted by the number of segments, most first."""
 
     @property
     def summary(self) -> str:
-        """One line for a person."""
+        """The rates in one line."""
         if not self.comparisons:
-            return "not measured: no segment was transcribed by two people"
-        sure = (
-            "one session: no interval"
-            if self.wer.interval is None
-            else "{:.1%} to {:.1%}".format(*self.wer.interval)
-        )
+            return "not measured: no segment has transcripts of two people"
+        low_high = self.wer.interval
+        interval = "no interval for one session" if low_high is None else "{:.1%} to {:.1%}".format(*low_high)
         return (
-            f"{self.wer.value:.1%} of words ({sure}), {self.cer.value:.1%} of characters, over {self.segments} "
+            f"{self.wer.value:.1%} of words ({interval}), {self.cer.value:.1%} of characters, over {self.segments} "
             f"segments of {self.sessions} sessions"
         )
 
@@ -115,12 +111,12 @@ class AnnotatorAgreement:
 def measure_agreement(
     lake: Lake, conventions: Conventions, normalise: Callable[[str], str], days: Iterable[str] | None = None
 ) -> AnnotatorAgreement:
-    """Compare all texts of segments that have two authors or more.
+    """Compare all texts of the segments with at least two authors.
 
     Args:
-        lake: Where the events are.
-        conventions: Applied to both texts, as they are on the way to the corpus.
-        normalise: What the scorer does to a text before it counts words.
+        lake: The lake of the events.
+        conventions: Applied to both texts, as for the corpus.
+        normalise: The scorer's normalisation of a text before it counts words.
         days: Days of recording; None for all.
     """
     if days is None:
@@ -140,7 +136,7 @@ def measure_agreement(
 
 
 def _find_shared_segments(lake: Lake, day: str) -> Iterator[list[AnnotationEvent]]:
-    """The last word of each author, segment by segment, for segments of two authors or more."""
+    """Yield the latest event of each author for every segment with at least two authors."""
     log = load_events(lake, day)
     if log is None:
         return
@@ -153,7 +149,7 @@ def _find_shared_segments(lake: Lake, day: str) -> Iterator[list[AnnotationEvent
     )
     shared = counted.filter(pc.greater(counted["author_count_distinct"], 1))["segment_id"]
     last: dict[str, dict[str, AnnotationEvent]] = defaultdict(dict)
-    # The log is sorted by time within a segment, so a later word replaces an earlier one.
+    # The log is sorted by time within a segment, so a later event replaces an earlier one.
     for row in table.filter(pc.is_in(table["segment_id"], shared.combine_chunks())).to_pylist():
         event = AnnotationEvent(**row)
         last[event.segment_id][event.author] = event
@@ -162,7 +158,7 @@ def _find_shared_segments(lake: Lake, day: str) -> Iterator[list[AnnotationEvent
 
 
 def _prepare_text(event: AnnotationEvent, conventions: Conventions, normalise: Callable[[str], str]) -> str | None:
-    """What is compared; None where the author holds that there is no usable text."""
+    """Return the text to compare; None if the event gives no usable text."""
     if event.status == "unusable":
         return None
     reading = conventions.read(event.text)
@@ -172,13 +168,13 @@ def _prepare_text(event: AnnotationEvent, conventions: Conventions, normalise: C
 def _compare_texts(
     event: AnnotationEvent, first: tuple[str, str], second: tuple[str, str]
 ) -> TranscriptDifference:
-    (one, text), (other, other_text) = first, second
+    (first_author, text), (second_author, other_text) = first, second
     word_errors, character_errors = (0, 0) if text == other_text else _count_errors(text, other_text)
     return TranscriptDifference(
         segment_id=event.segment_id,
         session_id=event.session_id,
-        first=one,
-        second=other,
+        first=first_author,
+        second=second_author,
         word_errors=word_errors,
         words=(len(text.split()) + len(other_text.split())) / 2,
         character_errors=character_errors,
@@ -187,7 +183,7 @@ def _compare_texts(
 
 
 def _count_errors(text: str, other: str) -> tuple[int, int]:
-    """Words and characters to be substituted, deleted or inserted to make one text of the other."""
+    """Return the Levenshtein distance of two texts in words and in characters."""
     import jiwer
 
     words, characters = jiwer.process_words(text, other), jiwer.process_characters(text, other)
@@ -228,7 +224,7 @@ def _summarise_pair(first: str, second: str, shared: Sequence[TranscriptDifferen
 
 
 def _estimate_rate(sessions: Sequence[str], counts: Sequence[tuple[int, float]]) -> DisagreementRate:
-    """Whole sessions are drawn with replacement; the 2.5th and 97.5th percentile of the draws' rates."""
+    """Estimate the rate, and its interval by drawing whole sessions with replacement."""
     names, index = np.unique(np.asarray(sessions, dtype=np.str_), return_inverse=True)
     by_session = np.zeros((len(names), 2))
     if counts:

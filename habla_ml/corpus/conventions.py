@@ -1,10 +1,9 @@
-"""Conventions: how a transcript is written, as versioned rules that prove themselves before they load.
+"""Transcription conventions: versioned rules for the spelling of transcripts, with test cases that must pass.
 
-A convention is a YAML file of ordered rules, each a replacement, and of requirements: patterns that a text must
-match or must not. A broken requirement changes nothing; it is listed as a *violation*, so that a person can look
-again. Each rule and requirement carries its own test cases, and the whole convention carries some too; a file whose
-cases do not hold is refused. Text as typed is never changed: conventions are applied on the way to the corpus, and
-their digest tells which text was written under which rules.
+A conventions file is YAML. It has ordered rules, each a replacement, and requirements: patterns that a text must match
+or must not match. A broken requirement changes no text; it is reported as a *violation* for a person to check. Every
+rule, every requirement and the whole file have test cases; a file with a failing case is refused. Text as typed never
+changes: the corpus builder applies the conventions, and stores their digest with each day.
 """
 
 from __future__ import annotations
@@ -30,16 +29,16 @@ class _StrictModel(BaseModel):
 
 
 class ConventionCase(_StrictModel):
-    """A text and what becomes of it; `to: null` says that it is no usable reference."""
+    """A text and its expected sentence; `to: null` expects no usable reference."""
 
     text: Annotated[str, Field(alias="from")]
     to: str | None
     violations: tuple[str, ...] | None = None
-    """Exactly the requirements that the text breaks, in the file's order; None: not looked at."""
+    """All requirements that the text breaks, in the file's order; None: not checked."""
 
 
 class ConventionRule(_StrictModel):
-    """One replacement, applied everywhere in the text, after the rules before it."""
+    """One replacement, applied everywhere in the text after the earlier rules."""
 
     name: str
     pattern: str
@@ -49,22 +48,22 @@ class ConventionRule(_StrictModel):
 
 
 class RequirementCase(_StrictModel):
-    """A text, and whether it meets the requirement."""
+    """A text, and whether it satisfies the requirement."""
 
     text: str
     holds: bool
 
 
 class Requirement(_StrictModel):
-    """What a text must look like; one that does not is listed and stays as it is."""
+    """A pattern for texts; a text that breaks it is reported and stays unchanged."""
 
     name: str
     of: Literal["typed", "sentence"]
-    """Which text is looked at: as typed, to the byte, or as the rules have written it."""
+    """The text to check: exactly as typed, or the sentence after the rules."""
     must_match: str | None = None
-    """Found somewhere in a text that meets the requirement."""
+    """Must occur in the text."""
     must_not_match: str | None = None
-    """Found nowhere in a text that meets the requirement."""
+    """Must not occur in the text."""
     explanation: str
     tests: Annotated[tuple[RequirementCase, ...], Field(min_length=2)]
 
@@ -73,17 +72,17 @@ class Requirement(_StrictModel):
         if (self.must_match is None) == (self.must_not_match is None):
             raise ValueError(f"{self.name!r} needs either must_match or must_not_match")
         if {case.holds for case in self.tests} != {True, False}:
-            raise ValueError(f"{self.name!r} needs a case that holds and one that does not")
+            raise ValueError(f"{self.name!r} needs a case with holds: true and one with holds: false")
         return self
 
 
 class Markers(_StrictModel):
-    """What stands for something that is not written as words."""
+    """Markers in square brackets for what is not written as words."""
 
     removed: tuple[str, ...]
-    """Nothing was spoken: taken out, the rest is a whole reference."""
+    """No speech: removed; the rest is a complete reference."""
     incomplete: tuple[str, ...]
-    """Words are missing: the segment is no usable reference."""
+    """Missing words: the segment is no usable reference."""
 
 
 class _ConventionsFile(_StrictModel):
@@ -100,7 +99,7 @@ class _ConventionsFile(_StrictModel):
     def _require_unique_names(self) -> Self:
         names = [each.name for each in self.requirements]
         if len(set(names)) < len(names):
-            raise ValueError(f"two requirements have one name among {sorted(names)}")
+            raise ValueError(f"two requirements have the same name: {sorted(names)}")
         return self
 
 
@@ -109,29 +108,29 @@ class NormalisedText:
     """A typed text under conventions."""
 
     sentence: str
-    """What stands in the corpus; empty where nothing is left."""
+    """Text for the corpus; empty if nothing remains."""
     problem: str | None
-    """Why it is no usable reference: `empty`, `only markers`, `words missing`, `unknown marker`, or None."""
+    """Why the text is no usable reference: `empty`, `only markers`, `words missing`, `unknown marker`, or None."""
     violations: tuple[str, ...] = ()
-    """Names of the requirements it does not meet, in the file's order."""
+    """Names of the broken requirements, in the file's order."""
 
 
 @dataclass(frozen=True)
 class _CompiledRequirement:
-    """A requirement, compiled."""
+    """A requirement with its compiled pattern."""
 
-    place: int
+    position: int
     name: str
     search: Callable[[str], object]
-    wanted: bool
+    must_match: bool
 
     def is_broken_by(self, text: str) -> bool:
-        return (self.search(text) is not None) is not self.wanted
+        return (self.search(text) is not None) is not self.must_match
 
 
 @dataclass(frozen=True)
 class Conventions:
-    """Rules ready to be applied; `load_conventions` makes them."""
+    """Compiled rules; made by `load_conventions`."""
 
     name: str
     version: int
@@ -152,9 +151,9 @@ class Conventions:
         return f"{self.name}-v{self.version}"
 
     def read(self, text: str) -> NormalisedText:
-        """The sentence a typed text becomes, whether it can be a reference, and which requirements it breaks.
+        """Return the sentence of a typed text, why it is no usable reference, and the requirements it breaks.
 
-        Of a text that leaves no sentence only what asks about the text as typed is looked at.
+        A text without a remaining sentence is checked only against requirements for the text as typed.
         """
         composed = unicodedata.normalize("NFC", text)
         unmarked, problem = self._remove_markers(composed)
@@ -171,9 +170,11 @@ class Conventions:
             broken += [each for each in self._sentence_requirements if each.is_broken_by(sentence)]
         if not broken:
             return ()
-        return tuple(each.name for each in sorted(broken, key=lambda check: check.place))
+        return tuple(each.name for each in sorted(broken, key=lambda requirement: requirement.position))
 
     def _remove_markers(self, text: str) -> tuple[str, str | None]:
+        if "[" not in text:
+            return text, None
         problems: list[str] = []
 
         def replace(match: re.Match[str]) -> str:
@@ -182,26 +183,22 @@ class Conventions:
                 problems.append("words missing" if marker in self.markers.incomplete else "unknown marker")
             return " "
 
-        return (
-            (self._marker_pattern.sub(replace, text), problems[0] if problems else None)
-            if "[" in text
-            else (text, None)
-        )
+        return self._marker_pattern.sub(replace, text), problems[0] if problems else None
 
     def _apply_rules(self, text: str) -> str:
         for pattern, replacement in self._compiled_rules:
-            # Few texts need any one rule, and a search is several times cheaper than a substitution with groups.
+            # Each rule applies to few texts, and a search is several times cheaper than a substitution with groups.
             if pattern.search(text) is not None:
                 text = pattern.sub(replacement, text)
         return text
 
 
 def load_conventions(path: Path) -> Conventions:
-    """Read a convention file and try every test case in it.
+    """Read a conventions file and check every test case in it.
 
     Raises:
-        CorpusError: the file cannot be read, a rule is malformed, or a case does not hold; names the rule, the
-            text, what became of it and what was expected.
+        CorpusError: The file cannot be read, a rule is malformed, or a test case fails; names the rule, the text, the
+            result and the expectation.
     """
     try:
         file = _ConventionsFile.model_validate(yaml.safe_load(path.read_text("utf-8")))
@@ -212,7 +209,9 @@ def load_conventions(path: Path) -> Conventions:
             f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors()
         )
         raise CorpusError(f"conventions {path}: {faults}") from None
-    checks = [(each.of, _compile_requirement(path, place, each)) for place, each in enumerate(file.requirements)]
+    requirements = [
+        (each.of, _compile_requirement(path, position, each)) for position, each in enumerate(file.requirements)
+    ]
     conventions = Conventions(
         name=file.name,
         version=file.version,
@@ -222,9 +221,9 @@ def load_conventions(path: Path) -> Conventions:
         requirements=file.requirements,
         markers=file.markers,
         _compiled_rules=tuple(_compile_rule(path, rule) for rule in file.rules),
-        _typed_requirements=tuple(check for of, check in checks if of == "typed"),
-        _sentence_requirements=tuple(check for of, check in checks if of == "sentence"),
-        # Anything in square brackets is a marker: one that is not listed is an unknown one.
+        _typed_requirements=tuple(each for of, each in requirements if of == "typed"),
+        _sentence_requirements=tuple(each for of, each in requirements if of == "sentence"),
+        # Everything in square brackets is a marker; a marker that the file does not list is unknown.
         _marker_pattern=re.compile(r"\[[^\[\]]*\]"),
     )
     for case in file.tests:
@@ -232,37 +231,37 @@ def load_conventions(path: Path) -> Conventions:
         _require_case(path, "tests", case, None if reading.problem else reading.sentence)
         if case.violations is not None and case.violations != reading.violations:
             raise CorpusError(
-                f"conventions {path}, tests: {case.text!r} breaks {list(reading.violations)}, its case expects "
-                f"{list(case.violations)}; mend the requirement or the case"
+                f"conventions {path}, tests: {case.text!r} breaks {list(reading.violations)}, but its case expects "
+                f"{list(case.violations)}; correct the requirement or the case"
             )
     return conventions
 
 
 def _select_digest_fields(file: _ConventionsFile) -> object:
-    """What enters the digest; a file without requirements keeps the digest it had before there were any."""
+    """Return the content of the digest; requirements count only where a file has some, so older digests stay valid."""
     body = file.model_dump(exclude={"description", "tests"}, exclude_defaults=True)
     for requirement in body.get("requirements", ()):
         del requirement["explanation"], requirement["tests"]
     return body
 
 
-def _compile_requirement(path: Path, place: int, requirement: Requirement) -> _CompiledRequirement:
+def _compile_requirement(path: Path, position: int, requirement: Requirement) -> _CompiledRequirement:
     pattern = requirement.must_not_match if requirement.must_match is None else requirement.must_match
     try:
         search = re.compile(pattern or "").search
     except re.error as error:
         raise CorpusError(
-            f"conventions {path}, requirement {requirement.name}: pattern is wrong: {error}"
+            f"conventions {path}, requirement {requirement.name}: invalid pattern: {error}; correct it"
         ) from error
-    check = _CompiledRequirement(place, requirement.name, search, requirement.must_match is not None)
+    compiled = _CompiledRequirement(position, requirement.name, search, requirement.must_match is not None)
     for case in requirement.tests:
-        if check.is_broken_by(case.text) is case.holds:
-            found = "breaks" if case.holds else "meets"
+        if compiled.is_broken_by(case.text) is case.holds:
+            found = "breaks" if case.holds else "satisfies"
             raise CorpusError(
-                f"conventions {path}, requirement {requirement.name}: {case.text!r} {found} it, its case expects "
-                f"holds: {str(case.holds).lower()}; mend the requirement or the case"
+                f"conventions {path}, requirement {requirement.name}: {case.text!r} {found} it, but its case expects "
+                f"holds: {str(case.holds).lower()}; correct the requirement or the case"
             )
-    return check
+    return compiled
 
 
 def _compile_rule(path: Path, rule: ConventionRule) -> tuple[re.Pattern[str], str]:
@@ -272,7 +271,7 @@ def _compile_rule(path: Path, rule: ConventionRule) -> tuple[re.Pattern[str], st
             _require_case(path, f"rule {rule.name}", case, pattern.sub(rule.replacement, case.text))
     except (re.error, IndexError) as error:
         raise CorpusError(
-            f"conventions {path}, rule {rule.name}: pattern or replacement is wrong: {error}"
+            f"conventions {path}, rule {rule.name}: invalid pattern or replacement: {error}; correct it"
         ) from error
     return pattern, rule.replacement
 
@@ -280,6 +279,6 @@ def _compile_rule(path: Path, rule: ConventionRule) -> tuple[re.Pattern[str], st
 def _require_case(path: Path, where: str, case: ConventionCase, found: str | None) -> None:
     if found != case.to:
         raise CorpusError(
-            f"conventions {path}, {where}: {case.text!r} becomes {found!r}, its case expects {case.to!r}; "
-            "mend the rule or the case"
+            f"conventions {path}, {where}: {case.text!r} becomes {found!r}, but its case expects {case.to!r}; "
+            "correct the rule or the case"
         )

@@ -1,6 +1,6 @@
-"""What other conventions would do to the corpus, before anything is rewritten.
+"""Preview of changed conventions: the differences they would make in the corpus.
 
-Reads each day's facts and events, never audio, and writes nothing. Memory holds one day.
+Reads the segment metadata and events of each day, never audio, and writes nothing. Memory holds one day.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WordStatus = Literal["same", "gone", "new"]
 
 @dataclass(frozen=True)
 class MarkedWord:
-    """A word of the sentence before or after, and which of both it stands in."""
+    """A word, and whether both sentences have it, only the old one or only the new one."""
 
     word: str
     mark: WordStatus
@@ -37,7 +37,7 @@ class MarkedWord:
 
 @dataclass(frozen=True)
 class ChangedSegment:
-    """One segment whose sentence or usability would change."""
+    """One segment with another sentence or usability under the second conventions."""
 
     segment_id: str
     day: str
@@ -52,13 +52,13 @@ class ChangedSegment:
 
     @property
     def words(self) -> tuple[MarkedWord, ...]:
-        """Both sentences in one line: what is gone stands before what is new in its place."""
+        """Both sentences in one line: removed words precede the words that replace them."""
         return mark_changed_words(self.before, self.after)
 
 
 @dataclass(frozen=True)
 class ConventionsDiff:
-    """How a corpus under the first conventions differs from the same one under the second."""
+    """Differences of one corpus under two conventions."""
 
     first: str
     second: str
@@ -66,30 +66,30 @@ class ConventionsDiff:
     segments: int
     """Annotated segments with a recording."""
     changed: int
-    """Their sentence differs."""
+    """Segments with a different sentence."""
     become_usable: int
     become_unusable: int
     violations_first: Mapping[str, int]
     """Requirement → segments that break it."""
     violations_second: Mapping[str, int]
     examples: tuple[ChangedSegment, ...]
-    """Changed segments spread over the whole corpus, by day."""
+    """A random sample of the changed segments, sorted by day."""
 
 
 def diff_conventions(
     lake: Lake, first: Conventions, second: Conventions, settings: CorpusSettings, most: int = MAX_DIFF_EXAMPLES
 ) -> ConventionsDiff:
-    """Read everything that was typed under both conventions and compare.
+    """Apply both conventions to all annotated text and compare the results.
 
-    The examples are the changed segments with the smallest ids: ids are hashes, so this is a random sample of the
-    whole corpus, and the same one each time.
+    The examples are the changed segments with the smallest ids. Ids are hashes, so this is a random sample of the whole
+    corpus, the same in every call.
 
     Args:
-        lake: its recordings' facts and annotation events are read.
-        first: the conventions the corpus stands under, or any other.
-        second: the ones to be compared with them.
-        settings: the bounds of a usable segment.
-        most: examples that are kept.
+        lake: The lake of the recordings and annotation events.
+        first: The present conventions of the corpus, or any others.
+        second: The conventions to compare with.
+        settings: Bounds of a usable segment.
+        most: Largest number of examples.
     """
     totals: Counter[str] = Counter()
     broken: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
@@ -122,7 +122,7 @@ def diff_conventions(
 
 
 def mark_changed_words(before: str, after: str) -> tuple[MarkedWord, ...]:
-    """The words of both sentences in one line, each with where it stands; space between words is no word."""
+    """Return the words of both sentences in one line; white space is ignored."""
     old, new = before.split(), after.split()
     marked: list[MarkedWord] = []
     for kind, start, end, new_start, new_end in difflib.SequenceMatcher(None, old, new, False).get_opcodes():
@@ -135,7 +135,7 @@ def mark_changed_words(before: str, after: str) -> tuple[MarkedWord, ...]:
 
 
 def format_diff(diff: ConventionsDiff) -> list[str]:
-    """The comparison for a terminal: totals, violations, examples with `[-gone-]` and `{+new+}` words."""
+    """Return the lines for a terminal: totals, violations, examples with `[-gone-]` and `{+new+}` words."""
     lines = [
         f"{diff.first} → {diff.second}: {diff.segments:,} annotated segments on {diff.days:,} days",
         f"{diff.changed:,} sentences change, {diff.become_usable:,} segments become usable, "
@@ -159,7 +159,7 @@ def _format_marked_words(words: tuple[MarkedWord, ...]) -> str:
 
 
 def _replace_unprintable(text: str) -> str:
-    """Text as typed may hold what a terminal obeys."""
+    """Replace control characters, because a terminal may execute sequences in typed text."""
     return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
@@ -170,7 +170,7 @@ def _count_true(mask: pa.ChunkedArray) -> int:
 def _select_smallest(
     kept: list[ChangedSegment], before: pa.Table, after: pa.Table, most: int
 ) -> list[ChangedSegment]:
-    """The `most` changed segments with the smallest ids among those kept and the day's."""
+    """Return the `most` changed segments with the smallest ids among `kept` and one day."""
     few = pc.select_k_unstable(before["segment_id"], k=min(most, before.num_rows), sort_keys=[("", "ascending")])
     columns = ["segment_id", "day", "session_id", "file_name", "text"]
     fresh = [

@@ -1,12 +1,11 @@
-"""Transcribed speech from outside the classroom: what a model hears beside it, and what it must not forget.
+"""General speech: transcribed speech from outside the classroom, for training and to measure forgetting.
 
-Tables, Common Voice TSVs and Hugging Face datasets on disk. Nothing here writes into the lake: general speech has no
-day, no recording and no event, so it cannot enter the classroom's corpus or test set. It is read when a model is
-trained or measured, as `Utterance`s whose samples lie in a scratch file.
+Sources are tables, Common Voice TSV files and Hugging Face datasets on disk. This module never writes to the lake:
+general speech has no day, recording or event, so it cannot enter the classroom's corpus or test set. Training and
+evaluation read it as `Utterance`s with samples in a scratch file.
 
-All of it comes from strangers: every path must stay in its own folder after links are followed, sizes are bounded,
-and audio is decoded from bytes in a process of its own. A row of a public corpus that cannot be used is set aside; a
-table is a chosen set and must be whole.
+The files are untrusted: resolved paths must stay in their folder, sizes are bounded, and a separate process decodes the
+audio. An unusable row of a public corpus is skipped. A table is selected by hand and must be completely usable.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ if TYPE_CHECKING:
     from habla_ml.settings import SpeechSource
 
 GENERAL_SPEECH_PREFIX: Final = "general-speech"
-"""First part of every session's name of public speech: no session of the classroom is called so."""
+"""Prefix of the session names of public speech; no session of the classroom has it."""
 MAX_LISTED_SKIPPED: Final = 1_000
-"""Rows set aside that are named one by one; all are counted."""
+"""Largest number of listed rows; all skipped rows are counted."""
 
 _FILTERED, _UNUSABLE, _DUPLICATE = "by the filters", "cannot be used", "same sound as another"
 _ERASED = "consent withdrawn"
@@ -47,7 +46,7 @@ _ERASED = "consent withdrawn"
 
 @dataclass(frozen=True)
 class SpeechSourceSummary:
-    """What was taken from where, for the record of a model that heard it."""
+    """Content and origin of one source, for the record of a model trained on it."""
 
     name: str
     """Folder and file, or the last folder: no path of a machine."""
@@ -56,13 +55,13 @@ class SpeechSourceSummary:
     """Empty where a table's owner said nothing."""
     origin: str
     selection: str
-    """The filters in words."""
+    """Description of the filters."""
     clips: int
     hours: float
     left_out: Mapping[str, int]
-    """Reason → rows that were not taken."""
+    """Reason → excluded rows."""
     digest: str
-    """Of the sounds and sentences taken, in their order."""
+    """Of the used audio and sentences, in order."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,12 @@ class GeneralSpeech:
     utterances: tuple[Utterance, ...] = ()
     sources: tuple[SpeechSourceSummary, ...] = ()
     skipped_inputs: tuple[Skipped, ...] = ()
-    """The first rows that could not be used, each with its reason."""
+    """The first unusable rows with their reasons."""
 
 
 @dataclass
 class _UtteranceBuffer:
-    """Samples on their way to the scratch file, and the utterances whose they are."""
+    """Scratch file of samples, and the utterances they belong to."""
 
     samples: IO[bytes]
     drafts: list[Utterance] = field(default_factory=list)
@@ -86,19 +85,19 @@ class _UtteranceBuffer:
     skipped_inputs: list[Skipped] = field(default_factory=list)
 
     def add(self, utterance: Utterance) -> None:
-        """Write the samples out and keep the rest."""
+        """Write the samples to the scratch file and keep the other fields."""
         self.samples.write(utterance.audio.astype(np.float32, copy=False).tobytes())
         self.ends.append(self.ends[-1] + len(utterance.audio))
         self.sounds.add(utterance.audio_sha256)
         self.drafts.append(replace(utterance, audio=np.zeros(0, np.float32)))
 
     def add_skipped(self, name: str, row: str, reason: str) -> None:
-        """Name a row that cannot be used, as long as there are few."""
+        """List a skipped row, up to `MAX_LISTED_SKIPPED`."""
         if len(self.skipped_inputs) < MAX_LISTED_SKIPPED:
             self.skipped_inputs.append(Skipped(name, row, reason))
 
     def utterances(self) -> tuple[Utterance, ...]:
-        """The utterances with their samples mapped from the file, which lives as long as they do."""
+        """Return the utterances with samples mapped from the file, which exists as long as they do."""
         if not self.drafts:
             return ()
         self.samples.flush()
@@ -114,18 +113,18 @@ def read_general_speech(
     scratch: Path,
     erased: Collection[str],
 ) -> GeneralSpeech:
-    """The clips of `sources`, their text under the conventions, in the order of the sources and their rows.
+    """Read the clips of all sources, in the order of sources and rows, with text under the conventions.
 
     Args:
-        sources: As the settings declare them.
-        conventions: What makes a text a sentence.
-        max_duration_s: Longer clips cannot be used.
-        scratch: A folder for the samples, 230 MB an hour of speech; the file vanishes with its last user.
-        erased: sha256 of sounds whose consent was withdrawn; they are left out and counted.
+        sources: Sources from the settings.
+        conventions: Conventions that turn a text into a sentence.
+        max_duration_s: Longer clips are unusable.
+        scratch: Folder for the samples, 230 MB per hour of speech; the file disappears with its last user.
+        erased: sha256 of audio with withdrawn consent; it is excluded and counted.
 
     Raises:
-        InputError: A source cannot be read at all.
-        CorpusError: A table has rows that cannot be used, or a source nothing that can.
+        InputError: A source cannot be read.
+        CorpusError: A table has unusable rows, or a source has no usable row.
     """
     from habla_ml.audio.audio_decoder import AudioDecoder
 
@@ -141,19 +140,19 @@ def read_general_speech(
 
 
 def check_training_leakage(
-    lake: Lake, snapshot: Snapshot, key: str, heard: Iterable[Utterance], measured: Iterable[Utterance]
+    lake: Lake, snapshot: Snapshot, key: str, training: Iterable[Utterance], evaluation: Iterable[Utterance]
 ) -> None:
-    """See that nothing is heard in training that a model is judged by.
+    """Check that training data and evaluation data have no audio in common.
 
     Args:
-        lake: Where the snapshot is.
-        snapshot: Its validation and test splits judge.
-        key: The setting that names what is heard: `training.replay`.
-        heard: General speech that is to be trained on.
-        measured: General speech that measures forgetting.
+        lake: The lake of the snapshot.
+        snapshot: Its validation and test splits are evaluation data.
+        key: Settings key of the training speech, such as `training.replay`.
+        training: General speech for training.
+        evaluation: General speech that measures forgetting.
 
     Raises:
-        CorpusError: The same sound is on both sides; names the first.
+        CorpusError: Some audio is in both; names the first clip.
     """
     import io
 
@@ -162,14 +161,14 @@ def check_training_leakage(
     columns = ["audio_sha256", "split"]
     table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=columns)
     rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
-    judged = {each.audio_sha256: "evaluation.out_of_domain" for each in measured}
-    judged |= {sound: f"the classroom's {split} split" for sound, split in rows if split != "train"}
-    both = [each for each in heard if each.audio_sha256 in judged]
-    if both:
-        first = both[0]
+    held_out = {each.audio_sha256: "evaluation.out_of_domain" for each in evaluation}
+    held_out |= {audio: f"the classroom's {split} split" for audio, split in rows if split != "train"}
+    shared = [each for each in training if each.audio_sha256 in held_out]
+    if shared:
+        first = shared[0]
         raise CorpusError(
-            f"{len(both)} clips of {key} are also in {judged[first.audio_sha256]}, the first is "
-            f"{first.segment_id}; take them out of {key}: what was heard in training judges nothing"
+            f"{len(shared)} clips of {key} are also in {held_out[first.audio_sha256]}, the first is "
+            f"{first.segment_id}; remove them from {key}: evaluation data must not be trained on"
         )
 
 
@@ -198,16 +197,11 @@ def _read_source(
             seconds += clip.duration_s
             buffer.add(clip)
     taken = buffer.drafts[first:]
-    refused = left_out[_UNUSABLE]
-    if not taken or (source.kind == "table" and refused):
-        listed = [each for each in buffer.skipped_inputs if each.session == name][:3]
-        named = "; ".join(f"{each.file} {each.reason}" for each in listed) or (
-            f"none of its rows is left ({', '.join(f'{count} {why}' for why, count in left_out.items())})"
-            if left_out
-            else "it has no rows"
-        )
+    unusable = left_out[_UNUSABLE]
+    if not taken or (source.kind == "table" and unusable):
+        details = _describe_unusable(left_out, [each for each in buffer.skipped_inputs if each.session == name])
         raise CorpusError(
-            f"general speech {source.path}: {refused} rows cannot be used: {named}; mend or remove them"
+            f"general speech {source.path}: {unusable} rows are unusable: {details}; correct or remove them"
         )
     return SpeechSourceSummary(
         name=name,
@@ -222,6 +216,14 @@ def _read_source(
     )
 
 
+def _describe_unusable(left_out: Mapping[str, int], skipped: Sequence[Skipped]) -> str:
+    if skipped:
+        return "; ".join(f"{each.file} {each.reason}" for each in skipped[:3])
+    if not left_out:
+        return "it has no rows"
+    return f"all rows are excluded ({', '.join(f'{count} {reason}' for reason, count in left_out.items())})"
+
+
 def _open_source(
     source: SpeechSource,
     conventions: Conventions,
@@ -229,7 +231,7 @@ def _open_source(
     decode: Callable[[bytes, float], NDArray[np.int16]],
     left_out: Counter[str],
 ) -> tuple[str, Iterator[Utterance | Skipped]]:
-    """The name of a source and its clips, one at a time."""
+    """Return the name of a source and an iterator over its clips."""
     path = source.path.resolve()
     if source.kind == "table":
         table = find_table_file(path)
@@ -238,7 +240,7 @@ def _open_source(
     rows = read_common_voice(source) if source.kind == "common_voice" else read_hugging_face(source)
     wanted = _apply_filters(rows, source, left_out)
     if source.most_hours is not None:
-        # By hash, so that a sample is spread over the corpus and its voices, and always the same.
+        # The order of the hashes gives a sample over the whole corpus and its speakers, always the same.
         wanted = iter(sorted(wanted, key=lambda row: hashlib.sha256(row.key.encode()).digest()))
     return name, (_decode_public_clip(row, name, conventions, max_duration_s, decode) for row in wanted)
 
@@ -261,16 +263,16 @@ def _apply_filters(
 def _read_table_utterances(
     table: Path, conventions: Conventions, max_duration_s: float
 ) -> Iterator[Utterance | Skipped]:
-    rows, refused = read_table(table)
-    yield from refused
+    rows, unusable = read_table(table)
+    yield from unusable
     for clip in read_table_clips(table, rows, "", max_duration_s):
         if isinstance(clip, Skipped):
             yield clip
             continue
         segment, reading = clip.segment, conventions.read(clip.row.text)
         if clip.row.status == "unusable" or reading.problem:
-            what = f"has text that is {reading.problem}" if reading.problem else "is marked unusable"
-            yield Skipped(segment.session_id, clip.row.label, what)
+            reason = f"has text that is {reading.problem}" if reading.problem else "is marked unusable"
+            yield Skipped(segment.session_id, clip.row.label, reason)
             continue
         yield Utterance(
             **segment.metadata() | {"speaker": segment.speaker or UNKNOWN_SPEAKER},
@@ -298,26 +300,26 @@ def _decode_public_clip(
             raise InputError("is digital silence")
     except InputError as error:
         return Skipped(name, row.label, str(error))
-    # A voice is a session: intervals are drawn over voices.
+    # Each speaker is a session, so intervals are bootstrapped over speakers.
     session = f"{GENERAL_SPEECH_PREFIX}:{name}:{row.speaker or UNKNOWN_SPEAKER}"
-    sound = pcm_sha256(pcm)
+    audio_sha256 = pcm_sha256(pcm)
     return Utterance(
-        segment_id=segment_id(GENERAL_SPEECH_PREFIX, session, sound),
+        segment_id=segment_id(GENERAL_SPEECH_PREFIX, session, audio_sha256),
         session_id=session,
         speaker=row.speaker or UNKNOWN_SPEAKER,
         sentence=reading.sentence,
         duration_s=measured.duration_s,
         loudness_dbfs=measured.loudness_dbfs,
-        audio_sha256=sound,
+        audio_sha256=audio_sha256,
         audio=dequantise(pcm),
     )
 
 
 def _describe_selection(source: SpeechSource) -> str:
-    said = [
+    filters = [
         f"up votes ≥ {source.fewest_up_votes}" if source.fewest_up_votes else "",
         f"down votes ≤ {source.most_down_votes}" if source.most_down_votes is not None else "",
         f"accents {', '.join(source.accents)}" if source.accents else "",
         f"at most {source.most_hours:g} h" if source.most_hours is not None else "",
     ]
-    return "; ".join(each for each in said if each) or "everything"
+    return "; ".join(each for each in filters if each) or "everything"

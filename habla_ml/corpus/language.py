@@ -1,9 +1,9 @@
-"""Which language a transcript is in, as far as its commonest words tell: Spanish, English, or no verdict.
+"""Language detection for transcripts by function words: Spanish, English, another script, or unknown.
 
-A list of function words that belong to one of the two languages alone, and the letters that English does not have.
-It needs no model and no download. It knows English and other scripts, since those are what arrives in a Spanish
-classroom by mistake (a translation typed into the transcript's field); Portuguese or French pass as no verdict.
-Measured error rates stand in `docs/corpus_report.md`.
+It uses function words that only one of the two languages has, and letters that English lacks; no model is needed.
+English and other scripts are the frequent mistakes in a Spanish classroom (a translation in the transcript field).
+Other languages in Latin script, such as Portuguese or French, count as unknown. `docs/corpus_report.md` has the
+measured error rates.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _ENGLISH: Final = frozenset(_ENGLISH_WORDS.split())
 _SPANISH_LETTERS: Final = frozenset("áéíóúüñ¿¡")
 _LAST_LATIN: Final = "\u024f"
 _MIN_ENGLISH_WORDS: Final = 2
-"""One English word is a loan ("el weekend"); two beside fewer Spanish ones make a sentence."""
+"""One English word may be a loan ("el weekend"); two, with fewer Spanish words, are an English sentence."""
 
 
 def detect_language(sentence: str) -> Language | None:
-    """The language of one transcript, or None where too little of it is a function word."""
+    """Return the language of a transcript, or None with too few function words."""
     folded = sentence.casefold()
     words = _WORD.findall(folded)
     if not words:

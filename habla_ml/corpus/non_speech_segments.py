@@ -1,4 +1,4 @@
-"""Segments in which a person found nobody speaking: those of the test split try a model, others it hears."""
+"""Segments that people marked as non-speech: those of the test split test a model, those of train train it."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ NO_SPEECH_REASONS: Final = frozenset(
         "respiración",
     }
 )
-"""Reasons of `unusable` that say that nobody speaks; case, hyphens and underscores do not matter."""
+"""Reasons for `unusable` that mean non-speech; case, hyphens and underscores do not matter."""
 NO_SPEECH_MARKERS: Final = frozenset({"[silence]", "[noise]", "[silencio]", "[ruido]"})
-"""A text of nothing but these says the same: Habla's own page knows no `unusable`."""
+"""A text of only these markers means the same: Habla's own page has no `unusable`."""
 MAX_NON_SPEECH_SEGMENTS: Final = 200
 
 
 @dataclass(frozen=True)
 class NonSpeechSegment:
-    """A segment of the corpus in which nobody speaks."""
+    """A segment of the corpus without speech."""
 
     segment_id: str
     session_id: str
@@ -46,12 +46,17 @@ class NonSpeechSegment:
 def read_non_speech_segments(
     lake: Lake, snapshot: Snapshot, split: Split, most: int, max_duration_s: float
 ) -> Iterator[NonSpeechSegment]:
-    """Segments of the split's sessions that a person found to be without speech, by day.
+    """Yield the non-speech segments of the split's sessions, by day.
 
-    What counts is the word that the snapshot's text took of each segment: `unusable` for nothing but reasons in
-    `NO_SPEECH_REASONS` (private or overlapping speech never counts), or a text of nothing but `NO_SPEECH_MARKERS`.
-    Segment ids are as good as random, so the `most` of them that come first in the alphabet are a fair sample.
-    Segments above `max_duration_s` are left out.
+    The event in the snapshot's text decides: `unusable` with only reasons of `NO_SPEECH_REASONS` (never private or
+    overlapping speech), or a text of only `NO_SPEECH_MARKERS`.
+
+    Args:
+        lake: The lake of the snapshot.
+        snapshot: The snapshot.
+        split: The split of the sessions.
+        most: Largest number of segments: those with the smallest ids, which are a random sample since ids are hashes.
+        max_duration_s: Longer segments are excluded.
     """
     import pyarrow.parquet as pq
 
@@ -76,7 +81,7 @@ def read_non_speech_segments(
 
 
 def is_non_speech(text: str, status: str, reason: str) -> bool:
-    """Whether what a person said of a segment says that nobody speaks in it."""
+    """Return whether an annotation marks its segment as non-speech."""
     if status == "unusable":
         reasons = {re.sub(r"[-_\s]+", " ", each).strip().casefold() for each in reason.split(",")} - {""}
         return bool(reasons) and reasons <= NO_SPEECH_REASONS
@@ -88,9 +93,9 @@ def is_non_speech(text: str, status: str, reason: str) -> bool:
 def _find_non_speech(
     lake: Lake, snapshot: Snapshot, day: str, sessions: Collection[str]
 ) -> dict[str, tuple[str, str]]:
-    """Segments of that day without speech → day and session.
+    """Return segment → (day, session) of the day's non-speech segments.
 
-    The snapshot's text keeps which event won, the log keeps the event's reason.
+    The snapshot's text has the id of the deciding event, the log has the event's reason.
     """
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -1,6 +1,6 @@
-"""Rows of public corpora: Common Voice's TSV, and Hugging Face datasets saved on disk.
+"""Readers of public corpora: Common Voice TSV files, and Hugging Face datasets saved on disk.
 
-Audio is not touched here: each row says how its bytes are had, and reads them when they are asked for.
+Each row has a function that reads its audio file; no reader decodes audio.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ class PublicClip:
     """One row of a public corpus."""
 
     label: str
-    """How a report names the row; different for each."""
+    """Unique name of the row in reports."""
     text: str
     speaker: str
-    """Hashed: voices are told apart, nobody is named. Empty where the corpus does not tell."""
+    """Hash of the speaker's id; empty if the corpus has none."""
     up_votes: int
     down_votes: int
     accents: str
     load: Callable[[], bytes]
-    """The bytes of the audio file; raises `InputError` where they cannot be had."""
+    """Reads the bytes of the audio file; raises `InputError`."""
     problem: str | None = None
-    """Why the row is of no use, whatever its audio."""
+    """Why the row is unusable, independent of its audio."""
     key: str = ""
-    """What a sample goes by: the clip's name where it has one, so that the order of the rows does not matter."""
+    """Key for sampling: the clip's name if it has one, so that the order of the rows does not matter."""
 
 
 def read_common_voice(source: SpeechSource) -> Iterator[PublicClip]:
-    """The rows of a Common Voice TSV (`validated.tsv` where its folder is named), clips in `clips/` beside it.
+    """Yield the rows of a Common Voice TSV (`validated.tsv` of a folder) with clips in its folder `clips/`.
 
     The file has no quoting: a line is a row, a tab ends a cell.
 
     Raises:
-        InputError: the file cannot be read, or lacks a column.
+        InputError: The file cannot be read, or lacks a column.
     """
     path = source.path / "validated.tsv" if source.path.is_dir() else source.path
     root = path.resolve().parent
@@ -66,7 +66,7 @@ def read_common_voice(source: SpeechSource) -> Iterator[PublicClip]:
         clips = resolve_inside(root, "clips")
         lines = open_plain_file(path.resolve(), _MAX_TSV_BYTES)
     except InputError as error:
-        raise InputError(f"Common Voice {path} or the folder clips/ beside it {error}") from error
+        raise InputError(f"Common Voice {path} or its folder clips/ {error}") from error
     with lines:
         header = lines.readline(_MAX_LINE_BYTES).decode("utf-8-sig", "replace").rstrip("\r\n").split("\t")
         _require_columns(path, header, ("path", "sentence"), source)
@@ -82,12 +82,12 @@ def read_common_voice(source: SpeechSource) -> Iterator[PublicClip]:
 
 
 def read_hugging_face(source: SpeechSource) -> Iterator[PublicClip]:
-    """The rows of a dataset that `save_to_disk` wrote; its audio stays undecoded bytes.
+    """Yield the rows of a dataset written by `save_to_disk`, with undecoded audio.
 
-    Audio that a row names instead of holding must lie below the dataset's folder.
+    Audio files that rows name must be inside the dataset's folder.
 
     Raises:
-        InputError: the folder holds no such dataset, or it lacks a column.
+        InputError: The folder is not such a dataset, or it lacks a column.
     """
     root = source.path.resolve()
     dataset = _open_dataset(root)
@@ -95,9 +95,9 @@ def read_hugging_face(source: SpeechSource) -> Iterator[PublicClip]:
     _require_columns(source.path, dataset.column_names, (text, source.audio_column), source)
     audio = _select_undecoded_audio(dataset, source)
     names = [name for name in dataset.column_names if name != source.audio_column]
-    facts = dataset.select_columns([name for name in names if name in _list_known_columns(text)])
+    metadata = dataset.select_columns([name for name in names if name in _list_known_columns(text)])
     for start in range(0, len(dataset), _DATASET_BATCH_ROWS):
-        columns: dict[str, list[Any]] = facts[start : start + _DATASET_BATCH_ROWS]
+        columns: dict[str, list[Any]] = metadata[start : start + _DATASET_BATCH_ROWS]
         for at, values in enumerate(zip(*columns.values(), strict=True)):
             cells = dict(zip(columns, values, strict=True))
             load = partial(_read_embedded_audio, audio, start + at, source.audio_column, root)
@@ -108,7 +108,7 @@ def _parse_common_voice_row(number: int, line: bytes, header: Sequence[str], cli
     try:
         cells = line.decode("utf-8").rstrip("\r\n").split("\t")
     except UnicodeDecodeError:
-        return _make_unusable_clip(f"row {number}", "is no UTF-8")
+        return _make_unusable_clip(f"row {number}", "is not UTF-8")
     if len(cells) != len(header):
         return _make_unusable_clip(f"row {number}", f"has {len(cells)} cells, the header {len(header)}")
     row = dict(zip(header, cells, strict=True))
@@ -124,7 +124,7 @@ def _make_clip(
     try:
         votes = [int(cells.get(name) or 0) for name in ("up_votes", "down_votes")]
     except (TypeError, ValueError):
-        return _make_unusable_clip(label, "has votes that are no whole numbers")
+        return _make_unusable_clip(label, "has votes that are not whole numbers")
     speaker = next((cells[name] for name in _SPEAKER_COLUMNS if cells.get(name) is not None), "")
     accents = next((cells[name] for name in _ACCENT_COLUMNS if cells.get(name)), "")
     hashed = hashlib.sha256(str(speaker).encode("utf-8", "replace")).hexdigest()[:12] if speaker != "" else ""
@@ -136,7 +136,7 @@ def _make_unusable_clip(label: str, problem: str) -> PublicClip:
 
 
 def _require_columns(path: Path, found: Sequence[str], needed: Sequence[str], source: SpeechSource) -> None:
-    """Raise `InputError` unless the needed columns are there, and those that a filter goes by."""
+    """Raise `InputError` unless the needed columns and the columns of all filters exist."""
     wanted = [(name,) for name in needed]
     wanted += [("up_votes",)] if source.fewest_up_votes else []
     wanted += [("down_votes",)] if source.most_down_votes is not None else []
@@ -155,7 +155,7 @@ def _read_clip_file(folder: Path, name: str) -> bytes:
 
 
 def _open_dataset(root: Path) -> Dataset:
-    """Open the dataset after seeing that every file it names lies in its own folder."""
+    """Open the dataset after checking that every file it names is inside its folder."""
     from datasets import Dataset
 
     if (root / "dataset_dict.json").is_file() and not (root / "state.json").is_file():
@@ -170,12 +170,12 @@ def _open_dataset(root: Path) -> Dataset:
         return Dataset.load_from_disk(str(root), keep_in_memory=False)
     except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"{root} is no dataset that save_to_disk wrote: {type(error).__name__}: {error}"
+            f"{root} is not a dataset written by save_to_disk: {type(error).__name__}: {error}"
         ) from error
 
 
 def _select_undecoded_audio(dataset: Dataset, source: SpeechSource) -> Dataset:
-    """The column of audio alone, as bytes and path; nothing is decoded by it."""
+    """Return the dataset with the audio column only, as undecoded bytes and path."""
     from datasets import Audio
 
     column = source.audio_column

@@ -60,10 +60,9 @@ class _Assignment:
 
     def largest_first(self, order: list[str]) -> None:
         total = sum(self.hours.values())
-        large = [group for group in order if self.hours[group] > SHARE_TOLERANCE * total]
-        large.sort(key=lambda group: self.hours[group], reverse=True)
-        small = [group for group in order if self.hours[group] <= SHARE_TOLERANCE * total]
-        for position, group in enumerate([*large, *small]):
+        smallest_large = SHARE_TOLERANCE * total
+        order = sorted(order, key=lambda group: -self.hours[group] if self.hours[group] > smallest_large else 0)
+        for position, group in enumerate(order):
             splits = self.list_allowed_splits(group)
             empty = [split for split in splits if not self.filled[split]]
             with_room = [

@@ -44,7 +44,7 @@ def lake(tmp_path: Path) -> Lake:
     return create_empty_lake(tmp_path)
 
 
-def test_the_rate_is_errors_over_the_mean_length_and_the_same_both_ways(lake: Lake) -> None:
+def test_the_rate_is_errors_over_the_mean_length_and_symmetric(lake: Lake) -> None:
     append_events(
         lake,
         DAY,
@@ -91,7 +91,7 @@ def get_lake_root(lake: Lake) -> Path:
     return Path(lake.url)
 
 
-def test_the_interval_comes_from_whole_sessions_and_brackets_the_rate(lake: Lake) -> None:
+def test_the_interval_resamples_whole_sessions_and_contains_the_rate(lake: Lake) -> None:
     events = []
     for at in range(10):
         other = "uno dos tres" if at % 2 else "uno dos cuatro"
@@ -105,7 +105,7 @@ def test_the_interval_comes_from_whole_sessions_and_brackets_the_rate(lake: Lake
     assert "16.7% of words" in found.summary
 
 
-def test_one_session_gives_a_rate_and_no_interval_and_nothing_gives_no_rate(lake: Lake) -> None:
+def test_one_session_gives_no_interval_and_an_empty_log_gives_no_rate(lake: Lake) -> None:
     empty = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
     assert (empty.segments, empty.wer.value, empty.wer.interval) == (0, 0.0, None)
     assert "not measured" in empty.summary
@@ -117,7 +117,7 @@ def test_one_session_gives_a_rate_and_no_interval_and_nothing_gives_no_rate(lake
     assert found.wer.interval is None
 
 
-def test_only_the_last_word_of_each_counts(lake: Lake) -> None:
+def test_only_the_latest_event_of_each_author_counts(lake: Lake) -> None:
     later = THEN + timedelta(hours=1)
     append_events(
         lake,
@@ -139,7 +139,7 @@ def test_only_the_last_word_of_each_counts(lake: Lake) -> None:
     }
 
 
-def test_a_verdict_of_unusable_against_a_text_is_counted_and_no_word_error(lake: Lake) -> None:
+def test_a_text_and_an_unusable_are_a_conflict_and_not_a_word_error(lake: Lake) -> None:
     append_events(
         lake,
         DAY,
@@ -157,7 +157,7 @@ def test_a_verdict_of_unusable_against_a_text_is_counted_and_no_word_error(lake:
     assert (found.comparisons, found.usability_conflicts) == (0, 2)
 
 
-def test_days_can_be_chosen(lake: Lake) -> None:
+def test_agreement_can_be_limited_to_days(lake: Lake) -> None:
     append_events(lake, DAY, [make_table_event("a/1", "ana", "uno"), make_table_event("a/1", "eva", "dos")], {})
     assert measure_agreement(lake, CONVENTIONS_V1, normalise_spanish, ["2026-02-17"]).comparisons == 0
     assert measure_agreement(lake, CONVENTIONS_V1, normalise_spanish, [DAY]).comparisons == 1

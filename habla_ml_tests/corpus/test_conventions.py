@@ -52,7 +52,7 @@ def test_a_typed_text_becomes_a_sentence_or_a_problem(text: str, reading: Normal
     assert CONVENTIONS_V1.read(text) == reading
 
 
-def test_the_second_version_differs_where_it_says_and_has_another_digest() -> None:
+def test_the_second_version_applies_its_changes_and_has_another_digest() -> None:
     two = load_conventions(V2)
     assert (CONVENTIONS_V1.title, two.title) == ("orthographic-v1", "orthographic-v2")
     assert CONVENTIONS_V1.digest != two.digest
@@ -61,12 +61,12 @@ def test_the_second_version_differs_where_it_says_and_has_another_digest() -> No
 
 
 @given(st.text(max_size=60))
-def test_a_sentence_stays_as_it_is_when_the_rules_are_applied_again(text: str) -> None:
+def test_applying_the_rules_twice_changes_nothing(text: str) -> None:
     once = CONVENTIONS_V1.read(text).sentence
     assert CONVENTIONS_V1.read(once).sentence == once
 
 
-def test_the_digest_tells_rules_and_not_explanations(tmp_path: Path) -> None:
+def test_the_digest_depends_on_rules_but_not_on_explanations(tmp_path: Path) -> None:
     assert (
         load_conventions(write_changed_conventions(tmp_path, description="otra")).digest == CONVENTIONS_V1.digest
     )
@@ -76,8 +76,8 @@ def test_the_digest_tells_rules_and_not_explanations(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"tests": [{"from": "Hola", "to": "Adiós"}]}, "'Hola' becomes 'Hola', its case expects 'Adiós'"),
-        ({"tests": [{"from": "[inaudible]", "to": "x"}]}, "becomes None, its case expects 'x'"),
+        ({"tests": [{"from": "Hola", "to": "Adiós"}]}, "'Hola' becomes 'Hola', but its case expects 'Adiós'"),
+        ({"tests": [{"from": "[inaudible]", "to": "x"}]}, "becomes None, but its case expects 'x'"),
         ({"tests": []}, "tests: "),
         ({"name": "Con Espacios"}, "name: "),
         ({"version": 0}, "version: "),
@@ -85,15 +85,15 @@ def test_the_digest_tells_rules_and_not_explanations(tmp_path: Path) -> None:
         ({"unicode": "NFD"}, "unicode: "),
         (
             rule("(", "", {"from": "a", "to": "a"}),
-            "rule r: pattern or replacement is wrong",
+            "rule r: invalid pattern or replacement",
         ),
         (
             rule("a", "\\2", {"from": "a", "to": ""}),
-            "rule r: pattern or replacement is wrong",
+            "rule r: invalid pattern or replacement",
         ),
         (
             rule("a", "b", {"from": "a", "to": "c"}),
-            "rule r: 'a' becomes 'b', its case expects 'c'",
+            "rule r: 'a' becomes 'b', but its case expects 'c'",
         ),
         (
             rule("a", "b"),
@@ -101,14 +101,14 @@ def test_the_digest_tells_rules_and_not_explanations(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_file_whose_rules_do_not_hold_is_refused(tmp_path: Path, values: dict[str, Any], reason: str) -> None:
+def test_an_invalid_file_or_a_failing_case_is_refused(tmp_path: Path, values: dict[str, Any], reason: str) -> None:
     with pytest.raises(CorpusError) as caught:
         load_conventions(write_changed_conventions(tmp_path, **values))
     assert reason in str(caught.value)
     assert "conventions.yaml" in str(caught.value)
 
 
-def test_a_file_that_is_no_yaml_or_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_or_invalid_yaml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("a: [")
     for name in ("x.yaml", "y.yaml"):
         with pytest.raises(CorpusError, match=name):

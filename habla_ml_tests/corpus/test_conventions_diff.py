@@ -40,7 +40,7 @@ def test_changed_usable_and_unusable_segments_are_counted_over_all_days(workspac
     ]
 
 
-def test_it_reads_no_audio_and_writes_nothing(workspace: HablaWorkspace) -> None:
+def test_the_diff_reads_no_audio_and_writes_nothing(workspace: HablaWorkspace) -> None:
     def files() -> set[tuple[str, int]]:
         return {
             (str(each), each.stat().st_mtime_ns) for each in (workspace.root / "lake").rglob("*") if each.is_file()
@@ -56,14 +56,14 @@ def test_it_reads_no_audio_and_writes_nothing(workspace: HablaWorkspace) -> None
     assert files() == before
 
 
-def test_the_same_conventions_differ_in_nothing(workspace: HablaWorkspace) -> None:
+def test_equal_conventions_have_no_differences(workspace: HablaWorkspace) -> None:
     found = diff_conventions(workspace.lake, CONVENTIONS_V2, CONVENTIONS_V2, workspace.settings.corpus)
     assert (found.segments, found.changed, found.become_usable, found.become_unusable, found.examples) == (
         (6, 0, 0, 0, ())
     )
 
 
-def test_few_examples_are_a_sample_that_stays_the_same(workspace: HablaWorkspace) -> None:
+def test_the_sample_of_examples_is_reproducible(workspace: HablaWorkspace) -> None:
     every = diff_conventions(workspace.lake, CONVENTIONS_V1, CONVENTIONS_V3, workspace.settings.corpus).examples
     two = diff_conventions(
         workspace.lake, CONVENTIONS_V1, CONVENTIONS_V3, workspace.settings.corpus, most=2
@@ -73,7 +73,7 @@ def test_few_examples_are_a_sample_that_stays_the_same(workspace: HablaWorkspace
     assert set(two) <= set(every)
 
 
-def test_words_that_go_and_words_that_come_are_marked() -> None:
+def test_removed_and_added_words_are_marked() -> None:
     assert mark_changed_words("Eh… el lunes", "el martes") == (
         MarkedWord("Eh…", "gone"),
         MarkedWord("el", "same"),
@@ -82,7 +82,7 @@ def test_words_that_go_and_words_that_come_are_marked() -> None:
     )
 
 
-def test_what_is_printed_marks_words_and_obeys_no_escape_typed_into_a_text(workspace: HablaWorkspace) -> None:
+def test_the_printed_diff_marks_words_and_neutralises_terminal_escapes(workspace: HablaWorkspace) -> None:
     write_corrections(
         write_session(workspace.recordings, B, 1), {1: "Pues\x1b[2J... {sí}."}, at="2026-12-01T00:00:00Z"
     )

@@ -81,7 +81,7 @@ def test_requirements_never_change_a_sentence_or_a_problem(text: str) -> None:
 
 
 @given(TYPED)
-def test_verbatim_text_stays_as_it_is_when_the_rules_are_applied_again(text: str) -> None:
+def test_applying_the_verbatim_rules_twice_changes_nothing(text: str) -> None:
     once = VERBATIM_CONVENTIONS.read(text).sentence
     assert VERBATIM_CONVENTIONS.read(once).sentence == once
 
@@ -90,7 +90,7 @@ WORDS = ("Eh,", "ni-", "niños", "hola.", "¿qué?", "*wifi*", "[noise]", "...",
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=8))
-def test_hesitations_false_starts_and_quotes_are_never_left_in_orthographic_text(words: list[str]) -> None:
+def test_orthographic_text_never_contains_hesitations_false_starts_or_quotes(words: list[str]) -> None:
     sentence = CONVENTIONS_V3.read(" ".join(words)).sentence
     left = [word for word in words if word in ("niños", "hola.", "¿qué?", "tema—")]
     assert sentence.count("niños") == left.count("niños")
@@ -98,25 +98,25 @@ def test_hesitations_false_starts_and_quotes_are_never_left_in_orthographic_text
     assert not any(each in sentence for each in ("Eh", "ni- ", "*", '"', "mmm", "…", "[", "  "))
 
 
-def test_the_two_kinds_of_text_differ_in_hesitations_and_false_starts() -> None:
+def test_orthographic_and_verbatim_text_differ_in_hesitations_and_false_starts() -> None:
     typed = "Ehhh... quiero una ca-, una mesa, ¿eh?"
     assert CONVENTIONS_V3.read(typed).sentence == "quiero una una mesa, ¿eh?"
     assert VERBATIM_CONVENTIONS.read(typed).sentence == "Eh… quiero una ca-, una mesa, ¿eh?"
 
 
-def test_files_without_requirements_keep_the_digest_under_which_lakes_were_written() -> None:
+def test_files_without_requirements_keep_their_digest_of_earlier_versions() -> None:
     assert load_conventions(V1).digest.startswith("c3d7569284a93a1b")
     assert load_conventions(V2).digest.startswith("77b912a992926cd4")
 
 
-def test_a_requirement_enters_the_digest_and_its_explanation_does_not(tmp_path: Path) -> None:
+def test_the_digest_depends_on_requirements_but_not_on_their_explanations(tmp_path: Path) -> None:
     plain = load_conventions(demanding(tmp_path))
     assert plain.digest != load_conventions(V1).digest
     assert load_conventions(demanding(tmp_path, explanation="otra")).digest == plain.digest
     assert load_conventions(demanding(tmp_path, must_not_match="\\d")).digest != plain.digest
 
 
-def test_what_must_match_is_a_violation_where_it_does_not(tmp_path: Path) -> None:
+def test_a_text_without_a_required_match_is_a_violation(tmp_path: Path) -> None:
     ends = {
         "name": "full stop",
         "must_not_match": None,
@@ -132,15 +132,15 @@ def test_what_must_match_is_a_violation_where_it_does_not(tmp_path: Path) -> Non
     [
         ({"must_match": "a"}, "needs either must_match or must_not_match"),
         ({"must_not_match": None}, "needs either must_match or must_not_match"),
-        ({"must_not_match": "("}, "requirement digits: pattern is wrong"),
+        ({"must_not_match": "("}, "requirement digits: invalid pattern"),
         ({"of": "audio"}, "requirements.0.of: "),
-        ({"tests": [{"text": "a", "holds": True}, {"text": "b", "holds": True}]}, "one that does not"),
+        ({"tests": [{"text": "a", "holds": True}, {"text": "b", "holds": True}]}, "one with holds: false"),
         ({"tests": [{"text": "a", "holds": True}]}, "requirements.0.tests: "),
         ({"tests": [{"text": "3", "holds": True}, {"text": "4", "holds": False}]}, "'3' breaks it"),
-        ({"tests": [{"text": "a", "holds": False}, {"text": "b", "holds": True}]}, "'a' meets it"),
+        ({"tests": [{"text": "a", "holds": False}, {"text": "b", "holds": True}]}, "'a' satisfies it"),
     ],
 )
-def test_a_requirement_whose_cases_do_not_hold_is_refused(
+def test_an_invalid_requirement_or_a_failing_case_is_refused(
     tmp_path: Path, changes: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(CorpusError) as caught:
@@ -149,19 +149,19 @@ def test_a_requirement_whose_cases_do_not_hold_is_refused(
     assert "demanding.yaml" in str(caught.value)
 
 
-def test_a_case_of_the_file_can_say_which_requirements_its_text_breaks(tmp_path: Path) -> None:
+def test_a_case_of_the_file_can_name_the_requirements_that_its_text_breaks(tmp_path: Path) -> None:
     path = demanding(tmp_path)
     body = yaml.safe_load(path.read_text("utf-8"))
     body["tests"] = [{"from": "Son 3", "to": "Son 3", "violations": []}]
     path.write_text(yaml.safe_dump(body), "utf-8")
-    with pytest.raises(CorpusError, match=r"'Son 3' breaks \['digits'\], its case expects \[\]"):
+    with pytest.raises(CorpusError, match=r"'Son 3' breaks \['digits'\], but its case expects \[\]"):
         load_conventions(path)
 
 
-def test_two_requirements_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_requirements_with_the_same_name_are_refused(tmp_path: Path) -> None:
     path = demanding(tmp_path)
     body = yaml.safe_load(path.read_text("utf-8"))
     body["requirements"] *= 2
     path.write_text(yaml.safe_dump(body), "utf-8")
-    with pytest.raises(CorpusError, match="two requirements have one name"):
+    with pytest.raises(CorpusError, match="two requirements have the same name"):
         load_conventions(path)

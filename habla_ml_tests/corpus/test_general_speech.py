@@ -35,7 +35,7 @@ from habla_ml_tests.testing.habla_sessions import (
 )
 
 
-def test_a_tables_clips_come_with_their_text_in_its_order_by_file_or_folder(tmp_path: Path) -> None:
+def test_a_table_gives_its_clips_with_text_in_order_by_file_or_folder(tmp_path: Path) -> None:
     folder = tmp_path / "t"
     path = write_speech_table(folder, [("b.wav", "Buenos  días..."), ("a.wav", "Adiós.")])
     for name in ("b", "a"):
@@ -50,12 +50,10 @@ def test_a_tables_clips_come_with_their_text_in_its_order_by_file_or_folder(tmp_
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_a_table_with_a_row_that_cannot_be_used_is_refused_whole(tmp_path: Path) -> None:
+def test_a_table_with_an_unusable_row_is_refused(tmp_path: Path) -> None:
     path = write_speech_table(tmp_path / "t", [("a.wav", "Hola."), ("x.wav", "Hola."), ("a.wav", "[inaudible]")])
     write_wav(tmp_path / "t" / "a.wav", make_noise())
-    with pytest.raises(
-        CorpusError, match=r"2 rows cannot be used: row 2: x\.wav .*; row 3: a\.wav .*only markers"
-    ):
+    with pytest.raises(CorpusError, match=r"2 rows are unusable: row 2: x\.wav .*; row 3: a\.wav .*only markers"):
         read_speech(tmp_path, SpeechSource(path=path))
 
 
@@ -66,7 +64,7 @@ def test_an_empty_table_or_folder_is_refused(tmp_path: Path) -> None:
         read_speech(tmp_path, SpeechSource(path=write_speech_table(tmp_path / "t", [])))
 
 
-def test_sources_are_read_together_and_a_sound_once(tmp_path: Path) -> None:
+def test_sources_are_read_together_without_duplicate_audio(tmp_path: Path) -> None:
     first = write_hugging_face(tmp_path / "one", [make_dataset_row(0), make_dataset_row(1)])
     second = write_hugging_face(tmp_path / "two", [make_dataset_row(1), make_dataset_row(2)], licence="MIT")
     found = read_speech(tmp_path, first, second)
@@ -78,17 +76,17 @@ def test_sources_are_read_together_and_a_sound_once(tmp_path: Path) -> None:
     assert found.sources[1].left_out == {"same sound as another": 1}
 
 
-def test_a_withdrawn_voice_stays_out_of_general_speech_too(tmp_path: Path) -> None:
+def test_general_speech_excludes_audio_with_withdrawn_consent(tmp_path: Path) -> None:
     source = write_hugging_face(tmp_path / "one", [make_dataset_row(0), make_dataset_row(1)])
     first, second = (each.audio_sha256 for each in read_speech(tmp_path, source).utterances)
     found = read_speech(tmp_path, source, erased={first})
     assert [each.audio_sha256 for each in found.utterances] == [second]
     assert found.sources[0].left_out == {"consent withdrawn": 1}
-    with pytest.raises(CorpusError, match=r"none of its rows is left \(2 consent withdrawn\)"):
+    with pytest.raises(CorpusError, match=r"all rows are excluded \(2 consent withdrawn\)"):
         read_speech(tmp_path, source, erased={first, second})
 
 
-def test_general_speech_leaves_the_lake_and_the_classrooms_corpus_as_they_were(tmp_path: Path) -> None:
+def test_general_speech_changes_neither_the_lake_nor_the_corpus(tmp_path: Path) -> None:
     source = write_common_voice(tmp_path / "cv", [make_common_voice_row(number) for number in range(3)])
     workspace = make_workspace(
         tmp_path / "world",
@@ -134,7 +132,7 @@ def test_the_classrooms_own_test_clips_are_refused_as_replay(tmp_path: Path) -> 
         check_training_leakage(workspace.lake, snapshot, "training.replay", own.utterances, ())
 
 
-def test_the_readers_of_general_speech_know_nothing_that_writes_recordings_or_events() -> None:
+def test_the_readers_of_general_speech_import_nothing_that_writes_recordings_or_events() -> None:
     writers = {"publish_day", "append_events", "import_table", "collect_events", "move_pointer", "put_bytes"}
     for module in (general_speech, public_corpora):
         tree = ast.parse(Path(str(module.__file__)).read_text())

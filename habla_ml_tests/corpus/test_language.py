@@ -33,7 +33,7 @@ def test_at_least_four_of_five_english_classroom_sentences_are_recognised() -> N
     assert not [each for each in sentences if detect_language(each) == "es"]
 
 
-def test_no_sentence_of_the_demo_is_called_english(tmp_path: Path) -> None:
+def test_no_sentence_of_the_demo_is_detected_as_english(tmp_path: Path) -> None:
     write_castilian_set(tmp_path, 60, seed=3)
     with (tmp_path / "fine_tune_dataset.csv").open(encoding="utf-8") as handle:
         sentences = [row["transcript"] for row in csv.DictReader(handle)]
@@ -52,15 +52,15 @@ def test_no_sentence_of_the_demo_is_called_english(tmp_path: Path) -> None:
         "No me has hecho caso.",
     ],
 )
-def test_english_words_in_a_spanish_sentence_are_no_english_sentence(sentence: str) -> None:
+def test_a_spanish_sentence_with_english_words_is_spanish(sentence: str) -> None:
     assert detect_language(sentence) in {"es", None}
 
 
 @pytest.mark.parametrize("text", ["", "...", "12 34", "¿?"])
-def test_what_has_no_words_gets_no_verdict(text: str) -> None:
+def test_a_text_without_words_has_no_language(text: str) -> None:
     assert detect_language(text) is None
 
 
 @pytest.mark.parametrize("text", ["Привет, как дела?", "你好世界", "مرحبا بكم"])
-def test_another_script_is_named(text: str) -> None:
+def test_another_script_is_detected(text: str) -> None:
     assert detect_language(text) == "other script"

@@ -31,7 +31,7 @@ from habla_ml_tests.testing.habla_sessions import (
 )
 
 
-def test_common_voice_is_read_with_hashed_voices_and_its_licence(tmp_path: Path) -> None:
+def test_common_voice_is_read_with_hashed_speakers_and_its_licence(tmp_path: Path) -> None:
     source = write_common_voice(tmp_path / "cv-es", [make_common_voice_row(number) for number in range(4)])
     found = read_speech(tmp_path, source)
     assert list_sentences(found) == [f"Esta es la frase {number}." for number in range(4)]
@@ -52,7 +52,7 @@ def test_common_voice_is_read_with_hashed_voices_and_its_licence(tmp_path: Path)
     assert described.hours == pytest.approx(4 / 3600, rel=0.06)
 
 
-def test_filters_go_by_votes_and_accents_and_are_recorded(tmp_path: Path) -> None:
+def test_filters_on_votes_and_accents_are_applied_and_recorded(tmp_path: Path) -> None:
     rows = [
         make_common_voice_row(1),
         make_common_voice_row(2),
@@ -66,11 +66,11 @@ def test_filters_go_by_votes_and_accents_and_are_recorded(tmp_path: Path) -> Non
     assert list_sentences(found) == ["Esta es la frase 1."]
     assert found.sources[0].left_out == {"by the filters": 3}
     assert found.sources[0].selection == "up votes ≥ 2; down votes ≤ 0; accents andalucía; at most 2 h"
-    with pytest.raises(CorpusError, match=r"none of its rows is left \(4 by the filters\)"):
+    with pytest.raises(CorpusError, match=r"all rows are excluded \(4 by the filters\)"):
         read_speech(tmp_path, source.model_copy(update={"fewest_up_votes": 9}))
 
 
-def test_a_sample_by_hours_is_bounded_spread_and_always_the_same(tmp_path: Path) -> None:
+def test_a_sample_by_hours_is_bounded_spread_out_and_reproducible(tmp_path: Path) -> None:
     source = write_common_voice(
         tmp_path / "cv", [make_common_voice_row(number) for number in range(12)], most_hours=5.5 / 3600
     )
@@ -85,7 +85,7 @@ def test_a_sample_by_hours_is_bounded_spread_and_always_the_same(tmp_path: Path)
     assert first.sources == again.sources
 
 
-def test_hostile_rows_of_common_voice_are_set_aside_and_the_others_taken(tmp_path: Path) -> None:
+def test_hostile_rows_of_common_voice_are_skipped_and_the_others_used(tmp_path: Path) -> None:
     folder = tmp_path / "cv"
     rows = [
         make_common_voice_row(0),
@@ -126,18 +126,18 @@ def test_hostile_rows_of_common_voice_are_set_aside_and_the_others_taken(tmp_pat
         "row 5": "does not exist",
         "row 6": "no audio of a known kind",
         "row 7": "only markers",
-        "row 8": "no whole numbers",
+        "row 8": "not whole numbers",
         "row 10": "pipe or device",
         "row 11": "more than the 5 s",
         "row 13": "has 3 cells, the header 9",
         "row 14": "more than 65536 bytes",
-        "row 15": "no UTF-8",
+        "row 15": "not UTF-8",
     }.items():
         assert reason in reasons.pop(row)
     assert reasons == {}
 
 
-def test_a_clips_folder_that_is_a_link_to_elsewhere_is_refused(tmp_path: Path) -> None:
+def test_a_clips_folder_that_links_outside_is_refused(tmp_path: Path) -> None:
     source = write_common_voice(tmp_path / "cv", [make_common_voice_row(0)])
     (tmp_path / "cv" / "clips").rename(tmp_path / "elsewhere")
     (tmp_path / "cv" / "clips").symlink_to(tmp_path / "elsewhere")
@@ -163,7 +163,7 @@ def test_a_tsv_without_a_needed_column_is_refused(
         read_speech(tmp_path, source)
 
 
-def test_a_hugging_face_dataset_on_disk_is_read_whatever_its_audio(tmp_path: Path) -> None:
+def test_a_hugging_face_dataset_on_disk_is_read_with_any_audio_format(tmp_path: Path) -> None:
     rows = [
         make_dataset_row(0, "FLAC"),
         make_dataset_row(1, "WAV"),
@@ -176,7 +176,7 @@ def test_a_hugging_face_dataset_on_disk_is_read_whatever_its_audio(tmp_path: Pat
     assert len({each.speaker for each in found.utterances}) == 2
 
 
-def test_a_dataset_made_of_files_as_the_plans_script_makes_it_is_read(tmp_path: Path) -> None:
+def test_a_dataset_made_from_audio_files_is_read(tmp_path: Path) -> None:
     from datasets import Audio, Dataset
 
     for number in range(2):
@@ -189,7 +189,7 @@ def test_a_dataset_made_of_files_as_the_plans_script_makes_it_is_read(tmp_path: 
     assert np.array_equal(found.utterances[1].audio * 32768, make_noise(seed=1).astype(np.float32))
 
 
-def test_hostile_rows_of_a_dataset_are_set_aside(tmp_path: Path) -> None:
+def test_hostile_rows_of_a_dataset_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "secret.wav").write_bytes(encode_tone(9, "WAV"))
     rows = [
         make_dataset_row(0),
@@ -216,7 +216,7 @@ def test_hostile_rows_of_a_dataset_are_set_aside(tmp_path: Path) -> None:
     assert reasons == {}
 
 
-def test_a_folder_that_is_no_dataset_or_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_dataset_or_with_files_outside_is_refused(tmp_path: Path) -> None:
     from datasets import Dataset, DatasetDict
 
     source = write_hugging_face(tmp_path / "hf", [make_dataset_row(0)])
@@ -229,7 +229,7 @@ def test_a_folder_that_is_no_dataset_or_names_files_elsewhere_is_refused(tmp_pat
         read_speech(tmp_path, source)
     for content in ("[]", "{", '{"_data_files": 3}', '{"_data_files": [{"filename": 3}]}'):
         (tmp_path / "hf" / "state.json").write_text(content)
-        with pytest.raises(InputError, match="no dataset that save_to_disk wrote"):
+        with pytest.raises(InputError, match="not a dataset written by save_to_disk"):
             read_speech(tmp_path, source)
     DatasetDict({"train": Dataset.from_dict({"a": [1]})}).save_to_disk(str(tmp_path / "dict"))
     split = SpeechSource.model_validate({"path": tmp_path / "dict", "kind": "hf", **CC0})

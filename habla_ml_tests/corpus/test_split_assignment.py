@@ -12,7 +12,6 @@ from habla_ml.errors import CorpusError
 from habla_ml.settings import SplitSettings
 
 SHARES = SplitSettings()
-HALVES = SplitSettings(validation=0, test=0.5)
 
 
 def sum_hours(hours: Mapping[str, float], found: Mapping[str, Split]) -> dict[str, float]:
@@ -76,10 +75,79 @@ def test_a_split_without_a_share_gets_no_group() -> None:
 
 def test_a_giant_group_goes_to_train_and_the_others_fill_the_held_out_splits() -> None:
     hours = {"giant": 60.0, **{f"s{n}": 0.5 for n in range(80)}}
-    found = assign_splits(hours, {}, SHARES)
-    assert found["giant"] == "train"
+    for seed in range(20):
+        found = assign_splits(hours, {}, SplitSettings(seed=seed))
+        assert found["giant"] == "train"
+        assert sum_hours(hours, found) == {
+            "train": pytest.approx(80, abs=1),
+            "validation": pytest.approx(10, abs=1),
+            "test": pytest.approx(10, abs=1),
+        }
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_large_groups_are_placed_before_small_ones_so_that_the_shares_fit_exactly(seed: int) -> None:
+    hours = {"a": 70.0, "b": 10.0, "c": 10.0, "d": 5.0, "e": 5.0}
+    found = assign_splits(hours, {}, SplitSettings(seed=seed))
+    assert sum_hours(hours, found) == {"train": 80, "validation": 10, "test": 10}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_largest_of_three_groups_is_train(seed: int) -> None:
+    assert assign_splits({"a": 1, "b": 2, "c": 3}, {}, SplitSettings(seed=seed))["c"] == "train"
+
+
+def test_groups_without_eligible_hours_are_train() -> None:
+    hours = {f"s{n}": 1.0 for n in range(20)}
+    assert set(assign_splits(hours, {}, SHARES, {}).values()) == {"train"}
+    found = assign_splits(hours, {}, SHARES, {**hours, "s3": 0.0, "s7": 0.0})
+    assert (found["s3"], found["s7"]) == ("train", "train")
+    assert sum_hours(hours, found) == {"train": 16, "validation": 2, "test": 2}
+
+
+def test_held_out_splits_count_eligible_hours_and_train_counts_all_hours() -> None:
+    hours = {f"s{n}": 1.0 for n in range(1000)}
+    found = assign_splits(hours, {}, SHARES, dict.fromkeys(hours, 0.5))
+    # With k groups in each held-out split: 0.5 k / (1000 - 2 k + k) = 0.1, so k = 166.7.
     assert sum_hours(hours, found) == {
-        "train": pytest.approx(80, abs=1),
-        "validation": pytest.approx(10, abs=1),
-        "test": pytest.approx(10, abs=1),
+        "train": pytest.approx(667, abs=2),
+        "validation": pytest.approx(167, abs=2),
+        "test": pytest.approx(167, abs=2),
+    }
+
+
+def test_groups_of_the_ledger_without_hours_do_not_count() -> None:
+    hours = {f"s{n}": 1.0 for n in range(10)}
+    gone: dict[str, Split] = {f"gone{n}": "train" for n in range(1000)}
+    found = assign_splits(hours, gone, SHARES)
+    assert sum_hours(hours, {group: found[group] for group in hours}) == {"train": 8, "validation": 1, "test": 1}
+
+
+def test_equal_hours_fill_test_first() -> None:
+    ledger: dict[str, Split] = {"a": "train", "b": "train"}
+    assert assign_splits({"a": 8, "b": 8, "c": 1, "d": 1}, ledger, SHARES, {"c": 1}) == {
+        **ledger,
+        "c": "test",
+        "d": "train",
+    }
+
+
+def test_the_assignment_does_not_change_between_versions() -> None:
+    hours = {f"s{n}": 0.2 + (n * 7919 % 100) / 10 for n in range(24)}
+    held_out = {
+        seed: {
+            split: sorted(
+                group
+                for group, each in assign_splits(hours, {}, SplitSettings(seed=seed)).items()
+                if each == split
+            )
+            for split in ("validation", "test")
+        }
+        for seed in range(4)
+    }
+    assert held_out == {
+        0: {"validation": ["s12", "s5"], "test": ["s17", "s21"]},
+        1: {"validation": ["s12", "s5"], "test": ["s17", "s21"]},
+        2: {"validation": ["s12", "s5"], "test": ["s17", "s21"]},
+        3: {"validation": ["s12", "s5"], "test": ["s17", "s21"]},
     }
