@@ -33,6 +33,7 @@ import psutil
 
 import habla_ml
 from habla_ml.export.ctranslate2 import convert_to_ctranslate2
+from habla_ml.export.exporter import ExportOptions
 from habla_ml.transcription.faster_whisper import FasterWhisper
 from habla_ml.transcription.messages import ReceivedClip
 from habla_ml.transcription.open import open_transcriber
@@ -173,7 +174,8 @@ def main() -> int:
         f"{len(clips)} clips, {seconds / len(clips):.1f} s on average; beam {arguments.beam}; {os.cpu_count()} cores"
     )
     with tempfile.TemporaryDirectory() as scratch:
-        folder = convert_to_ctranslate2(BASE_MODEL, Path(scratch) / "ct2", arguments.quantisation).folder
+        quantisation = ExportOptions(arguments.quantisation)
+        folder = convert_to_ctranslate2(BASE_MODEL, Path(scratch), quantisation, print).path
         with closing(open_transcriber(options, folder, "cpu")) as transcriber:
 
             def ours(heard: Sequence[ReceivedClip]) -> list[str]:

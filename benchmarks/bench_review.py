@@ -34,7 +34,9 @@ from habla_ml.corpus.snapshot import Snapshot, read_utterances, save_snapshot
 from habla_ml.demo.classroom import ClassroomPlan, write_sessions
 from habla_ml.evaluation.scoring.alignment import score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
-from habla_ml.export.publish import checkout_artefact, publish_ctranslate2
+from habla_ml.export.ctranslate2 import CTRANSLATE2
+from habla_ml.export.exporter import ExportOptions
+from habla_ml.export.publish import SourceCheckpoint, checkout_artefact, publish_export
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.ingest import ingest_day
@@ -185,7 +187,8 @@ def train(experiment: ReviewExperiment, snapshot: Snapshot, recipe: Recipe, vers
 def convert(experiment: ReviewExperiment, owner: str, identity: str, folder: Path) -> str:
     """Publish a checkpoint as it is served; its tree."""
     work = experiment.folder / "work"
-    return publish_ctranslate2(experiment.lake, f"models/{owner}/ctranslate2", identity, folder, "int8", work).tree
+    name, source = f"models/{owner}/ctranslate2", SourceCheckpoint(identity, lambda: folder)
+    return publish_export(experiment.lake, name, CTRANSLATE2, source, ExportOptions("int8"), work, print).artefact
 
 
 def count_errors(

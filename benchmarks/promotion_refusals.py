@@ -32,7 +32,8 @@ from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.snapshot import Snapshot, Utterance, load_latest_snapshot, read_utterances
 from habla_ml.evaluation.comparison.models_under_test import prepare_evaluated_models
 from habla_ml.evaluation.run import Evidence, evaluate_version
-from habla_ml.export.publish import checkout_artefact, get_checkpoint_tree, publish_ctranslate2
+from habla_ml.export.ctranslate2 import CTRANSLATE2
+from habla_ml.export.publish import find_version_checkpoint, publish_export
 from habla_ml.lake import Lake, catalogue
 from habla_ml.lake.factory import open_lake, open_store
 from habla_ml.settings import Settings, load_settings
@@ -176,9 +177,7 @@ def break_under_int8(demo_copy: DemoCopy, version: str) -> None:
     import torch
 
     origin = demo_copy.newest
-    folder = checkout_artefact(
-        demo_copy.lake, get_checkpoint_tree(demo_copy.lake, origin), demo_copy.settings.work_folder
-    )
+    folder = find_version_checkpoint(demo_copy.lake, origin, demo_copy.settings.work_folder).fetch()
     model = load_whisper_model(folder)
     layers = [*model.model.encoder.layers, *model.model.decoder.layers]
     with torch.no_grad():
@@ -221,14 +220,15 @@ FAULTY_CANDIDATES = (
 
 def evaluate_candidate(demo_copy: DemoCopy, version: str) -> Evidence:
     """Convert, decode as served, compare and decide, as the assets do."""
-    tree = get_checkpoint_tree(demo_copy.lake, version)
-    publish_ctranslate2(
+    work = demo_copy.settings.work_folder
+    publish_export(
         demo_copy.lake,
         f"models/{version}/ctranslate2",
-        tree,
-        checkout_artefact(demo_copy.lake, tree, demo_copy.settings.work_folder),
-        demo_copy.settings.export.ctranslate2_quantisation,
-        demo_copy.settings.work_folder,
+        CTRANSLATE2,
+        find_version_checkpoint(demo_copy.lake, version, work),
+        CTRANSLATE2.build_options(demo_copy.settings.export),
+        work,
+        print,
     )
     return evaluate_version(
         demo_copy.lake,

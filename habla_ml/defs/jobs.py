@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import dagster as dg
 
+from habla_ml.export.registry import EXPORTERS, SERVED
+
 INGEST, CORRECT, RETRAIN, RESCORE = "ingest_day", "update_text", "train_and_release", "rescore"
 TRAIN_REPLICATE = "train_repeat"
 REVIEW = "choose_for_review"
 WATCH = "watch_release"
 
-MODEL_ASSETS = ("fine_tuned_checkpoint", "ctranslate2_model", "wer_report", "coreml_zip", "cdn_release")
+MODEL_ASSETS = (
+    "fine_tuned_checkpoint",
+    *(each.asset_name for each in EXPORTERS if each.asset),
+    "wer_report",
+    "cdn_release",
+)
 
 _RUN_TAGS = {"dagster/max_runtime": str(48 * 3600)}
 _JOBS = {
@@ -31,7 +38,7 @@ _JOBS = {
         "A new snapshot, then the score of one model version on it; cached hypotheses are not decoded again.",
     ),
     TRAIN_REPLICATE: (
-        ("fine_tuned_checkpoint", "ctranslate2_model", "wer_report"),
+        ("fine_tuned_checkpoint", SERVED.asset_name, "wer_report"),
         "A replicate of a version, with another seed or fewer sessions: trained and scored, never released.",
     ),
     REVIEW: (

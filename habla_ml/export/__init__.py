@@ -1,5 +1,5 @@
-"""Turns a fine-tuned checkpoint into what Habla and the phone load.
+"""Converts a fine-tuned checkpoint to the formats that Habla, the phone and the engines load.
 
-`prepare` makes a clean folder of a trained one, `ct2` converts it for Habla, `coreml` for the phone. What is
-published where, and whether it may be, is decided elsewhere (`habla_ml.release`).
+Each format is one `Exporter` of the registry; `publish` stores its result in the lake. Whether an export may be
+released is decided in `habla_ml.release`.
 """

@@ -1,14 +1,12 @@
-"""What Habla loads: a CTranslate2 folder that faster-whisper opens from its path alone, without a network."""
+"""The format that Habla serves: a CTranslate2 folder that faster-whisper opens from its path, without a network."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from habla_ml.errors import ExportError
-from habla_ml.export.files import ArtefactFile, compute_artefact_digest, list_artefact_files
+from habla_ml.export.exporter import ArchiveFormat, ConvertedModel, ExportAsset, Exporter, ExportOptions, Progress
 from habla_ml.export.prepare import prepare_checkpoint
 
 CTRANSLATE2_FILES = (
@@ -29,71 +27,24 @@ QUANTISATIONS = (
     "bfloat16",
     "float32",
 )
-"""What CTranslate2 stores; a device that cannot compute in it converts when it loads."""
-
-
-@dataclass(frozen=True)
-class CTranslate2Artefact:
-    """A converted model.
-
-    Attributes:
-        folder: What to give to faster-whisper.
-        quantisation: One of `QUANTISATIONS`.
-        size_bytes: All files together.
-        files: Every file, sorted by path.
-        digest: SHA-256 over names and bytes; the same checkpoint and quantisation give the same digest.
-        repairs: What was wrong with the checkpoint and was put right before converting.
-    """
-
-    folder: Path
-    quantisation: str
-    size_bytes: int
-    files: tuple[ArtefactFile, ...]
-    digest: str
-    repairs: tuple[str, ...]
+"""Weight types that CTranslate2 stores. A device that cannot compute in one converts the weights on loading."""
 
 
 def convert_to_ctranslate2(
-    checkpoint: Path,
-    out: Path,
-    quantisation: str = "int8",
-    progress: Callable[[str], None] | None = None,
-) -> CTranslate2Artefact:
-    """Convert a Whisper checkpoint for faster-whisper.
-
-    Args:
-        checkpoint: A Transformers folder as the trainer left it; it is prepared on the way.
-        out: A folder that does not exist yet; it appears whole or not at all.
-        quantisation: How weights are stored, one of `QUANTISATIONS`.
-        progress: Told one line for each step.
-
-    Raises:
-        ExportError: The quantisation is unknown, the checkpoint cannot be prepared, or the converter failed.
-    """
-    if quantisation not in QUANTISATIONS:
-        raise ExportError(f"Unknown quantisation {quantisation!r}; choose one of {', '.join(QUANTISATIONS)}.")
-    if out.exists():
-        raise ExportError(f"{out} exists already; an export never writes over anything. Give a new folder.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-        prepared = prepare_checkpoint(checkpoint, Path(scratch) / "checkpoint", progress)
-        if progress:
-            progress(f"ctranslate2: converting to {quantisation}")
-        converted = Path(scratch) / "converted"
-        _run_converter(prepared.folder, converted, quantisation)
-        files = list_artefact_files(converted)
-        if tuple(file.path for file in files) != CTRANSLATE2_FILES:
-            raise ExportError(
-                f"CTranslate2 wrote {[file.path for file in files]} for {checkpoint}; expected "
-                f"{list(CTRANSLATE2_FILES)}. Check the installed version against constraints.txt."
-            )
-        converted.rename(out)
-    size_bytes = sum(file.size_bytes for file in files)
-    if progress:
-        progress(f"ctranslate2: {size_bytes / 1e6:.1f} MB in {quantisation}")
-    return CTranslate2Artefact(
-        out, quantisation, size_bytes, files, compute_artefact_digest(files), prepared.repairs
-    )
+    checkpoint: Path, scratch: Path, options: ExportOptions, progress: Progress
+) -> ConvertedModel:
+    """Convert a Whisper checkpoint for faster-whisper; see `Exporter.convert`."""
+    prepared = prepare_checkpoint(checkpoint, scratch / "checkpoint", progress)
+    progress(f"ctranslate2: converting to {options.quantisation}")
+    model = scratch / "model"
+    _run_converter(prepared.folder, model, options.quantisation)
+    files = sorted(path.name for path in model.iterdir())
+    if files != list(CTRANSLATE2_FILES):
+        raise ExportError(
+            f"CTranslate2 wrote {files} for {checkpoint}; expected {list(CTRANSLATE2_FILES)}. Check the installed "
+            "version against constraints.txt."
+        )
+    return ConvertedModel(model, prepared.repairs)
 
 
 def _run_converter(prepared: Path, out: Path, quantisation: str) -> None:
@@ -109,3 +60,23 @@ def _run_converter(prepared: Path, out: Path, quantisation: str) -> None:
             f"CTranslate2 could not convert the checkpoint to {quantisation}: {failed}. Check the free disk space "
             "and the installed version against constraints.txt."
         ) from failed
+
+
+CTRANSLATE2: Final = Exporter(
+    name="ctranslate2",
+    title="CTranslate2 model",
+    stored_as="tree",
+    quantisations=QUANTISATIONS,
+    convert=convert_to_ctranslate2,
+    configured_quantisation=lambda settings: settings.ctranslate2_quantisation,
+    asset=ExportAsset(
+        name="ctranslate2_model",
+        description=(
+            "The checkpoint as Habla loads it: a CTranslate2 folder with tokenizer and feature extractor inside, so "
+            "that faster-whisper and WhisperX open it from its path alone."
+        ),
+        kinds=frozenset({"ctranslate2"}),
+        path_label="set WHISPER_MODEL to",
+    ),
+    describe_archive=lambda _: ArchiveFormat("ctranslate2"),
+)

@@ -1,25 +1,22 @@
-"""What whisper.cpp loads: one file of hyperparameters, mel filters, vocabulary and tensors.
+"""The format of whisper.cpp: one file with hyperparameters, mel filters, vocabulary and tensors.
 
 The format is that of whisper.cpp's own `models/convert-h5-to-ggml.py` and of the reader in `src/whisper.cpp`
-(`whisper_model_load`). whisper.cpp works out the ids of special tokens from the size of the vocabulary, so only
-Whisper's own vocabularies can be converted. Matrices are stored in float16: it computes its convolutions in nothing
-else, and ends the process where it finds float32 there.
+(`whisper_model_load`). whisper.cpp derives the ids of special tokens from the vocabulary size, so a smaller vocabulary
+is padded to Whisper's. Matrices are stored in float16: whisper.cpp 1.8.5 aborts on float32 convolutions.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from habla_ml.errors import ExportError
+from habla_ml.export.exporter import ConvertedModel, Exporter, ExportOptions, Progress
 from habla_ml.export.prepare import prepare_checkpoint
 from habla_ml.export.tokenizer_vocabulary import TokenizerVocabulary, read_tokenizer_vocabulary
-from habla_ml.lake import compute_sha256
 from habla_ml.transcription.whisper_cpp import GGML_FILE
 
 if TYPE_CHECKING:
@@ -28,8 +25,14 @@ if TYPE_CHECKING:
 
 _MAGIC: Final = 0x67676D6C
 _FLOAT32, _FLOAT16 = 0, 1
-_LANGUAGES_BY_VOCAB_SIZE: Final = {51865: 99, 51866: 100}
-"""Size of a vocabulary whose ids whisper.cpp knows → languages in it."""
+_TEXT_TOKENS: Final = 50257
+"""Tokens before `<|endoftext|>` in Whisper's multilingual vocabularies."""
+_LANGUAGES_BY_SPECIAL_TOKENS: Final = {1608: 99, 1609: 100}
+"""Number of tokens from `<|endoftext|>` on → number of languages among them."""
+_PADDING_LOGIT: Final = -30.0
+_MAX_PADDING_WEIGHT: Final = 1000.0
+"""Above it, the rounding to float16 moves the logit of a padding token noticeably."""
+_EMBEDDING: Final = "model.decoder.embed_tokens.weight"
 _ALWAYS_FLOAT32: Final = ("encoder.positional_embedding", "decoder.positional_embedding")
 _CONV_BIASES: Final = ("encoder.conv1.bias", "encoder.conv2.bias")
 _TOP_LEVEL_NAMES: Final = {
@@ -56,90 +59,63 @@ _LAYER_NAMES: Final = {
 }
 
 
-@dataclass(frozen=True)
-class GgmlArtefact:
-    """A converted model.
+def convert_to_ggml(checkpoint: Path, scratch: Path, _: ExportOptions, progress: Progress) -> ConvertedModel:
+    """Convert a Whisper checkpoint for whisper.cpp; see `Exporter.convert`."""
+    prepared = prepare_checkpoint(checkpoint, scratch / "checkpoint", progress)
+    vocabulary = read_tokenizer_vocabulary(prepared.folder / "tokenizer.json")
+    n_padding = _count_padding_tokens(vocabulary, prepared.vocab_size)
+    if n_padding:
+        progress(f"ggml: {n_padding} unused tokens added, as whisper.cpp expects {_TEXT_TOKENS} tokens of text")
+    model = scratch / "model"
+    model.mkdir()
+    with (model / GGML_FILE).open("wb") as file:
+        _write_header(file, prepared.folder, prepared.vocab_size + n_padding)
+        _write_tokens(file, vocabulary, n_padding)
+        for name, values in _iterate_tensors(prepared.folder, vocabulary.ids["<|endoftext|>"], n_padding):
+            _write_tensor(file, _to_ggml_name(name), values)
+    return ConvertedModel(model, prepared.repairs)
 
-    Attributes:
-        folder: What to give to the engine whisper.cpp; it holds `ggml-model.bin`.
-        size_bytes: Of the file.
-        sha256: Of the file; the same checkpoint gives the same.
-        repairs: What was wrong with the checkpoint and was put right before converting.
-    """
 
-    folder: Path
-    size_bytes: int
-    sha256: str
-    repairs: tuple[str, ...]
-
-
-def convert_to_ggml(
-    checkpoint: Path,
-    out: Path,
-    progress: Callable[[str], None] | None = None,
-) -> GgmlArtefact:
-    """Convert a Whisper checkpoint for whisper.cpp.
-
-    Args:
-        checkpoint: A Transformers folder as the trainer left it; it is prepared on the way.
-        out: A folder that does not exist yet; it appears whole or not at all.
-        progress: Told one line for each step.
+def _count_padding_tokens(vocabulary: TokenizerVocabulary, vocab_size: int) -> int:
+    """Return how many tokens to insert before `<|endoftext|>` so that every special token has whisper.cpp's id.
 
     Raises:
-        ExportError: The checkpoint cannot be prepared, or its vocabulary is not one of Whisper's own.
+        ExportError: The special tokens are not Whisper's, or in another order.
     """
-    if out.exists():
-        raise ExportError(f"{out} exists already; an export never writes over anything. Give a new folder.")
-    vocabulary = read_tokenizer_vocabulary(checkpoint / "tokenizer.json")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-        prepared = prepare_checkpoint(checkpoint, Path(scratch) / "checkpoint", progress)
-        _check_special_token_ids(vocabulary, prepared.vocab_size)
-        converted = Path(scratch) / "converted"
-        converted.mkdir()
-        with (converted / GGML_FILE).open("wb") as file:
-            _write_model(file, prepared.folder, vocabulary)
-        size_bytes, sha256 = (converted / GGML_FILE).stat().st_size, compute_sha256(converted / GGML_FILE)
-        converted.rename(out)
-    if progress:
-        progress(f"ggml: {size_bytes / 1e6:.1f} MB")
-    return GgmlArtefact(out, size_bytes, sha256, prepared.repairs)
-
-
-def _check_special_token_ids(vocabulary: TokenizerVocabulary, vocab_size: int) -> None:
-    """Raise `ExportError` unless every special token has the id that whisper.cpp works out for it."""
-    if vocab_size not in _LANGUAGES_BY_VOCAB_SIZE:
+    end = vocabulary.ids["<|endoftext|>"]
+    n_languages = _LANGUAGES_BY_SPECIAL_TOKENS.get(vocab_size - end)
+    if n_languages is None or end > _TEXT_TOKENS:
         raise ExportError(
-            f"whisper.cpp works out the ids of special tokens from the size of the vocabulary: {vocab_size} is none it "
-            f"knows ({', '.join(map(str, _LANGUAGES_BY_VOCAB_SIZE))}). Use the engine faster-whisper or transformers, or train "
-            "from a Whisper with its own vocabulary."
+            f"{vocabulary.path} has {end} tokens of text and {vocab_size - end} special tokens; whisper.cpp reads at "
+            f"most {_TEXT_TOKENS} and exactly {' or '.join(map(str, _LANGUAGES_BY_SPECIAL_TOKENS))}. Use another "
+            "engine, or train from a multilingual Whisper with its own tokenizer."
         )
-    after_languages = 50259 + _LANGUAGES_BY_VOCAB_SIZE[vocab_size]
-    expected = {
-        "<|endoftext|>": 50257,
-        "<|startoftranscript|>": 50258,
-        "<|en|>": 50259,
-        "<|es|>": 50262,
-        "<|translate|>": after_languages,
-        "<|transcribe|>": after_languages + 1,
-        "<|startofprev|>": after_languages + 3,
-        "<|notimestamps|>": after_languages + 5,
+    offsets = {
+        "<|startoftranscript|>": 1,
+        "<|en|>": 2,
+        "<|es|>": 5,
+        "<|translate|>": n_languages + 2,
+        "<|transcribe|>": n_languages + 3,
+        "<|startofprev|>": n_languages + 5,
+        "<|notimestamps|>": n_languages + 7,
     }
-    for token, token_id in expected.items():
-        if vocabulary.ids.get(token) != token_id:
+    for token, offset in offsets.items():
+        if vocabulary.ids.get(token) != end + offset:
             raise ExportError(
-                f"{vocabulary.path} gives {token} the id {vocabulary.ids.get(token)}; whisper.cpp takes {token_id} for "
-                f"a vocabulary of {vocab_size}. Use the tokenizer of the base model."
+                f"{vocabulary.path} gives {token} the id {vocabulary.ids.get(token)}; whisper.cpp expects "
+                f"{end + offset}, {offset} after <|endoftext|>. Use the tokenizer of the base model."
             )
+    return _TEXT_TOKENS - end
 
 
-def _write_model(file: IO[bytes], prepared: Path, vocabulary: TokenizerVocabulary) -> None:
+def _write_header(file: IO[bytes], prepared: Path, vocab_size: int) -> None:
+    """Write the hyperparameters and the mel filters."""
     from transformers import WhisperFeatureExtractor
 
     config = json.loads((prepared / "config.json").read_text("utf-8"))
     numbers = (
         _MAGIC,
-        config["vocab_size"],
+        vocab_size,
         config["max_source_positions"],
         config["d_model"],
         config["encoder_attention_heads"],
@@ -156,46 +132,68 @@ def _write_model(file: IO[bytes], prepared: Path, vocabulary: TokenizerVocabular
     mel = extractor.mel_filters.T.astype("<f4")  # [n_mels, 201]
     file.write(struct.pack("<2i", *mel.shape))
     file.write(mel.tobytes())
-    _write_tokens(file, vocabulary)
-    for name, values in _iterate_tensors(prepared):
-        _write_tensor(file, name, values)
 
 
-def _write_tokens(file: IO[bytes], vocabulary: TokenizerVocabulary) -> None:
-    """The bytes of each token of text; whisper.cpp names the special ones itself."""
+def _write_tokens(file: IO[bytes], vocabulary: TokenizerVocabulary, n_padding: int) -> None:
+    """Write the bytes of each token of text, none for padding; whisper.cpp names the special tokens itself."""
     to_byte = _map_characters_to_bytes()
     end = vocabulary.ids["<|endoftext|>"]
     texts = sorted((token_id, token) for token, token_id in vocabulary.ids.items() if token_id < end)
-    file.write(struct.pack("<i", len(texts)))
+    file.write(struct.pack("<i", len(texts) + n_padding))
     for token_id, token in texts:
         try:
             raw = bytes(to_byte[character] for character in token)
         except KeyError as unknown:
             raise ExportError(
-                f"token {token_id} of {vocabulary.path} holds {unknown}, which is no byte of a byte-level vocabulary; "
+                f"token {token_id} of {vocabulary.path} contains {unknown}, which is not in a byte-level vocabulary; "
                 "use the tokenizer of the base model."
             ) from unknown
         file.write(struct.pack("<i", len(raw)) + raw)
+    file.write(struct.pack("<i", 0) * n_padding)
 
 
 def _map_characters_to_bytes() -> dict[str, int]:
-    """GPT-2's characters for bytes: those that print stand for themselves, the others for code points from 256."""
+    """Return GPT-2's byte alphabet: a printing character is its own byte, code points from 256 are the others."""
     printing = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printing]
     return {chr(byte): byte for byte in printing} | {chr(256 + at): byte for at, byte in enumerate(others)}
 
 
-def _iterate_tensors(prepared: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _iterate_tensors(prepared: Path, end: int, n_padding: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Yield name and values, sorted by name; the embedding gets `n_padding` rows before row `end`."""
+    import numpy as np
     from safetensors import safe_open
 
     with safe_open(prepared / "model.safetensors", framework="numpy") as weights:
         for name in sorted(weights.keys()):
+            values = weights.get_tensor(name)
+            if name == _EMBEDDING and n_padding:
+                norm = "model.decoder.layer_norm"
+                row = _compute_padding_row(
+                    weights.get_tensor(f"{norm}.weight"), weights.get_tensor(f"{norm}.bias")
+                )
+                values = np.concatenate([values[:end], np.tile(row, (n_padding, 1)), values[end:]])
             if name != "proj_out.weight":  # tied to the embedding
-                yield _to_ggml_name(name), weights.get_tensor(name)
+                yield name, values
+
+
+def _compute_padding_row(gamma: NDArray[np.float32], beta: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return an embedding row whose logit is `_PADDING_LOGIT` for every input, so that it is never decoded.
+
+    The last layer norm computes h = gamma·x + beta, and x sums to 0. For the row c / gamma, the logit row·h is therefore
+    c·sum(beta / gamma), independent of x.
+    """
+    row = _PADDING_LOGIT / float((beta / gamma).sum()) / gamma
+    if not abs(row).max() <= _MAX_PADDING_WEIGHT:
+        raise ExportError(
+            "the vocabulary cannot be padded to the size that whisper.cpp expects, because the decoder's last layer norm "
+            "has almost no bias; use another engine, or train from a multilingual Whisper with its own tokenizer"
+        )
+    return row
 
 
 def _to_ggml_name(name: str) -> str:
-    """`model.decoder.layers.0.fc1.weight` → `decoder.blocks.0.mlp.0.weight`."""
+    """Map `model.decoder.layers.0.fc1.weight` to `decoder.blocks.0.mlp.0.weight`."""
     inner = name.removeprefix("model.")
     half, _, rest = inner.partition(".layers.")
     if rest:
@@ -215,3 +213,12 @@ def _write_tensor(file: IO[bytes], name: str, values: NDArray[np.float32]) -> No
     file.write(struct.pack(f"<{values.ndim}i", *reversed(values.shape)))
     file.write(label)
     file.write(values.astype("<f4" if in_float32 else "<f2").tobytes())
+
+
+GGML: Final = Exporter(
+    name="ggml",
+    title="GGML model",
+    stored_as="tree",
+    quantisations=("float16",),
+    convert=convert_to_ggml,
+)

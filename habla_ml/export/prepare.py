@@ -1,22 +1,20 @@
-"""Makes a clean, complete Whisper folder of what a trainer left, or says why it cannot.
+"""Checks a trained Whisper folder and writes a complete copy of it for the converters.
 
-Converters read more than the weights, and fail without a word: an adapter folder converts to its base model, a
-missing feature extractor or tokenizer is replaced by another model's, `lang_to_id` is missed only when a
-language has to be detected. So everything is checked here, once, and repaired where the checkpoint itself
-holds the answer; what was repaired is reported.
+Converters read more than the weights, and fail silently: an adapter folder converts to its base model, a missing
+feature extractor or tokenizer is replaced by another model's, and a missing `lang_to_id` fails only in language
+detection. Faults are repaired where the checkpoint contains the answer, and every repair is reported.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from habla_ml.errors import ExportError
+from habla_ml.export.exporter import Progress
 from habla_ml.export.tokenizer_vocabulary import (
     TokenizerVocabulary,
     list_language_tokens,
@@ -44,37 +42,26 @@ _EXTRACTOR_DEFAULTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class PreparedCheckpoint:
-    """A folder that holds exactly the files that the converters read, every one of them checked.
-
-    Attributes:
-        folder: Where the files are.
-        vocab_size: Rows of the output projection, timestamps included.
-        n_mels: Mel bands the encoder takes.
-        repairs: What was missing or wrong and was put right, one plain sentence each.
-    """
+    """A folder with exactly the files that the converters read, all of them checked."""
 
     folder: Path
     vocab_size: int
-    n_mels: int
+    """Rows of the output projection, timestamps included."""
     repairs: tuple[str, ...]
+    """What was missing or wrong and has been repaired, one sentence each."""
 
 
-def prepare_checkpoint(
-    checkpoint: Path, out: Path, progress: Callable[[str], None] | None = None
-) -> PreparedCheckpoint:
-    """Write a clean copy of a trained Whisper checkpoint for the converters.
+def prepare_checkpoint(checkpoint: Path, out: Path, progress: Progress) -> PreparedCheckpoint:
+    """Write a checked copy of a trained Whisper checkpoint.
 
     Args:
-        checkpoint: A Transformers folder, of version 4 or 5, with merged weights.
+        checkpoint: A folder of Transformers 4 or 5, with merged weights.
         out: A folder that does not exist yet, outside `checkpoint`.
-        progress: Told one line for each step.
-
-    Returns:
-        What was written, and what had to be repaired.
+        progress: Receives one line per step.
 
     Raises:
-        ExportError: The folder is an adapter, is not a Whisper, lacks a file or a field that it alone can
-            supply, or its parts do not belong together.
+        ExportError: The folder is an adapter or no Whisper, lacks a file or field that only it can supply, or its
+            parts do not match.
     """
     _check_paths(checkpoint, out)
     repairs: list[str] = []
@@ -87,42 +74,36 @@ def prepare_checkpoint(
     vocabulary = read_tokenizer_vocabulary(checkpoint / "tokenizer.json")
     vocabulary.check_size(int(config["vocab_size"]))
     texts = {
-        "config.json": {**_drop_keys(config, _LOCAL_PATH_KEYS), "dtype": "float32"},
+        "config.json": {**_drop_keys(config, (*_LOCAL_PATH_KEYS, "torch_dtype")), "dtype": "float32"},
         "generation_config.json": _build_generation_config(checkpoint, config, vocabulary, repairs),
         "preprocessor_config.json": _build_extractor_config(checkpoint, config, repairs),
         "tokenizer_config.json": _build_tokenizer_config(checkpoint, repairs),
     }
-    texts["config.json"].pop("torch_dtype", None)
-    if progress:
-        progress("prepare: reading the weights")
+    progress("prepare: reading the weights")
     weights = _load_checked_weights(checkpoint, texts["config.json"])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-        folder = Path(scratch) / "prepared"
-        folder.mkdir()
-        for name, content in texts.items():
-            text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-            (folder / name).write_text(text, encoding="utf-8")
-        shutil.copyfile(checkpoint / "tokenizer.json", folder / "tokenizer.json")
-        _save_weights(weights, folder / "model.safetensors")
-        folder.rename(out)
-    if progress:
-        progress(f"prepare: {len(weights)} tensors in float32; " + ("; ".join(repairs) or "nothing to mend"))
-    return PreparedCheckpoint(out, int(config["vocab_size"]), int(config["num_mel_bins"]), tuple(repairs))
+    out.mkdir(parents=True)
+    for name, content in texts.items():
+        (out / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    shutil.copyfile(checkpoint / "tokenizer.json", out / "tokenizer.json")
+    _save_weights(weights, out / "model.safetensors")
+    progress(f"prepare: {len(weights)} tensors in float32; " + ("; ".join(repairs) or "no repairs"))
+    return PreparedCheckpoint(out, int(config["vocab_size"]), tuple(repairs))
 
 
 def _check_paths(checkpoint: Path, out: Path) -> None:
     if not checkpoint.is_dir():
-        raise ExportError(f"The checkpoint {checkpoint} is not a folder; give the one that holds config.json.")
+        raise ExportError(
+            f"The checkpoint {checkpoint} is not a folder; give the folder that contains config.json."
+        )
     if (checkpoint / "adapter_config.json").exists():
         raise ExportError(
-            f"{checkpoint} holds adapter_config.json: converting it would export the base model without the "
+            f"{checkpoint} contains adapter_config.json: converting it would export the base model without the "
             "adapter. Merge the adapter into the base weights and save to a fresh folder first."
         )
     if out.exists():
-        raise ExportError(f"{out} exists already; an export never writes over anything. Give a new folder.")
+        raise ExportError(f"{out} exists already and is not overwritten; give a new folder.")
     if out.resolve().is_relative_to(checkpoint.resolve()):
-        raise ExportError(f"{out} lies inside the checkpoint {checkpoint}; give a folder outside it.")
+        raise ExportError(f"{out} is inside the checkpoint {checkpoint}; give a folder outside it.")
 
 
 def _read_json(checkpoint: Path, name: str) -> dict[str, Any]:
@@ -136,7 +117,7 @@ def _read_json(checkpoint: Path, name: str) -> dict[str, Any]:
     except (UnicodeDecodeError, json.JSONDecodeError) as broken:
         raise ExportError(f"{path} is not JSON ({broken}); copy it again from the base model.") from broken
     if not isinstance(content, dict):
-        raise ExportError(f"{path} holds a {type(content).__name__}; expected a JSON object.")
+        raise ExportError(f"{path} contains a {type(content).__name__}; expected a JSON object.")
     return content
 
 
@@ -147,10 +128,12 @@ def _drop_keys(content: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]
 def _build_generation_config(
     checkpoint: Path, config: dict[str, Any], vocabulary: TokenizerVocabulary, repairs: list[str]
 ) -> dict[str, Any]:
-    """The generation settings, whole: transformers 5 drops fields marked as made from the model config."""
+    """Return the complete generation settings; transformers 5 drops fields marked `_from_model_config`."""
     content = _read_json(checkpoint, "generation_config.json")
     if content.pop("_from_model_config", False):
-        repairs.append("generation_config.json said _from_model_config: removed, or loading would drop its fields")
+        repairs.append(
+            "generation_config.json had _from_model_config: removed, because loading would drop its fields"
+        )
     if not content.get("lang_to_id"):
         content["lang_to_id"] = list_language_tokens(vocabulary)
         repairs.append(f"lang_to_id was missing: {len(content['lang_to_id'])} languages taken from the tokenizer")
@@ -177,7 +160,7 @@ def _check_alignment_heads(
     n_layers, n_heads = int(config["decoder_layers"]), int(config["decoder_attention_heads"])
     if not heads:
         repairs.append(
-            "alignment_heads were missing: all heads of the last half of the decoder are used, word times will be "
+            "alignment_heads were missing: all heads of the last half of the decoder are used, and word times are "
             "poor; copy alignment_heads from the base model's generation_config.json for better ones"
         )
         return [[layer, head] for layer in range(n_layers // 2, n_layers) for head in range(n_heads)]
@@ -185,7 +168,7 @@ def _check_alignment_heads(
     if not isinstance(heads, list) or any(pair not in allowed for pair in heads):
         raise ExportError(
             f"alignment_heads {heads!r} in {checkpoint}/generation_config.json are not [layer, head] pairs below "
-            f"[{n_layers}, {n_heads}]; copy them from the base model of this very size, or remove the key."
+            f"[{n_layers}, {n_heads}]; copy them from the base model of the same size, or remove the key."
         )
     return heads
 
@@ -198,12 +181,12 @@ def _build_extractor_config(checkpoint: Path, config: dict[str, Any], repairs: l
         repairs.append("preprocessor_config.json was missing: written from processor_config.json")
     else:
         content = {}
-        repairs.append("no feature extractor was saved: preprocessor_config.json has Whisper's own settings")
+        repairs.append("no feature extractor was saved: preprocessor_config.json has Whisper's defaults")
     content = {**_EXTRACTOR_DEFAULTS, "feature_size": int(config["num_mel_bins"]), **content}
     content.pop("mel_filters", None)
     if content["feature_size"] != config["num_mel_bins"]:
         raise ExportError(
-            f"The feature extractor of {checkpoint} makes {content['feature_size']} mel bands, the encoder takes "
+            f"The feature extractor of {checkpoint} has {content['feature_size']} mel bands, the encoder expects "
             f"{config['num_mel_bins']}; copy the feature extractor of the base model."
         )
     return content
@@ -219,7 +202,7 @@ def _build_tokenizer_config(checkpoint: Path, repairs: list[str]) -> dict[str, A
 
 
 def _load_checked_weights(checkpoint: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """All tensors in float32; loaders fill a missing one with noise and only log it, so compare names first."""
+    """Return all tensors in float32. Loaders only log a missing tensor and fill it with noise, so names are compared."""
     import torch
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
@@ -238,12 +221,12 @@ def _load_checked_weights(checkpoint: Path, config: dict[str, Any]) -> dict[str,
         if name in found and tuple(found[name].shape) != shape
     ]
     broken = [name for name, tensor in found.items() if not bool(torch.isfinite(tensor).all())]
-    problems += [f"{name} holds NaN or infinity" for name in broken]
+    problems += [f"{name} contains NaN or infinity" for name in broken]
     if problems:
         raise ExportError(
-            f"The weights of {checkpoint} do not make the Whisper of its config.json: {'; '.join(problems[:3])}"
-            f"{f' and {len(problems) - 3} more' if len(problems) > 3 else ''}. Export a merged "
-            "checkpoint as saved."
+            f"The weights of {checkpoint} do not match its config.json: {'; '.join(problems[:3])}"
+            f"{f' and {len(problems) - 3} more' if len(problems) > 3 else ''}. Export a merged, unchanged "
+            "checkpoint."
         )
     return {name: tensor.to(torch.float32).contiguous() for name, tensor in found.items()}
 

@@ -1,158 +1,139 @@
-"""Exports in the lake: each knows the checkpoint it was made from, and is made once for it.
-
-Pointers: `<owner>/ctranslate2` and `<owner>/coreml`, where the owner is `models/<version>` or, for the model that
-training starts from, `bases/<digest>`.
-"""
+"""Exports in the lake. Each pointer names the checkpoint it was made from; the same input is converted once."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from habla_ml.errors import ExportError
-from habla_ml.export.coreml.archive import build_coreml_archive
-from habla_ml.export.ctranslate2 import convert_to_ctranslate2
-from habla_ml.export.files import ArtefactFile
+from habla_ml.export.exporter import Exporter, ExportOptions, Progress, PublishedExport
 from habla_ml.lake import Lake, catalogue
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True)
-class PublishedCTranslate2:
-    """A CTranslate2 folder in the lake."""
+class SourceCheckpoint:
+    """A checkpoint to convert."""
 
-    tree: str
-    """Tree id: names the artefact in evaluations and releases."""
-    checkpoint: str
-    """What it was made from: a checkpoint's tree id, or the base model's digest."""
-    quantisation: str
-    size_bytes: int
-    mended: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class PublishedCoreML:
-    """The phone's archive in the lake."""
-
-    archive: str
-    """Object id of the zip, which is its sha256."""
-    checkpoint: str
-    model_format: str
-    size_bytes: int
-    vocab_size: int
-    has_whisperkit_vocab_size: bool
-    parity: Mapping[str, float]
-    files: tuple[ArtefactFile, ...]
-    mended: tuple[str, ...]
+    identity: str
+    """Tree id of a version's checkpoint, or digest of a base model."""
+    fetch: Callable[[], Path]
+    """Returns the local Transformers folder; called only when a conversion is needed."""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """See `ExportOptions.origin`; the identity is added."""
 
 
-def get_checkpoint_tree(lake: Lake, version: str) -> str:
-    """Tree id of a version's checkpoint; raises `ExportError` where it was not trained yet."""
+def find_version_checkpoint(lake: Lake, version: str, work_folder: Path) -> SourceCheckpoint:
+    """Return the checkpoint of a model version.
+
+    Raises:
+        ExportError: The version is not trained yet.
+    """
     pointer = lake.read_pointer(catalogue.CHECKPOINT.name(version))
     if pointer is None:
         raise ExportError(
             f"model version {version} has no checkpoint in {lake.url}; materialise `fine_tuned_checkpoint` for it first"
         )
-    return str(pointer.value["tree"])
+    tree = str(pointer.value["tree"])
+    return SourceCheckpoint(tree, lambda: checkout_artefact(lake, tree, work_folder), {"model_version": version})
 
 
 def checkout_artefact(lake: Lake, tree: str, work_folder: Path) -> Path:
-    """A local folder with a tree's files, kept below `work_folder` for the next who asks."""
+    """Return a local folder with a tree's files; it is kept below `work_folder` and reused."""
     folder = work_folder / "artefacts" / tree
     folder.parent.mkdir(parents=True, exist_ok=True)
     return lake.checkout_tree(tree, folder)
 
 
-def publish_ctranslate2(
+def publish_export(
     lake: Lake,
     name: str,
-    identity: str,
-    checkpoint: Path,
-    quantisation: str,
+    exporter: Exporter,
+    source: SourceCheckpoint,
+    options: ExportOptions,
     work_folder: Path,
-    progress: Progress | None = None,
-) -> PublishedCTranslate2:
-    """Convert `checkpoint` for Habla and publish it under the pointer `name`, unless that is done already.
+    progress: Progress,
+) -> PublishedExport:
+    """Convert a checkpoint and publish the result, unless the pointer already names this conversion.
 
     Args:
-        lake: Where it is published.
+        lake: The lake to publish in.
         name: The pointer to move, a name of the catalogue.
-        identity: What the checkpoint's content is named by.
-        checkpoint: A folder as the trainer left it.
-        quantisation: See `QUANTISATIONS`.
-        work_folder: Where the conversion may write.
-        progress: Told one line for each step.
+        exporter: The format.
+        source: The checkpoint.
+        options: From `Exporter.build_options`.
+        work_folder: The conversion writes its temporary files here.
+        progress: Receives one line per step.
+
+    Raises:
+        ExportError: The checkpoint cannot be converted.
     """
     pointer = lake.read_pointer(name)
-    if pointer is not None and (pointer.value["checkpoint"], pointer.value["quantisation"]) == (
-        identity,
-        quantisation,
-    ):
-        return PublishedCTranslate2(**{**pointer.value, "mended": tuple(pointer.value["mended"])})
+    if pointer is not None:
+        published = parse_pointer(exporter, pointer.value)
+        if (published.checkpoint, published.quantisation) == (source.identity, options.quantisation):
+            return published
+    checkpoint = source.fetch()
+    options = replace(options, origin={**source.origin, "checkpoint": source.identity})
     work_folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=work_folder, prefix="ctranslate2-") as scratch:
-        made = convert_to_ctranslate2(checkpoint, Path(scratch) / "model", quantisation, progress)
-        published = PublishedCTranslate2(
-            lake.put_tree(made.folder), identity, quantisation, made.size_bytes, made.repairs
+    with tempfile.TemporaryDirectory(dir=work_folder, prefix=f"{exporter.name}-") as scratch:
+        converted = exporter.convert(checkpoint, Path(scratch), options, progress)
+        size_bytes = _measure_size(converted.path)
+        progress(f"{exporter.name}: {size_bytes / 1e6:.1f} MB in {options.quantisation}")
+        store = lake.put_tree if exporter.stored_as == "tree" else lake.put_file
+        published = PublishedExport(
+            artefact=store(converted.path),
+            checkpoint=source.identity,
+            quantisation=options.quantisation,
+            size_bytes=size_bytes,
+            repairs=converted.repairs,
+            details=converted.details,
         )
-    lake.move_pointer(name, {**asdict(published), "mended": list(published.mended)}, pointer)
+    lake.move_pointer(name, _build_pointer_value(exporter, published), pointer)
     return published
 
 
-def publish_coreml(
-    lake: Lake,
-    version: str,
-    identity: Mapping[str, str],
-    work_folder: Path,
-    timeout_s: float,
-    progress: Progress | None = None,
-) -> PublishedCoreML:
-    """Build the phone's archive of a version and publish it as `models/<version>/coreml`, unless that is done already.
+def read_export(lake: Lake, version: str, exporter: Exporter) -> PublishedExport | None:
+    """Return a model version's export; None where it does not exist yet."""
+    pointer = lake.read_pointer(catalogue.EXPORT.name(version, exporter.name))
+    return None if pointer is None else parse_pointer(exporter, pointer.value)
 
-    Args:
-        lake: Where the checkpoint is and the archive goes.
-        version: The model version.
-        identity: Written into the archive's manifest; the checkpoint's tree id is added.
-        work_folder: Where the conversion may write.
-        timeout_s: For the conversion's process.
-        progress: Told one line for each step.
+
+def parse_pointer(exporter: Exporter, value: Mapping[str, Any]) -> PublishedExport:
+    """Read the value of an export's pointer.
+
+    Raises:
+        ExportError: A key is missing.
     """
-    name, tree = catalogue.EXPORT.name(version, "coreml"), get_checkpoint_tree(lake, version)
-    pointer = lake.read_pointer(name)
-    if pointer is not None and pointer.value["checkpoint"] == tree:
-        return _parse_coreml_pointer(pointer.value)
-    checkpoint = checkout_artefact(lake, tree, work_folder)
-    with tempfile.TemporaryDirectory(dir=work_folder, prefix="coreml-") as scratch:
-        made = build_coreml_archive(
-            checkpoint,
-            Path(scratch),
-            Path(scratch) / "archive.zip",
-            {"model_version": version, "checkpoint": tree, **identity},
-            timeout_s,
-            progress,
+    details = dict(value)
+    try:
+        return PublishedExport(
+            artefact=details.pop(exporter.stored_as),
+            checkpoint=details.pop("checkpoint"),
+            quantisation=details.pop("quantisation", exporter.quantisations[0]),
+            size_bytes=details.pop("size_bytes"),
+            repairs=tuple(details.pop("mended")),
+            details=details,
         )
-        published = PublishedCoreML(
-            archive=lake.put_file(made.path),
-            checkpoint=tree,
-            model_format=made.model_format,
-            size_bytes=made.size_bytes,
-            vocab_size=made.vocab_size,
-            has_whisperkit_vocab_size=made.has_whisperkit_vocab_size,
-            parity=asdict(made.parity),
-            files=made.files,
-            mended=made.repairs,
-        )
-    value = {**asdict(published), "files": [asdict(each) for each in made.files], "mended": list(made.repairs)}
-    lake.move_pointer(name, value, pointer)
-    return published
+    except KeyError as missing:
+        raise ExportError(
+            f"the stored record of a {exporter.title} has no {missing}; delete its pointer and export again"
+        ) from missing
 
 
-def _parse_coreml_pointer(value: Mapping[str, object]) -> PublishedCoreML:
-    files, mended = value["files"], value["mended"]
-    if not isinstance(files, list) or not isinstance(mended, list):
-        raise ExportError(f"the stored record of archive {value.get('archive')} is damaged; build it again")
-    read = {**value, "files": tuple(ArtefactFile(**each) for each in files), "mended": tuple(mended)}
-    return PublishedCoreML(**read)  # type: ignore[arg-type]
+def _build_pointer_value(exporter: Exporter, published: PublishedExport) -> dict[str, Any]:
+    return {
+        **published.details,
+        exporter.stored_as: published.artefact,
+        "checkpoint": published.checkpoint,
+        "quantisation": published.quantisation,
+        "size_bytes": published.size_bytes,
+        "mended": list(published.repairs),
+    }
+
+
+def _measure_size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

@@ -1,7 +1,6 @@
-"""What a Whisper tokenizer must hold before a converter may see it.
+"""Checks of a Whisper tokenizer before conversion.
 
-WhisperKit, CTranslate2 and faster-whisper find special tokens by name and position, not by asking the
-model, and none of them complains when one is missing.
+WhisperKit, CTranslate2 and faster-whisper find special tokens by name and position, and report no missing one.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 from habla_ml.errors import ExportError
 
 WHISPERKIT_VOCAB_SIZES = (51865, 51866)
-"""Sizes WhisperKit knows (all multilingual models; large-v3): it takes any other for the base model's."""
+"""Sizes that WhisperKit knows (multilingual models; large-v3). It treats any other as the base model's."""
 
 _REQUIRED_TOKENS = (
     "<|endoftext|>",
@@ -29,37 +28,33 @@ _LANGUAGE_TOKEN = re.compile(r"<\|[a-z]{2,3}\|>")
 
 @dataclass(frozen=True)
 class TokenizerVocabulary:
-    """The tokens of a `tokenizer.json`.
-
-    Attributes:
-        path: The file they came from.
-        ids: Every token's id; contiguous from 0.
-        no_timestamps_id: Id of `<|notimestamps|>`; the timestamps follow it.
-    """
+    """The tokens of a `tokenizer.json`."""
 
     path: Path
     ids: dict[str, int]
+    """Token → id; contiguous from 0."""
     no_timestamps_id: int
+    """Id of `<|notimestamps|>`; the timestamps follow it."""
 
     def check_size(self, vocab_size: int) -> None:
-        """Raise ExportError unless these tokens fill a model of `vocab_size`, timestamps last.
+        """Raise `ExportError` unless these are all tokens of a model, or all before the timestamps.
 
-        OpenAI's older tokenizer files stop before the timestamps, the newer ones hold all of them; converters
-        name the rest themselves and are right in these two cases only.
+        OpenAI's older tokenizer files stop before the timestamps. Converters name the missing tokens correctly in this
+        case only.
         """
         if len(self.ids) not in (self.no_timestamps_id + 1, vocab_size):
             raise ExportError(
-                f"{self.path} holds {len(self.ids)} tokens; a model of vocab_size {vocab_size} needs all of "
-                f"them, or the {self.no_timestamps_id + 1} before the timestamps. Never extend a vocabulary: use "
-                "the tokenizer of the base model."
+                f"{self.path} has {len(self.ids)} tokens; a model of vocab_size {vocab_size} needs {vocab_size}, or "
+                f"the {self.no_timestamps_id + 1} before the timestamps. Never extend a vocabulary: use the "
+                "tokenizer of the base model."
             )
 
 
 def read_tokenizer_vocabulary(path: Path) -> TokenizerVocabulary:
-    """Read the tokens of a `tokenizer.json` and check those that Whisper's engines rely on.
+    """Read a `tokenizer.json` and check the tokens that engines need.
 
     Raises:
-        ExportError: The file is missing or broken, ids have gaps, or a token that an engine needs is not there.
+        ExportError: The file is missing or broken, its ids have gaps, or a token that an engine needs is missing.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -67,8 +62,7 @@ def read_tokenizer_vocabulary(path: Path) -> TokenizerVocabulary:
         ids.update({str(added["content"]): int(added["id"]) for added in content["added_tokens"]})
     except FileNotFoundError as missing:
         raise ExportError(
-            f"{path} is missing, and an engine would take another model's in its place; copy it from the "
-            "base model."
+            f"{path} is missing, and an engine would use another model's instead; copy it from the base model."
         ) from missing
     except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as broken:
         raise ExportError(
@@ -83,17 +77,17 @@ def read_tokenizer_vocabulary(path: Path) -> TokenizerVocabulary:
         )
     if "" not in ids:
         raise ExportError(
-            f"{path} has no empty-string token (id 50256 of OpenAI's): CTranslate2 would take the model for "
+            f"{path} has no empty-string token (id 50256 of OpenAI's): CTranslate2 would treat the model as "
             "English-only. Use the multilingual tokenizer of the base model."
         )
     return TokenizerVocabulary(path, ids, ids["<|notimestamps|>"])
 
 
 def list_language_tokens(vocabulary: TokenizerVocabulary) -> dict[str, int]:
-    """The language tokens and their ids, in order of id, as `lang_to_id` of a generation config.
+    """Return language token → id, in order of id, as in `lang_to_id` of a generation config.
 
     Raises:
-        ExportError: There is none.
+        ExportError: There is no language token.
     """
     first = vocabulary.ids["<|startoftranscript|>"] + 1
     last = min(vocabulary.ids["<|translate|>"], vocabulary.ids["<|transcribe|>"])

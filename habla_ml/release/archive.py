@@ -1,9 +1,8 @@
-"""Archives as they are published: one zip each, the same bytes for the same content."""
+"""The files inside a published archive."""
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -11,29 +10,7 @@ from pathlib import Path, PurePosixPath
 from habla_ml.errors import ReleaseError
 from habla_ml.release.manifest import ArchivedFile
 
-_ENTRY_DATE = (1980, 1, 1, 0, 0, 0)
 _CHUNK_BYTES = 1 << 20
-
-
-def zip_folder(folder: Path, destination: Path) -> Path:
-    """Zip every file below `folder`: sorted, one date and mode, not deflated (weights hardly shrink)."""
-    files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
-    if not files:
-        raise ReleaseError(f"{folder} holds no files to release; export the model version again")
-    try:
-        with zipfile.ZipFile(destination, "w", zipfile.ZIP_STORED) as archive:
-            for name, path in files:
-                entry = zipfile.ZipInfo(name, _ENTRY_DATE)
-                entry.create_system = 3  # Unix, wherever this runs
-                entry.external_attr = 0o644 << 16
-                entry.file_size = path.stat().st_size
-                with path.open("rb") as source, archive.open(entry, "w") as target:
-                    shutil.copyfileobj(source, target, _CHUNK_BYTES)
-    except OSError as error:
-        raise ReleaseError(
-            f"cannot zip {folder} to {destination}: {error.strerror}; free some space there"
-        ) from error
-    return destination
 
 
 def list_archived_files(path: Path) -> tuple[ArchivedFile, ...]:

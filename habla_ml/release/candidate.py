@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison.records import ErrorRate
 from habla_ml.evaluation.scoring.statistics import Interval
-from habla_ml.export.coreml.contract import MINIMUM_IOS, SPECIFICATION_VERSION
 from habla_ml.export.publish import checkout_artefact
-from habla_ml.lake import Lake, Pointer
+from habla_ml.export.registry import EXPORTERS
+from habla_ml.lake import Lake
 from habla_ml.release.gate import GateResult
 from habla_ml.release.manifest import (
     ArchiveMetadata,
@@ -45,19 +45,7 @@ def collect_candidate(
     """
     if not gate.is_allowed:
         raise ReleaseError(f"{gate.version} may not be released: {' '.join(gate.reasons)}")
-    served, phone = gate.ctranslate2.value, gate.coreml
-    archives = [
-        ArchiveMetadata(
-            label="ctranslate2",
-            format="ctranslate2",
-            quantisation=served["quantisation"],
-            artefact=served["tree"],
-        )
-    ]
-    files = {"ctranslate2": checkout_artefact(lake, served["tree"], work_folder)}
-    if phone is not None:
-        archives.insert(0, _describe_coreml_archive(phone))
-        files["coreml"] = lake.fetch_path(phone.value["archive"])
+    archives, files = _collect_archives(lake, gate, work_folder)
     record_object = gate.checkpoint.value["record"]
     record = TrainingRecord.model_validate(lake.get_json(record_object))
     draft = ReleaseDraft(
@@ -76,21 +64,35 @@ def collect_candidate(
         ),
         evaluation=_describe_evaluation(gate),
         override=_describe_signed_override(gate.override),
-        archives=tuple(archives),
+        archives=archives,
         licence=settings.licence,
     )
     return ReleaseCandidate(draft, files)
 
 
-def _describe_coreml_archive(pointer: Pointer) -> ArchiveMetadata:
-    return ArchiveMetadata(
-        label="coreml",
-        format=pointer.value["model_format"],
-        quantisation="float16",
-        artefact=pointer.value["archive"],
-        specification_version=SPECIFICATION_VERSION,
-        minimum_ios=f"{MINIMUM_IOS}.0",
-    )
+def _collect_archives(
+    lake: Lake, gate: GateResult, work_folder: Path
+) -> tuple[tuple[ArchiveMetadata, ...], dict[str, Path]]:
+    """Return the metadata of each export that is released, and its local file or folder by label."""
+    archives, files = [], {}
+    for exporter in EXPORTERS:
+        export = gate.exports.get(exporter.name)
+        if export is None or exporter.describe_archive is None:
+            continue
+        archives.append(
+            ArchiveMetadata(
+                label=exporter.name,
+                quantisation=export.quantisation,
+                artefact=export.artefact,
+                **asdict(exporter.describe_archive(export)),
+            )
+        )
+        files[exporter.name] = (
+            checkout_artefact(lake, export.artefact, work_folder)
+            if exporter.stored_as == "tree"
+            else lake.fetch_path(export.artefact)
+        )
+    return tuple(archives), files
 
 
 def _describe_signed_override(override: Override | None) -> OverrideMetadata | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison.records import Comparison, read_comparison
 from habla_ml.evaluation.promotion.rule import Decision
+from habla_ml.export.exporter import PublishedExport
+from habla_ml.export.publish import read_export
+from habla_ml.export.registry import EXPORTERS, SERVED
 from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.release.override import Override, read_override
 
@@ -24,8 +27,8 @@ class GateResult:
     comparison_object: str
     """Object id of the evidence."""
     checkpoint: Pointer
-    ctranslate2: Pointer
-    coreml: Pointer | None
+    exports: Mapping[str, PublishedExport]
+    """By name of the exporter, in the order of the registry."""
     override: Override | None = None
     """The person's decision that lets it pass where the rule does not."""
 
@@ -37,7 +40,7 @@ def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision
     the report is about other artefacts than the present ones, which nobody can override.
 
     Args:
-        lake: Holds the pointers `models/<version>/report`, `checkpoint`, `ctranslate2` and perhaps `coreml`.
+        lake: Contains the version's report, checkpoint and exports.
         version: The model version.
         decide: The promotion rule.
 
@@ -49,12 +52,15 @@ def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision
         raise ReleaseError(
             f"model version {version} was never evaluated, so it is not released; materialise `wer_report` for it"
         )
-    checkpoint = _require_artefact(lake, version, "checkpoint", "fine_tuned_checkpoint")
-    ctranslate2 = _require_artefact(lake, version, "ctranslate2", "ctranslate2_model")
-    coreml = lake.read_pointer(catalogue.EXPORT.name(version, "coreml"))
+    checkpoint = lake.read_pointer(catalogue.CHECKPOINT.name(version))
+    if checkpoint is None:
+        raise _build_missing_error(version, "checkpoint", "fine_tuned_checkpoint")
+    exports = _read_exports(lake, version)
+    if SERVED.name not in exports:
+        raise _build_missing_error(version, SERVED.title, SERVED.asset_name)
     stored = str(report.value["comparison"])
     comparison = read_comparison(lake.get_bytes(stored))
-    stale = _find_stale_evidence(report, comparison, checkpoint, ctranslate2, coreml)
+    stale = list(_find_stale_evidence(report, comparison, checkpoint, exports))
     decision = decide(comparison)
     override = None if decision.verdict == "deploy" else read_override(lake, version, decision.evidence)
     signed = () if override is None else (override.to_sentence(),)
@@ -65,45 +71,44 @@ def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision
         comparison=comparison,
         comparison_object=stored,
         checkpoint=checkpoint,
-        ctranslate2=ctranslate2,
-        coreml=coreml,
+        exports=exports,
         override=override,
     )
 
 
-def _require_artefact(lake: Lake, version: str, artefact: str, asset: str) -> Pointer:
-    pointer = lake.read_pointer(catalogue.EXPORT.name(version, artefact))
-    if pointer is None:
-        raise ReleaseError(f"model version {version} has no {artefact} to release; materialise `{asset}` for it")
-    return pointer
+def _read_exports(lake: Lake, version: str) -> dict[str, PublishedExport]:
+    """Return the exports that a release contains."""
+    offered = [each for each in EXPORTERS if each.describe_archive is not None]
+    found = {each.name: read_export(lake, version, each) for each in offered}
+    return {name: export for name, export in found.items() if export is not None}
+
+
+def _build_missing_error(version: str, artefact: str, asset: str) -> ReleaseError:
+    return ReleaseError(f"model version {version} has no {artefact} to release; materialise `{asset}` for it")
 
 
 def _find_stale_evidence(
-    report: Pointer, comparison: Comparison, checkpoint: Pointer, ctranslate2: Pointer, coreml: Pointer | None
-) -> list[str]:
-    """What in the evidence is not about the present artefacts, as sentences."""
-    trained, served = checkpoint.value["tree"], ctranslate2.value["tree"]
+    report: Pointer, comparison: Comparison, checkpoint: Pointer, exports: Mapping[str, PublishedExport]
+) -> Iterator[str]:
+    """Yield one sentence per difference between the evidence and the present artefacts."""
+    trained, served = checkpoint.value["tree"], exports[SERVED.name].artefact
     candidate = comparison.model("candidate")
     links = [
         ("The report is about another checkpoint", report.value.get("checkpoint"), trained, "wer_report"),
-        ("The report is about another CTranslate2 model", report.value.get("ctranslate2"), served, "wer_report"),
+        (f"The report is about another {SERVED.title}", report.value.get(SERVED.name), served, "wer_report"),
         ("The evidence measured another model", candidate and candidate.artefact_digest, served, "wer_report"),
-        (
-            "The CTranslate2 model is of another checkpoint",
-            ctranslate2.value.get("checkpoint"),
-            trained,
-            "ctranslate2_model",
-        ),
     ]
-    if coreml is not None:
-        links.append(
-            ("The Core ML archive is of another checkpoint", coreml.value.get("checkpoint"), trained, "coreml_zip")
-        )
-    return [
-        f"{fault} ({_shorten_digest(found)}) than the present one ({_shorten_digest(present)}); materialise `{asset}` again."
-        for fault, found, present, asset in links
-        if found != present
+    links += [
+        (f"The {each.title} is of another checkpoint", exports[each.name].checkpoint, trained, each.asset_name)
+        for each in EXPORTERS
+        if each.name in exports
     ]
+    for fault, found, present, asset in links:
+        if found != present:
+            yield (
+                f"{fault} ({_shorten_digest(found)}) than the present one ({_shorten_digest(present)}); materialise "
+                f"`{asset}` again."
+            )
 
 
 def _shorten_digest(digest: object) -> str:

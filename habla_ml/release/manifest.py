@@ -21,9 +21,9 @@ class ArchiveMetadata(PublishedRecord):
     """What is known of an archive before its bytes are laid down."""
 
     label: Label
-    """Names the archive within the release: `coreml`, `ctranslate2`."""
-    format: Literal["mlpackage", "mlmodelc", "ctranslate2"]
-    """`mlpackage` must be compiled by the app once, `mlmodelc` loads as it is."""
+    """Name of the exporter, e.g. `coreml` or `ctranslate2`."""
+    format: Label
+    """`ctranslate2`; `mlpackage`, which the app compiles once; or `mlmodelc`, which it loads directly."""
     quantisation: str
     artefact: Sha256
     """Object or tree id in the lake."""

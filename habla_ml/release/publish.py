@@ -22,8 +22,9 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from habla_ml.errors import ObjectMissingError, PointerMovedError, ReleaseError
+from habla_ml.export.zip_folder import zip_folder
 from habla_ml.lake import Store, compute_digest, compute_sha256, to_canonical_json
-from habla_ml.release.archive import list_archived_files, zip_folder
+from habla_ml.release.archive import list_archived_files
 from habla_ml.release.channel import Channel, ChannelPointer, move_channel, read_channel
 from habla_ml.release.manifest import ArchiveMetadata, ReleaseArchive, ReleaseDraft, ReleaseManifest
 from habla_ml.release.version import ReleaseVersion, parse_model_number

@@ -20,7 +20,7 @@ from habla_ml.transcription.options import DecodingOptions
 from habla_ml.transcription.whisper_output import build_whisper_hypothesis
 
 GGML_FILE: Final = "ggml-model.bin"
-"""In a folder that `habla_ml.export.ggml` made."""
+"""The file in a folder of the format `ggml`."""
 
 _DISABLED_THRESHOLD: Final = 2.0
 """Above every probability and log-probability."""
@@ -54,7 +54,7 @@ class WhisperCpp:
         path = model_folder / GGML_FILE
         if not path.is_file():
             raise EvaluationError(
-                f"{model_folder} has no {GGML_FILE}; convert a checkpoint with habla_ml.export.ggml.convert_to_ggml"
+                f"{model_folder} has no {GGML_FILE}; name a model version: `habla-ml compare v2@whisper.cpp …` converts it"
             )
         try:
             import _pywhispercpp as binding

@@ -75,7 +75,8 @@ def test_an_entrant_names_model_engine_options_and_quantisation(settings: Settin
         ("v2,beams=3", "beams"),
         ("v2,beam_size", "write key=value"),
         ("v2,quantisation=int3", "int8, int8_float32"),
-        ("v2@transformers,quantisation=int8", "knows no quantisation"),
+        ("v2@whisper.cpp,quantisation=int8", "choose one of float16"),
+        ("v2@transformers,quantisation=int8", "remove the quantisation"),
         ("", "names no model"),
     ],
 )

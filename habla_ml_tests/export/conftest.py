@@ -29,13 +29,14 @@ def whisper_special_tokens() -> list[str]:
     ]
 
 
-def write_tiny_tokenizer(folder: Path) -> dict[str, int]:
-    """Save a byte-level tokenizer with an empty-string token before the special ones, as OpenAI's has."""
+def write_tiny_tokenizer(folder: Path, text_tokens: int) -> dict[str, int]:
+    """Save a byte-level tokenizer with an empty-string token before the special tokens, like OpenAI's."""
     from tokenizers import pre_tokenizers
     from transformers import AddedToken, WhisperTokenizer
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {symbol: index for index, symbol in enumerate(alphabet)}
+    vocab |= {f"{alphabet[0] * 3}{index}": index for index in range(len(vocab), text_tokens - 1)}
     vocab[""] = len(vocab)
     vocab["<|endoftext|>"] = len(vocab)
     tokenizer = WhisperTokenizer(vocab=vocab, merges=[])
@@ -47,8 +48,8 @@ def write_tiny_tokenizer(folder: Path) -> dict[str, int]:
     return dict(tokenizer.get_vocab())
 
 
-def write_tiny_checkpoint(folder: Path) -> Path:
-    """Save what a trainer on transformers 5 leaves: processor_config.json and no preprocessor_config.json."""
+def write_tiny_checkpoint(folder: Path, text_tokens: int = 257) -> Path:
+    """Save the files of transformers 5: processor_config.json and no preprocessor_config.json."""
     import torch
     from transformers import (
         GenerationConfig,
@@ -58,7 +59,7 @@ def write_tiny_checkpoint(folder: Path) -> Path:
     )
 
     folder.mkdir(parents=True)
-    ids = write_tiny_tokenizer(folder)
+    ids = write_tiny_tokenizer(folder, text_tokens)
     torch.manual_seed(7)
     config = WhisperConfig(
         vocab_size=len(ids),

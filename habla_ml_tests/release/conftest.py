@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from habla_ml.release.archive import zip_folder
+from habla_ml.export.zip_folder import zip_folder
 from habla_ml.release.manifest import (
     ArchiveMetadata,
     EvaluationMetadata,

@@ -54,9 +54,19 @@ def train_and_export(lake: Lake, folder: Path, content: str = "") -> None:
     record_object = lake.put_json(record.model_dump(mode="json"))
     set_pointer(lake, "models/v2/checkpoint", tree=tree, record=record_object, identity=fake_digest("identity"))
     served = lake.put_tree(files["ctranslate2"])
-    set_pointer(lake, "models/v2/ctranslate2", tree=served, checkpoint=tree, quantisation="int8")
+    set_pointer(
+        lake, "models/v2/ctranslate2", tree=served, checkpoint=tree, quantisation="int8", size_bytes=1, mended=[]
+    )
     archive = lake.put_file(files["coreml"])
-    set_pointer(lake, "models/v2/coreml", archive=archive, checkpoint=tree, model_format="mlpackage")
+    set_pointer(
+        lake,
+        "models/v2/coreml",
+        archive=archive,
+        checkpoint=tree,
+        size_bytes=1,
+        mended=[],
+        model_format="mlpackage",
+    )
 
 
 def evaluate(lake: Lake, candidate_rate: float = 0.1) -> None:
@@ -80,13 +90,19 @@ def test_a_version_that_was_never_evaluated_is_an_error_that_says_what_to_run(la
 
 
 @pytest.mark.parametrize(
-    ("artefact", "asset"), [("checkpoint", "fine_tuned_checkpoint"), ("ctranslate2", "ctranslate2_model")]
+    ("pointer", "artefact", "asset"),
+    [
+        ("checkpoint", "checkpoint", "fine_tuned_checkpoint"),
+        ("ctranslate2", "CTranslate2 model", "ctranslate2_model"),
+    ],
 )
-def test_a_version_without_an_artefact_is_an_error(tmp_path: Path, artefact: str, asset: str) -> None:
+def test_a_version_without_an_artefact_is_an_error(
+    tmp_path: Path, pointer: str, artefact: str, asset: str
+) -> None:
     lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
     train_and_export(lake, tmp_path)
     evaluate(lake)
-    (tmp_path / "lake" / "pointers" / "models" / "v2" / f"{artefact}.json").unlink()
+    (tmp_path / "lake" / "pointers" / "models" / "v2" / f"{pointer}.json").unlink()
     with pytest.raises(ReleaseError, match=f"v2 has no {artefact} to release; materialise `{asset}`"):
         check_gate(lake, "v2", PROMOTION_RULE)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from habla_ml.errors import ReleaseError
-from habla_ml.release.archive import zip_folder
+from habla_ml.export.zip_folder import zip_folder
 from habla_ml.release.version import ReleaseVersion, parse_model_number
 
 

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from habla_ml.audio import quantise
 from habla_ml.corpus.snapshot import Utterance
+from habla_ml.export.ctranslate2 import CTRANSLATE2
 from habla_ml_tests.evaluation.conftest import BASE_MODEL, artefact, clips, lake
+from habla_ml_tests.testing.export_checkpoint import export_checkpoint
 
 __all__ = ["artefact", "clips", "lake"]
 
@@ -19,9 +21,7 @@ __all__ = ["artefact", "clips", "lake"]
 @pytest.fixture(scope="session")
 def base_artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's base model in Habla's format."""
-    from habla_ml.export.ctranslate2 import convert_to_ctranslate2
-
-    return convert_to_ctranslate2(BASE_MODEL, tmp_path_factory.mktemp("base") / "ct2").folder
+    return export_checkpoint(CTRANSLATE2, BASE_MODEL, tmp_path_factory.mktemp("base")).path
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,14 @@ import pytest
 
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import EvaluationError
+from habla_ml.export.ctranslate2 import CTRANSLATE2
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.faster_whisper import FasterWhisper
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml.transcription.transformers_engine import Transformers
 from habla_ml_tests.evaluation.conftest import BASE_MODEL
+from habla_ml_tests.testing.export_checkpoint import export_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -26,9 +28,7 @@ GREEDY = DecodingOptions(engine="transformers", beam_size=1)
 
 @pytest.fixture(scope="module")
 def float32_artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from habla_ml.export.ctranslate2 import convert_to_ctranslate2
-
-    return convert_to_ctranslate2(BASE_MODEL, tmp_path_factory.mktemp("float32") / "ct2", "float32").folder
+    return export_checkpoint(CTRANSLATE2, BASE_MODEL, tmp_path_factory.mktemp("float32"), "float32").path
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""whisper.cpp beside Transformers with the same weights: the base model with as many tokens as a real Whisper."""
+"""whisper.cpp and Transformers with the same weights."""
 
 from __future__ import annotations
 
@@ -10,26 +10,21 @@ import pytest
 
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import EvaluationError
+from habla_ml.export.ggml import GGML
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml.transcription.transformers_engine import Transformers
 from habla_ml.transcription.whisper_cpp import WhisperCpp
-from habla_ml_tests.testing.full_vocabulary_checkpoint import write_full_vocabulary_checkpoint
+from habla_ml_tests.evaluation.conftest import BASE_MODEL
+from habla_ml_tests.testing.export_checkpoint import export_checkpoint
 
 GREEDY = DecodingOptions(engine="whisper.cpp", beam_size=1)
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_full_vocabulary_checkpoint(tmp_path_factory.mktemp("widened") / "checkpoint")
-
-
-@pytest.fixture(scope="module")
-def ggml(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from habla_ml.export.ggml import convert_to_ggml
-
-    return convert_to_ggml(checkpoint, tmp_path_factory.mktemp("ggml") / "model").folder
+def ggml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_checkpoint(GGML, BASE_MODEL, tmp_path_factory.mktemp("ggml")).path
 
 
 def transcribe_with_whisper_cpp(folder: Path, clips: list[Utterance], **options: Any) -> list[Hypothesis]:
@@ -39,9 +34,9 @@ def transcribe_with_whisper_cpp(folder: Path, clips: list[Utterance], **options:
 
 @pytest.mark.slow
 def test_greedily_it_says_what_transformers_says_with_the_same_weights(
-    checkpoint: Path, ggml: Path, sentences: list[Utterance]
+    ggml: Path, sentences: list[Utterance]
 ) -> None:
-    reference = Transformers(checkpoint, DecodingOptions(engine="transformers", beam_size=1), "cpu", 1)
+    reference = Transformers(BASE_MODEL, DecodingOptions(engine="transformers", beam_size=1), "cpu", 1)
     expected = reference.transcribe(sentences)
     found = transcribe_with_whisper_cpp(ggml, sentences)
     # It computes its own spectrogram and in float16: a near tie may go the other way, a sure text may not.

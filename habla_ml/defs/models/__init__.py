@@ -4,7 +4,7 @@ import dagster as dg
 
 from habla_ml.defs.models.checkpoint import build_fine_tuned_checkpoint
 from habla_ml.defs.models.engine_comparison import build_engine_comparison
-from habla_ml.defs.models.exports import build_coreml_zip, build_ctranslate2_model
+from habla_ml.defs.models.exports import build_exports
 from habla_ml.defs.models.retraining import build_growth_sensor, build_quarterly_schedule
 from habla_ml.defs.models.wer_report import build_promotion_check, build_wer_report
 from habla_ml.settings import Settings
@@ -15,9 +15,8 @@ def build(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             build_fine_tuned_checkpoint(settings),
-            build_ctranslate2_model(settings),
+            *build_exports(settings),
             build_wer_report(settings),
-            build_coreml_zip(settings),
             build_engine_comparison(settings),
         ],
         asset_checks=[build_promotion_check(settings)],

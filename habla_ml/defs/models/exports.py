@@ -1,4 +1,4 @@
-"""`ctranslate2_model` and `coreml_zip`: the checkpoint in the formats that are served."""
+"""The export assets: a checkpoint in each format that is served or released."""
 
 import dagster as dg
 
@@ -6,98 +6,60 @@ from habla_ml.defs.owners import MODEL_OWNERS
 from habla_ml.defs.partitions import model_versions
 from habla_ml.defs.presentation import table
 from habla_ml.defs.resources import StoreResource
+from habla_ml.export.exporter import ExportAsset, Exporter
+from habla_ml.export.registry import EXPORTERS
 from habla_ml.lake import catalogue
 from habla_ml.settings import Settings
 
 
-def build_ctranslate2_model(settings: Settings) -> dg.AssetsDefinition:
-    """Return the asset that Habla loads."""
+def build_exports(settings: Settings) -> list[dg.AssetsDefinition]:
+    """Build the asset of each format that has one."""
+    return [_build_export(settings, each, each.asset) for each in EXPORTERS if each.asset is not None]
 
+
+def _build_export(settings: Settings, exporter: Exporter, facts: ExportAsset) -> dg.AssetsDefinition:
     @dg.asset(
+        name=facts.name,
         partitions_def=model_versions,
         deps=["fine_tuned_checkpoint"],
         group_name="models",
         owners=MODEL_OWNERS,
-        kinds={"ctranslate2"},
+        kinds=set(facts.kinds),
         code_version="1",
-        description=(
-            "The checkpoint as Habla loads it: a CTranslate2 folder with tokenizer and feature extractor inside, so "
-            "that faster-whisper and WhisperX open it from its path alone."
-        ),
+        description=facts.description,
     )
-    def ctranslate2_model(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:
-        from habla_ml.export.publish import checkout_artefact, get_checkpoint_tree, publish_ctranslate2
+    def export(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:
+        from habla_ml.export.publish import checkout_artefact, find_version_checkpoint, publish_export
 
-        opened, version = lake.lake(), context.partition_key
-        tree = get_checkpoint_tree(opened, version)
-        made = publish_ctranslate2(
+        opened, version, work = lake.lake(), context.partition_key, settings.work_folder
+        published = publish_export(
             opened,
-            catalogue.EXPORT.name(version, "ctranslate2"),
-            tree,
-            checkout_artefact(opened, tree, settings.work_folder),
-            settings.export.ctranslate2_quantisation,
-            settings.work_folder,
+            catalogue.EXPORT.name(version, exporter.name),
+            exporter,
+            find_version_checkpoint(opened, version, work),
+            exporter.build_options(settings.export),
+            work,
             context.log.info,
         )
-        folder = checkout_artefact(opened, made.tree, settings.work_folder)
-        files = [{"file": each.path, "bytes": each.size_bytes} for each in opened.list_tree_files(made.tree)]
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(made.tree),
-            metadata={
-                "size MB": round(made.size_bytes / 1e6, 3),
-                "quantisation": made.quantisation,
-                "files": table(files, ["file", "bytes"]),
-                "set WHISPER_MODEL to": dg.MetadataValue.path(str(folder)),
-                "repairs": table(({"what": each} for each in made.mended), ["what"]),
-                "checkpoint": made.checkpoint,
-            },
-        )
+        metadata: dict[str, dg.MetadataValue | str | bool | float] = {
+            "size MB": round(published.size_bytes / 1e6, 3),
+            "quantisation": published.quantisation,
+            **facts.summarise(published),
+            "repairs": table(({"what": each} for each in published.repairs), ["what"]),
+            "sha256": published.artefact,
+            "checkpoint": published.checkpoint,
+        }
+        if "parity" in published.details:
+            parity = [{"measure": name, "value": value} for name, value in published.details["parity"].items()]
+            metadata["parity with the checkpoint"] = table(parity, ["measure", "value"])
+        files = published.details.get("files")
+        if exporter.stored_as == "tree":
+            files = [vars(each) for each in opened.list_tree_files(published.artefact)]
+        if files is not None:
+            metadata["files"] = table(files, ["path", "size_bytes"])
+        if facts.path_label is not None:
+            folder = checkout_artefact(opened, published.artefact, work)
+            metadata[facts.path_label] = dg.MetadataValue.path(str(folder))
+        return dg.MaterializeResult(data_version=dg.DataVersion(published.artefact), metadata=metadata)
 
-    return ctranslate2_model
-
-
-def build_coreml_zip(settings: Settings) -> dg.AssetsDefinition:
-    """Return the asset that phones download."""
-
-    @dg.asset(
-        partitions_def=model_versions,
-        deps=["fine_tuned_checkpoint"],
-        group_name="models",
-        owners=MODEL_OWNERS,
-        kinds={"coreml"},
-        code_version="1",
-        description=(
-            "The checkpoint as a phone loads it: MelSpectrogram, AudioEncoder and TextDecoder to WhisperKit's "
-            "contract, converted in a process of its own; the saved programs are read back, checked and executed "
-            "against the checkpoint."
-        ),
-    )
-    def coreml_zip(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:
-        from habla_ml.export.publish import publish_coreml
-
-        opened = lake.lake()
-        made = publish_coreml(
-            opened,
-            context.partition_key,
-            {},
-            settings.work_folder,
-            settings.export.coreml_timeout_s,
-            context.log.info,
-        )
-        parity = [{"measure": name, "value": value} for name, value in made.parity.items()]
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(made.archive),
-            metadata={
-                "size MB": round(made.size_bytes / 1e6, 3),
-                "format": made.model_format,
-                "must be compiled by the app": made.model_format == "mlpackage",
-                "WhisperKit reads this vocabulary": made.has_whisperkit_vocab_size,
-                "encoder PSNR dB": float(made.parity["encoder_psnr_db"]),
-                "parity with the checkpoint": table(parity, ["measure", "value"]),
-                "files": table(({"file": f.path, "bytes": f.size_bytes} for f in made.files), ["file", "bytes"]),
-                "sha256": made.archive,
-                "checkpoint": made.checkpoint,
-            },
-        )
-
-    return coreml_zip
+    return export

@@ -12,6 +12,7 @@ from habla_ml.defs.owners import MODEL_OWNERS
 from habla_ml.defs.partitions import model_versions
 from habla_ml.defs.presentation import bullet_list, file_link
 from habla_ml.defs.resources import StoreResource
+from habla_ml.export.registry import SERVED
 from habla_ml.model_version import parent_version
 from habla_ml.settings import Settings
 
@@ -21,7 +22,7 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         partitions_def=model_versions,
-        deps=["splits", "ctranslate2_model"],
+        deps=["splits", SERVED.asset_name],
         group_name="models",
         owners=MODEL_OWNERS,
         kinds={"fasterwhisper", "jiwer"},

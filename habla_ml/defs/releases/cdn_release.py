@@ -8,6 +8,7 @@ from habla_ml.defs.owners import RELEASE_OWNERS
 from habla_ml.defs.partitions import model_versions
 from habla_ml.defs.presentation import bullet_list, link_or_path, table
 from habla_ml.defs.resources import StoreResource
+from habla_ml.export.registry import EXPORTERS
 from habla_ml.settings import Settings
 
 
@@ -17,7 +18,7 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         partitions_def=model_versions,
-        deps=["wer_report", "coreml_zip", "ctranslate2_model"],
+        deps=["wer_report", *(each.asset_name for each in EXPORTERS if each.asset)],
         group_name="releases",
         owners=RELEASE_OWNERS,
         kinds={"s3" if chosen.store.url.startswith("s3://") else "file", "zip"},

@@ -15,11 +15,12 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from habla_ml.errors import EvaluationError
+from habla_ml.errors import EvaluationError, ExportError
 from habla_ml.evaluation.comparison.decoding import EvaluatedModel
 from habla_ml.evaluation.comparison.records import ModelRole
-from habla_ml.export.ctranslate2 import QUANTISATIONS
-from habla_ml.export.publish import checkout_artefact, get_checkpoint_tree, publish_ctranslate2
+from habla_ml.export.exporter import Exporter
+from habla_ml.export.publish import SourceCheckpoint, checkout_artefact, find_version_checkpoint, publish_export
+from habla_ml.export.registry import find_exporter
 from habla_ml.lake import Lake, catalogue, compute_digest, compute_sha256
 from habla_ml.model_version import is_version
 from habla_ml.settings import Settings
@@ -59,15 +60,13 @@ def parse_model_spec(text: str, settings: Settings) -> ModelSpec:
     if model in HOSTED_SERVICES:
         return ModelSpec(text, "", _parse_options({**given, "engine": model}, text), None)
     quantisation = given.pop("quantisation", None)
-    if quantisation is not None and quantisation not in QUANTISATIONS:
-        raise EvaluationError(f"{text}: quantisation {quantisation!r} is none of {', '.join(QUANTISATIONS)}")
     if not model:
         raise EvaluationError(f"{text!r} names no model; write a version like v2, base, a folder or a service")
     as_served = build_served_options(settings.evaluation).model_dump(mode="json")
     chosen = engine or as_served["engine"]
     options = _parse_options({**as_served, **given, "engine": chosen}, text)
-    if quantisation is not None and not _reads_ctranslate2(options):
-        raise EvaluationError(f"{text}: {chosen} reads the checkpoint itself and knows no quantisation")
+    if quantisation is not None:
+        _check_quantisation(text, options, quantisation, settings)
     return ModelSpec(text, model, options, quantisation)
 
 
@@ -92,25 +91,32 @@ def prepare_model(
                 f"{spec.model} is no model version, no service and no folder; write v2, base or the path of a model"
             )
         return EvaluatedModel(spec.text, role, _digest_folder(folder), folder, decoding=spec.decoding)
-    identity, checkpoint = _resolve_checkpoint(spec.model, lake, settings)
-    if not _reads_ctranslate2(spec.decoding):
-        return EvaluatedModel(spec.text, role, identity, checkpoint, decoding=spec.decoding)
-    quantisation = spec.quantisation or settings.export.ctranslate2_quantisation
-    made = publish_ctranslate2(
-        lake,
-        catalogue.COMPARED_EXPORT.name(identity[:32], quantisation, "ctranslate2"),
-        identity,
-        checkpoint,
-        quantisation,
-        settings.work_folder,
-        progress,
-    )
-    folder = checkout_artefact(lake, made.tree, settings.work_folder)
-    return EvaluatedModel(spec.text, role, made.tree, folder, decoding=spec.decoding)
+    source = _find_checkpoint(spec.model, lake, settings)
+    exporter = _find_engine_exporter(spec.decoding)
+    if exporter is None:
+        return EvaluatedModel(spec.text, role, source.identity, source.fetch(), decoding=spec.decoding)
+    options = exporter.build_options(settings.export, spec.quantisation)
+    name = catalogue.COMPARED_EXPORT.name(source.identity[:32], options.quantisation, exporter.name)
+    export = publish_export(lake, name, exporter, source, options, settings.work_folder, progress)
+    folder = checkout_artefact(lake, export.artefact, settings.work_folder)
+    return EvaluatedModel(spec.text, role, export.artefact, folder, decoding=spec.decoding)
 
 
-def _reads_ctranslate2(options: EngineOptions) -> bool:
-    return load_engine_class(options.engine).model_format == "ctranslate2"
+def _find_engine_exporter(options: EngineOptions) -> Exporter | None:
+    """Return the exporter that makes the engine's input; None where it reads the checkpoint itself."""
+    return find_exporter(load_engine_class(options.engine).model_format)
+
+
+def _check_quantisation(text: str, options: EngineOptions, quantisation: str, settings: Settings) -> None:
+    exporter = _find_engine_exporter(options)
+    if exporter is None:
+        raise EvaluationError(
+            f"{text}: the engine {options.engine} reads the checkpoint itself; remove the quantisation"
+        )
+    try:
+        exporter.build_options(settings.export, quantisation)
+    except ExportError as error:
+        raise EvaluationError(f"{text}: {error}") from error
 
 
 def _parse_option(text: str, whole: str) -> tuple[str, Any]:
@@ -130,12 +136,11 @@ def _parse_options(given: dict[str, Any], text: str) -> EngineOptions:
         raise EvaluationError(f"{text} cannot be understood ({faults}); options are {known}") from error
 
 
-def _resolve_checkpoint(model: str, lake: Lake, settings: Settings) -> tuple[str, Path]:
+def _find_checkpoint(model: str, lake: Lake, settings: Settings) -> SourceCheckpoint:
     if model == BASE:
         base = resolve_base_model(load_recipe(settings.training.recipe))
-        return base.digest, base.folder
-    tree = get_checkpoint_tree(lake, model)
-    return tree, checkout_artefact(lake, tree, settings.work_folder)
+        return SourceCheckpoint(base.digest, lambda: base.folder)
+    return find_version_checkpoint(lake, model, settings.work_folder)
 
 
 def _digest_folder(folder: Path) -> str:

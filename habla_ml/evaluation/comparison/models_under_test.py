@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison.decoding import EvaluatedModel
-from habla_ml.export.publish import checkout_artefact, publish_ctranslate2
+from habla_ml.evaluation.comparison.records import ModelRole
+from habla_ml.export.exporter import PublishedExport
+from habla_ml.export.publish import SourceCheckpoint, checkout_artefact, publish_export, read_export
+from habla_ml.export.registry import SERVED
 from habla_ml.lake import Lake, Store, catalogue
 from habla_ml.model_version import parent_version, version_number
 from habla_ml.release.channel import read_channel
@@ -32,26 +34,21 @@ def prepare_evaluated_models(
     Raises:
         ReleaseError: `version` has no CTranslate2 model yet.
     """
-    candidate = _read_ctranslate2_pointer(lake, version)
+    candidate = read_export(lake, version, SERVED)
     if candidate is None:
         raise ReleaseError(
-            f"model version {version} has no CTranslate2 model; materialise `ctranslate2_model` for it first"
+            f"model version {version} has no {SERVED.title}; materialise `{SERVED.asset_name}` for it first"
         )
     recipe = load_recipe(write_recipe_file(lake, read_plan(lake, version), settings.work_folder))
     found = [prepare_base_model(lake, recipe, settings, progress)]
     previous = _find_previous_release(store, settings.release.channel, version)
-    artefact = None if previous is None else _read_ctranslate2_pointer(lake, previous)
-    if previous is not None and artefact is not None:
-        tree = str(artefact["tree"])
-        found.append(EvaluatedModel(previous, "previous", tree, _check_out_tree(lake, tree, settings)))
-    tree, checkpoint = str(candidate["tree"]), str(candidate["checkpoint"])
-    own = EvaluatedModel(
-        version,
-        "candidate",
-        tree,
-        _check_out_tree(lake, tree, settings),
-        checkpoint=checkpoint,
-        checkpoint_folder=_check_out_tree(lake, checkpoint, settings),
+    served = None if previous is None else read_export(lake, previous, SERVED)
+    if previous is not None and served is not None:
+        found.append(_open_export(previous, "previous", served, lake, settings))
+    own = replace(
+        _open_export(version, "candidate", candidate, lake, settings),
+        checkpoint=candidate.checkpoint,
+        checkpoint_folder=checkout_artefact(lake, candidate.checkpoint, settings.work_folder),
     )
     return [*found, own]
 
@@ -59,16 +56,23 @@ def prepare_evaluated_models(
 def prepare_base_model(lake: Lake, recipe: Recipe, settings: Settings, progress: Progress) -> EvaluatedModel:
     """The base model that a recipe names, converted as candidates are."""
     base = resolve_base_model(recipe)
-    made = publish_ctranslate2(
+    export = publish_export(
         lake,
-        catalogue.BASE_EXPORT.name(base.digest, "ctranslate2"),
-        base.digest,
-        base.folder,
-        settings.export.ctranslate2_quantisation,
+        catalogue.BASE_EXPORT.name(base.digest, SERVED.name),
+        SERVED,
+        SourceCheckpoint(base.digest, lambda: base.folder),
+        SERVED.build_options(settings.export),
         settings.work_folder,
         progress,
     )
-    return EvaluatedModel("base", "base", made.tree, _check_out_tree(lake, made.tree, settings))
+    return _open_export("base", "base", export, lake, settings)
+
+
+def _open_export(
+    name: str, role: ModelRole, export: PublishedExport, lake: Lake, settings: Settings
+) -> EvaluatedModel:
+    folder = checkout_artefact(lake, export.artefact, settings.work_folder)
+    return EvaluatedModel(name, role, export.artefact, folder)
 
 
 def _find_previous_release(store: Store, channel: str, version: str) -> str | None:
@@ -76,12 +80,3 @@ def _find_previous_release(store: Store, channel: str, version: str) -> str | No
     number = version_number(parent_version(version) or version)
     older = [each for each in released if version_number(each) < number]
     return max(older, key=version_number, default=None)
-
-
-def _read_ctranslate2_pointer(lake: Lake, version: str) -> Mapping[str, Any] | None:
-    pointer = lake.read_pointer(catalogue.EXPORT.name(version, "ctranslate2"))
-    return None if pointer is None else pointer.value
-
-
-def _check_out_tree(lake: Lake, tree: str, settings: Settings) -> Path:
-    return checkout_artefact(lake, tree, settings.work_folder)

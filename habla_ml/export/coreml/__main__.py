@@ -1,4 +1,4 @@
-"""`python -m habla_ml.export.coreml CHECKPOINT OUT`: convert, check the contract, prove parity."""
+"""`python -m habla_ml.export.coreml CHECKPOINT OUT`: convert, check the interface, verify the results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from habla_ml.errors import ExportError, HablaError
-from habla_ml.export.coreml.process import ConversionResult, format_refusal, write_result
+from habla_ml.export.coreml.process import ConversionResult, format_error, write_result
 from habla_ml.process import die_with_parent
 
 
@@ -20,35 +20,38 @@ def _convert_and_verify(checkpoint: Path, out: Path) -> None:
     def progress(line: str) -> None:
         print(line, flush=True)
 
-    models = convert_to_coreml(checkpoint, out, progress)
-    problems = find_contract_problems(models.folder, models.checkpoint)
+    prepared = convert_to_coreml(checkpoint, out, progress)
+    problems = find_contract_problems(out, prepared.folder)
     if problems:
-        raise ExportError(f"WhisperKit could not call what was made of {checkpoint}: {' '.join(problems)}")
-    progress("contract: every input and output has its name, shape and type")
-    parity = verify_coreml(models.folder, models.checkpoint, progress=progress)
+        raise ExportError(
+            f"WhisperKit cannot call the programs of {checkpoint}: {' '.join(problems)} Check the installed version of "
+            "coremltools against constraints.txt."
+        )
+    progress("contract: every input and output has the expected name, shape and type")
+    parity = verify_coreml(out, prepared.folder, progress)
     problems = find_parity_problems(parity)
     if problems:
         raise ExportError(
-            f"The Core ML programs of {checkpoint} do not compute what it computes: {' '.join(problems)} "
-            "Do not release it; check the installed versions of torch and coremltools against constraints.txt."
+            f"The Core ML programs of {checkpoint} differ too much from it: {' '.join(problems)} Do not release them; "
+            "check the installed versions of torch and coremltools against constraints.txt."
         )
-    write_result(out, ConversionResult(parity, models.repairs))
+    write_result(out, ConversionResult(parity, prepared.repairs))
 
 
 def main() -> int:
-    """Run the conversion; the status is 1 and the last line of standard error says why when it is refused."""
+    """Run the conversion. After an error the status is 1 and standard error ends with one line that explains it."""
     parser = argparse.ArgumentParser(prog="python -m habla_ml.export.coreml", description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="a Transformers Whisper folder, adapters merged")
     parser.add_argument("out", type=Path, help="a folder that does not exist yet")
-    parser.add_argument("--parent-pid", type=int, help="end when this process, our parent, does")
+    parser.add_argument("--parent-pid", type=int, help="process to end with")
     arguments = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
         if arguments.parent_pid is not None:
             die_with_parent(arguments.parent_pid)
         _convert_and_verify(arguments.checkpoint, arguments.out)
-    except HablaError as refused:
-        print(format_refusal(refused), file=sys.stderr, flush=True)
+    except HablaError as error:
+        print(format_error(error), file=sys.stderr, flush=True)
         return 1
     return 0
 

@@ -1,8 +1,8 @@
-"""The names, shapes and types WhisperKit calls the three programs with, and a check of what was saved.
+"""The interface with which WhisperKit calls the three programs, and a check of the saved packages.
 
-The contract is that of WhisperKit's own models (argmaxinc, `MelSpectrogram`, `AudioEncoder`, `TextDecoder`): the
-app reads sizes off the shapes and copies outputs as two bytes a value, so a name or a type that differs fails
-only on the phone.
+Names, shapes and types are those of WhisperKit's own models (argmaxinc, `MelSpectrogram`, `AudioEncoder`,
+`TextDecoder`). The app reads sizes from the shapes and copies two bytes per output value, so a wrong name or type
+fails only on the phone.
 """
 
 from __future__ import annotations
@@ -23,38 +23,26 @@ _ARRAY_TYPE_NAMES = {65552: "float16", 65568: "float32", 131104: "int32"}  # Arr
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The numbers of a `config.json` that the contract depends on.
-
-    Attributes:
-        n_mels: Mel bands.
-        d_model: Width of encoder and decoder.
-        decoder_layers: Layers with a cache each.
-        vocab_size: Logits a step.
-        source_positions: Encoder states of a window, 1500.
-        target_positions: Tokens a cache holds, 448.
-    """
+    """The sizes of a `config.json` that the interface depends on."""
 
     n_mels: int
     d_model: int
     decoder_layers: int
     vocab_size: int
     source_positions: int
+    """Encoder states of a 30 s window, 1500."""
     target_positions: int
+    """Tokens of a cache, 448."""
 
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """One input or output.
-
-    Attributes:
-        name: As the app calls it.
-        shape: Fixed.
-        dtype: `float16` or `int32`.
-    """
+    """One input or output of fixed shape."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str = "float16"
+    """`float16` or `int32`."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +57,7 @@ def read_model_shape(checkpoint: Path) -> ModelShape:
     """Read the sizes of a prepared checkpoint.
 
     Raises:
-        ExportError: It is not of the one architecture that WhisperKit and `modules` implement.
+        ExportError: The architecture is not the one that WhisperKit and `modules` implement.
     """
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     for key, expected in (
@@ -82,7 +70,7 @@ def read_model_shape(checkpoint: Path) -> ModelShape:
         if found != expected:
             raise ExportError(
                 f"{checkpoint}/config.json has {key} {found!r}; the phone's programs need {expected!r}. "
-                "Only models of OpenAI's Whisper shape can be converted."
+                "Convert only models of OpenAI's Whisper architecture."
             )
     return ModelShape(
         n_mels=int(config["num_mel_bins"]),
@@ -95,7 +83,7 @@ def read_model_shape(checkpoint: Path) -> ModelShape:
 
 
 def build_contract(shape: ModelShape) -> dict[str, ProgramInterface]:
-    """What each program must take and give, by program name."""
+    """Return the required interface by program name."""
     mel = FeatureSpec("melspectrogram_features", (1, shape.n_mels, 1, 2 * shape.source_positions))
     audio = FeatureSpec("encoder_output_embeds", (1, shape.d_model, 1, shape.source_positions))
     channels, length = shape.d_model * shape.decoder_layers, shape.target_positions
@@ -123,14 +111,11 @@ def build_contract(shape: ModelShape) -> dict[str, ProgramInterface]:
 
 
 def find_contract_problems(models_folder: Path, checkpoint: Path) -> list[str]:
-    """Compare the saved packages with the contract.
+    """Return one sentence per difference between the saved packages and the required interface.
 
     Args:
-        models_folder: Holds `MelSpectrogram.mlpackage`, `AudioEncoder.mlpackage`, `TextDecoder.mlpackage`.
-        checkpoint: The prepared folder they were made of.
-
-    Returns:
-        One sentence for each difference; empty when an app can call them.
+        models_folder: Contains `MelSpectrogram.mlpackage`, `AudioEncoder.mlpackage`, `TextDecoder.mlpackage`.
+        checkpoint: The prepared folder that they were converted from.
     """
     problems: list[str] = []
     for name, interface in build_contract(read_model_shape(checkpoint)).items():

@@ -1,77 +1,51 @@
-"""Traces the three modules and writes them as Core ML packages whose bytes depend on the checkpoint alone."""
+"""Converts the three modules to Core ML packages whose bytes depend only on the checkpoint."""
 
 from __future__ import annotations
 
 import json
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from habla_ml.errors import ExportError
-from habla_ml.export.coreml.contract import (
-    MODEL_NAMES,
-    ModelShape,
-    ProgramInterface,
-    build_contract,
-    read_model_shape,
-)
-from habla_ml.export.prepare import prepare_checkpoint
+from habla_ml.export.coreml.contract import MODEL_NAMES, ProgramInterface, build_contract, read_model_shape
+from habla_ml.export.exporter import Progress
+from habla_ml.export.prepare import PreparedCheckpoint, prepare_checkpoint
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 _PACKAGE_NAMESPACE = uuid.UUID("5f0d9f4e-6d0b-5c1e-9a55-6f2f3f1d7c11")
 _VARIABLE_METADATA = ("com.github.apple.coremltools.conversion_date",)
 
 
-@dataclass(frozen=True)
-class CoreMLModels:
-    """Three packages and the checkpoint they were made of.
+def convert_to_coreml(checkpoint: Path, out: Path, progress: Progress) -> PreparedCheckpoint:
+    """Write a Whisper checkpoint as `<name>.mlpackage` for each of `MODEL_NAMES`.
 
-    Attributes:
-        folder: Holds `<name>.mlpackage` for each name of `MODEL_NAMES`.
-        checkpoint: The prepared checkpoint, beside them.
-        shape: Its sizes.
-        repairs: What was put right before converting.
-    """
-
-    folder: Path
-    checkpoint: Path
-    shape: ModelShape
-    repairs: tuple[str, ...]
-
-
-def convert_to_coreml(checkpoint: Path, out: Path, progress: Callable[[str], None] | None = None) -> CoreMLModels:
-    """Convert a Whisper checkpoint to WhisperKit's three Core ML programs.
-
-    Weights and arithmetic are float16, but for the mel spectrogram: its floor of 1e-10 is nothing in float16, and
-    quiet audio would be lost. Needs four times the checkpoint in memory (4 GB for whisper-small): call
-    it in a process of its own.
+    Weights and arithmetic are float16. Only the mel spectrogram computes in float32, because its floor of 1e-10
+    underflows in float16 and quiet audio would be lost. Needs four times the checkpoint in memory (4 GB for
+    whisper-small), so run it in a child process.
 
     Args:
-        checkpoint: A Transformers folder as the trainer left it; it is prepared on the way.
-        out: A folder that does not exist yet.
-        progress: Told one line for each step.
+        checkpoint: A Transformers folder as the trainer wrote it.
+        out: A folder that does not exist yet; the prepared checkpoint is written to `out/checkpoint`.
+        progress: Receives one line per step.
 
     Raises:
-        ExportError: The checkpoint cannot be prepared, or is not of Whisper's shape.
+        ExportError: The checkpoint cannot be prepared or converted.
     """
     prepared = prepare_checkpoint(checkpoint, out / "checkpoint", progress)
-    shape = read_model_shape(prepared.folder)
-    interfaces = build_contract(shape)
+    interfaces = build_contract(read_model_shape(prepared.folder))
     modules = _load_modules(prepared.folder)
     for name in MODEL_NAMES:
         started_s = time.monotonic()
         package = out / f"{name}.mlpackage"
         _convert_module(modules.pop(name), interfaces[name], package, float32=name == "MelSpectrogram")
         _normalise_package(package)
-        if progress:
-            size_mb = sum(file.stat().st_size for file in package.rglob("*") if file.is_file()) / 1e6
-            progress(f"coreml: {name} {size_mb:.1f} MB in {time.monotonic() - started_s:.1f} s")
-    return CoreMLModels(out, prepared.folder, shape, prepared.repairs)
+        size_mb = sum(file.stat().st_size for file in package.rglob("*") if file.is_file()) / 1e6
+        progress(f"coreml: {name} {size_mb:.1f} MB in {time.monotonic() - started_s:.1f} s")
+    return prepared
 
 
 def _load_modules(checkpoint: Path) -> dict[str, nn.Module]:
@@ -90,19 +64,16 @@ def _load_modules(checkpoint: Path) -> dict[str, nn.Module]:
     }
 
 
-def _make_example_input(shape: tuple[int, ...], dtype: str) -> Tensor:
-    import torch
-
-    return torch.zeros(shape, dtype=torch.int32 if dtype == "int32" else torch.float32)
-
-
 def _convert_module(module: nn.Module, interface: ProgramInterface, package: Path, *, float32: bool) -> None:
     import coremltools as ct
     import numpy as np
     import torch
 
     types = {"float16": np.float16, "int32": np.int32}
-    examples = tuple(_make_example_input(feature.shape, feature.dtype) for feature in interface.inputs)
+    examples = tuple(
+        torch.zeros(feature.shape, dtype=torch.int32 if feature.dtype == "int32" else torch.float32)
+        for feature in interface.inputs
+    )
     with torch.no_grad():
         traced = torch.jit.trace(module, examples, check_trace=False)
     try:
@@ -129,7 +100,7 @@ def _convert_module(module: nn.Module, interface: ProgramInterface, package: Pat
 
 
 def _normalise_package(package: Path) -> None:
-    """Remove what differs from run to run: the date in the specification, random names, the order of map keys."""
+    """Remove what differs between runs: the date in the specification, random names, the order of map keys."""
     from coremltools.proto import Model_pb2
 
     path = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
@@ -147,7 +118,7 @@ def _normalise_package(package: Path) -> None:
 
 
 def _stabilise_identifiers(manifest: dict[str, Any], package_name: str) -> dict[str, Any]:
-    """The same manifest with each random identifier replaced by one derived from what it names."""
+    """Replace each random identifier by one derived from the path that it names."""
     renamed = {
         old: str(uuid.uuid5(_PACKAGE_NAMESPACE, f"{package_name}/{entry['path']}")).upper()
         for old, entry in manifest["itemInfoEntries"].items()

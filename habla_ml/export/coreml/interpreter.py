@@ -1,10 +1,9 @@
 """Runs a saved Core ML package on any machine, operation by operation.
 
-Core ML itself needs a Mac. But a package is a list of MIL operations (`MIL.proto` of coremltools) and a file of
-weights, and Whisper's three programs use some twenty-five of them. Reading back what was saved and computing it
-proves the package, not the converter's intentions: a swapped input, a lost weight or an overflow shows. Every
-result that the program declares float16 is rounded to it; sums inside an operation are float32. Not covered: the
-Neural Engine's own arithmetic.
+Core ML needs a Mac. A package, however, is a list of MIL operations (`MIL.proto` of coremltools) and a file of weights,
+and Whisper's three programs use about 25 kinds of operation. Executing the saved package reveals a swapped input, a
+lost weight or an overflow. Every result that the program declares as float16 is rounded to it; sums inside an
+operation are float32. Not covered: the arithmetic of the Neural Engine.
 """
 
 from __future__ import annotations
@@ -26,45 +25,38 @@ Arguments = dict[str, Any]
 
 @dataclass(frozen=True)
 class MilOperation:
-    """One step.
-
-    Attributes:
-        kind: MIL's name for it.
-        arguments: Value names for each parameter.
-        outputs: Name and MIL data type of each result.
-    """
+    """One step of a program."""
 
     kind: str
+    """MIL's name of the operation."""
     arguments: dict[str, tuple[str, ...]]
+    """Parameter → names of values."""
     outputs: tuple[tuple[str, str], ...]
+    """Name and MIL data type of each result."""
 
 
 @dataclass(frozen=True)
 class MilProgram:
-    """A saved package, its weights read.
-
-    Attributes:
-        name: Of the package, for messages.
-        input_types: MIL data type of each input.
-        outputs: Names of the results.
-        constants: Weights as float32 tensors; parameters as Python values.
-        operations: In the order they are computed.
-        dead_values: For each operation, the values nothing after it reads.
-    """
+    """A saved package with its weights."""
 
     name: str
+    """Of the package, for messages."""
     input_types: dict[str, str]
+    """Input → MIL data type."""
     outputs: tuple[str, ...]
     constants: dict[str, Any]
+    """Weights as float32 tensors; parameters as Python values."""
     operations: tuple[MilOperation, ...]
+    """In order of execution."""
     dead_values: tuple[tuple[str, ...], ...]
+    """For each operation, the values that no later operation reads."""
 
 
 def load_program(package: Path) -> MilProgram:
     """Read an `.mlpackage` of type mlProgram.
 
     Raises:
-        ExportError: It holds an operation this interpreter does not know.
+        ExportError: The package contains an operation that the interpreter does not know.
     """
     from coremltools.libmilstoragepython import _BlobStorageReader
     from coremltools.models.utils import load_spec
@@ -82,7 +74,10 @@ def load_program(package: Path) -> MilProgram:
             constants[step.outputs[0].name] = _read_constant(step.attributes["val"], reader, type_name)
             continue
         if step.type not in _OPERATIONS:
-            raise ExportError(f"{package.name} uses the operation {step.type!r}, which cannot be verified here.")
+            raise ExportError(
+                f"{package.name} uses the operation {step.type!r}, which the interpreter does not know; "
+                "add it to habla_ml.export.coreml.interpreter."
+            )
         arguments = {key: tuple(a.name for a in given.arguments) for key, given in step.inputs.items()}
         outputs = tuple((out.name, type_name(out.type.tensorType.dataType)) for out in step.outputs)
         operations.append(MilOperation(step.type, arguments, outputs))
@@ -97,14 +92,14 @@ def load_program(package: Path) -> MilProgram:
 
 
 def run_program(program: MilProgram, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Compute the outputs, each as a float32 tensor holding what the declared type can hold.
+    """Return the outputs as float32 tensors, rounded to their declared types.
 
     Raises:
         ExportError: An input is missing, or a result is not finite.
     """
     missing = program.input_types.keys() - inputs.keys()
     if missing:
-        raise ExportError(f"{program.name} needs the inputs {sorted(missing)}.")
+        raise ExportError(f"{program.name} lacks the inputs {sorted(missing)}; pass all of them.")
     values: dict[str, Any] = dict(program.constants)
     for name, dtype in program.input_types.items():
         values[name] = _round_to_type(inputs[name], dtype)
@@ -117,7 +112,9 @@ def run_program(program: MilProgram, inputs: Mapping[str, Tensor]) -> dict[str, 
     outputs = {name: values[name] for name in program.outputs}
     for name, value in outputs.items():
         if not bool(torch.isfinite(value).all()):
-            raise ExportError(f"{name} of {program.name} is not finite: float16 overflowed on the way.")
+            raise ExportError(
+                f"{name} of {program.name} is not finite: float16 overflowed. Do not release this model."
+            )
     return outputs
 
 
@@ -156,7 +153,7 @@ def _read_constant(value: Any, reader: Any, type_name: Callable[[int], str]) -> 
         elif dtype == "FLOAT32":
             array = np.asarray(reader.read_float_data(offset))
         else:
-            raise ExportError(f"Weights of type {dtype} cannot be verified here.")
+            raise ExportError(f"the interpreter cannot read weights of type {dtype}; convert in float16")
         return torch.from_numpy(array.astype(np.float32)).reshape(shape)
     tensor = value.immediateValue.tensor
     kind = tensor.WhichOneof("value")
@@ -208,7 +205,7 @@ def _convolution(a: Arguments) -> tuple[Tensor]:
     x, weight = a["x"], a["weight"]
     pad = list(a["pad"]) if a["pad_type"] == "custom" else [0] * (2 * (x.dim() - 2))
     if a["pad_type"] not in ("custom", "valid"):
-        raise ExportError(f"Convolution padding {a['pad_type']!r} cannot be verified here.")
+        raise ExportError(f"the interpreter does not know the padding {a['pad_type']!r} of a convolution; add it")
     pairs = [pad[2 * axis : 2 * axis + 2] for axis in range(x.dim() - 2)]
     x = functional.pad(x, [size for pair in reversed(pairs) for size in pair])
     convolve = functional.conv1d if weight.dim() == 3 else functional.conv2d
@@ -218,7 +215,7 @@ def _convolution(a: Arguments) -> tuple[Tensor]:
 
 def _pad(a: Arguments) -> tuple[Tensor]:
     pairs = [a["pad"][index : index + 2] for index in range(0, len(a["pad"]), 2)]
-    while pairs and pairs[0] == [0, 0]:  # torch reflects the last axes only and wants just their sizes
+    while pairs and pairs[0] == [0, 0]:  # torch reflects only the last axes and takes only their sizes
         pairs = pairs[1:]
     sizes = [size for pair in reversed(pairs) for size in pair]
     if a["mode"] == "constant":

@@ -1,8 +1,8 @@
-"""Whisper's three parts in the layout WhisperKit calls them with: channels first, one row, time last.
+"""Whisper's mel spectrogram, encoder and decoder in WhisperKit's tensor layout.
 
-Tensors are [1, channels, 1, time] because the Neural Engine is fastest so; linear layers are 1 × 1 convolutions.
-The decoder takes one token at a time: its key and value caches come in whole and only the new column goes out, so
-the app owns the memory. Only the conversion process imports this module.
+Tensors are [1, channels, 1, time], which is fastest on the Neural Engine; linear layers are 1 × 1 convolutions. The
+decoder takes one token per call. It reads whole key and value caches and returns only their new column, so the app
+owns the memory. Only the conversion process imports this module.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _DYNAMIC_RANGE_DECADES = 8.0
 class MelSpectrogram(nn.Module):  # type: ignore[misc]
     """Audio [480000] to log-mel features [1, n_mels, 1, 3000], as Whisper's feature extractor computes them.
 
-    The Fourier transform is a convolution with windowed cosines and sines: coremltools cannot convert `torch.stft`
-    with current numpy, and a convolution is what the phone is good at.
+    The Fourier transform is a convolution with windowed cosines and sines, because coremltools 9 cannot convert
+    `torch.stft` with numpy 2.4 (its issue #2633).
     """
 
     def __init__(self, mel_filters: Tensor) -> None:
@@ -48,7 +48,7 @@ class MelSpectrogram(nn.Module):  # type: ignore[misc]
         self.register_buffer("mel_filters", mel_filters.T.float().contiguous().unsqueeze(-1))
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Compute the features; the last of the 3001 centred frames is dropped, as Whisper does."""
+        """Compute the features; the last of the 3001 centred frames is dropped, as in Whisper."""
         padded = functional.pad(audio[None, None, :], (N_FFT // 2, N_FFT // 2), mode="reflect")
         spectrum = functional.conv1d(padded, self.get_buffer("kernels"), stride=HOP_LENGTH)[:, :, :N_FRAMES]
         real, imaginary = spectrum.chunk(2, dim=1)
@@ -63,7 +63,7 @@ class AudioEncoder(nn.Module):  # type: ignore[misc]
     """Log-mel features [1, n_mels, 1, 3000] to encoder states [1, D, 1, 1500]."""
 
     def __init__(self, model: WhisperForConditionalGeneration) -> None:
-        """Take over the weights of a Transformers Whisper in float32."""
+        """Copy the weights of a Transformers Whisper in float32."""
         super().__init__()
         encoder = model.model.encoder
         self.conv1 = _build_row_convolution(encoder.conv1)
@@ -82,17 +82,17 @@ class AudioEncoder(nn.Module):  # type: ignore[misc]
 
 
 class TextDecoder(nn.Module):  # type: ignore[misc]
-    """One token and the caches to the logits of the next one and the new column of each cache.
+    """One token and the caches to the logits of the next token and the new column of each cache.
 
-    `alignment_heads_weights` is the mean over the alignment heads of the token's attention to the audio; the app
-    aligns words with it.
+    `alignment_heads_weights` is the token's attention to the audio, averaged over the alignment heads; the app aligns
+    words with it.
     """
 
     def __init__(self, model: WhisperForConditionalGeneration, alignment_heads: list[list[int]]) -> None:
-        """Take over the weights of a Transformers Whisper in float32.
+        """Copy the weights of a Transformers Whisper in float32.
 
         Args:
-            model: Where the weights come from.
+            model: The Transformers model.
             alignment_heads: `[layer, head]` pairs of the generation config.
         """
         super().__init__()
@@ -137,7 +137,7 @@ class EncoderLayer(nn.Module):  # type: ignore[misc]
     """One pre-norm transformer layer over the audio."""
 
     def __init__(self, layer: WhisperEncoderLayer) -> None:
-        """Take over the weights of a Transformers layer."""
+        """Copy the weights of a Transformers layer."""
         super().__init__()
         self.attention_norm = ChannelNorm(layer.self_attn_layer_norm)
         self.attention = Attention(layer.self_attn)
@@ -151,10 +151,10 @@ class EncoderLayer(nn.Module):  # type: ignore[misc]
 
 
 class DecoderLayer(nn.Module):  # type: ignore[misc]
-    """One pre-norm transformer layer over the tokens so far and the audio."""
+    """One pre-norm transformer layer over the previous tokens and the audio."""
 
     def __init__(self, layer: WhisperDecoderLayer) -> None:
-        """Take over the weights of a Transformers layer."""
+        """Copy the weights of a Transformers layer."""
         super().__init__()
         self.attention_norm = ChannelNorm(layer.self_attn_layer_norm)
         self.attention = Attention(layer.self_attn)
@@ -183,7 +183,7 @@ class Attention(nn.Module):  # type: ignore[misc]
     """Multi-head attention over the last axis; queries, keys and values are [1, D, 1, time]."""
 
     def __init__(self, attention: WhisperAttention) -> None:
-        """Take over the weights of a Transformers attention."""
+        """Copy the weights of a Transformers attention."""
         super().__init__()
         self.n_heads = int(attention.num_heads)
         self.scale = float(attention.scaling)
@@ -209,10 +209,10 @@ class Attention(nn.Module):  # type: ignore[misc]
 
 
 class FeedForward(nn.Module):  # type: ignore[misc]
-    """The second half of a transformer layer, its residual connection included."""
+    """The feed-forward half of a transformer layer, including the residual connection."""
 
     def __init__(self, layer: WhisperEncoderLayer | WhisperDecoderLayer) -> None:
-        """Take over the weights of a Transformers layer."""
+        """Copy the weights of a Transformers layer."""
         super().__init__()
         self.norm = ChannelNorm(layer.final_layer_norm)
         self.widen = _build_pointwise_convolution(layer.fc1)
@@ -224,10 +224,10 @@ class FeedForward(nn.Module):  # type: ignore[misc]
 
 
 class ChannelNorm(nn.Module):  # type: ignore[misc]
-    """Layer normalisation over the channel axis of [1, D, 1, time]; coremltools fuses it to one operation."""
+    """Layer normalisation over the channel axis of [1, D, 1, time]; coremltools fuses it into one operation."""
 
     def __init__(self, norm: nn.LayerNorm) -> None:
-        """Take over the weights of a Transformers layer norm."""
+        """Copy the weights of a Transformers layer norm."""
         super().__init__()
         self.epsilon = norm.eps
         self.register_buffer("weight", norm.weight.detach().clone()[None, :, None, None])

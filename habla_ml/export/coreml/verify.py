@@ -1,15 +1,14 @@
-"""Compares what the saved packages compute with what Transformers computes from the same checkpoint."""
+"""Compares the results of the saved packages with those of Transformers for the same checkpoint."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from habla_ml.errors import ExportError
 from habla_ml.export.coreml.contract import ModelShape, read_model_shape
+from habla_ml.export.exporter import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,53 +19,45 @@ _MIN_ENCODER_PSNR_DB = 45.0
 _MAX_MEL_DIFFERENCE = 0.02
 _MAX_RELATIVE_LOGIT_DIFFERENCE = 0.02
 _SAMPLING_RATE = 16_000
+_COMPARED_TOKENS = 8
+"""Including the four of the prompt `<|startoftranscript|><|es|><|transcribe|><|notimestamps|>`."""
 
 
 @dataclass(frozen=True)
 class CoreMLParity:
-    """How near the saved programs are to the checkpoint.
-
-    Attributes:
-        encoder_psnr_db: 20 log10(largest reference value / root mean square difference) of the encoder states.
-        largest_logit_difference: Over all compared tokens.
-        logit_scale: Largest reference logit in absolute value, to read the difference against.
-        same_argmax: Tokens at which both choose the same next one.
-        compared_tokens: Tokens decoded through the key and value caches.
-        mel_largest_difference: Between mel features, on loud, quiet and silent audio; speech spans a range of 2.
-        alignment_largest_difference: Between alignment head weights, which are between 0 and 1.
-    """
+    """Differences between the saved programs and the checkpoint."""
 
     encoder_psnr_db: float
+    """20 log10(largest reference value / root mean square difference) of the encoder states."""
     largest_logit_difference: float
+    """Over all compared tokens."""
     logit_scale: float
+    """Largest absolute reference logit."""
     same_argmax: int
+    """Tokens after which both predict the same next token."""
     compared_tokens: int
+    """Tokens decoded through the key and value caches."""
     mel_largest_difference: float
+    """On loud, quiet and silent audio; the features of speech span a range of 2."""
     alignment_largest_difference: float
+    """Of the alignment head weights, which are between 0 and 1."""
 
 
-def verify_coreml(
-    models_folder: Path,
-    checkpoint: Path,
-    n_tokens: int = 8,
-    progress: Callable[[str], None] | None = None,
-) -> CoreMLParity:
-    """Run the saved programs on test audio, token by token through their caches, beside Transformers in float32.
+def verify_coreml(models_folder: Path, checkpoint: Path, progress: Progress) -> CoreMLParity:
+    """Run the saved programs on test audio, token by token, and compare them with Transformers in float32.
 
     Args:
-        models_folder: Holds the three packages.
-        checkpoint: The prepared folder they were made of.
-        n_tokens: Tokens to decode, the four of the prompt `<|startoftranscript|><|es|>…` included.
-        progress: Told one line for each program.
+        models_folder: Contains the three packages.
+        checkpoint: The prepared folder that they were converted from.
+        progress: Receives one line per program.
 
     Raises:
-        ExportError: A package holds an operation that cannot be verified, or overflows.
+        ExportError: A package contains an operation that cannot be verified, or overflows.
     """
     import torch
 
     from habla_ml.export.coreml.interpreter import load_program, run_program
 
-    report = progress or (lambda _line: None)
     shape = read_model_shape(checkpoint)
     with torch.inference_mode():
         audio = _make_test_audio()
@@ -77,7 +68,7 @@ def verify_coreml(
             float((_run_mel_program(mel_program, piece) - reference.features(piece)).abs().max())
             for piece in (audio, (audio * 0.002).half().float(), audio * 0.0)
         )
-        report(f"verify: MelSpectrogram within {mel_difference:.4f}")
+        progress(f"verify: MelSpectrogram within {mel_difference:.4f}")
 
         encoder = load_program(models_folder / "AudioEncoder.mlpackage")
         states = run_program(encoder, {"melspectrogram_features": features[:, :, None, :]})[
@@ -85,14 +76,14 @@ def verify_coreml(
         ]
         expected_states = reference.encode(features)
         psnr_db = _compute_psnr_db(states[:, :, 0].transpose(1, 2), expected_states)
-        report(f"verify: AudioEncoder at {psnr_db:.1f} dB")
+        progress(f"verify: AudioEncoder at {psnr_db:.1f} dB")
 
-        tokens, expected_logits, expected_heads = reference.decode(expected_states, n_tokens)
+        tokens, expected_logits, expected_heads = reference.decode(expected_states)
         decoder = load_program(models_folder / "TextDecoder.mlpackage")
         logits, heads = _run_decoder(decoder, shape, states, tokens)
         difference = float((logits - expected_logits).abs().max())
         same = int((logits.argmax(-1) == expected_logits.argmax(-1)).sum())
-        report(f"verify: TextDecoder within {difference:.4f}, same choice at {same} of {len(tokens)} tokens")
+        progress(f"verify: TextDecoder within {difference:.4f}, same prediction at {same} of {len(tokens)} tokens")
     return CoreMLParity(
         encoder_psnr_db=psnr_db,
         largest_logit_difference=difference,
@@ -105,32 +96,32 @@ def verify_coreml(
 
 
 def find_parity_problems(parity: CoreMLParity) -> list[str]:
-    """Say what is too far apart for a release; empty when the phone will hear what Habla hears.
+    """Return one sentence per difference that is too large for a release.
 
-    The bounds leave room for float16 (75 dB, 0.1 % of the scale, measured on whisper-small) and none for a lost
-    weight. Choosing another token is no fault where both logits lie within the permitted difference.
+    The bounds allow for float16 (75 dB and 0.1 % of the scale, measured on whisper-small) but not for a lost weight.
+    Another predicted token is acceptable when both logits are within the allowed difference.
     """
     problems = []
     if not parity.encoder_psnr_db >= _MIN_ENCODER_PSNR_DB:
         problems.append(
-            f"AudioEncoder is at {parity.encoder_psnr_db:.1f} dB, at least {_MIN_ENCODER_PSNR_DB:.0f} needed."
+            f"AudioEncoder is at {parity.encoder_psnr_db:.1f} dB; at least {_MIN_ENCODER_PSNR_DB:.0f} dB is required."
         )
     if not parity.mel_largest_difference <= _MAX_MEL_DIFFERENCE:
         problems.append(
-            f"MelSpectrogram differs by {parity.mel_largest_difference:.4f}, at most "
-            f"{_MAX_MEL_DIFFERENCE} allowed."
+            f"MelSpectrogram differs by {parity.mel_largest_difference:.4f}; at most "
+            f"{_MAX_MEL_DIFFERENCE} is allowed."
         )
     largest = _MAX_RELATIVE_LOGIT_DIFFERENCE * parity.logit_scale
     if not parity.largest_logit_difference <= largest:
         problems.append(
-            f"TextDecoder differs by {parity.largest_logit_difference:.4f}, at most {largest:.4f} allowed."
+            f"TextDecoder differs by {parity.largest_logit_difference:.4f}; at most {largest:.4f} is allowed."
         )
     return problems
 
 
 @dataclass(frozen=True)
 class _ReferenceModel:
-    """Transformers' own Whisper in float32, for one checkpoint."""
+    """The Whisper of Transformers in float32."""
 
     model: Any
     extractor: Any
@@ -146,18 +137,18 @@ class _ReferenceModel:
         return cls(model.eval(), WhisperFeatureExtractor.from_pretrained(checkpoint))
 
     def features(self, audio: Tensor) -> Tensor:
-        """Mel features [1, n_mels, 3000]."""
+        """Return mel features [1, n_mels, 3000]."""
         import torch
 
-        made = self.extractor(audio.numpy(), sampling_rate=_SAMPLING_RATE, return_tensors="np")
-        return torch.from_numpy(made["input_features"])
+        extracted = self.extractor(audio.numpy(), sampling_rate=_SAMPLING_RATE, return_tensors="np")
+        return torch.from_numpy(extracted["input_features"])
 
     def encode(self, features: Tensor) -> Tensor:
-        """Encoder states [1, 1500, D]."""
+        """Return encoder states [1, 1500, D]."""
         return self.model.model.encoder(features).last_hidden_state
 
-    def decode(self, states: Tensor, n_tokens: int) -> tuple[list[int], Tensor, Tensor]:
-        """Decode greedily; tokens [T], logits [T, V] and alignment head means [T, 1500]."""
+    def decode(self, states: Tensor) -> tuple[list[int], Tensor, Tensor]:
+        """Decode greedily; return tokens [T], logits [T, V] and alignment head means [T, 1500]."""
         import torch
 
         generation = self.model.generation_config
@@ -167,9 +158,7 @@ class _ReferenceModel:
             generation.task_to_id["transcribe"],
             generation.no_timestamps_token_id,
         ]
-        if n_tokens < len(tokens):
-            raise ExportError(f"n_tokens is {n_tokens}; at least {len(tokens)}, the prompt, must be compared.")
-        while len(tokens) < n_tokens:
+        while len(tokens) < _COMPARED_TOKENS:
             last = self.model.model.decoder(torch.tensor([tokens]), encoder_hidden_states=states)
             tokens.append(int(self.model.proj_out(last.last_hidden_state)[0, -1].argmax()))
         out = self.model.model.decoder(
@@ -188,7 +177,7 @@ def _run_mel_program(program: MilProgram, audio: Tensor) -> Tensor:
 def _run_decoder(
     decoder: MilProgram, shape: ModelShape, states: Tensor, tokens: list[int]
 ) -> tuple[Tensor, Tensor]:
-    """Call the decoder as WhisperKit does: one token, the caches kept outside."""
+    """Call the decoder as WhisperKit does: one token per call, with the caches kept outside."""
     import torch
 
     from habla_ml.export.coreml.interpreter import run_program
@@ -226,9 +215,9 @@ def _compute_psnr_db(actual: Tensor, expected: Tensor) -> float:
 
 
 def _make_test_audio() -> Tensor:
-    """Thirty seconds that a mistake cannot hide in: harmonics and a sweep, then the same 40 dB down, then silence.
+    """Return 30 s of audio [480000]: harmonics and a sweep, the same 40 dB quieter, then silence.
 
-    Rounded to float16, which is what the app hands over.
+    Rounded to float16, the type that the app passes.
     """
     import numpy as np
     import torch

@@ -8,7 +8,9 @@ import yaml
 import habla_ml
 from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison.models_under_test import prepare_evaluated_models
-from habla_ml.export.publish import publish_ctranslate2
+from habla_ml.export.ctranslate2 import CTRANSLATE2
+from habla_ml.export.exporter import ExportOptions
+from habla_ml.export.publish import SourceCheckpoint, publish_export
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.release.publish import publish_release
 from habla_ml.settings import Settings, load_settings
@@ -54,7 +56,8 @@ def make_version(lake: Lake, version: str, settings: Settings) -> None:
     lake.move_pointer(f"models/{version}/plan", plan, None)
     owner = f"models/{version}/ctranslate2"
     tree = lake.put_tree(BASE_MODEL)
-    publish_ctranslate2(lake, owner, tree, BASE_MODEL, "int8", settings.work_folder)
+    source = SourceCheckpoint(tree, lambda: BASE_MODEL)
+    publish_export(lake, owner, CTRANSLATE2, source, ExportOptions("int8"), settings.work_folder, print)
 
 
 def release(cdn: DirectoryStore, tmp_path: Path, version: str) -> None:

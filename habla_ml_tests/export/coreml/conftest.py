@@ -1,4 +1,4 @@
-"""One conversion of the tiny checkpoint for the whole folder, made by the real process."""
+"""One conversion of the tiny checkpoint by the real child process, shared by all tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ConvertedCheckpoint:
 
 @pytest.fixture(scope="session")
 def converted_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> ConvertedCheckpoint:
-    """Three packages and what the process said about them; do not change the files."""
+    """Three packages and the result of the child process; do not change the files."""
     folder = tmp_path_factory.mktemp("coreml") / "converted"
     lines: list[str] = []
     conversion = run_conversion(tiny_checkpoint, folder, 900.0, lines.append)

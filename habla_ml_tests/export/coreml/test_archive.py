@@ -1,4 +1,4 @@
-"""The zip is the same byte for byte, says what it is, and holds all that the phone needs offline."""
+"""The zip has reproducible bytes, describes itself, and contains all that the phone needs offline."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from habla_ml.errors import ExportError
-from habla_ml.export.coreml.archive import build_coreml_archive, write_archive
+from habla_ml.export.coreml.archive import COREML, build_coreml_archive, write_archive
+from habla_ml.export.exporter import ConvertedModel, ExportOptions
 from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
+from habla_ml_tests.testing.export_checkpoint import export_checkpoint, ignore_progress
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +24,7 @@ BASE_MODEL = Path(__file__).parents[3] / "habla_ml" / "demo" / "base_model"
 IDENTITY = {"model_version": "v1", "snapshot": "sha256:00"}
 
 FAKE_COMPILER = """#!/bin/sh
-# Stands in for Apple's: `xcrun --find coremlcompiler` and `xcrun coremlcompiler compile PACKAGE FOLDER`.
+# Replaces Apple's `xcrun --find coremlcompiler` and `xcrun coremlcompiler compile PACKAGE FOLDER`.
 case "$1" in
 --find) exit {find_status} ;;
 coremlcompiler)
@@ -49,31 +52,33 @@ def read_archive_manifest(path: Path) -> dict[str, object]:
         return dict(json.loads(archive.read("manifest.json")))
 
 
+def write(model: ConvertedCheckpoint, folder: Path, origin: Mapping[str, str] = IDENTITY) -> ConvertedModel:
+    return write_archive(folder, model.conversion, folder / "archive.zip", origin, ignore_progress)
+
+
 def test_the_same_checkpoint_gives_the_same_zip_byte_for_byte(
     converted_model: ConvertedCheckpoint, models: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    once = write_archive(models, converted_model.conversion, tmp_path / "once.zip", IDENTITY)
-    work = tmp_path / "work"
-    again = build_coreml_archive(tiny_checkpoint, work, tmp_path / "again.zip", IDENTITY, 900.0)
+    once = write(converted_model, models)
+    options = ExportOptions("float16", 900.0, IDENTITY)
+    again = build_coreml_archive(tiny_checkpoint, tmp_path, options, ignore_progress)
     assert once.path.read_bytes() == again.path.read_bytes()
-    assert once.sha256 == again.sha256 == hashlib.sha256(again.path.read_bytes()).hexdigest()
-    assert list(work.iterdir()) == []
 
 
-def test_another_identity_gives_another_zip_with_the_same_files(
+def test_another_origin_gives_another_zip_with_the_same_files(
     converted_model: ConvertedCheckpoint, models: Path, tmp_path: Path
 ) -> None:
     copy = Path(shutil.copytree(models, tmp_path / "copy"))
-    first = write_archive(models, converted_model.conversion, tmp_path / "1.zip", {"model_version": "v1"})
-    second = write_archive(copy, converted_model.conversion, tmp_path / "2.zip", {"model_version": "v2"})
-    assert first.sha256 != second.sha256
-    assert first.files == second.files
+    first = write(converted_model, models, {"model_version": "v1"})
+    second = write(converted_model, copy, {"model_version": "v2"})
+    assert first.path.read_bytes() != second.path.read_bytes()
+    assert first.details == second.details
 
 
-def test_the_manifest_tells_form_vocabulary_parity_and_every_file(
+def test_the_manifest_states_format_vocabulary_parity_and_every_file(
     converted_model: ConvertedCheckpoint, models: Path, tmp_path: Path
 ) -> None:
-    made = write_archive(models, converted_model.conversion, tmp_path / "model.zip", IDENTITY)
+    made = write(converted_model, models)
     manifest = read_archive_manifest(made.path)
     assert manifest["identity"] == IDENTITY
     assert (manifest["model_format"], manifest["must_be_compiled_by_the_app"]) == ("mlpackage", True)
@@ -96,8 +101,8 @@ def test_the_manifest_tells_form_vocabulary_parity_and_every_file(
 def test_the_phone_finds_programs_tokenizer_and_configs_at_the_root(
     converted_model: ConvertedCheckpoint, models: Path, tmp_path: Path
 ) -> None:
-    made = write_archive(models, converted_model.conversion, tmp_path / "model.zip", IDENTITY)
-    roots = {file.path.split("/")[0] for file in made.files}
+    made = write(converted_model, models)
+    roots = {file["path"].split("/")[0] for file in made.details["files"]}
     assert roots == {
         "AudioEncoder.mlpackage",
         "MelSpectrogram.mlpackage",
@@ -110,12 +115,12 @@ def test_the_phone_finds_programs_tokenizer_and_configs_at_the_root(
     }
 
 
-def test_an_unzipped_package_is_one_coremltools_opens(
+def test_coremltools_opens_an_unzipped_package(
     converted_model: ConvertedCheckpoint, models: Path, tmp_path: Path
 ) -> None:
     from coremltools.models import MLModel
 
-    made = write_archive(models, converted_model.conversion, tmp_path / "model.zip", IDENTITY)
+    made = write(converted_model, models)
     with zipfile.ZipFile(made.path) as archive:
         archive.extractall(tmp_path / "phone")
     model = MLModel(str(tmp_path / "phone" / "TextDecoder.mlpackage"), skip_model_load=True)
@@ -123,50 +128,36 @@ def test_an_unzipped_package_is_one_coremltools_opens(
     assert "com.github.apple.coremltools.conversion_date" not in model.user_defined_metadata
 
 
-def test_where_apple_s_compiler_is_the_archive_holds_compiled_models(
+def test_with_apples_compiler_the_archive_contains_compiled_models(
     converted_model: ConvertedCheckpoint, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install_compiler(tmp_path / "bin", monkeypatch)
-    made = write_archive(models, converted_model.conversion, tmp_path / "model.zip", IDENTITY)
-    assert made.model_format == "mlmodelc"
+    made = write(converted_model, models)
+    assert made.details["model_format"] == "mlmodelc"
     assert read_archive_manifest(made.path)["must_be_compiled_by_the_app"] is False
-    assert "TextDecoder.mlmodelc/model.mil" in {file.path for file in made.files}
-    assert not [file.path for file in made.files if ".mlpackage" in file.path]
+    assert "TextDecoder.mlmodelc/model.mil" in {file["path"] for file in made.details["files"]}
+    assert not [file["path"] for file in made.details["files"] if ".mlpackage" in file["path"]]
 
 
-def test_command_line_tools_without_the_compiler_leave_packages(
+def test_without_apples_compiler_the_archive_contains_packages(
     converted_model: ConvertedCheckpoint, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install_compiler(tmp_path / "bin", monkeypatch, find_status=72)
-    made = write_archive(models, converted_model.conversion, tmp_path / "model.zip", IDENTITY)
-    assert made.model_format == "mlpackage"
+    made = write(converted_model, models)
+    assert made.details["model_format"] == "mlpackage"
 
 
-def test_a_failing_compiler_is_told_and_leaves_no_zip(
+def test_a_failure_of_the_compiler_is_reported(
     converted_model: ConvertedCheckpoint, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install_compiler(tmp_path / "bin", monkeypatch, compile_status=3)
     with pytest.raises(ExportError, match=r"MelSpectrogram\.mlpackage \(status 3\): unsupported op"):
-        write_archive(models, converted_model.conversion, tmp_path / "model.zip", IDENTITY)
-    assert not list(tmp_path.glob("*model.zip*"))
+        write(converted_model, models)
 
 
-def test_an_existing_zip_is_never_written_over(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    (tmp_path / "model.zip").write_text("released")
-    with pytest.raises(ExportError, match="exists already"):
-        build_coreml_archive(tiny_checkpoint, tmp_path / "work", tmp_path / "model.zip", IDENTITY)
-    assert (tmp_path / "model.zip").read_text() == "released"
-
-
-def test_a_refused_checkpoint_leaves_neither_zip_nor_work(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="not a folder"):
-        build_coreml_archive(tmp_path / "nowhere", tmp_path / "work", tmp_path / "model.zip", IDENTITY)
-    assert [path.name for path in tmp_path.rglob("*")] == ["work"]
-
-
-def test_the_shipped_base_model_becomes_a_verified_archive(tmp_path: Path) -> None:
+def test_the_demo_base_model_becomes_a_verified_archive(tmp_path: Path) -> None:
     lines: list[str] = []
-    made = build_coreml_archive(BASE_MODEL, tmp_path, tmp_path / "base.zip", IDENTITY, 900.0, lines.append)
-    assert made.size_bytes < 20_000_000
-    assert made.parity.same_argmax == made.parity.compared_tokens
-    assert lines[-1] == f"archive: base.zip, {made.size_bytes / 1e6:.1f} MB, holds .{made.model_format}"
+    made = export_checkpoint(COREML, BASE_MODEL, tmp_path, progress=lines.append)
+    assert made.path.stat().st_size < 20_000_000
+    assert made.details["parity"]["same_argmax"] == made.details["parity"]["compared_tokens"]
+    assert lines[-1] == f"coreml: packing the archive of .{made.details['model_format']}"

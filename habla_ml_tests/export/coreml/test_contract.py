@@ -90,7 +90,7 @@ def test_a_missing_package_is_a_problem(models: Path) -> None:
     ("key", "value"),
     [("max_source_positions", 750), ("max_target_positions", 128), ("activation_function", "relu")],
 )
-def test_a_whisper_the_phone_has_no_program_for_is_refused(
+def test_another_whisper_architecture_is_refused(
     converted_model: ConvertedCheckpoint, tmp_path: Path, key: str, value: object
 ) -> None:
     config = json.loads((converted_model.checkpoint / "config.json").read_text())

@@ -1,4 +1,4 @@
-"""The interpreter reads what was saved; what it does not know it refuses."""
+"""The interpreter executes saved packages and refuses unknown operations."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
 from habla_ml_tests.export.coreml.test_contract import edit_specification
 
 
-def test_silence_gives_whisper_s_floor_exactly(converted_model: ConvertedCheckpoint) -> None:
+def test_silence_gives_whispers_floor_exactly(converted_model: ConvertedCheckpoint) -> None:
     program = load_program(converted_model.folder / "MelSpectrogram.mlpackage")
     features = run_program(program, {"audio": torch.zeros(480_000)})["melspectrogram_features"]
     assert features.shape == (1, 80, 1, 3000)
     assert features.unique().tolist() == [-1.5]  # (log10(1e-10) + 4) / 4; in float16 the floor would be -inf
 
 
-def test_results_hold_only_what_float16_can_hold(converted_model: ConvertedCheckpoint) -> None:
+def test_results_are_rounded_to_float16(converted_model: ConvertedCheckpoint) -> None:
     program = load_program(converted_model.folder / "AudioEncoder.mlpackage")
     states = run_program(program, {"melspectrogram_features": torch.full((1, 80, 1, 3000), 0.1)})
     embeds = states["encoder_output_embeds"]
@@ -34,7 +34,7 @@ def test_an_overflow_of_float16_is_refused(converted_model: ConvertedCheckpoint)
         run_program(program, {"melspectrogram_features": torch.full((1, 80, 1, 3000), 65_000.0)})
 
 
-def test_an_unknown_operation_is_refused_by_name(models: Path) -> None:
+def test_an_unknown_operation_is_named(models: Path) -> None:
     def change(specification: Any) -> None:
         main = specification.mlProgram.functions["main"]
         steps = main.block_specializations[main.opset].operations
@@ -45,6 +45,6 @@ def test_an_unknown_operation_is_refused_by_name(models: Path) -> None:
         load_program(models / "AudioEncoder.mlpackage")
 
 
-def test_a_missing_input_is_refused_by_name(converted_model: ConvertedCheckpoint) -> None:
+def test_a_missing_input_is_named(converted_model: ConvertedCheckpoint) -> None:
     with pytest.raises(ExportError, match="melspectrogram_features"):
         run_program(load_program(converted_model.folder / "AudioEncoder.mlpackage"), {})

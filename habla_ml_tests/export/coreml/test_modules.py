@@ -1,4 +1,4 @@
-"""The rewritten networks compute what Transformers computes, before Core ML comes in."""
+"""The networks in WhisperKit's layout compute what Transformers computes, before the conversion to Core ML."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def reference(tiny_checkpoint: Path) -> WhisperForConditionalGeneration:
 
 
 @pytest.mark.parametrize("loudness", [0.3, 1e-3, 1e-6, 0.0])
-def test_mel_features_are_the_extractor_s_down_to_silence(
+def test_mel_features_equal_the_extractors_down_to_silence(
     converted_model: ConvertedCheckpoint, loudness: float
 ) -> None:
     extractor = WhisperFeatureExtractor.from_pretrained(converted_model.checkpoint)
@@ -31,7 +31,7 @@ def test_mel_features_are_the_extractor_s_down_to_silence(
     assert features[:, :, 0].numpy() == pytest.approx(expected, abs=1e-4)
 
 
-def test_encoder_states_are_those_of_transformers(reference: WhisperForConditionalGeneration) -> None:
+def test_encoder_states_equal_those_of_transformers(reference: WhisperForConditionalGeneration) -> None:
     features = torch.randn(1, 80, 3000, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         states = AudioEncoder(reference).eval()(features[:, :, None, :])

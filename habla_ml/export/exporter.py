@@ -1,0 +1,117 @@
+"""What an export format consists of: one `Exporter` per format, listed in `habla_ml.export.registry`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from habla_ml.errors import ExportError
+from habla_ml.settings.models import ExportSettings
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How one checkpoint is converted."""
+
+    quantisation: str
+    timeout_s: float = 3600.0
+    """Of a conversion that runs in its own process."""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """Model version and checkpoint, for formats that record them."""
+
+
+@dataclass(frozen=True)
+class ConvertedModel:
+    """What a conversion produced."""
+
+    path: Path
+    """The file or folder that the format consists of."""
+    repairs: tuple[str, ...]
+    """Faults of the checkpoint that were repaired first, one sentence each."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values of this format, such as the measured parity; stored with the export."""
+
+
+@dataclass(frozen=True)
+class PublishedExport:
+    """A converted model in the lake."""
+
+    artefact: str
+    """Tree id of a folder, object id of a file."""
+    checkpoint: str
+    """Tree id of the checkpoint, or digest of the base model."""
+    quantisation: str
+    size_bytes: int
+    repairs: tuple[str, ...]
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ExportAsset:
+    """The Dagster asset that makes an export of each model version."""
+
+    name: str
+    description: str
+    kinds: frozenset[str]
+    path_label: str | None = None
+    """Label of the local path in the asset's metadata, for formats that are used from there."""
+    summarise: Callable[[PublishedExport], Mapping[str, str | bool | float]] = lambda _: {}
+    """Further metadata."""
+
+
+@dataclass(frozen=True)
+class ArchiveFormat:
+    """What a release manifest states about an archive of this format."""
+
+    format: str
+    specification_version: int | None = None
+    """Of Core ML."""
+    minimum_ios: str | None = None
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """An export format."""
+
+    name: str
+    """Last part of the pointer name, label in a release, and `Engine.model_format` of the engines that read it."""
+    title: str
+    """For messages."""
+    stored_as: Literal["tree", "archive"]
+    """A folder or one file; also the pointer's key for the artefact."""
+    quantisations: tuple[str, ...]
+    """Weight types that the format can store."""
+    convert: Callable[[Path, Path, ExportOptions, Progress], ConvertedModel]
+    """Convert a Transformers folder. Temporary files and the result go below the second path, an existing folder. A
+    format that can be executed here is also verified. Raises `ExportError`."""
+    configured_quantisation: Callable[[ExportSettings], str] | None = None
+    """Reads the settings; None where the format has one weight type."""
+    asset: ExportAsset | None = None
+    """None: converted only for a model comparison."""
+    describe_archive: Callable[[PublishedExport], ArchiveFormat] | None = None
+    """None: not part of a release."""
+
+    @property
+    def asset_name(self) -> str:
+        """Name of the asset that makes it, for messages and dependencies."""
+        return self.name if self.asset is None else self.asset.name
+
+    def build_options(self, settings: ExportSettings, quantisation: str | None = None) -> ExportOptions:
+        """Return the options of the settings, or those with another quantisation.
+
+        Raises:
+            ExportError: The format cannot store this quantisation.
+        """
+        if quantisation is None:
+            read = self.configured_quantisation
+            quantisation = self.quantisations[0] if read is None else read(settings)
+        if quantisation not in self.quantisations:
+            raise ExportError(
+                f"quantisation {quantisation!r} is unknown for a {self.title}; choose one of "
+                f"{', '.join(self.quantisations)}"
+            )
+        return ExportOptions(quantisation, settings.coreml_timeout_s)
