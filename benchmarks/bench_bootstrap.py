@@ -1,9 +1,9 @@
-"""10,000 bootstrap draws over 100,000 words, three models and every slice, beside running jiwer again for each draw.
+"""10,000 bootstrap draws over 100,000 words, three models and every slice, against jiwer on each draw.
 
-jiwer is run in full for a few draws: the drawn utterances of each slice and model are put together and scored, as one
-does without counts. The rest is extrapolated from their median, since the whole would take days; the words are
-normalised beforehand for it. We must be at least 100 times as fast, and our time includes every interval. The
-figures of both are compared on the draws that jiwer did. Then 50,000 sessions, with the peak of memory.
+jiwer runs in full for a few draws: it scores the drawn utterances of each slice and model. The rest is extrapolated
+from the median, since all draws would take days. Its words are normalised in advance. We must be at least 100 times
+as fast, and our time includes every interval. The rates of both must agree on the draws of jiwer. A last run with
+50,000 sessions measures peak memory.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ VOCABULARY = [f"palabra{at}" for at in range(3000)]
 
 
 def main() -> int:
-    """Print times, ratio and memory; non-zero below the ratio."""
+    """Print times, ratio and memory; return non-zero below the bound."""
     rng = np.random.default_rng(1)
-    said = [list(rng.choice(VOCABULARY, rng.integers(4, 13))) for _ in range(UTTERANCES)]
-    heard = [[_corrupt_words(words, share, rng) for words in said] for share in (0.4, 0.3, 0.25)]
-    texts = [" ".join(words) for words in said]
+    words = [list(rng.choice(VOCABULARY, rng.integers(4, 13))) for _ in range(UTTERANCES)]
+    hypotheses = [[_corrupt_words(each, share, rng) for each in words] for share in (0.4, 0.3, 0.25)]
+    texts = [" ".join(each) for each in words]
     sessions = rng.integers(0, SESSIONS, UTTERANCES)
     rows = [np.arange(UTTERANCES), *(np.flatnonzero(rng.random(UTTERANCES) < 1 / 8) for _ in range(SLICES - 1))]
     whole = stack_counts(
-        [[s.words for s in score_utterances(texts, each, normalise_orthographic)] for each in heard]
+        [[s.words for s in score_utterances(texts, each, normalise_orthographic)] for each in hypotheses]
     )
     draws = Draws.of([f"{each:03d}" for each in sessions], DRAWS, SEED)
 
@@ -62,16 +62,16 @@ def main() -> int:
     times = []
     for at in range(JIWER_DRAWS):
         started = time.perf_counter()
-        rates = _score_with_jiwer(texts, heard, rows, sessions, weights[at])
+        rates = _score_with_jiwer(texts, hypotheses, rows, sessions, weights[at])
         times.append(time.perf_counter() - started)
         same = [[found.rate(model).drawn[at] for model in range(MODELS)] for found in resamples]
         if not np.allclose(rates, same):
-            raise SystemExit("the draw by jiwer has other rates than ours")
+            raise SystemExit("jiwer and our bootstrap disagree on a draw")
     peer = statistics.median(times) * DRAWS
     print(f"{int(whole.words.sum())} words, {SESSIONS} sessions, {SLICES} slices, {MODELS} models, {DRAWS} draws")
     print(f"ours   {ours:.2f} s for {figures} figures with intervals")
     print(
-        f"jiwer  {statistics.median(times):.1f} s a draw (median of {JIWER_DRAWS}), extrapolated {peer / 3600:.1f} h"
+        f"jiwer  {statistics.median(times):.1f} s per draw (median of {JIWER_DRAWS}), extrapolated {peer / 3600:.1f} h"
     )
     print(f"ratio  {peer / ours:.0f}   (bound {RATIO})")
     _measure_peak_memory(rng)
@@ -80,7 +80,7 @@ def main() -> int:
 
 def _score_with_jiwer(
     texts: Sequence[str],
-    heard: Sequence[Sequence[str]],
+    hypotheses: Sequence[Sequence[str]],
     rows: Sequence[np.ndarray],
     sessions: np.ndarray,
     weights: np.ndarray,
@@ -88,8 +88,8 @@ def _score_with_jiwer(
     rates = []
     for chosen in rows:
         drawn = np.repeat(chosen, weights[sessions[chosen]].astype(int)).tolist()
-        said = [texts[at] for at in drawn]
-        rates.append([jiwer.wer(said, [each[at] for at in drawn]) for each in heard])
+        references = [texts[at] for at in drawn]
+        rates.append([jiwer.wer(references, [each[at] for at in drawn]) for each in hypotheses])
     return rates
 
 
@@ -109,15 +109,15 @@ def _measure_peak_memory(rng: np.random.Generator) -> None:
 
 
 def _corrupt_words(words: Sequence[str], share: float, rng: np.random.Generator) -> str:
-    heard = []
+    corrupted = []
     for word, draw in zip(words, rng.random(len(words)), strict=True):
         if draw >= share:
-            heard.append(word)
+            corrupted.append(word)
         elif draw < 0.6 * share:
-            heard.append(str(rng.choice(VOCABULARY)))
+            corrupted.append(str(rng.choice(VOCABULARY)))
         elif draw < 0.8 * share:
-            heard += [word, "eh"]
-    return " ".join(heard)
+            corrupted += [word, "eh"]
+    return " ".join(corrupted)
 
 
 if __name__ == "__main__":

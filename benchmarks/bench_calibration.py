@@ -1,15 +1,15 @@
-"""Does 95 % mean 95 %, and does the promotion rule fire as rarely, and as surely, as it says?
+"""Coverage of 95 % intervals, and operating characteristics of the promotion rule, on simulated test sets.
 
-Test sets with a known truth are simulated (`habla_ml_tests/testing/simulated_error_counts.py`): sessions differ in difficulty
-and length, a model has luck of its own in a session, errors cluster in utterances and are shared by the models. In
-three worlds: the demo's classroom, long lessons, and lessons that differ much in length and difficulty. The peer is
-the plain percentile interval.
+`habla_ml_tests/testing/simulated_error_counts.py` draws test sets with a known truth. Sessions differ in difficulty and
+length, each model has random effects per session, and errors cluster in utterances and are shared by the models. There
+are three error models: the demo's classroom, long lessons, and lessons that differ much in length and difficulty. The
+peer is the plain percentile interval.
 
-Printed for each world and number of sessions: with equal models, how often the interval of the improvement lies
-wholly above nothing (stated: 2.5 %), wholly off nothing (5 %), and how often the rule says deploy; how often
-intervals hold the truth (95 %); and how often a true improvement is told from nothing, and deployed. Non-zero where a
-share with equal models is above what is stated by more than three Monte-Carlo standard errors, or where the interval
-of the difference holds the truth less often than 93 %. Hundreds of trials do not tell 2.9 % from 2.5 %: take 40,000.
+For each error model and number of sessions the script prints four kinds of shares. With equal models: intervals of the
+improvement wholly above zero (nominal 2.5 %) and wholly off zero (5 %), and deployments. Intervals that cover the
+truth (95 %). True improvements that are detected, and deployed. It returns non-zero where a share with equal models
+exceeds its nominal value by more than three Monte Carlo standard errors, or where the interval of the difference
+covers less than 93 %. Hundreds of trials cannot distinguish 2.9 % from 2.5 %: use 40,000.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ DRAWS = 1000
 
 @dataclass
 class CalibrationCounts:
-    """How often something was the case."""
+    """Number of trials in which each event occurred."""
 
     trials: int
     better: int = 0
@@ -59,27 +59,27 @@ class CalibrationCounts:
     deployed_by_improvement: dict[float, int] = field(default_factory=lambda: dict.fromkeys(TRUE_IMPROVEMENTS, 0))
 
     def share(self, count: int) -> float:
-        """In percent."""
+        """Return a count as a percentage of the trials."""
         return 100 * count / self.trials
 
     def is_calibrated(self) -> bool:
-        """Whether the stated shares hold, but for the Monte-Carlo error."""
+        """Return whether the nominal shares hold within the Monte Carlo error."""
         above = [
-            count / self.trials - stated > 3 * (stated * (1 - stated) / self.trials) ** 0.5
-            for count, stated in ((self.better, 0.025), (self.outside, 0.05), (self.deployed, 0.025))
+            count / self.trials - nominal > 3 * (nominal * (1 - nominal) / self.trials) ** 0.5
+            for count, nominal in ((self.better, 0.025), (self.outside, 0.05), (self.deployed, 0.025))
         ]
         return not any(above) and self.improvement_covered / self.trials >= 0.93
 
 
 def main(trials: int) -> int:
-    """Print a table; non-zero where a stated share does not hold."""
+    """Print a table; return non-zero where a nominal share does not hold."""
     measured = make_comparison(make_utterances(6, 4), {"base": 0.4, "candidate": 0.2})
     print(
         f"{trials} trials of {DRAWS} draws each; all in percent; `found` and `deployed` for true improvements of 20,"
     )
     print("30, 40 and 50 %")
     print(
-        "world    sessions | equal models: better  differs (percentile)  deployed | holds: difference  rate | found"
+        "model    sessions | equal models: better  differs (percentile)  deployed | covers: difference  rate | found"
         "              | deployed"
     )
     calibrated = True
@@ -124,8 +124,8 @@ def _run_trials(
             improvement = found.relative_improvement(0, column)
             assert improvement is not None
             tally.found[planted] += improvement.interval().low > 0
-            judged = decide(make_simulated_comparison(measured, found, sessions, column), rule)
-            tally.deployed_by_improvement[planted] += judged.verdict == "deploy"
+            decision = decide(make_simulated_comparison(measured, found, sessions, column), rule)
+            tally.deployed_by_improvement[planted] += decision.verdict == "deploy"
     return tally
 
 

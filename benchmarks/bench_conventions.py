@@ -1,11 +1,11 @@
-"""Backfilling changed conventions: our days of text beside `datasets.map` over a dataset that carries its audio.
+"""Backfill of changed conventions: our days of text against `datasets.map` over a dataset with audio.
 
     bench_conventions.py [SEGMENTS] [--processes N] [--peer-segments N] [--conventions FILE]
 
-Writes a corpus of facts and events without audio, 1,500 segments a day, builds every day under orthographic-v1, then
-times the backfill under FILE: read events and facts, apply, write the day, move its pointer, all durable. The peer
-applies the same conventions to the same texts with `Dataset.map`, row by row and in batches that are given the text
-only; beside each text stand bytes of the size of three seconds of FLAC, which `map` copies into its new file.
+Writes a corpus of segment metadata and events without audio, 1,500 segments per day, and builds every day under
+orthographic-v1. Then it times the backfill under FILE: read events and metadata, apply, write the day, move its
+pointer, all durable. The peer applies the same conventions to the same texts with `Dataset.map`, row by row and in
+batches of text only. Each row also has as many bytes as three seconds of FLAC, which `map` copies.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AUDIO_BYTES = 50_000
 
 
 def time_backfill(root: Path, days: list[str], conventions: Path, processes: int) -> float:
-    """Seconds for all days, dealt out to processes as concurrent runs of a backfill are."""
+    """Return the seconds for all days, distributed over processes like concurrent runs of a backfill."""
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         list(pool.map(build_days, [root] * processes, [[]] * processes, [conventions] * processes))  # imports
         started = time.perf_counter()
@@ -41,7 +41,7 @@ def time_backfill(root: Path, days: list[str], conventions: Path, processes: int
 
 
 def build_days(root: Path, days: list[str], conventions: Path) -> None:
-    """Build the days, in a process of a backfill."""
+    """Build days in one process of a backfill."""
     lake, rules, settings = open_lake(root), load_conventions(conventions), settings_of(root)
     for day in days:
         build_day(lake, day, rules, settings)
@@ -50,7 +50,7 @@ def build_days(root: Path, days: list[str], conventions: Path) -> None:
 def time_datasets_map(
     segments: int, processes: int, conventions: Conventions, scratch: Path
 ) -> Iterator[tuple[str, float]]:
-    """Seconds of `Dataset.map` over texts beside audio bytes, after the dataset was written to disk."""
+    """Yield the seconds of `Dataset.map` over rows of text and audio, after the dataset is on disk."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -97,7 +97,7 @@ def time_datasets_map(
 
 
 def main() -> int:
-    """Print both and their ratio; non-zero where a million segments would take a minute or more."""
+    """Print both and their ratio; return non-zero where a million segments would take a minute or more."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("segments", type=int, nargs="?", default=100_000)
     parser.add_argument("--peer-segments", type=int, default=10_000)
@@ -119,7 +119,7 @@ def main() -> int:
         print(f"{chosen.segments:,} segments in {len(days)} days; {conventions.title}, {flagged:,} violations")
         print(f"first build   {first:6.1f} s   {chosen.segments / first:10,.0f} segments/s")
         print(f"ours          {took:6.1f} s   {ours:10,.0f} segments/s   ({chosen.processes} processes)")
-        print(f"both together took {spent.ru_utime + spent.ru_stime:.1f} s of processor; ", end="")
+        print(f"CPU time of both {spent.ru_utime + spent.ru_stime:.1f} s; ", end="")
         print(f"peak memory of one process {spent.ru_maxrss / 1024:.0f} MiB")
         for name, seconds in time_datasets_map(chosen.peer_segments, chosen.processes, conventions, root):
             rate = chosen.peer_segments / seconds

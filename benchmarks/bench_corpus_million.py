@@ -1,11 +1,11 @@
-"""What looks at the whole corpus, with a million segments in the lake: the queue, the people, the checks, the report.
+"""Steps over the whole corpus with a million segments: review queue, agreement, checks, report.
 
-    bench_corpus_million.py [SEGMENTS] [--a-day N]
+    bench_corpus_million.py [SEGMENTS] [--segments-per-day N]
 
-Writes facts without audio and events of two people (a third of the segments transcribed, a fifth of those by both),
-builds the text under orthographic-v3 and splits it, then runs each step in a process of its own and prints its
-seconds and the peak of its memory. A step's memory holds what it imports; the first line is a process that only does
-that. The bound is a minute a step, for a million segments too.
+Writes segment metadata without audio and events of two people: a third of the segments are transcribed, a fifth of
+those by both. Builds the text under orthographic-v3 and splits it. Then each step runs in its own process, which
+prints its seconds and its peak memory. The memory includes imports; the first line shows the imports alone. The bound
+is a minute per step, for a million segments too.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ BOUND_S = 60.0
 
 
 def import_only(root: Path) -> str:
-    """A process that has its imports."""
+    """Import only."""
     return f"lake {open_lake(root).url}"
 
 
 def queue(root: Path) -> str:
-    """Candidates, ranking, choice and publication; no model was released, so nothing is decoded."""
+    """Build the review queue without a released model, so that nothing is decoded."""
     lake, settings = open_lake(root), settings_of(root)
     back = find_segments_to_send_back(lake)
     made = make_queue(lake, DirectoryStore(root / "cdn"), settings, datetime.now(UTC), lambda _: None, back)
@@ -55,17 +55,17 @@ def queue(root: Path) -> str:
 
 
 def agreement(root: Path) -> str:
-    """How far two people differ, over all days."""
+    """Measure the agreement of two people over all days."""
     return measure_agreement(open_lake(root), load_conventions(CONVENTIONS), normalise_spanish).summary
 
 
 def violations(root: Path) -> str:
-    """Every segment whose text breaks a requirement."""
+    """List every segment with a violation of the conventions."""
     return f"{sum(1 for _ in find_violating_segments(open_lake(root))):,} segments"
 
 
 def quality(root: Path) -> str:
-    """All checks of all days, of the snapshot, and of what was lost."""
+    """Run all checks of days, snapshot and lost hours."""
     lake, settings = open_lake(root), settings_of(root).quality
     findings = []
     for day in list_recorded_days(lake):
@@ -80,13 +80,13 @@ def quality(root: Path) -> str:
 
 
 def report(root: Path) -> str:
-    """The corpus report and its page."""
+    """Build the corpus report and its page."""
     described = describe_corpus(open_lake(root), settings_of(root).quality)
     return f"{described.recorded_h:,.0f} h, a page of {len(render_corpus_report(described)) / 1024:.0f} KiB"
 
 
 def prepare(root: Path, shape: CorpusShape) -> None:
-    """Facts, events, text and splits."""
+    """Write metadata and events; build text and splits."""
     lake, settings, conventions = open_lake(root), settings_of(root), load_conventions(CONVENTIONS)
     for day in write_corpus(lake, shape):
         build_day(lake, day, conventions, settings)
@@ -94,22 +94,22 @@ def prepare(root: Path, shape: CorpusShape) -> None:
 
 
 def measure_step(step: Callable[[Path], str], root: Path) -> tuple[float, float, str]:
-    """Seconds of a step, peak memory of this process in MiB, and what the step says."""
+    """Return seconds, peak memory of this process in MiB, and the summary of a step."""
     started = time.perf_counter()
-    said = step(root)
+    summary = step(root)
     took = time.perf_counter() - started
     status = Path("/proc/self/status").read_text("ascii")
-    # Not ru_maxrss: a child begins with its parent's.
+    # Not ru_maxrss: a child starts with the value of its parent.
     peak_kib = int(status.partition("VmHWM:")[2].split()[0])
-    return took, peak_kib / 1024, said
+    return took, peak_kib / 1024, summary
 
 
 def main() -> int:
-    """Print seconds and memory of each step; non-zero where one takes longer than the bound."""
+    """Print seconds and memory of each step; return non-zero where one exceeds the bound."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("segments", type=int, nargs="?", default=50_000)
     parser.add_argument(
-        "--a-day", type=int, default=1_500, help="segments of a day: a classroom's, or an app's million"
+        "--segments-per-day", type=int, default=1_500, help="1,500 for a classroom, a million for an app"
     )
     chosen = parser.parse_args()
     shape = CorpusShape(
@@ -118,15 +118,15 @@ def main() -> int:
     slowest = 0.0
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        # A process for each: the next one's peak must not be the last one's.
+        # One process per step, so that a peak belongs to its step.
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
             pool.submit(prepare, root, shape).result()
-            print(f"{chosen.segments:,} segments, {chosen.segments_per_day:,} a day")
+            print(f"{chosen.segments:,} segments, {chosen.segments_per_day:,} per day")
             for step in (import_only, queue, agreement, violations, quality, report):
-                took, peak_mib, said = pool.submit(measure_step, step, root).result()
+                took, peak_mib, summary = pool.submit(measure_step, step, root).result()
                 slowest = max(slowest, took)
-                print(f"{step.__name__:<11} {took:7.1f} s   {peak_mib:6.0f} MiB   {said}", flush=True)
+                print(f"{step.__name__:<11} {took:7.1f} s   {peak_mib:6.0f} MiB   {summary}", flush=True)
     return int(slowest > BOUND_S)
 
 

@@ -1,15 +1,14 @@
-"""Decoding a test set of short clips as evaluations do, beside the two usual ways.
+"""Decode short clips as evaluations do, against the two usual methods.
 
-The demo's base model hears new sentences of its classroom. Ours is what evaluations use: faster-whisper on the
-CTranslate2 artefact, each clip in its own 30 s window, in a child process. Beside it:
+The demo's base model transcribes new sentences of its classroom. Ours is what evaluations use: faster-whisper on the
+CTranslate2 model, each clip in its own 30 s window, in a child process. The peers are:
 
-- one clip after the other through `transformers.pipeline("automatic-speech-recognition")`, on the checkpoint, in
-  32 bits, in which trained versions are stored, and as the base model is stored: in 16 bits, slow on a CPU;
-- faster-whisper's own `BatchedInferencePipeline`, on the same artefact;
-- ours without the child process, which says what isolation costs.
+- `transformers.pipeline("automatic-speech-recognition")` on the checkpoint, clip by clip, in float32 (trained
+  versions) and in float16 (the stored base model, slow on a CPU);
+- `BatchedInferencePipeline` of faster-whisper on the same model;
+- ours without the child process, which shows the cost of isolation.
 
-All search with the same beam. They take turns, and each one's fastest turn counts, so that other work on the machine
-does not decide.
+All use the same beam size. They run in turn. The fastest round of each counts, to reduce the effect of other load.
 
     python benchmarks/bench_decoding.py --clips 1000 --rounds 1 --pipeline-clips 1000
 """
@@ -42,7 +41,7 @@ from tools.base_model.measure import synthesize_classroom_utterances
 
 BASE_MODEL = Path(habla_ml.__file__).parent / "demo" / "base_model"
 CLIPS_PER_CALL = 64
-"""Clips that the cache of hypotheses hands over at once."""
+"""Clips per call, as in the hypothesis cache."""
 
 MIN_SPEEDUP_OVER_PIPELINE, MIN_SPEEDUP_OVER_BATCHED, MAX_ISOLATION_COST = 10.0, 1.0, 0.05
 
@@ -50,7 +49,7 @@ DecodingMethod = Callable[[Sequence[ReceivedClip]], list[str]]
 
 
 def synthesize_clips(n_clips: int, seed: int) -> list[ReceivedClip]:
-    """Sentences of the demo's classroom that no lesson of it contains."""
+    """Synthesise new sentences of the demo's classroom."""
     clips = []
     for each in synthesize_classroom_utterances(n_clips, seed, dialect=True, quiet=False):
         audio = (each.pcm / 32768).astype(np.float32)
@@ -59,7 +58,7 @@ def synthesize_clips(n_clips: int, seed: int) -> list[ReceivedClip]:
 
 
 def make_pipeline_decoder(options: DecodingOptions, dtype: str) -> DecodingMethod:
-    """The loop of the plan; the tokens that faster-whisper never writes are forbidden here too."""
+    """Return the clip-by-clip pipeline, with the same suppressed tokens as faster-whisper."""
     import tokenizers
     import transformers
     from faster_whisper.tokenizer import Tokenizer
@@ -86,7 +85,7 @@ def make_pipeline_decoder(options: DecodingOptions, dtype: str) -> DecodingMetho
 
 
 def make_batched_decoder(folder: Path, options: DecodingOptions, batch_size: int) -> DecodingMethod:
-    """faster-whisper's batches, with all cores, on clips laid end to end."""
+    """Return faster-whisper's batched pipeline with all cores, on concatenated clips."""
     from faster_whisper import BatchedInferencePipeline, WhisperModel
 
     model = WhisperModel(str(folder), device="cpu", cpu_threads=os.cpu_count() or 1)
@@ -112,7 +111,7 @@ def make_batched_decoder(folder: Path, options: DecodingOptions, batch_size: int
 
 
 def make_in_process_decoder(folder: Path, options: DecodingOptions) -> DecodingMethod:
-    """The engine that ours runs, in this process."""
+    """Return our engine in this process."""
     engine = FasterWhisper(folder, options, "cpu", 0)
     pool = ThreadPoolExecutor(engine.parallel_batches)
 
@@ -124,25 +123,25 @@ def make_in_process_decoder(folder: Path, options: DecodingOptions) -> DecodingM
 
 @dataclass(frozen=True)
 class DecodingTiming:
-    """What a way took."""
+    """Speed and output of one method."""
 
     clips_per_s: float
     cpu_s_per_clip: float
-    """Of this process and its children: other work on the machine changes it little."""
+    """Of this process and its children; other load changes it little."""
     texts: list[str]
 
 
 def time_fastest(
-    ways: dict[str, tuple[DecodingMethod, Sequence[ReceivedClip]]], rounds: int
+    methods: dict[str, tuple[DecodingMethod, Sequence[ReceivedClip]]], rounds: int
 ) -> dict[str, DecodingTiming]:
-    """The fastest turn of each way."""
+    """Return the fastest round of each method."""
     found: dict[str, DecodingTiming] = {}
-    for way, clips in ways.values():
-        way(clips[:2])
+    for method, clips in methods.values():
+        method(clips[:2])
     for _ in range(rounds):
-        for name, (way, clips) in ways.items():
+        for name, (method, clips) in methods.items():
             began_s, cpu_s = time.perf_counter(), cpu_seconds()
-            texts = way(clips)
+            texts = method(clips)
             rate = len(clips) / (time.perf_counter() - began_s)
             turn = DecodingTiming(rate, (cpu_seconds() - cpu_s) / len(clips), texts)
             found[name] = max(found.get(name, turn), turn, key=lambda each: each.clips_per_s)
@@ -150,21 +149,25 @@ def time_fastest(
 
 
 def cpu_seconds() -> float:
-    """What this process and its children used so far."""
+    """Return the CPU seconds of this process and its children so far."""
     process = psutil.Process()
     times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
     return sum(each.user + each.system for each in times)
 
 
 def main() -> int:
-    """Command line; 1 where a bound is not met."""
+    """Run all methods; return 1 where a bound is not met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=48)
-    parser.add_argument("--pipeline-clips", type=int, default=12, help="of them through the pipeline")
+    parser.add_argument("--pipeline-clips", type=int, default=12, help="clips for the pipeline")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--beam", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=8, help="of the batched pipeline; 8 is its default")
-    parser.add_argument("--quantisation", default="int8", help="of the artefact; float32 shows what int8 changes")
+    parser.add_argument(
+        "--batch", type=int, default=8, help="batch size of the batched pipeline (its default is 8)"
+    )
+    parser.add_argument(
+        "--quantisation", default="int8", help="quantisation of the model; float32 shows the effect of int8"
+    )
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
     options = DecodingOptions(beam_size=arguments.beam)
@@ -178,36 +181,36 @@ def main() -> int:
         folder = convert_to_ctranslate2(BASE_MODEL, Path(scratch), quantisation, print).path
         with closing(open_transcriber(options, folder, "cpu")) as transcriber:
 
-            def ours(heard: Sequence[ReceivedClip]) -> list[str]:
-                parts = [heard[at : at + CLIPS_PER_CALL] for at in range(0, len(heard), CLIPS_PER_CALL)]
+            def ours(batch: Sequence[ReceivedClip]) -> list[str]:
+                parts = [batch[at : at + CLIPS_PER_CALL] for at in range(0, len(batch), CLIPS_PER_CALL)]
                 return [each.text for part in parts for each in transcriber.transcribe(part)]
 
-            ways: dict[str, tuple[DecodingMethod, Sequence[ReceivedClip]]] = {
+            methods: dict[str, tuple[DecodingMethod, Sequence[ReceivedClip]]] = {
                 "ours": (ours, clips),
                 "ours in process": (make_in_process_decoder(folder, options), clips),
                 "batched": (make_batched_decoder(folder, options, arguments.batch), clips),
                 "pipeline": (make_pipeline_decoder(options, "float32"), clips[: arguments.pipeline_clips]),
                 "pipeline as stored": (make_pipeline_decoder(options, "auto"), clips[: arguments.pipeline_clips]),
             }
-            found = time_fastest(ways, arguments.rounds)
+            found = time_fastest(methods, arguments.rounds)
             peak = transcriber.usage.peak_memory_bytes or 0
     return report(found, peak)
 
 
 def report(found: dict[str, DecodingTiming], peak_bytes: int) -> int:
-    """Print the table and the bounds; 1 where one is not met."""
+    """Print the table and the bounds; return 1 where one is not met."""
     ours = found["ours"]
     print(
-        "| way | clips/s | ours is faster by | CPU ms a clip | over ours | same text |\n|---|---|---|---|---|---|"
+        "| method | clips/s | speed-up of ours | CPU ms per clip | CPU relative to ours | same text |\n|---|---|---|---|---|---|"
     )
-    for name, way in found.items():
-        same = np.mean([a == b for a, b in zip(ours.texts, way.texts, strict=False)])
+    for name, method in found.items():
+        same = np.mean([a == b for a, b in zip(ours.texts, method.texts, strict=False)])
         print(
-            f"| {name} | {way.clips_per_s:.2f} | {ours.clips_per_s / way.clips_per_s:.2f} | "
-            f"{way.cpu_s_per_clip * 1000:.0f} | {way.cpu_s_per_clip / ours.cpu_s_per_clip:.2f} | {same:.1%} |"
+            f"| {name} | {method.clips_per_s:.2f} | {ours.clips_per_s / method.clips_per_s:.2f} | "
+            f"{method.cpu_s_per_clip * 1000:.0f} | {method.cpu_s_per_clip / ours.cpu_s_per_clip:.2f} | {same:.1%} |"
         )
     cost = found["ours in process"].clips_per_s / ours.clips_per_s - 1
-    print(f"isolation costs {cost:+.1%}; the child held {peak_bytes / 2**20:.0f} MiB at most")
+    print(f"cost of isolation {cost:+.1%}; peak memory of the child {peak_bytes / 2**20:.0f} MiB")
     met = {
         f"pipeline: {MIN_SPEEDUP_OVER_PIPELINE:g} times": ours.clips_per_s
         >= MIN_SPEEDUP_OVER_PIPELINE * found["pipeline"].clips_per_s,

@@ -1,10 +1,9 @@
-"""The fingerprint of near-duplicate sounds on the demo's voices: how many copies it finds, and what it takes for one.
+"""Recall and false positives of the fingerprint for near-duplicate audio, on the demo's voices.
 
-Copies are the clips themselves through a codec (Opus, MP3, AAC at 24 to 64 kbit/s), 6 dB louder or quieter, 100 ms
-shorter, at another sampling rate and back, or several of these. Not copies: another take of the same sentence by the
-same voice (a little faster and higher, from another place in the room), and everything else that was said. No peer:
-what is measured is the bound, `corpus.overlap.MAX_BIT_ERRORS`. Non-zero where a copy in a hundred is missed at it, or
-one pair in ten thousand takes is taken for a copy.
+A copy is the clip after a codec (Opus, MP3, AAC at 24 to 64 kbit/s), a gain of ±6 dB, a shift of 100 ms, resampling,
+or several of these. Not a copy is another take of the same sentence by the same voice (slightly faster and higher,
+other echo), and every other sentence. There is no peer: the script measures the bound `corpus.overlap.MAX_BIT_ERRORS`. It
+returns non-zero where more than 1 % of the copies are missed, or more than one pair in ten thousand is a false positive.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ BOUNDS = (0.10, 0.15, 0.20, 0.25, 0.30, 0.35)
 
 @dataclass(frozen=True)
 class SentenceTakes:
-    """A sentence by a voice, and takes of it."""
+    """One sentence of one voice, with further takes."""
 
     text: str
     speaker: SyntheticSpeaker
@@ -53,7 +52,7 @@ class SentenceTakes:
 
 
 def synthesize_takes(classroom: SyntheticClassroom, sentences: int, seed: int) -> Iterator[SentenceTakes]:
-    """Sentences of everybody in turn, every third one quiet, each said again as a person would: not quite the same."""
+    """Synthesise sentences of each person in turn, every third one quiet, with slightly different retakes."""
     rng = np.random.default_rng(seed)
     people = (classroom.teacher, *classroom.students)
     for number in range(sentences):
@@ -64,19 +63,19 @@ def synthesize_takes(classroom: SyntheticClassroom, sentences: int, seed: int) -
         for faster, higher in ((1.04, 2), (0.93, -4)):
             rate_wpm = round(speaker.voice.rate_wpm * faster)
             voices.append(replace(speaker.voice, rate_wpm=rate_wpm, pitch=speaker.voice.pitch + higher))
-        said = []
+        takes = []
         for voice in voices:
             dry = synthesize_speech(
                 apply_dialect(text_to_phonemes(text), speaker.dialect, rng), voice, question="?" in text
             )
-            said.append(
+            takes.append(
                 simulate_recording(dry, float(rng.normal(loud, 2)), classroom.room, rng).astype(np.float32) / 32768
             )
-        yield SentenceTakes(text, speaker, said[0], tuple(said[1:]))
+        yield SentenceTakes(text, speaker, takes[0], tuple(takes[1:]))
 
 
 def make_copies(clip: Samples, decoder: AudioDecoder) -> Iterator[tuple[str, Samples]]:
-    """Everything that one clip may have become."""
+    """Yield every kind of copy of one clip."""
     for codec, kbits in product(CODECS, KBITS):
         yield f"{codec} {kbits} kbit/s", transcode(codec, kbits, clip, decoder)
     for gain_db in (-6, 6):
@@ -93,12 +92,12 @@ def make_copies(clip: Samples, decoder: AudioDecoder) -> Iterator[tuple[str, Sam
 
 
 def round_to_int16(samples: Samples) -> Samples:
-    """As 16-bit samples, clipped where they are too loud."""
+    """Round to 16-bit samples and clip."""
     return (np.rint(np.clip(samples, -1, 32767 / 32768) * 32768) / 32768).astype(np.float32)
 
 
 def transcode(codec: str, kbits: int, clip: Samples, decoder: AudioDecoder) -> Samples:
-    """The clip encoded by FFmpeg, and decoded as any file from outside is."""
+    """Encode a clip with FFmpeg and decode it as a foreign file."""
     out = io.BytesIO()
     muxer, name = CODECS[codec]
     with av.open(out, "w", format=muxer) as container:
@@ -113,18 +112,18 @@ def transcode(codec: str, kbits: int, clip: Samples, decoder: AudioDecoder) -> S
 
 
 def main() -> int:
-    """Print recall by kind of copy and false positives by bound; non-zero where the bound is poor."""
+    """Print recall by kind of copy and false positives by bound; return non-zero for a poor bound."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sentences", type=int, default=210)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    said = list(synthesize_takes(make_andalusian_classroom(7), chosen.sentences, chosen.seed))
-    held = [(str(number), fingerprint(each.clip)) for number, each in enumerate(said)]
+    sentences = list(synthesize_takes(make_andalusian_classroom(7), chosen.sentences, chosen.seed))
+    held = [(str(number), fingerprint(each.clip)) for number, each in enumerate(sentences)]
     found: dict[str, list[float]] = {}
     strangers: list[float] = []
     started = time.perf_counter()
     with AudioDecoder() as decoder:
-        for number, each in enumerate(said):
+        for number, each in enumerate(sentences):
             for kind, samples in make_copies(each.clip, decoder):
                 errors = {
                     p.held_out: p.bit_errors for p in compare_fingerprints(held, [(kind, fingerprint(samples))])
@@ -132,12 +131,12 @@ def main() -> int:
                 found.setdefault(kind, []).append(errors.pop(str(number), 1.0))
                 strangers += errors.values()
     retakes, others = [], []
-    for each in said:
+    for each in sentences:
         for retake in each.retakes:
             for pair in compare_fingerprints(held, [("retake", fingerprint(retake))]):
-                (retakes if said[int(pair.held_out)].text == each.text else others).append(pair.bit_errors)
+                (retakes if sentences[int(pair.held_out)].text == each.text else others).append(pair.bit_errors)
     print(
-        f"{len(said)} clips, {sum(len(each.clip) for each in said) / SAMPLE_RATE_HZ / 60:.1f} min of speech, "
+        f"{len(sentences)} clips, {sum(len(each.clip) for each in sentences) / SAMPLE_RATE_HZ / 60:.1f} min of speech, "
         f"{sum(map(len, found.values()))} copies, {time.perf_counter() - started:.0f} s"
     )
     print(f"{'recall at':44}" + "".join(f"{bound:8.2f}" for bound in BOUNDS) + "   median  worst found")
@@ -150,11 +149,11 @@ def main() -> int:
         )
     every = [error for errors in found.values() for error in errors]
     print(f"{'all copies':44}" + "".join(f"{recall_within(every, bound):8.3f}" for bound in BOUNDS))
-    n_copies, n_retakes = len(every), sum(len(each.retakes) for each in said)
+    n_copies, n_retakes = len(every), sum(len(each.retakes) for each in sentences)
     counted = {
-        f"retakes taken for copies, of {n_retakes}": retakes,
-        f"others by retakes, of {n_retakes * (len(said) - 1)}": others,
-        f"others by copies, of {n_copies * (len(said) - 1)}": strangers,
+        f"false positives among retakes, of {n_retakes}": retakes,
+        f"others by retakes, of {n_retakes * (len(sentences) - 1)}": others,
+        f"others by copies, of {n_copies * (len(sentences) - 1)}": strangers,
     }
     for kind, errors in counted.items():
         print(
@@ -164,12 +163,12 @@ def main() -> int:
         )
     wrong = sum(error <= MAX_BIT_ERRORS for error in (*retakes, *others, *strangers))
     missed = 1 - recall_within(every, MAX_BIT_ERRORS)
-    print(f"at the bound of {MAX_BIT_ERRORS}: {missed:.2%} of the copies missed, {wrong} pairs taken for copies")
-    return int(missed > 0.01 or wrong > 1e-4 * (n_copies + n_retakes) * len(said))
+    print(f"at the bound of {MAX_BIT_ERRORS}: {missed:.2%} of the copies missed, {wrong} false positives")
+    return int(missed > 0.01 or wrong > 1e-4 * (n_copies + n_retakes) * len(sentences))
 
 
 def recall_within(errors: list[float], bound: float) -> float:
-    """Of the copies, those found within a bound."""
+    """Return the share of copies within a bound."""
     return sum(error <= bound for error in errors) / len(errors)
 
 

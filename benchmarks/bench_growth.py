@@ -1,6 +1,6 @@
-"""The growth sensor's question with 10,000 and 1,000,000 segments in the lake, beside counting the rows themselves.
+"""A tick of the growth sensor with 10,000 and 1,000,000 segments, against summing the rows.
 
-The bound is one second. What is read is one pointer a day of recording, however many segments a day has.
+The bound is one second. A tick reads one pointer per day of recording, for any number of segments.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DAYS = 100
 
 
 def time_tick(segments: int) -> tuple[float, float]:
-    """Seconds of our tick, and of summing the durations of every usable row, over `DAYS` days."""
+    """Return the seconds of our tick and of summing the durations of usable rows, over `DAYS` days."""
     conventions = load_conventions(CONVENTIONS_FOLDER / "orthographic-v1.yaml")
     with tempfile.TemporaryDirectory() as scratch:
         lake, settings = open_lake(Path(scratch)), settings_of(Path(scratch))
@@ -42,12 +42,12 @@ def time_tick(segments: int) -> tuple[float, float]:
             total += pc.sum(rows.filter(pc.is_null(rows["problem"]))["duration_s"]).as_py()
         peer = time.perf_counter() - started
     if abs(hours - total / 3600) > 1e-6:
-        raise SystemExit(f"{hours} h by the pointers, {total / 3600} h by the rows")
+        raise SystemExit(f"{hours} h from pointers, {total / 3600} h from rows")
     return ours, peer
 
 
 def main(sizes: list[int]) -> int:
-    """Print both times at each size; non-zero above the bound."""
+    """Print both times at each size; return non-zero above the bound."""
     found = {size: time_tick(size) for size in sizes}
     for size, (ours, peer) in found.items():
         print(f"{size:>9} segments  ours {ours:.4f} s   rows {peer:.4f} s   ratio {ours / peer:.2f}")

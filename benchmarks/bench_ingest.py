@@ -1,8 +1,8 @@
-"""Ingest of three-second WAVs beside `Dataset.from_dict` + `cast_column(Audio)` + `save_to_disk`, each in its process.
+"""Ingest of three-second WAVs against `Dataset.from_dict` + `cast_column(Audio)` + `save_to_disk`.
 
-The plan's script copies the files' bytes and looks at none of them; ours decodes, measures, hashes and encodes each
-as FLAC. So a second peer does that same work in `datasets.map`. Seconds are processor seconds of one process, so
-that the ratio is per core; memory is the process's peak.
+That script copies the bytes of the files without decoding. Ours decodes, measures, hashes and encodes each clip as
+FLAC. A second peer does the same work in `datasets.map`. Each runs in its own process. Seconds are CPU seconds, so the
+ratio is per core; memory is the peak of the process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CLIPS_A_SESSION, SESSIONS_A_DAY = 300, 5
 
 
 def synthesize_voiced_sound(random: np.random.Generator) -> NDArray[np.float32]:
-    """Overtones of one pitch that swell and fall, shape [samples of a clip]."""
+    """Synthesise overtones of one pitch with a varying level, shape [samples of a clip]."""
     at = np.arange(round(CLIP_S * SAMPLE_RATE)) / SAMPLE_RATE
     pitch, swell = random.uniform(90, 250), np.abs(np.sin(2 * np.pi * random.uniform(1, 3) * at)) ** 2
     overtones = np.sum([np.sin(2 * np.pi * pitch * number * at) / number for number in range(1, 10)], axis=0)
@@ -42,7 +42,7 @@ def synthesize_voiced_sound(random: np.random.Generator) -> NDArray[np.float32]:
 
 
 def write_tree(root: Path, clips: int) -> None:
-    """Voiced sound that swells and falls over a little noise; FLAC takes 60 % of it."""
+    """Write clips of voiced sound with a little noise; FLAC takes 60 % of their size."""
     random = np.random.default_rng(0)
     voices = [synthesize_voiced_sound(random) for _ in range(32)]
     for clip in range(clips):
@@ -56,7 +56,7 @@ def write_tree(root: Path, clips: int) -> None:
 
 
 def ours(recordings: Path, root: Path) -> int:
-    """Every day of the tree, as the sensor's runs would bring it."""
+    """Ingest every day of the tree, as the runs of the sensor do."""
     project = Path(__file__).resolve().parent.parent
     profile = root / "configs" / "bench.yaml"
     profile.parent.mkdir(parents=True)
@@ -75,7 +75,7 @@ def ours(recordings: Path, root: Path) -> int:
 
 
 def plan(recordings: Path, root: Path) -> int:
-    """The plan's script."""
+    """Run the script with `datasets`."""
     from datasets import Audio, Dataset, disable_progress_bars
 
     disable_progress_bars()
@@ -86,7 +86,7 @@ def plan(recordings: Path, root: Path) -> int:
 
 
 def ingest_with_datasets_map(recordings: Path, root: Path) -> int:
-    """`datasets.map` with the columns that the lake has: FLAC bytes, sha256 of the sound, measurements."""
+    """Run `datasets.map` with the columns of the lake: FLAC bytes, sha256 of the audio, measurements."""
     from datasets import Dataset, disable_progress_bars
 
     disable_progress_bars()

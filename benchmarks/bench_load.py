@@ -1,6 +1,6 @@
-"""Loading our code location beside loading an empty Dagster project: whole processes, in turn, medians.
+"""Load our code location and an empty Dagster project: whole processes, in turn, medians.
 
-The bound is 1.5 times the empty project; torch and its like must not be imported at all.
+The bound is 1.5 times the empty project. Heavy packages such as torch must not be imported.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ print(*[name for name in sys.argv[2:] if name in sys.modules])
 
 
 def write_profile(folder: Path) -> Path:
-    """A profile that needs nothing but the repository and a temporary folder."""
+    """Write a profile for a temporary folder; return its path."""
     root = Path(__file__).resolve().parent.parent
     (folder / "recordings").mkdir()
     path = folder / "configs" / "bench.yaml"
@@ -40,14 +40,14 @@ def write_profile(folder: Path) -> Path:
 
 
 def time_interpreter(code: str, *arguments: str) -> tuple[float, str]:
-    """Wall time of one fresh interpreter that runs `code`, and what it printed."""
+    """Return wall seconds and output of a new interpreter that runs `code`."""
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
     return time.perf_counter() - started, done.stdout.strip()
 
 
 def main() -> int:
-    """Print both medians and their ratio; non-zero above the bound or when something heavy was imported."""
+    """Print both medians and their ratio; return non-zero above the bound or for a heavy import."""
     with tempfile.TemporaryDirectory() as scratch:
         profile = str(write_profile(Path(scratch)))
         time_interpreter(EMPTY), time_interpreter(OURS, profile, *HEAVY)

@@ -1,8 +1,8 @@
-"""WER against minutes annotated: what the review queue chooses beside a random choice of the same minutes.
+"""WER by annotated minutes: the review queue against a random choice of the same minutes.
 
-A synthetic classroom is recorded and nobody has corrected it. Each strategy asks a tireless person for the truth of so
-many minutes, the demo's base model is fine-tuned on them, and other lessons of the same classroom are the test. The
-queue hears with the base model; its random share is part of it, as in the product.
+A synthetic classroom is recorded without corrections. Each strategy selects the same number of minutes, which get
+their true transcripts. The demo's base model is fine-tuned on them and tested on other lessons of the classroom. The
+queue decodes with the base model and includes its random share, as in the product.
 
     python benchmarks/bench_review.py --minutes 5 10 --seeds 4
 """
@@ -62,17 +62,17 @@ DRAWS = 2000
 
 @dataclass(frozen=True)
 class ReviewExperiment:
-    """A recorded classroom and what a person would say about each segment."""
+    """A recorded classroom and the true transcript of each segment."""
 
     folder: Path
     lake: Lake
     settings: Settings
     rows: dict[str, dict[str, object]]
-    """Segment → its row of a snapshot, the sentence as a person would type it."""
+    """By segment: its snapshot row with the true sentence."""
 
 
 def make_experiment(folder: Path, days: int, sessions: int, segments: int, seed: int) -> ReviewExperiment:
-    """Record `days` of lessons to choose from and two later ones to test on."""
+    """Record `days` of lessons for the pool and two later days for the test."""
     (folder / "configs").mkdir(parents=True)
     for first_day, n_days, plan_seed in ((POOL_DAY, days, seed), (TEST_DAY, TEST_DAYS, seed + 1000)):
         plan = ClassroomPlan(first_day, n_days, sessions, segments, plan_seed)
@@ -98,9 +98,9 @@ def make_experiment(folder: Path, days: int, sessions: int, segments: int, seed:
         facts = ingest_day(settings.recordings.folder, day, lake, settings, NOW).facts
         collect(SourceContext(person, settings, NOW), day)
         events = load_events(person, day)
-        said = {} if events is None else {each.segment_id: each.text for each in read_events(person, events)}
+        typed = {} if events is None else {each.segment_id: each.text for each in read_events(person, events)}
         for row in read_segment_metadata(lake, facts):
-            reading = conventions.read(said.get(row["segment_id"], ""))
+            reading = conventions.read(typed.get(row["segment_id"], ""))
             if not reading.problem:
                 rows[row["segment_id"]] = {
                     **row,
@@ -111,18 +111,18 @@ def make_experiment(folder: Path, days: int, sessions: int, segments: int, seed:
 
 
 def list_session_folders(folder: Path) -> list[Path]:
-    """The recorded sessions' folders."""
+    """Return the folders of the recorded sessions."""
     return sorted((folder / "recordings").iterdir())
 
 
 def load_considered(
     experiment: ReviewExperiment, base: ReleasedModel
 ) -> tuple[list[DecodedCandidate], list[DecodedCandidate]]:
-    """What can be chosen from, heard by the base model: the pool, and the random order over it."""
+    """Return the pool, decoded by the base model, and its random order."""
     pool = gather_pool(experiment.lake, experiment.settings, "bench")
     usable = [each for each in pool.members if each.day < f"{TEST_DAY}" and each.segment_id in experiment.rows]
-    heard = decode_pool(experiment.lake, usable, [base], experiment.settings, print).by_segment
-    known = {each.segment_id: DecodedCandidate(each, heard[each.segment_id]) for each in usable}
+    decoded = decode_pool(experiment.lake, usable, [base], experiment.settings, print).by_segment
+    known = {each.segment_id: DecodedCandidate(each, decoded[each.segment_id]) for each in usable}
     return list(known.values()), [known[each.segment_id] for each in pool.drawn if each.segment_id in known]
 
 
@@ -134,7 +134,7 @@ def select(
     minutes: float,
     seed: int,
 ) -> list[ReviewItem]:
-    """The segments that a person is asked for."""
+    """Return the segments that a strategy selects."""
     order = [drawn[at] for at in np.random.default_rng(seed).permutation(len(drawn))]
     if strategy == "random":
         return draw_random(order, minutes)
@@ -148,7 +148,7 @@ def select(
 
 
 def snapshot_of(experiment: ReviewExperiment, chosen: Sequence[ReviewItem]) -> Snapshot:
-    """Train on what was chosen; validate and test on the other lessons."""
+    """Return a snapshot that trains on the selection and tests on the other lessons."""
     later = [row for row in experiment.rows.values() if str(row["day"]) >= f"{TEST_DAY}"]
     rows = [{**experiment.rows[each.segment_id], "split": "train"} for each in chosen]
     rows += [{**row, "split": "validation"} for row in later[:VALIDATION_CLIPS]]
@@ -172,7 +172,7 @@ def snapshot_of(experiment: ReviewExperiment, chosen: Sequence[ReviewItem]) -> S
 
 
 def train(experiment: ReviewExperiment, snapshot: Snapshot, recipe: Recipe, version: str) -> str:
-    """Fine-tune and convert; the tree of what is served."""
+    """Fine-tune and convert; return the tree id of the served model."""
     record = train_version(
         experiment.lake, snapshot, recipe, version, experiment.folder / "training", lambda _: None
     )
@@ -185,7 +185,7 @@ def train(experiment: ReviewExperiment, snapshot: Snapshot, recipe: Recipe, vers
 
 
 def convert(experiment: ReviewExperiment, owner: str, identity: str, folder: Path) -> str:
-    """Publish a checkpoint as it is served; its tree."""
+    """Convert a checkpoint and publish it; return its tree id."""
     work = experiment.folder / "work"
     name, source = f"models/{owner}/ctranslate2", SourceCheckpoint(identity, lambda: folder)
     return publish_export(experiment.lake, name, CTRANSLATE2, source, ExportOptions("int8"), work, print).artefact
@@ -194,12 +194,14 @@ def convert(experiment: ReviewExperiment, owner: str, identity: str, folder: Pat
 def count_errors(
     experiment: ReviewExperiment, tree: str, snapshot: Snapshot
 ) -> tuple[dict[str, np.ndarray], float]:
-    """Session → [errors, words] on the test lessons, and the WER."""
+    """Return [errors, words] by session of the test lessons, and the WER."""
     folder = checkout_artefact(experiment.lake, tree, experiment.folder / "work")
     test = list(read_utterances(experiment.lake, snapshot, "test"))
     with closing(open_transcriber(DecodingOptions(), folder)) as transcriber:
-        heard = transcribe_cached(experiment.lake, tree, transcriber, test)
-    scores = score_utterances([each.sentence for each in test], [each.text for each in heard], normalise_spanish)
+        hypotheses = transcribe_cached(experiment.lake, tree, transcriber, test)
+    scores = score_utterances(
+        [each.sentence for each in test], [each.text for each in hypotheses], normalise_spanish
+    )
     sessions: dict[str, np.ndarray] = {each.session_id: np.zeros(2) for each in test}
     for each, score in zip(test, scores, strict=True):
         sessions[each.session_id] += (score.words.errors, score.words.reference_words)
@@ -208,7 +210,7 @@ def count_errors(
 
 
 def bootstrap_interval(ours: dict[str, np.ndarray], peer: dict[str, np.ndarray]) -> tuple[float, float]:
-    """95 % of the difference in points (ours minus random), sessions drawn again."""
+    """Return the 95 % interval of the difference in points (queue minus random), over sessions."""
     pairs = np.array([[ours[name], peer[name]] for name in ours])
     draws = np.random.default_rng(1).integers(0, len(pairs), (DRAWS, len(pairs)))
     totals = pairs[draws].sum(axis=1)
@@ -219,12 +221,12 @@ def bootstrap_interval(ours: dict[str, np.ndarray], peer: dict[str, np.ndarray])
 
 
 def main() -> int:
-    """Print WER by minutes for both strategies."""
+    """Print the WER by minutes for both strategies."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, nargs="+", default=[5.0, 10.0])
     parser.add_argument("--days", type=int, default=15)
-    parser.add_argument("--sessions", type=int, default=8, help="lessons a day")
-    parser.add_argument("--segments", type=int, default=10, help="segments a lesson")
+    parser.add_argument("--sessions", type=int, default=8, help="lessons per day")
+    parser.add_argument("--segments", type=int, default=10, help="segments per lesson")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=1)
     chosen = parser.parse_args()
@@ -244,9 +246,7 @@ def main() -> int:
         pool, drawn = load_considered(experiment, base)
         hours = sum(each.candidate.duration_s for each in pool) / 60
         _, wer = count_errors(experiment, base.artefact, snapshot_of(experiment, []))
-        print(
-            f"{len(pool)} segments, {hours:.1f} minutes to choose from; {chosen.steps} steps; base WER {wer:.1%}"
-        )
+        print(f"{len(pool)} segments, {hours:.1f} minutes in the pool; {chosen.steps} steps; base WER {wer:.1%}")
         print(f"{'minutes':>8} {'seed':>5} {'random':>8} {'queue':>8} {'points':>7}   95 % over test sessions")
         for seed in range(chosen.seeds):
             for minutes in chosen.minutes:
@@ -263,7 +263,7 @@ def main() -> int:
                     f"{low:+.1f} … {high:+.1f}; ratio {ours / peer:.2f}",
                     flush=True,
                 )
-    print(f"{time.perf_counter() - started:.0f} s in all")
+    print(f"{time.perf_counter() - started:.0f} s in total")
     return 0
 
 

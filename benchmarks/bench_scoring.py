@@ -1,12 +1,11 @@
-"""The scorer beside plain jiwer, and twenty versions scored again after the conventions changed.
+"""Compare our scorer with jiwer, and score twenty versions again after a change of conventions.
 
-First, 10,000 utterances: `jiwer.wer` and `jiwer.process_words` on texts that are normalised already, against our
-counts of words and characters on the same texts. Our scorer must be at least as fast.
+First, 10,000 utterances: `jiwer.wer` and `jiwer.process_words` on normalised texts, against our counts of words and
+characters on the same texts. Our scorer must be at least as fast.
 
-Then the convention change: 20 versions whose hypotheses lie in a lake, 10,000 references rewritten from their typed
-text under other conventions; every version is read, normalised, scored in both forms and written as a table, and
-three models are compared with every slice and 10,000 draws, twenty times. Nothing is decoded; the bound is 30 s.
-Reading the test set's audio from the lake is not in it: no figure of this change needs audio.
+Then the change of conventions: 20 versions with hypotheses in a lake and 10,000 references under other conventions.
+Each version is read, normalised, scored in both forms and written as a table. Twenty comparisons of three models
+follow, with every slice and 10,000 draws. Nothing is decoded; the bound is 30 s. Audio is not needed and not read.
 """
 
 from __future__ import annotations
@@ -45,29 +44,31 @@ SENTENCE = (
 
 
 def main(segments: int = SEGMENTS, versions: int = VERSIONS) -> int:
-    """Print times and ratios; non-zero where a bound is broken."""
+    """Print times and ratios; return non-zero where a bound is not met."""
     rng = random.Random(1)  # noqa: S311 - texts, not secrets
     typed = [_draw_sentence(rng) for _ in range(segments)]
     return int(_compare_with_jiwer(typed, rng) < 1) | int(_rescore_versions(typed, versions, rng) > BOUND_S)
 
 
 def _compare_with_jiwer(typed: Sequence[str], rng: random.Random) -> float:
-    said, heard = (
+    references, hypotheses = (
         [normalise_spanish(text) for text in typed],
         [normalise_spanish(_corrupt_text(text, 0.25, rng)) for text in typed],
     )
-    words = _time_fastest(lambda: (jiwer.wer(said, heard), jiwer.process_words(said, heard)))
-    both = _time_fastest(lambda: (jiwer.process_words(said, heard), jiwer.process_characters(said, heard)))
-    ours = _time_fastest(lambda: score_utterances(said, heard, _keep_text))
+    words = _time_fastest(lambda: (jiwer.wer(references, hypotheses), jiwer.process_words(references, hypotheses)))
+    both = _time_fastest(
+        lambda: (jiwer.process_words(references, hypotheses), jiwer.process_characters(references, hypotheses))
+    )
+    ours = _time_fastest(lambda: score_utterances(references, hypotheses, _keep_text))
     if (
         abs(
-            sum_counts([each.words for each in score_utterances(said, heard, _keep_text)]).wer
-            - jiwer.wer(said, heard)
+            sum_counts([each.words for each in score_utterances(references, hypotheses, _keep_text)]).wer
+            - jiwer.wer(references, hypotheses)
         )
         > 0
     ):
-        raise SystemExit("the two do not agree")
-    print(f"{len(said)} utterances, normalised already")
+        raise SystemExit("jiwer and our scorer disagree")
+    print(f"{len(references)} normalised utterances")
     print(f"ours, counts of words and characters   {ours:.3f} s")
     print(f"jiwer.wer and process_words            {words:.3f} s   ratio {words / ours:.1f}")
     print(f"process_words and process_characters   {both:.3f} s   ratio {both / ours:.1f}")
@@ -80,11 +81,11 @@ def _rescore_versions(typed: Sequence[str], versions: int, rng: random.Random) -
     with tempfile.TemporaryDirectory() as scratch:
         lake = Lake(DirectoryStore(Path(scratch) / "lake"), Path(scratch) / "cache")
         for version in range(versions):
-            heard = {
+            hypotheses = {
                 key: Hypothesis(key, _corrupt_text(text, 0.3 - 0.01 * version, rng), 0.1, 3.0)
                 for key, text in zip(audio, typed, strict=True)
             }
-            save_hypotheses(lake, _artefact_digest(version), options, heard)
+            save_hypotheses(lake, _artefact_digest(version), options, hypotheses)
         for name in ("orthographic-v1", "verbatim-v1"):
             conventions = load_conventions(CONVENTIONS / f"{name}.yaml")
             started, cpu = time.perf_counter(), time.process_time()
@@ -110,7 +111,7 @@ def _rescore_versions(typed: Sequence[str], versions: int, rng: random.Random) -
             print(
                 f"{name}: {versions} versions x {len(typed)} segments scored in {scored:.1f} s, with {versions} "
                 f"comparisons of 3 models on {len(found)} slices {spent:.1f} s (bound {BOUND_S:g} s; "
-                f"{time.process_time() - cpu:.1f} s of processor); "
+                f"{time.process_time() - cpu:.1f} s of CPU time); "
                 f"tables {stored / 1e6:.1f} MB"
             )
     return spent
@@ -119,9 +120,9 @@ def _rescore_versions(typed: Sequence[str], versions: int, rng: random.Random) -
 def _score_model(
     name: str, references: Sequence[Reference], texts: Sequence[str], folded: Scorer, written: Scorer
 ) -> tuple[ScoredModel, int]:
-    """The model's counts, and the bytes of its table of utterances."""
-    said = [each.sentence for each in references]
-    normalised, as_written = folded.score(said, texts), written.score(said, texts)
+    """Return the counts of a model and the size of its utterance table in bytes."""
+    sentences = [each.sentence for each in references]
+    normalised, as_written = folded.score(sentences, texts), written.score(sentences, texts)
     model = ScoredModel(
         name=name,
         role="candidate",
@@ -161,17 +162,17 @@ def _draw_sentence(rng: random.Random) -> str:
 
 
 def _corrupt_text(text: str, share: float, rng: random.Random) -> str:
-    """A share of the words replaced, dropped or doubled."""
-    heard = []
+    """Replace, drop or double a share of the words."""
+    corrupted = []
     for word in text.split():
         draw = rng.random()
         if draw >= share:
-            heard.append(word)
+            corrupted.append(word)
         elif draw < 0.6 * share:
-            heard.append(word.replace("s", "h") + "x")
+            corrupted.append(word.replace("s", "h") + "x")
         elif draw < 0.8 * share:
-            heard += [word, "eh"]
-    return " ".join(heard)
+            corrupted += [word, "eh"]
+    return " ".join(corrupted)
 
 
 def _keep_text(text: str) -> str:

@@ -1,6 +1,6 @@
-"""Split assignment of 1,000,000 segments in 50,000 sessions, beside pandas shuffling the sessions once.
+"""Split assignment of 1,000,000 segments in 50,000 sessions, against one shuffle of the sessions in pandas.
 
-The bound is 30 s. The peer keeps no ledger, balances no hours and publishes nothing.
+The bound is 30 s. The peer has no ledger, no balanced hours and no publication.
 """
 
 from __future__ import annotations

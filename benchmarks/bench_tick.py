@@ -1,8 +1,8 @@
-"""A tick of the sensors of recordings and of corrections with nothing new, beside `find` over the same tree: in turn.
+"""Ticks of the sensors for recordings and corrections without news, against `find` over the same tree, in turn.
 
-Real folders: each session holds a few segments, metadata.json, the browser's stream and, every other one, a
-ground_truth.json and a correction. With `--withheld` something of every session waits for the consents of a class of
-thirty. The bound of each tick is twice `find`, median by median.
+The folders are real: each session has a few segments, metadata.json and the stream of the browser. Every other one has
+a ground_truth.json and a correction. With `--withheld`, part of every session waits for the consents of a class of
+thirty. The bound of each tick is twice `find`, by medians.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CONSENTS = 30
 
 
 def write_tree(root: Path, sessions: int, segments: int) -> None:
-    """Sessions of empty segments, two days old; what a tick looks at is their names, sizes and times."""
+    """Write sessions of empty segments, two days old; a tick reads names, sizes and times only."""
     start = datetime(2021, 1, 4, 9)
     names = [f"segment_{number:03d}.wav" for number in range(1, segments + 1)]
     old = time.time() - 48 * 3600
@@ -53,7 +53,7 @@ def write_tree(root: Path, sessions: int, segments: int) -> None:
 
 
 def make_settings(root: Path) -> Settings:
-    """Settings that need nothing but the repository and a temporary folder; thirty consents are still to come."""
+    """Return settings for a temporary folder, with thirty missing consents."""
     project = Path(__file__).resolve().parent.parent
     path = root / "configs" / "bench.yaml"
     path.parent.mkdir()
@@ -71,7 +71,7 @@ def make_settings(root: Path) -> Settings:
 
 
 def write_day_pointers(recordings: Path, lake: Lake, settings: Settings, now: datetime, withheld: bool) -> None:
-    """Pointers as an ingest leaves them; the objects that they name are not looked at by a tick."""
+    """Write pointers as an ingest does; a tick does not read their objects."""
     days: dict[str, dict[str, str]] = defaultdict(dict)
     for session in scan_sessions(recordings, settings, now).sessions:
         days[session.day][session.name] = input_signature(session, settings, now)
@@ -101,10 +101,10 @@ def write_day_pointers(recordings: Path, lake: Lake, settings: Settings, now: da
 
 
 def main() -> int:
-    """Print the medians and their ratios to `find`; non-zero above the bound."""
+    """Print the medians and their ratios to `find`; return non-zero above the bound."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, default=10_000)
-    parser.add_argument("--segments", type=int, default=3, help="a session; Habla has about 300")
+    parser.add_argument("--segments", type=int, default=3, help="segments per session; Habla has about 300")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--withheld", action="store_true", help="every session waits for consents")
     chosen = parser.parse_args()

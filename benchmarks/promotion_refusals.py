@@ -1,12 +1,12 @@
-"""The promotion rule before candidates that are spoilt in one way each: is every one refused, and for the right reason?
+"""Check that the promotion rule refuses candidates with one fault each, for the right reason.
 
-Needs the world of `make demo`, and leaves it as it is: lake and CDN are copied. Each candidate is trained (or mended
-for the worse) as a real mistake would make it, converted, decoded as served and judged against base and release:
+Needs the result of `make demo` and works on copies of its lake and CDN. Each candidate is trained or changed as a
+real mistake would do it, converted, decoded as served, and compared with base and release:
 
-- forgets Castilian: all weights, a high learning rate, no general speech beside the classroom's, no share of the base
-- hallucinates on silence: the demo's recipe without sounds in which nobody speaks
-- deletes quiet speech: somebody marked every quiet clip as without speech, and the recipe hears them as such
-- int8 breaks it: weights of a few channels far above the others, as outliers of large models are; float32 is the same
+- forgets Castilian: all weights, a high learning rate, no general speech, no share of the base's weights
+- hallucinates on silence: the demo's recipe without clips that have no speech
+- deletes quiet speech: every quiet clip is marked as without speech
+- int8 breaks it: weights of a few channels far above the others, like outliers of large models; float32 is unaffected
 
     python benchmarks/promotion_refusals.py --only silence
 """
@@ -55,7 +55,7 @@ OUTLIER_FACTOR = 300.0
 
 @dataclass(frozen=True)
 class DemoCopy:
-    """A copy of the demo's world."""
+    """A copy of the demo's result."""
 
     settings: Settings
     lake: Lake
@@ -64,30 +64,30 @@ class DemoCopy:
 
     @property
     def recipe(self) -> Recipe:
-        """The demo's."""
+        """Return the demo's recipe."""
         return load_recipe(self.settings.training.recipe)
 
     @property
     def newest(self) -> str:
-        """The newest version that was trained."""
+        """Return the newest trained version."""
         names = {name.split("/")[1] for name in self.lake.list_pointers("models/") if name.endswith("/checkpoint")}
         return max((each for each in names if each[1:].isdigit()), key=lambda each: int(each[1:]))
 
 
 @dataclass(frozen=True)
 class FaultyCandidate:
-    """A spoilt model version."""
+    """A model version with one fault."""
 
     key: str
     fault: str
     version: str
     make: Callable[[DemoCopy, str], None]
     reason: str
-    """Words of the reason that must be among those of the refusal."""
+    """Text that the reasons of the refusal must contain."""
 
 
 def copy_demo(source: Path, scratch: Path) -> DemoCopy:
-    """The demo's world below `scratch`, without its Dagster."""
+    """Copy the demo below `scratch`, without its Dagster home."""
     demo = source / "var" / "demo"
     if not (demo / "lake").is_dir():
         sys.exit(f"{demo}/lake does not exist; run `make demo` first")
@@ -99,21 +99,21 @@ def copy_demo(source: Path, scratch: Path) -> DemoCopy:
 
 
 def train(
-    demo_copy: DemoCopy, version: str, recipe: Recipe, spoil: Callable[[Any], Any] = lambda as_it_is: as_it_is
+    demo_copy: DemoCopy, version: str, recipe: Recipe, change: Callable[[Any], Any] = lambda data: data
 ) -> None:
-    """Train `recipe` on the world's snapshot, its material changed by `spoil`, and publish the checkpoint."""
+    """Train `recipe` on the demo's snapshot, with its data passed through `change`; publish the checkpoint."""
     file = demo_copy.scratch / f"{version}.yaml"
     file.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True)), "utf-8")
     pinned = demo_copy.settings.training.model_copy(update={"recipe": file})
     plan_version(demo_copy.lake, version, demo_copy.snapshot, pinned)
     base = resolve_base_model(recipe)
-    heard = read_extra_speech(demo_copy.lake, demo_copy.snapshot, recipe, demo_copy.settings)
+    extra = read_extra_speech(demo_copy.lake, demo_copy.snapshot, recipe, demo_copy.settings)
     if recipe.base_share == 0:
-        heard = ExtraSpeech()
-    identity = RunIdentity.of(recipe, demo_copy.snapshot.id, base, heard.replay)
+        extra = ExtraSpeech()
+    identity = RunIdentity.of(recipe, demo_copy.snapshot.id, base, extra.replay)
     folder = get_run_folder(demo_copy.scratch / "training" / version, identity)
-    material = spoil(build_training_data(demo_copy.lake, demo_copy.snapshot, recipe, heard.replay))
-    finish_run(recipe, identity, base, base.folder, material, folder, lambda update: print(f"  {update.message}"))
+    data = change(build_training_data(demo_copy.lake, demo_copy.snapshot, recipe, extra.replay))
+    finish_run(recipe, identity, base, base.folder, data, folder, lambda update: print(f"  {update.message}"))
     trained = read_finished_run(folder)
     publish(
         demo_copy,
@@ -124,7 +124,7 @@ def train(
 
 
 def publish(demo_copy: DemoCopy, version: str, record: TrainingRecord, checkpoint: Path) -> None:
-    """Put a checkpoint into the lake as that of `version`."""
+    """Publish a checkpoint as that of `version`."""
     tree = demo_copy.lake.put_tree(checkpoint)
     record = record.model_copy(update={"tree": tree, "version": version})
     value = {
@@ -138,41 +138,41 @@ def publish(demo_copy: DemoCopy, version: str, record: TrainingRecord, checkpoin
 
 
 def train_without_castilian(demo_copy: DemoCopy, version: str) -> None:
-    """Whatever keeps general Spanish is left out."""
+    """Train without everything that preserves general Spanish."""
     changes = {"name": "forgetful", "parts": "all", "base_share": 0.0, "learning_rate": 1.0e-3}
     train(demo_copy, version, demo_copy.recipe.model_copy(update=changes))
 
 
 def train_without_non_speech(demo_copy: DemoCopy, version: str) -> None:
-    """Speech alone."""
+    """Train on speech alone."""
     train(demo_copy, version, demo_copy.recipe.model_copy(update={"name": "noisy", "non_speech_share": 0.0}))
 
 
 def train_with_quiet_as_non_speech(demo_copy: DemoCopy, version: str) -> None:
-    """Quiet clips are heard as clips without speech."""
+    """Train with quiet clips marked as without speech."""
     quiet_below = demo_copy.settings.evaluation.quiet_below_dbfs
 
-    def spoil(material: Any) -> Any:
-        said = list(material.train)
-        quiet = [each for each in said if each.loudness_dbfs < quiet_below]
-        loud = [each for each in said if each.loudness_dbfs >= quiet_below]
+    def mark_quiet(data: Any) -> Any:
+        speech = list(data.train)
+        quiet = [each for each in speech if each.loudness_dbfs < quiet_below]
+        loud = [each for each in speech if each.loudness_dbfs >= quiet_below]
         share = 2 * len(quiet) / (2 * len(quiet) + len(loud))
-        print(f"  {len(quiet)} quiet clips of {len(said)} marked as without speech")
-        return replace(material, train=loud, non_speech=NonSpeech(share, 1, read_pcm(quiet)))
+        print(f"  {len(quiet)} quiet clips of {len(speech)} marked as without speech")
+        return replace(data, train=loud, non_speech=NonSpeech(share, 1, read_pcm(quiet)))
 
-    train(demo_copy, version, demo_copy.recipe.model_copy(update={"name": "deaf", "parts": "all"}), spoil)
+    train(demo_copy, version, demo_copy.recipe.model_copy(update={"name": "deaf", "parts": "all"}), mark_quiet)
 
 
 def read_pcm(utterances: list[Utterance]) -> Iterator[np.ndarray]:
-    """Samples of each."""
+    """Yield the samples of each utterance."""
     for each in utterances:
         yield quantise(each.audio)
 
 
 def break_under_int8(demo_copy: DemoCopy, version: str) -> None:
-    """The newest version with outlier channels: the attention's values are scaled up, what reads them down.
+    """Publish the newest version with outlier channels: attention values scaled up, their output weights down.
 
-    In float32 the product is the same. int8 has one scale for a row of activations, so the other channels vanish.
+    In float32 the product is the same. int8 has one scale per row of activations, so the other channels vanish.
     """
     import torch
 
@@ -188,14 +188,14 @@ def break_under_int8(demo_copy: DemoCopy, version: str) -> None:
             attention.v_proj.weight.mul_(scale[:, None])
             attention.v_proj.bias.mul_(scale)
             attention.out_proj.weight.div_(scale[None, :])
-    spoilt = demo_copy.scratch / "outliers"
-    shutil.copytree(folder, spoilt)
-    for weights in spoilt.glob("*.safetensors*"):
+    changed = demo_copy.scratch / "outliers"
+    shutil.copytree(folder, changed)
+    for weights in changed.glob("*.safetensors*"):
         weights.unlink()
-    model.save_pretrained(spoilt, safe_serialization=True)
+    model.save_pretrained(changed, safe_serialization=True)
     record = read_training_record(demo_copy.lake, origin)
     if record is None:
-        sys.exit(f"{origin} has no record of its training")
+        sys.exit(f"{origin} has no training record; run `make demo` again")
     file = write_recipe_file(demo_copy.lake, read_plan(demo_copy.lake, origin), demo_copy.scratch)
     plan_version(
         demo_copy.lake,
@@ -203,7 +203,7 @@ def break_under_int8(demo_copy: DemoCopy, version: str) -> None:
         demo_copy.snapshot,
         demo_copy.settings.training.model_copy(update={"recipe": file}),
     )
-    publish(demo_copy, version, record, spoilt)
+    publish(demo_copy, version, record, changed)
 
 
 FAULTY_CANDIDATES = (
@@ -246,14 +246,14 @@ def evaluate_candidate(demo_copy: DemoCopy, version: str) -> Evidence:
 
 
 def main() -> int:
-    """Command line; 1 where a candidate passes or is refused for another reason only."""
+    """Evaluate all candidates; return 1 where one passes or is refused for another reason."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--world", type=Path, default=ROOT, help="where `make demo` was run")
-    parser.add_argument("--only", choices=[each.key for each in FAULTY_CANDIDATES], help="one of them")
+    parser.add_argument("--project", type=Path, default=ROOT, help="folder in which `make demo` ran")
+    parser.add_argument("--only", choices=[each.key for each in FAULTY_CANDIDATES], help="run one candidate")
     arguments = parser.parse_args()
     found = []
     with tempfile.TemporaryDirectory(prefix="refusals-") as scratch:
-        demo_copy = copy_demo(arguments.world, Path(scratch))
+        demo_copy = copy_demo(arguments.project, Path(scratch))
         print(f"{sum(1 for _ in read_utterances(demo_copy.lake, demo_copy.snapshot, 'test'))} test clips")
         for each in FAULTY_CANDIDATES:
             if arguments.only in {None, each.key}:

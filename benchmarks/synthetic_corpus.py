@@ -1,4 +1,4 @@
-"""Generated corpora for the scripts beside it: facts and annotation events of any number of segments, no audio."""
+"""Generate corpora for the benchmarks: segment metadata and annotation events of any size, without audio."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ QUIRKS = ("{}...", "Eh, {}", "{} [noise]", "[risas] {}", "«{}»", "{}  ¿no ?",
 
 @dataclass(frozen=True)
 class CorpusShape:
-    """What a generated corpus looks like."""
+    """Size and coverage of a generated corpus."""
 
     segments: int
     segments_per_day: int = 1_500
     segments_per_lesson: int = 300
     transcribed_share: float = 1.0
-    """Share of the segments that a person transcribed."""
+    """Share of the segments with a transcript."""
     twice_transcribed_share: float = 0.0
-    """Share of those that a second person transcribed too, half of the time in other words."""
+    """Share of those with a second transcript; half of these differ."""
 
 
 def write_corpus(lake: Lake, shape: CorpusShape) -> list[str]:
-    """Publish facts and events; returns the days. The same shape is the same corpus."""
+    """Publish metadata and events; return the days. The same shape gives the same corpus."""
     rng, days = np.random.default_rng(20260216), []
     audio = put_table(lake, SEGMENT_SCHEMA.empty_table(), ROW_GROUP_SIZE)
     for start in range(0, shape.segments, shape.segments_per_day):
@@ -54,7 +54,7 @@ def write_corpus(lake: Lake, shape: CorpusShape) -> list[str]:
 
 
 def generate_texts(count: int, rng: np.random.Generator) -> list[str]:
-    """Sentences of the demo's grammar, one in five with something that conventions are about."""
+    """Return sentences of the demo's grammar, one in five with a feature that conventions change."""
     pool = [generate_sentence(list(SpeechRegister)[number % 2], rng) for number in range(min(20_000, 10 * count))]
     made = []
     for one, other, quirk in zip(
@@ -66,19 +66,19 @@ def generate_texts(count: int, rng: np.random.Generator) -> list[str]:
 
 
 def put_table(lake: Lake, table: pa.Table, row_group: int) -> str:
-    """Publish a table as parquet."""
+    """Publish a table as parquet; return its object id."""
     out = io.BytesIO()
     pq.write_table(table, out, compression="zstd", row_group_size=row_group)
     return lake.put_bytes(out.getvalue())
 
 
 def open_lake(root: Path) -> Lake:
-    """The generated lake below a folder."""
+    """Open the generated lake below a folder."""
     return Lake(DirectoryStore(root / "lake"), root / "cache")
 
 
 def settings_of(root: Path) -> Settings:
-    """Settings that name nothing but the lake below a folder."""
+    """Return settings for the lake below a folder."""
     tree = {
         "profile": "bench",
         "work_folder": str(root / "work"),
@@ -94,7 +94,7 @@ def settings_of(root: Path) -> Settings:
 def _write_day(
     lake: Lake, day: str, typed: list[str], audio: str, shape: CorpusShape, rng: np.random.Generator
 ) -> None:
-    """One day: facts in the order of the sessions, events in the order of segment ids."""
+    """Write one day: metadata in session order, events in order of segment ids."""
     facts = _generate_segment_metadata(day, typed, shape, rng)
     table = put_table(lake, pa.table(facts, schema=SEGMENT_METADATA_SCHEMA), ROW_GROUP_SIZE)
     recordings = {"parquet": audio, "facts": table, "inputs": {}, "set_aside": lake.put_json([])}
@@ -138,9 +138,11 @@ def _generate_segment_metadata(
     }
 
 
-def _generate_events(facts: dict[str, Any], typed: list[str], said: Any, person: str, at: datetime) -> pa.Table:
-    """Events of the segments where `said` is true."""
-    chosen = np.flatnonzero(said)
+def _generate_events(
+    facts: dict[str, Any], typed: list[str], is_transcribed: Any, person: str, at: datetime
+) -> pa.Table:
+    """Return events of the segments where `is_transcribed` is true."""
+    chosen = np.flatnonzero(is_transcribed)
     columns: dict[str, Any] = {
         **{name: [facts[name][each] for each in chosen] for name in ("segment_id", "session_id", "day")},
         "text": [typed[each] for each in chosen],
