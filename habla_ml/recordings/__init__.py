@@ -1,4 +1,4 @@
-"""Habla's folders become segments in the lake: scan, read hints, decode, publish a day."""
+"""Turn Habla's folders into segments in the lake: scan, read hints, decode, publish a day."""
 
 from habla_ml.recordings.change_detection import ChangedDay, find_changed_days
 from habla_ml.recordings.day_reader import read_segment

@@ -1,7 +1,7 @@
-"""The bulk first import: a whole tree of recordings, many days at once, each as `ingest_day` would bring it.
+"""Bulk import of a whole tree of recordings, several days at once, with the result of `ingest_day` for each.
 
-A day is the unit: it is published whole or not at all, and one that stands in the lake as it does in the tree is
-not read. Killed at any moment and run again, the import ends with the same objects.
+A day is published completely or not at all. A day that has not changed is not read. An interrupted import gives the
+same objects when it runs again.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImportedDay:
-    """A day that is in the lake now."""
+    """A day that was imported."""
 
     day: str
     sessions: int
-    """Sessions that were read for it."""
+    """Sessions that were read."""
     segments: int
-    """Segments the lake holds of the day."""
+    """Segments of the day in the lake."""
     hours: float
     skipped_inputs: int
 
 
 @dataclass(frozen=True)
 class FailedDay:
-    """A day that is not, and why; the lake holds what it held of it."""
+    """A day that was not imported; its content in the lake is unchanged."""
 
     day: str
     error: str
@@ -52,42 +52,42 @@ class FailedDay:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What an import came to."""
+    """The result of an import."""
 
     imported: tuple[ImportedDay, ...]
     failed: tuple[FailedDay, ...]
     unchanged_days: int
-    """Days that were in the lake already."""
+    """Days that are already in the lake."""
     early_days: int
-    """Days before `recordings.first_day`, which have no partition."""
+    """Days before `recordings.first_day`; they have no partition."""
 
     @property
     def summary(self) -> str:
-        """The import in a line or two."""
+        """The result as text."""
         counts = [
             f"{len(self.imported)} days imported: {sum(each.hours for each in self.imported):.2f} h in "
             f"{sum(each.segments for each in self.imported)} segments, "
-            f"{sum(each.skipped_inputs for each in self.imported)} things set aside",
-            f"{self.unchanged_days} days were there already",
+            f"{sum(each.skipped_inputs for each in self.imported)} inputs skipped",
+            f"{self.unchanged_days} days unchanged",
         ]
         if self.early_days:
-            counts.append(f"{self.early_days} days lie before recordings.first_day and were left")
+            counts.append(f"{self.early_days} days skipped because they are before recordings.first_day")
         if self.failed:
-            counts.append(f"{len(self.failed)} days failed; mend the cause and run the import again")
+            counts.append(f"{len(self.failed)} days failed; fix the cause and run the import again")
         return "; ".join(counts)
 
 
 def import_with_progress(folder: Path, settings: Settings, processes: int, console: Console) -> ImportResult:
-    """Import every day of `folder` that the lake lacks, with a bar of days and hours.
+    """Import every changed day of `folder`, with a progress bar of days and hours.
 
     Args:
-        folder: a tree like Habla's recordings folder.
-        settings: the lake, the zone and the bounds; its own recordings folder is not looked at.
-        processes: how many days at once; 0 for one a core.
-        console: where the bar is drawn.
+        folder: A tree like Habla's recordings folder.
+        settings: The lake, the zone and the bounds. Its recordings folder is not used.
+        processes: Days to import at once; 0 for one per core.
+        console: Console for the progress bar.
 
     Raises:
-        InputError: the folder cannot be listed or holds no session.
+        InputError: The folder cannot be listed or has no session.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -95,7 +95,7 @@ def import_with_progress(folder: Path, settings: Settings, processes: int, conso
     days = sorted({day for entry in list_folder(folder) if (day := parse_session_day(entry.name)) is not None})
     if not days:
         raise InputError(
-            f"{folder} holds no folder named <session>_<YYYYMMDD_HHMMSS>; name Habla's recordings folder"
+            f"{folder} has no folder named <session>_<YYYYMMDD_HHMMSS>; pass Habla's recordings folder"
         )
     wanted = [day for day in days if day >= settings.recordings.first_day]
     lake = _open_lake_once(settings.lake, settings.work_folder / "cache")
@@ -110,15 +110,13 @@ def import_with_progress(folder: Path, settings: Settings, processes: int, conso
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        started = len(wanted) - len(missing)
-        task = progress.add_task("", total=len(wanted), completed=started, hours=0.0, failed=0)
+        task = progress.add_task("", total=len(wanted), completed=len(wanted) - len(missing), hours=0.0, failed=0)
         for done in import_days(folder, missing, settings, now, processes):
             if isinstance(done, ImportedDay):
                 imported.append(done)
             else:
                 failed.append(done)
-            hours = sum(each.hours for each in imported)
-            progress.update(task, advance=1, hours=hours, failed=len(failed))
+            progress.update(task, advance=1, hours=sum(each.hours for each in imported), failed=len(failed))
     return ImportResult(
         imported=tuple(sorted(imported, key=lambda each: each.day)),
         failed=tuple(sorted(failed, key=lambda each: each.day)),
@@ -130,7 +128,7 @@ def import_with_progress(folder: Path, settings: Settings, processes: int, conso
 def import_days(
     folder: Path, days: Sequence[str], settings: Settings, now: datetime, processes: int = 0
 ) -> Iterator[ImportedDay | FailedDay]:
-    """Import `days`, each in a process of a pool, and tell of each as it is done; an error costs its own day only."""
+    """Import `days` in a pool of processes and yield each result; an error affects its own day only."""
     pool = ProcessPoolExecutor(
         processes or os.cpu_count() or 1,
         mp_context=multiprocessing.get_context("spawn"),
@@ -150,7 +148,7 @@ def _get_outcome(future: Future[ImportedDay | FailedDay], day: str) -> ImportedD
         return future.result()
     except BrokenProcessPool:
         return FailedDay(
-            day, "a process of the import was killed, perhaps for memory; run it with fewer --processes"
+            day, "a process of the import was killed, possibly for lack of memory; use fewer --processes"
         )
 
 
@@ -165,5 +163,5 @@ def _import_day(folder: Path, day: str, settings: Settings, now: datetime) -> Im
 
 @cache
 def _open_lake_once(store: StoreSettings, cache_folder: Path) -> Lake:
-    """A process opens its lake once: a store on S3 is tried with two writes each time."""
+    """Open the lake once per process, because opening a store on S3 tests it with writes."""
     return open_lake(store, cache_folder)

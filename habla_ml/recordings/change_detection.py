@@ -1,10 +1,10 @@
-"""Which days to ingest, at the cost of a `stat`: what changed is looked at, not what exists.
+"""Find the days to ingest from `stat` calls only; the cost depends on what changed, not on what exists.
 
-A folder's own time moves when an entry comes or goes, and Habla writes a segment once, so a session whose folder
-and two JSON files stand as they did is the same session: three calls of `stat`, whatever it holds. The day's
-pointer keeps that stat_signature beside the fingerprint of every file. A session that was written lately has no stat_signature
-yet and is listed in full, since its files may still grow. Where something waits for a consent, the pointer keeps a
-digest of the register: while that is the same, nobody's consent has come.
+A folder's own time changes when an entry is added or removed, and Habla writes a segment once. A session whose folder
+and two JSON files have unchanged times is therefore the same session: three calls of `stat`, whatever its size. The
+day's pointer stores this stat signature next to the fingerprint of every file. A session that was written recently has
+no stat signature yet and is listed completely, because its files may still grow. If segments wait for a consent, the
+pointer stores a digest of the register: while it is unchanged, no consent was granted.
 """
 
 from __future__ import annotations
@@ -37,46 +37,47 @@ from habla_ml.recordings.sessions import (
 from habla_ml.settings import Settings
 
 SETTLED_AFTER_S: Final = 600.0
-"""A session's files are looked at one by one until nothing in its folder changed for so long."""
+"""A session's files are examined one by one until its folder has been unchanged for this long."""
 
 
 @dataclass(frozen=True)
 class ChangedDay:
-    """A day with a session that the lake has not seen, not in this state, or not with the consents of now."""
+    """A day with a session that is new, changed or newly consented."""
 
     day: str
     fingerprint: str
-    """Changes whenever the files of the day's sessions do, or what is known_signature of them."""
+    """Changes with the files of the day's sessions and with their stored signatures."""
 
 
 def find_changed_days(folder: Path, lake: Lake, settings: Settings, now: datetime) -> Iterator[ChangedDay]:
-    """The days to ingest, in order; costs one `stat` signature a session and one small pointer a day, and opens no recording.
+    """Yield the days to ingest, in order.
 
-    Days before `recordings.first_day` are left out: they have no partition. Where a session's folder changed but
-    none of the files that matter did (a correction was saved), the new stat_signature is known_signature in the day's pointer.
+    Costs one stat signature per session and one small pointer per day, and opens no recording. Days before
+    `recordings.first_day` have no partition and are left out. If a session's folder changed but none of the relevant
+    files did (a correction was saved), the day's pointer gets the new stat signature.
 
     Raises:
-        InputError: the recordings folder cannot be listed, or the register of consents cannot be read.
+        InputError: The recordings folder cannot be listed, or the register of consents cannot be read.
     """
     days: dict[str, list[os.DirEntry[str]]] = defaultdict(list)
     for entry in list_folder(folder):
         if (day := parse_session_day(entry.name)) is not None:
             days[day].append(entry)
-    settings_digest, consents = _digest_settings(settings), load_consents(settings, now)
+    finder = _ChangeFinder(lake, settings, now, _digest_settings(settings), load_consents(settings, now))
     for day in sorted(days):
         if day >= settings.recordings.first_day:
-            changed = _find_change(day, days.pop(day), lake, settings, now, settings_digest, consents)
+            changed = finder.find_change(day, days.pop(day))
             if changed is not None:
                 yield changed
 
 
 def fingerprint_session(session: SessionFolder, settings: Settings) -> str:
-    """Digest of everything that decides a session's rows: what the day's pointer remembers of it."""
+    """Return the digest of everything that decides a session's rows, as the day's pointer stores it."""
     return compute_digest([session.fingerprint(), _digest_settings(settings)])[:32]
 
 
 def input_signature(session: SessionFolder, settings: Settings, now: datetime) -> str:
-    """The fingerprint and, where the session has settled, the stat_signature by which the next tick knows it again."""
+    """Return the session's fingerprint and, if it has settled, its stat signature after a space."""
     fingerprint = fingerprint_session(session, settings)
     try:
         folder_ns = session.path.lstat().st_mtime_ns
@@ -85,67 +86,71 @@ def input_signature(session: SessionFolder, settings: Settings, now: datetime) -
     newest_ns = max([folder_ns, *(each.modified_ns for each in session.files)])
     if now.timestamp() - newest_ns / 1e9 < SETTLED_AFTER_S:
         return fingerprint
-    modified = {each.name: (each.size_bytes, each.modified_ns) for each in session.files}
-    return f"{fingerprint} {_format_stat_signature(_digest_settings(settings), folder_ns, modified.get(METADATA_FILE), modified.get(GROUND_TRUTH_FILE))}"
+    files = {each.name: (each.size_bytes, each.modified_ns) for each in session.files}
+    metadata, ground_truth = files.get(METADATA_FILE), files.get(GROUND_TRUTH_FILE)
+    return f"{fingerprint} {_format_stat_signature(_digest_settings(settings), folder_ns, metadata, ground_truth)}"
 
 
-def _find_change(
-    day: str,
-    entries: list[os.DirEntry[str]],
-    lake: Lake,
-    settings: Settings,
-    now: datetime,
-    settings_digest: str,
-    consents: Consents,
-) -> ChangedDay | None:
-    published = load_day(lake, day)
-    if published is not None:
-        published = requeue_newly_consented_sessions(lake, published, consents)
-    known: Mapping[str, str] = published.inputs if published else {}
-    present: dict[str, str] = {}
-    updated_signatures: dict[str, str] = {}
-    changed = False
-    for entry in entries:
-        known_signature = known.get(entry.name, "")
-        fingerprint, _, stat_signature = known_signature.partition(" ")
-        if stat_signature and stat_signature == _read_stat_signature(entry, settings_digest):
-            present[entry.name] = fingerprint
-            continue
+@dataclass(frozen=True)
+class _ChangeFinder:
+    """Compares the sessions of a day with the day's pointer."""
+
+    lake: Lake
+    settings: Settings
+    now: datetime
+    settings_digest: str
+    consents: Consents
+
+    def find_change(self, day: str, entries: list[os.DirEntry[str]]) -> ChangedDay | None:
+        published = load_day(self.lake, day)
+        if published is not None:
+            published = requeue_newly_consented_sessions(self.lake, published, self.consents)
+        known: Mapping[str, str] = published.inputs if published else {}
+        present: dict[str, str] = {}
+        updated: dict[str, str] = {}
+        is_changed = False
+        for entry in entries:
+            old = known.get(entry.name, "")
+            new = self._read_signature(entry, old)
+            if new is None:
+                continue
+            present[entry.name] = new.partition(" ")[0]
+            if not same_fingerprint(old, new):
+                is_changed = True
+            elif new != old and " " in new:
+                updated[entry.name] = new
+        if is_changed:
+            read_from = {name: signature.partition(" ")[0] for name, signature in known.items()}
+            return ChangedDay(day, compute_digest([present, read_from]))
+        if updated:
+            update_input_signatures(self.lake, day, updated)
+        return None
+
+    def _read_signature(self, entry: os.DirEntry[str], old: str) -> str | None:
+        """Return the session's input signature, or None if it is live, gone or cannot be listed."""
+        stat_signature = old.partition(" ")[2]
+        if stat_signature and stat_signature == _read_stat_signature(entry, self.settings_digest):
+            return old
         try:
-            session = list_session(entry, settings, now)
+            session = list_session(entry, self.settings, self.now)
         except InputError:
-            continue  # `ingest_day` reports it
+            return None  # `ingest_day` reports it
         if session is None or session.state == "live":
-            continue
-        new_signature = input_signature(session, settings, now)
-        present[entry.name] = new_signature.partition(" ")[0]
-        if not same_fingerprint(known_signature, new_signature):
-            changed = True
-        elif new_signature != known_signature and " " in new_signature:
-            updated_signatures[entry.name] = new_signature
-    if changed:
-        read_from = {name: known_signature.partition(" ")[0] for name, known_signature in known.items()}
-        return ChangedDay(day, compute_digest([present, read_from]))
-    if updated_signatures:
-        update_input_signatures(lake, day, updated_signatures)
-    return None
+            return None
+        return input_signature(session, self.settings, self.now)
 
 
 def _read_stat_signature(entry: os.DirEntry[str], settings_digest: str) -> str:
-    """The stat_signature of a session as it stands; empty where it is no folder or is gone."""
+    """Return the present stat signature of a session; empty if it is gone or not a folder."""
     try:
         if not entry.is_dir(follow_symlinks=False):
             return ""
         folder_ns = os.lstat(entry.path).st_mtime_ns
     except OSError:
         return ""
-    path = entry.path
-    return _format_stat_signature(
-        settings_digest,
-        folder_ns,
-        _read_size_and_mtime(f"{path}/{METADATA_FILE}"),
-        _read_size_and_mtime(f"{path}/{GROUND_TRUTH_FILE}"),
-    )
+    metadata = _read_size_and_mtime(f"{entry.path}/{METADATA_FILE}")
+    ground_truth = _read_size_and_mtime(f"{entry.path}/{GROUND_TRUTH_FILE}")
+    return _format_stat_signature(settings_digest, folder_ns, metadata, ground_truth)
 
 
 def _read_size_and_mtime(path: str) -> tuple[int, int] | None:
@@ -163,6 +168,6 @@ def _format_stat_signature(
 
 
 def _digest_settings(settings: Settings) -> str:
-    """Short digest of the settings that decide rows."""
+    """Return a short digest of the settings that decide rows."""
     chosen = settings.recordings
     return compute_digest([settings.time_zone, chosen.longest_segment_s, chosen.keep_raw_stream])[:12]

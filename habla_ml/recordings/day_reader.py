@@ -1,7 +1,7 @@
-"""Reading the changed sessions of a day, while Habla's clean-up may be deleting them.
+"""Read the changed sessions of a day while Habla's clean-up may be deleting them.
 
-A segment is read whole or not at all. A session that goes away while it is read leaves what was read of it, is
-reported, and is not noted as read, so that it is read again should it come back.
+A segment is read completely or not at all. If a session is deleted while it is read, the segments that were read stay
+and the deletion is reported. The session's signature is not stored, so that it is read again if it returns.
 """
 
 from __future__ import annotations
@@ -9,22 +9,23 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from habla_ml.audio import decode_wav, encode_flac, measure, pcm_sha256
+from habla_ml.consent.admission import Admission
 from habla_ml.errors import InputError
 from habla_ml.lake import Lake
 from habla_ml.recordings.change_detection import input_signature
+from habla_ml.recordings.days import DayUpdate
 from habla_ml.recordings.metadata import SegmentHint, SessionHints, read_hints
 from habla_ml.recordings.segments import HABLA_SOURCE, RecordedSegment, segment_id
 from habla_ml.recordings.sessions import (
     METADATA_FILE,
     RAW_STREAM_FILE,
-    SessionFile,
     SessionFolder,
     Skipped,
     open_plain_file,
@@ -47,78 +48,88 @@ _MAX_STREAM_BYTES: Final = 6 << 30
 
 @dataclass
 class DayReader:
-    """Reading the changed sessions of a day; what it holds is complete once `segments` is exhausted."""
+    """Reads the changed sessions of a day; `update` is complete once `read_segments` is exhausted."""
 
     sessions: list[SessionFolder]
     """Sorted by name."""
     lake: Lake
-    """Where raw streams are archived."""
+    """The lake for raw streams."""
     settings: Settings
     now: datetime
-    inputs: dict[str, str] = field(default_factory=dict)
-    """What the pointer is to note of each session that stood until it was read."""
-    skipped_inputs: list[Skipped] = field(default_factory=list)
-    raw_streams: dict[str, str] = field(default_factory=dict)
-    """Session → object id of its archived stream."""
-    explain_refusal: Callable[[RecordedSegment], str | None] = lambda _: None
-    """Why a segment may not be taken, for want of consent."""
+    admission: Admission
+    update: DayUpdate = field(init=False)
     hints: dict[str, SessionHints] = field(init=False)
 
     def __post_init__(self) -> None:
         self.hints = {each.name: read_hints(each, self.settings.zone) for each in self.sessions}
-
-    @property
-    def english_sessions(self) -> list[str]:
-        """Sessions that are no corpus material."""
-        return [name for name, each in self.hints.items() if each.is_english]
+        self.update = DayUpdate(
+            dropped=[name for name, each in self.hints.items() if each.is_english],
+            withheld=self.admission.withheld,
+            consents=self.admission.consents.signature,
+        )
 
     def read_segments(self) -> Iterator[RecordedSegment]:
-        """The rows of all sessions in order; what cannot be read is set aside on the way."""
+        """Yield the segments of all sessions in order; skip unreadable files with their reason."""
         for session in self.sessions:
-            said = self.hints[session.name]
-            self.skipped_inputs += said.problems
-            if said.is_english:
+            hints = self.hints[session.name]
+            self.update.skipped_inputs += hints.problems
+            if hints.is_english:
                 self._skip(session, "", "is spoken in English (en_to_es): no corpus material")
-                self.inputs[session.name] = input_signature(session, self.settings, self.now)
-                continue
-            gone = (
-                [METADATA_FILE] if session.has_file(METADATA_FILE) and _is_deleted(session, METADATA_FILE) else []
-            )
-            taken, withheld = 0, False
-            for file in session.files:
-                if file.name.endswith(".wav") and file.number is None:
-                    self._skip(session, file.name, "is not named segment_<number>.wav")
-            for file in session.segments:
-                try:
-                    segment = _read_session_segment(session, file, said, self.settings)
-                except InputError as error:
-                    if _is_deleted(session, file.name):
-                        gone.append(file.name)
-                    else:
-                        self._skip(session, file.name, str(error))
-                    continue
-                if reason := self.explain_refusal(segment):
-                    withheld = True
-                    self._skip(session, file.name, reason)
-                    continue
-                taken += 1
-                yield segment
-            # A stream cannot be had without the voice that is withheld.
-            if not withheld and session.has_file(RAW_STREAM_FILE) and not self._archive_raw_stream(session):
-                gone.append(RAW_STREAM_FILE)
-            if gone:
-                reason = (
-                    f"was deleted while it was read: {', '.join(gone[:3])}{' …' * (len(gone) > 3)} went away; "
-                )
-                self._skip(session, "", f"{reason}{taken} segments were taken, what was here before stays")
+                deleted: list[str] = []
             else:
-                self.inputs[session.name] = input_signature(session, self.settings, self.now)
+                deleted = yield from self._read_session(session, hints)
+            if not deleted:
+                self.update.inputs[session.name] = input_signature(session, self.settings, self.now)
+
+    def _read_session(
+        self, session: SessionFolder, hints: SessionHints
+    ) -> Generator[RecordedSegment, None, list[str]]:
+        """Yield the session's segments; return the files that were deleted meanwhile."""
+        deleted = (
+            [METADATA_FILE] if session.has_file(METADATA_FILE) and _is_deleted(session, METADATA_FILE) else []
+        )
+        taken, is_withheld = 0, False
+        for file in session.files:
+            if file.name.endswith(".wav") and file.number is None:
+                self._skip(session, file.name, "is not named segment_<number>.wav")
+        for file in session.segments:
+            try:
+                segment = read_segment(
+                    session.path / file.name,
+                    SegmentOrigin(HABLA_SOURCE, session.name, session.day, file.number or 0),
+                    hints.by_file.get(file.name, SegmentHint()),
+                    hints.direction,
+                    self.settings.recordings.longest_segment_s,
+                )
+            except InputError as error:
+                if _is_deleted(session, file.name):
+                    deleted.append(file.name)
+                else:
+                    self._skip(session, file.name, str(error))
+                continue
+            if reason := self.admission.explain_refusal(segment):
+                is_withheld = True
+                self._skip(session, file.name, reason)
+                continue
+            taken += 1
+            yield segment
+        # A raw stream would contain the withheld voice.
+        if not is_withheld and session.has_file(RAW_STREAM_FILE) and not self._archive_raw_stream(session):
+            deleted.append(RAW_STREAM_FILE)
+        if deleted:
+            names = f"{', '.join(deleted[:3])}{' …' * (len(deleted) > 3)}"
+            self._skip(
+                session,
+                "",
+                f"was deleted while it was read ({names}); {taken} segments were read, earlier segments stay",
+            )
+        return deleted
 
     def _skip(self, session: SessionFolder, file: str, reason: str) -> None:
-        self.skipped_inputs.append(Skipped(session.name, file, reason))
+        self.update.skipped_inputs.append(Skipped(session.name, file, reason))
 
     def _archive_raw_stream(self, session: SessionFolder) -> bool:
-        """Publish the session's raw stream; False where it is gone."""
+        """Publish the session's raw stream; return False if it was deleted."""
         try:
             source = open_plain_file(session.path / RAW_STREAM_FILE, _MAX_STREAM_BYTES)
         except InputError as error:
@@ -126,66 +137,51 @@ class DayReader:
                 return False
             self._skip(session, RAW_STREAM_FILE, str(error))
             return True
-        # Copied first: the open file outlives its deletion, and the lake reads a file twice.
+        # Copied first: an open file survives its deletion, and the lake reads a file twice.
         with source, tempfile.NamedTemporaryFile(dir=self.settings.work_folder, prefix="stream-") as copy:
             shutil.copyfileobj(source, copy, 1 << 20)
             copy.flush()
-            self.raw_streams[session.name] = self.lake.put_file(Path(copy.name))
+            self.update.raw_streams[session.name] = self.lake.put_file(Path(copy.name))
         return True
+
+
+@dataclass(frozen=True)
+class SegmentOrigin:
+    """The place of a segment in a source."""
+
+    source: str
+    session_id: str
+    day: str
+    number: int
 
 
 def read_segment(
     path: Path,
-    source: str,
-    session_id: str,
-    day: str,
-    number: int,
+    origin: SegmentOrigin,
     hint: SegmentHint,
     direction: str | None,
     max_duration_s: float,
     decode: DecodeAudio = decode_wav,
 ) -> RecordedSegment:
-    """Read, measure and encode one audio file; `decode` says which kinds are taken.
+    """Read, measure and encode one audio file in a format that `decode` supports.
 
     Raises:
-        InputError: why the file cannot be used.
+        InputError: The file cannot be used; the message has the reason.
     """
     pcm = decode(read_plain_file(path, _MAX_AUDIO_BYTES), max_duration_s)
-    measured = measure(pcm)
     return RecordedSegment(
-        segment_id=segment_id(source, session_id, path.name),
-        source=source,
-        session_id=session_id,
-        day=day,
+        **asdict(origin),
+        segment_id=segment_id(origin.source, origin.session_id, path.name),
         file_name=path.name,
-        number=number,
         recorded_at=hint.recorded_at,
         audio=encode_flac(pcm),
         audio_sha256=pcm_sha256(pcm),
-        duration_s=measured.duration_s,
-        loudness_dbfs=measured.loudness_dbfs,
-        peak_dbfs=measured.peak_dbfs,
-        clipped_share=measured.clipped_share,
+        **asdict(measure(pcm)),
         speaker=hint.speaker,
         direction=direction,
         machine_text=hint.text,
         machine_confidence=hint.confidence,
         asr_status=hint.asr_status,
-    )
-
-
-def _read_session_segment(
-    session: SessionFolder, file: SessionFile, said: SessionHints, settings: Settings
-) -> RecordedSegment:
-    return read_segment(
-        session.path / file.name,
-        HABLA_SOURCE,
-        session.name,
-        session.day,
-        file.number or 0,
-        said.by_file.get(file.name, SegmentHint()),
-        said.direction,
-        settings.recordings.longest_segment_s,
     )
 
 

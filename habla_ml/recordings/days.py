@@ -1,8 +1,8 @@
-"""Publishing one day of recordings: new rows merged with what the lake already holds.
+"""Publish one day of recordings: merge new rows with the rows in the lake.
 
-What was ingested once stays, though Habla deletes its folders by itself: a row that is not read again is taken
-over from the day's previous object. Both sides come sorted, so memory holds one row group whatever the day's size.
-The pointer `recordings/<day>` moves by compare-and-set after both objects are durable.
+A row stays in the lake when Habla deletes its folder: a row that is not read again is copied from the day's previous
+object. Both inputs are sorted, so memory holds one row group whatever the day's size. The pointer `recordings/<day>`
+moves by compare-and-set once both objects are durable.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _HINT_COLUMNS = ("recorded_at", "speaker", "direction", "machine_text", "machine
 
 @dataclass(frozen=True)
 class PublishedDay:
-    """A day of recordings in the lake, as its pointer says."""
+    """A day of recordings in the lake, from its pointer."""
 
     day: str
     parquet: str
@@ -45,38 +45,55 @@ class PublishedDay:
     facts: str
     """Object id of the same rows without audio."""
     inputs: Mapping[str, str]
-    """Session → fingerprint of the files it was read from and, after a space, the stat_signature of its settled folder."""
+    """Session → fingerprint of its files and, after a space, the stat signature of its settled folder."""
     set_aside: str
-    """Object id of the JSON list of what was set aside."""
+    """Object id of the JSON list of skipped inputs."""
     segments: int
     sessions: int
     hours: float
     raw_streams: Mapping[str, str] = field(default_factory=dict)
-    """Session → object id of the browser's undivided stream, where `recordings.keep_raw_stream` asked for it."""
+    """Session → object id of the browser's raw stream, if `recordings.keep_raw_stream` is on."""
     withheld: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Session → the claims (`digest_claim`) by which something of it waits for a consent."""
+    """Session → claims (`digest_claim`) that withhold its segments until a consent is granted."""
     consents: str = ""
-    """Under which consents that waits, as `Consents.signature` tells; empty where sessions were read under several."""
+    """`Consents.signature` at that time; empty if sessions were read under different consents."""
+
+
+@dataclass
+class DayUpdate:
+    """The result of reading sessions, complete once their segments are exhausted."""
+
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Session → signature to store."""
+    skipped_inputs: list[Skipped] = field(default_factory=list)
+    raw_streams: dict[str, str] = field(default_factory=dict)
+    """Session → object id of its archived stream."""
+    dropped: Collection[str] = ()
+    """Sessions whose rows leave the day."""
+    withheld: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Session → claims that withhold its segments."""
+    consents: str = ""
+    """Signature of the consents under which the sessions were read."""
 
 
 def load_day(lake: Lake, day: str) -> PublishedDay | None:
-    """What the lake holds of `day`, or None."""
+    """Return the day in the lake, or None."""
     pointer = lake.read_pointer(catalogue.RECORDINGS.name(day))
     return None if pointer is None else _parse_pointer(pointer, day)
 
 
-def same_fingerprint(noted: str | None, present: str) -> bool:
-    """Whether two notes of a session are of the same files, whatever its folder's stat_signature."""
-    return noted is not None and noted.partition(" ")[0] == present.partition(" ")[0]
+def same_fingerprint(first: str | None, second: str) -> bool:
+    """Return whether two input signatures are of the same files, whatever the stat signature of the folder."""
+    return first is not None and first.partition(" ")[0] == second.partition(" ")[0]
 
 
 def update_input_signatures(lake: Lake, day: str, inputs: Mapping[str, str]) -> None:
-    """Note new glances of sessions whose files are as published; where somebody else moves the day, they do it."""
+    """Record updated stat signatures of unchanged sessions. If another process moved the pointer first, skip."""
     pointer = lake.read_pointer(catalogue.RECORDINGS.name(day))
     if pointer is None:
         return
     known = pointer.value["inputs"]
-    same = {name: noted for name, noted in inputs.items() if same_fingerprint(known.get(name), noted)}
+    same = {name: signature for name, signature in inputs.items() if same_fingerprint(known.get(name), signature)}
     try:
         lake.move_pointer(pointer.name, {**pointer.value, "inputs": {**known, **same}}, pointer)
     except PointerMovedError:
@@ -84,85 +101,72 @@ def update_input_signatures(lake: Lake, day: str, inputs: Mapping[str, str]) -> 
 
 
 def requeue_newly_consented_sessions(lake: Lake, published: PublishedDay, consents: Consents) -> PublishedDay:
-    """The day as it is to be looked at: sessions of which something withheld may come in now count as not read.
+    """Return the day with sessions marked as not read if a consent for their withheld segments was granted.
 
     Raises:
-        InputError: the register cannot be read.
+        InputError: The register cannot be read.
     """
     value = admission.requeue_newly_consented(lake, catalogue.RECORDINGS.name(published.day), published, consents)
     return published if value is None else PublishedDay(day=published.day, **value)
 
 
 def read_skipped_inputs(lake: Lake, object_id: str) -> tuple[Skipped, ...]:
-    """The list that a day's or a table's pointer names."""
+    """Return the skipped inputs of a day or a table."""
     return tuple(Skipped(**each) for each in lake.get_json(object_id))
 
 
 def put_skipped_inputs(lake: Lake, skipped_inputs: Iterable[Skipped]) -> str:
-    """Publish a list of what was set aside, sorted; returns its object id."""
+    """Store a sorted list of skipped inputs; return its object id."""
     once = sorted(set(skipped_inputs), key=lambda each: (each.session, each.file, each.reason))
     return lake.put_json([asdict(each) for each in once])
 
 
 def publish_day(
-    lake: Lake,
-    day: str,
-    fresh: Iterable[RecordedSegment],
-    inputs: Mapping[str, str],
-    skipped_inputs: list[Skipped],
-    work_folder: Path,
-    dropped: Collection[str] = (),
-    raw_streams: Mapping[str, str] | None = None,
-    withheld: Mapping[str, Collection[str]] | None = None,
-    consents: str = "",
+    lake: Lake, day: str, segments: Iterable[RecordedSegment], work_folder: Path, update: DayUpdate | None = None
 ) -> PublishedDay:
-    """Merge `fresh` rows into the day and move its pointer.
+    """Merge new segments into the day and move its pointer.
 
     Args:
-        lake: where the day is published.
-        day: the day, `YYYY-MM-DD`.
-        fresh: rows read now, sorted by `RecordedSegment.sort_key`; a row of the same id replaces the one in the lake.
-        inputs: what to note of the sessions read now, beside the ones known; read after `fresh` is exhausted.
-        skipped_inputs: what was set aside among these sessions; read after `fresh` is exhausted, so that reading may
-            add to it. Earlier entries of other sessions stay.
-        work_folder: a local folder for the unfinished files.
-        dropped: sessions whose rows leave the day.
-        raw_streams: archived streams by session, read after `fresh` is exhausted.
-        withheld: the claims by which something of a session waits for a consent, read after `fresh` is exhausted.
-        consents: the note of the consents under which the sessions were read.
+        lake: The lake of the day.
+        day: The day, `YYYY-MM-DD`.
+        segments: New segments, sorted by `RecordedSegment.sort_key`. A segment replaces the one with the same id.
+        work_folder: Local folder for unfinished files.
+        update: The sessions that the segments are from. Only `dropped` is read before `segments` is exhausted. Skipped
+            inputs of other sessions stay.
 
     Raises:
-        PointerMovedError: somebody else published the day in the meantime; run again.
-        LakeError: nothing could be written; nothing was published.
+        PointerMovedError: Another process published the day in the meantime. Run again.
+        LakeError: Nothing can be written. Nothing was published.
     """
+    update = update or DayUpdate()
     pointer = lake.read_pointer(catalogue.RECORDINGS.name(day))
     before = None if pointer is None else _parse_pointer(pointer, day)
-    kept = iter(()) if before is None else _read_kept_rows(lake.fetch_path(before.parquet), frozenset(dropped))
+    dropped = frozenset(update.dropped)
+    kept = iter(()) if before is None else _read_kept_rows(lake.fetch_path(before.parquet), dropped)
     try:
         work_folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=work_folder, prefix="recordings-") as folder:
-            audio, facts = Path(folder) / "audio.parquet", Path(folder) / "facts.parquet"
-            totals = _write_tables(drop_erased_rows(lake, _merge_rows(fresh, kept)), audio, facts)
-            parquet_id, facts_id = lake.put_file(audio), lake.put_file(facts)
+            audio, metadata = Path(folder) / "audio.parquet", Path(folder) / "metadata.parquet"
+            totals = _write_tables(drop_erased_rows(lake, _merge_rows(segments, kept)), audio, metadata)
+            audio_id, metadata_id = lake.put_file(audio), lake.put_file(metadata)
     except OSError as error:
         raise LakeError(
             f"day {day} cannot be written below {work_folder}: {error.strerror or error}; nothing was published. "
             "Free some space or name another work_folder, then run again"
         ) from error
     earlier = () if before is None else read_skipped_inputs(lake, before.set_aside)
+    others = [each for each in earlier if each.session not in update.inputs]
     value: dict[str, Any] = {
-        "parquet": parquet_id,
-        "facts": facts_id,
-        "inputs": {**(before.inputs if before else {}), **inputs},
-        "set_aside": put_skipped_inputs(
-            lake, [*(each for each in earlier if each.session not in inputs), *skipped_inputs]
-        ),
+        "parquet": audio_id,
+        "facts": metadata_id,
+        "inputs": {**(before.inputs if before else {}), **update.inputs},
+        "set_aside": put_skipped_inputs(lake, [*others, *update.skipped_inputs]),
         **totals,
     }
-    streams = {**(before.raw_streams if before else {}), **(raw_streams or {})}
+    streams = {**(before.raw_streams if before else {}), **update.raw_streams}
     if kept_streams := {name: each for name, each in streams.items() if name not in dropped}:
         value["raw_streams"] = kept_streams
-    value = merge_withheld(value, before, inputs, withheld or {}, consents)
+    value = merge_withheld(value, before, update.inputs, update.withheld, update.consents)
     return _parse_pointer(lake.move_pointer(catalogue.RECORDINGS.name(day), value, pointer), day)
 
 
@@ -180,13 +184,13 @@ def _row_sort_key(row: Mapping[str, Any]) -> tuple[str, int, str, str]:
 
 
 def _merge_rows(fresh: Iterable[RecordedSegment], kept: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Both streams in order; of two rows with one key the fresh one (`merge` is stable, it comes first).
+    """Merge two sorted streams; of two rows with the same key keep the fresh one.
 
-    A fresh row of the same sound without any hint yields to the kept one: Habla's clean-up may have taken
-    metadata.json before the segments.
+    A fresh row of the same sound without hints yields to the kept one: Habla's clean-up may have deleted metadata.json
+    before the segments.
     """
     chosen: dict[str, Any] | None = None
-    for row in heapq.merge(map(to_segment_row, fresh), kept, key=_row_sort_key):
+    for row in heapq.merge(map(to_segment_row, fresh), kept, key=_row_sort_key):  # stable: the fresh row is first
         if chosen is not None and _row_sort_key(row) == _row_sort_key(chosen):
             if _has_no_hints(chosen) and row["audio_sha256"] == chosen["audio_sha256"]:
                 chosen = row
@@ -202,24 +206,24 @@ def _has_no_hints(row: Mapping[str, Any]) -> bool:
     return all(row[name] is None for name in _HINT_COLUMNS)
 
 
-def _write_tables(rows: Iterator[dict[str, Any]], audio: Path, facts: Path) -> dict[str, Any]:
-    """Write both tables, one row group at a time; returns the pointer's totals."""
+def _write_tables(rows: Iterator[dict[str, Any]], audio: Path, metadata: Path) -> dict[str, Any]:
+    """Write both tables, one row group at a time; return the pointer's totals."""
     segments, seconds = 0, 0.0
     sessions: set[str] = set()
     options: dict[str, Any] = {
         "write_statistics": False,
         "use_dictionary": ["source", "session_id", "day", "direction"],
     }
-    # FLAC does not compress again; everything else does.
+    # FLAC does not compress again.
     compression = {name: "none" if name == "audio" else "zstd" for name in SEGMENT_SCHEMA.names}
     with (
         pq.ParquetWriter(audio, SEGMENT_SCHEMA, compression=compression, **options) as audio_writer,
-        pq.ParquetWriter(facts, SEGMENT_METADATA_SCHEMA, compression="zstd", **options) as facts_writer,
+        pq.ParquetWriter(metadata, SEGMENT_METADATA_SCHEMA, compression="zstd", **options) as metadata_writer,
     ):
         while chunk := list(islice(rows, ROW_GROUP_SIZE)):
             table = pa.Table.from_pylist(chunk, schema=SEGMENT_SCHEMA)
             audio_writer.write_table(table)
-            facts_writer.write_table(table.drop_columns(["audio"]))
+            metadata_writer.write_table(table.drop_columns(["audio"]))
             segments += len(chunk)
             seconds += sum(row["duration_s"] for row in chunk)
             sessions.update(row["session_id"] for row in chunk)

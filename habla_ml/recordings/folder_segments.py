@@ -1,4 +1,4 @@
-"""Whose voice the segments in Habla's folder are, as far as Habla says, told without opening a recording."""
+"""Speaker labels of the segments in Habla's folder, read without opening a recording."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from habla_ml.settings import Settings
 
 @dataclass(frozen=True)
 class FolderSegment:
-    """A segment that lies in Habla's folder, or of which only Habla's JSON is left there."""
+    """A segment in Habla's folder; its audio may be deleted already."""
 
     segment_id: str
     session_id: str
     speaker: str | None
-    """The label that Habla gives the voice."""
+    """Habla's label."""
 
 
 def read_folder_segments(
     folder: Path, settings: Settings, now: datetime, day: str | None = None
 ) -> Iterator[FolderSegment]:
-    """The segments of Habla's folder (of the sessions of `day`, where it is given); reads the sessions' JSON.
+    """Yield the segments in Habla's folder (only of sessions of `day`, if given); reads the sessions' JSON.
 
     Raises:
-        InputError: the folder cannot be listed.
+        InputError: The folder cannot be listed.
     """
     for session in scan_sessions(folder, settings, now, day).sessions:
         hints = read_hints(session, settings.zone).by_file

@@ -1,4 +1,4 @@
-"""Bringing Habla's sessions into the lake, a day at a time, before Habla deletes them."""
+"""Ingest Habla's sessions into the lake, one day at a time, before Habla deletes them."""
 
 from __future__ import annotations
 
@@ -35,24 +35,22 @@ class IngestedDay:
     segments: int
     hours: float
     sessions: Mapping[str, int]
-    """How many sessions of Habla's folder are `finished`, `crashed`, `live`, `empty` now, and how many sessions
-    the `lake` holds of this day."""
+    """Number of sessions in Habla's folder by state (`finished`, `crashed`, `live`, `empty`), and in the `lake`."""
     skipped_inputs: tuple[Skipped, ...]
     read_sessions: tuple[str, ...]
-    """The sessions that were read now; none where nothing changed and no consent arrived."""
+    """Sessions that were read now; none if neither files nor consents changed."""
 
 
 def ingest_day(folder: Path, day: str, lake: Lake, settings: Settings, now: datetime) -> IngestedDay:
-    """Bring one day's finished and crashed sessions into the lake.
+    """Publish one day's finished and crashed sessions in the lake.
 
-    Reads only the sessions whose files changed since the last time, and those of which something was withheld until
-    a consent that has come; live sessions wait. One bad file is set aside
-    with its reason and nothing else is lost. Running it again on the same files publishes the same object and
-    reads no audio. The work is proportional to the changed sessions, plus one copy of the day's object.
+    Reads only sessions with changed files, or with withheld segments for which a consent was granted. Live sessions
+    wait. A bad file is skipped with its reason. The same files give the same object again, without reading audio. The
+    work is proportional to the changed sessions, plus one copy of the day's object.
 
     Raises:
-        InputError: the recordings folder cannot be listed, or the register of consents cannot be read.
-        LakeError: nothing could be published; the day stands as before.
+        InputError: The recordings folder cannot be listed, or the register of consents cannot be read.
+        LakeError: Nothing can be published. The day is unchanged.
     """
     scan = scan_sessions(folder, settings, now, day)
     before, consents = load_day(lake, day), load_consents(settings, now)
@@ -67,25 +65,9 @@ def ingest_day(folder: Path, day: str, lake: Lake, settings: Settings, now: date
     if before is not None and not changed:
         return _summarise_day(lake, before, scan, ())
     admission = open_admission(lake, consents)
-    reading = DayReader(
-        sorted(changed, key=lambda session: session.name),
-        lake,
-        settings,
-        now,
-        explain_refusal=admission.explain_refusal,
-    )
-    published = publish_day(
-        lake,
-        day,
-        admission.iterate_and_save_tombstones(reading.read_segments()),
-        reading.inputs,
-        reading.skipped_inputs,
-        settings.work_folder,
-        dropped=reading.english_sessions,
-        raw_streams=reading.raw_streams,
-        withheld=admission.withheld,
-        consents=consents.signature,
-    )
+    reader = DayReader(sorted(changed, key=lambda session: session.name), lake, settings, now, admission)
+    segments = admission.iterate_and_save_tombstones(reader.read_segments())
+    published = publish_day(lake, day, segments, settings.work_folder, reader.update)
     return _summarise_day(lake, published, scan, tuple(each.name for each in changed))
 
 

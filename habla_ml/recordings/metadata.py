@@ -1,8 +1,8 @@
-"""What Habla says about a session's segments: hints, read with tolerance and reported where they are wrong.
+"""Read Habla's JSON about a session's segments as hints, and report what is wrong in it.
 
-`metadata.json` holds what the recogniser wrote while the session ran, `ground_truth.json` what a larger model
-wrote later. Both are keyed by file name here: Habla's own counter can differ from it. None of it is ever truth,
-and nothing that is wrong in these files keeps a segment's audio out of the lake.
+`metadata.json` has the recogniser's output during the session, `ground_truth.json` the later output of a larger model.
+Hints are keyed by file name, because Habla's own counter can differ from it. Machine text is never a reference, and a
+fault in these files never keeps a segment's audio out of the lake.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ _LAST_YEAR: Final = 2100
 
 @dataclass(frozen=True)
 class SegmentHint:
-    """What machines wrote about one segment; every field can be missing."""
+    """Machine output for one segment; every field can be missing."""
 
     recorded_at: datetime | None = None
     """UTC."""
     speaker: str | None = None
-    """A label that means nothing outside its session."""
+    """A label that is local to its session."""
     text: str | None = None
     confidence: float | None = None
-    """0…1; the average log-probability of `ground_truth.json` as its exponential."""
+    """0…1; the exponential of the average log-probability in `ground_truth.json`."""
     asr_status: str | None = None
-    """`rejected` where Habla's recogniser gave nothing."""
+    """`rejected` if Habla's recogniser returned no text."""
 
 
 @dataclass(frozen=True)
 class SessionHints:
-    """What the JSON files of one session say, by file name, and what is wrong with them."""
+    """The hints of one session by file name, and the faults of its JSON files."""
 
     by_file: Mapping[str, SegmentHint]
     direction: str | None
@@ -56,19 +56,23 @@ class SessionHints:
 
     @property
     def is_english(self) -> bool:
-        """Spoken in English, to be translated into Spanish: no corpus material."""
+        """Whether the session is in English, for translation into Spanish: no corpus material."""
         return self.direction == "en_to_es"
 
 
 def read_hints(session: SessionFolder, zone: ZoneInfo) -> SessionHints:
-    """Read `metadata.json` and `ground_truth.json`; whatever is wrong becomes a problem, never an error."""
+    """Read `metadata.json` and `ground_truth.json`; a fault becomes a problem, never an error."""
     problems: list[Skipped] = []
     hints: dict[str, SegmentHint] = {}
     directions: list[str] = []
     latest = to_utc(session.started_local, zone)
     present = {each.name for each in session.files}
     if METADATA_FILE not in present:
-        problems.append(Skipped(session.name, METADATA_FILE, "is missing: the session crashed; taken without it"))
+        problems.append(
+            Skipped(
+                session.name, METADATA_FILE, "is missing because the session crashed; segments are read without it"
+            )
+        )
     for name in (METADATA_FILE, GROUND_TRUTH_FILE):
         if name not in present:
             continue
@@ -86,31 +90,31 @@ def read_hints(session: SessionFolder, zone: ZoneInfo) -> SessionHints:
             if name == GROUND_TRUTH_FILE:
                 hints[entry.file_name] = _make_ground_truth_hint(entry, before)
                 continue
-            said = hints[entry.file_name] = _make_recorder_hint(entry, before, zone, latest)
-            latest = max(latest, said.recorded_at or latest)
+            hint = hints[entry.file_name] = _make_recorder_hint(entry, before, zone, latest)
+            latest = max(latest, hint.recorded_at or latest)
     for name in sorted(hints.keys() - present):
-        problems.append(Skipped(session.name, name, "is named by Habla's JSON, but there is no such file"))
+        problems.append(Skipped(session.name, name, "is named in Habla's JSON, but the file does not exist"))
     return SessionHints(hints, directions[-1] if directions else None, tuple(problems))
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a plain file.
+    """Read a JSON object from a plain file.
 
     Raises:
-        InputError: it cannot be read, is no JSON, or holds another type.
+        InputError: It cannot be read, is not JSON, or has another type.
     """
     try:
         body = json.loads(read_plain_file(path, _MAX_JSON_BYTES))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"is no JSON: {error}") from error
+        raise InputError(f"is not JSON: {error}") from error
     if not isinstance(body, dict):
-        raise InputError(f"holds {type(body).__name__}, expected an object")
+        raise InputError(f"contains {type(body).__name__}, expected an object")
     return body
 
 
 @dataclass(frozen=True)
 class JsonEntry:
-    """One JSON object and where it stands; values of a wrong type become problems and count as missing."""
+    """One JSON object of a file; values of a wrong type become problems and count as missing."""
 
     session: str
     file: str
@@ -119,34 +123,34 @@ class JsonEntry:
 
     @property
     def file_name(self) -> str:
-        """The segment's file: the key."""
+        """The segment's file name."""
         return str(self.body.get("filename"))
 
     def get_text(self, key: str) -> str | None:
-        """A string under `key`, or None."""
+        """Return the string under `key`, or None."""
         value = self._get_typed(key, str)
         try:
             return None if value is None else str(value.encode("utf-8"), "utf-8")
         except UnicodeEncodeError:
-            self._report_problem(key, "is no valid Unicode")
+            self._report_problem(key, "is not valid Unicode")
             return None
 
     def get_number(self, key: str) -> float | None:
-        """A finite number under `key`, or None."""
+        """Return the finite number under `key`, or None."""
         value = self._get_typed(key, int, float)
         if value is None:
             return None
         if isinstance(value, bool) or not -1e300 < value < 1e300:
-            self._report_problem(key, "is no finite number")
+            self._report_problem(key, "is not a finite number")
             return None
         return float(value)
 
     def get_flag(self, key: str) -> bool:
-        """A boolean under `key`; False where there is none."""
+        """Return the boolean under `key`, or False."""
         return bool(self._get_typed(key, bool))
 
     def get_time(self, key: str) -> datetime | None:
-        """An ISO 8601 time under `key`, naive or aware as it stands there, or None."""
+        """Return the ISO 8601 time under `key`, naive or aware, or None."""
         value = self.get_text(key)
         if value is None:
             return None
@@ -167,13 +171,13 @@ class JsonEntry:
         self._report_problem(key, f"is {type(value).__name__}, expected {kinds[-1].__name__}")
         return None
 
-    def _report_problem(self, key: str, what: str) -> None:
-        where = f" of {self.file_name}" if "filename" in self.body else ""
-        self.problems.append(Skipped(self.session, self.file, f"key {key}{where} {what}; taken as missing"))
+    def _report_problem(self, key: str, problem: str) -> None:
+        owner = f" of {self.file_name}" if "filename" in self.body else ""
+        self.problems.append(Skipped(self.session, self.file, f"key {key}{owner} {problem}; treated as missing"))
 
 
 def read_entries(session: str, file: str, body: Mapping[str, Any], problems: list[Skipped]) -> Iterator[JsonEntry]:
-    """The entries of `segments` that name a file; the others are added to `problems`."""
+    """Yield the entries of `segments` that name a file; add the others to `problems`."""
     segments = body.get("segments")
     if not isinstance(segments, list):
         problems.append(Skipped(session, file, f"key segments is {type(segments).__name__}, expected a list"))
@@ -183,7 +187,7 @@ def read_entries(session: str, file: str, body: Mapping[str, Any], problems: lis
         if isinstance(name, str) and name.isprintable():
             yield JsonEntry(session, file, entry, problems)
         else:
-            problems.append(Skipped(session, file, f"entry {index + 1} of segments names no file; left out"))
+            problems.append(Skipped(session, file, f"entry {index + 1} of segments names no file; skipped"))
 
 
 def _make_recorder_hint(entry: JsonEntry, before: SegmentHint, zone: ZoneInfo, after: datetime) -> SegmentHint:

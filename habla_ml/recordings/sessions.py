@@ -1,7 +1,7 @@
-"""Habla's recordings folder as it stands: which sessions are there, and which may be read.
+"""List the sessions in Habla's recordings folder and their state.
 
-Scanning lists and stats, it opens no file, so a tick with nothing new costs one walk. A session belongs to the
-day on which it started, in Habla's own time zone, even where it runs past midnight.
+Scanning opens no file, so a sensor tick without changes costs one walk. A session belongs to the day on which it
+started, in Habla's own time zone, even if it runs past midnight.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ GROUND_TRUTH_FILE: Final = "ground_truth.json"
 CORRECTIONS_FILE: Final = "corrected_ground_truth.json"
 RAW_STREAM_FILE: Final = "raw_stream.webm"
 
-# What a session's own clock may disagree with itself without an hour having passed twice.
+# Larger disorder in the times of a session means that clocks were set back.
 _MAX_CLOCK_DISORDER: Final = timedelta(minutes=5)
 _TIMESTAMP_CHARS: Final = len("_YYYYMMDD_HHMMSS")
 _SEGMENT_FILE_PATTERN = re.compile(r"segment_(?P<number>\d{1,9})\.wav", re.ASCII)
-# Part of every fingerprint: raise it when the same files would be read into other rows.
+# Part of every fingerprint: raise it when the same files give different rows.
 _READER_VERSION = "habla_ml.recordings/1"
 
 
 @dataclass(frozen=True)
 class SessionFile:
-    """One entry of a session's folder, as `lstat` shows it."""
+    """One entry of a session's folder, from `lstat`."""
 
     name: str
     size_bytes: int
     modified_ns: int
     is_regular_file: bool
-    """A regular file: no link, folder or device."""
+    """Not a link, folder or device."""
 
     @property
     def number(self) -> int | None:
@@ -56,59 +56,59 @@ class SessionFolder:
     """One recording session of Habla."""
 
     name: str
-    """The folder's own name: what this project calls the session's id."""
+    """The folder's name, which is the session's id in this project."""
     session_id: str
-    """The part of the name that Habla calls the session's id."""
+    """The session's id in Habla: the first part of the name."""
     started_local: datetime
     """Naive, in Habla's time zone."""
     path: Path
     state: SessionState
-    """`finished`: metadata.json is there. `crashed`: it is not, and the last file is old. `live`: it is not yet.
-    `empty`: over, without a segment."""
+    """`finished`: with metadata.json. `live`: without it, and recently written. `crashed`: without it, and not recently
+    written. `empty`: over, without a segment."""
     files: tuple[SessionFile, ...]
 
     @property
     def day(self) -> str:
-        """The day the session started, `YYYY-MM-DD`."""
+        """The day on which the session started, `YYYY-MM-DD`."""
         return self.started_local.strftime("%Y-%m-%d")
 
     @property
     def segments(self) -> list[SessionFile]:
-        """The segment files, by number."""
+        """The segment files, sorted by number."""
         return sorted((each for each in self.files if each.number is not None), key=lambda f: (f.number, f.name))
 
     def has_file(self, name: str) -> bool:
-        """Whether the folder held a file of this name when it was scanned."""
+        """Return whether the folder had a file of this name when it was scanned."""
         return any(each.name == name for each in self.files)
 
     def fingerprint(self) -> str:
-        """Digest of names, sizes and times of all files but the corrections, which decide no recording."""
+        """Return a digest of the names, sizes and times of all files except the corrections."""
         files = (each for each in self.files if each.name != CORRECTIONS_FILE)
         return fingerprint_files(self.name, self.state, files)
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that was not taken, or only in part, and why."""
+    """An input that was skipped or only partly read."""
 
     session: str
     file: str
-    """Empty where the whole session is meant."""
+    """Empty for the whole session."""
     reason: str
 
 
 @dataclass(frozen=True)
 class FolderScan:
-    """What a walk over the recordings folder found."""
+    """The result of a walk over the recordings folder."""
 
     sessions: tuple[SessionFolder, ...]
     """Sorted by start, then name."""
     ignored: tuple[Skipped, ...]
-    """Entries that cannot be a session, or whose folder cannot be listed."""
+    """Entries that are not sessions or cannot be listed."""
 
 
 def fingerprint_files(name: str, state: SessionState, files: Iterable[SessionFile]) -> str:
-    """Digest of some files of a session, by their names, sizes and times."""
+    """Return a digest of the names, sizes and times of some files of a session."""
     lines = [_READER_VERSION, name, state]
     lines += [
         f"{each.name}\t{each.size_bytes}\t{each.modified_ns}" for each in sorted(files, key=lambda file: file.name)
@@ -117,14 +117,14 @@ def fingerprint_files(name: str, state: SessionState, files: Iterable[SessionFil
 
 
 def parse_segment_number(file_name: str) -> int | None:
-    """The number in `segment_001.wav`, or None where the name is another one."""
+    """Return the number in `segment_001.wav`, or None for other names."""
     match = _SEGMENT_FILE_PATTERN.fullmatch(file_name)
     return int(match["number"]) if match else None
 
 
 def parse_session_start(folder_name: str) -> datetime | None:
-    """The naive local time in `<session>_<YYYYMMDD_HHMMSS>`, or None where the name is another one."""
-    # A tick comes here for every folder, and `strptime` alone would cost as much as the walk.
+    """Return the naive local time in `<session>_<YYYYMMDD_HHMMSS>`, or None for other names."""
+    # Called for every folder at every tick; `strptime` alone would cost as much as the walk.
     stamp = folder_name[-_TIMESTAMP_CHARS:]
     digits = stamp[1:9] + stamp[10:]
     if (
@@ -134,21 +134,14 @@ def parse_session_start(folder_name: str) -> datetime | None:
     ):
         return None
     try:
-        # naive on purpose: Habla's local time
-        return datetime(
-            int(digits[:4]),
-            int(digits[4:6]),
-            int(digits[6:8]),
-            int(digits[8:10]),
-            int(digits[10:12]),
-            int(digits[12:]),
-        )
+        month, day, hour, minute, second = (int(digits[at : at + 2]) for at in range(4, 14, 2))
+        return datetime(int(digits[:4]), month, day, hour, minute, second)  # naive: Habla's local time
     except ValueError:
         return None
 
 
 def parse_session_day(folder_name: str) -> str | None:
-    """The day in a session's name as `YYYY-MM-DD`, or None where the name is another one."""
+    """Return the day in a session's name as `YYYY-MM-DD`, or None for other names."""
     if parse_session_start(folder_name) is None:
         return None
     stamp = folder_name[1 - _TIMESTAMP_CHARS :]
@@ -156,11 +149,11 @@ def parse_session_day(folder_name: str) -> str | None:
 
 
 def to_utc(moment: datetime, zone: ZoneInfo, after: datetime | None = None) -> datetime:
-    """A naive local time in UTC; an aware one keeps its own offset.
+    """Convert a naive local time to UTC; an aware one keeps its own offset.
 
-    In the hour that exists twice the first is meant (`fold=0`), unless that lies clearly before `after`, the time
-    of something that is known to have come earlier. A time in the hour that a spring night skips is read with the
-    offset before the change, which shifts it one hour forward.
+    In the hour that exists twice, returns the first time (`fold=0`), unless it is clearly before `after`, the time of
+    an earlier event. In the hour that is skipped in spring, uses the offset before the change, which shifts the time
+    one hour forward.
     """
     if moment.tzinfo:
         return moment.astimezone(UTC)
@@ -169,10 +162,10 @@ def to_utc(moment: datetime, zone: ZoneInfo, after: datetime | None = None) -> d
 
 
 def scan_sessions(folder: Path, settings: Settings, now: datetime, day: str | None = None) -> FolderScan:
-    """Walk Habla's folder (only the sessions of `day`, where it is given) without opening a file.
+    """Walk Habla's folder (only sessions of `day`, if given) without opening a file.
 
     Raises:
-        InputError: the folder itself cannot be listed.
+        InputError: The folder itself cannot be listed.
     """
     sessions: list[SessionFolder] = []
     ignored: list[Skipped] = []
@@ -195,10 +188,10 @@ def scan_sessions(folder: Path, settings: Settings, now: datetime, day: str | No
 
 
 def list_folder(folder: Path, day: str | None = None) -> list[os.DirEntry[str]]:
-    """The entries of the recordings folder by name, or those alone that are named like a session of `day`.
+    """Return the entries of the recordings folder sorted by name, or only those with the name of a session of `day`.
 
     Raises:
-        InputError: the folder cannot be listed.
+        InputError: The folder cannot be listed.
     """
     try:
         with os.scandir(folder) as entries:
@@ -208,15 +201,15 @@ def list_folder(folder: Path, day: str | None = None) -> list[os.DirEntry[str]]:
     except OSError as error:
         raise InputError(
             f"recordings folder {folder} cannot be listed ({error.strerror}); "
-            "mend its permissions or name another one as recordings.folder"
+            "fix its permissions or set recordings.folder to another folder"
         ) from error
 
 
 def list_session(entry: os.DirEntry[str], settings: Settings, now: datetime) -> SessionFolder | None:
-    """One session's folder with every file looked at; None where Habla has deleted it in the meantime.
+    """Return one session's folder with all its files; None if Habla has deleted it in the meantime.
 
     Raises:
-        InputError: it is named like no session, is no folder, or cannot be listed.
+        InputError: It does not have the name of a session, is not a folder, or cannot be listed.
     """
     started = parse_session_start(entry.name)
     if started is None:
@@ -225,7 +218,7 @@ def list_session(entry: os.DirEntry[str], settings: Settings, now: datetime) -> 
         raise InputError("is a symbolic link; only folders inside the recordings folder are read")
     try:
         if not entry.is_dir(follow_symlinks=False):
-            raise InputError("is no folder")
+            raise InputError("is not a folder")
         files = tuple(_list_files(entry.path, settings.recordings.keep_raw_stream))
         newest_ns = max((each.modified_ns for each in files), default=entry.stat().st_mtime_ns)
     except FileNotFoundError:
@@ -234,7 +227,7 @@ def list_session(entry: os.DirEntry[str], settings: Settings, now: datetime) -> 
         raise InputError(f"cannot be listed: {error.strerror}") from error
     age_h = (now.timestamp() - newest_ns / 1e9) / 3600
     state: SessionState
-    # Times far ahead come from a clock that was set back since: such a session is not being written now.
+    # A time far in the future is from a clock that was set back later; that session is not live.
     written_lately = abs(age_h) < settings.recordings.crashed_after_hours
     if not any(each.name == METADATA_FILE for each in files) and written_lately:
         state = "live"
@@ -253,9 +246,9 @@ def list_session(entry: os.DirEntry[str], settings: Settings, now: datetime) -> 
 
 
 def _list_files(path: str, raw_stream: bool) -> Iterator[SessionFile]:
-    """Segments, other WAV files, the known JSON files and, on request, the raw stream; nothing else.
+    """Yield the WAV files, the known JSON files and, if requested, the raw stream.
 
-    A file that Habla's clean-up takes away between its listing and its stat is left out, like one taken before.
+    Leaves out files that Habla's clean-up deletes during the listing.
     """
     named = {METADATA_FILE, GROUND_TRUTH_FILE, CORRECTIONS_FILE, *([RAW_STREAM_FILE] if raw_stream else [])}
     with os.scandir(path) as entries:
@@ -271,10 +264,10 @@ def _list_files(path: str, raw_stream: bool) -> Iterator[SessionFile]:
 
 
 def open_plain_file(path: Path, max_bytes: int) -> BinaryIO:
-    """A regular file opened for reading, never through a symbolic link at its end and never a device.
+    """Open a regular file for reading; refuse symbolic links and devices.
 
     Raises:
-        InputError: what stands in the way, in a few words.
+        InputError: The file cannot be used; the message has the reason in a few words.
     """
     try:
         # O_NONBLOCK: opening a named pipe must not wait for a writer.
@@ -283,10 +276,10 @@ def open_plain_file(path: Path, max_bytes: int) -> BinaryIO:
         if path.is_symlink():
             raise InputError("is a symbolic link; only plain files are read") from None
         raise InputError(f"cannot be read: {error.strerror}") from error
-    handle = os.fdopen(descriptor, "rb", closefd=True) if _is_regular_file(descriptor) else None
-    if handle is None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise InputError("is a folder, pipe or device; only plain files are read")
+    handle = os.fdopen(descriptor, "rb")
     size_bytes = os.fstat(descriptor).st_size
     if size_bytes > max_bytes:
         handle.close()
@@ -295,18 +288,10 @@ def open_plain_file(path: Path, max_bytes: int) -> BinaryIO:
 
 
 def read_plain_file(path: Path, max_bytes: int) -> bytes:
-    """The bytes of a regular file, as `open_plain_file` opens it.
-
-    Raises:
-        InputError: what stands in the way, in a few words.
-    """
+    """Return the bytes of a regular file; raises `InputError` like `open_plain_file`."""
     with open_plain_file(path, max_bytes) as handle:
         try:
-            # A bound of 128 MB would be allocated for every small file.
+            # Reading `max_bytes` would allocate that much for every small file.
             return handle.read(min(os.fstat(handle.fileno()).st_size, max_bytes))
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}") from error
-
-
-def _is_regular_file(descriptor: int) -> bool:
-    return stat.S_ISREG(os.fstat(descriptor).st_mode)

@@ -85,7 +85,7 @@ def test_killed_and_run_again_it_ends_with_the_same_objects_and_leaves_no_proces
     with start_import(workspace) as process:
         said = process.communicate()[0].decode()
         assert process.returncode == 0, said
-    assert "days were there already" in said
+    assert "days unchanged" in said
     assert read_day_pointers(workspace) == read_day_pointers(whole)
     assert list_object_names(whole) == list_object_names(workspace)
 
@@ -113,7 +113,7 @@ def test_the_import_gives_what_ingesting_each_day_gives_and_leaves_early_days(tm
     fill_recordings(one_by_one)
     done = import_with_progress(workspace.recordings, workspace.settings, 2, make_silent_console())
     assert (len(done.imported), done.early_days) == (10, 2)
-    assert "2 days lie before recordings.first_day" in done.summary
+    assert "2 days skipped because they are before" in done.summary
     for day in DAYS[2:]:
         ingest_day(one_by_one.recordings, day, one_by_one.lake, one_by_one.settings, NOW)
     assert read_day_pointers(workspace) == read_day_pointers(one_by_one)
@@ -121,7 +121,7 @@ def test_the_import_gives_what_ingesting_each_day_gives_and_leaves_early_days(tm
 
 def test_a_folder_that_is_no_recordings_folder_is_a_clear_error(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
-    with pytest.raises(InputError, match="holds no folder named"):
+    with pytest.raises(InputError, match="has no folder named"):
         import_with_progress(workspace.recordings, workspace.settings, 1, make_silent_console())
     with pytest.raises(InputError, match="cannot be listed"):
         import_with_progress(tmp_path / "nowhere", workspace.settings, 1, make_silent_console())

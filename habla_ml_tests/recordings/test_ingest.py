@@ -20,6 +20,7 @@ from habla_ml.audio import decode_flac, pcm_sha256
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake
 from habla_ml.recordings import IngestedDay, find_changed_days, ingest_day, load_day, publish_day
+from habla_ml.recordings.days import DayUpdate
 from habla_ml.recordings.segments import ROW_GROUP_SIZE, SEGMENT_SCHEMA, RecordedSegment, read_segment_metadata
 from habla_ml_tests.testing.habla_sessions import (
     DAY,
@@ -140,7 +141,7 @@ def test_a_live_session_is_left_and_a_crashed_one_taken_without_metadata(workspa
     day = ingest_into(workspace)
     assert {row["session_id"] for row in read_rows(workspace, day)} == {B}
     assert read_skip_reasons_by_file(day) == {
-        f"{B}/metadata.json": "is missing: the session crashed; taken without it"
+        f"{B}/metadata.json": "is missing because the session crashed; segments are read without it"
     }
     assert read_rows(workspace, day)[0]["speaker"] is None
 
@@ -204,7 +205,7 @@ def test_every_kind_of_broken_file_is_set_aside_and_nothing_else_is_lost(
         "segment_008.wav": "folder",
         "segment_009.wav": "pipe",
         "segment_010 (copia).wav": "not named",
-        "segment_012.wav": "no such file",
+        "segment_012.wav": "does not exist",
     }
     found = read_skip_reasons_by_file(day)
     assert set(found) == {f"{A}/{name}" for name in expected}
@@ -229,7 +230,7 @@ def test_metadata_that_is_no_json_costs_the_hints_only(workspace: HablaWorkspace
     (session / "metadata.json").write_text("{oops")
     day = ingest_into(workspace)
     assert day.segments == 2
-    assert "no JSON" in read_skip_reasons_by_file(day)[f"{A}/metadata.json"]
+    assert "not JSON" in read_skip_reasons_by_file(day)[f"{A}/metadata.json"]
     write_session(workspace.recordings, A, 2)
     mended = ingest_into(workspace)
     assert mended.skipped_inputs == ()
@@ -317,7 +318,7 @@ class _RacingLake(Lake):
         if self.overtake:
             self.overtake = False
             other = Lake(self._store, self._cache)
-            publish_day(other, DAY, [], {"other": "1"}, [], path.parent / "w")
+            publish_day(other, DAY, [], path.parent / "w", DayUpdate(inputs={"other": "1"}))
         return super().put_file(path)
 
 
@@ -347,5 +348,5 @@ def test_a_fresh_row_replaces_the_one_of_the_same_identity(workspace: HablaWorks
     write_session(workspace.recordings, A, 1)
     day = ingest_into(workspace)
     row = RecordedSegment(**read_rows(workspace, day)[0])  # type: ignore[arg-type]
-    publish_day(workspace.lake, DAY, [replace(row, speaker="Marta")], {}, [], workspace.settings.work_folder)
+    publish_day(workspace.lake, DAY, [replace(row, speaker="Marta")], workspace.settings.work_folder)
     assert [row["speaker"] for row in read_rows(workspace, ingest_into(workspace))] == ["Marta"]

@@ -210,7 +210,7 @@ def test_a_consent_that_comes_while_its_session_is_read_is_not_missed(
 
 
 def test_what_a_table_adds_to_the_day_loses_no_note(workspace: HablaWorkspace) -> None:
-    publish_day(workspace.lake, MONDAY, (), {}, [], workspace.settings.work_folder)
+    publish_day(workspace.lake, MONDAY, (), workspace.settings.work_folder)
     assert run_tick(workspace) == {}
     register(workspace, {**ANA, "given": GIVEN}, REMEDIOS)
     assert run_tick(workspace) == {MONDAY: (TALLER,)}

@@ -65,11 +65,11 @@ def test_the_larger_models_text_stands_before_the_recognisers_and_its_confidence
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"{not json", "no JSON"),
-        (b"", "no JSON"),
-        (b"\xff\xfe\x00", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
-        (b"[]", "holds list, expected an object"),
+        (b"{not json", "not JSON"),
+        (b"", "not JSON"),
+        (b"\xff\xfe\x00", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "contains list, expected an object"),
         (b"{}", "segments is NoneType"),
         (b'{"segments": 3}', "segments is int"),
         (b'{"segments": [7, {"speaker": "x"}, {"filename": 3}]}', "entry 3 of segments names no file"),
@@ -88,11 +88,11 @@ def test_broken_metadata_is_a_problem_and_not_an_error(
     [
         ("speaker", 7, "key speaker of segment_001.wav is int"),
         ("confidence", "high", "key confidence of segment_001.wav is str"),
-        ("confidence", True, "no finite number"),
-        ("confidence", 10**400, "no finite number"),
+        ("confidence", True, "not a finite number"),
+        ("confidence", 10**400, "not a finite number"),
         ("recorded_at", "yesterday", "expected a time like"),
         ("recorded_at", "0001-01-01T00:00:00", "year 1"),
-        ("raw_transcript", "\ud800", "no valid Unicode"),
+        ("raw_transcript", "\ud800", "not valid Unicode"),
     ],
 )
 def test_a_value_of_a_wrong_kind_counts_as_missing_and_the_others_stay(

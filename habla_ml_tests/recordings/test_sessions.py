@@ -77,7 +77,7 @@ def test_one_day_is_read_alone_and_foreign_names_are_named(tmp_path: Path) -> No
     (workspace.recordings / "c_20260216_100000").write_text("a file")
     scan = scan_sessions(workspace.recordings, workspace.settings, NOW, "2026-02-16")
     assert [each.name for each in scan.sessions] == ["a_20260216_235959"]
-    assert [(each.session, each.reason) for each in scan.ignored] == [("c_20260216_100000", "is no folder")]
+    assert [(each.session, each.reason) for each in scan.ignored] == [("c_20260216_100000", "is not a folder")]
     assert "notas" in {
         each.session for each in scan_sessions(workspace.recordings, workspace.settings, NOW).ignored
     }

@@ -14,7 +14,7 @@ from habla_ml.annotation.event_log import append_events
 from habla_ml.annotation.events import AnnotationEvent, Status
 from habla_ml.audio import encode_flac, pcm_sha256
 from habla_ml.lake import Lake
-from habla_ml.recordings.days import publish_day
+from habla_ml.recordings.days import DayUpdate, publish_day
 from habla_ml.recordings.segments import HABLA_SOURCE, RecordedSegment, segment_id
 from habla_ml.review.candidates import ReviewCandidate
 from habla_ml.review.selection import ComparedHypothesis, DecodedCandidate
@@ -74,7 +74,7 @@ class SimulatedSegment:
 def publish_recordings(lake: Lake, day: str, spoken: Iterable[SimulatedSegment], folder: Path) -> None:
     """Publish the segments as that day's recordings."""
     segments = sorted((each.segment(day) for each in spoken), key=lambda each: each.sort_key)
-    publish_day(lake, day, segments, {each.session_id: "read" for each in segments}, [], folder)
+    publish_day(lake, day, segments, folder, DayUpdate(inputs={each.session_id: "read" for each in segments}))
 
 
 def annotate(lake: Lake, day: str, spoken: Iterable[SimulatedSegment], status: Status = "corrected") -> None:

@@ -125,7 +125,7 @@ def test_a_naive_or_missing_time_is_read_as_hablas_or_the_files(workspace: Habla
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("{oops", "no JSON"),
+        ("{oops", "not JSON"),
         ("[]", "expected an object"),
         ('{"segments": [{"filename": "segment_001.wav", "reviewed": true}]}', "has no transcript"),
         ('{"segments": [{"filename": "segment_001.wav", "reviewed": true, "transcript": 3}]}', "transcript of"),

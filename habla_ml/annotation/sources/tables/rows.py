@@ -24,6 +24,7 @@ from habla_ml.annotation.events import Status
 from habla_ml.audio import AudioDecoder
 from habla_ml.errors import InputError
 from habla_ml.recordings import RecordedSegment, SegmentHint, Skipped, read_segment, segment_id
+from habla_ml.recordings.day_reader import SegmentOrigin
 from habla_ml.recordings.sessions import parse_session_start, read_plain_file
 
 TABLE: Final = "table"
@@ -147,9 +148,8 @@ def read_table_clips(
                 session = file.parent.name if started else f"{name}-{row.speaker}" if row.speaker else name
                 clip_day = started.strftime("%Y-%m-%d") if started else day
                 hint = SegmentHint(speaker=row.speaker)
-                read = read_segment(
-                    file, TABLE, session, clip_day, row.number, hint, None, max_duration_s, decoder.decode
-                )
+                origin = SegmentOrigin(TABLE, session, clip_day, row.number)
+                read = read_segment(file, origin, hint, None, max_duration_s, decoder.decode)
             except InputError as error:
                 yield Skipped(name, row.label, str(error))
                 continue

@@ -203,7 +203,7 @@ class _TableImporter:
         """Publish new clips as recordings of their days."""
         for day in sorted({each.day for each in clips}):
             wanted = [each for each in clips if each.day == day]
-            publish_day(self.lake, day, self._read_segments(wanted, day), {}, [], self.settings.work_folder)
+            publish_day(self.lake, day, self._read_segments(wanted, day), self.settings.work_folder)
 
     def append_events(self, targets: list[RowTarget]) -> int:
         """Append the events of all targets to the logs of their days; return how many were new."""
