@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from habla_ml.annotation.events import SCHEMA as EVENTS
+from habla_ml.annotation.events import EVENT_SCHEMA as EVENTS
 from habla_ml.demo.grammar import SpeechRegister, generate_sentence
 from habla_ml.lake import DirectoryStore, Lake, catalogue
 from habla_ml.recordings.segments import ROW_GROUP_SIZE, SEGMENT_METADATA_SCHEMA, SEGMENT_SCHEMA

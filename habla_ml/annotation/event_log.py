@@ -1,8 +1,8 @@
-"""The append-only log of annotation events, one immutable object a day of recording.
+"""The append-only log of annotation events, one immutable object per day of recording.
 
-Appending reads the day, adds what is new and moves the pointer `annotations/<day>` by compare-and-set. An event
-that repeats what the same source and person last said of that segment, in the same round, is not new: Habla rewrites
-its file whole at every save, and a save that changes nothing must leave no trace.
+Appending reads the day, adds the new events and moves the pointer `annotations/<day>` by compare-and-set. An event
+that repeats the previous answer of the same source and person for that segment and attempt is not new: Habla rewrites
+its whole file at every save, and a save without changes adds nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from habla_ml.annotation.events import SCHEMA, AnnotationEvent
+from habla_ml.annotation.events import EVENT_SCHEMA, AnnotationEvent, parse_event
 from habla_ml.consent.admission import merge_withheld
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.lake import Lake, catalogue
@@ -28,50 +28,49 @@ from habla_ml.recordings.days import put_skipped_inputs
 
 @dataclass(frozen=True)
 class DayEventLog:
-    """The log of one day, as its pointer says."""
+    """The log of one day, from its pointer."""
 
     day: str
     parquet: str
     """Object id of the table of events."""
     inputs: Mapping[str, str]
-    """What was read (a session, a table) → fingerprint of the file it was read from."""
+    """Name of each input (a session, a table) → fingerprint of its file."""
     set_aside: str
-    """Object id of the JSON list of what was set aside."""
+    """Object id of the JSON list of skipped inputs."""
     events: int
     withheld: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Session → the claims by which something that was said of it waits for a consent."""
+    """Session → the claims by which its withheld annotations wait for a consent."""
     consents: str = ""
-    """Under which consents that waits, as `Consents.signature` tells; empty where sessions were read under several."""
+    """`Consents.signature` under which they were withheld; empty where sessions were read under several."""
     added: int = 0
     """Events that this call added."""
 
 
 def load_events(lake: Lake, day: str) -> DayEventLog | None:
-    """What the log holds of `day`, or None."""
+    """Return the log of `day`, or None."""
     pointer = lake.read_pointer(catalogue.ANNOTATIONS.name(day))
     return None if pointer is None else DayEventLog(day=day, **pointer.value)
 
 
 def read_events(lake: Lake, day: DayEventLog) -> list[AnnotationEvent]:
-    """The events of a day, by segment and time."""
-    table = read_event_table(lake, day.parquet).drop_columns(["event_id"])
-    return [AnnotationEvent(**row) for row in table.to_pylist()]
+    """Return the events of a day, by segment and time."""
+    return [parse_event(row) for row in read_event_table(lake, day.parquet).to_pylist()]
 
 
-def read_event_table(lake: Lake, object_id: str, columns: Sequence[str] = SCHEMA.names) -> pa.Table:
-    """The table of events, sorted by segment, time and id; columns that its writer did not know yet are empty.
+def read_event_table(lake: Lake, object_id: str, columns: Sequence[str] = EVENT_SCHEMA.names) -> pa.Table:
+    """Return a table of events, sorted by segment, time and id. Columns that an older writer lacked are empty.
 
     Args:
-        lake: where the table is.
-        object_id: of the table.
-        columns: what is read of it.
+        lake: Where the table is.
+        object_id: Object id of the table.
+        columns: The columns to read.
     """
     file = pq.ParquetFile(io.BytesIO(lake.get_bytes(object_id)))
     table = file.read([name for name in columns if name in file.schema_arrow.names])
-    for column in map(SCHEMA.field, columns):
+    for column in map(EVENT_SCHEMA.field, columns):
         if column.name not in table.column_names:
-            nothing = "" if pa.types.is_string(column.type) else 0
-            table = table.append_column(column, pa.array([nothing] * table.num_rows, column.type))
+            empty = "" if pa.types.is_string(column.type) else 0
+            table = table.append_column(column, pa.array([empty] * table.num_rows, column.type))
     return table.select(list(columns))
 
 
@@ -84,27 +83,28 @@ def append_events(
     withheld: Mapping[str, Collection[str]] | None = None,
     consents: str = "",
 ) -> DayEventLog:
-    """Add what is new among `events` to the log of `day`; what is said of erased segments is not taken.
+    """Add the new ones among `events` to the log of `day`; events of erased segments are dropped.
 
     Args:
-        lake: where the log is.
-        day: the day of recording of every event.
-        events: events in any order, repeated or not.
-        inputs: fingerprints of what they were read from; added to the ones known.
-        skipped_inputs: what could not become an event; replaces earlier entries of the same inputs.
-        withheld: the claims by which something that was said of a session in `inputs` waits for a consent.
-        consents: the note of the consents under which `inputs` were read.
+        lake: Where the log is.
+        day: The day of recording of every event.
+        events: Events in any order, repeated or not.
+        inputs: Fingerprints of what the events were read from; merged into the known ones.
+        skipped_inputs: What could not become an event; replaces earlier entries of the same inputs.
+        withheld: Session → the claims by which its withheld annotations wait for a consent.
+        consents: Signature of the consents under which `inputs` were read.
 
     Raises:
-        PointerMovedError: somebody else appended in the meantime; run again, nothing is lost.
+        PointerMovedError: Another process appended at the same time. Run again, nothing is lost.
     """
     pointer = lake.read_pointer(catalogue.ANNOTATIONS.name(day))
     before = None if pointer is None else DayEventLog(day=day, **pointer.value)
-    present = SCHEMA.empty_table() if before is None else read_event_table(lake, before.parquet)
+    present = EVENT_SCHEMA.empty_table() if before is None else read_event_table(lake, before.parquet)
     erased = read_tombstones(lake).segments
     added = _select_new_events(present, [each for each in events if each.segment_id not in erased])
-    table = pa.concat_tables([present, pa.Table.from_pylist([each.row() for each in added], schema=SCHEMA)])
-    table = table.sort_by([(key, "ascending") for key in ("segment_id", "created_at", "event_id")])
+    rows = pa.Table.from_pylist([each.row() for each in added], schema=EVENT_SCHEMA)
+    order = [(key, "ascending") for key in ("segment_id", "created_at", "event_id")]
+    table = pa.concat_tables([present, rows]).sort_by(order)
     out = io.BytesIO()
     pq.write_table(table, out, compression="zstd", row_group_size=65_536)
     earlier = () if before is None else read_skipped_inputs(lake, before.set_aside)
@@ -122,21 +122,21 @@ def append_events(
 
 
 def _select_new_events(present: pa.Table, events: list[AnnotationEvent]) -> list[AnnotationEvent]:
-    """The events that say something else than their author's last word on the segment before them."""
-    concerned = pa.array(sorted({each.segment_id for each in events}), pa.string())
-    known = present.filter(pc.is_in(present["segment_id"], concerned))
-    taken = set(known["event_id"].to_pylist())
-    words: dict[tuple[str, str, str], list[tuple[datetime, int, tuple[str, str, str]]]] = defaultdict(list)
-    for row in known.drop_columns(["event_id"]).to_pylist():
-        event = AnnotationEvent(**row)
-        words[event.segment_id, event.source, event.person].append((event.created_at, event.round, event.answer))
+    """Return the events whose answer differs from their author's previous answer for the segment."""
+    segments = pa.array(sorted({each.segment_id for each in events}), pa.string())
+    known = present.filter(pc.is_in(present["segment_id"], segments))
+    known_ids = set(known["event_id"].to_pylist())
+    answers: dict[tuple[str, str, str], list[tuple[datetime, int, tuple[str, str, str]]]] = defaultdict(list)
+    for event in map(parse_event, known.to_pylist()):
+        history = answers[event.segment_id, event.source, event.person]
+        history.append((event.created_at, event.attempt, event.answer))
     added = []
     for event in sorted(events, key=lambda each: (each.created_at, each.event_id)):
-        history = words[event.segment_id, event.source, event.person]
-        at = bisect_right(history, event.created_at, key=lambda word: word[0])
-        if event.event_id in taken or (at and history[at - 1][1:] == (event.round, event.answer)):
+        history = answers[event.segment_id, event.source, event.person]
+        at = bisect_right(history, event.created_at, key=lambda answer: answer[0])
+        if event.event_id in known_ids or (at and history[at - 1][1:] == (event.attempt, event.answer)):
             continue
-        taken.add(event.event_id)
-        history.insert(at, (event.created_at, event.round, event.answer))
+        known_ids.add(event.event_id)
+        history.insert(at, (event.created_at, event.attempt, event.answer))
         added.append(event)
     return added

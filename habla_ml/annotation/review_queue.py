@@ -1,8 +1,8 @@
-"""The review queue as it is kept: which segments a person should look at next, and which were ever chosen so.
+"""The stored review queue: the segments that a person is to look at next, and all that were ever selected.
 
-Segments chosen for being uncertain are no sample of what is spoken, so they never serve as validation or test; the
-lake remembers them for ever. The share that was drawn at random may. It remembers too which texts were sent back for
-which broken rules, and when: a person who then leaves the text as it is has confirmed it.
+A segment that was selected for its uncertainty is no random sample of the speech, so it is never used for validation
+or test; the lake keeps the ids of these segments. Segments drawn at random can be used. The lake also keeps each
+review request with its broken rules and time: a person who then leaves the text unchanged has confirmed it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ FORMAT: Final = "habla_ml.review/1"
 
 @dataclass(frozen=True)
 class ReviewRequest:
-    """What a person's text is sent back for."""
+    """A request to look again at a segment whose text breaks rules of the conventions."""
 
-    round: int
-    """1 when the segment is sent back for the first time; a changed text, or changed conventions, make the next."""
+    attempt: int
+    """1 for the first request; a changed text, or changed conventions, give the next one."""
     rules: tuple[str, ...]
     """Requirements of the conventions that the text breaks."""
     conventions_digest: str
@@ -33,15 +33,15 @@ class ReviewRequest:
 
 @dataclass(frozen=True)
 class IssuedReviewRequest:
-    """One segment that was asked for again."""
+    """A review request with its time."""
 
-    asked_at: datetime
-    objection: ReviewRequest
+    issued_at: datetime
+    request: ReviewRequest
 
 
 @dataclass(frozen=True)
 class ReviewItem:
-    """One segment to be looked at, and why."""
+    """One segment to look at, and why."""
 
     segment_id: str
     session_id: str
@@ -49,32 +49,32 @@ class ReviewItem:
     speaker: str
     duration_s: float
     hint: str
-    """The text that the person is shown: the machine's, or what was typed where that is sent back."""
+    """The text that the person sees: the machine's, or for a review request the one that was typed."""
     model_version: str
-    """The model version whose text that is; `habla` where the recordings brought it, empty where a person did."""
+    """The model version of that text; `habla` for Habla's own, empty for a person's."""
     score: float
-    """What the ranking goes by; larger is more urgent. 0 for a random one."""
+    """Rank value; larger is more urgent. 0 for a random segment."""
     reasons: tuple[str, ...]
-    """Words for a person: why it is here, each as `kind: particulars`."""
+    """Why it was selected, each as `kind: details`."""
     is_random: bool
-    """Drawn at random: may become validation or test."""
-    objection: ReviewRequest | None = None
-    """What is wrong with the person's word that it has already; that says nothing about its split."""
+    """Drawn at random: can be used for validation or test."""
+    request: ReviewRequest | None = None
+    """Set where the segment has a text already; its split stays."""
 
     @property
     def is_sent_back(self) -> bool:
-        """A person said something about it, and is asked again."""
-        return self.objection is not None
+        """Whether a person has annotated it already."""
+        return self.request is not None
 
     @property
-    def round(self) -> int:
-        """How often it was sent back; 0 for a first look."""
-        return 0 if self.objection is None else self.objection.round
+    def attempt(self) -> int:
+        """Number of the review request; 0 for a first look."""
+        return 0 if self.request is None else self.request.attempt
 
 
 @dataclass(frozen=True)
 class ReviewQueue:
-    """A queue as it was published."""
+    """A published queue."""
 
     id: str
     """Object id of the queue."""
@@ -88,62 +88,73 @@ class ReviewQueue:
 
 
 def save_queue(lake: Lake, items: Iterable[ReviewItem], made_at: datetime) -> ReviewQueue:
-    """Publish a queue and remember what it chose and sent back; the same queue is the same object.
+    """Publish a queue, and record which segments it selected and which review requests it issued.
 
     Raises:
-        PointerMovedError: somebody else published a queue in the meantime; run again.
+        PointerMovedError: Another process published a queue at the same time. Run again.
     """
     pointer = lake.read_pointer(catalogue.REVIEW_QUEUE)
     listed, moment = tuple(items), made_at.astimezone(UTC).isoformat()
     uncertain = {each.segment_id for each in listed if not (each.is_random or each.is_sent_back)}
-    body = {
-        "format": FORMAT,
-        "made_at": moment,
-        "items": [{**asdict(each), "reasons": list(each.reasons)} for each in listed],
-    }
     earlier = [] if pointer is None else lake.get_json(pointer.value["sent_back"])
-    asked = {(row["segment_id"], row["objection"]["round"]) for row in earlier}
-    # Each row has its segment's id by itself: an erasure finds it by that.
-    now_asked = [
-        {"segment_id": each.segment_id, "asked_at": moment, "objection": asdict(each.objection)}
+    issued = {(row["segment_id"], row["objection"]["round"]) for row in earlier}
+    # Each row has its segment's id at the top level: an erasure finds it by that.
+    new_requests = [
+        {"segment_id": each.segment_id, "asked_at": moment, "objection": _format_request(each.request)}
         for each in listed
-        if each.objection is not None and (each.segment_id, each.objection.round) not in asked
+        if each.request is not None and (each.segment_id, each.attempt) not in issued
     ]
+    body = {"format": FORMAT, "made_at": moment, "items": [_format_item(each) for each in listed]}
     value = {
         "queue": lake.put_json(body),
         "chosen": lake.put_json(sorted(uncertain | load_chosen_segment_ids(lake))),
-        "sent_back": lake.put_json([*earlier, *now_asked]),
+        "sent_back": lake.put_json([*earlier, *new_requests]),
     }
     lake.move_pointer(catalogue.REVIEW_QUEUE, value, pointer)
     return _read_queue(lake, value["queue"])
 
 
 def load_queue(lake: Lake) -> ReviewQueue | None:
-    """The newest queue, or None where there was none yet."""
+    """Return the newest queue, or None."""
     pointer = lake.read_pointer(catalogue.REVIEW_QUEUE)
     return None if pointer is None else _read_queue(lake, pointer.value["queue"])
 
 
 def load_chosen_segment_ids(lake: Lake) -> frozenset[str]:
-    """Ids of all segments that any queue chose for a reason other than chance."""
+    """Return the ids of all segments that any queue selected for a reason other than chance."""
     pointer = lake.read_pointer(catalogue.REVIEW_QUEUE)
     return frozenset() if pointer is None else frozenset(lake.get_json(pointer.value["chosen"]))
 
 
 def load_review_requests(lake: Lake) -> dict[str, tuple[IssuedReviewRequest, ...]]:
-    """Segment → each time it was sent back, in that order; only segments that ever were."""
+    """Return segment → its review requests in their order."""
     pointer = lake.read_pointer(catalogue.REVIEW_QUEUE)
     found: dict[str, tuple[IssuedReviewRequest, ...]] = {}
     for row in () if pointer is None else lake.get_json(pointer.value["sent_back"]):
-        sending = IssuedReviewRequest(
-            datetime.fromisoformat(row["asked_at"]), _parse_review_request(row["objection"])
-        )
-        found[row["segment_id"]] = (*found.get(row["segment_id"], ()), sending)
+        issued = IssuedReviewRequest(datetime.fromisoformat(row["asked_at"]), _parse_request(row["objection"]))
+        found[row["segment_id"]] = (*found.get(row["segment_id"], ()), issued)
     return found
 
 
-def _parse_review_request(body: Mapping[str, Any]) -> ReviewRequest:
-    return ReviewRequest(**{**body, "rules": tuple(body["rules"])})
+def _format_request(request: ReviewRequest) -> dict[str, Any]:
+    body = asdict(request)
+    return {"round": body.pop("attempt"), **body}
+
+
+def _parse_request(body: Mapping[str, Any]) -> ReviewRequest:
+    return ReviewRequest(body["round"], tuple(body["rules"]), body["conventions_digest"], body["text_digest"])
+
+
+def _format_item(item: ReviewItem) -> dict[str, Any]:
+    body = asdict(item)
+    del body["request"]
+    return {**body, "objection": None if item.request is None else _format_request(item.request)}
+
+
+def _parse_item(body: Mapping[str, Any]) -> ReviewItem:
+    fields = {**body, "reasons": tuple(body["reasons"])}
+    request = fields.pop("objection")
+    return ReviewItem(**fields, request=None if request is None else _parse_request(request))
 
 
 def _read_queue(lake: Lake, queue: str) -> ReviewQueue:
@@ -153,8 +164,3 @@ def _read_queue(lake: Lake, queue: str) -> ReviewQueue:
             f"object {queue} is no review queue of format {FORMAT}; materialise `review_queue` again"
         )
     return ReviewQueue(queue, datetime.fromisoformat(body["made_at"]), tuple(map(_parse_item, body["items"])))
-
-
-def _parse_item(body: Mapping[str, Any]) -> ReviewItem:
-    objection = None if body["objection"] is None else _parse_review_request(body["objection"])
-    return ReviewItem(**{**body, "reasons": tuple(body["reasons"]), "objection": objection})

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from habla_ml.annotation.event_log import load_events, read_event_table
-from habla_ml.annotation.events import AnnotationEvent
+from habla_ml.annotation.events import AnnotationEvent, parse_event
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.lake import Lake, catalogue
 
@@ -140,7 +140,7 @@ def _find_shared_segments(lake: Lake, day: str) -> Iterator[list[AnnotationEvent
     log = load_events(lake, day)
     if log is None:
         return
-    table = read_event_table(lake, log.parquet).drop_columns(["event_id"])
+    table = read_event_table(lake, log.parquet)
     authors = pc.if_else(pc.equal(table["person"], ""), table["source"], table["person"])
     counted = (
         pa.table({"segment_id": table["segment_id"], "author": authors})
@@ -151,7 +151,7 @@ def _find_shared_segments(lake: Lake, day: str) -> Iterator[list[AnnotationEvent
     last: dict[str, dict[str, AnnotationEvent]] = defaultdict(dict)
     # The log is sorted by time within a segment, so a later event replaces an earlier one.
     for row in table.filter(pc.is_in(table["segment_id"], shared.combine_chunks())).to_pylist():
-        event = AnnotationEvent(**row)
+        event = parse_event(row)
         last[event.segment_id][event.author] = event
     for by_author in last.values():
         yield list(by_author.values())

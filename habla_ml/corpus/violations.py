@@ -101,9 +101,8 @@ def find_confirmed_rules(
     return frozenset(
         rule
         for each in review_requests
-        if (each.objection.conventions_digest, each.objection.text_digest) == wanted
-        and each.asked_at < annotated_at
-        for rule in each.objection.rules
+        if (each.request.conventions_digest, each.request.text_digest) == wanted and each.issued_at < annotated_at
+        for rule in each.request.rules
     )
 
 

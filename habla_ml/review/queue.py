@@ -132,7 +132,7 @@ def _find_open_request(
 ) -> ReviewRequest:
     """The one that it was sent back with and that nobody has answered, or that of its next round."""
     text_digest, broken = compute_digest(violating.text), violating.unconfirmed
-    for past in (each.objection for each in review_requests):
+    for past in (each.request for each in review_requests):
         same = (past.conventions_digest, past.text_digest) == (violating.conventions_digest, text_digest)
         if same and set(broken) <= set(past.rules):
             return past

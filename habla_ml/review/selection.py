@@ -84,7 +84,7 @@ class SentBackSegment:
     segment_id: str
     day: str
     text: str
-    objection: ReviewRequest
+    request: ReviewRequest
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,9 @@ def select_sent_back(known: Iterable[tuple[SentBackSegment, ReviewCandidate]], m
                 hint=asked.text or candidate.machine_text,
                 model_version="" if asked.text else HABLA_SOURCE,
                 score=1.0,
-                reasons=(f"conventions: {', '.join(asked.objection.rules)}",),
+                reasons=(f"conventions: {', '.join(asked.request.rules)}",),
                 is_random=False,
-                objection=asked.objection,
+                request=asked.request,
             )
         )
     return items

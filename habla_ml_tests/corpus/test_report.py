@@ -148,8 +148,8 @@ def test_a_broken_rule_that_a_person_confirmed_stays_counted_and_is_no_flag(tmp_
     lake = create_empty_lake(tmp_path)
     day, line = "2026-02-16", RecordedSegmentSpec(1, "Son 3  casas.", violations=("digits", "doubled spaces"))
     write_recorded_day(lake, day, [line, RecordedSegmentSpec(2, "Son 4 casas.", violations=("digits",))])
-    objection = ReviewRequest(1, ("digits", "doubled spaces"), DIGEST, compute_digest("Son 3  casas."))
-    item = ReviewItem(line.name(day), "s1", day, "Profe", 1.0, "", "", 1.0, (), False, objection)
+    request = ReviewRequest(1, ("digits", "doubled spaces"), DIGEST, compute_digest("Son 3  casas."))
+    item = ReviewItem(line.name(day), "s1", day, "Profe", 1.0, "", "", 1.0, (), False, request)
     # The world's people typed on New Year's day of 2026.
     save_queue(lake, [item], datetime(2025, 12, 1, tzinfo=UTC))
     report = describe(lake)

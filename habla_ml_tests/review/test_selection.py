@@ -216,5 +216,5 @@ def test_a_segment_that_is_sent_back_shows_what_was_typed_and_the_rules():
     asked = SentBackSegment("a", candidate.day, "son  3", ReviewRequest(2, ("digits", "doubled spaces"), "c", "t"))
     (item,) = select_sent_back([(asked, candidate)], minutes=1)
     assert (item.hint, item.reasons) == ("son  3", ("conventions: digits, doubled spaces",))
-    assert (item.is_sent_back, item.round, item.model_version) == (True, 2, "")
+    assert (item.is_sent_back, item.attempt, item.model_version) == (True, 2, "")
     assert select_sent_back([(asked, candidate)], minutes=0.01) == []

@@ -42,7 +42,7 @@ class SentBackScenario:
             "label_studio",
             at,
             None,
-            round=number,
+            attempt=number,
         )
         append_events(self.lake, DAY, [event], {})
 
@@ -51,7 +51,7 @@ class SentBackScenario:
         self.day = build_day(self.lake, DAY, self.conventions, self.settings)
         back = find_segments_to_send_back(self.lake)
         items = make_queue(self.lake, self.store, self.settings, at, print, back).queue.items
-        objections = [each.objection for each in items if each.is_sent_back]
+        objections = [each.request for each in items if each.is_sent_back]
         assert len(objections) <= 1
         return objections[0] if objections else None
 
@@ -69,7 +69,7 @@ def test_what_nobody_answered_is_asked_again_in_the_same_round_and_remembered_on
     assert first == ReviewRequest(1, ("doubled spaces", "digits"), CONVENTIONS_V3.digest, compute_digest("son  3"))
     assert scenario.ask(ANNOTATION_TIME + timedelta(days=7)) == first
     [sending] = load_review_requests(scenario.lake)[SENT_BACK_SEGMENT.id]
-    assert (sending.asked_at, sending.objection) == (ANNOTATION_TIME + HOUR, first)
+    assert (sending.issued_at, sending.request) == (ANNOTATION_TIME + HOUR, first)
 
 
 def test_a_confirmed_text_is_not_asked_again_and_stays_counted(scenario):
@@ -111,7 +111,7 @@ def test_changed_conventions_ask_again_what_was_confirmed_and_a_second_confirmat
     scenario.say("son  3", ANNOTATION_TIME + 2 * HOUR, number=1, status="confirmed")
     scenario.conventions = CHANGED_CONVENTIONS
     again = scenario.ask(ANNOTATION_TIME + 3 * HOUR)
-    assert (again.round, again.conventions_digest) == (2, CHANGED_CONVENTIONS.digest)
+    assert (again.attempt, again.conventions_digest) == (2, CHANGED_CONVENTIONS.digest)
     scenario.say("son  3", ANNOTATION_TIME + 4 * HOUR, number=2, status="confirmed")
     assert scenario.ask(ANNOTATION_TIME + 5 * HOUR) is None
     scenario.conventions = CONVENTIONS_V3

@@ -223,7 +223,7 @@ def _save_queue(lake: Lake, snapshot: Snapshot) -> None:
             score=1.0,
             reasons=(),
             is_random=False,
-            objection=back if at % 2 else None,
+            request=back if at % 2 else None,
         )
         for at, each in enumerate(read_utterances(lake, snapshot, "train"))
     ]

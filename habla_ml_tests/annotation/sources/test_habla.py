@@ -243,7 +243,7 @@ def test_a_log_of_before_model_versions_were_kept_is_read_and_goes_on(workspace:
     workspace.lake.move_pointer(f"annotations/{DAY}", value, pointer)
     assert gather(workspace).added == 0
     [event] = events(workspace)
-    assert (event.text, event.model_version, event.round) == ("uno", "", 0)
+    assert (event.text, event.model_version, event.attempt) == ("uno", "", 0)
     write_corrections(session, {1: "dos"}, at="2026-03-01T00:00:00+00:00")
     assert gather(workspace).added == 1
     assert [each.model_version for each in events(workspace)] == ["", "habla"]

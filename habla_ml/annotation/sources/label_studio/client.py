@@ -1,7 +1,7 @@
-"""The few calls of a Label Studio server that are needed, over HTTP.
+"""HTTP client of a Label Studio server, for the few calls that are needed; the server's SDK needs half a gigabyte.
 
-The server's own SDK brings half a gigabyte for them. A read is repeated with growing pauses while the server is
-down or starting; a write is sent once, and the caller looks what became of it where the answer was lost.
+A read is repeated with growing pauses while the server is down or starting. A write is sent once; after a lost
+response the caller reads whether it arrived.
 """
 
 from __future__ import annotations
@@ -40,31 +40,36 @@ _LIST_PAGE_SIZE: Final = 1_000
 
 @dataclass(frozen=True)
 class NewTask:
-    """A task to be imported: what the labelling configuration shows and what the pull needs."""
+    """A task to import: the fields of the labelling configuration, and those that the pull needs."""
 
     segment_id: str
     audio: str
-    """Address of the audio as the server resolves it."""
+    """Address of the audio for the server."""
     hint: str
     day: str
     session_id: str
     model_version: str
     context: str
-    """Who spoke, in which session, and why it is here: words for a person."""
-    round: int
-    """How often the segment was sent back: a segment has one task a round."""
+    """Speaker, session and reasons, for the person."""
+    attempt: int
+    """Number of review requests; a segment has one task per attempt."""
     why: str
-    """What is wrong with the text that a person typed; empty at a first look."""
+    """Fault of the text that a person typed; empty at a first look."""
+
+    def format_data(self) -> dict[str, Any]:
+        """Return the data of the task on the server, where the attempt is called `round`."""
+        data = asdict(self)
+        return {**data, "round": data.pop("attempt")}
 
 
 class LabelStudio:
     """A connection to one server.
 
     Args:
-        url: the server's address.
-        token: a legacy token, or a personal access token (a JWT), which is exchanged for access tokens of five
-            minutes.
-        patience_s: how long a read is repeated while the server cannot be reached.
+        url: The server's address.
+        token: A legacy token, or a personal access token (a JWT), which is exchanged for access tokens that last
+            five minutes.
+        patience_s: How long a read is repeated while the server cannot be reached.
     """
 
     def __init__(self, url: str, token: str, patience_s: float = 60.0) -> None:
@@ -82,16 +87,16 @@ class LabelStudio:
         self._http.close()
 
     def list_users(self) -> dict[int, str]:
-        """Id → e-mail of everybody the token may see."""
+        """Return id → e-mail of every user that the token can read."""
         return {each.id: each.email for each in self._get_list(User, "/api/users")}
 
     def find_projects(self, title: str) -> list[ServerProject]:
-        """The projects of exactly that title, oldest first."""
+        """Return the projects of exactly that title, oldest first."""
         page = self._get_one(ProjectPage, "/api/projects", {"title": title, "page_size": 100})
         return sorted((each for each in page.results if each.title == title), key=lambda each: each.id)
 
     def create_project(self, title: str, description: str, label_config: str) -> ServerProject:
-        """Make a project whose tasks come in the order of their import."""
+        """Create a project whose tasks are shown in the order of their import."""
         body = {
             "title": title,
             "description": description,
@@ -103,31 +108,31 @@ class LabelStudio:
         return self._post(ServerProject, "/api/projects", body)
 
     def list_source_storages(self, kind: str, project: int) -> list[SourceStorage]:
-        """The project's source storages of a kind: `localfiles` or `s3`."""
+        """Return the project's source storages of a kind, `localfiles` or `s3`."""
         return self._get_list(SourceStorage, f"/api/storages/{kind}", {"project": project})
 
     def add_source_storage(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Register a source storage; the server tries it first."""
+        """Register a source storage; the server tests it first."""
         self._post(SourceStorage, f"/api/storages/{kind}", body)
 
     def import_tasks(self, project: int, tasks: Sequence[NewTask]) -> ImportResponse | None:
-        """Send tasks once. None: the connection was lost, and only a look says which of them arrived.
+        """Send tasks once; return None where the response was lost, so that some of them can have arrived.
 
         Raises:
-            ServiceError: the server refused, or works on without an answer after ten minutes.
+            ServiceError: The server refused, or did not respond within ten minutes.
         """
         try:
             answer = self._send(
                 "POST",
                 f"/api/projects/{project}/import",
                 {"return_task_ids": "true"},
-                [{"data": asdict(each)} for each in tasks],
+                [{"data": each.format_data()} for each in tasks],
                 _IMPORT_TIMEOUT_S,
             )
         except httpx.ReadTimeout:
             raise ServiceError(
                 f"{self.url} still imports {len(tasks)} tasks after {_IMPORT_TIMEOUT_S:g} s; wait until it is idle, "
-                "then push again: what arrived is found and not sent twice"
+                "then push again: tasks that arrived are not sent twice"
             ) from None
         except httpx.TransportError:
             return None
@@ -136,15 +141,15 @@ class LabelStudio:
         return self._parse_response(ImportResponse, answer)
 
     def delete_task(self, task: int) -> None:
-        """Delete a task with its annotations; one that is gone already is fine."""
+        """Delete a task with its annotations, if it exists."""
         answer = self._send_with_retries("DELETE", f"/api/tasks/{task}")
         if answer.status_code != httpx.codes.NOT_FOUND:
             self._check_response(answer)
 
     def list_tasks(self, project: int, after: int = 0) -> Iterator[ListedTask]:
-        """Ids and data of all tasks with an id above `after`, in that order.
+        """Yield ids and data of all tasks with an id above `after`, by id.
 
-        A page starts after the last id of the one before, so that tasks deleted meanwhile shift nothing.
+        A page starts after the last id of the previous one, so tasks deleted in between shift nothing.
         """
         while True:
             query = _build_task_query("tasks:id", "greater", "Number", after)
@@ -160,11 +165,11 @@ class LabelStudio:
     def iterate_changed_tasks(
         self, project: int, since: datetime, page_size: int
     ) -> Iterator[tuple[TaskTimestamp, Any]]:
-        """Tasks changed at or after `since`, by time of change, with annotations; each state once.
+        """Yield the tasks changed at or after `since` with their annotations, by time of change, each state once.
 
-        A page starts at the last time of the page before, not at a number: a task that changes while we read moves
-        to the end, and would shift others over the border of a numbered page. Only within one instant pages are
-        numbered. What has neither id nor time is passed over: it cannot be a task.
+        A page starts at the last time of the previous one. A page number does not work: a task that changes during
+        the read moves to the end and shifts others to an earlier page. Only pages of the same instant are numbered.
+        Items without id or time are no tasks and are ignored.
         """
         seen: set[tuple[int, datetime]] = set()
         number = 1
@@ -190,7 +195,7 @@ class LabelStudio:
 
     def _fetch_task_page(self, parameters: Mapping[str, Any]) -> list[Any]:
         answer = self._send_with_retries("GET", "/api/tasks", parameters)
-        # Paging past the end is a 404 of its own; a project that is gone is another.
+        # A page past the end gives this 404; a deleted project gives another one.
         if answer.status_code == httpx.codes.NOT_FOUND and "Invalid page" in answer.text:
             return []
         return self._parse_response(TaskPage, answer).tasks
@@ -231,7 +236,7 @@ class LabelStudio:
     def _send_with_retries(
         self, method: str, path: str, parameters: Mapping[str, Any] | None = None
     ) -> httpx.Response:
-        """Send what may be sent twice, until an answer comes that is more than a passing fault."""
+        """Repeat an idempotent request until its response is no transient fault, for at most `patience_s`."""
         deadline, pause_s = time.monotonic() + self._patience_s, _FIRST_PAUSE_S
         while True:
             fault: httpx.TransportError | None = None
@@ -256,7 +261,7 @@ class LabelStudio:
         body: Any,
         timeout_s: float | None = None,
     ) -> httpx.Response:
-        """Send with a valid token; a 401 of an access token that ran out is answered by fetching another."""
+        """Send with a valid token; fetch a new access token where the present one has expired."""
         fresh = False
         if self._is_personal and not self._access:
             self._access, fresh = self._refresh_access_token(), True
@@ -286,7 +291,7 @@ class LabelStudio:
                 size += len(chunk)
                 if size > _MAX_RESPONSE_BYTES:
                     raise ServiceError(
-                        f"{self.url}{path} answers with more than {_MAX_RESPONSE_BYTES >> 20} MiB; refused"
+                        f"{self.url}{path} responds with more than {_MAX_RESPONSE_BYTES >> 20} MiB; refused"
                     )
         finally:
             answer.close()
@@ -302,7 +307,7 @@ class LabelStudio:
             access = None
         if not isinstance(access, str) or not access:
             raise ServiceError(
-                f"{self.url} does not exchange the personal access token (HTTP {answer.status_code}): it ran out or "
+                f"{self.url} does not accept the personal access token (HTTP {answer.status_code}): it has expired or "
                 "was revoked; make a new one in Label Studio under Account & Settings"
             )
         return access
@@ -313,37 +318,39 @@ class LabelStudio:
         path = answer.request.url.path
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             raise ServiceError(
-                f"{self.url}{path} refuses the token (HTTP 401); a legacy token works only where "
-                "the organisation allows them, else use a personal access token"
+                f"{self.url}{path} refuses the token (HTTP 401); use a personal access token, since a legacy token "
+                "works only where the organisation allows it"
             )
-        raise ServiceError(f"{self.url}{path} answers HTTP {answer.status_code}{_describe_invalid_fields(answer)}")
+        raise ServiceError(
+            f"{self.url}{path} responds with HTTP {answer.status_code}{_describe_invalid_fields(answer)}"
+        )
 
     def _invalid_response_error(self, path: str, error: ValidationError) -> ServiceError:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         return ServiceError(
-            f"{self.url}{path} answers what is no Label Studio answer: {key or 'the body'}: {first['msg']}; "
-            "is the address right? Version 1.23 is known to work"
+            f"{self.url}{path} gives no valid Label Studio response: {key or 'the body'}: {first['msg']}; "
+            "check the address; version 1.23 is known to work"
         )
 
     def _unreachable_error(self, path: str, error: httpx.TransportError) -> ServiceError:
         return ServiceError(
             f"{self.url}{path} cannot be reached ({type(error).__name__}); start it with `habla-ml label-studio up` "
-            "or mend annotation.label_studio.url, then run again: nothing is lost or doubled"
+            "or correct annotation.label_studio.url, then run again: nothing is lost or duplicated"
         )
 
 
 def _describe_invalid_fields(answer: httpx.Response) -> str:
-    """Which fields Label Studio found wrong; not its own words, since they may repeat what somebody said."""
+    """Name the fields that Label Studio found invalid, without its message, which can repeat a transcript."""
     try:
         wrong = answer.json()["validation_errors"]
     except (ValueError, KeyError, TypeError):
         wrong = {}
     fields = f" for {', '.join(sorted(wrong))}" if isinstance(wrong, dict) and wrong else ""
-    return f"{fields}; its own log says why"
+    return f"{fields}; the server's log has the reason"
 
 
 def _build_task_query(field: str, operator: str, kind: str, value: object) -> str:
-    """A filter on one field, ordered by it."""
+    """Return a filter on one field, ordered by it."""
     condition = {"filter": f"filter:{field}", "operator": operator, "type": kind, "value": value}
     return json.dumps({"ordering": [field], "filters": {"conjunction": "and", "items": [condition]}})

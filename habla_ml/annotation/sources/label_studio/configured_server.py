@@ -1,4 +1,4 @@
-"""What the pipeline does with the server that the settings mean: fill it, and make it forget."""
+"""Work with the server that the settings name: connect, push the review queue, delete tasks."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from habla_ml.settings import Settings
 
 
 def has_server(settings: Settings) -> bool:
-    """Whether the settings name a server, or one was ever started here."""
+    """Return whether the settings name a server, or the embedded one was ever started."""
     return settings.annotation.label_studio.url is not None or has_been_started(settings)
 
 
 def connect(settings: Settings, patience_s: float | None = None) -> LabelStudio:
-    """A client of the server that the settings mean; use it as a context manager.
+    """Return a client of the configured server, to be used as a context manager.
 
     Args:
-        settings: name the server.
-        patience_s: how long a server that is down is waited for; None takes the settings' own.
+        settings: They name the server.
+        patience_s: How long a read is repeated while the server is down; None takes the settings' own.
 
     Raises:
-        SettingsError: there is no token, or no server was started here and none is named.
+        SettingsError: There is no token, or no server was started and none is named.
     """
-    own = settings.annotation.label_studio.patience_s
-    return LabelStudio(*resolve_server_token(settings), own if patience_s is None else patience_s)
+    default_s = settings.annotation.label_studio.patience_s
+    return LabelStudio(*resolve_server_token(settings), default_s if patience_s is None else patience_s)
 
 
 def push_queue(
     settings: Settings, lake: Lake, server: LabelStudio, items: Sequence[ReviewItem], log: Callable[[str], None]
 ) -> PushReport:
-    """Give each item the task of its round, with its audio; one that has it gets no other.
+    """Create a task with audio for each item that has none for its attempt.
 
     Raises:
-        ServiceError: the server cannot be reached or refuses; run again, nothing is doubled.
+        ServiceError: The server cannot be reached or refuses. Run again, nothing is duplicated.
     """
     chosen = settings.annotation.label_studio
     audio_folder = open_audio_folder(settings, resolve_server_config(settings).documents)
@@ -57,21 +57,19 @@ def push_queue(
 
 
 def delete_tasks(settings: Settings, server: LabelStudio, segment_ids: Collection[str]) -> int:
-    """Delete the tasks of these segments, answered or not, and the audio laid down for them; how many tasks.
+    """Delete the tasks of these segments with their annotations and audio; return how many tasks were deleted.
 
     Raises:
-        ServiceError: the server cannot be reached or refuses; run again.
+        ServiceError: The server cannot be reached or refuses. Run again.
     """
-    gone, deleted = frozenset(segment_ids), 0
+    deleted = 0
     audio_folder = open_audio_folder(settings, resolve_server_config(settings).documents)
     for entry in list(audio_folder.store.list(f"{AUDIO_FOLDER_NAME}/")):
-        if PurePosixPath(entry.key).stem in gone:
+        if PurePosixPath(entry.key).stem in segment_ids:
             audio_folder.store.delete(entry.key)
     project = find_project(server, settings.annotation.label_studio.title)
-    if project is None:
-        return 0
-    for task in list(server.list_tasks(project.id)):
-        if task.data.get("segment_id") in gone:
+    for task in list(server.list_tasks(project.id)) if project else ():
+        if task.segment_id in segment_ids:
             server.delete_task(task.id)
             deleted += 1
     return deleted

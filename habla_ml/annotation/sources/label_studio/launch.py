@@ -1,7 +1,7 @@
-"""`python -m habla_ml.annotation.sources.label_studio.launch PROGRAM ARGUMENT…`: become PROGRAM, and end with the parent.
+"""`python -m habla_ml.annotation.sources.label_studio.launch PROGRAM ARGUMENT…`: run PROGRAM until the parent ends.
 
-The server knows nothing of us, so this process asks the kernel to be killed with the one that started it and then
-turns into the server. Elsewhere than on Linux nothing survives that turn, and the parent must end the server itself.
+This process asks the kernel to be killed with its parent, and then replaces itself by the server. On other systems
+than Linux the request does not survive the replacement, and the parent must end the server itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from habla_ml.process import die_with_parent
 
 
 def main() -> None:
-    """Replace this process by the program of the arguments."""
+    """Replace this process by the program in the arguments."""
     if sys.platform == "linux":
         die_with_parent(os.getppid())
     os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606

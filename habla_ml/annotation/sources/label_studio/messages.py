@@ -1,4 +1,4 @@
-"""What a Label Studio server answers, as far as it is believed: everything is checked here before it is used."""
+"""Responses of a Label Studio server. Every response is validated here before it is used."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 MAX_TEXT_CHARS: Final = 10_000
 """Characters of one transcript; a segment lasts at most 30 s."""
 MAX_ATTEMPTS: Final = 10_000
-"""Of one segment; sent back every week of a century it has half as many."""
+"""Attempts per segment; one a week for a century is half as many."""
 
 
 class _ServerResponse(BaseModel):
-    """Servers add fields at every version: what is not named is ignored. Errors do not repeat what was said."""
+    """A response. Unknown fields are ignored, since each version adds some; errors do not repeat the input."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
@@ -30,14 +30,14 @@ Identifier = Annotated[int, Field(ge=1, lt=2**63)]
 
 
 class User(_ServerResponse):
-    """Somebody with a login."""
+    """A person with a login."""
 
     id: Identifier
     email: Annotated[str, BeforeValidator(_require_valid_unicode), Field(max_length=320)] = ""
 
 
 class ServerProject(_ServerResponse):
-    """A project as the server lists it."""
+    """A project in the server's list."""
 
     id: Identifier
     title: str
@@ -60,25 +60,25 @@ class SourceStorage(_ServerResponse):
 
 
 class ImportResponse(_ServerResponse):
-    """The answer to an import; an edition that imports later names no task."""
+    """The response to an import; empty from an edition that imports in the background."""
 
     task_ids: list[Identifier] = []
 
 
 class TaskPage(_ServerResponse):
-    """One page of tasks, each still to be checked: one that makes no sense must not hide the others."""
+    """One page of tasks. Each is validated separately, so that an invalid one does not hide the others."""
 
     tasks: list[Any]
 
 
 class TaskData(_ServerResponse):
-    """What we pushed, as the server gives it back; people with the right to may have changed it."""
+    """The pushed data of a task, as the server returns it; users with the permission can have changed it."""
 
     segment_id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
     day: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
     hint: Text = ""
     model_version: Annotated[str, BeforeValidator(_require_valid_unicode), Field(max_length=200)] = ""
-    round: Annotated[int, Field(ge=0, le=MAX_ATTEMPTS)] = 0
+    attempt: Annotated[int, Field(ge=0, le=MAX_ATTEMPTS, alias="round")] = 0
 
 
 class ListedTask(_ServerResponse):
@@ -90,19 +90,19 @@ class ListedTask(_ServerResponse):
 
     @property
     def segment_id(self) -> str | None:
-        """Whose task it is; None where it is none of ours."""
+        """The task's segment; None where the task is not one of ours."""
         segment = self.data.get("segment_id")
         return segment if isinstance(segment, str) else None
 
     @property
-    def round(self) -> int:
-        """How often the segment was sent back; 0 where the task does not say so, or somebody spoilt it."""
+    def attempt(self) -> int:
+        """The attempt of the task; 0 where its data lack it or hold an invalid one."""
         number = self.data.get("round")
         return number if isinstance(number, int) and 0 <= number <= MAX_ATTEMPTS else 0
 
 
 class ChangedTask(_ServerResponse):
-    """A task with its annotations, those still to be checked."""
+    """A task with its annotations, which are validated separately."""
 
     id: Identifier
     updated_at: AwareDatetime
@@ -111,7 +111,7 @@ class ChangedTask(_ServerResponse):
 
 
 class Annotation(_ServerResponse):
-    """What one person submitted about one task."""
+    """What one person submitted for one task."""
 
     id: Identifier
     result: Annotated[list[Any], Field(max_length=1_000)]
@@ -148,12 +148,12 @@ class ChoicesResult(_ServerResponse):
 
 
 class TaskTimestamp(_ServerResponse):
-    """The one field by which changed tasks are paged."""
+    """The fields by which changed tasks are paged."""
 
     id: Identifier
     updated_at: AwareDatetime
 
 
 def format_filter_time(moment: datetime) -> str:
-    """A time as the task filter takes it; any other form is answered with 500."""
+    """Return a time in the form of the task filter; the server answers 500 to any other form."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,4 +1,4 @@
-"""The project in Label Studio: its Spanish labelling configuration, and where its audio comes from."""
+"""The project in Label Studio: its Spanish labelling configuration and its audio."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ LABEL_CONFIG: Final = """
 
 _DESCRIPTION: Final = "Segmentos de clase que conviene escuchar, los más útiles primero. Lo llena habla_ml."
 AUDIO_FOLDER_NAME: Final = "habla_ml-audio"
-"""Of the audio, in the store that the server reads."""
+"""Folder of the audio in the store that the server reads."""
 
 
 @dataclass(frozen=True)
@@ -59,36 +59,36 @@ class Project:
     url: str
     title: str
     key: str
-    """Names the project in the lake: another server, or a server that began anew, has another one."""
+    """Identifies the project in the lake; a new server or a new database gives another key."""
 
     @property
     def page(self) -> str:
-        """Where a person works."""
+        """Address of the page where people annotate."""
         return f"{self.url}/projects/{self.id}/data"
 
 
 @dataclass(frozen=True)
 class AudioFolder:
-    """Where audio is laid down so that the server can play it."""
+    """The store that the server plays audio from."""
 
     store: Store
     prefix: str
-    """Before a key in the store: the address as tasks carry it."""
+    """Address prefix of a key, as tasks have it."""
     kind: str
-    """The source storage's kind: `localfiles` or `s3`."""
+    """Kind of the source storage: `localfiles` or `s3`."""
     registration: Mapping[str, Any]
-    """What registers it with the server."""
+    """Request body that registers it with the server."""
 
     def key_of(self, day: str, segment_id: str) -> str:
-        """The audio's key in the store."""
+        """Return the key of a segment's audio."""
         return f"{AUDIO_FOLDER_NAME}/{day}/{segment_id}.flac"
 
 
 def find_project(server: LabelStudio, title: str) -> Project | None:
-    """The oldest project of that title that has our fields, or None.
+    """Return the oldest project with that title and our fields, or None.
 
     Raises:
-        ServiceError: a project has the title but not the fields.
+        ServiceError: A project has the title but not the fields.
     """
     found = server.find_projects(title)
     if not found:
@@ -96,8 +96,8 @@ def find_project(server: LabelStudio, title: str) -> Project | None:
     fitting = [each for each in found if _has_required_fields(each.label_config)]
     if not fitting:
         raise ServiceError(
-            f"project {title!r} on {server.url} has no text area `transcription` and choices `unusable`; give "
-            "annotation.label_studio.title another name, and a project will be made"
+            f"project {title!r} on {server.url} has no text area `transcription` and choices `unusable`; set "
+            "annotation.label_studio.title to a new name to create a project"
         )
     first = fitting[0]
     key = compute_digest([server.url, first.id, first.created_at.isoformat()])[:16]
@@ -105,13 +105,15 @@ def find_project(server: LabelStudio, title: str) -> Project | None:
 
 
 def open_project(server: LabelStudio, title: str, audio_folder: AudioFolder) -> Project:
-    """The project, made where it is missing, with the audio folder registered as its source storage."""
+    """Return the project with the audio folder as its source storage; create what is missing."""
     project = find_project(server, title)
     if project is None:
         server.create_project(title, _DESCRIPTION, LABEL_CONFIG)
         project = find_project(server, title)
     if project is None:
-        raise ServiceError(f"{server.url} made project {title!r} but does not list it; does the token see it?")
+        raise ServiceError(
+            f"{server.url} created project {title!r} but does not list it; use a token that can read it"
+        )
     wanted = audio_folder.registration
     known = server.list_source_storages(audio_folder.kind, project.id)
     if not any(
@@ -123,21 +125,19 @@ def open_project(server: LabelStudio, title: str, audio_folder: AudioFolder) -> 
 
 
 def open_audio_folder(settings: Settings, documents: Path) -> AudioFolder:
-    """The audio folder of the lake: the same bucket, or a folder below the server's documents.
+    """Return the audio folder: in the bucket of a lake on S3, else below the server's documents.
 
-    Objects in S3 are signed by the server with credentials of its own, so that none are handed on.
+    The server signs the addresses of objects in S3 with its own credentials; ours are not passed on.
 
     Raises:
-        SettingsError: the folder cannot be made.
-        LakeError: the bucket cannot be written.
+        SettingsError: The folder cannot be created.
+        LakeError: The bucket cannot be written.
     """
     url = urlsplit(settings.lake.url)
     if url.scheme == "s3":
         store = open_store(settings.lake)
-        # The server accepts no prefix under which there is nothing.
-        store.put_if_absent(
-            f"{AUDIO_FOLDER_NAME}/about.txt", b"Audio that Label Studio plays; made from the lake.\n"
-        )
+        # The server refuses an empty prefix.
+        store.put_if_absent(f"{AUDIO_FOLDER_NAME}/about.txt", b"Audio for Label Studio, copied from the lake.\n")
         folder = "/".join(part for part in (url.path.strip("/"), AUDIO_FOLDER_NAME) if part)
         registration = {
             "title": AUDIO_FOLDER_NAME,

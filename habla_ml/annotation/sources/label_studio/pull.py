@@ -1,7 +1,7 @@
-"""Annotations become events: what changed since the last pull, with an overlap, in the order of change.
+"""Pulling annotations as events: what changed since the last pull, with an overlap, in the order of change.
 
-The time up to which was read is the server's own, so clocks need not agree. It is kept after the events are: a pull
-that dies is read again, and the log knows an event it has.
+The time up to which the project was read is the server's own, so clocks need not agree. It is stored after the events:
+an interrupted pull is read again, and the log recognises the events that it has.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class PullState:
     days: tuple[str, ...]
     """Days that ever got an event from the project."""
     skipped_inputs: tuple[Skipped, ...]
-    """Annotations that make no sense, until they are mended."""
+    """Invalid annotations that were not corrected since."""
 
 
 @dataclass(frozen=True)
 class PullReport:
-    """What a pull found."""
+    """The result of a pull."""
 
     tasks: int
     """Tasks that changed."""
@@ -64,19 +64,23 @@ class PullReport:
     days: tuple[str, ...]
     """Days that got new events."""
     cancelled: int
-    """Annotations that were cancelled (skipped by the person): no events."""
+    """Annotations that a person skipped; they give no events."""
     skipped_inputs: tuple[Skipped, ...]
-    """What was set aside by this pull."""
+    """Invalid annotations of this pull."""
 
 
 def load_pull_state(lake: Lake, project: Project) -> PullState:
-    """How far the project was read; the beginning where it never was."""
+    """Return how far the project was read."""
     pointer = lake.read_pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key))
-    return PullState(_BEGINNING, (), ()) if pointer is None else _parse_pull_state(lake, pointer.value)
+    if pointer is None:
+        return PullState(_BEGINNING, (), ())
+    value = pointer.value
+    skipped_inputs = read_skipped_inputs(lake, value["set_aside"])
+    return PullState(datetime.fromisoformat(value["until"]), tuple(value["days"]), skipped_inputs)
 
 
 def list_pulled_days(lake: Lake) -> tuple[str, ...]:
-    """All days that ever got an event from any project, sorted."""
+    """Return all days that ever got an event from any project, sorted."""
     days: set[str] = set()
     for key in catalogue.LABEL_STUDIO_PULLED.keys(lake):
         if (pointer := lake.read_pointer(catalogue.LABEL_STUDIO_PULLED.name(key))) is not None:
@@ -87,19 +91,19 @@ def list_pulled_days(lake: Lake) -> tuple[str, ...]:
 def pull_events(
     lake: Lake, server: LabelStudio, project: Project, settings: LabelStudioSettings, now: datetime
 ) -> PullReport:
-    """Append what people submitted since the last pull.
+    """Append the annotations submitted since the last pull to the event log.
 
-    Each annotation is one event: `unusable` with its reasons, else `confirmed` where the text is the one shown,
-    else `corrected`. Its time is that of its last change, so that an edit is a later word. A wrong shape is set
-    aside with its reason; the others are kept.
+    Each annotation is one event: `unusable` with its reasons, `confirmed` where the text is the one shown, else
+    `corrected`. Its time is that of its last change, so an edit is a later event. An invalid annotation is skipped with
+    its reason; the others are kept.
 
     Raises:
-        ServiceError: the server cannot be reached or refuses; pull again.
-        PointerMovedError: somebody else pulled in the meantime; pull again.
+        ServiceError: The server cannot be reached or refuses. Pull again.
+        PointerMovedError: Another process pulled at the same time. Pull again.
     """
     pointer = lake.read_pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key))
     before = load_pull_state(lake, project)
-    reading = _TaskParser(lake, project, server.list_users(), now)
+    parser = _TaskParser(lake, project, server.list_users(), now)
     since = max(_BEGINNING, before.until - timedelta(seconds=settings.overlap_s))
     days: set[str] = set()
     until, added = before.until, 0
@@ -107,34 +111,26 @@ def pull_events(
     for moment, body in server.iterate_changed_tasks(project.id, since, settings.page_size):
         if moment.updated_at <= now + _MAX_CLOCK_LEAD:
             until = max(until, moment.updated_at)
-        for event in reading.parse_task(moment.id, body):
+        for event in parser.parse_task(moment.id, body):
             events[event.day].append(event)
         if sum(map(len, events.values())) >= _MAX_BUFFERED_EVENTS:
             added += _flush_events(lake, events, days)
     added += _flush_events(lake, events, days)
-    problems = tuple(reading.problems)
-    still = [each for each in before.skipped_inputs if each.file not in reading.tasks]
+    problems = tuple(parser.problems)
+    unchanged = [each for each in before.skipped_inputs if each.file not in parser.tasks]
     value = {
         "url": project.url,
         "project": project.id,
         "until": until.astimezone(UTC).isoformat(),
-        "days": sorted({*before.days, *reading.days}),
-        "set_aside": put_skipped_inputs(lake, [*still, *problems]),
+        "days": sorted({*before.days, *parser.days}),
+        "set_aside": put_skipped_inputs(lake, [*unchanged, *problems]),
     }
     lake.move_pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key), value, pointer)
-    return PullReport(len(reading.tasks), added, tuple(sorted(days)), reading.cancelled, problems)
-
-
-def _parse_pull_state(lake: Lake, value: Mapping[str, Any]) -> PullState:
-    return PullState(
-        datetime.fromisoformat(value["until"]),
-        tuple(value["days"]),
-        read_skipped_inputs(lake, value["set_aside"]),
-    )
+    return PullReport(len(parser.tasks), added, tuple(sorted(days)), parser.cancelled, problems)
 
 
 def _flush_events(lake: Lake, events: dict[str, list[AnnotationEvent]], days: set[str]) -> int:
-    """Write what is in hand; returns how many events were new and names their days in `days`."""
+    """Append the buffered events; return how many were new, and add their days to `days`."""
     added = 0
     for day in sorted(events):
         new = _append_with_retries(lake, day, events[day])
@@ -149,14 +145,14 @@ def _append_with_retries(lake: Lake, day: str, events: list[AnnotationEvent]) ->
     for attempt in range(1, _MAX_APPEND_ATTEMPTS + 1):
         try:
             return append_events(lake, day, events, {}).added
-        except PointerMovedError:  # Habla's corrections of the same day came in between
+        except PointerMovedError:  # another source appended to the same day
             if attempt == _MAX_APPEND_ATTEMPTS:
                 raise
     return 0
 
 
 class _TaskParser:
-    """One pull's way from what the server says to events: users, known segments, problems."""
+    """Parses the tasks of one pull; `problems` receives the invalid ones."""
 
     def __init__(self, lake: Lake, project: Project, users: Mapping[int, str], now: datetime) -> None:
         self._lake = lake
@@ -170,7 +166,7 @@ class _TaskParser:
         self.cancelled = 0
 
     def parse_task(self, number: int, body: Any) -> Iterable[AnnotationEvent]:
-        """The events of one task."""
+        """Return the events of one task."""
         name = f"task {number}"
         self.tasks.add(name)
         if isinstance(body, dict) and body.get("annotations") == []:
@@ -180,32 +176,31 @@ class _TaskParser:
         except ValidationError as error:
             self._skip(name, _describe_validation_error(error))
             return []
-        session = self._load_sessions(task.data.day).get(task.data.segment_id)
+        data = task.data
+        session = self._load_sessions(data.day).get(data.segment_id)
         if session is None:
-            self._skip(name, f"segment {task.data.segment_id} is none that the lake has on {task.data.day}")
+            self._skip(name, f"segment {data.segment_id} of {data.day} is not in the lake")
             return []
         events = []
         for each in task.annotations:
             try:
-                if (event := self._build_label_studio_event(task.data, session, each)) is not None:
+                if (event := self._build_event(data, session, each)) is not None:
                     events.append(event)
             except ValidationError as error:
                 self._skip(name, _describe_validation_error(error))
             except InputError as error:
                 self._skip(name, str(error))
         if events:
-            self.days.add(task.data.day)
+            self.days.add(data.day)
         return events
 
-    def _build_label_studio_event(self, data: TaskData, session_id: str, body: Any) -> AnnotationEvent | None:
+    def _build_event(self, data: TaskData, session_id: str, body: Any) -> AnnotationEvent | None:
         annotation = Annotation.model_validate(body)
         if annotation.was_cancelled:
             self.cancelled += 1
             return None
         if annotation.updated_at > self._newest:
-            raise InputError(
-                f"annotation {annotation.id} is of {annotation.updated_at.isoformat()}, which is to come"
-            )
+            raise InputError(f"annotation {annotation.id} has a time in the future: {annotation.updated_at}")
         text, reasons = _extract_answer(annotation)
         if not text.strip() and not reasons:
             raise InputError(f"annotation {annotation.id} has neither text nor a reason why it is unusable")
@@ -223,19 +218,18 @@ class _TaskParser:
             created_at=annotation.updated_at,
             seen_text=data.hint or None,
             model_version=data.model_version,
-            round=data.round,
+            attempt=data.attempt,
         )
 
     def _load_sessions(self, day: str) -> Mapping[str, str]:
-        """Segment → session of a day as the lake has it: the server's own word is not taken."""
+        """Return segment → session of a day from the lake; the session that the server returns is not trusted."""
         if day not in self._sessions:
             recordings = load_day(self._lake, day)
             self._sessions[day] = {}
             if recordings is not None:
-                table = pq.read_table(
-                    self._lake.fetch_path(recordings.facts), columns=["segment_id", "session_id"]
-                )
-                ids, sessions = table["segment_id"].to_pylist(), table["session_id"].to_pylist()
+                columns = ["segment_id", "session_id"]
+                table = pq.read_table(self._lake.fetch_path(recordings.facts), columns=columns)
+                ids, sessions = (table[name].to_pylist() for name in columns)
                 self._sessions[day] = dict(zip(ids, sessions, strict=True))
         return self._sessions[day]
 
@@ -244,7 +238,7 @@ class _TaskParser:
 
 
 def _extract_answer(annotation: Annotation) -> tuple[str, tuple[str, ...]]:
-    """Text as typed, and the reasons why the segment is unusable."""
+    """Return the text as typed, and the reasons why the segment is unusable."""
     texts: list[str] = []
     reasons: set[str] = set()
     for each in annotation.result:

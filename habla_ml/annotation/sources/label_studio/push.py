@@ -1,9 +1,9 @@
-"""Segments become tasks: audio first, then tasks in batches, each segment once a round.
+"""Pushing review items to Label Studio: audio first, then tasks in batches, one task per segment and attempt.
 
-A segment that is sent back gets another task, the next round's: the first one has been answered, and nobody would see
-it again. An import is not idempotent and can be cut in the middle. So the lake keeps which segments were accepted in
-which round and the highest task id that was looked at; before the first batch, and whenever an answer was lost, the
-tasks above that id are looked at and what arrived is not sent again.
+An answered task is not shown again, so a review request gets a new task with the next attempt. An import is not
+idempotent and can be interrupted. Therefore the lake keeps the accepted segments with their attempts, and the highest
+task id that was read. Before the first batch, and after every lost response, the tasks above that id are read, and
+those that arrived are not sent again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from habla_ml.annotation.review_queue import ReviewItem
 from habla_ml.annotation.sources.label_studio.client import LabelStudio, NewTask
 from habla_ml.annotation.sources.label_studio.project import AudioFolder, Project
+from habla_ml.annotation.sources.label_studio.spanish import translate_reason, translate_rules
 from habla_ml.errors import ServiceError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings import load_day
@@ -36,62 +37,59 @@ _REVIEW_REQUEST_TEXT: Final = (
 
 @dataclass(frozen=True)
 class PushState:
-    """Which segments a project holds, as far as was looked."""
+    """The segments that a project has tasks of, as far as its tasks were read."""
 
-    rounds: Mapping[str, int]
-    """Segment → the last round of which it has a task."""
+    attempts: Mapping[str, int]
+    """Segment → the latest attempt that it has a task of."""
     last_task: int
-    """Tasks up to this id were looked at."""
+    """Tasks up to this id were read."""
     batches: tuple[str, ...]
-    """Object ids of the parts that make up `rounds`, later ones over earlier ones."""
+    """Object ids of the parts that make up `attempts`; later ones override earlier ones."""
 
-    def has(self, segment_id: str, number: int) -> bool:
-        """Whether the segment has a task of this round or a later one."""
-        return self.rounds.get(segment_id, -1) >= number
+    def has(self, segment_id: str, attempt: int) -> bool:
+        """Return whether the segment has a task of this attempt or a later one."""
+        return self.attempts.get(segment_id, -1) >= attempt
 
 
 @dataclass(frozen=True)
 class PushReport:
-    """What a push did."""
+    """The result of a push."""
 
     project: Project
     added: int
     known: int
     """Segments that had their task already."""
     without_audio: tuple[str, ...]
-    """Segments whose audio is not in the lake; they were left out."""
+    """Segments that were left out because the lake has no audio of them."""
 
 
 def load_push_state(lake: Lake, project: Project) -> PushState:
-    """What the lake knows of the project's tasks."""
+    """Return what the lake knows of the project's tasks."""
     pointer = lake.read_pointer(catalogue.LABEL_STUDIO_PUSHED.name(project.key))
     if pointer is None:
         return PushState({}, 0, ())
     batches = tuple(pointer.value["batches"])
-    rounds: dict[str, int] = {}
+    attempts: dict[str, int] = {}
     for batch in batches:
-        rounds.update(lake.get_json(batch))
-    return PushState(rounds, pointer.value["last_task"], batches)
+        attempts.update(lake.get_json(batch))
+    return PushState(attempts, pointer.value["last_task"], batches)
 
 
-def save_push_state(lake: Lake, project: Project, pushed: PushState) -> None:
-    """Move the pointer.
+def save_push_state(lake: Lake, project: Project, state: PushState) -> None:
+    """Store what is known of the project's tasks.
 
     Raises:
-        PointerMovedError: somebody else pushed in the meantime; run again.
+        PointerMovedError: Another process pushed at the same time. Run again.
     """
+    name = catalogue.LABEL_STUDIO_PUSHED.name(project.key)
     value = {
         "url": project.url,
         "project": project.id,
-        "last_task": pushed.last_task,
-        "batches": list(pushed.batches),
-        "segments": len(pushed.rounds),
+        "last_task": state.last_task,
+        "batches": list(state.batches),
+        "segments": len(state.attempts),
     }
-    lake.move_pointer(
-        catalogue.LABEL_STUDIO_PUSHED.name(project.key),
-        value,
-        lake.read_pointer(catalogue.LABEL_STUDIO_PUSHED.name(project.key)),
-    )
+    lake.move_pointer(name, value, lake.read_pointer(name))
 
 
 def push_segments(
@@ -103,20 +101,20 @@ def push_segments(
     batch_size: int,
     log: Callable[[str], None],
 ) -> PushReport:
-    """Give each segment the task of its round, in the order of `items`; one that has it gets no other.
+    """Create a task for each segment that has none for its attempt, in the order of `items`.
 
     Raises:
-        ServiceError: the server cannot be reached or refuses; what was accepted is remembered, push again.
-        PointerMovedError: somebody else pushed in the meantime; push again.
+        ServiceError: The server cannot be reached or refuses. Accepted tasks are recorded; push again.
+        PointerMovedError: Another process pushed at the same time. Push again.
     """
     listed = {each.segment_id: each for each in items}
-    pushed = _scan_new_tasks(lake, server, project, load_push_state(lake, project))
-    fresh = [each for each in listed.values() if not pushed.has(each.segment_id, each.round)]
+    state = _read_new_tasks(lake, server, project, load_push_state(lake, project))
+    fresh = [each for each in listed.values() if not state.has(each.segment_id, each.attempt)]
     stored = set(store_audio(lake, fresh, audio_folder))
     waiting = iter([each for each in fresh if each.segment_id in stored])
     added = 0
     while batch := list(islice(waiting, batch_size)):
-        pushed = _import_batch(lake, server, project, pushed, [_build_task(each, audio_folder) for each in batch])
+        state = _import_batch(lake, server, project, state, [_build_task(each, audio_folder) for each in batch])
         added += len(batch)
         log(f"{added} of {len(stored)} tasks")
     missing = tuple(each.segment_id for each in fresh if each.segment_id not in stored)
@@ -124,7 +122,10 @@ def push_segments(
 
 
 def store_audio(lake: Lake, items: Sequence[ReviewItem], audio_folder: AudioFolder) -> Iterator[str]:
-    """Lay down the FLAC of each segment that the lake holds; yields their ids. Memory holds one row group."""
+    """Store the FLAC of each segment in the audio folder; yield the ids of those that the lake has.
+
+    Memory holds one row group.
+    """
     for day in sorted({each.day for each in items}):
         recordings = load_day(lake, day)
         if recordings is None:
@@ -138,6 +139,8 @@ def store_audio(lake: Lake, items: Sequence[ReviewItem], audio_folder: AudioFold
 
 
 def _build_task(item: ReviewItem, audio_folder: AudioFolder) -> NewTask:
+    reasons = ", ".join(map(translate_reason, item.reasons))
+    request = item.request
     return NewTask(
         segment_id=item.segment_id,
         audio=f"{audio_folder.prefix}{audio_folder.key_of(item.day, item.segment_id)}",
@@ -145,51 +148,51 @@ def _build_task(item: ReviewItem, audio_folder: AudioFolder) -> NewTask:
         day=item.day,
         session_id=item.session_id,
         model_version=item.model_version,
-        context=" · ".join((item.speaker, item.session_id, ", ".join(item.reasons))),
-        round=item.round,
-        why="" if item.objection is None else _REVIEW_REQUEST_TEXT.format(", ".join(item.objection.rules)),
+        context=" · ".join((item.speaker, item.session_id, reasons)),
+        attempt=item.attempt,
+        why="" if request is None else _REVIEW_REQUEST_TEXT.format(translate_rules(request.rules)),
     )
 
 
 def _import_batch(
-    lake: Lake, server: LabelStudio, project: Project, pushed: PushState, tasks: Sequence[NewTask]
+    lake: Lake, server: LabelStudio, project: Project, state: PushState, tasks: Sequence[NewTask]
 ) -> PushState:
-    """Import until each of `tasks` is there, looking after every lost answer."""
+    """Import until each of `tasks` is on the server; after a lost response read which ones arrived."""
     for lost in range(_MAX_LOST_IMPORTS):
-        waiting = [each for each in tasks if not pushed.has(each.segment_id, each.round)]
+        waiting = [each for each in tasks if not state.has(each.segment_id, each.attempt)]
         if not waiting:
-            return pushed
+            return state
         time.sleep(_RETRY_PAUSE_S * lost)
         accepted = server.import_tasks(project.id, waiting)
         if accepted is not None and len(set(accepted.task_ids)) == len(waiting):
-            arrived = {each.segment_id: each.round for each in waiting}
-            return _save_new_tasks(lake, project, pushed, arrived, max(accepted.task_ids))
-        pushed = _scan_new_tasks(lake, server, project, pushed)
-    if all(pushed.has(each.segment_id, each.round) for each in tasks):
-        return pushed
+            arrived = {each.segment_id: each.attempt for each in waiting}
+            return _save_new_tasks(lake, project, state, arrived, max(accepted.task_ids))
+        state = _read_new_tasks(lake, server, project, state)
+    if all(state.has(each.segment_id, each.attempt) for each in tasks):
+        return state
     raise ServiceError(
-        f"{server.url} lost {_MAX_LOST_IMPORTS} imports one after the other; look at its log, then push again: what "
-        "arrived is not sent twice"
+        f"{server.url} lost {_MAX_LOST_IMPORTS} imports in a row; read its log, then push again: tasks that arrived "
+        "are not sent twice"
     )
 
 
-def _scan_new_tasks(lake: Lake, server: LabelStudio, project: Project, pushed: PushState) -> PushState:
-    """Take in the tasks above the highest id known; whoever made them."""
-    found, last = dict[str, int](), pushed.last_task
-    for task in server.list_tasks(project.id, pushed.last_task):
+def _read_new_tasks(lake: Lake, server: LabelStudio, project: Project, state: PushState) -> PushState:
+    """Record all tasks above the highest known id."""
+    found, last = dict[str, int](), state.last_task
+    for task in server.list_tasks(project.id, state.last_task):
         last = max(last, task.id)
         if (segment := task.segment_id) is not None:
-            found[segment] = max(task.round, found.get(segment, 0))
-    if last == pushed.last_task:
-        return pushed
-    unknown = {segment: number for segment, number in sorted(found.items()) if not pushed.has(segment, number)}
-    return _save_new_tasks(lake, project, pushed, unknown, last)
+            found[segment] = max(task.attempt, found.get(segment, 0))
+    if last == state.last_task:
+        return state
+    new = {segment: attempt for segment, attempt in sorted(found.items()) if not state.has(segment, attempt)}
+    return _save_new_tasks(lake, project, state, new, last)
 
 
 def _save_new_tasks(
-    lake: Lake, project: Project, pushed: PushState, arrived: Mapping[str, int], last_task: int
+    lake: Lake, project: Project, state: PushState, arrived: Mapping[str, int], last_task: int
 ) -> PushState:
-    batches = (*pushed.batches, lake.put_json(dict(arrived))) if arrived else pushed.batches
-    after = PushState({**pushed.rounds, **arrived}, max(last_task, pushed.last_task), batches)
+    batches = (*state.batches, lake.put_json(dict(arrived))) if arrived else state.batches
+    after = PushState({**state.attempts, **arrived}, max(last_task, state.last_task), batches)
     save_push_state(lake, project, after)
     return after

@@ -1,4 +1,4 @@
-"""What a pull cannot see: tasks and annotations that were deleted on the server, and tasks that came twice."""
+"""Changes that a pull cannot detect: tasks and annotations deleted on the server, and duplicate tasks."""
 
 from __future__ import annotations
 
@@ -18,28 +18,27 @@ from habla_ml.lake import Lake
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """What the server holds beside what we believed."""
+    """The server's tasks compared with the pushed ones."""
 
     tasks: int
-    """Tasks with a segment, after the doubled ones were deleted."""
+    """Tasks with a segment, after duplicates were deleted."""
     without_task: tuple[str, ...]
-    """Segments whose last task was deleted there; the next push gives those still in the queue a new one."""
+    """Segments whose last task was deleted on the server; the next push of a queue with them makes a new one."""
     duplicates_deleted: int
-    """Tasks deleted because the segment has another of the same round or a later one; none that a person had
-    answered."""
+    """Unanswered tasks deleted because the segment has another one of the same or a later attempt."""
     without_annotation: tuple[str, ...]
-    """Segments whose events stay although their task has no annotation any more."""
+    """Segments whose task has no annotation any more; their events stay."""
 
 
 def reconcile(lake: Lake, server: LabelStudio, project: Project) -> Reconciliation:
-    """Read every task's id once, mend what we believe, and say what is gone.
+    """Read every task's id, repair the push state, and return what was deleted on the server.
 
-    Events are append-only: an annotation deleted on the server makes no text vanish. Who wants a text gone says so
-    with a new annotation (`unusable`), which wins as the newer one.
+    Events are append-only: deleting an annotation on the server does not remove its text. To take a text back, submit
+    a new annotation (`unusable`), which replaces it as the newer one.
 
     Raises:
-        ServiceError: the server cannot be reached or refuses; run again.
-        PointerMovedError: somebody pushed in the meantime; run again.
+        ServiceError: The server cannot be reached or refuses. Run again.
+        PointerMovedError: Another process pushed at the same time. Run again.
     """
     before = load_push_state(lake, project)
     found: dict[str, list[ListedTask]] = defaultdict(list)
@@ -48,33 +47,32 @@ def reconcile(lake: Lake, server: LabelStudio, project: Project) -> Reconciliati
         last = max(last, task.id)
         if (segment := task.segment_id) is not None:
             found[segment].append(task)
-    doubled = 0
+    deleted = 0
     for tasks in found.values():
-        # The later round first, and of one round the answered and then the older task.
-        tasks.sort(key=lambda task: (-task.round, -task.total_annotations, task.id))
+        # The latest attempt first; within one attempt the answered task, then the oldest.
+        tasks.sort(key=lambda task: (-task.attempt, -task.total_annotations, task.id))
         for task in tasks[1:]:
             if task.total_annotations == 0:
                 server.delete_task(task.id)
-                doubled += 1
-    rounds = {segment: tasks[0].round for segment, tasks in sorted(found.items())}
-    save_push_state(lake, project, PushState(rounds, last, (lake.put_json(rounds),) if rounds else ()))
+                deleted += 1
+    attempts = {segment: tasks[0].attempt for segment, tasks in sorted(found.items())}
+    save_push_state(lake, project, PushState(attempts, last, (lake.put_json(attempts),) if attempts else ()))
     unanswered = {segment for segment, tasks in found.items() if not any(each.total_annotations for each in tasks)}
     return Reconciliation(
-        tasks=sum(map(len, found.values())) - doubled,
+        tasks=sum(map(len, found.values())) - deleted,
         without_task=tuple(
-            sorted(segment for segment, number in before.rounds.items() if rounds.get(segment, -1) < number)
+            sorted(segment for segment, attempt in before.attempts.items() if attempts.get(segment, -1) < attempt)
         ),
-        duplicates_deleted=doubled,
-        without_annotation=tuple(sorted(unanswered & _find_answered_segments(lake, project))),
+        duplicates_deleted=deleted,
+        without_annotation=tuple(sorted(unanswered & _find_annotated_segments(lake, project))),
     )
 
 
-def _find_answered_segments(lake: Lake, project: Project) -> set[str]:
-    """Segments that have an event from Label Studio."""
-    answered: set[str] = set()
+def _find_annotated_segments(lake: Lake, project: Project) -> set[str]:
+    """Return the segments that have an event from Label Studio."""
+    annotated: set[str] = set()
     for day in load_pull_state(lake, project).days:
         if (events := load_events(lake, day)) is not None:
-            table = read_event_table(lake, events.parquet)
-            mine = table.filter(pc.equal(table["source"], LABEL_STUDIO))
-            answered.update(mine["segment_id"].to_pylist())
-    return answered
+            table = read_event_table(lake, events.parquet, ["segment_id", "source"])
+            annotated.update(table.filter(pc.equal(table["source"], LABEL_STUDIO))["segment_id"].to_pylist())
+    return annotated

@@ -1,6 +1,6 @@
-"""A Label Studio server of our own: its environment, its login, its process. It keeps everything in one folder.
+"""The embedded Label Studio server: its environment, login and process. All its data is in one folder.
 
-It listens on this machine only. Its packages contradict ours, so it lives in a virtual environment of its own.
+It listens on this machine only. Its packages conflict with ours, so it has its own virtual environment.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from habla_ml.virtual_environments import install_environment, is_installed, sib
 
 LABEL_STUDIO_VERSION: Final = "1.23.2"
 CONSTRAINTS_FILE: Final = "constraints-label-studio.txt"
-"""Beside the environment, where there is one: the versions that were tested together."""
+"""File with the package versions that were tested together."""
 
 _STARTUP_TIMEOUT_S: Final = 300.0
 _STOP_TIMEOUT_S: Final = 15.0
@@ -34,7 +34,7 @@ _STOP_TIMEOUT_S: Final = 15.0
 
 @dataclass(frozen=True)
 class Login:
-    """How a person and we get in."""
+    """Credentials of the embedded server."""
 
     username: str
     password: str
@@ -43,31 +43,31 @@ class Login:
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """Where an embedded server keeps what it has."""
+    """Paths and port of an embedded server."""
 
     environment: Path
     folder: Path
     """Database, login and log."""
     documents: Path
-    """What it serves as local files: audio."""
+    """Folder of the local files that it serves: audio."""
     port: int
     allow_private_addresses: bool = False
-    """The lake is on an S3 endpoint of one's own: the server may sign for addresses of this network too."""
+    """Whether the server signs S3 addresses in the local network; set where the lake has its own S3 endpoint."""
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Its address."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def log(self) -> Path:
-        """What the server says."""
+        """Its log file."""
         return self.folder / "server.log"
 
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that answers."""
+    """A started server."""
 
     url: str
     login: Login
@@ -75,7 +75,7 @@ class RunningServer:
 
 
 def resolve_server_config(settings: Settings) -> ServerConfig:
-    """Where the embedded server of these settings is."""
+    """Return paths and port of the embedded server."""
     chosen = settings.annotation.label_studio
     folder = chosen.folder or settings.work_folder / "label_studio"
     environment = chosen.environment or sibling_environment("label-studio")
@@ -84,39 +84,39 @@ def resolve_server_config(settings: Settings) -> ServerConfig:
 
 
 def has_been_started(settings: Settings) -> bool:
-    """Whether the embedded server of these settings ever ran."""
+    """Return whether the embedded server was ever started."""
     return _login_path(resolve_server_config(settings).folder).exists()
 
 
 def resolve_server_token(settings: Settings, environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
-    """Address and token of the server the settings mean.
+    """Return address and token of the configured server.
 
     Raises:
-        SettingsError: the environment variable of the token is not set, or the embedded server never ran.
+        SettingsError: The token's environment variable is not set, or the embedded server was never started.
     """
     chosen: LabelStudioSettings = settings.annotation.label_studio
     if chosen.url is None:
         config = resolve_server_config(settings)
         if not has_been_started(settings):
             raise SettingsError(
-                f"no Label Studio was started in {config.folder} yet; run `habla-ml label-studio up`, or name a "
-                "server in annotation.label_studio.url"
+                f"no Label Studio was started in {config.folder}; run `habla-ml label-studio up`, or name a server in "
+                "annotation.label_studio.url"
             )
         return config.url, load_or_create_login(config.folder).token
     token = environment.get(chosen.token_variable, "").strip()
     if not token:
         raise SettingsError(
-            f"environment variable {chosen.token_variable} is empty; put the token of {chosen.url} there (Account & "
+            f"environment variable {chosen.token_variable} is empty; set it to the token of {chosen.url} (Account & "
             "Settings in Label Studio), or name another variable in annotation.label_studio.token_variable"
         )
     return chosen.url, token
 
 
 def load_or_create_login(folder: Path) -> Login:
-    """The login of the server in `folder`, made at the first call; only its owner may read the file.
+    """Return the login of the server in `folder`; create it at the first call, readable by its owner only.
 
     Raises:
-        SettingsError: the file cannot be made or read.
+        SettingsError: The file cannot be written or read.
     """
     path = _login_path(folder)
     try:
@@ -130,30 +130,30 @@ def load_or_create_login(folder: Path) -> Login:
             json.dump(asdict(login), file)
     except (OSError, ValueError, TypeError) as error:
         raise SettingsError(
-            f"login {path} cannot be used: {error}; remove it and {folder}, and a new server is made"
+            f"login {path} cannot be used: {error}; remove {folder} to start with a new server"
         ) from error
     return login
 
 
 def install_server(environment: Path, log: Callable[[str], None]) -> None:
-    """Make the server's virtual environment where it is missing; about 1 GB and one or two minutes.
+    """Install the server's virtual environment where it is missing: about 1 GB, one or two minutes.
 
     Raises:
-        ServiceError: pip failed; its last lines are in the message.
+        ServiceError: pip failed; the message has its last lines.
     """
     if not is_installed(environment):
-        log(f"Label Studio {LABEL_STUDIO_VERSION} needs about 1 GB, a minute or two")
+        log(f"installing Label Studio {LABEL_STUDIO_VERSION}: about 1 GB, one or two minutes")
         install_environment(environment, [f"label-studio=={LABEL_STUDIO_VERSION}"], CONSTRAINTS_FILE, log)
 
 
 @contextmanager
 def run_server(config: ServerConfig) -> Iterator[RunningServer]:
-    """Start the server, wait until it answers, and stop it at the end.
+    """Start the server, wait until it responds, and stop it at the end.
 
-    It dies with this process (on Linux). The first start makes the database and takes half a minute.
+    On Linux it ends with this process. The first start creates the database, which takes half a minute.
 
     Raises:
-        ServiceError: the port is taken, or the server ends or says nothing for five minutes.
+        ServiceError: The port is in use, or the server ends or does not respond for five minutes.
     """
     login = load_or_create_login(config.folder)
     _check_port(config)
@@ -181,7 +181,7 @@ def run_server(config: ServerConfig) -> Iterator[RunningServer]:
 
 
 def _build_environment(config: ServerConfig, login: Login) -> dict[str, str]:
-    """What the server sees of ours: paths, language, and credentials for S3, with which it signs audio."""
+    """Return the environment of the server, with our S3 credentials, which sign the addresses of audio."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -207,15 +207,15 @@ def _build_environment(config: ServerConfig, login: Login) -> dict[str, str]:
 
 
 def _check_port(config: ServerConfig) -> None:
-    """Refuse a port in use: the server would silently take the next one."""
+    """Refuse a port in use, since the server would use the next one without a message."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", config.port))
         except OSError as error:
             raise ServiceError(
-                f"port {config.port} of 127.0.0.1 cannot be used: {error.strerror}; stop what listens there, or set "
-                "annotation.label_studio.port"
+                f"port {config.port} of 127.0.0.1 cannot be used: {error.strerror}; stop the program that "
+                "listens there, or set annotation.label_studio.port"
             ) from None
 
 
@@ -224,14 +224,18 @@ def _wait_for_answer(config: ServerConfig, process: subprocess.Popen[bytes]) -> 
     while time.monotonic() < deadline:
         if process.poll() is not None:
             tail = config.log.read_text("utf-8", errors="replace")[-500:]
-            raise ServiceError(f"Label Studio ended with {process.returncode}; {config.log} ends so: {tail}")
+            raise ServiceError(
+                f"Label Studio ended with exit code {process.returncode}; the end of {config.log}: {tail}"
+            )
         try:
             if httpx.get(f"{config.url}/health", timeout=5.0, trust_env=False).is_success:
                 return
         except httpx.TransportError:
             pass
         time.sleep(0.25)
-    raise ServiceError(f"Label Studio says nothing on {config.url} for {_STARTUP_TIMEOUT_S:g} s; see {config.log}")
+    raise ServiceError(
+        f"Label Studio did not respond on {config.url} for {_STARTUP_TIMEOUT_S:g} s; read {config.log}"
+    )
 
 
 def _executable_path(environment: Path) -> Path:

@@ -46,10 +46,10 @@ def address() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("way", "told"),
     [
-        ("/fields", "answers HTTP 400 for hint, title; its own log says why"),
-        ("/list", "answers HTTP 400; its own log says why"),
-        ("/words", "answers HTTP 400; its own log says why"),
-        ("/page", "answers HTTP 400; its own log says why"),
+        ("/fields", "responds with HTTP 400 for hint, title; the server's log has the reason"),
+        ("/list", "responds with HTTP 400; the server's log has the reason"),
+        ("/words", "responds with HTTP 400; the server's log has the reason"),
+        ("/page", "responds with HTTP 400; the server's log has the reason"),
     ],
 )
 def test_a_refusal_names_the_fields_and_repeats_no_text(address: str, way: str, told: str) -> None:

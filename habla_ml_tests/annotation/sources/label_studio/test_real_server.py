@@ -105,6 +105,16 @@ def test_audio_beside_a_lake_on_s3_is_served_by_a_signed_address(
     assert len(review_project.client.list_source_storages("s3", on_s3.project.id)) == 1
 
 
+def test_a_task_shows_its_reasons_in_spanish_and_the_queue_keeps_its_codes(review_project: ReviewProject) -> None:
+    item = make_review_item(1, reasons=("quiet: -47 dBFS", "conventions: digits"))
+    review_project.push([item])
+    [[task]] = review_project.tasks().values()
+    with review_project.server.http as http:
+        context = http.get(f"/api/tasks/{task}").json()["data"]["context"]
+    assert context.endswith("se oye bajo (-47 dBFS), no cumple las convenciones: cifras en vez de letras")
+    assert item.reasons == ("quiet: -47 dBFS", "conventions: digits")
+
+
 def test_a_segment_without_audio_in_the_lake_is_left_out_and_named(review_project: ReviewProject) -> None:
     stranger = make_review_item(9, day="2026-02-17")
     report = review_project.push([stranger, make_review_item(1)])
@@ -183,7 +193,7 @@ def test_wrong_shapes_are_set_aside_until_mended_and_hide_nothing(review_project
     assert [event.text for event in review_project.events()] == ["tres"]
     reasons = " | ".join(sorted(each.reason for each in report.skipped_inputs))
     assert len(report.skipped_inputs) == 5
-    for word in ("value.text", "10000", "is none that the lake has", "pattern", "Field required"):
+    for word in ("value.text", "10000", "is not in the lake", "pattern", "Field required"):
         assert word in reasons
     assert len(review_project.pull().skipped_inputs) == 5
     assert len(load_pull_state(review_project.workspace.lake, review_project.project).skipped_inputs) == 5
@@ -228,7 +238,7 @@ def test_killed_in_the_middle_of_an_import_and_started_again_nothing_is_lost_or_
 
     with ThreadPoolExecutor(1) as pool:
         importing = pool.submit(import_all)
-        while not pushing.load_push_state(lake, project).rounds:
+        while not pushing.load_push_state(lake, project).attempts:
             time.sleep(0.01)
         time.sleep(0.25)
         assert not importing.done()
@@ -359,7 +369,7 @@ def test_the_commands_push_the_queue_pull_and_reconcile(review_project: ReviewPr
 def test_an_erased_segment_loses_its_task_answered_or_not_and_its_audio(review_project: ReviewProject) -> None:
     review_project.push(ITEMS)
     review_project.submit(1, build_text_result("Uno 1."))
-    review_project.push([make_review_item(1, objection=ReviewRequest(1, ("digits",), "c", "t"))])
+    review_project.push([make_review_item(1, request=ReviewRequest(1, ("digits",), "c", "t"))])
     assert (
         delete_tasks(
             review_project.workspace.settings, review_project.client, [build_segment_id(1), build_segment_id(2)]

@@ -41,21 +41,21 @@ def test_a_text_sent_back_after_it_was_answered_is_a_task_of_its_own_that_says_w
     review_project.submit(1, build_text_result("son las 3"))
     assert review_project.pull().added == 1
     [back] = find_review_requests(review_project)
-    assert (back.segment_id, back.round, back.hint) == (build_segment_id(1), 1, "son las 3")
+    assert (back.segment_id, back.attempt, back.hint) == (build_segment_id(1), 1, "son las 3")
     assert [review_project.push([back]).added for _ in range(2)] == [1, 0]
     review_project.delete_pushed_pointers()
     assert review_project.push([back]).added == 0
     first, second = review_project.tasks()[build_segment_id(1)]
     with review_project.server.http as http:
         data = http.get(f"/api/tasks/{second}").json()["data"]
-    assert (data["round"], data["hint"], "(digits)" in data["why"]) == (1, "son las 3", True)
+    assert (data["round"], data["hint"], "(cifras en vez de letras)" in data["why"]) == (1, "son las 3", True)
     assert (
         reconcile(review_project.workspace.lake, review_project.client, review_project.project).duplicates_deleted
         == 0
     )
     review_project.submit(1, build_text_result("son las 3"))
     assert review_project.pull().added == 1
-    assert [(each.answer[:2], each.round) for each in review_project.events()] == [
+    assert [(each.answer[:2], each.attempt) for each in review_project.events()] == [
         (("son las 3", "confirmed"), 0),
         (("son las 3", "confirmed"), 1),
     ]
@@ -73,21 +73,21 @@ def test_a_first_look_that_nobody_took_yields_to_the_task_that_was_sent_back(
 ) -> None:
     wrong = ReviewRequest(1, ("digits",), "c", "t")
     review_project.push([make_review_item(1), make_review_item(2)])
-    review_project.push([make_review_item(1, hint="son las 3", objection=wrong)])
+    review_project.push([make_review_item(1, hint="son las 3", request=wrong)])
     _, newer = review_project.tasks()[build_segment_id(1)]
     assert (
         reconcile(review_project.workspace.lake, review_project.client, review_project.project).duplicates_deleted
         == 1
     )
     assert review_project.tasks()[build_segment_id(1)] == [newer]
-    assert review_project.push([make_review_item(1), make_review_item(1, objection=wrong)]).added == 0
+    assert review_project.push([make_review_item(1), make_review_item(1, request=wrong)]).added == 0
 
 
 def test_the_page_says_why_a_segment_is_there_again(review_project: ReviewProject, page: Page) -> None:
     review_project.push(
         [
-            make_review_item(1, hint="son las 3", objection=ReviewRequest(1, ("digits",), "c", "t")),
-            make_review_item(2),
+            make_review_item(1, hint="son las 3", request=ReviewRequest(1, ("digits",), "c", "t")),
+            make_review_item(2, reasons=("quiet: -47 dBFS", "random: drawn by chance")),
         ]
     )
     login = review_project.server.current.login
@@ -99,7 +99,8 @@ def test_the_page_says_why_a_segment_is_there_again(review_project: ReviewProjec
     page.goto(f"{review_project.project.page}?labeling=1", wait_until="domcontentloaded")
     text = page.locator("textarea[name=transcription]")
     expect(text).to_have_value("son las 3", timeout=60_000)
-    expect(page.get_by_text("no cumple las convenciones (digits)")).to_be_visible()
+    expect(page.get_by_text("no cumple las convenciones (cifras en vez de letras)")).to_be_visible()
     page.get_by_role("button", name="Submit current annotation").click()
     expect(text).to_have_value("texto 2", timeout=60_000)
     expect(page.get_by_text("no cumple las convenciones")).to_have_count(0)
+    expect(page.get_by_text("se oye bajo (-47 dBFS), elegido al azar")).to_be_visible()

@@ -34,7 +34,7 @@ from habla_ml_tests.testing.habla_sessions import (
 from habla_ml_tests.testing.transcript_tables import SAVED_DAY, backdate, read_texts
 
 WAITS = "its contributor has given no consent yet"
-UNATTRIBUTED_CLIP_WITHHELD = "says neither whose voice it is"
+UNATTRIBUTED_CLIP_WITHHELD = "has no speaker and no session"
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_a_clip_of_a_withheld_session_waits_where_nobody_says_who_speaks(workspa
     write_table(get_table_path(workspace), [(f"{B}/segment_002.wav", "Dos.", "")])
     ingest_until_idle(workspace, remedios())
     assert read_all_texts(workspace) == ["Uno."]
-    assert "nobody says whose voice it is" in read_skip_reasons(workspace)["row 1"]
+    assert "its speaker is unknown" in read_skip_reasons(workspace)["row 1"]
     ingest_until_idle(workspace, remedios(given=GIVEN))
     assert read_all_texts(workspace) == ["Dos.", "Uno."]
 
