@@ -208,13 +208,13 @@ def break_under_int8(demo_copy: DemoCopy, version: str) -> None:
 
 FAULTY_CANDIDATES = (
     FaultyCandidate(
-        "castilian", "forgets Castilian", "v901", train_without_castilian, "Out-of-domain speech became worse"
+        "castilian", "forgets Castilian", "v901", train_without_castilian, "General Spanish became worse"
     ),
     FaultyCandidate(
-        "silence", "hallucinates on silence", "v902", train_without_non_speech, "text where nobody speaks"
+        "silence", "hallucinates on silence", "v902", train_without_non_speech, "text in more clips without speech"
     ),
-    FaultyCandidate("quiet", "deletes quiet speech", "v903", train_with_quiet_as_non_speech, "leaves out words"),
-    FaultyCandidate("int8", "int8 breaks it", "v904", break_under_int8, "conversion broke it"),
+    FaultyCandidate("quiet", "deletes quiet speech", "v903", train_with_quiet_as_non_speech, "deletes more words"),
+    FaultyCandidate("int8", "int8 breaks it", "v904", break_under_int8, "conversion changed the output"),
 )
 
 

@@ -1,8 +1,8 @@
-"""Whether to fine-tune, and whether to go on collecting: a pure function from what is known to a verdict with reasons.
+"""Whether to fine-tune and to go on collecting speech: a pure function from what is known to a verdict with reasons.
 
-The bounds are those of published experience with Whisper on dialects (`AdviceSettings`): below 15 % WER or ten hours,
-or for a single term, fine-tuning is not worth it. A rule of thumb gives way to what was measured: a version
-that is surely better than the base on one's own test set has shown that the hours suffice.
+The bounds (`AdviceSettings`) are those published for Whisper on dialects: with a WER below 15 %, fewer than ten hours,
+or one term behind most errors, fine-tuning does not pay. Measurements replace these rules of thumb: a version
+that is significantly better than the base on one's own test set shows that the hours suffice.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ _NEARLY_CERTAIN = 0.99
 
 
 class TermErrorShare(EvaluationRecord):
-    """The term that the base model gets wrong most often."""
+    """The term behind most errors of the base model."""
 
     term: str
     share: float
-    """Of all its errors on the test set, at least: confusions beyond the tabulated ones are not counted."""
+    """Lower bound of its share of all errors on the test set: rare confusions are not stored."""
 
 
 class LatestVersion(EvaluationRecord):
-    """The newest version that was trained and measured."""
+    """The newest trained and evaluated version."""
 
     name: str
     improvement: Interval | None
-    """Share of the base's errors that it no longer makes."""
+    """Share of the errors of the base that it removes."""
     verdict: Verdict
     main_reason: str
     """The first reason of that verdict."""
     trained_hours: float
     hours_since: float
-    """Usable hours that have come since it was planned."""
+    """New usable hours since it was planned."""
 
 
 class AdviceInputs(EvaluationRecord):
-    """What is known when somebody asks."""
+    """Everything that the advice depends on."""
 
     base_wer: Interval | None
-    """Of the base model on one's own test set; None where there is no test set."""
+    """Of the base model on the test set of the classroom; None without a test set."""
     test_words: int
     test_sessions: int
     hours: float
@@ -56,55 +56,55 @@ class AdviceInputs(EvaluationRecord):
     latest: LatestVersion | None
     most_frequent_error: TermErrorShare | None
     notes: tuple[str, ...] = ()
-    """What somebody who reads the forecasts must know."""
+    """Limits of the forecasts."""
 
 
 class Forecast(EvaluationRecord):
-    """What more hours of training speech are expected to buy."""
+    """Expected effect of more hours of training speech."""
 
     more_hours: float
     hours: float
-    """Of training speech in all."""
+    """Total hours of training speech."""
     wer: Interval
     reduction: Interval
-    """Share of today's errors that goes."""
+    """Share of today's errors that is removed."""
     probability: float
-    """That at least `AdviceSettings.worth_removing` of today's errors go."""
+    """That at least `AdviceSettings.worth_removing` of today's errors are removed."""
 
     @property
     def probability_text(self) -> str:
-        """The probability in words: no forecast is certain."""
+        """The probability as text, never 0 % or 100 %."""
         if self.probability > _NEARLY_CERTAIN:
             return "over 99\u00a0%"
         return "under 1\u00a0%" if self.probability < 1 - _NEARLY_CERTAIN else _format_percent(self.probability)
 
 
 class Advice(EvaluationRecord):
-    """What to do, and why."""
+    """Verdict and reasons."""
 
     verdict: AdviceVerdict
     headline: str
     reasons: tuple[str, ...]
-    """Sentences with value and bound; the ones that decided come first."""
+    """Sentences with value and bound; those that decide are first."""
     forecasts: tuple[Forecast, ...]
-    """Empty where nothing was trained yet."""
+    """Empty before the first training."""
     worth_removing: float
-    """Share of today's errors whose removal the chances of the forecasts are about."""
+    """Share of today's errors that the probabilities of the forecasts refer to."""
     inputs: AdviceInputs
 
 
 def advise(inputs: AdviceInputs, curve: LearningCurve | None, settings: AdviceSettings) -> Advice:
     """Answer "Should I fine-tune?" and "How many more hours?".
 
-    In this order: nothing can be said without a test set; `do_not` where the base is good already, or where one term
-    makes most of its errors; `collect_more` below `fewest_hours`, unless the latest version is surely better than the
-    base; `fine_tune` where nothing was trained yet. With a version the forecast decides: where the most hours asked
-    about would hardly remove a share worth having, collecting stops, and fine-tuning too if it never helped;
-    otherwise the version's own verdict says whether it takes more speech.
+    The rules apply in this order: `collect_more` without a test set; `do_not` if the base is good enough or one term
+    causes most of its errors; `collect_more` below `fewest_hours`, unless the latest version is significantly better
+    than the base; `fine_tune` before the first training. With a trained version, the forecast decides: if the largest
+    amount of `more_hours` is unlikely to remove `worth_removing` of the errors, collecting stops, and fine-tuning too
+    if it never helped. Otherwise the verdict on that version decides.
 
     Args:
         inputs: What is known.
-        curve: Fitted to the versions so far; None where there are too few.
+        curve: Fitted to the versions so far; None with too few.
         settings: The bounds.
     """
     forecasts = _make_forecasts(curve, settings)
@@ -122,29 +122,29 @@ def advise(inputs: AdviceInputs, curve: LearningCurve | None, settings: AdviceSe
 
 
 _Conclusion = tuple[AdviceVerdict, str, list[str]]
-"""Verdict, headline, and the sentences that decided."""
+"""Verdict, headline, and the sentences that decide."""
 
 
 def _decide_verdict(
     inputs: AdviceInputs, forecasts: tuple[Forecast, ...], settings: AdviceSettings
 ) -> _Conclusion:
-    base, latest, commonest = inputs.base_wer, inputs.latest, inputs.most_frequent_error
+    base, latest, frequent = inputs.base_wer, inputs.latest, inputs.most_frequent_error
     if base is None:
-        why = "No word of a test set was scored with the base model. Correct more sessions and publish the splits."
-        return "collect_more", "Not yet: nobody knows how the base model does on your speech", [why]
+        why = "The base model was not scored on any test words. Correct more sessions and publish the splits."
+        return "collect_more", "Not yet: the error rate of the base model on your speech is unknown", [why]
     if base.value < settings.base_wer_from:
         return (
             "do_not",
-            "Do not fine-tune: the base model hears your speech well",
+            "Do not fine-tune: the base model recognises your speech well",
             [_describe_base_wer(base, settings)],
         )
-    if commonest is not None and commonest.share > settings.one_term_share:
+    if frequent is not None and frequent.share > settings.one_term_share:
         why = (
-            f"At least {_format_percent(commonest.share)} of the base model's errors are {commonest.term!r}, more than "
-            f"{_format_percent(settings.one_term_share)}: a term is taught by the vocabulary or the prompt of the "
-            "recogniser, without training."
+            f"At least {_format_percent(frequent.share)} of the base model's errors are {frequent.term!r}, more than "
+            f"{_format_percent(settings.one_term_share)}: add a single term to the vocabulary or the prompt of the "
+            "recogniser instead of training."
         )
-        return "do_not", f"Do not fine-tune: add {commonest.term!r} to the vocabulary or the prompt", [why]
+        return "do_not", f"Do not fine-tune: add {frequent.term!r} to the vocabulary or the prompt", [why]
     if inputs.hours < settings.fewest_hours and not _is_proven(latest):
         headline = f"Do not fine-tune yet: {inputs.hours:.1f} of {settings.fewest_hours:g} hours"
         return "collect_more", headline, [_describe_hours(inputs, settings)]
@@ -156,12 +156,12 @@ def _decide_verdict(
 def _decide_after_training(
     inputs: AdviceInputs, latest: LatestVersion, forecasts: tuple[Forecast, ...], settings: AdviceSettings
 ) -> _Conclusion:
-    """The verdict where a version was trained and measured."""
+    """Return the verdict after a version was trained and evaluated."""
     why = [_describe_improvement(latest)]
     if inputs.hours < settings.fewest_hours:
         why.append(
             f"There are {inputs.hours:.1f} usable hours, fewer than the {settings.fewest_hours:g} of the rule of "
-            "thumb; what was measured on your own speech outranks it."
+            "thumb, but the measurement on your speech is stronger evidence."
         )
     furthest = max(forecasts, key=lambda each: each.more_hours, default=None)
     if furthest is not None and furthest.probability < settings.worth_probability:
@@ -169,51 +169,51 @@ def _decide_after_training(
     if furthest is not None:
         why.append(_describe_gain(furthest, settings))
     if not _is_proven(latest):
-        return "collect_more", f"Collect more: {latest.name} is not surely better than the base model", why
+        return "collect_more", f"Collect more: {latest.name} is not significantly better than the base model", why
     if latest.verdict == "collect_more":
-        return "collect_more", f"Collect more: {latest.name} helps, and not enough yet", [*why, latest.main_reason]
+        return "collect_more", f"Collect more: {latest.name} helps, but not enough yet", [*why, latest.main_reason]
     if latest.verdict == "refuse":
-        headline = f"Fine-tune again: training helps, and {latest.name} breaks something else"
+        headline = f"Fine-tune again: {latest.name} helps, but has a regression"
         return "fine_tune", headline, [*why, latest.main_reason]
-    return "fine_tune", f"Fine-tune: {latest.name} shows that it pays", why
+    return "fine_tune", f"Fine-tune: {latest.name} is better than the base model", why
 
 
 def _decide_stopping(latest: LatestVersion, why: list[str]) -> _Conclusion:
-    """The verdict where more hours would hardly help."""
+    """Return the verdict if more hours are unlikely to help."""
     if not _is_proven(latest):
-        return "do_not", "Do not fine-tune: it has not helped, and more hours would hardly help", why
+        return "do_not", "Do not fine-tune: it did not help, and more hours are unlikely to help", why
     if latest.verdict == "collect_more":
-        headline = f"Do not go on: {latest.name} helps too little, and more hours would hardly change that"
+        headline = f"Do not continue: {latest.name} helps too little, and more hours are unlikely to change that"
         return "do_not", headline, [*why, latest.main_reason]
     if latest.verdict == "refuse":
-        headline = f"Stop collecting and fine-tune again: {latest.name} helps, and breaks something else"
+        headline = f"Stop collecting and fine-tune again: {latest.name} helps, but has a regression"
         return "fine_tune", headline, [*why, latest.main_reason]
-    return "fine_tune", f"Stop collecting: {latest.name} is about what more of your speech can give", why
+    return "fine_tune", f"Stop collecting: more speech is unlikely to improve on {latest.name}", why
 
 
 def _list_observations(
     inputs: AdviceInputs, forecasts: tuple[Forecast, ...], settings: AdviceSettings
 ) -> list[str]:
-    """What else is worth knowing, whatever was decided."""
+    """List further observations, independent of the verdict."""
     base, latest = inputs.base_wer, inputs.latest
-    facts = []
+    observations = []
     if base is not None:
-        facts.append(_describe_base_wer(base, settings))
-        facts += [] if latest is None else [_describe_improvement(latest)]
+        observations.append(_describe_base_wer(base, settings))
+        observations += [] if latest is None else [_describe_improvement(latest)]
     if not _is_proven(latest) or inputs.hours >= settings.fewest_hours:
-        facts.append(_describe_hours(inputs, settings))
+        observations.append(_describe_hours(inputs, settings))
     if latest is not None and latest.hours_since >= _MIN_NEW_HOURS:
-        facts.append(
-            f"{latest.hours_since:.1f} usable hours have come since {latest.name}: the next version hears them "
-            "without anybody collecting more."
+        observations.append(
+            f"{latest.hours_since:.1f} usable hours are new since {latest.name}; the next version trains on them "
+            "without further collecting."
         )
     if not forecasts:
-        facts.append(
-            "There is no forecast: it takes the base model and a version on one test set of two sessions. "
-            "Published for Whisper on dialects: 2–5 h remove 15–20\u00a0% of the errors, 8–20 h "
+        observations.append(
+            "There is no forecast: it needs the base model and a version on one test set with two or more sessions. "
+            "Published results for Whisper on dialects: 2–5 h remove 15–20\u00a0% of the errors, 8–20 h "
             "30–40\u00a0%, 50 h 50\u00a0%."
         )
-    return facts
+    return observations
 
 
 def _make_forecasts(curve: LearningCurve | None, settings: AdviceSettings) -> tuple[Forecast, ...]:
@@ -232,7 +232,7 @@ def _make_forecasts(curve: LearningCurve | None, settings: AdviceSettings) -> tu
 
 
 def _is_proven(latest: LatestVersion | None) -> bool:
-    """Whether the interval of its improvement excludes none."""
+    """Whether its improvement is significant."""
     return latest is not None and latest.improvement is not None and latest.improvement.low > 0
 
 
@@ -240,10 +240,10 @@ def _describe_base_wer(base: Interval, settings: AdviceSettings) -> str:
     sentence = (
         f"The base model gets {100 * base.value:.1f}\u00a0% of the words wrong ({100 * base.low:.1f} to "
         f"{100 * base.high:.1f}), {'below' if base.value < settings.base_wer_from else 'above'} the "
-        f"{_format_percent(settings.base_wer_from)} at which fine-tuning begins to pay"
+        f"{_format_percent(settings.base_wer_from)} from which fine-tuning pays"
     )
     is_unsure = base.low < settings.base_wer_from <= base.high
-    return f"{sentence}; that bound lies within the interval." if is_unsure else f"{sentence}."
+    return f"{sentence}; the bound is inside the interval." if is_unsure else f"{sentence}."
 
 
 def _describe_hours(inputs: AdviceInputs, settings: AdviceSettings) -> str:
@@ -251,9 +251,9 @@ def _describe_hours(inputs: AdviceInputs, settings: AdviceSettings) -> str:
     pace = hours / months if months >= 1 else None
     since = f" from {months:.1f} months of use" if months >= 1 else " from less than a month of use"
     if hours >= fewest:
-        return f"There are {hours:.1f} usable hours{since}, not fewer than the {fewest:g} it takes."
-    wait = f"; at this pace in about {max(1, round((fewest - hours) / pace))} months" if pace else ""
-    return f"There are {hours:.1f} usable hours{since}, fewer than the {fewest:g} it takes{wait}."
+        return f"There are {hours:.1f} usable hours{since}; {fewest:g} are needed."
+    wait = f" At this pace that takes about {max(1, round((fewest - hours) / pace))} more months." if pace else ""
+    return f"There are {hours:.1f} usable hours{since}; {fewest:g} are needed.{wait}"
 
 
 def _describe_improvement(latest: LatestVersion) -> str:
@@ -263,22 +263,22 @@ def _describe_improvement(latest: LatestVersion) -> str:
         f"{latest.name}, trained on {latest.trained_hours:.1f} h, makes {_format_percent(latest.improvement.value)} fewer "
         f"errors than the base model (95\u00a0% interval {_format_interval(latest.improvement)})"
     )
-    return f"{found}." if _is_proven(latest) else f"{found}, which does not exclude none."
+    return f"{found}." if _is_proven(latest) else f"{found}, which is not significant."
 
 
 def _describe_small_gain(furthest: Forecast, settings: AdviceSettings) -> str:
     return (
         f"{furthest.more_hours:g} more hours would remove at least {_format_percent(settings.worth_removing)} of today's "
         f"errors with a probability of {furthest.probability_text}, below {_format_percent(settings.worth_probability)}: "
-        "people's time is better spent elsewhere."
+        "more corrections are not worth their time."
     )
 
 
 def _describe_gain(furthest: Forecast, settings: AdviceSettings) -> str:
     return (
         f"{furthest.more_hours:g} more hours are expected to remove {_format_percent(furthest.reduction.value)} of today's "
-        f"errors ({_format_interval(furthest.reduction)}); at least {_format_percent(settings.worth_removing)} with a probability of "
-        f"{furthest.probability_text}, not below {_format_percent(settings.worth_probability)}."
+        f"errors ({_format_interval(furthest.reduction)}), and at least {_format_percent(settings.worth_removing)} with a "
+        f"probability of {furthest.probability_text}; the bound is {_format_percent(settings.worth_probability)}."
     )
 
 

@@ -1,7 +1,7 @@
-"""What is known when somebody asks whether to fine-tune, collected from the lake: hours, versions, their evidence.
+"""Collect the inputs of the training advice from the lake: hours, versions and their evidence.
 
-The base's error rate and every point of the learning curve come from stored comparisons. Only where no version was
-measured yet does the base model hear the newest test set, once.
+The error rate of the base and all points of the learning curve come from stored comparisons. Only before the first
+evaluation the base model decodes the newest test set, once.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _DAYS_PER_MONTH = 365.25 / 12
 
 
 def advise_now(lake: Lake, settings: Settings, progress: Progress) -> Advice:
-    """The advice for the lake as it is.
+    """Return the advice for the present state of the lake.
 
     Raises:
-        EvaluationError: The newest version's evidence cannot be read, or the base model cannot be decoded.
-        TrainingError: The base model cannot be had.
+        EvaluationError: The evidence of the newest version is unreadable, or decoding with the base model fails.
+        TrainingError: The base model is not available.
     """
     inputs, curve = collect_advice_inputs(lake, settings, progress)
     return advise(inputs, curve, settings.advice)
@@ -46,7 +46,7 @@ def advise_now(lake: Lake, settings: Settings, progress: Progress) -> Advice:
 def collect_advice_inputs(
     lake: Lake, settings: Settings, progress: Progress
 ) -> tuple[AdviceInputs, LearningCurve | None]:
-    """What is known, and the learning curve where versions were measured; raises as `advise_now`."""
+    """Return the inputs and, after an evaluation, the learning curve; raises as `advise_now`."""
     plans = list_evaluated_trainings(lake)
     if plans:
         return _assemble_inputs(lake, settings, plans, read_stored_comparison(lake, plans[-1].version))
@@ -54,7 +54,7 @@ def collect_advice_inputs(
 
 
 def advise_for_version(lake: Lake, settings: Settings, version: str, evidence: Comparison) -> Advice:
-    """The advice as of `version`, whose evidence was just found and is not stored yet; later versions do not count."""
+    """Return the advice as of `version`, whose evidence is not stored yet; later versions do not count."""
     before = [
         plan for plan in list_evaluated_trainings(lake) if version_number(plan.version) < version_number(version)
     ]
@@ -65,7 +65,7 @@ def advise_for_version(lake: Lake, settings: Settings, version: str, evidence: C
 def _assemble_inputs(
     lake: Lake, settings: Settings, plans: Sequence[VersionPlan], evidence: Comparison | None
 ) -> tuple[AdviceInputs, LearningCurve | None]:
-    """What is known with the evidence of the newest of `plans`, or of the base alone where there is none."""
+    """Combine hours, curve and the evidence of the newest of `plans`, or of the base alone without plans."""
     hours = corpus_hours(lake)
     curve, notes = (
         (None, ()) if evidence is None or not plans else _fit_learning_curve(lake, plans, evidence, settings)
@@ -87,7 +87,7 @@ def _assemble_inputs(
 
 
 def find_most_frequent_error(comparison: Comparison, model: ModelScore) -> TermErrorShare | None:
-    """The term behind most errors of a model: a word of its confusions, or a term of the vocabulary that it misses."""
+    """Return the term behind most errors of a model: a confused word, or a missed term of the vocabulary."""
     errors = model.wer.counts.errors
     wrong: Counter[str] = Counter()
     for table in comparison.confusions:
@@ -97,7 +97,7 @@ def find_most_frequent_error(comparison: Comparison, model: ModelScore) -> TermE
     for terms in comparison.vocabulary.models if comparison.vocabulary else ():
         if terms.model == model.name:
             for term in terms.worst:
-                # A missed term of several words is one error at least.
+                # A missed term of several words is at least one error.
                 wrong[term.term] = max(wrong[term.term], term.reference_count - term.recalled)
     if not errors or not wrong:
         return None
@@ -106,7 +106,7 @@ def find_most_frequent_error(comparison: Comparison, model: ModelScore) -> TermE
 
 
 def _compare_base_alone(lake: Lake, settings: Settings, progress: Progress) -> Comparison | None:
-    """The base model on the newest test set; None where there is none."""
+    """Evaluate the base model on the newest test set; None without a test set."""
     if lake.read_pointer(catalogue.SPLITS) is None:
         return None
     snapshot = load_latest_snapshot(lake)
@@ -146,15 +146,15 @@ def _describe_latest_version(
 def _fit_learning_curve(
     lake: Lake, plans: Sequence[VersionPlan], newest: Comparison, settings: Settings
 ) -> tuple[LearningCurve | None, tuple[str, ...]]:
-    """The curve through the base, every version and every part of one that the newest test set measured, with notes."""
+    """Fit the curve through the base, all versions and subset runs on the newest test set; return it with notes."""
     base = newest.model("base")
     if base is None or not newest.test.words:
         return None, ()
     fewest = settings.promotion.fewest_test_sessions
     if newest.test.sessions < fewest:
         return None, (
-            f"The test set has {newest.test.sessions} sessions, fewer than the {fewest} that a forecast or a release "
-            "takes; correct more sessions.",
+            f"The test set has {newest.test.sessions} sessions, fewer than the {fewest} that a forecast needs; correct "
+            "more sessions.",
         )
     found = {base.name: extract_curve_model(newest, base.name, 0.0)}
     records: dict[str, TrainingRecord] = {}
@@ -165,19 +165,19 @@ def _fit_learning_curve(
             record = _find_training_record(lake, model) if is_new else None
             if record is not None:
                 found[model.name] = extract_curve_model(evidence, model.name, record.train_hours)
-                if not is_subset_run(model.name):  # its recipe is that of the whole, but for the amount
+                if not is_subset_run(model.name):  # a subset run shares the recipe of its version
                     records[model.name] = record
     notes = []
     missing = [plan.version for plan in plans if plan.version not in found]
     if missing:
         notes.append(
-            f"Not on the curve: {', '.join(missing)}, measured on another test set, with other options or as other "
-            "files; materialise `wer_report` for them to have more points."
+            f"Not on the curve: {', '.join(missing)}, because the test set, the options or the files differ. Materialise "
+            "`wer_report` for them to get more points."
         )
     if len({(each.identity.recipe, each.identity.replay) for each in records.values()}) > 1:
         notes.append(
-            "The versions differ in recipe or general speech, not in hours alone: a better recipe looks like a gain "
-            "from hours."
+            "The versions differ in recipe or general speech, not only in hours, so the curve may attribute the gain of "
+            "a better recipe to the hours."
         )
     drawn = (settings.evaluation.bootstrap_draws, settings.evaluation.seed)
     return build_learning_curve(list(found.values()), *drawn), tuple(notes)
@@ -186,26 +186,25 @@ def _fit_learning_curve(
 def _iterate_comparable_evidence(
     lake: Lake, plans: Sequence[VersionPlan], newest: Comparison
 ) -> Iterator[Comparison]:
-    """The stored comparisons whose figures may stand beside the newest one's, that one first."""
+    """Yield the newest comparison, then the stored ones with the same test set, scorer and base model."""
     base = newest.model("base")
     yield newest
     for plan in reversed(plans[:-1]):
         try:
             older = read_stored_comparison(lake, plan.version)
         except EvaluationError:
-            # Evidence of an older format: the version is told as missing from the curve.
-            continue
-        theirs = older.model("base")
+            continue  # evidence of an older format; the notes list the version as missing
+        older_base = older.model("base")
         if (
             older.test.digest == newest.test.digest
             and (older.method.scorer, older.method.unit) == (newest.method.scorer, newest.method.unit)
-            and (theirs and theirs.artefact_digest) == (base and base.artefact_digest)
+            and (older_base and older_base.artefact_digest) == (base and base.artefact_digest)
         ):
             yield older
 
 
 def _find_training_record(lake: Lake, model: ModelScore) -> TrainingRecord | None:
-    """How a version was trained, where what was measured is what it consists of now; None for the base."""
+    """Return the training record of a version whose files are those that were evaluated; else None."""
     served = lake.read_pointer(catalogue.EXPORT.name(model.name, "ctranslate2"))
     if served is None or served.value["tree"] != model.artefact_digest:
         return None
@@ -214,6 +213,6 @@ def _find_training_record(lake: Lake, model: ModelScore) -> TrainingRecord | Non
 
 
 def _count_recording_months(lake: Lake) -> float:
-    """From the first to the last day of recording."""
+    """Return the months from the first to the last day of recording."""
     days = [date.fromisoformat(day) for day in catalogue.RECORDINGS.keys(lake)]
     return (max(days) - min(days)).days / _DAYS_PER_MONTH if days else 0.0

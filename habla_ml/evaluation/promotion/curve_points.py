@@ -1,8 +1,8 @@
-"""From stored evidence to a learning curve: models on one test set, paired unit by unit.
+"""Build a learning curve from stored evidence: models on one test set, paired by session.
 
-A comparison keeps the counts of every model in every session (or speaker: the unit that its bootstrap draws), so the
-covariance of the models' log error rates is drawn again from them, exactly as the comparison drew its intervals,
-though the models stand in different comparisons. Nothing is decoded and no audio is read.
+A comparison stores the counts of every model in every session (or speaker, the unit of its bootstrap). The covariance
+of the models' log error rates is drawn from these counts as the comparison drew its intervals, also for models of
+different comparisons. Nothing is decoded and no audio is read.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ class CurveModel:
 
     name: str
     hours: float
-    """Of the classroom's speech that it was trained on; 0 for the base."""
+    """Hours of classroom speech in its training; 0 for the base."""
     counts: Mapping[str, ErrorCounts]
-    """Unit of the bootstrap → what the model made of it."""
+    """Unit of the bootstrap → error counts."""
 
 
 def extract_curve_model(comparison: Comparison, name: str, hours: float) -> CurveModel:
-    """The counts of one model of a comparison, unit by unit.
+    """Return the counts of one model of a comparison by unit.
 
     Raises:
-        EvaluationError: No model of the comparison has that name.
+        EvaluationError: The comparison has no model of that name.
     """
     names = [each.name for each in comparison.models]
     if name not in names:
@@ -52,15 +52,15 @@ def extract_curve_model(comparison: Comparison, name: str, hours: float) -> Curv
 
 
 def build_learning_curve(models: Sequence[CurveModel], draws: int, seed: int) -> LearningCurve | None:
-    """The curve through models on one test set; None where they tell nothing about hours.
+    """Fit the curve through models on one test set; None if they do not determine one.
 
-    That is so with fewer than two amounts of speech among the models that make errors (a rate of 0 has no
-    logarithm), or a test set of a single unit, whose spread nobody knows.
+    A curve needs two amounts of speech among the models with errors (a rate of 0 has no logarithm), and a test set of
+    two or more units.
 
     Args:
         models: The base at 0 hours, and versions.
-        draws: Of the bootstrap over units.
-        seed: Of those draws.
+        draws: Number of bootstrap draws over units.
+        seed: Seed of the draws.
 
     Raises:
         EvaluationError: The models were not scored on the same words.
@@ -77,12 +77,12 @@ def build_learning_curve(models: Sequence[CurveModel], draws: int, seed: int) ->
         if theirs != dict(zip(units, words.tolist(), strict=True)):
             raise EvaluationError(
                 f"{each.name} was scored on other words than {chosen[0].name} ({sum(theirs.values())} and "
-                f"{int(words.sum())}); only models on one test set lie on one curve"
+                f"{int(words.sum())}); a curve needs models on one test set"
             )
     errors = np.array([[each.counts[unit].errors for each in chosen] for unit in units], dtype=np.int64)
     (drawn,) = Draws.of(units, draws, seed).resample([Counts(words, errors)])
     effective = max(float(drawn.units[0]), _MIN_UNITS)
-    # A draw in which a good model makes no error at all counts as half a one.
+    # A draw without any error counts as half an error.
     log_rates = np.log(np.maximum(drawn.drawn_errors, 0.5) / np.maximum(drawn.drawn_words, 1)[:, None])
     covariance = np.atleast_2d(np.cov(log_rates, rowvar=False)) * effective / (effective - 1)
     points = [

@@ -1,10 +1,10 @@
-"""What more hours are expected to buy: a power law of the error rate over hours of training speech.
+"""The learning curve: a power law of the error rate over hours of training speech.
 
-E(h) = c + (E(0) − c) · (1 + h / h0)^−b: at 0 hours the base model, h0 hours after which its own training no longer
-counts for most of it, a floor c that no training passes (the form of Hernandez et al. 2021, Scaling Laws for Transfer).
-Three versions cannot determine that by themselves, so the parameters start from what was published for fine-tuning
-Whisper on a dialect (2–5 h: 15–20 % fewer errors, 8–20 h: 30–40 %, 50 h and more: 50 %) with wide spreads, and the
-measured points move them: Bayes on a grid, exact up to its steps. Few or noisy points give wide forecasts.
+E(h) = c + (E(0) − c) · (1 + h / h0)^−b, with the base model at 0 hours, h0 hours from which fine-tuning outweighs the
+base's own training, and a floor c that training does not reach (Hernandez et al. 2021, Scaling Laws for Transfer).
+Three versions cannot determine four parameters. The prior is therefore what was published for fine-tuning Whisper on
+a dialect (2–5 h: 15–20 % fewer errors, 8–20 h: 30–40 %, 50 h and more: 50 %), with wide spreads; the posterior is
+computed on a grid. Few or noisy points give wide forecasts.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from habla_ml.evaluation.scoring.statistics import CONFIDENCE_LEVEL, Interval
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# ln(1 − reduction) = −b · ln(1 + h / h0) meets the three published ranges at h0 = 3 h and b = 0.25.
+# ln(1 − reduction) = −b · ln(1 + h / h0) fits the three published ranges with h0 = 3 h and b = 0.25.
 _PRIOR_HOURS: Final = (3.0, 1.2)
 """Median of h0, and the standard deviation of its logarithm."""
 _PRIOR_EXPONENT: Final = (0.25, 0.6)
 _FLOOR_SHARES: Final = (0.0, 0.2, 0.4, 0.6, 0.8)
-"""The floor as a share of the smallest rate seen, all equally likely before."""
+"""The floor as a share of the smallest measured rate; a uniform prior."""
 _GRID_STEPS: Final = 41
 _POSTERIOR_DRAWS: Final = 4000
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One trained version (or the base, at 0 hours) on the present test set."""
+    """One trained version (or the base, at 0 hours) on the test set."""
 
     name: str
     hours: float
-    """Hours of the classroom's speech it was trained on."""
+    """Hours of classroom speech in its training."""
     wer: float
 
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """The law fitted to the points: draws from the posterior, each a whole curve."""
+    """The fitted law: draws from the posterior, each a complete curve."""
 
     points: tuple[CurvePoint, ...]
     present_hours: float
-    """The most hours any of the points was trained on."""
+    """The largest hours of any point."""
     start: NDArray[np.float64]
     """E(0) − c of each draw, shape [draws]."""
     hours_scale: NDArray[np.float64]
@@ -58,16 +58,16 @@ class LearningCurve:
     """c, shape [draws]."""
 
     def wer(self, hours: float) -> Interval:
-        """The expected error rate after training on `hours`, median and 95 % interval."""
+        """Return the expected error rate after training on `hours`: median and 95 % interval."""
         return _summarise_draws(self._predict_rates(hours))
 
     def reduction(self, more_hours: float) -> Interval:
-        """The share of today's errors that `more_hours` beyond the present ones are expected to remove."""
+        """Return the share of today's errors that `more_hours` are expected to remove: median and 95 % interval."""
         now, then = self._predict_rates(self.present_hours), self._predict_rates(self.present_hours + more_hours)
         return _summarise_draws(1 - then / now)
 
     def probability(self, more_hours: float, at_least: float) -> float:
-        """How likely `more_hours` remove at least this share of today's errors."""
+        """Return the probability that `more_hours` remove at least this share of today's errors."""
         now, then = self._predict_rates(self.present_hours), self._predict_rates(self.present_hours + more_hours)
         return float(np.mean(1 - then / now >= at_least))
 
@@ -81,27 +81,28 @@ def fit_learning_curve(
     seed_log_sd: float = 0.03,
     seed: int = 20260216,
 ) -> LearningCurve:
-    """Fit the law to points that were measured on the same test set.
+    """Fit the law to points that are measured on the same test set.
 
     Args:
         points: At least the base and one version; hours from 0, rates above 0.
         log_covariance: Covariance of the logarithms of the rates over the bootstrap draws of the test set, shape
-            [points, points]: what all of them share (an easy test set) moves no slope.
+            [points, points]. Noise that all points share, like an easy test set, does not change the slope.
         seed_log_sd: Standard deviation of the logarithm of the rate between trainings that differ in their seed only.
-        seed: Of the posterior draws.
+        seed: Seed of the posterior draws.
 
     Raises:
-        EvaluationError: Fewer than two points or hours, a rate of 0, or a covariance of another shape.
+        EvaluationError: There are fewer than two points or hours, a rate is 0, or the covariance has another shape.
     """
     if len(points) < 2 or len({each.hours for each in points}) < 2:
         raise EvaluationError(
-            f"a learning curve needs rates at two amounts of speech at least, got {len(points)} at "
-            f"{sorted({each.hours for each in points})} h; train a version, or fractions of one, first"
+            f"a learning curve needs rates at two or more amounts of speech, got {len(points)} at "
+            f"{sorted({each.hours for each in points})} h; train a version or part of one first"
         )
     for each in points:
         if not (each.wer > 0 and each.hours >= 0):
             raise EvaluationError(
-                f"{each.name} has a WER of {each.wer} after {each.hours} h; both axes are logarithmic: leave it out"
+                f"{each.name} has a WER of {each.wer} at {each.hours} h, but the WER must be above 0 and the hours 0 or "
+                "more; leave it out"
             )
     n = len(points)
     if log_covariance.shape != (n, n):
@@ -132,7 +133,7 @@ def _compute_posterior(
     rates: NDArray[np.float64],
     noise: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Weight of each cell, and mean and spread of ln(E(0) − c) in it, which is linear and integrated out."""
+    """Return the weight of each cell, and mean and spread of ln(E(0) − c) in it, integrated out analytically."""
     prior = np.exp(-0.5 * np.linspace(-2.5, 2.5, _GRID_STEPS) ** 2)
     log_prior = np.log(np.repeat(np.outer(prior, prior).ravel(), len(_FLOOR_SHARES)))
     log_likelihood, means, spreads = (np.empty(len(cells)) for _ in range(3))
@@ -146,10 +147,10 @@ def _compute_posterior(
         wanted = logs + exponent * np.log1p(hours / hours_scale)
         weight = precision.sum()
         mean = float((precision @ wanted).sum() / weight)
-        off = wanted - mean
+        residuals = wanted - mean
         # The Jacobian of ln(E − c) makes floors comparable.
         log_likelihood[at] = (
-            -0.5 * (off @ precision @ off + np.log(weight)) + 0.5 * np.linalg.slogdet(precision)[1]
+            -0.5 * (residuals @ precision @ residuals + np.log(weight)) + 0.5 * np.linalg.slogdet(precision)[1]
         )
         log_likelihood[at] += np.log(stretch).sum()
         means[at], spreads[at] = mean, weight**-0.5

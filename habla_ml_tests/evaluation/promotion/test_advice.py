@@ -1,4 +1,4 @@
-"""Each rule of the advice on a make_inputs made by hand."""
+"""Each rule of the advice on inputs made by hand."""
 
 from __future__ import annotations
 
@@ -60,16 +60,16 @@ def join_reasons(advice: Advice) -> str:
     return "\n".join(advice.reasons).replace("\u00a0", " ")
 
 
-def test_a_base_that_hears_well_is_left_alone() -> None:
+def test_a_good_base_model_is_not_fine_tuned() -> None:
     found = advise(make_inputs(base_wer=Interval(0.11, 0.13, 0.145)), None, SETTINGS)
     assert found.verdict == "do_not"
     assert "13.0 % of the words wrong (11.0 to 14.5), below the 15 %" in found.reasons[0].replace("\u00a0", " ")
-    assert "within the interval" not in join_reasons(found)
+    assert "inside the interval" not in join_reasons(found)
     unsure = advise(make_inputs(base_wer=Interval(0.11, 0.13, 0.2)), None, SETTINGS)
-    assert "that bound lies within the interval" in unsure.reasons[0]
+    assert "the bound is inside the interval" in unsure.reasons[0]
 
 
-def test_a_base_at_the_bound_itself_is_not_good_enough() -> None:
+def test_a_base_model_at_the_bound_is_fine_tuned() -> None:
     assert advise(make_inputs(base_wer=Interval(0.1, 0.15, 0.2)), None, SETTINGS).verdict == "fine_tune"
 
 
@@ -82,15 +82,15 @@ def test_a_single_term_goes_into_the_vocabulary(share: float, verdict: str) -> N
         assert "51 %" in join_reasons(found)
 
 
-def test_few_hours_are_too_few_and_the_pace_says_how_long_it_takes() -> None:
+def test_too_few_hours_give_the_remaining_months() -> None:
     found = advise(make_inputs(hours=6.0, months=3.0), None, SETTINGS)
     assert (found.verdict, found.headline) == ("collect_more", "Do not fine-tune yet: 6.0 of 10 hours")
     assert found.reasons[0] == (
-        "There are 6.0 usable hours from 3.0 months of use, fewer than the 10 it takes; at this pace in about 2 months."
+        "There are 6.0 usable hours from 3.0 months of use; 10 are needed. At this pace that takes about 2 more months."
     )
 
 
-def test_an_improvement_that_was_measured_outranks_the_rule_of_thumb() -> None:
+def test_a_measured_improvement_overrides_the_rule_of_thumb() -> None:
     found = advise(make_inputs(hours=6.0, latest=make_latest_version(low=0.05)), STEEP, SETTINGS)
     assert found.verdict == "fine_tune"
     assert "6.0 usable hours, fewer than the 10 of the rule of thumb" in join_reasons(found)
@@ -99,17 +99,17 @@ def test_an_improvement_that_was_measured_outranks_the_rule_of_thumb() -> None:
     assert "6.0 of 10 hours" in unsure.headline
 
 
-def test_without_a_version_the_first_one_is_trained_and_nothing_is_forecast() -> None:
+def test_without_a_version_the_advice_is_to_train_the_first_without_a_forecast() -> None:
     found = advise(make_inputs(), None, SETTINGS)
     assert (found.verdict, found.forecasts) == ("fine_tune", ())
     assert "There is no forecast" in join_reasons(found)
-    assert "14.2 usable hours from 4.0 months of use, not fewer than the 10" in join_reasons(found)
+    assert "14.2 usable hours from 4.0 months of use; 10 are needed" in join_reasons(found)
 
 
 def test_a_flat_curve_stops_collecting() -> None:
     found = advise(make_inputs(latest=make_latest_version()), FLAT, SETTINGS)
     assert found.verdict == "fine_tune"
-    assert found.headline.startswith("Stop collecting: v3")
+    assert found.headline.startswith("Stop collecting: more speech")
     assert found.forecasts[-1].probability < 0.5
     assert "20 more hours would remove at least 10 %" in join_reasons(found)
 
@@ -117,7 +117,7 @@ def test_a_flat_curve_stops_collecting() -> None:
 @pytest.mark.parametrize(
     ("latest", "verdict", "headline"),
     [
-        (make_latest_version(low=-0.1, value=0.02), "do_not", "it has not helped"),
+        (make_latest_version(low=-0.1, value=0.02), "do_not", "it did not help"),
         (
             make_latest_version(verdict="collect_more", main_reason="Errors fell by 12 %."),
             "do_not",
@@ -138,16 +138,16 @@ def test_a_flat_curve_after_a_version_that_was_not_released(
     assert headline in found.headline
 
 
-def test_the_bounds_of_a_flat_curve_are_those_of_the_settings() -> None:
+def test_the_settings_decide_what_a_flat_curve_is() -> None:
     easier = AdviceSettings(worth_removing=0.0)
     assert "Stop" not in advise(make_inputs(latest=make_latest_version()), FLAT, easier).headline
     harder = AdviceSettings(worth_removing=0.9)
     assert "Stop" in advise(make_inputs(latest=make_latest_version()), STEEP, harder).headline
 
 
-def test_a_steep_curve_goes_on_with_what_each_amount_buys() -> None:
+def test_a_steep_curve_gives_a_forecast_for_each_amount() -> None:
     found = advise(make_inputs(latest=make_latest_version()), STEEP, SETTINGS)
-    assert (found.verdict, found.headline) == ("fine_tune", "Fine-tune: v3 shows that it pays")
+    assert (found.verdict, found.headline) == ("fine_tune", "Fine-tune: v3 is better than the base model")
     assert [(each.more_hours, each.hours) for each in found.forecasts] == [(5, 25), (10, 30), (20, 40)]
     for each in found.forecasts:
         assert each.reduction == STEEP.reduction(each.more_hours)
@@ -166,15 +166,13 @@ def test_a_steep_curve_goes_on_with_what_each_amount_buys() -> None:
         (
             make_latest_version(verdict="refuse", main_reason="It forgets Castilian."),
             "fine_tune",
-            "v3 breaks something else",
+            "v3 helps, but has a regression",
         ),
-        (make_latest_version(low=-0.02, verdict="refuse"), "collect_more", "not surely better"),
-        (make_latest_version(improvement=None, verdict="refuse"), "collect_more", "not surely better"),
+        (make_latest_version(low=-0.02, verdict="refuse"), "collect_more", "not significantly better"),
+        (make_latest_version(improvement=None, verdict="refuse"), "collect_more", "not significantly better"),
     ],
 )
-def test_the_latest_version_decides_where_more_hours_help(
-    latest: LatestVersion, verdict: str, headline: str
-) -> None:
+def test_the_latest_version_decides_if_more_hours_help(latest: LatestVersion, verdict: str, headline: str) -> None:
     found = advise(make_inputs(latest=latest), STEEP, SETTINGS)
     assert found.verdict == verdict
     assert headline in found.headline
@@ -182,22 +180,22 @@ def test_the_latest_version_decides_where_more_hours_help(
         assert latest.main_reason in found.reasons
 
 
-def test_hours_that_nobody_trained_on_are_mentioned() -> None:
-    assert "6.5 usable hours have come since v3" in join_reasons(
+def test_hours_since_the_latest_training_are_mentioned() -> None:
+    assert "6.5 usable hours are new since v3" in join_reasons(
         advise(make_inputs(latest=make_latest_version(hours_since=6.5)), STEEP, SETTINGS)
     )
-    assert "have come since" not in join_reasons(
+    assert "are new since" not in join_reasons(
         advise(make_inputs(latest=make_latest_version(hours_since=0.5)), STEEP, SETTINGS)
     )
 
 
-def test_without_a_test_set_nobody_can_say() -> None:
+def test_without_a_test_set_the_advice_is_to_collect_more() -> None:
     found = advise(make_inputs(base_wer=None, test_words=0, test_sessions=0), None, SETTINGS)
     assert found.verdict == "collect_more"
-    assert "No word of a test set" in found.reasons[0]
+    assert "not scored on any test words" in found.reasons[0]
 
 
-def test_notes_come_last_and_no_reason_twice() -> None:
+def test_notes_are_last_and_reasons_are_unique() -> None:
     found = advise(
         make_inputs(latest=make_latest_version(), notes=("The versions differ in recipe.",)), STEEP, SETTINGS
     )

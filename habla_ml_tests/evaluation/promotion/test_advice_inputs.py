@@ -1,4 +1,4 @@
-"""What is collected from the lake before somebody is advised: the base heard for real, versions from their evidence."""
+"""Inputs of the training advice from a lake: the base decodes for real, versions come from stored evidence."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ def refuse_to_decode(line: str) -> None:
     raise AssertionError(f"nothing has to be decoded: {line}")
 
 
-def test_an_empty_lake_asks_for_speech(lake: Lake, settings: Settings) -> None:
+def test_an_empty_lake_gives_the_advice_to_collect_more(lake: Lake, settings: Settings) -> None:
     found = advise_now(lake, settings, refuse_to_decode)
     assert (found.verdict, found.inputs.base_wer, found.inputs.hours) == ("collect_more", None, 0)
 
 
-def test_without_a_version_the_base_hears_the_test_set_once(lake: Lake, settings: Settings) -> None:
+def test_without_a_version_the_base_decodes_the_test_set_once(lake: Lake, settings: Settings) -> None:
     snapshot = publish_snapshot(
         lake, [TrainingClipSpec(f"segment-{at:03}", "test", TEXTS[at % 4], 1.0) for at in range(4)]
     )
@@ -139,21 +139,19 @@ def test_every_version_on_the_newest_test_set_is_a_point(lake: Lake, settings: S
     assert (found.verdict, [each.hours for each in found.forecasts]) == ("fine_tune", [17, 22, 32])
 
 
-def test_a_report_is_advised_before_it_is_stored_as_the_command_is_after_it(
-    lake: Lake, settings: Settings
-) -> None:
+def test_the_advice_is_the_same_before_and_after_the_report_is_stored(lake: Lake, settings: Settings) -> None:
     first = evidence({"base": "base", "candidate": "v1"})
     add_version(lake, "v1", 4.0, first)
     add_version(lake, "v2", 8.0, (newest := evidence({"base": "base", "previous": "v1", "candidate": "v2"})))
-    told = advise_now(lake, settings, refuse_to_decode)
+    stored = advise_now(lake, settings, refuse_to_decode)
     older = advise_for_version(lake, settings, "v1", first).inputs.latest
     assert older is not None
     assert older.name == "v1", "a later version does not count when an older one is scored again"
     lake.delete_pointer("models/v2/report")
-    assert advise_for_version(lake, settings, "v2", newest) == told
+    assert advise_for_version(lake, settings, "v2", newest) == stored
 
 
-def test_a_repeat_with_another_seed_is_no_point_and_no_newer_version(lake: Lake, settings: Settings) -> None:
+def test_a_repeat_with_another_seed_changes_nothing(lake: Lake, settings: Settings) -> None:
     add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}))
     add_version(lake, "v2", 8.0, evidence({"base": "base", "candidate": "v2"}))
     before = advise_now(lake, settings, refuse_to_decode)
@@ -166,9 +164,7 @@ def test_a_repeat_with_another_seed_is_no_point_and_no_newer_version(lake: Lake,
     assert [each.name for each in curve.points] == ["base", "v2", "v1"]
 
 
-def test_a_training_on_a_part_of_the_sessions_is_a_point_and_no_newer_version(
-    lake: Lake, settings: Settings
-) -> None:
+def test_a_subset_run_is_a_point_but_no_newer_version(lake: Lake, settings: Settings) -> None:
     add_version(lake, "v1", 8.0, evidence({"base": "base", "candidate": "v1"}))
     add_version(lake, "v1-p50", 4.0, evidence({"base": "base", "candidate": "v1-p50"}), recipe="half")
     inputs, curve = collect_advice_inputs(lake, settings, refuse_to_decode)
@@ -178,18 +174,18 @@ def test_a_training_on_a_part_of_the_sessions_is_a_point_and_no_newer_version(
     assert [(each.name, each.hours) for each in curve.points] == [("base", 0), ("v1", 8), ("v1-p50", 4)]
 
 
-def test_what_was_measured_otherwise_is_on_no_curve_and_named(lake: Lake, settings: Settings) -> None:
+def test_versions_with_other_test_sets_are_listed_but_not_on_the_curve(lake: Lake, settings: Settings) -> None:
     add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}, make_utterances(8, 12, seed=3)))
     add_version(lake, "v2", 8.0, evidence({"base": "base", "candidate": "v2"}), recipe="another")
     add_version(lake, "v3", 12.0, evidence({"base": "base", "candidate": "v3"}))
     inputs, curve = collect_advice_inputs(lake, settings, refuse_to_decode)
     assert curve is not None
     assert [each.name for each in curve.points] == ["base", "v3", "v2"]
-    assert "Not on the curve: v1," in inputs.notes[0]
+    assert "Not on the curve: v1, because" in inputs.notes[0]
     assert "differ in recipe" in inputs.notes[1]
 
 
-def test_a_version_converted_again_since_it_was_measured_is_on_no_curve(lake: Lake, settings: Settings) -> None:
+def test_a_version_converted_since_its_evaluation_is_not_on_the_curve(lake: Lake, settings: Settings) -> None:
     add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}))
     seen = lake.read_pointer("models/v1/ctranslate2")
     assert seen is not None
@@ -199,14 +195,14 @@ def test_a_version_converted_again_since_it_was_measured_is_on_no_curve(lake: La
     assert "Not on the curve: v1" in inputs.notes[0]
 
 
-def test_a_test_set_too_small_for_the_release_is_too_small_for_a_forecast(lake: Lake, settings: Settings) -> None:
+def test_a_test_set_too_small_for_a_release_gives_no_forecast(lake: Lake, settings: Settings) -> None:
     add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}, make_utterances(4, 12)))
     inputs, curve = collect_advice_inputs(lake, settings, refuse_to_decode)
     assert curve is None
     assert "4 sessions, fewer than the 5" in inputs.notes[0]
 
 
-def test_a_version_decoded_in_another_way_is_on_no_curve(lake: Lake, settings: Settings) -> None:
+def test_a_version_with_other_decoding_options_is_not_on_the_curve(lake: Lake, settings: Settings) -> None:
     found = evidence({"base": "base", "candidate": "v1"})
     greedy = [
         each.model_copy(update={"decoding": DecodingOptions(beam_size=1)}) if each.name == "v1" else each
@@ -215,10 +211,10 @@ def test_a_version_decoded_in_another_way_is_on_no_curve(lake: Lake, settings: S
     add_version(lake, "v1", 4.0, found.model_copy(update={"models": tuple(greedy)}))
     inputs, curve = collect_advice_inputs(lake, settings, refuse_to_decode)
     assert curve is None
-    assert "v1, measured on another test set, with other options" in inputs.notes[0]
+    assert "Not on the curve: v1, because the test set, the options" in inputs.notes[0]
 
 
-def test_evidence_of_an_older_format_is_passed_over(lake: Lake, settings: Settings) -> None:
+def test_evidence_of_an_older_format_is_skipped(lake: Lake, settings: Settings) -> None:
     add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}))
     add_version(lake, "v2", 8.0, evidence({"base": "base", "candidate": "v2"}))
     seen = lake.read_pointer("models/v1/report")
@@ -226,11 +222,11 @@ def test_evidence_of_an_older_format_is_passed_over(lake: Lake, settings: Settin
     inputs, curve = collect_advice_inputs(lake, settings, refuse_to_decode)
     assert curve is not None
     assert [each.name for each in curve.points] == ["base", "v2"]
-    assert "Not on the curve: v1," in inputs.notes[0]
+    assert "Not on the curve: v1, because" in inputs.notes[0]
 
 
 @pytest.mark.parametrize("is_listed", [False, True])
-def test_the_term_behind_most_errors_is_found_however_it_is_misheard(is_listed: bool) -> None:
+def test_the_term_behind_most_errors_is_found_with_varying_hypotheses(is_listed: bool) -> None:
     speech = [make_utterance(f"s{at:02}", f"session-{at % 3}", "el perímetro del patio") for at in range(40)]
     texts = [f"el {chr(97 + at % 26)}{chr(97 + at // 26)}ro del patio" for at in range(39)] + ["el perímetro del"]
     hypotheses = [

@@ -1,4 +1,4 @@
-"""Curve points from stored evidence: the right counts, the covariance of pairs, and what lies on no curve."""
+"""Curve points from stored evidence: counts, paired covariance, and models without a curve."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_the_counts_of_a_model_add_up_to_its_error_rate(unit: str) -> None:
         assert sum(of.reference_words for of in counts.values()) == comparison.test.words
 
 
-def test_a_model_that_did_not_take_part_is_refused() -> None:
+def test_a_model_that_is_not_in_the_comparison_is_refused() -> None:
     comparison = make_comparison(make_utterances(2, 3), {"base": 0.4, "candidate": 0.1})
     with pytest.raises(EvaluationError, match="v7 is not in this comparison; its models are base, v2"):
         extract_curve_model(comparison, "v7", 10)
 
 
-def test_points_lie_at_hours_and_rates() -> None:
+def test_points_have_hours_and_rates() -> None:
     curve = build_learning_curve([model("base", 0, [40, 50]), model("v1", 8, [20, 30])], 500, SEED)
     assert curve is not None
     assert [(each.name, each.hours, each.wer) for each in curve.points] == [("base", 0, 0.45), ("v1", 8, 0.25)]
@@ -70,10 +70,10 @@ def test_sessions_that_are_hard_for_all_models_do_not_widen_the_forecast() -> No
         [model("base", 0, [40]), model("v1", 8, [20])],
     ],
 )
-def test_what_tells_nothing_about_hours_gives_no_curve(models: list[CurveModel]) -> None:
+def test_models_that_do_not_determine_a_curve_give_none(models: list[CurveModel]) -> None:
     assert build_learning_curve(models, 200, SEED) is None
 
 
-def test_models_on_other_words_are_refused() -> None:
+def test_models_on_different_words_are_refused() -> None:
     with pytest.raises(EvaluationError, match=r"v1 was scored on other words than base \(180 and 200\)"):
         build_learning_curve([model("base", 0, [40, 50]), model("v1", 8, [20, 30], words=90)], 200, SEED)

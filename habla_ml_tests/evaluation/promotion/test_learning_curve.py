@@ -1,4 +1,4 @@
-"""The learning curve against laws that are known, and what it says when it knows little."""
+"""The learning curve against known laws, and with few points."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def fit_to_law(hours: list[float], log_sd: float = 0.005) -> LearningCurve:
     return fit_learning_curve(points, np.eye(len(hours)) * log_sd**2, seed_log_sd=log_sd)
 
 
-def test_many_exact_points_give_back_the_law() -> None:
+def test_many_exact_points_recover_the_law() -> None:
     curve = fit_to_law([0, 2, 5, 10, 20, 40])
     expected = 1 - power_law_rate(60) / power_law_rate(40)
     found = curve.reduction(20)
@@ -27,12 +27,12 @@ def test_many_exact_points_give_back_the_law() -> None:
     assert curve.wer(10).value == pytest.approx(power_law_rate(10), rel=0.03)
 
 
-def test_few_points_are_less_sure_than_many() -> None:
+def test_few_points_give_wider_intervals_than_many() -> None:
     few, many = fit_to_law([0, 10]).reduction(10), fit_to_law([0, 2.5, 5, 7.5, 10]).reduction(10)
     assert few.high - few.low > many.high - many.low
 
 
-def test_more_hours_buy_more_and_each_hour_less() -> None:
+def test_gains_grow_with_hours_at_a_falling_rate() -> None:
     curve = fit_to_law([0, 5, 10])
     gains = [curve.reduction(hours).value for hours in (5, 10, 20)]
     assert gains == sorted(gains)
@@ -50,7 +50,7 @@ def test_noise_that_all_points_share_does_not_widen_the_forecast() -> None:
 
 
 @pytest.mark.slow
-def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_true_value_at_its_nominal_rate() -> None:
     random = np.random.default_rng(7)
     hours = np.array([0.0, 8.0, 16.0, 32.0])
     inside = 0
@@ -67,12 +67,12 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
 @pytest.mark.parametrize(
     ("points", "message"),
     [
-        ([CurvePoint("base", 0, 0.4)], "two amounts"),
-        ([CurvePoint("v1", 5, 0.4), CurvePoint("v2", 5, 0.3)], "two amounts"),
+        ([CurvePoint("base", 0, 0.4)], "two or more amounts"),
+        ([CurvePoint("v1", 5, 0.4), CurvePoint("v2", 5, 0.3)], "two or more amounts"),
         ([CurvePoint("base", 0, 0.4), CurvePoint("v1", 5, 0.0)], "v1 has a WER of 0"),
     ],
 )
-def test_what_gives_no_curve_is_refused(points: list[CurvePoint], message: str) -> None:
+def test_points_without_a_curve_are_refused(points: list[CurvePoint], message: str) -> None:
     with pytest.raises(EvaluationError, match=message):
         fit_learning_curve(points, np.eye(len(points)))
 

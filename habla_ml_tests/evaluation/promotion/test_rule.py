@@ -25,7 +25,7 @@ UNHARMED: dict[str, Any] = {
 }
 
 
-def make_judged_comparison(
+def make_rule_comparison(
     relative: tuple[float, float, float],
     forgotten: tuple[float, float, float] | None = (-1.0, 0.0, 1.0),
     against_previous: tuple[float, float, float] | None = (-3.0, -1.0, 1.0),
@@ -63,35 +63,35 @@ def make_judged_comparison(
 @pytest.mark.parametrize(
     ("comparison", "verdict", "reason"),
     [
-        (make_judged_comparison((0.31, 0.45, 0.55)), "deploy", "Errors fell by 45 %"),
-        (make_judged_comparison((0.02, 0.31, 0.55)), "deploy", "above the bound of 30 %"),
-        (make_judged_comparison((0.20, 0.30, 0.40)), "collect_more", "a marginal gain"),
-        (make_judged_comparison((0.10, 0.20, 0.30)), "collect_more", "a marginal gain"),
-        (make_judged_comparison((0.05, 0.19, 0.30)), "collect_more", "below 20 %"),
-        (make_judged_comparison((0.00, 0.45, 0.60)), "refuse", "includes no improvement"),
+        (make_rule_comparison((0.31, 0.45, 0.55)), "deploy", "Errors fell by 45 %"),
+        (make_rule_comparison((0.02, 0.31, 0.55)), "deploy", "above the bound of 30 %"),
+        (make_rule_comparison((0.20, 0.30, 0.40)), "collect_more", "a marginal gain"),
+        (make_rule_comparison((0.10, 0.20, 0.30)), "collect_more", "a marginal gain"),
+        (make_rule_comparison((0.05, 0.19, 0.30)), "collect_more", "below 20 %"),
+        (make_rule_comparison((0.00, 0.45, 0.60)), "refuse", "not significant"),
         (
-            make_judged_comparison((-0.30, -0.20, -0.10)),
+            make_rule_comparison((-0.30, -0.20, -0.10)),
             "refuse",
             "20 % more errors than base (95 % interval 10 % to 30 %)",
         ),
-        (make_judged_comparison((0.31, 0.45, 0.55), forgotten=(0.5, 2.1, 4.0)), "refuse", "worse by 2.1 points"),
-        (make_judged_comparison((0.31, 0.45, 0.55), forgotten=(0.5, 2.0, 4.0)), "deploy", "up to +2 are allowed"),
-        (make_judged_comparison((0.31, 0.45, 0.55), forgotten=None), "deploy", "was not measured"),
+        (make_rule_comparison((0.31, 0.45, 0.55), forgotten=(0.5, 2.1, 4.0)), "refuse", "worse by 2.1 points"),
+        (make_rule_comparison((0.31, 0.45, 0.55), forgotten=(0.5, 2.0, 4.0)), "deploy", "up to +2 are allowed"),
+        (make_rule_comparison((0.31, 0.45, 0.55), forgotten=None), "deploy", "was not measured"),
         (
-            make_judged_comparison((0.31, 0.45, 0.55), against_previous=(0.1, 2.0, 4.0)),
+            make_rule_comparison((0.31, 0.45, 0.55), against_previous=(0.1, 2.0, 4.0)),
             "refuse",
-            "worse than the released v1",
+            "is significantly worse than the released v1",
         ),
         (
-            make_judged_comparison((0.31, 0.45, 0.55), against_previous=(-0.1, 2.0, 4.0)),
+            make_rule_comparison((0.31, 0.45, 0.55), against_previous=(-0.1, 2.0, 4.0)),
             "deploy",
-            "not worse than the released v1",
+            "not significantly worse than the released v1",
         ),
-        (make_judged_comparison((0.31, 0.45, 0.55), against_previous=None), "deploy", "Errors fell by 45 %"),
-        (make_judged_comparison((0.31, 0.45, 0.55), sessions=4), "collect_more", "has 4 sessions"),
+        (make_rule_comparison((0.31, 0.45, 0.55), against_previous=None), "deploy", "Errors fell by 45 %"),
+        (make_rule_comparison((0.31, 0.45, 0.55), sessions=4), "collect_more", "has 4 sessions"),
     ],
 )
-def test_the_rule_of_the_plan(comparison: Comparison, verdict: str, reason: str) -> None:
+def test_each_bound_gives_its_verdict_and_reason(comparison: Comparison, verdict: str, reason: str) -> None:
     decision = decide(comparison, RULE)
     assert decision.verdict == verdict
     assert any(reason in each.replace("\u00a0", " ") for each in decision.reasons), decision.reasons
@@ -102,13 +102,13 @@ def test_a_clear_gain_measured_on_speech_is_deployed() -> None:
     assert decide(MEASURED, RULE).verdict == "deploy"
 
 
-def test_the_base_as_its_own_candidate_is_refused_by_its_files_and_by_its_figures() -> None:
+def test_the_base_model_as_candidate_is_refused() -> None:
     from habla_ml.evaluation.comparison.compare import DecodedModel, compare_decoded_models
     from habla_ml_tests.testing.simulated_hypotheses import TEST_PROVENANCE, TEST_SETTINGS
 
     utterances = make_utterances(8, 6)
     hypotheses = simulate_hypotheses(utterances, 0.4, 1)
-    for digest, reason in (("1" * 64, "is the base model itself"), ("2" * 64, "includes no improvement")):
+    for digest, reason in (("1" * 64, "same files as the base model"), ("2" * 64, "not significant")):
         null = compare_decoded_models(
             utterances,
             [
@@ -134,10 +134,10 @@ def test_without_a_test_set_a_base_or_a_candidate_nothing_is_released() -> None:
         assert reason in decision.reasons[0]
 
 
-def test_other_evidence_has_another_digest() -> None:
+def test_different_evidence_has_a_different_digest() -> None:
     assert (
-        decide(make_judged_comparison((0.3, 0.4, 0.5)), RULE).evidence
-        != decide(make_judged_comparison((0.3, 0.4, 0.6)), RULE).evidence
+        decide(make_rule_comparison((0.3, 0.4, 0.5)), RULE).evidence
+        != decide(make_rule_comparison((0.3, 0.4, 0.6)), RULE).evidence
     )
 
 
@@ -145,11 +145,11 @@ SHARE = st.floats(-1, 1, allow_nan=False)
 
 
 @given(st.lists(SHARE, min_size=3, max_size=3), st.floats(-10, 10), st.floats(-10, 10), st.integers(1, 20))
-def test_nothing_is_ever_deployed_against_a_bound(
+def test_a_candidate_is_deployed_only_within_all_bounds(
     figures: list[float], forgotten: float, previous_low: float, sessions: int
 ) -> None:
     low, value, high = sorted(figures)
-    comparison = make_judged_comparison(
+    comparison = make_rule_comparison(
         (low, value, high), (forgotten,) * 3, (previous_low, previous_low + 1, previous_low + 2), sessions
     )
     decision = decide(comparison, RULE)
@@ -165,19 +165,19 @@ def test_nothing_is_ever_deployed_against_a_bound(
 
 
 @given(st.lists(SHARE, min_size=3, max_size=3), st.floats(0, 0.5))
-def test_a_larger_gain_is_never_judged_worse(figures: list[float], more: float) -> None:
+def test_a_larger_gain_never_gives_a_worse_verdict(figures: list[float], more: float) -> None:
     order = ["refuse", "collect_more", "deploy"]
     low, value, high = sorted(figures)
-    before = decide(make_judged_comparison((low, value, high)), RULE).verdict
-    after = decide(make_judged_comparison((low + more, value + more, high + more)), RULE).verdict
+    before = decide(make_rule_comparison((low, value, high)), RULE).verdict
+    after = decide(make_rule_comparison((low + more, value + more, high + more)), RULE).verdict
     assert order.index(after) >= order.index(before)
 
 
 def make_harmed_comparison(**changed: Any) -> Comparison:
-    """A version that is better on the whole, with one thing spoilt against the base."""
-    good = make_judged_comparison((0.35, 0.45, 0.55))
-    spoilt = good.changes[0].model_copy(update=changed)
-    return good.model_copy(update={"changes": (spoilt, *good.changes[1:])})
+    """Return a version that is better overall, with one change against the base replaced."""
+    good = make_rule_comparison((0.35, 0.45, 0.55))
+    harmed = good.changes[0].model_copy(update=changed)
+    return good.model_copy(update={"changes": (harmed, *good.changes[1:])})
 
 
 MORE_HALLUCINATION = HallucinationChange(
@@ -193,12 +193,12 @@ QUIET = SliceChange(
 @pytest.mark.parametrize(
     ("comparison", "reason"),
     [
-        (make_harmed_comparison(deletion_points=Interval(1, 3, 5)), "leaves out words"),
-        (make_harmed_comparison(hallucination=MORE_HALLUCINATION), "writes text where nobody speaks"),
-        (make_harmed_comparison(hallucination=MORE_HALLUCINATION), "invents texts"),
-        (make_harmed_comparison(slices=(QUIET,)), "part of the test set, loudness 'quiet"),
+        (make_harmed_comparison(deletion_points=Interval(1, 3, 5)), "deletes more words"),
+        (make_harmed_comparison(hallucination=MORE_HALLUCINATION), "writes text in more clips without speech"),
+        (make_harmed_comparison(hallucination=MORE_HALLUCINATION), "invents more text"),
+        (make_harmed_comparison(slices=(QUIET,)), "slice loudness 'quiet"),
         (
-            make_judged_comparison((0.35, 0.45, 0.55)).model_copy(
+            make_rule_comparison((0.35, 0.45, 0.55)).model_copy(
                 update={
                     "parity": Parity(
                         artefact="1" * 64,
@@ -209,7 +209,7 @@ QUIET = SliceChange(
                     )
                 }
             ),
-            "The conversion broke it",
+            "The conversion changed the output",
         ),
         (
             MEASURED.model_copy(update={"method": MEASURED.method.model_copy(update={"scorer": "scorer-0"})}),
@@ -217,7 +217,7 @@ QUIET = SliceChange(
         ),
     ],
 )
-def test_a_better_version_that_spoils_something_is_refused_for_that(comparison: Comparison, reason: str) -> None:
+def test_a_better_version_with_a_regression_is_refused(comparison: Comparison, reason: str) -> None:
     decision = decide(comparison, RULE)
     assert decision.verdict == "refuse"
     assert any(reason in each for each in decision.reasons)
@@ -231,5 +231,5 @@ def test_a_better_version_that_spoils_something_is_refused_for_that(comparison: 
         make_harmed_comparison(slices=(QUIET.model_copy(update={"loss_lower_bound_points": -0.5}),)),
     ],
 )
-def test_a_loss_within_noise_or_within_its_bound_refuses_nothing(comparison: Comparison) -> None:
+def test_a_loss_within_noise_or_its_bound_is_accepted(comparison: Comparison) -> None:
     assert decide(comparison, RULE).verdict == "deploy"
