@@ -6,8 +6,8 @@ import dagster as dg
 
 from habla_ml.defs import corpus, models, monitoring, releases
 from habla_ml.defs.jobs import build_jobs
-from habla_ml.defs.resources import build_resources
-from habla_ml.settings import Settings, load_settings
+from habla_ml.defs.resources import StoreResource
+from habla_ml.settings import Settings, StoreSettings, load_settings
 
 _TOPICS = (corpus, models, releases, monitoring)
 
@@ -18,6 +18,25 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         jobs=build_jobs(), resources=build_resources(settings), executor=dg.in_process_executor
     )
     return dg.Definitions.merge(shared, *(topic.build(settings) for topic in _TOPICS))
+
+
+def build_resources(settings: Settings) -> dict[str, object]:
+    """Return the lake, the origin of the CDN and the client that starts the training process."""
+    cache = str(settings.work_folder / "cache")
+    return {
+        "lake": _build_store_resource(settings.lake, cache),
+        "cdn": _build_store_resource(settings.release.store, cache),
+        "pipes": dg.PipesSubprocessClient(),
+    }
+
+
+def _build_store_resource(store: StoreSettings, cache: str) -> StoreResource:
+    if not store.url.startswith("s3://"):
+        return StoreResource(url=store.url, cache=cache)
+    # dagster-aws takes as long to import as Dagster itself, so it is imported for a store on S3 only.
+    from habla_ml.defs.s3 import s3_store
+
+    return s3_store(store, cache)
 
 
 @dg.definitions

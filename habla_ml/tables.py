@@ -107,7 +107,7 @@ def print_table(screen: Console, table: TextTable) -> None:
     """Print the table; where the terminal is too narrow, each row becomes a block of lines."""
     wide = _build_wide_table(table)
     fits = screen.measure(wide, options=screen.options.update(width=_UNLIMITED_WIDTH)).maximum <= screen.width
-    screen.print(wide if fits else _build_stacked_table(table))
+    screen.print(wide if fits else _build_stacked_table(table), soft_wrap=False)
 
 
 def _build_wide_table(table: TextTable) -> RenderableType:

@@ -1,4 +1,4 @@
-"""`habla-ml doctor`: what is installed, what is configured, what is missing, and what to do about it."""
+"""`habla-ml doctor`: checks packages, hardware and settings, with the next step for each fault."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from habla_ml.cli.context import Profile, print_rich_table
 from habla_ml.errors import HablaError
 from habla_ml.lake.factory import open_store
 from habla_ml.settings import Settings, StoreSettings, load_settings
 
 Health = Literal["ok", "note", "wrong"]
+_COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 PACKAGES = (
     "dagster",
     "dagster-webserver",
@@ -39,7 +45,7 @@ _LEAST_FREE_GB = 10
 
 @dataclass(frozen=True)
 class DoctorFinding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     subject: str
     health: Health
@@ -47,15 +53,26 @@ class DoctorFinding:
     next_step: str = ""
 
 
-def examine(profile: str | None) -> list[DoctorFinding]:
-    """Look at everything a deployment needs; never raises for what it finds wrong."""
+def doctor_command(profile: Profile = None) -> None:
+    """Check what is installed, configured and missing; print the next step for each fault."""
+    table = Table("", "subject", "found", "next step")
+    findings = run_checks(profile)
+    for each in findings:
+        table.add_row(Text(each.health, _COLOURS[each.health]), each.subject, each.found, each.next_step)
+    print_rich_table(table)
+    if any(each.health == "wrong" for each in findings):
+        raise typer.Exit(1)
+
+
+def run_checks(profile: str | None) -> list[DoctorFinding]:
+    """Check everything a deployment needs; faults are findings, not errors."""
     findings = [_check_python(), *_check_packages(), _check_coreml_compiler(), _check_gpu()]
     try:
         settings = load_settings(profile)
     except HablaError as error:
-        return [*findings, DoctorFinding("settings", "wrong", str(error), "mend the file, then run doctor again")]
+        return [*findings, DoctorFinding("settings", "wrong", str(error), "fix the file, then run doctor again")]
     findings.append(
-        DoctorFinding("settings", "ok", f"profile {settings.profile}, all keys known and of the right type")
+        DoctorFinding("settings", "ok", f"profile {settings.profile}: all keys are known and of the right type")
     )
     return [*findings, *_check_settings(settings)]
 
@@ -98,18 +115,12 @@ def _check_gpu() -> DoctorFinding:
         "graphics card",
         "note",
         "none: training runs on the CPU",
-        "fine for the demo; whisper-small wants 8 GB or more",
+        "enough for the demo; whisper-small needs 8 GB or more",
     )
 
 
 def _check_settings(settings: Settings) -> Iterator[DoctorFinding]:
-    sessions = sum(1 for each in settings.recordings.folder.iterdir() if each.is_dir())
-    yield DoctorFinding(
-        "recordings",
-        "ok" if sessions else "note",
-        f"{sessions} session folders in {settings.recordings.folder}",
-        "" if sessions else "record with Habla, or point recordings.folder at data/audio/recordings",
-    )
+    yield _check_recordings(settings)
     yield _check_store("lake", settings.lake)
     yield _check_store("release store", settings.release.store)
     if settings.release.public_url is None:
@@ -128,16 +139,30 @@ def _check_settings(settings: Settings) -> Iterator[DoctorFinding]:
         yield DoctorFinding(
             "consent",
             "note",
-            "no register: every voice is taken as agreed to",
-            "name one in consent.registry (docs/consent.md)",
+            "no register: all recordings count as consented",
+            "set consent.registry to a register (docs/consent.md)",
         )
     yield _check_free_space(settings.work_folder)
     home = os.environ.get("DAGSTER_HOME")
     yield DoctorFinding(
         "DAGSTER_HOME",
         "ok" if home else "note",
-        home or "not set: runs are forgotten when Dagster stops",
+        home or "not set: runs are lost when Dagster stops",
         "" if home else "start Dagster by `make dev`, or export DAGSTER_HOME",
+    )
+
+
+def _check_recordings(settings: Settings) -> DoctorFinding:
+    folder, problem = settings.recordings.folder, settings.recordings.folder_problem
+    if problem is not None:
+        found, _, next_step = problem.partition("; ")
+        return DoctorFinding("recordings", "wrong", found, next_step)
+    sessions = sum(1 for each in folder.iterdir() if each.is_dir())
+    return DoctorFinding(
+        "recordings",
+        "ok" if sessions else "note",
+        f"{sessions} session folders in {folder}",
+        "" if sessions else "record with Habla, or point recordings.folder at data/audio/recordings",
     )
 
 
@@ -148,25 +173,23 @@ def _check_label_studio(settings: Settings) -> DoctorFinding:
         return DoctorFinding(
             "Label Studio",
             "note",
-            "none: corrections come from Habla and from tables",
-            "run `habla-ml label-studio up`, or name a server in annotation.label_studio.url",
+            "none: corrections are read from Habla and from tables",
+            f"run `{settings.command('label-studio', 'up')}`, or set annotation.label_studio.url",
         )
     try:
         with connect(settings, patience_s=0) as server:
             server.find_projects(settings.annotation.label_studio.title)
             return DoctorFinding("Label Studio", "ok", f"{server.url} answers")
     except HablaError as error:
-        return DoctorFinding(
-            "Label Studio", "wrong", str(error), "start it again, or mend annotation.label_studio"
-        )
+        return DoctorFinding("Label Studio", "wrong", str(error), "start it again, or fix annotation.label_studio")
 
 
 def _check_store(subject: str, where: StoreSettings) -> DoctorFinding:
     try:
         store = open_store(where)
     except HablaError as error:
-        return DoctorFinding(subject, "wrong", str(error), "mend it before the first run")
-    return DoctorFinding(subject, "ok", f"{store.url} answers and writes conditionally")
+        return DoctorFinding(subject, "wrong", str(error), "fix it before the first run")
+    return DoctorFinding(subject, "ok", f"{store.url} is reachable and has conditional writes")
 
 
 def _check_free_space(folder: Path) -> DoctorFinding:
@@ -174,5 +197,7 @@ def _check_free_space(folder: Path) -> DoctorFinding:
     free_gb = shutil.disk_usage(existing).free / 1e9
     found = f"{free_gb:.0f} GB free for {folder}"
     if free_gb < _LEAST_FREE_GB:
-        return DoctorFinding("disk", "wrong", found, f"free some: a whisper-small run wants {_LEAST_FREE_GB} GB")
+        return DoctorFinding(
+            "disk", "wrong", found, f"free some space: a whisper-small run needs {_LEAST_FREE_GB} GB"
+        )
     return DoctorFinding("disk", "ok", found)

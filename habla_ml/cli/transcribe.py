@@ -7,19 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from habla_ml.cli.context import CommandContext, Profile, error_terminal, open_context, print_line
 from habla_ml.errors import InputError, ReleaseError
-from habla_ml.settings import Settings, load_settings
 from habla_ml.transcription.transcript_formats import TranscriptFormat, format_transcript
 
 if TYPE_CHECKING:
-    from habla_ml.lake import Lake
     from habla_ml.transcription.transcribe_files import TranscriptionModel
-
-console = Console(highlight=False, markup=False, soft_wrap=True)
-progress_console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def transcribe_command(
@@ -34,34 +29,32 @@ def transcribe_command(
     output: Annotated[Path, typer.Option(help="The folder of the transcripts.")] = Path(),
     speaker: Annotated[str | None, typer.Option(help="The speaker's name, if one person speaks.")] = None,
     word_times: Annotated[bool, typer.Option(help="Give words start and end times; takes longer.")] = True,
-    profile: Annotated[str | None, typer.Option("--profile", "-p", help="As for every command.")] = None,
+    profile: Profile = None,
 ) -> None:
     """Transcribe audio files with the released model, or with another one."""
-    from habla_ml.lake.factory import open_lake
     from habla_ml.transcription.transcribe_files import transcribe_files
 
-    settings = load_settings(profile)
-    lake = open_lake(settings.lake, settings.work_folder / "cache")
+    context = open_context(profile)
     targets = _choose_targets(files, output, written_as)
-    chosen = _prepare_model(model, lake, settings, word_times)
+    chosen = _prepare_model(model, context, word_times)
     output.mkdir(parents=True, exist_ok=True)
     failed = 0
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=progress_console, transient=True) as bar:
+    with Progress(*columns, console=error_terminal, transient=True) as bar:
         task = bar.add_task("", total=len(files))
 
         def report_progress(done: float) -> None:
             name = files[min(int(done), len(files) - 1)].name
             bar.update(task, completed=done, description=f"{name} ({min(int(done) + 1, len(files))}/{len(files)})")
 
-        for found in transcribe_files(files, chosen, lake, settings, report_progress, speaker):
+        for found in transcribe_files(files, chosen, context.lake, context.settings, report_progress, speaker):
             if found.document is None:
                 failed += 1
-                progress_console.print(f"error: {found.file}: {found.error}", style="red")
+                error_terminal.print(f"error: {found.file}: {found.error}", style="red")
                 continue
             target = targets[found.file]
             target.write_text(format_transcript(found.document, written_as), "utf-8")
-            console.print(f"{found.file} → {target} ({len(found.document.segments)} segments)")
+            print_line(f"{found.file} → {target} ({len(found.document.segments)} segments)")
     if failed:
         raise typer.Exit(1)
 
@@ -81,29 +74,28 @@ def _choose_targets(files: Sequence[Path], output: Path, written_as: str) -> dic
     return targets
 
 
-def _prepare_model(name: str | None, lake: Lake, settings: Settings, word_times: bool) -> TranscriptionModel:
+def _prepare_model(name: str | None, context: CommandContext, word_times: bool) -> TranscriptionModel:
     from habla_ml.evaluation.comparison.model_spec import parse_model_spec, prepare_model
     from habla_ml.transcription.transcribe_files import TranscriptionModel, enable_word_times
 
     if name is None:
-        chosen = _find_released_model(lake, settings)
+        chosen = _find_released_model(context)
     else:
-        spec = parse_model_spec(name, settings)
-        ready = prepare_model(spec, "compared", lake, settings, progress_console.print)
+        spec = parse_model_spec(name, context.settings)
+        ready = prepare_model(spec, "compared", context.lake, context.settings, error_terminal.print)
         chosen = TranscriptionModel(name, ready.artefact, ready.folder, spec.decoding)
     return enable_word_times(chosen) if word_times else chosen
 
 
-def _find_released_model(lake: Lake, settings: Settings) -> TranscriptionModel:
+def _find_released_model(context: CommandContext) -> TranscriptionModel:
     from habla_ml.export.publish import checkout_artefact
     from habla_ml.lake import catalogue
-    from habla_ml.lake.factory import open_store
     from habla_ml.release.channel import read_channel
     from habla_ml.transcription.options import build_served_options
     from habla_ml.transcription.transcribe_files import TranscriptionModel
 
-    channel = settings.release.channel
-    current = read_channel(open_store(settings.release.store), channel).current
+    settings, lake, channel = context.settings, context.lake, context.settings.release.channel
+    current = read_channel(context.release_store, channel).current
     if current is None:
         raise ReleaseError(f"channel {channel} has no release yet; release a model, or name one: --model base")
     pointer = lake.read_pointer(catalogue.EXPORT.name(current.model_version, "ctranslate2"))

@@ -7,7 +7,7 @@ import dagster as dg
 
 from habla_ml.lake import Lake, Store
 from habla_ml.lake.factory import open_lake, open_store
-from habla_ml.settings import Settings, StoreSettings
+from habla_ml.settings import StoreSettings
 
 
 class StoreResource(dg.ConfigurableResource):
@@ -27,22 +27,3 @@ class StoreResource(dg.ConfigurableResource):
     def client(self) -> Any:
         """Return the S3 client of a bucket; None for a folder."""
         return None
-
-
-def build_resources(settings: Settings) -> dict[str, object]:
-    """Return the lake, the origin of the CDN and the client that starts the training process."""
-    cache = str(settings.work_folder / "cache")
-    return {
-        "lake": _build_store_resource(settings.lake, cache),
-        "cdn": _build_store_resource(settings.release.store, cache),
-        "pipes": dg.PipesSubprocessClient(),
-    }
-
-
-def _build_store_resource(where: StoreSettings, cache: str) -> StoreResource:
-    if not where.url.startswith("s3://"):
-        return StoreResource(url=where.url, cache=cache)
-    # dagster-aws takes as long to import as Dagster itself, so it is imported for a store on S3 only.
-    from habla_ml.defs.s3 import s3_store
-
-    return s3_store(where, cache)

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+from habla_ml.cli.context import print_labelled, print_line
+
+ROOT = Path(__file__).resolve().parents[2]
 CONVENTIONS_FILE = ROOT / "configs" / "conventions" / "orthographic-v1.yaml"
 
 
@@ -43,7 +45,7 @@ def test_the_doctor_says_what_is_installed_configured_and_missing_with_the_next_
     assert "1.13.27" in found.stdout
     assert "0 session folders" in found.stdout
     assert "point recordings.folder at data/audio/recordings" in found.stdout
-    assert "writes conditionally" in found.stdout
+    assert "has conditional writes" in found.stdout
     assert "make dev" in found.stdout
 
 
@@ -61,6 +63,32 @@ def test_a_refusal_is_one_message_without_a_traceback(profile):
     assert "Traceback" not in found.stderr
 
 
+def test_an_error_message_is_printed_as_it_is(tmp_path):
+    path = tmp_path / "[bold]" / ":smile:" / ("long" * 30) / "mine.yaml"
+    found = habla_ml("review", "-p", str(path), COLUMNS="40")
+    assert f"{path} does not exist" in found.stderr
+
+
+def test_output_has_no_markup_emoji_or_line_breaks(capsys):
+    text = f"[risas] [/] :smile: {'/long' * 50}"
+    print_line(text)
+    print_labelled("skipped", "[x]")
+    assert capsys.readouterr().out.splitlines() == [text, "skipped [x]"]
+
+
+def test_the_doctor_reports_a_missing_recordings_folder(profile):
+    (profile.parent.parent / "recordings").rmdir()
+    found = habla_ml("doctor", "-p", str(profile))
+    assert found.returncode == 1
+    assert "does not exist" in found.stdout
+    assert "create it or set recordings.folder" in found.stdout
+
+
+def test_printed_commands_have_the_profile_option(profile):
+    found = habla_ml("doctor", "-p", "mine", HABLA_CONFIGS=str(profile.parent))
+    assert "habla-ml label-studio up -p mine" in found.stdout
+
+
 def test_releases_of_an_empty_channel_are_an_empty_table(profile):
     found = habla_ml("releases", "-p", str(profile))
     assert found.returncode == 0
@@ -68,7 +96,7 @@ def test_releases_of_an_empty_channel_are_an_empty_table(profile):
 
 
 def test_conventions_are_checked_by_their_own_cases(tmp_path):
-    assert "every rule's cases hold" in habla_ml("conventions", "check", str(CONVENTIONS_FILE)).stdout
+    assert "the test cases of all rules pass" in habla_ml("conventions", "check", str(CONVENTIONS_FILE)).stdout
     broken = tmp_path / "broken-v1.yaml"
     broken.write_text(CONVENTIONS_FILE.read_text().replace("version: 1", "version: one"))
     found = habla_ml("conventions", "check", str(broken))

@@ -34,14 +34,14 @@ def test_a_dry_run_tells_and_changes_nothing_and_the_run_asks_first(tmp_path: Pa
     dry = run_habla_ml(full_lake, "erase", "--contributor", "c-017", "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert f"c-017: {len(theirs)} segments" in dry.stdout
-    assert "model versions that heard the voice: v1, v2" in dry.stdout
+    assert "model versions trained on the voice: v1, v2" in dry.stdout
     refused = run_habla_ml(full_lake, "erase", "--contributor", "c-017", typed="n\n")
     assert refused.returncode == 1
     assert read_pointers(full_lake.lake) == before
     done = run_habla_ml(full_lake, "erase", "--contributor", "c-017", "--yes")
     assert done.returncode == 0, done.stderr
     assert f"erased: {len(theirs)} segments" in done.stdout
-    assert done.stdout.count("model versions that heard the voice: v1, v2") == 2
+    assert done.stdout.count("model versions trained on the voice: v1, v2") == 2
     assert "left to you:" in done.stdout
     again = run_habla_ml(full_lake, "erase", "--contributor", "c-017", "--yes")
     assert "c-017: 0 segments" in again.stdout

@@ -1,0 +1,76 @@
+"""What every command shares: the profile option, the opened settings and lake, and plain output.
+
+Texts can contain brackets and colons, as in `[risas]` or a path. The terminals print them as they are, without
+markup, emoji codes or line breaks, so that a printed path or command can be copied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from habla_ml.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from habla_ml.lake import Lake, Store
+
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", "-p", help="A profile in configs/ or a YAML file; default HABLA_PROFILE, else local."
+    ),
+]
+terminal: Final = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+error_terminal: Final = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class CommandContext:
+    """The deployment that a command works on; stores are opened at their first use."""
+
+    settings: Settings
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The lake of the deployment."""
+        from habla_ml.lake.factory import open_lake
+
+        return open_lake(self.settings.lake, self.settings.work_folder / "cache")
+
+    @cached_property
+    def release_store(self) -> Store:
+        """The store of the releases."""
+        from habla_ml.lake.factory import open_store
+
+        return open_store(self.settings.release.store)
+
+
+def open_context(profile: str | None) -> CommandContext:
+    """Load the settings of a profile; raise `SettingsError` where they are wrong."""
+    return CommandContext(load_settings(profile))
+
+
+def print_line(text: str, style: str = "") -> None:
+    """Print a line as it is."""
+    terminal.print(text, style=style)
+
+
+def print_progress(text: str) -> None:
+    """Print a line about work in progress, dimmed."""
+    terminal.print(text, style="dim")
+
+
+def print_labelled(label: str, text: str, style: str = "yellow") -> None:
+    """Print a line with a coloured label in front."""
+    terminal.print(Text.assemble((label, style), " ", text))
+
+
+def print_rich_table(table: Table) -> None:
+    """Print a table, fitted to the width of the terminal."""
+    terminal.print(table, soft_wrap=False)

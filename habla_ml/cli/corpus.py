@@ -1,0 +1,117 @@
+"""Commands about recordings and text: `import`, `export-dataset`, `review` and `conventions`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from habla_ml.cli.context import Profile, open_context, print_labelled, print_line, print_rich_table, terminal
+
+conventions_app = typer.Typer(no_args_is_help=True, help="The rules that turn text as typed into references.")
+
+
+def import_command(
+    folder: Annotated[Path, typer.Argument(help="A complete folder of Habla's recordings.")],
+    processes: Annotated[int, typer.Option(min=0, help="Days at the same time; 0 for one per core.")] = 0,
+    profile: Profile = None,
+) -> None:
+    """Import a complete folder of recordings, many days in parallel; run it again to resume."""
+    from habla_ml.recordings.bulk_import import import_with_progress
+
+    done = import_with_progress(folder, open_context(profile).settings, processes, terminal)
+    for each in done.failed:
+        print_labelled("failed", f"{each.day}: {each.error}", style="red")
+    print_line(done.summary)
+    if done.failed:
+        raise typer.Exit(1)
+
+
+def export_dataset_command(
+    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+    snapshot: Annotated[str | None, typer.Option(help="A snapshot's id; default the newest.")] = None,
+    written_as: Annotated[
+        Literal["dataset", "parquet", "nemo"],
+        typer.Option("--format", help="A Hugging Face DatasetDict, parquet with FLAC bytes, or NeMo manifests."),
+    ] = "dataset",
+    profile: Profile = None,
+) -> None:
+    """Write a snapshot (train, validation, test; audio and sentence) for a training script of your own."""
+    from habla_ml.corpus.export import export_dataset, export_nemo, export_parquet
+    from habla_ml.corpus.snapshot import load_latest_snapshot, load_snapshot
+
+    lake = open_context(profile).lake
+    chosen = load_snapshot(lake, snapshot) if snapshot else load_latest_snapshot(lake)
+    export, usage = {
+        "dataset": (export_dataset, f"datasets.load_from_disk({str(folder)!r})"),
+        "parquet": (export_parquet, f"datasets.load_dataset('parquet', data_dir={str(folder / 'data')!r})"),
+        "nemo": (export_nemo, f"manifests such as {folder / 'train_manifest.json'}"),
+    }[written_as]
+    export(lake, chosen, folder)
+    counts = ", ".join(f"{split} {chosen.counts[split]}" for split in chosen.counts)
+    print_line(f"{folder}: {counts}; open it with {usage}")
+
+
+def review_command(
+    most: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 40,
+    profile: Profile = None,
+) -> None:
+    """Show the review queue: which segments to annotate next, and why."""
+    from habla_ml.annotation.review_queue import load_queue
+
+    queue = load_queue(open_context(profile).lake)
+    if queue is None:
+        print_line("there is no review queue yet; materialise `review_queue`, or wait for its weekly schedule")
+        return
+    table = Table("segment", "speaker", "hint", "why", "seconds")
+    for each in queue.items[:most]:
+        why = "\n".join(each.reasons)
+        table.add_row(each.segment_id[:8], each.speaker, each.hint, why, f"{each.duration_s:.1f}")
+    print_rich_table(table)
+    print_line(
+        f"{min(most, len(queue.items))} of {len(queue.items)} segments, {queue.minutes:.1f} minutes, "
+        f"{sum(each.is_random for each in queue.items)} drawn at random; chosen on {queue.made_at:%Y-%m-%d %H:%M} UTC"
+    )
+
+
+@conventions_app.command("check")
+def conventions_check(path: Path) -> None:
+    """Load a conventions file, which runs the test cases of its rules."""
+    from habla_ml.corpus.conventions import load_conventions
+
+    conventions = load_conventions(path)
+    print_line(
+        f"{conventions.name}-v{conventions.version}: the test cases of all rules pass; digest {conventions.digest}"
+    )
+
+
+@conventions_app.command("diff")
+def conventions_diff(
+    first: Annotated[Path, typer.Argument(help="The current conventions file.")],
+    second: Annotated[Path, typer.Argument(help="The new conventions file.")],
+    profile: Profile = None,
+) -> None:
+    """Show what new conventions would change in all text typed so far; reads no audio and writes nothing."""
+    from habla_ml.corpus.conventions import load_conventions
+    from habla_ml.corpus.conventions_diff import diff_conventions, format_diff
+
+    context = open_context(profile)
+    before, after = load_conventions(first), load_conventions(second)
+    for line in format_diff(diff_conventions(context.lake, before, after, context.settings.corpus)):
+        print_line(line)
+
+
+@conventions_app.command("apply")
+def conventions_apply(profile: Profile = None) -> None:
+    """Rewrite the text of every stale day under the configured conventions, then score all versions again."""
+    from habla_ml.definitions import build_definitions
+    from habla_ml.defs.backfill import apply_conventions
+    from habla_ml.defs.runs import open_dagster_instance
+
+    context = open_context(profile)
+    with open_dagster_instance() as instance:
+        apply_conventions(
+            build_definitions(context.settings), instance, context.lake, context.settings, print_line
+        )

@@ -1,0 +1,75 @@
+"""`habla-ml erase`: erase a contributor who withdrew consent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from habla_ml.cli.context import Profile, open_context, print_labelled, print_line
+from habla_ml.errors import InputError
+
+if TYPE_CHECKING:
+    from habla_ml.consent.register import Contributor
+    from habla_ml.erasure.erase import ErasurePlan
+    from habla_ml.settings import Settings
+
+
+def erase_command(
+    contributor: Annotated[str, typer.Option(help="The pseudonym in the consent register.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be erased; change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Erase without a confirmation.")] = False,
+    profile: Profile = None,
+) -> None:
+    """Erase a contributor's voice and text everywhere; list the model versions that were trained or tested on it."""
+    from habla_ml.erasure.erase import erase, plan_erasure
+
+    context = open_context(profile)
+    settings, lake, now = context.settings, context.lake, datetime.now(UTC)
+    plan = plan_erasure(lake, _find_contributor(settings, contributor), settings, now)
+    _print_plan(contributor, plan, settings)
+    if dry_run:
+        print_line("nothing was changed (--dry-run)")
+        return
+    if not yes:
+        typer.confirm("Erase this permanently? It cannot be undone", abort=True)
+    report = erase(lake, plan, settings, now, progress=lambda line: print_line(f"  {line}"))
+    print_line(
+        f"erased: {report.segments} segments, {report.hours * 60:.1f} minutes of {contributor}; "
+        f"{len(report.moved_pointers)} pointers moved, {report.objects} objects and {report.files} files deleted"
+    )
+    _print_versions(report.trained_versions, report.evaluated_versions)
+    for step in report.left_to_person:
+        print_labelled("left to you:", step)
+
+
+def _find_contributor(settings: Settings, name: str) -> Contributor:
+    from habla_ml.consent.register import load_register
+
+    registry = settings.consent.registry
+    entry = None if registry is None else load_register(registry).find(name)
+    if entry is None:
+        raise InputError(
+            f"contributor {name!r} is not in the register {registry}; set consent.registry to the register's file and "
+            "add the contributor to it (docs/consent.md)"
+        )
+    return entry
+
+
+def _print_plan(contributor: str, plan: ErasurePlan, settings: Settings) -> None:
+    found = plan.contributor_data
+    print_line(
+        f"{contributor}: {len(found.segments)} segments, {found.hours * 60:.1f} minutes on {len(found.days)} days "
+        f"in {settings.lake.url}"
+    )
+    if found.withheld:
+        print_line(f"{len(found.withheld)} more segments were withheld; their annotations are erased too")
+    _print_versions(plan.affected_versions.trained, plan.affected_versions.evaluated)
+
+
+def _print_versions(trained: tuple[str, ...], evaluated: tuple[str, ...]) -> None:
+    print_line(f"model versions trained on the voice: {', '.join(trained) or 'none'}")
+    print_line(f"model versions tested on it: {', '.join(evaluated) or 'none'}")
