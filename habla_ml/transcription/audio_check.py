@@ -1,12 +1,14 @@
-"""Checks whether a clip can be decoded, before an engine gets it."""
+"""Checks whether clips can be decoded, before an engine gets them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from habla_ml.audio import SAMPLE_RATE
+from habla_ml.transcription.engine import Clip, Hypothesis
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,3 +30,16 @@ def find_audio_fault(audio: NDArray[np.float32]) -> str | None:
     if not np.isfinite(audio).all():
         return "audio contains samples that are not finite"
     return None
+
+
+def split_usable_clips(clips: Sequence[Clip]) -> tuple[dict[int, Clip], dict[int, Hypothesis]]:
+    """Return the usable clips, and a failure for each of the others, both by their index."""
+    usable: dict[int, Clip] = {}
+    failures: dict[int, Hypothesis] = {}
+    for at, clip in enumerate(clips):
+        fault = find_audio_fault(clip.audio)
+        if fault is None:
+            usable[at] = clip
+        else:
+            failures[at] = Hypothesis(clip.audio_sha256, "", 0.0, clip.duration_s, "audio", fault)
+    return usable, failures

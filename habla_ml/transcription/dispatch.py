@@ -1,4 +1,4 @@
-"""Keeping a decoding process busy, and finding the clip that it hangs in or dies of."""
+"""Sends clips to a decoding process, and finds the clip that makes it hang or crash."""
 
 from __future__ import annotations
 
@@ -6,63 +6,39 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from habla_ml.errors import EvaluationError
 from habla_ml.transcription.engine import Clip, Failure, Hypothesis
-from habla_ml.transcription.engine_process import EngineProcess
+from habla_ml.transcription.engine_process import EngineProcess, RestartableProcess
 from habla_ml.transcription.messages import EngineAnswer, pack_clips
-from habla_ml.transcription.options import DecodingOptions
 
 _MAX_CONSECUTIVE_CRASHES: Final = 5
-"""So many clips that crash without one between them that is decoded are the engine's fault."""
+"""After this many crashes without a decoded clip in between, the engine is at fault and not the clips."""
 
 
-class ProcessOwner(Protocol):
-    """Whoever starts and ends the process; it outlives a call."""
-
-    consecutive_crashes: int
-
-    @property
-    def options(self) -> DecodingOptions:
-        """How it decodes."""
-        ...
-
-    def ensure_process(self) -> EngineProcess:
-        """A process that is loaded."""
-        ...
-
-    def record_peak_memory(self, answer: EngineAnswer) -> None:
-        """Told every answer with hypotheses."""
-        ...
-
-    def stop_process(self) -> str:
-        """End the process; how it ended."""
-        ...
-
-
-def dispatch(clips: Mapping[int, Clip], owner: ProcessOwner) -> dict[int, Hypothesis]:
-    """Decode usable clips; the keys are the caller's.
+def dispatch(clips: Mapping[int, Clip], process: RestartableProcess) -> dict[int, Hypothesis]:
+    """Decode usable clips and return their hypotheses under the caller's keys.
 
     Raises:
-        EvaluationError: The engine cannot work: it says so, or dies of one clip after the other.
+        EvaluationError: The engine reports that it cannot work, or crashes on one clip after the other.
     """
     try:
-        return _Dispatcher(clips, owner).run()
+        return _Dispatcher(clips, process).run()
     except BaseException:
-        owner.stop_process()  # else late answers would meet the next call
+        process.stop()  # otherwise the next call would receive late answers
         raise
 
 
 @dataclass(frozen=True)
 class _PendingRequest:
-    """A request on its way."""
+    """A request without an answer yet."""
 
     keys: tuple[int, ...]
     sent_s: float
     limit_s: float
     is_alone: bool
-    """The process has nothing else to do: if it dies, this clip did it."""
+    """The process does nothing else, so a crash is caused by this clip."""
 
     @property
     def deadline_s(self) -> float:
@@ -70,9 +46,9 @@ class _PendingRequest:
 
 
 class _Dispatcher:
-    def __init__(self, clips: Mapping[int, Clip], owner: ProcessOwner) -> None:
+    def __init__(self, clips: Mapping[int, Clip], process: RestartableProcess) -> None:
         self._clips = clips
-        self._owner = owner
+        self._process = process
         self._waiting = deque(clips)
         self._suspects: deque[int] = deque()
         self._pending: dict[float, _PendingRequest] = {}
@@ -82,10 +58,10 @@ class _Dispatcher:
     def run(self) -> dict[int, Hypothesis]:
         while self._waiting or self._suspects or self._pending:
             if not self._pending:
-                process = self._owner.ensure_process()
-            self._send_batches(process)
+                running = self._process.ensure()
+            self._send_batches(running)
             try:
-                answered = process.receive(
+                answered = running.receive(
                     min(each.deadline_s for each in self._pending.values()) - time.monotonic()
                 )
             except TimeoutError:
@@ -97,22 +73,22 @@ class _Dispatcher:
                 self._handle_answer(*answered)
         return self._hypotheses
 
-    def _send_batches(self, process: EngineProcess) -> None:
+    def _send_batches(self, running: EngineProcess) -> None:
         if any(each.is_alone for each in self._pending.values()):
             return
         if self._suspects:
             if not self._pending:
-                self._send(process, (self._suspects.popleft(),), is_alone=True)
+                self._send(running, (self._suspects.popleft(),), is_alone=True)
             return
-        while self._waiting and len(self._pending) < process.parallel_batches:
-            at_once = min(len(self._waiting), process.max_batch_clips)
-            self._send(process, tuple(self._waiting.popleft() for _ in range(at_once)), is_alone=False)
+        while self._waiting and len(self._pending) < running.parallel_batches:
+            count = min(len(self._waiting), running.max_batch_clips)
+            self._send(running, tuple(self._waiting.popleft() for _ in range(count)), is_alone=False)
 
-    def _send(self, process: EngineProcess, keys: tuple[int, ...], *, is_alone: bool) -> None:
+    def _send(self, running: EngineProcess, keys: tuple[int, ...], *, is_alone: bool) -> None:
         self._requests += 1
-        limit_s = self._owner.options.clip_timeout_s * len(keys)
+        limit_s = self._process.options.clip_timeout_s * len(keys)
         self._pending[self._requests] = _PendingRequest(keys, time.monotonic(), limit_s, is_alone)
-        process.send(self._requests, pack_clips([self._clips[key] for key in keys]))
+        running.send(self._requests, pack_clips([self._clips[key] for key in keys]))
 
     def _handle_answer(self, number: float, answer: EngineAnswer) -> None:
         sent = self._pending.pop(number)
@@ -122,41 +98,41 @@ class _Dispatcher:
             self._retry_or_fail(sent, answer.reason)
             return
         self._hypotheses.update(zip(sent.keys, answer.hypotheses, strict=True))
-        self._owner.consecutive_crashes = 0
-        self._owner.record_peak_memory(answer)
+        self._process.consecutive_crashes = 0
+        self._process.record_peaks(answer)
 
     def _handle_timeout(self) -> None:
-        self._owner.stop_process()
+        self._process.stop()
         sent, self._pending = list(self._pending.values()), {}
         now_s = time.monotonic()
         for each in sent:
             if each.deadline_s > now_s:
                 self._waiting.extendleft(reversed(each.keys))
             elif len(each.keys) > 1 or len(sent) > 1:
-                # Another clip may have held up the whole process.
+                # Another clip may have blocked the whole process.
                 self._suspects.extend(each.keys)
             else:
                 reason = f"took longer than the {each.limit_s:g} s of clip_timeout_s"
                 self._record_failure(each.keys[0], "timeout", reason, now_s - each.sent_s)
 
     def _handle_process_exit(self) -> None:
-        how = self._owner.stop_process()
+        exit_text = self._process.stop()
         sent, self._pending = list(self._pending.values()), {}
         for each in sent:
-            self._retry_or_fail(each, f"the decoding process died of it: {how}")
+            self._retry_or_fail(each, f"the decoding process crashed on it: {exit_text}")
 
     def _retry_or_fail(self, sent: _PendingRequest, reason: str) -> None:
         if not sent.is_alone:
             self._suspects.extend(sent.keys)
             return
-        self._owner.consecutive_crashes += 1
-        if self._owner.consecutive_crashes >= _MAX_CONSECUTIVE_CRASHES:
+        self._process.consecutive_crashes += 1
+        if self._process.consecutive_crashes >= _MAX_CONSECUTIVE_CRASHES:
             raise EvaluationError(
-                f"{self._owner.options.engine} failed on {_MAX_CONSECUTIVE_CRASHES} clips in a row, each alone; the "
-                f"last time: {reason}. Convert the checkpoint again, give it more memory, or use another engine"
+                f"{self._process.options.engine} failed on {_MAX_CONSECUTIVE_CRASHES} clips in a row, each decoded "
+                f"alone; the last failure: {reason}. Convert the checkpoint again, free memory, or use another engine"
             )
         self._record_failure(sent.keys[0], "crash", reason, time.monotonic() - sent.sent_s)
 
-    def _record_failure(self, key: int, failure: Failure, reason: str, took_s: float) -> None:
+    def _record_failure(self, key: int, failure: Failure, reason: str, decode_s: float) -> None:
         clip = self._clips[key]
-        self._hypotheses[key] = Hypothesis(clip.audio_sha256, "", took_s, clip.duration_s, failure, reason)
+        self._hypotheses[key] = Hypothesis(clip.audio_sha256, "", decode_s, clip.duration_s, failure, reason)

@@ -1,4 +1,4 @@
-"""The asking side of a decoding process."""
+"""The parent's side of a decoding process."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
 from habla_ml.audio.audio_decoder import read_message, write_message
 from habla_ml.errors import EvaluationError
+from habla_ml.transcription.engine import Usage
 from habla_ml.transcription.messages import MAX_MESSAGE_BYTES, START_REQUEST, EngineAnswer, StartRequest
+from habla_ml.transcription.options import DecodingOptions
 from habla_ml.transcription.registry import ENGINES
 from habla_ml.virtual_environments import is_installed, sibling_environment
 
@@ -31,25 +34,25 @@ serve(int(sys.argv[2]))
 
 
 class EngineProcess:
-    """A process that has loaded an engine; started from one thread, it is used from that one.
+    """A process that has loaded an engine. Use it from the thread that started it.
 
-    Two threads of our own write and read the pipes, so that a child that neither reads nor answers holds up nobody.
+    Two threads write and read the pipes, so that a child that hangs does not block the caller.
     """
 
     def __init__(self, start: StartRequest) -> None:
-        """Start it and wait until the model is loaded.
+        """Start the process and wait until the model is loaded.
 
         Raises:
-            EvaluationError: The engine cannot work or is not installed, or its process ended or hung while it loaded.
+            EvaluationError: The engine cannot be used or is not installed, or its process ended or hung while loading.
         """
-        python = _build_command(start.options.engine)
+        command = _build_command(start.options.engine)
         self._stderr_file = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
         self._child = subprocess.Popen(
-            [*python, str(os.getpid())],
+            [*command, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr_file,
-            # numpy's own threads wait in a loop for the next product, on the cores that decode.
+            # OpenBLAS threads busy-wait on the cores that decode.
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         )
         if self._child.stdin is None or self._child.stdout is None:
@@ -68,38 +71,38 @@ class EngineProcess:
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """Id of the process."""
         return self._child.pid
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still runs; it ends with the thread that started it."""
+        """Whether it still runs; it ends with its parent."""
         return self._child.poll() is None
 
     def send(self, number: float, body: bytes) -> None:
-        """Hand over a request; returns at once."""
+        """Queue a request without waiting."""
         self._requests.put((number, body))
 
     def receive(self, within_s: float) -> tuple[float, EngineAnswer] | None:
-        """The next answer and its request's number, or None where the process ended.
+        """Return the next answer and the number of its request, or None if the process ended.
 
         Raises:
-            TimeoutError: Nothing came in time.
+            TimeoutError: There is no answer in time.
         """
         try:
             frame = self._answers.get(timeout=max(0.0, within_s))
         except queue.Empty:
             raise TimeoutError from None
         if frame is None:
-            # Its pipe is closed before it is gone, and how it ended is worth a moment.
+            # The pipe closes before the process ends; wait for its exit status.
             with suppress(subprocess.TimeoutExpired):
                 self._child.wait(_EXIT_WAIT_S)
             return None
         return frame[0], EngineAnswer.model_validate_json(frame[1])
 
     def close(self) -> str:
-        """End it; returns how it ended and the last it said, in a sentence."""
-        by_us = self.is_alive
+        """End the process; return its exit status and the last line of its standard error as text."""
+        was_alive = self.is_alive
         self._child.kill()
         status = self._child.wait()
         self._requests.put(None)
@@ -107,12 +110,13 @@ class EngineProcess:
             thread.join()
         for pipe in (self._child.stdin, self._child.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):  # part of a request may still be in the buffer
+                    pipe.close()
         self._stderr_file.seek(max(0, self._stderr_file.seek(0, os.SEEK_END) - 2000))
         lines = self._stderr_file.read().decode(errors="replace").strip().splitlines()
         self._stderr_file.close()
-        last = f"; its last words: {lines[-1][:300]}" if lines else ""
-        return "it was ended" if by_us else _describe_exit(status) + last
+        last = f"; its last output: {lines[-1][:300]}" if lines else ""
+        return "it was stopped" if was_alive else _describe_exit(status) + last
 
     def _wait_until_loaded(self, start: StartRequest) -> EngineAnswer:
         self.send(START_REQUEST, start.model_dump_json().encode())
@@ -122,17 +126,62 @@ class EngineProcess:
             self.close()
             raise EvaluationError(
                 f"{start.options.engine} did not load {start.model_folder} within {_LOAD_TIMEOUT_S:g} s; "
-                "look at the disk and the device, then run again"
+                "check the disk and the device, then run again"
             ) from None
         if answer is None:
             raise EvaluationError(
-                f"the process of {start.options.engine} ended while it loaded {start.model_folder}: "
-                f"{self.close()}. Where memory ran out, choose a smaller model"
+                f"the process of {start.options.engine} ended while loading {start.model_folder}: {self.close()}. If "
+                "memory is short, choose a smaller model"
             )
         if answer[1].kind == "refused":
             self.close()
             raise EvaluationError(answer[1].reason)
         return answer[1]
+
+
+class RestartableProcess:
+    """Starts an `EngineProcess` when it is needed, and again after it ended."""
+
+    def __init__(self, start: StartRequest) -> None:
+        self._start = start
+        self._running: EngineProcess | None = None
+        self.loading_s = 0.0
+        """Time spent on starting processes and loading models."""
+        self.peaks = Usage()
+        """Peak memory of all processes so far."""
+        self.consecutive_crashes = 0
+        """Clips recorded as a crash since the last one that was decoded."""
+
+    @property
+    def options(self) -> DecodingOptions:
+        """The engine and its options."""
+        return self._start.options
+
+    @property
+    def pid(self) -> int | None:
+        """Id of the process; None where none runs."""
+        return self._running.pid if self._running is not None and self._running.is_alive else None
+
+    def ensure(self) -> EngineProcess:
+        """Return the running process, starting it if needed; raise `EvaluationError` if it cannot be used."""
+        if self.pid is None:
+            self.stop()
+        if self._running is None:
+            began_s = time.perf_counter()
+            self._running = EngineProcess(self._start)
+            self.loading_s += time.perf_counter() - began_s
+        return self._running
+
+    def record_peaks(self, answer: EngineAnswer) -> None:
+        """Keep the peak memory that an answer reports."""
+        self.peaks += Usage(
+            peak_memory_bytes=answer.peak_memory_bytes, peak_gpu_memory_bytes=answer.peak_gpu_memory_bytes
+        )
+
+    def stop(self) -> str:
+        """End the process, if one runs; return how it ended."""
+        running, self._running = self._running, None
+        return "" if running is None else running.close()
 
 
 def _build_command(engine: str) -> list[str]:
@@ -152,9 +201,9 @@ def _build_command(engine: str) -> list[str]:
 
 def _describe_exit(status: int) -> str:
     if status >= 0:
-        return f"it ended with status {status}"
+        return f"it exited with status {status}"
     name = signal.Signals(-status).name
-    return f"it was ended by {name}" + (" (was memory short?)" if name == "SIGKILL" else "")
+    return f"it was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 
 def _write_requests(pipe: IO[bytes], requests: queue.SimpleQueue[_Frame | None]) -> None:

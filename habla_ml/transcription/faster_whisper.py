@@ -1,4 +1,4 @@
-"""Decoding speech as it is served: faster-whisper on a CTranslate2 folder, one clip in one 30 s window."""
+"""Decodes as Habla serves a model: faster-whisper on a CTranslate2 folder, one clip in one 30 s window."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 _FRAME_SAMPLES: Final = 160
 _WINDOW_FRAMES: Final = WINDOW_SAMPLES // _FRAME_SAMPLES
 _SILENT_TAIL_SAMPLES: Final = 800
-"""Samples of silence after a clip that make the last frame of its features one of silence alone."""
+"""Silence after a clip, so that the last frame of its features contains only silence."""
 _MIN_ALIGNED_FRAMES: Final = 32
 _GPU_BATCH_CLIPS: Final = 16
 _REQUIRED_CT2_FILES: Final = ("model.bin", "config.json", "tokenizer.json", "preprocessor_config.json")
 
 
 class FasterWhisper:
-    """faster-whisper as Habla runs it: language given, no VAD, no time stamps, audio padded with silence to 30 s.
+    """faster-whisper as Habla runs it: given language, no VAD, no time stamps, audio padded with silence to 30 s.
 
-    The clips of a batch go through the encoder and the beam search together; the text is the one that
-    `WhisperModel.transcribe` gives for each padded clip alone. Words get their times from the cross-attention
-    (CTranslate2's `align`), which changes no text.
+    Encoder and beam search process the clips of a batch together. The text of each clip equals the text that
+    `WhisperModel.transcribe` returns for the padded clip alone. Word times are computed from the cross-attention
+    (CTranslate2's `align`) and do not change the text.
     """
 
     model_format: ClassVar = "ctranslate2"
@@ -98,7 +98,7 @@ class FasterWhisper:
     def _align_words(
         self, encoded: Any, clips: Sequence[Clip], results: Sequence[Any]
     ) -> list[tuple[RecognisedWord, ...]]:
-        """The words of each clip; one whose text is longer than the model can align has none."""
+        """Return the words of each clip; none where the text is longer than the model can align."""
         end = self._tokenizer.eot
         tokens = [[token for token in result.sequences_ids[0] if token < end] for result in results]
         frames = [max(_MIN_ALIGNED_FRAMES, math.ceil(len(each.audio) / _FRAME_SAMPLES)) for each in clips]
@@ -111,7 +111,7 @@ class FasterWhisper:
         self, clip: Clip, result: Any, words: tuple[RecognisedWord, ...], decode_s: float
     ) -> Hypothesis:
         tokens = result.sequences_ids[0]
-        # CTranslate2 scores by length ** penalty without the end token; faster-whisper averages with it.
+        # CTranslate2 divides by length ** penalty without the end token; faster-whisper counts the end token.
         avg_logprob = result.scores[0] * len(tokens) ** self._options.length_penalty / (len(tokens) + 1)
         return build_whisper_hypothesis(
             clip,
@@ -125,9 +125,9 @@ class FasterWhisper:
 
 
 def load_ctranslate2_model(model_folder: Path, device: str, cpu_threads: int) -> WhisperModel:
-    """Open a CTranslate2 folder without a network, with one worker for each core of a CPU, one on a GPU.
+    """Load a CTranslate2 folder without network access, with one worker per CPU core, or one on a GPU.
 
-    CTranslate2 releases the interpreter; small models gain from clips side by side, not from more threads.
+    CTranslate2 releases the GIL; for small models, parallel clips are faster than more threads per clip.
 
     Raises:
         EvaluationError: A file is missing, or the model cannot be loaded on this device.
@@ -135,8 +135,8 @@ def load_ctranslate2_model(model_folder: Path, device: str, cpu_threads: int) ->
     missing = [name for name in _REQUIRED_CT2_FILES if not (model_folder / name).is_file()]
     if missing:
         raise EvaluationError(
-            f"{model_folder} lacks {', '.join(missing)}, so faster-whisper would look for them on the "
-            "network; pass a folder that `ctranslate2_model` made"
+            f"{model_folder} lacks {', '.join(missing)}, which faster-whisper would download; name a folder that "
+            "`ctranslate2_model` wrote"
         )
     import ctranslate2
     from faster_whisper import WhisperModel
@@ -159,9 +159,9 @@ def load_ctranslate2_model(model_folder: Path, device: str, cpu_threads: int) ->
 
 
 def compute_window_features(model: WhisperModel, audio: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Log-mel of a clip and silence up to 30 s, shape [n_mels, 3000].
+    """Return the log-mel features of a clip padded with silence to 30 s, shape [n_mels, 3000].
 
-    Every frame of silence is the same, so only the clip's own frames and one of silence are computed.
+    All frames of silence are equal, so only the frames of the clip and one frame of silence are computed.
     """
     with_tail = np.zeros(len(audio) + _SILENT_TAIL_SAMPLES, dtype=np.float32)
     with_tail[: len(audio)] = audio

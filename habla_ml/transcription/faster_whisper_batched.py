@@ -1,4 +1,4 @@
-"""faster-whisper's own batched pipeline, beside what Habla serves."""
+"""Decodes with faster-whisper's batched pipeline, as an alternative to what Habla serves."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DEFAULT_BATCH_CLIPS: Final = 8
-"""Its own default."""
+"""The pipeline's default."""
 
 _CLIP_GRID_SAMPLES: Final = SAMPLE_RATE // 50
-"""Clips begin 20 ms apart at least: the pipeline names the piece of a segment by its start in whole frames of 10 ms."""
+"""Clips start on a grid of 20 ms, because the pipeline identifies a clip by its start in whole frames of 10 ms."""
 
 _FRAMES_PER_S: Final = 100
 _PROMPT_TOKENS: Final = 4
 
 
 class FasterWhisperBatched:
-    """`BatchedInferencePipeline` with clips as the pieces of one long audio.
+    """`BatchedInferencePipeline`, which gets the clips concatenated into one long audio.
 
-    It pads features with zeros where Habla pads audio with silence, and heeds neither thresholds nor, as CTranslate2
-    then takes the likeliest token, a temperature: its texts are its own.
+    Its texts differ from Habla's: it pads features with zeros instead of audio with silence, and applies no thresholds.
+    It ignores the temperature too, because CTranslate2 then takes the most probable token.
     """
 
     model_format: ClassVar = "ctranslate2"
@@ -48,7 +48,7 @@ class FasterWhisperBatched:
     def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
         self._model = load_ctranslate2_model(model_folder, device, cpu_threads)
         multilingual = self._model.model.is_multilingual
-        # Only asked for its refusals: the pipeline would fall back to English.
+        # Only for its errors: with an unknown language the pipeline would fall back to English.
         build_whisper_tokenizer(self._model.hf_tokenizer, multilingual, model_folder, options)
         self._options = options
         self.max_batch_clips = options.batch_size or _DEFAULT_BATCH_CLIPS
@@ -56,7 +56,7 @@ class FasterWhisperBatched:
         most = self._model.max_length - _PROMPT_TOKENS
         if options.max_new_tokens is not None and options.max_new_tokens > most:
             raise EvaluationError(
-                f"max_new_tokens is {options.max_new_tokens}; the model of {model_folder} can write {most} at most"
+                f"max_new_tokens is {options.max_new_tokens}; set {most} or less, the limit of {model_folder}"
             )
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
@@ -66,7 +66,7 @@ class FasterWhisperBatched:
         began_s = time.perf_counter()
         options = self._options
         audio, starts = _concatenate_clips(clips)
-        segments, _ = BatchedInferencePipeline(self._model).transcribe(  # it has a state of its own
+        segments, _ = BatchedInferencePipeline(self._model).transcribe(  # the pipeline has state
             audio,
             language=options.language,
             task=options.task,
@@ -81,7 +81,7 @@ class FasterWhisperBatched:
             without_timestamps=True,
             vad_filter=False,
             batch_size=len(clips),
-            # A quarter of a sample more, for the pipeline cuts the fraction off.
+            # Add a quarter of a sample, because the pipeline truncates fractions.
             clip_timestamps=[
                 {"start": (at + 0.25) / SAMPLE_RATE, "end": (at + len(each.audio) + 0.25) / SAMPLE_RATE}
                 for at, each in zip(starts, clips, strict=True)
@@ -98,7 +98,7 @@ class FasterWhisperBatched:
 
 
 def _concatenate_clips(clips: Sequence[Clip]) -> tuple[NDArray[np.float32], list[int]]:
-    """All samples, and where each clip begins."""
+    """Return all samples, and the index of the first sample of each clip."""
     starts, end = [], 0
     for each in clips:
         starts.append(end)

@@ -1,11 +1,11 @@
-"""The cache of hypotheses in the lake: what was decoded once is never decoded again.
+"""The cache of hypotheses in the lake, so that no clip is decoded twice with the same model and options.
 
-One immutable parquet table for each artefact and set of options, behind the pointer
-`hypotheses/<artefact>/<options>`; rows are keyed by the sha256 of the audio. An empty answer, a timeout and a crash
-are rows as any other. Two processes that decode at once merge their rows by compare-and-set.
+Each artefact and set of options has one immutable parquet table behind the pointer `hypotheses/<artefact>/<options>`. Rows
+are keyed by the sha256 of the audio. Empty texts, timeouts and crashes are cached too. Processes that decode at the same
+time merge their rows by compare-and-set.
 
-Options with a field more have another digest, so what older code decoded lies behind pointers that nobody asks for
-any more: such a table is neither read nor changed, and its clips are decoded again.
+A new option changes the digest of all options. Tables of older code then remain under their old pointers, unread and
+unchanged, and their clips are decoded again.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CLIPS_PER_SAVE = 256
-"""Clips decoded between two saves: what a kill can lose."""
+"""Clips decoded between two saves; a killed run loses at most so many."""
 
 DecodingProgress = Callable[[int, int], None]
-"""Told after every batch: clips done so far, and how many of them were decoded now."""
+"""Receives after each batch the clips done so far, and how many of them were decoded now."""
 
-# The last of them leave workers idle, so many; each may last 30 s (2 MB), so not too many.
+# At the end of a batch workers are idle, so batches are large; a clip of 30 s takes 2 MB, so not too large.
 _MAX_CLIPS_PER_BATCH = 64
 _MAX_SAVE_ATTEMPTS = 20
 
@@ -42,12 +42,12 @@ def transcribe_cached(
     progress: DecodingProgress | None = None,
     save_every: int = CLIPS_PER_SAVE,
 ) -> list[Hypothesis]:
-    """One hypothesis for each clip, in order; decodes only audio that this artefact has not heard yet.
+    """Return one hypothesis for each clip, in order; decode only audio that is not in the cache.
 
-    Memory holds the hypotheses and the audio of one batch, whatever the number of clips.
+    Memory holds all hypotheses, and the audio of one batch.
 
     Raises:
-        EvaluationError: The engine failed; what was decoded before is saved at every `save_every` clips.
+        EvaluationError: The engine failed; hypotheses are saved after every `save_every` clips.
         LakeError: The cache cannot be read or written.
     """
     options = transcriber.options
@@ -62,13 +62,12 @@ def transcribe_cached(
 
     def decode_waiting() -> None:
         nonlocal decoded
-        heard = dict(zip(waiting, transcriber.transcribe(list(waiting.values())), strict=True))
-        known.update(heard)
-        # A service that is down says nothing about the clip, nor does who stood in; it is asked again the next time.
-        answered = {
-            key: each for key, each in heard.items() if each.failure != "service" and each.fallback_engine is None
-        }
-        fresh.update(answered)
+        found = dict(zip(waiting, transcriber.transcribe(list(waiting.values())), strict=True))
+        known.update(found)
+        # Do not cache outages or fallback results; ask the service again next time.
+        fresh.update(
+            (key, each) for key, each in found.items() if each.failure != "service" and not each.fallback_engine
+        )
         decoded += len(waiting)
         waiting.clear()
         if len(fresh) >= save_every:
@@ -101,12 +100,12 @@ def transcribe_cached(
 def read_hypotheses(
     lake: Lake, artefact_digest: str, options: DecodingOptions | HostedOptions
 ) -> dict[str, Hypothesis]:
-    """Everything this artefact has decoded under these options, by the sha256 of the audio."""
+    """Return all cached hypotheses of this artefact and these options, by the sha256 of the audio."""
     return _read_rows(lake, lake.read_pointer(_make_pointer_name(artefact_digest, options)), artefact_digest)
 
 
 def read_usage(lake: Lake, artefact_digest: str, options: DecodingOptions | HostedOptions) -> Usage:
-    """What decoding took, over everything that this artefact has decoded under these options."""
+    """Return the resources that decoding with this artefact and these options used in total."""
     pointer = lake.read_pointer(_make_pointer_name(artefact_digest, options))
     return Usage() if pointer is None else Usage(**pointer.value["usage"])
 
@@ -118,7 +117,7 @@ def save_hypotheses(
     fresh: Mapping[str, Hypothesis],
     used: Usage | None = None,
 ) -> None:
-    """Merge `fresh`, and what decoding it took, into the cache; a row that is there already stays as it is."""
+    """Merge hypotheses and the resources they used into the cache; existing rows remain unchanged."""
     name = _make_pointer_name(artefact_digest, options)
     for _ in range(_MAX_SAVE_ATTEMPTS):
         seen = lake.read_pointer(name)
@@ -137,8 +136,8 @@ def save_hypotheses(
             continue
         return
     raise LakeError(
-        f"{name} was moved by others {_MAX_SAVE_ATTEMPTS} times in a row; are several evaluations of one model running? "
-        "Run this one again"
+        f"other processes changed {name} {_MAX_SAVE_ATTEMPTS} times in a row; wait until other evaluations of this model "
+        "have finished, then run again"
     )
 
 
@@ -153,8 +152,8 @@ def _read_rows(lake: Lake, pointer: Pointer | None, artefact_digest: str) -> dic
         return {}
     if pointer.value["artefact"] != artefact_digest:
         raise LakeError(
-            f"{pointer.name} holds hypotheses of artefact {pointer.value['artefact']}, not of {artefact_digest}; "
-            "their digests share 16 digits: move the pointer away and evaluate again"
+            f"{pointer.name} contains hypotheses of artefact {pointer.value['artefact']}, whose digest has the same first "
+            f"16 digits as {artefact_digest}; delete the pointer and evaluate again"
         )
     table = pq.read_table(io.BytesIO(lake.get_bytes(pointer.value["hypotheses"])))
     return {row["audio_sha256"]: _parse_hypothesis(row) for row in table.to_pylist()}

@@ -1,8 +1,8 @@
-"""What passes between the process that asks for text and the one that decodes.
+"""Messages between the parent and the decoding process.
 
-Both ways as the frames of `habla_ml.audio.audio_decoder`: a number, which names the request, and a body. The first request
-is a `StartRequest`; every later one is a batch of clips: one line of JSON, then the samples of all clips as little-endian
-32-bit floats. Every body that comes back is an `EngineAnswer`.
+Each message is a frame of `habla_ml.audio.audio_decoder`: the number of the request and a body. The first request is a
+`StartRequest`. Every later request is a batch of clips: one line of JSON, then the samples of all clips as little-endian
+32-bit floats. Every answer is an `EngineAnswer`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_MESSAGE_BYTES: Final = 1 << 31
-"""Of one message."""
+"""Largest size of one message."""
 
 START_REQUEST: Final = 0.0
 """The number of the first request."""
@@ -34,7 +34,7 @@ class _Message(BaseModel):
 
 
 class StartRequest(_Message):
-    """Which engine to load, with what."""
+    """Engine, model and device to load."""
 
     model_folder: Path
     options: DecodingOptions
@@ -43,10 +43,10 @@ class StartRequest(_Message):
 
 
 class EngineAnswer(_Message):
-    """What came of a request."""
+    """The result of a request."""
 
     kind: Literal["ready", "decoded", "crashed", "refused"]
-    """Loaded; decoded; these clips cannot be decoded together; nothing can be decoded."""
+    """Loaded; decoded; failed on these clips; the engine cannot be used at all."""
     max_batch_clips: int = 1
     parallel_batches: int = 1
     hypotheses: tuple[Hypothesis, ...] = ()
@@ -57,7 +57,7 @@ class EngineAnswer(_Message):
 
 @dataclass(frozen=True)
 class ReceivedClip:
-    """A clip on the other side; see `habla_ml.transcription.engine.Clip`."""
+    """A clip in the decoding process; see `habla_ml.transcription.engine.Clip`."""
 
     audio_sha256: str
     duration_s: float
@@ -65,13 +65,13 @@ class ReceivedClip:
 
 
 def pack_clips(clips: Sequence[Clip]) -> bytes:
-    """The body of a request."""
+    """Return the body of a request."""
     head = json.dumps([[each.audio_sha256, each.duration_s, len(each.audio)] for each in clips]).encode()
     return b"".join((head, b"\n", *(np.ascontiguousarray(each.audio, "<f4").data for each in clips)))
 
 
 def unpack_clips(body: bytes) -> list[ReceivedClip]:
-    """The clips of a request."""
+    """Return the clips of a request."""
     at = body.index(b"\n") + 1
     clips = []
     for audio_sha256, duration_s, n_samples in json.loads(body[:at]):

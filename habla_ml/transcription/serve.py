@@ -1,4 +1,4 @@
-"""What the decoding process does: load one engine, then decode batches side by side until its input ends."""
+"""The decoding process: loads one engine, then decodes batches in parallel until its input ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from habla_ml.transcription.messages import (
 
 
 def serve(parent_pid: int) -> None:
-    """Answer the requests of the process that started this one."""
+    """Answer the requests of the parent process."""
     die_with_parent(parent_pid)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     requests, answers = _reserve_standard_streams()
@@ -43,11 +43,11 @@ def serve(parent_pid: int) -> None:
         kind="ready", max_batch_clips=engine.max_batch_clips, parallel_batches=engine.parallel_batches
     )
     write_message(answers, START_REQUEST, _serialise_answer(ready))
-    one_at_a_time = threading.Lock()
+    write_lock = threading.Lock()
 
     def answer(number: float, body: bytes) -> None:
         found = _decode_batch(engine, body)
-        with one_at_a_time:
+        with write_lock:
             write_message(answers, number, _serialise_answer(found))
 
     with ThreadPoolExecutor(engine.parallel_batches) as pool:
@@ -60,7 +60,7 @@ def _decode_batch(engine: Engine, body: bytes) -> EngineAnswer:
         hypotheses = tuple(engine.transcribe(unpack_clips(body)))
     except EvaluationError as error:
         return EngineAnswer(kind="refused", reason=str(error))
-    except Exception as error:  # noqa: BLE001 - whatever an engine raises on a clip is the clip's failure
+    except Exception as error:  # noqa: BLE001 - any exception of an engine is a failure of these clips
         return EngineAnswer(kind="crashed", reason=f"{type(error).__name__}: {error}")
     return EngineAnswer(
         kind="decoded",
@@ -71,10 +71,9 @@ def _decode_batch(engine: Engine, body: bytes) -> EngineAnswer:
 
 
 def _reserve_standard_streams() -> tuple[IO[bytes], IO[bytes]]:
-    """Standard input and output under other numbers, so that a library that prints cannot break a message."""
+    """Return copies of standard input and output, and redirect both, so that printing libraries corrupt no message."""
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     return requests, answers
 
@@ -84,9 +83,9 @@ def _serialise_answer(answer: EngineAnswer) -> bytes:
 
 
 def _read_peak_memory_bytes() -> int:
-    """Largest resident memory of this process."""
+    """Return the peak resident memory of this process."""
     if sys.platform == "linux":
-        # getrusage would also count what the parent held when it started us.
+        # getrusage also counts memory of the parent at the time of the fork.
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
@@ -95,7 +94,7 @@ def _read_peak_memory_bytes() -> int:
 
 
 def _read_peak_gpu_memory_bytes() -> int | None:
-    """What torch held at most, where the engine runs on torch and a GPU."""
+    """Return the peak GPU memory of torch, if the engine uses torch on a GPU."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
         return None

@@ -1,4 +1,4 @@
-"""Decoding with Transformers: a checkpoint folder as training publishes it, before any conversion."""
+"""Decodes a checkpoint folder with Transformers, before any conversion."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _REQUIRED_CHECKPOINT_FILES: Final = (
 class Transformers:
     """A Whisper checkpoint in float32, decoded as `faster_whisper.FasterWhisper` decodes its conversion.
 
-    The prompt, the tokens that are never written, the thresholds and the averages are the same, so that what differs
-    in text is the conversion's doing. The beam search is Transformers' own: it stops, as Whisper's does, with the
-    `beam_size`-th finished text, but ranks and prunes in another way. It has no `patience`.
+    Prompt, suppressed tokens, thresholds and averages are the same, so differences in text are caused by the conversion.
+    The beam search is that of Transformers: like Whisper's it stops at the `beam_size`-th finished text, but it ranks
+    and prunes differently. It does not support `patience`.
     """
 
     model_format: ClassVar = "checkpoint"
@@ -59,7 +59,7 @@ class Transformers:
         self._heads = _read_alignment_heads(model_folder, config) if options.word_times else []
         self._device = _select_device(device)
         self._model = _load_checkpoint(model_folder, self._device, with_attention=options.word_times)
-        # Else what the folder says fills in whatever a call leaves open.
+        # Otherwise the folder's configuration sets everything that a call leaves open.
         self._model.generation_config = GenerationConfig()
         self._extractor = WhisperFeatureExtractor.from_pretrained(model_folder, local_files_only=True)
         self._tokenizer = build_whisper_tokenizer(
@@ -102,7 +102,7 @@ class Transformers:
         ]
 
     def _encode(self, clips: Sequence[Clip]) -> torch.Tensor:
-        """What the encoder makes of each clip and silence up to 30 s, shape [n_clips, 1500, d_model]."""
+        """Return the encoder output of each clip padded with silence to 30 s, shape [n_clips, 1500, d_model]."""
         features = self._extractor(
             [np.asarray(each.audio) for each in clips], sampling_rate=SAMPLE_RATE, return_tensors="pt"
         ).input_features
@@ -110,7 +110,7 @@ class Transformers:
         return encoded
 
     def _generate_tokens(self, encoded: torch.Tensor) -> torch.Tensor:
-        """Prompt and tokens of each clip, filled up with the end token, shape [n_clips, n_tokens]."""
+        """Return prompt and tokens of each clip, padded with the end token, shape [n_clips, n_tokens]."""
         import torch
         from transformers import GenerationConfig, GenerationMixin
         from transformers.modeling_outputs import BaseModelOutput
@@ -122,7 +122,7 @@ class Transformers:
         elif options.beam_size > 1:
             search |= {"early_stopping": True, "length_penalty": options.length_penalty}
         prompt = torch.tensor([self._prompt] * len(encoded), device=self._device)
-        # Whisper's own `generate` adds time stamps, windows and suppressions of the folder; this is the plain one.
+        # Whisper's own `generate` adds time stamps, windows and the folder's suppressed tokens; this one does not.
         written: torch.Tensor = GenerationMixin.generate(
             self._model,
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
@@ -141,12 +141,12 @@ class Transformers:
         return written
 
     def _limit_new_tokens(self) -> int:
-        """Half of the decoder's positions, as every Whisper engine has it, or fewer where the options say so."""
+        """Return half of the decoder's positions, the limit in every Whisper engine, or fewer if the options say so."""
         positions = int(self._model.config.max_target_positions)
         most = min(positions // 2, positions - len(self._prompt))
         return most if self._options.max_new_tokens is None else min(self._options.max_new_tokens, most)
 
-    def _build_logits_processors(self, not_at_begin: list[int]) -> Any:
+    def _build_logits_processors(self, suppressed_at_start: list[int]) -> Any:
         from faster_whisper.transcribe import get_suppressed_tokens
         from transformers import (
             LogitsProcessorList,
@@ -161,17 +161,17 @@ class Transformers:
             processors.append(RepetitionPenaltyLogitsProcessor(options.repetition_penalty))
         if options.no_repeat_ngram_size:
             processors.append(NoRepeatNGramLogitsProcessor(options.no_repeat_ngram_size))
-        never = list(get_suppressed_tokens(self._tokenizer, [-1]))
-        processors.append(SuppressTokensLogitsProcessor(never, device=str(self._device)))
+        suppressed = list(get_suppressed_tokens(self._tokenizer, [-1]))
+        processors.append(SuppressTokensLogitsProcessor(suppressed, device=str(self._device)))
         processors.append(
-            SuppressTokensAtBeginLogitsProcessor(not_at_begin, len(self._prompt), device=str(self._device))
+            SuppressTokensAtBeginLogitsProcessor(suppressed_at_start, len(self._prompt), device=str(self._device))
         )
         return processors
 
     def _score_tokens(self, encoded: torch.Tensor, written: torch.Tensor) -> tuple[list[float], list[float]]:
-        """Average log-probability with the end token, and probability of no speech, of each clip.
+        """Return the average log-probability, end token included, and the no-speech probability of each clip.
 
-        The text is read once more in one pass, so that nothing but one step's logits is ever held.
+        The decoder runs over the text once more in one pass, so that memory holds the logits of one step only.
         """
         import torch
 
@@ -195,7 +195,7 @@ class Transformers:
         return [token for token in tokens[: tokens.index(end) if end in tokens else None] if token < end]
 
     def _align_words(self, encoded: torch.Tensor, clip: Clip, tokens: list[int]) -> tuple[RecognisedWord, ...]:
-        """The words of a clip; one whose text is longer than the model can align has none."""
+        """Return the words of a clip; none where the text is longer than the model can align."""
         if len(tokens) + len(self._prompt) + 1 > self._model.config.max_target_positions:
             return ()
         n_frames = max(_MIN_ALIGNED_FRAMES, int(np.ceil(len(clip.audio) / SAMPLE_RATE / FRAME_S)))
@@ -204,15 +204,15 @@ class Transformers:
 
 
 def _read_configs(model_folder: Path) -> dict[str, Any]:
-    """`generation_config.json` of a Whisper folder that is complete; raises `EvaluationError` where it is not."""
+    """Return `generation_config.json` of a complete Whisper folder; raise `EvaluationError` if a file is missing."""
     missing = [name for name in _REQUIRED_CHECKPOINT_FILES if not (model_folder / name).is_file()]
     weights = ("model.safetensors", "model.safetensors.index.json")
     if not any((model_folder / name).is_file() for name in weights):
         missing.append("model.safetensors")
     if missing:
         raise EvaluationError(
-            f"{model_folder} lacks {', '.join(missing)}; pass a Transformers folder as `fine_tuned_checkpoint` "
-            "publishes it"
+            f"{model_folder} lacks {', '.join(missing)}; name a Transformers folder as `fine_tuned_checkpoint` "
+            "writes it"
         )
     found: list[dict[str, Any]] = []
     for name in ("config.json", "generation_config.json"):
@@ -220,22 +220,22 @@ def _read_configs(model_folder: Path) -> dict[str, Any]:
             found.append(dict(json.loads((model_folder / name).read_text("utf-8"))))
         except ValueError as error:
             raise EvaluationError(
-                f"{model_folder / name} is no JSON object: {error}; copy it from the base model"
+                f"{model_folder / name} is not a JSON object: {error}; copy it from the base model"
             ) from error
     if found[0].get("model_type") != "whisper":
         raise EvaluationError(
-            f"{model_folder}/config.json has model_type {found[0].get('model_type')!r}; this engine runs 'whisper'"
+            f"{model_folder}/config.json has model_type {found[0].get('model_type')!r}; this engine needs a 'whisper' model"
         )
     return {**found[1], "layers": found[0].get("decoder_layers"), "heads": found[0].get("decoder_attention_heads")}
 
 
 def _read_alignment_heads(model_folder: Path, config: dict[str, Any]) -> list[list[int]]:
-    """The attention heads that follow the sound, as [layer, head]; raises `EvaluationError` where none are known."""
+    """Return the alignment heads as [layer, head]; raise `EvaluationError` if there are none or they do not exist."""
     heads: list[list[int]] = config.get("alignment_heads") or []
     if not heads or any(layer >= config["layers"] or head >= config["heads"] for layer, head in heads):
         raise EvaluationError(
-            f"{model_folder}/generation_config.json has alignment_heads {heads}, of a decoder of {config['layers']} "
-            f"layers with {config['heads']} heads: no times of words. Copy alignment_heads from the base model of this "
+            f"{model_folder}/generation_config.json has alignment_heads {heads}, and the decoder has {config['layers']} "
+            f"layers with {config['heads']} heads; for word times copy alignment_heads from the base model of this "
             "size, or set word_times to false"
         )
     return heads
@@ -245,10 +245,10 @@ def _select_device(device: str) -> torch.device:
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise EvaluationError("evaluation.device is cuda and torch finds no GPU; set it to cpu or auto")
+        raise EvaluationError("evaluation.device is cuda, but torch finds no GPU; set it to cpu or auto")
     on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if on_gpu:
-        # Else convolutions compute in TensorFloat-32, and this engine is the measure of the others.
+        # Without this, convolutions use TensorFloat-32, and this engine is the reference for the others.
         torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda" if on_gpu else "cpu")
 
@@ -268,6 +268,6 @@ def _load_checkpoint(model_folder: Path, device: torch.device, *, with_attention
         return model.to(device).eval()
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise EvaluationError(
-            f"Transformers cannot load {model_folder} on {device}: {error}; train or fetch the checkpoint again, or "
+            f"Transformers cannot load {model_folder} on {device}: {error}; train or download the checkpoint again, or "
             "set evaluation.device to cpu"
         ) from error

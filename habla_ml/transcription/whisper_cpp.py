@@ -1,4 +1,4 @@
-"""Decoding with whisper.cpp through pywhispercpp (the extra `whisper-cpp`), from a ggml file."""
+"""Decodes a ggml file with whisper.cpp through pywhispercpp (the extra `whisper-cpp`)."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _DISABLED_THRESHOLD: Final = 2.0
 
 
 class WhisperCpp:
-    """whisper.cpp on one clip at a time, padded with silence to 30 s, one pass and no falling back to a temperature.
+    """whisper.cpp on one clip at a time, padded with silence to 30 s, in one pass without temperature fallback.
 
-    Silence is judged by whisper.cpp itself, which shows no probability of it: a text it takes for silence comes back
-    empty and without an average. That average is over the tokens of the text, without the end token.
+    whisper.cpp applies the silence thresholds itself and gives no no-speech probability: for silence it returns an empty
+    text without an average log-probability. The average covers the tokens of the text without the end token.
     """
 
     model_format: ClassVar = "ggml"
@@ -67,7 +67,9 @@ class WhisperCpp:
         self._binding = binding
         self._options = options
         if options.language not in Model.available_languages():
-            raise EvaluationError(f"whisper.cpp does not know the language {options.language!r}; set another")
+            raise EvaluationError(
+                f"whisper.cpp does not support the language {options.language!r}; set another one"
+            )
         self._model = _load_ggml_model(Model, path, options, device, cpu_threads)
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
@@ -80,7 +82,7 @@ class WhisperCpp:
         window[: len(clip.audio)] = clip.audio
         self._model.transcribe(window)
         tokens = self._read_tokens()
-        # A letter may be spread over two tokens, so their bytes are joined first.
+        # A letter can be split over two tokens, so join the bytes first.
         text = b"".join(raw for raw, _ in tokens).decode("utf-8", "replace").strip()
         avg_logprob = sum(each for _, each in tokens) / len(tokens) if tokens else None
         return build_whisper_hypothesis(
@@ -88,21 +90,23 @@ class WhisperCpp:
         )
 
     def _read_tokens(self) -> list[tuple[bytes, float]]:
-        """Bytes and log-probability of each token of text."""
-        ask, context = self._binding, self._model._ctx
-        end = ask.whisper_token_eot(context)
+        """Return bytes and log-probability of each text token."""
+        binding, context = self._binding, self._model._ctx
+        end = binding.whisper_token_eot(context)
         found: list[tuple[bytes, float]] = []
-        for segment in range(ask.whisper_full_n_segments(context)):
-            for at in range(ask.whisper_full_n_tokens(context, segment)):
-                token = ask.whisper_full_get_token_id(context, segment, at)
+        for segment in range(binding.whisper_full_n_segments(context)):
+            for at in range(binding.whisper_full_n_tokens(context, segment)):
+                token = binding.whisper_full_get_token_id(context, segment, at)
                 if token < end:
-                    probability: Any = ask.whisper_full_get_token_p(context, segment, at)
-                    found.append((ask.whisper_token_to_bytes(context, token), math.log(max(probability, 1e-30))))
-        return found[: self._options.max_new_tokens]  # whisper.cpp stops one later
+                    probability: Any = binding.whisper_full_get_token_p(context, segment, at)
+                    found.append(
+                        (binding.whisper_token_to_bytes(context, token), math.log(max(probability, 1e-30)))
+                    )
+        return found[: self._options.max_new_tokens]  # whisper.cpp stops one token later
 
 
 def _load_ggml_model(model_class: Any, path: Path, options: DecodingOptions, device: str, cpu_threads: int) -> Any:
-    """A `pywhispercpp.model.Model`, loaded; raises `EvaluationError` where whisper.cpp says that it is not."""
+    """Return a loaded `pywhispercpp.model.Model`; raise `EvaluationError` if whisper.cpp logs that loading failed."""
     by_beam = options.beam_size > 1 and options.temperature == 0
     with _capture_stderr() as log:
         model = model_class(
@@ -133,17 +137,19 @@ def _load_ggml_model(model_class: Any, path: Path, options: DecodingOptions, dev
             else options.log_prob_threshold,
         )
         log.seek(0)
-        said = log.read().decode(errors="replace").splitlines()
-    # The binding gives a model in either case, and decoding with one that was not loaded ends the process.
-    if any("failed to load model" in line for line in said):
-        why = next((line for line in said if "whisper_model_load" in line and "loading" not in line), said[-1])
-        raise EvaluationError(f"whisper.cpp cannot load {path}: {why}; convert the checkpoint again")
+        lines = log.read().decode(errors="replace").splitlines()
+    # The binding returns a model even if loading failed, and decoding with it would crash the process.
+    if any("failed to load model" in line for line in lines):
+        reason = next(
+            (line for line in lines if "whisper_model_load" in line and "loading" not in line), lines[-1]
+        )
+        raise EvaluationError(f"whisper.cpp cannot load {path}: {reason}; convert the checkpoint again")
     return model
 
 
 @contextmanager
 def _capture_stderr() -> Iterator[IO[bytes]]:
-    """A file that gets what is written to standard error, by C too."""
+    """Redirect standard error, also of C code, to a temporary file."""
     with tempfile.TemporaryFile() as log:
         before = os.dup(2)
         os.dup2(log.fileno(), 2)
@@ -155,9 +161,9 @@ def _capture_stderr() -> Iterator[IO[bytes]]:
 
 
 def _check_device(device: str, system: str) -> None:
-    """Refuse a GPU that this build of whisper.cpp would silently leave alone."""
+    """Refuse a GPU that this build of whisper.cpp would silently ignore."""
     if device == "cuda" and "CUDA" not in system:
         raise EvaluationError(
-            f"evaluation.device is cuda, and this build of whisper.cpp has none ({system.strip()}); set it to cpu, or "
-            "build pywhispercpp with GGML_CUDA=1"
+            f"evaluation.device is cuda, but this build of whisper.cpp has no CUDA ({system.strip()}); set it to cpu, "
+            "or build pywhispercpp with GGML_CUDA=1"
         )

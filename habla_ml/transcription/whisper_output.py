@@ -1,4 +1,4 @@
-"""From what a Whisper put out to a hypothesis, alike for every engine that shows us its probabilities."""
+"""Builds hypotheses from the output of Whisper, in the same way for every engine that gives probabilities."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def build_whisper_hypothesis(
     no_speech_prob: float | None,
     words: tuple[RecognisedWord, ...] = (),
 ) -> Hypothesis:
-    """The hypothesis under the thresholds of the options, as faster-whisper applies them.
+    """Return the hypothesis after applying the thresholds of the options as faster-whisper does.
 
-    A text counts as nothing heard where `no_speech_prob` is above its bound and `avg_logprob` not above its own, or
-    where it repeats itself beyond `compression_ratio_threshold`. None is what an engine does not tell.
+    The text becomes empty if `no_speech_prob` is above its threshold and `avg_logprob` is not above its own, or if its
+    compression ratio is above `compression_ratio_threshold`. A value is None where the engine does not give it.
     """
     threshold, likely = options.no_speech_threshold, options.log_prob_threshold
     is_silence = threshold is not None and no_speech_prob is not None and no_speech_prob > threshold
@@ -51,11 +51,11 @@ def build_whisper_hypothesis(
 
 
 def build_recognised_words(timings: Sequence[Mapping[str, Any]], duration_s: float) -> tuple[RecognisedWord, ...]:
-    """Words with the punctuation beside them, their times within the clip.
+    """Return words with their punctuation and with times inside the clip.
 
     Args:
-        timings: `word`, `tokens`, `start` and `end` (s) of each, as `WhisperModel.find_alignment` gives them.
-        duration_s: Of the clip.
+        timings: `word`, `tokens`, `start` and `end` (s) of each word, as `WhisperModel.find_alignment` returns them.
+        duration_s: Duration of the clip.
     """
     from faster_whisper.transcribe import merge_punctuations
 
@@ -73,31 +73,31 @@ def build_recognised_words(timings: Sequence[Mapping[str, Any]], duration_s: flo
 def build_whisper_tokenizer(
     hf_tokenizer: Any, multilingual: bool, model_folder: Path, options: DecodingOptions
 ) -> Tokenizer:
-    """faster-whisper's view of a model's tokens, with the prompt of these options.
+    """Return faster-whisper's tokenizer with the prompt of these options.
 
     Args:
         hf_tokenizer: The `tokenizers.Tokenizer` of the model.
-        multilingual: Whether the model is.
-        model_folder: For the message.
+        multilingual: Whether the model is multilingual.
+        model_folder: Named in error messages.
         options: Language and task.
 
     Raises:
-        EvaluationError: The model has not this language.
+        EvaluationError: The model does not support this language or task.
     """
     from faster_whisper.tokenizer import Tokenizer
 
     if not multilingual and options.language != "en":
         raise EvaluationError(
             f"{model_folder} is an English-only Whisper and cannot decode language {options.language!r}; "
-            "take a multilingual checkpoint"
+            "use a multilingual checkpoint"
         )
     try:
         tokenizer = Tokenizer(hf_tokenizer, multilingual, task=options.task, language=options.language)
     except ValueError as error:
-        raise EvaluationError(f"decoding options for {model_folder}: {error}") from error
+        raise EvaluationError(f"the decoding options do not fit {model_folder}: {error}") from error
     if None in tokenizer.sot_sequence:
         raise EvaluationError(
             f"the vocabulary of {model_folder} has no token for language {options.language!r} or task "
-            f"{options.task!r}; set another, or take a checkpoint that has them"
+            f"{options.task!r}; set another one, or use a checkpoint that has it"
         )
     return tokenizer

@@ -1,4 +1,4 @@
-"""Decoding with WhisperX, whose packages contradict ours: its process runs in an environment of its own."""
+"""Decodes with WhisperX in its own virtual environment, because its packages conflict with ours."""
 
 from __future__ import annotations
 
@@ -26,22 +26,21 @@ WHISPERX_REQUIREMENTS: Final = (
     "faster-whisper==1.2.1",
     "pydantic==2.14.3",
 )
-"""CTranslate2 and faster-whisper as we have them, so that what differs is WhisperX; pydantic for our messages."""
+"""CTranslate2 and faster-whisper in our versions, so that only WhisperX differs; pydantic for the messages."""
 
 CONSTRAINTS_FILE: Final = "constraints-whisperx.txt"
-"""Beside the environment, where there is one: the versions that were tested together."""
+"""Versions that were tested together; the file is in the folder that contains the environment."""
 
 ALIGNMENT_FOLDER: Final = "alignment"
-"""In the environment; `alignment/<language>` holds a wav2vec2 with a CTC head in the format of Transformers."""
+"""In the environment; `alignment/<language>` contains a wav2vec2 with a CTC head in Transformers format."""
 
 _CHUNK_S: Final = 30
 
 
 class WhisperX:
-    """WhisperX on a CTranslate2 folder: speech is found first, then decoded in one batch, silence is left out.
+    """WhisperX on a CTranslate2 folder: it detects speech, drops silence, and decodes the speech in one batch.
 
-    The detector of speech comes with the package. The thresholds of Whisper are not its own: what the detector lets
-    through is decoded, once, without a temperature.
+    The voice activity detector is part of the package. WhisperX does not apply Whisper's thresholds or a temperature.
     """
 
     model_format: ClassVar = "ctranslate2"
@@ -63,8 +62,8 @@ class WhisperX:
 
     def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
         if not (model_folder / "model.bin").is_file():
-            raise EvaluationError(f"{model_folder} lacks model.bin; pass a folder that `ctranslate2_model` made")
-        # pyannote would report to its makers, and what is missing here would be looked for on a hub.
+            raise EvaluationError(f"{model_folder} lacks model.bin; name a folder that `ctranslate2_model` wrote")
+        # Switch off pyannote's telemetry and downloads of missing files.
         os.environ |= {"PYANNOTE_METRICS_ENABLED": "0", "HF_HUB_OFFLINE": "1"}
         import torch
         import whisperx
@@ -80,7 +79,7 @@ class WhisperX:
             self._pipeline = whisperx.load_model(
                 str(model_folder),
                 self._device,
-                # Its own default would turn an int8 model into float32.
+                # WhisperX would load an int8 model as float32.
                 model=WhisperModel(
                     str(model_folder), device=self._device, cpu_threads=threads, local_files_only=True
                 ),
@@ -110,7 +109,7 @@ class WhisperX:
 
     def _transcribe_clip(self, clip: Clip) -> Hypothesis:
         began_s = time.perf_counter()
-        audio = np.array(clip.audio, np.float32)  # torch wants samples that may be written to
+        audio = np.array(clip.audio, np.float32)  # torch needs a writable array
         segments = self._pipeline.transcribe(audio, batch_size=1, chunk_size=_CHUNK_S)["segments"]
         text = " ".join(each["text"].strip() for each in segments)
         words = self._align_words(segments, audio, clip.duration_s) if self._options.word_times else ()
@@ -129,7 +128,7 @@ class WhisperX:
     def _align_words(
         self, segments: list[dict[str, Any]], audio: NDArray[np.float32], duration_s: float
     ) -> tuple[RecognisedWord, ...]:
-        """The words that the aligner could place; it has no times for one without a letter that it knows."""
+        """Return the words that have times; the aligner has none for a word without a letter that it knows."""
         if not segments:
             return ()
         import whisperx
@@ -146,14 +145,14 @@ class WhisperX:
 
 
 def _find_alignment_folder(language: str) -> Path:
-    """What aligns words of this language; raises `EvaluationError` where a part of it was not brought here."""
+    """Return the folder of the language's aligner; raise `EvaluationError` if one of its files is missing."""
     import nltk
     from whisperx.alignment import PUNKT_LANGUAGES
 
     folder = Path(sys.prefix) / ALIGNMENT_FOLDER / language
     if not (folder / "config.json").is_file():
         raise EvaluationError(
-            f"whisperx aligns words with a wav2vec2 model of the language, and {folder} holds none; copy one there "
+            f"whisperx aligns words with a wav2vec2 model of the language, and {folder} contains none; copy one there "
             "(config.json, weights, tokenizer), set word_times to false, or use another engine"
         )
     sentences = f"tokenizers/punkt_tab/{PUNKT_LANGUAGES.get(language, 'english')}"
@@ -161,19 +160,19 @@ def _find_alignment_folder(language: str) -> Path:
         nltk.data.find(sentences)
     except LookupError:
         raise EvaluationError(
-            f"whisperx parts sentences by NLTK's {sentences}, which is not here and would be fetched; copy it to "
+            f"whisperx splits sentences with NLTK's {sentences}, which is not installed; copy it to "
             f"{Path(sys.prefix) / 'nltk_data' / sentences}, or set word_times to false"
         ) from None
     return folder
 
 
 def get_whisperx_environment() -> Path:
-    """Where WhisperX is, or would be."""
+    """Return the path of the environment, installed or not."""
     return sibling_environment(ENVIRONMENT_NAME)
 
 
 def install_whisperx(log: Callable[[str], None]) -> None:
-    """Make the environment where it is missing; some 8 GB, several minutes.
+    """Create the environment if it is missing (8 GB, several minutes).
 
     Raises:
         ServiceError: pip failed.

@@ -1,4 +1,4 @@
-"""Where words are in the sound, from a Whisper's cross-attention, as OpenAI's `timing.py` finds them.
+"""Computes word times from Whisper's cross-attention, as OpenAI's `timing.py` does.
 
 https://github.com/openai/whisper/blob/main/whisper/timing.py
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from faster_whisper.tokenizer import Tokenizer
 
 FRAME_S: Final = 0.02
-"""Of one frame of the encoder."""
+"""Duration of one encoder frame."""
 
 _MEDIAN_WIDTH: Final = 7
 
@@ -28,18 +28,18 @@ def align_words_to_audio(
     heads: Sequence[Sequence[int]],
     n_frames: int,
 ) -> list[dict[str, Any]]:
-    """The words of a text with their times.
+    """Return the words of a text with their times.
 
     Args:
         model: A `WhisperForConditionalGeneration` with eager attention.
-        encoded: Its encoder's output for one clip, shape [1, 1500, d_model].
-        tokenizer: With the prompt under which the text was written.
+        encoded: Encoder output of one clip, shape [1, 1500, d_model].
+        tokenizer: A tokenizer with the prompt that was used to decode the text.
         tokens: The text.
-        heads: [layer, head] of those that follow the sound.
-        n_frames: Frames of the encoder that hold the clip; what comes after is silence.
+        heads: [layer, head] of the alignment heads.
+        n_frames: Number of encoder frames of the clip; the frames after them are silence.
 
     Returns:
-        `word`, `tokens`, `start` and `end` (s) of each.
+        `word`, `tokens`, `start` and `end` (s) of each word.
     """
     if not tokens:
         return []
@@ -59,7 +59,7 @@ def align_words_to_audio(
     starts_a_token = np.diff(text_indices, prepend=-1) > 0
     times_s = time_indices[starts_a_token] * FRAME_S
     words, word_tokens = tokenizer.split_to_word_tokens([*tokens, tokenizer.eot])
-    # The last word is the end token; its start is where the one before ends.
+    # The last word is the end token; it starts where the word before it ends.
     bounds = np.cumsum([0, *(len(each) for each in word_tokens[:-1])])
     return [
         {"word": word, "tokens": own, "start": times_s[first], "end": times_s[end]}

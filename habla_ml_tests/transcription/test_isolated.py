@@ -1,4 +1,4 @@
-"""Engines in a process of their own, which is stopped, killed and starved for real."""
+"""Engines in their own process, which is really stopped and killed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def expected(artefact: Path, clips: list[Utterance]) -> list[str]:
 
 @dataclass
 class SignallingClip:
-    """A clip that does something to the process every time it is handed over."""
+    """A clip that sends a signal to the decoding process each time it is sent, at most `times` times."""
 
     clip: Utterance
     transcriber: IsolatedTranscriber
@@ -64,7 +64,7 @@ class SignallingClip:
         return self.clip.audio
 
 
-def test_the_texts_are_those_of_the_engine_and_the_process_is_loaded_once(
+def test_texts_equal_the_engines_and_the_process_loads_once(
     transcriber: IsolatedTranscriber, clips: list[Utterance], expected: list[str]
 ) -> None:
     assert transcriber.pid is None
@@ -80,7 +80,7 @@ def test_the_texts_are_those_of_the_engine_and_the_process_is_loaded_once(
 
 
 @pytest.mark.parametrize("engine", ["faster-whisper", "faster-whisper-batched"])
-def test_batches_and_words_come_through_whole(
+def test_batches_and_words_are_returned_complete(
     base_artefact: Path, sentences: list[Utterance], engine: str
 ) -> None:
     options = DecodingOptions.model_validate({"engine": engine, "batch_size": 4, "word_times": True})
@@ -91,8 +91,8 @@ def test_batches_and_words_come_through_whole(
         assert transcriber.transcribe([]) == []
 
 
-def test_a_model_that_does_what_memory_forbids_is_an_error(artefact: Path, clips: list[Utterance]) -> None:
-    # The tiny model's attention heads for word times are in a layer that it does not have.
+def test_a_model_that_always_crashes_is_an_error(artefact: Path, clips: list[Utterance]) -> None:
+    # The alignment heads of the tiny model name a layer that it does not have.
     options = OPTIONS.model_copy(update={"word_times": True})
     with (
         closing(IsolatedTranscriber(artefact, options, "cpu", 2)) as transcriber,
@@ -101,14 +101,14 @@ def test_a_model_that_does_what_memory_forbids_is_an_error(artefact: Path, clips
         transcriber.transcribe(clips)
 
 
-def test_usage_says_what_was_decoded_and_how_large_the_process_became(
+def test_usage_counts_decoded_audio_decoding_time_and_peak_memory(
     transcriber: IsolatedTranscriber, clips: list[Utterance]
 ) -> None:
     assert transcriber.usage.peak_memory_bytes is None
     began_s = time.perf_counter()
     transcriber.transcribe(clips[:4])
     took_s = time.perf_counter() - began_s
-    assert 0 < transcriber.usage.decode_s < took_s - 0.1, "loading is no decoding"
+    assert 0 < transcriber.usage.decode_s < took_s - 0.1, "loading does not count as decoding"
     transcriber.transcribe(clips[4:6])
     usage = transcriber.usage
     assert usage.audio_s == pytest.approx(sum(each.duration_s for each in clips[:6]))
@@ -118,7 +118,7 @@ def test_usage_says_what_was_decoded_and_how_large_the_process_became(
     assert usage.peak_memory_bytes == pytest.approx(now, rel=0.05)
 
 
-def test_unusable_audio_is_a_failure_and_its_neighbours_are_decoded(
+def test_unusable_audio_is_a_failure_and_other_clips_are_decoded(
     transcriber: IsolatedTranscriber, clips: list[Utterance], expected: list[str]
 ) -> None:
     broken = replace(clips[1], audio=np.array([0.0, np.nan], np.float32))
@@ -137,7 +137,7 @@ def test_only_unusable_audio_starts_no_process(transcriber: IsolatedTranscriber,
     assert (found[0].failure, transcriber.pid, transcriber.usage.audio_s) == ("audio", None, 0)
 
 
-def test_a_process_killed_in_mid_batch_costs_no_clip(
+def test_a_process_killed_during_a_batch_costs_no_clip(
     transcriber: IsolatedTranscriber, clips: list[Utterance], expected: list[str]
 ) -> None:
     killed: list[int] = []
@@ -158,7 +158,7 @@ def test_a_process_killed_in_mid_batch_costs_no_clip(
 
 
 @pytest.mark.parametrize("batch_size", [None, 3])
-def test_the_clip_that_the_process_dies_of_is_found_and_the_others_are_decoded(
+def test_the_clip_that_crashes_the_process_is_found_and_the_others_are_decoded(
     artefact: Path, clips: list[Utterance], expected: list[str], batch_size: int | None
 ) -> None:
     options = OPTIONS.model_copy(update={"batch_size": batch_size})
@@ -172,7 +172,7 @@ def test_the_clip_that_the_process_dies_of_is_found_and_the_others_are_decoded(
     assert [each.text for each in found] == [*expected[:4], "", *expected[5:]]
 
 
-def test_a_clip_during_which_the_process_died_once_is_not_to_blame(
+def test_a_clip_that_crashes_once_is_decoded_again(
     transcriber: IsolatedTranscriber, clips: list[Utterance], expected: list[str]
 ) -> None:
     once = SignallingClip(clips[1], transcriber, signal.SIGSEGV, times=1)
@@ -198,14 +198,14 @@ def test_a_clip_that_hangs_is_a_timeout_and_the_others_are_decoded(
     assert [each.text for each in found] == [expected[0], "", *expected[2:]]
 
 
-def test_a_limit_that_no_clip_can_keep_gives_timeouts_and_ends(artefact: Path, clips: list[Utterance]) -> None:
+def test_a_limit_that_no_clip_can_meet_gives_timeouts_and_ends(artefact: Path, clips: list[Utterance]) -> None:
     options = OPTIONS.model_copy(update={"clip_timeout_s": 0.001})
     with closing(IsolatedTranscriber(artefact, options, "cpu", 2)) as transcriber:
         found = transcriber.transcribe(clips[:4])
     assert [each.failure for each in found] == ["timeout"] * 4
 
 
-def test_a_process_that_died_between_two_calls_is_replaced(
+def test_a_process_that_ended_between_two_calls_is_replaced(
     transcriber: IsolatedTranscriber, clips: list[Utterance], expected: list[str]
 ) -> None:
     transcriber.transcribe(clips[:1])
@@ -215,12 +215,12 @@ def test_a_process_that_died_between_two_calls_is_replaced(
     assert [(each.text, each.failure) for each in found] == [(text, None) for text in expected[:2]]
 
 
-def test_an_engine_that_dies_of_everything_is_an_error_and_no_row_of_crashes(
+def test_an_engine_that_crashes_on_every_clip_is_an_error(
     transcriber: IsolatedTranscriber, clips: list[Utterance], expected: list[str]
 ) -> None:
-    deadly = [SignallingClip(clip, transcriber, signal.SIGKILL) for clip in clips]
+    crashing = [SignallingClip(clip, transcriber, signal.SIGKILL) for clip in clips]
     with pytest.raises(EvaluationError, match=r"failed on 5 clips in a row.*SIGKILL"):
-        transcriber.transcribe(deadly)
+        transcriber.transcribe(crashing)
     assert transcriber.pid is None
     assert [each.text for each in transcriber.transcribe(clips[:2])] == expected[:2]
 
@@ -236,12 +236,16 @@ def test_a_model_that_cannot_be_loaded_is_an_error(artefact: Path, clips: list[U
         transcriber.transcribe(clips[:1])
 
 
-def test_the_process_dies_with_the_one_that_started_it(artefact: Path) -> None:
+def test_the_process_ends_with_its_parent(artefact: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path\n"
-        "from habla_ml.transcription.isolated import IsolatedTranscriber\n"
+        "from habla_ml.transcription.engine_process import EngineProcess\n"
+        "from habla_ml.transcription.messages import StartRequest\n"
         "from habla_ml.transcription.options import DecodingOptions\n"
-        "print(IsolatedTranscriber(Path(sys.argv[1]), DecodingOptions(), 'cpu', 1).running().pid, flush=True)\n"
+        "options = DecodingOptions()\n"
+        "start = StartRequest(model_folder=Path(sys.argv[1]), options=options, device='cpu', cpu_threads=1)\n"
+        "process = EngineProcess(start)\n"
+        "print(process.pid, flush=True)\n"
         "time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(artefact)], stdout=subprocess.PIPE) as parent:

@@ -1,5 +1,5 @@
-"""Speech recognition that is bought elsewhere, through each service's own client library.
+"""Hosted speech recognition services, each through its own client library.
 
-What belongs here: one module for each service, what a call costs and how much was spent, how often it is asked again.
-Nothing here runs unless `evaluation.hosted` names the service: the voices of people leave the house.
+One module for each service, and what they share: costs and spending caps, retries, checks of their answers. Nothing here
+runs unless `evaluation.hosted` configures the service, because it sends recordings of people to a company.
 """

@@ -1,9 +1,9 @@
-"""Amazon Transcribe: a batch job for each clip, its audio and its text in a bucket of one's own, through boto3.
+"""Amazon Transcribe through boto3: a batch job for each clip, with audio and text in your own bucket.
 
-Batch and not streaming: boto3 is AWS's stable client, which this package needs for S3 anyway, while streaming has only
-an experimental one (amazon-transcribe) whose successor wants a newer Python. Both bill at least 15 s. The price of
-it is time: a job of 3 s takes some ten, so many run side by side. Audio, text and job are deleted when the text is
-read; what a crash leaves behind is for a rule of the bucket that deletes what is a day old.
+Batch jobs instead of streaming: boto3 is AWS's stable client and is needed for S3 anyway. Streaming has only an
+experimental client (amazon-transcribe), whose successor needs a newer Python. Both bill at least 15 s. A job for a clip of
+3 s takes about 10 s, so many jobs run in parallel. Audio, text and job are deleted after the text is read; a lifecycle
+rule of the bucket should delete what a crash leaves.
 """
 
 from __future__ import annotations
@@ -23,11 +23,6 @@ from habla_ml.transcription.hosted.service import (
     clean_text,
     clean_words,
     import_client_library,
-    make_disconnect_error,
-    make_malformed_answer_error,
-    make_status_error,
-    make_timeout_error,
-    make_unreachable_error,
     read_secret,
 )
 from habla_ml.transcription.options import HostedOptions
@@ -38,7 +33,7 @@ _SETUP_CODES: Final = frozenset(
     {"UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "AccessDeniedException"}
 )
 _MAX_TRANSCRIPT_BYTES: Final = 4 << 20
-"""Of a transcript of 30 s."""
+"""Largest transcript of 30 s of speech."""
 
 
 class Aws:
@@ -67,7 +62,7 @@ class Aws:
         self._options = options
 
     def recognise(self, recording: EncodedClip, timeout_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
-        """See `SpeechService.recognise`: upload, start, wait, read, and delete whatever came of it."""
+        """See `SpeechService.recognise`: upload, start a job, wait, read the text, and delete everything."""
         from botocore import exceptions
 
         deadline_s = time.monotonic() + timeout_s
@@ -85,13 +80,13 @@ class Aws:
         except exceptions.ClientError as error:
             raise _make_call_error(error.response, started) from None
         except (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError):
-            raise _mark_billed(make_unreachable_error(_NAME), started) from None
+            raise _mark_billed(CallError.unreachable(_NAME), started) from None
         except exceptions.ReadTimeoutError:
-            raise make_timeout_error(_NAME, timeout_s) from None
+            raise CallError.timeout(_NAME, timeout_s) from None
         except exceptions.BotoCoreError:
-            raise make_disconnect_error(_NAME) from None
+            raise CallError.disconnected(_NAME) from None
         except (ValueError, TypeError, LookupError, AttributeError):
-            raise make_malformed_answer_error(_NAME) from None
+            raise CallError.malformed(_NAME) from None
         finally:
             self._clean_up(job, audio, text, started)
 
@@ -118,14 +113,14 @@ class Aws:
             status = self._read_job_status(job)
             if status == "COMPLETED":
                 return
-            if status == "FAILED":  # its FailureReason may name the file and is not repeated
+            if status == "FAILED":  # do not repeat its FailureReason, which may name the file
                 raise CallError(f"{_NAME} could not transcribe this clip", "clip")
             if time.monotonic() + self._settings.poll_s > deadline_s:
-                raise make_timeout_error(_NAME, timeout_s)
+                raise CallError.timeout(_NAME, timeout_s)
             time.sleep(self._settings.poll_s)
 
     def _read_job_status(self, job: str) -> str | None:
-        """Where the job stands; None when they are too busy to say, for the job runs and is paid."""
+        """Return the status of a job; None if the service is busy, because the job runs on and is billed."""
         from botocore.exceptions import ClientError
 
         try:
@@ -143,11 +138,11 @@ class Aws:
         finally:
             body.close()
         if len(data) > _MAX_TRANSCRIPT_BYTES:
-            raise make_malformed_answer_error(_NAME)
+            raise CallError.malformed(_NAME)
         return json.loads(data)
 
     def _clean_up(self, job: str, audio: str, text: str, started: bool) -> None:
-        """Delete what was made; a failure here says nothing about the text, and the bucket's rule deletes the rest."""
+        """Delete audio, text and job; ignore failures, because the bucket's lifecycle rule deletes the rest."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         for key in (audio, text):
@@ -159,19 +154,19 @@ class Aws:
 
 
 def _make_call_error(answer: Any, started: bool) -> CallError:
-    facts, error = answer.get("ResponseMetadata", {}), answer.get("Error", {})
-    code, status = error.get("Code"), int(facts.get("HTTPStatusCode") or 500)
+    metadata, error = answer.get("ResponseMetadata", {}), answer.get("Error", {})
+    code, status = error.get("Code"), int(metadata.get("HTTPStatusCode") or 500)
     if code in _BUSY_CODES:
         status = 429
     elif code in _SETUP_CODES:
         status = 403
     return _mark_billed(
-        make_status_error(_NAME, status, facts.get("HTTPHeaders", {}).get("retry-after"), code), started
+        CallError.from_status(_NAME, status, metadata.get("HTTPHeaders", {}).get("retry-after"), code), started
     )
 
 
 def _mark_billed(fault: CallError, started: bool) -> CallError:
-    """A job that runs is billed, whatever became of asking for it."""
+    """Mark an error after the start of a job as billed, because the job is billed in any case."""
     return CallError(fault.reason, fault.kind, fault.retry_after_s, fault.may_be_billed or started)
 
 
@@ -182,7 +177,7 @@ def _parse_answer(answer: Any, duration_s: float) -> tuple[str, tuple[Recognised
 
 
 def _iterate_words(items: list[Any]) -> Iterator[tuple[object, object, object, object]]:
-    """Punctuation stands as an item without times and belongs to the word before it."""
+    """Yield words; punctuation is an item without times and is appended to the word before it."""
     waiting: tuple[str, object, object, object] | None = None
     for item in items:
         best = item["alternatives"][0]

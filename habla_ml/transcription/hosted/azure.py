@@ -1,8 +1,7 @@
 """Azure Speech, fast transcription: `POST /speechtotext/transcriptions:transcribe` through azure-ai-transcription.
 
-Not the Speech SDK (azure-cognitiveservices-speech): that is native code for microphones and streams, over a socket
-protocol of its own; this one is Microsoft's client for files, answers in one HTTP call with the times of words, and
-costs a third of streaming.
+This is Microsoft's client for files: one HTTP call returns text and word times and costs a third of streaming. The Speech
+SDK (azure-cognitiveservices-speech) is native code for microphones and streams with its own socket protocol.
 """
 
 from __future__ import annotations
@@ -18,11 +17,6 @@ from habla_ml.transcription.hosted.service import (
     clean_text,
     clean_words,
     import_client_library,
-    make_disconnect_error,
-    make_malformed_answer_error,
-    make_status_error,
-    make_timeout_error,
-    make_unreachable_error,
     read_secret,
 )
 from habla_ml.transcription.options import HostedOptions
@@ -52,7 +46,7 @@ class Azure:
         self._options = options
 
     def recognise(self, recording: EncodedClip, timeout_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
-        """See `SpeechService.recognise`; bad words are left as they are spoken."""
+        """See `SpeechService.recognise`; the profanity filter is off."""
         from azure.ai.transcription.models import TranscriptionContent, TranscriptionOptions
         from azure.core.exceptions import (
             AzureError,
@@ -73,17 +67,17 @@ class Azure:
         except CallError:
             raise
         except IncompleteReadError:
-            raise make_disconnect_error(_NAME) from None
+            raise CallError.disconnected(_NAME) from None
         except HttpResponseError as error:
             raise _make_call_error(error) from None
         except ServiceRequestError:
-            raise make_unreachable_error(_NAME) from None
+            raise CallError.unreachable(_NAME) from None
         except ServiceResponseTimeoutError:
-            raise make_timeout_error(_NAME, timeout_s) from None
+            raise CallError.timeout(_NAME, timeout_s) from None
         except AzureError:
-            raise make_disconnect_error(_NAME) from None
+            raise CallError.disconnected(_NAME) from None
         except (ValueError, TypeError, LookupError, AttributeError):
-            raise make_malformed_answer_error(_NAME) from None
+            raise CallError.malformed(_NAME) from None
 
     def close(self) -> None:
         """See `SpeechService.close`."""
@@ -92,14 +86,14 @@ class Azure:
 
 def _make_call_error(error: Any) -> CallError:
     status = error.status_code
-    if not isinstance(status, int) or status < 300:  # their client raises so for a body that it cannot read
-        return make_malformed_answer_error(_NAME)
+    if not isinstance(status, int) or status < 300:  # the client raises this for a body that it cannot parse
+        return CallError.malformed(_NAME)
     headers = {} if error.response is None else error.response.headers
-    return make_status_error(_NAME, status, headers.get("Retry-After"), getattr(error.error, "code", None))
+    return CallError.from_status(_NAME, status, headers.get("Retry-After"), getattr(error.error, "code", None))
 
 
 def _parse_answer(answer: Any, duration_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
-    # Their model is the answer's JSON, checked only where it is looked at.
+    # The client validates fields of the answer only on access.
     text = " ".join(clean_text(_NAME, each.text) for each in answer.combined_phrases)
     return clean_text(_NAME, text), clean_words(_NAME, _iterate_words(answer), duration_s)
 

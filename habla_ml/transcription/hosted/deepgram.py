@@ -12,11 +12,6 @@ from habla_ml.transcription.hosted.service import (
     clean_text,
     clean_words,
     import_client_library,
-    make_disconnect_error,
-    make_malformed_answer_error,
-    make_status_error,
-    make_timeout_error,
-    make_unreachable_error,
     read_secret,
 )
 from habla_ml.transcription.options import HostedOptions
@@ -28,7 +23,7 @@ _NAME: Final = "deepgram"
 _HOSTS: Final = {"eu": "https://api.eu.deepgram.com", "global": "https://api.deepgram.com"}
 _MODEL: Final = "nova-3"
 _LANGUAGES_WITH_REGION: Final = frozenset({"es-419"})
-"""Of Spanish they know `es` and this one."""
+"""Deepgram supports `es` and this one for Spanish."""
 
 
 class Deepgram:
@@ -52,7 +47,7 @@ class Deepgram:
         self._language = options.language if known else options.language.partition("-")[0]
 
     def recognise(self, recording: EncodedClip, timeout_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
-        """See `SpeechService.recognise`; calls opt out of Deepgram's training, and their audio is not kept."""
+        """See `SpeechService.recognise`; each call opts out of Deepgram's training, so its audio is not kept."""
         import httpx
         from deepgram.core.api_error import ApiError
 
@@ -68,13 +63,13 @@ class Deepgram:
         except ApiError as error:
             raise _make_call_error(error) from None
         except (httpx.ConnectError, httpx.ConnectTimeout):
-            raise make_unreachable_error(_NAME) from None
+            raise CallError.unreachable(_NAME) from None
         except httpx.TimeoutException:
-            raise make_timeout_error(_NAME, timeout_s) from None
+            raise CallError.timeout(_NAME, timeout_s) from None
         except httpx.TransportError:
-            raise make_disconnect_error(_NAME) from None
+            raise CallError.disconnected(_NAME) from None
         except (ValueError, TypeError, LookupError, AttributeError):
-            raise make_malformed_answer_error(_NAME) from None
+            raise CallError.malformed(_NAME) from None
         return _parse_answer(answer, recording.duration_s)
 
     def close(self) -> None:
@@ -84,22 +79,22 @@ class Deepgram:
 
 def _make_call_error(error: Any) -> CallError:
     status = error.status_code
-    if not isinstance(status, int) or status < 300:  # their client raises so for a body that it cannot read
-        return make_malformed_answer_error(_NAME)
+    if not isinstance(status, int) or status < 300:  # the client raises this for a body that it cannot parse
+        return CallError.malformed(_NAME)
     body, headers = error.body, error.headers or {}
     code = body.get("err_code") if isinstance(body, dict) else None
-    return make_status_error(_NAME, status, headers.get("retry-after"), code)
+    return CallError.from_status(_NAME, status, headers.get("retry-after"), code)
 
 
 def _parse_answer(answer: Any, duration_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
-    # Their models are filled without being checked.
+    # The client does not validate the fields of the answer.
     try:
         best = answer.results.channels[0].alternatives[0]
-        said = best.words or []
-        words = [(getattr(each, "punctuated_word", None) or each.word, each.start, each.end) for each in said]
-        sure = [each.confidence for each in said]
+        words = [
+            (getattr(each, "punctuated_word", None) or each.word, each.start, each.end, each.confidence)
+            for each in best.words or []
+        ]
         text = best.transcript
     except (AttributeError, LookupError, TypeError):
-        raise make_malformed_answer_error(_NAME) from None
-    timed = ((*word, confidence) for word, confidence in zip(words, sure, strict=True))
-    return clean_text(_NAME, text), clean_words(_NAME, timed, duration_s)
+        raise CallError.malformed(_NAME) from None
+    return clean_text(_NAME, text), clean_words(_NAME, words, duration_s)

@@ -1,7 +1,7 @@
 """Google Speech-to-Text v2: `recognize` over REST through google-cloud-speech.
 
-v2, since only there the audio can be kept in the European Union and a project has no recogniser to make first; REST,
-since one short clip is one call, and fork-safe, which gRPC's threads are not.
+Version 2, because only it keeps audio in the European Union and needs no recogniser to be created first. REST, because one
+short clip is one call, and because gRPC's threads are not safe after a fork.
 """
 
 from __future__ import annotations
@@ -18,11 +18,6 @@ from habla_ml.transcription.hosted.service import (
     clean_text,
     clean_words,
     import_client_library,
-    make_disconnect_error,
-    make_malformed_answer_error,
-    make_status_error,
-    make_timeout_error,
-    make_unreachable_error,
     read_secret,
 )
 from habla_ml.transcription.options import HostedOptions
@@ -33,7 +28,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = "google"
 _MODEL: Final = "long"
-"""Speech with pauses; `short` ends at the first one."""
+"""For speech with pauses; `short` stops at the first pause."""
 
 
 class Google:
@@ -73,19 +68,19 @@ class Google:
         except GoogleAPICallError as error:
             raise _make_call_error(error) from None
         except GoogleAuthError:
-            raise CallError(f"{_NAME} does not accept the service account; make a new key", "setup") from None
+            raise CallError(f"{_NAME} does not accept the service account; create a new key", "setup") from None
         except requests.ConnectTimeout:
-            raise make_unreachable_error(_NAME) from None
+            raise CallError.unreachable(_NAME) from None
         except requests.Timeout:
-            raise make_timeout_error(_NAME, timeout_s) from None
+            raise CallError.timeout(_NAME, timeout_s) from None
         except requests.ConnectionError as error:
-            raise (make_unreachable_error if _is_unsent(error) else make_disconnect_error)(_NAME) from None
+            raise (CallError.unreachable if _is_unsent(error) else CallError.disconnected)(_NAME) from None
         except requests.JSONDecodeError:
-            raise make_malformed_answer_error(_NAME) from None
+            raise CallError.malformed(_NAME) from None
         except requests.RequestException:
-            raise make_disconnect_error(_NAME) from None
+            raise CallError.disconnected(_NAME) from None
         except (FormatError, ValueError, TypeError, LookupError, AttributeError):
-            raise make_malformed_answer_error(_NAME) from None
+            raise CallError.malformed(_NAME) from None
 
     def close(self) -> None:
         """See `SpeechService.close`."""
@@ -103,10 +98,10 @@ def _load_credentials(variable: str) -> Credentials:
         )
     except (OSError, GoogleAuthError, ValueError, LookupError, AttributeError, TypeError):
         raise EvaluationError(
-            f"{variable} names {path}, which is no readable service account file; download a key as JSON"
+            f"{variable} names {path}, which is not a readable service account file; download a key as JSON"
         ) from None
     if not found.project_id:
-        raise EvaluationError(f"{variable} names {path}, which names no project_id; download the key again")
+        raise EvaluationError(f"{variable} names {path}, which has no project_id; download the key again")
     return found
 
 
@@ -119,9 +114,9 @@ def _is_unsent(error: Exception) -> bool:
 def _make_call_error(error: Any) -> CallError:
     status = int(error.code) if error.code else 0
     if status < 300:
-        return make_malformed_answer_error(_NAME)
+        return CallError.malformed(_NAME)
     headers = getattr(error.response, "headers", None) or {}
-    return make_status_error(_NAME, status, headers.get("Retry-After"), getattr(error, "reason", None))
+    return CallError.from_status(_NAME, status, headers.get("Retry-After"), getattr(error, "reason", None))
 
 
 def _parse_answer(answer: Any, duration_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
@@ -133,7 +128,7 @@ def _parse_answer(answer: Any, duration_s: float) -> tuple[str, tuple[Recognised
 def _iterate_words(best: list[Any]) -> Iterator[tuple[object, object, object, object]]:
     for alternative in best:
         for each in alternative.words:
-            # Protocol buffers have no "absent" here; a model that knows no confidence leaves 0.
+            # A protocol buffer has 0 where the model gives no confidence.
             yield each.word, _to_seconds(each.start_offset), _to_seconds(each.end_offset), each.confidence or None
 
 

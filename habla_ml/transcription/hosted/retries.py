@@ -1,4 +1,4 @@
-"""How often one clip is sent, and what that costs."""
+"""Sends one clip, with retries, and counts the cost."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from habla_ml.transcription.hosted.spending import CapReachedError, Spending, co
 
 @dataclass(frozen=True)
 class CallResult:
-    """What came of one clip."""
+    """The result of one clip."""
 
     text: str = ""
     words: tuple[RecognisedWord, ...] = ()
     fault: CallError | None = None
-    """Why there is no text."""
+    """The reason for a missing text."""
     took_s: float = 0.0
-    """Wall time, pauses included."""
+    """Wall time including pauses."""
     paid_usd: float = 0.0
-    """What the service bills, or may bill, for all calls."""
+    """Cost that the service bills, or may bill, for all calls."""
     extra_reserved_usd: float = 0.0
-    """Money reserved for calls after a first one that may be billed."""
+    """Cost reserved for calls that follow a failed call which may be billed."""
 
 
 def call_with_retries(
@@ -35,10 +35,10 @@ def call_with_retries(
     spending: Spending,
     patience_s: float,
 ) -> CallResult:
-    """Send a clip until there is an answer, the attempts are used up, or `patience_s` is.
+    """Send a clip until there is an answer, no attempt is left, or `patience_s` is over.
 
-    The first call's money is reserved by the caller. A fault that may be billed counts as paid, and the next call
-    reserves its own.
+    The caller reserves the cost of the first call. A failed call that may be billed counts as paid, and the next call
+    then reserves its own cost.
     """
     began_s, price_usd = time.monotonic(), compute_call_cost_usd(settings, recording.duration_s)
     paid_usd, extra_reserved_usd, attempt = 0.0, 0.0, 1
@@ -65,9 +65,9 @@ def call_with_retries(
 
 
 def _compute_pause_s(settings: HostedServiceSettings, attempt: int, fault: CallError) -> float:
-    """As long as the service asks for and then a little, or double the last with jitter, so that no two march."""
+    """Return the pause that the service requests plus jitter, or else a pause that doubles, with jitter."""
     doubled_s = settings.first_pause_s * 2.0 ** (attempt - 1)
-    jitter = random.uniform(0.5, 1.0)  # noqa: S311 (spreads, protects nothing)
+    jitter = random.uniform(0.5, 1.0)  # noqa: S311 (jitter, not cryptography)
     if fault.retry_after_s is not None:
         return fault.retry_after_s + settings.first_pause_s * (jitter - 0.5)
     return doubled_s * jitter

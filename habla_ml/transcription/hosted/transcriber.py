@@ -1,4 +1,4 @@
-"""A `Transcriber` whose engine is a service elsewhere."""
+"""A `Transcriber` that uses a hosted service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 from habla_ml.audio import encode_flac
 from habla_ml.errors import EvaluationError
 from habla_ml.settings.hosted import HostedServiceSettings
-from habla_ml.transcription.audio_check import find_audio_fault
+from habla_ml.transcription.audio_check import split_usable_clips
 from habla_ml.transcription.engine import Clip, Hypothesis, Transcriber, Usage, compute_compression_ratio
 from habla_ml.transcription.hosted.retries import CallResult, call_with_retries
 from habla_ml.transcription.hosted.service import CallError, EncodedClip, FaultKind, SpeechService
@@ -20,18 +20,18 @@ from habla_ml.transcription.hosted.spending import Spending, compute_call_cost_u
 from habla_ml.transcription.options import HostedOptions
 
 MAX_UNANSWERED_CLIPS: Final = 5
-"""Clips in a row without an answer, their attempts used up: the service is down, and is not asked any more."""
+"""After so many clips in a row without an answer, the service counts as down and gets no more clips."""
 
 _OUTAGE_KINDS: Final[tuple[FaultKind, ...]] = ("busy", "malformed")
 
 
 class HostedTranscriber:
-    """Sends clips to a service, several at a time, never above its cap, and says which ones it did not hear.
+    """Sends clips to a service, several at the same time, without exceeding the spending cap.
 
-    The money of all clips of a call of `transcribe` is reserved before the first is sent. A clip without an answer is
-    a failure `service`, or, where there is a `fallback`, what that engine heard, with its name in `fallback_engine`. A service
-    that is down or set up wrongly is an error; what was paid for in the same call is returned first, and the error
-    comes with the next one. Use it from one thread at a time.
+    `transcribe` reserves the cost of all its clips before it sends the first. A clip without an answer becomes a failure
+    `service`; with a `fallback`, the local engine decodes it and `fallback_engine` names that engine. A service that is
+    down or configured wrongly raises an error. If other clips of the same call were paid, they are returned first, and
+    the next call raises the error. Use it from one thread at a time.
     """
 
     def __init__(
@@ -59,31 +59,23 @@ class HostedTranscriber:
 
     @property
     def usage(self) -> Usage:
-        """See `Transcriber.usage`; `decode_s` and `audio_s` hold the fallback's share."""
+        """See `Transcriber.usage`; `decode_s` and `audio_s` include the fallback."""
         return self._usage
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         """See `Transcriber.transcribe`.
 
         Raises:
-            EvaluationError: The cap is reached, the key is refused, or the service is down and there is no fallback;
-                of the clips of this call none was heard.
+            EvaluationError: The cap is reached, the key is refused, or the service is down without a fallback; no
+                clip of this call was transcribed.
         """
         self._check_working()
-        found: dict[int, Hypothesis] = {}
-        for at, clip in enumerate(clips):
-            fault = find_audio_fault(clip.audio)
-            if fault is not None:
-                found[at] = Hypothesis(clip.audio_sha256, "", 0.0, clip.duration_s, "audio", fault)
-        usable = {at: clip for at, clip in enumerate(clips) if at not in found}
+        usable, found = split_usable_clips(clips)
         if usable:
             began_s = time.perf_counter()
             found.update(self._transcribe_all(usable))
-            self._usage = replace(
-                self._usage,
-                audio_s=self._usage.audio_s + sum(clip.duration_s for clip in usable.values()),
-                decode_s=self._usage.decode_s + time.perf_counter() - began_s,
-            )
+            audio_s = sum(clip.duration_s for clip in usable.values())
+            self._usage += Usage(audio_s, time.perf_counter() - began_s)
         return [found[at] for at in range(len(clips))]
 
     def close(self) -> None:
@@ -96,29 +88,29 @@ class HostedTranscriber:
         prices = [compute_call_cost_usd(self._settings, clip.duration_s) for clip in clips.values()]
         reserved = self._spending.reserve(sum(prices))
         with ThreadPoolExecutor(self._settings.calls_at_once) as threads:
-            asked = dict(zip(clips, threads.map(self._transcribe_clip, clips.values()), strict=True))
-        paid_usd = sum(each.paid_usd for each in asked.values())
-        extra_reserved_usd = sum(each.extra_reserved_usd for each in asked.values())
+            results = dict(zip(clips, threads.map(self._transcribe_clip, clips.values()), strict=True))
+        paid_usd = sum(each.paid_usd for each in results.values())
+        extra_reserved_usd = sum(each.extra_reserved_usd for each in results.values())
         self._spending.refund(reserved, sum(prices) + extra_reserved_usd - paid_usd)
-        self._usage = replace(self._usage, cost_usd=self._usage.cost_usd + paid_usd)
-        heard = {at: _build_hypothesis(clips[at], each) for at, each in asked.items()}
-        if all(each.fault is not None for each in asked.values()):
+        self._usage += Usage(cost_usd=paid_usd)
+        hypotheses = {at: _build_hypothesis(clips[at], each) for at, each in results.items()}
+        if all(each.fault is not None for each in results.values()):
             self._check_working()
-        down = [at for at, each in asked.items() if each.fault is not None and each.fault.kind in _OUTAGE_KINDS]
-        return {**heard, **self._fall_back(clips, heard, down)}
+        down = [at for at, each in results.items() if each.fault is not None and each.fault.kind in _OUTAGE_KINDS]
+        return {**hypotheses, **self._fall_back(clips, hypotheses, down)}
 
     def _transcribe_clip(self, clip: Clip) -> CallResult:
-        """One clip, in a thread of the pool."""
-        given_up = self._fatal_fault
-        if given_up is not None:
-            return CallResult(fault=CallError(f"not sent: {given_up.reason}", given_up.kind))
+        """Transcribe one clip, in a thread of the pool."""
+        fatal = self._fatal_fault
+        if fatal is not None:
+            return CallResult(fault=CallError(f"not sent: {fatal.reason}", fatal.kind))
         recording = EncodedClip(encode_flac(clip.audio), clip.duration_s)
-        asked = call_with_retries(
+        result = call_with_retries(
             self._service, recording, self._settings, self._spending, self._options.clip_timeout_s
         )
         with self._lock:
-            self._record_fault(asked.fault)
-        return asked
+            self._record_fault(result.fault)
+        return result
 
     def _record_fault(self, fault: CallError | None) -> None:
         if fault is not None and fault.kind in _OUTAGE_KINDS:
@@ -131,40 +123,40 @@ class HostedTranscriber:
             self._consecutive_unanswered = 0
 
     def _check_working(self) -> None:
-        """A setup that is wrong is an error; a service that is down is one without a fallback, else is tried again."""
+        """Raise `EvaluationError` for a wrong setup, and for a service that is down unless there is a fallback."""
         if self._fatal_fault is None:
             return
         if self._fatal_fault.kind == "setup":
             raise EvaluationError(self._fatal_fault.reason)
         if self._fallback is None:
             raise EvaluationError(
-                f"{self._options.engine} is down: {MAX_UNANSWERED_CLIPS} clips in a row brought no answer, at last: "
-                f"{self._fatal_fault.reason}; run again later, what was heard is kept"
+                f"{self._options.engine} is down: {MAX_UNANSWERED_CLIPS} clips in a row got no answer, the last error: "
+                f"{self._fatal_fault.reason}; run again later, finished clips are cached"
             )
         self._fatal_fault, self._consecutive_unanswered = None, MAX_UNANSWERED_CLIPS - 1
 
     def _fall_back(
-        self, clips: Mapping[int, Clip], heard: Mapping[int, Hypothesis], down: Sequence[int]
+        self, clips: Mapping[int, Clip], hypotheses: Mapping[int, Hypothesis], down: Sequence[int]
     ) -> dict[int, Hypothesis]:
         if self._fallback is None or not down:
             return {}
         local = self._fallback.transcribe([clips[at] for at in down])
         name = self._fallback.options.engine
         return {
-            at: replace(each, fallback_engine=name, reason=heard[at].reason)
+            at: replace(each, fallback_engine=name, reason=hypotheses[at].reason)
             for at, each in zip(down, local, strict=True)
             if each.failure is None
         }
 
 
-def _build_hypothesis(clip: Clip, asked: CallResult) -> Hypothesis:
-    if asked.fault is not None:
-        return Hypothesis(clip.audio_sha256, "", asked.took_s, clip.duration_s, "service", asked.fault.reason)
+def _build_hypothesis(clip: Clip, result: CallResult) -> Hypothesis:
+    if result.fault is not None:
+        return Hypothesis(clip.audio_sha256, "", result.took_s, clip.duration_s, "service", result.fault.reason)
     return Hypothesis(
         clip.audio_sha256,
-        asked.text,
-        asked.took_s,
+        result.text,
+        result.took_s,
         clip.duration_s,
-        compression_ratio=compute_compression_ratio(asked.text),
-        words=asked.words,
+        compression_ratio=compute_compression_ratio(result.text),
+        words=result.words,
     )
