@@ -1,4 +1,4 @@
-"""A local HTTP server that answers as it was told, and each service's answers in its documented format."""
+"""A local HTTP server with canned replies, and answers of each service in its documented format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TimedWord = tuple[str, float, float]
 
 @dataclass(frozen=True)
 class CannedReply:
-    """One answer; `delay_s` before it, `cut` in the middle of it."""
+    """One reply, sent after `delay_s`; with `is_truncated`, the connection closes before its end."""
 
     status: int = 200
     body: bytes = b""
@@ -26,7 +26,7 @@ class CannedReply:
 
     @classmethod
     def of(cls, value: object, status: int = 200, **headers: str) -> CannedReply:
-        """A JSON answer."""
+        """Return a JSON reply."""
         named = {name.replace("_", "-"): each for name, each in headers.items()}
         return cls(status, json.dumps(value).encode(), {"Content-Type": "application/json", **named})
 
@@ -42,13 +42,13 @@ class ReceivedRequest:
 
 
 class FakeTranscriptionService:
-    """Answers with `replies` in turn, the last of them for ever; keeps the requests."""
+    """Sends `replies` in turn and repeats the last one; stores the requests."""
 
     def __init__(self) -> None:
         self.replies: deque[CannedReply] = deque([CannedReply()])
         self.received: list[ReceivedRequest] = []
         self.on_request: Callable[[], None] = lambda: None
-        """Called with each request, before its answer."""
+        """Called at each request, before the reply."""
         self._turn = threading.Lock()
         served = self
 
@@ -76,14 +76,14 @@ class FakeTranscriptionService:
 
         class _QuietHttpServer(http.server.ThreadingHTTPServer):
             def handle_error(self, request: object, client_address: object) -> None:
-                """A client that waited no longer is no fault here."""
+                """Ignore clients that disconnect."""
 
         self._server = _QuietHttpServer(("127.0.0.1", 0), _TranscriptionHandler)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def set_replies(self, *replies: CannedReply) -> None:
-        """What comes from now on."""
+        """Replace the replies."""
         self.replies = deque(replies)
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class FakeTranscriptionService:
 
 def build_deepgram_response(text: str, words: list[TimedWord], **word: Any) -> dict[str, Any]:
     """developers.deepgram.com/reference/speech-to-text/listen-pre-recorded."""
-    said = [
+    timed = [
         {
             "word": each.strip(".,¿?").lower(),
             "start": start,
@@ -105,7 +105,7 @@ def build_deepgram_response(text: str, words: list[TimedWord], **word: Any) -> d
         | word
         for each, start, end in words
     ]
-    alternative = {"transcript": text, "confidence": 0.99, "words": said}
+    alternative = {"transcript": text, "confidence": 0.99, "words": timed}
     metadata = {
         "transaction_key": "deprecated",
         "request_id": "2479c8c8-8185-40ac-9ac6-f0874419f793",
@@ -121,7 +121,7 @@ def build_deepgram_response(text: str, words: list[TimedWord], **word: Any) -> d
 
 def build_azure_response(text: str, words: list[TimedWord], **word: Any) -> dict[str, Any]:
     """learn.microsoft.com/azure/ai-services/speech-service/fast-transcription-create."""
-    said = [
+    timed = [
         {
             "text": each,
             "offsetMilliseconds": round(1000 * start),
@@ -134,7 +134,7 @@ def build_azure_response(text: str, words: list[TimedWord], **word: Any) -> dict
         "offsetMilliseconds": 0,
         "durationMilliseconds": 2000,
         "text": text,
-        "words": said,
+        "words": timed,
         "locale": "es-ES",
         "confidence": 0.93,
     }
@@ -148,11 +148,11 @@ def build_azure_response(text: str, words: list[TimedWord], **word: Any) -> dict
 
 def build_google_response(text: str, words: list[TimedWord], **word: Any) -> dict[str, Any]:
     """cloud.google.com/speech-to-text/v2/docs/reference/rest/v2/projects.locations.recognizers/recognize."""
-    said = [
+    timed = [
         {"startOffset": f"{start:.3f}s", "endOffset": f"{end:.3f}s", "word": each, "confidence": 0.9} | word
         for each, start, end in words
     ]
-    alternative = {"transcript": text, "confidence": 0.98, "words": said}
+    alternative = {"transcript": text, "confidence": 0.98, "words": timed}
     result = {"alternatives": [alternative], "resultEndOffset": "2s", "languageCode": "es-es"}
     return {"results": [result] if text else [], "metadata": {"totalBilledDuration": "2s"}}
 
@@ -162,8 +162,8 @@ def build_aws_transcript(text: str, words: list[TimedWord]) -> dict[str, Any]:
     items: list[dict[str, Any]] = []
     for number, (each, start, end) in enumerate(words):
         times = {"start_time": f"{start}", "end_time": f"{end}"}
-        said = [{"confidence": "0.9", "content": each.rstrip(".,?")}]
-        items.append({"id": number, "type": "pronunciation", "alternatives": said, **times})
+        alternatives = [{"confidence": "0.9", "content": each.rstrip(".,?")}]
+        items.append({"id": number, "type": "pronunciation", "alternatives": alternatives, **times})
         if each[-1] in ".,?":
             items.append({"type": "punctuation", "alternatives": [{"confidence": "0.0", "content": each[-1]}]})
     results = {"transcripts": [{"transcript": text}], "items": items}

@@ -13,11 +13,11 @@ def test_audio_up_to_exactly_thirty_seconds_is_usable():
     ("audio", "fault"),
     [
         (np.zeros((2, 4), np.float32), "shape (2, 4)"),
-        (np.empty(0, np.float32), "no sample"),
+        (np.empty(0, np.float32), "no samples"),
         (np.zeros(480_001, np.float32), "more than the window of 30 s"),
         (np.array([0.0, np.nan], np.float32), "not finite"),
         (np.array([0.0, np.inf], np.float32), "not finite"),
     ],
 )
-def test_the_fault_is_named(audio, fault):
+def test_a_fault_is_described(audio, fault):
     assert fault in find_audio_fault(audio)

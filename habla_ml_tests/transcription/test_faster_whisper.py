@@ -14,7 +14,7 @@ OPTIONS = DecodingOptions(batch_size=4, max_new_tokens=12, no_speech_threshold=N
 
 
 def transcribe_one_by_one(folder: Path, clips: list[Utterance], options: DecodingOptions) -> list[str]:
-    """The plain way: faster-whisper's own transcribe on each clip padded with silence to 30 s."""
+    """Return the texts of faster-whisper's own `transcribe` on each clip padded with silence to 30 s."""
     from faster_whisper import WhisperModel
 
     model = WhisperModel(str(folder), device="cpu", cpu_threads=1)
@@ -40,7 +40,7 @@ def test_a_batch_gives_the_text_of_one_by_one_decoding(artefact: Path, clips: li
     expected = transcribe_one_by_one(artefact, clips, OPTIONS)
     found = FasterWhisper(artefact, OPTIONS, "cpu", 1).transcribe(clips)
     assert [each.text for each in found] == expected
-    assert len(set(expected)) > 1, "a model that says the same to everything proves nothing"
+    assert len(set(expected)) > 1, "a model with one text for all clips would prove nothing"
     assert [each.audio_sha256 for each in found] == [each.audio_sha256 for each in clips]
     assert all(each.failure is None and each.decode_s > 0 and each.avg_logprob is not None for each in found)
 
@@ -54,7 +54,7 @@ def test_the_shipped_base_model_gives_the_text_of_one_by_one_decoding(
     assert [each.text for each in found] == transcribe_one_by_one(base_artefact, sentences, options)
 
 
-def test_silence_is_empty_where_the_thresholds_say_so(artefact: Path, clips: list[Utterance]) -> None:
+def test_the_silence_thresholds_empty_a_text(artefact: Path, clips: list[Utterance]) -> None:
     never_silent = FasterWhisper(artefact, OPTIONS, "cpu", 1).transcribe(clips[:2])
     always = OPTIONS.model_copy(update={"no_speech_threshold": -1.0, "log_prob_threshold": 0.0})
     always_silent = FasterWhisper(artefact, always, "cpu", 1).transcribe(clips[:2])
@@ -62,13 +62,13 @@ def test_silence_is_empty_where_the_thresholds_say_so(artefact: Path, clips: lis
     assert [each.text for each in always_silent] == ["", ""]
 
 
-def test_a_folder_that_would_send_faster_whisper_to_the_network_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_missing_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"")
     with pytest.raises(EvaluationError, match=r"lacks config\.json, tokenizer\.json, preprocessor_config\.json"):
         FasterWhisper(tmp_path, OPTIONS, "cpu", 1)
 
 
-def test_a_damaged_model_and_an_unknown_language_are_named(artefact: Path, tmp_path: Path) -> None:
+def test_errors_name_a_damaged_model_and_an_unknown_language(artefact: Path, tmp_path: Path) -> None:
     for name in ("config.json", "tokenizer.json", "preprocessor_config.json"):
         (tmp_path / name).write_bytes((artefact / name).read_bytes())
     (tmp_path / "model.bin").write_bytes(b"not a model")
@@ -80,18 +80,18 @@ def test_a_damaged_model_and_an_unknown_language_are_named(artefact: Path, tmp_p
 
 
 @pytest.mark.parametrize("n_samples", [1, 150, 9_999, 16_000, 479_300, 480_000])
-def test_the_features_are_those_of_the_padded_window(artefact: Path, n_samples: int) -> None:
+def test_features_equal_those_of_the_padded_window(artefact: Path, n_samples: int) -> None:
     model = FasterWhisper(artefact, OPTIONS, "cpu", 1)._model
     for level in (0.0, 0.3):
         audio = np.random.default_rng(n_samples).normal(0, level, n_samples).astype(np.float32)
         padded = np.concatenate([audio, np.zeros(480_000 - n_samples, np.float32)])
         expected = model.feature_extractor(padded)[:, :3000]
-        # Another number of frames takes another path through the matrix product: the last bit may differ.
+        # The matrix product of another number of frames may differ in the last bit.
         np.testing.assert_allclose(compute_window_features(model, audio), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("engine", [FasterWhisper, FasterWhisperBatched])
-def test_words_have_times_in_order_within_the_clip_and_change_no_text(
+def test_word_times_are_ordered_inside_the_clip_and_change_no_text(
     base_artefact: Path, sentences: list[Utterance], engine: type[FasterWhisper | FasterWhisperBatched]
 ) -> None:
     name = "faster-whisper" if engine is FasterWhisper else "faster-whisper-batched"
@@ -109,9 +109,7 @@ def test_words_have_times_in_order_within_the_clip_and_change_no_text(
         assert (times[0], times[-1]) == pytest.approx((0.0, clip.duration_s), abs=0.8)
 
 
-def test_a_text_that_repeats_itself_counts_as_nothing_heard_where_a_bound_says_so(
-    base_artefact: Path, sentences: list[Utterance]
-) -> None:
+def test_the_compression_ratio_threshold_empties_a_text(base_artefact: Path, sentences: list[Utterance]) -> None:
     shown = FasterWhisper(base_artefact, DecodingOptions(), "cpu", 1).transcribe(sentences[:6])
     ratios = sorted(each.compression_ratio for each in shown if each.compression_ratio is not None)
     bound = ratios[len(ratios) // 2]
@@ -122,7 +120,7 @@ def test_a_text_that_repeats_itself_counts_as_nothing_heard_where_a_bound_says_s
     assert 0 < expected.count("") < 6
 
 
-def test_the_compression_ratio_is_whispers() -> None:
+def test_the_compression_ratio_equals_whispers() -> None:
     from faster_whisper.transcribe import get_compression_ratio
 
     for text in ("hola", "no no no no no no no no no no no no", "¿Qué haces, niño?"):

@@ -34,9 +34,7 @@ def test_each_clip_gets_the_text_that_the_pipeline_gives_it_alone(
     assert len(set(expected)) == len(clips)
 
 
-def test_clips_of_a_frame_each_are_not_taken_for_one_another(
-    base_artefact: Path, sentences: list[Utterance]
-) -> None:
+def test_very_short_clips_are_not_confused(base_artefact: Path, sentences: list[Utterance]) -> None:
     tiny = replace(sentences[1], audio_sha256="0" * 64, duration_s=0.01, audio=np.zeros(160, np.float32))
     engine = FasterWhisperBatched(base_artefact, OPTIONS, "cpu", 1)
     alone = engine.transcribe([sentences[0]])[0].text
@@ -45,7 +43,7 @@ def test_clips_of_a_frame_each_are_not_taken_for_one_another(
     assert found[12].text == alone
 
 
-def test_more_tokens_than_the_model_can_write_and_an_unknown_language_are_named(base_artefact: Path) -> None:
+def test_errors_name_too_many_tokens_and_an_unknown_language(base_artefact: Path) -> None:
     for field, value in (("max_new_tokens", 9_999), ("language", "tlh")):
         with pytest.raises(EvaluationError, match=str(value)):
             FasterWhisperBatched(base_artefact, OPTIONS.model_copy(update={field: value}), "cpu", 1)

@@ -21,7 +21,7 @@ OPTIONS = DecodingOptions(batch_size=2, max_new_tokens=6)
 
 
 class CountingTranscriber(IsolatedTranscriber):
-    """The real transcriber, which counts what it decodes and breaks down after `survives` clips."""
+    """The real transcriber, which counts the clips that it decodes and fails after `survives` clips."""
 
     def __init__(self, folder: Path, options: DecodingOptions = OPTIONS, survives: int = 1000) -> None:
         super().__init__(folder, options, "cpu", 1)
@@ -30,7 +30,7 @@ class CountingTranscriber(IsolatedTranscriber):
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         if self.decoded + len(clips) > self.survives:
-            raise EvaluationError("the power went")
+            raise EvaluationError("power failure")
         self.decoded += len(clips)
         return super().transcribe(clips)
 
@@ -40,7 +40,7 @@ Open = Callable[..., CountingTranscriber]
 
 @pytest.fixture
 def open_counting(artefact: Path) -> Iterator[Open]:
-    """Transcribers that are closed at the end."""
+    """Opens transcribers and closes them after the test."""
     with ExitStack() as opened:
         yield lambda *args, **values: opened.enter_context(closing(CountingTranscriber(artefact, *args, **values)))
 
@@ -57,7 +57,7 @@ def test_the_second_call_decodes_nothing_and_returns_the_same(
     assert second.decoded == 0
 
 
-def test_only_new_audio_is_decoded_and_one_sound_under_two_names_once(
+def test_only_new_audio_is_decoded_and_equal_audio_once(
     lake: Lake, open_counting: Open, clips: list[Utterance]
 ) -> None:
     transcribe_cached(lake, ARTEFACT, open_counting(), clips[:3])
@@ -80,10 +80,8 @@ def test_other_options_and_other_artefacts_have_their_own_cache(
     assert (other_artefact.decoded, greedy.decoded) == (2, 2)
 
 
-def test_a_breakdown_loses_at_most_what_was_not_saved(
-    lake: Lake, open_counting: Open, clips: list[Utterance]
-) -> None:
-    with pytest.raises(EvaluationError, match="power"):
+def test_a_failure_loses_only_unsaved_clips(lake: Lake, open_counting: Open, clips: list[Utterance]) -> None:
+    with pytest.raises(EvaluationError, match="power failure"):
         transcribe_cached(lake, ARTEFACT, open_counting(survives=7), clips, save_every=4)
     assert len(read_hypotheses(lake, ARTEFACT, OPTIONS)) == 4
     open_counting = open_counting()
@@ -91,7 +89,7 @@ def test_a_breakdown_loses_at_most_what_was_not_saved(
     assert open_counting.decoded == 5
 
 
-def test_writers_at_the_same_time_lose_nothing(lake: Lake) -> None:
+def test_concurrent_writers_lose_nothing(lake: Lake) -> None:
     rows = [Hypothesis(f"{at:064x}", f"text {at}", 0.1, 1.0) for at in range(8)]
     threads = [
         threading.Thread(target=save_hypotheses, args=(lake, ARTEFACT, OPTIONS, {row.audio_sha256: row}))
@@ -104,12 +102,12 @@ def test_writers_at_the_same_time_lose_nothing(lake: Lake) -> None:
     assert read_hypotheses(lake, ARTEFACT, OPTIONS) == {row.audio_sha256: row for row in rows}
 
 
-def test_every_way_to_fail_and_every_detail_is_remembered(lake: Lake) -> None:
+def test_all_fields_and_failures_are_cached(lake: Lake) -> None:
     words = (RecognisedWord("la", 0.1, 0.2), RecognisedWord("libreta", 0.2, 0.9))
     rows = [
         Hypothesis("0" * 64, "", 0.0, 31.0, "audio", "audio lasts 31.0 s"),
         Hypothesis("1" * 64, "", 60.0, 3.0, "timeout", "took longer than the 60 s"),
-        Hypothesis("2" * 64, "", 0.1, 3.0, "crash", "the decoding process died of it"),
+        Hypothesis("2" * 64, "", 0.1, 3.0, "crash", "the decoding process crashed on it"),
         Hypothesis("3" * 64, "", 0.1, 3.0, avg_logprob=-1.5, no_speech_prob=0.9),
         Hypothesis("4" * 64, "la libreta", 0.1, 3.0, None, None, -0.2, 0.01, 0.8, words),
     ]
@@ -126,7 +124,7 @@ def test_a_timeout_is_cached_and_not_tried_again(lake: Lake, open_counting: Open
     assert again.decoded == 0
 
 
-def test_a_service_that_was_down_is_asked_again(
+def test_an_outage_of_a_service_is_not_cached(
     lake: Lake, open_counting: Open, tmp_path: Path, clips: list[Utterance]
 ) -> None:
     class Down(CountingTranscriber):
@@ -138,7 +136,9 @@ def test_a_service_that_was_down_is_asked_again(
     assert transcribe_cached(lake, ARTEFACT, open_counting(), clips[:2])[0].failure is None
 
 
-def test_a_table_of_older_options_is_left_alone(lake: Lake, open_counting: Open, clips: list[Utterance]) -> None:
+def test_a_table_of_older_options_is_not_read_or_changed(
+    lake: Lake, open_counting: Open, clips: list[Utterance]
+) -> None:
     old = {key: each for key, each in OPTIONS.model_dump(mode="json").items() if key != "clip_timeout_s"}
     name = f"hypotheses/{ARTEFACT[:16]}/{compute_digest(old)[:16]}"
     table = pa.table({"audio_sha256": [clips[0].audio_sha256], "text": ["old"], "failure": ["it lasts 31 s"]})
@@ -152,6 +152,6 @@ def test_a_table_of_older_options_is_left_alone(lake: Lake, open_counting: Open,
     assert pointer.value == value
 
 
-def test_no_utterances_are_no_hypotheses_and_write_nothing(lake: Lake, open_counting: Open) -> None:
+def test_no_clips_give_no_hypotheses_and_write_nothing(lake: Lake, open_counting: Open) -> None:
     assert transcribe_cached(lake, ARTEFACT, open_counting(), []) == []
     assert list(lake.list_pointers("hypotheses/")) == []

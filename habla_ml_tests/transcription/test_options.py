@@ -7,7 +7,7 @@ from habla_ml.transcription.options import DecodingOptions
 from habla_ml.transcription.registry import ENGINES
 
 
-def test_the_digest_names_everything_that_can_change_a_text() -> None:
+def test_the_digest_depends_on_everything_that_can_change_a_text() -> None:
     digests = {
         DecodingOptions().digest(),
         DecodingOptions(beam_size=1).digest(),
@@ -18,7 +18,7 @@ def test_the_digest_names_everything_that_can_change_a_text() -> None:
     assert DecodingOptions(beam_size=5).digest() == DecodingOptions().digest()
 
 
-def test_an_option_that_an_engine_does_not_know_is_refused_before_anything_starts(tmp_path):
+def test_an_unsupported_option_is_refused_before_anything_starts(tmp_path):
     options = DecodingOptions(engine="faster-whisper-batched", no_speech_threshold=0.3)
     with pytest.raises(
         EvaluationError, match=r"faster-whisper-batched does not support the option no_speech_threshold"
@@ -27,6 +27,6 @@ def test_an_option_that_an_engine_does_not_know_is_refused_before_anything_start
     open_transcriber(DecodingOptions(engine="faster-whisper-batched", beam_size=2, clip_timeout_s=1), tmp_path)
 
 
-def test_every_engine_has_a_class_that_knows_options_of_ours():
+def test_every_engine_has_a_class_with_known_options():
     for name in ENGINES:
         assert set(load_engine_class(name).supported_options) <= set(DecodingOptions.model_fields)

@@ -1,4 +1,4 @@
-"""The checkpoint beside its own conversion in float32: what one says, the other says."""
+"""The checkpoint and its conversion in float32 give the same texts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def float32_artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def greedy_hypotheses(sentences: list[Utterance]) -> list[Hypothesis]:
-    """What the checkpoint says to the first eight, greedily."""
+    """The checkpoint's greedy hypotheses of the first eight sentences."""
     return transcribe_checkpoint(sentences[:8])
 
 
@@ -48,7 +48,7 @@ def transcribe_converted(folder: Path, clips: list[Utterance], **options: Any) -
 
 
 @pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.5, "no_repeat_ngram_size": 2}])
-def test_greedily_it_says_what_faster_whisper_says_with_the_same_weights(
+def test_greedy_texts_equal_those_of_faster_whisper_with_the_same_weights(
     float32_artefact: Path, sentences: list[Utterance], options: dict[str, Any]
 ) -> None:
     found = transcribe_checkpoint(sentences[:8], **options)
@@ -75,21 +75,21 @@ def test_a_batch_gives_the_texts_of_one_by_one_decoding(
     assert Transformers(BASE_MODEL, GREEDY.model_copy(update={"batch_size": 7}), "cpu", 2).max_batch_clips == 7
 
 
-def test_words_stand_where_faster_whisper_hears_them(
+def test_word_times_equal_those_of_faster_whisper(
     float32_artefact: Path, sentences: list[Utterance], greedy_hypotheses: list[Hypothesis]
 ) -> None:
     found = transcribe_checkpoint(sentences[:4], word_times=True)
     served = transcribe_converted(float32_artefact, sentences[:4], word_times=True)
     assert [each.text for each in found] == [each.text for each in greedy_hypotheses[:4]]
-    apart_s = []
+    differences_s = []
     for mine, theirs in zip(found, served, strict=True):
         assert [word.text for word in mine.words] == [word.text for word in theirs.words] == mine.text.split()
-        apart_s += [abs(a.start_s - b.start_s) for a, b in zip(mine.words, theirs.words, strict=True)]
-        apart_s += [abs(a.end_s - b.end_s) for a, b in zip(mine.words, theirs.words, strict=True)]
-    assert max(apart_s) < 0.05
+        differences_s += [abs(a.start_s - b.start_s) for a, b in zip(mine.words, theirs.words, strict=True)]
+        differences_s += [abs(a.end_s - b.end_s) for a, b in zip(mine.words, theirs.words, strict=True)]
+    assert max(differences_s) < 0.05
 
 
-def test_a_beam_finds_no_less_likely_texts_and_mostly_the_same(
+def test_beam_search_finds_texts_at_least_as_likely_and_mostly_the_same(
     float32_artefact: Path, sentences: list[Utterance], greedy_hypotheses: list[Hypothesis]
 ) -> None:
     beam = transcribe_checkpoint(sentences[:8], beam_size=5)
@@ -97,10 +97,10 @@ def test_a_beam_finds_no_less_likely_texts_and_mostly_the_same(
     assert sum(better) >= 0
     served = transcribe_converted(float32_artefact, sentences[:8], beam_size=5)
     same = sum(a.text == b.text for a, b in zip(beam, served, strict=True))
-    assert same >= len(beam) - 1, "two beam searches may part on a near tie, not more often"
+    assert same >= len(beam) - 1, "two beam searches may differ only on a near tie"
 
 
-def test_a_high_temperature_says_what_is_less_likely_by_the_same_measure(
+def test_a_high_temperature_gives_less_likely_texts(
     sentences: list[Utterance], greedy_hypotheses: list[Hypothesis]
 ) -> None:
     cold, hot = greedy_hypotheses[:3], transcribe_checkpoint(sentences[:3], temperature=3.0, max_new_tokens=20)
@@ -128,12 +128,12 @@ def test_the_thresholds_empty_a_text(sentences: list[Utterance]) -> None:
     assert [each.text for each in repeated] == ["", ""]
 
 
-def test_the_length_penalty_reaches_the_search(sentences: list[Utterance]) -> None:
+def test_the_length_penalty_changes_the_search(sentences: list[Utterance]) -> None:
     short, long = (transcribe_checkpoint(sentences[:4], beam_size=5, length_penalty=each) for each in (-8.0, 8.0))
     assert sum(len(each.text) for each in short) < sum(len(each.text) for each in long)
 
 
-def test_the_task_and_the_language_reach_the_prompt(
+def test_the_task_and_the_language_change_the_prompt(
     sentences: list[Utterance], greedy_hypotheses: list[Hypothesis]
 ) -> None:
     spoken = greedy_hypotheses[:2]
@@ -142,7 +142,7 @@ def test_the_task_and_the_language_reach_the_prompt(
         assert [each.avg_logprob for each in found] != [each.avg_logprob for each in spoken]
 
 
-def test_it_works_in_a_process_of_its_own(sentences: list[Utterance], greedy_hypotheses: list[Hypothesis]) -> None:
+def test_it_works_in_its_own_process(sentences: list[Utterance], greedy_hypotheses: list[Hypothesis]) -> None:
     expected = greedy_hypotheses[:3]
     options = GREEDY.model_copy(update={"batch_size": 2, "word_times": True})
     with closing(open_transcriber(options, BASE_MODEL, "cpu", 2)) as transcriber:
@@ -151,7 +151,7 @@ def test_it_works_in_a_process_of_its_own(sentences: list[Utterance], greedy_hyp
     assert all(each.words for each in found)
 
 
-def test_what_it_cannot_run_is_named(tmp_path: Path) -> None:
+def test_errors_name_what_is_missing_or_unsupported(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="does not support the option patience"):
         open_transcriber(GREEDY.model_copy(update={"patience": 2.0}), BASE_MODEL)
     with pytest.raises(EvaluationError, match=r"lacks config\.json, .*model\.safetensors"):
@@ -164,14 +164,12 @@ def test_what_it_cannot_run_is_named(tmp_path: Path) -> None:
     ("file", "change", "message"),
     [
         ("config.json", {"model_type": "wav2vec2"}, "model_type 'wav2vec2'"),
-        ("generation_config.json", {"alignment_heads": None}, "no times of words"),
-        ("generation_config.json", {"alignment_heads": [[7, 0]]}, r"\[\[7, 0\]\], of a decoder of 2"),
+        ("generation_config.json", {"alignment_heads": None}, "for word times copy alignment_heads"),
+        ("generation_config.json", {"alignment_heads": [[7, 0]]}, r"\[\[7, 0\]\], and the decoder has 2"),
         ("generation_config.json", {"is_multilingual": False}, "English-only"),
     ],
 )
-def test_a_folder_that_does_not_fit_is_named(
-    tmp_path: Path, file: str, change: dict[str, Any], message: str
-) -> None:
+def test_an_unsuitable_folder_is_refused(tmp_path: Path, file: str, change: dict[str, Any], message: str) -> None:
     folder = tmp_path / "model"
     shutil.copytree(BASE_MODEL, folder)
     (folder / file).write_text(json.dumps({**json.loads((folder / file).read_text()), **change}))

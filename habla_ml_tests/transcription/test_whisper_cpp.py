@@ -33,13 +33,13 @@ def transcribe_with_whisper_cpp(folder: Path, clips: list[Utterance], **options:
 
 
 @pytest.mark.slow
-def test_greedily_it_says_what_transformers_says_with_the_same_weights(
+def test_greedy_texts_equal_those_of_transformers_with_the_same_weights(
     ggml: Path, sentences: list[Utterance]
 ) -> None:
     reference = Transformers(BASE_MODEL, DecodingOptions(engine="transformers", beam_size=1), "cpu", 1)
     expected = reference.transcribe(sentences)
     found = transcribe_with_whisper_cpp(ggml, sentences)
-    # It computes its own spectrogram and in float16: a near tie may go the other way, a sure text may not.
+    # whisper.cpp computes in float16 with its own spectrogram, so only texts with a high probability must be equal.
     sure = [(a, b) for a, b in zip(found, expected, strict=True) if (b.avg_logprob or -1) > -0.05]
     assert len({each.text for each, _ in sure}) > 6
     for mine, theirs in sure:
@@ -49,7 +49,7 @@ def test_greedily_it_says_what_transformers_says_with_the_same_weights(
 
 
 @pytest.mark.slow
-def test_options_reach_it(ggml: Path, sentences: list[Utterance]) -> None:
+def test_options_change_the_texts(ggml: Path, sentences: list[Utterance]) -> None:
     some = sentences[:2]
     plain = [each.text for each in transcribe_with_whisper_cpp(ggml, some)]
     assert [each.text for each in transcribe_with_whisper_cpp(ggml, some, beam_size=3)] == plain
@@ -70,7 +70,7 @@ def test_options_reach_it(ggml: Path, sentences: list[Utterance]) -> None:
     )
 
 
-def test_it_works_in_a_process_of_its_own(ggml: Path, sentences: list[Utterance]) -> None:
+def test_it_works_in_its_own_process(ggml: Path, sentences: list[Utterance]) -> None:
     with closing(open_transcriber(GREEDY, ggml, "cpu", 1)) as transcriber:
         found = transcriber.transcribe(sentences[:2])
     assert [each.text for each in found] == [
@@ -78,12 +78,12 @@ def test_it_works_in_a_process_of_its_own(ggml: Path, sentences: list[Utterance]
     ]
 
 
-def test_what_it_cannot_run_is_named(ggml: Path, tmp_path: Path) -> None:
+def test_errors_name_what_is_missing_or_unsupported(ggml: Path, tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"no ggml-model\.bin"):
         WhisperCpp(tmp_path, GREEDY, "cpu", 1)
     with pytest.raises(EvaluationError, match="tlh"):
         WhisperCpp(ggml, GREEDY.model_copy(update={"language": "tlh"}), "cpu", 1)
-    with pytest.raises(EvaluationError, match=r"this build of whisper\.cpp has none"):
+    with pytest.raises(EvaluationError, match=r"this build of whisper\.cpp has no CUDA"):
         WhisperCpp(ggml, GREEDY, "cuda", 1)
     with pytest.raises(EvaluationError, match="does not support the option word_times"):
         open_transcriber(GREEDY.model_copy(update={"word_times": True}), ggml)

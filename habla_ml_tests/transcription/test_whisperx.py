@@ -1,4 +1,4 @@
-"""WhisperX itself, where `habla-ml install-whisperx` was run; what is said where it was not."""
+"""WhisperX, where `habla-ml install-whisperx` was run, and the error where it was not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ installed = pytest.mark.skipif(
 )
 
 
-def test_where_it_is_not_installed_the_command_is_named(
+def test_without_an_installation_the_error_names_the_command(
     tmp_path: Path, sentences: list[Utterance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
@@ -37,7 +37,7 @@ def test_where_it_is_not_installed_the_command_is_named(
 
 @installed
 @pytest.mark.slow
-def test_it_hears_what_faster_whisper_hears_and_nothing_in_silence(
+def test_texts_resemble_those_of_faster_whisper_and_silence_is_empty(
     base_artefact: Path, sentences: list[Utterance]
 ) -> None:
     quiet = replace(sentences[0], audio_sha256="0" * 64, duration_s=1.0, audio=np.zeros(16_000, np.float32))
@@ -46,7 +46,7 @@ def test_it_hears_what_faster_whisper_hears_and_nothing_in_silence(
     with closing(open_transcriber(OPTIONS, base_artefact, "cpu", 2)) as transcriber:
         found = transcriber.transcribe([*sentences, quiet])
         assert transcriber.usage.peak_memory_bytes is not None
-    # It cuts what it takes for silence away, so a word that was a near tie may turn out another.
+    # It removes silence, which can change single words.
     words = [word for each in expected for word in each.split()]
     same = sum(
         word in each.text.split() for each, text in zip(found, expected, strict=False) for word in text.split()
@@ -58,9 +58,11 @@ def test_it_hears_what_faster_whisper_hears_and_nothing_in_silence(
 
 @installed
 @pytest.mark.slow
-def test_what_it_cannot_run_is_named(base_artefact: Path, sentences: list[Utterance], tmp_path: Path) -> None:
+def test_errors_name_what_is_missing_or_unsupported(
+    base_artefact: Path, sentences: list[Utterance], tmp_path: Path
+) -> None:
     for folder, options, message in (
-        (base_artefact, {"word_times": True}, r"alignment/es holds none"),
+        (base_artefact, {"word_times": True}, r"alignment/es contains none"),
         (tmp_path, {}, r"lacks model\.bin"),
     ):
         with (

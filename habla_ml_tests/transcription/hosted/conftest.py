@@ -1,4 +1,4 @@
-"""Services on this machine, clips to send, and the lake that keeps the account."""
+"""A local service, and credentials for every client."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fake_service() -> Iterator[FakeTranscriptionService]:
 
 @pytest.fixture(scope="session")
 def google_account(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A service account's file with a private key of this test."""
+    """A service account file with a private key made for the tests."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -31,7 +31,7 @@ def google_account(tmp_path_factory: pytest.TempPathFactory) -> Path:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     path = tmp_path_factory.mktemp("google") / "account.json"
-    facts = {
+    account = {
         "type": "service_account",
         "project_id": "a-school",
         "private_key_id": "1",
@@ -40,14 +40,14 @@ def google_account(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "client_id": "1",
         "token_uri": "https://oauth2.googleapis.com/token",
     }
-    path.write_text(json.dumps(facts))
+    path.write_text(json.dumps(account))
     return path
 
 
 @pytest.fixture
 def credentials(google_account: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Sets what every service asks for; returns the key that must never be seen in a message."""
-    # Google's library also asks Google where an account may be used; that must not leave this machine.
+    """Set the credentials of every service; return the key, which no message may contain."""
+    # Google's library also sends a request to Google about the account; this proxy blocks it.
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("DEEPGRAM_API_KEY", KEY)

@@ -1,4 +1,4 @@
-"""Amazon Transcribe through boto3 against moto's server, which keeps jobs and buckets; its words come from here."""
+"""Amazon Transcribe through boto3 against moto's server, which stores jobs and buckets; the tests supply the texts."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ WORDS = [("Vamos", 0.1, 0.5), ("a", 0.5, 0.6), ("casa.", 0.6, 1.1)]
 
 
 class FakeAmazonTranscribe:
-    """moto; when a job completes, `text` lies in the bucket. `faults` are answered first, by operation."""
+    """moto, which writes `text` to the bucket for each job; `faults` are answers by operation that it gives first."""
 
     def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
         self.text: bytes | None = json.dumps(build_aws_transcript("Vamos a casa.", WORDS)).encode()
         self.faults: dict[str, list[tuple[int, str]]] = {}
-        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.jobs: list[tuple[str, dict[str, Any]]] = []
         self.uploaded: list[bytes] = []
         self.never_ends = False
         self.s3: Any = None
@@ -60,12 +60,12 @@ class FakeAmazonTranscribe:
         if operation == "StartTranscriptionJob":
             data = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
             environ["wsgi.input"] = io.BytesIO(data)
-            asked = json.loads(data)
-            self.asked.append((operation, asked))
-            key = asked["Media"]["MediaFileUri"].removeprefix(f"s3://{BUCKET}/")
+            job = json.loads(data)
+            self.jobs.append((operation, job))
+            key = job["Media"]["MediaFileUri"].removeprefix(f"s3://{BUCKET}/")
             self.uploaded.append(self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
             if self.text is not None:
-                self.s3.put_object(Bucket=BUCKET, Key=asked["OutputKey"], Body=self.text)
+                self.s3.put_object(Bucket=BUCKET, Key=job["OutputKey"], Body=self.text)
         answer: Iterable[bytes] = self._moto(environ, start_response)
         return answer
 
@@ -109,7 +109,7 @@ def list_bucket_keys(app: FakeAmazonTranscribe) -> list[str]:
     return [each["Key"] for each in app.s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
 
 
-def test_a_job_is_made_its_text_read_and_nothing_left_behind(aws: Aws, app: FakeAmazonTranscribe) -> None:
+def test_a_job_gives_text_and_words_and_leaves_nothing_in_the_bucket(aws: Aws, app: FakeAmazonTranscribe) -> None:
     text, words = aws.recognise(CLIP, 5.0)
     assert text == "Vamos a casa."
     assert [(each.text, each.start_s, each.end_s, each.confidence) for each in words] == [
@@ -117,22 +117,22 @@ def test_a_job_is_made_its_text_read_and_nothing_left_behind(aws: Aws, app: Fake
         ("a", 0.5, 0.6, 0.9),
         ("casa.", 0.6, 1.1, 0.9),
     ]
-    ((_, asked),) = app.asked
-    assert (asked["LanguageCode"], asked["MediaFormat"], asked["OutputBucketName"]) == ("es-ES", "flac", BUCKET)
+    ((_, job),) = app.jobs
+    assert (job["LanguageCode"], job["MediaFormat"], job["OutputBucketName"]) == ("es-ES", "flac", BUCKET)
     assert app.uploaded == [CLIP.flac]
     assert list_bucket_keys(app) == []
     jobs = aws._transcribe.list_transcription_jobs()["TranscriptionJobSummaries"]
     assert jobs == []
 
 
-def test_a_custom_model_is_named(
+def test_a_custom_model_is_sent_to_the_service(
     server: tuple[str, FakeAmazonTranscribe], app: FakeAmazonTranscribe, credentials: str
 ) -> None:
     settings = AwsSettings(endpoint=server[0], bucket=BUCKET, monthly_cap_usd=1, poll_s=0.02)
     opened = Aws(HostedOptions(engine="aws", model="aulas"), settings)
     opened.recognise(CLIP, 5.0)
     opened.close()
-    assert app.asked[0][1]["ModelSettings"] == {"LanguageModelName": "aulas"}
+    assert app.jobs[0][1]["ModelSettings"] == {"LanguageModelName": "aulas"}
 
 
 def test_silence_is_an_empty_text(aws: Aws, app: FakeAmazonTranscribe) -> None:
@@ -153,7 +153,7 @@ def test_silence_is_an_empty_text(aws: Aws, app: FakeAmazonTranscribe) -> None:
         ("GetText", 500, "InternalError", "busy", True),
     ],
 )
-def test_a_fault_says_what_to_do_and_leaves_nothing_behind(
+def test_an_error_has_its_kind_and_leaves_nothing_in_the_bucket(
     aws: Aws, app: FakeAmazonTranscribe, operation: str, status: int, code: str, kind: str, billed: bool
 ) -> None:
     app.faults[operation] = [(status, code)]
@@ -165,13 +165,15 @@ def test_a_fault_says_what_to_do_and_leaves_nothing_behind(
     assert list_bucket_keys(app) == []
 
 
-def test_a_job_that_runs_is_waited_for_though_the_service_is_busy(aws: Aws, app: FakeAmazonTranscribe) -> None:
+def test_waiting_for_a_job_continues_while_the_service_is_busy(aws: Aws, app: FakeAmazonTranscribe) -> None:
     app.faults["GetTranscriptionJob"] = [(400, "ThrottlingException"), (500, "InternalFailureException")]
     assert aws.recognise(CLIP, 5.0)[0] == "Vamos a casa."
-    assert len(app.asked) == 1
+    assert len(app.jobs) == 1
 
 
-def test_a_job_that_does_not_end_is_left_in_time_and_counts_as_paid(aws: Aws, app: FakeAmazonTranscribe) -> None:
+def test_a_job_that_does_not_end_is_given_up_in_time_and_counts_as_paid(
+    aws: Aws, app: FakeAmazonTranscribe
+) -> None:
     app.never_ends = True
     began_s = time.monotonic()
     fault = catch_aws_error(aws, timeout_s=0.3)
@@ -183,14 +185,14 @@ def test_a_job_that_does_not_end_is_left_in_time_and_counts_as_paid(aws: Aws, ap
 @pytest.mark.parametrize(
     "text", [b"", b"<html>", b"[]", b'{"results": {}}', b'{"results": {"transcripts": [{}]}}']
 )
-def test_a_text_in_no_documented_form_is_a_fault(aws: Aws, app: FakeAmazonTranscribe, text: bytes) -> None:
+def test_an_undocumented_text_is_malformed(aws: Aws, app: FakeAmazonTranscribe, text: bytes) -> None:
     app.text = text
     fault = catch_aws_error(aws)
     assert (fault.kind, fault.may_be_billed) == ("malformed", True)
     assert list_bucket_keys(app) == []
 
 
-def test_a_server_that_is_not_there_bills_nothing(credentials: str) -> None:
+def test_an_unreachable_server_bills_nothing(credentials: str) -> None:
     settings = AwsSettings(endpoint="http://127.0.0.1:9", bucket=BUCKET, monthly_cap_usd=1, poll_s=0.02)
     opened = Aws(HostedOptions(engine="aws"), settings)
     fault = catch_aws_error(opened)

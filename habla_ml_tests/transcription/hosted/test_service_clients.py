@@ -1,4 +1,4 @@
-"""Google, Azure and Deepgram through their own client libraries against a local server, one call at a time."""
+"""Google, Azure and Deepgram through their client libraries against a local server."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def open_service_case(name: str, url: str, model: str | None = None) -> ServiceC
                 deepgram,
                 build_deepgram_response,
                 True,
-                lambda said: {"err_code": "INVALID_AUTH", "err_msg": said, "request_id": "1"},
+                lambda message: {"err_code": "INVALID_AUTH", "err_msg": message, "request_id": "1"},
                 "INVALID_AUTH",
             )
         case "azure":
@@ -74,7 +74,7 @@ def open_service_case(name: str, url: str, model: str | None = None) -> ServiceC
                 azure,
                 build_azure_response,
                 False,
-                lambda said: {"error": {"code": "Unauthorized", "message": said}},
+                lambda message: {"error": {"code": "Unauthorized", "message": message}},
                 "Unauthorized",
             )
     google = Google(HostedOptions(engine="google", model=model), GoogleSettings(**cap))
@@ -84,7 +84,9 @@ def open_service_case(name: str, url: str, model: str | None = None) -> ServiceC
         google,
         build_google_response,
         True,
-        lambda said: {"error": {"code": 401, "message": said, "status": "UNAUTHENTICATED", "details": [info]}},
+        lambda message: {
+            "error": {"code": 401, "message": message, "status": "UNAUTHENTICATED", "details": [info]}
+        },
         "API_KEY_INVALID",
     )
 
@@ -104,21 +106,21 @@ def catch_call_error(service_case: ServiceCase, timeout_s: float = 5.0) -> CallE
     return caught.value
 
 
-def test_a_documented_answer_becomes_text_and_words(
+def test_a_documented_answer_gives_text_and_words(
     service_case: ServiceCase, fake_service: FakeTranscriptionService
 ) -> None:
     fake_service.set_replies(CannedReply.of(service_case.answer(TEXT, WORDS)))
     text, words = service_case.service.recognise(CLIP, 5.0)
-    sure = pytest.approx(0.9) if service_case.has_confidence else None
+    confidence = pytest.approx(0.9) if service_case.has_confidence else None
     assert text == TEXT
-    assert [(each.text, each.confidence) for each in words] == [(word, sure) for word, _, _ in WORDS]
+    assert [(each.text, each.confidence) for each in words] == [(word, confidence) for word, _, _ in WORDS]
     times = [time for each in words for time in (each.start_s, each.end_s)]
     assert times == pytest.approx([time for _, start, end in WORDS for time in (start, end)])
     assert len(fake_service.received) == 1
 
 
 def split_request(received: ReceivedRequest) -> tuple[bytes, str]:
-    """The audio of a request, and everything else of it."""
+    """Return the audio of a request, and the rest of its body."""
     if received.path.startswith("/v2/"):
         import base64
 
@@ -131,7 +133,7 @@ def split_request(received: ReceivedRequest) -> tuple[bytes, str]:
     return received.body, ""
 
 
-def test_what_is_sent_is_the_clip_with_its_language(
+def test_a_request_contains_the_clip_the_language_and_the_key(
     service_case: ServiceCase, fake_service: FakeTranscriptionService
 ) -> None:
     fake_service.set_replies(CannedReply.of(service_case.answer(TEXT, WORDS)))
@@ -144,8 +146,8 @@ def test_what_is_sent_is_the_clip_with_its_language(
     match service_case.name:
         case "deepgram":
             assert received.path.startswith("/v1/listen?")
-            for asked in ("model=nova-3", "language=es&", "mip_opt_out=true"):
-                assert asked in received.path.replace(" ", "") + "&"
+            for parameter in ("model=nova-3", "language=es&", "mip_opt_out=true"):
+                assert parameter in received.path.replace(" ", "") + "&"
             assert received.headers["authorization"] == "Token secret-key-0123456789"
         case "azure":
             assert received.path.startswith("/speechtotext/transcriptions:transcribe?api-version=2025-10-15")
@@ -160,7 +162,9 @@ def test_what_is_sent_is_the_clip_with_its_language(
             assert received.headers["authorization"].startswith("Bearer ey")
 
 
-def test_the_model_of_the_options_is_asked_for(fake_service: FakeTranscriptionService, credentials: str) -> None:
+def test_a_request_contains_the_model_of_the_options(
+    fake_service: FakeTranscriptionService, credentials: str
+) -> None:
     for name, model, shown in (
         ("deepgram", "nova-2", "model=nova-2"),
         ("google", "chirp_3", '"model": "chirp_3"'),
@@ -173,7 +177,7 @@ def test_the_model_of_the_options_is_asked_for(fake_service: FakeTranscriptionSe
         service_case.service.close()
 
 
-def test_silence_is_an_empty_text_and_no_fault(
+def test_silence_is_an_empty_text_and_no_error(
     service_case: ServiceCase, fake_service: FakeTranscriptionService
 ) -> None:
     fake_service.set_replies(CannedReply.of(service_case.answer("", [])))
@@ -183,7 +187,7 @@ def test_silence_is_an_empty_text_and_no_fault(
 @pytest.mark.parametrize(
     ("status", "kind"), [(429, "busy"), (500, "busy"), (503, "busy"), (400, "clip"), (404, "setup")]
 )
-def test_a_status_says_what_to_do_and_the_client_does_not_repeat_by_itself(
+def test_a_status_gives_the_kind_of_error_and_the_client_does_not_retry(
     service_case: ServiceCase, fake_service: FakeTranscriptionService, status: int, kind: str
 ) -> None:
     fake_service.set_replies(CannedReply.of(service_case.error("no"), status, Retry_After="7"))
@@ -194,7 +198,7 @@ def test_a_status_says_what_to_do_and_the_client_does_not_repeat_by_itself(
     assert len(fake_service.received) == 1
 
 
-def test_a_refused_key_is_named_by_its_code_and_never_leaks(
+def test_a_refused_key_gives_the_code_and_never_the_key(
     service_case: ServiceCase,
     fake_service: FakeTranscriptionService,
     credentials: str,
@@ -211,7 +215,7 @@ def test_a_refused_key_is_named_by_its_code_and_never_leaks(
     assert "Lucía" not in shown
 
 
-def test_a_code_that_is_no_code_is_not_repeated(fake_service: FakeTranscriptionService, credentials: str) -> None:
+def test_text_in_place_of_a_code_is_not_repeated(fake_service: FakeTranscriptionService, credentials: str) -> None:
     service_case = open_service_case("deepgram", fake_service.url)
     fake_service.set_replies(CannedReply.of({"err_code": f"key {credentials}", "err_msg": ""}, 401))
     assert credentials not in catch_call_error(service_case).reason
@@ -226,7 +230,7 @@ def test_no_answer_in_time_ends_and_may_be_billed(
     fault = catch_call_error(service_case, timeout_s=0.5)
     assert time.monotonic() - began_s < 2.0
     assert (fault.kind, fault.may_be_billed) == ("busy", True)
-    assert "no answer in 0.5 s" in fault.reason
+    assert "did not answer within 0.5 s" in fault.reason
 
 
 def test_a_connection_that_breaks_may_be_billed(
@@ -238,7 +242,7 @@ def test_a_connection_that_breaks_may_be_billed(
     assert (fault.kind, fault.may_be_billed) == ("busy", True)
 
 
-def test_a_server_that_is_not_there_bills_nothing(
+def test_an_unreachable_server_bills_nothing(
     service_case: ServiceCase, fake_service: FakeTranscriptionService
 ) -> None:
     fake_service.close()
@@ -249,7 +253,7 @@ def test_a_server_that_is_not_there_bills_nothing(
 @pytest.mark.parametrize(
     "body", [b"", b"<html>a proxy</html>", b'{"results": ', b"null", b"7", b'{"results": 3, "phrases": 3}']
 )
-def test_a_body_in_no_documented_form_is_a_fault_and_not_silence(
+def test_an_undocumented_body_is_malformed_and_not_silence(
     service_case: ServiceCase, fake_service: FakeTranscriptionService, body: bytes
 ) -> None:
     fake_service.set_replies(CannedReply(200, body, {"Content-Type": "application/json"}))
@@ -257,12 +261,12 @@ def test_a_body_in_no_documented_form_is_a_fault_and_not_silence(
     assert (fault.kind, fault.may_be_billed) == ("malformed", True)
 
 
-def test_hostile_text_is_bounded_and_holds_no_control_characters(
+def test_text_is_bounded_and_has_no_control_characters(
     service_case: ServiceCase, fake_service: FakeTranscriptionService
 ) -> None:
-    said = "hola\x1b[31m \u202ejose\u0000 \ud800 <script>"
-    fake_service.set_replies(CannedReply.of(service_case.answer(said, [(said, -3.0, 99.0)])))
-    if service_case.name == "google":  # half a character is no JSON of protocol buffers
+    hostile = "hola\x1b[31m \u202ejose\u0000 \ud800 <script>"
+    fake_service.set_replies(CannedReply.of(service_case.answer(hostile, [(hostile, -3.0, 99.0)])))
+    if service_case.name == "google":  # protocol buffers refuse an unpaired surrogate
         assert catch_call_error(service_case).kind == "malformed"
         return
     text, words = service_case.service.recognise(CLIP, 5.0)
@@ -273,7 +277,9 @@ def test_hostile_text_is_bounded_and_holds_no_control_characters(
     assert catch_call_error(service_case).kind == "malformed"
 
 
-def test_times_that_are_no_numbers_are_a_fault(fake_service: FakeTranscriptionService, credentials: str) -> None:
+def test_times_that_are_not_numbers_are_malformed(
+    fake_service: FakeTranscriptionService, credentials: str
+) -> None:
     deepgram, azure = open_service_case("deepgram", fake_service.url), open_service_case("azure", fake_service.url)
     for service_case, word in (
         (deepgram, {"start": "NaN"}),
@@ -286,7 +292,7 @@ def test_times_that_are_no_numbers_are_a_fault(fake_service: FakeTranscriptionSe
         service_case.service.close()
 
 
-def test_a_time_to_come_back_is_seconds_or_a_date_and_nothing_else() -> None:
+def test_retry_after_is_seconds_or_a_date() -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
     assert parse_retry_after(date) == pytest.approx(90, abs=2)
     assert [parse_retry_after(each) for each in ("12", "1.5", "-4", "Wed, 21 Oct 2015 07:28:00 GMT")] == [
@@ -320,7 +326,7 @@ def test_a_missing_key_is_an_error_that_names_the_variable(
             open_service_case(name, fake_service.url)
 
 
-def test_a_service_account_file_that_is_none_is_an_error(
+def test_an_invalid_service_account_file_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
     fake_service: FakeTranscriptionService,
     tmp_path_factory: pytest.TempPathFactory,
@@ -329,5 +335,5 @@ def test_a_service_account_file_that_is_none_is_an_error(
     for content in ("", "[]", '{"type": "service_account"}', '{"private_key": "secret"}'):
         path.write_text(content)
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
-        with pytest.raises(EvaluationError, match="no readable service account file"):
+        with pytest.raises(EvaluationError, match="not a readable service account file"):
             open_service_case("google", fake_service.url)

@@ -1,4 +1,4 @@
-"""What may be written under `evaluation.hosted`."""
+"""Settings under `evaluation.hosted`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_service_without_the_speakers_consent_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "said"),
+    ("service", "message"),
     [
         ({"deepgram": {}}, "monthly_cap_usd"),
         ({"deepgram": {"monthly_cap_usd": 0}}, "greater than 0"),
@@ -38,6 +38,6 @@ def test_a_service_without_the_speakers_consent_is_refused() -> None:
         ({"google": {"monthly_cap_usd": 5, "attempts": 0}}, "attempts"),
     ],
 )
-def test_a_wrong_setting_is_named(service: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_a_wrong_setting_is_named(service: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         HostedSettings.model_validate({**service, "speakers_agreed": True})

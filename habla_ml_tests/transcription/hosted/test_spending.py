@@ -1,4 +1,4 @@
-"""What a call costs, and the account of a month that two runs share."""
+"""The cost of a call, and the monthly sum that parallel runs share."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ BY_15_S = GoogleSettings(monthly_cap_usd=1, usd_per_minute=0.024, billed_step_s=
         (DeepgramSettings(monthly_cap_usd=1), 60.0, 0.0043),
     ],
 )
-def test_a_call_costs_what_the_billing_rule_says(settings: Any, duration_s: float, usd: float) -> None:
+def test_a_call_costs_its_billed_steps(settings: Any, duration_s: float, usd: float) -> None:
     assert compute_call_cost_usd(settings, duration_s) == pytest.approx(usd, abs=1e-12)
 
 
-def test_what_is_reserved_counts_until_it_is_given_back(lake: Lake) -> None:
+def test_a_reservation_counts_until_it_is_refunded(lake: Lake) -> None:
     clock = lambda: datetime(2026, 11, 30, 23, 59, tzinfo=UTC)  # noqa: E731
     spending = Spending(lake, "google", 1.0, clock)
     reserved = spending.reserve(0.7)
@@ -55,7 +55,7 @@ def test_what_is_reserved_counts_until_it_is_given_back(lake: Lake) -> None:
     assert spending.spent_usd("2026-11") == 1.0
 
 
-def test_each_month_and_each_service_has_its_own_account(lake: Lake) -> None:
+def test_each_month_and_each_service_has_its_own_sum(lake: Lake) -> None:
     november = Spending(lake, "google", 1.0, lambda: datetime(2026, 11, 30, 23, 59, tzinfo=UTC))
     december = Spending(lake, "google", 1.0, lambda: datetime(2026, 12, 1, tzinfo=UTC))
     reserved = november.reserve(1.0)
@@ -80,14 +80,14 @@ def test_many_small_sums_reach_the_cap_exactly(lake: Lake) -> None:
 
 
 def spend(folder: Path, results: Any) -> None:
-    """A run of its own: three threads that reserve until the cap is reached."""
+    """Reserve from three threads until the cap is reached."""
     spending = Spending(Lake(DirectoryStore(folder), folder.parent / "cache"), "aws", 0.3)
-    made = []
+    reservations = []
 
     def work() -> None:
         try:
             while True:
-                made.append(spending.reserve(0.01))
+                reservations.append(spending.reserve(0.01))
         except CapReachedError:
             pass
 
@@ -96,7 +96,7 @@ def spend(folder: Path, results: Any) -> None:
         each.start()
     for each in threads:
         each.join()
-    results.put(len(made))
+    results.put(len(reservations))
 
 
 def test_two_runs_at_once_spend_the_cap_once(tmp_path: Path) -> None:
@@ -105,16 +105,16 @@ def test_two_runs_at_once_spend_the_cap_once(tmp_path: Path) -> None:
     runs = [context.Process(target=spend, args=(tmp_path / "lake", results)) for _ in range(2)]
     for each in runs:
         each.start()
-    made = [results.get(timeout=60) for _ in runs]
+    counts = [results.get(timeout=60) for _ in runs]
     for each in runs:
         each.join()
-    assert sum(made) == 30
+    assert sum(counts) == 30
 
 
 @pytest.mark.parametrize("value", [{}, {"spent_usd": "3"}, {"spent_usd": -1}, {"spent_usd": True}])
-def test_an_account_that_cannot_be_read_spends_nothing(lake: Lake, value: dict[str, Any]) -> None:
+def test_an_invalid_sum_allows_no_reservation(lake: Lake, value: dict[str, Any]) -> None:
     spending = Spending(lake, "google", 1.0)
     month = f"{datetime.now(UTC):%Y-%m}"
     lake.move_pointer(f"spending/google/{month}", value, None)
-    with pytest.raises(LakeError, match="holds no sum"):
+    with pytest.raises(LakeError, match="has no valid sum"):
         spending.reserve(0.01)

@@ -1,4 +1,4 @@
-"""A transcriber over a service: caps, repeated calls, services that are down, and who stands in."""
+"""A transcriber over a service: caps, retries, outages and the fallback."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CENT_PER_CLIP: dict[str, Any] = {"usd_per_minute": 0.01, "billed_step_s": 60.0}
 
 @pytest.fixture(autouse=True)
 def _set_credentials(credentials: str) -> None:
-    """Every test here has them."""
+    """Set the credentials for every test."""
 
 
 def open_deepgram_transcriber(
@@ -75,7 +75,7 @@ def spent_usd(lake: Lake) -> float:
     return 0.0 if pointer is None else float(pointer.value["spent_usd"])
 
 
-def test_what_was_heard_is_billed_and_counted(
+def test_transcribed_clips_are_billed_and_counted(
     transcriber: Transcriber, fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
     fake_service.set_replies(GOOD_REPLY)
@@ -90,7 +90,7 @@ def test_what_was_heard_is_billed_and_counted(
     assert spent_usd(lake) == pytest.approx(0.03)
 
 
-def test_clips_are_sent_side_by_side(
+def test_clips_are_sent_in_parallel(
     fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
     fake_service.set_replies(replace(GOOD_REPLY, delay_s=0.4))
@@ -98,12 +98,12 @@ def test_clips_are_sent_side_by_side(
         transcriber.transcribe(clips[:1])
         began_s = time.monotonic()
         transcriber.transcribe(clips[:8])
-        took_s = time.monotonic() - began_s
-    assert took_s < 8 * 0.4 / 2
+        duration_s = time.monotonic() - began_s
+    assert duration_s < 8 * 0.4 / 2
     assert transcriber.usage.decode_s >= 0.8
 
 
-def test_money_is_reserved_before_the_first_call(
+def test_costs_are_reserved_before_the_first_call(
     transcriber: Transcriber, fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
     seen: list[float] = []
@@ -113,7 +113,7 @@ def test_money_is_reserved_before_the_first_call(
     assert seen == [pytest.approx(0.02)] * 2
 
 
-def test_a_call_that_would_break_the_cap_is_not_made(
+def test_a_call_that_would_exceed_the_cap_is_not_made(
     fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
     fake_service.set_replies(GOOD_REPLY)
@@ -139,7 +139,7 @@ def test_unusable_audio_is_neither_sent_nor_paid(
     assert len(fake_service.received) == 1
 
 
-def test_a_busy_service_is_asked_again_when_it_says(
+def test_a_busy_service_is_called_again_after_the_requested_time(
     transcriber: Transcriber, fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
     fake_service.set_replies(CannedReply.of({}, 429, Retry_After="1"), GOOD_REPLY)
@@ -166,7 +166,7 @@ def test_pauses_double(fake_service: FakeTranscriptionService, lake: Lake, clips
     assert spent_usd(lake) == 0.0
 
 
-def test_a_service_that_asks_for_too_long_a_wait_is_given_up(
+def test_a_clip_fails_if_the_requested_wait_is_too_long(
     fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
     fake_service.set_replies(CannedReply.of({}, 429, Retry_After="3600"))
@@ -218,7 +218,7 @@ def test_a_refused_key_is_an_error_and_costs_nothing(
     assert spent_usd(lake) == 0.0
 
 
-def test_a_key_that_is_revoked_on_the_way_loses_nothing_that_was_paid(
+def test_a_key_revoked_during_a_call_loses_no_paid_clip(
     transcriber: Transcriber, fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
     fake_service.set_replies(GOOD_REPLY, GOOD_REPLY, CannedReply.of({}, 403))
@@ -230,7 +230,7 @@ def test_a_key_that_is_revoked_on_the_way_loses_nothing_that_was_paid(
     assert len(fake_service.received) == 3
 
 
-def test_a_clip_that_is_refused_is_its_own_failure(
+def test_a_refused_clip_does_not_fail_the_others(
     transcriber: Transcriber, fake_service: FakeTranscriptionService, clips: list[Utterance]
 ) -> None:
     fake_service.set_replies(GOOD_REPLY, CannedReply.of({"err_code": "Bad_Request"}, 400), GOOD_REPLY)
@@ -252,7 +252,7 @@ def test_a_service_that_is_down_is_an_error_after_five_clips(
     assert spent_usd(lake) == 0.0
 
 
-def test_nonsense_is_not_paid_twice(
+def test_a_malformed_answer_is_not_requested_again(
     transcriber: Transcriber, fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
 ) -> None:
     fake_service.set_replies(CannedReply(200, b"<html>", {"Content-Type": "text/html"}))
@@ -261,7 +261,7 @@ def test_nonsense_is_not_paid_twice(
     assert spent_usd(lake) == pytest.approx(0.01)
 
 
-def test_the_local_engine_stands_in_and_says_so(
+def test_the_fallback_decodes_clips_of_a_service_that_is_down(
     fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance], artefact: Path
 ) -> None:
     local = DecodingOptions(beam_size=1, max_new_tokens=20, compression_ratio_threshold=None)
@@ -276,14 +276,14 @@ def test_the_local_engine_stands_in_and_says_so(
         assert [each.fallback_engine for each in found] == [None] + ["faster-whisper"] * (len(clips) - 1)
         assert {each.failure for each in found} == {None}
         assert all("HTTP 503" in str(each.reason) for each in found[1:])
-        assert len(fake_service.received) == 1 + 5, "five clips in a row, then the service is left alone"
+        assert len(fake_service.received) == 1 + 5, "after five failed clips the service gets no more"
         assert spent_usd(lake) == pytest.approx(0.01)
         fake_service.set_replies(GOOD_REPLY)
         again = transcriber.transcribe(clips[:2])
-        assert [each.fallback_engine for each in again] == [None, None], "it is tried again with the next call"
+        assert [each.fallback_engine for each in again] == [None, None], "the next call uses the service again"
 
 
-def test_a_refused_key_is_an_error_though_there_is_a_fallback(
+def test_a_refused_key_is_an_error_even_with_a_fallback(
     fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance], artefact: Path
 ) -> None:
     fake_service.set_replies(CannedReply.of({}, 401))
@@ -294,7 +294,7 @@ def test_a_refused_key_is_an_error_though_there_is_a_fallback(
         transcriber.transcribe(clips[:2])
 
 
-def test_only_what_the_service_heard_is_cached_as_its_own(
+def test_only_texts_of_the_service_are_cached(
     fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance], artefact: Path
 ) -> None:
     fake_service.set_replies(GOOD_REPLY, OUTAGE_REPLY)
@@ -309,17 +309,17 @@ def test_only_what_the_service_heard_is_cached_as_its_own(
         fake_service.set_replies(GOOD_REPLY)
         found = transcribe_cached(lake, digest, transcriber, clips[:3])
     assert [each.fallback_engine for each in found] == [None] * 3
-    assert spent_usd(lake) == pytest.approx(0.03), "what is cached is not paid again"
+    assert spent_usd(lake) == pytest.approx(0.03), "cached clips are not paid again"
 
 
 def test_a_service_that_is_not_configured_is_off(lake: Lake) -> None:
     for access in (None, HostedAccess(HostedSettings(), lake)):
-        with pytest.raises(EvaluationError, match="deepgram is off: no audio leaves this house"):
+        with pytest.raises(EvaluationError, match="deepgram is off, so no audio is sent"):
             open_transcriber(OPTIONS, None, hosted=access)
 
 
 def test_a_fallback_without_a_model_is_an_error(fake_service: FakeTranscriptionService, lake: Lake) -> None:
-    with pytest.raises(EvaluationError, match="no local model here"):
+    with pytest.raises(EvaluationError, match="there is no local model"):
         open_deepgram_transcriber(fake_service, lake, fallback=True)
 
 
