@@ -25,10 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.evaluation.comparison.error_tables import make_utterance_table
-from habla_ml.evaluation.comparison.slices import Reference, compute_slices, list_units
+from habla_ml.evaluation.comparison.slices import compute_slices
+from habla_ml.evaluation.metrics.inputs import Reference, ScoredModel, ScoredSpeech
 from habla_ml.evaluation.scoring.alignment import Scorer, score_utterances, sum_counts
 from habla_ml.evaluation.scoring.normalisation import normalise_orthographic, normalise_spanish
-from habla_ml.evaluation.scoring.rates import ScoredModel, make_draws, stack_counts
+from habla_ml.evaluation.scoring.rates import stack_counts
+from habla_ml.evaluation.scoring.statistics import Draws
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.engine import Hypothesis
@@ -100,13 +102,13 @@ def _rescore_versions(typed: Sequence[str], versions: int, rng: random.Random) -
                 models.append(model)
                 stored += table
             scored = time.perf_counter() - started
-            draws = make_draws(list_units(references, "session"), settings)
+            draws = Draws.of([each.session_id for each in references], settings.bootstrap_draws, settings.seed)
             for at in range(versions):
                 three = [models[0], models[max(0, at - 1)], models[at]]
                 draws.resample(
                     [stack_counts([getattr(each, of) for each in three]) for of in ("characters", "orthographic")]
                 )
-                found = compute_slices(references, three, draws, settings)
+                found = compute_slices(ScoredSpeech(tuple(references), tuple(three), draws), settings)
             spent = time.perf_counter() - started
             print(
                 f"{name}: {versions} versions x {len(typed)} segments scored in {scored:.1f} s, with {versions} "

@@ -28,14 +28,15 @@ from rich.console import Console
 from rich.table import Table
 
 from habla_ml.audio import quantise
-from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.snapshot import Snapshot, Utterance, load_latest_snapshot, read_utterances
 from habla_ml.evaluation.comparison.models_under_test import prepare_evaluated_models
-from habla_ml.evaluation.run import Evidence, evaluate_version
+from habla_ml.evaluation.comparison.test_speech import TEST, load_test_speech
+from habla_ml.evaluation.run import Evaluation, run_evaluation
 from habla_ml.export.ctranslate2 import CTRANSLATE2
 from habla_ml.export.publish import find_version_checkpoint, publish_export
 from habla_ml.lake import Lake, catalogue
 from habla_ml.lake.factory import open_lake, open_store
+from habla_ml.release.channel import read_channel
 from habla_ml.settings import Settings, load_settings
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.extra_speech import ExtraSpeech, read_extra_speech
@@ -218,7 +219,7 @@ FAULTY_CANDIDATES = (
 )
 
 
-def evaluate_candidate(demo_copy: DemoCopy, version: str) -> Evidence:
+def evaluate_candidate(demo_copy: DemoCopy, version: str) -> Evaluation:
     """Convert, decode as served, compare and decide, as the assets do."""
     work = demo_copy.settings.work_folder
     publish_export(
@@ -230,18 +231,12 @@ def evaluate_candidate(demo_copy: DemoCopy, version: str) -> Evidence:
         work,
         print,
     )
-    return evaluate_version(
-        demo_copy.lake,
-        version,
-        demo_copy.snapshot,
-        prepare_evaluated_models(
-            demo_copy.lake, open_store(demo_copy.settings.release.store), version, demo_copy.settings, print
-        ),
-        load_conventions(demo_copy.settings.corpus.conventions),
-        demo_copy.settings,
-        demo_copy.scratch / "reports" / version,
-        "2026-03-01",
-        lambda line: print(f"  {line}"),
+    lake, settings = demo_copy.lake, demo_copy.settings
+    channel = read_channel(open_store(settings.release.store), settings.release.channel)
+    released = {each.model_version for each in channel.releases}
+    models = prepare_evaluated_models(lake, released, version, settings, print)
+    return run_evaluation(
+        lake, settings, load_test_speech(TEST, lake, settings), models, lambda line: print(f"  {line}")
     )
 
 

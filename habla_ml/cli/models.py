@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
@@ -24,23 +23,19 @@ def compare_command(
     profile: Profile = None,
 ) -> None:
     """Compare versions, engines, options and quantisations on the same speech, in pairs."""
-    from habla_ml.evaluation.compare_models import compare_models
     from habla_ml.evaluation.report.scoreboard import scoreboard
     from habla_ml.evaluation.report.tables import build_scoreboard_table
+    from habla_ml.evaluation.run import compare_models
 
     context = open_context(profile)
-    settings, today = context.settings, f"{datetime.now(context.settings.zone):%Y-%m-%d}"
-    hardware = f"{platform.machine()}, {platform.system()}"
-    compared = compare_models(entrants, on, context.lake, settings, today, print_progress, hardware)
-    comparison, test = compared.comparison, compared.comparison.test
-    rows = scoreboard(comparison, settings.evaluation.acceptable)
-    print_line(
-        f"{compared.test_speech.name}: {test.utterances} clips, {test.sessions} sessions, {test.words} words"
-    )
+    speech, evaluation = compare_models(entrants, on, context.lake, context.settings, print_progress)
+    comparison, test = evaluation.comparison, evaluation.comparison.test
+    rows = scoreboard(comparison, context.settings.evaluation.acceptable)
+    print_line(f"{speech.name}: {test.utterances} clips, {test.sessions} sessions, {test.words} words")
     print_table(terminal, build_scoreboard_table(comparison, rows))
-    if compared.test_speech.warning:
-        print_line(compared.test_speech.warning, style="yellow")
-    print_line(f"{compared.decoded} clips were decoded now. The report: {compared.files.html}")
+    if speech.warning:
+        print_line(speech.warning, style="yellow")
+    print_line(f"Newly decoded clips: {evaluation.newly_decoded}. Report: {evaluation.files.html}")
 
 
 def override_command(
@@ -107,8 +102,8 @@ def replicate_command(
 
 def advise_command(profile: Profile = None) -> None:
     """Print whether to fine-tune, and the expected effect of more hours of corrected speech."""
-    from habla_ml.evaluation.promotion.advice_inputs import advise_now
     from habla_ml.evaluation.report.tables import build_forecast_table
+    from habla_ml.evaluation.run import advise_now
 
     context = open_context(profile)
     advice = advise_now(context.lake, context.settings, print_progress)

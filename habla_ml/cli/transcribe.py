@@ -75,7 +75,8 @@ def _choose_targets(files: Sequence[Path], output: Path, written_as: str) -> dic
 
 
 def _prepare_model(name: str | None, context: CommandContext, word_times: bool) -> TranscriptionModel:
-    from habla_ml.evaluation.comparison.model_spec import parse_model_spec, prepare_model
+    from habla_ml.evaluation.comparison.model_spec import parse_model_spec
+    from habla_ml.evaluation.comparison.models_under_test import prepare_model
     from habla_ml.transcription.transcribe_files import TranscriptionModel, enable_word_times
 
     if name is None:

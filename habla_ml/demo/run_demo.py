@@ -26,8 +26,10 @@ from habla_ml.defs.runs import run_job, tick
 from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_sessions, write_speaker_map
 from habla_ml.demo.print_run_events import print_run_events
 from habla_ml.errors import HablaError
-from habla_ml.evaluation.comparison.records import Comparison, ErrorRate
-from habla_ml.evaluation.run import read_stored_comparison
+from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
+from habla_ml.evaluation.metrics.error_rates import ORTHOGRAPHIC_WER, OUT_OF_DOMAIN_WER
+from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.lake.factory import open_lake, open_store
 from habla_ml.release.publish import PublishedRelease, list_releases
 from habla_ml.settings import Settings, configs_folder, load_settings
@@ -172,14 +174,14 @@ def _build_versions_table(comparison: Comparison) -> Table:
         "model", "WER % (95 %)", "quiet", "general Spanish", "as written", title="Versions on one test set"
     )
     quiet = next((each for each in comparison.slices if each.name.startswith("quiet")), None)
-    quiet_rates = {each.model: each.rate for each in quiet.rates} if quiet else {}
+    quiet_rates = {each.model: each.rate.interval for each in quiet.rates} if quiet else {}
     for model in comparison.models:
         table.add_row(
             model.name,
-            _format_rate(model.wer),
-            _format_rate(quiet_rates.get(model.name)),
-            _format_rate(model.out_of_domain_wer),
-            _format_rate(model.orthographic_wer),
+            _format_interval(model.wer.interval),
+            _format_interval(quiet_rates.get(model.name)),
+            _format_interval(model.metrics.get(OUT_OF_DOMAIN_WER.name)),
+            _format_interval(model.metrics.get(ORTHOGRAPHIC_WER.name)),
         )
     test = comparison.test
     table.caption = (
@@ -188,10 +190,10 @@ def _build_versions_table(comparison: Comparison) -> Table:
     return table
 
 
-def _format_rate(rate: ErrorRate | None) -> str:
-    if rate is None or rate.interval is None:
+def _format_interval(rate: Interval | None) -> str:
+    if rate is None:
         return "–"
-    return f"{100 * rate.interval.value:.1f} ({100 * rate.interval.low:.1f} to {100 * rate.interval.high:.1f})"
+    return f"{100 * rate.value:.1f} ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
 
 
 def _build_timings_table(step_seconds: Mapping[tuple[str, str], float]) -> Table:

@@ -1,312 +1,297 @@
-"""Evidence for a release: every contender decoded as served on the newest test set, compared, judged and stored.
+"""Run an evaluation: decode every model on the same speech, compare, decide, write the report and publish it.
 
-The pointer `models/<version>/report` names what was compared and the three forms of the report. The release reads
-the comparison from there and judges it again.
+With a candidate the evidence is stored behind `models/<version>/report`, from where the release reads it and decides
+again. Without one the comparison decides no release and is stored under its own digest.
 """
 
 from __future__ import annotations
 
+import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from habla_ml.consent.tombstones import read_tombstones
-from habla_ml.corpus.conventions import Conventions
-from habla_ml.corpus.general_speech import read_general_speech
-from habla_ml.corpus.snapshot import Snapshot, read_train_sentences
+from habla_ml.corpus.conventions import load_conventions
+from habla_ml.corpus.general_speech import GeneralSpeech, read_general_speech
+from habla_ml.corpus.snapshot import load_latest_snapshot
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.comparison.compare import DecodedModel, OptionalMeasurements, compare_with_error_tables
-from habla_ml.evaluation.comparison.decoding import (
-    DecodedSets,
-    EvaluatedModel,
-    EvaluationSets,
-    Progress,
-    decode_sets,
-    make_test_set_reader,
-    measure_parity,
-)
-from habla_ml.evaluation.comparison.records import Comparison, ModelScore, Provenance, read_comparison
-from habla_ml.evaluation.comparison.seed_spread import SeedRun, SeedSpread, summarise_seeds
+from habla_ml.evaluation.comparison.compare import compare_with_error_tables
+from habla_ml.evaluation.comparison.decoding import EvaluatedModel, Progress, decode_sets
+from habla_ml.evaluation.comparison.error_tables import ErrorTables
+from habla_ml.evaluation.comparison.model_spec import parse_model_spec
+from habla_ml.evaluation.comparison.models_under_test import prepare_base_model, prepare_model
+from habla_ml.evaluation.comparison.parity import measure_parity
+from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.comparison.seed_siblings import find_seed_siblings, measure_seed_spread
+from habla_ml.evaluation.comparison.stored_evidence import read_wer_history
+from habla_ml.evaluation.comparison.test_speech import TEST, TestSpeech, load_test_speech
 from habla_ml.evaluation.metrics.alignments import read_alignments
-from habla_ml.evaluation.metrics.diarisation import DiarisationScore
-from habla_ml.evaluation.metrics.domain_vocabulary import (
-    CorpusTermLimits,
-    DomainVocabulary,
-    find_corpus_terms,
-    read_terms,
-)
-from habla_ml.evaluation.metrics.non_speech import build_non_speech_set, read_marked_clips
+from habla_ml.evaluation.metrics.domain_vocabulary import load_domain_vocabulary
+from habla_ml.evaluation.metrics.inputs import OptionalMeasurements
+from habla_ml.evaluation.metrics.non_speech import build_non_speech_set
 from habla_ml.evaluation.metrics.speaker_turns import score_speaker_labels
 from habla_ml.evaluation.promotion.advice import Advice
+from habla_ml.evaluation.promotion.advice_inputs import advise_for_version, advise_from_evidence
+from habla_ml.evaluation.promotion.override import read_override
 from habla_ml.evaluation.promotion.rule import Decision, decide
 from habla_ml.evaluation.report import ReportFiles, write_report
-from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.lake import Lake, catalogue
 from habla_ml.model_version import parent_version
-from habla_ml.settings import EvaluationSettings, Settings
-from habla_ml.transcription.options import build_served_options
+from habla_ml.settings import Settings
+from habla_ml.training.plan import list_evaluated_trainings
+from habla_ml.training.recipe import load_recipe
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What was found out about a candidate."""
+class Evaluation:
+    """The result of an evaluation."""
 
     comparison: Comparison
-    decision: Decision
+    decision: Decision | None
+    """None without a candidate."""
     files: ReportFiles
     comparison_object: str
     """Object id of the comparison's JSON."""
-    decoded: int
-    """Clips that had to be decoded now; 0 where everything was known."""
+    newly_decoded: int
+    """Clips that were not in the cache."""
+
+
+def run_evaluation(
+    lake: Lake, settings: Settings, speech: TestSpeech, models: Sequence[EvaluatedModel], progress: Progress
+) -> Evaluation:
+    """Decode, compare, decide where there is a candidate, write the report and publish it.
+
+    Args:
+        lake: Holds models, hypotheses and evidence.
+        settings: How to decode, compare and decide.
+        speech: The speech that every model decodes.
+        models: The models; with a candidate, base, previous release and candidate.
+        progress: Receives a line now and then.
+
+    Raises:
+        EvaluationError: An engine failed, or two models share a name or a role.
+    """
+    candidate = next((each for each in models if each.role == "candidate"), None)
+    general = _read_out_of_domain(lake, settings) if candidate else GeneralSpeech()
+    measurements = _collect_measurements(lake, settings, speech, general, is_release=candidate is not None)
+    measured = _measure_models(lake, settings, speech, models, measurements, progress)
+    comparison = _add_provenance(measured.comparison, measurements, general)
+    if candidate is not None:
+        comparison = _add_candidate_measurements(lake, settings, speech, candidate, comparison, progress)
+    decision = decide(comparison, settings.promotion) if candidate else None
+    reports = settings.work_folder / ("reports" if candidate else "comparisons")
+    reports.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=reports, prefix=".report-") as scratch:
+        files = _write_report(
+            lake, settings, speech, comparison, decision, measured.tables, Path(scratch) / "report"
+        )
+        stored = _publish_report(lake, candidate, comparison, decision, files)
+        folder = reports / (candidate.name if candidate else stored[:16])
+        shutil.rmtree(folder, ignore_errors=True)
+        files.html.parent.rename(folder)
+    moved = ReportFiles(*(folder / path.name for path in (files.html, files.markdown, files.json)))
+    return Evaluation(comparison, decision, moved, stored, measured.newly_decoded)
+
+
+def compare_models(
+    specs: Sequence[str], on: str, lake: Lake, settings: Settings, progress: Progress
+) -> tuple[TestSpeech, Evaluation]:
+    """Compare any models on the same speech, each with each; this decides no release.
+
+    Args:
+        specs: Two or more model specs, see `habla_ml.evaluation.comparison.model_spec`.
+        on: `test`, a day, or the path of a table, see `habla_ml.evaluation.comparison.test_speech`.
+        lake: Holds models, snapshot and hypotheses.
+        settings: How to decode and compare.
+        progress: Receives a line now and then.
+
+    Raises:
+        EvaluationError: There are fewer than two specs, a spec is unknown, or there is no speech.
+    """
+    if len(specs) < 2:
+        raise EvaluationError(f"a comparison needs at least two models, got {len(specs)}; e.g. base and v2")
+    speech = load_test_speech(on, lake, settings)
+    parsed = [parse_model_spec(each, settings) for each in specs]
+    models = [
+        prepare_model(each, "compared" if at else "base", lake, settings, progress)
+        for at, each in enumerate(parsed)
+    ]
+    return speech, run_evaluation(lake, settings, speech, models, progress)
+
+
+def advise_now(lake: Lake, settings: Settings, progress: Progress) -> Advice:
+    """Return whether to train now; decode the test set with the base model only where no version was evaluated.
+
+    Raises:
+        EvaluationError: The newest version's evidence cannot be read, or the base model cannot be decoded.
+        TrainingError: The base model cannot be loaded.
+    """
+    evidence = None if list_evaluated_trainings(lake) else _compare_base_alone(lake, settings, progress)
+    return advise_from_evidence(lake, settings, evidence)
+
+
+def _compare_base_alone(lake: Lake, settings: Settings, progress: Progress) -> Comparison | None:
+    """Measure the base model on the newest test set; return None where there is none."""
+    if lake.read_pointer(catalogue.SPLITS) is None or not load_latest_snapshot(lake).counts.get("test"):
+        return None
+    speech = load_test_speech(TEST, lake, settings)
+    base = prepare_base_model(lake, load_recipe(settings.training.recipe), settings, progress)
+    measurements = OptionalMeasurements(
+        vocabulary=load_domain_vocabulary(lake, speech.snapshot, settings.evaluation)
+    )
+    return _measure_models(lake, settings, speech, [base], measurements, progress).comparison
 
 
 @dataclass(frozen=True)
-class ReportContext:
-    """What rooms that stand above this one know of a version; its report shows it."""
-
-    siblings: Sequence[str] = ()
-    """Versions that were trained as this one but for the seed; what is stored of them is read."""
-    advise: Callable[[Comparison], Advice | None] = lambda _: None
-    """Whether to train, and how many more hours it would take, once the comparison is known."""
-    find_override: Callable[[str], str | None] = lambda _: None
-    """Who decided otherwise than the rule about evidence of this digest, and why."""
+class _MeasuredModels:
+    comparison: Comparison
+    tables: ErrorTables
+    newly_decoded: int
 
 
-_EMPTY_CONTEXT = ReportContext()
-
-
-def evaluate_version(
+def _measure_models(
     lake: Lake,
-    version: str,
-    snapshot: Snapshot,
-    evaluated_models: Sequence[EvaluatedModel],
-    conventions: Conventions,
     settings: Settings,
-    report_folder: Path,
-    date: str,
+    speech: TestSpeech,
+    models: Sequence[EvaluatedModel],
+    measurements: OptionalMeasurements,
     progress: Progress,
-    hardware: str | None = None,
-    context: ReportContext = _EMPTY_CONTEXT,
-) -> Evidence:
-    """Decode, compare, judge, write the report and move `models/<version>/report` to it.
+) -> _MeasuredModels:
+    decoded = [
+        decode_sets(lake, each, speech.read, measurements, settings.evaluation, progress) for each in models
+    ]
+    comparison, tables = compare_with_error_tables(
+        speech.read(), decoded, settings.evaluation, speech.provenance, measurements
+    )
+    return _MeasuredModels(comparison, tables, sum(each.newly_decoded for each in decoded))
 
-    Args:
-        lake: Where snapshot, hypotheses and evidence are.
-        version: The candidate's model version.
-        snapshot: Its test split is what everybody is scored on.
-        evaluated_models: Base, previous release where there is one, and the candidate.
-        conventions: Applied to the out-of-domain references as they were to the snapshot's.
-        settings: How to decode and judge.
-        report_folder: Where the report is laid down for people; replaced whole.
-        date: As the report prints it.
-        progress: Told a line now and then.
-        hardware: Where it was decoded, for the provenance.
-        context: What is known besides, for the report.
 
-    Raises:
-        EvaluationError: The snapshot has no test set, or an engine failed.
-    """
-    if not snapshot.counts.get("test"):
-        raise EvaluationError(
-            f"snapshot {snapshot.id[:12]} has no test set (its hours by split: {dict(snapshot.hours)}); "
-            "correct more sessions, publish `splits` again, then evaluate"
-        )
-    general = read_general_speech(
+def _read_out_of_domain(lake: Lake, settings: Settings) -> GeneralSpeech:
+    return read_general_speech(
         settings.evaluation.out_of_domain,
-        conventions,
+        load_conventions(settings.corpus.conventions),
         settings.recordings.longest_segment_s,
         settings.work_folder,
         read_tombstones(lake).sounds,
     )
-    silence = build_non_speech_set(settings.evaluation, read_marked_clips(lake, snapshot))
-    alignments = (
-        None if settings.evaluation.alignments is None else read_alignments(settings.evaluation.alignments)
+
+
+def _collect_measurements(
+    lake: Lake, settings: Settings, speech: TestSpeech, general: GeneralSpeech, is_release: bool
+) -> OptionalMeasurements:
+    evaluation = settings.evaluation
+    alignments = evaluation.alignments if is_release else None
+    return OptionalMeasurements(
+        out_of_domain=general.utterances,
+        non_speech=build_non_speech_set(evaluation, speech.read_non_speech_clips()),
+        vocabulary=load_domain_vocabulary(lake, speech.snapshot, evaluation),
+        alignments=None if alignments is None else read_alignments(alignments),
     )
-    sets = EvaluationSets(make_test_set_reader(lake, snapshot), general.utterances, silence, alignments)
-    heard = [decode_sets(lake, each, sets, settings.evaluation, progress) for each in evaluated_models]
-    candidate = next(each for each in evaluated_models if each.role == "candidate")
-    comparison, records = compare_with_error_tables(
-        sets.test(),
-        [
-            to_decoded_model(each, of, settings.evaluation)
-            for each, of in zip(evaluated_models, heard, strict=True)
-        ],
-        settings.evaluation,
-        Provenance(
-            snapshot_id=snapshot.id,
-            conventions=snapshot.conventions,
-            conventions_digest=snapshot.conventions_digest,
-            hardware=hardware,
-            out_of_domain=general.sources,
-            non_speech_problems=silence.problems,
-        ),
-        OptionalMeasurements(
-            out_of_domain=general.utterances,
-            non_speech=silence if silence.clips else None,
-            vocabulary=build_domain_vocabulary(lake, snapshot, settings.evaluation),
-            alignments=alignments,
-            parity=measure_parity(lake, candidate, sets, settings.evaluation, progress),
-            diarisation=_score_speaker_labels(lake, snapshot, settings),
-        ),
+
+
+def _add_provenance(
+    comparison: Comparison, measurements: OptionalMeasurements, general: GeneralSpeech
+) -> Comparison:
+    non_speech = measurements.non_speech
+    provenance = comparison.provenance.model_copy(
+        update={
+            "hardware": f"{platform.machine()}, {platform.system()}",
+            "out_of_domain": general.sources,
+            "non_speech_problems": non_speech.problems if non_speech else (),
+        }
     )
-    seeds = measure_seed_spread(lake, context.siblings, comparison, progress)
-    comparison = comparison.model_copy(update={"seeds": seeds})
-    decision = decide(comparison, settings.promotion)
-    with tempfile.TemporaryDirectory(dir=_ensure_folder(report_folder.parent), prefix=".report-") as scratch:
-        files = write_report(
-            comparison,
-            decision,
-            sets.test(),
-            Path(scratch) / "report",
-            date,
-            override=context.find_override(decision.evidence),
-            history=read_wer_history(lake, version, comparison),
-            acceptable=settings.evaluation.acceptable,
-            records=records,
-            should_train=context.advise(comparison),
+    return comparison.model_copy(update={"provenance": provenance})
+
+
+def _add_candidate_measurements(
+    lake: Lake,
+    settings: Settings,
+    speech: TestSpeech,
+    candidate: EvaluatedModel,
+    comparison: Comparison,
+    progress: Progress,
+) -> Comparison:
+    """Add the parity with the checkpoint, the spread over seeds and the errors of Habla's speaker labels."""
+    evaluation, snapshot = settings.evaluation, speech.snapshot
+    siblings = find_seed_siblings(lake, candidate.name, settings.work_folder)
+    diarisation = None
+    if evaluation.speaker_turns is not None and snapshot is not None:
+        diarisation = score_speaker_labels(
+            lake,
+            snapshot,
+            evaluation.speaker_turns,
+            settings.zone,
+            evaluation.bootstrap_draws,
+            evaluation.seed,
         )
-        stored = _publish_report(lake, version, evaluated_models, comparison, decision, files)
-        shutil.rmtree(report_folder, ignore_errors=True)
-        (Path(scratch) / "report").rename(report_folder)
-    laid_down = ReportFiles(*(report_folder / path.name for path in (files.html, files.markdown, files.json)))
-    return Evidence(comparison, decision, laid_down, stored, sum(each.decoded for each in heard))
-
-
-def read_wer_history(lake: Lake, version: str, comparison: Comparison) -> list[tuple[str, Interval]]:
-    """The versions that were scored on this same test set by the same rule, the oldest first, `version` last.
-
-    Repeats with other seeds are no points in time.
-    """
-    found: dict[str, Interval] = {}
-    for other in catalogue.REPORT.keys(lake):
-        if other == version or parent_version(other) is not None:
-            continue
-        try:
-            stored = read_stored_comparison(lake, other)
-        except EvaluationError:
-            continue  # of an older format: it is scored again or stays out
-        model = stored.model("candidate")
-        same = (stored.test.digest, stored.method) == (comparison.test.digest, comparison.method)
-        if same and model is not None and model.wer.interval is not None:
-            found[other] = model.wer.interval
-    ordered = sorted(found.items(), key=lambda pair: (len(pair[0]), pair[0]))
-    present = comparison.model("candidate")
-    if present is not None and present.wer.interval is not None:
-        ordered.append((version, present.wer.interval))
-    return ordered
-
-
-def measure_seed_spread(
-    lake: Lake, siblings: Sequence[str], comparison: Comparison, progress: Progress
-) -> SeedSpread | None:
-    """The WER of the candidate beside that of its siblings on this test set; None where there is none to set beside.
-
-    A sibling that was scored on another test set, otherwise decoded or as other files is left out and told.
-    """
-    own = comparison.model("candidate")
-    if own is None or own.wer.value is None:
-        return None
-    runs = [SeedRun(version=own.name, wer=own.wer.value)]
-    for name in siblings:
-        wer = _read_comparable_wer(lake, name, own, comparison)
-        if wer is None:
-            progress(f"{name} is not in the spread of seeds as it is; materialise `wer_report` for it, then here")
-        else:
-            runs.append(SeedRun(version=name, wer=wer))
-    return summarise_seeds(runs) if len(runs) > 1 else None
-
-
-def _read_comparable_wer(lake: Lake, sibling: str, own: ModelScore, comparison: Comparison) -> float | None:
-    try:
-        stored = read_stored_comparison(lake, sibling)
-    except EvaluationError:
-        return None  # never scored, or in an older format
-    model, served = stored.model("candidate"), lake.read_pointer(catalogue.EXPORT.name(sibling, "ctranslate2"))
-    if model is None or served is None or model.artefact_digest != served.value["tree"]:
-        return None
-    same_set = stored.test.digest == comparison.test.digest
-    same_way = (stored.method.scorer, model.decoding) == (comparison.method.scorer, own.decoding)
-    return model.wer.value if same_set and same_way else None
-
-
-def read_stored_comparison(lake: Lake, version: str) -> Comparison:
-    """The comparison behind a version's report; raises `EvaluationError` where there is none."""
-    pointer = lake.read_pointer(catalogue.REPORT.name(version))
-    if pointer is None:
-        raise EvaluationError(
-            f"model version {version} was never evaluated; materialise `wer_report` for it first"
-        )
-    return read_comparison(lake.get_bytes(pointer.value["comparison"]))
-
-
-def to_decoded_model(contender: EvaluatedModel, heard: DecodedSets, settings: EvaluationSettings) -> DecodedModel:
-    """A contender with what it heard, ready to be compared."""
-    return DecodedModel(
-        name=contender.name,
-        role=contender.role,
-        artefact_digest=contender.artefact,
-        decoding=contender.decoding or build_served_options(settings),
-        hypotheses=heard.test,
-        out_of_domain=heard.out_of_domain,
-        non_speech=heard.non_speech,
-        timed=heard.timed,
-        resources=heard.resources,
+    return comparison.model_copy(
+        update={
+            "parity": measure_parity(lake, candidate, speech.read(), evaluation, progress),
+            "seeds": measure_seed_spread(lake, siblings, comparison, progress),
+            "diarisation": diarisation,
+        }
     )
 
 
-def build_domain_vocabulary(
-    lake: Lake, snapshot: Snapshot, settings: EvaluationSettings
-) -> DomainVocabulary | None:
-    """The listed terms and those frequent in training and rare in general Spanish; None where there are none."""
-    listed = () if settings.vocabulary is None else read_terms(settings.vocabulary)
-    wanted = settings.corpus_words
-    found = find_corpus_terms(
-        read_train_sentences(lake, snapshot), CorpusTermLimits(wanted.fewest, wanted.zipf_below, wanted.most)
-    )
-    vocabulary = DomainVocabulary.of([*listed, *found])
-    return vocabulary if len(vocabulary) else None
-
-
-def _score_speaker_labels(lake: Lake, snapshot: Snapshot, settings: Settings) -> DiarisationScore | None:
-    wanted = settings.evaluation
-    if wanted.speaker_turns is None:
-        return None
-    return score_speaker_labels(
-        lake, snapshot, wanted.speaker_turns, settings.zone, wanted.bootstrap_draws, wanted.seed
+def _write_report(
+    lake: Lake,
+    settings: Settings,
+    speech: TestSpeech,
+    comparison: Comparison,
+    decision: Decision | None,
+    tables: ErrorTables,
+    folder: Path,
+) -> ReportFiles:
+    candidate, override, history, advice = comparison.model("candidate"), None, [], None
+    if candidate is not None and decision is not None:
+        override = read_override(lake, candidate.name, decision.evidence)
+        history = read_wer_history(lake, candidate.name, comparison)
+        if parent_version(candidate.name) is None:  # a replicate gives no new information about hours
+            advice = advise_for_version(lake, settings, candidate.name, comparison)
+    return write_report(
+        comparison,
+        decision,
+        speech.read(),
+        folder,
+        f"{datetime.now(settings.zone):%Y-%m-%d}",
+        override=override.to_sentence() if override else None,
+        history=history,
+        acceptable=settings.evaluation.acceptable,
+        records=tables,
+        should_train=advice,
     )
 
 
 def _publish_report(
     lake: Lake,
-    version: str,
-    evaluated_models: Sequence[EvaluatedModel],
+    candidate: EvaluatedModel | None,
     comparison: Comparison,
-    decision: Decision,
+    decision: Decision | None,
     files: ReportFiles,
 ) -> str:
-    pointer, checkpoint = (
-        lake.read_pointer(catalogue.REPORT.name(version)),
-        lake.read_pointer(catalogue.CHECKPOINT.name(version)),
-    )
+    """Store the files, move the pointer to them, and return the object id of the comparison."""
     stored = lake.put_file(files.json)
-    candidate = next(each for each in evaluated_models if each.role == "candidate")
-    value = {
+    value: dict[str, Any] = {
         "comparison": stored,
         "html": lake.put_file(files.html),
         "markdown": lake.put_file(files.markdown),
         "utterances": lake.put_file(files.utterances),
         "word_errors": lake.put_file(files.word_errors),
-        "verdict": decision.verdict,
         "snapshot": comparison.provenance.snapshot_id,
-        "ctranslate2": candidate.artefact,
-        "checkpoint": None if checkpoint is None else checkpoint.value["tree"],
     }
-    lake.move_pointer(catalogue.REPORT.name(version), value, pointer)
+    name = catalogue.COMPARISON.name(stored[:16])
+    if candidate is not None and decision is not None:
+        name = catalogue.REPORT.name(candidate.name)
+        checkpoint = lake.read_pointer(catalogue.CHECKPOINT.name(candidate.name))
+        value |= {
+            "verdict": decision.verdict,
+            "ctranslate2": candidate.artefact,
+            "checkpoint": None if checkpoint is None else checkpoint.value["tree"],
+        }
+    lake.move_pointer(name, value, lake.read_pointer(name))
     return stored
-
-
-def _ensure_folder(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

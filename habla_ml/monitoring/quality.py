@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.comparison.records import Comparison, ErrorRate
+from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.scoring.alignment import SCORER_VERSION, ErrorCounts, score_utterances, sum_counts
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.evaluation.scoring.rates import ErrorRate
 from habla_ml.evaluation.scoring.statistics import Counts, Draws, Resample, compute_t_quantile
 from habla_ml.lake import Lake, compute_digest
 from habla_ml.monitoring.fresh_corrections import FreshCorrection

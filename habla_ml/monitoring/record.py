@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import AwareDatetime
 
-from habla_ml.evaluation.comparison.records import ErrorRate
 from habla_ml.evaluation.frozen_record import EvaluationRecord
+from habla_ml.evaluation.scoring.rates import ErrorRate
 from habla_ml.evaluation.scoring.statistics import Interval
 
 InputName = Literal[

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from habla_ml.corpus.snapshot import load_snapshot
 from habla_ml.corpus.speakers import load_speaker_map
 from habla_ml.evaluation.comparison.records import Comparison
-from habla_ml.evaluation.run import read_stored_comparison
+from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.lake import Lake, Store, catalogue
 from habla_ml.monitoring.excess import ReferenceLevel, WeeklyMeasurement
 from habla_ml.monitoring.fresh_corrections import load_fresh_corrections, read_snapshot_contents

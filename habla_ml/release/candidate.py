@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from habla_ml.errors import ReleaseError
-from habla_ml.evaluation.comparison.records import ErrorRate
+from habla_ml.evaluation.metrics.error_rates import OUT_OF_DOMAIN_WER
+from habla_ml.evaluation.promotion.override import Override
+from habla_ml.evaluation.scoring.rates import ErrorRate
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.export.publish import checkout_artefact
 from habla_ml.export.registry import EXPORTERS
@@ -22,7 +24,6 @@ from habla_ml.release.manifest import (
     ReleaseDraft,
     TrainingMetadata,
 )
-from habla_ml.release.override import Override
 from habla_ml.settings import ReleaseSettings
 from habla_ml.training.record import TrainingRecord
 
@@ -106,7 +107,7 @@ def _describe_evaluation(gate: GateResult) -> EvaluationMetadata:
     candidate, base, change = comparison.model("candidate"), comparison.model("base"), comparison.change("base")
     if candidate is None or base is None or change is None or change.relative_improvement is None:
         raise ReleaseError(f"the evidence of {gate.version} lacks the candidate or the base; evaluate it again")
-    general = candidate.out_of_domain_wer
+    general = candidate.metrics.get(OUT_OF_DOMAIN_WER.name)
     return EvaluationMetadata(
         comparison=gate.comparison_object,
         snapshot=comparison.provenance.snapshot_id,
@@ -117,7 +118,7 @@ def _describe_evaluation(gate: GateResult) -> EvaluationMetadata:
         wer=_convert_rate(candidate.wer),
         base_wer=_convert_rate(base.wer),
         relative_improvement=_convert_interval(change.relative_improvement),
-        out_of_domain_wer=None if general is None else _convert_rate(general),
+        out_of_domain_wer=None if general is None else _convert_interval(general),
     )
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison.records import Comparison, read_comparison
+from habla_ml.evaluation.promotion.override import Override, read_override
 from habla_ml.evaluation.promotion.rule import Decision
 from habla_ml.export.exporter import PublishedExport
 from habla_ml.export.publish import read_export
 from habla_ml.export.registry import EXPORTERS, SERVED
 from habla_ml.lake import Lake, Pointer, catalogue
-from habla_ml.release.override import Override, read_override
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from habla_ml.defs.jobs import TRAIN_REPLICATE
 from habla_ml.defs.models.replicates import register_replicates, train_replicates
 from habla_ml.defs.partitions import MODEL_VERSIONS, next_version
 from habla_ml.errors import HablaError
-from habla_ml.evaluation.run import read_stored_comparison
+from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.lake import catalogue
 from habla_ml.lake.factory import open_store
 from habla_ml.release.publish import list_releases

@@ -17,7 +17,7 @@ import yaml
 from habla_ml.annotation.event_log import append_events, load_events, read_events
 from habla_ml.definitions import build_definitions
 from habla_ml.defs.partitions import MODEL_VERSIONS
-from habla_ml.evaluation.run import read_stored_comparison
+from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.settings import load_settings
 from habla_ml_tests.defs.conftest import MONDAY, ROOT, TUESDAY, DagsterDeployment
 

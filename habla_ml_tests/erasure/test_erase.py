@@ -24,7 +24,7 @@ from habla_ml.corpus.snapshot import SPLITS, Snapshot, load_latest_snapshot, loa
 from habla_ml.corpus.splits import SplitChange, load_split_changes, make_snapshot
 from habla_ml.erasure.erase import ErasureReport, erase, plan_erasure
 from habla_ml.errors import TrainingError
-from habla_ml.evaluation.run import read_stored_comparison
+from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.lake import DirectoryStore, Lake, S3Store, Store, compute_sha256
 from habla_ml.lake.catalogue import TOMBSTONES
 from habla_ml.recordings import ingest_day, load_day

@@ -13,8 +13,9 @@ import soundfile
 
 from habla_ml.corpus.general_speech import SpeechSourceSummary
 from habla_ml.corpus.snapshot import Utterance
-from habla_ml.evaluation.comparison.compare import DecodedModel, compare_decoded_models
-from habla_ml.evaluation.comparison.records import Comparison, ModelRole, read_comparison
+from habla_ml.evaluation.comparison.compare import compare_decoded_models
+from habla_ml.evaluation.comparison.records import Comparison, read_comparison
+from habla_ml.evaluation.metrics.inputs import DecodedModel, ModelRole
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import Content, ReportFiles, write_report
 from habla_ml.evaluation.report.html import render_html
@@ -160,9 +161,9 @@ def test_every_figure_of_the_versions_is_on_the_page() -> None:
     comparison = make_comparison(make_utterances(6, 6), {"base": 0.4, "previous": 0.3, "candidate": 0.15})
     page = render_html(Content(comparison, decide(comparison, PromotionSettings())), {}).replace("\u00a0", " ")
     for model in comparison.models:
-        for rate in (model.wer, model.orthographic_wer, model.cer):
-            assert rate.interval is not None
-            assert f"{100 * rate.interval.value:.1f} % ({100 * rate.interval.low:.1f}–" in page
+        for name in ("wer", "orthographic_wer", "cer"):
+            rate = model.metrics[name]
+            assert f"{100 * rate.value:.1f} % ({100 * rate.low:.1f}–" in page
         assert model.artefact_digest in page
     assert comparison.test.digest in page
 
@@ -215,7 +216,7 @@ def test_all_measurements_are_on_the_page_and_in_markdown_even_with_hostile_text
     for shown in (page, text):
         assert "Release it" in shown
         assert "Override:" in shown
-        for metric in ("text where nobody speaks", "capitals F1", "domain words heard", "error of word times"):
+        for metric in ("output without speech", "capitals F1", "domain word recall", "word time error"):
             assert metric in shown
         for heading in ("Side by side", "Recommendation", "Trade-offs", "Migration path", "Versions over time"):
             assert heading in shown

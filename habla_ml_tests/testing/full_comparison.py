@@ -10,13 +10,14 @@ import numpy as np
 
 from habla_ml.corpus.general_speech import SpeechSourceSummary
 from habla_ml.corpus.snapshot import Utterance
-from habla_ml.evaluation.comparison.compare import DecodedModel, OptionalMeasurements, compare_decoded_models
-from habla_ml.evaluation.comparison.records import Comparison, DecodingResources, ModelRole, Parity
+from habla_ml.evaluation.comparison.compare import compare_decoded_models
+from habla_ml.evaluation.comparison.records import Comparison, Parity
 from habla_ml.evaluation.metrics.domain_vocabulary import DomainVocabulary
+from habla_ml.evaluation.metrics.inputs import DecodedModel, ModelRole, OptionalMeasurements
 from habla_ml.evaluation.metrics.non_speech import build_non_speech_set
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import EvaluationSettings
-from habla_ml.transcription.engine import Hypothesis, RecognisedWord
+from habla_ml.transcription.engine import Hypothesis, RecognisedWord, Usage
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.testing.simulated_hypotheses import (
     TEST_PROVENANCE,
@@ -137,11 +138,7 @@ def make_full_comparison() -> tuple[Comparison, list[Utterance]]:
                 make_dialect_hypotheses(general, 0.1, 70 + at),
                 silence,
                 heard,
-                DecodingResources(
-                    peak_memory_bytes=(700 + 20 * at) * 2**20,
-                    peak_gpu_memory_bytes=None,
-                    cost_per_audio_hour_usd=0.04,
-                ),
+                Usage(audio_s=3600.0, peak_memory_bytes=(700 + 20 * at) * 2**20, cost_usd=0.04),
             )
         )
     manual = np.random.default_rng(9)
@@ -155,16 +152,12 @@ def make_full_comparison() -> tuple[Comparison, list[Utterance]]:
             non_speech=quiet,
             vocabulary=DomainVocabulary.of((term,) for term in TERMS),
             alignments={each.segment_id: _make_word_times(each.sentence, manual) for each in utterances[:60]},
-            parity=Parity(
-                artefact="2" * 64,
-                checkpoint="c" * 64,
-                clips=60,
-                same_text_share=0.95,
-                points=Interval(-0.4, 0.1, 0.6),
-            ),
         ),
     )
-    return comparison, utterances
+    parity = Parity(
+        artefact="2" * 64, checkpoint="c" * 64, clips=60, same_text_share=0.95, points=Interval(-0.4, 0.1, 0.6)
+    )
+    return comparison.model_copy(update={"parity": parity}), utterances
 
 
 def with_hostile_texts(comparison: Comparison, text: str) -> Comparison:

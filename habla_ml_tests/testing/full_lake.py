@@ -21,8 +21,9 @@ from habla_ml.consent.register import load_register
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.snapshot import Snapshot, Utterance, read_utterances
 from habla_ml.corpus.splits import make_snapshot
-from habla_ml.evaluation.comparison.compare import DecodedModel, compare_with_error_tables
+from habla_ml.evaluation.comparison.compare import compare_with_error_tables
 from habla_ml.evaluation.comparison.records import Provenance
+from habla_ml.evaluation.metrics.inputs import DecodedModel
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import write_report
 from habla_ml.lake import Lake

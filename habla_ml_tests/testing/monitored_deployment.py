@@ -22,8 +22,9 @@ from habla_ml.annotation.review_queue import ReviewItem, save_queue
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.conventions import Conventions, load_conventions
 from habla_ml.corpus.snapshot import Snapshot, save_snapshot
-from habla_ml.evaluation.comparison.compare import DecodedModel, compare_decoded_models
+from habla_ml.evaluation.comparison.compare import compare_decoded_models
 from habla_ml.evaluation.comparison.records import Provenance
+from habla_ml.evaluation.metrics.inputs import DecodedModel
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.review.model_hypotheses import ReleasedModel, find_released_models
 from habla_ml.settings import Settings

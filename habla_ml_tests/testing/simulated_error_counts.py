@@ -75,8 +75,7 @@ def make_simulated_comparison(
     change = measured.changes[0].model_copy(
         update={
             "relative_improvement": to_interval(resample.relative_improvement(0, candidate)),
-            "points": to_interval(resample.point_change(0, candidate)),
-            "out_of_domain_points": None,
+            "metrics": {"wer": to_interval(resample.point_change(0, candidate))},
         }
     )
     test = measured.test.model_copy(update={"sessions": sessions, "words": resample.words})

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from habla_ml.corpus.snapshot import Utterance
-from habla_ml.evaluation.comparison.compare import DecodedModel, OptionalMeasurements, compare_decoded_models
-from habla_ml.evaluation.comparison.records import Comparison, ModelRole, Provenance
+from habla_ml.evaluation.comparison.compare import compare_decoded_models
+from habla_ml.evaluation.comparison.records import Comparison, Provenance
+from habla_ml.evaluation.metrics.inputs import DecodedModel, ModelRole, OptionalMeasurements
 from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.options import DecodingOptions

@@ -10,12 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from habla_ml.defs.presentation import plot, show_table, table, to_percent
+from habla_ml.defs.presentation import bullet_list, file_link, plot, show_table, to_percent
 
 if TYPE_CHECKING:
-    from habla_ml.evaluation.comparison.records import Comparison, ErrorRate
-    from habla_ml.evaluation.scoring.statistics import Interval
+    from habla_ml.evaluation.comparison.records import Comparison
+    from habla_ml.evaluation.run import Evaluation
     from habla_ml.settings import AcceptableSettings
+
+
+def build_evaluation_metadata(evaluation: Evaluation, acceptable: AcceptableSettings) -> dict[str, Any]:
+    """Return the decision and its reasons, if there is one, the report, and the metadata of the comparison."""
+    decision = evaluation.decision
+    decided = {"verdict": decision.verdict, "why": bullet_list(decision.reasons)} if decision else {}
+    return {
+        **decided,
+        "clips decoded now": evaluation.newly_decoded,
+        "report": file_link(evaluation.files.html),
+        **build_comparison_metadata(evaluation.comparison, acceptable),
+    }
 
 
 def build_comparison_metadata(comparison: Comparison, acceptable: AcceptableSettings) -> dict[str, Any]:
@@ -23,7 +35,6 @@ def build_comparison_metadata(comparison: Comparison, acceptable: AcceptableSett
     from habla_ml.evaluation.report.breakdown import DIMENSION_LABELS
     from habla_ml.evaluation.report.plots import draw_bar_chart
     from habla_ml.evaluation.report.scoreboard import scoreboard
-    from habla_ml.evaluation.report.seed_spread import describe_seed_spread
     from habla_ml.evaluation.report.tables import (
         build_change_table,
         build_dialect_table,
@@ -32,29 +43,14 @@ def build_comparison_metadata(comparison: Comparison, acceptable: AcceptableSett
         build_slice_table,
     )
 
-    candidate, change = comparison.model("candidate"), comparison.change("base")
-    found: dict[str, Any] = {
-        "versions": table(
-            (
-                {
-                    "model": model.name,
-                    "WER %": _format_error_rate(model.wer),
-                    "as written %": _format_error_rate(model.orthographic_wer),
-                    "CER %": _format_error_rate(model.cer),
-                    "general Spanish %": _format_error_rate(model.out_of_domain_wer),
-                    "S / D / I": _format_error_counts(model.wer),
-                }
-                for model in comparison.models
-            ),
-            ["model", "WER %", "as written %", "CER %", "general Spanish %", "S / D / I"],
-        ),
+    return {
+        "side by side": show_table(build_scoreboard_table(comparison, scoreboard(comparison, acceptable))),
+        "changes": show_table(build_change_table(comparison)),
         "slices": show_table(
             build_slice_table(
                 comparison, [each for each in comparison.slices if each.dimension in DIMENSION_LABELS]
             )
         ),
-        "side by side": show_table(build_scoreboard_table(comparison, scoreboard(comparison, acceptable))),
-        "changes": show_table(build_change_table(comparison)),
         "phenomena": show_table(build_dialect_table(comparison, has_examples=False)),
         "invented text": show_table(build_hallucination_table(comparison)),
         "test set": (
@@ -71,7 +67,16 @@ def build_comparison_metadata(comparison: Comparison, acceptable: AcceptableSett
             ),
             "WER",
         ),
+        **_list_charted_figures(comparison),
     }
+
+
+def _list_charted_figures(comparison: Comparison) -> dict[str, Any]:
+    from habla_ml.evaluation.metrics.error_rates import OUT_OF_DOMAIN_WER
+    from habla_ml.evaluation.report.seed_spread import describe_seed_spread
+
+    candidate, change = comparison.model("candidate"), comparison.change("base")
+    found: dict[str, Any] = {}
     if comparison.seeds is not None:
         found["seeds"] = describe_seed_spread(comparison)
         found["standard deviation over seeds, points"] = round(100 * comparison.seeds.standard_deviation, 2)
@@ -79,20 +84,6 @@ def build_comparison_metadata(comparison: Comparison, acceptable: AcceptableSett
         found["WER %"] = to_percent(candidate.wer.value)
     if change is not None and change.relative_improvement is not None:
         found["relative improvement over base %"] = to_percent(change.relative_improvement.value)
-    if candidate is not None and candidate.out_of_domain_wer and candidate.out_of_domain_wer.value is not None:
-        found["general Spanish WER %"] = to_percent(candidate.out_of_domain_wer.value)
+    if candidate is not None and (general := candidate.metrics.get(OUT_OF_DOMAIN_WER.name)) is not None:
+        found["general Spanish WER %"] = to_percent(general.value)
     return found
-
-
-def _format_error_rate(rate: ErrorRate | None) -> str:
-    if rate is None or rate.value is None:
-        return "–"
-    return f"{100 * rate.value:.1f}{_format_interval(rate.interval)}"
-
-
-def _format_error_counts(rate: ErrorRate) -> str:
-    return f"{rate.counts.substitutions} / {rate.counts.deletions} / {rate.counts.insertions}"
-
-
-def _format_interval(interval: Interval | None) -> str:
-    return "" if interval is None else f" ({100 * interval.low:.1f} to {100 * interval.high:.1f})"

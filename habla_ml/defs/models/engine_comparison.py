@@ -1,14 +1,10 @@
 """`engine_comparison`: any versions, engines, options and quantisations side by side; releases nothing."""
 
-import platform
-from datetime import datetime
-
 import dagster as dg
 from pydantic import Field
 
-from habla_ml.defs.models.comparison_metadata import build_comparison_metadata
+from habla_ml.defs.models.comparison_metadata import build_evaluation_metadata
 from habla_ml.defs.owners import MODEL_OWNERS
-from habla_ml.defs.presentation import file_link
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 
@@ -41,25 +37,15 @@ def build_engine_comparison(settings: Settings) -> dg.AssetsDefinition:
     def engine_comparison(
         context: dg.AssetExecutionContext, config: EngineComparisonConfig, lake: StoreResource
     ) -> dg.MaterializeResult:
-        from habla_ml.evaluation.compare_models import compare_models
+        from habla_ml.evaluation.run import compare_models
 
-        compared = compare_models(
-            config.entrants,
-            config.on,
-            lake.lake(),
-            settings,
-            f"{datetime.now(settings.zone):%Y-%m-%d}",
-            context.log.info,
-            f"{platform.machine()}, {platform.system()}",
-        )
+        speech, evaluation = compare_models(config.entrants, config.on, lake.lake(), settings, context.log.info)
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(compared.comparison.digest()),
+            data_version=dg.DataVersion(evaluation.comparison.digest()),
             metadata={
-                "on": compared.test_speech.name,
-                "clips decoded now": compared.decoded,
-                "report": file_link(compared.files.html),
-                **({"warning": compared.test_speech.warning} if compared.test_speech.warning else {}),
-                **build_comparison_metadata(compared.comparison, settings.evaluation.acceptable),
+                "on": speech.name,
+                **({"warning": speech.warning} if speech.warning else {}),
+                **build_evaluation_metadata(evaluation, settings.evaluation.acceptable),
             },
         )
 

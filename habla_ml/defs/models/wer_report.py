@@ -1,19 +1,12 @@
 """`wer_report`: base model, current release and candidate on the same test set, with the promotion check."""
 
-import platform
-from datetime import datetime
-from functools import partial
-
 import dagster as dg
 
-from habla_ml.corpus.conventions import load_conventions
-from habla_ml.defs.models.comparison_metadata import build_comparison_metadata
+from habla_ml.defs.models.comparison_metadata import build_evaluation_metadata
 from habla_ml.defs.owners import MODEL_OWNERS
 from habla_ml.defs.partitions import model_versions
-from habla_ml.defs.presentation import bullet_list, file_link
 from habla_ml.defs.resources import StoreResource
 from habla_ml.export.registry import SERVED
-from habla_ml.model_version import parent_version
 from habla_ml.settings import Settings
 
 
@@ -36,42 +29,23 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
     def wer_report(
         context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource
     ) -> dg.MaterializeResult:
-        from habla_ml.corpus.snapshot import load_latest_snapshot
         from habla_ml.evaluation.comparison.models_under_test import prepare_evaluated_models
-        from habla_ml.evaluation.comparison.seed_siblings import find_seed_siblings
-        from habla_ml.evaluation.promotion.advice_inputs import advise_for_version
-        from habla_ml.evaluation.run import ReportContext, evaluate_version
-        from habla_ml.release.override import describe_override
+        from habla_ml.evaluation.comparison.test_speech import TEST, load_test_speech
+        from habla_ml.evaluation.run import run_evaluation
+        from habla_ml.release.channel import read_channel
 
-        opened, version = lake.lake(), context.partition_key
-        # A replicate does not show whether more hours would help.
-        advise = _no_advice if parent_version(version) else partial(advise_for_version, opened, settings, version)
-        evidence = evaluate_version(
+        opened, version, log = lake.lake(), context.partition_key, context.log.info
+        released = {each.model_version for each in read_channel(cdn.store(), settings.release.channel).releases}
+        evaluation = run_evaluation(
             opened,
-            version,
-            load_latest_snapshot(opened),
-            prepare_evaluated_models(opened, cdn.store(), version, settings, context.log.info),
-            load_conventions(settings.corpus.conventions),
             settings,
-            settings.work_folder / "reports" / version,
-            f"{datetime.now(settings.zone):%Y-%m-%d}",
-            context.log.info,
-            hardware=f"{platform.machine()}, {platform.system()}",
-            context=ReportContext(
-                siblings=find_seed_siblings(opened, version, settings.work_folder),
-                advise=advise,
-                find_override=partial(describe_override, opened, version),
-            ),
+            load_test_speech(TEST, opened, settings),
+            prepare_evaluated_models(opened, released, version, settings, log),
+            log,
         )
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(evidence.comparison.digest()),
-            metadata={
-                "verdict": evidence.decision.verdict,
-                "why": bullet_list(evidence.decision.reasons),
-                "clips decoded now": evidence.decoded,
-                "report": file_link(evidence.files.html),
-                **build_comparison_metadata(evidence.comparison, settings.evaluation.acceptable),
-            },
+            data_version=dg.DataVersion(evaluation.comparison.digest()),
+            metadata=build_evaluation_metadata(evaluation, settings.evaluation.acceptable),
         )
 
     return wer_report
@@ -85,8 +59,8 @@ def build_promotion_check(settings: Settings) -> dg.AssetChecksDefinition:
         description="The promotion rule allows a release of this version. A refusal is an outcome, not a fault.",
     )
     def promotion_rule(context: dg.AssetCheckExecutionContext, lake: StoreResource) -> dg.AssetCheckResult:
+        from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
         from habla_ml.evaluation.promotion.rule import decide
-        from habla_ml.evaluation.run import read_stored_comparison
 
         decision = decide(read_stored_comparison(lake.lake(), context.partition_key), settings.promotion)
         return dg.AssetCheckResult(
@@ -97,7 +71,3 @@ def build_promotion_check(settings: Settings) -> dg.AssetChecksDefinition:
         )
 
     return promotion_rule
-
-
-def _no_advice(_: object) -> None:
-    return None

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.comparison.slices import Reference
+from habla_ml.evaluation.metrics.inputs import Reference, ScoredModel, ScoredSpeech
 from habla_ml.evaluation.scoring.alignment import AlignedWord
-from habla_ml.evaluation.scoring.rates import ScoredModel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -128,19 +127,14 @@ class ErrorTables:
     word_errors: pa.Table
 
     @classmethod
-    def of(
-        cls,
-        references: Sequence[Reference],
-        models: Sequence[ScoredModel],
-        alignments: Sequence[Sequence[Sequence[AlignedWord]]],
-    ) -> ErrorTables:
-        """The tables of `models`, whose alignments are in the same order."""
+    def of(cls, speech: ScoredSpeech) -> Self:
+        """Make the tables of all models."""
         import pyarrow as pa
 
         return cls(
-            pa.concat_tables(make_utterance_table(references, each) for each in models),
+            pa.concat_tables(make_utterance_table(speech.references, each) for each in speech.models),
             pa.concat_tables(
-                make_word_error_table(references, each.name, steps)
-                for each, steps in zip(models, alignments, strict=True)
+                make_word_error_table(speech.references, each.name, steps)
+                for each, steps in zip(speech.models, speech.alignments, strict=True)
             ),
         )

@@ -6,21 +6,19 @@ from collections.abc import Sequence
 from typing import Literal
 
 from habla_ml.evaluation.comparison.records import ExampleHypothesis, ExampleUtterance
-from habla_ml.evaluation.comparison.slices import Reference
-from habla_ml.evaluation.scoring.rates import ScoredModel
+from habla_ml.evaluation.metrics.inputs import Reference, ScoredModel, ScoredSpeech
 
 EXAMPLES_PER_KIND = 6
 
 _Kind = Literal["improved", "worst", "regressed"]
 
 
-def choose_examples(
-    references: Sequence[Reference], models: Sequence[ScoredModel]
-) -> tuple[ExampleUtterance, ...]:
+def choose_examples(speech: ScoredSpeech) -> tuple[ExampleUtterance, ...]:
     """Up to six of each kind, the strongest first, no utterance twice; ties go by segment id.
 
     Without a candidate there is nothing to choose; without a base only the worst are shown.
     """
+    references, models = speech.references, speech.models
     roles = {each.role: each for each in models}
     candidate, base = roles.get("candidate"), roles.get("base")
     if candidate is None:

@@ -1,38 +1,51 @@
-"""Who is compared when a candidate wants to be released: the base it came from, the release it follows, itself."""
+"""The models of an evaluation with their files: a candidate with its base and the previous release, or model specs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
-from habla_ml.errors import ReleaseError
-from habla_ml.evaluation.comparison.decoding import EvaluatedModel
-from habla_ml.evaluation.comparison.records import ModelRole
+from habla_ml.errors import EvaluationError, ReleaseError
+from habla_ml.evaluation.comparison.decoding import EvaluatedModel, Progress
+from habla_ml.evaluation.comparison.model_spec import BASE, ModelSpec, find_engine_exporter
+from habla_ml.evaluation.metrics.inputs import ModelRole
 from habla_ml.export.exporter import PublishedExport
-from habla_ml.export.publish import SourceCheckpoint, checkout_artefact, publish_export, read_export
+from habla_ml.export.publish import (
+    SourceCheckpoint,
+    checkout_artefact,
+    find_version_checkpoint,
+    publish_export,
+    read_export,
+)
 from habla_ml.export.registry import SERVED
-from habla_ml.lake import Lake, Store, catalogue
-from habla_ml.model_version import parent_version, version_number
-from habla_ml.release.channel import read_channel
+from habla_ml.lake import Lake, catalogue, compute_digest, compute_sha256
+from habla_ml.model_version import is_version, parent_version, version_number
 from habla_ml.settings import Settings
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.plan import read_plan, write_recipe_file
 from habla_ml.training.recipe import Recipe, load_recipe
 
-Progress = Callable[[str], None]
-
 
 def prepare_evaluated_models(
-    lake: Lake, store: Store, version: str, settings: Settings, progress: Progress
+    lake: Lake, released: Iterable[str], version: str, settings: Settings, progress: Progress
 ) -> list[EvaluatedModel]:
-    """Base, previous release (where there is one) and `version`, each with its CTranslate2 folder laid down.
+    """Prepare the base, the previous release where there is one, and `version`, each in the served format.
 
-    The base is the one that the version's own recipe names, converted as the candidate is. The previous release is the
-    newest on the channel that is older than `version`, so an old version scored again meets the same opponent, and
-    a repeat with another seed the opponent of what it repeats.
+    The base is the one of the version's own recipe, converted as the candidate is. The previous release is the newest
+    one that is older than `version`, so an old version is always compared with the same release, and a replicate with
+    that of the version it repeats.
+
+    Args:
+        lake: Holds plans and artefacts.
+        released: The versions on the channel.
+        version: The candidate.
+        settings: Quantisation and work folder.
+        progress: Receives lines of a conversion.
 
     Raises:
-        ReleaseError: `version` has no CTranslate2 model yet.
+        ReleaseError: `version` has no served model yet.
     """
     candidate = read_export(lake, version, SERVED)
     if candidate is None:
@@ -41,7 +54,7 @@ def prepare_evaluated_models(
         )
     recipe = load_recipe(write_recipe_file(lake, read_plan(lake, version), settings.work_folder))
     found = [prepare_base_model(lake, recipe, settings, progress)]
-    previous = _find_previous_release(store, settings.release.channel, version)
+    previous = _find_previous_release(released, version)
     served = None if previous is None else read_export(lake, previous, SERVED)
     if previous is not None and served is not None:
         found.append(_open_export(previous, "previous", served, lake, settings))
@@ -54,7 +67,7 @@ def prepare_evaluated_models(
 
 
 def prepare_base_model(lake: Lake, recipe: Recipe, settings: Settings, progress: Progress) -> EvaluatedModel:
-    """The base model that a recipe names, converted as candidates are."""
+    """Prepare the base model of a recipe, converted as candidates are."""
     base = resolve_base_model(recipe)
     export = publish_export(
         lake,
@@ -68,6 +81,38 @@ def prepare_base_model(lake: Lake, recipe: Recipe, settings: Settings, progress:
     return _open_export("base", "base", export, lake, settings)
 
 
+def prepare_model(
+    spec: ModelSpec, role: ModelRole, lake: Lake, settings: Settings, progress: Progress
+) -> EvaluatedModel:
+    """Prepare the files of a spec; convert a checkpoint where the engine needs another format.
+
+    Raises:
+        EvaluationError: There is no such version or folder.
+        ExportError: The checkpoint cannot be converted.
+    """
+    if not spec.model:
+        # A service may change its model without notice, so its hypotheses are cached for a month.
+        month = f"{datetime.now(UTC):%Y-%m}"
+        digest = compute_digest({"service": spec.decoding.model_dump(mode="json"), "month": month})
+        return EvaluatedModel(spec.text, role, digest, None, decoding=spec.decoding)
+    if not is_version(spec.model) and spec.model != BASE:
+        folder = Path(spec.model).expanduser()
+        if not folder.is_dir():
+            raise EvaluationError(
+                f"{spec.model} is not a model version, a service or a folder; write a version like v2, base, or the "
+                "path of a model"
+            )
+        return EvaluatedModel(spec.text, role, _digest_folder(folder), folder, decoding=spec.decoding)
+    source = _find_checkpoint(spec.model, lake, settings)
+    exporter = find_engine_exporter(spec.decoding)
+    if exporter is None:
+        return EvaluatedModel(spec.text, role, source.identity, source.fetch(), decoding=spec.decoding)
+    options = exporter.build_options(settings.export, spec.quantisation)
+    name = catalogue.COMPARED_EXPORT.name(source.identity[:32], options.quantisation, exporter.name)
+    export = publish_export(lake, name, exporter, source, options, settings.work_folder, progress)
+    return replace(_open_export(spec.text, role, export, lake, settings), decoding=spec.decoding)
+
+
 def _open_export(
     name: str, role: ModelRole, export: PublishedExport, lake: Lake, settings: Settings
 ) -> EvaluatedModel:
@@ -75,8 +120,21 @@ def _open_export(
     return EvaluatedModel(name, role, export.artefact, folder)
 
 
-def _find_previous_release(store: Store, channel: str, version: str) -> str | None:
-    released = {each.model_version for each in read_channel(store, channel).releases}
+def _find_previous_release(released: Iterable[str], version: str) -> str | None:
     number = version_number(parent_version(version) or version)
     older = [each for each in released if version_number(each) < number]
     return max(older, key=version_number, default=None)
+
+
+def _find_checkpoint(model: str, lake: Lake, settings: Settings) -> SourceCheckpoint:
+    if model == BASE:
+        base = resolve_base_model(load_recipe(settings.training.recipe))
+        return SourceCheckpoint(base.digest, lambda: base.folder)
+    return find_version_checkpoint(lake, model, settings.work_folder)
+
+
+def _digest_folder(folder: Path) -> str:
+    files = sorted(each for each in folder.rglob("*") if each.is_file())
+    if not files:
+        raise EvaluationError(f"{folder} has no files; name the folder of a model")
+    return compute_digest([[each.relative_to(folder).as_posix(), compute_sha256(each)] for each in files])

@@ -12,35 +12,24 @@ from habla_ml.evaluation.comparison.seed_spread import SeedSpread
 from habla_ml.evaluation.frozen_record import EvaluationRecord
 from habla_ml.evaluation.metrics.confusions import ModelConfusions
 from habla_ml.evaluation.metrics.diarisation import DiarisationScore
-from habla_ml.evaluation.metrics.domain_vocabulary import VocabularyScore
+from habla_ml.evaluation.metrics.error_rates import WER
 from habla_ml.evaluation.metrics.feature_errors import FeatureScore
-from habla_ml.evaluation.metrics.hallucination import HallucinationChange, HallucinationScore
-from habla_ml.evaluation.metrics.punctuation import PunctuationChange, PunctuationScore
+from habla_ml.evaluation.metrics.hallucination import HallucinationScore
+from habla_ml.evaluation.metrics.inputs import ModelRole
+from habla_ml.evaluation.metrics.punctuation import PunctuationScore
+from habla_ml.evaluation.metrics.term_recall import VocabularyScore
 from habla_ml.evaluation.metrics.word_timing import WordTimingScore
 from habla_ml.evaluation.scoring.alignment import ErrorCounts
+from habla_ml.evaluation.scoring.rates import ErrorRate
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.lake import compute_digest
 from habla_ml.transcription.options import EngineOptions
 
-COMPARISON_FORMAT = "habla_ml.comparison/2"
+COMPARISON_FORMAT = "habla_ml.comparison/3"
 
-ModelRole = Literal["base", "previous", "candidate", "compared"]
-"""Base is what all others are measured against; `compared` takes part in a comparison that decides no release."""
 Dimension = Literal[
     "overall", "loudness", "duration", "snr", "role", "seen_speaker", "source", "speaker", "session"
 ]
-
-
-class ErrorRate(EvaluationRecord):
-    """An error rate with its counts; `interval` is None where the reference is empty."""
-
-    counts: ErrorCounts
-    interval: Interval | None
-
-    @property
-    def value(self) -> float | None:
-        """The rate itself, a share of 1."""
-        return self.counts.wer
 
 
 class ScoredSet(EvaluationRecord):
@@ -75,46 +64,28 @@ class DecodingFailures(EvaluationRecord):
         return self.audio + self.timeout + self.crash + self.service
 
 
-class DecodingSpeed(EvaluationRecord):
-    """Decoding time over audio time, clip by clip (in a batch, its share of the batch)."""
-
-    clips: int
-    real_time_factor_p50: Interval | None
-    real_time_factor_p95: Interval | None
-
-
-class DecodingResources(EvaluationRecord):
-    """What decoding takes; None where it was not measured."""
-
-    peak_memory_bytes: int | None = None
-    peak_gpu_memory_bytes: int | None = None
-    cost_per_audio_hour_usd: float | None = None
-    """A service's price, or the price of computing time over the throughput."""
-
-
 class ModelScore(EvaluationRecord):
-    """One model on the test set, and on the out-of-domain set where there is one."""
+    """One model on the test set."""
 
     name: str
     role: ModelRole
     artefact_digest: str
     decoding: EngineOptions
-    wer: ErrorRate
-    """Words after the Spanish normaliser."""
-    orthographic_wer: ErrorRate
-    """Words as written: case, punctuation and accents count."""
-    cer: ErrorRate
-    """Characters after the Spanish normaliser."""
-    substitution_rate: Interval | None
-    deletion_rate: Interval | None
-    insertion_rate: Interval | None
-    out_of_domain_wer: ErrorRate | None
+    word_errors: ErrorCounts
+    """Of the words after the Spanish normaliser."""
+    metrics: dict[str, Interval]
+    """Name of a metric (`metrics.registry`) → its value; what was not measured is missing."""
     failures: DecodingFailures
-    speed: DecodingSpeed
-    resources: DecodingResources
+    timed_clips: int
+    """Clips whose real-time factor was measured."""
     hallucination: HallucinationScore | None = None
     punctuation: PunctuationScore | None = None
     word_timing: WordTimingScore | None = None
+
+    @property
+    def wer(self) -> ErrorRate:
+        """The word error rate with its counts."""
+        return ErrorRate(counts=self.word_errors, interval=self.metrics.get(WER.name))
 
 
 class SliceChange(EvaluationRecord):
@@ -129,26 +100,24 @@ class SliceChange(EvaluationRecord):
 
 
 class Change(EvaluationRecord):
-    """One model against another, on the same draws of sessions."""
+    """One model compared with another on the same draws."""
 
     of: str
     against: str
     role: ModelRole
-    """Of the one it is measured against."""
+    """Of `against`."""
     relative_improvement: Interval | None
-    """Share of the other model's errors that are gone: 0.4 is 40 % fewer; below 0 is worse."""
-    points: Interval | None
-    """Change of the WER in points (× 100): above 0 is worse."""
-    orthographic_points: Interval | None = None
-    character_points: Interval | None = None
-    deletion_points: Interval | None
-    insertion_points: Interval | None
-    out_of_domain_points: Interval | None
+    """Share of the word errors of `against` that `of` does not make: 0.4 is 40 % fewer; below 0 is worse."""
+    metrics: dict[str, Interval]
+    """Name of a metric → its difference in points (× 100); metrics without a paired difference are missing."""
     smallest_detectable_points: float | None
-    """The true difference that this test set would tell from none in four of five cases."""
+    """The true difference of the WER that this test set shows as significant in four of five cases."""
     slices: tuple[SliceChange, ...] = ()
-    hallucination: HallucinationChange | None = None
-    punctuation: PunctuationChange | None = None
+
+    @property
+    def points(self) -> Interval | None:
+        """The difference of the WER in points: above 0 is worse."""
+        return self.metrics.get(WER.name)
 
 
 class SliceRate(EvaluationRecord):
@@ -238,7 +207,7 @@ class ComparisonMethod(EvaluationRecord):
 class Comparison(EvaluationRecord):
     """Several models on the same speech: base, previous release and candidate, or any others."""
 
-    format: Literal["habla_ml.comparison/2"] = "habla_ml.comparison/2"
+    format: Literal["habla_ml.comparison/3"] = "habla_ml.comparison/3"
     test: ScoredSet
     out_of_domain: ScoredSet | None
     models: tuple[ModelScore, ...]

@@ -7,22 +7,19 @@ What a sentence holds (a final s, a seseo site) is no slice, since most sentence
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, get_args
 
-from habla_ml.audio.snr import estimate_snr_db
-from habla_ml.corpus.snapshot import TranscribedSegment, Utterance
 from habla_ml.evaluation.comparison.records import Dimension, Slice, SliceRate
-from habla_ml.evaluation.scoring.rates import ScoredModel, compute_rate, stack_counts
-from habla_ml.evaluation.scoring.statistics import Draws, Resample, to_interval
-from habla_ml.recordings.speaker_labels import is_local_speaker_label
+from habla_ml.evaluation.metrics.inputs import Reference, ScoredSpeech
+from habla_ml.evaluation.scoring.rates import compute_rate, stack_counts
+from habla_ml.evaluation.scoring.statistics import Resample, to_interval
 
 if TYPE_CHECKING:
     from habla_ml.settings import EvaluationSettings
 
 DIMENSIONS: Final[tuple[Dimension, ...]] = get_args(Dimension)
 """In the order in which slices are listed."""
-BootstrapUnit = Literal["session", "speaker"]
 UNKNOWN: Final = "unknown"
 
 _DURATION_BOUNDS_S = (2.0, 4.0, 8.0)
@@ -30,58 +27,23 @@ _SNR_BOUNDS_DB = (10.0, 20.0)
 _SEEN_LABELS: Final = {True: "heard in training", False: "new to the model", None: UNKNOWN}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reference(TranscribedSegment):
-    """An utterance without its audio, for scoring."""
+def compute_slices(speech: ScoredSpeech, settings: EvaluationSettings) -> tuple[tuple[Slice, Resample], ...]:
+    """Return every slice of the test set with its draws, the whole set first.
 
-    snr_db: float | None = None
-    """Estimated signal-to-noise ratio; None if it cannot be estimated."""
-
-    @classmethod
-    def of(cls, utterance: Utterance) -> Reference:
-        """Estimate the signal-to-noise ratio and drop the audio, in about 0.5 ms a clip; memory holds text only."""
-        values = {each.name: getattr(utterance, each.name) for each in fields(TranscribedSegment)}
-        return cls(**values, snr_db=estimate_snr_db(utterance.audio))
-
-
-def compute_slices(
-    references: Sequence[Reference],
-    models: Sequence[ScoredModel],
-    draws: Draws,
-    settings: EvaluationSettings,
-) -> tuple[tuple[Slice, Resample], ...]:
-    """Every slice of the test set with its draws, the whole first; each utterance is in one slice of each dimension.
-
-    All slices are scored on the same `draws`. The improvement is that of the model named as candidate over the
-    base; None where either is missing.
+    All slices are scored on the same draws. The improvement is that of the candidate over the base; None where either
+    is missing.
     """
     groups: dict[_SliceKey, list[int]] = {}
-    for at, reference in enumerate(references):
+    for at, reference in enumerate(speech.references):
         for key in _list_slice_keys(reference, settings.quiet_below_dbfs):
             groups.setdefault(key, []).append(at)
     keys = sorted(groups, key=lambda key: (DIMENSIONS.index(key.dimension), key.rank, key.name))
-    whole = stack_counts([each.words for each in models])
-    resamples = draws.resample([whole.select_rows(groups[key]) for key in keys])
+    whole = stack_counts([each.words for each in speech.models])
+    resamples = speech.draws.resample([whole.select_rows(groups[key]) for key in keys])
     return tuple(
-        (_make_slice(key, groups[key], references, models, drawn, settings), drawn)
+        (_make_slice(key, groups[key], speech, drawn, settings), drawn)
         for key, drawn in zip(keys, resamples, strict=True)
     )
-
-
-def list_units(references: Sequence[Reference], unit: BootstrapUnit) -> list[str]:
-    """What is drawn as a whole: the session or the speaker of each utterance."""
-    return [make_speaker_key(each) if unit == "speaker" else each.session_id for each in references]
-
-
-def make_speaker_key(reference: Reference) -> str:
-    """Who speaks: an enrolled name, or a session's own label with the session in front.
-
-    `SPEAKER_00` in two sessions need not be one person, so such labels are never joined across sessions.
-    """
-    label = reference.speaker.strip()
-    if is_local_speaker_label(label):
-        return f"{reference.session_id} · {label or 'no label'}"
-    return label
 
 
 @dataclass(frozen=True)
@@ -103,7 +65,7 @@ def _list_slice_keys(reference: Reference, quiet_below_dbfs: float) -> list[_Sli
         _make_label_key("role", reference.role),
         _SliceKey("seen_speaker", _SEEN_LABELS[reference.is_seen_speaker], int(reference.is_seen_speaker is None)),
         _make_label_key("source", reference.source),
-        _SliceKey("speaker", make_speaker_key(reference)),
+        _SliceKey("speaker", reference.speaker_key),
         _SliceKey("session", reference.session_id),
     ]
 
@@ -129,12 +91,11 @@ def _make_bin_key(
 def _make_slice(
     key: _SliceKey,
     chosen: Sequence[int],
-    references: Sequence[Reference],
-    models: Sequence[ScoredModel],
+    speech: ScoredSpeech,
     resample: Resample,
     settings: EvaluationSettings,
 ) -> Slice:
-    sessions = len({references[at].session_id for at in chosen})
+    models, sessions = speech.models, len({speech.references[at].session_id for at in chosen})
     roles = {model.role: at for at, model in enumerate(models)}
     improvement = None
     if "base" in roles and "candidate" in roles:

@@ -1,9 +1,10 @@
-"""The speech on which entrants meet: the test set, one day of the classroom, or a table of one's own."""
+"""The speech on which models are compared: the test set, one day of the classroom, or a table of clips."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -11,8 +12,9 @@ from pathlib import Path
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.general_speech import read_general_speech
-from habla_ml.corpus.snapshot import SPLITS, Utterance, load_latest_snapshot, read_utterances
+from habla_ml.corpus.snapshot import SPLITS, Snapshot, Utterance, load_latest_snapshot, read_utterances
 from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.comparison.records import Provenance
 from habla_ml.evaluation.metrics.non_speech import NonSpeechClip, read_marked_clips
 from habla_ml.lake import Lake, compute_digest, compute_sha256
 from habla_ml.settings import Settings
@@ -24,68 +26,99 @@ _TABLES = ("fine_tune_dataset.csv", "fine_tune_dataset.json")
 
 
 @dataclass(frozen=True)
-class TestSpeech:
-    """Transcribed speech that all entrants hear."""
+class TestSpeech(ABC):
+    """Transcribed speech that every model decodes."""
 
     name: str
-    """For tables: `test set`, `day 2026-02-16`, or the table's name."""
-    read: Callable[[], Iterable[Utterance]]
-    snapshot: str
-    """Id of the snapshot, or a digest of the table."""
-    conventions: str
-    conventions_digest: str
-    read_non_speech_clips: Callable[[], Iterable[NonSpeechClip]] = tuple
-    """What people found there to be without speech."""
-    warning: str | None = None
-    """What somebody who reads the figures must know."""
+    """`test set`, `day 2026-02-16`, or the name of a table."""
+    provenance: Provenance
+    """With the snapshot's id, or the digest of the table."""
+
+    @abstractmethod
+    def read(self) -> Iterable[Utterance]:
+        """Read the utterances; each call reads them again, so that memory does not hold their audio."""
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The snapshot that the speech is from; None for a table."""
+        return None
+
+    @property
+    def warning(self) -> str:
+        """What a reader of the figures must know, or empty."""
+        return ""
+
+    def read_non_speech_clips(self) -> Iterable[NonSpeechClip]:
+        """Read the clips that people marked as without speech."""
+        return ()
+
+
+@dataclass(frozen=True)
+class _SnapshotSpeech(TestSpeech):
+    lake: Lake
+    of: Snapshot
+    day: str | None = None
+    """None for the test split."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self.of
+
+    @property
+    def warning(self) -> str:
+        if self.day is None:
+            return ""
+        return "Versions may have been trained on parts of this day; only the test set measures new speech."
+
+    def read(self) -> Iterable[Utterance]:
+        if self.day is None:
+            return read_utterances(self.lake, self.of, "test")
+        return chain.from_iterable(read_utterances(self.lake, self.of, split, {self.day}) for split in SPLITS)
+
+    def read_non_speech_clips(self) -> Iterable[NonSpeechClip]:
+        return read_marked_clips(self.lake, self.of) if self.day is None else ()
+
+
+@dataclass(frozen=True)
+class _TableSpeech(TestSpeech):
+    utterances: tuple[Utterance, ...]
+
+    def read(self) -> Iterable[Utterance]:
+        return self.utterances
 
 
 def load_test_speech(on: str, lake: Lake, settings: Settings) -> TestSpeech:
-    """Understand `test`, a day `YYYY-MM-DD`, or the path of a table or of a folder that holds one.
+    """Load `test`, a day `YYYY-MM-DD`, or the path of a table or of a folder with one.
 
     Raises:
         CorpusError: There is no snapshot.
-        EvaluationError: There is no such day or folder, or nothing in it that somebody transcribed.
+        EvaluationError: There is no such day or folder, or it has no transcribed speech.
     """
-    if on == TEST:
-        return _load_test_split(lake)
-    if _DAY.fullmatch(on):
-        return _load_day(on, lake)
+    if on == TEST or _DAY.fullmatch(on):
+        return _load_snapshot_speech(on, load_latest_snapshot(lake), lake)
     return _load_table(Path(on).expanduser(), lake, settings)
 
 
-def _load_test_split(lake: Lake) -> TestSpeech:
-    snapshot = load_latest_snapshot(lake)
-    if not snapshot.counts.get("test"):
-        raise EvaluationError(
-            f"snapshot {snapshot.id[:12]} has no test set; correct more sessions, then try again"
-        )
-    return TestSpeech(
-        "test set",
-        lambda: read_utterances(lake, snapshot, "test"),
-        snapshot.id,
-        snapshot.conventions,
-        snapshot.conventions_digest,
-        lambda: read_marked_clips(lake, snapshot),
+def _load_snapshot_speech(on: str, snapshot: Snapshot, lake: Lake) -> TestSpeech:
+    provenance = Provenance(
+        snapshot_id=snapshot.id,
+        conventions=snapshot.conventions,
+        conventions_digest=snapshot.conventions_digest,
     )
-
-
-def _load_day(day: str, lake: Lake) -> TestSpeech:
-    snapshot = load_latest_snapshot(lake)
-    if day not in snapshot.recordings:
+    if on == TEST:
+        if not snapshot.counts.get("test"):
+            raise EvaluationError(
+                f"snapshot {snapshot.id[:12]} has no test set (hours by split: {dict(snapshot.hours)}); correct more "
+                "sessions, materialise `splits` again, then evaluate"
+            )
+        return _SnapshotSpeech("test set", provenance, lake, snapshot)
+    if on not in snapshot.recordings:
         days = sorted(snapshot.recordings)
         raise EvaluationError(
-            f"snapshot {snapshot.id[:12]} has no transcribed speech of {day}; its {len(days)} days are "
+            f"snapshot {snapshot.id[:12]} has no transcribed speech of {on}; its {len(days)} days are "
             f"{', '.join(days[:3])} … {days[-1] if days else ''}"
         )
-    return TestSpeech(
-        f"day {day}",
-        lambda: chain.from_iterable(read_utterances(lake, snapshot, split, {day}) for split in SPLITS),
-        snapshot.id,
-        snapshot.conventions,
-        snapshot.conventions_digest,
-        warning="A day holds speech that versions were trained on; only the test set tells how they do on new speech.",
-    )
+    return _SnapshotSpeech(f"day {on}", provenance, lake, snapshot, on)
 
 
 def _load_table(path: Path, lake: Lake, settings: Settings) -> TestSpeech:
@@ -103,13 +136,13 @@ def _load_table(path: Path, lake: Lake, settings: Settings) -> TestSpeech:
         read_tombstones(lake).sounds,
     )
     if not speech.utterances:
-        raise EvaluationError(
-            f"{table} holds no transcribed clip that can be used; docs/correct.md names its columns"
-        )
-    return TestSpeech(
+        raise EvaluationError(f"{table} has no usable transcribed clip; docs/correct.md describes its columns")
+    return _TableSpeech(
         table.parent.name if table.name in _TABLES else table.stem,
-        lambda: speech.utterances,
-        compute_digest(compute_sha256(table)),
-        conventions.title,
-        conventions.digest,
+        Provenance(
+            snapshot_id=compute_digest(compute_sha256(table)),
+            conventions=conventions.title,
+            conventions_digest=conventions.digest,
+        ),
+        speech.utterances,
     )

@@ -1,12 +1,8 @@
-"""The words a classroom needs: how many of them a model hears, and how many of those it writes were said.
+"""The vocabulary of the domain: terms from a list and from the corpus.
 
-Terms come from a list that people keep (`configs/vocabulary/`) and from the corpus itself: words frequent in training
-and rare in general Spanish by `wordfreq` (R. Speer, 2022), whose Zipf scale is log10 of occurrences per billion words:
-3 is once in a million. A term may hold several words. Both sides are normalised by
-`normalise.normalise_spanish`, so case, punctuation and the way a number is written do not count.
-
-A term that was said counts as heard where all its words stand at their aligned places with nothing between them; a
-term in a hypothesis is right where the same holds the other way round. Of overlapping terms the longest counts.
+Terms are listed by people in a file (`configs/vocabulary/`), or are words that are frequent in training and rare in
+general Spanish by `wordfreq` (R. Speer, 2022). Its Zipf scale is log10 of occurrences per billion words: 3 is once in a
+million. A term may hold several words. Case, punctuation and the way a number is written do not count.
 """
 
 from __future__ import annotations
@@ -17,23 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from habla_ml.errors import EvaluationError, SettingsError
-from habla_ml.evaluation.frozen_record import EvaluationRecord
+from habla_ml.corpus.snapshot import Snapshot, read_train_sentences
+from habla_ml.errors import SettingsError
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
-from habla_ml.evaluation.scoring.statistics import Counts, Draws, Interval, to_interval
-from habla_ml.lake import compute_digest
+from habla_ml.lake import Lake, compute_digest
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from habla_ml.evaluation.scoring.alignment import AlignedWord
+    from habla_ml.settings import EvaluationSettings
 
 Term = tuple[str, ...]
 """The words of a term, normalised."""
 
-MAX_WORST_TERMS: Final = 15
 _MIN_TERM_LETTERS: Final = 4
 
 
@@ -88,61 +78,21 @@ class DomainVocabulary:
             at += len(found) if found else 1
 
 
-@dataclass(frozen=True)
-class TermCounts:
-    """One model on every utterance; the arrays have the shape [utterances]."""
-
-    reference_count: NDArray[np.int64]
-    """Occurrences of terms in the reference."""
-    recalled: NDArray[np.int64]
-    """Those of them that were heard."""
-    hypothesis_count: NDArray[np.int64]
-    """Occurrences in the hypothesis."""
-    correct_count: NDArray[np.int64]
-    """Those of them that were said."""
-    reference_count_of: Mapping[Term, int]
-    recalled_count_of: Mapping[Term, int]
-    inserted_count_of: Mapping[Term, int]
-    """Term → occurrences in hypotheses where it was not said."""
-
-
-class TermScore(EvaluationRecord):
-    """One term, as one model hears it."""
-
-    term: str
-    reference_count: int
-    recalled: int
-    inserted: int
-    """Occurrences in hypotheses where it was not said."""
-
-
-class ModelVocabularyScore(EvaluationRecord):
-    """One model on the terms."""
-
-    model: str
-    recalled: int
-    hypothesis_count: int
-    correct_count: int
-    recall: Interval | None
-    """Share of the terms said that were heard; None where none was said."""
-    precision: Interval | None
-    """Share of the terms in hypotheses that were said; None where none was written."""
-    worst: tuple[TermScore, ...]
-    """Terms most often missed or invented, the worst first."""
-
-
-class VocabularyScore(EvaluationRecord):
-    """Every model on the vocabulary of the domain."""
-
-    terms: int
-    """In the vocabulary."""
-    reference_terms: int
-    """Different terms in the references."""
-    reference_count: int
-    """Occurrences in the references."""
-    models: tuple[ModelVocabularyScore, ...]
-    recall_change: Interval | None
-    """Recall of the candidate minus that of the base, in points: positive is better."""
+def load_domain_vocabulary(
+    lake: Lake, snapshot: Snapshot | None, settings: EvaluationSettings
+) -> DomainVocabulary | None:
+    """Return the listed terms and those of the snapshot's training sentences; None where there are none."""
+    listed = () if settings.vocabulary is None else read_terms(settings.vocabulary)
+    limits = settings.corpus_words
+    found = (
+        ()
+        if snapshot is None
+        else find_corpus_terms(
+            read_train_sentences(lake, snapshot), CorpusTermLimits(limits.fewest, limits.zipf_below, limits.most)
+        )
+    )
+    terms = (*listed, *found)
+    return DomainVocabulary.of(terms) if terms else None
 
 
 def read_terms(path: Path) -> tuple[Term, ...]:
@@ -189,108 +139,3 @@ def find_corpus_terms(sentences: Iterable[str], wanted: CorpusTermLimits = Corpu
         and zipf_frequency(word, "es") < wanted.zipf_below
     ]
     return tuple((word,) for word in found[: wanted.most])
-
-
-def count_terms(vocabulary: DomainVocabulary, alignments: Sequence[Sequence[AlignedWord]]) -> TermCounts:
-    """What one model made of the terms.
-
-    Args:
-        vocabulary: The terms.
-        alignments: Of each normalised reference with what the model heard (`scoring.align_words`).
-    """
-    rows = np.zeros((4, len(alignments)), dtype=np.int64)
-    said, recalled, invented = Counter[Term](), Counter[Term](), Counter[Term]()
-    for row, steps in enumerate(alignments):
-        for term, hit in _match_terms(vocabulary, steps, "reference"):
-            rows[:2, row] += (1, hit)
-            said[term] += 1
-            recalled[term] += hit
-        for term, hit in _match_terms(vocabulary, steps, "hypothesis"):
-            rows[2:, row] += (1, hit)
-            invented[term] += not hit
-    return TermCounts(rows[0], rows[1], rows[2], rows[3], said, recalled, invented)
-
-
-def score_vocabulary(
-    vocabulary: DomainVocabulary,
-    names: Sequence[str],
-    counts: Sequence[TermCounts],
-    draws: Draws,
-    base: int | None = None,
-    candidate: int | None = None,
-) -> VocabularyScore:
-    """Recall and precision of every model with intervals, on the same draws.
-
-    Args:
-        vocabulary: The terms.
-        names: The models.
-        counts: What each model made of the same utterances.
-        draws: Of the same utterances.
-        base: Place of the base among the models.
-        candidate: Place of the candidate.
-
-    Raises:
-        EvaluationError: There is no model.
-    """
-    if not counts:
-        raise EvaluationError("there is no model to score the vocabulary of; pass the counts of at least one")
-    recall, *precision = draws.resample(
-        [
-            Counts(counts[0].reference_count, np.column_stack([each.recalled for each in counts])),
-            *(Counts(each.hypothesis_count, each.correct_count[:, None]) for each in counts),
-        ]
-    )
-    change = None
-    if base is not None and candidate is not None:
-        change = to_interval(recall.point_change(base, candidate))
-    return VocabularyScore(
-        terms=len(vocabulary),
-        reference_terms=len(counts[0].reference_count_of),
-        reference_count=recall.words,
-        models=tuple(
-            ModelVocabularyScore(
-                model=name,
-                recalled=int(each.recalled.sum()),
-                hypothesis_count=int(each.hypothesis_count.sum()),
-                correct_count=int(each.correct_count.sum()),
-                recall=to_interval(recall.rate(at)),
-                precision=to_interval(precision[at].rate(0)),
-                worst=_rank_worst_terms(each),
-            )
-            for at, (name, each) in enumerate(zip(names, counts, strict=True))
-        ),
-        recall_change=change,
-    )
-
-
-def _match_terms(
-    vocabulary: DomainVocabulary, steps: Sequence[AlignedWord], side: str
-) -> Iterator[tuple[Term, bool]]:
-    """Each occurrence of a term on one side of an alignment, and whether it stands on the other side too."""
-    places = [at for at, step in enumerate(steps) if getattr(step, side) is not None]
-    words = [getattr(steps[at], side) for at in places]
-    for first, term in vocabulary.find_occurrences(words):
-        start, last = places[first], places[first + len(term) - 1]
-        together = last - start == len(term) - 1
-        yield term, together and all(steps[at].operation == "equal" for at in range(start, last + 1))
-
-
-def _rank_worst_terms(counts: TermCounts) -> tuple[TermScore, ...]:
-    def wrong(term: Term) -> int:
-        return (
-            counts.reference_count_of.get(term, 0)
-            - counts.recalled_count_of.get(term, 0)
-            + counts.inserted_count_of.get(term, 0)
-        )
-
-    terms = sorted({*counts.reference_count_of, *counts.inserted_count_of}, key=lambda term: (-wrong(term), term))
-    return tuple(
-        TermScore(
-            term=" ".join(term),
-            reference_count=counts.reference_count_of.get(term, 0),
-            recalled=counts.recalled_count_of.get(term, 0),
-            inserted=counts.inserted_count_of.get(term, 0),
-        )
-        for term in terms[:MAX_WORST_TERMS]
-        if wrong(term)
-    )

@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.frozen_record import EvaluationRecord
-from habla_ml.evaluation.metrics.hallucination_detection import NonSpeechFinding, SpeechFinding
-from habla_ml.evaluation.scoring.statistics import Counts, Draws, Estimate, Interval, Resample
+from habla_ml.evaluation.metrics.hallucination_detection import (
+    HallucinationThresholds,
+    NonSpeechFinding,
+    SpeechFinding,
+    find_non_speech_hallucinations,
+    find_speech_hallucinations,
+)
+from habla_ml.evaluation.metrics.inputs import MetricInputs
+from habla_ml.evaluation.metrics.metric import Metric, MetricTable, ReleaseGuard, compute_differences
+from habla_ml.evaluation.scoring.statistics import Counts, Draws, Interval, Resample, to_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,13 +97,120 @@ class HallucinationScore(EvaluationRecord):
     evidence: tuple[HallucinationEvidence, ...]
 
 
-class HallucinationChange(EvaluationRecord):
-    """One model against another on the same draws, in points (× 100): above 0 is worse; None without clips."""
+@dataclass(frozen=True)
+class ModelHallucinations:
+    """What one model invents; all models decode the same clips."""
 
-    non_speech_points: Interval | None
-    short_insertion_points: Interval | None
-    """Per reference word of the short clips."""
-    invented_points: Interval | None
+    speech: Sequence[SpeechFinding]
+    non_speech: Sequence[NonSpeechFinding]
+
+
+@dataclass(frozen=True)
+class HallucinationResamples:
+    """Counts of all models on the same draws: one column for each model."""
+
+    non_speech: Resample
+    """Clips without speech with output."""
+    short_insertions: Resample
+    """Inserted words over the reference words of short clips."""
+    invented: Resample
+    """Utterances with a loop, a text that compresses too well or a stock phrase."""
+
+
+def find_hallucinations(inputs: MetricInputs) -> list[ModelHallucinations] | None:
+    """Find what each model invents on the test set and on the clips without speech; None without such clips."""
+    clips, settings = inputs.measurements.non_speech, inputs.settings
+    if clips is None or not clips.clips:
+        return None
+    thresholds = HallucinationThresholds(
+        settings.short_below_s, settings.compression_ratio, settings.stock_phrases
+    )
+    return [
+        ModelHallucinations(
+            find_speech_hallucinations(inputs.test.references, scored.texts, scored.words, thresholds),
+            find_non_speech_hallucinations(clips.clips, {each.audio_sha256: each for each in decoded.non_speech}),
+        )
+        for decoded, scored in zip(inputs.models, inputs.test.models, strict=True)
+    ]
+
+
+def score_hallucinations(inputs: MetricInputs) -> list[HallucinationScore | None]:
+    """Return the figures of each model; None without clips without speech."""
+    found, clips = inputs.compute_once(find_hallucinations), inputs.measurements.non_speech
+    if found is None or clips is None:
+        return [None] * len(inputs.models)
+    draws, seed = inputs.settings.bootstrap_draws, inputs.settings.seed
+    return [score_hallucination(each.speech, each.non_speech, clips.digest, draws, seed) for each in found]
+
+
+def resample_hallucinations(found: Sequence[ModelHallucinations], draws: int, seed: int) -> HallucinationResamples:
+    """Draw what several models invent: speech by session, clips without speech by kind of sound."""
+    invented = _stack_columns([[each.is_invented for each in model.speech] for model in found])
+    short_insertions, texts = Draws.of([each.session_id for each in found[0].speech], draws, seed).resample(
+        [
+            _count_short_insertions([model.speech for model in found]),
+            Counts(np.ones(len(invented), np.int64), invented),
+        ]
+    )
+    output = _stack_columns([[each.has_output for each in model.non_speech] for model in found])
+    (clips,) = Draws.of([each.clip.group for each in found[0].non_speech], draws, seed).resample(
+        [Counts(np.ones(len(output), np.int64), output)]
+    )
+    return HallucinationResamples(clips, short_insertions, texts)
+
+
+def _resample_inputs(inputs: MetricInputs) -> HallucinationResamples | None:
+    found, settings = inputs.compute_once(find_hallucinations), inputs.settings
+    return None if found is None else resample_hallucinations(found, settings.bootstrap_draws, settings.seed)
+
+
+def _measure_non_speech_output(inputs: MetricInputs) -> MetricTable:
+    scores, resamples = inputs.compute_once(score_hallucinations), inputs.compute_once(_resample_inputs)
+    return MetricTable(
+        [each.non_speech.interval if each else None for each in scores],
+        compute_differences(resamples.non_speech, inputs.pairs) if resamples else {},
+    )
+
+
+def _measure_short_insertions(inputs: MetricInputs) -> MetricTable:
+    scores, resamples = inputs.compute_once(score_hallucinations), inputs.compute_once(_resample_inputs)
+    return MetricTable(
+        [each.short_insertions_per_word if each else None for each in scores],
+        compute_differences(resamples.short_insertions, inputs.pairs) if resamples else {},
+    )
+
+
+def _measure_invented_texts(inputs: MetricInputs) -> MetricTable:
+    scores, resamples = inputs.compute_once(score_hallucinations), inputs.compute_once(_resample_inputs)
+    return MetricTable(
+        [each.invented.interval if each else None for each in scores],
+        compute_differences(resamples.invented, inputs.pairs) if resamples else {},
+    )
+
+
+NON_SPEECH_OUTPUT = Metric(
+    "non_speech_output",
+    "output without speech",
+    "share",
+    _measure_non_speech_output,
+    guard=ReleaseGuard(
+        lambda settings: settings.non_speech_loss_points,
+        "writes text in more clips without speech",
+        "of these clips",
+    ),
+)
+SHORT_INSERTIONS = Metric("short_insertions", "inserted words in short clips", "share", _measure_short_insertions)
+INVENTED_TEXTS = Metric(
+    "invented_texts",
+    "invented texts",
+    "share",
+    _measure_invented_texts,
+    guard=ReleaseGuard(
+        lambda settings: settings.invented_loss_points,
+        "invents more text (loops, stock phrases)",
+        "of the clips",
+    ),
+)
 
 
 def score_hallucination(
@@ -135,7 +250,7 @@ def score_hallucination(
         **_score_non_speech(non_speech, draws, seed),
         non_speech_digest=non_speech_digest,
         non_speech_stopped=sum(each.is_stopped for each in non_speech),
-        short_insertions_per_word=_to_interval(per_word.rate(0)),
+        short_insertions_per_word=to_interval(per_word.rate(0)),
         short_insertions_per_clip=int(inserted[short].sum()) / len(short) if len(short) else None,
         short_with_insertion=_make_share(with_insertion, 0),
         loops=loops,
@@ -143,39 +258,6 @@ def score_hallucination(
         stock_phrases=stock_phrases,
         invented=invented,
         evidence=_collect_evidence(speech, non_speech),
-    )
-
-
-def compare_hallucination(
-    before: tuple[Sequence[SpeechFinding], Sequence[NonSpeechFinding]],
-    after: tuple[Sequence[SpeechFinding], Sequence[NonSpeechFinding]],
-    draws: int,
-    seed: int,
-) -> HallucinationChange:
-    """What model `after` invents beyond model `before`: speech and non-speech findings of the same clips, in order.
-
-    Raises:
-        EvaluationError: The two were not tried on the same clips.
-    """
-    speech, silence = (before[0], after[0]), (before[1], after[1])
-    if [each.segment_id for each in speech[0]] != [each.segment_id for each in speech[1]] or [
-        each.clip.audio_sha256 for each in silence[0]
-    ] != [each.clip.audio_sha256 for each in silence[1]]:
-        raise EvaluationError(
-            "two models were tried on different clips; find hallucinations of both in the same set, in its order"
-        )
-    invented = _stack_columns([[each.is_invented for each in model] for model in speech])
-    per_word, texts = Draws.of([each.session_id for each in speech[0]], draws, seed).resample(
-        [_count_short_insertions(speech), Counts(np.ones(len(invented), np.int64), invented)]
-    )
-    output = _stack_columns([[each.has_output for each in model] for model in silence])
-    (clips,) = Draws.of([each.clip.group for each in silence[0]], draws, seed).resample(
-        [Counts(np.ones(len(output), np.int64), output)]
-    )
-    return HallucinationChange(
-        non_speech_points=_to_interval(clips.point_change(0, 1)),
-        short_insertion_points=_to_interval(per_word.point_change(0, 1)),
-        invented_points=_to_interval(texts.point_change(0, 1)),
     )
 
 
@@ -205,7 +287,7 @@ def _score_non_speech(found: Sequence[NonSpeechFinding], draws: int, seed: int) 
             *(Counts(ones[chosen], output[chosen], chosen) for chosen in rows),
         ]
     )
-    rate = _to_interval(per_ms.rate(0))
+    rate = to_interval(per_ms.rate(0))
     minute_ms = 60_000
     return {
         "non_speech": _make_share(whole, 0),
@@ -236,14 +318,10 @@ def _stack_columns(models: Sequence[Sequence[int | bool]]) -> NDArray[np.int64]:
     return np.array(models, dtype=np.int64).reshape(len(models), -1).T
 
 
-def _to_interval(figure: Estimate | None) -> Interval | None:
-    return None if figure is None else figure.interval()
-
-
 def _make_share(resample: Resample, column: int) -> CountShare:
     """The share in one column of a table whose every clip counts as one."""
     count, of = int(resample.errors[column]), resample.words
-    wilson, drawn = compute_wilson_interval(count, of), _to_interval(resample.rate(column))
+    wilson, drawn = compute_wilson_interval(count, of), to_interval(resample.rate(column))
     if wilson is None or drawn is None:
         return CountShare(count=count, of=of, interval=None)
     widest = Interval(min(wilson.low, drawn.low), wilson.value, max(wilson.high, drawn.high))

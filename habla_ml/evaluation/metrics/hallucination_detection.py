@@ -15,7 +15,7 @@ from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.transcription.engine import compute_compression_ratio
 
 if TYPE_CHECKING:
-    from habla_ml.evaluation.comparison.slices import Reference
+    from habla_ml.evaluation.metrics.inputs import Reference
     from habla_ml.evaluation.metrics.non_speech import NonSpeechClip
     from habla_ml.evaluation.scoring.alignment import ErrorCounts
     from habla_ml.transcription.engine import Hypothesis

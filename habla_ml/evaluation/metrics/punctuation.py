@@ -19,6 +19,8 @@ import numpy as np
 
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.frozen_record import EvaluationRecord
+from habla_ml.evaluation.metrics.inputs import MetricInputs
+from habla_ml.evaluation.metrics.metric import Metric, MetricTable
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.evaluation.scoring.statistics import Counts, Draws, Estimate, Interval, Resample
 
@@ -103,13 +105,6 @@ class PunctuationScore(EvaluationRecord):
     punctuation: MarkScore
     """All marks together."""
     capitals: MarkScore
-
-
-class PunctuationChange(EvaluationRecord):
-    """One model against another on the same draws, in points of F1 (× 100): below 0 is worse."""
-
-    punctuation_points: Interval | None
-    capital_points: Interval | None
 
 
 class _Word(NamedTuple):
@@ -222,22 +217,79 @@ def score_punctuation(
 
 def compare_punctuation(
     sessions: Sequence[str],
-    before: Sequence[UtterancePunctuation],
-    after: Sequence[UtterancePunctuation],
+    counts: Sequence[Sequence[UtterancePunctuation]],
+    pairs: Sequence[tuple[int, int]],
     draws: int,
     seed: int,
-) -> PunctuationChange:
-    """F1 of `after` minus that of `before`, on the same draws of sessions; `None` where either has none."""
-    tables = []
-    for chosen in (range(len(MARKS)), [len(MARKS)]):
-        old, new = (_to_array(counts)[:, chosen].sum(axis=1) for counts in (before, after))
-        # Each model has places of its own, so both its agreements and its places are drawn as counts of the utterance.
-        places = [old[:, 0], old.sum(axis=1) + old[:, 0], new[:, 0], new.sum(axis=1) + new[:, 0]]
-        tables.append(Counts(np.ones(len(old), np.int64), np.column_stack(places)))
-    marks, capitals = Draws.of(sessions, draws, seed).resample(tables)
-    return PunctuationChange(
-        punctuation_points=_compute_f1_points(marks), capital_points=_compute_f1_points(capitals)
+) -> tuple[dict[tuple[int, int], Interval | None], dict[tuple[int, int], Interval | None]]:
+    """Return the difference of F1 for each pair of models, of all marks and of capitals, on the same draws of sessions.
+
+    Points (× 100), below 0 is worse; None where a model has none.
+    """
+    arrays = [_to_array(each) for each in counts]
+    marks, capitals = Draws.of(sessions, draws, seed).resample(
+        [_stack_places(arrays, slice(0, len(MARKS))), _stack_places(arrays, slice(len(MARKS), None))]
     )
+    return (
+        {pair: _compute_f1_points(marks, *pair) for pair in pairs},
+        {pair: _compute_f1_points(capitals, *pair) for pair in pairs},
+    )
+
+
+def _stack_places(arrays: Sequence[NDArray[np.int64]], chosen: slice) -> Counts:
+    """Two columns for each model: places where both texts agree, and those plus all places with a mark.
+
+    Each model has places of its own, so both its agreements and its places are drawn as counts of the utterance.
+    """
+    columns = []
+    for array in arrays:
+        summed = array[:, chosen].sum(axis=1)
+        columns += [summed[:, 0], summed.sum(axis=1) + summed[:, 0]]
+    return Counts(np.ones(len(arrays[0]), np.int64), np.column_stack(columns))
+
+
+def count_punctuation_of_models(inputs: MetricInputs) -> list[tuple[UtterancePunctuation, ...]]:
+    """Return the counts of each model on the test set."""
+    sentences = [each.sentence for each in inputs.test.references]
+    return [count_punctuation(sentences, model.texts) for model in inputs.test.models]
+
+
+def score_punctuation_of_models(inputs: MetricInputs) -> list[PunctuationScore | None]:
+    """Return the figures of each model; None for an empty test set."""
+    if not inputs.test.references:
+        return [None] * len(inputs.models)
+    settings = inputs.settings
+    return [
+        score_punctuation(inputs.test.sessions, each, settings.bootstrap_draws, settings.seed)
+        for each in inputs.compute_once(count_punctuation_of_models)
+    ]
+
+
+def _compare_models(
+    inputs: MetricInputs,
+) -> tuple[dict[tuple[int, int], Interval | None], dict[tuple[int, int], Interval | None]]:
+    if not inputs.test.references:
+        return {}, {}
+    counts, settings = inputs.compute_once(count_punctuation_of_models), inputs.settings
+    return compare_punctuation(inputs.test.sessions, counts, inputs.pairs, settings.bootstrap_draws, settings.seed)
+
+
+def _measure_punctuation(inputs: MetricInputs) -> MetricTable:
+    return MetricTable(
+        [each.punctuation.f1 if each else None for each in inputs.compute_once(score_punctuation_of_models)],
+        inputs.compute_once(_compare_models)[0],
+    )
+
+
+def _measure_capitals(inputs: MetricInputs) -> MetricTable:
+    return MetricTable(
+        [each.capitals.f1 if each else None for each in inputs.compute_once(score_punctuation_of_models)],
+        inputs.compute_once(_compare_models)[1],
+    )
+
+
+PUNCTUATION_F1 = Metric("punctuation_f1", "punctuation F1", "share", _measure_punctuation, is_higher_better=True)
+CAPITALS_F1 = Metric("capitals_f1", "capitals F1", "share", _measure_capitals, is_higher_better=True)
 
 
 def _count_marks(pairs: Sequence[tuple[_Word, _Word]]) -> tuple[MatchCounts, ...]:
@@ -279,13 +331,17 @@ def _make_mark_score(what: str, table: NDArray[np.int64], resample: Resample) ->
     )
 
 
-def _compute_f1_points(resample: Resample) -> Interval | None:
-    """From columns both · places of the old model, both · places of the new one."""
-    whole = resample.errors.astype(np.float64)
-    if not whole[1] or not whole[3]:
+def _compute_f1_points(resample: Resample, before: int, after: int) -> Interval | None:
+    """Return the difference of F1 between two models of `_stack_places`."""
+    old, new = slice(2 * before, 2 * before + 2), slice(2 * after, 2 * after + 2)
+    old_agreements, old_places = resample.errors[old].astype(np.float64)
+    new_agreements, new_places = resample.errors[new].astype(np.float64)
+    if not old_places or not new_places:
         return None
-    drawn = resample.drawn_errors
+    drawn_old, drawn_new = resample.drawn_errors[:, old], resample.drawn_errors[:, new]
     with np.errstate(divide="ignore", invalid="ignore"):
-        points = 200 * (drawn[:, 2] / drawn[:, 3] - drawn[:, 0] / drawn[:, 1])
-    value = 200 * float(whole[2] / whole[3] - whole[0] / whole[1])
-    return Estimate(value, points, float(min(resample.units[2], resample.units[4]))).interval()
+        points = 200 * (drawn_new[:, 0] / drawn_new[:, 1] - drawn_old[:, 0] / drawn_old[:, 1])
+    value = 200 * float(new_agreements / new_places - old_agreements / old_places)
+    # The first entry of `units` is that of the words.
+    units = float(min(resample.units[1 + old.start + 1], resample.units[1 + new.start + 1]))
+    return Estimate(value, points, units).interval()

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.frozen_record import EvaluationRecord
+from habla_ml.evaluation.metrics.alignments import Alignments, is_aligned
+from habla_ml.evaluation.metrics.inputs import DecodedModel, MetricInputs, Reference
+from habla_ml.evaluation.metrics.metric import Metric, MetricTable
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.evaluation.scoring.statistics import Counts, Draws, Interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from habla_ml.evaluation.comparison.slices import Reference
-    from habla_ml.evaluation.metrics.alignments import Alignments
     from habla_ml.transcription.engine import Hypothesis, RecognisedWord
-
-MAX_MEAN_ERROR_MS: Final = 100.0
-"""The framework's bound on the mean absolute error."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +63,6 @@ class WordTimingScore(EvaluationRecord):
     def matched_share(self) -> float | None:
         """Share of the aligned words that could be compared; None where there are none."""
         return self.matched_words / self.reference_words if self.reference_words else None
-
-    def is_within(self, bound_ms: float = MAX_MEAN_ERROR_MS) -> bool | None:
-        """Whether the mean absolute error keeps the bound; None where nothing was matched."""
-        return None if self.mean_absolute_ms is None else self.mean_absolute_ms.value < bound_ms
 
 
 def measure_word_timing(
@@ -119,6 +113,36 @@ def score_word_timing(timed: Sequence[UtteranceTiming], draws: int, seed: int) -
         starts=_summarise_edges(starts),
         ends=_summarise_edges(ends),
     )
+
+
+def score_word_times(inputs: MetricInputs) -> list[WordTimingScore | None]:
+    """Return each model's figures; None without manual alignments, or where the engine gives no word times."""
+    alignments = inputs.measurements.alignments
+    if alignments is None:
+        return [None] * len(inputs.models)
+    return [_score_model(model, inputs, alignments) if model.timed else None for model in inputs.models]
+
+
+def _score_model(model: DecodedModel, inputs: MetricInputs, alignments: Alignments) -> WordTimingScore:
+    by_audio, settings = {each.audio_sha256: each for each in model.timed}, inputs.settings
+    aligned = [
+        each for each in inputs.test.references if is_aligned(alignments, each.segment_id, each.audio_sha256)
+    ]
+    timed = measure_word_timing(aligned, [by_audio[each.audio_sha256] for each in aligned], alignments)
+    return score_word_timing(timed, settings.bootstrap_draws, settings.seed)
+
+
+def _measure(inputs: MetricInputs) -> MetricTable:
+    return MetricTable([each.mean_absolute_ms if each else None for each in inputs.compute_once(score_word_times)])
+
+
+WORD_TIMING = Metric(
+    "word_timing_ms",
+    "word time error",
+    "milliseconds",
+    _measure,
+    acceptable_bound=lambda bounds, _: bounds.word_timing_ms,
+)
 
 
 def _measure_utterance(

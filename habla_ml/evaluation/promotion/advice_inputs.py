@@ -1,7 +1,6 @@
 """Collect the inputs of the training advice from the lake: hours, versions and their evidence.
 
-The error rate of the base and all points of the learning curve come from stored comparisons. Only before the first
-evaluation the base model decodes the newest test set, once.
+The error rate of the base and all points of the learning curve come from stored comparisons.
 """
 
 from __future__ import annotations
@@ -11,46 +10,44 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 
 from habla_ml.corpus.growth import corpus_hours
-from habla_ml.corpus.snapshot import load_latest_snapshot
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.comparison.compare import OptionalMeasurements, compare_decoded_models
-from habla_ml.evaluation.comparison.decoding import EvaluationSets, Progress, decode_sets, make_test_set_reader
-from habla_ml.evaluation.comparison.models_under_test import prepare_base_model
-from habla_ml.evaluation.comparison.records import Comparison, ModelScore, Provenance
+from habla_ml.evaluation.comparison.records import Comparison, ModelScore
+from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.evaluation.promotion.advice import Advice, AdviceInputs, LatestVersion, TermErrorShare, advise
 from habla_ml.evaluation.promotion.curve_points import build_learning_curve, extract_curve_model
 from habla_ml.evaluation.promotion.learning_curve import LearningCurve
 from habla_ml.evaluation.promotion.rule import decide
-from habla_ml.evaluation.run import build_domain_vocabulary, read_stored_comparison, to_decoded_model
 from habla_ml.lake import Lake, catalogue
 from habla_ml.model_version import is_subset_run, version_number
 from habla_ml.settings import Settings
 from habla_ml.training.plan import VersionPlan, list_evaluated_replicates, list_evaluated_trainings, read_plan
-from habla_ml.training.recipe import load_recipe
 from habla_ml.training.record import TrainingRecord, read_training_record
 
 _DAYS_PER_MONTH = 365.25 / 12
 
 
-def advise_now(lake: Lake, settings: Settings, progress: Progress) -> Advice:
+def advise_from_evidence(lake: Lake, settings: Settings, base_alone: Comparison | None) -> Advice:
     """Return the advice for the present state of the lake.
 
+    Args:
+        lake: Holds plans, training records and evidence.
+        settings: When training is worth it.
+        base_alone: The base model on the newest test set, used before the first evaluation.
+
     Raises:
-        EvaluationError: The evidence of the newest version is unreadable, or decoding with the base model fails.
-        TrainingError: The base model is not available.
+        EvaluationError: The evidence of the newest version is unreadable.
     """
-    inputs, curve = collect_advice_inputs(lake, settings, progress)
+    inputs, curve = collect_advice_inputs(lake, settings, base_alone)
     return advise(inputs, curve, settings.advice)
 
 
 def collect_advice_inputs(
-    lake: Lake, settings: Settings, progress: Progress
+    lake: Lake, settings: Settings, base_alone: Comparison | None
 ) -> tuple[AdviceInputs, LearningCurve | None]:
-    """Return the inputs and, after an evaluation, the learning curve; raises as `advise_now`."""
+    """Return the inputs and, after an evaluation, the learning curve; raises as `advise_from_evidence`."""
     plans = list_evaluated_trainings(lake)
-    if plans:
-        return _assemble_inputs(lake, settings, plans, read_stored_comparison(lake, plans[-1].version))
-    return _assemble_inputs(lake, settings, plans, _compare_base_alone(lake, settings, progress))
+    evidence = read_stored_comparison(lake, plans[-1].version) if plans else base_alone
+    return _assemble_inputs(lake, settings, plans, evidence)
 
 
 def advise_for_version(lake: Lake, settings: Settings, version: str, evidence: Comparison) -> Advice:
@@ -103,29 +100,6 @@ def find_most_frequent_error(comparison: Comparison, model: ModelScore) -> TermE
         return None
     worst, times = max(wrong.items(), key=lambda each: (each[1], each[0]))
     return TermErrorShare(term=worst, share=times / errors) if times else None
-
-
-def _compare_base_alone(lake: Lake, settings: Settings, progress: Progress) -> Comparison | None:
-    """Evaluate the base model on the newest test set; None without a test set."""
-    if lake.read_pointer(catalogue.SPLITS) is None:
-        return None
-    snapshot = load_latest_snapshot(lake)
-    if not snapshot.counts.get("test"):
-        return None
-    base = prepare_base_model(lake, load_recipe(settings.training.recipe), settings, progress)
-    read = make_test_set_reader(lake, snapshot)
-    heard = decode_sets(lake, base, EvaluationSets(read), settings.evaluation, progress)
-    return compare_decoded_models(
-        read(),
-        [to_decoded_model(base, heard, settings.evaluation)],
-        settings.evaluation,
-        Provenance(
-            snapshot_id=snapshot.id,
-            conventions=snapshot.conventions,
-            conventions_digest=snapshot.conventions_digest,
-        ),
-        OptionalMeasurements(vocabulary=build_domain_vocabulary(lake, snapshot, settings.evaluation)),
-    )
 
 
 def _describe_latest_version(

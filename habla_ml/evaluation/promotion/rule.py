@@ -7,6 +7,8 @@ from typing import Literal
 
 from habla_ml.evaluation.comparison.records import Change, Comparison, Parity
 from habla_ml.evaluation.frozen_record import EvaluationRecord
+from habla_ml.evaluation.metrics.error_rates import OUT_OF_DOMAIN_WER
+from habla_ml.evaluation.metrics.registry import METRICS
 from habla_ml.evaluation.scoring.alignment import SCORER_VERSION
 from habla_ml.evaluation.scoring.statistics import INTERVAL_RULE, Interval
 from habla_ml.model_version import parent_version
@@ -49,7 +51,7 @@ def _list_refusals(comparison: Comparison, settings: PromotionSettings) -> Itera
     yield from _check_parity(comparison.parity, settings)
     change, previous = comparison.change("base"), comparison.change("previous")
     yield from _check_improvement(change)
-    lost = change.out_of_domain_points if change else None
+    lost = change.metrics.get(OUT_OF_DOMAIN_WER.name) if change else None
     if lost is not None and lost.value > settings.out_of_domain_loss_points:
         yield (
             f"General Spanish became worse by {lost.value:.1f} points ({lost.low:.1f} to {lost.high:.1f}); at most "
@@ -106,30 +108,16 @@ def _check_improvement(change: Change | None) -> Iterator[str]:
 
 def _list_regressions(change: Change, settings: PromotionSettings) -> Iterator[str]:
     """List what became significantly worse by more than its bound."""
-    invented = change.hallucination
-    guards = (
-        (
-            "deletes more words",
-            change.deletion_points,
-            settings.deletion_loss_points,
-            "of the words",
-        ),
-        (
-            "writes text in more clips without speech",
-            invented.non_speech_points if invented else None,
-            settings.non_speech_loss_points,
-            "of these clips",
-        ),
-        (
-            "invents more text (loops, stock phrases)",
-            invented.invented_points if invented else None,
-            settings.invented_loss_points,
-            "of the clips",
-        ),
-    )
-    for what, points, bound, unit in guards:
-        if points is not None and points.value > bound and points.low > 0:
-            yield f"It {what} than {change.against}: {_format_points(points)} {unit}; at most {bound:+g} are allowed."
+    for metric in METRICS:
+        points, guard = change.metrics.get(metric.name), metric.guard
+        if points is None or guard is None:
+            continue
+        bound = guard.loss_bound(settings)
+        if points.value > bound and points.low > 0:
+            yield (
+                f"It {guard.loss} than {change.against}: {_format_points(points)} {guard.unit}; at most {bound:+g} are "
+                "allowed."
+            )
     lost = [each for each in change.slices if each.loss_lower_bound_points > settings.slice_loss_points]
     if lost:
         worst = max(lost, key=lambda each: each.loss_lower_bound_points)
@@ -178,7 +166,7 @@ def _list_notes(comparison: Comparison, settings: PromotionSettings) -> Iterator
             f"Errors fell by {_format_change(change.relative_improvement)} against {change.against}, above the bound of "
             f"{_format_percent(settings.deploy_above_relative)}."
         )
-    lost = change.out_of_domain_points
+    lost = change.metrics.get(OUT_OF_DOMAIN_WER.name)
     if lost is None:
         yield "General Spanish was not measured: there is no out-of-domain set."
     else:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from habla_ml.corpus.general_speech import SpeechSourceSummary
-from habla_ml.evaluation.comparison.records import ErrorRate
 from habla_ml.evaluation.metrics.hallucination import CountShare
+from habla_ml.evaluation.scoring.rates import ErrorRate
 from habla_ml.evaluation.scoring.statistics import Interval
 
 NO_VALUE = "–"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from habla_ml.evaluation.comparison.records import Comparison, ErrorRate, ExampleUtterance
+from habla_ml.evaluation.comparison.records import Comparison, ExampleUtterance
 from habla_ml.evaluation.report import figures
 from habla_ml.evaluation.report.breakdown import (
     PHENOMENON_LABELS,
@@ -28,6 +28,7 @@ from habla_ml.evaluation.report.summary import summarise
 from habla_ml.evaluation.report.tables import build_confusion_tables, build_tables
 from habla_ml.evaluation.scoring.alignment import AlignedWord, align_words
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.evaluation.scoring.rates import ErrorRate
 from habla_ml.html import open_template
 
 EXAMPLE_TITLES = {

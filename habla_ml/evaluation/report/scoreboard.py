@@ -1,32 +1,44 @@
-"""The table `metric | A | B | winner`: every dimension of every model, what is acceptable, and who is better.
+"""The table `metric | A | B | winner`: every metric of every model, what is acceptable, and which model is better.
 
-One model is better than another beyond noise where the interval of their difference on the same draws does not hold
-zero or, where no such difference was drawn, where their intervals do not touch. What is measured once and has no
-interval takes a margin. The winners are those whom nobody beats so; nobody wins where nobody is beaten.
+One model is significantly better than another where the interval of their difference on the same draws excludes zero.
+Without such a difference their intervals must not overlap. A figure that is measured once has no interval and must be
+lower by a margin. The winners are the models that no other model is significantly better than, if there is a loser.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from habla_ml.evaluation.comparison.records import Change, Comparison, ModelScore
+from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.metrics.metric import Metric, Unit
+from habla_ml.evaluation.metrics.registry import METRICS
 from habla_ml.evaluation.report import figures
 from habla_ml.evaluation.report.thresholds import ThresholdStatus, threshold_status
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import AcceptableSettings
-from habla_ml.transcription.options import HostedOptions
 
 NO_WINNER: Final = "no clear winner"
-_COST_MARGIN: Final = 0.05
-_MEMORY_MARGIN: Final = 0.15
-"""Three models of one size, measured one after the other, took 243, 271 and 276 MiB."""
+_FORMATS: Final[Mapping[Unit, Callable[[Interval | None], str]]] = {
+    "share": figures.share_with_interval,
+    "milliseconds": figures.milliseconds,
+    "real_time_factor": figures.factor,
+    "bytes": lambda value: figures.memory(value.value if value else None),
+    "dollars": lambda value: figures.dollars(value.value if value else None),
+}
+_BOUND_FORMATS: Final[Mapping[Unit, Callable[[float], str]]] = {
+    "share": lambda bound: figures.percent(bound, 0),
+    "milliseconds": lambda bound: f"{bound:.0f}\u00a0ms",
+    "real_time_factor": lambda bound: f"{bound:g}\u00a0×",
+    "bytes": figures.memory,
+    "dollars": figures.dollars,
+}
 
 
 @dataclass(frozen=True)
 class ScoreboardCell:
-    """One model in one dimension."""
+    """One metric of one model."""
 
     text: str
     threshold_status: ThresholdStatus | None
@@ -34,7 +46,7 @@ class ScoreboardCell:
 
 @dataclass(frozen=True)
 class ScoreboardRow:
-    """One dimension."""
+    """One metric."""
 
     metric: str
     bound: str
@@ -42,236 +54,100 @@ class ScoreboardRow:
     cells: tuple[ScoreboardCell, ...]
     """In the order of the models."""
     winners: tuple[str, ...]
-    """Those whom nobody beats, where somebody is beaten."""
+    """The models that are not losers; empty where there is no loser."""
     losers: tuple[str, ...] = ()
+    """The models that another model is significantly better than."""
 
     @property
     def winner(self) -> str:
-        """The winners, `NO_WINNER`, or a dash where fewer than two were measured."""
+        """The winners, `NO_WINNER`, or a dash where fewer than two models were measured."""
         measured = sum(each.text != figures.NO_VALUE for each in self.cells)
         return ", ".join(self.winners) or (NO_WINNER if measured > 1 else figures.NO_VALUE)
 
     @property
     def is_measured(self) -> bool:
-        """Whether there is any figure."""
+        """Whether any model has a value."""
         return any(each.text != figures.NO_VALUE for each in self.cells)
 
 
 @dataclass(frozen=True)
-class _Metric:
-    name: str
-    get_figure: Callable[[ModelScore], Interval | None]
-    format_figure: Callable[[Interval | None], str]
-    bound: Callable[[ModelScore], float | None] = lambda _: None
-    bound_text: str = ""
-    paired_difference: Callable[[Change], Interval | None] = lambda _: None
-    """Change in the unit of the figure or in points; only its sign is read."""
-    higher_is_better: bool = False
-    margin: float = 0.0
-    """Share by which a figure without an interval must be lower to be better."""
+class ChangeRow:
+    """The paired differences of one metric, in points."""
+
+    metric: str
+    cells: tuple[str, ...]
+    """In the order of the comparison's changes."""
 
 
 def scoreboard(comparison: Comparison, acceptable: AcceptableSettings) -> tuple[ScoreboardRow, ...]:
-    """Every dimension, those that nobody measured too."""
-    metrics = (
-        *_list_accuracy_metrics(acceptable),
-        *_list_hallucination_metrics(),
-        *_list_text_metrics(comparison, acceptable),
-        *_list_resource_metrics(acceptable, comparison),
-    )
-    return tuple(_build_scoreboard_row(metric, comparison) for metric in metrics)
+    """Return a row for every metric, in the order of `METRICS`; some may be unmeasured."""
+    return tuple(_build_row(metric, comparison, acceptable) for metric in METRICS)
 
 
-def _list_accuracy_metrics(bounds: AcceptableSettings) -> Iterator[_Metric]:
-    share = figures.share_with_interval
-    yield _Metric(
-        "WER",
-        lambda model: model.wer.interval,
-        share,
-        lambda _: bounds.wer,
-        _format_upper_bound(figures.percent(bounds.wer, 0) if bounds.wer is not None else ""),
-        lambda change: change.points,
-    )
-    yield _Metric(
-        "WER as written",
-        lambda model: model.orthographic_wer.interval,
-        share,
-        paired_difference=lambda change: change.orthographic_points,
-    )
-    yield _Metric(
-        "CER",
-        lambda model: model.cer.interval,
-        share,
-        lambda _: bounds.cer,
-        _format_upper_bound(figures.percent(bounds.cer, 0) if bounds.cer is not None else ""),
-        lambda change: change.character_points,
-    )
-    yield _Metric(
-        "words missing", lambda m: m.deletion_rate, share, paired_difference=lambda change: change.deletion_points
-    )
-    yield _Metric(
-        "words too many",
-        lambda m: m.insertion_rate,
-        share,
-        paired_difference=lambda change: change.insertion_points,
-    )
-    yield _Metric(
-        "WER on other Spanish",
-        lambda model: model.out_of_domain_wer.interval if model.out_of_domain_wer else None,
-        share,
-        paired_difference=lambda change: change.out_of_domain_points,
-    )
-
-
-def _list_hallucination_metrics() -> Iterator[_Metric]:
-    yield _Metric(
-        "text where nobody speaks",
-        lambda model: model.hallucination.non_speech.interval if model.hallucination else None,
-        figures.share_with_interval,
-        paired_difference=lambda change: change.hallucination.non_speech_points if change.hallucination else None,
-    )
-    yield _Metric(
-        "invented texts",
-        lambda model: model.hallucination.invented.interval if model.hallucination else None,
-        figures.share_with_interval,
-        paired_difference=lambda change: change.hallucination.invented_points if change.hallucination else None,
-    )
-
-
-def _list_text_metrics(comparison: Comparison, bounds: AcceptableSettings) -> Iterator[_Metric]:
-    yield _Metric(
-        "punctuation F1",
-        lambda model: model.punctuation.punctuation.f1 if model.punctuation else None,
-        figures.share_with_interval,
-        paired_difference=lambda change: change.punctuation.punctuation_points if change.punctuation else None,
-        higher_is_better=True,
-    )
-    yield _Metric(
-        "capitals F1",
-        lambda model: model.punctuation.capitals.f1 if model.punctuation else None,
-        figures.share_with_interval,
-        paired_difference=lambda change: change.punctuation.capital_points if change.punctuation else None,
-        higher_is_better=True,
-    )
-    terms = {each.model: each.recall for each in comparison.vocabulary.models} if comparison.vocabulary else {}
-    yield _Metric(
-        "domain words heard",
-        lambda model: terms.get(model.name),
-        figures.share_with_interval,
-        paired_difference=lambda change: (
-            comparison.vocabulary.recall_change if comparison.vocabulary and change.role == "base" else None
-        ),
-        higher_is_better=True,
-    )
-    yield _Metric(
-        "error of word times",
-        lambda model: model.word_timing.mean_absolute_ms if model.word_timing else None,
-        figures.milliseconds,
-        lambda _: bounds.word_timing_ms,
-        _format_upper_bound(f"{bounds.word_timing_ms:.0f}\u00a0ms" if bounds.word_timing_ms is not None else ""),
-    )
-
-
-def _list_resource_metrics(bounds: AcceptableSettings, comparison: Comparison) -> Iterator[_Metric]:
-    for name, of, bound in (
-        ("real-time factor p50", lambda m: m.speed.real_time_factor_p50, bounds.real_time_factor_p50),
-        ("real-time factor p95", lambda m: m.speed.real_time_factor_p95, bounds.real_time_factor_p95),
-    ):
-        yield _Metric(
-            name,
-            of,
-            figures.factor,
-            _use_same_bound(bound),
-            _format_upper_bound(f"{bound:g}\u00a0×" if bound is not None else ""),
+def list_change_rows(comparison: Comparison) -> tuple[ChangeRow, ...]:
+    """Return the differences of every metric that has a paired difference, in the order of `METRICS`."""
+    return tuple(
+        ChangeRow(
+            metric.label,
+            tuple(figures.points_with_interval(each.metrics.get(metric.name)) for each in comparison.changes),
         )
-    for name, of, bound in (
-        ("peak memory", lambda m: _make_point_interval(m.resources.peak_memory_bytes), bounds.peak_memory_bytes),
-        (
-            "peak GPU memory",
-            lambda m: _make_point_interval(m.resources.peak_gpu_memory_bytes),
-            bounds.peak_gpu_memory_bytes,
-        ),
-    ):
-        below = _format_upper_bound(figures.memory(bound)) if bound is not None else ""
-        yield _Metric(
-            name,
-            of,
-            lambda value: figures.memory(value.value if value else None),
-            _use_same_bound(bound),
-            below,
-            margin=_MEMORY_MARGIN,
-        )
-
-    def price(model: ModelScore) -> float | None:
-        hosted = isinstance(model.decoding, HostedOptions)
-        return bounds.hosted_cost_per_audio_hour_usd if hosted else bounds.own_cost_per_audio_hour_usd
-
-    prices = [each for each in dict.fromkeys(price(model) for model in comparison.models) if each is not None]
-    yield _Metric(
-        "cost per hour of audio",
-        lambda model: _make_point_interval(model.resources.cost_per_audio_hour_usd),
-        lambda value: figures.dollars(value.value if value else None),
-        price,
-        _format_upper_bound(" or ".join(figures.dollars(each) for each in prices)),
-        margin=_COST_MARGIN,
+        for metric in METRICS
+        if any(metric.name in each.metrics for each in comparison.changes)
     )
 
 
-def _use_same_bound(bound: float | None) -> Callable[[ModelScore], float | None]:
-    return lambda _: bound
-
-
-def _format_upper_bound(bound: str) -> str:
-    return f"below {bound}" if bound else ""
-
-
-def _make_point_interval(value: float | None) -> Interval | None:
-    """What was measured once: an interval without width."""
-    return None if value is None else Interval(value, value, value)
-
-
-def _build_scoreboard_row(metric: _Metric, comparison: Comparison) -> ScoreboardRow:
-    found = [metric.get_figure(model) for model in comparison.models]
-    winners, beaten = _find_winners(metric, comparison, found)
+def _build_row(metric: Metric, comparison: Comparison, acceptable: AcceptableSettings) -> ScoreboardRow:
+    values = [model.metrics.get(metric.name) for model in comparison.models]
+    bounds = [
+        metric.acceptable_bound(acceptable, model.decoding) if metric.acceptable_bound else None
+        for model in comparison.models
+    ]
+    winners, losers = _find_winners(metric, comparison, values)
     return ScoreboardRow(
-        metric=metric.name,
-        bound=metric.bound_text,
+        metric=metric.label,
+        bound=_format_bounds(metric.unit, bounds),
         cells=tuple(
-            ScoreboardCell(metric.format_figure(figure), threshold_status(figure, metric.bound(model)))
-            for figure, model in zip(found, comparison.models, strict=True)
+            ScoreboardCell(_FORMATS[metric.unit](value), threshold_status(value, bound))
+            for value, bound in zip(values, bounds, strict=True)
         ),
         winners=winners,
-        losers=beaten,
+        losers=losers,
     )
+
+
+def _format_bounds(unit: Unit, bounds: Sequence[float | None]) -> str:
+    known = [each for each in dict.fromkeys(bounds) if each is not None]
+    return f"below {' or '.join(_BOUND_FORMATS[unit](each) for each in known)}" if known else ""
 
 
 def _find_winners(
-    metric: _Metric, comparison: Comparison, found: list[Interval | None]
+    metric: Metric, comparison: Comparison, values: Sequence[Interval | None]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Whom nobody beats, and who is beaten; nobody, where nobody is."""
-    known = [
-        (model.name, figure) for model, figure in zip(comparison.models, found, strict=True) if figure is not None
-    ]
-    beaten = tuple(
+    names = [model.name for model in comparison.models]
+    measured = [(name, value) for name, value in zip(names, values, strict=True) if value is not None]
+    losers = tuple(
         name
-        for name, own in known
+        for name, value in measured
         if any(
-            _is_better(metric, comparison, other, figure, name, own) for other, figure in known if other != name
+            _is_better(metric, comparison, (other, other_value), (name, value))
+            for other, other_value in measured
+            if other != name
         )
     )
-    return (tuple(name for name, _ in known if name not in beaten) if beaten else ()), beaten
+    return (tuple(name for name, _ in measured if name not in losers) if losers else ()), losers
 
 
 def _is_better(
-    metric: _Metric, comparison: Comparison, best: str, own: Interval, name: str, other: Interval
+    metric: Metric, comparison: Comparison, one: tuple[str, Interval], other: tuple[str, Interval]
 ) -> bool:
-    sign = -1.0 if metric.higher_is_better else 1.0
+    """Whether `one` is significantly better than `other`."""
+    sign = -1.0 if metric.is_higher_better else 1.0
     for change in comparison.changes:
-        drawn = metric.paired_difference(change)
-        if drawn is not None and {change.of, change.against} == {best, name}:
-            ends = [(sign if change.of == best else -sign) * each for each in (drawn.low, drawn.high)]
+        difference = change.metrics.get(metric.name)
+        if difference is not None and {change.of, change.against} == {one[0], other[0]}:
+            ends = [(sign if change.of == one[0] else -sign) * each for each in (difference.low, difference.high)]
             return max(ends) < 0
-    low, high = (own, other) if sign > 0 else (other, own)
-    if own.low == own.high and other.low == other.high:
+    low, high = (other[1], one[1]) if metric.is_higher_better else (one[1], other[1])
+    if low.low == low.high and high.low == high.high:
         return low.value < (1 - metric.margin) * high.value
     return low.high < high.low

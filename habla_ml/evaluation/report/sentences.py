@@ -7,7 +7,7 @@ from typing import Final
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.metrics.diarisation import MAX_DIARISATION_RATE
 from habla_ml.evaluation.report.content import Content
-from habla_ml.evaluation.report.figures import percent, points_with_interval, share_with_interval
+from habla_ml.evaluation.report.figures import percent, share_with_interval
 from habla_ml.evaluation.report.thresholds import threshold_status
 
 REASONS_SHOWN: Final = 3
@@ -34,15 +34,11 @@ def describe_method(comparison: Comparison) -> str:
 
 
 def describe_vocabulary(comparison: Comparison) -> str:
-    """Return how many domain terms the test set holds and how their recall changed; empty where not measured."""
+    """Return how many domain terms the test set holds; empty where not measured."""
     found = comparison.vocabulary
     if found is None:
         return ""
-    counts = f"The test set holds {found.reference_terms} of {found.terms} terms, {found.reference_count} times."
-    if found.recall_change is None:
-        return counts
-    change = points_with_interval(found.recall_change)
-    return f"{counts} Recall changed by {change} points from base to candidate; above 0 is better."
+    return f"The test set holds {found.reference_terms} of {found.terms} terms, {found.reference_count} times."
 
 
 def describe_diarisation(comparison: Comparison) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from habla_ml.evaluation.comparison.records import Change, Comparison, ModelScore, Slice
+from habla_ml.evaluation.metrics.error_rates import OUT_OF_DOMAIN_WER
 from habla_ml.evaluation.report.content import Content
 from habla_ml.evaluation.report.figures import format_error_reduction, percent, points_with_interval
 from habla_ml.evaluation.report.seed_spread import describe_seed_spread
@@ -137,7 +138,7 @@ def _describe_slice(each: Slice, base: str, candidate: str) -> str:
 
 
 def _describe_general_speech(comparison: Comparison, change: Change) -> str:
-    lost = change.out_of_domain_points
+    lost = change.metrics.get(OUT_OF_DOMAIN_WER.name)
     if lost is None or comparison.out_of_domain is None:
         return "General Spanish was not measured."
     if lost.low <= 0 <= lost.high:

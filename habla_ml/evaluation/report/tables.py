@@ -20,7 +20,7 @@ from habla_ml.evaluation.report.breakdown import (
     list_decoding_languages,
 )
 from habla_ml.evaluation.report.content import Content
-from habla_ml.evaluation.report.scoreboard import ScoreboardRow
+from habla_ml.evaluation.report.scoreboard import ScoreboardRow, list_change_rows
 from habla_ml.evaluation.report.seed_spread import format_seed_spread
 from habla_ml.evaluation.report.sentences import describe_small_test_set
 from habla_ml.evaluation.scoring.statistics import Interval
@@ -73,33 +73,24 @@ def build_scoreboard_table(comparison: Comparison, scoreboard: Sequence[Scoreboa
 
 
 def build_change_table(comparison: Comparison) -> TextTable:
-    """Return what changes from one model to another, on the same sessions."""
+    """Return the paired differences between models: one row for each metric, one column for each pair."""
     roles = {model.name: model.role for model in comparison.models}
+    changes = comparison.changes
+    rows = [
+        ("word errors", [figures.format_error_reduction(each.relative_improvement) for each in changes]),
+        *((f"{row.metric}, points", row.cells) for row in list_change_rows(comparison)),
+        (
+            "smallest detectable WER, points",
+            [figures.decimal(each.smallest_detectable_points) for each in changes],
+        ),
+    ]
     return TextTable.of(
         "Changes from one model to another",
         [
-            "Model",
-            TableColumn("against", is_numeric=False),
-            "word errors",
-            "WER, points",
-            "deleted words, points",
-            "inserted words, points",
-            "general Spanish, points",
-            "smallest detectable, points",
+            "Metric",
+            *(TableColumn(f"{each.of} against {each.against}", series=roles[each.of]) for each in changes),
         ],
-        [
-            [
-                TableCell(each.of, series=roles[each.of]),
-                TableCell(each.against, series=roles[each.against]),
-                figures.format_error_reduction(each.relative_improvement),
-                figures.points_with_interval(each.points),
-                figures.points_with_interval(each.deletion_points),
-                figures.points_with_interval(each.insertion_points),
-                figures.points_with_interval(each.out_of_domain_points),
-                figures.decimal(each.smallest_detectable_points),
-            ]
-            for each in comparison.changes
-        ],
+        [[label, *cells] for label, cells in rows] if changes else [],
     )
 
 
@@ -301,7 +292,7 @@ def _build_decoding_table(comparison: Comparison) -> TextTable:
         [
             [
                 _name_model(model),
-                str(model.speed.clips),
+                str(model.timed_clips),
                 *(
                     str(count)
                     for count in (failed.empty, failed.audio, failed.timeout, failed.crash, failed.service)

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
-from habla_ml.evaluation.comparison.records import ErrorRate, ModelRole
+from habla_ml.evaluation.frozen_record import EvaluationRecord
 from habla_ml.evaluation.scoring.alignment import ErrorCounts, sum_counts
-from habla_ml.evaluation.scoring.statistics import Counts, Draws, Resample, to_interval
-
-if TYPE_CHECKING:
-    from habla_ml.settings import EvaluationSettings
+from habla_ml.evaluation.scoring.statistics import Counts, Interval, Resample, to_interval
 
 
-@dataclass(frozen=True)
-class ScoredModel:
-    """One model's counts on every utterance of a set, in the order of the set."""
+class ErrorRate(EvaluationRecord):
+    """An error rate with its counts; `interval` is None where the reference is empty."""
 
-    name: str
-    role: ModelRole
-    texts: tuple[str, ...]
-    words: tuple[ErrorCounts, ...]
-    """After the Spanish normaliser."""
-    characters: tuple[ErrorCounts, ...]
-    orthographic: tuple[ErrorCounts, ...]
+    counts: ErrorCounts
+    interval: Interval | None
 
-
-def make_draws(units: Sequence[str], settings: EvaluationSettings) -> Draws:
-    """The draws of a set, for every figure of it; `units` has the session or speaker of each utterance."""
-    return Draws.of(units, settings.bootstrap_draws, settings.seed)
+    @property
+    def value(self) -> float | None:
+        """The rate itself, a share of 1."""
+        return self.counts.wer
 
 
 ErrorKind = Literal["errors", "substitutions", "deletions", "insertions"]

@@ -5,18 +5,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.comparison.compare import DecodedModel, compare_with_error_tables
+from habla_ml.evaluation.comparison.compare import compare_with_error_tables
 from habla_ml.evaluation.comparison.error_tables import (
     WordError,
     list_word_errors,
     make_utterance_table,
     make_word_error_table,
 )
-from habla_ml.evaluation.comparison.slices import Reference
+from habla_ml.evaluation.metrics.inputs import DecodedModel, Reference, ScoredModel
 from habla_ml.evaluation.report import write_report
-from habla_ml.evaluation.scoring.alignment import align_words, score_utterances
+from habla_ml.evaluation.scoring.alignment import ErrorCounts, align_words, score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
-from habla_ml.evaluation.scoring.rates import ScoredModel
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.testing.simulated_hypotheses import (
     TEST_PROVENANCE,
@@ -86,9 +85,12 @@ def test_the_tables_read_back_from_parquet_with_the_counts_and_the_texts(tmp_pat
         assert [row["reference"] for row in own] == [each.sentence for each in utterances]
         for kind in ("substitutions", "deletions", "insertions", "hits"):
             assert sum(row[f"words_{kind}"] for row in own) == getattr(model.wer.counts, kind)
-            assert sum(row[f"characters_{kind}"] for row in own) == getattr(model.cer.counts, kind)
-            plain = getattr(model.orthographic_wer.counts, kind)
-            assert sum(row[f"orthographic_words_{kind}"] for row in own) == plain
+        for kind, metric in (("characters", "cer"), ("orthographic_words", "orthographic_wer")):
+            counts = {
+                part: sum(row[f"{kind}_{part}"] for row in own)
+                for part in ("substitutions", "deletions", "insertions", "hits")
+            }
+            assert ErrorCounts(**counts).wer == pytest.approx(model.metrics[metric].value)
         assert wrong[model.name] == model.wer.counts.errors
     for form in (files.html, files.markdown):
         assert "utterances.parquet" in form.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Who meets whom: the base of the version's own recipe, the newest older release, the candidate."""
+"""The models of an evaluation: the base of the version's recipe, the newest older release, the candidate; and specs."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from habla_ml.export.ctranslate2 import CTRANSLATE2
 from habla_ml.export.exporter import ExportOptions
 from habla_ml.export.publish import SourceCheckpoint, publish_export
 from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.release.channel import read_channel
 from habla_ml.release.publish import publish_release
 from habla_ml.settings import Settings, load_settings
 from habla_ml_tests.release.conftest import make_draft, make_release_files
@@ -65,26 +66,33 @@ def release(cdn: DirectoryStore, tmp_path: Path, version: str) -> None:
     publish_release(cdn, None, "stable", make_draft(version), files, work_folder=tmp_path / "work")
 
 
+def list_released(cdn: DirectoryStore) -> set[str]:
+    return {each.model_version for each in read_channel(cdn, "stable").releases}
+
+
 def test_a_version_without_an_artefact_is_refused(lake, cdn, settings):
     with pytest.raises(ReleaseError, match="v4 has no CTranslate2 model; materialise `ctranslate2_model`"):
-        prepare_evaluated_models(lake, cdn, "v4", settings, print)
+        prepare_evaluated_models(lake, list_released(cdn), "v4", settings, print)
 
 
-def test_the_first_version_meets_the_base_alone(lake, cdn, settings):
+def test_the_first_version_is_compared_with_the_base_only(lake, cdn, settings):
     make_version(lake, "v1", settings)
-    found = prepare_evaluated_models(lake, cdn, "v1", settings, lambda _: None)
+    found = prepare_evaluated_models(lake, list_released(cdn), "v1", settings, lambda _: None)
     assert [(each.name, each.role) for each in found] == [("base", "base"), ("v1", "candidate")]
     assert all((each.folder / "model.bin").is_file() for each in found)
 
 
-def test_a_version_meets_the_newest_release_that_is_older_than_itself(lake, cdn, settings, tmp_path):
+def test_a_version_is_compared_with_the_newest_older_release(lake, cdn, settings, tmp_path):
     for version in ("v1", "v2", "v9", "v10", "v11"):
         make_version(lake, version, settings)
     for version in ("v1", "v9", "v10"):
         release(cdn, tmp_path, version)
 
     def list_previous_releases(version: str) -> list[str]:
-        return [each.name for each in prepare_evaluated_models(lake, cdn, version, settings, lambda _: None)][1:-1]
+        return [
+            each.name
+            for each in prepare_evaluated_models(lake, list_released(cdn), version, settings, lambda _: None)
+        ][1:-1]
 
     assert list_previous_releases("v11") == ["v10"]
     assert list_previous_releases("v10") == ["v9"]
@@ -92,10 +100,10 @@ def test_a_version_meets_the_newest_release_that_is_older_than_itself(lake, cdn,
     assert list_previous_releases("v1") == []
 
 
-def test_a_repeat_with_another_seed_meets_the_opponent_of_what_it_repeats(lake, cdn, settings, tmp_path):
+def test_a_replicate_is_compared_with_the_release_of_its_original(lake, cdn, settings, tmp_path):
     for version in ("v1", "v2", "v2-s2", "v3"):
         make_version(lake, version, settings)
     for version in ("v1", "v2", "v3"):
         release(cdn, tmp_path, version)
-    found = prepare_evaluated_models(lake, cdn, "v2-s2", settings, lambda _: None)
+    found = prepare_evaluated_models(lake, list_released(cdn), "v2-s2", settings, lambda _: None)
     assert [each.name for each in found] == ["base", "v1", "v2-s2"]

@@ -13,9 +13,9 @@ import yaml
 
 from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison.records import Comparison
-from habla_ml.evaluation.comparison.seed_siblings import find_seed_siblings
+from habla_ml.evaluation.comparison.seed_siblings import find_seed_siblings, measure_seed_spread
+from habla_ml.evaluation.comparison.stored_evidence import read_wer_history
 from habla_ml.evaluation.promotion.rule import decide
-from habla_ml.evaluation.run import measure_seed_spread, read_wer_history
 from habla_ml.lake import DirectoryStore, Lake, catalogue
 from habla_ml.release.gate import check_gate
 from habla_ml.release.override import sign_override

@@ -28,7 +28,7 @@ def with_seeds(*rates: float, base: float = -10.0, previous: float = -0.4) -> Co
     points = {"base": base, "previous": previous}
     changes = [
         each.model_copy(
-            update={"points": Interval(points[each.role] - 1, points[each.role], points[each.role] + 1)}
+            update={"metrics": {"wer": Interval(points[each.role] - 1, points[each.role], points[each.role] + 1)}}
         )
         for each in MEASURED.changes
     ]

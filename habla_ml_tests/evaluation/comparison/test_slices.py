@@ -11,7 +11,8 @@ import pytest
 
 from habla_ml.demo.acoustics import synthesise_room_noise
 from habla_ml.evaluation.comparison.records import Slice
-from habla_ml.evaluation.comparison.slices import DIMENSIONS, Reference
+from habla_ml.evaluation.comparison.slices import DIMENSIONS
+from habla_ml.evaluation.metrics.inputs import Reference
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterance, make_utterances
 
 

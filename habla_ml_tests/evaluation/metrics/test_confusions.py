@@ -16,8 +16,9 @@ from habla_ml.evaluation.metrics.confusions import (
     tabulate_confusions,
 )
 from habla_ml.evaluation.metrics.dialect_features import find_dialect_features
-from habla_ml.evaluation.metrics.domain_vocabulary import DomainVocabulary, count_terms
+from habla_ml.evaluation.metrics.domain_vocabulary import DomainVocabulary
 from habla_ml.evaluation.metrics.feature_errors import count_feature_errors
+from habla_ml.evaluation.metrics.term_recall import count_terms
 from habla_ml.evaluation.scoring.alignment import align_words
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 

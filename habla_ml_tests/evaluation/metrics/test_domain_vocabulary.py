@@ -10,18 +10,15 @@ from habla_ml.errors import EvaluationError, SettingsError
 from habla_ml.evaluation.metrics.domain_vocabulary import (
     CorpusTermLimits,
     DomainVocabulary,
-    TermCounts,
-    VocabularyScore,
-    count_terms,
     find_corpus_terms,
     read_terms,
-    score_vocabulary,
 )
+from habla_ml.evaluation.metrics.term_recall import TermCounts, VocabularyScore, count_terms, score_vocabulary
 from habla_ml.evaluation.scoring.alignment import align_words
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.evaluation.scoring.statistics import Draws
 
-CLASSROOM = Path(__file__).parents[2] / "configs" / "vocabulary" / "classroom.txt"
+CLASSROOM = Path(__file__).parents[3] / "configs" / "vocabulary" / "classroom.txt"
 TERMS = DomainVocabulary.of([("raíz", "cuadrada"), ("raíz",), ("pizarra",), ("sistema", "solar")])
 
 
@@ -70,7 +67,7 @@ def test_recall_and_precision_have_intervals_and_the_worst_terms_stand_first() -
     better = [text if at % 3 else "la raíz cuadrada en la pizarra" for at, text in enumerate(base)]
     counts = [count_terms(TERMS, [align_words(*pair) for pair in zip(said, heard, strict=True)])
               for heard in (base, better)]  # fmt: skip
-    score = score_vocabulary(TERMS, ["base", "v1"], counts, Draws.of(sessions, 500, 1), 0, 1)
+    score, recall = score_vocabulary(TERMS, ["base", "v1"], counts, Draws.of(sessions, 500, 1))
     old, new = score.models
     assert (score.terms, score.reference_terms, score.reference_count) == (4, 2, 24)
     assert old.recall is not None
@@ -82,13 +79,14 @@ def test_recall_and_precision_have_intervals_and_the_worst_terms_stand_first() -
     assert old.precision.value == 1.0
     assert [each.term for each in old.worst] == ["raíz cuadrada"]
     assert (old.worst[0].reference_count, old.worst[0].recalled) == (12, 0)
-    assert score.recall_change is not None
-    assert score.recall_change.value == pytest.approx(100 * 4 / 24)
+    change = recall.point_change(0, 1)
+    assert change is not None
+    assert change.value == pytest.approx(100 * 4 / 24)
     assert VocabularyScore.model_validate_json(score.model_dump_json()) == score
 
 
 def test_terms_that_nobody_said_leave_recall_open() -> None:
-    score = score_vocabulary(TERMS, ["base"], [count_pairs(("hola", "hola"))], Draws.of(["a"], 100, 1))
+    score, _ = score_vocabulary(TERMS, ["base"], [count_pairs(("hola", "hola"))], Draws.of(["a"], 100, 1))
     assert score.models[0].recall is None
     assert score.models[0].precision is None
     with pytest.raises(EvaluationError, match="no model"):

@@ -2,21 +2,23 @@ import numpy as np
 import pytest
 
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.comparison.slices import Reference
 from habla_ml.evaluation.metrics.hallucination import (
     MAX_EVIDENCE_PER_KIND,
     HallucinationScore,
-    compare_hallucination,
+    ModelHallucinations,
     compute_wilson_interval,
+    resample_hallucinations,
     score_hallucination,
 )
 from habla_ml.evaluation.metrics.hallucination_detection import (
     find_non_speech_hallucinations,
     find_speech_hallucinations,
 )
+from habla_ml.evaluation.metrics.inputs import Reference
 from habla_ml.evaluation.metrics.non_speech import NonSpeechSet, make_built_in_clips
 from habla_ml.evaluation.scoring.alignment import score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.evaluation.scoring.statistics import to_interval
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml_tests.testing.simulated_hypotheses import make_utterance
 
@@ -131,26 +133,22 @@ def test_evidence_is_bounded_and_counts_are_not():
     assert sum(each.of == "loop" for each in found.evidence) == MAX_EVIDENCE_PER_KIND
 
 
-def test_a_model_that_starts_to_invent_is_certainly_worse_and_one_that_does_not_is_not():
-    clean = (speech(["Vale."] * 40), silences())
-    bad = (speech(["Vale. Gracias por ver el video."] * 40), silences(lambda clip: "Gracias."))
-    change = compare_hallucination(clean, bad, DRAWS, SEED)
-    for interval, value in (
-        (change.non_speech_points, 100.0),
-        (change.short_insertion_points, 500.0),
-        (change.invented_points, 100.0),
+def test_a_model_that_starts_to_invent_is_significantly_worse() -> None:
+    clean = ModelHallucinations(speech(["Vale."] * 40), silences())
+    bad = ModelHallucinations(speech(["Vale. Gracias por ver el video."] * 40), silences(lambda clip: "Gracias."))
+    found = resample_hallucinations([clean, bad, clean], DRAWS, SEED)
+    for resample, value in (
+        (found.non_speech, 100.0),
+        (found.short_insertions, 500.0),
+        (found.invented, 100.0),
     ):
+        interval = to_interval(resample.point_change(0, 1))
         assert interval is not None
         assert interval.low > 0
         assert interval.value == pytest.approx(value)
-    same = compare_hallucination(clean, clean, DRAWS, SEED)
-    assert same.non_speech_points is not None
-    assert (same.non_speech_points.low, same.non_speech_points.high) == (0.0, 0.0)
-
-
-def test_models_on_different_clips_are_not_compared():
-    with pytest.raises(EvaluationError, match="different clips"):
-        compare_hallucination((speech(["Vale."]), silences()), (speech(["Vale."] * 2), silences()), DRAWS, SEED)
+        same = to_interval(resample.point_change(0, 2))
+        assert same is not None
+        assert (same.low, same.high) == (0.0, 0.0)
 
 
 def test_a_clip_that_was_not_decoded_is_named():

@@ -3,7 +3,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.comparison.slices import Reference
 from habla_ml.evaluation.metrics.hallucination_detection import (
     HallucinationThresholds,
     Loop,
@@ -13,6 +12,7 @@ from habla_ml.evaluation.metrics.hallucination_detection import (
     find_stock_phrase,
     load_stock_phrases,
 )
+from habla_ml.evaluation.metrics.inputs import Reference
 from habla_ml.evaluation.scoring.alignment import ErrorCounts, score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml_tests.testing.simulated_hypotheses import make_utterance

@@ -124,13 +124,14 @@ def test_a_change_is_that_of_the_two_f1():
     sessions = [f"s{at}" for at in range(10)]
     old = count_punctuation(references, ["hola ana qué tal"] * 5 + ["Hola, Ana. ¿Qué tal?"] * 5)
     new = count_punctuation(references, references)
-    change = compare_punctuation(sessions, old, new, 400, 1)
-    assert change.punctuation_points is not None
+    marks, _ = compare_punctuation(sessions, [old, new], [(0, 1)], 400, 1)
+    points = marks[0, 1]
+    assert points is not None
     # Half of all marks were there: F1 was 2 · 20 / (2 · 20 + 20).
-    assert change.punctuation_points.value == pytest.approx(100 * (1 - 40 / 60))
-    assert change.punctuation_points.low > 0
+    assert points.value == pytest.approx(100 * (1 - 40 / 60))
+    assert points.low > 0
     none = count_punctuation(["hola"] * 10, ["hola"] * 10)
-    assert compare_punctuation(sessions, none, none, 400, 1).punctuation_points is None
+    assert compare_punctuation(sessions, [none, none], [(0, 1)], 400, 1)[0] == {(0, 1): None}
 
 
 def test_a_score_of_nothing_is_no_figure():

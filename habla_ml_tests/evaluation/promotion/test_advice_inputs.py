@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from habla_ml.evaluation.comparison.compare import DecodedModel, OptionalMeasurements, compare_decoded_models
-from habla_ml.evaluation.comparison.records import Comparison, ModelRole
+from habla_ml.evaluation.comparison.compare import compare_decoded_models
+from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.metrics.domain_vocabulary import DomainVocabulary
+from habla_ml.evaluation.metrics.inputs import DecodedModel, ModelRole, OptionalMeasurements
 from habla_ml.evaluation.promotion.advice_inputs import (
     advise_for_version,
-    advise_now,
     collect_advice_inputs,
     find_most_frequent_error,
 )
+from habla_ml.evaluation.run import advise_now
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.settings import Settings
 from habla_ml.training.plan import VersionPlan
@@ -103,16 +104,15 @@ def test_without_a_version_the_base_decodes_the_test_set_once(lake: Lake, settin
     )
     lake.move_pointer("splits/latest", {"snapshot": snapshot.id}, None)
     set_hours(lake, {"2026-02-02": 6.0, "2026-04-04": 5.5})
-    inputs, curve = collect_advice_inputs(lake, settings, lambda _: None)
-    assert curve is None
+    found = advise_now(lake, settings, lambda _: None)
+    inputs = found.inputs
     assert inputs.base_wer is not None
     assert (inputs.hours, inputs.test_sessions, inputs.latest) == (11.5, 2, None)
     assert inputs.months == pytest.approx(2.0, abs=0.05)
     before = sorted(lake.list_pointers("hypotheses/"))
     assert len(before) == 1
     seen = lake.read_pointer(before[0])
-    again, _ = collect_advice_inputs(lake, settings, lambda _: None)
-    assert again == inputs
+    assert advise_now(lake, settings, lambda _: None) == found
     assert lake.read_pointer(before[0]) == seen
 
 
@@ -122,7 +122,7 @@ def test_every_version_on_the_newest_test_set_is_a_point(lake: Lake, settings: S
     newest = evidence({"base": "base", "previous": "v2", "candidate": "v3"})
     add_version(lake, "v3", 12.0, newest)
     set_hours(lake, {"2026-02-02": 17.0})
-    inputs, curve = collect_advice_inputs(lake, settings, refuse_to_decode)
+    inputs, curve = collect_advice_inputs(lake, settings, None)
     assert curve is not None
     assert {each.name: each.hours for each in curve.points} == {"base": 0, "v1": 4, "v2": 8, "v3": 12}
     rates = {each.name: each.wer.value for each in newest.models}
@@ -157,7 +157,7 @@ def test_a_repeat_with_another_seed_changes_nothing(lake: Lake, settings: Settin
     before = advise_now(lake, settings, refuse_to_decode)
     add_version(lake, "v2-s2", 8.0, evidence({"base": "base", "candidate": "v2-s2"}))
     assert advise_now(lake, settings, refuse_to_decode) == before
-    inputs, curve = collect_advice_inputs(lake, settings, refuse_to_decode)
+    inputs, curve = collect_advice_inputs(lake, settings, None)
     assert inputs.latest is not None
     assert curve is not None
     assert inputs.latest.name == "v2"
@@ -167,7 +167,7 @@ def test_a_repeat_with_another_seed_changes_nothing(lake: Lake, settings: Settin
 def test_a_subset_run_is_a_point_but_no_newer_version(lake: Lake, settings: Settings) -> None:
     add_version(lake, "v1", 8.0, evidence({"base": "base", "candidate": "v1"}))
     add_version(lake, "v1-p50", 4.0, evidence({"base": "base", "candidate": "v1-p50"}), recipe="half")
-    inputs, curve = collect_advice_inputs(lake, settings, refuse_to_decode)
+    inputs, curve = collect_advice_inputs(lake, settings, None)
     assert curve is not None
     assert inputs.latest is not None
     assert (inputs.latest.name, inputs.notes) == ("v1", ())
@@ -178,7 +178,7 @@ def test_versions_with_other_test_sets_are_listed_but_not_on_the_curve(lake: Lak
     add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}, make_utterances(8, 12, seed=3)))
     add_version(lake, "v2", 8.0, evidence({"base": "base", "candidate": "v2"}), recipe="another")
     add_version(lake, "v3", 12.0, evidence({"base": "base", "candidate": "v3"}))
-    inputs, curve = collect_advice_inputs(lake, settings, refuse_to_decode)
+    inputs, curve = collect_advice_inputs(lake, settings, None)
     assert curve is not None
     assert [each.name for each in curve.points] == ["base", "v3", "v2"]
     assert "Not on the curve: v1, because" in inputs.notes[0]
@@ -190,14 +190,14 @@ def test_a_version_converted_since_its_evaluation_is_not_on_the_curve(lake: Lake
     seen = lake.read_pointer("models/v1/ctranslate2")
     assert seen is not None
     lake.move_pointer("models/v1/ctranslate2", {**seen.value, "tree": fake_artefact_digest("other")}, seen)
-    inputs, curve = collect_advice_inputs(lake, settings, refuse_to_decode)
+    inputs, curve = collect_advice_inputs(lake, settings, None)
     assert curve is None
     assert "Not on the curve: v1" in inputs.notes[0]
 
 
 def test_a_test_set_too_small_for_a_release_gives_no_forecast(lake: Lake, settings: Settings) -> None:
     add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}, make_utterances(4, 12)))
-    inputs, curve = collect_advice_inputs(lake, settings, refuse_to_decode)
+    inputs, curve = collect_advice_inputs(lake, settings, None)
     assert curve is None
     assert "4 sessions, fewer than the 5" in inputs.notes[0]
 
@@ -209,7 +209,7 @@ def test_a_version_with_other_decoding_options_is_not_on_the_curve(lake: Lake, s
         for each in found.models
     ]
     add_version(lake, "v1", 4.0, found.model_copy(update={"models": tuple(greedy)}))
-    inputs, curve = collect_advice_inputs(lake, settings, refuse_to_decode)
+    inputs, curve = collect_advice_inputs(lake, settings, None)
     assert curve is None
     assert "Not on the curve: v1, because the test set, the options" in inputs.notes[0]
 
@@ -219,7 +219,7 @@ def test_evidence_of_an_older_format_is_skipped(lake: Lake, settings: Settings) 
     add_version(lake, "v2", 8.0, evidence({"base": "base", "candidate": "v2"}))
     seen = lake.read_pointer("models/v1/report")
     lake.move_pointer("models/v1/report", {"comparison": lake.put_bytes(b'{"format": "old"}')}, seen)
-    inputs, curve = collect_advice_inputs(lake, settings, refuse_to_decode)
+    inputs, curve = collect_advice_inputs(lake, settings, None)
     assert curve is not None
     assert [each.name for each in curve.points] == ["base", "v2"]
     assert "Not on the curve: v1, because" in inputs.notes[0]

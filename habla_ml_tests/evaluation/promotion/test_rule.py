@@ -1,11 +1,8 @@
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from habla_ml.evaluation.comparison.records import Change, Comparison, Parity, SliceChange
-from habla_ml.evaluation.metrics.hallucination import HallucinationChange
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import PromotionSettings
@@ -18,11 +15,7 @@ MEASURED = make_comparison(
     {"base": 0.4, "previous": 0.25, "candidate": 0.2},
     {"base": 0.1, "previous": 0.1, "candidate": 0.1},
 )
-UNHARMED: dict[str, Any] = {
-    "deletion_points": Interval(-1, 0, 1),
-    "insertion_points": Interval(-1, 0, 1),
-    "smallest_detectable_points": 2.0,
-}
+UNHARMED = {"deletions": Interval(-1, 0, 1), "insertions": Interval(-1, 0, 1)}
 
 
 def make_rule_comparison(
@@ -32,16 +25,15 @@ def make_rule_comparison(
     sessions: int = 8,
 ) -> Comparison:
     """A stored comparison with these figures (low, value, high)."""
-    general = None if forgotten is None else Interval(*forgotten)
+    unharmed = UNHARMED if forgotten is None else {**UNHARMED, "out_of_domain_wer": Interval(*forgotten)}
     changes = [
         Change(
             of="v2",
             against="base",
             role="base",
-            **UNHARMED,
             relative_improvement=Interval(*relative),
-            points=Interval(-9, -5, -1),
-            out_of_domain_points=general,
+            metrics={**unharmed, "wer": Interval(-9, -5, -1)},
+            smallest_detectable_points=2.0,
         )
     ]
     if against_previous is not None:
@@ -50,10 +42,9 @@ def make_rule_comparison(
                 of="v2",
                 against="v1",
                 role="previous",
-                **UNHARMED,
                 relative_improvement=Interval(-0.1, 0, 0.1),
-                points=Interval(*against_previous),
-                out_of_domain_points=general,
+                metrics={**unharmed, "wer": Interval(*against_previous)},
+                smallest_detectable_points=2.0,
             )
         )
     test = MEASURED.test.model_copy(update={"sessions": sessions})
@@ -103,7 +94,8 @@ def test_a_clear_gain_measured_on_speech_is_deployed() -> None:
 
 
 def test_the_base_model_as_candidate_is_refused() -> None:
-    from habla_ml.evaluation.comparison.compare import DecodedModel, compare_decoded_models
+    from habla_ml.evaluation.comparison.compare import compare_decoded_models
+    from habla_ml.evaluation.metrics.inputs import DecodedModel
     from habla_ml_tests.testing.simulated_hypotheses import TEST_PROVENANCE, TEST_SETTINGS
 
     utterances = make_utterances(8, 6)
@@ -173,18 +165,14 @@ def test_a_larger_gain_never_gives_a_worse_verdict(figures: list[float], more: f
     assert order.index(after) >= order.index(before)
 
 
-def make_harmed_comparison(**changed: Any) -> Comparison:
-    """Return a version that is better overall, with one change against the base replaced."""
+def make_harmed_comparison(slices: tuple[SliceChange, ...] = (), **metrics: Interval) -> Comparison:
+    """Return a version that is better than the base overall and worse in one metric or slice."""
     good = make_rule_comparison((0.35, 0.45, 0.55))
-    harmed = good.changes[0].model_copy(update=changed)
-    return good.model_copy(update={"changes": (harmed, *good.changes[1:])})
+    change = good.changes[0]
+    worse = change.model_copy(update={"slices": slices, "metrics": {**change.metrics, **metrics}})
+    return good.model_copy(update={"changes": (worse, *good.changes[1:])})
 
 
-MORE_HALLUCINATION = HallucinationChange(
-    non_speech_points=Interval(20, 40, 60),
-    short_insertion_points=None,
-    invented_points=Interval(2, 4, 6),
-)
 QUIET = SliceChange(
     dimension="loudness", name="quiet (below -35 dBFS)", points=Interval(1, 8, 15), loss_lower_bound_points=0.5
 )
@@ -193,9 +181,9 @@ QUIET = SliceChange(
 @pytest.mark.parametrize(
     ("comparison", "reason"),
     [
-        (make_harmed_comparison(deletion_points=Interval(1, 3, 5)), "deletes more words"),
-        (make_harmed_comparison(hallucination=MORE_HALLUCINATION), "writes text in more clips without speech"),
-        (make_harmed_comparison(hallucination=MORE_HALLUCINATION), "invents more text"),
+        (make_harmed_comparison(deletions=Interval(1, 3, 5)), "deletes more words than base"),
+        (make_harmed_comparison(non_speech_output=Interval(20, 40, 60)), "text in more clips without speech"),
+        (make_harmed_comparison(invented_texts=Interval(2, 4, 6)), "invents more text"),
         (make_harmed_comparison(slices=(QUIET,)), "slice loudness 'quiet"),
         (
             make_rule_comparison((0.35, 0.45, 0.55)).model_copy(
@@ -226,8 +214,8 @@ def test_a_better_version_with_a_regression_is_refused(comparison: Comparison, r
 @pytest.mark.parametrize(
     "comparison",
     [
-        make_harmed_comparison(deletion_points=Interval(-1, 3, 5)),
-        make_harmed_comparison(deletion_points=Interval(0.2, 0.8, 1.5)),
+        make_harmed_comparison(deletions=Interval(-1, 3, 5)),
+        make_harmed_comparison(deletions=Interval(0.2, 0.8, 1.5)),
         make_harmed_comparison(slices=(QUIET.model_copy(update={"loss_lower_bound_points": -0.5}),)),
     ],
 )

@@ -1,4 +1,4 @@
-"""Entrants understood, and a contest held for real: the shipped base model in several forms on spoken sentences."""
+"""Model specs, and a real comparison of the shipped base model in several forms on synthetic sentences."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import soundfile
 import yaml
 
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.compare_models import compare_models
 from habla_ml.evaluation.comparison.model_spec import parse_model_spec
 from habla_ml.evaluation.comparison.records import read_comparison
 from habla_ml.evaluation.metrics.non_speech import build_non_speech_set
+from habla_ml.evaluation.run import compare_models
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.settings import Settings, load_settings
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
@@ -42,7 +42,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """Eight sentences of Castilian in two voices' sessions, as the plan's table."""
+    """A table of eight Castilian sentences by two speakers."""
     from tools.base_model.training_clips import synthesize_castilian_sentence
 
     rng = np.random.default_rng(11)
@@ -58,7 +58,7 @@ def table(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_entrant_names_model_engine_options_and_quantisation(settings: Settings) -> None:
+def test_a_spec_names_model_engine_options_and_quantisation(settings: Settings) -> None:
     plain = parse_model_spec("v2", settings)
     assert (plain.model, plain.quantisation, plain.decoding) == ("v2", None, DecodingOptions())
     chosen = parse_model_spec("base@faster-whisper-batched, beam_size=1, quantisation=float32", settings)
@@ -71,7 +71,7 @@ def test_an_entrant_names_model_engine_options_and_quantisation(settings: Settin
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("v2@faster", r"v2@faster cannot be understood .*options are batch_size, beam_size"),
+        ("v2@faster", r"v2@faster is not a valid model spec .*options are batch_size, beam_size"),
         ("v2,beams=3", "beams"),
         ("v2,beam_size", "write key=value"),
         ("v2,quantisation=int3", "int8, int8_float32"),
@@ -80,30 +80,30 @@ def test_an_entrant_names_model_engine_options_and_quantisation(settings: Settin
         ("", "names no model"),
     ],
 )
-def test_what_is_no_entrant_is_refused_with_what_is_known(settings: Settings, text: str, reason: str) -> None:
+def test_an_invalid_spec_is_refused_with_the_valid_options(settings: Settings, text: str, reason: str) -> None:
     with pytest.raises(EvaluationError, match=reason):
         parse_model_spec(text, settings)
 
 
-def test_the_sounds_without_speech_are_the_releases(settings: Settings, table: Path, tmp_path: Path) -> None:
-    """Otherwise one version would invent more in a contest than in its own report."""
+def test_a_comparison_uses_the_clips_without_speech_of_a_release(
+    settings: Settings, table: Path, tmp_path: Path
+) -> None:
+    """Otherwise a version has other figures in a comparison than in its own report."""
     of = settings.evaluation.model_copy(update={"non_speech_takes": 1, "seed": 3})
     settings = settings.model_copy(update={"evaluation": of})
     lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
-    held = compare_models(["base", "base,beam_size=1"], str(table), lake, settings, "2026-11-21", lambda _: None)
-    found = held.comparison.models[0].hallucination
-    assert found is not None
-    assert found.non_speech_digest == build_non_speech_set(of).digest
+    _, found = compare_models(["base", "base,beam_size=1"], str(table), lake, settings, lambda _: None)
+    score = found.comparison.models[0].hallucination
+    assert score is not None
+    assert score.non_speech_digest == build_non_speech_set(of).digest
 
 
 @pytest.mark.slow
-def test_forms_of_one_model_meet_on_a_table_and_a_second_contest_decodes_nothing(
-    settings: Settings, table: Path, tmp_path: Path
-) -> None:
+def test_a_second_comparison_on_a_table_decodes_nothing(settings: Settings, table: Path, tmp_path: Path) -> None:
     lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
     specs = ["base", "base,beam_size=1", "base,quantisation=float32"]
-    held = compare_models(specs, str(table), lake, settings, "2026-11-21", lambda _: None)
-    comparison = held.comparison
+    _, found = compare_models(specs, str(table), lake, settings, lambda _: None)
+    comparison = found.comparison
     assert [each.name for each in comparison.models] == specs
     assert [(each.of, each.against) for each in comparison.changes] == [
         (after, before) for before, after in combinations(specs, 2)
@@ -111,18 +111,18 @@ def test_forms_of_one_model_meet_on_a_table_and_a_second_contest_decodes_nothing
     assert len({each.artefact_digest for each in comparison.models}) == 2
     assert comparison.test.utterances == 8
     assert all(each.wer.value is not None and each.wer.value < 0.6 for each in comparison.models)
-    assert read_comparison(lake.get_bytes(held.evidence)) == comparison
-    page = held.files.html.read_text(encoding="utf-8")
+    assert read_comparison(lake.get_bytes(found.comparison_object)) == comparison
+    page = found.files.html.read_text(encoding="utf-8")
     assert all(each in page for each in specs)
-    assert held.decoded == 3 * 8
-    again = compare_models(specs, str(table), lake, settings, "2026-11-21", lambda _: None)
-    assert again.decoded == 0
-    assert again.evidence == held.evidence
+    assert found.newly_decoded == 3 * 8
+    _, again = compare_models(specs, str(table), lake, settings, lambda _: None)
+    assert again.newly_decoded == 0
+    assert again.comparison_object == found.comparison_object
 
 
-def test_a_contest_of_one_on_nothing_is_refused(settings: Settings, tmp_path: Path) -> None:
+def test_a_single_model_and_a_missing_table_are_refused(settings: Settings, tmp_path: Path) -> None:
     lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
-    with pytest.raises(EvaluationError, match="two specs at least"):
-        compare_models(["base"], "test", lake, settings, "2026-11-21", print)
+    with pytest.raises(EvaluationError, match="at least two models, got 1"):
+        compare_models(["base"], "test", lake, settings, print)
     with pytest.raises(EvaluationError, match=r"neither `test`, a day like"):
-        compare_models(["base", "v1"], str(tmp_path / "nowhere"), lake, settings, "2026-11-21", print)
+        compare_models(["base", "v1"], str(tmp_path / "nowhere"), lake, settings, print)

@@ -1,0 +1,200 @@
+"""Recall and precision of the domain's terms.
+
+A reference term counts as recognised where all its words are at their aligned places with nothing between them. A term
+in a hypothesis is correct where the same holds the other way round. Of overlapping terms the longest counts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.frozen_record import EvaluationRecord
+from habla_ml.evaluation.metrics.domain_vocabulary import DomainVocabulary, Term
+from habla_ml.evaluation.metrics.inputs import MetricInputs
+from habla_ml.evaluation.metrics.metric import Metric, MetricTable, tabulate_rates
+from habla_ml.evaluation.scoring.statistics import Counts, Draws, Interval, Resample, to_interval
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from habla_ml.evaluation.scoring.alignment import AlignedWord
+
+MAX_WORST_TERMS: Final = 15
+
+
+@dataclass(frozen=True)
+class TermCounts:
+    """One model on every utterance; the arrays have the shape [utterances]."""
+
+    reference_count: NDArray[np.int64]
+    """Occurrences of terms in the reference."""
+    recalled: NDArray[np.int64]
+    """Those of them that were heard."""
+    hypothesis_count: NDArray[np.int64]
+    """Occurrences in the hypothesis."""
+    correct_count: NDArray[np.int64]
+    """Those of them that were said."""
+    reference_count_of: Mapping[Term, int]
+    recalled_count_of: Mapping[Term, int]
+    inserted_count_of: Mapping[Term, int]
+    """Term → occurrences in hypotheses where it was not said."""
+
+
+class TermScore(EvaluationRecord):
+    """One term, as one model hears it."""
+
+    term: str
+    reference_count: int
+    recalled: int
+    inserted: int
+    """Occurrences in hypotheses where it was not said."""
+
+
+class ModelVocabularyScore(EvaluationRecord):
+    """One model on the terms."""
+
+    model: str
+    recalled: int
+    hypothesis_count: int
+    correct_count: int
+    recall: Interval | None
+    """Share of the terms said that were heard; None where none was said."""
+    precision: Interval | None
+    """Share of the terms in hypotheses that were said; None where none was written."""
+    worst: tuple[TermScore, ...]
+    """Terms most often missed or invented, the worst first."""
+
+
+class VocabularyScore(EvaluationRecord):
+    """Every model on the vocabulary of the domain."""
+
+    terms: int
+    """In the vocabulary."""
+    reference_terms: int
+    """Different terms in the references."""
+    reference_count: int
+    """Occurrences in the references."""
+    models: tuple[ModelVocabularyScore, ...]
+
+
+def count_terms(vocabulary: DomainVocabulary, alignments: Sequence[Sequence[AlignedWord]]) -> TermCounts:
+    """What one model made of the terms.
+
+    Args:
+        vocabulary: The terms.
+        alignments: Of each normalised reference with what the model heard (`scoring.align_words`).
+    """
+    rows = np.zeros((4, len(alignments)), dtype=np.int64)
+    said, recalled, invented = Counter[Term](), Counter[Term](), Counter[Term]()
+    for row, steps in enumerate(alignments):
+        for term, hit in _match_terms(vocabulary, steps, "reference"):
+            rows[:2, row] += (1, hit)
+            said[term] += 1
+            recalled[term] += hit
+        for term, hit in _match_terms(vocabulary, steps, "hypothesis"):
+            rows[2:, row] += (1, hit)
+            invented[term] += not hit
+    return TermCounts(rows[0], rows[1], rows[2], rows[3], said, recalled, invented)
+
+
+def score_vocabulary(
+    vocabulary: DomainVocabulary,
+    names: Sequence[str],
+    counts: Sequence[TermCounts],
+    draws: Draws,
+) -> tuple[VocabularyScore, Resample]:
+    """Return recall and precision of every model with intervals, and the recall counts of all models as drawn.
+
+    Args:
+        vocabulary: The terms.
+        names: The models.
+        counts: What each model made of the same utterances.
+        draws: Of the same utterances.
+
+    Raises:
+        EvaluationError: There is no model.
+    """
+    if not counts:
+        raise EvaluationError("there is no model to score the vocabulary of; pass the counts of at least one")
+    recall, *precision = draws.resample(
+        [
+            Counts(counts[0].reference_count, np.column_stack([each.recalled for each in counts])),
+            *(Counts(each.hypothesis_count, each.correct_count[:, None]) for each in counts),
+        ]
+    )
+    score = VocabularyScore(
+        terms=len(vocabulary),
+        reference_terms=len(counts[0].reference_count_of),
+        reference_count=recall.words,
+        models=tuple(
+            ModelVocabularyScore(
+                model=name,
+                recalled=int(each.recalled.sum()),
+                hypothesis_count=int(each.hypothesis_count.sum()),
+                correct_count=int(each.correct_count.sum()),
+                recall=to_interval(recall.rate(at)),
+                precision=to_interval(precision[at].rate(0)),
+                worst=_rank_worst_terms(each),
+            )
+            for at, (name, each) in enumerate(zip(names, counts, strict=True))
+        ),
+    )
+    return score, recall
+
+
+def score_vocabulary_of_models(inputs: MetricInputs) -> tuple[VocabularyScore, Resample] | None:
+    """Return the figures of every model on the test set; None without a vocabulary."""
+    vocabulary, speech = inputs.measurements.vocabulary, inputs.test
+    if vocabulary is None:
+        return None
+    names = [each.name for each in inputs.models]
+    return score_vocabulary(
+        vocabulary, names, [count_terms(vocabulary, each) for each in speech.alignments], speech.draws
+    )
+
+
+def _measure_recall(inputs: MetricInputs) -> MetricTable:
+    found = inputs.compute_once(score_vocabulary_of_models)
+    return MetricTable([None] * len(inputs.models)) if found is None else tabulate_rates(found[1], inputs.pairs)
+
+
+TERM_RECALL = Metric("term_recall", "domain word recall", "share", _measure_recall, is_higher_better=True)
+
+
+def _match_terms(
+    vocabulary: DomainVocabulary, steps: Sequence[AlignedWord], side: str
+) -> Iterator[tuple[Term, bool]]:
+    """Each occurrence of a term on one side of an alignment, and whether it stands on the other side too."""
+    places = [at for at, step in enumerate(steps) if getattr(step, side) is not None]
+    words = [getattr(steps[at], side) for at in places]
+    for first, term in vocabulary.find_occurrences(words):
+        start, last = places[first], places[first + len(term) - 1]
+        together = last - start == len(term) - 1
+        yield term, together and all(steps[at].operation == "equal" for at in range(start, last + 1))
+
+
+def _rank_worst_terms(counts: TermCounts) -> tuple[TermScore, ...]:
+    def wrong(term: Term) -> int:
+        return (
+            counts.reference_count_of.get(term, 0)
+            - counts.recalled_count_of.get(term, 0)
+            + counts.inserted_count_of.get(term, 0)
+        )
+
+    terms = sorted({*counts.reference_count_of, *counts.inserted_count_of}, key=lambda term: (-wrong(term), term))
+    return tuple(
+        TermScore(
+            term=" ".join(term),
+            reference_count=counts.reference_count_of.get(term, 0),
+            recalled=counts.recalled_count_of.get(term, 0),
+            inserted=counts.inserted_count_of.get(term, 0),
+        )
+        for term in terms[:MAX_WORST_TERMS]
+        if wrong(term)
+    )
