@@ -1,5 +1,4 @@
-"""Brings a judged model to those who use it: archives, manifests, channels, and the way back.
+"""Releases: the gate, archives, signed manifests, channels and rollbacks.
 
-What belongs here: the decision whether a version may leave, and everything that is laid on the CDN's origin. How a
-model was measured or converted does not.
+Evaluation and conversion of models do not belong here.
 """

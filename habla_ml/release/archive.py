@@ -14,7 +14,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def list_archived_files(path: Path) -> tuple[ArchivedFile, ...]:
-    """The files inside a zip, read through once; raises `ReleaseError` where it is broken or could escape."""
+    """List and hash the files inside a zip; raises `ReleaseError` if it is broken or a path leaves its folder."""
     found = []
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""From a judged model version to what `publish_release` wants: the draft of its manifest and its files."""
+"""Collect what `publish_release` needs: the draft of the manifest and the files of a model version."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ from habla_ml.training.record import TrainingRecord
 
 @dataclass(frozen=True)
 class ReleaseCandidate:
-    """What is to be published."""
+    """Input of `publish_release`."""
 
     draft: ReleaseDraft
     files: Mapping[str, Path]
-    """Label → a zip, or a folder that is to become one."""
+    """Label → a zip, or a folder to zip."""
 
 
 def collect_candidate(
     lake: Lake, gate: GateResult, settings: ReleaseSettings, work_folder: Path
 ) -> ReleaseCandidate:
-    """The draft and the files of exactly the artefacts that `gate` judged; the phone's archive comes first.
+    """Return the draft and the files of exactly the artefacts that `gate` checked.
 
-    Raises `ReleaseError` where the gate is shut.
+    Raises:
+        ReleaseError: The gate does not allow the release.
     """
     if not gate.is_allowed:
         raise ReleaseError(f"{gate.version} may not be released: {' '.join(gate.reasons)}")
@@ -106,7 +107,7 @@ def _describe_evaluation(gate: GateResult) -> EvaluationMetadata:
     comparison = gate.comparison
     candidate, base, change = comparison.model("candidate"), comparison.model("base"), comparison.change("base")
     if candidate is None or base is None or change is None or change.relative_improvement is None:
-        raise ReleaseError(f"the evidence of {gate.version} lacks the candidate or the base; evaluate it again")
+        raise ReleaseError(f"the evidence of {gate.version} has no candidate or no base; evaluate it again")
     general = candidate.metrics.get(OUT_OF_DOMAIN_WER.name)
     return EvaluationMetadata(
         comparison=gate.comparison_object,
@@ -124,7 +125,7 @@ def _describe_evaluation(gate: GateResult) -> EvaluationMetadata:
 
 def _convert_rate(rate: ErrorRate) -> MeasuredRate:
     if rate.interval is None:
-        raise ReleaseError("the evidence holds a rate over no words; evaluate the model version again")
+        raise ReleaseError("the evidence has an error rate over no words; evaluate the model version again")
     return _convert_interval(rate.interval)
 
 

@@ -1,14 +1,13 @@
-"""A channel: the one moving thing of a release store, `channels/<channel>/latest.json`, and where it stood before.
+"""Channels: the pointer `channels/<channel>/latest.json` of a release store, and its history.
 
-Every move has a sequence number. Before the pointer leaves a state, that state is written to
-`channels/<channel>/history/<sequence>.json`, so a move that is killed at any step loses nothing: the history holds
-every state up to the present one, or is one behind it, and then the pointer itself is the last.
+Every move has a sequence number. Before the pointer changes, its present state is written to
+`channels/<channel>/history/<sequence>.json`. The history therefore contains every state but possibly the present one,
+which is in the pointer, and a move that is killed at any step loses nothing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,12 +21,12 @@ _CHANNEL_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
 class ChannelPointer(PublishedRecord):
-    """What `latest.json` says."""
+    """Content of `latest.json`."""
 
     format: Literal["habla_ml.channel/1"] = "habla_ml.channel/1"
     channel: str
     sequence: int
-    """Grows by one with every move: a client that has seen a larger one was served something old."""
+    """Grows by one with every move; a client that gets a smaller number than before received an old file."""
     move: Literal["release", "rollback"]
     moved_at: AwareDatetime
     version: str
@@ -35,11 +34,11 @@ class ChannelPointer(PublishedRecord):
     model_id: Label
     model_version: ModelVersion
     released_at: AwareDatetime
-    """When the release was first on this channel."""
+    """Time of the first publication on this channel."""
     replaces: str | None
-    """The version that the channel named before this move."""
+    """Version of the channel before this move."""
     url: str
-    """The archive: absolute, or relative to this file where the store has no public address."""
+    """Of the first archive: absolute, or relative to this file if the store has no public address."""
     key: str
     sha256: Sha256
     size_bytes: int
@@ -50,47 +49,50 @@ class ChannelPointer(PublishedRecord):
 
 @dataclass(frozen=True)
 class Channel:
-    """A channel as it stands, with every state it ever had."""
+    """A channel with its history."""
 
     name: str
     states: tuple[ChannelPointer, ...]
-    """By sequence; the last is the present one."""
+    """All states by sequence; the last is the present one."""
     tag: str | None
 
     @property
     def current(self) -> ChannelPointer | None:
-        """The present state, or None where nothing was released yet."""
+        """The present state; None before the first release."""
         return self.states[-1] if self.states else None
 
     @property
     def releases(self) -> tuple[ChannelPointer, ...]:
-        """The state with which each release came, in the order of their numbers."""
+        """The first state of each release, by number."""
         return tuple(each for each in self.states if each.move == "release")
 
     def previous_release(self) -> ChannelPointer | None:
-        """The release on which the present one followed, whatever was rolled back since."""
+        """The release before the present one, also after rollbacks."""
         if self.current is None:
             return None
         same = (each for each in self.releases if each.manifest_sha256 == self.current.manifest_sha256)
-        came = next(same, self.current)
-        return next((each for each in reversed(self.states) if each.sequence < came.sequence), None)
+        first = next(same, self.current)
+        return next((each for each in reversed(self.states) if each.sequence < first.sequence), None)
 
 
 def read_channel(store: Store, name: str) -> Channel:
-    """The channel `name` with its history; raises `ReleaseError` for a bad name or a damaged file."""
+    """Read the channel `name` with its history; raises `ReleaseError` for an invalid name or a damaged file."""
     if not _CHANNEL_NAME.fullmatch(name):
-        raise ReleaseError(f"{name!r} is no channel's name; use small letters, digits and hyphens, like stable")
+        raise ReleaseError(
+            f"invalid channel name {name!r}; use lower-case letters, digits and hyphens, like stable"
+        )
     found = store.read_versioned(_latest_key(name))
     if found is None:
         return Channel(name, (), None)
     current = _parse_pointer(found.data, _latest_key(name))
     entries = store.list(_history_prefix(name))
-    earlier = (_parse_pointer(store.read(entry.key), entry.key) for entry in entries)
-    return Channel(name, (*_select_earlier(earlier, current.sequence), current), found.tag)
+    states = (_parse_pointer(store.read(entry.key), entry.key) for entry in entries)
+    earlier = [each for each in states if each.sequence < current.sequence]
+    return Channel(name, (*earlier, current), found.tag)
 
 
 def move_channel(store: Store, channel: Channel, state: ChannelPointer) -> None:
-    """Let the channel stand at `state`; raises `PointerMovedError` where it was moved since it was read."""
+    """Move the channel to `state`; raises `PointerMovedError` if it changed since it was read."""
     current = channel.current
     if current is not None:
         store.put_if_absent(
@@ -105,10 +107,6 @@ def _latest_key(channel: str) -> str:
 
 def _history_prefix(channel: str) -> str:
     return f"channels/{channel}/history/"
-
-
-def _select_earlier(states: Iterable[ChannelPointer], sequence: int) -> list[ChannelPointer]:
-    return [each for each in states if each.sequence < sequence]
 
 
 def _serialise_pointer(state: ChannelPointer) -> bytes:

@@ -1,4 +1,4 @@
-"""Whether a model version may be released: decided again from stored evidence, never read off a check."""
+"""The gate: decide again from stored evidence whether a model version may be released."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from habla_ml.lake import Lake, Pointer, catalogue
 
 @dataclass(frozen=True)
 class GateResult:
-    """The decision, and exactly which artefacts it is about."""
+    """The decision and the artefacts that it applies to."""
 
     version: str
     is_allowed: bool
     reasons: tuple[str, ...]
-    """Sentences for a person; what forbids the release comes first."""
+    """Sentences for a person; those that forbid the release are first."""
     comparison: Comparison
     comparison_object: str
     """Object id of the evidence."""
@@ -30,14 +30,14 @@ class GateResult:
     exports: Mapping[str, PublishedExport]
     """By name of the exporter, in the order of the registry."""
     override: Override | None = None
-    """The person's decision that lets it pass where the rule does not."""
+    """Decision of a person that replaces a refusal of the rule."""
 
 
 def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision]) -> GateResult:
-    """Judge `version` by the evidence behind its report and by what it consists of now.
+    """Apply the rule to the stored evidence of `version`, and check that it describes the present artefacts.
 
-    A refused candidate is a result, not an error: the rule says no and nobody signed an override of this evidence, or
-    the report is about other artefacts than the present ones, which nobody can override.
+    A refusal is a result, not an error. It has one of two causes: the rule refuses and there is no override of this
+    evidence, or the report describes other artefacts, which no override can accept.
 
     Args:
         lake: Contains the version's report, checkpoint and exports.
@@ -50,7 +50,7 @@ def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision
     report = lake.read_pointer(catalogue.REPORT.name(version))
     if report is None:
         raise ReleaseError(
-            f"model version {version} was never evaluated, so it is not released; materialise `wer_report` for it"
+            f"model version {version} was never evaluated and cannot be released; materialise `wer_report` for it"
         )
     checkpoint = lake.read_pointer(catalogue.CHECKPOINT.name(version))
     if checkpoint is None:

@@ -1,4 +1,4 @@
-"""The manifest of a release: what it holds, where it comes from and how good it is. Immutable once published."""
+"""The manifest of a release: contents, provenance and evaluation. Immutable once published."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ ModelVersion = Annotated[str, Field(pattern=r"^v[1-9][0-9]*$")]
 
 
 class PublishedRecord(BaseModel):
-    """A piece of a published JSON document."""
+    """A part of a published JSON document."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ArchiveMetadata(PublishedRecord):
-    """What is known of an archive before its bytes are laid down."""
+    """Properties of an archive before it is stored."""
 
     label: Label
     """Name of the exporter, e.g. `coreml` or `ctranslate2`."""
@@ -45,9 +45,9 @@ class ReleaseArchive(ArchiveMetadata):
 
     name: str
     key: str
-    """Below the store's root."""
+    """Path below the root of the store."""
     url: str
-    """Absolute, or relative to the manifest where the store has no public address."""
+    """Absolute, or relative to the manifest if the store has no public address."""
     size_bytes: int
     sha256: Sha256
     files: tuple[ArchivedFile, ...]
@@ -59,16 +59,16 @@ class ModelReference(PublishedRecord):
     name: str
     revision: str | None
     digest: Sha256 | None
-    """Of its content."""
+    """Digest of its content."""
 
 
 class TrainingMetadata(PublishedRecord):
-    """Names of everything that decided the weights."""
+    """Identities of everything that determines the weights."""
 
     checkpoint: Sha256
     """Tree id in the lake."""
     record: Sha256
-    """Object id of the training's record: seed, packages, curves."""
+    """Object id of the training record: seed, packages, curves."""
     identity: Sha256
     recipe: str
     snapshot: Sha256
@@ -84,12 +84,12 @@ class MeasuredRate(PublishedRecord):
 
 
 class EvaluationMetadata(PublishedRecord):
-    """The figures that let it be released."""
+    """Measurements behind the decision."""
 
     comparison: Sha256
     """Object id of the evidence in the lake."""
     snapshot: Sha256
-    """Whose test split was heard."""
+    """Snapshot of the test set."""
     conventions: str
     test_set: Sha256
     test_sessions: int
@@ -97,12 +97,12 @@ class EvaluationMetadata(PublishedRecord):
     wer: MeasuredRate
     base_wer: MeasuredRate
     relative_improvement: MeasuredRate
-    """Over the base model: 0.4 is 40 % fewer errors."""
+    """Improvement over the base model: 0.4 means 40 % fewer errors."""
     out_of_domain_wer: MeasuredRate | None
 
 
 class OverrideMetadata(PublishedRecord):
-    """A person's decision against the promotion rule."""
+    """Decision of a person against the promotion rule."""
 
     signed_by: str
     reason: str
@@ -110,7 +110,7 @@ class OverrideMetadata(PublishedRecord):
 
 
 class ReleaseDraft(PublishedRecord):
-    """Everything about a release that does not depend on where and when it is published."""
+    """Parts of a release that do not depend on place and time of publication."""
 
     model_id: Label
     model_version: ModelVersion
@@ -118,9 +118,9 @@ class ReleaseDraft(PublishedRecord):
     training: TrainingMetadata
     evaluation: EvaluationMetadata
     override: OverrideMetadata | None = None
-    """Where the rule refused it."""
+    """Present if the rule refused the version."""
     archives: Annotated[tuple[ArchiveMetadata, ...], Field(min_length=1)]
-    """The first is the one that the channel's `url` names."""
+    """The `url` of the channel is that of the first archive."""
     licence: str
 
 
@@ -131,18 +131,18 @@ class ReleaseManifest(PublishedRecord):
     model_id: Label
     model_version: ModelVersion
     version: str
-    """For a person: `2026.11.21-v2`."""
+    """Readable version: `2026.11.21-v2`."""
     number: Annotated[int, Field(ge=1)]
-    """For a machine: above that of every earlier release on the channel."""
+    """Grows with each release of the channel."""
     created: AwareDatetime
     channel: str
     replaces: str | None
-    """The version the channel named before."""
+    """Previous version of the channel."""
     base_model: ModelReference
     training: TrainingMetadata
     evaluation: EvaluationMetadata
     override: OverrideMetadata | None = None
-    """Where the rule refused it."""
+    """Present if the rule refused the version."""
     archives: Annotated[tuple[ReleaseArchive, ...], Field(min_length=1)]
-    """The first is the one that the channel's `url` names."""
+    """The `url` of the channel is that of the first archive."""
     licence: str

@@ -22,28 +22,27 @@ def sign_override(
     now: datetime,
     decide: Callable[[Comparison], Decision],
 ) -> Override:
-    """Store a person's decision about the evidence of `version` as it stands; the newest one counts.
+    """Store a person's decision about the current evidence of `version`; the newest one counts.
 
     Raises:
         EvaluationError: The version was never evaluated.
-        ReleaseError: The rule lets it pass, it is a repeat with another seed, or its evidence holds no figures to
-            decide about.
-        pydantic.ValidationError: A name of fewer than 2 characters, or a reason of fewer than 20.
+        ReleaseError: The rule accepts the version, it is a repeat with another seed or on less speech, or its evidence
+            has no measurements.
+        pydantic.ValidationError: The name has fewer than 2 characters, or the reason fewer than 20.
     """
     if parent_version(version) is not None:
         raise ReleaseError(
-            f"{version} repeats a version with another seed or on less speech, to measure that; it is not released"
+            f"{version} repeats a version with another seed or on less speech and cannot be released; override the "
+            "version itself"
         )
     comparison = read_stored_comparison(lake, version)
     decision = decide(comparison)
     if decision.verdict == "deploy":
         raise ReleaseError(
-            f"the rule lets {version} pass; materialise `cdn_release` for it, nothing is to be signed"
+            f"the rule accepts {version}, so there is nothing to override; materialise `cdn_release`"
         )
     if comparison.model("base") is None or comparison.test.words == 0:
-        raise ReleaseError(
-            f"nothing was measured for {version}, so nobody can decide about it; correct some sessions"
-        )
+        raise ReleaseError(f"the evidence of {version} has no measurements to decide on; correct some sessions")
     override = Override(
         model_version=version,
         evidence=decision.evidence,

@@ -1,12 +1,12 @@
-"""Publishing to the CDN's origin, and moving back.
+"""Publish releases to the origin of the CDN, and roll back.
 
     releases/v2/habla-coreml-v2-<sha256, 12>.zip     immutable
     releases/v2/manifest-<sha256, 12>.json           immutable
-    channels/stable/latest.json                      moves, last of all, by compare-and-set
-    channels/stable/history/000001.json              immutable: each state the channel left
+    channels/stable/latest.json                      replaced last, by compare-and-set
+    channels/stable/history/000001.json              immutable: earlier states of the channel
 
-Everything that a pointer will name is stored and read back before the pointer moves. Killed at any step, the
-channel stands where it stood or at the complete new release, and the same call finishes the work.
+All files of a release are stored and read back before the pointer moves. If the process is killed at any step, the
+channel names the old or the complete new release, and the same call finishes the work.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class PublishedRelease:
 
     channel: str
     version: str
-    """For a person: `2026.11.21-v2`."""
+    """Readable version: `2026.11.21-v2`."""
     number: int
-    """For a machine: only grows."""
+    """Grows with each release."""
     model_version: str
     url: str
-    """Of the first archive, as the channel gives it: absolute, or relative to `latest.json`."""
+    """Of the first archive: absolute, or relative to `latest.json`."""
     location: str
-    """Of the first archive in the store: a path or `s3://…`."""
+    """Of the first archive: a path or `s3://…`."""
     sha256: str
     size_bytes: int
     manifest_url: str
@@ -54,7 +54,7 @@ class PublishedRelease:
     """ISO 8601, UTC."""
     replaces: str | None
     is_current: bool
-    """Whether the channel stands at it now; false where it was superseded or rolled back."""
+    """Whether it is the present release of the channel."""
 
 
 def publish_release(
@@ -66,24 +66,24 @@ def publish_release(
     now: datetime | None = None,
     work_folder: Path | None = None,
 ) -> PublishedRelease:
-    """Store archives and manifest, verify them, then let the channel stand at the release.
+    """Store archives and manifest, verify them, then move the channel to the release.
 
-    A release moves the channel once. The same archives of the same model version again are no new release: the
-    answer is the one of the first time, and a channel that was rolled back since, or went on, stays where it is.
+    A release moves the channel once. A repeated call with the same archives of the same model version returns the
+    first result and does not move the channel, also after a rollback or a later release.
 
     Args:
         store: The CDN's origin.
-        public_url: Address under which the store's root is served; None writes relative addresses.
-        channel: Whose pointer moves.
-        draft: What is released.
-        files: For each archive's label a zip, or a folder that becomes one.
-        now: The moment of the release; default the present.
-        work_folder: For temporary files of the archives' size; default the system's.
+        public_url: Address of the root of the store; None writes relative addresses.
+        channel: Name of the channel.
+        draft: Description of the release.
+        files: A zip, or a folder to zip, by label of the archive.
+        now: Time of the release; default the present.
+        work_folder: For temporary files as large as the archives; default that of the system.
 
     Raises:
-        ReleaseError: An archive is missing or broken, the channel stands at a later model version, or what was
-            stored does not read back.
-        LakeError: The store cannot be written; `PointerMovedError` where the channel went on meanwhile.
+        ReleaseError: An archive is missing or broken, the channel has a later model version, or a stored file is
+            damaged.
+        LakeError: The store cannot be written; `PointerMovedError` if another process moved the channel.
     """
     _check_public_url(public_url)
     _check_labels(draft, files)
@@ -112,38 +112,40 @@ def publish_release(
         move_channel(store, before, state)
     except PointerMovedError:
         released = _find_released(store, read_channel(store, channel), archives)
-        if released is None:  # else another process published the same
+        if released is None:  # another process published something else
             raise
     return _describe_release(store, released or state, read_channel(store, channel))
 
 
 def list_releases(store: Store, channel: str) -> list[PublishedRelease]:
-    """Every release the channel ever stood at, newest first; empty where there was none."""
+    """Return all releases of the channel, the newest first."""
     found = read_channel(store, channel)
     return [_describe_release(store, each, found) for each in reversed(found.releases)]
 
 
 def rollback(store: Store, channel: str, to: str | None = None, now: datetime | None = None) -> PublishedRelease:
-    """Let the channel stand at an earlier release (or forward again) after verifying all of its files.
+    """Move the channel to an earlier or later release after verifying all of its files.
 
     Args:
         store: The CDN's origin.
-        channel: Whose pointer moves.
-        to: A version (`2026.11.21-v2`) or model version (`v2`, its newest release); None is the release on which
-            the present one followed.
-        now: The moment of the move; default the present.
+        channel: Name of the channel.
+        to: A version (`2026.11.21-v2`) or model version (`v2`, its newest release); None is the release before the
+            present one.
+        now: Time of the move; default the present.
 
     Raises:
-        ReleaseError: There is no such release, or one of its files is missing or damaged; nothing has moved then.
-        PointerMovedError: The channel went on meanwhile.
+        ReleaseError: There is no such release, or one of its files is missing or damaged; the channel did not move.
+        PointerMovedError: Another process moved the channel.
     """
     found = read_channel(store, channel)
     if found.current is None:
-        raise ReleaseError(f"channel {channel} in {store.url} has no release yet, so there is none to go back to")
+        raise ReleaseError(
+            f"channel {channel} in {store.url} has no release yet; there is nothing to roll back to"
+        )
     target = found.previous_release() if to is None else _find_release(found, to)
     if target is None:
         raise ReleaseError(
-            f"{found.current.version} is the first release of channel {channel}; there is none before"
+            f"{found.current.version} is the first release of channel {channel}; there is no earlier one"
         )
     if target.manifest_sha256 != found.current.manifest_sha256:
         _verify_release_files(store, target)
@@ -159,7 +161,7 @@ def rollback(store: Store, channel: str, to: str | None = None, now: datetime | 
 
 
 def read_manifest(store: Store, key: str) -> ReleaseManifest:
-    """A published manifest; raises `ReleaseError` where it is missing or damaged."""
+    """Read a published manifest; raises `ReleaseError` if it is missing or damaged."""
     try:
         return ReleaseManifest.model_validate_json(store.read(key))
     except ObjectMissingError:
@@ -180,7 +182,9 @@ def _check_public_url(public_url: str | None) -> None:
 def _check_labels(draft: ReleaseDraft, files: Mapping[str, Path]) -> None:
     labels = [each.label for each in draft.archives]
     if sorted(labels) != sorted(files):
-        raise ReleaseError(f"the draft names the archives {labels}, the files given are {sorted(files)}")
+        raise ReleaseError(
+            f"the draft has the archives {labels}, but the files are for {sorted(files)}; pass one file for each archive"
+        )
     for path in files.values():
         if not path.exists():
             raise ReleaseError(f"{path} does not exist; export the model version again")
@@ -190,8 +194,8 @@ def _check_not_older(channel: Channel, draft: ReleaseDraft) -> None:
     current = channel.current
     if current is not None and parse_model_number(draft.model_version) < parse_model_number(current.model_version):
         raise ReleaseError(
-            f"channel {channel.name} stands at {current.version}, a later model than {draft.model_version}; an "
-            "older one is not released over it. To go back: habla-ml rollback"
+            f"channel {channel.name} already has {current.version}, a later model than {draft.model_version}; to go "
+            "back to an earlier release, use habla-ml rollback"
         )
 
 
@@ -216,7 +220,7 @@ def _describe_archive(
 
 
 def _find_released(store: Store, channel: Channel, archives: tuple[ReleaseArchive, ...]) -> ChannelPointer | None:
-    """The state with which exactly these archives came to the channel, or None."""
+    """Return the state that released exactly these archives, or None."""
     wanted = {each.key for each in archives}
     for state in reversed(channel.releases):
         if (
@@ -246,7 +250,7 @@ def _build_release_manifest(
 
 
 def _reuse_stored_manifest(store: Store, folder: str, manifest: ReleaseManifest) -> ReleaseManifest:
-    """The manifest that an earlier attempt stored for this very release, or else the new one."""
+    """Return the manifest that an interrupted attempt stored for this release, else the new one."""
     for entry in store.list(f"{folder}/manifest-"):
         found = read_manifest(store, entry.key)
         if found.model_dump(exclude=_TIME_DEPENDENT_FIELDS) == manifest.model_dump(exclude=_TIME_DEPENDENT_FIELDS):
@@ -296,7 +300,7 @@ def _find_release(channel: Channel, version: str) -> ChannelPointer:
         if version in (each.version, each.model_version):
             return each
     known = ", ".join(each.version for each in channel.releases)
-    raise ReleaseError(f"{version!r} was never released on channel {channel.name}; its releases are {known}")
+    raise ReleaseError(f"{version!r} was never released on channel {channel.name}; choose one of {known}")
 
 
 def _verify_release_files(store: Store, state: ChannelPointer) -> None:
@@ -309,7 +313,7 @@ def _verify_release_files(store: Store, state: ChannelPointer) -> None:
 
 
 def _verify_object(store: Store, key: str, size_bytes: int, sha256: str, scratch: Path) -> None:
-    """Read a stored file back; raises `ReleaseError` where it is missing or is not what it must be."""
+    """Read a stored file back; raises `ReleaseError` if it is missing or differs."""
     try:
         path = store.local_path(key)
         if path is None:
@@ -326,7 +330,7 @@ def _verify_object(store: Store, key: str, size_bytes: int, sha256: str, scratch
 
 
 def _build_url(public_url: str | None, key: str, relative_to: str) -> str:
-    """Where `key` is on the network, or relative to a document in the folder `relative_to`."""
+    """Return the public address of `key`, or its path relative to the folder `relative_to`."""
     return f"{public_url.rstrip('/')}/{key}" if public_url else relpath(key, relative_to)
 
 

@@ -1,4 +1,4 @@
-"""What a release is called: a version that a person reads and a number that only grows."""
+"""Names of releases: a readable version and a growing number."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class ReleaseVersion:
     day: date
     model_version: str
     number: int
-    """Above that of every earlier release on the channel, whatever the date says."""
+    """Grows with each release of the channel, independent of the date."""
     rebuild: int = 1
-    """Counts releases of one model version on one day, so that no two bear one name."""
+    """Counts the releases of one model version on one day."""
 
     def __str__(self) -> str:
         suffix = "" if self.rebuild == 1 else f".{self.rebuild}"
@@ -26,8 +26,8 @@ class ReleaseVersion:
 
 
 def parse_model_number(model_version: str) -> int:
-    """12 for `v12`; raises `ReleaseError` where it is not a model version."""
+    """Return 12 for `v12`; raises `ReleaseError` if it is not a model version."""
     number = version_number(model_version)
     if not number:
-        raise ReleaseError(f"{model_version!r} is no model version; they are v1, v2, v3 and so on")
+        raise ReleaseError(f"invalid model version {model_version!r}; use v1, v2, v3 and so on")
     return number

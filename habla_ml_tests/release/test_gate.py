@@ -1,4 +1,4 @@
-"""The release judges again: from stored evidence, about the present artefacts."""
+"""The gate: a new decision from stored evidence about the present artefacts."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def evaluate(lake: Lake, candidate_rate: float = 0.1) -> None:
     )
 
 
-def test_a_version_that_was_never_evaluated_is_an_error_that_says_what_to_run(lake: Lake, tmp_path: Path) -> None:
+def test_a_version_without_an_evaluation_is_an_error(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     with pytest.raises(ReleaseError, match=r"v2 was never evaluated.*materialise `wer_report`"):
         check_gate(lake, "v2", PROMOTION_RULE)
@@ -107,7 +107,7 @@ def test_a_version_without_an_artefact_is_an_error(
         check_gate(lake, "v2", PROMOTION_RULE)
 
 
-def test_a_clear_gain_opens_the_gate(lake: Lake, tmp_path: Path) -> None:
+def test_a_clear_gain_is_allowed(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake)
     gate = check_gate(lake, "v2", PROMOTION_RULE)
@@ -115,7 +115,7 @@ def test_a_clear_gain_opens_the_gate(lake: Lake, tmp_path: Path) -> None:
     assert gate.reasons == PROMOTION_RULE(gate.comparison).reasons
 
 
-def test_the_rule_is_applied_now_whatever_verdict_was_stored(lake: Lake, tmp_path: Path) -> None:
+def test_the_gate_ignores_the_stored_verdict(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake, candidate_rate=0.4)
     set_pointer(lake, "models/v2/report", verdict="deploy")
@@ -126,7 +126,7 @@ def test_the_rule_is_applied_now_whatever_verdict_was_stored(lake: Lake, tmp_pat
         collect_candidate(lake, gate, make_release_settings(tmp_path), tmp_path / "work")
 
 
-def test_a_stricter_rule_shuts_the_gate(lake: Lake, tmp_path: Path) -> None:
+def test_a_stricter_rule_refuses(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake)
     strict = functools.partial(decide, settings=PromotionSettings(deploy_above_relative=0.99))
@@ -144,7 +144,7 @@ def test_a_stricter_rule_shuts_the_gate(lake: Lake, tmp_path: Path) -> None:
         ("report", "ctranslate2", "The report is about another CTranslate2 model"),
     ],
 )
-def test_evidence_about_other_artefacts_shuts_the_gate(
+def test_evidence_about_other_artefacts_is_refused(
     lake: Lake, tmp_path: Path, pointer: str, key: str, reason: str
 ) -> None:
     train_and_export(lake, tmp_path)
@@ -155,7 +155,7 @@ def test_evidence_about_other_artefacts_shuts_the_gate(
     assert any(reason in each and "materialise" in each for each in gate.reasons)
 
 
-def test_evidence_that_measured_another_model_shuts_the_gate(lake: Lake, tmp_path: Path) -> None:
+def test_evidence_about_another_model_is_refused(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake)
     set_pointer(lake, "models/v2/report", comparison=lake.put_bytes(measured("e" * 64).to_json().encode()))
@@ -164,7 +164,7 @@ def test_evidence_that_measured_another_model_shuts_the_gate(lake: Lake, tmp_pat
     assert gate.reasons[0].startswith("The evidence measured another model (eeeeeeeeeeee)")
 
 
-def test_evidence_that_cannot_be_read_is_an_error(lake: Lake, tmp_path: Path) -> None:
+def test_unreadable_evidence_is_an_error(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake)
     set_pointer(lake, "models/v2/report", comparison=lake.put_bytes(b"{}"))
@@ -177,7 +177,7 @@ def make_release_settings(folder: Path) -> ReleaseSettings:
 
 
 @pytest.mark.parametrize("phone", [True, False])
-def test_what_was_judged_is_what_is_published(lake: Lake, tmp_path: Path, phone: bool) -> None:
+def test_the_checked_artefacts_are_published(lake: Lake, tmp_path: Path, phone: bool) -> None:
     train_and_export(lake, tmp_path)
     if not phone:
         (tmp_path / "lake" / "pointers" / "models" / "v2" / "coreml.json").unlink()
@@ -189,13 +189,13 @@ def test_what_was_judged_is_what_is_published(lake: Lake, tmp_path: Path, phone:
     released = publish_release(store, None, "stable", candidate.draft, candidate.files)
     manifest = read_manifest(store, released.manifest_key)
     assert [each.label for each in manifest.archives] == (["coreml", "ctranslate2"] if phone else ["ctranslate2"])
-    judged = make_release_files(tmp_path, "v2")
+    checked = make_release_files(tmp_path, "v2")
     served = manifest.archives[-1]
     assert {each.path: each.sha256 for each in served.files} == {
-        each.path: each.sha256 for each in lake.list_tree_files(lake.put_tree(judged["ctranslate2"]))
+        each.path: each.sha256 for each in lake.list_tree_files(lake.put_tree(checked["ctranslate2"]))
     }
     if phone:
-        assert store.read(manifest.archives[0].key) == judged["coreml"].read_bytes()
+        assert store.read(manifest.archives[0].key) == checked["coreml"].read_bytes()
         assert (manifest.archives[0].minimum_ios, manifest.archives[0].specification_version) == ("16.0", 7)
     assert manifest.training.checkpoint == gate.checkpoint.value["tree"]
     assert manifest.evaluation.wer.low <= manifest.evaluation.wer.value <= manifest.evaluation.wer.high
@@ -209,7 +209,7 @@ NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 OVERRIDE_TEXT = "Ten parents asked for it, and the school year ends next week."
 
 
-def test_a_signed_override_opens_the_gate_and_stands_in_the_manifest(lake: Lake, tmp_path: Path) -> None:
+def test_an_override_allows_the_release_and_is_in_the_manifest(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake, candidate_rate=0.4)
     assert not check_gate(lake, "v2", PROMOTION_RULE).is_allowed
@@ -223,7 +223,7 @@ def test_a_signed_override_opens_the_gate_and_stands_in_the_manifest(lake: Lake,
     assert (draft.override.signed_by, draft.override.reason) == ("Ana Ruiz", OVERRIDE_TEXT)
 
 
-def test_an_override_is_over_as_soon_as_the_version_is_measured_again(lake: Lake, tmp_path: Path) -> None:
+def test_an_override_ends_with_a_new_evaluation(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake, candidate_rate=0.4)
     sign_override(lake, "v2", "Ana Ruiz", OVERRIDE_TEXT, NOW, PROMOTION_RULE)
@@ -233,19 +233,17 @@ def test_an_override_is_over_as_soon_as_the_version_is_measured_again(lake: Lake
     assert gate.override is None
 
 
-def test_what_the_rule_lets_pass_is_not_to_be_signed_and_a_reason_is_a_sentence(
-    lake: Lake, tmp_path: Path
-) -> None:
+def test_an_override_needs_a_refusal_and_a_reason(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake)
-    with pytest.raises(ReleaseError, match="nothing is to be signed"):
+    with pytest.raises(ReleaseError, match="there is nothing to override"):
         sign_override(lake, "v2", "Ana Ruiz", OVERRIDE_TEXT, NOW, PROMOTION_RULE)
     evaluate(lake, candidate_rate=0.4)
     with pytest.raises(ValidationError, match="at least 20 characters"):
         sign_override(lake, "v2", "Ana Ruiz", "because", NOW, PROMOTION_RULE)
 
 
-def test_no_override_saves_a_report_about_other_artefacts(lake: Lake, tmp_path: Path) -> None:
+def test_an_override_does_not_accept_other_artefacts(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake, candidate_rate=0.4)
     sign_override(lake, "v2", "Ana Ruiz", OVERRIDE_TEXT, NOW, PROMOTION_RULE)

@@ -10,7 +10,7 @@ from habla_ml.export.zip_folder import zip_folder
 from habla_ml.release.version import ReleaseVersion, parse_model_number
 
 
-def test_a_version_says_the_day_and_the_model() -> None:
+def test_a_version_contains_the_day_and_the_model() -> None:
     assert str(ReleaseVersion(date(2026, 11, 21), "v2", 7)) == "2026.11.21-v2"
     assert str(ReleaseVersion(date(2027, 1, 3), "v12", 8, rebuild=2)) == "2027.01.03-v12.2"
 
@@ -20,8 +20,8 @@ def test_model_versions_are_compared_as_numbers() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "2", "v", "v0", "v02", "v-1", "v1.0", "v2\n"])
-def test_what_is_no_model_version_is_named(name: str) -> None:
-    with pytest.raises(ReleaseError, match="is no model version; they are v1, v2, v3"):
+def test_an_invalid_model_version_is_an_error(name: str) -> None:
+    with pytest.raises(ReleaseError, match=r"invalid model version .*; use v1, v2, v3"):
         parse_model_number(name)
 
 

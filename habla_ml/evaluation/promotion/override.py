@@ -1,42 +1,39 @@
-"""The record of a person's decision to release what the rule refuses.
+"""The stored decision of a person to release what the rule refuses.
 
-It holds for exactly the evidence that the person saw: a version that is evaluated again is decided by the rule again.
-`habla_ml.release.override` signs it.
+It applies only to the evidence that the person saw: after a new evaluation the rule decides again.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
+from habla_ml.evaluation.frozen_record import EvaluationRecord
 from habla_ml.lake import Lake, catalogue
 
 SignerName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=80)]
 OverrideReason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=20, max_length=2000)]
 
 
-class Override(BaseModel):
-    """Who releases a refused version, and why."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Override(EvaluationRecord):
+    """Who overrode the rule for a version, and why."""
 
     format: Literal["habla_ml.override/1"] = "habla_ml.override/1"
     model_version: Annotated[str, Field(pattern=r"^v[1-9][0-9]*$")]
     evidence: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Digest of the comparison that the person saw."""
     verdict: Literal["collect_more", "refuse"]
-    """Of the rule."""
+    """Verdict of the rule."""
     against: tuple[str, ...]
-    """The rule's reasons, which the person has read."""
+    """Reasons of the rule."""
     signed_by: SignerName
     reason: OverrideReason
     signed_at: AwareDatetime = Field(description="When the person decided.")
 
     def to_sentence(self) -> str:
-        """For a person, beside the rule's own reasons."""
-        day = f"{self.signed_at:%Y-%m-%d}"
-        return f"Released against the rule by {self.signed_by} on {day}: {self.reason}"
+        """Return the decision for a person to read."""
+        return f"Released against the rule by {self.signed_by} on {self.signed_at:%Y-%m-%d}: {self.reason}"
 
 
 def read_override(lake: Lake, version: str, evidence: str) -> Override | None:
