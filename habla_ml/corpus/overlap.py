@@ -1,9 +1,9 @@
-"""What validation and test share with train though no sound and no session is in two of them: texts and likeness.
+"""Overlap of validation and test with train: the same sentences, and near-duplicate audio.
 
-A sentence that is said everywhere ("Sí.") is no leak, but a test set of such sentences measures little. Two
-recordings of one sound (another microphone, a louder copy, a re-encoded file) have another sha256 each: they are
-found by a fingerprint of the signs of energy differences between neighbouring bands and frames, after Haitsma and
-Kalker, "A Highly Robust Audio Fingerprinting System" (ISMIR 2002).
+A frequent sentence ("Sí.") is no leak, but a test set of such sentences measures little. Two recordings of the same
+sound (another microphone, gain or encoding) differ in their sha256. A fingerprint finds them: the signs of the energy
+differences between neighbouring bands and frames, after Haitsma and Kalker, "A Highly Robust Audio Fingerprinting
+System" (ISMIR 2002).
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _MIN_HZ, _MAX_HZ = 200.0, 4000.0
 _SAMPLE_RATE_HZ: Final = 16_000
 _MIN_VOTES: Final = 3
 _MAX_HITS: Final = 1000
-"""Three bytes that stand more often than this among the held-out ones say nothing."""
+"""Three bytes that occur more often than this in the held-out fingerprints identify nothing."""
 _MIN_FRAMES: Final = 8
 MAX_BIT_ERRORS: Final = 0.2
-"""Unrelated sounds differ in half of the bits. Of 4,620 copies (codecs from 24 kbit/s on, quieter, cut, resampled)
-all but two differ in less, and the same sentence by the same voice, said again, in 0.22 and more
+"""Unrelated audio differs in half of the bits. Of 4,620 copies (codecs from 24 kbit/s, quieter, cut, resampled) all but
+two differ less than this. A second utterance of the same sentence by the same speaker differs in at least 0.22
 (`benchmarks/bench_fingerprint.py`)."""
 
 
 @dataclass(frozen=True)
 class SharedSentence:
-    """A sentence that train and a held-out split have both, but for case and punctuation."""
+    """A sentence that train and a held-out split share, ignoring case and punctuation."""
 
     held_out: str
-    """Id of one segment of validation or test that says it."""
+    """Id of one segment of validation or test with this sentence."""
     train: int
     validation: int
     test: int
@@ -50,17 +50,17 @@ class SharedSentence:
 
 @dataclass(frozen=True)
 class NearDuplicate:
-    """A held-out segment that sounds like one of train."""
+    """A held-out segment with nearly the same audio as one of train."""
 
     held_out: str
     """Id of the segment of validation or test."""
     train: str
     bit_errors: float
-    """Share of differing bits where the two overlap, 0…0.5."""
+    """Share of differing bits in the overlap, 0…0.5."""
 
 
 def find_shared_sentences(lake: Lake, snapshot: Snapshot) -> tuple[SharedSentence, ...]:
-    """Sentences that stand in train and in validation or test, those most often held out first."""
+    """Return the sentences of train that validation or test repeat, most frequently held out first."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -76,13 +76,13 @@ def find_shared_sentences(lake: Lake, snapshot: Snapshot) -> tuple[SharedSentenc
         .aggregate([([], "count_all"), ("segment_id", "min")])
     )
     found: dict[str, dict[str, int]] = {}
-    heard: dict[str, str] = {}
+    examples: dict[str, str] = {}
     for row in counted.filter(pc.is_in(counted["plain"], _select_held_out(counted))).to_pylist():
         found.setdefault(row["plain"], {})[row["split"]] = row["count_all"]
         if row["split"] != "train":
-            heard[row["plain"]] = row["segment_id_min"]
+            examples[row["plain"]] = row["segment_id_min"]
     shared = [
-        SharedSentence(heard[plain], counts["train"], counts.get("validation", 0), counts.get("test", 0))
+        SharedSentence(examples[plain], counts["train"], counts.get("validation", 0), counts.get("test", 0))
         for plain, counts in found.items()
         if "train" in counts
     ]
@@ -90,9 +90,9 @@ def find_shared_sentences(lake: Lake, snapshot: Snapshot) -> tuple[SharedSentenc
 
 
 def find_near_duplicates(lake: Lake, snapshot: Snapshot) -> tuple[NearDuplicate, ...]:
-    """Segments of validation and test that sound like one of train.
+    """Return the segments of validation and test with nearly the same audio as one of train.
 
-    Memory holds the fingerprints of validation and test (2 kB a second of speech); train streams by.
+    Memory holds the fingerprints of validation and test (2 kB per second of speech); train is streamed.
     """
     held = [
         (each.segment_id, fingerprint(each.audio))
@@ -106,7 +106,7 @@ def find_near_duplicates(lake: Lake, snapshot: Snapshot) -> tuple[NearDuplicate,
 def compare_fingerprints(
     held: Sequence[tuple[str, NDArray[np.uint32]]], train: Iterable[tuple[str, NDArray[np.uint32]]]
 ) -> Iterator[NearDuplicate]:
-    """Every pair of ids with fingerprints of which several words agree at one shift in three bytes or more."""
+    """Yield every pair with fingerprints that agree in at least three bytes of several words at one shift."""
     if not held:
         return
     index = _FingerprintIndex.of([bits for _, bits in held])
@@ -118,7 +118,7 @@ def compare_fingerprints(
 
 
 def fingerprint(audio: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """One word of 32 bits for each 32 ms of 16 kHz samples, shape [n_frames]; none for what is too short."""
+    """Return one 32-bit word per 32 ms of 16 kHz samples, shape [n_frames]; empty for too short audio."""
     if len(audio) < _FRAME + _HOP:
         return np.zeros(0, np.uint32)
     frames = np.lib.stride_tricks.sliding_window_view(audio, _FRAME)[::_HOP]
@@ -139,14 +139,14 @@ def _select_held_out(counted: pa.Table) -> pa.Array:
 
 @dataclass(frozen=True)
 class _FingerprintIndex:
-    """Where any three bytes of each word stand: a codec rarely leaves all 32 bits as they were."""
+    """Index of every three of the four bytes of each word, because a codec rarely preserves all 32 bits."""
 
     keys: NDArray[np.uint32]
     """Sorted."""
     owners: NDArray[np.int32]
-    """Of which fingerprint each is."""
+    """Index of the fingerprint of each key."""
     frame_indices: NDArray[np.int32]
-    """At which of its frames."""
+    """Frame of each key in its fingerprint."""
 
     @classmethod
     def of(cls, fingerprints: Sequence[NDArray[np.uint32]]) -> _FingerprintIndex:
@@ -159,7 +159,7 @@ class _FingerprintIndex:
         )
 
     def find_candidates(self, bits: NDArray[np.uint32]) -> list[tuple[int, int]]:
-        """(owner, shift) of the fingerprints that agree with `bits` often enough, each at its best shift."""
+        """Return (owner, shift) of the fingerprints that agree with `bits` often enough, each at its best shift."""
         keys, frame_indices = _compute_keys(bits)
         first, last = np.searchsorted(self.keys, keys, "left"), np.searchsorted(self.keys, keys, "right")
         counts = np.where(last - first < _MAX_HITS, last - first, 0)
@@ -175,7 +175,7 @@ class _FingerprintIndex:
 
 
 def _compute_keys(bits: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
-    """Four keys of every word but those of silence, each without one byte and with its number instead; their frames."""
+    """Return four keys of each word that is not silence (one byte replaced by its number each), and their frames."""
     frame_indices = np.flatnonzero(bits).astype(np.int32)
     octets = bits[frame_indices].astype(">u4").view(np.uint8).reshape(-1, 4)
     keys = [np.insert(np.delete(octets, left_out, axis=1), 0, left_out, axis=1) for left_out in range(4)]
@@ -183,7 +183,7 @@ def _compute_keys(bits: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray
 
 
 def _measure_bit_errors(held: NDArray[np.uint32], bits: NDArray[np.uint32], shift: int) -> float | None:
-    """Share of differing bits where `bits` lies `shift` frames into `held`; None where they hardly overlap."""
+    """Return the share of differing bits with `bits` shifted by `shift` frames in `held`; None with little overlap."""
     one, two = held[max(0, shift) :], bits[max(0, -shift) :]
     length = min(len(one), len(two))
     if length < max(_MIN_FRAMES, min(len(held), len(bits)) // 2):

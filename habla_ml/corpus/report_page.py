@@ -1,4 +1,4 @@
-"""The corpus report as one HTML page of `habla_ml.html`: what its plots show, and how its figures are written."""
+"""The corpus report as one HTML page: its plots and the format of its figures."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from habla_ml.corpus.report import CorpusReport, DaySummary, FlaggedSegment, Hours, VocabularyPoint
+from habla_ml.corpus.flagged_segments import FlaggedSegment
+from habla_ml.corpus.report import CorpusReport, DaySummary, Hours, VocabularyPoint
 from habla_ml.html import open_template
 
 _MAX_SPEAKERS = 12
 _MAX_BARS = 70
-"""More bars than this are narrower than a finger on a phone: days become weeks, weeks become months."""
+"""More bars than this are too narrow on a phone: days are grouped into weeks, weeks into months."""
 _PLOT_HEIGHT = 120
 
 
 @dataclass(frozen=True)
 class ChartBar:
-    """One period, level or name, in a plot of bars."""
+    """One bar of a plot: a period or a level."""
 
     label: str
     note: str
-    """What the pointer is told."""
+    """Tooltip."""
     back: float
     """Height of the pale bar behind, in any unit."""
     front: float
 
 
 def render_corpus_report(report: CorpusReport) -> str:
-    """The whole page; the same report gives the same bytes."""
+    """Return the whole page; the same report gives the same bytes."""
     template = open_template(
         "habla_ml.corpus",
         "corpus_report.html.j2",
@@ -62,7 +63,7 @@ def render_corpus_report(report: CorpusReport) -> str:
 
 
 def bars(values: Sequence[ChartBar], top: float | None = None, css_class: str = "") -> Markup:
-    """Bars on a common ground, as wide as their container; `top` is the value at full height (None: the largest)."""
+    """Draw vertical bars over the full width; `top` is the value at full height (None: the largest value)."""
     highest = top or max((max(each.back, each.front) for each in values), default=0.0) or 1.0
     step = 100 / max(1, len(values))
     drawn = []
@@ -93,7 +94,7 @@ def bars(values: Sequence[ChartBar], top: float | None = None, css_class: str = 
 
 
 def curve(points: Sequence[VocabularyPoint]) -> Markup:
-    """A line through the points from (0, 0) to the last one, as wide as its container; empty with fewer than two."""
+    """Draw a line from (0, 0) to the last point over the full width; empty with fewer than two points."""
     if len(points) < 2 or not points[-1].words:
         return Markup("")
     right, top = points[-1].words, points[-1].distinct or 1
@@ -105,15 +106,14 @@ def curve(points: Sequence[VocabularyPoint]) -> Markup:
 
 
 def _group_into_periods(days: Sequence[DaySummary]) -> tuple[list[DaySummary], str]:
-    """The days, or their weeks or months where there are too many to draw; and what one of them is."""
+    """Return the days, or weeks or months if there are too many to draw, and the name of the unit."""
     if len(days) <= _MAX_BARS:
         return list(days), "day"
     weeks = [_sum_days(name, list(members)) for name, members in groupby(days, key=_find_monday)]
     if len(weeks) <= _MAX_BARS:
         return weeks, "week"
-    return [
-        _sum_days(name, list(members)) for name, members in groupby(days, key=lambda each: each.day[:7])
-    ], "month"
+    months = groupby(days, key=lambda each: each.day[:7])
+    return [_sum_days(name, list(members)) for name, members in months], "month"
 
 
 def _find_monday(line: DaySummary) -> str:
@@ -158,7 +158,7 @@ def _make_loudness_bar(low: int, each: Hours) -> ChartBar:
 
 
 def _draw_row(each: Hours, scale_h: float) -> Markup:
-    """One horizontal bar, pale for what was recorded and full for what is usable."""
+    """Draw one horizontal bar, pale for recorded hours and full for usable hours."""
     back, front = (100 * hours / scale_h if scale_h else 0.0 for hours in (each.recorded_h, each.usable_h))
     return Markup(
         '<svg class="bars flat" width="100%" height="12" aria-hidden="true">'
@@ -172,7 +172,7 @@ def _get_reason(each: FlaggedSegment) -> str:
 
 
 def _format_hours(hours: float) -> str:
-    """`1 h 05 min`, or minutes alone below an hour; from a hundred hours on no minutes."""
+    """Return `1 h 05 min`, only minutes below one hour, and only hours from 100 hours on."""
     minutes = round(60 * hours)
     if minutes < 60:
         return f"{60 * hours:.1f}\u00a0min" if hours and minutes < 10 else f"{minutes}\u00a0min"

@@ -1,7 +1,7 @@
-"""The speaker map: which labels mean the same person everywhere, and whether they teach or learn.
+"""The speaker map: labels of enrolled people across sessions, and their roles.
 
-Habla's labels are local to a session. A person whom the teacher has enrolled keeps all their sessions in one split,
-unless that would fuse the corpus. A teacher never holds sessions together: who speaks in every lesson would.
+Habla's labels are local to a session. All sessions of an enrolled student stay in one split, unless that would join too
+much of the corpus. A teacher does not connect sessions, because a teacher speaks in all of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SpeakerRole = Literal["teacher", "student"]
 
 
 class EnrolledPerson(BaseModel):
-    """Somebody enrolled: the labels that mean them, in the sessions whose names match one of the globs."""
+    """An enrolled person: their labels in the sessions with names that match one of the globs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,40 +32,40 @@ class EnrolledPerson(BaseModel):
 
 
 class SpeakerMap(BaseModel):
-    """Everybody who is enrolled; the file's one key is `people`."""
+    """All enrolled people; the only key of the file is `people`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     people: tuple[EnrolledPerson, ...] = ()
 
     def find_person(self, session: str, label: str) -> EnrolledPerson | None:
-        """Who a label means in a session, or None where nobody is enrolled for it.
+        """Return the person of a label in a session, or None if no person is enrolled for it.
 
         Raises:
-            SettingsError: two people claim the label there; it names no one, since Dagster keeps errors.
+            SettingsError: Two people have the label; the message has no names, because Dagster stores errors.
         """
         found = [
-            place
-            for place, each in enumerate(self.people)
+            index
+            for index, each in enumerate(self.people)
             if label in each.labels and any(fnmatchcase(session, glob) for glob in each.sessions)
         ]
         if len(found) > 1:
             raise SettingsError(
-                f"corpus.speakers: people.{found[0]} and people.{found[1]} (counted from 0) have a label in common in "
-                f"session {session}; limit one of them with sessions"
+                f"corpus.speakers: people.{found[0]} and people.{found[1]} (counted from 0) share a label in session "
+                f"{session}; limit one of them with sessions"
             )
         return self.people[found[0]] if found else None
 
 
 @dataclass(frozen=True)
 class EnrolledSpeakers:
-    """Who is heard where, as far as the map knows."""
+    """Enrolled people by session and label."""
 
     people: Mapping[tuple[str, str], EnrolledPerson]
-    """(session, label) → the person enrolled for it."""
+    """(session, label) → the enrolled person."""
 
     def sessions_by_person(self, role: SpeakerRole) -> dict[str, set[str]]:
-        """Name → the sessions in which they speak, for everybody of a role."""
+        """Return name → sessions of all people with a role."""
         found: dict[str, set[str]] = {}
         for (session, _), person in self.people.items():
             if person.role == role:
@@ -74,10 +74,10 @@ class EnrolledSpeakers:
 
 
 def load_speaker_map(path: Path | None) -> SpeakerMap:
-    """Read a speaker map; an empty one for None.
+    """Read a speaker map; return an empty one for None.
 
     Raises:
-        SettingsError: the file cannot be read, a key is wrong, or a name stands there twice.
+        SettingsError: The file cannot be read, a key is invalid, or a name occurs twice.
     """
     if path is None:
         return SpeakerMap()
@@ -88,17 +88,17 @@ def load_speaker_map(path: Path | None) -> SpeakerMap:
             format_validation_errors(error, SpeakerMap, f"speaker map {path}", private=True)
         ) from None
     names = [each.name for each in found.people]
-    twice = [place for place, name in enumerate(names) if names.index(name) < place]
-    if twice:
+    repeated = [index for index, name in enumerate(names) if names.index(name) < index]
+    if repeated:
         raise SettingsError(
-            f"speaker map {path}: people.{names.index(names[twice[0]])} and people.{twice[0]} (counted from 0) have "
+            f"speaker map {path}: people.{names.index(names[repeated[0]])} and people.{repeated[0]} (counted from 0) have "
             "the same name; give all their labels in one entry"
         )
     return found
 
 
 def find_enrolled_speakers(speakers: SpeakerMap, labels: Iterable[tuple[str, str]]) -> EnrolledSpeakers:
-    """Who speaks under each (session, label) pair."""
+    """Return the enrolled people of the given (session, label) pairs."""
     found = ((pair, speakers.find_person(*pair)) for pair in labels)
     return EnrolledSpeakers({pair: person for pair, person in found if person is not None})
 
@@ -106,10 +106,9 @@ def find_enrolled_speakers(speakers: SpeakerMap, labels: Iterable[tuple[str, str
 def group_sessions(
     hours: Mapping[str, float], sessions_by_person: Mapping[str, Iterable[str]], largest_hours: float
 ) -> dict[str, str]:
-    """Session → its group: sessions that share a person are one, and the group is named by its first session.
+    """Return session → its group, named by its first session; sessions that share a person are one group.
 
-    Where a group would hold more than `largest_hours`, people are let go, the one in most sessions first, until none
-    does or nobody connects sessions any more.
+    While a group exceeds `largest_hours`, the person with the most sessions in such groups stops connecting sessions.
     """
     connecting = {name: sorted(sessions) for name, sessions in sessions_by_person.items()}
     order = sorted(connecting, key=lambda name: (len(connecting[name]), name))
@@ -118,11 +117,13 @@ def group_sessions(
         sizes: dict[str, float] = {}
         for session, group in groups.items():
             sizes[group] = sizes.get(group, 0.0) + hours[session]
-        fused = {group for group, size in sizes.items() if size > largest_hours}
-        glue = [n for n in order if len(connecting[n]) > 1 and groups[connecting[n][0]] in fused]
-        if not glue:
+        too_large = {group for group, size in sizes.items() if size > largest_hours}
+        joining = [
+            name for name in order if len(connecting[name]) > 1 and groups[connecting[name][0]] in too_large
+        ]
+        if not joining:
             return groups
-        order.remove(glue[-1])
+        order.remove(joining[-1])
 
 
 def _join_sessions(sessions: Iterable[str], together: Iterable[list[str]]) -> dict[str, str]:

@@ -1,8 +1,8 @@
-"""Segments whose text breaks a requirement of the conventions, and which of these a person confirmed.
+"""Segments that break a requirement of the conventions, and which violations a person confirmed.
 
-A person has confirmed a broken rule where the text was sent back for it under the same conventions, and the word that
-counts was said after that and is the same text. That is read off the segment's row and the queue's record of what it
-sent back; nothing else is kept.
+A violation is confirmed if the review queue returned the text for it under the same conventions, and the latest
+annotation is newer and has the same text. This follows from the segment's row and the queue's record; nothing else is
+stored.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _VIOLATION_BATCH_ROWS: Final = 65_536
 _VIOLATION_COLUMNS: Final = ("segment_id", "session_id", "day", "file_name", "text", "violations", "annotated_at")
 
 ReviewRequestsBySegment = Mapping[str, tuple[IssuedReviewRequest, ...]]
-"""Segment → each time it was sent back."""
+"""Segment → its review requests."""
 
 
 @dataclass(frozen=True)
 class ViolatingSegment:
-    """One segment that breaks the conventions, and how."""
+    """One segment that breaks the conventions."""
 
     segment_id: str
     session_id: str
@@ -40,20 +40,20 @@ class ViolatingSegment:
     """As typed."""
     conventions_digest: str
     violations: tuple[str, ...]
-    """Names of the requirements it breaks, in the order of the conventions."""
+    """Names of the broken requirements, in the order of the conventions."""
     confirmed: tuple[str, ...]
-    """Those of them that a person was asked about and left as they are."""
+    """Broken requirements that a person confirmed in review."""
 
     @property
     def unconfirmed(self) -> tuple[str, ...]:
-        """What a person should look at again."""
+        """Broken requirements that a person should check."""
         return tuple(each for each in self.violations if each not in self.confirmed)
 
 
 def find_violating_segments(lake: Lake) -> Iterator[ViolatingSegment]:
-    """Every annotated segment that breaks a requirement, by day; holds those of one day at a time.
+    """Yield every annotated segment that breaks a requirement, by day; memory holds one day.
 
-    Days whose pointer counts no violation are not opened, and of the others a few narrow columns are read.
+    Days without violations in their pointer are not opened; of the others only a few columns are read.
     """
     review_requests = load_review_requests(lake)
     for key in catalogue.CORPUS.keys(lake):
@@ -63,7 +63,7 @@ def find_violating_segments(lake: Lake) -> Iterator[ViolatingSegment]:
 
 
 def read_violations(lake: Lake, day: CorpusDay, most: int | None = None) -> tuple[ViolatingSegment, ...]:
-    """The day's segments that break a requirement, the first `most` of them, in the day's order."""
+    """Return the first `most` segments of the day that break a requirement, in the day's order."""
     if not day.violations:
         return ()
     return tuple(
@@ -72,14 +72,14 @@ def read_violations(lake: Lake, day: CorpusDay, most: int | None = None) -> tupl
 
 
 def count_confirmed(lake: Lake, day: CorpusDay) -> dict[str, int]:
-    """Requirement → the day's segments that break it with a person's confirmation."""
+    """Return requirement → the day's segments that break it with a person's confirmation."""
     review_requests = load_review_requests(lake)
     if not day.violations or not review_requests:
         return {}
     rows = _read_violating_rows(lake, day)
-    asked = rows.filter(pc.is_in(rows["segment_id"], pa.array(sorted(review_requests), pa.string())))
+    requested = rows.filter(pc.is_in(rows["segment_id"], pa.array(sorted(review_requests), pa.string())))
     counted = Counter(
-        rule for each in _make_violating_segments(asked, day, review_requests) for rule in each.confirmed
+        rule for each in _make_violating_segments(requested, day, review_requests) for rule in each.confirmed
     )
     return dict(sorted(counted.items()))
 
@@ -87,13 +87,13 @@ def count_confirmed(lake: Lake, day: CorpusDay) -> dict[str, int]:
 def find_confirmed_rules(
     review_requests: tuple[IssuedReviewRequest, ...], text: str, annotated_at: datetime, conventions_digest: str
 ) -> frozenset[str]:
-    """The rules for which this very text was sent back under these conventions before it was said again.
+    """Return the rules for which a review request returned this text under these conventions before the annotation.
 
     Args:
-        review_requests: each time the segment was sent back.
-        text: as typed, of the word that counts.
-        annotated_at: when that was said.
-        conventions_digest: of the conventions that find it wrong.
+        review_requests: Review requests of the segment.
+        text: Text as typed of the latest annotation.
+        annotated_at: Time of that annotation.
+        conventions_digest: Digest of the conventions that the text breaks.
     """
     if not review_requests:
         return frozenset()
@@ -122,8 +122,8 @@ def _make_violating_segments(
 ) -> Iterator[ViolatingSegment]:
     for row in rows.to_pylist():
         annotated_at, broken = row.pop("annotated_at"), tuple(row.pop("violations"))
-        asked = review_requests.get(row["segment_id"], ())
-        confirmed = find_confirmed_rules(asked, row["text"], annotated_at, day.conventions_digest)
+        requests = review_requests.get(row["segment_id"], ())
+        confirmed = find_confirmed_rules(requests, row["text"], annotated_at, day.conventions_digest)
         yield ViolatingSegment(
             **row,
             conventions_digest=day.conventions_digest,

@@ -27,7 +27,7 @@ from habla_ml_tests.testing.text_corpora import AnnotatedSegmentSpec, create_emp
 DAY = "2026-02-16"
 
 
-def test_the_same_sentence_in_two_splits_is_counted_but_for_case_and_punctuation(tmp_path: Path) -> None:
+def test_a_sentence_in_two_splits_is_counted_ignoring_case_and_punctuation(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     lines = [AnnotatedSegmentSpec(f"s{n}", 1, sentence="¡Hola!" if n % 2 else "hola") for n in range(30)]
     lines += [AnnotatedSegmentSpec(f"s{n}", 2, sentence=f"frase {n}") for n in range(30)]
@@ -41,7 +41,7 @@ def test_the_same_sentence_in_two_splits_is_counted_but_for_case_and_punctuation
     assert shown["sentence"] in {"hola", "¡Hola!"}
 
 
-def test_a_quieter_noisy_copy_of_a_test_sound_is_found_and_other_sounds_are_not(tmp_path: Path) -> None:
+def test_a_quieter_noisy_copy_of_test_audio_is_found_and_other_audio_is_not(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
     for number in range(8):
         session = write_session(workspace.recordings, f"{number}_20260216_10000{number}", 1, seconds=2.0)

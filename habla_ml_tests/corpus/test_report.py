@@ -54,7 +54,7 @@ def two_day_lake(tmp_path: Path) -> Lake:
     return lake
 
 
-def test_days_are_counted_by_hand(two_day_lake: Lake) -> None:
+def test_each_day_counts_segments_hours_and_annotations(two_day_lake: Lake) -> None:
     monday, tuesday = describe(two_day_lake).days
     assert (monday.segments, monday.annotated, monday.usable) == (5, 3, 2)
     assert monday.recorded_h == pytest.approx(18 / 3600)
@@ -75,12 +75,12 @@ def test_speakers_and_loudness_add_up_to_all_hours(two_day_lake: Lake) -> None:
     assert list(levels) == list(range(-90, -20, 5))
 
 
-def test_vocabulary_grows_in_order_of_days_and_case_does_not_count(two_day_lake: Lake) -> None:
+def test_vocabulary_grows_in_order_of_days_and_ignores_case(two_day_lake: Lake) -> None:
     points = [(each.words, each.distinct) for each in describe(two_day_lake).vocabulary]
     assert points == [(0, 0), (8, 6), (11, 7)]
 
 
-def test_flagged_segments_have_a_reason_and_their_own_audio(two_day_lake: Lake) -> None:
+def test_flagged_segments_have_a_reason_and_their_audio(two_day_lake: Lake) -> None:
     report = describe(two_day_lake)
     assert report.flagged_counts == {"only markers": 1, "clipped": 1, "silent": 1}
     found = {each.reason: each for each in report.flagged}
@@ -90,7 +90,7 @@ def test_flagged_segments_have_a_reason_and_their_own_audio(two_day_lake: Lake) 
         assert len(decode_flac(found[reason].flac or b"")) == round(16_000 * seconds)
 
 
-def test_the_newest_of_each_reason_are_shown_in_turn_up_to_the_bound(tmp_path: Path) -> None:
+def test_the_newest_segments_of_each_reason_are_shown_up_to_the_limit(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     for day in ("2026-02-16", "2026-02-17", "2026-02-18"):
         lines = [RecordedSegmentSpec(n, "[x]", "unknown marker") for n in range(1, 6)]
@@ -125,14 +125,14 @@ def test_a_segment_with_two_flags_is_shown_once(tmp_path: Path) -> None:
     assert [each.segment_id for each in report.flagged] == ["2026-02-16/s1/1"]
 
 
-def test_audio_stays_within_its_bound(two_day_lake: Lake) -> None:
+def test_audio_stays_below_its_size_limit(two_day_lake: Lake) -> None:
     sizes = sorted(len(each.flac or b"") for each in describe(two_day_lake).flagged)
     bounded = describe(two_day_lake, largest_audio_bytes=sizes[0] + sizes[1]).flagged
     assert 0 < sum(len(each.flac or b"") for each in bounded) <= sizes[0] + sizes[1]
     assert any(each.flac is None for each in bounded)
 
 
-def test_broken_rules_are_counted_where_the_corpus_names_them(tmp_path: Path) -> None:
+def test_broken_rules_are_counted(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     lines = [
         RecordedSegmentSpec(1, "Que?", violations=("question mark", "accent")),
@@ -144,7 +144,7 @@ def test_broken_rules_are_counted_where_the_corpus_names_them(tmp_path: Path) ->
     assert report.flagged_counts == {"breaks a rule: accent": 2}
 
 
-def test_a_broken_rule_that_a_person_confirmed_stays_counted_and_is_no_flag(tmp_path: Path) -> None:
+def test_a_confirmed_broken_rule_is_counted_but_not_flagged(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     day, line = "2026-02-16", RecordedSegmentSpec(1, "Son 3  casas.", violations=("digits", "doubled spaces"))
     write_recorded_day(lake, day, [line, RecordedSegmentSpec(2, "Son 4 casas.", violations=("digits",))])
@@ -159,7 +159,7 @@ def test_a_broken_rule_that_a_person_confirmed_stays_counted_and_is_no_flag(tmp_
     assert "confirmed by a person" in render_corpus_report(report)
 
 
-def test_conventions_in_force_are_counted_by_day(two_day_lake: Lake) -> None:
+def test_conventions_in_use_are_counted_by_day(two_day_lake: Lake) -> None:
     write_recorded_day(two_day_lake, "2026-02-18", [RecordedSegmentSpec(1)], conventions="verbatim-v1")
     assert [(each.title, each.days) for each in describe(two_day_lake).conventions] == [
         ("orthographic-v1", 2),
@@ -167,7 +167,7 @@ def test_conventions_in_force_are_counted_by_day(two_day_lake: Lake) -> None:
     ]
 
 
-def test_hours_by_role_are_read_where_the_snapshot_knows_roles(two_day_lake: Lake) -> None:
+def test_hours_by_role_come_from_a_snapshot_with_roles(two_day_lake: Lake) -> None:
     assert describe(two_day_lake).roles == ()
     out = io.BytesIO()
     rows = {"role": ["teacher", "student", "teacher", None], "duration_s": [1800.0, 900.0, 1800.0, 36.0]}
@@ -185,12 +185,12 @@ def test_hours_by_role_are_read_where_the_snapshot_knows_roles(two_day_lake: Lak
     assert snapshot.id in render_corpus_report(report)
 
 
-def test_an_empty_lake_gives_a_page_that_says_so(tmp_path: Path) -> None:
+def test_the_page_of_an_empty_lake_states_that_it_is_empty(tmp_path: Path) -> None:
     page = render_corpus_report(describe(create_empty_lake(tmp_path)))
-    assert "Nothing is in the lake yet" in page
+    assert "The lake is empty" in page
 
 
-def test_hostile_texts_and_names_stay_text_and_the_page_asks_for_nothing(tmp_path: Path) -> None:
+def test_hostile_texts_and_names_are_escaped_and_the_page_loads_nothing(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     lines = [
         RecordedSegmentSpec(1, HOSTILE, "too fast", speaker=HOSTILE, session=HOSTILE),
@@ -202,7 +202,9 @@ def test_hostile_texts_and_names_stay_text_and_the_page_asks_for_nothing(tmp_pat
     assert "&lt;script&gt;" in page
 
 
-def test_the_page_plays_the_flagged_audio_and_the_kept_copy_has_no_voice_text_or_name(two_day_lake: Lake) -> None:
+def test_the_page_has_the_flagged_audio_and_the_redacted_copy_has_no_audio_text_or_name(
+    two_day_lake: Lake,
+) -> None:
     report = describe(two_day_lake)
     page, kept = render_corpus_report(report), render_corpus_report(report.redact())
     played = {b64decode(each) for each in re.findall(r"data:audio/flac;base64,([A-Za-z0-9+/=]+)", page)}

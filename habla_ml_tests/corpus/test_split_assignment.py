@@ -132,22 +132,47 @@ def test_equal_hours_fill_test_first() -> None:
     }
 
 
-def test_the_assignment_does_not_change_between_versions() -> None:
-    hours = {f"s{n}": 0.2 + (n * 7919 % 100) / 10 for n in range(24)}
-    held_out = {
-        seed: {
-            split: sorted(
-                group
-                for group, each in assign_splits(hours, {}, SplitSettings(seed=seed)).items()
-                if each == split
-            )
-            for split in ("validation", "test")
-        }
-        for seed in range(4)
+def test_without_room_a_group_goes_to_the_split_with_the_most_missing_hours() -> None:
+    # Of 27 h, c fills test (3 of 2.7 h) and d validation (2 of 2.7 h). b would exceed every share by over one point;
+    # train misses 0.6 h, validation 0.7 h and test none.
+    found = assign_splits({"a": 21.0, "b": 1.0, "c": 3.0, "d": 2.0}, {"a": "train"}, SplitSettings(seed=0))
+    assert found == {"a": "train", "b": "validation", "c": "test", "d": "validation"}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_assignment_does_not_depend_on_the_unit_of_the_hours(seed: int) -> None:
+    hours = {"giant": 60.0, **{f"s{n}": 0.25 + (n * 7919 % 100) / 64 for n in range(48)}}
+    scaled = {group: each / 1024 for group, each in hours.items()}
+    settings = SplitSettings(seed=seed)
+    assert assign_splits(hours, {}, settings) == assign_splits(scaled, {}, settings)
+
+
+def test_the_assignment_of_a_seed_does_not_change_between_versions() -> None:
+    three = {seed: assign_splits(dict.fromkeys("abc", 1.0), {}, SplitSettings(seed=seed)) for seed in (0, 1)}
+    assert three == {
+        0: {"a": "test", "b": "validation", "c": "train"},
+        1: {"a": "train", "b": "test", "c": "validation"},
     }
-    assert held_out == {
-        0: {"validation": ["s12", "s5"], "test": ["s17", "s21"]},
-        1: {"validation": ["s12", "s5"], "test": ["s17", "s21"]},
-        2: {"validation": ["s12", "s5"], "test": ["s17", "s21"]},
-        3: {"validation": ["s12", "s5"], "test": ["s17", "s21"]},
-    }
+    hours = {"giant": 60.0, **{f"s{n}": 0.25 + (n * 7919 % 100) / 64 for n in range(48)}}
+    found = assign_splits(hours, {}, SHARES)
+    assert sorted(group for group, split in found.items() if split == "test") == [
+        "s14",
+        "s15",
+        "s2",
+        "s21",
+        "s26",
+        "s36",
+        "s38",
+        "s43",
+        "s47",
+    ]
+    assert sorted(group for group, split in found.items() if split == "validation") == [
+        "s10",
+        "s20",
+        "s22",
+        "s30",
+        "s31",
+        "s42",
+        "s44",
+        "s5",
+    ]
