@@ -1,7 +1,7 @@
-"""What in the corpus would hurt a model that is trained on it, as findings with numbers, bounds and examples.
+"""Quality checks of the corpus: findings with values, bounds and examples.
 
-A finding is computed from a day's facts and text, or from a snapshot's table; no audio is read. What the builder of
-the corpus flagged already (`problem`) is counted here, not found again.
+A finding is computed from a day's segment metadata and text, or from a snapshot's table, without audio. The problems
+that the corpus builder already detected are counted here, not detected again.
 """
 
 from __future__ import annotations
@@ -32,25 +32,15 @@ SPEAKING_RATE_PROBLEMS: Final = ("too fast", "too slow")
 LENGTH_PROBLEMS: Final = ("too long",)
 MAX_FINDING_EXAMPLES: Final = 10
 
-_QUALITY_TEXT_COLUMNS: Final = (
-    "segment_id",
-    "session_id",
-    "file_name",
-    "sentence",
-    "text",
-    "problem",
-    "duration_s",
-)
-_QUALITY_RECORDING_COLUMNS: Final = ("segment_id", "session_id", "file_name", "loudness_dbfs", "clipped_share")
-_QUALITY_SNAPSHOT_COLUMNS: Final = ("segment_id", "session_id", "file_name", "day", "sentence", "duration_s")
+_NAME_COLUMNS: Final = ("segment_id", "session_id", "file_name")
 
 
 @dataclass(frozen=True)
 class FindingExample:
-    """One segment, or one day, that a finding speaks of."""
+    """One segment or one day of a finding."""
 
     segment_id: str
-    """Empty where it is a whole day."""
+    """Empty for a day."""
     where: str
     """Session and file, or the day."""
     reason: str
@@ -58,25 +48,26 @@ class FindingExample:
 
 @dataclass(frozen=True)
 class QualityFinding:
-    """What one check found."""
+    """Result of one check."""
 
     name: str
     passed: bool
     value: float
-    """The figure that was compared with the bound."""
+    """Value that is compared with the bound."""
     bound: float
     unit: str
-    """What `value` and `bound` are, in words."""
+    """Meaning of `value` and `bound`."""
     failing_count: int
     checked_count: int
     examples: tuple[FindingExample, ...] = ()
     note: str = ""
-    """Why nothing was judged, or what to do."""
+    """Why there is no verdict, or what to do."""
 
 
 def check_text(lake: Lake, day: CorpusDay, settings: QualitySettings) -> tuple[QualityFinding, ...]:
-    """One day's annotated text: words there, speaking rate, lengths, language."""
-    table = pq.read_table(io.BytesIO(lake.get_bytes(day.parquet)), columns=list(_QUALITY_TEXT_COLUMNS))
+    """Check one day's annotated text: existing words, speaking rate, lengths, language."""
+    columns = [*_NAME_COLUMNS, "sentence", "problem", "duration_s"]
+    table = pq.read_table(io.BytesIO(lake.get_bytes(day.parquet)), columns=columns)
     spoken = table.filter(pc.not_equal(pc.fill_null(table["problem"], ""), "unusable"))
     usable = table.filter(pc.is_null(table["problem"]))
     return (
@@ -96,14 +87,15 @@ def check_text(lake: Lake, day: CorpusDay, settings: QualitySettings) -> tuple[Q
 
 
 def check_recordings(lake: Lake, facts: str, settings: QualitySettings) -> tuple[QualityFinding, ...]:
-    """One day's recorded segments, annotated or not: clipped ones and silent ones.
+    """Check one day's recorded segments, annotated or not, for clipping and silence.
 
     Args:
-        lake: where the day is.
-        facts: object id of the day's facts.
-        settings: the bounds.
+        lake: The lake of the day.
+        facts: Object id of the day's segment metadata.
+        settings: The bounds.
     """
-    table = pq.read_table(lake.fetch_path(facts), columns=list(_QUALITY_RECORDING_COLUMNS))
+    columns = [*_NAME_COLUMNS, "loudness_dbfs", "clipped_share"]
+    table = pq.read_table(lake.fetch_path(facts), columns=columns)
     clipped = pc.greater_equal(table["clipped_share"], settings.clipped_from_sample_share)
     silent = pc.less_equal(table["loudness_dbfs"], max(settings.silent_below_dbfs, SILENCE_DBFS))
     return (
@@ -129,13 +121,14 @@ def check_recordings(lake: Lake, facts: str, settings: QualitySettings) -> tuple
 
 
 def check_snapshot(lake: Lake, snapshot: Snapshot, settings: QualitySettings) -> tuple[QualityFinding, ...]:
-    """What a training would hear: another language, and days whose texts are not their audio's."""
-    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=list(_QUALITY_SNAPSHOT_COLUMNS))
+    """Check training data for other languages, and for days with texts that do not match their audio."""
+    columns = [*_NAME_COLUMNS, "day", "sentence", "duration_s"]
+    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=columns)
     return (_check_language(table, settings), _check_mismatched_days(table, settings))
 
 
 def hours_by_day(lake: Lake, snapshot: Snapshot) -> dict[str, float]:
-    """Day of recording → hours of it in the snapshot."""
+    """Return day of recording → hours in the snapshot."""
     table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=["day", "duration_s"])
     sums = table.group_by("day", use_threads=False).aggregate([("duration_s", "sum")])
     pairs = zip(sums["day"].to_pylist(), sums["duration_s_sum"].to_pylist(), strict=True)
@@ -145,12 +138,12 @@ def hours_by_day(lake: Lake, snapshot: Snapshot) -> dict[str, float]:
 def find_lost_hours(
     before: Mapping[str, float], now: Mapping[str, float], settings: QualitySettings
 ) -> tuple[QualityFinding, QualityFinding]:
-    """Whether hours fell, and whether days went, between two states of the corpus.
+    """Check whether the corpus lost hours or days between two states.
 
     Args:
-        before: day → hours in the state that was good.
-        now: day → hours now.
-        settings: the bound on the share of hours that may go.
+        before: Day → hours in the last good state.
+        now: Day → hours now.
+        settings: The bound of the lost share of the hours.
     """
     had, have = sum(before.values()), sum(now.values())
     lost = max(0.0, (had - have) / had) if had else 0.0
@@ -175,7 +168,7 @@ def find_lost_hours(
             not vanished,
             len(vanished),
             0,
-            "days without any hours that had some",
+            "days that lost all their hours",
             len(vanished),
             len(before),
             tuple(_make_day_example(day, before, now) for day in vanished[:MAX_FINDING_EXAMPLES]),
@@ -184,9 +177,9 @@ def find_lost_hours(
 
 
 def load_baseline_hours(lake: Lake) -> dict[str, float] | None:
-    """Day → hours of the newest snapshot that had lost nothing, or None before the first one.
+    """Return day → hours of the newest snapshot without losses, or None before the first one.
 
-    Numbers alone are kept, so that they outlive a snapshot that a withdrawn consent rewrites.
+    Only numbers are stored, so they remain valid when an erasure rewrites the snapshot.
     """
     pointer = lake.read_pointer(catalogue.LAST_GOOD_CORPUS)
     if pointer is None:
@@ -196,17 +189,17 @@ def load_baseline_hours(lake: Lake) -> dict[str, float] | None:
 
 
 def save_baseline_hours(lake: Lake, snapshot: Snapshot, hours: Mapping[str, float]) -> None:
-    """Remember a snapshot's hours as what the next one must not fall below.
+    """Store a snapshot's hours as the baseline of the next one.
 
     Raises:
-        PointerMovedError: somebody else did so in the meantime; run again.
+        PointerMovedError: Another process stored a baseline at the same time; run again.
     """
     value = {"snapshot": snapshot.id, "hours_by_day": lake.put_json(dict(hours))}
     lake.move_pointer(catalogue.LAST_GOOD_CORPUS, value, lake.read_pointer(catalogue.LAST_GOOD_CORPUS))
 
 
 def compute_rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
-    """Spearman's rank correlation of two series of shape [n], ties at their mean rank; None where one is constant."""
+    """Return Spearman's rank correlation of two series of shape [n] with mean ranks of ties; None if one is constant."""
     if len(first) < 2:
         return None
     a, b = _compute_ranks(first), _compute_ranks(second)
@@ -230,7 +223,7 @@ def _check_problem_share(
 def _check_share(
     name: str, table: pa.Table, mask: Any, reasons: Any, bound: float, settings: QualitySettings
 ) -> QualityFinding:
-    """A finding on the share of rows where `mask` is true; `reasons` says why, row by row."""
+    """Return a finding on the share of rows with a true `mask`; `reasons` has the reason of each row."""
     offending, total = pc.sum(mask).as_py() or 0, table.num_rows
     share = offending / total if total else 0.0
     enough = total >= settings.fewest_segments
@@ -249,22 +242,24 @@ def _check_share(
 
 
 def _check_length_correlation(spoken: pa.Table, usable: pa.Table, settings: QualitySettings) -> QualityFinding:
-    """Longer audio holds longer text; where that fails, the texts stand beside the wrong files."""
-    longest = spoken.filter(pc.is_in(spoken["problem"], pa.array(sorted(LENGTH_PROBLEMS))))
+    """Check that longer audio has longer text; otherwise texts and files may be mismatched."""
+    too_long = spoken.filter(pc.is_in(spoken["problem"], pa.array(sorted(LENGTH_PROBLEMS))))
     enough = usable.num_rows >= settings.fewest_segments
     correlation = _correlate_lengths(usable) if enough else None
+    passed = correlation is None or correlation >= settings.lowest_length_correlation
+    note = "" if enough else _explain_too_few(usable.num_rows, settings)
     return QualityFinding(
         "texts_are_as_long_as_their_audio",
-        correlation is None or correlation >= settings.lowest_length_correlation,
+        passed,
         round(correlation, 4) if correlation is not None else 1.0,
         settings.lowest_length_correlation,
         "rank correlation of characters with seconds, at least",
-        longest.num_rows,
+        too_long.num_rows,
         usable.num_rows,
-        _make_examples(longest.append_column("reason", longest["problem"]).slice(0, MAX_FINDING_EXAMPLES)),
-        ("" if enough else _explain_too_few(usable.num_rows, settings))
-        if correlation is None or correlation >= settings.lowest_length_correlation
-        else "the texts may be shifted against the files: listen to a few, then import the table again",
+        _make_examples(too_long.append_column("reason", too_long["problem"]).slice(0, MAX_FINDING_EXAMPLES)),
+        note
+        if passed
+        else "the texts may be shifted relative to the files: listen to a few, then import the table again",
     )
 
 
@@ -283,20 +278,20 @@ def _check_mismatched_days(table: pa.Table, settings: QualitySettings) -> Qualit
         share <= settings.most_mismatched_hours_share,
         round(share, 6),
         settings.most_mismatched_hours_share,
-        "share of the hours in days whose texts do not go with their audio",
+        "share of the hours in days with texts that do not match their audio",
         len(bad),
         len(pc.unique(table["day"])),
         tuple(
             FindingExample("", day, f"rank correlation {correlation:.2f}")
             for day, correlation, _ in bad[:MAX_FINDING_EXAMPLES]
         ),
-        "" if not bad else "texts may be shifted against the files: import the table of these days again",
+        "" if not bad else "texts may be shifted relative to the files: import the table of these days again",
     )
 
 
 def _check_language(table: pa.Table, settings: QualitySettings) -> QualityFinding:
-    verdicts = [detect_language(sentence) for sentence in table["sentence"].to_pylist()]
-    reasons = pa.array([None if verdict in ("es", None) else verdict for verdict in verdicts], pa.string())
+    languages = [detect_language(sentence) for sentence in table["sentence"].to_pylist()]
+    reasons = pa.array([None if each in ("es", None) else each for each in languages], pa.string())
     return _check_share(
         "texts_are_spanish", table, pc.is_valid(reasons), reasons, settings.most_other_language_share, settings
     )
@@ -308,7 +303,7 @@ def _correlate_lengths(table: pa.Table) -> float | None:
 
 
 def _group_by_day(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """The rows of each day; a snapshot's table is sorted by day, and is sorted here where it is not."""
+    """Yield the rows of each day, in order of days."""
     ordered = table.select(["day", "sentence", "duration_s"]).sort_by("day")
     start = 0
     for each in pc.value_counts(ordered["day"]).to_pylist():
@@ -332,4 +327,4 @@ def _format_rounded(values: Any, digits: int) -> Any:
 
 
 def _explain_too_few(total: int, settings: QualitySettings) -> str:
-    return f"{total} segments are too few to judge; quality.fewest_segments is {settings.fewest_segments}"
+    return f"no verdict: {total} segments are below quality.fewest_segments {settings.fewest_segments}"

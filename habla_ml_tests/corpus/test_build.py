@@ -67,7 +67,7 @@ def make_habla_event(number: int, text: str, **changes: Any) -> AnnotationEvent:
     return replace(made, **changes)
 
 
-def test_annotated_segments_have_their_text_and_what_machines_wrote_never_enters(
+def test_the_corpus_has_the_text_of_people_and_never_of_machines(
     workspace: HablaWorkspace,
 ) -> None:
     session = write_session(workspace.recordings, A, 3)
@@ -93,7 +93,7 @@ def test_annotated_segments_have_their_text_and_what_machines_wrote_never_enters
     assert corpus_hours(workspace.lake) == day.hours
 
 
-def test_the_same_inputs_do_no_work_and_a_new_correction_does(workspace: HablaWorkspace) -> None:
+def test_unchanged_inputs_cause_no_work_and_a_new_correction_does(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "uno"})
     ingest(workspace)
@@ -107,23 +107,23 @@ def test_the_same_inputs_do_no_work_and_a_new_correction_does(workspace: HablaWo
     assert read_corpus_rows(workspace, build(workspace))[0]["sentence"] == "dos"
 
 
-def test_the_newest_word_wins_and_of_two_at_once_always_the_same(workspace: HablaWorkspace) -> None:
+def test_the_newest_event_decides_and_the_larger_id_of_two_at_the_same_instant(workspace: HablaWorkspace) -> None:
     write_session(workspace.recordings, A, 2)
     ingest(workspace)
     later = datetime(2026, 3, 2, tzinfo=UTC)
-    said = [
+    events = [
         make_habla_event(1, "nuevo", created_at=later, person="ana"),
         make_habla_event(1, "viejo", created_at=later - timedelta(days=9), person="eva"),
         make_habla_event(2, "a", person="ana"),
         make_habla_event(2, "b", person="eva"),
     ]
-    append_events(workspace.lake, DAY, said, {})
+    append_events(workspace.lake, DAY, events, {})
     found = read_corpus_rows(workspace, build(workspace))
-    larger = max(said[2:], key=lambda each: each.event_id)
+    larger = max(events[2:], key=lambda each: each.event_id)
     assert [row["sentence"] for row in found] == ["nuevo", larger.text]
 
 
-def test_a_later_verdict_of_unusable_takes_the_segment_out(workspace: HablaWorkspace) -> None:
+def test_a_later_unusable_event_excludes_the_segment(workspace: HablaWorkspace) -> None:
     write_session(workspace.recordings, A, 1)
     ingest(workspace)
     append_events(workspace.lake, DAY, [make_habla_event(1, "uno")], {})
@@ -135,14 +135,14 @@ def test_a_later_verdict_of_unusable_takes_the_segment_out(workspace: HablaWorks
 
 
 @pytest.mark.parametrize("unusable_first", [True, False])
-def test_between_a_text_and_a_verdict_of_unusable_by_two_people_the_newer_wins(
+def test_of_a_text_and_an_unusable_by_two_people_the_newer_decides(
     workspace: HablaWorkspace, unusable_first: bool
 ) -> None:
     write_session(workspace.recordings, A, 1)
     ingest(workspace)
     then = datetime(2026, 3, 1, tzinfo=UTC)
     text = make_habla_event(1, "uno", person="ana", created_at=then + timedelta(hours=unusable_first))
-    verdict = make_habla_event(
+    unusable = make_habla_event(
         1,
         "",
         status="unusable",
@@ -150,7 +150,7 @@ def test_between_a_text_and_a_verdict_of_unusable_by_two_people_the_newer_wins(
         person="eva",
         created_at=then + timedelta(hours=not unusable_first),
     )
-    append_events(workspace.lake, DAY, [verdict], {})
+    append_events(workspace.lake, DAY, [unusable], {})
     append_events(workspace.lake, DAY, [text], {})
     counts = build(workspace).counts
     assert (counts["annotated"], counts["usable"]) == (1, 1 if unusable_first else 0)
@@ -159,22 +159,22 @@ def test_between_a_text_and_a_verdict_of_unusable_by_two_people_the_newer_wins(
     assert {each.person for each in read_events(workspace.lake, log)} == {"ana", "eva"}
 
 
-def test_a_text_and_a_verdict_at_the_same_instant_are_decided_by_event_id_in_any_order(
+def test_a_text_and_an_unusable_at_the_same_instant_are_decided_by_event_id_in_any_order(
     workspace: HablaWorkspace,
 ) -> None:
     write_session(workspace.recordings, A, 1)
     ingest(workspace)
-    text, verdict = (
+    text, unusable = (
         make_habla_event(1, "uno", person="ana"),
         make_habla_event(1, "", status="unusable", person="eva"),
     )
-    append_events(workspace.lake, DAY, [verdict], {})
+    append_events(workspace.lake, DAY, [unusable], {})
     append_events(workspace.lake, DAY, [text], {})
-    winner = max((text, verdict), key=lambda each: each.event_id)
+    winner = max((text, unusable), key=lambda each: each.event_id)
     assert [row["status"] for row in read_corpus_rows(workspace, build(workspace))] == [winner.status]
 
 
-def test_what_is_no_reference_is_flagged_with_its_reason_and_counts_no_hours(workspace: HablaWorkspace) -> None:
+def test_unusable_texts_have_a_problem_and_add_no_hours(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 9, seconds=1.0)
     write_wav(session / "segment_008.wav", np.zeros(16_000, dtype=np.int16))
     write_wav(session / "segment_009.wav", make_noise(10))
@@ -207,7 +207,9 @@ def test_what_is_no_reference_is_flagged_with_its_reason_and_counts_no_hours(wor
     assert len(read_text_problems(workspace.lake, day, most=3)) == 3
 
 
-def test_a_correction_whose_audio_was_set_aside_is_counted_and_waits(workspace: HablaWorkspace) -> None:
+def test_a_correction_of_a_skipped_segment_is_counted_and_used_once_the_audio_is_valid(
+    workspace: HablaWorkspace,
+) -> None:
     session = write_session(workspace.recordings, A, 2)
     whole = (session / "segment_002.wav").read_bytes()
     (session / "segment_002.wav").write_bytes(whole[:-10])
@@ -220,7 +222,7 @@ def test_a_correction_whose_audio_was_set_aside_is_counted_and_waits(workspace: 
     assert build(workspace).counts["annotated"] == 2
 
 
-def test_other_conventions_rewrite_the_text_though_the_audio_be_gone(workspace: HablaWorkspace) -> None:
+def test_other_conventions_rewrite_the_text_without_reading_audio(workspace: HablaWorkspace) -> None:
     write_corrections(write_session(workspace.recordings, A, 1), {1: "Eh... uno"})
     ingest(workspace)
     first = build(workspace)
@@ -242,32 +244,32 @@ def test_a_day_without_recordings_is_refused_and_one_without_corrections_is_empt
     assert (read_corpus_rows(workspace, day), day.counts["segments"], day.hours) == ([], 1, 0.0)
 
 
-def test_a_day_is_behind_until_its_text_is_built_and_again_after_each_change(workspace: HablaWorkspace) -> None:
-    def behind() -> dict[str, str]:
+def test_a_day_is_outdated_until_its_text_is_built_and_again_after_each_change(workspace: HablaWorkspace) -> None:
+    def list_outdated() -> dict[str, str]:
         changed = list_outdated_days(workspace)
         return {each.day: each.fingerprint for each in changed}
 
     session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "uno"})
-    assert behind() == {}  # its recordings come first
+    assert list_outdated() == {}  # the day has no recordings yet
     ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
-    first = behind()
+    first = list_outdated()
     assert list(first) == [DAY]
     ingest(workspace)
-    assert list(behind()) == [DAY]  # gathered, not written
+    assert list(list_outdated()) == [DAY]  # events collected, text not built
     build(workspace)
-    assert behind() == {}
+    assert list_outdated() == {}
     write_corrections(session, {1: "uno dos"}, at="2026-04-01T00:00:00+00:00")
-    second = behind()
+    second = list_outdated()
     assert second[DAY] != first[DAY]
     ingest(workspace)
     build(workspace)
     write_session(workspace.recordings, B, 1)
     ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
-    assert list(behind()) == [DAY]
+    assert list(list_outdated()) == [DAY]
 
 
-def test_a_table_is_brought_in_with_the_newest_day_and_the_days_it_speaks_of_follow(tmp_path: Path) -> None:
+def test_a_table_is_imported_with_the_newest_day_and_its_days_follow(tmp_path: Path) -> None:
     table = tmp_path / "fine_tune_dataset.csv"
     table.write_text(f"audio_path,transcript\n{A}/segment_001.wav,Hola.\n")
     workspace = make_workspace(tmp_path, annotation={"tables": [str(table)]})
@@ -276,11 +278,11 @@ def test_a_table_is_brought_in_with_the_newest_day_and_the_days_it_speaks_of_fol
     write_session(workspace.recordings, newest, 1)
     for day in (DAY, "2026-02-17"):
         ingest_day(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
-    asked = []
+    built = []
     for _ in range(3):
         for changed in list_outdated_days(workspace):
-            asked.append(changed.day)
+            built.append(changed.day)
             collect_events(workspace.lake, changed.day, workspace.settings, NOW)
             build_day(workspace.lake, changed.day, workspace.conventions, workspace.settings)
-    assert asked == ["2026-02-17", DAY]
+    assert built == ["2026-02-17", DAY]
     assert corpus_hours(workspace.lake) == pytest.approx(0.4 / 3600, abs=1e-9)

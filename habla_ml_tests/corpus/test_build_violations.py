@@ -44,7 +44,7 @@ def build(workspace: HablaWorkspace, day: str = MONDAY) -> CorpusDay:
     return build_day(workspace.lake, day, CONVENTIONS_V3, workspace.settings)
 
 
-def test_violations_stand_beside_the_text_are_counted_and_change_nothing(workspace: HablaWorkspace) -> None:
+def test_violations_are_recorded_and_counted_and_do_not_change_the_text(workspace: HablaWorkspace) -> None:
     day = build(workspace)
     rows = pq.read_table(io.BytesIO(workspace.lake.get_bytes(day.parquet))).to_pylist()
     assert [(row["text"], row["sentence"], row["problem"], row["violations"]) for row in rows] == [
@@ -58,7 +58,7 @@ def test_violations_stand_beside_the_text_are_counted_and_change_nothing(workspa
     assert day.counts["usable"] == 4
 
 
-def test_violating_segments_of_all_days_can_be_sent_back_for_review(workspace: HablaWorkspace) -> None:
+def test_violating_segments_of_all_days_are_found_for_review(workspace: HablaWorkspace) -> None:
     for day in (MONDAY, TUESDAY):
         build(workspace, day)
     found = list(find_violating_segments(workspace.lake))
@@ -83,7 +83,7 @@ def test_days_without_violations_are_not_opened(workspace: HablaWorkspace) -> No
     assert list(find_violating_segments(workspace.lake)) == []
 
 
-def test_days_written_before_there_were_requirements_are_read_and_rewritten(workspace: HablaWorkspace) -> None:
+def test_days_of_builders_without_requirements_are_read_and_rewritten(workspace: HablaWorkspace) -> None:
     day = build(workspace)
     pointer = workspace.lake.read_pointer(catalogue.CORPUS.name(MONDAY))
     assert pointer is not None
@@ -93,7 +93,7 @@ def test_days_written_before_there_were_requirements_are_read_and_rewritten(work
     assert build(workspace) == day
 
 
-def test_a_text_said_on_many_segments_gets_each_segments_own_verdict(workspace: HablaWorkspace) -> None:
+def test_a_repeated_text_gets_the_problem_of_each_segment(workspace: HablaWorkspace) -> None:
     write_corrections(
         write_session(workspace.recordings, A, 6), dict.fromkeys(range(1, 7), "Son 3."), at="2026-12-01T00:00:00Z"
     )

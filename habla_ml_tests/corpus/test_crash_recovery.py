@@ -59,7 +59,7 @@ def publish_corpus(workspace: HablaWorkspace, lake: Lake) -> Snapshot:
     return make_snapshot(lake, workspace.settings, workspace.conventions)
 
 
-def test_killed_at_any_write_the_next_run_publishes_the_same_snapshot(tmp_path: Path) -> None:
+def test_a_run_after_a_kill_at_any_write_publishes_the_same_snapshot(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "calm")
     for number in range(3):
         session = write_session(workspace.recordings, f"{number}_20260216_10000{number}", 1, seconds=0.2)

@@ -84,7 +84,7 @@ def test_a_good_day_passes_every_check(tmp_path: Path) -> None:
     assert all(each.passed for each in found.values())
 
 
-def test_texts_without_words_are_a_share_of_what_people_did_not_call_unusable(tmp_path: Path) -> None:
+def test_the_share_of_texts_without_words_ignores_unusable_segments(tmp_path: Path) -> None:
     lines = [
         *make_matching_segments(20),
         *(RecordedSegmentSpec(n, "", "only markers") for n in range(21, 28)),
@@ -114,7 +114,7 @@ def test_speaking_rate_outside_the_bounds_fails_with_its_segments(tmp_path: Path
     ]
 
 
-def test_a_bound_is_still_good_and_beyond_it_is_not(tmp_path: Path) -> None:
+def test_a_value_at_the_bound_passes_and_one_beyond_it_fails(tmp_path: Path) -> None:
     lines = [*make_matching_segments(19), RecordedSegmentSpec(20, "x", "too slow")]
     lake = create_empty_lake(tmp_path)
     assert write_and_check_text(lake, lines, QualitySettings(most_implausible_rate_share=0.05))[
@@ -125,7 +125,7 @@ def test_a_bound_is_still_good_and_beyond_it_is_not(tmp_path: Path) -> None:
     ].passed
 
 
-def test_texts_beside_the_wrong_files_are_found_though_each_alone_looks_right(tmp_path: Path) -> None:
+def test_texts_shifted_relative_to_their_files_are_found(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     assert write_and_check_text(lake, make_matching_segments(60))[
         "texts_are_as_long_as_their_audio"
@@ -136,7 +136,7 @@ def test_texts_beside_the_wrong_files_are_found_though_each_alone_looks_right(tm
     assert "shifted" in found.note
 
 
-def test_english_among_spanish_is_counted_and_shown(tmp_path: Path) -> None:
+def test_english_among_spanish_is_counted_with_examples(tmp_path: Path) -> None:
     lines = [
         *make_matching_segments(36),
         *(RecordedSegmentSpec(n, "What is the name of this town?") for n in range(37, 41)),
@@ -147,12 +147,12 @@ def test_english_among_spanish_is_counted_and_shown(tmp_path: Path) -> None:
     assert [each.where for each in found.examples] == [f"s1/segment_{n:03d}.wav" for n in range(37, 41)]
 
 
-def test_few_segments_are_not_judged_and_say_so(tmp_path: Path) -> None:
+def test_too_few_segments_get_no_verdict(tmp_path: Path) -> None:
     lines = [RecordedSegmentSpec(n, "What is the name of this town?") for n in range(1, 20)]
     found = write_and_check_text(create_empty_lake(tmp_path), lines)["texts_are_spanish"]
     assert found.passed
     assert found.failing_count == 19
-    assert "too few" in found.note
+    assert "below quality.fewest_segments 20" in found.note
 
 
 def test_a_day_without_annotations_passes(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_snapshot_with_a_shifted_day_fails_by_that_days_share_of_the_hours(tmp
     assert [each.where for each in found["texts_are_as_long_as_their_audio"].examples] == ["2026-02-17"]
 
 
-def test_hours_that_fell_and_days_that_vanished_are_named() -> None:
+def test_lost_hours_and_lost_days_are_listed() -> None:
     before = {"2026-02-16": 4.0, "2026-02-17": 4.0, "2026-02-18": 2.0}
     hours, days = find_lost_hours(before, {"2026-02-16": 4.0, "2026-02-17": 3.0, "2026-02-19": 1.0}, BOUNDS)
     assert hours.value == pytest.approx((10 - 8) / 10)
@@ -207,19 +207,19 @@ def test_hours_that_fell_and_days_that_vanished_are_named() -> None:
     assert [each.where for each in days.examples] == ["2026-02-18"]
 
 
-def test_a_day_that_vanishes_is_seen_though_the_hours_grew() -> None:
+def test_a_lost_day_is_found_although_the_hours_grew() -> None:
     hours, days = find_lost_hours({"2026-02-16": 1.0, "2026-02-17": 9.0}, {"2026-02-17": 20.0}, BOUNDS)
     assert (hours.passed, hours.value) == (True, 0.0)
     assert not days.passed
 
 
-def test_growth_and_the_same_again_lose_nothing() -> None:
+def test_growth_and_an_unchanged_corpus_lose_nothing() -> None:
     state = {"2026-02-16": 1.0}
     for now in (state, {**state, "2026-02-17": 1.0}):
         assert all(each.passed for each in find_lost_hours(state, now, BOUNDS))
 
 
-def test_the_good_state_is_kept_as_numbers_and_hours_are_summed_by_day(tmp_path: Path) -> None:
+def test_the_baseline_stores_the_hours_of_each_day(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     assert load_baseline_hours(lake) is None
     conventions = load_conventions(V1)
@@ -242,7 +242,7 @@ def test_the_good_state_is_kept_as_numbers_and_hours_are_summed_by_day(tmp_path:
     assert load_baseline_hours(lake) == hours
 
 
-def test_rank_correlation_is_spearmans() -> None:
+def test_rank_correlation_equals_spearmans() -> None:
     rng = np.random.default_rng(4)
     first = rng.integers(0, 20, 200).astype(float)
     second = first + rng.normal(0, 8, 200).round()

@@ -23,7 +23,7 @@ def write_speaker_map(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_label_means_a_person_only_in_their_sessions(tmp_path: Path) -> None:
+def test_a_label_identifies_a_person_only_in_their_sessions(tmp_path: Path) -> None:
     speakers = load_speaker_map(write_speaker_map(tmp_path, MAP))
     found = [
         speakers.find_person(*pair) for pair in (("1a", "Speaker A"), ("2a", "Speaker A"), ("3a", "Speaker A"))
@@ -46,7 +46,7 @@ def test_a_label_means_a_person_only_in_their_sessions(tmp_path: Path) -> None:
         ("people: [", "YAML"),
     ],
 )
-def test_a_wrong_map_is_refused_by_file_and_key(tmp_path: Path, text: str, expected: str) -> None:
+def test_an_invalid_map_is_refused_with_file_and_key(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(SettingsError, match=expected):
         load_speaker_map(write_speaker_map(tmp_path, text))
 
@@ -69,21 +69,21 @@ def test_a_label_of_two_people_is_refused(tmp_path: Path) -> None:
         "people:\n- name: *Remedios",
     ],
 )
-def test_no_fault_of_a_map_repeats_a_name(tmp_path: Path, text: str) -> None:
+def test_no_error_about_a_map_contains_a_name(tmp_path: Path, text: str) -> None:
     with pytest.raises(SettingsError) as raised:
         load_speaker_map(write_speaker_map(tmp_path, text))
     assert "Remedios" not in str(raised.value)
     assert raised.value.__cause__ is None
 
 
-def test_a_contradiction_names_nobody(tmp_path: Path) -> None:
+def test_an_error_about_an_ambiguous_label_contains_no_name(tmp_path: Path) -> None:
     speakers = load_speaker_map(write_speaker_map(tmp_path, MAP.replace('["2*"]', '["*"]')))
     with pytest.raises(SettingsError) as raised:
         speakers.find_person("1a", "Speaker A")
     assert not any(word in str(raised.value) for word in ("Ana", "Luis", "Speaker A"))
 
 
-def test_sessions_that_share_a_student_are_one_group_until_that_would_fuse_the_corpus() -> None:
+def test_sessions_that_share_a_student_are_one_group_unless_it_becomes_too_large() -> None:
     hours = dict.fromkeys(("a", "b", "c", "d"), 1.0)
     assert group_sessions(hours, {"Ana": ["b", "c"]}, 2.0) == {"a": "a", "b": "b", "c": "b", "d": "d"}
     everywhere = {"Luis": ["a", "b", "c", "d"], "Ana": ["b", "c"]}

@@ -1,4 +1,4 @@
-"""Splits are decided once, by session, and hold."""
+"""Splits are decided once for each session and never change."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def groups(lake: Lake) -> dict[str, Split]:
     return dict(load_ledger(lake, lake.read_pointer("splits/ledger")).groups)
 
 
-def test_a_snapshot_holds_every_usable_segment_once_and_is_the_same_when_made_again(tmp_path: Path) -> None:
+def test_a_snapshot_has_every_usable_segment_once_and_is_reproducible(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     write_corpus_day(
         lake,
@@ -71,7 +71,7 @@ def test_an_empty_corpus_is_refused_with_the_next_step(tmp_path: Path) -> None:
     assert lake.read_pointer("splits/ledger") is None
 
 
-def test_a_corpus_of_one_session_is_all_train_and_says_that_test_is_empty(tmp_path: Path) -> None:
+def test_a_corpus_of_one_session_is_all_train_with_an_empty_test_split(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     write_corpus_day(lake, DAY, [AnnotatedSegmentSpec("a", 1), AnnotatedSegmentSpec("a", 2)], CONVENTIONS_V1)
     made = snapshot(lake, tmp_path)
@@ -88,7 +88,7 @@ def test_days_under_other_conventions_are_refused_by_name(tmp_path: Path) -> Non
         snapshot(lake, tmp_path)
 
 
-def test_one_sound_under_two_names_is_in_one_split_only(tmp_path: Path) -> None:
+def test_copies_of_the_same_audio_are_in_one_split_only(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     write_corpus_day(
         lake, DAY, [AnnotatedSegmentSpec(f"s{n}", k) for n in range(30) for k in (1, 2)], CONVENTIONS_V1
@@ -104,7 +104,7 @@ def test_one_sound_under_two_names_is_in_one_split_only(tmp_path: Path) -> None:
     assert by_split["test"] + "/1" in found
     assert by_split["train"] + "/1" in found
     assert not {line.name for line in copies} & set(found)
-    # The original is withdrawn: a model may have learnt the sound, so its copy must not come in elsewhere.
+    # The original leaves the corpus: a model may be trained on the audio, so no other split may use its copy.
     lines = [
         AnnotatedSegmentSpec(f"s{n}", k)
         for n in range(30)
@@ -135,14 +135,14 @@ changes = st.lists(
 
 @given(changes)
 @settings(max_examples=12, deadline=None)
-def test_no_sequence_of_additions_and_corrections_moves_a_group_or_a_sound(
+def test_no_sequence_of_additions_and_corrections_moves_a_group_or_audio_to_another_split(
     corpora: list[list[AnnotatedSegmentSpec]],
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         lake, chosen = create_empty_lake(root), make_workspace(root).settings
         known: dict[str, Split] = {}
-        heard: dict[str, str] = {}
+        split_of_audio: dict[str, str] = {}
         for lines in corpora:
             write_corpus_day(lake, DAY, lines, CONVENTIONS_V1)
             if not any(line.usable for line in lines):
@@ -155,9 +155,7 @@ def test_no_sequence_of_additions_and_corrections_moves_a_group_or_a_sound(
             assert {line.session for line in lines if line.usable} <= set(decided)
             for name, (split, sound) in found.items():
                 assert decided[name.split("/")[0]] == split
-                if known_split := heard.get(sound):
-                    assert split == known_split
-                heard[sound] = split
+                assert split_of_audio.setdefault(sound, split) == split
             kept = {sound for _, sound in found.values()}
             assert {line.sound or line.name for line in lines if line.usable} >= kept
             known = decided

@@ -1,4 +1,4 @@
-"""Enrolled people, segments chosen for review, and what leaves: the splits say it all."""
+"""Splits with enrolled people, segments chosen for review, and segments that leave the corpus."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def read_snapshot_rows(lake: Lake, snapshot: Snapshot) -> list[dict[str, Any]]:
     return rows
 
 
-def test_a_student_is_in_one_split_and_the_teacher_of_every_session_holds_nothing_together(tmp_path: Path) -> None:
+def test_a_student_is_in_one_split_and_a_teacher_connects_no_sessions(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     lines = [AnnotatedSegmentSpec(f"s{n}", 1, speaker="profe") for n in range(40)]
     lines += [AnnotatedSegmentSpec(f"s{n}", 2, speaker="ana") for n in (3, 8, 21)] + [
-        AnnotatedSegmentSpec("s5", 3, speaker="nobody")
+        AnnotatedSegmentSpec("s5", 3, speaker="visitor")
     ]
     write_corpus_day(lake, DAY, lines, CONVENTIONS_V1)
     made = make_snapshot(lake, make_enrolled_settings(tmp_path), CONVENTIONS_V1)
@@ -60,20 +60,20 @@ def test_a_student_is_in_one_split_and_the_teacher_of_every_session_holds_nothin
     assert make_snapshot(lake, make_enrolled_settings(tmp_path), CONVENTIONS_V1) == made
 
 
-def test_an_enrolled_student_takes_new_sessions_to_the_split_they_were_in(tmp_path: Path) -> None:
+def test_new_sessions_of_an_enrolled_student_go_to_the_students_split(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     first = [AnnotatedSegmentSpec(f"s{n}", speaker="ana" if n == 1 else "x") for n in range(20)]
     write_corpus_day(lake, DAY, first, CONVENTIONS_V1)
     make_snapshot(lake, make_enrolled_settings(tmp_path), CONVENTIONS_V1)
     split = load_ledger(lake, lake.read_pointer("splits/ledger")).groups["s1"]
-    # Their first session vanishes; the ledger still knows where they belong.
+    # Their first session leaves the corpus; the ledger still has their split.
     write_corpus_day(lake, DAY, [*first[:1], *first[2:]], CONVENTIONS_V1)
     write_corpus_day(lake, "2026-02-17", [AnnotatedSegmentSpec("new", speaker="ana")], CONVENTIONS_V1)
     make_snapshot(lake, make_enrolled_settings(tmp_path), CONVENTIONS_V1)
     assert load_ledger(lake, lake.read_pointer("splits/ledger")).groups["new"] == split
 
 
-def test_what_review_chose_for_being_uncertain_is_never_held_out_and_is_counted(tmp_path: Path) -> None:
+def test_segments_chosen_as_uncertain_are_never_held_out_and_are_counted(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     lines = [AnnotatedSegmentSpec(f"s{n}", k) for n in range(30) for k in (1, 2)]
     write_corpus_day(lake, DAY, lines, CONVENTIONS_V1)
@@ -91,7 +91,7 @@ def test_what_review_chose_for_being_uncertain_is_never_held_out_and_is_counted(
     assert made.kept_out == {"train": 0, "validation": made.counts["validation"], "test": made.counts["test"]}
 
 
-def test_a_test_set_that_shrinks_says_so(tmp_path: Path) -> None:
+def test_segments_that_leave_the_test_set_are_counted(tmp_path: Path) -> None:
     lake, settings = create_empty_lake(tmp_path), make_workspace(tmp_path).settings
     lines = [AnnotatedSegmentSpec(f"s{n}", k) for n in range(30) for k in (1, 2)]
     write_corpus_day(lake, DAY, lines, CONVENTIONS_V1)
@@ -132,7 +132,7 @@ steps = st.lists(
 
 @given(steps)
 @hypothesis_settings(max_examples=12, deadline=None)
-def test_no_sequence_of_changes_moves_a_group_or_shrinks_a_split_silently(corpora: list[Any]) -> None:
+def test_no_sequence_of_changes_moves_a_group_or_shrinks_a_split_uncounted(corpora: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         lake, settings = create_empty_lake(root), make_enrolled_settings(root)

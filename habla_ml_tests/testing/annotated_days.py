@@ -1,4 +1,4 @@
-"""Recordings and text of any fault, written as the stages before write them, with real FLAC where a test listens."""
+"""Days of recordings and text with chosen faults, in the tables of the real stages, with real FLAC."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from habla_ml.audio import encode_flac
-from habla_ml.corpus.build import CORPUS_SCHEMA as TEXT_SCHEMA
+from habla_ml.corpus.build import CORPUS_SCHEMA
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings.segments import ROW_GROUP_SIZE, SEGMENT_METADATA_SCHEMA, SEGMENT_SCHEMA
 
@@ -21,7 +21,7 @@ DIGEST = "c" * 64
 
 @dataclass(frozen=True)
 class RecordedSegmentSpec:
-    """One recorded segment, and what a person typed for it (None: nobody did)."""
+    """One recorded segment and its text (None: no annotation)."""
 
     number: int
     sentence: str | None = "Hola, ¿qué tal?"
@@ -44,7 +44,7 @@ def write_recorded_day(
     conventions: str = "orthographic-v1",
     digest: str = DIGEST,
 ) -> None:
-    """Publish recordings and text of one day; `violations` is a column where any segment names some."""
+    """Publish recordings and text of one day."""
     lines = list(spoken)
     rng = np.random.default_rng(1)
     recorded = [
@@ -75,9 +75,6 @@ def write_recorded_day(
         for line in lines
         if line.sentence is not None
     ]
-    schema = TEXT_SCHEMA
-    if any(line.violations for line in lines) and "violations" not in schema.names:
-        schema = schema.append(pa.field("violations", pa.list_(pa.string())))
     audio = _put_table(lake, pa.Table.from_pylist(recorded, schema=_relax_schema(SEGMENT_SCHEMA, recorded)))
     facts = _put_table(
         lake, pa.Table.from_pylist(recorded, schema=_relax_schema(SEGMENT_METADATA_SCHEMA, recorded))
@@ -102,7 +99,7 @@ def write_recorded_day(
         lake,
         catalogue.CORPUS.name(day),
         {
-            "parquet": _put_table(lake, pa.Table.from_pylist(text, schema=schema)),
+            "parquet": _put_table(lake, pa.Table.from_pylist(text, schema=CORPUS_SCHEMA)),
             "recordings": audio,
             "facts": facts,
             "annotations": "",
@@ -130,7 +127,7 @@ def _make_common_fields(line: RecordedSegmentSpec, day: str) -> dict[str, object
 
 
 def _relax_schema(schema: pa.Schema, rows: list[dict[str, object]]) -> pa.Schema:
-    """Columns that a later stage may have added hold nothing here."""
+    """Make the columns without values nullable."""
     names = set(rows[0]) if rows else set(schema.names)
     return pa.schema([field if field.name in names else field.with_nullable(True) for field in schema])
 

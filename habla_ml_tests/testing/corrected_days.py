@@ -1,4 +1,4 @@
-"""Two days of a session each, with what people typed: the text of a corpus before any conventions."""
+"""Two days with one corrected session each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONVENTIONS_V3 = load_conventions(V1.with_name("orthographic-v3.yaml"))
 
 
 def create_annotated_lake(root: Path, monday: Mapping[int, str], tuesday: str) -> HablaWorkspace:
-    """Six segments on Monday, of which some are typed by number, and one on Tuesday; ingested and collected."""
+    """Ingest and collect six segments on Monday, with texts by number, and one on Tuesday."""
     workspace = make_workspace(root)
     write_corrections(write_session(workspace.recordings, A, 6), monday)
     write_corrections(write_session(workspace.recordings, B, 1), {1: tuesday})

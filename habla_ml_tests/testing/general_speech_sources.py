@@ -1,4 +1,4 @@
-"""Speech from outside the classroom as it lies on disk: tables, Common Voice folders, Hugging Face datasets."""
+"""General speech on disk: tables, Common Voice folders and Hugging Face datasets."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ import soundfile
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.general_speech import GeneralSpeech, read_general_speech
 from habla_ml.settings import SpeechSource
-from habla_ml_tests.testing.habla_sessions import (
-    V1,
-)
+from habla_ml_tests.testing.habla_sessions import V1
 
 CONVENTIONS_V1 = load_conventions(V1)
 CC0 = {"licence": "CC0-1.0", "origin": "https://example.org/corpus"}
@@ -71,7 +69,7 @@ def write_common_voice(folder: Path, rows: list[dict[str, str]], **settings: Any
 
 
 def write_hugging_face(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> SpeechSource:
-    """Saved with bytes and paths as they are; `save_to_disk` itself would look for the files and embed them."""
+    """Save bytes and paths unchanged; `save_to_disk` with an Audio column would open the files and embed them."""
     from datasets import Dataset, Features, Value
 
     kinds = {"bytes": Value("binary"), "path": Value("string")}

@@ -1,4 +1,4 @@
-"""Corpora of text without audio, for splits."""
+"""Corpora of text without audio."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class AnnotatedSegmentSpec:
 def write_corpus_day(
     lake: Lake, day: str, lines: Iterable[AnnotatedSegmentSpec], conventions: Conventions
 ) -> None:
-    """Publish a day of corpus as `build_day` does."""
+    """Publish a day of the corpus like `build_day`."""
     made = [
         {
             "segment_id": line.name,
@@ -78,7 +78,7 @@ def write_corpus_day(
 
 
 def read_splits(lake: Lake, segments: str) -> dict[str, tuple[str, str]]:
-    """Segment → its split and its sound."""
+    """Return segment → its split and its audio digest."""
     table = pq.read_table(io.BytesIO(lake.get_bytes(segments)))
     return {row["segment_id"]: (row["split"], row["audio_sha256"]) for row in table.to_pylist()}
 
