@@ -257,7 +257,7 @@ def _add_seconds(rows: pa.Table, seconds: Mapping[str, Counter[Any]]) -> None:
             seconds[name][key] += total
 
 
-def _sum_seconds(table: pa.Table) -> Iterator[tuple[Any, float]]:
+def _sum_seconds(table: pa.Table) -> Iterator[tuple[Any, Any]]:
     """Yield each key of a table with the columns `key` and `duration_s`, and its seconds."""
     sums = table.group_by("key", use_threads=False).aggregate([("duration_s", "sum")])
     return zip(sums["key"].to_pylist(), sums["duration_s_sum"].to_pylist(), strict=True)
