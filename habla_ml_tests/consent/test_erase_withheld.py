@@ -1,4 +1,4 @@
-"""Erasing where segments were withheld, or turned away after they were in, and what lists of refused rows repeat."""
+"""Erase withheld segments, segments that a later ingest refused, and quotes in lists of skipped inputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from habla_ml.erasure.erase import ErasurePlan, ErasureReport, erase, plan_erasu
 from habla_ml.lake import DirectoryStore, catalogue
 from habla_ml.recordings import HABLA_SOURCE, Skipped, ingest_day, load_day, segment_id
 from habla_ml.recordings.days import put_skipped_inputs
-from habla_ml_tests.recordings.test_late_consent import (
+from habla_ml_tests.recordings.test_new_consent import (
     ANA,
     CLASE,
     GIVEN,
@@ -51,7 +51,7 @@ def make_sentence(session: str, number: int) -> str:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> HablaWorkspace:
-    """A whole session and single voices are withheld; yet their words are in the log, as an older version let them."""
+    """A session and single voices are withheld, but the event log of an earlier version has their annotations."""
     (tmp_path / "consents.yaml").touch()
     workspace = make_workspace(
         tmp_path,
@@ -62,7 +62,7 @@ def workspace(tmp_path: Path) -> HablaWorkspace:
     register(workspace, ANA, REMEDIOS)
     for name in (TALLER, CLASE, LATE):
         folder = write_session(workspace.recordings, name, 2, entries={2: {"speaker": "Remedios"}})
-        (folder / "raw_stream.webm").write_bytes(b"everybody in " + name.encode())
+        (folder / "raw_stream.webm").write_bytes(b"every voice in " + name.encode())
         set_age(folder, 24)
     for day in (MONDAY, TUESDAY):
         ingest_day(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
@@ -116,7 +116,7 @@ def find_left_texts(workspace: HablaWorkspace, *words: tuple[str, int]) -> list[
     return find_texts_in_lake(DirectoryStore(workspace.root / "lake"), [make_sentence(*each) for each in words])
 
 
-def test_words_about_withheld_segments_are_found_and_erased(workspace: HablaWorkspace) -> None:
+def test_annotations_of_withheld_segments_are_erased(workspace: HablaWorkspace) -> None:
     assert len(find_left_texts(workspace, (CLASE, 2), (LATE, 2))) >= 2
     register(workspace, ANA, {**REMEDIOS, "withdrawn": WITHDRAWN})
     found = plan_for(workspace, "c-2")
@@ -130,7 +130,7 @@ def test_words_about_withheld_segments_are_found_and_erased(workspace: HablaWork
     assert plan_for(workspace, "c-2").contributor_data.withheld == frozenset()
 
 
-def test_words_of_a_session_that_habla_deleted_are_found_by_what_waits(workspace: HablaWorkspace) -> None:
+def test_annotations_of_a_session_that_habla_deleted_are_erased(workspace: HablaWorkspace) -> None:
     for name in (CLASE, LATE):
         for path in (workspace.recordings / name).iterdir():
             path.unlink()
@@ -141,7 +141,7 @@ def test_words_of_a_session_that_habla_deleted_are_found_by_what_waits(workspace
     assert find_left_texts(workspace, (CLASE, 1)) != []
 
 
-def test_an_erased_voice_that_was_withheld_stays_out_without_its_register(workspace: HablaWorkspace) -> None:
+def test_an_erased_withheld_voice_stays_out_after_its_entry_is_removed(workspace: HablaWorkspace) -> None:
     register(workspace, ANA, {**REMEDIOS, "withdrawn": WITHDRAWN})
     erase_contributor(workspace, "c-2")
     register(workspace, ANA)
@@ -168,7 +168,7 @@ def plan_training(workspace: HablaWorkspace) -> Snapshot:
     return snapshot
 
 
-def test_who_was_turned_away_after_they_were_in_is_counted_and_the_models_named(workspace: HablaWorkspace) -> None:
+def test_a_voice_that_a_later_ingest_refused_is_counted_with_its_models(workspace: HablaWorkspace) -> None:
     register(workspace, {**ANA, "given": GIVEN}, {**REMEDIOS, "given": GIVEN})
     for day in (MONDAY, TUESDAY):
         ingest_day(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
@@ -178,7 +178,7 @@ def test_who_was_turned_away_after_they_were_in_is_counted_and_the_models_named(
     assert streams is not None
     assert CLASE in streams.raw_streams
     register(workspace, {**ANA, "given": GIVEN}, {**REMEDIOS, "given": GIVEN, "withdrawn": WITHDRAWN})
-    for _ in range(2):  # the first reading writes tombstones, the second drops the rows
+    for _ in range(2):  # the first ingest writes tombstones, the second drops the rows
         for name in (TALLER, CLASE, LATE):
             (workspace.recordings / name / "metadata.json").touch()
         for day in (MONDAY, TUESDAY):
@@ -212,7 +212,7 @@ def make_old_skipped_inputs(name: str) -> list[Skipped]:
 
 def make_table_workspace(root: Path) -> HablaWorkspace:
     (root / "consents.yaml").touch()
-    table = root / "told" / "words.csv"
+    table = root / "tables" / "words.csv"
     table.parent.mkdir()
     table.write_text(
         f"audio_path,transcript,status\nclip.wav,Hola.,{SENTENCES[0]}\n{SENTENCES[2]},Hola.,\n", "utf-8"
@@ -232,12 +232,12 @@ def read_table_pointer(workspace: HablaWorkspace) -> Any:
     return workspace.lake.read_pointer(name)
 
 
-def test_what_old_lists_of_refused_rows_repeat_goes_with_any_erasure(tmp_path: Path) -> None:
+def test_quotes_in_old_lists_of_skipped_inputs_are_erased(tmp_path: Path) -> None:
     workspace = make_table_workspace(tmp_path)
     table = workspace.settings.annotation.tables[0]
-    superseded = put_skipped_inputs(workspace.lake, make_old_skipped_inputs("told-words")[:1])
+    superseded = put_skipped_inputs(workspace.lake, make_old_skipped_inputs("tables-words")[:1])
     pointer = read_table_pointer(workspace)
-    listed = put_skipped_inputs(workspace.lake, make_old_skipped_inputs("told-words"))
+    listed = put_skipped_inputs(workspace.lake, make_old_skipped_inputs("tables-words"))
     workspace.lake.move_pointer(pointer.name, {**pointer.value, "set_aside": listed}, pointer)
     day = workspace.lake.read_pointer(catalogue.RECORDINGS.name(MONDAY))
     assert day is not None

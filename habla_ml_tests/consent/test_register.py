@@ -1,4 +1,4 @@
-"""The register: what belongs to whom, and what their consent permits on a day."""
+"""The register: the data of a contributor, and the validity of a consent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GIVEN = date(2026, 1, 1)
         (Contributor(contributor="c", minor=True, guardian_given=GIVEN), "given no consent"),
     ],
 )
-def test_a_consent_stands_from_its_day_to_its_withdrawal(entry: Contributor, reason: str | None) -> None:
+def test_a_consent_is_valid_from_its_start_to_its_withdrawal(entry: Contributor, reason: str | None) -> None:
     found = entry.explain_refusal(TODAY)
     assert found is None if reason is None else reason in (found or "")
 
@@ -47,7 +47,7 @@ def test_sessions_speakers_and_segments_belong_to_a_contributor() -> None:
     assert entry.covers("other", None, "seg-7")
 
 
-def test_one_refusing_contributor_of_several_is_enough() -> None:
+def test_a_segment_is_refused_if_one_of_its_contributors_refuses() -> None:
     both = Register(
         contributors=(
             Contributor(contributor="a", given=GIVEN, sessions=("s",)),
@@ -58,10 +58,10 @@ def test_one_refusing_contributor_of_several_is_enough() -> None:
     assert refusing is not None
     assert refusing.contributor == "b"
     assert both.find_refusing_contributor("s", "A", "x", TODAY) is None
-    assert both.find_refusing_contributor("nobody's", None, "x", TODAY) is None
+    assert both.find_refusing_contributor("other", None, "x", TODAY) is None
 
 
-def test_a_register_is_read_and_its_faults_are_named(tmp_path: Path) -> None:
+def test_a_register_is_read_and_a_fault_is_an_error_with_its_key(tmp_path: Path) -> None:
     path = tmp_path / "consents.yaml"
     path.write_text("contributors:\n- contributor: c-1\n  given: 2026-01-01\n  sessions: [a_*]\n")
     assert load_register(path).find("c-1") == Contributor(contributor="c-1", given=GIVEN, sessions=("a_*",))

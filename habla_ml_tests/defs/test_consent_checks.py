@@ -22,7 +22,7 @@ def run_consent_check(full_lake: FullLake) -> dg.AssetCheckResult:
     return result
 
 
-def test_a_withdrawn_voice_in_the_lake_turns_the_check_red_until_it_is_erased(full_lake):
+def test_the_check_fails_until_a_withdrawn_voice_is_erased(full_lake):
     write_register(full_lake.workspace, {"contributor": "c-017", "given": "2026-01-01", "sessions": ["*"]})
     assert run_consent_check(full_lake).passed
     withdraw(full_lake)

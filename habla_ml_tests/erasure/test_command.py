@@ -1,4 +1,4 @@
-"""`habla-ml erase` as a person runs it."""
+"""`habla-ml erase` on the command line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_habla_ml(full_lake: FullLake, *arguments: str, typed: str = "") -> subpr
 
 
 @pytest.mark.slow
-def test_a_dry_run_tells_and_changes_nothing_and_the_run_asks_first(tmp_path: Path) -> None:
+def test_a_dry_run_changes_nothing_and_a_run_needs_confirmation(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = withdraw(full_lake)
     before = read_pointers(full_lake.lake)
@@ -49,8 +49,8 @@ def test_a_dry_run_tells_and_changes_nothing_and_the_run_asks_first(tmp_path: Pa
     assert "0 pointers moved, 0 objects" in again.stdout
 
 
-def test_an_unknown_contributor_is_refused_with_the_next_step(tmp_path: Path) -> None:
+def test_an_unknown_contributor_is_an_error(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
-    found = run_habla_ml(full_lake, "erase", "--contributor", "nobody", "--yes")
+    found = run_habla_ml(full_lake, "erase", "--contributor", "c-999", "--yes")
     assert found.returncode == 1
-    assert "'nobody' is not in the register" in found.stderr
+    assert "'c-999' is not in the register" in found.stderr

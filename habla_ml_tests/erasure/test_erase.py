@@ -1,4 +1,4 @@
-"""After an erasure the voice and the text are nowhere, and everybody else's are all still there."""
+"""An erasure removes one contributor's voice and text everywhere and keeps all other data."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def list_split_sessions(full_lake: FullLake, split: str) -> list[str]:
 
 
 def withdraw(full_lake: FullLake) -> set[tuple[str, int]]:
-    """One training session, the first segment of every test session, and an enrolled name; what these are."""
+    """Withdraw a training session, the first segment of every test session and an enrolled name; return all of them."""
     trained, tested = list_split_sessions(full_lake, "train")[0], list_split_sessions(full_lake, "test")
     theirs = {each for each in full_lake.traces_by_segment if each[0] == trained}
     theirs |= {(name, 1) for name in tested}
@@ -92,7 +92,7 @@ def assert_nowhere(store: Store, folders: list[Path], voices: list[SegmentTraces
             assert trace not in data, f"{trace[:60]!r} of {voice.segment_id} is still in {name}"
         assert ENROLLED_SPEAKER.encode() not in data, name
         if name not in tombstones:
-            assert not any(voice.sound.encode() in data for voice in voices), f"a sound is still named in {name}"
+            assert not any(voice.sound.encode() in data for voice in voices), f"a sound is still in {name}"
 
 
 def _tombstones_object(store: Store) -> str:
@@ -108,7 +108,7 @@ def full_lake(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[FullLake,
     return make_full_lake(tmp_path, lambda workspace: Lake(store, workspace.settings.work_folder / "cache")), store
 
 
-def test_no_byte_of_voice_or_text_is_left_and_everybody_else_is_there(
+def test_no_byte_of_voice_or_text_remains_and_other_segments_stay(
     full_lake: tuple[FullLake, Store], tmp_path: Path
 ) -> None:
     workspace, store = full_lake
@@ -142,7 +142,7 @@ def test_no_byte_of_voice_or_text_is_left_and_everybody_else_is_there(
     assert_nowhere(store, [work, tmp_path / "export"], gone)
 
 
-def test_versions_that_heard_the_voice_are_remembered_without_its_name(tmp_path: Path) -> None:
+def test_tombstones_list_the_trained_versions_without_the_pseudonym(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     withdraw(full_lake)
     erase_all(full_lake)
@@ -152,7 +152,7 @@ def test_versions_that_heard_the_voice_are_remembered_without_its_name(tmp_path:
     assert b"c-017" not in body
 
 
-def test_erasing_twice_changes_nothing_and_counts_once(tmp_path: Path) -> None:
+def test_a_second_erasure_changes_nothing_and_counts_once(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = withdraw(full_lake)
     first = erase_all(full_lake)
@@ -168,7 +168,7 @@ def test_erasing_twice_changes_nothing_and_counts_once(tmp_path: Path) -> None:
     assert (second.moved_pointers, second.objects) == ((), 0)
 
 
-def test_what_others_said_keeps_its_pointers_totals(tmp_path: Path) -> None:
+def test_the_totals_of_pointers_count_the_remaining_segments(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = withdraw(full_lake)
     erase_all(full_lake)
@@ -191,7 +191,7 @@ def test_what_others_said_keeps_its_pointers_totals(tmp_path: Path) -> None:
         assert (text.recordings, text.facts, text.annotations) == (held.parquet, held.facts, events.parquet)
 
 
-def test_the_totals_of_a_day_count_only_the_segments_that_are_left(tmp_path: Path) -> None:
+def test_the_totals_of_the_text_count_only_the_remaining_segments(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     conventions, settings = load_conventions(V3), full_lake.workspace.settings
     assert build_day(full_lake.lake, DAYS[0], conventions, settings).violations == {"digits": 12}
@@ -215,14 +215,14 @@ def test_the_totals_of_a_day_count_only_the_segments_that_are_left(tmp_path: Pat
     }
 
 
-def test_nothing_comes_back_by_ingest_corrections_or_another_name(tmp_path: Path) -> None:
+def test_ingest_corrections_and_copies_do_not_restore_erased_segments(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = withdraw(full_lake)
     gone = [full_lake.traces_by_segment[each] for each in sorted(theirs)]
     session, _ = min(theirs)
     old = [event for day in DAYS for event in read_events(full_lake.lake, load_events(full_lake.lake, day))]  # type: ignore[arg-type]
     erase_all(full_lake)
-    # Restored from a backup with other times, corrected again, and the same sound under a new session's name.
+    # Restored from a backup with new times, corrected again, and copied to a session with a new name.
     workspace = full_lake.workspace
     for name in list_sessions():
         (workspace.recordings / name / "metadata.json").touch()
@@ -253,7 +253,7 @@ def test_nothing_comes_back_by_ingest_corrections_or_another_name(tmp_path: Path
 
 
 def replace_registry(settings: Settings) -> Settings:
-    """The same deployment after somebody lost the register: the tombstones alone must hold."""
+    """The same deployment without a register, so that only tombstones apply."""
     return settings.model_copy(update={"consent": settings.consent.model_copy(update={"registry": None})})
 
 
@@ -273,7 +273,7 @@ def test_a_withdrawn_consent_keeps_a_session_out_at_ingest(tmp_path: Path) -> No
     assert "withdrawn on 2026-02-01" in next(each.reason for each in day.skipped_inputs if each.session == name)
 
 
-def test_a_minor_without_a_guardian_is_kept_out(tmp_path: Path) -> None:
+def test_a_minor_needs_the_consent_of_a_guardian(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     name = f"nueva_{DAYS[0].replace('-', '')}_160000"
     write_session(full_lake.workspace.recordings, name, 1)
@@ -285,7 +285,7 @@ def test_a_minor_without_a_guardian_is_kept_out(tmp_path: Path) -> None:
     assert "no guardian has consented" in reason
 
 
-def test_the_report_keeps_its_rates_and_a_version_its_plan(tmp_path: Path) -> None:
+def test_an_erasure_keeps_the_rates_of_a_report_and_the_plan_of_a_version(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     withdraw(full_lake)
     before = read_stored_comparison(full_lake.lake, "v2")
@@ -301,9 +301,9 @@ def test_the_report_keeps_its_rates_and_a_version_its_plan(tmp_path: Path) -> No
     held = full_lake.lake.read_pointer("models/v2/report")
     assert held is not None
     for name in ("utterances", "word_errors"):
-        beside = full_lake.workspace.settings.work_folder / "reports" / "v2" / f"{name}.parquet"
-        assert compute_sha256(beside) == held.value[name]
-        sessions = {row["session_id"] for row in pq.read_table(beside).to_pylist()}
+        copy = full_lake.workspace.settings.work_folder / "reports" / "v2" / f"{name}.parquet"
+        assert compute_sha256(copy) == held.value[name]
+        sessions = {row["session_id"] for row in pq.read_table(copy).to_pylist()}
         assert sessions == {
             each.session_id
             for each in read_utterances(full_lake.lake, load_latest_snapshot(full_lake.lake), "test")
@@ -331,7 +331,7 @@ def test_every_annotation_source_forgets_the_erased_segments(
     assert report.left_to_person[-1] == "burn the paper"
 
 
-def test_a_group_never_moves_and_no_split_gains(tmp_path: Path) -> None:
+def test_an_erasure_keeps_the_split_of_every_group(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     withdraw(full_lake)
     before = read_groups(full_lake.lake, full_lake.snapshot)
@@ -347,7 +347,7 @@ def read_groups(lake: Lake, snapshot: Snapshot) -> dict[str, str]:
     return found
 
 
-def test_a_session_whose_consent_arrives_later_is_read_by_itself(tmp_path: Path) -> None:
+def test_a_newly_consented_session_is_read_alone(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     name = f"nueva_{DAYS[0].replace('-', '')}_160000"
     write_session(full_lake.workspace.recordings, name, 2)
@@ -364,7 +364,7 @@ def test_a_stream_that_holds_a_withheld_voice_is_not_archived(tmp_path: Path) ->
     full_lake = make_full_lake(tmp_path)
     name = f"nueva_{DAYS[0].replace('-', '')}_160000"
     folder = write_session(full_lake.workspace.recordings, name, 2, entries={2: {"speaker": "Remedios"}})
-    (folder / "raw_stream.webm").write_bytes(b"everybody's voice")
+    (folder / "raw_stream.webm").write_bytes(b"every voice")
     write_register(full_lake.workspace, {"contributor": "c-1", "speakers": [{"label": "Remedios"}]})
     ingest_day(full_lake.workspace.recordings, DAYS[0], full_lake.lake, full_lake.workspace.settings, NOW)
     held = load_day(full_lake.lake, DAYS[0])
@@ -374,7 +374,7 @@ def test_a_stream_that_holds_a_withheld_voice_is_not_archived(tmp_path: Path) ->
     assert len(held.raw_streams) == 3
 
 
-def test_a_running_training_is_named_and_the_next_run_finishes(tmp_path: Path) -> None:
+def test_a_running_training_stops_an_erasure_and_the_next_run_completes_it(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = withdraw(full_lake)
     with (
@@ -387,7 +387,7 @@ def test_a_running_training_is_named_and_the_next_run_finishes(tmp_path: Path) -
     assert_nowhere(DirectoryStore(tmp_path / "lake"), [full_lake.workspace.settings.work_folder], gone)
 
 
-def test_hours_that_were_erased_are_not_missed_later(tmp_path: Path) -> None:
+def test_erased_hours_leave_the_baseline_of_the_quality_check(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     save_baseline_hours(
         full_lake.lake, full_lake.snapshot, {day: load_corpus_day(full_lake.lake, day).hours for day in DAYS}
@@ -398,7 +398,7 @@ def test_hours_that_were_erased_are_not_missed_later(tmp_path: Path) -> None:
     assert known == {day: load_corpus_day(full_lake.lake, day).hours for day in DAYS}  # type: ignore[union-attr]
 
 
-def test_the_next_snapshot_tells_what_was_erased_from_what_left_by_itself(tmp_path: Path) -> None:
+def test_the_next_snapshot_counts_erased_and_removed_segments_separately(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = {full_lake.traces_by_segment[each].segment_id for each in withdraw(full_lake)}
     erased = {
@@ -415,7 +415,7 @@ def test_the_next_snapshot_tells_what_was_erased_from_what_left_by_itself(tmp_pa
         assert load_split_changes(full_lake.lake) == {split: SplitChange(0, 0, erased[split]) for split in SPLITS}
 
 
-def test_an_erased_segment_leaves_the_review_queue_and_what_it_remembers(tmp_path: Path) -> None:
+def test_an_erased_segment_leaves_the_review_queue_and_its_records(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = {full_lake.traces_by_segment[each].segment_id for each in withdraw(full_lake)}
     before = load_queue(full_lake.lake)
@@ -430,7 +430,7 @@ def test_an_erased_segment_leaves_the_review_queue_and_what_it_remembers(tmp_pat
     assert load_chosen_segment_ids(full_lake.lake) == {each.segment_id for each in after.items} - asked_again
 
 
-def test_a_page_in_the_lake_that_cannot_be_rewritten_goes_with_its_pointer(tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_rewritten_is_deleted_with_its_pointer(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = withdraw(full_lake)
     voice = full_lake.traces_by_segment[min(theirs)]

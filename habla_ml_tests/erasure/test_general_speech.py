@@ -1,4 +1,4 @@
-"""A withdrawn voice stays out of the general speech of trainings and contests as well."""
+"""A withdrawn voice stays out of the general speech of trainings and comparisons."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from habla_ml_tests.testing.habla_sessions import make_noise, write_wav
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "recipes" / "demo-full.yaml"
 
 
-def test_a_table_with_a_withdrawn_voice_is_heard_without_it(tmp_path: Path) -> None:
+def test_a_withdrawn_voice_is_left_out_of_general_speech(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     path = write_speech_table(tmp_path / "t", [("a.wav", "Buenos días."), ("b.wav", "Adiós.")])
     for seed, name in enumerate("ab"):
@@ -26,11 +26,11 @@ def test_a_table_with_a_withdrawn_voice_is_heard_without_it(tmp_path: Path) -> N
     training = settings.training.model_copy(update={"replay": (SpeechSource(path=path),)})
     settings = settings.model_copy(update={"training": training})
 
-    def heard() -> tuple[list[str], list[str]]:
+    def read_sentences() -> tuple[list[str], list[str]]:
         replay = read_extra_speech(full_lake.lake, full_lake.snapshot, load_recipe(DEMO), settings).replay
-        contest = load_test_speech(str(path), full_lake.lake, settings)
-        return [each.sentence for each in replay.utterances], [each.sentence for each in contest.read()]
+        test_speech = load_test_speech(str(path), full_lake.lake, settings)
+        return [each.sentence for each in replay.utterances], [each.sentence for each in test_speech.read()]
 
-    assert heard() == (["Buenos días.", "Adiós."],) * 2
+    assert read_sentences() == (["Buenos días.", "Adiós."],) * 2
     add_tombstones(full_lake.lake, (), {pcm_sha256(make_noise(seed=0))})
-    assert heard() == (["Adiós."],) * 2
+    assert read_sentences() == (["Adiós."],) * 2

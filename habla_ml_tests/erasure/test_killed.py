@@ -1,4 +1,4 @@
-"""An erasure that is killed at any step is finished by running it again."""
+"""An erasure that is killed at any step completes on the next run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.snapshot import SPLITS, load_latest_snapshot, read_utterances
-from habla_ml.erasure import orphans as orphans
+from habla_ml.erasure import orphans
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml_tests.erasure.test_erase import assert_nowhere, erase_all, withdraw
 from habla_ml_tests.testing.full_lake import FullLake, make_full_lake
@@ -27,7 +27,7 @@ def wrap_with_step(call: Callable[..., Any], before_step: Callable[[], None]) ->
 
 
 def hook_steps(names: tuple[str, ...], before_step: Callable[[], None]) -> None:
-    """In this process, call `before_step` before each of these steps of an erasure."""
+    """Call `before_step` before each of these steps of an erasure in this process."""
     for name in names:
         owner = Lake if hasattr(Lake, name) else DirectoryStore if hasattr(DirectoryStore, name) else orphans
         setattr(owner, name, wrap_with_step(getattr(owner, name), before_step))
@@ -40,12 +40,12 @@ def full_lake(tmp_path_factory: pytest.TempPathFactory) -> FullLake:
 
 @pytest.fixture(scope="module")
 def backup(full_lake: FullLake, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The workspace as it was before any erasure."""
+    """A copy of the workspace before any erasure."""
     return copytree(full_lake.workspace.root, tmp_path_factory.mktemp("backup") / "root")
 
 
 def kill_and_recover(full_lake: FullLake, names: tuple[str, ...], step: int, backup: Path) -> bool:
-    """Kill an erasure before a step, run it again, look everywhere; False where it ended before that step."""
+    """Kill an erasure before a step, run it again and search all bytes; return False if it ended before that step."""
     root = full_lake.workspace.root
     rmtree(root)
     copytree(backup, root, symlinks=True)
@@ -77,16 +77,16 @@ def kill_at_every_step(full_lake: FullLake, names: tuple[str, ...], backup: Path
 
 
 @pytest.mark.slow
-def test_killed_at_any_pointer_the_next_run_completes(full_lake: FullLake, backup: Path) -> None:
+def test_an_erasure_killed_at_any_pointer_completes_on_the_next_run(full_lake: FullLake, backup: Path) -> None:
     assert kill_at_every_step(full_lake, ("move_pointer",), backup) >= 12
 
 
 @pytest.mark.slow
-def test_killed_while_deleting_the_next_run_completes(full_lake: FullLake, backup: Path) -> None:
+def test_an_erasure_killed_while_deleting_completes_on_the_next_run(full_lake: FullLake, backup: Path) -> None:
     assert kill_at_every_step(full_lake, ("delete", "_remove"), backup, stride=4) >= 20
 
 
-def test_killed_between_the_tombstones_and_the_first_pointer_nothing_comes_in(
+def test_an_erasure_killed_after_its_tombstones_completes_on_the_next_run(
     full_lake: FullLake, backup: Path
 ) -> None:
     assert kill_and_recover(full_lake, ("move_pointer",), 2, backup)

@@ -1,4 +1,4 @@
-"""Stores on a real file system and on a real S3 server, and a disk that is nearly full."""
+"""Stores on a file system and on an S3 server, and a small disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMALL_DISK_BYTES = 1 << 20
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    """The address of an S3 server in a process of its own."""
+    """The address of an S3 server in its own process."""
     server = subprocess.Popen(
         [sys.executable, "-m", "habla_ml_tests.testing.faulty_s3_server"],
         stdin=subprocess.PIPE,
@@ -53,14 +53,14 @@ def s3_endpoint() -> Iterator[str]:
 
 @cache
 def _session() -> Session:
-    """Reads the description of the service once; clients are made one after the other, in the main thread."""
+    """Read the description of the service once; create clients in the main thread only."""
     from boto3.session import Session
 
     return Session()
 
 
 def new_client(endpoint: str) -> S3Client:
-    """A client of its own for one thread or process."""
+    """Create a client for one thread or process."""
     from botocore.config import Config
 
     return _session().client(
@@ -80,7 +80,7 @@ def s3_client(s3_endpoint: str) -> S3Client:
 
 @pytest.fixture(params=["folder", "s3"])
 def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
-    """Opens the same empty store again and again, each time with its own connection."""
+    """A function that opens the same store, each time with its own connection."""
     if request.param == "folder":
         return lambda: DirectoryStore(tmp_path / "store")
     endpoint, prefix = request.getfixturevalue("s3_endpoint"), f"tests/{uuid.uuid4().hex}"
@@ -94,7 +94,7 @@ def store(new_store: Callable[[], Store]) -> Store:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a file system of 1 MiB; who may not mount one gets a limit of 1 MiB a file instead."""
+    """A folder on a file system of 1 MiB, or with a limit of 1 MiB per file if mounting is not permitted."""
     folder = tmp_path / "small_disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "habla-test", str(folder)]

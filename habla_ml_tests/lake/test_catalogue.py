@@ -16,7 +16,7 @@ def test_a_family_refuses_the_name_of_another_family(name):
     assert catalogue.REPORT.parts(name) is None
 
 
-def test_keys_lists_one_family_and_skips_its_neighbours(tmp_path: Path):
+def test_keys_lists_only_the_pointers_of_its_family(tmp_path: Path):
     lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
     for name in ("models/v2/report", "models/v1/report", "models/v1/plan", "modelsx/v3/report"):
         lake.move_pointer(name, {"present": True}, None)
@@ -24,5 +24,5 @@ def test_keys_lists_one_family_and_skips_its_neighbours(tmp_path: Path):
     assert list(catalogue.PLAN.keys(lake)) == ["v1"]
 
 
-def test_the_area_is_the_first_part():
+def test_the_area_of_a_pointer_is_the_first_part_of_its_name():
     assert catalogue.get_area("recordings/2026-02-16") == "recordings"

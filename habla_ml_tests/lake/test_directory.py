@@ -1,4 +1,4 @@
-"""A folder alone: kills, full disks, unwritable places, foreign files, and the cost of a listing."""
+"""The directory store: kills, full disks, unwritable folders, foreign files, and the cost of a listing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _race_in_process(root: Path, key: str, writer: int, barrier: threading.Barri
             pass
 
 
-def test_of_eight_processes_exactly_one_wins_each_of_twenty_races(tmp_path: Path) -> None:
+def test_exactly_one_of_eight_processes_wins_each_race(tmp_path: Path) -> None:
     wins = tmp_path / "wins"
     wins.mkdir()
     context = multiprocessing.get_context("fork")
@@ -66,7 +66,7 @@ def test_of_eight_processes_exactly_one_wins_each_of_twenty_races(tmp_path: Path
     }
 
 
-def test_a_move_waits_for_the_one_that_is_under_way_and_then_loses(
+def test_a_move_waits_for_a_concurrent_move_and_then_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tag = DirectoryStore(tmp_path / "store").compare_and_set("p.json", b"0", None)
@@ -91,7 +91,7 @@ def test_a_move_waits_for_the_one_that_is_under_way_and_then_loses(
     assert DirectoryStore(tmp_path / "store").read("p.json") == b"1"
 
 
-def test_killed_before_any_step_of_a_put_leaves_nothing_or_the_whole_value(tmp_path: Path) -> None:
+def test_a_put_killed_at_any_step_leaves_nothing_or_the_whole_value(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(VALUE)
     step, states = 1, set()
@@ -115,9 +115,7 @@ def test_killed_before_any_step_of_a_put_leaves_nothing_or_the_whole_value(tmp_p
 
 
 @pytest.mark.parametrize("before", [None, b"old"])
-def test_killed_before_any_step_of_a_move_leaves_the_old_or_the_new_pointer(
-    tmp_path: Path, before: bytes | None
-) -> None:
+def test_a_move_killed_at_any_step_leaves_the_old_or_the_new_pointer(tmp_path: Path, before: bytes | None) -> None:
     step, states = 1, set()
 
     def work(before_step: Callable[[], None]) -> None:
@@ -143,7 +141,7 @@ def test_killed_before_any_step_of_a_move_leaves_the_old_or_the_new_pointer(
     assert store.read("p.json") == b"new"
 
 
-def test_killed_in_the_middle_of_copying_shows_nothing_and_the_leftover_goes(tmp_path: Path) -> None:
+def test_the_next_opening_removes_the_leftover_of_a_killed_copy(tmp_path: Path) -> None:
     pipe, root = tmp_path / "pipe", tmp_path / "store"
     os.mkfifo(pipe)
     child = multiprocessing.get_context("fork").Process(
@@ -159,7 +157,7 @@ def test_killed_in_the_middle_of_copying_shows_nothing_and_the_leftover_goes(tmp
             time.sleep(0.01)
         [half] = list_files_below(root / ".unfinished")
         assert list(DirectoryStore(root).list("")) == []
-        assert list_files_below(root / ".unfinished") == [half], "a living writer's file was taken for a leftover"
+        assert list_files_below(root / ".unfinished") == [half], "the file of a running writer was removed"
         os.kill(child.pid or 0, signal.SIGKILL)
         child.join()
     assert list_files_below(root / ".unfinished") == [half]
@@ -168,7 +166,7 @@ def test_killed_in_the_middle_of_copying_shows_nothing_and_the_leftover_goes(tmp
     assert DirectoryStore(root).put_if_absent("value", VALUE) is True
 
 
-def test_a_full_disk_is_an_error_that_leaves_nothing_behind(small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_that_leaves_no_files(small_disk: Path, tmp_path: Path) -> None:
     store = DirectoryStore(small_disk / "store")
     tag = store.compare_and_set("p.json", b"small", None)
     large = tmp_path / "large"
@@ -188,21 +186,21 @@ def test_a_full_disk_is_an_error_that_leaves_nothing_behind(small_disk: Path, tm
 
 
 @pytest.mark.parametrize("place", ["file", "proc"])
-def test_a_folder_that_cannot_be_written_is_refused_at_the_opening(tmp_path: Path, place: str) -> None:
+def test_opening_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
     root = tmp_path / "file" / "store" if place == "file" else Path("/proc/self/habla")
     with pytest.raises(LakeError, match=r"cannot be written .*choose another folder in the settings"):
         DirectoryStore(root)
 
 
-def test_a_store_whose_folder_vanishes_says_so(tmp_path: Path) -> None:
+def test_a_write_to_a_deleted_store_is_an_error(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "store")
     (tmp_path / "store" / ".unfinished").rmdir()
     with pytest.raises(LakeError, match=r"cannot write a/key.*No such file"):
         store.put_if_absent("a/key", b"x")
 
 
-def test_a_folder_in_the_place_of_a_value_is_named(tmp_path: Path) -> None:
+def test_a_folder_with_the_name_of_a_value_is_an_error(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "store")
     store.put_if_absent("a/b/c", b"x")
     with pytest.raises(LakeError, match=r"a/b is a folder"):
@@ -211,13 +209,13 @@ def test_a_folder_in_the_place_of_a_value_is_named(tmp_path: Path) -> None:
         store.put_if_absent("a/b/c/d", b"y")
 
 
-def test_a_published_value_cannot_be_written_by_accident(tmp_path: Path) -> None:
+def test_a_published_value_is_read_only(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "store")
     store.put_if_absent("a/key", b"x")
     assert stat.S_IMODE((tmp_path / "store/a/key").stat().st_mode) & 0o333 == 0
 
 
-def test_foreign_hidden_files_and_vanishing_folders_do_not_disturb_a_listing(tmp_path: Path) -> None:
+def test_a_listing_skips_hidden_files_and_deleted_folders(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "store")
     for number in range(3):
         store.put_if_absent(f"a/{number}/x", b"")
@@ -230,7 +228,7 @@ def test_foreign_hidden_files_and_vanishing_folders_do_not_disturb_a_listing(tmp
     assert [each.key for each in listing] == ["a/2/x"]
 
 
-def test_a_listing_reads_no_folder_beside_its_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_listing_reads_only_folders_below_its_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = DirectoryStore(tmp_path / "store")
     for model in range(20):
         for kind in range(5):
@@ -250,6 +248,6 @@ def test_a_listing_reads_no_folder_beside_its_prefix(tmp_path: Path, monkeypatch
     assert len(read) == 1 + 11
 
 
-def test_two_stores_in_one_folder_are_one(tmp_path: Path) -> None:
+def test_two_stores_of_one_folder_share_their_values(tmp_path: Path) -> None:
     DirectoryStore(tmp_path / "a" / ".." / "store").put_if_absent("key", b"x")
     assert DirectoryStore(tmp_path / "store").read("key") == b"x"

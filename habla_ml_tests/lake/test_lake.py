@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_object_is_named_by_its_sha256_and_stored_once(lake: Lake, store: Store) -> None:
+def test_the_id_of_an_object_is_its_sha256_and_it_is_stored_once(lake: Lake, store: Store) -> None:
     expected = hashlib.sha256(b"hola").hexdigest()
     assert lake.put_bytes(b"hola") == expected
     assert lake.put_bytes(b"hola") == expected
@@ -45,24 +45,24 @@ def test_equal_json_values_are_one_object(lake: Lake) -> None:
     assert to_canonical_json({"b": 1, "a": "ñ"}) == '{"a":"ñ","b":1}'.encode()
 
 
-def test_a_missing_object_says_so(lake: Lake) -> None:
+def test_a_missing_object_is_an_error(lake: Lake) -> None:
     for use in (lake.get_bytes, lake.get_json, lake.fetch_path, lake.list_tree_files):
         with pytest.raises(ObjectMissingError, match=MISSING):
             use(MISSING)
 
 
 @pytest.mark.parametrize("name", ["", "abc", "Z" * 64, "../" + "a" * 61])
-def test_what_is_no_sha256_is_refused(lake: Lake, name: str) -> None:
+def test_an_object_id_must_be_a_sha256(lake: Lake, name: str) -> None:
     with pytest.raises(LakeError, match="is not a sha256"):
         lake.get_bytes(name)
 
 
-def test_an_object_that_is_not_json_is_named(lake: Lake) -> None:
+def test_reading_an_object_that_is_not_json_as_json_is_an_error(lake: Lake) -> None:
     with pytest.raises(LakeError, match="is not JSON"):
         lake.get_json(lake.put_bytes(b"\xff{"))
 
 
-def test_a_damaged_object_is_never_handed_out(lake: Lake, store: Store, tmp_path: Path) -> None:
+def test_a_damaged_object_is_an_error(lake: Lake, store: Store, tmp_path: Path) -> None:
     name = hashlib.sha256(b"good").hexdigest()
     store.put_if_absent(f"objects/{name[:2]}/{name}", b"baad")
     with pytest.raises(LakeError, match="is damaged"):
@@ -73,7 +73,7 @@ def test_a_damaged_object_is_never_handed_out(lake: Lake, store: Store, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_a_tree_comes_back_as_it_was(lake: Lake, folder: Path, tmp_path: Path) -> None:
+def test_a_checkout_has_the_files_of_its_tree(lake: Lake, folder: Path, tmp_path: Path) -> None:
     tree = lake.put_tree(folder)
     assert lake.put_tree(folder) == tree
     assert [each.path for each in lake.list_tree_files(tree)] == ["model.bin", "sub.json", "sub/ñandú.json"]
@@ -85,9 +85,7 @@ def test_a_tree_comes_back_as_it_was(lake: Lake, folder: Path, tmp_path: Path) -
     assert [each.name for each in out.parent.iterdir()] == ["out"]
 
 
-def test_another_folder_in_the_place_of_a_checkout_is_not_taken_for_it(
-    lake: Lake, folder: Path, tmp_path: Path
-) -> None:
+def test_a_checkout_refuses_an_existing_folder_with_other_files(lake: Lake, folder: Path, tmp_path: Path) -> None:
     tree = lake.put_tree(folder)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "model.bin").write_bytes(b"short")
@@ -96,7 +94,7 @@ def test_another_folder_in_the_place_of_a_checkout_is_not_taken_for_it(
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder link"])
-def test_a_tree_of_anything_but_plain_files_is_refused(lake: Lake, folder: Path, kind: str) -> None:
+def test_a_tree_refuses_links_and_devices(lake: Lake, folder: Path, kind: str) -> None:
     strange = folder / "strange"
     if kind == "pipe":
         os.mkfifo(strange)
@@ -107,7 +105,7 @@ def test_a_tree_of_anything_but_plain_files_is_refused(lake: Lake, folder: Path,
 
 
 @pytest.mark.parametrize("made", [True, False])
-def test_a_tree_without_files_is_refused(lake: Lake, tmp_path: Path, made: bool) -> None:
+def test_a_tree_needs_files(lake: Lake, tmp_path: Path, made: bool) -> None:
     if made:
         (tmp_path / "empty").mkdir()
     with pytest.raises(LakeError, match="contains no files"):
@@ -115,14 +113,14 @@ def test_a_tree_without_files_is_refused(lake: Lake, tmp_path: Path, made: bool)
 
 
 @pytest.mark.parametrize("path", ["../outside", "/etc/x", "a/../../b"])
-def test_a_tree_that_would_leave_its_folder_is_refused(lake: Lake, tmp_path: Path, path: str) -> None:
+def test_a_path_that_leaves_the_tree_is_refused(lake: Lake, tmp_path: Path, path: str) -> None:
     entry = {"path": path, "size_bytes": 1, "sha256": lake.put_bytes(b"x")}
     tree = lake.put_json({"format": "habla_ml.tree/1", "files": [entry]})
     with pytest.raises(LakeError, match="leaves its folder"):
         lake.checkout_tree(tree, tmp_path / "out")
 
 
-def test_an_object_that_is_no_tree_is_named(lake: Lake) -> None:
+def test_an_object_that_is_not_a_tree_is_an_error(lake: Lake) -> None:
     with pytest.raises(LakeError, match="is not a tree"):
         lake.list_tree_files(lake.put_json({"files": []}))
 
@@ -142,7 +140,7 @@ def test_a_pointer_moves_and_is_listed_by_its_name(lake: Lake) -> None:
     assert list(lake.list_pointers("")) == ["models/v1/report", "models/v10/report", "splits"]
 
 
-def test_a_damaged_pointer_is_named(lake: Lake, store: Store) -> None:
+def test_a_damaged_pointer_is_an_error_with_its_name(lake: Lake, store: Store) -> None:
     store.put_if_absent("pointers/splits.json", b"[1]")
     store.put_if_absent("pointers/other.json", b"{")
     for name in ("splits", "other"):
@@ -150,15 +148,13 @@ def test_a_damaged_pointer_is_named(lake: Lake, store: Store) -> None:
             lake.read_pointer(name)
 
 
-def test_a_file_of_the_lake_itself_is_not_copied(tmp_path: Path) -> None:
+def test_an_object_of_a_local_lake_is_not_copied(tmp_path: Path) -> None:
     lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
     assert lake.fetch_path(lake.put_bytes(b"x")).is_relative_to(tmp_path / "lake")
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_full_disk_is_an_error_of_the_lake_and_leaves_the_last_good_state(
-    small_disk: Path, tmp_path: Path
-) -> None:
+def test_a_full_disk_leaves_the_last_good_state(small_disk: Path, tmp_path: Path) -> None:
     lake = Lake(DirectoryStore(small_disk / "lake"), tmp_path / "cache")
     before = lake.move_pointer("models/v1/checkpoint", {"tree": lake.put_bytes(b"small")}, None)
     (tmp_path / "model").mkdir()
@@ -170,7 +166,7 @@ def test_a_full_disk_is_an_error_of_the_lake_and_leaves_the_last_good_state(
     assert lake.get_bytes(before.value["tree"]) == b"small"
 
 
-def test_a_full_disk_at_a_checkout_leaves_no_folder(small_disk: Path, tmp_path: Path) -> None:
+def test_a_checkout_on_a_full_disk_leaves_no_folder(small_disk: Path, tmp_path: Path) -> None:
     lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "b").write_bytes(b"b" * (2 * SMALL_DISK_BYTES))
@@ -180,7 +176,7 @@ def test_a_full_disk_at_a_checkout_leaves_no_folder(small_disk: Path, tmp_path: 
     assert list(small_disk.iterdir()) == []
 
 
-def test_deleted_objects_are_gone_with_their_cached_copies(lake: Lake, store: Store, tmp_path: Path) -> None:
+def test_deleting_an_object_deletes_its_cached_copy(lake: Lake, store: Store, tmp_path: Path) -> None:
     gone, kept = lake.put_bytes(b"gone"), lake.put_bytes(b"kept")
     for each in (gone, kept):
         lake.fetch_path(each)
@@ -193,7 +189,7 @@ def test_deleted_objects_are_gone_with_their_cached_copies(lake: Lake, store: St
     assert gone not in list(lake.list_cached_ids())
 
 
-def test_what_a_pointer_leads_to_is_not_deleted_and_nothing_else_then(lake: Lake, folder: Path) -> None:
+def test_a_deletion_with_a_reachable_object_deletes_nothing(lake: Lake, folder: Path) -> None:
     tree, free = lake.put_tree(folder), lake.put_bytes(b"free")
     body = lake.put_json({"deep": [{"tree": tree}], "by_id": {lake.put_bytes(b"as a key"): 1}})
     first = lake.move_pointer("models/v1/x", {"body": body}, None)
@@ -208,7 +204,7 @@ def test_what_a_pointer_leads_to_is_not_deleted_and_nothing_else_then(lake: Lake
         lake.delete_objects(deep)
 
 
-def test_a_deleted_pointer_lets_its_objects_go(lake: Lake) -> None:
+def test_the_objects_of_a_deleted_pointer_can_be_deleted(lake: Lake) -> None:
     named = lake.put_bytes(b"x")
     lake.move_pointer("p", {"x": named}, None)
     assert lake.delete_pointer("p") is True

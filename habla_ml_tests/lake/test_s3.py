@@ -1,4 +1,4 @@
-"""S3 alone: endpoints that break the promises, conflicts, lost answers, unreachable and missing places."""
+"""The S3 store: endpoints without conditional writes, conflicts, lost answers, unreachable and missing buckets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def store(s3_client: S3Client, prefix: str) -> S3Store:
     return S3Store(s3_client, BUCKET, prefix, part_bytes=5 << 20)
 
 
-def test_an_endpoint_with_conditional_writes_passes_the_probe_and_nothing_stays(
+def test_an_endpoint_with_conditional_writes_passes_the_probe(
     s3_client: S3Client, store: S3Store, prefix: str
 ) -> None:
     probe_conditional_writes(s3_client, BUCKET, prefix)
@@ -45,7 +45,7 @@ def test_an_endpoint_with_conditional_writes_passes_the_probe_and_nothing_stays(
         ("refuses-everything-conditional", r"a first put with If-None-Match: \* was refused"),
     ],
 )
-def test_an_endpoint_that_breaks_conditional_writes_is_refused_at_the_opening(
+def test_an_endpoint_without_conditional_writes_is_refused(
     s3_client: S3Client, s3_endpoint: str, bucket: str, fault: str, tmp_path: Path
 ) -> None:
     with pytest.raises(LakeError, match=fault) as refusal:
@@ -54,34 +54,34 @@ def test_an_endpoint_that_breaks_conditional_writes_is_refused_at_the_opening(
     assert "AWS S3" in str(refusal.value)
 
 
-def test_credentials_that_may_not_delete_are_enough(s3_client: S3Client) -> None:
+def test_a_store_opens_without_the_right_to_delete(s3_client: S3Client) -> None:
     open_store(StoreSettings(url="s3://forbids-delete/lake"), s3_client)
     assert list(open_store(StoreSettings(url="s3://forbids-delete"), s3_client).list("")) == []
 
 
-def test_the_probe_at_the_root_of_a_bucket_does_not_show_in_listings(s3_client: S3Client) -> None:
+def test_listings_hide_the_probe_at_the_root_of_a_bucket(s3_client: S3Client) -> None:
     s3_client.put_object(Bucket="forbids-delete", Key="rooted/.probe/left", Body=b"4")
     assert list(S3Store(s3_client, "forbids-delete", "rooted").list("")) == []
 
 
-def test_a_missing_bucket_is_named_with_what_to_do(s3_client: S3Client) -> None:
+def test_a_missing_bucket_is_an_error_with_the_next_step(s3_client: S3Client) -> None:
     with pytest.raises(LakeError, match=r"s3://no-such-bucket/.*NoSuchBucket.*create the bucket"):
         open_store(StoreSettings(url="s3://no-such-bucket/lake"), s3_client)
 
 
 @pytest.mark.parametrize("url", ["gs://bucket/lake", "http://somewhere/lake", "file:///lake"])
-def test_an_unknown_scheme_is_named_with_the_known_ones(url: str) -> None:
+def test_an_unknown_scheme_is_an_error_with_the_known_ones(url: str) -> None:
     with pytest.raises(LakeError, match=r"use a folder or s3://bucket/prefix"):
         open_store(StoreSettings(url=url))
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3:///lake", "s3://Bucket_/lake"])
-def test_a_bucket_that_cannot_be_one_is_named(url: str) -> None:
+def test_an_invalid_bucket_name_is_an_error(url: str) -> None:
     with pytest.raises(LakeError, match="not a valid bucket name"):
         open_store(StoreSettings(url=url))
 
 
-def test_missing_credentials_are_an_error_that_says_where_to_put_them(
+def test_missing_credentials_are_an_error_with_the_variables_to_set(
     s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
@@ -105,7 +105,7 @@ def test_a_store_opens_from_settings_and_the_environment(
     assert lake.get_bytes(lake.put_bytes(b"hola")) == b"hola"
 
 
-def test_an_endpoint_that_does_not_answer_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_endpoint_is_an_error_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -114,7 +114,7 @@ def test_an_endpoint_that_does_not_answer_is_an_error_that_names_it(monkeypatch:
         open_store(settings)
 
 
-def test_a_bucket_that_vanishes_is_an_error_for_every_call(s3_client: S3Client, tmp_path: Path) -> None:
+def test_every_call_on_a_deleted_bucket_is_an_error(s3_client: S3Client, tmp_path: Path) -> None:
     store = S3Store(s3_client, "gone-bucket", "lake")
     calls: list[Any] = [
         lambda: store.put_if_absent("a", b"x"),
@@ -130,19 +130,19 @@ def test_a_bucket_that_vanishes_is_an_error_for_every_call(s3_client: S3Client, 
 
 
 @pytest.mark.parametrize("size_bytes", [3, 11 << 20])
-def test_a_conflict_is_tried_again(store: S3Store, tmp_path: Path, size_bytes: int) -> None:
+def test_a_put_is_retried_after_a_conflict(store: S3Store, tmp_path: Path, size_bytes: int) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"x" * size_bytes)
     assert store.put_if_absent("answers-409-twice", source) is True
     assert store.read("answers-409-twice") == source.read_bytes()
 
 
-def test_a_pointer_survives_conflicts(store: S3Store) -> None:
+def test_a_move_is_retried_after_a_conflict(store: S3Store) -> None:
     tag = store.compare_and_set("pointer", b"1", None)
     assert store.compare_and_set("answers-409-twice/pointer", b"1", None) == tag
 
 
-def test_who_wrote_and_lost_the_answer_still_knows_that_it_won(store: S3Store) -> None:
+def test_a_write_with_a_lost_answer_counts_as_done(store: S3Store) -> None:
     assert store.put_if_absent("loses-an-answer/value", b"x") is True
     tag = store.compare_and_set("loses-an-answer/pointer", b"1", None)
     seen = store.read_versioned("loses-an-answer/pointer")
@@ -152,9 +152,7 @@ def test_who_wrote_and_lost_the_answer_still_knows_that_it_won(store: S3Store) -
         store.compare_and_set("loses-an-answer/pointer", b"1", None)
 
 
-def test_an_upload_that_fails_leaves_no_parts_behind(
-    s3_client: S3Client, store: S3Store, prefix: str, tmp_path: Path
-) -> None:
+def test_a_failed_upload_leaves_no_parts(s3_client: S3Client, store: S3Store, prefix: str, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"x" * (11 << 20))
     with pytest.raises(LakeError):
@@ -163,7 +161,7 @@ def test_an_upload_that_fails_leaves_no_parts_behind(
     assert [each for each in uploads.get("Uploads", []) if each["Key"].startswith(prefix)] == []
 
 
-def test_an_upload_that_somebody_interrupts_leaves_no_parts_behind(
+def test_an_interrupted_upload_leaves_no_parts(
     s3_endpoint: str, s3_client: S3Client, prefix: str, tmp_path: Path
 ) -> None:
     source = tmp_path / "source"
@@ -181,16 +179,14 @@ def test_an_upload_that_somebody_interrupts_leaves_no_parts_behind(
     assert [each for each in uploads.get("Uploads", []) if each["Key"].startswith(prefix)] == []
 
 
-def test_where_parts_may_not_be_taken_away_the_first_fault_is_still_the_one_reported(
-    s3_client: S3Client, tmp_path: Path
-) -> None:
+def test_the_first_error_is_reported_if_parts_cannot_be_deleted(s3_client: S3Client, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"x" * (11 << 20))
     with pytest.raises(LakeError, match="it changed while it was read"):
         S3Store(s3_client, "forbids-delete", part_bytes=5 << 20).put_if_absent("large", source, sha256="0" * 64)
 
 
-def test_values_are_cached_for_ever_and_pointers_never(s3_client: S3Client, store: S3Store, prefix: str) -> None:
+def test_values_may_be_cached_and_pointers_may_not(s3_client: S3Client, store: S3Store, prefix: str) -> None:
     store.put_if_absent("releases/a.zip", b"x")
     store.compare_and_set("channels/stable/latest.json", b"{}", None)
     value = s3_client.head_object(Bucket=BUCKET, Key=f"{prefix}/releases/a.zip")
@@ -202,7 +198,7 @@ def test_values_are_cached_for_ever_and_pointers_never(s3_client: S3Client, stor
     assert (pointer["ContentType"], pointer["CacheControl"]) == ("application/json", "no-cache")
 
 
-def test_more_than_a_page_is_listed(s3_client: S3Client) -> None:
+def test_a_listing_reads_every_page(s3_client: S3Client) -> None:
     store = S3Store(s3_client, "three-a-page")
     keys = [f"many/{number:02}" for number in range(10)]
     for key in keys:
@@ -212,7 +208,7 @@ def test_more_than_a_page_is_listed(s3_client: S3Client) -> None:
 
 
 @pytest.mark.parametrize("size_bytes", [3, 11 << 20])
-def test_killed_before_any_request_leaves_nothing_or_the_whole_value(
+def test_a_put_killed_at_any_request_leaves_nothing_or_the_whole_value(
     s3_client: S3Client, store: S3Store, tmp_path: Path, size_bytes: int
 ) -> None:
     source = tmp_path / "source"

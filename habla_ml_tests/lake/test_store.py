@@ -1,4 +1,4 @@
-"""What every store promises, on a folder and on an S3 server."""
+"""The guarantees of every store, on a folder and on an S3 server."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ RACES = 20
 SEVERAL_PARTS_BYTES = (12 << 20) + 7
 
 
-def test_a_value_is_read_as_it_was_put(store: Store) -> None:
+def test_a_stored_value_can_be_read(store: Store) -> None:
     assert store.put_if_absent("objects/ab/one", b"uno") is True
     assert store.read("objects/ab/one") == b"uno"
 
 
-def test_the_second_put_loses_and_changes_nothing(store: Store) -> None:
+def test_a_second_put_changes_nothing(store: Store) -> None:
     store.put_if_absent("a/key", b"first")
     assert store.put_if_absent("a/key", b"second") is False
     assert store.read("a/key") == b"first"
@@ -36,7 +36,7 @@ def test_an_empty_value_is_a_value(store: Store) -> None:
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 5 << 20, SEVERAL_PARTS_BYTES])
-def test_a_file_of_any_size_comes_back_byte_for_byte(store: Store, tmp_path: Path, size_bytes: int) -> None:
+def test_a_file_of_any_size_is_fetched_unchanged(store: Store, tmp_path: Path, size_bytes: int) -> None:
     source, back = tmp_path / "source", tmp_path / "back"
     source.write_bytes(hashlib.shake_128(b"seed").digest(size_bytes))
     assert store.put_if_absent("files/large", source) is True
@@ -56,13 +56,13 @@ def test_bytes_of_another_sha256_are_refused_and_not_stored(store: Store, tmp_pa
     assert store.put_if_absent("a/key", source, sha256=hashlib.sha256(source.read_bytes()).hexdigest()) is True
 
 
-def test_a_missing_source_is_named_and_nothing_is_stored(store: Store, tmp_path: Path) -> None:
+def test_a_missing_source_is_an_error_and_nothing_is_stored(store: Store, tmp_path: Path) -> None:
     with pytest.raises(LakeError, match=r"no_such_file.*No such file.*nothing was published"):
         store.put_if_absent("a/key", tmp_path / "no_such_file")
     assert list(store.list("")) == []
 
 
-def test_missing_values_say_so(store: Store, tmp_path: Path) -> None:
+def test_a_missing_value_is_none_or_an_error(store: Store, tmp_path: Path) -> None:
     store.put_if_absent("a/key", b"x")
     assert store.read_versioned("no/such") is None
     assert store.read_versioned("a/key/below") is None
@@ -74,7 +74,7 @@ def test_missing_values_say_so(store: Store, tmp_path: Path) -> None:
     assert not (tmp_path / "back").exists()
 
 
-def test_a_destination_that_cannot_be_written_is_named(store: Store, tmp_path: Path) -> None:
+def test_a_destination_that_cannot_be_written_is_an_error(store: Store, tmp_path: Path) -> None:
     store.put_if_absent("a/key", b"x")
     with pytest.raises(LakeError, match="no_folder"):
         store.fetch("a/key", tmp_path / "no_folder" / "back")
@@ -98,7 +98,7 @@ def test_a_destination_that_cannot_be_written_is_named(store: Store, tmp_path: P
         "a/" * 460 + "a",
     ],
 )
-def test_a_key_that_could_be_read_in_two_ways_is_refused(store: Store, key: str) -> None:
+def test_an_ambiguous_key_is_refused(store: Store, key: str) -> None:
     for use in (lambda: store.put_if_absent(key, b"x"), lambda: store.read(key), lambda: store.local_path(key)):
         with pytest.raises(LakeError, match="is not a relative path"):
             use()
@@ -110,7 +110,7 @@ def test_a_listing_cannot_leave_the_store(store: Store, prefix: str) -> None:
         list(store.list(prefix))
 
 
-def test_a_listing_is_by_prefix_and_in_the_order_of_keys(store: Store) -> None:
+def test_a_listing_has_the_keys_of_a_prefix_in_order(store: Store) -> None:
     keys = ["a/b", "a.b", "a-b", "a/b.c", "a/bc/d", "a/bd/e", "ab", "b/a", "models/v1/x", "models/v10/x"]
     for key in keys:
         store.put_if_absent(key, b"123")
@@ -122,7 +122,7 @@ def test_a_listing_is_by_prefix_and_in_the_order_of_keys(store: Store) -> None:
     assert list(store.list("b/a")) == [StoreEntry("b/a", 3)]
 
 
-def test_a_pointer_moves_only_from_the_state_that_was_seen(store: Store) -> None:
+def test_a_pointer_moves_only_from_its_present_state(store: Store) -> None:
     first = store.compare_and_set("p.json", b"1", None)
     with pytest.raises(PointerMovedError, match=r"p\.json.*moved by another process"):
         store.compare_and_set("p.json", b"2", None)
@@ -134,14 +134,14 @@ def test_a_pointer_moves_only_from_the_state_that_was_seen(store: Store) -> None
     assert (seen.data, seen.tag) == (b"2", second)
 
 
-def test_a_pointer_that_is_not_there_cannot_be_moved_from_a_state(store: Store) -> None:
+def test_a_missing_pointer_cannot_be_moved(store: Store) -> None:
     tag = store.compare_and_set("p.json", b"1", None)
     with pytest.raises(PointerMovedError):
         store.compare_and_set("q.json", b"2", tag)
     assert store.read_versioned("q.json") is None
 
 
-def test_a_value_put_once_is_not_replaced_by_a_pointer_that_expects_nothing(store: Store) -> None:
+def test_a_first_move_does_not_replace_an_existing_value(store: Store) -> None:
     store.put_if_absent("p.json", b"1")
     with pytest.raises(PointerMovedError):
         store.compare_and_set("p.json", b"2", None)
@@ -150,12 +150,12 @@ def test_a_value_put_once_is_not_replaced_by_a_pointer_that_expects_nothing(stor
 
 @pytest.fixture
 def writers(new_store: Callable[[], Store]) -> list[Store]:
-    """Eight writers to one store, with connections of their own."""
+    """Eight writers of one store with separate connections."""
     return [new_store() for _ in range(WRITERS)]
 
 
 def count_winners(writers: list[Store], attempt: Callable[[Store, int], bool]) -> int:
-    """How many of the writers succeed when they start together."""
+    """Return how many of the writers succeed if they start together."""
     barrier = threading.Barrier(len(writers))
 
     def run(number: int) -> bool:
@@ -166,7 +166,7 @@ def count_winners(writers: list[Store], attempt: Callable[[Store, int], bool]) -
         return sum(pool.map(run, range(len(writers))))
 
 
-def test_of_eight_writers_exactly_one_stores_the_value(writers: list[Store]) -> None:
+def test_exactly_one_of_eight_writers_stores_the_value(writers: list[Store]) -> None:
     for key in [f"races/{number}" for number in range(RACES)]:
 
         def attempt(store: Store, writer: int, key: str = key) -> bool:
@@ -175,7 +175,7 @@ def test_of_eight_writers_exactly_one_stores_the_value(writers: list[Store]) -> 
         assert count_winners(writers, attempt) == 1
 
 
-def test_of_eight_writers_exactly_one_moves_the_pointer(writers: list[Store]) -> None:
+def test_exactly_one_of_eight_writers_moves_the_pointer(writers: list[Store]) -> None:
     tag = writers[0].compare_and_set("p.json", b"start", None)
     for number in range(RACES):
 
@@ -210,7 +210,7 @@ def test_no_increment_is_lost_between_writers(writers: list[Store]) -> None:
     assert writers[0].read("count") == b"%d" % WRITERS
 
 
-def test_a_deleted_value_is_gone_and_deleting_it_again_does_nothing(store: Store) -> None:
+def test_a_value_can_be_deleted_once(store: Store) -> None:
     store.put_if_absent("a/key", b"x")
     store.put_if_absent("a/other", b"y")
     assert store.delete("a/key") is True
@@ -221,13 +221,13 @@ def test_a_deleted_value_is_gone_and_deleting_it_again_does_nothing(store: Store
     assert store.read("a/key") == b"again"
 
 
-def test_deleted_by_eight_at_once_a_value_is_gone(writers: list[Store]) -> None:
+def test_eight_writers_can_delete_a_value_at_once(writers: list[Store]) -> None:
     writers[0].put_if_absent("a/key", b"x")
     assert count_winners(writers, lambda store, _: store.delete("a/key")) >= 1
     assert writers[0].read_versioned("a/key") is None
 
 
-def test_a_deleted_pointer_can_be_set_anew_and_not_from_its_old_state(store: Store) -> None:
+def test_a_deleted_pointer_can_only_be_created_again(store: Store) -> None:
     tag = store.compare_and_set("p.json", b"1", None)
     assert store.delete("p.json") is True
     with pytest.raises(PointerMovedError):
@@ -237,7 +237,7 @@ def test_a_deleted_pointer_can_be_set_anew_and_not_from_its_old_state(store: Sto
 
 
 @pytest.mark.parametrize(("length", "expected"), [(0, b""), (3, b"hol"), (100, b"hola")])
-def test_the_start_of_a_value_is_read_alone(store: Store, length: int, expected: bytes) -> None:
+def test_the_start_of_a_value_can_be_read(store: Store, length: int, expected: bytes) -> None:
     store.put_if_absent("a/key", b"hola")
     store.put_if_absent("a/empty", b"")
     assert store.read_start("a/key", length) == expected

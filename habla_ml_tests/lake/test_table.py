@@ -32,7 +32,7 @@ def test_a_schema_has_the_columns_of_its_class_in_order():
     )
 
 
-def test_a_type_that_no_column_holds_is_refused():
+def test_a_type_without_a_column_type_is_refused():
     @dataclass
     class Bad:
         speakers: dict

@@ -1,4 +1,4 @@
-"""The bulk import: many days at once, killed and resumed, with one day's fault reported and survived."""
+"""The bulk import: several days at once, resumed after a kill, with the error of one day reported."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def start_import(workspace: HablaWorkspace) -> Iterator[subprocess.Popen[bytes]]
 
 
 @pytest.mark.slow
-def test_killed_and_run_again_it_ends_with_the_same_objects_and_leaves_no_process(tmp_path: Path) -> None:
+def test_a_killed_import_completes_on_the_next_run_and_leaves_no_process(tmp_path: Path) -> None:
     workspace, whole = make_workspace(tmp_path / "a"), make_workspace(tmp_path / "b")
     fill_recordings(workspace, 30)
     fill_recordings(whole, 30)
@@ -83,14 +83,14 @@ def test_killed_and_run_again_it_ends_with_the_same_objects_and_leaves_no_proces
         assert not [each for each in children if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
     assert 0 < len(read_day_pointers(workspace)) < len(DAYS)
     with start_import(workspace) as process:
-        said = process.communicate()[0].decode()
-        assert process.returncode == 0, said
-    assert "days unchanged" in said
+        output = process.communicate()[0].decode()
+        assert process.returncode == 0, output
+    assert "days unchanged" in output
     assert read_day_pointers(workspace) == read_day_pointers(whole)
     assert list_object_names(whole) == list_object_names(workspace)
 
 
-def test_one_days_fault_is_told_and_the_other_days_are_there(tmp_path: Path) -> None:
+def test_a_failed_day_is_reported_and_the_other_days_are_imported(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
     fill_recordings(workspace)
     blocked = tmp_path / "lake" / "pointers" / "recordings" / f"{DAYS[4]}.json"
@@ -106,7 +106,7 @@ def test_one_days_fault_is_told_and_the_other_days_are_there(tmp_path: Path) -> 
     assert ([each.day for each in again.imported], again.failed, again.unchanged_days) == ([DAYS[4]], (), 11)
 
 
-def test_the_import_gives_what_ingesting_each_day_gives_and_leaves_early_days(tmp_path: Path) -> None:
+def test_an_import_equals_the_ingest_of_each_day_and_skips_early_days(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "a", recordings={"first_day": DAYS[2]})
     one_by_one = make_workspace(tmp_path / "b")
     fill_recordings(workspace)
@@ -119,7 +119,7 @@ def test_the_import_gives_what_ingesting_each_day_gives_and_leaves_early_days(tm
     assert read_day_pointers(workspace) == read_day_pointers(one_by_one)
 
 
-def test_a_folder_that_is_no_recordings_folder_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_folder_without_sessions_is_an_error(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
     with pytest.raises(InputError, match="has no folder named"):
         import_with_progress(workspace.recordings, workspace.settings, 1, make_silent_console())

@@ -1,4 +1,4 @@
-"""The tick: what changed is named, what did not is not even listed."""
+"""A sensor tick finds changed days and does not list unchanged sessions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_input_signature(workspace: HablaWorkspace) -> str:
 
 
 def list_scanned_folders(workspace: HablaWorkspace, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The folders that a tick lists."""
+    """Return the folders that a tick lists."""
     listed: list[str] = []
     scandir = os.scandir
 
@@ -61,14 +61,14 @@ def list_scanned_folders(workspace: HablaWorkspace, monkeypatch: pytest.MonkeyPa
     return listed
 
 
-def test_a_tick_with_nothing_new_lists_no_session(
+def test_a_tick_without_changes_lists_no_session(
     workspace: HablaWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert " " in read_input_signature(workspace)
     assert list_scanned_folders(workspace, monkeypatch) == [workspace.recordings.name]
 
 
-def test_a_correction_is_looked_into_once_and_then_known(
+def test_a_correction_changes_the_stat_signature_once(
     workspace: HablaWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = read_input_signature(workspace)
@@ -84,7 +84,7 @@ def test_a_correction_is_looked_into_once_and_then_known(
 
 
 @pytest.mark.parametrize("name", ["segment_003.wav", "ground_truth.json"])
-def test_a_file_that_comes_changes_the_day(workspace: HablaWorkspace, name: str) -> None:
+def test_a_new_file_changes_the_day(workspace: HablaWorkspace, name: str) -> None:
     path = workspace.recordings / A / name
     if name.endswith(".wav"):
         write_wav(path, make_noise(0.2, 9))
@@ -95,7 +95,7 @@ def test_a_file_that_comes_changes_the_day(workspace: HablaWorkspace, name: str)
     assert find_days(workspace) == []
 
 
-def test_json_that_is_rewritten_in_place_changes_the_day(workspace: HablaWorkspace) -> None:
+def test_rewritten_json_changes_the_day(workspace: HablaWorkspace) -> None:
     path = workspace.recordings / A / "metadata.json"
     folder = path.parent.stat()
     path.write_text(path.read_text().replace("texto 1", "textos 1"))
@@ -103,7 +103,7 @@ def test_json_that_is_rewritten_in_place_changes_the_day(workspace: HablaWorkspa
     assert find_days(workspace) == [DAY]
 
 
-def test_a_segment_that_still_grows_after_metadata_is_taken_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_segment_that_grows_after_metadata_is_read_again(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
     now = datetime.now(UTC) + timedelta(seconds=5)
     session = write_session(workspace.recordings, A, 2)
@@ -117,7 +117,7 @@ def test_a_segment_that_still_grows_after_metadata_is_taken_when_it_is_whole(tmp
     assert ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, now).skipped_inputs == ()
 
 
-def test_other_bounds_or_another_zone_ask_for_every_day_again(workspace: HablaWorkspace) -> None:
+def test_new_bounds_or_a_new_zone_change_every_day(workspace: HablaWorkspace) -> None:
     for section in ({"recordings": {"longest_segment_s": 10.0}}, {"recordings": {"keep_raw_stream": True}}):
         other = make_workspace(workspace.root, **section)
         assert find_days(other) == [DAY]
@@ -132,12 +132,12 @@ def test_a_restored_backup_gives_no_new_object(workspace: HablaWorkspace) -> Non
     shutil.copytree(session, workspace.root / "backup")
     shutil.rmtree(session)
     assert find_days(workspace) == []
-    shutil.copytree(workspace.root / "backup", session)  # times kept, but for the folder's own
+    shutil.copytree(workspace.root / "backup", session)  # keeps all times except the folder's
     age_folder = NOW.timestamp() - 3600
     os.utime(session, (age_folder, age_folder))
     assert find_days(workspace) == []
     shutil.rmtree(session)
-    shutil.copytree(workspace.root / "backup", session, copy_function=shutil.copyfile)  # times lost
+    shutil.copytree(workspace.root / "backup", session, copy_function=shutil.copyfile)  # loses the times
     assert find_days(workspace) == [DAY]
     ingest_into(workspace)
     after = load_day(workspace.lake, DAY)
@@ -157,28 +157,28 @@ def test_the_same_audio_under_two_names_is_two_segments_of_one_sound(workspace: 
     assert len({row["segment_id"] for row in same}) == 4
 
 
-def test_the_raw_stream_is_archived_on_request_and_named_in_the_day(workspace: HablaWorkspace) -> None:
+def test_the_raw_stream_is_archived_if_the_setting_is_on(workspace: HablaWorkspace) -> None:
     stream = workspace.recordings / A / "raw_stream.webm"
     stream.write_bytes(b"\x1aE\xdf\xa3" + bytes(range(256)) * 5000)
     ingest_into(workspace)
     plain = load_day(workspace.lake, DAY)
     assert plain is not None
     assert plain.raw_streams == {}
-    asked = make_workspace(workspace.root, recordings={"keep_raw_stream": True})
-    parquet = ingest_into(asked).parquet
-    kept = load_day(asked.lake, DAY)
+    archiving = make_workspace(workspace.root, recordings={"keep_raw_stream": True})
+    parquet = ingest_into(archiving).parquet
+    kept = load_day(archiving.lake, DAY)
     assert kept is not None
     assert parquet == plain.parquet
-    assert asked.lake.get_bytes(kept.raw_streams[A]) == stream.read_bytes()
+    assert archiving.lake.get_bytes(kept.raw_streams[A]) == stream.read_bytes()
     stream.unlink()
     stream.symlink_to(workspace.root / "elsewhere")
-    day = ingest_day(asked.recordings, DAY, asked.lake, asked.settings, NOW)
+    day = ingest_day(archiving.recordings, DAY, archiving.lake, archiving.settings, NOW)
     assert ("raw_stream.webm", "is a symbolic link; only plain files are read") in {
         (each.file, each.reason) for each in day.skipped_inputs
     }
     shutil.rmtree(workspace.recordings / A)
-    set_age(write_session(asked.recordings, B, 1), 24)
-    ingest_into(asked)
-    after = load_day(asked.lake, DAY)
+    set_age(write_session(archiving.recordings, B, 1), 24)
+    ingest_into(archiving)
+    after = load_day(archiving.lake, DAY)
     assert after is not None
     assert after.raw_streams == kept.raw_streams

@@ -1,4 +1,4 @@
-"""Nights on which the clock changes, sessions over midnight, clocks that were set back."""
+"""Clock changes, sessions over midnight, and clocks that were set back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def make_entries(*moments: str) -> dict[int, dict[str, Any]]:
     return {number: {"recorded_at": moment} for number, moment in enumerate(moments, start=1)}
 
 
-def test_the_hour_that_comes_twice_goes_on_and_not_back(workspace: HablaWorkspace) -> None:
+def test_times_in_the_repeated_hour_increase(workspace: HablaWorkspace) -> None:
     times = make_entries(
         "2026-10-25T02:40:00",
         "2026-10-25T02:59:58",
@@ -42,7 +42,7 @@ def test_the_hour_that_comes_twice_goes_on_and_not_back(workspace: HablaWorkspac
     ]
 
 
-def test_small_disorder_in_that_hour_is_no_second_hour(workspace: HablaWorkspace) -> None:
+def test_small_disorder_does_not_switch_to_the_second_hour(workspace: HablaWorkspace) -> None:
     write_session(
         workspace.recordings,
         "a_20261025_021000",
@@ -57,7 +57,7 @@ def test_small_disorder_in_that_hour_is_no_second_hour(workspace: HablaWorkspace
     ]
 
 
-def test_the_hour_that_never_comes_is_read_on_and_the_session_keeps_its_day(workspace: HablaWorkspace) -> None:
+def test_a_time_in_the_skipped_hour_is_one_hour_later(workspace: HablaWorkspace) -> None:
     write_session(
         workspace.recordings,
         "a_20260329_015900",
@@ -71,13 +71,13 @@ def test_the_hour_that_never_comes_is_read_on_and_the_session_keeps_its_day(work
     ]
 
 
-def test_two_sessions_of_one_wall_time_on_that_night_are_two_sessions(workspace: HablaWorkspace) -> None:
+def test_two_sessions_with_the_same_wall_time_are_two_sessions(workspace: HablaWorkspace) -> None:
     write_session(workspace.recordings, "a_20261025_023000", 1)
     write_session(workspace.recordings, "b_20261025_023000", 1)
     assert len({row["segment_id"] for row in ingest_and_read_rows(workspace, "2026-10-25")}) == 2
 
 
-def test_a_session_over_midnight_belongs_to_the_day_it_started_on(workspace: HablaWorkspace) -> None:
+def test_a_session_over_midnight_belongs_to_its_first_day(workspace: HablaWorkspace) -> None:
     write_session(
         workspace.recordings,
         "a_20261231_235950",
@@ -93,13 +93,13 @@ def test_a_session_over_midnight_belongs_to_the_day_it_started_on(workspace: Hab
     assert ingest_and_read_rows(workspace, "2027-01-01") == []
 
 
-def test_a_clock_that_was_set_back_neither_disorders_segments_nor_keeps_a_session_live_for_ever(
+def test_a_clock_set_back_keeps_the_order_and_ends_the_session(
     workspace: HablaWorkspace,
 ) -> None:
     entries = make_entries("2026-02-16T12:00:00", "2026-02-16T09:00:00")
     write_session(workspace.recordings, "a_20260216_115900", 2, entries=entries)
     assert [row["number"] for row in ingest_and_read_rows(workspace, "2026-02-16")] == [1, 2]
-    # Written while the clock was a year ahead, then it was set right: nobody is writing there now.
+    # Written while the clock was a year ahead, then the clock was corrected: the session is not live.
     crashed = write_session(workspace.recordings, "b_20270216_090000", 1, metadata=False)
     set_age(crashed, -24 * 365)
     states = {
@@ -116,7 +116,7 @@ def test_a_clock_that_was_set_back_neither_disorders_segments_nor_keeps_a_sessio
 
 
 @pytest.mark.parametrize(("after_hour", "utc_hour"), [(None, 0), (0, 0), (1, 1)])
-def test_only_what_came_before_decides_between_the_two_hours(after_hour: int | None, utc_hour: int) -> None:
+def test_an_earlier_event_decides_between_the_two_hours(after_hour: int | None, utc_hour: int) -> None:
     zone = ZoneInfo("Europe/Madrid")
     after = None if after_hour is None else datetime(2026, 10, 25, after_hour, 20, tzinfo=UTC)
     assert to_utc(datetime(2026, 10, 25, 2, 30), zone, after) == datetime(2026, 10, 25, utc_hour, 30, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Habla's clean-up deletes folders while they are read: nothing half-ingested, nothing lost that was finished."""
+"""Habla's clean-up deletes folders while they are read; finished sessions stay complete."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read_sessions_of_ingest(workspace: HablaWorkspace, lake: Lake | None = None)
 
 
 def delete_when_read(monkeypatch: pytest.MonkeyPatch, trigger: str, victim: Path) -> None:
-    """Delete `victim` for real at the moment in which the file `trigger` is asked for."""
+    """Delete `victim` when the file `trigger` is opened."""
     read = day_reader_module.read_plain_file
 
     def reads(path: Path, max_bytes: int) -> bytes:
@@ -52,7 +52,7 @@ def delete_when_read(monkeypatch: pytest.MonkeyPatch, trigger: str, victim: Path
     monkeypatch.setattr(day_reader_module, "read_plain_file", reads)
 
 
-def test_a_session_deleted_between_scan_and_reading_costs_itself_only(
+def test_a_session_deleted_before_reading_does_not_affect_others(
     workspace: HablaWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in (A, B, C):
@@ -67,7 +67,7 @@ def test_a_session_deleted_between_scan_and_reading_costs_itself_only(
     assert "deleted while it was read" in reasons[B]
 
 
-def test_what_was_read_of_a_session_before_its_deletion_stays_and_the_rest_comes_with_its_return(
+def test_a_partly_deleted_session_is_completed_when_it_returns(
     workspace: HablaWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = write_session(workspace.recordings, B, 4)
@@ -78,7 +78,7 @@ def test_what_was_read_of_a_session_before_its_deletion_stays_and_the_rest_comes
         read_sessions_of_ingest(workspace)
     assert sorted(read_checked_rows(workspace)) == [f"{B}/segment_001.wav", f"{B}/segment_002.wav"]
     assert read_checked_rows(workspace)[f"{B}/segment_001.wav"]["machine_text"] == "texto 1"
-    # Restored with every time as it was: what was not read then is read now.
+    # Restored with all times: the unread segments are read now.
     shutil.copytree(workspace.root / "backup", session)
     assert [
         each.day for each in find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)
@@ -90,7 +90,7 @@ def test_what_was_read_of_a_session_before_its_deletion_stays_and_the_rest_comes
     assert read_skipped_inputs(workspace.lake, published.set_aside) == ()
 
 
-def test_metadata_that_went_first_takes_no_hint_from_what_the_lake_holds(workspace: HablaWorkspace) -> None:
+def test_deleted_metadata_does_not_remove_hints_from_the_lake(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 3)
     set_age(session, 24)
     read_sessions_of_ingest(workspace)
@@ -101,7 +101,7 @@ def test_metadata_that_went_first_takes_no_hint_from_what_the_lake_holds(workspa
     assert read_checked_rows(workspace) == before
 
 
-def test_a_file_that_goes_between_listing_and_stat_is_no_fault(workspace: HablaWorkspace) -> None:
+def test_a_file_deleted_during_the_listing_is_left_out(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 200, seconds=0.01)
     deleting = subprocess.Popen([sys.executable, "-c", f"import shutil; shutil.rmtree({str(session)!r})"])
     while deleting.poll() is None:
@@ -118,10 +118,8 @@ for path in sys.argv[2:]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_whenever_the_clean_up_runs_the_day_is_whole_rows_and_finished_sessions_stay(
-    tmp_path: Path, seed: int
-) -> None:
-    """A real process deletes folders, in Habla's order, while this one reads them."""
+def test_a_clean_up_at_any_step_leaves_complete_rows_and_finished_sessions(tmp_path: Path, seed: int) -> None:
+    """A second process deletes folders in Habla's order while this one reads them."""
     workspace = make_workspace(tmp_path)
     names = [f"{number:05d}_20260216_{9 + number:02d}0000" for number in range(6)]
     whole = make_workspace(tmp_path / "whole")

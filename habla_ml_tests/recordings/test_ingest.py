@@ -1,4 +1,4 @@
-"""A day of recordings: published once, complete, and whatever is broken set aside."""
+"""Ingest publishes a day completely and skips broken files with a reason."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def read_skip_reasons_by_file(day: IngestedDay) -> dict[str, str]:
     return {f"{each.session}/{each.file}": each.reason for each in day.skipped_inputs}
 
 
-def test_a_days_segments_are_in_the_lake_bit_for_bit_and_measured(workspace: HablaWorkspace) -> None:
+def test_the_segments_of_a_day_are_stored_losslessly_with_measurements(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 2)
     day = ingest_into(workspace)
     found = read_rows(workspace, day)
@@ -69,9 +69,7 @@ def test_a_days_segments_are_in_the_lake_bit_for_bit_and_measured(workspace: Hab
     assert facts == [{key: value for key, value in row.items() if key != "audio"} for row in found]
 
 
-def test_the_same_input_publishes_the_same_object_here_and_in_another_lake(
-    workspace: HablaWorkspace, tmp_path: Path
-) -> None:
+def test_the_same_input_gives_the_same_object_in_every_lake(workspace: HablaWorkspace, tmp_path: Path) -> None:
     write_session(workspace.recordings, A, 3)
     write_session(workspace.recordings, B, 2)
     first, before = ingest_into(workspace), list_object_paths(workspace)
@@ -83,9 +81,7 @@ def test_the_same_input_publishes_the_same_object_here_and_in_another_lake(
     assert ingest_into(other).parquet == first.parquet
 
 
-def test_sessions_that_come_one_by_one_give_the_object_they_give_together(
-    workspace: HablaWorkspace, tmp_path: Path
-) -> None:
+def test_the_order_of_ingest_does_not_change_the_object(workspace: HablaWorkspace, tmp_path: Path) -> None:
     write_session(workspace.recordings, B, 2)
     ingest_into(workspace)
     write_session(workspace.recordings, A, 3)
@@ -96,7 +92,7 @@ def test_sessions_that_come_one_by_one_give_the_object_they_give_together(
     assert ingest_into(other).parquet == grown.parquet
 
 
-def test_what_habla_deletes_stays_in_the_lake(workspace: HablaWorkspace) -> None:
+def test_sessions_that_habla_deletes_stay_in_the_lake(workspace: HablaWorkspace) -> None:
     write_session(workspace.recordings, A, 2)
     write_session(workspace.recordings, B, 2)
     first = ingest_into(workspace)
@@ -109,7 +105,7 @@ def test_what_habla_deletes_stays_in_the_lake(workspace: HablaWorkspace) -> None
     assert ingest_into(workspace).parquet == first.parquet
 
 
-def test_only_changed_days_are_named_and_a_live_session_waits(workspace: HablaWorkspace) -> None:
+def test_changed_days_leave_out_live_sessions(workspace: HablaWorkspace) -> None:
     write_session(workspace.recordings, A, 1)
     live = write_session(workspace.recordings, "33333_20260217_090000", 1, metadata=False)
     set_age(live, 0.5)
@@ -129,13 +125,13 @@ def test_only_changed_days_are_named_and_a_live_session_waits(workspace: HablaWo
     assert after[DAY] != changed[0].fingerprint
 
 
-def test_days_before_the_first_partition_are_not_asked_for(tmp_path: Path) -> None:
+def test_days_before_the_first_partition_are_left_out(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, recordings={"first_day": "2026-02-17"})
     write_session(workspace.recordings, A, 1)
     assert list(find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)) == []
 
 
-def test_a_live_session_is_left_and_a_crashed_one_taken_without_metadata(workspace: HablaWorkspace) -> None:
+def test_a_live_session_waits_and_a_crashed_one_is_read_without_metadata(workspace: HablaWorkspace) -> None:
     set_age(write_session(workspace.recordings, A, 1, metadata=False), 1)
     set_age(write_session(workspace.recordings, B, 2, metadata=False), 13)
     day = ingest_into(workspace)
@@ -146,7 +142,7 @@ def test_a_live_session_is_left_and_a_crashed_one_taken_without_metadata(workspa
     assert read_rows(workspace, day)[0]["speaker"] is None
 
 
-def test_a_ground_truth_that_comes_later_is_read_and_nothing_else_changes(workspace: HablaWorkspace) -> None:
+def test_a_later_ground_truth_changes_only_the_hints(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 2)
     before = read_rows(workspace, ingest_into(workspace))
     write_json(
@@ -158,14 +154,14 @@ def test_a_ground_truth_that_comes_later_is_read_and_nothing_else_changes(worksp
     assert [row["segment_id"] for row in after] == [row["segment_id"] for row in before]
 
 
-def test_corrections_are_no_change_of_the_recordings(workspace: HablaWorkspace) -> None:
+def test_corrections_do_not_change_the_recordings(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 1)
     ingest_into(workspace)
     write_json(session / "corrected_ground_truth.json", {"segments": []})
     assert list(find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)) == []
 
 
-def test_an_english_session_is_set_aside_whole_also_when_that_is_learnt_late(workspace: HablaWorkspace) -> None:
+def test_an_english_session_is_skipped_even_after_it_was_ingested(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 2)
     write_session(workspace.recordings, B, 1)
     assert ingest_into(workspace).segments == 3
@@ -175,9 +171,7 @@ def test_an_english_session_is_set_aside_whole_also_when_that_is_learnt_late(wor
     assert read_skip_reasons_by_file(day) == {f"{A}/": "is spoken in English (en_to_es): no corpus material"}
 
 
-def test_every_kind_of_broken_file_is_set_aside_and_nothing_else_is_lost(
-    workspace: HablaWorkspace, tmp_path: Path
-) -> None:
+def test_broken_files_are_skipped_and_the_others_are_read(workspace: HablaWorkspace, tmp_path: Path) -> None:
     session = write_session(workspace.recordings, A, 12)
     good = (session / "segment_001.wav").read_bytes()
     (session / "segment_002.wav").write_bytes(good[:-1001])
@@ -213,7 +207,7 @@ def test_every_kind_of_broken_file_is_set_aside_and_nothing_else_is_lost(
         assert reason in found[f"{A}/{name}"]
 
 
-def test_stereo_48_khz_8_bit_and_float_files_are_taken(workspace: HablaWorkspace) -> None:
+def test_stereo_48_khz_8_bit_and_float_files_are_read(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 0)
     sound = make_noise(0.5).astype(np.float32) / 32768
     soundfile.write(session / "segment_001.wav", np.stack([sound, sound], axis=1), 16_000)
@@ -225,19 +219,19 @@ def test_stereo_48_khz_8_bit_and_float_files_are_taken(workspace: HablaWorkspace
     assert day.skipped_inputs == ()
 
 
-def test_metadata_that_is_no_json_costs_the_hints_only(workspace: HablaWorkspace) -> None:
+def test_invalid_metadata_removes_only_the_hints(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 2)
     (session / "metadata.json").write_text("{oops")
     day = ingest_into(workspace)
     assert day.segments == 2
     assert "not JSON" in read_skip_reasons_by_file(day)[f"{A}/metadata.json"]
     write_session(workspace.recordings, A, 2)
-    mended = ingest_into(workspace)
-    assert mended.skipped_inputs == ()
-    assert read_rows(workspace, mended)[0]["speaker"] == "Speaker A"
+    fixed = ingest_into(workspace)
+    assert fixed.skipped_inputs == ()
+    assert read_rows(workspace, fixed)[0]["speaker"] == "Speaker A"
 
 
-def test_a_segment_that_is_damaged_after_it_was_taken_stays_as_it_was(workspace: HablaWorkspace) -> None:
+def test_a_segment_damaged_after_its_ingest_stays_in_the_lake(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 2)
     first = ingest_into(workspace)
     path = session / "segment_002.wav"
@@ -249,7 +243,7 @@ def test_a_segment_that_is_damaged_after_it_was_taken_stays_as_it_was(workspace:
 
 @contextmanager
 def drop_root_privileges() -> Iterator[None]:
-    """Without the powers of root, for whom no file is unreadable."""
+    """Run without the rights of root, because root can read every file."""
     if os.geteuid() != 0:
         yield
         return
@@ -260,7 +254,7 @@ def drop_root_privileges() -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_an_unreadable_file_and_an_unreadable_session_are_set_aside() -> None:
+def test_an_unreadable_file_and_an_unreadable_session_are_skipped() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         root.chmod(0o777)
@@ -270,7 +264,7 @@ def test_an_unreadable_file_and_an_unreadable_session_are_set_aside() -> None:
             other = write_session(workspace.recordings, B, 1)
         warm = make_workspace(root / "warm")
         write_session(warm.recordings, A, 1)
-        ingest_into(warm)  # imports what a powerless process might not be able to import
+        ingest_into(warm)  # imports modules that an unprivileged process may be unable to import
         (session / "segment_002.wav").chmod(0)
         other.chmod(0)
         with drop_root_privileges():
@@ -310,7 +304,7 @@ def test_an_empty_day_is_published_as_one(workspace: HablaWorkspace) -> None:
 
 
 class _RacingLake(Lake):
-    """A lake whose pointer another writer moves between our reading and our moving."""
+    """A lake in which another writer moves the pointer between reading and moving it."""
 
     overtake: bool = True
 
@@ -322,7 +316,7 @@ class _RacingLake(Lake):
         return super().put_file(path)
 
 
-def test_of_two_writers_of_one_day_the_late_one_is_told_and_loses_nothing(workspace: HablaWorkspace) -> None:
+def test_the_second_of_two_writers_of_a_day_fails_and_can_run_again(workspace: HablaWorkspace) -> None:
     write_session(workspace.recordings, A, 1)
     lake = _RacingLake(workspace.lake._store, workspace.lake._cache)
     with pytest.raises(PointerMovedError):
@@ -333,7 +327,7 @@ def test_of_two_writers_of_one_day_the_late_one_is_told_and_loses_nothing(worksp
     assert set(published.inputs) == {A, "other"}
 
 
-def test_a_work_folder_that_cannot_be_written_is_a_clear_error_and_publishes_nothing(
+def test_a_work_folder_that_cannot_be_written_is_an_error_and_publishes_nothing(
     workspace: HablaWorkspace,
 ) -> None:
     write_session(workspace.recordings, A, 1)
@@ -344,7 +338,7 @@ def test_a_work_folder_that_cannot_be_written_is_a_clear_error_and_publishes_not
     assert load_day(workspace.lake, DAY) is None
 
 
-def test_a_fresh_row_replaces_the_one_of_the_same_identity(workspace: HablaWorkspace) -> None:
+def test_a_new_row_replaces_the_row_with_the_same_identity(workspace: HablaWorkspace) -> None:
     write_session(workspace.recordings, A, 1)
     day = ingest_into(workspace)
     row = RecordedSegment(**read_rows(workspace, day)[0])  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Habla's JSON, whole and broken."""
+"""Valid and invalid JSON of Habla."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def join_problem_reasons(found: SessionHints) -> str:
     return "; ".join(f"{each.file}: {each.reason}" for each in found.problems)
 
 
-def test_metadata_is_keyed_by_file_name_not_by_the_sockets_counter(workspace: HablaWorkspace) -> None:
+def test_hints_are_keyed_by_file_name(workspace: HablaWorkspace) -> None:
     write_session(workspace.recordings, NAME, 2, entries={1: {"segment_id": 7, "speaker": "Marta"}})
     found = read_session_hints(workspace)
     first = found.by_file["segment_001.wav"]
@@ -33,7 +33,7 @@ def test_metadata_is_keyed_by_file_name_not_by_the_sockets_counter(workspace: Ha
     assert not found.is_english
 
 
-def test_a_rejected_segment_has_no_text_and_says_so(workspace: HablaWorkspace) -> None:
+def test_a_rejected_segment_has_its_status_and_no_text(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, NAME, 1, metadata=False)
     write_json(
         session / "metadata.json",
@@ -43,7 +43,7 @@ def test_a_rejected_segment_has_no_text_and_says_so(workspace: HablaWorkspace) -
     assert (first.text, first.speaker, first.confidence, first.asr_status) == (None, None, None, "rejected")
 
 
-def test_the_larger_models_text_stands_before_the_recognisers_and_its_confidence_becomes_a_probability(
+def test_the_text_of_the_larger_model_wins_with_its_confidence_as_a_probability(
     workspace: HablaWorkspace,
 ) -> None:
     session = write_session(workspace.recordings, NAME, 2)
@@ -95,7 +95,7 @@ def test_broken_metadata_is_a_problem_and_not_an_error(
         ("raw_transcript", "\ud800", "not valid Unicode"),
     ],
 )
-def test_a_value_of_a_wrong_kind_counts_as_missing_and_the_others_stay(
+def test_a_value_of_a_wrong_type_counts_as_missing(
     workspace: HablaWorkspace, key: str, value: Any, reason: str
 ) -> None:
     write_session(workspace.recordings, NAME, 1, entries={1: {key: value}})
@@ -112,13 +112,13 @@ def test_not_a_number_in_json_counts_as_missing(workspace: HablaWorkspace) -> No
     assert read_session_hints(workspace).by_file["segment_001.wav"].confidence is None
 
 
-def test_segments_that_metadata_names_and_nobody_wrote_are_reported(workspace: HablaWorkspace) -> None:
+def test_segments_without_a_file_are_reported(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, NAME, 2)
     (session / "segment_002.wav").unlink()
     assert [each.file for each in read_session_hints(workspace).problems] == ["segment_002.wav"]
 
 
-def test_english_is_told_by_the_direction(workspace: HablaWorkspace) -> None:
+def test_the_direction_marks_an_english_session(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, NAME, 1)
     write_json(session / "ground_truth.json", {"direction": "en_to_es", "segments": []})
     assert read_session_hints(workspace).is_english

@@ -1,4 +1,4 @@
-"""Walking Habla's folder."""
+"""The walk over Habla's folder."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ MADRID = ZoneInfo("Europe/Madrid")
     [
         (datetime(2026, 2, 16, 14, 30), datetime(2026, 2, 16, 13, 30, tzinfo=UTC)),
         (datetime(2026, 7, 1, 14, 30), datetime(2026, 7, 1, 12, 30, tzinfo=UTC)),
-        # 25 October 2026: 02:30 happens twice, the first is in summer time.
+        # 25 October 2026: 02:30 exists twice, first in summer time.
         (datetime(2026, 10, 25, 2, 30), datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
         (datetime(2026, 10, 25, 2, 30, fold=1), datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
-        # 29 March 2026: 02:30 does not happen; it becomes 03:30 in summer time.
+        # 29 March 2026: 02:30 does not exist and becomes 03:30 in summer time.
         (datetime(2026, 3, 29, 2, 30), datetime(2026, 3, 29, 1, 30, tzinfo=UTC)),
         (datetime(2026, 3, 29, 2, 30, tzinfo=UTC), datetime(2026, 3, 29, 2, 30, tzinfo=UTC)),
     ],
 )
-def test_naive_times_are_read_in_hablas_zone_also_on_the_nights_of_change(local: datetime, utc: datetime) -> None:
+def test_naive_times_are_in_hablas_zone_even_when_clocks_change(local: datetime, utc: datetime) -> None:
     assert to_utc(local, MADRID) == utc
 
 
@@ -46,7 +46,7 @@ def test_naive_times_are_read_in_hablas_zone_also_on_the_nights_of_change(local:
         ("12345_20260216_143022.bak", None),
     ],
 )
-def test_a_sessions_folder_tells_its_start(name: str, start: datetime | None) -> None:
+def test_the_name_of_a_session_folder_has_its_start(name: str, start: datetime | None) -> None:
     assert parse_session_start(name) == start
 
 
@@ -69,7 +69,7 @@ def test_a_session_is_finished_live_crashed_or_empty(tmp_path: Path) -> None:
     }
 
 
-def test_one_day_is_read_alone_and_foreign_names_are_named(tmp_path: Path) -> None:
+def test_a_scan_of_one_day_leaves_out_the_others_and_reports_other_names(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
     write_session(workspace.recordings, "a_20260216_235959", 1)
     write_session(workspace.recordings, "b_20260217_000000", 1)
@@ -83,7 +83,7 @@ def test_one_day_is_read_alone_and_foreign_names_are_named(tmp_path: Path) -> No
     }
 
 
-def test_a_link_to_a_folder_elsewhere_is_no_session(tmp_path: Path) -> None:
+def test_a_link_to_a_folder_is_not_a_session(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
     outside = write_session(tmp_path / "outside", "x_20260216_100000")
     (workspace.recordings / "x_20260216_100000").symlink_to(outside)
@@ -92,13 +92,13 @@ def test_a_link_to_a_folder_elsewhere_is_no_session(tmp_path: Path) -> None:
     assert "symbolic link" in scan.ignored[0].reason
 
 
-def test_a_recordings_folder_that_is_gone_is_an_error_with_the_key(tmp_path: Path) -> None:
+def test_a_missing_recordings_folder_is_an_error_with_the_setting(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
     with pytest.raises(InputError, match=r"recordings\.folder"):
         scan_sessions(tmp_path / "nowhere", workspace.settings, NOW)
 
 
-def test_segments_past_999_are_in_order(tmp_path: Path) -> None:
+def test_segments_above_999_are_in_order(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
     session = write_session(workspace.recordings, "a_20260216_100000", 0)
     for number in (1000, 2, 999, 10):

@@ -25,7 +25,7 @@ def test_labels_of_trackers_are_local_to_their_session(label):
 
 
 @pytest.mark.parametrize("label", ["Lucía", "Marta P.", "student-14", "Speaker Wagner", "Al"])
-def test_a_name_means_one_person_everywhere(label):
+def test_a_name_is_the_same_person_in_every_session(label):
     assert not is_local_speaker_label(label)
 
 

@@ -1,14 +1,14 @@
-"""A real HTTP server that speaks S3 (moto), with the faults of worse servers in some buckets and keys.
+"""An HTTP server with the S3 protocol (moto) and simulated faults in some buckets and keys.
 
 `python -m habla_ml_tests.testing.faulty_s3_server` prints its port and serves until its standard input closes. It serves one
 request at a time, so that a conditional write is atomic, as on AWS.
 
-- bucket `ignores-if-none-match`, bucket `ignores-if-match`: that header has no effect;
+- bucket `ignores-if-none-match`, bucket `ignores-if-match`: that header is ignored;
 - bucket `refuses-everything-conditional`: 412 to each conditional put;
-- bucket `three-a-page`: listings come three at a time;
+- bucket `three-a-page`: listings have three keys a page;
 - bucket `forbids-delete`: 403 to each DELETE;
 - key with `answers-409-twice`: the first two conditional writes get 409;
-- key with `loses-an-answer`: the first write is done, but answered with 500.
+- key with `loses-an-answer`: the first write is stored but answered with 500.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _send_error(status: str, code: str, start_response: Callable[..., Any]) -> l
 
 
 class FaultyS3:
-    """moto, behind the faults of the module's docstring."""
+    """moto with the faults in the module's docstring."""
 
     def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
@@ -67,7 +67,7 @@ class FaultyS3:
 
 
 class QuietRequestHandler(WSGIRequestHandler):
-    """Requests are not logged."""
+    """A handler that does not log requests."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         pass

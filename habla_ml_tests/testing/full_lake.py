@@ -1,4 +1,4 @@
-"""A small lake in which everything has happened once: two days, corrections, a snapshot, two versions, a report."""
+"""A small lake with the output of every stage: two days, corrections, a snapshot, two model versions, a report."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ PLANNED_RECIPE = "recipe: none\n"
 
 @dataclass(frozen=True)
 class SegmentTraces:
-    """Everything of one segment that must be nowhere."""
+    """The traces of one segment that an erasure must remove."""
 
     segment_id: str
     sound: str
@@ -61,7 +61,7 @@ class SegmentTraces:
 
 @dataclass(frozen=True)
 class FullLake:
-    """The workspace and what was said in it."""
+    """The workspace and the traces of its segments."""
 
     workspace: HablaWorkspace
     lake: Lake
@@ -86,7 +86,7 @@ def typed_text(session: str, number: int) -> str:
 
 
 def make_full_lake(root: Path, lake_of: Callable[[HablaWorkspace], Lake] | None = None) -> FullLake:
-    """Make the workspace; `lake_of` gives another lake than the folder's."""
+    """Make the workspace; `lake_of` returns a lake to use instead of the folder's."""
     workspace = make_workspace(
         root,
         recordings={"keep_raw_stream": True},
@@ -173,7 +173,7 @@ def _make_hypotheses(utterances: list[Utterance]) -> list[Hypothesis]:
 
 
 def _evaluate(lake: Lake, workspace: HablaWorkspace, snapshot: Snapshot) -> None:
-    """v2 is decoded, compared and reported, as `wer_report` leaves it."""
+    """Decode, compare and report v2 like `wer_report`."""
     options = DecodingOptions()
     everything = [each for split in ("train", "test") for each in read_utterances(lake, snapshot, split)]
     save_hypotheses(lake, ARTEFACT, options, {each.audio_sha256: each for each in _make_hypotheses(everything)})
@@ -232,7 +232,7 @@ def _save_queue(lake: Lake, snapshot: Snapshot) -> None:
 
 
 def _write_training_files(lake: Lake, workspace: HablaWorkspace, snapshot: Snapshot) -> None:
-    """An unfinished training's decoded clips, a served audio file, and a list of what was pushed."""
+    """Write the clips of an unfinished training, served audio files and a list of pushed segments."""
     work = workspace.settings.work_folder
     clips = work / "training" / "v2" / "0123456789abcdef" / "clips"
     clips.mkdir(parents=True)
@@ -247,7 +247,7 @@ def _write_training_files(lake: Lake, workspace: HablaWorkspace, snapshot: Snaps
 
 
 def iterate_stored_bytes(lake_store, folders: list[Path]) -> Iterator[tuple[str, bytes]]:
-    """Every value of a store and every file of some folders, and the columns of every parquet table among them."""
+    """Yield every value of a store, every file of some folders, and the columns of every parquet table in them."""
     named = [(entry.key, lake_store.read(entry.key)) for entry in lake_store.list("")]
     named += [(str(path), path.read_bytes()) for folder in folders for path in folder.rglob("*") if path.is_file()]
     for name, data in named:
@@ -271,7 +271,7 @@ def decoded_pcm(flac: bytes) -> bytes:
 
 
 def encode_traces(voice: SegmentTraces) -> list[bytes]:
-    """The forms in which a voice and its text can stand in bytes."""
+    """Return the encodings of a voice and its texts."""
     found = [voice.pcm, voice.flac, base64.b64encode(voice.flac)]
     for text in voice.texts:
         found += [text.encode(), json.dumps(text)[1:-1].encode(), text.rstrip(".").encode()]
@@ -283,6 +283,6 @@ def at(text: str) -> datetime:
 
 
 def read_pointers(lake: Lake) -> dict[str, dict]:
-    """All pointers as they stand."""
+    """Return the values of all pointers."""
     found = {name: lake.read_pointer(name) for name in lake.list_pointers("")}
     return {name: dict(pointer.value) for name, pointer in found.items() if pointer is not None}

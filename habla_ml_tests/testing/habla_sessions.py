@@ -1,4 +1,4 @@
-"""A small Habla on disk: session folders with real WAV files, written as `facts` say, and a lake beside them."""
+"""A small Habla on disk: session folders with WAV files and Habla's JSON, and a lake."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ V3 = PROJECT / "configs" / "conventions" / "orthographic-v3.yaml"
 
 @dataclass(frozen=True)
 class HablaWorkspace:
-    """Habla's folder, the lake, and settings that name both."""
+    """Habla's folder, the lake, and settings for both."""
 
     root: Path
     recordings: Path
@@ -66,7 +66,7 @@ def ingest_into(workspace: HablaWorkspace, day: str = DAY, now: datetime = NOW) 
 
 
 def make_noise(seconds: float = 0.4, seed: int = 0) -> NDArray[np.int16]:
-    """Noise at a speaking level: 16 kHz, mono."""
+    """Return noise at the level of speech, 16 kHz mono."""
     rng = np.random.default_rng(seed)
     return (rng.normal(0, 2000, round(seconds * 16_000))).clip(-32768, 32767).astype(np.int16)
 
@@ -89,7 +89,7 @@ def write_session(
     metadata: bool = True,
     entries: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> Path:
-    """Write a session whose segments hold different noise; `entries` adds keys to metadata by segment number."""
+    """Write a session with different noise in each segment; `entries` adds keys to its metadata by segment number."""
     session = folder / name
     session.mkdir(parents=True, exist_ok=True)
     start = sum(name.encode()) * 1000 if seed is None else seed
@@ -119,7 +119,7 @@ def write_corrections(
     at: str = "2026-02-23T09:12:44+00:00",
     confirmed: Iterable[int] = (),
 ) -> None:
-    """Write `corrected_ground_truth.json`: the given texts are reviewed, all but `confirmed` by typing."""
+    """Write `corrected_ground_truth.json` with reviewed texts; those in `confirmed` were not typed."""
     entries = [
         {
             "segment_id": number,

@@ -17,9 +17,9 @@ _FILE_STEPS.append((fcntl, "flock"))
 
 
 def run_until_killed(work: Callable[[Callable[[], None]], None], step: int) -> bool:
-    """Run `work` in a forked process that dies by SIGKILL before its `step`-th step; True when it died.
+    """Run `work` in a forked process and kill it before its `step`-th step; return True if it was killed.
 
-    `work` gets a function to be called before each step.
+    `work` receives a function and calls it before each step.
     """
     child = os.fork()
     if child == 0:
@@ -48,7 +48,7 @@ def run_until_killed(work: Callable[[Callable[[], None]], None], step: int) -> b
 
 
 def hook_file_calls(before_step: Callable[[], None]) -> None:
-    """From now on, in this process, call `before_step` before each call that changes the file system."""
+    """Call `before_step` before each later call that changes the file system in this process."""
 
     def watched(call: Callable[..., Any]) -> Callable[..., Any]:
         def step(*arguments: Any, **options: Any) -> Any:
@@ -62,7 +62,7 @@ def hook_file_calls(before_step: Callable[[], None]) -> None:
 
 
 def hook_s3_requests(client: S3Client, before_step: Callable[[], None]) -> None:
-    """From now on call `before_step` before each request of `client`."""
+    """Call `before_step` before each later request of `client`."""
 
     def step(**_: Any) -> None:
         before_step()

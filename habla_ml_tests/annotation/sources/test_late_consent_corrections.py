@@ -13,7 +13,7 @@ from habla_ml.corpus.build import build_day
 from habla_ml.errors import InputError
 from habla_ml.lake import DirectoryStore
 from habla_ml.recordings import ChangedDay, find_changed_days, ingest_day, read_skipped_inputs
-from habla_ml_tests.recordings.test_late_consent import (
+from habla_ml_tests.recordings.test_new_consent import (
     ANA,
     CLASE,
     GIVEN,
@@ -22,8 +22,8 @@ from habla_ml_tests.recordings.test_late_consent import (
     REMEDIOS,
     TALLER,
     TUESDAY,
+    make_workspace_with_register,
     register,
-    world_with_register,
 )
 from habla_ml_tests.testing.byte_search import find_texts_in_lake
 from habla_ml_tests.testing.corrected_days import list_outdated_days
@@ -40,7 +40,7 @@ def typed(session: str, number: int) -> str:
 @pytest.fixture
 def workspace(tmp_path: Path) -> HablaWorkspace:
     """Two days with corrections of everything; a whole session waits for one consent, single voices for another."""
-    workspace = world_with_register(tmp_path, ANA, REMEDIOS)
+    workspace = make_workspace_with_register(tmp_path, ANA, REMEDIOS)
     for name in (TALLER, CLASE, LATE):
         folder = write_session(workspace.recordings, name, 2, entries={2: {"speaker": "Remedios"}})
         write_corrections(folder, {number: typed(name, number) for number in (1, 2)})

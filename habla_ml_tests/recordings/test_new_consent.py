@@ -1,4 +1,4 @@
-"""A consent that comes late: what was withheld comes in at the next tick, and nothing else is read for it."""
+"""A newly granted consent admits the withheld segments at the next tick and reads nothing else."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ REMEDIOS = {"contributor": "c-2", "speakers": [{"label": "Remedios"}]}
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> HablaWorkspace:
-    """Two days; a whole session waits for one consent, one segment of two others for another."""
-    workspace = world_with_register(tmp_path, ANA, REMEDIOS)
+    """Two days: a session waits for one consent, a segment of two other sessions for a second one."""
+    workspace = make_workspace_with_register(tmp_path, ANA, REMEDIOS)
     for name in (TALLER, CLASE, LATE):
         folder = write_session(workspace.recordings, name, 2, entries={2: {"speaker": "Remedios"}})
-        (folder / "raw_stream.webm").write_bytes(b"everybody in " + name.encode())
+        (folder / "raw_stream.webm").write_bytes(b"every voice in " + name.encode())
         set_age(folder, 24)
     assert run_tick(workspace) == {MONDAY: (TALLER, CLASE), TUESDAY: (LATE,)}
     assert read_published_segments(workspace) == {(CLASE, 1), (LATE, 1)}
@@ -47,7 +47,7 @@ def workspace(tmp_path: Path) -> HablaWorkspace:
     return workspace
 
 
-def world_with_register(root: Path, *entries: Mapping[str, Any]) -> HablaWorkspace:
+def make_workspace_with_register(root: Path, *entries: Mapping[str, Any]) -> HablaWorkspace:
     (root / "consents.yaml").touch()
     workspace = make_workspace(
         root, consent={"registry": str(root / "consents.yaml")}, recordings={"keep_raw_stream": True}
@@ -67,7 +67,7 @@ def list_changed_days(workspace: HablaWorkspace, now: datetime = NOW) -> list[Ch
 
 
 def run_tick(workspace: HablaWorkspace, now: datetime = NOW) -> dict[str, tuple[str, ...]]:
-    """A tick and the runs that it asks for: day → the sessions that were read."""
+    """Run a tick and the ingests that it requests; return day → sessions that were read."""
     return {
         each.day: ingest_day(workspace.recordings, each.day, workspace.lake, workspace.settings, now).read_sessions
         for each in list_changed_days(workspace, now)
@@ -88,14 +88,14 @@ def read_all_pointers(workspace: HablaWorkspace) -> dict[str, Any]:
     return {name: workspace.lake.read_pointer(name) for name in workspace.lake.list_pointers("")}
 
 
-def test_a_session_comes_in_by_itself_once_its_consent_is_there(workspace: HablaWorkspace) -> None:
+def test_a_session_is_admitted_once_its_consent_is_granted(workspace: HablaWorkspace) -> None:
     register(workspace, {**ANA, "given": GIVEN}, REMEDIOS)
     assert run_tick(workspace) == {MONDAY: (TALLER,)}
     assert read_published_segments(workspace) == {(TALLER, 1), (CLASE, 1), (LATE, 1)}
     assert run_tick(workspace) == {}
 
 
-def test_a_voice_in_two_sessions_asks_for_both_days_and_their_streams_are_kept_then(
+def test_a_voice_in_two_sessions_is_admitted_in_both_with_their_streams(
     workspace: HablaWorkspace,
 ) -> None:
     register(workspace, ANA, {**REMEDIOS, "given": GIVEN})
@@ -116,9 +116,9 @@ def test_a_voice_in_two_sessions_asks_for_both_days_and_their_streams_are_kept_t
         (REMEDIOS, {**ANA, "sessions": ["taller_*", "coro_*"], "segments": ["seg-7"]}),
         ({**ANA, "minor": True, "given": GIVEN}, REMEDIOS),
     ],
-    ids=["somebody agrees", "somebody is added", "more is theirs", "a guardian is missing"],
+    ids=["new consent", "new entry", "more data", "missing guardian"],
 )
-def test_an_unrelated_change_reads_nothing_again_and_is_looked_into_once(
+def test_an_unrelated_change_of_the_register_is_examined_once(
     workspace: HablaWorkspace, entries: tuple[Mapping[str, Any], ...]
 ) -> None:
     register(workspace, *entries)
@@ -128,15 +128,13 @@ def test_an_unrelated_change_reads_nothing_again_and_is_looked_into_once(
     assert read_all_pointers(workspace) == before
 
 
-def test_while_the_register_is_as_it_was_it_is_not_parsed(
-    workspace: HablaWorkspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unchanged_register_is_not_parsed(workspace: HablaWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(yaml, "safe_load", lambda _: pytest.fail("parsed"))
         assert list_changed_days(workspace) == []
 
 
-def test_a_consent_that_begins_on_a_later_day_is_not_missed(workspace: HablaWorkspace) -> None:
+def test_a_consent_that_starts_later_is_effective_on_its_day(workspace: HablaWorkspace) -> None:
     begins = (NOW + timedelta(days=3)).date().isoformat()
     register(workspace, {**ANA, "given": begins}, REMEDIOS)
     assert run_tick(workspace) == {}
@@ -144,13 +142,13 @@ def test_a_consent_that_begins_on_a_later_day_is_not_missed(workspace: HablaWork
     assert run_tick(workspace, NOW + timedelta(days=3)) == {MONDAY: (TALLER,)}
 
 
-def test_who_leaves_the_register_is_withheld_no_longer(workspace: HablaWorkspace) -> None:
+def test_a_removed_entry_no_longer_withholds_segments(workspace: HablaWorkspace) -> None:
     register(workspace, REMEDIOS)
     assert run_tick(workspace) == {MONDAY: (TALLER,)}
     assert (TALLER, 1) in read_published_segments(workspace)
 
 
-def test_what_still_waits_for_another_consent_is_noted_anew(workspace: HablaWorkspace) -> None:
+def test_segments_that_wait_for_another_consent_stay_withheld(workspace: HablaWorkspace) -> None:
     register(workspace, {**ANA, "given": GIVEN}, REMEDIOS)
     run_tick(workspace)
     register(workspace, {**ANA, "given": GIVEN}, {**REMEDIOS, "given": GIVEN})
@@ -161,8 +159,8 @@ def test_what_still_waits_for_another_consent_is_noted_anew(workspace: HablaWork
     assert (monday.withheld, monday.consents) == ({}, "")
 
 
-def test_each_state_of_the_register_asks_under_a_key_of_its_own(tmp_path: Path) -> None:
-    workspace = world_with_register(tmp_path, ANA)
+def test_each_state_of_the_register_has_its_own_run_key(tmp_path: Path) -> None:
+    workspace = make_workspace_with_register(tmp_path, ANA)
     set_age(write_session(workspace.recordings, TALLER, 1), 24)
     first = list_changed_days(workspace)
     ingest_day(workspace.recordings, MONDAY, workspace.lake, workspace.settings, NOW)
@@ -170,11 +168,11 @@ def test_each_state_of_the_register_asks_under_a_key_of_its_own(tmp_path: Path) 
     second = list_changed_days(workspace)
     assert [each.day for each in second] == [MONDAY]
     assert second != first
-    # The run failed, or has not started yet: the same work is asked for again.
+    # If the run failed or has not started, the next tick requests the same run.
     assert list_changed_days(workspace) == second
 
 
-def test_a_session_that_was_away_when_its_consent_came_is_read_when_it_is_back(workspace: HablaWorkspace) -> None:
+def test_a_missing_session_is_read_after_its_consent_when_it_returns(workspace: HablaWorkspace) -> None:
     away = shutil.move(workspace.recordings / TALLER, workspace.root / "backup")
     register(workspace, {**ANA, "given": GIVEN}, REMEDIOS)
     assert run_tick(workspace) == {}
@@ -183,7 +181,7 @@ def test_a_session_that_was_away_when_its_consent_came_is_read_when_it_is_back(w
     assert (TALLER, 1) in read_published_segments(workspace)
 
 
-def test_a_withdrawal_while_something_waits_is_for_ever(workspace: HablaWorkspace) -> None:
+def test_the_withdrawal_of_withheld_segments_is_permanent(workspace: HablaWorkspace) -> None:
     register(workspace, {**ANA, "withdrawn": "2026-05-01"}, REMEDIOS)
     assert run_tick(workspace) == {MONDAY: (TALLER,)}
     assert len(read_tombstones(workspace.lake).segments) == 2
@@ -192,38 +190,38 @@ def test_a_withdrawal_while_something_waits_is_for_ever(workspace: HablaWorkspac
     assert read_published_segments(workspace) == {(CLASE, 1), (LATE, 1)}
 
 
-def test_a_consent_that_comes_while_its_session_is_read_is_not_missed(
+def test_a_consent_granted_during_the_reading_is_found_at_the_next_tick(
     workspace: HablaWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (workspace.recordings / LATE / "metadata.json").touch()
 
-    def publish_after_the_consent(*arguments: Any, **options: Any) -> PublishedDay:
+    def publish_after_consent(*arguments: Any, **options: Any) -> PublishedDay:
         register(workspace, ANA, {**REMEDIOS, "given": GIVEN})
         return publish_day(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ingest, "publish_day", publish_after_the_consent)
+        patch.setattr(ingest, "publish_day", publish_after_consent)
         ingest_day(workspace.recordings, TUESDAY, workspace.lake, workspace.settings, NOW)
     assert (LATE, 2) not in read_published_segments(workspace)
     assert run_tick(workspace) == {MONDAY: (CLASE,), TUESDAY: (LATE,)}
     assert (LATE, 2) in read_published_segments(workspace)
 
 
-def test_what_a_table_adds_to_the_day_loses_no_note(workspace: HablaWorkspace) -> None:
+def test_a_table_import_keeps_the_withheld_segments_of_the_day(workspace: HablaWorkspace) -> None:
     publish_day(workspace.lake, MONDAY, (), workspace.settings.work_folder)
     assert run_tick(workspace) == {}
     register(workspace, {**ANA, "given": GIVEN}, REMEDIOS)
     assert run_tick(workspace) == {MONDAY: (TALLER,)}
 
 
-def test_no_pseudonym_and_no_name_of_who_waits_stands_in_the_pointer(workspace: HablaWorkspace) -> None:
+def test_the_pointer_has_no_pseudonym_and_no_speaker_name(workspace: HablaWorkspace) -> None:
     pointer = workspace.lake.read_pointer(catalogue.RECORDINGS.name(MONDAY))
     assert pointer is not None
     assert set(pointer.value["withheld"]) == {TALLER, CLASE}
     assert not any(word in str(pointer.value) for word in ("c-1", "c-2", "Remedios"))
 
 
-def test_a_register_that_cannot_be_read_stops_the_tick_only_where_something_waits(
+def test_an_unreadable_register_stops_the_tick_only_if_segments_are_withheld(
     workspace: HablaWorkspace,
 ) -> None:
     path = workspace.settings.consent.registry
