@@ -199,6 +199,7 @@ class PointerRewriter:
                 test,
                 Path(folder),
                 records=ErrorTables(*read_tables) if read_tables else None,
+                profile_option=self.settings.profile_option,
             )
             new = {
                 "comparison": self.lake.put_file(files.json),

@@ -264,6 +264,7 @@ def _write_report(
         acceptable=settings.evaluation.acceptable,
         records=tables,
         should_train=advice,
+        profile_option=settings.profile_option,
     )
 
 

@@ -194,8 +194,8 @@ def _check_not_older(channel: Channel, draft: ReleaseDraft) -> None:
     current = channel.current
     if current is not None and parse_model_number(draft.model_version) < parse_model_number(current.model_version):
         raise ReleaseError(
-            f"channel {channel.name} already has {current.version}, a later model than {draft.model_version}; to go "
-            "back to an earlier release, use habla-ml rollback"
+            f"channel {channel.name} already has {current.version}, a later model than {draft.model_version}; to return to "
+            "an earlier release, roll back (docs/release_and_roll_back.md)"
         )
 
 

@@ -27,9 +27,10 @@ from habla_ml.settings.models import (
     TrainingSettings,
     TranscriptionSettings,
 )
-from habla_ml.settings.sections import AutomationSettings, Settings
+from habla_ml.settings.sections import DEFAULT_PROFILE, AutomationSettings, Settings, format_command
 
 __all__ = [
+    "DEFAULT_PROFILE",
     "AcceptableSettings",
     "AdviceSettings",
     "AlertSettings",
@@ -55,6 +56,7 @@ __all__ = [
     "TrainingSettings",
     "TranscriptionSettings",
     "configs_folder",
+    "format_command",
     "load_settings",
     "save_settings",
 ]

@@ -34,6 +34,12 @@ DEFAULT_PROFILE: Final = "local"
 """The profile of a command without `-p` and HABLA_PROFILE."""
 
 
+def format_command(profile_option: str, *arguments: str) -> str:
+    """Return the shell command `habla-ml …` with `-p` unless the profile is the default."""
+    profile = [] if profile_option == DEFAULT_PROFILE else ["-p", profile_option]
+    return shlex.join(["habla-ml", *arguments, *profile])
+
+
 class AutomationSettings(SettingsSection):
     """When the pipeline acts by itself."""
 
@@ -80,11 +86,8 @@ class Settings(SettingsSection):
         return self
 
     def command(self, *arguments: str) -> str:
-        """Return the shell command `habla-ml …` for this deployment: with `-p` unless its profile is the default."""
-        words = ["habla-ml", *arguments]
-        if self.profile_option != DEFAULT_PROFILE:
-            words += ["-p", self.profile_option]
-        return shlex.join(words)
+        """Return the shell command `habla-ml …` for this deployment."""
+        return format_command(self.profile_option, *arguments)
 
     @property
     def zone(self) -> ZoneInfo:

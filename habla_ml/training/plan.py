@@ -45,7 +45,7 @@ def plan_version(lake: Lake, version: str, snapshot: Snapshot, training: Trainin
     if (repeated := parent_version(version)) is not None:
         raise TrainingError(
             f"{version} is to repeat {repeated} with another seed and was never planned; "
-            f"run `habla-ml repeat {repeated}` first"
+            f"plan it with the command `repeat` of habla-ml"
         )
     resolve_first_stage_sources(load_recipe(training.recipe), training)
     plan = VersionPlan(version, snapshot.id, lake.put_file(training.recipe), corpus_hours(lake))

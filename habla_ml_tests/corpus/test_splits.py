@@ -134,7 +134,7 @@ changes = st.lists(
 
 
 @given(changes)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_no_sequence_of_additions_and_corrections_moves_a_group_or_audio_to_another_split(
     corpora: list[list[AnnotatedSegmentSpec]],
 ) -> None:

@@ -125,9 +125,7 @@ def test_channels_are_independent(store: Store, tmp_path: Path) -> None:
 
 def test_an_older_model_does_not_replace_a_later_one(store: Store, tmp_path: Path) -> None:
     publish(store, tmp_path, "v10")
-    with pytest.raises(
-        ReleaseError, match=r"already has 2026\.11\.21-v10, a later model than v9.*habla-ml rollback"
-    ):
+    with pytest.raises(ReleaseError, match=r"already has 2026\.11\.21-v10, a later model than v9.*roll back"):
         publish(store, tmp_path, "v9")
     assert current(store) == "2026.11.21-v10"
 

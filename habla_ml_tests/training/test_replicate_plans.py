@@ -148,7 +148,7 @@ def test_a_repeat_that_was_never_planned_does_not_get_the_settings_recipe(
     lake: Lake, snapshot: Snapshot, tmp_path: Path
 ) -> None:
     settings = TrainingSettings(recipe=RECIPES / "demo-full.yaml")
-    with pytest.raises(TrainingError, match="run `habla-ml repeat v2` first"):
+    with pytest.raises(TrainingError, match="plan it with the command `repeat`"):
         plan_version(lake, "v2-s2", snapshot, settings)
     store_trained_plan(lake, "v2")
     (planned,) = plan_replicates(lake, "v2", [11], tmp_path)

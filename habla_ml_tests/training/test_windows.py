@@ -44,7 +44,7 @@ def test_every_fourth_step_is_full_and_the_others_are_short_even_and_jittered() 
     seed=st.integers(0, 5),
     steps=st.integers(1, 80),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_clip_is_ever_cut_and_all_are_heard_equally_often(
     durations_s: list[float], seed: int, steps: int
 ) -> None:

@@ -18,7 +18,7 @@ from habla_ml.evaluation.report.html import render_html
 from habla_ml.evaluation.report.markdown import render_markdown
 from habla_ml.evaluation.report.schema import build_comparison_schema
 from habla_ml.evaluation.scoring.statistics import Interval
-from habla_ml.settings import AcceptableSettings
+from habla_ml.settings import DEFAULT_PROFILE, AcceptableSettings
 from habla_ml.transcription.audio_check import find_audio_fault
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def write_report(
     acceptable: AcceptableSettings | None = None,
     records: ErrorTables | None = None,
     should_train: Advice | None = None,
+    profile_option: str = DEFAULT_PROFILE,
 ) -> ReportFiles:
     """Write `report.html`, `report.md`, `comparison.json` and its schema into `folder`, made where it is missing.
 
@@ -80,6 +81,7 @@ def write_report(
         acceptable: The bounds that the scoreboard shows as met or not.
         records: Every utterance and every word that was wrong.
         should_train: What `habla-ml advise` says; the report has a section of it.
+        profile_option: `-p` of the commands that the report prints.
     """
     content = Content(
         comparison,
@@ -90,6 +92,7 @@ def write_report(
         acceptable or AcceptableSettings(),
         should_train,
         has_records=records is not None,
+        profile_option=profile_option,
     )
     wanted = {each.segment_id for each in comparison.examples}
     flac_by_segment = {

@@ -9,7 +9,7 @@ from habla_ml.evaluation.comparison.records import Comparison, ModelScore
 from habla_ml.evaluation.promotion.advice import Advice
 from habla_ml.evaluation.promotion.rule import Decision
 from habla_ml.evaluation.scoring.statistics import Interval
-from habla_ml.settings import AcceptableSettings
+from habla_ml.settings import DEFAULT_PROFILE, AcceptableSettings, format_command
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,14 @@ class Content:
     """Whether to fine-tune, and what more hours would buy."""
     has_records: bool = False
     """Whether every utterance and every error lie beside the page as parquet."""
+
+    profile_option: str = DEFAULT_PROFILE
+    """`-p` of the commands that the report prints."""
+
+    @property
+    def advise_command(self) -> str:
+        """The command that prints the training advice."""
+        return format_command(self.profile_option, "advise")
 
     @property
     def focus(self) -> ModelScore:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +10,7 @@ from habla_ml.evaluation.comparison.records import Change, Comparison
 from habla_ml.evaluation.report.content import Content
 from habla_ml.evaluation.report.figures import NO_VALUE, points
 from habla_ml.evaluation.report.scoreboard import NO_WINNER, ScoreboardRow
+from habla_ml.settings import format_command
 
 _MAX_WORSE_SLICES: Final = 5
 
@@ -40,7 +40,7 @@ def _build_rollback_command(content: Content) -> str:
     if content.decision is None:
         return ""
     previous = content.comparison.model("previous")
-    return f"habla-ml rollback --to {shlex.quote(previous.name)}" if previous else "habla-ml rollback"
+    return format_command(content.profile_option, "rollback", *(("--to", previous.name) if previous else ()))
 
 
 def _recommend(content: Content) -> str:

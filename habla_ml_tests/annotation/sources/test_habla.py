@@ -265,7 +265,7 @@ SAVE = st.permutations([1, 2, 3]).flatmap(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(saves=st.lists(SAVE, min_size=1, max_size=6))
 def test_there_are_as_many_events_as_there_were_changes(
     saves: list[dict[int, tuple[str, bool]]], tmp_path_factory: pytest.TempPathFactory

@@ -56,7 +56,7 @@ def test_a_loop_stands_three_times_in_a_row_and_twice_more_than_it_was_said(hypo
     assert loops(hypothesis, reference) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(WORDS, WORDS, WORDS, st.integers(3, 6))
 def test_a_planted_loop_is_found_whatever_stands_around_it(before, after, phrase, times):
     planted = [f"x{word}" for word in phrase[:4]] or ["x"]
@@ -65,7 +65,7 @@ def test_a_planted_loop_is_found_whatever_stands_around_it(before, after, phrase
     assert any(each.repetitions >= times and set(each.phrase) <= set(planted) for each in found)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(WORDS)
 def test_what_was_said_is_never_a_loop(words):
     assert find_loops(words, words) == ()

@@ -86,7 +86,7 @@ def test_empty_texts_count_nothing():
         count_punctuation(["a"], [])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXTS)
 def test_a_text_agrees_with_itself(text):
     (found,) = count_punctuation([text], [text])
@@ -94,7 +94,7 @@ def test_a_text_agrees_with_itself(text):
     assert all(each.f1 in (None, 1.0) for each in (*found.marks, found.capitals))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXTS, TEXTS)
 def test_swapping_the_texts_swaps_precision_and_recall(left, right):
     (there,), (back,) = count_punctuation([left], [right]), count_punctuation([right], [left])

@@ -79,3 +79,9 @@ def test_the_rollback_command_quotes_the_version_name(better: Comparison) -> Non
     ]
     found = advice(better.model_copy(update={"models": tuple(models)}), make_decision("deploy"))
     assert found.rollback == "habla-ml rollback --to 'v1; rm -rf ~'"
+
+
+def test_the_rollback_command_has_the_profile_of_the_deployment(better: Comparison) -> None:
+    content = Content(better, make_decision("deploy"), profile_option="demo")
+    found = advise_deployment(content, scoreboard(better, AcceptableSettings()))
+    assert found.rollback == "habla-ml rollback --to v1 -p demo"

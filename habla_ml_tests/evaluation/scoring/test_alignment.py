@@ -88,7 +88,7 @@ def test_the_evaluate_metric_gives_the_fraction_worked_out_by_hand() -> None:
     assert compute_corpus_wer([], []) is None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(SENTENCES, SENTENCES), min_size=1, max_size=8))
 def test_the_evaluate_metric_agrees_with_the_counts(pairs: list[tuple[str, str]]) -> None:
     references, hypotheses = [list(each) for each in zip(*pairs, strict=True)]

@@ -148,7 +148,7 @@ def test_few_and_uneven_sessions_widen_an_interval_and_many_do_not() -> None:
     assert uneven.units[0] == pytest.approx(540**2 / (400**2 + 7 * 20**2))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=30))
 def test_an_interval_is_ordered_and_within_what_a_rate_can_be(rows: list[tuple[int, int, int]]) -> None:
     names, words = [str(row[0]) for row in rows], [row[1] for row in rows]

@@ -335,8 +335,8 @@ class LabelStudio:
 
     def _unreachable_error(self, path: str, error: httpx.TransportError) -> ServiceError:
         return ServiceError(
-            f"{self.url}{path} cannot be reached ({type(error).__name__}); start it with `habla-ml label-studio up` "
-            "or correct annotation.label_studio.url, then run again: nothing is lost or duplicated"
+            f"{self.url}{path} cannot be reached ({type(error).__name__}); start the server or correct "
+            "annotation.label_studio.url, then run again: nothing is lost or duplicated"
         )
 
 

@@ -99,7 +99,7 @@ def resolve_server_token(settings: Settings, environment: Mapping[str, str] = os
         config = resolve_server_config(settings)
         if not has_been_started(settings):
             raise SettingsError(
-                f"no Label Studio was started in {config.folder}; run `habla-ml label-studio up`, or name a server in "
+                f"no Label Studio was started in {config.folder}; run `{settings.command('label-studio', 'up')}`, or set "
                 "annotation.label_studio.url"
             )
         return config.url, load_or_create_login(config.folder).token

@@ -53,7 +53,8 @@ def _pull_new_events(context: SourceContext) -> str:
     settings = context.settings
     chosen = settings.annotation.label_studio
     if not has_server(settings):
-        return "no Label Studio server: run `habla-ml label-studio up`, or set annotation.label_studio.url"
+        up = settings.command("label-studio", "up")
+        return f"no Label Studio server: run `{up}`, or set annotation.label_studio.url"
     with connect(settings, patience_s=0) as server:
         project = find_project(server, chosen.title)
         if project is None:

@@ -258,7 +258,7 @@ def test_a_server_that_is_down_says_what_to_do_and_one_that_comes_back_is_waited
     project = review_project.project
     review_project.server.kill()
     hasty = LabelStudio(review_project.server.config.url, "x", patience_s=0.5)
-    with hasty, pytest.raises(ServiceError, match="label-studio up"):
+    with hasty, pytest.raises(ServiceError, match="start the server"):
         hasty.list_users()
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(review_project.client.list_users)
