@@ -1,4 +1,4 @@
-"""Samples in and out: WAV and other common audio in, 16 kHz mono FLAC in the lake, and what can be measured."""
+"""Decoding of WAV and other audio formats to 16 kHz mono, FLAC for the lake, and measurements of samples."""
 
 from habla_ml.audio.audio_decoder import AudioDecoder, detect_container
 from habla_ml.audio.decode import (

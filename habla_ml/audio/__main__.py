@@ -1,4 +1,4 @@
-"""`python -m habla_ml.audio <parent's process id>`: the process in which foreign audio is decoded."""
+"""`python -m habla_ml.audio PARENT_PROCESS_ID`: the process that decodes other formats than WAV."""
 
 import sys
 

@@ -1,11 +1,11 @@
-"""Audio of other kinds than WAV (m4a, Opus, Vorbis, MP3, FLAC, WebM), decoded by FFmpeg in a process of its own.
+"""Decoding of other formats than WAV (m4a, Opus, Vorbis, MP3, FLAC, WebM) with FFmpeg, in a child process.
 
-The kind is read off the first bytes and forced upon the demuxer, and FFmpeg gets bytes, never a path: an HLS
-playlist named `clip.m4a` would make it open other files. A few megabytes can hold hours of sound, so duration,
-samples, memory, processor and wall time are all bounded, and what FFmpeg does wrong ends in the child.
+The container is detected from the first bytes and fixed for the demuxer, and FFmpeg gets bytes, never a path: an HLS
+playlist named `clip.m4a` would make it open other files. A few megabytes can hold hours of audio, so duration,
+samples, memory, processor and wall time are bounded. A crash of FFmpeg ends only the child.
 
-The child is `python -m habla_ml.audio`. It reads requests from its standard input and answers on its standard
-output, both as `_MESSAGE_HEADER` (a number and a length) and that many bytes.
+The child is `python -m habla_ml.audio`. It reads requests from standard input and writes responses to standard output,
+both as `_MESSAGE_HEADER` (a number and a length) and that many bytes.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _MAX_DECODED_BYTES: Final = 1 << 30
 
 
 def detect_container(data: bytes) -> str:
-    """FFmpeg's name of the container that the first bytes show: wav, flac, ogg, matroska, mp4, mp3 or aac.
+    """Return FFmpeg's name of the container: wav, flac, ogg, matroska, mp4, mp3 or aac.
 
     Raises:
-        InputError: it is none of them.
+        InputError: The first bytes show none of them.
     """
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return "wav"
@@ -47,7 +47,7 @@ def detect_container(data: bytes) -> str:
             return name
     if data[4:8] == b"ftyp":
         return "mp4"
-    # Eleven set bits begin an MPEG frame; the two layer bits after the version are 0 in ADTS (AAC) only.
+    # An MPEG frame starts with eleven set bits; the two layer bits after the version are 0 in ADTS (AAC) only.
     if len(data) > 3 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0:
         return "aac" if data[1] & 0xF6 == 0xF0 else "mp3"
     if not data:
@@ -59,7 +59,7 @@ def detect_container(data: bytes) -> str:
 
 
 class AudioDecoder:
-    """Decodes audio files of any kind; its process starts with the first that is no WAV and serves until `close`.
+    """Decodes audio files of any known format. The child process runs from the first file that is no WAV until `close`.
 
     Use it from one thread at a time.
     """
@@ -76,15 +76,15 @@ class AudioDecoder:
 
     @property
     def pid(self) -> int | None:
-        """The decoding process, where one runs."""
+        """Process id of the child; None where none runs."""
         return self._child.pid if self._child is not None and self._child.poll() is None else None
 
     def decode(self, data: bytes, max_duration_s: float) -> NDArray[np.int16]:
         """Decode a file to 16 kHz mono 16-bit samples, shape [n_samples].
 
         Raises:
-            InputError: what is wrong in one line: of no known kind, cut off, damaged, no sound, longer than
-                `max_duration_s`, or more work than the process may do.
+            InputError: The file is of no known format, cut off, damaged, empty, longer than `max_duration_s`, or needs
+                more time or memory than allowed.
         """
         if detect_container(data) == "wav":
             return decode_wav(data, max_duration_s)
@@ -94,7 +94,7 @@ class AudioDecoder:
         return np.frombuffer(answer, dtype="<i2")
 
     def close(self) -> None:
-        """End the process."""
+        """End the child process."""
         if self._child is not None:
             self._child.kill()
             self._child.communicate()
@@ -104,7 +104,7 @@ class AudioDecoder:
         child = self._ensure_child()
         if child.stdin is None or child.stdout is None:
             raise InputError("cannot be decoded: the decoder has no pipes; run again")
-        # Whatever the child hangs in, also before it reads: killing it ends both pipes.
+        # Killing a child that hangs, also before it reads, closes both pipes.
         late = threading.Event()
         timer = threading.Timer(self._wall_limit_s, _kill_late_child, (child, late))
         timer.start()
@@ -121,8 +121,10 @@ class AudioDecoder:
         self.close()
         if late.is_set():
             raise InputError(f"takes longer than {self._wall_limit_s:g} s to decode; convert it to WAV")
-        why = "the processor time it may use" if status == -signal.SIGXCPU else f"its decoder (status {status})"
-        raise InputError(f"cannot be decoded: it exhausts or ends {why}; convert it to WAV")
+        why = (
+            "needs too much processor time" if status == -signal.SIGXCPU else f"ends the decoder (status {status})"
+        )
+        raise InputError(f"cannot be decoded: it {why}; convert it to WAV")
 
     def _ensure_child(self) -> subprocess.Popen[bytes]:
         if self._child is not None and self._child.poll() is not None:
@@ -144,14 +146,14 @@ def _kill_late_child(child: subprocess.Popen[bytes], late: threading.Event) -> N
 
 
 def write_message(out: IO[bytes], number: float, body: bytes) -> None:
-    """Write one message of the protocol between the two processes."""
+    """Write one message to the other process."""
     out.write(_MESSAGE_HEADER.pack(number, len(body)))
     out.write(body)
     out.flush()
 
 
 def read_message(source: IO[bytes], most_bytes: int) -> tuple[float, bytes] | None:
-    """Read one message; None where the other side ended, or sends more than `most_bytes`."""
+    """Return the next message; None where the other process ended, or sends more than `most_bytes`."""
     header = source.read(_MESSAGE_HEADER.size)
     if len(header) < _MESSAGE_HEADER.size:
         return None

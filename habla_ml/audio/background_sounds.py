@@ -1,7 +1,7 @@
-"""What a room sounds like while nobody speaks, made from a seed: no recording is shipped and nobody is heard.
+"""Synthetic background sounds without speech, generated from a seed: no recording is shipped.
 
-Every sound is 16 kHz mono. They are shaped after what the sound is made of (a falling spectrum, a mains hum and its
-harmonics, bursts that die away), not after a recording, so they test a recogniser on the kind and not on one room.
+Every sound is 16 kHz mono. Each is built from the physics of its kind (a falling spectrum, a mains hum with harmonics,
+decaying bursts) rather than from a recording, so that a recogniser is tested on the kind and not on one recording.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BackgroundSound = Literal["silence", "room", "rumble", "hum", "fan", "breath", "clicks", "chair", "murmur"]
-"""Digital silence; noise that falls by 3 or by 6 dB an octave; mains; ventilation; breathing; keys; a chair pushed over
-the floor; far voices of which no word can be told."""
+"""Digital silence; noise that falls by 3 dB (room) or 6 dB (rumble) per octave; mains hum; ventilation; breathing;
+keyboard clicks; a chair pushed over the floor; distant unintelligible voices."""
 BACKGROUND_SOUNDS: Final[tuple[BackgroundSound, ...]] = get_args(BackgroundSound)
 
 _PEAK: Final = 0.97
@@ -28,13 +28,13 @@ _SAMPLE_RATE_HZ: Final = float(SAMPLE_RATE)
 def synthesise_background(
     kind: BackgroundSound, duration_s: float, loudness_dbfs: float, rng: np.random.Generator
 ) -> NDArray[np.int16]:
-    """A sound without speech as 16-bit samples, shape [n_samples].
+    """Return a sound without speech as 16-bit samples, shape [n_samples].
 
     Args:
-        kind: What is heard.
-        duration_s: Its length, at least one sample.
-        loudness_dbfs: RMS level over the whole length; silence has none.
-        rng: Source of everything that varies.
+        kind: The kind of sound.
+        duration_s: Its length; at least one sample is returned.
+        loudness_dbfs: RMS level over the whole length; without effect on silence.
+        rng: Random generator.
     """
     n_samples = max(1, round(duration_s * _SAMPLE_RATE_HZ))
     if kind == "silence":
@@ -43,7 +43,7 @@ def synthesise_background(
 
 
 def synthesise_random_background(rng: np.random.Generator) -> NDArray[np.int16]:
-    """One of `BACKGROUND_SOUNDS`, half of the time over a second one: 0.3 to 10 s at -65 to -22 dBFS, shape [n_samples]."""
+    """Return a random sound, with probability 0.5 mixed with a second one: 0.3 to 10 s, -65 to -22 dBFS, shape [n_samples]."""
     kind, below = rng.choice(np.array(BACKGROUND_SOUNDS), size=2)
     duration_s = float(np.exp(rng.uniform(np.log(0.3), np.log(10.0))))
     loudness_dbfs = float(rng.uniform(-65, -22))
@@ -55,13 +55,13 @@ def synthesise_random_background(rng: np.random.Generator) -> NDArray[np.int16]:
 
 
 def synthesise_room_noise(n_samples: int, noise_dbfs: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Ventilation and far voices: noise that falls by 3 dB an octave above 100 Hz, at an RMS level."""
+    """Return noise that falls by 3 dB per octave above 100 Hz, like ventilation and distant voices, at an RMS level."""
     noise = _synthesise_coloured_noise(n_samples, lambda hz: np.sqrt(np.maximum(hz, np.float32(100.0))), rng)
     return np.asarray(noise * (10 ** (noise_dbfs / 20) / max(_rms(noise), 1e-12)), dtype=np.float32)
 
 
 def scale_to_loudness(samples: NDArray[np.float32], loudness_dbfs: float) -> NDArray[np.float32]:
-    """Scale to an RMS level; where peaks would clip, stay as far below it as needed."""
+    """Scale to an RMS level, or to the highest level below it at which no peak clips."""
     gain = 10 ** (loudness_dbfs / 20) / max(_rms(samples), 1e-9)
     headroom = _PEAK / max(float(np.abs(samples).max()), 1e-9)
     return np.asarray(samples * min(gain, headroom), dtype=np.float32)
@@ -72,12 +72,12 @@ def _synthesise_room_tone(n_samples: int, rng: np.random.Generator) -> NDArray[n
 
 
 def _synthesise_rumble(n_samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Traffic and building: noise that falls by 6 dB an octave above 40 Hz."""
+    """Traffic and building noise that falls by 6 dB per octave above 40 Hz."""
     return _synthesise_coloured_noise(n_samples, lambda hz: np.maximum(hz, np.float32(40.0)), rng)
 
 
 def _synthesise_mains_hum(n_samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Mains at 50 Hz with harmonics, the odd ones stronger, and 25 dB below it the hiss of a microphone."""
+    """Mains hum at 50 Hz with stronger odd harmonics, and microphone hiss 25 dB below it."""
     time_s = np.arange(n_samples) / _SAMPLE_RATE_HZ
     wave = np.zeros(n_samples)
     for harmonic in range(1, 13):
@@ -87,7 +87,7 @@ def _synthesise_mains_hum(n_samples: int, rng: np.random.Generator) -> NDArray[n
 
 
 def _synthesise_ventilation(n_samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Air below 600 Hz that swells with the blades, and the tone of the blades."""
+    """Air noise below 600 Hz, modulated by the fan blades, and the tone of the blades."""
     time_s = np.arange(n_samples) / _SAMPLE_RATE_HZ
     blades_hz = rng.uniform(80, 140)
     turn = 2 * np.pi * blades_hz / 5 * time_s
@@ -97,7 +97,7 @@ def _synthesise_ventilation(n_samples: int, rng: np.random.Generator) -> NDArray
 
 
 def _synthesise_breathing(n_samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Breathing in and out near a microphone: air around 1.6 kHz in humps of 0.7 to 1.4 s with pauses between them."""
+    """Breathing near a microphone: noise around 1.6 kHz in breaths of 0.7 to 1.4 s with pauses."""
     air = _synthesise_coloured_noise(
         n_samples, lambda hz: 1 + ((hz - np.float32(1600.0)) / np.float32(900.0)) ** 2, rng
     )
@@ -111,7 +111,7 @@ def _synthesise_breathing(n_samples: int, rng: np.random.Generator) -> NDArray[n
 
 
 def _synthesise_key_clicks(n_samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Typing: a hard key down and a softer key up, 4 to 9 times a second with pauses, over a quiet room."""
+    """Typing: a loud key press and a softer release, 4 to 9 times per second with pauses, over quiet room noise."""
     wave = 0.01 * _synthesise_room_tone(n_samples, rng) / 10 ** (-30 / 20)
     at = int(rng.uniform(0.02, 0.2) * n_samples)
     while at < n_samples:
@@ -125,7 +125,7 @@ def _synthesise_key_clicks(n_samples: int, rng: np.random.Generator) -> NDArray[
 
 
 def _synthesise_chair_scrape(n_samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A chair's leg that sticks and slips over the floor: a rattling noise around 500 Hz, then a knock."""
+    """A chair leg that sticks and slips on the floor: rattling noise around 500 Hz, then a knock."""
     time_s = np.arange(n_samples) / _SAMPLE_RATE_HZ
     wave = 0.01 * _synthesise_room_tone(n_samples, rng) / 10 ** (-30 / 20)
     scrape = _synthesise_coloured_noise(
@@ -144,7 +144,7 @@ def _synthesise_chair_scrape(n_samples: int, rng: np.random.Generator) -> NDArra
 
 
 def _synthesise_murmur(n_samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Eight voices behind a wall: pitch and syllables can be told, and nothing above 500 Hz, so no word can."""
+    """Eight voices behind a wall: pitch and syllables without content above 500 Hz, so that no word is intelligible."""
     voices = np.zeros(n_samples)
     knots = max(4, int(n_samples / _SAMPLE_RATE_HZ * 5))
     places = np.linspace(0, knots - 1, n_samples)
@@ -157,8 +157,8 @@ def _synthesise_murmur(n_samples: int, rng: np.random.Generator) -> NDArray[np.f
         for harmonic in range(1, 7):
             weight = 1 / (harmonic * (1 + (harmonic * pitch_hz / 300) ** 4))
             voices += syllables * weight * np.sin(harmonic * phase)
-    room = _synthesise_room_tone(n_samples, rng)
-    return np.asarray(voices / max(_rms(voices), 1e-9) + 0.3 * room / _rms(room), dtype=np.float32)
+    noise = _synthesise_room_tone(n_samples, rng)
+    return np.asarray(voices / max(_rms(voices), 1e-9) + 0.3 * noise / _rms(noise), dtype=np.float32)
 
 
 _SYNTHESISERS: Final[dict[BackgroundSound, Callable[[int, np.random.Generator], NDArray[np.float32]]]] = {
@@ -178,7 +178,7 @@ def _synthesise_coloured_noise(
     attenuation: Callable[[NDArray[np.float32]], NDArray[np.float32]],
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """White noise whose spectrum is divided by `attenuation` of the frequency in Hz."""
+    """Return white noise with its spectrum divided by `attenuation` of the frequency in Hz."""
     n_fft = 1 << (n_samples - 1).bit_length()
     spectrum = np.fft.rfft(rng.standard_normal(n_fft, dtype=np.float32))
     frequency_hz = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE).astype(np.float32)
@@ -186,7 +186,7 @@ def _synthesise_coloured_noise(
 
 
 def _add_at(wave: NDArray[np.floating], part: NDArray[np.floating], at: int) -> None:
-    """Add `part` to `wave` from sample `at` on; what sticks out is cut."""
+    """Add `part` to `wave` from sample `at` on; samples beyond the end are dropped."""
     end = min(at + len(part), len(wave))
     if at < end:
         wave[at:end] += part[: end - at]

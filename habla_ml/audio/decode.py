@@ -1,9 +1,9 @@
 """WAV bytes to samples, samples to FLAC and back.
 
-Everything after this module is 16 kHz mono. The lake keeps 16-bit FLAC, so a 16 kHz mono 16-bit WAV comes back
-bit for bit, and `pcm_sha256` names the sound itself, whatever file it came in.
+All samples that leave this module are 16 kHz mono. The lake stores 16-bit FLAC, so a 16 kHz mono 16-bit WAV is
+restored bit for bit, and `pcm_sha256` identifies the audio whatever file it was in.
 
-libsndfile reads a cut-off WAV short without an error, so the RIFF chunks are checked here first.
+libsndfile decodes a cut-off WAV partially without an error, so the RIFF chunks are checked here first.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 SAMPLE_RATE: Final = 16_000
 
 _FULL_SCALE: Final = 32_768
+MAX_CHANNELS: Final = 8
 _MIN_SAMPLE_RATE_HZ: Final = 4_000
 _MAX_SAMPLE_RATE_HZ: Final = 384_000
-_MAX_CHANNELS: Final = 8
-# Uncompressed forms and the two laws of telephony; libsndfile reads them all.
+# Uncompressed formats and the two telephony laws.
 _FORMAT_TAGS: Final = {0x0001: "PCM", 0x0003: "float", 0x0006: "A-law", 0x0007: "µ-law", 0xFFFE: "extensible"}
 
 
@@ -42,13 +42,9 @@ class _WavHeader:
 
     @property
     def is_lake_format(self) -> bool:
-        """16 kHz mono 16-bit integers, as Habla writes them: the bytes are the samples."""
-        return (self.format_tag, self.channels, self.sample_rate_hz, self.bytes_per_frame) == (
-            1,
-            1,
-            SAMPLE_RATE,
-            2,
-        )
+        """Whether the bytes are 16 kHz mono 16-bit integers, as Habla writes them."""
+        form = (self.format_tag, self.channels, self.sample_rate_hz, self.bytes_per_frame)
+        return form == (1, 1, SAMPLE_RATE, 2)
 
     @property
     def duration_s(self) -> float:
@@ -56,13 +52,13 @@ class _WavHeader:
 
 
 def decode_wav(data: bytes, max_duration_s: float) -> NDArray[np.int16]:
-    """Decode a WAV file to 16 kHz mono 16-bit samples, the form the lake keeps, shape [n_samples].
+    """Decode a WAV file to 16 kHz mono 16-bit samples, shape [n_samples].
 
-    Reads 8, 16, 24 and 32-bit integers, floats and the telephony laws, at any rate; channels are averaged and
-    other rates resampled with soxr. What Habla writes is in this form already and comes back as a view of `data`.
+    Reads 8, 16, 24 and 32-bit integers, floats and the telephony laws at any rate. Channels are averaged, other rates
+    are resampled with soxr. Samples of the lake's format are returned as a view of `data`.
 
     Raises:
-        InputError: what is wrong in one line: no WAV, cut off, no sound, longer than `max_duration_s`, not finite.
+        InputError: The file is no WAV, cut off, empty, longer than `max_duration_s`, or has samples that are not finite.
     """
     header = _parse_wav_header(data)
     if header.duration_s > max_duration_s:
@@ -78,19 +74,39 @@ def decode_wav(data: bytes, max_duration_s: float) -> NDArray[np.int16]:
     if len(frames) != header.frames:
         raise InputError(f"is cut off: {len(frames)} of the {header.frames} frames it declares can be decoded")
     samples: NDArray[np.float32] = frames[:, 0] if header.channels == 1 else frames.mean(axis=1)
+    return quantise(resample(samples, header.sample_rate_hz))
+
+
+def check_format(channels: int, sample_rate_hz: int) -> None:
+    """Raise `InputError` where the number of channels or the sample rate is out of range."""
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise InputError(f"has {channels} channels, expected 1…{MAX_CHANNELS}")
+    if not _MIN_SAMPLE_RATE_HZ <= sample_rate_hz <= _MAX_SAMPLE_RATE_HZ:
+        raise InputError(
+            f"has a rate of {sample_rate_hz} Hz, expected {_MIN_SAMPLE_RATE_HZ}…{_MAX_SAMPLE_RATE_HZ}"
+        )
+
+
+def resample(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
+    """Return samples, shape [n_samples], at 16 kHz.
+
+    Raises:
+        InputError: There are samples that are not finite, or too few.
+    """
     if not np.isfinite(samples).all():
         raise InputError("holds samples that are not finite numbers; export it again")
-    if header.sample_rate_hz != SAMPLE_RATE:
-        import soxr
+    if sample_rate_hz == SAMPLE_RATE:
+        return samples
+    import soxr
 
-        samples = soxr.resample(samples, header.sample_rate_hz, SAMPLE_RATE)
-        if not len(samples):
-            raise InputError(f"holds {header.frames} frames at {header.sample_rate_hz} Hz, too few to be sound")
-    return quantise(samples)
+    resampled: NDArray[np.float32] = soxr.resample(samples, sample_rate_hz, SAMPLE_RATE)
+    if not len(resampled):
+        raise InputError(f"holds {len(samples)} frames at {sample_rate_hz} Hz, which give no sample at 16 kHz")
+    return resampled
 
 
 def quantise(samples: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Samples in −1…1 as 16-bit integers, the form the lake keeps; louder samples are clipped."""
+    """Return samples in −1…1 as 16-bit integers; louder samples are clipped."""
     scaled = np.asarray(samples, dtype=np.float32) * np.float32(_FULL_SCALE)
     np.rint(scaled, out=scaled)
     np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1, out=scaled)
@@ -98,30 +114,30 @@ def quantise(samples: NDArray[np.float32]) -> NDArray[np.int16]:
 
 
 def dequantise(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
-    """16-bit samples as numbers in −1…1, what a recogniser hears."""
+    """Return 16-bit samples as floats in −1…1, the input of a recogniser."""
     return pcm.astype(np.float32) / np.float32(_FULL_SCALE)
 
 
 def encode_flac(samples: NDArray[np.float32] | NDArray[np.int16]) -> bytes:
-    """16 kHz mono samples, shape [n_samples], in −1…1 or 16-bit already, as a 16-bit FLAC file.
+    """Return a 16-bit FLAC file of 16 kHz mono samples, shape [n_samples], floats in −1…1 or 16-bit integers.
 
     Raises:
-        InputError: there is no sample.
+        InputError: There is no sample.
     """
     import soundfile
 
     if not len(samples):
-        raise InputError("holds no samples, nothing can be encoded")
+        raise InputError("holds no samples to encode")
     out = io.BytesIO()
     soundfile.write(out, _to_pcm16(samples), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return out.getvalue()
 
 
 def decode_flac(data: bytes) -> NDArray[np.float32]:
-    """The samples of a FLAC file that `encode_flac` made: 16 kHz mono, in −1…1, shape [n_samples].
+    """Return the samples of a FLAC file from `encode_flac`: 16 kHz mono, in −1…1, shape [n_samples].
 
     Raises:
-        InputError: the bytes are another thing.
+        InputError: The bytes are no such file.
     """
     import soundfile
 
@@ -136,7 +152,7 @@ def decode_flac(data: bytes) -> NDArray[np.float32]:
 
 
 def pcm_sha256(samples: NDArray[np.float32] | NDArray[np.int16]) -> str:
-    """sha256 (hex) of the samples as 16-bit little-endian PCM: the name of the sound itself."""
+    """Return the sha256 (hex) of the samples as 16-bit little-endian PCM, the identity of the audio."""
     return hashlib.sha256(np.ascontiguousarray(_to_pcm16(samples), "<i2").data).hexdigest()
 
 
@@ -145,7 +161,7 @@ def _to_pcm16(samples: NDArray[np.float32] | NDArray[np.int16]) -> NDArray[np.in
 
 
 def _parse_wav_header(data: bytes) -> _WavHeader:
-    """Walk the RIFF chunks; raises `InputError` unless the sizes they declare are the sizes that are there."""
+    """Parse the RIFF chunks; raise `InputError` where a declared size differs from the size in the file."""
     if not data:
         raise InputError("is empty (0 bytes)")
     if len(data) < 12 or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
@@ -157,7 +173,7 @@ def _parse_wav_header(data: bytes) -> _WavHeader:
         if len(data) - at == 1 and data[at] == 0:
             break
         if len(data) - at < 8:
-            raise InputError(f"is cut off: {len(data) - at} bytes after byte {at} are no whole chunk")
+            raise InputError(f"is cut off: {len(data) - at} bytes after byte {at} are no complete chunk")
         name, declared = struct.unpack_from("<4sI", data, at)
         present = len(data) - at - 8
         if declared > present or (name == b"data" and declared == 0 < present):
@@ -180,16 +196,13 @@ def _parse_wav_header(data: bytes) -> _WavHeader:
 
 
 def _parse_format_chunk(chunk: bytes) -> tuple[int, int, int, int]:
-    """Format tag, channels, rate in Hz and bytes per frame of a `fmt ` chunk, each within its bounds."""
+    """Return format tag, channels, rate in Hz and bytes per frame of a valid `fmt ` chunk."""
     if len(chunk) < 16:
         raise InputError(f"has a fmt chunk of {len(chunk)} bytes, at least 16 are needed")
     tag, channels, rate, _, block, _ = struct.unpack_from("<HHIIHH", chunk)
     if tag not in _FORMAT_TAGS:
         raise InputError(f"holds the WAV format 0x{tag:04x}; expected {', '.join(_FORMAT_TAGS.values())}")
-    if not 1 <= channels <= _MAX_CHANNELS:
-        raise InputError(f"has {channels} channels, expected 1…{_MAX_CHANNELS}")
-    if not _MIN_SAMPLE_RATE_HZ <= rate <= _MAX_SAMPLE_RATE_HZ:
-        raise InputError(f"has a rate of {rate} Hz, expected {_MIN_SAMPLE_RATE_HZ}…{_MAX_SAMPLE_RATE_HZ}")
+    check_format(channels, rate)
     if block == 0 or block % channels:
         raise InputError(f"declares {block} bytes a frame for {channels} channels")
     return tag, channels, rate, block

@@ -1,7 +1,7 @@
-"""What the decoding process does: bounded decoding with PyAV, one request after the other.
+"""The decoding process: bounded decoding with PyAV, one request at a time.
 
-Truncated Ogg, MP3 and WebM decode short without an error, so what was decoded is compared with what the
-file declares. A file that declares nothing (a browser's live WebM, bare ADTS) is taken as it decodes.
+Truncated Ogg, MP3 and WebM files decode partially without an error, so the decoded duration is compared with the
+declared one. A file without a declared duration (a browser's live WebM, bare ADTS) is not checked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from habla_ml.audio.audio_decoder import DECODED, REFUSED, detect_container, read_message, write_message
-from habla_ml.audio.decode import SAMPLE_RATE, quantise
+from habla_ml.audio.decode import MAX_CHANNELS, SAMPLE_RATE, check_format, quantise, resample
 from habla_ml.errors import InputError
 from habla_ml.process import die_with_parent
 
@@ -22,19 +22,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_FILE_BYTES: Final = 256 << 20
-"""Size of one file."""
+"""Largest file."""
 
 _ADDRESS_SPACE_BYTES: Final = 1 << 30
 _CPU_LIMIT_S: Final = 20
-_MAX_CHANNELS: Final = 8
-_MIN_SAMPLE_RATE_HZ: Final = 4_000
-_MAX_SAMPLE_RATE_HZ: Final = 384_000
 # Encoders pad the start and the last frame; the longest padding in use is 2,112 samples of AAC at 22 kHz.
 _PADDING_S: Final = 0.15
 
 
 def serve(parent_pid: int) -> None:
-    """Answer requests from standard input until it ends; limits are set before anything foreign is read."""
+    """Serve requests from standard input until it ends, within limits that are set before the first one."""
     die_with_parent(parent_pid)
     import av
 
@@ -50,19 +47,16 @@ def serve(parent_pid: int) -> None:
         except InputError as error:
             write_message(sys.stdout.buffer, REFUSED, str(error).encode())
         except MemoryError:
-            write_message(
-                sys.stdout.buffer, REFUSED, b"needs more memory to decode than it may use; convert it to WAV"
-            )
+            write_message(sys.stdout.buffer, REFUSED, b"needs too much memory to decode; convert it to WAV")
 
 
 def decode_container(data: bytes, max_duration_s: float) -> NDArray[np.int16]:
     """Decode a file of a known container to 16 kHz mono 16-bit samples, shape [n_samples].
 
     Raises:
-        InputError: what is wrong in one line.
+        InputError: The file is damaged, cut off, empty, or longer than `max_duration_s`.
     """
     import av
-    import soxr
 
     container = detect_container(data)
     try:
@@ -81,24 +75,17 @@ def decode_container(data: bytes, max_duration_s: float) -> NDArray[np.int16]:
         raise InputError(f"is cut off: {decoded_s:.2f} of the {declared_s:.2f} s it declares can be decoded")
     if not len(samples):
         raise InputError("holds no sound (0 frames)")
-    if not np.isfinite(samples).all():
-        raise InputError("holds samples that are not finite numbers; export it again")
-    if rate != SAMPLE_RATE:
-        samples = soxr.resample(samples, rate, SAMPLE_RATE)
-    return quantise(samples[: round(max_duration_s * SAMPLE_RATE)])
+    return quantise(resample(samples, rate)[: round(max_duration_s * SAMPLE_RATE)])
 
 
 def _check_sample_rate(stream: Any) -> int:
-    rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
-    if not rate or not _MIN_SAMPLE_RATE_HZ <= rate <= _MAX_SAMPLE_RATE_HZ:
-        raise InputError(f"has a rate of {rate} Hz, expected {_MIN_SAMPLE_RATE_HZ}…{_MAX_SAMPLE_RATE_HZ}")
-    if not 1 <= channels <= _MAX_CHANNELS:
-        raise InputError(f"has {channels} channels, expected 1…{_MAX_CHANNELS}")
-    return int(rate)
+    rate = int(stream.codec_context.sample_rate or 0)
+    check_format(stream.codec_context.channels, rate)
+    return rate
 
 
 def _decode_stream(opened: Any, rate: int, max_duration_s: float) -> NDArray[np.float32]:
-    """Samples of the first audio stream at its own rate, channels averaged."""
+    """Return the samples of the first audio stream at its own rate, channels averaged."""
     from av import AudioResampler
 
     most = round((max_duration_s + _PADDING_S) * rate)
@@ -106,19 +93,19 @@ def _decode_stream(opened: Any, rate: int, max_duration_s: float) -> NDArray[np.
     count = 0
     planar: AudioResampler | None = None
     for frame in opened.decode(audio=0):
-        if frame.sample_rate != rate or len(frame.layout.channels) > _MAX_CHANNELS:
-            raise InputError(f"changes to {frame.sample_rate} Hz on the way, after {rate} Hz; export it again")
+        if frame.sample_rate != rate or len(frame.layout.channels) > MAX_CHANNELS:
+            raise InputError(f"changes from {rate} Hz to {frame.sample_rate} Hz; export it again")
         planar = planar or AudioResampler(format="fltp", layout=frame.layout, rate=rate)
         for each in planar.resample(frame):
             parts.append(each.to_ndarray().mean(axis=0, dtype=np.float32))
             count += len(parts[-1])
         if count > most:
-            raise InputError(f"lasts longer than the {max_duration_s:g} s allowed, whatever it declares; split it")
+            raise InputError(f"lasts longer than the {max_duration_s:g} s allowed; split it")
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
 
 def _read_declared_duration(opened: Any, container: str, data: bytes) -> float | None:
-    """The duration in the file's own header; None where FFmpeg would only guess it from size and rate."""
+    """Return the duration in the file's header; None where FFmpeg only estimates it from size and rate."""
     if container == "ogg":
         _check_last_page(data)
     if container == "aac" or (container == "mp3" and not any(tag in data[:65_536] for tag in (b"Xing", b"Info"))):
@@ -130,9 +117,10 @@ def _read_declared_duration(opened: Any, container: str, data: bytes) -> float |
 
 
 def _check_last_page(data: bytes) -> None:
-    """An Ogg's duration is its last page's, so a cut-off one agrees with itself: look for the end-of-stream mark.
+    """Raise `InputError` where the last Ogg page lacks the end-of-stream flag.
 
-    Page layout: RFC 3533, section 6; flag 4 of byte 5 marks a stream's last page.
+    The declared duration is that of the last page, so it does not show that a file is cut off. Page layout: RFC 3533,
+    section 6; flag 4 of byte 5 marks the last page of a stream.
     """
     at = data.rfind(b"OggS")
     header = data[at : at + 27]
@@ -142,7 +130,7 @@ def _check_last_page(data: bytes) -> None:
 
 
 def _extend_cpu_limit() -> None:
-    """Let this request use `_CPU_LIMIT_S` beyond what the process has used so far."""
+    """Set the limit of the process to its present processor time plus `_CPU_LIMIT_S`."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(used.ru_utime + used.ru_stime) + _CPU_LIMIT_S
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))

@@ -1,4 +1,4 @@
-"""What a segment's samples say about it: duration, loudness, clipping."""
+"""Duration, loudness, peak and clipping of a segment's samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SILENCE_DBFS: Final = -120.0
-"""The level of digital silence and the floor of every level: below any sound 16 bits can hold for long."""
+"""The level of digital silence, and the lower bound of every level."""
 
 _FULL_SCALE: Final = 32_768
 _CLIPPING_LEVEL: Final = 32_767
@@ -22,7 +22,7 @@ _CLIPPING_LEVEL: Final = 32_767
 
 @dataclass(frozen=True)
 class Measurements:
-    """Numbers about one segment; levels are relative to full scale, a full-scale square wave being 0 dBFS."""
+    """Measurements of one segment. A full-scale square wave has 0 dBFS."""
 
     duration_s: float
     loudness_dbfs: float
@@ -37,11 +37,11 @@ def measure(pcm: NDArray[np.int16]) -> Measurements:
     """Measure 16 kHz mono 16-bit samples, shape [n_samples].
 
     Raises:
-        InputError: there is no sample.
+        InputError: There is no sample.
     """
     if not len(pcm):
-        raise InputError("holds no samples, nothing can be measured")
-    # `dot` would start BLAS's threads for 20 µs of work.
+        raise InputError("holds no samples to measure")
+    # `dot` starts the threads of BLAS for 20 µs of work.
     wide = pcm.astype(np.int64)
     mean_square = int(np.einsum("i,i->", wide, wide)) / len(pcm)
     lowest, highest = int(pcm.min()), int(pcm.max())

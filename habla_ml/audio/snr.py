@@ -1,11 +1,11 @@
-"""How far speech stands above the noise of a clip, estimated from the samples alone.
+"""Signal-to-noise ratio of a clip, estimated from its samples.
 
 Minimum statistics (R. Martin, Noise power spectral density estimation based on optimal smoothing and minimum
-statistics, IEEE Transactions on Speech and Audio Processing 9(5), 2001), made simple for clips of a few seconds: in
-each band of frequency the lowest power that 100 ms ever have is the noise, since speech leaves every band now and then
-even where it does not pause. Amplitude statistics (WADA-SNR) err more on clips this short in a room that echoes.
+statistics, IEEE Transactions on Speech and Audio Processing 9(5), 2001), simplified for clips of a few seconds: in
+each frequency band the noise is the lowest power of any 100 ms, since speech leaves every band from time to time even
+without a pause. Amplitude statistics (WADA-SNR) have larger errors on such short clips with reverberation.
 
-On 60 sentences of the demo's voices in its room (echo of 0.45 s), error in dB, mean and spread:
+Error in dB, mean ± standard deviation, on 60 sentences of the demo's voices with a reverberation time of 0.45 s:
 
 | noise | margins of 0.1–0.35 s | 0 dB | 10 dB | 20 dB | 30 dB |
 |---|---|---|---|---|---|
@@ -13,8 +13,8 @@ On 60 sentences of the demo's voices in its room (echo of 0.45 s), error in dB, 
 | steady | cut off | −0.7 ± 0.4 | −1.6 ± 0.7 | −6.0 ± 2.2 | −14 ± 3.6 |
 | eight voices | kept | 4.3 ± 1.0 | 1.9 ± 1.0 | 0.8 ± 1.4 | −0.2 ± 2.4 |
 
-So a clip cut at its first and last sound has little silence to show: an echo that never falls counts as noise, as it
-does for a listener. Voices in the background come and go, so that part of them counts as speech.
+A clip cut at its first and last sound has little silence, and reverberation that never falls counts as noise.
+Background voices vary over time, so part of their power counts as speech.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ if TYPE_CHECKING:
 
 MIN_SNR_DB: Final = -10.0
 MAX_SNR_DB: Final = 40.0
-"""Estimates are kept within these: beyond them they say nothing."""
+"""Estimates are limited to this range, since they are not reliable beyond it."""
 
 _WINDOW: Final = 512
 _HOP: Final = 256
-_FIRST_BIN: Final = 3  # 94 Hz: hum and handling mask no speech
+_FIRST_BIN: Final = 3  # 94 Hz: below it are hum and handling noise
 _BINS_PER_BAND: Final = 16
 _BANDS: Final = 15
 _SMOOTHED_FRAMES: Final = 5
 _LOW_QUANTILE: Final = 0.02
 _QUANTILE_OF_STEADY_NOISE: Final = 0.72
-"""What the low quantile of the smoothed power of steady noise is, as a share of its mean, over 2 to 4 s."""
+"""Low quantile of the smoothed power of steady noise as a share of its mean, over 2 to 4 s."""
 _MIN_SNR_FRAMES: Final = 20
 _TAPER: Final = np.hanning(_WINDOW).astype(np.float32)
 
 
 def estimate_snr_db(samples: NDArray[np.float32] | NDArray[np.int16]) -> float | None:
-    """Power of the speech over power of the noise between 94 Hz and 7.6 kHz, in dB within −10…40.
+    """Return the power of speech over the power of noise between 94 Hz and 7.6 kHz, in dB within −10…40.
 
     Args:
-        samples: 16 kHz mono, shape [n_samples], whatever their scale.
+        samples: 16 kHz mono, shape [n_samples], at any scale.
 
     Returns:
-        None where it cannot be told: under 0.35 s, or no sound at all.
+        None for clips under 0.35 s and for digital silence.
     """
     frames = 1 + (len(samples) - _WINDOW) // _HOP
     if frames < _MIN_SNR_FRAMES:

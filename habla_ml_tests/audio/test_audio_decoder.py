@@ -1,4 +1,4 @@
-"""Audio of other kinds, decoded within bounds in a process of its own."""
+"""Other formats than WAV are decoded in a child process within limits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def decoder() -> Iterator[AudioDecoder]:
 
 @pytest.mark.parametrize("kind", ENCODERS)
 @pytest.mark.parametrize(("rate", "channels"), [(48_000, 2), (48_000, 1), (16_000, 1)])
-def test_each_kind_becomes_16_khz_mono_of_its_length_pitch_and_level(
+def test_each_format_is_decoded_to_16_khz_mono_with_its_duration_pitch_and_level(
     decoder: AudioDecoder, kind: str, rate: int, channels: int
 ) -> None:
     samples = decoder.decode(encode_audio_file(kind, 2.0, rate, channels), 30.0)
@@ -39,7 +39,7 @@ def test_each_kind_becomes_16_khz_mono_of_its_length_pitch_and_level(
     assert np.sqrt(2 * np.mean(middle**2)) == pytest.approx(0.3, rel=0.1)
 
 
-def test_flac_at_16_khz_comes_back_bit_for_bit_and_wav_needs_no_process() -> None:
+def test_flac_at_16_khz_is_restored_bit_for_bit_and_wav_needs_no_child_process() -> None:
     samples = np.random.default_rng(1).integers(-9000, 9000, 8000).astype(np.int16)
     flac, wav = io.BytesIO(), io.BytesIO()
     soundfile.write(flac, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
@@ -53,7 +53,9 @@ def test_flac_at_16_khz_comes_back_bit_for_bit_and_wav_needs_no_process() -> Non
 
 
 @pytest.mark.parametrize("kind", ["opus", "flac", "webm", "m4a"])
-def test_four_minutes_of_silence_in_few_bytes_are_refused_unread(decoder: AudioDecoder, kind: str) -> None:
+def test_four_minutes_of_silence_in_few_bytes_are_refused_before_decoding(
+    decoder: AudioDecoder, kind: str
+) -> None:
     bomb = encode_audio_file(kind, 240, 16_000, level=0.0)
     assert len(bomb) < 500_000
     started = time.perf_counter()
@@ -62,9 +64,9 @@ def test_four_minutes_of_silence_in_few_bytes_are_refused_unread(decoder: AudioD
     assert time.perf_counter() - started < 5
 
 
-def test_a_flac_that_does_not_say_how_long_it_is_is_stopped_at_the_bound(decoder: AudioDecoder) -> None:
+def test_a_flac_without_declared_duration_is_decoded_up_to_the_limit_only(decoder: AudioDecoder) -> None:
     bomb = bytearray(encode_audio_file("flac", 300, 16_000, level=0.0))
-    # STREAMINFO begins at byte 8; its total of samples are 36 bits from byte 13 on, and 0 means unknown (RFC 9639).
+    # STREAMINFO starts at byte 8; its number of samples has 36 bits from byte 13 on, 0 means unknown (RFC 9639).
     bomb[21] &= 0xF0
     bomb[22:26] = bytes(4)
     with pytest.raises(InputError, match="lasts longer than the 30 s allowed"):
@@ -75,17 +77,17 @@ def test_a_flac_that_does_not_say_how_long_it_is_is_stopped_at_the_bound(decoder
     assert len(decoder.decode(bytes(short), 30.0)) == 2 * SAMPLE_RATE
 
 
-@pytest.mark.parametrize(
-    "kind", sorted(ENCODERS.keys() - {"aac"})
-)  # bare ADTS declares nothing: cut between frames it is whole
+@pytest.mark.parametrize("kind", sorted(ENCODERS.keys() - {"aac"}))  # bare ADTS declares no duration
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.9])
-def test_a_cut_off_file_is_refused_and_never_taken_short(decoder: AudioDecoder, kind: str, share: float) -> None:
+def test_a_cut_off_file_is_refused_and_never_decoded_partially(
+    decoder: AudioDecoder, kind: str, share: float
+) -> None:
     whole = encode_audio_file(kind, 3.0, 16_000)
     with pytest.raises(InputError, match=r"cut off|no sound"):
         decoder.decode(whole[: int(len(whole) * share)], 30.0)
 
 
-def test_a_playlist_or_a_text_under_any_name_opens_no_other_file(decoder: AudioDecoder, tmp_path: Path) -> None:
+def test_a_playlist_or_text_opens_no_other_file(decoder: AudioDecoder, tmp_path: Path) -> None:
     secret = tmp_path / "other.flac"
     secret.write_bytes(encode_audio_file("flac", 1.0, 16_000))
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n".encode()
@@ -96,23 +98,21 @@ def test_a_playlist_or_a_text_under_any_name_opens_no_other_file(decoder: AudioD
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_damaged_bytes_are_an_error_or_sound_within_the_bound_and_never_the_end(
-    decoder: AudioDecoder, kind: str
-) -> None:
+def test_damaged_bytes_give_an_error_or_bounded_audio_and_never_a_crash(decoder: AudioDecoder, kind: str) -> None:
     whole = encode_audio_file(kind, 1.0, 16_000)
     random = np.random.default_rng(7)
     for _ in range(10):
-        spoilt = bytearray(whole)
+        damaged = bytearray(whole)
         for at in random.integers(12, len(whole), 30):
-            spoilt[at] = random.integers(256)
+            damaged[at] = random.integers(256)
         try:
-            assert len(decoder.decode(bytes(spoilt), 5.0)) <= 5 * SAMPLE_RATE
+            assert len(decoder.decode(bytes(damaged), 5.0)) <= 5 * SAMPLE_RATE
         except InputError as error:
             assert str(error)  # noqa: PT017
     assert len(decoder.decode(whole, 5.0))
 
 
-def test_a_decoder_that_hangs_is_ended_and_the_next_file_is_decoded() -> None:
+def test_a_child_that_hangs_is_killed_and_the_next_file_is_decoded() -> None:
     clip = encode_audio_file("opus", 1.0)
     with AudioDecoder(wall_limit_s=3.0) as decoder:
         decoder.decode(clip, 30.0)
@@ -123,7 +123,7 @@ def test_a_decoder_that_hangs_is_ended_and_the_next_file_is_decoded() -> None:
         assert len(decoder.decode(clip, 30.0)) == pytest.approx(SAMPLE_RATE, abs=400)
 
 
-def test_a_decoder_that_died_is_replaced_and_none_is_left_behind() -> None:
+def test_a_child_that_died_is_replaced_and_none_remains() -> None:
     clip = encode_audio_file("flac", 1.0)
     with AudioDecoder() as decoder:
         decoder.decode(clip, 30.0)
@@ -140,16 +140,16 @@ def test_a_decoder_that_died_is_replaced_and_none_is_left_behind() -> None:
         os.kill(second, 0)
 
 
-def test_the_decoder_may_use_neither_more_memory_nor_more_processor_than_its_bounds(decoder: AudioDecoder) -> None:
+def test_the_child_has_limits_of_memory_and_processor_time(decoder: AudioDecoder) -> None:
     decoder.decode(encode_audio_file("flac", 1.0), 30.0)
     limits = Path(f"/proc/{decoder.pid}/limits").read_text()
-    bounds = {line[:25].strip(): line[26:].split() for line in limits.splitlines()[1:]}
-    assert bounds["Max address space"][:2] == [str(1 << 30)] * 2
-    assert int(bounds["Max cpu time"][0]) <= 60
-    assert bounds["Max core file size"][0] == "0"
+    limits_by_name = {line[:25].strip(): line[26:].split() for line in limits.splitlines()[1:]}
+    assert limits_by_name["Max address space"][:2] == [str(1 << 30)] * 2
+    assert int(limits_by_name["Max cpu time"][0]) <= 60
+    assert limits_by_name["Max core file size"][0] == "0"
 
 
-def test_a_file_larger_than_the_memory_bound_is_refused_and_the_decoder_lives_on() -> None:
+def test_a_file_above_the_memory_limit_is_refused_and_the_decoder_still_works() -> None:
     with AudioDecoder() as decoder:
         with pytest.raises(InputError, match=r"memory|cannot be decoded|damaged"):
             decoder.decode(b"fLaC" + bytes(300 << 20), 30.0)
@@ -167,5 +167,5 @@ def test_a_file_larger_than_the_memory_bound_is_refused_and_the_decoder_lives_on
         (b"\0\0\0\x20ftypisom", "mp4"),
     ],
 )
-def test_the_container_is_read_off_the_first_bytes(start: bytes, container: str) -> None:
+def test_the_container_is_detected_from_the_first_bytes(start: bytes, container: str) -> None:
     assert detect_container(start) == container

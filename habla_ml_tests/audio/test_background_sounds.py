@@ -25,7 +25,7 @@ def make_sound(kind, duration_s=4.0, loudness_dbfs=-35.0, seed=1):
 
 
 @pytest.mark.parametrize("loudness_dbfs", [-20.0, -42.0])
-def test_loudness_is_what_was_asked(loudness_dbfs):
+def test_a_sound_has_the_requested_loudness(loudness_dbfs):
     tone = np.sin(2 * np.pi * 440 * np.arange(SAMPLE_RATE) / SAMPLE_RATE).astype(np.float32)
     assert rms_dbfs(scale_to_loudness(tone, loudness_dbfs)) == pytest.approx(loudness_dbfs, abs=0.01)
     assert np.abs(scale_to_loudness(tone, 0.0)).max() == pytest.approx(0.97, abs=1e-3), "stays below full scale"
@@ -34,17 +34,17 @@ def test_loudness_is_what_was_asked(loudness_dbfs):
 def test_noise_has_its_level_and_falls_with_frequency():
     noise = synthesise_room_noise(SAMPLE_RATE, -58.0, np.random.default_rng(0))
     assert rms_dbfs(noise) == pytest.approx(-58.0, abs=0.01)
-    # 1/f power: one octave of bins from 500 Hz holds four times the mean power of one from 2 kHz
+    # 1/f power: the octave from 500 Hz has four times the mean power of the octave from 2 kHz
     assert power(noise, 500, 1000) / 500 / (power(noise, 2000, 4000) / 2000) == pytest.approx(4.0, rel=0.25)
 
 
 @pytest.mark.parametrize("kind", [each for each in BACKGROUND_SOUNDS if each != "silence"])
 @pytest.mark.parametrize("duration_s", [0.5, 8.0])
-def test_a_sound_has_its_length_and_level_does_not_clip_and_depends_on_its_seed_alone(kind, duration_s):
+def test_a_sound_has_its_duration_and_level_does_not_clip_and_depends_only_on_its_seed(kind, duration_s):
     pcm = make_sound(kind, duration_s)
     measured = measure(pcm)
     assert measured.duration_s == duration_s
-    # A single click cannot be as loud on average as it is asked to be.
+    # Short peaks reach full scale before their average reaches the requested level.
     lowest = -45.0 if kind in ("clicks", "chair") else -35.2
     assert lowest <= measured.loudness_dbfs <= -34.8
     assert measured.clipped_share == 0
@@ -56,13 +56,13 @@ def test_silence_is_digital():
     assert not make_sound("silence").any()
 
 
-def test_kinds_sound_like_what_they_are():
+def test_each_kind_has_its_spectrum():
     hum = make_sound("hum")
     mains = sum(power(hum, 50 * k - 1, 50 * k + 1) for k in range(1, 13))
-    assert mains / power(hum, 0, 8001) > 0.9, "a hum is the mains and its harmonics"
+    assert mains / power(hum, 0, 8001) > 0.9, "a hum is mains frequency and harmonics"
     rumble = make_sound("rumble")
     assert power(rumble, 250, 500) / power(rumble, 500, 1000) == pytest.approx(2.0, rel=0.3), (
-        "6 dB an octave, in power"
+        "6 dB per octave, in power"
     )
     breath = make_sound("breath")
     assert power(breath, 800, 2600) / power(breath, 0, 8001) > 0.5
@@ -71,4 +71,4 @@ def test_kinds_sound_like_what_they_are():
     murmur = make_sound("murmur")
     voices = power(murmur, 80, 500)
     assert voices / power(murmur, 0, 8001) > 0.7
-    assert power(murmur, 1000, 4000) / voices < 0.05, "no formant is left that would tell a word"
+    assert power(murmur, 1000, 4000) / voices < 0.05, "no formant remains that makes a word intelligible"

@@ -1,7 +1,8 @@
-"""WAV files of every common form, and the broken ones."""
+"""WAV files of every common format, and broken ones."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import wave
@@ -53,8 +54,6 @@ def test_sixteen_bit_samples_pass_through_wav_and_flac_bit_for_bit(values: list[
 
 
 def test_pcm_sha256_is_the_sha256_of_the_little_endian_pcm() -> None:
-    import hashlib
-
     pcm = np.array([0, 1, -1, 32767, -32768], dtype=np.int16)
     expected = hashlib.sha256(b"\x00\x00\x01\x00\xff\xff\xff\x7f\x00\x80").hexdigest()
     assert pcm_sha256(decode_wav(make_pcm16_wav(pcm), 30)) == expected
@@ -85,15 +84,15 @@ def test_other_rates_are_resampled_to_16_khz_at_the_same_pitch(rate: int) -> Non
     assert dequantise(decoded)[inner] == pytest.approx(make_sine(1.0)[: len(decoded)][inner], abs=2e-3)
 
 
-def test_chunks_before_and_after_the_sound_are_skipped() -> None:
+def test_other_chunks_before_and_after_the_samples_are_skipped() -> None:
     plain = make_pcm16_wav(np.arange(10, dtype=np.int16))
     extra = b"LIST" + struct.pack("<I", 3) + b"abc\x00"
-    dressed = plain[:12] + extra + plain[12:] + extra
-    assert np.array_equal(decode_wav(dressed, 30), decode_wav(plain, 30))
+    with_chunks = plain[:12] + extra + plain[12:] + extra
+    assert np.array_equal(decode_wav(with_chunks, 30), decode_wav(plain, 30))
 
 
 @pytest.mark.parametrize("keep", [44 + 1, 44 + 999, 44 + 15_998])
-def test_a_wav_cut_off_in_its_samples_is_refused_with_both_sizes(keep: int) -> None:
+def test_a_wav_with_missing_samples_is_refused_with_both_sizes(keep: int) -> None:
     data = make_pcm16_wav(np.ones(8000, dtype=np.int16))
     with pytest.raises(InputError, match=rf"cut off.*16000 bytes.*holds {keep - 44}"):
         decode_wav(data[:keep], 30)
@@ -118,7 +117,7 @@ def test_a_wav_whose_writer_died_before_patching_the_size_is_refused() -> None:
         (b"RIFF" + b"\xff" * 400, "no WAV"),
     ],
 )
-def test_what_is_no_sound_is_refused_with_the_reason(data: bytes, reason: str) -> None:
+def test_bytes_without_audio_are_refused_with_the_reason(data: bytes, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         decode_wav(data, 30)
 
@@ -139,7 +138,7 @@ def test_a_recording_longer_than_allowed_is_refused_before_it_is_decoded() -> No
         decode_wav(make_wav(make_sine(2.0)), max_duration_s=1.5)
 
 
-def test_floats_that_are_no_numbers_are_refused_and_loud_ones_clipped() -> None:
+def test_floats_that_are_not_finite_are_refused_and_loud_ones_clipped() -> None:
     with pytest.raises(InputError, match="finite"):
         decode_wav(make_wav(np.array([0, np.nan], dtype=np.float32), subtype="FLOAT"), 30)
     assert decode_wav(make_wav(np.array([0, 3, -3], dtype=np.float32), subtype="FLOAT"), 30).tolist() == [
@@ -160,7 +159,7 @@ def test_damaged_bytes_are_refused_or_decoded_but_never_crash(noise: bytes, at: 
     assert len(pcm) > 0
 
 
-def test_flac_of_another_kind_is_refused() -> None:
+def test_flac_of_another_format_is_refused() -> None:
     with pytest.raises(InputError, match="FLAC"):
         decode_flac(b"fLaC nonsense")
     with pytest.raises(InputError, match="8000 Hz"):

@@ -1,4 +1,4 @@
-"""Levels against values worked out by hand."""
+"""Levels compared with values calculated by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_full_scale_square_wave_is_0_dbfs_and_all_clipped() -> None:
     )
 
 
-def test_half_scale_is_six_decibels_down() -> None:
+def test_half_scale_is_6_db_below_full_scale() -> None:
     found = measure(np.full(800, 16384, dtype=np.int16))
     assert found.duration_s == pytest.approx(0.05)
     assert found.loudness_dbfs == pytest.approx(20 * np.log10(0.5), abs=1e-4)
@@ -33,15 +33,15 @@ def test_loudness_is_the_root_mean_square_and_clipping_a_share() -> None:
     assert found.clipped_share == 1 / 4
 
 
-def test_the_most_negative_sample_counts_as_clipped_and_so_does_the_most_positive() -> None:
+def test_the_most_negative_and_the_most_positive_sample_count_as_clipped() -> None:
     assert measure(np.array([32767, -32768, 32766], dtype=np.int16)).clipped_share == pytest.approx(2 / 3)
 
 
-def test_digital_silence_has_the_floor_level() -> None:
+def test_digital_silence_has_the_lowest_level() -> None:
     found = measure(np.zeros(160, dtype=np.int16))
     assert found.loudness_dbfs == found.peak_dbfs == SILENCE_DBFS
 
 
-def test_no_samples_are_refused() -> None:
+def test_an_empty_array_is_refused() -> None:
     with pytest.raises(InputError, match="no samples"):
         measure(np.zeros(0, dtype=np.int16))

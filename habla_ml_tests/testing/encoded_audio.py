@@ -1,4 +1,4 @@
-"""Audio files of other kinds than WAV, made by PyAV's own encoders."""
+"""Audio files of other formats than WAV, from the encoders of PyAV."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ENCODERS = {
     "webm": ("webm", "libopus"),
     "aac": ("adts", "aac"),
 }
-"""What a file is called → muxer and codec."""
+"""File suffix → muxer and codec."""
 
 
 def encode_audio_file(
     kind: str, seconds: float, rate: int = 48_000, channels: int = 1, hertz: float = 440.0, level: float = 0.3
 ) -> bytes:
-    """A tone (or silence, at level 0) as a whole file."""
+    """Return a file with a tone, or with silence at level 0."""
     muxer, codec = ENCODERS[kind]
     layout = "stereo" if channels == 2 else "mono"
     out = io.BytesIO()
