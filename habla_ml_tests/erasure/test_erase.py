@@ -257,34 +257,6 @@ def replace_registry(settings: Settings) -> Settings:
     return settings.model_copy(update={"consent": settings.consent.model_copy(update={"registry": None})})
 
 
-def test_a_withdrawn_consent_keeps_a_session_out_at_ingest(tmp_path: Path) -> None:
-    full_lake = make_full_lake(tmp_path)
-    name = f"nueva_{DAYS[0].replace('-', '')}_160000"
-    write_session(full_lake.workspace.recordings, name, 2)
-    write_register(
-        full_lake.workspace,
-        {"contributor": "c-1", "given": "2026-01-01", "withdrawn": "2026-02-01", "sessions": [name]},
-    )
-    day = ingest_day(full_lake.workspace.recordings, DAYS[0], full_lake.lake, full_lake.workspace.settings, NOW)
-    assert {each.file for each in day.skipped_inputs if each.session == name} == {
-        "segment_001.wav",
-        "segment_002.wav",
-    }
-    assert "withdrawn on 2026-02-01" in next(each.reason for each in day.skipped_inputs if each.session == name)
-
-
-def test_a_minor_needs_the_consent_of_a_guardian(tmp_path: Path) -> None:
-    full_lake = make_full_lake(tmp_path)
-    name = f"nueva_{DAYS[0].replace('-', '')}_160000"
-    write_session(full_lake.workspace.recordings, name, 1)
-    write_register(
-        full_lake.workspace, {"contributor": "c-1", "given": "2026-01-01", "minor": True, "sessions": [name]}
-    )
-    day = ingest_day(full_lake.workspace.recordings, DAYS[0], full_lake.lake, full_lake.workspace.settings, NOW)
-    (reason,) = [each.reason for each in day.skipped_inputs if each.session == name]
-    assert "no guardian has consented" in reason
-
-
 def test_an_erasure_keeps_the_rates_of_a_report_and_the_plan_of_a_version(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     withdraw(full_lake)
@@ -345,33 +317,6 @@ def test_an_erasure_keeps_the_split_of_every_group(tmp_path: Path) -> None:
 def read_groups(lake: Lake, snapshot: Snapshot) -> dict[str, str]:
     found: dict[str, str] = lake.get_json(snapshot.ledger)["groups"]
     return found
-
-
-def test_a_newly_consented_session_is_read_alone(tmp_path: Path) -> None:
-    full_lake = make_full_lake(tmp_path)
-    name = f"nueva_{DAYS[0].replace('-', '')}_160000"
-    write_session(full_lake.workspace.recordings, name, 2)
-    write_register(full_lake.workspace, {"contributor": "c-1", "sessions": [name]})
-    before = ingest_day(full_lake.workspace.recordings, DAYS[0], full_lake.lake, full_lake.workspace.settings, NOW)
-    write_register(full_lake.workspace, {"contributor": "c-1", "given": "2026-01-01", "sessions": [name]})
-    after = ingest_day(full_lake.workspace.recordings, DAYS[0], full_lake.lake, full_lake.workspace.settings, NOW)
-    assert after.segments == before.segments + 2
-    assert after.read_sessions == (name,)
-    assert read_tombstones(full_lake.lake).segments == frozenset()
-
-
-def test_a_stream_that_holds_a_withheld_voice_is_not_archived(tmp_path: Path) -> None:
-    full_lake = make_full_lake(tmp_path)
-    name = f"nueva_{DAYS[0].replace('-', '')}_160000"
-    folder = write_session(full_lake.workspace.recordings, name, 2, entries={2: {"speaker": "Remedios"}})
-    (folder / "raw_stream.webm").write_bytes(b"every voice")
-    write_register(full_lake.workspace, {"contributor": "c-1", "speakers": [{"label": "Remedios"}]})
-    ingest_day(full_lake.workspace.recordings, DAYS[0], full_lake.lake, full_lake.workspace.settings, NOW)
-    held = load_day(full_lake.lake, DAYS[0])
-    assert held is not None
-    assert name in held.inputs
-    assert name not in held.raw_streams
-    assert len(held.raw_streams) == 3
 
 
 def test_a_running_training_stops_an_erasure_and_the_next_run_completes_it(tmp_path: Path) -> None:

@@ -95,6 +95,31 @@ def test_a_session_is_admitted_once_its_consent_is_granted(workspace: HablaWorks
     assert run_tick(workspace) == {}
 
 
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"given": GIVEN, "withdrawn": "2026-02-01"}, "was withdrawn on 2026-02-01"),
+        ({"given": GIVEN, "minor": True}, "no guardian has consented yet"),
+        ({}, "has given no consent yet"),
+    ],
+)
+def test_ingest_skips_a_session_without_consent_with_the_reason(
+    tmp_path: Path, entry: Mapping[str, Any], reason: str
+) -> None:
+    workspace = make_workspace_with_register(tmp_path, {**ANA, **entry})
+    folder = write_session(workspace.recordings, TALLER, 2)
+    (folder / "raw_stream.webm").write_bytes(b"every voice")
+    day = ingest_day(workspace.recordings, MONDAY, workspace.lake, workspace.settings, NOW)
+    assert (day.segments, [each.file for each in day.skipped_inputs]) == (
+        0,
+        ["segment_001.wav", "segment_002.wav"],
+    )
+    assert all(reason in each.reason for each in day.skipped_inputs)
+    published = load_day(workspace.lake, MONDAY)
+    assert published is not None
+    assert (set(published.inputs), published.raw_streams) == ({TALLER}, {})
+
+
 def test_a_voice_in_two_sessions_is_admitted_in_both_with_their_streams(
     workspace: HablaWorkspace,
 ) -> None:
