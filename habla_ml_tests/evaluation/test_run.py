@@ -101,20 +101,20 @@ def test_a_comparison_uses_the_clips_without_speech_of_a_release(
 @pytest.mark.slow
 def test_a_second_comparison_on_a_table_decodes_nothing(settings: Settings, table: Path, tmp_path: Path) -> None:
     lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
-    specs = ["base", "base,beam_size=1", "base,quantisation=float32"]
+    specs = ["base", "base,beam_size=1", "base,quantisation=float32", "base@whisper.cpp"]
     _, found = compare_models(specs, str(table), lake, settings, lambda _: None)
     comparison = found.comparison
     assert [each.name for each in comparison.models] == specs
     assert [(each.of, each.against) for each in comparison.changes] == [
         (after, before) for before, after in combinations(specs, 2)
     ]
-    assert len({each.artefact_digest for each in comparison.models}) == 2
+    assert len({each.artefact_digest for each in comparison.models}) == 3
     assert comparison.test.utterances == 8
     assert all(each.wer.value is not None and each.wer.value < 0.6 for each in comparison.models)
     assert read_comparison(lake.get_bytes(found.comparison_object)) == comparison
     page = found.files.html.read_text(encoding="utf-8")
     assert all(each in page for each in specs)
-    assert found.newly_decoded == 3 * 8
+    assert found.newly_decoded == 4 * 8
     _, again = compare_models(specs, str(table), lake, settings, lambda _: None)
     assert again.newly_decoded == 0
     assert again.comparison_object == found.comparison_object

@@ -54,7 +54,7 @@ def test_the_parent_does_not_import_torch() -> None:
 def test_an_error_of_the_child_reaches_the_caller_unchanged(tmp_path: Path) -> None:
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
-    with pytest.raises(ExportError, match=r"^\S+ holds adapter_config\.json.*Merge the adapter"):
+    with pytest.raises(ExportError, match=r"^\S+ contains adapter_config\.json.*Merge the adapter"):
         run_conversion(tmp_path / "adapter", tmp_path / "out", 60.0, ignore_progress)
 
 
