@@ -1,4 +1,4 @@
-"""Every way a checkpoint can be wrong is either mended and told, or refused with the next step."""
+"""Each fault of a checkpoint is repaired and reported, or refused with the next step."""
 
 from __future__ import annotations
 

@@ -16,6 +16,10 @@ from habla_ml.errors import ExportError
 
 SPECIFICATION_VERSION = 7
 MINIMUM_IOS = 16
+SOURCE_POSITIONS = 1500
+"""Encoder states of a 30 s window."""
+TARGET_POSITIONS = 448
+"""Tokens of a decoder cache."""
 MODEL_NAMES = ("MelSpectrogram", "AudioEncoder", "TextDecoder")
 
 _ARRAY_TYPE_NAMES = {65552: "float16", 65568: "float32", 131104: "int32"}  # ArrayFeatureType.ArrayDataType
@@ -29,10 +33,6 @@ class ModelShape:
     d_model: int
     decoder_layers: int
     vocab_size: int
-    source_positions: int
-    """Encoder states of a 30 s window, 1500."""
-    target_positions: int
-    """Tokens of a cache, 448."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def read_model_shape(checkpoint: Path) -> ModelShape:
     """
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     for key, expected in (
-        ("max_source_positions", 1500),
-        ("max_target_positions", 448),
+        ("max_source_positions", SOURCE_POSITIONS),
+        ("max_target_positions", TARGET_POSITIONS),
         ("activation_function", "gelu"),
         ("scale_embedding", False),
     ):
@@ -72,21 +72,15 @@ def read_model_shape(checkpoint: Path) -> ModelShape:
                 f"{checkpoint}/config.json has {key} {found!r}; the phone's programs need {expected!r}. "
                 "Convert only models of OpenAI's Whisper architecture."
             )
-    return ModelShape(
-        n_mels=int(config["num_mel_bins"]),
-        d_model=int(config["d_model"]),
-        decoder_layers=int(config["decoder_layers"]),
-        vocab_size=int(config["vocab_size"]),
-        source_positions=1500,
-        target_positions=448,
-    )
+    keys = ("num_mel_bins", "d_model", "decoder_layers", "vocab_size")
+    return ModelShape(*(int(config[key]) for key in keys))
 
 
 def build_contract(shape: ModelShape) -> dict[str, ProgramInterface]:
     """Return the required interface by program name."""
-    mel = FeatureSpec("melspectrogram_features", (1, shape.n_mels, 1, 2 * shape.source_positions))
-    audio = FeatureSpec("encoder_output_embeds", (1, shape.d_model, 1, shape.source_positions))
-    channels, length = shape.d_model * shape.decoder_layers, shape.target_positions
+    mel = FeatureSpec("melspectrogram_features", (1, shape.n_mels, 1, 2 * SOURCE_POSITIONS))
+    audio = FeatureSpec("encoder_output_embeds", (1, shape.d_model, 1, SOURCE_POSITIONS))
+    channels, length = shape.d_model * shape.decoder_layers, TARGET_POSITIONS
     return {
         "MelSpectrogram": ProgramInterface((FeatureSpec("audio", (480_000,)),), (mel,)),
         "AudioEncoder": ProgramInterface((mel,), (audio,)),
@@ -104,7 +98,7 @@ def build_contract(shape: ModelShape) -> dict[str, ProgramInterface]:
                 FeatureSpec("logits", (1, 1, shape.vocab_size)),
                 FeatureSpec("key_cache_updates", (1, channels, 1, 1)),
                 FeatureSpec("value_cache_updates", (1, channels, 1, 1)),
-                FeatureSpec("alignment_heads_weights", (1, shape.source_positions)),
+                FeatureSpec("alignment_heads_weights", (1, SOURCE_POSITIONS)),
             ),
         ),
     }

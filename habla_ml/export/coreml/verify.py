@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from habla_ml.export.coreml.contract import ModelShape, read_model_shape
+from habla_ml.export.coreml.contract import TARGET_POSITIONS, ModelShape, read_model_shape
 from habla_ml.export.exporter import Progress
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _run_decoder(
 
     from habla_ml.export.coreml.interpreter import run_program
 
-    channels, length = shape.d_model * shape.decoder_layers, shape.target_positions
+    channels, length = shape.d_model * shape.decoder_layers, TARGET_POSITIONS
     caches = {name: torch.zeros(1, channels, 1, length) for name in ("key_cache", "value_cache")}
     padding = torch.full((1, length), -10_000.0)
     logits, heads = [], []

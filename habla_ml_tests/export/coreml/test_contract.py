@@ -1,4 +1,4 @@
-"""A saved package that WhisperKit could not call is told apart, input by input."""
+"""Every difference of a saved package from WhisperKit's interface is reported."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def edit_specification(package: Path, change: Callable[[Any], object]) -> None:
     path.write_bytes(specification.SerializeToString())
 
 
-def test_the_saved_packages_keep_the_contract(converted_model: ConvertedCheckpoint) -> None:
+def test_the_saved_packages_have_the_required_interface(converted_model: ConvertedCheckpoint) -> None:
     assert find_contract_problems(converted_model.folder, converted_model.checkpoint) == []
 
 
-def test_sizes_of_whisper_small_are_those_whisperkit_calls_it_with(
+def test_the_interface_of_whisper_small_is_whisperkits(
     converted_model: ConvertedCheckpoint, tmp_path: Path
 ) -> None:
     config = json.loads((converted_model.checkpoint / "config.json").read_text())
