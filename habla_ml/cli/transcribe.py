@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from habla_ml.transcription.transcript_formats import TranscriptFormat, format_t
 
 if TYPE_CHECKING:
     from habla_ml.transcription.transcribe_files import TranscriptionModel
+    from habla_ml.transcription.transcript import Document
 
 
 def transcribe_command(
@@ -37,10 +39,9 @@ def transcribe_command(
     context = open_context(profile)
     targets = _choose_targets(files, output, written_as)
     chosen = _prepare_model(model, context, word_times)
-    output.mkdir(parents=True, exist_ok=True)
     failed = 0
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=error_terminal, transient=True) as bar:
+    with Progress(*columns, console=error_terminal, transient=True, disable=not error_terminal.is_terminal) as bar:
         task = bar.add_task("", total=len(files))
 
         def report_progress(done: float) -> None:
@@ -53,14 +54,27 @@ def transcribe_command(
                 error_terminal.print(f"error: {found.file}: {found.error}", style="red")
                 continue
             target = targets[found.file]
-            target.write_text(format_transcript(found.document, written_as), "utf-8")
-            print_line(f"{found.file} → {target} ({len(found.document.segments)} segments)")
+            _write_text(target, format_transcript(found.document, written_as))
+            print_line(f"{found.file} → {target} ({_count_segments(found.document)})")
     if failed:
         raise typer.Exit(1)
 
 
+def _write_text(target: Path, text: str) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, "utf-8")
+    except OSError as error:
+        raise InputError(f"{target} cannot be written ({error.strerror}); choose another --output") from error
+
+
+def _count_segments(document: Document) -> str:
+    tags = Counter(tag.replace("_", " ") for each in document.segments for tag in each.tags)
+    return ", ".join([f"{len(document.segments)} segments", *(f"{count} {tag}" for tag, count in tags.items())])
+
+
 def _choose_targets(files: Sequence[Path], output: Path, written_as: str) -> dict[Path, Path]:
-    """Return the transcript file of each audio file; raises `InputError` where two would be the same."""
+    """Return the transcript file of each audio file; raise `InputError` if two are the same."""
     targets: dict[Path, Path] = {}
     sources: dict[Path, Path] = {}
     for file in files:

@@ -27,11 +27,12 @@ from habla_ml.lake import Lake, catalogue, compute_sha256
 from habla_ml.lake.lake import TREE_FORMAT
 from habla_ml.lake.reachability import find_ids
 from habla_ml.training.train import lock_work_folder
+from habla_ml.transcription.transcribe_files import CACHE_FOLDER
 
 _MAX_PAGE_BYTES: Final = 64 << 20
 _PAGE_SUFFIXES: Final = {".html", ".md"}
 _TEXT_SUFFIXES: Final = {".json", ".jsonl", ".csv", ".tsv", ".txt"}
-_TEMPORARY_PATTERNS: Final = ("recordings-*", "stream-*", "erase-*")
+_TEMPORARY_PATTERNS: Final = ("recordings-*", "stream-*", "erase-*", CACHE_FOLDER)
 _MODEL_FOLDERS: Final = ("artefacts", "training", "cache")
 """Folders below the work folder with weights or with their own cleaning step."""
 _REPORT_FILES: Final = {
@@ -123,7 +124,7 @@ def clean_work_folder(lake: Lake, work_folder: Path, matcher: ErasureMatcher) ->
     """Remove local files that may contain erased voice or text; return the number of removed files and folders.
 
     Their stages write all of them again: decoded clips of unfinished trainings, pages, audio files with the name of a
-    segment, and lists of segments. WER reports are copied again from the lake.
+    segment, lists of segments, and cached transcripts of files. WER reports are copied again from the lake.
 
     Raises:
         TrainingError: A training is running and holds the voice in its clips.

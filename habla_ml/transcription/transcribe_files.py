@@ -7,10 +7,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from habla_ml.audio import AudioDecoder
 from habla_ml.errors import InputError
-from habla_ml.lake import Lake
+from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.settings import Settings
 from habla_ml.transcription.engine import load_engine_class
 from habla_ml.transcription.hosted.open import HostedAccess
@@ -19,6 +20,9 @@ from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import EngineOptions, HostedOptions, build_served_options
 from habla_ml.transcription.speech_clips import cut_at_pauses
 from habla_ml.transcription.transcript import Document, Segment, build_segments
+
+CACHE_FOLDER: Final = "transcripts"
+"""Folder of the cache below the work folder; `habla_ml.erasure` deletes it."""
 
 FileProgress = Callable[[float], None]
 """Receives the number of files done; its fraction is the share of the current file."""
@@ -65,13 +69,24 @@ def transcribe_files(
 ) -> Iterator[FileTranscript]:
     """Yield the transcript of each file, in order; a file that cannot be decoded gives an error.
 
-    Hypotheses are cached in the lake, so a file that this model transcribed before is not decoded again.
+    A file that this model transcribed before is not decoded again. Its hypotheses are in a cache of their own below the
+    work folder, and not in the lake: the speakers of such a file are unknown, so an erasure removes the whole cache.
+
+    Args:
+        files: Audio files of any kind that `habla_ml.audio` decodes.
+        model: The model to decode with.
+        lake: The lake that records the cost of hosted services.
+        settings: Decoding options, line width and limits.
+        progress: Receives progress after every batch of clips.
+        speaker: The speaker in all files, where it is known.
 
     Raises:
         EvaluationError: The engine cannot be used.
         LakeError: The cache cannot be read or written.
     """
     evaluation, chosen = settings.evaluation, settings.transcription
+    folder = settings.work_folder / CACHE_FOLDER
+    cache = Lake(DirectoryStore(folder / "store"), folder / "cache")
     access = HostedAccess(evaluation.hosted, lake, build_served_options(evaluation))
     opened = open_transcriber(model.options, model.folder, evaluation.device, evaluation.cpu_threads, access)
     with closing(opened) as transcriber, AudioDecoder() as decoder:
@@ -83,7 +98,7 @@ def transcribe_files(
                 yield FileTranscript(file, None, str(error))
                 continue
             hypotheses = transcribe_cached(
-                lake, model.artefact, transcriber, clips, partial(_report_share, progress, at, len(clips))
+                cache, model.artefact, transcriber, clips, partial(_report_share, progress, at, len(clips))
             )
             segments = build_segments(
                 zip(clips, hypotheses, strict=True),

@@ -26,12 +26,13 @@ from habla_ml.evaluation.comparison.records import Provenance
 from habla_ml.evaluation.metrics.inputs import DecodedModel
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import write_report
-from habla_ml.lake import Lake
+from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.recordings import HABLA_SOURCE, ingest_day, segment_id
 from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.hypothesis_cache import save_hypotheses
 from habla_ml.transcription.options import DecodingOptions
+from habla_ml.transcription.transcribe_files import CACHE_FOLDER
 from habla_ml_tests.testing.habla_sessions import (
     NOW,
     HablaWorkspace,
@@ -232,7 +233,7 @@ def _save_queue(lake: Lake, snapshot: Snapshot) -> None:
 
 
 def _write_training_files(lake: Lake, workspace: HablaWorkspace, snapshot: Snapshot) -> None:
-    """Write the clips of an unfinished training, served audio files and a list of pushed segments."""
+    """Write the clips of an unfinished training, served audio, a list of pushed segments, and transcripts of files."""
     work = workspace.settings.work_folder
     clips = work / "training" / "v2" / "0123456789abcdef" / "clips"
     clips.mkdir(parents=True)
@@ -244,6 +245,9 @@ def _write_training_files(lake: Lake, workspace: HablaWorkspace, snapshot: Snaps
     for each in train:
         (served / f"{each.segment_id}.flac").write_bytes(encode_flac(each.audio))
     (work / "pushed.json").write_text(json.dumps([each.segment_id for each in train]), "utf-8")
+    transcripts = Lake(DirectoryStore(work / CACHE_FOLDER / "store"), work / CACHE_FOLDER / "cache")
+    cut = {f"{at:064x}": Hypothesis(f"{at:064x}", each.sentence, 0.1, 1.0) for at, each in enumerate(train)}
+    save_hypotheses(transcripts, "e" * 64, DecodingOptions(), cut)
 
 
 def iterate_stored_bytes(lake_store, folders: list[Path]) -> Iterator[tuple[str, bytes]]:

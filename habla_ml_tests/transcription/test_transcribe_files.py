@@ -11,12 +11,17 @@ from numpy.typing import NDArray
 
 from habla_ml.audio import SAMPLE_RATE, encode_flac, pcm_sha256, quantise
 from habla_ml.corpus.snapshot import Utterance
-from habla_ml.lake import Lake
+from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.settings import Settings
 from habla_ml.transcription.hypothesis_cache import read_usage
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml.transcription.speech_clips import cut_at_pauses
-from habla_ml.transcription.transcribe_files import TranscriptionModel, enable_word_times, transcribe_files
+from habla_ml.transcription.transcribe_files import (
+    CACHE_FOLDER,
+    TranscriptionModel,
+    enable_word_times,
+    transcribe_files,
+)
 from habla_ml_tests.review.conftest import make_review_settings
 
 ARTEFACT = "a" * 64
@@ -88,10 +93,14 @@ def test_files_become_documents_and_a_bad_file_gives_an_error(
     assert all(len(line.text) <= 42 for each in lesson_document.segments for line in each.lines)
     assert (short_document.segments[0].speaker, short_document.source) == ("Ana", "short.flac")
 
-    decoded = read_usage(lake, ARTEFACT, model.options)
+    folder = settings.work_folder / CACHE_FOLDER
+    cache = Lake(DirectoryStore(folder / "store"), folder / "cache")
+    decoded = read_usage(cache, ARTEFACT, model.options)
+    assert decoded.audio_s > 30
     again = list(transcribe_files(files, model, lake, settings, progress.append, "Ana"))
     assert again == found
-    assert read_usage(lake, ARTEFACT, model.options) == decoded, "the second run decodes nothing"
+    assert read_usage(cache, ARTEFACT, model.options) == decoded, "the second run decodes nothing"
+    assert list(lake.list_pointers("hypotheses/")) == [], "the lake has no texts of unknown speakers"
 
 
 def test_a_file_longer_than_the_setting_allows_is_refused(
