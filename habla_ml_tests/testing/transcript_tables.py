@@ -1,4 +1,4 @@
-"""Tables of transcripts as people write them, brought in, and what came of them."""
+"""Helpers that write tables of transcripts, import them and read the results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAVED_DAY = "2026-11-19"
 
 
 def backdate(path: Path) -> Path:
-    """The day before NOW, in Madrid."""
+    """Set the time of change to one day before NOW."""
     then = NOW.timestamp() - 86_400
     os.utime(path, (then, then))
     return path
@@ -58,7 +58,7 @@ def read_segments(workspace: HablaWorkspace, day: str) -> list[dict[str, object]
 
 
 def write_transcript_csv(folder: Path, rows: Sequence[dict[str, str]], columns: Sequence[str] = ()) -> Path:
-    """A CSV with the optional columns; `backdate`d a day before NOW."""
+    """Write a CSV with the optional columns, one day before NOW."""
     folder.mkdir(exist_ok=True)
     path = folder / "fine_tune_dataset.csv"
     names = ["audio_path", "transcript", "status", "reason", "person", "annotated_at", "model_version", *columns]

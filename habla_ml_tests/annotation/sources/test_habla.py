@@ -31,25 +31,25 @@ from habla_ml_tests.testing.habla_sessions import (
 )
 
 
-def gather(workspace: HablaWorkspace) -> DayEventLog:
+def collect(workspace: HablaWorkspace) -> DayEventLog:
     return collect_events(workspace.lake, DAY, workspace.settings, NOW)
 
 
-def events(workspace: HablaWorkspace) -> list[AnnotationEvent]:
-    return read_events(workspace.lake, gather(workspace))
+def read_log(workspace: HablaWorkspace) -> list[AnnotationEvent]:
+    return read_events(workspace.lake, collect(workspace))
 
 
-def problems(workspace: HablaWorkspace) -> list[Skipped]:
-    return list(read_skipped_inputs(workspace.lake, gather(workspace).set_aside))
+def list_skipped(workspace: HablaWorkspace) -> list[Skipped]:
+    return list(read_skipped_inputs(workspace.lake, collect(workspace).set_aside))
 
 
-def test_typed_text_is_a_correction_heard_text_a_confirmation_and_machine_text_nothing(
+def test_typed_text_is_a_correction_reviewed_text_a_confirmation_and_machine_text_no_event(
     workspace: HablaWorkspace,
 ) -> None:
     session = write_session(workspace.recordings, A, 3)
     write_corrections(session, {1: "Lo que dije.", 2: "texto 2"}, confirmed=[2])
     body = {"filename": "segment_003.wav", "transcript": "texto 3", "reviewed": False, "human_corrected": False}
-    found = sorted(events(workspace), key=lambda event: event.text)
+    found = sorted(read_log(workspace), key=lambda event: event.text)
     assert [(event.text, event.status) for event in found] == [
         ("Lo que dije.", "corrected"),
         ("texto 2", "confirmed"),
@@ -59,66 +59,68 @@ def test_typed_text_is_a_correction_heard_text_a_confirmation_and_machine_text_n
     assert (first.day, first.session_id, first.source, first.seen_text) == (DAY, A, "habla", "texto 1")
     assert first.created_at == datetime(2026, 2, 23, 9, 12, 44, tzinfo=UTC)
     write_json(session / "corrected_ground_truth.json", {"segments": [body, {**body, "reviewed": None}]})
-    assert len(events(workspace)) == 2
+    assert len(read_log(workspace)) == 2
 
 
 def test_text_is_kept_as_typed(workspace: HablaWorkspace) -> None:
     typed = "  Que?  nin\u0303os…[risas]\t"
     write_corrections(write_session(workspace.recordings, A, 1), {1: typed})
-    assert [event.text for event in events(workspace)] == [typed]
+    assert [event.text for event in read_log(workspace)] == [typed]
 
 
-def test_a_save_that_changes_nothing_leaves_no_trace_and_a_change_is_one_more_event(
+def test_a_save_without_changes_adds_nothing_and_a_change_adds_one_event(
     workspace: HablaWorkspace,
 ) -> None:
     session = write_session(workspace.recordings, A, 2)
     write_corrections(session, {1: "uno", 2: "dos"}, at="2026-02-23T09:00:00+00:00")
-    assert gather(workspace).added == 2
+    assert collect(workspace).added == 2
     write_corrections(session, {1: "uno", 2: "dos"}, at="2026-02-23T10:00:00+00:00")
-    assert gather(workspace).added == 0
+    assert collect(workspace).added == 0
     write_corrections(session, {1: "uno", 2: "doce"}, at="2026-02-23T11:00:00+00:00")
-    assert gather(workspace).added == 1
+    assert collect(workspace).added == 1
     write_corrections(session, {1: "uno", 2: "dos"}, at="2026-02-23T12:00:00+00:00")
-    assert gather(workspace).added == 1
-    assert [event.text for event in events(workspace) if event.text != "uno"] == ["dos", "doce", "dos"]
+    assert collect(workspace).added == 1
+    assert [event.text for event in read_log(workspace) if event.text != "uno"] == ["dos", "doce", "dos"]
 
 
 def test_an_older_file_restored_from_a_backup_adds_nothing(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "viejo"}, at="2026-02-23T09:00:00+00:00")
-    gather(workspace)
+    collect(workspace)
     write_corrections(session, {1: "nuevo"}, at="2026-02-23T10:00:00+00:00")
-    gather(workspace)
+    collect(workspace)
     write_corrections(session, {1: "viejo"}, at="2026-02-23T09:00:00+00:00")
-    assert gather(workspace).added == 0
-    assert [event.text for event in events(workspace)] == ["viejo", "nuevo"]
+    assert collect(workspace).added == 0
+    assert [event.text for event in read_log(workspace)] == ["viejo", "nuevo"]
 
 
 def test_reading_the_same_files_again_publishes_the_same_log(workspace: HablaWorkspace) -> None:
     write_corrections(write_session(workspace.recordings, A, 2), {1: "uno", 2: "dos"})
-    first = gather(workspace)
-    assert (gather(workspace).parquet, gather(workspace).added) == (first.parquet, 0)
+    first = collect(workspace)
+    assert (collect(workspace).parquet, collect(workspace).added) == (first.parquet, 0)
 
 
 def test_events_stay_when_habla_deletes_the_session(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "uno"})
-    gather(workspace)
+    collect(workspace)
     for path in session.iterdir():
         path.unlink()
     session.rmdir()
     write_corrections(write_session(workspace.recordings, B, 1), {1: "dos"})
-    assert sorted(event.text for event in events(workspace)) == ["dos", "uno"]
+    assert sorted(event.text for event in read_log(workspace)) == ["dos", "uno"]
 
 
-def test_a_naive_or_missing_time_is_read_as_hablas_or_the_files(workspace: HablaWorkspace) -> None:
+def test_a_naive_time_is_in_the_configured_zone_and_a_missing_time_is_that_of_the_file(
+    workspace: HablaWorkspace,
+) -> None:
     session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "uno"}, at="2026-07-01T12:00:00")
-    assert events(workspace)[0].created_at == datetime(2026, 7, 1, 10, 0, tzinfo=UTC)
+    assert read_log(workspace)[0].created_at == datetime(2026, 7, 1, 10, 0, tzinfo=UTC)
     other = write_session(workspace.recordings, B, 1)
     write_corrections(other, {1: "dos"}, at="")
     set_age(other, 1)
-    [second] = [event for event in events(workspace) if event.text == "dos"]
+    [second] = [event for event in read_log(workspace) if event.text == "dos"]
     assert second.created_at == datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
 
 
@@ -134,21 +136,21 @@ def test_a_naive_or_missing_time_is_read_as_hablas_or_the_files(workspace: Habla
         ('{"direction": "en_to_es", "segments": []}', "English"),
     ],
 )
-def test_what_makes_no_sense_is_set_aside_and_other_sessions_are_not(
+def test_an_invalid_file_is_skipped_and_other_sessions_are_read(
     workspace: HablaWorkspace, content: str, reason: str
 ) -> None:
     (write_session(workspace.recordings, A, 1) / "corrected_ground_truth.json").write_text(content)
     write_corrections(write_session(workspace.recordings, B, 1), {1: "dos"})
-    assert [event.text for event in events(workspace)] == ["dos"]
-    assert any(each.session == A and reason in each.reason for each in problems(workspace))
+    assert [event.text for event in read_log(workspace)] == ["dos"]
+    assert any(each.session == A and reason in each.reason for each in list_skipped(workspace))
     write_corrections(workspace.recordings / A, {1: "uno"})
-    assert sorted(event.text for event in events(workspace)) == ["dos", "uno"]
-    assert problems(workspace) == []
+    assert sorted(event.text for event in read_log(workspace)) == ["dos", "uno"]
+    assert list_skipped(workspace) == []
 
 
-def test_an_event_read_back_is_the_event_written(workspace: HablaWorkspace) -> None:
+def test_a_stored_event_is_read_unchanged(workspace: HablaWorkspace) -> None:
     write_corrections(write_session(workspace.recordings, A, 1), {1: "uno"})
-    [event] = events(workspace)
+    [event] = read_log(workspace)
     again = AnnotationEvent(
         segment_id=segment_id(HABLA_SOURCE, A, "segment_001.wav"),
         session_id=A,
@@ -165,12 +167,12 @@ def test_an_event_read_back_is_the_event_written(workspace: HablaWorkspace) -> N
     assert (event, event.event_id) == (again, again.event_id)
 
 
-def test_saving_again_and_again_in_any_order_and_layout_leaves_the_log_as_it_is(workspace: HablaWorkspace) -> None:
+def test_saves_in_any_order_and_layout_leave_the_log_unchanged(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 6)
     texts = {number: f"frase {number}" for number in range(1, 7)}
     path = session / "corrected_ground_truth.json"
     write_corrections(session, texts, confirmed=[2, 4])
-    first = gather(workspace)
+    first = collect(workspace)
     assert (first.events, first.added) == (6, 6)
     for minute, (order, indent) in enumerate(
         [((6, 5, 4, 3, 2, 1), None), ((1, 2, 3, 4, 5, 6), 8), ((3, 1, 6, 2, 5, 4), 1)]
@@ -178,14 +180,14 @@ def test_saving_again_and_again_in_any_order_and_layout_leaves_the_log_as_it_is(
         write_corrections(session, {number: texts[number] for number in order}, confirmed=[4, 2])
         body = json.loads(path.read_text())
         path.write_text(json.dumps({"segments": body["segments"]}, indent=indent) + "\n" * minute)
-        assert gather(workspace).added == 0
+        assert collect(workspace).added == 0
         body["corrected_at"] = f"2026-02-24T09:{minute:02d}:00+00:00"
         path.write_text(json.dumps(body, indent=indent, sort_keys=True))
-        again = gather(workspace)
+        again = collect(workspace)
         assert (again.added, again.parquet) == (0, first.parquet)
 
 
-def test_an_entry_that_is_there_twice_counts_once_however_often_it_is_saved(workspace: HablaWorkspace) -> None:
+def test_a_repeated_entry_counts_once_over_several_saves(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "uno"})
     path = session / "corrected_ground_truth.json"
@@ -196,20 +198,20 @@ def test_an_entry_that_is_there_twice_counts_once_however_often_it_is_saved(work
             "segments": [{**entry, "transcript": "dos"}, {**entry, "transcript": "tres"}],
         }
         write_json(path, body)
-        assert gather(workspace).added == (0 if minute else 1)
-    assert [event.text for event in events(workspace)] == ["tres"]
-    assert any("names segment_001.wav twice" in each.reason for each in problems(workspace))
+        assert collect(workspace).added == (0 if minute else 1)
+    assert [event.text for event in read_log(workspace)] == ["tres"]
+    assert any("names segment_001.wav twice" in each.reason for each in list_skipped(workspace))
 
 
-def test_a_confirmation_of_what_was_typed_before_is_another_word(workspace: HablaWorkspace) -> None:
+def test_a_confirmation_after_a_correction_is_a_new_event(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "uno"}, at="2026-02-23T09:00:00+00:00")
-    gather(workspace)
+    collect(workspace)
     write_corrections(session, {1: "uno"}, at="2026-02-23T10:00:00+00:00", confirmed=[1])
-    assert gather(workspace).added == 1
+    assert collect(workspace).added == 1
 
 
-def test_the_model_whose_text_the_person_saw_is_what_ground_truth_says(workspace: HablaWorkspace) -> None:
+def test_the_model_of_the_seen_text_is_read_from_ground_truth(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 3, entries={2: {"raw_transcript": None}})
     seen = {
         "whisper_model": "/models/large-v3",
@@ -217,22 +219,22 @@ def test_the_model_whose_text_the_person_saw_is_what_ground_truth_says(workspace
     }
     write_json(session / "ground_truth.json", seen)
     write_corrections(session, {1: "uno", 2: "dos", 3: "tres"})
-    found = {event.text: (event.seen_text, event.model_version) for event in events(workspace)}
+    found = {event.text: (event.seen_text, event.model_version) for event in read_log(workspace)}
     assert found == {"uno": ("visto", "habla:large-v3"), "dos": (None, ""), "tres": ("texto 3", "habla")}
 
 
-def test_a_time_to_come_is_not_believed(workspace: HablaWorkspace) -> None:
+def test_a_time_in_the_future_is_replaced_by_that_of_the_file(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "uno"}, at="2099-01-01T00:00:00+00:00")
     set_age(session, 48)
-    assert events(workspace)[0].created_at == datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
-    assert any("in the future" in each.reason for each in problems(workspace))
+    assert read_log(workspace)[0].created_at == datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
+    assert any("in the future" in each.reason for each in list_skipped(workspace))
 
 
-def test_a_log_of_before_model_versions_were_kept_is_read_and_goes_on(workspace: HablaWorkspace) -> None:
+def test_a_log_without_later_columns_is_read_and_extended(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, A, 1)
     write_corrections(session, {1: "uno"})
-    now = gather(workspace)
+    now = collect(workspace)
     table = read_event_table(workspace.lake, now.parquet)
     old = io.BytesIO()
     before = table.drop_columns(["model_version", "round"])
@@ -241,15 +243,15 @@ def test_a_log_of_before_model_versions_were_kept_is_read_and_goes_on(workspace:
     assert pointer is not None
     value = {**pointer.value, "parquet": workspace.lake.put_bytes(old.getvalue()), "inputs": {}}
     workspace.lake.move_pointer(f"annotations/{DAY}", value, pointer)
-    assert gather(workspace).added == 0
-    [event] = events(workspace)
+    assert collect(workspace).added == 0
+    [event] = read_log(workspace)
     assert (event.text, event.model_version, event.attempt) == ("uno", "", 0)
     write_corrections(session, {1: "dos"}, at="2026-03-01T00:00:00+00:00")
-    assert gather(workspace).added == 1
-    assert [each.model_version for each in events(workspace)] == ["", "habla"]
+    assert collect(workspace).added == 1
+    assert [each.model_version for each in read_log(workspace)] == ["", "habla"]
 
 
-def test_the_id_of_an_event_without_a_model_version_is_what_it_was_before_there_were_any() -> None:
+def test_an_event_without_later_columns_keeps_its_id() -> None:
     event = AnnotationEvent(
         "s", "e", DAY, "t", "corrected", "", "p", "habla", datetime(2026, 1, 1, tzinfo=UTC), None
     )
@@ -267,7 +269,7 @@ SAVE = st.permutations([1, 2, 3]).flatmap(
 
 @settings(max_examples=25)
 @given(saves=st.lists(SAVE, min_size=1, max_size=6))
-def test_there_are_as_many_events_as_there_were_changes(
+def test_each_change_adds_one_event(
     saves: list[dict[int, tuple[str, bool]]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     workspace = make_workspace(tmp_path_factory.mktemp("saves"))
@@ -278,7 +280,7 @@ def test_there_are_as_many_events_as_there_were_changes(
         confirmed = [number for number, (_, is_confirmed) in save.items() if is_confirmed]
         texts = {number: text for number, (text, _) in save.items()}
         write_corrections(session, texts, at=f"2026-02-24T09:{minute:02d}:00+00:00", confirmed=confirmed)
-        changed = sum(last.get(number) != said for number, said in save.items())
+        changed = sum(last.get(number) != answer for number, answer in save.items())
         last |= save
         changes += changed
-        assert (gather(workspace).added, len(events(workspace))) == (changed, changes)
+        assert (collect(workspace).added, len(read_log(workspace))) == (changed, changes)

@@ -1,4 +1,4 @@
-"""What was said of a withheld segment waits with it, and comes in by itself when the consent does."""
+"""Corrections of withheld segments wait for the consent and come in once it is given."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from habla_ml.annotation.event_log import load_events, read_events
 from habla_ml.corpus.build import build_day
 from habla_ml.errors import InputError
 from habla_ml.lake import DirectoryStore
-from habla_ml.recordings import ChangedDay, find_changed_days, ingest_day, read_skipped_inputs
+from habla_ml.recordings import find_changed_days, ingest_day, read_skipped_inputs
 from habla_ml_tests.recordings.test_new_consent import (
     ANA,
     CLASE,
@@ -39,7 +39,7 @@ def typed(session: str, number: int) -> str:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> HablaWorkspace:
-    """Two days with corrections of everything; a whole session waits for one consent, single voices for another."""
+    """Two days with corrections of all segments; one session waits for one consent, single speakers for another."""
     workspace = make_workspace_with_register(tmp_path, ANA, REMEDIOS)
     for name in (TALLER, CLASE, LATE):
         folder = write_session(workspace.recordings, name, 2, entries={2: {"speaker": "Remedios"}})
@@ -47,96 +47,96 @@ def workspace(tmp_path: Path) -> HablaWorkspace:
         set_age(folder, 24)
     for day in (MONDAY, TUESDAY):
         ingest_day(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
-    assert set(corrected(workspace)) == {MONDAY, TUESDAY}
+    assert set(run_tick(workspace)) == {MONDAY, TUESDAY}
     return workspace
 
 
-def asked(workspace: HablaWorkspace) -> list[ChangedDay]:
-    return list_outdated_days(workspace)
+def run_tick(workspace: HablaWorkspace) -> dict[str, int]:
+    """Run a tick of the sensor and its runs; return day → new events."""
+    return {each.day: build_text(workspace, each.day) for each in list_outdated_days(workspace)}
 
 
-def corrected(workspace: HablaWorkspace) -> dict[str, int]:
-    """A tick of the sensor of corrections and the runs that it asks for: day → events that are new."""
-    return {each.day: correct(workspace, each.day) for each in asked(workspace)}
-
-
-def correct(workspace: HablaWorkspace, day: str) -> int:
+def build_text(workspace: HablaWorkspace, day: str) -> int:
     added = collect_events(workspace.lake, day, workspace.settings, NOW).added
     build_day(workspace.lake, day, workspace.conventions, workspace.settings)
     return added
 
 
-def said(workspace: HablaWorkspace) -> set[tuple[str, int]]:
+def list_logged(workspace: HablaWorkspace) -> set[tuple[str, int]]:
     logs = [load_events(workspace.lake, day) for day in (MONDAY, TUESDAY)]
     texts = {event.text for log in logs if log is not None for event in read_events(workspace.lake, log)}
     return {each for each in WITHHELD_CORRECTIONS | ADMITTED_CORRECTIONS if typed(*each) in texts}
 
 
-def assert_only(workspace: HablaWorkspace, words: set[tuple[str, int]]) -> None:
-    """Of all that was typed these words alone are in the log, and no byte of the others is in the lake."""
-    assert said(workspace) == words
+def assert_logged(workspace: HablaWorkspace, corrections: set[tuple[str, int]]) -> None:
+    """Check that the log has exactly these corrections and the lake no byte of the others."""
+    assert list_logged(workspace) == corrections
     store = DirectoryStore(workspace.root / "lake")
     assert (
-        find_texts_in_lake(store, [typed(*each) for each in (WITHHELD_CORRECTIONS | ADMITTED_CORRECTIONS) - words])
+        find_texts_in_lake(
+            store, [typed(*each) for each in (WITHHELD_CORRECTIONS | ADMITTED_CORRECTIONS) - corrections]
+        )
         == []
     )
-    assert len(find_texts_in_lake(store, [typed(*each) for each in words])) >= len(words)
+    assert len(find_texts_in_lake(store, [typed(*each) for each in corrections])) >= len(corrections)
 
 
-def test_no_byte_of_what_was_said_of_withheld_segments_enters_the_lake(workspace: HablaWorkspace) -> None:
-    assert_only(workspace, ADMITTED_CORRECTIONS)
+def test_no_byte_of_a_withheld_correction_enters_the_lake(workspace: HablaWorkspace) -> None:
+    assert_logged(workspace, ADMITTED_CORRECTIONS)
     log = load_events(workspace.lake, MONDAY)
     assert log is not None
-    aside = {(each.session, each.reason) for each in read_skipped_inputs(workspace.lake, log.set_aside)}
-    waits = "waits: its contributor has given no consent yet"
-    assert aside == {
-        (TALLER, f"the correction of segment_001.wav {waits}"),
-        (TALLER, f"the correction of segment_002.wav {waits}"),
-        (CLASE, f"the correction of segment_002.wav {waits}"),
+    skipped = {(each.session, each.reason) for each in read_skipped_inputs(workspace.lake, log.set_aside)}
+    reason = "waits: its contributor has given no consent yet"
+    assert skipped == {
+        (TALLER, f"the correction of segment_001.wav {reason}"),
+        (TALLER, f"the correction of segment_002.wav {reason}"),
+        (CLASE, f"the correction of segment_002.wav {reason}"),
     }
     assert not any(word in str(log) for word in ("c-1", "c-2", "Remedios"))
 
 
-def test_the_tick_after_the_consent_asks_for_the_day_and_the_words_come_in(workspace: HablaWorkspace) -> None:
-    assert asked(workspace) == []
+def test_after_the_consent_the_tick_requests_the_day_and_the_corrections_come_in(
+    workspace: HablaWorkspace,
+) -> None:
+    assert list_outdated_days(workspace) == []
     register(workspace, {**ANA, "given": GIVEN}, REMEDIOS)
-    assert corrected(workspace) == {MONDAY: 1}
-    assert_only(workspace, ADMITTED_CORRECTIONS | {(TALLER, 1)})
-    assert asked(workspace) == []
+    assert run_tick(workspace) == {MONDAY: 1}
+    assert_logged(workspace, ADMITTED_CORRECTIONS | {(TALLER, 1)})
+    assert list_outdated_days(workspace) == []
 
 
-def test_a_voice_in_two_days_asks_for_both_and_for_its_sessions_alone(workspace: HablaWorkspace) -> None:
+def test_a_consent_for_two_days_requests_both_and_only_its_sessions(workspace: HablaWorkspace) -> None:
     register(workspace, ANA, {**REMEDIOS, "given": GIVEN})
-    assert corrected(workspace) == {MONDAY: 1, TUESDAY: 1}
-    assert_only(workspace, ADMITTED_CORRECTIONS | {(CLASE, 2), (LATE, 2)})
+    assert run_tick(workspace) == {MONDAY: 1, TUESDAY: 1}
+    assert_logged(workspace, ADMITTED_CORRECTIONS | {(CLASE, 2), (LATE, 2)})
     log = load_events(workspace.lake, MONDAY)
     assert log is not None
     assert set(log.withheld) == {TALLER}
 
 
-def test_recordings_and_words_come_in_whichever_is_read_first(workspace: HablaWorkspace) -> None:
+def test_recordings_and_corrections_come_in_in_any_order(workspace: HablaWorkspace) -> None:
     register(workspace, {**ANA, "given": GIVEN}, {**REMEDIOS, "given": GIVEN})
     for each in find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW):
         ingest_day(workspace.recordings, each.day, workspace.lake, workspace.settings, NOW)
-        correct(workspace, each.day)
-    assert_only(workspace, WITHHELD_CORRECTIONS | ADMITTED_CORRECTIONS)
-    assert asked(workspace) == []
+        build_text(workspace, each.day)
+    assert_logged(workspace, WITHHELD_CORRECTIONS | ADMITTED_CORRECTIONS)
+    assert list_outdated_days(workspace) == []
 
 
-def test_each_state_of_the_register_asks_under_a_key_of_its_own_until_the_words_are_in(
+def test_each_state_of_the_register_gives_another_run_key_until_the_corrections_are_in(
     workspace: HablaWorkspace,
 ) -> None:
     keys = []
     for given in ("2026-01-01", "2026-01-02"):
         register(workspace, {**ANA, "given": given}, REMEDIOS)
-        first = asked(workspace)
+        first = list_outdated_days(workspace)
         assert [each.day for each in first] == [MONDAY]
-        assert asked(workspace) == first
+        assert list_outdated_days(workspace) == first
         keys.append(first[0].fingerprint)
         register(workspace, ANA, REMEDIOS)
-        assert corrected(workspace) == {MONDAY: 0}
+        assert run_tick(workspace) == {MONDAY: 0}
     assert len(set(keys)) == 2
-    assert_only(workspace, ADMITTED_CORRECTIONS)
+    assert_logged(workspace, ADMITTED_CORRECTIONS)
 
 
 @pytest.mark.parametrize(
@@ -146,40 +146,40 @@ def test_each_state_of_the_register_asks_under_a_key_of_its_own_until_the_words_
         {"contributor": "c-9", "speakers": [{"label": "Otra"}]},
     ],
 )
-def test_an_unrelated_change_of_the_register_asks_for_nothing(
+def test_an_unrelated_change_of_the_register_requests_nothing(
     workspace: HablaWorkspace, entry: dict[str, Any]
 ) -> None:
     register(workspace, ANA, REMEDIOS, entry)
-    assert asked(workspace) == []
+    assert list_outdated_days(workspace) == []
     pointers = {name: workspace.lake.read_pointer(name) for name in workspace.lake.list_pointers("")}
-    assert asked(workspace) == []
+    assert list_outdated_days(workspace) == []
     assert {name: workspace.lake.read_pointer(name) for name in workspace.lake.list_pointers("")} == pointers
 
 
-def test_a_new_save_says_nothing_more_of_who_did_not_consent(workspace: HablaWorkspace) -> None:
+def test_a_new_save_adds_no_correction_without_consent(workspace: HablaWorkspace) -> None:
     write_corrections(workspace.recordings / CLASE, {1: typed(CLASE, 1), 2: "Otra cosa distinta."})
-    assert corrected(workspace) == {MONDAY: 0}
+    assert run_tick(workspace) == {MONDAY: 0}
     assert find_texts_in_lake(DirectoryStore(workspace.root / "lake"), ["Otra cosa distinta."]) == []
 
 
-def test_words_wait_too_where_habla_has_deleted_who_spoke(workspace: HablaWorkspace) -> None:
+def test_corrections_wait_where_habla_has_deleted_the_speaker_labels(workspace: HablaWorkspace) -> None:
     (workspace.recordings / CLASE / "metadata.json").unlink()
     write_corrections(workspace.recordings / CLASE, {1: typed(CLASE, 1), 2: "Otra cosa distinta."})
     set_age(workspace.recordings / CLASE, 24)
     collect_events(workspace.lake, MONDAY, workspace.settings, NOW)
-    assert_only(workspace, ADMITTED_CORRECTIONS)
+    assert_logged(workspace, ADMITTED_CORRECTIONS)
     assert find_texts_in_lake(DirectoryStore(workspace.root / "lake"), ["Otra cosa distinta."]) == []
     register(workspace, ANA, {**REMEDIOS, "given": GIVEN})
-    assert corrected(workspace)[MONDAY] == 1
+    assert run_tick(workspace)[MONDAY] == 1
     assert find_texts_in_lake(DirectoryStore(workspace.root / "lake"), ["Otra cosa distinta."]) != []
 
 
-def test_nothing_is_gathered_under_a_register_that_cannot_be_read(workspace: HablaWorkspace) -> None:
+def test_nothing_is_collected_while_the_register_cannot_be_read(workspace: HablaWorkspace) -> None:
     path = workspace.settings.consent.registry
     assert path is not None
     path.write_text("contributors: [")
     with pytest.raises(InputError, match="cannot be read"):
-        asked(workspace)
+        list_outdated_days(workspace)
     with pytest.raises(InputError, match="cannot be read"):
         collect_events(workspace.lake, MONDAY, workspace.settings, NOW)
-    assert_only(workspace, ADMITTED_CORRECTIONS)
+    assert_logged(workspace, ADMITTED_CORRECTIONS)

@@ -1,4 +1,4 @@
-"""One real Label Studio for all tests of the room, and a lake with a day of recordings for each."""
+"""One real Label Studio server for the whole session, and a lake with a day of recordings for each test."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ DAY, SESSION = "2026-02-16", "11111_20260216_090000"
 
 @dataclass
 class LabelStudioServer:
-    """A server that tests may kill and start again."""
+    """A server that tests can kill and restart."""
 
     config: ServerConfig
     stack: ExitStack = field(default_factory=ExitStack)
@@ -70,7 +70,7 @@ class LabelStudioServer:
 
     @property
     def http(self) -> httpx.Client:
-        """What a browser or a person's script could do."""
+        """A client with the rights of a logged-in user."""
         headers = {"Authorization": f"Token {self.current.login.token}"}
         return httpx.Client(base_url=self.current.url, headers=headers, timeout=60)
 
@@ -93,7 +93,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterat
 
 @dataclass(frozen=True)
 class ReviewProject:
-    """A lake with a day of recordings, and a project of its own on the server."""
+    """A lake with a day of recordings, and its own project on the server."""
 
     workspace: HablaWorkspace
     server: LabelStudioServer
@@ -155,7 +155,7 @@ def review_project(
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    """A tab of a real browser."""
+    """A page in a real browser."""
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip("no Chromium: apt-get install -y --no-install-recommends chromium, then run again")

@@ -1,4 +1,4 @@
-"""A server's refusal is told without its own words, which may repeat what somebody said."""
+"""The error of a refused request omits the server's message, which can repeat a transcript."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ import pytest
 from habla_ml.annotation.sources.label_studio.client import LabelStudio
 from habla_ml.errors import ServiceError
 
-SAID = "Mañana no vengo."
+TRANSCRIPT = "Mañana no vengo."
 BODIES = {
-    "/fields": {"detail": SAID, "validation_errors": {"hint": [f"{SAID!r} is too long"], "title": ["empty"]}},
-    "/list": {"validation_errors": [f"{SAID!r} is too long"]},
-    "/words": {"detail": SAID},
-    "/page": SAID,
+    "/fields": {
+        "detail": TRANSCRIPT,
+        "validation_errors": {"hint": [f"{TRANSCRIPT!r} is too long"], "title": ["empty"]},
+    },
+    "/list": {"validation_errors": [f"{TRANSCRIPT!r} is too long"]},
+    "/words": {"detail": TRANSCRIPT},
+    "/page": TRANSCRIPT,
 }
 
 
 class _RejectingHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        """Refuse as the address says."""
+        """Refuse with the body of the path."""
         body = json.dumps(BODIES["/" + self.path.split("/")[1]]).encode()
         self.send_response(400)
         self.send_header("Content-Length", str(len(body)))
@@ -31,7 +34,7 @@ class _RejectingHandler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def address() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("way", "told"),
+    ("path", "message"),
     [
         ("/fields", "responds with HTTP 400 for hint, title; the server's log has the reason"),
         ("/list", "responds with HTTP 400; the server's log has the reason"),
@@ -52,9 +55,11 @@ def address() -> Iterator[str]:
         ("/page", "responds with HTTP 400; the server's log has the reason"),
     ],
 )
-def test_a_refusal_names_the_fields_and_repeats_no_text(address: str, way: str, told: str) -> None:
-    with LabelStudio(address + way, "token") as server, pytest.raises(ServiceError) as refused:
-        server.create_project("title", SAID, "<View/>")
-    assert told in str(refused.value)
-    assert SAID not in str(refused.value)
-    assert json.dumps(SAID)[1:-1] not in str(refused.value)
+def test_the_error_of_a_refused_request_names_the_fields_without_their_text(
+    address: str, path: str, message: str
+) -> None:
+    with LabelStudio(address + path, "token") as server, pytest.raises(ServiceError) as refused:
+        server.create_project("title", TRANSCRIPT, "<View/>")
+    assert message in str(refused.value)
+    assert TRANSCRIPT not in str(refused.value)
+    assert json.dumps(TRANSCRIPT)[1:-1] not in str(refused.value)

@@ -1,4 +1,4 @@
-"""Push, pull and reconcile against a real Label Studio, which is killed on the way."""
+"""Push, pull and reconcile with a real Label Studio, which some tests kill."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SENSOR = "label_studio_corrections"
 ITEMS = [make_review_item(number) for number in (3, 1, 2)]
 
 
-def test_each_segment_gets_one_task_in_the_order_of_the_queue_however_often_it_is_pushed(
+def test_repeated_pushes_give_each_segment_one_task_in_the_order_of_the_queue(
     review_project: ReviewProject,
 ) -> None:
     first = review_project.push(ITEMS, batch_size=2)
@@ -63,7 +63,7 @@ def test_each_segment_gets_one_task_in_the_order_of_the_queue_however_often_it_i
     assert [len(tasks) for tasks in review_project.tasks().values()] == [1, 1, 1, 1]
 
 
-def test_what_the_lake_forgot_is_found_on_the_server_before_anything_is_imported(
+def test_a_push_without_its_state_finds_the_tasks_on_the_server(
     review_project: ReviewProject,
 ) -> None:
     review_project.push(ITEMS)
@@ -72,7 +72,7 @@ def test_what_the_lake_forgot_is_found_on_the_server_before_anything_is_imported
     assert [len(tasks) for tasks in review_project.tasks().values()] == [1, 1, 1, 1]
 
 
-def test_the_server_serves_the_very_audio_of_the_lake_and_nothing_to_strangers(
+def test_the_server_plays_the_audio_of_the_lake_to_logged_in_users_only(
     review_project: ReviewProject,
 ) -> None:
     review_project.push([make_review_item(1)])
@@ -85,7 +85,7 @@ def test_the_server_serves_the_very_audio_of_the_lake_and_nothing_to_strangers(
     assert httpx.get(f"{review_project.server.current.url}/data/local-files/?d={key}").status_code != 200
 
 
-def test_audio_beside_a_lake_on_s3_is_served_by_a_signed_address(
+def test_audio_of_a_lake_on_s3_is_played_from_a_signed_address(
     review_project: ReviewProject, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in CREDENTIALS.items():
@@ -116,12 +116,12 @@ def test_a_task_shows_its_reasons_in_spanish_and_the_queue_keeps_its_codes(revie
 
 
 def test_a_segment_without_audio_in_the_lake_is_left_out_and_named(review_project: ReviewProject) -> None:
-    stranger = make_review_item(9, day="2026-02-17")
-    report = review_project.push([stranger, make_review_item(1)])
-    assert (report.added, report.without_audio) == (1, (stranger.segment_id,))
+    missing = make_review_item(9, day="2026-02-17")
+    report = review_project.push([missing, make_review_item(1)])
+    assert (report.added, report.without_audio) == (1, (missing.segment_id,))
 
 
-def test_what_people_submit_becomes_events_once_and_as_typed(review_project: ReviewProject) -> None:
+def test_submitted_annotations_become_events_once_and_as_typed(review_project: ReviewProject) -> None:
     review_project.push([make_review_item(number) for number in (1, 2, 3, 4)])
     review_project.submit(
         1,
@@ -135,13 +135,13 @@ def test_what_people_submit_becomes_events_once_and_as_typed(review_project: Rev
     report = review_project.pull()
     assert (report.added, report.cancelled, report.skipped_inputs, report.days) == (3, 1, (), (DAY,))
     found = {event.segment_id: event for event in review_project.events()}
-    said = {number: found[build_segment_id(number)] for number in (1, 2, 3)}
-    assert [said[number].answer for number in (1, 2, 3)] == [
+    by_number = {number: found[build_segment_id(number)] for number in (1, 2, 3)}
+    assert [by_number[number].answer for number in (1, 2, 3)] == [
         ("  Loh niñoh, ¿eh?  ", "corrected", ""),
         ("texto 2", "confirmed", ""),
         ("texto 3", "unusable", "cut_off,no_speech"),
     ]
-    one = said[1]
+    one = by_number[1]
     assert (one.person, one.source, one.seen_text) == ("habla@localhost.local", "label_studio", "texto 1")
     assert (one.model_version, one.day) == ("v2", DAY)
     assert abs((one.created_at - datetime.now(UTC)).total_seconds()) < 60
@@ -152,7 +152,7 @@ def test_what_people_submit_becomes_events_once_and_as_typed(review_project: Rev
     assert (review_project.pull(overlap_s=0).tasks, len(review_project.events())) == (1, 3)
 
 
-def test_an_edit_is_a_later_word_and_the_earlier_one_stays(review_project: ReviewProject) -> None:
+def test_an_edit_is_a_later_event_and_the_earlier_event_stays(review_project: ReviewProject) -> None:
     review_project.push([make_review_item(1)])
     annotation = review_project.submit(1, build_text_result("uno"))
     review_project.pull()
@@ -170,7 +170,9 @@ def test_an_edit_is_a_later_word_and_the_earlier_one_stays(review_project: Revie
     assert [event.text for event in review_project.events()] == ["uno", "dos"]
 
 
-def test_wrong_shapes_are_set_aside_until_mended_and_hide_nothing(review_project: ReviewProject) -> None:
+def test_invalid_annotations_are_skipped_until_corrected_and_the_others_are_kept(
+    review_project: ReviewProject,
+) -> None:
     review_project.push([make_review_item(number) for number in (1, 2, 3)])
     broken = review_project.submit(1, {"from_name": "transcription", "type": "textarea", "value": {"text": [7]}})
     review_project.submit(2, build_text_result("x" * 10_001))
@@ -203,7 +205,7 @@ def test_wrong_shapes_are_set_aside_until_mended_and_hide_nothing(review_project
     assert len(load_pull_state(review_project.workspace.lake, review_project.project).skipped_inputs) == 4
 
 
-def test_a_deleted_task_is_made_again_and_a_doubled_one_deleted(review_project: ReviewProject) -> None:
+def test_a_deleted_task_is_pushed_again_and_a_duplicate_is_deleted(review_project: ReviewProject) -> None:
     review_project.push(ITEMS)
     review_project.submit(2, build_text_result("dos"))
     review_project.pull()
@@ -220,7 +222,7 @@ def test_a_deleted_task_is_made_again_and_a_doubled_one_deleted(review_project: 
     assert [event.text for event in review_project.events()] == ["dos"]
 
 
-def test_killed_in_the_middle_of_an_import_and_started_again_nothing_is_lost_or_doubled(
+def test_a_server_killed_during_an_import_loses_and_duplicates_no_task(
     review_project: ReviewProject,
 ) -> None:
     copies = [
@@ -250,25 +252,25 @@ def test_killed_in_the_middle_of_an_import_and_started_again_nothing_is_lost_or_
     assert {len(each) for each in found.values()} == {1}
 
 
-def test_a_server_that_is_down_says_what_to_do_and_one_that_comes_back_is_waited_for(
+def test_a_client_waits_for_a_restarting_server_and_then_gives_the_next_step(
     review_project: ReviewProject,
 ) -> None:
     review_project.push([make_review_item(1)])
     review_project.submit(1, build_text_result("uno"))
     project = review_project.project
     review_project.server.kill()
-    hasty = LabelStudio(review_project.server.config.url, "x", patience_s=0.5)
-    with hasty, pytest.raises(ServiceError, match="start the server"):
-        hasty.list_users()
+    impatient = LabelStudio(review_project.server.config.url, "x", patience_s=0.5)
+    with impatient, pytest.raises(ServiceError, match="start the server"):
+        impatient.list_users()
     with ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(review_project.client.list_users)
+        listing = pool.submit(review_project.client.list_users)
         review_project.server.start()
-        assert asking.result(timeout=60)
+        assert listing.result(timeout=60)
     assert project == review_project.project
     assert review_project.pull().added == 1
 
 
-def test_a_personal_access_token_is_exchanged_and_again_when_it_ran_out(review_project: ReviewProject) -> None:
+def test_a_personal_access_token_is_exchanged_again_when_it_expires(review_project: ReviewProject) -> None:
     review_project.push([make_review_item(1)])
     with review_project.server.http as http:
         personal = http.post("/api/token/", json={}).json()["token"]
@@ -280,13 +282,13 @@ def test_a_personal_access_token_is_exchanged_and_again_when_it_ran_out(review_p
     revoked = LabelStudio(review_project.server.config.url, personal[:-4] + "xxxx")
     with revoked, pytest.raises(ServiceError, match="make a new one"):
         revoked.list_users()
-    stranger = LabelStudio(review_project.server.config.url, "0" * 40)
-    with stranger, pytest.raises(ServiceError, match="refuses the token") as refused:
-        stranger.list_users()
+    unknown = LabelStudio(review_project.server.config.url, "0" * 40)
+    with unknown, pytest.raises(ServiceError, match="refuses the token") as refused:
+        unknown.list_users()
     assert "0" * 40 not in str(refused.value)
 
 
-def test_the_token_is_for_its_owner_alone_and_in_no_log(review_project: ReviewProject) -> None:
+def test_only_the_owner_can_read_the_token_and_no_log_has_it(review_project: ReviewProject) -> None:
     config, login = review_project.server.config, review_project.server.current.login
     assert stat.S_IMODE((config.folder / "login.json").stat().st_mode) == 0o600
     log = config.log.read_text("utf-8", errors="replace")
@@ -294,12 +296,10 @@ def test_the_token_is_for_its_owner_alone_and_in_no_log(review_project: ReviewPr
     assert login.password not in log
 
 
-def test_a_transcript_corrected_in_a_browser_arrives_in_the_corpus(
-    review_project: ReviewProject, page: Page
-) -> None:
+def test_a_correction_in_a_browser_reaches_the_corpus(review_project: ReviewProject, page: Page) -> None:
     review_project.push([make_review_item(1, hint="loh niñoh están paoraos"), make_review_item(2)])
-    login, asked = review_project.server.current.login, set[str | None]()
-    page.on("request", lambda request: asked.add(urlsplit(request.url).hostname))
+    login, hosts = review_project.server.current.login, set[str | None]()
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
     page.goto(f"{review_project.server.current.url}/user/login/")
     page.fill("input[name=email]", login.username)
     page.fill("input[name=password]", login.password)
@@ -313,7 +313,7 @@ def test_a_transcript_corrected_in_a_browser_arrives_in_the_corpus(
     expect(text).to_have_value("texto 2", timeout=60_000)
     with page.expect_response(lambda answer: answer.request.method == "POST" and "annotations" in answer.url):
         page.get_by_role("button", name="Submit current annotation").click()
-    assert asked <= {"127.0.0.1", None}, "nothing of a classroom goes elsewhere"
+    assert hosts <= {"127.0.0.1", None}, "the page loads nothing from other hosts"
     assert review_project.pull().added == 2
     found = {event.segment_id: event for event in review_project.events()}
     assert found[build_segment_id(1)].answer == ("Los niños están parados.", "corrected", "")
@@ -327,7 +327,7 @@ def test_a_transcript_corrected_in_a_browser_arrives_in_the_corpus(
     assert sentences[build_segment_id(1)] == "Los niños están parados."
 
 
-def test_the_sensor_pulls_and_asks_for_the_days_until_their_text_is_written(review_project: ReviewProject) -> None:
+def test_the_sensor_pulls_and_requests_days_until_their_text_is_built(review_project: ReviewProject) -> None:
     definitions = build_definitions(review_project.workspace.settings)
     with dg.DagsterInstance.ephemeral() as instance:
         assert "nothing was pushed" in str(tick(definitions, instance, SENSOR).skip_reason)
@@ -341,7 +341,7 @@ def test_the_sensor_pulls_and_asks_for_the_days_until_their_text_is_written(revi
     assert [event.text for event in review_project.events()] == ["Uno."]
 
 
-def test_the_commands_push_the_queue_pull_and_reconcile(review_project: ReviewProject) -> None:
+def test_the_commands_push_pull_and_reconcile(review_project: ReviewProject) -> None:
     profile = review_project.workspace.root / "configs" / "mine.yaml"
     profile.parent.mkdir()
     profile.write_text(
@@ -366,7 +366,9 @@ def test_the_commands_push_the_queue_pull_and_reconcile(review_project: ReviewPr
     assert len(review_project.tasks()) == 2
 
 
-def test_an_erased_segment_loses_its_task_answered_or_not_and_its_audio(review_project: ReviewProject) -> None:
+def test_an_erasure_deletes_tasks_with_and_without_annotations_and_their_audio(
+    review_project: ReviewProject,
+) -> None:
     review_project.push(ITEMS)
     review_project.submit(1, build_text_result("Uno 1."))
     review_project.push([make_review_item(1, request=ReviewRequest(1, ("digits",), "c", "t"))])
@@ -406,7 +408,7 @@ def test_materialising_the_review_queue_pushes_it(review_project: ReviewProject)
     assert made.metadata["label studio"].value == review_project.project.page
 
 
-def test_up_serves_until_it_is_stopped_and_leaves_no_server_behind(
+def test_up_serves_until_it_is_killed_and_its_server_ends_with_it(
     review_project: ReviewProject, tmp_path: Path
 ) -> None:
     port = find_free_port()
@@ -417,13 +419,13 @@ def test_up_serves_until_it_is_stopped_and_leaves_no_server_behind(
     profile.write_text(yaml.safe_dump(settings))
     command = [Path(sys.executable).with_name("habla-ml"), "label-studio", "up", "-p", str(profile)]
     up = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "300"})
-    said = ""
-    while "Ctrl-C" not in said:
+    output = ""
+    while "Ctrl-C" not in output:
         line = up.stdout.readline()
-        assert line, said
-        said += line
-    assert f"http://127.0.0.1:{port}" in said
-    assert review_project.server.current.login.password not in said
+        assert line, output
+        output += line
+    assert f"http://127.0.0.1:{port}" in output
+    assert review_project.server.current.login.password not in output
     assert httpx.get(f"http://127.0.0.1:{port}/health").is_success
     up.kill()
     up.wait()
@@ -432,4 +434,4 @@ def test_up_serves_until_it_is_stopped_and_leaves_no_server_behind(
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return
         time.sleep(0.1)
-    raise AssertionError("the server outlived its parent")
+    raise AssertionError("the server still runs after its parent")

@@ -1,4 +1,4 @@
-"""A segment that is sent back after it was answered, against a real Label Studio."""
+"""Review requests for annotated segments, with a real Label Studio."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 
 def find_review_requests(review_project: ReviewProject) -> list[ReviewItem]:
-    """What a queue that is made now asks for again."""
+    """Return the review requests of a new queue."""
     lake, settings = review_project.workspace.lake, review_project.workspace.settings
     build_day(lake, DAY, load_conventions(V1.with_name("orthographic-v3.yaml")), settings)
     store = DirectoryStore(review_project.workspace.root / "cdn")
@@ -34,7 +34,7 @@ def find_review_requests(review_project: ReviewProject) -> list[ReviewItem]:
     return [each for each in made.queue.items if each.is_sent_back]
 
 
-def test_a_text_sent_back_after_it_was_answered_is_a_task_of_its_own_that_says_why(
+def test_a_review_request_is_a_new_task_with_its_reason(
     review_project: ReviewProject,
 ) -> None:
     review_project.push([make_review_item(1, hint="son las 3"), make_review_item(2)])
@@ -68,7 +68,7 @@ def test_a_text_sent_back_after_it_was_answered_is_a_task_of_its_own_that_says_w
     assert review_project.tasks()[build_segment_id(1)][0] == first
 
 
-def test_a_first_look_that_nobody_took_yields_to_the_task_that_was_sent_back(
+def test_a_review_request_replaces_an_unanswered_first_task(
     review_project: ReviewProject,
 ) -> None:
     wrong = ReviewRequest(1, ("digits",), "c", "t")
@@ -83,7 +83,9 @@ def test_a_first_look_that_nobody_took_yields_to_the_task_that_was_sent_back(
     assert review_project.push([make_review_item(1), make_review_item(1, request=wrong)]).added == 0
 
 
-def test_the_page_says_why_a_segment_is_there_again(review_project: ReviewProject, page: Page) -> None:
+def test_the_page_shows_the_broken_rules_and_the_reasons_in_spanish(
+    review_project: ReviewProject, page: Page
+) -> None:
     review_project.push(
         [
             make_review_item(1, hint="son las 3", request=ReviewRequest(1, ("digits",), "c", "t")),

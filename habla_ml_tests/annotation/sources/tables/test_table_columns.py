@@ -1,4 +1,4 @@
-"""What a table says beside the text: status, reason, person, time, model version; wrong values row by row."""
+"""The optional columns of a table: status, reason, person, time, model version; invalid values by row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from habla_ml_tests.testing.transcript_tables import (
 )
 
 
-def test_two_people_and_every_status_come_from_one_table_with_their_times(
+def test_one_table_gives_events_of_two_people_with_every_status_and_their_times(
     workspace: HablaWorkspace, tmp_path: Path
 ) -> None:
     write_session(workspace.recordings, A, 2)
@@ -34,14 +34,14 @@ def test_two_people_and_every_status_come_from_one_table_with_their_times(
     assert (done.matched, done.added, done.skipped_inputs) == (3, 3, ())
     confirmed, ana, eva = read_logged_events(workspace)
     assert (ana.text, ana.status, ana.reason, ana.model_version) == ("Uno.", "corrected", "", "")
-    assert ana.created_at == datetime(2026, 3, 1, 9, 0, tzinfo=UTC)  # Madrid's winter time
+    assert ana.created_at == datetime(2026, 3, 1, 9, 0, tzinfo=UTC)  # Madrid is one hour ahead of UTC in winter
     assert (eva.text, eva.status, eva.reason, eva.model_version) == ("", "unusable", "ruido", "v2")
     assert eva.created_at == NOW - timedelta(days=1)
     assert (confirmed.person, confirmed.status) == ("", "confirmed")
     assert confirmed.created_at == datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
 
 
-def test_the_json_table_takes_the_same_columns(workspace: HablaWorkspace, tmp_path: Path) -> None:
+def test_a_json_table_has_the_same_columns(workspace: HablaWorkspace, tmp_path: Path) -> None:
     write_session(workspace.recordings, A, 1)
     ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
     entry = {
@@ -56,7 +56,7 @@ def test_the_json_table_takes_the_same_columns(workspace: HablaWorkspace, tmp_pa
     assert (event.status, event.reason, event.person) == ("unusable", "solapado", "Eva")
 
 
-def test_two_people_on_a_clip_that_the_table_brings_are_two_events_on_one_segment(
+def test_two_people_on_a_new_clip_give_two_events_of_one_segment(
     workspace: HablaWorkspace, tmp_path: Path
 ) -> None:
     folder = tmp_path / "t"
@@ -77,7 +77,7 @@ def test_two_people_on_a_clip_that_the_table_brings_are_two_events_on_one_segmen
     assert len({event.segment_id for event in read_logged_events(workspace, SAVED_DAY)}) == 1
 
 
-def test_a_row_with_a_wrong_value_is_refused_by_number_and_the_others_are_taken(
+def test_rows_with_invalid_values_are_skipped_by_number_and_the_others_imported(
     workspace: HablaWorkspace, tmp_path: Path
 ) -> None:
     write_session(workspace.recordings, A, 9)
@@ -102,7 +102,9 @@ def test_a_row_with_a_wrong_value_is_refused_by_number_and_the_others_are_taken(
     assert found == {}
 
 
-def test_an_unknown_column_is_reported_once_and_loses_nothing(workspace: HablaWorkspace, tmp_path: Path) -> None:
+def test_an_unknown_column_is_reported_once_and_its_rows_are_imported(
+    workspace: HablaWorkspace, tmp_path: Path
+) -> None:
     write_session(workspace.recordings, A, 2)
     ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
     rows = [{"audio_path": f"{A}/segment_00{n}.wav", "transcript": "Hola.", "colour": "red"} for n in (1, 2)]
@@ -113,9 +115,7 @@ def test_an_unknown_column_is_reported_once_and_loses_nothing(workspace: HablaWo
     assert "unknown column 'colour', which is ignored" in remark.reason
 
 
-def test_a_text_whose_comma_broke_the_row_is_refused_and_not_cut(
-    workspace: HablaWorkspace, tmp_path: Path
-) -> None:
+def test_a_row_with_an_unquoted_comma_is_refused(workspace: HablaWorkspace, tmp_path: Path) -> None:
     write_session(workspace.recordings, A, 1)
     ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
     path = tmp_path / "t.csv"
@@ -124,7 +124,7 @@ def test_a_text_whose_comma_broke_the_row_is_refused_and_not_cut(
     assert (done.added, "more cells than the header" in done.skipped_inputs[0].reason) == (0, True)
 
 
-def test_a_table_saved_again_says_nothing_new_and_one_changed_word_is_one_event(
+def test_a_saved_table_without_changes_adds_nothing_and_one_changed_row_adds_one_event(
     workspace: HablaWorkspace, tmp_path: Path
 ) -> None:
     write_session(workspace.recordings, A, 2)

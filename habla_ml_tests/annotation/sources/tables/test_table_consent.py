@@ -1,4 +1,4 @@
-"""Tables pass the register of consents like recordings do, and rows that wait come in by themselves."""
+"""Tables pass the consent register as recordings do, and withheld rows come in once a consent is given."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ UNATTRIBUTED_CLIP_WITHHELD = "has no speaker and no session"
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> HablaWorkspace:
-    """A session of Habla's in the lake, and a table with clips of two voices and of one that nobody names."""
+    """A Habla session, and a table with clips of two speakers and one clip without speaker."""
     (tmp_path / "consents.yaml").touch()
     folder = tmp_path / "t"
     folder.mkdir()
@@ -81,16 +81,16 @@ def whole_table(**more: str) -> dict[str, Any]:
 
 
 def run_corrections_tick(workspace: HablaWorkspace) -> list[str]:
-    """A tick of the sensor of corrections and its runs; returns the days."""
-    asked = [each.day for each in list_outdated_days(workspace)]
-    for day in asked:
+    """Run a tick of the sensor and its runs; return the days."""
+    days = [each.day for each in list_outdated_days(workspace)]
+    for day in days:
         collect_events(workspace.lake, day, workspace.settings, NOW)
         build_day(workspace.lake, day, workspace.conventions, workspace.settings)
-    return asked
+    return days
 
 
 def ingest_until_idle(workspace: HablaWorkspace, *entries: Mapping[str, Any]) -> None:
-    """Ingest, and ticks until there is nothing to do."""
+    """Ingest, then run ticks until none requests a day."""
     consents(workspace, *entries)
     ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
     while run_corrections_tick(workspace):
@@ -107,7 +107,7 @@ def read_all_texts(workspace: HablaWorkspace) -> list[str]:
     return sorted(read_texts(workspace, SAVED_DAY) + read_texts(workspace, DAY))
 
 
-def test_without_a_register_everybody_has_agreed(workspace: HablaWorkspace) -> None:
+def test_without_a_register_every_row_comes_in(workspace: HablaWorkspace) -> None:
     bare = make_workspace(workspace.root, annotation={"tables": [str(get_table_path(workspace))]})
     ingest_day(bare.recordings, DAY, bare.lake, bare.settings, NOW)
     while run_corrections_tick(bare):
@@ -116,7 +116,7 @@ def test_without_a_register_everybody_has_agreed(workspace: HablaWorkspace) -> N
     assert read_skip_reasons(bare) == {}
 
 
-def test_a_voice_without_consent_and_one_that_nobody_names_stay_out_and_are_said_so(
+def test_clips_without_consent_or_speaker_are_withheld_with_their_reason(
     workspace: HablaWorkspace,
 ) -> None:
     ingest_until_idle(workspace, remedios())
@@ -129,17 +129,17 @@ def test_a_voice_without_consent_and_one_that_nobody_names_stay_out_and_are_said
     assert held.segments == 1
     store = DirectoryStore(workspace.root / "lake")
     assert find_texts_in_lake(store, ["Dos.", "Tres.", "Remedios"]) == []
-    heard = [make_noise(seed=number).astype("<i2").tobytes() for number in (2, 3)]
+    withheld = [make_noise(seed=number).astype("<i2").tobytes() for number in (2, 3)]
     assert not any(
         pcm in value
         for path in (workspace.root / "lake").rglob("*")
         if path.is_file()
         for value in [path.read_bytes()]
-        for pcm in heard
+        for pcm in withheld
     )
 
 
-def test_rows_come_in_when_their_consent_does_and_no_unrelated_change_reads_them_again(
+def test_rows_come_in_with_their_consent_and_an_unrelated_change_reads_nothing(
     workspace: HablaWorkspace,
 ) -> None:
     ingest_until_idle(workspace, remedios())
@@ -153,7 +153,7 @@ def test_rows_come_in_when_their_consent_does_and_no_unrelated_change_reads_them
     assert set(read_skip_reasons(workspace)) == {"row 3"}
 
 
-def test_an_entry_that_covers_the_table_speaks_for_its_nameless_clips(workspace: HablaWorkspace) -> None:
+def test_a_register_entry_of_the_table_covers_its_clips_without_speaker(workspace: HablaWorkspace) -> None:
     ingest_until_idle(workspace, remedios())
     consents(workspace, remedios(), whole_table())
     assert run_corrections_tick(workspace) != []
@@ -164,7 +164,7 @@ def test_an_entry_that_covers_the_table_speaks_for_its_nameless_clips(workspace:
     assert read_all_texts(workspace) == ["Tres.", "Uno."]
 
 
-def test_without_the_register_nothing_waits_any_more(workspace: HablaWorkspace) -> None:
+def test_withheld_rows_come_in_once_there_is_no_register(workspace: HablaWorkspace) -> None:
     ingest_until_idle(workspace, remedios())
     bare = make_workspace(workspace.root, annotation={"tables": [str(get_table_path(workspace))]})
     while run_corrections_tick(bare):
@@ -172,7 +172,7 @@ def test_without_the_register_nothing_waits_any_more(workspace: HablaWorkspace) 
     assert read_all_texts(bare) == ["Dos.", "Tres.", "Uno."]
 
 
-def test_a_table_may_name_the_pseudonym_as_its_speaker(workspace: HablaWorkspace) -> None:
+def test_a_table_can_name_the_pseudonym_as_speaker(workspace: HablaWorkspace) -> None:
     write_table(get_table_path(workspace), [("1.wav", "Uno.", "c-7"), ("2.wav", "Dos.", "c-8")])
     ingest_until_idle(workspace, {"contributor": "c-7"}, {"contributor": "c-8", "given": GIVEN})
     assert read_all_texts(workspace) == ["Dos."]
@@ -180,7 +180,7 @@ def test_a_table_may_name_the_pseudonym_as_its_speaker(workspace: HablaWorkspace
 
 
 @pytest.mark.parametrize("speaker", ["", "Speaker A"])
-def test_words_on_hablas_segments_wait_whatever_the_row_calls_the_voice(
+def test_texts_of_habla_segments_wait_whatever_speaker_the_row_names(
     workspace: HablaWorkspace, speaker: str
 ) -> None:
     rows = [(f"{A}/segment_00{n}.wav", f"Frase {n}.", speaker) for n in (1, 2)]
@@ -192,7 +192,7 @@ def test_words_on_hablas_segments_wait_whatever_the_row_calls_the_voice(
     assert read_all_texts(workspace) == ["Frase 1.", "Frase 2."]
 
 
-def test_a_copy_of_a_known_sound_waits_for_whom_the_lake_knows_it_to_be(workspace: HablaWorkspace) -> None:
+def test_a_copy_of_a_known_clip_waits_for_its_speaker_in_the_lake(workspace: HablaWorkspace) -> None:
     consents(workspace)
     ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
     (get_table_path(workspace).parent / "2.wav").write_bytes(
@@ -204,14 +204,14 @@ def test_a_copy_of_a_known_sound_waits_for_whom_the_lake_knows_it_to_be(workspac
     assert read_skip_reasons(workspace) == {"row 1": WAITS}
 
 
-def test_one_row_that_names_a_voice_keeps_the_sound_out_under_every_name(workspace: HablaWorkspace) -> None:
+def test_one_row_without_consent_withholds_all_rows_with_the_same_audio(workspace: HablaWorkspace) -> None:
     write_table(get_table_path(workspace), [("2.wav", "Dos.", "Lucía"), ("2.wav", "Dos otra vez.", "Remedios")])
     ingest_until_idle(workspace, remedios())
     assert read_all_texts(workspace) == []
     assert set(read_skip_reasons(workspace)) == {"row 1", "row 2"}
 
 
-def test_a_clip_of_a_withheld_session_waits_where_nobody_says_who_speaks(workspace: HablaWorkspace) -> None:
+def test_a_clip_of_a_withheld_session_waits_where_its_speaker_is_unknown(workspace: HablaWorkspace) -> None:
     folder = get_table_path(workspace).parent
     set_age(write_session(workspace.recordings, B, 2, entries={2: {"speaker": "Remedios"}}), 24)
     ingest_until_idle(workspace, remedios())
@@ -228,7 +228,7 @@ def test_a_clip_of_a_withheld_session_waits_where_nobody_says_who_speaks(workspa
     assert read_all_texts(workspace) == ["Dos.", "Uno."]
 
 
-def test_a_withdrawn_voice_is_kept_out_for_ever(workspace: HablaWorkspace) -> None:
+def test_a_withdrawn_speaker_stays_out_permanently(workspace: HablaWorkspace) -> None:
     ingest_until_idle(workspace, remedios(given=GIVEN, withdrawn="2026-05-01"))
     assert read_skip_reasons(workspace)["row 2"] == "the consent of its contributor was withdrawn on 2026-05-01"
     assert len(read_tombstones(workspace.lake).sounds) == 2
@@ -241,7 +241,7 @@ def test_a_withdrawn_voice_is_kept_out_for_ever(workspace: HablaWorkspace) -> No
     assert "was erased" in read_skip_reasons(workspace)["row 2"]
 
 
-def test_a_register_that_cannot_be_read_is_no_fault_of_the_table(workspace: HablaWorkspace) -> None:
+def test_an_unreadable_register_is_not_reported_as_a_fault_of_the_table(workspace: HablaWorkspace) -> None:
     ingest_until_idle(workspace, remedios())
     path = workspace.settings.consent.registry
     assert path is not None

@@ -1,4 +1,4 @@
-"""The plan's tables: rows matched by name, by sound, or brought in; and tables and rows that are refused."""
+"""Tables: rows matched by name or audio, new clips, and refused tables and rows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from habla_ml_tests.testing.transcript_tables import (
 )
 
 
-def test_rows_that_name_a_session_and_a_segment_speak_of_hablas_segments(
+def test_rows_with_session_and_segment_names_annotate_habla_segments(
     workspace: HablaWorkspace, tmp_path: Path
 ) -> None:
     write_session(workspace.recordings, A, 2)
@@ -49,13 +49,13 @@ def test_rows_that_name_a_session_and_a_segment_speak_of_hablas_segments(
     assert (event.source, event.status) == ("table:t-fine_tune_dataset", "corrected")
 
 
-def test_rows_of_a_session_not_ingested_yet_are_matched_too(workspace: HablaWorkspace, tmp_path: Path) -> None:
+def test_rows_of_a_session_that_is_not_ingested_yet_are_matched(workspace: HablaWorkspace, tmp_path: Path) -> None:
     write_session(workspace.recordings, A, 1)
     import_table_file(workspace, write_audio_csv(tmp_path / "t", [(f"{A}/segment_001.wav", "Hola.")]))
     assert read_texts(workspace, DAY) == ["Hola."]
 
 
-def test_a_clip_under_another_name_is_known_by_its_sound(workspace: HablaWorkspace, tmp_path: Path) -> None:
+def test_a_clip_with_another_name_is_matched_by_its_audio(workspace: HablaWorkspace, tmp_path: Path) -> None:
     session = write_session(workspace.recordings, A, 2)
     ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
     table = write_audio_csv(tmp_path / "t", [("clips/uno.wav", "Uno.")])
@@ -122,7 +122,7 @@ def test_an_import_is_done_once_and_again_when_the_table_changes(
     assert len(read_segments(workspace, SAVED_DAY)) == first.clips == 1
 
 
-def test_an_import_cut_short_is_simply_run_again(workspace: HablaWorkspace, tmp_path: Path) -> None:
+def test_an_interrupted_import_is_run_again(workspace: HablaWorkspace, tmp_path: Path) -> None:
     folder = tmp_path / "t"
     folder.mkdir()
     write_wav(folder / "1.wav", make_noise(seed=1))
@@ -136,7 +136,7 @@ def test_an_import_cut_short_is_simply_run_again(workspace: HablaWorkspace, tmp_
     assert read_texts(workspace, SAVED_DAY) == ["Uno."]
 
 
-def test_bad_rows_are_set_aside_with_number_and_reason_and_good_ones_taken(
+def test_invalid_rows_are_skipped_with_number_and_reason_and_valid_ones_imported(
     workspace: HablaWorkspace, tmp_path: Path
 ) -> None:
     folder = tmp_path / "t"
@@ -202,7 +202,7 @@ def test_a_table_that_cannot_be_read_is_refused_by_name(
     assert name in str(caught.value)
 
 
-def test_json_rows_of_wrong_types_are_set_aside(workspace: HablaWorkspace, tmp_path: Path) -> None:
+def test_json_rows_of_wrong_types_are_skipped(workspace: HablaWorkspace, tmp_path: Path) -> None:
     folder = tmp_path / "t"
     folder.mkdir()
     write_wav(folder / "1.wav", make_noise(seed=1))
@@ -214,16 +214,14 @@ def test_json_rows_of_wrong_types_are_set_aside(workspace: HablaWorkspace, tmp_p
     assert read_texts(workspace, SAVED_DAY) == ["Uno."]
 
 
-def test_a_windows_byte_order_mark_is_no_part_of_the_first_column(
-    workspace: HablaWorkspace, tmp_path: Path
-) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_column_name(workspace: HablaWorkspace, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     write_wav(tmp_path / "1.wav", make_noise())
     path.write_text("\ufeffaudio_path,transcript\n1.wav,Uno.\n", "utf-8")
     assert import_table_file(workspace, backdate(path)).clips == 1
 
 
-def test_collecting_a_day_brings_in_the_changed_tables_of_the_settings(tmp_path: Path) -> None:
+def test_collecting_a_day_imports_the_changed_tables(tmp_path: Path) -> None:
     folder = tmp_path / "t"
     folder.mkdir()
     write_wav(folder / "1.wav", make_noise())
@@ -234,7 +232,7 @@ def test_collecting_a_day_brings_in_the_changed_tables_of_the_settings(tmp_path:
     assert not is_table_changed(table, workspace.lake)
 
 
-def test_a_table_that_cannot_be_read_keeps_no_correction_back_and_is_reported_until_it_is_mended(
+def test_an_unreadable_table_stops_no_correction_and_is_reported_until_it_is_corrected(
     tmp_path: Path,
 ) -> None:
     table = tmp_path / "fine_tune_dataset.csv"
@@ -248,7 +246,7 @@ def test_a_table_that_cannot_be_read_keeps_no_correction_back_and_is_reported_un
     assert found is not None
     [problem] = found.skipped_inputs
     assert "lacks the column audio_path" in problem.reason
-    assert not is_table_changed(table, workspace.lake)  # asked for again when it changes, not at every look
+    assert not is_table_changed(table, workspace.lake)  # a sensor requests it again only after a change
     table.write_text(f"audio_path,transcript\n{A}/segment_002.wav,dos\n")
     collect_events(workspace.lake, DAY, workspace.settings, NOW)
     found = load_last_import(table, workspace.lake)
