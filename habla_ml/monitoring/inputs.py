@@ -34,7 +34,7 @@ from habla_ml.monitoring.record import DailyInputs, InputName, InputSeries, Rati
 from habla_ml.monitoring.weeks import week_of_day
 from habla_ml.recordings import PublishedDay, load_day
 from habla_ml.recordings.segments import read_segment_metadata
-from habla_ml.review.candidates import is_enrolled_name
+from habla_ml.recordings.speaker_labels import is_local_speaker_label
 
 SNR_SAMPLE_SIZE: Final = 48
 """Segments of a day whose audio is read."""
@@ -279,7 +279,7 @@ def _find_speaker_name(speakers: SpeakerMap, session: str, label: str | None) ->
     person = speakers.find_person(session, label)
     if person is not None:
         return person.name
-    return label if is_enrolled_name(label) else None
+    return None if is_local_speaker_label(label) else label
 
 
 def _hash_segment_id(segment_id: str) -> int:

@@ -1,5 +1,5 @@
-"""Decides which recordings deserve a person's next minutes, and says why.
+"""Review: which segments to annotate next, and why.
 
-What belongs here: gathering what nobody has judged yet, hearing it with the released model, ranking and the choice
-under a budget. The queue as it is kept is the annotation room's; where people work on it is not decided here.
+This package collects unannotated segments, transcribes them with the released model, ranks them and chooses within a
+budget of minutes. `annotation` stores the queue and connects the tools in which people work on it.
 """

@@ -1,9 +1,8 @@
-"""What nobody has judged yet: recorded segments without a person's word, read from the facts, never from audio.
+"""Candidates for review: recorded segments without an annotation, from segment metadata alone.
 
-Two passes over the days. The first reads annotated days only and adds up whom people have heard; the second goes
-through all segments in batches and keeps two bounded lists: those that the facts make suspect, and those that come
-first in the week's random order. Memory grows with what people annotated and with the size of the pool, not with
-what was recorded.
+Two passes over the days. The first reads the annotated days and adds up the transcribed minutes of each speaker. The
+second reads all segments in batches and keeps two bounded lists: the most suspect segments, and the first of the
+week's random order. Memory grows with the annotations and the size of the pool, not with the recordings.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 _SEGMENTS_PER_BATCH: Final = 65_536
 _FULL_QUIET_WEIGHT_DB: Final = 20.0
-"""This far below the bound, quiet speech counts in full when the pool is filled."""
+"""Level below `quiet_below_dbfs` at which quiet speech has its full weight in the pool."""
 _CANDIDATE_COLUMNS: Final = (*SEGMENT_COLUMNS, "day", "machine_text", "machine_confidence", "asr_status")
 
 
@@ -46,72 +45,62 @@ class ReviewCandidate(SegmentMetadata):
     """The session's label, an enrolled name, or `unknown`."""
     day: str
     machine_text: str
-    """What Habla heard; empty where it heard nothing."""
+    """Habla's transcript; empty without one."""
     machine_confidence: float | None
-    """0…1, Habla's own."""
+    """Habla's confidence, 0…1."""
     rejected: bool
-    """Habla's recogniser gave nothing."""
+    """Whether Habla's recogniser rejected the segment."""
     annotated_minutes: float
-    """What people have transcribed of this voice so far; infinite where it has no name, so that nobody can know."""
+    """Transcribed minutes of this speaker; infinite for a speaker that is known in its session only."""
     random_order: int
-    """Place in the week's random order; smaller comes first."""
+    """Position in the week's random order, smallest first."""
 
     @property
     def voice(self) -> str:
-        """Who speaks, as far as it can be known across sessions."""
-        return cross_session_voice(self.session_id, self.speaker)
+        """Key of the speaker, equal across sessions only for a name."""
+        return global_speaker(self.session_id, self.speaker)
 
 
 @dataclass(frozen=True)
 class CandidatePool:
-    """The candidates that are looked at closely."""
+    """The candidates that are decoded and ranked."""
 
     suspects: tuple[ReviewCandidate, ...]
-    """Those that the facts make most suspect."""
+    """The most suspect by their metadata."""
     drawn: tuple[ReviewCandidate, ...]
-    """The first of the week's random order over all candidates; some are suspects too."""
+    """The first in the week's random order of all candidates; some are suspects too."""
     candidates: int
-    """All segments without a person's word, digital silence left out."""
+    """Number of segments without an annotation, apart from digital silence."""
     hours: float
-    """Their audio."""
+    """Hours of all candidates."""
 
     @property
     def members(self) -> tuple[ReviewCandidate, ...]:
-        """Everybody in the pool once, in the order of the recordings' days."""
+        """Suspects and drawn candidates without duplicates, ordered by day."""
         once = {each.segment_id: each for each in (*self.suspects, *self.drawn)}
         return tuple(sorted(once.values(), key=lambda each: (each.day, each.session_id, each.segment_id)))
 
 
-def cross_session_voice(session_id: str, speaker: str) -> str:
-    """An enrolled name is one voice everywhere; a diarisation label means nothing outside its session."""
-    return global_speaker(session_id, speaker)
-
-
-def is_enrolled_name(speaker: str) -> bool:
-    """Whether `speaker` is an enrolled name, no diarisation label and not unknown."""
-    return not is_local_speaker_label(speaker)
-
-
 def list_recorded_days(lake: Lake) -> list[str]:
-    """Days of which the lake holds recordings, sorted."""
+    """Return the days with recordings, sorted."""
     return list(catalogue.RECORDINGS.keys(lake))
 
 
 def gather_pool(lake: Lake, settings: Settings, week: str) -> CandidatePool:
-    """Fill the pool from the facts of all days.
+    """Return the pool, from the segment metadata of all days.
 
-    Half of `review.most_considered` goes to the most suspect, by
+    Half of `review.most_considered` are the most suspect segments, by
 
         confidence * (1 - c) + rejected * r + quiet * q + new_speaker / (1 + m)
 
-    with the weights of the settings, Habla's confidence c, r = 1 where Habla rejected it, q growing from 0 at
-    `evaluation.quiet_below_dbfs` to 1 at 20 dB below, and m transcribed minutes of an enrolled voice. The other half
-    is drawn at random.
+    with the weights of the settings, Habla's confidence c, r = 1 where Habla rejected the segment, q rising from 0 at
+    `evaluation.quiet_below_dbfs` to 1 at 20 dB below, and m transcribed minutes of a named speaker. The other half is
+    drawn at random.
 
     Args:
-        lake: where recordings and events are.
-        settings: bounds and weights.
-        week: seeds the random order, so that the same week draws the same segments.
+        lake: Recordings and annotation events.
+        settings: Bounds and weights.
+        week: Seed of the random order; the same week draws the same segments.
     """
     annotated = _summarise_annotations(lake)
     half = max(1, settings.review.most_considered // 2)
@@ -131,7 +120,7 @@ def gather_pool(lake: Lake, settings: Settings, week: str) -> CandidatePool:
 
 
 def find_segments(lake: Lake, by_day: Mapping[str, frozenset[str]]) -> dict[str, ReviewCandidate]:
-    """The named segments as the facts of their days know them, judged or not; unknown ones are left out."""
+    """Return the segments with these ids by day, annotated or not; unknown ids are left out."""
     found = {}
     for day, wanted in by_day.items():
         for table in _read_metadata_batches(lake, day):
@@ -142,15 +131,15 @@ def find_segments(lake: Lake, by_day: Mapping[str, frozenset[str]]) -> dict[str,
 
 @dataclass(frozen=True)
 class _AnnotatedSpeech:
-    """What people have said so far."""
+    """The annotated speech so far."""
 
     minutes: Mapping[str, float]
-    """Enrolled name → transcribed minutes."""
+    """Transcribed minutes by speaker name."""
     sounds: NDArray[np.uint64]
-    """The first 64 bits of the sha256 of every judged sound, sorted: the same sound needs no second look."""
+    """The first 64 bits of the sha256 of every annotated audio, sorted, so that no audio is annotated twice."""
 
     def has(self, sounds: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Which of the sounds were judged; costs what is asked for, not what is known."""
+        """Return which sounds are annotated, by binary search."""
         if not len(self.sounds):
             return np.zeros(len(sounds), np.bool_)
         at = np.minimum(np.searchsorted(self.sounds, sounds), len(self.sounds) - 1)
@@ -162,22 +151,20 @@ def _summarise_annotations(lake: Lake) -> _AnnotatedSpeech:
     minutes: dict[str, float] = defaultdict(float)
     sounds = [np.array([], np.uint64)]
     for day in catalogue.ANNOTATIONS.keys(lake):
-        judged, transcribed = _load_annotated_ids(lake, day)
-        for facts in _read_metadata_batches(lake, day) if len(judged) else ():
-            known = facts.filter(pc.is_in(facts["segment_id"], judged))
+        annotated, transcribed = _load_annotated_ids(lake, day)
+        for batch in _read_metadata_batches(lake, day) if len(annotated) else ():
+            known = batch.filter(pc.is_in(batch["segment_id"], annotated))
             sounds.append(_compute_sha256_prefixes(known))
-            heard = known.filter(pc.is_in(known["segment_id"], transcribed))
-            sums = heard.group_by("speaker", use_threads=False).aggregate([("duration_s", "sum")])
-            for speaker, seconds in zip(
-                sums["speaker"].to_pylist(), sums["duration_s_sum"].to_pylist(), strict=True
-            ):
-                if is_enrolled_name(speaker or UNKNOWN_SPEAKER):
-                    minutes[speaker] += seconds / 60
+            spoken = known.filter(pc.is_in(known["segment_id"], transcribed))
+            sums = spoken.group_by("speaker", use_threads=False).aggregate([("duration_s", "sum")])
+            for row in sums.to_pylist():
+                if not is_local_speaker_label(row["speaker"]):
+                    minutes[row["speaker"]] += row["duration_s_sum"] / 60
     return _AnnotatedSpeech(minutes, np.unique(np.concatenate(sounds)))
 
 
 def _load_annotated_ids(lake: Lake, day: str) -> tuple[pa.Array, pa.Array]:
-    """Ids of the day's segments that a person said something about, and of those that one transcribed."""
+    """Return the ids of the day's annotated segments, and of those with a transcript."""
     events = load_events(lake, day)
     if events is None:
         return pa.array([], pa.string()), pa.array([], pa.string())
@@ -186,9 +173,9 @@ def _load_annotated_ids(lake: Lake, day: str) -> tuple[pa.Array, pa.Array]:
     return table["segment_id"].combine_chunks(), words["segment_id"].combine_chunks()
 
 
-def _compute_sha256_prefixes(facts: pa.Table) -> NDArray[np.uint64]:
-    """The first 64 bits of the sha256 of each row's sound."""
-    return np.array([int(each[:16], 16) for each in facts["audio_sha256"].to_pylist()], np.uint64)
+def _compute_sha256_prefixes(segments: pa.Table) -> NDArray[np.uint64]:
+    """Return the first 64 bits of the sha256 of each row's audio."""
+    return np.array([int(each[:16], 16) for each in segments["audio_sha256"].to_pylist()], np.uint64)
 
 
 def _read_metadata_batches(lake: Lake, day: str) -> Iterator[pa.Table]:
@@ -202,14 +189,14 @@ def _read_metadata_batches(lake: Lake, day: str) -> Iterator[pa.Table]:
 
 
 def _iterate_unannotated(lake: Lake, annotated: _AnnotatedSpeech) -> Iterator[pa.Table]:
-    """Batches of segments without a person's word; digital silence and sounds that were judged are left out."""
+    """Yield batches of segments without an annotation; skip digital silence and audio that is annotated elsewhere."""
     for day in list_recorded_days(lake):
-        judged, _ = _load_annotated_ids(lake, day)
-        for facts in _read_metadata_batches(lake, day):
+        ids, _ = _load_annotated_ids(lake, day)
+        for batch in _read_metadata_batches(lake, day):
             known = pc.or_(
-                pc.is_in(facts["segment_id"], judged), pa.array(annotated.has(_compute_sha256_prefixes(facts)))
+                pc.is_in(batch["segment_id"], ids), pa.array(annotated.has(_compute_sha256_prefixes(batch)))
             )
-            wanted = facts.filter(pc.and_not(pc.greater(facts["loudness_dbfs"], SILENCE_DBFS), known))
+            wanted = batch.filter(pc.and_not(pc.greater(batch["loudness_dbfs"], SILENCE_DBFS), known))
             if wanted.num_rows:
                 yield wanted
 
@@ -217,10 +204,10 @@ def _iterate_unannotated(lake: Lake, annotated: _AnnotatedSpeech) -> Iterator[pa
 def _compute_suspicion(
     table: pa.Table, minutes: Mapping[str, float], settings: Settings
 ) -> tuple[NDArray[np.float64], list[float]]:
-    """What the facts alone say, one figure a row, and the annotated minutes of each row's voice."""
+    """Return the suspicion of each row, from its metadata, and the transcribed minutes of its speaker."""
     weights, quiet_below = settings.review.weights, settings.evaluation.quiet_below_dbfs
     known = [
-        minutes.get(speaker, 0.0) if is_enrolled_name(speaker or UNKNOWN_SPEAKER) else math.inf
+        math.inf if is_local_speaker_label(speaker) else minutes.get(speaker, 0.0)
         for speaker in table["speaker"].to_pylist()
     ]
     confidence = pc.fill_null(table["machine_confidence"], 1.0).to_numpy()
@@ -236,21 +223,21 @@ def _compute_suspicion(
 
 
 def _compute_random_order(segment_ids: list[str], week: str) -> NDArray[np.uint64]:
-    """A place in the week's random order for each segment: 64 bits of a hash keyed by the week."""
+    """Return the position of each segment in the week's random order: 64 bits of a hash keyed by the week."""
     key = week.encode()
     digests = (hashlib.blake2b(each.encode(), digest_size=8, key=key).digest() for each in segment_ids)
     return np.array([int.from_bytes(each, "big") for each in digests], np.uint64)
 
 
 class _Shortlist:
-    """The `most` candidates with the smallest (key, random_order), whatever passes by."""
+    """The `most` candidates with the smallest (key, random_order) so far."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._kept: list[tuple[float, int, ReviewCandidate]] = []
 
     def find_rows_worth_adding(self, keys: NDArray[np.float64], draws: NDArray[np.uint64]) -> list[int]:
-        """Rows of a batch that could be among the first."""
+        """Return the rows of a batch that could be among the first."""
         order: list[int] = np.lexsort((draws, keys))[: self._most].tolist()
         if len(self._kept) < self._most:
             return order
@@ -258,7 +245,7 @@ class _Shortlist:
         return [at for at in order if (float(keys[at]), int(draws[at])) < worst]
 
     def add(self, key: float, candidate: ReviewCandidate) -> None:
-        """Take one in; `trim` puts the list in order."""
+        """Add a candidate; `trim` sorts the list."""
         self._kept.append((float(key), candidate.random_order, candidate))
 
     def trim(self) -> None:
@@ -267,7 +254,7 @@ class _Shortlist:
         del self._kept[self._most :]
 
     def members(self) -> tuple[ReviewCandidate, ...]:
-        """The candidates, smallest first."""
+        """Return the candidates, smallest first."""
         return tuple(candidate for _, _, candidate in self._kept)
 
 

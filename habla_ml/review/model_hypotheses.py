@@ -1,4 +1,4 @@
-"""Listening to the pool with the released model, as it is served; what was heard before is not decoded again."""
+"""Transcripts of the pool by the released model, decoded as served; cached hypotheses are not decoded again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PROGRESS_INTERVAL_CLIPS = 64
 
 @dataclass(frozen=True)
 class ReleasedModel:
-    """A model version that stands, or stood, on the channel."""
+    """A model version that is, or was, current on the channel."""
 
     version: str
     artefact: str
@@ -41,17 +41,17 @@ class ReleasedModel:
 
 @dataclass(frozen=True)
 class DecodedPool:
-    """What was heard in the pool."""
+    """The transcripts of the pool."""
 
     by_segment: Mapping[str, ComparedHypothesis]
     decoded: int
-    """Clips that had to be decoded now; 0 where everything was known."""
+    """Clips that were decoded now; 0 where all hypotheses were cached."""
 
 
 def find_released_models(lake: Lake, store: Store, channel: str) -> tuple[ReleasedModel, ...]:
-    """The model that the channel names and the one it followed, as far as the lake holds them; at most two."""
-    stands = read_channel(store, channel)
-    states = [each for each in (stands.current, stands.previous_release()) if each is not None]
+    """Return the current model of the channel and the one before, as far as the lake has them; at most two."""
+    history = read_channel(store, channel)
+    states = [each for each in (history.current, history.previous_release()) if each is not None]
     found: dict[str, ReleasedModel] = {}
     for state in states:
         pointer = lake.read_pointer(catalogue.EXPORT.name(state.model_version, "ctranslate2"))
@@ -67,34 +67,36 @@ def decode_pool(
     settings: Settings,
     progress: ProgressCallback,
 ) -> DecodedPool:
-    """Decode the candidates with the first of `models`; the second is asked only where Habla left no text.
+    """Decode the candidates with the first of `models`, and with the second only where Habla has no transcript.
 
-    Two opinions on a segment are compared word by word: the released model's against Habla's own text where there is
-    one, else against the release before.
+    The released model's transcript is compared, word by word, with Habla's where there is one, else with that of the
+    previous release.
 
     Args:
-        lake: where audio and hypotheses are.
-        candidates: the pool.
-        models: the newest released model, and the one before where there is one; without any, nothing is heard.
-        settings: how evaluations decode.
-        progress: told a line now and then.
+        lake: Audio and cached hypotheses.
+        candidates: The pool.
+        models: The current released model and the previous one, if any; without a model nothing is decoded.
+        settings: The decoding options of evaluations.
+        progress: Receives a line from time to time.
 
     Raises:
-        CorpusError: a day's recordings lost a segment that its facts name.
-        EvaluationError: the engine failed; what was decoded before is saved.
+        CorpusError: A day's recordings lack a segment that its metadata name.
+        EvaluationError: The engine failed; finished hypotheses are saved.
     """
     if not models or not candidates:
         return DecodedPool({}, 0)
     newest, *before = models
-    heard, decoded = decode_candidates(lake, candidates, newest, settings, progress)
-    mute = [each for each in candidates if not each.machine_text]
-    second, also = decode_candidates(lake, mute, before[0], settings, progress) if before and mute else ({}, 0)
-    opinions = [_find_second_hypothesis(each, before, second) for each in candidates]
-    texts = [heard[each.segment_id].text for each in candidates]
-    differing = _compute_disagreements(texts, [text for _, text in opinions])
+    first, decoded = decode_candidates(lake, candidates, newest, settings, progress)
+    without_text = [each for each in candidates if not each.machine_text] if before else []
+    second, more = (
+        decode_candidates(lake, without_text, before[0], settings, progress) if without_text else ({}, 0)
+    )
+    others = [_find_second_hypothesis(each, before, second) for each in candidates]
+    texts = [first[each.segment_id].text for each in candidates]
+    differing = _compute_disagreements(texts, [text for _, text in others])
     found = {}
-    for each, (other, _), share in zip(candidates, opinions, differing, strict=True):
-        hypothesis = heard[each.segment_id]
+    for each, (other, _), share in zip(candidates, others, differing, strict=True):
+        hypothesis = first[each.segment_id]
         found[each.segment_id] = ComparedHypothesis(
             model_version=newest.version,
             text=hypothesis.text,
@@ -103,13 +105,13 @@ def decode_pool(
             second_source=other,
             disagreement=share if other else 0.0,
         )
-    return DecodedPool(found, decoded + also)
+    return DecodedPool(found, decoded + more)
 
 
 def _find_second_hypothesis(
     candidate: ReviewCandidate, before: Sequence[ReleasedModel], second: Mapping[str, Hypothesis]
 ) -> tuple[str, str]:
-    """Whose it is and what it says; two empty strings where there is none."""
+    """Return the source and text of the second hypothesis; two empty strings without one."""
     if candidate.machine_text:
         return "Habla", candidate.machine_text
     if candidate.segment_id in second:
@@ -118,7 +120,7 @@ def _find_second_hypothesis(
 
 
 def _compute_disagreements(first: Sequence[str], second: Sequence[str]) -> list[float]:
-    """Word errors between two texts over the words of the longer one: 0 for the same words, 1 for none in common."""
+    """Return word errors over the words of the longer text: 0 for the same words, 1 for none in common."""
     shares = []
     for score in score_utterances(first, second, normalise_spanish):
         words = score.words
@@ -134,17 +136,17 @@ def decode_candidates(
     settings: Settings,
     progress: ProgressCallback,
 ) -> tuple[dict[str, Hypothesis], int]:
-    """What one model hears in each segment, by its id, and how many clips had to be decoded for it.
+    """Return one model's hypotheses by segment id, and the number of clips that were decoded for them.
 
     Raises:
-        CorpusError: a day's recordings lost a segment that its facts name.
-        EvaluationError: the engine failed; what was decoded before is saved.
+        CorpusError: A day's recordings lack a segment that its metadata name.
+        EvaluationError: The engine failed; finished hypotheses are saved.
     """
     options = build_served_options(settings.evaluation)
     known = read_hypotheses(lake, model.artefact, options)
     waiting = {each.audio_sha256 for each in candidates} - known.keys()
-    unheard = [each for each in candidates if each.audio_sha256 in waiting]
-    if not unheard:
+    missing = [each for each in candidates if each.audio_sha256 in waiting]
+    if not missing:
         return {each.segment_id: known[each.audio_sha256] for each in candidates}, 0
     folder = checkout_artefact(lake, model.artefact, settings.work_folder)
     decoder = open_transcriber(options, folder, settings.evaluation.device, settings.evaluation.cpu_threads)
@@ -152,19 +154,19 @@ def decode_candidates(
     def report_progress(done: int, decoded: int) -> None:
         if done % _PROGRESS_INTERVAL_CLIPS == 0:
             progress(
-                f"{model.version}: {done} of {len(unheard)} clips to decode are heard ({decoded} different ones)"
+                f"{model.version}: {done} of {len(missing)} clips are done ({decoded} different ones decoded)"
             )
 
     with closing(decoder) as transcriber:
         fresh = transcribe_cached(
-            lake, model.artefact, transcriber, _iterate_utterances(lake, unheard), report_progress
+            lake, model.artefact, transcriber, _iterate_utterances(lake, missing), report_progress
         )
     known.update((each.audio_sha256, each) for each in fresh)
     return {each.segment_id: known[each.audio_sha256] for each in candidates}, len(waiting)
 
 
 def _iterate_utterances(lake: Lake, candidates: Sequence[ReviewCandidate]) -> Iterator[Utterance]:
-    """The candidates with their audio, day by day; memory holds one row group, and only those needed are read."""
+    """Yield the candidates with their audio, day by day; reads only the row groups it needs, one at a time."""
     by_day: dict[str, dict[str, ReviewCandidate]] = defaultdict(dict)
     for each in candidates:
         by_day[each.day][each.segment_id] = each
@@ -174,13 +176,13 @@ def _iterate_utterances(lake: Lake, candidates: Sequence[ReviewCandidate]) -> It
             yield from _read_day_utterances(pq.ParquetFile(lake.fetch_path(recordings.parquet)), wanted)
         if wanted:
             raise CorpusError(
-                f"day {day} names {len(wanted)} segments whose audio its recordings do not hold, the first is "
+                f"day {day} names {len(wanted)} segments without audio in its recordings, the first is "
                 f"{next(iter(wanted))}; materialise `raw_recordings` for that day, then `review_queue`"
             )
 
 
 def _read_day_utterances(recordings: pq.ParquetFile, wanted: dict[str, ReviewCandidate]) -> Iterator[Utterance]:
-    """Takes what it finds out of `wanted`."""
+    """Yield the wanted segments of a day, and remove them from `wanted`."""
     for group in range(recordings.num_row_groups):
         ids = recordings.read_row_group(group, columns=["segment_id"])["segment_id"].to_pylist()
         present = [(at, wanted.pop(each)) for at, each in enumerate(ids) if each in wanted]

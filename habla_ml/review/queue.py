@@ -1,4 +1,4 @@
-"""From the lake to the week's queue: gathering, decoding, ranking, selection and publication."""
+"""The weekly review queue: collect candidates, decode, rank, choose and publish."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ _MOST_SENT_BACK: Final = 1000
 
 @dataclass(frozen=True)
 class ReviewQueueResult:
-    """A queue and what it was chosen from."""
+    """A queue and the candidates it was chosen from."""
 
     queue: ReviewQueue
     candidates: int
-    """Segments without a person's word."""
+    """Segments without an annotation."""
     candidate_hours: float
     considered: int
-    """How many of them were looked at closely."""
+    """How many of them were ranked."""
     decoded: int
-    """Clips that had to be decoded for it."""
+    """Clips that were decoded for it."""
     model_version: str
-    """The released model that listened; empty where none was released yet."""
+    """The released model that transcribed them; empty before the first release."""
 
 
 def make_queue(
@@ -60,30 +60,30 @@ def make_queue(
     progress: Callable[[str], None],
     sent_back: Sequence[SentBackSegment] = (),
 ) -> ReviewQueueResult:
-    """Choose this week's segments and publish them; the same choice again publishes nothing.
+    """Choose this week's segments and publish them; the same choice publishes nothing new.
 
-    The random share is drawn first, from all candidates: chance must not be left with what the ranking did not want.
+    The random share is drawn first, from all candidates, so that it does not depend on the ranking.
 
     Args:
-        lake: recordings, events, hypotheses, and where the queue is published.
-        store: the release store, whose channel names the model that listens.
-        settings: the budget (`review`), and how evaluations decode.
-        now: aware; its ISO week in the zone of the settings seeds the random draw.
-        progress: told a line now and then.
-        sent_back: segments with a person's word that are asked for again; they come first.
+        lake: Recordings, events and hypotheses; the queue is published here.
+        store: The release store; its channel names the model that decodes.
+        settings: The budget (`review`) and the decoding options of evaluations.
+        now: An aware time; its ISO week in the zone of the settings seeds the random draw.
+        progress: Receives a line from time to time.
+        sent_back: Annotated segments to review again; they are first in the queue.
 
     Raises:
-        CorpusError: recordings and their facts do not agree.
-        EvaluationError: the released model cannot be run.
-        PointerMovedError: somebody else published a queue in the meantime; run again.
+        CorpusError: Recordings and their metadata do not agree.
+        EvaluationError: The released model cannot run.
+        PointerMovedError: Another process published a queue in the meantime; run again.
     """
     review = settings.review
     pool = gather_pool(lake, settings, format_iso_week(now.astimezone(settings.zone)))
-    progress(f"{pool.candidates} segments without a person's word, {len(pool.members)} of them looked at closely")
+    progress(f"{pool.candidates} segments without an annotation, {len(pool.members)} of them are ranked")
     models = find_released_models(lake, store, settings.release.channel)
-    hearing = decode_pool(lake, pool.members, models, settings, progress)
+    decoded = decode_pool(lake, pool.members, models, settings, progress)
     known = {
-        each.segment_id: DecodedCandidate(each, hearing.by_segment.get(each.segment_id)) for each in pool.members
+        each.segment_id: DecodedCandidate(each, decoded.by_segment.get(each.segment_id)) for each in pool.members
     }
     returned = select_sent_back(
         _find_sent_back_candidates(lake, sent_back), review.minutes * review.sent_back_share
@@ -104,15 +104,15 @@ def make_queue(
         candidates=pool.candidates,
         candidate_hours=pool.hours,
         considered=len(pool.members),
-        decoded=hearing.decoded,
+        decoded=decoded.decoded,
         model_version=models[0].version if models else "",
     )
 
 
 def find_segments_to_send_back(lake: Lake) -> list[SentBackSegment]:
-    """The first segments whose text breaks the conventions, to be asked for again; more than a queue ever takes.
+    """Return the first segments with a text that breaks the conventions; more than any queue takes.
 
-    What a person confirmed after it was sent back is not asked for again, unless text or conventions changed.
+    A text that a person confirmed is not sent back again, unless text or conventions changed.
     """
     review_requests = load_review_requests(lake)
     waiting = (each for each in find_violating_segments(lake) if each.unconfirmed)
@@ -130,7 +130,7 @@ def find_segments_to_send_back(lake: Lake) -> list[SentBackSegment]:
 def _find_open_request(
     violating: ViolatingSegment, review_requests: Sequence[IssuedReviewRequest]
 ) -> ReviewRequest:
-    """The one that it was sent back with and that nobody has answered, or that of its next round."""
+    """Return the request that is still unanswered, or a new one for the next attempt."""
     text_digest, broken = compute_digest(violating.text), violating.unconfirmed
     for past in (each.request for each in review_requests):
         same = (past.conventions_digest, past.text_digest) == (violating.conventions_digest, text_digest)
@@ -140,7 +140,7 @@ def _find_open_request(
 
 
 def format_iso_week(moment: datetime) -> str:
-    """`2026-W07`: the ISO week in which `moment` lies."""
+    """Return the ISO week of `moment`, such as `2026-W07`."""
     year, week, _ = moment.isocalendar()
     return f"{year}-W{week:02}"
 

@@ -1,14 +1,14 @@
-"""Ranking and the choice under a budget: pure functions of what is known of each candidate.
+"""Ranking and the choice within a budget, as pure functions.
 
 The score of a segment is the weighted mean of its signals' ranks:
 
     score = Σ weight * rank / Σ weight,   rank(v) = (number smaller + half of the equal) / number of segments
 
-A signal of 0 (or one that nobody measured) has rank 0. Ranks make signals of different units comparable, and a rare
-one (rejected by Habla) weigh more than a common one.
+A signal of 0, or one that was not measured, has rank 0. Ranks make signals of different units comparable, and give a
+rare signal (rejected by Habla) more weight than a common one.
 
-The choice is greedy: next comes the segment with the largest score / (1 + minutes of that voice chosen already), so
-that no voice fills the queue; a session gives at most so many, and the same words or the same sound come once.
+The choice is greedy. The next segment has the largest score / (1 + minutes of that speaker chosen already), so that no
+speaker fills the queue. A session gives a limited number of segments; equal words or audio are chosen once.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from habla_ml.settings import ReviewSettings, ReviewWeights
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RANDOM_REASON = "random: drawn from all that nobody judged"
+RANDOM_REASON = "random: drawn from all unannotated segments"
 _MOST_REASONS = 3
 _LOWEST_REASON_RANK = 0.5
-"""From here on a signal is a reason that a person is told."""
+"""Least rank of a signal that is shown as a reason."""
 _NOISE_FROM_NO_SPEECH_PROB = 0.6
-"""Above this no-speech probability a clip in which nobody heard a word is noise; Whisper's own bound."""
+"""No-speech probability above which a clip without a transcript is noise; Whisper's own bound."""
 
 
 @dataclass(frozen=True)
 class ComparedHypothesis:
-    """What the released model, and a second one, made of a candidate."""
+    """The released model's hypothesis of a candidate, compared with a second one."""
 
     model_version: str
     text: str
@@ -48,38 +48,38 @@ class ComparedHypothesis:
     """Mean natural log-probability of the tokens."""
     no_speech_prob: float | None
     second_source: str = ""
-    """Name of the second opinion; empty where there is none."""
+    """Source of the second hypothesis; empty without one."""
     disagreement: float = 0.0
-    """Share of the words on which the two texts differ, 0…1."""
+    """Share of words in which the two texts differ, 0…1."""
 
 
 @dataclass(frozen=True)
 class DecodedCandidate:
-    """A candidate and what was heard in it; None where no released model listened."""
+    """A candidate with its hypothesis; None without a released model."""
 
     candidate: ReviewCandidate
     hypothesis: ComparedHypothesis | None = None
 
     @property
     def hint(self) -> str:
-        """The text that a person is shown: the released model's, else Habla's."""
+        """The transcript shown to a person: the released model's, else Habla's."""
         return (self.hypothesis.text if self.hypothesis else "") or self.candidate.machine_text
 
     @property
     def hint_version(self) -> str:
-        """Whose text that is."""
+        """The source of the hint."""
         return self.hypothesis.model_version if self.hypothesis and self.hypothesis.text else HABLA_SOURCE
 
     @property
     def is_noise(self) -> bool:
-        """Nobody heard a word, and the model takes it for no speech."""
-        heard = self.hypothesis
-        return not self.hint and heard is not None and (heard.no_speech_prob or 0.0) > _NOISE_FROM_NO_SPEECH_PROB
+        """Whether there is no transcript and the model finds no speech."""
+        found = self.hypothesis
+        return not self.hint and found is not None and (found.no_speech_prob or 0.0) > _NOISE_FROM_NO_SPEECH_PROB
 
 
 @dataclass(frozen=True)
 class SentBackSegment:
-    """A segment that has a person's word and is asked for again, with what they typed and what is wrong with it."""
+    """An annotated segment to review again, with its text and the request that names the fault."""
 
     segment_id: str
     day: str
@@ -89,7 +89,7 @@ class SentBackSegment:
 
 @dataclass(frozen=True)
 class Ranked:
-    """A considered segment with its score and the reasons for it."""
+    """A segment with its score and the reasons for it."""
 
     decoded_candidate: DecodedCandidate
     score: float
@@ -98,17 +98,17 @@ class Ranked:
 
 @dataclass(frozen=True)
 class _Signal:
-    """One figure a segment, 0 where it says nothing, larger is more urgent; and the words for each figure."""
+    """One value for each segment, larger is more urgent and 0 is neutral, and a text for each value."""
 
     weight: float
     values: NDArray[np.float64]
-    words: Sequence[str]
+    texts: Sequence[str]
 
 
 def rank(
     considered: Sequence[DecodedCandidate], settings: ReviewSettings, quiet_below_dbfs: float
 ) -> list[Ranked]:
-    """All that is not noise, most urgent first; equal scores go by the week's random order."""
+    """Return all segments that are not noise, most urgent first; equal scores are in random order."""
     speech = [each for each in considered if not each.is_noise]
     signals = _compute_signals(speech, settings, quiet_below_dbfs)
     weight = sum(each.weight for each in signals) or 1.0
@@ -117,19 +117,19 @@ def rank(
     for at, each in enumerate(speech):
         shares = [signal.weight * float(of[at]) / weight for signal, of in zip(signals, ranks, strict=True)]
         order = sorted((index for index in range(len(signals)) if shares[index]), key=lambda index: -shares[index])
-        telling = [index for index in order if ranks[index][at] >= _LOWEST_REASON_RANK] or order[:1]
-        reasons = tuple(signals[index].words[at] for index in telling[:_MOST_REASONS])
+        high = [index for index in order if ranks[index][at] >= _LOWEST_REASON_RANK] or order[:1]
+        reasons = tuple(signals[index].texts[at] for index in high[:_MOST_REASONS])
         ranked.append(Ranked(each, round(sum(shares), 6), reasons))
     return sorted(ranked, key=lambda each: (-each.score, each.decoded_candidate.candidate.random_order))
 
 
 def draw_random(drawn: Sequence[DecodedCandidate], minutes: float) -> list[ReviewItem]:
-    """The first of the week's random order that fit into the minutes; the same sound comes once."""
+    """Return the first segments of the week's random order within the minutes; equal audio is drawn once."""
     items, sounds, left_s = [], set(), 60 * minutes
     for each in drawn:
         candidate = each.candidate
         if candidate.duration_s > left_s:
-            break  # going on to shorter ones would prefer short speech
+            break  # Skipping to shorter segments would prefer short speech.
         if candidate.audio_sha256 in sounds:
             continue
         sounds.add(candidate.audio_sha256)
@@ -139,9 +139,9 @@ def draw_random(drawn: Sequence[DecodedCandidate], minutes: float) -> list[Revie
 
 
 def select_sent_back(known: Iterable[tuple[SentBackSegment, ReviewCandidate]], minutes: float) -> list[ReviewItem]:
-    """Segments to be looked at again, as they come, as far as the minutes go."""
+    """Return the segments to review again, in order, within the minutes."""
     items, left_s = [], 60 * minutes
-    for asked, candidate in known:
+    for segment, candidate in known:
         if candidate.duration_s > left_s:
             continue
         left_s -= candidate.duration_s
@@ -152,12 +152,12 @@ def select_sent_back(known: Iterable[tuple[SentBackSegment, ReviewCandidate]], m
                 day=candidate.day,
                 speaker=candidate.speaker,
                 duration_s=candidate.duration_s,
-                hint=asked.text or candidate.machine_text,
-                model_version="" if asked.text else HABLA_SOURCE,
+                hint=segment.text or candidate.machine_text,
+                model_version="" if segment.text else HABLA_SOURCE,
                 score=1.0,
-                reasons=(f"conventions: {', '.join(asked.request.rules)}",),
+                reasons=(f"conventions: {', '.join(segment.request.rules)}",),
                 is_random=False,
-                request=asked.request,
+                request=segment.request,
             )
         )
     return items
@@ -166,15 +166,15 @@ def select_sent_back(known: Iterable[tuple[SentBackSegment, ReviewCandidate]], m
 def choose_within_budget(
     ranked: Sequence[Ranked], minutes: float, most_per_session: int, taken: Sequence[DecodedCandidate] = ()
 ) -> list[ReviewItem]:
-    """The greedy choice described above, in the order in which it was made.
+    """Return the greedy choice described above, in the order of choice.
 
     Args:
-        ranked: what can be chosen.
-        minutes: of audio, at most.
-        most_per_session: segments of one session, those in `taken` included.
-        taken: what is in the queue for another reason: its words, sounds and voices count as chosen.
+        ranked: The segments to choose from.
+        minutes: Most minutes of audio.
+        most_per_session: Most segments of one session, including those in `taken`.
+        taken: Segments already in the queue; their words, audio and speakers count as chosen.
     """
-    said = {
+    texts = {
         each.decoded_candidate.candidate.segment_id: normalise_spanish(each.decoded_candidate.hint)
         for each in ranked
     }
@@ -188,8 +188,8 @@ def choose_within_budget(
         sessions[candidate.session_id] += 1
         voices_s[candidate.voice] += candidate.duration_s
 
-    def is_out(candidate: ReviewCandidate) -> bool:
-        text = said[candidate.segment_id]
+    def is_excluded(candidate: ReviewCandidate) -> bool:
+        text = texts[candidate.segment_id]
         return (
             candidate.segment_id in ids
             or candidate.audio_sha256 in sounds
@@ -205,20 +205,20 @@ def choose_within_budget(
     while heap:
         claimed, at = heapq.heappop(heap)
         each, candidate = ranked[at], ranked[at].decoded_candidate.candidate
-        if candidate.duration_s > left_s or is_out(candidate):
+        if candidate.duration_s > left_s or is_excluded(candidate):
             continue
         worth = -each.score / (1 + voices_s[candidate.voice] / 60)
-        if worth > claimed:  # its voice was chosen meanwhile: back into the line with what it is worth now
+        if worth > claimed:  # Its speaker was chosen since; try again at the lower priority.
             heapq.heappush(heap, (worth, at))
             continue
-        take(candidate, said[candidate.segment_id])
+        take(candidate, texts[candidate.segment_id])
         left_s -= candidate.duration_s
         items.append(_build_review_item(each.decoded_candidate, each.score, each.reasons, is_random=False))
     return items
 
 
 def interleave(chosen: Sequence[ReviewItem], drawn: Sequence[ReviewItem]) -> list[ReviewItem]:
-    """Both in their order, the drawn spread evenly: who stops half-way has done half of each."""
+    """Merge both lists and spread the drawn items evenly, so that half of the queue has half of each."""
     placed = [((at + 0.5) / len(chosen), each) for at, each in enumerate(chosen)]
     placed += [((at + 0.5) / len(drawn), each) for at, each in enumerate(drawn)]
     return [each for _, each in sorted(placed, key=lambda pair: pair[0])]
@@ -228,13 +228,13 @@ def _compute_signals(
     considered: Sequence[DecodedCandidate], settings: ReviewSettings, quiet_below_dbfs: float
 ) -> list[_Signal]:
     weights: ReviewWeights = settings.weights
-    candidates, heards = [each.candidate for each in considered], [each.hypothesis for each in considered]
+    candidates, hypotheses = [each.candidate for each in considered], [each.hypothesis for each in considered]
 
-    def signal(weight: float, values: Iterable[float], words: Iterable[str]) -> _Signal:
-        return _Signal(weight, np.array(list(values), np.float64), list(words))
+    def signal(weight: float, values: Iterable[float], texts: Iterable[str]) -> _Signal:
+        return _Signal(weight, np.array(list(values), np.float64), list(texts))
 
-    logprobs = [each.avg_logprob if each and each.avg_logprob is not None else 0.0 for each in heards]
-    silences = [(each.no_speech_prob or 0.0) if each and each.text else 0.0 for each in heards]
+    logprobs = [each.avg_logprob if each and each.avg_logprob is not None else 0.0 for each in hypotheses]
+    silences = [(each.no_speech_prob or 0.0) if each and each.text else 0.0 for each in hypotheses]
     doubts = [0.0 if each.machine_confidence is None else 1 - each.machine_confidence for each in candidates]
     quiet = [max(0.0, quiet_below_dbfs - each.loudness_dbfs) for each in candidates]
     few = settings.few_minutes_of_a_speaker
@@ -244,17 +244,17 @@ def _compute_signals(
             (-each for each in logprobs),
             (
                 f"unsure: {each.model_version} gives its tokens {np.exp(value):.0%}" if each else ""
-                for each, value in zip(heards, logprobs, strict=True)
+                for each, value in zip(hypotheses, logprobs, strict=True)
             ),
         ),
         signal(
             weights.disagreement,
-            (each.disagreement if each else 0.0 for each in heards),
+            (each.disagreement if each else 0.0 for each in hypotheses),
             (
                 f"disputed: {each.model_version} and {each.second_source} differ in {each.disagreement:.0%} of the words"
                 if each
                 else ""
-                for each in heards
+                for each in hypotheses
             ),
         ),
         signal(weights.no_speech, silences, (f"perhaps no speech: {each:.0%}" for each in silences)),
@@ -274,7 +274,7 @@ def _compute_signals(
 
 
 def _compute_mid_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mid-ranks as shares of all segments; 0 for values of 0 and below."""
+    """Return mid-ranks as shares of all segments; 0 for values of 0 and below."""
     if not len(values):
         return values
     ordered = np.sort(values)

@@ -1,4 +1,4 @@
-"""A small lake, a deployment's settings, and a release channel with real CTranslate2 folders."""
+"""Fixtures: a small lake, settings, and a release channel with real CTranslate2 folders."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def make_review_settings(folder: Path, **review: object) -> Settings:
-    """Settings of a deployment below `folder`; `review` is its section of that name."""
+    """Return settings of a deployment in `folder` with the given `review` section."""
     for name in ("configs", "recordings"):
         (folder / name).mkdir(exist_ok=True)
     tree = {
@@ -54,7 +54,7 @@ def make_review_settings(folder: Path, **review: object) -> Settings:
 
 
 def release(lake: Lake, store: DirectoryStore, version: str, artefact: Path, folder: Path) -> None:
-    """Let the channel stand at `version`, whose model is a folder of its own."""
+    """Release `version` on the channel, with a model folder of its own."""
     copy = folder / version
     shutil.copytree(artefact, copy)
     (copy / "version.txt").write_text(version)

@@ -13,7 +13,7 @@ def names(members) -> set[str]:
     return {each.segment_id for each in members}
 
 
-def test_candidates_are_recorded_and_nobody_said_a_word_of_them(lake, settings, tmp_path):
+def test_candidates_are_recorded_segments_without_an_annotation(lake, settings, tmp_path):
     spoken = [SimulatedSegment("one", at) for at in range(6)]
     publish_recordings(lake, DAY, spoken, tmp_path)
     annotate(lake, DAY, spoken[:1])
@@ -24,21 +24,21 @@ def test_candidates_are_recorded_and_nobody_said_a_word_of_them(lake, settings, 
     assert (pool.candidates, pool.hours) == (3, pytest.approx(0.9 / 3600))
 
 
-def test_digital_silence_is_no_candidate(lake, settings, tmp_path):
+def test_digital_silence_is_not_a_candidate(lake, settings, tmp_path):
     spoken = [SimulatedSegment("one", 1, loudness_dbfs=-120.0), SimulatedSegment("one", 2)]
     publish_recordings(lake, DAY, spoken, tmp_path)
     assert names(gather_pool(lake, settings, "2026-W07").members) == {spoken[1].id}
 
 
-def test_a_sound_that_was_judged_under_another_name_is_no_candidate(lake, settings, tmp_path):
-    judged, restored = SimulatedSegment("one", 1, sound=7), SimulatedSegment("backup", 1, sound=7)
-    publish_recordings(lake, DAY, [judged], tmp_path)
+def test_audio_that_is_annotated_under_another_id_is_not_a_candidate(lake, settings, tmp_path):
+    annotated, restored = SimulatedSegment("one", 1, sound=7), SimulatedSegment("backup", 1, sound=7)
+    publish_recordings(lake, DAY, [annotated], tmp_path)
     publish_recordings(lake, NEXT_DAY, [restored, SimulatedSegment("other", 1)], tmp_path)
-    annotate(lake, DAY, [judged])
+    annotate(lake, DAY, [annotated])
     assert names(gather_pool(lake, settings, "2026-W07").members) == {SimulatedSegment("other", 1).id}
 
 
-def test_an_enrolled_voice_brings_its_transcribed_minutes_from_all_days_and_a_label_none(lake, settings, tmp_path):
+def test_a_named_speaker_has_transcribed_minutes_of_all_days_and_a_label_has_none(lake, settings, tmp_path):
     publish_recordings(lake, DAY, [SimulatedSegment("one", at, seconds=6.0) for at in range(2)], tmp_path)
     annotate(lake, DAY, [SimulatedSegment("one", 0)])
     annotate(lake, DAY, [SimulatedSegment("one", 1)], "unusable")
@@ -46,16 +46,17 @@ def test_an_enrolled_voice_brings_its_transcribed_minutes_from_all_days_and_a_la
         SimulatedSegment("two", 1),
         SimulatedSegment("two", 2, "Luis"),
         SimulatedSegment("two", 3, "SPEAKER_00"),
-        SimulatedSegment("two", 4, None),
+        SimulatedSegment("two", 4, "Speaker A"),
+        SimulatedSegment("two", 5, None),
     ]
     publish_recordings(lake, NEXT_DAY, later, tmp_path)
     known = {each.segment_id: each for each in gather_pool(lake, settings, "2026-W07").members}
     minutes = [known[each.id].annotated_minutes for each in later]
-    assert minutes == [pytest.approx(0.1), 0.0, float("inf"), float("inf")]
-    assert [known[each.id].speaker for each in later[2:]] == ["SPEAKER_00", "unknown"]
+    assert minutes == [pytest.approx(0.1), 0.0, *[float("inf")] * 3]
+    assert [known[each.id].speaker for each in later[2:]] == ["SPEAKER_00", "Speaker A", "unknown"]
 
 
-def test_the_pool_is_bounded_and_its_suspects_are_the_worst_of_all_days(lake, tmp_path):
+def test_the_pool_is_bounded_and_its_suspects_are_the_worst_segments_of_all_days(lake, tmp_path):
     generator = random.Random(3)
     spoken = [
         SimulatedSegment(f"s{at // 50}", at, confidence=generator.random(), seconds=0.1) for at in range(600)
@@ -69,7 +70,7 @@ def test_the_pool_is_bounded_and_its_suspects_are_the_worst_of_all_days(lake, tm
     assert pool.candidates == 600
 
 
-def test_what_the_facts_know_nothing_of_is_drawn_by_chance_and_chance_changes_with_the_week(lake, tmp_path):
+def test_the_random_half_is_uniform_and_changes_with_the_week(lake, tmp_path):
     spoken = [SimulatedSegment("one", at, seconds=0.1) for at in range(20)]
     publish_recordings(lake, DAY, spoken, tmp_path)
     settings = make_review_settings(tmp_path, most_considered=8)
@@ -83,13 +84,13 @@ def test_what_the_facts_know_nothing_of_is_drawn_by_chance_and_chance_changes_wi
     assert all(60 < count < 140 for count in counts.values())
 
 
-def test_no_audio_is_read_for_the_ranking(lake, settings, tmp_path):
+def test_the_pool_is_filled_without_reading_audio(lake, settings, tmp_path):
     publish_recordings(lake, DAY, [SimulatedSegment("one", 1)], tmp_path)
     lake.fetch_path(load_day(lake, DAY).parquet).unlink()
     assert gather_pool(lake, settings, "2026-W07").candidates == 1
 
 
-def test_segments_that_are_sent_back_are_found_by_their_day_judged_or_not(lake, tmp_path):
+def test_segments_to_send_back_are_found_by_their_day_annotated_or_not(lake, tmp_path):
     spoken = [SimulatedSegment("one", 1), SimulatedSegment("one", 2)]
     publish_recordings(lake, DAY, spoken, tmp_path)
     annotate(lake, DAY, spoken)

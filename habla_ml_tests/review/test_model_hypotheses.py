@@ -23,13 +23,13 @@ def pool_of(lake, settings, tmp_path):
     return gather_pool(lake, settings, "2026-W07").members
 
 
-def test_disagreement_is_the_share_of_the_longer_texts_words():
+def test_disagreement_is_a_share_of_the_words_of_the_longer_text():
     first = ["Los niños traen la libreta.", "hola", "", "", "uno dos"]
     second = ["los niños traen una libreta azul", "¡Hola!", "", "dos palabras", ""]
     assert _compute_disagreements(first, second) == [2 / 6, 0, 0, 1, 1]
 
 
-def test_the_newest_released_model_listens_and_the_one_before_where_habla_left_no_text(
+def test_the_current_model_decodes_all_and_the_previous_one_segments_without_a_text_of_habla(
     lake, store, settings, tmp_path, artefact
 ):
     release(lake, store, "v1", artefact, tmp_path / "models")
@@ -37,18 +37,18 @@ def test_the_newest_released_model_listens_and_the_one_before_where_habla_left_n
     models = find_released_models(lake, store, "stable")
     assert [each.version for each in models] == ["v2", "v1"]
     messages: list[str] = []
-    hearing = decode_pool(lake, pool_of(lake, settings, tmp_path), models, settings, messages.append)
-    assert set(hearing.by_segment) == {each.id for each in TEST_SEGMENTS}
-    assert hearing.decoded == 3 + 1  # two segments are one sound; one has no text of Habla's
+    decoded_pool = decode_pool(lake, pool_of(lake, settings, tmp_path), models, settings, messages.append)
+    assert set(decoded_pool.by_segment) == {each.id for each in TEST_SEGMENTS}
+    assert decoded_pool.decoded == 3 + 1  # Two segments have the same audio; one has no text of Habla.
     options = DecodingOptions(beam_size=1)
     assert [len(read_hypotheses(lake, each.artefact, options)) for each in models] == [3, 1]
-    heard = [hearing.by_segment[each.id] for each in TEST_SEGMENTS]
-    assert [each.second_source for each in heard] == ["Habla", "v1", "Habla", "Habla"]
-    assert heard[1].disagreement == 0  # both are the same model
-    assert all(each.model_version == "v2" and each.avg_logprob < 0 for each in heard)
+    hypotheses = [decoded_pool.by_segment[each.id] for each in TEST_SEGMENTS]
+    assert [each.second_source for each in hypotheses] == ["Habla", "v1", "Habla", "Habla"]
+    assert hypotheses[1].disagreement == 0  # both are the same model
+    assert all(each.model_version == "v2" and each.avg_logprob < 0 for each in hypotheses)
 
 
-def test_a_second_hearing_decodes_nothing_and_reads_no_audio(lake, store, settings, tmp_path, artefact):
+def test_cached_hypotheses_need_no_decoding_and_no_audio(lake, store, settings, tmp_path, artefact):
     release(lake, store, "v1", artefact, tmp_path / "models")
     models, pool = find_released_models(lake, store, "stable"), pool_of(lake, settings, tmp_path)
     first = decode_pool(lake, pool, models, settings, print)
@@ -59,15 +59,13 @@ def test_a_second_hearing_decodes_nothing_and_reads_no_audio(lake, store, settin
     assert second.by_segment == first.by_segment
 
 
-def test_without_a_release_nothing_is_heard(lake, store, settings, tmp_path):
+def test_nothing_is_decoded_without_a_release(lake, store, settings, tmp_path):
     assert find_released_models(lake, store, "stable") == ()
-    hearing = decode_pool(lake, pool_of(lake, settings, tmp_path), (), settings, print)
-    assert (hearing.by_segment, hearing.decoded) == ({}, 0)
+    decoded_pool = decode_pool(lake, pool_of(lake, settings, tmp_path), (), settings, print)
+    assert (decoded_pool.by_segment, decoded_pool.decoded) == ({}, 0)
 
 
-def test_audio_that_the_facts_name_and_the_recordings_lost_is_told_with_its_day(
-    lake, store, settings, tmp_path, artefact
-):
+def test_missing_audio_is_reported_with_its_day(lake, store, settings, tmp_path, artefact):
     release(lake, store, "v1", artefact, tmp_path / "models")
     pool = pool_of(lake, settings, tmp_path)
     first, second = (lake.read_pointer(catalogue.RECORDINGS.name(day)) for day in (DAY, NEXT_DAY))

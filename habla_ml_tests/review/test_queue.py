@@ -32,7 +32,7 @@ def week(lake, tmp_path):
     publish_recordings(lake, NEXT_DAY, TEST_SEGMENTS[60:], tmp_path)
 
 
-def test_without_a_release_the_facts_alone_choose_within_the_minutes(lake, store, tmp_path, week):
+def test_without_a_release_metadata_alone_choose_within_the_minutes(lake, store, tmp_path, week):
     made = make_queue(
         lake,
         store,
@@ -55,24 +55,24 @@ def test_without_a_release_the_facts_alone_choose_within_the_minutes(lake, store
     assert means[0] > means[1] + 0.1
 
 
-def test_what_chance_drew_is_never_remembered_as_chosen_for_its_difficulty(lake, store, tmp_path, week):
+def test_random_segments_are_not_recorded_as_chosen_for_their_difficulty(lake, store, tmp_path, week):
     items = make_queue(lake, store, make_review_settings(tmp_path, minutes=2), ANNOTATION_TIME, print).queue.items
     assert load_chosen_segment_ids(lake) == {each.segment_id for each in items if not each.is_random}
 
 
-def test_the_same_week_again_publishes_nothing_and_the_next_week_draws_others(lake, store, tmp_path, week):
+def test_the_same_week_publishes_nothing_new_and_the_next_week_draws_others(lake, store, tmp_path, week):
     settings = make_review_settings(tmp_path, minutes=2)
     first = make_queue(lake, store, settings, ANNOTATION_TIME, print)
-    stands = lake.read_pointer(catalogue.REVIEW_QUEUE)
+    pointer = lake.read_pointer(catalogue.REVIEW_QUEUE)
     assert make_queue(lake, store, settings, ANNOTATION_TIME + timedelta(hours=5), print).queue == first.queue
-    assert lake.read_pointer(catalogue.REVIEW_QUEUE) == stands
+    assert lake.read_pointer(catalogue.REVIEW_QUEUE) == pointer
     later = make_queue(lake, store, settings, ANNOTATION_TIME + timedelta(days=7), print).queue
     drawn = [{each.segment_id for each in of.items if each.is_random} for of in (first.queue, later)]
     assert drawn[0] != drawn[1]
     assert load_queue(lake) == later
 
 
-def test_what_a_person_judged_leaves_the_queue_and_chance_goes_on_where_it_was(lake, store, tmp_path, week):
+def test_annotated_segments_leave_the_queue_and_the_random_draw_stays(lake, store, tmp_path, week):
     settings = make_review_settings(tmp_path, minutes=2)
     first = make_queue(lake, store, settings, ANNOTATION_TIME, print).queue
     done = {each.segment_id for each in first.items[:10]}
@@ -84,7 +84,7 @@ def test_what_a_person_judged_leaves_the_queue_and_chance_goes_on_where_it_was(l
     assert kept <= {each.segment_id for each in second.items if each.is_random}
 
 
-def test_the_released_model_gives_the_hints_and_hearing_again_decodes_nothing(lake, store, tmp_path, artefact):
+def test_hints_are_from_the_released_model_and_a_second_queue_decodes_nothing(lake, store, tmp_path, artefact):
     publish_recordings(lake, DAY, [replace(each, seconds=0.5) for each in TEST_SEGMENTS[:12]], tmp_path)
     release(lake, store, "v1", artefact, tmp_path / "models")
     settings = make_review_settings(tmp_path)
@@ -96,11 +96,16 @@ def test_the_released_model_gives_the_hints_and_hearing_again_decodes_nothing(la
     assert not any(each.hint.startswith("frase número") for each in by_model)
 
 
-def test_segments_sent_back_come_first_with_their_reason_and_stay_what_they_were(lake, store, tmp_path, week):
+def test_segments_sent_back_are_first_and_not_recorded_as_difficult(lake, store, tmp_path, week):
     annotate(lake, DAY, TEST_SEGMENTS[:2])
     wrong = ReviewRequest(1, ("digits",), "c", "t")
-    asked = [SentBackSegment(TEST_SEGMENTS[0].id, DAY, "son 3", wrong), SentBackSegment("gone", DAY, "y", wrong)]
-    queue = make_queue(lake, store, make_review_settings(tmp_path, minutes=2), ANNOTATION_TIME, print, asked).queue
+    segments = [
+        SentBackSegment(TEST_SEGMENTS[0].id, DAY, "son 3", wrong),
+        SentBackSegment("gone", DAY, "y", wrong),
+    ]
+    queue = make_queue(
+        lake, store, make_review_settings(tmp_path, minutes=2), ANNOTATION_TIME, print, segments
+    ).queue
     first = queue.items[0]
     assert (first.segment_id, first.hint, first.reasons) == (
         TEST_SEGMENTS[0].id,
@@ -112,11 +117,25 @@ def test_segments_sent_back_come_first_with_their_reason_and_stay_what_they_were
     assert queue.minutes <= 2
 
 
+def test_a_tracker_label_of_two_sessions_counts_as_two_speakers(lake, store, tmp_path):
+    """If both were one speaker, the second segment would lose half its score and follow Ana's."""
+    spoken = [
+        SimulatedSegment("one", 1, "Speaker A", 60.0, text="uno", confidence=0.1),
+        SimulatedSegment("two", 2, "Speaker A", 60.0, text="dos", confidence=0.2),
+        SimulatedSegment("two", 3, "Ana", 60.0, text="tres", confidence=0.3),
+        *(SimulatedSegment("three", at, "Luis", text=f"frase {at}") for at in range(9)),
+    ]
+    publish_recordings(lake, DAY, spoken, tmp_path)
+    settings = make_review_settings(tmp_path, random_share=0, weights={"new_speaker": 0})
+    items = make_queue(lake, store, settings, ANNOTATION_TIME, print).queue.items
+    assert [each.segment_id for each in items[:3]] == [each.id for each in spoken[:3]]
+
+
 def test_an_empty_lake_gives_an_empty_queue(lake, store, settings):
     made = make_queue(lake, store, settings, ANNOTATION_TIME, print)
     assert (made.queue.items, made.queue.minutes, made.candidates) == ((), 0, 0)
 
 
-def test_a_week_is_the_iso_week():
+def test_the_week_is_the_iso_week():
     assert format_iso_week(datetime(2026, 2, 9, tzinfo=UTC)) == "2026-W07"
     assert format_iso_week(datetime(2027, 1, 1, tzinfo=UTC)) == "2026-W53"

@@ -36,7 +36,7 @@ def weighing(**weights: float) -> ReviewSettings:
     return ReviewSettings(weights=ReviewWeights(**{**NONE, **weights}))
 
 
-def test_a_rank_is_the_share_of_the_smaller_and_half_of_the_equal_and_nothing_has_none():
+def test_a_rank_is_the_share_of_smaller_and_half_of_equal_values_and_zero_for_zero():
     assert _compute_mid_ranks(np.array([0.0, 1.0, 1.0, 2.0])).tolist() == [0, 4 / 8, 4 / 8, 7 / 8]
     assert _compute_mid_ranks(np.array([])).tolist() == []
 
@@ -57,7 +57,7 @@ def test_the_score_is_the_weighted_mean_of_ranks():
 
 
 @pytest.mark.parametrize(
-    ("weight", "urgent", "words"),
+    ("weight", "urgent", "reason"),
     [
         ("uncertainty", {"avg_logprob": -0.7}, "unsure: v2 gives its tokens 50%"),
         ("disagreement", {"disagreement": 0.6}, "disputed: v2 and Habla differ in 60% of the words"),
@@ -68,7 +68,7 @@ def test_the_score_is_the_weighted_mean_of_ranks():
         ("new_speaker", {"annotated_minutes": 0.4}, "new speaker: 0.4 min transcribed"),
     ],
 )
-def test_each_signal_alone_brings_its_segment_to_the_front_and_says_so(weight, urgent, words):
+def test_each_signal_alone_puts_its_segment_first_and_gives_the_reason(weight, urgent, reason):
     plain = [make_decoded_candidate(str(at), random_order=at) for at in range(5)]
     found = rank(
         [*plain, make_decoded_candidate("urgent", **urgent, random_order=9)],
@@ -76,11 +76,11 @@ def test_each_signal_alone_brings_its_segment_to_the_front_and_says_so(weight, u
         QUIET_BELOW,
     )
     assert found[0].decoded_candidate.candidate.segment_id == "urgent"
-    assert found[0].reasons == (words,)
+    assert found[0].reasons == (reason,)
     assert found[1].score == 0
 
 
-def test_at_most_three_reasons_are_told_the_weightiest_first():
+def test_at_most_three_reasons_are_given_in_order_of_weight():
     urgent = make_decoded_candidate(
         "urgent", avg_logprob=-1.0, disagreement=0.5, rejected=True, loudness_dbfs=-50.0, annotated_minutes=0.0
     )
@@ -92,17 +92,17 @@ def test_at_most_three_reasons_are_told_the_weightiest_first():
     assert [each.partition(":")[0] for each in found[0].reasons] == ["unsure", "disputed", "rejected"]
 
 
-def test_what_nobody_heard_and_the_model_takes_for_no_speech_is_left_out():
+def test_a_clip_without_transcript_and_without_speech_is_left_out():
     noise = make_decoded_candidate("noise", text="", no_speech_prob=0.9, avg_logprob=-3.0)
-    heard_by_habla = make_decoded_candidate(
-        "heard", text="", no_speech_prob=0.9, machine_text="hola", disagreement=1.0
+    with_habla_text = make_decoded_candidate(
+        "with text", text="", no_speech_prob=0.9, machine_text="hola", disagreement=1.0
     )
-    found = rank([noise, heard_by_habla], ReviewSettings(), QUIET_BELOW)
-    assert [each.decoded_candidate.candidate.segment_id for each in found] == ["heard"]
+    found = rank([noise, with_habla_text], ReviewSettings(), QUIET_BELOW)
+    assert [each.decoded_candidate.candidate.segment_id for each in found] == ["with text"]
     assert found[0].decoded_candidate.hint_version == "habla"
 
 
-def test_the_minutes_are_never_exceeded_and_a_shorter_one_may_fill_what_is_left():
+def test_the_minutes_are_not_exceeded_and_a_shorter_segment_may_fill_the_rest():
     pool = ranked(
         (make_decoded_candidate("long", duration_s=50.0), 0.9),
         (make_decoded_candidate("longer", duration_s=20.0), 0.8),
@@ -111,13 +111,13 @@ def test_the_minutes_are_never_exceeded_and_a_shorter_one_may_fill_what_is_left(
     assert ids(choose_within_budget(pool, minutes=1.0, most_per_session=9)) == ["long", "short"]
 
 
-def test_a_session_gives_at_most_so_many():
+def test_a_session_gives_at_most_the_limit():
     pool = ranked(*((make_decoded_candidate(str(at), session_id="one"), 1 - at / 100) for at in range(9)))
     pool += ranked((make_decoded_candidate("other", session_id="two"), 0.01))
     assert ids(choose_within_budget(pool, minutes=30, most_per_session=2)) == ["0", "1", "other"]
 
 
-def test_the_same_words_and_the_same_sound_come_once():
+def test_equal_words_and_equal_audio_are_chosen_once():
     pool = ranked(
         (make_decoded_candidate("first", text="¡Vale, vale!"), 0.9),
         (make_decoded_candidate("again", text="vale vale"), 0.8),
@@ -128,7 +128,7 @@ def test_the_same_words_and_the_same_sound_come_once():
     assert ids(choose_within_budget(pool, minutes=30, most_per_session=9)) == ["first", "silent", "silent too"]
 
 
-def test_a_voice_that_was_chosen_is_worth_less():
+def test_each_chosen_minute_lowers_the_priority_of_a_speaker():
     """Ana's second segment counts 0.8 / (1 + 60 / 60) = 0.4, less than Luis's 0.5."""
     pool = ranked(
         (make_decoded_candidate("ana 1", duration_s=60.0), 0.9),
@@ -138,16 +138,17 @@ def test_a_voice_that_was_chosen_is_worth_less():
     assert ids(choose_within_budget(pool, minutes=30, most_per_session=9)) == ["ana 1", "luis", "ana 2"]
 
 
-def test_a_label_of_one_session_is_another_voice_in_the_next():
+@pytest.mark.parametrize("label", ["SPEAKER_00", "Speaker A"])
+def test_a_local_label_is_another_speaker_in_another_session(label):
     pool = ranked(
-        (make_decoded_candidate("one", speaker="SPEAKER_00", duration_s=60.0), 0.9),
-        (make_decoded_candidate("two", speaker="SPEAKER_00", session_id="s2"), 0.8),
+        (make_decoded_candidate("one", speaker=label, duration_s=60.0), 0.9),
+        (make_decoded_candidate("two", speaker=label, session_id="s2"), 0.8),
         (make_decoded_candidate("luis", speaker="Luis"), 0.5),
     )
     assert ids(choose_within_budget(pool, minutes=30, most_per_session=9)) == ["one", "two", "luis"]
 
 
-def test_what_was_drawn_at_random_counts_as_chosen():
+def test_randomly_drawn_segments_count_as_chosen():
     drawn = make_decoded_candidate("drawn", text="hola", session_id="full")
     pool = ranked(
         (drawn, 0.9),
@@ -165,7 +166,7 @@ def test_what_was_drawn_at_random_counts_as_chosen():
     ),
     st.floats(0.1, 3),
 )
-def test_whatever_the_pool_the_choice_keeps_its_bounds(rows, minutes):
+def test_the_choice_keeps_its_bounds_for_any_pool(rows, minutes):
     pool = ranked(
         *(
             (
@@ -188,7 +189,7 @@ def test_whatever_the_pool_the_choice_keeps_its_bounds(rows, minutes):
     assert not any(each.is_random for each in chosen)
 
 
-def test_the_random_share_goes_by_its_order_and_is_marked():
+def test_the_random_share_follows_the_random_order_and_is_marked():
     drawn = [
         make_decoded_candidate("a", duration_s=20.0),
         make_decoded_candidate("b", audio_sha256="a"),
@@ -202,7 +203,7 @@ def test_the_random_share_goes_by_its_order_and_is_marked():
     assert all(each.is_random and each.score == 0 for each in items)
 
 
-def test_the_random_ones_are_spread_over_the_whole_queue():
+def test_random_segments_are_spread_over_the_whole_queue():
     chosen = choose_within_budget(
         ranked(*((make_decoded_candidate(str(at)), 1 - at / 9) for at in range(4))), 30, 9
     )
@@ -211,10 +212,12 @@ def test_the_random_ones_are_spread_over_the_whole_queue():
     assert interleave([], []) == []
 
 
-def test_a_segment_that_is_sent_back_shows_what_was_typed_and_the_rules():
+def test_a_segment_sent_back_shows_its_text_and_the_rules():
     candidate = make_decoded_candidate("a").candidate
-    asked = SentBackSegment("a", candidate.day, "son  3", ReviewRequest(2, ("digits", "doubled spaces"), "c", "t"))
-    (item,) = select_sent_back([(asked, candidate)], minutes=1)
+    segment = SentBackSegment(
+        "a", candidate.day, "son  3", ReviewRequest(2, ("digits", "doubled spaces"), "c", "t")
+    )
+    (item,) = select_sent_back([(segment, candidate)], minutes=1)
     assert (item.hint, item.reasons) == ("son  3", ("conventions: digits, doubled spaces",))
     assert (item.is_sent_back, item.attempt, item.model_version) == (True, 2, "")
-    assert select_sent_back([(asked, candidate)], minutes=0.01) == []
+    assert select_sent_back([(segment, candidate)], minutes=0.01) == []

@@ -1,4 +1,4 @@
-"""Recorded days without Habla's folders: segments of any loudness, voice and opinion of Habla."""
+"""Recorded days without Habla's folders: segments of any loudness, speaker and transcript of Habla."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SimulatedSegment:
     confidence: float | None = 0.9
     status: str | None = None
     sound: int | None = None
-    """Seed of the noise; the same seed is the same sound."""
+    """Seed of the noise; equal seeds give equal audio."""
 
     @property
     def id(self) -> str:
@@ -78,7 +78,7 @@ def publish_recordings(lake: Lake, day: str, spoken: Iterable[SimulatedSegment],
 
 
 def annotate(lake: Lake, day: str, spoken: Iterable[SimulatedSegment], status: Status = "corrected") -> None:
-    """A person says something about each segment."""
+    """Append an annotation of each segment to the log."""
     events = [
         AnnotationEvent(
             segment_id=each.id,
@@ -98,7 +98,7 @@ def annotate(lake: Lake, day: str, spoken: Iterable[SimulatedSegment], status: S
 
 
 def make_decoded_candidate(name: str, **fields: object) -> DecodedCandidate:
-    """A candidate of three seconds that the model `v2` heard well; `fields` go where they belong."""
+    """Return a candidate of 3 s that model `v2` decoded with confidence; `fields` override those of candidate or hypothesis."""
     candidate = {
         "segment_id": name,
         "session_id": "s1",
@@ -113,7 +113,7 @@ def make_decoded_candidate(name: str, **fields: object) -> DecodedCandidate:
         "annotated_minutes": 100.0,
         "random_order": 0,
     }
-    heard = {
+    hypothesis = {
         "model_version": "v2",
         "text": f"frase {name}",
         "avg_logprob": 0.0,
@@ -122,5 +122,5 @@ def make_decoded_candidate(name: str, **fields: object) -> DecodedCandidate:
         "disagreement": 0.0,
     }
     for field, value in fields.items():
-        (heard if field in heard else candidate)[field] = value
-    return DecodedCandidate(ReviewCandidate(**candidate), ComparedHypothesis(**heard))  # type: ignore[arg-type]
+        (hypothesis if field in hypothesis else candidate)[field] = value
+    return DecodedCandidate(ReviewCandidate(**candidate), ComparedHypothesis(**hypothesis))  # type: ignore[arg-type]
