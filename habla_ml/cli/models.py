@@ -23,14 +23,14 @@ def compare_command(
     profile: Profile = None,
 ) -> None:
     """Compare versions, engines, options and quantisations on the same speech, in pairs."""
-    from habla_ml.evaluation.report.scoreboard import scoreboard
+    from habla_ml.evaluation.report.scoreboard import build_scoreboard
     from habla_ml.evaluation.report.tables import build_scoreboard_table
     from habla_ml.evaluation.run import compare_models
 
     context = open_context(profile)
     speech, evaluation = compare_models(entrants, on, context.lake, context.settings, print_progress)
     comparison, test = evaluation.comparison, evaluation.comparison.test
-    rows = scoreboard(comparison, context.settings.evaluation.acceptable)
+    rows = build_scoreboard(comparison, context.settings.evaluation.acceptable)
     print_line(f"{speech.name}: {test.utterances} clips, {test.sessions} sessions, {test.words} words")
     print_table(terminal, build_scoreboard_table(comparison, rows))
     if speech.warning:

@@ -34,7 +34,7 @@ def build_comparison_metadata(comparison: Comparison, acceptable: AcceptableSett
     """Return the metadata of a comparison; rates are percentages, so that they chart in points."""
     from habla_ml.evaluation.report.breakdown import DIMENSION_LABELS
     from habla_ml.evaluation.report.plots import draw_bar_chart
-    from habla_ml.evaluation.report.scoreboard import scoreboard
+    from habla_ml.evaluation.report.scoreboard import build_scoreboard
     from habla_ml.evaluation.report.tables import (
         build_change_table,
         build_dialect_table,
@@ -44,7 +44,7 @@ def build_comparison_metadata(comparison: Comparison, acceptable: AcceptableSett
     )
 
     return {
-        "side by side": show_table(build_scoreboard_table(comparison, scoreboard(comparison, acceptable))),
+        "side by side": show_table(build_scoreboard_table(comparison, build_scoreboard(comparison, acceptable))),
         "changes": show_table(build_change_table(comparison)),
         "slices": show_table(
             build_slice_table(

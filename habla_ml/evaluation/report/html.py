@@ -16,7 +16,7 @@ from habla_ml.evaluation.report.breakdown import (
 from habla_ml.evaluation.report.content import Content
 from habla_ml.evaluation.report.deployment_advice import advise_deployment
 from habla_ml.evaluation.report.plots import draw_interval_row, draw_versions_chart, round_axis_end
-from habla_ml.evaluation.report.scoreboard import scoreboard
+from habla_ml.evaluation.report.scoreboard import build_scoreboard
 from habla_ml.evaluation.report.sentences import (
     REASONS_SHOWN,
     describe_diarisation,
@@ -77,7 +77,7 @@ def render_html(content: Content, flac_by_segment: Mapping[str, bytes]) -> str:
         track=draw_interval_row,
     )
     series = {model.name: model.role for model in comparison.models}
-    rows = scoreboard(comparison, content.acceptable)
+    rows = build_scoreboard(comparison, content.acceptable)
     return template.render(
         content=content,
         comparison=comparison,

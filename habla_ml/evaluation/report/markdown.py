@@ -9,7 +9,7 @@ from habla_ml.evaluation.promotion.advice import Advice
 from habla_ml.evaluation.report.breakdown import explain_missing_dimensions
 from habla_ml.evaluation.report.content import Content
 from habla_ml.evaluation.report.deployment_advice import advise_deployment
-from habla_ml.evaluation.report.scoreboard import scoreboard
+from habla_ml.evaluation.report.scoreboard import build_scoreboard
 from habla_ml.evaluation.report.sentences import (
     REASONS_SHOWN,
     describe_diarisation,
@@ -29,7 +29,7 @@ _ERROR_TABLES_NOTE = (
 def render_markdown(content: Content) -> str:
     """Return the same figures as the HTML page, without audio."""
     comparison = content.comparison
-    summary, rows = summarise(content), scoreboard(comparison, content.acceptable)
+    summary, rows = summarise(content), build_scoreboard(comparison, content.acceptable)
     advice = advise_deployment(content, rows)
     tables = {name: render_markdown_table(each) for name, each in build_tables(content, rows).items()}
     verdict = f"**{summary.verdict}.**"

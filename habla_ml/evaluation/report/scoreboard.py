@@ -79,7 +79,7 @@ class ChangeRow:
     """In the order of the comparison's changes."""
 
 
-def scoreboard(comparison: Comparison, acceptable: AcceptableSettings) -> tuple[ScoreboardRow, ...]:
+def build_scoreboard(comparison: Comparison, acceptable: AcceptableSettings) -> tuple[ScoreboardRow, ...]:
     """Return a row for every metric, in the order of `METRICS`; some may be unmeasured."""
     return tuple(_build_row(metric, comparison, acceptable) for metric in METRICS)
 

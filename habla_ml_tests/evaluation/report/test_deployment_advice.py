@@ -4,7 +4,7 @@ from habla_ml.evaluation.comparison.records import Comparison, SliceChange
 from habla_ml.evaluation.promotion.rule import Decision, Verdict, decide
 from habla_ml.evaluation.report.content import Content
 from habla_ml.evaluation.report.deployment_advice import DeploymentAdvice, advise_deployment
-from habla_ml.evaluation.report.scoreboard import scoreboard
+from habla_ml.evaluation.report.scoreboard import build_scoreboard
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import AcceptableSettings, PromotionSettings
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
@@ -17,7 +17,7 @@ def better() -> Comparison:
 
 def advice(comparison: Comparison, decision: Decision | None, override: str | None = None) -> DeploymentAdvice:
     content = Content(comparison, decision, override=override)
-    return advise_deployment(content, scoreboard(comparison, AcceptableSettings()))
+    return advise_deployment(content, build_scoreboard(comparison, AcceptableSettings()))
 
 
 def make_decision(verdict: Verdict) -> Decision:
@@ -83,5 +83,5 @@ def test_the_rollback_command_quotes_the_version_name(better: Comparison) -> Non
 
 def test_the_rollback_command_has_the_profile_of_the_deployment(better: Comparison) -> None:
     content = Content(better, make_decision("deploy"), profile_option="demo")
-    found = advise_deployment(content, scoreboard(better, AcceptableSettings()))
+    found = advise_deployment(content, build_scoreboard(better, AcceptableSettings()))
     assert found.rollback == "habla-ml rollback --to v1 -p demo"

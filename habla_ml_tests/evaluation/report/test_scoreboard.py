@@ -1,7 +1,7 @@
 import pytest
 
 from habla_ml.evaluation.comparison.records import Comparison
-from habla_ml.evaluation.report.scoreboard import NO_WINNER, ScoreboardRow, scoreboard
+from habla_ml.evaluation.report.scoreboard import NO_WINNER, ScoreboardRow, build_scoreboard
 from habla_ml.evaluation.report.thresholds import threshold_status
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import AcceptableSettings
@@ -11,7 +11,7 @@ from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_ut
 
 def row(comparison: Comparison, metric: str, acceptable: AcceptableSettings | None = None) -> ScoreboardRow:
     return next(
-        each for each in scoreboard(comparison, acceptable or AcceptableSettings()) if each.metric == metric
+        each for each in build_scoreboard(comparison, acceptable or AcceptableSettings()) if each.metric == metric
     )
 
 
