@@ -104,6 +104,7 @@ def _prepare_model(name: str | None, context: CommandContext, word_times: bool) 
 
 def _find_released_model(context: CommandContext) -> TranscriptionModel:
     from habla_ml.export.publish import checkout_artefact
+    from habla_ml.export.registry import SERVED
     from habla_ml.lake import catalogue
     from habla_ml.release.channel import read_channel
     from habla_ml.transcription.options import build_served_options
@@ -113,7 +114,7 @@ def _find_released_model(context: CommandContext) -> TranscriptionModel:
     current = read_channel(context.release_store, channel).current
     if current is None:
         raise ReleaseError(f"channel {channel} has no release yet; release a model, or name one: --model base")
-    pointer = lake.read_pointer(catalogue.EXPORT.name(current.model_version, "ctranslate2"))
+    pointer = lake.read_pointer(catalogue.EXPORT.name(current.model_version, SERVED.name))
     if pointer is None:
         raise ReleaseError(
             f"channel {channel} names {current.model_version}, and the lake has no CTranslate2 model of it; "

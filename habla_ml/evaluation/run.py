@@ -40,6 +40,7 @@ from habla_ml.evaluation.promotion.advice_inputs import advise_for_version, advi
 from habla_ml.evaluation.promotion.override import read_override
 from habla_ml.evaluation.promotion.rule import Decision, decide
 from habla_ml.evaluation.report import ReportFiles, write_report
+from habla_ml.export.registry import SERVED
 from habla_ml.lake import Lake, catalogue
 from habla_ml.model_version import parent_version
 from habla_ml.settings import Settings
@@ -291,7 +292,7 @@ def _publish_report(
         checkpoint = lake.read_pointer(catalogue.CHECKPOINT.name(candidate.name))
         value |= {
             "verdict": decision.verdict,
-            "ctranslate2": candidate.artefact,
+            SERVED.name: candidate.artefact,
             "checkpoint": None if checkpoint is None else checkpoint.value["tree"],
         }
     lake.move_pointer(name, value, lake.read_pointer(name))

@@ -15,6 +15,7 @@ from habla_ml.errors import CorpusError
 from habla_ml.evaluation.scoring.alignment import score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.export.publish import checkout_artefact
+from habla_ml.export.registry import SERVED
 from habla_ml.lake import Lake, Store, catalogue
 from habla_ml.recordings.days import load_day
 from habla_ml.release.channel import read_channel
@@ -54,7 +55,7 @@ def find_released_models(lake: Lake, store: Store, channel: str) -> tuple[Releas
     states = [each for each in (history.current, history.previous_release()) if each is not None]
     found: dict[str, ReleasedModel] = {}
     for state in states:
-        pointer = lake.read_pointer(catalogue.EXPORT.name(state.model_version, "ctranslate2"))
+        pointer = lake.read_pointer(catalogue.EXPORT.name(state.model_version, SERVED.name))
         if pointer is not None:
             found.setdefault(state.model_version, ReleasedModel(state.model_version, str(pointer.value["tree"])))
     return tuple(found.values())

@@ -6,9 +6,9 @@ from habla_ml.defs.owners import MODEL_OWNERS
 from habla_ml.defs.partitions import model_versions
 from habla_ml.defs.presentation import table
 from habla_ml.defs.resources import StoreResource
-from habla_ml.export.exporter import ExportAsset, Exporter
+from habla_ml.export.exporter import ExportAsset, Exporter, PublishedExport
 from habla_ml.export.registry import EXPORTERS
-from habla_ml.lake import catalogue
+from habla_ml.lake import Lake, catalogue
 from habla_ml.settings import Settings
 
 
@@ -41,25 +41,32 @@ def _build_export(settings: Settings, exporter: Exporter, facts: ExportAsset) ->
             work,
             context.log.info,
         )
-        metadata: dict[str, dg.MetadataValue | str | bool | float] = {
-            "size MB": round(published.size_bytes / 1e6, 3),
-            "quantisation": published.quantisation,
-            **facts.summarise(published),
-            "repairs": table(({"what": each} for each in published.repairs), ["what"]),
-            "sha256": published.artefact,
-            "checkpoint": published.checkpoint,
-        }
-        if "parity" in published.details:
-            parity = [{"measure": name, "value": value} for name, value in published.details["parity"].items()]
-            metadata["parity with the checkpoint"] = table(parity, ["measure", "value"])
-        files = published.details.get("files")
-        if exporter.stored_as == "tree":
-            files = [vars(each) for each in opened.list_tree_files(published.artefact)]
-        if files is not None:
-            metadata["files"] = table(files, ["path", "size_bytes"])
+        metadata = _build_metadata(opened, exporter, published, facts)
         if facts.path_label is not None:
             folder = checkout_artefact(opened, published.artefact, work)
             metadata[facts.path_label] = dg.MetadataValue.path(str(folder))
         return dg.MaterializeResult(data_version=dg.DataVersion(published.artefact), metadata=metadata)
 
     return export
+
+
+def _build_metadata(
+    lake: Lake, exporter: Exporter, published: PublishedExport, facts: ExportAsset
+) -> dict[str, dg.MetadataValue | str | bool | float]:
+    metadata: dict[str, dg.MetadataValue | str | bool | float] = {
+        "size MB": round(published.size_bytes / 1e6, 3),
+        "quantisation": published.quantisation,
+        **facts.summarise(published),
+        "repairs": table(({"what": each} for each in published.repairs), ["what"]),
+        ("tree" if exporter.stored_as == "tree" else "sha256"): published.artefact,
+        "checkpoint": published.checkpoint,
+    }
+    if "parity" in published.details:
+        parity = [{"measure": name, "value": value} for name, value in published.details["parity"].items()]
+        metadata["parity with the checkpoint"] = table(parity, ["measure", "value"])
+    files = published.details.get("files")
+    if exporter.stored_as == "tree":
+        files = [vars(each) for each in lake.list_tree_files(published.artefact)]
+    if files is not None:
+        metadata["files"] = table(files, ["path", "size_bytes"])
+    return metadata

@@ -11,6 +11,7 @@ from habla_ml.evaluation.comparison.decoding import Progress
 from habla_ml.evaluation.comparison.records import Comparison, ModelScore
 from habla_ml.evaluation.comparison.seed_spread import SeedRun, SeedSpread, summarise_seeds
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
+from habla_ml.export.registry import SERVED
 from habla_ml.lake import Lake, catalogue
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.plan import read_plan, write_recipe_file
@@ -73,7 +74,7 @@ def _read_comparable_wer(lake: Lake, sibling: str, own: ModelScore, comparison: 
         stored = read_stored_comparison(lake, sibling)
     except EvaluationError:
         return None  # never scored, or in an older format
-    model, served = stored.model("candidate"), lake.read_pointer(catalogue.EXPORT.name(sibling, "ctranslate2"))
+    model, served = stored.model("candidate"), lake.read_pointer(catalogue.EXPORT.name(sibling, SERVED.name))
     if model is None or served is None or model.artefact_digest != served.value["tree"]:
         return None
     same_set = stored.test.digest == comparison.test.digest

@@ -17,6 +17,7 @@ from habla_ml.evaluation.promotion.advice import Advice, AdviceInputs, LatestVer
 from habla_ml.evaluation.promotion.curve_points import build_learning_curve, extract_curve_model
 from habla_ml.evaluation.promotion.learning_curve import LearningCurve
 from habla_ml.evaluation.promotion.rule import decide
+from habla_ml.export.registry import SERVED
 from habla_ml.lake import Lake, catalogue
 from habla_ml.model_version import is_subset_run, version_number
 from habla_ml.settings import Settings
@@ -179,7 +180,7 @@ def _iterate_comparable_evidence(
 
 def _find_training_record(lake: Lake, model: ModelScore) -> TrainingRecord | None:
     """Return the training record of a version whose files are those that were evaluated; else None."""
-    served = lake.read_pointer(catalogue.EXPORT.name(model.name, "ctranslate2"))
+    served = lake.read_pointer(catalogue.EXPORT.name(model.name, SERVED.name))
     if served is None or served.value["tree"] != model.artefact_digest:
         return None
     record = read_training_record(lake, model.name)
