@@ -11,7 +11,7 @@ import io
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from habla_ml.annotation.events import EVENT_SCHEMA, AnnotationEvent, parse_event
-from habla_ml.consent.admission import merge_withheld
+from habla_ml.consent.admission import WithheldState, merge_withheld
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings import Skipped, read_skipped_inputs
@@ -27,7 +27,7 @@ from habla_ml.recordings.days import put_skipped_inputs
 
 
 @dataclass(frozen=True)
-class DayEventLog:
+class DayEventLog(WithheldState):
     """The log of one day, from its pointer."""
 
     day: str
@@ -38,10 +38,6 @@ class DayEventLog:
     set_aside: str
     """Object id of the JSON list of skipped inputs."""
     events: int
-    withheld: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Session → the claims by which its withheld annotations wait for a consent."""
-    consents: str = ""
-    """`Consents.signature` under which they were withheld; empty where sessions were read under several."""
     added: int = 0
     """Events that this call added."""
 

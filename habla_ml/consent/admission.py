@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from habla_ml.consent.register import Contributor, Register, digest_claim, parse_register, read_register_bytes
 from habla_ml.consent.tombstones import Tombstones, add_tombstones, read_tombstones
@@ -30,26 +30,14 @@ UNATTRIBUTED: Final = Contributor(contributor="nobody").digest
 ERASED_REASON: Final = "was erased: the consent of its contributor was withdrawn"
 
 
-class SegmentIdentity(Protocol):
-    """The fields of a segment that decide its admission."""
+@dataclass(frozen=True, kw_only=True)
+class WithheldState:
+    """Withheld segments or annotations in a pointer."""
 
-    @property
-    def segment_id(self) -> str: ...  # noqa: D102
-    @property
-    def session_id(self) -> str: ...  # noqa: D102
-    @property
-    def speaker(self) -> str | None: ...  # noqa: D102
-    @property
-    def audio_sha256(self) -> str: ...  # noqa: D102
-
-
-class WithheldState(Protocol):
-    """Withheld segments as a pointer stores them."""
-
-    @property
-    def withheld(self) -> Mapping[str, Sequence[str]]: ...  # noqa: D102
-    @property
-    def consents(self) -> str: ...  # noqa: D102
+    withheld: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Session → claims (`digest_claim`) that withhold its segments until a consent is granted."""
+    consents: str = ""
+    """`Consents.signature` at that time; empty if sessions were read under different consents."""
 
 
 _Item = TypeVar("_Item")
@@ -121,17 +109,19 @@ class Admission:
     awaited_entries: set[str] = field(default_factory=set)
     """Entries (`Contributor.digest`) with such claims."""
 
-    def explain_refusal(self, segment: SegmentIdentity) -> str | None:
+    def explain_refusal(
+        self, session_id: str, speaker: str | None, segment_id: str, audio_sha256: str
+    ) -> str | None:
         """Return why a segment is refused, or None if it is admitted."""
-        if segment.segment_id in self.tombstones.segments or segment.audio_sha256 in self.tombstones.sounds:
-            self.refused_segment_ids.add(segment.segment_id)
+        if segment_id in self.tombstones.segments or audio_sha256 in self.tombstones.sounds:
+            self.refused_segment_ids.add(segment_id)
             return ERASED_REASON
-        entry = self._find_refusing_contributor(segment.session_id, segment.speaker, segment.segment_id)
+        entry = self._find_refusing_contributor(session_id, speaker, segment_id)
         if entry is None:
             return None
         if entry.is_withdrawn(self.consents.today):
-            self.refused_segment_ids.add(segment.segment_id)
-            self.refused_audio_sha256.add(segment.audio_sha256)
+            self.refused_segment_ids.add(segment_id)
+            self.refused_audio_sha256.add(audio_sha256)
         return entry.explain_refusal(self.consents.today)
 
     def explain_annotation_refusal(self, session_id: str, speaker: str | None, segment_id: str) -> str | None:
@@ -182,7 +172,7 @@ def open_admission(lake: Lake, consents: Consents) -> Admission:
 def requeue_newly_consented(
     lake: Lake, name: str, stored: WithheldState, consents: Consents
 ) -> Mapping[str, Any] | None:
-    """Mark the sessions with newly granted consents as not read; return the pointer's new value, or None.
+    """Mark sessions with newly granted consents as not read; return the pointer's new value, or None if unchanged.
 
     Compares two short texts if the register has not changed. Otherwise stores the result in the pointer, so that each
     change of the register is examined once.
@@ -192,9 +182,6 @@ def requeue_newly_consented(
         name: Name of the pointer; its `inputs` have a fingerprint for each session.
         stored: The pointer's withheld segments.
         consents: The present consents.
-
-    Returns:
-        None if nothing is withheld or no consent has changed.
 
     Raises:
         InputError: The register cannot be read.
@@ -222,15 +209,7 @@ def merge_withheld(
     withheld: Mapping[str, Collection[str]],
     signature: str,
 ) -> dict[str, Any]:
-    """Return a pointer's value with the withheld segments of the sessions just read and of all others.
-
-    Args:
-        value: The pointer's other keys.
-        before: The pointer's previous withheld segments.
-        read: Sessions that were read under the consents of `signature`.
-        withheld: Session → claims that withheld its segments now.
-        signature: `Consents.signature`; stored empty if sessions were read under different consents.
-    """
+    """Return a pointer's value with the `withheld` claims of the sessions just `read`, and the earlier ones of others."""
     still = {
         session: claims for session, claims in (before.withheld if before else {}).items() if session not in read
     }

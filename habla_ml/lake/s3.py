@@ -108,16 +108,7 @@ class S3Store(Store):
 
     def read_versioned(self, key: str) -> VersionedValue | None:
         """See `Store.read_versioned`; the tag is the ETag."""
-        from botocore.exceptions import ClientError
-
-        with self._translate_request_errors(f"read {key}"):
-            try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=self._make_object_name(key))
-                return VersionedValue(answer["Body"].read(), answer["ETag"])
-            except ClientError as error:
-                if _get_error_code(error) in _NOT_FOUND_CODES:
-                    return None
-                raise
+        return self._get_object(key)
 
     def compare_and_set(self, key: str, data: bytes, expected: str | None) -> str:
         """See `Store.compare_and_set`."""
@@ -156,20 +147,10 @@ class S3Store(Store):
 
     def read_start(self, key: str, length: int) -> bytes:
         """See `Store.read_start`; one request for a range of bytes."""
-        from botocore.exceptions import ClientError
-
-        with self._translate_request_errors(f"read {key}"):
-            try:
-                answer = self._client.get_object(
-                    Bucket=self._bucket, Key=self._make_object_name(key), Range=f"bytes=0-{max(length, 1) - 1}"
-                )
-                return answer["Body"].read()[:length]
-            except ClientError as error:
-                if _get_error_code(error) in _NOT_FOUND_CODES:
-                    raise self._make_missing_error(key) from None
-                if _get_error_code(error) == "InvalidRange":  # the value is empty
-                    return b""
-                raise
+        found = self._get_object(key, Range=f"bytes=0-{max(length, 1) - 1}")
+        if found is None:
+            raise self._make_missing_error(key)
+        return found.data[:length]
 
     def delete(self, key: str) -> bool:
         """See `Store.delete`; the owner of a bucket with versions must purge old versions."""
@@ -185,6 +166,20 @@ class S3Store(Store):
 
     def _make_object_name(self, key: str) -> str:
         return self._prefix + check_key(key)
+
+    def _get_object(self, key: str, **options: Any) -> VersionedValue | None:
+        from botocore.exceptions import ClientError
+
+        with self._translate_request_errors(f"read {key}"):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._make_object_name(key), **options)
+                return VersionedValue(answer["Body"].read(), answer["ETag"])
+            except ClientError as error:
+                if _get_error_code(error) in _NOT_FOUND_CODES:
+                    return None
+                if _get_error_code(error) == "InvalidRange":  # the value is empty
+                    return VersionedValue(b"", "")
+                raise
 
     def _read_tag_and_write_id(self, name: str) -> tuple[str, str | None] | None:
         """Return tag and write id of the object `name`, or None if it does not exist."""

@@ -107,7 +107,9 @@ class DayReader:
                 else:
                     self._skip(session, file.name, str(error))
                 continue
-            if reason := self.admission.explain_refusal(segment):
+            if reason := self.admission.explain_refusal(
+                segment.session_id, segment.speaker, segment.segment_id, segment.audio_sha256
+            ):
                 is_withheld = True
                 self._skip(session, file.name, reason)
                 continue

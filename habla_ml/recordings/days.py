@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from habla_ml.consent import admission
-from habla_ml.consent.admission import Consents, merge_withheld
+from habla_ml.consent.admission import Consents, WithheldState, merge_withheld
 from habla_ml.consent.tombstones import drop_erased_rows
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake, Pointer, catalogue
@@ -28,7 +28,6 @@ from habla_ml.recordings.segments import (
     SEGMENT_METADATA_SCHEMA,
     SEGMENT_SCHEMA,
     RecordedSegment,
-    to_segment_row,
 )
 from habla_ml.recordings.sessions import Skipped
 
@@ -36,7 +35,7 @@ _HINT_COLUMNS = ("recorded_at", "speaker", "direction", "machine_text", "machine
 
 
 @dataclass(frozen=True)
-class PublishedDay:
+class PublishedDay(WithheldState):
     """A day of recordings in the lake, from its pointer."""
 
     day: str
@@ -53,10 +52,6 @@ class PublishedDay:
     hours: float
     raw_streams: Mapping[str, str] = field(default_factory=dict)
     """Session → object id of the browser's raw stream, if `recordings.keep_raw_stream` is on."""
-    withheld: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Session → claims (`digest_claim`) that withhold its segments until a consent is granted."""
-    consents: str = ""
-    """`Consents.signature` at that time; empty if sessions were read under different consents."""
 
 
 @dataclass
@@ -129,7 +124,7 @@ def publish_day(
     Args:
         lake: The lake of the day.
         day: The day, `YYYY-MM-DD`.
-        segments: New segments, sorted by `RecordedSegment.sort_key`. A segment replaces the one with the same id.
+        segments: New segments, sorted by session, number, file name and source. A segment replaces the one with the same id.
         work_folder: Local folder for unfinished files.
         update: The sessions that the segments are from. Only `dropped` is read before `segments` is exhausted. Skipped
             inputs of other sessions stay.
@@ -190,7 +185,7 @@ def _merge_rows(fresh: Iterable[RecordedSegment], kept: Iterator[dict[str, Any]]
     before the segments.
     """
     chosen: dict[str, Any] | None = None
-    for row in heapq.merge(map(to_segment_row, fresh), kept, key=_row_sort_key):  # stable: the fresh row is first
+    for row in heapq.merge(map(vars, fresh), kept, key=_row_sort_key):  # stable: the fresh row is first
         if chosen is not None and _row_sort_key(row) == _row_sort_key(chosen):
             if _has_no_hints(chosen) and row["audio_sha256"] == chosen["audio_sha256"]:
                 chosen = row

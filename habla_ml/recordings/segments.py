@@ -66,11 +66,6 @@ class RecordedSegment(SegmentMetadata):
     machine_confidence: float | None
     asr_status: str | None
 
-    @property
-    def sort_key(self) -> tuple[str, int, str, str]:
-        """Sort order of the rows of a day."""
-        return (self.session_id, self.number, self.file_name, self.source)
-
 
 SEGMENT_SCHEMA: Final = arrow_schema(
     RecordedSegment,
@@ -95,11 +90,6 @@ SEGMENT_METADATA_SCHEMA: Final = SEGMENT_SCHEMA.remove(SEGMENT_SCHEMA.get_field_
 def segment_id(source: str, session_id: str, file_name: str) -> str:
     """Return the segment's identity: a UUIDv5 of its origin, the same at every ingest on every machine."""
     return str(uuid.uuid5(_NAMESPACE, "\n".join((source, session_id, file_name))))
-
-
-def to_segment_row(segment: RecordedSegment) -> dict[str, Any]:
-    """Return the segment as a parquet row."""
-    return {name: getattr(segment, name) for name in SEGMENT_SCHEMA.names}
 
 
 def read_segment_metadata(

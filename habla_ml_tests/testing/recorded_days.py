@@ -73,7 +73,7 @@ class SimulatedSegment:
 
 def publish_recordings(lake: Lake, day: str, spoken: Iterable[SimulatedSegment], folder: Path) -> None:
     """Publish the segments as that day's recordings."""
-    segments = sorted((each.segment(day) for each in spoken), key=lambda each: each.sort_key)
+    segments = sorted((each.segment(day) for each in spoken), key=lambda each: (each.session_id, each.number))
     publish_day(lake, day, segments, folder, DayUpdate(inputs={each.session_id: "read" for each in segments}))
 
 

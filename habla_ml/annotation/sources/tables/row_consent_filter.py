@@ -57,7 +57,9 @@ class RowConsentFilter:
     def explain_clip_refusal(self, target: RowTarget) -> str | None:
         """Return why a new clip may not come in, or None."""
         admission = self.annotation_filter.admission
-        if reason := admission.explain_refusal(target):
+        if reason := admission.explain_refusal(
+            target.session_id, target.speaker, target.segment_id, target.audio_sha256
+        ):
             return reason
         if admission.consents.registry is None or target.speaker is not None:
             return None
