@@ -11,7 +11,7 @@ unchanged, and their clips are decoded again.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -51,50 +51,46 @@ def transcribe_cached(
         LakeError: The cache cannot be read or written.
     """
     options = transcriber.options
-    batch_size = options.batch_size if isinstance(options, DecodingOptions) else None
-    at_once = min(save_every, max(_MAX_CLIPS_PER_BATCH, 2 * (batch_size or 1)))
+    engine_batch = options.batch_size if isinstance(options, DecodingOptions) else None
+    batch_clips = min(save_every, max(_MAX_CLIPS_PER_BATCH, 2 * (engine_batch or 1)))
     known = read_hypotheses(lake, artefact_digest, options)
-    counted = transcriber.usage
-    fresh: dict[str, Hypothesis] = {}
-    waiting: dict[str, Clip] = {}
     order: list[str] = []
-    decoded = 0
-
-    def decode_waiting() -> None:
-        nonlocal decoded
-        found = dict(zip(waiting, transcriber.transcribe(list(waiting.values())), strict=True))
+    fresh: dict[str, Hypothesis] = {}
+    saved, decoded = transcriber.usage, 0
+    for batch in _batch_uncached(clips, known, order, batch_clips):
+        found = dict(zip(batch, transcriber.transcribe(list(batch.values())), strict=True))
         known.update(found)
         # Do not cache outages or fallback results; ask the service again next time.
         fresh.update(
             (key, each) for key, each in found.items() if each.failure != "service" and not each.fallback_engine
         )
-        decoded += len(waiting)
-        waiting.clear()
+        decoded += len(batch)
         if len(fresh) >= save_every:
-            save()
-
-    def save() -> None:
-        nonlocal counted
-        if fresh:
-            used = transcriber.usage
-            save_hypotheses(lake, artefact_digest, transcriber.options, fresh, used.since(counted))
-            counted = used
-            fresh.clear()
-
-    for clip in clips:
-        order.append(clip.audio_sha256)
-        if clip.audio_sha256 not in known:
-            waiting[clip.audio_sha256] = clip
-        if len(waiting) == at_once:
-            decode_waiting()
-            if progress:
-                progress(len(order), decoded)
-    if waiting:
-        decode_waiting()
-    save()
+            save_hypotheses(lake, artefact_digest, options, fresh, transcriber.usage.since(saved))
+            saved, fresh = transcriber.usage, {}
+        if progress:
+            progress(len(order), decoded)
+    if fresh:
+        save_hypotheses(lake, artefact_digest, options, fresh, transcriber.usage.since(saved))
     if progress:
         progress(len(order), decoded)
     return [known[audio_sha256] for audio_sha256 in order]
+
+
+def _batch_uncached(
+    clips: Iterable[Clip], known: Mapping[str, Hypothesis], order: list[str], batch_clips: int
+) -> Iterator[dict[str, Clip]]:
+    """Yield clips without a hypothesis in batches, by sha256; append the sha256 of every clip to `order`."""
+    batch: dict[str, Clip] = {}
+    for clip in clips:
+        order.append(clip.audio_sha256)
+        if clip.audio_sha256 not in known:
+            batch[clip.audio_sha256] = clip
+        if len(batch) == batch_clips:
+            yield batch
+            batch = {}
+    if batch:
+        yield batch
 
 
 def read_hypotheses(

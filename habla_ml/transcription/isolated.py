@@ -25,13 +25,7 @@ class IsolatedTranscriber:
     def __init__(
         self, model_folder: Path, options: DecodingOptions, device: str = "auto", cpu_threads: int = 0
     ) -> None:
-        """Check the options without loading anything.
-
-        Args:
-            model_folder: A folder in the engine's format.
-            options: Engine and decoding options.
-            device: `cpu`, `cuda` or `auto`.
-            cpu_threads: Cores to use; 0 is all of them.
+        """Check the options without loading anything; for the arguments see `Engine.__init__`.
 
         Raises:
             EvaluationError: The engine does not support an option that is set.

@@ -85,11 +85,10 @@ class Azure:
 
 
 def _make_call_error(error: Any) -> CallError:
-    status = error.status_code
-    if not isinstance(status, int) or status < 300:  # the client raises this for a body that it cannot parse
-        return CallError.malformed(_NAME)
     headers = {} if error.response is None else error.response.headers
-    return CallError.from_status(_NAME, status, headers.get("Retry-After"), getattr(error.error, "code", None))
+    return CallError.from_status(
+        _NAME, error.status_code, headers.get("Retry-After"), getattr(error.error, "code", None)
+    )
 
 
 def _parse_answer(answer: Any, duration_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:

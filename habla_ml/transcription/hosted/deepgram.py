@@ -78,12 +78,9 @@ class Deepgram:
 
 
 def _make_call_error(error: Any) -> CallError:
-    status = error.status_code
-    if not isinstance(status, int) or status < 300:  # the client raises this for a body that it cannot parse
-        return CallError.malformed(_NAME)
     body, headers = error.body, error.headers or {}
     code = body.get("err_code") if isinstance(body, dict) else None
-    return CallError.from_status(_NAME, status, headers.get("retry-after"), code)
+    return CallError.from_status(_NAME, error.status_code, headers.get("retry-after"), code)
 
 
 def _parse_answer(answer: Any, duration_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:

@@ -113,8 +113,6 @@ def _is_unsent(error: Exception) -> bool:
 
 def _make_call_error(error: Any) -> CallError:
     status = int(error.code) if error.code else 0
-    if status < 300:
-        return CallError.malformed(_NAME)
     headers = getattr(error.response, "headers", None) or {}
     return CallError.from_status(_NAME, status, headers.get("Retry-After"), getattr(error, "reason", None))
 

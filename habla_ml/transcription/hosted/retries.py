@@ -20,7 +20,7 @@ class CallResult:
     words: tuple[RecognisedWord, ...] = ()
     fault: CallError | None = None
     """The reason for a missing text."""
-    took_s: float = 0.0
+    duration_s: float = 0.0
     """Wall time including pauses."""
     paid_usd: float = 0.0
     """Cost that the service bills, or may bill, for all calls."""
@@ -46,20 +46,23 @@ def call_with_retries(
         left_s = patience_s - (time.monotonic() - began_s)
         try:
             text, words = service.recognise(recording, min(settings.timeout_s, left_s))
-            took_s, paid_usd = time.monotonic() - began_s, paid_usd + price_usd
-            return CallResult(text, words, None, took_s, paid_usd, extra_reserved_usd)
+            return CallResult(
+                text, words, None, time.monotonic() - began_s, paid_usd + price_usd, extra_reserved_usd
+            )
         except CallError as caught:
             fault = caught
         paid_usd += price_usd if fault.may_be_billed else 0.0
-        took_s = time.monotonic() - began_s
+        duration_s = time.monotonic() - began_s
         pause_s = _compute_pause_s(settings, attempt, fault)
-        if fault.kind != "busy" or attempt == settings.attempts or took_s + pause_s >= patience_s:
-            return CallResult("", (), _add_attempts(fault, attempt, took_s), took_s, paid_usd, extra_reserved_usd)
+        if fault.kind != "busy" or attempt == settings.attempts or duration_s + pause_s >= patience_s:
+            return CallResult(
+                "", (), _add_attempts(fault, attempt, duration_s), duration_s, paid_usd, extra_reserved_usd
+            )
         if fault.may_be_billed:
             try:
                 extra_reserved_usd += spending.reserve(price_usd).usd
             except CapReachedError:
-                return CallResult("", (), fault, took_s, paid_usd, extra_reserved_usd)
+                return CallResult("", (), fault, duration_s, paid_usd, extra_reserved_usd)
         time.sleep(pause_s)
         attempt += 1
 
@@ -73,8 +76,8 @@ def _compute_pause_s(settings: HostedServiceSettings, attempt: int, fault: CallE
     return doubled_s * jitter
 
 
-def _add_attempts(fault: CallError, attempts: int, took_s: float) -> CallError:
+def _add_attempts(fault: CallError, attempts: int, duration_s: float) -> CallError:
     if attempts == 1:
         return fault
-    reason = f"{fault.reason}, after {attempts} calls in {took_s:.1f} s"
+    reason = f"{fault.reason}, after {attempts} calls in {duration_s:.1f} s"
     return CallError(reason, fault.kind, fault.retry_after_s, fault.may_be_billed)

@@ -47,16 +47,14 @@ class CallError(Exception):
 
     @classmethod
     def from_status(
-        cls, service: str, status: int, retry_after: str | None = None, code: object = None
+        cls, service: str, status: object, retry_after: str | None = None, code: object = None
     ) -> CallError:
-        """Return the error of an HTTP status.
+        """Return the error of an HTTP status, with the service's error code if it looks like one.
 
-        Args:
-            service: Name of the service.
-            status: HTTP status, 300 or more.
-            retry_after: The header Retry-After.
-            code: The service's error code; ignored unless it looks like a code.
+        Client libraries also raise their errors for a body that they cannot parse; the status is then below 300.
         """
+        if not isinstance(status, int) or status < 300:
+            return cls.malformed(service)
         suffix = f" ({code})" if isinstance(code, str) and _ERROR_CODE_PATTERN.match(code) else ""
         reason = f"{service} answers HTTP {status}{suffix}"
         if status in _BUSY_STATUSES or status >= 500:

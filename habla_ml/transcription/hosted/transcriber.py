@@ -151,11 +151,13 @@ class HostedTranscriber:
 
 def _build_hypothesis(clip: Clip, result: CallResult) -> Hypothesis:
     if result.fault is not None:
-        return Hypothesis(clip.audio_sha256, "", result.took_s, clip.duration_s, "service", result.fault.reason)
+        return Hypothesis(
+            clip.audio_sha256, "", result.duration_s, clip.duration_s, "service", result.fault.reason
+        )
     return Hypothesis(
         clip.audio_sha256,
         result.text,
-        result.took_s,
+        result.duration_s,
         clip.duration_s,
         compression_ratio=compute_compression_ratio(result.text),
         words=result.words,
