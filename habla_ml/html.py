@@ -1,7 +1,7 @@
-"""HTML pages that are one file each: no script, no request, every text escaped, since a transcript may be hostile.
+"""Self-contained HTML pages: one file without scripts or requests; every text is escaped, as a transcript may be hostile.
 
-A room keeps its own templates and style and extends `page.html.j2`, which brings the head, the policy that forbids
-scripts and requests, and the common style. What a page shows belongs to the room whose page it is.
+A package keeps its own templates and styles and extends `page.html.j2`, which provides the head, the content security
+policy and the common style. `table.html.j2` draws a `habla_ml.tables.TextTable`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import jinja2
 
 
 def open_template(package: str, name: str, **filters: Callable[..., Any]) -> jinja2.Template:
-    """The template `name` in the folder `templates` of `package`, which may extend and include those of this room.
+    """Return the template `name` in the folder `templates` of `package`; it may extend and include the common ones.
 
-    Every text is escaped, a name that is not given is an error, and `audio` turns FLAC bytes into a player's source.
+    Every text is escaped, an undefined name is an error, and the filter `audio` turns FLAC bytes into a data URL.
     """
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package), jinja2.PackageLoader("habla_ml")]),

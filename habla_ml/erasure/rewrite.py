@@ -40,7 +40,7 @@ from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.evaluation.comparison.error_tables import ErrorTables
 from habla_ml.evaluation.comparison.records import read_comparison
 from habla_ml.evaluation.promotion.rule import decide
-from habla_ml.evaluation.report import write_report
+from habla_ml.evaluation.report import ReportContent, write_report
 from habla_ml.lake import Lake, Pointer, catalogue, to_canonical_json
 from habla_ml.lake.lake import TREE_FORMAT
 from habla_ml.settings import Settings
@@ -193,14 +193,10 @@ class PointerRewriter:
         test = read_utterances(self.lake, load_latest_snapshot(self.lake), "test") if has_snapshot else ()
         read_tables = [pq.read_table(self.lake.fetch_path(each)) for each in tables.values()]
         with self._make_scratch_folder() as folder:
-            files = write_report(
-                comparison,
-                decide(comparison, self.settings.promotion),
-                test,
-                Path(folder),
-                records=ErrorTables(*read_tables) if read_tables else None,
-                profile_option=self.settings.profile_option,
-            )
+            decision = decide(comparison, self.settings.promotion)
+            content = ReportContent(comparison, decision, profile_option=self.settings.profile_option)
+            error_tables = ErrorTables(*read_tables) if read_tables else None
+            files = write_report(content, test, Path(folder), error_tables)
             new = {
                 "comparison": self.lake.put_file(files.json),
                 "html": self.lake.put_file(files.html),

@@ -39,7 +39,7 @@ from habla_ml.evaluation.promotion.advice import Advice
 from habla_ml.evaluation.promotion.advice_inputs import advise_for_version, advise_from_evidence
 from habla_ml.evaluation.promotion.override import read_override
 from habla_ml.evaluation.promotion.rule import Decision, decide
-from habla_ml.evaluation.report import ReportFiles, write_report
+from habla_ml.evaluation.report import ReportContent, ReportFiles, write_report
 from habla_ml.export.registry import SERVED
 from habla_ml.lake import Lake, catalogue
 from habla_ml.model_version import parent_version
@@ -254,19 +254,17 @@ def _write_report(
         history = read_wer_history(lake, candidate.name, comparison)
         if parent_version(candidate.name) is None:  # a replicate gives no new information about hours
             advice = advise_for_version(lake, settings, candidate.name, comparison)
-    return write_report(
+    content = ReportContent(
         comparison,
         decision,
-        speech.read(),
-        folder,
         f"{datetime.now(settings.zone):%Y-%m-%d}",
-        override=override.to_sentence() if override else None,
-        history=history,
-        acceptable=settings.evaluation.acceptable,
-        records=tables,
-        should_train=advice,
+        override.to_sentence() if override else None,
+        history,
+        settings.evaluation.acceptable,
+        advice,
         profile_option=settings.profile_option,
     )
+    return write_report(content, speech.read(), folder, tables)
 
 
 def _publish_report(

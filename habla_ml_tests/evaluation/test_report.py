@@ -17,7 +17,7 @@ from habla_ml.evaluation.comparison.compare import compare_decoded_models
 from habla_ml.evaluation.comparison.records import Comparison, read_comparison
 from habla_ml.evaluation.metrics.inputs import DecodedModel, ModelRole
 from habla_ml.evaluation.promotion.rule import decide
-from habla_ml.evaluation.report import Content, ReportFiles, write_report
+from habla_ml.evaluation.report import ReportContent, ReportFiles, write_report
 from habla_ml.evaluation.report.html import render_html
 from habla_ml.evaluation.report.markdown import render_markdown
 from habla_ml.evaluation.scoring.statistics import Interval
@@ -39,7 +39,9 @@ HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)> | [x](http://
 def write_report_to(
     comparison: Comparison, utterances: list[Utterance], folder: Path, date: str | None = None
 ) -> ReportFiles:
-    return write_report(comparison, decide(comparison, PromotionSettings()), utterances, folder, date)
+    return write_report(
+        ReportContent(comparison, decide(comparison, PromotionSettings()), date), utterances, folder
+    )
 
 
 _HOSTILE_MODELS: tuple[tuple[str, ModelRole, str, str], ...] = (
@@ -159,7 +161,9 @@ def test_reports_without_audio_or_candidate_or_speech_are_written(tmp_path: Path
 
 def test_every_figure_of_the_versions_is_on_the_page() -> None:
     comparison = make_comparison(make_utterances(6, 6), {"base": 0.4, "previous": 0.3, "candidate": 0.15})
-    page = render_html(Content(comparison, decide(comparison, PromotionSettings())), {}).replace("\u00a0", " ")
+    page = render_html(ReportContent(comparison, decide(comparison, PromotionSettings())), {}).replace(
+        "\u00a0", " "
+    )
     for model in comparison.models:
         for name in ("wer", "orthographic_wer", "cer"):
             rate = model.metrics[name]
@@ -205,7 +209,7 @@ def test_all_measurements_are_on_the_page_and_in_markdown_even_with_hostile_text
     comparison = with_hostile_texts(measured, HOSTILE)
     decision = decide(comparison, PromotionSettings())
     history = [(HOSTILE, Interval(0.2, 0.3, 0.4)), ("v2", Interval(0.1, 0.2, 0.3))]
-    files = write_report(comparison, decision, utterances, tmp_path, HOSTILE, override=HOSTILE, history=history)
+    files = write_report(ReportContent(comparison, decision, HOSTILE, HOSTILE, history), utterances, tmp_path)
     page = files.html.read_text("utf-8")
     assert_self_contained(page)
     assert TagCollector(page).dangling_links == []
@@ -242,7 +246,7 @@ def test_a_comparison_without_a_release_decision_shows_no_verdict(tmp_path: Path
     models = tuple(each.model_copy(update={"role": roles.get(each.role, each.role)}) for each in measured.models)
     change = measured.changes[0].model_copy(update={"role": "base"})
     comparison = measured.model_copy(update={"models": models, "changes": (change,), "examples": ()})
-    files = write_report(comparison, None, utterances, tmp_path)
+    files = write_report(ReportContent(comparison), utterances, tmp_path)
     page, text = files.html.read_text("utf-8"), files.markdown.read_text("utf-8")
     for shown in (page, text):
         assert "without a release decision" in shown
@@ -257,7 +261,7 @@ def test_a_comparison_without_a_release_decision_shows_no_verdict(tmp_path: Path
 def test_a_page_of_five_thousand_utterances_is_written_in_two_seconds() -> None:
     comparison, _ = make_full_comparison()
     large = with_many_sessions(comparison, 5000 // 12)
-    content = Content(large, decide(large, PromotionSettings()))
+    content = ReportContent(large, decide(large, PromotionSettings()))
     start = time.process_time()
     render_html(content, {})
     render_markdown(content)

@@ -25,7 +25,7 @@ from habla_ml.evaluation.comparison.compare import compare_with_error_tables
 from habla_ml.evaluation.comparison.records import Provenance
 from habla_ml.evaluation.metrics.inputs import DecodedModel
 from habla_ml.evaluation.promotion.rule import decide
-from habla_ml.evaluation.report import write_report
+from habla_ml.evaluation.report import ReportContent, write_report
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.recordings import HABLA_SOURCE, ingest_day, segment_id
 from habla_ml.settings import EvaluationSettings
@@ -196,7 +196,7 @@ def _evaluate(lake: Lake, workspace: HablaWorkspace, snapshot: Snapshot) -> None
     )
     folder = workspace.settings.work_folder / "reports" / "v2"
     decision = decide(comparison, workspace.settings.promotion)
-    files = write_report(comparison, decision, test, folder, "2026-03-01", records=records)
+    files = write_report(ReportContent(comparison, decision, "2026-03-01"), test, folder, records)
     value = {
         "comparison": lake.put_file(files.json),
         "html": lake.put_file(files.html),

@@ -1,4 +1,4 @@
-"""What a page would fetch or run."""
+"""Tags of an HTML page that load or run something."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 
 class TagCollector(HTMLParser):
-    """Collects tags, and whatever would be fetched or run."""
+    """Collects tags, sources, links and event handlers."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -15,7 +15,7 @@ class TagCollector(HTMLParser):
         self.handlers: list[str] = []
         self.anchors: list[str] = []
         self.links: list[str] = []
-        """Places of this page that it links to, without the `#`."""
+        """Targets of links within the page, without the `#`."""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -28,12 +28,12 @@ class TagCollector(HTMLParser):
 
     @property
     def dangling_links(self) -> list[str]:
-        """Links to places that the page does not have."""
+        """Links to missing targets."""
         return [each for each in self.links if each not in self.anchors]
 
 
 def assert_self_contained(page: str) -> None:
-    """The page runs no script, and all it plays is in itself."""
+    """Check that the page runs no script and embeds all of its audio."""
     found = TagCollector(page)
     assert not {"script", "img", "link", "iframe", "object", "base", "form"} & set(found.tags)
     assert found.handlers == []

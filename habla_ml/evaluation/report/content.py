@@ -1,4 +1,4 @@
-"""What a report is made from."""
+"""The content of a report."""
 
 from __future__ import annotations
 
@@ -13,35 +13,34 @@ from habla_ml.settings import DEFAULT_PROFILE, AcceptableSettings, format_comman
 
 
 @dataclass(frozen=True)
-class Content:
-    """Everything that is told; equal contents give the same bytes."""
+class ReportContent:
+    """Everything that a report shows; equal contents give the same bytes."""
 
     comparison: Comparison
     decision: Decision | None = None
-    """None where nothing is to be released: a comparison of engines, options or quantisations."""
+    """None for a comparison without a release, e.g. of engines, options or quantisations."""
     date: str | None = None
-    """The day to print, as the caller wants it read."""
+    """Day of the report, as printed."""
     override: str | None = None
-    """Who decided otherwise than the rule, and why."""
+    """Sentence about the person who overrode the rule, and why."""
     history: Sequence[tuple[str, Interval]] = ()
-    """Versions, the oldest first, with their WER on this same test set."""
+    """Versions with their WER on this test set, the oldest first."""
     acceptable: AcceptableSettings = field(default_factory=AcceptableSettings)
-    should_train: Advice | None = None
-    """Whether to fine-tune, and what more hours would buy."""
-    has_records: bool = False
-    """Whether every utterance and every error lie beside the page as parquet."""
-
+    training_advice: Advice | None = None
+    """Whether to fine-tune, and the expected effect of more hours."""
+    has_error_tables: bool = False
+    """Whether parquet files with every utterance and every error are in the folder of the page."""
     profile_option: str = DEFAULT_PROFILE
     """`-p` of the commands that the report prints."""
 
     @property
     def advise_command(self) -> str:
-        """The command that prints the training advice."""
+        """Command that prints the training advice."""
         return format_command(self.profile_option, "advise")
 
     @property
     def focus(self) -> ModelScore:
-        """The model that the report is about: the candidate, or else the one that errs least."""
+        """The candidate, or else the model with the lowest WER."""
         candidate = self.comparison.model("candidate")
         if candidate is not None:
             return candidate

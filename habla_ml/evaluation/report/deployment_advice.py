@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from habla_ml.evaluation.comparison.records import Change, Comparison
-from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.figures import NO_VALUE, points
 from habla_ml.evaluation.report.scoreboard import NO_WINNER, ScoreboardRow
 from habla_ml.settings import format_command
@@ -26,7 +26,7 @@ class DeploymentAdvice:
     """A command line; empty where the comparison decides no release."""
 
 
-def advise_deployment(content: Content, rows: Sequence[ScoreboardRow]) -> DeploymentAdvice:
+def advise_deployment(content: ReportContent, rows: Sequence[ScoreboardRow]) -> DeploymentAdvice:
     """Derive the advice from the decision and the scoreboard `rows`."""
     return DeploymentAdvice(
         recommendation=_recommend(content),
@@ -36,14 +36,14 @@ def advise_deployment(content: Content, rows: Sequence[ScoreboardRow]) -> Deploy
     )
 
 
-def _build_rollback_command(content: Content) -> str:
+def _build_rollback_command(content: ReportContent) -> str:
     if content.decision is None:
         return ""
     previous = content.comparison.model("previous")
     return format_command(content.profile_option, "rollback", *(("--to", previous.name) if previous else ()))
 
 
-def _recommend(content: Content) -> str:
+def _recommend(content: ReportContent) -> str:
     comparison, name = content.comparison, content.focus.name
     if content.decision is None:
         return _recommend_model(comparison, name)
@@ -73,7 +73,7 @@ def _is_tied(change: Change, name: str) -> bool:
     return name in {change.of, change.against} and drawn is not None and drawn.low <= 0 <= drawn.high
 
 
-def _list_trade_offs(content: Content, rows: Sequence[ScoreboardRow]) -> list[str]:
+def _list_trade_offs(content: ReportContent, rows: Sequence[ScoreboardRow]) -> list[str]:
     name = content.focus.name
     by_winners: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for row in rows:
@@ -122,7 +122,7 @@ def _list_worse_slices(comparison: Comparison, change: Change) -> list[str]:
     ]
 
 
-def _list_migration_steps(content: Content) -> list[str]:
+def _list_migration_steps(content: ReportContent) -> list[str]:
     name, previous = content.focus.name, content.comparison.model("previous")
     if content.decision is None:
         return [f"Serve {name} with the options under provenance. To go back, serve the previous model again."]

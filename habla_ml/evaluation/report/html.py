@@ -13,7 +13,7 @@ from habla_ml.evaluation.report.breakdown import (
     break_down_test_set,
     split_features_by_size,
 )
-from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.deployment_advice import advise_deployment
 from habla_ml.evaluation.report.plots import draw_interval_row, draw_versions_chart, round_axis_end
 from habla_ml.evaluation.report.scoreboard import build_scoreboard
@@ -63,7 +63,7 @@ class _ErrorBar:
     """Widths in percent of the longest bar."""
 
 
-def render_html(content: Content, flac_by_segment: Mapping[str, bytes]) -> str:
+def render_html(content: ReportContent, flac_by_segment: Mapping[str, bytes]) -> str:
     """Return the whole page; `flac_by_segment` holds the audio of the examples as FLAC, by segment id."""
     comparison = content.comparison
     template = open_template(

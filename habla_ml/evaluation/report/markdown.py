@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.promotion.advice import Advice
 from habla_ml.evaluation.report.breakdown import explain_missing_dimensions
-from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.deployment_advice import advise_deployment
 from habla_ml.evaluation.report.scoreboard import build_scoreboard
 from habla_ml.evaluation.report.sentences import (
@@ -26,7 +26,7 @@ _ERROR_TABLES_NOTE = (
 )
 
 
-def render_markdown(content: Content) -> str:
+def render_markdown(content: ReportContent) -> str:
     """Return the same figures as the HTML page, without audio."""
     comparison = content.comparison
     summary, rows = summarise(content), build_scoreboard(comparison, content.acceptable)
@@ -48,7 +48,7 @@ def render_markdown(content: Content) -> str:
         "## Versions over time": tables["history"] if len(content.history) > 1 else "",
         "## Seeds": tables["seeds"],
         "## Should I fine-tune? How many more hours?": _join(
-            _render_training_advice(content.should_train), tables["forecasts"]
+            _render_training_advice(content.training_advice), tables["forecasts"]
         ),
         "## Changes": tables["changes"],
         "## Slices": _join(tables["slices"], *map(escape_markdown, _list_slice_notes(comparison))),
@@ -65,7 +65,7 @@ def render_markdown(content: Content) -> str:
         "## Provenance": _join(
             escape_markdown(describe_method(comparison)),
             tables["provenance"],
-            _ERROR_TABLES_NOTE if content.has_records else "",
+            _ERROR_TABLES_NOTE if content.has_error_tables else "",
         ),
     }
     return "\n\n".join(f"{title}\n\n{text}" for title, text in sections.items() if text) + "\n"

@@ -1,4 +1,4 @@
-"""Plots: rows of SVG that follow the page's width and colours, and small PNGs for other pages."""
+"""Plots: SVG rows in the width and colours of the page, and small PNG charts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from habla_ml.evaluation.scoring.statistics import Interval
 def draw_interval_row(
     interval: Interval | None, scale_max: float, series: str, reference: Interval | None = None
 ) -> Markup:
-    """One dot with its whisker on a track from 0 to `scale_max`, as wide as its container.
+    """Draw a value with its interval on a track from 0 to `scale_max`, as wide as the container.
 
-    `series` is a CSS class that carries the colour; it must be a plain identifier. `reference` is marked by a hollow
-    square, without its whisker: what the dot is to be read against.
+    `series` is the CSS class of the colour and must be a plain identifier. A hollow square without an interval marks
+    `reference`.
     """
     if interval is None or scale_max <= 0:
         return Markup('<svg class="track" width="100%" height="14" aria-hidden="true"></svg>')
@@ -39,22 +39,22 @@ def draw_interval_row(
 
 
 def _to_track_percent(share: float, scale_max: float) -> str:
-    """In percent of the track."""
+    """Return the position in percent of the track."""
     return f"{100 * min(max(share, 0.0), scale_max) / scale_max:.2f}"
 
 
 _CHART_HEIGHT = 170
 _PLOT_TOP, _PLOT_BOTTOM = 22, 145
 _AXIS_LABELS_PERCENT = 12
-"""Kept for the labels of the axis."""
+"""Width of the axis labels."""
 _MAX_LABELS = 6
 _MAX_LABEL_CHARACTERS = 12
 
 
 def draw_versions_chart(history: Sequence[tuple[str, Interval]], focus: str) -> Markup:
-    """Every version's rate with its interval, the oldest on the left, as wide as its container.
+    """Draw the rate of every version with its interval, the oldest on the left, as wide as the container.
 
-    Labels stand under about six versions, `focus` and the last among them; the table beside it holds the figures.
+    About six versions have labels, including `focus` and the last one.
     """
     scale, step = (
         round_axis_end([each for _, each in history]),
@@ -115,7 +115,7 @@ def _draw_grid_line(scale: float, share: float) -> Markup:
 
 
 def round_axis_end(intervals: Sequence[Interval | None]) -> float:
-    """A round end for an axis from 0 that holds every interval, in steps of 5 points; at least 5 points."""
+    """Return the end of an axis from 0 that holds every interval, in steps of 5 points; at least 5 points."""
     highest = max((each.high for each in intervals if each is not None), default=0.0)
     return max(0.05, 0.05 * -(-highest // 0.05))
 
@@ -123,9 +123,9 @@ def round_axis_end(intervals: Sequence[Interval | None]) -> float:
 def draw_bar_chart(
     labels: Sequence[str], intervals: Sequence[Interval | None], title: str, unit: str = "WER, %"
 ) -> bytes:
-    """Horizontal bars with 95 % whiskers as a small PNG (under 40 kB); shares are drawn as percent.
+    """Draw horizontal bars with 95 % intervals as a PNG under 40 kB; shares become percent.
 
-    A missing interval leaves its row empty.
+    A row without an interval is empty.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

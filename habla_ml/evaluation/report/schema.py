@@ -1,4 +1,4 @@
-"""The JSON Schema of a comparison, for who reads it without this package."""
+"""The JSON Schema of a comparison, for readers without this package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from habla_ml.evaluation.comparison.records import COMPARISON_FORMAT, Comparison
 
 
 def build_comparison_schema() -> str:
-    """JSON Schema (draft 2020-12) of `Comparison.to_json`, as JSON text."""
+    """Return the JSON Schema (draft 2020-12) of `Comparison.to_json`, as JSON text."""
     schema = Comparison.model_json_schema(mode="serialization")
     named = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -15,9 +15,10 @@ from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.metrics.metric import Metric, Unit
 from habla_ml.evaluation.metrics.registry import METRICS
 from habla_ml.evaluation.report import figures
-from habla_ml.evaluation.report.thresholds import ThresholdStatus, threshold_status
+from habla_ml.evaluation.report.thresholds import compare_with_bound
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import AcceptableSettings
+from habla_ml.tables import TableCell
 
 NO_WINNER: Final = "no clear winner"
 _FORMATS: Final[Mapping[Unit, Callable[[Interval | None], str]]] = {
@@ -37,21 +38,13 @@ _BOUND_FORMATS: Final[Mapping[Unit, Callable[[float], str]]] = {
 
 
 @dataclass(frozen=True)
-class ScoreboardCell:
-    """One metric of one model."""
-
-    text: str
-    threshold_status: ThresholdStatus | None
-
-
-@dataclass(frozen=True)
 class ScoreboardRow:
     """One metric."""
 
     metric: str
     bound: str
     """What is acceptable, or empty."""
-    cells: tuple[ScoreboardCell, ...]
+    cells: tuple[TableCell, ...]
     """In the order of the models."""
     winners: tuple[str, ...]
     """The models that are not losers; empty where there is no loser."""
@@ -107,7 +100,7 @@ def _build_row(metric: Metric, comparison: Comparison, acceptable: AcceptableSet
         metric=metric.label,
         bound=_format_bounds(metric.unit, bounds),
         cells=tuple(
-            ScoreboardCell(_FORMATS[metric.unit](value), threshold_status(value, bound))
+            TableCell(_FORMATS[metric.unit](value), status=compare_with_bound(value, bound))
             for value, bound in zip(values, bounds, strict=True)
         ),
         winners=winners,

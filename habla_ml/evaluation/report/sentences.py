@@ -6,16 +6,16 @@ from typing import Final
 
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.metrics.diarisation import MAX_DIARISATION_RATE
-from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.figures import percent, share_with_interval
-from habla_ml.evaluation.report.thresholds import threshold_status
+from habla_ml.evaluation.report.thresholds import compare_with_bound
 
 REASONS_SHOWN: Final = 3
 """The first reasons of the training advice decide its verdict; `habla-ml advise` prints all of them."""
 _THRESHOLD_PHRASES: Final = {"met": "below", "unsure": "not significantly below", "missed": "not below"}
 
 
-def describe_small_test_set(content: Content) -> str:
+def describe_small_test_set(content: ReportContent) -> str:
     """Return that the test set has too few clips for a comparison; empty where it has enough."""
     clips, fewest = content.comparison.test.utterances, content.acceptable.fewest_clips
     return "" if clips >= fewest else f"fewer than the {fewest} clips that a comparison takes"
@@ -55,7 +55,7 @@ def describe_diarisation(comparison: Comparison) -> str:
             ("speaker confusion", sum(each.confusion_s for each in found.recordings)),
         )
     )
-    phrase = _THRESHOLD_PHRASES[threshold_status(found.rate, MAX_DIARISATION_RATE) or "missed"]
+    phrase = _THRESHOLD_PHRASES[compare_with_bound(found.rate, MAX_DIARISATION_RATE) or "missed"]
     return (
         f"Diarisation error rate of Habla's speaker labels against annotated turns: {share_with_interval(found.rate)}, "
         f"{phrase} the acceptable {percent(MAX_DIARISATION_RATE, 0)}; {parts}; {len(found.recordings)} sessions. The "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from habla_ml.evaluation.comparison.records import Change, Comparison, ModelScore, Slice
 from habla_ml.evaluation.metrics.error_rates import OUT_OF_DOMAIN_WER
-from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.figures import format_error_reduction, percent, points_with_interval
 from habla_ml.evaluation.report.seed_spread import describe_seed_spread
 
@@ -35,7 +35,7 @@ class Summary:
         return tuple(each for each in (self.result, self.confidence, *self.details) if each)
 
 
-def summarise(content: Content) -> Summary:
+def summarise(content: ReportContent) -> Summary:
     """Describe what the comparison shows."""
     comparison, decision = content.comparison, content.decision
     verdict = VERDICT_LABELS[decision.verdict] if decision else NO_VERDICT
@@ -68,7 +68,7 @@ def summarise(content: Content) -> Summary:
     )
 
 
-def _summarise_models(content: Content) -> Summary:
+def _summarise_models(content: ReportContent) -> Summary:
     comparison, best = content.comparison, content.focus
     first = comparison.models[0]
     change = next((each for each in comparison.changes if each.of == best.name), None)

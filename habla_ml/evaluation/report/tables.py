@@ -19,7 +19,7 @@ from habla_ml.evaluation.report.breakdown import (
     explain_too_small,
     list_decoding_languages,
 )
-from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.scoreboard import ScoreboardRow, list_change_rows
 from habla_ml.evaluation.report.seed_spread import format_seed_spread
 from habla_ml.evaluation.report.sentences import describe_small_test_set
@@ -30,7 +30,7 @@ _MAX_TERMS: Final = 8
 _MAX_CONFUSIONS: Final = 10
 
 
-def build_tables(content: Content, scoreboard: Sequence[ScoreboardRow]) -> dict[str, TextTable]:
+def build_tables(content: ReportContent, scoreboard: Sequence[ScoreboardRow]) -> dict[str, TextTable]:
     """Return the tables of a report by name."""
     comparison = content.comparison
     return {
@@ -38,7 +38,7 @@ def build_tables(content: Content, scoreboard: Sequence[ScoreboardRow]) -> dict[
         "history": _build_history_table(content.history),
         "changes": build_change_table(comparison),
         "seeds": _build_seed_table(comparison),
-        "forecasts": build_forecast_table(content.should_train),
+        "forecasts": build_forecast_table(content.training_advice),
         "slices": build_slice_table(
             comparison, [each for each in comparison.slices if _is_dimension_or_large_speaker(each)]
         ),
@@ -63,7 +63,7 @@ def build_scoreboard_table(comparison: Comparison, scoreboard: Sequence[Scoreboa
         [
             [
                 TableCell(row.metric, row.bound),
-                *(TableCell(cell.text, status=cell.threshold_status) for cell in row.cells),
+                *row.cells,
                 TableCell(row.winner, series=roles[row.winners[0]] if len(row.winners) == 1 else ""),
             ]
             for row in scoreboard
@@ -344,7 +344,7 @@ def _build_diarisation_table(comparison: Comparison) -> TextTable:
     )
 
 
-def _build_test_set_table(content: Content) -> TextTable:
+def _build_test_set_table(content: ReportContent) -> TextTable:
     test, few = content.comparison.test, describe_small_test_set(content)
     size = f"{test.utterances} clips, {test.words} words, {test.sessions} sessions, {figures.minutes(test.duration_s)}"
     return _build_property_table(
@@ -360,11 +360,11 @@ def _build_test_set_table(content: Content) -> TextTable:
     )
 
 
-def _build_provenance_table(content: Content) -> TextTable:
+def _build_provenance_table(content: ReportContent) -> TextTable:
     return _build_property_table("Provenance", list(_list_provenance(content)))
 
 
-def _list_provenance(content: Content) -> Iterator[tuple[str, str]]:
+def _list_provenance(content: ReportContent) -> Iterator[tuple[str, str]]:
     comparison = content.comparison
     source = comparison.provenance
     yield "Test set digest", comparison.test.digest

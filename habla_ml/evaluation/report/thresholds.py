@@ -1,18 +1,15 @@
-"""What is acceptable, dimension by dimension, whatever it is compared with."""
+"""Acceptable bounds of single metrics."""
 
 from __future__ import annotations
 
-from typing import Literal
-
 from habla_ml.evaluation.scoring.statistics import Interval
+from habla_ml.tables import ThresholdStatus
 
-ThresholdStatus = Literal["met", "unsure", "missed"]
 
-
-def threshold_status(figure: Interval | None, bound: float | None) -> ThresholdStatus | None:
-    """Whether a figure stays below its bound; `unsure` where its interval holds the bound, None without either."""
-    if figure is None or bound is None:
+def compare_with_bound(value: Interval | None, bound: float | None) -> ThresholdStatus | None:
+    """Return whether the interval is below `bound`, above it, or includes it (`unsure`); None without either."""
+    if value is None or bound is None:
         return None
-    if figure.high < bound:
+    if value.high < bound:
         return "met"
-    return "missed" if figure.low >= bound else "unsure"
+    return "missed" if value.low >= bound else "unsure"

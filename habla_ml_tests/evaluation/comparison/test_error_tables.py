@@ -13,7 +13,7 @@ from habla_ml.evaluation.comparison.error_tables import (
     make_word_error_table,
 )
 from habla_ml.evaluation.metrics.inputs import DecodedModel, Reference, ScoredModel
-from habla_ml.evaluation.report import write_report
+from habla_ml.evaluation.report import ReportContent, write_report
 from habla_ml.evaluation.scoring.alignment import ErrorCounts, align_words, score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.transcription.options import DecodingOptions
@@ -76,7 +76,7 @@ def test_the_tables_read_back_from_parquet_with_the_counts_and_the_texts(tmp_pat
         TEST_SETTINGS,
         TEST_PROVENANCE,
     )
-    files = write_report(comparison, None, utterances, tmp_path, records=records)
+    files = write_report(ReportContent(comparison), utterances, tmp_path, records)
     rows = pq.read_table(files.utterances).to_pylist()
     assert [row["model"] for row in rows] == ["base"] * 15 + ["v1"] * 15
     wrong = Counter(row["model"] for row in pq.read_table(files.word_errors).to_pylist())

@@ -6,7 +6,7 @@ from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.comparison.records import Comparison, read_comparison
 from habla_ml.evaluation.comparison.seed_spread import SeedRun, SeedSpread, summarise_seeds
 from habla_ml.evaluation.promotion.rule import decide
-from habla_ml.evaluation.report import Content
+from habla_ml.evaluation.report import ReportContent
 from habla_ml.evaluation.report.html import render_html
 from habla_ml.evaluation.report.markdown import render_markdown
 from habla_ml.evaluation.report.seed_spread import describe_seed_spread, format_seed_spread
@@ -86,14 +86,14 @@ def test_seeds_with_equal_results_have_no_spread() -> None:
 
 def test_a_version_with_one_seed_has_no_seed_section() -> None:
     assert describe_seed_spread(MEASURED) == ""
-    assert "seeds" not in render_html(Content(MEASURED, decide(MEASURED, PromotionSettings())), {})
-    assert "## Seeds" not in render_markdown(Content(MEASURED))
+    assert "seeds" not in render_html(ReportContent(MEASURED, decide(MEASURED, PromotionSettings())), {})
+    assert "## Seeds" not in render_markdown(ReportContent(MEASURED))
 
 
 def test_both_forms_of_the_report_name_each_seed_and_the_json_keeps_them() -> None:
     found = with_seeds(0.204, 0.2, 0.208)
     assert found.seeds is not None
-    content = Content(found, decide(found, PromotionSettings()))
+    content = ReportContent(found, decide(found, PromotionSettings()))
     html, markdown = render_html(content, {}), render_markdown(content)
     assert describe_seed_spread(found) in html
     assert "v2-s3" in html
@@ -106,10 +106,10 @@ def test_both_forms_of_the_report_name_each_seed_and_the_json_keeps_them() -> No
     assert read_comparison(found.to_json()) == found
 
 
-def test_a_repeat_is_refused_however_much_better_it_is() -> None:
+def test_a_repeat_is_refused() -> None:
     models = [
         each.model_copy(update={"name": "v2-s2"}) if each.role == "candidate" else each for each in MEASURED.models
     ]
     decision = decide(MEASURED.model_copy(update={"models": tuple(models)}), PromotionSettings())
     assert decision.verdict == "refuse"
-    assert decision.reasons[0].startswith("It repeats v2 with another seed")
+    assert decision.reasons[0].startswith("v2-s2 repeats v2 with another seed")

@@ -11,7 +11,7 @@ from habla_ml.evaluation.report.breakdown import (
     describe_conditions,
     split_features_by_size,
 )
-from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.markdown import render_markdown
 from habla_ml_tests.testing.full_comparison import make_full_comparison
 
@@ -78,7 +78,7 @@ def test_without_a_speaker_map_the_report_explains_how_to_add_one(measured: Comp
 def test_markdown_names_the_dimension_of_a_slice_and_omits_small_speakers(
     measured: Comparison,
 ) -> None:
-    text = render_markdown(Content(measured))
+    text = render_markdown(ReportContent(measured))
     assert "| Loudness | quiet" in text
     assert "| Role | teacher |" in text
     small = [each for each in measured.slices if each.dimension == "speaker" and each.too_small]
@@ -94,7 +94,7 @@ def test_markdown_names_the_dimension_of_a_slice_and_omits_small_speakers(
             )
         }
     )
-    text = render_markdown(Content(few))
+    text = render_markdown(ReportContent(few))
     assert "| Speaker |" not in text
     assert f"{len(small) + len(large)} speakers have too little speech for an error rate." in text
 

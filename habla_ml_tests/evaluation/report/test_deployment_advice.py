@@ -2,7 +2,7 @@ import pytest
 
 from habla_ml.evaluation.comparison.records import Comparison, SliceChange
 from habla_ml.evaluation.promotion.rule import Decision, Verdict, decide
-from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.deployment_advice import DeploymentAdvice, advise_deployment
 from habla_ml.evaluation.report.scoreboard import build_scoreboard
 from habla_ml.evaluation.scoring.statistics import Interval
@@ -16,7 +16,7 @@ def better() -> Comparison:
 
 
 def advice(comparison: Comparison, decision: Decision | None, override: str | None = None) -> DeploymentAdvice:
-    content = Content(comparison, decision, override=override)
+    content = ReportContent(comparison, decision, override=override)
     return advise_deployment(content, build_scoreboard(comparison, AcceptableSettings()))
 
 
@@ -82,6 +82,6 @@ def test_the_rollback_command_quotes_the_version_name(better: Comparison) -> Non
 
 
 def test_the_rollback_command_has_the_profile_of_the_deployment(better: Comparison) -> None:
-    content = Content(better, make_decision("deploy"), profile_option="demo")
+    content = ReportContent(better, make_decision("deploy"), profile_option="demo")
     found = advise_deployment(content, build_scoreboard(better, AcceptableSettings()))
     assert found.rollback == "habla-ml rollback --to v1 -p demo"

@@ -4,7 +4,7 @@ from habla_ml.evaluation.report.plots import draw_bar_chart, draw_interval_row, 
 from habla_ml.evaluation.scoring.statistics import Interval
 
 
-def test_plots_are_small_png_files_even_of_strange_labels_and_gaps() -> None:
+def test_bar_charts_are_small_png_files_with_any_labels_and_gaps() -> None:
     png = draw_bar_chart(
         ["base", "v1 $x_$ ñ", "no words"], [Interval(0.2, 0.3, 0.4), Interval(0.1, 0.15, 0.2), None], "WER"
     )
@@ -17,12 +17,12 @@ def test_plots_are_small_png_files_even_of_strange_labels_and_gaps() -> None:
     assert draw_bar_chart([], [], "nothing yet").startswith(b"\x89PNG")
 
 
-def test_an_axis_ends_on_five_points_above_everything_it_shows() -> None:
+def test_an_axis_ends_at_the_next_five_points() -> None:
     assert round_axis_end([Interval(0.1, 0.2, 0.31), None]) == pytest.approx(0.35)
     assert round_axis_end([]) == pytest.approx(0.05)
 
 
-def test_a_dot_stands_where_its_value_is_and_never_leaves_the_track() -> None:
+def test_a_dot_is_at_its_value_and_inside_the_track() -> None:
     drawn = draw_interval_row(Interval(-0.1, 0.1, 0.9), 0.4, "base", Interval(0.2, 0.3, 0.35))
     assert 'cx="25.00%"' in drawn
     assert 'x1="0.00%" x2="100.00%"' in drawn
@@ -30,7 +30,7 @@ def test_a_dot_stands_where_its_value_is_and_never_leaves_the_track() -> None:
     assert "circle" not in draw_interval_row(None, 0.4, "base")
 
 
-def test_the_chart_of_versions_names_the_last_one_and_the_one_it_is_about_however_many_there_are() -> None:
+def test_the_version_chart_labels_the_last_version_and_the_focus() -> None:
     history = [(f"v{at}", Interval(0.2, 0.3, 0.4)) for at in range(40)]
     chart = draw_versions_chart(history, "v7")
     assert chart.count("<circle") == 40
@@ -42,7 +42,7 @@ def test_the_chart_of_versions_names_the_last_one_and_the_one_it_is_about_howeve
     assert "circle" not in draw_versions_chart([], "x")
 
 
-def test_a_higher_rate_stands_higher_in_the_chart_of_versions() -> None:
+def test_a_higher_rate_is_higher_in_the_version_chart() -> None:
     chart = draw_versions_chart([("bad", Interval(0.3, 0.3, 0.3)), ("good", Interval(0.1, 0.1, 0.1))], "good")
     heights = [float(part.split('"')[0]) for part in chart.split('cy="')[1:]]
     assert heights[0] < heights[1]

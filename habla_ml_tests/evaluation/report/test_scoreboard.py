@@ -2,7 +2,7 @@ import pytest
 
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.report.scoreboard import NO_WINNER, ScoreboardRow, build_scoreboard
-from habla_ml.evaluation.report.thresholds import threshold_status
+from habla_ml.evaluation.report.thresholds import compare_with_bound
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import AcceptableSettings
 from habla_ml.transcription.options import HostedOptions
@@ -78,11 +78,11 @@ def test_a_single_measurement_needs_a_margin_and_a_second_model(two_models: Comp
 
 
 def test_a_bound_is_met_missed_or_within_the_interval() -> None:
-    assert threshold_status(Interval(0.05, 0.08, 0.0999), 0.1) == "met"
-    assert threshold_status(Interval(0.05, 0.08, 0.12), 0.1) == "unsure"
-    assert threshold_status(Interval(0.1, 0.15, 0.2), 0.1) == "missed"
-    assert threshold_status(None, 0.1) is None
-    assert threshold_status(Interval(0, 0, 0), None) is None
+    assert compare_with_bound(Interval(0.05, 0.08, 0.0999), 0.1) == "met"
+    assert compare_with_bound(Interval(0.05, 0.08, 0.12), 0.1) == "unsure"
+    assert compare_with_bound(Interval(0.1, 0.15, 0.2), 0.1) == "missed"
+    assert compare_with_bound(None, 0.1) is None
+    assert compare_with_bound(Interval(0, 0, 0), None) is None
 
 
 def test_bounds_are_those_of_the_settings_and_a_service_has_its_own_price(two_models: Comparison) -> None:
@@ -92,7 +92,7 @@ def test_bounds_are_those_of_the_settings_and_a_service_has_its_own_price(two_mo
     own, hosted = with_values(two_models, "cost_per_audio_hour_usd", *measured_once(1.0, 1.0)).models
     hosted = hosted.model_copy(update={"decoding": HostedOptions(engine="deepgram")})
     found = row(two_models.model_copy(update={"models": (own, hosted)}), "cost per hour of audio")
-    assert [each.threshold_status for each in found.cells] == ["missed", "met"]
+    assert [each.status for each in found.cells] == ["missed", "met"]
     assert found.bound == "below 0.50\u00a0USD or 1.50\u00a0USD"
 
 

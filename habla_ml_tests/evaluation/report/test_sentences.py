@@ -3,7 +3,7 @@ import pytest
 from habla_ml.evaluation.comparison.records import Comparison, DecodingFailures
 from habla_ml.evaluation.metrics.diarisation import DiarisationScore, RecordingDiarisation
 from habla_ml.evaluation.promotion.advice import Advice, AdviceInputs, Forecast
-from habla_ml.evaluation.report.content import Content
+from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.html import render_html
 from habla_ml.evaluation.report.markdown import render_markdown
 from habla_ml.evaluation.report.sentences import describe_diarisation, describe_failures
@@ -21,8 +21,8 @@ def failed(comparison: Comparison, failures: DecodingFailures) -> Comparison:
     return comparison.model_copy(update={"models": (base, candidate.model_copy(update={"failures": failures}))})
 
 
-def render_both(comparison: Comparison, should_train: Advice | None = None) -> tuple[str, str]:
-    content = Content(comparison, should_train=should_train)
+def render_both(comparison: Comparison, training_advice: Advice | None = None) -> tuple[str, str]:
+    content = ReportContent(comparison, training_advice=training_advice)
     return render_html(content, {}), render_markdown(content)
 
 
