@@ -4,7 +4,7 @@ from habla_ml_tests.testing.full_comparison import SENTENCES, TERMS, make_full_c
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
 
 
-def test_the_ui_gets_every_figure_and_no_word_that_was_said_or_heard() -> None:
+def test_the_metadata_has_every_figure_and_no_spoken_or_recognised_word() -> None:
     comparison, _ = make_full_comparison()
     shown = build_comparison_metadata(comparison, AcceptableSettings())
     text = " ".join(str(getattr(each, "value", each)) for each in shown.values())

@@ -1,4 +1,4 @@
-"""What was wrong, word by word and utterance by utterance: to look into, and to count again without decoding."""
+"""Tables of every utterance and every word error, to inspect and to count again without decoding."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _COUNT_FIELDS = ("substitutions", "deletions", "insertions", "hits")
 
 @dataclass(frozen=True)
 class WordError:
-    """One word that was heard wrong, missed or invented."""
+    """One substituted, deleted or inserted word."""
 
     segment_id: str
     operation: Literal["substitute", "delete", "insert"]
     reference: str | None
-    """The word that was said; None for an insertion."""
+    """None for an insertion."""
     hypothesis: str | None
-    """The word that was heard; None for a deletion."""
+    """None for a deletion."""
     left: tuple[str, ...]
     """Up to two reference words before it."""
     right: tuple[str, ...]
     """Up to two reference words after it."""
     index: int
-    """Place in the reference, from 0; of an insertion, the place of the word it stands before."""
+    """Index in the reference, from 0; an insertion has the index of the next reference word."""
 
 
 def list_word_errors(segment_id: str, alignment: Sequence[AlignedWord]) -> list[WordError]:
-    """Every error of one utterance in reading order, from its alignment (`scoring.align_words`)."""
-    said = [step.reference for step in alignment if step.reference is not None]
+    """Return every error of one utterance in reading order, from its alignment (`scoring.align_words`)."""
+    words = [step.reference for step in alignment if step.reference is not None]
     found, at = [], 0
     for step in alignment:
         after = at + (step.reference is not None)
@@ -48,8 +48,8 @@ def list_word_errors(segment_id: str, alignment: Sequence[AlignedWord]) -> list[
                     operation=step.operation,
                     reference=step.reference,
                     hypothesis=step.hypothesis,
-                    left=tuple(said[max(0, at - _CONTEXT_WORDS) : at]),
-                    right=tuple(said[after : after + _CONTEXT_WORDS]),
+                    left=tuple(words[max(0, at - _CONTEXT_WORDS) : at]),
+                    right=tuple(words[after : after + _CONTEXT_WORDS]),
                     index=at,
                 )
             )
@@ -58,21 +58,21 @@ def list_word_errors(segment_id: str, alignment: Sequence[AlignedWord]) -> list[
 
 
 def make_utterance_table(references: Sequence[Reference], model: ScoredModel) -> pa.Table:
-    """One row an utterance: its ids, what was said and heard, and S, D, I and hits.
+    """Return one row per utterance: its ids, reference, hypothesis, and S, D, I and hits.
 
     The columns are `model`, `segment_id`, `session_id`, `reference`, `hypothesis`, and for each of `words`,
     `characters` and `orthographic_words` its `_substitutions`, `_deletions`, `_insertions` and `_hits` (int32). An
     empty reference has no substitutions, deletions or hits.
 
     Raises:
-        EvaluationError: The two describe other numbers of utterances.
+        EvaluationError: There is not one hypothesis for each reference.
     """
     import pyarrow as pa
 
     if len(references) != len(model.texts):
         raise EvaluationError(
             f"{len(references)} references and {len(model.texts)} texts of {model.name} do not describe the same "
-            "utterances; score each utterance"
+            "utterances; pass one text for each reference"
         )
     columns = {
         "model": pa.array([model.name] * len(references), pa.string()),
@@ -91,10 +91,10 @@ def make_utterance_table(references: Sequence[Reference], model: ScoredModel) ->
 def make_word_error_table(
     references: Sequence[Reference], model: str, alignments: Sequence[Sequence[AlignedWord]]
 ) -> pa.Table:
-    """One row an error, as `WordError`, with `model` and `session_id`: `said` and `heard`, null where there is none.
+    """Return one row per word error, with `model` and `session_id`.
 
-    The two words are not called `reference` and `hypothesis`: what a column of that name holds counts as a whole text,
-    and an erasure looks for it in every page.
+    `said` and `heard` hold the two words, null where there is none. They are not named `reference` and `hypothesis`
+    because an erasure treats columns of those names as whole texts and searches every page for them.
     """
     import pyarrow as pa
 
@@ -121,7 +121,7 @@ def make_word_error_table(
 
 @dataclass(frozen=True)
 class ErrorTables:
-    """The tables of all models of a comparison, as they lie beside its report."""
+    """The tables of all models of a comparison, stored with its report."""
 
     utterances: pa.Table
     word_errors: pa.Table

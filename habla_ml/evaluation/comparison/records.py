@@ -1,4 +1,4 @@
-"""The result of a comparison: what the report shows, the promotion rule reads and the lake keeps as evidence."""
+"""The result of a comparison: the report shows it, the promotion rule reads it, and the lake stores it as evidence."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ScoredSet(EvaluationRecord):
     """A set of utterances that every model was scored on."""
 
     digest: str
-    """sha256 over the sorted segment ids with their sentences: another text is another set."""
+    """sha256 over the sorted segment ids with their sentences; a corrected sentence makes another set."""
     utterances: int
     sessions: int
     words: int
@@ -45,22 +45,22 @@ class ScoredSet(EvaluationRecord):
 
 
 class DecodingFailures(EvaluationRecord):
-    """Clips of the test set that a model did not answer; but for `stood_in`, each is scored as an empty text."""
+    """Clips of the test set without an answer of the model; all but `fallback` are scored as an empty text."""
 
     audio: int = 0
-    """Unusable sound."""
+    """Unusable audio."""
     timeout: int = 0
     crash: int = 0
     service: int = 0
-    """A hosted service refused or was down."""
+    """A hosted service refused or was unavailable."""
     empty: int = 0
-    """Nothing was heard, without a fault."""
+    """The model wrote nothing, without a fault."""
     fallback: int = 0
-    """Heard by the local engine, since the hosted service was down: an answer, and not the service's."""
+    """Decoded by the local engine because the hosted service was unavailable."""
 
     @property
     def faults(self) -> int:
-        """Clips that nobody could hear."""
+        """Clips that were not decoded."""
         return self.audio + self.timeout + self.crash + self.service
 
 
@@ -89,14 +89,14 @@ class ModelScore(EvaluationRecord):
 
 
 class SliceChange(EvaluationRecord):
-    """How a large slice changed, judged together with all other large slices."""
+    """The change of a large slice, corrected for the number of large slices."""
 
     dimension: Dimension
     name: str
     points: Interval
     """Change of the WER in points: above 0 is worse."""
     loss_lower_bound_points: float
-    """Lower bound that holds for all slices at once: above 0, this slice is worse whichever one looked at."""
+    """Lower bound that holds for all slices at once: above 0, the slice is significantly worse."""
 
 
 class Change(EvaluationRecord):
@@ -128,7 +128,7 @@ class SliceRate(EvaluationRecord):
 
 
 class Slice(EvaluationRecord):
-    """A part of the test set that means something to a person."""
+    """A part of the test set."""
 
     dimension: Dimension
     name: str
@@ -136,14 +136,14 @@ class Slice(EvaluationRecord):
     sessions: int
     words: int
     too_small: str | None
-    """Why nothing should be concluded from this slice, or None."""
+    """Why the slice allows no conclusion, or None."""
     rates: tuple[SliceRate, ...]
     improvement: Interval | None
     """Relative improvement of the candidate over the base."""
 
 
 class ExampleHypothesis(EvaluationRecord):
-    """What one model heard."""
+    """The text of one model."""
 
     model: str
     text: str
@@ -151,7 +151,7 @@ class ExampleHypothesis(EvaluationRecord):
 
 
 class ExampleUtterance(EvaluationRecord):
-    """One utterance worth a look."""
+    """An utterance to inspect."""
 
     kind: Literal["improved", "worst", "regressed"]
     segment_id: str
@@ -165,12 +165,12 @@ class ExampleUtterance(EvaluationRecord):
 
 
 class Parity(EvaluationRecord):
-    """Whether what ships says what was trained: an artefact and its checkpoint on the same clips."""
+    """The converted artefact compared with its checkpoint on the same clips."""
 
     artefact: str
-    """Digest of what ships."""
+    """Digest of the artefact."""
     checkpoint: str
-    """Digest of what was trained."""
+    """Digest of the checkpoint."""
     clips: int
     same_text_share: float
     points: Interval | None
@@ -178,19 +178,19 @@ class Parity(EvaluationRecord):
 
 
 class Provenance(EvaluationRecord):
-    """Where the numbers come from; `scorer` and the set's digest must be equal before two are compared."""
+    """Origin of the test speech."""
 
     snapshot_id: str
     conventions: str
     conventions_digest: str
     hardware: str | None = None
     out_of_domain: tuple[SpeechSourceSummary, ...] = ()
-    """Whose the speech is on which forgetting was measured, and under which licence."""
+    """Sources of general Spanish with their licences."""
     non_speech_problems: tuple[str, ...] = ()
 
 
 class ComparisonMethod(EvaluationRecord):
-    """How the intervals and slices were made."""
+    """How intervals and slices were computed; figures are comparable only with the same scorer and test set."""
 
     scorer: str
     interval_rule: str
@@ -201,7 +201,7 @@ class ComparisonMethod(EvaluationRecord):
     smallest_slice_sessions: int
     smallest_slice_words: int
     vocabulary: str | None = None
-    """sha256 of the terms that were counted."""
+    """sha256 of the domain terms."""
 
 
 class Comparison(EvaluationRecord):
@@ -213,7 +213,7 @@ class Comparison(EvaluationRecord):
     models: tuple[ModelScore, ...]
     """The base first, the candidate last."""
     changes: tuple[Change, ...]
-    """The candidate against each other; without a candidate, each against each before it."""
+    """The candidate against each other model; without a candidate, each model against each before it."""
     slices: tuple[Slice, ...]
     dialect_features: tuple[FeatureScore, ...] = ()
     vocabulary: VocabularyScore | None = None
@@ -222,35 +222,35 @@ class Comparison(EvaluationRecord):
     parity: Parity | None = None
     """Of the candidate; None where it was not measured."""
     diarisation: DiarisationScore | None = None
-    """Of Habla's own speaker labels, whatever the models; None where nobody marked who speaks when."""
+    """Of Habla's own speaker labels, independent of the models; None without marked speaker turns."""
     seeds: SeedSpread | None = None
-    """Of the candidate's training; None where it was trained with one seed only."""
+    """Of the candidate's training; None where it was trained with one seed."""
     method: ComparisonMethod
     provenance: Provenance
 
     def model(self, role: ModelRole) -> ModelScore | None:
-        """The first model in that role, or None."""
+        """Return the first model in that role, or None."""
         return next((each for each in self.models if each.role == role), None)
 
     def change(self, role: ModelRole) -> Change | None:
-        """The candidate against the model in that role, or None."""
+        """Return the change from the model in that role to the candidate, or None."""
         return next((each for each in self.changes if each.role == role), None)
 
     def to_json(self) -> str:
-        """JSON text that `read_comparison` reads back to an equal value."""
+        """Return JSON text that `read_comparison` reads back to an equal value."""
         return self.model_dump_json(indent=1) + "\n"
 
     def digest(self) -> str:
-        """sha256 of the content, the same for the same evidence."""
+        """Return the sha256 of the content."""
         return compute_digest(self.model_dump(mode="json"))
 
 
 def read_comparison(text: str | bytes) -> Comparison:
-    """Read stored evidence; raises `EvaluationError` that says which field is wrong."""
+    """Read stored evidence; raise `EvaluationError` that names the wrong fields."""
     try:
         return Comparison.model_validate_json(text)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5])
         raise EvaluationError(
-            f"this is no comparison of format {COMPARISON_FORMAT} ({faults}); evaluate the model version again"
+            f"not a comparison of format {COMPARISON_FORMAT} ({faults}); evaluate the model version again"
         ) from error

@@ -1,4 +1,4 @@
-"""How far the seeds of one training lie apart: which difference between versions says anything of data or recipe."""
+"""The spread of the WER over trainings that differ only in their seed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class SeedRun(EvaluationRecord):
 
 
 class SeedSpread(EvaluationRecord):
-    """Error rates of models that differ by nothing but the seed of their training, on one test set.
+    """Error rates of models that differ only in the seed of their training, on one test set.
 
-    The sessions' share of the uncertainty is not in it: that is the interval of each rate.
+    It does not include the uncertainty over sessions, which is the interval of each rate.
     """
 
     runs: tuple[SeedRun, ...]
-    """The version that is looked at first."""
+    """The evaluated version first."""
     mean: float
     standard_deviation: float
     """Of one run, not of the mean."""
@@ -34,20 +34,22 @@ class SeedSpread(EvaluationRecord):
     interval: Interval
     """Of the mean over seeds, 95 %, by Student's t."""
     seed_noise_points: float
-    """Two runs, each with a seed of its own, differ by less than this in 19 of 20 cases; points of the WER (x 100)."""
+    """Two runs with different seeds differ by less than this in 19 of 20 cases; WER points (× 100)."""
 
 
 def summarise_seeds(runs: Sequence[SeedRun]) -> SeedSpread:
-    """The spread of two runs or more.
+    """Return the spread of two or more runs.
 
-    Two runs of standard deviation s differ by up to t s sqrt(2), with the quantile t of Student's distribution for as
-    many degrees of freedom as there are runs less one: of two or three runs s is itself hardly known.
+    Two runs of standard deviation s differ by up to t s sqrt(2), where t is the quantile of Student's distribution with
+    n − 1 degrees of freedom for n runs: from two or three runs, s itself is uncertain.
 
     Raises:
         EvaluationError: There are fewer than two runs.
     """
     if len(runs) < 2:
-        raise EvaluationError(f"{len(runs)} runs have no spread; train and score a version with another seed")
+        raise EvaluationError(
+            f"a spread needs at least two runs, got {len(runs)}; train and score a version with another seed"
+        )
     rates = [each.wer for each in runs]
     average, deviation = mean(rates), stdev(rates)
     quantile = compute_t_quantile((1 + CONFIDENCE_LEVEL) / 2, len(rates) - 1)

@@ -1,7 +1,7 @@
-"""Parts of a test set that mean something to a person: quiet speech, noise, length, who speaks, and where it came from.
+"""Slices of a test set: by loudness, noise, length, speaker, session and source.
 
-Each utterance is in exactly one slice of each dimension; what nobody knows is a slice of its own, called `unknown`.
-What a sentence holds (a final s, a seseo site) is no slice, since most sentences hold several: see `phenomena`.
+Each utterance is in exactly one slice of each dimension; utterances without a value are in the slice `unknown`. Dialect
+features are not slices, because most sentences have several: see `metrics.feature_errors`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, get_args
 
-from habla_ml.evaluation.comparison.records import Dimension, Slice, SliceRate
+from habla_ml.evaluation.comparison.records import ComparisonMethod, Dimension, Slice, SliceRate
 from habla_ml.evaluation.metrics.inputs import Reference, ScoredSpeech
 from habla_ml.evaluation.scoring.rates import compute_rate, stack_counts
 from habla_ml.evaluation.scoring.statistics import Resample, to_interval
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from habla_ml.settings import EvaluationSettings
 
 DIMENSIONS: Final[tuple[Dimension, ...]] = get_args(Dimension)
-"""In the order in which slices are listed."""
+"""The order of slices in a comparison."""
 UNKNOWN: Final = "unknown"
 
 _DURATION_BOUNDS_S = (2.0, 4.0, 8.0)
 _SNR_BOUNDS_DB = (10.0, 20.0)
-_SEEN_LABELS: Final = {True: "heard in training", False: "new to the model", None: UNKNOWN}
+_SEEN_LABELS: Final = {True: "known from training", False: "new to the model", None: UNKNOWN}
 
 
 def compute_slices(speech: ScoredSpeech, settings: EvaluationSettings) -> tuple[tuple[Slice, Resample], ...]:
@@ -51,7 +51,7 @@ class _SliceKey:
     dimension: Dimension
     name: str
     rank: int = 0
-    """Order within the dimension; slices of one rank go by name."""
+    """Order within the dimension; slices of the same rank are sorted by name."""
 
 
 def _list_slice_keys(reference: Reference, quiet_below_dbfs: float) -> list[_SliceKey]:
@@ -77,7 +77,7 @@ def _make_label_key(dimension: Dimension, name: str) -> _SliceKey:
 def _make_bin_key(
     dimension: Dimension, value: float | None, bounds: Sequence[float], unit: str, first: str
 ) -> _SliceKey:
-    """The part between two bounds that holds `value`, its lower bound included."""
+    """Return the key of the interval [lower bound, upper bound) that contains `value`."""
     if value is None:
         return _SliceKey(dimension, UNKNOWN, len(bounds) + 1)
     rank = sum(value >= bound for bound in bounds)
@@ -106,7 +106,7 @@ def _make_slice(
         utterances=len(chosen),
         sessions=sessions,
         words=resample.words,
-        too_small=_explain_too_small(sessions, resample.words, settings),
+        too_small=explain_too_small(sessions, resample.words, settings),
         rates=tuple(
             SliceRate(model=model.name, rate=compute_rate([model.words[row] for row in chosen], resample, at))
             for at, model in enumerate(models)
@@ -115,10 +115,10 @@ def _make_slice(
     )
 
 
-def _explain_too_small(sessions: int, words: int, settings: EvaluationSettings) -> str | None:
-    """The stated rule: an interval over few sessions, or a rate over few words, says nothing."""
-    if sessions < settings.smallest_slice_sessions:
-        return f"too small: {sessions} of the {settings.smallest_slice_sessions} sessions it takes"
-    if words < settings.smallest_slice_words:
-        return f"too small: {words} of the {settings.smallest_slice_words} words it takes"
+def explain_too_small(sessions: int, words: int, limits: EvaluationSettings | ComparisonMethod) -> str | None:
+    """Return why a part of the test set has too few sessions or words for conclusions, or None."""
+    if sessions < limits.smallest_slice_sessions:
+        return f"too small: {sessions} of the required {limits.smallest_slice_sessions} sessions"
+    if words < limits.smallest_slice_words:
+        return f"too small: {words} of the required {limits.smallest_slice_words} words"
     return None

@@ -19,24 +19,12 @@ from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.lake import Lake, compute_digest
 
 if TYPE_CHECKING:
-    from habla_ml.settings import EvaluationSettings
+    from habla_ml.settings.models import CorpusWordSettings, EvaluationSettings
 
 Term = tuple[str, ...]
 """The words of a term, normalised."""
 
 _MIN_TERM_LETTERS: Final = 4
-
-
-@dataclass(frozen=True)
-class CorpusTermLimits:
-    """Which words of the corpus are terms though nobody listed them."""
-
-    fewest: int = 5
-    """Occurrences in training below which a word is no term."""
-    zipf_below: float = 4.0
-    """Zipf frequency in general Spanish from which a word is no term: 4 is ten in a million."""
-    most: int = 300
-    """The most frequent are taken."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +35,7 @@ class DomainVocabulary:
 
     @classmethod
     def of(cls, terms: Iterable[Term]) -> DomainVocabulary:
-        """Index the terms; the order and repeats do not matter."""
+        """Index the terms; their order and repetitions do not matter."""
         index: dict[str, list[Term]] = {}
         for term in sorted(set(terms), key=lambda each: (-len(each), each)):
             index.setdefault(term[0], []).append(term)
@@ -55,14 +43,14 @@ class DomainVocabulary:
 
     @property
     def digest(self) -> str:
-        """sha256 of the terms: figures of another vocabulary are other figures."""
+        """sha256 of the terms; scores of different vocabularies are not comparable."""
         return compute_digest(sorted(" ".join(term) for terms in self.by_first_word.values() for term in terms))
 
     def __len__(self) -> int:
         return sum(len(each) for each in self.by_first_word.values())
 
     def find_occurrences(self, words: Sequence[str]) -> Iterator[tuple[int, Term]]:
-        """Where terms stand in a normalised text: first word and term, none overlapping another."""
+        """Yield the index of the first word and the term of each occurrence in a normalised text, without overlaps."""
         at = 0
         while at < len(words):
             found = next(
@@ -83,23 +71,18 @@ def load_domain_vocabulary(
 ) -> DomainVocabulary | None:
     """Return the listed terms and those of the snapshot's training sentences; None where there are none."""
     listed = () if settings.vocabulary is None else read_terms(settings.vocabulary)
-    limits = settings.corpus_words
     found = (
-        ()
-        if snapshot is None
-        else find_corpus_terms(
-            read_train_sentences(lake, snapshot), CorpusTermLimits(limits.fewest, limits.zipf_below, limits.most)
-        )
+        () if snapshot is None else find_corpus_terms(read_train_sentences(lake, snapshot), settings.corpus_words)
     )
     terms = (*listed, *found)
     return DomainVocabulary.of(terms) if terms else None
 
 
 def read_terms(path: Path) -> tuple[Term, ...]:
-    """The terms of a list: one a line, `#` starts a comment; in the order of the file, each once.
+    """Read a list of terms, one per line; `#` starts a comment. Return them in the order of the file, each once.
 
     Raises:
-        SettingsError: The file cannot be read, or a line holds no word.
+        SettingsError: The file cannot be read, or a line has no word.
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()
@@ -112,16 +95,15 @@ def read_terms(path: Path) -> tuple[Term, ...]:
             continue
         term = tuple(normalise_spanish(text).split())
         if not term:
-            raise SettingsError(f"vocabulary {path}, line {number}: {text!r} holds no word; write one term a line")
+            raise SettingsError(f"vocabulary {path}, line {number}: {text!r} has no word; write one term per line")
         terms[term] = None
     return tuple(terms)
 
 
-def find_corpus_terms(sentences: Iterable[str], wanted: CorpusTermLimits = CorpusTermLimits()) -> tuple[Term, ...]:
-    """Words frequent in `sentences` (of training only) and rare in general Spanish, the most frequent first.
+def find_corpus_terms(sentences: Iterable[str], limits: CorpusWordSettings) -> tuple[Term, ...]:
+    """Return words that are frequent in training `sentences` and rare in general Spanish, the most frequent first.
 
-    Names count: a recogniser that cannot write a student's name is no use in class. Numbers do not: texts mostly write
-    them in digits, so that their words look rare.
+    Names count, because a class needs them. Number words do not: most texts write digits, so the words look rare.
     """
     from wordfreq import zipf_frequency
 
@@ -132,10 +114,10 @@ def find_corpus_terms(sentences: Iterable[str], wanted: CorpusTermLimits = Corpu
     found = [
         word
         for word, times in sorted(counted.items(), key=lambda each: (-each[1], each[0]))
-        if times >= wanted.fewest
+        if times >= limits.fewest
         and len(word) >= _MIN_TERM_LETTERS
         and word.isalpha()
         and word not in numbers
-        and zipf_frequency(word, "es") < wanted.zipf_below
+        and zipf_frequency(word, "es") < limits.zipf_below
     ]
-    return tuple((word,) for word in found[: wanted.most])
+    return tuple((word,) for word in found[: limits.most])

@@ -35,25 +35,25 @@ class TermCounts:
     reference_count: NDArray[np.int64]
     """Occurrences of terms in the reference."""
     recalled: NDArray[np.int64]
-    """Those of them that were heard."""
+    """Those of them that the model recognised."""
     hypothesis_count: NDArray[np.int64]
     """Occurrences in the hypothesis."""
     correct_count: NDArray[np.int64]
-    """Those of them that were said."""
+    """Those of them that are in the reference."""
     reference_count_of: Mapping[Term, int]
     recalled_count_of: Mapping[Term, int]
     inserted_count_of: Mapping[Term, int]
-    """Term → occurrences in hypotheses where it was not said."""
+    """Term → occurrences in hypotheses that are not in the reference."""
 
 
 class TermScore(EvaluationRecord):
-    """One term, as one model hears it."""
+    """One model on one term."""
 
     term: str
     reference_count: int
     recalled: int
     inserted: int
-    """Occurrences in hypotheses where it was not said."""
+    """Occurrences in hypotheses that are not in the reference."""
 
 
 class ModelVocabularyScore(EvaluationRecord):
@@ -64,11 +64,11 @@ class ModelVocabularyScore(EvaluationRecord):
     hypothesis_count: int
     correct_count: int
     recall: Interval | None
-    """Share of the terms said that were heard; None where none was said."""
+    """Share of the terms in references that were recognised; None without terms."""
     precision: Interval | None
-    """Share of the terms in hypotheses that were said; None where none was written."""
+    """Share of the terms in hypotheses that are in the reference; None without terms."""
     worst: tuple[TermScore, ...]
-    """Terms most often missed or invented, the worst first."""
+    """Terms with the most misses and insertions, the worst first."""
 
 
 class VocabularyScore(EvaluationRecord):
@@ -84,23 +84,23 @@ class VocabularyScore(EvaluationRecord):
 
 
 def count_terms(vocabulary: DomainVocabulary, alignments: Sequence[Sequence[AlignedWord]]) -> TermCounts:
-    """What one model made of the terms.
+    """Count the terms in the references and in one model's hypotheses.
 
     Args:
         vocabulary: The terms.
-        alignments: Of each normalised reference with what the model heard (`scoring.align_words`).
+        alignments: Of each normalised reference with the model's hypothesis (`scoring.align_words`).
     """
     rows = np.zeros((4, len(alignments)), dtype=np.int64)
-    said, recalled, invented = Counter[Term](), Counter[Term](), Counter[Term]()
+    spoken, recalled, inserted = Counter[Term](), Counter[Term](), Counter[Term]()
     for row, steps in enumerate(alignments):
         for term, hit in _match_terms(vocabulary, steps, "reference"):
             rows[:2, row] += (1, hit)
-            said[term] += 1
+            spoken[term] += 1
             recalled[term] += hit
         for term, hit in _match_terms(vocabulary, steps, "hypothesis"):
             rows[2:, row] += (1, hit)
-            invented[term] += not hit
-    return TermCounts(rows[0], rows[1], rows[2], rows[3], said, recalled, invented)
+            inserted[term] += not hit
+    return TermCounts(rows[0], rows[1], rows[2], rows[3], spoken, recalled, inserted)
 
 
 def score_vocabulary(
@@ -114,7 +114,7 @@ def score_vocabulary(
     Args:
         vocabulary: The terms.
         names: The models.
-        counts: What each model made of the same utterances.
+        counts: The counts of each model on the same utterances.
         draws: Of the same utterances.
 
     Raises:
@@ -170,7 +170,7 @@ TERM_RECALL = Metric("term_recall", "domain word recall", "share", _measure_reca
 def _match_terms(
     vocabulary: DomainVocabulary, steps: Sequence[AlignedWord], side: str
 ) -> Iterator[tuple[Term, bool]]:
-    """Each occurrence of a term on one side of an alignment, and whether it stands on the other side too."""
+    """Yield each occurrence of a term on one side of an alignment, and whether the other side has it too."""
     places = [at for at, step in enumerate(steps) if getattr(step, side) is not None]
     words = [getattr(steps[at], side) for at in places]
     for first, term in vocabulary.find_occurrences(words):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from habla_ml.evaluation.comparison.records import Comparison, ComparisonMethod, Dimension, Slice
-from habla_ml.evaluation.comparison.slices import UNKNOWN
+from habla_ml.evaluation.comparison.records import Comparison, Dimension, Slice
+from habla_ml.evaluation.comparison.slices import UNKNOWN, explain_too_small
 from habla_ml.evaluation.metrics.dialect_features import DialectFeature
 from habla_ml.evaluation.metrics.feature_errors import FeatureScore
 from habla_ml.evaluation.report.figures import percent
@@ -159,15 +159,6 @@ def describe_conditions(comparison: Comparison) -> tuple[str, ...]:
 def list_decoding_languages(comparison: Comparison) -> str:
     """Return the languages that the models decode in."""
     return ", ".join(dict.fromkeys(model.decoding.language for model in comparison.models))
-
-
-def explain_too_small(sessions: int, words: int, method: ComparisonMethod) -> str | None:
-    """Return why a part of the test set is too small for conclusions, by the rule of the comparison, or None."""
-    if sessions < method.smallest_slice_sessions:
-        return f"too small: {sessions} of the {method.smallest_slice_sessions} sessions it takes"
-    if words < method.smallest_slice_words:
-        return f"too small: {words} of the {method.smallest_slice_words} words it takes"
-    return None
 
 
 def _select_worst_sessions(comparison: Comparison, focus: str) -> Sequence[Slice]:

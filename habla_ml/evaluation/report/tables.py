@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from habla_ml.evaluation.comparison.records import Comparison, ModelScore, Slice
+from habla_ml.evaluation.comparison.slices import explain_too_small
 from habla_ml.evaluation.metrics.confusions import Confusion, ModelConfusions
 from habla_ml.evaluation.promotion.advice import Advice
 from habla_ml.evaluation.report import figures
@@ -16,7 +17,6 @@ from habla_ml.evaluation.report.breakdown import (
     DIMENSION_LABELS,
     PHENOMENON_LABELS,
     describe_conditions,
-    explain_too_small,
     list_decoding_languages,
 )
 from habla_ml.evaluation.report.content import ReportContent

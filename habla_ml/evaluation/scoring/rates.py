@@ -28,12 +28,12 @@ ErrorKind = Literal["errors", "substitutions", "deletions", "insertions"]
 
 
 def stack_counts(counts: Sequence[Sequence[ErrorCounts]], kind: ErrorKind = "errors") -> Counts:
-    """The counts of all models to be drawn together; one row a model, one entry an utterance."""
+    """Return the counts of all models for one resampling; `counts` has a row per model, an entry per utterance."""
     errors = np.array([[getattr(each, kind) for each in row] for row in counts], dtype=np.int64)
     words = np.array([each.reference_words for each in counts[0]] if counts else [], dtype=np.int64)
     return Counts(words, errors.reshape(len(counts), len(words)).T)
 
 
 def compute_rate(counts: Sequence[ErrorCounts], resample: Resample, model: int) -> ErrorRate:
-    """The rate of one model, whose column in `resample` is `model`."""
+    """Return the rate of one model; `model` is its column in `resample`."""
     return ErrorRate(counts=sum_counts(counts), interval=to_interval(resample.rate(model)))

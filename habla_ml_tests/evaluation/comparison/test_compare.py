@@ -47,7 +47,7 @@ def compare_pair(base, candidate):
     )
 
 
-def test_figures_are_those_worked_out_by_hand() -> None:
+def test_figures_equal_those_computed_by_hand() -> None:
     found = compare_pair(["loh niño traen libreta", "hola ana"], ["los niños traen la libreta", "hola hola ana"])
     base, candidate = found.models
     assert (base.name, candidate.name) == ("base", "v1")
@@ -84,7 +84,7 @@ def find_slice(slices: tuple[Slice, ...], name: str) -> Slice:
     return next(each for each in slices if each.name == name)
 
 
-def test_quiet_speech_is_told_from_normal_by_the_bound() -> None:
+def test_the_bound_separates_quiet_from_normal_speech() -> None:
     found = compare_pair(["x", "hola ana"], ["x", "hola ana"])
     assert find_slice(found.slices, "quiet (below -35 dBFS)").rates[0].rate.counts.errors == 5
     assert find_slice(found.slices, "normal (from -35 dBFS)").rates[0].rate.counts.errors == 0
@@ -100,25 +100,25 @@ def test_a_label_of_one_session_is_never_joined_with_another_session() -> None:
     assert all(keys[label].startswith("monday · ") for label in ("SPEAKER_00", "Speaker A", "2", "", "B"))
 
 
-def test_small_slices_say_so() -> None:
+def test_small_slices_have_a_reason() -> None:
     found = make_comparison(make_utterances(6, 12), {"base": 0.4, "candidate": 0.2})
     assert (
-        find_slice(found.slices, "session-000 · SPEAKER_00").too_small == "too small: 1 of the 3 sessions it takes"
+        find_slice(found.slices, "session-000 · SPEAKER_00").too_small == "too small: 1 of the required 3 sessions"
     )
     assert find_slice(found.slices, "Ana").too_small is None
     strict = TEST_SETTINGS.model_copy(update={"smallest_slice_words": 10_000})
     wordy = make_comparison(make_utterances(6, 12), {"base": 0.4, "candidate": 0.2}, settings=strict)
-    assert "of the 10000 words it takes" in str(find_slice(wordy.slices, "Ana").too_small)
+    assert "of the required 10000 words" in str(find_slice(wordy.slices, "Ana").too_small)
 
 
-def test_one_session_still_has_an_interval_of_some_width() -> None:
+def test_a_single_session_has_an_interval_with_width() -> None:
     found = make_comparison(make_utterances(1, 20), {"base": 0.4, "candidate": 0.2})
     interval = found.models[0].wer.interval
     assert interval is not None
     assert interval.low < interval.value < interval.high
 
 
-def test_stored_evidence_reads_back_equal_and_wrong_evidence_is_named() -> None:
+def test_stored_evidence_reads_back_equal_and_an_old_format_is_refused() -> None:
     found = make_comparison(make_utterances(3, 6), {"base": 0.4, "previous": 0.3, "candidate": 0.2}, {"base": 0.1, "previous": 0.1,
         "candidate": 0.1})  # fmt: skip
     again = read_comparison(found.to_json())
@@ -147,7 +147,7 @@ def test_scores_do_not_depend_on_the_order_of_utterances() -> None:
     assert forth.models == back.models
 
 
-def test_a_failure_is_scored_as_silence_and_counted() -> None:
+def test_a_failure_is_scored_as_an_empty_text_and_counted() -> None:
     broken = [*make_texts(PAIR[:1], [""], failure="audio"), *make_texts(PAIR[1:], ["hola ana"])]
     found = compare_decoded_models(
         PAIR, [DecodedModel("base", "base", "1" * 64, DecodingOptions(), broken)], TEST_SETTINGS, TEST_PROVENANCE
@@ -156,7 +156,7 @@ def test_a_failure_is_scored_as_silence_and_counted() -> None:
     assert found.models[0].wer.counts.deletions == 5
 
 
-def test_an_unheard_utterance_and_two_models_of_one_name_are_refused() -> None:
+def test_a_missing_hypothesis_and_two_models_with_one_name_are_refused() -> None:
     half = [DecodedModel("base", "base", "1" * 64, DecodingOptions(), make_texts(PAIR[:1], ["hola"]))]
     with pytest.raises(EvaluationError, match="base has no hypothesis for 1 of 2 utterances, the first is s2"):
         compare_decoded_models(PAIR, half, TEST_SETTINGS, TEST_PROVENANCE)

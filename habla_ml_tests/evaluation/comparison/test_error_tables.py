@@ -25,8 +25,8 @@ from habla_ml_tests.testing.simulated_hypotheses import (
 )
 
 
-def list_errors(said: str, understood: str) -> list[WordError]:
-    return list_word_errors("seg", align_words(said, understood))
+def list_errors(reference: str, hypothesis: str) -> list[WordError]:
+    return list_word_errors("seg", align_words(reference, hypothesis))
 
 
 def test_each_error_has_its_words_its_place_and_two_words_on_either_side() -> None:
@@ -37,7 +37,7 @@ def test_each_error_has_its_words_its_place_and_two_words_on_either_side() -> No
     ]
 
 
-def test_an_insertion_stands_before_the_word_of_its_index() -> None:
+def test_an_insertion_is_before_the_word_of_its_index() -> None:
     assert list_errors("la mar azul", "la eh mar azul") == [
         WordError("seg", "insert", None, "eh", ("la",), ("mar", "azul"), 1)
     ]
@@ -57,16 +57,16 @@ def test_empty_texts_have_only_insertions_or_only_deletions() -> None:
     ]
 
 
-def test_there_are_as_many_records_as_errors_and_each_word_is_where_it_says() -> None:
+def test_each_error_has_a_row_with_the_index_of_its_word() -> None:
     utterances = make_utterances(4, 10)
     for utterance, hypothesis in zip(utterances, simulate_hypotheses(utterances, 0.4, 1), strict=True):
-        said, understood = normalise_spanish(utterance.sentence), normalise_spanish(hypothesis.text)
-        found = list_errors(said, understood)
-        assert len(found) == score_utterances([said], [understood], normalise_spanish)[0].words.errors
-        assert all(said.split()[each.index] == each.reference for each in found if each.reference)
+        reference, text = normalise_spanish(utterance.sentence), normalise_spanish(hypothesis.text)
+        found = list_errors(reference, text)
+        assert len(found) == score_utterances([reference], [text], normalise_spanish)[0].words.errors
+        assert all(reference.split()[each.index] == each.reference for each in found if each.reference)
 
 
-def test_the_tables_read_back_from_parquet_with_the_counts_and_the_texts(tmp_path: Path) -> None:
+def test_the_tables_keep_counts_and_texts_in_parquet(tmp_path: Path) -> None:
     comparison, records = compare_with_error_tables(
         (utterances := make_utterances(3, 5)),
         [
@@ -96,7 +96,7 @@ def test_the_tables_read_back_from_parquet_with_the_counts_and_the_texts(tmp_pat
         assert "utterances.parquet" in form.read_text("utf-8")
 
 
-def test_a_wrong_word_stands_with_its_neighbours_and_a_text_that_is_missing_is_refused() -> None:
+def test_a_wrong_word_has_its_neighbours_and_a_missing_text_is_refused() -> None:
     references = [Reference.of(make_utterances(1, 1)[0])]
     table = make_word_error_table(
         references, "v1", [align_words("los niños de aquí cerca", "loh niños aquí cerca")]

@@ -1,4 +1,4 @@
-"""Which versions are one training with several seeds, and that a repeat is measured and never released."""
+"""Versions that repeat a training with other seeds; a repeat is evaluated and never released."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def first_stage(seed: int) -> FirstStageRecord:
 def store_training(
     lake: Lake, version: str, seed: int, recipe: dict[str, Any] | None = None, **identity: Any
 ) -> None:
-    """What a training with `seed` leaves; the plan of a repeat is there already."""
+    """Store the records of a training with `seed`; the plan of a repeat exists already."""
     if lake.read_pointer(catalogue.PLAN.name(version)) is None:
         text = yaml.safe_dump({**RECIPE, "seed": seed, **(recipe or {})})
         plan = VersionPlan(version, fake_digest("snapshot"), lake.put_bytes(text.encode()), 4.0)
@@ -103,7 +103,7 @@ def wer(found: Comparison) -> float:
     return model.wer.value
 
 
-def test_the_repeats_of_a_version_and_the_version_are_siblings_of_each_other(lake: Lake, tmp_path: Path) -> None:
+def test_a_version_and_its_repeats_are_siblings(lake: Lake, tmp_path: Path) -> None:
     store_training(lake, "v2", 1)
     for plan, seed in zip(plan_replicates(lake, "v2", [11, 12], tmp_path), (11, 12), strict=True):
         store_training(lake, plan.version, seed)
@@ -124,7 +124,7 @@ def test_the_repeats_of_a_version_and_the_version_are_siblings_of_each_other(lak
         ({}, {"first_stage": {"max_steps": 2}}),
     ],
 )
-def test_what_differs_by_more_than_the_seed_is_no_sibling(
+def test_a_version_that_differs_by_more_than_the_seed_is_not_a_sibling(
     lake: Lake, tmp_path: Path, identity: dict[str, Any], recipe: dict[str, Any]
 ) -> None:
     store_training(lake, "v2", 1)
@@ -142,7 +142,7 @@ def test_another_version_with_another_seed_is_a_sibling_and_the_same_seed_is_the
     assert find_seed_siblings(lake, "v2", tmp_path) == ("v4",)
 
 
-def test_the_spread_is_of_what_was_scored_on_the_same_test_set_in_the_same_way(lake: Lake) -> None:
+def test_the_spread_uses_comparable_siblings_only(lake: Lake) -> None:
     messages: list[str] = []
     own = measured("v2", 0.2)
     store_report(lake, "v2-s2", measured("v2-s2", 0.24))

@@ -35,7 +35,7 @@ def with_seeds(*rates: float, base: float = -10.0, previous: float = -0.4) -> Co
     return MEASURED.model_copy(update={"seeds": spread(*rates), "changes": tuple(changes)})
 
 
-def test_the_spread_of_seeds_is_worked_out_by_hand() -> None:
+def test_the_spread_of_seeds_equals_that_computed_by_hand() -> None:
     found = spread(0.20, 0.22, 0.24)
     assert [each.version for each in found.runs] == ["v2", "v2-s2", "v2-s3"]
     assert (found.lowest, found.highest) == (0.20, 0.24)
@@ -49,13 +49,13 @@ def test_the_spread_of_seeds_is_worked_out_by_hand() -> None:
 def test_an_interval_of_two_distant_seeds_ends_at_zero_and_one_seed_has_no_spread() -> None:
     assert spread(0.01, 0.30).interval == Interval(0.0, 0.155, pytest.approx(0.155 + 12.7062 * 0.145, rel=1e-4))
     with pytest.raises(
-        EvaluationError, match="1 runs have no spread; train and score a version with another seed"
+        EvaluationError, match="at least two runs, got 1; train and score a version with another seed"
     ):
         spread(0.2)
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=6))
-def test_the_mean_lies_between_the_lowest_and_the_highest(rates: list[float]) -> None:
+def test_the_mean_is_between_the_lowest_and_the_highest(rates: list[float]) -> None:
     found = spread(*rates)
     assert found.lowest <= found.mean + 1e-12
     assert found.mean <= found.highest + 1e-12

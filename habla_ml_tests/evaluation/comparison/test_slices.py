@@ -1,4 +1,4 @@
-"""Each utterance is in one slice of each dimension, and in the right one."""
+"""Each utterance is in the right slice of each dimension."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def slices_by_name(utterances, dimension: str) -> dict[str, int]:
     return {each.name: each.utterances for each in found if each.dimension == dimension}
 
 
-def test_the_stored_dimensions_are_those_that_are_made() -> None:
+def test_the_stored_dimensions_are_the_computed_ones() -> None:
     assert get_args(Slice.model_fields["dimension"].annotation) == DIMENSIONS
 
 
@@ -44,23 +44,23 @@ def test_each_utterance_is_in_one_slice_of_each_dimension() -> None:
             "is_seen_speaker",
             (True, False, None, True),
             "seen_speaker",
-            ["heard in training", "new to the model", "unknown"],
+            ["known from training", "new to the model", "unknown"],
         ),
         ("session_id", ("monday", "tuesday", "friday", "friday"), "session", ["friday", "monday", "tuesday"]),
     ],
 )
-def test_what_is_known_of_an_utterance_decides_and_what_is_not_is_called_unknown(
+def test_the_value_of_an_utterance_chooses_its_slice_and_a_missing_value_is_unknown(
     field: str, values: tuple[object, ...], dimension: str, names: list[str]
 ) -> None:
     made = [make_utterance(f"s{at}", f"session-{at}", "hola") for at in range(len(values))]
-    told = [replace(each, **{field: value}) for each, value in zip(made, values, strict=True)]
-    found = slices_by_name(told, dimension)
+    changed = [replace(each, **{field: value}) for each, value in zip(made, values, strict=True)]
+    found = slices_by_name(changed, dimension)
     assert list(found) == names
     assert sum(found.values()) == len(values)
 
 
 def make_voiced(snr_db: float) -> np.ndarray:
-    """A tone that comes and goes, above noise."""
+    """An intermittent tone with noise."""
     time_s = np.arange(48_000) / 16_000
     tone = np.sin(2 * np.pi * 300 * time_s) * (np.sin(2 * np.pi * 1.5 * time_s) > 0)
     level_dbfs = 10 * np.log10(np.mean(tone**2))

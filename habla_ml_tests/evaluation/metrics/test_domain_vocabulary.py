@@ -8,7 +8,6 @@ import pytest
 from habla_ml.demo.grammar import SpeechRegister, generate_sentence
 from habla_ml.errors import EvaluationError, SettingsError
 from habla_ml.evaluation.metrics.domain_vocabulary import (
-    CorpusTermLimits,
     DomainVocabulary,
     find_corpus_terms,
     read_terms,
@@ -17,13 +16,15 @@ from habla_ml.evaluation.metrics.term_recall import TermCounts, VocabularyScore,
 from habla_ml.evaluation.scoring.alignment import align_words
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.evaluation.scoring.statistics import Draws
+from habla_ml.settings.models import CorpusWordSettings
 
 CLASSROOM = Path(__file__).parents[3] / "configs" / "vocabulary" / "classroom.txt"
+LIMITS = CorpusWordSettings()
 TERMS = DomainVocabulary.of([("raíz", "cuadrada"), ("raíz",), ("pizarra",), ("sistema", "solar")])
 
 
 def count_pairs(*pairs: tuple[str, str]) -> TermCounts:
-    return count_terms(TERMS, [align_words(said, heard) for said, heard in pairs])
+    return count_terms(TERMS, [align_words(*pair) for pair in pairs])
 
 
 def totals(counts: TermCounts) -> tuple[int, int, int, int]:
@@ -47,26 +48,30 @@ def test_terms_of_one_and_two_words_are_counted_as_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "heard", "expected"),
+    ("reference", "hypothesis", "expected"),
     [
-        ("raíz cuadrada", "raíz muy cuadrada", (1, 0, 1, 1)),  # `raíz` alone was written, and was said
+        (
+            "raíz cuadrada",
+            "raíz muy cuadrada",
+            (1, 0, 1, 1),
+        ),  # the hypothesis has `raíz` alone, and so has the reference
         ("pizarra uno dos tres", "uno dos tres pizarra", (1, 0, 1, 0)),
         ("pizarra", "", (1, 0, 0, 0)),
         ("", "pizarra", (0, 0, 1, 0)),
         ("pizarra pizarra", "pizarra", (2, 1, 1, 1)),
     ],
 )
-def test_a_term_counts_only_at_its_place(said: str, heard: str, expected: tuple[int, ...]) -> None:
-    assert totals(count_pairs((said, heard))) == expected
+def test_a_term_counts_only_at_its_place(reference: str, hypothesis: str, expected: tuple[int, ...]) -> None:
+    assert totals(count_pairs((reference, hypothesis))) == expected
 
 
-def test_recall_and_precision_have_intervals_and_the_worst_terms_stand_first() -> None:
-    said = ["la raíz cuadrada en la pizarra"] * 12
+def test_recall_and_precision_have_intervals_and_the_worst_terms_are_first() -> None:
+    references = ["la raíz cuadrada en la pizarra"] * 12
     sessions = [f"session-{at % 4}" for at in range(12)]
     base = ["la ra cuadrada en la pizarra"] * 12
     better = [text if at % 3 else "la raíz cuadrada en la pizarra" for at, text in enumerate(base)]
-    counts = [count_terms(TERMS, [align_words(*pair) for pair in zip(said, heard, strict=True)])
-              for heard in (base, better)]  # fmt: skip
+    counts = [count_terms(TERMS, [align_words(*pair) for pair in zip(references, texts, strict=True)])
+              for texts in (base, better)]  # fmt: skip
     score, recall = score_vocabulary(TERMS, ["base", "v1"], counts, Draws.of(sessions, 500, 1))
     old, new = score.models
     assert (score.terms, score.reference_terms, score.reference_count) == (4, 2, 24)
@@ -85,7 +90,7 @@ def test_recall_and_precision_have_intervals_and_the_worst_terms_stand_first() -
     assert VocabularyScore.model_validate_json(score.model_dump_json()) == score
 
 
-def test_terms_that_nobody_said_leave_recall_open() -> None:
+def test_without_terms_there_is_no_recall() -> None:
     score, _ = score_vocabulary(TERMS, ["base"], [count_pairs(("hola", "hola"))], Draws.of(["a"], 100, 1))
     assert score.models[0].recall is None
     assert score.models[0].precision is None
@@ -106,7 +111,7 @@ def test_the_classrooms_list_is_read_normalised_and_without_repeats(tmp_path: Pa
 def test_a_line_without_a_word_and_a_missing_file_are_named(tmp_path: Path) -> None:
     bad = tmp_path / "bad.txt"
     bad.write_text("pizarra\n---\n", "utf-8")
-    with pytest.raises(SettingsError, match=r"bad\.txt, line 2: '---' holds no word"):
+    with pytest.raises(SettingsError, match=r"bad\.txt, line 2: '---' has no word"):
         read_terms(bad)
     with pytest.raises(SettingsError, match=r"gone\.txt cannot be read"):
         read_terms(tmp_path / "gone.txt")
@@ -114,13 +119,13 @@ def test_a_line_without_a_word_and_a_missing_file_are_named(tmp_path: Path) -> N
 
 def test_words_frequent_in_the_corpus_and_rare_in_spanish_are_terms() -> None:
     rng = np.random.default_rng(0)
-    said = [
+    sentences = [
         generate_sentence(SpeechRegister.TEACHER if at % 2 else SpeechRegister.STUDENT, rng) for at in range(1500)
     ]
-    words = {term[0] for term in find_corpus_terms(said)}
+    words = {term[0] for term in find_corpus_terms(sentences, LIMITS)}
     assert {"bolígrafo", "perímetro", "calculadora", "seño"} <= words
     assert not words & {"casa", "libro", "mañana", "veinticuatro", "porque"}
-    counts = [sum(word in normalise_spanish(each).split() for each in said) for word in words]
+    counts = [sum(word in normalise_spanish(each).split() for each in sentences) for word in words]
     assert min(counts) >= 5
-    assert len(find_corpus_terms(said, CorpusTermLimits(fewest=1, zipf_below=8.0, most=7))) == 7
-    assert find_corpus_terms([]) == ()
+    assert len(find_corpus_terms(sentences, CorpusWordSettings(fewest=1, zipf_below=8.0, most=7))) == 7
+    assert find_corpus_terms([], LIMITS) == ()

@@ -63,10 +63,10 @@ def test_without_a_speaker_map_the_report_explains_how_to_add_one(measured: Comp
         update={
             "slices": tuple(
                 each.model_copy(update={"name": "unknown"})
-                if each.dimension == "seen_speaker" and each.name == "heard in training"
+                if each.dimension == "seen_speaker" and each.name == "known from training"
                 else each
                 for each in measured.slices
-                if each.dimension not in ("role", "seen_speaker") or each.name == "heard in training"
+                if each.dimension not in ("role", "seen_speaker") or each.name == "known from training"
             )
         }
     )
@@ -87,7 +87,7 @@ def test_markdown_names_the_dimension_of_a_slice_and_omits_small_speakers(
     few = measured.model_copy(
         update={
             "slices": tuple(
-                each.model_copy(update={"too_small": "too small: 1 of the 3 sessions it takes"})
+                each.model_copy(update={"too_small": "too small: 1 of the required 3 sessions"})
                 if each.dimension == "speaker"
                 else each
                 for each in measured.slices
