@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from habla_ml.annotation.sources.label_studio.messages import (
     ImportResponse,
@@ -29,7 +29,7 @@ from habla_ml.annotation.sources.label_studio.messages import (
 )
 from habla_ml.errors import ServiceError
 
-ResponseModel = TypeVar("ResponseModel", bound=BaseModel)
+Response = TypeVar("Response")
 
 _MAX_RESPONSE_BYTES: Final = 256 << 20
 _IMPORT_TIMEOUT_S: Final = 600.0
@@ -88,11 +88,11 @@ class LabelStudio:
 
     def list_users(self) -> dict[int, str]:
         """Return id → e-mail of every user that the token can read."""
-        return {each.id: each.email for each in self._get_list(User, "/api/users")}
+        return {each.id: each.email for each in self._get(list[User], "/api/users")}
 
     def find_projects(self, title: str) -> list[ServerProject]:
         """Return the projects of exactly that title, oldest first."""
-        page = self._get_one(ProjectPage, "/api/projects", {"title": title, "page_size": 100})
+        page = self._get(ProjectPage, "/api/projects", {"title": title, "page_size": 100})
         return sorted((each for each in page.results if each.title == title), key=lambda each: each.id)
 
     def create_project(self, title: str, description: str, label_config: str) -> ServerProject:
@@ -109,7 +109,7 @@ class LabelStudio:
 
     def list_source_storages(self, kind: str, project: int) -> list[SourceStorage]:
         """Return the project's source storages of a kind, `localfiles` or `s3`."""
-        return self._get_list(SourceStorage, f"/api/storages/{kind}", {"project": project})
+        return self._get(list[SourceStorage], f"/api/storages/{kind}", {"project": project})
 
     def add_source_storage(self, kind: str, body: Mapping[str, Any]) -> None:
         """Register a source storage; the server tests it first."""
@@ -122,7 +122,7 @@ class LabelStudio:
             ServiceError: The server refused, or did not respond within ten minutes.
         """
         try:
-            answer = self._send(
+            response = self._send(
                 "POST",
                 f"/api/projects/{project}/import",
                 {"return_task_ids": "true"},
@@ -136,15 +136,15 @@ class LabelStudio:
             ) from None
         except httpx.TransportError:
             return None
-        if answer.status_code in {502, 503, 504}:
+        if response.status_code in {502, 503, 504}:
             return None
-        return self._parse_response(ImportResponse, answer)
+        return self._parse_response(ImportResponse, response)
 
     def delete_task(self, task: int) -> None:
         """Delete a task with its annotations, if it exists."""
-        answer = self._send_with_retries("DELETE", f"/api/tasks/{task}")
-        if answer.status_code != httpx.codes.NOT_FOUND:
-            self._check_response(answer)
+        response = self._send_with_retries("DELETE", f"/api/tasks/{task}")
+        if response.status_code != httpx.codes.NOT_FOUND:
+            self._check_response(response)
 
     def list_tasks(self, project: int, after: int = 0) -> Iterator[ListedTask]:
         """Yield ids and data of all tasks with an id above `after`, by id.
@@ -154,11 +154,10 @@ class LabelStudio:
         while True:
             query = _build_task_query("tasks:id", "greater", "Number", after)
             parameters = {"project": project, "page_size": _LIST_PAGE_SIZE, "query": query}
-            page = self._fetch_task_page({**parameters, "include": "id,data,total_annotations"})
+            page = self._fetch_tasks(ListedTask, {**parameters, "include": "id,data,total_annotations"})
             for each in page:
-                listed = self._validate_item(ListedTask, each)
-                after = max(after, listed.id)
-                yield listed
+                after = max(after, each.id)
+                yield each
             if len(page) < _LIST_PAGE_SIZE:
                 return
 
@@ -178,7 +177,7 @@ class LabelStudio:
                 "tasks:updated_at", "greater_or_equal", "Datetime", format_filter_time(since)
             )
             parameters = {"project": project, "page": number, "page_size": page_size, "fields": "all"}
-            page = self._fetch_task_page({**parameters, "query": query})
+            page = self._fetch_tasks(object, {**parameters, "query": query})
             last = since
             for each in page:
                 try:
@@ -193,45 +192,33 @@ class LabelStudio:
                 return
             since, number = (last, 1) if last > since else (since, number + 1)
 
-    def _fetch_task_page(self, parameters: Mapping[str, Any]) -> list[Any]:
-        answer = self._send_with_retries("GET", "/api/tasks", parameters)
+    def _fetch_tasks(self, kind: type[Response], parameters: Mapping[str, Any]) -> list[Response]:
+        response = self._send_with_retries("GET", "/api/tasks", parameters)
         # A page past the end gives this 404; a deleted project gives another one.
-        if answer.status_code == httpx.codes.NOT_FOUND and "Invalid page" in answer.text:
+        if response.status_code == httpx.codes.NOT_FOUND and "Invalid page" in response.text:
             return []
-        return self._parse_response(TaskPage, answer).tasks
+        return self._parse_response(TaskPage[kind], response).tasks  # type: ignore[valid-type]
 
-    def _get_one(
-        self, kind: type[ResponseModel], path: str, parameters: Mapping[str, Any] | None = None
-    ) -> ResponseModel:
+    def _get(self, kind: type[Response], path: str, parameters: Mapping[str, Any] | None = None) -> Response:
         return self._parse_response(kind, self._send_with_retries("GET", path, parameters))
 
-    def _get_list(
-        self, kind: type[ResponseModel], path: str, parameters: Mapping[str, Any] | None = None
-    ) -> list[ResponseModel]:
-        answer = self._check_response(self._send_with_retries("GET", path, parameters))
-        try:
-            return TypeAdapter(list[kind]).validate_json(answer.content)  # type: ignore[valid-type]
-        except ValidationError as error:
-            raise self._invalid_response_error(answer.request.url.path, error) from None
-
-    def _post(self, kind: type[ResponseModel], path: str, body: Any) -> ResponseModel:
+    def _post(self, kind: type[Response], path: str, body: Any) -> Response:
         try:
             return self._parse_response(kind, self._send("POST", path, None, body))
         except httpx.TransportError as error:
             raise self._unreachable_error(path, error) from error
 
-    def _parse_response(self, kind: type[ResponseModel], answer: httpx.Response) -> ResponseModel:
-        self._check_response(answer)
+    def _parse_response(self, kind: type[Response], response: httpx.Response) -> Response:
+        self._check_response(response)
         try:
-            return kind.model_validate_json(answer.content)
+            return TypeAdapter(kind).validate_json(response.content)
         except ValidationError as error:
-            raise self._invalid_response_error(answer.request.url.path, error) from None
-
-    def _validate_item(self, kind: type[ResponseModel], body: Any) -> ResponseModel:
-        try:
-            return kind.model_validate(body)
-        except ValidationError as error:
-            raise self._invalid_response_error("/api/tasks", error) from None
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"]) or "the body"
+            raise ServiceError(
+                f"{self.url}{response.request.url.path} gives no valid Label Studio response: {key}: {first['msg']}; "
+                "check the address; version 1.23 is known to work"
+            ) from None
 
     def _send_with_retries(
         self, method: str, path: str, parameters: Mapping[str, Any] | None = None
@@ -241,15 +228,15 @@ class LabelStudio:
         while True:
             fault: httpx.TransportError | None = None
             try:
-                answer = self._send(method, path, parameters, None)
-                if answer.status_code not in _TRANSIENT_STATUS_CODES:
-                    return answer
+                response = self._send(method, path, parameters, None)
+                if response.status_code not in _TRANSIENT_STATUS_CODES:
+                    return response
             except httpx.TransportError as error:
                 fault = error
             if time.monotonic() + pause_s > deadline:
                 if fault is not None:
                     raise self._unreachable_error(path, fault) from fault
-                return answer
+                return response
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -265,11 +252,11 @@ class LabelStudio:
         fresh = False
         if self._is_personal and not self._access:
             self._access, fresh = self._refresh_access_token(), True
-        answer = self._send_once(method, path, parameters, body, timeout_s)
-        if answer.status_code == httpx.codes.UNAUTHORIZED and self._is_personal and not fresh:
+        response = self._send_once(method, path, parameters, body, timeout_s)
+        if response.status_code == httpx.codes.UNAUTHORIZED and self._is_personal and not fresh:
             self._access = self._refresh_access_token()
-            answer = self._send_once(method, path, parameters, body, timeout_s)
-        return answer
+            response = self._send_once(method, path, parameters, body, timeout_s)
+        return response
 
     def _send_once(
         self, method: str, path: str, parameters: Mapping[str, Any] | None, body: Any, timeout_s: float | None
@@ -283,10 +270,10 @@ class LabelStudio:
             headers={"Authorization": f"{scheme} {word}"},
             timeout=timeout_s or httpx.USE_CLIENT_DEFAULT,
         )
-        answer = self._http.send(request, stream=True)
+        response = self._http.send(request, stream=True)
         try:
             content, size = [], 0
-            for chunk in answer.iter_bytes():
+            for chunk in response.iter_bytes():
                 content.append(chunk)
                 size += len(chunk)
                 if size > _MAX_RESPONSE_BYTES:
@@ -294,43 +281,35 @@ class LabelStudio:
                         f"{self.url}{path} responds with more than {_MAX_RESPONSE_BYTES >> 20} MiB; refused"
                     )
         finally:
-            answer.close()
-        return httpx.Response(answer.status_code, content=b"".join(content), request=request)
+            response.close()
+        return httpx.Response(response.status_code, content=b"".join(content), request=request)
 
     def _refresh_access_token(self) -> str:
-        answer = self._http.post("/api/token/refresh", json={"refresh": self._token})
-        if answer.status_code in _TRANSIENT_STATUS_CODES:
-            raise httpx.ReadError(f"HTTP {answer.status_code}", request=answer.request)
+        response = self._http.post("/api/token/refresh", json={"refresh": self._token})
+        if response.status_code in _TRANSIENT_STATUS_CODES:
+            raise httpx.ReadError(f"HTTP {response.status_code}", request=response.request)
         try:
-            access = answer.json()["access"] if answer.is_success else None
+            access = response.json()["access"] if response.is_success else None
         except (ValueError, KeyError, TypeError):
             access = None
         if not isinstance(access, str) or not access:
             raise ServiceError(
-                f"{self.url} does not accept the personal access token (HTTP {answer.status_code}): it has expired or "
+                f"{self.url} does not accept the personal access token (HTTP {response.status_code}): it has expired or "
                 "was revoked; make a new one in Label Studio under Account & Settings"
             )
         return access
 
-    def _check_response(self, answer: httpx.Response) -> httpx.Response:
-        if answer.is_success:
-            return answer
-        path = answer.request.url.path
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
+    def _check_response(self, response: httpx.Response) -> httpx.Response:
+        if response.is_success:
+            return response
+        path = response.request.url.path
+        if response.status_code == httpx.codes.UNAUTHORIZED:
             raise ServiceError(
                 f"{self.url}{path} refuses the token (HTTP 401); use a personal access token, since a legacy token "
                 "works only where the organisation allows it"
             )
         raise ServiceError(
-            f"{self.url}{path} responds with HTTP {answer.status_code}{_describe_invalid_fields(answer)}"
-        )
-
-    def _invalid_response_error(self, path: str, error: ValidationError) -> ServiceError:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        return ServiceError(
-            f"{self.url}{path} gives no valid Label Studio response: {key or 'the body'}: {first['msg']}; "
-            "check the address; version 1.23 is known to work"
+            f"{self.url}{path} responds with HTTP {response.status_code}{_describe_invalid_fields(response)}"
         )
 
     def _unreachable_error(self, path: str, error: httpx.TransportError) -> ServiceError:
@@ -340,10 +319,10 @@ class LabelStudio:
         )
 
 
-def _describe_invalid_fields(answer: httpx.Response) -> str:
+def _describe_invalid_fields(response: httpx.Response) -> str:
     """Name the fields that Label Studio found invalid, without its message, which can repeat a transcript."""
     try:
-        wrong = answer.json()["validation_errors"]
+        wrong = response.json()["validation_errors"]
     except (ValueError, KeyError, TypeError):
         wrong = {}
     fields = f" for {', '.join(sorted(wrong))}" if isinstance(wrong, dict) and wrong else ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
+Task = TypeVar("Task")
 MAX_TEXT_CHARS: Final = 10_000
 """Characters of one transcript; a segment lasts at most 30 s."""
 MAX_ATTEMPTS: Final = 10_000
@@ -65,10 +66,10 @@ class ImportResponse(_ServerResponse):
     task_ids: list[Identifier] = []
 
 
-class TaskPage(_ServerResponse):
-    """One page of tasks. Each is validated separately, so that an invalid one does not hide the others."""
+class TaskPage(_ServerResponse, Generic[Task]):
+    """One page of tasks."""
 
-    tasks: list[Any]
+    tasks: list[Task]
 
 
 class TaskData(_ServerResponse):

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from habla_ml.annotation.event_log import append_events
@@ -30,6 +29,7 @@ from habla_ml.errors import InputError, PointerMovedError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings import Skipped, load_day, read_skipped_inputs
 from habla_ml.recordings.days import put_skipped_inputs
+from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.settings import LabelStudioSettings
 
 LABEL_STUDIO: Final = "label_studio"
@@ -225,12 +225,9 @@ class _TaskParser:
         """Return segment → session of a day from the lake; the session that the server returns is not trusted."""
         if day not in self._sessions:
             recordings = load_day(self._lake, day)
-            self._sessions[day] = {}
-            if recordings is not None:
-                columns = ["segment_id", "session_id"]
-                table = pq.read_table(self._lake.fetch_path(recordings.facts), columns=columns)
-                ids, sessions = (table[name].to_pylist() for name in columns)
-                self._sessions[day] = dict(zip(ids, sessions, strict=True))
+            columns = ["segment_id", "session_id"]
+            rows = read_segment_metadata(self._lake, recordings.facts, columns) if recordings else ()
+            self._sessions[day] = {row["segment_id"]: row["session_id"] for row in rows}
         return self._sessions[day]
 
     def _skip(self, name: str, reason: str) -> None:

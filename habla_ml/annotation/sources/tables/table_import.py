@@ -47,6 +47,7 @@ from habla_ml.recordings import (
     segment_id,
 )
 from habla_ml.recordings.days import put_skipped_inputs
+from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.recordings.sessions import parse_segment_number, parse_session_start, to_utc
 from habla_ml.settings import Settings
 
@@ -179,15 +180,16 @@ class _TableImporter:
         zone = self.settings.zone
         self.name = table_name(self.path)
         self.changed_at = min(read_modification_time(self.path, zone), self.now.astimezone(zone))
+        self._ids_by_day: dict[str, frozenset[str]] = {}
         self.default_day = max(self.changed_at.strftime("%Y-%m-%d"), self.settings.recordings.first_day)
 
     def find_targets(self) -> tuple[list[RowTarget], list[RowTarget]]:
         """Return every admitted row with its segment, and the first row of each new clip."""
-        named, others = self._match_rows_by_name(self._read_rows())
-        targets = [
-            each for each in named if self._is_admitted(each, self.consent_filter.explain_text_refusal(each))
-        ]
-        clips = self._read_clips(others)
+        rows = self._read_rows()
+        named = {row.number: found for row in rows if (found := self._find_named_segment(row))}
+        explain = self.consent_filter.explain_text_refusal
+        targets = [each for each in named.values() if self._is_admitted(each, explain(each))]
+        clips = self._read_clips([row for row in rows if row.number not in named])
         first_rows = {each.audio_sha256: each for each in reversed(clips)}
         known = self._find_known_audio(first_rows)
         clips = self._admit_clips(clips, known)
@@ -207,48 +209,42 @@ class _TableImporter:
 
     def append_events(self, targets: list[RowTarget]) -> int:
         """Append the events of all targets to the logs of their days; return how many were new."""
-        return sum(
-            append_events(
-                self.lake, day, [self._build_event(each) for each in targets if each.day == day], {}
-            ).added
-            for day in sorted({each.day for each in targets})
-        )
+        added = 0
+        for day in sorted({each.day for each in targets}):
+            events = [self._build_event(each) for each in targets if each.day == day]
+            added += append_events(self.lake, day, events, {}).added
+        return added
 
     def _read_rows(self) -> list[TableRow]:
         """Return the rows, except those with a time in the future: they would override every later correction."""
         remarks: list[Skipped] = []
         rows, refused = read_table(self.path, remarks)
         self.problems += refused + remarks
-        past = []
+        latest, past = self.now + _CLOCK_TOLERANCE, []
         for row in rows:
-            if (
-                row.annotated_at is None
-                or to_utc(row.annotated_at, self.settings.zone) <= self.now + _CLOCK_TOLERANCE
-            ):
-                past.append(row)
-            else:
+            if row.annotated_at is not None and to_utc(row.annotated_at, self.settings.zone) > latest:
                 self._skip(row, f"has annotated_at {row.annotated_at.isoformat()}, in the future; correct the row")
+            else:
+                past.append(row)
         return past
 
-    def _match_rows_by_name(self, rows: list[TableRow]) -> tuple[list[RowTarget], list[TableRow]]:
-        """Return the rows whose path ends in a known session and segment, and the others."""
-        targets: list[RowTarget] = []
-        others: list[TableRow] = []
-        ids_by_day: dict[str, frozenset[str]] = {}
-        for row in rows:
-            session, file_name = PurePosixPath(row.audio).parent.name, PurePosixPath(row.audio).name
-            started = parse_session_start(session)
-            if started is None or parse_segment_number(file_name) is None:
-                others.append(row)
-                continue
-            day, identity = started.strftime("%Y-%m-%d"), segment_id(HABLA_SOURCE, session, file_name)
-            if day not in ids_by_day:
-                ids_by_day[day] = _load_segment_ids(self.lake, day)
-            if identity in ids_by_day[day] or (self.settings.recordings.folder / session / file_name).is_file():
-                targets.append(RowTarget(row, identity, session, day))
-            else:
-                others.append(row)
-        return targets, others
+    def _find_named_segment(self, row: TableRow) -> RowTarget | None:
+        """Return the segment of the lake or of Habla's folder that the end of the row's path names."""
+        session, file_name = PurePosixPath(row.audio).parent.name, PurePosixPath(row.audio).name
+        started = parse_session_start(session)
+        if started is None or parse_segment_number(file_name) is None:
+            return None
+        day, identity = started.strftime("%Y-%m-%d"), segment_id(HABLA_SOURCE, session, file_name)
+        is_known = identity in self._load_segment_ids(day)
+        is_known = is_known or (self.settings.recordings.folder / session / file_name).is_file()
+        return RowTarget(row, identity, session, day) if is_known else None
+
+    def _load_segment_ids(self, day: str) -> frozenset[str]:
+        if day not in self._ids_by_day:
+            published = load_day(self.lake, day)
+            rows = read_segment_metadata(self.lake, published.facts, ["segment_id"]) if published else ()
+            self._ids_by_day[day] = frozenset(row["segment_id"] for row in rows)
+        return self._ids_by_day[day]
 
     def _read_clips(self, rows: list[TableRow]) -> list[RowTarget]:
         """Return each row with the segment that its clip would be, without keeping the audio."""
@@ -366,11 +362,3 @@ def _parse_import(lake: Lake, name: str, pointer: Pointer, added: int = 0) -> Ta
     value: Mapping[str, Any] = pointer.value
     skipped = read_skipped_inputs(lake, value["set_aside"])
     return TableImport(name, tuple(value["days"]), value["matched"], value["clips"], added, skipped)
-
-
-def _load_segment_ids(lake: Lake, day: str) -> frozenset[str]:
-    published = load_day(lake, day)
-    if published is None:
-        return frozenset()
-    metadata = pq.read_table(lake.fetch_path(published.facts), columns=["segment_id"])
-    return frozenset(metadata["segment_id"].to_pylist())

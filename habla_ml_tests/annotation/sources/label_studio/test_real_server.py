@@ -354,7 +354,7 @@ def test_the_commands_push_pull_and_reconcile(review_project: ReviewProject) -> 
         return found.stdout
 
     save_queue(review_project.workspace.lake, [make_review_item(1), make_review_item(2)], datetime.now(UTC))
-    assert "2 new tasks, 0 were there already" in label_studio("push")
+    assert "2 new tasks, 0 existed already" in label_studio("push")
     review_project.submit(1, build_text_result("uno"))
     review_project.submit(2, build_text_result(" "))
     pulled = label_studio("pull")
@@ -362,7 +362,7 @@ def test_the_commands_push_pull_and_reconcile(review_project: ReviewProject) -> 
     assert "neither text nor a reason" in pulled
     assert DAY in pulled
     review_project.client.delete_task(review_project.tasks()[build_segment_id(2)][0])
-    assert "1 had been deleted on the server, 1 tasks of the queue were made anew" in label_studio("reconcile")
+    assert "1 were deleted on the server, 1 tasks of the queue were created again" in label_studio("reconcile")
     assert len(review_project.tasks()) == 2
 
 
