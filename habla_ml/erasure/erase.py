@@ -42,8 +42,6 @@ class ErasurePlan:
     affected_versions: AffectedVersions
     earlier_erasures: tuple[Erasure, ...]
     """Earlier erasures of the same contributor, including unfinished ones."""
-    sessions_in_folder: tuple[str, ...]
-    """Sessions in Habla's folder that contain the voice and that Habla must delete."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +65,10 @@ class ErasureReport:
 
 def plan_erasure(lake: Lake, contributor: Contributor, settings: Settings, now: datetime) -> ErasurePlan:
     """Find the contributor's data in the lake and in Habla's folder, without changing anything."""
-    folder = tuple(read_folder_segments(settings.recordings.folder, settings, now))
+    folder = read_folder_segments(settings.recordings.folder, settings, now)
     data = find_contributor_data(lake, contributor, folder)
-    in_folder = {
-        each.session_id
-        for each in folder
-        if each.session_id in data.sessions or contributor.covers(each.session_id, each.speaker, each.segment_id)
-    }
-    return ErasurePlan(
-        contributor,
-        data,
-        find_affected_versions(lake, data),
-        read_tombstones(lake).find_erasures(contributor.contributor),
-        tuple(sorted(in_folder)),
-    )
+    earlier = read_tombstones(lake).find_erasures(contributor.contributor)
+    return ErasurePlan(contributor, data, find_affected_versions(lake, data), earlier)
 
 
 def erase(

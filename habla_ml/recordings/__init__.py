@@ -6,12 +6,11 @@ from habla_ml.recordings.days import PublishedDay, load_day, publish_day, read_s
 from habla_ml.recordings.ingest import IngestedDay, ingest_day
 from habla_ml.recordings.metadata import SegmentHint, SessionHints, read_hints
 from habla_ml.recordings.segments import HABLA_SOURCE, RecordedSegment, segment_id
-from habla_ml.recordings.sessions import FolderScan, SessionFolder, Skipped, scan_sessions, to_utc
+from habla_ml.recordings.sessions import SessionFolder, Skipped, scan_sessions, to_utc
 
 __all__ = [
     "HABLA_SOURCE",
     "ChangedDay",
-    "FolderScan",
     "IngestedDay",
     "PublishedDay",
     "RecordedSegment",

@@ -42,8 +42,6 @@ class SessionFile:
     name: str
     size_bytes: int
     modified_ns: int
-    is_regular_file: bool
-    """Not a link, folder or device."""
 
     @property
     def number(self) -> int | None:
@@ -57,8 +55,6 @@ class SessionFolder:
 
     name: str
     """The folder's name, which is the session's id in this project."""
-    session_id: str
-    """The session's id in Habla: the first part of the name."""
     started_local: datetime
     """Naive, in Habla's time zone."""
     path: Path
@@ -237,7 +233,6 @@ def list_session(entry: os.DirEntry[str], settings: Settings, now: datetime) -> 
         state = "finished" if any(each.name == METADATA_FILE for each in files) else "crashed"
     return SessionFolder(
         name=entry.name,
-        session_id=entry.name[: -len("_YYYYMMDD_HHMMSS")],
         started_local=started,
         path=Path(entry.path),
         state=state,
@@ -260,7 +255,7 @@ def _list_files(path: str, raw_stream: bool) -> Iterator[SessionFile]:
                 except FileNotFoundError:
                     continue
                 printable = name if name.isprintable() else name.encode("utf-8", "backslashreplace").decode()
-                yield SessionFile(printable, found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode))
+                yield SessionFile(printable, found.st_size, found.st_mtime_ns)
 
 
 def open_plain_file(path: Path, max_bytes: int) -> BinaryIO:

@@ -7,7 +7,6 @@ is machine text and gives no event. Habla rewrites the whole file at every save;
 from __future__ import annotations
 
 import os
-import stat
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -159,7 +158,7 @@ def _fingerprint_corrections_in(entry: os.DirEntry[str], settings: Settings, now
             return None if session is None else _fingerprint_corrections(session)
     except (OSError, InputError):
         return None  # no corrections, or `ingest_day` reports the fault
-    correction = SessionFile(CORRECTIONS_FILE, found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode))
+    correction = SessionFile(CORRECTIONS_FILE, found.st_size, found.st_mtime_ns)
     return fingerprint_files(entry.name, "finished", [correction])
 
 
