@@ -1,7 +1,7 @@
-"""Settings of speech recognition that is bought elsewhere: off until a service is named, a cap set and consent stated.
+"""Settings of hosted speech recognition services: off until a service, a cap and the speakers' consent are set.
 
-Secrets stand in environment variables; only their names are written here. The prices are public list prices of the
-year that each class names; an account's own price list counts, so set `usd_per_minute` from it.
+Secrets are in environment variables; the settings contain only their names. The prices are public list prices of the
+year that each class names; set `usd_per_minute` from the price list of your account.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _require_https(url: str) -> str:
     if not parts.hostname or (
         parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOCAL_HOSTS)
     ):
-        raise ValueError(f"{url!r} is no https:// address; voices and keys leave in no other way")
+        raise ValueError(f"{url!r} is not an https:// address; use one, because voices and keys are sent to it")
     return url.rstrip("/")
 
 
@@ -30,13 +30,12 @@ Region = Annotated[str, Field(pattern=r"^[a-z0-9-]{2,40}$")]
 
 
 class HostedServiceSettings(SettingsSection):
-    """One service: where it is, what it costs, how long it is waited for.
+    """Address, price and timeouts of a service.
 
-    A call bills the clip's length, at least `billed_minimum_s`, rounded up to a multiple of `billed_step_s`. No call
-    is made that could bring the service's bill of a calendar month (UTC) above `monthly_cap_usd`. A call that is not
-    answered in `timeout_s`, or that the service is too busy for, is made again, up to `attempts` times, after pauses
-    that double from `first_pause_s`, or as long as the service asks for. With `fallback`, the local engine hears what
-    a service that is down did not.
+    A call bills the clip's duration, at least `billed_minimum_s`, rounded up to a multiple of `billed_step_s`. A call that
+    could raise the cost of a calendar month (UTC) above `monthly_cap_usd` is not made. A call without an answer within
+    `timeout_s`, or to a busy service, is repeated up to `attempts` times. The pauses double from `first_pause_s`, or are
+    those that the service requests. With `fallback`, the local engine decodes the clips of a service that is down.
     """
 
     endpoint: Endpoint | None = None
@@ -65,10 +64,10 @@ class GoogleSettings(HostedServiceSettings):
 
 
 class AwsSettings(HostedServiceSettings):
-    """Amazon Transcribe, as batch jobs over a bucket of one's own.
+    """Amazon Transcribe, as batch jobs with your own bucket.
 
     0.024 USD a minute, billed by the second but at least 15 s a job: list price of 2025
-    (aws.amazon.com/transcribe/pricing). A job takes some ten seconds whatever its length, so many run side by side.
+    (aws.amazon.com/transcribe/pricing). A job takes about ten seconds whatever its length, so many run in parallel.
     `endpoint` is for both Transcribe and S3.
     """
 
@@ -97,10 +96,10 @@ class AzureSettings(HostedServiceSettings):
 
 
 class DeepgramSettings(HostedServiceSettings):
-    """Deepgram; the variable holds an API key. Every call opts out of their training.
+    """Deepgram; the variable holds an API key. Every call opts out of Deepgram's training.
 
     0.0043 USD a minute, billed by the second: recorded audio, Nova-3, one language, pay as you go, as quoted in 2026
-    (deepgram.com/pricing). Calls that opt out of training may be dearer: see your account.
+    (deepgram.com/pricing). Calls that opt out of training may cost more: see your account.
     The region `eu` keeps the audio in the European Union; `global` does not.
     """
 
@@ -110,10 +109,10 @@ class DeepgramSettings(HostedServiceSettings):
 
 
 class HostedSettings(SettingsSection):
-    """Services that may be asked.
+    """The hosted services that may be used.
 
-    `speakers_agreed` states that everybody whose voice is sent, and the guardians of minors, agreed to that, and that
-    a contract on data processing with the service exists.
+    `speakers_agreed` states that all speakers, and the guardians of minors, agreed that their voices are sent to the
+    service, and that a contract on data processing with the service exists.
     """
 
     speakers_agreed: bool = False
@@ -129,7 +128,7 @@ class HostedSettings(SettingsSection):
         ]
         if named and not self.speakers_agreed:
             raise ValueError(
-                f"{', '.join(named)}: voices would leave this house; read docs/hosted_engines.md, and set "
-                "speakers_agreed: true once everybody recorded, and the guardians of minors, agreed to it"
+                f"{', '.join(named)}: recordings would be sent to a company; read docs/hosted_engines.md, and set "
+                "speakers_agreed: true after all speakers, and the guardians of minors, agreed to it"
             )
         return self

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
 from habla_ml.errors import EvaluationError
 from habla_ml.lake import compute_digest
@@ -15,15 +17,12 @@ if TYPE_CHECKING:
     from habla_ml.settings import EvaluationSettings
 
 
-def _check_engine_name(name: str) -> str:
-    if name not in ENGINES:
-        raise ValueError(f"engine {name!r} does not exist; choose one of {', '.join(sorted(ENGINES))}")
-    return name
-
-
-def _check_service_name(name: str) -> str:
-    if name not in HOSTED_SERVICES:
-        raise ValueError(f"service {name!r} does not exist; choose one of {', '.join(sorted(HOSTED_SERVICES))}")
+def _check_name(name: str, known: Collection[str]) -> str:
+    if name not in known:
+        # A ValueError would put pydantic's "Value error" in front of the message.
+        raise PydanticCustomError(
+            "unknown_name", f"{name!r} does not exist; choose one of {', '.join(sorted(known))}"
+        )
     return name
 
 
@@ -41,7 +40,7 @@ class _Options(BaseModel):
 class DecodingOptions(_Options):
     """Options of a local engine. An engine refuses an option that it does not support and that is set."""
 
-    engine: Annotated[str, AfterValidator(_check_engine_name)] = "faster-whisper"
+    engine: Annotated[str, AfterValidator(partial(_check_name, known=ENGINES))] = "faster-whisper"
     beam_size: Annotated[int, Field(ge=1)] = 5
     batch_size: Annotated[int, Field(ge=1)] | None = None
     """None: one clip at a time on a CPU, where a batch costs memory and saves no time; 16 on a GPU."""
@@ -83,7 +82,7 @@ class DecodingOptions(_Options):
 class HostedOptions(_Options):
     """Options of a hosted service. Its price is in the settings, because it changes no text."""
 
-    engine: Annotated[str, AfterValidator(_check_service_name)]
+    engine: Annotated[str, AfterValidator(partial(_check_name, known=HOSTED_SERVICES))]
     language: str = "es-ES"
     model: str | None = None
     """The service's name of a model; None is the service's default."""

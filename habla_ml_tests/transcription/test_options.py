@@ -1,10 +1,11 @@
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from habla_ml.errors import EvaluationError
 from habla_ml.transcription.engine import load_engine_class
 from habla_ml.transcription.open import open_transcriber
-from habla_ml.transcription.options import DecodingOptions
-from habla_ml.transcription.registry import ENGINES
+from habla_ml.transcription.options import DecodingOptions, EngineOptions
+from habla_ml.transcription.registry import ENGINES, RegisteredClass
 
 
 def test_the_digest_depends_on_everything_that_can_change_a_text() -> None:
@@ -25,6 +26,24 @@ def test_an_unsupported_option_is_refused_before_anything_starts(tmp_path):
     ):
         open_transcriber(options, tmp_path)
     open_transcriber(DecodingOptions(engine="faster-whisper-batched", beam_size=2, clip_timeout_s=1), tmp_path)
+
+
+def test_a_row_of_the_registry_is_all_that_a_new_engine_needs(tmp_path, monkeypatch):
+    (tmp_path / "new_engine.py").write_text(
+        "class NewEngine:\n    model_format = 'ctranslate2'\n    supported_options = frozenset({'beam_size'})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(ENGINES, "new", RegisteredClass("new_engine", "NewEngine"))
+    options = TypeAdapter(EngineOptions).validate_python({"engine": "new", "beam_size": 2})
+    assert options == DecodingOptions(engine="new", beam_size=2)
+    assert open_transcriber(options, tmp_path).options == options
+    with pytest.raises(EvaluationError, match="It supports beam_size"):
+        open_transcriber(DecodingOptions(engine="new", temperature=1.0), tmp_path)
+
+
+def test_an_unknown_engine_is_refused_with_the_known_ones():
+    with pytest.raises(ValidationError, match=r"'nonsense' does not exist; choose one of faster-whisper, "):
+        TypeAdapter(EngineOptions).validate_python({"engine": "nonsense"})
 
 
 def test_every_engine_has_a_class_with_known_options():
