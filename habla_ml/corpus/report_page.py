@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
@@ -11,7 +11,9 @@ from markupsafe import Markup
 
 from habla_ml.corpus.flagged_segments import FlaggedSegment
 from habla_ml.corpus.report import CorpusReport, DaySummary, Hours, VocabularyPoint
+from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.html import open_template
+from habla_ml.tables import TableCell, TableColumn, TextTable
 
 _MAX_SPEAKERS = 12
 _MAX_BARS = 70
@@ -45,6 +47,7 @@ def render_corpus_report(report: CorpusReport) -> str:
     rows = (*report.speakers[:_MAX_SPEAKERS], *report.roles)
     return template.render(
         report=report,
+        tables=_build_tables(report, periods, unit),
         unit=unit,
         hours_by_period=bars([_make_hours_bar(each) for each in periods]),
         share_by_period=bars([_make_share_bar(each) for each in periods], top=1.0, css_class="share"),
@@ -59,6 +62,56 @@ def render_corpus_report(report: CorpusReport) -> str:
         scale_h=max((max(each.recorded_h, each.usable_h) for each in rows), default=0.0),
         vocabulary=curve(report.vocabulary),
         flagged=[(reason, list(members)) for reason, members in groupby(report.flagged, key=_get_reason)],
+    )
+
+
+def _build_tables(report: CorpusReport, periods: Sequence[DaySummary], unit: str) -> dict[str, TextTable]:
+    tables = {
+        "periods": TextTable.of(
+            f"Hours by {unit}",
+            [unit, "segments", "recorded", "annotated", "usable", "usable time"],
+            [
+                [
+                    each.day,
+                    _format_count(each.segments),
+                    _format_hours(each.recorded_h),
+                    _format_count(each.annotated),
+                    _format_count(each.usable),
+                    _format_hours(each.usable_h),
+                ]
+                for each in periods
+            ],
+        ),
+        "conventions": TextTable.of(
+            "Conventions",
+            ["In use", "days"],
+            [[TableCell(each.title, each.digest[:12]), _format_count(each.days)] for each in report.conventions],
+        ),
+        "violations": _build_count_table("rule", report.violations),
+        "confirmed": _build_count_table("rule", report.confirmed),
+        "problems": _build_count_table("problem", report.problems),
+        "flagged_counts": _build_count_table("flag", report.flagged_counts),
+    }
+    if report.snapshot is not None:
+        tables["snapshot"] = _build_snapshot_table(report.snapshot)
+    return tables
+
+
+def _build_count_table(label: str, counts: Mapping[str, int]) -> TextTable:
+    rows = [[name, _format_count(count)] for name, count in counts.items()]
+    return TextTable.of(f"Segments by {label}", [label, "segments"], rows)
+
+
+def _build_snapshot_table(snapshot: Snapshot) -> TextTable:
+    splits = [
+        [split, f"{_format_hours(hours)}, {_format_count(snapshot.counts[split])} segments"]
+        for split, hours in snapshot.hours.items()
+    ]
+    conventions = f"{snapshot.conventions} · {snapshot.conventions_digest}"
+    return TextTable.of(
+        "Newest snapshot",
+        [TableColumn("", is_numeric=False)] * 2,
+        [*splits, ["Snapshot", snapshot.id], ["Conventions", conventions]],
     )
 
 

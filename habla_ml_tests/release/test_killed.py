@@ -1,4 +1,4 @@
-"""Killed at any step of a release or a rollback, the channel names something complete, and a rerun completes."""
+"""After a kill at any step of a release or rollback, the channel names complete files, and a rerun finishes."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ Step = Callable[[], None]
 
 @pytest.fixture(autouse=True)
 def use_test_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A killed process leaves its temporary folder; not in the system's."""
+    """Keep the temporary folders of killed processes in that of the test."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
 
 def read_verified_version(store: Store) -> str | None:
-    """The version the channel stands at, after everything its pointer names was downloaded and compared."""
+    """Return the version of the channel after downloading and comparing all of its files."""
     found = store.read_versioned("channels/stable/latest.json")
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""What a phone does: ask a web server for the channel, download, compare."""
+"""A phone downloads the channel from a web server and compares the files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SilentFileHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    """A web server whose root is the release store."""
+    """Serve the release store at an address."""
     handler = functools.partial(SilentFileHandler, directory=str(tmp_path / "cdn"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -42,16 +42,16 @@ def fetch_bytes(url: str) -> bytes:
 
 
 def download(address: str) -> tuple[str, bytes]:
-    """The version and the verified archive that a phone gets from the channel now."""
-    place = f"{address}/channels/stable/latest.json"
-    pointer = json.loads(fetch_bytes(place))
-    archive = fetch_bytes(urljoin(place, pointer["url"]))
+    """Return the version and the verified archive of the channel."""
+    latest = f"{address}/channels/stable/latest.json"
+    pointer = json.loads(fetch_bytes(latest))
+    archive = fetch_bytes(urljoin(latest, pointer["url"]))
     assert (len(archive), hashlib.sha256(archive).hexdigest()) == (pointer["size_bytes"], pointer["sha256"])
-    manifest_place = urljoin(place, pointer["manifest_url"])
-    manifest = json.loads(fetch_bytes(manifest_place))
-    assert hashlib.sha256(fetch_bytes(manifest_place)).hexdigest() == pointer["manifest_sha256"]
+    manifest_url = urljoin(latest, pointer["manifest_url"])
+    manifest = json.loads(fetch_bytes(manifest_url))
+    assert hashlib.sha256(fetch_bytes(manifest_url)).hexdigest() == pointer["manifest_sha256"]
     for each in manifest["archives"]:
-        assert hashlib.sha256(fetch_bytes(urljoin(manifest_place, each["url"]))).hexdigest() == each["sha256"]
+        assert hashlib.sha256(fetch_bytes(urljoin(manifest_url, each["url"]))).hexdigest() == each["sha256"]
     return pointer["version"], archive
 
 
