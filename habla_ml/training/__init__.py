@@ -1,5 +1,5 @@
-"""Fine-tunes a Whisper checkpoint on a snapshot, in a process of its own (`python -m habla_ml.training`).
+"""Fine-tuning of a Whisper checkpoint on a snapshot, in a separate process (`python -m habla_ml.training`).
 
-What belongs here: recipes, targets, windows, the trainer, and what is known of a trained version. Judging a
-version belongs to `evaluation`, converting it to `export`.
+This package has recipes, targets, windows, the trainer and the records of trained versions. Evaluation of a version
+belongs to `evaluation`, conversion to `export`.
 """

@@ -1,4 +1,4 @@
-"""The model that training starts from: a folder with Whisper's files, and what names its content."""
+"""The base model of a training: a folder with Whisper's files, and a digest of its content."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ class WhisperBaseModel:
 
     folder: Path
     name: str
-    """As the recipe names it."""
+    """As written in the recipe."""
     revision: str | None
     """The pinned commit of a hub model."""
     digest: str
-    """Names the content: of the files, or of hub id and commit."""
+    """Digest of the files, or of hub id and commit."""
 
 
 def resolve_base_model(recipe: Recipe) -> WhisperBaseModel:
-    """Find the recipe's base model, fetching a hub model at its pinned revision where the cache lacks it.
+    """Find the recipe's base model; download a hub model at its pinned revision unless it is in the cache.
 
-    Raises `TrainingError` where it cannot be had or lacks a file that training needs.
+    Raises:
+        TrainingError: The model is not available or lacks a file that training needs.
     """
     name = recipe.base_model
     if recipe.base_model_is_on_hub:
@@ -50,7 +51,7 @@ def resolve_base_model(recipe: Recipe) -> WhisperBaseModel:
         else:
             folder = Path(name).expanduser().resolve()
         if not folder.is_dir():
-            raise TrainingError(f"base model {name}: {folder} is no folder; correct base_model in the recipe")
+            raise TrainingError(f"base model {name}: {folder} is not a folder; correct base_model in the recipe")
         digest = compute_digest(
             {file: compute_sha256(folder / file) for file in _DOWNLOADED_FILES if (folder / file).is_file()}
         )
@@ -71,6 +72,6 @@ def _download_base_model(name: str, revision: str) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(_DOWNLOADED_FILES)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise TrainingError(
-            f"base model {name} at revision {revision} cannot be fetched and is not in the local cache: {error}; "
-            "connect once, or copy the model to a folder and name that folder as base_model"
+            f"base model {name} at revision {revision} cannot be downloaded and is not in the local cache: {error}; "
+            "connect to the network once, or copy the model to a folder and set base_model to it"
         ) from error

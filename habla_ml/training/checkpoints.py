@@ -1,7 +1,7 @@
-"""Checkpoints on the way: complete ones are stamped, and only a stamped one of the same run is resumed.
+"""Training checkpoints: complete ones have a stamp file, and only a stamped one of the same run is resumed.
 
-`Trainer` writes a checkpoint file by file. The stamp comes last, after everything else is on the disk, so a
-checkpoint that a crash cut short has none and is thrown away.
+`Trainer` writes a checkpoint file by file. The stamp is written last, after all other files are synced to disk. A
+checkpoint without a stamp is incomplete and is deleted.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _STAMP_FILE = "habla_ml.json"
 
 
 class CheckpointStamp(BaseModel):
-    """What a complete checkpoint belongs to."""
+    """Run and step of a complete checkpoint."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     identity: RunIdentity
     step: int
     elapsed_s: float
-    """Time the run had taken by then, over all attempts that led here."""
+    """Training time so far, over all attempts."""
     stopped: bool
     """Whether the run ended at this step."""
 
 
 @dataclass(frozen=True)
 class LossPoint:
-    """Mean training loss since the point before, and the learning rate then."""
+    """Mean training loss since the previous point, and the learning rate."""
 
     step: int
     loss: float
@@ -47,21 +47,21 @@ class LossPoint:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete checkpoint and the history that led to it."""
+    """A complete checkpoint and its training log."""
 
     folder: Path
     stamp: CheckpointStamp
     log: Sequence[dict[str, Any]]
-    """`Trainer`'s log entries up to here."""
+    """`Trainer`'s log entries up to this step."""
 
 
 def get_checkpoint_folder(folder: Path, step: int) -> Path:
-    """Where `Trainer` keeps the checkpoint of `step`."""
+    """Return the folder in which `Trainer` writes the checkpoint of `step`."""
     return folder / f"{_CHECKPOINT_PREFIX}{step}"
 
 
 def stamp_checkpoint(folder: Path, stamp: CheckpointStamp) -> None:
-    """Make a written checkpoint durable, then mark it complete."""
+    """Sync a written checkpoint to disk, then write its stamp."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             _sync_to_disk(path)
@@ -73,9 +73,10 @@ def stamp_checkpoint(folder: Path, stamp: CheckpointStamp) -> None:
 
 
 def find_latest_checkpoint(folder: Path, identity: RunIdentity) -> Checkpoint | None:
-    """The furthest complete checkpoint below `folder`; incomplete ones are removed.
+    """Return the latest complete checkpoint in `folder`, and delete incomplete ones.
 
-    Raises `TrainingError` where a complete one belongs to another run.
+    Raises:
+        TrainingError: A complete checkpoint belongs to another run.
     """
     found = []
     for path in sorted(folder.glob(f"{_CHECKPOINT_PREFIX}*")):
@@ -94,7 +95,7 @@ def find_latest_checkpoint(folder: Path, identity: RunIdentity) -> Checkpoint | 
 
 
 def prune_checkpoints(folder: Path, keep: set[int]) -> None:
-    """Remove all checkpoints below `folder` but those of the steps in `keep`."""
+    """Delete all checkpoints in `folder` except those of the steps in `keep`."""
     kept = {get_checkpoint_folder(folder, step) for step in keep}
     for path in folder.glob(f"{_CHECKPOINT_PREFIX}*"):
         if path not in kept:
@@ -102,7 +103,7 @@ def prune_checkpoints(folder: Path, keep: set[int]) -> None:
 
 
 def extract_validation_curve(log: Sequence[dict[str, Any]]) -> tuple[ValidationPoint, ...]:
-    """The evaluations in a trainer's log."""
+    """Return the evaluations in a trainer's log."""
     return tuple(
         ValidationPoint(step=entry["step"], wer=entry["eval_wer"], loss=entry["eval_loss"])
         for entry in log
@@ -111,7 +112,7 @@ def extract_validation_curve(log: Sequence[dict[str, Any]]) -> tuple[ValidationP
 
 
 def extract_loss_curve(log: Sequence[dict[str, Any]]) -> tuple[LossPoint, ...]:
-    """The training losses in a trainer's log."""
+    """Return the training losses in a trainer's log."""
     return tuple(
         LossPoint(step=entry["step"], loss=entry["loss"], learning_rate=entry["learning_rate"])
         for entry in log

@@ -1,7 +1,7 @@
-"""The clips of a run on the local disk: samples in one flat file, labels beside them, so that memory stays flat.
+"""The clips of a run on the local disk: samples in one memory-mapped file, labels in another.
 
-A snapshot's audio is FLAC in day-sized tables; training reads clips in random order, many times. So they are
-decoded once into a file of 16-bit samples that is mapped, not read: 100 hours are 11.5 GB of disk and no memory.
+A snapshot stores audio as FLAC in one table per day, but training reads clips in random order, many times. So the clips
+are decoded once into a memory-mapped file of 16-bit samples: 100 hours need 11.5 GB of disk and no memory.
 """
 
 from __future__ import annotations
@@ -36,35 +36,35 @@ class ClipStore:
     """Clips and their labels, by index."""
 
     samples: NDArray[np.int16]
-    """All clips one after the other, 16 kHz; a memory map."""
+    """All clips in sequence, 16 kHz; a memory map."""
     starts: NDArray[np.int64]
-    """First sample of each clip, and the end of the last: shape [clips + 1]; clips without speech come last."""
+    """First sample of each clip and the end of the last one, shape [clips + 1]; non-speech clips are last."""
     labels: NDArray[np.int32]
     label_starts: NDArray[np.int64]
     n_speech: int
-    """Clips in which somebody speaks."""
+    """Number of clips with speech."""
     skipped: Mapping[str, int]
-    """How many utterances could not be used, by reason."""
+    """Reason → unusable utterances."""
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
     @property
     def speech_hours(self) -> float:
-        """Hours of clips in which somebody speaks."""
+        """Hours of the clips with speech."""
         return float(self.starts[self.n_speech]) / SAMPLE_RATE / 3600
 
     @property
     def durations_s(self) -> NDArray[np.float64]:
-        """Length of each clip."""
+        """Duration of each clip."""
         return np.diff(self.starts) / SAMPLE_RATE
 
     def audio(self, clip: int) -> NDArray[np.float32]:
-        """Samples in −1…1 of one clip."""
+        """Return the samples of one clip, −1…1."""
         return dequantise(self.samples[self.starts[clip] : self.starts[clip + 1]])
 
     def label_ids(self, clip: int) -> list[int]:
-        """Labels of one clip."""
+        """Return the labels of one clip."""
         ids: list[int] = self.labels[self.label_starts[clip] : self.label_starts[clip + 1]].tolist()
         return ids
 
@@ -75,9 +75,9 @@ def write_clips(
     folder: Path,
     non_speech: NonSpeech = _WITHOUT_NON_SPEECH,
 ) -> ClipStore:
-    """Lay utterances, and sounds without speech, down as `folder`, complete or not at all; opens what is there already.
+    """Write speech and non-speech clips to `folder`, atomically, and open them; an existing folder is only opened.
 
-    Utterances without samples, above 30 s, or whose sentence cannot be a target are left out and counted.
+    Utterances without samples, above 30 s, or with an untrainable sentence are skipped and counted.
     """
     if not folder.exists():
         attempt = folder.with_name(f"{folder.name}.partial")
@@ -113,7 +113,7 @@ def write_clips(
 
 
 def open_clips(folder: Path) -> ClipStore:
-    """The clips that `write_clips` laid down as `folder`."""
+    """Open the clips that `write_clips` wrote to `folder`."""
     with np.load(folder / "index.npz", allow_pickle=False) as index:
         starts, reasons = index["starts"], index["skipped_reasons"].tolist()
         return ClipStore(
@@ -127,7 +127,7 @@ def open_clips(folder: Path) -> ClipStore:
 
 
 def select_sample(utterances: Iterable[Utterance], n_clips: int) -> Iterator[Utterance]:
-    """At most `n_clips` utterances spread over all sessions, always the same: those whose ids hash lowest."""
+    """Yield the `n_clips` utterances with the smallest hashes of their ids: a reproducible sample of all sessions."""
 
     def rank(utterance: Utterance) -> str:
         return hashlib.sha256(utterance.segment_id.encode()).hexdigest()
@@ -136,7 +136,7 @@ def select_sample(utterances: Iterable[Utterance], n_clips: int) -> Iterator[Utt
 
 
 def select_session_share(utterances: Iterable[Utterance], share: float) -> Iterator[Utterance]:
-    """The utterances of about `share` of the sessions, whose names hash lowest; a smaller share is part of a larger."""
+    """Yield the utterances of about `share` of the sessions; a smaller share is a subset of a larger one."""
     bound = share * 2**64
     for utterance in utterances:
         digest = hashlib.sha256(utterance.session_id.encode()).digest()
@@ -159,7 +159,7 @@ def _encode_usable(
 
 @dataclass(frozen=True)
 class ClipLoader:
-    """What a `DataLoader` asks: a clip with its window, and a batch of them as tensors."""
+    """Dataset and collate function of a `DataLoader`."""
 
     clips: ClipStore
     extractor: Any
@@ -169,12 +169,12 @@ class ClipLoader:
         return len(self.clips)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.float32], list[int], int]:
-        """Audio, labels and window (mel frames) of `(clip, n_frames)`."""
+        """Return audio, labels and window (mel frames) of `(clip, n_frames)`."""
         clip, n_frames = key
         return self.clips.audio(clip), self.clips.label_ids(clip), n_frames
 
     def collate(self, batch: Sequence[tuple[NDArray[np.float32], list[int], int]]) -> dict[str, torch.Tensor]:
-        """`input_features` [clips, mels, frames], `labels` and `decoder_input_ids` [clips, longest]."""
+        """Return `input_features` [clips, mels, frames], `labels` and `decoder_input_ids` [clips, longest]."""
         import torch
 
         padded = self.targets.pad([ids for _, ids, _ in batch])

@@ -1,4 +1,4 @@
-"""General speech of a training as the settings name it: before the classroom's (first stage), beside it (replay)."""
+"""General speech for training: before the classroom data (first stage) or mixed with it (replay)."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _NO_GENERAL_SPEECH = GeneralSpeech()
 
 @dataclass(frozen=True)
 class ExtraSpeech:
-    """General speech that a version hears."""
+    """General speech that a version is trained on."""
 
     first_stage: GeneralSpeech = _NO_GENERAL_SPEECH
     replay: GeneralSpeech = _NO_GENERAL_SPEECH
 
 
 def read_extra_speech(lake: Lake, snapshot: Snapshot, recipe: Recipe, settings: Settings) -> ExtraSpeech:
-    """The general speech that training `recipe` on `snapshot` hears, its text under the corpus's conventions.
+    """Read the general speech for training `recipe` on `snapshot`, with text under the corpus's conventions.
 
     Raises:
         SettingsError: Recipe and settings disagree about a first stage.
         InputError: A source cannot be read.
-        CorpusError: A source holds what judges the model: a sound of the classroom's validation or test split, or
-            of `evaluation.out_of_domain`.
+        CorpusError: A source has evaluation data: audio of the classroom's validation or test split, or of
+            `evaluation.out_of_domain`.
     """
     sources = resolve_first_stage_sources(recipe, settings.training)
     if not sources and not settings.training.replay:
@@ -44,8 +44,11 @@ def read_extra_speech(lake: Lake, snapshot: Snapshot, recipe: Recipe, settings: 
         scratch=settings.work_folder,
         erased=read_tombstones(lake).sounds,
     )
-    heard = ExtraSpeech(read(sources), read(settings.training.replay))
-    measured = read(settings.evaluation.out_of_domain).utterances
-    for key, speech in (("training.first_stage", heard.first_stage), ("training.replay", heard.replay)):
-        check_training_leakage(lake, snapshot, key, speech.utterances, measured)
-    return heard
+    extra_speech = ExtraSpeech(read(sources), read(settings.training.replay))
+    evaluation = read(settings.evaluation.out_of_domain).utterances
+    for key, speech in (
+        ("training.first_stage", extra_speech.first_stage),
+        ("training.replay", extra_speech.replay),
+    ):
+        check_training_leakage(lake, snapshot, key, speech.utterances, evaluation)
+    return extra_speech

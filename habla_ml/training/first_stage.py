@@ -1,8 +1,8 @@
-"""The first stage of a recipe: the base model on general speech, before it hears the classroom.
+"""The first stage of a recipe: training of the base model on general speech, before the classroom data.
 
-It depends on no snapshot and no version, so its result stands in the lake under its own identity (base model, the
-stage written out in full, sources with their licences, seed, versions): the first version that needs it trains it,
-in the same process, and later ones find it. General speech stays outside the corpus here too.
+It depends on no snapshot and no model version. The lake stores its result under an identity of its own (base model,
+complete recipe of the stage, sources with licences, seed, package versions). The first version that needs it trains it
+in the same process; later versions reuse it. General speech never enters the corpus.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from habla_ml.training.run import TrainingData, finish_run, get_run_folder, read
 from habla_ml.training.trainer import Progress
 
 _CLIPS_PER_HELD_OUT_CLIP = 10
-"""At most one clip in so many is held out to validate on."""
+"""At most one of this many clips is held out for validation."""
 
 
 def train_first_stage(
@@ -43,12 +43,12 @@ def train_first_stage(
     work_folder: Path,
     progress: Callable[[Progress], None],
 ) -> FirstStageRecord:
-    """The first stage of `recipe` on `speech`, known as `identity`: found in the lake, or trained and published now.
+    """Return the first stage with this identity from the lake, or train and publish it.
 
-    Resumes what an earlier call in the same `work_folder` left unfinished. The caller holds that folder's lock.
+    Resumes an unfinished run in the same `work_folder`. The caller holds the lock of that folder.
 
     Raises:
-        TrainingError: There is no usable clip to train or to validate on, or the loss is not finite.
+        TrainingError: There are no usable clips for training or validation, or the loss is not finite.
     """
     folder = get_run_folder(work_folder, identity)
 
@@ -57,14 +57,14 @@ def train_first_stage(
 
     record = read_first_stage_record(lake, identity)
     if record is not None:
-        report_progress(Progress(f"trained before with identity {identity.digest[:12]}: nothing to do"))
+        report_progress(Progress(f"reusing the published checkpoint of identity {identity.digest[:12]}"))
     else:
         if not folder.finished.exists():
             stage = recipe.to_first_stage_recipe()
             train, validation = split_held_out(speech.utterances, stage.validation_clips)
             remedy = "name more general speech in training.first_stage"
-            sounds = NonSpeech(stage.non_speech_share, stage.seed)
-            training_data = TrainingData("general speech", train, validation, speech.sources, remedy, sounds)
+            non_speech = NonSpeech(stage.non_speech_share, stage.seed)
+            training_data = TrainingData("general speech", train, validation, speech.sources, remedy, non_speech)
             finish_run(stage, identity, base, base.folder, training_data, folder, report_progress)
         record = _publish_first_stage(lake, identity, folder.finished / "checkpoint", read_finished_run(folder))
         report_progress(Progress(f"published: checkpoint tree {record.tree[:12]}, step {record.best_step}"))
@@ -75,18 +75,19 @@ def train_first_stage(
 def split_held_out(
     utterances: Sequence[Utterance], n_clips: int
 ) -> tuple[tuple[Utterance, ...], tuple[Utterance, ...]]:
-    """Clips to train on, and at most `n_clips` and a tenth of all to validate on; always the same.
+    """Split clips into training clips and a reproducible validation set of at most `n_clips` and a tenth of all.
 
-    Whole voices are held out, those whose names hash lowest; single clips only where every voice is too large.
+    The validation set has all clips of the speakers with the smallest hashes of their names. If every speaker has too
+    many clips, it has single clips.
     """
     most = min(n_clips, max(1, len(utterances) // _CLIPS_PER_HELD_OUT_CLIP))
-    voices: dict[str, list[str]] = {}
+    clips_by_speaker: dict[str, list[str]] = {}
     for each in utterances:
-        voices.setdefault(each.session_id, []).append(each.segment_id)
+        clips_by_speaker.setdefault(each.session_id, []).append(each.segment_id)
     held: set[str] = set()
-    for voice in sorted(voices, key=lambda name: hashlib.sha256(name.encode()).digest()):
-        if len(held) + len(voices[voice]) <= most:
-            held.update(voices[voice])
+    for speaker in sorted(clips_by_speaker, key=lambda name: hashlib.sha256(name.encode()).digest()):
+        if len(held) + len(clips_by_speaker[speaker]) <= most:
+            held.update(clips_by_speaker[speaker])
     held = held or {each.segment_id for each in select_sample(utterances, most)}
     train = tuple(each for each in utterances if each.segment_id not in held)
     return train, tuple(each for each in utterances if each.segment_id in held)
@@ -100,7 +101,7 @@ def _publish_first_stage(
     try:
         lake.move_pointer(first_stage_pointer_name(identity), value, None)
     except PointerMovedError:
-        # Another training of the same identity was quicker; its result is as good, and versions share one.
+        # Another training of the same identity published first; use its result.
         found = read_first_stage_record(lake, identity)
         if found is None:
             raise

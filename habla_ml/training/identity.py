@@ -1,4 +1,4 @@
-"""What a training run is: everything that decides its weights, as one digest and one file in each checkpoint."""
+"""The identity of a training run: all inputs that determine its weights."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ _PACKAGES = ("torch", "transformers", "accelerate", "peft", "tokenizers", "numpy
 
 
 class RunIdentity(BaseModel):
-    """The inputs of a run. Two runs of one identity on one kind of machine end with the same checkpoint."""
+    """The inputs of a run. Two runs with the same identity on the same kind of machine give the same checkpoint."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     recipe: str
     """Digest of the recipe."""
     snapshot: str
-    """Empty for a first stage, which hears general speech alone."""
+    """Id of the snapshot; empty for a first stage."""
     base_model: str
     """Digest of the base model's content."""
     replay: str
-    """Digest of the general speech heard in this run, with licences and origins; empty where there is none."""
+    """Digest of the general speech of this run, with licences and origins; empty without any."""
     labels: str
-    """Semantics of the labels."""
+    """Version of the label semantics."""
     seed: int
     code: str
     """Version of habla_ml."""
     packages: dict[str, str]
     first_stage: str = ""
-    """Digest of the identity of the first stage, whose result this run starts from; empty where there is none."""
+    """Digest of the identity of the first stage; empty without one."""
 
     @classmethod
     def of_first_stage(cls, recipe: Recipe, base: WhisperBaseModel, speech: GeneralSpeech) -> Self:
-        """The identity of the first stage of `recipe`: of no snapshot and no version, so that many can share it."""
+        """Return the identity of the first stage of `recipe`, which is independent of snapshot and version."""
         return cls.of(recipe.to_first_stage_recipe(), "", base, speech)
 
     @classmethod
@@ -55,13 +55,13 @@ class RunIdentity(BaseModel):
         replay: GeneralSpeech = _NO_REPLAY,
         first_stage: RunIdentity | None = None,
     ) -> Self:
-        """The identity of training `recipe` on `snapshot_id` from `base` with what is installed."""
-        heard = [[each.digest, each.licence, each.origin] for each in replay.sources]
+        """Return the identity of training `recipe` on `snapshot_id` from `base` with the installed packages."""
+        sources = [[each.digest, each.licence, each.origin] for each in replay.sources]
         return cls(
             recipe=recipe.digest,
             snapshot=snapshot_id,
             base_model=base.digest,
-            replay=compute_digest(heard) if heard else "",
+            replay=compute_digest(sources) if sources else "",
             labels=LABEL_SEMANTICS,
             seed=recipe.seed,
             code=habla_ml.__version__,
@@ -71,16 +71,16 @@ class RunIdentity(BaseModel):
 
     @property
     def digest(self) -> str:
-        """sha256 that names the run's output; without a first stage the same as before there were any."""
+        """sha256 that names the run's output; fields with defaults do not change it."""
         return compute_digest(self.model_dump(mode="json", exclude_defaults=True))
 
     def check_same_run(self, found: RunIdentity, where: str) -> None:
-        """Raise `TrainingError` naming every difference, where `found` at `where` is not this run's."""
+        """Raise `TrainingError` with every difference if `found` at `where` is another identity."""
         mine, theirs = self.model_dump(mode="json"), found.model_dump(mode="json")
         differing = [key for key in mine if mine[key] != theirs[key]]
         if differing:
             details = "; ".join(f"{key} {theirs[key]} instead of {mine[key]}" for key in differing)
             raise TrainingError(
-                f"{where} belongs to another training ({details}); it cannot be resumed here. "
-                "Remove it or train in another folder"
+                f"{where} belongs to another training ({details}) and cannot be resumed; remove it or train in another "
+                "folder"
             )

@@ -1,9 +1,12 @@
-"""The model as files: loading a base, adding adapters, and writing the complete folder that is published."""
+"""Model files: loading a base model, adding adapters, and writing the folder to publish."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,14 @@ from habla_ml.training.recipe import Lora, Recipe
 
 
 def load_tokenizer(base: WhisperBaseModel) -> Any:
-    """The base model's `WhisperTokenizer`."""
+    """Load the base model's `WhisperTokenizer`."""
     from transformers import WhisperTokenizer
 
     return WhisperTokenizer.from_pretrained(base.folder)
 
 
 def load_feature_extractor(base: WhisperBaseModel) -> Any:
-    """The base model's feature extractor, or Whisper's own with the model's mel bands."""
+    """Load the base model's feature extractor, or the default one with the model's mel bands."""
     from transformers import WhisperFeatureExtractor
 
     if (base.folder / "preprocessor_config.json").exists():
@@ -30,7 +33,7 @@ def load_feature_extractor(base: WhisperBaseModel) -> Any:
 
 
 def load_whisper_model(folder: Path) -> Any:
-    """A Whisper in float32, whatever it was stored in; raises `TrainingError` where it is none."""
+    """Load a Whisper model in float32; raises `TrainingError` for another model type."""
     import torch
     from transformers import WhisperForConditionalGeneration
 
@@ -41,7 +44,7 @@ def load_whisper_model(folder: Path) -> Any:
 
 
 def prepare_trainable_model(recipe: Recipe, start: Path) -> Any:
-    """The model in the folder `start` as the recipe's method trains it, set to decode Spanish for the validation."""
+    """Load the model in `start` for training by the recipe's method, with generation in Spanish for validation."""
     model = load_whisper_model(start)
     model.generation_config.language = "es"
     model.generation_config.task = "transcribe"
@@ -62,27 +65,43 @@ def _add_adapters(model: Any, lora: Lora) -> Any:
         r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.module_pattern, bias="none"
     )
     try:
-        return get_peft_model(model, config)
+        with _ignore_renamed_attribute():
+            return get_peft_model(model, config)
     except ValueError as error:
         raise TrainingError(
-            f"lora.target_modules {list(lora.target_modules)} fit no module of the model "
-            f"(q_proj, k_proj, v_proj, out_proj, fc1 and fc2 do): {error}"
+            f"lora.target_modules {list(lora.target_modules)} match no module of the model: {error}; "
+            "use some of q_proj, k_proj, v_proj, out_proj, fc1 and fc2"
         ) from error
+
+
+@contextmanager
+def _ignore_renamed_attribute() -> Iterator[None]:
+    """Hide the warning that peft 0.21 reads an attribute which transformers 5.23 renamed; the value is the same."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
 
 
 def write_model_folder(
     checkpoint: Path, start: Path, base: WhisperBaseModel, base_share: float, folder: Path
 ) -> None:
-    """Write what converters and servers need, and nothing of the training, as `folder`: same input, same bytes.
+    """Write a folder with everything that converters and servers need, and no training state, byte for byte reproducible.
 
-    Weights come from `checkpoint` (adapters are merged into the model that the run started from, in `start`) and, by
-    `base_share`, from the base, which is the recipe's own after a first stage too. The configs and tokenizer are the
-    base's own files: loading and saving them would lose fields or add the traces of a library version.
+    Configs and tokenizer are copies of the base's files, because loading and saving them loses fields or adds those of
+    the library version.
+
+    Args:
+        checkpoint: Folder with the trained weights or adapters.
+        start: Folder with the model at the start of the run; adapters are merged into it.
+        base: The recipe's base model, also after a first stage.
+        base_share: Share of the base's weights in the result.
+        folder: Folder to write; must not exist.
     """
     if (checkpoint / "adapter_config.json").exists():
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(load_whisper_model(start), checkpoint).merge_and_unload()
+        with _ignore_renamed_attribute():
+            model = PeftModel.from_pretrained(load_whisper_model(start), checkpoint).merge_and_unload()
     else:
         model = load_whisper_model(checkpoint)
     if base_share:
@@ -93,7 +112,9 @@ def write_model_folder(
     config.pop("torch_dtype", None)
     _write_json(folder / "config.json", {**config, "dtype": "float32"})
     generation = json.loads((base.folder / "generation_config.json").read_text("utf-8"))
-    generation.pop("_from_model_config", None)  # transformers 5 would drop lang_to_id and more on loading
+    generation.pop(
+        "_from_model_config", None
+    )  # with this key, transformers 5 drops lang_to_id and other fields on loading
     _write_json(folder / "generation_config.json", generation)
     load_feature_extractor(base).save_pretrained(folder)
     for name in TOKENIZER_FILES:
@@ -103,12 +124,12 @@ def write_model_folder(
         path.chmod(0o644)
 
 
-def _interpolate_weights(other: Any, share: float, model: Any) -> None:
+def _interpolate_weights(base: Any, base_share: float, model: Any) -> None:
     import torch
 
     with torch.no_grad():
-        for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
-            mine.lerp_(theirs, share)
+        for trained, original in zip(model.parameters(), base.parameters(), strict=True):
+            trained.lerp_(original, base_share)
 
 
 def _write_json(path: Path, value: Any) -> None:

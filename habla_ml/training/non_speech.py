@@ -1,7 +1,7 @@
-"""What a model hears while nobody speaks, so that it learns to write nothing there.
+"""Non-speech clips for training, with no text as their target.
 
-Fine-tuning on speech alone makes Whisper forget silence within a few hundred steps: it then writes a sentence for
-every cough. The segments that people found to be without speech come first, sounds made from a seed fill up.
+After a few hundred steps on speech alone, Whisper hallucinates a sentence for every cough. Segments that people marked
+as non-speech are used first; synthesised background sounds fill the remaining share.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ _RANDOM_TOKEN_SHARE = 0.5
 
 @dataclass(frozen=True)
 class NonSpeech:
-    """Sounds without speech for a run; two runs of one seed hear the same."""
+    """Non-speech clips of a run; the same seed gives the same clips."""
 
     share: float = 0.0
-    """Of all clips of the run; 0 for none."""
+    """Share of all clips of the run; 0 for none."""
     seed: int = 0
     annotated: Iterable[NDArray[np.int16]] = ()
-    """Samples at 16 kHz, mono, of segments that people found to be without speech."""
+    """Samples (16 kHz, mono) of segments that people marked as non-speech."""
 
     def clips(self, n_speech: int, n_pieces: int) -> Iterator[tuple[NDArray[np.int16], int | None]]:
-        """Samples of each sound, and the piece that is guessed for it (see `TargetEncoder.encode_silence`).
+        """Yield the samples of each clip and its random token (see `TargetEncoder.encode_silence`).
 
         Args:
-            n_speech: How many clips of speech stand beside them.
-            n_pieces: Guesses are ids below this.
+            n_speech: Number of clips with speech.
+            n_pieces: Random tokens are ids below this.
         """
         n_clips = round(n_speech * self.share / (1 - self.share))
-        guesses = np.random.default_rng([self.seed, _RANDOM_TOKEN_STREAM])
+        rng = np.random.default_rng([self.seed, _RANDOM_TOKEN_STREAM])
         for _, pcm in zip(range(n_clips), self._iterate_sounds(), strict=False):
-            piece = int(guesses.integers(n_pieces))
-            yield pcm, piece if guesses.random() < _RANDOM_TOKEN_SHARE else None
+            token = int(rng.integers(n_pieces))
+            yield pcm, token if rng.random() < _RANDOM_TOKEN_SHARE else None
 
     def _iterate_sounds(self) -> Iterator[NDArray[np.int16]]:
         yield from self.annotated

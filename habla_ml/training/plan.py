@@ -1,7 +1,7 @@
-"""What a model version is made from: pinned at its first training, the same for ever after.
+"""The plan of a model version: snapshot and recipe, pinned at its first training.
 
-Training `v3` again, next year, uses the snapshot and the recipe it was pinned to; newer data make a newer
-version. A plan is the pointer `models/<version>/plan`.
+A later training of the same version uses the pinned snapshot and recipe; newer data need a newer version. A plan is
+stored in the pointer `models/<version>/plan`.
 """
 
 from __future__ import annotations
@@ -25,27 +25,26 @@ class VersionPlan:
 
     version: str
     snapshot: str
-    """Id of the snapshot to train on."""
+    """Id of the snapshot."""
     recipe: str
     """Object id of the recipe file's bytes."""
     corpus_hours: float
-    """Usable hours of the corpus at that time; the growth rule counts from here."""
+    """Usable hours of the corpus at planning; the growth rule counts from here."""
 
 
 def plan_version(lake: Lake, version: str, snapshot: Snapshot, training: TrainingSettings) -> VersionPlan:
-    """The plan of `version`: the pinned one where there is one, else `snapshot` and the settings' recipe, pinned now.
+    """Return the pinned plan of `version`, or pin `snapshot` and the settings' recipe.
 
     Raises:
-        SettingsError: The recipe is wrong, or disagrees with `training.first_stage`; such a one is never pinned.
-        TrainingError: `version` is a repeat that was never planned; it has the recipe of what it repeats.
+        SettingsError: The recipe is invalid, or disagrees with `training.first_stage`; nothing is pinned.
+        TrainingError: `version` is a replicate without a plan; `plan_replicates` makes it.
     """
     existing = lake.read_pointer(catalogue.PLAN.name(version))
     if existing is not None:
         return VersionPlan(**existing.value)
-    if (repeated := parent_version(version)) is not None:
+    if (parent := parent_version(version)) is not None:
         raise TrainingError(
-            f"{version} is to repeat {repeated} with another seed and was never planned; "
-            f"plan it with the command `repeat` of habla-ml"
+            f"{version} is a replicate of {parent} without a plan; plan it with the command `repeat` of habla-ml"
         )
     resolve_first_stage_sources(load_recipe(training.recipe), training)
     plan = VersionPlan(version, snapshot.id, lake.put_file(training.recipe), corpus_hours(lake))
@@ -54,13 +53,13 @@ def plan_version(lake: Lake, version: str, snapshot: Snapshot, training: Trainin
 
 
 def resolve_first_stage_sources(recipe: Recipe, training: TrainingSettings) -> tuple[SpeechSource, ...]:
-    """What the first stage of `recipe` hears; nothing where it has none.
+    """Return the sources of the first stage of `recipe`; empty if it has none.
 
-    A recipe without a first stage may meet sources: those of the settings' own recipe, which came after it.
+    A pinned recipe without a first stage ignores the sources if the settings' own, newer recipe has a first stage.
 
     Raises:
-        SettingsError: The recipe has a first stage and there are no sources, or there are sources that neither it
-            nor the settings' own recipe hears.
+        SettingsError: The recipe has a first stage but the settings name no sources, or neither `recipe` nor the
+            settings' own recipe uses the sources.
     """
     if recipe.first_stage is not None:
         if not training.first_stage:
@@ -78,17 +77,15 @@ def resolve_first_stage_sources(recipe: Recipe, training: TrainingSettings) -> t
 
 
 def read_plan(lake: Lake, version: str) -> VersionPlan:
-    """The pinned plan; raises `TrainingError` where the version was never trained."""
+    """Return the pinned plan; raises `TrainingError` if the version has none."""
     pointer = lake.read_pointer(catalogue.PLAN.name(version))
     if pointer is None:
-        raise TrainingError(
-            f"model version {version} was never planned; materialise `fine_tuned_checkpoint` for it"
-        )
+        raise TrainingError(f"model version {version} has no plan; materialise `fine_tuned_checkpoint` for it")
     return VersionPlan(**pointer.value)
 
 
 def write_recipe_file(lake: Lake, plan: VersionPlan, folder: Path) -> Path:
-    """The pinned recipe laid down as a YAML file below `folder`."""
+    """Write the pinned recipe to a YAML file in `folder` and return its path."""
     path = folder / f"recipe-{plan.recipe[:16]}.yaml"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,16 +94,16 @@ def write_recipe_file(lake: Lake, plan: VersionPlan, folder: Path) -> Path:
 
 
 def list_evaluated_trainings(lake: Lake) -> list[VersionPlan]:
-    """Plans of the versions that were trained and measured, oldest first; repeats with other seeds are not among them.
+    """Return the plans of the trained and evaluated versions, oldest first, without replicates.
 
-    A run that failed between the two is not good: asking for the version again resumes where it stopped.
+    A version without a report does not count: a new run of the version resumes it.
     """
     plans = [plan for plan in _iterate_evaluated_plans(lake) if parent_version(plan.version) is None]
     return sorted(plans, key=lambda plan: version_number(plan.version))
 
 
 def list_evaluated_replicates(lake: Lake) -> list[VersionPlan]:
-    """Plans of the repeats with other seeds that were trained and measured, by name."""
+    """Return the plans of the trained and evaluated replicates, by name."""
     plans = [plan for plan in _iterate_evaluated_plans(lake) if parent_version(plan.version) is not None]
     return sorted(plans, key=lambda plan: plan.version)
 

@@ -1,7 +1,7 @@
-"""The training process: arguments and Dagster Pipes around `train_version`.
+"""The training process: command line and Dagster Pipes around `train_version`.
 
-Started by hand it prints its progress; started by Dagster (Pipes sets `DAGSTER_PIPES_CONTEXT`) it reports the
-same to the run, materialises its asset at the end, and dies with the process that started it.
+From a terminal it prints its progress. From Dagster (Pipes sets `DAGSTER_PIPES_CONTEXT`) it reports the progress to the
+run, materialises the asset at the end, and ends with its parent process.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _PIPES_VARIABLE = "DAGSTER_PIPES_CONTEXT"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train one version; returns 0, 1 where something was refused, or 130 where a person interrupted."""
+    """Train one version; return 0, 1 after an error that is reported, or 130 after an interrupt."""
     options = _build_parser().parse_args(arguments)
     is_in_pipes = _PIPES_VARIABLE in os.environ
     if options.die_with_parent or is_in_pipes:
-        # SIGKILL is as good as any other end: what is published appears whole, and a run resumes exactly.
+        # SIGKILL is safe: publishing is atomic, and a run resumes from its last checkpoint.
         die_with_parent(os.getppid())
     keep_freed_memory()
     _quiet_libraries()
@@ -49,13 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the same command resumes at the last checkpoint", file=sys.stderr, flush=True)
+        print(
+            "interrupted; run the same command again to resume at the last checkpoint", file=sys.stderr, flush=True
+        )
         return 130
     return 0
 
 
 def build_asset_metadata(record: TrainingRecord, tensorboard: Path) -> dict[str, dict[str, Any]]:
-    """The record as Dagster Pipes takes metadata: `{"type": …, "raw_value": …}` by name."""
+    """Return the record as metadata of Dagster Pipes: name → `{"type": …, "raw_value": …}`."""
     typed: dict[str, tuple[str, Any]] = {
         "validation_wer": ("float", record.best.wer),
         "validation_loss": ("float", record.best.loss),
@@ -63,7 +65,7 @@ def build_asset_metadata(record: TrainingRecord, tensorboard: Path) -> dict[str,
         "steps": ("int", record.steps),
         "best_step": ("int", record.best_step),
         "train_hours": ("float", record.train_hours),
-        "hours_heard": ("float", record.hours_heard),
+        "hours_heard": ("float", record.processed_hours),
         "wall_s": ("float", record.wall_s),
         "device": ("text", f"{record.device}, {record.precision}"),
         "version": ("text", record.version),
@@ -78,15 +80,15 @@ def build_asset_metadata(record: TrainingRecord, tensorboard: Path) -> dict[str,
         "general_speech": ("json", [asdict(source) for source in record.general_speech]),
     }
     if first := record.first_stage:
-        named = {"identity_digest", "tree", "recipe", "steps", "best_step", "train_hours", "hours_heard", "wall_s"}
-        facts = first.model_dump(mode="json", include=named | {"general_speech"})
-        typed["first_stage"] = ("json", facts)
+        fields = {"identity_digest", "tree", "recipe", "steps", "best_step", "train_hours", "processed_hours"}
+        summary = first.model_dump(mode="json", include=fields | {"wall_s", "general_speech"})
+        typed["first_stage"] = ("json", summary)
         typed["first_stage_validation_curve"] = ("md", _format_validation_curve(first))
     return {name: {"type": kind, "raw_value": value} for name, (kind, value) in typed.items()}
 
 
 def _format_validation_curve(run: TrainedRun) -> str:
-    """The evaluations on the way as a Markdown table."""
+    """Return the evaluations during training as a Markdown table."""
     rows = [f"| {point.step} | {point.wer:.1%} | {point.loss:.3f} |" for point in run.validation]
     return "\n".join(["| step | validation WER | loss |", "|---|---|---|", *rows])
 
@@ -105,18 +107,18 @@ def _train_in_pipes(options: argparse.Namespace) -> None:
 def _run_training(options: argparse.Namespace, report_progress: Callable[[Progress], None]) -> TrainingRecord:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrainingError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: a run is one process on one card; start it without torchrun"
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but a run is one process on one GPU; start it without torchrun"
         )
     settings = load_settings(options.settings or options.profile)
     lake = open_lake(settings.lake, settings.work_folder / "cache")
     recipe = load_recipe(options.recipe or settings.training.recipe)
     snapshot = load_snapshot(lake, options.snapshot)
-    heard = read_extra_speech(lake, snapshot, recipe, settings)
-    return train_version(lake, snapshot, recipe, options.version, options.out, report_progress, heard)
+    extra_speech = read_extra_speech(lake, snapshot, recipe, settings)
+    return train_version(lake, snapshot, recipe, options.version, options.out, report_progress, extra_speech)
 
 
 def _quiet_libraries() -> None:
-    """Leave the lines to our own progress. By variables, so that a refusal does not wait for the imports."""
+    """Turn off the libraries' own progress, by variables, so that an early error needs no slow imports."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     logging.getLogger("peft").setLevel(logging.WARNING)

@@ -1,6 +1,6 @@
-"""A recipe: how one model version is trained, as one YAML file that a person writes and a digest names.
+"""A recipe: how to train one model version, as a YAML file with a digest.
 
-A recipe says what to do; which voices it hears is the snapshot's business, where it runs the process's.
+The snapshot determines the training data, and the process determines the machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TrainedParts = Literal["all", "encoder"]
 
 _LENGTH_KEYS: Final = {"max_steps", "epochs", "max_wall_s"}
 _KEYS_OF_ONE_DECISION: Final = ({"warmup_steps", "warmup_ratio"}, {"method", "lora", "parts"})
-"""Keys of one decision: a first stage that names one of them inherits none of them."""
+"""Keys that belong together: a first stage that sets one of them inherits none of them."""
 
 
 class _Section(BaseModel):
@@ -37,9 +37,9 @@ class _Section(BaseModel):
 
 
 class Windows(_Section):
-    """Short encoder windows for most steps, Whisper's full 30 s for the others.
+    """Short encoder windows for most steps, and Whisper's full 30 s for the others.
 
-    A clip that does not fit into the short window (with `margin_s` of silence after it) waits for a full one.
+    A clip that does not fit into the short window (with `margin_s` of silence after it) is used in a full one.
     """
 
     short_window_s: Annotated[float, Field(ge=1, lt=30)]
@@ -55,12 +55,12 @@ class Windows(_Section):
                 f"short_window_s {self.short_window_s} + jitter_s {self.jitter_s} is above Whisper's 30 s"
             )
         if self.margin_s >= self.short_window_s:
-            raise ValueError(f"margin_s {self.margin_s} leaves no room in short_window_s {self.short_window_s}")
+            raise ValueError(f"margin_s {self.margin_s} must be below short_window_s {self.short_window_s}")
         return self
 
 
 class Lora(_Section):
-    """Low-rank adapters on the named projections; of the decoder only, unless `encoder` says otherwise."""
+    """Low-rank adapters on the named projections of the decoder, and of the encoder if `encoder` is true."""
 
     r: Positive = 32
     alpha: Positive = 64
@@ -70,16 +70,16 @@ class Lora(_Section):
 
     @property
     def module_pattern(self) -> str:
-        """A regular expression over module names; a bare list of names would reach into the encoder too."""
+        """Regular expression over module names; a plain list of names would match the encoder too."""
         names = "|".join(re.escape(name) for name in self.target_modules)
         sides = "(encoder|decoder)" if self.encoder else "decoder"
         return rf"model\.{sides}\.layers\.\d+\.(.+\.)?({names})"
 
 
 class SpecAugment(_Section):
-    """Stretches of time and bands of mels hidden from the model while it trains (Park et al. 2019).
+    """SpecAugment (Park et al. 2019): masked time spans and mel bands during training.
 
-    The keys are those of Transformers' Whisper configuration; lengths are mel frames of 10 ms and mel bands.
+    The keys are those of Transformers' Whisper configuration; lengths are in mel frames of 10 ms and in mel bands.
     """
 
     mask_time_prob: ShareBelowOne = 0.05
@@ -89,10 +89,10 @@ class SpecAugment(_Section):
 
 
 class FirstStage(_Section):
-    """Training on general speech alone, before the classroom's: how it differs from the recipe around it.
+    """Training on general speech before the classroom data: the differences from the recipe.
 
-    What is left out is as in the recipe, but for its length: `max_steps` or `epochs` must be given. Keys of one
-    decision (warmup_steps and warmup_ratio; method, lora and parts) are replaced together.
+    Missing keys are inherited from the recipe, except the length: `max_steps` or `epochs` is required. Keys that belong
+    together (warmup_steps and warmup_ratio; method, lora and parts) are replaced together.
     """
 
     method: TrainingMethod | None = None
@@ -117,7 +117,7 @@ class FirstStage(_Section):
 
 
 class Recipe(_Section):
-    """How to train one version. Batch sizes count clips per optimiser step; accumulation divides them."""
+    """How to train one version. Batch sizes are clips per optimiser step; accumulation divides them."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     base_model: str
@@ -126,15 +126,15 @@ class Recipe(_Section):
     method: TrainingMethod = "full"
     lora: Lora | None = None
     parts: TrainedParts = "all"
-    """`encoder` leaves the decoder as it is: a dialect is in the sounds, the language model stays the base's."""
+    """`encoder` does not train the decoder, since a dialect is mostly in the acoustics."""
     base_share: ShareBelowOne = 0.0
-    """Share of the base's weights in what is published: w = (1 - share) * trained + share * base.
+    """Share of the base's weights in the published model: w = (1 - share) * trained + share * base.
 
-    It gives back most of what was forgotten at little cost (WiSE-FT, Wortsman et al. 2022). Validation and the
-    choice of the best step look at the trained weights. The base is `base_model`, after a first stage too: what was
-    forgotten is counted from there, and the first stage's result has forgotten some of it already."""
+    It reverses most forgetting at little cost (WiSE-FT, Wortsman et al. 2022). Validation and the choice of the best
+    step use the trained weights. The base is `base_model` even with a first stage, whose result has already forgotten
+    some of its knowledge."""
     first_stage: FirstStage | None = None
-    """None: the base model hears the classroom at once. Else the settings' `training.first_stage` comes before."""
+    """Training on the settings' `training.first_stage` before the classroom data; None for none."""
     learning_rate: LearningRate
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
     warmup_ratio: ShareBelowOne | None = None
@@ -144,19 +144,18 @@ class Recipe(_Section):
     max_steps: Positive | None = None
     epochs: AboveZero | None = None
     max_wall_s: AboveZero | None = None
-    """Stop at the next step after this long; such a run no longer depends on its inputs alone."""
+    """Stop at the next step after this time; such a run is not reproducible."""
     batch_size: Positive = 16
     gradient_accumulation: Positive = 1
     windows: Windows | None = None
-    """None: every clip alone in a padded 30 s window, as it is served."""
+    """None: every clip is padded to a 30 s window, as in serving."""
     spec_augment: SpecAugment | None = None
     train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the train split's sessions that are heard, always the same ones, and those of a smaller share among
-    them: a point of a learning curve."""
+    """Share of the train split's sessions, for a learning curve; a smaller share is a subset of a larger one."""
     non_speech_share: ShareBelowOne = 0.0
-    """Share of the clips in which nobody speaks: segments so marked in the train split, then sounds made from a seed.
+    """Share of non-speech clips: annotated ones of the train split, then synthesised ones.
 
-    A model that hears speech alone forgets silence and writes text into it."""
+    A model that is trained on speech alone hallucinates text in silence."""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     gradient_checkpointing: bool = False
     evaluate_every_steps: Positive = 200
@@ -174,7 +173,7 @@ class Recipe(_Section):
                 f"method {self.method} {'needs' if self.lora is None else 'forbids'} the section lora"
             )
         if self.parts == "encoder" and self.lora is not None:
-            raise ValueError("parts encoder is for method full; name the modules of adapters in lora")
+            raise ValueError("parts encoder needs method full; for adapters, set lora.target_modules")
         if (self.max_steps is None) == (self.epochs is None):
             raise ValueError("exactly one of max_steps and epochs must be given")
         if self.warmup_steps is not None and self.warmup_ratio is not None:
@@ -199,12 +198,10 @@ class Recipe(_Section):
             if not _COMMIT_PATTERN.fullmatch(self.revision or ""):
                 raise ValueError(
                     f"base_model {self.base_model} is on a hub, so revision must pin a commit of 40 hex digits, "
-                    f"not {self.revision!r}; a branch name moves"
+                    f"not {self.revision!r}; a branch name is not fixed"
                 )
         elif self.revision is not None:
-            raise ValueError(
-                f"revision is for hub ids; {self.base_model} is known by its content: remove the line"
-            )
+            raise ValueError(f"revision is for hub ids, and {self.base_model} is a folder; remove the line")
 
     def _check_first_stage(self) -> None:
         try:
@@ -214,7 +211,7 @@ class Recipe(_Section):
             raise ValueError(f"first_stage: {'; '.join(faults)}") from None
 
     def to_first_stage_recipe(self) -> Recipe:
-        """The first stage written out in full, as a recipe that has none; publishes its trained weights as they are."""
+        """Return the first stage as a complete recipe, without interpolation with the base's weights."""
         own = {} if self.first_stage is None else self.first_stage.model_dump(exclude_none=True)
         replaced = _LENGTH_KEYS.union(*(keys for keys in _KEYS_OF_ONE_DECISION if keys & own.keys()))
         kept = self.model_dump(exclude=replaced | {"first_stage", "base_share", "train_share"})
@@ -222,24 +219,24 @@ class Recipe(_Section):
 
     @property
     def base_model_is_on_hub(self) -> bool:
-        """Whether the base model has to come from a model hub (or its local cache)."""
+        """Whether the base model is a hub id, not a folder."""
         return not self.base_model.startswith((_PACKAGE_PREFIX, "/", "~"))
 
     @property
     def digest(self) -> str:
-        """sha256 of what steers the training on the classroom; base model and first stage count elsewhere."""
+        """sha256 of the keys that steer training on classroom data; `RunIdentity` has base model and first stage."""
         elsewhere = {"name", "base_model", "revision", "first_stage"}
         return compute_digest(self.model_dump(mode="json", exclude=elsewhere))
 
     def count_warmup_steps(self, steps: int) -> int:
-        """Warm-up steps of a run of `steps` optimiser steps."""
+        """Return the warm-up steps of a run of `steps` optimiser steps."""
         if self.warmup_steps is not None:
             return min(self.warmup_steps, steps)
         return round((self.warmup_ratio or 0.0) * steps)
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a recipe; raises `SettingsError` naming the file, the key and what was expected, for every fault."""
+    """Read a recipe; raises `SettingsError` with file, key and expectation of every fault."""
     try:
         return Recipe.model_validate(read_mapping(path, "recipe"))
     except ValidationError as error:

@@ -1,10 +1,10 @@
-"""What is known of a trained version: where it came from, how it went, and where its checkpoint is."""
+"""The record of a trained version: its inputs, its training curves and its checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from habla_ml.corpus.general_speech import SpeechSourceSummary
 from habla_ml.lake import Lake, catalogue
@@ -14,9 +14,9 @@ from habla_ml.training.validation import ValidationPoint
 
 
 class TrainedRun(BaseModel):
-    """A finished run, before it has a version and a place in the lake."""
+    """A finished run, before publishing."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, serialize_by_alias=True)
 
     identity: RunIdentity
     identity_digest: str
@@ -27,24 +27,24 @@ class TrainedRun(BaseModel):
     steps: int
     """Optimiser steps done."""
     best_step: int
-    """The step whose weights are published."""
+    """Step of the published weights."""
     validation: tuple[ValidationPoint, ...]
     validation_clips: int
     losses: tuple[LossPoint, ...]
     train_clips: int
     train_hours: float
-    hours_heard: float
-    """Clips of all steps; above `train_hours` where clips were heard again."""
+    processed_hours: float = Field(validation_alias="hours_heard", serialization_alias="hours_heard")
+    """Hours of the clips of all steps; above `train_hours` if clips repeat."""
     skipped: Mapping[str, int]
-    """Training clips left out, by reason."""
+    """Reason → unusable training clips."""
     wall_s: float
-    """Time of training, over all attempts that led here."""
+    """Training time, over all attempts."""
     device: str
     precision: str
     non_speech_clips: int = 0
-    """Training clips in which nobody speaks; neither in `train_clips` nor in `train_hours`."""
+    """Training clips without speech; neither in `train_clips` nor in `train_hours`."""
     general_speech: tuple[SpeechSourceSummary, ...] = ()
-    """General speech that was heard, each source with its licence and origin."""
+    """Sources of general speech in the training data, with licence and origin."""
 
     @property
     def best(self) -> ValidationPoint:
@@ -53,34 +53,34 @@ class TrainedRun(BaseModel):
 
 
 class FirstStageRecord(TrainedRun):
-    """A published first stage, which heard general speech alone: `first_stages/<identity>/checkpoint` names it."""
+    """A published first stage; the pointer `first_stages/<identity>/checkpoint` names it."""
 
     tree: str
     """Tree id of the checkpoint folder in the lake."""
 
 
 class TrainingRecord(TrainedRun):
-    """A published version: `models/<version>/checkpoint` names this record."""
+    """A published version; the pointer `models/<version>/checkpoint` names it."""
 
     version: str
     tree: str
     """Tree id of the checkpoint folder in the lake."""
     first_stage: FirstStageRecord | None = None
-    """What this run started from, in place of the base model; None where it started from the base model."""
+    """First stage from which this run started; None if it started from the base model."""
 
 
 def first_stage_pointer_name(identity: RunIdentity) -> str:
-    """The pointer that names a first stage's checkpoint: `{"tree", "record"}`."""
+    """Return the name of the pointer to a first stage's checkpoint (`{"tree", "record"}`)."""
     return catalogue.FIRST_STAGE.name(identity.digest)
 
 
 def read_training_record(lake: Lake, version: str) -> TrainingRecord | None:
-    """The record of the checkpoint that a version has now, or None."""
+    """Return the record of a version's current checkpoint, or None."""
     pointer = lake.read_pointer(catalogue.CHECKPOINT.name(version))
     return None if pointer is None else TrainingRecord.model_validate(lake.get_json(pointer.value["record"]))
 
 
 def read_first_stage_record(lake: Lake, identity: RunIdentity) -> FirstStageRecord | None:
-    """The record of the first stage of this identity, or None where it was never trained."""
+    """Return the record of the first stage with this identity, or None."""
     pointer = lake.read_pointer(first_stage_pointer_name(identity))
     return None if pointer is None else FirstStageRecord.model_validate(lake.get_json(pointer.value["record"]))

@@ -1,9 +1,8 @@
-"""One training again: plans of `v2-s2`, `v2-s3`, … with other seeds, and of `v2-p25`, `v2-p50`, … on less speech.
+"""Plans of replicates (`v2-s2`, `v2-s3`, … with other seeds) and subset runs (`v2-p25`, … on fewer sessions).
 
-Snapshot and recipe are those of `v2` in everything else. Trainings that differ by nothing but the seed do not hear the
-same: how far they lie apart says which difference between versions is a property of data and recipe. The seed orders
-the clips and draws all that is random, in a first stage too, which is therefore trained again. Trainings on a part of
-the sessions are points of a learning curve.
+Snapshot and recipe are otherwise those of `v2`. Replicates differ only in the seed, so the spread of their error rates
+shows which differences between versions are due to data and recipe. The seed determines the order of the clips and all
+random numbers, also in a first stage, which is therefore trained again. Subset runs are points of a learning curve.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ from habla_ml.training.record import read_training_record
 
 
 def plan_replicates(lake: Lake, version: str, seeds: Sequence[int], folder: Path) -> list[VersionPlan]:
-    """Plans of `version` with each of `seeds`, in their order; those that were planned before as they are.
+    """Return plans of `version` with each of `seeds`, in order; existing plans are kept.
 
     Args:
-        lake: Where plans and recipes are.
-        version: A trained version, itself no repeat.
-        seeds: Whole numbers from 0, all different and none that of the version's own recipe.
-        folder: Where recipes are laid down to be read.
+        lake: The lake of plans and recipes.
+        version: A trained version that is no replicate itself.
+        seeds: Distinct, non-negative, without the seed of the version's own recipe.
+        folder: Scratch folder for recipe files.
 
     Raises:
-        TrainingError: `version` is a repeat or was not trained, or the seeds are not as above.
+        TrainingError: `version` is a replicate or has no checkpoint, or the seeds are invalid.
     """
     plan = _require_trained_plan(lake, version)
     recipe = load_recipe(write_recipe_file(lake, plan, folder))
@@ -51,27 +50,27 @@ def plan_replicates(lake: Lake, version: str, seeds: Sequence[int], folder: Path
 
 
 def plan_next_replicates(lake: Lake, version: str, n_replicates: int, folder: Path) -> list[VersionPlan]:
-    """`plan_replicates` with the numbers that follow the recipe's own seed; the same ones each time it is asked."""
+    """Call `plan_replicates` with the numbers that follow the recipe's own seed."""
     own = load_recipe(write_recipe_file(lake, _require_trained_plan(lake, version), folder)).seed
     return plan_replicates(lake, version, range(own + 1, own + 1 + n_replicates), folder)
 
 
 def plan_subset_runs(lake: Lake, version: str, percents: Sequence[int], folder: Path) -> list[VersionPlan]:
-    """Plans of `version` trained on so many per cent of its train split's sessions; those planned before as they are.
+    """Return plans of `version` on shares of its train split's sessions, in order; existing plans are kept.
 
     Args:
-        lake: Where plans and recipes are.
-        version: A trained version, itself no repeat.
-        percents: From 1 to 99, all different.
-        folder: Where recipes are laid down to be read.
+        lake: The lake of plans and recipes.
+        version: A trained version that is no replicate itself.
+        percents: Distinct percentages from 1 to 99.
+        folder: Scratch folder for recipe files.
 
     Raises:
-        TrainingError: `version` is a repeat or was not trained, or the percents are not as above.
+        TrainingError: `version` is a replicate or has no checkpoint, or the percentages are invalid.
     """
     plan = _require_trained_plan(lake, version)
     if not percents or len(set(percents)) < len(percents) or not all(1 <= each <= 99 for each in percents):
         raise TrainingError(
-            f"{list(percents)} are no parts of {version}; name at least one, each from 1 to 99 per cent and only once"
+            f"invalid percentages {list(percents)} for subset runs of {version}; give one or more distinct ones from 1 to 99"
         )
     recipe = load_recipe(write_recipe_file(lake, plan, folder))
     planned = []
@@ -86,30 +85,30 @@ def plan_subset_runs(lake: Lake, version: str, percents: Sequence[int], folder: 
 
 
 def replace_recipe_value(text: str, recipe: Recipe, key: str, value: float) -> str:
-    """The YAML `text` of `recipe` with another value: the one line changed, or, where there is none, one added.
+    """Return the YAML `text` of `recipe` with another value in the line of the key, or with a new line.
 
-    Comments stay. A file that is written in another way, as a flow mapping for instance, is written anew.
+    Comments are kept. If that does not give the wanted recipe (a flow mapping, for example), the file is generated.
     """
     wanted = recipe.model_copy(update={key: value})
     line = f"{key}: {value}"
     changed, lines = re.subn(rf"^{key}:[ \t]*[^\s#]+", line, text, flags=re.MULTILINE)
     if not lines:
         changed = f"{text.rstrip()}\n{line}\n"
-    if _is_read_as(changed, wanted):
+    if _parses_as(changed, wanted):
         return changed
     plain = recipe.model_dump(mode="json", exclude_unset=True) | {key: value}
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
 def _pin_variant(lake: Lake, plan: VersionPlan, recipe: Recipe, name: str, key: str, value: float) -> VersionPlan:
-    """Pin `plan` under another name, its recipe changed at one key."""
+    """Pin `plan` under another name with one changed recipe key."""
     text = replace_recipe_value(lake.get_bytes(plan.recipe).decode("utf-8"), recipe, key, value)
-    made = VersionPlan(name, plan.snapshot, lake.put_bytes(text.encode("utf-8")), plan.corpus_hours)
-    lake.move_pointer(catalogue.PLAN.name(name), asdict(made), None)
-    return made
+    variant = VersionPlan(name, plan.snapshot, lake.put_bytes(text.encode("utf-8")), plan.corpus_hours)
+    lake.move_pointer(catalogue.PLAN.name(name), asdict(variant), None)
+    return variant
 
 
-def _is_read_as(text: str, wanted: Recipe) -> bool:
+def _parses_as(text: str, wanted: Recipe) -> bool:
     try:
         return Recipe.model_validate(yaml.safe_load(text)).model_dump() == wanted.model_dump()
     except (yaml.YAMLError, ValidationError):
@@ -117,13 +116,12 @@ def _is_read_as(text: str, wanted: Recipe) -> bool:
 
 
 def _require_trained_plan(lake: Lake, version: str) -> VersionPlan:
-    if (repeated := parent_version(version)) is not None:
-        raise TrainingError(f"{version} is itself a repeat; repeat {repeated}")
+    if (parent := parent_version(version)) is not None:
+        raise TrainingError(f"{version} is a replicate or subset run of {parent}; name {parent} instead")
     plan = read_plan(lake, version)
     if read_training_record(lake, version) is None:
         raise TrainingError(
-            f"model version {version} was not trained to its end; materialise `fine_tuned_checkpoint` for it, then "
-            "repeat it"
+            f"model version {version} has no finished training; materialise `fine_tuned_checkpoint` for it, then try again"
         )
     return plan
 
@@ -131,16 +129,16 @@ def _require_trained_plan(lake: Lake, version: str) -> VersionPlan:
 def _check_seeds(seeds: Sequence[int], recipe: Recipe, version: str) -> None:
     if recipe.seed in seeds:
         raise TrainingError(
-            f"seed {recipe.seed} is that of {version} itself and would give the same model again; name other seeds"
+            f"seed {recipe.seed} is the seed of {version} itself and gives the same model; give other seeds"
         )
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise TrainingError(
-            f"{list(seeds)} are no seeds to repeat {version} with; name at least one, each 0 or more and only once"
+            f"invalid seeds {list(seeds)} for replicates of {version}; give one or more distinct, non-negative seeds"
         )
 
 
 def _read_planned_replicates(lake: Lake, version: str, folder: Path) -> dict[int, VersionPlan]:
-    """The repeats that were planned before, by seed."""
+    """Return the existing plans of replicates, by seed."""
     names = catalogue.PLAN.keys(lake)
     plans = [
         read_plan(lake, name) for name in names if parent_version(name) == version and not is_subset_run(name)

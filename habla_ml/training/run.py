@@ -1,7 +1,7 @@
-"""One training run: from utterances and a model to start from, to a finished folder with a checkpoint and its record.
+"""One training run: from training data and an initial model to a finished folder with checkpoint and record.
 
-A version's run hears the classroom, a first stage general speech alone. Both are resumed in the same way: from the
-last stamped checkpoint, or from the finished folder.
+The run of a version uses classroom data, that of a first stage general speech. Both resume from the last stamped
+checkpoint or from the finished folder.
 """
 
 from __future__ import annotations
@@ -41,28 +41,28 @@ from habla_ml.training.windows import StepSchedule
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where one run works, below the caller's work folder."""
+    """The files of one run, inside the caller's work folder."""
 
     root: Path
 
     @property
     def clips(self) -> Path:
-        """Decoded audio and labels; scratch."""
+        """Decoded audio and labels for training; scratch."""
         return self.root / "clips"
 
     @property
     def validation(self) -> Path:
-        """The same of the clips to validate on."""
+        """Decoded audio and labels for validation; scratch."""
         return self.root / "validation"
 
     @property
     def start(self) -> Path:
-        """The model to start from, where it is not the base; scratch."""
+        """The initial model after a first stage; scratch."""
         return self.root / "start"
 
     @property
     def checkpoints(self) -> Path:
-        """Checkpoints with optimiser state, to resume from."""
+        """Checkpoints with optimiser state, for resuming."""
         return self.root / "checkpoints"
 
     @property
@@ -72,33 +72,34 @@ class RunFolder:
 
     @property
     def finished(self) -> Path:
-        """`checkpoint/` and `run.json` of a run that has ended; appears whole."""
+        """`checkpoint/` and `run.json` of a finished run; written atomically."""
         return self.root / "finished"
 
     def clear(self) -> None:
-        """Remove everything that is of no use once the run is published."""
+        """Delete everything that a published run no longer needs."""
         for scratch in (self.checkpoints, self.clips, self.validation, self.start, self.finished):
             shutil.rmtree(scratch, ignore_errors=True)
 
 
 def get_run_folder(work_folder: Path, identity: RunIdentity) -> RunFolder:
-    """The folder of one run below `work_folder`."""
+    """Return the folder of one run inside `work_folder`."""
     return RunFolder(work_folder / identity.digest[:16])
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run hears, and what it is validated on."""
+    """Data for training and validation of a run."""
 
     name: str
-    """Of the whole, for messages: `snapshot 0123abcd`."""
+    """Name in messages, such as `snapshot 0123abcd`."""
     train: Iterable[Utterance]
     validation: Iterable[Utterance]
     general_speech: tuple[SpeechSourceSummary, ...]
-    """The sources of the general speech in it."""
+    """Sources of the general speech in the training data."""
     remedy: str
+    """What to do if no clip is usable; end of the error message."""
     non_speech: NonSpeech
-    """What to do where nothing of it can be used."""
+    """Clips without speech to add to the training clips."""
 
 
 def finish_run(
@@ -110,19 +111,19 @@ def finish_run(
     folder: RunFolder,
     progress: Callable[[Progress], None],
 ) -> None:
-    """Train to the end and lay the result down as `folder.finished`.
+    """Train to the end and write the result to `folder.finished`.
 
     Args:
-        recipe: How.
-        identity: Names the run; a checkpoint of another one is refused.
-        base: The recipe's base model, for its tokenizer, its configs and the share of its weights.
-        start: A folder with the model that training starts from: the base's, or a first stage's.
-        training_data: What is heard.
-        folder: Where the run works.
-        progress: Told one line at a time.
+        recipe: The recipe.
+        identity: Identity of the run; a checkpoint of another run is refused.
+        base: The recipe's base model, for tokenizer, configs and the share of its weights.
+        start: Folder of the initial model: the base model or the result of a first stage.
+        training_data: Data for training and validation.
+        folder: Folder of the run.
+        progress: Called with each progress report.
 
     Raises:
-        TrainingError: Nothing to train or validate on, or the loss is not finite.
+        TrainingError: There are no usable clips for training or validation, or the loss is not finite.
     """
     if recipe.threads is not None:
         import torch
@@ -142,7 +143,7 @@ def finish_run(
 
 
 def read_finished_run(folder: RunFolder) -> TrainedRun:
-    """The record that `finish_run` left beside the checkpoint."""
+    """Read the record that `finish_run` wrote."""
     return TrainedRun.model_validate_json((folder.finished / "run.json").read_bytes())
 
 
@@ -154,9 +155,10 @@ def prepare_run(
     folder: RunFolder,
     progress: Callable[[Progress], None],
 ) -> PreparedRun:
-    """Lay the training clips down in `folder` and plan the run over them.
+    """Write the clips to `folder` and prepare the run over them.
 
-    Raises `TrainingError` where there is no usable clip to train or to validate on.
+    Raises:
+        TrainingError: There are no usable clips for training or validation.
     """
     progress(Progress(f"reading the clips of {training_data.name}"))
     targets, extractor = TargetEncoder(load_tokenizer(base)), load_feature_extractor(base)
@@ -165,15 +167,15 @@ def prepare_run(
     for split, clips in (("train", train), ("validation", validation)):
         if not clips.n_speech:
             raise TrainingError(
-                f"{training_data.name} has no usable {split} clips (left out: {dict(clips.skipped) or 'none'}); "
+                f"{training_data.name} has no usable {split} clips (skipped: {dict(clips.skipped) or 'none'}); "
                 f"{training_data.remedy}"
             )
     schedule = StepSchedule(train.durations_s.tolist(), recipe)
     progress(
         Progress(
             f"{train.n_speech} training clips ({train.speech_hours:.2f} h), {len(train) - train.n_speech} without "
-            f"speech, {len(validation)} for validation, left out "
-            f"{sum(train.skipped.values())}; {schedule.max_steps} steps",
+            f"speech, {len(validation)} for validation, {sum(train.skipped.values())} skipped; "
+            f"{schedule.max_steps} steps",
             max_steps=schedule.max_steps,
         )
     )
@@ -195,7 +197,7 @@ def _train_to_end(run: PreparedRun, base: WhisperBaseModel, start: Path, folder:
 
     resumed = find_latest_checkpoint(folder.checkpoints, run.identity)
     if resumed is None or not resumed.stamp.stopped:
-        set_seed(run.recipe.seed)  # adapters start from random weights
+        set_seed(run.recipe.seed)  # the initial weights of adapters are random
         trainer = build_trainer(prepare_trainable_model(run.recipe, start), run, resumed)
         if resumed is not None:
             run.report_progress(
@@ -204,7 +206,7 @@ def _train_to_end(run: PreparedRun, base: WhisperBaseModel, start: Path, folder:
         trainer.train(resume_from_checkpoint=str(resumed.folder) if resumed else None)
     ended = find_latest_checkpoint(folder.checkpoints, run.identity)
     if ended is None or not ended.stamp.stopped:
-        raise TrainingError(f"the training in {folder.root} ended without a last checkpoint; run it again")
+        raise TrainingError(f"the training in {folder.root} ended without a final checkpoint; run it again")
     curve = extract_validation_curve(ended.log)
     return TrainedRun(
         identity=run.identity,
@@ -220,7 +222,7 @@ def _train_to_end(run: PreparedRun, base: WhisperBaseModel, start: Path, folder:
         train_clips=run.train.clips.n_speech,
         non_speech_clips=len(run.train) - run.train.clips.n_speech,
         train_hours=run.train.clips.speech_hours,
-        hours_heard=run.schedule.sum_audio_s(ended.stamp.step) / 3600,
+        processed_hours=run.schedule.sum_audio_s(ended.stamp.step) / 3600,
         skipped=run.train.clips.skipped,
         wall_s=ended.stamp.elapsed_s,
         device=_describe_device(),

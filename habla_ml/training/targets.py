@@ -1,8 +1,8 @@
-"""What the decoder shall write: a sentence as the label ids that Whisper is trained on.
+"""Decoder targets: a sentence as the label ids for training Whisper.
 
-The model itself shifts labels right and puts `<|startoftranscript|>` in front (`shift_tokens_right`), so labels
-begin after it: `<|es|> <|transcribe|> <|notimestamps|> text <|endoftext|>`, or `<|nospeech|>` and no text. Built
-from raw ids, because a tokenizer's own prefix would bring a second start token (transformers issue 29973).
+The model shifts labels right and prepends `<|startoftranscript|>` (`shift_tokens_right`), so labels begin after it:
+`<|es|> <|transcribe|> <|notimestamps|> text <|endoftext|>`, or `<|nospeech|>` without text. They are built from raw ids,
+because a tokenizer's own prefix adds a second start token (transformers issue 29973).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LABEL_SEMANTICS = "es-transcribe-notimestamps/1"
-"""Version of what labels mean; part of every run's identity. Bump it when `TargetEncoder.encode` changes."""
+"""Version of the label semantics, part of every run's identity. Bump it when `TargetEncoder.encode` changes."""
 MAX_DECODER_POSITIONS = 448
-"""Whisper's decoder positions, prompt and end included."""
+"""Whisper's decoder positions, including prompt and end token."""
 IGNORED_LABEL = -100
 """Label of a padded position: no loss."""
 _NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")
-"""The same token, as the tokenizers of different years call it."""
+"""Names of the same token in tokenizers of different years."""
 _PROMPT = ("<|es|>", "<|transcribe|>", "<|notimestamps|>")
 
 
@@ -46,13 +46,13 @@ class TargetEncoder:
 
     @property
     def n_pieces(self) -> int:
-        """Ids below this are pieces of text."""
+        """Number of text tokens; their ids are below this."""
         return self.end_id
 
     def encode(self, sentence: str) -> tuple[int, ...]:
-        """The labels of one sentence; raises `UntrainableSentenceError` where it cannot be a target.
+        """Return the labels of one sentence; raises `UntrainableSentenceError` if it cannot be a target.
 
-        The text has no leading space, like the labels of Hugging Face's fine-tuning recipe.
+        The text has no leading space, as in Hugging Face's fine-tuning recipe.
         """
         text = sentence.strip()
         if not text:
@@ -66,18 +66,18 @@ class TargetEncoder:
         return labels
 
     def encode_silence(self, guess: int | None = None) -> tuple[int, ...]:
-        """The labels where nobody speaks: `<|nospeech|>` in place of the language, and the end behind the prompt.
+        """Return the labels of non-speech: `<|nospeech|>` in place of the language, and the end token after the prompt.
 
-        A served model gets the language told, so what follows the prompt counts too. There a decoder may not end at
-        once (Whisper's `suppress_blank`), and faster-whisper takes a text for silence only where it is unlikely
-        besides. So a piece taken by chance stands before the end in some clips: no piece becomes likelier than
-        another, and whatever is written has a low probability and stops.
+        A served model gets the language in its prompt, so the tokens after the prompt count too. The decoder must not end
+        there immediately (Whisper's `suppress_blank`), and faster-whisper treats a text as silence only if its
+        probability is low. So some clips have one random token before the end: no token becomes likely, and a
+        hallucinated text has a low probability and ends early.
 
         Args:
-            guess: The id of that piece; None ends at once.
+            guess: Id of the random token; None for none.
 
         Raises:
-            TrainingError: The tokenizer has no such token.
+            TrainingError: The tokenizer has no token for non-speech.
         """
         if self._no_speech is None:
             raise TrainingError(
@@ -87,13 +87,13 @@ class TargetEncoder:
         return (self._no_speech, *[IGNORED_LABEL] * (len(self._prompt) - 1), *guessed, self.end_id)
 
     def pieces(self, labels: Sequence[int]) -> tuple[int, ...]:
-        """The ids of what is said in labels of `encode`; none where nobody speaks."""
+        """Return the text ids in labels of `encode`; empty for non-speech."""
         return () if labels[0] == self._no_speech else tuple(labels[len(self._prompt) : -1])
 
     def pad(self, batch: Sequence[Sequence[int]]) -> PaddedLabels:
-        """Pad labels with `IGNORED_LABEL`; the decoder's inputs are shifted right behind one start token, as the model would.
+        """Pad labels with `IGNORED_LABEL`, and shift them right after one start token to get the decoder's inputs.
 
-        Where nobody speaks, the inputs hold the prompt all the same.
+        The inputs of non-speech clips have the usual prompt.
         """
         import numpy as np
 
@@ -107,18 +107,18 @@ class TargetEncoder:
         return PaddedLabels(labels, inputs)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids, without special tokens and outer spaces; padding is ignored."""
+        """Return the text of ids, without special tokens, padding and outer spaces."""
         text: str = self._tokenizer.decode([int(each) for each in ids if each >= 0], skip_special_tokens=True)
         return text.strip()
 
 
 class UntrainableSentenceError(TrainingError):
-    """A sentence that cannot be a target; its message is the reason under which it is counted."""
+    """A sentence cannot be a target; the message is the reason under which it is counted."""
 
 
 @dataclass(frozen=True)
 class PaddedLabels:
-    """Labels of a batch and the decoder's inputs that predict them, both int64 of shape [clips, longest]."""
+    """Labels of a batch and the decoder's inputs, both int64 of shape [clips, longest]."""
 
     labels: NDArray[np.int64]
     decoder_input_ids: NDArray[np.int64]

@@ -1,7 +1,7 @@
-"""Trains one model version and publishes its checkpoint: the same inputs end with the same artefact.
+"""Training and publishing of one model version: the same inputs give the same artefact.
 
-Killed at any point, the next call goes on: from the last stamped checkpoint, from the finished folder, or from
-the published pointer; so does its first stage. The folder of a run is named by its identity and held by a lock.
+After a kill at any point, the next call continues from the last stamped checkpoint, the finished folder or the
+published pointer; so does the first stage. The folder of a run is named by its identity and protected by a lock.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _NO_EXTRA_SPEECH = ExtraSpeech()
 _MAX_ANNOTATED_NON_SPEECH = 2_000
-"""Segments without speech that are read at most."""
+"""Largest number of annotated non-speech segments."""
 
 
 def train_version(
@@ -52,16 +52,20 @@ def train_version(
 ) -> TrainingRecord:
     """Train `recipe` on `snapshot` and move `models/<version>/checkpoint` to the result.
 
-    `extra_speech` is general speech: that of the recipe's first stage, and that which is heard beside the snapshot's train
-    split so that it is not forgotten.
+    Does no work if the pointer already has this identity. Resumes an unfinished run in the same `work_folder`.
 
-    Does no work where that pointer already carries this identity. Resumes what an earlier call in the same
-    `work_folder` left unfinished.
+    Args:
+        lake: The lake of the snapshot.
+        snapshot: The snapshot.
+        recipe: The recipe.
+        version: The model version.
+        work_folder: Folder for the files of the run; one training at a time.
+        progress: Called with each progress report.
+        extra_speech: General speech for the recipe's first stage, and for replay with the train split.
 
     Raises:
-        TrainingError: Another process trains in `work_folder`, the snapshot (or the first stage) has no clips to
-            train or validate on, the base model cannot be had, the loss is not finite, or another run moved the
-            pointer meanwhile.
+        TrainingError: Another process trains in `work_folder`, the snapshot or the first stage has no usable clips,
+            the base model is not available, the loss is not finite, or another run moved the pointer.
     """
     base = resolve_base_model(recipe)
     stage = None
@@ -72,7 +76,7 @@ def train_version(
         seen = lake.read_pointer(catalogue.CHECKPOINT.name(version))
         if seen is not None and seen.value["identity"] == identity.digest:
             progress(
-                Progress(f"{version} is published already with identity {identity.digest[:12]}: nothing to do")
+                Progress(f"{version} is already published with identity {identity.digest[:12]}; nothing to do")
             )
             return _require_training_record(lake, version)
         first = None
@@ -91,7 +95,7 @@ def train_version(
 
 @contextmanager
 def lock_work_folder(work_folder: Path) -> Iterator[None]:
-    """Hold the work folder's lock; the system frees it when the process ends, however it ends."""
+    """Hold the work folder's lock; the system releases it when the process ends for any reason."""
     work_folder.mkdir(parents=True, exist_ok=True)
     with (work_folder / "lock").open("a+") as lock:
         try:
@@ -99,8 +103,8 @@ def lock_work_folder(work_folder: Path) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise TrainingError(
-                f"{work_folder} is held by process {lock.read().strip() or 'of unknown number'}, which trains "
-                "there; wait until it has ended, end it, or train in another folder"
+                f"{work_folder} is in use by training process {lock.read().strip() or '(unknown id)'}; wait until it "
+                "ends, stop it, or train in another folder"
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -109,7 +113,7 @@ def lock_work_folder(work_folder: Path) -> Iterator[None]:
 
 
 def build_training_data(lake: Lake, snapshot: Snapshot, recipe: Recipe, replay: GeneralSpeech) -> TrainingData:
-    """What a version hears: the snapshot's train split and the replay; only the classroom validates it."""
+    """Return the snapshot's train split with replay for training, and its validation split for validation."""
     name = f"snapshot {snapshot.id[:12]}"
     return TrainingData(
         name=f"{name} and {len(replay.utterances)} clips of general speech" if replay.utterances else name,
@@ -124,7 +128,7 @@ def build_training_data(lake: Lake, snapshot: Snapshot, recipe: Recipe, replay: 
 
 
 def _read_annotated_non_speech(lake: Lake, snapshot: Snapshot) -> Iterator[NDArray[np.int16]]:
-    """The sounds of the train split in which people found nobody speaking."""
+    """Yield the samples of the train split's annotated non-speech segments."""
     for each in read_non_speech_segments(
         lake, snapshot, "train", _MAX_ANNOTATED_NON_SPEECH, FULL_FRAMES / FRAMES_PER_S
     ):
@@ -149,9 +153,9 @@ def _publish_version(
         if now.identity_digest == trained.identity_digest:
             return now
         raise TrainingError(
-            f"{catalogue.CHECKPOINT.name(version)} was moved by another training (identity "
-            f"{now.identity_digest[:12]}) while this one ({trained.identity_digest[:12]}) ran; its result stays "
-            f"in {folder.finished}. Run this one again to publish it over the other, or give it the next version"
+            f"another training (identity {now.identity_digest[:12]}) moved {catalogue.CHECKPOINT.name(version)} during "
+            f"this one ({trained.identity_digest[:12]}); the result is in {folder.finished}. Run this one again to "
+            "replace the other result, or train it as the next version"
         ) from error
     return record
 
@@ -160,6 +164,7 @@ def _require_training_record(lake: Lake, version: str) -> TrainingRecord:
     record = read_training_record(lake, version)
     if record is None:
         raise TrainingError(
-            f"{catalogue.CHECKPOINT.name(version)} vanished; the lake {lake.url} is being changed by hand"
+            f"{catalogue.CHECKPOINT.name(version)} was deleted during the training; run it again, and do not change the "
+            f"lake {lake.url} by hand"
         )
     return record

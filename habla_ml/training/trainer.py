@@ -1,8 +1,8 @@
-"""Hugging Face's `Seq2SeqTrainer`, with the windows, the loss and the stops that a run of this project needs.
+"""Hugging Face's `Seq2SeqTrainer` with the windows, loss and stopping rules of this project.
 
-What is not left to it: which clips come when (`StepSchedule`), the loss (Whisper's own ignores the token count that
-`Trainer` passes for gradient accumulation, so four accumulated batches would weigh fourfold), when to evaluate,
-save and stop, and which checkpoints to keep.
+The project determines the order of the clips (`StepSchedule`), the loss, when to evaluate, save and stop, and which
+checkpoints to keep. Whisper's own loss ignores the token count that `Trainer` passes for gradient accumulation, so four
+accumulated batches would have four times the weight.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run tells while it works."""
+    """A progress report of a run."""
 
     message: str
-    """One line for a person."""
+    """One line of text."""
     step: int = 0
     max_steps: int = 0
     loss: float | None = None
@@ -52,7 +52,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """One training run: what it learns from, where it keeps its checkpoints, whom it tells."""
+    """One training run: data, schedule, folders and progress function."""
 
     recipe: Recipe
     identity: RunIdentity
@@ -67,7 +67,7 @@ class PreparedRun:
 
 @dataclass(frozen=True)
 class MicroBatchSampler:
-    """The batch sampler: `(clip, n_frames)` keys of each micro-batch, from the first step on."""
+    """Batch sampler with the `(clip, n_frames)` keys of each micro-batch, from the first step on."""
 
     schedule: StepSchedule
     accumulation: int
@@ -83,40 +83,63 @@ class MicroBatchSampler:
 
 
 def resolve_precision(recipe: Recipe) -> str:
-    """`fp32`, `fp16` or `bf16`: the recipe's wish on this machine; raises `TrainingError` where it cannot be."""
+    """Return `fp32`, `fp16` or `bf16` for this machine; raises `TrainingError` if it lacks the recipe's precision."""
     import torch
 
     if torch.cuda.is_available():
-        best, possible = ("bf16" if torch.cuda.is_bf16_supported() else "fp16"), {"fp32", "fp16", "bf16"}
+        automatic, possible = ("bf16" if torch.cuda.is_bf16_supported() else "fp16"), {"fp32", "fp16", "bf16"}
     else:
-        # Without instructions of its own for it, a CPU only emulates bf16, several times slower.
+        # A CPU without bf16 instructions emulates it, several times slower than fp32.
         instructions = torch.cpu.get_capabilities()
         has_bf16 = any(instructions.get(each, False) for each in ("amx_bf16", "avx512_bf16", "sve_bf16"))
-        best, possible = ("bf16", {"fp32", "bf16"}) if has_bf16 else ("fp32", {"fp32"})
+        automatic, possible = ("bf16", {"fp32", "bf16"}) if has_bf16 else ("fp32", {"fp32"})
     if recipe.precision == "auto":
-        return best
+        return automatic
     if recipe.precision not in possible:
         raise TrainingError(
-            f"recipe {recipe.name} asks for precision {recipe.precision}, this machine has "
-            f"{', '.join(sorted(possible))} only; set precision to auto or fp32"
+            f"recipe {recipe.name} has precision {recipe.precision}, but this machine supports only "
+            f"{', '.join(sorted(possible))}; set precision to auto or fp32"
         )
     return recipe.precision
 
 
 def choose_attention(n_frames: int) -> str:
-    """The faster attention for a window: fused, but for short ones on a CPU (a fifth of a step at 5 s)."""
+    """Return the faster attention: fused, except for short windows on a CPU (saves a fifth of a step at 5 s)."""
     import torch
 
     return "sdpa" if torch.cuda.is_available() or n_frames == FULL_FRAMES else "eager"
 
 
 def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None) -> Any:
-    """A `Seq2SeqTrainer` for `model`; call its `train(resume_from_checkpoint=…)`."""
+    """Return a `Seq2SeqTrainer` for `model`; call its `train(resume_from_checkpoint=…)`."""
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+    from transformers.trainer_callback import PrinterCallback
+
+    trainer = _build_trainer_class(run)(
+        model=model,
+        args=_build_arguments(run),
+        train_dataset=run.train,
+        eval_dataset=run.validation,
+        data_collator=run.train.collate,
+        compute_metrics=lambda prediction: {
+            "wer": _compute_decoded_wer(run.targets, prediction.predictions, prediction.label_ids)
+        },
+        callbacks=[
+            _build_run_callback(run, resumed),
+            TensorBoardCallback(SummaryWriter(log_dir=str(run.tensorboard))),
+        ],
+    )
+    trainer.model_accepts_loss_kwargs = True
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _build_trainer_class(run: PreparedRun) -> type[Any]:
+    """Return a subclass of `Seq2SeqTrainer` with the schedule and the loss of `run`."""
     import torch
     from torch.utils.data import DataLoader
     from transformers import Seq2SeqTrainer
-    from transformers.integrations import TensorBoardCallback
-    from transformers.trainer_callback import PrinterCallback
 
     class WindowedTrainer(Seq2SeqTrainer):  # type: ignore[misc]
         loss_is_scaled_for_ga = True
@@ -153,7 +176,7 @@ def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None) -> A
         def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Any, Any, Any]:
             inputs = self._prepare_inputs(inputs)
             with torch.no_grad(), self.accelerator.autocast():
-                # Encoding 30 s is nearly all of the work: once, for the loss and for the decoding.
+                # Encoding 30 s takes most of the time, so encode once for both loss and decoding.
                 encoded = self._prepare_bare_model(FULL_FRAMES).get_encoder()(inputs["input_features"])
                 logits = model(
                     encoder_outputs=encoded, decoder_input_ids=inputs["decoder_input_ids"], use_cache=False
@@ -166,31 +189,18 @@ def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None) -> A
             bare.set_attn_implementation(choose_attention(n_frames))
             return bare
 
-    trainer = WindowedTrainer(
-        model=model,
-        args=_build_arguments(run),
-        train_dataset=run.train,
-        eval_dataset=run.validation,
-        data_collator=run.train.collate,
-        compute_metrics=lambda prediction: {
-            "wer": _compute_decoded_wer(run.targets, prediction.predictions, prediction.label_ids)
-        },
-        callbacks=[_build_run_callback(run, resumed), TensorBoardCallback(_open_summary_writer(run.tensorboard))],
-    )
-    trainer.model_accepts_loss_kwargs = True
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+    return WindowedTrainer
 
 
 def compute_token_loss(
     logits: torch.Tensor, labels: torch.Tensor, n_tokens: torch.Tensor | int | None, label_smoothing: float
 ) -> torch.Tensor:
-    """Cross entropy summed over the labels, divided by the tokens of the whole accumulated batch.
+    """Return the cross entropy of the labels, divided by the tokens of the whole accumulated batch.
 
     Args:
         logits: [clips, positions, vocabulary].
-        labels: [clips, positions], `IGNORED_LABEL` where padded.
-        n_tokens: Labels in all micro-batches of the step; None counts these alone.
+        labels: [clips, positions], `IGNORED_LABEL` in padding.
+        n_tokens: Number of labels in all micro-batches of the step; None counts those in `labels`.
         label_smoothing: Share of the target spread over the vocabulary.
     """
     from torch.nn.functional import cross_entropy
@@ -244,14 +254,8 @@ def _build_arguments(run: PreparedRun) -> Any:
         use_cpu=not has_gpu,
     )
     if arguments.n_gpu > 1:
-        arguments._n_gpu = 1  # one run, one card: DataParallel's threads would share the encoder's window
+        arguments._n_gpu = 1  # DataParallel's threads would share the encoder's window
     return arguments
-
-
-def _open_summary_writer(folder: Path) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(log_dir=str(folder))
 
 
 def _compute_decoded_wer(targets: TargetEncoder, predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
@@ -261,7 +265,7 @@ def _compute_decoded_wer(targets: TargetEncoder, predicted: NDArray[np.int64], l
 
 
 def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None) -> Any:
-    """The callback that decides when to evaluate, save and stop, stamps checkpoints, and tells of it all."""
+    """Return the callback that decides when to evaluate, save and stop, stamps checkpoints and reports progress."""
     from transformers import TrainerCallback
 
     started = time.monotonic() - (resumed.stamp.elapsed_s if resumed else 0.0)

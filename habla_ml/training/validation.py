@@ -1,4 +1,4 @@
-"""The yardstick during training: WER of greedy decoding on a few clips. Versions are judged elsewhere."""
+"""Validation during training: WER of greedy decoding on a few clips. `evaluation` compares versions."""
 
 from __future__ import annotations
 
@@ -18,30 +18,28 @@ class ValidationPoint(BaseModel):
 
     step: int
     wer: float
-    """Word errors per reference word; above 1 where the model invents more than was said."""
+    """Word errors per reference word; above 1 if the model inserts many words."""
     loss: float
 
 
 def compute_word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """(S + D + I) / reference words over all pairs, in lower case and without punctuation."""
+    """Return (S + D + I) / reference words over all pairs, in lower case and without punctuation."""
     import jiwer
 
-    said = [_normalise_words(each) for each in references]
-    heard = [_normalise_words(each) for each in hypotheses]
-    spoken = [(reference, hypothesis) for reference, hypothesis in zip(said, heard, strict=True) if reference]
-    if not spoken:
+    texts = zip(map(_normalise_words, references), map(_normalise_words, hypotheses), strict=True)
+    pairs = [(reference, hypothesis) for reference, hypothesis in texts if reference]
+    if not pairs:
         return 0.0
-    counts = jiwer.process_words([reference for reference, _ in spoken], [hypothesis for _, hypothesis in spoken])
-    return float(counts.wer)
+    return float(jiwer.process_words([each for each, _ in pairs], [each for _, each in pairs]).wer)
 
 
 def find_best_point(curve: Sequence[ValidationPoint]) -> ValidationPoint:
-    """Lowest WER; among equals the lowest loss, then the earliest."""
+    """Return the point with the lowest WER, then the lowest loss, then the earliest step."""
     return min(curve, key=lambda point: (point.wer, point.loss, point.step))
 
 
 def is_patience_exhausted(curve: Sequence[ValidationPoint], patience: int) -> bool:
-    """Whether the last `patience` evaluations brought no better point than those before."""
+    """Return whether the last `patience` evaluations are no better than the earlier ones."""
     if len(curve) <= patience:
         return False
     return find_best_point(curve).step <= curve[-patience - 1].step

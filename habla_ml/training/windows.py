@@ -1,9 +1,8 @@
-"""Windows: how much of Whisper's 30 s the encoder computes at each step, and which clips it hears there.
+"""Encoder windows: length of the encoder's input and clips of each step.
 
-Clips last about 3 s, so nine tenths of a 30 s window are silence. Most steps cut the encoder to a short window
-(its fixed sinusoidal positions cut to the same length); every few steps see the full 30 s, which is how the
-model is served. The whole schedule is a pure function of the clips' durations, the recipe and its seed: a
-resumed run sees the same clips through the same windows.
+Clips last about 3 s, so nine tenths of a 30 s window are silence. Most steps use a short window, with the encoder's
+fixed sinusoidal positions cut to the same length. Every few steps use the full 30 s, as in serving. The schedule
+depends only on the clips' durations, the recipe and its seed, so a resumed run has the same steps.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ FRAME_SAMPLES = 160
 """Samples between two mel frames: 10 ms."""
 FRAMES_PER_S = SAMPLE_RATE // FRAME_SAMPLES
 FULL_FRAMES = 3000
-"""Mel frames of Whisper's 30 s; the encoder halves them to 1500 positions."""
+"""Mel frames of Whisper's 30 s; the encoder has half as many positions, 1500."""
 
 
 @dataclass(frozen=True)
 class WindowedStep:
-    """One optimiser step: which clips, and how many mel frames of each."""
+    """One optimiser step: its clips and their window in mel frames."""
 
     clips: tuple[int, ...]
     n_frames: int
 
 
 class StepSchedule:
-    """All steps of a run over clips of the given durations (s)."""
+    """The steps of a run over clips of the given durations (s)."""
 
     def __init__(self, durations_s: Sequence[float], recipe: Recipe) -> None:
         self._durations_s = durations_s
@@ -57,7 +56,7 @@ class StepSchedule:
         return max(1, round((self._recipe.epochs or 1) * len(self._durations_s) / per_step))
 
     def steps(self) -> Iterator[WindowedStep]:
-        """Steps from the first on, without end; every clip is heard once in each pass."""
+        """Yield steps without end; every pass uses each clip once."""
         windows = self._recipe.windows
         order = self._iterate_clips()
         if windows is None:
@@ -82,7 +81,7 @@ class StepSchedule:
                 )
 
     def sum_audio_s(self, steps: int) -> float:
-        """Seconds of clips, those without speech included, in the first `steps` steps."""
+        """Return the seconds of all clips in the first `steps` steps, including non-speech."""
         schedule = self.steps()
         return sum(self._durations_s[clip] for _ in range(steps) for clip in next(schedule).clips)
 
@@ -104,9 +103,9 @@ def _pop_clips(queue: deque[int], n_clips: int) -> tuple[int, ...]:
 
 
 def compute_log_mel(extractor: Any, clips: Sequence[NDArray[np.float32]], n_frames: int) -> NDArray[np.float32]:
-    """Log-mel features [clips, mels, n_frames] by the model's own `WhisperFeatureExtractor`.
+    """Compute log-mel features [clips, mels, n_frames] with the model's own `WhisperFeatureExtractor`.
 
-    Silence is padded to the audio, and the transform runs over the window only, not over 30 s.
+    The audio is padded with silence to the window, not to 30 s.
     """
     features = extractor(
         list(clips), sampling_rate=SAMPLE_RATE, max_length=n_frames * FRAME_SAMPLES, padding="max_length"
@@ -117,10 +116,10 @@ def compute_log_mel(extractor: Any, clips: Sequence[NDArray[np.float32]], n_fram
 
 @contextmanager
 def limit_encoder_window(encoder: Any, n_frames: int) -> Iterator[None]:
-    """Let a `WhisperEncoder` take `n_frames` mel frames (even, at most 3000) within the block.
+    """Limit a `WhisperEncoder` to `n_frames` mel frames (even, at most 3000) within the block.
 
-    The encoder checks its input against `config.max_source_positions` and adds the first `num_embeddings` rows
-    of its positions; both numbers are lowered for the forward pass, no weight is touched.
+    The encoder checks its input against `config.max_source_positions` and adds the first `num_embeddings` rows of its
+    positions. Both numbers are lowered for the forward pass; no weight changes.
     """
     config, positions = encoder.config, encoder.embed_positions
     full = config.max_source_positions

@@ -1,4 +1,4 @@
-"""A real lake with a small real snapshot, and a Whisper small enough to train in a second."""
+"""A lake with a small snapshot, and a Whisper model that trains in a second."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SENTENCES = ("abrid los libros", "gracias, profe", "¿dónde está el lápiz?", 
 
 @dataclass(frozen=True)
 class TrainingClipSpec:
-    """One segment to put into a snapshot."""
+    """One segment of a snapshot."""
 
     segment_id: str
     split: Split
@@ -35,12 +35,12 @@ class TrainingClipSpec:
 
 
 def make_tone(clip: TrainingClipSpec) -> np.ndarray:
-    """A chord that depends on the sentence, with a little noise that depends on the segment."""
+    """Return a tone that depends on the sentence, with noise that depends on the segment."""
     rng = np.random.default_rng(list(clip.segment_id.encode()))
     time_s = np.arange(round(clip.duration_s * 16_000)) / 16_000
     pitch_hz = 200 + 130 * (SENTENCES.index(clip.sentence) if clip.sentence in SENTENCES else 5)
-    sound = 0.3 * np.sin(2 * np.pi * pitch_hz * time_s) + 0.01 * rng.standard_normal(len(time_s))
-    return sound.astype(np.float32)
+    audio = 0.3 * np.sin(2 * np.pi * pitch_hz * time_s) + 0.01 * rng.standard_normal(len(time_s))
+    return audio.astype(np.float32)
 
 
 def publish_snapshot(lake: Lake, clips: list[TrainingClipSpec], ledger: str = "ledger") -> Snapshot:
@@ -91,7 +91,7 @@ def publish_snapshot(lake: Lake, clips: list[TrainingClipSpec], ledger: str = "l
 
 
 def make_clips(n_train: int = 20, n_validation: int = 4) -> list[TrainingClipSpec]:
-    """Clips of 1 to 2 s with the four sentences in turn."""
+    """Return clips of 1 to 2 s with the four sentences in turn."""
     splits: list[Split] = ["train"] * n_train + ["validation"] * n_validation
     return [
         TrainingClipSpec(f"segment-{index:03}", split, SENTENCES[index % 4], 1.0 + 0.05 * (index % 20))
@@ -117,7 +117,7 @@ def snapshot(lake: Lake) -> Snapshot:
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Whisper of one layer each side, with the demo's tokenizer, special tokens and 30 s."""
+    """Write a random Whisper with one encoder and one decoder layer and the demo's tokenizer."""
     import shutil
 
     import torch

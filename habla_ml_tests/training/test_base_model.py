@@ -25,7 +25,7 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hub"
 
 
-def test_a_folder_is_known_by_its_content_wherever_it_lies(
+def test_the_digest_of_a_folder_depends_on_its_content_and_not_on_its_path(
     recipe: Recipe, tiny_base: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(tiny_base, tmp_path / "copy")
@@ -40,7 +40,7 @@ def test_a_base_model_of_the_package_is_found_without_an_absolute_path(recipe: R
 
 
 def test_a_folder_that_is_missing_or_lacks_a_file_is_refused(recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"is no folder; correct base_model"):
+    with pytest.raises(TrainingError, match=r"is not a folder; correct base_model"):
         resolve_base_model(make_recipe_with_base(recipe, str(tmp_path / "nowhere")))
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(TrainingError, match=r"lacks generation_config.json, model.safetensors, tokenizer.json"):
@@ -55,10 +55,12 @@ def test_a_hub_model_comes_from_the_cache_at_its_pinned_commit(
     found = resolve_base_model(make_recipe_with_base(recipe, "openai/whisper-small", COMMIT))
     assert found.folder == snapshot
     assert found.revision == COMMIT
-    with pytest.raises(TrainingError, match=r"revision f{40} cannot be fetched"):
+    with pytest.raises(TrainingError, match=r"revision f{40} cannot be downloaded"):
         resolve_base_model(make_recipe_with_base(recipe, "openai/whisper-small", "f" * 40))
 
 
-def test_a_hub_model_that_cannot_be_had_tells_what_to_do(recipe: Recipe, hub_cache: Path) -> None:
-    with pytest.raises(TrainingError, match=r"openai/whisper-small.*connect once, or copy the model to a folder"):
+def test_an_unavailable_hub_model_is_refused_with_the_next_step(recipe: Recipe, hub_cache: Path) -> None:
+    with pytest.raises(
+        TrainingError, match=r"openai/whisper-small.*connect to the network once, or copy the model to a folder"
+    ):
         resolve_base_model(make_recipe_with_base(recipe, "openai/whisper-small", COMMIT))

@@ -33,7 +33,7 @@ def make_utterance(name: str, n_samples: int, sentence: str = "hola") -> Utteran
     )
 
 
-def test_sixteen_bit_audio_and_labels_come_back_exactly(targets: TargetEncoder, tmp_path: Path) -> None:
+def test_16_bit_audio_and_labels_are_read_back_exactly(targets: TargetEncoder, tmp_path: Path) -> None:
     said = [make_utterance("a", 16_000, "hola"), make_utterance("b", 8_000, "adiós, niños")]
     clips = write_clips(said, targets, tmp_path / "clips")
     assert len(clips) == 2
@@ -43,9 +43,7 @@ def test_sixteen_bit_audio_and_labels_come_back_exactly(targets: TargetEncoder, 
         assert clips.label_ids(index) == list(targets.encode(each.sentence))
 
 
-def test_what_cannot_be_learned_from_is_left_out_and_counted_by_reason(
-    targets: TargetEncoder, tmp_path: Path
-) -> None:
+def test_unusable_utterances_are_skipped_and_counted_by_reason(targets: TargetEncoder, tmp_path: Path) -> None:
     said = [
         make_utterance("good", 16_000),
         make_utterance("long", 30 * 16_000 + 1),
@@ -65,7 +63,7 @@ def test_what_cannot_be_learned_from_is_left_out_and_counted_by_reason(
     }
 
 
-def test_a_store_that_is_there_is_opened_and_a_partial_one_made_again(
+def test_an_existing_store_is_opened_and_a_partial_one_is_rewritten(
     targets: TargetEncoder, tmp_path: Path
 ) -> None:
     partial = tmp_path / "clips.partial"
@@ -82,7 +80,9 @@ def test_a_store_can_be_empty(targets: TargetEncoder, tmp_path: Path) -> None:
     assert len(write_clips([], targets, tmp_path / "clips")) == 0
 
 
-def test_a_share_of_the_clips_is_without_speech_marked_ones_first(targets: TargetEncoder, tmp_path: Path) -> None:
+def test_a_share_of_the_clips_is_non_speech_with_annotated_ones_first(
+    targets: TargetEncoder, tmp_path: Path
+) -> None:
     said = [make_utterance(f"u{index}", 1_000) for index in range(18)]
     marked = np.arange(400, dtype=np.int16)
     clips = write_clips(said, targets, tmp_path / "clips", NonSpeech(0.1, 5, [marked]))
@@ -98,7 +98,7 @@ def test_a_share_of_the_clips_is_without_speech_marked_ones_first(targets: Targe
     assert clips.durations_s[19] != other.durations_s[19]
 
 
-def test_guesses_stand_before_the_end_in_half_of_the_clips_without_speech(
+def test_half_of_the_non_speech_clips_have_a_random_token_before_the_end(
     targets: TargetEncoder, tmp_path: Path
 ) -> None:
     drawn = [guess for _, guess in NonSpeech(0.9, 1).clips(30, targets.n_pieces)]
@@ -109,7 +109,7 @@ def test_guesses_stand_before_the_end_in_half_of_the_clips_without_speech(
     assert len(set(guessed)) > 60
 
 
-def test_a_share_of_the_sessions_is_heard_and_a_smaller_one_is_part_of_it(targets: TargetEncoder) -> None:
+def test_a_smaller_share_of_the_sessions_is_a_subset_of_a_larger_one(targets: TargetEncoder) -> None:
     said = [replace(make_utterance(f"u{index}", 10), session_id=f"s{index % 200}") for index in range(400)]
     parts = [{each.segment_id for each in select_session_share(said, share)} for share in (0.25, 0.5, 1.0)]
     assert parts[0] < parts[1] < parts[2]
@@ -127,7 +127,7 @@ def test_the_validation_sample_does_not_depend_on_order(targets: TargetEncoder) 
     assert len(list(select_sample(said, 80))) == 50
 
 
-def test_a_batch_holds_features_of_the_window_and_padded_labels(targets: TargetEncoder, tmp_path: Path) -> None:
+def test_a_batch_has_features_of_the_window_and_padded_labels(targets: TargetEncoder, tmp_path: Path) -> None:
     clips = write_clips(
         [make_utterance("a", 16_000), make_utterance("b", 8_000, "adiós")], targets, tmp_path / "clips"
     )

@@ -82,7 +82,7 @@ def load_weights(lake: Lake, tree: str, folder: Path) -> dict[str, torch.Tensor]
 
 
 @pytest.mark.slow
-def test_two_stages_give_other_weights_than_one_and_the_record_names_the_first(
+def test_two_stages_give_other_weights_than_one_and_the_record_has_the_first_stage(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     shipped = {"base_model": "package:demo/base_model", "learning_rate": 1e-3}
@@ -114,7 +114,7 @@ def test_two_stages_give_other_weights_than_one_and_the_record_names_the_first(
     assert now == outside, "general speech must leave the classroom's corpus as it is"
 
 
-def test_the_second_stage_starts_where_the_first_ended_and_the_share_is_of_the_original_base(
+def test_the_second_stage_starts_from_the_first_and_interpolates_with_the_original_base(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tiny_base: Path, tmp_path: Path
 ) -> None:
     still = make_two_stage_recipe(recipe, learning_rate=1e-30, base_share=0.25)
@@ -128,7 +128,7 @@ def test_the_second_stage_starts_where_the_first_ended_and_the_share_is_of_the_o
 
 
 @pytest.mark.slow
-def test_adapters_of_either_stage_are_merged_into_what_it_started_from(
+def test_adapters_of_either_stage_are_merged_into_its_initial_model(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tiny_base: Path, tmp_path: Path
 ) -> None:
     full_then_lora = make_two_stage_recipe(recipe, {**STAGE, "method": "full"}, **LORA)
@@ -148,7 +148,7 @@ def test_adapters_of_either_stage_are_merged_into_what_it_started_from(
 
 
 @pytest.mark.slow
-def test_the_next_version_finds_the_first_stage_and_another_licence_trains_its_own(
+def test_the_next_version_reuses_the_first_stage_and_another_licence_trains_its_own(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     both = make_two_stage_recipe(recipe)
@@ -163,7 +163,7 @@ def test_the_next_version_finds_the_first_stage_and_another_licence_trains_its_o
     assert two.first_stage == one.first_stage
     assert two.tree != one.tree
     assert [each.message for each in reported if each.message.startswith("first stage: ")] == [
-        f"first stage: trained before with identity {one.first_stage.identity_digest[:12]}: nothing to do"
+        f"first stage: reusing the published checkpoint of identity {one.first_stage.identity_digest[:12]}"
     ]
     assert list(lake.list_pointers("first_stages/")) == [
         f"first_stages/{one.first_stage.identity_digest}/checkpoint"
@@ -178,7 +178,7 @@ def test_the_next_version_finds_the_first_stage_and_another_licence_trains_its_o
 
 
 @pytest.mark.slow
-def test_stopped_in_either_stage_and_run_again_the_weights_are_the_same(
+def test_a_run_stopped_in_either_stage_resumes_to_the_same_weights(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     both = make_two_stage_recipe(recipe, {**STAGE, "max_steps": 6}, log_every_steps=1)
@@ -213,7 +213,7 @@ def test_stopped_in_either_stage_and_run_again_the_weights_are_the_same(
 
 
 @pytest.mark.slow
-def test_two_that_train_the_same_first_stage_at_once_end_with_one(
+def test_two_concurrent_trainings_of_the_same_first_stage_publish_one(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     both = make_two_stage_recipe(recipe)
@@ -228,19 +228,25 @@ def test_two_that_train_the_same_first_stage_at_once_end_with_one(
     assert mine.first_stage == theirs.first_stage, "also its time: the one that was published first"
 
 
-def test_a_first_stage_without_enough_speech_is_refused_with_the_key_to_fill(
+def test_a_first_stage_without_enough_speech_is_refused_with_its_settings_key(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     for clips, split in ((0, "train"), (1, "train")):
-        heard = ExtraSpeech(GeneralSpeech(GENERAL_SPEECH.utterances[:clips], (SOURCE,)))
+        extra_speech = ExtraSpeech(GeneralSpeech(GENERAL_SPEECH.utterances[:clips], (SOURCE,)))
         with pytest.raises(TrainingError, match=rf"no usable {split} clips .*training\.first_stage"):
             train_version(
-                lake, snapshot, make_two_stage_recipe(recipe), "v1", tmp_path / str(clips), ignore_progress, heard
+                lake,
+                snapshot,
+                make_two_stage_recipe(recipe),
+                "v1",
+                tmp_path / str(clips),
+                ignore_progress,
+                extra_speech,
             )
     assert lake.read_pointer("models/v1/checkpoint") is None
 
 
-def test_whole_voices_are_held_out_and_single_clips_only_of_voices_that_are_too_large() -> None:
+def test_whole_speakers_are_held_out_unless_every_speaker_has_too_many_clips() -> None:
     voices = [make_utterance(number, number // 5) for number in range(100)]
     train, held = split_held_out(voices, 256)
     assert len(held) == 10
@@ -255,7 +261,7 @@ def test_whole_voices_are_held_out_and_single_clips_only_of_voices_that_are_too_
     assert {each.segment_id for each in train}.isdisjoint(each.segment_id for each in held)
 
 
-def test_without_a_first_stage_a_run_is_known_as_it_was_before_there_were_any(recipe: Recipe) -> None:
+def test_without_a_first_stage_the_identity_has_its_digest_of_earlier_versions(recipe: Recipe) -> None:
     base = resolve_base_model(recipe)
     plain = RunIdentity.of(recipe, "0" * 64, base)
     assert plain.digest == compute_digest(plain.model_dump(mode="json", exclude={"first_stage"}))
@@ -265,7 +271,7 @@ def test_without_a_first_stage_a_run_is_known_as_it_was_before_there_were_any(re
     assert RunIdentity.of(both, "0" * 64, base, first_stage=stage).digest != plain.digest
 
 
-def test_recipe_and_settings_must_agree_and_what_disagrees_is_never_pinned(
+def test_recipe_and_settings_must_agree_before_a_plan_is_pinned(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     def settings(written: Recipe, *sources: Path) -> TrainingSettings:
@@ -286,7 +292,7 @@ def test_recipe_and_settings_must_agree_and_what_disagrees_is_never_pinned(
     assert resolve_first_stage_sources(recipe, with_source) == (), "v1 was pinned before there was a first stage"
 
 
-def test_the_metadata_names_the_first_stages_object_sources_and_curve(
+def test_the_metadata_has_the_first_stages_object_sources_and_curve(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     record = train_version(
@@ -327,7 +333,7 @@ def configure_speech_sources(place: TrainingDeployment, *names: str) -> None:
 
 
 @pytest.mark.slow
-def test_killed_in_the_first_stage_and_run_again_the_artefact_is_the_same(tmp_path: Path, recipe: Recipe) -> None:
+def test_a_run_killed_in_the_first_stage_resumes_to_the_same_artefact(tmp_path: Path, recipe: Recipe) -> None:
     stage = {**STAGE, "max_steps": 8}
     changes = make_two_stage_recipe(recipe, stage, log_every_steps=1).model_dump(mode="json", exclude_none=True)
     straight, killed = (TrainingDeployment(tmp_path / name, recipe, **changes) for name in ("straight", "killed"))
@@ -362,7 +368,7 @@ def test_killed_in_the_first_stage_and_run_again_the_artefact_is_the_same(tmp_pa
     ],
     ids=["no source", "no section", "measured too"],
 )
-def test_a_process_refuses_what_does_not_go_together(
+def test_the_process_refuses_inputs_that_do_not_match(
     tmp_path: Path, recipe: Recipe, names: tuple[str, ...], section: bool, expected: str
 ) -> None:
     changes = {"first_stage": STAGE} if section else {}

@@ -20,7 +20,7 @@ def test_parts_encoder_trains_the_encoder_and_nothing_of_the_decoder():
     assert not model.proj_out.weight.requires_grad
 
 
-def test_spec_augment_hides_something_in_training_and_nothing_in_decoding():
+def test_spec_augment_masks_features_in_training_but_not_in_decoding():
     hidden = make_recipe(spec_augment={"mask_time_prob": 0.5})
     model = prepare_trainable_model(hidden, resolve_base_model(hidden).folder)
     assert model.config.apply_spec_augment
@@ -29,7 +29,7 @@ def test_spec_augment_hides_something_in_training_and_nothing_in_decoding():
     assert not torch.equal(model.train().model._mask_input_features(features.clone()), features)
 
 
-def test_without_spec_augment_the_base_is_as_it_was():
+def test_without_spec_augment_the_base_config_is_unchanged():
     plain = make_recipe()
     base = resolve_base_model(plain)
     config = json.loads((base.folder / "config.json").read_text("utf-8"))

@@ -1,7 +1,8 @@
-"""The process itself: killed, doubled, orphaned, and started by Dagster."""
+"""The training process: killed, started twice, orphaned, and started by Dagster."""
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ LORA = {"method": "lora", "lora": {"r": 4, "alpha": 8, "dropout": 0.1}}
 
 
 class TrainingDeployment:
-    """A settings file, a recipe and a lake with a snapshot, as files a process can be pointed at."""
+    """Settings file, recipe and lake with a snapshot, for a training process."""
 
     def __init__(self, folder: Path, recipe: Recipe, **changes: object) -> None:
         (folder / "configs").mkdir(parents=True)
@@ -82,11 +83,11 @@ def quiet_environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
-def kill_at(process: "subprocess.Popen[str]", sign: str) -> bool:
-    """SIGKILL the process when a line starts with `sign`; False where it ended before."""
+def kill_at(process: "subprocess.Popen[str]", prefix: str) -> bool:
+    """SIGKILL the process at a line with this prefix; return False if it ended before."""
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith(sign):
+        if line.startswith(prefix):
             process.kill()
             break
     process.stdout.close()
@@ -94,55 +95,59 @@ def kill_at(process: "subprocess.Popen[str]", sign: str) -> bool:
 
 
 @pytest.mark.parametrize("method", [{}, LORA], ids=["full", "lora"])
-def test_killed_at_a_random_step_and_run_again_the_artefact_is_the_same(
+def test_a_run_killed_at_a_random_step_resumes_and_gives_the_same_artefact(
     tmp_path: Path, recipe: Recipe, method: dict[str, object]
 ) -> None:
-    place = TrainingDeployment(tmp_path, recipe, **method, log_every_steps=1)
-    assert place.run("v1").returncode == 0
-    step = random.SystemRandom().randint(5, 11)
-    assert kill_at(place.start("v2"), f"step {step}/12"), f"ended before step {step}"
-    assert place.lake.read_pointer("models/v2/checkpoint") is None
-    resumed = place.run("v2")
+    deployment = TrainingDeployment(tmp_path, recipe, **method, log_every_steps=1)
+    assert deployment.run("v1").returncode == 0
+    step = random.SystemRandom().randint(5, 10)
+    assert kill_at(deployment.start("v2"), f"step {step}/12"), f"ended before step {step}"
+    assert deployment.lake.read_pointer("models/v2/checkpoint") is None
+    resumed = deployment.run("v2")
     assert resumed.returncode == 0, resumed.stderr
-    assert f"resuming at step {4 * (step // 4) if step % 4 else step - 4}" in resumed.stdout or step % 4 == 0
-    straight, again = place.record("v1"), place.record("v2")
+    # Every fourth step writes a checkpoint. The process may write one more between the line and the kill.
+    last_checkpoint = 4 * ((step - 1) // 4)
+    found = re.search(r"^resuming at step (\d+)$", resumed.stdout, re.MULTILINE)
+    assert found is not None, resumed.stdout
+    assert int(found[1]) in {last_checkpoint, min(last_checkpoint + 4, 8)}
+    straight, again = deployment.record("v1"), deployment.record("v2")
     assert again.tree == straight.tree, f"killed at step {step}"
-    own = {"version", "wall_s", "device"}
-    assert again.model_dump(exclude=own) == straight.model_dump(exclude=own)
+    varying = {"version", "wall_s", "device"}
+    assert again.model_dump(exclude=varying) == straight.model_dump(exclude=varying)
 
 
-def test_killed_between_training_and_publishing_it_publishes_without_training_again(
+def test_a_run_killed_between_training_and_publishing_publishes_without_training(
     tmp_path: Path, recipe: Recipe
 ) -> None:
-    place = TrainingDeployment(tmp_path, recipe, max_steps=4)
-    assert place.run("v1").returncode == 0
-    process = place.start("v2")
+    deployment = TrainingDeployment(tmp_path, recipe, max_steps=4)
+    assert deployment.run("v1").returncode == 0
+    process = deployment.start("v2")
     while process.poll() is None and not list((tmp_path / "work" / "v2").glob("*/finished")):
         time.sleep(0.001)
     process.kill()
     process.communicate()
-    again = place.run("v2")
+    again = deployment.run("v2")
     assert again.returncode == 0
     assert "step 4/4: loss" not in again.stdout
-    assert place.record("v2").tree == place.record("v1").tree
+    assert deployment.record("v2").tree == deployment.record("v1").tree
 
 
-def test_a_second_process_in_the_same_folder_is_refused_and_the_first_goes_on(
+def test_a_second_process_in_the_same_folder_is_refused_and_the_first_continues(
     tmp_path: Path, recipe: Recipe
 ) -> None:
-    place = TrainingDeployment(tmp_path, recipe, max_steps=5000)
-    first = place.start("v1")
+    deployment = TrainingDeployment(tmp_path, recipe, max_steps=5000)
+    first = deployment.start("v1")
     assert first.stdout is not None
     assert first.stdout.readline().startswith("reading the clips")
-    second = place.run("v1")
+    second = deployment.run("v1")
     assert second.returncode == 1
-    assert f"is held by process {first.pid}" in second.stderr
+    assert f"is in use by training process {first.pid}" in second.stderr
     assert "Traceback" not in second.stderr
     assert kill_at(first, "step 2/5000")
 
 
-def test_it_dies_with_its_parent_when_asked_to(tmp_path: Path, recipe: Recipe) -> None:
-    place = TrainingDeployment(tmp_path, recipe, max_steps=5000)
+def test_the_process_ends_with_its_parent(tmp_path: Path, recipe: Recipe) -> None:
+    deployment = TrainingDeployment(tmp_path, recipe, max_steps=5000)
     starter = (
         "import subprocess, sys, time\n"
         "child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, text=True)\n"
@@ -151,7 +156,7 @@ def test_it_dies_with_its_parent_when_asked_to(tmp_path: Path, recipe: Recipe) -
         "print(child.pid, flush=True)\n"
         "time.sleep(600)\n"
     )
-    command = [sys.executable, "-c", starter, *place.command("v1", "--die-with-parent")]
+    command = [sys.executable, "-c", starter, *deployment.command("v1", "--die-with-parent")]
     parent = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, env=quiet_environment())
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
@@ -171,23 +176,25 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_a_refusal_is_one_line_and_exit_code_1(tmp_path: Path, recipe: Recipe) -> None:
-    place = TrainingDeployment(tmp_path, recipe)
-    place.recipe.write_text("name: x\n")
-    refused = place.run("v1")
+def test_an_error_is_one_line_and_exit_code_1(tmp_path: Path, recipe: Recipe) -> None:
+    deployment = TrainingDeployment(tmp_path, recipe)
+    deployment.recipe.write_text("name: x\n")
+    refused = deployment.run("v1")
     assert refused.returncode == 1
-    assert refused.stderr.startswith(f"error: {place.recipe}: ")
+    assert refused.stderr.startswith(f"error: {deployment.recipe}: ")
     assert "Traceback" not in refused.stderr
 
 
-def test_started_by_dagster_it_reports_while_it_runs_and_materialises_with_metadata(
+def test_a_process_of_dagster_reports_its_progress_and_materialises_with_metadata(
     tmp_path: Path, recipe: Recipe
 ) -> None:
-    place = TrainingDeployment(tmp_path, recipe, max_steps=4, evaluate_every_steps=2)
+    deployment = TrainingDeployment(tmp_path, recipe, max_steps=4, evaluate_every_steps=2)
 
     @dg.asset
     def trained(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
-        session = pipes.run(command=place.command("v1"), context=context, env=quiet_environment(), cwd=str(ROOT))
+        session = pipes.run(
+            command=deployment.command("v1"), context=context, env=quiet_environment(), cwd=str(ROOT)
+        )
         return session.get_materialize_result(implicit_materialization=False)
 
     with dg.instance_for_test() as instance:
@@ -197,7 +204,7 @@ def test_started_by_dagster_it_reports_while_it_runs_and_materialises_with_metad
     assert any(message.startswith("step 2/4: validation WER") for message in messages)
     assert any(message.startswith("step 4/4: loss") for message in messages)
     materialization = result.asset_materializations_for_node("trained")[0]
-    record = place.record("v1")
+    record = deployment.record("v1")
     metadata = {name: entry.value for name, entry in materialization.metadata.items()}
     assert metadata["validation_wer"] == record.best.wer
     assert metadata["checkpoint_tree"] == record.tree

@@ -26,7 +26,7 @@ def write_recipe(folder: Path, **changes: Any) -> Path:
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_recipe_loads_and_is_named_like_its_file(path: Path) -> None:
+def test_every_shipped_recipe_loads_and_has_the_name_of_its_file(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.name == path.stem
     assert (recipe.revision is not None) == recipe.base_model_is_on_hub
@@ -40,7 +40,7 @@ def test_every_shipped_recipe_loads_and_is_named_like_its_file(path: Path) -> No
         ({"learning_rate": "fast"}, r"key learning_rate: is 'fast': .*number"),
         ({"learning_rate": None}, r"key learning_rate: is missing"),
         ({"revision": None}, r"revision must pin a commit of 40 hex digits"),
-        ({"revision": "main"}, r"not 'main'; a branch name moves"),
+        ({"revision": "main"}, r"not 'main'; a branch name is not fixed"),
         ({"base_model": "package:demo/base_model"}, r"revision is for hub ids"),
         ({"base_model": "whisper-small"}, r"nor a hub id like openai/whisper-small"),
         ({"method": "lora"}, r"method lora needs the section lora"),
@@ -81,7 +81,7 @@ def test_every_shipped_recipe_loads_and_is_named_like_its_file(path: Path) -> No
         ),
     ],
 )
-def test_a_wrong_recipe_is_refused_naming_file_key_and_expectation(
+def test_an_invalid_recipe_is_refused_with_file_key_and_expectation(
     tmp_path: Path, changes: dict[str, Any], expected: str
 ) -> None:
     path = write_recipe(tmp_path, **changes)
@@ -90,20 +90,20 @@ def test_a_wrong_recipe_is_refused_naming_file_key_and_expectation(
     assert str(path) in str(caught.value)
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load_recipe(write_recipe(tmp_path, seed="x", batch_size=0))
     assert "key seed" in str(caught.value)
     assert "key batch_size" in str(caught.value)
 
 
-def test_a_missing_recipe_names_those_beside_it(tmp_path: Path) -> None:
+def test_the_error_about_a_missing_recipe_lists_the_existing_ones(tmp_path: Path) -> None:
     write_recipe(tmp_path)
     with pytest.raises(SettingsError, match=r"other\.yaml does not exist.*some\.yaml"):
         load_recipe(tmp_path / "other.yaml")
 
 
-def test_the_digest_follows_what_steers_training_and_not_the_name(tmp_path: Path) -> None:
+def test_the_digest_depends_on_the_training_keys_and_not_on_the_name(tmp_path: Path) -> None:
     recipe = load_recipe(write_recipe(tmp_path))
     assert load_recipe(write_recipe(tmp_path, name="other")).digest == recipe.digest
     assert load_recipe(write_recipe(tmp_path, learning_rate=2e-5)).digest != recipe.digest
@@ -116,7 +116,7 @@ def test_warmup_is_steps_or_a_share_of_them(tmp_path: Path) -> None:
     assert load_recipe(write_recipe(tmp_path, warmup_steps=30)).count_warmup_steps(20) == 20
 
 
-def test_a_first_stage_is_as_the_recipe_but_for_what_it_names_and_its_length(tmp_path: Path) -> None:
+def test_a_first_stage_inherits_all_but_its_own_keys_and_the_length(tmp_path: Path) -> None:
     around = {
         "warmup_ratio": 0.1,
         "max_wall_s": 60.0,
@@ -139,7 +139,8 @@ def test_a_first_stage_is_as_the_recipe_but_for_what_it_names_and_its_length(tmp
     assert (plain.warmup_ratio, plain.method, plain.lora) == (0.1, "lora", recipe.lora)
 
 
-def test_lora_leaves_the_encoder_alone_unless_told(recipe: Recipe) -> None:
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_lora_trains_the_encoder_only_with_encoder_true(recipe: Recipe) -> None:
     def learning(encoder: bool) -> set[str]:
         lora = recipe.model_validate(
             recipe.model_dump() | {"method": "lora", "lora": {"r": 2, "alpha": 4, "encoder": encoder}}
@@ -154,7 +155,7 @@ def test_lora_leaves_the_encoder_alone_unless_told(recipe: Recipe) -> None:
     assert sum(".encoder." in name for name in learning(encoder=True)) == 4
 
 
-def test_lora_on_modules_that_do_not_exist_names_those_that_do(recipe: Recipe) -> None:
+def test_the_error_about_unknown_lora_modules_lists_the_known_ones(recipe: Recipe) -> None:
     lora = recipe.model_validate(recipe.model_dump() | {"method": "lora", "lora": {"target_modules": ["query"]}})
     with pytest.raises(TrainingError, match=r"'query'.*q_proj"):
         prepare_trainable_model(lora, resolve_base_model(lora).folder)

@@ -49,7 +49,7 @@ def load_plan_recipe(lake: Lake, plan: VersionPlan, folder: Path) -> Recipe:
     return load_recipe(write_recipe_file(lake, plan, folder))
 
 
-def test_repeats_have_the_snapshot_and_the_recipe_of_their_version_but_for_the_seed(
+def test_replicates_have_the_snapshot_and_recipe_of_their_version_with_another_seed(
     lake: Lake, tmp_path: Path
 ) -> None:
     own = store_trained_plan(lake, "v2")
@@ -63,7 +63,7 @@ def test_repeats_have_the_snapshot_and_the_recipe_of_their_version_but_for_the_s
     assert lake.get_bytes(plans[0].recipe).decode() == RECIPE_TEXT.replace("seed: 7", "seed: 11")
 
 
-def test_asking_again_plans_nothing_twice_and_a_later_seed_gets_the_next_name(lake: Lake, tmp_path: Path) -> None:
+def test_existing_plans_are_kept_and_a_new_seed_gets_the_next_name(lake: Lake, tmp_path: Path) -> None:
     store_trained_plan(lake, "v2")
     first = plan_replicates(lake, "v2", [11, 12], tmp_path)
     assert plan_replicates(lake, "v2", [12, 11], tmp_path) == first[::-1]
@@ -72,14 +72,14 @@ def test_asking_again_plans_nothing_twice_and_a_later_seed_gets_the_next_name(la
     assert [plan.version for plan in plan_replicates(lake, "v22", [11], tmp_path)] == ["v22-s2"]
 
 
-def test_more_seeds_are_the_numbers_after_the_recipes_own(lake: Lake, tmp_path: Path) -> None:
+def test_the_next_replicates_have_the_seeds_after_the_recipes_own(lake: Lake, tmp_path: Path) -> None:
     store_trained_plan(lake, "v2")
     plans = plan_next_replicates(lake, "v2", 2, tmp_path)
     assert [load_plan_recipe(lake, plan, tmp_path).seed for plan in plans] == [8, 9]
     assert plan_next_replicates(lake, "v2", 3, tmp_path)[:2] == plans
 
 
-def test_parts_have_the_snapshot_and_the_recipe_of_their_version_but_for_the_amount(
+def test_subset_runs_have_the_snapshot_and_recipe_of_their_version_with_another_share(
     lake: Lake, tmp_path: Path
 ) -> None:
     own = store_trained_plan(lake, "v2")
@@ -95,21 +95,21 @@ def test_parts_have_the_snapshot_and_the_recipe_of_their_version_but_for_the_amo
 
 
 @pytest.mark.parametrize("percents", [[0], [100], [25, 25], []])
-def test_parts_that_are_none_are_refused(lake: Lake, tmp_path: Path, percents: list[int]) -> None:
+def test_invalid_percentages_are_refused(lake: Lake, tmp_path: Path, percents: list[int]) -> None:
     store_trained_plan(lake, "v2")
-    with pytest.raises(TrainingError, match="are no parts of v2"):
+    with pytest.raises(TrainingError, match=r"invalid percentages .* for subset runs of v2"):
         plan_subset_runs(lake, "v2", percents, tmp_path)
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_recipe_gets_another_seed_with_its_comments_kept(path: Path) -> None:
+def test_another_seed_keeps_the_comments_of_every_shipped_recipe(path: Path) -> None:
     recipe, text = load_recipe(path), path.read_text("utf-8")
     changed = replace_recipe_value(text, recipe, "seed", 5)
     assert Recipe.model_validate(yaml.safe_load(changed)) == recipe.model_copy(update={"seed": 5})
     assert set(text.splitlines()) - set(changed.splitlines()) <= {f"seed: {recipe.seed}"}
 
 
-def test_a_recipe_in_one_braced_line_is_written_anew() -> None:
+def test_a_recipe_as_a_flow_mapping_is_generated() -> None:
     text = "{name: some, base_model: package:demo/base_model, learning_rate: 0.001, max_steps: 2, seed: 7}\n"
     recipe = Recipe.model_validate(yaml.safe_load(text))
     changed = yaml.safe_load(replace_recipe_value(text, recipe, "seed", 5))
@@ -118,33 +118,33 @@ def test_a_recipe_in_one_braced_line_is_written_anew() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seeds", "said"),
+    ("seeds", "message"),
     [
-        ([8, 7], "seed 7 is that of v2 itself"),
-        ([8, 8], r"\[8, 8\] are no seeds"),
-        ([-1], r"\[-1\] are no seeds"),
-        ([], r"\[\] are no seeds"),
+        ([8, 7], "seed 7 is the seed of v2 itself"),
+        ([8, 8], r"invalid seeds \[8, 8\]"),
+        ([-1], r"invalid seeds \[-1\]"),
+        ([], r"invalid seeds \[\]"),
     ],
 )
-def test_seeds_that_repeat_nothing_are_refused(lake: Lake, tmp_path: Path, seeds: list[int], said: str) -> None:
+def test_invalid_seeds_are_refused(lake: Lake, tmp_path: Path, seeds: list[int], message: str) -> None:
     store_trained_plan(lake, "v2")
-    with pytest.raises(TrainingError, match=said):
+    with pytest.raises(TrainingError, match=message):
         plan_replicates(lake, "v2", seeds, tmp_path)
     assert [name for name in lake.list_pointers("models/") if "-s" in name] == []
 
 
-def test_only_a_trained_version_is_repeated_and_no_repeat(lake: Lake, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="v2 was never planned"):
+def test_only_a_trained_version_that_is_no_replicate_can_be_repeated(lake: Lake, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="v2 has no plan"):
         plan_replicates(lake, "v2", [11], tmp_path)
     plan = VersionPlan("v2", "5" * 64, lake.put_bytes(RECIPE_TEXT.encode()), 3.5)
     lake.move_pointer(catalogue.PLAN.name("v2"), asdict(plan), None)
-    with pytest.raises(TrainingError, match="v2 was not trained to its end"):
+    with pytest.raises(TrainingError, match="v2 has no finished training"):
         plan_replicates(lake, "v2", [11], tmp_path)
-    with pytest.raises(TrainingError, match="v2-s2 is itself a repeat; repeat v2"):
+    with pytest.raises(TrainingError, match="v2-s2 is a replicate or subset run of v2; name v2 instead"):
         plan_replicates(lake, "v2-s2", [11], tmp_path)
 
 
-def test_a_repeat_that_was_never_planned_does_not_get_the_settings_recipe(
+def test_a_replicate_without_a_plan_does_not_get_the_settings_recipe(
     lake: Lake, snapshot: Snapshot, tmp_path: Path
 ) -> None:
     settings = TrainingSettings(recipe=RECIPES / "demo-full.yaml")
@@ -155,7 +155,7 @@ def test_a_repeat_that_was_never_planned_does_not_get_the_settings_recipe(
     assert plan_version(lake, "v2-s2", snapshot, settings) == planned
 
 
-def test_a_repeat_is_no_training_from_which_growth_counts(lake: Lake, tmp_path: Path) -> None:
+def test_growth_does_not_count_from_a_replicate(lake: Lake, tmp_path: Path) -> None:
     for version in ("v2", "v10"):
         store_trained_plan(lake, version)
         plan_replicates(lake, version, [11], tmp_path)

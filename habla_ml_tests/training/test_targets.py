@@ -35,7 +35,7 @@ def test_labels_are_language_task_notimestamps_text_end_and_no_start(
     assert tokenizer.decode(targets.pieces(labels)) == "¿Dónde está el lápiz?"
 
 
-def test_labels_equal_the_tokenizers_own_prefix_less_its_one_start_token(
+def test_labels_equal_the_tokenizers_own_prefix_without_its_start_token(
     tokenizer: WhisperTokenizer, targets: TargetEncoder
 ) -> None:
     tokenizer.set_prefix_tokens(language="es", task="transcribe", predict_timestamps=False)
@@ -57,7 +57,7 @@ def test_after_the_models_own_shift_there_is_one_start_token_and_no_doubled_pref
     assert not np.isin(shifted[:, 4:], prompt).any()
 
 
-def test_where_nobody_speaks_the_first_label_says_so_and_the_decoder_sees_the_prompt_all_the_same(
+def test_the_first_label_of_non_speech_is_nospeech_and_the_decoder_gets_the_prompt(
     tokenizer: WhisperTokenizer, targets: TargetEncoder
 ) -> None:
     prompt = get_token_ids(tokenizer, "<|startoftranscript|>", "<|es|>", "<|transcribe|>", "<|notimestamps|>")
@@ -78,14 +78,14 @@ def test_where_nobody_speaks_the_first_label_says_so_and_the_decoder_sees_the_pr
     assert targets.pieces(targets.encode_silence(7)) == ()
 
 
-def test_a_tokenizer_without_the_token_of_silence_is_refused_where_it_is_needed() -> None:
+def test_a_tokenizer_without_a_non_speech_token_is_refused_for_non_speech() -> None:
     known = ("<|es|>", "<|transcribe|>", "<|notimestamps|>", "<|startoftranscript|>", "<|endoftext|>")
     plain = WhisperTokenizer(vocab={token: index for index, token in enumerate(known)}, merges=[])
     with pytest.raises(TrainingError, match="non_speech_share to 0"):
         TargetEncoder(plain).encode_silence()
 
 
-def test_padding_is_ignored_by_the_loss_and_the_end_is_not(targets: TargetEncoder) -> None:
+def test_the_loss_ignores_padding_but_not_the_end_token(targets: TargetEncoder) -> None:
     batch = [targets.encode("a"), targets.encode("abrid los libros")]
     padded = targets.pad(batch)
     assert (padded.labels[0] == IGNORED_LABEL).sum() == len(batch[1]) - len(batch[0])
@@ -93,9 +93,7 @@ def test_padding_is_ignored_by_the_loss_and_the_end_is_not(targets: TargetEncode
     assert (padded.labels[1] != IGNORED_LABEL).all()
 
 
-def test_a_sentence_fills_448_positions_and_not_one_more(
-    tokenizer: WhisperTokenizer, targets: TargetEncoder
-) -> None:
+def test_a_sentence_has_at_most_448_positions(tokenizer: WhisperTokenizer, targets: TargetEncoder) -> None:
     digit = "7"
     assert len(tokenizer.encode(digit * 10, add_special_tokens=False)) == 10
     assert len(targets.encode(digit * 444)) == 448
@@ -106,17 +104,17 @@ def test_a_sentence_fills_448_positions_and_not_one_more(
 @pytest.mark.parametrize(
     "sentence", ["hola <|en|> adiós", "<|startoftranscript|>", "hola<|endoftext|>", "<|0.00|> sí"]
 )
-def test_a_sentence_cannot_smuggle_special_tokens_in(targets: TargetEncoder, sentence: str) -> None:
+def test_a_sentence_with_special_tokens_is_refused(targets: TargetEncoder, sentence: str) -> None:
     with pytest.raises(UntrainableSentenceError, match="special token"):
         targets.encode(sentence)
 
 
-def test_an_empty_sentence_is_no_target(targets: TargetEncoder) -> None:
+def test_an_empty_sentence_is_refused(targets: TargetEncoder) -> None:
     with pytest.raises(UntrainableSentenceError, match="empty"):
         targets.encode("  \n")
 
 
-def test_decoding_gives_the_sentence_back_without_specials_and_padding(targets: TargetEncoder) -> None:
+def test_decoding_returns_the_sentence_without_special_tokens_and_padding(targets: TargetEncoder) -> None:
     labels = targets.encode("los niños juegan")
     assert targets.decode([targets.start_id, *labels, IGNORED_LABEL, IGNORED_LABEL]) == "los niños juegan"
 

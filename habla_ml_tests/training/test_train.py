@@ -70,11 +70,11 @@ def test_a_trained_version_is_published_complete_and_without_training_state(
     assert record.best in record.validation
     assert [each.step for each in reported if each.loss is not None] == [2, 4, 6, 8, 10, 12]
     # 9 short steps of 4 clips and 3 full ones of 2 are 42 clips of 1.475 s on average
-    assert record.hours_heard * 3600 == pytest.approx(42 * 1.475, rel=0.05)
+    assert record.processed_hours * 3600 == pytest.approx(42 * 1.475, rel=0.05)
     assert read_training_record(lake, "v1") == record
 
 
-def test_the_pointer_names_tree_record_and_identity_and_a_second_call_does_no_work(
+def test_the_pointer_has_tree_record_and_identity_and_a_second_call_does_no_work(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     record = train_version(lake, snapshot, make_quick_recipe(recipe), "v1", tmp_path / "work", ignore_progress)
@@ -131,7 +131,7 @@ def test_adapters_are_merged_and_only_their_modules_differ_from_the_base(
     assert moved == {layer + "self_attn.q_proj.weight", layer + "encoder_attn.q_proj.weight", layer + "fc1.weight"}
 
 
-def test_training_stops_early_and_publishes_the_best_step_not_the_last(
+def test_early_stopping_publishes_the_best_step_and_not_the_last(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     # At this rate no weight moves: every evaluation equals the first.
@@ -143,7 +143,7 @@ def test_training_stops_early_and_publishes_the_best_step_not_the_last(
     assert record.best_step == 2
 
 
-def test_a_run_that_ended_but_was_not_written_out_is_not_trained_past_its_end(
+def test_a_run_that_stopped_without_writing_its_result_is_not_trained_further(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     still = change_recipe(
@@ -162,7 +162,7 @@ def test_a_run_that_ended_but_was_not_written_out_is_not_trained_past_its_end(
     assert not any(each.loss is not None for each in reported)
 
 
-def test_a_run_out_of_time_is_stopped_evaluated_and_published(
+def test_a_run_at_its_time_limit_is_evaluated_and_published(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     record = train_version(
@@ -179,7 +179,7 @@ def test_a_snapshot_without_clips_in_a_split_is_refused(
     kept = [clip for clip in make_clips() if clip.split != split]
     unusable = TrainingClipSpec("long", split, "7" * 500, 1.0)  # type: ignore[arg-type]
     snapshot = publish_snapshot(lake, [*kept, unusable])
-    with pytest.raises(TrainingError, match=rf"no usable {split} clips \(left out: .*448 positions': 1"):
+    with pytest.raises(TrainingError, match=rf"no usable {split} clips \(skipped: .*448 positions': 1"):
         train_version(lake, snapshot, recipe, "v1", tmp_path, ignore_progress)
     assert lake.read_pointer("models/v1/checkpoint") is None
 
@@ -220,7 +220,7 @@ def test_a_checkpoint_of_another_recipe_or_snapshot_is_not_resumed(
         target.rename(left)
 
 
-def test_a_checkpoint_that_a_crash_cut_short_is_thrown_away(recipe: Recipe, tmp_path: Path) -> None:
+def test_an_incomplete_checkpoint_is_deleted(recipe: Recipe, tmp_path: Path) -> None:
     identity = RunIdentity.of(recipe, "0" * 64, resolve_base_model(recipe))
     (tmp_path / "checkpoint-8").mkdir()
     (tmp_path / "checkpoint-8" / "model.safetensors").write_bytes(b"half")
@@ -228,7 +228,7 @@ def test_a_checkpoint_that_a_crash_cut_short_is_thrown_away(recipe: Recipe, tmp_
     assert not (tmp_path / "checkpoint-8").exists()
 
 
-def test_two_trainings_in_one_folder_are_refused_and_the_lock_ends_with_its_holder(tmp_path: Path) -> None:
+def test_a_second_training_in_a_folder_is_refused_until_the_first_ends(tmp_path: Path) -> None:
     refused = pytest.raises(TrainingError, match=rf"held by process {os.getpid()}")
     with lock_work_folder(tmp_path), refused, lock_work_folder(tmp_path):
         pass
@@ -236,7 +236,7 @@ def test_two_trainings_in_one_folder_are_refused_and_the_lock_ends_with_its_hold
         pass
 
 
-def test_a_version_that_another_training_published_meanwhile_is_not_overwritten(
+def test_a_version_that_another_training_published_at_the_same_time_is_not_overwritten(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     other = make_quick_recipe(recipe, seed=5)
@@ -245,7 +245,7 @@ def test_a_version_that_another_training_published_meanwhile_is_not_overwritten(
         if progress.loss is not None and lake.read_pointer("models/v1/checkpoint") is None:
             train_version(lake, snapshot, other, "v1", tmp_path / "theirs", ignore_progress)
 
-    with pytest.raises(TrainingError, match=r"models/v1/checkpoint was moved by another training"):
+    with pytest.raises(TrainingError, match=r"another training .* moved models/v1/checkpoint"):
         train_version(lake, snapshot, make_quick_recipe(recipe), "v1", tmp_path / "mine", overtake)
     theirs = read_training_record(lake, "v1")
     assert theirs is not None
@@ -256,7 +256,7 @@ def test_a_version_that_another_training_published_meanwhile_is_not_overwritten(
     assert read_training_record(lake, "v1") == mine
 
 
-def test_the_same_training_twice_at_once_ends_with_one_artefact(
+def test_the_same_training_twice_at_the_same_time_publishes_one_artefact(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     def overtake(progress: Progress) -> None:
@@ -267,7 +267,7 @@ def test_the_same_training_twice_at_once_ends_with_one_artefact(
     assert record == read_training_record(lake, "v1")
 
 
-def test_a_share_of_the_base_is_mixed_into_what_is_published(
+def test_the_published_weights_are_interpolated_with_the_base(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tiny_base: Path, tmp_path: Path
 ) -> None:
     def train_and_load_weights(version: str, share: float) -> dict[str, torch.Tensor]:
@@ -291,7 +291,7 @@ def test_a_share_of_the_base_is_mixed_into_what_is_published(
         torch.testing.assert_close(mixed[name], 0.75 * trained[name] + 0.25 * base[name].float())
 
 
-def test_general_speech_is_heard_and_recorded_with_its_licence_and_another_licence_is_another_run(
+def test_general_speech_is_recorded_with_its_licence_and_another_licence_is_another_run(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     source = SpeechSourceSummary(

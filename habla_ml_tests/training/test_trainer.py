@@ -41,7 +41,7 @@ def prepare_test_run(lake: Lake, snapshot: Snapshot, recipe: Recipe, work_folder
 
 
 def compute_first_gradients(run: PreparedRun) -> tuple[dict[str, torch.Tensor], float]:
-    """Gradients just before the first optimiser step, dropout off, and the loss that was logged."""
+    """Return the gradients before the first optimiser step without dropout, and the logged loss."""
     model = prepare_trainable_model(run.recipe, resolve_base_model(run.recipe).folder)
     for module in model.modules():
         if hasattr(module, "dropout"):
@@ -59,7 +59,7 @@ def compute_first_gradients(run: PreparedRun) -> tuple[dict[str, torch.Tensor], 
     return gradients, next(entry["loss"] for entry in trainer.state.log_history if "loss" in entry)
 
 
-def test_four_accumulated_batches_weigh_as_much_as_one_large_batch(
+def test_four_accumulated_batches_have_the_gradients_of_one_large_batch(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     common = {
@@ -99,7 +99,7 @@ def test_the_loss_is_a_mean_over_the_tokens_of_the_whole_step() -> None:
     torch.testing.assert_close(parts[0] + parts[1], whole)
 
 
-def test_micro_batches_hold_the_clips_of_a_step_in_order(recipe: Recipe) -> None:
+def test_micro_batches_have_the_clips_of_a_step_in_order(recipe: Recipe) -> None:
     schedule = StepSchedule([1.0] * 20, change_recipe(recipe, gradient_accumulation=2, max_steps=5))
     batches = list(MicroBatchSampler(schedule, 2))
     assert len(batches) == len(MicroBatchSampler(schedule, 2)) == 10
@@ -109,7 +109,7 @@ def test_micro_batches_hold_the_clips_of_a_step_in_order(recipe: Recipe) -> None
         assert keys == [(clip, step.n_frames) for clip in step.clips]
 
 
-def test_training_lowers_the_loss_and_short_steps_see_short_windows(
+def test_training_lowers_the_loss_and_short_steps_use_short_windows(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     run = prepare_test_run(lake, snapshot, recipe, tmp_path)
@@ -124,21 +124,21 @@ def test_training_lowers_the_loss_and_short_steps_see_short_windows(
 @pytest.mark.parametrize(
     ("instructions", "automatic"), [({}, "fp32"), ({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16")]
 )
-def test_a_cpu_takes_bf16_where_it_has_instructions_for_it_and_never_fp16(
+def test_a_cpu_uses_bf16_only_with_bf16_instructions_and_never_fp16(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch, instructions: dict[str, bool], automatic: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
     assert resolve_precision(recipe) == automatic
     assert resolve_precision(change_recipe(recipe, precision="fp32")) == "fp32"
-    with pytest.raises(TrainingError, match=r"precision fp16, this machine has .*fp32 only"):
+    with pytest.raises(TrainingError, match=r"precision fp16, but this machine supports only .*fp32"):
         resolve_precision(change_recipe(recipe, precision="fp16"))
     if automatic == "fp32":
-        with pytest.raises(TrainingError, match="precision bf16, this machine has fp32 only"):
+        with pytest.raises(TrainingError, match="precision bf16, but this machine supports only fp32"):
             resolve_precision(change_recipe(recipe, precision="bf16"))
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_advice(
+def test_a_loss_that_is_not_finite_ends_the_run_with_the_next_step(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     run = prepare_test_run(lake, snapshot, recipe, tmp_path)

@@ -45,9 +45,7 @@ def test_every_fourth_step_is_full_and_the_others_are_short_even_and_jittered() 
     steps=st.integers(1, 80),
 )
 @settings(max_examples=60)
-def test_no_clip_is_ever_cut_and_all_are_heard_equally_often(
-    durations_s: list[float], seed: int, steps: int
-) -> None:
+def test_no_clip_is_cut_and_all_are_used_equally_often(durations_s: list[float], seed: int, steps: int) -> None:
     heard = [0] * len(durations_s)
     for step in islice(
         StepSchedule(durations_s, make_recipe_with_windows(SIX_SECOND_WINDOWS, seed=seed)).steps(), steps
@@ -59,7 +57,7 @@ def test_no_clip_is_ever_cut_and_all_are_heard_equally_often(
     assert max(heard) - min(heard) <= 3
 
 
-def test_the_schedule_is_a_function_of_durations_recipe_and_seed_alone() -> None:
+def test_the_schedule_depends_only_on_durations_recipe_and_seed() -> None:
     durations_s = np.random.default_rng(0).uniform(0.5, 12, 100).tolist()
 
     def steps(seed: int) -> list[tuple[tuple[int, ...], int]]:
@@ -76,7 +74,7 @@ def test_without_windows_every_step_is_full() -> None:
     assert sorted(steps[0].clips + steps[1].clips) == list(range(8))
 
 
-def test_epochs_become_steps_and_heard_seconds_are_those_of_the_clips() -> None:
+def test_epochs_become_steps_and_seconds_are_summed_over_clips() -> None:
     assert StepSchedule([2.0] * 40, make_recipe_with_windows(None, epochs=3)).max_steps == 3 * 40 / 4
     # three short steps of 4 and one full step of 2 are 14 clips
     assert StepSchedule([2.0] * 140, make_recipe_with_windows(SIX_SECOND_WINDOWS)).max_steps == 40
@@ -85,7 +83,7 @@ def test_epochs_become_steps_and_heard_seconds_are_those_of_the_clips() -> None:
     )
 
 
-def test_a_trimmed_mel_equals_the_full_one_where_the_clip_is() -> None:
+def test_a_short_mel_equals_the_full_one_in_the_range_of_the_clip() -> None:
     rng = np.random.default_rng(3)
     clips = [rng.normal(0, 0.1, 16_000 * seconds).astype(np.float32) for seconds in (2, 3)]
     short = compute_log_mel(WhisperFeatureExtractor(), clips, 600)
@@ -95,7 +93,7 @@ def test_a_trimmed_mel_equals_the_full_one_where_the_clip_is() -> None:
     assert np.array_equal(short[:, :, :590], full[:, :, :590])
 
 
-def test_a_windowed_encoder_is_the_encoder_with_its_positions_cut(tiny_base: Path) -> None:
+def test_a_limited_encoder_equals_the_encoder_with_cut_positions(tiny_base: Path) -> None:
     encoder = load_whisper_model(tiny_base).eval().get_encoder()
     mel = torch.randn(2, 80, 600)
     with torch.no_grad():
@@ -109,7 +107,7 @@ def test_a_windowed_encoder_is_the_encoder_with_its_positions_cut(tiny_base: Pat
         assert torch.equal(windowed, encoder.layer_norm(hidden))
 
 
-def test_after_the_window_even_a_failed_one_the_encoder_takes_30_s_and_saves_1500_positions(
+def test_the_encoder_has_its_1500_positions_again_after_the_block_even_after_an_error(
     tiny_base: Path, tmp_path: Path
 ) -> None:
     model = load_whisper_model(tiny_base).eval()
