@@ -58,7 +58,7 @@ def test_a_session_is_finished_live_crashed_or_empty(tmp_path: Path) -> None:
     set_age(write_session(workspace.recordings, "young_20260216_100000", 0, metadata=False), 1)
     set_age(write_session(workspace.recordings, "old_20260216_100000", 0, metadata=False), 13)
     scan = scan_sessions(workspace.recordings, workspace.settings, NOW)
-    states = {each.session_id: each.state for each in scan.sessions}
+    states = {each.name.partition("_")[0]: each.state for each in scan.sessions}
     assert states == {
         "fin": "finished",
         "live": "live",
