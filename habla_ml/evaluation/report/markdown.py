@@ -54,7 +54,7 @@ def render_markdown(content: ReportContent) -> str:
         "## Slices": _join(tables["slices"], *map(escape_markdown, _list_slice_notes(comparison))),
         "## Andalusian features": tables["dialect"],
         "## Domain terms": _join(escape_markdown(describe_vocabulary(comparison)), tables["vocabulary"]),
-        "## Confusions": _render_confusions(comparison, content.focus.name),
+        "## Confusions (reference → hypothesis)": _render_confusions(comparison, content.focus.name),
         "## Punctuation and capitals": tables["punctuation"],
         "## Invented text": tables["invented"],
         "## Word times and speakers": _join(

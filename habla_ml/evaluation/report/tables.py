@@ -198,16 +198,16 @@ def build_hallucination_table(comparison: Comparison) -> TextTable:
 
 
 def build_confusion_tables(found: ModelConfusions) -> list[TextTable]:
-    """Return the most frequent confusions of one model: words, sounds, and what is rarer than with the base."""
+    """Return the most frequent confusions of one model: words, sounds, and confusions rarer than with the base."""
     groups = (
         ("Words", found.words),
         ("Sounds", found.phonemes),
-        ("Rarer than with the base", found.reduced),
+        ("Rarer than base", found.reduced),
     )
     return [
         TextTable.of(
             title,
-            [f"{title}: reference → hypothesis", "times", "base"],
+            [title, "times", "base"],
             [
                 [_build_confusion_cell(each), str(each.count), _format_count(each.base_count)]
                 for each in confusions[:_MAX_CONFUSIONS]
@@ -274,15 +274,21 @@ def _build_vocabulary_table(comparison: Comparison) -> TextTable:
 
 
 def _build_punctuation_table(comparison: Comparison) -> TextTable:
-    """Return F1 scores; marks that no text has are left out."""
-    scored = [(model, model.punctuation) for model in comparison.models if model.punctuation]
-    marks = list(dict.fromkeys(mark.mark for _, score in scored for mark in score.marks if mark.f1 is not None))
-    rows: list[list[TableCell | str]] = []
-    for model, score in scored:
-        of_mark = {mark.mark: mark.f1 for mark in score.marks}
-        values = [score.punctuation.f1, score.capitals.f1, *(of_mark.get(mark) for mark in marks)]
-        rows.append([_name_model(model), *map(figures.share_with_interval, values)])
-    return TextTable.of("F1 of punctuation and capitals", ["Model", "all marks", "capitals", *marks], rows)
+    """Return F1 scores: one row for each mark that occurs in a text, one column for each model."""
+    models = [model for model in comparison.models if model.punctuation]
+    scores = [model.punctuation for model in models if model.punctuation]
+    rows = [
+        ("all marks", [each.punctuation.f1 for each in scores]),
+        ("capitals", [each.capitals.f1 for each in scores]),
+    ]
+    by_mark = [{mark.mark: mark.f1 for mark in each.marks} for each in scores]
+    marks = dict.fromkeys(mark for found in by_mark for mark, f1 in found.items() if f1 is not None)
+    rows += [(mark, [found.get(mark) for found in by_mark]) for mark in marks]
+    return TextTable.of(
+        "F1 of punctuation and capitals",
+        ["Mark", *_list_model_columns(models)],
+        [[name, *map(figures.share_with_interval, values)] for name, values in rows] if scores else [],
+    )
 
 
 def _build_decoding_table(comparison: Comparison) -> TextTable:
