@@ -1,5 +1,4 @@
-"""The released version after its release: is it still as good, and does its audience still sound the same.
+"""Monitoring of the released model: weekly quality on new corrections, drift of quality and inputs, and alerts.
 
-What belongs here: weekly quality from fresh human corrections, drift of quality and of inputs, and telling somebody.
-Decisions about candidates are evaluation's.
+Decisions about candidates belong to `evaluation`.
 """

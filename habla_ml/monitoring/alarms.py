@@ -1,4 +1,4 @@
-"""Which alarms of a watched release stand, and what a person is told of them."""
+"""The active alarms of a monitored release, and their alert messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from habla_ml.monitoring.alerts import Alert
 from habla_ml.monitoring.record import InputSeries, MonitoredRelease
 
 ALARM_LIFETIME: Final = timedelta(weeks=4)
-"""An alarm is shown so long after its week; what lasts raises the next one by then."""
+"""How long an alarm stays active; a lasting change raises the next alarm within this time."""
 
 INPUT_LABELS: Final = {
     "loudness_dbfs": "loudness (dBFS)",
@@ -21,11 +21,11 @@ INPUT_LABELS: Final = {
     "unseen_speakers": "speech of unseen speakers (share)",
     "unknown_words": "words unknown to the training (share)",
 }
-"""What each input is called for a person."""
+"""Label of each input."""
 
 
 def active_alarms(weeks: Sequence[str], record: MonitoredRelease) -> tuple[str, ...]:
-    """Those of the weeks of alarm that lie within four weeks of the newest week that anything is known of."""
+    """Return the alarm weeks within four weeks of the newest measured week."""
     if record.last_week is None:
         return ()
     oldest = (date.fromisoformat(record.last_week) - ALARM_LIFETIME).isoformat()
@@ -80,13 +80,13 @@ def _build_input_alert(record: MonitoredRelease, series: InputSeries, week: str)
     value = next(each.value for each in series.weeks if each.week == week)
     return Alert(
         key=f"inputs/{record.version}/{series.name}/{week}",
-        subject=f"What {record.release} hears has changed: {name}",
+        subject=f"The input of {record.release} has changed: {name}",
         text="\n".join(
             [
                 f"{name}: {value:.3g} in the week of {week}, {series.level:.3g} before the release;",
-                f"up to {series.allowance:.2g} of a difference counts as none.",
-                "This says nothing yet about errors: `released_model_quality` in Dagster shows those beside it. "
-                "Look for a microphone, a room or a group that is new, and correct some of its speech.",
+                f"a difference of up to {series.allowance:.2g} counts as no change.",
+                "Open `released_model_quality` in Dagster to see whether errors have changed too. Look for a new "
+                "microphone, classroom or group, and correct some of its speech.",
             ]
         ),
     )

@@ -1,7 +1,7 @@
-"""Telling somebody: an e-mail, a message to a webhook, or both, once for each thing that happened.
+"""Alerts by e-mail and webhook, once for each event.
 
-A delivery is noted in the lake after it succeeded, so one that failed is tried again by the next run and a crash in
-between may tell twice, never not at all. Addresses of webhooks are secrets and come from the environment.
+A successful delivery is recorded in the lake afterwards. The next run repeats a failed delivery, and a crash in between
+can send an alert twice, but never not at all. Webhook addresses are secrets and come from the environment.
 """
 
 from __future__ import annotations
@@ -29,29 +29,28 @@ _WEBHOOK_PAUSE_S: Final = 0.5
 
 @dataclass(frozen=True)
 class Alert:
-    """Something a person should know."""
+    """A message about one event."""
 
     key: str
-    """What happened, the same whenever it is noticed again: `drift/v3/2026-11-16`."""
+    """Identifies the event: `drift/v3/2026-11-16`."""
     subject: str
     """One line."""
     text: str
-    """What was measured, against which bound, and what to do."""
+    """Measurement, bound and next steps."""
 
 
 def send_once(
     alert: Alert, lake: Lake, settings: AlertSettings, environment: Mapping[str, str] = os.environ
 ) -> tuple[str, ...]:
-    """Send `alert` on every configured way where it was not sent yet; returns the ways used now.
+    """Send `alert` by every configured channel that has not sent it yet, and return the channels used now.
 
     Raises:
-        ServiceError: A way is misconfigured, or did not take the message; the others were tried all the same.
+        ServiceError: A channel is misconfigured or refused the message; the other channels were used nevertheless.
     """
     used, faults = [], []
-    for way, send in _select_senders(settings, environment).items():
-        name = catalogue.ALERT.name(way, compute_digest(alert.key)[:32])
-        seen = lake.read_pointer(name)
-        if seen is not None:
+    for channel, send in _select_senders(settings, environment).items():
+        name = catalogue.ALERT.name(channel, compute_digest(alert.key)[:32])
+        if lake.read_pointer(name) is not None:
             continue
         try:
             send(alert)
@@ -61,30 +60,30 @@ def send_once(
         lake.move_pointer(
             name, {"key": alert.key, "sent_at": datetime.now(UTC).isoformat(timespec="seconds")}, None
         )
-        used.append(way)
+        used.append(channel)
     if faults:
         raise ServiceError(f"the alert {alert.key} was not delivered everywhere: {'; '.join(faults)}")
     return tuple(used)
 
 
 def _select_senders(settings: AlertSettings, environment: Mapping[str, str]) -> dict[str, Callable[[Alert], None]]:
-    ways: dict[str, Callable[[Alert], None]] = {}
+    senders: dict[str, Callable[[Alert], None]] = {}
     webhook, email = settings.webhook_variable, settings.email
     if webhook is not None:
-        ways["webhook"] = lambda alert: _post_webhook(alert, webhook, environment)
+        senders["webhook"] = lambda alert: _post_webhook(alert, webhook, environment)
     if email is not None:
-        ways["email"] = lambda alert: _send_email(alert, email, environment)
-    return ways
+        senders["email"] = lambda alert: _send_email(alert, email, environment)
+    return senders
 
 
 def _post_webhook(alert: Alert, variable: str, environment: Mapping[str, str]) -> None:
-    """POST JSON whose `text` is what Slack, Mattermost and Teams show; no address or answer is quoted in errors."""
+    """POST JSON with the `text` that Slack, Mattermost and Teams show; errors quote no address and no response."""
     import httpx
 
     url = environment.get(variable, "")
     if not url.startswith(("http://", "https://")):
         raise ServiceError(
-            f"the environment variable {variable} holds no http(s) address; set it to the webhook's"
+            f"the environment variable {variable} is not an http(s) address; set it to the address of the webhook"
         )
     body = {"text": f"{alert.subject}\n{alert.text}", "subject": alert.subject, "key": alert.key}
     fault = ""
@@ -98,16 +97,16 @@ def _post_webhook(alert: Alert, variable: str, environment: Mapping[str, str]) -
             continue
         if answer.is_success:
             return
-        fault = f"the webhook in {variable} answered {answer.status_code}"
+        fault = f"the webhook in {variable} responded with HTTP {answer.status_code}"
         if answer.status_code < 500 and answer.status_code != 429:
             break
-    raise ServiceError(f"{fault}; check its address, the next run tries again")
+    raise ServiceError(f"{fault}; check its address; the next run sends the alert again")
 
 
 def _send_email(alert: Alert, settings: EmailSettings, environment: Mapping[str, str]) -> None:
     message = EmailMessage()
     message["From"], message["To"] = settings.sender, ", ".join(settings.recipients)
-    # A header holds one line, whatever a model version is called.
+    # A header is one line, whatever the name of the model version.
     message["Subject"] = " ".join(alert.subject.split())
     message.set_content(alert.text)
     try:
@@ -119,6 +118,6 @@ def _send_email(alert: Alert, settings: EmailSettings, environment: Mapping[str,
             server.send_message(message)
     except (OSError, smtplib.SMTPException) as error:
         raise ServiceError(
-            f"the mail server {settings.host}:{settings.port} did not take the message ({type(error).__name__}); "
-            f"check monitoring.alerts.email and {settings.password_variable}, the next run tries again"
+            f"the mail server {settings.host}:{settings.port} refused the message ({type(error).__name__}); check "
+            f"monitoring.alerts.email and {settings.password_variable}; the next run sends the alert again"
         ) from error

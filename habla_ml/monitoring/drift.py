@@ -1,9 +1,9 @@
-"""When a series of weekly measurements has left its level: a sequential rule that keeps its false-alarm rate.
+"""Detection of drift in a weekly series by a sequential rule with a fixed false-alarm rate.
 
-Looking at a series every week and testing at 5 % each time raises a false alarm within months. An e-detector does not:
-each week gives an e-value, a number whose mean is at most 1 while nothing has changed, and the Shiryaev–Roberts sum
-R(t) = (R(t−1) + 1) · e(t) reaches a bound c on average not before c weeks (Shin, Ramdas and Rinaldo 2023, E-detectors:
-a nonparametric framework for sequential change detection). A change makes it grow by a factor a week.
+A test at 5 % every week raises a false alarm within months. An e-detector does not. Each week gives an e-value: a
+number with a mean of at most 1 without a change. The Shiryaev–Roberts sum R(t) = (R(t−1) + 1) · e(t) then reaches a
+bound c after c weeks or later on average (Shin, Ramdas and Rinaldo 2023, E-detectors: a nonparametric framework for
+sequential change detection). After a change it grows by a factor every week.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Final
 
 from habla_ml.errors import EvaluationError
 
-# Bets on small, middling and large changes, in standard errors; their mean is an e-value again.
+# Bets on small, medium and large changes, in standard errors; their mean is again an e-value.
 _BETS: Final = (0.5, 1.0, 2.0)
 _LARGEST_EVIDENCE: Final = 1e12
 
 
 @dataclass(frozen=True)
 class WeeklyExcess:
-    """One week of a watched series."""
+    """One week of a monitored series."""
 
     week: str
     """Monday, `YYYY-MM-DD`."""
     excess: float
-    """How far it lies above the tolerated level, in its standard errors."""
+    """Distance above the tolerated level, in standard errors."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,17 @@ class DriftState:
 
     week: str
     evidence: float
-    """R: compare with the bound; below 1 nothing speaks for a change."""
+    """R, to compare with the bound; a value below 1 is no evidence of a change."""
     alarm: bool
 
 
 def detect_drift(weeks: Sequence[WeeklyExcess], weeks_between_false_alarms: float) -> list[DriftState]:
-    """The detector's state after each week, in order; it starts anew after an alarm.
+    """Return the detector's state after each week; it restarts after an alarm.
 
     Args:
-        weeks: The series in time order. Their `excess` must be at most standard normal while nothing has changed:
-            what the level itself is not known to is part of what is tolerated.
-        weeks_between_false_alarms: The bound: the mean number of weeks until an alarm while nothing has changed.
+        weeks: The series in time order. Without a change its `excess` must be at most standard normal, so the
+            tolerance must include the uncertainty of the level.
+        weeks_between_false_alarms: The bound: the mean number of weeks until an alarm without a change.
 
     Raises:
         EvaluationError: Weeks out of order, a value that is not finite, or a bound of 1 week or less.
@@ -59,12 +59,10 @@ def detect_drift(weeks: Sequence[WeeklyExcess], weeks_between_false_alarms: floa
     evidence = 0.0
     for at, each in enumerate(weeks):
         if at and each.week <= weeks[at - 1].week:
-            raise EvaluationError(
-                f"week {each.week} comes after {weeks[at - 1].week}; pass the weeks in time order"
-            )
+            raise EvaluationError(f"week {each.week} follows {weeks[at - 1].week}; pass the weeks in time order")
         if not math.isfinite(each.excess):
             raise EvaluationError(
-                f"week {each.week} has an excess of {each.excess}; leave weeks without speech out"
+                f"week {each.week} has an excess of {each.excess}, expected a finite number; leave out weeks without speech"
             )
         evidence = min(_LARGEST_EVIDENCE, (evidence + 1) * _compute_e_value(each.excess))
         alarm = evidence >= weeks_between_false_alarms
@@ -75,5 +73,5 @@ def detect_drift(weeks: Sequence[WeeklyExcess], weeks_between_false_alarms: floa
 
 
 def _compute_e_value(excess: float) -> float:
-    """Mean of exp(λz − λ²/2) over the bets: its mean is 1 for a standard normal z, and less for a lower one."""
+    """Return the mean of exp(λz − λ²/2) over the bets; its expectation is 1 for a standard normal z, less for a lower z."""
     return sum(math.exp(min(50.0, bet * excess - bet * bet / 2)) for bet in _BETS) / len(_BETS)

@@ -1,21 +1,21 @@
-"""How far each week of a series lies beyond what is tolerated, in standard errors: what `drift.detect_drift` bets on.
+"""How far each week of a series is beyond the tolerance, in standard errors: the input of `drift.detect_drift`.
 
-A week's figure differs from the level for three reasons, and each is allowed for once:
+A week differs from the level for three reasons, and each is allowed for once:
 
-- Few sessions were heard. Sessions scatter about as much in one week as in another, so their variance is pooled over
-  the level's own sample and the weeks up to the one that is judged, and divided by its effective number of sessions; a
-  variance known from few sessions is widened by Student's t over the normal quantile.
-- Weeks differ by more than their sessions tell: a topic, a microphone, a substitute teacher. The spread between weeks
-  is estimated from the differences of weeks that follow each other, less what their sessions explain (a lasting change
-  moves one difference only), from the weeks before the one that is judged. Four differences of the size of the floor
-  are taken as seen already: a few calm weeks do not prove calm.
-- The level is known from a sample. That error is the same in all weeks and does not average out, so it is part of what
-  is tolerated: a series must exceed the tolerance, or one standard error of the level where that is more.
+- A week has few sessions. Sessions vary about as much in one week as in another, so their variance is pooled over the
+  sample of the level and the weeks up to the tested one, and divided by the effective number of sessions. A variance
+  from few sessions is widened by Student's t over the normal quantile.
+- Weeks differ by more than their sessions explain: a topic, a microphone, a substitute teacher. The spread between
+  weeks is estimated before the tested week, from the differences of consecutive weeks minus what their sessions
+  explain; a lasting change affects one difference only. Four differences of the size of the floor are added as a
+  prior, because a few calm weeks do not prove calm.
+- The level is estimated from a sample. This error is the same in all weeks and does not average out, so it is part of
+  the tolerance: a series must exceed the tolerance, or one standard error of the level if that is larger.
 
-What was said of a week does not change with later ones. No week is believed beyond `LARGEST_EXCESS`, which only lowers its
-e-value: tails of small samples are heavy, and at the default bound no week alone is an alarm.
+The excess of a week does not change with later weeks. It is capped at `LARGEST_EXCESS`, which only lowers the e-value:
+small samples have heavy tails, and at the default bound no single week is an alarm.
 
-Nothing of this is exact for few sessions; `habla_ml_tests/monitoring/test_excess.py` simulates it.
+All of this is approximate for few sessions; `habla_ml_tests/monitoring/test_excess.py` simulates it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FEWEST_EFFECTIVE_SESSIONS: Final = 2.0
 
 @dataclass(frozen=True)
 class WeeklyMeasurement:
-    """One week's figure: the logarithm of an error rate, a mean, a share."""
+    """One week's value: the logarithm of an error rate, a mean or a share."""
 
     week: str
     """Monday, `YYYY-MM-DD`."""
@@ -52,16 +52,16 @@ class WeeklyMeasurement:
 
 @dataclass(frozen=True)
 class ReferenceLevel:
-    """What the series is compared with."""
+    """The level that a series is compared with."""
 
     value: float
     standard_error: float
     tolerance: float
-    """A change that matters to nobody, in the units of the value."""
+    """Largest irrelevant change, in the units of the value."""
 
     @property
     def allowance(self) -> float:
-        """How far from the value nothing has happened yet."""
+        """Largest distance from the value that counts as no change."""
         return max(self.tolerance, self.standard_error)
 
 
@@ -73,15 +73,15 @@ def compute_excesses(
     samples: Sequence[WeeklyMeasurement] = (),
     before: Sequence[WeeklyMeasurement] = (),
 ) -> list[WeeklyExcess]:
-    """Each week's excess, in order.
+    """Return the excess of each week, in order.
 
     Args:
-        weeks: The weeks to judge, in time order.
-        level: Where the series lies while nothing has changed.
-        floor: The least spread between weeks that is assumed, in the units of the value; above 0.
-        side: 1 where a rise is looked for, −1 for a fall.
-        samples: Other samples of sessions, which tell how much sessions scatter.
-        before: Earlier weeks, which tell that too, and how much weeks do.
+        weeks: The weeks to test, in time order.
+        level: The level of the series without a change.
+        floor: The least assumed spread between weeks, in the units of the value; above 0.
+        side: 1 for a rise, −1 for a fall.
+        samples: Other samples of sessions, used for the variance of sessions.
+        before: Earlier weeks, used for the variance of sessions and of weeks.
     """
     known = [*before, *weeks]
     found = []
@@ -97,13 +97,13 @@ def compute_excesses(
 
 
 def estimate_weekly_spread(weeks: Sequence[WeeklyMeasurement], floor: float) -> float:
-    """Standard deviation between weeks beyond what their sessions explain; at least `floor`."""
+    """Return the standard deviation between weeks beyond what their sessions explain; at least `floor`."""
     return _pool_weekly_spread(weeks, _SessionVariance.of(weeks), floor) if weeks else floor
 
 
 @dataclass(frozen=True)
 class _SessionVariance:
-    """How much sessions scatter."""
+    """The variance of sessions."""
 
     variance: float
     """Of one session."""
@@ -111,7 +111,7 @@ class _SessionVariance:
 
     @classmethod
     def of(cls, samples: Sequence[WeeklyMeasurement]) -> _SessionVariance:
-        """Pooled over samples that hold at least one session each."""
+        """Pool the variance over samples with at least one session each."""
         freedoms = [max(each.units, _FEWEST_EFFECTIVE_SESSIONS) - 1 for each in samples]
         variances = [each.standard_error**2 * max(each.units, _FEWEST_EFFECTIVE_SESSIONS) for each in samples]
         degrees_of_freedom = sum(freedoms)

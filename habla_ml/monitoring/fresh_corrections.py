@@ -1,4 +1,4 @@
-"""What people corrected since a release and the released model never saw: its ears are tested on nothing else."""
+"""Corrections since a release of segments outside the model's snapshot: its error rate is measured on these only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CORRECTION_COLUMNS: Final = ("segment_id", "session_id", "day", "sentence", "au
 
 @dataclass(frozen=True)
 class FreshCorrection:
-    """A segment with what a person made of it."""
+    """A segment with its corrected text."""
 
     segment_id: str
     session_id: str
@@ -38,26 +38,26 @@ class FreshCorrection:
     conventions: str
     """Their digest."""
     is_uncertain: bool
-    """Some review queue chose it because it seemed difficult."""
+    """Whether a review queue chose it as difficult."""
 
 
 @dataclass(frozen=True)
 class SnapshotContents:
-    """What a version was made from."""
+    """The snapshot that a version was made from."""
 
     segments: pa.Array
-    """Ids of the segments of its snapshot: train, validation and the test set that let it be released."""
+    """Ids of all its segments: train, validation and test."""
     audio_hashes: pa.Array
     train_speakers: frozenset[str]
-    """Speakers of its train, as the snapshot names them."""
+    """Speakers of the train split, as named in the snapshot."""
     vocabulary: frozenset[str]
-    """Normalised words of its train."""
+    """Normalised words of the train split."""
     held_out: tuple[tuple[str, str, str], ...]
-    """Week of recording, session and sentence of each held-out segment: where unknown words had their level."""
+    """Week of recording, session and sentence of each held-out segment: the reference of unknown words."""
 
 
 def read_snapshot_contents(lake: Lake, snapshot: Snapshot) -> SnapshotContents:
-    """What the snapshot's version knows; reads the snapshot's table."""
+    """Read the contents of a snapshot from its table."""
     columns = ["segment_id", "audio_sha256", "split", "speaker", "sentence", "session_id", "day"]
     table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=columns)
     is_train = pc.equal(table["split"], "train")
@@ -78,15 +78,15 @@ def read_snapshot_contents(lake: Lake, snapshot: Snapshot) -> SnapshotContents:
 def load_fresh_corrections(
     lake: Lake, trained: SnapshotContents, since: datetime, zone: ZoneInfo
 ) -> dict[str, tuple[FreshCorrection, ...]]:
-    """Week → what people corrected or confirmed in it, in the order of segment ids; weeks in order.
+    """Return the corrected or confirmed segments by week, sorted by week and segment id.
 
-    Left out are segments and sounds of the version's snapshot, and texts that are no usable references.
+    Segments and audio of the version's snapshot are left out, and so are texts that are not usable references.
 
     Args:
-        lake: Where the corpus is.
-        trained: What the released version was made from.
-        since: The release; what was said of a segment before it is not fresh.
-        zone: Whose weeks they are.
+        lake: The corpus.
+        trained: The snapshot of the released version.
+        since: The release; older annotations are left out.
+        zone: The zone that defines days and weeks.
     """
     chosen = load_chosen_segment_ids(lake)
     found: dict[str, list[FreshCorrection]] = defaultdict(list)
@@ -106,7 +106,7 @@ def load_fresh_corrections(
 
 
 def count_unknown_words(lines: Mapping[str, list[str]], vocabulary: frozenset[str]) -> list[tuple[float, float]]:
-    """Words, and those outside `vocabulary`, of each session's sentences."""
+    """Return the number of words, and of those outside `vocabulary`, for each session."""
     counted = []
     for sentences in lines.values():
         words = [word for each in sentences for word in normalise_spanish(each).split()]

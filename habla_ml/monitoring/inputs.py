@@ -1,12 +1,12 @@
-"""What the released model is given to hear: whether it still sounds as it did before the release.
+"""Drift of the released model's input: loudness, noise, length, speakers and words, against before the release.
 
-Each day of recordings is summed once, session by session, from its facts; audio is read for the noise alone, of a
-small random sample. A week's figure is a ratio of such sums over its sessions (a mean, or a share), with the standard
-error of a ratio estimator under sampling of whole sessions (Cochran, Sampling techniques, 1977, section 6.4).
+Each day of recordings is summed once, session by session, from its segment metadata; audio is read for the noise only,
+of a small random sample. A week's value is a ratio of such sums over its sessions (a mean or a share), with the
+standard error of a ratio estimator under sampling of whole sessions (Cochran, Sampling techniques, 1977, section 6.4).
 
-The level is the same ratio over the weeks before the release. Who was trained on, and which words, is fixed at the
-release. Before it unknown words are counted in the held-out sessions, since training has no word that is unknown to
-it, and unseen speakers in everything that was recorded, held-out people included.
+The level is the same ratio over the weeks before the release. Training speakers and words are fixed at the release.
+Before it, unknown words are counted in the held-out sessions, since no training word is unknown, and unseen speakers in
+all recordings, including held-out people.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.recordings.speaker_labels import is_local_speaker_label
 
 SNR_SAMPLE_SIZE: Final = 48
-"""Segments of a day whose audio is read."""
+"""Segments of a day with audio to read."""
 FEWEST_SESSIONS: Final = 2
-"""A week with fewer says nothing about weeks."""
+"""Fewest sessions of a measured week."""
 
 _INPUTS_FORMAT: Final = "habla_ml.inputs/1"
 _INPUT_COLUMNS: Final = (
@@ -55,17 +55,17 @@ _INPUT_COLUMNS: Final = (
 
 @dataclass(frozen=True)
 class MonitoredInput:
-    """A property of what is recorded."""
+    """A monitored property of the recordings."""
 
     name: InputName
     tolerance: float
-    """A change that matters to nobody, in the property's own unit."""
+    """Largest irrelevant change, in the unit of the property."""
     sides: tuple[int, ...]
-    """1: a rise is looked for; −1: a fall."""
+    """1 for a rise, −1 for a fall."""
 
     @property
     def least_spread(self) -> float:
-        """Between weeks, where no more is seen."""
+        """Least assumed spread between weeks."""
         return self.tolerance / 2
 
 
@@ -87,14 +87,14 @@ def sum_days(
     trained: SnapshotContents,
     speakers: SpeakerMap,
 ) -> dict[str, DailyInputs]:
-    """The sums of each day of recordings; a day whose recordings are as they were is taken from `known`.
+    """Return the sums of each day of recordings; unchanged days are taken from `known`.
 
     Args:
-        lake: Where the recordings are.
+        lake: The recordings.
         days: Days of recording.
-        known: Day → what was summed before.
-        trained: Whose voices are known.
-        speakers: Who is enrolled.
+        known: Earlier sums by day.
+        trained: The snapshot of the released version, for its speakers.
+        speakers: The enrolled people.
     """
     found = {}
     who = compute_digest([_INPUTS_FORMAT, sorted(trained.train_speakers), speakers.model_dump(mode="json")])
@@ -118,17 +118,17 @@ def build_input_series(
     finished: Iterable[str],
     weeks_between_false_alarms: float,
 ) -> tuple[InputSeries, ...]:
-    """Every property with a level and at least one week to judge, and the state of each detector.
+    """Return the series of every property with a level and at least one later week, with the state of its detectors.
 
-    The bound of each side of each series is raised by their number, so that all of them together raise a false alarm
-    no more often than once in `weeks_between_false_alarms` weeks on average.
+    The bound of each side of each series is multiplied by their number, so that all of them together raise a false
+    alarm once in `weeks_between_false_alarms` weeks or less, on average.
 
     Args:
-        days: Totals by day, from before the release on.
+        days: Sums by day, from before the release on.
         fresh: Corrections since the release, by week.
-        trained: What was known at the release.
-        release_week: The week of the release; those before it are the reference.
-        finished: Weeks that are over; no other is judged.
+        trained: The snapshot of the released version.
+        release_week: The week of the release; earlier weeks are the reference.
+        finished: Weeks that are over; no other week is tested.
         weeks_between_false_alarms: For all series together.
     """
     sums: dict[str, dict[str, RatioSums]] = defaultdict(lambda: defaultdict(RatioSums))
@@ -145,7 +145,7 @@ def build_input_series(
 
 
 def ratio(sums: RatioSums) -> tuple[float, float, float]:
-    """The sums' y / x, its standard error, and the effective number of sessions; x must be above 0."""
+    """Return y / x, its standard error and the effective number of sessions; x must be above 0."""
     value = sums.y / sums.x
     effective = sums.x**2 / sums.xx
     squares = max(0.0, sums.yy - 2 * value * sums.xy + value**2 * sums.xx)
@@ -154,7 +154,7 @@ def ratio(sums: RatioSums) -> tuple[float, float, float]:
 
 
 def _build_one_series(
-    watched: MonitoredInput,
+    monitored: MonitoredInput,
     by_week: Mapping[str, RatioSums],
     release_week: str,
     finished: frozenset[str],
@@ -173,23 +173,23 @@ def _build_one_series(
     for each in before:
         whole += by_week[each.week]
     value, error, _ = ratio(whole)
-    between = estimate_weekly_spread(before, watched.least_spread)
-    level = ReferenceLevel(value, math.hypot(error, between / math.sqrt(len(before))), watched.tolerance)
-    judged = [each for each in after if each.week in finished]
+    between = estimate_weekly_spread(before, monitored.least_spread)
+    level = ReferenceLevel(value, math.hypot(error, between / math.sqrt(len(before))), monitored.tolerance)
+    tested = [each for each in after if each.week in finished]
 
-    def drift(side: int) -> tuple[WeeklyDrift, ...]:
-        if side not in watched.sides:
+    def detect(side: int) -> tuple[WeeklyDrift, ...]:
+        if side not in monitored.sides:
             return ()
-        return run_detector(judged, level, watched.least_spread, bound, side, before=before)
+        return run_detector(tested, level, monitored.least_spread, bound, side, before=before)
 
     return InputSeries(
-        name=watched.name,
+        name=monitored.name,
         level=value,
         allowance=level.allowance,
         reference=tuple(map(_build_weekly_input, before)),
         weeks=tuple(map(_build_weekly_input, after)),
-        rise=drift(1),
-        fall=drift(-1),
+        rise=detect(1),
+        fall=detect(-1),
         bound=bound,
     )
 
@@ -203,11 +203,11 @@ def run_detector(
     samples: Sequence[WeeklyMeasurement] = (),
     before: Sequence[WeeklyMeasurement] = (),
 ) -> tuple[WeeklyDrift, ...]:
-    """The detector after each week, with what it was given; see `compute_excesses` for the arguments."""
-    given = compute_excesses(weeks, level, floor, side, samples, before)
+    """Return the detector's state after each week with its input; see `compute_excesses` for the arguments."""
+    excesses = compute_excesses(weeks, level, floor, side, samples, before)
     return tuple(
         WeeklyDrift(week=each.week, excess=week.excess, evidence=each.evidence, alarm=each.alarm)
-        for week, each in zip(given, detect_drift(given, bound), strict=True)
+        for week, each in zip(excesses, detect_drift(excesses, bound), strict=True)
     )
 
 
@@ -223,12 +223,12 @@ def _build_weekly_input(measured: WeeklyMeasurement) -> WeeklyInput:
 def _sum_unknown_words(
     fresh: Mapping[str, Sequence[FreshCorrection]], trained: SnapshotContents
 ) -> dict[str, RatioSums]:
-    """Words that train never had, by week: of recording for the held-out sessions, of correction since the release."""
+    """Sum the words unknown to train by week: of recording for held-out sessions, of correction since the release."""
     lines: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for week, session, sentence in trained.held_out:
         lines[week][session].append(sentence)
     for week, corrections in fresh.items():
-        # The week of the release may have held-out sessions too; corrections since the release are what counts.
+        # The week of the release can have held-out sessions too; only corrections since the release count.
         lines[week] = defaultdict(list)
         for each in corrections:
             if not each.is_uncertain:
@@ -239,7 +239,7 @@ def _sum_unknown_words(
 def _sum_day(
     lake: Lake, day: PublishedDay, inputs: str, trained: SnapshotContents, speakers: SpeakerMap
 ) -> DailyInputs:
-    """One pass over the day's facts, and the sample's audio."""
+    """Sum a day in one pass over its segment metadata and the sample's audio."""
     pairs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(lambda: [0.0, 0.0]))
 
     def add(name: InputName, session: str, x: float, y: float) -> None:
@@ -260,8 +260,8 @@ def _sum_day(
         name = _find_speaker_name(speakers, session, row["speaker"])
         if name is not None:
             add("unseen_speakers", session, seconds, seconds * (name not in trained.train_speakers))
-        place = (-_hash_segment_id(row["segment_id"]), at, session)
-        (heapq.heappush if len(sample) < SNR_SAMPLE_SIZE else heapq.heappushpop)(sample, place)
+        entry = (-_hash_segment_id(row["segment_id"]), at, session)
+        (heapq.heappush if len(sample) < SNR_SAMPLE_SIZE else heapq.heappushpop)(sample, entry)
     for session, snr_db in _measure_snr(lake, day, {at: session for _, at, session in sample}):
         add("snr_db", session, 1.0, snr_db)
     return DailyInputs(
@@ -273,7 +273,7 @@ def _sum_day(
 
 
 def _find_speaker_name(speakers: SpeakerMap, session: str, label: str | None) -> str | None:
-    """Who speaks, as a snapshot names them; None where the label means nothing beyond its session."""
+    """Return the speaker as a snapshot names them; None for a label that is local to its session."""
     if label is None:
         return None
     person = speakers.find_person(session, label)
@@ -287,7 +287,7 @@ def _hash_segment_id(segment_id: str) -> int:
 
 
 def _measure_snr(lake: Lake, day: PublishedDay, sample: Mapping[int, str]) -> Iterator[tuple[str, float]]:
-    """Session and signal-to-noise ratio of the sampled rows; only their row groups are read."""
+    """Yield session and signal-to-noise ratio of the sampled rows; reads only their row groups."""
     file = pq.ParquetFile(lake.fetch_path(day.parquet))
     first = 0
     for group in range(file.num_row_groups):

@@ -1,4 +1,4 @@
-"""The released model's error rate, week by week, on what people corrected in the week."""
+"""The weekly error rate of the released model on the corrections of the week."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FORMAT = "habla_ml.week_of_quality/1"
 
 @dataclass(frozen=True)
 class MeasuredWeeks:
-    """The weeks, and what had to be decoded for them."""
+    """The weeks, and the number of clips that were decoded for them."""
 
     weeks: tuple[WeeklyQuality, ...]
     decoded: int
@@ -45,19 +45,19 @@ def measure_weeks(
     settings: Settings,
     progress: Callable[[str], None],
 ) -> MeasuredWeeks:
-    """Each week's error rates; a week whose corrections are as they were is taken from `known`.
+    """Return the error rates of each week; weeks with unchanged corrections are taken from `known`.
 
     Args:
-        lake: Where audio and hypotheses are.
-        fresh: Week → its corrections.
-        known: Week → what was measured before.
+        lake: Audio and cached hypotheses.
+        fresh: Corrections by week.
+        known: Earlier measurements by week.
         model: The released model.
-        settings: How it is decoded, and how many draws an interval takes.
-        progress: Told a line now and then.
+        settings: Decoding options and bootstrap draws.
+        progress: Receives a line from time to time.
 
     Raises:
-        CorpusError: A day's recordings lost a segment that its text names.
-        EvaluationError: The engine failed; what was decoded before is saved.
+        CorpusError: A day's recordings lack a segment that its text names.
+        EvaluationError: The engine failed; finished hypotheses are saved.
     """
     inputs = {week: _digest_inputs(corrections, model, settings) for week, corrections in fresh.items()}
     changed = [week for week in fresh if week not in known or known[week].inputs != inputs[week]]
@@ -65,10 +65,10 @@ def measure_weeks(
     for each in (each for week in changed for each in fresh[week]):
         wanted.setdefault(each.day, set()).add(each.segment_id)
     segments = find_segments(lake, {day: frozenset(ids) for day, ids in wanted.items()})
-    heard, decoded = (
+    hypotheses, decoded = (
         decode_candidates(lake, list(segments.values()), model, settings, progress) if segments else ({}, 0)
     )
-    texts = {segment_id: each.text for segment_id, each in heard.items()}
+    texts = {segment_id: each.text for segment_id, each in hypotheses.items()}
     measured = {
         week: _measure_week(
             week, inputs[week], [each for each in fresh[week] if each.segment_id in texts], texts, settings
@@ -79,22 +79,25 @@ def measure_weeks(
 
 
 def compute_log_rate(resample: Resample) -> tuple[float, float]:
-    """Logarithm of the first model's error rate and its standard error over the drawn sessions.
+    """Return the logarithm of the first model's error rate, and its standard error over the drawn sessions.
 
-    Half an error is added, so that a week without any has a logarithm; the error is corrected for few sessions.
+    Half an error is added, so that a week without errors has a logarithm. The standard error is corrected for few
+    sessions.
     """
     value = math.log((int(resample.errors[0]) + 0.5) / resample.words)
-    heard = resample.drawn_words > 0
-    drawn: NDArray[np.float64] = np.log((resample.drawn_errors[heard, 0] + 0.5) / resample.drawn_words[heard])
+    has_words = resample.drawn_words > 0
+    drawn: NDArray[np.float64] = np.log(
+        (resample.drawn_errors[has_words, 0] + 0.5) / resample.drawn_words[has_words]
+    )
     units = max(float(resample.units[0]), 2.0)
     return value, float(np.std(drawn) * math.sqrt(units / (units - 1)))
 
 
 def compute_release_level(comparison: Comparison, tolerated_worsening: float) -> ReleaseLevel:
-    """The error rate of the release on its own test set, from the evidence that let it out.
+    """Return the error rate of the release on its own test set, from the evidence of its promotion.
 
     Raises:
-        EvaluationError: The evidence has no rate of the candidate.
+        EvaluationError: The evidence has no error rate of the candidate.
     """
     candidate = comparison.model("candidate")
     if candidate is None or candidate.wer.interval is None or candidate.wer.value is None:
@@ -113,7 +116,7 @@ def compute_release_level(comparison: Comparison, tolerated_worsening: float) ->
 
 
 def explain_incomparable(comparison: Comparison, model: ReleasedModel, settings: Settings) -> str | None:
-    """Why no week may be compared with the release's own test set, or None."""
+    """Return why no week is comparable with the release's own test set, or None."""
     candidate = comparison.model("candidate")
     now = [
         ("scorer", comparison.method.scorer, SCORER_VERSION),
@@ -127,11 +130,18 @@ def explain_incomparable(comparison: Comparison, model: ReleasedModel, settings:
 
 
 def _digest_inputs(corrections: Sequence[FreshCorrection], model: ReleasedModel, settings: Settings) -> str:
-    """Digest of everything that decides a week's figures, cut so that it names no object."""
+    """Return a digest of everything that a week's figures depend on, shortened so that it names no object."""
     options, evaluation = build_served_options(settings.evaluation), settings.evaluation
     rows = [[each.segment_id, each.sentence, each.is_uncertain, each.conventions] for each in corrections]
-    how = [_FORMAT, model.artefact, options.digest(), SCORER_VERSION, evaluation.bootstrap_draws, evaluation.seed]
-    return compute_digest([how, rows])[:32]
+    method = [
+        _FORMAT,
+        model.artefact,
+        options.digest(),
+        SCORER_VERSION,
+        evaluation.bootstrap_draws,
+        evaluation.seed,
+    ]
+    return compute_digest([method, rows])[:32]
 
 
 def _measure_week(
@@ -156,9 +166,9 @@ def _measure_week(
 def _compute_weekly_rate(
     corrections: Sequence[FreshCorrection], texts: Mapping[str, str], settings: Settings
 ) -> WeeklyRate | None:
-    """None where people wrote no word."""
-    said = [each.sentence for each in corrections]
-    scores = score_utterances(said, [texts[each.segment_id] for each in corrections], normalise_spanish)
+    """Return the error rate of the corrections; None where they have no words."""
+    references = [each.sentence for each in corrections]
+    scores = score_utterances(references, [texts[each.segment_id] for each in corrections], normalise_spanish)
     counts: list[ErrorCounts] = [each.words for each in scores]
     words = np.array([each.reference_words for each in counts], dtype=np.int64)
     if not words.sum():

@@ -1,7 +1,7 @@
-"""What is known of a release since its release: the record that the lake keeps, the UI shows and a report may draw.
+"""The stored record of a monitored release.
 
-Counts and figures only: no text, no segment, no session and no name, so that nothing of a withdrawn consent stands in
-it. Digests of what a figure was computed from are cut to 32 digits: they say whether it changed and name no object.
+It has counts and figures only: no text, segment, session or name, so that an erasure never has to change it. Digests
+of inputs are shortened to 32 digits: they show a change and name no object.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ class WeeklyRate(EvaluationRecord):
 
 
 class WeeklyQuality(EvaluationRecord):
-    """What people corrected in one week, against what the released model hears there."""
+    """The released model's error rates on the corrections of one week."""
 
     week: str
-    """Monday, `YYYY-MM-DD`; a correction counts where it was made, whenever the words were spoken."""
+    """Monday, `YYYY-MM-DD`, of the correction; the recording may be older."""
     inputs: str
-    """Digest of references and decoding; the same digest is the same figures."""
+    """Digest of references and decoding; equal digests have equal figures."""
     representative: WeeklyRate | None
-    """Drawn at random or never chosen by a review queue; what drift is judged on. None without such corrections."""
+    """Segments drawn at random or not chosen by a review queue; drift is tested on these. None without corrections."""
     uncertain: WeeklyRate | None
-    """Chosen by a review queue because they seemed difficult: shown beside, never judged."""
+    """Segments that a review queue chose as difficult: shown, not tested."""
     conventions: str | None
     """Digest of the conventions of the references; None where days differ."""
 
@@ -52,20 +52,20 @@ class WeeklyDrift(EvaluationRecord):
 
     week: str
     excess: float
-    """How far beyond what is tolerated, in standard errors."""
+    """Distance beyond the tolerance, in standard errors."""
     evidence: float
-    """Compare with the series' bound."""
+    """To compare with the bound of the series."""
     alarm: bool
 
 
 class ReleaseLevel(EvaluationRecord):
-    """The error rate that the release was published with, on its own test set."""
+    """The error rate of the release on its own test set."""
 
     rate: ErrorRate
     log_standard_error: float
     sessions: int
     tolerated: float
-    """Error rate up to which nothing has happened."""
+    """Error rate up to which there is no drift."""
 
 
 class WeeklyInput(EvaluationRecord):
@@ -79,18 +79,18 @@ class WeeklyInput(EvaluationRecord):
 
 
 class InputSeries(EvaluationRecord):
-    """One property of what is recorded, before and after the release."""
+    """One property of the recordings, before and after the release."""
 
     name: InputName
     level: float
     """Over the reference weeks."""
     allowance: float
-    """How far from the level nothing has happened yet."""
+    """Largest distance from the level that counts as no change."""
     reference: tuple[WeeklyInput, ...]
     weeks: tuple[WeeklyInput, ...]
     rise: tuple[WeeklyDrift, ...]
     fall: tuple[WeeklyDrift, ...]
-    """Empty where only a rise matters; so is `rise` where only a fall does."""
+    """Empty where only a rise is tested; `rise` is empty where only a fall is tested."""
     bound: float
     """Evidence at which a side is an alarm."""
 
@@ -101,7 +101,7 @@ class InputSeries(EvaluationRecord):
 
 
 class RatioSums(EvaluationRecord):
-    """Totals over sessions from which a ratio y / x and its standard error follow; those of several days add up."""
+    """Sums over sessions that give a ratio y / x and its standard error; sums of several days can be added."""
 
     units: int = 0
     x: float = 0.0
@@ -125,12 +125,12 @@ class DailyInputs(EvaluationRecord):
     """A day's recordings, summed."""
 
     inputs: str
-    """Digest of the day's facts and of who was trained on."""
+    """Digest of the day's segment metadata and of the training speakers."""
     sums: dict[str, RatioSums]
 
 
 class MonitoredRelease(EvaluationRecord):
-    """A release and everything that was measured since."""
+    """A release and its measurements since."""
 
     format: Literal["habla_ml.watched_release/1"] = "habla_ml.watched_release/1"
     version: str
@@ -143,26 +143,26 @@ class MonitoredRelease(EvaluationRecord):
     """Evidence at which the error rate's drift is an alarm."""
     weeks: tuple[WeeklyQuality, ...]
     drift: tuple[WeeklyDrift, ...]
-    """The weeks that were tested."""
+    """The tested weeks."""
     untested: dict[str, str]
     """Week → why it was not tested."""
     inputs: tuple[InputSeries, ...]
     days: dict[str, DailyInputs]
-    """Kept so that a day is read once."""
+    """Stored so that each day is read once."""
 
     @property
     def alarms(self) -> tuple[str, ...]:
-        """Weeks after which the error rate was above what is tolerated beyond doubt, in order."""
+        """Weeks with an alarm of the error rate, in order."""
         return tuple(each.week for each in self.drift if each.alarm)
 
     @property
     def last_week(self) -> str | None:
-        """The newest week that anything is known of."""
+        """The newest measured week."""
         measured = [each.week for each in self.weeks]
         return max([*measured, *(week.week for each in self.inputs for week in each.weeks)], default=None)
 
     def intervals(self) -> tuple[tuple[str, Interval | None], ...]:
-        """Week and error rate with its interval, of the corrections that drift is judged on."""
+        """Return each week with the interval of the error rate that drift is tested on."""
         return tuple(
             (each.week, each.representative.rate.interval if each.representative else None) for each in self.weeks
         )

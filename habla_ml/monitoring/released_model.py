@@ -1,7 +1,7 @@
-"""Watching the version on the channel: measure its weeks, judge them, keep the record, tell somebody.
+"""Monitoring of the version on the channel: measure its weeks, test for drift, store the record.
 
-The pointer `monitoring/<version>/quality` names the newest record. What was measured before is taken from it, so that
-a run costs what was corrected or recorded since.
+The pointer `monitoring/<version>/quality` names the newest record. Earlier measurements are reused from it, so that
+the cost of a run depends on the corrections and recordings since the last run.
 """
 
 from __future__ import annotations
@@ -44,30 +44,30 @@ LEAST_WEEKLY_SPREAD: Final = 0.1
 
 @dataclass(frozen=True)
 class MonitoringResult:
-    """A record as it was kept."""
+    """A record as stored."""
 
     record: MonitoredRelease
     object_id: str
     decoded: int
-    """Clips that had to be decoded now."""
+    """Clips that were decoded now."""
 
 
 def watch_release(
     lake: Lake, store: Store, settings: Settings, now: datetime, progress: Callable[[str], None]
 ) -> MonitoringResult | None:
-    """Measure and judge the release that the channel names, up to `now`; None where nothing is released.
+    """Measure the current release of the channel up to `now` and test it for drift; None without a release.
 
     Args:
-        lake: Corpus, recordings, hypotheses, evidence, and where the record is kept.
+        lake: Corpus, recordings, hypotheses and evidence; the record is stored here.
         store: The release store.
-        settings: How to decode, and the bounds in `monitoring`.
-        now: Aware; weeks that end after it are shown and not tested.
-        progress: Told a line now and then.
+        settings: Decoding options, and the bounds in `monitoring`.
+        now: An aware time; weeks that end later are shown and not tested.
+        progress: Receives a line from time to time.
 
     Raises:
-        CorpusError: Recordings and their facts or texts do not agree.
-        EvaluationError: The release has no evidence of its quality, or its model cannot be run.
-        PointerMovedError: Somebody else kept a record in the meantime; run again.
+        CorpusError: Recordings and their metadata or texts do not agree.
+        EvaluationError: The release has no evidence of its quality, or its model cannot run.
+        PointerMovedError: Another process stored a record in the meantime; run again.
     """
     state = read_channel(store, settings.release.channel).current
     models = find_released_models(lake, store, settings.release.channel)
@@ -99,20 +99,20 @@ def watch_release(
         settings.monitoring.weeks_between_false_alarms,
     )
     comparison = read_stored_comparison(lake, version)
-    judged = _run_drift_test(measured.weeks, comparison, models[0], settings, now)
-    record = _build_monitored_release(state, judged, measured.weeks, inputs, days, settings.monitoring)
+    tested = _run_drift_test(measured.weeks, comparison, models[0], settings, now)
+    record = _build_monitored_release(state, tested, measured.weeks, inputs, days, settings.monitoring)
     return MonitoringResult(record, _publish_record(lake, record), measured.decoded)
 
 
 def load_monitored_release(lake: Lake, version: str) -> MonitoredRelease | None:
-    """The newest record of a version; None where it was never watched, or by a code that kept another form."""
+    """Return the newest record of a version; None without a record in the current format."""
     pointer = lake.read_pointer(catalogue.QUALITY.name(version))
     if pointer is None:
         return None
     try:
         return MonitoredRelease.model_validate_json(lake.get_bytes(pointer.value["record"]))
     except ValidationError:
-        return None  # everything in it can be measured again
+        return None  # All of it can be measured again.
 
 
 @dataclass(frozen=True)
@@ -159,15 +159,15 @@ def _run_drift_test(
 
 
 def _explain_untested(week: WeeklyQuality, conventions: str, bounds: MonitoringSettings) -> str | None:
-    """Why a week that is over is not tested, or None."""
-    heard = week.representative
-    if heard is None:
-        return "nothing corrected but what seemed difficult"
-    words = heard.rate.counts.reference_words
+    """Return why a finished week is not tested, or None."""
+    measured = week.representative
+    if measured is None:
+        return "only segments that a review queue chose as difficult were corrected"
+    words = measured.rate.counts.reference_words
     if words < bounds.fewest_words_a_week:
         return f"too small: {words} of {bounds.fewest_words_a_week} words"
-    if heard.sessions < FEWEST_SESSIONS:
-        return f"too small: {heard.sessions} of {FEWEST_SESSIONS} sessions"
+    if measured.sessions < FEWEST_SESSIONS:
+        return f"too small: {measured.sessions} of {FEWEST_SESSIONS} sessions"
     if week.conventions != conventions:
         return "written under other conventions than the release's test set; materialise `wer_report` for it again"
     return None
@@ -175,7 +175,7 @@ def _explain_untested(week: WeeklyQuality, conventions: str, bounds: MonitoringS
 
 def _build_monitored_release(
     state: ChannelPointer,
-    judged: _DriftResult,
+    tested: _DriftResult,
     weeks: tuple[WeeklyQuality, ...],
     inputs: tuple[InputSeries, ...],
     days: Mapping[str, DailyInputs],
@@ -185,18 +185,18 @@ def _build_monitored_release(
         version=state.model_version,
         release=state.version,
         released_at=state.released_at,
-        level=judged.level,
+        level=tested.level,
         bound=bounds.weeks_between_false_alarms,
         weeks=weeks,
-        drift=judged.drift,
-        untested=dict(judged.untested),
+        drift=tested.drift,
+        untested=dict(tested.untested),
         inputs=inputs,
         days=dict(days),
     )
 
 
 def _publish_record(lake: Lake, record: MonitoredRelease) -> str:
-    """Publish the record and point at it; the same record writes nothing. Returns its object id."""
+    """Publish the record, move its pointer and return its object id; an unchanged record writes nothing."""
     name = catalogue.QUALITY.name(record.version)
     pointer = lake.read_pointer(name)
     object_id = lake.put_json(record.model_dump(mode="json"))

@@ -1,4 +1,4 @@
-"""ISO weeks, named by their Monday: the grain in which a release is watched."""
+"""ISO weeks, named by their Monday."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from zoneinfo import ZoneInfo
 
 
 def week_of_day(day: str) -> str:
-    """The Monday of the week of `day`, both `YYYY-MM-DD`."""
+    """Return the Monday of the week of `day`, both `YYYY-MM-DD`."""
     at = date.fromisoformat(day)
     return (at - timedelta(days=at.weekday())).isoformat()
 
 
 def week_of_moment(moment: datetime, zone: ZoneInfo) -> str:
-    """The Monday of the week in which an aware moment lies, by the days of `zone`."""
+    """Return the Monday of the week of an aware time, by the days of `zone`."""
     return week_of_day(moment.astimezone(zone).date().isoformat())
 
 
 def weeks_before(week: str, count: int) -> str:
-    """The Monday `count` weeks before `week`."""
+    """Return the Monday `count` weeks before `week`."""
     return (date.fromisoformat(week) - timedelta(weeks=count)).isoformat()
 
 
 def is_over(week: str, now: datetime, zone: ZoneInfo) -> bool:
-    """Whether the week has ended; one that has not is shown and not tested, since its figure still moves."""
+    """Return whether the week has ended; an unfinished week is shown and not tested, since its figures still change."""
     end = datetime.combine(date.fromisoformat(week) + timedelta(weeks=1), time(), zone)
     return now >= end

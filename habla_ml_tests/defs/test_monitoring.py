@@ -1,4 +1,4 @@
-"""The watch over the released version as Dagster runs it: weeks go bad, the check turns, one alert is delivered."""
+"""Monitoring of the released version in Dagster: drift fails the check and sends one alert."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ def instance():
 
 @pytest.fixture
 def school_with_webhook(monitored_deployment, webhook, monkeypatch):
-    """The school with a webhook that is told."""
+    """The school with a webhook for alerts."""
     monkeypatch.setenv("SCHOOL_HOOK", webhook.url)
     monitoring = MonitoringSettings(alerts=AlertSettings(webhook_variable="SCHOOL_HOOK"))
     return replace(
@@ -40,7 +40,7 @@ def run(monitored_deployment, instance):
     return {name: value.value for name, value in materialised.metadata.items()}, checks
 
 
-def test_bad_weeks_turn_the_check_and_one_alert_is_delivered_once(school_with_webhook, webhook, instance):
+def test_drift_fails_the_check_and_sends_one_alert(school_with_webhook, webhook, instance):
     school_with_webhook.simulate_week(0, ERROR_RATE)
     school_with_webhook.simulate_week(1, ERROR_RATE)
     shown, checks = run(school_with_webhook, instance)
@@ -68,20 +68,18 @@ def test_bad_weeks_turn_the_check_and_one_alert_is_delivered_once(school_with_we
     assert posted["key"] == "drift/v1/2026-02-23"
 
 
-def test_a_webhook_that_is_down_does_not_undo_the_record_and_is_told_by_the_next_run(
-    school_with_webhook, webhook, instance
-):
+def test_a_failed_delivery_keeps_the_record_and_is_retried_by_the_next_run(school_with_webhook, webhook, instance):
     for week in range(3):
         school_with_webhook.simulate_week(week, 0.7)
     webhook.next_statuses = [404]
     shown, checks = run(school_with_webhook, instance)
-    assert "answered 404; check its address, the next run tries again" in shown["alerts sent"]
+    assert "responded with HTTP 404; check its address; the next run sends the alert again" in shown["alerts sent"]
     assert not checks["as_good_as_released"].passed
     assert "by webhook" in run(school_with_webhook, instance)[0]["alerts sent"]
     assert len(webhook.posted) == 1
 
 
-def test_without_a_release_there_is_nothing_to_watch(settings, instance):
+def test_nothing_is_monitored_without_a_release(settings, instance):
     schedule = build_definitions(settings).resolve_schedule_def("weekly_watch")
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 7 * * 1", "Europe/Madrid")
     job = build_definitions(settings).resolve_job_def("watch_release")
@@ -90,7 +88,7 @@ def test_without_a_release_there_is_nothing_to_watch(settings, instance):
     assert "the channel has no release yet" in evaluate_weekly_watch(settings, instance).skip_message
 
 
-def test_the_week_asks_for_a_watch_once_something_is_released(monitored_deployment, instance):
+def test_the_schedule_requests_a_run_after_the_first_release(monitored_deployment, instance):
     (request,) = evaluate_weekly_watch(monitored_deployment.settings, instance).run_requests
     assert request.run_key == "watch_release:2026-04-06T05"
 

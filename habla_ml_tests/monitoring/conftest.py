@@ -1,4 +1,4 @@
-"""A school whose version v1 is on the channel."""
+"""A school with version v1 on the channel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def monitored_deployment(
 
 
 def week_start(week: int, settings: Settings) -> datetime:
-    """The first moment of a week, 0 being the first since the release."""
+    """Return the start of a week; week 0 is the first after the release."""
     return datetime(
         FIRST_WEEK_START.year, FIRST_WEEK_START.month, FIRST_WEEK_START.day, tzinfo=settings.zone
     ) + timedelta(weeks=week)

@@ -20,7 +20,7 @@ from habla_ml_tests.testing.webhook_server import webhook
 
 __all__ = ["webhook"]
 
-# A password in the clear, from this machine to itself.
+# The test sends a password without encryption, on this machine only.
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH")
 
 ALERT = Alert(
@@ -30,7 +30,7 @@ UNREACHABLE_URL = "http://127.0.0.1:9/hook"
 
 
 class Mailbox:
-    """Takes mail from one user."""
+    """A mail server for one user."""
 
     def __init__(self) -> None:
         self.taken: list[Envelope] = []
@@ -81,7 +81,7 @@ def make_email_settings(port: int) -> EmailSettings:
     )
 
 
-def test_an_alert_goes_every_way_once(lake, webhook, mailbox):
+def test_an_alert_is_sent_once_by_each_channel(lake, webhook, mailbox):
     box, port = mailbox
     settings = AlertSettings(webhook_variable="HOOK", email=make_email_settings(port))
     environment = {"HOOK": webhook.url, "HABLA_SMTP_PASSWORD": "correct"}
@@ -97,25 +97,27 @@ def test_an_alert_goes_every_way_once(lake, webhook, mailbox):
     assert message.get_content().splitlines() == ALERT.text.splitlines()
 
 
-def test_another_alert_is_sent_of_its_own(lake, webhook):
+def test_another_alert_is_sent_separately(lake, webhook):
     settings, environment = AlertSettings(webhook_variable="HOOK"), {"HOOK": webhook.url}
     send_once(ALERT, lake, settings, environment)
     send_once(Alert("drift/v3/2026-11-23", "later", "text"), lake, settings, environment)
     assert [each["key"] for each in webhook.posted] == ["drift/v3/2026-11-16", "drift/v3/2026-11-23"]
 
 
-def test_a_server_that_stumbles_is_asked_again_and_told_once(lake, webhook):
+def test_a_temporary_server_error_is_retried_and_the_alert_is_delivered_once(lake, webhook):
     webhook.next_statuses = [503, 429]
     assert send_once(ALERT, lake, AlertSettings(webhook_variable="HOOK"), {"HOOK": webhook.url}) == ("webhook",)
     assert len(webhook.posted) == 1
 
 
-def test_what_one_way_refuses_goes_the_other_and_is_tried_again_by_the_next_run(lake, webhook, mailbox):
+def test_a_refused_alert_is_sent_by_the_other_channel_and_retried_by_the_next_run(lake, webhook, mailbox):
     box, port = mailbox
     settings = AlertSettings(webhook_variable="HOOK", email=make_email_settings(port))
     environment = {"HOOK": webhook.url, "HABLA_SMTP_PASSWORD": "correct"}
     webhook.next_statuses = [404]
-    with pytest.raises(ServiceError, match="answered 404; check its address, the next run tries again") as refused:
+    with pytest.raises(
+        ServiceError, match="responded with HTTP 404; check its address; the next run sends the alert again"
+    ) as refused:
         send_once(ALERT, lake, settings, environment)
     assert "secret" not in str(refused.value)
     assert len(box.taken) == 1
@@ -123,16 +125,16 @@ def test_what_one_way_refuses_goes_the_other_and_is_tried_again_by_the_next_run(
     assert (len(webhook.posted), len(box.taken)) == (1, 1)
 
 
-def test_a_wrong_password_and_a_closed_port_are_told_with_what_to_check(lake, mailbox):
+def test_errors_of_password_port_and_address_say_what_to_check(lake, mailbox):
     box, port = mailbox
-    with pytest.raises(ServiceError, match=f"127.0.0.1:{port} did not take .* HABLA_SMTP_PASSWORD"):
+    with pytest.raises(ServiceError, match=f"127.0.0.1:{port} refused the message .* HABLA_SMTP_PASSWORD"):
         send_once(ALERT, lake, AlertSettings(email=make_email_settings(port)), {"HABLA_SMTP_PASSWORD": "wrong"})
     assert box.taken == []
     with pytest.raises(ServiceError, match=r"webhook in HOOK cannot be reached \(ConnectError\)"):
         send_once(ALERT, lake, AlertSettings(webhook_variable="HOOK"), {"HOOK": UNREACHABLE_URL})
-    with pytest.raises(ServiceError, match="HOOK holds no http"):
+    with pytest.raises(ServiceError, match="HOOK is not an http"):
         send_once(ALERT, lake, AlertSettings(webhook_variable="HOOK"), {})
 
 
-def test_without_a_way_nothing_is_sent(lake):
+def test_nothing_is_sent_without_a_channel(lake):
     assert send_once(ALERT, lake, AlertSettings(), {}) == ()

@@ -18,31 +18,31 @@ def weeks_until_alarm(random: np.random.Generator, shift: float, bound: float, m
     return next((at + 1 for at, state in enumerate(detect_drift(weeks, bound)) if state.alarm), most)
 
 
-def test_without_a_change_alarms_are_as_rare_as_promised() -> None:
+def test_the_false_alarm_rate_is_at_most_the_bound() -> None:
     random = np.random.default_rng(3)
-    # The mean of runs that were cut at 10 times the bound is an underestimate: the safe side.
+    # Runs are cut at 10 times the bound, so their mean is an underestimate, which is conservative.
     found = np.mean([weeks_until_alarm(random, 0.0, 50, 500) for _ in range(200)])
     assert found >= 50
 
 
-def test_a_change_of_two_standard_errors_is_found_within_weeks() -> None:
+def test_a_change_of_two_standard_errors_is_detected_within_weeks() -> None:
     random = np.random.default_rng(4)
     assert np.median([weeks_until_alarm(random, 2.0, 200, 100) for _ in range(100)]) <= 5
     assert np.median([weeks_until_alarm(random, 1.0, 200, 200) for _ in range(100)]) <= 15
 
 
-def test_improvement_never_alarms() -> None:
+def test_an_improvement_raises_no_alarm() -> None:
     assert not any(state.alarm for state in detect_drift(series([-2.0] * 50), 2))
 
 
-def test_the_evidence_is_the_recursion_by_hand() -> None:
+def test_the_evidence_equals_a_calculation_by_hand() -> None:
     e = (np.exp(0.5 - 0.125) + np.exp(1.0 - 0.5) + np.exp(2.0 - 2.0)) / 3
     first, second = detect_drift(series([1.0, 1.0]), 100)
     assert first.evidence == pytest.approx(e)
     assert second.evidence == pytest.approx((e + 1) * e)
 
 
-def test_it_starts_anew_after_an_alarm() -> None:
+def test_the_detector_restarts_after_an_alarm() -> None:
     first, second = detect_drift(series([6.0, 0.0]), 100)
     assert first.alarm
     assert second.evidence < 2

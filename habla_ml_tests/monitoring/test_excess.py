@@ -20,7 +20,7 @@ from habla_ml_tests.testing.simulated_drift import ALARM_BOUND, ErrorRateSimulat
 LEVEL = ReferenceLevel(value=1.0, standard_error=0.05, tolerance=0.2)
 
 
-def test_an_excess_is_the_way_beyond_the_tolerated_over_both_errors_by_hand():
+def test_an_excess_equals_a_calculation_by_hand():
     week = WeeklyMeasurement("2026-02-02", 1.5, 0.3, 4.0)
     (found,) = compute_excesses([week], LEVEL, floor=0.1)
     widened = 0.3 * compute_t_quantile(0.975, 3.0) / 1.959964
@@ -29,12 +29,12 @@ def test_an_excess_is_the_way_beyond_the_tolerated_over_both_errors_by_hand():
     assert fall.excess == pytest.approx((1.0 - 1.5 - 0.2) / math.hypot(widened, 0.1))
 
 
-def test_a_level_known_badly_tolerates_its_standard_error():
+def test_an_uncertain_level_widens_the_tolerance_to_its_standard_error():
     assert ReferenceLevel(1.0, 0.05, 0.2).allowance == 0.2
     assert ReferenceLevel(1.0, 0.30, 0.2).allowance == 0.3
 
 
-def test_sessions_of_other_samples_and_of_earlier_weeks_tell_how_much_sessions_scatter():
+def test_the_variance_of_sessions_is_pooled_over_samples_and_earlier_weeks():
     week = WeeklyMeasurement("2026-02-09", 1.5, 0.3, 3.0)
     alone = compute_excesses([week], LEVEL, 0.1)[0].excess
     calm = WeeklyMeasurement("", 1.0, 0.05, 30.0)
@@ -45,7 +45,7 @@ def test_sessions_of_other_samples_and_of_earlier_weeks_tell_how_much_sessions_s
     assert compute_excesses([week], LEVEL, 0.1, samples=[calm])[0].excess == pytest.approx(by_hand)
 
 
-def test_weeks_that_scatter_more_than_their_sessions_raise_the_spread_and_calm_ones_leave_the_floor():
+def test_the_weekly_spread_exceeds_its_floor_only_for_weeks_that_vary_more_than_their_sessions():
     wild = [WeeklyMeasurement(f"2026-02-{at:02d}", 1.0 + at % 2, 0.0, 10.0) for at in range(1, 9)]
     # seven differences of 1 each and four of the floor's size
     assert estimate_weekly_spread(wild, 0.1) == pytest.approx(math.sqrt((4 * 0.01 + 7 * 0.5) / 11))
@@ -54,7 +54,7 @@ def test_weeks_that_scatter_more_than_their_sessions_raise_the_spread_and_calm_o
     assert estimate_weekly_spread([], 0.1) == 0.1
 
 
-def test_a_single_week_is_no_alarm_however_bad():
+def test_a_single_week_raises_no_alarm():
     weeks = [WeeklyMeasurement("2026-02-02", 50.0, 0.01, 10.0), WeeklyMeasurement("2026-02-09", 60.0, 0.01, 10.0)]
     first, second = compute_excesses(weeks, LEVEL, 0.1)
     assert first.excess == LARGEST_EXCESS
@@ -63,7 +63,7 @@ def test_a_single_week_is_no_alarm_however_bad():
     assert second.excess > 0
 
 
-def test_later_weeks_do_not_change_what_was_said_of_earlier_ones():
+def test_later_weeks_do_not_change_earlier_excesses():
     random = np.random.default_rng(2)
     weeks = [WeeklyMeasurement(f"{at:05d}", float(random.normal()), 0.2, 5.0) for at in range(12)]
     assert compute_excesses(weeks, LEVEL, 0.1)[:6] == compute_excesses(weeks[:6], LEVEL, 0.1)
@@ -78,13 +78,13 @@ def test_later_weeks_do_not_change_what_was_said_of_earlier_ones():
     ],
     ids=["a school", "few sessions", "wild sessions"],
 )
-def test_while_nothing_has_changed_alarms_are_as_rare_as_promised(simulation):
+def test_the_false_alarm_rate_of_simulated_weeks_is_at_most_the_bound(simulation):
     random = np.random.default_rng(11)
     states = [state for _ in range(30) for state in simulation.simulate_detector(random, 100, 100, 1.0)]
     assert sum(state.alarm for state in states) <= len(states) / ALARM_BOUND
 
 
-def test_half_as_many_errors_more_are_found_within_weeks():
+def test_fifty_percent_more_errors_are_detected_within_weeks():
     random = np.random.default_rng(12)
     waits = []
     for _ in range(40):
@@ -94,7 +94,7 @@ def test_half_as_many_errors_more_are_found_within_weeks():
     assert np.mean(np.array(waits) <= 12) >= 0.75
 
 
-def test_twice_as_many_errors_are_found_within_three_weeks():
+def test_doubled_errors_are_detected_within_three_weeks():
     random = np.random.default_rng(13)
     waits = []
     for _ in range(30):

@@ -32,24 +32,24 @@ def value(day: DailyInputs, name: str) -> float:
     return day.sums[name].y / day.sums[name].x
 
 
-def test_a_days_figures_by_hand(monitored_deployment, trained):
+def test_the_figures_of_a_day_equal_a_calculation_by_hand(monitored_deployment, trained):
     spoken = [
         SimulatedSegment("one", 1, "Ana", 2.0, -20.0, status="confirmed"),
         SimulatedSegment("one", 2, "Nuria", 1.0, -30.0, status="rejected"),
         SimulatedSegment("two", 1, "SPEAKER_00", 1.0, -40.0),
-        SimulatedSegment("two", 2, "Ana", 3.0, -120.0),  # digital silence is no speech
+        SimulatedSegment("two", 2, "Ana", 3.0, -120.0),  # Digital silence is no speech.
     ]
     publish_recordings(monitored_deployment.lake, DAY, spoken, monitored_deployment.folder)
     (day,) = sum_days(monitored_deployment.lake, [DAY], {}, trained, NO_SPEAKERS).values()
     assert value(day, "loudness_dbfs") == pytest.approx((2 * -20 - 30 - 40) / 4)
     assert value(day, "duration_s") == pytest.approx(4 / 3)
-    assert value(day, "rejected") == 1 / 2  # of the segments of which Habla said anything
-    assert value(day, "unseen_speakers") == pytest.approx(1 / 3)  # Nuria; SPEAKER_00 is nobody
+    assert value(day, "rejected") == 1 / 2  # Of the segments with a status from Habla.
+    assert value(day, "unseen_speakers") == pytest.approx(1 / 3)  # Nuria; SPEAKER_00 names no person.
     assert day.sums["duration_s"].units == 2
     assert value(day, "snr_db") < 5  # noise alone
 
 
-def test_an_enrolled_label_is_its_person(monitored_deployment, trained):
+def test_an_enrolled_label_counts_as_its_person(monitored_deployment, trained):
     publish_recordings(
         monitored_deployment.lake,
         DAY,
@@ -62,9 +62,9 @@ def test_an_enrolled_label_is_its_person(monitored_deployment, trained):
     assert value(sum_days(monitored_deployment.lake, [DAY], {}, trained, nuria)[DAY], "unseen_speakers") == 1
 
 
-def test_a_day_is_read_again_only_where_its_recordings_changed(monitored_deployment, trained):
+def test_only_days_with_changed_recordings_are_read_again(monitored_deployment, trained):
     known = sum_days(monitored_deployment.lake, [DAY, "2026-01-05"], {}, trained, NO_SPEAKERS)
-    assert list(known) == ["2026-01-05"]  # nothing was recorded on the other
+    assert list(known) == ["2026-01-05"]  # The other day has no recordings.
     monitored_deployment.lake.fetch_path(
         monitored_deployment.lake.read_pointer("recordings/2026-01-05").value["facts"]
     ).unlink()
@@ -80,7 +80,7 @@ def test_the_ratio_of_equal_sessions_has_the_standard_error_of_their_mean():
 
 
 def days_of(name: str, means: list[float], spread: float) -> dict[str, DailyInputs]:
-    """A day in each week, of eight sessions of ten segments each around a mean."""
+    """Return one day in each week with eight sessions of ten segments around a mean."""
     random = np.random.default_rng(6)
     days = {}
     for week, mean in zip(WEEKS, means, strict=True):
@@ -107,7 +107,7 @@ def days_of(name: str, means: list[float], spread: float) -> dict[str, DailyInpu
         ("unseen_speakers", 0.3, 0.95, 0.05, "rise"),
     ],
 )
-def test_a_change_is_found_on_its_side_and_only_there(trained, name, before, after, spread, side):
+def test_a_change_is_detected_on_its_side_only(trained, name, before, after, spread, side):
     days = days_of(name, [before] * 3 + [after] * 3, spread)
     (series,) = build_input_series(days, {}, trained, RELEASE_WEEK, WEEKS, 200.0)
     assert series.alarms
@@ -119,7 +119,7 @@ def test_a_change_is_found_on_its_side_and_only_there(trained, name, before, aft
     assert calm.bound == 200.0 * sum(len(each.sides) for each in MONITORED_INPUTS)
 
 
-def test_a_better_signal_is_no_alarm_and_an_unfinished_week_is_not_judged(trained):
+def test_a_better_signal_raises_no_alarm_and_an_unfinished_week_is_not_tested(trained):
     days = days_of("snr_db", [10.0] * 3 + [30.0] * 3, 2.0)
     (series,) = build_input_series(days, {}, trained, RELEASE_WEEK, WEEKS[:4], 200.0)
     assert (series.alarms, series.rise) == ((), ())
@@ -127,7 +127,7 @@ def test_a_better_signal_is_no_alarm_and_an_unfinished_week_is_not_judged(traine
     assert len(series.weeks) == 3
 
 
-def test_words_that_training_never_had_are_counted_against_the_held_out_sessions(monitored_deployment, trained):
+def test_unknown_words_are_compared_with_the_held_out_sessions(monitored_deployment, trained):
     from habla_ml.monitoring.fresh_corrections import load_fresh_corrections
     from habla_ml_tests.monitoring.conftest import week_start
 
@@ -141,6 +141,6 @@ def test_words_that_training_never_had_are_counted_against_the_held_out_sessions
     )
     found = build_input_series({}, fresh, trained, RELEASE_WEEK, list(fresh), 200.0)
     (words,) = (each for each in found if each.name == "unknown_words")
-    assert words.level == 0.0  # the lessons before all use the same few words
+    assert words.level == 0.0  # All earlier lessons use the same few words.
     assert words.weeks[0].value == 1.0
     assert words.alarms

@@ -28,11 +28,11 @@ def watch_until(monitored_deployment, up_to_week):
     return found
 
 
-def test_nothing_is_watched_before_the_first_release(lake, store, settings):
+def test_there_is_no_record_before_the_first_release(lake, store, settings):
     assert watch_release(lake, store, settings, week_start(0, settings), print) is None
 
 
-def test_good_weeks_pass_and_bad_ones_raise_the_alarm(monitored_deployment):
+def test_weeks_with_more_errors_raise_an_alarm(monitored_deployment):
     for week in range(3):
         monitored_deployment.simulate_week(week, ERROR_RATE)
     good = watch_until(monitored_deployment, 3).record
@@ -43,7 +43,7 @@ def test_good_weeks_pass_and_bad_ones_raise_the_alarm(monitored_deployment):
         monitored_deployment.simulate_week(week, 0.6)
     bad = watch_until(monitored_deployment, 6).record
     assert bad.alarms
-    assert bad.alarms[0] >= "2026-03-02"  # no week alone is an alarm
+    assert bad.alarms[0] >= "2026-03-02"  # A single week raises no alarm.
     assert bad.drift[:3] == good.drift
     (alert, *_) = build_alerts(bad, "habla-ml rollback -p demo")
     assert alert.key == f"drift/v1/{bad.alarms[0]}"
@@ -51,11 +51,11 @@ def test_good_weeks_pass_and_bad_ones_raise_the_alarm(monitored_deployment):
     assert "is tolerated" in alert.text
 
 
-def test_a_weeks_figure_is_counted_by_hand_and_nothing_is_decoded_twice(monitored_deployment):
+def test_the_weekly_figure_equals_a_count_by_hand_and_nothing_is_decoded_twice(monitored_deployment):
     lessons = monitored_deployment.record_week(0, sessions=2, segments=1)
     for each, text in zip(lessons, ("los niños", "la libreta azul xmar"), strict=True):
-        heard = {"los niños": "los niños traen", "la libreta azul xmar": "la libreta verde"}[text]
-        _set_hypothesis(monitored_deployment, each, heard)
+        hypothesis = {"los niños": "los niños traen", "la libreta azul xmar": "la libreta verde"}[text]
+        _set_hypothesis(monitored_deployment, each, hypothesis)
         monitored_deployment.annotate_lessons([each], text=text)
     found = watch_until(monitored_deployment, 1)
     (week,) = found.record.weeks
@@ -76,7 +76,7 @@ def _set_hypothesis(monitored_deployment, each, text):
     )
 
 
-def test_what_nobody_heard_yet_is_decoded_as_served_and_kept(monitored_deployment):
+def test_missing_hypotheses_are_decoded_as_served_and_cached(monitored_deployment):
     lessons = monitored_deployment.record_week(0, sessions=2, segments=1)
     monitored_deployment.annotate_lessons(lessons)
     assert watch_until(monitored_deployment, 1).decoded == 2
@@ -89,10 +89,10 @@ def test_what_nobody_heard_yet_is_decoded_as_served_and_kept(monitored_deploymen
     assert watch_until(monitored_deployment, 1).decoded == 0
 
 
-def test_what_the_version_knows_is_left_out_and_so_is_what_was_said_before_the_release(monitored_deployment):
+def test_segments_of_the_snapshot_and_older_corrections_are_left_out(monitored_deployment):
     before = watch_until(monitored_deployment, 1).record
     assert before.weeks == ()
-    old = monitored_deployment.record_week(-4)  # the same lessons as in its snapshot
+    old = monitored_deployment.record_week(-4)  # The lessons of its snapshot.
     monitored_deployment.annotate_lessons(old[:9], week=0, text="otra cosa")
     assert watch_until(monitored_deployment, 1).record.weeks == ()
     late = monitored_deployment.record_week(-1)
@@ -102,14 +102,14 @@ def test_what_the_version_knows_is_left_out_and_so_is_what_was_said_before_the_r
     assert (week.week, week.representative.segments) == ("2026-02-02", len(late))
 
 
-def test_a_known_sound_under_another_name_is_left_out(monitored_deployment):
+def test_known_audio_under_another_id_is_left_out(monitored_deployment):
     known = monitored_deployment.record_week(-4)[0].spoken
     copies = monitored_deployment.record_week(0, sessions=2, segments=2, sound=zlib.crc32(known.id.encode()))
     monitored_deployment.annotate_lessons(copies)
     assert watch_until(monitored_deployment, 1).record.weeks == ()
 
 
-def test_segments_chosen_for_being_difficult_are_shown_beside_and_not_judged(monitored_deployment):
+def test_segments_chosen_as_difficult_are_shown_and_not_tested(monitored_deployment):
     lessons = monitored_deployment.record_week(0)
     difficult = lessons[::3]
     monitored_deployment.queue_as_difficult(difficult)
@@ -137,7 +137,7 @@ def test_small_weeks_the_running_week_and_other_conventions_are_shown_and_not_te
     assert [each.week for each in tested.drift] == ["2026-02-16"]
 
 
-def test_a_level_that_was_measured_otherwise_is_compared_with_nothing(monitored_deployment):
+def test_weeks_are_not_compared_with_a_level_from_another_method(monitored_deployment):
     monitored_deployment.simulate_week(0, ERROR_RATE)
     served = monitored_deployment.settings.evaluation.model_copy(update={"beam_size": 2})
     monitored_deployment.settings = monitored_deployment.settings.model_copy(update={"evaluation": served})
@@ -148,7 +148,7 @@ def test_a_level_that_was_measured_otherwise_is_compared_with_nothing(monitored_
     assert len(watch_until(monitored_deployment, 1).record.drift) == 1
 
 
-def test_a_week_is_measured_again_only_where_its_corrections_changed(monitored_deployment):
+def test_only_weeks_with_changed_corrections_are_measured_again(monitored_deployment):
     first, _ = monitored_deployment.simulate_week(0, ERROR_RATE), monitored_deployment.simulate_week(1, ERROR_RATE)
     before = watch_until(monitored_deployment, 2)
     again = watch_until(monitored_deployment, 2)
@@ -161,7 +161,7 @@ def test_a_week_is_measured_again_only_where_its_corrections_changed(monitored_d
     assert after.weeks[1] == before.record.weeks[1]
 
 
-def test_the_record_names_no_segment_no_session_no_person_and_no_word(monitored_deployment):
+def test_the_record_has_no_segment_session_person_or_word(monitored_deployment):
     lessons = monitored_deployment.simulate_week(0, ERROR_RATE)
     kept = watch_until(monitored_deployment, 1)
     stored = monitored_deployment.lake.get_bytes(kept.object_id).decode()
@@ -174,7 +174,7 @@ def test_the_record_names_no_segment_no_session_no_person_and_no_word(monitored_
     assert load_monitored_release(monitored_deployment.lake, "v1") == kept.record
 
 
-def test_a_record_of_another_form_is_measured_again(monitored_deployment):
+def test_a_record_in_another_format_is_measured_again(monitored_deployment):
     monitored_deployment.simulate_week(0, ERROR_RATE)
     first = watch_until(monitored_deployment, 1)
     pointer = monitored_deployment.lake.read_pointer(catalogue.QUALITY.name("v1"))
@@ -184,14 +184,14 @@ def test_a_record_of_another_form_is_measured_again(monitored_deployment):
     assert watch_until(monitored_deployment, 1).record == first.record
 
 
-def test_an_alarm_stands_for_four_weeks(monitored_deployment):
+def test_an_alarm_is_active_for_four_weeks(monitored_deployment):
     monitored_deployment.simulate_week(0, ERROR_RATE)
     record = watch_until(monitored_deployment, 1).record.model_copy()
     assert record.last_week == "2026-02-02"
     assert active_alarms(["2026-01-05", "2026-01-12", "2026-02-02"], record) == ("2026-01-12", "2026-02-02")
 
 
-def test_quieter_lessons_are_noticed_beside_unchanged_errors(monitored_deployment):
+def test_quieter_lessons_are_detected_with_unchanged_errors(monitored_deployment):
     for week in range(4):
         monitored_deployment.simulate_week(week, ERROR_RATE, loudness_dbfs=-32.0 if week else -20.0)
     record = watch_until(monitored_deployment, 4).record

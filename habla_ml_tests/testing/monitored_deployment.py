@@ -1,6 +1,6 @@
-"""A school whose first version is released: lessons before and after, what people correct, what the model hears.
+"""A school with a released version: lessons before and after the release, corrections and hypotheses.
 
-Lessons are of noise, so what the model hears is laid into the cache of hypotheses as if it had been decoded.
+Lessons are noise, so the model's hypotheses are written into the cache as if they had been decoded.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from habla_ml_tests.testing.recorded_days import SimulatedSegment, publish_recor
 from habla_ml_tests.testing.simulated_hypotheses import make_utterances, simulate_hypotheses
 
 FIRST_WEEK_START = date(2026, 2, 2)
-"""Monday of the first week after the release, which was on the Sunday before."""
+"""Monday of the first week after the release, which is on the Sunday before."""
 _SENTENCE_WORDS = "los niños traen la libreta azul y escriben despacio una frase sobre el mar"
 ERROR_RATE = 0.2
 
 
 @dataclass(frozen=True)
 class LessonSegment:
-    """One segment of a lesson and what was said in it."""
+    """One segment of a lesson with its words."""
 
     spoken: SimulatedSegment
     sentence: str
@@ -53,7 +53,7 @@ class LessonSegment:
 
 @dataclass
 class MonitoredDeployment:
-    """Everything that a released version is watched with."""
+    """Everything that monitoring of a released version needs."""
 
     lake: Lake
     store: DirectoryStore
@@ -71,7 +71,7 @@ class MonitoredDeployment:
     def record_week(
         self, week: int, sessions: int = 4, segments: int = 9, **spoken: object
     ) -> list[LessonSegment]:
-        """Record a week's lessons, `week` 0 being the first since the release, on its Monday; nobody corrects them."""
+        """Record the lessons of a week on its Monday, without corrections; week 0 is the first after the release."""
         day = (FIRST_WEEK_START + timedelta(weeks=week)).isoformat()
         random = np.random.default_rng(1000 + week)
         made = [
@@ -87,7 +87,7 @@ class MonitoredDeployment:
         return made
 
     def set_hypotheses(self, lessons: Sequence[LessonSegment], error_rate: float) -> None:
-        """The released model hears them with so many errors."""
+        """Write hypotheses of the released model with this error rate."""
         random = np.random.default_rng(zlib.crc32(f"{lessons[0].spoken.id} {error_rate}".encode()))
         found = {}
         for each in lessons:
@@ -100,7 +100,7 @@ class MonitoredDeployment:
     def annotate_lessons(
         self, lessons: Sequence[LessonSegment], week: int | None = None, text: str | None = None
     ) -> None:
-        """A person types what was said, on the Wednesday of the lesson's week or of another one."""
+        """Correct the lessons on the Wednesday of their week or of another one."""
         for day in sorted({each.day for each in lessons}):
             monday = date.fromisoformat(day) if week is None else FIRST_WEEK_START + timedelta(weeks=week)
             moment = datetime(monday.year, monday.month, monday.day, 12, tzinfo=UTC) + timedelta(days=2)
@@ -124,14 +124,14 @@ class MonitoredDeployment:
             build_day(self.lake, day, self.conventions, self.settings)
 
     def simulate_week(self, week: int, error_rate: float, **lesson: object) -> list[LessonSegment]:
-        """A whole week: taught, heard and corrected."""
+        """Record, decode and correct a whole week."""
         made = self.record_week(week, **lesson)  # type: ignore[arg-type]
         self.set_hypotheses(made, error_rate)
         self.annotate_lessons(made)
         return made
 
     def queue_as_difficult(self, lessons: Sequence[LessonSegment]) -> None:
-        """A review queue chooses these segments because they seem difficult."""
+        """Put these segments into a review queue as difficult ones."""
         item = ReviewItem("", "", "", "Ana", 2.0, "", "v1", 1.0, ("unsure: 0.2",), False)
         items = [
             replace(item, segment_id=each.spoken.id, session_id=each.spoken.session, day=each.day)
@@ -143,7 +143,7 @@ class MonitoredDeployment:
 def create_school(
     lake: Lake, store: DirectoryStore, settings: Settings, artefact: Path, folder: Path
 ) -> MonitoredDeployment:
-    """Three weeks of lessons, corrected; v1 is trained on the first sessions of each, measured and released."""
+    """Record three corrected weeks; v1 is trained on the first sessions of each, measured and released."""
     monitored_deployment = MonitoredDeployment(lake, store, settings, folder)
     release(lake, store, "v1", artefact, folder / "models")
     lessons = [each for week in (-4, -3, -2) for each in monitored_deployment.record_week(week)]
@@ -156,7 +156,7 @@ def create_school(
 
 
 def write_release_evidence(monitored_deployment: MonitoredDeployment, error_rate: float) -> None:
-    """The evidence of v1: a test set of twelve sessions with that error rate."""
+    """Write the evidence of v1: a test set of twelve sessions with this error rate."""
     test, served = make_utterances(12, 12, seed=4), build_served_options(monitored_deployment.settings.evaluation)
     comparison = compare_decoded_models(
         test,

@@ -1,4 +1,4 @@
-"""Weeks of lessons whose error rate is known: sessions differ, weeks differ, and a test set said where it all began."""
+"""Simulated weeks with a known error rate, with variance between sessions and between weeks, and a test set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOLERATED_INCREASE = 0.15
 
 @dataclass(frozen=True)
 class ErrorRateSimulation:
-    """How far things scatter, as standard deviations of the logarithm of the error rate."""
+    """Spreads as standard deviations of the logarithm of the error rate."""
 
     between_sessions: float = 0.35
     between_weeks: float = 0.1
@@ -35,7 +35,7 @@ class ErrorRateSimulation:
     def measure_week(
         self, random: np.random.Generator, week: str, sessions: int, rate: float
     ) -> WeeklyMeasurement:
-        """What a week comes to; words and rates of its sessions are drawn."""
+        """Measure a week with random words and rates of its sessions."""
         words = np.maximum(20, random.lognormal(math.log(90), 0.5, sessions)).astype(np.int64)
         rates = _draw_rates(random, rate, self.between_sessions, sessions)
         errors: NDArray[np.int64] = random.poisson(words * rates)[:, None]
@@ -46,7 +46,7 @@ class ErrorRateSimulation:
     def simulate_detector(
         self, random: np.random.Generator, weeks: int, rises_at: int, by: float
     ) -> list[DriftState]:
-        """The detector over `weeks`; from week `rises_at` on there are `by` times as many errors."""
+        """Run the detector over `weeks`; from week `rises_at` on the error rate is multiplied by `by`."""
         test = self.measure_week(random, "", self.test_sessions, self.error_rate)
         series = []
         for at in range(weeks):

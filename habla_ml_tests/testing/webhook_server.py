@@ -1,4 +1,4 @@
-"""A web server on this machine that takes alerts."""
+"""A local web server that receives alerts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 class WebhookServer:
-    """A server that keeps what is posted; `answers` are the next statuses, then 200."""
+    """A server that stores accepted posts; `next_statuses` are the next response codes, then 200."""
 
     def __init__(self) -> None:
         self.posted: list[dict[str, str]] = []
