@@ -72,7 +72,7 @@ def quality(root: Path) -> str:
         recordings, text = load_day(lake, day), load_corpus_day(lake, day)
         assert recordings is not None
         assert text is not None
-        findings += [*check_recordings(lake, recordings.facts, settings), *check_text(lake, text, settings)]
+        findings += [*check_recordings(lake, recordings.metadata, settings), *check_text(lake, text, settings)]
     snapshot = load_latest_snapshot(lake)
     hours = hours_by_day(lake, snapshot)
     findings += [*check_snapshot(lake, snapshot, settings), *find_lost_hours(hours, hours, settings)]

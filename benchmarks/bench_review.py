@@ -95,7 +95,7 @@ def make_experiment(folder: Path, days: int, sessions: int, segments: int, seed:
     for day in sorted(
         {f"{each.name[-15:-11]}-{each.name[-11:-9]}-{each.name[-9:-7]}" for each in list_session_folders(folder)}
     ):
-        facts = ingest_day(settings.recordings.folder, day, lake, settings, NOW).facts
+        facts = ingest_day(settings.recordings.folder, day, lake, settings, NOW).metadata
         collect(SourceContext(person, settings, NOW), day)
         events = load_events(person, day)
         typed = {} if events is None else {each.segment_id: each.text for each in read_events(person, events)}

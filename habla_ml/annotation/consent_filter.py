@@ -76,7 +76,7 @@ class AnnotationConsentFilter:
         if day not in self._days:
             lake = self.admission.lake
             held = load_day(lake, day)
-            rows = read_segment_metadata(lake, held.facts, ["segment_id", "speaker"]) if held else ()
+            rows = read_segment_metadata(lake, held.metadata, ["segment_id", "speaker"]) if held else ()
             speakers = {row["segment_id"]: row["speaker"] for row in rows}
             self._days[day] = _DaySpeakers(speakers, held.withheld if held else {})
         return self._days[day]

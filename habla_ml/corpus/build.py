@@ -85,8 +85,8 @@ class CorpusDay:
     """Object id of the day's text: one row for each annotated segment, usable or not."""
     recordings: str
     """Object id of the recordings (with audio) of these segments."""
-    facts: str
-    """Object id of the segment metadata of these recordings."""
+    metadata: str
+    """Object id of the segment metadata of these recordings; stored as `facts`."""
     annotations: str
     """Object id of the annotation events."""
     conventions: str
@@ -107,7 +107,7 @@ class CorpusDay:
 def load_corpus_day(lake: Lake, day: str) -> CorpusDay | None:
     """Return the day's text from the lake, or None."""
     pointer = lake.read_pointer(catalogue.CORPUS.name(day))
-    return None if pointer is None else CorpusDay(day=day, **pointer.value)
+    return None if pointer is None else _parse_pointer(pointer.value, day)
 
 
 def build_day(lake: Lake, day: str, conventions: Conventions, settings: Settings) -> CorpusDay:
@@ -123,11 +123,11 @@ def build_day(lake: Lake, day: str, conventions: Conventions, settings: Settings
     events = load_events(lake, day)
     annotations = events.parquet if events else ""
     inputs = compute_digest(
-        [_BUILDER_VERSION, recordings.facts, annotations, conventions.digest, _list_bounds(settings.corpus)]
+        [_BUILDER_VERSION, recordings.metadata, annotations, conventions.digest, _list_bounds(settings.corpus)]
     )
     pointer = lake.read_pointer(catalogue.CORPUS.name(day))
     if pointer is not None and pointer.value["inputs"] == inputs:
-        return CorpusDay(day=day, **pointer.value)
+        return _parse_pointer(pointer.value, day)
     table, without_recording = read_annotated_segments(lake, recordings, annotations)
     rows = make_corpus_rows(table, conventions, settings.corpus)
     out = io.BytesIO()
@@ -135,14 +135,19 @@ def build_day(lake: Lake, day: str, conventions: Conventions, settings: Settings
     value: dict[str, Any] = {
         "parquet": lake.put_bytes(out.getvalue()),
         "recordings": recordings.parquet,
-        "facts": recordings.facts,
+        "facts": recordings.metadata,
         "annotations": annotations,
         "conventions": conventions.title,
         "conventions_digest": conventions.digest,
         "inputs": inputs,
         **compute_totals(rows, recordings.segments, without_recording),
     }
-    return CorpusDay(day=day, **lake.move_pointer(catalogue.CORPUS.name(day), value, pointer).value)
+    return _parse_pointer(lake.move_pointer(catalogue.CORPUS.name(day), value, pointer).value, day)
+
+
+def _parse_pointer(value: Mapping[str, Any], day: str) -> CorpusDay:
+    others = {key: each for key, each in value.items() if key != "facts"}
+    return CorpusDay(day=day, metadata=value["facts"], **others)
 
 
 def read_text_problems(lake: Lake, day: CorpusDay, most: int = 100) -> tuple[TextProblem, ...]:
@@ -172,7 +177,7 @@ def read_annotated_segments(lake: Lake, recordings: PublishedDay, annotations: s
         return _ANNOTATED_SCHEMA.empty_table(), 0
     events = read_event_table(lake, annotations)
     latest = events.filter(_mask_last_of_each(events["segment_id"])).select(list(_EVENT_COLUMNS))
-    metadata = pq.read_table(lake.fetch_path(recordings.facts), columns=list(_METADATA_COLUMNS))
+    metadata = pq.read_table(lake.fetch_path(recordings.metadata), columns=list(_METADATA_COLUMNS))
     position = pc.index_in(metadata["segment_id"], value_set=latest["segment_id"])
     annotated = metadata.filter(pc.is_valid(position))
     matching = latest.take(pc.drop_null(position))

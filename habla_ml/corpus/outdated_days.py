@@ -30,6 +30,6 @@ def find_outdated_days(lake: Lake, changes: Iterable[SourceChanges]) -> Iterator
         if recordings is None:
             continue
         events_id = events.parquet if events else ""
-        is_built = text is not None and (text.annotations, text.facts) == (events_id, recordings.facts)
+        is_built = text is not None and (text.annotations, text.metadata) == (events_id, recordings.metadata)
         if unread[day] or not is_built:
-            yield ChangedDay(day, compute_digest([unread[day], recordings.facts, events_id]))
+            yield ChangedDay(day, compute_digest([unread[day], recordings.metadata, events_id]))

@@ -86,16 +86,16 @@ def check_text(lake: Lake, day: CorpusDay, settings: QualitySettings) -> tuple[Q
     )
 
 
-def check_recordings(lake: Lake, facts: str, settings: QualitySettings) -> tuple[QualityFinding, ...]:
+def check_recordings(lake: Lake, metadata: str, settings: QualitySettings) -> tuple[QualityFinding, ...]:
     """Check one day's recorded segments, annotated or not, for clipping and silence.
 
     Args:
         lake: The lake of the day.
-        facts: Object id of the day's segment metadata.
+        metadata: Object id of the day's segment metadata.
         settings: The bounds.
     """
     columns = [*_NAME_COLUMNS, "loudness_dbfs", "clipped_share"]
-    table = pq.read_table(lake.fetch_path(facts), columns=columns)
+    table = pq.read_table(lake.fetch_path(metadata), columns=columns)
     clipped = pc.greater_equal(table["clipped_share"], settings.clipped_from_sample_share)
     silent = pc.less_equal(table["loudness_dbfs"], max(settings.silent_below_dbfs, SILENCE_DBFS))
     return (

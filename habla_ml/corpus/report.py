@@ -194,7 +194,7 @@ def _read_batches(lake: Lake, object_id: str, columns: Sequence[str]) -> Iterato
 def _read_recordings(
     lake: Lake, day: str, recordings: PublishedDay, settings: QualitySettings, totals: _ReportTotals
 ) -> None:
-    for rows in _read_batches(lake, recordings.facts, _RECORDING_COLUMNS):
+    for rows in _read_batches(lake, recordings.metadata, _RECORDING_COLUMNS):
         _add_seconds(rows, totals.recorded_s)
         clipped = pc.greater_equal(rows["clipped_share"], settings.clipped_from_sample_share)
         silent = pc.less_equal(rows["loudness_dbfs"], settings.silent_below_dbfs)

@@ -102,7 +102,7 @@ def sum_days(
         day = load_day(lake, name)
         if day is None:
             continue
-        inputs = compute_digest([who, day.facts])[:32]
+        inputs = compute_digest([who, day.metadata])[:32]
         before = known.get(name)
         found[name] = (
             before if before and before.inputs == inputs else _sum_day(lake, day, inputs, trained, speakers)
@@ -248,7 +248,7 @@ def _sum_day(
         pair[1] += y
 
     sample: list[tuple[int, int, str]] = []
-    for at, row in enumerate(read_segment_metadata(lake, day.facts, _INPUT_COLUMNS)):
+    for at, row in enumerate(read_segment_metadata(lake, day.metadata, _INPUT_COLUMNS)):
         session, seconds = row["session_id"], row["duration_s"]
         if row["loudness_dbfs"] <= SILENCE_DBFS:
             continue

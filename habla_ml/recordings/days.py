@@ -22,7 +22,7 @@ from habla_ml.consent import admission
 from habla_ml.consent.admission import Consents, WithheldState, merge_withheld
 from habla_ml.consent.tombstones import drop_erased_rows
 from habla_ml.errors import LakeError, PointerMovedError
-from habla_ml.lake import Lake, Pointer, catalogue
+from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings.segments import (
     ROW_GROUP_SIZE,
     SEGMENT_METADATA_SCHEMA,
@@ -41,8 +41,8 @@ class PublishedDay(WithheldState):
     day: str
     parquet: str
     """Object id of the rows with audio."""
-    facts: str
-    """Object id of the same rows without audio."""
+    metadata: str
+    """Object id of the same rows without audio; stored as `facts`."""
     inputs: Mapping[str, str]
     """Session → fingerprint of its files and, after a space, the stat signature of its settled folder."""
     set_aside: str
@@ -74,7 +74,7 @@ class DayUpdate:
 def load_day(lake: Lake, day: str) -> PublishedDay | None:
     """Return the day in the lake, or None."""
     pointer = lake.read_pointer(catalogue.RECORDINGS.name(day))
-    return None if pointer is None else _parse_pointer(pointer, day)
+    return None if pointer is None else _parse_pointer(pointer.value, day)
 
 
 def same_fingerprint(first: str | None, second: str) -> bool:
@@ -102,7 +102,7 @@ def requeue_newly_consented_sessions(lake: Lake, published: PublishedDay, consen
         InputError: The register cannot be read.
     """
     value = admission.requeue_newly_consented(lake, catalogue.RECORDINGS.name(published.day), published, consents)
-    return published if value is None else PublishedDay(day=published.day, **value)
+    return published if value is None else _parse_pointer(value, published.day)
 
 
 def read_skipped_inputs(lake: Lake, object_id: str) -> tuple[Skipped, ...]:
@@ -135,7 +135,7 @@ def publish_day(
     """
     update = update or DayUpdate()
     pointer = lake.read_pointer(catalogue.RECORDINGS.name(day))
-    before = None if pointer is None else _parse_pointer(pointer, day)
+    before = None if pointer is None else _parse_pointer(pointer.value, day)
     dropped = frozenset(update.dropped)
     kept = iter(()) if before is None else _read_kept_rows(lake.fetch_path(before.parquet), dropped)
     try:
@@ -162,11 +162,12 @@ def publish_day(
     if kept_streams := {name: each for name, each in streams.items() if name not in dropped}:
         value["raw_streams"] = kept_streams
     value = merge_withheld(value, before, update.inputs, update.withheld, update.consents)
-    return _parse_pointer(lake.move_pointer(catalogue.RECORDINGS.name(day), value, pointer), day)
+    return _parse_pointer(lake.move_pointer(catalogue.RECORDINGS.name(day), value, pointer).value, day)
 
 
-def _parse_pointer(pointer: Pointer, day: str) -> PublishedDay:
-    return PublishedDay(day=day, **pointer.value)
+def _parse_pointer(value: Mapping[str, Any], day: str) -> PublishedDay:
+    others = {key: each for key, each in value.items() if key != "facts"}
+    return PublishedDay(day=day, metadata=value["facts"], **others)
 
 
 def _read_kept_rows(path: Path, dropped: frozenset[str]) -> Iterator[dict[str, Any]]:

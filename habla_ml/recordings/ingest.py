@@ -30,7 +30,7 @@ class IngestedDay:
     day: str
     parquet: str
     """Object id of the day's rows with audio."""
-    facts: str
+    metadata: str
     """Object id of the same rows without audio."""
     segments: int
     hours: float
@@ -76,7 +76,7 @@ def _summarise_day(lake: Lake, published: PublishedDay, scan: FolderScan, read: 
     return IngestedDay(
         day=published.day,
         parquet=published.parquet,
-        facts=published.facts,
+        metadata=published.metadata,
         segments=published.segments,
         hours=published.hours,
         sessions={

@@ -182,7 +182,7 @@ def _read_metadata_batches(lake: Lake, day: str) -> Iterator[pa.Table]:
     recordings = load_day(lake, day)
     if recordings is None:
         return
-    for batch in pq.ParquetFile(lake.fetch_path(recordings.facts)).iter_batches(
+    for batch in pq.ParquetFile(lake.fetch_path(recordings.metadata)).iter_batches(
         _SEGMENTS_PER_BATCH, columns=list(_CANDIDATE_COLUMNS)
     ):
         yield pa.Table.from_batches([batch])

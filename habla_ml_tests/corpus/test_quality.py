@@ -68,7 +68,7 @@ def write_and_check_recordings(lake: Lake, lines: list[RecordedSegmentSpec]) -> 
     write_recorded_day(lake, DAY, lines)
     day = load_day(lake, DAY)
     assert day is not None
-    return {each.name: each for each in check_recordings(lake, day.facts, BOUNDS)}
+    return {each.name: each for each in check_recordings(lake, day.metadata, BOUNDS)}
 
 
 def publish_v1_snapshot(tmp_path: Path, lake: Lake) -> Snapshot:

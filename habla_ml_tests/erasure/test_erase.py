@@ -188,7 +188,7 @@ def test_the_totals_of_pointers_count_the_remaining_segments(tmp_path: Path) -> 
         assert held.sessions == len({name for name, _ in left})
         assert held.hours == pytest.approx(len(left) * 0.4 / 3600)
         assert (text.counts["segments"], text.counts["annotated"]) == (len(left), len(left))
-        assert (text.recordings, text.facts, text.annotations) == (held.parquet, held.facts, events.parquet)
+        assert (text.recordings, text.metadata, text.annotations) == (held.parquet, held.metadata, events.parquet)
 
 
 def test_the_totals_of_the_text_count_only_the_remaining_segments(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_a_running_training_stops_an_erasure_and_the_next_run_completes_it(tmp_p
     theirs = withdraw(full_lake)
     with (
         lock_work_folder(full_lake.workspace.settings.work_folder / "training" / "v2"),
-        pytest.raises(TrainingError, match="trains"),
+        pytest.raises(TrainingError, match="is in use by training process"),
     ):
         erase_all(full_lake)
     assert erase_all(full_lake).segments == len(theirs)

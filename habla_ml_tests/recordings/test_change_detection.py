@@ -143,7 +143,7 @@ def test_a_restored_backup_gives_no_new_object(workspace: HablaWorkspace) -> Non
     after = load_day(workspace.lake, DAY)
     assert before is not None
     assert after is not None
-    assert (after.parquet, after.facts, after.hours) == (before.parquet, before.facts, before.hours)
+    assert (after.parquet, after.metadata, after.hours) == (before.parquet, before.metadata, before.hours)
     assert find_days(workspace) == []
 
 

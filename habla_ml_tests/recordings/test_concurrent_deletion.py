@@ -28,8 +28,8 @@ def read_checked_rows(workspace: HablaWorkspace) -> dict[str, dict[str, Any]]:
     published = load_day(workspace.lake, DAY)
     assert published is not None
     table = pq.read_table(io.BytesIO(workspace.lake.get_bytes(published.parquet))).to_pylist()
-    facts = pq.read_table(io.BytesIO(workspace.lake.get_bytes(published.facts))).to_pylist()
-    assert [row["segment_id"] for row in facts] == [row["segment_id"] for row in table]
+    metadata = pq.read_table(io.BytesIO(workspace.lake.get_bytes(published.metadata))).to_pylist()
+    assert [row["segment_id"] for row in metadata] == [row["segment_id"] for row in table]
     assert published.segments == len(table)
     for row in table:
         assert pcm_sha256(decode_flac(row["audio"])) == row["audio_sha256"]

@@ -65,8 +65,8 @@ def test_the_segments_of_a_day_are_stored_losslessly_with_measurements(workspace
     assert (found[0]["speaker"], found[0]["machine_text"], found[0]["day"]) == ("Speaker A", "texto 1", DAY)
     assert day.segments == 2
     assert day.hours == pytest.approx(0.8 / 3600, abs=1e-9)
-    facts = list(read_segment_metadata(workspace.lake, day.facts))
-    assert facts == [{key: value for key, value in row.items() if key != "audio"} for row in found]
+    metadata = list(read_segment_metadata(workspace.lake, day.metadata))
+    assert metadata == [{key: value for key, value in row.items() if key != "audio"} for row in found]
 
 
 def test_the_same_input_gives_the_same_object_in_every_lake(workspace: HablaWorkspace, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def read_published_segments(workspace: HablaWorkspace) -> set[tuple[str, int]]:
         (row["session_id"], row["number"])
         for day in published
         if day is not None
-        for row in read_segment_metadata(workspace.lake, day.facts, ["session_id", "number"])
+        for row in read_segment_metadata(workspace.lake, day.metadata, ["session_id", "number"])
     }
 
 

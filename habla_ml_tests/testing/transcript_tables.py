@@ -54,7 +54,7 @@ def read_texts(workspace: HablaWorkspace, day: str) -> list[str]:
 def read_segments(workspace: HablaWorkspace, day: str) -> list[dict[str, object]]:
     published = load_day(workspace.lake, day)
     assert published is not None
-    return [dict(row) for row in read_segment_metadata(workspace.lake, published.facts)]
+    return [dict(row) for row in read_segment_metadata(workspace.lake, published.metadata)]
 
 
 def write_transcript_csv(folder: Path, rows: Sequence[dict[str, str]], columns: Sequence[str] = ()) -> Path:

@@ -57,7 +57,9 @@ def _build_recordings_checks(settings: Settings) -> dg.AssetChecksDefinition:
             raise CorpusError(
                 f"day {context.partition_key} is not in {opened.url}; materialise raw_recordings for it"
             )
-        yield from _convert_findings("raw_recordings", check_recordings(opened, day.facts, quality), blocking=())
+        yield from _convert_findings(
+            "raw_recordings", check_recordings(opened, day.metadata, quality), blocking=()
+        )
 
     return quality_of_recordings
 

@@ -35,7 +35,7 @@ def build_raw_recordings(settings: Settings) -> dg.AssetsDefinition:
 
         opened, quiet_below = lake.lake(), settings.evaluation.quiet_below_dbfs
         day = ingest_day(settings.recordings.folder, context.partition_key, opened, settings, datetime.now(UTC))
-        loudness = [row["loudness_dbfs"] for row in read_segment_metadata(opened, day.facts, ["loudness_dbfs"])]
+        loudness = [row["loudness_dbfs"] for row in read_segment_metadata(opened, day.metadata, ["loudness_dbfs"])]
         return dg.MaterializeResult(
             data_version=dg.DataVersion(day.parquet),
             metadata={

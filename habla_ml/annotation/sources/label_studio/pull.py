@@ -226,7 +226,7 @@ class _TaskParser:
         if day not in self._sessions:
             recordings = load_day(self._lake, day)
             columns = ["segment_id", "session_id"]
-            rows = read_segment_metadata(self._lake, recordings.facts, columns) if recordings else ()
+            rows = read_segment_metadata(self._lake, recordings.metadata, columns) if recordings else ()
             self._sessions[day] = {row["segment_id"]: row["session_id"] for row in rows}
         return self._sessions[day]
 

@@ -242,7 +242,7 @@ class _TableImporter:
     def _load_segment_ids(self, day: str) -> frozenset[str]:
         if day not in self._ids_by_day:
             published = load_day(self.lake, day)
-            rows = read_segment_metadata(self.lake, published.facts, ["segment_id"]) if published else ()
+            rows = read_segment_metadata(self.lake, published.metadata, ["segment_id"]) if published else ()
             self._ids_by_day[day] = frozenset(row["segment_id"] for row in rows)
         return self._ids_by_day[day]
 
@@ -265,7 +265,7 @@ class _TableImporter:
         columns = ["audio_sha256", "segment_id", "session_id", "day"]
         for day in catalogue.RECORDINGS.keys(self.lake) if rows_by_audio else ():
             if (published := load_day(self.lake, day)) is not None:
-                table = pq.read_table(self.lake.fetch_path(published.facts), columns=columns)
+                table = pq.read_table(self.lake.fetch_path(published.metadata), columns=columns)
                 for row in table.filter(pc.is_in(table["audio_sha256"], wanted)).to_pylist():
                     audio = row.pop("audio_sha256")
                     known.setdefault(audio, RowTarget(rows_by_audio[audio].row, **row))
