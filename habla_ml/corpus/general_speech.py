@@ -52,7 +52,7 @@ class SpeechSourceSummary:
     """Folder and file, or the last folder: no path of a machine."""
     kind: str
     licence: str
-    """Empty where a table's owner said nothing."""
+    """Licence; may be empty for a table."""
     origin: str
     selection: str
     """Description of the filters."""

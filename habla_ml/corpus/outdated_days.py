@@ -1,4 +1,4 @@
-"""The days whose corpus text is older than their annotation events or recordings."""
+"""Days with corpus text that is older than their annotation events or recordings."""
 
 from __future__ import annotations
 

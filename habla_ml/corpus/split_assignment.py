@@ -2,7 +2,7 @@
 
 Each new group goes to the split that has the smallest part of its share of the hours, in an order given by a seeded
 hash of the groups' names. If a split then misses its share by more than one point, a second method assigns the large
-groups first, each to a split that has room for it; the small groups fill what remains.
+groups first, each to a split with enough missing hours. The small groups fill what remains.
 """
 
 from __future__ import annotations

@@ -53,9 +53,9 @@ class SplitLedger:
 class SplitChange:
     """Changes of one split since the previous snapshot."""
 
-    came: int
+    added: int
     """Segments of this snapshot that the previous one lacks."""
-    left: int
+    removed: int
     """Segments of the previous snapshot that this one lacks: now unusable, chosen for review, or deleted."""
     erased: int
     """Segments that an erasure removed from the previous snapshot."""
@@ -121,7 +121,8 @@ def load_split_changes(lake: Lake) -> dict[Split, SplitChange]:
     """Return the changes of each split between the two newest snapshots; empty for the first snapshot."""
     pointer = lake.read_pointer(catalogue.SPLITS)
     found: Any = pointer.value.get("changes", {}) if pointer else {}
-    return {split: SplitChange(**found[split]) for split in SPLITS if split in found}
+    changes = {split: found[split] for split in SPLITS if split in found}
+    return {split: SplitChange(each["came"], each["left"], each["erased"]) for split, each in changes.items()}
 
 
 def load_ledger(lake: Lake, pointer: Pointer | None) -> SplitLedger:

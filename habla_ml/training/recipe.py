@@ -131,8 +131,8 @@ class Recipe(_Section):
     """Share of the base's weights in the published model: w = (1 - share) * trained + share * base.
 
     It reverses most forgetting at little cost (WiSE-FT, Wortsman et al. 2022). Validation and the choice of the best
-    step use the trained weights. The base is `base_model` even with a first stage, whose result has already forgotten
-    some of its knowledge."""
+    step use the trained weights. The base is `base_model` even with a first stage, because the first stage already forgets
+    something."""
     first_stage: FirstStage | None = None
     """Training on the settings' `training.first_stage` before the classroom data; None for none."""
     learning_rate: LearningRate

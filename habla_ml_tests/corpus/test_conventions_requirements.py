@@ -19,7 +19,7 @@ V3 = V1.with_name("orthographic-v3.yaml")
 VERBATIM = V1.with_name("verbatim-v1.yaml")
 CONVENTIONS_V3, VERBATIM_CONVENTIONS = load_conventions(V3), load_conventions(VERBATIM)
 
-# What the rules and requirements look at, so that hypothesis meets them often.
+# Characters that rules and requirements match, so that hypothesis generates them often.
 TYPED = st.text(
     st.sampled_from("aehmñoéHE \u00a0\t\n.,;:?!¿¡…-—'\"*_«»“’[]()123%\u0301\u0303\u200bоΑ"), max_size=24
 )

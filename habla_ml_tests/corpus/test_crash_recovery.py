@@ -28,7 +28,7 @@ class Killed(BaseException):
 
 
 class CrashingLake(Lake):
-    """A lake whose process dies just before or just after its `step`-th write."""
+    """A lake that kills its process immediately before or after its `step`-th write."""
 
     def __init__(self, root: Path, step: int) -> None:
         super().__init__(DirectoryStore(root / "lake"), root / "cache")

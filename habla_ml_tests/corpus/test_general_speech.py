@@ -126,9 +126,9 @@ def test_the_classrooms_own_test_clips_are_refused_as_replay(tmp_path: Path) -> 
     build_day(workspace.lake, day, workspace.conventions, workspace.settings)
     snapshot = make_snapshot(workspace.lake, workspace.settings, workspace.conventions)
     own = read_speech(tmp_path, SpeechSource(path=write_speech_table(workspace.recordings, listed)))
-    judged = snapshot.counts["test"] + snapshot.counts["validation"]
-    assert judged > 0
-    with pytest.raises(CorpusError, match=rf"{judged} clips .* the classroom's (test|validation) split"):
+    held_out = snapshot.counts["test"] + snapshot.counts["validation"]
+    assert held_out > 0
+    with pytest.raises(CorpusError, match=rf"{held_out} clips .* the classroom's (test|validation) split"):
         check_training_leakage(workspace.lake, snapshot, "training.replay", own.utterances, ())
 
 

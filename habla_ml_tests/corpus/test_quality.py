@@ -46,7 +46,7 @@ def make_matching_segments(count: int) -> list[RecordedSegmentSpec]:
 
 
 def shifted(lines: list[RecordedSegmentSpec]) -> list[RecordedSegmentSpec]:
-    """Every text beside the next file's audio, as a table read one line too late gives."""
+    """Return each text with the audio of the next file, as from a table shifted by one line."""
     texts = [line.sentence for line in lines]
     order = np.random.default_rng(0).permutation(len(texts))
     return [

@@ -100,7 +100,7 @@ def test_segments_that_leave_the_test_set_are_counted(tmp_path: Path) -> None:
     gone = next(row["segment_id"] for row in read_snapshot_rows(lake, made) if row["split"] == "test")
     write_corpus_day(lake, DAY, [each for each in lines if each.name != gone], CONVENTIONS_V1)
     make_snapshot(lake, settings, CONVENTIONS_V1)
-    assert {split: each.left for split, each in load_split_changes(lake).items()} == {
+    assert {split: each.removed for split, each in load_split_changes(lake).items()} == {
         "train": 0,
         "validation": 0,
         "test": 1,
@@ -147,7 +147,7 @@ def test_no_sequence_of_changes_moves_a_group_or_shrinks_a_split_uncounted(corpo
             if before is not None and made.id != before.id:
                 for split in SPLITS:
                     change = load_split_changes(lake)[split]
-                    assert made.counts[split] == before.counts[split] + change.came - change.left
+                    assert made.counts[split] == before.counts[split] + change.added - change.removed
                     assert change.erased == 0
             assert make_snapshot(lake, settings, conventions) == load_snapshot(lake, made.id)
             known, before = decided, made

@@ -34,17 +34,17 @@ def make_utterance(name: str, n_samples: int, sentence: str = "hola") -> Utteran
 
 
 def test_16_bit_audio_and_labels_are_read_back_exactly(targets: TargetEncoder, tmp_path: Path) -> None:
-    said = [make_utterance("a", 16_000, "hola"), make_utterance("b", 8_000, "adiós, niños")]
-    clips = write_clips(said, targets, tmp_path / "clips")
+    utterances = [make_utterance("a", 16_000, "hola"), make_utterance("b", 8_000, "adiós, niños")]
+    clips = write_clips(utterances, targets, tmp_path / "clips")
     assert len(clips) == 2
     assert clips.durations_s.tolist() == [1.0, 0.5]
-    for index, each in enumerate(said):
+    for index, each in enumerate(utterances):
         assert np.array_equal(clips.audio(index), each.audio)
         assert clips.label_ids(index) == list(targets.encode(each.sentence))
 
 
 def test_unusable_utterances_are_skipped_and_counted_by_reason(targets: TargetEncoder, tmp_path: Path) -> None:
-    said = [
+    utterances = [
         make_utterance("good", 16_000),
         make_utterance("long", 30 * 16_000 + 1),
         make_utterance("limit", 30 * 16_000),
@@ -53,7 +53,7 @@ def test_unusable_utterances_are_skipped_and_counted_by_reason(targets: TargetEn
         make_utterance("talkative", 100, "7" * 500),
         make_utterance("more talkative", 100, "7" * 600),
     ]
-    clips = write_clips(said, targets, tmp_path / "clips")
+    clips = write_clips(utterances, targets, tmp_path / "clips")
     assert len(clips) == 2
     assert dict(clips.skipped) == {
         "clip above 30 s": 1,
@@ -83,11 +83,11 @@ def test_a_store_can_be_empty(targets: TargetEncoder, tmp_path: Path) -> None:
 def test_a_share_of_the_clips_is_non_speech_with_annotated_ones_first(
     targets: TargetEncoder, tmp_path: Path
 ) -> None:
-    said = [make_utterance(f"u{index}", 1_000) for index in range(18)]
+    utterances = [make_utterance(f"u{index}", 1_000) for index in range(18)]
     marked = np.arange(400, dtype=np.int16)
-    clips = write_clips(said, targets, tmp_path / "clips", NonSpeech(0.1, 5, [marked]))
-    again = write_clips(said, targets, tmp_path / "again", NonSpeech(0.1, 5, [marked]))
-    other = write_clips(said, targets, tmp_path / "other", NonSpeech(0.1, 6, [marked]))
+    clips = write_clips(utterances, targets, tmp_path / "clips", NonSpeech(0.1, 5, [marked]))
+    again = write_clips(utterances, targets, tmp_path / "again", NonSpeech(0.1, 5, [marked]))
+    other = write_clips(utterances, targets, tmp_path / "other", NonSpeech(0.1, 6, [marked]))
     assert (len(clips), clips.n_speech) == (20, 18)
     assert clips.speech_hours == pytest.approx(18 * 1_000 / 16_000 / 3_600)
     assert np.array_equal(quantise(clips.audio(18)), marked)
@@ -110,8 +110,8 @@ def test_half_of_the_non_speech_clips_have_a_random_token_before_the_end(
 
 
 def test_a_smaller_share_of_the_sessions_is_a_subset_of_a_larger_one(targets: TargetEncoder) -> None:
-    said = [replace(make_utterance(f"u{index}", 10), session_id=f"s{index % 200}") for index in range(400)]
-    parts = [{each.segment_id for each in select_session_share(said, share)} for share in (0.25, 0.5, 1.0)]
+    utterances = [replace(make_utterance(f"u{index}", 10), session_id=f"s{index % 200}") for index in range(400)]
+    parts = [{each.segment_id for each in select_session_share(utterances, share)} for share in (0.25, 0.5, 1.0)]
     assert parts[0] < parts[1] < parts[2]
     assert len(parts[2]) == 400
     assert 0.15 < len(parts[0]) / 400 < 0.35
@@ -120,11 +120,11 @@ def test_a_smaller_share_of_the_sessions_is_a_subset_of_a_larger_one(targets: Ta
 
 
 def test_the_validation_sample_does_not_depend_on_order(targets: TargetEncoder) -> None:
-    said = [make_utterance(f"u{index}", 10) for index in range(50)]
-    chosen = [each.segment_id for each in select_sample(said, 8)]
-    assert chosen == [each.segment_id for each in select_sample(said[::-1], 8)]
+    utterances = [make_utterance(f"u{index}", 10) for index in range(50)]
+    chosen = [each.segment_id for each in select_sample(utterances, 8)]
+    assert chosen == [each.segment_id for each in select_sample(utterances[::-1], 8)]
     assert len(set(chosen)) == 8
-    assert len(list(select_sample(said, 80))) == 50
+    assert len(list(select_sample(utterances, 80))) == 50
 
 
 def test_a_batch_has_features_of_the_window_and_padded_labels(targets: TargetEncoder, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def build_splits_check() -> dg.AssetChecksDefinition:
             metadata={
                 "sessions in two splits": len(in_two_splits),
                 **{str(split): count for split, count in snapshot.counts.items()},
-                **{f"{split} left": each.left + each.erased for split, each in load_split_changes(opened).items()},
+                **{f"{split} left": each.removed + each.erased for split, each in load_split_changes(opened).items()},
             },
             description="" if all(snapshot.counts.values()) else "a split is empty: correct more sessions",
         )
@@ -105,7 +105,7 @@ def _tabulate_splits(lake: "Lake", snapshot: "Snapshot") -> dg.MarkdownMetadataV
             "share": f"{hours / total:.1%}",
             **speakers[split],
             "kept out": snapshot.kept_out.get(split, 0),
-            "left": changes[split].left + changes[split].erased if changes else 0,
+            "left": changes[split].removed + changes[split].erased if changes else 0,
         }
         for split, hours in snapshot.hours.items()
     )
