@@ -74,9 +74,7 @@ class CalibrationCounts:
 def main(trials: int) -> int:
     """Print a table; return non-zero where a nominal share does not hold."""
     measured = make_comparison(make_utterances(6, 4), {"base": 0.4, "candidate": 0.2})
-    print(
-        f"{trials} trials of {DRAWS} draws each; all in percent; `found` and `deployed` for true improvements of 20,"
-    )
+    print(f"{trials} trials of {DRAWS} draws each; all in percent; `found` and `deployed` for true improvements of 20,")
     print("30, 40 and 50 %")
     print(
         "model    sessions | equal models: better  differs (percentile)  deployed | covers: difference  rate | found"
@@ -93,22 +91,16 @@ def main(trials: int) -> int:
                 f"{tally.share(tally.improvement_covered):>17.1f} {tally.share(tally.rate_covered):>5.1f} | "
                 + " ".join(f"{tally.share(tally.found[each]):>4.0f}" for each in TRUE_IMPROVEMENTS)
                 + " | "
-                + " ".join(
-                    f"{tally.share(tally.deployed_by_improvement[each]):>4.0f}" for each in TRUE_IMPROVEMENTS
-                ),
+                + " ".join(f"{tally.share(tally.deployed_by_improvement[each]):>4.0f}" for each in TRUE_IMPROVEMENTS),
                 flush=True,
             )
     return int(not calibrated)
 
 
-def _run_trials(
-    error_model: ErrorSimulation, sessions: int, trials: int, measured: Comparison
-) -> CalibrationCounts:
+def _run_trials(error_model: ErrorSimulation, sessions: int, trials: int, measured: Comparison) -> CalibrationCounts:
     rng, tally, rule = np.random.default_rng(sessions), CalibrationCounts(trials), PromotionSettings()
     for trial in range(trials):
-        found = resample_counts(
-            *draw_test_set(error_model, sessions, (0.0, *TRUE_IMPROVEMENTS), rng), DRAWS, trial
-        )
+        found = resample_counts(*draw_test_set(error_model, sessions, (0.0, *TRUE_IMPROVEMENTS), rng), DRAWS, trial)
         equal, third, rate = found.relative_improvement(0, 1), found.relative_improvement(0, 3), found.rate(0)
         assert equal is not None
         assert third is not None

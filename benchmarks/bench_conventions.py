@@ -111,9 +111,7 @@ def main() -> int:
         days = write_corpus(lake, CorpusShape(chosen.segments))
         first = time_backfill(root, days, CONVENTIONS_FOLDER / "orthographic-v1.yaml", chosen.processes)
         took = time_backfill(root, days, chosen.conventions, chosen.processes)
-        flagged = sum(
-            sum(found.violations.values()) for found in (load_corpus_day(lake, day) for day in days) if found
-        )
+        flagged = sum(sum(found.violations.values()) for found in (load_corpus_day(lake, day) for day in days) if found)
         ours = chosen.segments / took
         spent = resource.getrusage(resource.RUSAGE_CHILDREN)
         print(f"{chosen.segments:,} segments in {len(days)} days; {conventions.title}, {flagged:,} violations")

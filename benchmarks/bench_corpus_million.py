@@ -112,9 +112,7 @@ def main() -> int:
         "--segments-per-day", type=int, default=1_500, help="1,500 for a classroom, a million for an app"
     )
     chosen = parser.parse_args()
-    shape = CorpusShape(
-        chosen.segments, chosen.segments_per_day, transcribed_share=1 / 3, twice_transcribed_share=0.2
-    )
+    shape = CorpusShape(chosen.segments, chosen.segments_per_day, transcribed_share=1 / 3, twice_transcribed_share=0.2)
     slowest = 0.0
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)

@@ -65,9 +65,7 @@ def make_pipeline_decoder(options: DecodingOptions, dtype: str) -> DecodingMetho
     from faster_whisper.transcribe import get_suppressed_tokens
 
     transformers.logging.set_verbosity_error()
-    recognise = transformers.pipeline(
-        "automatic-speech-recognition", model=str(BASE_MODEL), device="cpu", dtype=dtype
-    )
+    recognise = transformers.pipeline("automatic-speech-recognition", model=str(BASE_MODEL), device="cpu", dtype=dtype)
     stored = tokenizers.Tokenizer.from_file(str(BASE_MODEL / "tokenizer.json"))
     never = get_suppressed_tokens(Tokenizer(stored, True, task=options.task, language=options.language), [-1])
     search = {
@@ -162,9 +160,7 @@ def main() -> int:
     parser.add_argument("--pipeline-clips", type=int, default=12, help="clips for the pipeline")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--beam", type=int, default=5)
-    parser.add_argument(
-        "--batch", type=int, default=8, help="batch size of the batched pipeline (its default is 8)"
-    )
+    parser.add_argument("--batch", type=int, default=8, help="batch size of the batched pipeline (its default is 8)")
     parser.add_argument(
         "--quantisation", default="int8", help="quantisation of the model; float32 shows the effect of int8"
     )
@@ -173,9 +169,7 @@ def main() -> int:
     options = DecodingOptions(beam_size=arguments.beam)
     clips = synthesize_clips(arguments.clips, arguments.seed)
     seconds = sum(each.duration_s for each in clips)
-    print(
-        f"{len(clips)} clips, {seconds / len(clips):.1f} s on average; beam {arguments.beam}; {os.cpu_count()} cores"
-    )
+    print(f"{len(clips)} clips, {seconds / len(clips):.1f} s on average; beam {arguments.beam}; {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as scratch:
         quantisation = ExportOptions(arguments.quantisation)
         folder = convert_to_ctranslate2(BASE_MODEL, Path(scratch), quantisation, print).path

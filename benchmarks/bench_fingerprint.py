@@ -125,9 +125,7 @@ def main() -> int:
     with AudioDecoder() as decoder:
         for number, each in enumerate(sentences):
             for kind, samples in make_copies(each.clip, decoder):
-                errors = {
-                    p.held_out: p.bit_errors for p in compare_fingerprints(held, [(kind, fingerprint(samples))])
-                }
+                errors = {p.held_out: p.bit_errors for p in compare_fingerprints(held, [(kind, fingerprint(samples))])}
                 found.setdefault(kind, []).append(errors.pop(str(number), 1.0))
                 strangers += errors.values()
     retakes, others = [], []

@@ -173,9 +173,7 @@ def snapshot_of(experiment: ReviewExperiment, chosen: Sequence[ReviewItem]) -> S
 
 def train(experiment: ReviewExperiment, snapshot: Snapshot, recipe: Recipe, version: str) -> str:
     """Fine-tune and convert; return the tree id of the served model."""
-    record = train_version(
-        experiment.lake, snapshot, recipe, version, experiment.folder / "training", lambda _: None
-    )
+    record = train_version(experiment.lake, snapshot, recipe, version, experiment.folder / "training", lambda _: None)
     return convert(
         experiment,
         version,
@@ -191,17 +189,13 @@ def convert(experiment: ReviewExperiment, owner: str, identity: str, folder: Pat
     return publish_export(experiment.lake, name, CTRANSLATE2, source, ExportOptions("int8"), work, print).artefact
 
 
-def count_errors(
-    experiment: ReviewExperiment, tree: str, snapshot: Snapshot
-) -> tuple[dict[str, np.ndarray], float]:
+def count_errors(experiment: ReviewExperiment, tree: str, snapshot: Snapshot) -> tuple[dict[str, np.ndarray], float]:
     """Return [errors, words] by session of the test lessons, and the WER."""
     folder = checkout_artefact(experiment.lake, tree, experiment.folder / "work")
     test = list(read_utterances(experiment.lake, snapshot, "test"))
     with closing(open_transcriber(DecodingOptions(), folder)) as transcriber:
         hypotheses = transcribe_cached(experiment.lake, tree, transcriber, test)
-    scores = score_utterances(
-        [each.sentence for each in test], [each.text for each in hypotheses], normalise_spanish
-    )
+    scores = score_utterances([each.sentence for each in test], [each.text for each in hypotheses], normalise_spanish)
     sessions: dict[str, np.ndarray] = {each.session_id: np.zeros(2) for each in test}
     for each, score in zip(test, scores, strict=True):
         sessions[each.session_id] += (score.words.errors, score.words.reference_words)

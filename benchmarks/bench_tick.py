@@ -63,9 +63,7 @@ def make_settings(root: Path) -> Settings:
         f"training: {{recipe: {project}/configs/recipes/demo-full.yaml}}\nrelease: {{store: {{url: cdn}}}}\n"
         "consent: {registry: consents.yaml}\n"
     )
-    children = [
-        f"- {{contributor: c-{n}, minor: true, speakers: [{{label: Child {n}}}]}}\n" for n in range(CONSENTS)
-    ]
+    children = [f"- {{contributor: c-{n}, minor: true, speakers: [{{label: Child {n}}}]}}\n" for n in range(CONSENTS)]
     (root / "consents.yaml").write_text("contributors:\n" + "".join(children))
     return load_settings(path, {})
 
@@ -81,8 +79,7 @@ def write_day_pointers(recordings: Path, lake: Lake, settings: Settings, now: da
         value = {"parquet": "0" * 64, "facts": "0" * 64, "set_aside": "0" * 64, "inputs": inputs, **totals}
         if withheld:
             waiting = {
-                name: sorted(consents.register.list_awaited_claims(name, consents.today))[:CONSENTS]
-                for name in inputs
+                name: sorted(consents.register.list_awaited_claims(name, consents.today))[:CONSENTS] for name in inputs
             }
             value |= {"withheld": waiting, "consents": consents.signature}
         lake.move_pointer(catalogue.RECORDINGS.name(day), value, None)
@@ -90,8 +87,7 @@ def write_day_pointers(recordings: Path, lake: Lake, settings: Settings, now: da
         log = {"parquet": "1" * 64, "inputs": inputs, "set_aside": "0" * 64, "events": 0}
         if withheld:
             waiting = {
-                name: sorted(consents.register.list_awaited_claims(name, consents.today))[:CONSENTS]
-                for name in inputs
+                name: sorted(consents.register.list_awaited_claims(name, consents.today))[:CONSENTS] for name in inputs
             }
             log |= {"withheld": waiting, "consents": consents.signature}
         lake.move_pointer(catalogue.ANNOTATIONS.name(day), log, None)

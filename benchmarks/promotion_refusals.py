@@ -99,9 +99,7 @@ def copy_demo(source: Path, scratch: Path) -> DemoCopy:
     return DemoCopy(settings, lake, load_latest_snapshot(lake), scratch)
 
 
-def train(
-    demo_copy: DemoCopy, version: str, recipe: Recipe, change: Callable[[Any], Any] = lambda data: data
-) -> None:
+def train(demo_copy: DemoCopy, version: str, recipe: Recipe, change: Callable[[Any], Any] = lambda data: data) -> None:
     """Train `recipe` on the demo's snapshot, with its data passed through `change`; publish the checkpoint."""
     file = demo_copy.scratch / f"{version}.yaml"
     file.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True)), "utf-8")
@@ -208,9 +206,7 @@ def break_under_int8(demo_copy: DemoCopy, version: str) -> None:
 
 
 FAULTY_CANDIDATES = (
-    FaultyCandidate(
-        "castilian", "forgets Castilian", "v901", train_without_castilian, "General Spanish became worse"
-    ),
+    FaultyCandidate("castilian", "forgets Castilian", "v901", train_without_castilian, "General Spanish became worse"),
     FaultyCandidate(
         "silence", "hallucinates on silence", "v902", train_without_non_speech, "text in more clips without speech"
     ),

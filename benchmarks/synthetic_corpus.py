@@ -147,9 +147,7 @@ def _generate_events(
         **{name: [facts[name][each] for each in chosen] for name in ("segment_id", "session_id", "day")},
         "text": [typed[each] for each in chosen],
     }
-    columns["event_id"] = [
-        hashlib.sha256(f"{person} {each}".encode()).hexdigest() for each in columns["segment_id"]
-    ]
+    columns["event_id"] = [hashlib.sha256(f"{person} {each}".encode()).hexdigest() for each in columns["segment_id"]]
     same = {
         "status": "corrected",
         "source": "habla",

@@ -34,9 +34,7 @@ class AnnotationConsentFilter:
         """Return whether the lake has the recording of that segment."""
         return segment_id in self._load_speakers(day).speakers
 
-    def explain_refusal(
-        self, day: str, session_id: str, segment_id: str, labels: Collection[str | None]
-    ) -> str | None:
+    def explain_refusal(self, day: str, session_id: str, segment_id: str, labels: Collection[str | None]) -> str | None:
         """Return why an annotation of that segment may not come in yet, or None.
 
         `admission` records the consents that a refused annotation waits for.

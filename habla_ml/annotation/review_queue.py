@@ -160,7 +160,5 @@ def _parse_item(body: Mapping[str, Any]) -> ReviewItem:
 def _read_queue(lake: Lake, queue: str) -> ReviewQueue:
     body: Any = lake.get_json(queue)
     if not isinstance(body, dict) or body.get("format") != FORMAT:
-        raise CorpusError(
-            f"object {queue} is no review queue of format {FORMAT}; materialise `review_queue` again"
-        )
+        raise CorpusError(f"object {queue} is no review queue of format {FORMAT}; materialise `review_queue` again")
     return ReviewQueue(queue, datetime.fromisoformat(body["made_at"]), tuple(map(_parse_item, body["items"])))

@@ -109,9 +109,7 @@ class Admission:
     awaited_entries: set[str] = field(default_factory=set)
     """Entries (`Contributor.digest`) with such claims."""
 
-    def explain_refusal(
-        self, session_id: str, speaker: str | None, segment_id: str, audio_sha256: str
-    ) -> str | None:
+    def explain_refusal(self, session_id: str, speaker: str | None, segment_id: str, audio_sha256: str) -> str | None:
         """Return why a segment is refused, or None if it is admitted."""
         if segment_id in self.tombstones.segments or audio_sha256 in self.tombstones.sounds:
             self.refused_segment_ids.add(segment_id)
@@ -148,9 +146,7 @@ class Admission:
         yield from admitted
         self.save_tombstones()
 
-    def _find_refusing_contributor(
-        self, session_id: str, speaker: str | None, segment_id: str
-    ) -> Contributor | None:
+    def _find_refusing_contributor(self, session_id: str, speaker: str | None, segment_id: str) -> Contributor | None:
         """Return the contributor without consent; record the claim if the consent may still be granted."""
         today = self.consents.today
         entry = self.consents.register.find_refusing_contributor(session_id, speaker, segment_id, today)
@@ -210,18 +206,14 @@ def merge_withheld(
     signature: str,
 ) -> dict[str, Any]:
     """Return a pointer's value with the `withheld` claims of the sessions just `read`, and the earlier ones of others."""
-    still = {
-        session: claims for session, claims in (before.withheld if before else {}).items() if session not in read
-    }
+    still = {session: claims for session, claims in (before.withheld if before else {}).items() if session not in read}
     now = {session: sorted(claims) for session, claims in withheld.items() if session in read}
     if before is not None and still and before.consents != signature:
         signature = "" if now else before.consents
     return replace_withheld(value, still | now, signature)
 
 
-def replace_withheld(
-    value: Mapping[str, Any], withheld: Mapping[str, Sequence[str]], signature: str
-) -> dict[str, Any]:
+def replace_withheld(value: Mapping[str, Any], withheld: Mapping[str, Sequence[str]], signature: str) -> dict[str, Any]:
     """Return a pointer's value with its withheld segments; without these keys if nothing is withheld."""
     others = {key: each for key, each in value.items() if key not in {"withheld", "consents"}}
     return {**others, "withheld": withheld, "consents": signature} if withheld else others

@@ -113,9 +113,7 @@ class Register(_RegisterModel):
     def may_cover(self, session_id: str) -> bool:
         """Return whether an entry can cover a segment of that session that has no speaker."""
         return any(
-            not claim.startswith("speaker ")
-            for each in self.contributors
-            for claim in each.list_claims(session_id)
+            not claim.startswith("speaker ") for each in self.contributors for claim in each.list_claims(session_id)
         )
 
     def list_awaited_claims(self, session_id: str, today: date) -> frozenset[str]:
@@ -169,9 +167,7 @@ def parse_register(content: bytes, path: Path) -> Register:
         # The full message quotes the lines around the fault, with names of people.
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f" at line {mark.line + 1}"
-        raise InputError(
-            f"consent register {path} cannot be read: it is not YAML{where}; fix the syntax"
-        ) from None
+        raise InputError(f"consent register {path} cannot be read: it is not YAML{where}; fix the syntax") from None
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5])
         raise InputError(f"consent register {path} is not valid: {faults}; see docs/consent.md") from error

@@ -165,9 +165,7 @@ def _prepare_text(event: AnnotationEvent, conventions: Conventions, normalise: C
     return None if reading.problem else normalise(reading.sentence) or None
 
 
-def _compare_texts(
-    event: AnnotationEvent, first: tuple[str, str], second: tuple[str, str]
-) -> TranscriptDifference:
+def _compare_texts(event: AnnotationEvent, first: tuple[str, str], second: tuple[str, str]) -> TranscriptDifference:
     (first_author, text), (second_author, other_text) = first, second
     word_errors, character_errors = (0, 0) if text == other_text else _count_errors(text, other_text)
     return TranscriptDifference(
@@ -193,9 +191,7 @@ def _count_errors(text: str, other: str) -> tuple[int, int]:
     )
 
 
-def _summarise_agreement(
-    differences: Sequence[TranscriptDifference], usability_conflicts: int
-) -> AnnotatorAgreement:
+def _summarise_agreement(differences: Sequence[TranscriptDifference], usability_conflicts: int) -> AnnotatorAgreement:
     by_pair: dict[tuple[str, str], list[TranscriptDifference]] = defaultdict(list)
     for each in differences:
         by_pair[each.first, each.second].append(each)

@@ -200,8 +200,7 @@ def make_corpus_rows(table: pa.Table, conventions: Conventions, settings: Corpus
     An unusable segment has no violations, because its text is no reference.
     """
     parts = [
-        _make_corpus_batch(part, conventions, settings)
-        for part in table.to_batches(max_chunksize=_BUILD_BATCH_ROWS)
+        _make_corpus_batch(part, conventions, settings) for part in table.to_batches(max_chunksize=_BUILD_BATCH_ROWS)
     ]
     return pa.Table.from_batches(parts, schema=CORPUS_SCHEMA)
 

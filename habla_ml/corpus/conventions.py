@@ -205,9 +205,7 @@ def load_conventions(path: Path) -> Conventions:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CorpusError(f"conventions {path} cannot be read as YAML: {error}") from error
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors()
-        )
+        faults = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors())
         raise CorpusError(f"conventions {path}: {faults}") from None
     requirements = [
         (each.of, _compile_requirement(path, position, each)) for position, each in enumerate(file.requirements)

@@ -167,9 +167,7 @@ def _count_true(mask: pa.ChunkedArray) -> int:
     return int(pc.sum(mask).as_py() or 0)
 
 
-def _select_smallest(
-    kept: list[ChangedSegment], before: pa.Table, after: pa.Table, most: int
-) -> list[ChangedSegment]:
+def _select_smallest(kept: list[ChangedSegment], before: pa.Table, after: pa.Table, most: int) -> list[ChangedSegment]:
     """Return the `most` changed segments with the smallest ids among `kept` and one day."""
     few = pc.select_k_unstable(before["segment_id"], k=min(most, before.num_rows), sort_keys=[("", "ascending")])
     columns = ["segment_id", "day", "session_id", "file_name", "text"]

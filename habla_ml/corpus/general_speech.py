@@ -245,9 +245,7 @@ def _open_source(
     return name, (_decode_public_clip(row, name, conventions, max_duration_s, decode) for row in wanted)
 
 
-def _apply_filters(
-    rows: Iterable[PublicClip], source: SpeechSource, left_out: Counter[str]
-) -> Iterator[PublicClip]:
+def _apply_filters(rows: Iterable[PublicClip], source: SpeechSource, left_out: Counter[str]) -> Iterator[PublicClip]:
     accents = [each.casefold() for each in source.accents]
     for row in rows:
         if row.problem is None and (

@@ -90,9 +90,7 @@ def is_non_speech(text: str, status: str, reason: str) -> bool:
     return bool(markers) and not rest and {each.casefold() for each in markers} <= NO_SPEECH_MARKERS
 
 
-def _find_non_speech(
-    lake: Lake, snapshot: Snapshot, day: str, sessions: Collection[str]
-) -> dict[str, tuple[str, str]]:
+def _find_non_speech(lake: Lake, snapshot: Snapshot, day: str, sessions: Collection[str]) -> dict[str, tuple[str, str]]:
     """Return segment → (day, session) of the day's non-speech segments.
 
     The snapshot's text has the id of the deciding event, the log has the event's reason.

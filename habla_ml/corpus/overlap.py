@@ -64,12 +64,8 @@ def find_shared_sentences(lake: Lake, snapshot: Snapshot) -> tuple[SharedSentenc
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    table = pq.read_table(
-        io.BytesIO(lake.get_bytes(snapshot.segments)), columns=["segment_id", "sentence", "split"]
-    )
-    plain = pc.utf8_trim_whitespace(
-        pc.replace_substring_regex(pc.utf8_lower(table["sentence"]), r"[\pP\pS\s]+", " ")
-    )
+    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=["segment_id", "sentence", "split"])
+    plain = pc.utf8_trim_whitespace(pc.replace_substring_regex(pc.utf8_lower(table["sentence"]), r"[\pP\pS\s]+", " "))
     counted = (
         table.append_column("plain", plain)
         .group_by(["plain", "split"])
@@ -154,9 +150,7 @@ class _FingerprintIndex:
         keys = np.concatenate([keys for keys, _ in parts])
         order = np.argsort(keys, kind="stable")
         owners = np.repeat(np.arange(len(parts), dtype=np.int32), [len(keys) for keys, _ in parts])
-        return cls(
-            keys[order], owners[order], np.concatenate([frame_indices for _, frame_indices in parts])[order]
-        )
+        return cls(keys[order], owners[order], np.concatenate([frame_indices for _, frame_indices in parts])[order])
 
     def find_candidates(self, bits: NDArray[np.uint32]) -> list[tuple[int, int]]:
         """Return (owner, shift) of the fingerprints that agree with `bits` often enough, each at its best shift."""

@@ -116,9 +116,7 @@ def _parse_common_voice_row(number: int, line: bytes, header: Sequence[str], cli
     return _make_clip(label, row["sentence"], row, partial(_read_clip_file, clips, row["path"]), row["path"])
 
 
-def _make_clip(
-    label: str, text: Any, cells: Mapping[str, Any], load: Callable[[], bytes], key: str = ""
-) -> PublicClip:
+def _make_clip(label: str, text: Any, cells: Mapping[str, Any], load: Callable[[], bytes], key: str = "") -> PublicClip:
     if not isinstance(text, str):
         return _make_unusable_clip(label, f"has {type(text).__name__} as its text")
     try:
@@ -169,9 +167,7 @@ def _open_dataset(root: Path) -> Dataset:
                     resolve_inside(root, each["filename"])
         return Dataset.load_from_disk(str(root), keep_in_memory=False)
     except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"{root} is not a dataset written by save_to_disk: {type(error).__name__}: {error}"
-        ) from error
+        raise InputError(f"{root} is not a dataset written by save_to_disk: {type(error).__name__}: {error}") from error
 
 
 def _select_undecoded_audio(dataset: Dataset, source: SpeechSource) -> Dataset:

@@ -201,9 +201,7 @@ def _read_recordings(
         totals.flagged.add(rows, pc.if_else(clipped, "clipped", pc.if_else(silent, "silent", None)), day)
 
 
-def _read_text(
-    lake: Lake, text: CorpusDay, review_requests: ReviewRequestsBySegment, totals: _ReportTotals
-) -> None:
+def _read_text(lake: Lake, text: CorpusDay, review_requests: ReviewRequestsBySegment, totals: _ReportTotals) -> None:
     totals.conventions[(text.conventions, text.conventions_digest)] += 1
     totals.problems.update(text.problems)
     for rows in _read_batches(lake, text.parquet, _TEXT_COLUMNS):
@@ -286,12 +284,9 @@ def _sum_hours_by_role(lake: Lake, snapshot: Snapshot) -> tuple[Hours, ...]:
     if "role" not in file.schema_arrow.names:
         return ()
     table = file.read(columns=["role", "duration_s"])
-    sums = _sum_seconds(
-        pa.table({"key": pc.fill_null(table["role"], "unknown"), "duration_s": table["duration_s"]})
-    )
+    sums = _sum_seconds(pa.table({"key": pc.fill_null(table["role"], "unknown"), "duration_s": table["duration_s"]}))
     return tuple(
-        Hours(role, total / 3600, total / 3600)
-        for role, total in sorted(sums, key=lambda each: (-each[1], each[0]))
+        Hours(role, total / 3600, total / 3600) for role, total in sorted(sums, key=lambda each: (-each[1], each[0]))
     )
 
 

@@ -205,9 +205,7 @@ def _make_share_bar(line: DaySummary) -> ChartBar:
 
 
 def _make_loudness_bar(low: int, each: Hours) -> ChartBar:
-    return ChartBar(
-        str(low), f"{each.name}: {_format_hours(each.recorded_h)} recorded", each.recorded_h, each.usable_h
-    )
+    return ChartBar(str(low), f"{each.name}: {_format_hours(each.recorded_h)} recorded", each.recorded_h, each.usable_h)
 
 
 def _draw_row(each: Hours, scale_h: float) -> Markup:

@@ -84,9 +84,7 @@ def load_speaker_map(path: Path | None) -> SpeakerMap:
     try:
         found = SpeakerMap.model_validate(read_mapping(path, "speaker map", private=True))
     except ValidationError as error:
-        raise SettingsError(
-            format_validation_errors(error, SpeakerMap, f"speaker map {path}", private=True)
-        ) from None
+        raise SettingsError(format_validation_errors(error, SpeakerMap, f"speaker map {path}", private=True)) from None
     names = [each.name for each in found.people]
     repeated = [index for index, name in enumerate(names) if names.index(name) < index]
     if repeated:
@@ -118,9 +116,7 @@ def group_sessions(
         for session, group in groups.items():
             sizes[group] = sizes.get(group, 0.0) + hours[session]
         too_large = {group for group, size in sizes.items() if size > largest_hours}
-        joining = [
-            name for name in order if len(connecting[name]) > 1 and groups[connecting[name][0]] in too_large
-        ]
+        joining = [name for name in order if len(connecting[name]) > 1 and groups[connecting[name][0]] in too_large]
         if not joining:
             return groups
         order.remove(joining[-1])

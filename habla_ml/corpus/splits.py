@@ -77,9 +77,7 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
     pointer = lake.read_pointer(catalogue.SPLIT_LEDGER)
     before = load_ledger(lake, pointer)
     groups = _assign_sessions(rows, chosen, speakers, before, settings)
-    rows = rows.append_column(
-        "split", pa.array([groups[each] for each in rows["session_id"].to_pylist()], pa.string())
-    )
+    rows = rows.append_column("split", pa.array([groups[each] for each in rows["session_id"].to_pylist()], pa.string()))
     excluded = pc.and_(chosen, pc.not_equal(rows["split"], "train"))
     kept_out, rows = rows.filter(excluded), rows.filter(pc.invert(excluded))
     latest = lake.read_pointer(catalogue.SPLITS)
@@ -157,9 +155,7 @@ def _assign_sessions(
             ledger[group] = known[session]
         elif len(decided.get(group, ())) == 1:
             ledger[group] = next(iter(decided[group]))
-    assigned = assign_splits(
-        _sum_by_group(hours, group_of), ledger, settings.splits, _sum_by_group(eligible, group_of)
-    )
+    assigned = assign_splits(_sum_by_group(hours, group_of), ledger, settings.splits, _sum_by_group(eligible, group_of))
     return {**known, **{session: known.get(session, assigned[group]) for session, group in group_of.items()}}
 
 

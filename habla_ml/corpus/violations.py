@@ -112,9 +112,7 @@ def _read_violating_rows(lake: Lake, day: CorpusDay) -> pa.Table:
         rows.filter(pc.greater(pc.list_value_length(rows["violations"]), 0))
         for rows in file.iter_batches(_VIOLATION_BATCH_ROWS, columns=list(_VIOLATION_COLUMNS))
     ]
-    return pa.Table.from_batches(
-        parts, schema=pa.schema([CORPUS_SCHEMA.field(name) for name in _VIOLATION_COLUMNS])
-    )
+    return pa.Table.from_batches(parts, schema=pa.schema([CORPUS_SCHEMA.field(name) for name in _VIOLATION_COLUMNS]))
 
 
 def _make_violating_segments(

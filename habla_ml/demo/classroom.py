@@ -117,9 +117,7 @@ def write_sessions(
             words_by_audio.update((pcm_sha256(each.pcm), each.words) for each in utterances if each.words)
             if turns is not None:
                 turns.mkdir(parents=True, exist_ok=True)
-                write_rttm(
-                    turns / f"{session.folder_name}.rttm", session.folder_name, _list_speaker_turns(session)
-                )
+                write_rttm(turns / f"{session.folder_name}.rttm", session.folder_name, _list_speaker_turns(session))
     if alignments is not None:
         write_alignments(alignments, words_by_audio)
     if plan.has_faulty_sessions:

@@ -129,9 +129,7 @@ def run_demo(console: Console) -> None:
             more = _record_lessons(root, MORE_LESSONS)
             # Children share lessons. If they were enrolled from the start, nearly all lessons would be in train.
             write_speaker_map(root / "people.yaml", PEOPLE_SEED, with_children=True)
-        console.print(
-            f"  {len(more)} more corrected sessions, four of them with visitors; the children are enrolled"
-        )
+        console.print(f"  {len(more)} more corrected sessions, four of them with visitors; the children are enrolled")
         run.ingest()
         newest = run.retrain()
     _print_summary(console, run, newest, time.monotonic() - started)
@@ -170,9 +168,7 @@ def _print_summary(console: Console, run: DemoRun, newest: str, seconds: float) 
 
 
 def _build_versions_table(comparison: Comparison) -> Table:
-    table = Table(
-        "model", "WER % (95 %)", "quiet", "general Spanish", "as written", title="Versions on one test set"
-    )
+    table = Table("model", "WER % (95 %)", "quiet", "general Spanish", "as written", title="Versions on one test set")
     quiet = next((each for each in comparison.slices if each.name.startswith("quiet")), None)
     quiet_rates = {each.model: each.rate.interval for each in quiet.rates} if quiet else {}
     for model in comparison.models:
@@ -184,9 +180,7 @@ def _build_versions_table(comparison: Comparison) -> Table:
             _format_interval(model.metrics.get(ORTHOGRAPHIC_WER.name)),
         )
     test = comparison.test
-    table.caption = (
-        f"{test.utterances} segments of {test.sessions} held-out sessions, {test.words} words, as served"
-    )
+    table.caption = f"{test.utterances} segments of {test.sessions} held-out sessions, {test.words} words, as served"
     return table
 
 

@@ -60,9 +60,7 @@ class _Event(ctypes.Structure):
     ]
 
 
-_SynthCallback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
+_SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 @dataclass(frozen=True)
@@ -198,9 +196,7 @@ def _run_espeak(library: ctypes.CDLL, text: str) -> tuple[Samples, list[tuple[in
     blocks: list[NDArray[np.int16]] = []
     words: list[list[int]] = []
 
-    def collect(
-        block: "ctypes._Pointer[ctypes.c_short]", n_samples: int, events: "ctypes._Pointer[_Event]"
-    ) -> int:
+    def collect(block: "ctypes._Pointer[ctypes.c_short]", n_samples: int, events: "ctypes._Pointer[_Event]") -> int:
         if block and n_samples > 0:
             blocks.append(np.ctypeslib.as_array(block, (n_samples,)).astype(np.int16))
         for event in iter(events):

@@ -178,9 +178,7 @@ def _load_days(lake: Lake) -> Iterator[PublishedDay]:
 def _read_recorded_segments(lake: Lake) -> Iterator[Mapping[str, Any]]:
     """Yield the segments of the recorded days."""
     for held in _load_days(lake):
-        yield from (
-            {**row, "day": held.day} for row in read_segment_metadata(lake, held.metadata, SEGMENT_COLUMNS)
-        )
+        yield from ({**row, "day": held.day} for row in read_segment_metadata(lake, held.metadata, SEGMENT_COLUMNS))
 
 
 def _read_all_segments(lake: Lake) -> Iterator[Mapping[str, Any]]:

@@ -20,9 +20,7 @@ from habla_ml.lake.reachability import is_json
 START_BYTES: Final = 64
 """Bytes of an object that show its type."""
 
-TEXT_COLUMNS: Final = frozenset(
-    {"text", "sentence", "machine_text", "seen_text", "hint", "reference", "hypothesis"}
-)
+TEXT_COLUMNS: Final = frozenset({"text", "sentence", "machine_text", "seen_text", "hint", "reference", "hypothesis"})
 _QUOTED_VALUE: Final = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 _ID_COLUMNS: Final = {"segment_id": "segments", "audio_sha256": "sounds"}
 _REMOVED: Final = object()

@@ -77,9 +77,7 @@ def find_orphans(
     starts = {each: lake.read_object_start(each, START_BYTES) for each in present - clean}
     values = {each: read_json_value(lake, each, start) for each, start in starts.items()}
     values = {each: value for each, value in values.items() if value is not None}
-    weights = {
-        below for value in values.values() if _get_format(value) == TREE_FORMAT for below in find_ids(value)
-    }
+    weights = {below for value in values.values() if _get_format(value) == TREE_FORMAT for below in find_ids(value)}
     for each in clean & present:
         value = read_json_value(lake, each, lake.read_object_start(each, START_BYTES))
         weights |= set(find_ids(value)) if _get_format(value) == TREE_FORMAT else set()
@@ -156,9 +154,7 @@ def _find_dirty_values(values: dict[str, Any], matcher: ErasureMatcher, doomed: 
     Lists of skipped inputs count too, because their reasons may quote erased text.
     """
     dirty = {
-        each
-        for each, value in values.items()
-        if is_skipped_inputs(value) or matcher.clean_json(value, str) != value
+        each for each, value in values.items() if is_skipped_inputs(value) or matcher.clean_json(value, str) != value
     }
     newest = dirty | set(doomed)
     while newest:

@@ -88,9 +88,7 @@ def run_evaluation(
     reports = settings.work_folder / ("reports" if candidate else "comparisons")
     reports.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=reports, prefix=".report-") as scratch:
-        files = _write_report(
-            lake, settings, speech, comparison, decision, measured.tables, Path(scratch) / "report"
-        )
+        files = _write_report(lake, settings, speech, comparison, decision, measured.tables, Path(scratch) / "report")
         stored = _publish_report(lake, candidate, comparison, decision, files)
         folder = reports / (candidate.name if candidate else stored[:16])
         shutil.rmtree(folder, ignore_errors=True)
@@ -119,8 +117,7 @@ def compare_models(
     speech = load_test_speech(on, lake, settings)
     parsed = [parse_model_spec(each, settings) for each in specs]
     models = [
-        prepare_model(each, "compared" if at else "base", lake, settings, progress)
-        for at, each in enumerate(parsed)
+        prepare_model(each, "compared" if at else "base", lake, settings, progress) for at, each in enumerate(parsed)
     ]
     return speech, run_evaluation(lake, settings, speech, models, progress)
 
@@ -142,9 +139,7 @@ def _compare_base_alone(lake: Lake, settings: Settings, progress: Progress) -> C
         return None
     speech = load_test_speech(TEST, lake, settings)
     base = prepare_base_model(lake, load_recipe(settings.training.recipe), settings, progress)
-    measurements = OptionalMeasurements(
-        vocabulary=load_domain_vocabulary(lake, speech.snapshot, settings.evaluation)
-    )
+    measurements = OptionalMeasurements(vocabulary=load_domain_vocabulary(lake, speech.snapshot, settings.evaluation))
     return _measure_models(lake, settings, speech, [base], measurements, progress).comparison
 
 
@@ -163,9 +158,7 @@ def _measure_models(
     measurements: OptionalMeasurements,
     progress: Progress,
 ) -> _MeasuredModels:
-    decoded = [
-        decode_sets(lake, each, speech.read, measurements, settings.evaluation, progress) for each in models
-    ]
+    decoded = [decode_sets(lake, each, speech.read, measurements, settings.evaluation, progress) for each in models]
     comparison, tables = compare_with_error_tables(
         speech.read(), decoded, settings.evaluation, speech.provenance, measurements
     )
@@ -195,9 +188,7 @@ def _collect_measurements(
     )
 
 
-def _add_provenance(
-    comparison: Comparison, measurements: OptionalMeasurements, general: GeneralSpeech
-) -> Comparison:
+def _add_provenance(comparison: Comparison, measurements: OptionalMeasurements, general: GeneralSpeech) -> Comparison:
     non_speech = measurements.non_speech
     provenance = comparison.provenance.model_copy(
         update={

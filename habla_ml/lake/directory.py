@@ -116,9 +116,7 @@ class DirectoryStore(Store):
         try:
             shutil.copyfile(source, destination)
         except OSError as error:
-            raise LakeError(
-                f"cannot copy {key} to {destination}: {error.strerror}; free some space there"
-            ) from error
+            raise LakeError(f"cannot copy {key} to {destination}: {error.strerror}; free some space there") from error
 
     def read_start(self, key: str, length: int) -> bytes:
         """See `Store.read_start`."""
@@ -163,9 +161,7 @@ class DirectoryStore(Store):
         """Yield entries below `folder` (a key, or empty) whose next part begins with `start`, sorted by key."""
         try:
             with os.scandir(self._root / folder) as found:
-                children = [
-                    each for each in found if each.name.startswith(start) and not each.name.startswith(".")
-                ]
+                children = [each for each in found if each.name.startswith(start) and not each.name.startswith(".")]
         except _NOT_FOUND_ERRORS:
             return
         # The keys in a folder continue with "/", which sorts after "." and "-", as in listings of S3.

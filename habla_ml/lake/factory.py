@@ -43,9 +43,7 @@ def open_store(settings: StoreSettings, s3_client: S3Client | None = None) -> St
         return DirectoryStore(Path(settings.url))
     url = urlsplit(settings.url)
     if url.scheme != "s3":
-        raise LakeError(
-            f"store url {settings.url!r} has the scheme {url.scheme!r}; use a folder or s3://bucket/prefix"
-        )
+        raise LakeError(f"store url {settings.url!r} has the scheme {url.scheme!r}; use a folder or s3://bucket/prefix")
     if not _BUCKET_NAME_PATTERN.fullmatch(url.netloc):
         raise LakeError(
             f"store url {settings.url!r} names the bucket {url.netloc!r}, which is not a valid bucket name "

@@ -71,9 +71,7 @@ class Lake:
         try:
             sha256 = compute_sha256(path)
         except OSError as error:
-            raise LakeError(
-                f"cannot read {path}: {error.strerror}; nothing was published, check the file"
-            ) from error
+            raise LakeError(f"cannot read {path}: {error.strerror}; nothing was published, check the file") from error
         self._store.put_if_absent(_make_object_key(sha256), path, sha256)
         return sha256
 
@@ -89,9 +87,7 @@ class Lake:
         files = []
         for path in sorted(folder.rglob("*"), key=lambda each: each.relative_to(folder).as_posix()):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                raise LakeError(
-                    f"{path} is a link or a device; a tree holds plain files only: copy the file there"
-                )
+                raise LakeError(f"{path} is a link or a device; a tree holds plain files only: copy the file there")
             if path.is_file():
                 name = path.relative_to(folder).as_posix()
                 files.append({"path": name, "size_bytes": path.stat().st_size, "sha256": self.put_file(path)})
@@ -185,9 +181,7 @@ class Lake:
                     raise LakeError(f"object {sha256} from {self.url} is damaged: its bytes have another sha256")
                 temporary.replace(cached)
             except OSError as error:
-                raise LakeError(
-                    f"cannot write the cache {self._cache}: {error.strerror}; free some space"
-                ) from error
+                raise LakeError(f"cannot write the cache {self._cache}: {error.strerror}; free some space") from error
             finally:
                 temporary.unlink(missing_ok=True)
         return cached

@@ -240,9 +240,9 @@ class S3Store(Store):
                 parts.append({**part, "ETag": self._client.upload_part(Body=data, **upload, **part)["ETag"]})
                 data = body.read(self._part_bytes)
             check_sha256(put.name, written.hexdigest(), sha256)
-            return self._client.complete_multipart_upload(
-                MultipartUpload={"Parts": parts}, **upload, **put.condition
-            )["ETag"]
+            return self._client.complete_multipart_upload(MultipartUpload={"Parts": parts}, **upload, **put.condition)[
+                "ETag"
+            ]
         except BaseException:
             # Also after Ctrl-C: parts of an open upload cost money. Report the first error.
             with suppress(BotoCoreError, ClientError):

@@ -135,9 +135,7 @@ def open_source(source: bytes | Path) -> Iterator[IO[bytes]]:
     try:
         handle = source.open("rb")
     except OSError as error:
-        raise LakeError(
-            f"cannot read {source}: {error.strerror}; nothing was published, check the file"
-        ) from error
+        raise LakeError(f"cannot read {source}: {error.strerror}; nothing was published, check the file") from error
     with handle:
         yield handle
 

@@ -94,9 +94,7 @@ def import_with_progress(folder: Path, settings: Settings, processes: int, conso
     now = datetime.now(UTC)
     days = sorted({day for entry in list_folder(folder) if (day := parse_session_day(entry.name)) is not None})
     if not days:
-        raise InputError(
-            f"{folder} has no folder named <session>_<YYYYMMDD_HHMMSS>; pass Habla's recordings folder"
-        )
+        raise InputError(f"{folder} has no folder named <session>_<YYYYMMDD_HHMMSS>; pass Habla's recordings folder")
     wanted = [day for day in days if day >= settings.recordings.first_day]
     lake = _open_lake_once(settings.lake, settings.work_folder / "cache")
     missing = [each.day for each in find_changed_days(folder, lake, settings, now)]
@@ -147,9 +145,7 @@ def _get_outcome(future: Future[ImportedDay | FailedDay], day: str) -> ImportedD
     try:
         return future.result()
     except BrokenProcessPool:
-        return FailedDay(
-            day, "a process of the import was killed, possibly for lack of memory; use fewer --processes"
-        )
+        return FailedDay(day, "a process of the import was killed, possibly for lack of memory; use fewer --processes")
 
 
 def _import_day(folder: Path, day: str, settings: Settings, now: datetime) -> ImportedDay | FailedDay:

@@ -81,13 +81,9 @@ class DayReader:
             if not deleted:
                 self.update.inputs[session.name] = input_signature(session, self.settings, self.now)
 
-    def _read_session(
-        self, session: SessionFolder, hints: SessionHints
-    ) -> Generator[RecordedSegment, None, list[str]]:
+    def _read_session(self, session: SessionFolder, hints: SessionHints) -> Generator[RecordedSegment, None, list[str]]:
         """Yield the session's segments; return the files that were deleted meanwhile."""
-        deleted = (
-            [METADATA_FILE] if session.has_file(METADATA_FILE) and _is_deleted(session, METADATA_FILE) else []
-        )
+        deleted = [METADATA_FILE] if session.has_file(METADATA_FILE) and _is_deleted(session, METADATA_FILE) else []
         taken, is_withheld = 0, False
         for file in session.files:
             if file.name.endswith(".wav") and file.number is None:

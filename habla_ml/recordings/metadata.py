@@ -69,9 +69,7 @@ def read_hints(session: SessionFolder, zone: ZoneInfo) -> SessionHints:
     present = {each.name for each in session.files}
     if METADATA_FILE not in present:
         problems.append(
-            Skipped(
-                session.name, METADATA_FILE, "is missing because the session crashed; segments are read without it"
-            )
+            Skipped(session.name, METADATA_FILE, "is missing because the session crashed; segments are read without it")
         )
     for name in (METADATA_FILE, GROUND_TRUTH_FILE):
         if name not in present:

@@ -93,9 +93,7 @@ def split_held_out(
     return train, tuple(each for each in utterances if each.segment_id in held)
 
 
-def _publish_first_stage(
-    lake: Lake, identity: RunIdentity, checkpoint: Path, trained: TrainedRun
-) -> FirstStageRecord:
+def _publish_first_stage(lake: Lake, identity: RunIdentity, checkpoint: Path, trained: TrainedRun) -> FirstStageRecord:
     record = FirstStageRecord(**dict(trained), tree=lake.put_tree(checkpoint))
     value = {"tree": record.tree, "record": lake.put_json(record.model_dump(mode="json"))}
     try:

@@ -82,9 +82,7 @@ def _ignore_renamed_attribute() -> Iterator[None]:
         yield
 
 
-def write_model_folder(
-    checkpoint: Path, start: Path, base: WhisperBaseModel, base_share: float, folder: Path
-) -> None:
+def write_model_folder(checkpoint: Path, start: Path, base: WhisperBaseModel, base_share: float, folder: Path) -> None:
     """Write a folder with everything that converters and servers need, and no training state, byte for byte reproducible.
 
     Configs and tokenizer are copies of the base's files, because loading and saving them loses fields or adds those of

@@ -49,9 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
-        print(
-            "interrupted; run the same command again to resume at the last checkpoint", file=sys.stderr, flush=True
-        )
+        print("interrupted; run the same command again to resume at the last checkpoint", file=sys.stderr, flush=True)
         return 130
     return 0
 

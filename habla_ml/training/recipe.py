@@ -51,9 +51,7 @@ class Windows(_Section):
     @model_validator(mode="after")
     def _check_windows(self) -> Self:
         if self.short_window_s + self.jitter_s > 30:
-            raise ValueError(
-                f"short_window_s {self.short_window_s} + jitter_s {self.jitter_s} is above Whisper's 30 s"
-            )
+            raise ValueError(f"short_window_s {self.short_window_s} + jitter_s {self.jitter_s} is above Whisper's 30 s")
         if self.margin_s >= self.short_window_s:
             raise ValueError(f"margin_s {self.margin_s} must be below short_window_s {self.short_window_s}")
         return self
@@ -169,9 +167,7 @@ class Recipe(_Section):
     def _check_consistency(self) -> Self:
         self._check_base_model()
         if (self.method == "lora") != (self.lora is not None):
-            raise ValueError(
-                f"method {self.method} {'needs' if self.lora is None else 'forbids'} the section lora"
-            )
+            raise ValueError(f"method {self.method} {'needs' if self.lora is None else 'forbids'} the section lora")
         if self.parts == "encoder" and self.lora is not None:
             raise ValueError("parts encoder needs method full; for adapters, set lora.target_modules")
         if (self.max_steps is None) == (self.epochs is None):

@@ -140,7 +140,5 @@ def _check_seeds(seeds: Sequence[int], recipe: Recipe, version: str) -> None:
 def _read_planned_replicates(lake: Lake, version: str, folder: Path) -> dict[int, VersionPlan]:
     """Return the existing plans of replicates, by seed."""
     names = catalogue.PLAN.keys(lake)
-    plans = [
-        read_plan(lake, name) for name in names if parent_version(name) == version and not is_subset_run(name)
-    ]
+    plans = [read_plan(lake, name) for name in names if parent_version(name) == version and not is_subset_run(name)]
     return {load_recipe(write_recipe_file(lake, plan, folder)).seed: plan for plan in plans}

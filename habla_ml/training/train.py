@@ -75,9 +75,7 @@ def train_version(
     with lock_work_folder(work_folder):
         seen = lake.read_pointer(catalogue.CHECKPOINT.name(version))
         if seen is not None and seen.value["identity"] == identity.digest:
-            progress(
-                Progress(f"{version} is already published with identity {identity.digest[:12]}; nothing to do")
-            )
+            progress(Progress(f"{version} is already published with identity {identity.digest[:12]}; nothing to do"))
             return _require_training_record(lake, version)
         first = None
         if stage is not None:

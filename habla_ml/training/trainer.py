@@ -168,9 +168,7 @@ def _build_trainer_class(run: PreparedRun) -> type[Any]:
                     decoder_input_ids=inputs["decoder_input_ids"],
                     use_cache=False,
                 )
-            loss = compute_token_loss(
-                outputs.logits, inputs["labels"], num_items_in_batch, run.recipe.label_smoothing
-            )
+            loss = compute_token_loss(outputs.logits, inputs["labels"], num_items_in_batch, run.recipe.label_smoothing)
             return (loss, outputs) if return_outputs else loss
 
         def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Any, Any, Any]:
@@ -259,9 +257,7 @@ def _build_arguments(run: PreparedRun) -> Any:
 
 
 def _compute_decoded_wer(targets: TargetEncoder, predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
-    return compute_word_error_rate(
-        [targets.decode(ids) for ids in labels], [targets.decode(ids) for ids in predicted]
-    )
+    return compute_word_error_rate([targets.decode(ids) for ids in labels], [targets.decode(ids) for ids in predicted])
 
 
 def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None) -> Any:
@@ -293,9 +289,7 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None) -> Any:
             wer = metrics["eval_wer"]
             line = f"validation WER {wer:.1%} on {len(run.validation)} clips, loss {metrics['eval_loss']:.3f}"
             self._report_progress(state, line, validation_wer=wer)
-            if is_patience_exhausted(
-                extract_validation_curve(state.log_history), run.recipe.early_stopping_patience
-            ):
+            if is_patience_exhausted(extract_validation_curve(state.log_history), run.recipe.early_stopping_patience):
                 control.should_training_stop = True
 
         def on_save(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -312,8 +306,6 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None) -> Any:
         def _report_progress(self, state: Any, line: str, **figures: float) -> None:
             elapsed_s = time.monotonic() - started
             message = f"step {state.global_step}/{state.max_steps}: {line} ({elapsed_s:.0f} s)"
-            run.report_progress(
-                Progress(message, state.global_step, state.max_steps, elapsed_s=elapsed_s, **figures)
-            )
+            run.report_progress(Progress(message, state.global_step, state.max_steps, elapsed_s=elapsed_s, **figures))
 
     return RunCallback()

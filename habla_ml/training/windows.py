@@ -76,9 +76,7 @@ class StepSchedule:
                     long.append(short.popleft() if short else next(order))
                 yield WindowedStep(_pop_clips(long, windows.full_window_batch_size), FULL_FRAMES)
             else:
-                yield WindowedStep(
-                    _pop_clips(short, self._recipe.batch_size), self._draw_window_frames(windows, step)
-                )
+                yield WindowedStep(_pop_clips(short, self._recipe.batch_size), self._draw_window_frames(windows, step))
 
     def sum_audio_s(self, steps: int) -> float:
         """Return the seconds of all clips in the first `steps` steps, including non-speech."""
@@ -88,9 +86,7 @@ class StepSchedule:
     def _iterate_clips(self) -> Iterator[int]:
         passes = 0
         while True:
-            yield from (
-                np.random.default_rng((self._recipe.seed, passes)).permutation(len(self._durations_s)).tolist()
-            )
+            yield from (np.random.default_rng((self._recipe.seed, passes)).permutation(len(self._durations_s)).tolist())
             passes += 1
 
     def _draw_window_frames(self, windows: Windows, step: int) -> int:

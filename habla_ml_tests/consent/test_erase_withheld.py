@@ -215,9 +215,7 @@ def make_table_workspace(root: Path) -> HablaWorkspace:
     (root / "consents.yaml").touch()
     table = root / "tables" / "words.csv"
     table.parent.mkdir()
-    table.write_text(
-        f"audio_path,transcript,status\nclip.wav,Hola.,{SENTENCES[0]}\n{SENTENCES[2]},Hola.,\n", "utf-8"
-    )
+    table.write_text(f"audio_path,transcript,status\nclip.wav,Hola.,{SENTENCES[0]}\n{SENTENCES[2]},Hola.,\n", "utf-8")
     workspace = make_workspace(
         root, consent={"registry": str(root / "consents.yaml")}, annotation={"tables": [str(table)]}
     )
@@ -242,9 +240,7 @@ def test_quotes_in_old_lists_of_skipped_inputs_are_erased(tmp_path: Path) -> Non
     workspace.lake.move_pointer(pointer.name, {**pointer.value, "set_aside": listed}, pointer)
     day = workspace.lake.read_pointer(catalogue.RECORDINGS.name(MONDAY))
     assert day is not None
-    quoting = Skipped(
-        CLASE, "metadata.json", f"key recorded_at is {SENTENCES[1]!r}, expected a time; taken as missing"
-    )
+    quoting = Skipped(CLASE, "metadata.json", f"key recorded_at is {SENTENCES[1]!r}, expected a time; taken as missing")
     workspace.lake.move_pointer(
         day.name, {**day.value, "set_aside": put_skipped_inputs(workspace.lake, [quoting])}, day
     )

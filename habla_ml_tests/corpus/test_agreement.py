@@ -109,9 +109,7 @@ def test_one_session_gives_no_interval_and_an_empty_log_gives_no_rate(lake: Lake
     empty = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
     assert (empty.segments, empty.wer.value, empty.wer.interval) == (0, 0.0, None)
     assert "not measured" in empty.summary
-    append_events(
-        lake, DAY, [make_table_event("a/1", "ana", "uno dos"), make_table_event("a/1", "eva", "uno")], {}
-    )
+    append_events(lake, DAY, [make_table_event("a/1", "ana", "uno dos"), make_table_event("a/1", "eva", "uno")], {})
     found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
     assert found.wer.value == pytest.approx(1 / 1.5)
     assert found.wer.interval is None

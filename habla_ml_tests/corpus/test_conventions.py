@@ -67,9 +67,7 @@ def test_applying_the_rules_twice_changes_nothing(text: str) -> None:
 
 
 def test_the_digest_depends_on_rules_but_not_on_explanations(tmp_path: Path) -> None:
-    assert (
-        load_conventions(write_changed_conventions(tmp_path, description="otra")).digest == CONVENTIONS_V1.digest
-    )
+    assert load_conventions(write_changed_conventions(tmp_path, description="otra")).digest == CONVENTIONS_V1.digest
     assert load_conventions(write_changed_conventions(tmp_path, version=3)).digest != CONVENTIONS_V1.digest
 
 

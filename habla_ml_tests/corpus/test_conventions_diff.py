@@ -42,9 +42,7 @@ def test_changed_usable_and_unusable_segments_are_counted_over_all_days(workspac
 
 def test_the_diff_reads_no_audio_and_writes_nothing(workspace: HablaWorkspace) -> None:
     def files() -> set[tuple[str, int]]:
-        return {
-            (str(each), each.stat().st_mtime_ns) for each in (workspace.root / "lake").rglob("*") if each.is_file()
-        }
+        return {(str(each), each.stat().st_mtime_ns) for each in (workspace.root / "lake").rglob("*") if each.is_file()}
 
     for day in (MONDAY, TUESDAY):
         pointer = workspace.lake.read_pointer(f"recordings/{day}")
@@ -65,9 +63,7 @@ def test_equal_conventions_have_no_differences(workspace: HablaWorkspace) -> Non
 
 def test_the_sample_of_examples_is_reproducible(workspace: HablaWorkspace) -> None:
     every = diff_conventions(workspace.lake, CONVENTIONS_V1, CONVENTIONS_V3, workspace.settings.corpus).examples
-    two = diff_conventions(
-        workspace.lake, CONVENTIONS_V1, CONVENTIONS_V3, workspace.settings.corpus, most=2
-    ).examples
+    two = diff_conventions(workspace.lake, CONVENTIONS_V1, CONVENTIONS_V3, workspace.settings.corpus, most=2).examples
     smallest = sorted(each.segment_id for each in every)[:2]
     assert sorted(each.segment_id for each in two) == smallest
     assert set(two) <= set(every)
@@ -83,13 +79,9 @@ def test_removed_and_added_words_are_marked() -> None:
 
 
 def test_the_printed_diff_marks_words_and_neutralises_terminal_escapes(workspace: HablaWorkspace) -> None:
-    write_corrections(
-        write_session(workspace.recordings, B, 1), {1: "Pues\x1b[2J... {sí}."}, at="2026-12-01T00:00:00Z"
-    )
+    write_corrections(write_session(workspace.recordings, B, 1), {1: "Pues\x1b[2J... {sí}."}, at="2026-12-01T00:00:00Z")
     collect_events(workspace.lake, TUESDAY, workspace.settings, NOW)
-    lines = format_diff(
-        diff_conventions(workspace.lake, CONVENTIONS_V1, CONVENTIONS_V2, workspace.settings.corpus)
-    )
+    lines = format_diff(diff_conventions(workspace.lake, CONVENTIONS_V1, CONVENTIONS_V2, workspace.settings.corpus))
     assert lines[0] == "orthographic-v1 → orthographic-v2: 6 annotated segments on 2 days"
     assert any(line.endswith("segment_001.wav: [-Eh,-] el lunes.") for line in lines)
     assert "  usable → only markers" in lines

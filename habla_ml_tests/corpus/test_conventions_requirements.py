@@ -20,9 +20,7 @@ VERBATIM = V1.with_name("verbatim-v1.yaml")
 CONVENTIONS_V3, VERBATIM_CONVENTIONS = load_conventions(V3), load_conventions(VERBATIM)
 
 # Characters that rules and requirements match, so that hypothesis generates them often.
-TYPED = st.text(
-    st.sampled_from("aehmñoéHE \u00a0\t\n.,;:?!¿¡…-—'\"*_«»“’[]()123%\u0301\u0303\u200bоΑ"), max_size=24
-)
+TYPED = st.text(st.sampled_from("aehmñoéHE \u00a0\t\n.,;:?!¿¡…-—'\"*_«»“’[]()123%\u0301\u0303\u200bоΑ"), max_size=24)
 
 
 def demanding(tmp_path: Path, **changes: Any) -> Path:

@@ -50,8 +50,7 @@ def shifted(lines: list[RecordedSegmentSpec]) -> list[RecordedSegmentSpec]:
     texts = [line.sentence for line in lines]
     order = np.random.default_rng(0).permutation(len(texts))
     return [
-        RecordedSegmentSpec(line.number, texts[at], seconds=line.seconds)
-        for line, at in zip(lines, order, strict=True)
+        RecordedSegmentSpec(line.number, texts[at], seconds=line.seconds) for line, at in zip(lines, order, strict=True)
     ]
 
 
@@ -178,8 +177,7 @@ def test_clipped_and_silent_segments_are_counted_over_all_recordings(tmp_path: P
 def test_a_snapshot_with_a_shifted_day_fails_by_that_days_share_of_the_hours(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     sessions = [
-        RecordedSegmentSpec(**{**vars(line), "session": f"a{line.number % 4}"})
-        for line in make_matching_segments(60)
+        RecordedSegmentSpec(**{**vars(line), "session": f"a{line.number % 4}"}) for line in make_matching_segments(60)
     ]
     digest = load_conventions(V1).digest
     write_recorded_day(lake, "2026-02-16", sessions, digest=digest)

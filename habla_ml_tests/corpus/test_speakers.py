@@ -25,9 +25,7 @@ def write_speaker_map(folder: Path, text: str) -> Path:
 
 def test_a_label_identifies_a_person_only_in_their_sessions(tmp_path: Path) -> None:
     speakers = load_speaker_map(write_speaker_map(tmp_path, MAP))
-    found = [
-        speakers.find_person(*pair) for pair in (("1a", "Speaker A"), ("2a", "Speaker A"), ("3a", "Speaker A"))
-    ]
+    found = [speakers.find_person(*pair) for pair in (("1a", "Speaker A"), ("2a", "Speaker A"), ("3a", "Speaker A"))]
     assert [person and person.name for person in found] == ["Ana", "Luis", None]
     teacher = speakers.find_person("3a", "Profe")
     assert teacher is not None

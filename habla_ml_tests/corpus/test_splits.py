@@ -56,9 +56,7 @@ def test_a_snapshot_has_every_usable_segment_once_and_is_reproducible(tmp_path: 
     sessions = {name.split("/")[0]: split for name, (split, _) in read_splits(lake, made.segments).items()}
     assert sessions == groups(lake)
     columns = pq.read_schema(io.BytesIO(lake.get_bytes(made.segments))).names
-    assert {"segment_id", "day", "session_id", "speaker", "sentence", "split", "duration_s", "status"} <= set(
-        columns
-    )
+    assert {"segment_id", "day", "session_id", "speaker", "sentence", "split", "duration_s", "status"} <= set(columns)
 
 
 def test_an_empty_corpus_is_refused_with_the_next_step(tmp_path: Path) -> None:
@@ -90,9 +88,7 @@ def test_days_under_other_conventions_are_refused_by_name(tmp_path: Path) -> Non
 
 def test_copies_of_the_same_audio_are_in_one_split_only(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
-    write_corpus_day(
-        lake, DAY, [AnnotatedSegmentSpec(f"s{n}", k) for n in range(30) for k in (1, 2)], CONVENTIONS_V1
-    )
+    write_corpus_day(lake, DAY, [AnnotatedSegmentSpec(f"s{n}", k) for n in range(30) for k in (1, 2)], CONVENTIONS_V1)
     snapshot(lake, tmp_path)
     by_split = {split: group for group, split in groups(lake).items()}
     copies = [
@@ -106,10 +102,7 @@ def test_copies_of_the_same_audio_are_in_one_split_only(tmp_path: Path) -> None:
     assert not {line.name for line in copies} & set(found)
     # The original leaves the corpus: a model may be trained on the audio, so no other split may use its copy.
     lines = [
-        AnnotatedSegmentSpec(f"s{n}", k)
-        for n in range(30)
-        for k in (1, 2)
-        if f"s{n}/{k}" != by_split["train"] + "/1"
+        AnnotatedSegmentSpec(f"s{n}", k) for n in range(30) for k in (1, 2) if f"s{n}/{k}" != by_split["train"] + "/1"
     ]
     write_corpus_day(lake, DAY, lines, CONVENTIONS_V1)
     assert copies[1].name not in read_splits(lake, snapshot(lake, tmp_path).segments)

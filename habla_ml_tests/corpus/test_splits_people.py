@@ -78,9 +78,7 @@ def test_segments_chosen_as_uncertain_are_never_held_out_and_are_counted(tmp_pat
     lines = [AnnotatedSegmentSpec(f"s{n}", k) for n in range(30) for k in (1, 2)]
     write_corpus_day(lake, DAY, lines, CONVENTIONS_V1)
     items = [
-        ReviewItem(
-            each.name, each.session, DAY, "x", 60.0, "", "habla", 1.0, ("quiet",), is_random=each.number == 1
-        )
+        ReviewItem(each.name, each.session, DAY, "x", 60.0, "", "habla", 1.0, ("quiet",), is_random=each.number == 1)
         for each in lines
     ]
     save_queue(lake, items, datetime(2026, 3, 1, tzinfo=UTC))

@@ -32,18 +32,14 @@ def test_sentences_follow_spanish_spelling(sentences):
 
 def test_sentences_last_two_to_four_seconds(sentences):
     voice = SynthesisVoice("m3", 172, 50, 50)
-    durations_s = [
-        len(synthesize_speech(text_to_phonemes(text), voice)) / SAMPLE_RATE_HZ for text in sentences[:60]
-    ]
+    durations_s = [len(synthesize_speech(text_to_phonemes(text), voice)) / SAMPLE_RATE_HZ for text in sentences[:60]]
     assert min(durations_s) > 1.0
     assert max(durations_s) < 5.5
     assert 2.0 < np.median(durations_s) < 3.5
 
 
 def test_numbers_are_spelt_as_num2words_does():
-    assert [spell_number(number) for number in range(200)] == [
-        num2words(number, lang="es") for number in range(200)
-    ]
+    assert [spell_number(number) for number in range(200)] == [num2words(number, lang="es") for number in range(200)]
 
 
 def test_a_number_out_of_range_is_refused():

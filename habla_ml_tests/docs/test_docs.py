@@ -59,9 +59,7 @@ def list_anchors(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), flags=re.M)
     return {
         "".join(
-            each
-            for each in title.lower().replace(" ", "-")
-            if each in "-_" or unicodedata.category(each)[0] in "LN"
+            each for each in title.lower().replace(" ", "-") if each in "-_" or unicodedata.category(each)[0] in "LN"
         )
         for title in titles
     }
@@ -104,9 +102,7 @@ def has_key(model: type[BaseModel], keys: list[str]) -> bool:
     field = model.model_fields.get(keys[0])
     if field is None:
         return False
-    nested = [
-        each for each in _types_in(field.annotation) if isinstance(each, type) and issubclass(each, BaseModel)
-    ]
+    nested = [each for each in _types_in(field.annotation) if isinstance(each, type) and issubclass(each, BaseModel)]
     return any(has_key(each, keys[1:]) for each in nested) if nested else True
 
 

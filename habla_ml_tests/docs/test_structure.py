@@ -60,9 +60,7 @@ def test_a_class_name_exists_once() -> None:
 
 
 def test_words_are_plain() -> None:
-    texts = {
-        path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in list_files("*.py", "*.md", "*.j2")
-    }
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in list_files("*.py", "*.md", "*.j2")}
     texts.pop(Path(__file__).relative_to(ROOT).as_posix())
     counts = Counter({name: len(WORN_WORDS.findall(text)) for name, text in texts.items()})
     lines = sum(len(text.splitlines()) for text in texts.values())
@@ -75,8 +73,7 @@ def list_sentences(page: Path) -> list[str]:
     kept = [line for line in text.splitlines() if not re.match(r"\s*(\||#|!\[|---)", line)]
     blocks = re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", "\n".join(kept))
     plain = (
-        re.sub(r"\]\([^)]*\)|`[^`]*`", lambda found: "]" if found[0][0] == "]" else "code", each)
-        for each in blocks
+        re.sub(r"\]\([^)]*\)|`[^`]*`", lambda found: "]" if found[0][0] == "]" else "code", each) for each in blocks
     )
     return [
         sentence

@@ -127,9 +127,7 @@ def test_no_byte_of_voice_or_text_remains_and_other_segments_stay(
     assert report.evaluated_versions == ("v1", "v2")
     snapshot = load_latest_snapshot(workspace.lake)
     left = {
-        each.segment_id: each.sentence
-        for split in SPLITS
-        for each in read_utterances(workspace.lake, snapshot, split)
+        each.segment_id: each.sentence for split in SPLITS for each in read_utterances(workspace.lake, snapshot, split)
     }
     kept = {
         workspace.traces_by_segment[name].segment_id: typed_text(*name)
@@ -173,9 +171,7 @@ def test_the_totals_of_pointers_count_the_remaining_segments(tmp_path: Path) -> 
     theirs = withdraw(full_lake)
     erase_all(full_lake)
     for day in DAYS:
-        left = [
-            name for name in full_lake.traces_by_segment if day.replace("-", "") in name[0] and name not in theirs
-        ]
+        left = [name for name in full_lake.traces_by_segment if day.replace("-", "") in name[0] and name not in theirs]
         held, events, text = (
             load_day(full_lake.lake, day),
             load_events(full_lake.lake, day),
@@ -277,14 +273,11 @@ def test_an_erasure_keeps_the_rates_of_a_report_and_the_plan_of_a_version(tmp_pa
         assert compute_sha256(copy) == held.value[name]
         sessions = {row["session_id"] for row in pq.read_table(copy).to_pylist()}
         assert sessions == {
-            each.session_id
-            for each in read_utterances(full_lake.lake, load_latest_snapshot(full_lake.lake), "test")
+            each.session_id for each in read_utterances(full_lake.lake, load_latest_snapshot(full_lake.lake), "test")
         }
 
 
-def test_every_annotation_source_forgets_the_erased_segments(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_annotation_source_forgets_the_erased_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = withdraw(full_lake)
     forgotten: list[str] = []
@@ -347,9 +340,7 @@ def test_the_next_snapshot_counts_erased_and_removed_segments_separately(tmp_pat
     full_lake = make_full_lake(tmp_path)
     theirs = {full_lake.traces_by_segment[each].segment_id for each in withdraw(full_lake)}
     erased = {
-        split: sum(
-            each.segment_id in theirs for each in read_utterances(full_lake.lake, full_lake.snapshot, split)
-        )
+        split: sum(each.segment_id in theirs for each in read_utterances(full_lake.lake, full_lake.snapshot, split))
         for split in SPLITS
     }
     assert erased["train"] > 0

@@ -66,9 +66,7 @@ def test_exactly_one_of_eight_processes_wins_each_race(tmp_path: Path) -> None:
     }
 
 
-def test_a_move_waits_for_a_concurrent_move_and_then_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_move_waits_for_a_concurrent_move_and_then_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tag = DirectoryStore(tmp_path / "store").compare_and_set("p.json", b"0", None)
     replacing, go_on, replace = threading.Event(), threading.Event(), os.replace
 

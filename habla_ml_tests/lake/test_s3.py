@@ -30,9 +30,7 @@ def store(s3_client: S3Client, prefix: str) -> S3Store:
     return S3Store(s3_client, BUCKET, prefix, part_bytes=5 << 20)
 
 
-def test_an_endpoint_with_conditional_writes_passes_the_probe(
-    s3_client: S3Client, store: S3Store, prefix: str
-) -> None:
+def test_an_endpoint_with_conditional_writes_passes_the_probe(s3_client: S3Client, store: S3Store, prefix: str) -> None:
     probe_conditional_writes(s3_client, BUCKET, prefix)
     assert s3_client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["KeyCount"] == 0
 

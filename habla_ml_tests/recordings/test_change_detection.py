@@ -61,9 +61,7 @@ def list_scanned_folders(workspace: HablaWorkspace, monkeypatch: pytest.MonkeyPa
     return listed
 
 
-def test_a_tick_without_changes_lists_no_session(
-    workspace: HablaWorkspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tick_without_changes_lists_no_session(workspace: HablaWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     assert " " in read_input_signature(workspace)
     assert list_scanned_folders(workspace, monkeypatch) == [workspace.recordings.name]
 

@@ -80,9 +80,9 @@ def test_a_partly_deleted_session_is_completed_when_it_returns(
     assert read_checked_rows(workspace)[f"{B}/segment_001.wav"]["machine_text"] == "texto 1"
     # Restored with all times: the unread segments are read now.
     shutil.copytree(workspace.root / "backup", session)
-    assert [
-        each.day for each in find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)
-    ] == [DAY]
+    assert [each.day for each in find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)] == [
+        DAY
+    ]
     assert read_sessions_of_ingest(workspace) == (B,)
     assert len(read_checked_rows(workspace)) == 4
     published = load_day(workspace.lake, DAY)

@@ -114,9 +114,9 @@ def test_changed_days_leave_out_live_sessions(workspace: HablaWorkspace) -> None
     assert ingest_into(workspace).sessions == {"finished": 1, "crashed": 0, "live": 0, "empty": 0, "lake": 1}
     assert list(find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)) == []
     write_json(live / "metadata.json", {"segments": []})
-    assert [
-        each.day for each in find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)
-    ] == ["2026-02-17"]
+    assert [each.day for each in find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)] == [
+        "2026-02-17"
+    ]
     write_session(workspace.recordings, B, 1)
     after = {
         each.day: each.fingerprint

@@ -75,9 +75,7 @@ def test_the_text_of_the_larger_model_wins_with_its_confidence_as_a_probability(
         (b'{"segments": [7, {"speaker": "x"}, {"filename": 3}]}', "entry 3 of segments names no file"),
     ],
 )
-def test_broken_metadata_is_a_problem_and_not_an_error(
-    workspace: HablaWorkspace, content: bytes, reason: str
-) -> None:
+def test_broken_metadata_is_a_problem_and_not_an_error(workspace: HablaWorkspace, content: bytes, reason: str) -> None:
     session = write_session(workspace.recordings, NAME, 1)
     (session / "metadata.json").write_bytes(content)
     assert reason in join_problem_reasons(read_session_hints(workspace))

@@ -78,9 +78,7 @@ def test_a_scan_of_one_day_leaves_out_the_others_and_reports_other_names(tmp_pat
     scan = scan_sessions(workspace.recordings, workspace.settings, NOW, "2026-02-16")
     assert [each.name for each in scan.sessions] == ["a_20260216_235959"]
     assert [(each.session, each.reason) for each in scan.ignored] == [("c_20260216_100000", "is not a folder")]
-    assert "notas" in {
-        each.session for each in scan_sessions(workspace.recordings, workspace.settings, NOW).ignored
-    }
+    assert "notas" in {each.session for each in scan_sessions(workspace.recordings, workspace.settings, NOW).ignored}
 
 
 def test_a_link_to_a_folder_is_not_a_session(tmp_path: Path) -> None:

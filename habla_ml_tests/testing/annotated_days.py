@@ -76,9 +76,7 @@ def write_recorded_day(
         if line.sentence is not None
     ]
     audio = _put_table(lake, pa.Table.from_pylist(recorded, schema=_relax_schema(SEGMENT_SCHEMA, recorded)))
-    facts = _put_table(
-        lake, pa.Table.from_pylist(recorded, schema=_relax_schema(SEGMENT_METADATA_SCHEMA, recorded))
-    )
+    facts = _put_table(lake, pa.Table.from_pylist(recorded, schema=_relax_schema(SEGMENT_METADATA_SCHEMA, recorded)))
     seconds = sum(line.seconds for line in lines)
     _set_pointer(
         lake,

@@ -104,9 +104,7 @@ def make_dialect_hypotheses(utterances: Sequence[Utterance], error_rate: float, 
                 words += [word, "eh"]
         text = "Gracias por ver el vídeo." if rng.random() < rate / 15 else " ".join(words)
         decode_s = each.duration_s * float(rng.lognormal(-2.2, 0.4))
-        found.append(
-            Hypothesis(each.audio_sha256, text, decode_s, each.duration_s, words=_make_word_times(text, rng))
-        )
+        found.append(Hypothesis(each.audio_sha256, text, decode_s, each.duration_s, words=_make_word_times(text, rng)))
     return found
 
 
@@ -122,9 +120,7 @@ def make_full_comparison() -> tuple[Comparison, list[Utterance]]:
     for at, (role, rate) in enumerate(planted.items()):
         rng = np.random.default_rng(at)
         silence = [
-            Hypothesis(
-                clip.audio_sha256, "Subtítulos realizados" if rng.random() < rate else "", 0.1, clip.duration_s
-            )
+            Hypothesis(clip.audio_sha256, "Subtítulos realizados" if rng.random() < rate else "", 0.1, clip.duration_s)
             for clip in quiet.clips
         ]
         heard = make_dialect_hypotheses(utterances, rate, at)
@@ -182,9 +178,7 @@ def with_hostile_texts(comparison: Comparison, text: str) -> Comparison:
         each.model_copy(
             update={
                 kind: tuple(
-                    pair.model_copy(
-                        update={"reference_token": text, "hypothesis_token": text, "words": (text, text)}
-                    )
+                    pair.model_copy(update={"reference_token": text, "hypothesis_token": text, "words": (text, text)})
                     for pair in getattr(each, kind)
                 )
                 for kind in ("words", "phonemes", "reduced")

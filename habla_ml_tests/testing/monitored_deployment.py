@@ -68,9 +68,7 @@ class MonitoredDeployment:
     def model(self) -> ReleasedModel:
         return find_released_models(self.lake, self.store, "stable")[0]
 
-    def record_week(
-        self, week: int, sessions: int = 4, segments: int = 9, **spoken: object
-    ) -> list[LessonSegment]:
+    def record_week(self, week: int, sessions: int = 4, segments: int = 9, **spoken: object) -> list[LessonSegment]:
         """Record the lessons of a week on its Monday, without corrections; week 0 is the first after the release."""
         day = (FIRST_WEEK_START + timedelta(weeks=week)).isoformat()
         random = np.random.default_rng(1000 + week)
@@ -134,8 +132,7 @@ class MonitoredDeployment:
         """Put these segments into a review queue as difficult ones."""
         item = ReviewItem("", "", "", "Ana", 2.0, "", "v1", 1.0, ("unsure: 0.2",), False)
         items = [
-            replace(item, segment_id=each.spoken.id, session_id=each.spoken.session, day=each.day)
-            for each in lessons
+            replace(item, segment_id=each.spoken.id, session_id=each.spoken.session, day=each.day) for each in lessons
         ]
         save_queue(self.lake, items, datetime(2026, 2, 1, tzinfo=UTC))
 

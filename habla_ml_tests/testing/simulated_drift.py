@@ -32,9 +32,7 @@ class ErrorRateSimulation:
     test_sessions: int = 15
     error_rate: float = 0.2
 
-    def measure_week(
-        self, random: np.random.Generator, week: str, sessions: int, rate: float
-    ) -> WeeklyMeasurement:
+    def measure_week(self, random: np.random.Generator, week: str, sessions: int, rate: float) -> WeeklyMeasurement:
         """Measure a week with random words and rates of its sessions."""
         words = np.maximum(20, random.lognormal(math.log(90), 0.5, sessions)).astype(np.int64)
         rates = _draw_rates(random, rate, self.between_sessions, sessions)
@@ -43,17 +41,13 @@ class ErrorRateSimulation:
         value, error = compute_log_rate(resample)
         return WeeklyMeasurement(week, value, error, float(resample.units[0]))
 
-    def simulate_detector(
-        self, random: np.random.Generator, weeks: int, rises_at: int, by: float
-    ) -> list[DriftState]:
+    def simulate_detector(self, random: np.random.Generator, weeks: int, rises_at: int, by: float) -> list[DriftState]:
         """Run the detector over `weeks`; from week `rises_at` on the error rate is multiplied by `by`."""
         test = self.measure_week(random, "", self.test_sessions, self.error_rate)
         series = []
         for at in range(weeks):
             sessions = int(random.integers(self.fewest_sessions, self.most_sessions + 1))
-            rate = float(_draw_rates(random, self.error_rate, self.between_weeks, 1)[0]) * (
-                by if at >= rises_at else 1
-            )
+            rate = float(_draw_rates(random, self.error_rate, self.between_weeks, 1)[0]) * (by if at >= rises_at else 1)
             series.append(self.measure_week(random, f"{at:05d}", sessions, rate))
         level = ReferenceLevel(test.value, test.standard_error, math.log1p(TOLERATED_INCREASE))
         return detect_drift(compute_excesses(series, level, 0.1, samples=[test]), ALARM_BOUND)

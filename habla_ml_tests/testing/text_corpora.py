@@ -33,9 +33,7 @@ class AnnotatedSegmentSpec:
         return f"{self.session}/{self.number}"
 
 
-def write_corpus_day(
-    lake: Lake, day: str, lines: Iterable[AnnotatedSegmentSpec], conventions: Conventions
-) -> None:
+def write_corpus_day(lake: Lake, day: str, lines: Iterable[AnnotatedSegmentSpec], conventions: Conventions) -> None:
     """Publish a day of the corpus like `build_day`."""
     made = [
         {

@@ -71,6 +71,4 @@ def write_transcript_csv(folder: Path, rows: Sequence[dict[str, str]], columns: 
 
 def read_logged_events(workspace: HablaWorkspace, day: str = DAY) -> list[AnnotationEvent]:
     log = load_events(workspace.lake, day)
-    return (
-        [] if log is None else sorted(read_events(workspace.lake, log), key=lambda each: (each.person, each.text))
-    )
+    return [] if log is None else sorted(read_events(workspace.lake, log), key=lambda each: (each.person, each.text))

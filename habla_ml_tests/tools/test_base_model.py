@@ -193,8 +193,6 @@ def test_the_shipped_model_writes_nothing_on_clips_without_speech_as_served(tmp_
     load_served_model(SHIPPED, tmp_path)
     written = [each.clip.clip_id for each in find_non_speech_output(tmp_path / "ctranslate2") if each.has_output]
     assert len(written) <= 6, written
-    left = measure_omissions(
-        tmp_path / "ctranslate2", synthesize_classroom_utterances(21, 7, dialect=True, quiet=True)
-    )
+    left = measure_omissions(tmp_path / "ctranslate2", synthesize_classroom_utterances(21, 7, dialect=True, quiet=True))
     assert left.clips_without_output == 0
     assert left.deletions < 0.1 * left.words

@@ -63,26 +63,22 @@ def test_unusable_utterances_are_skipped_and_counted_by_reason(targets: TargetEn
     }
 
 
-def test_an_existing_store_is_opened_and_a_partial_one_is_rewritten(
-    targets: TargetEncoder, tmp_path: Path
-) -> None:
+def test_an_existing_store_is_opened_and_a_partial_one_is_rewritten(targets: TargetEncoder, tmp_path: Path) -> None:
     partial = tmp_path / "clips.partial"
     partial.mkdir()
     (partial / "samples.i16").write_bytes(b"half")
     first = write_clips([make_utterance("a", 100)], targets, tmp_path / "clips")
     assert not partial.exists()
-    assert len(
-        write_clips([make_utterance("b", 200), make_utterance("c", 200)], targets, tmp_path / "clips")
-    ) == len(first)
+    assert len(write_clips([make_utterance("b", 200), make_utterance("c", 200)], targets, tmp_path / "clips")) == len(
+        first
+    )
 
 
 def test_a_store_can_be_empty(targets: TargetEncoder, tmp_path: Path) -> None:
     assert len(write_clips([], targets, tmp_path / "clips")) == 0
 
 
-def test_a_share_of_the_clips_is_non_speech_with_annotated_ones_first(
-    targets: TargetEncoder, tmp_path: Path
-) -> None:
+def test_a_share_of_the_clips_is_non_speech_with_annotated_ones_first(targets: TargetEncoder, tmp_path: Path) -> None:
     utterances = [make_utterance(f"u{index}", 1_000) for index in range(18)]
     marked = np.arange(400, dtype=np.int16)
     clips = write_clips(utterances, targets, tmp_path / "clips", NonSpeech(0.1, 5, [marked]))
@@ -128,9 +124,7 @@ def test_the_validation_sample_does_not_depend_on_order(targets: TargetEncoder) 
 
 
 def test_a_batch_has_features_of_the_window_and_padded_labels(targets: TargetEncoder, tmp_path: Path) -> None:
-    clips = write_clips(
-        [make_utterance("a", 16_000), make_utterance("b", 8_000, "adiós")], targets, tmp_path / "clips"
-    )
+    clips = write_clips([make_utterance("a", 16_000), make_utterance("b", 8_000, "adiós")], targets, tmp_path / "clips")
     loader = ClipLoader(clips, WhisperFeatureExtractor(), targets)
     batch = loader.collate([loader[0, 300], loader[1, 300]])
     assert batch["input_features"].shape == (2, 80, 300)

@@ -165,9 +165,7 @@ def test_the_next_version_reuses_the_first_stage_and_another_licence_trains_its_
     assert [each.message for each in reported if each.message.startswith("first stage: ")] == [
         f"first stage: reusing the published checkpoint of identity {one.first_stage.identity_digest[:12]}"
     ]
-    assert list(lake.list_pointers("first_stages/")) == [
-        f"first_stages/{one.first_stage.identity_digest}/checkpoint"
-    ]
+    assert list(lake.list_pointers("first_stages/")) == [f"first_stages/{one.first_stage.identity_digest}/checkpoint"]
     # a tree, its weights and its record; the configs are those of the base and were there
     assert len(set(lake.list_object_ids()) - before) == 3
 
@@ -295,9 +293,7 @@ def test_recipe_and_settings_must_agree_before_a_plan_is_pinned(
 def test_the_metadata_has_the_first_stages_object_sources_and_curve(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    record = train_version(
-        lake, snapshot, make_two_stage_recipe(recipe), "v1", tmp_path, ignore_progress, EXTRA_SPEECH
-    )
+    record = train_version(lake, snapshot, make_two_stage_recipe(recipe), "v1", tmp_path, ignore_progress, EXTRA_SPEECH)
     assert record.first_stage is not None
     metadata = build_asset_metadata(record, tmp_path)
     facts = metadata["first_stage"]["raw_value"]
@@ -326,9 +322,7 @@ def configure_speech_sources(place: TrainingDeployment, *names: str) -> None:
     for name in names:
         section, key = name.split(".")
         # a folder and its table are two paths of one set
-        settings.setdefault(section, {})[key] = (
-            "general" if section == "training" else "general/fine_tune_dataset.csv"
-        )
+        settings.setdefault(section, {})[key] = "general" if section == "training" else "general/fine_tune_dataset.csv"
     place.settings.write_text(yaml.safe_dump(settings))
 
 

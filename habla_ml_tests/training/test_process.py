@@ -69,9 +69,7 @@ class TrainingDeployment:
         )
 
     def run(self, version: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            self.command(version), cwd=ROOT, text=True, capture_output=True, env=quiet_environment()
-        )
+        return subprocess.run(self.command(version), cwd=ROOT, text=True, capture_output=True, env=quiet_environment())
 
     def record(self, version: str) -> TrainingRecord:
         found = read_training_record(self.lake, version)
@@ -132,9 +130,7 @@ def test_a_run_killed_between_training_and_publishing_publishes_without_training
     assert deployment.record("v2").tree == deployment.record("v1").tree
 
 
-def test_a_second_process_in_the_same_folder_is_refused_and_the_first_continues(
-    tmp_path: Path, recipe: Recipe
-) -> None:
+def test_a_second_process_in_the_same_folder_is_refused_and_the_first_continues(tmp_path: Path, recipe: Recipe) -> None:
     deployment = TrainingDeployment(tmp_path, recipe, max_steps=5000)
     first = deployment.start("v1")
     assert first.stdout is not None
@@ -192,9 +188,7 @@ def test_a_process_of_dagster_reports_its_progress_and_materialises_with_metadat
 
     @dg.asset
     def trained(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
-        session = pipes.run(
-            command=deployment.command("v1"), context=context, env=quiet_environment(), cwd=str(ROOT)
-        )
+        session = pipes.run(command=deployment.command("v1"), context=context, env=quiet_environment(), cwd=str(ROOT))
         return session.get_materialize_result(implicit_materialization=False)
 
     with dg.instance_for_test() as instance:

@@ -49,9 +49,7 @@ def load_plan_recipe(lake: Lake, plan: VersionPlan, folder: Path) -> Recipe:
     return load_recipe(write_recipe_file(lake, plan, folder))
 
 
-def test_replicates_have_the_snapshot_and_recipe_of_their_version_with_another_seed(
-    lake: Lake, tmp_path: Path
-) -> None:
+def test_replicates_have_the_snapshot_and_recipe_of_their_version_with_another_seed(lake: Lake, tmp_path: Path) -> None:
     own = store_trained_plan(lake, "v2")
     plans = plan_replicates(lake, "v2", [11, 12], tmp_path)
     assert [plan.version for plan in plans] == ["v2-s2", "v2-s3"]

@@ -101,9 +101,7 @@ def test_a_sentence_has_at_most_448_positions(tokenizer: WhisperTokenizer, targe
         targets.encode(digit * 445)
 
 
-@pytest.mark.parametrize(
-    "sentence", ["hola <|en|> adiós", "<|startoftranscript|>", "hola<|endoftext|>", "<|0.00|> sí"]
-)
+@pytest.mark.parametrize("sentence", ["hola <|en|> adiós", "<|startoftranscript|>", "hola<|endoftext|>", "<|0.00|> sí"])
 def test_a_sentence_with_special_tokens_is_refused(targets: TargetEncoder, sentence: str) -> None:
     with pytest.raises(UntrainableSentenceError, match="special token"):
         targets.encode(sentence)

@@ -98,9 +98,7 @@ def test_the_same_inputs_give_the_same_bytes_in_another_folder(
     two = train_version(lake, snapshot, make_quick_recipe(recipe), "v2", tmp_path / "b", ignore_progress)
     assert one.tree == two.tree
     assert (
-        train_version(
-            lake, snapshot, make_quick_recipe(recipe, seed=7), "v3", tmp_path / "a", ignore_progress
-        ).tree
+        train_version(lake, snapshot, make_quick_recipe(recipe, seed=7), "v3", tmp_path / "a", ignore_progress).tree
         != one.tree
     )
 
@@ -118,9 +116,7 @@ def test_tensorboard_has_the_loss_and_the_validation_wer(
 def test_adapters_are_merged_and_only_their_modules_differ_from_the_base(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tiny_base: Path, tmp_path: Path
 ) -> None:
-    record = train_version(
-        lake, snapshot, make_quick_recipe(recipe, **LORA), "v1", tmp_path / "work", ignore_progress
-    )
+    record = train_version(lake, snapshot, make_quick_recipe(recipe, **LORA), "v1", tmp_path / "work", ignore_progress)
     names = {file.path for file in lake.list_tree_files(record.tree)}
     assert not any("adapter" in name for name in names)
     weights = load_file(lake.checkout_tree(record.tree, tmp_path / "out") / "model.safetensors")
@@ -135,9 +131,7 @@ def test_early_stopping_publishes_the_best_step_and_not_the_last(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     # At this rate no weight moves: every evaluation equals the first.
-    still = change_recipe(
-        recipe, learning_rate=1e-30, max_steps=40, evaluate_every_steps=2, early_stopping_patience=2
-    )
+    still = change_recipe(recipe, learning_rate=1e-30, max_steps=40, evaluate_every_steps=2, early_stopping_patience=2)
     record = train_version(lake, snapshot, still, "v1", tmp_path, ignore_progress)
     assert record.steps == 6
     assert record.best_step == 2
@@ -146,9 +140,7 @@ def test_early_stopping_publishes_the_best_step_and_not_the_last(
 def test_a_run_that_stopped_without_writing_its_result_is_not_trained_further(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    still = change_recipe(
-        recipe, learning_rate=1e-30, max_steps=40, evaluate_every_steps=2, early_stopping_patience=1
-    )
+    still = change_recipe(recipe, learning_rate=1e-30, max_steps=40, evaluate_every_steps=2, early_stopping_patience=1)
     run = get_run_folder(tmp_path, RunIdentity.of(still, snapshot.id, resolve_base_model(still)))
     obstacle = run.root / "attempt-0"
     obstacle.parent.mkdir(parents=True)
@@ -165,17 +157,13 @@ def test_a_run_that_stopped_without_writing_its_result_is_not_trained_further(
 def test_a_run_at_its_time_limit_is_evaluated_and_published(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    record = train_version(
-        lake, snapshot, change_recipe(recipe, max_wall_s=0.001), "v1", tmp_path, ignore_progress
-    )
+    record = train_version(lake, snapshot, change_recipe(recipe, max_wall_s=0.001), "v1", tmp_path, ignore_progress)
     assert record.steps == 1
     assert [point.step for point in record.validation] == [1]
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_a_snapshot_without_clips_in_a_split_is_refused(
-    lake: Lake, recipe: Recipe, tmp_path: Path, split: str
-) -> None:
+def test_a_snapshot_without_clips_in_a_split_is_refused(lake: Lake, recipe: Recipe, tmp_path: Path, split: str) -> None:
     kept = [clip for clip in make_clips() if clip.split != split]
     unusable = TrainingClipSpec("long", split, "7" * 500, 1.0)  # type: ignore[arg-type]
     snapshot = publish_snapshot(lake, [*kept, unusable])
@@ -294,13 +282,9 @@ def test_the_published_weights_are_interpolated_with_the_base(
 def test_general_speech_is_recorded_with_its_licence_and_another_licence_is_another_run(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    source = SpeechSourceSummary(
-        "cv", "common_voice", "CC0-1.0", "https://example.org", "everything", 2, 0.1, {}, "d"
-    )
+    source = SpeechSourceSummary("cv", "common_voice", "CC0-1.0", "https://example.org", "everything", 2, 0.1, {}, "d")
     borrowed = tuple(read_utterances(lake, snapshot, "train"))[:2]
-    replay = GeneralSpeech(
-        tuple(replace(each, segment_id=f"cv-{each.segment_id}") for each in borrowed), (source,)
-    )
+    replay = GeneralSpeech(tuple(replace(each, segment_id=f"cv-{each.segment_id}") for each in borrowed), (source,))
     alone = train_version(lake, snapshot, make_quick_recipe(recipe), "v1", tmp_path / "work", ignore_progress)
     record = train_version(
         lake,

@@ -35,9 +35,7 @@ def prepare_test_run(lake: Lake, snapshot: Snapshot, recipe: Recipe, work_folder
     base = resolve_base_model(recipe)
     identity = RunIdentity.of(recipe, snapshot.id, base)
     training_data = build_training_data(lake, snapshot, recipe, GeneralSpeech())
-    return prepare_run(
-        recipe, identity, base, training_data, get_run_folder(work_folder, identity), lambda _: None
-    )
+    return prepare_run(recipe, identity, base, training_data, get_run_folder(work_folder, identity), lambda _: None)
 
 
 def compute_first_gradients(run: PreparedRun) -> tuple[dict[str, torch.Tensor], float]:
@@ -90,9 +88,7 @@ def test_four_accumulated_batches_have_the_gradients_of_one_large_batch(
 def test_the_loss_is_a_mean_over_the_tokens_of_the_whole_step() -> None:
     torch.manual_seed(0)
     logits = torch.randn(4, 3, 7)
-    labels = torch.tensor(
-        [[1, 2, 3], [4, 5, IGNORED_LABEL], [6, IGNORED_LABEL, IGNORED_LABEL], [0, 1, IGNORED_LABEL]]
-    )
+    labels = torch.tensor([[1, 2, 3], [4, 5, IGNORED_LABEL], [6, IGNORED_LABEL, IGNORED_LABEL], [0, 1, IGNORED_LABEL]])
     whole = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL)
     torch.testing.assert_close(compute_token_loss(logits, labels, None, 0.0), whole)
     parts = [compute_token_loss(logits[rows], labels[rows], 8, 0.0) for rows in (slice(0, 2), slice(2, 4))]

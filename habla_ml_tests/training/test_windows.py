@@ -13,9 +13,7 @@ from habla_ml.training.recipe import Recipe, Windows
 from habla_ml.training.windows import FULL_FRAMES, StepSchedule, compute_log_mel, limit_encoder_window
 
 
-def make_recipe_with_windows(
-    windows: Windows | None, batch_size: int = 4, seed: int = 1, epochs: float = 1
-) -> Recipe:
+def make_recipe_with_windows(windows: Windows | None, batch_size: int = 4, seed: int = 1, epochs: float = 1) -> Recipe:
     return Recipe(
         name="x",
         base_model="/x",

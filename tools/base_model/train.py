@@ -241,9 +241,7 @@ class BaseTraining:
         pieces = torch.tensor([piece for each in texts for piece in each])
         return ctc_loss(scores, pieces, frames // 2, lengths, blank=blank, zero_infinity=True)
 
-    def _make_batch(
-        self, full: bool, rng: np.random.Generator
-    ) -> "tuple[torch.Tensor, torch.Tensor, list[Labels]]":
+    def _make_batch(self, full: bool, rng: np.random.Generator) -> "tuple[torch.Tensor, torch.Tensor, list[Labels]]":
         """Return features [batch, 80, frames], frames per clip, and targets of clips with similar lengths."""
         import torch
 
@@ -298,12 +296,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder for the model")
     parser.add_argument("--workspace", type=Path, required=True, help="folder for clips and the training state")
     parser.add_argument("--from", dest="start", type=Path, help="trained model to continue from")
-    parser.add_argument(
-        "--steps", type=int, help=f"{BaseRecipe.steps}, or {CONTINUATION_RECIPE.steps} with --from"
-    )
-    parser.add_argument(
-        "--clips", type=int, help=f"{BaseRecipe.n_clips}, or {CONTINUATION_RECIPE.n_clips} with --from"
-    )
+    parser.add_argument("--steps", type=int, help=f"{BaseRecipe.steps}, or {CONTINUATION_RECIPE.steps} with --from")
+    parser.add_argument("--clips", type=int, help=f"{BaseRecipe.n_clips}, or {CONTINUATION_RECIPE.n_clips} with --from")
     parser.add_argument("--learning-rate", type=float, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()

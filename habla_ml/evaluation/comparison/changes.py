@@ -52,8 +52,6 @@ def _compute_slice_changes(
         return ()
     bounds = compute_simultaneous_lower_bounds([figure for _, figure in known])
     return tuple(
-        SliceChange(
-            dimension=part.dimension, name=part.name, points=figure.interval(), loss_lower_bound_points=bound
-        )
+        SliceChange(dimension=part.dimension, name=part.name, points=figure.interval(), loss_lower_bound_points=bound)
         for (part, figure), bound in zip(known, bounds, strict=True)
     )

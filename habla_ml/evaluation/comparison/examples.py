@@ -54,7 +54,6 @@ def _make_example(kind: _Kind, at: int, reference: Reference, models: Sequence[S
         reference=reference.sentence,
         words=models[0].words[at].reference_words,
         hypotheses=tuple(
-            ExampleHypothesis(model=model.name, text=model.texts[at], errors=model.words[at].errors)
-            for model in models
+            ExampleHypothesis(model=model.name, text=model.texts[at], errors=model.words[at].errors) for model in models
         ),
     )

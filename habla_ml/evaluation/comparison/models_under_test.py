@@ -113,9 +113,7 @@ def prepare_model(
     return replace(_open_export(spec.text, role, export, lake, settings), decoding=spec.decoding)
 
 
-def _open_export(
-    name: str, role: ModelRole, export: PublishedExport, lake: Lake, settings: Settings
-) -> EvaluatedModel:
+def _open_export(name: str, role: ModelRole, export: PublishedExport, lake: Lake, settings: Settings) -> EvaluatedModel:
     folder = checkout_artefact(lake, export.artefact, settings.work_folder)
     return EvaluatedModel(name, role, export.artefact, folder)
 

@@ -27,9 +27,7 @@ from habla_ml.transcription.options import EngineOptions
 
 COMPARISON_FORMAT = "habla_ml.comparison/3"
 
-Dimension = Literal[
-    "overall", "loudness", "duration", "snr", "role", "seen_speaker", "source", "speaker", "session"
-]
+Dimension = Literal["overall", "loudness", "duration", "snr", "role", "seen_speaker", "source", "speaker", "session"]
 
 
 class ScoredSet(EvaluationRecord):

@@ -13,9 +13,7 @@ def read_stored_comparison(lake: Lake, version: str) -> Comparison:
     """Return the comparison behind a version's report; raise `EvaluationError` where there is none."""
     pointer = lake.read_pointer(catalogue.REPORT.name(version))
     if pointer is None:
-        raise EvaluationError(
-            f"model version {version} has not been evaluated; materialise `wer_report` for it first"
-        )
+        raise EvaluationError(f"model version {version} has not been evaluated; materialise `wer_report` for it first")
     return read_comparison(lake.get_bytes(pointer.value["comparison"]))
 
 

@@ -252,18 +252,14 @@ def test_a_log_without_later_columns_is_read_and_extended(workspace: HablaWorksp
 
 
 def test_an_event_without_later_columns_keeps_its_id() -> None:
-    event = AnnotationEvent(
-        "s", "e", DAY, "t", "corrected", "", "p", "habla", datetime(2026, 1, 1, tzinfo=UTC), None
-    )
+    event = AnnotationEvent("s", "e", DAY, "t", "corrected", "", "p", "habla", datetime(2026, 1, 1, tzinfo=UTC), None)
     values = ["s", "e", DAY, "t", "corrected", "", "p", "habla", "2026-01-01T00:00:00+00:00", None]
     assert event.event_id == compute_digest(values)
     assert replace(event, model_version="v2").event_id == compute_digest([*values, "v2"])
 
 
 SAVE = st.permutations([1, 2, 3]).flatmap(
-    lambda order: st.fixed_dictionaries(
-        {number: st.tuples(st.sampled_from("ab"), st.booleans()) for number in order}
-    )
+    lambda order: st.fixed_dictionaries({number: st.tuples(st.sampled_from("ab"), st.booleans()) for number in order})
 )
 
 

@@ -146,9 +146,7 @@ def test_each_state_of_the_register_gives_another_run_key_until_the_corrections_
         {"contributor": "c-9", "speakers": [{"label": "Otra"}]},
     ],
 )
-def test_an_unrelated_change_of_the_register_requests_nothing(
-    workspace: HablaWorkspace, entry: dict[str, Any]
-) -> None:
+def test_an_unrelated_change_of_the_register_requests_nothing(workspace: HablaWorkspace, entry: dict[str, Any]) -> None:
     register(workspace, ANA, REMEDIOS, entry)
     assert list_outdated_days(workspace) == []
     pointers = {name: workspace.lake.read_pointer(name) for name in workspace.lake.list_pointers("")}

@@ -102,9 +102,7 @@ def test_a_label_of_one_session_is_never_joined_with_another_session() -> None:
 
 def test_small_slices_have_a_reason() -> None:
     found = make_comparison(make_utterances(6, 12), {"base": 0.4, "candidate": 0.2})
-    assert (
-        find_slice(found.slices, "session-000 · SPEAKER_00").too_small == "too small: 1 of the required 3 sessions"
-    )
+    assert find_slice(found.slices, "session-000 · SPEAKER_00").too_small == "too small: 1 of the required 3 sessions"
     assert find_slice(found.slices, "Ana").too_small is None
     strict = TEST_SETTINGS.model_copy(update={"smallest_slice_words": 10_000})
     wordy = make_comparison(make_utterances(6, 12), {"base": 0.4, "candidate": 0.2}, settings=strict)

@@ -98,12 +98,8 @@ def test_the_tables_keep_counts_and_texts_in_parquet(tmp_path: Path) -> None:
 
 def test_a_wrong_word_has_its_neighbours_and_a_missing_text_is_refused() -> None:
     references = [Reference.of(make_utterances(1, 1)[0])]
-    table = make_word_error_table(
-        references, "v1", [align_words("los niños de aquí cerca", "loh niños aquí cerca")]
-    )
-    assert [
-        (row["said"], row["heard"], row["before"], row["after"], row["place"]) for row in table.to_pylist()
-    ] == [
+    table = make_word_error_table(references, "v1", [align_words("los niños de aquí cerca", "loh niños aquí cerca")])
+    assert [(row["said"], row["heard"], row["before"], row["after"], row["place"]) for row in table.to_pylist()] == [
         ("los", "loh", "", "niños de", 0),
         ("de", None, "los niños", "aquí cerca", 2),
     ]

@@ -90,8 +90,7 @@ def test_a_version_is_compared_with_the_newest_older_release(lake, cdn, settings
 
     def list_previous_releases(version: str) -> list[str]:
         return [
-            each.name
-            for each in prepare_evaluated_models(lake, list_released(cdn), version, settings, lambda _: None)
+            each.name for each in prepare_evaluated_models(lake, list_released(cdn), version, settings, lambda _: None)
         ][1:-1]
 
     assert list_previous_releases("v11") == ["v10"]

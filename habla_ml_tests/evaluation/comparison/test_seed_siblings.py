@@ -46,15 +46,13 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def first_stage(seed: int) -> FirstStageRecord:
-    run = make_training_record(
-        "v0", seed, recipe=fake_digest(f"first stage, seed {seed}"), snapshot=""
-    ).model_dump(include=set(TrainedRun.model_fields))
+    run = make_training_record("v0", seed, recipe=fake_digest(f"first stage, seed {seed}"), snapshot="").model_dump(
+        include=set(TrainedRun.model_fields)
+    )
     return FirstStageRecord.model_validate({**run, "tree": fake_digest(f"first stage {seed}")})
 
 
-def store_training(
-    lake: Lake, version: str, seed: int, recipe: dict[str, Any] | None = None, **identity: Any
-) -> None:
+def store_training(lake: Lake, version: str, seed: int, recipe: dict[str, Any] | None = None, **identity: Any) -> None:
     """Store the records of a training with `seed`; the plan of a repeat exists already."""
     if lake.read_pointer(catalogue.PLAN.name(version)) is None:
         text = yaml.safe_dump({**RECIPE, "seed": seed, **(recipe or {})})
@@ -65,9 +63,7 @@ def store_training(
         version, seed, **{"recipe": fake_digest(f"seed {seed}"), "first_stage": first.identity.digest, **identity}
     ).model_copy(update={"first_stage": first})
     value = {"tree": record.tree, "record": lake.put_json(record.model_dump(mode="json"))}
-    lake.move_pointer(
-        catalogue.CHECKPOINT.name(version), value, lake.read_pointer(catalogue.CHECKPOINT.name(version))
-    )
+    lake.move_pointer(catalogue.CHECKPOINT.name(version), value, lake.read_pointer(catalogue.CHECKPOINT.name(version)))
 
 
 def measured(version: str, rate: float, speech=SPEECH) -> Comparison:
@@ -184,8 +180,6 @@ def test_a_repeat_is_never_released(lake: Lake, tmp_path: Path) -> None:
     assert gate.reasons[0].startswith("v2-s2 repeats v2 with another seed")
     now = datetime(2026, 11, 21, tzinfo=UTC)
     with pytest.raises(ReleaseError, match="v2-s2 repeats a version with another seed"):
-        sign_override(
-            lake, plan.version, "Eva", "It is the best of the three that we trained.", now, PROMOTION_RULE
-        )
+        sign_override(lake, plan.version, "Eva", "It is the best of the three that we trained.", now, PROMOTION_RULE)
     with pytest.raises(ReleaseError, match="invalid model version 'v2-s2'"):
         parse_model_number(plan.version)

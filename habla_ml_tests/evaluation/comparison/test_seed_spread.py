@@ -18,9 +18,7 @@ MEASURED = make_comparison(make_utterances(8, 6), {"base": 0.4, "previous": 0.21
 
 
 def spread(*rates: float) -> SeedSpread:
-    return summarise_seeds(
-        [SeedRun(version=f"v2-s{at}" if at > 1 else "v2", wer=r) for at, r in enumerate(rates, 1)]
-    )
+    return summarise_seeds([SeedRun(version=f"v2-s{at}" if at > 1 else "v2", wer=r) for at, r in enumerate(rates, 1)])
 
 
 def with_seeds(*rates: float, base: float = -10.0, previous: float = -0.4) -> Comparison:
@@ -48,9 +46,7 @@ def test_the_spread_of_seeds_equals_that_computed_by_hand() -> None:
 
 def test_an_interval_of_two_distant_seeds_ends_at_zero_and_one_seed_has_no_spread() -> None:
     assert spread(0.01, 0.30).interval == Interval(0.0, 0.155, pytest.approx(0.155 + 12.7062 * 0.145, rel=1e-4))
-    with pytest.raises(
-        EvaluationError, match="at least two runs, got 1; train and score a version with another seed"
-    ):
+    with pytest.raises(EvaluationError, match="at least two runs, got 1; train and score a version with another seed"):
         spread(0.2)
 
 
@@ -99,8 +95,7 @@ def test_both_forms_of_the_report_name_each_seed_and_the_json_keeps_them() -> No
     assert "v2-s3" in html
     assert format_seed_spread(found.seeds) in html
     assert (
-        "| v2-s3 | 20.8\u00a0% |\n| mean ± standard deviation (range) | 20.4\u00a0% ± 0.4 (20.0 to 20.8) |"
-        in markdown
+        "| v2-s3 | 20.8\u00a0% |\n| mean ± standard deviation (range) | 20.4\u00a0% ± 0.4 (20.0 to 20.8) |" in markdown
     )
     assert "The WER over 3 training seeds" in markdown
     assert read_comparison(found.to_json()) == found

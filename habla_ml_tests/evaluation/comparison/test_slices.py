@@ -70,8 +70,7 @@ def make_voiced(snr_db: float) -> np.ndarray:
 
 def test_noise_is_measured_from_the_samples() -> None:
     clips = [
-        make_utterance(f"s{at}", "a", "hola", audio=make_voiced(snr))
-        for at, snr in enumerate((5.0, 15.0, 25.0, 30.0))
+        make_utterance(f"s{at}", "a", "hola", audio=make_voiced(snr)) for at, snr in enumerate((5.0, 15.0, 25.0, 30.0))
     ]
     clips.append(make_utterance("s9", "a", "hola", audio=np.zeros(16_000, np.float32)))
     assert slices_by_name(clips, "snr") == {

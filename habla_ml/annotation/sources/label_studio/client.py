@@ -173,9 +173,7 @@ class LabelStudio:
         seen: set[tuple[int, datetime]] = set()
         number = 1
         while True:
-            query = _build_task_query(
-                "tasks:updated_at", "greater_or_equal", "Datetime", format_filter_time(since)
-            )
+            query = _build_task_query("tasks:updated_at", "greater_or_equal", "Datetime", format_filter_time(since))
             parameters = {"project": project, "page": number, "page_size": page_size, "fields": "all"}
             page = self._fetch_tasks(object, {**parameters, "query": query})
             last = since
@@ -220,9 +218,7 @@ class LabelStudio:
                 "check the address; version 1.23 is known to work"
             ) from None
 
-    def _send_with_retries(
-        self, method: str, path: str, parameters: Mapping[str, Any] | None = None
-    ) -> httpx.Response:
+    def _send_with_retries(self, method: str, path: str, parameters: Mapping[str, Any] | None = None) -> httpx.Response:
         """Repeat an idempotent request until its response is no transient fault, for at most `patience_s`."""
         deadline, pause_s = time.monotonic() + self._patience_s, _FIRST_PAUSE_S
         while True:

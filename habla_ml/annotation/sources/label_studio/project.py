@@ -111,9 +111,7 @@ def open_project(server: LabelStudio, title: str, audio_folder: AudioFolder) -> 
         server.create_project(title, _DESCRIPTION, LABEL_CONFIG)
         project = find_project(server, title)
     if project is None:
-        raise ServiceError(
-            f"{server.url} created project {title!r} but does not list it; use a token that can read it"
-        )
+        raise ServiceError(f"{server.url} created project {title!r} but does not list it; use a token that can read it")
     wanted = audio_folder.registration
     known = server.list_source_storages(audio_folder.kind, project.id)
     if not any(
@@ -155,9 +153,7 @@ def open_audio_folder(settings: Settings, documents: Path) -> AudioFolder:
         Path(folder).mkdir(parents=True, exist_ok=True)
         local = DirectoryStore(documents.resolve())
     except (OSError, LakeError) as error:
-        raise SettingsError(
-            f"annotation.label_studio.documents: {documents} cannot be written: {error}"
-        ) from error
+        raise SettingsError(f"annotation.label_studio.documents: {documents} cannot be written: {error}") from error
     registration = {"title": AUDIO_FOLDER_NAME, "path": folder, "use_blob_urls": True}
     return AudioFolder(local, "/data/local-files/?d=", "localfiles", registration)
 

@@ -233,9 +233,7 @@ def _wait_for_answer(config: ServerConfig, process: subprocess.Popen[bytes]) -> 
         except httpx.TransportError:
             pass
         time.sleep(0.25)
-    raise ServiceError(
-        f"Label Studio did not respond on {config.url} for {_STARTUP_TIMEOUT_S:g} s; read {config.log}"
-    )
+    raise ServiceError(f"Label Studio did not respond on {config.url} for {_STARTUP_TIMEOUT_S:g} s; read {config.log}")
 
 
 def _executable_path(environment: Path) -> Path:

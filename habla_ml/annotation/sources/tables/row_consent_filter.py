@@ -66,8 +66,7 @@ class RowConsentFilter:
         if parse_session_start(target.session_id) is not None:
             return self.annotation_filter.explain_refusal(target.day, target.session_id, target.segment_id, [])
         if any(
-            each.covers(target.session_id, None, target.segment_id)
-            for each in admission.consents.register.contributors
+            each.covers(target.session_id, None, target.segment_id) for each in admission.consents.register.contributors
         ):
             return None
         admission.awaited_entries.add(UNATTRIBUTED)

@@ -322,9 +322,7 @@ class _TableImporter:
             reason=row.reason,
             person=row.person,
             source=f"table:{self.name}",
-            created_at=self.changed_at
-            if row.annotated_at is None
-            else to_utc(row.annotated_at, self.settings.zone),
+            created_at=self.changed_at if row.annotated_at is None else to_utc(row.annotated_at, self.settings.zone),
             seen_text=None,
             model_version=row.model_version,
         )

@@ -79,9 +79,7 @@ class LabelStudioServer:
 def server(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterator[LabelStudioServer]:
     root = tmp_path_factory.mktemp("label_studio")
     port = find_free_port()
-    workspace = make_workspace(
-        root, lake={"endpoint_url": s3_endpoint}, annotation={"label_studio": {"port": port}}
-    )
+    workspace = make_workspace(root, lake={"endpoint_url": s3_endpoint}, annotation={"label_studio": {"port": port}})
     config = resolve_server_config(workspace.settings)
     install_server(config.environment, print)
     started = LabelStudioServer(config)

@@ -157,9 +157,7 @@ def test_an_edit_is_a_later_event_and_the_earlier_event_stays(review_project: Re
     annotation = review_project.submit(1, build_text_result("uno"))
     review_project.pull()
     with review_project.server.http as http:
-        http.patch(
-            f"/api/annotations/{annotation}", json={"result": [build_text_result("dos")]}
-        ).raise_for_status()
+        http.patch(f"/api/annotations/{annotation}", json={"result": [build_text_result("dos")]}).raise_for_status()
     assert review_project.pull().added == 1
     assert [event.text for event in review_project.events()] == ["uno", "dos"]
     with review_project.server.http as http:
@@ -184,13 +182,9 @@ def test_invalid_annotations_are_skipped_until_corrected_and_the_others_are_kept
         {"data": shown},
     ]
     with review_project.server.http as http:
-        made = http.post(
-            f"/api/projects/{review_project.project.id}/import?return_task_ids=true", json=foreign
-        ).json()
+        made = http.post(f"/api/projects/{review_project.project.id}/import?return_task_ids=true", json=foreign).json()
         for task in made["task_ids"]:
-            http.post(
-                f"/api/tasks/{task}/annotations", json={"result": [build_text_result("mal")]}
-            ).raise_for_status()
+            http.post(f"/api/tasks/{task}/annotations", json={"result": [build_text_result("mal")]}).raise_for_status()
     report = review_project.pull()
     assert [event.text for event in review_project.events()] == ["tres"]
     reasons = " | ".join(sorted(each.reason for each in report.skipped_inputs))
@@ -225,18 +219,14 @@ def test_a_deleted_task_is_pushed_again_and_a_duplicate_is_deleted(review_projec
 def test_a_server_killed_during_an_import_loses_and_duplicates_no_task(
     review_project: ReviewProject,
 ) -> None:
-    copies = [
-        make_review_item(1, segment_id=f"{number:08d}-0000-5000-8000-000000000000") for number in range(4_000)
-    ]
+    copies = [make_review_item(1, segment_id=f"{number:08d}-0000-5000-8000-000000000000") for number in range(4_000)]
     project, lake = review_project.project, review_project.workspace.lake
     tasks = [pushing._build_task(each, review_project.audio_folder) for each in copies]
 
     def import_all() -> None:
         state = pushing.load_push_state(lake, project)
         for start in range(0, len(tasks), 1_000):
-            state = pushing._import_batch(
-                lake, review_project.client, project, state, tasks[start : start + 1_000]
-            )
+            state = pushing._import_batch(lake, review_project.client, project, state, tasks[start : start + 1_000])
 
     with ThreadPoolExecutor(1) as pool:
         importing = pool.submit(import_all)
@@ -344,9 +334,7 @@ def test_the_sensor_pulls_and_requests_days_until_their_text_is_built(review_pro
 def test_the_commands_push_pull_and_reconcile(review_project: ReviewProject) -> None:
     profile = review_project.workspace.root / "configs" / "mine.yaml"
     profile.parent.mkdir()
-    profile.write_text(
-        yaml.safe_dump(review_project.workspace.settings.model_dump(mode="json", exclude={"profile"}))
-    )
+    profile.write_text(yaml.safe_dump(review_project.workspace.settings.model_dump(mode="json", exclude={"profile"})))
 
     def label_studio(command: str) -> str:
         found = habla_ml("label-studio", command, "-p", str(profile))
@@ -380,9 +368,11 @@ def test_an_erasure_deletes_tasks_with_and_without_annotations_and_their_audio(
     )
     assert list(review_project.tasks()) == [build_segment_id(3)]
     audio = {entry.key for entry in review_project.audio_folder.store.list(f"{AUDIO_FOLDER_NAME}/")}
-    assert [
-        review_project.audio_folder.key_of(DAY, build_segment_id(number)) in audio for number in (1, 2, 3)
-    ] == [False, False, True]
+    assert [review_project.audio_folder.key_of(DAY, build_segment_id(number)) in audio for number in (1, 2, 3)] == [
+        False,
+        False,
+        True,
+    ]
     assert (
         delete_tasks(
             review_project.workspace.settings, review_project.client, [build_segment_id(1), build_segment_id(2)]

@@ -50,8 +50,7 @@ def test_a_review_request_is_a_new_task_with_its_reason(
         data = http.get(f"/api/tasks/{second}").json()["data"]
     assert (data["round"], data["hint"], "(cifras en vez de letras)" in data["why"]) == (1, "son las 3", True)
     assert (
-        reconcile(review_project.workspace.lake, review_project.client, review_project.project).duplicates_deleted
-        == 0
+        reconcile(review_project.workspace.lake, review_project.client, review_project.project).duplicates_deleted == 0
     )
     review_project.submit(1, build_text_result("son las 3"))
     assert review_project.pull().added == 1
@@ -61,9 +60,9 @@ def test_a_review_request_is_a_new_task_with_its_reason(
     ]
     assert find_review_requests(review_project) == []
     review_project.client.delete_task(second)
-    assert reconcile(
-        review_project.workspace.lake, review_project.client, review_project.project
-    ).without_task == (build_segment_id(1),)
+    assert reconcile(review_project.workspace.lake, review_project.client, review_project.project).without_task == (
+        build_segment_id(1),
+    )
     assert review_project.push([back]).added == 1
     assert review_project.tasks()[build_segment_id(1)][0] == first
 
@@ -76,16 +75,13 @@ def test_a_review_request_replaces_an_unanswered_first_task(
     review_project.push([make_review_item(1, hint="son las 3", request=wrong)])
     _, newer = review_project.tasks()[build_segment_id(1)]
     assert (
-        reconcile(review_project.workspace.lake, review_project.client, review_project.project).duplicates_deleted
-        == 1
+        reconcile(review_project.workspace.lake, review_project.client, review_project.project).duplicates_deleted == 1
     )
     assert review_project.tasks()[build_segment_id(1)] == [newer]
     assert review_project.push([make_review_item(1), make_review_item(1, request=wrong)]).added == 0
 
 
-def test_the_page_shows_the_broken_rules_and_the_reasons_in_spanish(
-    review_project: ReviewProject, page: Page
-) -> None:
+def test_the_page_shows_the_broken_rules_and_the_reasons_in_spanish(review_project: ReviewProject, page: Page) -> None:
     review_project.push(
         [
             make_review_item(1, hint="son las 3", request=ReviewRequest(1, ("digits",), "c", "t")),

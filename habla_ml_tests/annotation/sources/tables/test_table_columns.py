@@ -56,9 +56,7 @@ def test_a_json_table_has_the_same_columns(workspace: HablaWorkspace, tmp_path: 
     assert (event.status, event.reason, event.person) == ("unusable", "solapado", "Eva")
 
 
-def test_two_people_on_a_new_clip_give_two_events_of_one_segment(
-    workspace: HablaWorkspace, tmp_path: Path
-) -> None:
+def test_two_people_on_a_new_clip_give_two_events_of_one_segment(workspace: HablaWorkspace, tmp_path: Path) -> None:
     folder = tmp_path / "t"
     rows = [
         {"audio_path": "1.wav", "transcript": "Uno.", "person": "Ana"},
@@ -139,8 +137,6 @@ def test_a_saved_table_without_changes_adds_nothing_and_one_changed_row_adds_one
         table = write_transcript_csv(tmp_path / "t", rows[::-1])
         os.utime(table, (NOW.timestamp() - 3600 * hours,) * 2)
         assert import_table_file(workspace, table).added == 0
-    changed = write_transcript_csv(
-        tmp_path / "t", [*rows[:3], {**rows[3], "status": "unusable", "transcript": ""}]
-    )
+    changed = write_transcript_csv(tmp_path / "t", [*rows[:3], {**rows[3], "status": "unusable", "transcript": ""}])
     os.utime(changed, (NOW.timestamp(), NOW.timestamp()))
     assert import_table_file(workspace, changed).added == 1

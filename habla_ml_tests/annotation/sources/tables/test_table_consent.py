@@ -180,9 +180,7 @@ def test_a_table_can_name_the_pseudonym_as_speaker(workspace: HablaWorkspace) ->
 
 
 @pytest.mark.parametrize("speaker", ["", "Speaker A"])
-def test_texts_of_habla_segments_wait_whatever_speaker_the_row_names(
-    workspace: HablaWorkspace, speaker: str
-) -> None:
+def test_texts_of_habla_segments_wait_whatever_speaker_the_row_names(workspace: HablaWorkspace, speaker: str) -> None:
     rows = [(f"{A}/segment_00{n}.wav", f"Frase {n}.", speaker) for n in (1, 2)]
     write_table(get_table_path(workspace), rows)
     ingest_until_idle(workspace, remedios())

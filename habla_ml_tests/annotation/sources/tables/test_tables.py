@@ -34,9 +34,7 @@ from habla_ml_tests.testing.transcript_tables import (
 )
 
 
-def test_rows_with_session_and_segment_names_annotate_habla_segments(
-    workspace: HablaWorkspace, tmp_path: Path
-) -> None:
+def test_rows_with_session_and_segment_names_annotate_habla_segments(workspace: HablaWorkspace, tmp_path: Path) -> None:
     write_session(workspace.recordings, A, 2)
     ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
     table = write_audio_csv(tmp_path / "t", [(f"/elsewhere/recordings/{A}/segment_002.wav", "Hola, niños.")])
@@ -102,9 +100,7 @@ def test_a_clip_in_a_folder_named_like_a_session_is_filed_under_that_session_and
     assert read_segments(workspace, DAY)[0]["session_id"] == A
 
 
-def test_an_import_is_done_once_and_again_when_the_table_changes(
-    workspace: HablaWorkspace, tmp_path: Path
-) -> None:
+def test_an_import_is_done_once_and_again_when_the_table_changes(workspace: HablaWorkspace, tmp_path: Path) -> None:
     folder = tmp_path / "t"
     folder.mkdir()
     for number in (1, 2):
