@@ -1,27 +1,24 @@
-"""The project's own errors: a few classes, each naming whose move is next.
-
-A message holds the thing, its value, the bound it broke and the next step.
-"""
+"""The errors of the project. A message has the thing, its value, the expected value and the next step."""
 
 
 class HablaError(Exception):
-    """Whatever habla_ml refuses on purpose; the command line prints it without a traceback."""
+    """Base class; the command line prints its message without a traceback."""
 
 
 class SettingsError(HablaError):
-    """A settings file, key or environment variable is wrong; the message names file, key and expectation."""
+    """A settings file, key or environment variable is wrong."""
 
 
 class InputError(HablaError):
-    """Something that came from outside (a recording, a table, a transcript) cannot be used as it is."""
+    """An input from outside (recording, table, transcript) is unusable."""
 
 
 class ServiceError(HablaError):
-    """A server beside us (Label Studio) cannot be reached, refuses, or answers what makes no sense."""
+    """Another server, such as Label Studio, is unreachable, refuses a request or sends an invalid response."""
 
 
 class LakeError(HablaError):
-    """The lake or release store cannot do what it must: unwritable, full, or without conditional writes."""
+    """The lake or release store is unwritable, full or without conditional writes."""
 
 
 class ObjectMissingError(LakeError):
@@ -29,7 +26,7 @@ class ObjectMissingError(LakeError):
 
 
 class PointerMovedError(LakeError):
-    """A compare-and-set lost: somebody moved the pointer since it was read."""
+    """A compare-and-set failed because the pointer moved since it was read."""
 
 
 class CorpusError(HablaError):
@@ -45,7 +42,7 @@ class ExportError(HablaError):
 
 
 class EvaluationError(HablaError):
-    """A comparison cannot be made: no test set, no artefact, unequal sets."""
+    """A comparison is impossible: no test set, no artefact or unequal sets."""
 
 
 class ReleaseError(HablaError):

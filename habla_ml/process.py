@@ -1,4 +1,4 @@
-"""What a process of ours asks of the operating system."""
+"""Requests of a process to the operating system."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ _PARENT_POLL_S = 1.0
 
 
 def die_with_parent(parent_pid: int) -> None:
-    """Make this process end as soon as the one that started it does.
+    """Make this process end as soon as its parent ends.
 
-    Linux has a signal for it, which comes when the thread that started us ends; elsewhere a thread looks every
-    second whether we were handed to another parent.
+    Linux sends a signal when the parent thread ends. Elsewhere a thread checks every second whether the parent changed.
 
     Args:
-        parent_pid: Of the process that started this one; if it is gone already, this one ends at once.
+        parent_pid: Id of the parent process; if it has ended already, this process ends at once.
 
     Raises:
-        OSError: The kernel refused.
+        OSError: The kernel refused the request.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
@@ -45,10 +44,10 @@ def _watch_parent(parent_pid: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what is freed for the next use; the process stays at its peak until it ends.
+    """Let the C library keep freed memory for reuse; the process stays at its peak until it ends.
 
-    A 30 s window's tensors are so large that glibc maps and unmaps each of them, and the kernel clears every
-    page again: a third of the time of decoding on a CPU. Without glibc there is nothing to set.
+    The tensors of a 30 s window are so large that glibc maps and unmaps each of them and the kernel clears every page
+    again, which takes a third of the decoding time on a CPU. Without glibc this does nothing.
     """
     if sys.platform != "linux":
         return

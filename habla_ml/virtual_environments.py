@@ -1,4 +1,4 @@
-"""Virtual environments for packages that contradict ours, made at the first need beside our own."""
+"""Virtual environments for packages that conflict with those of habla_ml, created when first needed."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _READY_MARKER: Final = ".ready"
 
 
 def sibling_environment(name: str) -> Path:
-    """Where the environment of this name is, or would be: `.venv-<name>` beside the one that runs us."""
+    """Return the folder of the environment with this name: `.venv-<name>` next to the running one."""
     return Path(sys.prefix).parent / f".venv-{name}"
 
 
 def is_installed(environment: Path) -> bool:
-    """Whether its installation went through."""
+    """Return whether the installation was completed."""
     return (environment / _READY_MARKER).exists()
 
 
 def install_environment(
     environment: Path, requirements: Sequence[str], pins: str, log: Callable[[str], None]
 ) -> None:
-    """Make the environment where it is missing, and install into it.
+    """Create the environment and install the requirements, unless this is done already.
 
     Args:
-        environment: Its folder.
-        requirements: As pip takes them.
-        pins: A file of constraints beside the environment; without it the newest that fit are installed.
-        log: Told one line before it starts.
+        environment: The folder of the environment.
+        requirements: Requirements for pip.
+        pins: Name of a constraints file next to the environment; without the file the newest versions are installed.
+        log: Receives a line before the installation.
 
     Raises:
-        ServiceError: pip failed; its last lines are in the message.
+        ServiceError: A command failed; the message has its last output.
     """
     if is_installed(environment):
         return
@@ -48,5 +48,5 @@ def install_environment(
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise ServiceError(f"{' '.join(command)} failed: {done.stderr[-500:]}; mend that, then run again")
+            raise ServiceError(f"{' '.join(command)} failed: {done.stderr[-500:]}; fix the cause and run again")
     (environment / _READY_MARKER).touch()

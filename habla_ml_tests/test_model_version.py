@@ -11,7 +11,7 @@ from habla_ml.model_version import (
 
 
 @pytest.mark.parametrize(
-    ("name", "number", "repeats"),
+    ("name", "number", "parent"),
     [
         ("v1", 1, None),
         ("v12", 12, None),
@@ -27,13 +27,13 @@ from habla_ml.model_version import (
         ("experiment", 0, None),
     ],
 )
-def test_only_a_version_has_a_number_and_only_a_repeat_repeats(
-    name: str, number: int, repeats: str | None
+def test_only_versions_have_a_number_and_only_replicates_a_parent(
+    name: str, number: int, parent: str | None
 ) -> None:
-    assert (version_number(name), parent_version(name)) == (number, repeats)
-    assert is_version(name) == bool(number or repeats)
+    assert (version_number(name), parent_version(name)) == (number, parent)
+    assert is_version(name) == bool(number or parent)
 
 
-def test_a_repeat_is_named_after_what_it_repeats() -> None:
+def test_a_replicate_is_named_after_its_version() -> None:
     assert parent_version(replicate_name("v3", 2)) == parent_version(subset_run_name("v3", 25)) == "v3"
     assert [is_subset_run(each) for each in ("v3", "v3-s2", "v3-p25")] == [False, False, True]

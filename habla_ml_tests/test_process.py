@@ -1,4 +1,4 @@
-"""What a process asks of the system, in processes of their own."""
+"""Tests of memory settings, each in its own process."""
 
 import subprocess
 import sys
@@ -21,8 +21,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
-def test_memory_that_was_freed_is_used_again_without_asking_the_kernel():
+@pytest.mark.skipif(sys.platform != "linux", reason="needs glibc")
+def test_freed_memory_is_reused_without_new_page_faults():
     def faults(how: str) -> int:
         return int(
             subprocess.run([sys.executable, "-c", FAULTS, how], text=True, capture_output=True, check=True).stdout

@@ -29,14 +29,14 @@ def load(tmp_path: Path, tree: dict, **environment: str) -> Settings:
     return load_settings(path, environment)
 
 
-def test_relative_paths_are_read_from_the_folder_that_holds_configs(tmp_path, tree):
+def test_relative_paths_start_at_the_folder_that_contains_configs(tmp_path, tree):
     settings = load(tmp_path, tree)
     assert settings.recordings.folder == tmp_path / "recordings"
     assert settings.lake.url == str(tmp_path / "lake")
     assert settings.profile == "mine"
 
 
-def test_an_s3_url_is_left_as_it_is(tmp_path, tree):
+def test_an_s3_url_is_not_changed(tmp_path, tree):
     tree["lake"]["url"] = "s3://bucket/prefix"
     assert load(tmp_path, tree).lake.url == "s3://bucket/prefix"
 
@@ -50,7 +50,7 @@ def test_an_unknown_key_names_the_file_the_key_and_the_keys_that_exist(tmp_path,
     assert "channel, licence, model_id, public_url, store" in str(refused.value)
 
 
-def test_a_wrong_type_names_the_value_and_what_was_expected(tmp_path, tree):
+def test_an_error_of_type_has_the_value_and_the_expected_type(tmp_path, tree):
     tree["automation"] = {"growth_hours": "ten"}
     with pytest.raises(SettingsError, match=r"automation\.growth_hours: is 'ten': .*valid number"):
         load(tmp_path, tree)
@@ -90,35 +90,35 @@ def test_all_faults_are_reported_at_once(tmp_path, tree):
     del tree["lake"]
     with pytest.raises(SettingsError) as refused:
         load(tmp_path, tree)
-    assert "no IANA time zone" in str(refused.value)
+    assert "not an IANA time zone" in str(refused.value)
     assert "lake: is missing" in str(refused.value)
 
 
-def test_the_environment_overrides_the_file_and_is_named_when_it_is_wrong(tmp_path, tree):
+def test_environment_variables_override_the_file_and_errors_name_them(tmp_path, tree):
     assert load(tmp_path, tree, HABLA_RELEASE__CHANNEL="beta").release.channel == "beta"
     assert load(tmp_path, tree, HABLA_AUTOMATION__GROWTH_HOURS="2.5").automation.growth_hours == 2.5
     with pytest.raises(SettingsError, match="environment variable HABLA_AUTOMATION__GROWTH_HOURS"):
         load(tmp_path, tree, HABLA_AUTOMATION__GROWTH_HOURS="-1")
 
 
-def test_a_variable_of_no_key_is_refused(tmp_path, tree):
+def test_a_variable_without_a_key_is_refused(tmp_path, tree):
     with pytest.raises(SettingsError, match="HABLA_RELEASE__CHANEL"):
         load(tmp_path, tree, HABLA_RELEASE__CHANEL="beta")
 
 
-def test_a_missing_profile_lists_those_that_exist(tmp_path, tree):
+def test_the_error_of_a_missing_profile_lists_the_existing_ones(tmp_path, tree):
     load(tmp_path, tree)
-    with pytest.raises(SettingsError, match=r"profiles found beside it: \['mine\.yaml'\]"):
+    with pytest.raises(SettingsError, match=r"profiles in its folder: \['mine\.yaml'\]"):
         load_settings("other", {"HABLA_CONFIGS": str(tmp_path / "configs")})
 
 
-def test_broken_yaml_is_refused_with_the_place(tmp_path):
+def test_the_error_of_broken_yaml_names_the_file(tmp_path):
     (tmp_path / "broken.yaml").write_text("lake: [")
     with pytest.raises(SettingsError, match=r"broken\.yaml cannot be read as YAML"):
         load_settings(tmp_path / "broken.yaml", {})
 
 
-def test_saved_settings_read_back_equal(tmp_path, tree):
+def test_saved_settings_are_equal_when_loaded(tmp_path, tree):
     settings = load(tmp_path, tree, HABLA_RELEASE__CHANNEL="beta")
     assert load_settings(save_settings(settings, tmp_path / "saved"), {}) == settings
 
@@ -133,7 +133,7 @@ def test_every_shipped_profile_has_only_known_keys(profile):
 
 
 @pytest.mark.parametrize("profile", ["demo", "local", "production"])
-def test_every_shipped_profile_begins_with_the_newest_standard_spelling(profile):
+def test_every_shipped_profile_uses_the_newest_orthographic_conventions(profile):
     newest = max(
         Path("configs/conventions").glob("orthographic-v*.yaml"),
         key=lambda path: int(path.stem.rpartition("v")[2]),
@@ -143,15 +143,15 @@ def test_every_shipped_profile_begins_with_the_newest_standard_spelling(profile)
 
 
 @pytest.mark.parametrize("key", ["replay", "first_stage"])
-def test_what_is_trained_on_may_not_be_the_set_that_measures_forgetting(tmp_path, tree, key):
+def test_training_speech_must_not_be_the_out_of_domain_set(tmp_path, tree, key):
     tree["training"][key] = tree["recordings"]["folder"]
     tree["evaluation"] = {"out_of_domain": tree["recordings"]["folder"]}
-    said = rf"mine\.yaml: training\.{key} and evaluation\.out_of_domain are both .* name two different tables"
-    with pytest.raises(SettingsError, match=said):
+    message = rf"mine\.yaml: training\.{key} and evaluation\.out_of_domain are both .* set two different tables"
+    with pytest.raises(SettingsError, match=message):
         load(tmp_path, tree)
 
 
-def test_general_speech_is_a_path_or_sources_and_reads_back_equal(tmp_path, tree):
+def test_general_speech_is_a_path_or_sources(tmp_path, tree):
     tree["training"]["replay"] = "recordings"
     tree["evaluation"] = {"out_of_domain": {"path": "configs", "kind": "hf", "licence": "CC0", "origin": "here"}}
     settings = load(tmp_path, tree)

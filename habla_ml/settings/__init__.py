@@ -1,4 +1,4 @@
-"""One typed tree of settings, and how it is read from a profile and the environment."""
+"""The typed settings, read from a profile and environment variables."""
 
 from habla_ml.settings.data import (
     AnnotationSettings,

@@ -1,6 +1,6 @@
-"""What every section of the settings is made of: paths, zones, shares, and the section itself.
+"""Types of the settings: paths, time zones, shares, and the section.
 
-Relative paths are read from the folder that holds `configs/`, which `load_settings` passes as the context `root`.
+Relative paths start at the folder that contains `configs/`, which `load_settings` passes as the context `root`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _resolve_below_root(path: Path, info: ValidationInfo) -> Path:
 def _require_existing(path: Path, info: ValidationInfo) -> Path:
     path = _resolve_below_root(path, info)
     if not path.exists():
-        raise ValueError(f"{path} does not exist; create it or name another one")
+        raise ValueError(f"{path} does not exist; create it or set another path")
     return path
 
 
@@ -32,13 +32,13 @@ def _require_time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError(f"{name!r} is no IANA time zone; an example is Europe/Madrid") from None
+        raise ValueError(f"{name!r} is not an IANA time zone; an example is Europe/Madrid") from None
     return name
 
 
 def _require_cron(expression: str) -> str:
     if len(expression.split()) != 5:
-        raise ValueError(f"{expression!r} is no cron expression of five fields; an example is '0 3 1 */3 *'")
+        raise ValueError(f"{expression!r} is not a cron expression with five fields; an example is '0 3 1 */3 *'")
     return expression
 
 
@@ -49,10 +49,10 @@ TimeZone = Annotated[str, AfterValidator(_require_time_zone)]
 Cron = Annotated[str, AfterValidator(_require_cron)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 EnvironmentVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
-"""The name of an environment variable, where a secret is never written into a file."""
+"""Name of an environment variable with a secret, which is never written to a file."""
 
 
 class SettingsSection(BaseModel):
-    """A part of the settings: frozen, and an unknown key is an error."""
+    """A part of the settings: frozen, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,4 +1,4 @@
-"""Settings of speech and text: every key with its type, its bound, its default and what it decides."""
+"""Settings of recordings, annotation, corpus and review."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from habla_ml.settings.base import (
 
 
 class StoreSettings(SettingsSection):
-    """A place for bytes: a folder, or `s3://bucket/prefix` on AWS or any endpoint with conditional writes."""
+    """A store: a folder, or `s3://bucket/prefix` on AWS or another endpoint with conditional writes."""
 
     url: Location
     endpoint_url: str | None = None
@@ -47,12 +47,12 @@ class RecordingsSettings(SettingsSection):
 
 
 class LabelStudioSettings(SettingsSection):
-    """A Label Studio server: one at `url`, or, without it, the one that `habla-ml label-studio up` starts.
+    """A Label Studio server: the one at `url`, or without it the embedded one of `habla-ml label-studio up`.
 
-    The token of a server at `url` is never written here: `token_variable` names the environment variable that holds
-    it, a legacy token or a personal access token. `folder` holds the embedded server's database and login (default:
-    below `work_folder`), `documents` the audio that a server serves as local files (default: below `folder`), and
-    `environment` the server's own virtual environment (default: beside ours).
+    `token_variable` names the environment variable with the token of the server at `url`, a legacy token or a personal
+    access token. `folder` has the embedded server's database and login (default: in `work_folder`), `documents` the
+    audio that a server serves as local files (default: in `folder`), and `environment` is the server's virtual
+    environment (default: next to that of habla_ml).
     """
 
     url: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*[^/\s]$")] | None = None
@@ -69,9 +69,9 @@ class LabelStudioSettings(SettingsSection):
 
 
 class AnnotationSettings(SettingsSection):
-    """Tables of transcripts from outside (`fine_tune_dataset.csv` or `.json`), and how far people may differ.
+    """Tables of transcripts (`fine_tune_dataset.csv` or `.json`), and the bound on disagreement.
 
-    `most_disagreement` is a share of words: above it a day's check says that its annotators do not agree.
+    `most_disagreement` is a share of words; above it the check `annotators_agree` of a day fails.
     """
 
     tables: tuple[ExistingPath, ...] = ()
@@ -80,7 +80,7 @@ class AnnotationSettings(SettingsSection):
 
 
 class CorpusSettings(SettingsSection):
-    """Which conventions apply, who is enrolled (a speaker map), and the bounds of a usable segment."""
+    """The conventions, the speaker map of enrolled people, and the bounds of a usable segment."""
 
     conventions: ExistingPath
     speakers: ExistingPath | None = None
@@ -90,15 +90,15 @@ class CorpusSettings(SettingsSection):
 
 
 class ConsentSettings(SettingsSection):
-    """Who contributed what under which consent: a register (a YAML file), if there is one."""
+    """The consent register, a YAML file; without one every recording is used."""
 
     registry: ExistingPath | None = None
 
 
 class SplitSettings(SettingsSection):
-    """Shares of hours by split; train gets the rest. The seed decides the order in which groups are dealt.
+    """Shares of hours by split; train gets the rest. The seed decides the order in which groups are assigned.
 
-    Up to `fingerprint_up_to_hours` of corpus, sounds are compared between the splits; 0 leaves that out.
+    Up to `fingerprint_up_to_hours` of corpus, audio is compared between the splits; 0 switches this off.
     """
 
     validation: Fraction = 0.1
@@ -108,9 +108,9 @@ class SplitSettings(SettingsSection):
 
 
 class QualitySettings(SettingsSection):
-    """Bounds of the checks on recordings and corpus, and how much of the flagged speech the corpus report plays.
+    """Bounds of the checks on recordings and corpus, and the flagged audio in the corpus report.
 
-    A share is of the segments looked at; with fewer than `fewest_segments` nothing is judged.
+    Shares are of the checked segments; with fewer than `fewest_segments` a check passes.
     """
 
     fewest_segments: Annotated[int, Field(ge=3)] = 20
@@ -132,8 +132,8 @@ class QualitySettings(SettingsSection):
 class SpeechSource(SettingsSection):
     """Transcribed speech from outside the classroom: a table, a Common Voice TSV or a Hugging Face dataset on disk.
 
-    `licence` and `origin` (an address or a citation) are recorded with every model that heard it; only a table may
-    leave them out. The filters go by the columns of Common Voice. `most_hours` takes a sample, always the same.
+    `licence` and `origin` (an address or a citation) are recorded with every model trained on it and are optional for
+    a table. The filters use the columns of Common Voice. `most_hours` takes a sample, always the same.
     """
 
     path: ExistingPath
@@ -153,12 +153,12 @@ class SpeechSource(SettingsSection):
             if self.kind != "table" and not getattr(self, key).strip():
                 raise ValueError(f"{key} is missing; {self.kind} speech is used only with its licence and origin")
         if self.kind == "table" and (self.fewest_up_votes or self.most_down_votes is not None or self.accents):
-            raise ValueError("a table has no votes and no accents; remove the filters or name another kind")
+            raise ValueError("a table has no votes and no accents; remove the filters or set another kind")
         return self
 
 
 def _normalise_sources(value: Any) -> Any:
-    """A plain path is a table, and one source stands for a list of one."""
+    """Return a tuple of sources; a plain path is a table, and a single source is a list of one."""
     if value is None:
         return ()
     listed = value if isinstance(value, list | tuple) else [value]
@@ -169,7 +169,7 @@ SpeechSources = Annotated[tuple[SpeechSource, ...], BeforeValidator(_normalise_s
 
 
 class ReviewWeights(SettingsSection):
-    """How much each signal counts in a segment's score; 0 switches it off."""
+    """Weight of each signal in the score of a segment; 0 switches it off."""
 
     uncertainty: Annotated[float, Field(ge=0)] = 1.0
     disagreement: Annotated[float, Field(ge=0)] = 1.0
@@ -181,7 +181,7 @@ class ReviewWeights(SettingsSection):
 
 
 class ReviewSettings(SettingsSection):
-    """Which segments a person is asked to look at: how many minutes a week, and what counts."""
+    """The review queue: its minutes a week, its shares and limits."""
 
     minutes: Annotated[float, Field(gt=0)] = 30.0
     random_share: Fraction = 0.2

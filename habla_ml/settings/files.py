@@ -37,7 +37,7 @@ def load_settings(profile: str | Path | None = None, environment: Mapping[str, s
     path, option = _find_profile(profile or environment.get("HABLA_PROFILE", DEFAULT_PROFILE), environment)
     tree = read_mapping(path, "profile")
     if "profile" in tree:
-        raise SettingsError(f"{path}: key profile: is the file's own name; remove the line")
+        raise SettingsError(f"{path}: key profile: the profile is named by its file; remove the line")
     origins = _apply_environment(tree, environment)
     try:
         return Settings.model_validate(
@@ -68,7 +68,9 @@ def _apply_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> 
         for key in keys[:-1]:
             below = node.setdefault(key, {})
             if not isinstance(below, dict):
-                raise SettingsError(f"environment variable {name}: {key} is a value, not a section")
+                raise SettingsError(
+                    f"environment variable {name}: {key} is a value, not a section; correct the name of the variable"
+                )
             node = below
         node[keys[-1]] = yaml.safe_load(text)
         origins[".".join(keys)] = f"environment variable {name}"

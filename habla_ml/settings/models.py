@@ -1,4 +1,4 @@
-"""Settings of models: how they are trained, judged, converted, released and watched."""
+"""Settings of training, evaluation, promotion, export, release and monitoring."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from habla_ml.settings.hosted import HostedSettings
 
 
 class TrainingSettings(SettingsSection):
-    """The recipe of the next model version, and general speech that it hears beside the classroom's or before it.
+    """The recipe of the next model version, and general speech for its training.
 
-    `replay` names transcribed clips of standard Spanish (a path is a table, `fine_tune_dataset.csv` or `.json`): what
-    is heard again is not forgotten. `first_stage` names what a recipe with that section hears before the classroom.
-    Neither may be the out-of-domain set, which measures forgetting.
+    `replay` is transcribed standard Spanish that is mixed into the training against forgetting; a path is a table,
+    `fine_tune_dataset.csv` or `.json`. `first_stage` is the speech of the recipe's section of that name, before the
+    classroom speech. Neither may be the out-of-domain set, which measures forgetting.
     """
 
     recipe: ExistingPath
@@ -25,7 +25,7 @@ class TrainingSettings(SettingsSection):
 
 
 class CorpusWordSettings(SettingsSection):
-    """Which words of the corpus count as the classroom's vocabulary though nobody listed them.
+    """Which words of the corpus count as classroom vocabulary without a list.
 
     `zipf_below` is a frequency in general Spanish: 4 is ten in a million.
     """
@@ -36,11 +36,11 @@ class CorpusWordSettings(SettingsSection):
 
 
 class AcceptableSettings(SettingsSection):
-    """What is acceptable, dimension by dimension, whatever it is compared with; null bounds nothing.
+    """Absolute upper bounds of acceptable values; null is no bound.
 
-    A figure must stay below. These are the bounds of the project's evaluation framework, which names none on the CER of
-    Spanish: this is that of English. The real-time factors are those of production; a preview needs 0.5 and 1. Memory
-    is what the machine that serves has. Of fewer than `fewest_clips` no comparison is made.
+    These are the bounds of the project's evaluation framework, which has none for the CER of Spanish; this is that of
+    English. The real-time factors are those of production; a preview needs 0.5 and 1. The memory is that of the serving
+    machine. With fewer than `fewest_clips` clips nothing is compared.
     """
 
     wer: float | None = 0.10
@@ -56,12 +56,12 @@ class AcceptableSettings(SettingsSection):
 
 
 class EvaluationSettings(SettingsSection):
-    """How models are decoded and compared: as Habla serves them.
+    """How models are decoded, as Habla serves them, and compared.
 
-    `unit` is what the bootstrap draws as a whole. `non_speech` is a folder of WAVs in which nobody speaks, beside
+    `unit` is the sampling unit of the bootstrap. `non_speech` is a folder of WAVs without speech, added to
     `non_speech_takes` rounds of built-in sounds; `vocabulary` a file of terms, one a line; `alignments` words with
-    times set by hand, `speaker_turns` a folder of `<session>.rttm` that say who speaks when. `parity_clips` are decoded
-    with the checkpoint too, so that a broken conversion shows (0: none). `compute_usd_per_hour` prices one's own
+    manual times; `speaker_turns` a folder of `<session>.rttm` with the speaker turns. `parity_clips` clips are decoded
+    with the checkpoint too, to detect a broken conversion (0: none). `compute_usd_per_hour` is the price of your own
     machine.
     """
 
@@ -111,7 +111,7 @@ class TranscriptionSettings(SettingsSection):
 
 
 class PromotionSettings(SettingsSection):
-    """The plan's rule: bounds on relative improvement and on forgetting."""
+    """Bounds of the promotion rule on relative improvement and on losses."""
 
     deploy_above_relative: Fraction = 0.30
     collect_below_relative: Fraction = 0.20
@@ -125,12 +125,12 @@ class PromotionSettings(SettingsSection):
 
 
 class AdviceSettings(SettingsSection):
-    """When `habla-ml advise` says that fine-tuning, or more speech, is worth it.
+    """When `habla-ml advise` recommends fine-tuning or more speech.
 
-    Below `base_wer_from`, or below `fewest_hours`, training a Whisper model on a dialect gains little for its effort;
-    one term that makes more than `one_term_share` of the errors is no dialect. `more_hours` are what forecasts are
-    made for. Collecting stops where the most of them would remove `worth_removing` of the errors, about the least that
-    a class notices, with less than `worth_probability`: a bet that is more likely lost than won.
+    Below `base_wer_from` or `fewest_hours`, fine-tuning Whisper on a dialect gains little for its effort. If one term
+    makes more than `one_term_share` of the errors, the dialect is not the cause. Forecasts are for `more_hours`. More
+    speech is not recommended if the largest of them removes `worth_removing` of the errors, about the least that a
+    class notices, with a probability below `worth_probability`.
     """
 
     base_wer_from: Fraction = 0.15
@@ -142,14 +142,14 @@ class AdviceSettings(SettingsSection):
 
 
 class ExportSettings(SettingsSection):
-    """Quantisation for Habla, and whether the phone's archive is made."""
+    """Quantisation for Habla, and the time limit of the Core ML conversion."""
 
     ctranslate2_quantisation: str = "int8"
     coreml_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
 
 
 class ReleaseSettings(SettingsSection):
-    """Where releases go, how the phone reaches them, and the channel whose pointer moves."""
+    """The store, public address, model name, licence and channel of releases."""
 
     store: StoreSettings
     public_url: str | None = None
@@ -159,7 +159,7 @@ class ReleaseSettings(SettingsSection):
 
 
 class EmailSettings(SettingsSection):
-    """A mail server; the password stands in the environment variable that `password_variable` names."""
+    """A mail server; `password_variable` names the environment variable with its password."""
 
     host: str
     port: Annotated[int, Field(ge=1, le=65535)] = 587
@@ -171,18 +171,18 @@ class EmailSettings(SettingsSection):
 
 
 class AlertSettings(SettingsSection):
-    """Who is told: the variable that holds a webhook's address (Slack, Teams, Mattermost take its JSON), and mail."""
+    """Recipients of alerts: the variable with a webhook's address (Slack, Teams, Mattermost), and e-mail."""
 
     webhook_variable: EnvironmentVariable | None = None
     email: EmailSettings | None = None
 
 
 class MonitoringSettings(SettingsSection):
-    """How the released version is watched, week by week.
+    """Weekly monitoring of the released version.
 
-    `tolerated_worsening` is the relative rise of the WER above that of the release's test set that is no drift yet:
-    other people, other weeks. An alarm is false once in `weeks_between_false_alarms` weeks on average.
-    What is recorded is compared with the `reference_weeks` before the release.
+    `tolerated_worsening` is the relative rise of the WER above that of the release's test set that is no drift, because
+    people and weeks differ. A false alarm occurs once in `weeks_between_false_alarms` weeks on average. Inputs are
+    compared with the `reference_weeks` before the release.
     """
 
     cron: Cron = "0 7 * * 1"

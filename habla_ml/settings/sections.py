@@ -1,4 +1,4 @@
-"""The tree of settings: the sections put together, and what must agree between them."""
+"""The settings of a deployment: all sections, and the rules between them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def format_command(profile_option: str, *arguments: str) -> str:
 
 
 class AutomationSettings(SettingsSection):
-    """When the pipeline acts by itself."""
+    """What starts the pipeline without a person."""
 
     growth_hours: Annotated[float, Field(gt=0)] = 10.0
     quarterly_cron: Cron = "0 3 1 */3 *"
@@ -49,7 +49,7 @@ class AutomationSettings(SettingsSection):
 
 
 class Settings(SettingsSection):
-    """Everything a deployment decides."""
+    """All settings of a deployment."""
 
     profile: str
     profile_option: str = DEFAULT_PROFILE
@@ -78,10 +78,10 @@ class Settings(SettingsSection):
     def _require_separate_forgetting_set(self) -> Self:
         measured = {each.path for each in self.evaluation.out_of_domain}
         for key in ("replay", "first_stage"):
-            for twice in (each.path for each in getattr(self.training, key) if each.path in measured):
+            for shared in (each.path for each in getattr(self.training, key) if each.path in measured):
                 raise ValueError(
-                    f"training.{key} and evaluation.out_of_domain are both {twice}; what was trained on "
-                    "cannot say what was forgotten: name two different tables"
+                    f"training.{key} and evaluation.out_of_domain are both {shared}; training speech cannot measure "
+                    "forgetting: set two different tables"
                 )
         return self
 
@@ -91,5 +91,5 @@ class Settings(SettingsSection):
 
     @property
     def zone(self) -> ZoneInfo:
-        """The zone of Habla's naive times, whose day is the partition's day."""
+        """The zone of Habla's naive times and of the day partitions."""
         return ZoneInfo(self.time_zone)

@@ -1,4 +1,4 @@
-"""YAML files that people write: reading one, and saying what is wrong with it so that it can be mended."""
+"""Reading YAML files that people write, and error messages for their faults."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ _NO_ORIGINS: Final[Mapping[str, str]] = {}
 
 
 def read_mapping(path: Path, kind: str, *, private: bool = False) -> dict[str, Any]:
-    """The keys and values of a YAML file.
+    """Return the keys and values of a YAML file.
 
     Args:
         path: The file.
-        kind: What such a file holds, in the singular: `recipe`.
-        private: It names people; no message repeats a line of it.
+        kind: The kind of file, in the singular: `recipe`.
+        private: Whether the file names people; then no message quotes it.
 
     Raises:
-        SettingsError: It is not there (names those beside it), is no YAML, or holds no keys and values.
+        SettingsError: The file does not exist, is not YAML, or is not a mapping.
     """
     try:
         tree = yaml.safe_load(path.read_text("utf-8"))
     except FileNotFoundError:
         known = sorted(each.name for each in path.parent.glob("*.yaml"))
-        raise SettingsError(f"{path} does not exist; {kind}s found beside it: {known or 'none'}") from None
+        raise SettingsError(f"{path} does not exist; {kind}s in its folder: {known or 'none'}") from None
     except yaml.MarkedYAMLError as error:
         where = "" if error.problem_mark is None else f" at line {error.problem_mark.line + 1}"
         raise SettingsError(f"{path} cannot be read as YAML{where if private else f': {error}'}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(tree, dict):
-        raise SettingsError(f"{path} holds {type(tree).__name__}, expected the keys and values of a {kind}")
+        raise SettingsError(f"{path} is a {type(tree).__name__}, expected the keys and values of a {kind}")
     return tree
 
 
@@ -48,14 +48,14 @@ def format_validation_errors(
     *,
     private: bool = False,
 ) -> str:
-    """Every fault as a line: where it stands, its key, the value found and what was expected.
+    """Return one line for each fault: place, key, value and expectation.
 
     Args:
-        error: What `model` raised.
-        model: The model that the whole file was to be.
-        where: The file, as a message names it.
-        origins: Dotted key → where its value came from, if not from the file.
-        private: The file names people; neither a value nor an unknown key is repeated.
+        error: The error of `model`.
+        model: The model of the whole file.
+        where: The file, as messages name it.
+        origins: Origin of the values that are not from the file, by dotted key.
+        private: Whether the file names people; then no value and no unknown key is quoted.
     """
     lines = []
     for fault in error.errors():
@@ -68,7 +68,7 @@ def format_validation_errors(
         elif fault["type"] == "missing":
             expectation = "is missing and has no default"
         elif fault["type"] == "value_error" and isinstance(fault["input"], Mapping):
-            expectation = message  # of a whole section, whose values would bury the reason
+            expectation = message  # The fault of a whole section; its values would hide the reason.
         else:
             expectation = message if private else f"is {fault['input']!r}: {message}"
         lines.append(f"{origins.get(key, where)}: {f'key {key}: ' if key else ''}{expectation}")
@@ -76,7 +76,7 @@ def format_validation_errors(
 
 
 def _list_sibling_keys(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
-    """The known keys of the section in which `location` stands."""
+    """Return the known keys of the section of `location`."""
     section = model
     for part in location[:-1]:
         below = section.model_fields.get(str(part))
@@ -86,7 +86,7 @@ def _list_sibling_keys(location: tuple[int | str, ...], model: type[BaseModel]) 
 
 
 def _find_models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models that a type names: itself, or below `| None`, `tuple[…]` and the like."""
+    """Yield the models in a type: itself, or inside `| None`, `tuple[…]` and similar types."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for below in get_args(annotation):
