@@ -23,9 +23,7 @@ def is_installed(environment: Path) -> bool:
     return (environment / _READY_MARKER).exists()
 
 
-def install_environment(
-    environment: Path, requirements: Sequence[str], pins: str, log: Callable[[str], None]
-) -> None:
+def install_environment(environment: Path, requirements: Sequence[str], pins: str, log: Callable[[str], None]) -> None:
     """Create the environment and install the requirements, unless this is done already.
 
     Args:

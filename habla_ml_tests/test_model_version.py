@@ -27,9 +27,7 @@ from habla_ml.model_version import (
         ("experiment", 0, None),
     ],
 )
-def test_only_versions_have_a_number_and_only_replicates_a_parent(
-    name: str, number: int, parent: str | None
-) -> None:
+def test_only_versions_have_a_number_and_only_replicates_a_parent(name: str, number: int, parent: str | None) -> None:
     assert (version_number(name), parent_version(name)) == (number, parent)
     assert is_version(name) == bool(number or parent)
 

@@ -66,10 +66,7 @@ def test_settings_load_without_the_recordings_folder_and_report_it(tmp_path, tre
     assert load(tmp_path, tree).recordings.folder_problem is None
     tree["recordings"]["folder"] = "nowhere"
     problem = load(tmp_path, tree).recordings.folder_problem
-    assert (
-        problem
-        == f"the recordings folder {tmp_path / 'nowhere'} does not exist; create it or set recordings.folder"
-    )
+    assert problem == f"the recordings folder {tmp_path / 'nowhere'} does not exist; create it or set recordings.folder"
 
 
 def test_a_printed_command_has_the_profile_option_unless_the_profile_is_the_default(tmp_path, tree):
@@ -79,8 +76,7 @@ def test_a_printed_command_has_the_profile_option_unless_the_profile_is_the_defa
         path.with_stem(name).write_text(path.read_text())
     environment = {"HABLA_CONFIGS": str(path.parent)}
     commands = [
-        load_settings(profile, environment).command("rollback", "--to", "v 1")
-        for profile in ("mine", path, "local")
+        load_settings(profile, environment).command("rollback", "--to", "v 1") for profile in ("mine", path, "local")
     ]
     assert commands == [*["habla-ml rollback --to 'v 1' -p mine"] * 2, "habla-ml rollback --to 'v 1'"]
 
@@ -163,9 +159,7 @@ def test_general_speech_is_a_path_or_sources(tmp_path, tree):
     assert overlaid.training.replay[0].path == tmp_path / "configs"
     tree["training"]["replay"] = ["recordings", {"path": "configs", "kind": "common_voice", "licence": "CC0"}]
     del tree["evaluation"]
-    with pytest.raises(
-        SettingsError, match=r"replay\.1: origin is missing; common_voice speech is used only with"
-    ):
+    with pytest.raises(SettingsError, match=r"replay\.1: origin is missing; common_voice speech is used only with"):
         load(tmp_path, tree)
 
 

@@ -121,9 +121,7 @@ class AudioDecoder:
         self.close()
         if late.is_set():
             raise InputError(f"takes longer than {self._wall_limit_s:g} s to decode; convert it to WAV")
-        why = (
-            "needs too much processor time" if status == -signal.SIGXCPU else f"ends the decoder (status {status})"
-        )
+        why = "needs too much processor time" if status == -signal.SIGXCPU else f"ends the decoder (status {status})"
         raise InputError(f"cannot be decoded: it {why}; convert it to WAV")
 
     def _ensure_child(self) -> subprocess.Popen[bytes]:

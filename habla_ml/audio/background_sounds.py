@@ -136,9 +136,7 @@ def _synthesise_chair_scrape(n_samples: int, rng: np.random.Generator) -> NDArra
     envelope = np.zeros(n_samples)
     _add_at(envelope, np.hanning(length), start)
     wave = wave + scrape / _rms(scrape) * rattle * envelope
-    knock = rng.standard_normal(int(0.06 * _SAMPLE_RATE_HZ)) * np.exp(
-        -np.linspace(0, 6, int(0.06 * _SAMPLE_RATE_HZ))
-    )
+    knock = rng.standard_normal(int(0.06 * _SAMPLE_RATE_HZ)) * np.exp(-np.linspace(0, 6, int(0.06 * _SAMPLE_RATE_HZ)))
     _add_at(wave, 2.0 * knock, start + length)
     return np.asarray(wave, dtype=np.float32)
 
@@ -149,9 +147,7 @@ def _synthesise_murmur(n_samples: int, rng: np.random.Generator) -> NDArray[np.f
     knots = max(4, int(n_samples / _SAMPLE_RATE_HZ * 5))
     places = np.linspace(0, knots - 1, n_samples)
     for _ in range(8):
-        pitch_hz = rng.uniform(95, 230) * np.exp(
-            0.15 * np.interp(places, np.arange(knots), rng.standard_normal(knots))
-        )
+        pitch_hz = rng.uniform(95, 230) * np.exp(0.15 * np.interp(places, np.arange(knots), rng.standard_normal(knots)))
         phase = 2 * np.pi * np.cumsum(pitch_hz) / _SAMPLE_RATE_HZ
         syllables = np.maximum(np.interp(places, np.arange(knots), rng.normal(0.3, 0.6, knots)), 0)
         for harmonic in range(1, 7):

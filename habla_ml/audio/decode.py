@@ -82,9 +82,7 @@ def check_format(channels: int, sample_rate_hz: int) -> None:
     if not 1 <= channels <= MAX_CHANNELS:
         raise InputError(f"has {channels} channels, expected 1…{MAX_CHANNELS}")
     if not _MIN_SAMPLE_RATE_HZ <= sample_rate_hz <= _MAX_SAMPLE_RATE_HZ:
-        raise InputError(
-            f"has a rate of {sample_rate_hz} Hz, expected {_MIN_SAMPLE_RATE_HZ}…{_MAX_SAMPLE_RATE_HZ}"
-        )
+        raise InputError(f"has a rate of {sample_rate_hz} Hz, expected {_MIN_SAMPLE_RATE_HZ}…{_MAX_SAMPLE_RATE_HZ}")
 
 
 def resample(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
@@ -178,9 +176,7 @@ def _parse_wav_header(data: bytes) -> _WavHeader:
         present = len(data) - at - 8
         if declared > present or (name == b"data" and declared == 0 < present):
             label = name.decode("ascii", "backslashreplace")
-            raise InputError(
-                f"is cut off: its header declares {declared} bytes of {label!r}, the file holds {present}"
-            )
+            raise InputError(f"is cut off: its header declares {declared} bytes of {label!r}, the file holds {present}")
         if name == b"fmt " and form is None:
             form = _parse_format_chunk(data[at + 8 : at + 8 + declared])
         elif name == b"data" and size is None:

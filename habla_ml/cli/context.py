@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 Profile = Annotated[
     str | None,
-    typer.Option(
-        "--profile", "-p", help="A profile in configs/ or a YAML file; default HABLA_PROFILE, else local."
-    ),
+    typer.Option("--profile", "-p", help="A profile in configs/ or a YAML file; default HABLA_PROFILE, else local."),
 ]
 terminal: Final = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 error_terminal: Final = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)

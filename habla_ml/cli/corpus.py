@@ -112,6 +112,4 @@ def conventions_apply(profile: Profile = None) -> None:
 
     context = open_context(profile)
     with open_dagster_instance() as instance:
-        apply_conventions(
-            build_definitions(context.settings), instance, context.lake, context.settings, print_line
-        )
+        apply_conventions(build_definitions(context.settings), instance, context.lake, context.settings, print_line)

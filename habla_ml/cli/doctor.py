@@ -197,7 +197,5 @@ def _check_free_space(folder: Path) -> DoctorFinding:
     free_gb = shutil.disk_usage(existing).free / 1e9
     found = f"{free_gb:.0f} GB free for {folder}"
     if free_gb < _LEAST_FREE_GB:
-        return DoctorFinding(
-            "disk", "wrong", found, f"free some space: a whisper-small run needs {_LEAST_FREE_GB} GB"
-        )
+        return DoctorFinding("disk", "wrong", found, f"free some space: a whisper-small run needs {_LEAST_FREE_GB} GB")
     return DoctorFinding("disk", "ok", found)

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 def erase_command(
     contributor: Annotated[str, typer.Option(help="The pseudonym in the consent register.")],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be erased; change nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be erased; change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Erase without a confirmation.")] = False,
     profile: Profile = None,
 ) -> None:

@@ -70,9 +70,7 @@ def pull(profile: Profile = None) -> None:
     with _open_connection(profile) as (context, server):
         project, chosen = _find_project(context, server), context.settings.annotation.label_studio
         report = pull_events(context.lake, server, project, chosen, datetime.now(UTC))
-    print_line(
-        f"{report.tasks} tasks changed: {report.added} new events, {report.cancelled} skipped by annotators"
-    )
+    print_line(f"{report.tasks} tasks changed: {report.added} new events, {report.cancelled} skipped by annotators")
     for each in report.skipped_inputs:
         print_labelled("skipped", f"{each.file}: {each.reason}")
     if report.days:
@@ -89,9 +87,7 @@ def reconcile_command(profile: Profile = None) -> None:
         found = reconcile(context.lake, server, _find_project(context, server))
         pushed = _push_queue(context, server).added if found.without_task and load_queue(context.lake) else 0
     print_line(f"{found.tasks} tasks; {found.duplicates_deleted} duplicates deleted")
-    print_line(
-        f"{len(found.without_task)} were deleted on the server, {pushed} tasks of the queue were created again"
-    )
+    print_line(f"{len(found.without_task)} were deleted on the server, {pushed} tasks of the queue were created again")
     print_line(f"{len(found.without_annotation)} segments lost their annotation there; the events stay in the log")
 
 

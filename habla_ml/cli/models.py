@@ -64,9 +64,7 @@ def override_command(
 
 def replicate_command(
     version: Annotated[str, typer.Argument(help="A trained model version, like v2.")],
-    seeds: Annotated[
-        int | None, typer.Option(min=1, max=20, help="How many more seeds; 2 without --percent.")
-    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, max=20, help="How many more seeds; 2 without --percent.")] = None,
     percent: Annotated[
         list[int] | None,
         typer.Option(help="Train on this share of the sessions, for the learning curve; repeatable."),

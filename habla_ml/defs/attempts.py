@@ -40,6 +40,4 @@ def count_attempts(instance: dg.DagsterInstance, job_name: str, tags: Mapping[st
 
 def is_running(instance: dg.DagsterInstance, job_name: str) -> bool:
     """Return whether any run of the job is queued or active."""
-    return bool(
-        instance.get_runs(filters=dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED_STATUSES), limit=1)
-    )
+    return bool(instance.get_runs(filters=dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED_STATUSES), limit=1))

@@ -36,9 +36,7 @@ def line(points: Sequence[tuple[float, float]], x_label: str, y_label: str) -> b
     return _render_png(figure, axes, x_label)
 
 
-def plot_weekly_rates(
-    weeks: Sequence[tuple[str, Interval | None]], level: float | None, tolerated: float
-) -> bytes:
+def plot_weekly_rates(weeks: Sequence[tuple[str, Interval | None]], level: float | None, tolerated: float) -> bytes:
     """Return a PNG of weekly error rates with 95 % intervals, in percent.
 
     A solid line shows `level`, a dashed line `tolerated`; a week without an interval stays empty.
@@ -51,9 +49,7 @@ def plot_weekly_rates(
         if interval is not None:
             value, low, high = (100 * each for each in (interval.value, interval.low, interval.high))
             whiskers = [[max(0.0, value - low)], [max(0.0, high - value)]]
-            axes.errorbar(
-                at, value, yerr=whiskers, color="#3b6ea5", marker="o", markersize=4, capsize=2, linewidth=1
-            )
+            axes.errorbar(at, value, yerr=whiskers, color="#3b6ea5", marker="o", markersize=4, capsize=2, linewidth=1)
     if level is not None:
         axes.axhline(100 * level, color="#555555", linewidth=1)
     axes.axhline(100 * tolerated, color="#b3541e", linestyle="--", linewidth=1)

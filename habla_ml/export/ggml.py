@@ -169,9 +169,7 @@ def _iterate_tensors(prepared: Path, end: int, n_padding: int) -> Iterator[tuple
             values = weights.get_tensor(name)
             if name == _EMBEDDING and n_padding:
                 norm = "model.decoder.layer_norm"
-                row = _compute_padding_row(
-                    weights.get_tensor(f"{norm}.weight"), weights.get_tensor(f"{norm}.bias")
-                )
+                row = _compute_padding_row(weights.get_tensor(f"{norm}.weight"), weights.get_tensor(f"{norm}.bias"))
                 values = np.concatenate([values[:end], np.tile(row, (n_padding, 1)), values[end:]])
             if name != "proj_out.weight":  # tied to the embedding
                 yield name, values

@@ -68,8 +68,7 @@ def prepare_checkpoint(checkpoint: Path, out: Path, progress: Progress) -> Prepa
     config = _read_json(checkpoint, "config.json")
     if config.get("model_type") != "whisper":
         raise ExportError(
-            f"{checkpoint}/config.json has model_type {config.get('model_type')!r}; only 'whisper' can be "
-            "exported."
+            f"{checkpoint}/config.json has model_type {config.get('model_type')!r}; only 'whisper' can be exported."
         )
     vocabulary = read_tokenizer_vocabulary(checkpoint / "tokenizer.json")
     vocabulary.check_size(int(config["vocab_size"]))
@@ -92,9 +91,7 @@ def prepare_checkpoint(checkpoint: Path, out: Path, progress: Progress) -> Prepa
 
 def _check_paths(checkpoint: Path, out: Path) -> None:
     if not checkpoint.is_dir():
-        raise ExportError(
-            f"The checkpoint {checkpoint} is not a folder; give the folder that contains config.json."
-        )
+        raise ExportError(f"The checkpoint {checkpoint} is not a folder; give the folder that contains config.json.")
     if (checkpoint / "adapter_config.json").exists():
         raise ExportError(
             f"{checkpoint} contains adapter_config.json: converting it would export the base model without the "
@@ -131,9 +128,7 @@ def _build_generation_config(
     """Return the complete generation settings; transformers 5 drops fields marked `_from_model_config`."""
     content = _read_json(checkpoint, "generation_config.json")
     if content.pop("_from_model_config", False):
-        repairs.append(
-            "generation_config.json had _from_model_config: removed, because loading would drop its fields"
-        )
+        repairs.append("generation_config.json had _from_model_config: removed, because loading would drop its fields")
     if not content.get("lang_to_id"):
         content["lang_to_id"] = list_language_tokens(vocabulary)
         repairs.append(f"lang_to_id was missing: {len(content['lang_to_id'])} languages taken from the tokenizer")
@@ -143,9 +138,7 @@ def _build_generation_config(
                 f"generation_config.json of {checkpoint} gives {token} the id {token_id}, its tokenizer.json "
                 f"gives {vocabulary.ids.get(token)}; both must come from the same base model."
             )
-    content["alignment_heads"] = _check_alignment_heads(
-        checkpoint, content.get("alignment_heads"), config, repairs
-    )
+    content["alignment_heads"] = _check_alignment_heads(checkpoint, content.get("alignment_heads"), config, repairs)
     content.setdefault("no_timestamps_token_id", vocabulary.no_timestamps_id)
     content.setdefault("is_multilingual", True)
     content.setdefault("task_to_id", {t: vocabulary.ids[f"<|{t}|>"] for t in ("transcribe", "translate")})

@@ -31,7 +31,5 @@ def zip_folder(folder: Path, destination: Path, file_mode: int = 0o644) -> Path:
                 with path.open("rb") as source, archive.open(entry, "w") as target:
                     shutil.copyfileobj(source, target, _CHUNK_BYTES)
     except OSError as error:
-        raise ExportError(
-            f"cannot zip {folder} to {destination}: {error.strerror}; free some space there"
-        ) from error
+        raise ExportError(f"cannot zip {folder} to {destination}: {error.strerror}; free some space there") from error
     return destination

@@ -34,13 +34,9 @@ def active_alarms(weeks: Sequence[str], record: MonitoredRelease) -> tuple[str, 
 
 def build_alerts(record: MonitoredRelease, rollback_command: str) -> tuple[Alert, ...]:
     """Return one message for each active alarm; the same alarm always has the same key."""
-    quality = [
-        _build_quality_alert(record, week, rollback_command) for week in active_alarms(record.alarms, record)
-    ]
+    quality = [_build_quality_alert(record, week, rollback_command) for week in active_alarms(record.alarms, record)]
     inputs = [
-        _build_input_alert(record, each, week)
-        for each in record.inputs
-        for week in active_alarms(each.alarms, record)
+        _build_input_alert(record, each, week) for each in record.inputs for week in active_alarms(each.alarms, record)
     ]
     return (*quality, *inputs)
 

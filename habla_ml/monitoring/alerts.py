@@ -57,9 +57,7 @@ def send_once(
         except ServiceError as error:
             faults.append(str(error))
             continue
-        lake.move_pointer(
-            name, {"key": alert.key, "sent_at": datetime.now(UTC).isoformat(timespec="seconds")}, None
-        )
+        lake.move_pointer(name, {"key": alert.key, "sent_at": datetime.now(UTC).isoformat(timespec="seconds")}, None)
         used.append(channel)
     if faults:
         raise ServiceError(f"the alert {alert.key} was not delivered everywhere: {'; '.join(faults)}")

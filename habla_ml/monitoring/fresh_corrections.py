@@ -97,9 +97,7 @@ def load_fresh_corrections(
         for row in _read_fresh_rows(lake, day.parquet, trained, since):
             week = week_of_moment(row.pop("annotated_at"), zone)
             found[week].append(
-                FreshCorrection(
-                    **row, conventions=day.conventions_digest, is_uncertain=row["segment_id"] in chosen
-                )
+                FreshCorrection(**row, conventions=day.conventions_digest, is_uncertain=row["segment_id"] in chosen)
             )
     ordered = {week: sorted(found[week], key=lambda each: each.segment_id) for week in sorted(found)}
     return {week: tuple(each) for week, each in ordered.items()}

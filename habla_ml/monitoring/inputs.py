@@ -104,9 +104,7 @@ def sum_days(
             continue
         inputs = compute_digest([who, day.metadata])[:32]
         before = known.get(name)
-        found[name] = (
-            before if before and before.inputs == inputs else _sum_day(lake, day, inputs, trained, speakers)
-        )
+        found[name] = before if before and before.inputs == inputs else _sum_day(lake, day, inputs, trained, speakers)
     return found
 
 
@@ -138,8 +136,7 @@ def build_input_series(
     sums["unknown_words"] = _sum_unknown_words(fresh, trained)
     bound = weeks_between_false_alarms * sum(len(each.sides) for each in MONITORED_INPUTS)
     found = (
-        _build_one_series(each, sums[each.name], release_week, frozenset(finished), bound)
-        for each in MONITORED_INPUTS
+        _build_one_series(each, sums[each.name], release_week, frozenset(finished), bound) for each in MONITORED_INPUTS
     )
     return tuple(each for each in found if each is not None)
 
@@ -266,9 +263,7 @@ def _sum_day(
         add("snr_db", session, 1.0, snr_db)
     return DailyInputs(
         inputs=inputs,
-        sums={
-            name: _sum_pairs((x, y) for x, y in by_session.values()) for name, by_session in sorted(pairs.items())
-        },
+        sums={name: _sum_pairs((x, y) for x, y in by_session.values()) for name, by_session in sorted(pairs.items())},
     )
 
 

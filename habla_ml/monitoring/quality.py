@@ -86,9 +86,7 @@ def compute_log_rate(resample: Resample) -> tuple[float, float]:
     """
     value = math.log((int(resample.errors[0]) + 0.5) / resample.words)
     has_words = resample.drawn_words > 0
-    drawn: NDArray[np.float64] = np.log(
-        (resample.drawn_errors[has_words, 0] + 0.5) / resample.drawn_words[has_words]
-    )
+    drawn: NDArray[np.float64] = np.log((resample.drawn_errors[has_words, 0] + 0.5) / resample.drawn_words[has_words])
     units = max(float(resample.units[0]), 2.0)
     return value, float(np.std(drawn) * math.sqrt(units / (units - 1)))
 
@@ -155,9 +153,7 @@ def _measure_week(
     return WeeklyQuality(
         week=week,
         inputs=inputs,
-        representative=_compute_weekly_rate(
-            [each for each in corrections if not each.is_uncertain], texts, settings
-        ),
+        representative=_compute_weekly_rate([each for each in corrections if not each.is_uncertain], texts, settings),
         uncertain=_compute_weekly_rate([each for each in corrections if each.is_uncertain], texts, settings),
         conventions=conventions.pop() if len(conventions) == 1 else None,
     )

@@ -14,9 +14,7 @@ from habla_ml.evaluation.frozen_record import EvaluationRecord
 from habla_ml.evaluation.scoring.rates import ErrorRate
 from habla_ml.evaluation.scoring.statistics import Interval
 
-InputName = Literal[
-    "loudness_dbfs", "snr_db", "clipped", "duration_s", "rejected", "unseen_speakers", "unknown_words"
-]
+InputName = Literal["loudness_dbfs", "snr_db", "clipped", "duration_s", "rejected", "unseen_speakers", "unknown_words"]
 
 
 class WeeklyRate(EvaluationRecord):

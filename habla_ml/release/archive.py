@@ -21,9 +21,7 @@ def list_archived_files(path: Path) -> tuple[ArchivedFile, ...]:
             for entry in archive.infolist():
                 inside = PurePosixPath(entry.filename)
                 if inside.is_absolute() or ".." in inside.parts:
-                    raise ReleaseError(
-                        f"{path} holds {entry.filename!r}, which leaves its folder; export it again"
-                    )
+                    raise ReleaseError(f"{path} holds {entry.filename!r}, which leaves its folder; export it again")
                 if not entry.is_dir():
                     found.append(_hash_entry(archive, entry))
     except (OSError, zipfile.BadZipFile, zlib.error) as error:

@@ -37,9 +37,7 @@ class ReleaseCandidate:
     """Label → a zip, or a folder to zip."""
 
 
-def collect_candidate(
-    lake: Lake, gate: GateResult, settings: ReleaseSettings, work_folder: Path
-) -> ReleaseCandidate:
+def collect_candidate(lake: Lake, gate: GateResult, settings: ReleaseSettings, work_folder: Path) -> ReleaseCandidate:
     """Return the draft and the files of exactly the artefacts that `gate` checked.
 
     Raises:

@@ -78,9 +78,7 @@ class Channel:
 def read_channel(store: Store, name: str) -> Channel:
     """Read the channel `name` with its history; raises `ReleaseError` for an invalid name or a damaged file."""
     if not _CHANNEL_NAME.fullmatch(name):
-        raise ReleaseError(
-            f"invalid channel name {name!r}; use lower-case letters, digits and hyphens, like stable"
-        )
+        raise ReleaseError(f"invalid channel name {name!r}; use lower-case letters, digits and hyphens, like stable")
     found = store.read_versioned(_latest_key(name))
     if found is None:
         return Channel(name, (), None)
@@ -95,9 +93,7 @@ def move_channel(store: Store, channel: Channel, state: ChannelPointer) -> None:
     """Move the channel to `state`; raises `PointerMovedError` if it changed since it was read."""
     current = channel.current
     if current is not None:
-        store.put_if_absent(
-            f"{_history_prefix(channel.name)}{current.sequence:06}.json", _serialise_pointer(current)
-        )
+        store.put_if_absent(f"{_history_prefix(channel.name)}{current.sequence:06}.json", _serialise_pointer(current))
     store.compare_and_set(_latest_key(channel.name), _serialise_pointer(state), channel.tag)
 
 

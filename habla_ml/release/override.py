@@ -38,9 +38,7 @@ def sign_override(
     comparison = read_stored_comparison(lake, version)
     decision = decide(comparison)
     if decision.verdict == "deploy":
-        raise ReleaseError(
-            f"the rule accepts {version}, so there is nothing to override; materialise `cdn_release`"
-        )
+        raise ReleaseError(f"the rule accepts {version}, so there is nothing to override; materialise `cdn_release`")
     if comparison.model("base") is None or comparison.test.words == 0:
         raise ReleaseError(f"the evidence of {version} has no measurements to decide on; correct some sessions")
     override = Override(

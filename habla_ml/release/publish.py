@@ -139,9 +139,7 @@ def rollback(store: Store, channel: str, to: str | None = None, now: datetime | 
     """
     found = read_channel(store, channel)
     if found.current is None:
-        raise ReleaseError(
-            f"channel {channel} in {store.url} has no release yet; there is nothing to roll back to"
-        )
+        raise ReleaseError(f"channel {channel} in {store.url} has no release yet; there is nothing to roll back to")
     target = found.previous_release() if to is None else _find_release(found, to)
     if target is None:
         raise ReleaseError(
@@ -174,9 +172,7 @@ def _check_public_url(public_url: str | None) -> None:
     if public_url is not None and not (
         urlsplit(public_url).scheme in {"http", "https"} and urlsplit(public_url).netloc
     ):
-        raise ReleaseError(
-            f"release.public_url is {public_url!r}, expected an address like https://models.example.org"
-        )
+        raise ReleaseError(f"release.public_url is {public_url!r}, expected an address like https://models.example.org")
 
 
 def _check_labels(draft: ReleaseDraft, files: Mapping[str, Path]) -> None:
@@ -223,10 +219,7 @@ def _find_released(store: Store, channel: Channel, archives: tuple[ReleaseArchiv
     """Return the state that released exactly these archives, or None."""
     wanted = {each.key for each in archives}
     for state in reversed(channel.releases):
-        if (
-            state.key in wanted
-            and {each.key for each in read_manifest(store, state.manifest_key).archives} == wanted
-        ):
+        if state.key in wanted and {each.key for each in read_manifest(store, state.manifest_key).archives} == wanted:
             return state
     return None
 

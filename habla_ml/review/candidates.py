@@ -193,9 +193,7 @@ def _iterate_unannotated(lake: Lake, annotated: _AnnotatedSpeech) -> Iterator[pa
     for day in list_recorded_days(lake):
         ids, _ = _load_annotated_ids(lake, day)
         for batch in _read_metadata_batches(lake, day):
-            known = pc.or_(
-                pc.is_in(batch["segment_id"], ids), pa.array(annotated.has(_compute_sha256_prefixes(batch)))
-            )
+            known = pc.or_(pc.is_in(batch["segment_id"], ids), pa.array(annotated.has(_compute_sha256_prefixes(batch))))
             wanted = batch.filter(pc.and_not(pc.greater(batch["loudness_dbfs"], SILENCE_DBFS), known))
             if wanted.num_rows:
                 yield wanted

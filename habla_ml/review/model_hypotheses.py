@@ -89,9 +89,7 @@ def decode_pool(
     newest, *before = models
     first, decoded = decode_candidates(lake, candidates, newest, settings, progress)
     without_text = [each for each in candidates if not each.machine_text] if before else []
-    second, more = (
-        decode_candidates(lake, without_text, before[0], settings, progress) if without_text else ({}, 0)
-    )
+    second, more = decode_candidates(lake, without_text, before[0], settings, progress) if without_text else ({}, 0)
     others = [_find_second_hypothesis(each, before, second) for each in candidates]
     texts = [first[each.segment_id].text for each in candidates]
     differing = _compute_disagreements(texts, [text for _, text in others])
@@ -154,9 +152,7 @@ def decode_candidates(
 
     def report_progress(done: int, decoded: int) -> None:
         if done % _PROGRESS_INTERVAL_CLIPS == 0:
-            progress(
-                f"{model.version}: {done} of {len(missing)} clips are done ({decoded} different ones decoded)"
-            )
+            progress(f"{model.version}: {done} of {len(missing)} clips are done ({decoded} different ones decoded)")
 
     with closing(decoder) as transcriber:
         fresh = transcribe_cached(

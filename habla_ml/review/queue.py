@@ -82,12 +82,8 @@ def make_queue(
     progress(f"{pool.candidates} segments without an annotation, {len(pool.members)} of them are ranked")
     models = find_released_models(lake, store, settings.release.channel)
     decoded = decode_pool(lake, pool.members, models, settings, progress)
-    known = {
-        each.segment_id: DecodedCandidate(each, decoded.by_segment.get(each.segment_id)) for each in pool.members
-    }
-    returned = select_sent_back(
-        _find_sent_back_candidates(lake, sent_back), review.minutes * review.sent_back_share
-    )
+    known = {each.segment_id: DecodedCandidate(each, decoded.by_segment.get(each.segment_id)) for each in pool.members}
+    returned = select_sent_back(_find_sent_back_candidates(lake, sent_back), review.minutes * review.sent_back_share)
     drawn = draw_random([known[each.segment_id] for each in pool.drawn], review.minutes * review.random_share)
     chosen = choose_within_budget(
         rank(list(known.values()), review, settings.evaluation.quiet_below_dbfs),
@@ -127,9 +123,7 @@ def find_segments_to_send_back(lake: Lake) -> list[SentBackSegment]:
     ]
 
 
-def _find_open_request(
-    violating: ViolatingSegment, review_requests: Sequence[IssuedReviewRequest]
-) -> ReviewRequest:
+def _find_open_request(violating: ViolatingSegment, review_requests: Sequence[IssuedReviewRequest]) -> ReviewRequest:
     """Return the request that is still unanswered, or a new one for the next attempt."""
     text_digest, broken = compute_digest(violating.text), violating.unconfirmed
     for past in (each.request for each in review_requests):

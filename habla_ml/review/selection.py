@@ -105,9 +105,7 @@ class _Signal:
     texts: Sequence[str]
 
 
-def rank(
-    considered: Sequence[DecodedCandidate], settings: ReviewSettings, quiet_below_dbfs: float
-) -> list[Ranked]:
+def rank(considered: Sequence[DecodedCandidate], settings: ReviewSettings, quiet_below_dbfs: float) -> list[Ranked]:
     """Return all segments that are not noise, most urgent first; equal scores are in random order."""
     speech = [each for each in considered if not each.is_noise]
     signals = _compute_signals(speech, settings, quiet_below_dbfs)
@@ -175,8 +173,7 @@ def choose_within_budget(
         taken: Segments already in the queue; their words, audio and speakers count as chosen.
     """
     texts = {
-        each.decoded_candidate.candidate.segment_id: normalise_spanish(each.decoded_candidate.hint)
-        for each in ranked
+        each.decoded_candidate.candidate.segment_id: normalise_spanish(each.decoded_candidate.hint) for each in ranked
     }
     ids, words, sounds = set[str](), set[str](), set[str]()
     sessions, voices_s = Counter[str](), defaultdict[str, float](float)
@@ -283,9 +280,7 @@ def _compute_mid_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return ranks
 
 
-def _build_review_item(
-    each: DecodedCandidate, score: float, reasons: tuple[str, ...], is_random: bool
-) -> ReviewItem:
+def _build_review_item(each: DecodedCandidate, score: float, reasons: tuple[str, ...], is_random: bool) -> ReviewItem:
     candidate = each.candidate
     return ReviewItem(
         segment_id=candidate.segment_id,

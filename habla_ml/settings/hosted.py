@@ -123,9 +123,7 @@ class HostedSettings(SettingsSection):
 
     @model_validator(mode="after")
     def _require_consent(self) -> Self:
-        named = [
-            name for name in type(self).model_fields if isinstance(getattr(self, name), HostedServiceSettings)
-        ]
+        named = [name for name in type(self).model_fields if isinstance(getattr(self, name), HostedServiceSettings)]
         if named and not self.speakers_agreed:
             raise ValueError(
                 f"{', '.join(named)}: recordings would be sent to a company; read docs/hosted_engines.md, and set "

@@ -61,9 +61,7 @@ class _Dispatcher:
                 running = self._process.ensure()
             self._send_batches(running)
             try:
-                answered = running.receive(
-                    min(each.deadline_s for each in self._pending.values()) - time.monotonic()
-                )
+                answered = running.receive(min(each.deadline_s for each in self._pending.values()) - time.monotonic())
             except TimeoutError:
                 self._handle_timeout()
                 continue

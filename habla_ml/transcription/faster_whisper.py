@@ -58,9 +58,7 @@ class FasterWhisper:
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         """See `Engine.transcribe`."""
         started = time.perf_counter()
-        encoded = self._model.encode(
-            np.stack([compute_window_features(self._model, each.audio) for each in clips])
-        )
+        encoded = self._model.encode(np.stack([compute_window_features(self._model, each.audio) for each in clips]))
         results = self._run_beam_search(encoded, len(clips))
         words = self._align_words(encoded, clips, results) if self._options.word_times else [()] * len(clips)
         share_s = (time.perf_counter() - started) / len(clips)
@@ -103,9 +101,7 @@ class FasterWhisper:
         tokens = [[token for token in result.sequences_ids[0] if token < end] for result in results]
         frames = [max(_MIN_ALIGNED_FRAMES, math.ceil(len(each.audio) / _FRAME_SAMPLES)) for each in clips]
         aligned = self._model.find_alignment(self._tokenizer, tokens, encoded, frames)
-        return [
-            build_recognised_words(timings, clip.duration_s) for clip, timings in zip(clips, aligned, strict=True)
-        ]
+        return [build_recognised_words(timings, clip.duration_s) for clip, timings in zip(clips, aligned, strict=True)]
 
     def _build_hypothesis(
         self, clip: Clip, result: Any, words: tuple[RecognisedWord, ...], decode_s: float

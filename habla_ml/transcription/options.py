@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 def _check_name(name: str, known: Collection[str]) -> str:
     if name not in known:
         # A ValueError would put pydantic's "Value error" in front of the message.
-        raise PydanticCustomError(
-            "unknown_name", f"{name!r} does not exist; choose one of {', '.join(sorted(known))}"
-        )
+        raise PydanticCustomError("unknown_name", f"{name!r} does not exist; choose one of {', '.join(sorted(known))}")
     return name
 
 

@@ -39,9 +39,7 @@ def serve(parent_pid: int) -> None:
     except EvaluationError as error:
         write_message(answers, START_REQUEST, _serialise_answer(EngineAnswer(kind="refused", reason=str(error))))
         return
-    ready = EngineAnswer(
-        kind="ready", max_batch_clips=engine.max_batch_clips, parallel_batches=engine.parallel_batches
-    )
+    ready = EngineAnswer(kind="ready", max_batch_clips=engine.max_batch_clips, parallel_batches=engine.parallel_batches)
     write_message(answers, START_REQUEST, _serialise_answer(ready))
     write_lock = threading.Lock()
 

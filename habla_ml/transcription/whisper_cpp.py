@@ -67,9 +67,7 @@ class WhisperCpp:
         self._binding = binding
         self._options = options
         if options.language not in Model.available_languages():
-            raise EvaluationError(
-                f"whisper.cpp does not support the language {options.language!r}; set another one"
-            )
+            raise EvaluationError(f"whisper.cpp does not support the language {options.language!r}; set another one")
         self._model = _load_ggml_model(Model, path, options, device, cpu_threads)
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
@@ -85,9 +83,7 @@ class WhisperCpp:
         # A letter can be split over two tokens, so join the bytes first.
         text = b"".join(raw for raw, _ in tokens).decode("utf-8", "replace").strip()
         avg_logprob = sum(each for _, each in tokens) / len(tokens) if tokens else None
-        return build_whisper_hypothesis(
-            clip, self._options, text, time.perf_counter() - began_s, avg_logprob, None
-        )
+        return build_whisper_hypothesis(clip, self._options, text, time.perf_counter() - began_s, avg_logprob, None)
 
     def _read_tokens(self) -> list[tuple[bytes, float]]:
         """Return bytes and log-probability of each text token."""
@@ -99,9 +95,7 @@ class WhisperCpp:
                 token = binding.whisper_full_get_token_id(context, segment, at)
                 if token < end:
                     probability: Any = binding.whisper_full_get_token_p(context, segment, at)
-                    found.append(
-                        (binding.whisper_token_to_bytes(context, token), math.log(max(probability, 1e-30)))
-                    )
+                    found.append((binding.whisper_token_to_bytes(context, token), math.log(max(probability, 1e-30))))
         return found[: self._options.max_new_tokens]  # whisper.cpp stops one token later
 
 
@@ -129,20 +123,14 @@ def _load_ggml_model(model_class: Any, path: Path, options: DecodingOptions, dev
             greedy={"best_of": 1},
             beam_search={"beam_size": options.beam_size, "patience": -1.0},
             max_tokens=options.max_new_tokens or 0,
-            no_speech_thold=_DISABLED_THRESHOLD
-            if options.no_speech_threshold is None
-            else options.no_speech_threshold,
-            logprob_thold=_DISABLED_THRESHOLD
-            if options.log_prob_threshold is None
-            else options.log_prob_threshold,
+            no_speech_thold=_DISABLED_THRESHOLD if options.no_speech_threshold is None else options.no_speech_threshold,
+            logprob_thold=_DISABLED_THRESHOLD if options.log_prob_threshold is None else options.log_prob_threshold,
         )
         log.seek(0)
         lines = log.read().decode(errors="replace").splitlines()
     # The binding returns a model even if loading failed, and decoding with it would crash the process.
     if any("failed to load model" in line for line in lines):
-        reason = next(
-            (line for line in lines if "whisper_model_load" in line and "loading" not in line), lines[-1]
-        )
+        reason = next((line for line in lines if "whisper_model_load" in line and "loading" not in line), lines[-1])
         raise EvaluationError(f"whisper.cpp cannot load {path}: {reason}; convert the checkpoint again")
     return model
 

@@ -62,9 +62,7 @@ def build_recognised_words(timings: Sequence[Mapping[str, Any]], duration_s: flo
     merged = [dict(each) for each in timings]
     merge_punctuations(merged, _OPENING_PUNCTUATION, _CLOSING_PUNCTUATION)
     return tuple(
-        RecognisedWord(
-            each["word"].strip(), min(float(each["start"]), duration_s), min(float(each["end"]), duration_s)
-        )
+        RecognisedWord(each["word"].strip(), min(float(each["start"]), duration_s), min(float(each["end"]), duration_s))
         for each in merged
         if each["word"].strip()
     )

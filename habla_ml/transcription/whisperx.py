@@ -80,9 +80,7 @@ class WhisperX:
                 str(model_folder),
                 self._device,
                 # WhisperX would load an int8 model as float32.
-                model=WhisperModel(
-                    str(model_folder), device=self._device, cpu_threads=threads, local_files_only=True
-                ),
+                model=WhisperModel(str(model_folder), device=self._device, cpu_threads=threads, local_files_only=True),
                 language=options.language,
                 task=options.task,
                 asr_options={
@@ -136,9 +134,7 @@ class WhisperX:
         model, about = self._aligner
         aligned = whisperx.align(segments, model, about, audio, self._device)
         return tuple(
-            RecognisedWord(
-                each["word"], min(float(each["start"]), duration_s), min(float(each["end"]), duration_s)
-            )
+            RecognisedWord(each["word"], min(float(each["start"]), duration_s), min(float(each["end"]), duration_s))
             for each in aligned["word_segments"]
             if "start" in each
         )

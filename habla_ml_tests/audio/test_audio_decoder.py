@@ -53,9 +53,7 @@ def test_flac_at_16_khz_is_restored_bit_for_bit_and_wav_needs_no_child_process()
 
 
 @pytest.mark.parametrize("kind", ["opus", "flac", "webm", "m4a"])
-def test_four_minutes_of_silence_in_few_bytes_are_refused_before_decoding(
-    decoder: AudioDecoder, kind: str
-) -> None:
+def test_four_minutes_of_silence_in_few_bytes_are_refused_before_decoding(decoder: AudioDecoder, kind: str) -> None:
     bomb = encode_audio_file(kind, 240, 16_000, level=0.0)
     assert len(bomb) < 500_000
     started = time.perf_counter()
@@ -79,9 +77,7 @@ def test_a_flac_without_declared_duration_is_decoded_up_to_the_limit_only(decode
 
 @pytest.mark.parametrize("kind", sorted(ENCODERS.keys() - {"aac"}))  # bare ADTS declares no duration
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.9])
-def test_a_cut_off_file_is_refused_and_never_decoded_partially(
-    decoder: AudioDecoder, kind: str, share: float
-) -> None:
+def test_a_cut_off_file_is_refused_and_never_decoded_partially(decoder: AudioDecoder, kind: str, share: float) -> None:
     whole = encode_audio_file(kind, 3.0, 16_000)
     with pytest.raises(InputError, match=r"cut off|no sound"):
         decoder.decode(whole[: int(len(whole) * share)], 30.0)

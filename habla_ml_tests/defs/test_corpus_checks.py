@@ -18,9 +18,7 @@ SNAPSHOT_CHECKS = {
 
 
 def evaluations(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
-    return {
-        (each.asset_key.to_user_string(), each.check_name): each for each in result.get_asset_check_evaluations()
-    }
+    return {(each.asset_key.to_user_string(), each.check_name): each for each in result.get_asset_check_evaluations()}
 
 
 def with_quality(deployment: DagsterDeployment, **bounds: object) -> DagsterDeployment:

@@ -68,9 +68,7 @@ def test_changed_conventions_change_the_code_version_of_the_corpus_alone(deploym
     assert load_conventions(conventions).digest.startswith(before[dg.AssetKey("annotated_corpus")])
 
 
-@pytest.mark.parametrize(
-    "module", ["torch", "transformers", "coremltools", "ctranslate2", "matplotlib", "dagster_aws"]
-)
+@pytest.mark.parametrize("module", ["torch", "transformers", "coremltools", "ctranslate2", "matplotlib", "dagster_aws"])
 def test_loading_the_code_location_does_not_import(deployment, module):
     code = (
         "import sys; from habla_ml.definitions import build_definitions; from habla_ml.settings import load_settings;"

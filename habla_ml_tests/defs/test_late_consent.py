@@ -23,9 +23,7 @@ def register(folder: Path, given: str | None) -> None:
 def test_the_sensor_asks_again_for_the_day_alone_under_a_key_that_it_never_used(
     deployment: DagsterDeployment,
 ) -> None:
-    first = {
-        str(each.partition_key): each.run_key for each in deployment.tick("new_recordings").run_requests or ()
-    }
+    first = {str(each.partition_key): each.run_key for each in deployment.tick("new_recordings").run_requests or ()}
     assert set(first) == {MONDAY, TUESDAY}
     for day in first:
         assert deployment.run("ingest_day", day).success

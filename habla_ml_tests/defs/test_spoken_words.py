@@ -163,9 +163,7 @@ def _read_database_values(database: Path) -> Iterator[tuple[str, bytes]]:
 def find_texts(home: Path, texts: Iterable[str]) -> list[str]:
     """Where any of the texts stands, in plain UTF-8 or as JSON writes it, once or twice."""
     forms = {form for text in texts for form in _encode_forms(text)}
-    return [
-        f"{form!r} in {where}" for where, data in read_instance_storage(home) for form in forms if form in data
-    ]
+    return [f"{form!r} in {where}" for where, data in read_instance_storage(home) for form in forms if form in data]
 
 
 def _encode_forms(text: str) -> Iterator[bytes]:

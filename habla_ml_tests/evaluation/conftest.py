@@ -62,9 +62,7 @@ def clips() -> list[Utterance]:
         rng = np.random.default_rng(at)
         duration_s = 0.5 + 0.4 * at
         time_s = np.arange(int(16_000 * duration_s)) / 16_000
-        audio = np.sin(2 * np.pi * (150 + 130 * at) * time_s) * 0.3 / (1 + at % 3) + rng.normal(
-            0, 0.02, len(time_s)
-        )
+        audio = np.sin(2 * np.pi * (150 + 130 * at) * time_s) * 0.3 / (1 + at % 3) + rng.normal(0, 0.02, len(time_s))
         audio = audio.astype(np.float32)
         made.append(
             Utterance(

@@ -39,9 +39,7 @@ HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)> | [x](http://
 def write_report_to(
     comparison: Comparison, utterances: list[Utterance], folder: Path, date: str | None = None
 ) -> ReportFiles:
-    return write_report(
-        ReportContent(comparison, decide(comparison, PromotionSettings()), date), utterances, folder
-    )
+    return write_report(ReportContent(comparison, decide(comparison, PromotionSettings()), date), utterances, folder)
 
 
 _HOSTILE_MODELS: tuple[tuple[str, ModelRole, str, str], ...] = (
@@ -161,9 +159,7 @@ def test_reports_without_audio_or_candidate_or_speech_are_written(tmp_path: Path
 
 def test_every_figure_of_the_versions_is_on_the_page() -> None:
     comparison = make_comparison(make_utterances(6, 6), {"base": 0.4, "previous": 0.3, "candidate": 0.15})
-    page = render_html(ReportContent(comparison, decide(comparison, PromotionSettings())), {}).replace(
-        "\u00a0", " "
-    )
+    page = render_html(ReportContent(comparison, decide(comparison, PromotionSettings())), {}).replace("\u00a0", " ")
     for model in comparison.models:
         for name in ("wer", "orthographic_wer", "cer"):
             rate = model.metrics[name]
@@ -184,9 +180,7 @@ def test_sources_of_general_speech_are_in_all_three_files(tmp_path: Path) -> Non
         {"by the filters": 3},
         "d" * 64,
     )
-    own = replace(
-        common, name="t/fine_tune_dataset.csv", kind="table", licence="", origin="", selection="everything"
-    )
+    own = replace(common, name="t/fine_tune_dataset.csv", kind="table", licence="", origin="", selection="everything")
     utterances = make_utterances(6, 6)
     measured = make_comparison(utterances, {"base": 0.4, "candidate": 0.15}, {"base": 0.1, "candidate": 0.1})
     provenance = measured.provenance.model_copy(update={"out_of_domain": (common, own)})

@@ -86,9 +86,7 @@ def test_a_smaller_vocabulary_is_padded_with_tokens_that_are_never_decoded(tmp_p
 
 
 def test_the_same_checkpoint_gives_the_same_bytes(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    first, second = (
-        export_checkpoint(GGML, tiny_checkpoint, tmp_path / name).path / "ggml-model.bin" for name in "ab"
-    )
+    first, second = (export_checkpoint(GGML, tiny_checkpoint, tmp_path / name).path / "ggml-model.bin" for name in "ab")
     assert first.read_bytes() == second.read_bytes()
 
 

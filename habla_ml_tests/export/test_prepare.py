@@ -98,9 +98,7 @@ def test_preparing_a_prepared_checkpoint_changes_nothing(checkpoint: Path, tmp_p
         assert path.read_bytes() == (second.folder / path.name).read_bytes()
 
 
-def test_an_unmerged_adapter_is_refused_even_with_base_weights_in_the_folder(
-    checkpoint: Path, tmp_path: Path
-) -> None:
+def test_an_unmerged_adapter_is_refused_even_with_base_weights_in_the_folder(checkpoint: Path, tmp_path: Path) -> None:
     (checkpoint / "adapter_config.json").write_text("{}")
     with pytest.raises(ExportError, match=r"adapter_config\.json.*Merge the adapter"):
         prepare(checkpoint, tmp_path / "out")
@@ -126,9 +124,7 @@ def test_missing_lang_to_id_is_taken_from_the_tokenizer(checkpoint: Path, tmp_pa
     assert prepared_json(prepared.folder, "generation_config.json")["lang_to_id"] == before
 
 
-def test_missing_lang_to_id_is_refused_when_the_tokenizer_has_no_language(
-    checkpoint: Path, tmp_path: Path
-) -> None:
+def test_missing_lang_to_id_is_refused_when_the_tokenizer_has_no_language(checkpoint: Path, tmp_path: Path) -> None:
     edit_json(checkpoint / "generation_config.json", lambda config: config.pop("lang_to_id"))
 
     def forget_languages(content: dict[str, Any]) -> None:
@@ -199,9 +195,7 @@ def test_a_vocabulary_with_a_gap_is_refused(checkpoint: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("found", [None, "TokenizersBackend"])
-def test_the_tokenizer_class_is_one_that_the_phone_loads(
-    checkpoint: Path, tmp_path: Path, found: str | None
-) -> None:
+def test_the_tokenizer_class_is_one_that_the_phone_loads(checkpoint: Path, tmp_path: Path, found: str | None) -> None:
     edit_json(checkpoint / "tokenizer_config.json", lambda config: config.update(tokenizer_class=found))
     prepared = prepare(checkpoint, tmp_path / "out")
     assert prepared_json(prepared.folder, "tokenizer_config.json")["tokenizer_class"] == "WhisperTokenizer"
@@ -256,9 +250,7 @@ def test_another_architecture_is_refused(checkpoint: Path, tmp_path: Path) -> No
 
 def test_paths_of_the_training_machine_are_removed(checkpoint: Path, tmp_path: Path) -> None:
     edit_json(checkpoint / "config.json", lambda config: config.update(_name_or_path="/home/maestra/base"))
-    edit_json(
-        checkpoint / "tokenizer_config.json", lambda config: config.update(name_or_path="/home/maestra/base")
-    )
+    edit_json(checkpoint / "tokenizer_config.json", lambda config: config.update(name_or_path="/home/maestra/base"))
     prepared = prepare(checkpoint, tmp_path / "out")
     assert not [file for file in prepared.folder.glob("*.json") if "maestra" in file.read_text(encoding="utf-8")]
 

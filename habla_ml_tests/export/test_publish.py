@@ -65,9 +65,7 @@ def test_a_failed_conversion_leaves_no_files(lake, tmp_path):
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
     source = SourceCheckpoint("one", lambda: tmp_path / "adapter")
     with pytest.raises(ExportError, match="Merge the adapter"):
-        publish_export(
-            lake, "models/v1/coreml", COREML, source, ExportOptions("float16"), tmp_path / "work", print
-        )
+        publish_export(lake, "models/v1/coreml", COREML, source, ExportOptions("float16"), tmp_path / "work", print)
     assert list((tmp_path / "work").iterdir()) == []
     assert lake.read_pointer("models/v1/coreml") is None
 

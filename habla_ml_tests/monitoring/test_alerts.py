@@ -23,9 +23,7 @@ __all__ = ["webhook"]
 # The test sends a password without encryption, on this machine only.
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH")
 
-ALERT = Alert(
-    "drift/v3/2026-11-16", "v3 makes more errors\nthan before", "Word error rate: 31.0 %.\nListen to año 1."
-)
+ALERT = Alert("drift/v3/2026-11-16", "v3 makes more errors\nthan before", "Word error rate: 31.0 %.\nListen to año 1.")
 UNREACHABLE_URL = "http://127.0.0.1:9/hook"
 
 

@@ -200,6 +200,4 @@ def test_quieter_lessons_are_detected_with_unchanged_errors(monitored_deployment
     assert loudness.level == pytest.approx(-20.0)
     assert loudness.alarms
     assert not any(each.alarm for each in loudness.rise)
-    assert any(
-        alert.key.startswith("inputs/v1/loudness_dbfs/") for alert in build_alerts(record, "habla-ml rollback")
-    )
+    assert any(alert.key.startswith("inputs/v1/loudness_dbfs/") for alert in build_alerts(record, "habla-ml rollback"))

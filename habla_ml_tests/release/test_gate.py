@@ -96,9 +96,7 @@ def test_a_version_without_an_evaluation_is_an_error(lake: Lake, tmp_path: Path)
         ("ctranslate2", "CTranslate2 model", "ctranslate2_model"),
     ],
 )
-def test_a_version_without_an_artefact_is_an_error(
-    tmp_path: Path, pointer: str, artefact: str, asset: str
-) -> None:
+def test_a_version_without_an_artefact_is_an_error(tmp_path: Path, pointer: str, artefact: str, asset: str) -> None:
     lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
     train_and_export(lake, tmp_path)
     evaluate(lake)

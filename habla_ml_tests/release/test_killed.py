@@ -102,9 +102,7 @@ def test_killed_before_any_step_of_a_rollback_in_a_folder(tmp_path: Path) -> Non
 def test_killed_before_any_request_of_a_release_to_s3(
     s3_endpoint: str, s3_client: S3Client, tmp_path: Path, files: Mapping[str, Path]
 ) -> None:
-    draft, before = (
-        each.model_copy(update={"archives": each.archives[:1]}) for each in map(make_draft, ("v2", "v1"))
-    )
+    draft, before = (each.model_copy(update={"archives": each.archives[:1]}) for each in map(make_draft, ("v2", "v1")))
     files, step, states = {"coreml": files["coreml"]}, 1, []
     earlier = {"coreml": make_release_files(tmp_path / "files", "v1")["coreml"]}
 

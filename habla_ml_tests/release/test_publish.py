@@ -82,9 +82,7 @@ def test_the_manifest_lists_contents_and_evaluation(
     for archive in manifest.archives:
         store.fetch(archive.key, tmp_path / "archive.zip")
         with zipfile.ZipFile(tmp_path / "archive.zip") as content:
-            assert (
-                [each.path for each in archive.files] == content.namelist() == ["config.json", "sub/weights.bin"]
-            )
+            assert [each.path for each in archive.files] == content.namelist() == ["config.json", "sub/weights.bin"]
             for each in archive.files:
                 data = content.read(each.path)
                 assert (len(data), hashlib.sha256(data).hexdigest()) == (each.size_bytes, each.sha256)
@@ -210,9 +208,7 @@ def test_a_damaged_archive_of_an_earlier_attempt_is_not_released(
     assert list_releases(store, "stable") == []
 
 
-@pytest.mark.parametrize(
-    "fault", ["missing", "no zip", "broken zip", "escaping zip", "empty folder", "other labels"]
-)
+@pytest.mark.parametrize("fault", ["missing", "no zip", "broken zip", "escaping zip", "empty folder", "other labels"])
 def test_invalid_archives_are_refused_before_anything_is_stored(
     tmp_path: Path, draft: ReleaseDraft, files: Mapping[str, Path], fault: str
 ) -> None:

@@ -58,9 +58,7 @@ def test_a_named_speaker_has_transcribed_minutes_of_all_days_and_a_label_has_non
 
 def test_the_pool_is_bounded_and_its_suspects_are_the_worst_segments_of_all_days(lake, tmp_path):
     generator = random.Random(3)
-    spoken = [
-        SimulatedSegment(f"s{at // 50}", at, confidence=generator.random(), seconds=0.1) for at in range(600)
-    ]
+    spoken = [SimulatedSegment(f"s{at // 50}", at, confidence=generator.random(), seconds=0.1) for at in range(600)]
     publish_recordings(lake, DAY, spoken[:350], tmp_path)
     publish_recordings(lake, NEXT_DAY, spoken[350:], tmp_path)
     pool = gather_pool(lake, make_review_settings(tmp_path, most_considered=40), "2026-W07")

@@ -103,9 +103,7 @@ def test_segments_sent_back_are_first_and_not_recorded_as_difficult(lake, store,
         SentBackSegment(TEST_SEGMENTS[0].id, DAY, "son 3", wrong),
         SentBackSegment("gone", DAY, "y", wrong),
     ]
-    queue = make_queue(
-        lake, store, make_review_settings(tmp_path, minutes=2), ANNOTATION_TIME, print, segments
-    ).queue
+    queue = make_queue(lake, store, make_review_settings(tmp_path, minutes=2), ANNOTATION_TIME, print, segments).queue
     first = queue.items[0]
     assert (first.segment_id, first.hint, first.reasons) == (
         TEST_SEGMENTS[0].id,

@@ -204,9 +204,7 @@ def test_the_random_share_follows_the_random_order_and_is_marked():
 
 
 def test_random_segments_are_spread_over_the_whole_queue():
-    chosen = choose_within_budget(
-        ranked(*((make_decoded_candidate(str(at)), 1 - at / 9) for at in range(4))), 30, 9
-    )
+    chosen = choose_within_budget(ranked(*((make_decoded_candidate(str(at)), 1 - at / 9) for at in range(4))), 30, 9)
     drawn = draw_random([make_decoded_candidate("x"), make_decoded_candidate("y")], 30)
     assert ids(interleave(chosen, drawn)) == ["0", "x", "1", "2", "y", "3"]
     assert interleave([], []) == []
@@ -214,9 +212,7 @@ def test_random_segments_are_spread_over_the_whole_queue():
 
 def test_a_segment_sent_back_shows_its_text_and_the_rules():
     candidate = make_decoded_candidate("a").candidate
-    segment = SentBackSegment(
-        "a", candidate.day, "son  3", ReviewRequest(2, ("digits", "doubled spaces"), "c", "t")
-    )
+    segment = SentBackSegment("a", candidate.day, "son  3", ReviewRequest(2, ("digits", "doubled spaces"), "c", "t"))
     (item,) = select_sent_back([(segment, candidate)], minutes=1)
     assert (item.hint, item.reasons) == ("son  3", ("conventions: digits, doubled spaces",))
     assert (item.is_sent_back, item.attempt, item.model_version) == (True, 2, "")

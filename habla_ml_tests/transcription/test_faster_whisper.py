@@ -97,9 +97,7 @@ def test_word_times_are_ordered_inside_the_clip_and_change_no_text(
     name = "faster-whisper" if engine is FasterWhisper else "faster-whisper-batched"
     options = DecodingOptions(engine=name)
     plain = engine(base_artefact, options, "cpu", 1).transcribe(sentences[:4])
-    timed = engine(base_artefact, options.model_copy(update={"word_times": True}), "cpu", 1).transcribe(
-        sentences[:4]
-    )
+    timed = engine(base_artefact, options.model_copy(update={"word_times": True}), "cpu", 1).transcribe(sentences[:4])
     assert [each.text for each in timed] == [each.text for each in plain]
     assert all(each.words == () for each in plain)
     for clip, each in zip(sentences, timed, strict=False):

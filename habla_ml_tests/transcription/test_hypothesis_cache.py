@@ -64,9 +64,7 @@ def test_only_new_audio_is_decoded_and_equal_audio_once(
     open_counting = open_counting()
     found = transcribe_cached(lake, ARTEFACT, open_counting, [*clips[:5], clips[4], clips[0]])
     assert open_counting.decoded == 2
-    assert [each.audio_sha256 for each in found] == [
-        each.audio_sha256 for each in [*clips[:5], clips[4], clips[0]]
-    ]
+    assert [each.audio_sha256 for each in found] == [each.audio_sha256 for each in [*clips[:5], clips[4], clips[0]]]
 
 
 def test_other_options_and_other_artefacts_have_their_own_cache(

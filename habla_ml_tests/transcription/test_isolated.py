@@ -80,9 +80,7 @@ def test_texts_equal_the_engines_and_the_process_loads_once(
 
 
 @pytest.mark.parametrize("engine", ["faster-whisper", "faster-whisper-batched"])
-def test_batches_and_words_are_returned_complete(
-    base_artefact: Path, sentences: list[Utterance], engine: str
-) -> None:
+def test_batches_and_words_are_returned_complete(base_artefact: Path, sentences: list[Utterance], engine: str) -> None:
     options = DecodingOptions.model_validate({"engine": engine, "batch_size": 4, "word_times": True})
     with closing(IsolatedTranscriber(base_artefact, options, "cpu", 2)) as transcriber:
         found = transcriber.transcribe(sentences[:6])
@@ -163,9 +161,7 @@ def test_the_clip_that_crashes_the_process_is_found_and_the_others_are_decoded(
 ) -> None:
     options = OPTIONS.model_copy(update={"batch_size": batch_size})
     with closing(IsolatedTranscriber(artefact, options, "cpu", 2)) as transcriber:
-        found = transcriber.transcribe(
-            [*clips[:4], SignallingClip(clips[4], transcriber, signal.SIGKILL), *clips[5:]]
-        )
+        found = transcriber.transcribe([*clips[:4], SignallingClip(clips[4], transcriber, signal.SIGKILL), *clips[5:]])
     assert [each.failure for each in found] == [None] * 4 + ["crash"] + [None] * 4
     assert "SIGKILL" in str(found[4].reason)
     assert (found[4].text, found[4].audio_sha256) == ("", clips[4].audio_sha256)
@@ -187,9 +183,7 @@ def test_a_clip_that_hangs_is_a_timeout_and_the_others_are_decoded(
 ) -> None:
     options = OPTIONS.model_copy(update={"clip_timeout_s": 1.5, "batch_size": batch_size})
     with closing(IsolatedTranscriber(artefact, options, "cpu", 2)) as transcriber:
-        found = transcriber.transcribe(
-            [clips[0], SignallingClip(clips[1], transcriber, signal.SIGSTOP), *clips[2:]]
-        )
+        found = transcriber.transcribe([clips[0], SignallingClip(clips[1], transcriber, signal.SIGSTOP), *clips[2:]])
         first = transcriber.pid
         assert first is not None
     assert [each.failure for each in found] == [None, "timeout"] + [None] * 7

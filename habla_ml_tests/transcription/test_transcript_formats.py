@@ -85,9 +85,7 @@ def test_a_segment_without_text_shows_a_marker():
 
 def test_webvtt_marks_the_speaker_and_low_confidence():
     for name in ("Ana López", "<b> & --> Co", "a\nb"):
-        written = format_transcript(
-            make_document((1.0, 2.0, "hola"), speaker=name, tags=("low_confidence",)), "vtt"
-        )
+        written = format_transcript(make_document((1.0, 2.0, "hola"), speaker=name, tags=("low_confidence",)), "vtt")
         (cue,) = webvtt.from_string(written)
         assert html.unescape(cue.voice) == " ".join(name.split())
         assert cue.text == "hola"

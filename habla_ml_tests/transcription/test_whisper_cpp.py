@@ -33,9 +33,7 @@ def transcribe_with_whisper_cpp(folder: Path, clips: list[Utterance], **options:
 
 
 @pytest.mark.slow
-def test_greedy_texts_equal_those_of_transformers_with_the_same_weights(
-    ggml: Path, sentences: list[Utterance]
-) -> None:
+def test_greedy_texts_equal_those_of_transformers_with_the_same_weights(ggml: Path, sentences: list[Utterance]) -> None:
     reference = Transformers(BASE_MODEL, DecodingOptions(engine="transformers", beam_size=1), "cpu", 1)
     expected = reference.transcribe(sentences)
     found = transcribe_with_whisper_cpp(ggml, sentences)
@@ -60,22 +58,17 @@ def test_options_change_the_texts(ggml: Path, sentences: list[Utterance]) -> Non
         "",
         "",
     ]
-    assert [
-        each.text for each in transcribe_with_whisper_cpp(ggml, some, temperature=3.0, max_new_tokens=10)
-    ] != plain
+    assert [each.text for each in transcribe_with_whisper_cpp(ggml, some, temperature=3.0, max_new_tokens=10)] != plain
     cut = [each.text for each in transcribe_with_whisper_cpp(ggml, some, max_new_tokens=2)]
     assert all(
-        text and whole.startswith(text) and len(text) < len(whole) / 2
-        for text, whole in zip(cut, plain, strict=True)
+        text and whole.startswith(text) and len(text) < len(whole) / 2 for text, whole in zip(cut, plain, strict=True)
     )
 
 
 def test_it_works_in_its_own_process(ggml: Path, sentences: list[Utterance]) -> None:
     with closing(open_transcriber(GREEDY, ggml, "cpu", 1)) as transcriber:
         found = transcriber.transcribe(sentences[:2])
-    assert [each.text for each in found] == [
-        each.text for each in transcribe_with_whisper_cpp(ggml, sentences[:2])
-    ]
+    assert [each.text for each in found] == [each.text for each in transcribe_with_whisper_cpp(ggml, sentences[:2])]
 
 
 def test_errors_name_what_is_missing_or_unsupported(ggml: Path, tmp_path: Path) -> None:

@@ -48,9 +48,7 @@ def test_texts_resemble_those_of_faster_whisper_and_silence_is_empty(
         assert transcriber.usage.peak_memory_bytes is not None
     # It removes silence, which can change single words.
     words = [word for each in expected for word in each.split()]
-    same = sum(
-        word in each.text.split() for each, text in zip(found, expected, strict=False) for word in text.split()
-    )
+    same = sum(word in each.text.split() for each, text in zip(found, expected, strict=False) for word in text.split())
     assert same > 0.6 * len(words)
     assert all(each.failure is None and each.avg_logprob is not None for each in found[:-1])
     assert (found[-1].text, found[-1].failure, found[-1].avg_logprob) == ("", None, None)

@@ -54,12 +54,8 @@ def _build_recordings_checks(settings: Settings) -> dg.AssetChecksDefinition:
         opened = lake.lake()
         day = load_day(opened, context.partition_key)
         if day is None:
-            raise CorpusError(
-                f"day {context.partition_key} is not in {opened.url}; materialise raw_recordings for it"
-            )
-        yield from _convert_findings(
-            "raw_recordings", check_recordings(opened, day.metadata, quality), blocking=()
-        )
+            raise CorpusError(f"day {context.partition_key} is not in {opened.url}; materialise raw_recordings for it")
+        yield from _convert_findings("raw_recordings", check_recordings(opened, day.metadata, quality), blocking=())
 
     return quality_of_recordings
 
@@ -86,9 +82,7 @@ def _build_text_checks(settings: Settings) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         name="quality_of_text", specs=_build_specs("annotated_corpus", descriptions, _BLOCKING_ON_A_DAY)
     )
-    def quality_of_text(
-        context: dg.AssetCheckExecutionContext, lake: StoreResource
-    ) -> Iterable[dg.AssetCheckResult]:
+    def quality_of_text(context: dg.AssetCheckExecutionContext, lake: StoreResource) -> Iterable[dg.AssetCheckResult]:
         from habla_ml.corpus.build import load_corpus_day
         from habla_ml.corpus.quality import check_text
 
@@ -116,9 +110,7 @@ def _build_snapshot_checks(settings: Settings) -> dg.AssetChecksDefinition:
         ),
     }
 
-    @dg.multi_asset_check(
-        name="quality_of_snapshot", specs=_build_specs("splits", descriptions, blocking=descriptions)
-    )
+    @dg.multi_asset_check(name="quality_of_snapshot", specs=_build_specs("splits", descriptions, blocking=descriptions))
     def quality_of_snapshot(lake: StoreResource) -> Iterable[dg.AssetCheckResult]:
         from habla_ml.corpus.quality import check_snapshot
         from habla_ml.corpus.snapshot import load_latest_snapshot
@@ -140,9 +132,7 @@ def _build_hours_checks(settings: Settings) -> dg.AssetChecksDefinition:
         "no_day_vanished": "Every day with hours in the last good snapshot has some in this one.",
     }
 
-    @dg.multi_asset_check(
-        name="nothing_was_lost", specs=_build_specs("splits", descriptions, blocking=descriptions)
-    )
+    @dg.multi_asset_check(name="nothing_was_lost", specs=_build_specs("splits", descriptions, blocking=descriptions))
     def nothing_was_lost(lake: StoreResource) -> Iterable[dg.AssetCheckResult]:
         from habla_ml.corpus.quality import find_lost_hours, hours_by_day, load_baseline_hours, save_baseline_hours
         from habla_ml.corpus.snapshot import load_latest_snapshot
@@ -161,9 +151,7 @@ def _build_hours_checks(settings: Settings) -> dg.AssetChecksDefinition:
     return nothing_was_lost
 
 
-def _build_specs(
-    asset: str, descriptions: Mapping[str, str], blocking: Iterable[str] = ()
-) -> list[dg.AssetCheckSpec]:
+def _build_specs(asset: str, descriptions: Mapping[str, str], blocking: Iterable[str] = ()) -> list[dg.AssetCheckSpec]:
     names = set(blocking)
     return [
         dg.AssetCheckSpec(name, asset=asset, description=text, blocking=name in names)

@@ -125,8 +125,7 @@ def _push_to_label_studio(
 
     if not has_server(settings):
         return (
-            f"none: start a server with `{settings.command('label-studio', 'up')}` or set "
-            "annotation.label_studio.url"
+            f"none: start a server with `{settings.command('label-studio', 'up')}` or set annotation.label_studio.url"
         )
     try:
         with connect(settings) as server:

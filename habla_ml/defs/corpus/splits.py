@@ -69,9 +69,7 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
 def build_splits_check() -> dg.AssetChecksDefinition:
     """Return the check that every split has segments and no session is in two splits."""
 
-    @dg.asset_check(
-        asset="splits", blocking=True, description="There is a test set, and no session is in two splits."
-    )
+    @dg.asset_check(asset="splits", blocking=True, description="There is a test set, and no session is in two splits.")
     def splits_are_disjoint_and_whole(lake: StoreResource) -> dg.AssetCheckResult:
         from habla_ml.corpus.snapshot import find_sessions_in_two_splits, load_latest_snapshot
         from habla_ml.corpus.splits import load_split_changes
@@ -156,9 +154,7 @@ def _describe_overlaps(lake: "Lake", snapshot: "Snapshot", settings: Settings) -
     found: dict[str, Any] = {
         "validation segments whose sentence train has": sum(each.validation for each in shared),
         "test segments whose sentence train has": sum(each.test for each in shared),
-        "shared sentences": table(
-            map(asdict, shared[:_SENTENCES_SHOWN]), ["held_out", "train", "validation", "test"]
-        ),
+        "shared sentences": table(map(asdict, shared[:_SENTENCES_SHOWN]), ["held_out", "train", "validation", "test"]),
     }
     if sum(snapshot.hours.values()) <= settings.splits.fingerprint_up_to_hours:
         duplicates = find_near_duplicates(lake, snapshot)

@@ -47,9 +47,7 @@ def build_comparison_metadata(comparison: Comparison, acceptable: AcceptableSett
         "side by side": show_table(build_scoreboard_table(comparison, build_scoreboard(comparison, acceptable))),
         "changes": show_table(build_change_table(comparison)),
         "slices": show_table(
-            build_slice_table(
-                comparison, [each for each in comparison.slices if each.dimension in DIMENSION_LABELS]
-            )
+            build_slice_table(comparison, [each for each in comparison.slices if each.dimension in DIMENSION_LABELS])
         ),
         "phenomena": show_table(build_dialect_table(comparison, has_examples=False)),
         "invented text": show_table(build_hallucination_table(comparison)),

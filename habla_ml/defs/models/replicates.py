@@ -33,9 +33,7 @@ def train_replicates(
         log(f"{name}: training and scoring")
         _require_training_success(run_job(definitions, instance, TRAIN_REPLICATE, name), name)
     log(f"{version}: scoring again")
-    _require_training_success(
-        run_job(definitions, instance, TRAIN_REPLICATE, version, assets=["wer_report"]), version
-    )
+    _require_training_success(run_job(definitions, instance, TRAIN_REPLICATE, version, assets=["wer_report"]), version)
 
 
 def _require_training_success(run: dg.ExecuteInProcessResult, version: str) -> None:

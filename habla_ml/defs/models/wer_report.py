@@ -26,9 +26,7 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
             "to, and a promotion decision with reasons. Hypotheses are cached: scoring again decodes nothing."
         ),
     )
-    def wer_report(
-        context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource
-    ) -> dg.MaterializeResult:
+    def wer_report(context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource) -> dg.MaterializeResult:
         from habla_ml.evaluation.comparison.models_under_test import prepare_evaluated_models
         from habla_ml.evaluation.comparison.test_speech import TEST, load_test_speech
         from habla_ml.evaluation.run import run_evaluation

@@ -59,9 +59,7 @@ def build_monitoring_checks(settings: Settings) -> list[dg.AssetChecksDefinition
     return [as_good_as_released, inputs_are_unchanged]
 
 
-def _load_current_release(
-    lake: StoreResource, cdn: StoreResource, settings: Settings
-) -> "MonitoredRelease | None":
+def _load_current_release(lake: StoreResource, cdn: StoreResource, settings: Settings) -> "MonitoredRelease | None":
     """Return the record of the version on the channel, or None."""
     from habla_ml.monitoring.released_model import load_monitored_release
     from habla_ml.release.channel import read_channel

@@ -88,9 +88,7 @@ def _send_alerts(lake: "Lake", record: "MonitoredRelease", settings: Settings, w
     outcomes = []
     for alert in build_alerts(record, settings.command("rollback")):
         try:
-            outcomes += [
-                f"{alert.key} by {channel}" for channel in send_once(alert, lake, settings.monitoring.alerts)
-            ]
+            outcomes += [f"{alert.key} by {channel}" for channel in send_once(alert, lake, settings.monitoring.alerts)]
         except ServiceError as error:
             warn(str(error))
             outcomes.append(str(error))

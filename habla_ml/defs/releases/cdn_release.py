@@ -29,9 +29,7 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
             "evidence. A refused candidate is a normal outcome and publishes nothing."
         ),
     )
-    def cdn_release(
-        context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource
-    ) -> dg.MaterializeResult:
+    def cdn_release(context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource) -> dg.MaterializeResult:
         from habla_ml.evaluation.promotion.rule import decide
         from habla_ml.release.candidate import collect_candidate
         from habla_ml.release.gate import check_gate
@@ -63,9 +61,7 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
                 "url": link_or_path(release.url if chosen.public_url else release.location),
                 "size MB": round(release.size_bytes / 1e6, 3),
                 "sha256": release.sha256,
-                "archives": table(
-                    map(vars, candidate.draft.archives), ["label", "format", "quantisation", "artefact"]
-                ),
+                "archives": table(map(vars, candidate.draft.archives), ["label", "format", "quantisation", "artefact"]),
                 "replaces": release.replaces or "nothing",
                 "manifest": release.manifest_key,
             },

@@ -35,18 +35,14 @@ def read_alignments(path: Path) -> Alignments:
             file and row.
         EvaluationError: A TextGrid needs a package that is not installed.
     """
-    files = (
-        sorted(each for each in path.iterdir() if each.suffix.lower() in _SUFFIXES) if path.is_dir() else [path]
-    )
+    files = sorted(each for each in path.iterdir() if each.suffix.lower() in _SUFFIXES) if path.is_dir() else [path]
     if not files or not path.exists():
         raise InputError(f"{path} holds no manual alignments; expected .csv, .ctm or .TextGrid")
     found: dict[str, tuple[RecognisedWord, ...]] = {}
     for file in files:
         clips = _READERS[_check_suffix(file)](file)
         if twice := found.keys() & clips.keys():
-            raise InputError(
-                f"{file} aligns clip {min(twice)}, which another file aligns already; keep one of them"
-            )
+            raise InputError(f"{file} aligns clip {min(twice)}, which another file aligns already; keep one of them")
         found.update(clips)
     return found
 
@@ -78,9 +74,7 @@ def _read_csv(file: Path) -> dict[str, tuple[RecognisedWord, ...]]:
         rows = csv.DictReader(table)
         missing = [name for name in ALIGNMENT_COLUMNS if name not in (rows.fieldnames or ())]
         if missing:
-            raise InputError(
-                f"{file} lacks the columns {', '.join(missing)}; expected {','.join(ALIGNMENT_COLUMNS)}"
-            )
+            raise InputError(f"{file} lacks the columns {', '.join(missing)}; expected {','.join(ALIGNMENT_COLUMNS)}")
         for number, row in enumerate(rows, start=2):
             word = _parse_word(file, number, row["word"], row["start_s"], row["end_s"])
             _append_word(clips, file, number, row["segment_id"], word)
@@ -96,9 +90,7 @@ def _read_ctm(file: Path) -> dict[str, tuple[RecognisedWord, ...]]:
         if len(fields) not in (5, 6):
             raise InputError(f"{file}, line {number} has {len(fields)} fields; a CTM line has 5 or 6")
         word = _parse_word(file, number, fields[4], fields[2], fields[3])
-        _append_word(
-            clips, file, number, fields[0], RecognisedWord(word.text, word.start_s, word.start_s + word.end_s)
-        )
+        _append_word(clips, file, number, fields[0], RecognisedWord(word.text, word.start_s, word.start_s + word.end_s))
     return {clip: tuple(words) for clip, words in clips.items()}
 
 

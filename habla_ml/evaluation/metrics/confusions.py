@@ -122,9 +122,7 @@ def tabulate_confusions(
                     _make_word_confusion(pair, each, before, each.example_segment_of)
                     for pair in ranked_words[:MAX_CONFUSIONS]
                 ),
-                phonemes=tuple(
-                    _make_phoneme_confusion(pair, each, before) for pair in ranked_sounds[:MAX_CONFUSIONS]
-                ),
+                phonemes=tuple(_make_phoneme_confusion(pair, each, before) for pair in ranked_sounds[:MAX_CONFUSIONS]),
                 reduced=() if before is None else _find_reduced(each, before),
             )
         )
@@ -208,6 +206,4 @@ def _make_phoneme_confusion(pair: Pair, counts: ConfusionCounts, base: Confusion
 def _find_reduced(counts: ConfusionCounts, base: ConfusionCounts) -> tuple[Confusion, ...]:
     less = [pair for pair in base.words if counts.words[pair] < base.words[pair]]
     less.sort(key=lambda pair: (counts.words[pair] - base.words[pair], pair))
-    return tuple(
-        _make_word_confusion(pair, counts, base, base.example_segment_of) for pair in less[:MAX_CONFUSIONS]
-    )
+    return tuple(_make_word_confusion(pair, counts, base, base.example_segment_of) for pair in less[:MAX_CONFUSIONS])

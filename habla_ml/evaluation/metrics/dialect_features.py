@@ -143,9 +143,7 @@ def _find_inside_word(plain: str) -> Iterator[tuple[int, int, DialectFeature]]:
             yield *match.span(), kind
 
 
-def _find_at_word_edges(
-    word: str, before: str | None, after: str | None
-) -> Iterator[tuple[int, int, DialectFeature]]:
+def _find_at_word_edges(word: str, before: str | None, after: str | None) -> Iterator[tuple[int, int, DialectFeature]]:
     """The final s, and where a vowel touches that of the next or the previous word; None is a pause."""
     end = len(word)
     if end > 1 and word[-1] == "s":

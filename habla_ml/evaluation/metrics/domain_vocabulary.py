@@ -54,11 +54,7 @@ class DomainVocabulary:
         at = 0
         while at < len(words):
             found = next(
-                (
-                    term
-                    for term in self.by_first_word.get(words[at], ())
-                    if tuple(words[at : at + len(term)]) == term
-                ),
+                (term for term in self.by_first_word.get(words[at], ()) if tuple(words[at : at + len(term)]) == term),
                 None,
             )
             if found is not None:
@@ -71,9 +67,7 @@ def load_domain_vocabulary(
 ) -> DomainVocabulary | None:
     """Return the listed terms and those of the snapshot's training sentences; None where there are none."""
     listed = () if settings.vocabulary is None else read_terms(settings.vocabulary)
-    found = (
-        () if snapshot is None else find_corpus_terms(read_train_sentences(lake, snapshot), settings.corpus_words)
-    )
+    found = () if snapshot is None else find_corpus_terms(read_train_sentences(lake, snapshot), settings.corpus_words)
     terms = (*listed, *found)
     return DomainVocabulary.of(terms) if terms else None
 

@@ -142,9 +142,7 @@ def score_dialect_features(
     tables = []
     for at in present:
         tables.append(
-            Counts(
-                counts[0].feature_words[:, at], np.column_stack([each.feature_errors[:, at] for each in counts])
-            )
+            Counts(counts[0].feature_words[:, at], np.column_stack([each.feature_errors[:, at] for each in counts]))
         )
         tables.append(
             Counts(counts[0].other_words[:, at], np.column_stack([each.other_errors[:, at] for each in counts]))
@@ -202,9 +200,7 @@ def _align_hypothesis(sentence: AnnotatedSentence, steps: Sequence[AlignedWord])
     return tuple(heard for _, heard in pairs)
 
 
-def _find_explained_errors(
-    sentence: AnnotatedSentence, heard: Sequence[str | None]
-) -> Iterator[set[DialectFeature]]:
+def _find_explained_errors(sentence: AnnotatedSentence, heard: Sequence[str | None]) -> Iterator[set[DialectFeature]]:
     """For each wrong word that is the dialect written down, the phenomena it takes."""
     by_word: dict[int, list[FeatureOccurrence]] = {}
     for site in sentence.features:
@@ -241,9 +237,7 @@ def _is_contraction(
     return any(word in (part + second, part[:-1] + second, part + second[1:]) for part in shorter)
 
 
-def _match_dialect_spelling(
-    said: str, heard: str, sites: Sequence[FeatureOccurrence]
-) -> set[DialectFeature] | None:
+def _match_dialect_spelling(said: str, heard: str, sites: Sequence[FeatureOccurrence]) -> set[DialectFeature] | None:
     """The phenomena whose changes turn what was said into what was heard, or None where other changes are needed."""
     dead: set[tuple[int, int]] = set()
 

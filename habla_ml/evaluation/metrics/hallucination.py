@@ -122,9 +122,7 @@ def find_hallucinations(inputs: MetricInputs) -> list[ModelHallucinations] | Non
     clips, settings = inputs.measurements.non_speech, inputs.settings
     if clips is None or not clips.clips:
         return None
-    thresholds = HallucinationThresholds(
-        settings.short_below_s, settings.compression_ratio, settings.stock_phrases
-    )
+    thresholds = HallucinationThresholds(settings.short_below_s, settings.compression_ratio, settings.stock_phrases)
     return [
         ModelHallucinations(
             find_speech_hallucinations(inputs.test.references, scored.texts, scored.words, thresholds),
@@ -232,10 +230,7 @@ def score_hallucination(
     short = np.flatnonzero([each.short_words is not None for each in speech])
     inserted = np.array([each.insertions for each in speech], dtype=np.int64)
     events = np.array(
-        [
-            (bool(each.loops), each.is_compressed, each.stock_phrase is not None, each.is_invented)
-            for each in speech
-        ],
+        [(bool(each.loops), each.is_compressed, each.stock_phrase is not None, each.is_invented) for each in speech],
         dtype=np.int64,
     ).reshape(len(speech), 4)
     per_word, with_insertion, found = Draws.of([each.session_id for each in speech], draws, seed).resample(
@@ -353,9 +348,7 @@ def _collect_evidence(
             if each.loops
         ],
         "compression": [
-            (each.segment_id, each.text, f"ratio {each.compression_ratio:.1f}")
-            for each in speech
-            if each.is_compressed
+            (each.segment_id, each.text, f"ratio {each.compression_ratio:.1f}") for each in speech if each.is_compressed
         ],
         "stock_phrase": [
             (each.segment_id, each.text, " ".join(each.stock_phrase.words)) for each in speech if each.stock_phrase

@@ -152,9 +152,7 @@ def find_loops(hypothesis: Sequence[str], reference: Sequence[str]) -> tuple[Loo
     overlap; at each place the one that covers most words is taken, of equals the shortest phrase.
     """
     return tuple(
-        each
-        for each in _find_runs(hypothesis)
-        if each.repetitions >= _find_longest_run(reference, each.phrase) + 2
+        each for each in _find_runs(hypothesis) if each.repetitions >= _find_longest_run(reference, each.phrase) + 2
     )
 
 

@@ -171,9 +171,7 @@ def score_models(
     )
 
 
-def _score_model(
-    model: DecodedModel, references: Sequence[Reference], hypotheses: Sequence[Hypothesis]
-) -> ScoredModel:
+def _score_model(model: DecodedModel, references: Sequence[Reference], hypotheses: Sequence[Hypothesis]) -> ScoredModel:
     by_audio = {each.audio_sha256: each.text for each in hypotheses}
     missing = [each.segment_id for each in references if each.audio_sha256 not in by_audio]
     if missing:

@@ -63,8 +63,6 @@ def tabulate_rates(resample: Resample, pairs: Sequence[tuple[int, int]]) -> Metr
     )
 
 
-def compute_differences(
-    resample: Resample, pairs: Sequence[tuple[int, int]]
-) -> dict[tuple[int, int], Interval | None]:
+def compute_differences(resample: Resample, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Interval | None]:
     """Return the difference of the rate for each pair of columns, in points."""
     return {pair: to_interval(resample.point_change(*pair)) for pair in pairs}

@@ -121,9 +121,7 @@ def make_built_in_clips(seed: int = 0, takes: int = 1) -> Iterator[NonSpeechClip
         for number, (kind, duration_s, loudness_dbfs) in enumerate(_BUILT_IN):
             if kind == "silence" and take:
                 continue
-            pcm = synthesise_background(
-                kind, duration_s, loudness_dbfs, np.random.default_rng([seed, take, number])
-            )
+            pcm = synthesise_background(kind, duration_s, loudness_dbfs, np.random.default_rng([seed, take, number]))
             level = "" if kind == "silence" else f" {loudness_dbfs:g} dBFS"
             name = f"{kind} {duration_s:g} s{level}" + (f" take {take + 1}" if take else "")
             yield _make_clip(name, kind, "built-in", kind, pcm)
@@ -168,7 +166,5 @@ def read_marked_clips(
         )
 
 
-def _make_clip(
-    clip_id: str, kind: str, source: NonSpeechSource, group: str, pcm: NDArray[np.int16]
-) -> NonSpeechClip:
+def _make_clip(clip_id: str, kind: str, source: NonSpeechSource, group: str, pcm: NDArray[np.int16]) -> NonSpeechClip:
     return NonSpeechClip(clip_id, kind, source, group, pcm_sha256(pcm), len(pcm) / SAMPLE_RATE, dequantise(pcm))

@@ -126,9 +126,7 @@ class _WordParser:
         """The words with the marks around them; a mark between two words belongs to where it can stand."""
         text = unicodedata.normalize("NFC", _MARKER.sub(" ", text)).replace("...", "…")
         found = [
-            (each.start(), each.end(), each[0], key)
-            for each in _WORD.finditer(text)
-            if (key := self._key(each[0]))
+            (each.start(), each.end(), each[0], key) for each in _WORD.finditer(text) if (key := self._key(each[0]))
         ]
         ends = [0, *(end for _, end, _, _ in found)]
         starts = [*(start for start, _, _, _ in found), len(text)]
@@ -197,14 +195,10 @@ def score_punctuation(
     tables = [columns[:, chosen].sum(axis=1) for chosen in rows.values()]
     # F1 is one minus the disagreements over twice the agreements and the disagreements.
     resamples = Draws.of(sessions, draws, seed).resample(
-        [
-            Counts(2 * table[:, 0] + table[:, 1] + table[:, 2], (table[:, 1] + table[:, 2])[:, None])
-            for table in tables
-        ]
+        [Counts(2 * table[:, 0] + table[:, 1] + table[:, 2], (table[:, 1] + table[:, 2])[:, None]) for table in tables]
     )
     *marks, punctuation, capitals = (
-        _make_mark_score(what, table, resample)
-        for what, table, resample in zip(rows, tables, resamples, strict=True)
+        _make_mark_score(what, table, resample) for what, table, resample in zip(rows, tables, resamples, strict=True)
     )
     return PunctuationScore(
         reference_words=sum(each.reference_words for each in counts),

@@ -21,9 +21,7 @@ def list_real_time_factors(inputs: MetricInputs) -> list[list[float]]:
 
 def _list_factors(model: DecodedModel, inputs: MetricInputs) -> list[float]:
     decoded = [model.hypothesis_by_audio[each.audio_sha256] for each in inputs.test.references]
-    return sorted(
-        each.decode_s / each.duration_s for each in decoded if each.failure is None and each.duration_s > 0
-    )
+    return sorted(each.decode_s / each.duration_s for each in decoded if each.failure is None and each.duration_s > 0)
 
 
 def compute_quantile(ordered: Sequence[float], share: float) -> Interval | None:

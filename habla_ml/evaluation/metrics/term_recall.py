@@ -167,9 +167,7 @@ def _measure_recall(inputs: MetricInputs) -> MetricTable:
 TERM_RECALL = Metric("term_recall", "domain word recall", "share", _measure_recall, is_higher_better=True)
 
 
-def _match_terms(
-    vocabulary: DomainVocabulary, steps: Sequence[AlignedWord], side: str
-) -> Iterator[tuple[Term, bool]]:
+def _match_terms(vocabulary: DomainVocabulary, steps: Sequence[AlignedWord], side: str) -> Iterator[tuple[Term, bool]]:
     """Yield each occurrence of a term on one side of an alignment, and whether the other side has it too."""
     places = [at for at, step in enumerate(steps) if getattr(step, side) is not None]
     words = [getattr(steps[at], side) for at in places]

@@ -83,9 +83,7 @@ def measure_word_timing(
         raise EvaluationError(f"{len(references)} references and {len(hypotheses)} hypotheses cannot be paired")
     written = [each for each in hypotheses if each.text.strip()]
     if written and not any(each.words for each in written):
-        raise EvaluationError(
-            f"none of {len(written)} texts has word times; decode the test set again with word_times"
-        )
+        raise EvaluationError(f"none of {len(written)} texts has word times; decode the test set again with word_times")
     timed = []
     for reference, hypothesis in zip(references, hypotheses, strict=True):
         manual = alignments.get(reference.segment_id) or alignments.get(reference.audio_sha256)
@@ -125,9 +123,7 @@ def score_word_times(inputs: MetricInputs) -> list[WordTimingScore | None]:
 
 def _score_model(model: DecodedModel, inputs: MetricInputs, alignments: Alignments) -> WordTimingScore:
     by_audio, settings = {each.audio_sha256: each for each in model.timed}, inputs.settings
-    aligned = [
-        each for each in inputs.test.references if is_aligned(alignments, each.segment_id, each.audio_sha256)
-    ]
+    aligned = [each for each in inputs.test.references if is_aligned(alignments, each.segment_id, each.audio_sha256)]
     timed = measure_word_timing(aligned, [by_audio[each.audio_sha256] for each in aligned], alignments)
     return score_word_timing(timed, settings.bootstrap_draws, settings.seed)
 
@@ -151,9 +147,7 @@ def _measure_utterance(
     import jiwer
 
     said, written = _key_words(manual), _key_words(heard)
-    chunks = jiwer.process_words(" ".join(key for key, _ in said), " ".join(key for key, _ in written)).alignments[
-        0
-    ]
+    chunks = jiwer.process_words(" ".join(key for key, _ in said), " ".join(key for key, _ in written)).alignments[0]
     pairs = [
         (said[chunk.ref_start_idx + at][1], written[chunk.hyp_start_idx + at][1])
         for chunk in chunks

@@ -125,9 +125,7 @@ _Conclusion = tuple[AdviceVerdict, str, list[str]]
 """Verdict, headline, and the sentences that decide."""
 
 
-def _decide_verdict(
-    inputs: AdviceInputs, forecasts: tuple[Forecast, ...], settings: AdviceSettings
-) -> _Conclusion:
+def _decide_verdict(inputs: AdviceInputs, forecasts: tuple[Forecast, ...], settings: AdviceSettings) -> _Conclusion:
     base, latest, frequent = inputs.base_wer, inputs.latest, inputs.most_frequent_error
     if base is None:
         why = "The base model was not scored on any test words. Correct more sessions and publish the splits."
@@ -191,9 +189,7 @@ def _decide_stopping(latest: LatestVersion, why: list[str]) -> _Conclusion:
     return "fine_tune", f"Stop collecting: more speech is unlikely to improve on {latest.name}", why
 
 
-def _list_observations(
-    inputs: AdviceInputs, forecasts: tuple[Forecast, ...], settings: AdviceSettings
-) -> list[str]:
+def _list_observations(inputs: AdviceInputs, forecasts: tuple[Forecast, ...], settings: AdviceSettings) -> list[str]:
     """List further observations, independent of the verdict."""
     base, latest = inputs.base_wer, inputs.latest
     observations = []

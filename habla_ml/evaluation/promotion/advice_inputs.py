@@ -53,9 +53,7 @@ def collect_advice_inputs(
 
 def advise_for_version(lake: Lake, settings: Settings, version: str, evidence: Comparison) -> Advice:
     """Return the advice as of `version`, whose evidence is not stored yet; later versions do not count."""
-    before = [
-        plan for plan in list_evaluated_trainings(lake) if version_number(plan.version) < version_number(version)
-    ]
+    before = [plan for plan in list_evaluated_trainings(lake) if version_number(plan.version) < version_number(version)]
     inputs, curve = _assemble_inputs(lake, settings, [*before, read_plan(lake, version)], evidence)
     return advise(inputs, curve, settings.advice)
 
@@ -65,9 +63,7 @@ def _assemble_inputs(
 ) -> tuple[AdviceInputs, LearningCurve | None]:
     """Combine hours, curve and the evidence of the newest of `plans`, or of the base alone without plans."""
     hours = corpus_hours(lake)
-    curve, notes = (
-        (None, ()) if evidence is None or not plans else _fit_learning_curve(lake, plans, evidence, settings)
-    )
+    curve, notes = (None, ()) if evidence is None or not plans else _fit_learning_curve(lake, plans, evidence, settings)
     base = None if evidence is None else evidence.model("base")
     inputs = AdviceInputs(
         base_wer=None if base is None else base.wer.interval,
@@ -158,9 +154,7 @@ def _fit_learning_curve(
     return build_learning_curve(list(found.values()), *drawn), tuple(notes)
 
 
-def _iterate_comparable_evidence(
-    lake: Lake, plans: Sequence[VersionPlan], newest: Comparison
-) -> Iterator[Comparison]:
+def _iterate_comparable_evidence(lake: Lake, plans: Sequence[VersionPlan], newest: Comparison) -> Iterator[Comparison]:
     """Yield the newest comparison, then the stored ones with the same test set, scorer and base model."""
     base = newest.model("base")
     yield newest

@@ -97,9 +97,7 @@ def break_down_test_set(comparison: Comparison, focus: str) -> TestSetBreakdown:
         (each for each in comparison.slices if each.dimension == "speaker"),
         key=lambda each: (-each.words, each.name),
     )
-    grouped = [
-        (dimension, tuple(members)) for dimension, members in groupby(wide.slices, lambda each: each.dimension)
-    ]
+    grouped = [(dimension, tuple(members)) for dimension, members in groupby(wide.slices, lambda each: each.dimension)]
     return TestSetBreakdown(
         # A single slice of a dimension repeats the whole test set.
         dimensions=tuple(
@@ -133,8 +131,7 @@ def explain_missing_dimensions(comparison: Comparison) -> str:
 def split_features_by_size(comparison: Comparison) -> FeatureBreakdown:
     """Separate the features with enough words for an error rate from the others, by the rule for slices."""
     explained = [
-        (each, explain_too_small(each.sessions, each.words, comparison.method))
-        for each in comparison.dialect_features
+        (each, explain_too_small(each.sessions, each.words, comparison.method)) for each in comparison.dialect_features
     ]
     large = tuple(each for each, reason in explained if reason is None)
     return FeatureBreakdown(

@@ -110,9 +110,7 @@ def _list_worse_slices(comparison: Comparison, change: Change) -> list[str]:
     """List the slices that became worse, the worst first, without slices that are the whole test set."""
     whole = {(each.dimension, each.name) for each in comparison.slices if each.words == comparison.test.words}
     worse = [
-        each
-        for each in change.slices
-        if each.loss_lower_bound_points > 0 and (each.dimension, each.name) not in whole
+        each for each in change.slices if each.loss_lower_bound_points > 0 and (each.dimension, each.name) not in whole
     ]
     worse.sort(key=lambda each: -each.loss_lower_bound_points)
     return [

@@ -118,8 +118,7 @@ def _build_error_bars(comparison: Comparison) -> list[_ErrorBar]:
         counts = model.wer.counts
         whole = longest * counts.reference_words
         widths = [
-            100 * part / whole if whole else 0.0
-            for part in (counts.substitutions, counts.deletions, counts.insertions)
+            100 * part / whole if whole else 0.0 for part in (counts.substitutions, counts.deletions, counts.insertions)
         ]
         bars.append(_ErrorBar(model.name, model.wer, *widths))
     return bars

@@ -57,9 +57,7 @@ def render_markdown(content: ReportContent) -> str:
         "## Confusions (reference → hypothesis)": _render_confusions(comparison, content.focus.name),
         "## Punctuation and capitals": tables["punctuation"],
         "## Invented text": tables["invented"],
-        "## Word times and speakers": _join(
-            tables["word_timing"], escape_markdown(describe_diarisation(comparison))
-        ),
+        "## Word times and speakers": _join(tables["word_timing"], escape_markdown(describe_diarisation(comparison))),
         "## Failures": _join(tables["decoding"], _render_list(describe_failures(comparison))),
         "## Examples": _render_examples(comparison),
         "## Provenance": _join(

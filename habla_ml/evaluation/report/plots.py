@@ -21,9 +21,7 @@ def draw_interval_row(
     """
     if interval is None or scale_max <= 0:
         return Markup('<svg class="track" width="100%" height="14" aria-hidden="true"></svg>')
-    low, value, high = (
-        _to_track_percent(each, scale_max) for each in (interval.low, interval.value, interval.high)
-    )
+    low, value, high = (_to_track_percent(each, scale_max) for each in (interval.low, interval.value, interval.high))
     square = Markup("")
     if reference is not None:
         square = Markup('<svg x="{x}%" y="2" width="1" height="1" overflow="visible">{mark}</svg>').format(
@@ -68,9 +66,7 @@ def draw_versions_chart(history: Sequence[tuple[str, Interval]], focus: str) -> 
     ]
     for (x1, y1), (x2, y2) in pairwise(points):
         drawn.append(
-            Markup('<line class="trend" x1="{}%" y1="{}" x2="{}%" y2="{}"/>').format(
-                f"{x1:.2f}", y1, f"{x2:.2f}", y2
-            )
+            Markup('<line class="trend" x1="{}%" y1="{}" x2="{}%" y2="{}"/>').format(f"{x1:.2f}", y1, f"{x2:.2f}", y2)
         )
     for at, ((name, each), (x, y)) in enumerate(zip(history, points, strict=True)):
         is_labelled = name == focus or (len(history) - 1 - at) % every == 0

@@ -130,9 +130,7 @@ def _find_winners(
     return (tuple(name for name, _ in measured if name not in losers) if losers else ()), losers
 
 
-def _is_better(
-    metric: Metric, comparison: Comparison, one: tuple[str, Interval], other: tuple[str, Interval]
-) -> bool:
+def _is_better(metric: Metric, comparison: Comparison, one: tuple[str, Interval], other: tuple[str, Interval]) -> bool:
     """Whether `one` is significantly better than `other`."""
     sign = -1.0 if metric.is_higher_better else 1.0
     for change in comparison.changes:

@@ -76,9 +76,7 @@ def describe_failures(comparison: Comparison) -> tuple[str, ...]:
         }
         if failed.faults:
             counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
-            sentences.append(
-                f"{model.name} failed on {failed.faults} of {clips} clips, scored as empty: {counts}."
-            )
+            sentences.append(f"{model.name} failed on {failed.faults} of {clips} clips, scored as empty: {counts}.")
         if failed.fallback:
             sentences.append(
                 f"The local engine decoded {failed.fallback} of {clips} clips of {model.name} because its service was "

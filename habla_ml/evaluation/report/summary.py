@@ -132,9 +132,7 @@ def _describe_slice(each: Slice, base: str, candidate: str) -> str:
         f"{kind} speech: {percent(rates[base])} of the words wrong with {base}, "
         f"{percent(rates[candidate])} with {candidate}"
     )
-    return (
-        f"{sentence}; errors: {format_error_reduction(each.improvement)}." if each.improvement else f"{sentence}."
-    )
+    return f"{sentence}; errors: {format_error_reduction(each.improvement)}." if each.improvement else f"{sentence}."
 
 
 def _describe_general_speech(comparison: Comparison, change: Change) -> str:
@@ -143,6 +141,4 @@ def _describe_general_speech(comparison: Comparison, change: Change) -> str:
         return "General Spanish was not measured."
     if lost.low <= 0 <= lost.high:
         return f"General Spanish: no significant change, {points_with_interval(lost)} points."
-    return (
-        f"General Spanish became {'worse' if lost.value > 0 else 'better'}: {points_with_interval(lost)} points."
-    )
+    return f"General Spanish became {'worse' if lost.value > 0 else 'better'}: {points_with_interval(lost)} points."

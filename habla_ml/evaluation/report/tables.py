@@ -299,10 +299,7 @@ def _build_decoding_table(comparison: Comparison) -> TextTable:
             [
                 _name_model(model),
                 str(model.timed_clips),
-                *(
-                    str(count)
-                    for count in (failed.empty, failed.audio, failed.timeout, failed.crash, failed.service)
-                ),
+                *(str(count) for count in (failed.empty, failed.audio, failed.timeout, failed.crash, failed.service)),
             ]
             for model in comparison.models
             if (failed := model.failures)
@@ -340,10 +337,7 @@ def _build_diarisation_table(comparison: Comparison) -> TextTable:
         [
             [
                 each.recording,
-                *(
-                    f"{value:.1f}"
-                    for value in (each.speech_s, each.missed_s, each.false_alarm_s, each.confusion_s)
-                ),
+                *(f"{value:.1f}" for value in (each.speech_s, each.missed_s, each.false_alarm_s, each.confusion_s)),
             ]
             for each in (found.recordings if found else ())
         ],

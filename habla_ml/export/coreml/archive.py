@@ -46,9 +46,7 @@ _COMPILE_TIMEOUT_S = 600
 _FIND_TIMEOUT_S = 30
 
 
-def build_coreml_archive(
-    checkpoint: Path, scratch: Path, options: ExportOptions, progress: Progress
-) -> ConvertedModel:
+def build_coreml_archive(checkpoint: Path, scratch: Path, options: ExportOptions, progress: Progress) -> ConvertedModel:
     """Convert a checkpoint in a child process, verify it, and zip it for the phone; see `Exporter.convert`.
 
     Needs three times the checkpoint's size on disk. The same checkpoint and origin give the same bytes on one machine.
@@ -129,9 +127,7 @@ def _has_compiler() -> bool:
 
 def _list_files(folder: Path) -> list[dict[str, str | int]]:
     files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
-    return [
-        {"path": name, "size_bytes": path.stat().st_size, "sha256": compute_sha256(path)} for name, path in files
-    ]
+    return [{"path": name, "size_bytes": path.stat().st_size, "sha256": compute_sha256(path)} for name, path in files]
 
 
 def _build_archive_manifest(

@@ -84,9 +84,7 @@ def _convert_module(module: nn.Module, interface: ProgramInterface, package: Pat
                 ct.TensorType(name=feature.name, shape=feature.shape, dtype=types[feature.dtype])
                 for feature in interface.inputs
             ],
-            outputs=[
-                ct.TensorType(name=feature.name, dtype=types[feature.dtype]) for feature in interface.outputs
-            ],
+            outputs=[ct.TensorType(name=feature.name, dtype=types[feature.dtype]) for feature in interface.outputs],
             minimum_deployment_target=ct.target.iOS16,
             compute_precision=ct.precision.FLOAT32 if float32 else ct.precision.FLOAT16,
             skip_model_load=True,

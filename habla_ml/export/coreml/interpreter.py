@@ -112,9 +112,7 @@ def run_program(program: MilProgram, inputs: Mapping[str, Tensor]) -> dict[str, 
     outputs = {name: values[name] for name in program.outputs}
     for name, value in outputs.items():
         if not bool(torch.isfinite(value).all()):
-            raise ExportError(
-                f"{name} of {program.name} is not finite: float16 overflowed. Do not release this model."
-            )
+            raise ExportError(f"{name} of {program.name} is not finite: float16 overflowed. Do not release this model.")
     return outputs
 
 

@@ -122,9 +122,7 @@ class TextDecoder(nn.Module):  # type: ignore[misc]
         keys, values, attention = [], [], []
         caches = zip(key_cache.chunk(len(self.layers), 1), value_cache.chunk(len(self.layers), 1), strict=True)
         for layer, (old_keys, old_values) in zip(self.layers, caches, strict=True):
-            states, key, value, weights = layer(
-                states, old_keys, old_values, update, encoder_output_embeds, padding
-            )
+            states, key, value, weights = layer(states, old_keys, old_values, update, encoder_output_embeds, padding)
             keys.append(key)
             values.append(value)
             attention.append(weights)
@@ -192,9 +190,7 @@ class Attention(nn.Module):  # type: ignore[misc]
         self.values = _build_pointwise_convolution(attention.v_proj)
         self.out = _build_pointwise_convolution(attention.out_proj)
 
-    def forward(
-        self, states: Tensor, keys: Tensor, values: Tensor, padding: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, states: Tensor, keys: Tensor, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the attended states and the weights [1, heads, queries, keys]; `padding` is added to scores."""
         queries = self._heads(self.queries(states) * self.scale)
         scores = queries.transpose(2, 3) @ self._heads(keys)

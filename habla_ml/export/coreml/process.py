@@ -46,9 +46,7 @@ def run_conversion(checkpoint: Path, out: Path, timeout_s: float, progress: Prog
     command += ["--parent-pid", str(os.getpid())]
     expired = threading.Event()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True)
 
         def expire() -> None:
             expired.set()

@@ -71,9 +71,7 @@ def verify_coreml(models_folder: Path, checkpoint: Path, progress: Progress) -> 
         progress(f"verify: MelSpectrogram within {mel_difference:.4f}")
 
         encoder = load_program(models_folder / "AudioEncoder.mlpackage")
-        states = run_program(encoder, {"melspectrogram_features": features[:, :, None, :]})[
-            "encoder_output_embeds"
-        ]
+        states = run_program(encoder, {"melspectrogram_features": features[:, :, None, :]})["encoder_output_embeds"]
         expected_states = reference.encode(features)
         psnr_db = _compute_psnr_db(states[:, :, 0].transpose(1, 2), expected_states)
         progress(f"verify: AudioEncoder at {psnr_db:.1f} dB")
@@ -108,8 +106,7 @@ def find_parity_problems(parity: CoreMLParity) -> list[str]:
         )
     if not parity.mel_largest_difference <= _MAX_MEL_DIFFERENCE:
         problems.append(
-            f"MelSpectrogram differs by {parity.mel_largest_difference:.4f}; at most "
-            f"{_MAX_MEL_DIFFERENCE} is allowed."
+            f"MelSpectrogram differs by {parity.mel_largest_difference:.4f}; at most {_MAX_MEL_DIFFERENCE} is allowed."
         )
     largest = _MAX_RELATIVE_LOGIT_DIFFERENCE * parity.logit_scale
     if not parity.largest_logit_difference <= largest:
@@ -161,9 +158,7 @@ class _ReferenceModel:
         while len(tokens) < _COMPARED_TOKENS:
             last = self.model.model.decoder(torch.tensor([tokens]), encoder_hidden_states=states)
             tokens.append(int(self.model.proj_out(last.last_hidden_state)[0, -1].argmax()))
-        out = self.model.model.decoder(
-            torch.tensor([tokens]), encoder_hidden_states=states, output_attentions=True
-        )
+        out = self.model.model.decoder(torch.tensor([tokens]), encoder_hidden_states=states, output_attentions=True)
         heads = [out.cross_attentions[layer][0, head] for layer, head in generation.alignment_heads]
         return tokens, self.model.proj_out(out.last_hidden_state)[0], torch.stack(heads).mean(0)
 
@@ -174,9 +169,7 @@ def _run_mel_program(program: MilProgram, audio: Tensor) -> Tensor:
     return run_program(program, {"audio": audio})["melspectrogram_features"][:, :, 0]
 
 
-def _run_decoder(
-    decoder: MilProgram, shape: ModelShape, states: Tensor, tokens: list[int]
-) -> tuple[Tensor, Tensor]:
+def _run_decoder(decoder: MilProgram, shape: ModelShape, states: Tensor, tokens: list[int]) -> tuple[Tensor, Tensor]:
     """Call the decoder as WhisperKit does: one token per call, with the caches kept outside."""
     import torch
 

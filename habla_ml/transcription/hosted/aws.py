@@ -70,9 +70,7 @@ class Aws:
         audio, text = f"{self._settings.prefix}{job}.flac", f"{self._settings.prefix}{job}.json"
         started = False
         try:
-            self._s3.put_object(
-                Bucket=self._settings.bucket, Key=audio, Body=recording.flac, ContentType="audio/flac"
-            )
+            self._s3.put_object(Bucket=self._settings.bucket, Key=audio, Body=recording.flac, ContentType="audio/flac")
             self._start_job(job, audio, text)
             started = True
             self._wait_for_job(job, deadline_s, timeout_s)

@@ -36,9 +36,7 @@ class Azure:
 
         self._client: TranscriptionClient = sdk.TranscriptionClient(
             endpoint=settings.endpoint or f"https://{settings.region}.api.cognitive.microsoft.com",
-            credential=AzureKeyCredential(
-                read_secret(settings.key_variable, "a key of the Azure Speech resource")
-            ),
+            credential=AzureKeyCredential(read_secret(settings.key_variable, "a key of the Azure Speech resource")),
             retry_total=0,
             permit_redirects=False,
             logging_enable=False,

@@ -46,9 +46,7 @@ def call_with_retries(
         left_s = patience_s - (time.monotonic() - began_s)
         try:
             text, words = service.recognise(recording, min(settings.timeout_s, left_s))
-            return CallResult(
-                text, words, None, time.monotonic() - began_s, paid_usd + price_usd, extra_reserved_usd
-            )
+            return CallResult(text, words, None, time.monotonic() - began_s, paid_usd + price_usd, extra_reserved_usd)
         except CallError as caught:
             fault = caught
         paid_usd += price_usd if fault.may_be_billed else 0.0

@@ -84,9 +84,7 @@ class CallError(Exception):
     @classmethod
     def malformed(cls, service: str) -> CallError:
         """Return the error of a successful answer that is not in the service's format."""
-        return cls(
-            f"{service} sent an answer that is not in its documented format", "malformed", may_be_billed=True
-        )
+        return cls(f"{service} sent an answer that is not in its documented format", "malformed", may_be_billed=True)
 
 
 @dataclass(frozen=True)

@@ -151,9 +151,7 @@ class HostedTranscriber:
 
 def _build_hypothesis(clip: Clip, result: CallResult) -> Hypothesis:
     if result.fault is not None:
-        return Hypothesis(
-            clip.audio_sha256, "", result.duration_s, clip.duration_s, "service", result.fault.reason
-        )
+        return Hypothesis(clip.audio_sha256, "", result.duration_s, clip.duration_s, "service", result.fault.reason)
     return Hypothesis(
         clip.audio_sha256,
         result.text,

@@ -84,9 +84,9 @@ def test_the_table_is_ordered_by_count_and_set_against_the_base() -> None:
         ("gracias", "gracia", 1, 0),
         ("los", "lo", 1, 2),
     ]
-    assert [
-        (each.reference_token, each.hypothesis_token, each.count, each.base_count) for each in new.phonemes
-    ] == [("s", "", 2, 4)]
+    assert [(each.reference_token, each.hypothesis_token, each.count, each.base_count) for each in new.phonemes] == [
+        ("s", "", 2, 4)
+    ]
     assert new.phonemes[0].words == ("los", "lo")
     assert {(each.reference_token, each.count, each.base_count) for each in new.reduced} == {
         ("los", 1, 2), ("niños", 0, 1), ("pollos", 0, 1), ("gracias", 0, 1)
@@ -104,9 +104,7 @@ def test_segments_and_alignments_must_be_of_one_number() -> None:
 def test_a_hundred_thousand_words_take_seconds() -> None:
     rng = np.random.default_rng(0)
     words = sorted(
-        normalise_spanish(
-            "los niños cansados comen pollo, gracias, para ahora la agenda está desde la escuela"
-        ).split()
+        normalise_spanish("los niños cansados comen pollo, gracias, para ahora la agenda está desde la escuela").split()
     )
     said = [" ".join(rng.choice(words, 8)) for _ in range(12_500)]
     heard = [each.replace("os ", "o ").replace("ll", "y").replace("c", "s") for each in said]

@@ -53,9 +53,7 @@ def mark_features(text: str, kind: DialectFeature) -> list[str]:
         ("para", "para la parar", ["pa[ra]"]),
     ],
 )  # fmt: skip
-def test_sites_are_where_a_phonetician_would_mark_them(
-    kind: DialectFeature, text: str, expected: list[str]
-) -> None:
+def test_sites_are_where_a_phonetician_would_mark_them(kind: DialectFeature, text: str, expected: list[str]) -> None:
     assert mark_features(text, kind) == expected
 
 

@@ -75,9 +75,7 @@ def test_deleted_words_are_errors_and_inserted_ones_belong_to_no_site() -> None:
         ("casa", "casas", set()),
     ],
 )
-def test_an_error_is_explained_where_nothing_but_the_dialect_is_in_it(
-    said: str, heard: str, kinds: set[str]
-) -> None:
+def test_an_error_is_explained_where_nothing_but_the_dialect_is_in_it(said: str, heard: str, kinds: set[str]) -> None:
     counts = count_pair_features([(said, heard)])
     assert {kind for kind in DIALECT_FEATURES if of(counts, kind)[4]} == kinds
 
@@ -116,9 +114,7 @@ def score_two_models() -> dict[str, FeatureScore]:
     sites = find_dialect_features(said)
     counts = [count_feature_errors(sites, [align_words(*pair) for pair in zip(said, heard, strict=True)])
               for heard in (base, better)]  # fmt: skip
-    found = score_dialect_features(
-        ["base", "v1"], counts, sessions, Draws.of(sessions, 1000, 1), base=0, candidate=1
-    )
+    found = score_dialect_features(["base", "v1"], counts, sessions, Draws.of(sessions, 1000, 1), base=0, candidate=1)
     return {each.feature: each for each in found}
 
 

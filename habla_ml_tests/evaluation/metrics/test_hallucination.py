@@ -37,9 +37,7 @@ def speech(texts: list[str], said: str = "Vale.", duration_s: float = 1.0):
 
 def silences(text_of=lambda clip: "", failure_of=lambda clip: None):
     heard = {
-        each.audio_sha256: Hypothesis(
-            each.audio_sha256, text_of(each), 0.1, each.duration_s, failure=failure_of(each)
-        )
+        each.audio_sha256: Hypothesis(each.audio_sha256, text_of(each), 0.1, each.duration_s, failure=failure_of(each))
         for each in SILENCES.clips
     }
     return find_non_speech_hallucinations(SILENCES.clips, heard)
@@ -168,8 +166,7 @@ def test_without_any_clip_there_is_no_figure_and_the_record_survives_its_json():
 def test_a_share_of_utterances_is_drawn_by_session():
     texts = ["Gracias por ver."] * 10 + ["Vale."] * 30
     references = [
-        Reference.of(make_utterance(f"seg-{at}", f"session-{at // 10}", "Vale.", duration_s=3.0))
-        for at in range(40)
+        Reference.of(make_utterance(f"seg-{at}", f"session-{at // 10}", "Vale.", duration_s=3.0)) for at in range(40)
     ]
     counts = [each.words for each in score_utterances(["Vale."] * 40, texts, normalise_spanish)]
     found = score(find_speech_hallucinations(references, texts, counts), silences())

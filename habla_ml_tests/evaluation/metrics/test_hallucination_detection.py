@@ -21,9 +21,7 @@ WORDS = st.lists(st.sampled_from(["sí", "no", "la", "casa"]), max_size=12)
 
 
 def loops(hypothesis: str, reference: str = "") -> list[tuple[str, int]]:
-    return [
-        (" ".join(each.phrase), each.repetitions) for each in find_loops(hypothesis.split(), reference.split())
-    ]
+    return [(" ".join(each.phrase), each.repetitions) for each in find_loops(hypothesis.split(), reference.split())]
 
 
 def findings(*rows: tuple[str, str, float], bounds: HallucinationThresholds | None = None):
@@ -32,9 +30,7 @@ def findings(*rows: tuple[str, str, float], bounds: HallucinationThresholds | No
         for at, (said, _, duration_s) in enumerate(rows)
     ]
     texts = [heard for _, heard, _ in rows]
-    words = [
-        each.words for each in score_utterances([each.sentence for each in references], texts, normalise_spanish)
-    ]
+    words = [each.words for each in score_utterances([each.sentence for each in references], texts, normalise_spanish)]
     return find_speech_hallucinations(references, texts, words, bounds)
 
 

@@ -65,9 +65,7 @@ def make_annotated_snapshot(workspace: HablaWorkspace, more: tuple[AnnotationEve
     for session in SESSIONS:
         write_session(workspace.recordings, session, segments=len(TEXTS_BY_SEGMENT))
     ingest_into(workspace)
-    events = [
-        make_event(session, number, *said) for session in SESSIONS for number, said in TEXTS_BY_SEGMENT.items()
-    ]
+    events = [make_event(session, number, *said) for session in SESSIONS for number, said in TEXTS_BY_SEGMENT.items()]
     append_events(workspace.lake, DAY, [*events, *more], {})
     build_day(workspace.lake, DAY, workspace.conventions, workspace.settings)
     return make_snapshot(workspace.lake, workspace.settings, workspace.conventions)

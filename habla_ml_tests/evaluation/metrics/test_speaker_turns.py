@@ -57,9 +57,7 @@ def snapshot(lake: Lake) -> Snapshot:
     )
     hours, counts = {"train": 0.1, "validation": 0.0, "test": 0.1}, {"train": 1, "validation": 0, "test": 3}
     days = {"2026-02-20": day}
-    return save_snapshot(
-        lake, Snapshot("", segments, days, {}, "orthographic-v1", "c" * 64, "1" * 64, hours, counts)
-    )
+    return save_snapshot(lake, Snapshot("", segments, days, {}, "orthographic-v1", "c" * 64, "1" * 64, hours, counts))
 
 
 def test_labels_are_laid_where_the_segments_lay_and_only_marked_test_sessions_count(

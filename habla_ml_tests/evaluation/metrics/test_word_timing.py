@@ -107,8 +107,7 @@ def test_the_demos_base_model_places_its_words_near_where_the_synthesizer_spoke_
     classroom = make_andalusian_classroom(1)
     speaker = replace(classroom.teacher, dialect=CASTILIAN)
     said = [
-        synthesize_utterance(speaker, classroom.room, np.random.default_rng([3, at]), quiet=False)
-        for at in range(12)
+        synthesize_utterance(speaker, classroom.room, np.random.default_rng([3, at]), quiet=False) for at in range(12)
     ]
     spoken = [
         make_utterance(
@@ -127,9 +126,7 @@ def test_the_demos_base_model_places_its_words_near_where_the_synthesizer_spoke_
     finally:
         transcriber.close()
     placed = {one.audio_sha256: each.words for one, each in zip(spoken, said, strict=True)}
-    found = score_word_timing(
-        measure_word_timing([Reference.of(each) for each in spoken], hypotheses, placed), 200, 1
-    )
+    found = score_word_timing(measure_word_timing([Reference.of(each) for each in spoken], hypotheses, placed), 200, 1)
     assert found.utterances == 12
     assert found.matched_share is not None
     assert found.matched_share > 0.5

@@ -130,9 +130,7 @@ def test_a_flat_curve_stops_collecting() -> None:
         ),
     ],
 )
-def test_a_flat_curve_after_a_version_that_was_not_released(
-    latest: LatestVersion, verdict: str, headline: str
-) -> None:
+def test_a_flat_curve_after_a_version_that_was_not_released(latest: LatestVersion, verdict: str, headline: str) -> None:
     found = advise(make_inputs(latest=latest), FLAT, SETTINGS)
     assert found.verdict == verdict
     assert headline in found.headline

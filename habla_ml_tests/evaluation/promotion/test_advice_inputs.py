@@ -229,9 +229,7 @@ def test_evidence_of_an_older_format_is_skipped(lake: Lake, settings: Settings) 
 def test_the_term_behind_most_errors_is_found_with_varying_hypotheses(is_listed: bool) -> None:
     speech = [make_utterance(f"s{at:02}", f"session-{at % 3}", "el perímetro del patio") for at in range(40)]
     texts = [f"el {chr(97 + at % 26)}{chr(97 + at // 26)}ro del patio" for at in range(39)] + ["el perímetro del"]
-    hypotheses = [
-        Hypothesis(each.audio_sha256, text, 0.1, 1.0, None) for each, text in zip(speech, texts, strict=True)
-    ]
+    hypotheses = [Hypothesis(each.audio_sha256, text, 0.1, 1.0, None) for each, text in zip(speech, texts, strict=True)]
     model = DecodedModel("base", "base", fake_artefact_digest("base"), DecodingOptions(), hypotheses)
     terms = DomainVocabulary.of([("perímetro",)]) if is_listed else None
     comparison = compare_decoded_models(

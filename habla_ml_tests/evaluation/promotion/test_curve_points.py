@@ -47,9 +47,7 @@ def test_points_have_hours_and_rates() -> None:
 
 def test_sessions_that_are_hard_for_all_models_do_not_widen_the_forecast() -> None:
     base = np.array([20, 30, 40, 50, 60, 70])
-    paired = build_learning_curve(
-        [model("base", 0, base.tolist()), model("v1", 10, (base // 2).tolist())], 2000, SEED
-    )
+    paired = build_learning_curve([model("base", 0, base.tolist()), model("v1", 10, (base // 2).tolist())], 2000, SEED)
     crossed = build_learning_curve(
         [model("base", 0, base.tolist()), model("v1", 10, (base[::-1] // 2).tolist())], 2000, SEED
     )

@@ -107,9 +107,7 @@ def test_conditions_give_the_share_of_quiet_speech_and_omit_unknown_dimensions(m
     unknown = measured.model_copy(
         update={
             "slices": tuple(
-                each.model_copy(update={"name": "unknown"})
-                for each in measured.slices
-                if each.dimension == "source"
+                each.model_copy(update={"name": "unknown"}) for each in measured.slices if each.dimension == "source"
             )
         }
     )

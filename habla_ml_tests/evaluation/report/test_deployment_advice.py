@@ -49,9 +49,7 @@ def test_a_refused_candidate_changes_nothing_without_an_override(better: Compari
 
 
 def test_a_slice_that_became_worse_is_a_trade_off(better: Comparison) -> None:
-    worse = SliceChange(
-        dimension="role", name="teacher", points=Interval(1.0, 3.0, 5.0), loss_lower_bound_points=0.5
-    )
+    worse = SliceChange(dimension="role", name="teacher", points=Interval(1.0, 3.0, 5.0), loss_lower_bound_points=0.5)
     change = better.changes[0].model_copy(update={"slices": (worse,)})
     found = advice(better.model_copy(update={"changes": (change, *better.changes[1:])}), make_decision("refuse"))
     assert any("Worse than base on role teacher: +3.0 points, at least +0.5" in each for each in found.trade_offs)

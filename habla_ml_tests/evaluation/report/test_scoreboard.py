@@ -32,8 +32,7 @@ def with_values(comparison: Comparison, metric: str, *values: Interval | None) -
 def with_difference(comparison: Comparison, metric: str, points: Interval | None) -> Comparison:
     """Replace the paired difference of a metric."""
     changes = [
-        each.model_copy(update={"metrics": replace_metric(each.metrics, metric, points)})
-        for each in comparison.changes
+        each.model_copy(update={"metrics": replace_metric(each.metrics, metric, points)}) for each in comparison.changes
     ]
     return comparison.model_copy(update={"changes": tuple(changes)})
 

@@ -47,9 +47,7 @@ def test_characters_are_counted_with_their_spaces() -> None:
 
 def test_what_is_written_counts_only_in_the_orthographic_score() -> None:
     assert score_utterances(["¡Hola, Ana!"], ["hola ana"], normalise_spanish)[0].words.errors == 0
-    assert score_utterances(["¡Hola, Ana!"], ["hola ana"], normalise_orthographic)[0].words.wer == pytest.approx(
-        2 / 2
-    )
+    assert score_utterances(["¡Hola, Ana!"], ["hola ana"], normalise_orthographic)[0].words.wer == pytest.approx(2 / 2)
 
 
 def test_empty_texts_are_defined() -> None:
@@ -93,9 +91,7 @@ def test_the_evaluate_metric_gives_the_fraction_worked_out_by_hand() -> None:
 def test_the_evaluate_metric_agrees_with_the_counts(pairs: list[tuple[str, str]]) -> None:
     references, hypotheses = [list(each) for each in zip(*pairs, strict=True)]
     counts = sum_counts([each.words for each in score_utterances(references, hypotheses, normalise_spanish)])
-    assert compute_corpus_wer(references, hypotheses) == (
-        None if counts.wer is None else pytest.approx(counts.wer)
-    )
+    assert compute_corpus_wer(references, hypotheses) == (None if counts.wer is None else pytest.approx(counts.wer))
 
 
 @given(SENTENCES, SENTENCES)
@@ -165,10 +161,7 @@ def test_a_case_where_sclite_counts_more_edits_worked_out_by_hand() -> None:
 
 def test_a_text_of_markers_is_empty_once_normalised_and_words_as_written() -> None:
     marked, spoken = "[ruido] <risas> ¿…?", "hola"
-    assert (
-        score_utterances([marked, marked, spoken], ["", spoken, marked], normalise_spanish)[0].words
-        == ErrorCounts()
-    )
+    assert score_utterances([marked, marked, spoken], ["", spoken, marked], normalise_spanish)[0].words == ErrorCounts()
     assert score_utterances([marked], [spoken], normalise_spanish)[0].words == ErrorCounts(insertions=1)
     assert score_utterances([marked], [spoken], normalise_spanish)[0].characters == ErrorCounts(insertions=4)
     assert score_utterances([spoken], [marked], normalise_spanish)[0].words == ErrorCounts(deletions=1)

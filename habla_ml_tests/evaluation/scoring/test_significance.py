@@ -32,9 +32,7 @@ def test_a_true_difference_of_that_size_is_found_about_as_often_as_the_power_say
     planted = float(np.mean(sizes)) / (100 * error_model.base_wer)
     found = 0
     for trial in range(150):
-        change = resample_counts(*draw_test_set(error_model, sessions, (planted,), rng), 500, trial).point_change(
-            0, 1
-        )
+        change = resample_counts(*draw_test_set(error_model, sessions, (planted,), rng), 500, trial).point_change(0, 1)
         assert change is not None
         found += change.interval().high < 0
     assert 0.70 <= found / 150 <= 0.95

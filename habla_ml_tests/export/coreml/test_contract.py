@@ -30,9 +30,7 @@ def test_the_saved_packages_have_the_required_interface(converted_model: Convert
     assert find_contract_problems(converted_model.folder, converted_model.checkpoint) == []
 
 
-def test_the_interface_of_whisper_small_is_whisperkits(
-    converted_model: ConvertedCheckpoint, tmp_path: Path
-) -> None:
+def test_the_interface_of_whisper_small_is_whisperkits(converted_model: ConvertedCheckpoint, tmp_path: Path) -> None:
     config = json.loads((converted_model.checkpoint / "config.json").read_text())
     config.update(d_model=768, decoder_layers=12, vocab_size=51865)
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -53,8 +51,7 @@ def test_a_float32_output_is_a_problem(models: Path) -> None:
 
     edit_specification(models / "AudioEncoder.mlpackage", widen)
     assert find_contract_problems(models, models / "checkpoint") == [
-        "AudioEncoder: output encoder_output_embeds is float32 [1, 64, 1, 1500], "
-        "expected float16 [1, 64, 1, 1500]."
+        "AudioEncoder: output encoder_output_embeds is float32 [1, 64, 1, 1500], expected float16 [1, 64, 1, 1500]."
     ]
 
 

@@ -171,9 +171,7 @@ def test_waiting_for_a_job_continues_while_the_service_is_busy(aws: Aws, app: Fa
     assert len(app.jobs) == 1
 
 
-def test_a_job_that_does_not_end_is_given_up_in_time_and_counts_as_paid(
-    aws: Aws, app: FakeAmazonTranscribe
-) -> None:
+def test_a_job_that_does_not_end_is_given_up_in_time_and_counts_as_paid(aws: Aws, app: FakeAmazonTranscribe) -> None:
     app.never_ends = True
     began_s = time.monotonic()
     fault = catch_aws_error(aws, timeout_s=0.3)
@@ -182,9 +180,7 @@ def test_a_job_that_does_not_end_is_given_up_in_time_and_counts_as_paid(
     assert list_bucket_keys(app) == []
 
 
-@pytest.mark.parametrize(
-    "text", [b"", b"<html>", b"[]", b'{"results": {}}', b'{"results": {"transcripts": [{}]}}']
-)
+@pytest.mark.parametrize("text", [b"", b"<html>", b"[]", b'{"results": {}}', b'{"results": {"transcripts": [{}]}}'])
 def test_an_undocumented_text_is_malformed(aws: Aws, app: FakeAmazonTranscribe, text: bytes) -> None:
     app.text = text
     fault = catch_aws_error(aws)

@@ -84,9 +84,7 @@ def open_service_case(name: str, url: str, model: str | None = None) -> ServiceC
         google,
         build_google_response,
         True,
-        lambda message: {
-            "error": {"code": 401, "message": message, "status": "UNAUTHENTICATED", "details": [info]}
-        },
+        lambda message: {"error": {"code": 401, "message": message, "status": "UNAUTHENTICATED", "details": [info]}},
         "API_KEY_INVALID",
     )
 
@@ -162,9 +160,7 @@ def test_a_request_contains_the_clip_the_language_and_the_key(
             assert received.headers["authorization"].startswith("Bearer ey")
 
 
-def test_a_request_contains_the_model_of_the_options(
-    fake_service: FakeTranscriptionService, credentials: str
-) -> None:
+def test_a_request_contains_the_model_of_the_options(fake_service: FakeTranscriptionService, credentials: str) -> None:
     for name, model, shown in (
         ("deepgram", "nova-2", "model=nova-2"),
         ("google", "chirp_3", '"model": "chirp_3"'),
@@ -242,9 +238,7 @@ def test_a_connection_that_breaks_may_be_billed(
     assert (fault.kind, fault.may_be_billed) == ("busy", True)
 
 
-def test_an_unreachable_server_bills_nothing(
-    service_case: ServiceCase, fake_service: FakeTranscriptionService
-) -> None:
+def test_an_unreachable_server_bills_nothing(service_case: ServiceCase, fake_service: FakeTranscriptionService) -> None:
     fake_service.close()
     fault = catch_call_error(service_case)
     assert (fault.kind, fault.may_be_billed) == ("busy", False)
@@ -277,9 +271,7 @@ def test_text_is_bounded_and_has_no_control_characters(
     assert catch_call_error(service_case).kind == "malformed"
 
 
-def test_times_that_are_not_numbers_are_malformed(
-    fake_service: FakeTranscriptionService, credentials: str
-) -> None:
+def test_times_that_are_not_numbers_are_malformed(fake_service: FakeTranscriptionService, credentials: str) -> None:
     deepgram, azure = open_service_case("deepgram", fake_service.url), open_service_case("azure", fake_service.url)
     for service_case, word in (
         (deepgram, {"start": "NaN"}),

@@ -90,9 +90,7 @@ def test_transcribed_clips_are_billed_and_counted(
     assert spent_usd(lake) == pytest.approx(0.03)
 
 
-def test_clips_are_sent_in_parallel(
-    fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]
-) -> None:
+def test_clips_are_sent_in_parallel(fake_service: FakeTranscriptionService, lake: Lake, clips: list[Utterance]) -> None:
     fake_service.set_replies(replace(GOOD_REPLY, delay_s=0.4))
     with closing(open_deepgram_transcriber(fake_service, lake, calls_at_once=8)) as transcriber:
         transcriber.transcribe(clips[:1])
