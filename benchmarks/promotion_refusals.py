@@ -206,7 +206,9 @@ def break_under_int8(demo_copy: DemoCopy, version: str) -> None:
 
 
 FAULTY_CANDIDATES = (
-    FaultyCandidate("castilian", "forgets Castilian", "v901", train_without_castilian, "General Spanish became worse"),
+    FaultyCandidate(
+        "castilian", "forgets Castilian", "v901", train_without_castilian, "makes more errors on general Spanish"
+    ),
     FaultyCandidate(
         "silence", "hallucinates on silence", "v902", train_without_non_speech, "text in more clips without speech"
     ),

@@ -88,6 +88,6 @@ def test_the_base_as_a_candidate_is_measured_like_any_other_and_refused(deployme
     base, candidate = comparison.model("base"), comparison.model("candidate")
     assert candidate.wer == base.wer
     assert deployment_with_version.metadata("cdn_release", "v1")["released"] is False
-    assert "is the base model itself" in deployment_with_version.metadata("cdn_release", "v1")["why"]
+    assert "has the same files as the base model" in deployment_with_version.metadata("cdn_release", "v1")["why"]
     settings = deployment_with_version.settings
     assert list_releases(open_store(settings.release.store), settings.release.channel) == []

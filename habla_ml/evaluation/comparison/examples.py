@@ -1,4 +1,4 @@
-"""Utterances worth a look: where the candidate helped most, still fails, and where it made things worse."""
+"""Utterances to inspect: the largest improvements, the largest regressions and the worst of the candidate."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _Kind = Literal["improved", "worst", "regressed"]
 
 
 def choose_examples(speech: ScoredSpeech) -> tuple[ExampleUtterance, ...]:
-    """Up to six of each kind, the strongest first, no utterance twice; ties go by segment id.
+    """Return up to six utterances of each kind, the strongest first, none twice; ties are sorted by segment id.
 
-    Without a candidate there is nothing to choose; without a base only the worst are shown.
+    Return none without a candidate, and only the worst without a base.
     """
     references, models = speech.references, speech.models
     roles = {each.role: each for each in models}

@@ -87,4 +87,16 @@ DELETIONS = Metric(
     guard=ReleaseGuard(lambda settings: settings.deletion_loss_points, "deletes more words", "of the words"),
 )
 INSERTIONS = Metric("insertions", "inserted words", "share", _measure_insertions)
-OUT_OF_DOMAIN_WER = Metric("out_of_domain_wer", "WER on general Spanish", "share", _measure_out_of_domain_wer)
+OUT_OF_DOMAIN_WER = Metric(
+    "out_of_domain_wer",
+    "WER on general Spanish",
+    "share",
+    _measure_out_of_domain_wer,
+    guard=ReleaseGuard(
+        lambda settings: settings.out_of_domain_loss_points,
+        "makes more errors on general Spanish",
+        "of the words",
+        against=("base",),
+        needs_significance=False,
+    ),
+)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from habla_ml.evaluation.metrics.inputs import MetricInputs
+from habla_ml.evaluation.metrics.inputs import MetricInputs, ModelRole
 from habla_ml.evaluation.scoring.statistics import Interval, Resample, to_interval
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class MetricTable:
 
 @dataclass(frozen=True)
 class ReleaseGuard:
-    """A bound on the loss in one metric, beyond which a candidate is not released."""
+    """A bound on the loss in one metric: a candidate that loses more is not released."""
 
     loss_bound: Callable[[PromotionSettings], float]
     """In points."""
@@ -36,6 +36,10 @@ class ReleaseGuard:
     """In a refusal after `It`: `deletes more words`."""
     unit: str
     """What the points are of: `of the words`."""
+    against: tuple[ModelRole, ...] = ("base", "previous")
+    """The roles that a candidate must not lose to."""
+    needs_significance: bool = True
+    """Whether a loss counts only where its interval excludes zero."""
 
 
 @dataclass(frozen=True)

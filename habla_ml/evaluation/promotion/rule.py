@@ -51,17 +51,12 @@ def _list_refusals(comparison: Comparison, settings: PromotionSettings) -> Itera
     yield from _check_parity(comparison.parity, settings)
     change, previous = comparison.change("base"), comparison.change("previous")
     yield from _check_improvement(change)
-    lost = change.metrics.get(OUT_OF_DOMAIN_WER.name) if change else None
-    if lost is not None and lost.value > settings.out_of_domain_loss_points:
-        yield (
-            f"General Spanish became worse by {lost.value:.1f} points ({lost.low:.1f} to {lost.high:.1f}); at most "
-            f"{settings.out_of_domain_loss_points:g} are allowed."
-        )
+    if change is not None:
+        yield from _list_regressions(change, settings)
     if previous is not None and previous.points is not None and previous.points.low > 0:
         yield f"It is significantly worse than the released {previous.against}: {_format_points(previous.points)}."
-    for each in (change, previous):
-        if each is not None:
-            yield from _list_regressions(each, settings)
+    if previous is not None:
+        yield from _list_regressions(previous, settings)
 
 
 def _explain_unusable(comparison: Comparison) -> str | None:
@@ -107,13 +102,13 @@ def _check_improvement(change: Change | None) -> Iterator[str]:
 
 
 def _list_regressions(change: Change, settings: PromotionSettings) -> Iterator[str]:
-    """List what became significantly worse by more than its bound."""
+    """List the guarded metrics and the slices that became worse by more than their bounds."""
     for metric in METRICS:
         points, guard = change.metrics.get(metric.name), metric.guard
-        if points is None or guard is None:
+        if points is None or guard is None or change.role not in guard.against:
             continue
         bound = guard.loss_bound(settings)
-        if points.value > bound and points.low > 0:
+        if points.value > bound and (points.low > 0 or not guard.needs_significance):
             yield (
                 f"It {guard.loss} than {change.against}: {_format_points(points)} {guard.unit}; at most {bound:+g} are "
                 "allowed."
