@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import jiwer
@@ -27,8 +28,8 @@ from habla_ml.corpus.conventions import load_conventions
 from habla_ml.evaluation.comparison.error_tables import make_utterance_table
 from habla_ml.evaluation.comparison.slices import compute_slices
 from habla_ml.evaluation.metrics.inputs import Reference, ScoredModel, ScoredSpeech
-from habla_ml.evaluation.scoring.alignment import Scorer, score_utterances, sum_counts
-from habla_ml.evaluation.scoring.normalisation import normalise_orthographic, normalise_spanish
+from habla_ml.evaluation.scoring.alignment import score_utterances, sum_counts
+from habla_ml.evaluation.scoring.normalisation import Normaliser, normalise_orthographic, normalise_spanish
 from habla_ml.evaluation.scoring.rates import stack_counts
 from habla_ml.evaluation.scoring.statistics import Draws
 from habla_ml.lake import DirectoryStore, Lake
@@ -92,7 +93,7 @@ def _rescore_versions(typed: Sequence[str], versions: int, rng: random.Random) -
             conventions = load_conventions(CONVENTIONS / f"{name}.yaml")
             started, cpu = time.perf_counter(), time.process_time()
             references = _make_references([conventions.read(text).sentence for text in typed], audio)
-            folded, written = Scorer(normalise_spanish), Scorer(normalise_orthographic)
+            folded, written = cache(normalise_spanish), cache(normalise_orthographic)
             models, stored = [], 0
             for version in range(versions):
                 known = read_hypotheses(lake, _artefact_digest(version), options)
@@ -120,11 +121,11 @@ def _rescore_versions(typed: Sequence[str], versions: int, rng: random.Random) -
 
 
 def _score_model(
-    name: str, references: Sequence[Reference], texts: Sequence[str], folded: Scorer, written: Scorer
+    name: str, references: Sequence[Reference], texts: Sequence[str], folded: Normaliser, written: Normaliser
 ) -> tuple[ScoredModel, int]:
     """Return the counts of a model and the size of its utterance table in bytes."""
     sentences = [each.sentence for each in references]
-    normalised, as_written = folded.score(sentences, texts), written.score(sentences, texts)
+    normalised, as_written = (score_utterances(sentences, texts, each) for each in (folded, written))
     model = ScoredModel(
         name=name,
         role="candidate",

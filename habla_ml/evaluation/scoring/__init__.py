@@ -1,1 +1,1 @@
-"""Normalise, align and count words; intervals by bootstrap."""
+"""Text normalisation, word alignment, error counts, and confidence intervals."""

@@ -1,8 +1,7 @@
-"""How two Spanish texts are made comparable before their words are counted.
+"""Normalise Spanish texts before their words are counted.
 
-Accents and ñ are kept: `papa` and `papá` are different words. Case, punctuation and the way a number is
-written are convention, not recognition, and are folded. Hesitations stay: whether they are written is decided by
-the corpus conventions, which are versioned by themselves.
+Accents and ñ stay: `papa` and `papá` are different words. Case, punctuation and the way a number is written are
+conventions, so they are normalised. Hesitations stay, because the corpus conventions decide whether they are written.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from collections.abc import Callable
 from functools import lru_cache
 
 NORMALISER_VERSION = "spanish-1"
-"""Changes whenever `normalise_spanish` may return another text; part of every comparison."""
+"""Change it whenever `normalise_spanish` may return another text; every comparison stores it."""
 
 Normaliser = Callable[[str], str]
 
-_MARKER = re.compile(r"\[[^\[\]]{0,60}\]|<[^<>]{0,60}>")
+MARKER = re.compile(r"\[[^\[\]]{0,60}\]|<[^<>]{0,60}>")
 _INVISIBLE = re.compile("[\u0300-\u036f\u00ad\u200b-\u200f\u2060\ufeff'’ʼ]")
 _PERCENT = re.compile(r"(?<=\d)\s*%")
 _EURO = re.compile(r"(?<=\d)\s*€")
@@ -27,36 +26,29 @@ _DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"(\d+)(?:[.,](\d+))?")
 _NOT_WORD = re.compile(r"[^\w\s]|_")
 _LONGEST_QUANTITY = 15
-"""Digits; anything longer is an identifier and is read digit by digit."""
+"""In digits. A longer number is an identifier, which is read digit by digit."""
 
 
 def normalise_orthographic(text: str) -> str:
-    """The text as written: canonical Unicode (NFC) and single spaces, nothing else."""
+    """Return the text as written, in canonical Unicode (NFC) with single spaces."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def normalise_spanish(text: str) -> str:
-    """The words of a Spanish text: lower case, no punctuation or markers, numbers spelled out.
+    """Return the words of a Spanish text: lower case, no punctuation or markers, numbers in words.
 
-    `¡El 50% de 1.500, no 3,14! [ruido]` is `el cincuenta por ciento de mil quinientos no tres coma catorce`.
-    Markers are whatever stands in square or angle brackets. Apostrophes vanish (`pa'lante` is `palante`), other
-    punctuation separates. A decimal point and a decimal comma are both read `coma`, as in Spain.
+    `¡El 50% de 1.500, no 3,14! [ruido]` gives `el cincuenta por ciento de mil quinientos no tres coma catorce`.
+    Markers are texts in square or angle brackets. Apostrophes are deleted (`pa'lante` gives `palante`); other
+    punctuation separates words. A decimal point and a decimal comma are both read `coma`, as in Spain.
     """
-    text = unicodedata.normalize("NFC", text).lower()
-    text = unicodedata.normalize("NFC", text)
-    text = _MARKER.sub(" ", text)
-    text = _INVISIBLE.sub("", text)
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
+    text = _INVISIBLE.sub("", MARKER.sub(" ", text))
     if _DIGIT.search(text):
-        text = _spell_numbers(text)
+        text = _EURO.sub(" euros ", _PERCENT.sub(" por ciento ", text))
+        text = _ORDINAL.sub(_spell_ordinal, text)
+        text = _THOUSANDS.sub(lambda found: found[0].replace(".", ""), text)
+        text = _NUMBER.sub(_spell_quantity, text)
     return " ".join(_NOT_WORD.sub(" ", text).split())
-
-
-def _spell_numbers(text: str) -> str:
-    text = _PERCENT.sub(" por ciento ", text)
-    text = _EURO.sub(" euros ", text)
-    text = _ORDINAL.sub(_spell_ordinal, text)
-    text = _THOUSANDS.sub(lambda found: found[0].replace(".", ""), text)
-    return _NUMBER.sub(_spell_quantity, text)
 
 
 def _spell_ordinal(found: re.Match[str]) -> str:
@@ -81,11 +73,13 @@ def _spell_quantity(found: re.Match[str]) -> str:
 
 @lru_cache(maxsize=65_536)
 def _spell_digits(digits: str) -> str:
-    """`digits` in words; leading zeros are read, and so is each digit of what is too long for a quantity."""
+    """Return a number in words, with its leading zeros; an identifier is read digit by digit."""
     from num2words import num2words
 
     if len(digits) > _LONGEST_QUANTITY:
         return " ".join(str(num2words(int(digit), lang="es")) for digit in digits)
     significant = digits.lstrip("0")
-    zeros = ["cero"] * (len(digits) - len(significant))
-    return " ".join([*zeros, *([str(num2words(int(significant), lang="es"))] if significant else [])])
+    words = ["cero"] * (len(digits) - len(significant))
+    if significant:
+        words.append(str(num2words(int(significant), lang="es")))
+    return " ".join(words)

@@ -13,14 +13,14 @@ from habla_ml.evaluation.scoring.statistics import Counts, Interval, Resample, t
 
 
 class ErrorRate(EvaluationRecord):
-    """An error rate with its counts; `interval` is None where the reference is empty."""
+    """An error rate with its counts; `interval` is None without reference words."""
 
     counts: ErrorCounts
     interval: Interval | None
 
     @property
     def value(self) -> float | None:
-        """The rate itself, a share of 1."""
+        """The rate as a share of 1."""
         return self.counts.wer
 
 
@@ -28,7 +28,7 @@ ErrorKind = Literal["errors", "substitutions", "deletions", "insertions"]
 
 
 def stack_counts(counts: Sequence[Sequence[ErrorCounts]], kind: ErrorKind = "errors") -> Counts:
-    """Return the counts of all models for one resampling; `counts` has a row per model, an entry per utterance."""
+    """Return the counts of all models for a resampling; `counts` has a row for each model."""
     errors = np.array([[getattr(each, kind) for each in row] for row in counts], dtype=np.int64)
     words = np.array([each.reference_words for each in counts[0]] if counts else [], dtype=np.int64)
     return Counts(words, errors.reshape(len(counts), len(words)).T)

@@ -1,16 +1,15 @@
-"""How sure a figure is: the paired bootstrap over sessions.
+"""Confidence intervals by a paired bootstrap over sessions.
 
-Utterances of one session share a room, a microphone and voices, so they are not independent; whole sessions (or
-speakers) are drawn instead, with replacement, and every model, measure and slice is scored on the same draws (Bisani
-and Ney, Bootstrap estimates for confidence intervals in ASR performance evaluation, ICASSP 2004). Only counts are
-drawn, never strings.
+Utterances of one session share acoustics, microphone and speakers, so they are not independent. Whole sessions (or
+speakers) are drawn with replacement, and every model, metric and slice uses the same draws (Bisani and Ney, Bootstrap
+estimates for confidence intervals in ASR performance evaluation, ICASSP 2004). Only counts are drawn, never texts.
 
-Over few sessions a percentile interval is too narrow: with five it excludes the truth about three times as often as
-it says. It is therefore widened about the measured value by sqrt(n / (n - 1)) and by Student's t over the normal
-quantile (the two causes, in Hesterberg, What teachers should know about the bootstrap, The American Statistician 69
-(2015), 371-386), where n is the effective number of sessions, (sum w)^2 / sum w^2 over their weights in the figure
-(Kish, Survey sampling, 1965): ten sessions of which one holds most words are not ten.
-`benchmarks/bench_calibration.py` measures how often such an interval holds the truth.
+With few sessions a percentile interval is too narrow: with five, it excludes the true value about three times as often
+as it should. It is therefore widened around the measured value by sqrt(n / (n - 1)) and by the ratio of Student's t to
+the normal quantile (Hesterberg, What teachers should know about the bootstrap, The American Statistician 69 (2015),
+371-386). Here n is the effective number of sessions, (sum w)^2 / sum w^2 over their weights (Kish, Survey sampling,
+1965), because ten sessions of which one has most words are not ten. `benchmarks/bench_calibration.py` measures the
+coverage.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CONFIDENCE_LEVEL = 0.95
-INTERVAL_RULE = "percentile-t-1"
-"""Changes whenever the same counts and draws may give another interval."""
+INTERVAL_RULE = "percentile-t-2"
+"""Change it whenever the same counts and draws may give another interval."""
 
 _MAX_WEIGHT_CELLS = 4_000_000
-"""Weights held at once, draws x units."""
+"""Weights in memory, draws x units."""
 _MAX_SUM_CELLS = 16_000_000
-"""Sums of units held at once, units x columns."""
+"""Sums of units in memory, units x columns."""
 _MAX_DRAWS_WITHIN_UNIT = 1000
 _MIN_UNITS = 2.0
 
@@ -52,25 +51,25 @@ class Interval:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value, what it came to in each draw, and how many units stand behind it: all that an interval needs."""
+    """A value with its bootstrap draws, from which its interval is computed."""
 
     value: float
     drawn: NDArray[np.float64]
-    """Shape [draws]; NaN where a draw holds no unit of the slice."""
+    """Shape [draws]; NaN if a draw has no unit of the slice."""
     units: float
     """Effective number of units, at least 1."""
     floor: float = -np.inf
     ceiling: float = np.inf
-    """What the value can come to; the interval stays within."""
+    """Bounds of the interval."""
 
     @cached_property
     def standard_error(self) -> float:
-        """Of the value, corrected for few units."""
+        """The standard error of the value, corrected for few units."""
         units = max(self.units, _MIN_UNITS)
         return float(np.nanstd(self.drawn) * np.sqrt(units / (units - 1)))
 
     def interval(self) -> Interval:
-        """The percentile interval, widened for few units."""
+        """Return the percentile interval, widened for few units."""
         tail = (1 - CONFIDENCE_LEVEL) / 2
         low, high = np.quantile(self.drawn[~np.isnan(self.drawn)], [tail, 1 - tail])
         wider = compute_widening(1 - tail, self.units)
@@ -84,37 +83,37 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Counts:
-    """What one set or slice counts, utterance by utterance, for every model."""
+    """The counts of each utterance of a set or slice, for every model."""
 
     words: NDArray[np.int64]
-    """Reference words (or characters, sites, clips: what the rate is of), shape [utterances]."""
+    """Denominators: reference words, characters or clips; shape [utterances]."""
     errors: NDArray[np.int64]
-    """What is counted against them, shape [utterances, models]."""
+    """Numerators, shape [utterances, models]."""
     rows: NDArray[np.intp] | None = None
-    """Which utterances of the drawn set these are, one for each entry; None: all of them, in order."""
+    """Index of each utterance in the drawn set; None means the whole set in order."""
 
     def select_rows(self, rows: Sequence[int]) -> Counts:
-        """These counts on some utterances of the set only."""
+        """Return the counts of some utterances of the set."""
         chosen = np.asarray(rows, dtype=np.intp)
         return Counts(self.words[chosen], self.errors[chosen], chosen)
 
 
 @dataclass(frozen=True)
 class Resample:
-    """Totals over the units as they are, and over each bootstrap draw of them."""
+    """Totals over the observed units and over each bootstrap draw of them."""
 
     words: int
     errors: NDArray[np.int64]
-    """Errors of each model over all units, shape [models]."""
+    """Shape [models]."""
     drawn_words: NDArray[np.float64]
-    """Reference words in each draw, shape [draws]; 0 where a draw holds no unit of the slice."""
+    """Shape [draws]; 0 if a draw has no unit of the slice."""
     drawn_errors: NDArray[np.float64]
-    """Errors of each model in each draw, shape [draws, models]."""
+    """Shape [draws, models]."""
     units: NDArray[np.float64]
     """Effective number of units by words, then by the errors of each model, shape [1 + models]."""
 
     def rate(self, model: int) -> Estimate | None:
-        """The error rate of a model; None where there is no reference word."""
+        """Return the error rate of a model; None without reference words."""
         if not self.words:
             return None
         drawn = _divide_or_nan(self.drawn_errors[:, model], self.drawn_words)
@@ -122,10 +121,9 @@ class Resample:
         return Estimate(value, drawn, float(self.units[0]), floor=0.0, ceiling=max(1.0, float(np.nanmax(drawn))))
 
     def relative_improvement(self, before: int, after: int) -> Estimate | None:
-        """The share of the errors of model `before` that model `after` no longer makes: 0.4 is 40 % fewer.
+        """Return by which share `after` has fewer errors than `before`: 0.4 is 40 % fewer. None without words.
 
-        Where `before` makes no error it is counted as one, so that any error of `after` is a loss and none is a
-        tie. None where there is no reference word.
+        If `before` has no error, it counts as one, so that every error of `after` is a loss.
         """
         if not self.words:
             return None
@@ -136,10 +134,7 @@ class Resample:
         return Estimate((old - new) / max(old, 1), drawn, float(self.units[1 + before]), ceiling=1.0)
 
     def point_change(self, before: int, after: int) -> Estimate | None:
-        """Error rate of `after` minus that of `before`, in points (x 100): positive is worse.
-
-        None where there is no reference word.
-        """
+        """Return the rate of `after` minus that of `before` in points (x 100): above 0 is worse. None without words."""
         if not self.words:
             return None
         change = 100 * int(self.errors[after] - self.errors[before]) / self.words
@@ -149,103 +144,96 @@ class Resample:
 
 @dataclass(frozen=True)
 class Draws:
-    """Bootstrap draws of the units of one set of utterances, the same for every figure of the set.
+    """Bootstrap draws of the units of a set of utterances, the same for every figure of the set.
 
-    Nothing is kept but the seed: the weights are drawn again, block by block, whenever they are needed, so that
-    memory is bounded whatever the number of units.
+    The weights are drawn from the seed again at each use, block by block, so that memory is bounded.
     """
 
     unit: NDArray[np.intp]
-    """Number of the unit of each utterance."""
+    """Unit number of each utterance."""
     draws: int
     seed: int
 
     @classmethod
     def of(cls, units: Sequence[str], draws: int, seed: int) -> Draws:
-        """Draw the units named by `units`, the session or speaker of each utterance, in any order."""
+        """Draw the units; `units` has the session or speaker of each utterance."""
         _, index = np.unique(np.asarray(units, dtype=object).astype(str), return_inverse=True)
         return cls(index.astype(np.intp), draws, seed)
 
     def resample(self, tables: Sequence[Counts]) -> list[Resample]:
-        """Totals of each table, all on the same draws.
+        """Return the totals of each table, all on the same draws.
 
-        A table whose utterances are all of one unit is drawn utterance by utterance: an interval of no width would
-        claim certainty. It says how sure the figure of that one session is, and nothing about others; a thousand
-        draws are enough for that, and cannot be mistaken for paired ones.
+        If all utterances of a table are of one unit, they are drawn one by one, because an interval of no width would
+        claim certainty. Such an interval holds for that one session only. It uses a thousand draws at most, so it
+        cannot be paired with others by mistake.
 
         Raises:
-            EvaluationError: A table has other numbers of words, errors and utterances.
+            EvaluationError: A table has different numbers of words, errors and utterances.
         """
         found: dict[int, Resample] = {}
         units = int(self.unit.max()) + 1 if len(self.unit) else 0
         waiting: dict[int, list[_UnitSums]] = {}
-        for place, table in enumerate(tables):
+        for index, table in enumerate(tables):
             unit = self._get_units(table)
             columns = np.column_stack([table.words, table.errors]).astype(np.float64)
             alone = len(columns) > 1 and bool((unit == unit[0]).all())
             draws = min(self.draws, _MAX_DRAWS_WITHIN_UNIT) if alone else self.draws
-            summed = _UnitSums(place, columns if alone else _sum_by_unit(unit, columns, units), draws)
-            # Columns over equally many units share their weights, those of single units among themselves too.
+            summed = _UnitSums(index, columns if alone else _sum_by_unit(unit, columns, units), draws)
+            # Tables with equally many units share their weights; so do tables of single utterances.
             key = len(columns) if alone else 0
             waiting.setdefault(key, []).append(summed)
             if sum(each.sums.size for each in waiting[key]) > _MAX_SUM_CELLS:
                 found.update(_draw_together(waiting.pop(key), self.seed))
         for group in waiting.values():
             found.update(_draw_together(group, self.seed))
-        return [found[place] for place in range(len(tables))]
+        return [found[index] for index in range(len(tables))]
 
     def _get_units(self, table: Counts) -> NDArray[np.intp]:
         unit = self.unit if table.rows is None else self.unit[table.rows]
         if not len(unit) == len(table.words) == len(table.errors):
             raise EvaluationError(
-                f"{len(unit)} utterances, {len(table.words)} word counts and {len(table.errors)} error counts do "
-                "not describe the same utterances; pass one of each for every utterance"
+                f"{len(unit)} utterances, {len(table.words)} word counts and {len(table.errors)} error counts "
+                "differ in number; pass one of each for every utterance"
             )
         return unit
 
 
 def to_interval(figure: Estimate | None) -> Interval | None:
-    """The interval of a figure where there is one."""
+    """Return the interval of a figure, or None without a figure."""
     return None if figure is None else figure.interval()
 
 
 def compute_widening(level: float, units: float) -> float:
-    """How much wider a normal-theory interval must be over few units; `level` is the one-sided level, above 1/2."""
+    """Return the factor that widens a normal-theory interval for few units; `level` is one-sided, above 1/2."""
     units = max(units, _MIN_UNITS)
     return compute_t_quantile(level, units - 1) / NormalDist().inv_cdf(level) * math.sqrt(units / (units - 1))
 
 
 @lru_cache(maxsize=4096)
 def compute_t_quantile(level: float, freedom: float) -> float:
-    """Quantile of Student's t with `freedom` >= 1 degrees, not necessarily whole; `level` is at least 1/2.
+    """Return the quantile of Student's t with `freedom` >= 1 degrees, not necessarily whole."""
+    from scipy.special import stdtrit
 
-    With t = sqrt(freedom) tan(angle) the density of the angle is cos(angle)^(freedom - 1), which is integrated.
-    """
-    widest = min(np.pi / 2, 40 / math.sqrt(freedom))
-    angle = np.linspace(0.0, widest, 8_001)
-    density = np.cos(angle) ** (freedom - 1)
-    mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    found = np.interp(2 * level - 1, mass / mass[-1], angle)
-    return float(np.sqrt(freedom) * np.tan(found))
+    return float(stdtrit(freedom, level))
 
 
 def _sum_by_unit(unit: NDArray[np.intp], columns: NDArray[np.float64], units: int) -> NDArray[np.float64]:
-    """Sums of the columns over the utterances of each unit, shape [units, columns]."""
+    """Sum the columns over the utterances of each unit, shape [units, columns]."""
     sums = [np.bincount(unit, weights=columns[:, at], minlength=units) for at in range(columns.shape[1])]
     return np.column_stack(sums).astype(np.float64)
 
 
 @dataclass(frozen=True)
 class _UnitSums:
-    """A table by unit, ready to be drawn."""
+    """The sums of a table by unit, shape [units, columns]; `index` is that of the table."""
 
-    place: int
+    index: int
     sums: NDArray[np.float64]
     draws: int
 
 
 def _draw_together(group: Sequence[_UnitSums], seed: int) -> dict[int, Resample]:
-    """Draw tables over the same units at once; by their place."""
+    """Draw tables over the same units at once; return table index → totals."""
     sums = np.column_stack([each.sums for each in group])
     drawn = np.zeros((group[0].draws, sums.shape[1]))
     if len(sums):
@@ -253,13 +241,13 @@ def _draw_together(group: Sequence[_UnitSums], seed: int) -> dict[int, Resample]
     found, at = {}, 0
     for each in group:
         width = each.sums.shape[1]
-        found[each.place] = _make_resample(each.sums, drawn[:, at : at + width])
+        found[each.index] = _make_resample(each.sums, drawn[:, at : at + width])
         at += width
     return found
 
 
 def _draw_weights(units: int, draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each unit is in each draw, in blocks of shape [draws of the block, units]."""
+    """Yield how often each unit is in each draw, in blocks of shape [draws of the block, units]."""
     generator = np.random.default_rng(seed)
     step = max(1, _MAX_WEIGHT_CELLS // units)
     for start in range(0, draws, step):

@@ -38,29 +38,29 @@ CASES = [
 
 
 @pytest.mark.parametrize(("written", "expected"), CASES)
-def test_spanish_is_folded_to_its_words(written: str, expected: str) -> None:
+def test_a_spanish_text_is_normalised_to_its_words(written: str, expected: str) -> None:
     assert normalise_spanish(written) == expected
 
 
-def test_accents_and_enye_are_kept_apart() -> None:
+def test_accents_and_enye_stay() -> None:
     assert normalise_spanish("papá") != normalise_spanish("papa")
     assert normalise_spanish("año") != normalise_spanish("ano")
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8")))
-def test_folding_twice_is_folding_once(text: str) -> None:
+def test_normalising_again_changes_nothing(text: str) -> None:
     once = normalise_spanish(text)
     assert normalise_spanish(once) == once
     assert once == " ".join(once.split())
 
 
 @given(st.text(alphabet="aáeéiíoóuúüñ0123456789.,%ºª€ ¿?¡![]<>", max_size=30))
-def test_folded_text_of_spanish_characters_holds_letters_only(text: str) -> None:
+def test_normalised_spanish_has_letters_and_spaces_only(text: str) -> None:
     assert all(character.isalpha() or character == " " for character in normalise_spanish(text))
 
 
 @given(st.text())
-def test_the_orthographic_form_changes_nothing_but_unicode_form_and_spaces(text: str) -> None:
+def test_the_orthographic_form_changes_only_unicode_form_and_spaces(text: str) -> None:
     assert normalise_orthographic(text).split() == unicodedata.normalize("NFC", text).split()
 
 

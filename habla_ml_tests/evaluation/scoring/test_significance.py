@@ -11,7 +11,7 @@ def figure(value: float, drawn: np.ndarray, units: float = 1e9) -> Estimate:
     return Estimate(value, drawn, units)
 
 
-def test_the_smallest_detectable_difference_is_the_sum_of_two_quantiles_of_the_standard_error() -> None:
+def test_the_smallest_detectable_difference_is_two_quantiles_of_the_standard_error() -> None:
     drawn = np.random.default_rng(0).normal(0, 3, 200_000)
     assert compute_smallest_detectable(figure(0.0, drawn)) == pytest.approx((1.959964 + 0.841621) * 3, rel=0.01)
     few = compute_smallest_detectable(figure(0.0, drawn, units=5))
@@ -20,7 +20,7 @@ def test_the_smallest_detectable_difference_is_the_sum_of_two_quantiles_of_the_s
     assert compute_smallest_detectable(None) is None
 
 
-def test_a_true_difference_of_that_size_is_found_about_as_often_as_the_power_says() -> None:
+def test_a_true_difference_of_that_size_is_significant_about_as_often_as_the_power() -> None:
     error_model, sessions, rng = ErrorSimulation(), 16, np.random.default_rng(3)
     sizes = []
     for trial in range(20):
@@ -29,16 +29,18 @@ def test_a_true_difference_of_that_size_is_found_about_as_often_as_the_power_say
         )
         assert size is not None
         sizes.append(size)
-    planted = float(np.mean(sizes)) / (100 * error_model.base_wer)
-    found = 0
+    true_improvement = float(np.mean(sizes)) / (100 * error_model.base_wer)
+    significant = 0
     for trial in range(150):
-        change = resample_counts(*draw_test_set(error_model, sessions, (planted,), rng), 500, trial).point_change(0, 1)
+        change = resample_counts(
+            *draw_test_set(error_model, sessions, (true_improvement,), rng), 500, trial
+        ).point_change(0, 1)
         assert change is not None
-        found += change.interval().high < 0
-    assert 0.70 <= found / 150 <= 0.95
+        significant += change.interval().high < 0
+    assert 0.70 <= significant / 150 <= 0.95
 
 
-def test_one_slice_is_judged_as_by_its_own_interval_and_many_more_carefully() -> None:
+def test_the_bound_of_one_slice_is_that_of_its_interval_and_bounds_of_many_are_wider() -> None:
     rng = np.random.default_rng(1)
     slices = [figure(1.0, rng.normal(1.0, 0.5, 20_000)) for _ in range(20)]
     alone, together = (
@@ -47,12 +49,14 @@ def test_one_slice_is_judged_as_by_its_own_interval_and_many_more_carefully() ->
     )
     assert alone == pytest.approx(slices[0].interval().low, abs=0.02)
     bonferroni = 1.0 - 3.0233 * 0.5
-    assert together == pytest.approx(bonferroni, abs=0.06), "independent slices cost about what Bonferroni takes"
+    assert together == pytest.approx(bonferroni, abs=0.06), (
+        "independent slices widen the bound about as much as Bonferroni"
+    )
     same = compute_simultaneous_lower_bounds([slices[0]] * 20)[0]
-    assert same == pytest.approx(alone), "twenty names for one slice cost nothing"
+    assert same == pytest.approx(alone), "twenty equal slices do not widen the bound"
 
 
-def test_slices_that_never_move_keep_their_value_and_unpaired_ones_are_refused() -> None:
+def test_a_constant_slice_keeps_its_value_and_unpaired_slices_are_refused() -> None:
     still, moving = figure(0.0, np.zeros(500)), figure(0.0, np.random.default_rng(0).normal(0, 1, 500))
     assert compute_simultaneous_lower_bounds([still]) == [0.0]
     bounds = compute_simultaneous_lower_bounds([still, moving])
@@ -63,7 +67,7 @@ def test_slices_that_never_move_keep_their_value_and_unpaired_ones_are_refused()
         compute_simultaneous_lower_bounds([moving, figure(0.0, np.zeros(100))])
 
 
-def test_among_many_equal_slices_one_looks_worse_by_chance_and_the_family_does_not() -> None:
+def test_of_many_equal_slices_one_interval_often_excludes_zero_and_a_joint_bound_rarely() -> None:
     rng = np.random.default_rng(8)
     one_by_one = together = 0
     for trial in range(150):
@@ -78,7 +82,7 @@ def test_among_many_equal_slices_one_looks_worse_by_chance_and_the_family_does_n
     assert together / 150 <= 0.06
 
 
-def test_a_slice_that_became_much_worse_is_named() -> None:
+def test_only_the_slice_that_became_much_worse_has_a_bound_above_zero() -> None:
     words = np.full(400, 8)
     rng = np.random.default_rng(4)
     base, candidate = rng.poisson(2.0, 400), rng.poisson(1.0, 400)

@@ -1,7 +1,7 @@
 """The word error rate over jiwer, as a metric module of Hugging Face `evaluate`.
 
-Load it by path, `evaluate.load("…/metrics/habla_wer")`: `evaluate.load("wer")` would fetch from a hub. The texts
-are compared as they come; normalise them first.
+Load it by path, `evaluate.load("…/scoring/habla_wer")`: `evaluate.load("wer")` would download it. Normalise the texts
+first; the metric compares them unchanged.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import jiwer
 
 _DESCRIPTION = """\
 WER = (S + D + I) / (S + D + H): substituted, deleted and inserted words over the words of the reference, summed
-over all utterances before dividing. An empty reference counts its hypothesis as insertions.
+over all utterances before the division. With an empty reference, every hypothesis word is an insertion.
 """
 
 _INPUTS = """\
@@ -20,7 +20,7 @@ Args:
     predictions: hypotheses, one string each.
     references: reference texts, one string each.
 Returns:
-    wer, substitutions, deletions, insertions, hits. Without a single reference word wer is None.
+    wer, substitutions, deletions, insertions, hits. wer is None without reference words.
 """
 
 
