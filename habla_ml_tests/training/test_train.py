@@ -217,7 +217,7 @@ def test_an_incomplete_checkpoint_is_deleted(recipe: Recipe, tmp_path: Path) -> 
 
 
 def test_a_second_training_in_a_folder_is_refused_until_the_first_ends(tmp_path: Path) -> None:
-    refused = pytest.raises(TrainingError, match=rf"held by process {os.getpid()}")
+    refused = pytest.raises(TrainingError, match=rf"in use by training process {os.getpid()}")
     with lock_work_folder(tmp_path), refused, lock_work_folder(tmp_path):
         pass
     with lock_work_folder(tmp_path):
