@@ -46,7 +46,7 @@ from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.plan import plan_version, read_plan, write_recipe_file
 from habla_ml.training.recipe import Recipe, load_recipe
 from habla_ml.training.record import TrainingRecord, read_training_record
-from habla_ml.training.run import finish_run, get_run_folder, read_finished_run
+from habla_ml.training.run import RunFolder, finish_run, read_finished_run
 from habla_ml.training.train import build_training_data
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,7 +110,7 @@ def train(demo_copy: DemoCopy, version: str, recipe: Recipe, change: Callable[[A
     if recipe.base_share == 0:
         extra = ExtraSpeech()
     identity = RunIdentity.of(recipe, demo_copy.snapshot.id, base, extra.replay)
-    folder = get_run_folder(demo_copy.scratch / "training" / version, identity)
+    folder = RunFolder(demo_copy.scratch / "training" / version, identity)
     data = change(build_training_data(demo_copy.lake, demo_copy.snapshot, recipe, extra.replay))
     finish_run(recipe, identity, base, base.folder, data, folder, lambda update: print(f"  {update.message}"))
     trained = read_finished_run(folder)

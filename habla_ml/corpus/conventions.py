@@ -119,13 +119,13 @@ class NormalisedText:
 class _CompiledRequirement:
     """A requirement with its compiled pattern."""
 
-    position: int
     name: str
+    of: Literal["typed", "sentence"]
     search: Callable[[str], object]
     must_match: bool
 
-    def is_broken_by(self, text: str) -> bool:
-        return (self.search(text) is not None) is not self.must_match
+    def is_broken_by(self, text: str | None) -> bool:
+        return text is not None and (self.search(text) is not None) is not self.must_match
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,7 @@ class Conventions:
     requirements: tuple[Requirement, ...]
     markers: Markers
     _compiled_rules: tuple[tuple[re.Pattern[str], str], ...]
-    _typed_requirements: tuple[_CompiledRequirement, ...]
-    _sentence_requirements: tuple[_CompiledRequirement, ...]
+    _compiled_requirements: tuple[_CompiledRequirement, ...]
     _marker_pattern: re.Pattern[str]
 
     @property
@@ -165,12 +164,8 @@ class Conventions:
         return NormalisedText(sentence, problem, self._find_violations(text, sentence))
 
     def _find_violations(self, text: str, sentence: str | None) -> tuple[str, ...]:
-        broken = [each for each in self._typed_requirements if each.is_broken_by(text)]
-        if sentence is not None:
-            broken += [each for each in self._sentence_requirements if each.is_broken_by(sentence)]
-        if not broken:
-            return ()
-        return tuple(each.name for each in sorted(broken, key=lambda requirement: requirement.position))
+        texts = {"typed": text, "sentence": sentence}
+        return tuple(each.name for each in self._compiled_requirements if each.is_broken_by(texts[each.of]))
 
     def _remove_markers(self, text: str) -> tuple[str, str | None]:
         if "[" not in text:
@@ -207,9 +202,6 @@ def load_conventions(path: Path) -> Conventions:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors())
         raise CorpusError(f"conventions {path}: {faults}") from None
-    requirements = [
-        (each.of, _compile_requirement(path, position, each)) for position, each in enumerate(file.requirements)
-    ]
     conventions = Conventions(
         name=file.name,
         version=file.version,
@@ -219,8 +211,7 @@ def load_conventions(path: Path) -> Conventions:
         requirements=file.requirements,
         markers=file.markers,
         _compiled_rules=tuple(_compile_rule(path, rule) for rule in file.rules),
-        _typed_requirements=tuple(each for of, each in requirements if of == "typed"),
-        _sentence_requirements=tuple(each for of, each in requirements if of == "sentence"),
+        _compiled_requirements=tuple(_compile_requirement(path, each) for each in file.requirements),
         # Everything in square brackets is a marker; a marker that the file does not list is unknown.
         _marker_pattern=re.compile(r"\[[^\[\]]*\]"),
     )
@@ -243,7 +234,7 @@ def _select_digest_fields(file: _ConventionsFile) -> object:
     return body
 
 
-def _compile_requirement(path: Path, position: int, requirement: Requirement) -> _CompiledRequirement:
+def _compile_requirement(path: Path, requirement: Requirement) -> _CompiledRequirement:
     pattern = requirement.must_not_match if requirement.must_match is None else requirement.must_match
     try:
         search = re.compile(pattern or "").search
@@ -251,7 +242,7 @@ def _compile_requirement(path: Path, position: int, requirement: Requirement) ->
         raise CorpusError(
             f"conventions {path}, requirement {requirement.name}: invalid pattern: {error}; correct it"
         ) from error
-    compiled = _CompiledRequirement(position, requirement.name, search, requirement.must_match is not None)
+    compiled = _CompiledRequirement(requirement.name, requirement.of, search, requirement.must_match is not None)
     for case in requirement.tests:
         if compiled.is_broken_by(case.text) is case.holds:
             found = "breaks" if case.holds else "satisfies"

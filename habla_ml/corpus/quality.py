@@ -200,17 +200,11 @@ def save_baseline_hours(lake: Lake, snapshot: Snapshot, hours: Mapping[str, floa
 
 def compute_rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
     """Return Spearman's rank correlation of two series of shape [n] with mean ranks of ties; None if one is constant."""
-    if len(first) < 2:
+    from scipy.stats import spearmanr
+
+    if len(first) < 2 or not np.ptp(first) or not np.ptp(second):
         return None
-    a, b = _compute_ranks(first), _compute_ranks(second)
-    spread = float(a.std() * b.std())
-    return None if spread == 0 else float(np.mean((a - a.mean()) * (b - b.mean()))) / spread
-
-
-def _compute_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    means: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
-    return means[inverse]
+    return float(spearmanr(first, second).statistic)
 
 
 def _check_problem_share(

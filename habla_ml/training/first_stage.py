@@ -27,7 +27,7 @@ from habla_ml.training.record import (
     first_stage_pointer_name,
     read_first_stage_record,
 )
-from habla_ml.training.run import TrainingData, finish_run, get_run_folder, read_finished_run
+from habla_ml.training.run import RunFolder, TrainingData, finish_run, read_finished_run
 from habla_ml.training.trainer import Progress
 
 _CLIPS_PER_HELD_OUT_CLIP = 10
@@ -50,7 +50,7 @@ def train_first_stage(
     Raises:
         TrainingError: There are no usable clips for training or validation, or the loss is not finite.
     """
-    folder = get_run_folder(work_folder, identity)
+    folder = RunFolder(work_folder, identity)
 
     def report_progress(update: Progress) -> None:
         progress(replace(update, message=f"first stage: {update.message}"))

@@ -23,7 +23,7 @@ from habla_ml.settings import load_settings
 from habla_ml.training.extra_speech import read_extra_speech
 from habla_ml.training.recipe import load_recipe
 from habla_ml.training.record import TrainedRun, TrainingRecord
-from habla_ml.training.run import get_run_folder
+from habla_ml.training.run import RunFolder
 from habla_ml.training.train import train_version
 from habla_ml.training.trainer import Progress
 
@@ -96,7 +96,7 @@ def _train_in_pipes(options: argparse.Namespace) -> None:
 
     with open_dagster_pipes() as context:
         record = _run_training(options, lambda progress: context.log.info(progress.message))
-        tensorboard = get_run_folder(options.out, record.identity).tensorboard
+        tensorboard = RunFolder(options.out, record.identity).tensorboard
         context.report_asset_materialization(
             metadata=build_asset_metadata(record, tensorboard), data_version=record.tree
         )

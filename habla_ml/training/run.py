@@ -39,51 +39,28 @@ from habla_ml.training.validation import find_best_point
 from habla_ml.training.windows import StepSchedule
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The files of one run, inside the caller's work folder."""
 
-    root: Path
-
-    @property
-    def clips(self) -> Path:
-        """Decoded audio and labels for training; scratch."""
-        return self.root / "clips"
-
-    @property
-    def validation(self) -> Path:
-        """Decoded audio and labels for validation; scratch."""
-        return self.root / "validation"
-
-    @property
-    def start(self) -> Path:
-        """The initial model after a first stage; scratch."""
-        return self.root / "start"
-
-    @property
-    def checkpoints(self) -> Path:
+    def __init__(self, work_folder: Path, identity: RunIdentity) -> None:
+        self.root = work_folder / identity.digest[:16]
+        self.clips = self.root / "clips"
+        """Decoded audio and labels for training."""
+        self.validation = self.root / "validation"
+        """Decoded audio and labels for validation."""
+        self.start = self.root / "start"
+        """The initial model after a first stage."""
+        self.checkpoints = self.root / "checkpoints"
         """Checkpoints with optimiser state, for resuming."""
-        return self.root / "checkpoints"
-
-    @property
-    def tensorboard(self) -> Path:
+        self.tensorboard = self.root / "tensorboard"
         """Event files; kept after publishing."""
-        return self.root / "tensorboard"
-
-    @property
-    def finished(self) -> Path:
+        self.finished = self.root / "finished"
         """`checkpoint/` and `run.json` of a finished run; written atomically."""
-        return self.root / "finished"
 
     def clear(self) -> None:
         """Delete everything that a published run no longer needs."""
         for scratch in (self.checkpoints, self.clips, self.validation, self.start, self.finished):
             shutil.rmtree(scratch, ignore_errors=True)
-
-
-def get_run_folder(work_folder: Path, identity: RunIdentity) -> RunFolder:
-    """Return the folder of one run inside `work_folder`."""
-    return RunFolder(work_folder / identity.digest[:16])
 
 
 @dataclass(frozen=True)

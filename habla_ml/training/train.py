@@ -28,7 +28,7 @@ from habla_ml.training.identity import RunIdentity
 from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import FirstStageRecord, TrainingRecord, read_training_record
-from habla_ml.training.run import RunFolder, TrainingData, finish_run, get_run_folder, read_finished_run
+from habla_ml.training.run import RunFolder, TrainingData, finish_run, read_finished_run
 from habla_ml.training.trainer import Progress
 from habla_ml.training.windows import FRAMES_PER_S, FULL_FRAMES
 
@@ -80,7 +80,7 @@ def train_version(
         first = None
         if stage is not None:
             first = train_first_stage(lake, recipe, stage, base, extra_speech.first_stage, work_folder, progress)
-        folder = get_run_folder(work_folder, identity)
+        folder = RunFolder(work_folder, identity)
         if not folder.finished.exists():
             start = base.folder if first is None else lake.checkout_tree(first.tree, folder.start)
             training_data = build_training_data(lake, snapshot, recipe, extra_speech.replay)

@@ -26,7 +26,7 @@ from habla_ml.training.plan import plan_version, resolve_first_stage_sources
 from habla_ml.training.process import build_asset_metadata
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import read_first_stage_record, read_training_record
-from habla_ml.training.run import get_run_folder
+from habla_ml.training.run import RunFolder
 from habla_ml.training.train import train_version
 from habla_ml.training.trainer import Progress
 from habla_ml_tests.testing.habla_sessions import V1
@@ -200,7 +200,7 @@ def test_a_run_stopped_in_either_stage_resumes_to_the_same_weights(
     assert list(lake.list_pointers("first_stages/")) == []
     reported = stop_at("step 3/4: loss")
     assert "first stage: resuming at step 4" in reported
-    left = get_run_folder(tmp_path / "v2", straight.first_stage.identity)
+    left = RunFolder(tmp_path / "v2", straight.first_stage.identity)
     assert not left.clips.exists(), "what was decoded for the first stage is of no more use"
     resumed: list[Progress] = []
     again = train_version(lake, snapshot, both, "v2", tmp_path / "v2", resumed.append, EXTRA_SPEECH)

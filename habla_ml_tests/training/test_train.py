@@ -20,7 +20,7 @@ from habla_ml.training.extra_speech import ExtraSpeech
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import read_training_record
-from habla_ml.training.run import get_run_folder
+from habla_ml.training.run import RunFolder
 from habla_ml.training.train import lock_work_folder, train_version
 from habla_ml.training.trainer import Progress
 from habla_ml_tests.training.conftest import TrainingClipSpec, make_clips, publish_snapshot
@@ -107,7 +107,7 @@ def test_tensorboard_has_the_loss_and_the_validation_wer(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     record = train_version(lake, snapshot, make_quick_recipe(recipe), "v1", tmp_path, ignore_progress)
-    events = EventAccumulator(str(get_run_folder(tmp_path, record.identity).tensorboard))
+    events = EventAccumulator(str(RunFolder(tmp_path, record.identity).tensorboard))
     events.Reload()
     assert [each.step for each in events.Scalars("train/loss")] == [2, 4]
     assert [each.value for each in events.Scalars("eval/wer")] == pytest.approx([p.wer for p in record.validation])
@@ -141,7 +141,7 @@ def test_a_run_that_stopped_without_writing_its_result_is_not_trained_further(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     still = change_recipe(recipe, learning_rate=1e-30, max_steps=40, evaluate_every_steps=2, early_stopping_patience=1)
-    run = get_run_folder(tmp_path, RunIdentity.of(still, snapshot.id, resolve_base_model(still)))
+    run = RunFolder(tmp_path, RunIdentity.of(still, snapshot.id, resolve_base_model(still)))
     obstacle = run.root / "attempt-0"
     obstacle.parent.mkdir(parents=True)
     obstacle.write_text("no folder")
@@ -183,7 +183,7 @@ def test_a_checkpoint_of_another_recipe_or_snapshot_is_not_resumed(
         train_version(lake, snapshot, make_quick_recipe(recipe, max_steps=6), "v1", tmp_path, stop_at_4)
     base = resolve_base_model(recipe)
     mine = RunIdentity.of(make_quick_recipe(recipe, max_steps=6), snapshot.id, base)
-    left = get_run_folder(tmp_path, mine).checkpoints
+    left = RunFolder(tmp_path, mine).checkpoints
     assert find_latest_checkpoint(left, mine).stamp.step == 2  # type: ignore[union-attr]
     for other, difference in (
         (
@@ -195,7 +195,7 @@ def test_a_checkpoint_of_another_recipe_or_snapshot_is_not_resumed(
             f"snapshot {snapshot.id} instead of ffff",
         ),
     ):
-        target = get_run_folder(tmp_path / "other", other).checkpoints
+        target = RunFolder(tmp_path / "other", other).checkpoints
         target.parent.mkdir(parents=True)
         left.rename(target)
         other_recipe = make_quick_recipe(recipe, max_steps=6, seed=other.seed)

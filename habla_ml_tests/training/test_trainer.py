@@ -14,7 +14,7 @@ from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.model_folder import prepare_trainable_model
 from habla_ml.training.recipe import Recipe
-from habla_ml.training.run import get_run_folder, prepare_run
+from habla_ml.training.run import RunFolder, prepare_run
 from habla_ml.training.targets import IGNORED_LABEL
 from habla_ml.training.train import build_training_data
 from habla_ml.training.trainer import (
@@ -35,7 +35,7 @@ def prepare_test_run(lake: Lake, snapshot: Snapshot, recipe: Recipe, work_folder
     base = resolve_base_model(recipe)
     identity = RunIdentity.of(recipe, snapshot.id, base)
     training_data = build_training_data(lake, snapshot, recipe, GeneralSpeech())
-    return prepare_run(recipe, identity, base, training_data, get_run_folder(work_folder, identity), lambda _: None)
+    return prepare_run(recipe, identity, base, training_data, RunFolder(work_folder, identity), lambda _: None)
 
 
 def compute_first_gradients(run: PreparedRun) -> tuple[dict[str, torch.Tensor], float]:
