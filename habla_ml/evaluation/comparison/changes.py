@@ -22,7 +22,7 @@ def compute_changes(
         tables: Name of a metric → its values and differences.
         sliced: Every slice with its draws.
     """
-    words = inputs.compute_once(resample_errors).words
+    words = inputs.compute_once(resample_errors)["words"]
     changes = []
     for before, after in inputs.pairs:
         differences = {name: table.differences.get((before, after)) for name, table in tables.items()}

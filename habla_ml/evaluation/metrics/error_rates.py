@@ -2,66 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any, Literal
 
 from habla_ml.evaluation.metrics.inputs import MetricInputs
 from habla_ml.evaluation.metrics.metric import Metric, MetricTable, ReleaseGuard, tabulate_rates
 from habla_ml.evaluation.scoring.rates import stack_counts
-from habla_ml.evaluation.scoring.statistics import Resample
+from habla_ml.evaluation.scoring.statistics import Counts, Resample
+
+CountedErrors = Literal["words", "characters", "orthographic", "substitutions", "deletions", "insertions"]
 
 
-@dataclass(frozen=True)
-class ErrorResamples:
-    """The error counts of all models on the test set, on the same draws: one column for each model."""
-
-    words: Resample
-    characters: Resample
-    orthographic: Resample
-    substitutions: Resample
-    deletions: Resample
-    insertions: Resample
-
-
-def resample_errors(inputs: MetricInputs) -> ErrorResamples:
-    """Draw every kind of error of every model."""
+def resample_errors(inputs: MetricInputs) -> dict[CountedErrors, Resample]:
+    """Draw every kind of error on the test set, all on the same draws: one column for each model."""
     models = inputs.test.models
     words = [model.words for model in models]
-    return ErrorResamples(
-        *inputs.test.draws.resample(
-            [
-                stack_counts(words),
-                stack_counts([model.characters for model in models]),
-                stack_counts([model.orthographic for model in models]),
-                stack_counts(words, "substitutions"),
-                stack_counts(words, "deletions"),
-                stack_counts(words, "insertions"),
-            ]
-        )
-    )
+    counts: dict[CountedErrors, Counts] = {
+        "words": stack_counts(words),
+        "characters": stack_counts([model.characters for model in models]),
+        "orthographic": stack_counts([model.orthographic for model in models]),
+        "substitutions": stack_counts(words, "substitutions"),
+        "deletions": stack_counts(words, "deletions"),
+        "insertions": stack_counts(words, "insertions"),
+    }
+    return dict(zip(counts, inputs.test.draws.resample(list(counts.values())), strict=True))
 
 
-def _measure_wer(inputs: MetricInputs) -> MetricTable:
-    return tabulate_rates(inputs.compute_once(resample_errors).words, inputs.pairs)
+def _make_error_rate(name: str, label: str, counted: CountedErrors, **rest: Any) -> Metric:
+    def measure(inputs: MetricInputs) -> MetricTable:
+        return tabulate_rates(inputs.compute_once(resample_errors)[counted], inputs.pairs)
 
-
-def _measure_orthographic_wer(inputs: MetricInputs) -> MetricTable:
-    return tabulate_rates(inputs.compute_once(resample_errors).orthographic, inputs.pairs)
-
-
-def _measure_cer(inputs: MetricInputs) -> MetricTable:
-    return tabulate_rates(inputs.compute_once(resample_errors).characters, inputs.pairs)
-
-
-def _measure_substitutions(inputs: MetricInputs) -> MetricTable:
-    return tabulate_rates(inputs.compute_once(resample_errors).substitutions, inputs.pairs)
-
-
-def _measure_deletions(inputs: MetricInputs) -> MetricTable:
-    return tabulate_rates(inputs.compute_once(resample_errors).deletions, inputs.pairs)
-
-
-def _measure_insertions(inputs: MetricInputs) -> MetricTable:
-    return tabulate_rates(inputs.compute_once(resample_errors).insertions, inputs.pairs)
+    return Metric(name, label, "share", measure, **rest)
 
 
 def _measure_out_of_domain_wer(inputs: MetricInputs) -> MetricTable:
@@ -72,21 +42,20 @@ def _measure_out_of_domain_wer(inputs: MetricInputs) -> MetricTable:
     return tabulate_rates(resample, inputs.pairs)
 
 
-WER = Metric("wer", "WER", "share", _measure_wer, acceptable_bound=lambda bounds, _: bounds.wer)
+WER = _make_error_rate("wer", "WER", "words", acceptable_bound=lambda bounds, _: bounds.wer)
 """Words after the Spanish normaliser."""
-ORTHOGRAPHIC_WER = Metric("orthographic_wer", "WER as written", "share", _measure_orthographic_wer)
+ORTHOGRAPHIC_WER = _make_error_rate("orthographic_wer", "WER as written", "orthographic")
 """Words as written: case, punctuation and accents count."""
-CER = Metric("cer", "CER", "share", _measure_cer, acceptable_bound=lambda bounds, _: bounds.cer)
+CER = _make_error_rate("cer", "CER", "characters", acceptable_bound=lambda bounds, _: bounds.cer)
 """Characters after the Spanish normaliser; spaces are characters."""
-SUBSTITUTIONS = Metric("substitutions", "substituted words", "share", _measure_substitutions)
-DELETIONS = Metric(
+SUBSTITUTIONS = _make_error_rate("substitutions", "substituted words", "substitutions")
+DELETIONS = _make_error_rate(
     "deletions",
     "deleted words",
-    "share",
-    _measure_deletions,
+    "deletions",
     guard=ReleaseGuard(lambda settings: settings.deletion_loss_points, "deletes more words", "of the words"),
 )
-INSERTIONS = Metric("insertions", "inserted words", "share", _measure_insertions)
+INSERTIONS = _make_error_rate("insertions", "inserted words", "insertions")
 OUT_OF_DOMAIN_WER = Metric(
     "out_of_domain_wer",
     "WER on general Spanish",
