@@ -39,7 +39,7 @@ def profile(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_doctor_says_what_is_installed_configured_and_missing_with_the_next_step(profile):
+def test_the_doctor_lists_what_is_installed_configured_and_missing_with_the_next_step(profile):
     found = habla_ml("doctor", "-p", str(profile), DAGSTER_HOME="")
     assert found.returncode == 0, found.stdout + found.stderr
     assert "1.13.27" in found.stdout
@@ -56,7 +56,7 @@ def test_the_doctor_names_the_fault_of_a_broken_profile_and_exits_with_1(profile
     assert "key colour: is unknown" in found.stdout
 
 
-def test_a_refusal_is_one_message_without_a_traceback(profile):
+def test_an_error_is_one_message_without_a_traceback(profile):
     found = habla_ml("rollback", "-p", str(profile))
     assert found.returncode == 1
     assert "has no release yet" in found.stderr.replace("\n", " ")
@@ -95,7 +95,7 @@ def test_releases_of_an_empty_channel_are_an_empty_table(profile):
     assert "version" in found.stdout
 
 
-def test_conventions_are_checked_by_their_own_cases(tmp_path):
+def test_conventions_are_checked_by_their_test_cases(tmp_path):
     assert "the test cases of all rules pass" in habla_ml("conventions", "check", str(CONVENTIONS_FILE)).stdout
     broken = tmp_path / "broken-v1.yaml"
     broken.write_text(CONVENTIONS_FILE.read_text().replace("version: 1", "version: one"))

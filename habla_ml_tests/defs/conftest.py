@@ -1,4 +1,4 @@
-"""A small classroom, a deployment that points at it, and an instance to run in."""
+"""Fixtures: a small classroom, its deployment and a Dagster instance."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ MONDAY, TUESDAY = "2026-03-02", "2026-03-03"
 
 @dataclass
 class DagsterDeployment:
-    """Settings, definitions and an instance, as a user's deployment has them."""
+    """Settings, definitions and instance of a deployment."""
 
     folder: Path
     settings: Settings
@@ -45,7 +45,7 @@ class DagsterDeployment:
         return run_job(self.definitions, self.instance, job, partition, tags)
 
     def materialize(self, asset: str, partition: str | None = None) -> dg.ExecuteInProcessResult:
-        """One asset by hand, as the button in the UI does."""
+        """Materialise one asset, as the button in the UI does."""
         return dg.materialize(
             [each for each in self.definitions.assets or () if isinstance(each, dg.AssetsDefinition)],
             selection=dg.AssetSelection.assets(asset),
@@ -59,7 +59,7 @@ class DagsterDeployment:
         return tick(self.definitions, self.instance, sensor)
 
     def metadata(self, asset: str, partition: str | None = None) -> dict:
-        """Metadata of the newest materialisation."""
+        """Return the metadata of the newest materialisation."""
         filters = dg.AssetRecordsFilter(
             asset_key=dg.AssetKey(asset), asset_partitions=[partition] if partition else None
         )
@@ -71,7 +71,7 @@ class DagsterDeployment:
 
 @pytest.fixture(scope="session")
 def two_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two days of lessons, eight sessions of six segments, and everything that goes wrong."""
+    """Return two days of lessons, with eight sessions of six segments and all kinds of faulty sessions."""
     folder = tmp_path_factory.mktemp("classroom")
     plan = ClassroomPlan(
         first_day=FIRST_DAY, days=2, sessions_per_day=4, segments_per_session=6, seed=3, has_faulty_sessions=True
@@ -83,13 +83,13 @@ def two_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def growth_hours() -> float:
-    """A bound that the two days exceed; tests override it."""
+    """Return a bound that the two days exceed; tests override it."""
     return 0.005
 
 
 @pytest.fixture
 def tree(growth_hours: float) -> dict:
-    """What a deployment's profile says; tests change it before they ask for `deployment`."""
+    """Return the profile of the deployment; tests change it before they use `deployment`."""
     return {
         "work_folder": "work",
         "lake": {"url": "lake"},
@@ -104,13 +104,13 @@ def tree(growth_hours: float) -> dict:
 
 @pytest.fixture
 def learning_rate() -> float:
-    """Of the recipe; at 1e-30 no weight moves."""
+    """Return the learning rate of the recipe; 1e-30 changes no weight."""
     return 1e-4
 
 
 @pytest.fixture
 def recipe(learning_rate: float) -> dict:
-    """Four steps: enough to go through everything."""
+    """Return a recipe of four steps."""
     return {
         "name": "short",
         "base_model": "package:demo/base_model",
@@ -138,7 +138,7 @@ def deployment(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) -> Iter
 
 @pytest.fixture
 def ingested(deployment: DagsterDeployment) -> DagsterDeployment:
-    """A deployment whose two days are in the lake."""
+    """Return a deployment with both days in the lake."""
     for day in (MONDAY, TUESDAY):
         assert deployment.run("ingest_day", day).success
     return deployment

@@ -1,4 +1,4 @@
-"""How far people differ, as the UI shows it."""
+"""Agreement between annotators in the UI."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +13,7 @@ from habla_ml_tests.defs.conftest import MONDAY, DagsterDeployment
 
 
 def add_second_transcripts(deployment: DagsterDeployment, changed_count: int) -> None:
-    """Eva transcribes what Habla's teacher did, and hears one more word in the first texts."""
+    """Add Eva's transcripts, which equal the teacher's apart from one more word in the first ones."""
     lake = deployment.lake()
     log = load_events(lake, MONDAY)
     assert log is not None
@@ -43,7 +43,7 @@ def run_agreement_check(deployment: DagsterDeployment) -> dg.AssetCheckEvaluatio
     return found
 
 
-def test_a_day_that_one_person_transcribed_passes_and_says_that_nothing_was_compared(
+def test_the_check_passes_with_a_note_for_a_day_with_one_annotator(
     ingested: DagsterDeployment,
 ) -> None:
     found = run_agreement_check(ingested)
@@ -52,7 +52,7 @@ def test_a_day_that_one_person_transcribed_passes_and_says_that_nothing_was_comp
     assert "not measured" in found.description
 
 
-def test_the_check_measures_people_against_each_other_and_warns_above_the_bound(
+def test_the_check_measures_the_disagreement_of_two_annotators(
     ingested: DagsterDeployment,
 ) -> None:
     add_second_transcripts(ingested, changed_count=1)
@@ -73,7 +73,7 @@ def tree(tree: dict, request: pytest.FixtureRequest) -> dict:
 
 
 @pytest.mark.parametrize("tree", [0.0], indirect=True)
-def test_above_the_bound_of_the_settings_it_warns_and_blocks_nothing(ingested: DagsterDeployment) -> None:
+def test_the_check_warns_above_the_bound_and_does_not_block(ingested: DagsterDeployment) -> None:
     add_second_transcripts(ingested, changed_count=1_000)
     found = run_agreement_check(ingested)
     assert (found.passed, found.severity, found.blocking) == (False, dg.AssetCheckSeverity.WARN, False)

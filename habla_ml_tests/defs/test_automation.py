@@ -16,7 +16,7 @@ def days(found: dg.SensorResult) -> list[str]:
 
 
 def leave_failed_run(deployment: DagsterDeployment, request: dg.RunRequest, job: str) -> None:
-    """Leave a failed run for the request, as a crashed worker does."""
+    """Record a failed run for the request, as after a crash of the worker."""
     run = deployment.instance.create_run_for_job(
         deployment.definitions.resolve_job_def(job), tags=dict(request.tags), status=dg.DagsterRunStatus.STARTED
     )
@@ -24,7 +24,7 @@ def leave_failed_run(deployment: DagsterDeployment, request: dg.RunRequest, job:
 
 
 def correct_one_transcript(deployment: DagsterDeployment) -> str:
-    """A person corrects a transcript of a session that was corrected before; returns its day."""
+    """Correct a transcript of an already corrected session and return its day."""
     path = sorted(deployment.recordings.glob("*/corrected_ground_truth.json"))[0]
     body = json.loads(path.read_text("utf-8"))
     entry = next(each for each in body["segments"] if each["reviewed"])
@@ -35,7 +35,7 @@ def correct_one_transcript(deployment: DagsterDeployment) -> str:
     return f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:]}"
 
 
-def test_new_recordings_are_asked_for_once(deployment):
+def test_new_recordings_are_requested_once(deployment):
     assert days(deployment.tick("new_recordings")) == [MONDAY, TUESDAY]
     assert deployment.run("ingest_day", MONDAY).success
     assert days(deployment.tick("new_recordings")) == [TUESDAY]
@@ -43,13 +43,13 @@ def test_new_recordings_are_asked_for_once(deployment):
     assert deployment.tick("new_recordings").skip_reason == dg.SkipReason("nothing new")
 
 
-def test_a_session_that_appears_later_asks_for_its_day_alone(ingested):
+def test_a_later_session_requests_its_day_only(ingested):
     source = next(each for each in sorted(ingested.recordings.iterdir()) if (each / "metadata.json").exists())
     shutil.copytree(source, ingested.recordings / "99999_20260303_200000")
     assert days(ingested.tick("new_recordings")) == [TUESDAY]
 
 
-def test_a_failed_day_is_asked_for_again_under_a_new_key_and_given_up_in_the_end(deployment):
+def test_a_failed_day_is_requested_under_a_new_key_up_to_the_limit(deployment):
     keys = []
     for _ in range(MOST_ATTEMPTS):
         request = deployment.tick("new_recordings").run_requests[0]
@@ -60,7 +60,7 @@ def test_a_failed_day_is_asked_for_again_under_a_new_key_and_given_up_in_the_end
     assert days(deployment.tick("new_recordings")) == [TUESDAY]
 
 
-def test_a_day_under_way_is_not_asked_for_twice(deployment):
+def test_a_running_day_is_not_requested_twice(deployment):
     request = deployment.tick("new_recordings").run_requests[0]
     deployment.instance.create_run_for_job(
         deployment.definitions.resolve_job_def("ingest_day"),
@@ -70,7 +70,7 @@ def test_a_day_under_way_is_not_asked_for_twice(deployment):
     assert days(deployment.tick("new_recordings")) == [TUESDAY]
 
 
-def test_a_new_correction_asks_for_its_day_alone_and_arrives_in_the_corpus(ingested):
+def test_a_new_correction_requests_its_day_only_and_reaches_the_corpus(ingested):
     assert ingested.tick("new_corrections").skip_reason == dg.SkipReason("nothing new")
     day = correct_one_transcript(ingested)
     assert days(ingested.tick("new_corrections")) == [day]
@@ -79,13 +79,13 @@ def test_a_new_correction_asks_for_its_day_alone_and_arrives_in_the_corpus(inges
     assert ingested.tick("new_corrections").skip_reason == dg.SkipReason("nothing new")
 
 
-def test_a_grown_corpus_asks_for_the_next_version(ingested):
+def test_a_grown_corpus_requests_the_next_version(ingested):
     found = ingested.tick("corpus_growth")
     assert [request.partition_key for request in found.run_requests] == ["v1"]
     assert ingested.instance.get_dynamic_partitions(MODEL_VERSIONS) == ["v1"]
 
 
-def test_a_version_that_never_got_its_report_is_taken_up_again_under_a_new_key(ingested):
+def test_a_version_without_a_report_is_requested_again_under_a_new_key(ingested):
     first = ingested.tick("corpus_growth").run_requests[0]
     leave_failed_run(ingested, first, "train_and_release")
     second = ingested.tick("corpus_growth").run_requests[0]
@@ -94,7 +94,7 @@ def test_a_version_that_never_got_its_report_is_taken_up_again_under_a_new_key(i
     assert ingested.instance.get_dynamic_partitions(MODEL_VERSIONS) == ["v1"]
 
 
-def test_two_retrainings_are_never_asked_for_at_once(ingested):
+def test_a_second_training_is_not_requested_while_one_is_running(ingested):
     request = ingested.tick("corpus_growth").run_requests[0]
     ingested.instance.create_run_for_job(
         ingested.definitions.resolve_job_def("train_and_release"),
@@ -107,7 +107,7 @@ def test_two_retrainings_are_never_asked_for_at_once(ingested):
 
 
 @pytest.mark.parametrize("growth_hours", [10])
-def test_a_corpus_that_grew_too_little_says_by_how_much(ingested):
+def test_the_skip_reason_has_the_growth_of_the_corpus(ingested):
     assert "h of 10 h" in str(ingested.tick("corpus_growth").skip_reason)
 
 
@@ -126,20 +126,20 @@ def evaluate_quarterly_schedule(
     return found.run_requests[0] if found.run_requests else dg.SkipReason(found.skip_message)
 
 
-def test_the_quarter_asks_for_a_version_unless_there_is_nothing_to_train_on(deployment):
-    with dg.instance_for_test() as instance:  # schedules want an instance that is on disk
+def test_the_quarterly_schedule_requests_a_version_unless_the_corpus_is_empty(deployment):
+    with dg.instance_for_test() as instance:  # Schedules need an instance on disk.
         assert evaluate_quarterly_schedule(deployment, instance) == dg.SkipReason("the corpus is empty")
         assert deployment.run("ingest_day", MONDAY).success
         assert evaluate_quarterly_schedule(deployment, instance).partition_key == "v1"
         assert instance.get_dynamic_partitions(MODEL_VERSIONS) == ["v1"]
 
 
-def test_the_quarter_comes_when_the_settings_say(deployment):
+def test_the_quarterly_schedule_follows_the_settings(deployment):
     schedule = deployment.definitions.resolve_schedule_def("quarterly_retraining")
     assert schedule.cron_schedule == "0 3 1 */3 *"
     assert schedule.execution_timezone == "Europe/Madrid"
 
 
-def test_versions_are_counted_on():
+def test_the_next_version_follows_the_highest():
     assert next_version([]) == "v1"
     assert next_version(["v1", "v9", "v10", "experiment"]) == "v11"

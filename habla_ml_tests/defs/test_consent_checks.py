@@ -1,4 +1,4 @@
-"""The check that stops a training while a withdrawn voice is still in the lake."""
+"""The check that blocks a training while a withdrawn voice is in the lake."""
 
 import dagster as dg
 import pytest

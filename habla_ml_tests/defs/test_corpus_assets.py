@@ -15,18 +15,18 @@ def data_version(instance: dg.DagsterInstance, asset: str, partition: str) -> st
     return tags["dagster/data_version"]
 
 
-def test_a_day_is_ingested_with_numbers_tables_and_a_plot_and_what_is_wrong_is_set_aside(ingested):
+def test_an_ingested_day_has_numbers_tables_and_a_plot_and_lists_skipped_inputs(ingested):
     found = ingested.metadata("raw_recordings", TUESDAY)
     assert found["segments"] > 4 * 6
     assert found["hours"] > 0
     assert found["skipped"] > 0
-    assert "en_to_es" in found["skipped inputs"]
+    assert "is spoken in English" in found["skipped inputs"]
     assert found["loudness"].startswith("![loudness in dBFS](data:image/png;base64,")
     names = {column.name for column in found["dagster/column_schema"].columns}
     assert {"segment_id", "audio", "loudness_dbfs"} <= names
 
 
-def test_the_same_day_again_publishes_the_same_object_and_reads_nothing(ingested):
+def test_ingesting_a_day_again_publishes_the_same_object_and_reads_nothing(ingested):
     before = data_version(ingested.instance, "raw_recordings", MONDAY)
     assert ingested.run("ingest_day", MONDAY).success
     assert data_version(ingested.instance, "raw_recordings", MONDAY) == before
@@ -40,7 +40,7 @@ def test_machine_text_never_enters_the_corpus(ingested):
     assert found["annotated"] == found["corrected"] + found["confirmed"] + found["unusable"]
 
 
-def test_splits_are_disjoint_by_session_and_the_same_corpus_is_the_same_snapshot(ingested):
+def test_splits_are_disjoint_by_session_and_the_same_corpus_gives_the_same_snapshot(ingested):
     assert ingested.materialize("splits").success
     assert ingested.materialize("splits").success
     records = ingested.instance.fetch_materializations(dg.AssetKey("splits"), limit=2).records
@@ -49,7 +49,7 @@ def test_splits_are_disjoint_by_session_and_the_same_corpus_is_the_same_snapshot
     assert find_sessions_in_two_splits(ingested.lake(), load_latest_snapshot(ingested.lake())) == []
 
 
-def test_where_nobody_is_enrolled_it_is_not_known_whether_train_has_a_speaker(ingested):
+def test_without_enrolled_people_it_is_unknown_whether_train_has_a_speaker(ingested):
     assert ingested.materialize("splits").success
     head, _, *lines = ingested.metadata("splits")["splits"].splitlines()
     counts = load_latest_snapshot(ingested.lake()).counts
@@ -59,7 +59,7 @@ def test_where_nobody_is_enrolled_it_is_not_known_whether_train_has_a_speaker(in
         assert (row["seen"], row["unseen"], row["unknown"]) == expected
 
 
-def test_changed_conventions_are_stale_and_backfilled_without_audio(ingested):
+def test_changed_conventions_mark_days_stale_and_the_backfill_reads_no_audio(ingested):
     settings = ingested.settings
     other = settings.corpus.conventions.with_name("orthographic-v2.yaml")
     changed = settings.model_copy(update={"corpus": settings.corpus.model_copy(update={"conventions": other})})
@@ -77,7 +77,7 @@ def test_changed_conventions_are_stale_and_backfilled_without_audio(ingested):
 
 @pytest.fixture
 def on_s3(tree: dict, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The lake in a bucket of a real HTTP server; credentials where boto3 looks for them."""
+    """Put the lake into a bucket of a real HTTP server, with credentials for boto3."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "habla")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "habla")
     tree["lake"] = {"url": f"s3://{BUCKET}/deployment", "endpoint_url": s3_endpoint, "region": "eu-south-2"}

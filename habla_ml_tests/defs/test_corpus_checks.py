@@ -30,7 +30,7 @@ def with_quality(deployment: DagsterDeployment, **bounds: object) -> DagsterDepl
 def materialize_with_checks(
     deployment: DagsterDeployment, *assets: str, partition: str | None = None
 ) -> dg.ExecuteInProcessResult:
-    """Assets with their checks, as the button in the UI runs them."""
+    """Materialise assets with their checks, as the button in the UI does."""
     return dg.materialize(
         [*(deployment.definitions.assets or ()), *(deployment.definitions.asset_checks or ())],
         selection=dg.AssetSelection.assets(*assets),
@@ -43,7 +43,7 @@ def materialize_with_checks(
 
 @pytest.fixture
 def deployment_with_small_day(ingested: DagsterDeployment) -> DagsterDeployment:
-    """A third day whose loss leaves every split its sessions."""
+    """Return a deployment with a third day that no split depends on."""
     digest = load_conventions(ingested.settings.corpus.conventions).digest
     lesson = [RecordedSegmentSpec(n, seconds=30.0, session="late") for n in range(1, 6)]
     write_recorded_day(ingested.lake(), SMALL_DAY, lesson, digest=digest)
@@ -51,7 +51,7 @@ def deployment_with_small_day(ingested: DagsterDeployment) -> DagsterDeployment:
 
 
 def drop_day_text(deployment: DagsterDeployment, day: str) -> None:
-    """The day's text is gone, as after a restore from an old backup."""
+    """Remove the day's text, as a restore from an old backup does."""
     lake = deployment.lake()
     pointer = lake.read_pointer(f"corpus/{day}")
     assert pointer is not None
@@ -59,7 +59,7 @@ def drop_day_text(deployment: DagsterDeployment, day: str) -> None:
     lake.move_pointer(f"corpus/{day}", {**pointer.value, "counts": counts, "hours": 0.0}, pointer)
 
 
-def test_a_day_comes_in_with_its_checks_each_with_figure_bound_and_examples(deployment):
+def test_the_checks_of_a_day_have_value_bound_and_examples(deployment):
     found = evaluations(deployment.run("ingest_day", MONDAY))
     assert {name for asset, name in found if asset == "annotated_corpus"} >= {
         "texts_have_words",
@@ -76,7 +76,7 @@ def test_a_day_comes_in_with_its_checks_each_with_figure_bound_and_examples(depl
     assert {"value", "bound", "unit", "failing", "checked", "examples"} <= metadata.keys()
 
 
-def test_a_bound_of_the_settings_turns_a_check_red_and_names_the_segments(ingested):
+def test_a_failed_check_names_the_segments(ingested):
     strict = with_quality(ingested, silent_below_dbfs=-5.0, fewest_segments=3)
     found = evaluations(run_job(strict.definitions, strict.instance, "ingest_day", MONDAY))
     silent = found["raw_recordings", "few_segments_silent"]
@@ -86,13 +86,13 @@ def test_a_bound_of_the_settings_turns_a_check_red_and_names_the_segments(ingest
     assert "dBFS" in silent.metadata["examples"].value
 
 
-def test_a_good_snapshot_passes_and_is_remembered_and_a_lost_day_stops_the_training(deployment_with_small_day):
+def test_a_good_snapshot_becomes_the_baseline_and_a_lost_day_blocks_the_training(deployment_with_small_day):
     first = materialize_with_checks(deployment_with_small_day, "splits")
     passed = {name for (_, name), each in evaluations(first).items() if each.passed}
     assert passed >= SNAPSHOT_CHECKS
     good = deployment_with_small_day.lake().read_pointer(catalogue.LAST_GOOD_CORPUS)
     drop_day_text(deployment_with_small_day, SMALL_DAY)
-    for _ in range(2):  # asking again does not make it good
+    for _ in range(2):  # A second run does not pass either.
         second = materialize_with_checks(deployment_with_small_day, "splits")
         assert not second.success
         found = evaluations(second)["splits", "no_day_vanished"]
@@ -103,7 +103,7 @@ def test_a_good_snapshot_passes_and_is_remembered_and_a_lost_day_stops_the_train
     assert deployment_with_small_day.lake().read_pointer(catalogue.LAST_GOOD_CORPUS) == good
 
 
-def test_a_loss_is_accepted_by_naming_its_snapshot_and_then_is_the_new_good_state(deployment_with_small_day):
+def test_a_loss_is_accepted_by_the_id_of_its_snapshot_and_becomes_the_baseline(deployment_with_small_day):
     assert materialize_with_checks(deployment_with_small_day, "splits").success
     drop_day_text(deployment_with_small_day, SMALL_DAY)
     assert not materialize_with_checks(deployment_with_small_day, "splits").success
@@ -125,7 +125,7 @@ def test_training_does_not_start_on_a_snapshot_that_lost_a_day(deployment_with_s
     assert "fine_tuned_checkpoint" not in started
 
 
-def test_the_report_is_a_file_with_voices_and_an_object_without(ingested):
+def test_the_report_file_has_audio_and_the_stored_object_has_none(ingested):
     assert materialize_with_checks(ingested, "splits").success
     assert ingested.materialize("corpus_report").success
     found = ingested.metadata("corpus_report")

@@ -1,4 +1,4 @@
-"""The loop as a deployment runs it: a real daemon, a real code server, real run workers."""
+"""The pipeline of a deployment with a real daemon, code server and run workers."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def home(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) -> Path:
     (tmp_path / "configs" / "test.yaml").write_text(yaml.safe_dump(tree))
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "dagster.yaml").write_text((ROOT / "dagster_home" / "dagster.yaml").read_text())
-    # Made by one process: Dagster's SQLite storage can come out with two heads where two make it at once.
+    # One process creates the storage: two at once can give Dagster's SQLite storage two heads.
     with dg.DagsterInstance.from_config(str(tmp_path / "home")):
         pass
     return tmp_path
@@ -69,7 +69,7 @@ def runs_of(instance: dg.DagsterInstance, job: str) -> list[dg.DagsterRun]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(DEADLINE_S + 60)
-def test_the_daemon_ingests_what_is_new_and_brings_a_grown_corpus_to_a_judged_version(home, daemon):
+def test_the_daemon_ingests_new_days_and_trains_and_evaluates_a_version(home, daemon):
     deadline = time.monotonic() + DEADLINE_S
     with dg.DagsterInstance.from_config(str(home / "home")) as instance:
         while not (done := [r for r in runs_of(instance, "train_and_release") if r.is_finished]):
@@ -84,5 +84,5 @@ def test_the_daemon_ingests_what_is_new_and_brings_a_grown_corpus_to_a_judged_ve
     settings = load_settings(home / "configs" / "test.yaml", {})
     comparison = read_stored_comparison(open_lake(settings.lake, settings.work_folder / "cache"), "v1")
     assert [model.role for model in comparison.models] == ["base", "candidate"]
-    # Four steps on a handful of sessions are no release: that is an outcome, and the channel stays empty.
+    # Four steps on few sessions give no release: a normal outcome, and the channel stays empty.
     assert list_releases(open_store(settings.release.store), settings.release.channel) == []

@@ -25,7 +25,7 @@ ASSETS = {
 }
 
 
-def test_the_graph_has_these_assets_and_dagster_finds_nothing_superseded(deployment):
+def test_the_graph_has_these_assets_and_no_superseded_dagster_calls(deployment):
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
         for category in ("SupersessionWarning", "BetaWarning", "PreviewWarning"):
@@ -45,7 +45,7 @@ def test_the_code_location_loads_without_the_recordings_folder_and_reports_it(de
     assert str(deployment.recordings) in found.description
 
 
-def test_every_asset_says_what_it_is_who_to_ask_and_which_code_made_it(deployment):
+def test_every_asset_has_description_owners_kinds_and_code_version(deployment):
     for spec in deployment.definitions.resolve_all_asset_specs():
         assert len(spec.description or "") > 80, spec.key
         assert spec.owners, spec.key
@@ -54,7 +54,7 @@ def test_every_asset_says_what_it_is_who_to_ask_and_which_code_made_it(deploymen
         assert spec.code_version, spec.key
 
 
-def test_changed_conventions_change_the_code_version_of_the_corpus_alone(deployment, tree):
+def test_changed_conventions_change_the_code_version_of_the_corpus_only(deployment, tree):
     def versions(settings) -> dict:
         return {each.key: each.code_version for each in build_definitions(settings).resolve_all_asset_specs()}
 
@@ -78,7 +78,7 @@ def test_loading_the_code_location_does_not_import(deployment, module):
     assert subprocess.run([sys.executable, "-c", code, str(profile), module], check=False).returncode == 0
 
 
-def test_every_job_has_a_time_limit_so_that_a_dead_run_does_not_stay_started(deployment):
+def test_every_job_has_a_time_limit(deployment):
     for job in deployment.definitions.resolve_all_job_defs():
         if not job.name.startswith("__"):
             assert int(job.run_tags["dagster/max_runtime"]) > 0

@@ -1,4 +1,4 @@
-"""A consent that comes later, as the sensor and the run see it."""
+"""A consent that is given after the ingest: sensor and run."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, DagsterDeployment
 
 @pytest.fixture
 def tree(tree: dict, tmp_path: Path) -> dict:
-    """A deployment with a register in which everybody of Tuesday from ten on is still to agree."""
+    """Return a deployment with a register: consent is missing for Tuesday's sessions from ten on."""
     register(tmp_path, given=None)
     return {**tree, "consent": {"registry": "consents.yaml"}}
 
@@ -20,7 +20,7 @@ def register(folder: Path, given: str | None) -> None:
     (folder / "consents.yaml").write_text(yaml.safe_dump({"contributors": [entry]}))
 
 
-def test_the_sensor_asks_again_for_the_day_alone_under_a_key_that_it_never_used(
+def test_a_later_consent_requests_its_day_only_under_a_new_key(
     deployment: DagsterDeployment,
 ) -> None:
     first = {str(each.partition_key): each.run_key for each in deployment.tick("new_recordings").run_requests or ()}
@@ -32,10 +32,10 @@ def test_the_sensor_asks_again_for_the_day_alone_under_a_key_that_it_never_used(
     assert "has given no consent yet" in before["skipped inputs"]
 
     register(deployment.folder, given="2026-01-01")
-    (asked,) = deployment.tick("new_recordings").run_requests or ()
-    assert asked.partition_key == TUESDAY
-    assert asked.run_key not in first.values()
-    assert deployment.run("ingest_day", TUESDAY, **asked.tags).success
+    (request,) = deployment.tick("new_recordings").run_requests or ()
+    assert request.partition_key == TUESDAY
+    assert request.run_key not in first.values()
+    assert deployment.run("ingest_day", TUESDAY, **request.tags).success
     after = deployment.metadata("raw_recordings", TUESDAY)
     assert after["segments"] > before["segments"]
     assert "consent" not in after["skipped inputs"]

@@ -1,4 +1,4 @@
-"""One version through every model asset, by hand; slow, since it trains, converts and decodes for real."""
+"""One version through every model asset; slow, because it trains, converts and decodes."""
 
 import dagster as dg
 import pytest
@@ -23,19 +23,19 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
     return str(events[0].step_failure_data.error.cause or events[0].step_failure_data.error)
 
 
-def test_a_release_of_a_version_that_was_never_evaluated_is_refused(deployment_with_version):
+def test_a_version_without_an_evaluation_is_not_released(deployment_with_version):
     result = deployment_with_version.materialize("cdn_release", "v1")
     assert not result.success
     assert "v1 was never evaluated" in failure_of(result)
 
 
-def test_an_empty_corpus_has_no_splits_and_says_what_to_do(deployment):
+def test_the_error_of_an_empty_corpus_has_the_next_step(deployment):
     result = deployment.materialize("splits")
     assert not result.success
     assert "correct some in Habla" in failure_of(result)
 
 
-def test_a_snapshot_without_a_test_set_turns_the_check_red_and_stops_the_training(deployment):
+def test_a_snapshot_without_a_test_set_blocks_the_training(deployment):
     for session in sorted(deployment.recordings.iterdir())[1:]:
         for path in session.rglob("*"):
             path.unlink()
@@ -52,7 +52,7 @@ def test_a_snapshot_without_a_test_set_turns_the_check_red_and_stops_the_trainin
 
 @pytest.mark.slow
 @pytest.mark.parametrize("growth_hours", [0.01])
-def test_a_version_goes_from_training_to_a_judged_report_and_old_versions_are_scored_again_without_decoding(
+def test_a_version_is_trained_exported_and_scored_and_scoring_again_decodes_nothing(
     deployment_with_version,
 ):
     for asset in ("fine_tuned_checkpoint", "ctranslate2_model", "wer_report", "coreml_zip", "cdn_release"):
@@ -80,7 +80,7 @@ def test_a_version_goes_from_training_to_a_judged_report_and_old_versions_are_sc
 
 @pytest.mark.slow
 @pytest.mark.parametrize("learning_rate", [1e-30])
-def test_the_base_as_a_candidate_is_measured_like_any_other_and_refused(deployment_with_version):
+def test_the_base_model_as_a_candidate_is_measured_and_refused(deployment_with_version):
     for asset in ("fine_tuned_checkpoint", "ctranslate2_model", "wer_report", "coreml_zip", "cdn_release"):
         result = deployment_with_version.materialize(asset, "v1")
         assert result.success, f"{asset}: {failure_of(result)}"

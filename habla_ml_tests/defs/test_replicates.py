@@ -1,4 +1,4 @@
-"""Repeats with other seeds among the model versions: offered in the UI, trained on demand, asked for by nobody."""
+"""Replicates with other seeds: offered in the UI and trained on demand only."""
 
 import os
 import subprocess
@@ -25,24 +25,24 @@ from habla_ml_tests.training.test_replicate_plans import store_trained_plan
 
 
 def leave_version(deployment: DagsterDeployment, version: str) -> None:
-    """A version that counts as trained and measured, on a corpus of no hours."""
+    """Store a version that counts as trained and evaluated, on a corpus of 0 hours."""
     lake = deployment.lake()
     lake.move_pointer(catalogue.PLAN.name(version), asdict(VersionPlan(version, "5" * 64, "0" * 64, 0.0)), None)
     lake.move_pointer(f"models/{version}/report", {}, None)
 
 
-def test_versions_are_counted_on_past_repeats():
+def test_replicates_do_not_change_the_next_version():
     assert next_version(["v1", "v2", "v2-s2", "v2-s30"]) == "v3"
 
 
-def test_repeats_are_offered_once(deployment):
+def test_replicates_are_registered_once(deployment):
     register_replicates(deployment.instance, ["v1-s2", "v1-s3"])
     register_replicates(deployment.instance, ["v1-s2"])
     assert sorted(deployment.instance.get_dynamic_partitions(MODEL_VERSIONS)) == ["v1-s2", "v1-s3"]
 
 
 @pytest.mark.parametrize("measured", [(), ("v2-s2",)])
-def test_a_grown_corpus_asks_for_the_next_version_and_never_for_a_repeat(ingested, measured):
+def test_a_grown_corpus_requests_the_next_version_and_no_replicate(ingested, measured):
     ingested.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1", "v2", "v2-s2", "v2-s3"])
     for version in ("v1", "v2", *measured):
         leave_version(ingested, version)
@@ -50,7 +50,7 @@ def test_a_grown_corpus_asks_for_the_next_version_and_never_for_a_repeat(ingeste
     assert [request.partition_key for request in found.run_requests] == ["v3"]
 
 
-def test_a_repeat_that_was_never_planned_is_not_trained(ingested):
+def test_an_unplanned_replicate_is_not_trained(ingested):
     assert ingested.materialize("splits").success
     register_replicates(ingested.instance, ["v1-s2"])
     with pytest.raises(HablaError, match="v1-s2 could not be trained or scored; the UI shows run"):
@@ -58,7 +58,7 @@ def test_a_repeat_that_was_never_planned_is_not_trained(ingested):
     assert list(ingested.lake().list_pointers("models/")) == []
 
 
-def test_the_command_plans_repeats_shows_them_and_says_what_to_do(deployment, tmp_path):
+def test_the_command_plans_replicates_and_prints_the_next_step(deployment, tmp_path):
     store_trained_plan(deployment.lake(), "v1")
     home = tmp_path / "dagster_home"
     home.mkdir()
@@ -84,7 +84,7 @@ def test_the_command_plans_repeats_shows_them_and_says_what_to_do(deployment, tm
 
 
 @pytest.mark.slow
-def test_a_version_trained_again_with_another_seed_shows_the_spread_and_only_the_version_is_released(ingested):
+def test_a_replicate_adds_the_spread_over_seeds_and_is_not_released(ingested):
     assert ingested.materialize("splits").success
     ingested.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1"])
     assert ingested.run(TRAIN_REPLICATE, "v1").success

@@ -21,7 +21,7 @@ def evaluate_weekly_review(deployment: DagsterDeployment, instance: dg.DagsterIn
         return schedule.evaluate_tick(context)
 
 
-def test_the_queue_is_published_with_its_reasons_and_a_terminal_shows_them(ingested):
+def test_the_queue_has_reasons_in_the_ui_and_in_the_terminal(ingested):
     profile = str(ingested.folder / "configs" / "test.yaml")
     assert "no review queue yet" in habla_ml("review", "-p", profile).stdout
     assert ingested.materialize("review_queue").success
@@ -44,21 +44,21 @@ def test_the_queue_is_published_with_its_reasons_and_a_terminal_shows_them(inges
     assert f"1 of {len(queue.items)} segments" in listed.stdout
 
 
-def test_the_same_queue_again_is_the_same_data_version(ingested):
+def test_the_same_queue_has_the_same_data_version(ingested):
     assert ingested.materialize("review_queue").success
     first = ingested.metadata("review_queue")["object"]
     assert ingested.materialize("review_queue").success
     assert ingested.metadata("review_queue")["object"] == first
 
 
-def test_the_week_asks_for_a_queue_once_there_is_something_to_hear(deployment):
-    with dg.instance_for_test() as instance:  # schedules want an instance that is on disk
+def test_the_schedule_requests_a_queue_after_the_first_recordings(deployment):
+    with dg.instance_for_test() as instance:  # Schedules need an instance on disk.
         assert evaluate_weekly_review(deployment, instance).skip_message == "the lake has no recordings yet"
         assert deployment.run("ingest_day", "2026-03-02").success
         (request,) = evaluate_weekly_review(deployment, instance).run_requests
         assert request.run_key == "choose_for_review:2026-04-06T04"
 
 
-def test_the_week_comes_on_monday_morning_in_the_zone_of_the_settings(deployment):
+def test_the_schedule_is_on_monday_morning_in_the_zone_of_the_settings(deployment):
     schedule = deployment.definitions.resolve_schedule_def("weekly_review")
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 6 * * 1", "Europe/Madrid")

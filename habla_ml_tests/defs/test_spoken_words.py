@@ -1,4 +1,4 @@
-"""What a person said never enters Dagster's own storage, where no erasure reaches it."""
+"""Spoken words never enter Dagster's own storage, where no erasure reaches them."""
 
 import csv
 import json
@@ -22,14 +22,14 @@ from habla_ml.settings import load_settings
 from habla_ml_tests.defs.conftest import MONDAY, ROOT, TUESDAY, DagsterDeployment
 
 SPOKEN_WORD = "zarzaparrilla"
-"""Stands in every text of a person and of a machine, so that a piece of one gives it away as well."""
+"""A word in every human and machine text, so that a part of a text is found too."""
 ENROLLED_NAME = "Hermenegilda"
 _SHORTEST_CHARS = 16
 
 
 @pytest.fixture
 def tree(tree: dict) -> dict:
-    """Strict bounds and conventions, so that every table of examples has rows; a map of enrolled people; tables."""
+    """Return a profile with enrolled people and tables, and with bounds that put rows into every table of examples."""
     return {
         **tree,
         "corpus": {
@@ -38,14 +38,14 @@ def tree(tree: dict) -> dict:
             "fastest_chars_per_s": 30.0,
         },
         "quality": {"fewest_segments": 3, "silent_below_dbfs": -30.0, "most_other_language_share": 0.5},
-        "annotation": {"tables": ["told/words.csv", "headless/words.csv"], "most_disagreement": 0.0},
+        "annotation": {"tables": ["shifted/words.csv", "headless/words.csv"], "most_disagreement": 0.0},
         "consent": {"registry": "consents.yaml"},
     }
 
 
 @pytest.fixture
 def spoken_deployment(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) -> Iterator[DagsterDeployment]:
-    """A deployment as `deployment`, with an instance on disk, in whose world everybody says the word."""
+    """Return a deployment with an instance on disk and the word in every text."""
     copytree(two_days, tmp_path, dirs_exist_ok=True)
     for session in sorted((tmp_path / "recordings").iterdir()):
         _insert_word(session)
@@ -67,7 +67,7 @@ def spoken_deployment(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) 
 
 
 def _insert_word(session: Path) -> None:
-    """The word into all that was heard and typed in a session; one text is English, one breaks rules, one is long."""
+    """Insert the word into all texts of a session; one text is English, one breaks rules, one is long."""
     wrong = {
         0: f"What is the {SPOKEN_WORD} of this town?",
         1: f"¿Tienes 3 {SPOKEN_WORD} ",
@@ -87,14 +87,14 @@ def _insert_word(session: Path) -> None:
 
 
 def _write_tables(folder: Path) -> None:
-    """A table whose cells stand in wrong columns, and one without its line of names."""
+    """Write a table with cells in wrong columns, and one without a header."""
     rows = [
         ["audio_path", "transcript", "status", "annotated_at"],
         [f"El {SPOKEN_WORD} está aquí.", "clip.wav", "", ""],
         ["clip.wav", "Hola.", f"Pues {SPOKEN_WORD}", ""],
         ["clip.wav", "Hola.", "", f"Ayer {SPOKEN_WORD}"],
     ]
-    for name, lines in (("told", rows), ("headless", rows[1:])):
+    for name, lines in (("shifted", rows), ("headless", rows[1:])):
         (folder / name).mkdir()
         with (folder / name / "words.csv").open("w", newline="", encoding="utf-8") as out:
             csv.writer(out).writerows(lines)
@@ -114,7 +114,7 @@ def _add_second_texts(deployment: DagsterDeployment) -> None:
 
 
 def _materialise_with_checks(deployment: DagsterDeployment, *assets: str, partition: str | None = None) -> None:
-    """Assets with their checks; a red check that stops the rest is an outcome too."""
+    """Materialise assets with their checks; a failed check may block the rest."""
     dg.materialize(
         [*(deployment.definitions.assets or ()), *(deployment.definitions.asset_checks or ())],
         selection=dg.AssetSelection.assets(*assets),
@@ -136,7 +136,7 @@ def _materialise_corpus(deployment: DagsterDeployment) -> None:
 
 
 def read_instance_storage(home: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file of an instance, and every value of its databases, unpacked where Dagster compressed it."""
+    """Yield every file of an instance and every value of its databases, decompressed where needed."""
     for path in sorted(each for each in home.rglob("*") if each.is_file()):
         data = path.read_bytes()
         yield str(path), data
@@ -161,7 +161,7 @@ def _read_database_values(database: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def find_texts(home: Path, texts: Iterable[str]) -> list[str]:
-    """Where any of the texts stands, in plain UTF-8 or as JSON writes it, once or twice."""
+    """Return where any of the texts occurs, in UTF-8 or encoded as JSON once or twice."""
     forms = {form for text in texts for form in _encode_forms(text)}
     return [f"{form!r} in {where}" for where, data in read_instance_storage(home) for form in forms if form in data]
 
@@ -172,7 +172,7 @@ def _encode_forms(text: str) -> Iterator[bytes]:
 
 
 def collect_spoken_texts(deployment: DagsterDeployment) -> set[str]:
-    """What people typed and what machines heard, of recordings, events and hypotheses."""
+    """Return the human and machine texts of recordings, events and hypotheses."""
     lake = deployment.lake()
     texts = set()
     for name in [
@@ -193,7 +193,7 @@ def _tables(value: dict) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_nothing_that_was_said_about_the_corpus_is_in_dagsters_storage(
+def test_no_text_of_the_corpus_is_in_dagsters_storage(
     spoken_deployment: DagsterDeployment,
 ) -> None:
     _materialise_corpus(spoken_deployment)
@@ -203,47 +203,47 @@ def test_nothing_that_was_said_about_the_corpus_is_in_dagsters_storage(
     assert "row 2" in shown["skipped table rows"]
     assert spoken_deployment.metadata("splits")["shared sentences"] != "*none*"
     assert spoken_deployment.metadata("review_queue")["sent back"] > 0
-    said = collect_spoken_texts(spoken_deployment)
-    assert sum(SPOKEN_WORD in each for each in said) > 40
+    spoken = collect_spoken_texts(spoken_deployment)
+    assert sum(SPOKEN_WORD in each for each in spoken) > 40
     home = spoken_deployment.folder / "home"
-    assert find_texts(home, [SPOKEN_WORD, SPOKEN_WORD.capitalize(), *said]) == []
+    assert find_texts(home, [SPOKEN_WORD, SPOKEN_WORD.capitalize(), *spoken]) == []
     assert find_texts(home, [ENROLLED_NAME]) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("growth_hours", [0.01])
-def test_nothing_that_a_model_heard_is_in_dagsters_storage(spoken_deployment: DagsterDeployment) -> None:
+def test_no_hypothesis_is_in_dagsters_storage(spoken_deployment: DagsterDeployment) -> None:
     _materialise_corpus(spoken_deployment)
     spoken_deployment.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1"])
     for asset in ("fine_tuned_checkpoint", "ctranslate2_model", "wer_report"):
         assert spoken_deployment.materialize(asset, "v1").success
     comparison = read_stored_comparison(spoken_deployment.lake(), "v1")
-    told = {each.reference for each in comparison.examples} | collect_spoken_texts(spoken_deployment)
-    assert any(SPOKEN_WORD in each for each in told)
+    texts = {each.reference for each in comparison.examples} | collect_spoken_texts(spoken_deployment)
+    assert any(SPOKEN_WORD in each for each in texts)
     home = spoken_deployment.folder / "home"
-    assert find_texts(home, [SPOKEN_WORD, *(each for each in told if len(each) >= _SHORTEST_CHARS)]) == []
+    assert find_texts(home, [SPOKEN_WORD, *(each for each in texts if len(each) >= _SHORTEST_CHARS)]) == []
     assert find_texts(home, [ENROLLED_NAME]) == []
 
 
-@pytest.mark.parametrize("way", ["metadata", "log", "print", "error", "tag", "description"])
-def test_the_search_finds_a_sentence_wherever_it_can_get_in(tmp_path: Path, way: str) -> None:
+@pytest.mark.parametrize("place", ["metadata", "log", "print", "error", "tag", "description"])
+def test_the_search_finds_a_sentence_in_every_place(tmp_path: Path, place: str) -> None:
     sentence = f"¿Y la señora {SPOKEN_WORD}?"
 
-    @dg.asset(description=sentence if way == "description" else None)
-    def told(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        if way == "log":
+    @dg.asset(description=sentence if place == "description" else None)
+    def spoken_asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        if place == "log":
             context.log.info(sentence)
-        if way == "print":
+        if place == "print":
             print(sentence)
-        if way == "error":
+        if place == "error":
             raise ValueError(sentence)
-        return dg.MaterializeResult(metadata={"said": sentence} if way == "metadata" else {})
+        return dg.MaterializeResult(metadata={"text": sentence} if place == "metadata" else {})
 
     with dg.DagsterInstance.from_config(_create_dagster_home(tmp_path)) as instance:
-        tags = {"said": sentence} if way == "tag" else {}
-        dg.materialize([told], instance=instance, tags=tags, raise_on_error=False)
+        tags = {"text": sentence} if place == "tag" else {}
+        dg.materialize([spoken_asset], instance=instance, tags=tags, raise_on_error=False)
     assert find_texts(tmp_path / "home", [sentence])
-    assert find_texts(tmp_path / "home", ["never said by anybody"]) == []
+    assert find_texts(tmp_path / "home", ["a sentence that is nowhere"]) == []
 
 
 def _create_dagster_home(folder: Path) -> str:
