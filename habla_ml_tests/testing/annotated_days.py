@@ -58,23 +58,7 @@ def write_recorded_day(
         }
         for line in lines
     ]
-    text = [
-        {
-            **_make_common_fields(line, day),
-            "speaker": line.speaker or "unknown",
-            "text": line.sentence,
-            "sentence": line.sentence,
-            "status": "corrected",
-            "problem": line.problem,
-            "event_id": "e",
-            "source": "habla",
-            "person": "",
-            "annotated_at": datetime(2026, 1, 1, tzinfo=UTC),
-            "violations": list(line.violations or ()),
-        }
-        for line in lines
-        if line.sentence is not None
-    ]
+    text = [_make_corpus_row(line, day) for line in lines if line.sentence is not None]
     audio = _put_table(lake, pa.Table.from_pylist(recorded, schema=_relax_schema(SEGMENT_SCHEMA, recorded)))
     facts = _put_table(lake, pa.Table.from_pylist(recorded, schema=_relax_schema(SEGMENT_METADATA_SCHEMA, recorded)))
     seconds = sum(line.seconds for line in lines)
@@ -109,6 +93,22 @@ def write_recorded_day(
             "hours": sum(line.seconds for line in usable) / 3600,
         },
     )
+
+
+def _make_corpus_row(line: RecordedSegmentSpec, day: str) -> dict[str, object]:
+    return {
+        **_make_common_fields(line, day),
+        "speaker": line.speaker or "unknown",
+        "text": line.sentence,
+        "sentence": line.sentence,
+        "status": "corrected",
+        "problem": line.problem,
+        "event_id": "e",
+        "source": "habla",
+        "person": "",
+        "annotated_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "violations": list(line.violations or ()),
+    }
 
 
 def _make_common_fields(line: RecordedSegmentSpec, day: str) -> dict[str, object]:
