@@ -137,6 +137,9 @@ def test_without_room_a_group_goes_to_the_split_with_the_most_missing_hours() ->
     # train misses 0.6 h, validation 0.7 h and test none.
     found = assign_splits({"a": 21.0, "b": 1.0, "c": 3.0, "d": 2.0}, {"a": "train"}, SplitSettings(seed=0))
     assert found == {"a": "train", "b": "validation", "c": "test", "d": "validation"}
+    # Of 100 h, train misses 5 h and validation 4 h; b has room in neither.
+    known: dict[str, Split] = {"a": "train", "c": "test", "d": "validation"}
+    assert assign_splits({"a": 75.0, "b": 7.0, "c": 12.0, "d": 6.0}, known, SHARES)["b"] == "train"
 
 
 @pytest.mark.parametrize("seed", range(10))
