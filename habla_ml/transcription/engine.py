@@ -52,6 +52,14 @@ class RecognisedWord:
     confidence: float | None = None
     """0…1 where a service gives one; services measure it differently."""
 
+    @classmethod
+    def inside(
+        cls, duration_s: float, text: str, start_s: float, end_s: float, confidence: float | None = None
+    ) -> RecognisedWord:
+        """Return a word with its times clipped to a clip of this duration."""
+        first_s = min(max(0.0, start_s), duration_s)
+        return cls(text, first_s, min(max(first_s, end_s), duration_s), confidence)
+
 
 @dataclass(frozen=True)
 class Hypothesis:

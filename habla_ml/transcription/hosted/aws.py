@@ -11,23 +11,21 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable
+from contextlib import closing, suppress
 from typing import Any, Final
 
 from habla_ml.settings.hosted import AwsSettings
-from habla_ml.transcription.engine import RecognisedWord
 from habla_ml.transcription.hosted.service import (
     CallError,
-    EncodedClip,
-    clean_text,
-    clean_words,
+    HttpStatus,
+    RawWord,
+    SpeechService,
     import_client_library,
     read_secret,
 )
 from habla_ml.transcription.options import HostedOptions
 
-_NAME: Final = "aws"
 _BUSY_CODES: Final = frozenset({"ThrottlingException", "Throttling", "LimitExceededException", "SlowDown"})
 _SETUP_CODES: Final = frozenset(
     {"UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "AccessDeniedException"}
@@ -36,11 +34,14 @@ _MAX_TRANSCRIPT_BYTES: Final = 4 << 20
 """Largest transcript of 30 s of speech."""
 
 
-class Aws:
-    """See `SpeechService`."""
+class Aws(SpeechService):
+    """See `SpeechService`; a job that started is billed in any case."""
+
+    name = "aws"
 
     def __init__(self, options: HostedOptions, settings: AwsSettings) -> None:
         boto3 = import_client_library("boto3", "hosted-aws")
+        from botocore import exceptions
         from botocore.config import Config
 
         token = settings.session_token_variable
@@ -60,31 +61,32 @@ class Aws:
         self._transcribe: Any = session.client("transcribe", endpoint_url=settings.endpoint, config=config)
         self._settings = settings
         self._options = options
+        self.errors = {
+            exceptions.ClientError: _read_status,
+            exceptions.EndpointConnectionError: "unreachable",
+            exceptions.ConnectTimeoutError: "unreachable",
+            exceptions.ReadTimeoutError: "timeout",
+            TimeoutError: "timeout",
+            exceptions.BotoCoreError: "disconnected",
+        }
 
-    def recognise(self, recording: EncodedClip, timeout_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
-        """See `SpeechService.recognise`: upload, start a job, wait, read the text, and delete everything."""
-        from botocore import exceptions
-
+    def _request(self, flac: bytes, timeout_s: float) -> tuple[Iterable[object], Iterable[RawWord]]:
+        """See `SpeechService._request`: upload, start a job, wait, read the text, and delete everything."""
         deadline_s = time.monotonic() + timeout_s
         job = f"habla-ml-{uuid.uuid4().hex}"
         audio, text = f"{self._settings.prefix}{job}.flac", f"{self._settings.prefix}{job}.json"
         started = False
         try:
-            self._s3.put_object(Bucket=self._settings.bucket, Key=audio, Body=recording.flac, ContentType="audio/flac")
+            self._s3.put_object(Bucket=self._settings.bucket, Key=audio, Body=flac, ContentType="audio/flac")
             self._start_job(job, audio, text)
             started = True
-            self._wait_for_job(job, deadline_s, timeout_s)
-            return _parse_answer(self._read_transcript(text), recording.duration_s)
-        except exceptions.ClientError as error:
-            raise _make_call_error(error.response, started) from None
-        except (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError):
-            raise _mark_billed(CallError.unreachable(_NAME), started) from None
-        except exceptions.ReadTimeoutError:
-            raise CallError.timeout(_NAME, timeout_s) from None
-        except exceptions.BotoCoreError:
-            raise CallError.disconnected(_NAME) from None
-        except (ValueError, TypeError, LookupError, AttributeError):
-            raise CallError.malformed(_NAME) from None
+            self._wait_for_job(job, deadline_s)
+            results = self._read_transcript(text)["results"]
+            return [each["transcript"] for each in results["transcripts"]], _read_words(results["items"])
+        except tuple(self.errors) as error:
+            fault = self._make_call_error(error, timeout_s)
+            fault.may_be_billed |= started
+            raise fault from None
         finally:
             self._clean_up(job, audio, text, started)
 
@@ -106,37 +108,32 @@ class Aws:
             **({"ModelSettings": {"LanguageModelName": model}} if model else {}),
         )
 
-    def _wait_for_job(self, job: str, deadline_s: float, timeout_s: float) -> None:
-        while True:
-            status = self._read_job_status(job)
-            if status == "COMPLETED":
-                return
-            if status == "FAILED":  # do not repeat its FailureReason, which may name the file
-                raise CallError(f"{_NAME} could not transcribe this clip", "clip")
-            if time.monotonic() + self._settings.poll_s > deadline_s:
-                raise CallError.timeout(_NAME, timeout_s)
-            time.sleep(self._settings.poll_s)
-
-    def _read_job_status(self, job: str) -> str | None:
-        """Return the status of a job; None if the service is busy, because the job runs on and is billed."""
+    def _wait_for_job(self, job: str, deadline_s: float) -> None:
         from botocore.exceptions import ClientError
 
-        try:
-            found = self._transcribe.get_transcription_job(TranscriptionJobName=job)["TranscriptionJob"]
-        except ClientError as error:
-            if _make_call_error(error.response, started=True).kind != "busy":
-                raise
-            return None
-        return str(found["TranscriptionJobStatus"])
+        while True:
+            try:
+                found = self._transcribe.get_transcription_job(TranscriptionJobName=job)["TranscriptionJob"]
+            except ClientError as error:
+                # While the service is busy, the job runs on.
+                if self._make_call_error(error, 0.0).kind != "busy":
+                    raise
+                found = {"TranscriptionJobStatus": "IN_PROGRESS"}
+            if found["TranscriptionJobStatus"] == "COMPLETED":
+                return
+            if (
+                found["TranscriptionJobStatus"] == "FAILED"
+            ):  # do not repeat its FailureReason, which may name the file
+                raise CallError(f"{self.name} could not transcribe this clip", "clip")
+            if time.monotonic() + self._settings.poll_s > deadline_s:
+                raise TimeoutError
+            time.sleep(self._settings.poll_s)
 
     def _read_transcript(self, key: str) -> Any:
-        body = self._s3.get_object(Bucket=self._settings.bucket, Key=key)["Body"]
-        try:
+        with closing(self._s3.get_object(Bucket=self._settings.bucket, Key=key)["Body"]) as body:
             data = body.read(_MAX_TRANSCRIPT_BYTES + 1)
-        finally:
-            body.close()
         if len(data) > _MAX_TRANSCRIPT_BYTES:
-            raise CallError.malformed(_NAME)
+            raise ValueError(f"a transcript of more than {_MAX_TRANSCRIPT_BYTES} bytes")
         return json.loads(data)
 
     def _clean_up(self, job: str, audio: str, text: str, started: bool) -> None:
@@ -151,40 +148,19 @@ class Aws:
                 self._transcribe.delete_transcription_job(TranscriptionJobName=job)
 
 
-def _make_call_error(answer: Any, started: bool) -> CallError:
-    metadata, error = answer.get("ResponseMetadata", {}), answer.get("Error", {})
-    code, status = error.get("Code"), int(metadata.get("HTTPStatusCode") or 500)
-    if code in _BUSY_CODES:
-        status = 429
-    elif code in _SETUP_CODES:
-        status = 403
-    return _mark_billed(
-        CallError.from_status(_NAME, status, metadata.get("HTTPHeaders", {}).get("retry-after"), code), started
-    )
+def _read_status(error: Any) -> HttpStatus:
+    metadata, code = error.response.get("ResponseMetadata", {}), error.response.get("Error", {}).get("Code")
+    status = 429 if code in _BUSY_CODES else 403 if code in _SETUP_CODES else metadata.get("HTTPStatusCode") or 500
+    return int(status), metadata.get("HTTPHeaders"), code
 
 
-def _mark_billed(fault: CallError, started: bool) -> CallError:
-    """Mark an error after the start of a job as billed, because the job is billed in any case."""
-    return CallError(fault.reason, fault.kind, fault.retry_after_s, fault.may_be_billed or started)
-
-
-def _parse_answer(answer: Any, duration_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
-    results = answer["results"]
-    text = " ".join(clean_text(_NAME, each["transcript"]) for each in results["transcripts"])
-    return clean_text(_NAME, text), clean_words(_NAME, _iterate_words(results["items"]), duration_s)
-
-
-def _iterate_words(items: list[Any]) -> Iterator[tuple[object, object, object, object]]:
-    """Yield words; punctuation is an item without times and is appended to the word before it."""
-    waiting: tuple[str, object, object, object] | None = None
+def _read_words(items: list[Any]) -> list[RawWord]:
+    """Return words; punctuation is an item without times and is appended to the word before it."""
+    words: list[RawWord] = []
     for item in items:
         best = item["alternatives"][0]
-        if item["type"] == "punctuation":
-            if waiting is not None:
-                waiting = (f"{waiting[0]}{best['content']}", *waiting[1:])
-            continue
-        if waiting is not None:
-            yield waiting
-        waiting = (best["content"], item["start_time"], item["end_time"], best.get("confidence"))
-    if waiting is not None:
-        yield waiting
+        if item["type"] != "punctuation":
+            words.append((best["content"], item["start_time"], item["end_time"], best.get("confidence")))
+        elif words:
+            words[-1] = (f"{words[-1][0]}{best['content']}", *words[-1][1:])
+    return words

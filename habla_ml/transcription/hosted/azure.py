@@ -6,16 +6,14 @@ SDK (azure-cognitiveservices-speech) is native code for microphones and streams 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from habla_ml.settings.hosted import AzureSettings
-from habla_ml.transcription.engine import RecognisedWord
 from habla_ml.transcription.hosted.service import (
-    CallError,
-    EncodedClip,
-    clean_text,
-    clean_words,
+    HttpStatus,
+    RawWord,
+    SpeechService,
     import_client_library,
     read_secret,
 )
@@ -24,78 +22,55 @@ from habla_ml.transcription.options import HostedOptions
 if TYPE_CHECKING:
     from azure.ai.transcription import TranscriptionClient
 
-_NAME: Final = "azure"
 
+class Azure(SpeechService):
+    """The profanity filter is off."""
 
-class Azure:
-    """See `SpeechService`."""
+    name = "azure"
 
     def __init__(self, options: HostedOptions, settings: AzureSettings) -> None:
         sdk = import_client_library("azure.ai.transcription", "hosted-azure")
+        from azure.core import exceptions
         from azure.core.credentials import AzureKeyCredential
 
+        key = read_secret(settings.key_variable, "a key of the Azure Speech resource")
         self._client: TranscriptionClient = sdk.TranscriptionClient(
             endpoint=settings.endpoint or f"https://{settings.region}.api.cognitive.microsoft.com",
-            credential=AzureKeyCredential(read_secret(settings.key_variable, "a key of the Azure Speech resource")),
+            credential=AzureKeyCredential(key),
             retry_total=0,
             permit_redirects=False,
             logging_enable=False,
         )
         self._options = options
+        self.errors = {
+            exceptions.IncompleteReadError: "disconnected",
+            exceptions.HttpResponseError: _read_status,
+            exceptions.ServiceRequestError: "unreachable",
+            exceptions.ServiceResponseTimeoutError: "timeout",
+            exceptions.AzureError: "disconnected",
+        }
 
-    def recognise(self, recording: EncodedClip, timeout_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
-        """See `SpeechService.recognise`; the profanity filter is off."""
+    def _request(self, flac: bytes, timeout_s: float) -> tuple[Iterable[object], Iterable[RawWord]]:
         from azure.ai.transcription.models import TranscriptionContent, TranscriptionOptions
-        from azure.core.exceptions import (
-            AzureError,
-            HttpResponseError,
-            IncompleteReadError,
-            ServiceRequestError,
-            ServiceResponseTimeoutError,
-        )
 
         language, model = self._options.language, self._options.model
         definition = TranscriptionOptions(
             locales=[language], profanity_filter_mode="None", models={language: model} if model else None
         )
-        content = TranscriptionContent(definition=definition, audio=("clip.flac", recording.flac, "audio/flac"))
-        try:
-            answer = self._client.transcribe(content, connection_timeout=timeout_s, read_timeout=timeout_s)
-            return _parse_answer(answer, recording.duration_s)
-        except CallError:
-            raise
-        except IncompleteReadError:
-            raise CallError.disconnected(_NAME) from None
-        except HttpResponseError as error:
-            raise _make_call_error(error) from None
-        except ServiceRequestError:
-            raise CallError.unreachable(_NAME) from None
-        except ServiceResponseTimeoutError:
-            raise CallError.timeout(_NAME, timeout_s) from None
-        except AzureError:
-            raise CallError.disconnected(_NAME) from None
-        except (ValueError, TypeError, LookupError, AttributeError):
-            raise CallError.malformed(_NAME) from None
+        content = TranscriptionContent(definition=definition, audio=("clip.flac", flac, "audio/flac"))
+        answer: Any = self._client.transcribe(content, connection_timeout=timeout_s, read_timeout=timeout_s)
+        return [each.text for each in answer.combined_phrases], _iterate_words(answer)
 
     def close(self) -> None:
         """See `SpeechService.close`."""
         self._client.close()
 
 
-def _make_call_error(error: Any) -> CallError:
-    headers = {} if error.response is None else error.response.headers
-    return CallError.from_status(
-        _NAME, error.status_code, headers.get("Retry-After"), getattr(error.error, "code", None)
-    )
+def _read_status(error: Any) -> HttpStatus:
+    return error.status_code, getattr(error.response, "headers", None), getattr(error.error, "code", None)
 
 
-def _parse_answer(answer: Any, duration_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
-    # The client validates fields of the answer only on access.
-    text = " ".join(clean_text(_NAME, each.text) for each in answer.combined_phrases)
-    return clean_text(_NAME, text), clean_words(_NAME, _iterate_words(answer), duration_s)
-
-
-def _iterate_words(answer: Any) -> Iterator[tuple[object, object, object, object]]:
+def _iterate_words(answer: Any) -> Iterator[RawWord]:
     for phrase in answer.phrases:
         for word in phrase.words or ():
             start_s = word.offset_milliseconds / 1000

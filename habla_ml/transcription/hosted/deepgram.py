@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from habla_ml.settings.hosted import DeepgramSettings
-from habla_ml.transcription.engine import RecognisedWord
 from habla_ml.transcription.hosted.service import (
-    CallError,
-    EncodedClip,
-    clean_text,
-    clean_words,
+    HttpStatus,
+    RawWord,
+    SpeechService,
     import_client_library,
     read_secret,
 )
@@ -19,19 +18,21 @@ from habla_ml.transcription.options import HostedOptions
 if TYPE_CHECKING:
     from deepgram import DeepgramClient
 
-_NAME: Final = "deepgram"
 _HOSTS: Final = {"eu": "https://api.eu.deepgram.com", "global": "https://api.deepgram.com"}
 _MODEL: Final = "nova-3"
 _LANGUAGES_WITH_REGION: Final = frozenset({"es-419"})
 """Deepgram supports `es` and this one for Spanish."""
 
 
-class Deepgram:
-    """See `SpeechService`."""
+class Deepgram(SpeechService):
+    """Each call opts out of Deepgram's training, so its audio is not kept."""
+
+    name = "deepgram"
 
     def __init__(self, options: HostedOptions, settings: DeepgramSettings) -> None:
         sdk = import_client_library("deepgram", "hosted-deepgram")
         import httpx
+        from deepgram.core.api_error import ApiError
 
         key = read_secret(settings.key_variable, "an API key of Deepgram")
         base = settings.endpoint or _HOSTS[settings.region]
@@ -45,53 +46,35 @@ class Deepgram:
         self._model = options.model or _MODEL
         known = options.language in _LANGUAGES_WITH_REGION
         self._language = options.language if known else options.language.partition("-")[0]
+        self.errors = {
+            ApiError: _read_status,
+            httpx.ConnectError: "unreachable",
+            httpx.ConnectTimeout: "unreachable",
+            httpx.TimeoutException: "timeout",
+            httpx.TransportError: "disconnected",
+        }
 
-    def recognise(self, recording: EncodedClip, timeout_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
-        """See `SpeechService.recognise`; each call opts out of Deepgram's training, so its audio is not kept."""
-        import httpx
-        from deepgram.core.api_error import ApiError
-
-        try:
-            answer = self._client.listen.v1.media.transcribe_file(
-                request=recording.flac,
-                model=self._model,
-                language=self._language,
-                punctuate=True,
-                mip_opt_out=True,
-                request_options={"timeout": timeout_s, "max_retries": 0},
-            )
-        except ApiError as error:
-            raise _make_call_error(error) from None
-        except (httpx.ConnectError, httpx.ConnectTimeout):
-            raise CallError.unreachable(_NAME) from None
-        except httpx.TimeoutException:
-            raise CallError.timeout(_NAME, timeout_s) from None
-        except httpx.TransportError:
-            raise CallError.disconnected(_NAME) from None
-        except (ValueError, TypeError, LookupError, AttributeError):
-            raise CallError.malformed(_NAME) from None
-        return _parse_answer(answer, recording.duration_s)
+    def _request(self, flac: bytes, timeout_s: float) -> tuple[Iterable[object], Iterable[RawWord]]:
+        answer: Any = self._client.listen.v1.media.transcribe_file(
+            request=flac,
+            model=self._model,
+            language=self._language,
+            punctuate=True,
+            mip_opt_out=True,
+            request_options={"timeout": timeout_s, "max_retries": 0},
+        )
+        best = answer.results.channels[0].alternatives[0]
+        # The client does not validate the fields of the answer.
+        return [best.transcript], (
+            (getattr(each, "punctuated_word", None) or each.word, each.start, each.end, each.confidence)
+            for each in best.words or []
+        )
 
     def close(self) -> None:
         """See `SpeechService.close`."""
         self._http.close()
 
 
-def _make_call_error(error: Any) -> CallError:
-    body, headers = error.body, error.headers or {}
-    code = body.get("err_code") if isinstance(body, dict) else None
-    return CallError.from_status(_NAME, error.status_code, headers.get("retry-after"), code)
-
-
-def _parse_answer(answer: Any, duration_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
-    # The client does not validate the fields of the answer.
-    try:
-        best = answer.results.channels[0].alternatives[0]
-        words = [
-            (getattr(each, "punctuated_word", None) or each.word, each.start, each.end, each.confidence)
-            for each in best.words or []
-        ]
-        text = best.transcript
-    except (AttributeError, LookupError, TypeError):
-        raise CallError.malformed(_NAME) from None
-    return clean_text(_NAME, text), clean_words(_NAME, words, duration_s)
+def _read_status(error: Any) -> HttpStatus:
+    code = error.body.get("err_code") if isinstance(error.body, dict) else None
+    return error.status_code, error.headers, code

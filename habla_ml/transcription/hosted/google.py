@@ -6,17 +6,16 @@ short clip is one call, and because gRPC's threads are not safe after a fork.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from habla_ml.errors import EvaluationError
 from habla_ml.settings.hosted import GoogleSettings
-from habla_ml.transcription.engine import RecognisedWord
 from habla_ml.transcription.hosted.service import (
-    CallError,
-    EncodedClip,
-    clean_text,
-    clean_words,
+    CommonFault,
+    HttpStatus,
+    RawWord,
+    SpeechService,
     import_client_library,
     read_secret,
 )
@@ -26,16 +25,22 @@ if TYPE_CHECKING:
     from google.cloud.speech_v2 import SpeechClient
     from google.oauth2.service_account import Credentials
 
-_NAME: Final = "google"
 _MODEL: Final = "long"
 """For speech with pauses; `short` stops at the first pause."""
 
 
-class Google:
+class Google(SpeechService):
     """See `SpeechService`."""
+
+    name = "google"
 
     def __init__(self, options: HostedOptions, settings: GoogleSettings) -> None:
         sdk = import_client_library("google.cloud.speech_v2", "hosted-google")
+        import requests
+        from google.api_core.exceptions import GoogleAPICallError
+        from google.auth.exceptions import GoogleAuthError
+        from google.protobuf.json_format import Error as FormatError  # type: ignore[import-untyped]
+
         credentials = _load_credentials(settings.credentials_variable)
         host = "speech" if settings.region == "global" else f"{settings.region}-speech"
         self._client: SpeechClient = sdk.SpeechClient(
@@ -52,35 +57,24 @@ class Google:
                 enable_word_time_offsets=True, enable_word_confidence=True, enable_automatic_punctuation=True
             ),
         )
+        self.errors = {
+            GoogleAPICallError: _read_status,
+            GoogleAuthError: "unauthorised",
+            requests.ConnectTimeout: "unreachable",
+            requests.Timeout: "timeout",
+            requests.ConnectionError: _distinguish_connection_errors,
+            requests.JSONDecodeError: "malformed",
+            requests.RequestException: "disconnected",
+            FormatError: "malformed",
+        }
 
-    def recognise(self, recording: EncodedClip, timeout_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
-        """See `SpeechService.recognise`."""
-        import requests
-        from google.api_core.exceptions import GoogleAPICallError
-        from google.auth.exceptions import GoogleAuthError
+    def _request(self, flac: bytes, timeout_s: float) -> tuple[Iterable[object], Iterable[RawWord]]:
         from google.cloud.speech_v2 import RecognizeRequest
-        from google.protobuf.json_format import Error as FormatError  # type: ignore[import-untyped]
 
-        request = RecognizeRequest(recognizer=self._recogniser, config=self._config, content=recording.flac)
-        try:
-            answer = self._client.recognize(request=request, retry=None, timeout=timeout_s)
-            return _parse_answer(answer, recording.duration_s)
-        except GoogleAPICallError as error:
-            raise _make_call_error(error) from None
-        except GoogleAuthError:
-            raise CallError(f"{_NAME} does not accept the service account; create a new key", "setup") from None
-        except requests.ConnectTimeout:
-            raise CallError.unreachable(_NAME) from None
-        except requests.Timeout:
-            raise CallError.timeout(_NAME, timeout_s) from None
-        except requests.ConnectionError as error:
-            raise (CallError.unreachable if _is_unsent(error) else CallError.disconnected)(_NAME) from None
-        except requests.JSONDecodeError:
-            raise CallError.malformed(_NAME) from None
-        except requests.RequestException:
-            raise CallError.disconnected(_NAME) from None
-        except (FormatError, ValueError, TypeError, LookupError, AttributeError):
-            raise CallError.malformed(_NAME) from None
+        request = RecognizeRequest(recognizer=self._recogniser, config=self._config, content=flac)
+        answer: Any = self._client.recognize(request=request, retry=None, timeout=timeout_s)
+        best = [each.alternatives[0] for each in answer.results if each.alternatives]
+        return [each.transcript for each in best], _iterate_words(best)
 
     def close(self) -> None:
         """See `SpeechService.close`."""
@@ -105,25 +99,18 @@ def _load_credentials(variable: str) -> Credentials:
     return found
 
 
-def _is_unsent(error: Exception) -> bool:
+def _distinguish_connection_errors(error: Any) -> CommonFault:
     from urllib3.exceptions import NewConnectionError
 
-    return any(isinstance(getattr(each, "reason", None), NewConnectionError) for each in error.args)
+    is_unsent = any(isinstance(getattr(each, "reason", None), NewConnectionError) for each in error.args)
+    return "unreachable" if is_unsent else "disconnected"
 
 
-def _make_call_error(error: Any) -> CallError:
-    status = int(error.code) if error.code else 0
-    headers = getattr(error.response, "headers", None) or {}
-    return CallError.from_status(_NAME, status, headers.get("Retry-After"), getattr(error, "reason", None))
+def _read_status(error: Any) -> HttpStatus:
+    return int(error.code or 0), getattr(error.response, "headers", None), getattr(error, "reason", None)
 
 
-def _parse_answer(answer: Any, duration_s: float) -> tuple[str, tuple[RecognisedWord, ...]]:
-    best = [each.alternatives[0] for each in answer.results if each.alternatives]
-    text = " ".join(clean_text(_NAME, each.transcript) for each in best)
-    return clean_text(_NAME, text), clean_words(_NAME, _iterate_words(best), duration_s)
-
-
-def _iterate_words(best: list[Any]) -> Iterator[tuple[object, object, object, object]]:
+def _iterate_words(best: list[Any]) -> Iterator[RawWord]:
     for alternative in best:
         for each in alternative.words:
             # A protocol buffer has 0 where the model gives no confidence.
