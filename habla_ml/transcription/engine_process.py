@@ -9,16 +9,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
 from habla_ml.audio.audio_decoder import read_message, write_message
 from habla_ml.errors import EvaluationError
-from habla_ml.transcription.engine import Usage
 from habla_ml.transcription.messages import MAX_MESSAGE_BYTES, START_REQUEST, EngineAnswer, StartRequest
-from habla_ml.transcription.options import DecodingOptions
 from habla_ml.transcription.registry import ENGINES
 from habla_ml.virtual_environments import is_installed, sibling_environment
 
@@ -103,20 +100,20 @@ class EngineProcess:
     def close(self) -> str:
         """End the process; return its exit status and the last line of its standard error as text."""
         was_alive = self.is_alive
-        self._child.kill()
-        status = self._child.wait()
-        self._requests.put(None)
-        for thread in self._threads:
-            thread.join()
-        for pipe in (self._child.stdin, self._child.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):  # part of a request may still be in the buffer
-                    pipe.close()
+        with (
+            suppress(BrokenPipeError),
+            self._child,
+        ):  # closes the pipes; part of a request may still be in a buffer
+            self._child.kill()
+            self._child.wait()
+            self._requests.put(None)
+            for thread in self._threads:
+                thread.join()
         self._stderr_file.seek(max(0, self._stderr_file.seek(0, os.SEEK_END) - 2000))
         lines = self._stderr_file.read().decode(errors="replace").strip().splitlines()
         self._stderr_file.close()
         last = f"; its last output: {lines[-1][:300]}" if lines else ""
-        return "it was stopped" if was_alive else _describe_exit(status) + last
+        return "it was stopped" if was_alive else _describe_exit(self._child.returncode) + last
 
     def _wait_until_loaded(self, start: StartRequest) -> EngineAnswer:
         self.send(START_REQUEST, start.model_dump_json().encode())
@@ -137,51 +134,6 @@ class EngineProcess:
             self.close()
             raise EvaluationError(answer[1].reason)
         return answer[1]
-
-
-class RestartableProcess:
-    """Starts an `EngineProcess` when it is needed, and again after it ended."""
-
-    def __init__(self, start: StartRequest) -> None:
-        self._start = start
-        self._running: EngineProcess | None = None
-        self.loading_s = 0.0
-        """Time spent on starting processes and loading models."""
-        self.peaks = Usage()
-        """Peak memory of all processes so far."""
-        self.consecutive_crashes = 0
-        """Clips recorded as a crash since the last one that was decoded."""
-
-    @property
-    def options(self) -> DecodingOptions:
-        """The engine and its options."""
-        return self._start.options
-
-    @property
-    def pid(self) -> int | None:
-        """Id of the process; None where none runs."""
-        return self._running.pid if self._running is not None and self._running.is_alive else None
-
-    def ensure(self) -> EngineProcess:
-        """Return the running process, starting it if needed; raise `EvaluationError` if it cannot be used."""
-        if self.pid is None:
-            self.stop()
-        if self._running is None:
-            began_s = time.perf_counter()
-            self._running = EngineProcess(self._start)
-            self.loading_s += time.perf_counter() - began_s
-        return self._running
-
-    def record_peaks(self, answer: EngineAnswer) -> None:
-        """Keep the peak memory that an answer reports."""
-        self.peaks += Usage(
-            peak_memory_bytes=answer.peak_memory_bytes, peak_gpu_memory_bytes=answer.peak_gpu_memory_bytes
-        )
-
-    def stop(self) -> str:
-        """End the process, if one runs; return how it ended."""
-        running, self._running = self._running, None
-        return "" if running is None else running.close()
 
 
 def _build_command(engine: str) -> list[str]:

@@ -14,9 +14,8 @@ from habla_ml.errors import InputError
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.settings import Settings
 from habla_ml.transcription.engine import load_engine_class
-from habla_ml.transcription.hosted.open import HostedAccess
 from habla_ml.transcription.hypothesis_cache import transcribe_cached
-from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.open import HostedAccess, open_transcriber
 from habla_ml.transcription.options import EngineOptions, HostedOptions, build_served_options
 from habla_ml.transcription.speech_clips import cut_at_pauses
 from habla_ml.transcription.transcript import Document, Segment, build_segments

@@ -13,9 +13,8 @@ from habla_ml.evaluation.metrics.inputs import DecodedModel, ModelRole, Optional
 from habla_ml.lake import Lake
 from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.engine import Clip, Hypothesis
-from habla_ml.transcription.hosted.open import HostedAccess
 from habla_ml.transcription.hypothesis_cache import read_hypotheses, read_usage, transcribe_cached
-from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.open import HostedAccess, open_transcriber
 from habla_ml.transcription.options import DecodingOptions, EngineOptions, build_served_options
 
 Progress = Callable[[str], None]

@@ -53,29 +53,22 @@ def call_with_retries(
         duration_s = time.monotonic() - began_s
         pause_s = _compute_pause_s(settings, attempt, fault)
         if fault.kind != "busy" or attempt == settings.attempts or duration_s + pause_s >= patience_s:
-            return CallResult(
-                "", (), _add_attempts(fault, attempt, duration_s), duration_s, paid_usd, extra_reserved_usd
-            )
+            if attempt > 1:
+                fault.reason += f", after {attempt} calls in {duration_s:.1f} s"
+            return CallResult("", (), fault, duration_s, paid_usd, extra_reserved_usd)
         if fault.may_be_billed:
             try:
-                extra_reserved_usd += spending.reserve(price_usd).usd
+                spending.reserve(price_usd)
             except CapReachedError:
                 return CallResult("", (), fault, duration_s, paid_usd, extra_reserved_usd)
+            extra_reserved_usd += price_usd
         time.sleep(pause_s)
         attempt += 1
 
 
 def _compute_pause_s(settings: HostedServiceSettings, attempt: int, fault: CallError) -> float:
     """Return the pause that the service requests plus jitter, or else a pause that doubles, with jitter."""
-    doubled_s = settings.first_pause_s * 2.0 ** (attempt - 1)
     jitter = random.uniform(0.5, 1.0)  # noqa: S311 (jitter, not cryptography)
     if fault.retry_after_s is not None:
         return fault.retry_after_s + settings.first_pause_s * (jitter - 0.5)
-    return doubled_s * jitter
-
-
-def _add_attempts(fault: CallError, attempts: int, duration_s: float) -> CallError:
-    if attempts == 1:
-        return fault
-    reason = f"{fault.reason}, after {attempts} calls in {duration_s:.1f} s"
-    return CallError(reason, fault.kind, fault.retry_after_s, fault.may_be_billed)
+    return settings.first_pause_s * 2.0 ** (attempt - 1) * jitter

@@ -11,12 +11,11 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from habla_ml.errors import EvaluationError, LakeError, PointerMovedError
-from habla_ml.lake import Lake, catalogue
+from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.settings.hosted import HostedServiceSettings
 
 _MAX_WRITE_ATTEMPTS: Final = 60
@@ -31,14 +30,6 @@ def compute_call_cost_usd(settings: HostedServiceSettings, duration_s: float) ->
     # Ignore rounding errors below a ten-thousandth of a step.
     steps = math.ceil(seconds / settings.billed_step_s - 1e-4)
     return steps * settings.billed_step_s / 60 * settings.usd_per_minute
-
-
-@dataclass(frozen=True)
-class Reservation:
-    """Cost reserved for calls."""
-
-    month: str
-    usd: float
 
 
 class CapReachedError(EvaluationError):
@@ -57,8 +48,8 @@ class Spending:
         self._clock = clock
         self._lock = threading.Lock()
 
-    def reserve(self, usd: float) -> Reservation:
-        """Add a cost to the month's sum before the call.
+    def reserve(self, usd: float) -> str:
+        """Add a cost to this month's sum before the call; return the month (`YYYY-MM`, UTC).
 
         Raises:
             CapReachedError: The sum would exceed the cap.
@@ -66,24 +57,23 @@ class Spending:
         """
         month = self._clock().strftime("%Y-%m")
         self._add(month, usd)
-        return Reservation(month, usd)
+        return month
 
-    def refund(self, reserved: Reservation, usd: float) -> None:
+    def refund(self, month: str, usd: float) -> None:
         """Subtract a part of a reservation that was not billed."""
         if usd > 0:
-            self._add(reserved.month, -usd)
+            self._add(month, -usd)
 
     def spent_usd(self, month: str) -> float:
         """Return the sum of a month (`YYYY-MM`), including reservations."""
-        pointer = self._lake.read_pointer(catalogue.SPENDING.name(self._service, month))
-        return 0.0 if pointer is None else _parse_sum_usd(pointer.name, pointer.value.get("spent_usd"))
+        return _read_sum_usd(self._lake.read_pointer(catalogue.SPENDING.name(self._service, month)))
 
     def _add(self, month: str, usd: float) -> None:
         name = catalogue.SPENDING.name(self._service, month)
         with self._lock:
             for _ in range(_MAX_WRITE_ATTEMPTS):
                 seen = self._lake.read_pointer(name)
-                spent = 0.0 if seen is None else _parse_sum_usd(name, seen.value.get("spent_usd"))
+                spent = _read_sum_usd(seen)
                 if usd > 0 and round(spent + usd, _DIGITS) > self._cap_usd:
                     raise CapReachedError(
                         f"{self._service} would cost {usd:.4f} USD more, {spent:.4f} USD are spent or reserved in "
@@ -102,7 +92,12 @@ class Spending:
         )
 
 
-def _parse_sum_usd(name: str, value: object) -> float:
+def _read_sum_usd(pointer: Pointer | None) -> float:
+    if pointer is None:
+        return 0.0
+    value = pointer.value.get("spent_usd")
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
         return float(value)
-    raise LakeError(f"pointer {name} has no valid sum in USD; restore it, or set spent_usd to the amount billed")
+    raise LakeError(
+        f"pointer {pointer.name} has no valid sum in USD; restore it, or set spent_usd to the amount billed"
+    )

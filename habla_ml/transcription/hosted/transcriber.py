@@ -86,12 +86,12 @@ class HostedTranscriber:
 
     def _transcribe_all(self, clips: Mapping[int, Clip]) -> dict[int, Hypothesis]:
         prices = [compute_call_cost_usd(self._settings, clip.duration_s) for clip in clips.values()]
-        reserved = self._spending.reserve(sum(prices))
+        month = self._spending.reserve(sum(prices))
         with ThreadPoolExecutor(self._settings.calls_at_once) as threads:
             results = dict(zip(clips, threads.map(self._transcribe_clip, clips.values()), strict=True))
         paid_usd = sum(each.paid_usd for each in results.values())
         extra_reserved_usd = sum(each.extra_reserved_usd for each in results.values())
-        self._spending.refund(reserved, sum(prices) + extra_reserved_usd - paid_usd)
+        self._spending.refund(month, sum(prices) + extra_reserved_usd - paid_usd)
         self._usage += Usage(cost_usd=paid_usd)
         hypotheses = {at: _build_hypothesis(clips[at], each) for at, each in results.items()}
         if all(each.fault is not None for each in results.values()):

@@ -41,25 +41,26 @@ def test_a_call_costs_its_billed_steps(settings: Any, duration_s: float, usd: fl
 
 
 def test_a_reservation_counts_until_it_is_refunded(lake: Lake) -> None:
-    clock = lambda: datetime(2026, 11, 30, 23, 59, tzinfo=UTC)  # noqa: E731
-    spending = Spending(lake, "google", 1.0, clock)
-    reserved = spending.reserve(0.7)
-    assert (reserved.month, spending.spent_usd("2026-11")) == ("2026-11", 0.7)
-    with pytest.raises(CapReachedError, match=r"0.4000 USD more, 0.7000 USD are spent or reserved in 2026-11.* is 1"):
+    spending = Spending(lake, "google", 1.0, lambda: datetime(2026, 11, 30, 23, 59, tzinfo=UTC))
+    month = spending.reserve(0.7)
+    assert (month, spending.spent_usd(month)) == ("2026-11", 0.7)
+    with pytest.raises(
+        CapReachedError, match=r"0.4000 USD more, 0.7000 USD are spent or reserved in 2026-11.* is 1"
+    ):
         spending.reserve(0.4)
-    spending.refund(reserved, 0.5)
-    assert spending.spent_usd("2026-11") == 0.2
+    spending.refund(month, 0.5)
+    assert spending.spent_usd(month) == 0.2
     spending.reserve(0.8)
-    assert spending.spent_usd("2026-11") == 1.0
+    assert spending.spent_usd(month) == 1.0
 
 
 def test_each_month_and_each_service_has_its_own_sum(lake: Lake) -> None:
     november = Spending(lake, "google", 1.0, lambda: datetime(2026, 11, 30, 23, 59, tzinfo=UTC))
     december = Spending(lake, "google", 1.0, lambda: datetime(2026, 12, 1, tzinfo=UTC))
-    reserved = november.reserve(1.0)
+    month = november.reserve(1.0)
     december.reserve(1.0)
     Spending(lake, "azure", 1.0, lambda: datetime(2026, 12, 1, tzinfo=UTC)).reserve(1.0)
-    december.refund(reserved, 0.25)
+    december.refund(month, 0.25)
     assert (november.spent_usd("2026-11"), november.spent_usd("2026-12")) == (0.75, 1.0)
     assert sorted(lake.list_pointers("spending/")) == [
         "spending/azure/2026-12",
@@ -71,7 +72,7 @@ def test_each_month_and_each_service_has_its_own_sum(lake: Lake) -> None:
 def test_many_small_sums_reach_the_cap_exactly(lake: Lake) -> None:
     spending = Spending(lake, "google", 1.0)
     for _ in range(100):
-        month = spending.reserve(0.01).month
+        month = spending.reserve(0.01)
     assert spending.spent_usd(month) == 1.0
     with pytest.raises(CapReachedError):
         spending.reserve(0.01)

@@ -18,10 +18,9 @@ from habla_ml.errors import EvaluationError
 from habla_ml.lake import Lake
 from habla_ml.settings.hosted import DeepgramSettings, HostedSettings
 from habla_ml.transcription.engine import RecognisedWord, Transcriber
-from habla_ml.transcription.hosted.open import HostedAccess
 from habla_ml.transcription.hosted.spending import CapReachedError
 from habla_ml.transcription.hypothesis_cache import read_hypotheses, transcribe_cached
-from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.open import HostedAccess, open_transcriber
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
 from habla_ml_tests.testing.transcription_service import (
     CannedReply,
