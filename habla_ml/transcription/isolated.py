@@ -39,9 +39,7 @@ class IsolatedTranscriber:
         options.check_supported(load_engine_class(options.engine).supported_options)
         self.options = options
         self.usage = Usage()
-        self._start = StartRequest(
-            model_folder=model_folder, options=options, device=device, cpu_threads=cpu_threads
-        )
+        self._start = StartRequest(model_folder=model_folder, options=options, device=device, cpu_threads=cpu_threads)
         self._process: EngineProcess | None = None
         self._loading_s = 0.0
         self._consecutive_crashes = 0

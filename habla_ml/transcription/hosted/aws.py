@@ -121,9 +121,7 @@ class Aws(SpeechService):
                 found = {"TranscriptionJobStatus": "IN_PROGRESS"}
             if found["TranscriptionJobStatus"] == "COMPLETED":
                 return
-            if (
-                found["TranscriptionJobStatus"] == "FAILED"
-            ):  # do not repeat its FailureReason, which may name the file
+            if found["TranscriptionJobStatus"] == "FAILED":  # do not repeat its FailureReason, which may name the file
                 raise CallError(f"{self.name} could not transcribe this clip", "clip")
             if time.monotonic() + self._settings.poll_s > deadline_s:
                 raise TimeoutError

@@ -121,9 +121,7 @@ class SpeechService(ABC):
         if status in _BUSY_STATUSES or status >= 500:
             return CallError(reason, "busy", parse_retry_after((headers or {}).get("retry-after")))
         if status in _SETUP_STATUSES:
-            advice = (
-                f"check the key, its permissions, the region and the model under evaluation.hosted.{self.name}"
-            )
+            advice = f"check the key, its permissions, the region and the model under evaluation.hosted.{self.name}"
             return CallError(f"{reason}: {advice}", "setup")
         return CallError(f"{reason}: it does not accept this clip or these options", "clip")
 
@@ -184,9 +182,7 @@ def _clean_words(words: Iterable[RawWord], duration_s: float) -> tuple[Recognise
         if len(cleaned) == _MAX_WORDS:
             raise ValueError(f"more than {_MAX_WORDS} words")
         clipped = None if confidence is None else min(max(0.0, _parse_number(confidence)), 1.0)
-        word = RecognisedWord.inside(
-            duration_s, _clean_text(text), _parse_number(start), _parse_number(end), clipped
-        )
+        word = RecognisedWord.inside(duration_s, _clean_text(text), _parse_number(start), _parse_number(end), clipped)
         if word.text:
             cleaned.append(word)
     return tuple(cleaned)

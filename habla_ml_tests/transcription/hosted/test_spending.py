@@ -44,9 +44,7 @@ def test_a_reservation_counts_until_it_is_refunded(lake: Lake) -> None:
     spending = Spending(lake, "google", 1.0, lambda: datetime(2026, 11, 30, 23, 59, tzinfo=UTC))
     month = spending.reserve(0.7)
     assert (month, spending.spent_usd(month)) == ("2026-11", 0.7)
-    with pytest.raises(
-        CapReachedError, match=r"0.4000 USD more, 0.7000 USD are spent or reserved in 2026-11.* is 1"
-    ):
+    with pytest.raises(CapReachedError, match=r"0.4000 USD more, 0.7000 USD are spent or reserved in 2026-11.* is 1"):
         spending.reserve(0.4)
     spending.refund(month, 0.5)
     assert spending.spent_usd(month) == 0.2
