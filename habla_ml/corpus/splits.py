@@ -22,12 +22,13 @@ from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, load_corpus_day
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.snapshot import SNAPSHOT_SCHEMA, SPLITS, Snapshot, Split, load_snapshot, save_snapshot
 from habla_ml.corpus.speakers import EnrolledSpeakers, find_enrolled_speakers, group_sessions, load_speaker_map
-from habla_ml.corpus.split_assignment import assign_splits
+from habla_ml.corpus.split_assignment import SHARE_TOLERANCE, assign_splits, compute_split_shares
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, Pointer, catalogue
-from habla_ml.settings import Settings
+from habla_ml.settings import Settings, SplitSettings
 
 LEDGER_FORMAT: Final = "habla_ml.split_ledger/1"
+SPEAKER_COUNTS: Final = ("sessions", "seen", "unseen", "unknown")
 MAX_GROUP_SHARE: Final = 0.5
 """Share of the hours above which enrolled people no longer keep their sessions in one group."""
 
@@ -108,11 +109,37 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
     return snapshot
 
 
-def compute_largest_session_share(lake: Lake, snapshot: Snapshot) -> float:
-    """Return the longest session's share of the hours, 0…1: the finest step in which splits can be balanced."""
+def describe_balance(lake: Lake, snapshot: Snapshot, settings: SplitSettings) -> str:
+    """Return whether each split is within one point of its share of the hours, and if not, by how much and why."""
+    total = sum(snapshot.hours.values())
+    off = [
+        f"{split} has {snapshot.hours[split] / total:.1%} of {share:.0%}"
+        for split, share in compute_split_shares(settings).items()
+        if abs(snapshot.hours[split] / total - share) > SHARE_TOLERANCE
+    ]
+    if not off:
+        return "within a point of the shares"
     rows = pq.read_table(lake.fetch_path(snapshot.segments), columns=["session_id", "duration_s"])
     hours = _sum_hours_by_session(rows)
-    return max(hours.values()) / sum(hours.values()) if hours else 0.0
+    return (
+        f"{'; '.join(off)}. Groups never move; new groups go to the split that lacks most hours. The largest session "
+        f"has {max(hours.values()) / sum(hours.values()):.1%} of the hours."
+    )
+
+
+def count_speakers(lake: Lake, snapshot: Snapshot) -> dict[str, dict[str, int | None]]:
+    """Return `SPEAKER_COUNTS` by split: sessions, and for held-out splits the segments by whether train has the speaker."""
+    rows = pq.read_table(lake.fetch_path(snapshot.segments), columns=["split", "session_id", "is_seen_speaker"])
+    found: dict[str, dict[str, int | None]] = {}
+    for split in snapshot.counts:
+        part = rows.filter(pc.equal(rows["split"], split))
+        counts: list[int | None] = [None, None, None]
+        if split != "train":
+            unknown = part["is_seen_speaker"].null_count
+            seen = pc.sum(part["is_seen_speaker"]).as_py() or 0
+            counts = [seen, part.num_rows - unknown - seen, unknown]
+        found[split] = dict(zip(SPEAKER_COUNTS, (len(pc.unique(part["session_id"])), *counts), strict=True))
+    return found
 
 
 def load_split_changes(lake: Lake) -> dict[Split, SplitChange]:

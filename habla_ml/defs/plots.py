@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 
 def histogram(values: Sequence[float], unit: str, bound: float | None = None) -> bytes:
     """Return a PNG histogram with a dashed line at `bound`."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4, 1.6), dpi=80, layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _create_plot(4, 1.6)
     axes.hist(values, bins=30, color="#3b6ea5")
     if bound is not None:
         axes.axvline(bound, color="#b3541e", linestyle="--", linewidth=1)
@@ -27,10 +24,7 @@ def histogram(values: Sequence[float], unit: str, bound: float | None = None) ->
 
 def line(points: Sequence[tuple[float, float]], x_label: str, y_label: str) -> bytes:
     """Return a PNG curve through `points`."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4, 1.6), dpi=80, layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _create_plot(4, 1.6)
     axes.plot([x for x, _ in points], [y for _, y in points], color="#3b6ea5", marker=".", markersize=4)
     axes.set_ylabel(y_label, fontsize=8)
     return _render_png(figure, axes, x_label)
@@ -41,10 +35,7 @@ def plot_weekly_rates(weeks: Sequence[tuple[str, Interval | None]], level: float
 
     A solid line shows `level`, a dashed line `tolerated`; a week without an interval stays empty.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.2, 2.2), dpi=80, layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _create_plot(5.2, 2.2)
     for at, (_, interval) in enumerate(weeks):
         if interval is not None:
             value, low, high = (100 * each for each in (interval.value, interval.low, interval.high))
@@ -59,6 +50,14 @@ def plot_weekly_rates(weeks: Sequence[tuple[str, Interval | None]], level: float
     axes.set_ylim(bottom=0)
     axes.set_ylabel("WER, %", fontsize=8)
     return _render_png(figure, axes, "week; line: at the release, dashed: tolerated")
+
+
+def _create_plot(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return a new figure of this size, in inches, and its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=80, layout="constrained")
+    return figure, figure.subplots()
 
 
 def _render_png(figure: Figure, axes: Axes, x_label: str) -> bytes:

@@ -75,11 +75,6 @@ def link_or_path(url_or_path: str) -> dg.MetadataValue:
     return dg.MetadataValue.path(url_or_path)
 
 
-def file_link(path: Path) -> dg.MetadataValue:
-    """Return the path of a file to open in a browser."""
-    return dg.MetadataValue.path(str(path))
-
-
 def corpus_report_path(settings: Settings) -> Path:
     """Return the path of the `corpus_report` page, the only place with the texts and audio."""
     return settings.work_folder / "reports" / "corpus" / "report.html"

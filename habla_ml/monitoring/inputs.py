@@ -183,8 +183,8 @@ def _build_one_series(
         name=monitored.name,
         level=value,
         allowance=level.allowance,
-        reference=tuple(map(_build_weekly_input, before)),
-        weeks=tuple(map(_build_weekly_input, after)),
+        reference=tuple(WeeklyInput(**vars(each)) for each in before),
+        weeks=tuple(WeeklyInput(**vars(each)) for each in after),
         rise=detect(1),
         fall=detect(-1),
         bound=bound,
@@ -205,15 +205,6 @@ def run_detector(
     return tuple(
         WeeklyDrift(week=each.week, excess=week.excess, evidence=each.evidence, alarm=each.alarm)
         for week, each in zip(excesses, detect_drift(excesses, bound), strict=True)
-    )
-
-
-def _build_weekly_input(measured: WeeklyMeasurement) -> WeeklyInput:
-    return WeeklyInput(
-        week=measured.week,
-        value=measured.value,
-        standard_error=measured.standard_error,
-        units=measured.units,
     )
 
 

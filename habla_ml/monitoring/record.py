@@ -109,14 +109,7 @@ class RatioSums(EvaluationRecord):
     yy: float = 0.0
 
     def __add__(self, other: RatioSums) -> RatioSums:
-        return RatioSums(
-            units=self.units + other.units,
-            x=self.x + other.x,
-            y=self.y + other.y,
-            xx=self.xx + other.xx,
-            xy=self.xy + other.xy,
-            yy=self.yy + other.yy,
-        )
+        return RatioSums(**{name: getattr(self, name) + getattr(other, name) for name in RatioSums.model_fields})
 
 
 class DailyInputs(EvaluationRecord):

@@ -7,7 +7,7 @@ the cost of a run depends on the corrections and recordings since the last run.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -24,15 +24,13 @@ from habla_ml.monitoring.fresh_corrections import load_fresh_corrections, read_s
 from habla_ml.monitoring.inputs import FEWEST_SESSIONS, build_input_series, run_detector, sum_days
 from habla_ml.monitoring.quality import compute_release_level, explain_incomparable, measure_weeks
 from habla_ml.monitoring.record import (
-    DailyInputs,
-    InputSeries,
     MonitoredRelease,
     ReleaseLevel,
     WeeklyDrift,
     WeeklyQuality,
 )
 from habla_ml.monitoring.weeks import is_over, week_of_day, week_of_moment, weeks_before
-from habla_ml.release.channel import ChannelPointer, read_channel
+from habla_ml.release.channel import read_channel
 from habla_ml.review.candidates import list_recorded_days
 from habla_ml.review.model_hypotheses import ReleasedModel, find_released_models
 from habla_ml.settings import MonitoringSettings, Settings
@@ -98,9 +96,21 @@ def watch_release(
         [week for week in weeks if is_over(week, now, zone)],
         settings.monitoring.weeks_between_false_alarms,
     )
-    comparison = read_stored_comparison(lake, version)
-    tested = _run_drift_test(measured.weeks, comparison, models[0], settings, now)
-    record = _build_monitored_release(state, tested, measured.weeks, inputs, days, settings.monitoring)
+    level, drift, untested = _run_drift_test(
+        measured.weeks, read_stored_comparison(lake, version), models[0], settings, now
+    )
+    record = MonitoredRelease(
+        version=version,
+        release=state.version,
+        released_at=state.released_at,
+        level=level,
+        bound=settings.monitoring.weeks_between_false_alarms,
+        weeks=measured.weeks,
+        drift=drift,
+        untested=untested,
+        inputs=inputs,
+        days=days,
+    )
     return MonitoringResult(record, _publish_record(lake, record), measured.decoded)
 
 
@@ -115,20 +125,14 @@ def load_monitored_release(lake: Lake, version: str) -> MonitoredRelease | None:
         return None  # All of it can be measured again.
 
 
-@dataclass(frozen=True)
-class _DriftResult:
-    level: ReleaseLevel
-    drift: tuple[WeeklyDrift, ...]
-    untested: Mapping[str, str]
-
-
 def _run_drift_test(
     weeks: tuple[WeeklyQuality, ...],
     comparison: Comparison,
     model: ReleasedModel,
     settings: Settings,
     now: datetime,
-) -> _DriftResult:
+) -> tuple[ReleaseLevel, tuple[WeeklyDrift, ...], dict[str, str]]:
+    """Return the level of the release, the detector after each tested week, and why other weeks are not tested."""
     bounds = settings.monitoring
     level = compute_release_level(comparison, bounds.tolerated_worsening)
     fault = explain_incomparable(comparison, model, settings)
@@ -155,7 +159,7 @@ def _run_drift_test(
         bounds.weeks_between_false_alarms,
         samples=[WeeklyMeasurement("", value, error, level.sessions)],
     )
-    return _DriftResult(level, drift, untested)
+    return level, drift, untested
 
 
 def _explain_untested(week: WeeklyQuality, conventions: str, bounds: MonitoringSettings) -> str | None:
@@ -171,28 +175,6 @@ def _explain_untested(week: WeeklyQuality, conventions: str, bounds: MonitoringS
     if week.conventions != conventions:
         return "written under other conventions than the release's test set; materialise `wer_report` for it again"
     return None
-
-
-def _build_monitored_release(
-    state: ChannelPointer,
-    tested: _DriftResult,
-    weeks: tuple[WeeklyQuality, ...],
-    inputs: tuple[InputSeries, ...],
-    days: Mapping[str, DailyInputs],
-    bounds: MonitoringSettings,
-) -> MonitoredRelease:
-    return MonitoredRelease(
-        version=state.model_version,
-        release=state.version,
-        released_at=state.released_at,
-        level=tested.level,
-        bound=bounds.weeks_between_false_alarms,
-        weeks=weeks,
-        drift=tested.drift,
-        untested=dict(tested.untested),
-        inputs=inputs,
-        days=dict(days),
-    )
 
 
 def _publish_record(lake: Lake, record: MonitoredRelease) -> str:

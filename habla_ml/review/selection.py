@@ -16,7 +16,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -132,7 +132,7 @@ def draw_random(drawn: Sequence[DecodedCandidate], minutes: float) -> list[Revie
             continue
         sounds.add(candidate.audio_sha256)
         left_s -= candidate.duration_s
-        items.append(_build_review_item(each, 0.0, (RANDOM_REASON,), is_random=True))
+        items.append(_build_review_item(candidate, each.hint, each.hint_version, 0.0, (RANDOM_REASON,)))
     return items
 
 
@@ -143,21 +143,10 @@ def select_sent_back(known: Iterable[tuple[SentBackSegment, ReviewCandidate]], m
         if candidate.duration_s > left_s:
             continue
         left_s -= candidate.duration_s
-        items.append(
-            ReviewItem(
-                segment_id=candidate.segment_id,
-                session_id=candidate.session_id,
-                day=candidate.day,
-                speaker=candidate.speaker,
-                duration_s=candidate.duration_s,
-                hint=segment.text or candidate.machine_text,
-                model_version="" if segment.text else HABLA_SOURCE,
-                score=1.0,
-                reasons=(f"conventions: {', '.join(segment.request.rules)}",),
-                is_random=False,
-                request=segment.request,
-            )
-        )
+        hint, version = (segment.text, "") if segment.text else (candidate.machine_text, HABLA_SOURCE)
+        reasons = (f"conventions: {', '.join(segment.request.rules)}",)
+        item = _build_review_item(candidate, hint, version, score=1.0, reasons=reasons)
+        items.append(replace(item, request=segment.request))
     return items
 
 
@@ -210,7 +199,8 @@ def choose_within_budget(
             continue
         take(candidate, texts[candidate.segment_id])
         left_s -= candidate.duration_s
-        items.append(_build_review_item(each.decoded_candidate, each.score, each.reasons, is_random=False))
+        hint, version = each.decoded_candidate.hint, each.decoded_candidate.hint_version
+        items.append(_build_review_item(candidate, hint, version, each.score, each.reasons))
     return items
 
 
@@ -280,17 +270,18 @@ def _compute_mid_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return ranks
 
 
-def _build_review_item(each: DecodedCandidate, score: float, reasons: tuple[str, ...], is_random: bool) -> ReviewItem:
-    candidate = each.candidate
+def _build_review_item(
+    candidate: ReviewCandidate, hint: str, model_version: str, score: float, reasons: tuple[str, ...]
+) -> ReviewItem:
     return ReviewItem(
         segment_id=candidate.segment_id,
         session_id=candidate.session_id,
         day=candidate.day,
         speaker=candidate.speaker,
         duration_s=candidate.duration_s,
-        hint=each.hint,
-        model_version=each.hint_version if each.hint else "",
+        hint=hint,
+        model_version=model_version if hint else "",
         score=score,
         reasons=reasons,
-        is_random=is_random,
+        is_random=reasons == (RANDOM_REASON,),
     )

@@ -12,7 +12,6 @@ from habla_ml.defs.partitions import recording_days
 from habla_ml.defs.presentation import (
     column_schema,
     corpus_report_path,
-    file_link,
     table,
     tabulate_counts,
     tabulate_violations,
@@ -64,7 +63,7 @@ def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
                 "problems": tabulate_counts("problem", built.problems),
                 **_describe_segments(opened, built),
                 "skipped table rows": _tabulate_skipped_rows(opened, settings),
-                "their texts": file_link(corpus_report_path(settings)),
+                "their texts": dg.MetadataValue.path(corpus_report_path(settings)),
                 "conventions": built.conventions,
                 "object": built.parquet,
                 "dagster/column_schema": column_schema(CORPUS_SCHEMA),

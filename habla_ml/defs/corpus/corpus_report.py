@@ -7,7 +7,6 @@ import dagster as dg
 from habla_ml.defs.owners import DATA_OWNERS
 from habla_ml.defs.presentation import (
     corpus_report_path,
-    file_link,
     table,
     tabulate_counts,
     tabulate_violations,
@@ -49,7 +48,7 @@ def build_corpus_report(settings: Settings) -> dg.AssetsDefinition:
         object_id = opened.put_bytes(render_corpus_report(report.redact()).encode())
         return dg.MaterializeResult(
             data_version=dg.DataVersion(object_id),
-            metadata={"report": file_link(path), "object": object_id, **_build_metadata(report)},
+            metadata={"report": dg.MetadataValue.path(path), "object": object_id, **_build_metadata(report)},
         )
 
     return corpus_report

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from habla_ml.lake import Lake
 
 _SENTENCES_SHOWN = 20
-_SPEAKERS = ("sessions", "seen", "unseen", "unknown")
 
 
 def build_splits(settings: Settings) -> dg.AssetsDefinition:
@@ -36,7 +35,7 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
         ),
     )
     def splits(lake: StoreResource) -> dg.MaterializeResult:
-        from habla_ml.corpus.splits import make_snapshot
+        from habla_ml.corpus.splits import describe_balance, make_snapshot
 
         opened = lake.lake()
         conventions = load_conventions(settings.corpus.conventions)
@@ -52,7 +51,7 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
                 "hours": round(sum(snapshot.hours.values()), 4),
                 **{f"{split} hours": round(hours, 4) for split, hours in snapshot.hours.items()},
                 "splits": _tabulate_splits(opened, snapshot),
-                "balance": _describe_balance(opened, snapshot, settings),
+                "balance": describe_balance(opened, snapshot, settings.splits),
                 "people in several splits": len(snapshot.in_several_splits),
                 **_describe_overlaps(opened, snapshot, settings),
                 **build_floor_metadata(opened, conventions),
@@ -91,9 +90,9 @@ def build_splits_check() -> dg.AssetChecksDefinition:
 
 
 def _tabulate_splits(lake: "Lake", snapshot: "Snapshot") -> dg.MarkdownMetadataValue:
-    from habla_ml.corpus.splits import load_split_changes
+    from habla_ml.corpus.splits import SPEAKER_COUNTS, count_speakers, load_split_changes
 
-    changes, speakers = load_split_changes(lake), _count_speakers(lake, snapshot)
+    changes, speakers = load_split_changes(lake), count_speakers(lake, snapshot)
     total = sum(snapshot.hours.values())
     rows = (
         {
@@ -107,44 +106,7 @@ def _tabulate_splits(lake: "Lake", snapshot: "Snapshot") -> dg.MarkdownMetadataV
         }
         for split, hours in snapshot.hours.items()
     )
-    return table(rows, ["split", "segments", "hours", "share", *_SPEAKERS, "kept out", "left"])
-
-
-def _count_speakers(lake: "Lake", snapshot: "Snapshot") -> dict[str, dict[str, int | None]]:
-    """Return sessions by split, and for held-out splits the segments by whether train has their speaker."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    rows = pq.read_table(lake.fetch_path(snapshot.segments), columns=["split", "session_id", "is_seen_speaker"])
-    found: dict[str, dict[str, int | None]] = {}
-    for split in snapshot.counts:
-        part = rows.filter(pc.equal(rows["split"], split))
-        counts: list[int | None] = [None, None, None]
-        if split != "train":
-            unknown = part["is_seen_speaker"].null_count
-            seen = pc.sum(part["is_seen_speaker"]).as_py() or 0
-            counts = [seen, part.num_rows - unknown - seen, unknown]
-        found[split] = dict(zip(_SPEAKERS, (len(pc.unique(part["session_id"])), *counts), strict=True))
-    return found
-
-
-def _describe_balance(lake: "Lake", snapshot: "Snapshot", settings: Settings) -> str:
-    """Return whether each split is within one point of its share of hours, and why not."""
-    from habla_ml.corpus.split_assignment import SHARE_TOLERANCE, compute_split_shares
-    from habla_ml.corpus.splits import compute_largest_session_share
-
-    total = sum(snapshot.hours.values())
-    off = [
-        f"{split} has {snapshot.hours[split] / total:.1%} of {share:.0%}"
-        for split, share in compute_split_shares(settings.splits).items()
-        if abs(snapshot.hours[split] / total - share) > SHARE_TOLERANCE
-    ]
-    if not off:
-        return "within a point of the shares"
-    return (
-        f"{'; '.join(off)}. Groups never move; new groups go to the split that lacks most hours. The largest session "
-        f"has {compute_largest_session_share(lake, snapshot):.1%} of the hours."
-    )
+    return table(rows, ["split", "segments", "hours", "share", *SPEAKER_COUNTS, "kept out", "left"])
 
 
 def _describe_overlaps(lake: "Lake", snapshot: "Snapshot", settings: Settings) -> dict[str, Any]:

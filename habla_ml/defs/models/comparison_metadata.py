@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from habla_ml.defs.presentation import bullet_list, file_link, plot, show_table, to_percent
+from habla_ml.defs.presentation import bullet_list, plot, show_table, to_percent
 
 if TYPE_CHECKING:
     from habla_ml.evaluation.comparison.records import Comparison
@@ -25,7 +25,7 @@ def build_evaluation_metadata(evaluation: Evaluation, acceptable: AcceptableSett
     return {
         **decided,
         "clips decoded now": evaluation.newly_decoded,
-        "report": file_link(evaluation.files.html),
+        "report": dg.MetadataValue.path(evaluation.files.html),
         **build_comparison_metadata(evaluation.comparison, acceptable),
     }
 
