@@ -5,8 +5,9 @@ from functools import cache
 import numpy as np
 import pytest
 
+from habla_ml.audio.background_sounds import synthesise_room_noise
 from habla_ml.audio.snr import MAX_SNR_DB, MIN_DURATION_S, MIN_SNR_DB, estimate_snr_db
-from habla_ml.demo.acoustics import reverberate, synthesise_room_noise
+from habla_ml.demo.acoustics import reverberate
 from habla_ml.demo.grammar import generate_sentence
 from habla_ml.demo.phonology import apply_dialect
 from habla_ml.demo.speech_synthesis import synthesize_speech, text_to_phonemes

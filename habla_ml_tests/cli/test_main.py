@@ -1,25 +1,13 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from habla_ml.cli.context import print_labelled, print_line
+from habla_ml_tests.testing.command_line import run_habla_ml
 
 ROOT = Path(__file__).resolve().parents[2]
 CONVENTIONS_FILE = ROOT / "configs" / "conventions" / "orthographic-v1.yaml"
-
-
-def habla_ml(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [Path(sys.executable).with_name("habla-ml"), *arguments],
-        env={**os.environ, "COLUMNS": "300", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -40,7 +28,7 @@ def profile(tmp_path: Path) -> Path:
 
 
 def test_the_doctor_lists_what_is_installed_configured_and_missing_with_the_next_step(profile):
-    found = habla_ml("doctor", "-p", str(profile), DAGSTER_HOME="")
+    found = run_habla_ml("doctor", "-p", str(profile), DAGSTER_HOME="")
     assert found.returncode == 0, found.stdout + found.stderr
     assert "1.13.27" in found.stdout
     assert "0 session folders" in found.stdout
@@ -51,13 +39,13 @@ def test_the_doctor_lists_what_is_installed_configured_and_missing_with_the_next
 
 def test_the_doctor_names_the_fault_of_a_broken_profile_and_exits_with_1(profile):
     profile.write_text(profile.read_text() + "colour: blue\n")
-    found = habla_ml("doctor", "-p", str(profile))
+    found = run_habla_ml("doctor", "-p", str(profile))
     assert found.returncode == 1
     assert "key colour: is unknown" in found.stdout
 
 
 def test_an_error_is_one_message_without_a_traceback(profile):
-    found = habla_ml("rollback", "-p", str(profile))
+    found = run_habla_ml("rollback", "-p", str(profile))
     assert found.returncode == 1
     assert "has no release yet" in found.stderr.replace("\n", " ")
     assert "Traceback" not in found.stderr
@@ -65,7 +53,7 @@ def test_an_error_is_one_message_without_a_traceback(profile):
 
 def test_an_error_message_is_printed_as_it_is(tmp_path):
     path = tmp_path / "[bold]" / ":smile:" / ("long" * 30) / "mine.yaml"
-    found = habla_ml("review", "-p", str(path), COLUMNS="40")
+    found = run_habla_ml("review", "-p", str(path), COLUMNS="40")
     assert f"{path} does not exist" in found.stderr
 
 
@@ -78,27 +66,27 @@ def test_output_has_no_markup_emoji_or_line_breaks(capsys):
 
 def test_the_doctor_reports_a_missing_recordings_folder(profile):
     (profile.parent.parent / "recordings").rmdir()
-    found = habla_ml("doctor", "-p", str(profile))
+    found = run_habla_ml("doctor", "-p", str(profile))
     assert found.returncode == 1
     assert "does not exist" in found.stdout
     assert "create it or set recordings.folder" in found.stdout
 
 
 def test_printed_commands_have_the_profile_option(profile):
-    found = habla_ml("doctor", "-p", "mine", HABLA_CONFIGS=str(profile.parent))
+    found = run_habla_ml("doctor", "-p", "mine", HABLA_CONFIGS=str(profile.parent))
     assert "habla-ml label-studio up -p mine" in found.stdout
 
 
 def test_releases_of_an_empty_channel_are_an_empty_table(profile):
-    found = habla_ml("releases", "-p", str(profile))
+    found = run_habla_ml("releases", "-p", str(profile))
     assert found.returncode == 0
     assert "version" in found.stdout
 
 
 def test_conventions_are_checked_by_their_test_cases(tmp_path):
-    assert "the test cases of all rules pass" in habla_ml("conventions", "check", str(CONVENTIONS_FILE)).stdout
+    assert "the test cases of all rules pass" in run_habla_ml("conventions", "check", str(CONVENTIONS_FILE)).stdout
     broken = tmp_path / "broken-v1.yaml"
     broken.write_text(CONVENTIONS_FILE.read_text().replace("version: 1", "version: one"))
-    found = habla_ml("conventions", "check", str(broken))
+    found = run_habla_ml("conventions", "check", str(broken))
     assert found.returncode == 1
     assert "broken-v1.yaml" in found.stderr.replace("\n", "")

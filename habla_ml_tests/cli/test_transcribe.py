@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from habla_ml.lake import Lake
 from habla_ml_tests.review.conftest import make_review_settings, release, store
+from habla_ml_tests.testing.command_line import run_habla_ml
 from habla_ml_tests.transcription.conftest import base_artefact, lake, lesson, sentences
 
 __all__ = ["base_artefact", "lake", "lesson", "sentences", "store"]
@@ -28,13 +27,7 @@ def profile(tmp_path: Path) -> Path:
 
 
 def run_transcribe(profile: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [Path(sys.executable).with_name("habla-ml"), "transcribe", "-p", str(profile), *arguments],
-        env={**os.environ, "COLUMNS": "60"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_habla_ml("transcribe", "-p", str(profile), *arguments, COLUMNS="60")
 
 
 @pytest.mark.slow

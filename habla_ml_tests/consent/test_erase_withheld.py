@@ -20,17 +20,6 @@ from habla_ml.erasure.erase import ErasurePlan, ErasureReport, erase, plan_erasu
 from habla_ml.lake import DirectoryStore, catalogue
 from habla_ml.recordings import HABLA_SOURCE, Skipped, ingest_day, load_day, segment_id
 from habla_ml.recordings.days import put_skipped_inputs
-from habla_ml_tests.recordings.test_new_consent import (
-    ANA,
-    CLASE,
-    GIVEN,
-    LATE,
-    MONDAY,
-    REMEDIOS,
-    TALLER,
-    TUESDAY,
-    register,
-)
 from habla_ml_tests.testing.byte_search import find_texts_in_lake
 from habla_ml_tests.testing.habla_sessions import (
     NOW,
@@ -40,6 +29,17 @@ from habla_ml_tests.testing.habla_sessions import (
     set_age,
     write_corrections,
     write_session,
+)
+from habla_ml_tests.testing.pending_consents import (
+    ANA,
+    CLASE,
+    GIVEN,
+    LATE,
+    MONDAY,
+    REMEDIOS,
+    TALLER,
+    TUESDAY,
+    register,
 )
 
 WITHDRAWN = "2026-05-01"

@@ -5,7 +5,7 @@ import pytest
 
 from habla_ml.definitions import build_resources
 from habla_ml.defs.corpus.consent_check import build_consent_checks
-from habla_ml_tests.erasure.test_erase import erase_all, replace_registry, withdraw
+from habla_ml_tests.testing.erasure import erase_all, replace_registry, withdraw
 from habla_ml_tests.testing.full_lake import FullLake, make_full_lake, write_register
 
 

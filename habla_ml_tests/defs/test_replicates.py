@@ -1,10 +1,6 @@
 """Replicates with other seeds: offered in the UI and trained on demand only."""
 
-import os
-import subprocess
-import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -21,7 +17,8 @@ from habla_ml.training.plan import VersionPlan, read_plan
 from habla_ml.training.record import read_training_record
 from habla_ml.training.replicate_plans import plan_next_replicates
 from habla_ml_tests.defs.conftest import DagsterDeployment
-from habla_ml_tests.training.test_replicate_plans import store_trained_plan
+from habla_ml_tests.testing.command_line import run_habla_ml
+from habla_ml_tests.testing.trained_versions import store_trained_plan
 
 
 def leave_version(deployment: DagsterDeployment, version: str) -> None:
@@ -62,20 +59,11 @@ def test_the_command_plans_replicates_and_prints_the_next_step(deployment, tmp_p
     store_trained_plan(deployment.lake(), "v1")
     home = tmp_path / "dagster_home"
     home.mkdir()
-    command = [
-        Path(sys.executable).with_name("habla-ml"),
-        "repeat",
-        "v1",
-        "-p",
-        str(tmp_path / "configs/test.yaml"),
-    ]
-    outside = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
-    refused = subprocess.run(command, env=outside, capture_output=True, text=True, check=False)
+    command = ["repeat", "v1", "-p", str(tmp_path / "configs/test.yaml")]
+    refused = run_habla_ml(*command, DAGSTER_HOME="")
     assert (refused.returncode, "DAGSTER_HOME is not set" in refused.stderr) == (1, True)
     assert deployment.lake().read_pointer(catalogue.PLAN.name("v1-s2")) is None
-    done = subprocess.run(
-        command, env={**outside, "DAGSTER_HOME": str(home)}, capture_output=True, text=True, check=False
-    )
+    done = run_habla_ml(*command, DAGSTER_HOME=str(home))
     assert done.returncode == 0, done.stderr
     assert "launch the job train_repeat for v1-s2, v1-s3" in done.stdout
     assert read_plan(deployment.lake(), "v1-s3").snapshot == read_plan(deployment.lake(), "v1").snapshot
@@ -102,7 +90,7 @@ def test_a_replicate_adds_the_spread_over_seeds_and_is_not_released(ingested):
     assert seeds is not None
     assert [each.version for each in seeds.runs] == ["v1", "v1-s2"]
     shown = ingested.metadata("wer_report", "v1")
-    assert shown["seeds"].startswith("Trained with 2 seeds, the WER is ")
+    assert shown["seeds"].startswith("The WER over 2 training seeds is ")
     assert shown["clips decoded now"] == 0
     assert read_plan(lake, "v1") == before
     assert ingested.materialize("cdn_release", "v1-s2").success

@@ -5,8 +5,8 @@ import pytest
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
 from habla_ml.annotation.review_queue import load_queue
-from habla_ml_tests.cli.test_main import habla_ml
 from habla_ml_tests.defs.conftest import DagsterDeployment
+from habla_ml_tests.testing.command_line import run_habla_ml
 
 
 def evaluate_weekly_review(deployment: DagsterDeployment, instance: dg.DagsterInstance) -> ScheduleExecutionData:
@@ -23,7 +23,7 @@ def evaluate_weekly_review(deployment: DagsterDeployment, instance: dg.DagsterIn
 
 def test_the_queue_has_reasons_in_the_ui_and_in_the_terminal(ingested):
     profile = str(ingested.folder / "configs" / "test.yaml")
-    assert "no review queue yet" in habla_ml("review", "-p", profile).stdout
+    assert "no review queue yet" in run_habla_ml("review", "-p", profile).stdout
     assert ingested.materialize("review_queue").success
     queue = load_queue(ingested.lake())
     shown = ingested.metadata("review_queue")
@@ -37,7 +37,7 @@ def test_the_queue_has_reasons_in_the_ui_and_in_the_terminal(ingested):
     first = queue.items[0]
     assert first.segment_id in shown["first items"]
     assert first.reasons[0] in shown["first items"]
-    listed = habla_ml("review", "-p", profile, "--most", "1")
+    listed = run_habla_ml("review", "-p", profile, "--most", "1")
     assert listed.returncode == 0, listed.stderr
     assert first.segment_id[:8] in listed.stdout
     assert first.reasons[0] in listed.stdout

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from habla_ml.settings import save_settings
-from habla_ml_tests.erasure.test_erase import withdraw
+from habla_ml_tests.testing.command_line import run_habla_ml
+from habla_ml_tests.testing.erasure import withdraw
 from habla_ml_tests.testing.full_lake import FullLake, make_full_lake, read_pointers
 
 
-def run_habla_ml(full_lake: FullLake, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+def run_command(full_lake: FullLake, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     profile = save_settings(full_lake.workspace.settings, full_lake.workspace.root / "profiles")
-    return subprocess.run(
-        [Path(sys.executable).with_name("habla-ml"), *arguments, "--profile", str(profile)],
-        env={**os.environ, "COLUMNS": "300", "OMP_NUM_THREADS": "1"},
-        input=typed,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_habla_ml(*arguments, "--profile", str(profile), typed=typed)
 
 
 @pytest.mark.slow
@@ -31,19 +23,19 @@ def test_a_dry_run_changes_nothing_and_a_run_needs_confirmation(tmp_path: Path) 
     full_lake = make_full_lake(tmp_path)
     theirs = withdraw(full_lake)
     before = read_pointers(full_lake.lake)
-    dry = run_habla_ml(full_lake, "erase", "--contributor", "c-017", "--dry-run")
+    dry = run_command(full_lake, "erase", "--contributor", "c-017", "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert f"c-017: {len(theirs)} segments" in dry.stdout
     assert "model versions trained on the voice: v1, v2" in dry.stdout
-    refused = run_habla_ml(full_lake, "erase", "--contributor", "c-017", typed="n\n")
+    refused = run_command(full_lake, "erase", "--contributor", "c-017", typed="n\n")
     assert refused.returncode == 1
     assert read_pointers(full_lake.lake) == before
-    done = run_habla_ml(full_lake, "erase", "--contributor", "c-017", "--yes")
+    done = run_command(full_lake, "erase", "--contributor", "c-017", "--yes")
     assert done.returncode == 0, done.stderr
     assert f"erased: {len(theirs)} segments" in done.stdout
     assert done.stdout.count("model versions trained on the voice: v1, v2") == 2
     assert "left to you:" in done.stdout
-    again = run_habla_ml(full_lake, "erase", "--contributor", "c-017", "--yes")
+    again = run_command(full_lake, "erase", "--contributor", "c-017", "--yes")
     assert "c-017: 0 segments" in again.stdout
     assert f"erased: {len(theirs)} segments" in again.stdout
     assert "0 pointers moved, 0 objects" in again.stdout
@@ -51,6 +43,6 @@ def test_a_dry_run_changes_nothing_and_a_run_needs_confirmation(tmp_path: Path) 
 
 def test_an_unknown_contributor_is_an_error(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
-    found = run_habla_ml(full_lake, "erase", "--contributor", "c-999", "--yes")
+    found = run_command(full_lake, "erase", "--contributor", "c-999", "--yes")
     assert found.returncode == 1
     assert "'c-999' is not in the register" in found.stderr

@@ -22,22 +22,20 @@ from habla_ml.corpus.export import export_dataset
 from habla_ml.corpus.quality import load_baseline_hours, save_baseline_hours
 from habla_ml.corpus.snapshot import SPLITS, Snapshot, load_latest_snapshot, load_snapshot, read_utterances
 from habla_ml.corpus.splits import SplitChange, load_split_changes, make_snapshot
-from habla_ml.erasure.erase import ErasureReport, erase, plan_erasure
+from habla_ml.erasure.erase import erase, plan_erasure
 from habla_ml.errors import TrainingError
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.lake import DirectoryStore, Lake, S3Store, Store, compute_sha256
 from habla_ml.lake.catalogue import TOMBSTONES
 from habla_ml.recordings import ingest_day, load_day
-from habla_ml.settings import Settings
 from habla_ml.tables import escape_markdown
 from habla_ml.training.plan import read_plan
 from habla_ml.training.train import lock_work_folder
 from habla_ml_tests.lake.conftest import BUCKET, new_client, s3_endpoint
+from habla_ml_tests.testing.erasure import assert_nowhere, erase_all, replace_registry, withdraw
 from habla_ml_tests.testing.full_lake import (
     DAYS,
-    ENROLLED_SPEAKER,
     FullLake,
-    SegmentTraces,
     encode_traces,
     iterate_stored_bytes,
     list_sessions,
@@ -45,58 +43,10 @@ from habla_ml_tests.testing.full_lake import (
     make_full_lake,
     read_pointers,
     typed_text,
-    write_register,
 )
 from habla_ml_tests.testing.habla_sessions import NOW, V3, write_corrections, write_session
 
 __all__ = ["s3_endpoint"]
-
-
-def list_split_sessions(full_lake: FullLake, split: str) -> list[str]:
-    return sorted({each.session_id for each in read_utterances(full_lake.lake, full_lake.snapshot, split)})
-
-
-def withdraw(full_lake: FullLake) -> set[tuple[str, int]]:
-    """Withdraw a training session, the first segment of every test session and an enrolled name; return all of them."""
-    trained, tested = list_split_sessions(full_lake, "train")[0], list_split_sessions(full_lake, "test")
-    theirs = {each for each in full_lake.traces_by_segment if each[0] == trained}
-    theirs |= {(name, 1) for name in tested}
-    theirs |= {(name, 4) for name in list_sessions() if name.startswith("clase10")}
-    entry = {
-        "contributor": "c-017",
-        "given": "2026-01-01",
-        "withdrawn": "2026-05-01",
-        "sessions": [trained],
-        "segments": [full_lake.traces_by_segment[name, 1].segment_id for name in tested],
-        "speakers": [{"label": ENROLLED_SPEAKER}],
-    }
-    write_register(full_lake.workspace, entry)
-    return theirs
-
-
-def erase_all(full_lake: FullLake, settings: Settings | None = None) -> ErasureReport:
-    settings = settings or full_lake.workspace.settings
-    return erase(
-        full_lake.lake,
-        plan_erasure(full_lake.lake, load_contributor(full_lake.workspace), settings, NOW),
-        settings,
-        NOW,
-    )
-
-
-def assert_nowhere(store: Store, folders: list[Path], voices: list[SegmentTraces]) -> None:
-    tombstones = {f"objects/{each[:2]}/{each}" for each in (_tombstones_object(store),)}
-    wanted = [(voice, trace) for voice in voices for trace in encode_traces(voice)]
-    for name, data in iterate_stored_bytes(store, folders):
-        for voice, trace in wanted:
-            assert trace not in data, f"{trace[:60]!r} of {voice.segment_id} is still in {name}"
-        assert ENROLLED_SPEAKER.encode() not in data, name
-        if name not in tombstones:
-            assert not any(voice.sound.encode() in data for voice in voices), f"a sound is still in {name}"
-
-
-def _tombstones_object(store: Store) -> str:
-    return str(Lake(store, Path("unused")).read_pointer(TOMBSTONES).value["tombstones"])  # type: ignore[union-attr]
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
@@ -246,11 +196,6 @@ def test_ingest_corrections_and_copies_do_not_restore_erased_segments(tmp_path: 
         for voice in gone:
             assert voice.pcm not in data, name
             assert not any(text.encode() in data for text in voice.texts), name
-
-
-def replace_registry(settings: Settings) -> Settings:
-    """The same deployment without a register, so that only tombstones apply."""
-    return settings.model_copy(update={"consent": settings.consent.model_copy(update={"registry": None})})
 
 
 def test_an_erasure_keeps_the_rates_of_a_report_and_the_plan_of_a_version(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.snapshot import SPLITS, load_latest_snapshot, read_utterances
 from habla_ml.erasure import orphans
 from habla_ml.lake import DirectoryStore, Lake
-from habla_ml_tests.erasure.test_erase import assert_nowhere, erase_all, withdraw
+from habla_ml_tests.testing.erasure import assert_nowhere, erase_all, withdraw
 from habla_ml_tests.testing.full_lake import FullLake, make_full_lake
 from habla_ml_tests.testing.process_kill import run_until_killed
 

@@ -24,13 +24,19 @@ from habla_ml.recordings import (
 )
 from habla_ml.recordings.change_detection import ChangedDay
 from habla_ml.recordings.segments import read_segment_metadata
-from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, make_workspace, set_age, write_session
-
-MONDAY, TUESDAY = "2026-02-16", "2026-02-17"
-TALLER, CLASE, LATE = "taller_20260216_090000", "clase_20260216_100000", "clase_20260217_100000"
-GIVEN = "2026-01-01"
-ANA = {"contributor": "c-1", "sessions": ["taller_*"]}
-REMEDIOS = {"contributor": "c-2", "speakers": [{"label": "Remedios"}]}
+from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, set_age, write_session
+from habla_ml_tests.testing.pending_consents import (
+    ANA,
+    CLASE,
+    GIVEN,
+    LATE,
+    MONDAY,
+    REMEDIOS,
+    TALLER,
+    TUESDAY,
+    make_workspace_with_register,
+    register,
+)
 
 
 @pytest.fixture
@@ -45,21 +51,6 @@ def workspace(tmp_path: Path) -> HablaWorkspace:
     assert read_published_segments(workspace) == {(CLASE, 1), (LATE, 1)}
     assert list_changed_days(workspace) == []
     return workspace
-
-
-def make_workspace_with_register(root: Path, *entries: Mapping[str, Any]) -> HablaWorkspace:
-    (root / "consents.yaml").touch()
-    workspace = make_workspace(
-        root, consent={"registry": str(root / "consents.yaml")}, recordings={"keep_raw_stream": True}
-    )
-    register(workspace, *entries)
-    return workspace
-
-
-def register(workspace: HablaWorkspace, *entries: Mapping[str, Any]) -> None:
-    path = workspace.settings.consent.registry
-    assert path is not None
-    path.write_text(yaml.safe_dump({"contributors": list(entries)}), "utf-8")
 
 
 def list_changed_days(workspace: HablaWorkspace, now: datetime = NOW) -> list[ChangedDay]:

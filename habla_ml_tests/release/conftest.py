@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,18 +17,12 @@ from habla_ml.release.manifest import (
     ReleaseDraft,
     TrainingMetadata,
 )
-from habla_ml.training.identity import RunIdentity
-from habla_ml.training.record import TrainingRecord
-from habla_ml.training.validation import ValidationPoint
 from habla_ml_tests.lake.conftest import new_store, s3_client, s3_endpoint, small_disk, store
+from habla_ml_tests.testing.trained_versions import fake_digest
 
 __all__ = ["new_store", "s3_client", "s3_endpoint", "small_disk", "store"]
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-
-
-def fake_digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def make_draft(model_version: str) -> ReleaseDraft:
@@ -73,40 +65,6 @@ def make_draft(model_version: str) -> ReleaseDraft:
             ),
         ),
         licence="MIT",
-    )
-
-
-def make_training_record(version: str, seed: int = 1, **identity: Any) -> TrainingRecord:
-    """How a version was trained; `identity` replaces what decided its weights."""
-    trained = {
-        "recipe": fake_digest("recipe"),
-        "snapshot": fake_digest("snapshot"),
-        "base_model": fake_digest("base"),
-        "replay": "",
-    }
-    whole = RunIdentity.model_validate(
-        {**trained, "labels": "1", "seed": seed, "code": "1", "packages": {}, **identity}
-    )
-    return TrainingRecord(
-        identity=whole,
-        identity_digest=whole.digest,
-        recipe="whisper-small-lora",
-        base_model="openai/whisper-small",
-        base_model_revision="abc",
-        steps=10,
-        best_step=5,
-        validation=(ValidationPoint(step=5, wer=0.2, loss=1.0),),
-        validation_clips=3,
-        losses=(),
-        train_clips=30,
-        train_hours=12.5,
-        processed_hours=25.0,
-        skipped={},
-        wall_s=60.0,
-        device="cpu",
-        precision="fp32",
-        version=version,
-        tree=fake_digest(f"checkpoint of {version}"),
     )
 
 

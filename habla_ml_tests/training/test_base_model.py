@@ -6,7 +6,7 @@ import pytest
 from habla_ml.errors import TrainingError
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.recipe import Recipe
-from habla_ml_tests.training.conftest import DEMO_BASE
+from habla_ml_tests.testing.training_snapshot import DEMO_BASE
 
 COMMIT = "973afd24965f72e36ca33b3055d56a652f456b4d"
 

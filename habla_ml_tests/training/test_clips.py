@@ -10,7 +10,7 @@ from habla_ml.corpus.snapshot import Utterance
 from habla_ml.training.clips import ClipLoader, select_sample, select_session_share, write_clips
 from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.targets import TargetEncoder
-from habla_ml_tests.training.conftest import DEMO_BASE
+from habla_ml_tests.testing.training_snapshot import DEMO_BASE
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,8 @@ from habla_ml.training.run import RunFolder
 from habla_ml.training.train import train_version
 from habla_ml.training.trainer import Progress
 from habla_ml_tests.testing.habla_sessions import V1
-from habla_ml_tests.training.conftest import (
+from habla_ml_tests.testing.training_deployment import TrainingDeployment, kill_at
+from habla_ml_tests.testing.training_snapshot import (
     DEMO_BASE,
     SENTENCES,
     TrainingClipSpec,
@@ -38,7 +39,6 @@ from habla_ml_tests.training.conftest import (
     make_tone,
     publish_snapshot,
 )
-from habla_ml_tests.training.test_process import TrainingDeployment, kill_at
 
 STAGE = {"max_steps": 4, "evaluate_every_steps": 2, "learning_rate": 5e-3}
 LORA = {"method": "lora", "lora": {"r": 4, "alpha": 8, "target_modules": ["q_proj"]}}

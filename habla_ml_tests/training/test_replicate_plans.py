@@ -24,25 +24,9 @@ from habla_ml.training.replicate_plans import (
     plan_subset_runs,
     replace_recipe_value,
 )
-from habla_ml_tests.release.conftest import make_training_record
+from habla_ml_tests.testing.trained_versions import RECIPE_TEXT, store_trained_plan
 
 RECIPES = Path(__file__).resolve().parents[2] / "configs" / "recipes"
-RECIPE_TEXT = """# Why it is so.
-name: some
-base_model: package:demo/base_model   # shipped
-learning_rate: 1.0e-3
-max_steps: 2
-seed: 7    # a person chose it
-"""
-
-
-def store_trained_plan(lake: Lake, version: str, text: str = RECIPE_TEXT) -> VersionPlan:
-    """A version that was planned and trained, as far as its plans are concerned."""
-    plan = VersionPlan(version, "5" * 64, lake.put_bytes(text.encode()), 3.5)
-    lake.move_pointer(catalogue.PLAN.name(version), asdict(plan), None)
-    record = lake.put_json(make_training_record(version).model_dump(mode="json"))
-    lake.move_pointer(catalogue.CHECKPOINT.name(version), {"tree": "0" * 64, "record": record}, None)
-    return plan
 
 
 def load_plan_recipe(lake: Lake, plan: VersionPlan, folder: Path) -> Recipe:

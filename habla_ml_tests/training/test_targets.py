@@ -6,7 +6,7 @@ from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from habla_ml.errors import TrainingError
 from habla_ml.training.targets import IGNORED_LABEL, TargetEncoder, UntrainableSentenceError
-from habla_ml_tests.training.conftest import DEMO_BASE
+from habla_ml_tests.testing.training_snapshot import DEMO_BASE
 
 
 @pytest.fixture(scope="module")

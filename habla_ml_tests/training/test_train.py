@@ -23,7 +23,7 @@ from habla_ml.training.record import read_training_record
 from habla_ml.training.run import RunFolder
 from habla_ml.training.train import lock_work_folder, train_version
 from habla_ml.training.trainer import Progress
-from habla_ml_tests.training.conftest import TrainingClipSpec, make_clips, publish_snapshot
+from habla_ml_tests.testing.training_snapshot import TrainingClipSpec, make_clips, publish_snapshot
 
 pytestmark = pytest.mark.slow
 

@@ -63,7 +63,7 @@ def test_only_new_audio_is_decoded_and_equal_audio_once(
     transcribe_cached(lake, ARTEFACT, open_counting(), clips[:3])
     open_counting = open_counting()
     found = transcribe_cached(lake, ARTEFACT, open_counting, [*clips[:5], clips[4], clips[0]])
-    assert open_counting.decoded == 2
+    assert second.decoded == 2
     assert [each.audio_sha256 for each in found] == [each.audio_sha256 for each in [*clips[:5], clips[4], clips[0]]]
 
 
@@ -82,9 +82,9 @@ def test_a_failure_loses_only_unsaved_clips(lake: Lake, open_counting: Open, cli
     with pytest.raises(EvaluationError, match="power failure"):
         transcribe_cached(lake, ARTEFACT, open_counting(survives=7), clips, save_every=4)
     assert len(read_hypotheses(lake, ARTEFACT, OPTIONS)) == 4
-    open_counting = open_counting()
-    assert len(transcribe_cached(lake, ARTEFACT, open_counting, clips)) == 9
-    assert open_counting.decoded == 5
+    second = open_counting()
+    assert len(transcribe_cached(lake, ARTEFACT, second, clips)) == 9
+    assert second.decoded == 5
 
 
 def test_concurrent_writers_lose_nothing(lake: Lake) -> None:

@@ -13,7 +13,10 @@ from habla_ml.corpus.build import build_day
 from habla_ml.errors import InputError
 from habla_ml.lake import DirectoryStore
 from habla_ml.recordings import find_changed_days, ingest_day, read_skipped_inputs
-from habla_ml_tests.recordings.test_new_consent import (
+from habla_ml_tests.testing.byte_search import find_texts_in_lake
+from habla_ml_tests.testing.corrected_days import list_outdated_days
+from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, set_age, write_corrections, write_session
+from habla_ml_tests.testing.pending_consents import (
     ANA,
     CLASE,
     GIVEN,
@@ -25,9 +28,6 @@ from habla_ml_tests.recordings.test_new_consent import (
     make_workspace_with_register,
     register,
 )
-from habla_ml_tests.testing.byte_search import find_texts_in_lake
-from habla_ml_tests.testing.corrected_days import list_outdated_days
-from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, set_age, write_corrections, write_session
 
 WITHHELD_CORRECTIONS = {(TALLER, 1), (TALLER, 2), (CLASE, 2), (LATE, 2)}
 ADMITTED_CORRECTIONS = {(CLASE, 1), (LATE, 1)}

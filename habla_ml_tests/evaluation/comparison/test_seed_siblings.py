@@ -25,8 +25,8 @@ from habla_ml.training.plan import VersionPlan
 from habla_ml.training.record import FirstStageRecord, TrainedRun
 from habla_ml.training.replicate_plans import plan_replicates
 from habla_ml.transcription.options import DecodingOptions
-from habla_ml_tests.release.conftest import fake_digest, make_training_record
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
+from habla_ml_tests.testing.trained_versions import fake_digest, make_training_record
 
 RECIPE = {
     "name": "some",

@@ -9,7 +9,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from habla_ml.demo.acoustics import synthesise_room_noise
+from habla_ml.audio.background_sounds import synthesise_room_noise
 from habla_ml.evaluation.comparison.records import Slice
 from habla_ml.evaluation.comparison.slices import DIMENSIONS
 from habla_ml.evaluation.metrics.inputs import Reference

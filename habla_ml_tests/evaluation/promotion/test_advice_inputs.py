@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,8 +23,8 @@ from habla_ml.settings import Settings
 from habla_ml.training.plan import VersionPlan
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.options import DecodingOptions
-from habla_ml_tests.release.conftest import fake_digest, make_training_record
 from habla_ml_tests.review.conftest import make_review_settings
+from habla_ml_tests.testing.command_line import run_habla_ml
 from habla_ml_tests.testing.simulated_hypotheses import (
     TEST_PROVENANCE,
     TEST_SETTINGS,
@@ -35,7 +32,8 @@ from habla_ml_tests.testing.simulated_hypotheses import (
     make_utterances,
     simulate_hypotheses,
 )
-from habla_ml_tests.training.conftest import TrainingClipSpec, publish_snapshot
+from habla_ml_tests.testing.trained_versions import fake_digest, make_training_record
+from habla_ml_tests.testing.training_snapshot import TrainingClipSpec, publish_snapshot
 
 TEST_SET = make_utterances(8, 12)
 TEXTS = ("abrid los libros", "gracias, profe", "¿dónde está el lápiz?", "los niños para ahora")
@@ -244,13 +242,7 @@ def test_the_term_behind_most_errors_is_found_with_varying_hypotheses(is_listed:
 def test_the_command_prints_verdict_reasons_and_forecasts(lake: Lake, settings: Settings, tmp_path: Path) -> None:
     add_version(lake, "v1", 12.0, evidence({"base": "base", "candidate": "v1"}))
     set_hours(lake, {"2026-02-02": 15.0})
-    done = subprocess.run(
-        [Path(sys.executable).with_name("habla-ml"), "advise", "-p", str(tmp_path / "configs" / "test.yaml")],
-        env={**os.environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_habla_ml("advise", "-p", str(tmp_path / "configs" / "test.yaml"))
     assert done.returncode == 0, done.stderr
     advice = advise_now(lake, settings, refuse_to_decode)
     assert done.stdout.startswith(advice.headline)

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from coremltools.proto import Model_pb2
 
 from habla_ml.errors import ExportError
 from habla_ml.export.coreml.contract import build_contract, find_contract_problems, read_model_shape
 from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
+from habla_ml_tests.testing.coreml_package import edit_specification
 
 pytestmark = pytest.mark.slow
-
-
-def edit_specification(package: Path, change: Callable[[Any], object]) -> None:
-    path = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
-    specification = Model_pb2.Model()
-    specification.ParseFromString(path.read_bytes())
-    change(specification)
-    path.write_bytes(specification.SerializeToString())
 
 
 def test_the_saved_packages_have_the_required_interface(converted_model: ConvertedCheckpoint) -> None:

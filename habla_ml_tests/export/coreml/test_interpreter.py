@@ -11,7 +11,7 @@ import torch
 from habla_ml.errors import ExportError
 from habla_ml.export.coreml.interpreter import load_program, run_program
 from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
-from habla_ml_tests.export.coreml.test_contract import edit_specification
+from habla_ml_tests.testing.coreml_package import edit_specification
 
 
 def test_silence_gives_whispers_floor_exactly(converted_model: ConvertedCheckpoint) -> None:

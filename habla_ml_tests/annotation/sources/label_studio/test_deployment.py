@@ -27,7 +27,7 @@ from habla_ml_tests.annotation.sources.label_studio.conftest import (
     find_free_port,
     make_review_item,
 )
-from habla_ml_tests.cli.test_main import habla_ml
+from habla_ml_tests.testing.command_line import run_habla_ml
 
 pytestmark = pytest.mark.slow
 SENSOR = "label_studio_corrections"
@@ -53,7 +53,7 @@ def test_the_commands_push_pull_and_reconcile(review_project: ReviewProject) -> 
     profile.write_text(yaml.safe_dump(review_project.workspace.settings.model_dump(mode="json", exclude={"profile"})))
 
     def label_studio(command: str) -> str:
-        found = habla_ml("label-studio", command, "-p", str(profile))
+        found = run_habla_ml("label-studio", command, "-p", str(profile))
         assert found.returncode == 0, found.stderr
         return found.stdout
 

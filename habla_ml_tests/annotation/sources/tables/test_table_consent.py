@@ -16,7 +16,6 @@ from habla_ml.corpus.build import build_day
 from habla_ml.errors import InputError
 from habla_ml.lake import DirectoryStore
 from habla_ml.recordings import ingest_day, load_day
-from habla_ml_tests.recordings.test_new_consent import GIVEN, register
 from habla_ml_tests.testing.byte_search import find_texts_in_lake
 from habla_ml_tests.testing.corrected_days import list_outdated_days
 from habla_ml_tests.testing.habla_sessions import (
@@ -31,6 +30,7 @@ from habla_ml_tests.testing.habla_sessions import (
     write_session,
     write_wav,
 )
+from habla_ml_tests.testing.pending_consents import GIVEN, register
 from habla_ml_tests.testing.transcript_tables import SAVED_DAY, backdate, read_texts
 
 WAITS = "its contributor has given no consent yet"
