@@ -61,8 +61,8 @@ def test_only_new_audio_is_decoded_and_equal_audio_once(
     lake: Lake, open_counting: Open, clips: list[Utterance]
 ) -> None:
     transcribe_cached(lake, ARTEFACT, open_counting(), clips[:3])
-    open_counting = open_counting()
-    found = transcribe_cached(lake, ARTEFACT, open_counting, [*clips[:5], clips[4], clips[0]])
+    second = open_counting()
+    found = transcribe_cached(lake, ARTEFACT, second, [*clips[:5], clips[4], clips[0]])
     assert second.decoded == 2
     assert [each.audio_sha256 for each in found] == [each.audio_sha256 for each in [*clips[:5], clips[4], clips[0]]]
 
