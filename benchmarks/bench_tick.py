@@ -21,7 +21,7 @@ from pathlib import Path
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources.habla import find_changes, find_corrected_sessions
 from habla_ml.consent.admission import load_consents
-from habla_ml.corpus.outdated_days import find_outdated_days
+from habla_ml.corpus.build import find_outdated_days
 from habla_ml.lake import DirectoryStore, Lake, catalogue
 from habla_ml.recordings import find_changed_days, scan_sessions
 from habla_ml.recordings.change_detection import input_signature

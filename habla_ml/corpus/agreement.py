@@ -33,21 +33,18 @@ from habla_ml.lake import Lake, catalogue
 
 _BOOTSTRAP_DRAWS: Final = 2_000
 _SEED: Final = 20260216
-_MAX_CELLS_PER_BLOCK: Final = 4_000_000
 
 
 @dataclass(frozen=True)
 class TranscriptDifference:
-    """Difference of two texts of one segment."""
+    """Difference of two texts of one segment; `words` and `characters` are the means of the two lengths."""
 
     segment_id: str
     session_id: str
-    first: str
-    """Author; sorts before `second`."""
-    second: str
+    authors: tuple[str, str]
+    """Sorted."""
     word_errors: int
     words: float
-    """Mean of the two lengths."""
     character_errors: int
     characters: float
 
@@ -123,38 +120,46 @@ def measure_agreement(
         days = list(catalogue.ANNOTATIONS.keys(lake))
     differences: list[TranscriptDifference] = []
     usability_conflicts = 0
-    for day in sorted(days):
-        for events in _find_shared_segments(lake, day):
-            texts = {event.author: _prepare_text(event, conventions, normalise) for event in events}
-            for first, second in combinations(sorted(texts), 2):
-                one, other = texts[first], texts[second]
-                if one is None or other is None:
-                    usability_conflicts += one is not other
-                else:
-                    differences.append(_compare_texts(events[0], (first, one), (second, other)))
-    return _summarise_agreement(differences, usability_conflicts)
+    for event_by_author in (each for day in sorted(days) for each in _find_shared_segments(lake, day)):
+        texts = {author: _prepare_text(event, conventions, normalise) for author, event in event_by_author.items()}
+        for authors in combinations(sorted(texts), 2):
+            one, other = (texts[author] for author in authors)
+            if one is None or other is None:
+                usability_conflicts += one is not other
+            else:
+                differences.append(_compare_texts(event_by_author[authors[0]], authors, one, other))
+    by_pair: dict[tuple[str, str], list[TranscriptDifference]] = defaultdict(list)
+    for each in differences:
+        by_pair[each.authors].append(each)
+    pairs = [_summarise_pair(*authors, shared) for authors, shared in by_pair.items()]
+    sessions = [each.session_id for each in differences]
+    return AnnotatorAgreement(
+        segments=len({each.segment_id for each in differences}),
+        sessions=len(set(sessions)),
+        comparisons=len(differences),
+        usability_conflicts=usability_conflicts,
+        wer=_estimate_rate(sessions, [(each.word_errors, each.words) for each in differences]),
+        cer=_estimate_rate(sessions, [(each.character_errors, each.characters) for each in differences]),
+        pairs=tuple(sorted(pairs, key=lambda pair: (-pair.segments, pair.first, pair.second))),
+    )
 
 
-def _find_shared_segments(lake: Lake, day: str) -> Iterator[list[AnnotationEvent]]:
-    """Yield the latest event of each author for every segment with at least two authors."""
+def _find_shared_segments(lake: Lake, day: str) -> Iterator[dict[str, AnnotationEvent]]:
+    """Yield author → their latest event for every segment with at least two authors."""
     log = load_events(lake, day)
     if log is None:
         return
     table = read_event_table(lake, log.parquet)
     authors = pc.if_else(pc.equal(table["person"], ""), table["source"], table["person"])
-    counted = (
-        pa.table({"segment_id": table["segment_id"], "author": authors})
-        .group_by("segment_id")
-        .aggregate([("author", "count_distinct")])
-    )
+    by_segment = pa.table({"segment_id": table["segment_id"], "author": authors}).group_by("segment_id")
+    counted = by_segment.aggregate([("author", "count_distinct")])
     shared = counted.filter(pc.greater(counted["author_count_distinct"], 1))["segment_id"]
     last: dict[str, dict[str, AnnotationEvent]] = defaultdict(dict)
     # The log is sorted by time within a segment, so a later event replaces an earlier one.
     for row in table.filter(pc.is_in(table["segment_id"], shared.combine_chunks())).to_pylist():
         event = parse_event(row)
         last[event.segment_id][event.author] = event
-    for by_author in last.values():
-        yield list(by_author.values())
+    yield from last.values()
 
 
 def _prepare_text(event: AnnotationEvent, conventions: Conventions, normalise: Callable[[str], str]) -> str | None:
@@ -165,46 +170,21 @@ def _prepare_text(event: AnnotationEvent, conventions: Conventions, normalise: C
     return None if reading.problem else normalise(reading.sentence) or None
 
 
-def _compare_texts(event: AnnotationEvent, first: tuple[str, str], second: tuple[str, str]) -> TranscriptDifference:
-    (first_author, text), (second_author, other_text) = first, second
-    word_errors, character_errors = (0, 0) if text == other_text else _count_errors(text, other_text)
+def _compare_texts(event: AnnotationEvent, authors: tuple[str, str], text: str, other: str) -> TranscriptDifference:
+    import jiwer
+
+    errors = [0, 0]
+    if text != other:
+        compared = jiwer.process_words(text, other), jiwer.process_characters(text, other)
+        errors = [each.substitutions + each.deletions + each.insertions for each in compared]
     return TranscriptDifference(
         segment_id=event.segment_id,
         session_id=event.session_id,
-        first=first_author,
-        second=second_author,
-        word_errors=word_errors,
-        words=(len(text.split()) + len(other_text.split())) / 2,
-        character_errors=character_errors,
-        characters=(len(text) + len(other_text)) / 2,
-    )
-
-
-def _count_errors(text: str, other: str) -> tuple[int, int]:
-    """Return the Levenshtein distance of two texts in words and in characters."""
-    import jiwer
-
-    words, characters = jiwer.process_words(text, other), jiwer.process_characters(text, other)
-    return (
-        words.substitutions + words.deletions + words.insertions,
-        characters.substitutions + characters.deletions + characters.insertions,
-    )
-
-
-def _summarise_agreement(differences: Sequence[TranscriptDifference], usability_conflicts: int) -> AnnotatorAgreement:
-    by_pair: dict[tuple[str, str], list[TranscriptDifference]] = defaultdict(list)
-    for each in differences:
-        by_pair[each.first, each.second].append(each)
-    pairs = [_summarise_pair(first, second, shared) for (first, second), shared in by_pair.items()]
-    sessions = [each.session_id for each in differences]
-    return AnnotatorAgreement(
-        segments=len({each.segment_id for each in differences}),
-        sessions=len(set(sessions)),
-        comparisons=len(differences),
-        usability_conflicts=usability_conflicts,
-        wer=_estimate_rate(sessions, [(each.word_errors, each.words) for each in differences]),
-        cer=_estimate_rate(sessions, [(each.character_errors, each.characters) for each in differences]),
-        pairs=tuple(sorted(pairs, key=lambda pair: (-pair.segments, pair.first, pair.second))),
+        authors=authors,
+        word_errors=errors[0],
+        words=(len(text.split()) + len(other.split())) / 2,
+        character_errors=errors[1],
+        characters=(len(text) + len(other)) / 2,
     )
 
 
@@ -228,13 +208,8 @@ def _estimate_rate(sessions: Sequence[str], counts: Sequence[tuple[int, float]])
     errors, length = by_session.sum(axis=0).tolist()
     if len(names) < 2:
         return DisagreementRate(int(errors), length, None)
-    rng, rates = np.random.default_rng(_SEED), []
-    block = max(1, _MAX_CELLS_PER_BLOCK // len(names))
-    for start in range(0, _BOOTSTRAP_DRAWS, block):
-        drawn = rng.multinomial(
-            len(names), np.full(len(names), 1 / len(names)), size=min(block, _BOOTSTRAP_DRAWS - start)
-        )
-        totals = drawn @ by_session
-        rates.append(totals[:, 0] / totals[:, 1])
-    low, high = np.percentile(np.concatenate(rates), [2.5, 97.5]).tolist()
+    rng, uniform = np.random.default_rng(_SEED), np.full(len(names), 1 / len(names))
+    # One draw at a time, so that memory does not grow with the number of draws.
+    totals = np.stack([rng.multinomial(len(names), uniform) @ by_session for _ in range(_BOOTSTRAP_DRAWS)])
+    low, high = np.percentile(totals[:, 0] / totals[:, 1], [2.5, 97.5]).tolist()
     return DisagreementRate(int(errors), length, (low, high))

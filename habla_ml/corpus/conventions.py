@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -22,6 +21,8 @@ from habla_ml.errors import CorpusError
 from habla_ml.lake import compute_digest
 
 _RULES_FORMAT: Final = "habla_ml.conventions/1"
+# Everything in square brackets is a marker; a marker that the file does not list is unknown.
+_MARKER: Final = re.compile(r"\[[^\[\]]*\]")
 
 
 class _StrictModel(BaseModel):
@@ -75,6 +76,10 @@ class Requirement(_StrictModel):
             raise ValueError(f"{self.name!r} needs a case with holds: true and one with holds: false")
         return self
 
+    def is_broken_by(self, text: str | None, pattern: re.Pattern[str]) -> bool:
+        """Return whether the text breaks the requirement; `pattern` is the compiled pattern of the requirement."""
+        return text is not None and (pattern.search(text) is None) is (self.must_not_match is None)
+
 
 class Markers(_StrictModel):
     """Markers in square brackets for what is not written as words."""
@@ -116,33 +121,17 @@ class NormalisedText:
 
 
 @dataclass(frozen=True)
-class _CompiledRequirement:
-    """A requirement with its compiled pattern."""
-
-    name: str
-    of: Literal["typed", "sentence"]
-    search: Callable[[str], object]
-    must_match: bool
-
-    def is_broken_by(self, text: str | None) -> bool:
-        return text is not None and (self.search(text) is not None) is not self.must_match
-
-
-@dataclass(frozen=True)
 class Conventions:
     """Compiled rules; made by `load_conventions`."""
 
     name: str
     version: int
-    description: str
     digest: str
     """sha256 of everything that decides a sentence or a violation."""
-    rules: tuple[ConventionRule, ...]
-    requirements: tuple[Requirement, ...]
     markers: Markers
-    _compiled_rules: tuple[tuple[re.Pattern[str], str], ...]
-    _compiled_requirements: tuple[_CompiledRequirement, ...]
-    _marker_pattern: re.Pattern[str]
+    rules: tuple[tuple[re.Pattern[str], str], ...]
+    """Patterns and their replacements, in order."""
+    requirements: tuple[tuple[Requirement, re.Pattern[str]], ...]
 
     @property
     def title(self) -> str:
@@ -165,11 +154,9 @@ class Conventions:
 
     def _find_violations(self, text: str, sentence: str | None) -> tuple[str, ...]:
         texts = {"typed": text, "sentence": sentence}
-        return tuple(each.name for each in self._compiled_requirements if each.is_broken_by(texts[each.of]))
+        return tuple(each.name for each, pattern in self.requirements if each.is_broken_by(texts[each.of], pattern))
 
     def _remove_markers(self, text: str) -> tuple[str, str | None]:
-        if "[" not in text:
-            return text, None
         problems: list[str] = []
 
         def replace(match: re.Match[str]) -> str:
@@ -178,10 +165,10 @@ class Conventions:
                 problems.append("words missing" if marker in self.markers.incomplete else "unknown marker")
             return " "
 
-        return self._marker_pattern.sub(replace, text), problems[0] if problems else None
+        return _MARKER.sub(replace, text), problems[0] if problems else None
 
     def _apply_rules(self, text: str) -> str:
-        for pattern, replacement in self._compiled_rules:
+        for pattern, replacement in self.rules:
             # Each rule applies to few texts, and a search is several times cheaper than a substitution with groups.
             if pattern.search(text) is not None:
                 text = pattern.sub(replacement, text)
@@ -205,15 +192,10 @@ def load_conventions(path: Path) -> Conventions:
     conventions = Conventions(
         name=file.name,
         version=file.version,
-        description=file.description,
         digest=compute_digest([_RULES_FORMAT, unicodedata.unidata_version, _select_digest_fields(file)]),
-        rules=file.rules,
-        requirements=file.requirements,
         markers=file.markers,
-        _compiled_rules=tuple(_compile_rule(path, rule) for rule in file.rules),
-        _compiled_requirements=tuple(_compile_requirement(path, each) for each in file.requirements),
-        # Everything in square brackets is a marker; a marker that the file does not list is unknown.
-        _marker_pattern=re.compile(r"\[[^\[\]]*\]"),
+        rules=tuple(_compile_rule(path, rule) for rule in file.rules),
+        requirements=tuple((each, _compile_requirement(path, each)) for each in file.requirements),
     )
     for case in file.tests:
         reading = conventions.read(case.text)
@@ -234,20 +216,17 @@ def _select_digest_fields(file: _ConventionsFile) -> object:
     return body
 
 
-def _compile_requirement(path: Path, requirement: Requirement) -> _CompiledRequirement:
+def _compile_requirement(path: Path, requirement: Requirement) -> re.Pattern[str]:
+    where = f"conventions {path}, requirement {requirement.name}"
     pattern = requirement.must_not_match if requirement.must_match is None else requirement.must_match
     try:
-        search = re.compile(pattern or "").search
+        compiled = re.compile(pattern or "")
     except re.error as error:
-        raise CorpusError(
-            f"conventions {path}, requirement {requirement.name}: invalid pattern: {error}; correct it"
-        ) from error
-    compiled = _CompiledRequirement(requirement.name, requirement.of, search, requirement.must_match is not None)
+        raise CorpusError(f"{where}: invalid pattern: {error}; correct it") from error
     for case in requirement.tests:
-        if compiled.is_broken_by(case.text) is case.holds:
-            found = "breaks" if case.holds else "satisfies"
+        if requirement.is_broken_by(case.text, compiled) is case.holds:
             raise CorpusError(
-                f"conventions {path}, requirement {requirement.name}: {case.text!r} {found} it, but its case expects "
+                f"{where}: {case.text!r} {'breaks' if case.holds else 'satisfies'} it, but its case expects "
                 f"holds: {str(case.holds).lower()}; correct the requirement or the case"
             )
     return compiled
@@ -259,9 +238,8 @@ def _compile_rule(path: Path, rule: ConventionRule) -> tuple[re.Pattern[str], st
         for case in rule.tests:
             _require_case(path, f"rule {rule.name}", case, pattern.sub(rule.replacement, case.text))
     except (re.error, IndexError) as error:
-        raise CorpusError(
-            f"conventions {path}, rule {rule.name}: invalid pattern or replacement: {error}; correct it"
-        ) from error
+        where = f"conventions {path}, rule {rule.name}"
+        raise CorpusError(f"{where}: invalid pattern or replacement: {error}; correct it") from error
     return pattern, rule.replacement
 
 

@@ -10,7 +10,7 @@ import heapq
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,16 +23,6 @@ from habla_ml.recordings import load_day
 from habla_ml.settings import CorpusSettings
 
 MAX_DIFF_EXAMPLES: Final = 20
-
-WordStatus = Literal["same", "gone", "new"]
-
-
-@dataclass(frozen=True)
-class MarkedWord:
-    """A word, and whether both sentences have it, only the old one or only the new one."""
-
-    word: str
-    mark: WordStatus
 
 
 @dataclass(frozen=True)
@@ -49,11 +39,6 @@ class ChangedSegment:
     after: str
     problem_before: str | None
     problem_after: str | None
-
-    @property
-    def words(self) -> tuple[MarkedWord, ...]:
-        """Both sentences in one line: removed words precede the words that replace them."""
-        return mark_changed_words(self.before, self.after)
 
 
 @dataclass(frozen=True)
@@ -121,21 +106,23 @@ def diff_conventions(
     )
 
 
-def mark_changed_words(before: str, after: str) -> tuple[MarkedWord, ...]:
-    """Return the words of both sentences in one line; white space is ignored."""
+def mark_changed_words(before: str, after: str) -> str:
+    """Return both sentences in one line: `[-gone-]` words precede the `{+new+}` words that replace them.
+
+    White space is ignored.
+    """
     old, new = before.split(), after.split()
-    marked: list[MarkedWord] = []
+    marked: list[str] = []
     for kind, start, end, new_start, new_end in difflib.SequenceMatcher(None, old, new, False).get_opcodes():
         if kind == "equal":
-            marked += [MarkedWord(word, "same") for word in old[start:end]]
+            marked += old[start:end]
         else:
-            marked += [MarkedWord(word, "gone") for word in old[start:end]]
-            marked += [MarkedWord(word, "new") for word in new[new_start:new_end]]
-    return tuple(marked)
+            marked += [f"[-{word}-]" for word in old[start:end]] + [f"{{+{word}+}}" for word in new[new_start:new_end]]
+    return " ".join(marked) or "(no words left)"
 
 
 def format_diff(diff: ConventionsDiff) -> list[str]:
-    """Return the lines for a terminal: totals, violations, examples with `[-gone-]` and `{+new+}` words."""
+    """Return the lines for a terminal: totals, violations, and examples with marked words."""
     lines = [
         f"{diff.first} → {diff.second}: {diff.segments:,} annotated segments on {diff.days:,} days",
         f"{diff.changed:,} sentences change, {diff.become_usable:,} segments become usable, "
@@ -145,17 +132,11 @@ def format_diff(diff: ConventionsDiff) -> list[str]:
         was, becomes = diff.violations_first.get(name, 0), diff.violations_second.get(name, 0)
         lines.append(f"violation {name}: {was:,} → {becomes:,}")
     for each in diff.examples:
-        lines.append(
-            f"{each.day} {each.session_id}/{each.file_name}: {_replace_unprintable(_format_marked_words(each.words))}"
-        )
+        words = mark_changed_words(each.before, each.after)
+        lines.append(f"{each.day} {each.session_id}/{each.file_name}: {_replace_unprintable(words)}")
         if each.problem_before != each.problem_after:
             lines.append(f"  {each.problem_before or 'usable'} → {each.problem_after or 'usable'}")
     return lines
-
-
-def _format_marked_words(words: tuple[MarkedWord, ...]) -> str:
-    forms = {"same": "{}", "gone": "[-{}-]", "new": "{{+{}+}}"}
-    return " ".join(forms[each.mark].format(each.word) for each in words) or "(no words left)"
 
 
 def _replace_unprintable(text: str) -> str:
@@ -170,20 +151,8 @@ def _count_true(mask: pa.ChunkedArray) -> int:
 def _select_smallest(kept: list[ChangedSegment], before: pa.Table, after: pa.Table, most: int) -> list[ChangedSegment]:
     """Return the `most` changed segments with the smallest ids among `kept` and one day."""
     few = pc.select_k_unstable(before["segment_id"], k=min(most, before.num_rows), sort_keys=[("", "ascending")])
-    columns = ["segment_id", "day", "session_id", "file_name", "text"]
-    fresh = [
-        ChangedSegment(
-            **row,
-            before=old["sentence"],
-            after=new["sentence"],
-            problem_before=old["problem"],
-            problem_after=new["problem"],
-        )
-        for row, old, new in zip(
-            before.select(columns).take(few).to_pylist(),
-            before.select(["sentence", "problem"]).take(few).to_pylist(),
-            after.select(["sentence", "problem"]).take(few).to_pylist(),
-            strict=True,
-        )
-    ]
+    rows = before.select(["segment_id", "day", "session_id", "file_name", "text"])
+    for suffix, table in (("before", before), ("after", after)):
+        rows = rows.append_column(suffix, table["sentence"]).append_column(f"problem_{suffix}", table["problem"])
+    fresh = [ChangedSegment(**row) for row in rows.take(few).to_pylist()]
     return heapq.nsmallest(most, [*kept, *fresh], key=lambda each: each.segment_id)

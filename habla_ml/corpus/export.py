@@ -88,9 +88,7 @@ def export_parquet(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
             for number in range(max(1, -(-snapshot.counts[split] // _SHARD_ROWS))):
                 with pq.ParquetWriter(data / f"{split}-{number:05d}.parquet", schema) as writer:
                     for batch in _group_utterances(islice(utterances, _SHARD_ROWS)):
-                        writer.write_table(
-                            pa.Table.from_pylist([_make_parquet_row(each) for each in batch], schema=schema)
-                        )
+                        writer.write_table(_make_table(batch, schema))
     return folder
 
 
@@ -140,12 +138,15 @@ def _create_folder(folder: Path) -> Iterator[Path]:
         ) from error
 
 
-def _make_parquet_row(each: Utterance) -> dict[str, object]:
-    return {"audio": _make_audio_struct(each), **{name: getattr(each, name) for name in _SCHEMA.names[1:]}}
+def _group_utterances(utterances: Iterator[Utterance]) -> Iterator[list[Utterance]]:
+    return iter(lambda: list(islice(utterances, _EXPORT_BATCH_ROWS)), [])
 
 
-def _make_audio_struct(each: Utterance) -> dict[str, object]:
-    return {"bytes": encode_flac(each.audio), "path": f"{each.segment_id}.flac"}
+def _make_table(batch: list[Utterance], schema: pa.Schema) -> pa.Table:
+    """Return utterances as a table whose first column is `audio`."""
+    audio = [{"bytes": encode_flac(each.audio), "path": f"{each.segment_id}.flac"} for each in batch]
+    others = {name: [getattr(each, name) for each in batch] for name in schema.names[1:]}
+    return pa.Table.from_pydict({"audio": audio, **others}, schema=schema)
 
 
 def _write_split(lake: Lake, snapshot: Snapshot, split: Split, features: Features, drafts: Path) -> Dataset:
@@ -153,22 +154,11 @@ def _write_split(lake: Lake, snapshot: Snapshot, split: Split, features: Feature
     from datasets.arrow_writer import ArrowWriter
 
     path = drafts / f"{split}.arrow"
-    utterances = read_utterances(lake, snapshot, split)
     # Write whole tables: encoding single examples of Audio needs torchcodec.
     with ArrowWriter(path=str(path), features=features) as writer:
-        for batch in _group_utterances(utterances):
-            writer.write_table(_make_dataset_table(batch, features.arrow_schema))
+        for batch in _group_utterances(read_utterances(lake, snapshot, split)):
+            writer.write_table(_make_table(batch, features.arrow_schema))
         if not snapshot.counts[split]:
             writer.write_table(features.arrow_schema.empty_table())
         writer.finalize()
     return Dataset.from_file(str(path))
-
-
-def _group_utterances(utterances: Iterator[Utterance]) -> Iterator[list[Utterance]]:
-    while batch := list(islice(utterances, _EXPORT_BATCH_ROWS)):
-        yield batch
-
-
-def _make_dataset_table(batch: list[Utterance], schema: pa.Schema) -> pa.Table:
-    audio, sentences = [_make_audio_struct(each) for each in batch], [each.sentence for each in batch]
-    return pa.Table.from_pydict({"audio": audio, "sentence": sentences}, schema=schema)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice, zip_longest
+from itertools import chain, zip_longest
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +15,8 @@ import pyarrow.parquet as pq
 from habla_ml.lake import Lake
 from habla_ml.recordings import load_day
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
+
+_OWN_COLUMNS: Final = ("segment_id", "session_id", "file_name", "duration_s", "loudness_dbfs", "reason")
 
 
 @dataclass(frozen=True)
@@ -45,31 +48,21 @@ class FlaggedSegments:
     def add(self, rows: pa.Table, reasons: pa.Array, day: str) -> None:
         """Add the rows that have a reason."""
         for row in rows.append_column("reason", reasons).filter(pc.is_valid(reasons)).to_pylist():
-            reason = row["reason"]
-            self.counts[reason] += 1
-            self.newest.setdefault(reason, deque(maxlen=self.most)).append(
-                FlaggedSegment(
-                    segment_id=row["segment_id"],
-                    day=day,
-                    session_id=row["session_id"],
-                    file_name=row["file_name"],
-                    speaker=row["speaker"] or UNKNOWN_SPEAKER,
-                    duration_s=row["duration_s"],
-                    loudness_dbfs=row["loudness_dbfs"],
-                    text=row.get("text") or "",
-                    reason=reason,
-                )
+            self.counts[row["reason"]] += 1
+            own = {name: row[name] for name in _OWN_COLUMNS}
+            flagged = FlaggedSegment(
+                **own, day=day, speaker=row["speaker"] or UNKNOWN_SPEAKER, text=row.get("text") or ""
             )
+            self.newest.setdefault(flagged.reason, deque(maxlen=self.most)).append(flagged)
 
     def select_newest(self) -> list[FlaggedSegment]:
         """Return at most `most` distinct segments, newest first from all reasons in turn, sorted by reason."""
-        columns = [list(reversed(self.newest[reason])) for reason in sorted(self.newest)]
+        in_turn = chain.from_iterable(zip_longest(*(reversed(self.newest[reason]) for reason in sorted(self.newest))))
         by_id: dict[str, FlaggedSegment] = {}
-        for row in zip_longest(*columns):
-            for each in row:
-                if each is not None:
-                    by_id.setdefault(each.segment_id, each)
-        return sorted(islice(by_id.values(), self.most), key=lambda each: each.reason)
+        for each in in_turn:
+            if each is not None:
+                by_id.setdefault(each.segment_id, each)
+        return sorted(list(by_id.values())[: self.most], key=lambda each: each.reason)
 
 
 def attach_audio(lake: Lake, flagged: Sequence[FlaggedSegment], most_bytes: int) -> tuple[FlaggedSegment, ...]:
@@ -82,9 +75,8 @@ def attach_audio(lake: Lake, flagged: Sequence[FlaggedSegment], most_bytes: int)
         flac = audio.get(each.segment_id)
         if flac is not None and len(flac) <= left:
             left -= len(flac)
-            shown.append(replace(each, flac=flac))
-        else:
-            shown.append(each)
+            each = replace(each, flac=flac)
+        shown.append(each)
     return tuple(shown)
 
 
@@ -96,9 +88,6 @@ def _read_audio(lake: Lake, day: str, wanted: set[str]) -> Iterator[tuple[str, b
     file = pq.ParquetFile(lake.fetch_path(recordings.parquet))
     for group in range(file.num_row_groups):
         ids = file.read_row_group(group, columns=["segment_id"])["segment_id"].to_pylist()
-        if wanted.isdisjoint(ids):
-            continue
-        audio = file.read_row_group(group, columns=["audio"])["audio"]
-        for index, segment_id in enumerate(ids):
-            if segment_id in wanted:
-                yield segment_id, audio[index].as_py()
+        if not wanted.isdisjoint(ids):
+            audio = file.read_row_group(group, columns=["audio"])["audio"]
+            yield from ((name, audio[index].as_py()) for index, name in enumerate(ids) if name in wanted)

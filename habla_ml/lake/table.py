@@ -1,7 +1,8 @@
-"""Parquet schemas, each derived from the one dataclass that describes a row."""
+"""Parquet objects of the lake, and their schemas, each derived from the one dataclass that describes a row."""
 
 from __future__ import annotations
 
+import io
 import types
 from collections.abc import Collection, Sequence
 from dataclasses import fields
@@ -9,7 +10,11 @@ from datetime import datetime
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from habla_ml.lake.lake import Lake
+
+_ROW_GROUP_ROWS: Final = 65_536
 _ARROW_TYPES: Final[dict[type, pa.DataType]] = {
     str: pa.string(),
     int: pa.int64(),
@@ -40,6 +45,18 @@ def arrow_schema(row: type, without: Collection[str] = (), order: Sequence[str] 
     return pa.schema(
         [_make_field(name, hints[name]) for name in (*order, *(name for name in names if name not in order))]
     )
+
+
+def read_table(lake: Lake, object_id: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a parquet object, or some of its columns, into memory."""
+    return pq.read_table(io.BytesIO(lake.get_bytes(object_id)), columns=None if columns is None else list(columns))
+
+
+def put_table(lake: Lake, table: pa.Table) -> str:
+    """Write a table as a parquet object and return its object id; the same table gives the same object."""
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd", row_group_size=_ROW_GROUP_ROWS)
+    return lake.put_bytes(out.getvalue())
 
 
 def _make_field(name: str, hint: Any) -> pa.Field:

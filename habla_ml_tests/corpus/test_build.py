@@ -15,9 +15,8 @@ import pytest
 from habla_ml.annotation.collect import collect_events
 from habla_ml.annotation.event_log import append_events, load_events, read_events
 from habla_ml.annotation.events import AnnotationEvent
-from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, build_day, read_text_problems
+from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, build_day, corpus_hours, read_text_problems
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.corpus.growth import corpus_hours
 from habla_ml.errors import CorpusError
 from habla_ml.recordings import HABLA_SOURCE, ingest_day, segment_id
 from habla_ml_tests.testing.corrected_days import list_outdated_days

@@ -32,7 +32,7 @@ def _build_sensor(name: str, settings: Settings) -> dg.SensorDefinition:
         description=f"Requests the text of days with new annotations from {names}.",
     )
     def find_days_to_build(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SensorResult:
-        from habla_ml.corpus.outdated_days import find_outdated_days
+        from habla_ml.corpus.build import find_outdated_days
 
         opened = lake.lake()
         changes = [each.find_changes(SourceContext(opened, settings, datetime.now(UTC))) for each in sources]

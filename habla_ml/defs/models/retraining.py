@@ -33,7 +33,7 @@ def build_growth_sensor(settings: Settings) -> dg.SensorDefinition:
         ),
     )
     def corpus_growth(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SensorResult:
-        from habla_ml.corpus.growth import corpus_hours
+        from habla_ml.corpus.build import corpus_hours
 
         opened = lake.lake()
         hours = corpus_hours(opened)
@@ -58,7 +58,7 @@ def build_quarterly_schedule(settings: Settings) -> dg.ScheduleDefinition:
     def quarterly_retraining(
         context: dg.ScheduleEvaluationContext, lake: StoreResource
     ) -> dg.RunRequest | dg.SkipReason:
-        from habla_ml.corpus.growth import corpus_hours
+        from habla_ml.corpus.build import corpus_hours
 
         opened = lake.lake()
         hours = corpus_hours(opened)
