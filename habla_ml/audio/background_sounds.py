@@ -170,9 +170,7 @@ _SYNTHESISERS: Final[dict[BackgroundSound, Callable[[int, np.random.Generator], 
 
 
 def _synthesise_coloured_noise(
-    n_samples: int,
-    attenuation: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-    rng: np.random.Generator,
+    n_samples: int, attenuation: Callable[[NDArray[np.float32]], NDArray[np.float32]], rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Return white noise with its spectrum divided by `attenuation` of the frequency in Hz."""
     n_fft = 1 << (n_samples - 1).bit_length()

@@ -9,24 +9,9 @@ from habla_ml.errors import ExportError
 from habla_ml.export.exporter import ArchiveFormat, ConvertedModel, ExportAsset, Exporter, ExportOptions, Progress
 from habla_ml.export.prepare import prepare_checkpoint
 
-CTRANSLATE2_FILES = (
-    "config.json",
-    "model.bin",
-    "preprocessor_config.json",
-    "tokenizer.json",
-    "vocabulary.json",
-)
+CTRANSLATE2_FILES = ("config.json", "model.bin", "preprocessor_config.json", "tokenizer.json", "vocabulary.json")
 
-QUANTISATIONS = (
-    "int8",
-    "int8_float32",
-    "int8_float16",
-    "int8_bfloat16",
-    "int16",
-    "float16",
-    "bfloat16",
-    "float32",
-)
+QUANTISATIONS = ("int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32")
 """Weight types that CTranslate2 stores. A device that cannot compute in one converts the weights on loading."""
 
 

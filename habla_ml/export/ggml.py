@@ -214,9 +214,5 @@ def _write_tensor(file: IO[bytes], name: str, values: NDArray[np.float32]) -> No
 
 
 GGML: Final = Exporter(
-    name="ggml",
-    title="GGML model",
-    stored_as="tree",
-    quantisations=("float16",),
-    convert=convert_to_ggml,
+    name="ggml", title="GGML model", stored_as="tree", quantisations=("float16",), convert=convert_to_ggml
 )

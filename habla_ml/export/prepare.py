@@ -15,11 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from habla_ml.errors import ExportError
 from habla_ml.export.exporter import Progress
-from habla_ml.export.tokenizer_vocabulary import (
-    TokenizerVocabulary,
-    list_language_tokens,
-    read_tokenizer_vocabulary,
-)
+from habla_ml.export.tokenizer_vocabulary import TokenizerVocabulary, list_language_tokens, read_tokenizer_vocabulary
 
 if TYPE_CHECKING:
     import torch

@@ -15,12 +15,7 @@ from habla_ml.model_version import parent_version
 
 
 def sign_override(
-    lake: Lake,
-    version: str,
-    signed_by: str,
-    reason: str,
-    now: datetime,
-    decide: Callable[[Comparison], Decision],
+    lake: Lake, version: str, signed_by: str, reason: str, now: datetime, decide: Callable[[Comparison], Decision]
 ) -> Override:
     """Store a person's decision about the current evidence of `version`; the newest one counts.
 

@@ -76,10 +76,7 @@ class LearningCurve:
 
 
 def fit_learning_curve(
-    points: Sequence[CurvePoint],
-    log_covariance: NDArray[np.float64],
-    seed_log_sd: float = 0.03,
-    seed: int = 20260216,
+    points: Sequence[CurvePoint], log_covariance: NDArray[np.float64], seed_log_sd: float = 0.03, seed: int = 20260216
 ) -> LearningCurve:
     """Fit the law to points that are measured on the same test set.
 

@@ -94,8 +94,7 @@ def break_down_test_set(comparison: Comparison, focus: str) -> TestSetBreakdown:
     """Group the slices by dimension, and select the speakers with the most words and the worst sessions of `focus`."""
     wide = SliceGroup.of(each for each in comparison.slices if each.dimension in DIMENSION_LABELS)
     speakers = sorted(
-        (each for each in comparison.slices if each.dimension == "speaker"),
-        key=lambda each: (-each.words, each.name),
+        (each for each in comparison.slices if each.dimension == "speaker"), key=lambda each: (-each.words, each.name)
     )
     grouped = [(dimension, tuple(members)) for dimension, members in groupby(wide.slices, lambda each: each.dimension)]
     return TestSetBreakdown(

@@ -8,11 +8,7 @@ from itertools import groupby
 
 from habla_ml.evaluation.comparison.records import Comparison, ExampleUtterance
 from habla_ml.evaluation.report import figures
-from habla_ml.evaluation.report.breakdown import (
-    PHENOMENON_LABELS,
-    break_down_test_set,
-    split_features_by_size,
-)
+from habla_ml.evaluation.report.breakdown import PHENOMENON_LABELS, break_down_test_set, split_features_by_size
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.deployment_advice import advise_deployment
 from habla_ml.evaluation.report.plots import draw_interval_row, draw_versions_chart, round_axis_end
@@ -132,10 +128,7 @@ def _align_example(
         example=example,
         hypotheses=tuple(
             _AlignedHypothesis(
-                each.model,
-                series[each.model],
-                each.errors,
-                tuple(align_words(reference, normalise_spanish(each.text))),
+                each.model, series[each.model], each.errors, tuple(align_words(reference, normalise_spanish(each.text)))
             )
             for each in example.hypotheses
         ),

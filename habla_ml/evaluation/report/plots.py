@@ -54,10 +54,8 @@ def draw_versions_chart(history: Sequence[tuple[str, Interval]], focus: str) -> 
 
     About six versions have labels, including `focus` and the last one.
     """
-    scale, step = (
-        round_axis_end([each for _, each in history]),
-        (100 - _AXIS_LABELS_PERCENT) / max(1, len(history)),
-    )
+    scale = round_axis_end([each for _, each in history])
+    step = (100 - _AXIS_LABELS_PERCENT) / max(1, len(history))
     every = -(-len(history) // _MAX_LABELS)
     drawn = [_draw_grid_line(scale, share) for share in (0.0, scale / 2, scale)]
     points = [

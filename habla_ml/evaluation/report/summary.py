@@ -10,11 +10,7 @@ from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.figures import format_error_reduction, percent, points_with_interval
 from habla_ml.evaluation.report.seed_spread import describe_seed_spread
 
-VERDICT_LABELS = {
-    "deploy": "Release it",
-    "collect_more": "Collect more speech first",
-    "refuse": "Do not release it",
-}
+VERDICT_LABELS = {"deploy": "Release it", "collect_more": "Collect more speech first", "refuse": "Do not release it"}
 NO_VERDICT = "A comparison without a release decision"
 
 

@@ -79,17 +79,11 @@ def build_change_table(comparison: Comparison) -> TextTable:
     rows = [
         ("word errors", [figures.format_error_reduction(each.relative_improvement) for each in changes]),
         *((f"{row.metric}, points", row.cells) for row in list_change_rows(comparison)),
-        (
-            "smallest detectable WER, points",
-            [figures.decimal(each.smallest_detectable_points) for each in changes],
-        ),
+        ("smallest detectable WER, points", [figures.decimal(each.smallest_detectable_points) for each in changes]),
     ]
     return TextTable.of(
         "Changes from one model to another",
-        [
-            "Metric",
-            *(TableColumn(f"{each.of} against {each.against}", series=roles[each.of]) for each in changes),
-        ],
+        ["Metric", *(TableColumn(f"{each.of} against {each.against}", series=roles[each.of]) for each in changes)],
         [[label, *cells] for label, cells in rows] if changes else [],
     )
 
@@ -199,11 +193,7 @@ def build_hallucination_table(comparison: Comparison) -> TextTable:
 
 def build_confusion_tables(found: ModelConfusions) -> list[TextTable]:
     """Return the most frequent confusions of one model: words, sounds, and confusions rarer than with the base."""
-    groups = (
-        ("Words", found.words),
-        ("Sounds", found.phonemes),
-        ("Rarer than base", found.reduced),
-    )
+    groups = (("Words", found.words), ("Sounds", found.phonemes), ("Rarer than base", found.reduced))
     return [
         TextTable.of(
             title,

@@ -11,12 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from habla_ml.errors import ExportError
-from habla_ml.export.coreml.contract import (
-    MINIMUM_IOS,
-    MODEL_NAMES,
-    SPECIFICATION_VERSION,
-    read_model_shape,
-)
+from habla_ml.export.coreml.contract import MINIMUM_IOS, MODEL_NAMES, SPECIFICATION_VERSION, read_model_shape
 from habla_ml.export.coreml.process import ConversionResult, run_conversion
 from habla_ml.export.exporter import (
     ArchiveFormat,

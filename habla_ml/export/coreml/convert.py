@@ -110,8 +110,7 @@ def _normalise_package(package: Path) -> None:
     manifest_path = package / "Manifest.json"
     manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
     manifest_path.write_text(
-        json.dumps(_stabilise_identifiers(manifest, package.name), indent=4, sort_keys=True) + "\n",
-        encoding="utf-8",
+        json.dumps(_stabilise_identifiers(manifest, package.name), indent=4, sort_keys=True) + "\n", encoding="utf-8"
     )
 
 

@@ -16,11 +16,7 @@ from torch.nn import functional  # noqa: TID253 - as above
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
-    from transformers.models.whisper.modeling_whisper import (
-        WhisperAttention,
-        WhisperDecoderLayer,
-        WhisperEncoderLayer,
-    )
+    from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperDecoderLayer, WhisperEncoderLayer
 
 N_FFT = 400
 HOP_LENGTH = 160
