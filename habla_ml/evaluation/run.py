@@ -92,9 +92,8 @@ def run_evaluation(
         stored = _publish_report(lake, candidate, comparison, decision, files)
         folder = reports / (candidate.name if candidate else stored[:16])
         shutil.rmtree(folder, ignore_errors=True)
-        files.html.parent.rename(folder)
-    moved = ReportFiles(*(folder / path.name for path in (files.html, files.markdown, files.json)))
-    return Evaluation(comparison, decision, moved, stored, measured.newly_decoded)
+        files.folder.rename(folder)
+    return Evaluation(comparison, decision, ReportFiles(folder), stored, measured.newly_decoded)
 
 
 def compare_models(

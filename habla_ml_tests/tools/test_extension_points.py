@@ -87,7 +87,7 @@ def test_a_new_metric_appears_in_the_comparison_the_scoreboard_and_the_report(pr
         project,
         """
         from habla_ml.defs.models.comparison_metadata import build_comparison_metadata
-        from habla_ml.evaluation.report.content import Content
+        from habla_ml.evaluation.report.content import ReportContent
         from habla_ml.evaluation.report.html import render_html
         from habla_ml.evaluation.report.markdown import render_markdown
         from habla_ml.evaluation.report.scoreboard import build_scoreboard
@@ -97,7 +97,7 @@ def test_a_new_metric_appears_in_the_comparison_the_scoreboard_and_the_report(pr
         comparison = make_comparison(make_utterances(4, 5), {"base": 1.0, "candidate": 0.0})
         print([round(each.metrics["empty_hypotheses"].value, 2) for each in comparison.models])
         print([row.metric for row in build_scoreboard(comparison, AcceptableSettings())][0])
-        content = Content(comparison)
+        content = ReportContent(comparison)
         print("empty hypotheses" in render_markdown(content), "empty hypotheses" in render_html(content, {}))
         metadata = build_comparison_metadata(comparison, AcceptableSettings())
         print(any("empty hypotheses" in str(value.value) for value in metadata.values() if hasattr(value, "value")))

@@ -71,7 +71,7 @@ def build_comparison_metadata(comparison: Comparison, acceptable: AcceptableSett
 
 def _list_charted_figures(comparison: Comparison) -> dict[str, Any]:
     from habla_ml.evaluation.metrics.error_rates import OUT_OF_DOMAIN_WER
-    from habla_ml.evaluation.report.seed_spread import describe_seed_spread
+    from habla_ml.evaluation.report.sentences import describe_seed_spread
 
     candidate, change = comparison.model("candidate"), comparison.change("base")
     found: dict[str, Any] = {}

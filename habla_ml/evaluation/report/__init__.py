@@ -2,47 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from habla_ml.audio import encode_flac
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.evaluation.comparison.error_tables import ErrorTables
+from habla_ml.evaluation.comparison.records import COMPARISON_FORMAT, Comparison
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.html import render_html
 from habla_ml.evaluation.report.markdown import render_markdown
-from habla_ml.evaluation.report.schema import build_comparison_schema
 from habla_ml.transcription.audio_check import find_audio_fault
 
-if TYPE_CHECKING:
-    import pyarrow as pa
 
-
-@dataclass(frozen=True)
 class ReportFiles:
-    """Paths of the files of a report."""
+    """Paths of the files of a report; the parquet files exist with error tables only."""
 
-    html: Path
-    markdown: Path
-    json: Path
-    """The comparison, for `read_comparison`."""
-
-    @property
-    def schema(self) -> Path:
-        """The JSON Schema of the comparison."""
-        return self.json.with_name("comparison.schema.json")
-
-    @property
-    def utterances(self) -> Path:
-        """Parquet with one row for each model and utterance; exists with error tables only."""
-        return self.json.with_name("utterances.parquet")
-
-    @property
-    def word_errors(self) -> Path:
-        """Parquet with one row for each word error of each model; exists with error tables only."""
-        return self.json.with_name("word_errors.parquet")
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.html, self.markdown = folder / "report.html", folder / "report.md"
+        self.json, self.schema = folder / "comparison.json", folder / "comparison.schema.json"
+        self.utterances, self.word_errors = folder / "utterances.parquet", folder / "word_errors.parquet"
 
 
 def write_report(
@@ -56,8 +38,10 @@ def write_report(
         content: What the report shows.
         utterances: The test set, for the audio of the examples; read once, only the examples are kept.
         folder: Folder of the files; created if it is missing.
-        error_tables: Every utterance and every wrong word.
+        error_tables: Every utterance and every wrong word, with a row for each model.
     """
+    import pyarrow.parquet as pq
+
     content = replace(content, has_error_tables=error_tables is not None)
     comparison = content.comparison
     wanted = {each.segment_id for each in comparison.examples}
@@ -66,22 +50,26 @@ def write_report(
         for each in utterances
         if each.segment_id in wanted and find_audio_fault(each.audio) is None
     }
-    files = ReportFiles(folder / "report.html", folder / "report.md", folder / "comparison.json")
+    files = ReportFiles(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files.html.write_text(render_html(content, flac_by_segment), encoding="utf-8")
     files.markdown.write_text(render_markdown(content), encoding="utf-8")
     files.json.write_text(comparison.to_json(), encoding="utf-8")
-    files.schema.write_text(build_comparison_schema(), encoding="utf-8")
+    files.schema.write_text(_build_comparison_schema(), encoding="utf-8")
     if error_tables is not None:
-        _write_table(error_tables.utterances, files.utterances)
-        _write_table(error_tables.word_errors, files.word_errors)
+        pq.write_table(error_tables.utterances, files.utterances, compression="zstd")
+        pq.write_table(error_tables.word_errors, files.word_errors, compression="zstd")
     return files
 
 
-def _write_table(table: pa.Table, path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    pq.write_table(table, path, compression="zstd")
+def _build_comparison_schema() -> str:
+    """Return the JSON Schema (draft 2020-12) of `Comparison.to_json`, for readers without this package."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:{COMPARISON_FORMAT.replace('/', ':')}",
+        **Comparison.model_json_schema(mode="serialization"),
+    }
+    return json.dumps(schema, ensure_ascii=False, indent=1) + "\n"
 
 
 __all__ = ["ReportContent", "ReportFiles", "write_report"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -24,7 +24,7 @@ DIMENSION_LABELS: Final[dict[Dimension, str]] = {
     "source": "Source",
 }
 """Dimensions with few slices; speakers and sessions have their own lists."""
-PHENOMENON_LABELS: Final[dict[DialectFeature, str]] = {
+DIALECT_FEATURE_LABELS: Final[dict[DialectFeature, str]] = {
     "final_s_before_pause": "Final s before a pause",
     "final_s_before_vowel": "Final s before a vowel",
     "final_s_before_consonant": "Final s before a consonant",
@@ -42,8 +42,6 @@ PHENOMENON_LABELS: Final[dict[DialectFeature, str]] = {
     "che": "Soft che",
     "para": "para → pa",
 }
-_SPEAKER_MAP_DIMENSIONS: Final[tuple[Dimension, ...]] = ("role", "seen_speaker")
-"""Known only from the speaker map."""
 SPEAKERS_SHOWN: Final = 12
 SESSIONS_SHOWN: Final = 5
 
@@ -67,15 +65,15 @@ class TestSetBreakdown:
     """The slices of the test set as the page draws them."""
 
     dimensions: tuple[tuple[str, tuple[Slice, ...]], ...]
-    """Label of a dimension → its slices."""
+    """Label of a dimension, and its slices."""
     scale: float
-    """End of their axis."""
+    """End of the axis of `dimensions`."""
     missing_dimensions: str
     """Which dimensions are unknown for all clips, and how to provide them; empty where none is."""
     speakers: SliceGroup
     """The speakers with the most words."""
     other_speakers: int
-    """Speakers that are not in `speakers`."""
+    """Number of speakers that are not in `speakers`."""
     sessions: SliceGroup
     """The sessions with the highest lower bound of the error rate."""
 
@@ -96,12 +94,12 @@ def break_down_test_set(comparison: Comparison, focus: str) -> TestSetBreakdown:
     speakers = sorted(
         (each for each in comparison.slices if each.dimension == "speaker"), key=lambda each: (-each.words, each.name)
     )
-    grouped = [(dimension, tuple(members)) for dimension, members in groupby(wide.slices, lambda each: each.dimension)]
+    grouped = {dimension: tuple(members) for dimension, members in groupby(wide.slices, lambda each: each.dimension)}
     return TestSetBreakdown(
         # A single slice of a dimension repeats the whole test set.
         dimensions=tuple(
             (DIMENSION_LABELS[dimension], members)
-            for dimension, members in grouped
+            for dimension, members in grouped.items()
             if len(members) > 1 or dimension == "overall"
         ),
         scale=wide.scale,
@@ -114,9 +112,10 @@ def break_down_test_set(comparison: Comparison, focus: str) -> TestSetBreakdown:
 
 def explain_missing_dimensions(comparison: Comparison) -> str:
     """Return which dimensions of the speaker map are unknown for all clips, and how to provide them, or ""."""
+    from_speaker_map: tuple[Dimension, ...] = ("role", "seen_speaker")
     found = [
         DIMENSION_LABELS[dimension]
-        for dimension in _SPEAKER_MAP_DIMENSIONS
+        for dimension in from_speaker_map
         if {each.name for each in comparison.slices if each.dimension == dimension} == {UNKNOWN}
     ]
     if not found:
@@ -152,12 +151,7 @@ def describe_conditions(comparison: Comparison) -> tuple[str, ...]:
     return tuple(found)
 
 
-def list_decoding_languages(comparison: Comparison) -> str:
-    """Return the languages that the models decode in."""
-    return ", ".join(dict.fromkeys(model.decoding.language for model in comparison.models))
-
-
-def _select_worst_sessions(comparison: Comparison, focus: str) -> Sequence[Slice]:
+def _select_worst_sessions(comparison: Comparison, focus: str) -> list[Slice]:
     def lower_error_bound(each: Slice) -> float:
         rate = next(rate.rate for rate in each.rates if rate.model == focus)
         return rate.interval.low if rate.interval else 0.0

@@ -20,7 +20,6 @@ class ReportContent:
     decision: Decision | None = None
     """None for a comparison without a release, e.g. of engines, options or quantisations."""
     date: str | None = None
-    """Day of the report, as printed."""
     override: str | None = None
     """Sentence about the person who overrode the rule, and why."""
     history: Sequence[tuple[str, Interval]] = ()

@@ -8,7 +8,7 @@ from typing import Final
 
 from habla_ml.evaluation.comparison.records import Change, Comparison
 from habla_ml.evaluation.report.content import ReportContent
-from habla_ml.evaluation.report.figures import NO_VALUE, points
+from habla_ml.evaluation.report.figures import NO_VALUE
 from habla_ml.evaluation.report.scoreboard import NO_WINNER, ScoreboardRow
 from habla_ml.settings import format_command
 
@@ -28,19 +28,14 @@ class DeploymentAdvice:
 
 def advise_deployment(content: ReportContent, rows: Sequence[ScoreboardRow]) -> DeploymentAdvice:
     """Derive the advice from the decision and the scoreboard `rows`."""
+    previous = content.comparison.model("previous")
+    rollback = format_command(content.profile_option, "rollback", *(("--to", previous.name) if previous else ()))
     return DeploymentAdvice(
         recommendation=_recommend(content),
         trade_offs=tuple(_list_trade_offs(content, rows)),
         migration=tuple(_list_migration_steps(content)),
-        rollback=_build_rollback_command(content),
+        rollback=rollback if content.decision else "",
     )
-
-
-def _build_rollback_command(content: ReportContent) -> str:
-    if content.decision is None:
-        return ""
-    previous = content.comparison.model("previous")
-    return format_command(content.profile_option, "rollback", *(("--to", previous.name) if previous else ()))
 
 
 def _recommend(content: ReportContent) -> str:
@@ -63,14 +58,12 @@ def _recommend_model(comparison: Comparison, name: str) -> str:
     if change is None or relative is None or relative.low <= 0:
         return f"Keep {comparison.models[0].name}: no other model makes significantly fewer errors."
     best = f"Use {name} if accuracy decides: it makes significantly fewer errors than {change.against}."
-    tied = [({each.of, each.against} - {name}).pop() for each in comparison.changes if _is_tied(each, name)]
+    tied = [
+        each.against if each.of == name else each.of
+        for each in comparison.changes
+        if name in {each.of, each.against} and each.points and each.points.low <= 0 <= each.points.high
+    ]
     return f"{best} It does not differ significantly from {' and '.join(tied)}." if tied else best
-
-
-def _is_tied(change: Change, name: str) -> bool:
-    """Whether `change` compares that model and its interval includes zero."""
-    drawn = change.points
-    return name in {change.of, change.against} and drawn is not None and drawn.low <= 0 <= drawn.high
 
 
 def _list_trade_offs(content: ReportContent, rows: Sequence[ScoreboardRow]) -> list[str]:
@@ -81,12 +74,8 @@ def _list_trade_offs(content: ReportContent, rows: Sequence[ScoreboardRow]) -> l
             by_winners.setdefault((row.winners, row.losers), []).append(row.metric)
     ordered = sorted(by_winners.items(), key=lambda each: name not in each[0][0])
     found = [_describe_winners(winners, losers, metrics) for (winners, losers), metrics in ordered]
-    found += [
-        line
-        for each in content.comparison.changes
-        if each.of == name
-        for line in _list_worse_slices(content.comparison, each)
-    ]
+    for each in content.comparison.changes:
+        found += _list_worse_slices(content.comparison, each) if each.of == name else []
     even = [row.metric for row in rows if row.winner == NO_WINNER]
     if even:
         found.append(f"No significant difference in: {', '.join(even)}.")
@@ -100,10 +89,8 @@ def _describe_winners(winners: tuple[str, ...], losers: tuple[str, ...], metrics
     names, worse = ", ".join(metrics), " and ".join(losers)
     if len(winners) == 1:
         return f"{winners[0]} is better than {worse} in: {names}."
-    return (
-        f"{worse} {'is' if len(losers) == 1 else 'are'} worse, and {' and '.join(winners)} do not differ significantly, "
-        f"in: {names}."
-    )
+    be = "is" if len(losers) == 1 else "are"
+    return f"{worse} {be} worse, and {' and '.join(winners)} do not differ significantly, in: {names}."
 
 
 def _list_worse_slices(comparison: Comparison, change: Change) -> list[str]:
@@ -114,8 +101,8 @@ def _list_worse_slices(comparison: Comparison, change: Change) -> list[str]:
     ]
     worse.sort(key=lambda each: -each.loss_lower_bound_points)
     return [
-        f"Worse than {change.against} on {each.dimension.replace('_', ' ')} {each.name}: {points(each.points.value)} "
-        f"points, at least {points(each.loss_lower_bound_points)} after correction for multiple comparisons."
+        f"Worse than {change.against} on {each.dimension.replace('_', ' ')} {each.name}: {each.points.value:+.1f} "
+        f"points, at least {each.loss_lower_bound_points:+.1f} after correction for multiple comparisons."
         for each in worse[:_MAX_WORSE_SLICES]
     ]
 

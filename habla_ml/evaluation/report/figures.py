@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from habla_ml.corpus.general_speech import SpeechSourceSummary
 from habla_ml.evaluation.metrics.hallucination import CountShare
-from habla_ml.evaluation.scoring.rates import ErrorRate
 from habla_ml.evaluation.scoring.statistics import Interval
 
 NO_VALUE = "–"
-_GIB = 1024**3
 _EXTRA_DIGIT_BELOW = 0.1
 
 
@@ -17,26 +15,22 @@ def percent(share: float | None, digits: int = 1) -> str:
     return NO_VALUE if share is None else f"{100 * share:.{digits}f}\u00a0%"
 
 
-def decimal(value: float | None) -> str:
-    """Return `3.1`."""
-    return NO_VALUE if value is None else f"{value:.1f}"
+def number(value: float | None, digits: int = 0) -> str:
+    """Return `3`, or `3.1` with one digit."""
+    return NO_VALUE if value is None else f"{value:.{digits}f}"
 
 
-def points(change: float | None) -> str:
-    """Return a signed change in points: `+1.2`."""
-    return NO_VALUE if change is None else f"{change:+.1f}"
-
-
-def rate_with_interval(rate: ErrorRate | None) -> str:
-    """Return `12.3 % (10.1–14.9)`, the interval in percent."""
-    return NO_VALUE if rate is None else share_with_interval(rate.interval)
-
-
-def share_with_interval(interval: Interval | None) -> str:
+def share_with_interval(share: Interval | None) -> str:
     """Return `12.3 % (10.1–14.9)` for a share of 1."""
-    if interval is None:
+    return number_with_interval(share, 1, "\u00a0%", 100)
+
+
+def number_with_interval(value: Interval | None, digits: int = 1, unit: str = "", scale: float = 1) -> str:
+    """Return the scaled value, its unit and its interval: `4.1 (1.2–9.8)`."""
+    if value is None:
         return NO_VALUE
-    return f"{percent(interval.value)} ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
+    middle, low, high = (f"{scale * each:.{digits}f}" for each in (value.value, value.low, value.high))
+    return f"{middle}{unit} ({low}–{high})"
 
 
 def count_with_share(share: CountShare) -> str:
@@ -49,45 +43,33 @@ def format_error_reduction(interval: Interval | None) -> str:
     """Return a relative improvement in words: `40 % fewer (31 to 48)`, or `12 % more (3 to 20)`."""
     if interval is None:
         return NO_VALUE
-    if interval.value < 0:
-        return f"{percent(-interval.value, 0)} more ({-100 * interval.high:.0f} to {-100 * interval.low:.0f})"
-    return f"{percent(interval.value, 0)} fewer ({100 * interval.low:.0f} to {100 * interval.high:.0f})"
+    is_more = interval.value < 0
+    kind, low, high = ("more", -interval.high, -interval.low) if is_more else ("fewer", interval.low, interval.high)
+    return f"{percent(abs(interval.value), 0)} {kind} ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def points_with_interval(interval: Interval | None) -> str:
     """Return a change in points: `-1.2 (-2.0 to -0.4)`."""
-    if interval is None:
-        return NO_VALUE
-    return f"{interval.value:+.1f} ({interval.low:+.1f} to {interval.high:+.1f})"
+    return NO_VALUE if interval is None else f"{interval.value:+.1f} ({interval.low:+.1f} to {interval.high:+.1f})"
 
 
 def factor(value: Interval | None) -> str:
     """Return a real-time factor with its interval: `0.021 × (0.019–0.024)`, `1.35 × (1.20–1.60)`."""
-    if value is None:
-        return NO_VALUE
-    digits = 3 if value.value < _EXTRA_DIGIT_BELOW else 2
-    return f"{value.value:.{digits}f}\u00a0× ({value.low:.{digits}f}–{value.high:.{digits}f})"
+    return number_with_interval(value, 3 if value and value.value < _EXTRA_DIGIT_BELOW else 2, "\u00a0×")
 
 
 def milliseconds(value: Interval | None) -> str:
     """Return `34 ms (29–41)`."""
-    return NO_VALUE if value is None else f"{value.value:.0f}\u00a0ms ({value.low:.0f}–{value.high:.0f})"
+    return number_with_interval(value, 0, "\u00a0ms")
 
 
-def per_minute(value: Interval | None) -> str:
-    """Return words per minute: `4.1 (1.2–9.8)`."""
-    return NO_VALUE if value is None else f"{value.value:.1f} ({value.low:.1f}–{value.high:.1f})"
+def memory(size_bytes: float) -> str:
+    """Return `1.90 GiB`."""
+    return f"{size_bytes / 1024**3:.2f}\u00a0GiB"
 
 
-def memory(size_bytes: float | None) -> str:
-    """Return `1.9 GiB`."""
-    return NO_VALUE if size_bytes is None else f"{size_bytes / _GIB:.2f}\u00a0GiB"
-
-
-def dollars(amount: float | None) -> str:
-    """Return `0.013 USD`."""
-    if amount is None:
-        return NO_VALUE
+def dollars(amount: float) -> str:
+    """Return `0.013 USD`, or `1.35 USD`."""
     return f"{amount:.{3 if amount < _EXTRA_DIGIT_BELOW else 2}f}\u00a0USD"
 
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.promotion.advice import Advice
+from habla_ml.evaluation.report import sentences
 from habla_ml.evaluation.report.breakdown import explain_missing_dimensions
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.deployment_advice import advise_deployment
 from habla_ml.evaluation.report.scoreboard import build_scoreboard
-from habla_ml.evaluation.report.sentences import (
-    REASONS_SHOWN,
-    describe_diarisation,
-    describe_failures,
-    describe_method,
-    describe_vocabulary,
-)
 from habla_ml.evaluation.report.summary import summarise
 from habla_ml.evaluation.report.tables import build_confusion_tables, build_tables
 from habla_ml.tables import escape_markdown, render_markdown_table
@@ -33,10 +27,10 @@ def render_markdown(content: ReportContent) -> str:
     advice = advise_deployment(content, rows)
     tables = {name: render_markdown_table(each) for name, each in build_tables(content, rows).items()}
     verdict = f"**{summary.verdict}.**"
-    reasons = list(content.decision.reasons if content.decision else ())
-    if content.override:
-        reasons.insert(0, f"Override: {content.override}")
-    rollback = f"Rollback: `{_strip_backticks(advice.rollback)}`" if advice.rollback else ""
+    override = (f"Override: {content.override}",) if content.override else ()
+    reasons = (*override, *(content.decision.reasons if content.decision else ()))
+    # Nothing can be escaped inside a code span.
+    command = " ".join(advice.rollback.replace("`", "").split())
     sections = {
         f"# {escape_markdown(summary.headline)}": " ".join([verdict, *map(escape_markdown, summary.sentences)]),
         "## Reasons": _render_list(reasons),
@@ -44,24 +38,30 @@ def render_markdown(content: ReportContent) -> str:
         "## Side by side": tables["scoreboard"],
         "## Recommendation": escape_markdown(advice.recommendation),
         "## Trade-offs": _render_list(advice.trade_offs),
-        "## Migration path": _join(_render_list(advice.migration), rollback),
+        "## Migration path": _join(_render_list(advice.migration), f"Rollback: `{command}`" if command else ""),
         "## Versions over time": tables["history"] if len(content.history) > 1 else "",
         "## Seeds": tables["seeds"],
         "## Should I fine-tune? How many more hours?": _join(
             _render_training_advice(content.training_advice), tables["forecasts"]
         ),
         "## Changes": tables["changes"],
-        "## Slices": _join(tables["slices"], *map(escape_markdown, _list_slice_notes(comparison))),
+        "## Slices": _join(
+            tables["slices"],
+            escape_markdown(explain_missing_dimensions(comparison)),
+            _explain_small_speakers(comparison),
+        ),
         "## Andalusian features": tables["dialect"],
-        "## Domain terms": _join(escape_markdown(describe_vocabulary(comparison)), tables["vocabulary"]),
+        "## Domain terms": _join(escape_markdown(sentences.describe_vocabulary(comparison)), tables["vocabulary"]),
         "## Confusions (reference → hypothesis)": _render_confusions(comparison, content.focus.name),
         "## Punctuation and capitals": tables["punctuation"],
         "## Invented text": tables["invented"],
-        "## Word times and speakers": _join(tables["word_timing"], escape_markdown(describe_diarisation(comparison))),
-        "## Failures": _join(tables["decoding"], _render_list(describe_failures(comparison))),
+        "## Word times and speakers": _join(
+            tables["word_timing"], escape_markdown(sentences.describe_diarisation(comparison))
+        ),
+        "## Failures": _join(tables["decoding"], _render_list(sentences.describe_failures(comparison))),
         "## Examples": _render_examples(comparison),
         "## Provenance": _join(
-            escape_markdown(describe_method(comparison)),
+            escape_markdown(sentences.describe_method(comparison)),
             tables["provenance"],
             _ERROR_TABLES_NOTE if content.has_error_tables else "",
         ),
@@ -73,29 +73,20 @@ def _join(*blocks: str) -> str:
     return "\n\n".join(each for each in blocks if each)
 
 
-def _render_list(sentences: Iterable[str]) -> str:
-    return "\n".join(f"- {escape_markdown(each)}" for each in sentences)
-
-
-def _strip_backticks(text: str) -> str:
-    """Remove what could end a code span: nothing can be escaped inside one."""
-    return " ".join(text.replace("`", "").split())
+def _render_list(items: Iterable[str]) -> str:
+    return "\n".join(f"- {escape_markdown(each)}" for each in items)
 
 
 def _render_training_advice(advice: Advice | None) -> str:
     if advice is None:
         return ""
-    return _join(f"**{escape_markdown(advice.headline)}.**", _render_list(advice.reasons[:REASONS_SHOWN]))
+    return _join(f"**{escape_markdown(advice.headline)}.**", _render_list(advice.reasons[: sentences.REASONS_SHOWN]))
 
 
-def _list_slice_notes(comparison: Comparison) -> Sequence[str]:
+def _explain_small_speakers(comparison: Comparison) -> str:
     small = sum(each.dimension == "speaker" and bool(each.too_small) for each in comparison.slices)
     speakers = "1 speaker has" if small == 1 else f"{small} speakers have"
-    notes = (
-        explain_missing_dimensions(comparison),
-        f"{speakers} too little speech for an error rate." if small else "",
-    )
-    return [each for each in notes if each]
+    return f"{speakers} too little speech for an error rate." if small else ""
 
 
 def _render_confusions(comparison: Comparison, focus: str) -> str:

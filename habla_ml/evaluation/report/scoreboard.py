@@ -15,18 +15,17 @@ from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.metrics.metric import Metric, Unit
 from habla_ml.evaluation.metrics.registry import METRICS
 from habla_ml.evaluation.report import figures
-from habla_ml.evaluation.report.thresholds import compare_with_bound
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import AcceptableSettings
-from habla_ml.tables import TableCell
+from habla_ml.tables import TableCell, ThresholdStatus
 
 NO_WINNER: Final = "no clear winner"
-_FORMATS: Final[Mapping[Unit, Callable[[Interval | None], str]]] = {
+_FORMATS: Final[Mapping[Unit, Callable[[Interval], str]]] = {
     "share": figures.share_with_interval,
     "milliseconds": figures.milliseconds,
     "real_time_factor": figures.factor,
-    "bytes": lambda value: figures.memory(value.value if value else None),
-    "dollars": lambda value: figures.dollars(value.value if value else None),
+    "bytes": lambda interval: figures.memory(interval.value),
+    "dollars": lambda interval: figures.dollars(interval.value),
 }
 _BOUND_FORMATS: Final[Mapping[Unit, Callable[[float], str]]] = {
     "share": lambda bound: figures.percent(bound, 0),
@@ -48,7 +47,7 @@ class ScoreboardRow:
     """In the order of the models."""
     winners: tuple[str, ...]
     """The models that are not losers; empty where there is no loser."""
-    losers: tuple[str, ...] = ()
+    losers: tuple[str, ...]
     """The models that another model is significantly better than."""
 
     @property
@@ -63,49 +62,47 @@ class ScoreboardRow:
         return any(each.text != figures.NO_VALUE for each in self.cells)
 
 
-@dataclass(frozen=True)
-class ChangeRow:
-    """The paired differences of one metric, in points."""
-
-    metric: str
-    cells: tuple[str, ...]
-    """In the order of the comparison's changes."""
-
-
 def build_scoreboard(comparison: Comparison, acceptable: AcceptableSettings) -> tuple[ScoreboardRow, ...]:
     """Return a row for every metric, in the order of `METRICS`; some may be unmeasured."""
     return tuple(_build_row(metric, comparison, acceptable) for metric in METRICS)
 
 
-def list_change_rows(comparison: Comparison) -> tuple[ChangeRow, ...]:
-    """Return the differences of every metric that has a paired difference, in the order of `METRICS`."""
-    return tuple(
-        ChangeRow(
-            metric.label,
-            tuple(figures.points_with_interval(each.metrics.get(metric.name)) for each in comparison.changes),
-        )
+def list_change_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """Return label and paired differences in points, one for each change, of every metric that has a difference."""
+    return [
+        (metric.label, [figures.points_with_interval(each.metrics.get(metric.name)) for each in comparison.changes])
         for metric in METRICS
         if any(metric.name in each.metrics for each in comparison.changes)
-    )
+    ]
+
+
+def compare_with_bound(value: Interval | None, bound: float | None) -> ThresholdStatus | None:
+    """Return whether the interval is below `bound`, above it, or includes it (`unsure`); None without either."""
+    if value is None or bound is None:
+        return None
+    if value.high < bound:
+        return "met"
+    return "missed" if value.low >= bound else "unsure"
 
 
 def _build_row(metric: Metric, comparison: Comparison, acceptable: AcceptableSettings) -> ScoreboardRow:
-    values = [model.metrics.get(metric.name) for model in comparison.models]
-    bounds = [
-        metric.acceptable_bound(acceptable, model.decoding) if metric.acceptable_bound else None
-        for model in comparison.models
-    ]
-    winners, losers = _find_winners(metric, comparison, values)
-    return ScoreboardRow(
-        metric=metric.label,
-        bound=_format_bounds(metric.unit, bounds),
-        cells=tuple(
-            TableCell(_FORMATS[metric.unit](value), status=compare_with_bound(value, bound))
-            for value, bound in zip(values, bounds, strict=True)
-        ),
-        winners=winners,
-        losers=losers,
+    measured: dict[str, Interval] = {}
+    cells, bounds = [], []
+    for model in comparison.models:
+        value = model.metrics.get(metric.name)
+        bound = metric.acceptable_bound(acceptable, model.decoding) if metric.acceptable_bound else None
+        text = _FORMATS[metric.unit](value) if value else figures.NO_VALUE
+        cells.append(TableCell(text, status=compare_with_bound(value, bound)))
+        bounds.append(bound)
+        if value is not None:
+            measured[model.name] = value
+    losers = tuple(
+        name
+        for name in measured
+        if any(_is_better(metric, comparison, measured, other, name) for other in measured if other != name)
     )
+    winners = tuple(name for name in measured if name not in losers) if losers else ()
+    return ScoreboardRow(metric.label, _format_bounds(metric.unit, bounds), tuple(cells), winners, losers)
 
 
 def _format_bounds(unit: Unit, bounds: Sequence[float | None]) -> str:
@@ -113,32 +110,16 @@ def _format_bounds(unit: Unit, bounds: Sequence[float | None]) -> str:
     return f"below {' or '.join(_BOUND_FORMATS[unit](each) for each in known)}" if known else ""
 
 
-def _find_winners(
-    metric: Metric, comparison: Comparison, values: Sequence[Interval | None]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    names = [model.name for model in comparison.models]
-    measured = [(name, value) for name, value in zip(names, values, strict=True) if value is not None]
-    losers = tuple(
-        name
-        for name, value in measured
-        if any(
-            _is_better(metric, comparison, (other, other_value), (name, value))
-            for other, other_value in measured
-            if other != name
-        )
-    )
-    return (tuple(name for name, _ in measured if name not in losers) if losers else ()), losers
-
-
-def _is_better(metric: Metric, comparison: Comparison, one: tuple[str, Interval], other: tuple[str, Interval]) -> bool:
+def _is_better(metric: Metric, comparison: Comparison, measured: Mapping[str, Interval], one: str, other: str) -> bool:
     """Whether `one` is significantly better than `other`."""
     sign = -1.0 if metric.is_higher_better else 1.0
     for change in comparison.changes:
         difference = change.metrics.get(metric.name)
-        if difference is not None and {change.of, change.against} == {one[0], other[0]}:
-            ends = [(sign if change.of == one[0] else -sign) * each for each in (difference.low, difference.high)]
+        if difference is not None and {change.of, change.against} == {one, other}:
+            ends = [(sign if change.of == one else -sign) * each for each in (difference.low, difference.high)]
             return max(ends) < 0
-    low, high = (other[1], one[1]) if metric.is_higher_better else (one[1], other[1])
+    better, worse = measured[one], measured[other]
+    low, high = (worse, better) if metric.is_higher_better else (better, worse)
     if low.low == low.high and high.low == high.high:
         return low.value < (1 - metric.margin) * high.value
     return low.high < high.low

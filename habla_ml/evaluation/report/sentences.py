@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.comparison.records import Change, Comparison
+from habla_ml.evaluation.comparison.seed_spread import SeedSpread
 from habla_ml.evaluation.metrics.diarisation import MAX_DIARISATION_RATE
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.figures import percent, share_with_interval
-from habla_ml.evaluation.report.thresholds import compare_with_bound
+from habla_ml.evaluation.report.scoreboard import compare_with_bound
 
 REASONS_SHOWN: Final = 3
 """The first reasons of the training advice decide its verdict; `habla-ml advise` prints all of them."""
@@ -17,8 +18,9 @@ _THRESHOLD_PHRASES: Final = {"met": "below", "unsure": "not significantly below"
 
 def describe_small_test_set(content: ReportContent) -> str:
     """Return that the test set has too few clips for a comparison; empty where it has enough."""
-    clips, fewest = content.comparison.test.utterances, content.acceptable.fewest_clips
-    return "" if clips >= fewest else f"fewer than the {fewest} clips that a comparison takes"
+    fewest = content.acceptable.fewest_clips
+    is_small = content.comparison.test.utterances < fewest
+    return f"fewer than the {fewest} clips that a comparison takes" if is_small else ""
 
 
 def describe_method(comparison: Comparison) -> str:
@@ -46,19 +48,18 @@ def describe_diarisation(comparison: Comparison) -> str:
     found = comparison.diarisation
     if found is None or found.rate is None:
         return ""
-    speech_s = sum(each.speech_s for each in found.recordings)
-    parts = ", ".join(
-        f"{percent(seconds / speech_s)} {kind}"
-        for kind, seconds in (
-            ("missed speech", sum(each.missed_s for each in found.recordings)),
-            ("false alarm", sum(each.false_alarm_s for each in found.recordings)),
-            ("speaker confusion", sum(each.confusion_s for each in found.recordings)),
-        )
-    )
+    sessions = found.recordings
+    speech_s = sum(each.speech_s for each in sessions)
+    seconds_by_kind = {
+        "missed speech": sum(each.missed_s for each in sessions),
+        "false alarm": sum(each.false_alarm_s for each in sessions),
+        "speaker confusion": sum(each.confusion_s for each in sessions),
+    }
+    parts = ", ".join(f"{percent(seconds / speech_s)} {kind}" for kind, seconds in seconds_by_kind.items())
     phrase = _THRESHOLD_PHRASES[compare_with_bound(found.rate, MAX_DIARISATION_RATE) or "missed"]
     return (
         f"Diarisation error rate of Habla's speaker labels against annotated turns: {share_with_interval(found.rate)}, "
-        f"{phrase} the acceptable {percent(MAX_DIARISATION_RATE, 0)}; {parts}; {len(found.recordings)} sessions. The "
+        f"{phrase} the acceptable {percent(MAX_DIARISATION_RATE, 0)}; {parts}; {len(sessions)} sessions. The "
         "labels do not depend on the model version."
     )
 
@@ -83,3 +84,35 @@ def describe_failures(comparison: Comparison) -> tuple[str, ...]:
                 f"unavailable, so the results are not those of the service alone. Run again when it is available."
             )
     return tuple(sentences)
+
+
+def format_seed_spread(found: SeedSpread) -> str:
+    """Return `22.4 % ± 0.9 (21.6 to 23.3)`: mean, standard deviation of one training, range."""
+    between = f"{100 * found.lowest:.1f} to {100 * found.highest:.1f}"
+    return f"{percent(found.mean)} ± {100 * found.standard_deviation:.1f} ({between})"
+
+
+def describe_seed_spread(comparison: Comparison) -> str:
+    """Return the spread, and whether the differences to base and release exceed it; empty without seeds."""
+    found = comparison.seeds
+    if found is None:
+        return ""
+    sentences = [f"The WER over {len(found.runs)} training seeds is {format_seed_spread(found)}."]
+    for change in (comparison.change("base"), comparison.change("previous")):
+        if change is not None and change.points is not None:
+            sentences.append(_compare_with_spread(change, change.points.value, found))
+    return " ".join(sentences)
+
+
+def _compare_with_spread(change: Change, difference: float, found: SeedSpread) -> str:
+    size = f"{abs(difference):.1f} points"
+    if abs(difference) <= found.seed_noise_points:
+        return (
+            f"The difference to {change.against} ({size}) is within the variation between seeds "
+            f"({found.seed_noise_points:.1f} points), so it is no evidence for or against this training."
+        )
+    kind = "gain over" if difference < 0 else "loss against"
+    if found.standard_deviation == 0:
+        return f"The {kind} {change.against} ({size}) does not depend on the seed."
+    times = abs(difference) / (100 * found.standard_deviation)
+    return f"The {kind} {change.against} ({size}) is {times:.0f} times the standard deviation between seeds."

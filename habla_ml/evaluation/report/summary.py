@@ -8,10 +8,10 @@ from habla_ml.evaluation.comparison.records import Change, Comparison, ModelScor
 from habla_ml.evaluation.metrics.error_rates import OUT_OF_DOMAIN_WER
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.figures import format_error_reduction, percent, points_with_interval
-from habla_ml.evaluation.report.seed_spread import describe_seed_spread
+from habla_ml.evaluation.report.sentences import describe_seed_spread
 
-VERDICT_LABELS = {"deploy": "Release it", "collect_more": "Collect more speech first", "refuse": "Do not release it"}
-NO_VERDICT = "A comparison without a release decision"
+_VERDICT_LABELS = {"deploy": "Release it", "collect_more": "Collect more speech first", "refuse": "Do not release it"}
+_NO_VERDICT = "A comparison without a release decision"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Summary:
 def summarise(content: ReportContent) -> Summary:
     """Describe what the comparison shows."""
     comparison, decision = content.comparison, content.decision
-    verdict = VERDICT_LABELS[decision.verdict] if decision else NO_VERDICT
+    verdict = _VERDICT_LABELS[decision.verdict] if decision else _NO_VERDICT
     candidate, base = comparison.model("candidate"), comparison.model("base")
     change = comparison.change("base")
     if candidate is None and decision is None and comparison.changes and comparison.test.words:
@@ -78,7 +78,7 @@ def _summarise_models(content: ReportContent) -> Summary:
         details.append(_describe_general_speech(comparison, change))
     return Summary(
         headline=_write_headline(change) if change else f"No model makes fewer word errors than {first.name}",
-        verdict=NO_VERDICT,
+        verdict=_NO_VERDICT,
         result=f"Wrong words of 100 spoken words: {wrong}.",
         confidence=_describe_confidence(comparison, change) if change else "",
         details=tuple(details),
@@ -102,23 +102,23 @@ def _describe_confidence(comparison: Comparison, change: Change) -> str:
     relative = change.relative_improvement
     if relative is None:
         return ""
-    low, high = sorted((relative.low, relative.high))
+    low, high = relative.low, relative.high
     if low > 0:
         interval = f"{percent(low, 0)} to {percent(high, 0)} fewer errors"
     elif high < 0:
         interval = f"{percent(-high, 0)} to {percent(-low, 0)} more errors"
     else:
         interval = f"from {percent(-low, 0)} more to {percent(high, 0)} fewer errors"
-    measured = (
+    sentence = (
         f"Measured on {comparison.test.words} words of {comparison.test.sessions} test sessions. "
         f"95 % confidence interval: {interval}."
     )
-    if change.smallest_detectable_points is None:
-        return measured
-    return (
-        f"{measured} This test set detects a true difference of {change.smallest_detectable_points:.1f} points in "
-        "four of five cases; it often misses smaller ones."
-    )
+    if change.smallest_detectable_points is not None:
+        sentence += (
+            f" This test set detects a true difference of {change.smallest_detectable_points:.1f} points in "
+            "four of five cases; it often misses smaller ones."
+        )
+    return sentence
 
 
 def _describe_slice(each: Slice, base: str, candidate: str) -> str:

@@ -13,17 +13,10 @@ from habla_ml.evaluation.comparison.slices import explain_too_small
 from habla_ml.evaluation.metrics.confusions import Confusion, ModelConfusions
 from habla_ml.evaluation.promotion.advice import Advice
 from habla_ml.evaluation.report import figures
-from habla_ml.evaluation.report.breakdown import (
-    DIMENSION_LABELS,
-    PHENOMENON_LABELS,
-    describe_conditions,
-    list_decoding_languages,
-)
+from habla_ml.evaluation.report.breakdown import DIALECT_FEATURE_LABELS, DIMENSION_LABELS, describe_conditions
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.scoreboard import ScoreboardRow, list_change_rows
-from habla_ml.evaluation.report.seed_spread import format_seed_spread
-from habla_ml.evaluation.report.sentences import describe_small_test_set
-from habla_ml.evaluation.scoring.statistics import Interval
+from habla_ml.evaluation.report.sentences import describe_small_test_set, format_seed_spread
 from habla_ml.tables import TableCell, TableColumn, TextTable
 
 _MAX_TERMS: Final = 8
@@ -35,12 +28,21 @@ def build_tables(content: ReportContent, scoreboard: Sequence[ScoreboardRow]) ->
     comparison = content.comparison
     return {
         "scoreboard": build_scoreboard_table(comparison, scoreboard),
-        "history": _build_history_table(content.history),
+        "history": TextTable.of(
+            "WER of each version on this test set",
+            ["Version", "WER (95 %)"],
+            [[name, figures.share_with_interval(interval)] for name, interval in content.history],
+        ),
         "changes": build_change_table(comparison),
         "seeds": _build_seed_table(comparison),
         "forecasts": build_forecast_table(content.training_advice),
         "slices": build_slice_table(
-            comparison, [each for each in comparison.slices if _is_dimension_or_large_speaker(each)]
+            comparison,
+            [
+                each
+                for each in comparison.slices
+                if each.dimension in DIMENSION_LABELS or (each.dimension == "speaker" and not each.too_small)
+            ],
         ),
         "dialect": build_dialect_table(comparison),
         "vocabulary": _build_vocabulary_table(comparison),
@@ -50,7 +52,7 @@ def build_tables(content: ReportContent, scoreboard: Sequence[ScoreboardRow]) ->
         "word_timing": _build_word_timing_table(comparison),
         "diarisation": _build_diarisation_table(comparison),
         "test_set": _build_test_set_table(content),
-        "provenance": _build_provenance_table(content),
+        "provenance": _build_property_table("Provenance", list(_list_provenance(content))),
     }
 
 
@@ -77,14 +79,14 @@ def build_change_table(comparison: Comparison) -> TextTable:
     roles = {model.name: model.role for model in comparison.models}
     changes = comparison.changes
     rows = [
-        ("word errors", [figures.format_error_reduction(each.relative_improvement) for each in changes]),
-        *((f"{row.metric}, points", row.cells) for row in list_change_rows(comparison)),
-        ("smallest detectable WER, points", [figures.decimal(each.smallest_detectable_points) for each in changes]),
+        ["word errors", *(figures.format_error_reduction(each.relative_improvement) for each in changes)],
+        *([f"{metric}, points", *cells] for metric, cells in list_change_rows(comparison)),
+        ["smallest detectable WER, points", *(figures.number(each.smallest_detectable_points, 1) for each in changes)],
     ]
     return TextTable.of(
         "Changes from one model to another",
         ["Metric", *(TableColumn(f"{each.of} against {each.against}", series=roles[each.of]) for each in changes)],
-        [[label, *cells] for label, cells in rows] if changes else [],
+        rows if changes else [],
     )
 
 
@@ -119,24 +121,18 @@ def build_slice_table(comparison: Comparison, slices: Sequence[Slice]) -> TextTa
             *_list_model_columns(comparison.models),
             "word errors",
         ],
-        [_build_slice_row(each) for each in slices],
+        [
+            [
+                DIMENSION_LABELS.get(each.dimension, each.dimension.capitalize()),
+                each.name,
+                str(each.words),
+                str(each.sessions),
+                *(figures.share_with_interval(rate.rate.interval) for rate in each.rates),
+                each.too_small or figures.format_error_reduction(each.improvement),
+            ]
+            for each in slices
+        ],
     )
-
-
-def _is_dimension_or_large_speaker(each: Slice) -> bool:
-    return each.dimension in DIMENSION_LABELS or (each.dimension == "speaker" and not each.too_small)
-
-
-def _build_slice_row(each: Slice) -> list[TableCell | str]:
-    reduction = each.too_small or figures.format_error_reduction(each.improvement)
-    return [
-        DIMENSION_LABELS.get(each.dimension, each.dimension.capitalize()),
-        each.name,
-        str(each.words),
-        str(each.sessions),
-        *(figures.rate_with_interval(rate.rate) for rate in each.rates),
-        reduction,
-    ]
 
 
 def build_dialect_table(comparison: Comparison, *, has_examples: bool = True) -> TextTable:
@@ -146,7 +142,7 @@ def build_dialect_table(comparison: Comparison, *, has_examples: bool = True) ->
         ["Feature", "words", *_list_model_columns(comparison.models), "word errors"],
         [
             [
-                TableCell(PHENOMENON_LABELS[each.feature], each.example if has_examples else ""),
+                TableCell(DIALECT_FEATURE_LABELS[each.feature], each.example if has_examples else ""),
                 str(each.words),
                 *(
                     TableCell(
@@ -169,26 +165,25 @@ def build_hallucination_table(comparison: Comparison) -> TextTable:
     models = [model for model in comparison.models if model.hallucination]
     scores = [model.hallucination for model in models if model.hallucination]
     kinds = [each.kind for each in scores[0].kinds] if scores else []
-    count = figures.count_with_share
+    count, share = figures.count_with_share, figures.share_with_interval
     rows = [
-        ("clips without speech that got text", [count(each.non_speech) for each in scores]),
-        *((f"– {kind}", [count(each.kinds[at].with_output) for each in scores]) for at, kind in enumerate(kinds)),
-        ("words per minute in them", [figures.per_minute(each.non_speech_words_per_minute) for each in scores]),
-        ("decoding stopped in them", [f"{each.non_speech_stopped} clips" for each in scores]),
-        ("short clips with an inserted word", [count(each.short_with_insertion) for each in scores]),
-        (
+        ["clips without speech that got text", *(count(each.non_speech) for each in scores)],
+        *([f"– {kind}", *(count(each.kinds[at].with_output) for each in scores)] for at, kind in enumerate(kinds)),
+        [
+            "words per minute in them",
+            *(figures.number_with_interval(each.non_speech_words_per_minute) for each in scores),
+        ],
+        ["decoding stopped in them", *(f"{each.non_speech_stopped} clips" for each in scores)],
+        ["short clips with an inserted word", *(count(each.short_with_insertion) for each in scores)],
+        [
             "inserted words per reference word of short clips",
-            [figures.share_with_interval(each.short_insertions_per_word) for each in scores],
-        ),
-        ("loops", [count(each.loops) for each in scores]),
-        ("repetitive texts (compression)", [count(each.compressed) for each in scores]),
-        ("stock phrases that are not in the reference", [count(each.stock_phrases) for each in scores]),
+            *(share(each.short_insertions_per_word) for each in scores),
+        ],
+        ["loops", *(count(each.loops) for each in scores)],
+        ["repetitive texts (compression)", *(count(each.compressed) for each in scores)],
+        ["stock phrases that are not in the reference", *(count(each.stock_phrases) for each in scores)],
     ]
-    return TextTable.of(
-        "Invented text",
-        ["Measure", *_list_model_columns(models)],
-        [[name, *values] for name, values in rows] if scores else [],
-    )
+    return TextTable.of("Invented text", ["Measure", *_list_model_columns(models)], rows if scores else [])
 
 
 def build_confusion_tables(found: ModelConfusions) -> list[TextTable]:
@@ -199,7 +194,7 @@ def build_confusion_tables(found: ModelConfusions) -> list[TextTable]:
             title,
             [title, "times", "base"],
             [
-                [_build_confusion_cell(each), str(each.count), _format_count(each.base_count)]
+                [_build_confusion_cell(each), str(each.count), figures.number(each.base_count)]
                 for each in confusions[:_MAX_CONFUSIONS]
             ],
         )
@@ -210,33 +205,17 @@ def build_confusion_tables(found: ModelConfusions) -> list[TextTable]:
 
 def _build_confusion_cell(each: Confusion) -> TableCell:
     pair = f"{each.reference_token or '∅'} → {each.hypothesis_token or '∅'}"
-    return TableCell(pair, " → ".join(each.words) if each.words else "", language="es")
-
-
-def _format_count(count: int | None) -> str:
-    return figures.NO_VALUE if count is None else str(count)
+    return TableCell(pair, " → ".join(each.words or ()), language="es")
 
 
 def _list_model_columns(models: Sequence[ModelScore]) -> list[TableColumn]:
     return [TableColumn(model.name, series=model.role) for model in models]
 
 
-def _name_model(model: ModelScore) -> TableCell:
-    return TableCell(model.name, series=model.role)
-
-
-def _build_history_table(history: Sequence[tuple[str, Interval]]) -> TextTable:
-    return TextTable.of(
-        "WER of each version on this test set",
-        ["Version", "WER (95 %)"],
-        [[name, figures.share_with_interval(interval)] for name, interval in history],
-    )
-
-
 def _build_seed_table(comparison: Comparison) -> TextTable:
-    found = comparison.seeds
-    rows = [] if found is None else [[each.version, figures.percent(each.wer)] for each in found.runs]
-    if found is not None:
+    rows = []
+    if (found := comparison.seeds) is not None:
+        rows = [[each.version, figures.percent(each.wer)] for each in found.runs]
         rows.append(["mean ± standard deviation (range)", format_seed_spread(found)])
     return TextTable.of("WER of each seed", ["Same training, another seed", "WER"], rows)
 
@@ -267,17 +246,17 @@ def _build_punctuation_table(comparison: Comparison) -> TextTable:
     """Return F1 scores: one row for each mark that occurs in a text, one column for each model."""
     models = [model for model in comparison.models if model.punctuation]
     scores = [model.punctuation for model in models if model.punctuation]
-    rows = [
-        ("all marks", [each.punctuation.f1 for each in scores]),
-        ("capitals", [each.capitals.f1 for each in scores]),
-    ]
     by_mark = [{mark.mark: mark.f1 for mark in each.marks} for each in scores]
     marks = dict.fromkeys(mark for found in by_mark for mark, f1 in found.items() if f1 is not None)
-    rows += [(mark, [found.get(mark) for found in by_mark]) for mark in marks]
+    rows = {
+        "all marks": [each.punctuation.f1 for each in scores],
+        "capitals": [each.capitals.f1 for each in scores],
+        **{mark: [found.get(mark) for found in by_mark] for mark in marks},
+    }
     return TextTable.of(
         "F1 of punctuation and capitals",
         ["Mark", *_list_model_columns(models)],
-        [[name, *map(figures.share_with_interval, values)] for name, values in rows] if scores else [],
+        [[name, *map(figures.share_with_interval, values)] for name, values in rows.items()] if scores else [],
     )
 
 
@@ -287,7 +266,7 @@ def _build_decoding_table(comparison: Comparison) -> TextTable:
         ["Model", "timed clips", "empty outputs", "unusable audio", "timeouts", "crashes", "service errors"],
         [
             [
-                _name_model(model),
+                TableCell(model.name, series=model.role),
                 str(model.timed_clips),
                 *(str(count) for count in (failed.empty, failed.audio, failed.timeout, failed.crash, failed.service)),
             ]
@@ -311,7 +290,8 @@ def _build_word_timing_table(comparison: Comparison) -> TextTable:
                 for each in (found.starts, found.ends)
             ]
             compared = f"{found.matched_words} of {found.reference_words}"
-            rows.append([_name_model(model), figures.milliseconds(found.mean_absolute_ms), *edges, compared])
+            name = TableCell(model.name, series=model.role)
+            rows.append([name, figures.milliseconds(found.mean_absolute_ms), *edges, compared])
     return TextTable.of(
         "Word times against manual alignments",
         ["Model", "mean absolute error", "of starts", "of ends", "compared words"],
@@ -327,7 +307,7 @@ def _build_diarisation_table(comparison: Comparison) -> TextTable:
         [
             [
                 each.recording,
-                *(f"{value:.1f}" for value in (each.speech_s, each.missed_s, each.false_alarm_s, each.confusion_s)),
+                *map("{:.1f}".format, (each.speech_s, each.missed_s, each.false_alarm_s, each.confusion_s)),
             ]
             for each in (found.recordings if found else ())
         ],
@@ -342,16 +322,12 @@ def _build_test_set_table(content: ReportContent) -> TextTable:
         [
             ("Description", "speech reserved for testing, not used in training; decoded as served"),
             ("Size", f"{size}; {few}" if few else size),
-            ("Languages", list_decoding_languages(content.comparison)),
+            ("Languages", ", ".join(dict.fromkeys(model.decoding.language for model in content.comparison.models))),
             ("Conditions", "; ".join(describe_conditions(content.comparison)) or figures.NO_VALUE),
             ("Hardware", content.comparison.provenance.hardware or figures.NO_VALUE),
             ("Date", content.date or figures.NO_VALUE),
         ],
     )
-
-
-def _build_provenance_table(content: ReportContent) -> TextTable:
-    return _build_property_table("Provenance", list(_list_provenance(content)))
 
 
 def _list_provenance(content: ReportContent) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import ReportContent
 from habla_ml.evaluation.report.html import render_html
 from habla_ml.evaluation.report.markdown import render_markdown
-from habla_ml.evaluation.report.seed_spread import describe_seed_spread, format_seed_spread
+from habla_ml.evaluation.report.sentences import describe_seed_spread, format_seed_spread
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import PromotionSettings
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances

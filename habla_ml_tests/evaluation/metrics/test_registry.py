@@ -22,7 +22,7 @@ def test_a_full_comparison_measures_and_shows_every_metric() -> None:
 
 def test_every_guarded_metric_has_a_paired_difference_and_a_bound() -> None:
     comparison, _ = make_full_comparison()
-    shown = {row.metric for row in list_change_rows(comparison)}
+    shown = {label for label, _ in list_change_rows(comparison)}
     guarded = [each for each in METRICS if each.guard]
     assert {each.name for each in guarded} == {
         "deletions",

@@ -4,8 +4,8 @@ from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.comparison.slices import DIMENSIONS as ALL_DIMENSIONS
 from habla_ml.evaluation.metrics.dialect_features import DIALECT_FEATURES
 from habla_ml.evaluation.report.breakdown import (
+    DIALECT_FEATURE_LABELS,
     DIMENSION_LABELS,
-    PHENOMENON_LABELS,
     SESSIONS_SHOWN,
     break_down_test_set,
     describe_conditions,
@@ -23,7 +23,7 @@ def measured() -> Comparison:
 
 def test_every_dimension_and_feature_has_a_label() -> None:
     assert {*DIMENSION_LABELS, "speaker", "session"} == set(ALL_DIMENSIONS)
-    assert set(PHENOMENON_LABELS) == set(DIALECT_FEATURES)
+    assert set(DIALECT_FEATURE_LABELS) == set(DIALECT_FEATURES)
 
 
 def test_the_five_sessions_with_the_highest_lower_bound_of_the_error_rate_are_shown(measured: Comparison) -> None:

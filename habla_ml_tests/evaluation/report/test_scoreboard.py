@@ -1,8 +1,7 @@
 import pytest
 
 from habla_ml.evaluation.comparison.records import Comparison
-from habla_ml.evaluation.report.scoreboard import NO_WINNER, ScoreboardRow, build_scoreboard
-from habla_ml.evaluation.report.thresholds import compare_with_bound
+from habla_ml.evaluation.report.scoreboard import NO_WINNER, ScoreboardRow, build_scoreboard, compare_with_bound
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import AcceptableSettings
 from habla_ml.transcription.options import HostedOptions
