@@ -31,16 +31,17 @@ class WeeklyExcess:
 
 
 @dataclass(frozen=True)
-class DriftState:
-    """The detector after one week."""
+class WeeklyDrift:
+    """The detector after one week; stored in the record of a release."""
 
     week: str
+    excess: float
     evidence: float
     """R, to compare with the bound; a value below 1 is no evidence of a change."""
     alarm: bool
 
 
-def detect_drift(weeks: Sequence[WeeklyExcess], weeks_between_false_alarms: float) -> list[DriftState]:
+def detect_drift(weeks: Sequence[WeeklyExcess], weeks_between_false_alarms: float) -> tuple[WeeklyDrift, ...]:
     """Return the detector's state after each week; it restarts after an alarm.
 
     Args:
@@ -55,7 +56,7 @@ def detect_drift(weeks: Sequence[WeeklyExcess], weeks_between_false_alarms: floa
         raise EvaluationError(
             f"weeks between false alarms is {weeks_between_false_alarms}, expected more than 1; 200 is four years"
         )
-    states: list[DriftState] = []
+    states: list[WeeklyDrift] = []
     evidence = 0.0
     for at, each in enumerate(weeks):
         if at and each.week <= weeks[at - 1].week:
@@ -66,10 +67,10 @@ def detect_drift(weeks: Sequence[WeeklyExcess], weeks_between_false_alarms: floa
             )
         evidence = min(_LARGEST_EVIDENCE, (evidence + 1) * _compute_e_value(each.excess))
         alarm = evidence >= weeks_between_false_alarms
-        states.append(DriftState(each.week, evidence, alarm))
+        states.append(WeeklyDrift(each.week, each.excess, evidence, alarm))
         if alarm:
             evidence = 0.0
-    return states
+    return tuple(states)
 
 
 def _compute_e_value(excess: float) -> float:

@@ -32,14 +32,13 @@ from habla_ml.monitoring.drift import WeeklyExcess
 
 LARGEST_EXCESS: Final = 3.5
 
-_TWO_SIDED_QUANTILE: Final = 0.975
 _PRIOR_PAIRS: Final = 4
 _FEWEST_EFFECTIVE_SESSIONS: Final = 2.0
 
 
 @dataclass(frozen=True)
 class WeeklyMeasurement:
-    """One week's value: the logarithm of an error rate, a mean or a share."""
+    """One week's value (the logarithm of an error rate, a mean or a share); stored in the record of a release."""
 
     week: str
     """Monday, `YYYY-MM-DD`."""
@@ -112,17 +111,14 @@ class _SessionVariance:
     @classmethod
     def of(cls, samples: Sequence[WeeklyMeasurement]) -> _SessionVariance:
         """Pool the variance over samples with at least one session each."""
-        freedoms = [max(each.units, _FEWEST_EFFECTIVE_SESSIONS) - 1 for each in samples]
-        variances = [each.standard_error**2 * max(each.units, _FEWEST_EFFECTIVE_SESSIONS) for each in samples]
-        degrees_of_freedom = sum(freedoms)
-        pooled = sum(one * other for one, other in zip(variances, freedoms, strict=True)) / degrees_of_freedom
-        return cls(pooled, degrees_of_freedom)
+        units = [max(each.units, _FEWEST_EFFECTIVE_SESSIONS) for each in samples]
+        degrees_of_freedom = sum(units) - len(units)
+        weighted = (each.standard_error**2 * n * (n - 1) for each, n in zip(samples, units, strict=True))
+        return cls(sum(weighted) / degrees_of_freedom, degrees_of_freedom)
 
     @property
     def small_sample_factor(self) -> float:
-        return compute_t_quantile(_TWO_SIDED_QUANTILE, max(1.0, self.degrees_of_freedom)) / NormalDist().inv_cdf(
-            _TWO_SIDED_QUANTILE
-        )
+        return compute_t_quantile(0.975, max(1.0, self.degrees_of_freedom)) / NormalDist().inv_cdf(0.975)
 
     def standard_error_of(self, sample: WeeklyMeasurement) -> float:
         return math.sqrt(self.variance / max(sample.units, _FEWEST_EFFECTIVE_SESSIONS))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -60,8 +59,8 @@ def read_snapshot_contents(lake: Lake, snapshot: Snapshot) -> SnapshotContents:
     """Read the contents of a snapshot from its table."""
     columns = ["segment_id", "audio_sha256", "split", "speaker", "sentence", "session_id", "day"]
     table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=columns)
-    is_train = pc.equal(table["split"], "train")
-    train, held_out = table.filter(is_train), table.filter(pc.invert(is_train))
+    is_train = pc.field("split") == "train"
+    train, held_out = table.filter(is_train), table.filter(~is_train)
     sentences = pc.unique(train["sentence"]).to_pylist()
     return SnapshotContents(
         segments=table["segment_id"].combine_chunks(),
@@ -86,7 +85,7 @@ def load_fresh_corrections(
         lake: The corpus.
         trained: The snapshot of the released version.
         since: The release; older annotations are left out.
-        zone: The zone that defines days and weeks.
+        zone: The zone of days and weeks.
     """
     chosen = load_chosen_segment_ids(lake)
     found: dict[str, list[FreshCorrection]] = defaultdict(list)
@@ -95,30 +94,14 @@ def load_fresh_corrections(
         if day is None or not day.counts["usable"]:
             continue
         for row in _read_fresh_rows(lake, day.parquet, trained, since):
-            week = week_of_moment(row.pop("annotated_at"), zone)
-            found[week].append(
-                FreshCorrection(**row, conventions=day.conventions_digest, is_uncertain=row["segment_id"] in chosen)
-            )
-    ordered = {week: sorted(found[week], key=lambda each: each.segment_id) for week in sorted(found)}
-    return {week: tuple(each) for week, each in ordered.items()}
-
-
-def count_unknown_words(lines: Mapping[str, list[str]], vocabulary: frozenset[str]) -> list[tuple[float, float]]:
-    """Return the number of words, and of those outside `vocabulary`, for each session."""
-    counted = []
-    for sentences in lines.values():
-        words = [word for each in sentences for word in normalise_spanish(each).split()]
-        counted.append((float(len(words)), float(sum(word not in vocabulary for word in words))))
-    return counted
+            week, is_uncertain = week_of_moment(row.pop("annotated_at"), zone), row["segment_id"] in chosen
+            found[week].append(FreshCorrection(**row, conventions=day.conventions_digest, is_uncertain=is_uncertain))
+    return {week: tuple(sorted(found[week], key=lambda each: each.segment_id)) for week in sorted(found)}
 
 
 def _read_fresh_rows(lake: Lake, parquet: str, trained: SnapshotContents, since: datetime) -> list[dict[str, Any]]:
     table = pq.read_table(io.BytesIO(lake.get_bytes(parquet)), columns=[*_CORRECTION_COLUMNS, "problem"])
-    table = table.filter(
-        pc.and_(pc.is_null(table["problem"]), pc.greater_equal(table["annotated_at"], pa.scalar(since)))
-    )
-    known = pc.or_(
-        pc.is_in(table["segment_id"], trained.segments), pc.is_in(table["audio_sha256"], trained.audio_hashes)
-    )
-    rows: list[dict[str, Any]] = table.filter(pc.invert(known)).select(list(_CORRECTION_COLUMNS)).to_pylist()
+    in_snapshot = pc.field("segment_id").isin(trained.segments) | pc.field("audio_sha256").isin(trained.audio_hashes)
+    fresh = pc.field("problem").is_null() & (pc.field("annotated_at") >= pa.scalar(since)) & ~in_snapshot
+    rows: list[dict[str, Any]] = table.filter(fresh).select(list(_CORRECTION_COLUMNS)).to_pylist()
     return rows

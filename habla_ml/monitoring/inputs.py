@@ -26,11 +26,12 @@ import pyarrow.parquet as pq
 from habla_ml.audio import SILENCE_DBFS, decode_flac
 from habla_ml.audio.snr import estimate_snr_db
 from habla_ml.corpus.speakers import SpeakerMap
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.lake import Lake, compute_digest
-from habla_ml.monitoring.drift import detect_drift
+from habla_ml.monitoring.drift import WeeklyDrift, detect_drift
 from habla_ml.monitoring.excess import ReferenceLevel, WeeklyMeasurement, compute_excesses, estimate_weekly_spread
-from habla_ml.monitoring.fresh_corrections import FreshCorrection, SnapshotContents, count_unknown_words
-from habla_ml.monitoring.record import DailyInputs, InputName, InputSeries, RatioSums, WeeklyDrift, WeeklyInput
+from habla_ml.monitoring.fresh_corrections import FreshCorrection, SnapshotContents
+from habla_ml.monitoring.record import DailyInputs, InputName, InputSeries, RatioSums
 from habla_ml.monitoring.weeks import week_of_day
 from habla_ml.recordings import PublishedDay, load_day
 from habla_ml.recordings.segments import read_segment_metadata
@@ -42,15 +43,7 @@ FEWEST_SESSIONS: Final = 2
 """Fewest sessions of a measured week."""
 
 _INPUTS_FORMAT: Final = "habla_ml.inputs/1"
-_INPUT_COLUMNS: Final = (
-    "segment_id",
-    "session_id",
-    "duration_s",
-    "loudness_dbfs",
-    "clipped_share",
-    "asr_status",
-    "speaker",
-)
+_COLUMNS: Final = ("segment_id", "session_id", "duration_s", "loudness_dbfs", "clipped_share", "asr_status", "speaker")
 
 
 @dataclass(frozen=True)
@@ -62,11 +55,6 @@ class MonitoredInput:
     """Largest irrelevant change, in the unit of the property."""
     sides: tuple[int, ...]
     """1 for a rise, −1 for a fall."""
-
-    @property
-    def least_spread(self) -> float:
-        """Least assumed spread between weeks."""
-        return self.tolerance / 2
 
 
 MONITORED_INPUTS: Final = (
@@ -81,11 +69,7 @@ MONITORED_INPUTS: Final = (
 
 
 def sum_days(
-    lake: Lake,
-    days: Iterable[str],
-    known: Mapping[str, DailyInputs],
-    trained: SnapshotContents,
-    speakers: SpeakerMap,
+    lake: Lake, days: Iterable[str], known: Mapping[str, DailyInputs], trained: SnapshotContents, speakers: SpeakerMap
 ) -> dict[str, DailyInputs]:
     """Return the sums of each day of recordings; unchanged days are taken from `known`.
 
@@ -170,41 +154,24 @@ def _build_one_series(
     for each in before:
         whole += by_week[each.week]
     value, error, _ = ratio(whole)
-    between = estimate_weekly_spread(before, monitored.least_spread)
+    least_spread = monitored.tolerance / 2
+    between = estimate_weekly_spread(before, least_spread)
     level = ReferenceLevel(value, math.hypot(error, between / math.sqrt(len(before))), monitored.tolerance)
     tested = [each for each in after if each.week in finished]
 
     def detect(side: int) -> tuple[WeeklyDrift, ...]:
-        if side not in monitored.sides:
-            return ()
-        return run_detector(tested, level, monitored.least_spread, bound, side, before=before)
+        weeks = tested if side in monitored.sides else []
+        return detect_drift(compute_excesses(weeks, level, least_spread, side, before=before), bound)
 
     return InputSeries(
         name=monitored.name,
         level=value,
         allowance=level.allowance,
-        reference=tuple(WeeklyInput(**vars(each)) for each in before),
-        weeks=tuple(WeeklyInput(**vars(each)) for each in after),
+        reference=tuple(before),
+        weeks=tuple(after),
         rise=detect(1),
         fall=detect(-1),
         bound=bound,
-    )
-
-
-def run_detector(
-    weeks: Sequence[WeeklyMeasurement],
-    level: ReferenceLevel,
-    floor: float,
-    bound: float,
-    side: int = 1,
-    samples: Sequence[WeeklyMeasurement] = (),
-    before: Sequence[WeeklyMeasurement] = (),
-) -> tuple[WeeklyDrift, ...]:
-    """Return the detector's state after each week with its input; see `compute_excesses` for the arguments."""
-    excesses = compute_excesses(weeks, level, floor, side, samples, before)
-    return tuple(
-        WeeklyDrift(week=each.week, excess=week.excess, evidence=each.evidence, alarm=each.alarm)
-        for week, each in zip(excesses, detect_drift(excesses, bound), strict=True)
     )
 
 
@@ -221,7 +188,16 @@ def _sum_unknown_words(
         for each in corrections:
             if not each.is_uncertain:
                 lines[week][each.session_id].append(each.sentence)
-    return {week: _sum_pairs(count_unknown_words(each, trained.vocabulary)) for week, each in lines.items()}
+    return {
+        week: _sum_pairs(_count_unknown_words(each, trained.vocabulary) for each in sessions.values())
+        for week, sessions in lines.items()
+    }
+
+
+def _count_unknown_words(sentences: Iterable[str], vocabulary: frozenset[str]) -> tuple[int, int]:
+    """Return the number of words, and of those outside `vocabulary`."""
+    words = [word for each in sentences for word in normalise_spanish(each).split()]
+    return len(words), sum(word not in vocabulary for word in words)
 
 
 def _sum_day(
@@ -236,7 +212,7 @@ def _sum_day(
         pair[1] += y
 
     sample: list[tuple[int, int, str]] = []
-    for at, row in enumerate(read_segment_metadata(lake, day.metadata, _INPUT_COLUMNS)):
+    for at, row in enumerate(read_segment_metadata(lake, day.metadata, _COLUMNS)):
         session, seconds = row["session_id"], row["duration_s"]
         if row["loudness_dbfs"] <= SILENCE_DBFS:
             continue
@@ -248,7 +224,8 @@ def _sum_day(
         name = _find_speaker_name(speakers, session, row["speaker"])
         if name is not None:
             add("unseen_speakers", session, seconds, seconds * (name not in trained.train_speakers))
-        entry = (-_hash_segment_id(row["segment_id"]), at, session)
+        digest = hashlib.blake2b(row["segment_id"].encode(), digest_size=8).digest()
+        entry = (-int.from_bytes(digest, "big"), at, session)
         (heapq.heappush if len(sample) < SNR_SAMPLE_SIZE else heapq.heappushpop)(sample, entry)
     for session, snr_db in _measure_snr(lake, day, {at: session for _, at, session in sample}):
         add("snr_db", session, 1.0, snr_db)
@@ -268,10 +245,6 @@ def _find_speaker_name(speakers: SpeakerMap, session: str, label: str | None) ->
     return None if is_local_speaker_label(label) else label
 
 
-def _hash_segment_id(segment_id: str) -> int:
-    return int.from_bytes(hashlib.blake2b(segment_id.encode(), digest_size=8).digest(), "big")
-
-
 def _measure_snr(lake: Lake, day: PublishedDay, sample: Mapping[int, str]) -> Iterator[tuple[str, float]]:
     """Yield session and signal-to-noise ratio of the sampled rows; reads only their row groups."""
     file = pq.ParquetFile(lake.fetch_path(day.parquet))
@@ -289,13 +262,5 @@ def _measure_snr(lake: Lake, day: PublishedDay, sample: Mapping[int, str]) -> It
 
 
 def _sum_pairs(pairs: Iterable[tuple[float, float]]) -> RatioSums:
-    table = np.array([each for each in pairs if each[0] > 0], dtype=np.float64).reshape(-1, 2)
-    x, y = table[:, 0], table[:, 1]
-    return RatioSums(
-        units=len(table),
-        x=float(x.sum()),
-        y=float(y.sum()),
-        xx=float((x * x).sum()),
-        xy=float((x * y).sum()),
-        yy=float((y * y).sum()),
-    )
+    x, y = np.array([each for each in pairs if each[0] > 0], dtype=np.float64).reshape(-1, 2).T
+    return RatioSums(units=len(x), x=x.sum(), y=y.sum(), xx=(x * x).sum(), xy=(x * y).sum(), yy=(y * y).sum())

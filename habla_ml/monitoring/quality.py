@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.comparison.records import Comparison
-from habla_ml.evaluation.scoring.alignment import SCORER_VERSION, ErrorCounts, score_utterances, sum_counts
+from habla_ml.evaluation.scoring.alignment import SCORER_VERSION, score_utterances, sum_counts
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.evaluation.scoring.rates import ErrorRate
 from habla_ml.evaluation.scoring.statistics import Counts, Draws, Resample, compute_t_quantile
@@ -29,14 +28,6 @@ if TYPE_CHECKING:
 _FORMAT = "habla_ml.week_of_quality/1"
 
 
-@dataclass(frozen=True)
-class MeasuredWeeks:
-    """The weeks, and the number of clips that were decoded for them."""
-
-    weeks: tuple[WeeklyQuality, ...]
-    decoded: int
-
-
 def measure_weeks(
     lake: Lake,
     fresh: Mapping[str, Sequence[FreshCorrection]],
@@ -44,8 +35,10 @@ def measure_weeks(
     model: ReleasedModel,
     settings: Settings,
     progress: Callable[[str], None],
-) -> MeasuredWeeks:
-    """Return the error rates of each week; weeks with unchanged corrections are taken from `known`.
+) -> tuple[tuple[WeeklyQuality, ...], int]:
+    """Return the error rates of each week, and the number of clips that were decoded for them.
+
+    Weeks with unchanged corrections are taken from `known`.
 
     Args:
         lake: Audio and cached hypotheses.
@@ -61,21 +54,14 @@ def measure_weeks(
     """
     inputs = {week: _digest_inputs(corrections, model, settings) for week, corrections in fresh.items()}
     changed = [week for week in fresh if week not in known or known[week].inputs != inputs[week]]
-    wanted: dict[str, set[str]] = {}
-    for each in (each for week in changed for each in fresh[week]):
-        wanted.setdefault(each.day, set()).add(each.segment_id)
-    segments = find_segments(lake, {day: frozenset(ids) for day, ids in wanted.items()})
-    hypotheses, decoded = (
-        decode_candidates(lake, list(segments.values()), model, settings, progress) if segments else ({}, 0)
-    )
+    segments = find_segments(lake, [(each.day, each.segment_id) for week in changed for each in fresh[week]])
+    hypotheses, decoded = decode_candidates(lake, list(segments.values()), model, settings, progress)
     texts = {segment_id: each.text for segment_id, each in hypotheses.items()}
-    measured = {
-        week: _measure_week(
-            week, inputs[week], [each for each in fresh[week] if each.segment_id in texts], texts, settings
-        )
-        for week in changed
-    }
-    return MeasuredWeeks(tuple(measured.get(week) or known[week] for week in fresh), decoded)
+    weeks = tuple(
+        _measure_week(week, inputs[week], corrections, texts, settings) if week in changed else known[week]
+        for week, corrections in fresh.items()
+    )
+    return weeks, decoded
 
 
 def compute_log_rate(resample: Resample) -> tuple[float, float]:
@@ -131,24 +117,14 @@ def _digest_inputs(corrections: Sequence[FreshCorrection], model: ReleasedModel,
     """Return a digest of everything that a week's figures depend on, shortened so that it names no object."""
     options, evaluation = build_served_options(settings.evaluation), settings.evaluation
     rows = [[each.segment_id, each.sentence, each.is_uncertain, each.conventions] for each in corrections]
-    method = [
-        _FORMAT,
-        model.artefact,
-        options.digest(),
-        SCORER_VERSION,
-        evaluation.bootstrap_draws,
-        evaluation.seed,
-    ]
+    method = [_FORMAT, model.artefact, options.digest(), SCORER_VERSION, evaluation.bootstrap_draws, evaluation.seed]
     return compute_digest([method, rows])[:32]
 
 
 def _measure_week(
-    week: str,
-    inputs: str,
-    corrections: Sequence[FreshCorrection],
-    texts: Mapping[str, str],
-    settings: Settings,
+    week: str, inputs: str, corrections: Sequence[FreshCorrection], texts: Mapping[str, str], settings: Settings
 ) -> WeeklyQuality:
+    corrections = [each for each in corrections if each.segment_id in texts]
     conventions = {each.conventions for each in corrections}
     return WeeklyQuality(
         week=week,
@@ -165,7 +141,7 @@ def _compute_weekly_rate(
     """Return the error rate of the corrections; None where they have no words."""
     references = [each.sentence for each in corrections]
     scores = score_utterances(references, [texts[each.segment_id] for each in corrections], normalise_spanish)
-    counts: list[ErrorCounts] = [each.words for each in scores]
+    counts = [each.words for each in scores]
     words = np.array([each.reference_words for each in counts], dtype=np.int64)
     if not words.sum():
         return None

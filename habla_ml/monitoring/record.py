@@ -13,6 +13,8 @@ from pydantic import AwareDatetime
 from habla_ml.evaluation.frozen_record import EvaluationRecord
 from habla_ml.evaluation.scoring.rates import ErrorRate
 from habla_ml.evaluation.scoring.statistics import Interval
+from habla_ml.monitoring.drift import WeeklyDrift
+from habla_ml.monitoring.excess import WeeklyMeasurement
 
 InputName = Literal["loudness_dbfs", "snr_db", "clipped", "duration_s", "rejected", "unseen_speakers", "unknown_words"]
 
@@ -45,17 +47,6 @@ class WeeklyQuality(EvaluationRecord):
     """Digest of the conventions of the references; None where days differ."""
 
 
-class WeeklyDrift(EvaluationRecord):
-    """The detector after one week."""
-
-    week: str
-    excess: float
-    """Distance beyond the tolerance, in standard errors."""
-    evidence: float
-    """To compare with the bound of the series."""
-    alarm: bool
-
-
 class ReleaseLevel(EvaluationRecord):
     """The error rate of the release on its own test set."""
 
@@ -66,16 +57,6 @@ class ReleaseLevel(EvaluationRecord):
     """Error rate up to which there is no drift."""
 
 
-class WeeklyInput(EvaluationRecord):
-    """An input in one week of recording."""
-
-    week: str
-    value: float
-    standard_error: float
-    units: float
-    """Effective number of sessions."""
-
-
 class InputSeries(EvaluationRecord):
     """One property of the recordings, before and after the release."""
 
@@ -84,8 +65,8 @@ class InputSeries(EvaluationRecord):
     """Over the reference weeks."""
     allowance: float
     """Largest distance from the level that counts as no change."""
-    reference: tuple[WeeklyInput, ...]
-    weeks: tuple[WeeklyInput, ...]
+    reference: tuple[WeeklyMeasurement, ...]
+    weeks: tuple[WeeklyMeasurement, ...]
     rise: tuple[WeeklyDrift, ...]
     fall: tuple[WeeklyDrift, ...]
     """Empty where only a rise is tested; `rise` is empty where only a fall is tested."""
@@ -109,7 +90,7 @@ class RatioSums(EvaluationRecord):
     yy: float = 0.0
 
     def __add__(self, other: RatioSums) -> RatioSums:
-        return RatioSums(**{name: getattr(self, name) + getattr(other, name) for name in RatioSums.model_fields})
+        return RatioSums(**{name: value + getattr(other, name) for name, value in self})
 
 
 class DailyInputs(EvaluationRecord):
@@ -149,11 +130,10 @@ class MonitoredRelease(EvaluationRecord):
     @property
     def last_week(self) -> str | None:
         """The newest measured week."""
-        measured = [each.week for each in self.weeks]
-        return max([*measured, *(week.week for each in self.inputs for week in each.weeks)], default=None)
+        weeks = [each.week for each in self.weeks] + [week.week for each in self.inputs for week in each.weeks]
+        return max(weeks, default=None)
 
-    def intervals(self) -> tuple[tuple[str, Interval | None], ...]:
+    def intervals(self) -> list[tuple[str, Interval | None]]:
         """Return each week with the interval of the error rate that drift is tested on."""
-        return tuple(
-            (each.week, each.representative.rate.interval if each.representative else None) for each in self.weeks
-        )
+        measured = [(each.week, each.representative) for each in self.weeks]
+        return [(week, each.rate.interval if each else None) for week, each in measured]

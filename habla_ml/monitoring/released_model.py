@@ -19,21 +19,18 @@ from habla_ml.corpus.speakers import load_speaker_map
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.lake import Lake, Store, catalogue
-from habla_ml.monitoring.excess import ReferenceLevel, WeeklyMeasurement
+from habla_ml.monitoring.drift import WeeklyDrift, detect_drift
+from habla_ml.monitoring.excess import ReferenceLevel, WeeklyMeasurement, compute_excesses
 from habla_ml.monitoring.fresh_corrections import load_fresh_corrections, read_snapshot_contents
-from habla_ml.monitoring.inputs import FEWEST_SESSIONS, build_input_series, run_detector, sum_days
+from habla_ml.monitoring.inputs import FEWEST_SESSIONS, build_input_series, sum_days
 from habla_ml.monitoring.quality import compute_release_level, explain_incomparable, measure_weeks
-from habla_ml.monitoring.record import (
-    MonitoredRelease,
-    ReleaseLevel,
-    WeeklyDrift,
-    WeeklyQuality,
-)
+from habla_ml.monitoring.record import MonitoredRelease, ReleaseLevel, WeeklyQuality
 from habla_ml.monitoring.weeks import is_over, week_of_day, week_of_moment, weeks_before
 from habla_ml.release.channel import read_channel
 from habla_ml.review.candidates import list_recorded_days
 from habla_ml.review.model_hypotheses import ReleasedModel, find_released_models
-from habla_ml.settings import MonitoringSettings, Settings
+from habla_ml.settings import Settings
+from habla_ml.settings.models import MonitoringSettings
 from habla_ml.training.plan import read_plan
 
 LEAST_WEEKLY_SPREAD: Final = 0.1
@@ -47,7 +44,7 @@ class MonitoringResult:
     record: MonitoredRelease
     object_id: str
     decoded: int
-    """Clips that were decoded now."""
+    """Number of clips that this run decoded."""
 
 
 def watch_release(
@@ -55,17 +52,12 @@ def watch_release(
 ) -> MonitoringResult | None:
     """Measure the current release of the channel up to `now` and test it for drift; None without a release.
 
-    Args:
-        lake: Corpus, recordings, hypotheses and evidence; the record is stored here.
-        store: The release store.
-        settings: Decoding options, and the bounds in `monitoring`.
-        now: An aware time; weeks that end later are shown and not tested.
-        progress: Receives a line from time to time.
+    Weeks that end after `now`, an aware time, are shown and not tested.
 
     Raises:
         CorpusError: Recordings and their metadata or texts do not agree.
         EvaluationError: The release has no evidence of its quality, or its model cannot run.
-        PointerMovedError: Another process stored a record in the meantime; run again.
+        PointerMovedError: Another process has stored a record since this run read the last one; run again.
     """
     state = read_channel(store, settings.release.channel).current
     models = find_released_models(lake, store, settings.release.channel)
@@ -77,41 +69,28 @@ def watch_release(
     fresh = load_fresh_corrections(lake, trained, state.released_at, zone)
     progress(f"{version}: corrections of {len(fresh)} weeks since its release")
     before = {each.week: each for each in known.weeks} if known else {}
-    measured = measure_weeks(lake, fresh, before, models[0], settings, progress)
+    measured, decoded = measure_weeks(lake, fresh, before, models[0], settings, progress)
     release_week = week_of_moment(state.released_at, zone)
     first = weeks_before(release_week, settings.monitoring.reference_weeks)
-    days = sum_days(
-        lake,
-        [day for day in list_recorded_days(lake) if day >= first],
-        known.days if known else {},
-        trained,
-        load_speaker_map(settings.corpus.speakers),
-    )
-    weeks = {*fresh, *map(week_of_day, days)}
-    inputs = build_input_series(
-        days,
-        fresh,
-        trained,
-        release_week,
-        [week for week in weeks if is_over(week, now, zone)],
-        settings.monitoring.weeks_between_false_alarms,
-    )
-    level, drift, untested = _run_drift_test(
-        measured.weeks, read_stored_comparison(lake, version), models[0], settings, now
-    )
+    recorded = [day for day in list_recorded_days(lake) if day >= first]
+    speakers = load_speaker_map(settings.corpus.speakers)
+    days = sum_days(lake, recorded, known.days if known else {}, trained, speakers)
+    finished = [week for week in {*fresh, *map(week_of_day, days)} if is_over(week, now, zone)]
+    bound = settings.monitoring.weeks_between_false_alarms
+    level, drift, untested = _run_drift_test(measured, read_stored_comparison(lake, version), models[0], settings, now)
     record = MonitoredRelease(
         version=version,
         release=state.version,
         released_at=state.released_at,
         level=level,
-        bound=settings.monitoring.weeks_between_false_alarms,
-        weeks=measured.weeks,
+        bound=bound,
+        weeks=measured,
         drift=drift,
         untested=untested,
-        inputs=inputs,
+        inputs=build_input_series(days, fresh, trained, release_week, finished, bound),
         days=days,
     )
-    return MonitoringResult(record, _publish_record(lake, record), measured.decoded)
+    return MonitoringResult(record, _publish_record(lake, record), decoded)
 
 
 def load_monitored_release(lake: Lake, version: str) -> MonitoredRelease | None:
@@ -126,13 +105,9 @@ def load_monitored_release(lake: Lake, version: str) -> MonitoredRelease | None:
 
 
 def _run_drift_test(
-    weeks: tuple[WeeklyQuality, ...],
-    comparison: Comparison,
-    model: ReleasedModel,
-    settings: Settings,
-    now: datetime,
+    weeks: tuple[WeeklyQuality, ...], comparison: Comparison, model: ReleasedModel, settings: Settings, now: datetime
 ) -> tuple[ReleaseLevel, tuple[WeeklyDrift, ...], dict[str, str]]:
-    """Return the level of the release, the detector after each tested week, and why other weeks are not tested."""
+    """Return the level of the release, the detector after each tested week, and why each other week is not tested."""
     bounds = settings.monitoring
     level = compute_release_level(comparison, bounds.tolerated_worsening)
     fault = explain_incomparable(comparison, model, settings)
@@ -140,11 +115,10 @@ def _run_drift_test(
     untested: dict[str, str] = {}
     tested: list[WeeklyMeasurement] = []
     for each in weeks:
-        reason = _explain_untested(each, conventions, bounds)
-        if not is_over(each.week, now, settings.zone):
-            reason = "not over yet"
-        if fault or reason:
-            untested[each.week] = fault or reason or ""
+        ended = is_over(each.week, now, settings.zone)
+        reason = fault or (_explain_untested(each, conventions, bounds) if ended else "not over yet")
+        if reason:
+            untested[each.week] = reason
         elif each.representative is not None:
             counts = each.representative.rate.counts
             value = math.log((counts.errors + 0.5) / counts.reference_words)
@@ -152,14 +126,10 @@ def _run_drift_test(
             tested.append(WeeklyMeasurement(each.week, value, error, units))
     tolerance = math.log1p(bounds.tolerated_worsening)
     value, error = math.log(level.tolerated) - tolerance, level.log_standard_error
-    drift = run_detector(
-        tested,
-        ReferenceLevel(value, error, tolerance),
-        LEAST_WEEKLY_SPREAD,
-        bounds.weeks_between_false_alarms,
-        samples=[WeeklyMeasurement("", value, error, level.sessions)],
-    )
-    return level, drift, untested
+    test_set = WeeklyMeasurement("", value, error, level.sessions)
+    reference = ReferenceLevel(value, error, tolerance)
+    excesses = compute_excesses(tested, reference, LEAST_WEEKLY_SPREAD, samples=[test_set])
+    return level, detect_drift(excesses, bounds.weeks_between_false_alarms), untested
 
 
 def _explain_untested(week: WeeklyQuality, conventions: str, bounds: MonitoringSettings) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -112,20 +112,22 @@ def gather_pool(lake: Lake, settings: Settings, week: str) -> CandidatePool:
         candidates += table.num_rows
         seconds += pc.sum(table["duration_s"]).as_py() or 0.0
         for shortlist, keys in ((suspects, -suspicion), (drawn, np.zeros(len(draws)))):
-            for at in shortlist.find_rows_worth_adding(keys, draws):
-                row = table.slice(at, 1).to_pylist()[0]
-                shortlist.add(keys[at], _build_candidate(row, minutes[at], int(draws[at])))
-            shortlist.trim()
+            rows = shortlist.find_rows_worth_adding(keys, draws)
+            built = zip(table.take(rows).to_pylist(), rows, strict=True)
+            shortlist.add((float(keys[at]), _build_candidate(row, minutes[at], int(draws[at]))) for row, at in built)
     return CandidatePool(suspects.members(), drawn.members(), candidates, seconds / 3600)
 
 
-def find_segments(lake: Lake, by_day: Mapping[str, frozenset[str]]) -> dict[str, ReviewCandidate]:
-    """Return the segments with these ids by day, annotated or not; unknown ids are left out."""
+def find_segments(lake: Lake, wanted: Iterable[tuple[str, str]]) -> dict[str, ReviewCandidate]:
+    """Return the segments with these days and ids, annotated or not, by id; unknown ids are left out."""
+    by_day = defaultdict(list)
+    for day, segment_id in wanted:
+        by_day[day].append(segment_id)
     found = {}
-    for day, wanted in by_day.items():
+    for day, ids in by_day.items():
         for table in _read_metadata_batches(lake, day):
-            chosen = table.filter(pc.is_in(table["segment_id"], pa.array(sorted(wanted), pa.string())))
-            found.update({row["segment_id"]: _build_candidate(row, 0.0, 0) for row in chosen.to_pylist()})
+            rows = table.filter(pc.field("segment_id").isin(ids)).to_pylist()
+            found.update({row["segment_id"]: _build_candidate(row, 0.0, 0) for row in rows})
     return found
 
 
@@ -153,9 +155,9 @@ def _summarise_annotations(lake: Lake) -> _AnnotatedSpeech:
     for day in catalogue.ANNOTATIONS.keys(lake):
         annotated, transcribed = _load_annotated_ids(lake, day)
         for batch in _read_metadata_batches(lake, day) if len(annotated) else ():
-            known = batch.filter(pc.is_in(batch["segment_id"], annotated))
+            known = batch.filter(pc.field("segment_id").isin(annotated))
             sounds.append(_compute_sha256_prefixes(known))
-            spoken = known.filter(pc.is_in(known["segment_id"], transcribed))
+            spoken = known.filter(pc.field("segment_id").isin(transcribed))
             sums = spoken.group_by("speaker", use_threads=False).aggregate([("duration_s", "sum")])
             for row in sums.to_pylist():
                 if not is_local_speaker_label(row["speaker"]):
@@ -169,7 +171,7 @@ def _load_annotated_ids(lake: Lake, day: str) -> tuple[pa.Array, pa.Array]:
     if events is None:
         return pa.array([], pa.string()), pa.array([], pa.string())
     table = read_event_table(lake, events.parquet, ("segment_id", "status"))
-    words = table.filter(pc.not_equal(table["status"], "unusable"))
+    words = table.filter(pc.field("status") != "unusable")
     return table["segment_id"].combine_chunks(), words["segment_id"].combine_chunks()
 
 
@@ -182,9 +184,8 @@ def _read_metadata_batches(lake: Lake, day: str) -> Iterator[pa.Table]:
     recordings = load_day(lake, day)
     if recordings is None:
         return
-    for batch in pq.ParquetFile(lake.fetch_path(recordings.metadata)).iter_batches(
-        _SEGMENTS_PER_BATCH, columns=list(_CANDIDATE_COLUMNS)
-    ):
+    file = pq.ParquetFile(lake.fetch_path(recordings.metadata))
+    for batch in file.iter_batches(_SEGMENTS_PER_BATCH, columns=list(_CANDIDATE_COLUMNS)):
         yield pa.Table.from_batches([batch])
 
 
@@ -204,10 +205,8 @@ def _compute_suspicion(
 ) -> tuple[NDArray[np.float64], list[float]]:
     """Return the suspicion of each row, from its metadata, and the transcribed minutes of its speaker."""
     weights, quiet_below = settings.review.weights, settings.evaluation.quiet_below_dbfs
-    known = [
-        math.inf if is_local_speaker_label(speaker) else minutes.get(speaker, 0.0)
-        for speaker in table["speaker"].to_pylist()
-    ]
+    speakers = table["speaker"].to_pylist()
+    known = [math.inf if is_local_speaker_label(each) else minutes.get(each, 0.0) for each in speakers]
     confidence = pc.fill_null(table["machine_confidence"], 1.0).to_numpy()
     quiet = np.clip((quiet_below - table["loudness_dbfs"].to_numpy()) / _FULL_QUIET_WEIGHT_DB, 0, 1)
     rejected = pc.fill_null(pc.equal(table["asr_status"], "rejected"), False).to_numpy()
@@ -222,8 +221,7 @@ def _compute_suspicion(
 
 def _compute_random_order(segment_ids: list[str], week: str) -> NDArray[np.uint64]:
     """Return the position of each segment in the week's random order: 64 bits of a hash keyed by the week."""
-    key = week.encode()
-    digests = (hashlib.blake2b(each.encode(), digest_size=8, key=key).digest() for each in segment_ids)
+    digests = (hashlib.blake2b(each.encode(), digest_size=8, key=week.encode()).digest() for each in segment_ids)
     return np.array([int.from_bytes(each, "big") for each in digests], np.uint64)
 
 
@@ -232,28 +230,24 @@ class _Shortlist:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._kept: list[tuple[float, int, ReviewCandidate]] = []
+        self._kept: list[tuple[float, ReviewCandidate]] = []
 
     def find_rows_worth_adding(self, keys: NDArray[np.float64], draws: NDArray[np.uint64]) -> list[int]:
         """Return the rows of a batch that could be among the first."""
         order: list[int] = np.lexsort((draws, keys))[: self._most].tolist()
         if len(self._kept) < self._most:
             return order
-        worst = self._kept[-1][:2]
-        return [at for at in order if (float(keys[at]), int(draws[at])) < worst]
+        key, worst = self._kept[-1]
+        return [at for at in order if (float(keys[at]), int(draws[at])) < (key, worst.random_order)]
 
-    def add(self, key: float, candidate: ReviewCandidate) -> None:
-        """Add a candidate; `trim` sorts the list."""
-        self._kept.append((float(key), candidate.random_order, candidate))
-
-    def trim(self) -> None:
-        """Keep the first `most`."""
-        self._kept.sort(key=lambda each: each[:2])
-        del self._kept[self._most :]
+    def add(self, candidates: Iterable[tuple[float, ReviewCandidate]]) -> None:
+        """Add candidates with their keys, and keep the first `most`."""
+        merged = sorted([*self._kept, *candidates], key=lambda each: (each[0], each[1].random_order))
+        self._kept = merged[: self._most]
 
     def members(self) -> tuple[ReviewCandidate, ...]:
         """Return the candidates, smallest first."""
-        return tuple(candidate for _, _, candidate in self._kept)
+        return tuple(candidate for _, candidate in self._kept)
 
 
 def _build_candidate(row: Mapping[str, Any], minutes: float, random_order: int) -> ReviewCandidate:

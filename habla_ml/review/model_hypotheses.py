@@ -27,7 +27,6 @@ from habla_ml.transcription.hypothesis_cache import read_hypotheses, transcribe_
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import build_served_options
 
-ProgressCallback = Callable[[str], None]
 _PROGRESS_INTERVAL_CLIPS = 64
 
 
@@ -52,13 +51,10 @@ class DecodedPool:
 def find_released_models(lake: Lake, store: Store, channel: str) -> tuple[ReleasedModel, ...]:
     """Return the current model of the channel and the one before, as far as the lake has them; at most two."""
     history = read_channel(store, channel)
-    states = [each for each in (history.current, history.previous_release()) if each is not None]
-    found: dict[str, ReleasedModel] = {}
-    for state in states:
-        pointer = lake.read_pointer(catalogue.EXPORT.name(state.model_version, SERVED.name))
-        if pointer is not None:
-            found.setdefault(state.model_version, ReleasedModel(state.model_version, str(pointer.value["tree"])))
-    return tuple(found.values())
+    states = (history.current, history.previous_release())
+    versions = dict.fromkeys(each.model_version for each in states if each is not None)
+    pointers = {each: lake.read_pointer(catalogue.EXPORT.name(each, SERVED.name)) for each in versions}
+    return tuple(ReleasedModel(version, str(each.value["tree"])) for version, each in pointers.items() if each)
 
 
 def decode_pool(
@@ -66,7 +62,7 @@ def decode_pool(
     candidates: Sequence[ReviewCandidate],
     models: Sequence[ReleasedModel],
     settings: Settings,
-    progress: ProgressCallback,
+    progress: Callable[[str], None],
 ) -> DecodedPool:
     """Decode the candidates with the first of `models`, and with the second only where Habla has no transcript.
 
@@ -84,38 +80,28 @@ def decode_pool(
         CorpusError: A day's recordings lack a segment that its metadata name.
         EvaluationError: The engine failed; finished hypotheses are saved.
     """
-    if not models or not candidates:
+    if not models:
         return DecodedPool({}, 0)
     newest, *before = models
     first, decoded = decode_candidates(lake, candidates, newest, settings, progress)
     without_text = [each for each in candidates if not each.machine_text] if before else []
-    second, more = decode_candidates(lake, without_text, before[0], settings, progress) if without_text else ({}, 0)
-    others = [_find_second_hypothesis(each, before, second) for each in candidates]
-    texts = [first[each.segment_id].text for each in candidates]
-    differing = _compute_disagreements(texts, [text for _, text in others])
+    second, more = decode_candidates(lake, without_text, (before or models)[0], settings, progress)
+    others = {each.segment_id: ("Habla", each.machine_text) for each in candidates if each.machine_text}
+    others |= {segment_id: (before[0].version, each.text) for segment_id, each in second.items()}
+    texts = [others.get(segment_id, ("", ""))[1] for segment_id in first]
+    shares = _compute_disagreements([each.text for each in first.values()], texts)
     found = {}
-    for each, (other, _), share in zip(candidates, others, differing, strict=True):
-        hypothesis = first[each.segment_id]
-        found[each.segment_id] = ComparedHypothesis(
+    for (segment_id, hypothesis), share in zip(first.items(), shares, strict=True):
+        source, _ = others.get(segment_id, ("", ""))
+        found[segment_id] = ComparedHypothesis(
             model_version=newest.version,
             text=hypothesis.text,
             avg_logprob=hypothesis.avg_logprob,
             no_speech_prob=hypothesis.no_speech_prob,
-            second_source=other,
-            disagreement=share if other else 0.0,
+            second_source=source,
+            disagreement=share if source else 0.0,
         )
     return DecodedPool(found, decoded + more)
-
-
-def _find_second_hypothesis(
-    candidate: ReviewCandidate, before: Sequence[ReleasedModel], second: Mapping[str, Hypothesis]
-) -> tuple[str, str]:
-    """Return the source and text of the second hypothesis; two empty strings without one."""
-    if candidate.machine_text:
-        return "Habla", candidate.machine_text
-    if candidate.segment_id in second:
-        return before[0].version, second[candidate.segment_id].text
-    return "", ""
 
 
 def _compute_disagreements(first: Sequence[str], second: Sequence[str]) -> list[float]:
@@ -133,7 +119,7 @@ def decode_candidates(
     candidates: Sequence[ReviewCandidate],
     model: ReleasedModel,
     settings: Settings,
-    progress: ProgressCallback,
+    progress: Callable[[str], None],
 ) -> tuple[dict[str, Hypothesis], int]:
     """Return one model's hypotheses by segment id, and the number of clips that were decoded for them.
 
@@ -141,24 +127,24 @@ def decode_candidates(
         CorpusError: A day's recordings lack a segment that its metadata name.
         EvaluationError: The engine failed; finished hypotheses are saved.
     """
+    if not candidates:
+        return {}, 0
     options = build_served_options(settings.evaluation)
     known = read_hypotheses(lake, model.artefact, options)
     waiting = {each.audio_sha256 for each in candidates} - known.keys()
     missing = [each for each in candidates if each.audio_sha256 in waiting]
-    if not missing:
-        return {each.segment_id: known[each.audio_sha256] for each in candidates}, 0
-    folder = checkout_artefact(lake, model.artefact, settings.work_folder)
-    decoder = open_transcriber(options, folder, settings.evaluation.device, settings.evaluation.cpu_threads)
 
     def report_progress(done: int, decoded: int) -> None:
         if done % _PROGRESS_INTERVAL_CLIPS == 0:
             progress(f"{model.version}: {done} of {len(missing)} clips are done ({decoded} different ones decoded)")
 
-    with closing(decoder) as transcriber:
-        fresh = transcribe_cached(
-            lake, model.artefact, transcriber, _iterate_utterances(lake, missing), report_progress
-        )
-    known.update((each.audio_sha256, each) for each in fresh)
+    if missing:
+        folder = checkout_artefact(lake, model.artefact, settings.work_folder)
+        utterances = _iterate_utterances(lake, missing)
+        opened = open_transcriber(options, folder, settings.evaluation.device, settings.evaluation.cpu_threads)
+        with closing(opened) as transcriber:
+            fresh = transcribe_cached(lake, model.artefact, transcriber, utterances, report_progress)
+        known.update((each.audio_sha256, each) for each in fresh)
     return {each.segment_id: known[each.audio_sha256] for each in candidates}, len(waiting)
 
 

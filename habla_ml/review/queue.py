@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +19,7 @@ from habla_ml.annotation.review_queue import (
 )
 from habla_ml.corpus.violations import ViolatingSegment, find_violating_segments
 from habla_ml.lake import Lake, Store, compute_digest
-from habla_ml.review.candidates import ReviewCandidate, find_segments, gather_pool
+from habla_ml.review.candidates import find_segments, gather_pool
 from habla_ml.review.model_hypotheses import decode_pool, find_released_models
 from habla_ml.review.selection import (
     DecodedCandidate,
@@ -83,7 +82,9 @@ def make_queue(
     models = find_released_models(lake, store, settings.release.channel)
     decoded = decode_pool(lake, pool.members, models, settings, progress)
     known = {each.segment_id: DecodedCandidate(each, decoded.by_segment.get(each.segment_id)) for each in pool.members}
-    returned = select_sent_back(_find_sent_back_candidates(lake, sent_back), review.minutes * review.sent_back_share)
+    segments = find_segments(lake, [(each.day, each.segment_id) for each in sent_back])
+    found = [(each, segments[each.segment_id]) for each in sent_back if each.segment_id in segments]
+    returned = select_sent_back(found, review.minutes * review.sent_back_share)
     drawn = draw_random([known[each.segment_id] for each in pool.drawn], review.minutes * review.random_share)
     chosen = choose_within_budget(
         rank(list(known.values()), review, settings.evaluation.quiet_below_dbfs),
@@ -93,10 +94,8 @@ def make_queue(
     )
     items = (*returned, *interleave(chosen, drawn))
     latest = load_queue(lake)
-    unchanged = latest is not None and latest.items == items
-    queue = latest if latest is not None and unchanged else save_queue(lake, items, now)
     return ReviewQueueResult(
-        queue=queue,
+        queue=latest if latest is not None and latest.items == items else save_queue(lake, items, now),
         candidates=pool.candidates,
         candidate_hours=pool.hours,
         considered=len(pool.members),
@@ -114,10 +113,7 @@ def find_segments_to_send_back(lake: Lake) -> list[SentBackSegment]:
     waiting = (each for each in find_violating_segments(lake) if each.unconfirmed)
     return [
         SentBackSegment(
-            each.segment_id,
-            each.day,
-            each.text,
-            _find_open_request(each, review_requests.get(each.segment_id, ())),
+            each.segment_id, each.day, each.text, _find_open_request(each, review_requests.get(each.segment_id, ()))
         )
         for each in islice(waiting, _MOST_SENT_BACK)
     ]
@@ -137,16 +133,6 @@ def format_iso_week(moment: datetime) -> str:
     """Return the ISO week of `moment`, such as `2026-W07`."""
     year, week, _ = moment.isocalendar()
     return f"{year}-W{week:02}"
-
-
-def _find_sent_back_candidates(
-    lake: Lake, sent_back: Sequence[SentBackSegment]
-) -> list[tuple[SentBackSegment, ReviewCandidate]]:
-    by_day: dict[str, set[str]] = defaultdict(set)
-    for each in sent_back:
-        by_day[each.day].add(each.segment_id)
-    found = find_segments(lake, {day: frozenset(wanted) for day, wanted in by_day.items()})
-    return [(each, found[each.segment_id]) for each in sent_back if each.segment_id in found]
 
 
 def _sum_minutes(items: Sequence[ReviewItem]) -> float:

@@ -41,8 +41,7 @@ def load_settings(profile: str | Path | None = None, environment: Mapping[str, s
     origins = _apply_environment(tree, environment)
     try:
         return Settings.model_validate(
-            {"profile": path.stem, "profile_option": option, **tree},
-            context={"root": path.resolve().parent.parent},
+            {"profile": path.stem, "profile_option": option, **tree}, context={"root": path.resolve().parent.parent}
         )
     except ValidationError as error:
         raise SettingsError(format_validation_errors(error, Settings, str(path), origins)) from None

@@ -51,12 +51,7 @@ def mailbox() -> Iterator[tuple[Mailbox, int]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     controller = Controller(
-        box,
-        hostname="127.0.0.1",
-        port=port,
-        authenticator=box.authenticate,
-        auth_required=True,
-        auth_require_tls=False,
+        box, hostname="127.0.0.1", port=port, authenticator=box.authenticate, auth_required=True, auth_require_tls=False
     )
     controller.start()
     yield box, port

@@ -92,7 +92,7 @@ def test_segments_to_send_back_are_found_by_their_day_annotated_or_not(lake, tmp
     spoken = [SimulatedSegment("one", 1), SimulatedSegment("one", 2)]
     publish_recordings(lake, DAY, spoken, tmp_path)
     annotate(lake, DAY, spoken)
-    found = find_segments(lake, {DAY: frozenset({spoken[0].id, "gone"}), NEXT_DAY: frozenset({spoken[1].id})})
+    found = find_segments(lake, [(DAY, spoken[0].id), (DAY, "gone"), (NEXT_DAY, spoken[1].id)])
     assert set(found) == {spoken[0].id}
 
 

@@ -99,17 +99,10 @@ def test_hints_are_from_the_released_model_and_a_second_queue_decodes_nothing(la
 def test_segments_sent_back_are_first_and_not_recorded_as_difficult(lake, store, tmp_path, week):
     annotate(lake, DAY, TEST_SEGMENTS[:2])
     wrong = ReviewRequest(1, ("digits",), "c", "t")
-    segments = [
-        SentBackSegment(TEST_SEGMENTS[0].id, DAY, "son 3", wrong),
-        SentBackSegment("gone", DAY, "y", wrong),
-    ]
+    segments = [SentBackSegment(TEST_SEGMENTS[0].id, DAY, "son 3", wrong), SentBackSegment("gone", DAY, "y", wrong)]
     queue = make_queue(lake, store, make_review_settings(tmp_path, minutes=2), ANNOTATION_TIME, print, segments).queue
     first = queue.items[0]
-    assert (first.segment_id, first.hint, first.reasons) == (
-        TEST_SEGMENTS[0].id,
-        "son 3",
-        ("conventions: digits",),
-    )
+    assert (first.segment_id, first.hint, first.reasons) == (TEST_SEGMENTS[0].id, "son 3", ("conventions: digits",))
     assert [each.segment_id for each in queue.items if each.is_sent_back] == [TEST_SEGMENTS[0].id]
     assert TEST_SEGMENTS[0].id not in load_chosen_segment_ids(lake)
     assert queue.minutes <= 2

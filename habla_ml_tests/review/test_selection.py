@@ -71,9 +71,7 @@ def test_the_score_is_the_weighted_mean_of_ranks():
 def test_each_signal_alone_puts_its_segment_first_and_gives_the_reason(weight, urgent, reason):
     plain = [make_decoded_candidate(str(at), random_order=at) for at in range(5)]
     found = rank(
-        [*plain, make_decoded_candidate("urgent", **urgent, random_order=9)],
-        weighing(**{weight: 1.0}),
-        QUIET_BELOW,
+        [*plain, make_decoded_candidate("urgent", **urgent, random_order=9)], weighing(**{weight: 1.0}), QUIET_BELOW
     )
     assert found[0].decoded_candidate.candidate.segment_id == "urgent"
     assert found[0].reasons == (reason,)
@@ -85,9 +83,7 @@ def test_at_most_three_reasons_are_given_in_order_of_weight():
         "urgent", avg_logprob=-1.0, disagreement=0.5, rejected=True, loudness_dbfs=-50.0, annotated_minutes=0.0
     )
     found = rank(
-        [urgent, make_decoded_candidate("plain")],
-        weighing(uncertainty=3, disagreement=2, rejected=1, quiet=0.5),
-        -35.0,
+        [urgent, make_decoded_candidate("plain")], weighing(uncertainty=3, disagreement=2, rejected=1, quiet=0.5), -35.0
     )
     assert [each.partition(":")[0] for each in found[0].reasons] == ["unsure", "disputed", "rejected"]
 
@@ -104,8 +100,7 @@ def test_a_clip_without_transcript_and_without_speech_is_left_out():
 
 def test_the_minutes_are_not_exceeded_and_a_shorter_segment_may_fill_the_rest():
     pool = ranked(
-        (make_decoded_candidate("long", duration_s=50.0), 0.9),
-        (make_decoded_candidate("longer", duration_s=20.0), 0.8),
+        (make_decoded_candidate("long", duration_s=50.0), 0.9), (make_decoded_candidate("longer", duration_s=20.0), 0.8)
     )
     pool += ranked((make_decoded_candidate("short", duration_s=10.0), 0.1))
     assert ids(choose_within_budget(pool, minutes=1.0, most_per_session=9)) == ["long", "short"]
@@ -171,11 +166,7 @@ def test_the_choice_keeps_its_bounds_for_any_pool(rows, minutes):
         *(
             (
                 make_decoded_candidate(
-                    str(at),
-                    session_id=f"s{session}",
-                    speaker=f"Voz {voice}",
-                    text=f"frase {words}",
-                    duration_s=seconds,
+                    str(at), session_id=f"s{session}", speaker=f"Voz {voice}", text=f"frase {words}", duration_s=seconds
                 ),
                 score,
             )
@@ -196,8 +187,7 @@ def test_the_random_share_follows_the_random_order_and_is_marked():
         make_decoded_candidate("c", duration_s=20.0),
     ]
     items = draw_random(
-        [*drawn, make_decoded_candidate("d", duration_s=30.0), make_decoded_candidate("e", duration_s=1.0)],
-        minutes=1.0,
+        [*drawn, make_decoded_candidate("d", duration_s=30.0), make_decoded_candidate("e", duration_s=1.0)], minutes=1.0
     )
     assert ids(items) == ["a", "c"]
     assert all(each.is_random and each.score == 0 for each in items)

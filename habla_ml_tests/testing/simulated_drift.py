@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from habla_ml.evaluation.scoring.statistics import Counts, Draws
-from habla_ml.monitoring.drift import DriftState, detect_drift
+from habla_ml.monitoring.drift import WeeklyDrift, detect_drift
 from habla_ml.monitoring.excess import ReferenceLevel, WeeklyMeasurement, compute_excesses
 from habla_ml.monitoring.quality import compute_log_rate
 
@@ -41,7 +41,9 @@ class ErrorRateSimulation:
         value, error = compute_log_rate(resample)
         return WeeklyMeasurement(week, value, error, float(resample.units[0]))
 
-    def simulate_detector(self, random: np.random.Generator, weeks: int, rises_at: int, by: float) -> list[DriftState]:
+    def simulate_detector(
+        self, random: np.random.Generator, weeks: int, rises_at: int, by: float
+    ) -> tuple[WeeklyDrift, ...]:
         """Run the detector over `weeks`; from week `rises_at` on the error rate is multiplied by `by`."""
         test = self.measure_week(random, "", self.test_sessions, self.error_rate)
         series = []
