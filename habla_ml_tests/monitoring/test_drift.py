@@ -1,4 +1,4 @@
-"""The detector against series whose change is known."""
+"""The detector on series with a known change."""
 
 from __future__ import annotations
 

@@ -119,8 +119,8 @@ def test_segments_chosen_as_difficult_are_shown_and_not_tested(monitored_deploym
     (week,) = watch_until(monitored_deployment, 1).record.weeks
     assert (week.representative.segments, week.uncertain.segments) == (24, 12)
     assert week.uncertain.rate.value > 0.6 > week.representative.rate.value
-    (judged,) = watch_until(monitored_deployment, 1).record.drift
-    assert judged.excess < 2
+    (tested,) = watch_until(monitored_deployment, 1).record.drift
+    assert tested.excess < 2
 
 
 def test_small_weeks_the_running_week_and_other_conventions_are_shown_and_not_tested(monitored_deployment):

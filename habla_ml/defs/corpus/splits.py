@@ -114,8 +114,8 @@ def _describe_overlaps(lake: "Lake", snapshot: "Snapshot", settings: Settings) -
 
     shared = find_shared_sentences(lake, snapshot)
     found: dict[str, Any] = {
-        "validation segments whose sentence train has": sum(each.validation for each in shared),
-        "test segments whose sentence train has": sum(each.test for each in shared),
+        "validation segments with a sentence of train": sum(each.validation for each in shared),
+        "test segments with a sentence of train": sum(each.test for each in shared),
         "shared sentences": table(map(asdict, shared[:_SENTENCES_SHOWN]), ["held_out", "train", "validation", "test"]),
     }
     if sum(snapshot.hours.values()) <= settings.splits.fingerprint_up_to_hours:
