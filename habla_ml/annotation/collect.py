@@ -15,12 +15,9 @@ from habla_ml.settings import Settings
 def collect_events(lake: Lake, day: str, settings: Settings, now: datetime) -> DayEventLog:
     """Append the unread events of `day` from every source; return the day's log.
 
-    A source can append events of other days too, as a table does; `find_outdated_days` then lists those days.
-
-    Raises:
-        InputError: A recordings folder cannot be listed, a table does not exist, or the consent register cannot be
-            read.
-        PointerMovedError: Another process appended at the same time. Run again.
+    A source can append events of other days too, as a table does; `find_outdated_days` then lists those days. Raises
+    `InputError` if a recordings folder cannot be listed, a table does not exist, or the consent register cannot be
+    read, or `PointerMovedError` if another process appended at the same time. Run again.
     """
     before = load_events(lake, day)
     for source in SOURCES:

@@ -37,13 +37,8 @@ class AnnotationConsentFilter:
     def explain_refusal(self, day: str, session_id: str, segment_id: str, labels: Collection[str | None]) -> str | None:
         """Return why an annotation of that segment may not come in yet, or None.
 
+        `labels` are the speaker labels that the annotation's source gives the segment, which need not be in the lake.
         `admission` records the consents that a refused annotation waits for.
-
-        Args:
-            day: The segment's day of recording.
-            session_id: The segment's session.
-            segment_id: The segment, in the lake or not.
-            labels: The speaker labels that the annotation's source gives the segment.
         """
         if self.admission.consents.registry is None:
             return None
@@ -60,11 +55,8 @@ class AnnotationConsentFilter:
         """Refuse where a contributor of the session has yet to consent: the segment can be theirs."""
         consents, is_refused = self.admission.consents, False
         for entry in consents.register.contributors if withheld_claims else ():
-            claims = {
-                each
-                for each in entry.list_claims(session_id)
-                if digest_claim(entry.contributor, each) in withheld_claims
-            }
+            possible = entry.list_claims(session_id)
+            claims = {each for each in possible if digest_claim(entry.contributor, each) in withheld_claims}
             if claims and entry.is_awaited(consents.today):
                 self.admission.withhold(session_id, entry, claims)
                 is_refused = True

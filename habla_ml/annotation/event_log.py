@@ -39,7 +39,6 @@ class DayEventLog(WithheldState):
     """Object id of the JSON list of skipped inputs."""
     events: int
     added: int = 0
-    """Events that this call added."""
 
 
 def load_events(lake: Lake, day: str) -> DayEventLog | None:
@@ -54,13 +53,7 @@ def read_events(lake: Lake, day: DayEventLog) -> list[AnnotationEvent]:
 
 
 def read_event_table(lake: Lake, object_id: str, columns: Sequence[str] = EVENT_SCHEMA.names) -> pa.Table:
-    """Return a table of events, sorted by segment, time and id. Columns that an older writer lacked are empty.
-
-    Args:
-        lake: Where the table is.
-        object_id: Object id of the table.
-        columns: The columns to read.
-    """
+    """Return a table of events, sorted by segment, time and id. Columns that an older writer lacked are empty."""
     file = pq.ParquetFile(io.BytesIO(lake.get_bytes(object_id)))
     table = file.read([name for name in columns if name in file.schema_arrow.names])
     for column in map(EVENT_SCHEMA.field, columns):
@@ -104,12 +97,11 @@ def append_events(
     out = io.BytesIO()
     pq.write_table(table, out, compression="zstd", row_group_size=65_536)
     earlier = () if before is None else read_skipped_inputs(lake, before.set_aside)
+    others = [each for each in earlier if each.session not in inputs]
     value = {
         "parquet": lake.put_bytes(out.getvalue()),
         "inputs": {**(before.inputs if before else {}), **inputs},
-        "set_aside": put_skipped_inputs(
-            lake, [*(each for each in earlier if each.session not in inputs), *skipped_inputs]
-        ),
+        "set_aside": put_skipped_inputs(lake, [*others, *skipped_inputs]),
         "events": table.num_rows,
     }
     value = merge_withheld(value, before, inputs, withheld or {}, consents)

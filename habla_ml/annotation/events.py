@@ -38,7 +38,6 @@ class AnnotationEvent:
     created_at: datetime
     """Aware; stored in UTC."""
     seen_text: str | None
-    """The machine text that the person saw."""
     model_version: str = ""
     """The model version of that text: one of ours, or `habla` or `habla:<model>` for Habla's own recogniser; empty
     where it is unknown."""

@@ -90,8 +90,7 @@ class ReviewQueue:
 def save_queue(lake: Lake, items: Iterable[ReviewItem], made_at: datetime) -> ReviewQueue:
     """Publish a queue, and record which segments it selected and which review requests it issued.
 
-    Raises:
-        PointerMovedError: Another process published a queue at the same time. Run again.
+    Raises `PointerMovedError` if another process published a queue at the same time. Run again.
     """
     pointer = lake.read_pointer(catalogue.REVIEW_QUEUE)
     listed, moment = tuple(items), made_at.astimezone(UTC).isoformat()
@@ -146,9 +145,8 @@ def _parse_request(body: Mapping[str, Any]) -> ReviewRequest:
 
 
 def _format_item(item: ReviewItem) -> dict[str, Any]:
-    body = asdict(item)
-    del body["request"]
-    return {**body, "objection": None if item.request is None else _format_request(item.request)}
+    objection = None if item.request is None else _format_request(item.request)
+    return {**{key: each for key, each in vars(item).items() if key != "request"}, "objection": objection}
 
 
 def _parse_item(body: Mapping[str, Any]) -> ReviewItem:

@@ -105,7 +105,6 @@ class Admission:
     refused_segment_ids: set[str] = field(default_factory=set)
     refused_audio_sha256: set[str] = field(default_factory=set)
     withheld: dict[str, set[str]] = field(default_factory=dict)
-    """Session → claims that withheld its segments."""
     awaited_entries: set[str] = field(default_factory=set)
     """Entries (`Contributor.digest`) with such claims."""
 
@@ -139,10 +138,7 @@ class Admission:
             add_tombstones(self.lake, self.refused_segment_ids, self.refused_audio_sha256)
 
     def iterate_and_save_tombstones(self, admitted: Iterable[_Item]) -> Iterator[_Item]:
-        """Yield the same items, then write tombstones for the segments with a withdrawn consent.
-
-        The tombstones also keep out later annotations of these segments and copies under other names.
-        """
+        """Yield the same items, then write tombstones, which also keep out later annotations and renamed copies."""
         yield from admitted
         self.save_tombstones()
 
@@ -170,17 +166,9 @@ def requeue_newly_consented(
 ) -> Mapping[str, Any] | None:
     """Mark sessions with newly granted consents as not read; return the pointer's new value, or None if unchanged.
 
-    Compares two short texts if the register has not changed. Otherwise stores the result in the pointer, so that each
-    change of the register is examined once.
-
-    Args:
-        lake: The lake of the pointer.
-        name: Name of the pointer; its `inputs` have a fingerprint for each session.
-        stored: The pointer's withheld segments.
-        consents: The present consents.
-
-    Raises:
-        InputError: The register cannot be read.
+    Compares two short texts if the register has not changed. Otherwise stores the result in the pointer `name`, whose
+    `inputs` have a fingerprint for each session: each change of the register is examined once. Raises `InputError` if
+    the register cannot be read.
     """
     if not stored.withheld or consents.unchanged_since(stored.consents):
         return None

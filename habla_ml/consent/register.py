@@ -45,7 +45,6 @@ class Contributor(_RegisterModel):
     speakers: tuple[Voice, ...] = ()
     """Their labels; the pseudonym itself is one in every session."""
     segments: tuple[str, ...] = ()
-    """Ids of single segments."""
 
     def covers(self, session_id: str, speaker: str | None, segment_id: str) -> bool:
         """Return whether a segment belongs to this contributor."""
@@ -56,9 +55,8 @@ class Contributor(_RegisterModel):
         if _matches_any(session_id, self.sessions):
             return "session"
         label = (speaker or "").strip()
-        if label == self.contributor or any(
-            label == voice.label and _matches_any(session_id, voice.sessions) for voice in self.speakers
-        ):
+        voices = (each for each in self.speakers if each.label == label)
+        if label == self.contributor or any(_matches_any(session_id, each.sessions) for each in voices):
             return f"speaker {label}"
         return f"segment {segment_id}" if segment_id in self.segments else ""
 
@@ -141,11 +139,7 @@ def digest_claim(contributor: str, claim: str) -> str:
 
 
 def load_register(path: Path) -> Register:
-    """Read a register.
-
-    Raises:
-        InputError: It cannot be read, has an unknown key, or names a contributor twice.
-    """
+    """Read a register. Raises `InputError` if it cannot be read, has an unknown key, or names a contributor twice."""
     return parse_register(read_register_bytes(path), path)
 
 

@@ -15,6 +15,7 @@ from habla_ml.lake import Lake, catalogue, compute_digest
 
 TOMBSTONES_FORMAT: Final = "habla_ml.tombstones/1"
 _MAX_ATTEMPTS: Final = 20
+_STORED_KEYS: Final = {"trained": "heard", "evaluated": "tested"}
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,8 @@ class Erasure:
     segments: int
     hours: float
     trained: tuple[str, ...]
-    """Model versions that were trained on the voice; stored as `heard`."""
     evaluated: tuple[str, ...]
-    """Model versions that were chosen by or scored on it; stored as `tested`."""
+    """Model versions that were chosen by or scored on it."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,7 @@ def add_tombstones(
 
 
 def drop_erased_rows(lake: Lake, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of segments that are not erased.
-
-    An erased sound under a new segment id gets a tombstone too, so that annotations of that segment stay out.
-    """
+    """Yield the rows of segments that are not erased; give erased sounds with a new segment id a tombstone too."""
     erased = read_tombstones(lake)
     renamed = set()
     for row in rows:
@@ -112,15 +109,7 @@ def _to_json(tombstones: Tombstones) -> dict[str, Any]:
         "sounds": sorted(tombstones.sounds),
         "objects": sorted(tombstones.objects),
         "erasures": [
-            {
-                "contributor": each.contributor,
-                "at": each.at,
-                "segments": each.segments,
-                "hours": each.hours,
-                "heard": list(each.trained),
-                "tested": list(each.evaluated),
-            }
-            for each in tombstones.erasures
+            {_STORED_KEYS.get(key, key): value for key, value in vars(each).items()} for each in tombstones.erasures
         ],
     }
 
@@ -137,14 +126,7 @@ def _parse_tombstones(lake: Lake, object_id: str) -> Tombstones:
         frozenset(body["sounds"]),
         frozenset(body["objects"]),
         tuple(
-            Erasure(
-                each["contributor"],
-                each["at"],
-                each["segments"],
-                each["hours"],
-                trained=tuple(each["heard"]),
-                evaluated=tuple(each["tested"]),
-            )
+            Erasure(trained=tuple(each.pop("heard")), evaluated=tuple(each.pop("tested")), **each)
             for each in body["erasures"]
         ),
     )

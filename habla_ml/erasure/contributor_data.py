@@ -31,7 +31,6 @@ class ContributorData:
     """Segments of a contributor in the lake."""
 
     durations_s: Mapping[str, float]
-    """Segment → its length."""
     sounds: frozenset[str]
     """sha256 of their decoded samples."""
     sessions: Mapping[str, int]
@@ -58,7 +57,6 @@ class AffectedVersions:
     """Model versions that used a voice."""
 
     trained: tuple[str, ...]
-    """Trained on it."""
     evaluated: tuple[str, ...]
     """Chosen by it (validation) or scored on it."""
 
@@ -68,10 +66,7 @@ def find_contributor_data(
 ) -> ContributorData:
     """Find all segments of a contributor in the lake, and all other names of the same sounds.
 
-    Args:
-        lake: The lake.
-        contributor: The contributor.
-        folder: Segments in Habla's folder. Their labels attribute the annotations of withheld segments.
+    The labels of the segments in Habla's folder attribute the annotations of withheld segments.
     """
     sounds = {row["audio_sha256"] for row in _read_all_segments(lake) if _is_covered(contributor, row)}
     durations_s: dict[str, float] = {}

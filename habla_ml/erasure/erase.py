@@ -72,11 +72,7 @@ def plan_erasure(lake: Lake, contributor: Contributor, settings: Settings, now: 
 
 
 def erase(
-    lake: Lake,
-    plan: ErasurePlan,
-    settings: Settings,
-    now: datetime,
-    progress: ReportProgress = lambda _: None,
+    lake: Lake, plan: ErasurePlan, settings: Settings, now: datetime, progress: ReportProgress = lambda _: None
 ) -> ErasureReport:
     """Erase the data in the plan and finish earlier erasures.
 

@@ -33,7 +33,6 @@ class ErasureMatcher:
     segments: frozenset[str]
     sounds: frozenset[str]
     names: frozenset[str] = frozenset()
-    """Names and pseudonyms of the erased people."""
     texts: frozenset[str] = frozenset()
     """Texts by people and machines, searched for in pages only."""
 
@@ -50,11 +49,8 @@ class ErasureMatcher:
     def clean_json(self, value: Any, replace_id: Callable[[str], str]) -> Any:
         """Return a JSON value without the erased items and keys.
 
-        Removes objects that name an erased segment or sound. Replaces the person's names by an alias.
-
-        Args:
-            value: A JSON value.
-            replace_id: Returns the new text of a string that may be the id of a rewritten object.
+        Removes objects that name an erased segment or sound. Replaces the person's names by an alias. `replace_id`
+        returns the new text of a string that may be the id of a rewritten object.
         """
         kept = self._clean(value, replace_id)
         return None if kept is _REMOVED else kept
@@ -67,7 +63,7 @@ class ErasureMatcher:
         return any(
             form in page or form in unescaped
             for text in self.texts
-            for form in {text, html.escape(text), _escape_json(text), " ".join(text.split())}
+            for form in {text, html.escape(text), json.dumps(text, ensure_ascii=False)[1:-1], " ".join(text.split())}
         )
 
     def _clean(self, value: Any, replace_id: Callable[[str], str]) -> Any:
@@ -97,11 +93,8 @@ def redact_quotes(skipped_inputs: Any) -> Any:
 
 def is_skipped_inputs(value: Any) -> bool:
     """Return whether a JSON value is a list of skipped inputs."""
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(each, dict) and each.keys() == {"session", "file", "reason"} for each in value)
-    )
+    keys = {"session", "file", "reason"}
+    return isinstance(value, list) and bool(value) and all(isinstance(e, dict) and e.keys() == keys for e in value)
 
 
 def make_alias(name: str) -> str:
@@ -119,9 +112,14 @@ def is_html(start: bytes) -> bool:
     return start.lstrip()[:5].lower() in (b"<!doc", b"<html")
 
 
-def read_json_value(lake: Lake, object_id: str, start: bytes) -> Any:
-    """Return the JSON value of an object that begins with `start`, or None if it is not JSON."""
-    if not is_json(start):
+def get_format(value: Any) -> Any:
+    """Return the format that a JSON value names, or None."""
+    return value.get("format") if isinstance(value, dict) else None
+
+
+def read_json_value(lake: Lake, object_id: str, start: bytes | None = None) -> Any:
+    """Return the JSON value of an object that begins with `start` (None: read it), or None if it is not JSON."""
+    if not is_json(lake.read_object_start(object_id, START_BYTES) if start is None else start):
         return None
     try:
         return json.loads(lake.get_bytes(object_id))
@@ -135,10 +133,7 @@ def _list_id_columns(path: Path) -> list[str]:
 
 def count_erased_rows(path: Path, matcher: ErasureMatcher) -> int:
     """Return the number of erased rows in a parquet table; reads its ids only."""
-    columns = _list_id_columns(path)
-    if not columns:
-        return 0
-    found = matcher.find_erased_rows(pq.read_table(path, columns=columns))
+    found = matcher.find_erased_rows(pq.read_table(path, columns=_list_id_columns(path)))
     return 0 if found is None else int(pc.sum(found).as_py() or 0)
 
 
@@ -166,7 +161,3 @@ def collect_erased_texts(paths: Iterable[Path], matcher: ErasureMatcher) -> set[
             table = table.filter(matcher.find_erased_rows(table))
             texts.update(value for name in wanted for value in table[name].to_pylist() if value and value.strip())
     return texts
-
-
-def _escape_json(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)[1:-1]

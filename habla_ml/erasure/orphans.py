@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from habla_ml.erasure.matcher import (
     ErasureMatcher,
     collect_erased_texts,
     count_erased_rows,
+    get_format,
     is_html,
     is_parquet,
     is_skipped_inputs,
@@ -45,42 +47,19 @@ _REPORT_FILES: Final = {
 """Key of a report's pointer → file in the report's folder."""
 
 
-@dataclass(frozen=True)
-class OrphanedObjects:
-    """Objects of a lake that still contain erased data."""
+def find_orphans(lake: Lake, matcher: ErasureMatcher, streams: frozenset[str], clean: frozenset[str]) -> list[str]:
+    """Return the objects that still contain erased data, in the order of their deletion; tables are last.
 
-    pages: tuple[str, ...]
-    values: tuple[str, ...]
-    """JSON."""
-    tables: tuple[str, ...]
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """All objects in the order of their deletion, tables last."""
-        return (*self.pages, *self.values, *self.tables)
-
-
-def find_orphans(
-    lake: Lake, matcher: ErasureMatcher, streams: frozenset[str], clean: frozenset[str]
-) -> OrphanedObjects:
-    """Search every object of the lake except the files of models.
-
-    Memory holds the ids of all objects and the texts of the erased segments.
-
-    Args:
-        lake: The lake.
-        matcher: What to search for.
-        streams: Raw streams with an erased voice.
-        clean: Objects without erased data.
+    Searches every object except the files of models and those in `clean`. `streams` are raw streams with an erased
+    voice. Memory holds the ids of all objects and the texts of the erased segments.
     """
     present = set(lake.list_object_ids())
     starts = {each: lake.read_object_start(each, START_BYTES) for each in present - clean}
-    values = {each: read_json_value(lake, each, start) for each, start in starts.items()}
-    values = {each: value for each, value in values.items() if value is not None}
-    weights = {below for value in values.values() if _get_format(value) == TREE_FORMAT for below in find_ids(value)}
-    for each in clean & present:
-        value = read_json_value(lake, each, lake.read_object_start(each, START_BYTES))
-        weights |= set(find_ids(value)) if _get_format(value) == TREE_FORMAT else set()
+    read = ((each, read_json_value(lake, each, start)) for each, start in starts.items())
+    values = {each: value for each, value in read if value is not None}
+    clean_values = (read_json_value(lake, each) for each in clean & present)
+    trees = (value for value in chain(values.values(), clean_values) if get_format(value) == TREE_FORMAT)
+    weights = {below for tree in trees for below in find_ids(tree)}
     searched = sorted(starts.keys() - weights)
     tables = [
         each for each in searched if is_parquet(starts[each]) and count_erased_rows(lake.fetch_path(each), matcher)
@@ -97,24 +76,22 @@ def find_orphans(
     cleanable = {
         each: value
         for each, value in values.items()
-        if each not in weights and _get_format(value) not in (TREE_FORMAT, TOMBSTONES_FORMAT)
+        if each not in weights and get_format(value) not in (TREE_FORMAT, TOMBSTONES_FORMAT)
     }
     dirty = _find_dirty_values(cleanable, matcher, {*tables, *pages})
-    return OrphanedObjects(tuple(pages), tuple(dirty), tuple(tables))
+    return [*pages, *dirty, *tables]
 
 
-def delete_orphans(lake: Lake, orphans: OrphanedObjects) -> int:
+def delete_orphans(lake: Lake, orphans: Collection[str]) -> int:
     """Delete orphaned objects and stale cached copies; return the number of deleted objects.
 
     Evidence about models may keep naming deleted objects, so its pointers do not prevent a deletion.
     """
     families = (catalogue.REPORT, catalogue.CHECKPOINT)
     evidence = [each.name(version) for each in families for version in each.keys(lake)]
-    removed = lake.delete_objects(orphans.all, rewritten=(catalogue.TOMBSTONES, *evidence))
-    present = set(lake.list_object_ids())
-    for each in list(lake.list_cached_ids()):
-        if each not in present:
-            lake.drop_cached(each)
+    removed = lake.delete_objects(orphans, rewritten=(catalogue.TOMBSTONES, *evidence))
+    for each in set(lake.list_cached_ids()) - set(lake.list_object_ids()):
+        lake.drop_cached(each)
     return removed
 
 
@@ -122,10 +99,8 @@ def clean_work_folder(lake: Lake, work_folder: Path, matcher: ErasureMatcher) ->
     """Remove local files that may contain erased voice or text; return the number of removed files and folders.
 
     Their stages write all of them again: decoded clips of unfinished trainings, pages, audio files with the name of a
-    segment, lists of segments, and cached transcripts of files. WER reports are copied again from the lake.
-
-    Raises:
-        TrainingError: A training is running and holds the voice in its clips.
+    segment, lists of segments, and cached transcripts of files. WER reports are copied again from the lake. Raises
+    `TrainingError` if a training is running and holds the voice in its clips.
     """
     removed = 0
     for folder in sorted((work_folder / "training").glob("*")):
@@ -136,7 +111,9 @@ def clean_work_folder(lake: Lake, work_folder: Path, matcher: ErasureMatcher) ->
         removed += sum(_remove(path) for path in work_folder.glob(pattern))
     for report in sorted((work_folder / "reports").glob("*")):
         files = _map_report_files(lake, report)
-        if not files or any(not _has_same_content(source, target) for target, source in files.items()):
+        if not files or not all(
+            target.is_file() and compute_sha256(source) == compute_sha256(target) for target, source in files.items()
+        ):
             removed += _remove(report)
             for target, source in files.items():
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -158,15 +135,10 @@ def _find_dirty_values(values: dict[str, Any], matcher: ErasureMatcher, doomed: 
     }
     newest = dirty | set(doomed)
     while newest:
-        newest = {
-            each for each, value in values.items() if each not in dirty and not newest.isdisjoint(find_ids(value))
-        }
+        clean = values.keys() - dirty
+        newest = {each for each in clean if not newest.isdisjoint(find_ids(values[each]))}
         dirty |= newest
     return sorted(dirty)
-
-
-def _get_format(value: Any) -> Any:
-    return value.get("format") if isinstance(value, dict) else None
 
 
 def _contains_erased_text(lake: Lake, object_id: str, start: bytes, matcher: ErasureMatcher) -> bool:
@@ -196,10 +168,6 @@ def _map_report_files(lake: Lake, folder: Path) -> Mapping[Path, Path]:
     return {folder / name: lake.fetch_path(value[key]) for key, name in _REPORT_FILES.items() if key in value}
 
 
-def _has_same_content(source: Path, target: Path) -> bool:
-    return target.is_file() and compute_sha256(source) == compute_sha256(target)
-
-
 def _remove(path: Path) -> int:
     try:
         if path.is_dir():
@@ -209,8 +177,6 @@ def _remove(path: Path) -> int:
     except FileNotFoundError:
         return 0
     except OSError as error:
-        raise LakeError(
-            f"cannot remove {path}, which may contain the erased voice: {error.strerror}; fix its permissions, then "
-            "run again"
-        ) from error
+        fault = f"cannot remove {path}, which may contain the erased voice: {error.strerror}"
+        raise LakeError(f"{fault}; fix its permissions, then run again") from error
     return 1

@@ -30,6 +30,7 @@ from habla_ml.erasure.matcher import (
     START_BYTES,
     ErasureMatcher,
     count_erased_rows,
+    get_format,
     is_html,
     is_parquet,
     read_json_value,
@@ -46,7 +47,7 @@ from habla_ml.lake.lake import TREE_FORMAT
 from habla_ml.settings import Settings
 
 _MAX_ATTEMPTS: Final = 20
-_ERROR_TABLES: Final[tuple[str, ...]] = ("utterances", "word_errors")
+_ERROR_TABLES: Final = ("utterances", "word_errors")
 """Tables of a WER report, in the order of the fields of `ErrorTables`."""
 
 
@@ -64,15 +65,13 @@ class PointerRewriter:
     """Raw streams to drop from their days."""
     settings: Settings
     present_ids: frozenset[str]
-    """Ids of all objects in the lake."""
     rewritten: dict[str, str] = field(default_factory=dict)
     """Object → the object without the erased segments; itself if it has none."""
 
     def rewrite_all(self) -> list[str]:
         """Move every pointer that leads to erased data; return their names. Run again after a crash.
 
-        Raises:
-            LakeError: Another process keeps moving the same pointer.
+        Raises `LakeError` if another process keeps moving the same pointer.
         """
         names = [name for name in self.lake.list_pointers("") if name != catalogue.TOMBSTONES]
         # A report takes the audio of its examples from the newest snapshot.
@@ -95,9 +94,8 @@ class PointerRewriter:
             except PointerMovedError:
                 continue
             return True
-        raise LakeError(
-            f"other processes moved the pointer {name} {_MAX_ATTEMPTS} times in a row; stop them, then run again"
-        )
+        fault = f"other processes moved the pointer {name} {_MAX_ATTEMPTS} times in a row"
+        raise LakeError(f"{fault}; stop them, then run again")
 
     def _rewrite_value(self, seen: Pointer) -> dict[str, Any]:
         value = dict(seen.value)
@@ -127,7 +125,9 @@ class PointerRewriter:
 
     def _rewrite_id_unless_snapshot(self, text: str) -> str:
         """Return the new id of an object; evidence keeps the ids of its snapshots."""
-        return text if text in self.present_ids and self._is_snapshot(text) else self._rewrite_id(text)
+        if text in self.present_ids and get_format(read_json_value(self.lake, text)) == SNAPSHOT_FORMAT:
+            return text
+        return self._rewrite_id(text)
 
     def rewrite_object(self, object_id: str) -> str:
         """Return the id of the object without erased segments; the same id if it has none."""
@@ -144,7 +144,7 @@ class PointerRewriter:
         body = read_json_value(self.lake, object_id, start)
         if body is None:
             return object_id
-        kind = body.get("format") if isinstance(body, dict) else None
+        kind = get_format(body)
         if kind in (TREE_FORMAT, TOMBSTONES_FORMAT):
             return object_id
         if kind == SNAPSHOT_FORMAT:
@@ -174,10 +174,6 @@ class PointerRewriter:
             "hours": {split: _sum_hours(part) for split, part in by_split.items()},
         }
 
-    def _is_snapshot(self, object_id: str) -> bool:
-        body = read_json_value(self.lake, object_id, self.lake.read_object_start(object_id, START_BYTES))
-        return isinstance(body, dict) and body.get("format") == SNAPSHOT_FORMAT
-
     def _rewrite_report(self, seen: Pointer) -> dict[str, Any]:
         """Return a WER report's pointer without the erased examples; rates, verdict and provenance stay."""
         value = dict(seen.value)
@@ -185,7 +181,7 @@ class PointerRewriter:
             self.rewritten[value[each]] = value[each]
         body: Any = self.lake.get_json(value["comparison"])
         cleaned = self.matcher.clean_json(body, str)
-        tables = {name: self.rewrite_object(value[name]) for name in _ERROR_TABLES if name in value}
+        tables: dict[str, str] = {name: self.rewrite_object(value[name]) for name in _ERROR_TABLES if name in value}
         if cleaned == body and all(value[name] == new for name, new in tables.items()):
             return value
         comparison = read_comparison(to_canonical_json(cleaned))
@@ -197,11 +193,8 @@ class PointerRewriter:
             content = ReportContent(comparison, decision, profile_option=self.settings.profile_option)
             error_tables = ErrorTables(*read_tables) if read_tables else None
             files = write_report(content, test, Path(folder), error_tables)
-            new = {
-                "comparison": self.lake.put_file(files.json),
-                "html": self.lake.put_file(files.html),
-                "markdown": self.lake.put_file(files.markdown),
-            }
+            paths = {"comparison": files.json, "html": files.html, "markdown": files.markdown}
+            new = {name: self.lake.put_file(path) for name, path in paths.items()}
         self.rewritten.update({value[name]: object_id for name, object_id in new.items()})
         return {**value, **new, **tables}
 

@@ -2,9 +2,9 @@
 
 from habla_ml.lake.directory import DirectoryStore
 from habla_ml.lake.factory import open_lake, open_store
-from habla_ml.lake.lake import Lake, Pointer, TreeFile, compute_digest, compute_sha256, to_canonical_json
+from habla_ml.lake.lake import Lake, Pointer, compute_digest, compute_sha256, to_canonical_json
 from habla_ml.lake.s3 import S3Store, probe_conditional_writes
-from habla_ml.lake.store import Store, StoreEntry, VersionedValue
+from habla_ml.lake.store import Store, StoreEntry
 
 __all__ = [
     "DirectoryStore",
@@ -13,8 +13,6 @@ __all__ = [
     "S3Store",
     "Store",
     "StoreEntry",
-    "TreeFile",
-    "VersionedValue",
     "compute_digest",
     "compute_sha256",
     "open_lake",

@@ -27,15 +27,13 @@ class PointerFamily:
 
     def parts(self, name: str) -> tuple[str, ...] | None:
         """Return the variable parts of a pointer name, or None if it belongs to another family."""
-        expression = re.escape(self.pattern).replace(r"\{\}", "([^/]+)")
-        found = re.fullmatch(expression, name)
+        found = re.fullmatch(re.escape(self.pattern).replace(r"\{\}", "([^/]+)"), name)
         return found.groups() if found else None
 
     def keys(self, lake: Lake) -> Iterator[str]:
         """Yield the first variable part of every pointer of this family in the lake, sorted by name."""
         for name in lake.list_pointers(self.pattern.partition("{")[0]):
-            found = self.parts(name)
-            if found is not None:
+            if found := self.parts(name):
                 yield found[0]
 
 

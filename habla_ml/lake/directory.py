@@ -23,15 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from habla_ml.errors import LakeError
-from habla_ml.lake.store import (
-    Store,
-    StoreEntry,
-    VersionedValue,
-    check_key,
-    check_prefix,
-    check_sha256,
-    open_source,
-)
+from habla_ml.lake.store import Store, StoreEntry, VersionedValue, check_key, check_prefix, check_sha256, open_source
 
 _TEMPORARY_FOLDER = ".unfinished"
 _LOCK_FOLDER = ".locks"
@@ -66,7 +58,10 @@ class DirectoryStore(Store):
         """See `Store.put_if_absent`."""
         target = self._path(key)
         with self._translate_write_errors(key):
-            stored = not target.exists() and self._link_if_absent(key, source, sha256)
+            stored = False
+            if not target.exists():
+                with self._write_temporary(key, source, sha256) as temporary:
+                    stored = _link_if_absent(temporary, target)
             if not target.is_file():
                 raise LakeError(f"{target} is a folder, so {key} cannot be stored; move that folder away")
             # The process that stored it first may have died before the name was durable.
@@ -86,22 +81,14 @@ class DirectoryStore(Store):
     def compare_and_set(self, key: str, data: bytes, expected: str | None) -> str:
         """See `Store.compare_and_set`."""
         target = self._path(key)
-        with (
-            self._translate_write_errors(key),
-            self._write_temporary(key, data) as temporary,
-            self._hold_lock(key),
-        ):
+        with self._translate_write_errors(key), self._write_temporary(key, data) as temporary, self._hold_lock(key):
             present = self.read_versioned(key)
             if (present.tag if present else None) != expected:
                 raise self._make_moved_error(key)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if expected is None:
-                try:
-                    os.link(temporary, target)
-                except FileExistsError:
-                    raise self._make_moved_error(key) from None
-            else:
+            if expected is not None:
                 temporary.replace(target)
+            elif not _link_if_absent(temporary, target):
+                raise self._make_moved_error(key)
             _fsync_folders(target.parent, self._root)
         return hashlib.sha256(data).hexdigest()
 
@@ -129,12 +116,15 @@ class DirectoryStore(Store):
     def delete(self, key: str) -> bool:
         """See `Store.delete`."""
         target = self._path(key)
-        with self._translate_delete_errors(key), self._hold_lock(key):
-            try:
+        try:
+            with self._hold_lock(key):
                 target.unlink()
-            except _NOT_FOUND_ERRORS:
-                return False
-            _fsync_folders(target.parent, target.parent)
+                _fsync_folders(target.parent, target.parent)
+        except _NOT_FOUND_ERRORS:
+            return False
+        except OSError as error:
+            remedy = "fix the folder's permissions, then run again"
+            raise LakeError(f"cannot delete {key} in {self.url}: {error.strerror}; {remedy}") from error
         return True
 
     def local_path(self, key: str) -> Path:
@@ -146,16 +136,6 @@ class DirectoryStore(Store):
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
-
-    def _link_if_absent(self, key: str, source: bytes | Path, sha256: str | None) -> bool:
-        target = self._path(key)
-        with self._write_temporary(key, source, sha256) as temporary:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(temporary, target)
-            except FileExistsError:
-                return False
-        return True
 
     def _walk_folder(self, folder: str, start: str) -> Iterator[StoreEntry]:
         """Yield entries below `folder` (a key, or empty) whose next part begins with `start`, sorted by key."""
@@ -186,16 +166,6 @@ class DirectoryStore(Store):
                 remedy = "fix the folder, then run the stage again"
             raise LakeError(
                 f"cannot write {key} to {self.url}: {error.strerror}; nothing was published; {remedy}"
-            ) from error
-
-    @contextmanager
-    def _translate_delete_errors(self, key: str) -> Iterator[None]:
-        """Turn an `OSError` of a deletion of `key` into a `LakeError`."""
-        try:
-            yield
-        except OSError as error:
-            raise LakeError(
-                f"cannot delete {key} in {self.url}: {error.strerror}; fix the folder's permissions, then run again"
             ) from error
 
     @contextmanager
@@ -241,6 +211,15 @@ class DirectoryStore(Store):
                 yield
             finally:
                 fcntl.flock(handle, fcntl.LOCK_UN)  # a process forked meanwhile would keep the lock
+
+
+def _link_if_absent(temporary: Path, target: Path) -> bool:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _copy_source(source: bytes | Path, out: IO[bytes]) -> str:

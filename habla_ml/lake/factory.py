@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from habla_ml.errors import LakeError
@@ -21,23 +21,15 @@ _BUCKET_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 def open_lake(settings: StoreSettings, cache: Path, s3_client: S3Client | None = None) -> Lake:
-    """Open the lake in `settings`; `cache` is a local folder for copies of a remote lake's objects.
-
-    Raises `LakeError` like `open_store`.
-    """
+    """Open the lake in `settings` with the errors of `open_store`; `cache` is a local folder for remote objects."""
     return Lake(open_store(settings, s3_client), cache)
 
 
 def open_store(settings: StoreSettings, s3_client: S3Client | None = None) -> Store:
     """Open the store at `settings.url`: a folder, created if it is missing, or `s3://bucket/prefix`.
 
-    Args:
-        settings: URL, endpoint and region.
-        s3_client: Client to use instead of one from the settings.
-
-    Raises:
-        LakeError: The scheme is unknown, or the S3 endpoint cannot be reached or written, has no such bucket or
-            ignores conditional writes.
+    Raises `LakeError` if the scheme is unknown, or the S3 endpoint cannot be reached or written, has no such bucket or
+    ignores conditional writes.
     """
     if "://" not in settings.url:
         return DirectoryStore(Path(settings.url))
@@ -61,14 +53,8 @@ def _create_client(settings: StoreSettings) -> S3Client:
 
     # Many self-hosted endpoints have no host name per bucket: use paths.
     addressing: Literal["path", "auto"] = "path" if settings.endpoint_url else "auto"
+    retries: Any = {"mode": "standard", "total_max_attempts": 5}
+    config = Config(connect_timeout=10, retries=retries, s3={"addressing_style": addressing})
     # A new session: boto3's default session keeps the first credentials that it finds.
-    return boto3.Session().client(
-        "s3",
-        endpoint_url=settings.endpoint_url,
-        region_name=settings.region,
-        config=Config(
-            connect_timeout=10,
-            retries={"mode": "standard", "total_max_attempts": 5},
-            s3={"addressing_style": addressing},
-        ),
-    )
+    session = boto3.Session()
+    return session.client("s3", endpoint_url=settings.endpoint_url, region_name=settings.region, config=config)

@@ -80,10 +80,7 @@ class Lake:
         return self.put_bytes(to_canonical_json(value))
 
     def put_tree(self, folder: Path) -> str:
-        """Store every file below `folder`; return the tree's id.
-
-        Raises `LakeError` if there is no file below `folder`, or a link or device.
-        """
+        """Store every file below `folder`; return the tree's id. Raise `LakeError` for no files, a link or a device."""
         files = []
         for path in sorted(folder.rglob("*"), key=lambda each: each.relative_to(folder).as_posix()):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
@@ -107,9 +104,8 @@ class Lake:
         try:
             return json.loads(self.get_bytes(sha256))
         except ValueError as error:
-            raise LakeError(
-                f"object {sha256} in {self.url} is not JSON: {error}; pass the id of a JSON object"
-            ) from None
+            fault = f"object {sha256} in {self.url} is not JSON: {error}"
+            raise LakeError(f"{fault}; pass the id of a JSON object") from None
 
     def read_object_start(self, sha256: str, length: int) -> bytes:
         """Return the object's first `length` bytes, unverified, to find its type."""
@@ -117,19 +113,13 @@ class Lake:
 
     def list_object_ids(self) -> Iterator[str]:
         """Yield the ids of all objects, reachable or not, sorted; lists the whole lake."""
-        for entry in self._store.list("objects/"):
-            yield entry.key.rpartition("/")[2]
+        yield from (entry.key.rpartition("/")[2] for entry in self._store.list("objects/"))
 
     def delete_objects(self, object_ids: Collection[str], rewritten: Collection[str] = ()) -> int:
         """Remove objects and their cached copies; return how many existed.
 
-        Args:
-            object_ids: Objects to remove.
-            rewritten: Names of pointers that may keep naming removed objects, because the caller has rewritten what
-                they need.
-
-        Raises:
-            LakeError: Another pointer still leads to one of them. Nothing was removed.
+        The pointers in `rewritten` may keep naming removed objects, because the caller has rewritten what they need.
+        Raises `LakeError` if another pointer still leads to one of them. Nothing was removed.
         """
         if not object_ids:
             return 0
@@ -161,9 +151,8 @@ class Lake:
 
     def list_cached_ids(self) -> Iterator[str]:
         """Yield the ids of the objects in the cache."""
-        for path in sorted((self._cache / "objects").glob("??/*")):
-            if not path.name.startswith("."):
-                yield path.name
+        paths = sorted((self._cache / "objects").glob("??/*"))
+        yield from (path.name for path in paths if not path.name.startswith("."))
 
     def fetch_path(self, sha256: str) -> Path:
         """Return a read-only local file with the object: the lake's own, or a verified cached copy."""
@@ -208,31 +197,31 @@ class Lake:
         try:
             if not folder.exists():
                 for each in files:
-                    self._copy_tree_file(each, temporary / each.path)
+                    target = temporary / each.path
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(self.fetch_path(each.sha256), target)
+                    if compute_sha256(target) != each.sha256:
+                        raise LakeError(
+                            f"object {each.sha256} in {self.url} is damaged: {each.path} has another sha256"
+                        )
                 try:
                     temporary.rename(folder)
                 except OSError:
                     if not folder.exists():  # otherwise another process did it
                         raise
             for each in files:
-                if not _has_size(folder / each.path, each.size_bytes):
+                path = folder / each.path
+                if not path.is_file() or path.stat().st_size != each.size_bytes:
                     raise LakeError(
                         f"{folder} exists but its {each.path} is not the one of tree {tree[:12]}; "
                         "remove that folder and run again"
                     )
         except OSError as error:
-            raise LakeError(
-                f"cannot copy tree {tree[:12]} to {folder}: {error.strerror}; free some space there"
-            ) from error
+            fault = f"cannot copy tree {tree[:12]} to {folder}: {error.strerror}"
+            raise LakeError(f"{fault}; free some space there") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return folder
-
-    def _copy_tree_file(self, file: TreeFile, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.fetch_path(file.sha256), target)
-        if compute_sha256(target) != file.sha256:
-            raise LakeError(f"object {file.sha256} in {self.url} is damaged: {file.path} has another sha256")
 
     # Pointers
 
@@ -256,10 +245,10 @@ class Lake:
         """
         if seen is not None and dict(seen.value) == dict(value):
             return seen
-        tag = self._store.compare_and_set(
-            _make_pointer_key(name), to_canonical_json(value), None if seen is None else seen.tag
+        expected = None if seen is None else seen.tag
+        return Pointer(
+            name, value, self._store.compare_and_set(_make_pointer_key(name), to_canonical_json(value), expected)
         )
-        return Pointer(name, value, tag)
 
     def delete_pointer(self, name: str) -> bool:
         """Remove a pointer but not its objects; return True if it existed."""
@@ -267,8 +256,8 @@ class Lake:
 
     def list_pointers(self, prefix: str) -> Iterator[str]:
         """Yield the names of all pointers that start with `prefix`, sorted."""
-        for entry in self._store.list(f"pointers/{prefix}"):
-            yield entry.key.removeprefix("pointers/").removesuffix(".json")
+        entries = self._store.list(f"pointers/{prefix}")
+        yield from (entry.key.removeprefix("pointers/").removesuffix(".json") for entry in entries)
 
 
 def to_canonical_json(value: Any) -> bytes:
@@ -285,10 +274,6 @@ def compute_sha256(path: Path) -> str:
     """Return the sha256 (hex) of a file, in bounded memory."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _has_size(path: Path, size_bytes: int) -> bool:
-    return path.is_file() and path.stat().st_size == size_bytes
 
 
 def _make_object_key(sha256: str) -> str:

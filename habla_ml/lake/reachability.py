@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
 _OBJECT_ID_PATTERN: Final = re.compile(r"[0-9a-f]{64}")
@@ -21,27 +22,19 @@ def is_json(start: bytes) -> bool:
 
 def find_ids(value: Any) -> Iterator[str]:
     """Yield every string of a JSON value that can be an object's id, keys included."""
-    if isinstance(value, str):
-        if _OBJECT_ID_PATTERN.fullmatch(value):
-            yield value
-    elif isinstance(value, dict):
-        for key, below in value.items():
-            yield from find_ids(key)
-            yield from find_ids(below)
-    elif isinstance(value, list):
-        for below in value:
+    if isinstance(value, str) and _OBJECT_ID_PATTERN.fullmatch(value):
+        yield value
+    elif isinstance(value, dict | list):
+        for below in chain(value, value.values()) if isinstance(value, dict) else value:
             yield from find_ids(below)
 
 
 def reachable_objects(
     pointers: Iterable[tuple[str, Mapping[str, Any]]], present: Collection[str], read_json: Callable[[str], bytes]
 ) -> dict[str, str]:
-    """Return each object that some pointer leads to → the name of one such pointer.
+    """Return each object of `present` that some pointer leads to → the name of one such pointer.
 
-    Args:
-        pointers: Names and values of the pointers to follow.
-        present: Ids of all objects of the lake.
-        read_json: Returns an object's bytes if it can be JSON, otherwise no bytes. The ids in malformed JSON count.
+    `read_json` returns an object's bytes if it can be JSON, otherwise no bytes. The ids in malformed JSON count.
     """
     found: dict[str, str] = {}
     for name, value in pointers:

@@ -21,20 +21,11 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from habla_ml.errors import LakeError
-from habla_ml.lake.store import (
-    Store,
-    StoreEntry,
-    VersionedValue,
-    check_key,
-    check_prefix,
-    check_sha256,
-    open_source,
-)
+from habla_ml.lake.store import Store, StoreEntry, VersionedValue, check_key, check_prefix, check_sha256, open_source
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -47,7 +38,6 @@ _CONFLICT_CODES = {"ConditionalRequestConflict", "OperationAborted", "409"}
 _NOT_FOUND_CODES = {"NoSuchKey", "NotFound", "404"}
 # A CDN caches objects without Cache-Control for a day, too long for a pointer.
 _CACHE_FOREVER = "public, max-age=31536000, immutable"
-_NO_CACHE = "no-cache"
 _PERMISSION_REMEDY = (
     "the credentials need s3:GetObject, s3:PutObject and s3:ListBucket there (s3:DeleteObject to erase)"
 )
@@ -62,23 +52,14 @@ _REMEDIES = {
 }
 
 
-@dataclass(frozen=True)
 class _ConditionalPut:
     """The headers of a conditional put."""
 
-    name: str
-    write_id: str
-    condition: Mapping[str, Any]
-    cache_control: str
-
-    @property
-    def headers(self) -> dict[str, Any]:
-        return {
-            "Key": self.name,
-            "Metadata": {"write": self.write_id},
-            "ContentType": mimetypes.guess_type(self.name)[0] or "application/octet-stream",
-            "CacheControl": self.cache_control,
-        }
+    def __init__(self, name: str, condition: Mapping[str, Any], cache_control: str) -> None:
+        self.name, self.condition, self.write_id = name, condition, uuid.uuid4().hex
+        content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        self.headers: dict[str, Any] = {"Key": name, "ContentType": content_type, "CacheControl": cache_control}
+        self.headers["Metadata"] = {"write": self.write_id}
 
 
 class S3Store(Store):
@@ -98,7 +79,7 @@ class S3Store(Store):
 
     def put_if_absent(self, key: str, source: bytes | Path, sha256: str | None = None) -> bool:
         """See `Store.put_if_absent`."""
-        put = _ConditionalPut(self._make_object_name(key), uuid.uuid4().hex, {"IfNoneMatch": "*"}, _CACHE_FOREVER)
+        put = _ConditionalPut(self._make_object_name(key), {"IfNoneMatch": "*"}, _CACHE_FOREVER)
         with self._translate_request_errors(f"write {key}"):
             if self._read_tag_and_write_id(put.name) is not None:
                 return False
@@ -113,7 +94,7 @@ class S3Store(Store):
     def compare_and_set(self, key: str, data: bytes, expected: str | None) -> str:
         """See `Store.compare_and_set`."""
         condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
-        put = _ConditionalPut(self._make_object_name(key), uuid.uuid4().hex, condition, _NO_CACHE)
+        put = _ConditionalPut(self._make_object_name(key), condition, "no-cache")
         with self._translate_request_errors(f"write {key}"):
             tag = self._put_with_retries(put, io.BytesIO(data), None)
         if tag is None:
@@ -133,12 +114,10 @@ class S3Store(Store):
 
     def fetch(self, key: str, destination: Path) -> None:
         """See `Store.fetch`; downloads parts in parallel and resumes broken transfers."""
-        from botocore.exceptions import ClientError
-
         with self._translate_request_errors(f"fetch {key}"):
             try:
                 self._client.download_file(self._bucket, self._make_object_name(key), str(destination))
-            except ClientError as error:
+            except self._client.exceptions.ClientError as error:
                 if _get_error_code(error) in _NOT_FOUND_CODES:
                     raise self._make_missing_error(key) from None
                 raise
@@ -168,13 +147,11 @@ class S3Store(Store):
         return self._prefix + check_key(key)
 
     def _get_object(self, key: str, **options: Any) -> VersionedValue | None:
-        from botocore.exceptions import ClientError
-
         with self._translate_request_errors(f"read {key}"):
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._make_object_name(key), **options)
                 return VersionedValue(answer["Body"].read(), answer["ETag"])
-            except ClientError as error:
+            except self._client.exceptions.ClientError as error:
                 if _get_error_code(error) in _NOT_FOUND_CODES:
                     return None
                 if _get_error_code(error) == "InvalidRange":  # the value is empty
@@ -183,11 +160,9 @@ class S3Store(Store):
 
     def _read_tag_and_write_id(self, name: str) -> tuple[str, str | None] | None:
         """Return tag and write id of the object `name`, or None if it does not exist."""
-        from botocore.exceptions import ClientError
-
         try:
             answer = self._client.head_object(Bucket=self._bucket, Key=name)
-        except ClientError as error:
+        except self._client.exceptions.ClientError as error:
             if _get_error_code(error) in _NOT_FOUND_CODES:
                 return None
             raise
@@ -195,18 +170,15 @@ class S3Store(Store):
 
     def _put_with_retries(self, put: _ConditionalPut, body: IO[bytes], sha256: str | None) -> str | None:
         """Put with back-off while the endpoint answers 409; return the tag, or None if another writer won."""
-        from botocore.exceptions import ClientError
-
         for attempt in range(1, _CONFLICT_ATTEMPTS + 1):
             try:
                 return self._put(put, body, sha256)
-            except ClientError as error:
+            except self._client.exceptions.ClientError as error:
+                code = _get_error_code(error)
                 # The answer to If-Match on a deleted pointer is 404.
-                if _get_error_code(error) in _PRECONDITION_FAILED_CODES or (
-                    _get_error_code(error) in _NOT_FOUND_CODES and "IfMatch" in put.condition
-                ):
+                if code in _PRECONDITION_FAILED_CODES or (code in _NOT_FOUND_CODES and "IfMatch" in put.condition):
                     break
-                if _get_error_code(error) not in _CONFLICT_CODES or attempt == _CONFLICT_ATTEMPTS:
+                if code not in _CONFLICT_CODES or attempt == _CONFLICT_ATTEMPTS:
                     raise
                 time.sleep(random.uniform(0.5, 1.0) * 0.05 * 2**attempt)  # noqa: S311 (jitter, no secret)
         present = self._read_tag_and_write_id(put.name)
@@ -225,12 +197,11 @@ class S3Store(Store):
 
     def _put_in_parts(self, put: _ConditionalPut, first: bytes, body: IO[bytes], sha256: str | None) -> str:
         """Put `first` and the rest of `body`, one part in memory at a time; the completion is conditional."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError
 
         upload: dict[str, Any] = {"Bucket": self._bucket, "Key": put.name}
-        upload["UploadId"] = self._client.create_multipart_upload(
-            Bucket=self._bucket, ChecksumAlgorithm="SHA256", **put.headers
-        )["UploadId"]
+        begun = self._client.create_multipart_upload(Bucket=self._bucket, ChecksumAlgorithm="SHA256", **put.headers)
+        upload["UploadId"] = begun["UploadId"]
         parts: Any = []
         written, data = hashlib.sha256(), first
         try:
@@ -240,12 +211,11 @@ class S3Store(Store):
                 parts.append({**part, "ETag": self._client.upload_part(Body=data, **upload, **part)["ETag"]})
                 data = body.read(self._part_bytes)
             check_sha256(put.name, written.hexdigest(), sha256)
-            return self._client.complete_multipart_upload(MultipartUpload={"Parts": parts}, **upload, **put.condition)[
-                "ETag"
-            ]
+            done = self._client.complete_multipart_upload(MultipartUpload={"Parts": parts}, **upload, **put.condition)
+            return done["ETag"]
         except BaseException:
             # Also after Ctrl-C: parts of an open upload cost money. Report the first error.
-            with suppress(BotoCoreError, ClientError):
+            with suppress(BotoCoreError, self._client.exceptions.ClientError):
                 self._client.abort_multipart_upload(**upload)
             raise
 
@@ -261,8 +231,6 @@ def probe_conditional_writes(client: S3Client, bucket: str, prefix: str = "") ->
     The endpoint must refuse the second of two puts with `If-None-Match: *` and a put with a stale `If-Match`, both with
     412, and accept a put with the present ETag. Otherwise raises `LakeError`.
     """
-    from botocore.exceptions import ClientError
-
     endpoint = client.meta.endpoint_url
     name = f"{prefix.strip('/')}/.probe/{uuid.uuid4().hex}".lstrip("/")
 
@@ -270,7 +238,7 @@ def probe_conditional_writes(client: S3Client, bucket: str, prefix: str = "") ->
         """Return the tag, or None if the condition was not met."""
         try:
             return client.put_object(Bucket=bucket, Key=name, Body=data, **condition)["ETag"]
-        except ClientError as error:
+        except client.exceptions.ClientError as error:
             if _get_error_code(error) in _PRECONDITION_FAILED_CODES:
                 return None
             raise
@@ -281,7 +249,7 @@ def probe_conditional_writes(client: S3Client, bucket: str, prefix: str = "") ->
         stale = put(b"3", {"IfMatch": '"00000000000000000000000000000000"'})
         current = put(b"4", {"IfMatch": tag or ""})
         # The credentials may lack the right to delete; then a few bytes remain.
-        with suppress(ClientError):
+        with suppress(client.exceptions.ClientError):
             client.delete_object(Bucket=bucket, Key=name)
     faults = {
         "a first put with If-None-Match: * was refused": tag is None,
@@ -289,8 +257,7 @@ def probe_conditional_writes(client: S3Client, bucket: str, prefix: str = "") ->
         "a put with a stale If-Match overwrote a newer value": stale is not None,
         "a put with the present If-Match was refused": current is None,
     }
-    found = [fault for fault, present in faults.items() if present]
-    if found:
+    if found := [fault for fault, present in faults.items() if present]:
         raise LakeError(
             f"the S3 endpoint {endpoint} does not support conditional writes (bucket {bucket}): {'; '.join(found)}. "
             "Two runs could overwrite each other's results. Use AWS S3, MinIO or another endpoint that supports "

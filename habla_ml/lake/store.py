@@ -52,11 +52,9 @@ class Store(ABC):
     def put_if_absent(self, key: str, source: bytes | Path, sha256: str | None = None) -> bool:
         """Store `source` under `key` unless the key exists; return True if this call stored it.
 
-        The value under `key` is durable on return. A crash leaves either nothing or the whole value.
-
-        Raises:
-            LakeError: The bytes do not have the expected `sha256` (hex), because the file changed or the transfer
-                broke, or the store cannot be written. Nothing is stored.
+        The value under `key` is durable on return. A crash leaves either nothing or the whole value. Raises `LakeError`
+        if the bytes do not have the expected `sha256` (hex), because the file changed or the transfer broke, or the
+        store cannot be written. Nothing is stored.
         """
 
     def read(self, key: str) -> bytes:
@@ -72,10 +70,7 @@ class Store(ABC):
 
     @abstractmethod
     def compare_and_set(self, key: str, data: bytes, expected: str | None) -> str:
-        """Replace the value whose tag is `expected` (None: the key does not exist) and return the new tag.
-
-        Raises `PointerMovedError` if the present tag is different.
-        """
+        """Replace the value with the tag `expected` (None: no value); return the new tag, or raise `PointerMovedError`."""
 
     @abstractmethod
     def list(self, prefix: str) -> Iterator[StoreEntry]:
@@ -91,10 +86,7 @@ class Store(ABC):
 
     @abstractmethod
     def delete(self, key: str) -> bool:
-        """Remove the value under `key`, durably; return True if this call removed it.
-
-        The store does not check whether the value is still needed: see `Lake.delete_objects`.
-        """
+        """Remove the value under `key`, needed or not, durably; return True if this call removed it."""
 
     @abstractmethod
     def local_path(self, key: str) -> Path | None:
@@ -104,9 +96,8 @@ class Store(ABC):
         return ObjectMissingError(f"{key} is not in the store {self.url}; run the stage that publishes it")
 
     def _make_moved_error(self, key: str) -> PointerMovedError:
-        return PointerMovedError(
-            f"{key} in {self.url} was moved by another process since it was read; read it again and retry"
-        )
+        fault = f"{key} in {self.url} was moved by another process since it was read"
+        return PointerMovedError(f"{fault}; read it again and retry")
 
 
 def check_key(key: str) -> str:

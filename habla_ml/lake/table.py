@@ -31,20 +31,13 @@ def arrow_schema(row: type, without: Collection[str] = (), order: Sequence[str] 
     A field of type `X | None` is nullable. `tuple[X, ...]` is a list. `Literal` has the type of its values. A datetime
     is UTC in microseconds.
 
-    Args:
-        row: A dataclass.
-        without: Fields that are not columns.
-        order: First columns of the table. The others follow in the order of the fields. Stored tables keep their
-            order where a class inherits fields.
-
-    Raises:
-        TypeError: A field has a type that no column can hold.
+    The fields in `without` are not columns. The columns in `order` are first, the others follow in the order of the
+    fields: stored tables keep their order where a class inherits fields. Raises `TypeError` if a field has a type that
+    no column can hold.
     """
     hints = get_type_hints(row)
-    names = [each.name for each in fields(row) if each.name not in without]
-    return pa.schema(
-        [_make_field(name, hints[name]) for name in (*order, *(name for name in names if name not in order))]
-    )
+    others = [each.name for each in fields(row) if each.name not in (*without, *order)]
+    return pa.schema([_make_field(name, hints[name]) for name in (*order, *others)])
 
 
 def read_table(lake: Lake, object_id: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -74,7 +67,6 @@ def _find_column_type(name: str, hint: Any) -> pa.DataType:
     if get_origin(hint) is Literal:
         hint = type(get_args(hint)[0])
     if hint not in _ARROW_TYPES:
-        raise TypeError(
-            f"{name}: no column holds {hint}; use one of {', '.join(each.__name__ for each in _ARROW_TYPES)}"
-        )
+        known = ", ".join(each.__name__ for each in _ARROW_TYPES)
+        raise TypeError(f"{name}: no column holds {hint}; use one of {known}")
     return _ARROW_TYPES[hint]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,25 +21,12 @@ from habla_ml.errors import HablaError, InputError
 from habla_ml.lake import Lake, open_lake
 from habla_ml.process import die_with_parent
 from habla_ml.recordings.change_detection import find_changed_days
-from habla_ml.recordings.ingest import ingest_day
+from habla_ml.recordings.ingest import IngestedDay, ingest_day
 from habla_ml.recordings.sessions import list_folder, parse_session_day
 from habla_ml.settings import Settings, StoreSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-@dataclass(frozen=True)
-class ImportedDay:
-    """A day that was imported."""
-
-    day: str
-    sessions: int
-    """Sessions that were read."""
-    segments: int
-    """Segments of the day in the lake."""
-    hours: float
-    skipped_inputs: int
 
 
 @dataclass(frozen=True)
@@ -54,10 +41,9 @@ class FailedDay:
 class ImportResult:
     """The result of an import."""
 
-    imported: tuple[ImportedDay, ...]
+    imported: tuple[IngestedDay, ...]
     failed: tuple[FailedDay, ...]
     unchanged_days: int
-    """Days that are already in the lake."""
     early_days: int
     """Days before `recordings.first_day`; they have no partition."""
 
@@ -67,7 +53,7 @@ class ImportResult:
         counts = [
             f"{len(self.imported)} days imported: {sum(each.hours for each in self.imported):.2f} h in "
             f"{sum(each.segments for each in self.imported)} segments, "
-            f"{sum(each.skipped_inputs for each in self.imported)} inputs skipped",
+            f"{sum(len(each.skipped_inputs) for each in self.imported)} inputs skipped",
             f"{self.unchanged_days} days unchanged",
         ]
         if self.early_days:
@@ -80,14 +66,8 @@ class ImportResult:
 def import_with_progress(folder: Path, settings: Settings, processes: int, console: Console) -> ImportResult:
     """Import every changed day of `folder`, with a progress bar of days and hours.
 
-    Args:
-        folder: A tree like Habla's recordings folder.
-        settings: The lake, the zone and the bounds. Its recordings folder is not used.
-        processes: Days to import at once; 0 for one per core.
-        console: Console for the progress bar.
-
-    Raises:
-        InputError: The folder cannot be listed or has no session.
+    The recordings folder of the settings is not used. `processes` is the number of days to import at once, 0 for one
+    per core. Raises `InputError` if the folder cannot be listed or has no session.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -98,7 +78,7 @@ def import_with_progress(folder: Path, settings: Settings, processes: int, conso
     wanted = [day for day in days if day >= settings.recordings.first_day]
     lake = _open_lake_once(settings.lake, settings.work_folder / "cache")
     missing = [each.day for each in find_changed_days(folder, lake, settings, now)]
-    imported: list[ImportedDay] = []
+    imported: list[IngestedDay] = []
     failed: list[FailedDay] = []
     columns = (
         TextColumn("importing"),
@@ -110,10 +90,10 @@ def import_with_progress(folder: Path, settings: Settings, processes: int, conso
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=len(wanted), completed=len(wanted) - len(missing), hours=0.0, failed=0)
         for done in import_days(folder, missing, settings, now, processes):
-            if isinstance(done, ImportedDay):
-                imported.append(done)
-            else:
+            if isinstance(done, FailedDay):
                 failed.append(done)
+            else:
+                imported.append(done)
             progress.update(task, advance=1, hours=sum(each.hours for each in imported), failed=len(failed))
     return ImportResult(
         imported=tuple(sorted(imported, key=lambda each: each.day)),
@@ -125,7 +105,7 @@ def import_with_progress(folder: Path, settings: Settings, processes: int, conso
 
 def import_days(
     folder: Path, days: Sequence[str], settings: Settings, now: datetime, processes: int = 0
-) -> Iterator[ImportedDay | FailedDay]:
+) -> Iterator[IngestedDay | FailedDay]:
     """Import `days` in a pool of processes and yield each result; an error affects its own day only."""
     pool = ProcessPoolExecutor(
         processes or os.cpu_count() or 1,
@@ -136,25 +116,20 @@ def import_days(
     try:
         futures = {pool.submit(_import_day, folder, day, settings, now): day for day in days}
         for future in as_completed(futures):
-            yield _get_outcome(future, futures[future])
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                reason = "a process of the import was killed, possibly for lack of memory; use fewer --processes"
+                yield FailedDay(futures[future], reason)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _get_outcome(future: Future[ImportedDay | FailedDay], day: str) -> ImportedDay | FailedDay:
+def _import_day(folder: Path, day: str, settings: Settings, now: datetime) -> IngestedDay | FailedDay:
     try:
-        return future.result()
-    except BrokenProcessPool:
-        return FailedDay(day, "a process of the import was killed, possibly for lack of memory; use fewer --processes")
-
-
-def _import_day(folder: Path, day: str, settings: Settings, now: datetime) -> ImportedDay | FailedDay:
-    try:
-        lake = _open_lake_once(settings.lake, settings.work_folder / "cache")
-        done = ingest_day(folder, day, lake, settings, now)
+        return ingest_day(folder, day, _open_lake_once(settings.lake, settings.work_folder / "cache"), settings, now)
     except (HablaError, OSError) as error:
         return FailedDay(day, f"{type(error).__name__}: {error}")
-    return ImportedDay(day, len(done.read_sessions), done.segments, done.hours, len(done.skipped_inputs))
 
 
 @cache

@@ -3,8 +3,7 @@
 A folder's own time changes when an entry is added or removed, and Habla writes a segment once. A session whose folder
 and two JSON files have unchanged times is therefore the same session: three calls of `stat`, whatever its size. The
 day's pointer stores this stat signature next to the fingerprint of every file. A session that was written recently has
-no stat signature yet and is listed completely, because its files may still grow. If segments wait for a consent, the
-pointer stores a digest of the register: while it is unchanged, no consent was granted.
+no stat signature yet and is listed completely, because its files may still grow.
 """
 
 from __future__ import annotations
@@ -54,10 +53,8 @@ def find_changed_days(folder: Path, lake: Lake, settings: Settings, now: datetim
 
     Costs one stat signature per session and one small pointer per day, and opens no recording. Days before
     `recordings.first_day` have no partition and are left out. If a session's folder changed but none of the relevant
-    files did (a correction was saved), the day's pointer gets the new stat signature.
-
-    Raises:
-        InputError: The recordings folder cannot be listed, or the register of consents cannot be read.
+    files did (a correction was saved), the day's pointer gets the new stat signature. Raises `InputError` if the
+    recordings folder cannot be listed, or the register of consents cannot be read.
     """
     days: dict[str, list[os.DirEntry[str]]] = defaultdict(list)
     for entry in list_folder(folder):
@@ -65,10 +62,8 @@ def find_changed_days(folder: Path, lake: Lake, settings: Settings, now: datetim
             days[day].append(entry)
     finder = _ChangeFinder(lake, settings, now, _digest_settings(settings), load_consents(settings, now))
     for day in sorted(days):
-        if day >= settings.recordings.first_day:
-            changed = finder.find_change(day, days.pop(day))
-            if changed is not None:
-                yield changed
+        if day >= settings.recordings.first_day and (changed := finder.find_change(day, days.pop(day))) is not None:
+            yield changed
 
 
 def fingerprint_session(session: SessionFolder, settings: Settings) -> str:
@@ -106,23 +101,12 @@ class _ChangeFinder:
         if published is not None:
             published = requeue_newly_consented_sessions(self.lake, published, self.consents)
         known: Mapping[str, str] = published.inputs if published else {}
-        present: dict[str, str] = {}
-        updated: dict[str, str] = {}
-        is_changed = False
-        for entry in entries:
-            old = known.get(entry.name, "")
-            new = self._read_signature(entry, old)
-            if new is None:
-                continue
-            present[entry.name] = new.partition(" ")[0]
-            if not same_fingerprint(old, new):
-                is_changed = True
-            elif new != old and " " in new:
-                updated[entry.name] = new
-        if is_changed:
-            read_from = {name: signature.partition(" ")[0] for name, signature in known.items()}
-            return ChangedDay(day, compute_digest([present, read_from]))
-        if updated:
+        read = ((entry.name, self._read_signature(entry, known.get(entry.name, ""))) for entry in entries)
+        present = {name: signature for name, signature in read if signature is not None}
+        if not all(same_fingerprint(known.get(name), signature) for name, signature in present.items()):
+            fingerprints = [{name: each.partition(" ")[0] for name, each in side.items()} for side in (present, known)]
+            return ChangedDay(day, compute_digest(fingerprints))
+        if updated := {name: each for name, each in present.items() if each != known[name] and " " in each}:
             update_input_signatures(self.lake, day, updated)
         return None
 

@@ -53,7 +53,6 @@ class DayReader:
     sessions: list[SessionFolder]
     """Sorted by name."""
     lake: Lake
-    """The lake for raw streams."""
     settings: Settings
     now: datetime
     admission: Admission
@@ -116,11 +115,8 @@ class DayReader:
             deleted.append(RAW_STREAM_FILE)
         if deleted:
             names = f"{', '.join(deleted[:3])}{' …' * (len(deleted) > 3)}"
-            self._skip(
-                session,
-                "",
-                f"was deleted while it was read ({names}); {taken} segments were read, earlier segments stay",
-            )
+            remark = f"was deleted while it was read ({names}); {taken} segments were read, earlier segments stay"
+            self._skip(session, "", remark)
         return deleted
 
     def _skip(self, session: SessionFolder, file: str, reason: str) -> None:
@@ -161,11 +157,7 @@ def read_segment(
     max_duration_s: float,
     decode: DecodeAudio = decode_wav,
 ) -> RecordedSegment:
-    """Read, measure and encode one audio file in a format that `decode` supports.
-
-    Raises:
-        InputError: The file cannot be used; the message has the reason.
-    """
+    """Read, measure and encode one audio file; raise `InputError` with the reason if it cannot be used."""
     pcm = decode(read_plain_file(path, _MAX_AUDIO_BYTES), max_duration_s)
     return RecordedSegment(
         **asdict(origin),

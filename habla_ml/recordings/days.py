@@ -11,7 +11,7 @@ import heapq
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,7 @@ from habla_ml.consent.admission import Consents, WithheldState, merge_withheld
 from habla_ml.consent.tombstones import drop_erased_rows
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake, catalogue
-from habla_ml.recordings.segments import (
-    ROW_GROUP_SIZE,
-    SEGMENT_METADATA_SCHEMA,
-    SEGMENT_SCHEMA,
-    RecordedSegment,
-)
+from habla_ml.recordings.segments import ROW_GROUP_SIZE, SEGMENT_METADATA_SCHEMA, SEGMENT_SCHEMA, RecordedSegment
 from habla_ml.recordings.sessions import Skipped
 
 _HINT_COLUMNS = ("recorded_at", "speaker", "direction", "machine_text", "machine_confidence", "asr_status")
@@ -59,10 +54,8 @@ class DayUpdate:
     """The result of reading sessions, complete once their segments are exhausted."""
 
     inputs: dict[str, str] = field(default_factory=dict)
-    """Session → signature to store."""
     skipped_inputs: list[Skipped] = field(default_factory=list)
     raw_streams: dict[str, str] = field(default_factory=dict)
-    """Session → object id of its archived stream."""
     dropped: Collection[str] = ()
     """Sessions whose rows leave the day."""
     withheld: Mapping[str, Collection[str]] = field(default_factory=dict)
@@ -96,11 +89,7 @@ def update_input_signatures(lake: Lake, day: str, inputs: Mapping[str, str]) -> 
 
 
 def requeue_newly_consented_sessions(lake: Lake, published: PublishedDay, consents: Consents) -> PublishedDay:
-    """Return the day with sessions marked as not read if a consent for their withheld segments was granted.
-
-    Raises:
-        InputError: The register cannot be read.
-    """
+    """Return the day with its newly consented sessions marked as not read, with the errors of `Consents`."""
     value = admission.requeue_newly_consented(lake, catalogue.RECORDINGS.name(published.day), published, consents)
     return published if value is None else _parse_pointer(value, published.day)
 
@@ -185,31 +174,19 @@ def _merge_rows(fresh: Iterable[RecordedSegment], kept: Iterator[dict[str, Any]]
     A fresh row of the same sound without hints yields to the kept one: Habla's clean-up may have deleted metadata.json
     before the segments.
     """
-    chosen: dict[str, Any] | None = None
-    for row in heapq.merge(map(vars, fresh), kept, key=_row_sort_key):  # stable: the fresh row is first
-        if chosen is not None and _row_sort_key(row) == _row_sort_key(chosen):
-            if _has_no_hints(chosen) and row["audio_sha256"] == chosen["audio_sha256"]:
+    merged = heapq.merge(map(vars, fresh), kept, key=_row_sort_key)  # stable: the fresh row is first
+    for _, (chosen, *others) in groupby(merged, key=_row_sort_key):
+        for row in others:
+            if all(chosen[name] is None for name in _HINT_COLUMNS) and row["audio_sha256"] == chosen["audio_sha256"]:
                 chosen = row
-            continue
-        if chosen is not None:
-            yield chosen
-        chosen = row
-    if chosen is not None:
         yield chosen
-
-
-def _has_no_hints(row: Mapping[str, Any]) -> bool:
-    return all(row[name] is None for name in _HINT_COLUMNS)
 
 
 def _write_tables(rows: Iterator[dict[str, Any]], audio: Path, metadata: Path) -> dict[str, Any]:
     """Write both tables, one row group at a time; return the pointer's totals."""
     segments, seconds = 0, 0.0
     sessions: set[str] = set()
-    options: dict[str, Any] = {
-        "write_statistics": False,
-        "use_dictionary": ["source", "session_id", "day", "direction"],
-    }
+    options: Any = {"write_statistics": False, "use_dictionary": ["source", "session_id", "day", "direction"]}
     # FLAC does not compress again.
     compression = {name: "none" if name == "audio" else "zstd" for name in SEGMENT_SCHEMA.names}
     with (

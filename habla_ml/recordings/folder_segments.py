@@ -20,17 +20,12 @@ class FolderSegment:
     segment_id: str
     session_id: str
     speaker: str | None
-    """Habla's label."""
 
 
 def read_folder_segments(
     folder: Path, settings: Settings, now: datetime, day: str | None = None
 ) -> Iterator[FolderSegment]:
-    """Yield the segments in Habla's folder (only of sessions of `day`, if given); reads the sessions' JSON.
-
-    Raises:
-        InputError: The folder cannot be listed.
-    """
+    """Yield the segments in Habla's folder (or only of `day`) from the sessions' JSON, with the errors of a scan."""
     for session in scan_sessions(folder, settings, now, day).sessions:
         hints = read_hints(session, settings.zone).by_file
         named = {name for name in hints if parse_segment_number(name) is not None}

@@ -31,7 +31,6 @@ class IngestedDay:
     parquet: str
     """Object id of the day's rows with audio."""
     metadata: str
-    """Object id of the same rows without audio."""
     segments: int
     hours: float
     sessions: Mapping[str, int]
@@ -46,11 +45,9 @@ def ingest_day(folder: Path, day: str, lake: Lake, settings: Settings, now: date
 
     Reads only sessions with changed files, or with withheld segments for which a consent was granted. Live sessions
     wait. A bad file is skipped with its reason. The same files give the same object again, without reading audio. The
-    work is proportional to the changed sessions, plus one copy of the day's object.
-
-    Raises:
-        InputError: The recordings folder cannot be listed, or the register of consents cannot be read.
-        LakeError: Nothing can be published. The day is unchanged.
+    work is proportional to the changed sessions, plus one copy of the day's object. Raises `InputError` if the
+    recordings folder cannot be listed, or the register of consents cannot be read, or `LakeError` if nothing can be
+    published. The day is unchanged.
     """
     scan = scan_sessions(folder, settings, now, day)
     before, consents = load_day(lake, day), load_consents(settings, now)

@@ -96,11 +96,7 @@ def read_hints(session: SessionFolder, zone: ZoneInfo) -> SessionHints:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a plain file.
-
-    Raises:
-        InputError: It cannot be read, is not JSON, or has another type.
-    """
+    """Read a JSON object; raise `InputError` if it cannot be read, is not JSON, or has another type."""
     try:
         body = json.loads(read_plain_file(path, _MAX_JSON_BYTES))
     except (ValueError, RecursionError) as error:
@@ -206,7 +202,5 @@ def _make_ground_truth_hint(entry: JsonEntry, before: SegmentHint) -> SegmentHin
         return before
     log_probability = entry.get_number("confidence")
     return replace(
-        before,
-        text=text,
-        confidence=None if log_probability is None else round(math.exp(min(0.0, log_probability)), 6),
+        before, text=text, confidence=None if log_probability is None else round(math.exp(min(0.0, log_probability)), 6)
     )

@@ -70,17 +70,7 @@ class RecordedSegment(SegmentMetadata):
 SEGMENT_SCHEMA: Final = arrow_schema(
     RecordedSegment,
     order=(
-        *(
-            "segment_id",
-            "source",
-            "session_id",
-            "day",
-            "file_name",
-            "number",
-            "recorded_at",
-            "audio",
-            "audio_sha256",
-        ),
+        *("segment_id", "source", "session_id", "day", "file_name", "number", "recorded_at", "audio", "audio_sha256"),
         *("duration_s", "loudness_dbfs", "peak_dbfs", "clipped_share", "speaker"),
     ),
 )
@@ -95,12 +85,6 @@ def segment_id(source: str, session_id: str, file_name: str) -> str:
 def read_segment_metadata(
     lake: Lake, metadata: str, columns: Sequence[str] | None = None
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of a day's metadata in order.
-
-    Args:
-        lake: The lake of the day.
-        metadata: Object id of the metadata, from `IngestedDay` or `PublishedDay`.
-        columns: Columns to read; None for all of `SEGMENT_METADATA_SCHEMA`.
-    """
+    """Yield the rows of a day's metadata (an object id) in order, with these columns or with all."""
     for batch in pq.ParquetFile(lake.fetch_path(metadata)).iter_batches(columns=columns):
         yield from batch.to_pylist()

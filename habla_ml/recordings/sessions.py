@@ -105,11 +105,9 @@ class FolderScan:
 
 def fingerprint_files(name: str, state: SessionState, files: Iterable[SessionFile]) -> str:
     """Return a digest of the names, sizes and times of some files of a session."""
-    lines = [_READER_VERSION, name, state]
-    lines += [
-        f"{each.name}\t{each.size_bytes}\t{each.modified_ns}" for each in sorted(files, key=lambda file: file.name)
-    ]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+    ordered = sorted(files, key=lambda file: file.name)
+    lines = [f"{each.name}\t{each.size_bytes}\t{each.modified_ns}" for each in ordered]
+    return hashlib.sha256("\n".join([_READER_VERSION, name, state, *lines]).encode()).hexdigest()[:32]
 
 
 def parse_segment_number(file_name: str) -> int | None:
@@ -158,11 +156,7 @@ def to_utc(moment: datetime, zone: ZoneInfo, after: datetime | None = None) -> d
 
 
 def scan_sessions(folder: Path, settings: Settings, now: datetime, day: str | None = None) -> FolderScan:
-    """Walk Habla's folder (only sessions of `day`, if given) without opening a file.
-
-    Raises:
-        InputError: The folder itself cannot be listed.
-    """
+    """Walk Habla's folder (or only `day`) without opening a file; raise `InputError` if it cannot be listed."""
     sessions: list[SessionFolder] = []
     ignored: list[Skipped] = []
     for entry in list_folder(folder, day):
@@ -186,8 +180,7 @@ def scan_sessions(folder: Path, settings: Settings, now: datetime, day: str | No
 def list_folder(folder: Path, day: str | None = None) -> list[os.DirEntry[str]]:
     """Return the entries of the recordings folder sorted by name, or only those with the name of a session of `day`.
 
-    Raises:
-        InputError: The folder cannot be listed.
+    Raises `InputError` if the folder cannot be listed.
     """
     try:
         with os.scandir(folder) as entries:
@@ -204,8 +197,7 @@ def list_folder(folder: Path, day: str | None = None) -> list[os.DirEntry[str]]:
 def list_session(entry: os.DirEntry[str], settings: Settings, now: datetime) -> SessionFolder | None:
     """Return one session's folder with all its files; None if Habla has deleted it in the meantime.
 
-    Raises:
-        InputError: It does not have the name of a session, is not a folder, or cannot be listed.
+    Raises `InputError` if it does not have the name of a session, is not a folder, or cannot be listed.
     """
     started = parse_session_start(entry.name)
     if started is None:
@@ -222,29 +214,18 @@ def list_session(entry: os.DirEntry[str], settings: Settings, now: datetime) -> 
     except OSError as error:
         raise InputError(f"cannot be listed: {error.strerror}") from error
     age_h = (now.timestamp() - newest_ns / 1e9) / 3600
-    state: SessionState
+    has_metadata = any(each.name == METADATA_FILE for each in files)
+    state: SessionState = "finished" if has_metadata else "crashed"
     # A time far in the future is from a clock that was set back later; that session is not live.
-    written_lately = abs(age_h) < settings.recordings.crashed_after_hours
-    if not any(each.name == METADATA_FILE for each in files) and written_lately:
+    if not has_metadata and abs(age_h) < settings.recordings.crashed_after_hours:
         state = "live"
     elif not any(each.number is not None for each in files):
         state = "empty"
-    else:
-        state = "finished" if any(each.name == METADATA_FILE for each in files) else "crashed"
-    return SessionFolder(
-        name=entry.name,
-        started_local=started,
-        path=Path(entry.path),
-        state=state,
-        files=files,
-    )
+    return SessionFolder(name=entry.name, started_local=started, path=Path(entry.path), state=state, files=files)
 
 
 def _list_files(path: str, raw_stream: bool) -> Iterator[SessionFile]:
-    """Yield the WAV files, the known JSON files and, if requested, the raw stream.
-
-    Leaves out files that Habla's clean-up deletes during the listing.
-    """
+    """Yield the WAV files, known JSON files and, if requested, the raw stream, except files that are just being deleted."""
     named = {METADATA_FILE, GROUND_TRUTH_FILE, CORRECTIONS_FILE, *([RAW_STREAM_FILE] if raw_stream else [])}
     with os.scandir(path) as entries:
         for entry in entries:
@@ -261,8 +242,7 @@ def _list_files(path: str, raw_stream: bool) -> Iterator[SessionFile]:
 def open_plain_file(path: Path, max_bytes: int) -> BinaryIO:
     """Open a regular file for reading; refuse symbolic links and devices.
 
-    Raises:
-        InputError: The file cannot be used; the message has the reason in a few words.
+    Raises `InputError` if the file cannot be used; the message has the reason in a few words.
     """
     try:
         # O_NONBLOCK: opening a named pipe must not wait for a writer.

@@ -99,7 +99,7 @@ def test_a_failed_day_is_reported_and_the_other_days_are_imported(tmp_path: Path
     assert [each.day for each in done.failed] == [DAYS[4]]
     assert "PointerMovedError" in done.failed[0].error
     assert [each.day for each in done.imported] == [day for day in DAYS if day != DAYS[4]]
-    assert (done.imported[0].sessions, done.imported[0].segments) == (2, 6)
+    assert (len(done.imported[0].read_sessions), done.imported[0].segments) == (2, 6)
     assert done.imported[0].hours == pytest.approx(6 * 0.2 / 3600, abs=1e-8)
     blocked.rmdir()
     again = import_with_progress(workspace.recordings, workspace.settings, 2, make_silent_console())

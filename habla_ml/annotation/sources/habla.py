@@ -54,9 +54,8 @@ _MAX_MODEL_NAME_CHARS: Final = 80
 def find_changes(context: SourceContext) -> SourceChanges:
     """Return the days that have corrections in Habla's folder; opens no file there.
 
-    Raises:
-        InputError: The recordings folder cannot be listed, or corrections wait for a consent and the register cannot
-            be read.
+    Raises `InputError` if the recordings folder cannot be listed, or corrections wait for a consent and the register
+    cannot be read.
     """
     settings, now = context.settings, context.now
     if settings.recordings.folder_problem:
@@ -72,11 +71,9 @@ def find_changes(context: SourceContext) -> SourceChanges:
 def find_corrected_sessions(folder: Path, settings: Settings, now: datetime) -> dict[str, dict[str, str]]:
     """Return day → session → fingerprint of its corrections.
 
-    Opens no file, and lists only sessions without metadata.json. Costs one call of `stat` per session, and a second
-    one where it has corrections. Days before `recordings.first_day` have no partition and are left out.
-
-    Raises:
-        InputError: The recordings folder cannot be listed.
+    Opens no file, and lists only sessions without metadata.json. Costs one call of `stat` per session, and a second one
+    where it has corrections. Days before `recordings.first_day` have no partition and are left out. Raises `InputError`
+    if the recordings folder cannot be listed.
     """
     days: dict[str, dict[str, str]] = defaultdict(dict)
     for entry in list_folder(folder):
@@ -91,12 +88,10 @@ def find_corrected_sessions(folder: Path, settings: Settings, now: datetime) -> 
 def collect(context: SourceContext, day: str) -> None:
     """Append the events of one day's corrections to the log; reads only files that changed.
 
-    A file that is not JSON, or an invalid entry, is skipped with its reason; the other events are kept. A correction
-    of a segment whose contributor has not consented waits: its session is read again once the consent is there.
-
-    Raises:
-        InputError: The recordings folder cannot be listed, or the register of consents cannot be read.
-        PointerMovedError: Another process appended at the same time. Run again.
+    A file that is not JSON, or an invalid entry, is skipped with its reason; the other events are kept. A correction of
+    a segment whose contributor has not consented waits: its session is read again once the consent is there. Raises
+    `InputError` if the recordings folder cannot be listed, or the register of consents cannot be read, or
+    `PointerMovedError` if another process appended at the same time. Run again.
     """
     lake, settings, now = context.lake, context.settings, context.now
     sessions = scan_sessions(settings.recordings.folder, settings, now, day).sessions
@@ -119,14 +114,8 @@ def collect(context: SourceContext, day: str) -> None:
 
 def forget(context: SourceContext, segment_ids: Collection[str]) -> ForgetReport:
     """Name the sessions in Habla's folder that hold these segments; only Habla deletes them."""
-    settings = context.settings
-    held = sorted(
-        {
-            each.session_id
-            for each in read_folder_segments(settings.recordings.folder, settings, context.now)
-            if each.segment_id in segment_ids
-        }
-    )
+    found = read_folder_segments(context.settings.recordings.folder, context.settings, context.now)
+    held = sorted({each.session_id for each in found if each.segment_id in segment_ids})
     if not held:
         return ForgetReport()
     what = f"delete {len(held)} sessions in Habla that hold the voice; the first is {held[0]}"
@@ -136,8 +125,7 @@ def forget(context: SourceContext, segment_ids: Collection[str]) -> ForgetReport
 def requeue_and_load_events(lake: Lake, day: str, consents: Consents) -> DayEventLog | None:
     """Return the log of a day, or None. Sessions with newly consented corrections count as unread.
 
-    Raises:
-        InputError: Corrections wait for a consent, and the register of consents cannot be read.
+    Raises `InputError` if corrections wait for a consent, and the register of consents cannot be read.
     """
     known = load_events(lake, day)
     if known is None:
@@ -180,7 +168,6 @@ class _SessionReader:
     now: datetime
     consent_filter: AnnotationConsentFilter
     problems: list[Skipped]
-    """Receives what was skipped."""
 
     def read_events(self) -> list[AnnotationEvent]:
         """Return the events; of two entries for one segment the last counts."""
@@ -212,10 +199,7 @@ class _SessionReader:
         return list(events.values())
 
     def _resolve_save_time(self, header: JsonEntry) -> datetime:
-        """Return when the corrections were saved, by Habla or else by the file.
-
-        A time in the future is rejected, since it would override every later correction.
-        """
+        """Return when the corrections were saved. A future time would override later corrections: use the file's own."""
         saved_at = header.get_time("corrected_at")
         zone = self.settings.zone
         if saved_at is not None and (moment := to_utc(saved_at, zone)) <= self.now + _CLOCK_TOLERANCE:

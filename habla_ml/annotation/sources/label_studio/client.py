@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any, Final, Self, TypeVar
 
 import httpx
@@ -25,7 +25,6 @@ from habla_ml.annotation.sources.label_studio.messages import (
     TaskPage,
     TaskTimestamp,
     User,
-    format_filter_time,
 )
 from habla_ml.errors import ServiceError
 
@@ -36,30 +35,6 @@ _IMPORT_TIMEOUT_S: Final = 600.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _TRANSIENT_STATUS_CODES: Final = frozenset({429, 500, 502, 503, 504})
 _LIST_PAGE_SIZE: Final = 1_000
-
-
-@dataclass(frozen=True)
-class NewTask:
-    """A task to import: the fields of the labelling configuration, and those that the pull needs."""
-
-    segment_id: str
-    audio: str
-    """Address of the audio for the server."""
-    hint: str
-    day: str
-    session_id: str
-    model_version: str
-    context: str
-    """Speaker, session and reasons, for the person."""
-    attempt: int
-    """Number of review requests; a segment has one task per attempt."""
-    why: str
-    """Fault of the text that a person typed; empty at a first look."""
-
-    def format_data(self) -> dict[str, Any]:
-        """Return the data of the task on the server, where the attempt is called `round`."""
-        data = asdict(self)
-        return {**data, "round": data.pop("attempt")}
 
 
 class LabelStudio:
@@ -115,18 +90,17 @@ class LabelStudio:
         """Register a source storage; the server tests it first."""
         self._post(SourceStorage, f"/api/storages/{kind}", body)
 
-    def import_tasks(self, project: int, tasks: Sequence[NewTask]) -> ImportResponse | None:
-        """Send tasks once; return None where the response was lost, so that some of them can have arrived.
+    def import_tasks(self, project: int, tasks: Sequence[Mapping[str, Any]]) -> ImportResponse | None:
+        """Send the data of tasks once; return None if the response was lost, so that some of them can have arrived.
 
-        Raises:
-            ServiceError: The server refused, or did not respond within ten minutes.
+        Raises `ServiceError` if the server refused, or did not respond within ten minutes.
         """
         try:
             response = self._send(
                 "POST",
                 f"/api/projects/{project}/import",
                 {"return_task_ids": "true"},
-                [{"data": each.format_data()} for each in tasks],
+                [{"data": each} for each in tasks],
                 _IMPORT_TIMEOUT_S,
             )
         except httpx.ReadTimeout:
@@ -173,7 +147,9 @@ class LabelStudio:
         seen: set[tuple[int, datetime]] = set()
         number = 1
         while True:
-            query = _build_task_query("tasks:updated_at", "greater_or_equal", "Datetime", format_filter_time(since))
+            # The server answers 500 to any other form of time.
+            start = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            query = _build_task_query("tasks:updated_at", "greater_or_equal", "Datetime", start)
             parameters = {"project": project, "page": number, "page_size": page_size, "fields": "all"}
             page = self._fetch_tasks(object, {**parameters, "query": query})
             last = since
@@ -237,12 +213,7 @@ class LabelStudio:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _send(
-        self,
-        method: str,
-        path: str,
-        parameters: Mapping[str, Any] | None,
-        body: Any,
-        timeout_s: float | None = None,
+        self, method: str, path: str, parameters: Mapping[str, Any] | None, body: Any, timeout_s: float | None = None
     ) -> httpx.Response:
         """Send with a valid token; fetch a new access token where the present one has expired."""
         fresh = False
@@ -258,27 +229,17 @@ class LabelStudio:
         self, method: str, path: str, parameters: Mapping[str, Any] | None, body: Any, timeout_s: float | None
     ) -> httpx.Response:
         scheme, word = ("Bearer", self._access) if self._is_personal else ("Token", self._token)
-        request = self._http.build_request(
-            method,
-            path,
-            params=parameters,
-            json=body,
-            headers={"Authorization": f"{scheme} {word}"},
-            timeout=timeout_s or httpx.USE_CLIENT_DEFAULT,
-        )
+        headers, timeout = {"Authorization": f"{scheme} {word}"}, timeout_s or httpx.USE_CLIENT_DEFAULT
+        request = self._http.build_request(method, path, params=parameters, json=body, headers=headers, timeout=timeout)
         response = self._http.send(request, stream=True)
-        try:
-            content, size = [], 0
+        content = bytearray()
+        with closing(response):
             for chunk in response.iter_bytes():
-                content.append(chunk)
-                size += len(chunk)
-                if size > _MAX_RESPONSE_BYTES:
-                    raise ServiceError(
-                        f"{self.url}{path} responds with more than {_MAX_RESPONSE_BYTES >> 20} MiB; refused"
-                    )
-        finally:
-            response.close()
-        return httpx.Response(response.status_code, content=b"".join(content), request=request)
+                content += chunk
+                if len(content) > _MAX_RESPONSE_BYTES:
+                    limit = f"{_MAX_RESPONSE_BYTES >> 20} MiB"
+                    raise ServiceError(f"{self.url}{path} responds with more than {limit}; refused")
+        return httpx.Response(response.status_code, content=bytes(content), request=request)
 
     def _refresh_access_token(self) -> str:
         response = self._http.post("/api/token/refresh", json={"refresh": self._token})
@@ -295,9 +256,9 @@ class LabelStudio:
             )
         return access
 
-    def _check_response(self, response: httpx.Response) -> httpx.Response:
+    def _check_response(self, response: httpx.Response) -> None:
         if response.is_success:
-            return response
+            return
         path = response.request.url.path
         if response.status_code == httpx.codes.UNAUTHORIZED:
             raise ServiceError(

@@ -47,8 +47,7 @@ def push_queue(
 ) -> PushReport:
     """Create a task with audio for each item that has none for its attempt.
 
-    Raises:
-        ServiceError: The server cannot be reached or refuses. Run again, nothing is duplicated.
+    Raises `ServiceError` if the server cannot be reached or refuses. Run again, nothing is duplicated.
     """
     chosen = settings.annotation.label_studio
     audio_folder = open_audio_folder(settings, resolve_server_config(settings).documents)
@@ -59,8 +58,7 @@ def push_queue(
 def delete_tasks(settings: Settings, server: LabelStudio, segment_ids: Collection[str]) -> int:
     """Delete the tasks of these segments with their annotations and audio; return how many tasks were deleted.
 
-    Raises:
-        ServiceError: The server cannot be reached or refuses. Run again.
+    Raises `ServiceError` if the server cannot be reached or refuses. Run again.
     """
     deleted = 0
     audio_folder = open_audio_folder(settings, resolve_server_config(settings).documents)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
@@ -102,11 +101,16 @@ class ListedTask(_ServerResponse):
         return number if isinstance(number, int) and 0 <= number <= MAX_ATTEMPTS else 0
 
 
-class ChangedTask(_ServerResponse):
-    """A task with its annotations, which are validated separately."""
+class TaskTimestamp(_ServerResponse):
+    """The fields by which changed tasks are paged."""
 
     id: Identifier
     updated_at: AwareDatetime
+
+
+class ChangedTask(TaskTimestamp):
+    """A task with its annotations, which are validated separately."""
+
     data: TaskData
     annotations: Annotated[list[Any], Field(max_length=1_000)]
 
@@ -146,15 +150,3 @@ class ChoicesResult(_ServerResponse):
 
     from_name: Literal["unusable"]
     value: ChoicesValue
-
-
-class TaskTimestamp(_ServerResponse):
-    """The fields by which changed tasks are paged."""
-
-    id: Identifier
-    updated_at: AwareDatetime
-
-
-def format_filter_time(moment: datetime) -> str:
-    """Return a time in the form of the task filter; the server answers 500 to any other form."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -85,11 +85,7 @@ class AudioFolder:
 
 
 def find_project(server: LabelStudio, title: str) -> Project | None:
-    """Return the oldest project with that title and our fields, or None.
-
-    Raises:
-        ServiceError: A project has the title but not the fields.
-    """
+    """Return the oldest project with that title, or None; raise `ServiceError` if no such project has our fields."""
     found = server.find_projects(title)
     if not found:
         return None
@@ -125,11 +121,8 @@ def open_project(server: LabelStudio, title: str, audio_folder: AudioFolder) -> 
 def open_audio_folder(settings: Settings, documents: Path) -> AudioFolder:
     """Return the audio folder: in the bucket of a lake on S3, else below the server's documents.
 
-    The server signs the addresses of objects in S3 with its own credentials; ours are not passed on.
-
-    Raises:
-        SettingsError: The folder cannot be created.
-        LakeError: The bucket cannot be written.
+    The server signs the addresses of objects in S3 with its own credentials; ours are not passed on. Raises
+    `SettingsError` if the folder cannot be created, or `LakeError` if the bucket cannot be written.
     """
     url = urlsplit(settings.lake.url)
     if url.scheme == "s3":

@@ -33,7 +33,6 @@ from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.settings import LabelStudioSettings
 
 LABEL_STUDIO: Final = "label_studio"
-"""Source of the events."""
 
 _BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MAX_CLOCK_LEAD: Final = timedelta(days=1)
@@ -60,13 +59,11 @@ class PullReport:
     tasks: int
     """Tasks that changed."""
     added: int
-    """Events that the log did not have."""
     days: tuple[str, ...]
     """Days that got new events."""
     cancelled: int
     """Annotations that a person skipped; they give no events."""
     skipped_inputs: tuple[Skipped, ...]
-    """Invalid annotations of this pull."""
 
 
 def load_pull_state(lake: Lake, project: Project) -> PullState:

@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from habla_ml.annotation.review_queue import ReviewItem
-from habla_ml.annotation.sources.label_studio.client import LabelStudio, NewTask
+from habla_ml.annotation.sources.label_studio.client import LabelStudio
 from habla_ml.annotation.sources.label_studio.project import AudioFolder, Project
 from habla_ml.annotation.sources.label_studio.spanish import translate_reason, translate_rules
 from habla_ml.errors import ServiceError
@@ -69,18 +69,12 @@ def load_push_state(lake: Lake, project: Project) -> PushState:
     if pointer is None:
         return PushState({}, 0, ())
     batches = tuple(pointer.value["batches"])
-    attempts: dict[str, int] = {}
-    for batch in batches:
-        attempts.update(lake.get_json(batch))
+    attempts = {segment: attempt for batch in batches for segment, attempt in lake.get_json(batch).items()}
     return PushState(attempts, pointer.value["last_task"], batches)
 
 
 def save_push_state(lake: Lake, project: Project, state: PushState) -> None:
-    """Store what is known of the project's tasks.
-
-    Raises:
-        PointerMovedError: Another process pushed at the same time. Run again.
-    """
+    """Store what is known of the tasks; raise `PointerMovedError` if another process pushed at the same time."""
     name = catalogue.LABEL_STUDIO_PUSHED.name(project.key)
     value = {
         "url": project.url,
@@ -114,7 +108,7 @@ def push_segments(
     waiting = iter([each for each in fresh if each.segment_id in stored])
     added = 0
     while batch := list(islice(waiting, batch_size)):
-        state = _import_batch(lake, server, project, state, [_build_task(each, audio_folder) for each in batch])
+        state = _import_batch(lake, server, project, state, batch, audio_folder)
         added += len(batch)
         log(f"{added} of {len(stored)} tasks")
     missing = tuple(each.segment_id for each in fresh if each.segment_id not in stored)
@@ -122,10 +116,7 @@ def push_segments(
 
 
 def store_audio(lake: Lake, items: Sequence[ReviewItem], audio_folder: AudioFolder) -> Iterator[str]:
-    """Store the FLAC of each segment in the audio folder; yield the ids of those that the lake has.
-
-    Memory holds one row group.
-    """
+    """Store the FLAC of each segment that the lake has; yield the ids of these. Memory holds one row group."""
     for day in sorted({each.day for each in items}):
         recordings = load_day(lake, day)
         if recordings is None:
@@ -138,37 +129,40 @@ def store_audio(lake: Lake, items: Sequence[ReviewItem], audio_folder: AudioFold
                 yield row["segment_id"]
 
 
-def _build_task(item: ReviewItem, audio_folder: AudioFolder) -> NewTask:
+def _build_task_data(item: ReviewItem, audio_folder: AudioFolder) -> dict[str, Any]:
+    """Return the fields of the labelling configuration, and those that the pull needs."""
     reasons = ", ".join(map(translate_reason, item.reasons))
-    request = item.request
-    return NewTask(
-        segment_id=item.segment_id,
-        audio=f"{audio_folder.prefix}{audio_folder.key_of(item.day, item.segment_id)}",
-        hint=item.hint[:_MAX_HINT_CHARS],
-        day=item.day,
-        session_id=item.session_id,
-        model_version=item.model_version,
-        context=" · ".join((item.speaker, item.session_id, reasons)),
-        attempt=item.attempt,
-        why="" if request is None else _REVIEW_REQUEST_TEXT.format(translate_rules(request.rules)),
-    )
+    fields = ("segment_id", "day", "session_id", "model_version")
+    return {
+        **{name: getattr(item, name) for name in fields},
+        "audio": f"{audio_folder.prefix}{audio_folder.key_of(item.day, item.segment_id)}",
+        "hint": item.hint[:_MAX_HINT_CHARS],
+        "context": " · ".join((item.speaker, item.session_id, reasons)),
+        "round": item.attempt,
+        "why": _REVIEW_REQUEST_TEXT.format(translate_rules(item.request.rules)) if item.request else "",
+    }
 
 
 def _import_batch(
-    lake: Lake, server: LabelStudio, project: Project, state: PushState, tasks: Sequence[NewTask]
+    lake: Lake,
+    server: LabelStudio,
+    project: Project,
+    state: PushState,
+    items: Sequence[ReviewItem],
+    audio_folder: AudioFolder,
 ) -> PushState:
-    """Import until each of `tasks` is on the server; after a lost response read which ones arrived."""
+    """Import until each of `items` has a task on the server; after a lost response read which ones arrived."""
     for lost in range(_MAX_LOST_IMPORTS):
-        waiting = [each for each in tasks if not state.has(each.segment_id, each.attempt)]
+        waiting = [each for each in items if not state.has(each.segment_id, each.attempt)]
         if not waiting:
             return state
         time.sleep(_RETRY_PAUSE_S * lost)
-        accepted = server.import_tasks(project.id, waiting)
+        accepted = server.import_tasks(project.id, [_build_task_data(each, audio_folder) for each in waiting])
         if accepted is not None and len(set(accepted.task_ids)) == len(waiting):
             arrived = {each.segment_id: each.attempt for each in waiting}
             return _save_new_tasks(lake, project, state, arrived, max(accepted.task_ids))
         state = _read_new_tasks(lake, server, project, state)
-    if all(state.has(each.segment_id, each.attempt) for each in tasks):
+    if all(state.has(each.segment_id, each.attempt) for each in items):
         return state
     raise ServiceError(
         f"{server.url} lost {_MAX_LOST_IMPORTS} imports in a row; read its log, then push again: tasks that arrived "

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -26,8 +26,8 @@ from habla_ml.virtual_environments import install_environment, is_installed, sib
 
 LABEL_STUDIO_VERSION: Final = "1.23.2"
 CONSTRAINTS_FILE: Final = "constraints-label-studio.txt"
-"""File with the package versions that were tested together."""
 
+_LOGIN_FILE: Final = "login.json"
 _STARTUP_TIMEOUT_S: Final = 300.0
 _STOP_TIMEOUT_S: Final = 15.0
 
@@ -85,14 +85,13 @@ def resolve_server_config(settings: Settings) -> ServerConfig:
 
 def has_been_started(settings: Settings) -> bool:
     """Return whether the embedded server was ever started."""
-    return _login_path(resolve_server_config(settings).folder).exists()
+    return (resolve_server_config(settings).folder / _LOGIN_FILE).exists()
 
 
 def resolve_server_token(settings: Settings, environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
     """Return address and token of the configured server.
 
-    Raises:
-        SettingsError: The token's environment variable is not set, or the embedded server was never started.
+    Raises `SettingsError` if the token's environment variable is not set, or the embedded server was never started.
     """
     chosen: LabelStudioSettings = settings.annotation.label_studio
     if chosen.url is None:
@@ -115,10 +114,9 @@ def resolve_server_token(settings: Settings, environment: Mapping[str, str] = os
 def load_or_create_login(folder: Path) -> Login:
     """Return the login of the server in `folder`; create it at the first call, readable by its owner only.
 
-    Raises:
-        SettingsError: The file cannot be written or read.
+    Raises `SettingsError` if the file cannot be written or read.
     """
-    path = _login_path(folder)
+    path = folder / _LOGIN_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -129,17 +127,15 @@ def load_or_create_login(folder: Path) -> Login:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(asdict(login), file)
     except (OSError, ValueError, TypeError) as error:
-        raise SettingsError(
-            f"login {path} cannot be used: {error}; remove {folder} to start with a new server"
-        ) from error
+        fault = f"login {path} cannot be used: {error}"
+        raise SettingsError(f"{fault}; remove {folder} to start with a new server") from error
     return login
 
 
 def install_server(environment: Path, log: Callable[[str], None]) -> None:
     """Install the server's virtual environment where it is missing: about 1 GB, one or two minutes.
 
-    Raises:
-        ServiceError: pip failed; the message has its last lines.
+    Raises `ServiceError` if pip failed; the message has its last lines.
     """
     if not is_installed(environment):
         log(f"installing Label Studio {LABEL_STUDIO_VERSION}: about 1 GB, one or two minutes")
@@ -150,16 +146,20 @@ def install_server(environment: Path, log: Callable[[str], None]) -> None:
 def run_server(config: ServerConfig) -> Iterator[RunningServer]:
     """Start the server, wait until it responds, and stop it at the end.
 
-    On Linux it ends with this process. The first start creates the database, which takes half a minute.
-
-    Raises:
-        ServiceError: The port is in use, or the server ends or does not respond for five minutes.
+    On Linux it ends with this process. The first start creates the database, which takes half a minute. Raises
+    `ServiceError` if the port is in use, or the server ends or does not respond for five minutes.
     """
     login = load_or_create_login(config.folder)
     _check_port(config)
     config.documents.mkdir(parents=True, exist_ok=True)
-    command = [str(_executable_path(config.environment)), "start", "--no-browser", "--internal-host", "127.0.0.1"]
     launcher = [sys.executable, "-m", "habla_ml.annotation.sources.label_studio.launch"]
+    command = [
+        str(config.environment / "bin" / "label-studio"),
+        "start",
+        "--no-browser",
+        "--internal-host",
+        "127.0.0.1",
+    ]
     with config.log.open("ab") as log:
         process = subprocess.Popen(
             [*launcher, *command, "-p", str(config.port)],
@@ -182,13 +182,9 @@ def run_server(config: ServerConfig) -> Iterator[RunningServer]:
 
 def _build_environment(config: ServerConfig, login: Login) -> dict[str, str]:
     """Return the environment of the server, with our S3 credentials, which sign the addresses of audio."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name in {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE"} or name.startswith("AWS_")
-    }
+    kept = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE"}
     return {
-        **kept,
+        **{name: value for name, value in os.environ.items() if name in kept or name.startswith("AWS_")},
         "LABEL_STUDIO_BASE_DATA_DIR": str(config.folder.resolve() / "data"),
         "LABEL_STUDIO_USERNAME": login.username,
         "LABEL_STUDIO_PASSWORD": login.password,
@@ -224,21 +220,10 @@ def _wait_for_answer(config: ServerConfig, process: subprocess.Popen[bytes]) -> 
     while time.monotonic() < deadline:
         if process.poll() is not None:
             tail = config.log.read_text("utf-8", errors="replace")[-500:]
-            raise ServiceError(
-                f"Label Studio ended with exit code {process.returncode}; the end of {config.log}: {tail}"
-            )
-        try:
+            fault = f"Label Studio ended with exit code {process.returncode}"
+            raise ServiceError(f"{fault}; the end of {config.log}: {tail}")
+        with suppress(httpx.TransportError):
             if httpx.get(f"{config.url}/health", timeout=5.0, trust_env=False).is_success:
                 return
-        except httpx.TransportError:
-            pass
         time.sleep(0.25)
     raise ServiceError(f"Label Studio did not respond on {config.url} for {_STARTUP_TIMEOUT_S:g} s; read {config.log}")
-
-
-def _executable_path(environment: Path) -> Path:
-    return environment / "bin" / "label-studio"
-
-
-def _login_path(folder: Path) -> Path:
-    return folder / "login.json"

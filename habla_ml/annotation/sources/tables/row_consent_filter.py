@@ -25,11 +25,6 @@ class RowTarget:
     audio_sha256: str = ""
     """Of a clip that was read."""
 
-    @property
-    def speaker(self) -> str | None:
-        """The speaker that the row names."""
-        return self.row.speaker
-
 
 @dataclass
 class RowConsentFilter:
@@ -49,7 +44,7 @@ class RowConsentFilter:
         """Return why the text of a segment in Habla's folder or in the lake may not come in, or None."""
         if self.annotation_filter.admission.consents.registry is None:
             return None
-        labels = [target.speaker]
+        labels = [target.row.speaker]
         if not self.annotation_filter.has_recording(target.day, target.segment_id):
             labels.append(self._find_label_in_folder(target))
         return self.annotation_filter.explain_refusal(target.day, target.session_id, target.segment_id, labels)
@@ -58,16 +53,15 @@ class RowConsentFilter:
         """Return why a new clip may not come in, or None."""
         admission = self.annotation_filter.admission
         if reason := admission.explain_refusal(
-            target.session_id, target.speaker, target.segment_id, target.audio_sha256
+            target.session_id, target.row.speaker, target.segment_id, target.audio_sha256
         ):
             return reason
-        if admission.consents.registry is None or target.speaker is not None:
+        if admission.consents.registry is None or target.row.speaker is not None:
             return None
         if parse_session_start(target.session_id) is not None:
             return self.annotation_filter.explain_refusal(target.day, target.session_id, target.segment_id, [])
-        if any(
-            each.covers(target.session_id, None, target.segment_id) for each in admission.consents.register.contributors
-        ):
+        entries = admission.consents.register.contributors
+        if any(each.covers(target.session_id, None, target.segment_id) for each in entries):
             return None
         admission.awaited_entries.add(UNATTRIBUTED)
         return UNATTRIBUTED_CLIP_WITHHELD

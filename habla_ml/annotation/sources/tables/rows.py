@@ -17,8 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, get_args
-from zoneinfo import ZoneInfo
+from typing import Any, Final, cast, get_args
 
 from habla_ml.annotation.events import Status
 from habla_ml.audio import AudioDecoder
@@ -75,11 +74,7 @@ class TableClip:
 
 
 def find_table_file(path: Path) -> Path:
-    """Return the table file, where `path` is the file or its folder.
-
-    Raises:
-        InputError: There is no table of a known name or kind.
-    """
+    """Return the table file of a path or a folder; raise `InputError` if there is none of a known name or kind."""
     if path.is_dir():
         for name in ("fine_tune_dataset.csv", "fine_tune_dataset.json"):
             if (path / name).is_file():
@@ -98,12 +93,8 @@ def table_name(path: Path) -> str:
 def read_table(path: Path, remarks: list[Skipped] | None = None) -> tuple[list[TableRow], list[Skipped]]:
     """Return the rows of a table, and the invalid rows with number and reason.
 
-    Args:
-        path: The table.
-        remarks: Receives each unknown column, once, at the first row that has it.
-
-    Raises:
-        InputError: The file cannot be read, is not of its kind, or lacks a required column.
+    `remarks` receives each unknown column, once, at the first row that has it. Raises `InputError` if the file cannot
+    be read, is not of its kind, or lacks a required column.
     """
     columns = (*_COLUMNS[path.suffix], *_OPTIONAL_COLUMNS, *_IGNORED_COLUMNS)
     seen, name = set(columns), table_name(path)
@@ -131,13 +122,8 @@ def read_table_clips(
 
     A clip's session is its folder where that has the name of a Habla session, else the table's name with the row's
     speaker, so that one speaker stays in one split. Its id is derived from its audio, so that the same clip is the
-    same segment wherever the table is.
-
-    Args:
-        path: The table.
-        rows: Its rows, from `read_table`.
-        day: The day of clips whose folder names no session.
-        max_duration_s: Longer clips are skipped.
+    same segment wherever the table is. `day` is the day of clips whose folder names no session. Clips longer than
+    `max_duration_s` are skipped.
     """
     root, name = path.resolve().parent, table_name(path)
     with AudioDecoder() as decoder:
@@ -157,16 +143,10 @@ def read_table_clips(
             yield TableClip(row, replace(read, segment_id=identity, file_name=file.relative_to(root).as_posix()))
 
 
-def read_modification_time(path: Path, zone: ZoneInfo) -> datetime:
-    """Return when a file was last written, in `zone`."""
-    return datetime.fromtimestamp(path.stat().st_mtime, zone)
-
-
 def resolve_inside(root: Path, audio: str) -> Path:
     """Return the file that a row names. It must be below `root` after every link is followed.
 
-    Raises:
-        InputError: It does not exist, cannot be read, or is elsewhere.
+    Raises `InputError` if it does not exist, cannot be read, or is elsewhere.
     """
     try:
         file = (root / PurePosixPath(audio)).resolve(strict=True)
@@ -190,8 +170,7 @@ def _load_entries(path: Path) -> list[Any]:
                 raise InputError(f"holds {type(entries).__name__}, expected a list of objects")
             return entries
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        missing = [key for key in _COLUMNS[".csv"] if key not in (reader.fieldnames or ())]
-        if missing:
+        if missing := [key for key in _COLUMNS[".csv"] if key not in (reader.fieldnames or ())]:
             raise InputError(f"lacks the column {missing[0]}; {_describe_header(reader.fieldnames or ())}")
         return list(reader)
     except InputError as error:
@@ -232,13 +211,10 @@ def _parse_row(number: int, entry: Any, audio_key: str, text_key: str) -> TableR
 
 
 def _parse_status(entry: Any) -> Status:
-    value = _get_text(entry, "status")
-    for status in get_args(Status):
-        if value == status:
-            return status  # type: ignore[no-any-return]
-    if value is None:
-        return "corrected"
-    raise InputError(f"has a status that is none of {', '.join(get_args(Status))}")
+    value = _get_text(entry, "status") or "corrected"
+    if value not in get_args(Status):
+        raise InputError(f"has a status that is none of {', '.join(get_args(Status))}")
+    return cast(Status, value)
 
 
 def _parse_time(entry: Any, key: str) -> datetime | None:

@@ -21,8 +21,7 @@ from habla_ml.lake import catalogue, compute_digest
 def find_changes(context: SourceContext) -> SourceChanges:
     """Return the days that the tables have events of. Changed tables are unread input of the newest recorded day.
 
-    Raises:
-        InputError: A table does not exist, or rows wait for a consent and the register cannot be read.
+    Raises `InputError` if a table does not exist, or rows wait for a consent and the register cannot be read.
     """
     lake, settings = context.lake, context.settings
     changed = find_changed_tables(lake, settings, load_consents(settings, context.now))
@@ -35,9 +34,8 @@ def find_changes(context: SourceContext) -> SourceChanges:
 def collect(context: SourceContext, _day: str) -> None:
     """Import every changed table, for all its days. An unreadable table is recorded and does not stop the others.
 
-    Raises:
-        InputError: A table does not exist, or the consent register cannot be read.
-        PointerMovedError: Another process published the same day. Run again.
+    Raises `InputError` if a table does not exist, or the consent register cannot be read, or `PointerMovedError` if
+    another process published the same day. Run again.
     """
     lake, settings, now = context.lake, context.settings, context.now
     consents = load_consents(settings, now)

@@ -26,14 +26,7 @@ from habla_ml.annotation.consent_filter import open_consent_filter
 from habla_ml.annotation.event_log import append_events
 from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.annotation.sources.tables.row_consent_filter import RowConsentFilter, RowTarget
-from habla_ml.annotation.sources.tables.rows import (
-    TableRow,
-    find_table_file,
-    read_modification_time,
-    read_table,
-    read_table_clips,
-    table_name,
-)
+from habla_ml.annotation.sources.tables.rows import TableRow, find_table_file, read_table, read_table_clips, table_name
 from habla_ml.consent.admission import Consents, load_consents, replace_withheld
 from habla_ml.errors import InputError, PointerMovedError
 from habla_ml.lake import Lake, Pointer, catalogue, compute_digest
@@ -64,7 +57,6 @@ class TableImport:
     matched: int
     """Rows of segments that were known before."""
     clips: int
-    """Clips that this table added to the lake."""
     added: int
     """Events that this call added; 0 where the table had not changed."""
     skipped_inputs: tuple[Skipped, ...]
@@ -80,8 +72,7 @@ def is_table_changed(path: Path, lake: Lake) -> bool:
 def find_changed_tables(lake: Lake, settings: Settings, consents: Consents) -> dict[Path, str]:
     """Return the tables to import → a digest of their state; includes tables with newly consented rows.
 
-    Raises:
-        InputError: A table does not exist, or rows wait for a consent and the register cannot be read.
+    Raises `InputError` if a table does not exist, or rows wait for a consent and the register cannot be read.
     """
     found = {}
     for path in settings.annotation.tables:
@@ -107,9 +98,8 @@ def load_last_import(path: Path, lake: Lake) -> TableImport | None:
 def record_unreadable_table(path: Path, lake: Lake, why: InputError) -> None:
     """Record that the table cannot be read in its present state. Its earlier events stay.
 
-    Raises:
-        InputError: The table does not exist.
-        PointerMovedError: Another process imported it at the same time.
+    Raises `InputError` if the table does not exist, or `PointerMovedError` if another process imported it at the same
+    time.
     """
     pointer = lake.read_pointer(_pointer_name(path))
     before = {"days": [], "matched": 0, "clips": 0} if pointer is None else pointer.value
@@ -121,8 +111,7 @@ def record_unreadable_table(path: Path, lake: Lake, why: InputError) -> None:
 def clear_skipped_rows(lake: Lake) -> None:
     """Clear the list of skipped rows of every table that has one; the table is imported again.
 
-    Raises:
-        PointerMovedError: Another process imported a table at the same time. Run again.
+    Raises `PointerMovedError` if another process imported a table at the same time. Run again.
     """
     for key in list(catalogue.TABLES.keys(lake)):
         pointer = lake.read_pointer(catalogue.TABLES.name(key))
@@ -136,11 +125,8 @@ def import_table(path: Path, lake: Lake, settings: Settings, now: datetime) -> T
 
     Clips whose folder does not name a session are filed under the day of the table's last change, but not before
     `recordings.first_day` nor after today. Events have the row's `annotated_at`, or else the time of that change. To
-    read skipped rows again, save the table again.
-
-    Raises:
-        InputError: The table cannot be read at all.
-        PointerMovedError: Another process published one of its days at the same time. Run again.
+    read skipped rows again, save the table again. Raises `InputError` if the table cannot be read at all, or
+    `PointerMovedError` if another process published one of its days at the same time. Run again.
     """
     path = find_table_file(path)
     pointer, fingerprint = lake.read_pointer(_pointer_name(path)), _fingerprint_table(path)
@@ -179,7 +165,8 @@ class _TableImporter:
     def __post_init__(self) -> None:
         zone = self.settings.zone
         self.name = table_name(self.path)
-        self.changed_at = min(read_modification_time(self.path, zone), self.now.astimezone(zone))
+        written_at = datetime.fromtimestamp(self.path.stat().st_mtime, zone)
+        self.changed_at = min(written_at, self.now.astimezone(zone))
         self._ids_by_day: dict[str, frozenset[str]] = {}
         self.default_day = max(self.changed_at.strftime("%Y-%m-%d"), self.settings.recordings.first_day)
 
@@ -193,13 +180,10 @@ class _TableImporter:
         first_rows = {each.audio_sha256: each for each in reversed(clips)}
         known = self._find_known_audio(first_rows)
         clips = self._admit_clips(clips, known)
-        targets += [
-            replace(known.get(each.audio_sha256, first_rows[each.audio_sha256]), row=each.row) for each in clips
-        ]
-        new_clips = {
-            each.audio_sha256: first_rows[each.audio_sha256] for each in clips if each.audio_sha256 not in known
-        }
-        return self._drop_conflicting_rows(targets), list(new_clips.values())
+        segments = first_rows | known
+        targets += [replace(segments[each.audio_sha256], row=each.row) for each in clips]
+        new_audio = dict.fromkeys(each.audio_sha256 for each in clips if each.audio_sha256 not in known)
+        return self._drop_conflicting_rows(targets), [first_rows[each] for each in new_audio]
 
     def publish_clips(self, clips: list[RowTarget]) -> None:
         """Publish new clips as recordings of their days."""
@@ -306,9 +290,8 @@ class _TableImporter:
         rows = [each.row for each in sorted(targets, key=lambda each: (each.session_id, each.row.number))]
         for clip in read_table_clips(self.path, rows, day, self.settings.recordings.longest_segment_s):
             if isinstance(clip, Skipped):
-                raise InputError(
-                    f"{clip.session}, {clip.file} {clip.reason}; it changed during the import: run it again"
-                )
+                fault = f"{clip.session}, {clip.file} {clip.reason}"
+                raise InputError(f"{fault}; it changed during the import: run it again")
             yield clip.segment
 
     def _build_event(self, target: RowTarget) -> AnnotationEvent:
