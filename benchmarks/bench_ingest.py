@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from habla_ml.audio import SAMPLE_RATE, decode_wav, encode_flac, measure, pcm_sha256
 from habla_ml.lake import DirectoryStore, Lake
-from habla_ml.recordings import find_changed_days, ingest_day
+from habla_ml.recordings.change_detection import find_changed_days
+from habla_ml.recordings.ingest import ingest_day
 from habla_ml.settings import load_settings
 
 CLIP_S = 3.0

@@ -23,9 +23,14 @@ from habla_ml.annotation.sources.habla import find_changes, find_corrected_sessi
 from habla_ml.consent.admission import load_consents
 from habla_ml.corpus.build import find_outdated_days
 from habla_ml.lake import DirectoryStore, Lake, catalogue
-from habla_ml.recordings import find_changed_days, scan_sessions
-from habla_ml.recordings.change_detection import input_signature
-from habla_ml.recordings.sessions import CORRECTIONS_FILE, GROUND_TRUTH_FILE, METADATA_FILE, RAW_STREAM_FILE
+from habla_ml.recordings.change_detection import find_changed_days, input_signature
+from habla_ml.recordings.sessions import (
+    CORRECTIONS_FILE,
+    GROUND_TRUTH_FILE,
+    METADATA_FILE,
+    RAW_STREAM_FILE,
+    scan_sessions,
+)
 from habla_ml.settings import Settings, load_settings
 
 SESSIONS_A_DAY = 5

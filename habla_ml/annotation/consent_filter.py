@@ -9,7 +9,7 @@ from typing import Final
 from habla_ml.consent.admission import Admission, Consents, open_admission
 from habla_ml.consent.register import digest_claim
 from habla_ml.lake import Lake
-from habla_ml.recordings import load_day
+from habla_ml.recordings.days import load_day
 from habla_ml.recordings.segments import read_segment_metadata
 
 UNKNOWN_SPEAKER_WITHHELD: Final = "its speaker is unknown and a contributor of its session has not consented yet"

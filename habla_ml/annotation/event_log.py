@@ -22,8 +22,8 @@ from habla_ml.annotation.events import EVENT_SCHEMA, AnnotationEvent, parse_even
 from habla_ml.consent.admission import WithheldState, merge_withheld
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.lake import Lake, catalogue
-from habla_ml.recordings import Skipped, read_skipped_inputs
-from habla_ml.recordings.days import put_skipped_inputs
+from habla_ml.recordings.days import put_skipped_inputs, read_skipped_inputs
+from habla_ml.recordings.sessions import Skipped
 
 
 @dataclass(frozen=True)

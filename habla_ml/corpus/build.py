@@ -26,7 +26,8 @@ from habla_ml.corpus.conventions import Conventions
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, catalogue, compute_digest
 from habla_ml.lake.table import arrow_schema, put_table, read_table
-from habla_ml.recordings import ChangedDay, PublishedDay, load_day
+from habla_ml.recordings.change_detection import ChangedDay
+from habla_ml.recordings.days import PublishedDay, load_day
 from habla_ml.recordings.segments import SEGMENT_COLUMNS, SegmentMetadata
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
 from habla_ml.settings import CorpusSettings, Settings

@@ -19,7 +19,7 @@ from habla_ml.annotation.event_log import load_events
 from habla_ml.corpus.build import make_corpus_rows, read_annotated_segments
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.lake import Lake, catalogue
-from habla_ml.recordings import load_day
+from habla_ml.recordings.days import load_day
 from habla_ml.settings import CorpusSettings
 
 MAX_DIFF_EXAMPLES: Final = 20

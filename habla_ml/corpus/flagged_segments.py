@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from habla_ml.lake import Lake
-from habla_ml.recordings import load_day
+from habla_ml.recordings.days import load_day
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
 
 _OWN_COLUMNS: Final = ("segment_id", "session_id", "file_name", "duration_s", "loudness_dbfs", "reason")

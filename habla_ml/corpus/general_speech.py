@@ -27,7 +27,8 @@ from habla_ml.corpus.public_corpora import PublicClip, read_common_voice, read_h
 from habla_ml.corpus.snapshot import Snapshot, Utterance
 from habla_ml.errors import CorpusError, InputError
 from habla_ml.lake import Lake, compute_digest
-from habla_ml.recordings import Skipped, segment_id
+from habla_ml.recordings.segments import segment_id
+from habla_ml.recordings.sessions import Skipped
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
 
 if TYPE_CHECKING:

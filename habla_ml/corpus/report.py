@@ -24,7 +24,7 @@ from habla_ml.corpus.language import detect_language
 from habla_ml.corpus.snapshot import Snapshot, load_snapshot
 from habla_ml.corpus.violations import ReviewRequestsBySegment, find_confirmed_rules
 from habla_ml.lake import Lake, catalogue
-from habla_ml.recordings import PublishedDay, load_day
+from habla_ml.recordings.days import PublishedDay, load_day
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
 from habla_ml.settings import QualitySettings
 

@@ -21,8 +21,8 @@ from habla_ml.corpus.build import load_corpus_day
 from habla_ml.corpus.snapshot import load_snapshot
 from habla_ml.errors import ObjectMissingError
 from habla_ml.lake import Lake, catalogue
-from habla_ml.recordings import PublishedDay, load_day
-from habla_ml.recordings.folder_segments import FolderSegment
+from habla_ml.recordings.days import PublishedDay, load_day
+from habla_ml.recordings.metadata import FolderSegment
 from habla_ml.recordings.segments import SEGMENT_COLUMNS, read_segment_metadata
 
 

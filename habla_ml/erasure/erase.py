@@ -27,7 +27,7 @@ from habla_ml.erasure.matcher import ErasureMatcher
 from habla_ml.erasure.orphans import clean_work_folder, delete_orphans, find_orphans
 from habla_ml.erasure.rewrite import PointerRewriter
 from habla_ml.lake import Lake, catalogue
-from habla_ml.recordings.folder_segments import read_folder_segments
+from habla_ml.recordings.metadata import read_folder_segments
 from habla_ml.settings import Settings
 
 ReportProgress = Callable[[str], None]

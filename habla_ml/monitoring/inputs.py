@@ -33,7 +33,7 @@ from habla_ml.monitoring.excess import ReferenceLevel, WeeklyMeasurement, comput
 from habla_ml.monitoring.fresh_corrections import FreshCorrection, SnapshotContents
 from habla_ml.monitoring.record import DailyInputs, InputName, InputSeries, RatioSums
 from habla_ml.monitoring.weeks import week_of_day
-from habla_ml.recordings import PublishedDay, load_day
+from habla_ml.recordings.days import PublishedDay, load_day
 from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.recordings.speaker_labels import is_local_speaker_label
 

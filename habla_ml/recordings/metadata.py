@@ -17,14 +17,18 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from habla_ml.errors import InputError
+from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
 from habla_ml.recordings.sessions import (
     GROUND_TRUTH_FILE,
     METADATA_FILE,
     SessionFolder,
     Skipped,
+    parse_segment_number,
     read_plain_file,
+    scan_sessions,
     to_utc,
 )
+from habla_ml.settings import Settings
 
 _MAX_JSON_BYTES: Final = 64 << 20
 _FIRST_YEAR: Final = 2000
@@ -60,6 +64,15 @@ class SessionHints:
         return self.direction == "en_to_es"
 
 
+@dataclass(frozen=True)
+class FolderSegment:
+    """A segment in Habla's folder; its audio may be deleted already."""
+
+    segment_id: str
+    session_id: str
+    speaker: str | None
+
+
 def read_hints(session: SessionFolder, zone: ZoneInfo) -> SessionHints:
     """Read `metadata.json` and `ground_truth.json`; a fault becomes a problem, never an error."""
     problems: list[Skipped] = []
@@ -93,6 +106,18 @@ def read_hints(session: SessionFolder, zone: ZoneInfo) -> SessionHints:
     for name in sorted(hints.keys() - present):
         problems.append(Skipped(session.name, name, "is named in Habla's JSON, but the file does not exist"))
     return SessionHints(hints, directions[-1] if directions else None, tuple(problems))
+
+
+def read_folder_segments(
+    folder: Path, settings: Settings, now: datetime, day: str | None = None
+) -> Iterator[FolderSegment]:
+    """Yield the segments in Habla's folder (or only of `day`) from the sessions' JSON, with the errors of a scan."""
+    for session in scan_sessions(folder, settings, now, day).sessions:
+        hints = read_hints(session, settings.zone).by_file
+        named = {name for name in hints if parse_segment_number(name) is not None}
+        for name in sorted({each.name for each in session.segments} | named):
+            identity = segment_id(HABLA_SOURCE, session.name, name)
+            yield FolderSegment(identity, session.name, hints.get(name, SegmentHint()).speaker)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.erasure.erase import ErasurePlan, ErasureReport, erase, plan_erasure
 from habla_ml.lake import DirectoryStore, catalogue
-from habla_ml.recordings import HABLA_SOURCE, Skipped, ingest_day, load_day, segment_id
-from habla_ml.recordings.days import put_skipped_inputs
+from habla_ml.recordings.days import load_day, put_skipped_inputs
+from habla_ml.recordings.ingest import ingest_day
+from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
+from habla_ml.recordings.sessions import Skipped
 from habla_ml_tests.testing.byte_search import find_texts_in_lake
 from habla_ml_tests.testing.habla_sessions import (
     NOW,

@@ -18,7 +18,8 @@ from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, build_day, corpus_hours, read_text_problems
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.errors import CorpusError
-from habla_ml.recordings import HABLA_SOURCE, ingest_day, segment_id
+from habla_ml.recordings.ingest import ingest_day
+from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
 from habla_ml_tests.testing.corrected_days import list_outdated_days
 from habla_ml_tests.testing.habla_sessions import (
     DAY,

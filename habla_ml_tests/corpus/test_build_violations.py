@@ -14,7 +14,7 @@ from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.corpus.build import CorpusDay, build_day, load_corpus_day
 from habla_ml.corpus.violations import ViolatingSegment, find_violating_segments, read_violations
 from habla_ml.lake import catalogue
-from habla_ml.recordings import HABLA_SOURCE, segment_id
+from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
 from habla_ml_tests.testing.corrected_days import CONVENTIONS_V3, MONDAY, TUESDAY, A, create_annotated_lake
 from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, write_corrections, write_session
 

@@ -11,7 +11,7 @@ from habla_ml.corpus.build import build_day
 from habla_ml.corpus.snapshot import Snapshot, read_utterances
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.lake import DirectoryStore, Lake, Pointer
-from habla_ml.recordings import ingest_day
+from habla_ml.recordings.ingest import ingest_day
 from habla_ml_tests.testing.habla_sessions import (
     NOW,
     HablaWorkspace,

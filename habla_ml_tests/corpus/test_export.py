@@ -18,7 +18,7 @@ from habla_ml.corpus.export import export_dataset, export_nemo, export_parquet
 from habla_ml.corpus.snapshot import SPLITS, Snapshot, read_utterances
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.errors import CorpusError
-from habla_ml.recordings import ingest_day
+from habla_ml.recordings.ingest import ingest_day
 from habla_ml_tests.testing.habla_sessions import (
     NOW,
     HablaWorkspace,

@@ -14,7 +14,7 @@ from habla_ml.corpus.build import build_day
 from habla_ml.corpus.general_speech import check_training_leakage
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.errors import CorpusError, InputError
-from habla_ml.recordings import ingest_day
+from habla_ml.recordings.ingest import ingest_day
 from habla_ml.settings import SpeechSource
 from habla_ml_tests.testing.general_speech_sources import (
     list_sentences,

@@ -12,7 +12,7 @@ from habla_ml.corpus.build import build_day
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.overlap import find_near_duplicates, find_shared_sentences
 from habla_ml.corpus.splits import make_snapshot
-from habla_ml.recordings import ingest_day
+from habla_ml.recordings.ingest import ingest_day
 from habla_ml_tests.testing.habla_sessions import (
     NOW,
     V1,

@@ -23,7 +23,7 @@ from habla_ml.corpus.quality import (
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.lake import Lake
-from habla_ml.recordings import load_day
+from habla_ml.recordings.days import load_day
 from habla_ml.settings import QualitySettings
 from habla_ml_tests.testing.annotated_days import RecordedSegmentSpec, write_recorded_day
 from habla_ml_tests.testing.habla_sessions import V1, make_workspace

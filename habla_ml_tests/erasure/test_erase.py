@@ -27,7 +27,8 @@ from habla_ml.errors import TrainingError
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.lake import DirectoryStore, Lake, S3Store, Store, compute_sha256
 from habla_ml.lake.catalogue import TOMBSTONES
-from habla_ml.recordings import ingest_day, load_day
+from habla_ml.recordings.days import load_day
+from habla_ml.recordings.ingest import ingest_day
 from habla_ml.tables import escape_markdown
 from habla_ml.training.plan import read_plan
 from habla_ml.training.train import lock_work_folder

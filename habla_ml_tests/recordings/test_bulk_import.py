@@ -16,8 +16,8 @@ import pytest
 from rich.console import Console
 
 from habla_ml.errors import InputError
-from habla_ml.recordings import ingest_day
 from habla_ml.recordings.bulk_import import import_with_progress
+from habla_ml.recordings.ingest import ingest_day
 from habla_ml.settings import save_settings
 from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, make_workspace, set_age, write_session
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from habla_ml.recordings import find_changed_days, ingest_day, load_day
+from habla_ml.recordings.change_detection import find_changed_days
+from habla_ml.recordings.days import load_day
+from habla_ml.recordings.ingest import ingest_day
 from habla_ml_tests.testing.habla_sessions import (
     DAY,
     NOW,

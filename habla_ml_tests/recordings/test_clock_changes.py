@@ -10,7 +10,9 @@ from zoneinfo import ZoneInfo
 import pyarrow.parquet as pq
 import pytest
 
-from habla_ml.recordings import find_changed_days, ingest_day, scan_sessions, to_utc
+from habla_ml.recordings.change_detection import find_changed_days
+from habla_ml.recordings.ingest import ingest_day
+from habla_ml.recordings.sessions import scan_sessions, to_utc
 from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, set_age, write_session
 
 

@@ -17,7 +17,9 @@ import pytest
 from habla_ml.audio import decode_flac, pcm_sha256
 from habla_ml.lake import Lake
 from habla_ml.recordings import day_reader as day_reader_module
-from habla_ml.recordings import find_changed_days, ingest_day, load_day, read_skipped_inputs
+from habla_ml.recordings.change_detection import find_changed_days
+from habla_ml.recordings.days import load_day, read_skipped_inputs
+from habla_ml.recordings.ingest import ingest_day
 from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, make_workspace, set_age, write_session
 
 DAY = "2026-02-16"

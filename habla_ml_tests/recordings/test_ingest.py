@@ -19,8 +19,9 @@ import soundfile
 from habla_ml.audio import decode_flac, pcm_sha256
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake
-from habla_ml.recordings import IngestedDay, find_changed_days, ingest_day, load_day, publish_day
-from habla_ml.recordings.days import DayUpdate
+from habla_ml.recordings.change_detection import find_changed_days
+from habla_ml.recordings.days import DayUpdate, load_day, publish_day
+from habla_ml.recordings.ingest import IngestedDay, ingest_day
 from habla_ml.recordings.segments import ROW_GROUP_SIZE, SEGMENT_SCHEMA, RecordedSegment, read_segment_metadata
 from habla_ml_tests.testing.habla_sessions import (
     DAY,

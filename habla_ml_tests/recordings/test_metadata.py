@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from habla_ml.recordings import SessionHints, read_hints, scan_sessions
+from habla_ml.recordings.metadata import SessionHints, read_hints
+from habla_ml.recordings.sessions import scan_sessions
 from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, write_json, write_session
 
 NAME = "12345_20260216_143022"

@@ -14,15 +14,10 @@ import yaml
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.errors import InputError
 from habla_ml.lake import catalogue
-from habla_ml.recordings import (
-    PublishedDay,
-    find_changed_days,
-    ingest,
-    ingest_day,
-    load_day,
-    publish_day,
-)
-from habla_ml.recordings.change_detection import ChangedDay
+from habla_ml.recordings import ingest
+from habla_ml.recordings.change_detection import ChangedDay, find_changed_days
+from habla_ml.recordings.days import PublishedDay, load_day, publish_day
+from habla_ml.recordings.ingest import ingest_day
 from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, set_age, write_session
 from habla_ml_tests.testing.pending_consents import (

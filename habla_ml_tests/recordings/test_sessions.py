@@ -10,8 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from habla_ml.errors import InputError
-from habla_ml.recordings import scan_sessions, to_utc
-from habla_ml.recordings.sessions import parse_session_start, read_plain_file
+from habla_ml.recordings.sessions import parse_session_start, read_plain_file, scan_sessions, to_utc
 from habla_ml_tests.testing.habla_sessions import NOW, make_workspace, set_age, write_session
 
 MADRID = ZoneInfo("Europe/Madrid")

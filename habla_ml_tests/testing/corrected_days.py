@@ -10,7 +10,7 @@ from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources import SOURCES
 from habla_ml.corpus.build import find_outdated_days
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.recordings import ChangedDay
+from habla_ml.recordings.change_detection import ChangedDay
 from habla_ml_tests.testing.habla_sessions import (
     NOW,
     V1,

@@ -27,7 +27,8 @@ from habla_ml.evaluation.metrics.inputs import DecodedModel
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import ReportContent, write_report
 from habla_ml.lake import DirectoryStore, Lake
-from habla_ml.recordings import HABLA_SOURCE, ingest_day, segment_id
+from habla_ml.recordings.ingest import ingest_day
+from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
 from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.hypothesis_cache import save_hypotheses

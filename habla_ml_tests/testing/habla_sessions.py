@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from habla_ml.corpus.conventions import Conventions, load_conventions
 from habla_ml.lake import DirectoryStore, Lake
-from habla_ml.recordings import IngestedDay, ingest_day
+from habla_ml.recordings.ingest import IngestedDay, ingest_day
 from habla_ml.settings import Settings
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

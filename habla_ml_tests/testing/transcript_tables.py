@@ -11,7 +11,7 @@ from pathlib import Path
 from habla_ml.annotation.event_log import load_events, read_events
 from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.annotation.sources.tables.table_import import TableImport, import_table
-from habla_ml.recordings import load_day
+from habla_ml.recordings.days import load_day
 from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml_tests.testing.habla_sessions import DAY, NOW, HablaWorkspace
 

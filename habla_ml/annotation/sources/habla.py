@@ -21,29 +21,30 @@ from habla_ml.annotation.source import AnnotationSource, ForgetReport, SourceCha
 from habla_ml.consent.admission import Consents, load_consents, requeue_newly_consented
 from habla_ml.errors import InputError
 from habla_ml.lake import Lake, catalogue, compute_digest
-from habla_ml.recordings import (
-    HABLA_SOURCE,
+from habla_ml.recordings.metadata import (
+    JsonEntry,
     SegmentHint,
-    SessionFolder,
     SessionHints,
-    Skipped,
+    read_entries,
+    read_folder_segments,
     read_hints,
-    scan_sessions,
-    segment_id,
-    to_utc,
+    read_json_object,
 )
-from habla_ml.recordings.folder_segments import read_folder_segments
-from habla_ml.recordings.metadata import JsonEntry, read_entries, read_json_object
+from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
 from habla_ml.recordings.sessions import (
     CORRECTIONS_FILE,
     GROUND_TRUTH_FILE,
     METADATA_FILE,
     SessionFile,
+    SessionFolder,
+    Skipped,
     fingerprint_files,
     list_folder,
     list_session,
     parse_segment_number,
     parse_session_day,
+    scan_sessions,
+    to_utc,
 )
 from habla_ml.settings import Settings
 

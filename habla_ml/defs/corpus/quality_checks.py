@@ -49,7 +49,7 @@ def _build_recordings_checks(settings: Settings) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, lake: StoreResource
     ) -> Iterable[dg.AssetCheckResult]:
         from habla_ml.corpus.quality import check_recordings
-        from habla_ml.recordings import load_day
+        from habla_ml.recordings.days import load_day
 
         opened = lake.lake()
         day = load_day(opened, context.partition_key)

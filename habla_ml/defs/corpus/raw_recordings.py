@@ -74,7 +74,7 @@ def build_recordings_checks(settings: Settings) -> list[dg.AssetChecksDefinition
         description=f"Less than {_MOST_SKIPPED_SHARE:.0%} of a day's files are skipped.",
     )
     def few_files_set_aside(context: dg.AssetCheckExecutionContext, lake: StoreResource) -> dg.AssetCheckResult:
-        from habla_ml.recordings import load_day, read_skipped_inputs
+        from habla_ml.recordings.days import load_day, read_skipped_inputs
 
         opened = lake.lake()
         day = load_day(opened, context.partition_key)

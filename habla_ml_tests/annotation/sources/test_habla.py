@@ -16,7 +16,9 @@ from habla_ml.annotation.collect import collect_events
 from habla_ml.annotation.event_log import DayEventLog, read_event_table, read_events
 from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.lake import compute_digest
-from habla_ml.recordings import HABLA_SOURCE, Skipped, read_skipped_inputs, segment_id
+from habla_ml.recordings.days import read_skipped_inputs
+from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
+from habla_ml.recordings.sessions import Skipped
 from habla_ml_tests.testing.habla_sessions import (
     DAY,
     NOW,

@@ -12,7 +12,9 @@ from habla_ml.annotation.event_log import load_events, read_events
 from habla_ml.corpus.build import build_day
 from habla_ml.errors import InputError
 from habla_ml.lake import DirectoryStore
-from habla_ml.recordings import find_changed_days, ingest_day, read_skipped_inputs
+from habla_ml.recordings.change_detection import find_changed_days
+from habla_ml.recordings.days import read_skipped_inputs
+from habla_ml.recordings.ingest import ingest_day
 from habla_ml_tests.testing.byte_search import find_texts_in_lake
 from habla_ml_tests.testing.corrected_days import list_outdated_days
 from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, set_age, write_corrections, write_session

@@ -21,7 +21,7 @@ from habla_ml.evaluation.metrics.non_speech import (
     read_marked_clips,
 )
 from habla_ml.lake import Lake
-from habla_ml.recordings import HABLA_SOURCE, segment_id
+from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
 from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions

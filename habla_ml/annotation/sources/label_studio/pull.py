@@ -27,9 +27,9 @@ from habla_ml.annotation.sources.label_studio.messages import (
 from habla_ml.annotation.sources.label_studio.project import Project
 from habla_ml.errors import InputError, PointerMovedError
 from habla_ml.lake import Lake, catalogue
-from habla_ml.recordings import Skipped, load_day, read_skipped_inputs
-from habla_ml.recordings.days import put_skipped_inputs
+from habla_ml.recordings.days import load_day, put_skipped_inputs, read_skipped_inputs
 from habla_ml.recordings.segments import read_segment_metadata
+from habla_ml.recordings.sessions import Skipped
 from habla_ml.settings import LabelStudioSettings
 
 LABEL_STUDIO: Final = "label_studio"

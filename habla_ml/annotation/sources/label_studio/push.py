@@ -24,7 +24,7 @@ from habla_ml.annotation.sources.label_studio.project import AudioFolder, Projec
 from habla_ml.annotation.sources.label_studio.spanish import translate_reason, translate_rules
 from habla_ml.errors import ServiceError
 from habla_ml.lake import Lake, catalogue
-from habla_ml.recordings import load_day
+from habla_ml.recordings.days import load_day
 
 _MAX_LOST_IMPORTS: Final = 5
 _RETRY_PAUSE_S: Final = 0.5

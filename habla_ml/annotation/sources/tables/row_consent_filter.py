@@ -9,7 +9,7 @@ from datetime import datetime
 from habla_ml.annotation.consent_filter import AnnotationConsentFilter
 from habla_ml.annotation.sources.tables.rows import TableRow
 from habla_ml.consent.admission import UNATTRIBUTED, UNATTRIBUTED_CLIP_WITHHELD
-from habla_ml.recordings.folder_segments import read_folder_segments
+from habla_ml.recordings.metadata import read_folder_segments
 from habla_ml.recordings.sessions import parse_session_start
 from habla_ml.settings import Settings
 

@@ -22,9 +22,10 @@ from typing import Any, Final, cast, get_args
 from habla_ml.annotation.events import Status
 from habla_ml.audio import AudioDecoder
 from habla_ml.errors import InputError
-from habla_ml.recordings import RecordedSegment, SegmentHint, Skipped, read_segment, segment_id
-from habla_ml.recordings.day_reader import SegmentOrigin
-from habla_ml.recordings.sessions import parse_session_start, read_plain_file
+from habla_ml.recordings.day_reader import SegmentOrigin, read_segment
+from habla_ml.recordings.metadata import SegmentHint
+from habla_ml.recordings.segments import RecordedSegment, segment_id
+from habla_ml.recordings.sessions import Skipped, parse_session_start, read_plain_file
 
 TABLE: Final = "table"
 """Source of a clip that a table brought."""

@@ -30,18 +30,9 @@ from habla_ml.annotation.sources.tables.rows import TableRow, find_table_file, r
 from habla_ml.consent.admission import Consents, load_consents, replace_withheld
 from habla_ml.errors import InputError, PointerMovedError
 from habla_ml.lake import Lake, Pointer, catalogue, compute_digest
-from habla_ml.recordings import (
-    HABLA_SOURCE,
-    RecordedSegment,
-    Skipped,
-    load_day,
-    publish_day,
-    read_skipped_inputs,
-    segment_id,
-)
-from habla_ml.recordings.days import put_skipped_inputs
-from habla_ml.recordings.segments import read_segment_metadata
-from habla_ml.recordings.sessions import parse_segment_number, parse_session_start, to_utc
+from habla_ml.recordings.days import load_day, publish_day, put_skipped_inputs, read_skipped_inputs
+from habla_ml.recordings.segments import HABLA_SOURCE, RecordedSegment, read_segment_metadata, segment_id
+from habla_ml.recordings.sessions import Skipped, parse_segment_number, parse_session_start, to_utc
 from habla_ml.settings import Settings
 
 _CLOCK_TOLERANCE: Final = timedelta(days=1)

@@ -29,7 +29,8 @@ from habla_ml.annotation.sources.label_studio.server import (
     resolve_server_config,
     run_server,
 )
-from habla_ml.recordings import HABLA_SOURCE, ingest_day, segment_id
+from habla_ml.recordings.ingest import ingest_day
+from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
 from habla_ml_tests.lake.conftest import BUCKET, s3_endpoint
 from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, make_workspace, write_session
 

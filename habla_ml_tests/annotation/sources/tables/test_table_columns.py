@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from habla_ml.recordings import ingest_day
+from habla_ml.recordings.ingest import ingest_day
 from habla_ml_tests.testing.habla_sessions import DAY, NOW, A, HablaWorkspace, make_noise, write_session, write_wav
 from habla_ml_tests.testing.transcript_tables import (
     SAVED_DAY,

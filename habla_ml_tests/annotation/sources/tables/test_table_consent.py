@@ -15,7 +15,8 @@ from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.build import build_day
 from habla_ml.errors import InputError
 from habla_ml.lake import DirectoryStore
-from habla_ml.recordings import ingest_day, load_day
+from habla_ml.recordings.days import load_day
+from habla_ml.recordings.ingest import ingest_day
 from habla_ml_tests.testing.byte_search import find_texts_in_lake
 from habla_ml_tests.testing.corrected_days import list_outdated_days
 from habla_ml_tests.testing.habla_sessions import (
