@@ -1,1 +1,1 @@
-"""Metrics: one module each."""
+"""Metrics of recognisers, one module for each kind. Add a new metric to `registry`."""

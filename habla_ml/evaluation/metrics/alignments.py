@@ -1,10 +1,10 @@
-"""Where each word of a clip begins and ends, as a person or a phonetician's program marked it.
+"""Read manual alignments: the start and end of each word of a clip.
 
-Three common forms are read, times in seconds from the start of the clip:
+Three formats are supported, with times in seconds from the start of the clip:
 
-- `.csv` (UTF-8) with the columns `segment_id,word,start_s,end_s`, others are ignored; rows of one clip in order;
-- `.ctm` (NIST): `<clip> <channel> <start> <duration> <word> [confidence]`, `;;` starts a comment;
-- a folder of Praat's `<clip>.TextGrid`, with a tier `words` (as the Montreal Forced Aligner writes it) or a single one.
+- `.csv` (UTF-8) with the columns `segment_id,word,start_s,end_s`; other columns are ignored; rows of a clip in order;
+- `.ctm` (NIST): `<clip> <channel> <start> <duration> <word> [confidence]`; `;;` starts a comment;
+- `<clip>.TextGrid` (Praat) with a tier `words`, as the Montreal Forced Aligner writes it, or with a single tier.
 
 A clip is named by its segment id or by the sha256 of its 16 kHz PCM.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -24,36 +24,41 @@ Alignments = Mapping[str, tuple[RecognisedWord, ...]]
 """Segment id or sha256 of the audio → the words of the clip, in order."""
 
 ALIGNMENT_COLUMNS: Final = ("segment_id", "word", "start_s", "end_s")
-_SUFFIXES: Final = (".csv", ".ctm", ".textgrid")
+_Row = tuple[int, str | None, str | None, float, float]
+"""Row number, clip, word, start in s, end in s."""
 
 
 def read_alignments(path: Path) -> Alignments:
-    """The manual alignments of a file, or of all files of those forms in a folder.
+    """Read the manual alignments of a file, or of all supported files in a folder.
 
     Raises:
-        InputError: There is nothing to read, a row makes no sense, or two files align the same clip; the message names
-            file and row.
+        InputError: There is nothing to read, a row is invalid, or two files align the same clip. The message has file
+            and row.
         EvaluationError: A TextGrid needs a package that is not installed.
     """
-    files = sorted(each for each in path.iterdir() if each.suffix.lower() in _SUFFIXES) if path.is_dir() else [path]
-    if not files or not path.exists():
-        raise InputError(f"{path} holds no manual alignments; expected .csv, .ctm or .TextGrid")
+    files = [path]
+    if path.is_dir():
+        files = sorted(each for each in path.iterdir() if each.suffix.lower() in _READERS)
+    if not files or not path.exists() or any(each.suffix.lower() not in _READERS for each in files):
+        raise InputError(f"{path} has no manual alignments; expected .csv, .ctm or .TextGrid")
     found: dict[str, tuple[RecognisedWord, ...]] = {}
     for file in files:
-        clips = _READERS[_check_suffix(file)](file)
-        if twice := found.keys() & clips.keys():
-            raise InputError(f"{file} aligns clip {min(twice)}, which another file aligns already; keep one of them")
-        found.update(clips)
+        clips: dict[str, list[RecognisedWord]] = {}
+        for row in _READERS[file.suffix.lower()](file):
+            _append_word(clips, file, row)
+        if repeated := found.keys() & clips.keys():
+            raise InputError(f"{file} aligns clip {min(repeated)}, which another file aligns too; keep one of them")
+        found.update({clip: tuple(words) for clip, words in clips.items()})
     return found
 
 
 def is_aligned(alignments: Alignments, segment_id: str, audio_sha256: str) -> bool:
-    """Whether the words of a clip have times, under its id or its sound."""
+    """Return whether a clip has an alignment, under its id or its audio."""
     return segment_id in alignments or audio_sha256 in alignments
 
 
 def write_alignments(path: Path, alignments: Alignments) -> None:
-    """Write a CSV that `read_alignments` reads, times in whole milliseconds."""
+    """Write a CSV that `read_alignments` reads, with times in whole milliseconds."""
     with path.open("w", newline="", encoding="utf-8") as out:
         rows = csv.writer(out)
         rows.writerow(ALIGNMENT_COLUMNS)
@@ -61,81 +66,70 @@ def write_alignments(path: Path, alignments: Alignments) -> None:
             rows.writerows((clip, each.text, f"{each.start_s:.3f}", f"{each.end_s:.3f}") for each in words)
 
 
-def _check_suffix(file: Path) -> str:
-    suffix = file.suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise InputError(f"{file} holds no manual alignments; expected .csv, .ctm or .TextGrid")
-    return suffix
-
-
-def _read_csv(file: Path) -> dict[str, tuple[RecognisedWord, ...]]:
-    clips: dict[str, list[RecognisedWord]] = {}
+def _read_csv(file: Path) -> Iterator[_Row]:
     with file.open(newline="", encoding="utf-8-sig") as table:
         rows = csv.DictReader(table)
         missing = [name for name in ALIGNMENT_COLUMNS if name not in (rows.fieldnames or ())]
         if missing:
             raise InputError(f"{file} lacks the columns {', '.join(missing)}; expected {','.join(ALIGNMENT_COLUMNS)}")
         for number, row in enumerate(rows, start=2):
-            word = _parse_word(file, number, row["word"], row["start_s"], row["end_s"])
-            _append_word(clips, file, number, row["segment_id"], word)
-    return {clip: tuple(words) for clip, words in clips.items()}
+            yield number, row["segment_id"], row["word"], *_parse_seconds(file, number, row["start_s"], row["end_s"])
 
 
-def _read_ctm(file: Path) -> dict[str, tuple[RecognisedWord, ...]]:
-    clips: dict[str, list[RecognisedWord]] = {}
+def _read_ctm(file: Path) -> Iterator[_Row]:
     for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
         fields = line.split()
         if not fields or line.startswith(";;"):
             continue
         if len(fields) not in (5, 6):
             raise InputError(f"{file}, line {number} has {len(fields)} fields; a CTM line has 5 or 6")
-        word = _parse_word(file, number, fields[4], fields[2], fields[3])
-        _append_word(clips, file, number, fields[0], RecognisedWord(word.text, word.start_s, word.start_s + word.end_s))
-    return {clip: tuple(words) for clip, words in clips.items()}
+        start_s, duration_s = _parse_seconds(file, number, fields[2], fields[3])
+        yield number, fields[0], fields[4], start_s, start_s + duration_s
 
 
-def _read_textgrid(file: Path) -> dict[str, tuple[RecognisedWord, ...]]:
+def _read_textgrid(file: Path) -> Iterator[_Row]:
     try:
         from praatio import textgrid
     except ImportError as error:
         raise EvaluationError(
-            f"{file} is a TextGrid, whose reader is not installed; run pip install 'habla-ml[alignment]'"
+            f"{file} needs the TextGrid reader praatio, which is not installed; run pip install 'habla-ml[alignment]'"
         ) from error
     try:
         grid = textgrid.openTextgrid(str(file), includeEmptyIntervals=False)
-    except Exception as error:  # praatio raises whatever its parsing trips over
+    except Exception as error:  # praatio raises many types for invalid files
         raise InputError(f"{file} cannot be read as a TextGrid: {error}") from error
     names = list(grid.tierNames)
     name = "words" if "words" in names else names[0] if len(names) == 1 else None
     if name is None:
         raise InputError(f"{file} has the tiers {', '.join(names)}; name the one with the words `words`")
-    clips: dict[str, list[RecognisedWord]] = {}
     for number, (start_s, end_s, label) in enumerate(grid.getTier(name).entries, start=1):
-        _append_word(clips, file, number, file.stem, _parse_word(file, number, label, start_s, end_s))
-    return {clip: tuple(words) for clip, words in clips.items()}
+        yield number, file.stem, label, start_s, end_s
 
 
-_READERS: Final = {".csv": _read_csv, ".ctm": _read_ctm, ".textgrid": _read_textgrid}
+_READERS: Final[dict[str, Callable[[Path], Iterator[_Row]]]] = {
+    ".csv": _read_csv,
+    ".ctm": _read_ctm,
+    ".textgrid": _read_textgrid,
+}
 
 
-def _parse_word(file: Path, number: int, text: str | None, start: object, end: object) -> RecognisedWord:
+def _parse_seconds(file: Path, number: int, first: str | None, second: str | None) -> tuple[float, float]:
     try:
-        return RecognisedWord((text or "").strip(), float(str(start)), float(str(end)))
+        return float(first or ""), float(second or "")
     except ValueError:
-        raise InputError(f"{file}, row {number} has the times {start!r} and {end!r}; expected seconds") from None
+        raise InputError(f"{file}, row {number} has the times {first!r} and {second!r}; expected seconds") from None
 
 
-def _append_word(
-    clips: dict[str, list[RecognisedWord]], file: Path, number: int, clip: str | None, word: RecognisedWord
-) -> None:
+def _append_word(clips: dict[str, list[RecognisedWord]], file: Path, row: _Row) -> None:
+    number, clip, text, start_s, end_s = row
+    word = RecognisedWord((text or "").strip(), start_s, end_s)
     if not clip or not word.text:
-        raise InputError(
-            f"{file}, row {number} names no {'word' if clip else 'clip'}; expected {','.join(ALIGNMENT_COLUMNS)}"
-        )
+        missing = "word" if clip else "clip"
+        raise InputError(f"{file}, row {number} has no {missing}; expected {','.join(ALIGNMENT_COLUMNS)}")
     earlier = clips.setdefault(clip, [])
-    if not 0 <= word.start_s <= word.end_s < math.inf or (earlier and word.start_s < earlier[-1].start_s):
+    if not 0 <= start_s <= end_s < math.inf or (earlier and start_s < earlier[-1].start_s):
         raise InputError(
-            f"{file}, row {number}: {word.text!r} from {word.start_s:g} to {word.end_s:g} s ends before it begins or "
-            "begins before the word in front of it; times are seconds from the start of the clip"
+            f"{file}, row {number}: {word.text!r} from {start_s:g} to {end_s:g} s ends before it starts, or starts "
+            "before the previous word; write times in seconds from the start of the clip"
         )
     earlier.append(word)

@@ -1,9 +1,9 @@
-"""What models hear instead of what was said: the most frequent confusions of words, and of sounds within words.
+"""The most frequent confusions of words, and of sounds within words.
 
-Word confusions come from the word alignment of normalised texts. Sound confusions come from substituted words whose
-sounds are close enough to be the same word misheard: both are spelled out in the sounds of Castilian (`list_phonemes`) and
-aligned by edit distance. The letters of Spanish name its sounds, so a table of `ll → y` or `s → nothing` needs no
-phonetic alphabet; what a recogniser writes is spelling, and two spellings of one sound (`b`, `v`) are no confusion.
+Word confusions are taken from the word alignment of normalised texts. Sound confusions are taken from substituted words
+that sound similar: both are split into the sounds of Castilian (`list_phonemes`), which are aligned by edit distance.
+Spanish letters identify the sounds, so `ll → y` or `s → nothing` needs no phonetic alphabet. Two spellings of one sound
+(`b`, `v`) are no confusion.
 """
 
 from __future__ import annotations
@@ -14,39 +14,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.frozen_record import EvaluationRecord
 from habla_ml.evaluation.metrics.dialect_features import WITHOUT_ACCENTS
+from habla_ml.evaluation.scoring.alignment import check_equal_lengths
 
 if TYPE_CHECKING:
     from habla_ml.evaluation.scoring.alignment import AlignedWord
 
 MAX_CONFUSIONS: Final = 30
-"""Of each sort and model."""
+"""Of each kind and model."""
 NO_TOKEN: Final = ""
-"""Stands where a word or sound was deleted, or one was inserted."""
+"""The missing side of a deletion or an insertion."""
 
 _MAX_CHANGED_SHARE: Final = 0.4
-"""Share of a word's sounds that may differ, or one; beyond it another word was heard, and its sounds say nothing."""
+"""Share of a word's sounds that may differ, at least one sound. With more, it is another word."""
 
 Pair = tuple[str, str]
-"""What was said and what was heard."""
+"""Reference, hypothesis."""
 
 
 class Confusion(EvaluationRecord):
-    """One thing heard as another by one model."""
+    """One word or sound that a model replaces by another."""
 
     reference_token: str
-    """A word or sound; empty where nothing was said."""
+    """Empty for an insertion."""
     hypothesis_token: str
-    """Empty where nothing was heard."""
+    """Empty for a deletion."""
     count: int
     base_count: int | None
-    """How often the base makes the same confusion on the same speech; None for the base itself, or without one."""
+    """How often the base makes this confusion on the same speech; None for the base itself, or without a base."""
     segment_id: str
-    """Id of the first segment that shows it."""
+    """The first segment with it."""
     words: tuple[str, str] | None = None
-    """For a sound: the first word said and heard so."""
+    """For a sound: the first pair of words with it."""
 
 
 class ModelConfusions(EvaluationRecord):
@@ -56,35 +56,28 @@ class ModelConfusions(EvaluationRecord):
     words: tuple[Confusion, ...]
     phonemes: tuple[Confusion, ...]
     reduced: tuple[Confusion, ...]
-    """Words that the base confuses most and this model less; count is this model's. Empty for the base."""
+    """Word confusions that this model makes less often than the base, with this model's count. Empty for the base."""
 
 
 @dataclass(frozen=True)
 class ConfusionCounts:
-    """Everything that one model confuses."""
+    """All confusions of one model."""
 
     words: Counter[Pair] = field(default_factory=Counter)
     phonemes: Counter[Pair] = field(default_factory=Counter)
     example_segment_of: dict[Pair, str] = field(default_factory=dict)
-    """Pair of words → the first segment that shows it."""
+    """Pair of words → the first segment with it."""
     example_words_of: dict[Pair, Pair] = field(default_factory=dict)
-    """Pair of sounds → the first pair of words that shows it."""
+    """Pair of sounds → the first pair of words with it."""
 
 
 def count_confusions(segment_ids: Sequence[str], alignments: Sequence[Sequence[AlignedWord]]) -> ConfusionCounts:
-    """Count what one model confuses.
-
-    Args:
-        segment_ids: Of each utterance.
-        alignments: Of each normalised reference with what the model heard (`scoring.align_words`).
+    """Count the confusions of one model, from the word alignment of each normalised segment.
 
     Raises:
-        EvaluationError: The two describe different numbers of utterances.
+        EvaluationError: There is not one alignment for each segment.
     """
-    if len(segment_ids) != len(alignments):
-        raise EvaluationError(
-            f"{len(segment_ids)} segments and {len(alignments)} alignments; pass one alignment for each segment"
-        )
+    check_equal_lengths(segments=segment_ids, alignments=alignments)
     counts = ConfusionCounts()
     for segment_id, steps in zip(segment_ids, alignments, strict=True):
         for step in steps:
@@ -103,30 +96,18 @@ def count_confusions(segment_ids: Sequence[str], alignments: Sequence[Sequence[A
 def tabulate_confusions(
     names: Sequence[str], counts: Sequence[ConfusionCounts], base: int | None = None
 ) -> tuple[ModelConfusions, ...]:
-    """The most frequent confusions of every model, beside how often the base makes them.
+    """Return the most frequent confusions of every model, and how often the base makes them.
 
     Args:
         names: The models.
-        counts: What each confuses on the same utterances.
-        base: Place of the base among the models; None where there is none.
+        counts: The confusions of each model on the same utterances.
+        base: Index of the base model, if any.
     """
-    against = counts[base] if base is not None else None
-    tables = []
-    for at, (name, each) in enumerate(zip(names, counts, strict=True)):
-        before = None if at == base else against
-        ranked_words, ranked_sounds = _rank(each.words), _rank(each.phonemes)
-        tables.append(
-            ModelConfusions(
-                model=name,
-                words=tuple(
-                    _make_word_confusion(pair, each, before, each.example_segment_of)
-                    for pair in ranked_words[:MAX_CONFUSIONS]
-                ),
-                phonemes=tuple(_make_phoneme_confusion(pair, each, before) for pair in ranked_sounds[:MAX_CONFUSIONS]),
-                reduced=() if before is None else _find_reduced(each, before),
-            )
-        )
-    return tuple(tables)
+    base_counts = None if base is None else counts[base]
+    return tuple(
+        _tabulate_model(name, each, None if at == base else base_counts)
+        for at, (name, each) in enumerate(zip(names, counts, strict=True))
+    )
 
 
 _PHONEME: Final = re.compile(
@@ -137,10 +118,9 @@ _PHONEME: Final = re.compile(
 
 
 def list_phonemes(word: str) -> tuple[str, ...]:
-    """The sounds of a normalised word, each named by the letters that write it: `llueve` is ll u e b e.
+    """Return the sounds of a normalised word as Spanish letters: `llueve` gives ll u e b e.
 
-    `z` stands for the sound of `cena`, `j` for that of `gente`, `k` for that of `que`; accents are dropped, h is
-    silent, x is k s.
+    `z` is the first sound of `cena`, `j` that of `gente`, `k` that of `que`. Accents and h are dropped; x gives k s.
     """
     phonemes: list[str] = []
     for match in _PHONEME.finditer(word.translate(WITHOUT_ACCENTS)):
@@ -154,56 +134,58 @@ def list_phonemes(word: str) -> tuple[str, ...]:
     return tuple(phonemes)
 
 
-def find_confused_phonemes(said: str, heard: str) -> list[Pair]:
-    """The sounds that differ between two words, `NO_TOKEN` on the side that lacks one; [] where the words do.
+def find_confused_phonemes(reference: str, hypothesis: str) -> list[Pair]:
+    """Return the sounds that differ between two similar words, with `NO_TOKEN` for a missing sound.
 
-    Words differ where more than two in five of the longer one's sounds do, and more than one.
+    The result is empty if more than one sound and more than two in five of the longer word's sounds differ.
     """
     from rapidfuzz.distance import Levenshtein
 
-    one, two = list_phonemes(said), list_phonemes(heard)
-    edits = Levenshtein.editops(one, two)
-    longest = max(len(one), len(two))
+    left, right = list_phonemes(reference), list_phonemes(hypothesis)
+    edits = Levenshtein.editops(left, right)
+    longest = max(len(left), len(right))
     if len(edits) > max(1, _MAX_CHANGED_SHARE * longest) or len(edits) == longest:
         return []
     return [
         (
-            one[edit.src_pos] if edit.tag != "insert" else NO_TOKEN,
-            two[edit.dest_pos] if edit.tag != "delete" else NO_TOKEN,
+            left[edit.src_pos] if edit.tag != "insert" else NO_TOKEN,
+            right[edit.dest_pos] if edit.tag != "delete" else NO_TOKEN,
         )
         for edit in edits
     ]
 
 
-def _rank(counted: Counter[Pair]) -> list[Pair]:
-    return sorted(counted, key=lambda pair: (-counted[pair], pair))
+def _tabulate_model(name: str, counts: ConfusionCounts, base: ConfusionCounts | None) -> ModelConfusions:
+    base_words, base_phonemes = (base.words, base.phonemes) if base else (None, None)
+    segment_of, words_of = counts.example_segment_of, counts.example_words_of
+    return ModelConfusions(
+        model=name,
+        words=tuple(_make_confusion(pair, counts.words, base_words, segment_of[pair]) for pair in _rank(counts.words)),
+        phonemes=tuple(
+            _make_confusion(pair, counts.phonemes, base_phonemes, segment_of[words_of[pair]], words_of[pair])
+            for pair in _rank(counts.phonemes)
+        ),
+        reduced=tuple(
+            _make_confusion(pair, counts.words, base.words, base.example_segment_of[pair])
+            for pair in _rank(base.words - counts.words)
+        )
+        if base
+        else (),
+    )
 
 
-def _make_word_confusion(
-    pair: Pair, counts: ConfusionCounts, base: ConfusionCounts | None, example_segment_of: dict[Pair, str]
+def _rank(counter: Counter[Pair]) -> list[Pair]:
+    return sorted(counter, key=lambda pair: (-counter[pair], pair))[:MAX_CONFUSIONS]
+
+
+def _make_confusion(
+    pair: Pair, counter: Counter[Pair], base: Counter[Pair] | None, segment_id: str, words: Pair | None = None
 ) -> Confusion:
     return Confusion(
         reference_token=pair[0],
         hypothesis_token=pair[1],
-        count=counts.words[pair],
-        base_count=None if base is None else base.words[pair],
-        segment_id=example_segment_of[pair],
-    )
-
-
-def _make_phoneme_confusion(pair: Pair, counts: ConfusionCounts, base: ConfusionCounts | None) -> Confusion:
-    words = counts.example_words_of[pair]
-    return Confusion(
-        reference_token=pair[0],
-        hypothesis_token=pair[1],
-        count=counts.phonemes[pair],
-        base_count=None if base is None else base.phonemes[pair],
-        segment_id=counts.example_segment_of[words],
+        count=counter[pair],
+        base_count=None if base is None else base[pair],
+        segment_id=segment_id,
         words=words,
     )
-
-
-def _find_reduced(counts: ConfusionCounts, base: ConfusionCounts) -> tuple[Confusion, ...]:
-    less = [pair for pair in base.words if counts.words[pair] < base.words[pair]]
-    less.sort(key=lambda pair: (counts.words[pair] - base.words[pair], pair))
-    return tuple(_make_word_confusion(pair, counts, base, base.example_segment_of) for pair in less[:MAX_CONFUSIONS])

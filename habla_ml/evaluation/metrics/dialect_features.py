@@ -1,8 +1,8 @@
-"""Where Andalusian differs from Castilian in a sentence, read off its spelling.
+"""Find the places in a sentence where Andalusian may differ from Castilian.
 
-Spanish spelling tells the sound, so no dictionary is needed: `los niños` holds a final s before a consonant and one
-before a pause whoever says it. A *site* is a place where the dialect may change the sound, not one where this speaker
-did. The features are those of Narbona, Cano and Morillo, El español hablado en Andalucía, 1998.
+Spanish spelling determines the sounds, so no dictionary is needed: `los niños` has a final s before a consonant and one
+before a pause, for every speaker. A feature occurs where the dialect may change the sound, whether or not this speaker
+changed it. The features are those of Narbona, Cano and Morillo, El español hablado en Andalucía, 1998.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DialectFeature = Literal[
     "para",
 ]
 DIALECT_FEATURES: Final[tuple[DialectFeature, ...]] = get_args(DialectFeature)
-"""In the order of every array's second axis, the strongest marks of Andalusian first."""
+"""The order of the second axis of every array; the most typical features of Andalusian first."""
 
 FEATURE_EXAMPLES: Final[dict[DialectFeature, str]] = {
     "final_s_before_pause": "los niños. → niño",
@@ -53,12 +53,12 @@ FEATURE_EXAMPLES: Final[dict[DialectFeature, str]] = {
     "che": "muchacho → mushasho",
     "para": "para la → pa la",
 }
-"""What the dialect does, for a person who reads the report."""
+"""Examples for the report."""
 
 _VOWELS: Final = "aeiouü"
-_CONSONANTS: Final = "bcdfgjklmnñpqrstvwxyz"  # h is silent and is none
+_CONSONANTS: Final = "bcdfgjklmnñpqrstvwxyz"  # without h, which is silent
 WITHOUT_ACCENTS: Final = str.maketrans("áéíóúàèìòù", "aeiouaeiou")
-"""For `str.translate`: ñ and ü stay, and so does every letter's place."""
+"""For `str.translate`. ñ and ü stay, and so does the length of the text."""
 _PAUSE: Final = re.compile(r"(?<=[.,;:!?…])\s+|\s[-–—]\s|[\n\r]+")
 
 
@@ -67,48 +67,44 @@ class FeatureOccurrence:
     """One place in a sentence where the dialect may change the sound."""
 
     word: int
-    """Index among the words of the normalised sentence."""
+    """Index in the words of the normalised sentence."""
     start: int
     end: int
-    """The letters of that word, `word[start:end]`."""
+    """The letters `word[start:end]`."""
     feature: DialectFeature
 
 
 @dataclass(frozen=True)
 class AnnotatedSentence:
-    """The words of a normalised sentence and its sites, in reading order."""
+    """The words of a normalised sentence and its dialect features, in reading order."""
 
     words: tuple[str, ...]
     features: tuple[FeatureOccurrence, ...]
 
 
 def find_dialect_features(sentences: Sequence[str]) -> list[AnnotatedSentence]:
-    """The sites of each sentence as written or normalised; punctuation, where there is any, tells the pauses.
+    """Find the dialect features of each sentence, as written or normalised.
 
-    The words are those of `normalise.normalise_spanish`; the end of a sentence is a pause.
+    The words are those of `normalise_spanish`. Punctuation and the end of a sentence are pauses.
     """
-    inner: dict[str, tuple[tuple[int, int, DialectFeature], ...]] = {}
-    found = []
+    inside_word: dict[str, tuple[tuple[int, int, DialectFeature], ...]] = {}
+    annotated = []
     for sentence in sentences:
-        clauses = _split_clauses(sentence)
-        words = tuple(word for clause in clauses for word in clause)
-        sites = []
-        first = 0
-        for clause in clauses:
-            for at, word in enumerate(clause):
-                if word not in inner:
-                    inner[word] = tuple(_find_inside_word(word.translate(WITHOUT_ACCENTS)))
-                before = clause[at - 1] if at else None
-                after = clause[at + 1] if at + 1 < len(clause) else None
-                spans = [*inner[word], *_find_at_word_edges(word, before, after)]
-                sites += [FeatureOccurrence(first + at, start, end, kind) for start, end, kind in sorted(spans)]
-            first += len(clause)
-        found.append(AnnotatedSentence(words, tuple(sites)))
-    return found
+        words: list[str] = []
+        features = []
+        for clause in _split_clauses(sentence):
+            for before, word, after in zip([None, *clause], clause, [*clause[1:], None], strict=False):
+                if word not in inside_word:
+                    inside_word[word] = tuple(_find_inside_word(word.translate(WITHOUT_ACCENTS)))
+                spans = sorted([*inside_word[word], *_find_at_word_edges(word, before, after)])
+                features += [FeatureOccurrence(len(words), start, end, feature) for start, end, feature in spans]
+                words.append(word)
+        annotated.append(AnnotatedSentence(tuple(words), tuple(features)))
+    return annotated
 
 
 def _split_clauses(sentence: str) -> list[list[str]]:
-    """The words between pauses; one clause where cutting at the punctuation would give other words."""
+    """Return the words between pauses; one clause if a split at the punctuation would change the words."""
     whole = normalise_spanish(sentence).split()
     parts = _PAUSE.split(sentence)
     if len(parts) == 1:
@@ -137,14 +133,14 @@ _INSIDE_PATTERNS: Final[tuple[tuple[DialectFeature, re.Pattern[str]], ...]] = (
 
 
 def _find_inside_word(plain: str) -> Iterator[tuple[int, int, DialectFeature]]:
-    """Spans within a word without accents that do not depend on the words around it."""
-    for kind, pattern in _INSIDE_PATTERNS:
+    """Yield the spans in a word without accents that do not depend on its neighbours."""
+    for feature, pattern in _INSIDE_PATTERNS:
         for match in pattern.finditer(plain):
-            yield *match.span(), kind
+            yield *match.span(), feature
 
 
 def _find_at_word_edges(word: str, before: str | None, after: str | None) -> Iterator[tuple[int, int, DialectFeature]]:
-    """The final s, and where a vowel touches that of the next or the previous word; None is a pause."""
+    """Yield the final s, and the vowels in contact with a neighbouring word; None is a pause."""
     end = len(word)
     if end > 1 and word[-1] == "s":
         if after is None:
@@ -160,7 +156,7 @@ def _find_at_word_edges(word: str, before: str | None, after: str | None) -> Ite
 
 
 def _begins_with_vowel(word: str) -> bool:
-    """By sound: `hora` and the conjunction `y` do, `hielo` and `hueso` begin with a glide."""
+    """Return whether the first sound is a vowel, as in `hora` and `y`; `hielo` and `hueso` begin with a glide."""
     plain = word.translate(WITHOUT_ACCENTS)
     return plain == "y" or bool(re.match(r"(?!hi[eao]|hu[eaio])h?[aeiou]", plain))
 

@@ -1,6 +1,6 @@
-"""Who spoke when: the diarisation error rate, computed by pyannote.metrics.
+"""The diarisation error rate, computed by pyannote.metrics.
 
-Reference and hypothesis are turns, from RTTM files or from labelled segments (`speaker_turns`).
+Reference and hypothesis are speaker turns, from RTTM files or from labelled segments (`speaker_turns`).
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import numpy as np
 
 from habla_ml.errors import EvaluationError, InputError
 from habla_ml.evaluation.frozen_record import EvaluationRecord
-from habla_ml.evaluation.scoring.statistics import Counts, Draws, Interval
+from habla_ml.evaluation.scoring.statistics import Counts, Draws, Interval, to_interval
 
 if TYPE_CHECKING:
     from pyannote.core import Annotation
 
 MAX_DIARISATION_RATE: Final = 0.20
-"""The framework's bound."""
+"""The acceptable error rate."""
 
 
 @dataclass(frozen=True)
 class SpeakerTurn:
-    """One speaker speaks without a pause; seconds from the start of the recording."""
+    """Speech of one speaker without a pause; times in seconds from the start of the recording."""
 
     start_s: float
     end_s: float
@@ -34,22 +34,22 @@ class SpeakerTurn:
 
 
 class RecordingDiarisation(EvaluationRecord):
-    """One recording's errors in seconds of speech."""
+    """The errors of one recording, in seconds of speech."""
 
     recording: str
     speech_s: float
-    """Reference speech; two people at once count twice."""
+    """Reference speech; overlapping speech of two people counts twice."""
     missed_s: float
     false_alarm_s: float
     confusion_s: float
 
 
 class DiarisationScore(EvaluationRecord):
-    """The diarisation error rate: missed, falsely found and confused speech over the reference's speech."""
+    """The diarisation error rate: missed, false and confused speech over the reference speech."""
 
     recordings: tuple[RecordingDiarisation, ...]
     collar_s: float
-    """Left out around every reference boundary, half of it on each side."""
+    """Seconds around each reference boundary that are not scored, half on each side."""
     is_overlap_scored: bool
     rate: Interval | None
     """With a 95 % interval over recordings; None without reference speech. Can exceed 1."""
@@ -60,18 +60,17 @@ def score_diarisation(
     hypothesis: Mapping[str, Sequence[SpeakerTurn]],
     draws: int,
     seed: int,
-    collar_s: float = 0.0,
-    is_overlap_scored: bool = True,
 ) -> DiarisationScore:
-    """Score every recording of the reference; speakers are matched one to one where that gives the fewest errors.
+    """Score every recording of the reference, without a collar and with overlapping speech.
+
+    Speakers are matched one to one so that the errors are fewest. A recording without a hypothesis is missed speech;
+    one without a reference is ignored.
 
     Args:
-        reference: Recording → who really spoke.
-        hypothesis: Recording → who was found; a recording that it lacks is missed whole, others are left out.
+        reference: Recording → its true turns.
+        hypothesis: Recording → the turns to score.
         draws: Bootstrap draws of recordings.
         seed: Of the draws.
-        collar_s: Seconds around each reference boundary that are not scored, half on each side.
-        is_overlap_scored: Whether speech of several people at once counts.
 
     Raises:
         EvaluationError: pyannote.metrics is not installed.
@@ -82,7 +81,7 @@ def score_diarisation(
         raise EvaluationError(
             "the diarisation error rate needs pyannote.metrics; run pip install 'habla-ml[diarisation]'"
         ) from error
-    metric = DiarizationErrorRate(collar=collar_s, skip_overlap=not is_overlap_scored)
+    metric = DiarizationErrorRate(collar=0.0, skip_overlap=False)
     scored = tuple(
         _score_recording(name, reference[name], hypothesis.get(name, ()), metric) for name in sorted(reference)
     )
@@ -90,20 +89,14 @@ def score_diarisation(
     wrong_ms = [round(1000 * (each.missed_s + each.false_alarm_s + each.confusion_s)) for each in scored]
     table = Counts(speech_ms, np.array(wrong_ms, dtype=np.int64)[:, None])
     (resample,) = Draws.of([each.recording for each in scored], draws, seed).resample([table])
-    rate = resample.rate(0)
-    return DiarisationScore(
-        recordings=scored,
-        collar_s=collar_s,
-        is_overlap_scored=is_overlap_scored,
-        rate=None if rate is None else rate.interval(),
-    )
+    return DiarisationScore(recordings=scored, collar_s=0.0, is_overlap_scored=True, rate=to_interval(resample.rate(0)))
 
 
 def read_rttm(path: Path) -> dict[str, tuple[SpeakerTurn, ...]]:
-    """Recording → turns, from the SPEAKER lines of an RTTM file (NIST RT-09); other lines are left out.
+    """Read the SPEAKER lines of an RTTM file (NIST RT-09); return recording → turns.
 
     Raises:
-        InputError: A line makes no sense; the message names it.
+        InputError: A SPEAKER line is invalid.
     """
     turns: dict[str, list[SpeakerTurn]] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
@@ -117,14 +110,17 @@ def read_rttm(path: Path) -> dict[str, tuple[SpeakerTurn, ...]]:
                 f"{path}, line {number} is no SPEAKER line of RTTM: {line[:80]!r}; expected SPEAKER <recording> "
                 "<channel> <start> <duration> <NA> <NA> <speaker>"
             ) from None
-        if not (math.isfinite(start_s) and start_s >= 0 and math.isfinite(length_s) and length_s > 0):
-            raise InputError(f"{path}, line {number} starts at {start_s:g} s for {length_s:g} s; both are seconds")
+        if not (0 <= start_s < math.inf and 0 < length_s < math.inf):
+            raise InputError(
+                f"{path}, line {number} starts at {start_s:g} s and lasts {length_s:g} s; write a start of 0 or more and a "
+                "duration above 0, in seconds"
+            )
         turns.setdefault(recording, []).append(SpeakerTurn(start_s, start_s + length_s, speaker))
     return {recording: tuple(found) for recording, found in turns.items()}
 
 
 def write_rttm(path: Path, recording: str, turns: Sequence[SpeakerTurn]) -> None:
-    """Write one recording's turns as SPEAKER lines that `read_rttm` reads; the speakers' names must hold no space."""
+    """Write SPEAKER lines that `read_rttm` reads; names of speakers must have no spaces."""
     lines = [
         f"SPEAKER {recording} 1 {each.start_s:.3f} {each.end_s - each.start_s:.3f} <NA> <NA> {each.speaker} <NA> <NA>\n"
         for each in turns
@@ -137,9 +133,9 @@ def _score_recording(
 ) -> RecordingDiarisation:
     from pyannote.core import Segment, Timeline
 
-    ends_s = [each.end_s for each in (*reference, *hypothesis)]
-    whole = Timeline([Segment(0.0, max(ends_s, default=0.0))])
-    parts = metric(_to_annotation(reference), _to_annotation(hypothesis), uem=whole, detailed=True)
+    end_s = max((each.end_s for each in (*reference, *hypothesis)), default=0.0)
+    evaluated = Timeline([Segment(0.0, end_s)])
+    parts = metric(_to_annotation(reference), _to_annotation(hypothesis), uem=evaluated, detailed=True)
     return RecordingDiarisation(
         recording=name,
         speech_s=float(parts["total"]),

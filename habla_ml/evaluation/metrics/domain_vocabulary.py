@@ -1,8 +1,8 @@
-"""The vocabulary of the domain: terms from a list and from the corpus.
+"""The domain vocabulary: terms from a list and from the corpus.
 
-Terms are listed by people in a file (`configs/vocabulary/`), or are words that are frequent in training and rare in
-general Spanish by `wordfreq` (R. Speer, 2022). Its Zipf scale is log10 of occurrences per billion words: 3 is once in a
-million. A term may hold several words. Case, punctuation and the way a number is written do not count.
+People list terms in a file (`configs/vocabulary/`). Words that are frequent in training and rare in general Spanish are
+terms too. `wordfreq` (R. Speer, 2022) gives the frequency on the Zipf scale, log10 of occurrences per billion words: 3 is
+once in a million. A term may have several words. Case, punctuation and the form of numbers do not count.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class DomainVocabulary:
 
     @classmethod
     def of(cls, terms: Iterable[Term]) -> DomainVocabulary:
-        """Index the terms; their order and repetitions do not matter."""
+        """Index the terms, in any order and with any repetitions."""
         index: dict[str, list[Term]] = {}
         for term in sorted(set(terms), key=lambda each: (-len(each), each)):
             index.setdefault(term[0], []).append(term)
@@ -50,14 +50,12 @@ class DomainVocabulary:
         return sum(len(each) for each in self.by_first_word.values())
 
     def find_occurrences(self, words: Sequence[str]) -> Iterator[tuple[int, Term]]:
-        """Yield the index of the first word and the term of each occurrence in a normalised text, without overlaps."""
+        """Yield the first index and the term of each occurrence in normalised words, without overlaps."""
         at = 0
         while at < len(words):
-            found = next(
-                (term for term in self.by_first_word.get(words[at], ()) if tuple(words[at : at + len(term)]) == term),
-                None,
-            )
-            if found is not None:
+            candidates = self.by_first_word.get(words[at], ())
+            found = next((term for term in candidates if tuple(words[at : at + len(term)]) == term), None)
+            if found:
                 yield at, found
             at += len(found) if found else 1
 
@@ -65,7 +63,7 @@ class DomainVocabulary:
 def load_domain_vocabulary(
     lake: Lake, snapshot: Snapshot | None, settings: EvaluationSettings
 ) -> DomainVocabulary | None:
-    """Return the listed terms and those of the snapshot's training sentences; None where there are none."""
+    """Return the listed terms and those of the snapshot's training sentences; None without terms."""
     listed = () if settings.vocabulary is None else read_terms(settings.vocabulary)
     found = () if snapshot is None else find_corpus_terms(read_train_sentences(lake, snapshot), settings.corpus_words)
     terms = (*listed, *found)
@@ -73,7 +71,7 @@ def load_domain_vocabulary(
 
 
 def read_terms(path: Path) -> tuple[Term, ...]:
-    """Read a list of terms, one per line; `#` starts a comment. Return them in the order of the file, each once.
+    """Return the distinct terms of a file in its order. It has one term per line; `#` starts a comment.
 
     Raises:
         SettingsError: The file cannot be read, or a line has no word.
@@ -95,9 +93,9 @@ def read_terms(path: Path) -> tuple[Term, ...]:
 
 
 def find_corpus_terms(sentences: Iterable[str], limits: CorpusWordSettings) -> tuple[Term, ...]:
-    """Return words that are frequent in training `sentences` and rare in general Spanish, the most frequent first.
+    """Return words that are frequent in the training sentences and rare in general Spanish, the most frequent first.
 
-    Names count, because a class needs them. Number words do not: most texts write digits, so the words look rare.
+    Names count, because a class needs them. Number words do not, because most texts write digits, so they seem rare.
     """
     from wordfreq import zipf_frequency
 

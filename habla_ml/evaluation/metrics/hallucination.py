@@ -1,22 +1,20 @@
-"""How much a model invents: text where nobody speaks, and text in speech that nobody said.
+"""Hallucination: text in clips without speech, and text in speech that no speaker produced.
 
-A word error rate hides this: a sentence invented for a cough weighs as much as a few misheard words, and a clip without
-speech has no word to err in. What counts as output is a word left after the Spanish normaliser, so `[Música]` and a
-lone full stop are none. What loops and stock phrases are is defined in `habla_ml.evaluation.metrics.hallucination_detection`.
+WER hides it: an invented sentence counts as much as a few misrecognised words, and a clip without speech has no
+reference words. Output is a word after the Spanish normaliser, so `[Música]` and a single full stop are no output.
+`hallucination_detection` defines loops and stock phrases.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 
 from habla_ml.evaluation.frozen_record import EvaluationRecord
 from habla_ml.evaluation.metrics.hallucination_detection import (
-    HallucinationThresholds,
     NonSpeechFinding,
     SpeechFinding,
     find_non_speech_hallucinations,
@@ -30,16 +28,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_EVIDENCE_PER_KIND: Final = 20
-"""Of each sort; the counts hold all."""
-_Z_95: Final = 1.959963984540054
+"""The counts include all."""
 _MAX_EVIDENCE_CHARS: Final = 300
 
 
 class CountShare(EvaluationRecord):
-    """How many of how many.
+    """A share as counts.
 
-    The interval holds both the bootstrap over sessions (or sorts of sound) and Wilson's, which alone knows that none
-    in thirty may still be one in ten; None where there is nothing to count.
+    The interval covers both the bootstrap interval over sessions (or kinds of sound) and Wilson's interval, because only
+    Wilson's has a width when no clip or every clip counts. None without clips.
     """
 
     count: int
@@ -48,7 +45,7 @@ class CountShare(EvaluationRecord):
 
 
 class NonSpeechKind(EvaluationRecord):
-    """The clips of one kind."""
+    """Results for one kind of clips without speech."""
 
     kind: str
     with_output: CountShare
@@ -67,19 +64,19 @@ class HallucinationEvidence(EvaluationRecord):
     """A segment id, or the id of a clip without speech."""
     text: str
     detail: str
-    """What was found in it, for a person."""
+    """A short description of the finding."""
 
 
 class HallucinationScore(EvaluationRecord):
-    """How much one model invents."""
+    """The hallucinations of one model."""
 
     non_speech_digest: str
-    """Of the clips without speech; scores on other clips are not compared."""
+    """Of the clips without speech; scores are comparable only on the same clips."""
     non_speech: CountShare
-    """Clips without speech with any output."""
+    """Clips without speech with output."""
     non_speech_words_per_minute: Interval | None
     non_speech_stopped: int
-    """Of them, clips on which decoding ran out of time or crashed."""
+    """Clips without speech on which decoding timed out or crashed."""
     kinds: tuple[NonSpeechKind, ...]
     short_insertions_per_word: Interval | None
     """Inserted words per reference word, in short clips."""
@@ -89,9 +86,9 @@ class HallucinationScore(EvaluationRecord):
     loops: CountShare
     """Utterances with a loop."""
     compressed: CountShare
-    """Utterances whose text compresses too well."""
+    """Utterances with a too repetitive text, by its compression ratio."""
     stock_phrases: CountShare
-    """Utterances with a stock phrase that nobody said."""
+    """Utterances with a stock phrase that is not in the reference."""
     invented: CountShare
     """Utterances with any of the last three."""
     evidence: tuple[HallucinationEvidence, ...]
@@ -99,7 +96,7 @@ class HallucinationScore(EvaluationRecord):
 
 @dataclass(frozen=True)
 class ModelHallucinations:
-    """What one model invents; all models decode the same clips."""
+    """The findings of one model; all models decode the same clips."""
 
     speech: Sequence[SpeechFinding]
     non_speech: Sequence[NonSpeechFinding]
@@ -107,25 +104,21 @@ class ModelHallucinations:
 
 @dataclass(frozen=True)
 class HallucinationResamples:
-    """Counts of all models on the same draws: one column for each model."""
+    """The counts of all models on the same draws; one column for each model."""
 
     non_speech: Resample
-    """Clips without speech with output."""
     short_insertions: Resample
-    """Inserted words over the reference words of short clips."""
     invented: Resample
-    """Utterances with a loop, a text that compresses too well or a stock phrase."""
 
 
 def find_hallucinations(inputs: MetricInputs) -> list[ModelHallucinations] | None:
-    """Find what each model invents on the test set and on the clips without speech; None without such clips."""
-    clips, settings = inputs.measurements.non_speech, inputs.settings
+    """Find the hallucinations of each model on the test set and on clips without speech; None without such clips."""
+    clips = inputs.measurements.non_speech
     if clips is None or not clips.clips:
         return None
-    thresholds = HallucinationThresholds(settings.short_below_s, settings.compression_ratio, settings.stock_phrases)
     return [
         ModelHallucinations(
-            find_speech_hallucinations(inputs.test.references, scored.texts, scored.words, thresholds),
+            find_speech_hallucinations(inputs.test.references, scored.texts, scored.words, inputs.settings),
             find_non_speech_hallucinations(clips.clips, {each.audio_sha256: each for each in decoded.non_speech}),
         )
         for decoded, scored in zip(inputs.models, inputs.test.models, strict=True)
@@ -133,16 +126,16 @@ def find_hallucinations(inputs: MetricInputs) -> list[ModelHallucinations] | Non
 
 
 def score_hallucinations(inputs: MetricInputs) -> list[HallucinationScore | None]:
-    """Return the figures of each model; None without clips without speech."""
+    """Return the score of each model; None without clips without speech."""
     found, clips = inputs.compute_once(find_hallucinations), inputs.measurements.non_speech
     if found is None or clips is None:
         return [None] * len(inputs.models)
     draws, seed = inputs.settings.bootstrap_draws, inputs.settings.seed
-    return [score_hallucination(each.speech, each.non_speech, clips.digest, draws, seed) for each in found]
+    return [score_hallucination(each, clips.digest, draws, seed) for each in found]
 
 
 def resample_hallucinations(found: Sequence[ModelHallucinations], draws: int, seed: int) -> HallucinationResamples:
-    """Draw what several models invent: speech by session, clips without speech by kind of sound."""
+    """Draw the findings of several models: speech by session, clips without speech by kind of sound."""
     invented = _stack_columns([[each.is_invented for each in model.speech] for model in found])
     short_insertions, texts = Draws.of([each.session_id for each in found[0].speech], draws, seed).resample(
         [
@@ -162,47 +155,42 @@ def _resample_inputs(inputs: MetricInputs) -> HallucinationResamples | None:
     return None if found is None else resample_hallucinations(found, settings.bootstrap_draws, settings.seed)
 
 
-def _measure_non_speech_output(inputs: MetricInputs) -> MetricTable:
-    scores, resamples = inputs.compute_once(score_hallucinations), inputs.compute_once(_resample_inputs)
-    return MetricTable(
-        [each.non_speech.interval if each else None for each in scores],
-        compute_differences(resamples.non_speech, inputs.pairs) if resamples else {},
-    )
+def _measure(
+    get_value: Callable[[HallucinationScore], Interval | None],
+    get_resample: Callable[[HallucinationResamples], Resample],
+) -> Callable[[MetricInputs], MetricTable]:
+    def measure(inputs: MetricInputs) -> MetricTable:
+        resamples = inputs.compute_once(_resample_inputs)
+        return MetricTable(
+            [get_value(each) if each else None for each in inputs.compute_once(score_hallucinations)],
+            compute_differences(get_resample(resamples), inputs.pairs) if resamples else {},
+        )
 
-
-def _measure_short_insertions(inputs: MetricInputs) -> MetricTable:
-    scores, resamples = inputs.compute_once(score_hallucinations), inputs.compute_once(_resample_inputs)
-    return MetricTable(
-        [each.short_insertions_per_word if each else None for each in scores],
-        compute_differences(resamples.short_insertions, inputs.pairs) if resamples else {},
-    )
-
-
-def _measure_invented_texts(inputs: MetricInputs) -> MetricTable:
-    scores, resamples = inputs.compute_once(score_hallucinations), inputs.compute_once(_resample_inputs)
-    return MetricTable(
-        [each.invented.interval if each else None for each in scores],
-        compute_differences(resamples.invented, inputs.pairs) if resamples else {},
-    )
+    return measure
 
 
 NON_SPEECH_OUTPUT = Metric(
     "non_speech_output",
     "output without speech",
     "share",
-    _measure_non_speech_output,
+    _measure(lambda score: score.non_speech.interval, lambda drawn: drawn.non_speech),
     guard=ReleaseGuard(
         lambda settings: settings.non_speech_loss_points,
         "writes text in more clips without speech",
         "of these clips",
     ),
 )
-SHORT_INSERTIONS = Metric("short_insertions", "inserted words in short clips", "share", _measure_short_insertions)
+SHORT_INSERTIONS = Metric(
+    "short_insertions",
+    "inserted words in short clips",
+    "share",
+    _measure(lambda score: score.short_insertions_per_word, lambda drawn: drawn.short_insertions),
+)
 INVENTED_TEXTS = Metric(
     "invented_texts",
     "invented texts",
     "share",
-    _measure_invented_texts,
+    _measure(lambda score: score.invented.interval, lambda drawn: drawn.invented),
     guard=ReleaseGuard(
         lambda settings: settings.invented_loss_points,
         "invents more text (loops, stock phrases)",
@@ -212,41 +200,36 @@ INVENTED_TEXTS = Metric(
 
 
 def score_hallucination(
-    speech: Sequence[SpeechFinding],
-    non_speech: Sequence[NonSpeechFinding],
-    non_speech_digest: str,
-    draws: int,
-    seed: int,
+    found: ModelHallucinations, non_speech_digest: str, draws: int, seed: int
 ) -> HallucinationScore:
-    """One model's figures with 95 % intervals, from what was found in it.
+    """Return the score of one model with 95 % intervals.
 
     Args:
-        speech: From `find_speech_hallucinations` on the test set.
-        non_speech: From `find_non_speech_hallucinations`.
-        non_speech_digest: Of the set that they were found in.
+        found: The findings of the model.
+        non_speech_digest: Of the set of clips without speech.
         draws: Bootstrap draws.
         seed: Of the draws.
     """
+    speech, non_speech = found.speech, found.non_speech
     short = np.flatnonzero([each.short_words is not None for each in speech])
-    inserted = np.array([each.insertions for each in speech], dtype=np.int64)
-    events = np.array(
-        [(bool(each.loops), each.is_compressed, each.stock_phrase is not None, each.is_invented) for each in speech],
-        dtype=np.int64,
-    ).reshape(len(speech), 4)
-    per_word, with_insertion, found = Draws.of([each.session_id for each in speech], draws, seed).resample(
+    inserted = np.array([each.insertions for each in speech], dtype=np.int64)[short]
+    events = [
+        [bool(each.loops), each.is_compressed, each.stock_phrase is not None, each.is_invented] for each in speech
+    ]
+    per_word, with_insertion, by_event = Draws.of([each.session_id for each in speech], draws, seed).resample(
         [
             _count_short_insertions([speech]),
-            Counts(np.ones_like(short), (inserted[short] > 0).astype(np.int64)[:, None], short),
-            Counts(np.ones(len(speech), np.int64), events),
+            Counts(np.ones_like(short), (inserted > 0).astype(np.int64)[:, None], short),
+            Counts(np.ones(len(speech), np.int64), np.array(events, np.int64).reshape(-1, 4)),
         ]
     )
-    loops, compressed, stock_phrases, invented = (_make_share(found, at) for at in range(4))
+    loops, compressed, stock_phrases, invented = (_make_share(by_event, at) for at in range(4))
     return HallucinationScore(
         **_score_non_speech(non_speech, draws, seed),
         non_speech_digest=non_speech_digest,
         non_speech_stopped=sum(each.is_stopped for each in non_speech),
         short_insertions_per_word=to_interval(per_word.rate(0)),
-        short_insertions_per_clip=int(inserted[short].sum()) / len(short) if len(short) else None,
+        short_insertions_per_clip=int(inserted.sum()) / len(short) if len(short) else None,
         short_with_insertion=_make_share(with_insertion, 0),
         loops=loops,
         compressed=compressed,
@@ -257,25 +240,24 @@ def score_hallucination(
 
 
 def compute_wilson_interval(count: int, of: int) -> Interval | None:
-    """Wilson's 95 % interval of a share (JASA 22, 1927); None where there is nothing to count."""
+    """Return Wilson's 95 % interval of a share (JASA 22, 1927); None for a share of nothing."""
+    from scipy.stats import binomtest
+
     if not of:
         return None
-    share, squared = count / of, _Z_95**2
-    middle = (share + squared / (2 * of)) / (1 + squared / of)
-    half = _Z_95 / (1 + squared / of) * math.sqrt(share * (1 - share) / of + squared / (4 * of**2))
-    # At none or all one end is the share itself, but for rounding.
-    return Interval(min(share, max(0.0, middle - half)), share, max(share, min(1.0, middle + half)))
+    low, high = binomtest(count, of).proportion_ci(method="wilson")
+    return Interval(float(low), count / of, float(high))
 
 
 def _score_non_speech(found: Sequence[NonSpeechFinding], draws: int, seed: int) -> dict[str, Any]:
-    """The fields of the score that clips without speech decide."""
+    """Return the fields of `HallucinationScore` that depend on clips without speech only."""
     ones = np.ones(len(found), np.int64)
     output = _stack_columns([[each.has_output for each in found]])
     words = _stack_columns([[each.words for each in found]])
     lengths_ms = np.array([round(1000 * each.clip.duration_s) for each in found], dtype=np.int64)
     kinds = sorted({each.clip.kind for each in found})
     rows = [np.flatnonzero([each.clip.kind == kind for each in found]) for kind in kinds]
-    whole, per_ms, *of_kinds = Draws.of([each.clip.group for each in found], draws, seed).resample(
+    whole, per_ms, *by_kind = Draws.of([each.clip.group for each in found], draws, seed).resample(
         [
             Counts(ones, output),
             Counts(lengths_ms, words),
@@ -295,13 +277,13 @@ def _score_non_speech(found: Sequence[NonSpeechFinding], draws: int, seed: int) 
                 words=int(words[chosen].sum()),
                 duration_s=round(int(lengths_ms[chosen].sum()) / 1000, 3),
             )
-            for kind, chosen, resample in zip(kinds, rows, of_kinds, strict=True)
+            for kind, chosen, resample in zip(kinds, rows, by_kind, strict=True)
         ),
     }
 
 
 def _count_short_insertions(models: Sequence[Sequence[SpeechFinding]]) -> Counts:
-    """Insertions of each model over the reference words of the short clips."""
+    """Count the insertions of each model over the reference words of the short clips."""
     words = [each.short_words for each in models[0]]
     short = np.flatnonzero([each is not None for each in words])
     inserted = _stack_columns([[each.insertions for each in model] for model in models])
@@ -309,12 +291,12 @@ def _count_short_insertions(models: Sequence[Sequence[SpeechFinding]]) -> Counts
 
 
 def _stack_columns(models: Sequence[Sequence[int | bool]]) -> NDArray[np.int64]:
-    """Shape [clips, models]."""
+    """Return an array of the shape [clips, models]."""
     return np.array(models, dtype=np.int64).reshape(len(models), -1).T
 
 
 def _make_share(resample: Resample, column: int) -> CountShare:
-    """The share in one column of a table whose every clip counts as one."""
+    """Return the share in one column of a table in which each clip counts as one word."""
     count, of = int(resample.errors[column]), resample.words
     wilson, drawn = compute_wilson_interval(count, of), to_interval(resample.rate(column))
     if wilson is None or drawn is None:
@@ -326,36 +308,24 @@ def _make_share(resample: Resample, column: int) -> CountShare:
 def _collect_evidence(
     speech: Sequence[SpeechFinding], non_speech: Sequence[NonSpeechFinding]
 ) -> tuple[HallucinationEvidence, ...]:
-    """The first twenty of each sort."""
-    found: dict[EvidenceKind, list[tuple[str, str, str]]] = {
-        "non_speech": [
-            (each.clip.clip_id, each.text, "stopped" if each.is_stopped else f"{each.words} words")
-            for each in non_speech
-            if each.has_output
-        ],
-        "short_insertion": [
-            (each.segment_id, each.text, f"{each.insertions} inserted")
-            for each in speech
+    """Return the first twenty texts of each kind."""
+    rows: list[tuple[EvidenceKind, str, str, str]] = [
+        ("non_speech", each.clip.clip_id, each.text, "stopped" if each.is_stopped else f"{each.words} words")
+        for each in non_speech
+        if each.has_output
+    ]
+    for each in speech:
+        details: dict[EvidenceKind, str] = {
+            "short_insertion": f"{each.insertions} inserted"
             if each.short_words is not None and each.insertions
-        ],
-        "loop": [
-            (
-                each.segment_id,
-                each.text,
-                "; ".join(f"{' '.join(loop.phrase)} × {loop.repetitions}" for loop in each.loops),
-            )
-            for each in speech
-            if each.loops
-        ],
-        "compression": [
-            (each.segment_id, each.text, f"ratio {each.compression_ratio:.1f}") for each in speech if each.is_compressed
-        ],
-        "stock_phrase": [
-            (each.segment_id, each.text, " ".join(each.stock_phrase.words)) for each in speech if each.stock_phrase
-        ],
-    }
+            else "",
+            "loop": "; ".join(f"{' '.join(loop.phrase)} × {loop.repetitions}" for loop in each.loops),
+            "compression": f"ratio {each.compression_ratio:.1f}" if each.is_compressed else "",
+            "stock_phrase": " ".join(each.stock_phrase.words) if each.stock_phrase else "",
+        }
+        rows += [(kind, each.segment_id, each.text, detail) for kind, detail in details.items() if detail]
     return tuple(
-        HallucinationEvidence(of=of, clip_id=clip_id, text=text[:_MAX_EVIDENCE_CHARS], detail=detail)
-        for of, rows in found.items()
-        for clip_id, text, detail in rows[:MAX_EVIDENCE_PER_KIND]
+        HallucinationEvidence(of=kind, clip_id=clip_id, text=text[:_MAX_EVIDENCE_CHARS], detail=detail)
+        for kind in get_args(EvidenceKind)
+        for _, clip_id, text, detail in [row for row in rows if row[0] == kind][:MAX_EVIDENCE_PER_KIND]
     )

@@ -1,4 +1,4 @@
-"""What every metric is computed from: decoded models, their scores and the bootstrap draws."""
+"""The inputs of every metric: decoded models, their scores and the bootstrap draws."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class DecodedModel:
 
 @dataclass(frozen=True)
 class OptionalMeasurements:
-    """What is measured besides the error rate on the test set; each is skipped where it is None."""
+    """Inputs of further measurements; a measurement whose input is None is skipped."""
 
     out_of_domain: Sequence[Utterance] | None = None
     """General Spanish, on which a fine-tuned model may become worse."""

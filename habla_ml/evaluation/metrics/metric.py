@@ -1,4 +1,4 @@
-"""The interface of a metric: its name, how it is computed, which value is acceptable, and what it guards."""
+"""The interface of a metric: its name, computation, acceptable value and release guard."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Clips in which nobody speaks: whatever a model writes for them is invented.
+"""Clips without speech: every word that a model writes for them is invented.
 
-Three sources, the better one last: sounds made from a seed, a folder of the user's own WAVs, and segments of the test
-split's sessions that a person listened to and found without speech.
+There are three sources, in ascending order of quality: synthetic sounds from a seed, WAVs in a folder of the user, and
+segments of the test split's sessions that a person marked as without speech.
 """
 
 from __future__ import annotations
@@ -28,79 +28,58 @@ if TYPE_CHECKING:
 
 NonSpeechSource = Literal["built-in", "folder", "marked"]
 
-_BUILT_IN: Final[tuple[tuple[BackgroundSound, float, float], ...]] = (
-    ("silence", 0.5, -120.0),
-    ("silence", 2.0, -120.0),
-    ("silence", 8.0, -120.0),
-    ("room", 1.0, -60.0),
-    ("room", 3.0, -45.0),
-    ("room", 8.0, -35.0),
-    ("rumble", 1.5, -50.0),
-    ("rumble", 4.0, -40.0),
-    ("rumble", 7.0, -30.0),
-    ("hum", 0.5, -60.0),
-    ("hum", 3.0, -45.0),
-    ("hum", 6.0, -35.0),
-    ("fan", 2.0, -55.0),
-    ("fan", 5.0, -40.0),
-    ("fan", 8.0, -30.0),
-    ("breath", 0.5, -50.0),
-    ("breath", 1.0, -40.0),
-    ("breath", 2.5, -35.0),
-    ("breath", 5.0, -45.0),
-    ("clicks", 0.5, -40.0),
-    ("clicks", 1.5, -35.0),
-    ("clicks", 4.0, -30.0),
-    ("clicks", 8.0, -45.0),
-    ("chair", 0.7, -35.0),
-    ("chair", 1.5, -25.0),
-    ("chair", 3.0, -30.0),
-    ("murmur", 1.0, -50.0),
-    ("murmur", 3.0, -45.0),
-    ("murmur", 6.0, -38.0),
-    ("murmur", 8.0, -50.0),
-)
-"""Kind, length in s, level in dBFS."""
+_BUILT_IN: Final[dict[BackgroundSound, tuple[tuple[float, float], ...]]] = {
+    "silence": ((0.5, -120.0), (2.0, -120.0), (8.0, -120.0)),
+    "room": ((1.0, -60.0), (3.0, -45.0), (8.0, -35.0)),
+    "rumble": ((1.5, -50.0), (4.0, -40.0), (7.0, -30.0)),
+    "hum": ((0.5, -60.0), (3.0, -45.0), (6.0, -35.0)),
+    "fan": ((2.0, -55.0), (5.0, -40.0), (8.0, -30.0)),
+    "breath": ((0.5, -50.0), (1.0, -40.0), (2.5, -35.0), (5.0, -45.0)),
+    "clicks": ((0.5, -40.0), (1.5, -35.0), (4.0, -30.0), (8.0, -45.0)),
+    "chair": ((0.7, -35.0), (1.5, -25.0), (3.0, -30.0)),
+    "murmur": ((1.0, -50.0), (3.0, -45.0), (6.0, -38.0), (8.0, -50.0)),
+}
+"""Kind → length in s and level in dBFS of each sound."""
 
 
 @dataclass(frozen=True)
 class NonSpeechClip:
-    """A clip without speech; an engine takes it as a `Clip`."""
+    """A clip without speech; it has the fields of a `Clip` for an engine."""
 
     clip_id: str
-    """What it is, for a person: `hum 3 s -45 dBFS`, a path below the folder, or a segment id."""
+    """`hum 3 s -45 dBFS`, a path below the folder, or a segment id."""
     kind: str
-    """A room sound, the name of the folder that the file lies in, or `marked`."""
+    """A built-in sound, the name of the file's folder, or `marked`."""
     source: NonSpeechSource
     group: str
-    """What is drawn together in a bootstrap: clips of one sound, or of one session, are alike."""
+    """The bootstrap unit: clips of one kind, or of one session, are similar."""
     audio_sha256: str
     """sha256 of the 16 kHz PCM."""
     duration_s: float
     audio: NDArray[np.float32]
-    """Samples in −1…1 at 16 kHz, mono, shape [n_samples]."""
+    """16 kHz mono samples in −1…1, shape [n_samples]."""
 
 
 @dataclass(frozen=True)
 class NonSpeechSet:
-    """The clips on which every model is tried, each sound once, and what could not be used."""
+    """Distinct clips without speech, and the files that cannot be used."""
 
     clips: tuple[NonSpeechClip, ...]
     problems: tuple[str, ...] = ()
-    """Files that were set aside, each with why."""
+    """Skipped files, each with the reason."""
 
     @property
     def digest(self) -> str:
-        """sha256 over the sounds and their kinds: figures of two sets are not compared."""
+        """sha256 of the sounds and their kinds; figures of different sets are not comparable."""
         return compute_digest(sorted([each.kind, each.audio_sha256] for each in self.clips))
 
 
 def build_non_speech_set(settings: EvaluationSettings, marked: Iterable[NonSpeechClip] = ()) -> NonSpeechSet:
-    """Everything there is to try a model on without speech: marked segments first, then the folder, then our own.
+    """Collect the marked clips, those of the folder in the settings and the built-in ones, each sound once.
 
     Args:
-        settings: The folder, the seed of the sounds made here and how many takes of them.
-        marked: What people found to be without speech, see `read_marked_clips`.
+        settings: The folder, the seed of the built-in sounds and the number of their takes.
+        marked: From `read_marked_clips`.
 
     Raises:
         InputError: The folder does not exist.
@@ -113,29 +92,30 @@ def build_non_speech_set(settings: EvaluationSettings, marked: Iterable[NonSpeec
 
 
 def make_built_in_clips(seed: int = 0, takes: int = 1) -> Iterator[NonSpeechClip]:
-    """Thirty sounds of nine kinds, 0.5 to 8 s, −60 to −25 dBFS, `takes` of each; the same for the same seed.
+    """Make thirty sounds of nine kinds, 0.5 to 8 s long, −60 to −25 dBFS, in several takes; the seed determines them.
 
-    Digital silence sounds the same in every take and is given once.
+    Digital silence is the same in every take, so only the first take has it.
     """
+    sounds = [(kind, *each) for kind, variants in _BUILT_IN.items() for each in variants]
     for take in range(takes):
-        for number, (kind, duration_s, loudness_dbfs) in enumerate(_BUILT_IN):
+        for number, (kind, duration_s, level_dbfs) in enumerate(sounds):
             if kind == "silence" and take:
                 continue
-            pcm = synthesise_background(kind, duration_s, loudness_dbfs, np.random.default_rng([seed, take, number]))
-            level = "" if kind == "silence" else f" {loudness_dbfs:g} dBFS"
+            pcm = synthesise_background(kind, duration_s, level_dbfs, np.random.default_rng([seed, take, number]))
+            level = "" if kind == "silence" else f" {level_dbfs:g} dBFS"
             name = f"{kind} {duration_s:g} s{level}" + (f" take {take + 1}" if take else "")
             yield _make_clip(name, kind, "built-in", kind, pcm)
 
 
 def read_folder_clips(folder: Path) -> tuple[list[NonSpeechClip], tuple[str, ...]]:
-    """The WAVs at any depth below a folder, by path, and what is wrong with the others.
+    """Read the WAVs at any depth below a folder, in the order of their paths; also return the faults of the others.
 
     Raises:
-        InputError: There is no such folder.
+        InputError: The folder does not exist.
     """
     if not folder.is_dir():
         raise InputError(
-            f"{folder} is no folder; name one with WAVs without speech, or leave evaluation.non_speech empty"
+            f"{folder} is no folder; set evaluation.non_speech to a folder of WAVs without speech, or remove the setting"
         )
     clips, problems = [], []
     for path in sorted(each for each in folder.rglob("*") if each.suffix.lower() == ".wav" and each.is_file()):
@@ -153,16 +133,11 @@ def read_folder_clips(folder: Path) -> tuple[list[NonSpeechClip], tuple[str, ...
 def read_marked_clips(
     lake: Lake, snapshot: Snapshot, split: Split = "test", most: int = MAX_NON_SPEECH_SEGMENTS
 ) -> Iterator[NonSpeechClip]:
-    """Segments of the split's sessions that a person found to be without speech, in the order of their ids."""
+    """Yield the segments of the split's sessions that a person marked as without speech, in the order of their ids."""
     for each in read_non_speech_segments(lake, snapshot, split, most, WINDOW_S):
+        audio = decode_flac(each.flac)
         yield NonSpeechClip(
-            each.segment_id,
-            "marked",
-            "marked",
-            each.session_id,
-            each.audio_sha256,
-            each.duration_s,
-            decode_flac(each.flac),
+            each.segment_id, "marked", "marked", each.session_id, each.audio_sha256, each.duration_s, audio
         )
 
 

@@ -1,8 +1,8 @@
-"""What decoding takes: memory, and money for one hour of audio."""
+"""Memory of decoding, and its cost for one hour of audio."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from habla_ml.evaluation.metrics.inputs import DecodedModel, MetricInputs
@@ -16,35 +16,27 @@ if TYPE_CHECKING:
 
 _COST_MARGIN: Final = 0.05
 _MEMORY_MARGIN: Final = 0.15
-"""Three models of one size, measured one after the other, took 243, 271 and 276 MiB."""
+"""Three models of one size used 243, 271 and 276 MiB, one after the other."""
 
 
-def _measure_peak_memory(inputs: MetricInputs) -> MetricTable:
-    return _tabulate_once_measured([each.usage.peak_memory_bytes for each in inputs.models])
+def _measure(get_value: Callable[[DecodedModel, MetricInputs], float | None]) -> Callable[[MetricInputs], MetricTable]:
+    """Return a measurement that is made once for each model: an interval without width."""
 
+    def measure(inputs: MetricInputs) -> MetricTable:
+        values = [get_value(each, inputs) for each in inputs.models]
+        return MetricTable([None if each is None else Interval(each, each, each) for each in values])
 
-def _measure_peak_gpu_memory(inputs: MetricInputs) -> MetricTable:
-    return _tabulate_once_measured([each.usage.peak_gpu_memory_bytes for each in inputs.models])
-
-
-def _measure_cost(inputs: MetricInputs) -> MetricTable:
-    price = inputs.settings.compute_usd_per_hour
-    return _tabulate_once_measured([compute_cost_per_audio_hour(each, price) for each in inputs.models])
+    return measure
 
 
 def compute_cost_per_audio_hour(model: DecodedModel, compute_usd_per_hour: float | None) -> float | None:
-    """Return US dollars for one hour of audio: the price of the service, or computing time at the given price."""
+    """Return the US dollars for one hour of audio: the price of the service, or the decoding time at the given price."""
     usage = model.usage
     if usage.audio_s > 0 and usage.cost_usd > 0:
         return usage.cost_usd / usage.audio_s * 3600
     if usage.audio_s > 0 and compute_usd_per_hour is not None:
         return compute_usd_per_hour * usage.decode_s / usage.audio_s
     return None
-
-
-def _tabulate_once_measured(values: Sequence[float | None]) -> MetricTable:
-    """A single measurement is an interval without width."""
-    return MetricTable([None if each is None else Interval(each, each, each) for each in values])
 
 
 def _acceptable_cost(bounds: AcceptableSettings, decoding: EngineOptions) -> float | None:
@@ -56,7 +48,7 @@ PEAK_MEMORY = Metric(
     "peak_memory_bytes",
     "peak memory",
     "bytes",
-    _measure_peak_memory,
+    _measure(lambda model, _: model.usage.peak_memory_bytes),
     acceptable_bound=lambda bounds, _: bounds.peak_memory_bytes,
     margin=_MEMORY_MARGIN,
 )
@@ -64,7 +56,7 @@ PEAK_GPU_MEMORY = Metric(
     "peak_gpu_memory_bytes",
     "peak GPU memory",
     "bytes",
-    _measure_peak_gpu_memory,
+    _measure(lambda model, _: model.usage.peak_gpu_memory_bytes),
     acceptable_bound=lambda bounds, _: bounds.peak_gpu_memory_bytes,
     margin=_MEMORY_MARGIN,
 )
@@ -72,7 +64,7 @@ COST = Metric(
     "cost_per_audio_hour_usd",
     "cost per hour of audio",
     "dollars",
-    _measure_cost,
+    _measure(lambda model, inputs: compute_cost_per_audio_hour(model, inputs.settings.compute_usd_per_hour)),
     acceptable_bound=_acceptable_cost,
     margin=_COST_MARGIN,
 )

@@ -1,8 +1,8 @@
-"""Habla's speaker labels against turns that a person marked: who spoke when, in the sessions of a test set.
+"""Score Habla's speaker labels in a test set against manual speaker turns.
 
-The reference is a folder of `<session>.rttm`, seconds from the start that the session's name says. The hypothesis are
-the session's segments, each a turn of its label that ends when Habla wrote it; a segment without a label is no turn,
-so that its speech counts as missed.
+The reference is a folder of `<session>.rttm`, in seconds from the start time in the session's name. The hypothesis is
+the segments of the session: each is a turn of its label and ends at its recording time. A segment without a label is no
+turn, so its speech counts as missed.
 """
 
 from __future__ import annotations
@@ -25,25 +25,24 @@ _COLUMNS = ("session_id", "recorded_at", "duration_s", "speaker")
 def score_speaker_labels(
     lake: Lake, snapshot: Snapshot, folder: Path, zone: ZoneInfo, draws: int, seed: int
 ) -> DiarisationScore | None:
-    """The error rate of Habla's labels in the test sessions that were marked; None where none was.
+    """Return the diarisation error rate of Habla's labels in the test sessions with an RTTM file; None without any.
 
     Args:
-        lake: Where the snapshot and its days are.
-        snapshot: Its test split names the sessions.
+        lake: Source of the snapshot and its days.
+        snapshot: Its test split has the sessions.
         folder: `<session>.rttm`, each with one recording.
-        zone: Of the time in the sessions' names.
+        zone: Time zone of the sessions' names.
         draws: Bootstrap draws of sessions.
         seed: Of the draws.
 
     Raises:
-        InputError: A file is no RTTM, or holds several recordings.
+        InputError: A file is invalid or has several recordings.
         EvaluationError: pyannote.metrics is not installed.
     """
     sessions, days = _read_test_sessions(lake, snapshot)
     found = _read_labelled_turns(lake, [snapshot.recordings[day] for day in days], sessions, zone)
-    marked = {
-        name: _read_marked_turns(folder / f"{name}.rttm") for name in found if (folder / f"{name}.rttm").is_file()
-    }
+    files = {name: folder / f"{name}.rttm" for name in found}
+    marked = {name: _read_marked_turns(file) for name, file in files.items() if file.is_file()}
     return score_diarisation(marked, found, draws, seed) if marked else None
 
 
@@ -60,7 +59,7 @@ def _read_test_sessions(lake: Lake, snapshot: Snapshot) -> tuple[set[str], list[
 def _read_labelled_turns(
     lake: Lake, recordings: Iterable[str], sessions: set[str], zone: ZoneInfo
 ) -> Mapping[str, list[SpeakerTurn]]:
-    """Session → its labelled segments; a session in which a labelled segment has no time is left out."""
+    """Return session → labelled segments, without sessions in which a labelled segment has no time."""
     turns: dict[str, list[SpeakerTurn]] = {name: [] for name in sessions}
     for each in recordings:
         for row in read_segment_metadata(lake, each, _COLUMNS):
@@ -79,6 +78,6 @@ def _read_marked_turns(file: Path) -> tuple[SpeakerTurn, ...]:
     recordings = read_rttm(file)
     if len(recordings) > 1:
         raise InputError(
-            f"{file} holds {len(recordings)} recordings; give each session a file of its own, named as its folder"
+            f"{file} has {len(recordings)} recordings; write one file for each session, with the name of its folder"
         )
     return next(iter(recordings.values()), ())

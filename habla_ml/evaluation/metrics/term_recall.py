@@ -1,7 +1,7 @@
 """Recall and precision of the domain's terms.
 
-A reference term counts as recognised where all its words are at their aligned places with nothing between them. A term
-in a hypothesis is correct where the same holds the other way round. Of overlapping terms the longest counts.
+A reference term is recognised if the alignment has all its words at consecutive equal steps. A hypothesis term is correct
+by the same rule. Of overlapping terms the longest counts.
 """
 
 from __future__ import annotations
@@ -30,54 +30,54 @@ MAX_WORST_TERMS: Final = 15
 
 @dataclass(frozen=True)
 class TermCounts:
-    """One model on every utterance; the arrays have the shape [utterances]."""
+    """The terms of one model; the arrays have the shape [utterances]."""
 
     reference_count: NDArray[np.int64]
     """Occurrences of terms in the reference."""
     recalled: NDArray[np.int64]
-    """Those of them that the model recognised."""
+    """Recognised occurrences."""
     hypothesis_count: NDArray[np.int64]
     """Occurrences in the hypothesis."""
     correct_count: NDArray[np.int64]
-    """Those of them that are in the reference."""
+    """Occurrences that are in the reference too."""
     reference_count_of: Mapping[Term, int]
     recalled_count_of: Mapping[Term, int]
     inserted_count_of: Mapping[Term, int]
-    """Term → occurrences in hypotheses that are not in the reference."""
+    """Incorrect occurrences in hypotheses."""
 
 
 class TermScore(EvaluationRecord):
-    """One model on one term."""
+    """One term in the hypotheses of one model."""
 
     term: str
     reference_count: int
     recalled: int
     inserted: int
-    """Occurrences in hypotheses that are not in the reference."""
+    """Incorrect occurrences in hypotheses."""
 
 
 class ModelVocabularyScore(EvaluationRecord):
-    """One model on the terms."""
+    """All terms in the hypotheses of one model."""
 
     model: str
     recalled: int
     hypothesis_count: int
     correct_count: int
     recall: Interval | None
-    """Share of the terms in references that were recognised; None without terms."""
+    """Share of the reference terms that are recognised; None without terms."""
     precision: Interval | None
-    """Share of the terms in hypotheses that are in the reference; None without terms."""
+    """Share of the hypothesis terms that are correct; None without terms."""
     worst: tuple[TermScore, ...]
-    """Terms with the most misses and insertions, the worst first."""
+    """Terms with the most errors, the worst first."""
 
 
 class VocabularyScore(EvaluationRecord):
-    """Every model on the vocabulary of the domain."""
+    """The domain vocabulary in the hypotheses of every model."""
 
     terms: int
-    """In the vocabulary."""
+    """Terms in the vocabulary."""
     reference_terms: int
-    """Different terms in the references."""
+    """Distinct terms in the references."""
     reference_count: int
     """Occurrences in the references."""
     models: tuple[ModelVocabularyScore, ...]
@@ -88,7 +88,7 @@ def count_terms(vocabulary: DomainVocabulary, alignments: Sequence[Sequence[Alig
 
     Args:
         vocabulary: The terms.
-        alignments: Of each normalised reference with the model's hypothesis (`scoring.align_words`).
+        alignments: Of each normalised reference with its hypothesis (`scoring.alignment.align_words`).
     """
     rows = np.zeros((4, len(alignments)), dtype=np.int64)
     spoken, recalled, inserted = Counter[Term](), Counter[Term](), Counter[Term]()
@@ -109,19 +109,19 @@ def score_vocabulary(
     counts: Sequence[TermCounts],
     draws: Draws,
 ) -> tuple[VocabularyScore, Resample]:
-    """Return recall and precision of every model with intervals, and the recall counts of all models as drawn.
+    """Return recall and precision of every model with intervals, and the draws of the recall.
 
     Args:
         vocabulary: The terms.
         names: The models.
-        counts: The counts of each model on the same utterances.
+        counts: Of each model, on the same utterances.
         draws: Of the same utterances.
 
     Raises:
         EvaluationError: There is no model.
     """
     if not counts:
-        raise EvaluationError("there is no model to score the vocabulary of; pass the counts of at least one")
+        raise EvaluationError("no model to score the vocabulary of; pass the counts of at least one model")
     recall, *precision = draws.resample(
         [
             Counts(counts[0].reference_count, np.column_stack([each.recalled for each in counts])),
@@ -149,14 +149,12 @@ def score_vocabulary(
 
 
 def score_vocabulary_of_models(inputs: MetricInputs) -> tuple[VocabularyScore, Resample] | None:
-    """Return the figures of every model on the test set; None without a vocabulary."""
-    vocabulary, speech = inputs.measurements.vocabulary, inputs.test
+    """Return the score of every model on the test set; None without a vocabulary."""
+    vocabulary = inputs.measurements.vocabulary
     if vocabulary is None:
         return None
-    names = [each.name for each in inputs.models]
-    return score_vocabulary(
-        vocabulary, names, [count_terms(vocabulary, each) for each in speech.alignments], speech.draws
-    )
+    counts = [count_terms(vocabulary, each) for each in inputs.test.alignments]
+    return score_vocabulary(vocabulary, [each.name for each in inputs.models], counts, inputs.test.draws)
 
 
 def _measure_recall(inputs: MetricInputs) -> MetricTable:
@@ -168,31 +166,24 @@ TERM_RECALL = Metric("term_recall", "domain word recall", "share", _measure_reca
 
 
 def _match_terms(vocabulary: DomainVocabulary, steps: Sequence[AlignedWord], side: str) -> Iterator[tuple[Term, bool]]:
-    """Yield each occurrence of a term on one side of an alignment, and whether the other side has it too."""
+    """Yield each term on one side of an alignment, and whether the other side has it at the same place."""
     places = [at for at, step in enumerate(steps) if getattr(step, side) is not None]
     words = [getattr(steps[at], side) for at in places]
     for first, term in vocabulary.find_occurrences(words):
-        start, last = places[first], places[first + len(term) - 1]
-        together = last - start == len(term) - 1
-        yield term, together and all(steps[at].operation == "equal" for at in range(start, last + 1))
+        start, end = places[first], places[first + len(term) - 1] + 1
+        yield term, end - start == len(term) and all(step.operation == "equal" for step in steps[start:end])
 
 
 def _rank_worst_terms(counts: TermCounts) -> tuple[TermScore, ...]:
-    def wrong(term: Term) -> int:
-        return (
-            counts.reference_count_of.get(term, 0)
-            - counts.recalled_count_of.get(term, 0)
-            + counts.inserted_count_of.get(term, 0)
-        )
-
-    terms = sorted({*counts.reference_count_of, *counts.inserted_count_of}, key=lambda term: (-wrong(term), term))
-    return tuple(
+    scores = [
         TermScore(
             term=" ".join(term),
             reference_count=counts.reference_count_of.get(term, 0),
             recalled=counts.recalled_count_of.get(term, 0),
             inserted=counts.inserted_count_of.get(term, 0),
         )
-        for term in terms[:MAX_WORST_TERMS]
-        if wrong(term)
-    )
+        for term in sorted({*counts.reference_count_of, *counts.inserted_count_of})
+    ]
+    errors = {each.term: each.reference_count - each.recalled + each.inserted for each in scores}
+    worst = sorted(scores, key=lambda each: -errors[each.term])
+    return tuple(each for each in worst[:MAX_WORST_TERMS] if errors[each.term])

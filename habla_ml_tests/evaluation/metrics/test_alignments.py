@@ -13,12 +13,12 @@ TWO = {
 }
 
 
-def test_what_is_written_as_csv_is_read_again(tmp_path: Path):
+def test_a_written_csv_is_read_back(tmp_path: Path):
     write_alignments(tmp_path / "a.csv", TWO)
     assert read_alignments(tmp_path / "a.csv") == TWO
 
 
-def test_a_ctm_has_starts_and_lengths(tmp_path: Path):
+def test_a_ctm_has_starts_and_durations(tmp_path: Path):
     path = tmp_path / "a.ctm"
     path.write_text(
         ";; by hand\nclip-a 1 0.10 0.30 Hola,\nclip-a 1 0.50 0.40 niños 0.99\n\nclip-b A 0 0.25 sí\n", "utf-8"
@@ -38,7 +38,7 @@ def textgrid(path: Path, tiers: dict[str, list[tuple[float, float, str]]]) -> No
     grid.save(str(path), format="long_textgrid", includeBlankSpaces=True)
 
 
-def test_a_folder_may_hold_textgrids_beside_tables(tmp_path: Path):
+def test_a_folder_may_have_textgrids_and_tables(tmp_path: Path):
     textgrid(tmp_path / "clip-c.TextGrid", {"words": [(0.1, 0.4, "pan")], "phones": [(0.1, 0.2, "p")]})
     textgrid(tmp_path / "clip-d.TextGrid", {"palabras": [(0.2, 0.3, "y")]})
     write_alignments(tmp_path / "more.csv", TWO)
@@ -53,24 +53,24 @@ def test_a_folder_may_hold_textgrids_beside_tables(tmp_path: Path):
     [
         ("a.csv", "segment_id,word\nx,y\n", "lacks the columns start_s, end_s"),
         ("a.csv", "segment_id,word,start_s,end_s\nx,y,one,2\n", "row 2 has the times 'one' and '2'"),
-        ("a.csv", "segment_id,word,start_s,end_s\nx,y,2,1\n", "from 2 to 1 s ends before it begins"),
-        ("a.csv", "segment_id,word,start_s,end_s\nx,y,nan,1\n", "ends before it begins"),
-        ("a.csv", "segment_id,word,start_s,end_s\nx,y,0,inf\n", "ends before it begins"),
+        ("a.csv", "segment_id,word,start_s,end_s\nx,y,2,1\n", "from 2 to 1 s ends before it starts"),
+        ("a.csv", "segment_id,word,start_s,end_s\nx,y,nan,1\n", "ends before it starts"),
+        ("a.csv", "segment_id,word,start_s,end_s\nx,y,0,inf\n", "ends before it starts"),
         ("a.csv", "segment_id,word,start_s,end_s\nx,y,1,2\nx,z,0,1\n", "row 3: 'z'"),
-        ("a.csv", "segment_id,word,start_s,end_s\nx,,1,2\n", "names no word"),
-        ("a.csv", "segment_id,word,start_s,end_s\n,y,1,2\n", "names no clip"),
+        ("a.csv", "segment_id,word,start_s,end_s\nx,,1,2\n", "has no word"),
+        ("a.csv", "segment_id,word,start_s,end_s\n,y,1,2\n", "has no clip"),
         ("a.ctm", "clip 1 0.5 y\n", "line 1 has 4 fields"),
         ("a.TextGrid", "no grid", "cannot be read as a TextGrid"),
         ("a.json", "{}", "expected .csv, .ctm or .TextGrid"),
     ],
 )
-def test_what_makes_no_sense_is_named_with_its_row(tmp_path: Path, name, content, message):
+def test_an_invalid_row_is_named_in_the_error(tmp_path: Path, name, content, message):
     (tmp_path / name).write_text(content, "utf-8")
     with pytest.raises(InputError, match=message):
         read_alignments(tmp_path / name)
 
 
-def test_tiers_without_the_words_and_clips_aligned_twice_are_refused(tmp_path: Path):
+def test_a_textgrid_without_a_word_tier_and_a_clip_aligned_twice_are_refused(tmp_path: Path):
     textgrid(tmp_path / "clip-a.TextGrid", {"one": [(0, 1, "x")], "two": [(0, 1, "y")]})
     with pytest.raises(InputError, match="has the tiers one, two; name the one with the words"):
         read_alignments(tmp_path)
@@ -80,13 +80,13 @@ def test_tiers_without_the_words_and_clips_aligned_twice_are_refused(tmp_path: P
         read_alignments(tmp_path)
 
 
-def test_nothing_to_read_is_said(tmp_path: Path):
+def test_an_empty_folder_and_a_missing_file_are_refused(tmp_path: Path):
     for path in (tmp_path, tmp_path / "missing.csv"):
-        with pytest.raises(InputError, match="holds no manual alignments"):
+        with pytest.raises(InputError, match="has no manual alignments"):
             read_alignments(path)
 
 
-def test_without_the_reader_of_textgrids_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_error_names_the_extra_if_the_textgrid_reader_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "clip.TextGrid").write_text("", "utf-8")
     real = builtins.__import__
 

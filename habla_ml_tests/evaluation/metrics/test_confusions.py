@@ -36,12 +36,12 @@ def count_pair_confusions(pairs: list[tuple[str, str]]) -> ConfusionCounts:
         ("acción", "a k z i o n"), ("kilo", "k i l o"), ("pero", "p e r o"),
     ],
 )  # fmt: skip
-def test_spelling_tells_the_sounds(word: str, sounds: str) -> None:
+def test_the_spelling_gives_the_sounds(word: str, sounds: str) -> None:
     assert list_phonemes(word) == tuple(sounds.split())
 
 
 @pytest.mark.parametrize(
-    ("said", "heard", "expected"),
+    ("reference", "hypothesis", "expected"),
     [
         ("niños", "niño", [("s", "")]),
         ("gracias", "grasias", [("z", "s")]),
@@ -57,11 +57,13 @@ def test_spelling_tells_the_sounds(word: str, sounds: str) -> None:
         ("y", "a", []),
     ],
 )
-def test_sounds_that_differ_are_named(said: str, heard: str, expected: list[tuple[str, str]]) -> None:
-    assert find_confused_phonemes(said, heard) == expected
+def test_different_sounds_of_similar_words_are_listed(
+    reference: str, hypothesis: str, expected: list[tuple[str, str]]
+) -> None:
+    assert find_confused_phonemes(reference, hypothesis) == expected
 
 
-def test_confusions_are_counted_as_by_hand_with_an_example() -> None:
+def test_confusion_counts_equal_those_by_hand_and_have_an_example() -> None:
     counts = count_pair_confusions(
         [("los niños comen", "lo niño comen"), ("los gatos", "lo gatos eh"), ("hola ana", "ana"), ("los", "los")]
     )
@@ -71,10 +73,10 @@ def test_confusions_are_counted_as_by_hand_with_an_example() -> None:
     assert counts.example_words_of["s", ""] == ("los", "lo")
 
 
-def test_the_table_is_ordered_by_count_and_set_against_the_base() -> None:
-    said = ["los niños", "los pollos", "gracias"]
-    base = count_pair_confusions(list(zip(said, ["lo niño", "lo poyo", "grasias"], strict=True)))
-    better = count_pair_confusions(list(zip(said, ["los niños", "lo pollos", "gracia"], strict=True)))
+def test_the_table_is_ordered_by_count_and_has_the_counts_of_the_base() -> None:
+    references = ["los niños", "los pollos", "gracias"]
+    base = count_pair_confusions(list(zip(references, ["lo niño", "lo poyo", "grasias"], strict=True)))
+    better = count_pair_confusions(list(zip(references, ["los niños", "lo pollos", "gracia"], strict=True)))
     old, new = tabulate_confusions(["base", "v1"], [base, better], base=0)
     assert old.words[0] == Confusion(
         reference_token="los", hypothesis_token="lo", count=2, base_count=None, segment_id="seg-0"
@@ -94,7 +96,7 @@ def test_the_table_is_ordered_by_count_and_set_against_the_base() -> None:
     assert ModelConfusions.model_validate_json(new.model_dump_json()) == new
 
 
-def test_segments_and_alignments_must_be_of_one_number() -> None:
+def test_one_alignment_is_required_for_each_segment() -> None:
     with pytest.raises(EvaluationError, match="1 segments and 0 alignments"):
         count_confusions(["a"], [])
     assert tabulate_confusions([], []) == ()
@@ -106,15 +108,15 @@ def test_a_hundred_thousand_words_take_seconds() -> None:
     words = sorted(
         normalise_spanish("los niños cansados comen pollo, gracias, para ahora la agenda está desde la escuela").split()
     )
-    said = [" ".join(rng.choice(words, 8)) for _ in range(12_500)]
-    heard = [each.replace("os ", "o ").replace("ll", "y").replace("c", "s") for each in said]
+    references = [" ".join(rng.choice(words, 8)) for _ in range(12_500)]
+    hypotheses = [each.replace("os ", "o ").replace("ll", "y").replace("c", "s") for each in references]
     started = time.perf_counter()
-    alignments = [align_words(*pair) for pair in zip(said, heard, strict=True)]
+    alignments = [align_words(*pair) for pair in zip(references, hypotheses, strict=True)]
     aligned = time.perf_counter()
-    count_feature_errors(find_dialect_features(said), alignments)
-    sites = time.perf_counter()
-    count_confusions(said, alignments)
+    count_feature_errors(find_dialect_features(references), alignments)
+    annotated = time.perf_counter()
+    count_confusions(references, alignments)
     count_terms(DomainVocabulary.of([("pollo",), ("la", "escuela")]), alignments)
     done = time.perf_counter()
-    print(f"align {aligned - started:.1f} s, sites {sites - aligned:.1f} s, rest {done - sites:.1f} s")
+    print(f"align {aligned - started:.1f} s, features {annotated - aligned:.1f} s, rest {done - annotated:.1f} s")
     assert done - aligned < 20

@@ -1,4 +1,4 @@
-"""Sites found by hand in Spanish sentences, and the demo's dialect held against them."""
+"""Compare dialect features with those found by hand and with the rules of the demo's dialect."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 
 
 def mark_features(text: str, kind: DialectFeature) -> list[str]:
-    """The words with sites of a kind, the letters of the site in brackets."""
+    """Return the words with a feature, with its letters in brackets."""
     found = find_dialect_features([text])[0]
     return [
-        f"{found.words[site.word][: site.start]}[{found.words[site.word][site.start : site.end]}]"
-        f"{found.words[site.word][site.end :]}"
-        for site in found.features
-        if site.feature == kind
+        f"{found.words[each.word][: each.start]}[{found.words[each.word][each.start : each.end]}]"
+        f"{found.words[each.word][each.end :]}"
+        for each in found.features
+        if each.feature == kind
     ]
 
 
@@ -53,11 +53,11 @@ def mark_features(text: str, kind: DialectFeature) -> list[str]:
         ("para", "para la parar", ["pa[ra]"]),
     ],
 )  # fmt: skip
-def test_sites_are_where_a_phonetician_would_mark_them(kind: DialectFeature, text: str, expected: list[str]) -> None:
+def test_features_equal_those_marked_by_hand(kind: DialectFeature, text: str, expected: list[str]) -> None:
     assert mark_features(text, kind) == expected
 
 
-def test_punctuation_tells_pauses_and_never_changes_the_words() -> None:
+def test_punctuation_gives_pauses_and_does_not_change_the_words() -> None:
     for text in (
         "Los niños, ayer. Dos",
         "son 3,14 más 1.500; ¿sí? [ruido] fin",
@@ -71,18 +71,18 @@ def test_punctuation_tells_pauses_and_never_changes_the_words() -> None:
 
 
 @given(st.text(alphabet="aeiouáéíñühysczlrdngjxtb ., ", max_size=40))
-def test_any_text_has_sites_within_its_words(text: str) -> None:
+def test_features_of_any_text_are_inside_its_words(text: str) -> None:
     found = find_dialect_features([text])[0]
     assert found.words == tuple(normalise_spanish(text).split())
-    for site in found.features:
-        assert 0 <= site.start < site.end <= len(found.words[site.word])
+    for each in found.features:
+        assert 0 <= each.start < each.end <= len(found.words[each.word])
 
 
-def test_every_phenomenon_has_an_example() -> None:
+def test_every_feature_has_an_example() -> None:
     assert set(FEATURE_EXAMPLES) == set(DIALECT_FEATURES)
 
 
-RULE_PHENOMENA: dict[str, set[DialectFeature]] = {
+RULE_FEATURES: dict[str, set[DialectFeature]] = {
     "seseo": {"seseo"},
     "yeísmo": {"yeismo"},
     "apócope de para": {"para"},
@@ -102,7 +102,7 @@ RULE_PHENOMENA: dict[str, set[DialectFeature]] = {
 
 
 @pytest.mark.parametrize("rule", [rule.name for rule in PHONOLOGY_RULES])
-def test_every_word_that_the_demos_dialect_changes_bears_a_site(rule: str) -> None:
+def test_every_word_that_the_demos_dialect_changes_has_a_feature(rule: str) -> None:
     rng = np.random.default_rng(3)
     changed = 0
     for at in range(200):
@@ -110,22 +110,22 @@ def test_every_word_that_the_demos_dialect_changes_bears_a_site(rule: str) -> No
         castilian = text_to_phonemes(text)
         andalusian = apply_dialect(castilian, Dialect(((rule, 1.0),)), rng)
         words = 0
-        for said, spoken in zip(castilian, andalusian, strict=True):
-            if len(said) == len(spoken):
-                words += sum(one != other for one, other in zip(said, spoken, strict=True))
+        for before, after in zip(castilian, andalusian, strict=True):
+            if len(before) == len(after):
+                words += sum(one != other for one, other in zip(before, after, strict=True))
             else:
-                words += len(said) - len(spoken)
-        sites = {
-            site.word for site in find_dialect_features([text])[0].features if site.feature in RULE_PHENOMENA[rule]
+                words += len(before) - len(after)
+        features = {
+            each.word for each in find_dialect_features([text])[0].features if each.feature in RULE_FEATURES[rule]
         }
-        assert words <= len(sites), text
+        assert words <= len(features), text
         changed += words
     assert changed >= 5
 
 
-def test_the_classrooms_speech_is_full_of_sites() -> None:
+def test_the_classrooms_speech_has_every_feature() -> None:
     rng = np.random.default_rng(4)
     speaker = make_andalusian_classroom(7).teacher
     found = find_dialect_features([generate_sentence(speaker.register, rng) for _ in range(200)])
-    seen = {site.feature for each in found for site in each.features}
+    seen = {occurrence.feature for each in found for occurrence in each.features}
     assert seen == set(DIALECT_FEATURES)

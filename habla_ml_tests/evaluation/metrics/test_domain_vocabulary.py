@@ -34,7 +34,7 @@ def totals(counts: TermCounts) -> tuple[int, int, int, int]:
     )
 
 
-def test_terms_of_one_and_two_words_are_counted_as_by_hand() -> None:
+def test_counts_of_terms_of_one_and_two_words_equal_those_by_hand() -> None:
     counts = count_pairs(
         ("la raíz cuadrada en la pizarra", "la raíz cuadrada en la pisarra"),
         ("la raíz del sistema solar", "la raíz del sistema sola"),
@@ -54,7 +54,7 @@ def test_terms_of_one_and_two_words_are_counted_as_by_hand() -> None:
             "raíz cuadrada",
             "raíz muy cuadrada",
             (1, 0, 1, 1),
-        ),  # the hypothesis has `raíz` alone, and so has the reference
+        ),  # `raíz` alone is a term in the hypothesis, and correct
         ("pizarra uno dos tres", "uno dos tres pizarra", (1, 0, 1, 0)),
         ("pizarra", "", (1, 0, 0, 0)),
         ("", "pizarra", (0, 0, 1, 0)),
@@ -65,7 +65,7 @@ def test_a_term_counts_only_at_its_place(reference: str, hypothesis: str, expect
     assert totals(count_pairs((reference, hypothesis))) == expected
 
 
-def test_recall_and_precision_have_intervals_and_the_worst_terms_are_first() -> None:
+def test_recall_and_precision_have_intervals_and_the_worst_terms_are_listed_first() -> None:
     references = ["la raíz cuadrada en la pizarra"] * 12
     sessions = [f"session-{at % 4}" for at in range(12)]
     base = ["la ra cuadrada en la pizarra"] * 12
@@ -98,7 +98,7 @@ def test_without_terms_there_is_no_recall() -> None:
         score_vocabulary(TERMS, [], [], Draws.of([], 100, 1))
 
 
-def test_the_classrooms_list_is_read_normalised_and_without_repeats(tmp_path: Path) -> None:
+def test_a_list_of_terms_is_normalised_and_has_no_repetitions(tmp_path: Path) -> None:
     terms = read_terms(CLASSROOM)
     assert ("mínimo", "común", "múltiplo") in terms
     assert ("guadalquivir",) in terms
@@ -108,7 +108,7 @@ def test_the_classrooms_list_is_read_normalised_and_without_repeats(tmp_path: Pa
     assert read_terms(own) == (("pizarra",), ("sistema", "solar"))
 
 
-def test_a_line_without_a_word_and_a_missing_file_are_named(tmp_path: Path) -> None:
+def test_errors_name_a_line_without_a_word_and_a_missing_file(tmp_path: Path) -> None:
     bad = tmp_path / "bad.txt"
     bad.write_text("pizarra\n---\n", "utf-8")
     with pytest.raises(SettingsError, match=r"bad\.txt, line 2: '---' has no word"):
@@ -117,7 +117,7 @@ def test_a_line_without_a_word_and_a_missing_file_are_named(tmp_path: Path) -> N
         read_terms(tmp_path / "gone.txt")
 
 
-def test_words_frequent_in_the_corpus_and_rare_in_spanish_are_terms() -> None:
+def test_words_that_are_frequent_in_the_corpus_and_rare_in_spanish_are_terms() -> None:
     rng = np.random.default_rng(0)
     sentences = [
         generate_sentence(SpeechRegister.TEACHER if at % 2 else SpeechRegister.STUDENT, rng) for at in range(1500)

@@ -19,6 +19,7 @@ from habla_ml.evaluation.metrics.non_speech import NonSpeechSet, make_built_in_c
 from habla_ml.evaluation.scoring.alignment import score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.evaluation.scoring.statistics import to_interval
+from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml_tests.testing.simulated_hypotheses import make_utterance
 
@@ -26,28 +27,30 @@ SILENCES = NonSpeechSet(tuple(make_built_in_clips(seed=3)))
 DRAWS, SEED = 500, 7
 
 
-def speech(texts: list[str], said: str = "Vale.", duration_s: float = 1.0):
+def find_in_speech(texts: list[str], reference: str = "Vale.", duration_s: float = 1.0, clips_per_session: int = 1):
     references = [
-        Reference.of(make_utterance(f"seg-{at}", f"session-{at % 4}", said, duration_s=duration_s))
+        Reference.of(
+            make_utterance(f"seg-{at}", f"session-{at // clips_per_session % 4}", reference, duration_s=duration_s)
+        )
         for at in range(len(texts))
     ]
-    counts = [each.words for each in score_utterances([said] * len(texts), texts, normalise_spanish)]
-    return find_speech_hallucinations(references, texts, counts)
+    counts = [each.words for each in score_utterances([reference] * len(texts), texts, normalise_spanish)]
+    return find_speech_hallucinations(references, texts, counts, EvaluationSettings())
 
 
-def silences(text_of=lambda clip: "", failure_of=lambda clip: None):
-    heard = {
+def find_in_silence(text_of=lambda clip: "", failure_of=lambda clip: None):
+    hypotheses = {
         each.audio_sha256: Hypothesis(each.audio_sha256, text_of(each), 0.1, each.duration_s, failure=failure_of(each))
         for each in SILENCES.clips
     }
-    return find_non_speech_hallucinations(SILENCES.clips, heard)
+    return find_non_speech_hallucinations(SILENCES.clips, hypotheses)
 
 
-def score(found, silence) -> HallucinationScore:
-    return score_hallucination(found, silence, SILENCES.digest, DRAWS, SEED)
+def score(speech, non_speech) -> HallucinationScore:
+    return score_hallucination(ModelHallucinations(speech, non_speech), SILENCES.digest, DRAWS, SEED)
 
 
-def test_wilson_is_the_interval_of_the_textbook():
+def test_wilsons_interval_equals_published_values():
     none, some, every = (
         compute_wilson_interval(0, 30),
         compute_wilson_interval(10, 100),
@@ -66,8 +69,10 @@ def test_wilson_is_the_interval_of_the_textbook():
     assert compute_wilson_interval(0, 0) is None
 
 
-def test_the_share_and_the_words_of_non_speech_are_counted_by_hand_and_by_kind():
-    found = score(speech(["Vale."]), silences(lambda clip: "Sí, sí." if clip.kind == "breath" else "[Música] …"))
+def test_output_without_speech_is_counted_by_kind_as_by_hand():
+    found = score(
+        find_in_speech(["Vale."]), find_in_silence(lambda clip: "Sí, sí." if clip.kind == "breath" else "[Música] …")
+    )
     assert (found.non_speech.count, found.non_speech.of) == (4, 30)
     by_kind = {each.kind: each for each in found.kinds}
     assert (by_kind["breath"].with_output.count, by_kind["breath"].words) == (4, 8)
@@ -79,37 +84,41 @@ def test_the_share_and_the_words_of_non_speech_are_counted_by_hand_and_by_kind()
     assert found.evidence[0].clip_id.startswith("breath")
 
 
-def test_none_in_thirty_is_not_certainty_and_clips_of_one_kind_are_not_independent():
-    none = score(speech(["Vale."]), silences()).non_speech.interval
-    breath = score(speech(["Vale."]), silences(lambda clip: "Sí." if clip.kind == "breath" else "")).non_speech
+def test_no_output_in_thirty_clips_has_an_interval_and_clips_of_one_kind_widen_it():
+    none = score(find_in_speech(["Vale."]), find_in_silence()).non_speech.interval
+    breath = score(
+        find_in_speech(["Vale."]), find_in_silence(lambda clip: "Sí." if clip.kind == "breath" else "")
+    ).non_speech
     wilson = compute_wilson_interval(4, 30)
     assert none is not None
     assert none.high == pytest.approx(0.1135, abs=1e-4)
     assert wilson is not None
     assert breath.interval is not None
-    assert breath.interval.high > wilson.high, "all four are breath: another draw of kinds may hold more of it"
+    assert breath.interval.high > wilson.high, "all four clips are breath, and a draw of kinds may have more of it"
 
 
-def test_who_is_stopped_on_noise_was_not_silent():
-    found = score(speech(["Vale."]), silences(failure_of=lambda clip: "timeout" if clip.kind == "fan" else None))
+def test_a_stopped_decoding_without_speech_counts_as_output():
+    found = score(
+        find_in_speech(["Vale."]), find_in_silence(failure_of=lambda clip: "timeout" if clip.kind == "fan" else None)
+    )
     assert (found.non_speech.count, found.non_speech_stopped) == (3, 3)
 
 
 def test_insertions_in_short_clips_are_counted_by_word_and_by_clip():
     texts = ["Vale.", "Vale, muy bien.", "Vale.", "Vale ya."]
-    found = score(speech(texts), silences())
+    found = score(find_in_speech(texts), find_in_silence())
     assert found.short_insertions_per_word is not None
     assert found.short_insertions_per_word.value == pytest.approx(3 / 4)
     assert found.short_insertions_per_clip == pytest.approx(3 / 4)
     assert (found.short_with_insertion.count, found.short_with_insertion.of) == (2, 4)
-    long = score(speech(texts, duration_s=4.0), silences())
+    long = score(find_in_speech(texts, duration_s=4.0), find_in_silence())
     assert long.short_insertions_per_word is None
     assert long.short_insertions_per_clip is None
     assert (long.short_with_insertion.of, long.short_with_insertion.interval) == (0, None)
 
 
-def test_loops_and_stock_phrases_come_with_their_clips():
-    found = score(speech(["vale " * 40, "Gracias por ver el video.", "Vale."]), silences())
+def test_the_evidence_has_the_clips_of_loops_and_stock_phrases():
+    found = score(find_in_speech(["vale " * 40, "Gracias por ver el video.", "Vale."]), find_in_silence())
     assert (found.loops.count, found.compressed.count, found.stock_phrases.count, found.invented.count) == (
         1,
         1,
@@ -125,15 +134,17 @@ def test_loops_and_stock_phrases_come_with_their_clips():
     assert all(len(each.text) <= 300 for each in found.evidence)
 
 
-def test_evidence_is_bounded_and_counts_are_not():
-    found = score(speech(["vale " * 40] * 50), silences())
+def test_the_evidence_is_bounded_and_the_counts_are_not():
+    found = score(find_in_speech(["vale " * 40] * 50), find_in_silence())
     assert found.loops.count == 50
     assert sum(each.of == "loop" for each in found.evidence) == MAX_EVIDENCE_PER_KIND
 
 
 def test_a_model_that_starts_to_invent_is_significantly_worse() -> None:
-    clean = ModelHallucinations(speech(["Vale."] * 40), silences())
-    bad = ModelHallucinations(speech(["Vale. Gracias por ver el video."] * 40), silences(lambda clip: "Gracias."))
+    clean = ModelHallucinations(find_in_speech(["Vale."] * 40), find_in_silence())
+    bad = ModelHallucinations(
+        find_in_speech(["Vale. Gracias por ver el video."] * 40), find_in_silence(lambda clip: "Gracias.")
+    )
     found = resample_hallucinations([clean, bad, clean], DRAWS, SEED)
     for resample, value in (
         (found.non_speech, 100.0),
@@ -149,29 +160,25 @@ def test_a_model_that_starts_to_invent_is_significantly_worse() -> None:
         assert (same.low, same.high) == (0.0, 0.0)
 
 
-def test_a_clip_that_was_not_decoded_is_named():
+def test_a_clip_that_is_not_decoded_is_named_in_the_error():
     with pytest.raises(EvaluationError, match="30 of 30 clips without speech have no hypothesis"):
         find_non_speech_hallucinations(SILENCES.clips, {})
 
 
-def test_without_any_clip_there_is_no_figure_and_the_record_survives_its_json():
-    empty = score_hallucination((), (), NonSpeechSet(()).digest, DRAWS, SEED)
+def test_a_score_without_clips_has_no_intervals_and_is_stored_as_json():
+    empty = score_hallucination(ModelHallucinations((), ()), NonSpeechSet(()).digest, DRAWS, SEED)
     assert empty.non_speech.interval is None
     assert empty.non_speech_words_per_minute is None
-    full = score(speech(["vale " * 40]), silences(lambda clip: "Sí."))
+    full = score(find_in_speech(["vale " * 40]), find_in_silence(lambda clip: "Sí."))
     for each in (empty, full):
         assert HallucinationScore.model_validate_json(each.model_dump_json()) == each
 
 
 def test_a_share_of_utterances_is_drawn_by_session():
     texts = ["Gracias por ver."] * 10 + ["Vale."] * 30
-    references = [
-        Reference.of(make_utterance(f"seg-{at}", f"session-{at // 10}", "Vale.", duration_s=3.0)) for at in range(40)
-    ]
-    counts = [each.words for each in score_utterances(["Vale."] * 40, texts, normalise_spanish)]
-    found = score(find_speech_hallucinations(references, texts, counts), silences())
+    found = score(find_in_speech(texts, duration_s=3.0, clips_per_session=10), find_in_silence())
     wilson = compute_wilson_interval(10, 40)
     assert wilson is not None
     assert found.stock_phrases.interval is not None
-    assert found.stock_phrases.interval.high > wilson.high, "one session of four has them all"
+    assert found.stock_phrases.interval.high > wilson.high, "one session of four has all of them"
     assert np.isfinite(found.stock_phrases.interval.high)

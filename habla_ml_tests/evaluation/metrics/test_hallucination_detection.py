@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.metrics.hallucination_detection import (
-    HallucinationThresholds,
     Loop,
     StockPhrase,
     find_loops,
@@ -15,23 +14,26 @@ from habla_ml.evaluation.metrics.hallucination_detection import (
 from habla_ml.evaluation.metrics.inputs import Reference
 from habla_ml.evaluation.scoring.alignment import ErrorCounts, score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.settings import EvaluationSettings
 from habla_ml_tests.testing.simulated_hypotheses import make_utterance
 
 WORDS = st.lists(st.sampled_from(["sí", "no", "la", "casa"]), max_size=12)
 
 
-def loops(hypothesis: str, reference: str = "") -> list[tuple[str, int]]:
+def list_loops(hypothesis: str, reference: str = "") -> list[tuple[str, int]]:
     return [(" ".join(each.phrase), each.repetitions) for each in find_loops(hypothesis.split(), reference.split())]
 
 
-def findings(*rows: tuple[str, str, float], bounds: HallucinationThresholds | None = None):
+def find_in_utterances(*rows: tuple[str, str, float], settings: EvaluationSettings | None = None):
     references = [
-        Reference.of(make_utterance(f"seg-{at}", f"s{at}", said, duration_s=duration_s))
-        for at, (said, _, duration_s) in enumerate(rows)
+        Reference.of(make_utterance(f"seg-{at}", f"s{at}", reference, duration_s=duration_s))
+        for at, (reference, _, duration_s) in enumerate(rows)
     ]
-    texts = [heard for _, heard, _ in rows]
-    words = [each.words for each in score_utterances([each.sentence for each in references], texts, normalise_spanish)]
-    return find_speech_hallucinations(references, texts, words, bounds)
+    texts = [hypothesis for _, hypothesis, _ in rows]
+    scores = score_utterances([each.sentence for each in references], texts, normalise_spanish)
+    return find_speech_hallucinations(
+        references, texts, [each.words for each in scores], settings or EvaluationSettings()
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,26 +50,26 @@ def findings(*rows: tuple[str, str, float], bounds: HallucinationThresholds | No
         ("uno dos tres cuatro", "uno dos tres cuatro", []),
     ],
 )
-def test_a_loop_stands_three_times_in_a_row_and_twice_more_than_it_was_said(hypothesis, reference, expected):
-    assert loops(hypothesis, reference) == expected
+def test_a_loop_has_three_repetitions_and_two_more_than_the_reference(hypothesis, reference, expected):
+    assert list_loops(hypothesis, reference) == expected
 
 
 @settings(max_examples=200)
 @given(WORDS, WORDS, WORDS, st.integers(3, 6))
-def test_a_planted_loop_is_found_whatever_stands_around_it(before, after, phrase, times):
-    planted = [f"x{word}" for word in phrase[:4]] or ["x"]
-    found = find_loops([*before, *planted * times, *after], [*before, *planted, *after])
-    # Of a phrase that repeats within itself, the loop found may be its smaller part.
-    assert any(each.repetitions >= times and set(each.phrase) <= set(planted) for each in found)
+def test_a_loop_is_found_between_any_words(before, after, phrase, times):
+    repeated = [f"x{word}" for word in phrase[:4]] or ["x"]
+    found = find_loops([*before, *repeated * times, *after], [*before, *repeated, *after])
+    # If the phrase has repetitions itself, the loop may be a part of it.
+    assert any(each.repetitions >= times and set(each.phrase) <= set(repeated) for each in found)
 
 
 @settings(max_examples=200)
 @given(WORDS)
-def test_what_was_said_is_never_a_loop(words):
+def test_a_repetition_in_the_reference_is_no_loop(words):
     assert find_loops(words, words) == ()
 
 
-def test_the_shipped_phrases_are_known_words_in_a_useful_number():
+def test_the_list_of_stock_phrases_is_normalised_and_has_about_sixty():
     phrases = load_stock_phrases()
     assert 40 <= len(phrases) <= 80
     assert StockPhrase(("gracias", "por", "ver", "el", "video"), False) in phrases
@@ -91,22 +93,22 @@ def test_the_shipped_phrases_are_known_words_in_a_useful_number():
         ("", "", None),
     ],
 )
-def test_a_stock_phrase_counts_where_nobody_said_it(hypothesis, reference, expected):
+def test_a_stock_phrase_counts_if_the_reference_does_not_have_it(hypothesis, reference, expected):
     found = find_stock_phrase(
         normalise_spanish(hypothesis).split(), normalise_spanish(reference).split(), load_stock_phrases()
     )
     assert (found and " ".join(found.words)) == expected
 
 
-def test_a_config_may_add_phrases_and_a_whole_text_mark():
+def test_settings_may_add_phrases_and_whole_texts():
     phrases = load_stock_phrases(["¡Hola, amigos de Internet!", "= Vale."])
     assert find_stock_phrase(["hola", "amigos", "de", "internet", "hoy"], [], phrases)
     assert find_stock_phrase(["vale"], [], phrases)
     assert find_stock_phrase(["vale", "ya"], [], phrases) is None
 
 
-def test_findings_of_an_utterance_are_what_can_be_read_off_its_texts():
-    short, long, looping, thanks = findings(
+def test_the_findings_of_utterances_equal_those_by_hand():
+    short, long, looping, thanks = find_in_utterances(
         ("Sí.", "Sí, claro que sí.", 1.9),
         ("Los niños.", "Los niños del mar.", 2.0),
         ("Vale.", "vale " * 60, 3.0),
@@ -123,22 +125,24 @@ def test_findings_of_an_utterance_are_what_can_be_read_off_its_texts():
     assert not thanks.is_compressed
 
 
-def test_a_person_who_repeats_themselves_is_not_taken_for_a_loop_by_compression():
-    said = "no " * 80
-    (found,) = findings((said, said, 9.0))
+def test_a_repetitive_reference_gives_no_finding_by_compression():
+    text = "no " * 80
+    (found,) = find_in_utterances((text, text, 9.0))
     assert found.compression_ratio is not None
     assert found.compression_ratio > 2.4
     assert not found.is_invented
 
 
-def test_the_bounds_are_the_callers():
-    (found,) = findings(
-        ("Sí.", "Sí, sí.", 2.5), bounds=HallucinationThresholds(short_below_s=3.0, compression_ratio=0.5)
+def test_the_settings_determine_the_bounds():
+    (found,) = find_in_utterances(
+        ("Sí.", "Sí, sí, sí, sí, sí, sí.", 2.5), settings=EvaluationSettings(short_below_s=3.0, compression_ratio=1.01)
     )
     assert found.short_words == 1
     assert found.is_compressed
 
 
-def test_lists_that_do_not_belong_together_are_refused():
-    with pytest.raises(EvaluationError, match="1 references, 0 texts and 1 counts"):
-        find_speech_hallucinations([Reference.of(make_utterance("a", "s", "hola"))], [], [ErrorCounts()])
+def test_lists_of_different_lengths_are_refused():
+    with pytest.raises(EvaluationError, match="1 references and 0 texts and 1 counts"):
+        find_speech_hallucinations(
+            [Reference.of(make_utterance("a", "s", "hola"))], [], [ErrorCounts()], EvaluationSettings()
+        )

@@ -65,7 +65,7 @@ def make_annotated_snapshot(workspace: HablaWorkspace, more: tuple[AnnotationEve
     for session in SESSIONS:
         write_session(workspace.recordings, session, segments=len(TEXTS_BY_SEGMENT))
     ingest_into(workspace)
-    events = [make_event(session, number, *said) for session in SESSIONS for number, said in TEXTS_BY_SEGMENT.items()]
+    events = [make_event(session, number, *row) for session in SESSIONS for number, row in TEXTS_BY_SEGMENT.items()]
     append_events(workspace.lake, DAY, [*events, *more], {})
     build_day(workspace.lake, DAY, workspace.conventions, workspace.settings)
     return make_snapshot(workspace.lake, workspace.settings, workspace.conventions)
@@ -76,7 +76,7 @@ def list_sessions(lake: Lake, split: str) -> list[str]:
     return [session for session, of in groups.items() if of == split]
 
 
-def test_built_in_sounds_are_thirty_and_the_same_for_a_seed():
+def test_there_are_thirty_built_in_sounds_which_the_seed_determines():
     clips, again, other = list(make_built_in_clips(1)), list(make_built_in_clips(1)), list(make_built_in_clips(2))
     assert len(clips) == 30
     assert [each.audio_sha256 for each in clips] == [each.audio_sha256 for each in again]
@@ -87,13 +87,13 @@ def test_built_in_sounds_are_thirty_and_the_same_for_a_seed():
     assert all(each.duration_s == len(each.audio) / SAMPLE_RATE for each in clips)
 
 
-def test_more_takes_are_more_sounds_but_silence_is_one():
+def test_every_take_has_new_sounds_except_silence():
     clips = list(make_built_in_clips(1, takes=3))
     assert len(clips) == 30 + 2 * 27
     assert len({each.audio_sha256 for each in clips}) == len({each.clip_id for each in clips}) == len(clips)
 
 
-def test_a_folder_gives_its_wavs_by_path_and_says_what_is_broken(tmp_path: Path):
+def test_a_folder_gives_its_wavs_by_path_and_lists_invalid_files(tmp_path: Path):
     (tmp_path / "fan").mkdir()
     hum = make_noise(1.0, seed=1)
     write_wav(tmp_path / "fan" / "b.wav", hum)
@@ -112,7 +112,7 @@ def test_a_folder_gives_its_wavs_by_path_and_says_what_is_broken(tmp_path: Path)
     assert "more than the 30 s" in problems[1]
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
+def test_a_missing_folder_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match=r"nowhere is no folder.*evaluation\.non_speech"):
         read_folder_clips(tmp_path / "nowhere")
 
@@ -134,11 +134,11 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
         ("", "corrected", "", False),
     ],
 )
-def test_only_a_clear_word_of_a_person_means_no_speech(text, status, reason, expected):
+def test_only_a_clear_mark_of_a_person_means_no_speech(text, status, reason, expected):
     assert is_non_speech(text, status, reason) is expected
 
 
-def test_marked_segments_are_those_of_the_test_sessions_and_no_private_voice(tmp_path: Path):
+def test_marked_clips_are_those_of_test_sessions_without_private_speech(tmp_path: Path):
     workspace = make_workspace(tmp_path)
     snapshot = make_annotated_snapshot(workspace)
     (session,) = list_sessions(workspace.lake, "test")
@@ -152,7 +152,7 @@ def test_marked_segments_are_those_of_the_test_sessions_and_no_private_voice(tmp
     assert trained == set(list_sessions(workspace.lake, "train"))
 
 
-def test_the_newest_word_counts_as_in_the_corpus_and_a_bound_keeps_the_first_ids(tmp_path: Path):
+def test_the_newest_annotation_counts_and_a_limit_keeps_the_first_ids(tmp_path: Path):
     workspace = make_workspace(tmp_path)
     later = tuple(make_event(session, 2, "Sí que hablo.", "corrected", "", hour=15) for session in SESSIONS)
     snapshot = make_annotated_snapshot(workspace, later)
@@ -163,7 +163,7 @@ def test_the_newest_word_counts_as_in_the_corpus_and_a_bound_keeps_the_first_ids
     assert list(read_marked_clips(workspace.lake, snapshot, most=0)) == []
 
 
-def test_the_set_holds_every_sound_once_and_its_digest_names_its_sounds(tmp_path: Path):
+def test_the_set_has_every_sound_once_and_its_digest_depends_on_the_sounds(tmp_path: Path):
     workspace = make_workspace(tmp_path)
     snapshot = make_annotated_snapshot(workspace)
     folder = tmp_path / "quiet"
@@ -183,13 +183,13 @@ def test_the_set_holds_every_sound_once_and_its_digest_names_its_sounds(tmp_path
     assert build_non_speech_set(EvaluationSettings(non_speech_takes=0)).clips == ()
 
 
-def test_a_real_engine_takes_every_clip(artefact: Path):
+def test_a_real_engine_decodes_every_clip(artefact: Path):
     clips = tuple(make_built_in_clips(1))
     transcriber = open_transcriber(DecodingOptions(max_new_tokens=4), artefact, "cpu", 1)
     try:
-        heard = transcriber.transcribe(clips)
+        hypotheses = transcriber.transcribe(clips)
     finally:
         transcriber.close()
-    assert [each.failure for each in heard] == [None] * 30
-    found = find_non_speech_hallucinations(clips, {each.audio_sha256: each for each in heard})
-    assert [each.text for each in found] == [each.text for each in heard]
+    assert [each.failure for each in hypotheses] == [None] * 30
+    found = find_non_speech_hallucinations(clips, {each.audio_sha256: each for each in hypotheses})
+    assert [each.text for each in found] == [each.text for each in hypotheses]

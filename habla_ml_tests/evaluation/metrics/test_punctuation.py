@@ -4,10 +4,10 @@ from hypothesis import strategies as st
 
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.metrics.punctuation import (
+    CAPITAL,
     MARKS,
-    MatchCounts,
     PunctuationScore,
-    compare_punctuation,
+    compare_f1,
     count_punctuation,
     score_punctuation,
 )
@@ -18,31 +18,21 @@ TEXTS = st.lists(
 ).map(" ".join)
 
 
-def count_by_mark(reference: str, hypothesis: str) -> dict[str, MatchCounts]:
-    (found,) = count_punctuation([reference], [hypothesis])
-    marks = {mark: counts for mark, counts in zip(MARKS, found.marks, strict=True) if counts != MatchCounts()}
-    return {**marks, "capital": found.capitals}
+def count_by_mark(reference: str, hypothesis: str) -> dict[str, tuple[int, ...]]:
+    """Return mark → places in both texts, only in the hypothesis, and only in the reference."""
+    (places,) = count_punctuation([reference], [hypothesis]).places
+    return {mark: tuple(row.tolist()) for mark, row in zip((*MARKS, CAPITAL), places, strict=True) if row.any()}
 
 
-def test_marks_and_capitals_are_those_counted_by_hand():
+def test_marks_and_capitals_equal_those_counted_by_hand():
     found = count_by_mark("¿Cómo estás, Ana? Bien.", "Cómo estás, ana? bien")
-    assert found == {
-        ",": MatchCounts(both=1),
-        "?": MatchCounts(both=1),
-        ".": MatchCounts(only_reference=1),
-        "¿": MatchCounts(only_reference=1),
-        "capital": MatchCounts(both=1, only_reference=2),
-    }
+    assert found == {",": (1, 0, 0), "?": (1, 0, 0), ".": (0, 0, 1), "¿": (0, 0, 1), "capital": (1, 0, 2)}
 
 
-def test_a_mark_beside_a_misheard_word_is_left_out():
+def test_marks_at_an_incorrect_word_do_not_count():
     found = count_by_mark("Los niños, traen. Pan.", "Los nio, traen. Pan!")
-    assert found == {
-        ".": MatchCounts(both=1, only_reference=1),
-        "!": MatchCounts(only_hypothesis=1),
-        "capital": MatchCounts(both=2),
-    }
-    (whole,) = count_punctuation(["Los niños, traen. Pan."], ["Los nio, traen. Pan!"])
+    assert found == {".": (1, 0, 1), "!": (0, 1, 0), "capital": (2, 0, 0)}
+    whole = count_punctuation(["Los niños, traen. Pan."], ["Los nio, traen. Pan!"])
     assert (whole.reference_words, whole.matched_words) == (4, 3)
 
 
@@ -59,29 +49,20 @@ def test_a_mark_beside_a_misheard_word_is_left_out():
         ("pa' casa.", "pa’ casa."),
     ],
 )
-def test_ways_of_writing_the_same_count_as_the_same(reference, hypothesis):
-    found = count_punctuation([reference], [hypothesis])[0]
+def test_equivalent_spellings_agree(reference, hypothesis):
+    found = count_punctuation([reference], [hypothesis])
     assert found.matched_words == found.reference_words > 0
-    assert all(not each.only_reference and not each.only_hypothesis for each in (*found.marks, found.capitals))
+    assert not found.places[..., 1:].any()
 
 
 def test_a_decimal_comma_is_no_comma():
-    assert count_by_mark("son 3,5.", "son 3,5.") == {".": MatchCounts(both=1), "capital": MatchCounts()}
+    assert count_by_mark("son 3,5.", "son 3,5.") == {".": (1, 0, 0)}
 
 
-def test_f1_precision_and_recall_are_fractions_and_undefined_without_marks():
-    counts = MatchCounts(both=2, only_hypothesis=1, only_reference=3)
-    assert counts.f1 == pytest.approx(4 / 8)
-    assert counts.precision == pytest.approx(2 / 3)
-    assert counts.recall == pytest.approx(2 / 5)
-    assert (MatchCounts().f1, MatchCounts().precision, MatchCounts().recall) == (None, None, None)
-    assert MatchCounts(only_hypothesis=1).f1 == 0
-
-
-def test_empty_texts_count_nothing():
+def test_empty_texts_have_no_marks():
     for reference, hypothesis in (("", ""), ("Hola.", ""), ("", "Hola."), ("...", "Hola."), ("[noise]", "¿?")):
-        assert count_by_mark(reference, hypothesis) == {"capital": MatchCounts()}
-    assert count_punctuation([], []) == ()
+        assert count_by_mark(reference, hypothesis) == {}
+    assert count_punctuation([], []).places.shape == (0, len(MARKS) + 1, 3)
     with pytest.raises(EvaluationError, match="1 references and 0 hypotheses"):
         count_punctuation(["a"], [])
 
@@ -89,28 +70,28 @@ def test_empty_texts_count_nothing():
 @settings(max_examples=150)
 @given(TEXTS)
 def test_a_text_agrees_with_itself(text):
-    (found,) = count_punctuation([text], [text])
+    found = count_punctuation([text], [text])
     assert found.matched_words == found.reference_words
-    assert all(each.f1 in (None, 1.0) for each in (*found.marks, found.capitals))
+    assert not found.places[..., 1:].any()
 
 
 @settings(max_examples=150)
 @given(TEXTS, TEXTS)
-def test_swapping_the_texts_swaps_precision_and_recall(left, right):
-    (there,), (back,) = count_punctuation([left], [right]), count_punctuation([right], [left])
+def test_swapped_texts_give_swapped_counts(left, right):
+    there, back = count_punctuation([left], [right]), count_punctuation([right], [left])
     if there.matched_words == back.matched_words == there.reference_words == back.reference_words:
-        assert [each.precision for each in there.marks] == [each.recall for each in back.marks]
+        assert there.places.tolist() == back.places[..., [0, 2, 1]].tolist()
 
 
-def test_the_score_averages_over_all_marks_and_has_intervals_over_sessions():
+def test_the_score_is_the_f1_of_each_mark_and_of_all_marks():
     references = ["Hola, Ana.", "¿Qué tal?"] * 6
-    heard = ["hola Ana.", "¿Qué tal?"] * 6
-    found = score_punctuation([f"s{at // 2}" for at in range(12)], count_punctuation(references, heard), 400, 1)
+    hypotheses = ["hola Ana.", "¿Qué tal?"] * 6
+    found = score_punctuation([f"s{at // 2}" for at in range(12)], count_punctuation(references, hypotheses), 400, 1)
     by_mark = {each.mark: each for each in found.marks}
     assert by_mark[","].f1 is not None
     assert by_mark[","].f1.value == 0
     assert by_mark[";"].f1 is None
-    # 18 marks in both, 6 commas missing
+    # 18 marks in both texts, 6 commas are missing.
     assert found.punctuation.f1 is not None
     assert found.punctuation.f1.value == pytest.approx(36 / 42)
     assert found.capitals.f1 is not None
@@ -119,22 +100,25 @@ def test_the_score_averages_over_all_marks_and_has_intervals_over_sessions():
     assert PunctuationScore.model_validate_json(found.model_dump_json()) == found
 
 
-def test_a_change_is_that_of_the_two_f1():
+def sum_marks(counts):
+    return counts.places[:, : len(MARKS)].sum(axis=1)
+
+
+def test_the_difference_is_that_of_the_two_f1():
     references = ["Hola, Ana. ¿Qué tal?"] * 10
     sessions = [f"s{at}" for at in range(10)]
     old = count_punctuation(references, ["hola ana qué tal"] * 5 + ["Hola, Ana. ¿Qué tal?"] * 5)
     new = count_punctuation(references, references)
-    marks, _ = compare_punctuation(sessions, [old, new], [(0, 1)], 400, 1)
-    points = marks[0, 1]
+    points = compare_f1(sessions, [sum_marks(old), sum_marks(new)], [(0, 1)], 400, 1)[0, 1]
     assert points is not None
-    # Half of all marks were there: F1 was 2 · 20 / (2 · 20 + 20).
+    # The old model has half of all marks: F1 is 2 · 20 / (2 · 20 + 20).
     assert points.value == pytest.approx(100 * (1 - 40 / 60))
     assert points.low > 0
     none = count_punctuation(["hola"] * 10, ["hola"] * 10)
-    assert compare_punctuation(sessions, [none, none], [(0, 1)], 400, 1)[0] == {(0, 1): None}
+    assert compare_f1(sessions, [sum_marks(none)] * 2, [(0, 1)], 400, 1) == {(0, 1): None}
 
 
-def test_a_score_of_nothing_is_no_figure():
-    found = score_punctuation([], (), 100, 1)
+def test_there_is_no_score_without_utterances():
+    found = score_punctuation([], count_punctuation([], []), 100, 1)
     assert found.punctuation.f1 is None
     assert found.capitals.f1 is None

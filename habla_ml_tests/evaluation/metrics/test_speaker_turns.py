@@ -25,7 +25,7 @@ def put_parquet(lake: Lake, rows: list[dict]) -> str:
 
 
 def make_segment_row(session: str, hour: int, end_s: float | None, duration_s: float, speaker: str | None) -> dict:
-    """A segment as a day of recordings has it; lessons start a quarter past, and Madrid is an hour ahead."""
+    """Make a segment of a day's recordings. Sessions start at a quarter past; Madrid is an hour ahead of UTC."""
     start = datetime(2026, 2, 20, hour - 1, 15, tzinfo=UTC)
     at = None if end_s is None else start + timedelta(seconds=end_s)
     return {"session_id": session, "recorded_at": at, "duration_s": duration_s, "speaker": speaker}
@@ -60,7 +60,7 @@ def snapshot(lake: Lake) -> Snapshot:
     return save_snapshot(lake, Snapshot("", segments, days, {}, "orthographic-v1", "c" * 64, "1" * 64, hours, counts))
 
 
-def test_labels_are_laid_where_the_segments_lay_and_only_marked_test_sessions_count(
+def test_labels_have_the_times_of_their_segments_and_only_marked_test_sessions_count(
     lake: Lake, snapshot: Snapshot, tmp_path: Path
 ) -> None:
     marked = (
@@ -76,12 +76,12 @@ def test_labels_are_laid_where_the_segments_lay_and_only_marked_test_sessions_co
     (one,) = found.recordings
     assert one.recording == LESSON
     assert one.speech_s == pytest.approx(28)
-    assert one.missed_s == pytest.approx(4), "a segment without a label is nobody's"
+    assert one.missed_s == pytest.approx(4), "a segment without a label is no turn"
     assert one.false_alarm_s == pytest.approx(0)
-    assert one.confusion_s == pytest.approx(6), "the last turn has Ana's label and is the teacher's"
+    assert one.confusion_s == pytest.approx(6), "the last turn has Ana's label, but the teacher speaks"
 
 
-def test_without_a_marked_session_there_is_no_score(lake: Lake, snapshot: Snapshot, tmp_path: Path) -> None:
+def test_there_is_no_score_without_a_marked_session(lake: Lake, snapshot: Snapshot, tmp_path: Path) -> None:
     assert score_speaker_labels(lake, snapshot, tmp_path, ZONE, 200, 1) is None
 
 
@@ -89,5 +89,5 @@ def test_a_file_of_several_recordings_is_refused(lake: Lake, snapshot: Snapshot,
     (tmp_path / f"{LESSON}.rttm").write_text(
         "SPEAKER a 1 0 1 <NA> <NA> A <NA> <NA>\nSPEAKER b 1 0 1 <NA> <NA> A <NA> <NA>\n"
     )
-    with pytest.raises(InputError, match="holds 2 recordings"):
+    with pytest.raises(InputError, match="has 2 recordings"):
         score_speaker_labels(lake, snapshot, tmp_path, ZONE, 200, 1)
