@@ -7,11 +7,11 @@ that is significantly better than the base on one's own test set shows that the 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from habla_ml.evaluation.frozen_record import EvaluationRecord
 from habla_ml.evaluation.promotion.learning_curve import LearningCurve
-from habla_ml.evaluation.promotion.rule import Verdict
+from habla_ml.evaluation.promotion.rule import Verdict, format_percent
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import AdviceSettings
 
@@ -76,7 +76,7 @@ class Forecast(EvaluationRecord):
         """The probability as text, never 0 % or 100 %."""
         if self.probability > _NEARLY_CERTAIN:
             return "over 99\u00a0%"
-        return "under 1\u00a0%" if self.probability < 1 - _NEARLY_CERTAIN else _format_percent(self.probability)
+        return "under 1\u00a0%" if self.probability < 1 - _NEARLY_CERTAIN else format_percent(self.probability)
 
 
 class Advice(EvaluationRecord):
@@ -102,19 +102,14 @@ def advise(inputs: AdviceInputs, curve: LearningCurve | None, settings: AdviceSe
     amount of `more_hours` is unlikely to remove `worth_removing` of the errors, collecting stops, and fine-tuning too
     if it never helped. Otherwise the verdict on that version decides.
 
-    Args:
-        inputs: What is known.
-        curve: Fitted to the versions so far; None with too few.
-        settings: The bounds.
+    `curve` is fitted to the versions so far; None with too few.
     """
     forecasts = _make_forecasts(curve, settings)
     verdict, headline, decided = _decide_verdict(inputs, forecasts, settings)
-    notes = (*_list_observations(inputs, forecasts, settings), *inputs.notes)
-    reasons = (*decided, *(each for each in notes if each not in decided))
     return Advice(
         verdict=verdict,
         headline=headline,
-        reasons=reasons,
+        reasons=tuple(dict.fromkeys([*decided, *_list_observations(inputs, forecasts, settings), *inputs.notes])),
         forecasts=forecasts,
         worth_removing=settings.worth_removing,
         inputs=inputs,
@@ -131,15 +126,12 @@ def _decide_verdict(inputs: AdviceInputs, forecasts: tuple[Forecast, ...], setti
         why = "The base model was not scored on any test words. Correct more sessions and publish the splits."
         return "collect_more", "Not yet: the error rate of the base model on your speech is unknown", [why]
     if base.value < settings.base_wer_from:
-        return (
-            "do_not",
-            "Do not fine-tune: the base model recognises your speech well",
-            [_describe_base_wer(base, settings)],
-        )
+        headline = "Do not fine-tune: the base model recognises your speech well"
+        return "do_not", headline, [_describe_base_wer(base, settings)]
     if frequent is not None and frequent.share > settings.one_term_share:
         why = (
-            f"At least {_format_percent(frequent.share)} of the base model's errors are {frequent.term!r}, more than "
-            f"{_format_percent(settings.one_term_share)}: add a single term to the vocabulary or the prompt of the "
+            f"At least {format_percent(frequent.share)} of the base model's errors are {frequent.term!r}, more than "
+            f"{format_percent(settings.one_term_share)}: add a single term to the vocabulary or the prompt of the "
             "recogniser instead of training."
         )
         return "do_not", f"Do not fine-tune: add {frequent.term!r} to the vocabulary or the prompt", [why]
@@ -151,42 +143,41 @@ def _decide_verdict(inputs: AdviceInputs, forecasts: tuple[Forecast, ...], setti
     return _decide_after_training(inputs, latest, forecasts, settings)
 
 
+_AFTER_TRAINING: Final[dict[tuple[Verdict | None, bool], tuple[AdviceVerdict, str]]] = {
+    (None, False): ("collect_more", "Collect more: {name} is not significantly better than the base model"),
+    ("collect_more", False): ("collect_more", "Collect more: {name} helps, but not enough yet"),
+    ("refuse", False): ("fine_tune", "Fine-tune again: {name} helps, but has a regression"),
+    ("deploy", False): ("fine_tune", "Fine-tune: {name} is better than the base model"),
+    (None, True): ("do_not", "Do not fine-tune: it did not help, and more hours are unlikely to help"),
+    ("collect_more", True): (
+        "do_not",
+        "Do not continue: {name} helps too little, and more hours are unlikely to change that",
+    ),
+    ("refuse", True): ("fine_tune", "Stop collecting and fine-tune again: {name} helps, but has a regression"),
+    ("deploy", True): ("fine_tune", "Stop collecting: more speech is unlikely to improve on {name}"),
+}
+"""Verdict on the latest version (None: not significantly better), and whether more hours are unlikely to help."""
+
+
 def _decide_after_training(
     inputs: AdviceInputs, latest: LatestVersion, forecasts: tuple[Forecast, ...], settings: AdviceSettings
 ) -> _Conclusion:
     """Return the verdict after a version was trained and evaluated."""
     why = [_describe_improvement(latest)]
+    furthest = max(forecasts, key=lambda each: each.more_hours, default=None)
+    is_gain_unlikely = furthest is not None and furthest.probability < settings.worth_probability
     if inputs.hours < settings.fewest_hours:
         why.append(
             f"There are {inputs.hours:.1f} usable hours, fewer than the {settings.fewest_hours:g} of the rule of "
             "thumb, but the measurement on your speech is stronger evidence."
         )
-    furthest = max(forecasts, key=lambda each: each.more_hours, default=None)
-    if furthest is not None and furthest.probability < settings.worth_probability:
-        return _decide_stopping(latest, [*why, _describe_small_gain(furthest, settings)])
     if furthest is not None:
-        why.append(_describe_gain(furthest, settings))
-    if not _is_proven(latest):
-        return "collect_more", f"Collect more: {latest.name} is not significantly better than the base model", why
-    if latest.verdict == "collect_more":
-        return "collect_more", f"Collect more: {latest.name} helps, but not enough yet", [*why, latest.main_reason]
-    if latest.verdict == "refuse":
-        headline = f"Fine-tune again: {latest.name} helps, but has a regression"
-        return "fine_tune", headline, [*why, latest.main_reason]
-    return "fine_tune", f"Fine-tune: {latest.name} is better than the base model", why
-
-
-def _decide_stopping(latest: LatestVersion, why: list[str]) -> _Conclusion:
-    """Return the verdict if more hours are unlikely to help."""
-    if not _is_proven(latest):
-        return "do_not", "Do not fine-tune: it did not help, and more hours are unlikely to help", why
-    if latest.verdict == "collect_more":
-        headline = f"Do not continue: {latest.name} helps too little, and more hours are unlikely to change that"
-        return "do_not", headline, [*why, latest.main_reason]
-    if latest.verdict == "refuse":
-        headline = f"Stop collecting and fine-tune again: {latest.name} helps, but has a regression"
-        return "fine_tune", headline, [*why, latest.main_reason]
-    return "fine_tune", f"Stop collecting: more speech is unlikely to improve on {latest.name}", why
+        why.append((_describe_small_gain if is_gain_unlikely else _describe_gain)(furthest, settings))
+    found = latest.verdict if _is_proven(latest) else None
+    if found in ("collect_more", "refuse"):
+        why.append(latest.main_reason)
+    verdict, headline = _AFTER_TRAINING[found, is_gain_unlikely]
+    return verdict, headline.format(name=latest.name), why
 
 
 def _list_observations(inputs: AdviceInputs, forecasts: tuple[Forecast, ...], settings: AdviceSettings) -> list[str]:
@@ -195,7 +186,8 @@ def _list_observations(inputs: AdviceInputs, forecasts: tuple[Forecast, ...], se
     observations = []
     if base is not None:
         observations.append(_describe_base_wer(base, settings))
-        observations += [] if latest is None else [_describe_improvement(latest)]
+        if latest is not None:
+            observations.append(_describe_improvement(latest))
     if not _is_proven(latest) or inputs.hours >= settings.fewest_hours:
         observations.append(_describe_hours(inputs, settings))
     if latest is not None and latest.hours_since >= _MIN_NEW_HOURS:
@@ -236,7 +228,7 @@ def _describe_base_wer(base: Interval, settings: AdviceSettings) -> str:
     sentence = (
         f"The base model gets {100 * base.value:.1f}\u00a0% of the words wrong ({100 * base.low:.1f} to "
         f"{100 * base.high:.1f}), {'below' if base.value < settings.base_wer_from else 'above'} the "
-        f"{_format_percent(settings.base_wer_from)} from which fine-tuning pays"
+        f"{format_percent(settings.base_wer_from)} from which fine-tuning pays"
     )
     is_unsure = base.low < settings.base_wer_from <= base.high
     return f"{sentence}; the bound is inside the interval." if is_unsure else f"{sentence}."
@@ -245,18 +237,18 @@ def _describe_base_wer(base: Interval, settings: AdviceSettings) -> str:
 def _describe_hours(inputs: AdviceInputs, settings: AdviceSettings) -> str:
     hours, months, fewest = inputs.hours, inputs.months, settings.fewest_hours
     pace = hours / months if months >= 1 else None
-    since = f" from {months:.1f} months of use" if months >= 1 else " from less than a month of use"
-    if hours >= fewest:
-        return f"There are {hours:.1f} usable hours{since}; {fewest:g} are needed."
-    wait = f" At this pace that takes about {max(1, round((fewest - hours) / pace))} more months." if pace else ""
-    return f"There are {hours:.1f} usable hours{since}; {fewest:g} are needed.{wait}"
+    since = f"{months:.1f} months" if months >= 1 else "less than a month"
+    sentence = f"There are {hours:.1f} usable hours from {since} of use; {fewest:g} are needed."
+    if hours >= fewest or not pace:
+        return sentence
+    return f"{sentence} At this pace that takes about {max(1, round((fewest - hours) / pace))} more months."
 
 
 def _describe_improvement(latest: LatestVersion) -> str:
     if latest.improvement is None:
         return f"{latest.name} was not compared with the base model."
     found = (
-        f"{latest.name}, trained on {latest.trained_hours:.1f} h, makes {_format_percent(latest.improvement.value)} fewer "
+        f"{latest.name}, trained on {latest.trained_hours:.1f} h, makes {format_percent(latest.improvement.value)} fewer "
         f"errors than the base model (95\u00a0% interval {_format_interval(latest.improvement)})"
     )
     return f"{found}." if _is_proven(latest) else f"{found}, which is not significant."
@@ -264,23 +256,19 @@ def _describe_improvement(latest: LatestVersion) -> str:
 
 def _describe_small_gain(furthest: Forecast, settings: AdviceSettings) -> str:
     return (
-        f"{furthest.more_hours:g} more hours would remove at least {_format_percent(settings.worth_removing)} of today's "
-        f"errors with a probability of {furthest.probability_text}, below {_format_percent(settings.worth_probability)}: "
+        f"{furthest.more_hours:g} more hours would remove at least {format_percent(settings.worth_removing)} of today's "
+        f"errors with a probability of {furthest.probability_text}, below {format_percent(settings.worth_probability)}: "
         "more corrections are not worth their time."
     )
 
 
 def _describe_gain(furthest: Forecast, settings: AdviceSettings) -> str:
     return (
-        f"{furthest.more_hours:g} more hours are expected to remove {_format_percent(furthest.reduction.value)} of today's "
-        f"errors ({_format_interval(furthest.reduction)}), and at least {_format_percent(settings.worth_removing)} with a "
-        f"probability of {furthest.probability_text}; the bound is {_format_percent(settings.worth_probability)}."
+        f"{furthest.more_hours:g} more hours are expected to remove {format_percent(furthest.reduction.value)} of today's "
+        f"errors ({_format_interval(furthest.reduction)}), and at least {format_percent(settings.worth_removing)} with a "
+        f"probability of {furthest.probability_text}; the bound is {format_percent(settings.worth_probability)}."
     )
 
 
 def _format_interval(interval: Interval) -> str:
-    return f"{_format_percent(interval.low)} to {_format_percent(interval.high)}"
-
-
-def _format_percent(share: float) -> str:
-    return f"{100 * share:.0f}\u00a0%"
+    return f"{format_percent(interval.low)} to {format_percent(interval.high)}"

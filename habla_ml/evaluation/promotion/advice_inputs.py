@@ -30,10 +30,7 @@ _DAYS_PER_MONTH = 365.25 / 12
 def advise_from_evidence(lake: Lake, settings: Settings, base_alone: Comparison | None) -> Advice:
     """Return the advice for the present state of the lake.
 
-    Args:
-        lake: Holds plans, training records and evidence.
-        settings: When training is worth it.
-        base_alone: The base model on the newest test set, used before the first evaluation.
+    Before the first evaluation, it uses `base_alone`: the base model on the newest test set.
 
     Raises:
         EvaluationError: The evidence of the newest version is unreadable.
@@ -63,18 +60,21 @@ def _assemble_inputs(
 ) -> tuple[AdviceInputs, LearningCurve | None]:
     """Combine hours, curve and the evidence of the newest of `plans`, or of the base alone without plans."""
     hours = corpus_hours(lake)
-    curve, notes = (None, ()) if evidence is None or not plans else _fit_learning_curve(lake, plans, evidence, settings)
-    base = None if evidence is None else evidence.model("base")
+    days = [date.fromisoformat(day) for day in catalogue.RECORDINGS.keys(lake)]
+    base = evidence.model("base") if evidence else None
+    curve, latest = None, None
+    notes: tuple[str, ...] = ()
+    if evidence is not None and plans:
+        curve, notes = _fit_learning_curve(lake, plans, evidence, settings)
+        latest = _describe_latest_version(lake, plans[-1], evidence, hours, settings)
     inputs = AdviceInputs(
-        base_wer=None if base is None else base.wer.interval,
-        test_words=0 if evidence is None else evidence.test.words,
-        test_sessions=0 if evidence is None else evidence.test.sessions,
+        base_wer=base.wer.interval if base else None,
+        test_words=evidence.test.words if evidence else 0,
+        test_sessions=evidence.test.sessions if evidence else 0,
         hours=hours,
-        months=_count_recording_months(lake),
-        latest=_describe_latest_version(lake, plans[-1], evidence, hours, settings)
-        if plans and evidence is not None
-        else None,
-        most_frequent_error=None if evidence is None or base is None else find_most_frequent_error(evidence, base),
+        months=(max(days) - min(days)).days / _DAYS_PER_MONTH if days else 0.0,
+        latest=latest,
+        most_frequent_error=find_most_frequent_error(evidence, base) if evidence and base else None,
         notes=notes,
     )
     return inputs, curve
@@ -179,9 +179,3 @@ def _find_training_record(lake: Lake, model: ModelScore) -> TrainingRecord | Non
         return None
     record = read_training_record(lake, model.name)
     return record if record is not None and record.tree == served.value["checkpoint"] else None
-
-
-def _count_recording_months(lake: Lake) -> float:
-    """Return the months from the first to the last day of recording."""
-    days = [date.fromisoformat(day) for day in catalogue.RECORDINGS.keys(lake)]
-    return (max(days) - min(days)).days / _DAYS_PER_MONTH if days else 0.0

@@ -29,7 +29,7 @@ class CurveModel:
     hours: float
     """Hours of classroom speech in its training; 0 for the base."""
     counts: Mapping[str, ErrorCounts]
-    """Unit of the bootstrap → error counts."""
+    """By unit of the bootstrap."""
 
 
 def extract_curve_model(comparison: Comparison, name: str, hours: float) -> CurveModel:
@@ -55,38 +55,29 @@ def build_learning_curve(models: Sequence[CurveModel], draws: int, seed: int) ->
     """Fit the curve through models on one test set; None if they do not determine one.
 
     A curve needs two amounts of speech among the models with errors (a rate of 0 has no logarithm), and a test set of
-    two or more units.
-
-    Args:
-        models: The base at 0 hours, and versions.
-        draws: Number of bootstrap draws over units.
-        seed: Seed of the draws.
+    two or more units. `draws` is the number of bootstrap draws over units.
 
     Raises:
         EvaluationError: The models were not scored on the same words.
     """
     chosen = [each for each in models if sum(of.errors for of in each.counts.values())]
-    if len({each.hours for each in chosen}) < 2:
+    if len({each.hours for each in chosen}) < 2 or len(chosen[0].counts) < _MIN_UNITS:
         return None
     units = sorted(chosen[0].counts)
-    if len(units) < _MIN_UNITS:
-        return None
-    words = np.array([chosen[0].counts[unit].reference_words for unit in units], dtype=np.int64)
-    for each in chosen[1:]:
-        theirs = {unit: of.reference_words for unit, of in each.counts.items()}
-        if theirs != dict(zip(units, words.tolist(), strict=True)):
+    expected, *others = ({unit: of.reference_words for unit, of in each.counts.items()} for each in chosen)
+    for each, found in zip(chosen[1:], others, strict=True):
+        if found != expected:
             raise EvaluationError(
-                f"{each.name} was scored on other words than {chosen[0].name} ({sum(theirs.values())} and "
-                f"{int(words.sum())}); a curve needs models on one test set"
+                f"{each.name} was scored on other words than {chosen[0].name} ({sum(found.values())} and "
+                f"{sum(expected.values())}); a curve needs models on one test set"
             )
+    words = np.array([expected[unit] for unit in units], dtype=np.int64)
     errors = np.array([[each.counts[unit].errors for each in chosen] for unit in units], dtype=np.int64)
     (drawn,) = Draws.of(units, draws, seed).resample([Counts(words, errors)])
     effective = max(float(drawn.units[0]), _MIN_UNITS)
     # A draw without any error counts as half an error.
     log_rates = np.log(np.maximum(drawn.drawn_errors, 0.5) / np.maximum(drawn.drawn_words, 1)[:, None])
     covariance = np.atleast_2d(np.cov(log_rates, rowvar=False)) * effective / (effective - 1)
-    points = [
-        CurvePoint(each.name, each.hours, float(total) / drawn.words)
-        for each, total in zip(chosen, drawn.errors, strict=True)
-    ]
+    rates = (float(total) / drawn.words for total in drawn.errors)
+    points = [CurvePoint(each.name, each.hours, rate) for each, rate in zip(chosen, rates, strict=True)]
     return fit_learning_curve(points, covariance)

@@ -29,6 +29,7 @@ _FLOOR_SHARES: Final = (0.0, 0.2, 0.4, 0.6, 0.8)
 """The floor as a share of the smallest measured rate; a uniform prior."""
 _GRID_STEPS: Final = 41
 _POSTERIOR_DRAWS: Final = 4000
+_POSTERIOR_SEED: Final = 20260216
 
 
 @dataclass(frozen=True)
@@ -63,20 +64,22 @@ class LearningCurve:
 
     def reduction(self, more_hours: float) -> Interval:
         """Return the share of today's errors that `more_hours` are expected to remove: median and 95 % interval."""
-        now, then = self._predict_rates(self.present_hours), self._predict_rates(self.present_hours + more_hours)
-        return _summarise_draws(1 - then / now)
+        return _summarise_draws(self._predict_reductions(more_hours))
 
     def probability(self, more_hours: float, at_least: float) -> float:
         """Return the probability that `more_hours` remove at least this share of today's errors."""
+        return float(np.mean(self._predict_reductions(more_hours) >= at_least))
+
+    def _predict_reductions(self, more_hours: float) -> NDArray[np.float64]:
         now, then = self._predict_rates(self.present_hours), self._predict_rates(self.present_hours + more_hours)
-        return float(np.mean(1 - then / now >= at_least))
+        return 1 - then / now
 
     def _predict_rates(self, hours: float) -> NDArray[np.float64]:
         return self.floor + self.start * (1 + hours / self.hours_scale) ** -self.exponent
 
 
 def fit_learning_curve(
-    points: Sequence[CurvePoint], log_covariance: NDArray[np.float64], seed_log_sd: float = 0.03, seed: int = 20260216
+    points: Sequence[CurvePoint], log_covariance: NDArray[np.float64], seed_log_sd: float = 0.03
 ) -> LearningCurve:
     """Fit the law to points that are measured on the same test set.
 
@@ -85,12 +88,11 @@ def fit_learning_curve(
         log_covariance: Covariance of the logarithms of the rates over the bootstrap draws of the test set, shape
             [points, points]. Noise that all points share, like an easy test set, does not change the slope.
         seed_log_sd: Standard deviation of the logarithm of the rate between trainings that differ in their seed only.
-        seed: Seed of the posterior draws.
 
     Raises:
         EvaluationError: There are fewer than two points or hours, a rate is 0, or the covariance has another shape.
     """
-    if len(points) < 2 or len({each.hours for each in points}) < 2:
+    if len({each.hours for each in points}) < 2:
         raise EvaluationError(
             f"a learning curve needs rates at two or more amounts of speech, got {len(points)} at "
             f"{sorted({each.hours for each in points})} h; train a version or part of one first"
@@ -101,8 +103,7 @@ def fit_learning_curve(
                 f"{each.name} has a WER of {each.wer} at {each.hours} h, but the WER must be above 0 and the hours 0 or "
                 "more; leave it out"
             )
-    n = len(points)
-    if log_covariance.shape != (n, n):
+    if log_covariance.shape != (n := len(points), n):
         raise EvaluationError(f"covariance has shape {log_covariance.shape}, expected {(n, n)} for {n} points")
     hours, rates = np.array([each.hours for each in points]), np.array([each.wer for each in points])
     noise = log_covariance + np.diag(np.where(hours > 0, seed_log_sd**2, 1e-8))
@@ -113,7 +114,7 @@ def fit_learning_curve(
         for share in _FLOOR_SHARES
     ]
     weights, means, spreads = _compute_posterior(cells, hours, rates, noise)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(_POSTERIOR_SEED)
     chosen = random.choice(len(cells), _POSTERIOR_DRAWS, p=weights)
     drawn = np.array(cells)[chosen]
     start = np.exp(random.normal(means[chosen], spreads[chosen]))
@@ -146,10 +147,8 @@ def _compute_posterior(
         mean = float((precision @ wanted).sum() / weight)
         residuals = wanted - mean
         # The Jacobian of ln(E − c) makes floors comparable.
-        log_likelihood[at] = (
-            -0.5 * (residuals @ precision @ residuals + np.log(weight)) + 0.5 * np.linalg.slogdet(precision)[1]
-        )
-        log_likelihood[at] += np.log(stretch).sum()
+        fit = residuals @ precision @ residuals + np.log(weight)
+        log_likelihood[at] = -0.5 * fit + 0.5 * np.linalg.slogdet(precision)[1] + np.log(stretch).sum()
         means[at], spreads[at] = mean, weight**-0.5
     log_weights = log_prior + log_likelihood
     weights = np.exp(log_weights - log_weights.max())

@@ -53,9 +53,9 @@ def _list_refusals(comparison: Comparison, settings: PromotionSettings) -> Itera
     yield from _check_improvement(change)
     if change is not None:
         yield from _list_regressions(change, settings)
-    if previous is not None and previous.points is not None and previous.points.low > 0:
-        yield f"It is significantly worse than the released {previous.against}: {_format_points(previous.points)}."
     if previous is not None:
+        if previous.points is not None and previous.points.low > 0:
+            yield f"It is significantly worse than the released {previous.against}: {_format_points(previous.points)}."
         yield from _list_regressions(previous, settings)
 
 
@@ -90,8 +90,8 @@ def _check_improvement(change: Change | None) -> Iterator[str]:
     relative = change.relative_improvement
     if relative.high < 0:
         yield (
-            f"It makes {_format_percent(-relative.value)} more errors than {change.against} (95 % interval "
-            f"{_format_percent(-relative.high)} to {_format_percent(-relative.low)})."
+            f"It makes {format_percent(-relative.value)} more errors than {change.against} (95 % interval "
+            f"{format_percent(-relative.high)} to {format_percent(-relative.low)})."
         )
     elif relative.low <= 0 or change.points is None or change.points.high >= 0:
         # Both forms must exclude zero: with five sessions, either alone is right in 97.1 % of test sets.
@@ -129,7 +129,7 @@ def _check_parity(parity: Parity | None, settings: PromotionSettings) -> Iterato
         yield (
             f"The conversion changed the output: on the same {parity.clips} clips, the WER of the converted model is "
             f"{_format_points(parity.points)} above that of the checkpoint; at most {settings.parity_loss_points:+g} are "
-            f"allowed, and {_format_percent(parity.same_text_share)} of the texts are equal. Choose another "
+            f"allowed, and {format_percent(parity.same_text_share)} of the texts are equal. Choose another "
             "export.ctranslate2_quantisation."
         )
 
@@ -144,10 +144,9 @@ def _list_shortcomings(comparison: Comparison, settings: PromotionSettings) -> I
     relative = change.relative_improvement if change else None
     if relative is None or not 0 < relative.value <= settings.deploy_above_relative:
         return
-    fell, bound = _format_percent(relative.value), _format_percent(settings.deploy_above_relative)
+    fell, bound = format_percent(relative.value), format_percent(settings.deploy_above_relative)
     if relative.value < settings.collect_below_relative:
-        below = _format_percent(settings.collect_below_relative)
-        yield f"Errors fell by {fell}, below {below}. Collect more corrected speech."
+        yield f"Errors fell by {fell}, below {format_percent(settings.collect_below_relative)}. Collect more corrected speech."
     else:
         yield f"Errors fell by {fell}, a marginal gain: a release needs more than {bound}. Collect more speech."
 
@@ -159,10 +158,9 @@ def _list_notes(comparison: Comparison, settings: PromotionSettings) -> Iterator
     if change.relative_improvement.value > settings.deploy_above_relative:
         yield (
             f"Errors fell by {_format_change(change.relative_improvement)} against {change.against}, above the bound of "
-            f"{_format_percent(settings.deploy_above_relative)}."
+            f"{format_percent(settings.deploy_above_relative)}."
         )
-    lost = change.metrics.get(OUT_OF_DOMAIN_WER.name)
-    if lost is None:
+    if (lost := change.metrics.get(OUT_OF_DOMAIN_WER.name)) is None:
         yield "General Spanish was not measured: there is no out-of-domain set."
     else:
         allowed = f"up to {settings.out_of_domain_loss_points:+g} are allowed"
@@ -174,7 +172,8 @@ def _list_notes(comparison: Comparison, settings: PromotionSettings) -> Iterator
         yield f"It is not significantly worse than the released {previous.against}."
 
 
-def _format_percent(share: float) -> str:
+def format_percent(share: float) -> str:
+    """Return `0.123` as `12 %`, with a non-breaking space."""
     return f"{100 * share:.0f}\u00a0%"
 
 
@@ -183,4 +182,5 @@ def _format_points(change: Interval) -> str:
 
 
 def _format_change(interval: Interval) -> str:
-    return f"{_format_percent(interval.value)} (95 % interval {_format_percent(interval.low)} to {_format_percent(interval.high)})"
+    value, low, high = map(format_percent, (interval.value, interval.low, interval.high))
+    return f"{value} (95 % interval {low} to {high})"

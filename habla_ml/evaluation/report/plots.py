@@ -24,10 +24,10 @@ def draw_interval_row(
     low, value, high = (_to_track_percent(each, scale_max) for each in (interval.low, interval.value, interval.high))
     square = Markup("")
     if reference is not None:
-        square = Markup('<svg x="{x}%" y="2" width="1" height="1" overflow="visible">{mark}</svg>').format(
-            x=_to_track_percent(reference.value, scale_max),
-            mark=Markup('<rect class="reference" x="-4" y="1" width="8" height="8"/>'),
-        )
+        square = Markup(
+            '<svg x="{x}%" y="2" width="1" height="1" overflow="visible">'
+            '<rect class="reference" x="-4" y="1" width="8" height="8"/></svg>'
+        ).format(x=_to_track_percent(reference.value, scale_max))
     return Markup(
         '<svg class="track {series}" width="100%" height="14" aria-hidden="true">'
         '<line class="axis" x1="0" x2="100%" y1="7" y2="7"/>'
@@ -57,37 +57,29 @@ def draw_versions_chart(history: Sequence[tuple[str, Interval]], focus: str) -> 
     scale = round_axis_end([each for _, each in history])
     step = (100 - _AXIS_LABELS_PERCENT) / max(1, len(history))
     every = -(-len(history) // _MAX_LABELS)
-    drawn = [_draw_grid_line(scale, share) for share in (0.0, scale / 2, scale)]
     points = [
-        (_AXIS_LABELS_PERCENT + (at + 0.5) * step, _to_chart_y(each.value, scale))
+        (f"{_AXIS_LABELS_PERCENT + (at + 0.5) * step:.2f}", _to_chart_y(each.value, scale))
         for at, (_, each) in enumerate(history)
     ]
-    for (x1, y1), (x2, y2) in pairwise(points):
-        drawn.append(
-            Markup('<line class="trend" x1="{}%" y1="{}" x2="{}%" y2="{}"/>').format(f"{x1:.2f}", y1, f"{x2:.2f}", y2)
-        )
+    drawn = [_draw_grid_line(scale, share) for share in (0.0, scale / 2, scale)]
+    trend = Markup('<line class="trend" x1="{}%" y1="{}" x2="{}%" y2="{}"/>')
+    drawn += [trend.format(*start, *end) for start, end in pairwise(points)]
     for at, ((name, each), (x, y)) in enumerate(zip(history, points, strict=True)):
-        is_labelled = name == focus or (len(history) - 1 - at) % every == 0
-        label = Markup("")
-        if is_labelled:
+        label, high = Markup(""), _to_chart_y(each.high, scale)
+        if name == focus or (len(history) - 1 - at) % every == 0:
+            shown = name if len(name) <= _MAX_LABEL_CHARACTERS else f"{name[: _MAX_LABEL_CHARACTERS - 1]}…"
             label = Markup(
                 '<text class="value" x="{x}%" y="{above}">{value:.1f}</text><text x="{x}%" y="163">{name}</text>'
-            )
-            label = label.format(
-                x=f"{x:.2f}",
-                above=_to_chart_y(each.high, scale) - 6,
-                value=100 * each.value,
-                name=name if len(name) <= _MAX_LABEL_CHARACTERS else f"{name[: _MAX_LABEL_CHARACTERS - 1]}…",
-            )
+            ).format(x=x, above=high - 6, value=100 * each.value, name=shown)
         drawn.append(
             Markup(
                 '<g class="{css}"><line class="whisker" x1="{x}%" x2="{x}%" y1="{low}" y2="{high}"/>'
                 '<circle class="dot" cx="{x}%" cy="{y}" r="4.5"/>{label}</g>'
             ).format(
                 css="candidate" if name == focus else "past",
-                x=f"{x:.2f}",
+                x=x,
                 low=_to_chart_y(each.low, scale),
-                high=_to_chart_y(each.high, scale),
+                high=high,
                 y=y,
                 label=label,
             )
@@ -114,13 +106,8 @@ def round_axis_end(intervals: Sequence[Interval | None]) -> float:
     return max(0.05, 0.05 * -(-highest // 0.05))
 
 
-def draw_bar_chart(
-    labels: Sequence[str], intervals: Sequence[Interval | None], title: str, unit: str = "WER, %"
-) -> bytes:
-    """Draw horizontal bars with 95 % intervals as a PNG under 40 kB; shares become percent.
-
-    A row without an interval is empty.
-    """
+def draw_bar_chart(labels: Sequence[str], intervals: Sequence[Interval | None], title: str) -> bytes:
+    """Draw error rates in percent with 95 % intervals as a PNG under 40 kB; a row without an interval is empty."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -140,7 +127,7 @@ def draw_bar_chart(
     axes.set_yticks(range(len(labels)), [label[:40] for label in labels], fontsize=8)
     axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
     axes.margins(x=0.12)
-    axes.set_xlabel(unit, fontsize=8)
+    axes.set_xlabel("WER, %", fontsize=8)
     axes.set_title(title, fontsize=9, loc="left")
     axes.tick_params(axis="x", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
