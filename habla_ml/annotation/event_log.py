@@ -22,6 +22,7 @@ from habla_ml.annotation.events import EVENT_SCHEMA, AnnotationEvent, parse_even
 from habla_ml.consent.admission import WithheldState, merge_withheld
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.lake import Lake, catalogue
+from habla_ml.lake.table import put_table
 from habla_ml.recordings.days import put_skipped_inputs, read_skipped_inputs
 from habla_ml.recordings.sessions import Skipped
 
@@ -94,12 +95,10 @@ def append_events(
     rows = pa.Table.from_pylist([each.row() for each in added], schema=EVENT_SCHEMA)
     order = [(key, "ascending") for key in ("segment_id", "created_at", "event_id")]
     table = pa.concat_tables([present, rows]).sort_by(order)
-    out = io.BytesIO()
-    pq.write_table(table, out, compression="zstd", row_group_size=65_536)
     earlier = () if before is None else read_skipped_inputs(lake, before.set_aside)
     others = [each for each in earlier if each.session not in inputs]
     value = {
-        "parquet": lake.put_bytes(out.getvalue()),
+        "parquet": put_table(lake, table),
         "inputs": {**(before.inputs if before else {}), **inputs},
         "set_aside": put_skipped_inputs(lake, [*others, *skipped_inputs]),
         "events": table.num_rows,

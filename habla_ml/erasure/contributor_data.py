@@ -6,13 +6,10 @@ segments the event log may have annotations, and Habla's folder a recording.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from habla_ml.annotation.event_log import load_events, read_event_table
 from habla_ml.consent.register import Contributor, Register, digest_claim
@@ -21,6 +18,7 @@ from habla_ml.corpus.build import load_corpus_day
 from habla_ml.corpus.snapshot import load_snapshot
 from habla_ml.errors import ObjectMissingError
 from habla_ml.lake import Lake, catalogue
+from habla_ml.lake.table import read_table
 from habla_ml.recordings.days import PublishedDay, load_day
 from habla_ml.recordings.metadata import FolderSegment
 from habla_ml.recordings.segments import SEGMENT_COLUMNS, read_segment_metadata
@@ -124,10 +122,9 @@ def find_affected_versions(lake: Lake, data: ContributorData) -> AffectedVersion
 def _read_snapshot_segments(lake: Lake, snapshot_id: str, columns: tuple[str, ...]) -> list[dict[str, Any]]:
     """Return the segments of a snapshot; none if an earlier erasure removed it."""
     try:
-        segments = lake.get_bytes(load_snapshot(lake, snapshot_id).segments)
+        rows: list[dict[str, Any]] = read_table(lake, load_snapshot(lake, snapshot_id).segments, columns).to_pylist()
     except ObjectMissingError:
         return []
-    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(segments), columns=list(columns)).to_pylist()
     return rows
 
 

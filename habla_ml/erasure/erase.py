@@ -30,8 +30,6 @@ from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings.metadata import read_folder_segments
 from habla_ml.settings import Settings
 
-ReportProgress = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class ErasurePlan:
@@ -72,7 +70,7 @@ def plan_erasure(lake: Lake, contributor: Contributor, settings: Settings, now: 
 
 
 def erase(
-    lake: Lake, plan: ErasurePlan, settings: Settings, now: datetime, progress: ReportProgress = lambda _: None
+    lake: Lake, plan: ErasurePlan, settings: Settings, now: datetime, progress: Callable[[str], None] = lambda _: None
 ) -> ErasureReport:
     """Erase the data in the plan and finish earlier erasures.
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from habla_ml.annotation.collect import collect_events
 from habla_ml.annotation.event_log import append_events
 from habla_ml.annotation.events import AnnotationEvent
+from habla_ml.annotation.sources import collect_events
 from habla_ml.annotation.sources.tables.table_import import load_last_import
 from habla_ml.consent.register import load_register
 from habla_ml.consent.tombstones import read_tombstones

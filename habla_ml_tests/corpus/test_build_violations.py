@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from habla_ml.annotation.collect import collect_events
 from habla_ml.annotation.event_log import append_events
 from habla_ml.annotation.events import AnnotationEvent
+from habla_ml.annotation.sources import collect_events
 from habla_ml.corpus.build import CorpusDay, build_day, load_corpus_day
 from habla_ml.corpus.violations import ViolatingSegment, find_violating_segments, read_violations
 from habla_ml.lake import catalogue

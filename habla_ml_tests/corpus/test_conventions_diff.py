@@ -8,7 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.sources import collect_events
 from habla_ml.cli.main import app
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.conventions_diff import diff_conventions, format_diff, mark_changed_words

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.sources import collect_events
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.snapshot import Snapshot, read_utterances
 from habla_ml.corpus.splits import make_snapshot

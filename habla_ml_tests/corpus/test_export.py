@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.sources import collect_events
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.export import export_dataset, export_nemo, export_parquet
 from habla_ml.corpus.snapshot import SPLITS, Snapshot, read_utterances

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.sources import collect_events
 from habla_ml.corpus import general_speech, public_corpora
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.general_speech import check_training_leakage

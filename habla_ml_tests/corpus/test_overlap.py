@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.sources import collect_events
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.overlap import find_near_duplicates, find_shared_sentences

@@ -10,11 +10,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from habla_ml.annotation.collect import collect_events
 from habla_ml.annotation.event_log import append_events, load_events, read_events
 from habla_ml.annotation.review_queue import load_chosen_segment_ids, load_queue, load_review_requests
 from habla_ml.annotation.source import ForgetReport, SourceContext
-from habla_ml.annotation.sources import SOURCES
+from habla_ml.annotation.sources import SOURCES, collect_events
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.build import build_day, load_corpus_day
 from habla_ml.corpus.conventions import load_conventions

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from habla_ml.annotation.collect import collect_events
 from habla_ml.annotation.source import SourceContext
-from habla_ml.annotation.sources import SOURCES
+from habla_ml.annotation.sources import SOURCES, collect_events
 from habla_ml.corpus.build import find_outdated_days
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.recordings.change_detection import ChangedDay

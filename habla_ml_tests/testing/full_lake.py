@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import yaml
 
-from habla_ml.annotation.collect import collect_events
 from habla_ml.annotation.review_queue import ReviewItem, ReviewRequest, save_queue
+from habla_ml.annotation.sources import collect_events
 from habla_ml.audio import encode_flac, pcm_sha256
 from habla_ml.consent.register import load_register
 from habla_ml.corpus.build import build_day

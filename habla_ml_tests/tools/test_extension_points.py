@@ -259,7 +259,7 @@ def test_a_new_annotation_source_reaches_the_event_log_its_sensor_and_erasure(pr
         f"""
         from datetime import UTC, datetime
         from pathlib import Path
-        from habla_ml.annotation.collect import collect_events
+        from habla_ml.annotation.sources import collect_events
         from habla_ml.annotation.event_log import read_events
         from habla_ml.annotation.source import SourceContext
         from habla_ml.annotation.sources import SOURCES

@@ -47,7 +47,7 @@ def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
         ),
     )
     def annotated_corpus(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:
-        from habla_ml.annotation.collect import collect_events
+        from habla_ml.annotation.sources import collect_events
         from habla_ml.corpus.build import CORPUS_SCHEMA, build_day
 
         opened, day = lake.lake(), context.partition_key

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.sources import collect_events
 from habla_ml.annotation.sources.habla import find_corrected_sessions
 from habla_ml_tests.testing.habla_sessions import (
     DAY,

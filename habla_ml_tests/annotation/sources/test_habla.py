@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from habla_ml.annotation.collect import collect_events
 from habla_ml.annotation.event_log import DayEventLog, read_event_table, read_events
 from habla_ml.annotation.events import AnnotationEvent
+from habla_ml.annotation.sources import collect_events
 from habla_ml.lake import compute_digest
 from habla_ml.recordings.days import read_skipped_inputs
 from habla_ml.recordings.segments import HABLA_SOURCE, segment_id

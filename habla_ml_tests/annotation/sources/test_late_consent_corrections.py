@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from habla_ml.annotation.collect import collect_events
 from habla_ml.annotation.event_log import load_events, read_events
+from habla_ml.annotation.sources import collect_events
 from habla_ml.corpus.build import build_day
 from habla_ml.errors import InputError
 from habla_ml.lake import DirectoryStore

@@ -25,6 +25,7 @@ from habla_ml.annotation.sources.label_studio.messages import (
     TaskPage,
     TaskTimestamp,
     User,
+    describe_validation_error,
 )
 from habla_ml.errors import ServiceError
 
@@ -187,12 +188,9 @@ class LabelStudio:
         try:
             return TypeAdapter(kind).validate_json(response.content)
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"]) or "the body"
-            raise ServiceError(
-                f"{self.url}{response.request.url.path} gives no valid Label Studio response: {key}: {first['msg']}; "
-                "check the address; version 1.23 is known to work"
-            ) from None
+            fault = f"gives no valid Label Studio response: {describe_validation_error(error, 'the body')}"
+            remedy = "check the address; version 1.23 is known to work"
+            raise ServiceError(f"{self.url}{response.request.url.path} {fault}; {remedy}") from None
 
     def _send_with_retries(self, method: str, path: str, parameters: Mapping[str, Any] | None = None) -> httpx.Response:
         """Repeat an idempotent request until its response is no transient fault, for at most `patience_s`."""

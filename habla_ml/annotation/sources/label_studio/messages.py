@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 Task = TypeVar("Task")
 MAX_TEXT_CHARS: Final = 10_000
@@ -57,6 +57,12 @@ class SourceStorage(_ServerResponse):
     path: str | None = None
     bucket: str | None = None
     prefix: str | None = None
+
+
+def describe_validation_error(error: ValidationError, whole: str) -> str:
+    """Return key and message of the first fault, without the input; `whole` names a value that is wrong as a whole."""
+    first = error.errors(include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg']}"
 
 
 class ImportResponse(_ServerResponse):
@@ -141,12 +147,10 @@ class ChoicesValue(_ServerResponse):
 class TextAreaResult(_ServerResponse):
     """The transcript that was typed."""
 
-    from_name: Literal["transcription"]
     value: TextAreaValue
 
 
 class ChoicesResult(_ServerResponse):
     """Why the segment is unusable."""
 
-    from_name: Literal["unusable"]
     value: ChoicesValue

@@ -23,6 +23,7 @@ from habla_ml.annotation.sources.label_studio.messages import (
     ChoicesResult,
     TaskData,
     TextAreaResult,
+    describe_validation_error,
 )
 from habla_ml.annotation.sources.label_studio.project import Project
 from habla_ml.errors import InputError, PointerMovedError
@@ -171,7 +172,7 @@ class _TaskParser:
         try:
             task = ChangedTask.model_validate(body)
         except ValidationError as error:
-            self._skip(name, _describe_validation_error(error))
+            self._skip(name, describe_validation_error(error, "the task"))
             return []
         data = task.data
         session = self._load_sessions(data.day).get(data.segment_id)
@@ -184,7 +185,7 @@ class _TaskParser:
                 if (event := self._build_event(data, session, each)) is not None:
                     events.append(event)
             except ValidationError as error:
-                self._skip(name, _describe_validation_error(error))
+                self._skip(name, describe_validation_error(error, "the task"))
             except InputError as error:
                 self._skip(name, str(error))
         if events:
@@ -243,9 +244,3 @@ def _extract_answer(annotation: Annotation) -> tuple[str, tuple[str, ...]]:
         elif field == "unusable":
             reasons.update(ChoicesResult.model_validate(each).value.choices)
     return " ".join(texts), tuple(sorted(reasons))
-
-
-def _describe_validation_error(error: ValidationError) -> str:
-    first = error.errors(include_input=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
-    return f"{key or 'the task'}: {first['msg']}"

@@ -111,8 +111,9 @@ def read_table(path: Path, remarks: list[Skipped] | None = None) -> tuple[list[T
         seen.update(unknown)
         if remarks is not None:
             for key in unknown:
-                what = f"has {_describe_unknown_column(key)}, which is ignored; known are {', '.join(columns)}"
-                remarks.append(Skipped(name, f"row {number}", what))
+                what = f"the unknown column {key[:80]!r}" if key.isidentifier() else "a column without a valid name"
+                remark = f"has {what}, which is ignored; known are {', '.join(columns)}"
+                remarks.append(Skipped(name, f"row {number}", remark))
     return rows, bad
 
 
@@ -178,10 +179,6 @@ def _load_entries(path: Path) -> list[Any]:
         raise InputError(f"table {path} {error}") from None
     except (ValueError, RecursionError, csv.Error) as error:
         raise InputError(f"table {path} is no {path.suffix[1:].upper()} in UTF-8: {error}") from error
-
-
-def _describe_unknown_column(name: str) -> str:
-    return f"the unknown column {name[:80]!r}" if name.isidentifier() else "a column without a valid name"
 
 
 def _describe_header(names: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from habla_ml.annotation.collect import collect_events
+from habla_ml.annotation.sources import collect_events
 from habla_ml.annotation.sources.tables.table_import import is_table_changed, load_last_import
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.build import build_day

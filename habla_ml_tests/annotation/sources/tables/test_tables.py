@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from habla_ml.annotation.collect import collect_events
 from habla_ml.annotation.event_log import load_events, read_events
+from habla_ml.annotation.sources import collect_events
 from habla_ml.annotation.sources.tables.table_import import is_table_changed, load_last_import
 from habla_ml.errors import InputError
 from habla_ml.recordings.ingest import ingest_day
