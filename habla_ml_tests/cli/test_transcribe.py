@@ -13,8 +13,9 @@ import srt
 from numpy.typing import NDArray
 
 from habla_ml.lake import Lake
-from habla_ml_tests.review.conftest import make_review_settings, release, store
+from habla_ml_tests.review.conftest import store
 from habla_ml_tests.testing.command_line import run_habla_ml
+from habla_ml_tests.testing.released_models import make_review_settings, release
 from habla_ml_tests.transcription.conftest import base_artefact, lake, lesson, sentences
 
 __all__ = ["base_artefact", "lake", "lesson", "sentences", "store"]

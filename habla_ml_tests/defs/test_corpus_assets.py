@@ -6,7 +6,7 @@ from habla_ml.definitions import build_definitions
 from habla_ml.defs.backfill import find_stale_days
 from habla_ml.defs.runs import run_job
 from habla_ml_tests.defs.conftest import MONDAY, TUESDAY
-from habla_ml_tests.lake.conftest import BUCKET, new_client
+from habla_ml_tests.testing.s3_clients import BUCKET, new_client
 
 
 def data_version(instance: dg.DagsterInstance, asset: str, partition: str) -> str:

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import habla_ml
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.lake import DirectoryStore, Lake
-
-BASE_MODEL = Path(habla_ml.__file__).parent / "demo" / "base_model"
+from habla_ml_tests.testing.base_model import BASE_MODEL
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,8 @@ from habla_ml.errors import ExportError
 from habla_ml.export.ctranslate2 import CTRANSLATE2, QUANTISATIONS
 from habla_ml.lake import compute_sha256
 from habla_ml.settings import ExportSettings
+from habla_ml_tests.testing.base_model import BASE_MODEL
 from habla_ml_tests.testing.export_checkpoint import export_checkpoint
-
-BASE_MODEL = Path(__file__).parents[2] / "habla_ml" / "demo" / "base_model"
 
 OFFLINE_TRANSCRIPTION_SCRIPT = """
 import json, socket, sys

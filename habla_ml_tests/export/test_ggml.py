@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from habla_ml.errors import ExportError
 from habla_ml.export.ggml import GGML
-from habla_ml_tests.evaluation.conftest import BASE_MODEL
 from habla_ml_tests.export.conftest import write_tiny_checkpoint
+from habla_ml_tests.testing.base_model import BASE_MODEL
 from habla_ml_tests.testing.export_checkpoint import export_checkpoint
 
 GgmlContent = tuple[tuple[int, ...], list[bytes], dict[str, np.ndarray]]

@@ -8,19 +8,17 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from habla_ml.lake import DirectoryStore, S3Store, Store
+from habla_ml_tests.testing.s3_clients import BUCKET, new_client
 
 if TYPE_CHECKING:
-    from boto3.session import Session
     from mypy_boto3_s3 import S3Client
 
-BUCKET = "habla-lake"
 SMALL_DISK_BYTES = 1 << 20
 
 
@@ -49,28 +47,6 @@ def s3_endpoint() -> Iterator[str]:
     server.stdin.close()
     server.wait(10)
     server.stdout.close()
-
-
-@cache
-def _session() -> Session:
-    """Read the description of the service once; create clients in the main thread only."""
-    from boto3.session import Session
-
-    return Session()
-
-
-def new_client(endpoint: str) -> S3Client:
-    """Create a client for one thread or process."""
-    from botocore.config import Config
-
-    return _session().client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(s3={"addressing_style": "path"}, retries={"mode": "standard", "total_max_attempts": 3}),
-    )
 
 
 @pytest.fixture

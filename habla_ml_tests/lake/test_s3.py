@@ -13,8 +13,8 @@ import pytest
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import S3Store, open_lake, open_store, probe_conditional_writes
 from habla_ml.settings import StoreSettings
-from habla_ml_tests.lake.conftest import BUCKET, new_client
 from habla_ml_tests.testing.process_kill import hook_s3_requests, run_until_killed
+from habla_ml_tests.testing.s3_clients import BUCKET, new_client
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -19,7 +19,7 @@ from habla_ml.release.gate import check_gate
 from habla_ml.release.override import sign_override
 from habla_ml.release.publish import publish_release, read_manifest
 from habla_ml.settings import PromotionSettings, ReleaseSettings, StoreSettings
-from habla_ml_tests.release.conftest import make_release_files
+from habla_ml_tests.testing.release_drafts import make_release_files
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
 from habla_ml_tests.testing.trained_versions import fake_digest, make_training_record
 

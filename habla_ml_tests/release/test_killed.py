@@ -16,9 +16,9 @@ import pytest
 from habla_ml.lake import DirectoryStore, S3Store, Store
 from habla_ml.release.manifest import ReleaseDraft, ReleaseManifest
 from habla_ml.release.publish import list_releases, publish_release, rollback
-from habla_ml_tests.lake.conftest import BUCKET, new_client
-from habla_ml_tests.release.conftest import NOON, make_draft, make_release_files
 from habla_ml_tests.testing.process_kill import hook_file_calls, hook_s3_requests, run_until_killed
+from habla_ml_tests.testing.release_drafts import NOON, make_draft, make_release_files
+from habla_ml_tests.testing.s3_clients import BUCKET, new_client
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

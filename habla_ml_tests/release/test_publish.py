@@ -16,7 +16,7 @@ from habla_ml.errors import ExportError, LakeError, ReleaseError
 from habla_ml.lake import DirectoryStore, Store
 from habla_ml.release.manifest import ReleaseDraft
 from habla_ml.release.publish import PublishedRelease, list_releases, publish_release, read_manifest, rollback
-from habla_ml_tests.release.conftest import NOON, make_draft, make_release_files
+from habla_ml_tests.testing.release_drafts import NOON, make_draft, make_release_files
 
 ADDRESS = "https://models.example.org/habla/"
 

@@ -17,7 +17,7 @@ import pytest
 from habla_ml.lake import DirectoryStore
 from habla_ml.release.manifest import ReleaseDraft
 from habla_ml.release.publish import publish_release, rollback
-from habla_ml_tests.release.conftest import make_draft, make_release_files
+from habla_ml_tests.testing.release_drafts import make_draft, make_release_files
 
 
 class SilentFileHandler(http.server.SimpleHTTPRequestHandler):

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import yaml
 
 from habla_ml.lake import DirectoryStore, Lake
-from habla_ml.release.channel import ChannelPointer, move_channel, read_channel
-from habla_ml.settings import Settings, load_settings
+from habla_ml.settings import Settings
 from habla_ml_tests.evaluation.conftest import artefact
+from habla_ml_tests.testing.released_models import make_review_settings
 
 __all__ = ["artefact"]
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -32,53 +27,3 @@ def store(tmp_path: Path) -> DirectoryStore:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return make_review_settings(tmp_path)
-
-
-def make_review_settings(folder: Path, **review: object) -> Settings:
-    """Return settings of a deployment in `folder` with the given `review` section."""
-    for name in ("configs", "recordings"):
-        (folder / name).mkdir(exist_ok=True)
-    tree = {
-        "work_folder": "work",
-        "lake": {"url": "lake"},
-        "recordings": {"folder": "recordings"},
-        "corpus": {"conventions": str(ROOT / "configs" / "conventions" / "orthographic-v1.yaml")},
-        "training": {"recipe": str(ROOT / "configs" / "recipes" / "demo-full.yaml")},
-        "evaluation": {"beam_size": 1, "cpu_threads": 1},
-        "release": {"store": {"url": "cdn"}},
-        "review": review,
-    }
-    path = folder / "configs" / "test.yaml"
-    path.write_text(yaml.safe_dump(tree))
-    return load_settings(path, {})
-
-
-def release(lake: Lake, store: DirectoryStore, version: str, artefact: Path, folder: Path) -> None:
-    """Release `version` on the channel, with a model folder of its own."""
-    copy = folder / version
-    shutil.copytree(artefact, copy)
-    (copy / "version.txt").write_text(version)
-    lake.move_pointer(f"models/{version}/ctranslate2", {"tree": lake.put_tree(copy)}, None)
-    channel = read_channel(store, "stable")
-    number = len(channel.states) + 1
-    sha256 = f"{number:064x}"
-    state = ChannelPointer(
-        channel="stable",
-        sequence=number,
-        move="release",
-        moved_at=datetime(2026, 2, number, tzinfo=UTC),
-        version=f"2026.2.{number}-{version}",
-        number=number,
-        model_id="habla-andalusian",
-        model_version=version,
-        released_at=datetime(2026, 2, number, tzinfo=UTC),
-        replaces=channel.current.version if channel.current else None,
-        url="model.zip",
-        key="model.zip",
-        sha256=sha256,
-        size_bytes=1,
-        manifest_url="manifest.json",
-        manifest_key="manifest.json",
-        manifest_sha256=sha256,
-    )
-    move_channel(store, channel, state)

@@ -5,8 +5,8 @@ import pytest
 
 from habla_ml.recordings.days import load_day
 from habla_ml.review.candidates import find_segments, gather_pool
-from habla_ml_tests.review.conftest import make_review_settings
 from habla_ml_tests.testing.recorded_days import DAY, NEXT_DAY, SimulatedSegment, annotate, publish_recordings
+from habla_ml_tests.testing.released_models import make_review_settings
 
 
 def names(members) -> set[str]:

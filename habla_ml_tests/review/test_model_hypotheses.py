@@ -6,8 +6,8 @@ from habla_ml.review.candidates import gather_pool
 from habla_ml.review.model_hypotheses import _compute_disagreements, decode_pool, find_released_models
 from habla_ml.transcription.hypothesis_cache import read_hypotheses
 from habla_ml.transcription.options import DecodingOptions
-from habla_ml_tests.review.conftest import release
 from habla_ml_tests.testing.recorded_days import DAY, NEXT_DAY, SimulatedSegment, publish_recordings
+from habla_ml_tests.testing.released_models import release
 
 TEST_SEGMENTS = [
     SimulatedSegment("one", 1),

@@ -7,7 +7,6 @@ from habla_ml.annotation.review_queue import ReviewRequest, load_chosen_segment_
 from habla_ml.lake import catalogue
 from habla_ml.review.queue import format_iso_week, make_queue
 from habla_ml.review.selection import SentBackSegment
-from habla_ml_tests.review.conftest import make_review_settings, release
 from habla_ml_tests.testing.recorded_days import (
     ANNOTATION_TIME,
     DAY,
@@ -16,6 +15,7 @@ from habla_ml_tests.testing.recorded_days import (
     annotate,
     publish_recordings,
 )
+from habla_ml_tests.testing.released_models import make_review_settings, release
 
 TEST_SEGMENTS = [
     SimulatedSegment(

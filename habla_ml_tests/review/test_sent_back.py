@@ -13,9 +13,9 @@ from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.violations import count_confirmed, read_violations
 from habla_ml.lake import compute_digest
 from habla_ml.review.queue import find_segments_to_send_back, make_queue
-from habla_ml_tests.review.conftest import make_review_settings
 from habla_ml_tests.testing.habla_sessions import V1
 from habla_ml_tests.testing.recorded_days import ANNOTATION_TIME, DAY, SimulatedSegment, publish_recordings
+from habla_ml_tests.testing.released_models import make_review_settings
 
 CONVENTIONS_V3 = load_conventions(V1.with_name("orthographic-v3.yaml"))
 CHANGED_CONVENTIONS = replace(CONVENTIONS_V3, digest="f" * 64)

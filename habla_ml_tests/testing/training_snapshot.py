@@ -6,18 +6,15 @@ import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import habla_ml
 from habla_ml.audio import encode_flac
 from habla_ml.corpus.snapshot import Snapshot, Split, save_snapshot
 from habla_ml.lake import Lake
 
-DEMO_BASE = Path(habla_ml.__file__).parent / "demo" / "base_model"
 SENTENCES = ("abrid los libros", "gracias, profe", "¿dónde está el lápiz?", "los niños para ahora")
 
 

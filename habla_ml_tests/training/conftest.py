@@ -10,7 +10,8 @@ import pytest
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.training.recipe import Recipe
-from habla_ml_tests.testing.training_snapshot import DEMO_BASE, make_clips, publish_snapshot
+from habla_ml_tests.testing.base_model import BASE_MODEL
+from habla_ml_tests.testing.training_snapshot import make_clips, publish_snapshot
 
 
 @pytest.fixture
@@ -32,13 +33,13 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
     folder = tmp_path_factory.mktemp("tiny") / "base"
-    config = json.loads((DEMO_BASE / "config.json").read_text())
+    config = json.loads((BASE_MODEL / "config.json").read_text())
     small = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
     torch.manual_seed(1)
     config |= {**small, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "dropout": 0.1}
     WhisperForConditionalGeneration(WhisperConfig(**config)).to(torch.float16).save_pretrained(folder)
     for name in ("generation_config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"):
-        shutil.copyfile(DEMO_BASE / name, folder / name)
+        shutil.copyfile(BASE_MODEL / name, folder / name)
     return folder
 
 

@@ -6,7 +6,7 @@ import pytest
 from habla_ml.errors import TrainingError
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.recipe import Recipe
-from habla_ml_tests.testing.training_snapshot import DEMO_BASE
+from habla_ml_tests.testing.base_model import BASE_MODEL
 
 COMMIT = "973afd24965f72e36ca33b3055d56a652f456b4d"
 
@@ -36,7 +36,7 @@ def test_the_digest_of_a_folder_depends_on_its_content_and_not_on_its_path(
 
 
 def test_a_base_model_of_the_package_is_found_without_an_absolute_path(recipe: Recipe) -> None:
-    assert resolve_base_model(make_recipe_with_base(recipe, "package:demo/base_model")).folder == DEMO_BASE
+    assert resolve_base_model(make_recipe_with_base(recipe, "package:demo/base_model")).folder == BASE_MODEL
 
 
 def test_a_folder_that_is_missing_or_lacks_a_file_is_refused(recipe: Recipe, tmp_path: Path) -> None:

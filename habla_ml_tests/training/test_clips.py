@@ -10,12 +10,12 @@ from habla_ml.corpus.snapshot import Utterance
 from habla_ml.training.clips import ClipLoader, select_sample, select_session_share, write_clips
 from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.targets import TargetEncoder
-from habla_ml_tests.testing.training_snapshot import DEMO_BASE
+from habla_ml_tests.testing.base_model import BASE_MODEL
 
 
 @pytest.fixture(scope="module")
 def targets() -> TargetEncoder:
-    return TargetEncoder(WhisperTokenizer.from_pretrained(DEMO_BASE))
+    return TargetEncoder(WhisperTokenizer.from_pretrained(BASE_MODEL))
 
 
 def make_utterance(name: str, n_samples: int, sentence: str = "hola") -> Utterance:

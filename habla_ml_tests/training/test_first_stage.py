@@ -29,10 +29,10 @@ from habla_ml.training.record import read_first_stage_record, read_training_reco
 from habla_ml.training.run import RunFolder
 from habla_ml.training.train import train_version
 from habla_ml.training.trainer import Progress
+from habla_ml_tests.testing.base_model import BASE_MODEL
 from habla_ml_tests.testing.habla_sessions import V1
 from habla_ml_tests.testing.training_deployment import TrainingDeployment, kill_at
 from habla_ml_tests.testing.training_snapshot import (
-    DEMO_BASE,
     SENTENCES,
     TrainingClipSpec,
     make_clips,
@@ -103,7 +103,7 @@ def test_two_stages_give_other_weights_than_one_and_the_record_has_the_first_sta
     assert (record.base_model, record.identity.base_model) == (alone.base_model, alone.identity.base_model)
     assert (record.steps, record.train_clips) == (4, alone.train_clips)
     trained = [load_weights(lake, tree, tmp_path) for tree in (alone.tree, first.tree, record.tree)]
-    base = {name: each.float() for name, each in load_file(DEMO_BASE / "model.safetensors").items()}
+    base = {name: each.float() for name, each in load_file(BASE_MODEL / "model.safetensors").items()}
     assert not any(torch.equal(x[FC1], y[FC1]) for x, y in ((trained[0], trained[2]), (trained[1], base)))
     assert read_training_record(lake, "v2") == record
     assert read_first_stage_record(lake, first.identity) == first

@@ -6,12 +6,12 @@ from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from habla_ml.errors import TrainingError
 from habla_ml.training.targets import IGNORED_LABEL, TargetEncoder, UntrainableSentenceError
-from habla_ml_tests.testing.training_snapshot import DEMO_BASE
+from habla_ml_tests.testing.base_model import BASE_MODEL
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> WhisperTokenizer:
-    return WhisperTokenizer.from_pretrained(DEMO_BASE)
+    return WhisperTokenizer.from_pretrained(BASE_MODEL)
 
 
 @pytest.fixture(scope="module")

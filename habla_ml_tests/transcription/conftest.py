@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from habla_ml.audio import quantise
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.export.ctranslate2 import CTRANSLATE2
-from habla_ml_tests.evaluation.conftest import BASE_MODEL, artefact, clips, lake
+from habla_ml_tests.evaluation.conftest import artefact, clips, lake
+from habla_ml_tests.testing.base_model import BASE_MODEL
 from habla_ml_tests.testing.export_checkpoint import export_checkpoint
 
 __all__ = ["artefact", "clips", "lake"]

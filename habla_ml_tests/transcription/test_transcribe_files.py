@@ -22,7 +22,7 @@ from habla_ml.transcription.transcribe_files import (
     enable_word_times,
     transcribe_files,
 )
-from habla_ml_tests.review.conftest import make_review_settings
+from habla_ml_tests.testing.released_models import make_review_settings
 
 ARTEFACT = "a" * 64
 

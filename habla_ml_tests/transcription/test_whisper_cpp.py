@@ -16,7 +16,7 @@ from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml.transcription.transformers_engine import Transformers
 from habla_ml.transcription.whisper_cpp import WhisperCpp
-from habla_ml_tests.evaluation.conftest import BASE_MODEL
+from habla_ml_tests.testing.base_model import BASE_MODEL
 from habla_ml_tests.testing.export_checkpoint import export_checkpoint
 
 GREEDY = DecodingOptions(engine="whisper.cpp", beam_size=1)

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-import habla_ml
 from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison.models_under_test import prepare_evaluated_models
 from habla_ml.export.ctranslate2 import CTRANSLATE2
@@ -15,9 +14,9 @@ from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.release.channel import read_channel
 from habla_ml.release.publish import publish_release
 from habla_ml.settings import Settings, load_settings
-from habla_ml_tests.release.conftest import make_draft, make_release_files
+from habla_ml_tests.testing.base_model import BASE_MODEL
+from habla_ml_tests.testing.release_drafts import make_draft, make_release_files
 
-BASE_MODEL = Path(habla_ml.__file__).parent / "demo" / "base_model"
 RECIPE = {"name": "x", "base_model": "package:demo/base_model", "learning_rate": 1e-3, "max_steps": 1}
 
 

@@ -12,7 +12,7 @@ from habla_ml.evaluation.metrics.word_timing import WordTimingScore, measure_wor
 from habla_ml.transcription.engine import Hypothesis, RecognisedWord
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions
-from habla_ml_tests.evaluation.conftest import BASE_MODEL
+from habla_ml_tests.testing.base_model import BASE_MODEL
 from habla_ml_tests.testing.simulated_hypotheses import make_utterance
 
 REFERENCES = [

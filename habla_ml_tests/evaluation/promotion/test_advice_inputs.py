@@ -23,8 +23,8 @@ from habla_ml.settings import Settings
 from habla_ml.training.plan import VersionPlan
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.options import DecodingOptions
-from habla_ml_tests.review.conftest import make_review_settings
 from habla_ml_tests.testing.command_line import run_habla_ml
+from habla_ml_tests.testing.released_models import make_review_settings
 from habla_ml_tests.testing.simulated_hypotheses import (
     TEST_PROVENANCE,
     TEST_SETTINGS,

@@ -16,11 +16,11 @@ from habla_ml.errors import ExportError
 from habla_ml.export.coreml.archive import COREML, build_coreml_archive, write_archive
 from habla_ml.export.exporter import ConvertedModel, ExportOptions
 from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
+from habla_ml_tests.testing.base_model import BASE_MODEL
 from habla_ml_tests.testing.export_checkpoint import export_checkpoint, ignore_progress
 
 pytestmark = pytest.mark.slow
 
-BASE_MODEL = Path(__file__).parents[3] / "habla_ml" / "demo" / "base_model"
 IDENTITY = {"model_version": "v1", "snapshot": "sha256:00"}
 
 FAKE_COMPILER = """#!/bin/sh
