@@ -208,12 +208,14 @@ def test_a_server_killed_during_an_import_loses_and_duplicates_no_task(
 ) -> None:
     copies = [make_review_item(1, segment_id=f"{number:08d}-0000-5000-8000-000000000000") for number in range(4_000)]
     project, lake = review_project.project, review_project.workspace.lake
-    tasks = [pushing._build_task(each, review_project.audio_folder) for each in copies]
 
     def import_all() -> None:
         state = pushing.load_push_state(lake, project)
-        for start in range(0, len(tasks), 1_000):
-            state = pushing._import_batch(lake, review_project.client, project, state, tasks[start : start + 1_000])
+        for start in range(0, len(copies), 1_000):
+            batch = copies[start : start + 1_000]
+            state = pushing._import_batch(
+                lake, review_project.client, project, state, batch, review_project.audio_folder
+            )
 
     with ThreadPoolExecutor(1) as pool:
         importing = pool.submit(import_all)
