@@ -55,8 +55,7 @@ def export_dataset_command(
 
 
 def review_command(
-    most: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 40,
-    profile: Profile = None,
+    most: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 40, profile: Profile = None
 ) -> None:
     """Show the review queue: which segments to annotate next, and why."""
     from habla_ml.annotation.review_queue import load_queue

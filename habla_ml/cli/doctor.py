@@ -66,19 +66,14 @@ def doctor_command(profile: Profile = None) -> None:
 
 def run_checks(profile: str | None) -> list[DoctorFinding]:
     """Check everything a deployment needs; faults are findings, not errors."""
-    findings = [_check_python(), *_check_packages(), _check_coreml_compiler(), _check_gpu()]
+    python = DoctorFinding("python", "ok", f"Python {sys.version.split()[0]}")
+    findings = [python, *_check_packages(), _check_coreml_compiler(), _check_gpu()]
     try:
         settings = load_settings(profile)
     except HablaError as error:
         return [*findings, DoctorFinding("settings", "wrong", str(error), "fix the file, then run doctor again")]
-    findings.append(
-        DoctorFinding("settings", "ok", f"profile {settings.profile}: all keys are known and of the right type")
-    )
-    return [*findings, *_check_settings(settings)]
-
-
-def _check_python() -> DoctorFinding:
-    return DoctorFinding("python", "ok", f"Python {sys.version.split()[0]}")
+    found = f"profile {settings.profile}: all keys are known and of the right type"
+    return [*findings, DoctorFinding("settings", "ok", found), *_check_settings(settings)]
 
 
 def _check_packages() -> Iterator[DoctorFinding]:
@@ -86,20 +81,15 @@ def _check_packages() -> Iterator[DoctorFinding]:
         try:
             yield DoctorFinding(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield DoctorFinding(
-                name, "wrong", "not installed", "run `make test`, or pip install -e . in your environment"
-            )
+            next_step = "run `make test`, or pip install -e . in your environment"
+            yield DoctorFinding(name, "wrong", "not installed", next_step)
 
 
 def _check_coreml_compiler() -> DoctorFinding:
     if shutil.which("xcrun"):
         return DoctorFinding("xcrun", "ok", "Core ML archives are compiled (.mlmodelc)")
-    return DoctorFinding(
-        "xcrun",
-        "note",
-        "not on this machine: archives hold .mlpackage",
-        "release from a Mac, or let the app call MLModel.compileModel(at:)",
-    )
+    next_step = "release from a Mac, or let the app call MLModel.compileModel(at:)"
+    return DoctorFinding("xcrun", "note", "not on this machine: archives hold .mlpackage", next_step)
 
 
 def _check_gpu() -> DoctorFinding:
@@ -111,12 +101,8 @@ def _check_gpu() -> DoctorFinding:
         free, total = torch.cuda.mem_get_info()
         found = f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
         return DoctorFinding("graphics card", "ok", found)
-    return DoctorFinding(
-        "graphics card",
-        "note",
-        "none: training runs on the CPU",
-        "enough for the demo; whisper-small needs 8 GB or more",
-    )
+    next_step = "enough for the demo; whisper-small needs 8 GB or more"
+    return DoctorFinding("graphics card", "note", "none: training runs on the CPU", next_step)
 
 
 def _check_settings(settings: Settings) -> Iterator[DoctorFinding]:
@@ -124,32 +110,21 @@ def _check_settings(settings: Settings) -> Iterator[DoctorFinding]:
     yield _check_store("lake", settings.lake)
     yield _check_store("release store", settings.release.store)
     if settings.release.public_url is None:
-        yield DoctorFinding(
-            "public URL", "note", "not set: releases name their path", "set release.public_url for the app"
-        )
+        next_step = "set release.public_url for the app"
+        yield DoctorFinding("public URL", "note", "not set: releases name their path", next_step)
     if not settings.evaluation.out_of_domain:
-        yield DoctorFinding(
-            "out-of-domain set",
-            "note",
-            "not set: forgetting is not measured",
-            "set evaluation.out_of_domain to a table of general Spanish clips",
-        )
+        next_step = "set evaluation.out_of_domain to a table of general Spanish clips"
+        yield DoctorFinding("out-of-domain set", "note", "not set: forgetting is not measured", next_step)
     yield _check_label_studio(settings)
     if settings.consent.registry is None:
-        yield DoctorFinding(
-            "consent",
-            "note",
-            "no register: all recordings count as consented",
-            "set consent.registry to a register (docs/consent.md)",
-        )
+        next_step = "set consent.registry to a register (docs/consent.md)"
+        yield DoctorFinding("consent", "note", "no register: all recordings count as consented", next_step)
     yield _check_free_space(settings.work_folder)
-    home = os.environ.get("DAGSTER_HOME")
-    yield DoctorFinding(
-        "DAGSTER_HOME",
-        "ok" if home else "note",
-        home or "not set: runs are lost when Dagster stops",
-        "" if home else "start Dagster by `make dev`, or export DAGSTER_HOME",
-    )
+    if home := os.environ.get("DAGSTER_HOME"):
+        yield DoctorFinding("DAGSTER_HOME", "ok", home)
+    else:
+        next_step = "start Dagster by `make dev`, or export DAGSTER_HOME"
+        yield DoctorFinding("DAGSTER_HOME", "note", "not set: runs are lost when Dagster stops", next_step)
 
 
 def _check_recordings(settings: Settings) -> DoctorFinding:
@@ -158,24 +133,17 @@ def _check_recordings(settings: Settings) -> DoctorFinding:
         found, _, next_step = problem.partition("; ")
         return DoctorFinding("recordings", "wrong", found, next_step)
     sessions = sum(1 for each in folder.iterdir() if each.is_dir())
-    return DoctorFinding(
-        "recordings",
-        "ok" if sessions else "note",
-        f"{sessions} session folders in {folder}",
-        "" if sessions else "record with Habla, or point recordings.folder at data/audio/recordings",
-    )
+    next_step = "" if sessions else "record with Habla, or point recordings.folder at data/audio/recordings"
+    health: Health = "ok" if sessions else "note"
+    return DoctorFinding("recordings", health, f"{sessions} session folders in {folder}", next_step)
 
 
 def _check_label_studio(settings: Settings) -> DoctorFinding:
     from habla_ml.annotation.sources.label_studio.configured_server import connect, has_server
 
     if not has_server(settings):
-        return DoctorFinding(
-            "Label Studio",
-            "note",
-            "none: corrections are read from Habla and from tables",
-            f"run `{settings.command('label-studio', 'up')}`, or set annotation.label_studio.url",
-        )
+        next_step = f"run `{settings.command('label-studio', 'up')}`, or set annotation.label_studio.url"
+        return DoctorFinding("Label Studio", "note", "none: corrections are read from Habla and from tables", next_step)
     try:
         with connect(settings, patience_s=0) as server:
             server.find_projects(settings.annotation.label_studio.title)

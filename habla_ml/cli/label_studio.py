@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from habla_ml.cli.context import (
-    CommandContext,
-    Profile,
-    open_context,
-    print_labelled,
-    print_line,
-    terminal,
-)
+from habla_ml.cli.context import CommandContext, Profile, open_context, print_labelled, print_line, terminal
 from habla_ml.errors import CorpusError, ServiceError
 
 if TYPE_CHECKING:

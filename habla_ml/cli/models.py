@@ -16,8 +16,7 @@ from habla_ml.tables import print_table
 
 def compare_command(
     entrants: Annotated[
-        list[str],
-        typer.Argument(help="Two or more: v2, base, a folder, v2@transformers, v2,beam_size=1, deepgram."),
+        list[str], typer.Argument(help="Two or more: v2, base, a folder, v2@transformers, v2,beam_size=1, deepgram.")
     ],
     on: Annotated[str, typer.Option(help="`test`, a day like 2026-02-16, or a table of clips.")] = "test",
     profile: Profile = None,
@@ -66,8 +65,7 @@ def replicate_command(
     version: Annotated[str, typer.Argument(help="A trained model version, like v2.")],
     seeds: Annotated[int | None, typer.Option(min=1, max=20, help="How many more seeds; 2 without --percent.")] = None,
     percent: Annotated[
-        list[int] | None,
-        typer.Option(help="Train on this share of the sessions, for the learning curve; repeatable."),
+        list[int] | None, typer.Option(help="Train on this share of the sessions, for the learning curve; repeatable.")
     ] = None,
     run: Annotated[bool, typer.Option("--run", help="Train and score them now, one after another.")] = False,
     profile: Profile = None,
@@ -75,7 +73,8 @@ def replicate_command(
     """Train a version again with other seeds or fewer sessions, to measure chance and the value of more hours."""
     from habla_ml.definitions import build_definitions
     from habla_ml.defs.jobs import TRAIN_REPLICATE
-    from habla_ml.defs.models.replicates import register_replicates, train_replicates
+    from habla_ml.defs.models.replicates import train_replicates
+    from habla_ml.defs.partitions import MODEL_VERSIONS
     from habla_ml.defs.runs import open_dagster_instance
     from habla_ml.training.replicate_plans import plan_next_replicates, plan_subset_runs
 
@@ -86,7 +85,7 @@ def replicate_command(
         if seeds or not percent:
             plans += plan_next_replicates(lake, version, seeds or 2, settings.work_folder)
         names = [plan.version for plan in plans]
-        register_replicates(instance, names)
+        instance.add_dynamic_partitions(MODEL_VERSIONS, names)
         print_line(f"{', '.join(names)}: planned as {version}, apart from the seed or share in their names")
         if not run:
             print_line(

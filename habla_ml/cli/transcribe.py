@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 def transcribe_command(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Audio: WAV, FLAC, m4a, MP3, Ogg, WebM.")],
     model: Annotated[
-        str | None,
-        typer.Option(help="A version, `base` or a folder, as in `compare`; default the released model."),
+        str | None, typer.Option(help="A version, `base` or a folder, as in `compare`; default the released model.")
     ] = None,
     written_as: Annotated[
         TranscriptFormat, typer.Option("--format", help="Everything, subtitles (srt, vtt) or plain text.")

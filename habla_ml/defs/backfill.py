@@ -12,8 +12,7 @@ import dagster as dg
 from habla_ml.corpus.build import load_corpus_day
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.defs.jobs import CORRECT, RESCORE
-from habla_ml.defs.runs import run_job
-from habla_ml.errors import HablaError
+from habla_ml.defs.runs import require_success, run_job
 from habla_ml.lake import Lake, catalogue
 from habla_ml.settings import Settings
 from habla_ml.training.plan import list_evaluated_replicates, list_evaluated_trainings
@@ -39,20 +38,13 @@ def apply_conventions(
         HablaError: A run failed; finished days are not stale any more and are not repeated by the next call.
     """
     days = find_stale_days(lake, settings)
+    fault = "{} could not be brought under the new conventions"
     for count, day in enumerate(days, start=1):
-        _require_backfill_success(run_job(definitions, instance, CORRECT, day), day)
+        require_success(run_job(definitions, instance, CORRECT, day), fault.format(day))
         log(f"{day}: text rewritten ({count} of {len(days)})")
     # Replicates first, so that the report of their version reads their new measurements.
     versions = [plan.version for plan in (*list_evaluated_replicates(lake), *list_evaluated_trainings(lake))]
     for version in versions:
-        _require_backfill_success(run_job(definitions, instance, RESCORE, version), version)
+        require_success(run_job(definitions, instance, RESCORE, version), fault.format(version))
         log(f"{version}: scored again")
     log(f"{len(days)} days and {len(versions)} versions now use {settings.corpus.conventions.name}")
-
-
-def _require_backfill_success(run: dg.ExecuteInProcessResult, subject: str) -> None:
-    if not run.success:
-        raise HablaError(
-            f"{subject} could not be brought under the new conventions; the UI shows run {run.run_id[:8]}. Fix the "
-            "cause and run the command again"
-        )

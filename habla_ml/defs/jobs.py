@@ -41,14 +41,8 @@ _JOBS = {
         ("fine_tuned_checkpoint", SERVED.asset_name, "wer_report"),
         "A replicate of a version, with another seed or fewer sessions: trained and scored, never released.",
     ),
-    REVIEW: (
-        ("review_queue", "corpus_report"),
-        "The segments to annotate this week, and the report of the corpus.",
-    ),
-    WATCH: (
-        ("released_model_quality",),
-        "The released version against the corrections since, with alerts on drift.",
-    ),
+    REVIEW: (("review_queue", "corpus_report"), "The segments to annotate this week, and the report of the corpus."),
+    WATCH: (("released_model_quality",), "The released version against the corrections since, with alerts on drift."),
 }
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from habla_ml.defs.partitions import MODEL_VERSIONS
-from habla_ml.errors import SettingsError
+from habla_ml.errors import HablaError, SettingsError
 
 
 @contextmanager
@@ -33,16 +33,9 @@ def run_job(
     run_id: str | None = None,
     assets: Sequence[str] | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Run one partition of a job in this process; the caller checks whether it succeeded.
+    """Run one partition (a day or a model version) of a job in this process and record it in `instance`.
 
-    Args:
-        definitions: The code location.
-        instance: Where the run is recorded.
-        job_name: One of `habla_ml.defs.jobs`.
-        partition_key: A day or a model version.
-        tags: Tags of the run.
-        run_id: Its id; None for a new one.
-        assets: The assets of the job to materialise; None for all.
+    Only `assets` are materialised where they are given. The caller checks whether the run succeeded.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)  # Dagster raises it about its own code.
@@ -54,6 +47,15 @@ def run_job(
             asset_selection=None if assets is None else [dg.AssetKey(each) for each in assets],
             run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
             raise_on_error=False,
+        )
+
+
+def require_success(run: dg.ExecuteInProcessResult, purpose: str) -> None:
+    """Raise `HablaError` if the run failed; `purpose` is what it had to do, as `v2 could not be scored`."""
+    if not run.success:
+        raise HablaError(
+            f"{purpose}; the UI shows run {run.run_id[:8]}. Fix the cause and run the command again; finished runs are "
+            "not repeated"
         )
 
 

@@ -9,8 +9,8 @@ from typing import Final
 from habla_ml.monitoring.alerts import Alert
 from habla_ml.monitoring.record import InputSeries, MonitoredRelease
 
-ALARM_LIFETIME: Final = timedelta(weeks=4)
-"""How long an alarm stays active; a lasting change raises the next alarm within this time."""
+# A lasting change raises the next alarm within this time.
+_ALARM_LIFETIME: Final = timedelta(weeks=4)
 
 INPUT_LABELS: Final = {
     "loudness_dbfs": "loudness (dBFS)",
@@ -21,14 +21,13 @@ INPUT_LABELS: Final = {
     "unseen_speakers": "speech of unseen speakers (share)",
     "unknown_words": "words unknown to the training (share)",
 }
-"""Label of each input."""
 
 
 def active_alarms(weeks: Sequence[str], record: MonitoredRelease) -> tuple[str, ...]:
     """Return the alarm weeks within four weeks of the newest measured week."""
     if record.last_week is None:
         return ()
-    oldest = (date.fromisoformat(record.last_week) - ALARM_LIFETIME).isoformat()
+    oldest = (date.fromisoformat(record.last_week) - _ALARM_LIFETIME).isoformat()
     return tuple(week for week in weeks if week > oldest)
 
 

@@ -20,7 +20,7 @@ from habla_ml.errors import ServiceError
 from habla_ml.lake import Lake, catalogue, compute_digest
 
 if TYPE_CHECKING:
-    from habla_ml.settings import AlertSettings, EmailSettings
+    from habla_ml.settings.models import AlertSettings, EmailSettings
 
 _TIMEOUT_S: Final = 10.0
 _WEBHOOK_ATTEMPTS: Final = 3
@@ -34,9 +34,7 @@ class Alert:
     key: str
     """Identifies the event: `drift/v3/2026-11-16`."""
     subject: str
-    """One line."""
     text: str
-    """Measurement, bound and next steps."""
 
 
 def send_once(

@@ -44,7 +44,6 @@ class WeeklyMeasurement:
     """Monday, `YYYY-MM-DD`."""
     value: float
     standard_error: float
-    """Over the week's sessions."""
     units: float
     """Effective number of sessions."""
 

@@ -35,7 +35,6 @@ class FreshCorrection:
     """Under the conventions of its day's text."""
     audio_sha256: str
     conventions: str
-    """Their digest."""
     is_uncertain: bool
     """Whether a review queue chose it as difficult."""
 
@@ -79,13 +78,8 @@ def load_fresh_corrections(
 ) -> dict[str, tuple[FreshCorrection, ...]]:
     """Return the corrected or confirmed segments by week, sorted by week and segment id.
 
-    Segments and audio of the version's snapshot are left out, and so are texts that are not usable references.
-
-    Args:
-        lake: The corpus.
-        trained: The snapshot of the released version.
-        since: The release; older annotations are left out.
-        zone: The zone of days and weeks.
+    Segments and audio of the snapshot, annotations before `since` and texts that are not usable references are left
+    out. `zone` defines days and weeks.
     """
     chosen = load_chosen_segment_ids(lake)
     found: dict[str, list[FreshCorrection]] = defaultdict(list)

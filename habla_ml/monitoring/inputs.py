@@ -71,15 +71,7 @@ MONITORED_INPUTS: Final = (
 def sum_days(
     lake: Lake, days: Iterable[str], known: Mapping[str, DailyInputs], trained: SnapshotContents, speakers: SpeakerMap
 ) -> dict[str, DailyInputs]:
-    """Return the sums of each day of recordings; unchanged days are taken from `known`.
-
-    Args:
-        lake: The recordings.
-        days: Days of recording.
-        known: Earlier sums by day.
-        trained: The snapshot of the released version, for its speakers.
-        speakers: The enrolled people.
-    """
+    """Return the sums of each day of recordings; unchanged days are taken from `known`."""
     found = {}
     who = compute_digest([_INPUTS_FORMAT, sorted(trained.train_speakers), speakers.model_dump(mode="json")])
     for name in days:
@@ -109,7 +101,7 @@ def build_input_series(
         days: Sums by day, from before the release on.
         fresh: Corrections since the release, by week.
         trained: The snapshot of the released version.
-        release_week: The week of the release; earlier weeks are the reference.
+        release_week: Earlier weeks are the reference.
         finished: Weeks that are over; no other week is tested.
         weeks_between_false_alarms: For all series together.
     """

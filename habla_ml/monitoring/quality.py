@@ -40,14 +40,6 @@ def measure_weeks(
 
     Weeks with unchanged corrections are taken from `known`.
 
-    Args:
-        lake: Audio and cached hypotheses.
-        fresh: Corrections by week.
-        known: Earlier measurements by week.
-        model: The released model.
-        settings: Decoding options and bootstrap draws.
-        progress: Receives a line from time to time.
-
     Raises:
         CorpusError: A day's recordings lack a segment that its text names.
         EvaluationError: The engine failed; finished hypotheses are saved.

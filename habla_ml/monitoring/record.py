@@ -106,7 +106,6 @@ class MonitoredRelease(EvaluationRecord):
 
     format: Literal["habla_ml.watched_release/1"] = "habla_ml.watched_release/1"
     version: str
-    """Model version, as `v2`."""
     release: str
     """As `2026.11.21-v2`."""
     released_at: AwareDatetime
@@ -115,12 +114,10 @@ class MonitoredRelease(EvaluationRecord):
     """Evidence at which the error rate's drift is an alarm."""
     weeks: tuple[WeeklyQuality, ...]
     drift: tuple[WeeklyDrift, ...]
-    """The tested weeks."""
     untested: dict[str, str]
     """Week → why it was not tested."""
     inputs: tuple[InputSeries, ...]
     days: dict[str, DailyInputs]
-    """Stored so that each day is read once."""
 
     @property
     def alarms(self) -> tuple[str, ...]:

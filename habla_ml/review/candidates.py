@@ -66,13 +66,11 @@ class CandidatePool:
     """The candidates that are decoded and ranked."""
 
     suspects: tuple[ReviewCandidate, ...]
-    """The most suspect by their metadata."""
     drawn: tuple[ReviewCandidate, ...]
     """The first in the week's random order of all candidates; some are suspects too."""
     candidates: int
     """Number of segments without an annotation, apart from digital silence."""
     hours: float
-    """Hours of all candidates."""
 
     @property
     def members(self) -> tuple[ReviewCandidate, ...]:
@@ -95,12 +93,7 @@ def gather_pool(lake: Lake, settings: Settings, week: str) -> CandidatePool:
 
     with the weights of the settings, Habla's confidence c, r = 1 where Habla rejected the segment, q rising from 0 at
     `evaluation.quiet_below_dbfs` to 1 at 20 dB below, and m transcribed minutes of a named speaker. The other half is
-    drawn at random.
-
-    Args:
-        lake: Recordings and annotation events.
-        settings: Bounds and weights.
-        week: Seed of the random order; the same week draws the same segments.
+    drawn at random; the same `week` draws the same segments.
     """
     annotated = _summarise_annotations(lake)
     half = max(1, settings.review.most_considered // 2)

@@ -67,14 +67,7 @@ def decode_pool(
     """Decode the candidates with the first of `models`, and with the second only where Habla has no transcript.
 
     The released model's transcript is compared, word by word, with Habla's where there is one, else with that of the
-    previous release.
-
-    Args:
-        lake: Audio and cached hypotheses.
-        candidates: The pool.
-        models: The current released model and the previous one, if any; without a model nothing is decoded.
-        settings: The decoding options of evaluations.
-        progress: Receives a line from time to time.
+    previous release. Without a model nothing is decoded.
 
     Raises:
         CorpusError: A day's recordings lack a segment that its metadata name.

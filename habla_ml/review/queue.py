@@ -61,15 +61,9 @@ def make_queue(
 ) -> ReviewQueueResult:
     """Choose this week's segments and publish them; the same choice publishes nothing new.
 
-    The random share is drawn first, from all candidates, so that it does not depend on the ranking.
-
-    Args:
-        lake: Recordings, events and hypotheses; the queue is published here.
-        store: The release store; its channel names the model that decodes.
-        settings: The budget (`review`) and the decoding options of evaluations.
-        now: An aware time; its ISO week in the zone of the settings seeds the random draw.
-        progress: Receives a line from time to time.
-        sent_back: Annotated segments to review again; they are first in the queue.
+    The random share is drawn first, from all candidates, so that it does not depend on the ranking. The ISO week of
+    `now`, an aware time, seeds it. The segments in `sent_back` are reviewed again, first of all. The model is the
+    current one on the channel of `store`.
 
     Raises:
         CorpusError: Recordings and their metadata do not agree.

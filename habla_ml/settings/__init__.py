@@ -1,12 +1,9 @@
 """The typed settings, read from a profile and environment variables."""
 
 from habla_ml.settings.data import (
-    AnnotationSettings,
-    ConsentSettings,
     CorpusSettings,
     LabelStudioSettings,
     QualitySettings,
-    RecordingsSettings,
     ReviewSettings,
     ReviewWeights,
     SpeechSource,
@@ -17,35 +14,22 @@ from habla_ml.settings.files import configs_folder, load_settings, save_settings
 from habla_ml.settings.models import (
     AcceptableSettings,
     AdviceSettings,
-    AlertSettings,
-    EmailSettings,
     EvaluationSettings,
-    ExportSettings,
-    MonitoringSettings,
     PromotionSettings,
     ReleaseSettings,
     TrainingSettings,
-    TranscriptionSettings,
 )
-from habla_ml.settings.sections import DEFAULT_PROFILE, AutomationSettings, Settings, format_command
+from habla_ml.settings.sections import DEFAULT_PROFILE, Settings, format_command
 
 __all__ = [
     "DEFAULT_PROFILE",
     "AcceptableSettings",
     "AdviceSettings",
-    "AlertSettings",
-    "AnnotationSettings",
-    "AutomationSettings",
-    "ConsentSettings",
     "CorpusSettings",
-    "EmailSettings",
     "EvaluationSettings",
-    "ExportSettings",
     "LabelStudioSettings",
-    "MonitoringSettings",
     "PromotionSettings",
     "QualitySettings",
-    "RecordingsSettings",
     "ReleaseSettings",
     "ReviewSettings",
     "ReviewWeights",
@@ -54,7 +38,6 @@ __all__ = [
     "SplitSettings",
     "StoreSettings",
     "TrainingSettings",
-    "TranscriptionSettings",
     "configs_folder",
     "format_command",
     "load_settings",

@@ -43,18 +43,14 @@ def run_agreement_check(deployment: DagsterDeployment) -> dg.AssetCheckEvaluatio
     return found
 
 
-def test_the_check_passes_with_a_note_for_a_day_with_one_annotator(
-    ingested: DagsterDeployment,
-) -> None:
+def test_the_check_passes_with_a_note_for_a_day_with_one_annotator(ingested: DagsterDeployment) -> None:
     found = run_agreement_check(ingested)
     assert found.passed
     assert found.description is not None
     assert "not measured" in found.description
 
 
-def test_the_check_measures_the_disagreement_of_two_annotators(
-    ingested: DagsterDeployment,
-) -> None:
+def test_the_check_measures_the_disagreement_of_two_annotators(ingested: DagsterDeployment) -> None:
     add_second_transcripts(ingested, changed_count=1)
     close = run_agreement_check(ingested)
     assert close.passed

@@ -9,12 +9,7 @@ from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, DagsterDeployment
 from habla_ml_tests.testing.annotated_days import RecordedSegmentSpec, write_recorded_day
 
 SMALL_DAY = "2026-03-04"
-SNAPSHOT_CHECKS = {
-    "texts_are_spanish",
-    "texts_are_as_long_as_their_audio",
-    "hours_did_not_fall",
-    "no_day_vanished",
-}
+SNAPSHOT_CHECKS = {"texts_are_spanish", "texts_are_as_long_as_their_audio", "hours_did_not_fall", "no_day_vanished"}
 
 
 def evaluations(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:

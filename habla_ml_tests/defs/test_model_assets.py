@@ -52,9 +52,7 @@ def test_a_snapshot_without_a_test_set_blocks_the_training(deployment):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("growth_hours", [0.01])
-def test_a_version_is_trained_exported_and_scored_and_scoring_again_decodes_nothing(
-    deployment_with_version,
-):
+def test_a_version_is_trained_exported_and_scored_and_scoring_again_decodes_nothing(deployment_with_version):
     for asset in ("fine_tuned_checkpoint", "ctranslate2_model", "wer_report", "coreml_zip", "cdn_release"):
         result = deployment_with_version.materialize(asset, "v1")
         assert result.success, f"{asset}: {failure_of(result)}"

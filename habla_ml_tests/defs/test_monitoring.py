@@ -59,11 +59,7 @@ def test_drift_fails_the_check_and_sends_one_alert(school_with_webhook, webhook,
     assert checks["as_good_as_released"].severity == dg.AssetCheckSeverity.ERROR
     assert checks["hears_what_it_heard"].passed
     again, _ = run(school_with_webhook, instance)
-    assert (again["alerts sent"], again["clips decoded now"], again["object"]) == (
-        "nothing new",
-        0,
-        shown["object"],
-    )
+    assert (again["alerts sent"], again["clips decoded now"], again["object"]) == ("nothing new", 0, shown["object"])
     (posted,) = webhook.posted
     assert posted["key"] == "drift/v1/2026-02-23"
 

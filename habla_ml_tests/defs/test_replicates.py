@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from habla_ml.defs.jobs import TRAIN_REPLICATE
-from habla_ml.defs.models.replicates import register_replicates, train_replicates
+from habla_ml.defs.models.replicates import train_replicates
 from habla_ml.defs.partitions import MODEL_VERSIONS, next_version
 from habla_ml.errors import HablaError
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
@@ -33,8 +33,8 @@ def test_replicates_do_not_change_the_next_version():
 
 
 def test_replicates_are_registered_once(deployment):
-    register_replicates(deployment.instance, ["v1-s2", "v1-s3"])
-    register_replicates(deployment.instance, ["v1-s2"])
+    deployment.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1-s2", "v1-s3"])
+    deployment.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1-s2"])
     assert sorted(deployment.instance.get_dynamic_partitions(MODEL_VERSIONS)) == ["v1-s2", "v1-s3"]
 
 
@@ -49,7 +49,7 @@ def test_a_grown_corpus_requests_the_next_version_and_no_replicate(ingested, mea
 
 def test_an_unplanned_replicate_is_not_trained(ingested):
     assert ingested.materialize("splits").success
-    register_replicates(ingested.instance, ["v1-s2"])
+    ingested.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1-s2"])
     with pytest.raises(HablaError, match="v1-s2 could not be trained or scored; the UI shows run"):
         train_replicates(ingested.definitions, ingested.instance, "v1", ["v1-s2"], print)
     assert list(ingested.lake().list_pointers("models/")) == []
@@ -80,7 +80,7 @@ def test_a_replicate_adds_the_spread_over_seeds_and_is_not_released(ingested):
     assert read_stored_comparison(lake, "v1").seeds is None
     before = read_plan(lake, "v1")
     (plan,) = plan_next_replicates(lake, "v1", 1, ingested.settings.work_folder)
-    register_replicates(ingested.instance, [plan.version])
+    ingested.instance.add_dynamic_partitions(MODEL_VERSIONS, [plan.version])
     train_replicates(ingested.definitions, ingested.instance, "v1", [plan.version], messages.append)
     first, second = read_training_record(lake, "v1"), read_training_record(lake, "v1-s2")
     assert first is not None

@@ -68,11 +68,7 @@ def spoken_deployment(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) 
 
 def _insert_word(session: Path) -> None:
     """Insert the word into all texts of a session; one text is English, one breaks rules, one is long."""
-    wrong = {
-        0: f"What is the {SPOKEN_WORD} of this town?",
-        1: f"¿Tienes 3 {SPOKEN_WORD} ",
-        2: f"{SPOKEN_WORD} " * 20,
-    }
+    wrong = {0: f"What is the {SPOKEN_WORD} of this town?", 1: f"¿Tienes 3 {SPOKEN_WORD} ", 2: f"{SPOKEN_WORD} " * 20}
     for path in session.glob("*.json"):
         body = json.loads(path.read_text("utf-8"))
         for at, entry in enumerate(body.get("segments", ()) if isinstance(body, dict) else ()):
@@ -193,9 +189,7 @@ def _tables(value: dict) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_no_text_of_the_corpus_is_in_dagsters_storage(
-    spoken_deployment: DagsterDeployment,
-) -> None:
+def test_no_text_of_the_corpus_is_in_dagsters_storage(spoken_deployment: DagsterDeployment) -> None:
     _materialise_corpus(spoken_deployment)
     shown = spoken_deployment.metadata("annotated_corpus", MONDAY)
     assert shown["violating segments"] != "*none*"

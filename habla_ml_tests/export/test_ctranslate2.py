@@ -15,7 +15,7 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from habla_ml.errors import ExportError
 from habla_ml.export.ctranslate2 import CTRANSLATE2, QUANTISATIONS
 from habla_ml.lake import compute_sha256
-from habla_ml.settings import ExportSettings
+from habla_ml.settings.models import ExportSettings
 from habla_ml_tests.testing.base_model import BASE_MODEL
 from habla_ml_tests.testing.export_checkpoint import export_checkpoint
 

@@ -42,8 +42,7 @@ def build_agreement_check(settings: Settings) -> dg.AssetChecksDefinition:
                 "unusable for one only": found.usability_conflicts,
                 "bound %": to_percent(bound),
                 "pairs": table(
-                    map(vars, found.pairs[:_MOST_PAIRS]),
-                    ["first", "second", "segments", "identical", "wer", "cer"],
+                    map(vars, found.pairs[:_MOST_PAIRS]), ["first", "second", "segments", "identical", "wer", "cer"]
                 ),
             },
         )

@@ -9,13 +9,7 @@ import dagster as dg
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.defs.owners import DATA_OWNERS
 from habla_ml.defs.partitions import recording_days
-from habla_ml.defs.presentation import (
-    column_schema,
-    corpus_report_path,
-    table,
-    tabulate_counts,
-    tabulate_violations,
-)
+from habla_ml.defs.presentation import column_schema, corpus_report_path, table, tabulate_counts, tabulate_violations
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 
@@ -79,11 +73,7 @@ def _describe_segments(lake: "Lake", built: "CorpusDay") -> dict[str, dg.Markdow
     from habla_ml.corpus.violations import count_confirmed, read_violations
 
     violating = [
-        {
-            **vars(each),
-            "violations": ", ".join(each.violations),
-            "confirmed by a person": ", ".join(each.confirmed),
-        }
+        {**vars(each), "violations": ", ".join(each.violations), "confirmed by a person": ", ".join(each.confirmed)}
         for each in read_violations(lake, built, most=_ROWS_SHOWN)
     ]
     return {

@@ -5,13 +5,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from habla_ml.defs.owners import DATA_OWNERS
-from habla_ml.defs.presentation import (
-    corpus_report_path,
-    table,
-    tabulate_counts,
-    tabulate_violations,
-    to_percent,
-)
+from habla_ml.defs.presentation import corpus_report_path, table, tabulate_counts, tabulate_violations, to_percent
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 
@@ -76,7 +70,6 @@ def _build_metadata(report: "CorpusReport") -> dict[str, float | int | dg.Markdo
         "flagged": tabulate_counts("flag", report.flagged_counts),
         "broken rules": tabulate_violations("rule", report.violations, report.confirmed),
         "conventions": table(
-            ({"conventions": each.title, "days": each.days} for each in report.conventions),
-            ["conventions", "days"],
+            ({"conventions": each.title, "days": each.days} for each in report.conventions), ["conventions", "days"]
         ),
     }

@@ -5,7 +5,8 @@ repeat what would harm a model and block the training, since a blocking check st
 only.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -17,6 +18,9 @@ from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
     from habla_ml.corpus.quality import QualityFinding
+    from habla_ml.lake import Lake
+
+    FindProblems = Callable[[Lake, str], Iterable[QualityFinding]]
 
 _BLOCKING_ON_A_DAY = ("texts_are_as_long_as_their_audio", "texts_are_spanish")
 
@@ -44,20 +48,16 @@ def _build_recordings_checks(settings: Settings) -> dg.AssetChecksDefinition:
         ),
     }
 
-    @dg.multi_asset_check(name="quality_of_recordings", specs=_build_specs("raw_recordings", descriptions))
-    def quality_of_recordings(
-        context: dg.AssetCheckExecutionContext, lake: StoreResource
-    ) -> Iterable[dg.AssetCheckResult]:
+    def find_problems(lake: "Lake", name: str) -> "Iterable[QualityFinding]":
         from habla_ml.corpus.quality import check_recordings
         from habla_ml.recordings.days import load_day
 
-        opened = lake.lake()
-        day = load_day(opened, context.partition_key)
+        day = load_day(lake, name)
         if day is None:
-            raise CorpusError(f"day {context.partition_key} is not in {opened.url}; materialise raw_recordings for it")
-        yield from _convert_findings("raw_recordings", check_recordings(opened, day.metadata, quality), blocking=())
+            raise CorpusError(f"day {name} is not in {lake.url}; materialise raw_recordings for it")
+        return check_recordings(lake, day.metadata, quality)
 
-    return quality_of_recordings
+    return _build_checks("quality_of_recordings", "raw_recordings", descriptions, (), find_problems)
 
 
 def _build_text_checks(settings: Settings) -> dg.AssetChecksDefinition:
@@ -79,22 +79,16 @@ def _build_text_checks(settings: Settings) -> dg.AssetChecksDefinition:
         ),
     }
 
-    @dg.multi_asset_check(
-        name="quality_of_text", specs=_build_specs("annotated_corpus", descriptions, _BLOCKING_ON_A_DAY)
-    )
-    def quality_of_text(context: dg.AssetCheckExecutionContext, lake: StoreResource) -> Iterable[dg.AssetCheckResult]:
+    def find_problems(lake: "Lake", name: str) -> "Iterable[QualityFinding]":
         from habla_ml.corpus.build import load_corpus_day
         from habla_ml.corpus.quality import check_text
 
-        opened = lake.lake()
-        day = load_corpus_day(opened, context.partition_key)
+        day = load_corpus_day(lake, name)
         if day is None:
-            raise CorpusError(
-                f"day {context.partition_key} has no text in {opened.url}; materialise annotated_corpus for it"
-            )
-        yield from _convert_findings("annotated_corpus", check_text(opened, day, quality), _BLOCKING_ON_A_DAY)
+            raise CorpusError(f"day {name} has no text in {lake.url}; materialise annotated_corpus for it")
+        return check_text(lake, day, quality)
 
-    return quality_of_text
+    return _build_checks("quality_of_text", "annotated_corpus", descriptions, _BLOCKING_ON_A_DAY, find_problems)
 
 
 def _build_snapshot_checks(settings: Settings) -> dg.AssetChecksDefinition:
@@ -110,16 +104,13 @@ def _build_snapshot_checks(settings: Settings) -> dg.AssetChecksDefinition:
         ),
     }
 
-    @dg.multi_asset_check(name="quality_of_snapshot", specs=_build_specs("splits", descriptions, blocking=descriptions))
-    def quality_of_snapshot(lake: StoreResource) -> Iterable[dg.AssetCheckResult]:
+    def find_problems(lake: "Lake", _: str) -> "Iterable[QualityFinding]":
         from habla_ml.corpus.quality import check_snapshot
         from habla_ml.corpus.snapshot import load_latest_snapshot
 
-        opened = lake.lake()
-        found = check_snapshot(opened, load_latest_snapshot(opened), quality)
-        yield from _convert_findings("splits", found, blocking=descriptions)
+        return check_snapshot(lake, load_latest_snapshot(lake), quality)
 
-    return quality_of_snapshot
+    return _build_checks("quality_of_snapshot", "splits", descriptions, descriptions, find_problems)
 
 
 def _build_hours_checks(settings: Settings) -> dg.AssetChecksDefinition:
@@ -132,51 +123,51 @@ def _build_hours_checks(settings: Settings) -> dg.AssetChecksDefinition:
         "no_day_vanished": "Every day with hours in the last good snapshot has some in this one.",
     }
 
-    @dg.multi_asset_check(name="nothing_was_lost", specs=_build_specs("splits", descriptions, blocking=descriptions))
-    def nothing_was_lost(lake: StoreResource) -> Iterable[dg.AssetCheckResult]:
+    def find_problems(lake: "Lake", _: str) -> "Iterable[QualityFinding]":
         from habla_ml.corpus.quality import find_lost_hours, hours_by_day, load_baseline_hours, save_baseline_hours
         from habla_ml.corpus.snapshot import load_latest_snapshot
 
-        opened = lake.lake()
-        snapshot = load_latest_snapshot(opened)
-        now = hours_by_day(opened, snapshot)
+        snapshot = load_latest_snapshot(lake)
+        now = hours_by_day(lake, snapshot)
         is_accepted = snapshot.id == quality.accepted_snapshot
-        before = now if is_accepted else load_baseline_hours(opened) or now
+        before = now if is_accepted else load_baseline_hours(lake) or now
         found = find_lost_hours(before, now, quality)
         if all(each.passed for each in found):
-            save_baseline_hours(opened, snapshot, now)
+            save_baseline_hours(lake, snapshot, now)
         remedy = f"find the cause; if the loss is intended, set quality.accepted_snapshot to {snapshot.id}"
-        yield from _convert_findings("splits", found, descriptions, remedy)
+        for each in found:
+            notes = filter(None, [each.note, "" if each.passed else remedy])
+            yield replace(each, note="; ".join(notes))
 
-    return nothing_was_lost
+    return _build_checks("nothing_was_lost", "splits", descriptions, descriptions, find_problems)
 
 
-def _build_specs(asset: str, descriptions: Mapping[str, str], blocking: Iterable[str] = ()) -> list[dg.AssetCheckSpec]:
-    names = set(blocking)
-    return [
-        dg.AssetCheckSpec(name, asset=asset, description=text, blocking=name in names)
-        for name, text in descriptions.items()
+def _build_checks(
+    name: str, asset: str, descriptions: Mapping[str, str], blocking: Collection[str], find: "FindProblems"
+) -> dg.AssetChecksDefinition:
+    """Return one check for each description; those in `blocking` stop downstream steps."""
+    specs = [
+        dg.AssetCheckSpec(check, asset=asset, description=text, blocking=check in blocking)
+        for check, text in descriptions.items()
     ]
 
+    @dg.multi_asset_check(name=name, specs=specs)
+    def run_checks(context: dg.AssetCheckExecutionContext, lake: StoreResource) -> Iterable[dg.AssetCheckResult]:
+        for found in find(lake.lake(), context.partition_key if context.has_partition_key else ""):
+            yield dg.AssetCheckResult(
+                asset_key=asset,
+                check_name=found.name,
+                passed=found.passed,
+                severity=dg.AssetCheckSeverity.ERROR if found.name in blocking else dg.AssetCheckSeverity.WARN,
+                description=found.note or None,
+                metadata={
+                    "value": found.value,
+                    "bound": found.bound,
+                    "unit": found.unit,
+                    "failing": found.failing_count,
+                    "checked": found.checked_count,
+                    "examples": table(map(vars, found.examples), ["where", "reason", "segment_id"]),
+                },
+            )
 
-def _convert_findings(
-    asset: str, findings: "Iterable[QualityFinding]", blocking: Iterable[str], remedy: str = ""
-) -> Iterator[dg.AssetCheckResult]:
-    names = set(blocking)
-    for found in findings:
-        notes = [found.note, "" if found.passed else remedy]
-        yield dg.AssetCheckResult(
-            asset_key=asset,
-            check_name=found.name,
-            passed=found.passed,
-            severity=dg.AssetCheckSeverity.ERROR if found.name in names else dg.AssetCheckSeverity.WARN,
-            description="; ".join(note for note in notes if note) or None,
-            metadata={
-                "value": found.value,
-                "bound": found.bound,
-                "unit": found.unit,
-                "failing": found.failing_count,
-                "checked": found.checked_count,
-                "examples": table(map(vars, found.examples), ["where", "reason", "segment_id"]),
-            },
-        )
+    return run_checks

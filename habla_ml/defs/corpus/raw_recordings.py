@@ -70,8 +70,7 @@ def build_recordings_checks(settings: Settings) -> list[dg.AssetChecksDefinition
         )
 
     @dg.asset_check(
-        asset="raw_recordings",
-        description=f"Less than {_MOST_SKIPPED_SHARE:.0%} of a day's files are skipped.",
+        asset="raw_recordings", description=f"Less than {_MOST_SKIPPED_SHARE:.0%} of a day's files are skipped."
     )
     def few_files_set_aside(context: dg.AssetCheckExecutionContext, lake: StoreResource) -> dg.AssetCheckResult:
         from habla_ml.recordings.days import load_day, read_skipped_inputs

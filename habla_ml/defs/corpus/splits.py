@@ -40,11 +40,7 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
         opened = lake.lake()
         conventions = load_conventions(settings.corpus.conventions)
         snapshot = make_snapshot(opened, settings, conventions)
-        provenance = {
-            "corpus": dict(snapshot.corpus),
-            "ledger": snapshot.ledger,
-            "segments": snapshot.segments,
-        }
+        provenance = {"corpus": dict(snapshot.corpus), "ledger": snapshot.ledger, "segments": snapshot.segments}
         return dg.MaterializeResult(
             data_version=dg.DataVersion(snapshot.id),
             metadata={

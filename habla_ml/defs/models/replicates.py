@@ -7,14 +7,7 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 
 from habla_ml.defs.jobs import TRAIN_REPLICATE
-from habla_ml.defs.partitions import MODEL_VERSIONS
-from habla_ml.defs.runs import run_job
-from habla_ml.errors import HablaError
-
-
-def register_replicates(instance: dg.DagsterInstance, replicates: Sequence[str]) -> None:
-    """Add the replicates to the model versions that the UI offers; existing ones stay."""
-    instance.add_dynamic_partitions(MODEL_VERSIONS, list(replicates))
+from habla_ml.defs.runs import require_success, run_job
 
 
 def train_replicates(
@@ -31,14 +24,8 @@ def train_replicates(
     """
     for name in replicates:
         log(f"{name}: training and scoring")
-        _require_training_success(run_job(definitions, instance, TRAIN_REPLICATE, name), name)
+        run = run_job(definitions, instance, TRAIN_REPLICATE, name)
+        require_success(run, f"{name} could not be trained or scored")
     log(f"{version}: scoring again")
-    _require_training_success(run_job(definitions, instance, TRAIN_REPLICATE, version, assets=["wer_report"]), version)
-
-
-def _require_training_success(run: dg.ExecuteInProcessResult, version: str) -> None:
-    if not run.success:
-        raise HablaError(
-            f"{version} could not be trained or scored; the UI shows run {run.run_id[:8]}. Fix the cause and run the "
-            "command again; finished runs are not repeated"
-        )
+    run = run_job(definitions, instance, TRAIN_REPLICATE, version, assets=["wer_report"])
+    require_success(run, f"{version} could not be scored")
