@@ -51,7 +51,7 @@ def spoken_deployment(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) 
         _insert_word(session)
     people = [{"name": ENROLLED_NAME, "role": "student", "labels": [ENROLLED_NAME]}]
     (tmp_path / "people.yaml").write_text(yaml.safe_dump({"people": people}))
-    waiting = {"contributor": "c-17", "segments": ["none"], "speakers": [{"label": "Somebody else"}]}
+    waiting = {"contributor": "c-17", "segments": ["none"], "speakers": [{"label": "Another pupil"}]}
     (tmp_path / "consents.yaml").write_text(yaml.safe_dump({"contributors": [waiting]}))
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     _write_tables(tmp_path)
