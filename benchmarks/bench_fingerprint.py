@@ -125,10 +125,12 @@ def main() -> int:
     with AudioDecoder() as decoder:
         for number, each in enumerate(sentences):
             for kind, samples in make_copies(each.clip, decoder):
-                errors = {p.held_out: p.bit_errors for p in compare_fingerprints(held, [(kind, fingerprint(samples))])}
-                found.setdefault(kind, []).append(errors.pop(str(number), 1.0))
-                strangers += errors.values()
-    retakes, others = [], []
+                pairs = compare_fingerprints(held, [(kind, fingerprint(samples))])
+                by_clip = {pair.held_out: pair.bit_errors for pair in pairs}
+                found.setdefault(kind, []).append(by_clip.pop(str(number), 1.0))
+                strangers += by_clip.values()
+    retakes: list[float] = []
+    others: list[float] = []
     for each in sentences:
         for retake in each.retakes:
             for pair in compare_fingerprints(held, [("retake", fingerprint(retake))]):

@@ -42,7 +42,7 @@ class CorpusShape:
 
 def write_corpus(lake: Lake, shape: CorpusShape) -> list[str]:
     """Publish metadata and events; return the days. The same shape gives the same corpus."""
-    rng, days = np.random.default_rng(20260216), []
+    rng, days = np.random.default_rng(20260216), list[str]()
     audio = put_table(lake, SEGMENT_SCHEMA.empty_table(), ROW_GROUP_SIZE)
     for start in range(0, shape.segments, shape.segments_per_day):
         day = (date(2026, 1, 1) + timedelta(days=len(days))).isoformat()
