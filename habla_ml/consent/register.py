@@ -128,10 +128,6 @@ class Register(_RegisterModel):
         days = [day for each in self.contributors for day in (each.given, each.guardian_given)]
         return min((day for day in days if day is not None and day > today), default=None)
 
-    def list_withdrawn(self, today: date) -> tuple[Contributor, ...]:
-        """Return the contributors with a withdrawn consent."""
-        return tuple(each for each in self.contributors if each.is_withdrawn(today))
-
 
 def digest_claim(contributor: str, claim: str) -> str:
     """Return the digest that represents a claim in the lake, without pseudonym and speaker's name."""

@@ -117,16 +117,11 @@ def _to_json(tombstones: Tombstones) -> dict[str, Any]:
 def _parse_tombstones(lake: Lake, object_id: str) -> Tombstones:
     body: Any = lake.get_json(object_id)
     if not isinstance(body, dict) or body.get("format") != TOMBSTONES_FORMAT:
-        raise LakeError(
-            f"object {object_id} contains no tombstones of format {TOMBSTONES_FORMAT}; restore {catalogue.TOMBSTONES} "
-            "from a backup"
-        )
-    return Tombstones(
-        frozenset(body["segments"]),
-        frozenset(body["sounds"]),
-        frozenset(body["objects"]),
-        tuple(
-            Erasure(trained=tuple(each.pop("heard")), evaluated=tuple(each.pop("tested")), **each)
-            for each in body["erasures"]
-        ),
+        fault = f"object {object_id} contains no tombstones of format {TOMBSTONES_FORMAT}"
+        raise LakeError(f"{fault}; restore {catalogue.TOMBSTONES} from a backup")
+    erasures = tuple(
+        Erasure(trained=tuple(each.pop("heard")), evaluated=tuple(each.pop("tested")), **each)
+        for each in body["erasures"]
     )
+    segments, sounds, objects = (frozenset(body[key]) for key in ("segments", "sounds", "objects"))
+    return Tombstones(segments, sounds, objects, erasures)

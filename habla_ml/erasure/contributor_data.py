@@ -94,7 +94,7 @@ def find_contributor_data(
 
 def find_withdrawn_days(lake: Lake, register: Register, today: date) -> dict[str, tuple[str, ...]]:
     """Return contributor with a withdrawn consent → days that still have their recordings."""
-    withdrawn = register.list_withdrawn(today)
+    withdrawn = [each for each in register.contributors if each.is_withdrawn(today)]
     found: dict[str, set[str]] = {}
     for row in _read_recorded_segments(lake) if withdrawn else ():
         for each in withdrawn:

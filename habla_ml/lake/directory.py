@@ -118,10 +118,11 @@ class DirectoryStore(Store):
         target = self._path(key)
         try:
             with self._hold_lock(key):
-                target.unlink()
+                try:
+                    target.unlink()
+                except _NOT_FOUND_ERRORS:
+                    return False
                 _fsync_folders(target.parent, target.parent)
-        except _NOT_FOUND_ERRORS:
-            return False
         except OSError as error:
             remedy = "fix the folder's permissions, then run again"
             raise LakeError(f"cannot delete {key} in {self.url}: {error.strerror}; {remedy}") from error

@@ -26,9 +26,11 @@ from habla_ml.recordings.days import (
     update_input_signatures,
 )
 from habla_ml.recordings.sessions import (
+    CORRECTIONS_FILE,
     GROUND_TRUTH_FILE,
     METADATA_FILE,
     SessionFolder,
+    fingerprint_files,
     list_folder,
     list_session,
     parse_session_day,
@@ -68,7 +70,8 @@ def find_changed_days(folder: Path, lake: Lake, settings: Settings, now: datetim
 
 def fingerprint_session(session: SessionFolder, settings: Settings) -> str:
     """Return the digest of everything that decides a session's rows, as the day's pointer stores it."""
-    return compute_digest([session.fingerprint(), _digest_settings(settings)])[:32]
+    files = (each for each in session.files if each.name != CORRECTIONS_FILE)
+    return compute_digest([fingerprint_files(session.name, session.state, files), _digest_settings(settings)])[:32]
 
 
 def input_signature(session: SessionFolder, settings: Settings, now: datetime) -> str:

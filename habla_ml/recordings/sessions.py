@@ -77,11 +77,6 @@ class SessionFolder:
         """Return whether the folder had a file of this name when it was scanned."""
         return any(each.name == name for each in self.files)
 
-    def fingerprint(self) -> str:
-        """Return a digest of the names, sizes and times of all files except the corrections."""
-        files = (each for each in self.files if each.name != CORRECTIONS_FILE)
-        return fingerprint_files(self.name, self.state, files)
-
 
 @dataclass(frozen=True)
 class Skipped:

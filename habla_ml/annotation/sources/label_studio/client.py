@@ -226,8 +226,8 @@ class LabelStudio:
     def _send_once(
         self, method: str, path: str, parameters: Mapping[str, Any] | None, body: Any, timeout_s: float | None
     ) -> httpx.Response:
-        scheme, word = ("Bearer", self._access) if self._is_personal else ("Token", self._token)
-        headers, timeout = {"Authorization": f"{scheme} {word}"}, timeout_s or httpx.USE_CLIENT_DEFAULT
+        headers = {"Authorization": f"Bearer {self._access}" if self._is_personal else f"Token {self._token}"}
+        timeout = timeout_s or httpx.USE_CLIENT_DEFAULT
         request = self._http.build_request(method, path, params=parameters, json=body, headers=headers, timeout=timeout)
         response = self._http.send(request, stream=True)
         content = bytearray()
