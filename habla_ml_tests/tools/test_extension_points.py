@@ -268,7 +268,8 @@ def test_a_new_annotation_source_reaches_the_event_log_its_sensor_and_erasure(pr
         from habla_ml.settings import load_settings
 
         Path("recordings").mkdir()
-        settings = load_settings(Path("{ROOT}/configs/local.yaml"), {{"HABLA_RECORDINGS__FOLDER": str(Path("recordings").resolve())}})
+        environment = {{"HABLA_RECORDINGS__FOLDER": str(Path("recordings").resolve())}}
+        settings = load_settings(Path("{ROOT}/configs/local.yaml"), environment)
         lake, now = Lake(DirectoryStore(Path("lake")), Path("cache")), datetime.now(UTC)
         log = collect_events(lake, "2026-02-16", settings, now)
         print([each.text for each in read_events(lake, log)])

@@ -98,8 +98,7 @@ def _render_examples(comparison: Comparison) -> str:
     lines = []
     for example in comparison.examples:
         lines.append(f"- *{example.kind}*: {escape_markdown(example.reference)}")
-        lines += [
-            f"  - {escape_markdown(each.model)}, {each.errors} {'error' if each.errors == 1 else 'errors'}: {escape_markdown(each.text) or '(empty)'}"
-            for each in example.hypotheses
-        ]
+        for each in example.hypotheses:
+            errors = f"{each.errors} {'error' if each.errors == 1 else 'errors'}"
+            lines.append(f"  - {escape_markdown(each.model)}, {errors}: {escape_markdown(each.text) or '(empty)'}")
     return "\n".join(lines)

@@ -117,8 +117,11 @@ def test_a_single_session_has_an_interval_with_width() -> None:
 
 
 def test_stored_evidence_reads_back_equal_and_an_old_format_is_refused() -> None:
-    found = make_comparison(make_utterances(3, 6), {"base": 0.4, "previous": 0.3, "candidate": 0.2}, {"base": 0.1, "previous": 0.1,
-        "candidate": 0.1})  # fmt: skip
+    found = make_comparison(
+        make_utterances(3, 6),
+        {"base": 0.4, "previous": 0.3, "candidate": 0.2},
+        {"base": 0.1, "previous": 0.1, "candidate": 0.1},
+    )
     again = read_comparison(found.to_json())
     assert again == found
     assert again.digest() == found.digest()
