@@ -39,10 +39,10 @@ from habla_ml.lake.factory import open_lake, open_store
 from habla_ml.release.channel import read_channel
 from habla_ml.settings import Settings, load_settings
 from habla_ml.training.base_model import resolve_base_model
+from habla_ml.training.clips import NonSpeech
 from habla_ml.training.extra_speech import ExtraSpeech, read_extra_speech
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.model_folder import load_whisper_model
-from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.plan import plan_version, read_plan, write_recipe_file
 from habla_ml.training.recipe import Recipe, load_recipe
 from habla_ml.training.record import TrainingRecord, read_training_record

@@ -54,12 +54,9 @@ class CorpusRow(SegmentMetadata):
     status: str
     """`corrected`, `confirmed` or `unusable`."""
     problem: str | None
-    """Why the segment is no usable reference."""
     violations: tuple[str, ...] | None
-    """Requirements of the conventions that the text breaks."""
     event_id: str
     source: str
-    """Origin of the annotation event."""
     person: str
     annotated_at: datetime
 
@@ -82,17 +79,15 @@ class TextProblem:
 
 @dataclass(frozen=True)
 class CorpusDay:
-    """One day of text, as stored in its pointer."""
+    """One day of text, as stored in its pointer; `recordings` and `annotations` are object ids too."""
 
     day: str
     parquet: str
     """Object id of the day's text: one row for each annotated segment, usable or not."""
     recordings: str
-    """Object id of the recordings (with audio) of these segments."""
     metadata: str
     """Object id of the segment metadata of these recordings; stored as `facts`."""
     annotations: str
-    """Object id of the annotation events."""
     conventions: str
     conventions_digest: str
     inputs: str

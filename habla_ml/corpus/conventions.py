@@ -62,9 +62,7 @@ class Requirement(_StrictModel):
     of: Literal["typed", "sentence"]
     """The text to check: exactly as typed, or the sentence after the rules."""
     must_match: str | None = None
-    """Must occur in the text."""
     must_not_match: str | None = None
-    """Must not occur in the text."""
     explanation: str
     tests: Annotated[tuple[RequirementCase, ...], Field(min_length=2)]
 

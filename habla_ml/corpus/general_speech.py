@@ -20,13 +20,15 @@ from typing import IO, TYPE_CHECKING, Final
 
 import numpy as np
 
-from habla_ml.annotation.sources.tables.rows import find_table_file, read_table, read_table_clips
+from habla_ml.annotation.sources.tables.rows import find_table_file, read_table_clips
+from habla_ml.annotation.sources.tables.rows import read_table as read_table_rows
 from habla_ml.audio import SILENCE_DBFS, decode_flac, dequantise, measure, pcm_sha256
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.public_corpora import PublicClip, read_common_voice, read_hugging_face
 from habla_ml.corpus.snapshot import Snapshot, Utterance
 from habla_ml.errors import CorpusError, InputError
 from habla_ml.lake import Lake, compute_digest
+from habla_ml.lake.table import read_table
 from habla_ml.recordings.segments import segment_id
 from habla_ml.recordings.sessions import Skipped
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
@@ -56,7 +58,6 @@ class SpeechSourceSummary:
     """Licence; may be empty for a table."""
     origin: str
     selection: str
-    """Description of the filters."""
     clips: int
     hours: float
     left_out: Mapping[str, int]
@@ -86,16 +87,10 @@ class _UtteranceBuffer:
     skipped_inputs: list[Skipped] = field(default_factory=list)
 
     def add(self, utterance: Utterance) -> None:
-        """Write the samples to the scratch file and keep the other fields."""
         self.samples.write(utterance.audio.astype(np.float32, copy=False).tobytes())
         self.ends.append(self.ends[-1] + len(utterance.audio))
         self.sounds.add(utterance.audio_sha256)
         self.drafts.append(replace(utterance, audio=np.zeros(0, np.float32)))
-
-    def add_skipped(self, name: str, row: str, reason: str) -> None:
-        """List a skipped row, up to `MAX_LISTED_SKIPPED`."""
-        if len(self.skipped_inputs) < MAX_LISTED_SKIPPED:
-            self.skipped_inputs.append(Skipped(name, row, reason))
 
     def utterances(self) -> tuple[Utterance, ...]:
         """Return the utterances with samples mapped from the file, which exists as long as they do."""
@@ -105,6 +100,60 @@ class _UtteranceBuffer:
         mapped = np.memmap(self.samples, dtype=np.float32, mode="c")
         spans = zip(self.drafts, self.ends, self.ends[1:], strict=False)
         return tuple(replace(each, audio=mapped[start:end]) for each, start, end in spans)
+
+
+@dataclass(frozen=True)
+class _ClipReader:
+    """Reads clips with text under the conventions; longer ones than `max_duration_s` are unusable."""
+
+    conventions: Conventions
+    max_duration_s: float
+    decode: Callable[[bytes, float], NDArray[np.int16]]
+
+    def read_table_utterances(self, table: Path) -> Iterator[Utterance | Skipped]:
+        rows, unusable = read_table_rows(table)
+        yield from unusable
+        for clip in read_table_clips(table, rows, "", self.max_duration_s):
+            if isinstance(clip, Skipped):
+                yield clip
+                continue
+            segment, reading = clip.segment, self.conventions.read(clip.row.text)
+            if clip.row.status == "unusable" or reading.problem:
+                reason = f"has text that is {reading.problem}" if reading.problem else "is marked unusable"
+                yield Skipped(segment.session_id, clip.row.label, reason)
+                continue
+            yield Utterance(
+                **segment.metadata() | {"speaker": segment.speaker or UNKNOWN_SPEAKER},
+                sentence=reading.sentence,
+                audio=decode_flac(segment.audio),
+            )
+
+    def decode_public_clip(self, row: PublicClip, name: str) -> Utterance | Skipped:
+        reading = self.conventions.read(row.text)
+        try:
+            if row.problem is not None:
+                raise InputError(row.problem)
+            if reading.problem:
+                raise InputError(f"has text that is {reading.problem}")
+            pcm = self.decode(row.load(), self.max_duration_s)
+            measured = measure(pcm)
+            if measured.loudness_dbfs <= SILENCE_DBFS:
+                raise InputError("is digital silence")
+        except InputError as error:
+            return Skipped(name, row.label, str(error))
+        # Each speaker is a session, so intervals are bootstrapped over speakers.
+        session = f"{GENERAL_SPEECH_PREFIX}:{name}:{row.speaker or UNKNOWN_SPEAKER}"
+        audio_sha256 = pcm_sha256(pcm)
+        return Utterance(
+            segment_id=segment_id(GENERAL_SPEECH_PREFIX, session, audio_sha256),
+            session_id=session,
+            speaker=row.speaker or UNKNOWN_SPEAKER,
+            sentence=reading.sentence,
+            duration_s=measured.duration_s,
+            loudness_dbfs=measured.loudness_dbfs,
+            audio_sha256=audio_sha256,
+            audio=dequantise(pcm),
+        )
 
 
 def read_general_speech(
@@ -132,12 +181,11 @@ def read_general_speech(
     if not sources:
         return GeneralSpeech()
     scratch.mkdir(parents=True, exist_ok=True)
-    described: list[SpeechSourceSummary] = []
     with AudioDecoder() as decoder, tempfile.TemporaryFile(dir=scratch, prefix=".speech-") as samples:
         buffer = _UtteranceBuffer(samples)
-        for source in sources:
-            described.append(_read_source(source, buffer, conventions, max_duration_s, decoder.decode, erased))
-        return GeneralSpeech(buffer.utterances(), tuple(described), tuple(buffer.skipped_inputs))
+        reader = _ClipReader(conventions, max_duration_s, decoder.decode)
+        summaries = tuple(_read_source(source, buffer, reader, erased) for source in sources)
+        return GeneralSpeech(buffer.utterances(), summaries, tuple(buffer.skipped_inputs))
 
 
 def check_training_leakage(
@@ -145,25 +193,19 @@ def check_training_leakage(
 ) -> None:
     """Check that training data and evaluation data have no audio in common.
 
-    Args:
-        lake: The lake of the snapshot.
-        snapshot: Its validation and test splits are evaluation data.
-        key: Settings key of the training speech, such as `training.replay`.
-        training: General speech for training.
-        evaluation: General speech that measures forgetting.
+    Evaluation data are the validation and test splits of the snapshot and `evaluation`, the general speech that
+    measures forgetting. `key` is the settings key of the training speech, such as `training.replay`.
 
     Raises:
         CorpusError: Some audio is in both; names the first clip.
     """
-    import io
-
-    import pyarrow.parquet as pq
-
-    columns = ["audio_sha256", "split"]
-    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=columns)
-    rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
+    table = read_table(lake, snapshot.segments, ["audio_sha256", "split"])
     held_out = {each.audio_sha256: "evaluation.out_of_domain" for each in evaluation}
-    held_out |= {audio: f"the classroom's {split} split" for audio, split in rows if split != "train"}
+    held_out |= {
+        row["audio_sha256"]: f"the classroom's {row['split']} split"
+        for row in table.to_pylist()
+        if row["split"] != "train"
+    }
     shared = [each for each in training if each.audio_sha256 in held_out]
     if shared:
         first = shared[0]
@@ -174,20 +216,16 @@ def check_training_leakage(
 
 
 def _read_source(
-    source: SpeechSource,
-    buffer: _UtteranceBuffer,
-    conventions: Conventions,
-    max_duration_s: float,
-    decode: Callable[[bytes, float], NDArray[np.int16]],
-    erased: Collection[str],
+    source: SpeechSource, buffer: _UtteranceBuffer, reader: _ClipReader, erased: Collection[str]
 ) -> SpeechSourceSummary:
     left_out: Counter[str] = Counter()
-    name, clips = _open_source(source, conventions, max_duration_s, decode, left_out)
+    name, clips = _open_source(source, reader, left_out)
     first, seconds = len(buffer.drafts), 0.0
     for clip in clips:
         if isinstance(clip, Skipped):
             left_out[_UNUSABLE] += 1
-            buffer.add_skipped(name, clip.file, clip.reason)
+            if len(buffer.skipped_inputs) < MAX_LISTED_SKIPPED:
+                buffer.skipped_inputs.append(Skipped(name, clip.file, clip.reason))
         elif clip.audio_sha256 in erased:
             left_out[_ERASED] += 1
         elif clip.audio_sha256 in buffer.sounds:
@@ -226,24 +264,19 @@ def _describe_unusable(left_out: Mapping[str, int], skipped: Sequence[Skipped]) 
 
 
 def _open_source(
-    source: SpeechSource,
-    conventions: Conventions,
-    max_duration_s: float,
-    decode: Callable[[bytes, float], NDArray[np.int16]],
-    left_out: Counter[str],
+    source: SpeechSource, reader: _ClipReader, left_out: Counter[str]
 ) -> tuple[str, Iterator[Utterance | Skipped]]:
     """Return the name of a source and an iterator over its clips."""
     path = source.path.resolve()
     if source.kind == "table":
-        table = find_table_file(path)
-        return f"{path.parent.name}/{path.name}", _read_table_utterances(table, conventions, max_duration_s)
+        return f"{path.parent.name}/{path.name}", reader.read_table_utterances(find_table_file(path))
     name = f"{path.parent.name}/{path.name}" if path.is_file() else path.name
     rows = read_common_voice(source) if source.kind == "common_voice" else read_hugging_face(source)
     wanted = _apply_filters(rows, source, left_out)
     if source.most_hours is not None:
         # The order of the hashes gives a sample over the whole corpus and its speakers, always the same.
         wanted = iter(sorted(wanted, key=lambda row: hashlib.sha256(row.key.encode()).digest()))
-    return name, (_decode_public_clip(row, name, conventions, max_duration_s, decode) for row in wanted)
+    return name, (reader.decode_public_clip(row, name) for row in wanted)
 
 
 def _apply_filters(rows: Iterable[PublicClip], source: SpeechSource, left_out: Counter[str]) -> Iterator[PublicClip]:
@@ -257,61 +290,6 @@ def _apply_filters(rows: Iterable[PublicClip], source: SpeechSource, left_out: C
             left_out[_FILTERED] += 1
         else:
             yield row
-
-
-def _read_table_utterances(
-    table: Path, conventions: Conventions, max_duration_s: float
-) -> Iterator[Utterance | Skipped]:
-    rows, unusable = read_table(table)
-    yield from unusable
-    for clip in read_table_clips(table, rows, "", max_duration_s):
-        if isinstance(clip, Skipped):
-            yield clip
-            continue
-        segment, reading = clip.segment, conventions.read(clip.row.text)
-        if clip.row.status == "unusable" or reading.problem:
-            reason = f"has text that is {reading.problem}" if reading.problem else "is marked unusable"
-            yield Skipped(segment.session_id, clip.row.label, reason)
-            continue
-        yield Utterance(
-            **segment.metadata() | {"speaker": segment.speaker or UNKNOWN_SPEAKER},
-            sentence=reading.sentence,
-            audio=decode_flac(segment.audio),
-        )
-
-
-def _decode_public_clip(
-    row: PublicClip,
-    name: str,
-    conventions: Conventions,
-    max_duration_s: float,
-    decode: Callable[[bytes, float], NDArray[np.int16]],
-) -> Utterance | Skipped:
-    reading = conventions.read(row.text)
-    try:
-        if row.problem is not None:
-            raise InputError(row.problem)
-        if reading.problem:
-            raise InputError(f"has text that is {reading.problem}")
-        pcm = decode(row.load(), max_duration_s)
-        measured = measure(pcm)
-        if measured.loudness_dbfs <= SILENCE_DBFS:
-            raise InputError("is digital silence")
-    except InputError as error:
-        return Skipped(name, row.label, str(error))
-    # Each speaker is a session, so intervals are bootstrapped over speakers.
-    session = f"{GENERAL_SPEECH_PREFIX}:{name}:{row.speaker or UNKNOWN_SPEAKER}"
-    audio_sha256 = pcm_sha256(pcm)
-    return Utterance(
-        segment_id=segment_id(GENERAL_SPEECH_PREFIX, session, audio_sha256),
-        session_id=session,
-        speaker=row.speaker or UNKNOWN_SPEAKER,
-        sentence=reading.sentence,
-        duration_s=measured.duration_s,
-        loudness_dbfs=measured.loudness_dbfs,
-        audio_sha256=audio_sha256,
-        audio=dequantise(pcm),
-    )
 
 
 def _describe_selection(source: SpeechSource) -> str:

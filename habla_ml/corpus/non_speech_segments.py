@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from habla_ml.lake.table import read_table
 
 if TYPE_CHECKING:
     from habla_ml.corpus.snapshot import Snapshot, Split
     from habla_ml.lake import Lake
 
 NO_SPEECH_REASONS: Final = frozenset(
-    {
-        "no speech",
-        "nobody speaks",
-        "silence",
-        "noise",
-        "breath",
-        "no habla nadie",
-        "silencio",
-        "ruido",
-        "respiración",
-    }
+    ("no speech", "nobody speaks", "silence", "noise", "breath", "no habla nadie", "silencio", "ruido", "respiración")
 )
 """Reasons for `unusable` that mean non-speech; case, hyphens and underscores do not matter."""
 NO_SPEECH_MARKERS: Final = frozenset({"[silence]", "[noise]", "[silencio]", "[ruido]"})
@@ -51,33 +42,26 @@ def read_non_speech_segments(
     The event in the snapshot's text decides: `unusable` with only reasons of `NO_SPEECH_REASONS` (never private or
     overlapping speech), or a text of only `NO_SPEECH_MARKERS`.
 
-    Args:
-        lake: The lake of the snapshot.
-        snapshot: The snapshot.
-        split: The split of the sessions.
-        most: Largest number of segments: those with the smallest ids, which are a random sample since ids are hashes.
-        max_duration_s: Longer segments are excluded.
+    At most `most` segments: those with the smallest ids, which are a random sample since ids are hashes. Of them,
+    segments longer than `max_duration_s` are excluded.
     """
     import pyarrow.parquet as pq
 
     sessions = {name for name, of in lake.get_json(snapshot.ledger)["groups"].items() if of == split}
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[str, str] = {}
     for day in snapshot.corpus:
-        found.update(_find_non_speech(lake, snapshot, day, sessions))
+        found.update(dict.fromkeys(_find_non_speech(lake, snapshot, day, sessions), day))
     taken = dict(sorted(found.items())[:most])
-    for day in sorted({day for day, _ in taken.values()}):
-        wanted = [segment_id for segment_id, (on, _) in taken.items() if on == day]
+    for day in sorted(set(taken.values())):
+        wanted = [segment_id for segment_id, on in taken.items() if on == day]
         table = pq.read_table(
             lake.fetch_path(snapshot.recordings[day]),
-            columns=["segment_id", "audio_sha256", "duration_s", "audio"],
+            columns=["segment_id", "session_id", "audio_sha256", "duration_s", "audio"],
             filters=[("segment_id", "in", wanted)],
         )
         for row in table.to_pylist():
             if row["duration_s"] <= max_duration_s:
-                session_id = taken[row["segment_id"]][1]
-                yield NonSpeechSegment(
-                    row["segment_id"], session_id, row["audio_sha256"], row["duration_s"], row["audio"]
-                )
+                yield NonSpeechSegment(flac=row.pop("audio"), **row)
 
 
 def is_non_speech(text: str, status: str, reason: str) -> bool:
@@ -90,28 +74,22 @@ def is_non_speech(text: str, status: str, reason: str) -> bool:
     return bool(markers) and not rest and {each.casefold() for each in markers} <= NO_SPEECH_MARKERS
 
 
-def _find_non_speech(lake: Lake, snapshot: Snapshot, day: str, sessions: Collection[str]) -> dict[str, tuple[str, str]]:
-    """Return segment → (day, session) of the day's non-speech segments.
+def _find_non_speech(lake: Lake, snapshot: Snapshot, day: str, sessions: Collection[str]) -> list[str]:
+    """Return the ids of the day's non-speech segments.
 
     The snapshot's text has the id of the deciding event, the log has the event's reason.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     from habla_ml.annotation.event_log import load_events, read_event_table
 
-    columns = ["segment_id", "session_id", "event_id", "problem"]
-    text = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.corpus[day])), columns=columns)
+    text = read_table(lake, snapshot.corpus[day], ["session_id", "event_id", "problem"])
     in_sessions = pc.is_in(text["session_id"], pa.array(sorted(sessions), pa.string()))
     text = text.filter(pc.and_(in_sessions, pc.is_valid(text["problem"])))
     logged = load_events(lake, day)
     if not text.num_rows or logged is None:
-        return {}
+        return []
     events = read_event_table(lake, logged.parquet)
     events = events.filter(pc.is_in(events["event_id"], text["event_id"].combine_chunks()))
-    return {
-        row["segment_id"]: (day, row["session_id"])
-        for row in events.to_pylist()
-        if is_non_speech(row["text"], row["status"], row["reason"])
-    }
+    return [row["segment_id"] for row in events.to_pylist() if is_non_speech(row["text"], row["status"], row["reason"])]

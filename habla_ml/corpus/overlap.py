@@ -8,16 +8,15 @@ System" (ISMIR 2002).
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pyarrow as pa
 
 from habla_ml.corpus.snapshot import Snapshot, read_utterances
 from habla_ml.lake import Lake
+from habla_ml.lake.table import read_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,18 +61,15 @@ class NearDuplicate:
 def find_shared_sentences(lake: Lake, snapshot: Snapshot) -> tuple[SharedSentence, ...]:
     """Return the sentences of train that validation or test repeat, most frequently held out first."""
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=["segment_id", "sentence", "split"])
+    table = read_table(lake, snapshot.segments, ["segment_id", "sentence", "split"])
     plain = pc.utf8_trim_whitespace(pc.replace_substring_regex(pc.utf8_lower(table["sentence"]), r"[\pP\pS\s]+", " "))
-    counted = (
-        table.append_column("plain", plain)
-        .group_by(["plain", "split"])
-        .aggregate([([], "count_all"), ("segment_id", "min")])
-    )
+    by_text = table.append_column("plain", plain).group_by(["plain", "split"])
+    counted = by_text.aggregate([([], "count_all"), ("segment_id", "min")])
+    held_out = counted.filter(pc.not_equal(counted["split"], "train"))["plain"].combine_chunks()
     found: dict[str, dict[str, int]] = {}
     examples: dict[str, str] = {}
-    for row in counted.filter(pc.is_in(counted["plain"], _select_held_out(counted))).to_pylist():
+    for row in counted.filter(pc.is_in(counted["plain"], held_out)).to_pylist():
         found.setdefault(row["plain"], {})[row["split"]] = row["count_all"]
         if row["split"] != "train":
             examples[row["plain"]] = row["segment_id_min"]
@@ -127,12 +123,6 @@ def fingerprint(audio: NDArray[np.float32]) -> NDArray[np.uint32]:
     return np.packbits(signs, axis=1).view(">u4")[:, 0].astype(np.uint32)
 
 
-def _select_held_out(counted: pa.Table) -> pa.Array:
-    import pyarrow.compute as pc
-
-    return counted.filter(pc.not_equal(counted["split"], "train"))["plain"].combine_chunks()
-
-
 @dataclass(frozen=True)
 class _FingerprintIndex:
     """Index of every three of the four bytes of each word, because a codec rarely preserves all 32 bits."""
@@ -140,7 +130,6 @@ class _FingerprintIndex:
     keys: NDArray[np.uint32]
     """Sorted."""
     owners: NDArray[np.int32]
-    """Index of the fingerprint of each key."""
     frame_indices: NDArray[np.int32]
     """Frame of each key in its fingerprint."""
 

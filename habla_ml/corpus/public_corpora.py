@@ -94,8 +94,8 @@ def read_hugging_face(source: SpeechSource) -> Iterator[PublicClip]:
     text = source.text_column or next((each for each in _TEXT_COLUMNS if each in dataset.column_names), "sentence")
     _require_columns(source.path, dataset.column_names, (text, source.audio_column), source)
     audio = _select_undecoded_audio(dataset, source)
-    names = [name for name in dataset.column_names if name != source.audio_column]
-    metadata = dataset.select_columns([name for name in names if name in _list_known_columns(text)])
+    known = {text, *_SPEAKER_COLUMNS, *_ACCENT_COLUMNS, "up_votes", "down_votes"} - {source.audio_column}
+    metadata = dataset.select_columns([name for name in dataset.column_names if name in known])
     for start in range(0, len(dataset), _DATASET_BATCH_ROWS):
         columns: dict[str, list[Any]] = metadata[start : start + _DATASET_BATCH_ROWS]
         for at, values in enumerate(zip(*columns.values(), strict=True)):
@@ -135,17 +135,13 @@ def _make_unusable_clip(label: str, problem: str) -> PublicClip:
 
 def _require_columns(path: Path, found: Sequence[str], needed: Sequence[str], source: SpeechSource) -> None:
     """Raise `InputError` unless the needed columns and the columns of all filters exist."""
-    wanted = [(name,) for name in needed]
+    wanted: list[tuple[str, ...]] = [(name,) for name in needed]
     wanted += [("up_votes",)] if source.fewest_up_votes else []
     wanted += [("down_votes",)] if source.most_down_votes is not None else []
-    for names in [*wanted, *([_ACCENT_COLUMNS] if source.accents else [])]:
+    wanted += [_ACCENT_COLUMNS] if source.accents else []
+    for names in wanted:
         if not set(names) & set(found):
-            listed = ", ".join(found)[:300]
-            raise InputError(f"{path} lacks the column {names[0]}; found {listed or 'none'}")
-
-
-def _list_known_columns(text: str) -> tuple[str, ...]:
-    return (text, *_SPEAKER_COLUMNS, *_ACCENT_COLUMNS, "up_votes", "down_votes")
+            raise InputError(f"{path} lacks the column {names[0]}; found {', '.join(found)[:300] or 'none'}")
 
 
 def _read_clip_file(folder: Path, name: str) -> bytes:
@@ -160,11 +156,10 @@ def _open_dataset(root: Path) -> Dataset:
         splits = sorted(each.name for each in root.iterdir() if each.is_dir())
         raise InputError(f"{root} holds several splits ({', '.join(splits)[:200]}); name one of its folders")
     try:
-        for name in ("state.json", "dataset_info.json"):
-            body = json.loads(read_plain_file(resolve_inside(root, name), _MAX_JSON_BYTES))
-            if name == "state.json":
-                for each in body["_data_files"]:
-                    resolve_inside(root, each["filename"])
+        names = ("state.json", "dataset_info.json")
+        state, _ = (json.loads(read_plain_file(resolve_inside(root, name), _MAX_JSON_BYTES)) for name in names)
+        for each in state["_data_files"]:
+            resolve_inside(root, each["filename"])
         return Dataset.load_from_disk(str(root), keep_in_memory=False)
     except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{root} is not a dataset written by save_to_disk: {type(error).__name__}: {error}") from error

@@ -6,8 +6,7 @@ that the corpus builder already detected are counted here, not detected again.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.language import detect_language
 from habla_ml.lake import Lake, catalogue
+from habla_ml.lake.table import read_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from habla_ml.corpus.snapshot import Snapshot
     from habla_ml.settings import QualitySettings
 
-WORDLESS_PROBLEMS: Final = ("empty", "only markers")
-SPEAKING_RATE_PROBLEMS: Final = ("too fast", "too slow")
-LENGTH_PROBLEMS: Final = ("too long",)
 MAX_FINDING_EXAMPLES: Final = 10
 
 _NAME_COLUMNS: Final = ("segment_id", "session_id", "file_name")
@@ -53,7 +50,6 @@ class QualityFinding:
     name: str
     passed: bool
     value: float
-    """Value that is compared with the bound."""
     bound: float
     unit: str
     """Meaning of `value` and `bound`."""
@@ -67,19 +63,19 @@ class QualityFinding:
 def check_text(lake: Lake, day: CorpusDay, settings: QualitySettings) -> tuple[QualityFinding, ...]:
     """Check one day's annotated text: existing words, speaking rate, lengths, language."""
     columns = [*_NAME_COLUMNS, "sentence", "problem", "duration_s"]
-    table = pq.read_table(io.BytesIO(lake.get_bytes(day.parquet)), columns=columns)
+    table = read_table(lake, day.parquet, columns)
     spoken = table.filter(pc.not_equal(pc.fill_null(table["problem"], ""), "unusable"))
     usable = table.filter(pc.is_null(table["problem"]))
+    shares = (
+        ("texts_have_words", ["empty", "only markers"], settings.most_without_words_share),
+        ("speaking_rate_is_plausible", ["too fast", "too slow"], settings.most_implausible_rate_share),
+    )
     return (
-        _check_problem_share(
-            "texts_have_words", spoken, WORDLESS_PROBLEMS, settings.most_without_words_share, settings
-        ),
-        _check_problem_share(
-            "speaking_rate_is_plausible",
-            spoken,
-            SPEAKING_RATE_PROBLEMS,
-            settings.most_implausible_rate_share,
-            settings,
+        *(
+            _check_share(
+                name, spoken, pc.is_in(spoken["problem"], pa.array(problems)), spoken["problem"], bound, settings
+            )
+            for name, problems, bound in shares
         ),
         _check_length_correlation(spoken, usable, settings),
         _check_language(usable, settings),
@@ -89,47 +85,30 @@ def check_text(lake: Lake, day: CorpusDay, settings: QualitySettings) -> tuple[Q
 def check_recordings(lake: Lake, metadata: str, settings: QualitySettings) -> tuple[QualityFinding, ...]:
     """Check one day's recorded segments, annotated or not, for clipping and silence.
 
-    Args:
-        lake: The lake of the day.
-        metadata: Object id of the day's segment metadata.
-        settings: The bounds.
+    `metadata` is the object id of the day's segment metadata.
     """
     columns = [*_NAME_COLUMNS, "loudness_dbfs", "clipped_share"]
     table = pq.read_table(lake.fetch_path(metadata), columns=columns)
     clipped = pc.greater_equal(table["clipped_share"], settings.clipped_from_sample_share)
     silent = pc.less_equal(table["loudness_dbfs"], max(settings.silent_below_dbfs, SILENCE_DBFS))
+    percent = _format_rounded(pc.multiply(table["clipped_share"], 100), 2, "% at full scale")
+    level = _format_rounded(table["loudness_dbfs"], 1, "dBFS")
     return (
-        _check_share(
-            "few_segments_clipped",
-            table,
-            clipped,
-            pc.binary_join_element_wise(
-                _format_rounded(pc.multiply(table["clipped_share"], 100), 2), "% at full scale", " "
-            ),
-            settings.most_clipped_share,
-            settings,
-        ),
-        _check_share(
-            "few_segments_silent",
-            table,
-            silent,
-            pc.binary_join_element_wise(_format_rounded(table["loudness_dbfs"], 1), "dBFS", " "),
-            settings.most_silent_share,
-            settings,
-        ),
+        _check_share("few_segments_clipped", table, clipped, percent, settings.most_clipped_share, settings),
+        _check_share("few_segments_silent", table, silent, level, settings.most_silent_share, settings),
     )
 
 
 def check_snapshot(lake: Lake, snapshot: Snapshot, settings: QualitySettings) -> tuple[QualityFinding, ...]:
     """Check training data for other languages, and for days with texts that do not match their audio."""
     columns = [*_NAME_COLUMNS, "day", "sentence", "duration_s"]
-    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=columns)
+    table = read_table(lake, snapshot.segments, columns)
     return (_check_language(table, settings), _check_mismatched_days(table, settings))
 
 
 def hours_by_day(lake: Lake, snapshot: Snapshot) -> dict[str, float]:
     """Return day of recording → hours in the snapshot."""
-    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=["day", "duration_s"])
+    table = read_table(lake, snapshot.segments, ["day", "duration_s"])
     sums = table.group_by("day", use_threads=False).aggregate([("duration_s", "sum")])
     pairs = zip(sums["day"].to_pylist(), sums["duration_s_sum"].to_pylist(), strict=True)
     return {day: round(seconds / 3600, 9) for day, seconds in sorted(pairs)}
@@ -138,19 +117,19 @@ def hours_by_day(lake: Lake, snapshot: Snapshot) -> dict[str, float]:
 def find_lost_hours(
     before: Mapping[str, float], now: Mapping[str, float], settings: QualitySettings
 ) -> tuple[QualityFinding, QualityFinding]:
-    """Check whether the corpus lost hours or days between two states.
-
-    Args:
-        before: Day → hours in the last good state.
-        now: Day → hours now.
-        settings: The bound of the lost share of the hours.
-    """
+    """Check whether the corpus lost hours or days between two states, each day → hours."""
     had, have = sum(before.values()), sum(now.values())
     lost = max(0.0, (had - have) / had) if had else 0.0
-    fallen = sorted(
-        (day for day in before if now.get(day, 0.0) < before[day]), key=lambda d: now.get(d, 0.0) - before[d]
-    )
+    change = {day: now.get(day, 0.0) - hours for day, hours in before.items()}
+    fallen = sorted((day for day in before if change[day] < 0), key=change.__getitem__)
     vanished = sorted(day for day, hours in before.items() if hours and not now.get(day))
+
+    def make_examples(days: list[str]) -> tuple[FindingExample, ...]:
+        return tuple(
+            FindingExample("", day, f"{before[day]:.4f} h before, {now.get(day, 0.0):.4f} h now")
+            for day in days[:MAX_FINDING_EXAMPLES]
+        )
+
     return (
         QualityFinding(
             "hours_did_not_fall",
@@ -160,7 +139,7 @@ def find_lost_hours(
             "share of the hours lost since the last good snapshot",
             len(fallen),
             len(before),
-            tuple(_make_day_example(day, before, now) for day in fallen[:MAX_FINDING_EXAMPLES]),
+            make_examples(fallen),
             f"{had:.2f} h before, {have:.2f} h now",
         ),
         QualityFinding(
@@ -171,7 +150,7 @@ def find_lost_hours(
             "days that lost all their hours",
             len(vanished),
             len(before),
-            tuple(_make_day_example(day, before, now) for day in vanished[:MAX_FINDING_EXAMPLES]),
+            make_examples(vanished),
         ),
     )
 
@@ -207,13 +186,6 @@ def compute_rank_correlation(first: NDArray[np.float64], second: NDArray[np.floa
     return float(spearmanr(first, second).statistic)
 
 
-def _check_problem_share(
-    name: str, table: pa.Table, problems: Collection[str], bound: float, settings: QualitySettings
-) -> QualityFinding:
-    mask = pc.is_in(table["problem"], pa.array(sorted(problems)))
-    return _check_share(name, table, mask, table["problem"], bound, settings)
-
-
 def _check_share(
     name: str, table: pa.Table, mask: Any, reasons: Any, bound: float, settings: QualitySettings
 ) -> QualityFinding:
@@ -221,7 +193,6 @@ def _check_share(
     offending, total = pc.sum(mask).as_py() or 0, table.num_rows
     share = offending / total if total else 0.0
     enough = total >= settings.fewest_segments
-    shown = table.append_column("reason", reasons).filter(mask).slice(0, MAX_FINDING_EXAMPLES)
     return QualityFinding(
         name,
         share <= bound or not enough,
@@ -230,18 +201,20 @@ def _check_share(
         "share of segments",
         offending,
         total,
-        _make_examples(shown),
+        _make_examples(table.append_column("reason", reasons).filter(mask)),
         "" if enough else _explain_too_few(total, settings),
     )
 
 
 def _check_length_correlation(spoken: pa.Table, usable: pa.Table, settings: QualitySettings) -> QualityFinding:
     """Check that longer audio has longer text; otherwise texts and files may be mismatched."""
-    too_long = spoken.filter(pc.is_in(spoken["problem"], pa.array(sorted(LENGTH_PROBLEMS))))
+    too_long = spoken.filter(pc.fill_null(pc.equal(spoken["problem"], "too long"), False))
     enough = usable.num_rows >= settings.fewest_segments
     correlation = _correlate_lengths(usable) if enough else None
     passed = correlation is None or correlation >= settings.lowest_length_correlation
     note = "" if enough else _explain_too_few(usable.num_rows, settings)
+    if not passed:
+        note = "the texts may be shifted relative to the files: listen to a few, then import the table again"
     return QualityFinding(
         "texts_are_as_long_as_their_audio",
         passed,
@@ -250,10 +223,8 @@ def _check_length_correlation(spoken: pa.Table, usable: pa.Table, settings: Qual
         "rank correlation of characters with seconds, at least",
         too_long.num_rows,
         usable.num_rows,
-        _make_examples(too_long.append_column("reason", too_long["problem"]).slice(0, MAX_FINDING_EXAMPLES)),
-        note
-        if passed
-        else "the texts may be shifted relative to the files: listen to a few, then import the table again",
+        _make_examples(too_long.append_column("reason", too_long["problem"])),
+        note,
     )
 
 
@@ -261,9 +232,7 @@ def _check_mismatched_days(table: pa.Table, settings: QualitySettings) -> Qualit
     bad: list[tuple[str, float, float]] = []
     total_s = pc.sum(table["duration_s"]).as_py() or 0.0
     for day, rows in _group_by_day(table):
-        if rows.num_rows < settings.fewest_segments:
-            continue
-        correlation = _correlate_lengths(rows)
+        correlation = _correlate_lengths(rows) if rows.num_rows >= settings.fewest_segments else None
         if correlation is not None and correlation < settings.lowest_length_correlation:
             bad.append((day, correlation, pc.sum(rows["duration_s"]).as_py()))
     share = sum(seconds for _, _, seconds in bad) / total_s if total_s else 0.0
@@ -275,10 +244,7 @@ def _check_mismatched_days(table: pa.Table, settings: QualitySettings) -> Qualit
         "share of the hours in days with texts that do not match their audio",
         len(bad),
         len(pc.unique(table["day"])),
-        tuple(
-            FindingExample("", day, f"rank correlation {correlation:.2f}")
-            for day, correlation, _ in bad[:MAX_FINDING_EXAMPLES]
-        ),
+        tuple(FindingExample("", day, f"rank correlation {each:.2f}") for day, each, _ in bad[:MAX_FINDING_EXAMPLES]),
         "" if not bad else "texts may be shifted relative to the files: import the table of these days again",
     )
 
@@ -308,16 +274,12 @@ def _group_by_day(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
 def _make_examples(table: pa.Table) -> tuple[FindingExample, ...]:
     return tuple(
         FindingExample(row["segment_id"], f"{row['session_id']}/{row['file_name']}", str(row["reason"]))
-        for row in table.to_pylist()
+        for row in table.slice(0, MAX_FINDING_EXAMPLES).to_pylist()
     )
 
 
-def _make_day_example(day: str, before: Mapping[str, float], now: Mapping[str, float]) -> FindingExample:
-    return FindingExample("", day, f"{before[day]:.4f} h before, {now.get(day, 0.0):.4f} h now")
-
-
-def _format_rounded(values: Any, digits: int) -> Any:
-    return pc.cast(pc.round(values, digits), pa.string())
+def _format_rounded(values: Any, digits: int, unit: str) -> Any:
+    return pc.binary_join_element_wise(pc.cast(pc.round(values, digits), pa.string()), unit, " ")
 
 
 def _explain_too_few(total: int, settings: QualitySettings) -> str:

@@ -6,11 +6,11 @@ distinct words, not with the segments. Audio is read only for the flagged segmen
 
 from __future__ import annotations
 
-import io
 import re
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
 from typing import Any, Final
 
 import pyarrow as pa
@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 
 from habla_ml.annotation.review_queue import load_review_requests
 from habla_ml.corpus.build import CorpusDay, load_corpus_day
-from habla_ml.corpus.flagged_segments import FlaggedSegment, FlaggedSegments, attach_audio
 from habla_ml.corpus.language import detect_language
 from habla_ml.corpus.snapshot import Snapshot, load_snapshot
 from habla_ml.corpus.violations import ReviewRequestsBySegment, find_confirmed_rules
@@ -34,8 +33,54 @@ _REPORT_BATCH_ROWS: Final = 8192
 _MAX_VOCABULARY_POINTS: Final = 200
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _COMMON_COLUMNS: Final = ("segment_id", "session_id", "file_name", "speaker", "duration_s", "loudness_dbfs")
-_RECORDING_COLUMNS: Final = (*_COMMON_COLUMNS, "clipped_share")
+_FLAG_COLUMNS: Final = ("segment_id", "session_id", "file_name", "duration_s", "loudness_dbfs", "reason")
 _TEXT_COLUMNS: Final = (*_COMMON_COLUMNS, "text", "sentence", "problem", "violations", "annotated_at")
+
+
+@dataclass(frozen=True)
+class FlaggedSegment:
+    """One segment that a person should check."""
+
+    segment_id: str
+    day: str
+    session_id: str
+    file_name: str
+    speaker: str
+    duration_s: float
+    loudness_dbfs: float
+    text: str
+    """As typed; empty without an annotation."""
+    reason: str
+    flac: bytes | None = field(default=None, repr=False)
+    """16 kHz mono; None if the lake lacks it or the page would become too large."""
+
+
+@dataclass
+class FlaggedSegments:
+    """Counts by reason, and the newest `most` segments of each reason; days must be added in order."""
+
+    most: int
+    counts: Counter[str] = field(default_factory=Counter)
+    newest: dict[str, deque[FlaggedSegment]] = field(default_factory=dict)
+
+    def add(self, rows: pa.Table, reasons: pa.Array, day: str) -> None:
+        """Add the rows that have a reason."""
+        for row in rows.append_column("reason", reasons).filter(pc.is_valid(reasons)).to_pylist():
+            self.counts[row["reason"]] += 1
+            own = {name: row[name] for name in _FLAG_COLUMNS}
+            flagged = FlaggedSegment(
+                **own, day=day, speaker=row["speaker"] or UNKNOWN_SPEAKER, text=row.get("text") or ""
+            )
+            self.newest.setdefault(flagged.reason, deque(maxlen=self.most)).append(flagged)
+
+    def select_newest(self) -> list[FlaggedSegment]:
+        """Return at most `most` distinct segments, newest first from all reasons in turn, sorted by reason."""
+        in_turn = chain.from_iterable(zip_longest(*(reversed(self.newest[reason]) for reason in sorted(self.newest))))
+        by_id: dict[str, FlaggedSegment] = {}
+        for each in in_turn:
+            if each is not None:
+                by_id.setdefault(each.segment_id, each)
+        return sorted(list(by_id.values())[: self.most], key=lambda each: each.reason)
 
 
 @dataclass(frozen=True)
@@ -46,7 +91,6 @@ class DaySummary:
     segments: int
     recorded_h: float
     annotated: int
-    """Segments with an annotation."""
     usable: int
     """Annotated segments that are references."""
     usable_h: float
@@ -149,7 +193,7 @@ def describe_corpus(lake: Lake, settings: QualitySettings) -> CorpusReport:
     for day in sorted({*catalogue.RECORDINGS.keys(lake), *catalogue.CORPUS.keys(lake)}):
         recordings, text = load_day(lake, day), load_corpus_day(lake, day)
         if recordings is not None:
-            _read_recordings(lake, day, recordings, settings, totals)
+            _read_recordings(lake, recordings, settings, totals)
         if text is not None:
             _read_text(lake, text, review_requests, totals)
         totals.days.append(_summarise_day(day, recordings, text))
@@ -161,27 +205,20 @@ def describe_corpus(lake: Lake, settings: QualitySettings) -> CorpusReport:
         roles=() if snapshot is None else _sum_hours_by_role(lake, snapshot),
         loudness=_sum_hours_by_loudness(totals),
         vocabulary=_thin_points(totals.points),
-        conventions=tuple(
-            ConventionsUsage(title, digest, days) for (title, digest), days in totals.conventions.most_common()
-        ),
+        conventions=tuple(ConventionsUsage(*of, days) for of, days in totals.conventions.most_common()),
         problems=dict(totals.problems.most_common()),
         violations=dict(totals.violations.most_common()),
         confirmed=dict(totals.confirmed.most_common()),
         flagged_counts=dict(totals.flagged.counts.most_common()),
-        flagged=attach_audio(lake, totals.flagged.select_newest(), settings.largest_audio_bytes),
+        flagged=_attach_audio(lake, totals.flagged.select_newest(), settings.largest_audio_bytes),
         snapshot=snapshot,
     )
 
 
 def _summarise_day(day: str, recordings: PublishedDay | None, text: CorpusDay | None) -> DaySummary:
-    return DaySummary(
-        day,
-        recordings.segments if recordings else 0,
-        recordings.hours if recordings else 0.0,
-        text.counts["annotated"] if text else 0,
-        text.counts["usable"] if text else 0,
-        text.hours if text else 0.0,
-    )
+    segments, recorded_h = (recordings.segments, recordings.hours) if recordings else (0, 0.0)
+    counts, usable_h = (text.counts, text.hours) if text else ({"annotated": 0, "usable": 0}, 0.0)
+    return DaySummary(day, segments, recorded_h, counts["annotated"], counts["usable"], usable_h)
 
 
 def _read_batches(lake: Lake, object_id: str, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -191,14 +228,12 @@ def _read_batches(lake: Lake, object_id: str, columns: Sequence[str]) -> Iterato
         yield pa.Table.from_batches([batch])
 
 
-def _read_recordings(
-    lake: Lake, day: str, recordings: PublishedDay, settings: QualitySettings, totals: _ReportTotals
-) -> None:
-    for rows in _read_batches(lake, recordings.metadata, _RECORDING_COLUMNS):
+def _read_recordings(lake: Lake, recordings: PublishedDay, settings: QualitySettings, totals: _ReportTotals) -> None:
+    for rows in _read_batches(lake, recordings.metadata, [*_COMMON_COLUMNS, "clipped_share"]):
         _add_seconds(rows, totals.recorded_s)
         clipped = pc.greater_equal(rows["clipped_share"], settings.clipped_from_sample_share)
         silent = pc.less_equal(rows["loudness_dbfs"], settings.silent_below_dbfs)
-        totals.flagged.add(rows, pc.if_else(clipped, "clipped", pc.if_else(silent, "silent", None)), day)
+        totals.flagged.add(rows, pc.if_else(clipped, "clipped", pc.if_else(silent, "silent", None)), recordings.day)
 
 
 def _read_text(lake: Lake, text: CorpusDay, review_requests: ReviewRequestsBySegment, totals: _ReportTotals) -> None:
@@ -270,27 +305,52 @@ def _sum_hours(totals: _ReportTotals, name: str) -> tuple[Hours, ...]:
 def _sum_hours_by_loudness(totals: _ReportTotals) -> tuple[tuple[int, Hours], ...]:
     recorded, usable = totals.recorded_s["loudness"], totals.usable_s["loudness"]
     steps = recorded.keys() | usable.keys()
-    if not steps:
-        return ()
-    found = []
-    for step in range(min(steps), max(steps) + 1):
-        low, high = step * LOUDNESS_STEP_DB, (step + 1) * LOUDNESS_STEP_DB
-        found.append((low, Hours(f"{low} to {high} dBFS", recorded[step] / 3600, usable[step] / 3600)))
-    return tuple(found)
+    lows = {step: step * LOUDNESS_STEP_DB for step in range(min(steps, default=0), max(steps, default=-1) + 1)}
+    return tuple(
+        (low, Hours(f"{low} to {low + LOUDNESS_STEP_DB} dBFS", recorded[step] / 3600, usable[step] / 3600))
+        for step, low in lows.items()
+    )
 
 
 def _sum_hours_by_role(lake: Lake, snapshot: Snapshot) -> tuple[Hours, ...]:
-    file = pq.ParquetFile(io.BytesIO(lake.get_bytes(snapshot.segments)))
+    file = pq.ParquetFile(lake.fetch_path(snapshot.segments))
     if "role" not in file.schema_arrow.names:
         return ()
     table = file.read(columns=["role", "duration_s"])
     sums = _sum_seconds(pa.table({"key": pc.fill_null(table["role"], "unknown"), "duration_s": table["duration_s"]}))
-    return tuple(
-        Hours(role, total / 3600, total / 3600) for role, total in sorted(sums, key=lambda each: (-each[1], each[0]))
-    )
+    largest_first = sorted(sums, key=lambda each: (-each[1], each[0]))
+    return tuple(Hours(role, total / 3600, total / 3600) for role, total in largest_first)
 
 
 def _thin_points(points: Sequence[VocabularyPoint]) -> tuple[VocabularyPoint, ...]:
     """Return about two hundred points at most, including the last one."""
     step = -(-len(points) // _MAX_VOCABULARY_POINTS) or 1
     return (VocabularyPoint(0, 0), *points[-1::-step][::-1]) if points else ()
+
+
+def _attach_audio(lake: Lake, flagged: Sequence[FlaggedSegment], most_bytes: int) -> tuple[FlaggedSegment, ...]:
+    """Return the segments with their FLAC in order, each only if it fits into the rest of `most_bytes`."""
+    audio: dict[str, bytes] = {}
+    for day in {each.day for each in flagged}:
+        audio.update(_read_audio(lake, day, {each.segment_id for each in flagged if each.day == day}))
+    shown, left = [], most_bytes
+    for each in flagged:
+        flac = audio.get(each.segment_id)
+        if flac is not None and len(flac) <= left:
+            left -= len(flac)
+            each = replace(each, flac=flac)
+        shown.append(each)
+    return tuple(shown)
+
+
+def _read_audio(lake: Lake, day: str, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the FLAC of the wanted segments; reads the audio of only the row groups that contain one."""
+    recordings = load_day(lake, day)
+    if recordings is None:
+        return
+    file = pq.ParquetFile(lake.fetch_path(recordings.parquet))
+    for group in range(file.num_row_groups):
+        ids = file.read_row_group(group, columns=["segment_id"])["segment_id"].to_pylist()
+        if not wanted.isdisjoint(ids):
+            audio = file.read_row_group(group, columns=["audio"])["audio"]
+            yield from ((name, audio[index].as_py()) for index, name in enumerate(ids) if name in wanted)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
+from operator import attrgetter
 
 from markupsafe import Markup
 
-from habla_ml.corpus.flagged_segments import FlaggedSegment
 from habla_ml.corpus.report import CorpusReport, DaySummary, Hours, VocabularyPoint
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.html import open_template
@@ -35,15 +35,9 @@ class ChartBar:
 
 def render_corpus_report(report: CorpusReport) -> str:
     """Return the whole page; the same report gives the same bytes."""
-    template = open_template(
-        "habla_ml.corpus",
-        "corpus_report.html.j2",
-        hours=_format_hours,
-        percent=_format_percent,
-        count=_format_count,
-    )
+    formats = {"hours": _format_hours, "percent": _format_percent, "count": _format_count}
+    template = open_template("habla_ml.corpus", "corpus_report.html.j2", **formats)
     periods, unit = _group_into_periods(report.days)
-    others = _merge_speakers(report.speakers[_MAX_SPEAKERS:])
     rows = (*report.speakers[:_MAX_SPEAKERS], *report.roles)
     return template.render(
         report=report,
@@ -57,35 +51,27 @@ def render_corpus_report(report: CorpusReport) -> str:
         loudness_top=max((each.recorded_h for _, each in report.loudness), default=0.0),
         loudness_labels=[low for low, _ in report.loudness],
         speakers=report.speakers[:_MAX_SPEAKERS],
-        other_speakers=others,
+        other_speakers=_merge_speakers(report.speakers[_MAX_SPEAKERS:]),
         row=_draw_row,
         scale_h=max((max(each.recorded_h, each.usable_h) for each in rows), default=0.0),
         vocabulary=curve(report.vocabulary),
-        flagged=[(reason, list(members)) for reason, members in groupby(report.flagged, key=_get_reason)],
+        flagged=[(reason, list(members)) for reason, members in groupby(report.flagged, key=attrgetter("reason"))],
     )
 
 
 def _build_tables(report: CorpusReport, periods: Sequence[DaySummary], unit: str) -> dict[str, TextTable]:
+    count, hours = _format_count, _format_hours
+    columns = {"segments": count, "recorded_h": hours, "annotated": count, "usable": count, "usable_h": hours}
     tables = {
         "periods": TextTable.of(
             f"Hours by {unit}",
             [unit, "segments", "recorded", "annotated", "usable", "usable time"],
-            [
-                [
-                    each.day,
-                    _format_count(each.segments),
-                    _format_hours(each.recorded_h),
-                    _format_count(each.annotated),
-                    _format_count(each.usable),
-                    _format_hours(each.usable_h),
-                ]
-                for each in periods
-            ],
+            [[each.day, *(form(getattr(each, name)) for name, form in columns.items())] for each in periods],
         ),
         "conventions": TextTable.of(
             "Conventions",
             ["In use", "days"],
-            [[TableCell(each.title, each.digest[:12]), _format_count(each.days)] for each in report.conventions],
+            [[TableCell(each.title, each.digest[:12]), count(each.days)] for each in report.conventions],
         ),
         "violations": _build_count_table("rule", report.violations),
         "confirmed": _build_count_table("rule", report.confirmed),
@@ -103,42 +89,39 @@ def _build_count_table(label: str, counts: Mapping[str, int]) -> TextTable:
 
 
 def _build_snapshot_table(snapshot: Snapshot) -> TextTable:
-    splits = [
+    rows = [
         [split, f"{_format_hours(hours)}, {_format_count(snapshot.counts[split])} segments"]
         for split, hours in snapshot.hours.items()
     ]
-    conventions = f"{snapshot.conventions} · {snapshot.conventions_digest}"
-    return TextTable.of(
-        "Newest snapshot",
-        [TableColumn("", is_numeric=False)] * 2,
-        [*splits, ["Snapshot", snapshot.id], ["Conventions", conventions]],
-    )
+    rows.append(["Snapshot", snapshot.id])
+    rows.append(["Conventions", f"{snapshot.conventions} · {snapshot.conventions_digest}"])
+    return TextTable.of("Newest snapshot", [TableColumn("", is_numeric=False)] * 2, rows)
 
 
 def bars(values: Sequence[ChartBar], top: float | None = None, css_class: str = "") -> Markup:
     """Draw vertical bars over the full width; `top` is the value at full height (None: the largest value)."""
     highest = top or max((max(each.back, each.front) for each in values), default=0.0) or 1.0
     step = 100 / max(1, len(values))
+    bar = Markup(
+        '<g><title>{note}</title><rect class="hit" x="{left:.3f}%" width="{step:.3f}%" y="0" height="{whole}"/>'
+        '<rect class="back" x="{x:.3f}%" width="{width:.3f}%" y="{back_y:.1f}" height="{back:.1f}"/>'
+        '<rect class="front" x="{x:.3f}%" width="{width:.3f}%" y="{front_y:.1f}" height="{front:.1f}"/></g>'
+    )
     drawn = []
     for at, each in enumerate(values):
-        x, width = at * step + 0.08 * step, 0.84 * step
         back, front = _PLOT_HEIGHT * each.back / highest, _PLOT_HEIGHT * each.front / highest
         drawn.append(
-            Markup(
-                '<g><title>{note}</title><rect class="hit" x="{left}%" width="{step}%" y="0" height="{whole}"/>'
-                '<rect class="back" x="{x}%" width="{width}%" y="{back_y}" height="{back}"/>'
-                '<rect class="front" x="{x}%" width="{width}%" y="{front_y}" height="{front}"/></g>'
-            ).format(
+            bar.format(
                 note=each.note,
-                left=f"{at * step:.3f}",
-                step=f"{step:.3f}",
+                left=at * step,
+                step=step,
                 whole=_PLOT_HEIGHT,
-                x=f"{x:.3f}",
-                width=f"{width:.3f}",
-                back_y=f"{_PLOT_HEIGHT - back:.1f}",
-                back=f"{back:.1f}",
-                front_y=f"{_PLOT_HEIGHT - front:.1f}",
-                front=f"{front:.1f}",
+                x=(at + 0.08) * step,
+                width=0.84 * step,
+                back_y=_PLOT_HEIGHT - back,
+                back=back,
+                front_y=_PLOT_HEIGHT - front,
+                front=front,
             )
         )
     return Markup('<svg class="bars {css_class}" width="100%" height="{height}" role="img">{drawn}</svg>').format(
@@ -175,14 +158,8 @@ def _find_monday(line: DaySummary) -> str:
 
 
 def _sum_days(name: str, lines: Sequence[DaySummary]) -> DaySummary:
-    return DaySummary(
-        name,
-        sum(each.segments for each in lines),
-        sum(each.recorded_h for each in lines),
-        sum(each.annotated for each in lines),
-        sum(each.usable for each in lines),
-        sum(each.usable_h for each in lines),
-    )
+    columns = ("segments", "recorded_h", "annotated", "usable", "usable_h")
+    return DaySummary(name, **{column: sum(getattr(each, column) for each in lines) for column in columns})
 
 
 def _merge_speakers(speakers: Sequence[Hours]) -> Hours | None:
@@ -199,9 +176,8 @@ def _make_hours_bar(line: DaySummary) -> ChartBar:
 
 def _make_share_bar(line: DaySummary) -> ChartBar:
     share = line.annotated / line.segments if line.segments else 0.0
-    return ChartBar(
-        line.day, f"{line.day}: {line.annotated} of {line.segments} segments, {_format_percent(share)}", 1.0, share
-    )
+    note = f"{line.day}: {line.annotated} of {line.segments} segments, {_format_percent(share)}"
+    return ChartBar(line.day, note, 1.0, share)
 
 
 def _make_loudness_bar(low: int, each: Hours) -> ChartBar:
@@ -213,13 +189,9 @@ def _draw_row(each: Hours, scale_h: float) -> Markup:
     back, front = (100 * hours / scale_h if scale_h else 0.0 for hours in (each.recorded_h, each.usable_h))
     return Markup(
         '<svg class="bars flat" width="100%" height="12" aria-hidden="true">'
-        '<rect class="back" width="{back}%" height="12" rx="2"/>'
-        '<rect class="front" width="{front}%" height="12" rx="2"/></svg>'
-    ).format(back=f"{back:.2f}", front=f"{front:.2f}")
-
-
-def _get_reason(each: FlaggedSegment) -> str:
-    return each.reason
+        '<rect class="back" width="{back:.2f}%" height="12" rx="2"/>'
+        '<rect class="front" width="{front:.2f}%" height="12" rx="2"/></svg>'
+    ).format(back=back, front=front)
 
 
 def _format_hours(hours: float) -> str:

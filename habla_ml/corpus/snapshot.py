@@ -7,14 +7,13 @@ has the same snapshot.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, catalogue
-from habla_ml.lake.table import arrow_schema
+from habla_ml.lake.table import arrow_schema, read_table
 from habla_ml.recordings.segments import SEGMENT_COLUMNS, SegmentMetadata
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ class Snapshot:
     """Name and version of the conventions, e.g. `orthographic-v1`."""
     conventions_digest: str
     ledger: str
-    """Object id of the split ledger."""
     hours: Mapping[Split, float]
     counts: Mapping[Split, int]
     kept_out: Mapping[Split, int] = field(default_factory=dict)
@@ -116,22 +114,17 @@ def load_snapshot(lake: Lake, snapshot_id: str) -> Snapshot:
 def read_train_sentences(lake: Lake, snapshot: Snapshot) -> Iterator[str]:
     """Yield the sentences of the train split, without audio."""
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=["split", "sentence"])
+    table = read_table(lake, snapshot.segments, ["split", "sentence"])
     yield from table.filter(pc.equal(table["split"], "train"))["sentence"].to_pylist()
 
 
 def read_utterances(
     lake: Lake, snapshot: Snapshot, split: Split, only: Collection[str] | None = None
 ) -> Iterator[Utterance]:
-    """Yield the utterances of one split, ordered by day, session and file; memory holds one row group.
+    """Yield the utterances of one split on the days `only` (None: all); memory holds one row group.
 
-    Args:
-        lake: The lake of the snapshot.
-        snapshot: The snapshot.
-        split: The split.
-        only: Days to read; None for all.
+    They are ordered by day, session and file.
 
     Raises:
         CorpusError: The recordings lack audio that the snapshot names.
@@ -141,16 +134,14 @@ def read_utterances(
 
     from habla_ml.audio import decode_flac
 
-    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)))
+    table = read_table(lake, snapshot.segments)
     table = table.filter(pc.equal(table["split"], split))
     wanted = {row["segment_id"]: row for row in table.to_pylist() if only is None or row["day"] in only}
-    days = sorted({row["day"] for row in wanted.values()})
-    for day in days:
+    columns = ["segment_id", "audio", "source"]
+    for day in sorted({row["day"] for row in wanted.values()}):
         recordings = pq.ParquetFile(lake.fetch_path(snapshot.recordings[day]))
-        columns = ["segment_id", "audio", "source"]
         for batch in recordings.iter_batches(batch_size=256, columns=columns):
-            rows = zip(*(batch[name].to_pylist() for name in columns), strict=True)
-            for segment_id, flac, source in rows:
+            for segment_id, flac, source in zip(*(batch[name].to_pylist() for name in columns), strict=True):
                 row = wanted.pop(segment_id, None)
                 if row is not None:
                     yield Utterance(
@@ -179,9 +170,8 @@ def load_latest_snapshot(lake: Lake) -> Snapshot:
 def find_sessions_in_two_splits(lake: Lake, snapshot: Snapshot) -> list[str]:
     """Return sessions with segments in several splits of a snapshot; there must be none."""
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=["session_id", "split"])
+    table = read_table(lake, snapshot.segments, ["session_id", "split"])
     counted = table.group_by("session_id").aggregate([("split", "count_distinct")])
     found: list[str] = counted.filter(pc.greater(counted["split_count_distinct"], 1))["session_id"].to_pylist()
     return sorted(found)

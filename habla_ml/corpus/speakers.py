@@ -6,8 +6,8 @@ much of the corpus. A teacher does not connect sessions, because a teacher speak
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -17,8 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from habla_ml.errors import SettingsError
 from habla_ml.settings.yaml_files import format_validation_errors, read_mapping
 
-SpeakerRole = Literal["teacher", "student"]
-
 
 class EnrolledPerson(BaseModel):
     """An enrolled person: their labels in the sessions with names that match one of the globs."""
@@ -26,7 +24,7 @@ class EnrolledPerson(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1)
-    role: SpeakerRole
+    role: Literal["teacher", "student"]
     labels: tuple[str, ...] = Field(min_length=1)
     sessions: tuple[str, ...] = ("*",)
 
@@ -57,20 +55,17 @@ class SpeakerMap(BaseModel):
         return self.people[found[0]] if found else None
 
 
-@dataclass(frozen=True)
-class EnrolledSpeakers:
-    """Enrolled people by session and label."""
+EnrolledSpeakers = Mapping[tuple[str, str], EnrolledPerson]
+"""(session, label) → the enrolled person."""
 
-    people: Mapping[tuple[str, str], EnrolledPerson]
-    """(session, label) → the enrolled person."""
 
-    def sessions_by_person(self, role: SpeakerRole) -> dict[str, set[str]]:
-        """Return name → sessions of all people with a role."""
-        found: dict[str, set[str]] = {}
-        for (session, _), person in self.people.items():
-            if person.role == role:
-                found.setdefault(person.name, set()).add(session)
-        return found
+def find_sessions_by_student(speakers: EnrolledSpeakers) -> dict[str, set[str]]:
+    """Return name → sessions of all students."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for (session, _), person in speakers.items():
+        if person.role == "student":
+            found[person.name].add(session)
+    return found
 
 
 def load_speaker_map(path: Path | None) -> SpeakerMap:
@@ -86,19 +81,13 @@ def load_speaker_map(path: Path | None) -> SpeakerMap:
     except ValidationError as error:
         raise SettingsError(format_validation_errors(error, SpeakerMap, f"speaker map {path}", private=True)) from None
     names = [each.name for each in found.people]
-    repeated = [index for index, name in enumerate(names) if names.index(name) < index]
-    if repeated:
-        raise SettingsError(
-            f"speaker map {path}: people.{names.index(names[repeated[0]])} and people.{repeated[0]} (counted from 0) have "
-            "the same name; give all their labels in one entry"
-        )
+    for index, name in enumerate(names):
+        if names.index(name) < index:
+            raise SettingsError(
+                f"speaker map {path}: people.{names.index(name)} and people.{index} (counted from 0) have the same name; "
+                "give all their labels in one entry"
+            )
     return found
-
-
-def find_enrolled_speakers(speakers: SpeakerMap, labels: Iterable[tuple[str, str]]) -> EnrolledSpeakers:
-    """Return the enrolled people of the given (session, label) pairs."""
-    found = ((pair, speakers.find_person(*pair)) for pair in labels)
-    return EnrolledSpeakers({pair: person for pair, person in found if person is not None})
 
 
 def group_sessions(
@@ -112,9 +101,9 @@ def group_sessions(
     order = sorted(connecting, key=lambda name: (len(connecting[name]), name))
     while True:
         groups = _join_sessions(hours, [connecting[name] for name in order])
-        sizes: dict[str, float] = {}
+        sizes: dict[str, float] = defaultdict(float)
         for session, group in groups.items():
-            sizes[group] = sizes.get(group, 0.0) + hours[session]
+            sizes[group] += hours[session]
         too_large = {group for group, size in sizes.items() if size > largest_hours}
         joining = [name for name in order if len(connecting[name]) > 1 and groups[connecting[name][0]] in too_large]
         if not joining:

@@ -34,7 +34,6 @@ class _Assignment:
     """Hours of each group that may be validation or test."""
     groups: dict[str, Split] = field(default_factory=dict)
     filled: dict[Split, float] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0.0))
-    """Hours of each split."""
 
     def assign(self, group: str, split: Split) -> None:
         self.groups[group] = split
@@ -60,16 +59,13 @@ class _Assignment:
 
     def largest_first(self, order: list[str]) -> None:
         total = sum(self.hours.values())
-        smallest_large = SHARE_TOLERANCE * total
-        order = sorted(order, key=lambda group: -self.hours[group] if self.hours[group] > smallest_large else 0)
+        is_large = {group: self.hours[group] > SHARE_TOLERANCE * total for group in order}
+        order = sorted(order, key=lambda group: -self.hours[group] if is_large[group] else 0)
         for position, group in enumerate(order):
             splits = self.list_allowed_splits(group)
             empty = [split for split in splits if not self.filled[split]]
-            with_room = [
-                split
-                for split in splits
-                if self.filled[split] + self.hours[group] <= (self.shares[split] + SHARE_TOLERANCE) * total
-            ]
+            most_h = {split: (self.shares[split] + SHARE_TOLERANCE) * total for split in splits}
+            with_room = [split for split in splits if self.filled[split] + self.hours[group] <= most_h[split]]
             if len(empty) >= len(order) - position or not with_room:
                 missing_h = {split: self.shares[split] * total - self.filled[split] for split in empty or splits}
                 self.assign(group, max(missing_h, key=missing_h.__getitem__))
@@ -95,7 +91,9 @@ def assign_splits(
         CorpusError: The shares leave nothing for train.
     """
     shares = compute_split_shares(settings)
-    new = sorted(hours.keys() - ledger.keys(), key=lambda group: _hash_group(settings.seed, group))
+    new = sorted(
+        hours.keys() - ledger.keys(), key=lambda group: hashlib.sha256(f"{settings.seed}\n{group}".encode()).digest()
+    )
     open_splits = [split for split in _FILL_ORDER if shares[split] > 0]
     if len(ledger) + len(new) < MIN_GROUPS:
         open_splits = ["train"]
@@ -125,7 +123,3 @@ def compute_split_shares(settings: SplitSettings) -> dict[Split, float]:
             "their sum must be below 1"
         )
     return {"train": train, "validation": settings.validation, "test": settings.test}
-
-
-def _hash_group(seed: int, group: str) -> bytes:
-    return hashlib.sha256(f"{seed}\n{group}".encode()).digest()

@@ -8,7 +8,7 @@ not a random sample of speech, so validation and test exclude them.
 
 from __future__ import annotations
 
-import io
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -21,10 +21,11 @@ from habla_ml.annotation.review_queue import load_chosen_segment_ids
 from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, load_corpus_day
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.snapshot import SNAPSHOT_SCHEMA, SPLITS, Snapshot, Split, load_snapshot, save_snapshot
-from habla_ml.corpus.speakers import EnrolledSpeakers, find_enrolled_speakers, group_sessions, load_speaker_map
+from habla_ml.corpus.speakers import EnrolledSpeakers, find_sessions_by_student, group_sessions, load_speaker_map
 from habla_ml.corpus.split_assignment import SHARE_TOLERANCE, assign_splits, compute_split_shares
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, Pointer, catalogue
+from habla_ml.lake.table import put_table, read_table
 from habla_ml.settings import Settings, SplitSettings
 
 LEDGER_FORMAT: Final = "habla_ml.split_ledger/1"
@@ -73,7 +74,7 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
     """
     days = _load_current_days(lake, conventions)
     rows = _load_usable_rows(lake, days)
-    speakers = find_enrolled_speakers(load_speaker_map(settings.corpus.speakers), _list_speaker_labels(rows))
+    speakers = _find_enrolled_speakers(rows, settings)
     chosen = pc.is_in(rows["segment_id"], pa.array(sorted(load_chosen_segment_ids(lake)), pa.string()))
     pointer = lake.read_pointer(catalogue.SPLIT_LEDGER)
     before = load_ledger(lake, pointer)
@@ -84,21 +85,20 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
     latest = lake.read_pointer(catalogue.SPLITS)
     pinned = _pin_audio(rows, before.pinned_audio, _read_earlier_splits(lake, latest))
     person_splits = _find_splits_by_person(speakers, groups)
-    people = {
-        name: min(splits, key=_SPLIT_PRIORITY.index)
-        for name, splits in person_splits.items()
-        if name in speakers.sessions_by_person("student")
-    }
-    ledger = _publish_ledger(lake, SplitLedger(groups, pinned, {**people, **before.people}), pointer)
+    students = find_sessions_by_student(speakers)
+    people = {name: min(person_splits[name], key=_SPLIT_PRIORITY.index) for name in students}
+    ledger = asdict(SplitLedger(groups, pinned, {**people, **before.people}))
+    ledger_id = lake.put_json({"format": LEDGER_FORMAT, **ledger})
+    lake.move_pointer(catalogue.SPLIT_LEDGER, {"ledger": ledger_id}, pointer)
     rows = _add_speaker_columns(_drop_copies(rows, pinned), speakers)
     draft = Snapshot(
         id="",
-        segments=_put_segments(lake, rows),
+        segments=put_table(lake, rows.cast(SNAPSHOT_SCHEMA)),
         recordings={day.day: day.recordings for day in days},
         corpus={day.day: day.parquet for day in days},
         conventions=conventions.title,
         conventions_digest=conventions.digest,
-        ledger=ledger,
+        ledger=ledger_id,
         hours=_sum_hours_by_split(rows),
         counts=_count_by_split(rows),
         kept_out=_count_by_split(kept_out),
@@ -145,9 +145,9 @@ def count_speakers(lake: Lake, snapshot: Snapshot) -> dict[str, dict[str, int | 
 def load_split_changes(lake: Lake) -> dict[Split, SplitChange]:
     """Return the changes of each split between the two newest snapshots; empty for the first snapshot."""
     pointer = lake.read_pointer(catalogue.SPLITS)
-    found: Any = pointer.value.get("changes", {}) if pointer else {}
-    changes = {split: found[split] for split in SPLITS if split in found}
-    return {split: SplitChange(each["came"], each["left"], each["erased"]) for split, each in changes.items()}
+    changes: Any = pointer.value.get("changes", {}) if pointer else {}
+    keys = ("came", "left", "erased")
+    return {split: SplitChange(*(changes[split][key] for key in keys)) for split in SPLITS if split in changes}
 
 
 def load_ledger(lake: Lake, pointer: Pointer | None) -> SplitLedger:
@@ -169,7 +169,7 @@ def _assign_sessions(
     hours, eligible = _sum_hours_by_session(rows), _sum_hours_by_session(rows.filter(pc.invert(chosen)))
     known = before.groups
     connecting = {}
-    for name, sessions in speakers.sessions_by_person("student").items():
+    for name, sessions in find_sessions_by_student(speakers).items():
         splits = {known[each] for each in sessions if each in known} | {before.people.get(name, "")} - {""}
         if len(splits) < 2:
             connecting[name] = sessions
@@ -197,33 +197,34 @@ def _find_decided_splits(
         before: The ledger.
     """
     decided: dict[str, set[Split]] = {group: set() for group in connected.values()}
-    for session, group in connected.items():
-        if session in before.groups:
-            decided[group].add(before.groups[session])
-    for name, sessions in connecting.items():
-        if name in before.people:
-            for session in sessions:
-                decided[connected[session]].add(before.people[name])
+    for session in connected.keys() & before.groups.keys():
+        decided[connected[session]].add(before.groups[session])
+    for name in connecting.keys() & before.people.keys():
+        for session in connecting[name]:
+            decided[connected[session]].add(before.people[name])
     return decided
 
 
 def _sum_by_group(hours: Mapping[str, float], group_of: Mapping[str, str]) -> dict[str, float]:
-    sums: dict[str, float] = {}
+    sums: dict[str, float] = defaultdict(float)
     for session, each in hours.items():
-        sums[group_of[session]] = round(sums.get(group_of[session], 0.0) + each, 9)
+        sums[group_of[session]] = round(sums[group_of[session]] + each, 9)
     return sums
 
 
-def _list_speaker_labels(rows: pa.Table) -> list[tuple[str, str]]:
-    found = rows.group_by(["session_id", "speaker"], use_threads=False).aggregate([])
-    return sorted(zip(found["session_id"].to_pylist(), found["speaker"].to_pylist(), strict=True))
+def _find_enrolled_speakers(rows: pa.Table, settings: Settings) -> EnrolledSpeakers:
+    speaker_map = load_speaker_map(settings.corpus.speakers)
+    labels = rows.group_by(["session_id", "speaker"], use_threads=False).aggregate([])
+    pairs = sorted(zip(labels["session_id"].to_pylist(), labels["speaker"].to_pylist(), strict=True))
+    found = {pair: speaker_map.find_person(*pair) for pair in pairs}
+    return {pair: person for pair, person in found.items() if person is not None}
 
 
 def _find_splits_by_person(speakers: EnrolledSpeakers, groups: Mapping[str, Split]) -> dict[str, set[Split]]:
     """Return enrolled person → the splits of the sessions with their speech."""
-    found: dict[str, set[Split]] = {}
-    for (session, _), person in speakers.people.items():
-        found.setdefault(person.name, set()).add(groups[session])
+    found: dict[str, set[Split]] = defaultdict(set)
+    for (session, _), person in speakers.items():
+        found[person.name].add(groups[session])
     return found
 
 
@@ -233,7 +234,7 @@ def _add_speaker_columns(rows: pa.Table, speakers: EnrolledSpeakers) -> pa.Table
     A label without an enrolled person is local to its session, so whether train has its speaker is unknown.
     """
     pairs = list(zip(rows["session_id"].to_pylist(), rows["speaker"].to_pylist(), strict=True))
-    people = [speakers.people.get(pair) for pair in pairs]
+    people = [speakers.get(pair) for pair in pairs]
     splits = rows["split"].to_pylist()
     trained = {person.name for person, split in zip(people, splits, strict=True) if person and split == "train"}
     names = [person.name if person else label for person, (_, label) in zip(people, pairs, strict=True)]
@@ -266,8 +267,7 @@ def _move_latest(lake: Lake, snapshot: Snapshot, rows: pa.Table, latest: Pointer
         if {**latest.value, **value} == dict(latest.value):
             return
         before = load_snapshot(lake, latest.value["snapshot"])
-        columns = ["segment_id", "split"]
-        earlier = pq.read_table(io.BytesIO(lake.get_bytes(before.segments)), columns=columns)
+        earlier = read_table(lake, before.segments, ["segment_id", "split"])
         recorded_counts = latest.value.get("counts", before.counts)
         value["changes"] = {
             split: {
@@ -302,7 +302,7 @@ def _load_current_days(lake: Lake, conventions: Conventions) -> list[CorpusDay]:
 def _load_usable_rows(lake: Lake, days: list[CorpusDay]) -> pa.Table:
     tables = []
     for day in days:
-        table = pq.read_table(io.BytesIO(lake.get_bytes(day.parquet)), columns=list(_CORPUS_COLUMNS))
+        table = read_table(lake, day.parquet, _CORPUS_COLUMNS)
         tables.append(table.filter(pc.is_null(table["problem"])).drop_columns(["problem"]))
     if not tables:
         raise CorpusError(
@@ -322,8 +322,7 @@ def _read_earlier_splits(lake: Lake, latest: Pointer | None) -> pa.Table:
     """Read audio digest and split of every segment of the previous snapshot."""
     if latest is None:
         return _AUDIO_SPLIT_SCHEMA.empty_table()
-    segments = lake.get_bytes(load_snapshot(lake, latest.value["snapshot"]).segments)
-    return pq.read_table(io.BytesIO(segments), columns=_AUDIO_SPLIT_SCHEMA.names)
+    return read_table(lake, load_snapshot(lake, latest.value["snapshot"]).segments, _AUDIO_SPLIT_SCHEMA.names)
 
 
 def _pin_audio(rows: pa.Table, known: Mapping[str, Split], earlier: pa.Table) -> dict[str, Split]:
@@ -332,7 +331,7 @@ def _pin_audio(rows: pa.Table, known: Mapping[str, Split], earlier: pa.Table) ->
     That is its split in the earlier snapshot, otherwise the split of its first row.
     """
     both = pa.concat_tables(
-        [each.select(_AUDIO_SPLIT_SCHEMA.names).cast(_AUDIO_SPLIT_SCHEMA) for each in (earlier, rows)]
+        each.select(_AUDIO_SPLIT_SCHEMA.names).cast(_AUDIO_SPLIT_SCHEMA) for each in (earlier, rows)
     )
     distinct = both.group_by("audio_sha256").aggregate([("split", "count_distinct")])
     shared = distinct.filter(pc.greater(distinct["split_count_distinct"], 1))["audio_sha256"]
@@ -348,15 +347,3 @@ def _drop_copies(rows: pa.Table, pinned: Mapping[str, Split]) -> pa.Table:
     keys, splits = pa.array(list(pinned), pa.string()), pa.array(list(pinned.values()), pa.string())
     allowed = pc.take(splits, pc.index_in(rows["audio_sha256"], keys))
     return rows.filter(pc.fill_null(pc.equal(allowed, rows["split"]), True))
-
-
-def _publish_ledger(lake: Lake, ledger: SplitLedger, pointer: Pointer | None) -> str:
-    object_id = lake.put_json({"format": LEDGER_FORMAT, **asdict(ledger)})
-    lake.move_pointer(catalogue.SPLIT_LEDGER, {"ledger": object_id}, pointer)
-    return object_id
-
-
-def _put_segments(lake: Lake, rows: pa.Table) -> str:
-    out = io.BytesIO()
-    pq.write_table(rows.cast(SNAPSHOT_SCHEMA), out, compression="zstd", row_group_size=65_536)
-    return lake.put_bytes(out.getvalue())

@@ -40,7 +40,6 @@ class ViolatingSegment:
     """As typed."""
     conventions_digest: str
     violations: tuple[str, ...]
-    """Names of the broken requirements, in the order of the conventions."""
     confirmed: tuple[str, ...]
     """Broken requirements that a person confirmed in review."""
 
@@ -66,9 +65,8 @@ def read_violations(lake: Lake, day: CorpusDay, most: int | None = None) -> tupl
     """Return the first `most` segments of the day that break a requirement, in the day's order."""
     if not day.violations:
         return ()
-    return tuple(
-        _make_violating_segments(_read_violating_rows(lake, day).slice(0, most), day, load_review_requests(lake))
-    )
+    rows = _read_violating_rows(lake, day).slice(0, most)
+    return tuple(_make_violating_segments(rows, day, load_review_requests(lake)))
 
 
 def count_confirmed(lake: Lake, day: CorpusDay) -> dict[str, int]:
@@ -78,10 +76,8 @@ def count_confirmed(lake: Lake, day: CorpusDay) -> dict[str, int]:
         return {}
     rows = _read_violating_rows(lake, day)
     requested = rows.filter(pc.is_in(rows["segment_id"], pa.array(sorted(review_requests), pa.string())))
-    counted = Counter(
-        rule for each in _make_violating_segments(requested, day, review_requests) for rule in each.confirmed
-    )
-    return dict(sorted(counted.items()))
+    segments = _make_violating_segments(requested, day, review_requests)
+    return dict(sorted(Counter(rule for each in segments for rule in each.confirmed).items()))
 
 
 def find_confirmed_rules(
@@ -118,13 +114,10 @@ def _read_violating_rows(lake: Lake, day: CorpusDay) -> pa.Table:
 def _make_violating_segments(
     rows: pa.Table, day: CorpusDay, review_requests: ReviewRequestsBySegment
 ) -> Iterator[ViolatingSegment]:
+    digest = day.conventions_digest
     for row in rows.to_pylist():
         annotated_at, broken = row.pop("annotated_at"), tuple(row.pop("violations"))
         requests = review_requests.get(row["segment_id"], ())
-        confirmed = find_confirmed_rules(requests, row["text"], annotated_at, day.conventions_digest)
-        yield ViolatingSegment(
-            **row,
-            conventions_digest=day.conventions_digest,
-            violations=broken,
-            confirmed=tuple(rule for rule in broken if rule in confirmed),
-        )
+        confirmed = find_confirmed_rules(requests, row["text"], annotated_at, digest)
+        confirmed_in_order = tuple(rule for rule in broken if rule in confirmed)
+        yield ViolatingSegment(**row, conventions_digest=digest, violations=broken, confirmed=confirmed_in_order)

@@ -30,7 +30,6 @@ class WhisperBaseModel:
     name: str
     """As written in the recipe."""
     revision: str | None
-    """The pinned commit of a hub model."""
     digest: str
     """Digest of the files, or of hub id and commit."""
 

@@ -1,14 +1,17 @@
-"""Training checkpoints: complete ones have a stamp file, and only a stamped one of the same run is resumed.
+"""Training checkpoints with their curves: complete ones have a stamp file, and only those of the same run are resumed.
 
 `Trainer` writes a checkpoint file by file. The stamp is written last, after all other files are synced to disk. A
-checkpoint without a stamp is incomplete and is deleted.
+checkpoint without a stamp is incomplete and is deleted. Validation is the WER of greedy decoding on a few clips;
+`evaluation` compares versions.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +20,21 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from habla_ml.training.identity import RunIdentity
-from habla_ml.training.validation import ValidationPoint
 
 _CHECKPOINT_PREFIX = "checkpoint-"
 _STAMP_FILE = "habla_ml.json"
+_NON_WORD_CHARACTERS = re.compile(r"[^\w\s]|_")
+
+
+class ValidationPoint(BaseModel):
+    """One evaluation during training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: int
+    wer: float
+    """Word errors per reference word; above 1 if the model inserts many words."""
+    loss: float
 
 
 class CheckpointStamp(BaseModel):
@@ -33,7 +47,6 @@ class CheckpointStamp(BaseModel):
     elapsed_s: float
     """Training time so far, over all attempts."""
     stopped: bool
-    """Whether the run ended at this step."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,6 @@ class Checkpoint:
     folder: Path
     stamp: CheckpointStamp
     log: Sequence[dict[str, Any]]
-    """`Trainer`'s log entries up to this step."""
 
 
 def get_checkpoint_folder(folder: Path, step: int) -> Path:
@@ -78,18 +90,16 @@ def find_latest_checkpoint(folder: Path, identity: RunIdentity) -> Checkpoint | 
     Raises:
         TrainingError: A complete checkpoint belongs to another run.
     """
-    found = []
+    stamps: dict[Path, CheckpointStamp] = {}
     for path in sorted(folder.glob(f"{_CHECKPOINT_PREFIX}*")):
-        stamp_file = path / _STAMP_FILE
-        if not stamp_file.exists():
+        if not (path / _STAMP_FILE).exists():
             shutil.rmtree(path)
             continue
-        stamp = CheckpointStamp.model_validate_json(stamp_file.read_bytes())
-        identity.check_same_run(stamp.identity, str(path))
-        found.append((stamp.step, path, stamp))
-    if not found:
+        stamps[path] = CheckpointStamp.model_validate_json((path / _STAMP_FILE).read_bytes())
+        identity.check_same_run(stamps[path].identity, str(path))
+    if not stamps:
         return None
-    _, path, stamp = max(found)
+    path, stamp = max(stamps.items(), key=lambda each: each[1].step)
     state = json.loads((path / "trainer_state.json").read_text("utf-8"))
     return Checkpoint(path, stamp, state["log_history"])
 
@@ -104,20 +114,42 @@ def prune_checkpoints(folder: Path, keep: set[int]) -> None:
 
 def extract_validation_curve(log: Sequence[dict[str, Any]]) -> tuple[ValidationPoint, ...]:
     """Return the evaluations in a trainer's log."""
+    evaluations = (each for each in log if "eval_wer" in each)
     return tuple(
-        ValidationPoint(step=entry["step"], wer=entry["eval_wer"], loss=entry["eval_loss"])
-        for entry in log
-        if "eval_wer" in entry
+        ValidationPoint(step=each["step"], wer=each["eval_wer"], loss=each["eval_loss"]) for each in evaluations
     )
 
 
 def extract_loss_curve(log: Sequence[dict[str, Any]]) -> tuple[LossPoint, ...]:
     """Return the training losses in a trainer's log."""
-    return tuple(
-        LossPoint(step=entry["step"], loss=entry["loss"], learning_rate=entry["learning_rate"])
-        for entry in log
-        if "loss" in entry
-    )
+    return tuple(LossPoint(each["step"], each["loss"], each["learning_rate"]) for each in log if "loss" in each)
+
+
+def compute_word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
+    """Return (S + D + I) / reference words over all pairs, in lower case and without punctuation."""
+    import jiwer
+
+    texts = zip(map(_normalise_words, references), map(_normalise_words, hypotheses), strict=True)
+    pairs = [(reference, hypothesis) for reference, hypothesis in texts if reference]
+    if not pairs:
+        return 0.0
+    return float(jiwer.process_words([each for each, _ in pairs], [each for _, each in pairs]).wer)
+
+
+def find_best_point(curve: Sequence[ValidationPoint]) -> ValidationPoint:
+    """Return the point with the lowest WER, then the lowest loss, then the earliest step."""
+    return min(curve, key=lambda point: (point.wer, point.loss, point.step))
+
+
+def is_patience_exhausted(curve: Sequence[ValidationPoint], patience: int) -> bool:
+    """Return whether the last `patience` evaluations are no better than the earlier ones."""
+    if len(curve) <= patience:
+        return False
+    return find_best_point(curve).step <= curve[-patience - 1].step
+
+
+def _normalise_words(text: str) -> str:
+    return " ".join(_NON_WORD_CHARACTERS.sub(" ", unicodedata.normalize("NFC", text).lower()).split())
 
 
 def _sync_to_disk(path: Path) -> None:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from habla_ml.audio import SAMPLE_RATE, dequantise, quantise
+from habla_ml.audio.background_sounds import synthesise_random_background
 from habla_ml.corpus.snapshot import Utterance
-from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.targets import TargetEncoder, UntrainableSentenceError
 from habla_ml.training.windows import FRAME_SAMPLES, FULL_FRAMES, compute_log_mel
 
@@ -27,8 +27,47 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-_WITHOUT_NON_SPEECH = NonSpeech()
 _MAX_CLIP_SAMPLES = FULL_FRAMES * FRAME_SAMPLES
+_SOUND_STREAM = 0x50
+_RANDOM_TOKEN_STREAM = 0x51
+_RANDOM_TOKEN_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class NonSpeech:
+    """Non-speech clips of a run, with no text as their target; the same seed gives the same clips.
+
+    After a few hundred steps on speech alone, Whisper hallucinates a sentence for every cough. Segments that people
+    marked as non-speech are used first; synthesised background sounds fill the remaining share.
+    """
+
+    share: float = 0.0
+    """Share of all clips of the run; 0 for none."""
+    seed: int = 0
+    annotated: Iterable[NDArray[np.int16]] = ()
+    """Samples (16 kHz, mono) of segments that people marked as non-speech."""
+
+    def clips(self, n_speech: int, n_pieces: int) -> Iterator[tuple[NDArray[np.int16], int | None]]:
+        """Yield the samples of each clip and its random token (see `TargetEncoder.encode_silence`).
+
+        Args:
+            n_speech: Number of clips with speech.
+            n_pieces: Random tokens are ids below this.
+        """
+        n_clips = round(n_speech * self.share / (1 - self.share))
+        rng = np.random.default_rng([self.seed, _RANDOM_TOKEN_STREAM])
+        for _, pcm in zip(range(n_clips), self._iterate_sounds(), strict=False):
+            token = int(rng.integers(n_pieces))
+            yield pcm, token if rng.random() < _RANDOM_TOKEN_SHARE else None
+
+    def _iterate_sounds(self) -> Iterator[NDArray[np.int16]]:
+        yield from self.annotated
+        rng = np.random.default_rng([self.seed, _SOUND_STREAM])
+        while True:
+            yield synthesise_random_background(rng)
+
+
+_WITHOUT_NON_SPEECH = NonSpeech()
 
 
 @dataclass(frozen=True)
@@ -42,7 +81,6 @@ class ClipStore:
     labels: NDArray[np.int32]
     label_starts: NDArray[np.int64]
     n_speech: int
-    """Number of clips with speech."""
     skipped: Mapping[str, int]
     """Reason → unusable utterances."""
 
@@ -70,10 +108,7 @@ class ClipStore:
 
 
 def write_clips(
-    utterances: Iterable[Utterance],
-    targets: TargetEncoder,
-    folder: Path,
-    non_speech: NonSpeech = _WITHOUT_NON_SPEECH,
+    utterances: Iterable[Utterance], targets: TargetEncoder, folder: Path, non_speech: NonSpeech = _WITHOUT_NON_SPEECH
 ) -> ClipStore:
     """Write speech and non-speech clips to `folder`, atomically, and open them; an existing folder is only opened.
 
@@ -128,19 +163,14 @@ def open_clips(folder: Path) -> ClipStore:
 
 def select_sample(utterances: Iterable[Utterance], n_clips: int) -> Iterator[Utterance]:
     """Yield the `n_clips` utterances with the smallest hashes of their ids: a reproducible sample of all sessions."""
-
-    def rank(utterance: Utterance) -> str:
-        return hashlib.sha256(utterance.segment_id.encode()).hexdigest()
-
-    yield from heapq.nsmallest(n_clips, utterances, key=rank)
+    yield from heapq.nsmallest(n_clips, utterances, key=lambda each: hashlib.sha256(each.segment_id.encode()).digest())
 
 
 def select_session_share(utterances: Iterable[Utterance], share: float) -> Iterator[Utterance]:
     """Yield the utterances of about `share` of the sessions; a smaller share is a subset of a larger one."""
-    bound = share * 2**64
     for utterance in utterances:
         digest = hashlib.sha256(utterance.session_id.encode()).digest()
-        if int.from_bytes(digest[:8], "big") < bound:
+        if int.from_bytes(digest[:8], "big") < share * 2**64:
             yield utterance
 
 

@@ -19,7 +19,7 @@ _NO_GENERAL_SPEECH = GeneralSpeech()
 
 @dataclass(frozen=True)
 class ExtraSpeech:
-    """General speech that a version is trained on."""
+    """General speech that a version is trained on; its fields are keys of the settings' section `training`."""
 
     first_stage: GeneralSpeech = _NO_GENERAL_SPEECH
     replay: GeneralSpeech = _NO_GENERAL_SPEECH
@@ -46,9 +46,6 @@ def read_extra_speech(lake: Lake, snapshot: Snapshot, recipe: Recipe, settings: 
     )
     extra_speech = ExtraSpeech(read(sources), read(settings.training.replay))
     evaluation = read(settings.evaluation.out_of_domain).utterances
-    for key, speech in (
-        ("training.first_stage", extra_speech.first_stage),
-        ("training.replay", extra_speech.replay),
-    ):
-        check_training_leakage(lake, snapshot, key, speech.utterances, evaluation)
+    for key, speech in vars(extra_speech).items():
+        check_training_leakage(lake, snapshot, f"training.{key}", speech.utterances, evaluation)
     return extra_speech

@@ -8,6 +8,7 @@ in the same process; later versions reuse it. General speech never enters the co
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,23 +16,16 @@ from pathlib import Path
 from habla_ml.corpus.general_speech import GeneralSpeech
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import PointerMovedError
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.training.base_model import WhisperBaseModel
-from habla_ml.training.clips import select_sample
+from habla_ml.training.clips import NonSpeech, select_sample
 from habla_ml.training.identity import RunIdentity
-from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.recipe import Recipe
-from habla_ml.training.record import (
-    FirstStageRecord,
-    TrainedRun,
-    first_stage_pointer_name,
-    read_first_stage_record,
-)
+from habla_ml.training.record import FirstStageRecord, read_first_stage_record
 from habla_ml.training.run import RunFolder, TrainingData, finish_run, read_finished_run
 from habla_ml.training.trainer import Progress
 
 _CLIPS_PER_HELD_OUT_CLIP = 10
-"""At most one of this many clips is held out for validation."""
 
 
 def train_first_stage(
@@ -66,7 +60,7 @@ def train_first_stage(
             non_speech = NonSpeech(stage.non_speech_share, stage.seed)
             training_data = TrainingData("general speech", train, validation, speech.sources, remedy, non_speech)
             finish_run(stage, identity, base, base.folder, training_data, folder, report_progress)
-        record = _publish_first_stage(lake, identity, folder.finished / "checkpoint", read_finished_run(folder))
+        record = _publish_first_stage(lake, identity, folder)
         report_progress(Progress(f"published: checkpoint tree {record.tree[:12]}, step {record.best_step}"))
     folder.clear()
     return record
@@ -81,9 +75,9 @@ def split_held_out(
     many clips, it has single clips.
     """
     most = min(n_clips, max(1, len(utterances) // _CLIPS_PER_HELD_OUT_CLIP))
-    clips_by_speaker: dict[str, list[str]] = {}
+    clips_by_speaker: dict[str, list[str]] = defaultdict(list)
     for each in utterances:
-        clips_by_speaker.setdefault(each.session_id, []).append(each.segment_id)
+        clips_by_speaker[each.session_id].append(each.segment_id)
     held: set[str] = set()
     for speaker in sorted(clips_by_speaker, key=lambda name: hashlib.sha256(name.encode()).digest()):
         if len(held) + len(clips_by_speaker[speaker]) <= most:
@@ -93,15 +87,14 @@ def split_held_out(
     return train, tuple(each for each in utterances if each.segment_id in held)
 
 
-def _publish_first_stage(lake: Lake, identity: RunIdentity, checkpoint: Path, trained: TrainedRun) -> FirstStageRecord:
-    record = FirstStageRecord(**dict(trained), tree=lake.put_tree(checkpoint))
+def _publish_first_stage(lake: Lake, identity: RunIdentity, folder: RunFolder) -> FirstStageRecord:
+    record = FirstStageRecord(**dict(read_finished_run(folder)), tree=lake.put_tree(folder.finished / "checkpoint"))
     value = {"tree": record.tree, "record": lake.put_json(record.model_dump(mode="json"))}
     try:
-        lake.move_pointer(first_stage_pointer_name(identity), value, None)
+        lake.move_pointer(catalogue.FIRST_STAGE.name(identity.digest), value, None)
     except PointerMovedError:
         # Another training of the same identity published first; use its result.
-        found = read_first_stage_record(lake, identity)
-        if found is None:
+        if (found := read_first_stage_record(lake, identity)) is None:
             raise
         return found
     return record

@@ -25,15 +25,12 @@ class RunIdentity(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     recipe: str
-    """Digest of the recipe."""
     snapshot: str
     """Id of the snapshot; empty for a first stage."""
     base_model: str
-    """Digest of the base model's content."""
     replay: str
     """Digest of the general speech of this run, with licences and origins; empty without any."""
     labels: str
-    """Version of the label semantics."""
     seed: int
     code: str
     """Version of habla_ml."""

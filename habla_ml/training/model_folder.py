@@ -53,9 +53,7 @@ def prepare_trainable_model(recipe: Recipe, start: Path) -> Any:
         model.config.update({"apply_spec_augment": True, **recipe.spec_augment.model_dump()})
     if recipe.parts == "encoder":
         model.model.decoder.requires_grad_(False)
-    if recipe.lora is None:
-        return model
-    return _add_adapters(model, recipe.lora)
+    return model if recipe.lora is None else _add_adapters(model, recipe.lora)
 
 
 def _add_adapters(model: Any, lora: Lora) -> Any:
@@ -95,6 +93,8 @@ def write_model_folder(checkpoint: Path, start: Path, base: WhisperBaseModel, ba
         base_share: Share of the base's weights in the result.
         folder: Folder to write; must not exist.
     """
+    import torch
+
     if (checkpoint / "adapter_config.json").exists():
         from peft import PeftModel
 
@@ -103,32 +103,23 @@ def write_model_folder(checkpoint: Path, start: Path, base: WhisperBaseModel, ba
     else:
         model = load_whisper_model(checkpoint)
     if base_share:
-        _interpolate_weights(load_whisper_model(base.folder), base_share, model)
+        with torch.no_grad():
+            originals = load_whisper_model(base.folder).parameters()
+            for trained, original in zip(model.parameters(), originals, strict=True):
+                trained.lerp_(original, base_share)
     folder.mkdir(parents=True)
     model.save_pretrained(folder, max_shard_size="1TB")
-    config = json.loads((base.folder / "config.json").read_text("utf-8"))
-    config.pop("torch_dtype", None)
-    _write_json(folder / "config.json", {**config, "dtype": "float32"})
-    generation = json.loads((base.folder / "generation_config.json").read_text("utf-8"))
-    generation.pop(
-        "_from_model_config", None
-    )  # with this key, transformers 5 drops lang_to_id and other fields on loading
-    _write_json(folder / "generation_config.json", generation)
+    # With `_from_model_config`, transformers 5 drops lang_to_id and other fields on loading.
+    for name, dropped, added in (
+        ("config.json", "torch_dtype", {"dtype": "float32"}),
+        ("generation_config.json", "_from_model_config", {}),
+    ):
+        value = json.loads((base.folder / name).read_text("utf-8")) | added
+        value.pop(dropped, None)
+        (folder / name).write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
     load_feature_extractor(base).save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (base.folder / name).exists():
             shutil.copyfile(base.folder / name, folder / name)
     for path in folder.iterdir():
         path.chmod(0o644)
-
-
-def _interpolate_weights(base: Any, base_share: float, model: Any) -> None:
-    import torch
-
-    with torch.no_grad():
-        for trained, original in zip(model.parameters(), base.parameters(), strict=True):
-            trained.lerp_(original, base_share)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")

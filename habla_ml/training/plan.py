@@ -6,7 +6,6 @@ stored in the pointer `models/<version>/plan`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,7 +24,6 @@ class VersionPlan:
 
     version: str
     snapshot: str
-    """Id of the snapshot."""
     recipe: str
     """Object id of the recipe file's bytes."""
     corpus_hours: float
@@ -39,8 +37,7 @@ def plan_version(lake: Lake, version: str, snapshot: Snapshot, training: Trainin
         SettingsError: The recipe is invalid, or disagrees with `training.first_stage`; nothing is pinned.
         TrainingError: `version` is a replicate without a plan; `plan_replicates` makes it.
     """
-    existing = lake.read_pointer(catalogue.PLAN.name(version))
-    if existing is not None:
+    if (existing := lake.read_pointer(catalogue.PLAN.name(version))) is not None:
         return VersionPlan(**existing.value)
     if (parent := parent_version(version)) is not None:
         raise TrainingError(
@@ -98,18 +95,15 @@ def list_evaluated_trainings(lake: Lake) -> list[VersionPlan]:
 
     A version without a report does not count: a new run of the version resumes it.
     """
-    plans = [plan for plan in _iterate_evaluated_plans(lake) if parent_version(plan.version) is None]
-    return sorted(plans, key=lambda plan: version_number(plan.version))
+    return sorted(_list_evaluated_plans(lake, replicates=False), key=lambda plan: version_number(plan.version))
 
 
 def list_evaluated_replicates(lake: Lake) -> list[VersionPlan]:
     """Return the plans of the trained and evaluated replicates, by name."""
-    plans = [plan for plan in _iterate_evaluated_plans(lake) if parent_version(plan.version) is not None]
-    return sorted(plans, key=lambda plan: plan.version)
+    return sorted(_list_evaluated_plans(lake, replicates=True), key=lambda plan: plan.version)
 
 
-def _iterate_evaluated_plans(lake: Lake) -> Iterator[VersionPlan]:
-    for version in catalogue.REPORT.keys(lake):
-        pointer = lake.read_pointer(catalogue.PLAN.name(version))
-        if pointer is not None:
-            yield VersionPlan(**pointer.value)
+def _list_evaluated_plans(lake: Lake, *, replicates: bool) -> list[VersionPlan]:
+    versions = [each for each in catalogue.REPORT.keys(lake) if (parent_version(each) is not None) is replicates]
+    pointers = [lake.read_pointer(catalogue.PLAN.name(each)) for each in versions]
+    return [VersionPlan(**pointer.value) for pointer in pointers if pointer is not None]

@@ -8,9 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from habla_ml.corpus.general_speech import SpeechSourceSummary
 from habla_ml.lake import Lake, catalogue
-from habla_ml.training.checkpoints import LossPoint
+from habla_ml.training.checkpoints import LossPoint, ValidationPoint
 from habla_ml.training.identity import RunIdentity
-from habla_ml.training.validation import ValidationPoint
 
 
 class TrainedRun(BaseModel):
@@ -25,7 +24,6 @@ class TrainedRun(BaseModel):
     base_model: str
     base_model_revision: str | None
     steps: int
-    """Optimiser steps done."""
     best_step: int
     """Step of the published weights."""
     validation: tuple[ValidationPoint, ...]
@@ -44,7 +42,6 @@ class TrainedRun(BaseModel):
     non_speech_clips: int = 0
     """Training clips without speech; neither in `train_clips` nor in `train_hours`."""
     general_speech: tuple[SpeechSourceSummary, ...] = ()
-    """Sources of general speech in the training data, with licence and origin."""
 
     @property
     def best(self) -> ValidationPoint:
@@ -64,14 +61,8 @@ class TrainingRecord(TrainedRun):
 
     version: str
     tree: str
-    """Tree id of the checkpoint folder in the lake."""
     first_stage: FirstStageRecord | None = None
     """First stage from which this run started; None if it started from the base model."""
-
-
-def first_stage_pointer_name(identity: RunIdentity) -> str:
-    """Return the name of the pointer to a first stage's checkpoint (`{"tree", "record"}`)."""
-    return catalogue.FIRST_STAGE.name(identity.digest)
 
 
 def read_training_record(lake: Lake, version: str) -> TrainingRecord | None:
@@ -82,5 +73,5 @@ def read_training_record(lake: Lake, version: str) -> TrainingRecord | None:
 
 def read_first_stage_record(lake: Lake, identity: RunIdentity) -> FirstStageRecord | None:
     """Return the record of the first stage with this identity, or None."""
-    pointer = lake.read_pointer(first_stage_pointer_name(identity))
+    pointer = lake.read_pointer(catalogue.FIRST_STAGE.name(identity.digest))
     return None if pointer is None else FirstStageRecord.model_validate(lake.get_json(pointer.value["record"]))

@@ -27,11 +27,7 @@ from habla_ml.training.record import read_training_record
 def plan_replicates(lake: Lake, version: str, seeds: Sequence[int], folder: Path) -> list[VersionPlan]:
     """Return plans of `version` with each of `seeds`, in order; existing plans are kept.
 
-    Args:
-        lake: The lake of plans and recipes.
-        version: A trained version that is no replicate itself.
-        seeds: Distinct, non-negative, without the seed of the version's own recipe.
-        folder: Scratch folder for recipe files.
+    Recipe files are written to `folder`. The seeds are distinct, non-negative and not that of the version's own recipe.
 
     Raises:
         TrainingError: `version` is a replicate or has no checkpoint, or the seeds are invalid.
@@ -58,11 +54,7 @@ def plan_next_replicates(lake: Lake, version: str, n_replicates: int, folder: Pa
 def plan_subset_runs(lake: Lake, version: str, percents: Sequence[int], folder: Path) -> list[VersionPlan]:
     """Return plans of `version` on shares of its train split's sessions, in order; existing plans are kept.
 
-    Args:
-        lake: The lake of plans and recipes.
-        version: A trained version that is no replicate itself.
-        percents: Distinct percentages from 1 to 99.
-        folder: Scratch folder for recipe files.
+    Recipe files are written to `folder`. The percentages are distinct and from 1 to 99.
 
     Raises:
         TrainingError: `version` is a replicate or has no checkpoint, or the percentages are invalid.
@@ -73,15 +65,11 @@ def plan_subset_runs(lake: Lake, version: str, percents: Sequence[int], folder: 
             f"invalid percentages {list(percents)} for subset runs of {version}; give one or more distinct ones from 1 to 99"
         )
     recipe = load_recipe(write_recipe_file(lake, plan, folder))
-    planned = []
-    for percent in percents:
-        name = subset_run_name(version, percent)
-        share = round(recipe.train_share * percent / 100, 4)
-        exists = lake.read_pointer(catalogue.PLAN.name(name)) is not None
-        planned.append(
-            read_plan(lake, name) if exists else _pin_variant(lake, plan, recipe, name, "train_share", share)
-        )
-    return planned
+    shares = {subset_run_name(version, each): round(recipe.train_share * each / 100, 4) for each in percents}
+    for name, share in shares.items():
+        if lake.read_pointer(catalogue.PLAN.name(name)) is None:
+            _pin_variant(lake, plan, recipe, name, "train_share", share)
+    return [read_plan(lake, name) for name in shares]
 
 
 def replace_recipe_value(text: str, recipe: Recipe, key: str, value: float) -> str:

@@ -19,10 +19,11 @@ from habla_ml.training.base_model import WhisperBaseModel
 from habla_ml.training.checkpoints import (
     extract_loss_curve,
     extract_validation_curve,
+    find_best_point,
     find_latest_checkpoint,
     get_checkpoint_folder,
 )
-from habla_ml.training.clips import ClipLoader, write_clips
+from habla_ml.training.clips import ClipLoader, NonSpeech, write_clips
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.model_folder import (
     load_feature_extractor,
@@ -30,12 +31,10 @@ from habla_ml.training.model_folder import (
     prepare_trainable_model,
     write_model_folder,
 )
-from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import TrainedRun
 from habla_ml.training.targets import TargetEncoder
 from habla_ml.training.trainer import PreparedRun, Progress, build_trainer, resolve_precision
-from habla_ml.training.validation import find_best_point
 from habla_ml.training.windows import StepSchedule
 
 
@@ -45,9 +44,8 @@ class RunFolder:
     def __init__(self, work_folder: Path, identity: RunIdentity) -> None:
         self.root = work_folder / identity.digest[:16]
         self.clips = self.root / "clips"
-        """Decoded audio and labels for training."""
+        """Decoded audio and labels for training; `validation` has those for validation."""
         self.validation = self.root / "validation"
-        """Decoded audio and labels for validation."""
         self.start = self.root / "start"
         """The initial model after a first stage."""
         self.checkpoints = self.root / "checkpoints"
@@ -72,11 +70,9 @@ class TrainingData:
     train: Iterable[Utterance]
     validation: Iterable[Utterance]
     general_speech: tuple[SpeechSourceSummary, ...]
-    """Sources of the general speech in the training data."""
     remedy: str
     """What to do if no clip is usable; end of the error message."""
     non_speech: NonSpeech
-    """Clips without speech to add to the training clips."""
 
 
 def finish_run(
@@ -107,9 +103,7 @@ def finish_run(
 
         torch.set_num_threads(recipe.threads)
     run = prepare_run(recipe, identity, base, training_data, folder, progress)
-    trained = _train_to_end(run, base, start, folder).model_copy(
-        update={"general_speech": training_data.general_speech}
-    )
+    trained = _train_to_end(run, base, start, training_data.general_speech)
     attempt = folder.root / f"attempt-{os.getpid()}"
     for leftover in folder.root.glob("attempt-*"):
         shutil.rmtree(leftover)
@@ -148,14 +142,11 @@ def prepare_run(
                 f"{training_data.remedy}"
             )
     schedule = StepSchedule(train.durations_s.tolist(), recipe)
-    progress(
-        Progress(
-            f"{train.n_speech} training clips ({train.speech_hours:.2f} h), {len(train) - train.n_speech} without "
-            f"speech, {len(validation)} for validation, {sum(train.skipped.values())} skipped; "
-            f"{schedule.max_steps} steps",
-            max_steps=schedule.max_steps,
-        )
+    message = (
+        f"{train.n_speech} training clips ({train.speech_hours:.2f} h), {len(train) - train.n_speech} without speech, "
+        f"{len(validation)} for validation, {sum(train.skipped.values())} skipped; {schedule.max_steps} steps"
     )
+    progress(Progress(message, max_steps=schedule.max_steps))
     return PreparedRun(
         recipe=recipe,
         identity=identity,
@@ -169,21 +160,22 @@ def prepare_run(
     )
 
 
-def _train_to_end(run: PreparedRun, base: WhisperBaseModel, start: Path, folder: RunFolder) -> TrainedRun:
+def _train_to_end(
+    run: PreparedRun, base: WhisperBaseModel, start: Path, general_speech: tuple[SpeechSourceSummary, ...]
+) -> TrainedRun:
     from transformers import set_seed
 
-    resumed = find_latest_checkpoint(folder.checkpoints, run.identity)
+    resumed = find_latest_checkpoint(run.checkpoints, run.identity)
     if resumed is None or not resumed.stamp.stopped:
         set_seed(run.recipe.seed)  # the initial weights of adapters are random
         trainer = build_trainer(prepare_trainable_model(run.recipe, start), run, resumed)
         if resumed is not None:
-            run.report_progress(
-                Progress(f"resuming at step {resumed.stamp.step}", resumed.stamp.step, run.schedule.max_steps)
-            )
+            step = resumed.stamp.step
+            run.report_progress(Progress(f"resuming at step {step}", step, run.schedule.max_steps))
         trainer.train(resume_from_checkpoint=str(resumed.folder) if resumed else None)
-    ended = find_latest_checkpoint(folder.checkpoints, run.identity)
+    ended = find_latest_checkpoint(run.checkpoints, run.identity)
     if ended is None or not ended.stamp.stopped:
-        raise TrainingError(f"the training in {folder.root} ended without a final checkpoint; run it again")
+        raise TrainingError(f"the training in {run.checkpoints.parent} ended without a final checkpoint; run it again")
     curve = extract_validation_curve(ended.log)
     return TrainedRun(
         identity=run.identity,
@@ -204,6 +196,7 @@ def _train_to_end(run: PreparedRun, base: WhisperBaseModel, start: Path, folder:
         wall_s=ended.stamp.elapsed_s,
         device=_describe_device(),
         precision=resolve_precision(run.recipe),
+        general_speech=general_speech,
     )
 
 

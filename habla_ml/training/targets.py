@@ -73,18 +73,14 @@ class TargetEncoder:
         probability is low. So some clips have one random token before the end: no token becomes likely, and a
         hallucinated text has a low probability and ends early.
 
-        Args:
-            guess: Id of the random token; None for none.
-
-        Raises:
-            TrainingError: The tokenizer has no token for non-speech.
+        `guess` is the id of the random token. Raises `TrainingError` if the tokenizer has no token for non-speech.
         """
         if self._no_speech is None:
             raise TrainingError(
                 f"the base model's tokenizer has no {_NO_SPEECH[0]}; set non_speech_share to 0 in the recipe"
             )
-        guessed = () if guess is None else (guess,)
-        return (self._no_speech, *[IGNORED_LABEL] * (len(self._prompt) - 1), *guessed, self.end_id)
+        ignored = [IGNORED_LABEL] * (len(self._prompt) - 1)
+        return (self._no_speech, *ignored, *([] if guess is None else [guess]), self.end_id)
 
     def pieces(self, labels: Sequence[int]) -> tuple[int, ...]:
         """Return the text ids in labels of `encode`; empty for non-speech."""

@@ -21,11 +21,10 @@ from habla_ml.corpus.snapshot import Snapshot, read_utterances
 from habla_ml.errors import PointerMovedError, TrainingError
 from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.training.base_model import resolve_base_model
-from habla_ml.training.clips import select_sample, select_session_share
+from habla_ml.training.clips import NonSpeech, select_sample, select_session_share
 from habla_ml.training.extra_speech import ExtraSpeech
 from habla_ml.training.first_stage import train_first_stage
 from habla_ml.training.identity import RunIdentity
-from habla_ml.training.non_speech import NonSpeech
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import FirstStageRecord, TrainingRecord, read_training_record
 from habla_ml.training.run import RunFolder, TrainingData, finish_run, read_finished_run
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 _NO_EXTRA_SPEECH = ExtraSpeech()
 _MAX_ANNOTATED_NON_SPEECH = 2_000
-"""Largest number of annotated non-speech segments."""
 
 
 def train_version(
@@ -52,16 +50,8 @@ def train_version(
 ) -> TrainingRecord:
     """Train `recipe` on `snapshot` and move `models/<version>/checkpoint` to the result.
 
-    Does no work if the pointer already has this identity. Resumes an unfinished run in the same `work_folder`.
-
-    Args:
-        lake: The lake of the snapshot.
-        snapshot: The snapshot.
-        recipe: The recipe.
-        version: The model version.
-        work_folder: Folder for the files of the run; one training at a time.
-        progress: Called with each progress report.
-        extra_speech: General speech for the recipe's first stage, and for replay with the train split.
+    Does no work if the pointer already has this identity. Resumes an unfinished run in the same `work_folder`, which
+    one training uses at a time.
 
     Raises:
         TrainingError: Another process trains in `work_folder`, the snapshot or the first stage has no usable clips,
@@ -113,11 +103,10 @@ def lock_work_folder(work_folder: Path) -> Iterator[None]:
 def build_training_data(lake: Lake, snapshot: Snapshot, recipe: Recipe, replay: GeneralSpeech) -> TrainingData:
     """Return the snapshot's train split with replay for training, and its validation split for validation."""
     name = f"snapshot {snapshot.id[:12]}"
+    train = select_session_share(read_utterances(lake, snapshot, "train"), recipe.train_share)
     return TrainingData(
         name=f"{name} and {len(replay.utterances)} clips of general speech" if replay.utterances else name,
-        train=chain(
-            select_session_share(read_utterances(lake, snapshot, "train"), recipe.train_share), replay.utterances
-        ),
+        train=chain(train, replay.utterances),
         validation=select_sample(read_utterances(lake, snapshot, "validation"), recipe.validation_clips),
         general_speech=replay.sources,
         remedy="correct more sessions and publish `splits` again",
@@ -127,9 +116,8 @@ def build_training_data(lake: Lake, snapshot: Snapshot, recipe: Recipe, replay: 
 
 def _read_annotated_non_speech(lake: Lake, snapshot: Snapshot) -> Iterator[NDArray[np.int16]]:
     """Yield the samples of the train split's annotated non-speech segments."""
-    for each in read_non_speech_segments(
-        lake, snapshot, "train", _MAX_ANNOTATED_NON_SPEECH, FULL_FRAMES / FRAMES_PER_S
-    ):
+    longest_s = FULL_FRAMES / FRAMES_PER_S
+    for each in read_non_speech_segments(lake, snapshot, "train", _MAX_ANNOTATED_NON_SPEECH, longest_s):
         yield quantise(decode_flac(each.flac))
 
 
@@ -139,11 +127,8 @@ def _publish_version(
     tree = lake.put_tree(folder.finished / "checkpoint")
     trained = read_finished_run(folder)
     record = TrainingRecord(**dict(trained), version=version, tree=tree, first_stage=first)
-    value = {
-        "tree": tree,
-        "record": lake.put_json(record.model_dump(mode="json")),
-        "identity": trained.identity_digest,
-    }
+    record_id = lake.put_json(record.model_dump(mode="json"))
+    value = {"tree": tree, "record": record_id, "identity": trained.identity_digest}
     try:
         lake.move_pointer(catalogue.CHECKPOINT.name(version), value, seen)
     except PointerMovedError as error:

@@ -19,8 +19,11 @@ from habla_ml.errors import TrainingError
 from habla_ml.training.checkpoints import (
     Checkpoint,
     CheckpointStamp,
+    compute_word_error_rate,
     extract_validation_curve,
+    find_best_point,
     get_checkpoint_folder,
+    is_patience_exhausted,
     prune_checkpoints,
     stamp_checkpoint,
 )
@@ -28,7 +31,6 @@ from habla_ml.training.clips import ClipLoader
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.targets import IGNORED_LABEL, MAX_DECODER_POSITIONS, TargetEncoder
-from habla_ml.training.validation import compute_word_error_rate, find_best_point, is_patience_exhausted
 from habla_ml.training.windows import FULL_FRAMES, StepSchedule, limit_encoder_window
 
 if TYPE_CHECKING:
@@ -42,7 +44,6 @@ class Progress:
     """A progress report of a run."""
 
     message: str
-    """One line of text."""
     step: int = 0
     max_steps: int = 0
     loss: float | None = None
@@ -116,19 +117,19 @@ def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None) -> A
     from transformers.integrations import TensorBoardCallback
     from transformers.trainer_callback import PrinterCallback
 
+    def decode(rows: NDArray[np.int64]) -> list[str]:
+        return [run.targets.decode(ids) for ids in rows]
+
     trainer = _build_trainer_class(run)(
         model=model,
         args=_build_arguments(run),
         train_dataset=run.train,
         eval_dataset=run.validation,
         data_collator=run.train.collate,
-        compute_metrics=lambda prediction: {
-            "wer": _compute_decoded_wer(run.targets, prediction.predictions, prediction.label_ids)
+        compute_metrics=lambda found: {
+            "wer": compute_word_error_rate(decode(found.label_ids), decode(found.predictions))
         },
-        callbacks=[
-            _build_run_callback(run, resumed),
-            TensorBoardCallback(SummaryWriter(log_dir=str(run.tensorboard))),
-        ],
+        callbacks=[_build_run_callback(run, resumed), TensorBoardCallback(SummaryWriter(log_dir=str(run.tensorboard)))],
     )
     trainer.model_accepts_loss_kwargs = True
     trainer.remove_callback(PrinterCallback)
@@ -254,10 +255,6 @@ def _build_arguments(run: PreparedRun) -> Any:
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # DataParallel's threads would share the encoder's window
     return arguments
-
-
-def _compute_decoded_wer(targets: TargetEncoder, predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
-    return compute_word_error_rate([targets.decode(ids) for ids in labels], [targets.decode(ids) for ids in predicted])
 
 
 def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None) -> Any:

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from habla_ml.lake import Lake, catalogue
+from habla_ml.training.checkpoints import ValidationPoint
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.plan import VersionPlan
 from habla_ml.training.record import TrainingRecord
-from habla_ml.training.validation import ValidationPoint
 
 RECIPE_TEXT = """# Why it is so.
 name: some

@@ -7,8 +7,7 @@ from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
 from habla_ml.audio import quantise
 from habla_ml.corpus.snapshot import Utterance
-from habla_ml.training.clips import ClipLoader, select_sample, select_session_share, write_clips
-from habla_ml.training.non_speech import NonSpeech
+from habla_ml.training.clips import ClipLoader, NonSpeech, select_sample, select_session_share, write_clips
 from habla_ml.training.targets import TargetEncoder
 from habla_ml_tests.testing.base_model import BASE_MODEL
 

@@ -1,6 +1,6 @@
 import pytest
 
-from habla_ml.training.validation import (
+from habla_ml.training.checkpoints import (
     ValidationPoint,
     compute_word_error_rate,
     find_best_point,
