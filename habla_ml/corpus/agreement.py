@@ -108,13 +108,9 @@ class AnnotatorAgreement:
 def measure_agreement(
     lake: Lake, conventions: Conventions, normalise: Callable[[str], str], days: Iterable[str] | None = None
 ) -> AnnotatorAgreement:
-    """Compare all texts of the segments with at least two authors.
+    """Compare all texts of the segments with at least two authors, on some days of recording or on all.
 
-    Args:
-        lake: The lake of the events.
-        conventions: Applied to both texts, as for the corpus.
-        normalise: The scorer's normalisation of a text before it counts words.
-        days: Days of recording; None for all.
+    The conventions apply to both texts, as for the corpus; `normalise` is the scorer's normalisation of a text.
     """
     if days is None:
         days = list(catalogue.ANNOTATIONS.keys(lake))

@@ -254,10 +254,8 @@ def _find_mismatch(sentence: str, duration_s: float, loudness_dbfs: float, setti
 def compute_totals(rows: pa.Table, segments: int, without_recording: int) -> dict[str, Any]:
     """Return `counts`, `problems`, `violations` and `hours` of a day, as its pointer stores them.
 
-    Args:
-        rows: The day's text; reads the columns status, problem, duration_s and violations (absent in older days).
-        segments: Recorded segments of the day.
-        without_recording: Annotated segments without a recording.
+    `rows` needs the columns status, problem, duration_s and, except in older days, violations. `segments` counts the
+    recorded segments of the day, `without_recording` the annotated ones without a recording.
     """
     statuses = _count_values(rows["status"])
     usable = rows.filter(pc.is_null(rows["problem"]))

@@ -69,12 +69,7 @@ def diff_conventions(
     The examples are the changed segments with the smallest ids. Ids are hashes, so this is a random sample of the whole
     corpus, the same in every call.
 
-    Args:
-        lake: The lake of the recordings and annotation events.
-        first: The present conventions of the corpus, or any others.
-        second: The conventions to compare with.
-        settings: Bounds of a usable segment.
-        most: Largest number of examples.
+    At most `most` examples; `settings` has the bounds of a usable segment.
     """
     totals: Counter[str] = Counter()
     broken: tuple[Counter[str], Counter[str]] = (Counter(), Counter())

@@ -165,12 +165,9 @@ def read_general_speech(
 ) -> GeneralSpeech:
     """Read the clips of all sources, in the order of sources and rows, with text under the conventions.
 
-    Args:
-        sources: Sources from the settings.
-        conventions: Conventions that turn a text into a sentence.
-        max_duration_s: Longer clips are unusable.
-        scratch: Folder for the samples, 230 MB per hour of speech; the file disappears with its last user.
-        erased: sha256 of audio with withdrawn consent; it is excluded and counted.
+    Clips longer than `max_duration_s` are unusable. `scratch` is a folder for the samples, 230 MB per hour of speech;
+    the file disappears with its last user. `erased` has the sha256 of audio with withdrawn consent; it is excluded and
+    counted.
 
     Raises:
         InputError: A source cannot be read.

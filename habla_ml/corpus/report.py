@@ -330,9 +330,8 @@ def _thin_points(points: Sequence[VocabularyPoint]) -> tuple[VocabularyPoint, ..
 
 def _attach_audio(lake: Lake, flagged: Sequence[FlaggedSegment], most_bytes: int) -> tuple[FlaggedSegment, ...]:
     """Return the segments with their FLAC in order, each only if it fits into the rest of `most_bytes`."""
-    audio: dict[str, bytes] = {}
-    for day in {each.day for each in flagged}:
-        audio.update(_read_audio(lake, day, {each.segment_id for each in flagged if each.day == day}))
+    ids_by_day = {day: {each.segment_id for each in flagged if each.day == day} for day in {e.day for e in flagged}}
+    audio = dict(chain.from_iterable(_read_audio(lake, day, ids) for day, ids in ids_by_day.items()))
     shown, left = [], most_bytes
     for each in flagged:
         flac = audio.get(each.segment_id)
@@ -345,8 +344,7 @@ def _attach_audio(lake: Lake, flagged: Sequence[FlaggedSegment], most_bytes: int
 
 def _read_audio(lake: Lake, day: str, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
     """Yield the FLAC of the wanted segments; reads the audio of only the row groups that contain one."""
-    recordings = load_day(lake, day)
-    if recordings is None:
+    if (recordings := load_day(lake, day)) is None:
         return
     file = pq.ParquetFile(lake.fetch_path(recordings.parquet))
     for group in range(file.num_row_groups):

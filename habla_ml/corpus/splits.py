@@ -191,10 +191,7 @@ def _find_decided_splits(
 ) -> dict[str, set[Split]]:
     """Return group → the splits that the ledger decided for its sessions or students.
 
-    Args:
-        connected: Session → its group.
-        connecting: Student → their sessions.
-        before: The ledger.
+    `connected` is session → its group, `connecting` student → their sessions.
     """
     decided: dict[str, set[Split]] = {group: set() for group in connected.values()}
     for session in connected.keys() & before.groups.keys():
@@ -238,10 +235,8 @@ def _add_speaker_columns(rows: pa.Table, speakers: EnrolledSpeakers) -> pa.Table
     splits = rows["split"].to_pylist()
     trained = {person.name for person, split in zip(people, splits, strict=True) if person and split == "train"}
     names = [person.name if person else label for person, (_, label) in zip(people, pairs, strict=True)]
-    seen = [
-        person.name in trained if person and split != "train" else None
-        for person, split in zip(people, splits, strict=True)
-    ]
+    held_out = [person if split != "train" else None for person, split in zip(people, splits, strict=True)]
+    seen = [person.name in trained if person else None for person in held_out]
     rows = rows.set_column(rows.column_names.index("speaker"), "speaker", pa.array(names, pa.string()))
     rows = rows.append_column("role", pa.array([each.role if each else "" for each in people], pa.string()))
     return rows.append_column("is_seen_speaker", pa.array(seen, pa.bool_()))

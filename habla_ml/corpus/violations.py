@@ -85,11 +85,7 @@ def find_confirmed_rules(
 ) -> frozenset[str]:
     """Return the rules for which a review request returned this text under these conventions before the annotation.
 
-    Args:
-        review_requests: Review requests of the segment.
-        text: Text as typed of the latest annotation.
-        annotated_at: Time of that annotation.
-        conventions_digest: Digest of the conventions that the text breaks.
+    `review_requests` are those of the segment, `text` and `annotated_at` belong to its latest annotation.
     """
     if not review_requests:
         return frozenset()
@@ -104,10 +100,8 @@ def find_confirmed_rules(
 
 def _read_violating_rows(lake: Lake, day: CorpusDay) -> pa.Table:
     file = pq.ParquetFile(lake.fetch_path(day.parquet))
-    parts = [
-        rows.filter(pc.greater(pc.list_value_length(rows["violations"]), 0))
-        for rows in file.iter_batches(_VIOLATION_BATCH_ROWS, columns=list(_VIOLATION_COLUMNS))
-    ]
+    batches = file.iter_batches(_VIOLATION_BATCH_ROWS, columns=list(_VIOLATION_COLUMNS))
+    parts = [rows.filter(pc.greater(pc.list_value_length(rows["violations"]), 0)) for rows in batches]
     return pa.Table.from_batches(parts, schema=pa.schema([CORPUS_SCHEMA.field(name) for name in _VIOLATION_COLUMNS]))
 
 

@@ -48,12 +48,7 @@ class NonSpeech:
     """Samples (16 kHz, mono) of segments that people marked as non-speech."""
 
     def clips(self, n_speech: int, n_pieces: int) -> Iterator[tuple[NDArray[np.int16], int | None]]:
-        """Yield the samples of each clip and its random token (see `TargetEncoder.encode_silence`).
-
-        Args:
-            n_speech: Number of clips with speech.
-            n_pieces: Random tokens are ids below this.
-        """
+        """Yield the samples of each clip and its random token below `n_pieces` (see `TargetEncoder.encode_silence`)."""
         n_clips = round(n_speech * self.share / (1 - self.share))
         rng = np.random.default_rng([self.seed, _RANDOM_TOKEN_STREAM])
         for _, pcm in zip(range(n_clips), self._iterate_sounds(), strict=False):

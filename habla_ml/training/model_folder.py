@@ -86,12 +86,8 @@ def write_model_folder(checkpoint: Path, start: Path, base: WhisperBaseModel, ba
     Configs and tokenizer are copies of the base's files, because loading and saving them loses fields or adds those of
     the library version.
 
-    Args:
-        checkpoint: Folder with the trained weights or adapters.
-        start: Folder with the model at the start of the run; adapters are merged into it.
-        base: The recipe's base model, also after a first stage.
-        base_share: Share of the base's weights in the result.
-        folder: Folder to write; must not exist.
+    `checkpoint` has the trained weights, or adapters that are merged into the model in `start`. `base` is the recipe's
+    base model, also after a first stage. `folder` must not exist.
     """
     import torch
 

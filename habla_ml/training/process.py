@@ -97,9 +97,8 @@ def _train_in_pipes(options: argparse.Namespace) -> None:
     with open_dagster_pipes() as context:
         record = _run_training(options, lambda progress: context.log.info(progress.message))
         tensorboard = RunFolder(options.out, record.identity).tensorboard
-        context.report_asset_materialization(
-            metadata=build_asset_metadata(record, tensorboard), data_version=record.tree
-        )
+        metadata = build_asset_metadata(record, tensorboard)
+        context.report_asset_materialization(metadata=metadata, data_version=record.tree)
 
 
 def _run_training(options: argparse.Namespace, report_progress: Callable[[Progress], None]) -> TrainingRecord:

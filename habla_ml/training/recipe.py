@@ -175,7 +175,11 @@ class Recipe(_Section):
         if self.warmup_steps is not None and self.warmup_ratio is not None:
             raise ValueError("at most one of warmup_steps and warmup_ratio can be given")
         if self.first_stage is not None:
-            self._check_first_stage()
+            try:
+                self.to_first_stage_recipe()
+            except ValidationError as error:
+                faults = (each["msg"].removeprefix("Value error, ") for each in error.errors())
+                raise ValueError(f"first_stage: {'; '.join(faults)}") from None
         full = self.batch_size if self.windows is None else self.windows.full_window_batch_size
         for key, clips in (("batch_size", self.batch_size), ("windows.full_window_batch_size", full)):
             if clips % self.gradient_accumulation:
@@ -198,13 +202,6 @@ class Recipe(_Section):
                 )
         elif self.revision is not None:
             raise ValueError(f"revision is for hub ids, and {self.base_model} is a folder; remove the line")
-
-    def _check_first_stage(self) -> None:
-        try:
-            self.to_first_stage_recipe()
-        except ValidationError as error:
-            faults = (each["msg"].removeprefix("Value error, ") for each in error.errors())
-            raise ValueError(f"first_stage: {'; '.join(faults)}") from None
 
     def to_first_stage_recipe(self) -> Recipe:
         """Return the first stage as a complete recipe, without interpolation with the base's weights."""

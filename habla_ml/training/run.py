@@ -86,14 +86,8 @@ def finish_run(
 ) -> None:
     """Train to the end and write the result to `folder.finished`.
 
-    Args:
-        recipe: The recipe.
-        identity: Identity of the run; a checkpoint of another run is refused.
-        base: The recipe's base model, for tokenizer, configs and the share of its weights.
-        start: Folder of the initial model: the base model or the result of a first stage.
-        training_data: Data for training and validation.
-        folder: Folder of the run.
-        progress: Called with each progress report.
+    A checkpoint of another identity is refused. `base` is the recipe's base model, for tokenizer, configs and the share
+    of its weights. `start` has the initial model: the base model or the result of a first stage.
 
     Raises:
         TrainingError: There are no usable clips for training or validation, or the loss is not finite.
@@ -137,10 +131,8 @@ def prepare_run(
     validation = write_clips(training_data.validation, targets, folder.validation)
     for split, clips in (("train", train), ("validation", validation)):
         if not clips.n_speech:
-            raise TrainingError(
-                f"{training_data.name} has no usable {split} clips (skipped: {dict(clips.skipped) or 'none'}); "
-                f"{training_data.remedy}"
-            )
+            found = f"{training_data.name} has no usable {split} clips (skipped: {dict(clips.skipped) or 'none'})"
+            raise TrainingError(f"{found}; {training_data.remedy}")
     schedule = StepSchedule(train.durations_s.tolist(), recipe)
     message = (
         f"{train.n_speech} training clips ({train.speech_hours:.2f} h), {len(train) - train.n_speech} without speech, "

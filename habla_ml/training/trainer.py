@@ -164,11 +164,8 @@ def _build_trainer_class(run: PreparedRun) -> type[Any]:
         ) -> Any:
             n_frames = inputs["input_features"].shape[-1]
             with limit_encoder_window(self._prepare_bare_model(n_frames).get_encoder(), n_frames):
-                outputs = model(
-                    input_features=inputs["input_features"],
-                    decoder_input_ids=inputs["decoder_input_ids"],
-                    use_cache=False,
-                )
+                forwarded = {key: inputs[key] for key in ("input_features", "decoder_input_ids")}
+                outputs = model(**forwarded, use_cache=False)
             loss = compute_token_loss(outputs.logits, inputs["labels"], num_items_in_batch, run.recipe.label_smoothing)
             return (loss, outputs) if return_outputs else loss
 
@@ -196,11 +193,8 @@ def compute_token_loss(
 ) -> torch.Tensor:
     """Return the cross entropy of the labels, divided by the tokens of the whole accumulated batch.
 
-    Args:
-        logits: [clips, positions, vocabulary].
-        labels: [clips, positions], `IGNORED_LABEL` in padding.
-        n_tokens: Number of labels in all micro-batches of the step; None counts those in `labels`.
-        label_smoothing: Share of the target spread over the vocabulary.
+    `logits` is [clips, positions, vocabulary] and `labels` [clips, positions], `IGNORED_LABEL` in padding. `n_tokens`
+    is the number of labels in all micro-batches of the step; None counts those in `labels`.
     """
     from torch.nn.functional import cross_entropy
 
@@ -290,15 +284,11 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None) -> Any:
                 control.should_training_stop = True
 
         def on_save(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
-            stamp = CheckpointStamp(
-                identity=run.identity,
-                step=state.global_step,
-                elapsed_s=time.monotonic() - started,
-                stopped=control.should_training_stop,
-            )
-            stamp_checkpoint(get_checkpoint_folder(run.checkpoints, state.global_step), stamp)
+            step, elapsed_s, stopped = state.global_step, time.monotonic() - started, control.should_training_stop
+            stamp = CheckpointStamp(identity=run.identity, step=step, elapsed_s=elapsed_s, stopped=stopped)
+            stamp_checkpoint(get_checkpoint_folder(run.checkpoints, step), stamp)
             best = find_best_point(extract_validation_curve(state.log_history))
-            prune_checkpoints(run.checkpoints, {best.step, state.global_step})
+            prune_checkpoints(run.checkpoints, {best.step, step})
 
         def _report_progress(self, state: Any, line: str, **figures: float) -> None:
             elapsed_s = time.monotonic() - started

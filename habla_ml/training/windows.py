@@ -49,10 +49,9 @@ class StepSchedule:
         """Optimiser steps of the recipe; epochs count each clip once."""
         if self._recipe.max_steps is not None:
             return self._recipe.max_steps
-        windows, short = self._recipe.windows, self._recipe.batch_size
-        per_step: float = short
+        windows, per_step = self._recipe.windows, float(self._recipe.batch_size)
         if windows is not None:
-            per_step = short + (windows.full_window_batch_size - short) / windows.full_window_every
+            per_step += (windows.full_window_batch_size - per_step) / windows.full_window_every
         return max(1, round((self._recipe.epochs or 1) * len(self._durations_s) / per_step))
 
     def steps(self) -> Iterator[WindowedStep]:
@@ -84,10 +83,8 @@ class StepSchedule:
         return sum(self._durations_s[clip] for _ in range(steps) for clip in next(schedule).clips)
 
     def _iterate_clips(self) -> Iterator[int]:
-        passes = 0
-        while True:
-            yield from (np.random.default_rng((self._recipe.seed, passes)).permutation(len(self._durations_s)).tolist())
-            passes += 1
+        for passes in count():
+            yield from np.random.default_rng((self._recipe.seed, passes)).permutation(len(self._durations_s)).tolist()
 
     def _draw_window_frames(self, windows: Windows, step: int) -> int:
         jitter = np.random.default_rng((self._recipe.seed, 1 << 32, step)).uniform(0, windows.jitter_s)
@@ -103,9 +100,8 @@ def compute_log_mel(extractor: Any, clips: Sequence[NDArray[np.float32]], n_fram
 
     The audio is padded with silence to the window, not to 30 s.
     """
-    features = extractor(
-        list(clips), sampling_rate=SAMPLE_RATE, max_length=n_frames * FRAME_SAMPLES, padding="max_length"
-    )
+    n_samples = n_frames * FRAME_SAMPLES
+    features = extractor(list(clips), sampling_rate=SAMPLE_RATE, max_length=n_samples, padding="max_length")
     mel: NDArray[np.float32] = np.asarray(features["input_features"], dtype=np.float32)
     return mel
 
