@@ -143,7 +143,8 @@ class Conventions:
         """
         composed = unicodedata.normalize("NFC", text)
         unmarked, problem = self._remove_markers(composed)
-        sentence = self._apply_rules(unmarked)
+        # A rule that removes a zero-width character can join a letter and its accent.
+        sentence = unicodedata.normalize("NFC", self._apply_rules(unmarked))
         if not any(character.isalnum() for character in sentence):
             marked = unmarked != composed or any(not character.isspace() for character in text)
             reason = problem if problem == "unknown marker" else "only markers" if marked else "empty"

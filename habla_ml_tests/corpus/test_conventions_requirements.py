@@ -84,6 +84,10 @@ def test_applying_the_verbatim_rules_twice_changes_nothing(text: str) -> None:
     assert VERBATIM_CONVENTIONS.read(once).sentence == once
 
 
+def test_a_letter_joins_its_accent_after_a_zero_width_character_was_removed() -> None:
+    assert VERBATIM_CONVENTIONS.read("E\u200b\u0301l").sentence == "\u00c9l"
+
+
 WORDS = ("Eh,", "ni-", "niños", "hola.", "¿qué?", "*wifi*", "[noise]", "...", "mmm", "«el»", "tema—")
 
 
