@@ -1,4 +1,4 @@
-"""The partitions of the assets: days of recording and model versions."""
+"""The owners and the partitions of the assets: days of recording and model versions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dagster as dg
 from habla_ml.model_version import version_number
 from habla_ml.settings import Settings
 
+DATA_OWNERS, MODEL_OWNERS, RELEASE_OWNERS = ["team:classroom"], ["team:models"], ["team:app"]
 MODEL_VERSIONS = "model_version"
 model_versions = dg.DynamicPartitionsDefinition(name=MODEL_VERSIONS)
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.defs.owners import DATA_OWNERS
-from habla_ml.defs.partitions import recording_days
+from habla_ml.defs.partitions import DATA_OWNERS, recording_days
 from habla_ml.defs.presentation import column_schema, corpus_report_path, table, tabulate_counts, tabulate_violations
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings

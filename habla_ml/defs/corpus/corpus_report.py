@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from habla_ml.defs.owners import DATA_OWNERS
+from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import corpus_report_path, table, tabulate_counts, tabulate_violations, to_percent
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings

@@ -4,8 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from habla_ml.defs.owners import DATA_OWNERS
-from habla_ml.defs.partitions import recording_days
+from habla_ml.defs.partitions import DATA_OWNERS, recording_days
 from habla_ml.defs.plots import histogram
 from habla_ml.defs.presentation import column_schema, plot, table
 from habla_ml.defs.resources import StoreResource

@@ -9,7 +9,7 @@ import dagster as dg
 
 from habla_ml.defs.attempts import is_running
 from habla_ml.defs.jobs import REVIEW
-from habla_ml.defs.owners import DATA_OWNERS
+from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import table, tabulate_counts
 from habla_ml.defs.resources import StoreResource
 from habla_ml.lake import catalogue

@@ -7,7 +7,7 @@ import dagster as dg
 
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.defs.corpus.agreement import build_floor_metadata
-from habla_ml.defs.owners import DATA_OWNERS
+from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import table
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from habla_ml.defs.owners import MODEL_OWNERS
-from habla_ml.defs.partitions import model_versions
+from habla_ml.defs.partitions import MODEL_OWNERS, model_versions
 from habla_ml.defs.plots import line
 from habla_ml.defs.presentation import plot
 from habla_ml.defs.resources import StoreResource

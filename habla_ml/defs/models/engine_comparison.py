@@ -4,7 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from habla_ml.defs.models.comparison_metadata import build_evaluation_metadata
-from habla_ml.defs.owners import MODEL_OWNERS
+from habla_ml.defs.partitions import MODEL_OWNERS
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 

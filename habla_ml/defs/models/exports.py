@@ -2,8 +2,7 @@
 
 import dagster as dg
 
-from habla_ml.defs.owners import MODEL_OWNERS
-from habla_ml.defs.partitions import model_versions
+from habla_ml.defs.partitions import MODEL_OWNERS, model_versions
 from habla_ml.defs.presentation import table
 from habla_ml.defs.resources import StoreResource
 from habla_ml.export.exporter import ExportAsset, Exporter, PublishedExport

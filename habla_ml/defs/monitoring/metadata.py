@@ -1,6 +1,5 @@
 """Metadata of a monitored release: weekly error rates, inputs and drift."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -59,20 +58,15 @@ def _tabulate_weeks(record: "MonitoredRelease") -> dg.MarkdownMetadataValue:
 def _tabulate_inputs(record: "MonitoredRelease") -> dg.MarkdownMetadataValue:
     from habla_ml.monitoring.alarms import INPUT_LABELS, active_alarms
 
-    def rows() -> Iterator[dict[str, Any]]:
-        for each in record.inputs:
-            alarms = active_alarms(each.alarms, record)
-            last = [side[-1].evidence for side in (each.rise, each.fall) if side]
-            yield {
-                "input": INPUT_LABELS[each.name],
-                "before": each.level,
-                "no change up to": each.allowance,
-                "last week": each.weeks[-1].value,
-                "evidence": f"{max(last):.2g} of {each.bound:g}" if last else "",
-                "note": f"ALARM: week of {alarms[-1]}" if alarms else "",
-            }
-
-    return table(rows(), ["input", "before", "no change up to", "last week", "evidence", "note"])
+    rows = []
+    for each in record.inputs:
+        alarms = active_alarms(each.alarms, record)
+        last = [side[-1].evidence for side in (each.rise, each.fall) if side]
+        evidence = f"{max(last):.2g} of {each.bound:g}" if last else ""
+        note = f"ALARM: week of {alarms[-1]}" if alarms else ""
+        rows.append((INPUT_LABELS[each.name], each.level, each.allowance, each.weeks[-1].value, evidence, note))
+    columns = ["input", "before", "no change up to", "last week", "evidence", "note"]
+    return table((dict(zip(columns, row, strict=True)) for row in rows), columns)
 
 
 def _describe_drift(record: "MonitoredRelease") -> str:

@@ -9,7 +9,7 @@ import dagster as dg
 from habla_ml.defs.attempts import is_running
 from habla_ml.defs.jobs import WATCH
 from habla_ml.defs.monitoring.metadata import build_monitoring_metadata
-from habla_ml.defs.owners import MODEL_OWNERS
+from habla_ml.defs.partitions import MODEL_OWNERS
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 

@@ -4,8 +4,7 @@ from functools import partial
 
 import dagster as dg
 
-from habla_ml.defs.owners import RELEASE_OWNERS
-from habla_ml.defs.partitions import model_versions
+from habla_ml.defs.partitions import RELEASE_OWNERS, model_versions
 from habla_ml.defs.presentation import bullet_list, link_or_path, table
 from habla_ml.defs.resources import StoreResource
 from habla_ml.export.registry import EXPORTERS
