@@ -19,7 +19,8 @@ def releases_command(profile: Profile = None, channel: Channel = None) -> None:
     context = open_context(profile)
     table = Table("", "version", "model", "released", Column("url", overflow="fold"))
     for each in list_releases(context.release_store, channel or context.settings.release.channel):
-        table.add_row("→" if each.is_current else "", each.version, each.model_version, each.released_at, each.url)
+        released = f"{each.released_at:%Y-%m-%dT%H:%M:%SZ}"
+        table.add_row("→" if each.is_current else "", each.version, each.model_version, released, each.url)
     print_rich_table(table)
 
 

@@ -9,8 +9,7 @@ from habla_ml.errors import ExportError
 from habla_ml.export.exporter import ArchiveFormat, ConvertedModel, ExportAsset, Exporter, ExportOptions, Progress
 from habla_ml.export.prepare import prepare_checkpoint
 
-CTRANSLATE2_FILES = ("config.json", "model.bin", "preprocessor_config.json", "tokenizer.json", "vocabulary.json")
-
+_CTRANSLATE2_FILES = ["config.json", "model.bin", "preprocessor_config.json", "tokenizer.json", "vocabulary.json"]
 QUANTISATIONS = ("int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32")
 """Weight types that CTranslate2 stores. A device that cannot compute in one converts the weights on loading."""
 
@@ -19,32 +18,28 @@ def convert_to_ctranslate2(
     checkpoint: Path, scratch: Path, options: ExportOptions, progress: Progress
 ) -> ConvertedModel:
     """Convert a Whisper checkpoint for faster-whisper; see `Exporter.convert`."""
+    from ctranslate2.converters import TransformersConverter
+
     prepared = prepare_checkpoint(checkpoint, scratch / "checkpoint", progress)
     progress(f"ctranslate2: converting to {options.quantisation}")
     model = scratch / "model"
-    _run_converter(prepared.folder, model, options.quantisation)
-    files = sorted(path.name for path in model.iterdir())
-    if files != list(CTRANSLATE2_FILES):
+    converter = TransformersConverter(
+        str(prepared.folder), copy_files=["tokenizer.json", "preprocessor_config.json"], low_cpu_mem_usage=True
+    )
+    try:
+        converter.convert(str(model), quantization=options.quantisation)
+    except (ValueError, RuntimeError, NotImplementedError, OSError) as failed:
         raise ExportError(
-            f"CTranslate2 wrote {files} for {checkpoint}; expected {list(CTRANSLATE2_FILES)}. Check the installed "
+            f"CTranslate2 could not convert the checkpoint to {options.quantisation}: {failed}. Check the free disk "
+            "space and the installed version against constraints.txt."
+        ) from failed
+    files = sorted(path.name for path in model.iterdir())
+    if files != _CTRANSLATE2_FILES:
+        raise ExportError(
+            f"CTranslate2 wrote {files} for {checkpoint}; expected {_CTRANSLATE2_FILES}. Check the installed "
             "version against constraints.txt."
         )
     return ConvertedModel(model, prepared.repairs)
-
-
-def _run_converter(prepared: Path, out: Path, quantisation: str) -> None:
-    from ctranslate2.converters import TransformersConverter
-
-    converter = TransformersConverter(
-        str(prepared), copy_files=["tokenizer.json", "preprocessor_config.json"], low_cpu_mem_usage=True
-    )
-    try:
-        converter.convert(str(out), quantization=quantisation)
-    except (ValueError, RuntimeError, NotImplementedError, OSError) as failed:
-        raise ExportError(
-            f"CTranslate2 could not convert the checkpoint to {quantisation}: {failed}. Check the free disk space "
-            "and the installed version against constraints.txt."
-        ) from failed
 
 
 CTRANSLATE2: Final = Exporter(

@@ -19,21 +19,20 @@ class ExportOptions:
 
     quantisation: str
     timeout_s: float = 3600.0
-    """Of a conversion that runs in its own process."""
+    """Only for a conversion that runs in its own process."""
     origin: Mapping[str, str] = field(default_factory=dict)
     """Model version and checkpoint, for formats that record them."""
 
 
 @dataclass(frozen=True)
 class ConvertedModel:
-    """What a conversion produced."""
+    """The file or folder that a conversion produced."""
 
     path: Path
-    """The file or folder that the format consists of."""
     repairs: tuple[str, ...]
     """Faults of the checkpoint that were repaired first, one sentence each."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """JSON values of this format, such as the measured parity; stored with the export."""
+    """JSON values of this format, such as the measured parity."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,6 @@ class ExportAsset:
     path_label: str | None = None
     """Label of the local path in the asset's metadata, for formats that are used from there."""
     summarise: Callable[[PublishedExport], Mapping[str, str | bool | float]] = lambda _: {}
-    """Further metadata."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +78,9 @@ class Exporter:
     name: str
     """Last part of the pointer name, label in a release, and `Engine.model_format` of the engines that read it."""
     title: str
-    """For messages."""
     stored_as: Literal["tree", "archive"]
     """A folder or one file; also the pointer's key for the artefact."""
     quantisations: tuple[str, ...]
-    """Weight types that the format can store."""
     convert: Callable[[Path, Path, ExportOptions, Progress], ConvertedModel]
     """Convert a Transformers folder. Temporary files and the result go below the second path, an existing folder. A
     format that can be executed here is also verified. Raises `ExportError`."""

@@ -113,20 +113,10 @@ def _write_header(file: IO[bytes], prepared: Path, vocab_size: int) -> None:
     from transformers import WhisperFeatureExtractor
 
     config = json.loads((prepared / "config.json").read_text("utf-8"))
-    numbers = (
-        _MAGIC,
-        vocab_size,
-        config["max_source_positions"],
-        config["d_model"],
-        config["encoder_attention_heads"],
-        config["encoder_layers"],
-        config["max_target_positions"],
-        config["d_model"],
-        config["decoder_attention_heads"],
-        config["decoder_layers"],
-        config["num_mel_bins"],
-        _FLOAT16,
-    )
+    audio_keys = ("max_source_positions", "d_model", "encoder_attention_heads", "encoder_layers")
+    text_keys = ("max_target_positions", "d_model", "decoder_attention_heads", "decoder_layers")
+    sizes = (config[key] for key in (*audio_keys, *text_keys, "num_mel_bins"))
+    numbers = (_MAGIC, vocab_size, *sizes, _FLOAT16)
     file.write(struct.pack(f"<{len(numbers)}i", *numbers))
     extractor = WhisperFeatureExtractor.from_pretrained(prepared, local_files_only=True)
     mel = extractor.mel_filters.T.astype("<f4")  # [n_mels, 201]

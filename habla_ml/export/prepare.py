@@ -44,21 +44,20 @@ class PreparedCheckpoint:
     vocab_size: int
     """Rows of the output projection, timestamps included."""
     repairs: tuple[str, ...]
-    """What was missing or wrong and has been repaired, one sentence each."""
+    """One sentence for each fault that was repaired."""
 
 
 def prepare_checkpoint(checkpoint: Path, out: Path, progress: Progress) -> PreparedCheckpoint:
     """Write a checked copy of a trained Whisper checkpoint.
 
-    Args:
-        checkpoint: A folder of Transformers 4 or 5, with merged weights.
-        out: A folder that does not exist yet, outside `checkpoint`.
-        progress: Receives one line per step.
+    `checkpoint` is a folder of Transformers 4 or 5 with merged weights; `out` must not exist and not be inside it.
 
     Raises:
         ExportError: The folder is an adapter or no Whisper, lacks a file or field that only it can supply, or its
             parts do not match.
     """
+    from safetensors.torch import save_file
+
     _check_paths(checkpoint, out)
     repairs: list[str] = []
     config = _read_json(checkpoint, "config.json")
@@ -80,7 +79,7 @@ def prepare_checkpoint(checkpoint: Path, out: Path, progress: Progress) -> Prepa
     for name, content in texts.items():
         (out / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     shutil.copyfile(checkpoint / "tokenizer.json", out / "tokenizer.json")
-    _save_weights(weights, out / "model.safetensors")
+    save_file(dict(sorted(weights.items())), out / "model.safetensors", metadata={"format": "pt"})
     progress(f"prepare: {len(weights)} tensors in float32; " + ("; ".join(repairs) or "no repairs"))
     return PreparedCheckpoint(out, int(config["vocab_size"]), tuple(repairs))
 
@@ -135,7 +134,7 @@ def _build_generation_config(
                 f"gives {vocabulary.ids.get(token)}; both must come from the same base model."
             )
     content["alignment_heads"] = _check_alignment_heads(checkpoint, content.get("alignment_heads"), config, repairs)
-    content.setdefault("no_timestamps_token_id", vocabulary.no_timestamps_id)
+    content.setdefault("no_timestamps_token_id", vocabulary.ids["<|notimestamps|>"])
     content.setdefault("is_multilingual", True)
     content.setdefault("task_to_id", {t: vocabulary.ids[f"<|{t}|>"] for t in ("transcribe", "translate")})
     content.setdefault("decoder_start_token_id", vocabulary.ids["<|startoftranscript|>"])
@@ -202,20 +201,22 @@ def _load_checked_weights(checkpoint: Path, config: dict[str, Any]) -> dict[str,
     if config.get("tie_word_embeddings", True):
         wanted.pop("proj_out.weight", None)
         found.pop("proj_out.weight", None)
-    problems = [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
-    problems += [f"{name} is unknown" for name in sorted(found.keys() - wanted.keys())]
-    problems += [
-        f"{name} has shape {tuple(found[name].shape)} instead of {shape}"
-        for name, shape in wanted.items()
-        if name in found and tuple(found[name].shape) != shape
+    shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
+    problems = [
+        *(f"{name} is missing" for name in sorted(wanted.keys() - shapes.keys())),
+        *(f"{name} is unknown" for name in sorted(shapes.keys() - wanted.keys())),
+        *(
+            f"{name} has shape {shapes[name]} instead of {shape}"
+            for name, shape in wanted.items()
+            if shapes.get(name, shape) != shape
+        ),
+        *(f"{name} contains NaN or infinity" for name, tensor in found.items() if not torch.isfinite(tensor).all()),
     ]
-    broken = [name for name, tensor in found.items() if not bool(torch.isfinite(tensor).all())]
-    problems += [f"{name} contains NaN or infinity" for name in broken]
     if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ExportError(
-            f"The weights of {checkpoint} do not match its config.json: {'; '.join(problems[:3])}"
-            f"{f' and {len(problems) - 3} more' if len(problems) > 3 else ''}. Export a merged, unchanged "
-            "checkpoint."
+            f"The weights of {checkpoint} do not match its config.json: {'; '.join(problems[:3])}{more}. Export a merged, "
+            "unchanged checkpoint."
         )
     return {name: tensor.to(torch.float32).contiguous() for name, tensor in found.items()}
 
@@ -238,9 +239,3 @@ def _read_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
         except SafetensorError as broken:
             raise ExportError(f"{path} cannot be read ({broken}); copy or save it again.") from broken
     return tensors
-
-
-def _save_weights(weights: dict[str, torch.Tensor], path: Path) -> None:
-    from safetensors.torch import save_file
-
-    save_file(dict(sorted(weights.items())), path, metadata={"format": "pt"})

@@ -22,7 +22,7 @@ class SourceCheckpoint:
     fetch: Callable[[], Path]
     """Returns the local Transformers folder; called only when a conversion is needed."""
     origin: Mapping[str, str] = field(default_factory=dict)
-    """See `ExportOptions.origin`; the identity is added."""
+    """As in `ExportOptions`, without the checkpoint."""
 
 
 def find_version_checkpoint(lake: Lake, version: str, work_folder: Path) -> SourceCheckpoint:
@@ -80,7 +80,8 @@ def publish_export(
     work_folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work_folder, prefix=f"{exporter.name}-") as scratch:
         converted = exporter.convert(checkpoint, Path(scratch), options, progress)
-        size_bytes = _measure_size(converted.path)
+        files = converted.path.rglob("*") if converted.path.is_dir() else [converted.path]
+        size_bytes = sum(file.stat().st_size for file in files if file.is_file())
         progress(f"{exporter.name}: {size_bytes / 1e6:.1f} MB in {options.quantisation}")
         store = lake.put_tree if exporter.stored_as == "tree" else lake.put_file
         published = PublishedExport(
@@ -91,7 +92,15 @@ def publish_export(
             repairs=converted.repairs,
             details=converted.details,
         )
-    lake.move_pointer(name, _build_pointer_value(exporter, published), pointer)
+    value = {
+        **published.details,
+        exporter.stored_as: published.artefact,
+        "checkpoint": published.checkpoint,
+        "quantisation": published.quantisation,
+        "size_bytes": published.size_bytes,
+        "mended": list(published.repairs),
+    }
+    lake.move_pointer(name, value, pointer)
     return published
 
 
@@ -121,19 +130,3 @@ def parse_pointer(exporter: Exporter, value: Mapping[str, Any]) -> PublishedExpo
         raise ExportError(
             f"the stored record of a {exporter.title} has no {missing}; delete its pointer and export again"
         ) from missing
-
-
-def _build_pointer_value(exporter: Exporter, published: PublishedExport) -> dict[str, Any]:
-    return {
-        **published.details,
-        exporter.stored_as: published.artefact,
-        "checkpoint": published.checkpoint,
-        "quantisation": published.quantisation,
-        "size_bytes": published.size_bytes,
-        "mended": list(published.repairs),
-    }
-
-
-def _measure_size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())

@@ -32,9 +32,7 @@ class TokenizerVocabulary:
 
     path: Path
     ids: dict[str, int]
-    """Token → id; contiguous from 0."""
-    no_timestamps_id: int
-    """Id of `<|notimestamps|>`; the timestamps follow it."""
+    """Token → id; contiguous from 0. The timestamps follow `<|notimestamps|>`."""
 
     def check_size(self, vocab_size: int) -> None:
         """Raise `ExportError` unless these are all tokens of a model, or all before the timestamps.
@@ -42,11 +40,12 @@ class TokenizerVocabulary:
         OpenAI's older tokenizer files stop before the timestamps. Converters name the missing tokens correctly in this
         case only.
         """
-        if len(self.ids) not in (self.no_timestamps_id + 1, vocab_size):
+        before_timestamps = self.ids["<|notimestamps|>"] + 1
+        if len(self.ids) not in (before_timestamps, vocab_size):
             raise ExportError(
                 f"{self.path} has {len(self.ids)} tokens; a model of vocab_size {vocab_size} needs {vocab_size}, or "
-                f"the {self.no_timestamps_id + 1} before the timestamps. Never extend a vocabulary: use the "
-                "tokenizer of the base model."
+                f"the {before_timestamps} before the timestamps. Never extend a vocabulary: use the tokenizer of the "
+                "base model."
             )
 
 
@@ -80,7 +79,7 @@ def read_tokenizer_vocabulary(path: Path) -> TokenizerVocabulary:
             f"{path} has no empty-string token (id 50256 of OpenAI's): CTranslate2 would treat the model as "
             "English-only. Use the multilingual tokenizer of the base model."
         )
-    return TokenizerVocabulary(path, ids, ids["<|notimestamps|>"])
+    return TokenizerVocabulary(path, ids)
 
 
 def list_language_tokens(vocabulary: TokenizerVocabulary) -> dict[str, int]:

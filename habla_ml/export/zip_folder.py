@@ -9,7 +9,11 @@ from pathlib import Path
 from habla_ml.errors import ExportError
 
 _ENTRY_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can store
-_CHUNK_BYTES = 1 << 20
+
+
+def list_folder(folder: Path) -> list[tuple[str, Path]]:
+    """Return relative name and path of every file below a folder, sorted by name."""
+    return sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
 
 
 def zip_folder(folder: Path, destination: Path, file_mode: int = 0o644) -> Path:
@@ -18,7 +22,7 @@ def zip_folder(folder: Path, destination: Path, file_mode: int = 0o644) -> Path:
     Raises:
         ExportError: The folder has no files, or the archive cannot be written.
     """
-    files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+    files = list_folder(folder)
     if not files:
         raise ExportError(f"{folder} has no files to zip; export the model version again")
     try:
@@ -29,7 +33,7 @@ def zip_folder(folder: Path, destination: Path, file_mode: int = 0o644) -> Path:
                 entry.external_attr = file_mode << 16
                 entry.file_size = path.stat().st_size
                 with path.open("rb") as source, archive.open(entry, "w") as target:
-                    shutil.copyfileobj(source, target, _CHUNK_BYTES)
+                    shutil.copyfileobj(source, target, 1 << 20)
     except OSError as error:
         raise ExportError(f"cannot zip {folder} to {destination}: {error.strerror}; free some space there") from error
     return destination

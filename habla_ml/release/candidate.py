@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.metrics.error_rates import OUT_OF_DOMAIN_WER
-from habla_ml.evaluation.promotion.override import Override
-from habla_ml.evaluation.scoring.rates import ErrorRate
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.export.publish import checkout_artefact
 from habla_ml.export.registry import EXPORTERS
@@ -28,17 +26,10 @@ from habla_ml.settings import ReleaseSettings
 from habla_ml.training.record import TrainingRecord
 
 
-@dataclass(frozen=True)
-class ReleaseCandidate:
-    """Input of `publish_release`."""
-
-    draft: ReleaseDraft
-    files: Mapping[str, Path]
-    """Label → a zip, or a folder to zip."""
-
-
-def collect_candidate(lake: Lake, gate: GateResult, settings: ReleaseSettings, work_folder: Path) -> ReleaseCandidate:
-    """Return the draft and the files of exactly the artefacts that `gate` checked.
+def collect_candidate(
+    lake: Lake, gate: GateResult, settings: ReleaseSettings, work_folder: Path
+) -> tuple[ReleaseDraft, Mapping[str, Path]]:
+    """Return the draft of exactly the artefacts that `gate` checked, and a zip or a folder to zip by label.
 
     Raises:
         ReleaseError: The gate does not allow the release.
@@ -46,6 +37,7 @@ def collect_candidate(lake: Lake, gate: GateResult, settings: ReleaseSettings, w
     if not gate.is_allowed:
         raise ReleaseError(f"{gate.version} may not be released: {' '.join(gate.reasons)}")
     archives, files = _collect_archives(lake, gate, work_folder)
+    signed = gate.override
     record_object = gate.checkpoint.value["record"]
     record = TrainingRecord.model_validate(lake.get_json(record_object))
     draft = ReleaseDraft(
@@ -63,11 +55,13 @@ def collect_candidate(lake: Lake, gate: GateResult, settings: ReleaseSettings, w
             hours=record.train_hours,
         ),
         evaluation=_describe_evaluation(gate),
-        override=_describe_signed_override(gate.override),
+        override=OverrideMetadata(**signed.model_dump(include={"signed_by", "reason", "signed_at"}))
+        if signed
+        else None,
         archives=archives,
         licence=settings.licence,
     )
-    return ReleaseCandidate(draft, files)
+    return draft, files
 
 
 def _collect_archives(
@@ -76,29 +70,14 @@ def _collect_archives(
     """Return the metadata of each export that is released, and its local file or folder by label."""
     archives, files = [], {}
     for exporter in EXPORTERS:
-        export = gate.exports.get(exporter.name)
+        name, export = exporter.name, gate.exports.get(exporter.name)
         if export is None or exporter.describe_archive is None:
             continue
-        archives.append(
-            ArchiveMetadata(
-                label=exporter.name,
-                quantisation=export.quantisation,
-                artefact=export.artefact,
-                **asdict(exporter.describe_archive(export)),
-            )
-        )
-        files[exporter.name] = (
-            checkout_artefact(lake, export.artefact, work_folder)
-            if exporter.stored_as == "tree"
-            else lake.fetch_path(export.artefact)
-        )
+        form, artefact = asdict(exporter.describe_archive(export)), export.artefact
+        archives.append(ArchiveMetadata(label=name, quantisation=export.quantisation, artefact=artefact, **form))
+        is_tree = exporter.stored_as == "tree"
+        files[name] = checkout_artefact(lake, artefact, work_folder) if is_tree else lake.fetch_path(artefact)
     return tuple(archives), files
-
-
-def _describe_signed_override(override: Override | None) -> OverrideMetadata | None:
-    if override is None:
-        return None
-    return OverrideMetadata(signed_by=override.signed_by, reason=override.reason, signed_at=override.signed_at)
 
 
 def _describe_evaluation(gate: GateResult) -> EvaluationMetadata:
@@ -114,18 +93,14 @@ def _describe_evaluation(gate: GateResult) -> EvaluationMetadata:
         test_set=comparison.test.digest,
         test_sessions=comparison.test.sessions,
         test_words=comparison.test.words,
-        wer=_convert_rate(candidate.wer),
-        base_wer=_convert_rate(base.wer),
+        wer=_convert_interval(candidate.wer.interval),
+        base_wer=_convert_interval(base.wer.interval),
         relative_improvement=_convert_interval(change.relative_improvement),
-        out_of_domain_wer=None if general is None else _convert_interval(general),
+        out_of_domain_wer=_convert_interval(general) if general else None,
     )
 
 
-def _convert_rate(rate: ErrorRate) -> MeasuredRate:
-    if rate.interval is None:
+def _convert_interval(interval: Interval | None) -> MeasuredRate:
+    if interval is None:
         raise ReleaseError("the evidence has an error rate over no words; evaluate the model version again")
-    return _convert_interval(rate.interval)
-
-
-def _convert_interval(interval: Interval) -> MeasuredRate:
-    return MeasuredRate(value=interval.value, low=interval.low, high=interval.high)
+    return MeasuredRate(**asdict(interval))

@@ -79,12 +79,12 @@ def read_channel(store: Store, name: str) -> Channel:
     """Read the channel `name` with its history; raises `ReleaseError` for an invalid name or a damaged file."""
     if not _CHANNEL_NAME.fullmatch(name):
         raise ReleaseError(f"invalid channel name {name!r}; use lower-case letters, digits and hyphens, like stable")
-    found = store.read_versioned(_latest_key(name))
+    latest = f"channels/{name}/latest.json"
+    found = store.read_versioned(latest)
     if found is None:
         return Channel(name, (), None)
-    current = _parse_pointer(found.data, _latest_key(name))
-    entries = store.list(_history_prefix(name))
-    states = (_parse_pointer(store.read(entry.key), entry.key) for entry in entries)
+    current = _parse_pointer(found.data, latest)
+    states = (_parse_pointer(store.read(each.key), each.key) for each in store.list(f"channels/{name}/history/"))
     earlier = [each for each in states if each.sequence < current.sequence]
     return Channel(name, (*earlier, current), found.tag)
 
@@ -92,21 +92,11 @@ def read_channel(store: Store, name: str) -> Channel:
 def move_channel(store: Store, channel: Channel, state: ChannelPointer) -> None:
     """Move the channel to `state`; raises `PointerMovedError` if it changed since it was read."""
     current = channel.current
+    folder = f"channels/{channel.name}"
     if current is not None:
-        store.put_if_absent(f"{_history_prefix(channel.name)}{current.sequence:06}.json", _serialise_pointer(current))
-    store.compare_and_set(_latest_key(channel.name), _serialise_pointer(state), channel.tag)
-
-
-def _latest_key(channel: str) -> str:
-    return f"channels/{channel}/latest.json"
-
-
-def _history_prefix(channel: str) -> str:
-    return f"channels/{channel}/history/"
-
-
-def _serialise_pointer(state: ChannelPointer) -> bytes:
-    return to_canonical_json(state.model_dump(mode="json"))
+        earlier = to_canonical_json(current.model_dump(mode="json"))
+        store.put_if_absent(f"{folder}/history/{current.sequence:06}.json", earlier)
+    store.compare_and_set(f"{folder}/latest.json", to_canonical_json(state.model_dump(mode="json")), channel.tag)
 
 
 def _parse_pointer(data: bytes, key: str) -> ChannelPointer:

@@ -28,21 +28,16 @@ class GateResult:
     """Object id of the evidence."""
     checkpoint: Pointer
     exports: Mapping[str, PublishedExport]
-    """By name of the exporter, in the order of the registry."""
-    override: Override | None = None
+    """What a release contains, by name of the exporter, in the order of the registry."""
+    override: Override | None
     """Decision of a person that replaces a refusal of the rule."""
 
 
 def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision]) -> GateResult:
     """Apply the rule to the stored evidence of `version`, and check that it describes the present artefacts.
 
-    A refusal is a result, not an error. It has one of two causes: the rule refuses and there is no override of this
-    evidence, or the report describes other artefacts, which no override can accept.
-
-    Args:
-        lake: Contains the version's report, checkpoint and exports.
-        version: The model version.
-        decide: The promotion rule.
+    A refusal is a result, not an error. It has one of two causes: the rule `decide` refuses and there is no override of
+    this evidence, or the report describes other artefacts, which no override can accept.
 
     Raises:
         ReleaseError: The version was never evaluated, or has no checkpoint or CTranslate2 model.
@@ -55,7 +50,9 @@ def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision
     checkpoint = lake.read_pointer(catalogue.CHECKPOINT.name(version))
     if checkpoint is None:
         raise _build_missing_error(version, "checkpoint", "fine_tuned_checkpoint")
-    exports = _read_exports(lake, version)
+    offered = [each for each in EXPORTERS if each.describe_archive is not None]
+    found = {each.name: read_export(lake, version, each) for each in offered}
+    exports = {name: export for name, export in found.items() if export is not None}
     if SERVED.name not in exports:
         raise _build_missing_error(version, SERVED.title, SERVED.asset_name)
     stored = str(report.value["comparison"])
@@ -74,13 +71,6 @@ def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision
         exports=exports,
         override=override,
     )
-
-
-def _read_exports(lake: Lake, version: str) -> dict[str, PublishedExport]:
-    """Return the exports that a release contains."""
-    offered = [each for each in EXPORTERS if each.describe_archive is not None]
-    found = {each.name: read_export(lake, version, each) for each in offered}
-    return {name: export for name, export in found.items() if export is not None}
 
 
 def _build_missing_error(version: str, artefact: str, asset: str) -> ReleaseError:
@@ -105,11 +95,5 @@ def _find_stale_evidence(
     ]
     for fault, found, present, asset in links:
         if found != present:
-            yield (
-                f"{fault} ({_shorten_digest(found)}) than the present one ({_shorten_digest(present)}); materialise "
-                f"`{asset}` again."
-            )
-
-
-def _shorten_digest(digest: object) -> str:
-    return str(digest)[:12] if digest else "none"
+            short = [str(digest or "none")[:12] for digest in (found, present)]
+            yield f"{fault} ({short[0]}) than the present one ({short[1]}); materialise `{asset}` again."

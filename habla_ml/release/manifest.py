@@ -59,7 +59,6 @@ class ModelReference(PublishedRecord):
     name: str
     revision: str | None
     digest: Sha256 | None
-    """Digest of its content."""
 
 
 class TrainingMetadata(PublishedRecord):
@@ -124,12 +123,10 @@ class ReleaseDraft(PublishedRecord):
     licence: str
 
 
-class ReleaseManifest(PublishedRecord):
+class ReleaseManifest(ReleaseDraft):
     """A published release."""
 
     schema_version: Literal[1] = 1
-    model_id: Label
-    model_version: ModelVersion
     version: str
     """Readable version: `2026.11.21-v2`."""
     number: Annotated[int, Field(ge=1)]
@@ -138,11 +135,4 @@ class ReleaseManifest(PublishedRecord):
     channel: str
     replaces: str | None
     """Previous version of the channel."""
-    base_model: ModelReference
-    training: TrainingMetadata
-    evaluation: EvaluationMetadata
-    override: OverrideMetadata | None = None
-    """Present if the rule refused the version."""
     archives: Annotated[tuple[ReleaseArchive, ...], Field(min_length=1)]
-    """The `url` of the channel is that of the first archive."""
-    licence: str

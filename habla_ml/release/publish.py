@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from posixpath import relpath
@@ -24,35 +23,19 @@ from pydantic import ValidationError
 from habla_ml.errors import ObjectMissingError, PointerMovedError, ReleaseError
 from habla_ml.export.zip_folder import zip_folder
 from habla_ml.lake import Store, compute_digest, compute_sha256, to_canonical_json
+from habla_ml.model_version import version_number
 from habla_ml.release.archive import list_archived_files
 from habla_ml.release.channel import Channel, ChannelPointer, move_channel, read_channel
 from habla_ml.release.manifest import ArchiveMetadata, ReleaseArchive, ReleaseDraft, ReleaseManifest
-from habla_ml.release.version import ReleaseVersion, parse_model_number
 
 _TIME_DEPENDENT_FIELDS = {"created", "version"}
 
 
-@dataclass(frozen=True)
-class PublishedRelease:
-    """A release on a channel."""
+class PublishedRelease(ChannelPointer):
+    """A release on a channel, as the channel named it first."""
 
-    channel: str
-    version: str
-    """Readable version: `2026.11.21-v2`."""
-    number: int
-    """Grows with each release."""
-    model_version: str
-    url: str
-    """Of the first archive: absolute, or relative to `latest.json`."""
     location: str
     """Of the first archive: a path or `s3://…`."""
-    sha256: str
-    size_bytes: int
-    manifest_url: str
-    manifest_key: str
-    released_at: str
-    """ISO 8601, UTC."""
-    replaces: str | None
     is_current: bool
     """Whether it is the present release of the channel."""
 
@@ -74,7 +57,7 @@ def publish_release(
     Args:
         store: The CDN's origin.
         public_url: Address of the root of the store; None writes relative addresses.
-        channel: Name of the channel.
+        channel: Its name.
         draft: Description of the release.
         files: A zip, or a folder to zip, by label of the archive.
         now: Time of the release; default the present.
@@ -95,8 +78,8 @@ def publish_release(
         folder = f"releases/{draft.model_version}"
         paths = [_pack_archive(each.label, files[each.label], Path(scratch)) for each in draft.archives]
         archives = tuple(
-            _describe_archive(public_url, folder, draft.model_version, facts, path)
-            for facts, path in zip(draft.archives, paths, strict=True)
+            _describe_archive(public_url, folder, draft.model_version, *each)
+            for each in zip(draft.archives, paths, strict=True)
         )
         for archive, path in zip(archives, paths, strict=True):
             store.put_if_absent(archive.key, path, archive.sha256)
@@ -188,7 +171,7 @@ def _check_labels(draft: ReleaseDraft, files: Mapping[str, Path]) -> None:
 
 def _check_not_older(channel: Channel, draft: ReleaseDraft) -> None:
     current = channel.current
-    if current is not None and parse_model_number(draft.model_version) < parse_model_number(current.model_version):
+    if current is not None and version_number(draft.model_version) < version_number(current.model_version):
         raise ReleaseError(
             f"channel {channel.name} already has {current.version}, a later model than {draft.model_version}; to return to "
             "an earlier release, roll back (docs/release_and_roll_back.md)"
@@ -227,15 +210,14 @@ def _find_released(store: Store, channel: Channel, archives: tuple[ReleaseArchiv
 def _build_release_manifest(
     channel: Channel, draft: ReleaseDraft, archives: tuple[ReleaseArchive, ...], moment: datetime
 ) -> ReleaseManifest:
+    """Return the manifest; a second release of a model version on one day is named `2026.11.21-v2.2`."""
     taken = {each.version for each in channel.releases}
-    number = channel.current.sequence + 1 if channel.current else 1
-    version = ReleaseVersion(moment.date(), draft.model_version, number)
-    while str(version) in taken:
-        version = ReleaseVersion(version.day, version.model_version, number, version.rebuild + 1)
+    name = f"{moment:%Y.%m.%d}-{draft.model_version}"
+    names = (name, *(f"{name}.{rebuild}" for rebuild in range(2, len(taken) + 2)))
     return ReleaseManifest(
         **{**dict(draft), "archives": archives},
-        version=str(version),
-        number=number,
+        version=next(each for each in names if each not in taken),
+        number=channel.current.sequence + 1 if channel.current else 1,
         created=moment,
         channel=channel.name,
         replaces=channel.current.version if channel.current else None,
@@ -252,15 +234,12 @@ def _reuse_stored_manifest(store: Store, folder: str, manifest: ReleaseManifest)
 
 
 def _store_manifest(store: Store, folder: str, manifest: ReleaseManifest, scratch: Path) -> str:
-    data, sha256 = _serialise_manifest(manifest), compute_digest(manifest.model_dump(mode="json"))
+    data = to_canonical_json(manifest.model_dump(mode="json"))
+    sha256 = compute_digest(manifest.model_dump(mode="json"))
     key = f"{folder}/manifest-{sha256[:12]}.json"
     store.put_if_absent(key, data, sha256)
     _verify_object(store, key, len(data), sha256, scratch)
     return key
-
-
-def _serialise_manifest(manifest: ReleaseManifest) -> bytes:
-    return to_canonical_json(manifest.model_dump(mode="json"))
 
 
 def _build_channel_state(
@@ -299,7 +278,7 @@ def _find_release(channel: Channel, version: str) -> ChannelPointer:
 def _verify_release_files(store: Store, state: ChannelPointer) -> None:
     manifest = read_manifest(store, state.manifest_key)
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
-        size_bytes = len(_serialise_manifest(manifest))
+        size_bytes = len(to_canonical_json(manifest.model_dump(mode="json")))
         _verify_object(store, state.manifest_key, size_bytes, state.manifest_sha256, Path(scratch))
         for each in manifest.archives:
             _verify_object(store, each.key, each.size_bytes, each.sha256, Path(scratch))
@@ -330,17 +309,7 @@ def _build_url(public_url: str | None, key: str, relative_to: str) -> str:
 def _describe_release(store: Store, state: ChannelPointer, channel: Channel) -> PublishedRelease:
     current = channel.current
     return PublishedRelease(
-        channel=state.channel,
-        version=state.version,
-        number=state.number,
-        model_version=state.model_version,
-        url=state.url,
+        **dict(state),
         location=f"{store.url}/{state.key}",
-        sha256=state.sha256,
-        size_bytes=state.size_bytes,
-        manifest_url=state.manifest_url,
-        manifest_key=state.manifest_key,
-        released_at=state.released_at.isoformat().replace("+00:00", "Z"),
-        replaces=state.replaces,
         is_current=current is not None and current.manifest_sha256 == state.manifest_sha256,
     )

@@ -183,9 +183,9 @@ def test_the_checked_artefacts_are_published(lake: Lake, tmp_path: Path, phone: 
     evaluate(lake)
     gate = check_gate(lake, "v2", PROMOTION_RULE)
     train_and_export(lake, tmp_path, content="trained again meanwhile")
-    candidate = collect_candidate(lake, gate, make_release_settings(tmp_path), tmp_path / "work")
+    draft, files = collect_candidate(lake, gate, make_release_settings(tmp_path), tmp_path / "work")
     store = DirectoryStore(tmp_path / "cdn")
-    released = publish_release(store, None, "stable", candidate.draft, candidate.files)
+    released = publish_release(store, None, "stable", draft, files)
     manifest = read_manifest(store, released.manifest_key)
     assert [each.label for each in manifest.archives] == (["coreml", "ctranslate2"] if phone else ["ctranslate2"])
     checked = make_release_files(tmp_path, "v2")
@@ -217,7 +217,7 @@ def test_an_override_allows_the_release_and_is_in_the_manifest(lake: Lake, tmp_p
     assert gate.is_allowed
     assert gate.reasons[0] == f"Released against the rule by Ana Ruiz on 2026-11-21: {OVERRIDE_TEXT}"
     assert set(signed.against) <= set(gate.reasons)
-    draft = collect_candidate(lake, gate, make_release_settings(tmp_path), tmp_path / "work").draft
+    draft, _ = collect_candidate(lake, gate, make_release_settings(tmp_path), tmp_path / "work")
     assert draft.override is not None
     assert (draft.override.signed_by, draft.override.reason) == ("Ana Ruiz", OVERRIDE_TEXT)
 

@@ -48,7 +48,7 @@ def read_verified_version(store: Store) -> str | None:
 
 
 @pytest.mark.slow
-def test_killed_before_any_step_of_a_release_into_a_folder(
+def test_a_release_into_a_folder_killed_at_any_step_completes_on_the_next_run(
     tmp_path: Path, draft: ReleaseDraft, files: Mapping[str, Path]
 ) -> None:
     earlier, step, states = make_release_files(tmp_path / "files", "v1"), 1, []
@@ -76,7 +76,7 @@ def test_killed_before_any_step_of_a_release_into_a_folder(
 
 
 @pytest.mark.slow
-def test_killed_before_any_step_of_a_rollback_in_a_folder(tmp_path: Path) -> None:
+def test_a_rollback_in_a_folder_killed_at_any_step_completes_on_the_next_run(tmp_path: Path) -> None:
     step, states = 1, []
 
     def work(before_step: Step) -> None:
@@ -99,7 +99,7 @@ def test_killed_before_any_step_of_a_rollback_in_a_folder(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_killed_before_any_request_of_a_release_to_s3(
+def test_a_release_to_s3_killed_at_any_request_completes_on_the_next_run(
     s3_endpoint: str, s3_client: S3Client, tmp_path: Path, files: Mapping[str, Path]
 ) -> None:
     draft, before = (each.model_copy(update={"archives": each.archives[:1]}) for each in map(make_draft, ("v2", "v1")))

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from habla_ml.errors import ExportError, LakeError, ReleaseError
 from habla_ml.lake import DirectoryStore, Store
@@ -66,7 +67,7 @@ def test_a_release_is_archives_a_manifest_and_a_pointer(
         "manifest_sha256": hashlib.sha256(store.read(released.manifest_key)).hexdigest(),
     }
     assert released.is_current
-    assert (released.url, released.released_at) == (latest(store)["url"], "2026-11-21T12:00:00Z")
+    assert (released.url, released.released_at) == (latest(store)["url"], NOON)
     assert released.location == f"{store.url}/{key}"
 
 
@@ -238,6 +239,12 @@ def test_a_public_address_that_a_phone_cannot_use_is_refused(
 ) -> None:
     with pytest.raises(ReleaseError, match="expected an address like https://"):
         publish_release(DirectoryStore(tmp_path / "cdn"), address, "stable", draft, files)
+
+
+@pytest.mark.parametrize("name", ["", "2", "v", "v0", "v02", "v-1", "v1.0", "v2\n", "v2-s2", "v2-p25"])
+def test_a_draft_of_an_invalid_model_version_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="model_version"):
+        make_draft(name)
 
 
 @pytest.mark.parametrize("name", ["", "Stable", "a/b", "../x", "-x"])

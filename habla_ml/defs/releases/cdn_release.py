@@ -40,13 +40,13 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
         if not gate.is_allowed:
             context.log.warning(f"{version} is not released: {' '.join(gate.reasons)}")
             return dg.MaterializeResult(metadata={"released": False, "why": why})
-        candidate = collect_candidate(opened, gate, chosen, settings.work_folder)
+        draft, files = collect_candidate(opened, gate, chosen, settings.work_folder)
         release = publish_release(
             cdn.store(),
             chosen.public_url,
             chosen.channel,
-            candidate.draft,
-            candidate.files,
+            draft,
+            files,
             work_folder=settings.work_folder,
         )
         return dg.MaterializeResult(
@@ -60,7 +60,7 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
                 "url": link_or_path(release.url if chosen.public_url else release.location),
                 "size MB": round(release.size_bytes / 1e6, 3),
                 "sha256": release.sha256,
-                "archives": table(map(vars, candidate.draft.archives), ["label", "format", "quantisation", "artefact"]),
+                "archives": table(map(vars, draft.archives), ["label", "format", "quantisation", "artefact"]),
                 "replaces": release.replaces or "nothing",
                 "manifest": release.manifest_key,
             },

@@ -23,19 +23,16 @@ from habla_ml.export.exporter import (
     PublishedExport,
 )
 from habla_ml.export.tokenizer_vocabulary import WHISPERKIT_VOCAB_SIZES
-from habla_ml.export.zip_folder import zip_folder
+from habla_ml.export.zip_folder import list_folder, zip_folder
 from habla_ml.lake import compute_sha256
 
-MANIFEST_NAME = "manifest.json"
-COMPANION_FILES = (
+_COMPANION_FILES = (
     "config.json",
     "generation_config.json",
     "preprocessor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
 )
-
-_MANIFEST_VERSION = 1
 _FILE_MODE = 0o100644
 _COMPILE_TIMEOUT_S = 600
 _FIND_TIMEOUT_S = 30
@@ -56,12 +53,7 @@ def write_archive(
 ) -> ConvertedModel:
     """Zip the converted programs, compiled where Apple's compiler is installed.
 
-    Args:
-        converted: The folder that `run_conversion` filled; the programs are moved out of it.
-        conversion: Its result.
-        zip_path: The archive to write.
-        origin: Copied to the manifest.
-        progress: Receives one line per step.
+    `run_conversion` filled the folder `converted`; the programs are moved out of it. The manifest contains `origin`.
 
     Raises:
         ExportError: Apple's compiler failed.
@@ -69,18 +61,35 @@ def write_archive(
     content = converted / "archive"
     content.mkdir()
     model_format = _add_models(converted, content, progress)
-    for name in COMPANION_FILES:
+    for name in _COMPANION_FILES:
         shutil.copyfile(converted / "checkpoint" / name, content / name)
     vocab_size = read_model_shape(converted / "checkpoint").vocab_size
-    details = {
+    details: dict[str, Any] = {
         "model_format": model_format,
         "vocab_size": vocab_size,
         "has_whisperkit_vocab_size": vocab_size in WHISPERKIT_VOCAB_SIZES,
         "parity": asdict(conversion.parity),
-        "files": _list_files(content),
+        "files": [
+            {"path": name, "size_bytes": path.stat().st_size, "sha256": compute_sha256(path)}
+            for name, path in list_folder(content)
+        ],
     }
-    manifest = _build_archive_manifest(details, conversion.repairs, origin)
-    (content / MANIFEST_NAME).write_text(
+    parity = {
+        key: value if isinstance(value, int) else float(f"{value:.3g}") for key, value in details["parity"].items()
+    }
+    manifest = {
+        **details,
+        "manifest_version": 1,
+        "identity": dict(origin),
+        "must_be_compiled_by_the_app": model_format == "mlpackage",
+        "specification_version": SPECIFICATION_VERSION,
+        "minimum_ios": f"{MINIMUM_IOS}.0",
+        "precision": "float16, MelSpectrogram float32 inside",
+        "models": list(MODEL_NAMES),
+        "parity": parity,
+        "mended": list(conversion.repairs),
+    }
+    (content / "manifest.json").write_text(
         json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     progress(f"coreml: packing the archive of .{model_format}")
@@ -89,7 +98,10 @@ def write_archive(
 
 def _add_models(converted: Path, content: Path, progress: Progress) -> str:
     """Put the programs into the archive's folder, compiled if possible; return their form."""
-    has_compiler = _has_compiler()
+    find = ["xcrun", "--find", "coremlcompiler"]
+    has_compiler = shutil.which("xcrun") is not None and (
+        subprocess.run(find, capture_output=True, timeout=_FIND_TIMEOUT_S, check=False).returncode == 0
+    )
     for name in MODEL_NAMES:
         package = converted / f"{name}.mlpackage"
         if not has_compiler:
@@ -109,40 +121,6 @@ def _add_models(converted: Path, content: Path, progress: Progress) -> str:
                 f"{(done.stderr or done.stdout).strip()}. Check the Xcode installation with `xcodebuild -version`."
             )
     return "mlmodelc" if has_compiler else "mlpackage"
-
-
-def _has_compiler() -> bool:
-    if shutil.which("xcrun") is None:
-        return False
-    found = subprocess.run(
-        ["xcrun", "--find", "coremlcompiler"], capture_output=True, timeout=_FIND_TIMEOUT_S, check=False
-    )
-    return found.returncode == 0
-
-
-def _list_files(folder: Path) -> list[dict[str, str | int]]:
-    files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
-    return [{"path": name, "size_bytes": path.stat().st_size, "sha256": compute_sha256(path)} for name, path in files]
-
-
-def _build_archive_manifest(
-    details: Mapping[str, Any], repairs: tuple[str, ...], origin: Mapping[str, str]
-) -> dict[str, Any]:
-    parity = {
-        key: value if isinstance(value, int) else float(f"{value:.3g}") for key, value in details["parity"].items()
-    }
-    return {
-        **details,
-        "manifest_version": _MANIFEST_VERSION,
-        "identity": dict(origin),
-        "must_be_compiled_by_the_app": details["model_format"] == "mlpackage",
-        "specification_version": SPECIFICATION_VERSION,
-        "minimum_ios": f"{MINIMUM_IOS}.0",
-        "precision": "float16, MelSpectrogram float32 inside",
-        "models": list(MODEL_NAMES),
-        "parity": parity,
-        "mended": list(repairs),
-    }
 
 
 def _summarise(export: PublishedExport) -> dict[str, str | bool | float]:

@@ -66,8 +66,7 @@ def read_model_shape(checkpoint: Path) -> ModelShape:
         ("activation_function", "gelu"),
         ("scale_embedding", False),
     ):
-        found = config.get(key, expected)
-        if found != expected:
+        if (found := config.get(key, expected)) != expected:
             raise ExportError(
                 f"{checkpoint}/config.json has {key} {found!r}; the phone's programs need {expected!r}. "
                 "Convert only models of OpenAI's Whisper architecture."
@@ -107,9 +106,7 @@ def build_contract(shape: ModelShape) -> dict[str, ProgramInterface]:
 def find_contract_problems(models_folder: Path, checkpoint: Path) -> list[str]:
     """Return one sentence per difference between the saved packages and the required interface.
 
-    Args:
-        models_folder: Contains `MelSpectrogram.mlpackage`, `AudioEncoder.mlpackage`, `TextDecoder.mlpackage`.
-        checkpoint: The prepared folder that they were converted from.
+    `models_folder` contains a package for each of `MODEL_NAMES`, converted from the prepared folder `checkpoint`.
     """
     problems: list[str] = []
     for name, interface in build_contract(read_model_shape(checkpoint)).items():
@@ -125,24 +122,22 @@ def _find_package_problems(package: Path, interface: ProgramInterface) -> list[s
     from coremltools.models.utils import load_spec
 
     specification = load_spec(str(package))
-    problems = []
-    if specification.specificationVersion != SPECIFICATION_VERSION:
-        problems.append(
-            f"specification version {specification.specificationVersion}, expected {SPECIFICATION_VERSION}."
-        )
-    if specification.WhichOneof("Type") != "mlProgram":
-        problems.append(f"a {specification.WhichOneof('Type')}, expected an mlProgram.")
+    problems, version = [], specification.specificationVersion
+    if version != SPECIFICATION_VERSION:
+        problems.append(f"specification version {version}, expected {SPECIFICATION_VERSION}.")
+    if (kind := specification.WhichOneof("Type")) != "mlProgram":
+        problems.append(f"a {kind}, expected an mlProgram.")
     problems += _find_feature_problems("input", specification.description.input, interface.inputs)
     problems += _find_feature_problems("output", specification.description.output, interface.outputs)
     return problems
 
 
 def _find_feature_problems(kind: str, saved: Any, expected: tuple[FeatureSpec, ...]) -> list[str]:
-    found = {}
-    for item in saved:
-        array = item.type.multiArrayType
-        dtype = _ARRAY_TYPE_NAMES.get(array.dataType, str(array.dataType))
-        found[item.name] = FeatureSpec(item.name, tuple(array.shape), dtype)
+    arrays = {item.name: item.type.multiArrayType for item in saved}
+    found = {
+        name: FeatureSpec(name, tuple(array.shape), _ARRAY_TYPE_NAMES.get(array.dataType, str(array.dataType)))
+        for name, array in arrays.items()
+    }
     problems = [f"{kind} {name} is not in the contract." for name in found.keys() - {f.name for f in expected}]
     for feature in expected:
         actual = found.get(feature.name)

@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from habla_ml.errors import ExportError
 from habla_ml.export.coreml.contract import MODEL_NAMES, ProgramInterface, build_contract, read_model_shape
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 _PACKAGE_NAMESPACE = uuid.UUID("5f0d9f4e-6d0b-5c1e-9a55-6f2f3f1d7c11")
-_VARIABLE_METADATA = ("com.github.apple.coremltools.conversion_date",)
 
 
 def convert_to_coreml(checkpoint: Path, out: Path, progress: Progress) -> PreparedCheckpoint:
@@ -25,12 +24,7 @@ def convert_to_coreml(checkpoint: Path, out: Path, progress: Progress) -> Prepar
 
     Weights and arithmetic are float16. Only the mel spectrogram computes in float32, because its floor of 1e-10
     underflows in float16 and quiet audio would be lost. Needs four times the checkpoint in memory (4 GB for
-    whisper-small), so run it in a child process.
-
-    Args:
-        checkpoint: A Transformers folder as the trainer wrote it.
-        out: A folder that does not exist yet; the prepared checkpoint is written to `out/checkpoint`.
-        progress: Receives one line per step.
+    whisper-small), so run it in a child process. `out` must not exist; `out/checkpoint` is the prepared checkpoint.
 
     Raises:
         ExportError: The checkpoint cannot be prepared or converted.
@@ -70,21 +64,17 @@ def _convert_module(module: nn.Module, interface: ProgramInterface, package: Pat
     import torch
 
     types = {"float16": np.float16, "int32": np.int32}
-    examples = tuple(
-        torch.zeros(feature.shape, dtype=torch.int32 if feature.dtype == "int32" else torch.float32)
-        for feature in interface.inputs
-    )
+    # Modules are traced in float32.
+    example_types = {"float16": torch.float32, "int32": torch.int32}
+    examples = tuple(torch.zeros(each.shape, dtype=example_types[each.dtype]) for each in interface.inputs)
     with torch.no_grad():
         traced = torch.jit.trace(module, examples, check_trace=False)
     try:
         model = ct.convert(
             traced,
             convert_to="mlprogram",
-            inputs=[
-                ct.TensorType(name=feature.name, shape=feature.shape, dtype=types[feature.dtype])
-                for feature in interface.inputs
-            ],
-            outputs=[ct.TensorType(name=feature.name, dtype=types[feature.dtype]) for feature in interface.outputs],
+            inputs=[ct.TensorType(each.name, each.shape, dtype=types[each.dtype]) for each in interface.inputs],
+            outputs=[ct.TensorType(each.name, dtype=types[each.dtype]) for each in interface.outputs],
             minimum_deployment_target=ct.target.iOS16,
             compute_precision=ct.precision.FLOAT32 if float32 else ct.precision.FLOAT16,
             skip_model_load=True,
@@ -104,24 +94,16 @@ def _normalise_package(package: Path) -> None:
     path = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
     specification = Model_pb2.Model()
     specification.ParseFromString(path.read_bytes())
-    for key in _VARIABLE_METADATA:
-        specification.description.metadata.userDefined.pop(key, None)
+    specification.description.metadata.userDefined.pop("com.github.apple.coremltools.conversion_date", None)
     path.write_bytes(specification.SerializeToString(deterministic=True))
     manifest_path = package / "Manifest.json"
     manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-    manifest_path.write_text(
-        json.dumps(_stabilise_identifiers(manifest, package.name), indent=4, sort_keys=True) + "\n", encoding="utf-8"
-    )
-
-
-def _stabilise_identifiers(manifest: dict[str, Any], package_name: str) -> dict[str, Any]:
-    """Replace each random identifier by one derived from the path that it names."""
+    entries = manifest["itemInfoEntries"]
+    # An identifier derived from the path that it names replaces each random one.
     renamed = {
-        old: str(uuid.uuid5(_PACKAGE_NAMESPACE, f"{package_name}/{entry['path']}")).upper()
-        for old, entry in manifest["itemInfoEntries"].items()
+        old: str(uuid.uuid5(_PACKAGE_NAMESPACE, f"{package.name}/{entry['path']}")).upper()
+        for old, entry in entries.items()
     }
-    return {
-        **manifest,
-        "itemInfoEntries": {renamed[old]: entry for old, entry in manifest["itemInfoEntries"].items()},
-        "rootModelIdentifier": renamed[manifest["rootModelIdentifier"]],
-    }
+    manifest["itemInfoEntries"] = {renamed[old]: entry for old, entry in entries.items()}
+    manifest["rootModelIdentifier"] = renamed[manifest["rootModelIdentifier"]]
+    manifest_path.write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n", encoding="utf-8")

@@ -49,7 +49,7 @@ class MilProgram:
     operations: tuple[MilOperation, ...]
     """In order of execution."""
     dead_values: tuple[tuple[str, ...], ...]
-    """For each operation, the values that no later operation reads."""
+    """For each operation, the values that no later operation reads; they are freed after it."""
 
 
 def load_program(package: Path) -> MilProgram:
@@ -100,11 +100,14 @@ def run_program(program: MilProgram, inputs: Mapping[str, Tensor]) -> dict[str, 
     missing = program.input_types.keys() - inputs.keys()
     if missing:
         raise ExportError(f"{program.name} lacks the inputs {sorted(missing)}; pass all of them.")
-    values: dict[str, Any] = dict(program.constants)
-    for name, dtype in program.input_types.items():
-        values[name] = _round_to_type(inputs[name], dtype)
+    rounded = {name: _round_to_type(inputs[name], dtype) for name, dtype in program.input_types.items()}
+    values: dict[str, Any] = {**program.constants, **rounded}
     for operation, dead_values in zip(program.operations, program.dead_values, strict=True):
-        results = _OPERATIONS[operation.kind](_resolve_arguments(operation, values))
+        arguments = {
+            key: [values[name] for name in names] if key == "values" else values[names[0]]
+            for key, names in operation.arguments.items()
+        }
+        results = _OPERATIONS[operation.kind](arguments)
         for (name, dtype), result in zip(operation.outputs, results, strict=True):
             values[name] = _round_to_type(result, dtype)
         for name in dead_values:
@@ -114,13 +117,6 @@ def run_program(program: MilProgram, inputs: Mapping[str, Tensor]) -> dict[str, 
         if not bool(torch.isfinite(value).all()):
             raise ExportError(f"{name} of {program.name} is not finite: float16 overflowed. Do not release this model.")
     return outputs
-
-
-def _resolve_arguments(operation: MilOperation, values: dict[str, Any]) -> Arguments:
-    arguments: Arguments = {}
-    for key, names in operation.arguments.items():
-        arguments[key] = [values[name] for name in names] if key == "values" else values[names[0]]
-    return arguments
 
 
 def _round_to_type(value: Tensor, dtype: str) -> Tensor:
@@ -133,10 +129,10 @@ def _find_dead_values(operations: list[MilOperation], kept: frozenset[str]) -> t
     seen = set(kept)
     dead_values: list[tuple[str, ...]] = []
     for operation in reversed(operations):
-        read = {name for names in operation.arguments.values() for name in names}
-        unread = {name for name, _ in operation.outputs}
-        dead_values.append(tuple(sorted((read | unread) - seen)))
-        seen |= read | unread
+        used = {name for names in operation.arguments.values() for name in names}
+        used |= {name for name, _ in operation.outputs}
+        dead_values.append(tuple(sorted(used - seen)))
+        seen |= used
     return tuple(reversed(dead_values))
 
 
@@ -157,8 +153,7 @@ def _read_constant(value: Any, reader: Any, type_name: Callable[[int], str]) -> 
     kind = tensor.WhichOneof("value")
     if kind == "bytes" and dtype != "FLOAT16":
         raise ExportError(f"the interpreter cannot read constants of type {dtype}; add it")
-    values = np.frombuffer(tensor.bytes.values, np.float16) if kind == "bytes" else getattr(tensor, kind).values
-    numbers = list(values)
+    numbers = list(np.frombuffer(tensor.bytes.values, np.float16) if kind == "bytes" else getattr(tensor, kind).values)
     if dtype.startswith("FLOAT"):
         return torch.tensor(numbers, dtype=torch.float32).reshape(shape)
     return numbers if shape else numbers[0]
@@ -177,41 +172,40 @@ def _expand_dims(a: Arguments) -> tuple[Tensor]:
 
 
 def _slice_by_index(a: Arguments) -> tuple[Tensor]:
-    x = a["x"]
-    rank = x.dim()
-    stride = a.get("stride") or [1] * rank
-    masks = {key: a.get(key) or [False] * rank for key in ("begin_mask", "end_mask", "squeeze_mask")}
-    index: list[slice | int] = []
-    for axis in range(rank):
-        if masks["squeeze_mask"][axis]:
-            index.append(a["begin"][axis])
-            continue
-        begin = None if masks["begin_mask"][axis] else a["begin"][axis]
-        end = None if masks["end_mask"][axis] else a["end"][axis]
-        index.append(slice(begin, end, stride[axis]))
-    return (x[tuple(index)],)
+    rank = a["x"].dim()
+    strides = a.get("stride") or [1] * rank
+    masks = [a.get(key) or [False] * rank for key in ("begin_mask", "end_mask", "squeeze_mask")]
+    index = tuple(
+        begin if is_squeezed else slice(None if from_start else begin, None if to_end else end, stride)
+        for begin, end, stride, from_start, to_end, is_squeezed in zip(
+            a["begin"], a["end"], strides, *masks, strict=True
+        )
+    )
+    return (a["x"][index],)
 
 
 def _convolution(a: Arguments) -> tuple[Tensor]:
     x, weight = a["x"], a["weight"]
-    pad = list(a["pad"]) if a["pad_type"] == "custom" else [0] * (2 * (x.dim() - 2))
     if a["pad_type"] not in ("custom", "valid"):
         raise ExportError(f"the interpreter does not know the padding {a['pad_type']!r} of a convolution; add it")
-    pairs = [pad[2 * axis : 2 * axis + 2] for axis in range(x.dim() - 2)]
-    x = functional.pad(x, [size for pair in reversed(pairs) for size in pair])
+    if a["pad_type"] == "custom":
+        x = functional.pad(x, _reverse_axes(a["pad"]))
     convolve = functional.conv1d if weight.dim() == 3 else functional.conv2d
-    bias = a.get("bias")
-    return (convolve(x, weight, bias, a["strides"], 0, a["dilations"], a["groups"]),)
+    return (convolve(x, weight, a.get("bias"), a["strides"], 0, a["dilations"], a["groups"]),)
 
 
 def _pad(a: Arguments) -> tuple[Tensor]:
     if a["mode"] != "reflect":
         raise ExportError(f"the interpreter does not know the padding mode {a['mode']!r}; add it")
-    pairs = [a["pad"][index : index + 2] for index in range(0, len(a["pad"]), 2)]
-    while pairs and pairs[0] == [0, 0]:  # torch reflects only the last axes and takes only their sizes
-        pairs = pairs[1:]
-    sizes = [size for pair in reversed(pairs) for size in pair]
+    sizes = _reverse_axes(a["pad"])
+    while sizes[-2:] == [0, 0]:  # torch reflects only the last axes and takes only their sizes
+        sizes = sizes[:-2]
     return (functional.pad(a["x"], sizes, mode="reflect"),)
+
+
+def _reverse_axes(pad: list[int]) -> list[int]:
+    """Return the padding before and after each axis from the last axis to the first, the order of torch."""
+    return [size for at in reversed(range(0, len(pad), 2)) for size in pad[at : at + 2]]
 
 
 def _layer_norm(a: Arguments) -> tuple[Tensor]:

@@ -59,11 +59,10 @@ class AudioEncoder(nn.Module):  # type: ignore[misc]
     """Log-mel features [1, n_mels, 1, 3000] to encoder states [1, D, 1, 1500]."""
 
     def __init__(self, model: WhisperForConditionalGeneration) -> None:
-        """Copy the weights of a Transformers Whisper in float32."""
         super().__init__()
         encoder = model.model.encoder
-        self.conv1 = _build_row_convolution(encoder.conv1)
-        self.conv2 = _build_row_convolution(encoder.conv2)
+        self.conv1 = _build_convolution(encoder.conv1.weight[:, :, None, :], encoder.conv1.bias, padding=1)
+        self.conv2 = _build_convolution(encoder.conv2.weight[:, :, None, :], encoder.conv2.bias, stride=2, padding=1)
         self.register_buffer("positions", encoder.embed_positions.weight.detach().T[None, :, None, :].clone())
         self.layers = nn.ModuleList(EncoderLayer(layer) for layer in encoder.layers)
         self.norm = ChannelNorm(encoder.layer_norm)
@@ -85,12 +84,7 @@ class TextDecoder(nn.Module):  # type: ignore[misc]
     """
 
     def __init__(self, model: WhisperForConditionalGeneration, alignment_heads: list[list[int]]) -> None:
-        """Copy the weights of a Transformers Whisper in float32.
-
-        Args:
-            model: The Transformers model.
-            alignment_heads: `[layer, head]` pairs of the generation config.
-        """
+        """Copy the weights; `alignment_heads` are the `[layer, head]` pairs of the generation config."""
         super().__init__()
         decoder = model.model.decoder
         self.embed_tokens = decoder.embed_tokens
@@ -98,7 +92,7 @@ class TextDecoder(nn.Module):  # type: ignore[misc]
         self.layers = nn.ModuleList(DecoderLayer(layer) for layer in decoder.layers)
         self.norm = ChannelNorm(decoder.layer_norm)
         self.proj_out = model.proj_out
-        self.alignment_heads = [(int(layer), int(head)) for layer, head in alignment_heads]
+        self.alignment_heads = alignment_heads
 
     def forward(
         self,
@@ -111,10 +105,8 @@ class TextDecoder(nn.Module):  # type: ignore[misc]
         decoder_key_padding_mask: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Decode one token; shapes as in `habla_ml.export.coreml.contract`."""
-        states = self.embed_tokens(input_ids) + self.embed_positions(cache_length)
-        states = states[:, :, None, None]
-        update = kv_cache_update_mask[:, None, None, :]
-        padding = decoder_key_padding_mask[:, None, None, :]
+        states = (self.embed_tokens(input_ids) + self.embed_positions(cache_length))[:, :, None, None]
+        update, padding = kv_cache_update_mask[:, None, None, :], decoder_key_padding_mask[:, None, None, :]
         keys, values, attention = [], [], []
         caches = zip(key_cache.chunk(len(self.layers), 1), value_cache.chunk(len(self.layers), 1), strict=True)
         for layer, (old_keys, old_values) in zip(self.layers, caches, strict=True):
@@ -131,7 +123,6 @@ class EncoderLayer(nn.Module):  # type: ignore[misc]
     """One pre-norm transformer layer over the audio."""
 
     def __init__(self, layer: WhisperEncoderLayer) -> None:
-        """Copy the weights of a Transformers layer."""
         super().__init__()
         self.attention_norm = ChannelNorm(layer.self_attn_layer_norm)
         self.attention = Attention(layer.self_attn)
@@ -148,7 +139,6 @@ class DecoderLayer(nn.Module):  # type: ignore[misc]
     """One pre-norm transformer layer over the previous tokens and the audio."""
 
     def __init__(self, layer: WhisperDecoderLayer) -> None:
-        """Copy the weights of a Transformers layer."""
         super().__init__()
         self.attention_norm = ChannelNorm(layer.self_attn_layer_norm)
         self.attention = Attention(layer.self_attn)
@@ -177,7 +167,6 @@ class Attention(nn.Module):  # type: ignore[misc]
     """Multi-head attention over the last axis; queries, keys and values are [1, D, 1, time]."""
 
     def __init__(self, attention: WhisperAttention) -> None:
-        """Copy the weights of a Transformers attention."""
         super().__init__()
         self.n_heads = int(attention.num_heads)
         self.scale = float(attention.scaling)
@@ -204,7 +193,6 @@ class FeedForward(nn.Module):  # type: ignore[misc]
     """The feed-forward half of a transformer layer, including the residual connection."""
 
     def __init__(self, layer: WhisperEncoderLayer | WhisperDecoderLayer) -> None:
-        """Copy the weights of a Transformers layer."""
         super().__init__()
         self.norm = ChannelNorm(layer.final_layer_norm)
         self.widen = _build_pointwise_convolution(layer.fc1)
@@ -219,7 +207,6 @@ class ChannelNorm(nn.Module):  # type: ignore[misc]
     """Layer normalisation over the channel axis of [1, D, 1, time]; coremltools fuses it into one operation."""
 
     def __init__(self, norm: nn.LayerNorm) -> None:
-        """Copy the weights of a Transformers layer norm."""
         super().__init__()
         self.epsilon = norm.eps
         self.register_buffer("weight", norm.weight.detach().clone()[None, :, None, None])
@@ -233,17 +220,14 @@ class ChannelNorm(nn.Module):  # type: ignore[misc]
 
 
 def _build_pointwise_convolution(linear: nn.Linear) -> nn.Conv2d:
-    layer = nn.Conv2d(linear.in_features, linear.out_features, 1, bias=linear.bias is not None)
-    layer.weight = nn.Parameter(linear.weight.detach()[:, :, None, None].clone(), requires_grad=False)
-    if linear.bias is not None:
-        layer.bias = nn.Parameter(linear.bias.detach().clone(), requires_grad=False)
-    return layer
+    return _build_convolution(linear.weight[:, :, None, None], linear.bias)
 
 
-def _build_row_convolution(conv: nn.Conv1d) -> nn.Conv2d:
-    kernel, stride, padding = int(conv.kernel_size[0]), int(conv.stride[0]), 1
-    layer = nn.Conv2d(conv.in_channels, conv.out_channels, (1, kernel), (1, stride), (0, padding))
-    layer.weight = nn.Parameter(conv.weight.detach()[:, :, None, :].clone(), requires_grad=False)
-    bias = conv.bias if conv.bias is not None else torch.zeros(conv.out_channels)
-    layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+def _build_convolution(weight: Tensor, bias: Tensor | None, stride: int = 1, padding: int = 0) -> nn.Conv2d:
+    """Return a convolution over time with these weights, [out, in, 1, kernel]."""
+    out_channels, in_channels, *kernel = weight.shape
+    layer = nn.Conv2d(in_channels, out_channels, kernel, (1, stride), (0, padding), bias=bias is not None)
+    layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
     return layer

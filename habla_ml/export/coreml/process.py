@@ -27,17 +27,12 @@ class ConversionResult:
 
     parity: CoreMLParity
     repairs: tuple[str, ...]
-    """Faults of the checkpoint that were repaired before converting."""
 
 
 def run_conversion(checkpoint: Path, out: Path, timeout_s: float, progress: Progress) -> ConversionResult:
-    """Convert, check and verify in a child process.
+    """Convert, check and verify in a child process, which is killed after `timeout_s`.
 
-    Args:
-        checkpoint: A Transformers folder as the trainer wrote it.
-        out: A folder that does not exist yet, for the packages and the prepared checkpoint.
-        timeout_s: The child is killed after this time.
-        progress: Receives each line that the child prints.
+    `out` must not exist; the child writes the packages and the prepared checkpoint there.
 
     Raises:
         ExportError: The child refused the checkpoint, crashed, was killed or took too long.
@@ -45,8 +40,12 @@ def run_conversion(checkpoint: Path, out: Path, timeout_s: float, progress: Prog
     command = [sys.executable, "-m", "habla_ml.export.coreml", str(checkpoint), str(out)]
     command += ["--parent-pid", str(os.getpid())]
     expired = threading.Event()
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True)
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
 
         def expire() -> None:
             expired.set()
@@ -61,9 +60,6 @@ def run_conversion(checkpoint: Path, out: Path, timeout_s: float, progress: Prog
         finally:
             timer.cancel()
             process.kill()
-            process.wait()
-            if process.stdout:
-                process.stdout.close()
         if expired.is_set():
             raise ExportError(
                 f"Converting {checkpoint} to Core ML took longer than {timeout_s:g} s and was stopped; increase "
@@ -78,9 +74,9 @@ def run_conversion(checkpoint: Path, out: Path, timeout_s: float, progress: Prog
 def _explain_failure(checkpoint: Path, status: int, errors: IO[str]) -> str:
     errors.seek(0)
     lines = [line for line in errors.read().splitlines() if line.strip()]
-    for line in reversed(lines):
-        if line.startswith(_ERROR_PREFIX):
-            return line.removeprefix(_ERROR_PREFIX)
+    explained = [line.removeprefix(_ERROR_PREFIX) for line in lines if line.startswith(_ERROR_PREFIX)]
+    if explained:
+        return explained[-1]
     if status < 0:
         return (
             f"The Core ML conversion of {checkpoint} was ended by {signal.Signals(-status).name}. SIGKILL usually "

@@ -46,10 +46,7 @@ class CoreMLParity:
 def verify_coreml(models_folder: Path, checkpoint: Path, progress: Progress) -> CoreMLParity:
     """Run the saved programs on test audio, token by token, and compare them with Transformers in float32.
 
-    Args:
-        models_folder: Contains the three packages.
-        checkpoint: The prepared folder that they were converted from.
-        progress: Receives one line per program.
+    `models_folder` contains the packages that were converted from the prepared folder `checkpoint`.
 
     Raises:
         ExportError: A package contains an operation that cannot be verified, or overflows.
@@ -64,10 +61,10 @@ def verify_coreml(models_folder: Path, checkpoint: Path, progress: Progress) -> 
         reference = _ReferenceModel.load(checkpoint)
         features = reference.features(audio)
         mel_program = load_program(models_folder / "MelSpectrogram.mlpackage")
-        mel_difference = max(
-            float((_run_mel_program(mel_program, piece) - reference.features(piece)).abs().max())
-            for piece in (audio, (audio * 0.002).half().float(), audio * 0.0)
-        )
+        mel_difference = 0.0
+        for piece in (audio, (audio * 0.002).half().float(), audio * 0.0):
+            mel = run_program(mel_program, {"audio": piece})["melspectrogram_features"][:, :, 0]
+            mel_difference = max(mel_difference, float((mel - reference.features(piece)).abs().max()))
         progress(f"verify: MelSpectrogram within {mel_difference:.4f}")
 
         encoder = load_program(models_folder / "AudioEncoder.mlpackage")
@@ -99,21 +96,17 @@ def find_parity_problems(parity: CoreMLParity) -> list[str]:
     The bounds allow for float16 (75 dB and 0.1 % of the scale, measured on whisper-small) but not for a lost weight.
     Another predicted token is acceptable when both logits are within the allowed difference.
     """
-    problems = []
-    if not parity.encoder_psnr_db >= _MIN_ENCODER_PSNR_DB:
-        problems.append(
-            f"AudioEncoder is at {parity.encoder_psnr_db:.1f} dB; at least {_MIN_ENCODER_PSNR_DB:.0f} dB is required."
-        )
-    if not parity.mel_largest_difference <= _MAX_MEL_DIFFERENCE:
-        problems.append(
-            f"MelSpectrogram differs by {parity.mel_largest_difference:.4f}; at most {_MAX_MEL_DIFFERENCE} is allowed."
-        )
-    largest = _MAX_RELATIVE_LOGIT_DIFFERENCE * parity.logit_scale
-    if not parity.largest_logit_difference <= largest:
-        problems.append(
-            f"TextDecoder differs by {parity.largest_logit_difference:.4f}; at most {largest:.4f} is allowed."
-        )
-    return problems
+    psnr_db, mel, logit = parity.encoder_psnr_db, parity.mel_largest_difference, parity.largest_logit_difference
+    max_logit = _MAX_RELATIVE_LOGIT_DIFFERENCE * parity.logit_scale
+    checks = [
+        (
+            psnr_db >= _MIN_ENCODER_PSNR_DB,
+            f"AudioEncoder is at {psnr_db:.1f} dB; at least {_MIN_ENCODER_PSNR_DB:.0f} dB is required.",
+        ),
+        (mel <= _MAX_MEL_DIFFERENCE, f"MelSpectrogram differs by {mel:.4f}; at most {_MAX_MEL_DIFFERENCE} is allowed."),
+        (logit <= max_logit, f"TextDecoder differs by {logit:.4f}; at most {max_logit:.4f} is allowed."),
+    ]
+    return [problem for is_within_bounds, problem in checks if not is_within_bounds]
 
 
 @dataclass(frozen=True)
@@ -161,12 +154,6 @@ class _ReferenceModel:
         out = self.model.model.decoder(torch.tensor([tokens]), encoder_hidden_states=states, output_attentions=True)
         heads = [out.cross_attentions[layer][0, head] for layer, head in generation.alignment_heads]
         return tokens, self.model.proj_out(out.last_hidden_state)[0], torch.stack(heads).mean(0)
-
-
-def _run_mel_program(program: MilProgram, audio: Tensor) -> Tensor:
-    from habla_ml.export.coreml.interpreter import run_program
-
-    return run_program(program, {"audio": audio})["melspectrogram_features"][:, :, 0]
 
 
 def _run_decoder(decoder: MilProgram, shape: ModelShape, states: Tensor, tokens: list[int]) -> tuple[Tensor, Tensor]:
