@@ -113,7 +113,6 @@ def advise_command(profile: Profile = None) -> None:
 
 def install_whisperx_command() -> None:
     """Install WhisperX into its own environment, so that it can be compared: about 8 GB, several minutes."""
-    from habla_ml.transcription.whisperx import get_whisperx_environment, install_whisperx
+    from habla_ml.transcription.whisperx import install_whisperx
 
-    install_whisperx(print_line)
-    print_line(f"the engine whisperx runs in {get_whisperx_environment()}")
+    print_line(f"the engine whisperx runs in {install_whisperx(print_line)}")

@@ -34,12 +34,6 @@ def find_audio_fault(audio: NDArray[np.float32]) -> str | None:
 
 def split_usable_clips(clips: Sequence[Clip]) -> tuple[dict[int, Clip], dict[int, Hypothesis]]:
     """Return the usable clips, and a failure for each of the others, both by their index."""
-    usable: dict[int, Clip] = {}
-    failures: dict[int, Hypothesis] = {}
-    for at, clip in enumerate(clips):
-        fault = find_audio_fault(clip.audio)
-        if fault is None:
-            usable[at] = clip
-        else:
-            failures[at] = Hypothesis(clip.audio_sha256, "", 0.0, clip.duration_s, "audio", fault)
-    return usable, failures
+    faults = {at: fault for at, clip in enumerate(clips) if (fault := find_audio_fault(clip.audio)) is not None}
+    usable = {at: clip for at, clip in enumerate(clips) if at not in faults}
+    return usable, {at: Hypothesis.failed(clips[at], "audio", fault) for at, fault in faults.items()}

@@ -1,7 +1,7 @@
 """The interface of all engines, and the records that they return.
 
-The rest of the project uses a `Transcriber`, which `open_transcriber` opens. A local engine is an `Engine`: a class that
-decodes batches in a child process and does not deal with processes, time limits or unusable audio.
+The rest of the project uses a `Transcriber`. A local `Engine` decodes batches in a child process and does not deal with
+processes, time limits or unusable audio.
 """
 
 from __future__ import annotations
@@ -29,17 +29,14 @@ class Clip(Protocol):
     @property
     def audio_sha256(self) -> str:
         """sha256 of the 16 kHz PCM."""
-        ...
 
     @property
     def duration_s(self) -> float:
         """Duration of the audio."""
-        ...
 
     @property
     def audio(self) -> NDArray[np.float32]:
         """Samples in −1…1 at 16 kHz, mono, shape [n_samples]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -83,6 +80,27 @@ class Hypothesis:
     fallback_engine: str | None = None
     """The local engine that replaced a service that was down; such a text is no evidence about the service."""
 
+    @classmethod
+    def of(
+        cls,
+        clip: Clip,
+        text: str,
+        decode_s: float,
+        avg_logprob: float | None = None,
+        no_speech_prob: float | None = None,
+        words: tuple[RecognisedWord, ...] = (),
+    ) -> Hypothesis:
+        """Return the hypothesis of a decoded clip."""
+        ratio = compute_compression_ratio(text)
+        return cls(
+            clip.audio_sha256, text, decode_s, clip.duration_s, None, None, avg_logprob, no_speech_prob, ratio, words
+        )
+
+    @classmethod
+    def failed(cls, clip: Clip, failure: Failure, reason: str, decode_s: float = 0.0) -> Hypothesis:
+        """Return the hypothesis of a clip that was not decoded."""
+        return cls(clip.audio_sha256, "", decode_s, clip.duration_s, failure, reason)
+
 
 def compute_compression_ratio(text: str) -> float | None:
     """Return `Hypothesis.compression_ratio` of a text."""
@@ -119,7 +137,6 @@ class Engine(Protocol):
         Raises:
             EvaluationError: The folder, the options or the device cannot be used.
         """
-        ...
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         """Return one hypothesis for each of at most `max_batch_clips` usable clips, in order.
@@ -128,7 +145,6 @@ class Engine(Protocol):
             EvaluationError: The engine cannot decode any clip. Any other exception is attributed to the clips: each
                 is then decoded alone, and the one that fails again is recorded as a crash.
         """
-        ...
 
 
 def load_engine_class(name: str) -> type[Engine]:
@@ -171,8 +187,8 @@ class Usage:
         )
 
 
-def _max_known(one: int | None, other: int | None) -> int | None:
-    return max((each for each in (one, other) if each is not None), default=None)
+def _max_known(*peaks: int | None) -> int | None:
+    return max((each for each in peaks if each is not None), default=None)
 
 
 class Transcriber(Protocol):
@@ -181,12 +197,10 @@ class Transcriber(Protocol):
     @property
     def options(self) -> DecodingOptions | HostedOptions:
         """Everything besides model and audio that can change a hypothesis."""
-        ...
 
     @property
     def usage(self) -> Usage:
         """Resources used so far."""
-        ...
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         """Return one hypothesis for each clip, in order; unusable audio gives a failure, not an exception.
@@ -194,8 +208,6 @@ class Transcriber(Protocol):
         Raises:
             EvaluationError: The engine cannot be used: no model, no service, or the spending cap is reached.
         """
-        ...
 
     def close(self) -> None:
         """End its process and free its memory."""
-        ...

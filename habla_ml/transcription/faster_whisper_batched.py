@@ -11,7 +11,7 @@ import numpy as np
 
 from habla_ml.audio import SAMPLE_RATE
 from habla_ml.errors import EvaluationError
-from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord, compute_compression_ratio
+from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord
 from habla_ml.transcription.faster_whisper import load_ctranslate2_model
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml.transcription.whisper_output import build_whisper_tokenizer
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 
 _DEFAULT_BATCH_CLIPS: Final = 8
 """The pipeline's default."""
-
 _CLIP_GRID_SAMPLES: Final = SAMPLE_RATE // 50
 """Clips start on a grid of 20 ms, because the pipeline identifies a clip by its start in whole frames of 10 ms."""
-
 _FRAMES_PER_S: Final = 100
 _PROMPT_TOKENS: Final = 4
 
@@ -110,24 +108,15 @@ def _concatenate_clips(clips: Sequence[Clip]) -> tuple[NDArray[np.float32], list
 
 
 def _build_hypothesis(clip: Clip, start_s: float, segments: Sequence[Segment], decode_s: float) -> Hypothesis:
-    text = "".join(each.text for each in segments).strip()
-    first = segments[0] if segments else None
-    words = tuple(
-        RecognisedWord(
-            word.word.strip(),
-            min(max(word.start - start_s, 0.0), clip.duration_s),
-            min(max(word.end - start_s, 0.0), clip.duration_s),
-        )
-        for segment in segments
-        for word in segment.words or ()
-    )
-    return Hypothesis(
-        audio_sha256=clip.audio_sha256,
-        text=text,
-        decode_s=decode_s,
-        duration_s=clip.duration_s,
-        avg_logprob=None if first is None else float(first.avg_logprob),
-        no_speech_prob=None if first is None else float(first.no_speech_prob),
-        compression_ratio=compute_compression_ratio(text),
-        words=words,
+    words = (word for segment in segments for word in segment.words or ())
+    return Hypothesis.of(
+        clip,
+        "".join(each.text for each in segments).strip(),
+        decode_s,
+        float(segments[0].avg_logprob) if segments else None,
+        float(segments[0].no_speech_prob) if segments else None,
+        tuple(
+            RecognisedWord.inside(clip.duration_s, each.word.strip(), each.start - start_s, each.end - start_s)
+            for each in words
+        ),
     )

@@ -1,11 +1,9 @@
 """The cache of hypotheses in the lake, so that no clip is decoded twice with the same model and options.
 
-Each artefact and set of options has one immutable parquet table behind the pointer `hypotheses/<artefact>/<options>`. Rows
-are keyed by the sha256 of the audio. Empty texts, timeouts and crashes are cached too. Processes that decode at the same
-time merge their rows by compare-and-set.
-
-A new option changes the digest of all options. Tables of older code then remain under their old pointers, unread and
-unchanged, and their clips are decoded again.
+Each artefact and set of options has one immutable parquet table behind the pointer `hypotheses/<artefact>/<options>`,
+keyed by the sha256 of the audio. Empty texts, timeouts and crashes are cached too. Processes that decode at the same time
+merge their rows by compare-and-set. A new option changes the digest of all options: tables of older code then remain under
+their old pointers, unread and unchanged, and their clips are decoded again.
 """
 
 from __future__ import annotations
@@ -13,15 +11,14 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord, Transcriber, Usage
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 CLIPS_PER_SAVE = 256
 """Clips decoded between two saves; a killed run loses at most so many."""
@@ -32,6 +29,21 @@ DecodingProgress = Callable[[int, int], None]
 # At the end of a batch workers are idle, so batches are large; a clip of 30 s takes 2 MB, so not too large.
 _MAX_CLIPS_PER_BATCH = 64
 _MAX_SAVE_ATTEMPTS = 20
+_WORD = pa.struct({"text": pa.string(), "start_s": pa.float64(), "end_s": pa.float64(), "confidence": pa.float64()})
+_SCHEMA = pa.schema(
+    {
+        "audio_sha256": pa.string(),
+        "text": pa.string(),
+        "decode_s": pa.float64(),
+        "duration_s": pa.float64(),
+        "failure": pa.string(),
+        "reason": pa.string(),
+        "avg_logprob": pa.float64(),
+        "no_speech_prob": pa.float64(),
+        "compression_ratio": pa.float64(),
+        "words": pa.list_(_WORD),
+    }
+)
 
 
 def transcribe_cached(
@@ -142,8 +154,6 @@ def _make_pointer_name(artefact_digest: str, options: DecodingOptions | HostedOp
 
 
 def _read_rows(lake: Lake, pointer: Pointer | None, artefact_digest: str) -> dict[str, Hypothesis]:
-    import pyarrow.parquet as pq
-
     if pointer is None:
         return {}
     if pointer.value["artefact"] != artefact_digest:
@@ -152,40 +162,15 @@ def _read_rows(lake: Lake, pointer: Pointer | None, artefact_digest: str) -> dic
             f"16 digits as {artefact_digest}; delete the pointer and evaluate again"
         )
     table = pq.read_table(io.BytesIO(lake.get_bytes(pointer.value["hypotheses"])))
-    return {row["audio_sha256"]: _parse_hypothesis(row) for row in table.to_pylist()}
-
-
-def _parse_hypothesis(row: dict[str, Any]) -> Hypothesis:
-    return Hypothesis(**{**row, "words": tuple(RecognisedWord(**word) for word in row["words"])})
+    hypotheses = [
+        Hypothesis(**{**row, "words": tuple(RecognisedWord(**word) for word in row["words"])})
+        for row in table.to_pylist()
+    ]
+    return {each.audio_sha256: each for each in hypotheses}
 
 
 def _to_parquet(rows: Mapping[str, Hypothesis]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.Table.from_pylist([asdict(rows[key]) for key in sorted(rows)], schema=_make_hypothesis_schema())
+    table = pa.Table.from_pylist([asdict(rows[key]) for key in sorted(rows)], schema=_SCHEMA)
     out = io.BytesIO()
     pq.write_table(table, out, compression="zstd")
     return out.getvalue()
-
-
-def _make_hypothesis_schema() -> pa.Schema:
-    import pyarrow as pa
-
-    word = pa.struct(
-        [("text", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("confidence", pa.float64())]
-    )
-    return pa.schema(
-        [
-            ("audio_sha256", pa.string()),
-            ("text", pa.string()),
-            ("decode_s", pa.float64()),
-            ("duration_s", pa.float64()),
-            ("failure", pa.string()),
-            ("reason", pa.string()),
-            ("avg_logprob", pa.float64()),
-            ("no_speech_prob", pa.float64()),
-            ("compression_ratio", pa.float64()),
-            ("words", pa.list_(word)),
-        ]
-    )

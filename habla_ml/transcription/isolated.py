@@ -197,5 +197,5 @@ class _Dispatcher:
 
     def _record_failure(self, sent: _PendingRequest, failure: Failure, reason: str) -> None:
         (key,) = sent.keys
-        clip, decode_s = self._clips[key], time.monotonic() - sent.sent_s
-        self._hypotheses[key] = Hypothesis(clip.audio_sha256, "", decode_s, clip.duration_s, failure, reason)
+        decode_s = time.monotonic() - sent.sent_s
+        self._hypotheses[key] = Hypothesis.failed(self._clips[key], failure, reason, decode_s)

@@ -59,13 +59,10 @@ class DecodingOptions(_Options):
     """Whether words have start and end times."""
 
     def check_supported(self, supported: Collection[str]) -> None:
-        """Refuse options that an engine would silently ignore.
-
-        Args:
-            supported: The fields that the engine applies; every engine applies `engine` and `clip_timeout_s`.
+        """Refuse options that an engine would silently ignore; every engine applies `engine` and `clip_timeout_s`.
 
         Raises:
-            EvaluationError: Another field is not at its default.
+            EvaluationError: A field that is not supported is not at its default.
         """
         applied = {*supported, "engine", "clip_timeout_s"}
         for name, field in type(self).model_fields.items():
@@ -99,15 +96,6 @@ EngineOptions = Annotated[
 
 
 def build_served_options(settings: EvaluationSettings) -> DecodingOptions:
-    """Return the options with which Habla serves a model, as the settings give them."""
-    return DecodingOptions(
-        engine=settings.engine,
-        beam_size=settings.beam_size,
-        batch_size=settings.batch_size,
-        language=settings.language,
-        temperature=settings.temperature,
-        no_speech_threshold=settings.no_speech_threshold,
-        log_prob_threshold=settings.log_prob_threshold,
-        compression_ratio_threshold=settings.compression_ratio_threshold,
-        clip_timeout_s=settings.clip_timeout_s,
-    )
+    """Return the options with which Habla serves a model: the settings of the same name."""
+    shared = DecodingOptions.model_fields.keys() & type(settings).model_fields.keys()
+    return DecodingOptions(**{name: getattr(settings, name) for name in shared})

@@ -14,13 +14,7 @@ from habla_ml.audio.audio_decoder import read_message, write_message
 from habla_ml.errors import EvaluationError
 from habla_ml.process import die_with_parent
 from habla_ml.transcription.engine import Engine, load_engine_class
-from habla_ml.transcription.messages import (
-    MAX_MESSAGE_BYTES,
-    START_REQUEST,
-    EngineAnswer,
-    StartRequest,
-    unpack_clips,
-)
+from habla_ml.transcription.messages import MAX_MESSAGE_BYTES, START_REQUEST, EngineAnswer, StartRequest, unpack_clips
 
 
 def serve(parent_pid: int) -> None:
@@ -28,27 +22,29 @@ def serve(parent_pid: int) -> None:
     die_with_parent(parent_pid)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     requests, answers = _reserve_standard_streams()
+    write_lock = threading.Lock()
+
+    def send(number: float, answer: EngineAnswer) -> None:
+        with write_lock:
+            write_message(answers, number, answer.model_dump_json().encode())
+
     first = read_message(requests, MAX_MESSAGE_BYTES)
     if first is None:
         return
     start = StartRequest.model_validate_json(first[1])
+    engine_class = load_engine_class(start.options.engine)
     try:
-        engine = load_engine_class(start.options.engine)(
-            start.model_folder, start.options, start.device, start.cpu_threads
-        )
+        engine = engine_class(start.model_folder, start.options, start.device, start.cpu_threads)
     except EvaluationError as error:
-        write_message(answers, START_REQUEST, _serialise_answer(EngineAnswer(kind="refused", reason=str(error))))
+        send(START_REQUEST, EngineAnswer(kind="refused", reason=str(error)))
         return
-    ready = EngineAnswer(kind="ready", max_batch_clips=engine.max_batch_clips, parallel_batches=engine.parallel_batches)
-    write_message(answers, START_REQUEST, _serialise_answer(ready))
-    write_lock = threading.Lock()
 
     def answer(number: float, body: bytes) -> None:
-        found = _decode_batch(engine, body)
-        with write_lock:
-            write_message(answers, number, _serialise_answer(found))
+        send(number, _decode_batch(engine, body))
 
-    with ThreadPoolExecutor(engine.parallel_batches) as pool:
+    batches = engine.parallel_batches
+    send(START_REQUEST, EngineAnswer(kind="ready", max_batch_clips=engine.max_batch_clips, parallel_batches=batches))
+    with ThreadPoolExecutor(batches) as pool:
         while (request := read_message(requests, MAX_MESSAGE_BYTES)) is not None:
             pool.submit(answer, *request)
 
@@ -74,10 +70,6 @@ def _reserve_standard_streams() -> tuple[IO[bytes], IO[bytes]]:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     return requests, answers
-
-
-def _serialise_answer(answer: EngineAnswer) -> bytes:
-    return answer.model_dump_json().encode()
 
 
 def _read_peak_memory_bytes() -> int:

@@ -1,7 +1,4 @@
-"""Cuts the audio of a file at pauses into clips that an engine can decode.
-
-Pauses are found by Silero's voice activity detector, which is part of faster-whisper and runs without a network.
-"""
+"""Cuts the audio of a file into clips at pauses, found by Silero's detector, which is part of faster-whisper."""
 
 from __future__ import annotations
 
@@ -23,10 +20,9 @@ _PADDING_MS: Final = 200
 
 @dataclass(frozen=True)
 class SpeechClip:
-    """A part of a file, see `habla_ml.transcription.engine.Clip`."""
+    """A `habla_ml.transcription.engine.Clip` that starts at `start_s` of a file."""
 
     start_s: float
-    """From the start of the file."""
     pcm: NDArray[np.int16]
     """16 kHz mono."""
 
@@ -47,12 +43,9 @@ class SpeechClip:
 
 
 def cut_at_pauses(pcm: NDArray[np.int16]) -> list[SpeechClip]:
-    """Return audio of at most 30 s as one clip; cut longer audio at pauses and drop them.
+    """Return 16 kHz mono audio of at most 30 s as one clip; cut longer audio at pauses and drop them.
 
     Speech of more than 30 s without a pause of 0.5 s is cut at its last pause of 0.1 s, or else after 30 s.
-
-    Args:
-        pcm: 16 kHz mono samples, shape [n_samples].
     """
     if len(pcm) <= WINDOW_SAMPLES:
         return [SpeechClip(0.0, pcm)]

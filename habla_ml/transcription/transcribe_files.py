@@ -69,15 +69,8 @@ def transcribe_files(
     """Yield the transcript of each file, in order; a file that cannot be decoded gives an error.
 
     A file that this model transcribed before is not decoded again. Its hypotheses are in a cache of their own below the
-    work folder, and not in the lake: the speakers of such a file are unknown, so an erasure removes the whole cache.
-
-    Args:
-        files: Audio files of any kind that `habla_ml.audio` decodes.
-        model: The model to decode with.
-        lake: The lake that records the cost of hosted services.
-        settings: Decoding options, line width and limits.
-        progress: Receives progress after every batch of clips.
-        speaker: The speaker in all files, where it is known.
+    work folder, and not in the lake: the speakers of such a file are unknown, so an erasure removes the whole cache. The
+    lake only records the cost of hosted services.
 
     Raises:
         EvaluationError: The engine cannot be used.

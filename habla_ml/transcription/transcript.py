@@ -6,22 +6,19 @@ All times are seconds from the start of the audio file, rounded to milliseconds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.engine import Hypothesis, RecognisedWord
 from habla_ml.transcription.speech_clips import SpeechClip
 
 SegmentTag = Literal["low_confidence", "inaudible", "failed"]
 """The average log-probability is low; no word was recognised; the engine failed, and `reason` describes how."""
 
 
-def _round_to_ms(seconds: float) -> float:
-    return round(seconds, 3)
-
-
-Seconds = Annotated[float, AfterValidator(_round_to_ms)]
+Seconds = Annotated[float, AfterValidator(lambda seconds: round(seconds, 3))]
 
 
 class _TimedText(BaseModel):
@@ -81,14 +78,8 @@ def build_segments(
     """Return one segment for each clip, its text in lines of at most `line_width` characters.
 
     Lines are filled word by word; a word longer than a line keeps a line of its own. Without word times a segment lasts
-    as long as its clip, and each line gets a share of that time in proportion to its characters.
-
-    Args:
-        clips: Clips of one file with their hypotheses.
-        language: Language of the speech.
-        line_width: Characters per line, 1 or more.
-        low_confidence_below: Average log-probability per token below which a segment is tagged `low_confidence`.
-        speaker: The speaker of all clips, where it is known.
+    as long as its clip, and each line gets a share of that time in proportion to its characters. A segment is tagged
+    `low_confidence` where the average log-probability per token is below `low_confidence_below`.
     """
     segments = []
     for clip, hypothesis in clips:
@@ -123,17 +114,8 @@ def _build_lines(clip: SpeechClip, hypothesis: Hypothesis, line_width: int) -> t
     texts = hypothesis.text.split()
     # An engine may have no times for some words, such as figures; the text takes precedence.
     if texts and [part for each in hypothesis.words for part in each.text.split()] == texts:
-        words = [
-            Word(
-                text=each.text,
-                start_s=clip.start_s + each.start_s,
-                end_s=clip.start_s + each.end_s,
-                confidence=each.confidence,
-            )
-            for each in hypothesis.words
-        ]
-        rows = _wrap_words([each.text for each in words], line_width)
-        return tuple(_build_timed_line(words[first:end]) for first, end in rows)
+        rows = _wrap_words([each.text for each in hypothesis.words], line_width)
+        return tuple(_build_timed_line(hypothesis.words[first:end], clip.start_s) for first, end in rows)
     rows = _wrap_words(texts, line_width)
     return _build_untimed_lines([" ".join(texts[first:end]) for first, end in rows], clip)
 
@@ -149,16 +131,24 @@ def _wrap_words(words: Sequence[str], line_width: int) -> list[tuple[int, int]]:
     return [*rows, (first, len(words))] if words else []
 
 
-def _build_timed_line(words: Sequence[Word]) -> Line:
+def _build_timed_line(recognised: Sequence[RecognisedWord], clip_start_s: float) -> Line:
+    words = tuple(
+        Word(
+            text=each.text,
+            start_s=clip_start_s + each.start_s,
+            end_s=clip_start_s + each.end_s,
+            confidence=each.confidence,
+        )
+        for each in recognised
+    )
     text = " ".join(each.text for each in words)
-    return Line(text=text, start_s=words[0].start_s, end_s=words[-1].end_s, words=tuple(words))
+    return Line(text=text, start_s=words[0].start_s, end_s=words[-1].end_s, words=words)
 
 
 def _build_untimed_lines(texts: Sequence[str], clip: SpeechClip) -> tuple[Line, ...]:
     seconds_per_character = clip.duration_s / max(1, sum(map(len, texts)))
-    lines, at_s = [], clip.start_s
-    for text in texts:
-        end_s = at_s + len(text) * seconds_per_character
-        lines.append(Line(text=text, start_s=at_s, end_s=end_s))
-        at_s = end_s
-    return tuple(lines)
+    ends_s = [clip.start_s + n * seconds_per_character for n in accumulate(map(len, texts), initial=0)]
+    return tuple(
+        Line(text=text, start_s=start_s, end_s=end_s)
+        for text, (start_s, end_s) in zip(texts, pairwise(ends_s), strict=True)
+    )

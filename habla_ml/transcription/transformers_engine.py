@@ -21,11 +21,14 @@ from habla_ml.transcription.whisper_output import (
     build_whisper_hypothesis,
     build_whisper_tokenizer,
 )
-from habla_ml.transcription.word_alignment import FRAME_S, align_words_to_audio
 
 if TYPE_CHECKING:
     import torch
+    from faster_whisper.tokenizer import Tokenizer
 
+_FRAME_S: Final = 0.02
+"""Duration of one encoder frame."""
+_ATTENTION_MEDIAN_WIDTH: Final = 7
 _GPU_BATCH_CLIPS: Final = 16
 _MIN_ALIGNED_FRAMES: Final = 16
 _REQUIRED_CHECKPOINT_FILES: Final = (
@@ -88,17 +91,12 @@ class Transformers:
                 for at, (clip, tokens) in enumerate(zip(clips, texts, strict=True))
             ]
         share_s = (time.perf_counter() - began_s) / len(clips)
+        decoded = [self._tokenizer.decode(tokens).strip() for tokens in texts]
         return [
-            build_whisper_hypothesis(
-                clip,
-                self._options,
-                self._tokenizer.decode(texts[at]).strip(),
-                share_s,
-                avg_logprobs[at],
-                no_speech_probs[at],
-                words[at],
+            build_whisper_hypothesis(clip, self._options, text, share_s, avg_logprob, no_speech_prob, spoken)
+            for clip, text, avg_logprob, no_speech_prob, spoken in zip(
+                clips, decoded, avg_logprobs, no_speech_probs, words, strict=True
             )
-            for at, clip in enumerate(clips)
         ]
 
     def _encode(self, clips: Sequence[Clip]) -> torch.Tensor:
@@ -198,8 +196,8 @@ class Transformers:
         """Return the words of a clip; none where the text is longer than the model can align."""
         if len(tokens) + len(self._prompt) + 1 > self._model.config.max_target_positions:
             return ()
-        n_frames = max(_MIN_ALIGNED_FRAMES, int(np.ceil(len(clip.audio) / SAMPLE_RATE / FRAME_S)))
-        timings = align_words_to_audio(self._model, encoded, self._tokenizer, tokens, self._heads, n_frames)
+        n_frames = max(_MIN_ALIGNED_FRAMES, int(np.ceil(len(clip.audio) / SAMPLE_RATE / _FRAME_S)))
+        timings = _align_words_to_audio(self._model, encoded, self._tokenizer, tokens, self._heads, n_frames)
         return build_recognised_words(timings, clip.duration_s)
 
 
@@ -271,3 +269,49 @@ def _load_checkpoint(model_folder: Path, device: torch.device, *, with_attention
             f"Transformers cannot load {model_folder} on {device}: {error}; train or download the checkpoint again, or "
             "set evaluation.device to cpu"
         ) from error
+
+
+def _align_words_to_audio(
+    model: Any,
+    encoded: torch.Tensor,
+    tokenizer: Tokenizer,
+    tokens: list[int],
+    heads: Sequence[Sequence[int]],
+    n_frames: int,
+) -> list[dict[str, Any]]:
+    """Return `word`, `tokens`, `start` and `end` (s) of each word of a text, from Whisper's cross-attention.
+
+    It computes what OpenAI's https://github.com/openai/whisper/blob/main/whisper/timing.py does.
+
+    Args:
+        model: A `WhisperForConditionalGeneration` with eager attention.
+        encoded: Encoder output of one clip, shape [1, 1500, d_model].
+        tokenizer: A tokenizer with the prompt that was used to decode the text.
+        tokens: The text.
+        heads: [layer, head] of the alignment heads.
+        n_frames: Number of encoder frames of the clip; the frames after them are silence.
+    """
+    if not tokens:
+        return []
+    import torch
+    from transformers.models.whisper.generation_whisper import _dynamic_time_warping, _median_filter
+
+    row = [*tokenizer.sot_sequence, tokenizer.no_timestamps, *tokens, tokenizer.eot]
+    attentions = model.model.decoder(
+        input_ids=torch.tensor([row], device=encoded.device), encoder_hidden_states=encoded, output_attentions=True
+    ).cross_attentions
+    weights = torch.stack([attentions[layer][0, head, :, :n_frames] for layer, head in heads])
+    weights = weights / weights.sum(-1, keepdim=True)
+    std, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
+    filtered = _median_filter((weights - mean) / std, _ATTENTION_MEDIAN_WIDTH)
+    matrix = filtered.mean(0)[len(tokenizer.sot_sequence) : -1]
+    text_indices, time_indices = _dynamic_time_warping(-matrix.double().cpu().numpy())
+    starts_a_token = np.diff(text_indices, prepend=-1) > 0
+    times_s = time_indices[starts_a_token] * _FRAME_S
+    words, word_tokens = tokenizer.split_to_word_tokens([*tokens, tokenizer.eot])
+    # The last word is the end token; it starts where the word before it ends.
+    bounds = np.cumsum([0, *(len(each) for each in word_tokens[:-1])])
+    return [
+        {"word": word, "tokens": own, "start": times_s[first], "end": times_s[end]}
+        for word, own, first, end in zip(words[:-1], word_tokens[:-1], bounds[:-1], bounds[1:], strict=True)
+    ]

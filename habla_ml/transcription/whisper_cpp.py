@@ -63,7 +63,13 @@ class WhisperCpp:
             raise EvaluationError(
                 f"whisper.cpp is not installed ({error}); run: pip install 'habla-ml[whisper-cpp]'"
             ) from error
-        _check_device(device, str(Model.system_info()))
+        build = str(Model.system_info())
+        if device == "cuda" and "CUDA" not in build:
+            # whisper.cpp would silently decode on the CPU.
+            raise EvaluationError(
+                f"evaluation.device is cuda, but this build of whisper.cpp has no CUDA ({build.strip()}); set it to cpu, "
+                "or build pywhispercpp with GGML_CUDA=1"
+            )
         self._binding = binding
         self._options = options
         if options.language not in Model.available_languages():
@@ -146,12 +152,3 @@ def _capture_stderr() -> Iterator[IO[bytes]]:
         finally:
             os.dup2(before, 2)
             os.close(before)
-
-
-def _check_device(device: str, system: str) -> None:
-    """Refuse a GPU that this build of whisper.cpp would silently ignore."""
-    if device == "cuda" and "CUDA" not in system:
-        raise EvaluationError(
-            f"evaluation.device is cuda, but this build of whisper.cpp has no CUDA ({system.strip()}); set it to cpu, "
-            "or build pywhispercpp with GGML_CUDA=1"
-        )

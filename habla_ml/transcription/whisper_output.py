@@ -35,34 +35,23 @@ def build_whisper_hypothesis(
     is_silence = threshold is not None and no_speech_prob is not None and no_speech_prob > threshold
     if likely is not None and avg_logprob is not None and avg_logprob > likely:
         is_silence = False
-    ratio, bound = compute_compression_ratio(text), options.compression_ratio_threshold
-    if is_silence or (bound is not None and ratio is not None and ratio > bound):
-        text, ratio, words = "", None, ()
-    return Hypothesis(
-        audio_sha256=clip.audio_sha256,
-        text=text,
-        decode_s=decode_s,
-        duration_s=clip.duration_s,
-        avg_logprob=avg_logprob,
-        no_speech_prob=no_speech_prob,
-        compression_ratio=ratio,
-        words=words,
-    )
+    bound = options.compression_ratio_threshold
+    if is_silence or (bound is not None and (compute_compression_ratio(text) or 0.0) > bound):
+        text, words = "", ()
+    return Hypothesis.of(clip, text, decode_s, avg_logprob, no_speech_prob, words)
 
 
 def build_recognised_words(timings: Sequence[Mapping[str, Any]], duration_s: float) -> tuple[RecognisedWord, ...]:
     """Return words with their punctuation and with times inside the clip.
 
-    Args:
-        timings: `word`, `tokens`, `start` and `end` (s) of each word, as `WhisperModel.find_alignment` returns them.
-        duration_s: Duration of the clip.
+    `timings` has `word`, `tokens`, `start` and `end` (s) of each word, as `WhisperModel.find_alignment` returns them.
     """
     from faster_whisper.transcribe import merge_punctuations
 
     merged = [dict(each) for each in timings]
     merge_punctuations(merged, _OPENING_PUNCTUATION, _CLOSING_PUNCTUATION)
     return tuple(
-        RecognisedWord(each["word"].strip(), min(float(each["start"]), duration_s), min(float(each["end"]), duration_s))
+        RecognisedWord.inside(duration_s, each["word"].strip(), float(each["start"]), float(each["end"]))
         for each in merged
         if each["word"].strip()
     )
@@ -71,13 +60,7 @@ def build_recognised_words(timings: Sequence[Mapping[str, Any]], duration_s: flo
 def build_whisper_tokenizer(
     hf_tokenizer: Any, multilingual: bool, model_folder: Path, options: DecodingOptions
 ) -> Tokenizer:
-    """Return faster-whisper's tokenizer with the prompt of these options.
-
-    Args:
-        hf_tokenizer: The `tokenizers.Tokenizer` of the model.
-        multilingual: Whether the model is multilingual.
-        model_folder: Named in error messages.
-        options: Language and task.
+    """Return faster-whisper's tokenizer around a `tokenizers.Tokenizer`, with the prompt of these options.
 
     Raises:
         EvaluationError: The model does not support this language or task.

@@ -12,27 +12,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from habla_ml.errors import EvaluationError
-from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord, compute_compression_ratio
+from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml.virtual_environments import install_environment, sibling_environment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ENVIRONMENT_NAME: Final = "whisperx"
-WHISPERX_REQUIREMENTS: Final = (
+_REQUIREMENTS: Final = (
     "whisperx==3.8.6",
     "ctranslate2==4.8.5",
     "faster-whisper==1.2.1",
     "pydantic==2.14.3",
 )
 """CTranslate2 and faster-whisper in our versions, so that only WhisperX differs; pydantic for the messages."""
-
-CONSTRAINTS_FILE: Final = "constraints-whisperx.txt"
-"""Versions that were tested together; the file is in the folder that contains the environment."""
-
-ALIGNMENT_FOLDER: Final = "alignment"
-"""In the environment; `alignment/<language>` contains a wav2vec2 with a CTC head in Transformers format."""
 
 _CHUNK_S: Final = 30
 
@@ -113,15 +106,8 @@ class WhisperX:
         words = self._align_words(segments, audio, clip.duration_s) if self._options.word_times else ()
         lengths_s = [each["end"] - each["start"] for each in segments]
         weighted = sum(each["avg_logprob"] * length_s for each, length_s in zip(segments, lengths_s, strict=True))
-        return Hypothesis(
-            audio_sha256=clip.audio_sha256,
-            text=text,
-            decode_s=time.perf_counter() - began_s,
-            duration_s=clip.duration_s,
-            avg_logprob=float(weighted / sum(lengths_s)) if sum(lengths_s) > 0 else None,
-            compression_ratio=compute_compression_ratio(text),
-            words=words,
-        )
+        avg_logprob = float(weighted / sum(lengths_s)) if sum(lengths_s) > 0 else None
+        return Hypothesis.of(clip, text, time.perf_counter() - began_s, avg_logprob, words=words)
 
     def _align_words(
         self, segments: list[dict[str, Any]], audio: NDArray[np.float32], duration_s: float
@@ -134,18 +120,22 @@ class WhisperX:
         model, about = self._aligner
         aligned = whisperx.align(segments, model, about, audio, self._device)
         return tuple(
-            RecognisedWord(each["word"], min(float(each["start"]), duration_s), min(float(each["end"]), duration_s))
+            RecognisedWord.inside(duration_s, each["word"], float(each["start"]), float(each["end"]))
             for each in aligned["word_segments"]
             if "start" in each
         )
 
 
 def _find_alignment_folder(language: str) -> Path:
-    """Return the folder of the language's aligner; raise `EvaluationError` if one of its files is missing."""
+    """Return the folder of the language's aligner, a wav2vec2 with a CTC head in Transformers format.
+
+    Raises:
+        EvaluationError: The aligner, or NLTK's sentence splitter of the language, is missing.
+    """
     import nltk
     from whisperx.alignment import PUNKT_LANGUAGES
 
-    folder = Path(sys.prefix) / ALIGNMENT_FOLDER / language
+    folder = Path(sys.prefix) / "alignment" / language
     if not (folder / "config.json").is_file():
         raise EvaluationError(
             f"whisperx aligns words with a wav2vec2 model of the language, and {folder} contains none; copy one there "
@@ -162,15 +152,14 @@ def _find_alignment_folder(language: str) -> Path:
     return folder
 
 
-def get_whisperx_environment() -> Path:
-    """Return the path of the environment, installed or not."""
-    return sibling_environment(ENVIRONMENT_NAME)
+def install_whisperx(log: Callable[[str], None]) -> Path:
+    """Create the environment if it is missing (8 GB, several minutes), and return its folder.
 
-
-def install_whisperx(log: Callable[[str], None]) -> None:
-    """Create the environment if it is missing (8 GB, several minutes).
+    `constraints-whisperx.txt` has the versions that were tested together.
 
     Raises:
         ServiceError: pip failed.
     """
-    install_environment(get_whisperx_environment(), WHISPERX_REQUIREMENTS, CONSTRAINTS_FILE, log)
+    environment = sibling_environment("whisperx")
+    install_environment(environment, _REQUIREMENTS, "constraints-whisperx.txt", log)
+    return environment

@@ -15,12 +15,11 @@ from habla_ml.errors import EvaluationError
 from habla_ml.transcription.faster_whisper import FasterWhisper
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions
-from habla_ml.transcription.whisperx import get_whisperx_environment
-from habla_ml.virtual_environments import is_installed
+from habla_ml.virtual_environments import is_installed, sibling_environment
 
 OPTIONS = DecodingOptions(engine="whisperx", clip_timeout_s=120)
 installed = pytest.mark.skipif(
-    not is_installed(get_whisperx_environment()), reason="WhisperX is not installed: habla-ml install-whisperx"
+    not is_installed(sibling_environment("whisperx")), reason="WhisperX is not installed: habla-ml install-whisperx"
 )
 
 

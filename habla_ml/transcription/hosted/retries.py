@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from habla_ml.settings.hosted import HostedServiceSettings
-from habla_ml.transcription.engine import RecognisedWord
+from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord
 from habla_ml.transcription.hosted.service import CallError, EncodedClip, SpeechService
 from habla_ml.transcription.hosted.spending import CapReachedError, Spending, compute_call_cost_usd
 
@@ -26,6 +26,12 @@ class CallResult:
     """Cost that the service bills, or may bill, for all calls."""
     extra_reserved_usd: float = 0.0
     """Cost reserved for calls that follow a failed call which may be billed."""
+
+    def build_hypothesis(self, clip: Clip) -> Hypothesis:
+        """Return the hypothesis of this clip."""
+        if self.fault is not None:
+            return Hypothesis.failed(clip, "service", self.fault.reason, self.duration_s)
+        return Hypothesis.of(clip, self.text, self.duration_s, words=self.words)
 
 
 def call_with_retries(

@@ -64,10 +64,6 @@ class Spending:
         if usd > 0:
             self._add(month, -usd)
 
-    def spent_usd(self, month: str) -> float:
-        """Return the sum of a month (`YYYY-MM`), including reservations."""
-        return _read_sum_usd(self._lake.read_pointer(catalogue.SPENDING.name(self._service, month)))
-
     def _add(self, month: str, usd: float) -> None:
         name = catalogue.SPENDING.name(self._service, month)
         with self._lock:

@@ -13,7 +13,7 @@ from habla_ml.audio import encode_flac
 from habla_ml.errors import EvaluationError
 from habla_ml.settings.hosted import HostedServiceSettings
 from habla_ml.transcription.audio_check import split_usable_clips
-from habla_ml.transcription.engine import Clip, Hypothesis, Transcriber, Usage, compute_compression_ratio
+from habla_ml.transcription.engine import Clip, Hypothesis, Transcriber, Usage
 from habla_ml.transcription.hosted.retries import CallResult, call_with_retries
 from habla_ml.transcription.hosted.service import CallError, EncodedClip, FaultKind, SpeechService
 from habla_ml.transcription.hosted.spending import Spending, compute_call_cost_usd
@@ -42,25 +42,16 @@ class HostedTranscriber:
         spending: Spending,
         fallback: Transcriber | None = None,
     ) -> None:
-        self._options = options
+        self.options = options
+        self.usage = Usage()
+        """`decode_s` and `audio_s` include the fallback."""
         self._settings = settings
         self._service = service
         self._spending = spending
         self._fallback = fallback
-        self._usage = Usage()
         self._lock = threading.Lock()
         self._consecutive_unanswered = 0
         self._fatal_fault: CallError | None = None
-
-    @property
-    def options(self) -> HostedOptions:
-        """See `Transcriber.options`."""
-        return self._options
-
-    @property
-    def usage(self) -> Usage:
-        """See `Transcriber.usage`; `decode_s` and `audio_s` include the fallback."""
-        return self._usage
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         """See `Transcriber.transcribe`.
@@ -75,7 +66,7 @@ class HostedTranscriber:
             began_s = time.perf_counter()
             found.update(self._transcribe_all(usable))
             audio_s = sum(clip.duration_s for clip in usable.values())
-            self._usage += Usage(audio_s, time.perf_counter() - began_s)
+            self.usage += Usage(audio_s, time.perf_counter() - began_s)
         return [found[at] for at in range(len(clips))]
 
     def close(self) -> None:
@@ -92,8 +83,8 @@ class HostedTranscriber:
         paid_usd = sum(each.paid_usd for each in results.values())
         extra_reserved_usd = sum(each.extra_reserved_usd for each in results.values())
         self._spending.refund(month, sum(prices) + extra_reserved_usd - paid_usd)
-        self._usage += Usage(cost_usd=paid_usd)
-        hypotheses = {at: _build_hypothesis(clips[at], each) for at, each in results.items()}
+        self.usage += Usage(cost_usd=paid_usd)
+        hypotheses = {at: each.build_hypothesis(clips[at]) for at, each in results.items()}
         if all(each.fault is not None for each in results.values()):
             self._check_working()
         down = [at for at, each in results.items() if each.fault is not None and each.fault.kind in _OUTAGE_KINDS]
@@ -106,7 +97,7 @@ class HostedTranscriber:
             return CallResult(fault=CallError(f"not sent: {fatal.reason}", fatal.kind))
         recording = EncodedClip(encode_flac(clip.audio), clip.duration_s)
         result = call_with_retries(
-            self._service, recording, self._settings, self._spending, self._options.clip_timeout_s
+            self._service, recording, self._settings, self._spending, self.options.clip_timeout_s
         )
         with self._lock:
             self._record_fault(result.fault)
@@ -130,7 +121,7 @@ class HostedTranscriber:
             raise EvaluationError(self._fatal_fault.reason)
         if self._fallback is None:
             raise EvaluationError(
-                f"{self._options.engine} is down: {MAX_UNANSWERED_CLIPS} clips in a row got no answer, the last error: "
+                f"{self.options.engine} is down: {MAX_UNANSWERED_CLIPS} clips in a row got no answer, the last error: "
                 f"{self._fatal_fault.reason}; run again later, finished clips are cached"
             )
         self._fatal_fault, self._consecutive_unanswered = None, MAX_UNANSWERED_CLIPS - 1
@@ -147,16 +138,3 @@ class HostedTranscriber:
             for at, each in zip(down, local, strict=True)
             if each.failure is None
         }
-
-
-def _build_hypothesis(clip: Clip, result: CallResult) -> Hypothesis:
-    if result.fault is not None:
-        return Hypothesis(clip.audio_sha256, "", result.duration_s, clip.duration_s, "service", result.fault.reason)
-    return Hypothesis(
-        clip.audio_sha256,
-        result.text,
-        result.duration_s,
-        clip.duration_s,
-        compression_ratio=compute_compression_ratio(result.text),
-        words=result.words,
-    )
