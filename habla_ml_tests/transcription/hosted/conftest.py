@@ -8,9 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from habla_ml.lake import Lake
 from habla_ml_tests.testing.transcription_service import FakeTranscriptionService
 
 KEY = "secret-key-0123456789"
+
+
+def spent_usd(lake: Lake, service: str, month: str) -> float:
+    """Return the stored sum of a month (`YYYY-MM`)."""
+    pointer = lake.read_pointer(f"spending/{service}/{month}")
+    return 0.0 if pointer is None else float(pointer.value["spent_usd"])
 
 
 @pytest.fixture
