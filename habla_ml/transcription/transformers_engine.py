@@ -24,7 +24,6 @@ from habla_ml.transcription.whisper_output import (
 
 if TYPE_CHECKING:
     import torch
-    from faster_whisper.tokenizer import Tokenizer
 
 _FRAME_S: Final = 0.02
 """Duration of one encoder frame."""
@@ -193,11 +192,36 @@ class Transformers:
         return [token for token in tokens[: tokens.index(end) if end in tokens else None] if token < end]
 
     def _align_words(self, encoded: torch.Tensor, clip: Clip, tokens: list[int]) -> tuple[RecognisedWord, ...]:
-        """Return the words of a clip; none where the text is longer than the model can align."""
-        if len(tokens) + len(self._prompt) + 1 > self._model.config.max_target_positions:
+        """Return the words of a clip, with times from the cross-attention; none where the text is too long to align.
+
+        The method is that of https://github.com/openai/whisper/blob/main/whisper/timing.py. `encoded` is the encoder output
+        of the clip, shape [1, 1500, d_model]; frames after the clip are silence.
+        """
+        import torch
+        from transformers.models.whisper.generation_whisper import _dynamic_time_warping, _median_filter
+
+        tokenizer = self._tokenizer
+        row = [*self._prompt, *tokens, tokenizer.eot]
+        if not tokens or len(row) > self._model.config.max_target_positions:
             return ()
         n_frames = max(_MIN_ALIGNED_FRAMES, int(np.ceil(len(clip.audio) / SAMPLE_RATE / _FRAME_S)))
-        timings = _align_words_to_audio(self._model, encoded, self._tokenizer, tokens, self._heads, n_frames)
+        attentions = self._model.model.decoder(
+            input_ids=torch.tensor([row], device=encoded.device), encoder_hidden_states=encoded, output_attentions=True
+        ).cross_attentions
+        weights = torch.stack([attentions[layer][0, head, :, :n_frames] for layer, head in self._heads])
+        weights = weights / weights.sum(-1, keepdim=True)
+        std, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
+        filtered = _median_filter((weights - mean) / std, _ATTENTION_MEDIAN_WIDTH)
+        matrix = filtered.mean(0)[len(tokenizer.sot_sequence) : -1]
+        text_indices, time_indices = _dynamic_time_warping(-matrix.double().cpu().numpy())
+        times_s = time_indices[np.diff(text_indices, prepend=-1) > 0] * _FRAME_S  # the start of each token
+        words, word_tokens = tokenizer.split_to_word_tokens(row[len(self._prompt) :])
+        # The last word is the end token; it starts where the word before it ends.
+        bounds = np.cumsum([0, *(len(each) for each in word_tokens[:-1])])
+        timings = [
+            {"word": word, "tokens": own, "start": times_s[first], "end": times_s[end]}
+            for word, own, first, end in zip(words[:-1], word_tokens[:-1], bounds[:-1], bounds[1:], strict=True)
+        ]
         return build_recognised_words(timings, clip.duration_s)
 
 
@@ -212,19 +236,19 @@ def _read_configs(model_folder: Path) -> dict[str, Any]:
             f"{model_folder} lacks {', '.join(missing)}; name a Transformers folder as `fine_tuned_checkpoint` "
             "writes it"
         )
-    found: list[dict[str, Any]] = []
-    for name in ("config.json", "generation_config.json"):
-        try:
-            found.append(dict(json.loads((model_folder / name).read_text("utf-8"))))
-        except ValueError as error:
-            raise EvaluationError(
-                f"{model_folder / name} is not a JSON object: {error}; copy it from the base model"
-            ) from error
-    if found[0].get("model_type") != "whisper":
+    config, generation = (_read_json_object(model_folder / name) for name in ("config.json", "generation_config.json"))
+    if config.get("model_type") != "whisper":
         raise EvaluationError(
-            f"{model_folder}/config.json has model_type {found[0].get('model_type')!r}; this engine needs a 'whisper' model"
+            f"{model_folder}/config.json has model_type {config.get('model_type')!r}; this engine needs a 'whisper' model"
         )
-    return {**found[1], "layers": found[0].get("decoder_layers"), "heads": found[0].get("decoder_attention_heads")}
+    return {**generation, "layers": config.get("decoder_layers"), "heads": config.get("decoder_attention_heads")}
+
+
+def _read_json_object(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text("utf-8")))
+    except ValueError as error:
+        raise EvaluationError(f"{file} is not a JSON object: {error}; copy it from the base model") from error
 
 
 def _read_alignment_heads(model_folder: Path, config: dict[str, Any]) -> list[list[int]]:
@@ -269,49 +293,3 @@ def _load_checkpoint(model_folder: Path, device: torch.device, *, with_attention
             f"Transformers cannot load {model_folder} on {device}: {error}; train or download the checkpoint again, or "
             "set evaluation.device to cpu"
         ) from error
-
-
-def _align_words_to_audio(
-    model: Any,
-    encoded: torch.Tensor,
-    tokenizer: Tokenizer,
-    tokens: list[int],
-    heads: Sequence[Sequence[int]],
-    n_frames: int,
-) -> list[dict[str, Any]]:
-    """Return `word`, `tokens`, `start` and `end` (s) of each word of a text, from Whisper's cross-attention.
-
-    It computes what OpenAI's https://github.com/openai/whisper/blob/main/whisper/timing.py does.
-
-    Args:
-        model: A `WhisperForConditionalGeneration` with eager attention.
-        encoded: Encoder output of one clip, shape [1, 1500, d_model].
-        tokenizer: A tokenizer with the prompt that was used to decode the text.
-        tokens: The text.
-        heads: [layer, head] of the alignment heads.
-        n_frames: Number of encoder frames of the clip; the frames after them are silence.
-    """
-    if not tokens:
-        return []
-    import torch
-    from transformers.models.whisper.generation_whisper import _dynamic_time_warping, _median_filter
-
-    row = [*tokenizer.sot_sequence, tokenizer.no_timestamps, *tokens, tokenizer.eot]
-    attentions = model.model.decoder(
-        input_ids=torch.tensor([row], device=encoded.device), encoder_hidden_states=encoded, output_attentions=True
-    ).cross_attentions
-    weights = torch.stack([attentions[layer][0, head, :, :n_frames] for layer, head in heads])
-    weights = weights / weights.sum(-1, keepdim=True)
-    std, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
-    filtered = _median_filter((weights - mean) / std, _ATTENTION_MEDIAN_WIDTH)
-    matrix = filtered.mean(0)[len(tokenizer.sot_sequence) : -1]
-    text_indices, time_indices = _dynamic_time_warping(-matrix.double().cpu().numpy())
-    starts_a_token = np.diff(text_indices, prepend=-1) > 0
-    times_s = time_indices[starts_a_token] * _FRAME_S
-    words, word_tokens = tokenizer.split_to_word_tokens([*tokens, tokenizer.eot])
-    # The last word is the end token; it starts where the word before it ends.
-    bounds = np.cumsum([0, *(len(each) for each in word_tokens[:-1])])
-    return [
-        {"word": word, "tokens": own, "start": times_s[first], "end": times_s[end]}
-        for word, own, first, end in zip(words[:-1], word_tokens[:-1], bounds[:-1], bounds[1:], strict=True)
-    ]
