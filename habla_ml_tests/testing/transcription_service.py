@@ -95,13 +95,7 @@ class FakeTranscriptionService:
 def build_deepgram_response(text: str, words: list[TimedWord], **word: Any) -> dict[str, Any]:
     """developers.deepgram.com/reference/speech-to-text/listen-pre-recorded."""
     timed = [
-        {
-            "word": each.strip(".,¿?").lower(),
-            "start": start,
-            "end": end,
-            "confidence": 0.9,
-            "punctuated_word": each,
-        }
+        {"word": each.strip(".,¿?").lower(), "punctuated_word": each, "start": start, "end": end, "confidence": 0.9}
         | word
         for each, start, end in words
     ]
@@ -121,29 +115,16 @@ def build_deepgram_response(text: str, words: list[TimedWord], **word: Any) -> d
 
 def build_azure_response(text: str, words: list[TimedWord], **word: Any) -> dict[str, Any]:
     """learn.microsoft.com/azure/ai-services/speech-service/fast-transcription-create."""
-    timed = [
-        {
-            "text": each,
-            "offsetMilliseconds": round(1000 * start),
-            "durationMilliseconds": round(1000 * (end - start)),
-        }
-        | word
-        for each, start, end in words
-    ]
-    phrase = {
-        "offsetMilliseconds": 0,
-        "durationMilliseconds": 2000,
-        "text": text,
-        "words": timed,
-        "locale": "es-ES",
-        "confidence": 0.93,
-    }
-    none = not text
-    return {
-        "durationMilliseconds": 2000,
-        "combinedPhrases": [] if none else [{"text": text}],
-        "phrases": [] if none else [phrase],
-    }
+
+    def build_times(start_s: float, end_s: float) -> dict[str, int]:
+        return {"offsetMilliseconds": round(1000 * start_s), "durationMilliseconds": round(1000 * (end_s - start_s))}
+
+    timed = [{"text": each} | build_times(start, end) | word for each, start, end in words]
+    phrase = build_times(0, 2) | {"text": text, "words": timed, "locale": "es-ES", "confidence": 0.93}
+    found = (
+        {"combinedPhrases": [{"text": text}], "phrases": [phrase]} if text else {"combinedPhrases": [], "phrases": []}
+    )
+    return {"durationMilliseconds": 2000} | found
 
 
 def build_google_response(text: str, words: list[TimedWord], **word: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from habla_ml.export.ctranslate2 import CTRANSLATE2
 from habla_ml_tests.evaluation.conftest import artefact, clips, lake
 from habla_ml_tests.testing.base_model import BASE_MODEL
 from habla_ml_tests.testing.export_checkpoint import export_checkpoint
+from habla_ml_tests.testing.simulated_hypotheses import make_utterance
 
 __all__ = ["artefact", "clips", "lake"]
 
@@ -23,6 +25,14 @@ __all__ = ["artefact", "clips", "lake"]
 def base_artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's base model in Habla's format."""
     return export_checkpoint(CTRANSLATE2, BASE_MODEL, tmp_path_factory.mktemp("base")).path
+
+
+@pytest.fixture
+def damaged_artefact(artefact: Path, tmp_path: Path) -> Path:
+    """A folder in Habla's format without weights."""
+    folder = shutil.copytree(artefact, tmp_path / "damaged")
+    (folder / "model.bin").write_bytes(b"not a model")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -37,16 +47,7 @@ def sentences() -> list[Utterance]:
         audio = (pcm / 32768).astype(np.float32)
         sha256 = hashlib.sha256(audio.tobytes()).hexdigest()
         spoken.append(
-            Utterance(
-                segment_id=str(at),
-                session_id="s",
-                speaker="Ana",
-                sentence=text,
-                duration_s=len(audio) / 16_000,
-                loudness_dbfs=-20.0,
-                audio_sha256=sha256,
-                audio=audio,
-            )
+            make_utterance(str(at), "s", text, duration_s=len(audio) / 16_000, audio_sha256=sha256, audio=audio)
         )
     return spoken
 

@@ -68,15 +68,11 @@ def test_a_folder_with_missing_files_is_refused(tmp_path: Path) -> None:
         FasterWhisper(tmp_path, OPTIONS, "cpu", 1)
 
 
-def test_errors_name_a_damaged_model_and_an_unknown_language(artefact: Path, tmp_path: Path) -> None:
-    for name in ("config.json", "tokenizer.json", "preprocessor_config.json"):
-        (tmp_path / name).write_bytes((artefact / name).read_bytes())
-    (tmp_path / "model.bin").write_bytes(b"not a model")
+def test_errors_name_a_damaged_model_and_an_unknown_language(artefact: Path, damaged_artefact: Path) -> None:
     with pytest.raises(EvaluationError, match="cannot load"):
-        FasterWhisper(tmp_path, OPTIONS, "cpu", 1)
-    klingon = OPTIONS.model_copy(update={"language": "tlh"})
+        FasterWhisper(damaged_artefact, OPTIONS, "cpu", 1)
     with pytest.raises(EvaluationError, match="tlh"):
-        FasterWhisper(artefact, klingon, "cpu", 1)
+        FasterWhisper(artefact, OPTIONS.model_copy(update={"language": "tlh"}), "cpu", 1)
 
 
 @pytest.mark.parametrize("n_samples", [1, 150, 9_999, 16_000, 479_300, 480_000])

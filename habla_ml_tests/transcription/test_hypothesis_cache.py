@@ -1,6 +1,6 @@
 import io
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -89,14 +89,8 @@ def test_a_failure_loses_only_unsaved_clips(lake: Lake, open_counting: Open, cli
 
 def test_concurrent_writers_lose_nothing(lake: Lake) -> None:
     rows = [Hypothesis(f"{at:064x}", f"text {at}", 0.1, 1.0) for at in range(8)]
-    threads = [
-        threading.Thread(target=save_hypotheses, args=(lake, ARTEFACT, OPTIONS, {row.audio_sha256: row}))
-        for row in rows
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(rows)) as threads:
+        list(threads.map(lambda row: save_hypotheses(lake, ARTEFACT, OPTIONS, {row.audio_sha256: row}), rows))
     assert read_hypotheses(lake, ARTEFACT, OPTIONS) == {row.audio_sha256: row for row in rows}
 
 

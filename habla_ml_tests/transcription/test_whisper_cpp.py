@@ -48,21 +48,20 @@ def test_greedy_texts_equal_those_of_transformers_with_the_same_weights(ggml: Pa
 
 @pytest.mark.slow
 def test_options_change_the_texts(ggml: Path, sentences: list[Utterance]) -> None:
-    some = sentences[:2]
-    plain = [each.text for each in transcribe_with_whisper_cpp(ggml, some)]
-    assert [each.text for each in transcribe_with_whisper_cpp(ggml, some, beam_size=3)] == plain
-    silent = transcribe_with_whisper_cpp(ggml, some, no_speech_threshold=-1.0, log_prob_threshold=None)
-    assert [(each.text, each.avg_logprob) for each in silent] == [("", None)] * 2
-    assert [each.text for each in transcribe_with_whisper_cpp(ggml, some, no_speech_threshold=None)] == plain
-    assert [each.text for each in transcribe_with_whisper_cpp(ggml, some, compression_ratio_threshold=0.1)] == [
-        "",
-        "",
-    ]
-    assert [each.text for each in transcribe_with_whisper_cpp(ggml, some, temperature=3.0, max_new_tokens=10)] != plain
-    cut = [each.text for each in transcribe_with_whisper_cpp(ggml, some, max_new_tokens=2)]
+    def transcribe(**options: Any) -> list[str]:
+        return [each.text for each in transcribe_with_whisper_cpp(ggml, sentences[:2], **options)]
+
+    plain = transcribe()
+    assert transcribe(beam_size=3) == plain
+    assert transcribe(no_speech_threshold=None) == plain
+    assert transcribe(compression_ratio_threshold=0.1) == ["", ""]
+    assert transcribe(temperature=3.0, max_new_tokens=10) != plain
+    cut = transcribe(max_new_tokens=2)
     assert all(
         text and whole.startswith(text) and len(text) < len(whole) / 2 for text, whole in zip(cut, plain, strict=True)
     )
+    silent = transcribe_with_whisper_cpp(ggml, sentences[:2], no_speech_threshold=-1.0, log_prob_threshold=None)
+    assert [(each.text, each.avg_logprob) for each in silent] == [("", None)] * 2
 
 
 def test_it_works_in_its_own_process(ggml: Path, sentences: list[Utterance]) -> None:

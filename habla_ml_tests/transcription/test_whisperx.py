@@ -58,14 +58,15 @@ def test_texts_resemble_those_of_faster_whisper_and_silence_is_empty(
 def test_errors_name_what_is_missing_or_unsupported(
     base_artefact: Path, sentences: list[Utterance], tmp_path: Path
 ) -> None:
+    timed = OPTIONS.model_copy(update={"word_times": True})
     for folder, options, message in (
-        (base_artefact, {"word_times": True}, r"alignment/es contains none"),
-        (tmp_path, {}, r"lacks model\.bin"),
+        (base_artefact, timed, "alignment/es contains none"),
+        (tmp_path, OPTIONS, "lacks model"),
     ):
         with (
-            closing(open_transcriber(OPTIONS.model_copy(update=options), folder, "cpu", 2)) as transcriber,
+            closing(open_transcriber(options, folder, "cpu", 2)) as engine,
             pytest.raises(EvaluationError, match=message),
         ):
-            transcriber.transcribe(sentences[:1])
+            engine.transcribe(sentences[:1])
     with pytest.raises(EvaluationError, match="does not support the option temperature"):
         open_transcriber(OPTIONS.model_copy(update={"temperature": 0.4}), base_artefact)

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from typing import Any
 
 import boto3
@@ -22,6 +23,7 @@ from habla_ml.transcription.hosted.service import CallError, EncodedClip
 from habla_ml.transcription.options import HostedOptions
 from habla_ml_tests.testing.faulty_s3_server import QuietRequestHandler
 from habla_ml_tests.testing.transcription_service import build_aws_transcript
+from habla_ml_tests.transcription.hosted.conftest import KEY
 
 pytestmark = pytest.mark.slow
 
@@ -35,33 +37,37 @@ class FakeAmazonTranscribe:
 
     def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
+        self.url = ""
+        self.s3: Any = None
+        self.reset()
+
+    def reset(self) -> None:
         self.text: bytes | None = json.dumps(build_aws_transcript("Vamos a casa.", WORDS)).encode()
         self.faults: dict[str, list[tuple[int, str]]] = {}
-        self.jobs: list[tuple[str, dict[str, Any]]] = []
+        self.jobs: list[dict[str, Any]] = []
         self.uploaded: list[bytes] = []
         self.never_ends = False
-        self.s3: Any = None
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")[2] or environ["REQUEST_METHOD"]
         if operation == "GET" and environ["PATH_INFO"].endswith(".json"):
             operation = "GetText"
+        status, body = "", b""
         if self.faults.get(operation):
-            status, code = self.faults[operation].pop(0)
-            body = json.dumps({"__type": code, "Message": f"secret-key-0123456789 {code}"}).encode()
+            number, code = self.faults[operation].pop(0)
+            status, body = f"{number} No", json.dumps({"__type": code, "Message": f"{KEY} {code}"}).encode()
             if operation in {"PUT", "GetText"}:
-                body = f"<Error><Code>{code}</Code><Message>secret-key-0123456789</Message></Error>".encode()
-            start_response(f"{status} No", [("Content-Length", str(len(body))), ("Retry-After", "3")])
-            return [body]
-        if operation == "GetTranscriptionJob" and self.never_ends:
-            body = b'{"TranscriptionJob": {"TranscriptionJobStatus": "IN_PROGRESS"}}'
-            start_response("200 OK", [("Content-Length", str(len(body)))])
+                body = f"<Error><Code>{code}</Code><Message>{KEY}</Message></Error>".encode()
+        elif operation == "GetTranscriptionJob" and self.never_ends:
+            status, body = "200 OK", b'{"TranscriptionJob": {"TranscriptionJobStatus": "IN_PROGRESS"}}'
+        if status:
+            start_response(status, [("Content-Length", str(len(body))), ("Retry-After", "3")])
             return [body]
         if operation == "StartTranscriptionJob":
             data = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
             environ["wsgi.input"] = io.BytesIO(data)
             job = json.loads(data)
-            self.jobs.append((operation, job))
+            self.jobs.append(job)
             key = job["Media"]["MediaFileUri"].removeprefix(f"s3://{BUCKET}/")
             self.uploaded.append(self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
             if self.text is not None:
@@ -71,32 +77,33 @@ class FakeAmazonTranscribe:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, FakeAmazonTranscribe]]:
+def server() -> Iterator[FakeAmazonTranscribe]:
     app = FakeAmazonTranscribe()
     http = make_server("127.0.0.1", 0, app, threaded=True, request_handler=QuietRequestHandler)
     threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    url = f"http://127.0.0.1:{http.server_port}"
+    app.url = f"http://127.0.0.1:{http.server_port}"
     session = boto3.session.Session("AKIAEXAMPLE", "of this test", region_name="eu-central-1")
-    app.s3 = session.client("s3", endpoint_url=url)
+    app.s3 = session.client("s3", endpoint_url=app.url)
     app.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-    yield url, app
+    yield app
     http.shutdown()
 
 
 @pytest.fixture
-def app(server: tuple[str, FakeAmazonTranscribe]) -> FakeAmazonTranscribe:
-    fresh = FakeAmazonTranscribe()
-    kept = {"_moto": server[1]._moto, "s3": server[1].s3}
-    server[1].__dict__.update({**fresh.__dict__, **kept})
-    return server[1]
+def app(server: FakeAmazonTranscribe) -> FakeAmazonTranscribe:
+    server.reset()
+    return server
+
+
+def open_aws(url: str, model: str | None = None) -> closing[Aws]:
+    settings = AwsSettings(endpoint=url, bucket=BUCKET, monthly_cap_usd=1, poll_s=0.02)
+    return closing(Aws(HostedOptions(engine="aws", model=model), settings))
 
 
 @pytest.fixture
-def aws(server: tuple[str, FakeAmazonTranscribe], app: FakeAmazonTranscribe, credentials: str) -> Iterator[Aws]:
-    settings = AwsSettings(endpoint=server[0], bucket=BUCKET, monthly_cap_usd=1, poll_s=0.02)
-    opened = Aws(HostedOptions(engine="aws"), settings)
-    yield opened
-    opened.close()
+def aws(app: FakeAmazonTranscribe, credentials: str) -> Iterator[Aws]:
+    with open_aws(app.url) as opened:
+        yield opened
 
 
 def catch_aws_error(aws: Aws, timeout_s: float = 5.0) -> CallError:
@@ -117,22 +124,17 @@ def test_a_job_gives_text_and_words_and_leaves_nothing_in_the_bucket(aws: Aws, a
         ("a", 0.5, 0.6, 0.9),
         ("casa.", 0.6, 1.1, 0.9),
     ]
-    ((_, job),) = app.jobs
+    (job,) = app.jobs
     assert (job["LanguageCode"], job["MediaFormat"], job["OutputBucketName"]) == ("es-ES", "flac", BUCKET)
     assert app.uploaded == [CLIP.flac]
     assert list_bucket_keys(app) == []
-    jobs = aws._transcribe.list_transcription_jobs()["TranscriptionJobSummaries"]
-    assert jobs == []
+    assert aws._transcribe.list_transcription_jobs()["TranscriptionJobSummaries"] == []
 
 
-def test_a_custom_model_is_sent_to_the_service(
-    server: tuple[str, FakeAmazonTranscribe], app: FakeAmazonTranscribe, credentials: str
-) -> None:
-    settings = AwsSettings(endpoint=server[0], bucket=BUCKET, monthly_cap_usd=1, poll_s=0.02)
-    opened = Aws(HostedOptions(engine="aws", model="aulas"), settings)
-    opened.recognise(CLIP, 5.0)
-    opened.close()
-    assert app.jobs[0][1]["ModelSettings"] == {"LanguageModelName": "aulas"}
+def test_a_custom_model_is_sent_to_the_service(app: FakeAmazonTranscribe, credentials: str) -> None:
+    with open_aws(app.url, "aulas") as opened:
+        opened.recognise(CLIP, 5.0)
+    assert app.jobs[0]["ModelSettings"] == {"LanguageModelName": "aulas"}
 
 
 def test_silence_is_an_empty_text(aws: Aws, app: FakeAmazonTranscribe) -> None:
@@ -160,7 +162,7 @@ def test_an_error_has_its_kind_and_leaves_nothing_in_the_bucket(
     fault = catch_aws_error(aws)
     assert (fault.kind, fault.may_be_billed) == (kind, billed)
     assert code in fault.reason
-    assert "secret-key" not in fault.reason
+    assert KEY not in fault.reason
     assert fault.retry_after_s == (3 if kind == "busy" else None)
     assert list_bucket_keys(app) == []
 
@@ -189,8 +191,6 @@ def test_an_undocumented_text_is_malformed(aws: Aws, app: FakeAmazonTranscribe, 
 
 
 def test_an_unreachable_server_bills_nothing(credentials: str) -> None:
-    settings = AwsSettings(endpoint="http://127.0.0.1:9", bucket=BUCKET, monthly_cap_usd=1, poll_s=0.02)
-    opened = Aws(HostedOptions(engine="aws"), settings)
-    fault = catch_aws_error(opened)
-    opened.close()
+    with open_aws("http://127.0.0.1:9") as opened:
+        fault = catch_aws_error(opened)
     assert (fault.kind, fault.may_be_billed) == ("busy", False)

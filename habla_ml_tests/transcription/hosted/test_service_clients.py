@@ -42,6 +42,15 @@ TONE = (0.2 * np.sin(np.arange(32_000) / 20)).astype(np.float32)
 CLIP = EncodedClip(encode_flac(TONE), 2.0)
 WORDS = [("¿Vais", 0.2, 0.5), ("a", 0.5, 0.6), ("la", 0.6, 0.7), ("plaza?", 0.7, 1.4)]
 TEXT = "¿Vais a la plaza?"
+GOOGLE_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
+
+
+def build_deepgram_error(message: str) -> dict[str, Any]:
+    return {"err_code": "INVALID_AUTH", "err_msg": message, "request_id": "1"}
+
+
+def build_azure_error(message: str) -> dict[str, Any]:
+    return {"error": {"code": "Unauthorized", "message": message}}
 
 
 def build_google_error(message: str) -> dict[str, Any]:
@@ -69,27 +78,15 @@ CASES = {
         DeepgramSettings,
         build_deepgram_response,
         0.9,
-        lambda message: {"err_code": "INVALID_AUTH", "err_msg": message, "request_id": "1"},
+        build_deepgram_error,
         "INVALID_AUTH",
         "DEEPGRAM_API_KEY",
     ),
     "azure": ServiceCase(
-        Azure,
-        AzureSettings,
-        build_azure_response,
-        None,
-        lambda message: {"error": {"code": "Unauthorized", "message": message}},
-        "Unauthorized",
-        "AZURE_SPEECH_KEY",
+        Azure, AzureSettings, build_azure_response, None, build_azure_error, "Unauthorized", "AZURE_SPEECH_KEY"
     ),
     "google": ServiceCase(
-        Google,
-        GoogleSettings,
-        build_google_response,
-        0.9,
-        build_google_error,
-        "API_KEY_INVALID",
-        "GOOGLE_APPLICATION_CREDENTIALS",
+        Google, GoogleSettings, build_google_response, 0.9, build_google_error, "API_KEY_INVALID", GOOGLE_VARIABLE
     ),
 }
 
@@ -315,6 +312,6 @@ def test_an_invalid_service_account_file_is_an_error(
 ) -> None:
     path = tmp_path / "account.json"
     path.write_text(content)
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    monkeypatch.setenv(GOOGLE_VARIABLE, str(path))
     with pytest.raises(EvaluationError, match="not a readable service account file"):
         open_client("google")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
-import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -77,36 +78,25 @@ def test_many_small_sums_reach_the_cap_exactly(lake: Lake) -> None:
         spending.reserve(0.01)
 
 
-def spend(folder: Path, results: Any) -> None:
-    """Reserve from three threads until the cap is reached."""
+def spend(folder: Path) -> int:
+    """Reserve from three threads until the cap is reached; return the number of reservations."""
     spending = Spending(Lake(DirectoryStore(folder), folder.parent / "cache"), "aws", 0.3)
-    reservations = []
 
-    def work() -> None:
-        try:
-            while True:
-                reservations.append(spending.reserve(0.01))
-        except CapReachedError:
-            pass
+    def count_reservations(_: int) -> int:
+        for count in itertools.count():
+            try:
+                spending.reserve(0.01)
+            except CapReachedError:
+                return count
+        raise AssertionError
 
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
-    results.put(len(reservations))
+    with ThreadPoolExecutor(3) as threads:
+        return sum(threads.map(count_reservations, range(3)))
 
 
 def test_two_runs_at_once_spend_the_cap_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    runs = [context.Process(target=spend, args=(tmp_path / "lake", results)) for _ in range(2)]
-    for each in runs:
-        each.start()
-    counts = [results.get(timeout=60) for _ in runs]
-    for each in runs:
-        each.join()
-    assert sum(counts) == 30
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as runs:
+        assert sum(runs.map(spend, [tmp_path / "lake"] * 2)) == 30
 
 
 @pytest.mark.parametrize("value", [{}, {"spent_usd": "3"}, {"spent_usd": -1}, {"spent_usd": True}])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +24,10 @@ from habla_ml.transcription.hosted.spending import CapReachedError
 from habla_ml.transcription.hypothesis_cache import read_hypotheses, transcribe_cached
 from habla_ml.transcription.open import HostedAccess, open_transcriber
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
-from habla_ml_tests.testing.transcription_service import (
-    CannedReply,
-    FakeTranscriptionService,
-    build_deepgram_response,
-)
-from habla_ml_tests.transcription.conftest import artefact, clips
+from habla_ml_tests.testing.transcription_service import CannedReply, FakeTranscriptionService, build_deepgram_response
 from habla_ml_tests.transcription.hosted.conftest import spent_usd
 
 pytestmark = pytest.mark.slow
-
-__all__ = ["artefact", "clips"]
 
 OPTIONS = HostedOptions(engine="deepgram")
 GOOD_REPLY = CannedReply.of(build_deepgram_response("Buenos días.", [("Buenos", 0.1, 0.3), ("días.", 0.3, 0.5)]))
@@ -138,20 +133,34 @@ def test_pauses_double(deepgram: LocalDeepgram, clips: list[Utterance]) -> None:
     (found,) = deepgram.open(OUTAGE_REPLY, first_pause_s=0.2, attempts=4).transcribe(clips[:1])
     assert (found.failure, deepgram.calls) == ("service", 4)
     assert "HTTP 503 (UNAVAILABLE), after 4 calls" in str(found.reason)
-    pauses = [
-        after.at_s - before.at_s
-        for before, after in zip(deepgram.server.received, deepgram.server.received[1:], strict=False)
-    ]
-    for pause, bound in zip(pauses, (0.2, 0.4, 0.8), strict=True):
-        assert bound / 2 <= pause < bound + 0.2
+    for (before, after), bound in zip(pairwise(deepgram.server.received), (0.2, 0.4, 0.8), strict=True):
+        assert bound / 2 <= after.at_s - before.at_s < bound + 0.2
     assert deepgram.spent_usd == 0.0
 
 
-def test_a_clip_fails_if_the_requested_wait_is_too_long(deepgram: LocalDeepgram, clips: list[Utterance]) -> None:
+@pytest.mark.parametrize(
+    ("reply", "settings", "calls", "usd"),
+    [
+        pytest.param(CannedReply.of({}, 429, Retry_After="3600"), {}, 1, 0.0, id="the requested wait is too long"),
+        pytest.param(CannedReply(200, b"<html>", {"Content-Type": "text/html"}), {}, 1, 0.01, id="malformed"),
+        pytest.param(
+            replace(GOOD_REPLY, delay_s=5.0),
+            {"timeout_s": 0.2, "attempts": 4, "monthly_cap_usd": 0.02},
+            2,
+            0.02,
+            id="calls without an answer count as paid and stop at the cap",
+        ),
+    ],
+)
+def test_a_clip_without_an_answer_fails_and_costs_what_may_be_billed(
+    deepgram: LocalDeepgram, clips: list[Utterance], reply: CannedReply, settings: Any, calls: int, usd: float
+) -> None:
+    transcriber = deepgram.open(reply, **settings)
     began_s = time.monotonic()
-    (found,) = deepgram.open(CannedReply.of({}, 429, Retry_After="3600")).transcribe(clips[:1])
-    assert (found.failure, deepgram.calls) == ("service", 1)
+    (found,) = transcriber.transcribe(clips[:1])
     assert time.monotonic() - began_s < 5
+    assert (found.failure, deepgram.calls) == ("service", calls)
+    assert [transcriber.usage.cost_usd, deepgram.spent_usd] == pytest.approx([usd, usd])
 
 
 def test_a_clip_takes_no_longer_than_the_options_allow(deepgram: LocalDeepgram, clips: list[Utterance]) -> None:
@@ -161,17 +170,6 @@ def test_a_clip_takes_no_longer_than_the_options_allow(deepgram: LocalDeepgram, 
     assert time.monotonic() - began_s < 3
     assert found.failure == "service"
     assert deepgram.calls > 1
-
-
-def test_calls_without_an_answer_count_as_paid_and_stop_at_the_cap(
-    deepgram: LocalDeepgram, clips: list[Utterance]
-) -> None:
-    slow = replace(GOOD_REPLY, delay_s=5.0)
-    transcriber = deepgram.open(slow, timeout_s=0.2, attempts=4, monthly_cap_usd=0.02)
-    (found,) = transcriber.transcribe(clips[:1])
-    assert (found.failure, deepgram.calls) == ("service", 2)
-    assert transcriber.usage.cost_usd == pytest.approx(0.02)
-    assert deepgram.spent_usd == pytest.approx(0.02)
 
 
 def test_a_refused_key_is_an_error_and_costs_nothing(
@@ -207,12 +205,6 @@ def test_a_service_that_is_down_is_an_error_after_five_clips(deepgram: LocalDeep
         deepgram.open(OUTAGE_REPLY, attempts=2).transcribe(clips)
     assert deepgram.calls == 10
     assert deepgram.spent_usd == 0.0
-
-
-def test_a_malformed_answer_is_not_requested_again(deepgram: LocalDeepgram, clips: list[Utterance]) -> None:
-    (found,) = deepgram.open(CannedReply(200, b"<html>", {"Content-Type": "text/html"})).transcribe(clips[:1])
-    assert (found.failure, deepgram.calls) == ("service", 1)
-    assert deepgram.spent_usd == pytest.approx(0.01)
 
 
 def test_the_fallback_decodes_clips_of_a_service_that_is_down(
@@ -267,8 +259,6 @@ def test_a_fallback_without_a_model_is_an_error(deepgram: LocalDeepgram) -> None
 def test_a_client_that_is_not_installed_names_its_extra(
     deepgram: LocalDeepgram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "deepgram", None)
     with pytest.raises(EvaluationError, match=r"habla-ml\[hosted-deepgram\]"):
         deepgram.open()
