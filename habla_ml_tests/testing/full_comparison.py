@@ -123,17 +123,17 @@ def make_full_comparison() -> tuple[Comparison, list[Utterance]]:
             Hypothesis(clip.audio_sha256, "Subtítulos realizados" if rng.random() < rate else "", 0.1, clip.duration_s)
             for clip in quiet.clips
         ]
-        heard = make_dialect_hypotheses(utterances, rate, at)
+        hypotheses = make_dialect_hypotheses(utterances, rate, at)
         evaluated.append(
             DecodedModel(
                 names[role],
                 role,
                 str(at) * 64,
                 options,
-                heard,
+                hypotheses,
                 make_dialect_hypotheses(general, 0.1, 70 + at),
                 silence,
-                heard,
+                hypotheses,
                 Usage(audio_s=3600.0, peak_memory_bytes=(700 + 20 * at) * 2**20, cost_usd=0.04),
             )
         )

@@ -19,11 +19,11 @@ def _count_edits(reference, hypothesis, weights):
     """Each cell: weight, edits, S, D, I, H; smaller comes first."""
     substitution, deletion, insertion = weights
     row = [(insertion * at, at, 0, 0, at, 0) for at in range(len(hypothesis) + 1)]
-    for i, said in enumerate(reference, start=1):
+    for i, spoken in enumerate(reference, start=1):
         above, row = row, [(deletion * i, i, 0, i, 0, 0)]
-        for j, heard in enumerate(hypothesis, start=1):
+        for j, recognised in enumerate(hypothesis, start=1):
             w, e, s, d, n, h = above[j - 1]
-            diagonal = (w, e, s, d, n, h + 1) if said == heard else (w + substitution, e + 1, s + 1, d, n, h)
+            diagonal = (w, e, s, d, n, h + 1) if spoken == recognised else (w + substitution, e + 1, s + 1, d, n, h)
             w, e, s, d, n, h = above[j]
             deleted = (w + deletion, e + 1, s, d + 1, n, h)
             w, e, s, d, n, h = row[j - 1]

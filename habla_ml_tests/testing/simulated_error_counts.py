@@ -13,7 +13,7 @@ class ErrorSimulation:
     """What a simulated test set is drawn from.
 
     The defaults are those of the demo's classroom: WER, words and clustering as the base model gave them on 20 lessons
-    of it. A spread between those lessons could not be told from none; the spread of a model was not measured and is
+    of it. A spread between those lessons could not be distinguished from none; the spread of a model was not measured and is
     what an interval as wide as that of the demo's first version takes.
     """
 

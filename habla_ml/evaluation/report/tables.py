@@ -1,6 +1,6 @@
 """Every table of a report, built once for HTML, Markdown, Dagster and the terminal.
 
-A table without rows stands for what was not measured.
+A table without rows means that nothing was measured.
 """
 
 from __future__ import annotations
