@@ -8,12 +8,12 @@ def test_the_metadata_has_every_figure_and_no_spoken_or_recognised_word() -> Non
     comparison, _ = make_full_comparison()
     shown = build_comparison_metadata(comparison, AcceptableSettings())
     text = " ".join(str(getattr(each, "value", each)) for each in shown.values())
-    for table in ("side by side", "changes", "phenomena", "invented text"):
+    for table in ("side by side", "changes", "dialect features", "invented text"):
         assert "| v2" in shown[table].value or " v2 |" in shown[table].value
     smallest = comparison.changes[0].smallest_detectable_points
     assert smallest is not None
     assert f"{smallest:.1f} |" in shown["changes"].value
-    assert "Final s before a consonant" in shown["phenomena"].value
+    assert "Final s before a consonant" in shown["dialect features"].value
     invented = [
         each.text for model in comparison.models if model.hallucination for each in model.hallucination.evidence
     ]

@@ -49,7 +49,7 @@ def build_comparison_metadata(comparison: Comparison, acceptable: AcceptableSett
         "slices": show_table(
             build_slice_table(comparison, [each for each in comparison.slices if each.dimension in DIMENSION_LABELS])
         ),
-        "phenomena": show_table(build_dialect_table(comparison, has_examples=False)),
+        "dialect features": show_table(build_dialect_table(comparison, has_examples=False)),
         "invented text": show_table(build_hallucination_table(comparison)),
         "test set": (
             f"{comparison.test.utterances} segments, {comparison.test.sessions} sessions, {comparison.test.words} words"
