@@ -28,13 +28,14 @@ from habla_ml.errors import LakeError
 from habla_ml.lake import Lake, catalogue, compute_sha256
 from habla_ml.lake.lake import TREE_FORMAT
 from habla_ml.lake.reachability import find_ids
+from habla_ml.scratch import SCRATCH_FOLDER
 from habla_ml.training.train import lock_work_folder
 from habla_ml.transcription.transcribe_files import CACHE_FOLDER
 
 _MAX_PAGE_BYTES: Final = 64 << 20
 _PAGE_SUFFIXES: Final = {".html", ".md"}
 _TEXT_SUFFIXES: Final = {".json", ".jsonl", ".csv", ".tsv", ".txt"}
-_TEMPORARY_PATTERNS: Final = ("recordings-*", "stream-*", "erase-*", CACHE_FOLDER)
+_TEMPORARY_PATTERNS: Final = (f"{SCRATCH_FOLDER}/*", CACHE_FOLDER)
 _MODEL_FOLDERS: Final = ("artefacts", "training", "cache")
 """Folders below the work folder with weights or with their own cleaning step."""
 _REPORT_FILES: Final = {

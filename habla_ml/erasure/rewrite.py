@@ -11,10 +11,8 @@ deleted: an erasure does not change what a model was trained on.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -44,6 +42,7 @@ from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import ReportContent, write_report
 from habla_ml.lake import Lake, Pointer, catalogue, to_canonical_json
 from habla_ml.lake.lake import TREE_FORMAT
+from habla_ml.scratch import make_scratch_folder
 from habla_ml.settings import Settings
 
 _MAX_ATTEMPTS: Final = 20
@@ -157,8 +156,8 @@ class PointerRewriter:
         path = self.lake.fetch_path(object_id)
         if not count_erased_rows(path, self.matcher):
             return object_id
-        with self._make_scratch_folder() as folder:
-            target = Path(folder) / "table.parquet"
+        with make_scratch_folder(self.settings.work_folder, "erase") as folder:
+            target = folder / "table.parquet"
             write_without_erased_rows(path, self.matcher, target)
             return self.lake.put_file(target)
 
@@ -188,19 +187,15 @@ class PointerRewriter:
         has_snapshot = self.lake.read_pointer(catalogue.SPLITS) is not None
         test = read_utterances(self.lake, load_latest_snapshot(self.lake), "test") if has_snapshot else ()
         read_tables = [pq.read_table(self.lake.fetch_path(each)) for each in tables.values()]
-        with self._make_scratch_folder() as folder:
+        with make_scratch_folder(self.settings.work_folder, "erase") as folder:
             decision = decide(comparison, self.settings.promotion)
             content = ReportContent(comparison, decision, profile_option=self.settings.profile_option)
             error_tables = ErrorTables(*read_tables) if read_tables else None
-            files = write_report(content, test, Path(folder), error_tables)
+            files = write_report(content, test, folder, error_tables)
             paths = {"comparison": files.json, "html": files.html, "markdown": files.markdown}
             new = {name: self.lake.put_file(path) for name, path in paths.items()}
         self.rewritten.update({value[name]: object_id for name, object_id in new.items()})
         return {**value, **new, **tables}
-
-    def _make_scratch_folder(self) -> tempfile.TemporaryDirectory[str]:
-        self.settings.work_folder.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(dir=self.settings.work_folder, prefix="erase-")
 
 
 def _is_report(name: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,6 +42,7 @@ from habla_ml.evaluation.report import ReportContent, ReportFiles, write_report
 from habla_ml.export.registry import SERVED
 from habla_ml.lake import Lake, catalogue
 from habla_ml.model_version import parent_version
+from habla_ml.scratch import make_scratch_folder
 from habla_ml.settings import Settings
 from habla_ml.training.plan import list_evaluated_trainings
 from habla_ml.training.recipe import load_recipe
@@ -87,8 +87,8 @@ def run_evaluation(
     decision = decide(comparison, settings.promotion) if candidate else None
     reports = settings.work_folder / ("reports" if candidate else "comparisons")
     reports.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=reports, prefix=".report-") as scratch:
-        files = _write_report(lake, settings, speech, comparison, decision, measured.tables, Path(scratch) / "report")
+    with make_scratch_folder(settings.work_folder, "report") as scratch:
+        files = _write_report(lake, settings, speech, comparison, decision, measured.tables, scratch / "report")
         stored = _publish_report(lake, candidate, comparison, decision, files)
         folder = reports / (candidate.name if candidate else stored[:16])
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from habla_ml.errors import ExportError
 from habla_ml.export.exporter import Exporter, ExportOptions, Progress, PublishedExport
 from habla_ml.lake import Lake, catalogue
+from habla_ml.scratch import make_scratch_folder
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,8 @@ def publish_export(
             return published
     checkpoint = source.fetch()
     options = replace(options, origin={**source.origin, "checkpoint": source.identity})
-    work_folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=work_folder, prefix=f"{exporter.name}-") as scratch:
-        converted = exporter.convert(checkpoint, Path(scratch), options, progress)
+    with make_scratch_folder(work_folder, exporter.name) as scratch:
+        converted = exporter.convert(checkpoint, scratch, options, progress)
         files = converted.path.rglob("*") if converted.path.is_dir() else [converted.path]
         size_bytes = sum(file.stat().st_size for file in files if file.is_file())
         progress(f"{exporter.name}: {size_bytes / 1e6:.1f} MB in {options.quantisation}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -31,6 +30,7 @@ from habla_ml.recordings.sessions import (
     open_plain_file,
     read_plain_file,
 )
+from habla_ml.scratch import make_scratch_folder
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
@@ -132,10 +132,11 @@ class DayReader:
             self._skip(session, RAW_STREAM_FILE, str(error))
             return True
         # Copied first: an open file survives its deletion, and the lake reads a file twice.
-        with source, tempfile.NamedTemporaryFile(dir=self.settings.work_folder, prefix="stream-") as copy:
-            shutil.copyfileobj(source, copy, 1 << 20)
-            copy.flush()
-            self.update.raw_streams[session.name] = self.lake.put_file(Path(copy.name))
+        with source, make_scratch_folder(self.settings.work_folder, "stream") as folder:
+            copy = folder / RAW_STREAM_FILE
+            with copy.open("wb") as handle:
+                shutil.copyfileobj(source, handle, 1 << 20)
+            self.update.raw_streams[session.name] = self.lake.put_file(copy)
         return True
 
 

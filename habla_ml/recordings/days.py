@@ -8,7 +8,6 @@ moves by compare-and-set once both objects are durable.
 from __future__ import annotations
 
 import heapq
-import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import groupby, islice
@@ -25,6 +24,7 @@ from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings.segments import ROW_GROUP_SIZE, SEGMENT_METADATA_SCHEMA, SEGMENT_SCHEMA, RecordedSegment
 from habla_ml.recordings.sessions import Skipped
+from habla_ml.scratch import make_scratch_folder
 
 _HINT_COLUMNS = ("recorded_at", "speaker", "direction", "machine_text", "machine_confidence", "asr_status")
 
@@ -128,9 +128,8 @@ def publish_day(
     dropped = frozenset(update.dropped)
     kept = iter(()) if before is None else _read_kept_rows(lake.fetch_path(before.parquet), dropped)
     try:
-        work_folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=work_folder, prefix="recordings-") as folder:
-            audio, metadata = Path(folder) / "audio.parquet", Path(folder) / "metadata.parquet"
+        with make_scratch_folder(work_folder, "recordings") as folder:
+            audio, metadata = folder / "audio.parquet", folder / "metadata.parquet"
             totals = _write_tables(drop_erased_rows(lake, _merge_rows(segments, kept)), audio, metadata)
             audio_id, metadata_id = lake.put_file(audio), lake.put_file(metadata)
     except OSError as error:

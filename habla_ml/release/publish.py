@@ -12,7 +12,8 @@ channel names the old or the complete new release, and the same call finishes th
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from posixpath import relpath
@@ -27,6 +28,7 @@ from habla_ml.model_version import version_number
 from habla_ml.release.archive import list_archived_files
 from habla_ml.release.channel import Channel, ChannelPointer, move_channel, read_channel
 from habla_ml.release.manifest import ArchiveMetadata, ReleaseArchive, ReleaseDraft, ReleaseManifest
+from habla_ml.scratch import make_scratch_folder
 
 _TIME_DEPENDENT_FIELDS = {"created", "version"}
 
@@ -72,24 +74,22 @@ def publish_release(
     _check_labels(draft, files)
     moment = (now or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
     before = read_channel(store, channel)
-    if work_folder is not None:
-        work_folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=work_folder, prefix="release-") as scratch:
+    with _open_scratch(work_folder) as scratch:
         folder = f"releases/{draft.model_version}"
-        paths = [_pack_archive(each.label, files[each.label], Path(scratch)) for each in draft.archives]
+        paths = [_pack_archive(each.label, files[each.label], scratch) for each in draft.archives]
         archives = tuple(
             _describe_archive(public_url, folder, draft.model_version, *each)
             for each in zip(draft.archives, paths, strict=True)
         )
         for archive, path in zip(archives, paths, strict=True):
             store.put_if_absent(archive.key, path, archive.sha256)
-            _verify_object(store, archive.key, archive.size_bytes, archive.sha256, Path(scratch))
+            _verify_object(store, archive.key, archive.size_bytes, archive.sha256, scratch)
         released = _find_released(store, before, archives)
         if released is not None:
             return _describe_release(store, released, before)
         _check_not_older(before, draft)
         manifest = _reuse_stored_manifest(store, folder, _build_release_manifest(before, draft, archives, moment))
-        key = _store_manifest(store, folder, manifest, Path(scratch))
+        key = _store_manifest(store, folder, manifest, scratch)
     state = _build_channel_state(public_url, manifest, key, before, moment)
     try:
         move_channel(store, before, state)
@@ -176,6 +176,16 @@ def _check_not_older(channel: Channel, draft: ReleaseDraft) -> None:
             f"channel {channel.name} already has {current.version}, a later model than {draft.model_version}; to return to "
             "an earlier release, roll back (docs/release_and_roll_back.md)"
         )
+
+
+@contextmanager
+def _open_scratch(work_folder: Path | None) -> Iterator[Path]:
+    if work_folder is not None:
+        with make_scratch_folder(work_folder, "release") as folder:
+            yield folder
+    else:
+        with tempfile.TemporaryDirectory(prefix="release-") as name:
+            yield Path(name)
 
 
 def _pack_archive(label: str, source: Path, scratch: Path) -> Path:
@@ -277,11 +287,11 @@ def _find_release(channel: Channel, version: str) -> ChannelPointer:
 
 def _verify_release_files(store: Store, state: ChannelPointer) -> None:
     manifest = read_manifest(store, state.manifest_key)
-    with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
+    with _open_scratch(None) as scratch:
         size_bytes = len(to_canonical_json(manifest.model_dump(mode="json")))
-        _verify_object(store, state.manifest_key, size_bytes, state.manifest_sha256, Path(scratch))
+        _verify_object(store, state.manifest_key, size_bytes, state.manifest_sha256, scratch)
         for each in manifest.archives:
-            _verify_object(store, each.key, each.size_bytes, each.sha256, Path(scratch))
+            _verify_object(store, each.key, each.size_bytes, each.sha256, scratch)
 
 
 def _verify_object(store: Store, key: str, size_bytes: int, sha256: str, scratch: Path) -> None:

@@ -155,4 +155,4 @@ def test_a_clean_up_at_any_step_leaves_complete_rows_and_finished_sessions(tmp_p
         assert len(listed) == 40 or name in {
             each.session for each in read_skipped_inputs(workspace.lake, published.set_aside)
         }
-    assert not list(workspace.settings.work_folder.glob("recordings-*"))
+    assert not list(workspace.settings.work_folder.glob("scratch/*"))

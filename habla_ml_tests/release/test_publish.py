@@ -306,4 +306,4 @@ def test_a_full_work_folder_is_an_error_that_stores_nothing(small_disk: Path, tm
     with pytest.raises(ExportError, match=r"cannot zip .*ctranslate2.* free some space there"):
         publish_release(store, None, "stable", make_draft("v2"), large, work_folder=small_disk / "new")
     assert list(store.list("")) == []
-    assert list((small_disk / "new").iterdir()) == []
+    assert list((small_disk / "new" / "scratch").iterdir()) == []
