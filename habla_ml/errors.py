@@ -1,5 +1,11 @@
 """The errors of the project. A message has the thing, its value, the expected value and the next step."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
 
 class HablaError(Exception):
     """Base class; the command line prints its message without a traceback."""
@@ -47,3 +53,29 @@ class EvaluationError(HablaError):
 
 class ReleaseError(HablaError):
     """A release or rollback is refused, or the published files do not verify."""
+
+
+@dataclass(frozen=True)
+class IsolatedError:
+    """An error that affected one day, source or table, while the others went on."""
+
+    subject: str
+    """What it affected, such as a day `YYYY-MM-DD`."""
+    message: str
+
+
+@contextmanager
+def isolate(subject: str, errors: list[IsolatedError] | None) -> Iterator[None]:
+    """Add an error of the block to `errors`; raise it if that is None."""
+    try:
+        yield
+    except Exception as error:  # whatever one day raises, the other days must not wait for it
+        if errors is None:
+            raise
+        errors.append(IsolatedError(subject, describe_error(error)))
+
+
+def describe_error(error: BaseException) -> str:
+    """Return class and message; only the class for errors whose message can quote an input."""
+    name = type(error).__name__
+    return f"{name}: {error}" if isinstance(error, (HablaError, OSError)) else name

@@ -11,6 +11,7 @@ from rich.table import Table
 from habla_ml.cli.context import Profile, open_context, print_labelled, print_line, print_rich_table, terminal
 
 conventions_app = typer.Typer(no_args_is_help=True, help="The rules that turn text as typed into references.")
+_MOST_SKIPPED_LINES = 20
 
 
 def import_command(
@@ -22,6 +23,8 @@ def import_command(
     from habla_ml.recordings.bulk_import import import_with_progress
 
     done = import_with_progress(folder, open_context(profile).settings, processes, terminal)
+    for skipped in done.skipped_sessions[:_MOST_SKIPPED_LINES]:
+        print_labelled("skipped", f"{skipped.session} {skipped.reason}", style="yellow")
     for each in done.failed:
         print_labelled("failed", f"{each.day}: {each.error}", style="red")
     print_line(done.summary)

@@ -17,12 +17,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from habla_ml.errors import HablaError, InputError
+from habla_ml.errors import HablaError, InputError, IsolatedError, describe_error
 from habla_ml.lake import Lake, open_lake
 from habla_ml.process import die_with_parent
 from habla_ml.recordings.change_detection import find_changed_days
+from habla_ml.recordings.day_range import is_day_inside
 from habla_ml.recordings.ingest import IngestedDay, ingest_day
-from habla_ml.recordings.sessions import list_folder, parse_session_day
+from habla_ml.recordings.sessions import Skipped, list_folder, parse_session_day
+from habla_ml.recordings.skipped_sessions import find_skipped_sessions
 from habla_ml.settings import Settings, StoreSettings
 
 if TYPE_CHECKING:
@@ -44,8 +46,8 @@ class ImportResult:
     imported: tuple[IngestedDay, ...]
     failed: tuple[FailedDay, ...]
     unchanged_days: int
-    early_days: int
-    """Days before `recordings.first_day`; they have no partition."""
+    skipped_sessions: tuple[Skipped, ...]
+    """Sessions and other entries that no day includes, such as sessions dated in the future."""
 
     @property
     def summary(self) -> str:
@@ -56,8 +58,8 @@ class ImportResult:
             f"{sum(len(each.skipped_inputs) for each in self.imported)} inputs skipped",
             f"{self.unchanged_days} days unchanged",
         ]
-        if self.early_days:
-            counts.append(f"{self.early_days} days skipped because they are before recordings.first_day")
+        if self.skipped_sessions:
+            counts.append(f"{len(self.skipped_sessions)} entries of the folder skipped")
         if self.failed:
             counts.append(f"{len(self.failed)} days failed; fix the cause and run the import again")
         return "; ".join(counts)
@@ -75,11 +77,12 @@ def import_with_progress(folder: Path, settings: Settings, processes: int, conso
     days = sorted({day for entry in list_folder(folder) if (day := parse_session_day(entry.name)) is not None})
     if not days:
         raise InputError(f"{folder} has no folder named <session>_<YYYYMMDD_HHMMSS>; pass Habla's recordings folder")
-    wanted = [day for day in days if day >= settings.recordings.first_day]
+    wanted = [day for day in days if is_day_inside(day, settings, now)]
     lake = _open_lake_once(settings.lake, settings.work_folder / "cache")
-    missing = [each.day for each in find_changed_days(folder, lake, settings, now)]
+    unchecked: list[IsolatedError] = []
+    missing = [each.day for each in find_changed_days(folder, lake, settings, now, unchecked)]
     imported: list[IngestedDay] = []
-    failed: list[FailedDay] = []
+    failed = [FailedDay(each.subject, each.message) for each in unchecked]
     columns = (
         TextColumn("importing"),
         BarColumn(),
@@ -88,7 +91,9 @@ def import_with_progress(folder: Path, settings: Settings, processes: int, conso
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=len(wanted), completed=len(wanted) - len(missing), hours=0.0, failed=0)
+        task = progress.add_task(
+            "", total=len(wanted), completed=len(wanted) - len(missing), hours=0.0, failed=len(failed)
+        )
         for done in import_days(folder, missing, settings, now, processes):
             if isinstance(done, FailedDay):
                 failed.append(done)
@@ -98,8 +103,8 @@ def import_with_progress(folder: Path, settings: Settings, processes: int, conso
     return ImportResult(
         imported=tuple(sorted(imported, key=lambda each: each.day)),
         failed=tuple(sorted(failed, key=lambda each: each.day)),
-        unchanged_days=len(wanted) - len(missing),
-        early_days=len(days) - len(wanted),
+        unchanged_days=len(wanted) - len(missing) - len(unchecked),
+        skipped_sessions=tuple(find_skipped_sessions(folder, settings, now)),
     )
 
 
@@ -129,7 +134,7 @@ def _import_day(folder: Path, day: str, settings: Settings, now: datetime) -> In
     try:
         return ingest_day(folder, day, _open_lake_once(settings.lake, settings.work_folder / "cache"), settings, now)
     except (HablaError, OSError) as error:
-        return FailedDay(day, f"{type(error).__name__}: {error}")
+        return FailedDay(day, describe_error(error))
 
 
 @cache

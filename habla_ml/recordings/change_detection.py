@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from habla_ml.consent.admission import Consents, load_consents
-from habla_ml.errors import InputError
+from habla_ml.errors import InputError, IsolatedError, isolate
 from habla_ml.lake import Lake, compute_digest
+from habla_ml.recordings.day_range import is_day_inside
 from habla_ml.recordings.days import (
     load_day,
     requeue_newly_consented_sessions,
@@ -50,11 +51,14 @@ class ChangedDay:
     """Changes with the files of the day's sessions and with their stored signatures."""
 
 
-def find_changed_days(folder: Path, lake: Lake, settings: Settings, now: datetime) -> Iterator[ChangedDay]:
+def find_changed_days(
+    folder: Path, lake: Lake, settings: Settings, now: datetime, errors: list[IsolatedError] | None = None
+) -> Iterator[ChangedDay]:
     """Yield the days to ingest, in order.
 
-    Costs one stat signature per session and one small pointer per day, and opens no recording. Days before
-    `recordings.first_day` have no partition and are left out. If a session's folder changed but none of the relevant
+    Costs one stat signature per session and one small pointer per day, and opens no recording. Days that cannot be
+    ingested (`day_range`) are left out; `find_skipped_sessions` lists their sessions. With `errors`, a day that cannot
+    be examined is added to it and does not stop the others. If a session's folder changed but none of the relevant
     files did (a correction was saved), the day's pointer gets the new stat signature. Raises `InputError` if the
     recordings folder cannot be listed, or the register of consents cannot be read.
     """
@@ -63,8 +67,11 @@ def find_changed_days(folder: Path, lake: Lake, settings: Settings, now: datetim
         if (day := parse_session_day(entry.name)) is not None:
             days[day].append(entry)
     finder = _ChangeFinder(lake, settings, now, _digest_settings(settings), load_consents(settings, now))
-    for day in sorted(days):
-        if day >= settings.recordings.first_day and (changed := finder.find_change(day, days.pop(day))) is not None:
+    for day in sorted(day for day in days if is_day_inside(day, settings, now)):
+        changed = None
+        with isolate(day, errors):
+            changed = finder.find_change(day, days.pop(day))
+        if changed is not None:
             yield changed
 
 

@@ -27,6 +27,8 @@ GROUND_TRUTH_FILE: Final = "ground_truth.json"
 CORRECTIONS_FILE: Final = "corrected_ground_truth.json"
 RAW_STREAM_FILE: Final = "raw_stream.webm"
 
+NOT_A_SESSION: Final = "is not named <session>_<YYYYMMDD_HHMMSS>"
+
 # Larger disorder in the times of a session means that clocks were set back.
 _MAX_CLOCK_DISORDER: Final = timedelta(minutes=5)
 _TIMESTAMP_CHARS: Final = len("_YYYYMMDD_HHMMSS")
@@ -105,6 +107,11 @@ def fingerprint_files(name: str, state: SessionState, files: Iterable[SessionFil
     return hashlib.sha256("\n".join([_READER_VERSION, name, state, *lines]).encode()).hexdigest()[:32]
 
 
+def escape_name(name: str) -> str:
+    """Return a name of a file system that is safe to print and to store."""
+    return name if name.isprintable() else name.encode("utf-8", "backslashreplace").decode()
+
+
 def parse_segment_number(file_name: str) -> int | None:
     """Return the number in `segment_001.wav`, or None for other names."""
     match = _SEGMENT_FILE_PATTERN.fullmatch(file_name)
@@ -158,8 +165,7 @@ def scan_sessions(folder: Path, settings: Settings, now: datetime, day: str | No
         started = parse_session_start(entry.name)
         if started is None:
             if not entry.name.startswith(".") and day is None:
-                name = entry.name.encode("utf-8", "backslashreplace").decode()
-                ignored.append(Skipped(name, "", "is not named <session>_<YYYYMMDD_HHMMSS>"))
+                ignored.append(Skipped(escape_name(entry.name), "", NOT_A_SESSION))
         elif day is None or started.strftime("%Y-%m-%d") == day:
             try:
                 session = list_session(entry, settings, now)
@@ -196,12 +202,9 @@ def list_session(entry: os.DirEntry[str], settings: Settings, now: datetime) -> 
     """
     started = parse_session_start(entry.name)
     if started is None:
-        raise InputError("is not named <session>_<YYYYMMDD_HHMMSS>")
-    if entry.is_symlink():
-        raise InputError("is a symbolic link; only folders inside the recordings folder are read")
+        raise InputError(NOT_A_SESSION)
+    require_folder(entry)
     try:
-        if not entry.is_dir(follow_symlinks=False):
-            raise InputError("is not a folder")
         files = tuple(_list_files(entry.path, settings.recordings.keep_raw_stream))
         newest_ns = max((each.modified_ns for each in files), default=entry.stat().st_mtime_ns)
     except FileNotFoundError:
@@ -219,6 +222,14 @@ def list_session(entry: os.DirEntry[str], settings: Settings, now: datetime) -> 
     return SessionFolder(name=entry.name, started_local=started, path=Path(entry.path), state=state, files=files)
 
 
+def require_folder(entry: os.DirEntry[str]) -> None:
+    """Raise `InputError` if a session is a link or not a folder."""
+    if entry.is_symlink():
+        raise InputError("is a symbolic link; only folders inside the recordings folder are read")
+    if not entry.is_dir(follow_symlinks=False):
+        raise InputError("is not a folder")
+
+
 def _list_files(path: str, raw_stream: bool) -> Iterator[SessionFile]:
     """Yield the WAV files, known JSON files and, if requested, the raw stream, except files that are just being deleted."""
     named = {METADATA_FILE, GROUND_TRUTH_FILE, CORRECTIONS_FILE, *([RAW_STREAM_FILE] if raw_stream else [])}
@@ -230,8 +241,7 @@ def _list_files(path: str, raw_stream: bool) -> Iterator[SessionFile]:
                     found = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
-                printable = name if name.isprintable() else name.encode("utf-8", "backslashreplace").decode()
-                yield SessionFile(printable, found.st_size, found.st_mtime_ns)
+                yield SessionFile(escape_name(name), found.st_size, found.st_mtime_ns)
 
 
 def open_plain_file(path: Path, max_bytes: int) -> BinaryIO:

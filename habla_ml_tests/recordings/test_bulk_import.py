@@ -112,8 +112,9 @@ def test_an_import_equals_the_ingest_of_each_day_and_skips_early_days(tmp_path: 
     fill_recordings(workspace)
     fill_recordings(one_by_one)
     done = import_with_progress(workspace.recordings, workspace.settings, 2, make_silent_console())
-    assert (len(done.imported), done.early_days) == (10, 2)
-    assert "2 days skipped because they are before" in done.summary
+    assert (len(done.imported), len(done.skipped_sessions)) == (10, 4)
+    assert all("before recordings.first_day" in each.reason for each in done.skipped_sessions)
+    assert "4 entries of the folder skipped" in done.summary
     for day in DAYS[2:]:
         ingest_day(one_by_one.recordings, day, one_by_one.lake, one_by_one.settings, NOW)
     assert read_day_pointers(workspace) == read_day_pointers(one_by_one)

@@ -86,9 +86,9 @@ def test_a_session_over_midnight_belongs_to_its_first_day(workspace: HablaWorksp
         2,
         entries=make_entries("2026-12-31T23:59:55", "2027-01-01T00:00:05"),
     )
-    assert [each.day for each in find_changed_days(workspace.recordings, workspace.lake, workspace.settings, NOW)] == [
-        "2026-12-31"
-    ]
+    now = datetime(2026, 12, 31, 23, 30, tzinfo=UTC)
+    found_days = find_changed_days(workspace.recordings, workspace.lake, workspace.settings, now)
+    assert [each.day for each in found_days] == ["2026-12-31"]
     found = ingest_and_read_rows(workspace, "2026-12-31")
     assert [row["day"] for row in found] == ["2026-12-31"] * 2
     assert found[1]["recorded_at"] == datetime(2026, 12, 31, 23, 0, 5, tzinfo=UTC)

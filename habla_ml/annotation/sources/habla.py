@@ -21,6 +21,7 @@ from habla_ml.annotation.source import AnnotationSource, ForgetReport, SourceCha
 from habla_ml.consent.admission import Consents, load_consents, requeue_newly_consented
 from habla_ml.errors import InputError
 from habla_ml.lake import Lake, catalogue, compute_digest
+from habla_ml.recordings.day_range import is_day_inside
 from habla_ml.recordings.metadata import (
     JsonEntry,
     SegmentHint,
@@ -73,13 +74,13 @@ def find_corrected_sessions(folder: Path, settings: Settings, now: datetime) -> 
     """Return day → session → fingerprint of its corrections.
 
     Opens no file, and lists only sessions without metadata.json. Costs one call of `stat` per session, and a second one
-    where it has corrections. Days before `recordings.first_day` have no partition and are left out. Raises `InputError`
-    if the recordings folder cannot be listed.
+    where it has corrections. Days that cannot be ingested are left out. Raises `InputError` if the recordings folder
+    cannot be listed.
     """
     days: dict[str, dict[str, str]] = defaultdict(dict)
     for entry in list_folder(folder):
         day = parse_session_day(entry.name)
-        if day is None or day < settings.recordings.first_day:
+        if day is None or not is_day_inside(day, settings, now):
             continue
         if (fingerprint := _fingerprint_corrections_in(entry, settings, now)) is not None:
             days[day][entry.name] = fingerprint

@@ -1,0 +1,48 @@
+"""List the entries of Habla's folder that are not ingested, with the reason; opens no file."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+from habla_ml.errors import InputError
+from habla_ml.recordings.day_range import explain_day_outside
+from habla_ml.recordings.sessions import (
+    NOT_A_SESSION,
+    Skipped,
+    escape_name,
+    list_folder,
+    parse_session_day,
+    require_folder,
+)
+from habla_ml.settings import Settings
+
+
+def find_skipped_sessions(folder: Path, settings: Settings, now: datetime) -> list[Skipped]:
+    """Return the sessions and other entries that no day includes, sorted by name.
+
+    These are dated before `recordings.first_day` or after today, have no name of a session, are links or plain files,
+    or cannot be listed. Hidden entries are left out. Faults inside a session are reported by its day. Raises
+    `InputError` if the recordings folder cannot be listed.
+    """
+    entries = [each for each in list_folder(folder) if not each.name.startswith(".")]
+    reasons = ((each.name, _explain_skip(each, settings, now)) for each in entries)
+    return [Skipped(escape_name(name), "", reason) for name, reason in reasons if reason is not None]
+
+
+def _explain_skip(entry: os.DirEntry[str], settings: Settings, now: datetime) -> str | None:
+    day = parse_session_day(entry.name)
+    if day is None:
+        return NOT_A_SESSION
+    try:
+        require_folder(entry)
+        with os.scandir(entry.path):
+            pass
+    except FileNotFoundError:
+        return None  # Habla has deleted it
+    except OSError as error:
+        return f"cannot be listed: {error.strerror}; fix its permissions"
+    except InputError as error:
+        return str(error)
+    return explain_day_outside(day, settings, now)
