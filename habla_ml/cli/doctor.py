@@ -17,8 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from habla_ml.cli.context import Profile, print_rich_table
+from habla_ml.cli.dagster_home import DAGSTER_CONFIG_FILE, find_outdated_keys, find_shipped_dagster_config
 from habla_ml.errors import HablaError
 from habla_ml.lake.factory import open_store
+from habla_ml.platform_support import describe_platform
 from habla_ml.settings import Settings, StoreSettings, load_settings
 
 Health = Literal["ok", "note", "wrong"]
@@ -67,7 +69,10 @@ def doctor_command(profile: Profile = None) -> None:
 def run_checks(profile: str | None) -> list[DoctorFinding]:
     """Check everything a deployment needs; faults are findings, not errors."""
     python = DoctorFinding("python", "ok", f"Python {sys.version.split()[0]}")
-    findings = [python, *_check_packages(), _check_coreml_compiler(), _check_gpu()]
+    system = DoctorFinding(
+        "system", "ok", f"{describe_platform()}; runs on Linux, macOS and WSL, not on Windows itself"
+    )
+    findings = [python, system, *_check_packages(), _check_coreml_compiler(), _check_gpu()]
     try:
         settings = load_settings(profile)
     except HablaError as error:
@@ -120,11 +125,24 @@ def _check_settings(settings: Settings) -> Iterator[DoctorFinding]:
         next_step = "set consent.registry to a register (docs/consent.md)"
         yield DoctorFinding("consent", "note", "no register: all recordings count as consented", next_step)
     yield _check_free_space(settings.work_folder)
-    if home := os.environ.get("DAGSTER_HOME"):
-        yield DoctorFinding("DAGSTER_HOME", "ok", home)
-    else:
+    yield _check_dagster_home(os.environ.get("DAGSTER_HOME"))
+
+
+def _check_dagster_home(home: str | None) -> DoctorFinding:
+    if not home:
         next_step = "start Dagster by `make dev`, or export DAGSTER_HOME"
-        yield DoctorFinding("DAGSTER_HOME", "note", "not set: runs are lost when Dagster stops", next_step)
+        return DoctorFinding("DAGSTER_HOME", "note", "not set: runs are lost when Dagster stops", next_step)
+    installed, shipped = Path(home) / DAGSTER_CONFIG_FILE, find_shipped_dagster_config()
+    if shipped is None:
+        return DoctorFinding("DAGSTER_HOME", "ok", home)
+    try:
+        outdated = find_outdated_keys(installed, shipped)
+    except HablaError as error:
+        return DoctorFinding("DAGSTER_HOME", "wrong", str(error), f"copy {shipped} to {home}, then restart Dagster")
+    if outdated:
+        found = f"{installed} is older than habla_ml: {', '.join(outdated)}"
+        return DoctorFinding("DAGSTER_HOME", "wrong", found, f"take these keys from {shipped}, then restart Dagster")
+    return DoctorFinding("DAGSTER_HOME", "ok", home)
 
 
 def _check_recordings(settings: Settings) -> DoctorFinding:

@@ -1,0 +1,53 @@
+"""Comparison of the `dagster.yaml` of a DAGSTER_HOME with the one that this version is shipped with.
+
+`make dev` copies the file once and never replaces it, because people change it. An update of habla_ml can need new keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from habla_ml.settings import configs_folder
+from habla_ml.settings.yaml_files import read_mapping
+
+DAGSTER_CONFIG_FILE: Final = "dagster.yaml"
+_NEEDED_SECTIONS: Final = ("concurrency", "run_launcher", "run_monitoring", "run_retries", "freshness")
+_NEEDED_VALUES: Final = frozenset(
+    {"run_launcher.module", "run_launcher.class", "run_monitoring.enabled", "run_retries.enabled", "freshness.enabled"}
+)
+"""Keys whose value must be as shipped; of the other keys a person may choose the value."""
+
+
+def find_shipped_dagster_config() -> Path | None:
+    """Return the shipped file: beside `configs/`, or beside the package; None where there is neither."""
+    roots = (configs_folder().parent, Path(__file__).resolve().parents[2])
+    paths = (each / "dagster_home" / DAGSTER_CONFIG_FILE for each in roots)
+    return next((each for each in paths if each.is_file()), None)
+
+
+def find_outdated_keys(installed: Path, shipped: Path) -> list[str]:
+    """Return the keys that the installed file lacks, or has with a value that this version cannot work with.
+
+    A launcher of another kind (Kubernetes, Ray) is a person's choice and no difference. Raises `SettingsError` if a file
+    cannot be read.
+    """
+    present = dict(_list_leaves(read_mapping(installed, "Dagster configuration")))
+    has_own_launcher = "run_launcher" in {key.partition(".")[0] for key in present}
+    outdated = []
+    for key, value in _list_leaves(read_mapping(shipped, "Dagster configuration")):
+        section = key.partition(".")[0]
+        if section not in _NEEDED_SECTIONS or (section == "run_launcher" and has_own_launcher):
+            continue
+        if key not in present or (key in _NEEDED_VALUES and present[key] != value):
+            outdated.append(key)
+    return outdated
+
+
+def _list_leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _list_leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from habla_ml.cli.dagster_home import find_outdated_keys, find_shipped_dagster_config
+from habla_ml.errors import SettingsError
+from habla_ml_tests.testing.command_line import run_habla_ml
+
+SHIPPED = {
+    "concurrency": {"runs": {"max_concurrent_runs": 2}},
+    "run_launcher": {"module": "dagster", "class": "ours"},
+    "run_monitoring": {"enabled": True, "poll_interval_seconds": 60},
+    "run_retries": {"enabled": True, "max_retries": 3},
+    "nux": {"enabled": False},
+}
+
+
+def write(path: Path, tree: dict) -> Path:
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def test_an_older_file_lacks_keys_and_values_that_this_version_needs(tmp_path):
+    older = {
+        "concurrency": {"runs": {"max_concurrent_runs": 4}},  # a person's choice
+        "run_monitoring": {"enabled": False},
+        "run_retries": {"enabled": True, "max_retries": 0},
+    }
+    outdated = find_outdated_keys(write(tmp_path / "a.yaml", older), write(tmp_path / "b.yaml", SHIPPED))
+    assert outdated == [
+        "run_launcher.class",
+        "run_launcher.module",
+        "run_monitoring.enabled",
+        "run_monitoring.poll_interval_seconds",
+    ]
+
+
+def test_another_launcher_is_a_choice(tmp_path):
+    chosen = {**SHIPPED, "run_launcher": {"module": "dagster_ray", "class": "RayRunLauncher"}}
+    assert find_outdated_keys(write(tmp_path / "a.yaml", chosen), write(tmp_path / "b.yaml", SHIPPED)) == []
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"a\.yaml does not exist"):
+        find_outdated_keys(tmp_path / "a.yaml", write(tmp_path / "b.yaml", SHIPPED))
+
+
+def test_the_doctor_compares_the_file_of_dagster_home_with_the_shipped_one(tmp_path):
+    shipped = find_shipped_dagster_config()
+    assert shipped is not None
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    environment = {
+        "HABLA_RECORDINGS__FOLDER": str(recordings),
+        "HABLA_LAKE__URL": str(tmp_path / "lake"),
+        "HABLA_RELEASE__STORE__URL": str(tmp_path / "cdn"),
+        "DAGSTER_HOME": str(tmp_path),
+    }
+    tree = yaml.safe_load(shipped.read_text("utf-8"))
+    write(tmp_path / "dagster.yaml", tree)
+    assert "is older than habla_ml" not in run_habla_ml("doctor", **environment).stdout
+    del tree["run_monitoring"]
+    write(tmp_path / "dagster.yaml", tree)
+    found = run_habla_ml("doctor", **environment)
+    assert "is older than habla_ml: run_monitoring.enabled" in found.stdout
+    assert "not on Windows itself" in found.stdout
