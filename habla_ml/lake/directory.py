@@ -18,15 +18,26 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 from habla_ml.errors import LakeError
-from habla_ml.lake.store import Store, StoreEntry, VersionedValue, check_key, check_prefix, check_sha256, open_source
+from habla_ml.lake.store import (
+    RENEWED_AFTER,
+    Store,
+    StoreEntry,
+    VersionedValue,
+    check_key,
+    check_prefix,
+    check_sha256,
+    open_source,
+)
 
 _TEMPORARY_FOLDER = ".unfinished"
 _LOCK_FOLDER = ".locks"
+_LOCK_NAME_CHARS = 3
 _CHUNK_BYTES = 1 << 20
 _NOT_FOUND_ERRORS = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
@@ -59,7 +70,7 @@ class DirectoryStore(Store):
         target = self._path(key)
         with self._translate_write_errors(key):
             stored = False
-            if not target.exists():
+            if not self._renew(key):
                 with self._write_temporary(key, source, sha256) as temporary:
                     stored = _link_if_absent(temporary, target)
             if not target.is_file():
@@ -113,12 +124,14 @@ class DirectoryStore(Store):
         except OSError as error:
             raise LakeError(f"cannot read {key} in {self.url}: {error.strerror}; check the disk") from error
 
-    def delete(self, key: str) -> bool:
+    def delete(self, key: str, unmodified_since: datetime | None = None) -> bool:
         """See `Store.delete`."""
         target = self._path(key)
         try:
             with self._hold_lock(key):
                 try:
+                    if unmodified_since is not None and _read_modified_at(target.stat()) >= unmodified_since:
+                        return False
                     target.unlink()
                 except _NOT_FOUND_ERRORS:
                     return False
@@ -127,6 +140,10 @@ class DirectoryStore(Store):
             remedy = "fix the folder's permissions, then run again"
             raise LakeError(f"cannot delete {key} in {self.url}: {error.strerror}; {remedy}") from error
         return True
+
+    def delete_unfinished(self, before: datetime) -> int:  # noqa: ARG002 (a lock tells dead writers, not an age)
+        """See `Store.delete_unfinished`; opening the store has removed them, whatever their age."""
+        return 0
 
     def local_path(self, key: str) -> Path:
         """See `Store.local_path`."""
@@ -151,7 +168,8 @@ class DirectoryStore(Store):
             if child.is_dir():
                 yield from self._walk_folder(key, "")
             elif child.is_file():
-                yield StoreEntry(key, child.stat().st_size)
+                found_file = child.stat()
+                yield StoreEntry(key, found_file.st_size, _read_modified_at(found_file))
 
     @contextmanager
     def _translate_write_errors(self, key: str) -> Iterator[None]:
@@ -203,15 +221,32 @@ class DirectoryStore(Store):
             except OSError:
                 continue  # its writer is alive, another process removed it, or it belongs to another user
 
+    def _renew(self, key: str) -> bool:
+        """Return whether the key exists; a value that has not been modified for `RENEWED_AFTER` is renewed."""
+        target = self._path(key)
+        try:
+            if datetime.now(UTC) - _read_modified_at(target.stat()) > RENEWED_AFTER:
+                # The lock is against a deletion that has already read the old time. Only the owner can renew a file.
+                with self._hold_lock(key), suppress(PermissionError):
+                    os.utime(target)
+        except _NOT_FOUND_ERRORS:
+            return False
+        return True
+
     @contextmanager
     def _hold_lock(self, key: str) -> Iterator[None]:
-        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        # Keys share lock files; otherwise the folder of locks would grow with the lake.
+        name = hashlib.sha256(key.encode()).hexdigest()[:_LOCK_NAME_CHARS]
         with (self._root / _LOCK_FOLDER / name).open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             try:
                 yield
             finally:
                 fcntl.flock(handle, fcntl.LOCK_UN)  # a process forked meanwhile would keep the lock
+
+
+def _read_modified_at(found: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(found.st_mtime, UTC)
 
 
 def _link_if_absent(temporary: Path, target: Path) -> bool:

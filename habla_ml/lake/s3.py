@@ -21,15 +21,26 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from habla_ml.errors import LakeError
-from habla_ml.lake.store import Store, StoreEntry, VersionedValue, check_key, check_prefix, check_sha256, open_source
+from habla_ml.lake.store import (
+    RENEWED_AFTER,
+    Store,
+    StoreEntry,
+    VersionedValue,
+    check_key,
+    check_prefix,
+    check_sha256,
+    open_source,
+)
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 _PART_BYTES = 64 << 20  # S3 allows 10,000 parts: 640 GB a value
 _CONFLICT_ATTEMPTS = 8
@@ -81,7 +92,7 @@ class S3Store(Store):
         """See `Store.put_if_absent`."""
         put = _ConditionalPut(self._make_object_name(key), {"IfNoneMatch": "*"}, _CACHE_FOREVER)
         with self._translate_request_errors(f"write {key}"):
-            if self._read_tag_and_write_id(put.name) is not None:
+            if self._renew(put):
                 return False
             with open_source(source) as body:
                 tag = self._put_with_retries(put, body, sha256)
@@ -110,7 +121,7 @@ class S3Store(Store):
                 for each in page.get("Contents", []):
                     key = each["Key"].removeprefix(self._prefix)
                     if "/." not in f"/{key}/":  # not a probe
-                        yield StoreEntry(key, each["Size"])
+                        yield StoreEntry(key, each["Size"], each["LastModified"])
 
     def fetch(self, key: str, destination: Path) -> None:
         """See `Store.fetch`; downloads parts in parallel and resumes broken transfers."""
@@ -131,13 +142,29 @@ class S3Store(Store):
             raise self._make_missing_error(key)
         return found.data[:length]
 
-    def delete(self, key: str) -> bool:
-        """See `Store.delete`; the owner of a bucket with versions must purge old versions."""
+    def delete(self, key: str, unmodified_since: datetime | None = None) -> bool:
+        """See `Store.delete`; the owner of a bucket with versions must purge old versions.
+
+        S3 has no condition on the time of a deletion, so the time is read immediately before.
+        """
+        name = self._make_object_name(key)
         with self._translate_request_errors(f"delete {key}"):
-            present = self._read_tag_and_write_id(self._make_object_name(key)) is not None
-            if present:
-                self._client.delete_object(Bucket=self._bucket, Key=self._make_object_name(key))
-        return present
+            found = self._read_headers(name)
+            if found is None or (unmodified_since is not None and found["LastModified"] >= unmodified_since):
+                return False
+            self._client.delete_object(Bucket=self._bucket, Key=name)
+        return True
+
+    def delete_unfinished(self, before: datetime) -> int:
+        """See `Store.delete_unfinished`; aborts uploads in parts that were begun before."""
+        aborted = 0
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=self._prefix)
+        with self._translate_request_errors("list unfinished uploads"):
+            for each in (upload for page in pages for upload in page.get("Uploads", [])):
+                if each["Initiated"] < before:
+                    self._client.abort_multipart_upload(Bucket=self._bucket, Key=each["Key"], UploadId=each["UploadId"])
+                    aborted += 1
+        return aborted
 
     def local_path(self, key: str) -> None:
         """Return None: values on S3 have no local file."""
@@ -158,15 +185,29 @@ class S3Store(Store):
                     return VersionedValue(b"", "")
                 raise
 
-    def _read_tag_and_write_id(self, name: str) -> tuple[str, str | None] | None:
-        """Return tag and write id of the object `name`, or None if it does not exist."""
+    def _read_headers(self, name: str) -> HeadObjectOutputTypeDef | None:
+        """Return the headers of the object `name`, or None if it does not exist."""
         try:
-            answer = self._client.head_object(Bucket=self._bucket, Key=name)
+            return self._client.head_object(Bucket=self._bucket, Key=name)
         except self._client.exceptions.ClientError as error:
             if _get_error_code(error) in _NOT_FOUND_CODES:
                 return None
             raise
-        return answer["ETag"], answer["Metadata"].get("write")
+
+    def _renew(self, put: _ConditionalPut) -> bool:
+        """Return whether the object exists; one that has not been modified for `RENEWED_AFTER` is copied onto itself."""
+        found = self._read_headers(put.name)
+        if found is None:
+            return False
+        if datetime.now(UTC) - found["LastModified"] > RENEWED_AFTER:
+            headers = {key: value for key, value in put.headers.items() if key != "Key"}
+            self._client.copy(
+                {"Bucket": self._bucket, "Key": put.name},
+                self._bucket,
+                put.name,
+                ExtraArgs={**headers, "MetadataDirective": "REPLACE"},
+            )
+        return True
 
     def _put_with_retries(self, put: _ConditionalPut, body: IO[bytes], sha256: str | None) -> str | None:
         """Put with back-off while the endpoint answers 409; return the tag, or None if another writer won."""
@@ -181,8 +222,9 @@ class S3Store(Store):
                 if code not in _CONFLICT_CODES or attempt == _CONFLICT_ATTEMPTS:
                     raise
                 time.sleep(random.uniform(0.5, 1.0) * 0.05 * 2**attempt)  # noqa: S311 (jitter, no secret)
-        present = self._read_tag_and_write_id(put.name)
-        return present[0] if present is not None and present[1] == put.write_id else None
+        present = self._read_headers(put.name)
+        is_ours = present is not None and present["Metadata"].get("write") == put.write_id
+        return present["ETag"] if present is not None and is_ours else None
 
     def _put(self, put: _ConditionalPut, body: IO[bytes], sha256: str | None) -> str:
         """Put `body` from its start, once; return the tag."""

@@ -13,14 +13,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from habla_ml.errors import LakeError, ObjectMissingError, PointerMovedError
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._=+-]{0,199}"
 _KEY = re.compile(rf"{_PART}(/{_PART})*")
 _PREFIX = re.compile(rf"({_PART}/)*({_PART})?")
+RENEWED_AFTER: Final = timedelta(hours=12)
+"""A value that is put again is marked as modified now if its last modification is older than this."""
 _MAX_KEY_CHARS = 900  # S3 allows 1024 bytes including the bucket's prefix
 
 
@@ -30,6 +33,8 @@ class StoreEntry:
 
     key: str
     size_bytes: int
+    modified_at: datetime
+    """UTC; a repeated `put_if_absent` renews it, see `RENEWED_AFTER`."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ class Store(ABC):
     def put_if_absent(self, key: str, source: bytes | Path, sha256: str | None = None) -> bool:
         """Store `source` under `key` unless the key exists; return True if this call stored it.
 
-        The value under `key` is durable on return. A crash leaves either nothing or the whole value. Raises `LakeError`
+        The value under `key` is durable on return. A crash leaves either nothing or the whole value. An existing value
+        becomes younger than `RENEWED_AFTER`, so that a deletion of unused values keeps it. Raises `LakeError`
         if the bytes do not have the expected `sha256` (hex), because the file changed or the transfer broke, or the
         store cannot be written. Nothing is stored.
         """
@@ -85,8 +91,15 @@ class Store(ABC):
         """Return the first `length` bytes of a value; raises `ObjectMissingError` if the key does not exist."""
 
     @abstractmethod
-    def delete(self, key: str) -> bool:
-        """Remove the value under `key`, needed or not, durably; return True if this call removed it."""
+    def delete(self, key: str, unmodified_since: datetime | None = None) -> bool:
+        """Remove the value under `key`, needed or not, durably; return True if this call removed it.
+
+        A value that was modified at or after `unmodified_since` stays.
+        """
+
+    @abstractmethod
+    def delete_unfinished(self, before: datetime) -> int:
+        """Remove what killed writers left before this time and listings do not show; return the number."""
 
     @abstractmethod
     def local_path(self, key: str) -> Path | None:

@@ -66,7 +66,7 @@ def test_a_failed_conversion_leaves_no_files(lake, tmp_path):
     source = SourceCheckpoint("one", lambda: tmp_path / "adapter")
     with pytest.raises(ExportError, match="Merge the adapter"):
         publish_export(lake, "models/v1/coreml", COREML, source, ExportOptions("float16"), tmp_path / "work", print)
-    assert list((tmp_path / "work").iterdir()) == []
+    assert list((tmp_path / "work" / "scratch").iterdir()) == []
     assert lake.read_pointer("models/v1/coreml") is None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import uuid
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +149,18 @@ def test_a_write_with_a_lost_answer_counts_as_done(store: S3Store) -> None:
     assert (seen.data, seen.tag) == (b"1", tag)
     with pytest.raises(PointerMovedError):
         store.compare_and_set("loses-an-answer/pointer", b"1", None)
+
+
+def test_only_uploads_that_were_begun_before_are_aborted(s3_client: S3Client) -> None:
+    store, other = S3Store(s3_client, BUCKET, "unfinished/ours"), S3Store(s3_client, BUCKET, "unfinished/other")
+    for name in ("unfinished/ours/objects/a", "unfinished/other/objects/b"):
+        s3_client.create_multipart_upload(Bucket=BUCKET, Key=name)
+    uploads = s3_client.list_multipart_uploads(Bucket=BUCKET, Prefix="unfinished/")["Uploads"]
+    begun = max(each["Initiated"] for each in uploads)  # this server gives every upload the same time
+    assert store.delete_unfinished(begun) == 0
+    assert store.delete_unfinished(begun + timedelta(days=1)) == 1
+    assert store.delete_unfinished(begun + timedelta(days=1)) == 0
+    assert other.delete_unfinished(begun + timedelta(days=1)) == 1
 
 
 def test_a_failed_upload_leaves_no_parts(s3_client: S3Client, store: S3Store, prefix: str, tmp_path: Path) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from habla_ml.errors import LakeError, ObjectMissingError, PointerMovedError
-from habla_ml.lake import Store, StoreEntry
+from habla_ml.lake import Store
 
 WRITERS = 8
 RACES = 20
@@ -43,7 +45,7 @@ def test_a_file_of_any_size_is_fetched_unchanged(store: Store, tmp_path: Path, s
     assert store.put_if_absent("files/large", source) is False
     store.fetch("files/large", back)
     assert back.read_bytes() == source.read_bytes()
-    assert list(store.list("files/")) == [StoreEntry("files/large", size_bytes)]
+    assert [(each.key, each.size_bytes) for each in store.list("files/")] == [("files/large", size_bytes)]
 
 
 @pytest.mark.parametrize("size_bytes", [3, SEVERAL_PARTS_BYTES])
@@ -119,7 +121,7 @@ def test_a_listing_has_the_keys_of_a_prefix_in_order(store: Store) -> None:
     assert [each.key for each in store.list("models/v1")] == ["models/v1/x", "models/v10/x"]
     assert [each.key for each in store.list("models/v1/")] == ["models/v1/x"]
     assert list(store.list("none/at/all")) == []
-    assert list(store.list("b/a")) == [StoreEntry("b/a", 3)]
+    assert [(each.key, each.size_bytes) for each in store.list("b/a")] == [("b/a", 3)]
 
 
 def test_a_pointer_moves_only_from_its_present_state(store: Store) -> None:
@@ -219,6 +221,45 @@ def test_a_value_can_be_deleted_once(store: Store) -> None:
     assert [each.key for each in store.list("")] == ["a/other"]
     assert store.put_if_absent("a/key", b"again") is True
     assert store.read("a/key") == b"again"
+
+
+def test_a_listing_has_the_time_of_the_last_modification(store: Store) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=2)  # S3 counts whole seconds
+    store.put_if_absent("a/key", b"x")
+    (listed,) = store.list("")
+    assert before <= listed.modified_at <= datetime.now(UTC)
+
+
+def test_a_value_that_was_modified_since_is_not_deleted(store: Store) -> None:
+    store.put_if_absent("a/key", b"x")
+    assert store.delete("a/key", datetime.now(UTC) - timedelta(minutes=1)) is False
+    assert store.read("a/key") == b"x"
+    assert store.delete("a/key", datetime.now(UTC) + timedelta(minutes=1)) is True
+    assert store.delete("a/key", datetime.now(UTC)) is False
+
+
+@pytest.mark.parametrize("size_bytes", [1, 11 << 20])
+def test_an_old_value_that_is_put_again_is_renewed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, size_bytes: int
+) -> None:
+    for module in ("directory", "s3"):
+        monkeypatch.setattr(f"habla_ml.lake.{module}.RENEWED_AFTER", timedelta(0))
+    value = b"x" * size_bytes
+    store.put_if_absent("objects/key", value)
+    time.sleep(1.1)
+    (first,) = store.list("")
+    assert store.put_if_absent("objects/key", value) is False
+    (again,) = store.list("")
+    assert again.modified_at > first.modified_at
+    assert store.read("objects/key") == value
+    assert store.delete("objects/key", again.modified_at) is False
+
+
+def test_a_young_value_that_is_put_again_is_left_alone(store: Store) -> None:
+    store.put_if_absent("objects/key", b"x")
+    (first,) = store.list("")
+    store.put_if_absent("objects/key", b"x")
+    assert [each.modified_at for each in store.list("")] == [first.modified_at]
 
 
 def test_eight_writers_can_delete_a_value_at_once(writers: list[Store]) -> None:
