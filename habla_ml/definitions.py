@@ -30,7 +30,7 @@ def build_resources(settings: Settings) -> dict[str, object]:
 
 def _build_store_resource(store: StoreSettings, cache: str) -> StoreResource:
     if not store.url.startswith("s3://"):
-        return StoreResource(url=store.url, cache=cache)
+        return StoreResource(url=store.url, cache=cache, cache_limit_gb=store.cache_limit_gb)
     # dagster-aws takes as long to import as Dagster itself, so it is imported for a store on S3 only.
     from habla_ml.defs.s3 import s3_store
 

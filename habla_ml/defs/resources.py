@@ -15,6 +15,7 @@ class StoreResource(dg.ConfigurableResource):
 
     url: str
     cache: str
+    cache_limit_gb: float
 
     def store(self) -> Store:
         """Return the bare store, as the origin of the CDN uses it."""
@@ -22,7 +23,8 @@ class StoreResource(dg.ConfigurableResource):
 
     def lake(self) -> Lake:
         """Return the lake: objects and pointers over the store."""
-        return open_lake(StoreSettings(url=self.url), Path(self.cache), self.client())
+        where = StoreSettings(url=self.url, cache_limit_gb=self.cache_limit_gb)
+        return open_lake(where, Path(self.cache), self.client())
 
     def client(self) -> Any:
         """Return the S3 client of a bucket; None for a folder."""

@@ -22,4 +22,4 @@ class S3StoreResource(StoreResource):
 def s3_store(where: StoreSettings, cache: str) -> S3StoreResource:
     """Return the resource for a bucket on AWS or on another endpoint with conditional writes."""
     s3 = S3Resource(endpoint_url=where.endpoint_url, region_name=where.region)
-    return S3StoreResource(url=where.url, cache=cache, s3=s3)
+    return S3StoreResource(url=where.url, cache=cache, cache_limit_gb=where.cache_limit_gb, s3=s3)

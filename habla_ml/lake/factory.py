@@ -22,7 +22,7 @@ _BUCKET_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 def open_lake(settings: StoreSettings, cache: Path, s3_client: S3Client | None = None) -> Lake:
     """Open the lake in `settings` with the errors of `open_store`; `cache` is a local folder for remote objects."""
-    return Lake(open_store(settings, s3_client), cache)
+    return Lake(open_store(settings, s3_client), cache, round(settings.cache_limit_gb * 1e9))
 
 
 def open_store(settings: StoreSettings, s3_client: S3Client | None = None) -> Store:

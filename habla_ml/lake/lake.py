@@ -15,17 +15,21 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from habla_ml.errors import LakeError
+from habla_ml.lake.cache import ObjectCache
 from habla_ml.lake.reachability import is_json, reachable_objects
 from habla_ml.lake.store import Store
 
 TREE_FORMAT: Final = "habla_ml.tree/1"
 _START_BYTES: Final = 64
+DEFAULT_CACHE_LIMIT_BYTES: Final = 50_000_000_000
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,23 @@ class TreeFile:
     sha256: str
 
 
-class Lake:
-    """Objects and pointers over a `Store`; `cache` is a local folder for objects of a remote store."""
+@dataclass(frozen=True)
+class StoredObject:
+    """An object in a listing."""
 
-    def __init__(self, store: Store, cache: Path) -> None:
+    sha256: str
+    size_bytes: int
+    modified_at: datetime
+    """See `StoreEntry`."""
+
+
+class Lake:
+    """Objects and pointers over a `Store`."""
+
+    def __init__(self, store: Store, cache: Path, cache_limit_bytes: int = DEFAULT_CACHE_LIMIT_BYTES) -> None:
+        """Keep copies of a remote store's objects in the folder `cache`, of at most `cache_limit_bytes` in all."""
         self._store = store
-        self._cache = cache
+        self._cache = ObjectCache(cache, cache_limit_bytes)
 
     @property
     def url(self) -> str:
@@ -111,9 +126,34 @@ class Lake:
         """Return the object's first `length` bytes, unverified, to find its type."""
         return self._store.read_start(_make_object_key(sha256), length)
 
+    def list_objects(self) -> Iterator[StoredObject]:
+        """Yield all objects, reachable or not, sorted by id; lists the whole lake."""
+        for entry in self._store.list("objects/"):
+            yield StoredObject(entry.key.rpartition("/")[2], entry.size_bytes, entry.modified_at)
+
     def list_object_ids(self) -> Iterator[str]:
         """Yield the ids of all objects, reachable or not, sorted; lists the whole lake."""
-        yield from (entry.key.rpartition("/")[2] for entry in self._store.list("objects/"))
+        yield from (each.sha256 for each in self.list_objects())
+
+    def find_reachable(
+        self, present: Collection[str], ignored: Collection[str] = (), more: Iterable[Mapping[str, Any]] = ()
+    ) -> dict[str, str]:
+        """Return each object of `present` that a pointer leads to → the name of one such pointer.
+
+        Args:
+            present: Ids of all objects of the lake.
+            ignored: Names of pointers that do not count.
+            more: Values outside the lake that name objects too, such as settings; their name is `settings`.
+        """
+        followed = (self.read_pointer(name) for name in self.list_pointers("") if name not in ignored)
+        named = chain(
+            ((each.name, each.value) for each in followed if each is not None), (("settings", each) for each in more)
+        )
+        return reachable_objects(
+            named,
+            present,
+            lambda each: self.get_bytes(each) if is_json(self.read_object_start(each, _START_BYTES)) else b"",
+        )
 
     def delete_objects(self, object_ids: Collection[str], rewritten: Collection[str] = ()) -> int:
         """Remove objects and their cached copies; return how many existed.
@@ -123,12 +163,7 @@ class Lake:
         """
         if not object_ids:
             return 0
-        followed = (self.read_pointer(name) for name in self.list_pointers("") if name not in rewritten)
-        named = reachable_objects(
-            ((each.name, each.value) for each in followed if each is not None),
-            set(self.list_object_ids()),
-            lambda each: self.get_bytes(each) if is_json(self.read_object_start(each, _START_BYTES)) else b"",
-        )
+        named = self.find_reachable(set(self.list_object_ids()), rewritten)
         if held := sorted(each for each in object_ids if each in named):
             raise LakeError(
                 f"{len(held)} of {len(object_ids)} objects to delete in {self.url} are still named, {held[0]} by the "
@@ -140,19 +175,28 @@ class Lake:
             self.drop_cached(each)
         return removed
 
+    def delete_unused_object(self, sha256: str, unmodified_since: datetime) -> bool:
+        """Remove an object that no pointer leads to, unless it was stored again since; return whether it is gone."""
+        removed = self._store.delete(_make_object_key(sha256), unmodified_since)
+        if removed:
+            self.drop_cached(sha256)
+        return removed
+
     def drop_cached(self, sha256: str) -> None:
         """Remove the local copy of a remote lake's object."""
-        try:
-            (self._cache / _make_object_key(sha256)).unlink(missing_ok=True)
-        except OSError as error:
-            raise LakeError(
-                f"cannot remove {sha256} from the cache {self._cache}: {error.strerror}; fix its permissions"
-            ) from error
+        self._cache.drop(_make_object_key(sha256))
 
     def list_cached_ids(self) -> Iterator[str]:
         """Yield the ids of the objects in the cache."""
-        paths = sorted((self._cache / "objects").glob("??/*"))
-        yield from (path.name for path in paths if not path.name.startswith("."))
+        return self._cache.list_ids()
+
+    def trim_cache(self) -> int:
+        """Bring the cache below its limit; return the number of removed bytes."""
+        return self._cache.evict()
+
+    def delete_unfinished(self, before: datetime) -> int:
+        """Remove what killed writers left before this time; return the number of removed writes."""
+        return self._store.delete_unfinished(before)
 
     def fetch_path(self, sha256: str) -> Path:
         """Return a read-only local file with the object: the lake's own, or a verified cached copy."""
@@ -160,20 +204,13 @@ class Lake:
         local = self._store.local_path(key)
         if local is not None:
             return local
-        cached = self._cache / key
-        if not cached.exists():
-            temporary = cached.with_name(f".{uuid.uuid4().hex}")
-            try:
-                cached.parent.mkdir(parents=True, exist_ok=True)
-                self._store.fetch(key, temporary)
-                if compute_sha256(temporary) != sha256:
-                    raise LakeError(f"object {sha256} from {self.url} is damaged: its bytes have another sha256")
-                temporary.replace(cached)
-            except OSError as error:
-                raise LakeError(f"cannot write the cache {self._cache}: {error.strerror}; free some space") from error
-            finally:
-                temporary.unlink(missing_ok=True)
-        return cached
+
+        def fetch(target: Path) -> None:
+            self._store.fetch(key, target)
+            if compute_sha256(target) != sha256:
+                raise LakeError(f"object {sha256} from {self.url} is damaged: its bytes have another sha256")
+
+        return self._cache.find(key) or self._cache.add(key, fetch)
 
     def list_tree_files(self, tree: str) -> list[TreeFile]:
         """Return the files of a tree, sorted by path; raises `LakeError` if a path leaves the folder."""

@@ -19,11 +19,15 @@ from habla_ml.settings.base import (
 
 
 class StoreSettings(SettingsSection):
-    """A store: a folder, or `s3://bucket/prefix` on AWS or another endpoint with conditional writes."""
+    """A store: a folder, or `s3://bucket/prefix` on AWS or another endpoint with conditional writes.
+
+    Local copies of a remote lake's objects take `cache_limit_gb` (10⁹ bytes) at most.
+    """
 
     url: Location
     endpoint_url: str | None = None
     region: str | None = None
+    cache_limit_gb: Annotated[float, Field(gt=0)] = 50.0
 
 
 class RecordingsSettings(SettingsSection):

@@ -312,14 +312,14 @@ class _RacingLake(Lake):
     def put_file(self, path: Path) -> str:
         if self.overtake:
             self.overtake = False
-            other = Lake(self._store, self._cache)
+            other = Lake(self._store, self._cache.folder)
             publish_day(other, DAY, [], path.parent / "w", DayUpdate(inputs={"other": "1"}))
         return super().put_file(path)
 
 
 def test_the_second_of_two_writers_of_a_day_fails_and_can_run_again(workspace: HablaWorkspace) -> None:
     write_session(workspace.recordings, A, 1)
-    lake = _RacingLake(workspace.lake._store, workspace.lake._cache)
+    lake = _RacingLake(workspace.lake._store, workspace.lake._cache.folder)
     with pytest.raises(PointerMovedError):
         ingest_day(workspace.recordings, DAY, lake, workspace.settings, NOW)
     assert ingest_day(workspace.recordings, DAY, lake, workspace.settings, NOW).segments == 1
