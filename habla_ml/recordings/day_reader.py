@@ -21,6 +21,7 @@ from habla_ml.lake import Lake
 from habla_ml.recordings.change_detection import input_signature
 from habla_ml.recordings.days import DayUpdate
 from habla_ml.recordings.metadata import SegmentHint, SessionHints, read_hints
+from habla_ml.recordings.problem_log import ProblemLog
 from habla_ml.recordings.segments import HABLA_SOURCE, RecordedSegment, segment_id
 from habla_ml.recordings.sessions import (
     METADATA_FILE,
@@ -58,6 +59,7 @@ class DayReader:
     admission: Admission
     update: DayUpdate = field(init=False)
     hints: dict[str, SessionHints] = field(init=False)
+    _problems: ProblemLog = field(init=False, default_factory=ProblemLog)
 
     def __post_init__(self) -> None:
         self.hints = {each.name: read_hints(each, self.settings.zone) for each in self.sessions}
@@ -71,12 +73,13 @@ class DayReader:
         """Yield the segments of all sessions in order; skip unreadable files with their reason."""
         for session in self.sessions:
             hints = self.hints[session.name]
-            self.update.skipped_inputs += hints.problems
+            self._problems = ProblemLog()
             if hints.is_english:
                 self._skip(session, "", "is spoken in English (en_to_es): no corpus material")
                 deleted: list[str] = []
             else:
                 deleted = yield from self._read_session(session, hints)
+            self.update.skipped_inputs += [*hints.problems, *self._problems.list_problems()]
             if not deleted:
                 self.update.inputs[session.name] = input_signature(session, self.settings, self.now)
 
@@ -120,7 +123,7 @@ class DayReader:
         return deleted
 
     def _skip(self, session: SessionFolder, file: str, reason: str) -> None:
-        self.update.skipped_inputs.append(Skipped(session.name, file, reason))
+        self._problems.append(Skipped(session.name, file, reason))
 
     def _archive_raw_stream(self, session: SessionFolder) -> bool:
         """Publish the session's raw stream; return False if it was deleted."""

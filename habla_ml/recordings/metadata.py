@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from habla_ml.errors import InputError
 from habla_ml.json_input import parse_json
+from habla_ml.recordings.problem_log import ProblemLog
 from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
 from habla_ml.recordings.sessions import (
     GROUND_TRUTH_FILE,
@@ -34,8 +35,15 @@ MAX_JSON_BYTES: Final = 32 << 20
 """Bytes of one JSON file of Habla: 20,000 segments have at most 16 MB."""
 MAX_SESSION_SEGMENTS: Final = 20_000
 """Entries of one JSON file of Habla. Segments of 2 to 4 s give at most 14,400 in a session of 8 hours."""
+_LARGEST_NUMBER: Final = 1e300
+_LEAST_LOG_PROBABILITY: Final = -100.0
 _FIRST_YEAR: Final = 2000
 _LAST_YEAR: Final = 2100
+
+
+AsrStatus = Literal["accepted", "rejected"]
+_INAUDIBLE: Final = "[inaudible]"
+"""Habla's transcript of a segment in which its larger model found no text."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,10 @@ class SegmentHint:
     """A label that is local to its session."""
     text: str | None = None
     confidence: float | None = None
-    """0…1; the exponential of the average log-probability in `ground_truth.json`."""
-    asr_status: str | None = None
-    """`rejected` if Habla's recogniser returned no text."""
+    """0…1; the exponential of the average log-probability in `ground_truth.json` where that was measured, otherwise the
+    value of `metadata.json`."""
+    asr_status: AsrStatus | None = None
+    """Whether Habla's recogniser returned a text during the session; None where its files do not show it."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ class FolderSegment:
 
 def read_hints(session: SessionFolder, zone: ZoneInfo) -> SessionHints:
     """Read `metadata.json` and `ground_truth.json`; a fault becomes a problem, never an error."""
-    problems: list[Skipped] = []
+    problems = ProblemLog()
     hints: dict[str, SegmentHint] = {}
     directions: list[str] = []
     latest = to_utc(session.started_local, zone)
@@ -106,9 +115,12 @@ def read_hints(session: SessionFolder, zone: ZoneInfo) -> SessionHints:
                 continue
             hint = hints[entry.file_name] = _make_recorder_hint(entry, before, zone, latest)
             latest = max(latest, hint.recorded_at or latest)
+        if name == METADATA_FILE:
+            hints = _resolve_asr_status(hints)
     for name in sorted(hints.keys() - present):
         problems.append(Skipped(session.name, name, "is named in Habla's JSON, but the file does not exist"))
-    return SessionHints(hints, directions[-1] if directions else None, tuple(problems))
+    hints = {name: _clear_disproved_rejection(each) for name, each in hints.items()}
+    return SessionHints(hints, directions[-1] if directions else None, problems.list_problems())
 
 
 def read_folder_segments(
@@ -138,7 +150,7 @@ class JsonEntry:
     session: str
     file: str
     body: Mapping[str, Any]
-    problems: list[Skipped]
+    problems: ProblemLog
 
     @property
     def file_name(self) -> str:
@@ -154,13 +166,16 @@ class JsonEntry:
             self._report_problem(key, "is not valid Unicode")
             return None
 
-    def get_number(self, key: str) -> float | None:
-        """Return the finite number under `key`, or None."""
+    def get_number(self, key: str, least: float = -_LARGEST_NUMBER, most: float = _LARGEST_NUMBER) -> float | None:
+        """Return the finite number under `key`, `least` to `most`, or None."""
         value = self._get_typed(key, int, float)
         if value is None:
             return None
-        if isinstance(value, bool) or not -1e300 < value < 1e300:
+        if isinstance(value, bool) or not -_LARGEST_NUMBER <= value <= _LARGEST_NUMBER:
             self._report_problem(key, "is not a finite number")
+            return None
+        if not least <= value <= most:
+            self._report_problem(key, f"is {value:g}, expected a number of {least:g} to {most:g}")
             return None
         return float(value)
 
@@ -195,11 +210,15 @@ class JsonEntry:
         self.problems.append(Skipped(self.session, self.file, f"key {key}{owner} {problem}; treated as missing"))
 
 
-def read_entries(session: str, file: str, body: Mapping[str, Any], problems: list[Skipped]) -> Iterator[JsonEntry]:
+def read_entries(session: str, file: str, body: Mapping[str, Any], problems: ProblemLog) -> Iterator[JsonEntry]:
     """Yield the entries of `segments` that name a file; add the others to `problems`."""
     segments = body.get("segments")
     if not isinstance(segments, list):
         problems.append(Skipped(session, file, f"key segments is {type(segments).__name__}, expected a list"))
+        return
+    if len(segments) > MAX_SESSION_SEGMENTS:
+        reason = f"has {len(segments):,} segments, more than the {MAX_SESSION_SEGMENTS:,} allowed; none of them is used"
+        problems.append(Skipped(session, file, reason))
         return
     for index, entry in enumerate(segments):
         name = entry.get("filename") if isinstance(entry, dict) else None
@@ -216,16 +235,37 @@ def _make_recorder_hint(entry: JsonEntry, before: SegmentHint, zone: ZoneInfo, a
         recorded_at=None if recorded_at is None else to_utc(recorded_at, zone, after),
         speaker=entry.get_text("speaker"),
         text=entry.get_text("raw_transcript"),
-        confidence=entry.get_number("confidence"),
-        asr_status=entry.get_text("asr_status"),
+        confidence=entry.get_number("confidence", 0, 1),
+        asr_status="rejected" if entry.get_text("asr_status") == "rejected" else None,
     )
+
+
+def _resolve_asr_status(hints: Mapping[str, SegmentHint]) -> dict[str, SegmentHint]:
+    """Return the hints of `metadata.json` with the status that each entry proves.
+
+    Habla writes a text or `rejected` for each segment. Some versions write `rejected` for every segment, also for those
+    that they transcribed, so it is evidence only in a session that has a text.
+    """
+    if not any(each.text for each in hints.values()):
+        return {name: replace(each, asr_status=None) for name, each in hints.items()}
+    return {
+        name: replace(each, asr_status="accepted" if each.text else each.asr_status) for name, each in hints.items()
+    }
+
+
+def _clear_disproved_rejection(hint: SegmentHint) -> SegmentHint:
+    """Return the hint without a rejection that a later text contradicts."""
+    is_disproved = hint.asr_status == "rejected" and hint.text not in (None, "", _INAUDIBLE)
+    return replace(hint, asr_status=None) if is_disproved else hint
 
 
 def _make_ground_truth_hint(entry: JsonEntry, before: SegmentHint) -> SegmentHint:
     text = entry.get_text("transcript")
     if text is None:
         return before
-    log_probability = entry.get_number("confidence")
+    log_probability = entry.get_number("confidence", _LEAST_LOG_PROBABILITY, 0)
+    # Habla writes 0, which would be certainty, where WhisperX gives no probability.
+    is_measured = log_probability is not None and log_probability < 0
     return replace(
-        before, text=text, confidence=None if log_probability is None else round(math.exp(min(0.0, log_probability)), 6)
+        before, text=text, confidence=round(math.exp(log_probability), 6) if is_measured else before.confidence
     )

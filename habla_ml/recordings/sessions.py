@@ -34,7 +34,7 @@ _MAX_CLOCK_DISORDER: Final = timedelta(minutes=5)
 _TIMESTAMP_CHARS: Final = len("_YYYYMMDD_HHMMSS")
 _SEGMENT_FILE_PATTERN = re.compile(r"segment_(?P<number>\d{1,9})\.wav", re.ASCII)
 # Part of every fingerprint: raise it when the same files give different rows.
-_READER_VERSION = "habla_ml.recordings/1"
+_READER_VERSION = "habla_ml.recordings/2"
 
 
 @dataclass(frozen=True)

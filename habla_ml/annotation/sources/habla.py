@@ -31,6 +31,7 @@ from habla_ml.recordings.metadata import (
     read_hints,
     read_json_object,
 )
+from habla_ml.recordings.problem_log import ProblemLog
 from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
 from habla_ml.recordings.sessions import (
     CORRECTIONS_FILE,
@@ -106,12 +107,12 @@ def collect(context: SourceContext, day: str) -> None:
     changed = {name: made for name, made in inputs.items() if made != read_before.get(name)}
     consent_filter = open_consent_filter(lake, consents)
     events: list[AnnotationEvent] = []
-    problems: list[Skipped] = []
+    problems = ProblemLog()
     for session in sessions:
         if session.name in changed:
             events += _SessionReader(session, settings, now, consent_filter, problems).read_events()
     withheld = consent_filter.admission.withheld
-    append_events(lake, day, events, changed, problems, withheld, consents.signature)
+    append_events(lake, day, events, changed, problems.list_problems(), withheld, consents.signature)
 
 
 def forget(context: SourceContext, segment_ids: Collection[str]) -> ForgetReport:
@@ -169,7 +170,7 @@ class _SessionReader:
     settings: Settings
     now: datetime
     consent_filter: AnnotationConsentFilter
-    problems: list[Skipped]
+    problems: ProblemLog
 
     def read_events(self) -> list[AnnotationEvent]:
         """Return the events; of two entries for one segment the last counts."""
@@ -244,7 +245,7 @@ def _read_recognisers(session: SessionFolder) -> Mapping[str, str]:
     """Return file name → `habla:<model>` for the segments that `ground_truth.json` has a text of."""
     if not session.has_file(GROUND_TRUTH_FILE):
         return {}
-    unused: list[Skipped] = []  # ingest reports the faults of this file
+    unused = ProblemLog()  # ingest reports the faults of this file
     try:
         body = read_json_object(session.path / GROUND_TRUTH_FILE)
     except InputError:
