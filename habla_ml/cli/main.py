@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from habla_ml.cli.cleanup import cleanup_command
 from habla_ml.cli.context import error_terminal
 from habla_ml.cli.corpus import conventions_app, export_dataset_command, import_command, review_command
 from habla_ml.cli.doctor import doctor_command
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.add_typer(conventions_app, name="conventions")
 app.add_typer(label_studio_app, name="label-studio")
 app.command("erase")(erase_command)
+app.command("gc")(cleanup_command)
 app.command("install-whisperx")(install_whisperx_command)
 app.command("compare")(compare_command)
 app.command("override")(override_command)

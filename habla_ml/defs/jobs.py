@@ -14,6 +14,7 @@ INGEST, CORRECT, RETRAIN, RESCORE = "ingest_day", "update_text", "train_and_rele
 TRAIN_REPLICATE = "train_repeat"
 REVIEW = "choose_for_review"
 WATCH = "watch_release"
+CLEAN_UP = "clean_up"
 
 MODEL_ASSETS = (
     "fine_tuned_checkpoint",
@@ -42,6 +43,7 @@ _JOBS = {
         "A replicate of a version, with another seed or fewer sessions: trained and scored, never released.",
     ),
     REVIEW: (("review_queue", "corpus_report"), "The segments to annotate this week, and the report of the corpus."),
+    CLEAN_UP: (("storage_cleanup",), "Removes what no pointer and no running process needs."),
     WATCH: (("released_model_quality",), "The released version against the corrections since, with alerts on drift."),
 }
 

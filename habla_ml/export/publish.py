@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from habla_ml.errors import ExportError
 from habla_ml.export.exporter import Exporter, ExportOptions, Progress, PublishedExport
 from habla_ml.lake import Lake, catalogue
 from habla_ml.scratch import make_scratch_folder
+
+ARTEFACTS_FOLDER: Final = "artefacts"
+"""Below the work folder: local copies of models, one folder for each tree."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,11 @@ def find_version_checkpoint(lake: Lake, version: str, work_folder: Path) -> Sour
 
 def checkout_artefact(lake: Lake, tree: str, work_folder: Path) -> Path:
     """Return a local folder with a tree's files; it is kept below `work_folder` and reused."""
-    folder = work_folder / "artefacts" / tree
+    folder = work_folder / ARTEFACTS_FOLDER / tree
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return lake.checkout_tree(tree, folder)
+    lake.checkout_tree(tree, folder)
+    os.utime(folder)  # a cleanup removes copies that have not been used for days
+    return folder
 
 
 def publish_export(

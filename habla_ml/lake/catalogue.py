@@ -78,6 +78,8 @@ SPLITS: Final = "splits/latest"
 SPLIT_LEDGER: Final = "splits/ledger"
 LAST_GOOD_CORPUS: Final = "quality/good"
 TOMBSTONES: Final = "consent/tombstones"
+CLEANUP_MARKS: Final = "cleanup/marks"
+"""When each superseded object was first found."""
 
 
 def get_area(name: str) -> str:

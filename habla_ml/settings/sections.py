@@ -48,6 +48,16 @@ class AutomationSettings(SettingsSection):
     sensor_interval_s: Annotated[int, Field(ge=1)] = 60
 
 
+class CleanupSettings(SettingsSection):
+    """When `habla-ml gc` and its schedule remove what nothing needs.
+
+    `grace_days` must be longer than the longest run, because a run may still read what was superseded since its start.
+    """
+
+    grace_days: Annotated[float, Field(ge=3)] = 7.0
+    cron: Cron = "0 4 * * 0"
+
+
 class Settings(SettingsSection):
     """All settings of a deployment."""
 
@@ -73,6 +83,7 @@ class Settings(SettingsSection):
     review: ReviewSettings = ReviewSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     automation: AutomationSettings = AutomationSettings()
+    cleanup: CleanupSettings = CleanupSettings()
 
     @model_validator(mode="after")
     def _require_separate_forgetting_set(self) -> Self:

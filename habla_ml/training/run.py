@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from habla_ml.corpus.general_speech import SpeechSourceSummary
 from habla_ml.corpus.snapshot import Utterance
@@ -37,6 +38,14 @@ from habla_ml.training.targets import TargetEncoder
 from habla_ml.training.trainer import PreparedRun, Progress, build_trainer, resolve_precision
 from habla_ml.training.windows import StepSchedule
 
+_SCRATCH_NAMES: Final = ("checkpoints", "clips", "validation", "start", "finished")
+"""Folders of a run that its published model no longer needs."""
+
+
+def list_run_scratch(root: Path) -> list[Path]:
+    """Return the existing folders below a run's folder that are not needed once its model is published."""
+    return [root / name for name in _SCRATCH_NAMES if (root / name).is_dir()]
+
 
 class RunFolder:
     """The files of one run, inside the caller's work folder."""
@@ -57,7 +66,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Delete everything that a published run no longer needs."""
-        for scratch in (self.checkpoints, self.clips, self.validation, self.start, self.finished):
+        for scratch in list_run_scratch(self.root):
             shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -4,13 +4,14 @@ import dagster as dg
 
 from habla_ml.defs.monitoring.checks import build_monitoring_checks
 from habla_ml.defs.monitoring.released_model_quality import build_released_model_quality, build_weekly_schedule
+from habla_ml.defs.monitoring.storage_cleanup import build_cleanup_schedule, build_storage_cleanup
 from habla_ml.settings import Settings
 
 
 def build(settings: Settings) -> dg.Definitions:
     """Return the definitions of monitoring."""
     return dg.Definitions(
-        assets=[build_released_model_quality(settings)],
+        assets=[build_released_model_quality(settings), build_storage_cleanup(settings)],
         asset_checks=build_monitoring_checks(settings),
-        schedules=[build_weekly_schedule(settings)],
+        schedules=[build_weekly_schedule(settings), build_cleanup_schedule(settings)],
     )

@@ -1,0 +1,61 @@
+"""`storage_cleanup`: removes what nothing needs, on a schedule."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from habla_ml.defs.attempts import is_running
+from habla_ml.defs.jobs import CLEAN_UP
+from habla_ml.defs.partitions import DATA_OWNERS
+from habla_ml.defs.presentation import bullet_list, show_table
+from habla_ml.defs.resources import StoreResource
+from habla_ml.settings import Settings
+
+
+def build_storage_cleanup(settings: Settings) -> dg.AssetsDefinition:
+    """Return the asset; each materialisation is one cleanup."""
+    days = settings.cleanup.grace_days
+
+    @dg.asset(
+        group_name="operations",
+        owners=DATA_OWNERS,
+        code_version="1",
+        description=(
+            "Removes temporary folders of killed runs, local copies of models that are not used, scratch files of "
+            "published trainings, superseded objects in the lake and release files that no channel names. Nothing is "
+            f"removed that a pointer leads to, a running process holds, or that was in use in the last {days:g} days. "
+            f"`{settings.command('gc')}` shows what is due and changes nothing."
+        ),
+    )
+    def storage_cleanup(lake: StoreResource, cdn: StoreResource) -> dg.MaterializeResult:
+        from habla_ml.cleanup.run import clean_up, tabulate_groups
+
+        report = clean_up(lake.lake(), cdn.store(), settings, datetime.now(UTC), delete=True)
+        return dg.MaterializeResult(
+            metadata={
+                "removed": report.removed,
+                "removed MB": round(report.removed_bytes / 1e6, 1),
+                "found": show_table(tabulate_groups(report.groups, days)),
+                "problems": bullet_list(report.problems or ["none"]),
+            },
+        )
+
+    return storage_cleanup
+
+
+def build_cleanup_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """Return the schedule `cleanup.cron`."""
+
+    @dg.schedule(
+        job_name=CLEAN_UP,
+        cron_schedule=settings.cleanup.cron,
+        execution_timezone=settings.time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Removes what no pointer and no running process needs.",
+    )
+    def weekly_cleanup(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if is_running(context.instance, CLEAN_UP):
+            return dg.SkipReason("a cleanup is queued or running")
+        return dg.RunRequest(run_key=f"{CLEAN_UP}:{context.scheduled_execution_time:%Y-%m-%dT%H}")
+
+    return weekly_cleanup
