@@ -13,7 +13,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,6 +27,8 @@ from habla_ml.lake import Lake, catalogue
 from habla_ml.lake.table import put_table
 from habla_ml.recordings.days import put_skipped_inputs, read_skipped_inputs
 from habla_ml.recordings.sessions import Skipped
+
+_WITHDRAWAL_COLUMNS: Final = ("segment_id", "source", "person", "status")
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,27 @@ def read_event_table(lake: Lake, object_id: str, columns: Sequence[str] = EVENT_
             empty = "" if pa.types.is_string(column.type) else 0
             table = table.append_column(column, pa.array([empty] * table.num_rows, column.type))
     return table.select(list(columns))
+
+
+def read_valid_events(lake: Lake, object_id: str, columns: Sequence[str] = EVENT_SCHEMA.names) -> pa.Table:
+    """Return a table of events like `read_event_table`, without withdrawn answers and the events that withdrew them."""
+    table = read_event_table(lake, object_id, list(dict.fromkeys([*columns, *_WITHDRAWAL_COLUMNS])))
+    return _drop_withdrawn_answers(table).select(list(columns))
+
+
+def _drop_withdrawn_answers(table: pa.Table) -> pa.Table:
+    withdrawals = table.filter(pc.equal(table["status"], "withdrawn"))
+    if not withdrawals.num_rows:
+        return table
+    affected = pc.is_in(table["segment_id"], withdrawals["segment_id"].combine_chunks())
+    at = pc.indices_nonzero(affected)
+    rows = table.select(list(_WITHDRAWAL_COLUMNS)).take(at).to_pylist()
+    authors = [(row["segment_id"], row["source"], row["person"]) for row in rows]
+    # The log is sorted by time within a segment, so the last withdrawal of an author remains.
+    last = {author: index for index, author in enumerate(authors) if rows[index]["status"] == "withdrawn"}
+    keep = np.ones(table.num_rows, np.bool_)
+    keep[[at[index].as_py() for index, author in enumerate(authors) if index <= last.get(author, -1)]] = False
+    return table.filter(pa.array(keep))
 
 
 def append_events(

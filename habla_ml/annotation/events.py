@@ -15,7 +15,9 @@ import pyarrow as pa
 from habla_ml.lake import compute_digest
 from habla_ml.lake.table import arrow_schema
 
-Status = Literal["corrected", "confirmed", "unusable"]
+AnswerStatus = Literal["corrected", "confirmed", "unusable"]
+Status = Literal["corrected", "confirmed", "unusable", "withdrawn"]
+"""`withdrawn` takes back all earlier answers of the same author in the same source for the segment; it has no text."""
 
 
 @dataclass(frozen=True)

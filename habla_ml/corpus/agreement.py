@@ -1,7 +1,7 @@
 """Inter-annotator agreement: how much people differ who transcribed the same segment.
 
-An author is a person, or a source without named persons. The latest event of each author counts. For each segment and
-each pair of its authors with usable texts,
+An author is a person, or a source without named persons. The latest event of each author counts, unless withdrawn. For
+each segment and each pair of its authors with usable texts,
 
     errors  = Levenshtein distance of the two texts (in words for the WER, in characters for the CER)
     length  = half the sum of their lengths
@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from habla_ml.annotation.event_log import load_events, read_event_table
+from habla_ml.annotation.event_log import load_events, read_valid_events
 from habla_ml.annotation.events import AnnotationEvent, parse_event
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.lake import Lake, catalogue
@@ -145,7 +145,7 @@ def _find_shared_segments(lake: Lake, day: str) -> Iterator[dict[str, Annotation
     log = load_events(lake, day)
     if log is None:
         return
-    table = read_event_table(lake, log.parquet)
+    table = read_valid_events(lake, log.parquet)
     authors = pc.if_else(pc.equal(table["person"], ""), table["source"], table["person"])
     by_segment = pa.table({"segment_id": table["segment_id"], "author": authors}).group_by("segment_id")
     counted = by_segment.aggregate([("author", "count_distinct")])

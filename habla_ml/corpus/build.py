@@ -1,9 +1,10 @@
 """The corpus of a day: the current transcript of every annotated segment under the conventions.
 
 The builder reads the day's segment metadata and annotation events, never audio, so changed conventions rewrite text
-only. The newest event of a segment decides, whatever its source. An `unusable` event excludes the segment until a newer
-event gives a text. Of two events at the same instant, the larger event id decides: arbitrary, but the same on every
-machine. The older events stay in the log, where `corpus.agreement` compares them.
+only. The newest event of a segment decides, whatever its source. Answers that their author withdrew do not count. An `unusable`
+event excludes the segment until a newer event gives a text. Of two events at the same instant, the larger event id
+decides: arbitrary, but the same on every machine. The older events stay in the log, where `corpus.agreement` compares
+them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from habla_ml.annotation.event_log import load_events, read_event_table
+from habla_ml.annotation.event_log import load_events, read_valid_events
 from habla_ml.annotation.source import SourceChanges
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.conventions import Conventions
@@ -188,7 +189,7 @@ def read_annotated_segments(lake: Lake, recordings: PublishedDay, annotations: s
     """
     if not annotations:
         return _ANNOTATED_SCHEMA.empty_table(), 0
-    events = read_event_table(lake, annotations)
+    events = read_valid_events(lake, annotations)
     latest = events.filter(_mask_last_of_each(events["segment_id"])).select(list(_EVENT_COLUMNS))
     columns = [*SEGMENT_COLUMNS, "day", "file_name", "number"]
     metadata = pq.read_table(lake.fetch_path(recordings.metadata), columns=columns)

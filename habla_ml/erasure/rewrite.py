@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from habla_ml.annotation.event_log import read_event_table
+from habla_ml.annotation.event_log import read_valid_events
 from habla_ml.consent.tombstones import TOMBSTONES_FORMAT
 from habla_ml.corpus.build import compute_totals
 from habla_ml.corpus.snapshot import FORMAT as SNAPSHOT_FORMAT
@@ -219,7 +219,7 @@ def _recount_corpus(lake: Lake, value: Mapping[str, Any]) -> dict[str, Any]:
     rows = pq.read_table(lake.fetch_path(value["parquet"]))
     annotated = 0
     if value["annotations"]:
-        annotated = len(pc.unique(read_event_table(lake, value["annotations"], ["segment_id"])["segment_id"]))
+        annotated = len(pc.unique(read_valid_events(lake, value["annotations"], ["segment_id"])["segment_id"]))
     return compute_totals(rows, _count_rows(lake, value["facts"]), annotated - rows.num_rows)
 
 

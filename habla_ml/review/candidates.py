@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from habla_ml.annotation.event_log import load_events, read_event_table
+from habla_ml.annotation.event_log import load_events, read_valid_events
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings.days import load_day
@@ -163,7 +163,7 @@ def _load_annotated_ids(lake: Lake, day: str) -> tuple[pa.Array, pa.Array]:
     events = load_events(lake, day)
     if events is None:
         return pa.array([], pa.string()), pa.array([], pa.string())
-    table = read_event_table(lake, events.parquet, ("segment_id", "status"))
+    table = read_valid_events(lake, events.parquet, ("segment_id", "status"))
     words = table.filter(pc.field("status") != "unusable")
     return table["segment_id"].combine_chunks(), words["segment_id"].combine_chunks()
 

@@ -1,22 +1,24 @@
 """Corrections made in Habla: `corrected_ground_truth.json` of each session.
 
 An entry with `reviewed` and `human_corrected` is a correction. `reviewed` alone is a confirmation. Every other entry
-is machine text and gives no event. Habla rewrites the whole file at every save; repeated content gives no new event.
+is machine text and gives no event. Habla rewrites the whole file at every save; repeated content gives no new event. A
+save in which an entry is `reviewed: false` withdraws the earlier answer. A missing entry or file withdraws nothing: Habla
+deletes its oldest sessions.
 """
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePath
 from typing import Final
 
 from habla_ml.annotation.consent_filter import AnnotationConsentFilter, open_consent_filter
-from habla_ml.annotation.event_log import DayEventLog, append_events, load_events
-from habla_ml.annotation.events import AnnotationEvent
+from habla_ml.annotation.event_log import DayEventLog, append_events, load_events, read_valid_events
+from habla_ml.annotation.events import AnnotationEvent, parse_event
 from habla_ml.annotation.source import AnnotationSource, ForgetReport, SourceChanges, SourceContext, SourceDay
 from habla_ml.consent.admission import Consents, load_consents, requeue_newly_consented
 from habla_ml.errors import InputError
@@ -108,9 +110,11 @@ def collect(context: SourceContext, day: str) -> None:
     consent_filter = open_consent_filter(lake, consents)
     events: list[AnnotationEvent] = []
     problems = ProblemLog()
+    answers = _find_own_answers(lake, known, changed)
     for session in sessions:
         if session.name in changed:
-            events += _SessionReader(session, settings, now, consent_filter, problems).read_events()
+            reader = _SessionReader(session, settings, now, consent_filter, problems)
+            events += reader.read_events(answers.get(session.name, ()))
     withheld = consent_filter.admission.withheld
     append_events(lake, day, events, changed, problems.list_problems(), withheld, consents.signature)
 
@@ -162,6 +166,17 @@ def _fingerprint_corrections(session: SessionFolder) -> str | None:
     return fingerprint_files(session.name, state, [correction])
 
 
+def _find_own_answers(
+    lake: Lake, log: DayEventLog | None, sessions: Collection[str]
+) -> Mapping[str, Sequence[AnnotationEvent]]:
+    """Return session → its valid answers of this source, sorted by time within a segment."""
+    found: dict[str, list[AnnotationEvent]] = defaultdict(list)
+    for event in map(parse_event, read_valid_events(lake, log.parquet).to_pylist() if log and sessions else ()):
+        if event.source == HABLA_SOURCE and event.session_id in sessions:
+            found[event.session_id].append(event)
+    return found
+
+
 @dataclass(frozen=True)
 class _SessionReader:
     """Reads the corrections of one session."""
@@ -172,8 +187,11 @@ class _SessionReader:
     consent_filter: AnnotationConsentFilter
     problems: ProblemLog
 
-    def read_events(self) -> list[AnnotationEvent]:
-        """Return the events; of two entries for one segment the last counts."""
+    def read_events(self, answers: Sequence[AnnotationEvent]) -> list[AnnotationEvent]:
+        """Return the events, with withdrawals of those `answers` that this save has as not reviewed.
+
+        Of two entries for one segment the last counts.
+        """
         session = self.session
         try:
             body = read_json_object(session.path / CORRECTIONS_FILE)
@@ -187,7 +205,12 @@ class _SessionReader:
             return []
         saved_at, recognisers = self._resolve_save_time(header), _read_recognisers(session)
         events: dict[str, AnnotationEvent] = {}
+        is_withdrawn: dict[str, bool] = {}
         for entry in read_entries(session.name, CORRECTIONS_FILE, body, self.problems):
+            if entry.file_name in is_withdrawn:
+                self._skip(f"names {entry.file_name} twice; the last entry counts")
+            is_withdrawn[entry.file_name] = entry.body.get("reviewed") is False
+            events.pop(entry.file_name, None)
             event = self._build_event(entry, saved_at, hints, recognisers)
             if event is None:
                 continue
@@ -196,10 +219,9 @@ class _SessionReader:
             if reason:
                 self._skip(f"the correction of {entry.file_name} waits: {reason}")
                 continue
-            if entry.file_name in events:
-                self._skip(f"names {entry.file_name} twice; the last entry counts")
             events[entry.file_name] = event
-        return list(events.values())
+        withdrawn = {segment_id(HABLA_SOURCE, session.name, name) for name, each in is_withdrawn.items() if each}
+        return [*events.values(), *_withdraw_answers([e for e in answers if e.segment_id in withdrawn], saved_at)]
 
     def _resolve_save_time(self, header: JsonEntry) -> datetime:
         """Return when the corrections were saved. A future time would override later corrections: use the file's own."""
@@ -239,6 +261,14 @@ class _SessionReader:
 
     def _skip(self, reason: str) -> None:
         self.problems.append(Skipped(self.session.name, CORRECTIONS_FILE, reason))
+
+
+def _withdraw_answers(answers: Iterable[AnnotationEvent], saved_at: datetime) -> Iterator[AnnotationEvent]:
+    """Yield a withdrawal of each segment's answer, given in the order of time; an answer after `saved_at` stays."""
+    for event in {each.segment_id: each for each in answers if each.created_at <= saved_at}.values():
+        # A file edited by hand can have the time of its last save.
+        moment = max(saved_at, event.created_at + timedelta(microseconds=1))
+        yield replace(event, text="", status="withdrawn", seen_text=None, model_version="", created_at=moment)
 
 
 def _read_recognisers(session: SessionFolder) -> Mapping[str, str]:

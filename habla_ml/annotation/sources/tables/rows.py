@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, cast, get_args
 
-from habla_ml.annotation.events import Status
+from habla_ml.annotation.events import AnswerStatus
 from habla_ml.audio import AudioDecoder
 from habla_ml.errors import InputError
 from habla_ml.recordings.day_reader import SegmentOrigin, read_segment
@@ -52,7 +52,7 @@ class TableRow:
     text: str
     """As typed; can be empty where the segment is unusable."""
     speaker: str | None
-    status: Status = "corrected"
+    status: AnswerStatus = "corrected"
     reason: str = ""
     person: str = ""
     annotated_at: datetime | None = None
@@ -208,11 +208,11 @@ def _parse_row(number: int, entry: Any, audio_key: str, text_key: str) -> TableR
     )
 
 
-def _parse_status(entry: Any) -> Status:
+def _parse_status(entry: Any) -> AnswerStatus:
     value = _get_text(entry, "status") or "corrected"
-    if value not in get_args(Status):
-        raise InputError(f"has a status that is none of {', '.join(get_args(Status))}")
-    return cast(Status, value)
+    if value not in get_args(AnswerStatus):
+        raise InputError(f"has a status that is none of {', '.join(get_args(AnswerStatus))}")
+    return cast(AnswerStatus, value)
 
 
 def _parse_time(entry: Any, key: str) -> datetime | None:
