@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ _UNFINISHED_STATUSES = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+
+# Dagster launches the retry of a lost run within seconds. When it has not after this time, it never will.
+_RETRY_DELAY_S = 300
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,24 @@ class RunAttempts:
 
 
 def count_attempts(instance: dg.DagsterInstance, job_name: str, tags: Mapping[str, str]) -> RunAttempts:
-    """Count the runs of `job_name` with these tags, which name one piece of work."""
-    runs = instance.get_runs(filters=dg.RunsFilter(job_name=job_name, tags=dict(tags)))
-    failed = sum(run.status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED) for run in runs)
-    return RunAttempts(any(run.status in _UNFINISHED_STATUSES for run in runs), failed)
+    """Count the runs of `job_name` with these tags, which name one piece of work.
+
+    A run that lost its process is launched again by Dagster: it counts as running until then, and never as failed.
+    """
+    records = instance.get_run_records(filters=dg.RunsFilter(job_name=job_name, tags=dict(tags)))
+    failed = sum(
+        each.dagster_run.status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+        and "dagster/auto_retry_run_id" not in each.dagster_run.tags
+        and not _awaits_retry(each)
+        for each in records
+    )
+    running = any(each.dagster_run.status in _UNFINISHED_STATUSES or _awaits_retry(each) for each in records)
+    return RunAttempts(running, failed)
+
+
+def _awaits_retry(record: dg.RunRecord) -> bool:
+    ended_s = record.end_time or 0.0
+    return record.dagster_run.is_complete_and_waiting_to_retry and time.time() - ended_s < _RETRY_DELAY_S
 
 
 def is_running(instance: dg.DagsterInstance, job_name: str) -> bool:

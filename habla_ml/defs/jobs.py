@@ -23,7 +23,18 @@ MODEL_ASSETS = (
     "cdn_release",
 )
 
-_RUN_TAGS = {"dagster/max_runtime": str(48 * 3600)}
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+# The longest time a run may take, in seconds; a run that hangs longer is ended and its slot is free again.
+_LONGEST_RUNS_S = {
+    INGEST: 90 * _MINUTE,
+    CORRECT: 60 * _MINUTE,
+    RETRAIN: 7 * _DAY,
+    RESCORE: 12 * _HOUR,
+    TRAIN_REPLICATE: 7 * _DAY,
+    REVIEW: 6 * _HOUR,
+    WATCH: 6 * _HOUR,
+}
 _JOBS = {
     INGEST: (
         ("raw_recordings", "annotated_corpus"),
@@ -51,6 +62,10 @@ _JOBS = {
 def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
     """Return the jobs that sensors, schedules, people and the demo launch."""
     return [
-        dg.define_asset_job(name, selection=list(assets), description=description, run_tags=_RUN_TAGS)
+        dg.define_asset_job(name, selection=list(assets), description=description, run_tags=_build_run_tags(name))
         for name, (assets, description) in _JOBS.items()
     ]
+
+
+def _build_run_tags(job: str) -> dict[str, str]:
+    return {"dagster/max_runtime": str(_LONGEST_RUNS_S[job])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from habla_ml.defs.partitions import MODEL_VERSIONS
+from habla_ml.defs.run_worker import build_lock_path, hold_worker_lock
 from habla_ml.errors import HablaError, SettingsError
 
 
@@ -35,11 +37,14 @@ def run_job(
 ) -> dg.ExecuteInProcessResult:
     """Run one partition (a day or a model version) of a job in this process and record it in `instance`.
 
-    Only `assets` are materialised where they are given. The caller checks whether the run succeeded.
+    Only `assets` are materialised where they are given. The caller checks whether the run succeeded. Like each run, it
+    holds a lock while it lives, so that the daemon fails it when this process is killed.
     """
-    with warnings.catch_warnings():
+    run_id = run_id or str(uuid.uuid4())
+    lock = build_lock_path(instance.root_directory, run_id)
+    with warnings.catch_warnings(), hold_worker_lock(lock):
         warnings.simplefilter("ignore", dg.PreviewWarning)  # Dagster raises it about its own code.
-        return definitions.resolve_job_def(job_name).execute_in_process(
+        result = definitions.resolve_job_def(job_name).execute_in_process(
             instance=instance,
             partition_key=partition_key,
             tags=dict(tags or {}),
@@ -48,6 +53,8 @@ def run_job(
             run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
             raise_on_error=False,
         )
+    lock.unlink(missing_ok=True)
+    return result
 
 
 def require_success(run: dg.ExecuteInProcessResult, purpose: str) -> None:

@@ -96,6 +96,8 @@ def _request_training(instance: dg.DagsterInstance, lake: "Lake", occasion: str)
     untrained = [name for name in existing if version_number(name) > newest]
     version = min(untrained, key=version_number) if untrained else next_version([*existing, *trained])
     attempts = count_attempts(instance, RETRAIN, {VERSION_TAG: version})
+    if attempts.running:
+        return dg.SensorResult(skip_reason=f"the training of {version} lost its process and is launched again")
     if attempts.failed >= MOST_ATTEMPTS:
         return dg.SensorResult(
             skip_reason=f"{version} failed {attempts.failed} times; fix the cause, then launch {RETRAIN} for it"
