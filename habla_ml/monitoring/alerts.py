@@ -1,7 +1,8 @@
 """Alerts by e-mail and webhook, once for each event.
 
-A successful delivery is recorded in the lake afterwards. The next run repeats a failed delivery, and a crash in between
-can send an alert twice, but never not at all. Webhook addresses are secrets and come from the environment.
+A successful delivery is recorded afterwards: in the lake by `send_once`, elsewhere by the caller of `deliver`. The next run
+repeats a failed delivery, and a crash in between can send an alert twice, but never not at all. Webhook addresses are
+secrets and come from the environment.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import os
 import smtplib
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import TYPE_CHECKING, Final
 
-from habla_ml.errors import ServiceError
+from habla_ml.errors import IsolatedError, ServiceError, isolate
 from habla_ml.lake import Lake, catalogue, compute_digest
 
 if TYPE_CHECKING:
@@ -37,6 +38,36 @@ class Alert:
     text: str
 
 
+@dataclass(frozen=True)
+class DeliveryAttempt:
+    """The result of sending an alert by one channel."""
+
+    channel: str
+    fault: str = ""
+    """Why the channel refused it; empty where it was delivered."""
+
+
+def list_channels(settings: AlertSettings) -> tuple[str, ...]:
+    """Return the names of the configured channels."""
+    return tuple(_select_senders(settings, {}))
+
+
+def deliver(
+    alert: Alert, settings: AlertSettings, delivered: Collection[str] = (), environment: Mapping[str, str] = os.environ
+) -> Iterator[DeliveryAttempt]:
+    """Send `alert` by every configured channel outside `delivered`, and yield each result at once.
+
+    The caller records a delivery where it keeps its alerts. A refusing channel does not stop the others.
+    """
+    for channel, send in _select_senders(settings, environment).items():
+        if channel in delivered:
+            continue
+        errors: list[IsolatedError] = []
+        with isolate(channel, errors):
+            send(alert)
+        yield DeliveryAttempt(channel, errors[0].message if errors else "")
+
+
 def send_once(
     alert: Alert, lake: Lake, settings: AlertSettings, environment: Mapping[str, str] = os.environ
 ) -> tuple[str, ...]:
@@ -45,18 +76,16 @@ def send_once(
     Raises:
         ServiceError: A channel is misconfigured or refused the message; the other channels were used nevertheless.
     """
+    names = {each: catalogue.ALERT.name(each, compute_digest(alert.key)[:32]) for each in list_channels(settings)}
+    delivered = {channel for channel, name in names.items() if lake.read_pointer(name) is not None}
     used, faults = [], []
-    for channel, send in _select_senders(settings, environment).items():
-        name = catalogue.ALERT.name(channel, compute_digest(alert.key)[:32])
-        if lake.read_pointer(name) is not None:
+    for attempt in deliver(alert, settings, delivered, environment):
+        if attempt.fault:
+            faults.append(attempt.fault)
             continue
-        try:
-            send(alert)
-        except ServiceError as error:
-            faults.append(str(error))
-            continue
-        lake.move_pointer(name, {"key": alert.key, "sent_at": datetime.now(UTC).isoformat(timespec="seconds")}, None)
-        used.append(channel)
+        sent = {"key": alert.key, "sent_at": datetime.now(UTC).isoformat(timespec="seconds")}
+        lake.move_pointer(names[attempt.channel], sent, None)
+        used.append(attempt.channel)
     if faults:
         raise ServiceError(f"the alert {alert.key} was not delivered everywhere: {'; '.join(faults)}")
     return tuple(used)
@@ -88,7 +117,7 @@ def _post_webhook(alert: Alert, variable: str, environment: Mapping[str, str]) -
             time.sleep(_WEBHOOK_PAUSE_S * 2**attempt)
         try:
             answer = httpx.post(url, json=body, timeout=_TIMEOUT_S)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             fault = f"the webhook in {variable} cannot be reached ({type(error).__name__})"
             continue
         if answer.is_success:

@@ -34,6 +34,11 @@ def explain_day_outside(day: str, settings: Settings, now: datetime) -> str | No
     )
 
 
+def is_clock_wrong(day: str, settings: Settings, now: datetime) -> bool:
+    """Return whether no session can be of `day`: it is after today, or from a clock that was reset."""
+    return day < _RESET_CLOCK_UNTIL or day > _today(settings, now)
+
+
 def is_day_inside(day: str, settings: Settings, now: datetime) -> bool:
     """Return whether `day` can be ingested."""
     return settings.recordings.first_day <= day <= _today(settings, now)

@@ -33,11 +33,13 @@ class StoreSettings(SettingsSection):
 class RecordingsSettings(SettingsSection):
     """Habla's recordings folder, when a session is finished, and whether the browser's raw stream is archived.
 
-    The folder may be missing: Habla creates it with the first session, or a disk may not be mounted.
+    The folder may be missing: Habla creates it with the first session, or a disk may not be mounted. `max_recordings` is
+    Habla's setting of that name: beyond it Habla deletes its oldest sessions; 0 is no limit.
     """
 
     folder: LocalPath
     first_day: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] = "2026-01-01"
+    max_recordings: Annotated[int, Field(ge=0)] = 100
     crashed_after_hours: Annotated[float, Field(gt=0)] = 12.0
     longest_segment_s: Annotated[float, Field(gt=0, le=30)] = 30.0
     keep_raw_stream: bool = False

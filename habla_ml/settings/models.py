@@ -177,8 +177,27 @@ class AlertSettings(SettingsSection):
     email: EmailSettings | None = None
 
 
+class LoopAlertSettings(SettingsSection):
+    """When the loop counts as stopped.
+
+    `folders_before_deletion`: Habla deletes a session that is not in the lake after so many new sessions or fewer; never
+    more than half of `recordings.max_recordings`. `most_hours_waiting` is how long a finished session may wait for its
+    ingest, `review_queue_days` the age of the review queue, `least_free_gb` the free space of the work folder,
+    `outage_minutes` how long the lake may be unreachable. The sensor looks every `interval_s`; `status_cron` refreshes
+    the asset `loop_status`.
+    """
+
+    folders_before_deletion: Annotated[int, Field(ge=0)] = 20
+    most_hours_waiting: Annotated[float, Field(gt=0)] = 6.0
+    review_queue_days: Annotated[float, Field(gt=0)] = 8.0
+    least_free_gb: Annotated[float, Field(ge=0)] = 5.0
+    outage_minutes: Annotated[float, Field(ge=0)] = 15.0
+    interval_s: Annotated[int, Field(ge=1)] = 300
+    status_cron: Cron = "10 * * * *"
+
+
 class MonitoringSettings(SettingsSection):
-    """Weekly monitoring of the released version.
+    """Weekly monitoring of the released version, and the alerts of the loop.
 
     `tolerated_worsening` is the relative rise of the WER above that of the release's test set that is no drift, because
     people and weeks differ. A false alarm occurs once in `weeks_between_false_alarms` weeks on average. Inputs are
@@ -190,4 +209,5 @@ class MonitoringSettings(SettingsSection):
     weeks_between_false_alarms: Annotated[float, Field(gt=1)] = 200.0
     fewest_words_a_week: Annotated[int, Field(ge=1)] = 100
     reference_weeks: Annotated[int, Field(ge=1)] = 12
+    loop: LoopAlertSettings = LoopAlertSettings()
     alerts: AlertSettings = AlertSettings()

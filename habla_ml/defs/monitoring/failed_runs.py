@@ -1,0 +1,128 @@
+"""Alerts about failed runs: one for each job, partition and kind of fault, until that partition succeeds.
+
+The state of an alert is a tag of the failed run, because the lake may be what failed. Dagster moves the cursor of a
+run-failure sensor even if its function raises; a refused alert is therefore repeated by the sensor `loop_alerts`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import dagster as dg
+
+from habla_ml.monitoring.alerts import Alert, deliver, list_channels
+from habla_ml.settings import Settings
+
+FAULT_TAG: Final = "habla_ml/fault"
+"""Kind of fault of a failed run: the class of its error, never its message, which can quote an input."""
+PARTITION_TAG: Final = "dagster/partition"
+_ALERT_TAG: Final = "habla_ml/alert"
+_CHANNELS_TAG: Final = "habla_ml/alert_channels"
+_DUE, _SENT, _KNOWN = "due", "sent", "known"
+_WILL_RETRY_TAG: Final = "dagster/will_retry"
+_MOST_ALIKE: Final = 5
+"""Alerts a day about one job and kind of fault; a full disk can fail a hundred days."""
+_MOST_DELIVERIES: Final = 10
+_WRAPPER_PREFIX: Final = "Dagster"
+
+
+def build_failure_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Return the sensor that sends an alert for a failed run."""
+
+    @dg.run_failure_sensor(
+        name="failed_runs",
+        minimum_interval_seconds=settings.automation.sensor_interval_s,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            "Sends an alert for a failed run by webhook or e-mail: one for each job, partition and kind of fault until "
+            "the partition succeeds, however often it is tried."
+        ),
+    )
+    def failed_runs(context: dg.RunFailureSensorContext) -> None:
+        fault = _classify(context)
+        register_failure(context.instance, context.dagster_run, fault, settings)
+        for line in deliver_due_alerts(context.instance, settings):
+            context.log.info(line)
+
+    return failed_runs
+
+
+def register_failure(instance: dg.DagsterInstance, run: dg.DagsterRun, fault: str, settings: Settings) -> None:
+    """Tag a failed run with its kind of fault and with whether an alert is due."""
+    tags = {FAULT_TAG: fault}
+    # A run that Dagster starts again by itself has not failed yet.
+    if list_channels(settings.monitoring.alerts) and run.tags.get(_WILL_RETRY_TAG) != "true":
+        tags[_ALERT_TAG] = _KNOWN if _is_reported(instance, run, fault) else _DUE
+    instance.add_run_tags(run.run_id, tags)
+
+
+def deliver_due_alerts(
+    instance: dg.DagsterInstance, settings: Settings, environment: Mapping[str, str] = os.environ
+) -> Sequence[str]:
+    """Send the alerts that are due, and return a line for each delivery and each fault.
+
+    A channel that refuses one alert is not asked again in this call.
+    """
+    lines: list[str] = []
+    refusing: set[str] = set()
+    channels = list_channels(settings.monitoring.alerts)
+    due = instance.get_run_records(dg.RunsFilter(tags={_ALERT_TAG: _DUE}), limit=_MOST_DELIVERIES, ascending=True)
+    for record in due:
+        run = record.dagster_run
+        delivered = {each for each in run.tags.get(_CHANNELS_TAG, "").split(",") if each}
+        failed_at = datetime.fromtimestamp(record.end_time, UTC) if record.end_time else record.update_timestamp
+        alert = _build_alert(run, failed_at, settings)
+        for attempt in deliver(alert, settings.monitoring.alerts, delivered | refusing, environment):
+            lines.append(attempt.fault or f"alert {alert.key} sent by {attempt.channel}")
+            (refusing if attempt.fault else delivered).add(attempt.channel)
+        state = _SENT if delivered.issuperset(channels) else _DUE
+        instance.add_run_tags(run.run_id, {_ALERT_TAG: state, _CHANNELS_TAG: ",".join(sorted(delivered))})
+    return lines
+
+
+def _is_reported(instance: dg.DagsterInstance, run: dg.DagsterRun, fault: str) -> bool:
+    """Return whether an alert about this cause was sent or is due, or too many alike."""
+    reported: dict[str, Any] = {FAULT_TAG: fault, _ALERT_TAG: [_DUE, _SENT]}
+    day_ago = datetime.now(UTC) - timedelta(days=1)
+    alike = dg.RunsFilter(job_name=run.job_name, tags=reported, created_after=day_ago)
+    if len(instance.get_run_ids(alike, limit=_MOST_ALIKE)) >= _MOST_ALIKE:
+        return True
+    partition = {PARTITION_TAG: run.tags[PARTITION_TAG]} if PARTITION_TAG in run.tags else {}
+    succeeded = dg.RunsFilter(job_name=run.job_name, tags=partition, statuses=[dg.DagsterRunStatus.SUCCESS])
+    last = instance.get_run_records(succeeded, limit=1)
+    after = last[0].create_timestamp if last else None
+    same = dg.RunsFilter(job_name=run.job_name, tags={**reported, **partition}, created_after=after)
+    return any(each != run.run_id for each in instance.get_run_ids(same, limit=2))
+
+
+def _build_alert(run: dg.DagsterRun, failed_at: datetime, settings: Settings) -> Alert:
+    partition, fault = run.tags.get(PARTITION_TAG), run.tags.get(FAULT_TAG, "unknown")
+    subject = f"{run.job_name} failed{f' for {partition}' if partition else ''}: {fault}"
+    return Alert(
+        key=f"run/{run.job_name}/{partition or '-'}/{fault}/{run.run_id}",
+        subject=subject,
+        text=(
+            f"Run {run.run_id[:8]} failed on {failed_at.astimezone(settings.zone):%Y-%m-%d at %H:%M} "
+            f"({settings.time_zone}). Further failures of the same kind send no alert until it succeeds, and after "
+            f"{_MOST_ALIKE} alerts of one kind a day the others are only listed.\n"
+            f"`{settings.command('status')}` shows what failed and when it is tried again. The UI shows the error: Runs, "
+            f"{run.run_id[:8]}."
+        ),
+    )
+
+
+def _classify(context: dg.RunFailureSensorContext) -> str:
+    """Return the class of the first error in the chain that is not Dagster's own wrapper."""
+    for event in context.get_step_failure_events():
+        error = event.step_failure_data.error
+        while error is not None:
+            if error.cls_name and not error.cls_name.startswith(_WRAPPER_PREFIX):
+                return error.cls_name
+            error = error.cause
+    data = context.failure_event.job_failure_data
+    if data.error is not None and data.error.cls_name:
+        return data.error.cls_name
+    return data.failure_reason.value.lower().replace("_", " ") if data.failure_reason else "unknown"
