@@ -77,10 +77,11 @@ def find_contributor_data(
             days.update([row["day"]] if row["day"] else [])
     withheld = _find_withheld(lake, contributor, folder)
     streams = {
-        stream
+        stream.object_id
         for day in _load_days(lake)
-        for session, stream in day.raw_streams.items()
+        for session, streams_of_session in day.raw_streams.items()
         if session in sessions or session in withheld.values() or contributor.covers(session, None, "")
+        for stream in streams_of_session
     }
     return ContributorData(
         durations_s,

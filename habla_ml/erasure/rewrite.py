@@ -42,6 +42,7 @@ from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import ReportContent, write_report
 from habla_ml.lake import Lake, Pointer, catalogue, to_canonical_json
 from habla_ml.lake.lake import TREE_FORMAT
+from habla_ml.recordings.days import drop_raw_streams
 from habla_ml.scratch import make_scratch_folder
 from habla_ml.settings import Settings
 
@@ -102,7 +103,7 @@ class PointerRewriter:
         if area == "recordings" and not count_erased_rows(self.lake.fetch_path(value["facts"]), self.matcher):
             self.rewritten[value["parquet"]] = value["parquet"]  # do not read a day of audio
         if streams := value.pop("raw_streams", None):
-            kept = {name: each for name, each in streams.items() if each not in self.stream_ids}
+            kept = drop_raw_streams(streams, self.stream_ids)
             value |= {"raw_streams": kept} if kept else {}
         if "set_aside" in value:
             value |= self._rewrite_skipped_inputs(value)

@@ -6,9 +6,10 @@ and the deletion is reported. The session's signature is not stored, so that it 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,8 +19,9 @@ from habla_ml.audio import decode_wav, encode_flac, measure, pcm_sha256
 from habla_ml.consent.admission import Admission
 from habla_ml.errors import InputError
 from habla_ml.lake import Lake
+from habla_ml.lake.lake import compute_sha256
 from habla_ml.recordings.change_detection import input_signature
-from habla_ml.recordings.days import DayUpdate
+from habla_ml.recordings.days import DayUpdate, RawStream
 from habla_ml.recordings.metadata import SegmentHint, SessionHints, read_hints
 from habla_ml.recordings.problem_log import ProblemLog
 from habla_ml.recordings.segments import HABLA_SOURCE, RecordedSegment, segment_id
@@ -57,6 +59,8 @@ class DayReader:
     settings: Settings
     now: datetime
     admission: Admission
+    archived_streams: Mapping[str, tuple[RawStream, ...]]
+    """Session → its streams in the lake."""
     update: DayUpdate = field(init=False)
     hints: dict[str, SessionHints] = field(init=False)
     _problems: ProblemLog = field(init=False, default_factory=ProblemLog)
@@ -139,7 +143,11 @@ class DayReader:
             copy = folder / RAW_STREAM_FILE
             with copy.open("wb") as handle:
                 shutil.copyfileobj(source, handle, 1 << 20)
-            self.update.raw_streams[session.name] = self.lake.put_file(copy)
+            if size_bytes := copy.stat().st_size:  # a second Start has just emptied the file
+                archived = self.archived_streams.get(session.name, ())
+                stream = RawStream(self.lake.put_file(copy), size_bytes)
+                others = [each for each in archived if not _is_start_of(each, copy, size_bytes)]
+                self.update.raw_streams[session.name] = (*others, stream)
         return True
 
 
@@ -181,3 +189,15 @@ def read_segment(
 
 def _is_deleted(session: SessionFolder, name: str) -> bool:
     return not os.path.lexists(session.path / name)
+
+
+def _is_start_of(stream: RawStream, path: Path, size_bytes: int) -> bool:
+    """Return whether the file begins with this stream: the same recording, longer now or complete."""
+    if stream.size_bytes is None or stream.size_bytes > size_bytes:
+        return stream.object_id == compute_sha256(path)
+    digest, left = hashlib.sha256(), stream.size_bytes
+    with path.open("rb") as handle:
+        while left and (chunk := handle.read(min(left, 1 << 20))):
+            digest.update(chunk)
+            left -= len(chunk)
+    return digest.hexdigest() == stream.object_id

@@ -30,6 +30,15 @@ _HINT_COLUMNS = ("recorded_at", "speaker", "direction", "machine_text", "machine
 
 
 @dataclass(frozen=True)
+class RawStream:
+    """An archived raw stream."""
+
+    object_id: str
+    size_bytes: int | None
+    """None in the pointers of earlier versions."""
+
+
+@dataclass(frozen=True)
 class PublishedDay(WithheldState):
     """A day of recordings in the lake, from its pointer."""
 
@@ -45,8 +54,9 @@ class PublishedDay(WithheldState):
     segments: int
     sessions: int
     hours: float
-    raw_streams: Mapping[str, str] = field(default_factory=dict)
-    """Session → object id of the browser's raw stream, if `recordings.keep_raw_stream` is on."""
+    raw_streams: Mapping[str, tuple[RawStream, ...]] = field(default_factory=dict)
+    """Session → the browser's raw streams, if `recordings.keep_raw_stream` is on. A session has several where a second
+    Start overwrote the first stream."""
 
 
 @dataclass
@@ -55,7 +65,8 @@ class DayUpdate:
 
     inputs: dict[str, str] = field(default_factory=dict)
     skipped_inputs: list[Skipped] = field(default_factory=list)
-    raw_streams: dict[str, str] = field(default_factory=dict)
+    raw_streams: dict[str, tuple[RawStream, ...]] = field(default_factory=dict)
+    """Session → all its streams, those of earlier reads included."""
     dropped: Collection[str] = ()
     """Sessions whose rows leave the day."""
     withheld: Mapping[str, Collection[str]] = field(default_factory=dict)
@@ -148,14 +159,31 @@ def publish_day(
     }
     streams = {**(before.raw_streams if before else {}), **update.raw_streams}
     if kept_streams := {name: each for name, each in streams.items() if name not in dropped}:
-        value["raw_streams"] = kept_streams
+        value["raw_streams"] = {name: [asdict(each) for each in listed] for name, listed in kept_streams.items()}
     value = merge_withheld(value, before, update.inputs, update.withheld, update.consents)
     return _parse_pointer(lake.move_pointer(catalogue.RECORDINGS.name(day), value, pointer).value, day)
 
 
 def _parse_pointer(value: Mapping[str, Any], day: str) -> PublishedDay:
-    others = {key: each for key, each in value.items() if key != "facts"}
-    return PublishedDay(day=day, metadata=value["facts"], **others)
+    others = {key: each for key, each in value.items() if key not in ("facts", "raw_streams")}
+    streams = {name: _parse_streams(each) for name, each in value.get("raw_streams", {}).items()}
+    return PublishedDay(day=day, metadata=value["facts"], raw_streams=streams, **others)
+
+
+def _parse_streams(value: Any) -> tuple[RawStream, ...]:
+    """Return the streams of a session; earlier versions stored the id of the only one."""
+    return (RawStream(value, None),) if isinstance(value, str) else tuple(RawStream(**each) for each in value)
+
+
+def drop_raw_streams(streams: Mapping[str, Any], object_ids: Collection[str]) -> dict[str, Any]:
+    """Return the `raw_streams` of a day's pointer without these objects; the other entries stay as they are."""
+    kept = {}
+    for name, value in streams.items():
+        listed = _parse_streams(value)
+        left = [asdict(each) for each in listed if each.object_id not in object_ids]
+        if left:
+            kept[name] = value if len(left) == len(listed) else left
+    return kept
 
 
 def _read_kept_rows(path: Path, dropped: frozenset[str]) -> Iterator[dict[str, Any]]:

@@ -62,7 +62,8 @@ def ingest_day(folder: Path, day: str, lake: Lake, settings: Settings, now: date
     if before is not None and not changed:
         return _summarise_day(lake, before, scan, ())
     admission = open_admission(lake, consents)
-    reader = DayReader(sorted(changed, key=lambda session: session.name), lake, settings, now, admission)
+    streams = before.raw_streams if before else {}
+    reader = DayReader(sorted(changed, key=lambda session: session.name), lake, settings, now, admission, streams)
     segments = admission.iterate_and_save_tombstones(reader.read_segments())
     published = publish_day(lake, day, segments, settings.work_folder, reader.update)
     return _summarise_day(lake, published, scan, tuple(each.name for each in changed))

@@ -169,7 +169,7 @@ def test_the_raw_stream_is_archived_if_the_setting_is_on(workspace: HablaWorkspa
     kept = load_day(archiving.lake, DAY)
     assert kept is not None
     assert parquet == plain.parquet
-    assert archiving.lake.get_bytes(kept.raw_streams[A]) == stream.read_bytes()
+    assert archiving.lake.get_bytes(kept.raw_streams[A][0].object_id) == stream.read_bytes()
     stream.unlink()
     stream.symlink_to(workspace.root / "elsewhere")
     day = ingest_day(archiving.recordings, DAY, archiving.lake, archiving.settings, NOW)
