@@ -1,4 +1,4 @@
-"""Readers of public corpora: Common Voice TSV files, and Hugging Face datasets saved on disk.
+"""Readers of public corpora: Common Voice, scripted and spontaneous, and Hugging Face datasets saved on disk.
 
 Each row has a function that reads its audio file; no reader decodes audio.
 """
@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from habla_ml.annotation.sources.tables.rows import resolve_inside
+from habla_ml.annotation.sources.tables.clip_paths import resolve_inside
+from habla_ml.annotation.sources.tables.rows import is_audio_name
+from habla_ml.delimited.table import DelimitedRow, open_delimited
 from habla_ml.errors import InputError
 from habla_ml.recordings.sessions import open_plain_file, read_plain_file
 
@@ -23,13 +25,16 @@ if TYPE_CHECKING:
     from habla_ml.settings import SpeechSource
 
 _MAX_TSV_BYTES: Final = 4 << 30
-_MAX_LINE_BYTES: Final = 64 << 10
 _MAX_CLIP_BYTES: Final = 32 << 20
 _MAX_JSON_BYTES: Final = 64 << 20
 _DATASET_BATCH_ROWS: Final = 1_000
+_SCRIPTED, _SPONTANEOUS = ("path", "sentence"), ("audio_file", "transcription")
+"""Columns of the clip and its text in the layouts of Common Voice."""
+_CLIP_FOLDERS: Final = {_SCRIPTED: "clips", _SPONTANEOUS: "audios"}
 _TEXT_COLUMNS: Final = ("sentence", "text", "transcription", "transcript")
 _SPEAKER_COLUMNS: Final = ("client_id", "speaker_id", "speaker")
 _ACCENT_COLUMNS: Final = ("accents", "accent")
+_UP_VOTE_COLUMNS: Final = ("up_votes", "votes")
 
 
 @dataclass(frozen=True)
@@ -53,32 +58,31 @@ class PublicClip:
 
 
 def read_common_voice(source: SpeechSource) -> Iterator[PublicClip]:
-    """Yield the rows of a Common Voice TSV (`validated.tsv` of a folder) with clips in its folder `clips/`.
+    """Yield the rows of a Common Voice TSV.
 
-    The file has no quoting: a line is a row, a tab ends a cell.
+    Scripted Speech has `validated.tsv` (columns `path` and `sentence` in every release) and the folder `clips/`.
+    Spontaneous Speech has `ss-corpus-<locale>.tsv` (`audio_file` and `transcription`) and `audios/`. Releases differ in
+    quoting: a cell may be quoted as in CSV, doubled quotes stand for one, and a single quote is part of the sentence.
 
     Raises:
         InputError: The file cannot be read, or lacks a column.
     """
-    path = source.path / "validated.tsv" if source.path.is_dir() else source.path
+    path = _find_common_voice_table(source.path)
     root = path.resolve().parent
     try:
-        clips = resolve_inside(root, "clips")
-        lines = open_plain_file(path.resolve(), _MAX_TSV_BYTES)
+        file = open_plain_file(path.resolve(), _MAX_TSV_BYTES)
     except InputError as error:
-        raise InputError(f"Common Voice {path} or its folder clips/ {error}") from error
-    with lines:
-        header = lines.readline(_MAX_LINE_BYTES).decode("utf-8-sig", "replace").rstrip("\r\n").split("\t")
-        _require_columns(path, header, ("path", "sentence"), source)
-        number = 0
-        while line := lines.readline(_MAX_LINE_BYTES):
-            number += 1
-            if not line.endswith(b"\n") and len(line) == _MAX_LINE_BYTES:
-                while (rest := lines.readline(_MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
-                    pass
-                yield _make_unusable_clip(f"row {number}", f"has more than {_MAX_LINE_BYTES} bytes")
-                continue
-            yield _parse_common_voice_row(number, line, header, clips)
+        raise InputError(f"Common Voice {path} {error}") from error
+    with file:
+        try:
+            table = open_delimited(file, list(_CLIP_FOLDERS), is_key=is_audio_name)
+            layout = next(each for each in _CLIP_FOLDERS if set(each) <= set(table.columns))
+            clips = resolve_inside(root, _CLIP_FOLDERS[layout])
+        except InputError as error:
+            raise InputError(f"Common Voice {path} or its folder of clips {error}") from error
+        _require_columns(path, table.columns, layout, source)
+        for row in table:
+            yield _parse_common_voice_row(row, table.columns, layout, clips)
 
 
 def read_hugging_face(source: SpeechSource) -> Iterator[PublicClip]:
@@ -94,7 +98,7 @@ def read_hugging_face(source: SpeechSource) -> Iterator[PublicClip]:
     text = source.text_column or next((each for each in _TEXT_COLUMNS if each in dataset.column_names), "sentence")
     _require_columns(source.path, dataset.column_names, (text, source.audio_column), source)
     audio = _select_undecoded_audio(dataset, source)
-    known = {text, *_SPEAKER_COLUMNS, *_ACCENT_COLUMNS, "up_votes", "down_votes"} - {source.audio_column}
+    known = {text, *_SPEAKER_COLUMNS, *_ACCENT_COLUMNS, *_UP_VOTE_COLUMNS, "down_votes"} - {source.audio_column}
     metadata = dataset.select_columns([name for name in dataset.column_names if name in known])
     for start in range(0, len(dataset), _DATASET_BATCH_ROWS):
         columns: dict[str, list[Any]] = metadata[start : start + _DATASET_BATCH_ROWS]
@@ -104,23 +108,32 @@ def read_hugging_face(source: SpeechSource) -> Iterator[PublicClip]:
             yield _make_clip(f"row {start + at + 1}", cells.get(text), cells, load)
 
 
-def _parse_common_voice_row(number: int, line: bytes, header: Sequence[str], clips: Path) -> PublicClip:
-    try:
-        cells = line.decode("utf-8").rstrip("\r\n").split("\t")
-    except UnicodeDecodeError:
-        return _make_unusable_clip(f"row {number}", "is not UTF-8")
-    if len(cells) != len(header):
-        return _make_unusable_clip(f"row {number}", f"has {len(cells)} cells, the header {len(header)}")
-    row = dict(zip(header, cells, strict=True))
-    label = f"row {number}: {row['path'][:120]}"
-    return _make_clip(label, row["sentence"], row, partial(_read_clip_file, clips, row["path"]), row["path"])
+def _find_common_voice_table(path: Path) -> Path:
+    if not path.is_dir() or (path / "validated.tsv").is_file():
+        return path / "validated.tsv" if path.is_dir() else path
+    found = sorted(path.glob("ss-corpus-*.tsv"))
+    if len(found) != 1:
+        raise InputError(f"Common Voice {path} holds no validated.tsv and {len(found)} ss-corpus-*.tsv; name one table")
+    return found[0]
+
+
+def _parse_common_voice_row(row: DelimitedRow, header: Sequence[str], layout: Sequence[str], clips: Path) -> PublicClip:
+    label = f"row {row.number}"
+    if row.problem is not None:
+        return _make_unusable_clip(label, row.problem)
+    if len(row.values) != len(set(header)):  # the end of a truncated download
+        return _make_unusable_clip(label, f"has {len(row.values)} cells, the header {len(header)}")
+    name, text = (row.values[each] for each in layout)
+    load = partial(_read_clip_file, clips, name)
+    return _make_clip(f"{label}: {name[:120]}", text.replace('""', '"'), row.values, load, name)
 
 
 def _make_clip(label: str, text: Any, cells: Mapping[str, Any], load: Callable[[], bytes], key: str = "") -> PublicClip:
     if not isinstance(text, str):
         return _make_unusable_clip(label, f"has {type(text).__name__} as its text")
     try:
-        votes = [int(cells.get(name) or 0) for name in ("up_votes", "down_votes")]
+        up_votes = next((cells[name] for name in _UP_VOTE_COLUMNS if cells.get(name)), 0)
+        votes = [int(up_votes), int(cells.get("down_votes") or 0)]
     except (TypeError, ValueError):
         return _make_unusable_clip(label, "has votes that are not whole numbers")
     speaker = next((cells[name] for name in _SPEAKER_COLUMNS if cells.get(name) is not None), "")
@@ -136,7 +149,7 @@ def _make_unusable_clip(label: str, problem: str) -> PublicClip:
 def _require_columns(path: Path, found: Sequence[str], needed: Sequence[str], source: SpeechSource) -> None:
     """Raise `InputError` unless the needed columns and the columns of all filters exist."""
     wanted: list[tuple[str, ...]] = [(name,) for name in needed]
-    wanted += [("up_votes",)] if source.fewest_up_votes else []
+    wanted += [_UP_VOTE_COLUMNS] if source.fewest_up_votes else []
     wanted += [("down_votes",)] if source.most_down_votes is not None else []
     wanted += [_ACCENT_COLUMNS] if source.accents else []
     for names in wanted:

@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from habla_ml.corpus.general_speech import GENERAL_SPEECH_PREFIX
+from habla_ml.corpus.public_corpora import read_common_voice
 from habla_ml.errors import CorpusError, InputError
 from habla_ml.settings import SpeechSource
 from habla_ml_tests.testing.general_speech_sources import (
@@ -24,6 +25,7 @@ from habla_ml_tests.testing.general_speech_sources import (
     read_speech,
     write_common_voice,
     write_hugging_face,
+    write_spontaneous_speech,
 )
 from habla_ml_tests.testing.habla_sessions import (
     make_noise,
@@ -130,11 +132,72 @@ def test_hostile_rows_of_common_voice_are_skipped_and_the_others_used(tmp_path: 
         "row 10": "pipe or device",
         "row 11": "more than the 5 s",
         "row 13": "has 3 cells, the header 9",
-        "row 14": "more than 65536 bytes",
+        "row 14": "more than 65536 characters",
         "row 15": "not UTF-8",
     }.items():
         assert reason in reasons.pop(row)
     assert reasons == {}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "client_id path sentence up_votes down_votes age gender accent",  # 2019 to 2020
+        "client_id path sentence up_votes down_votes age gender accent locale segment",  # 2020 to 2021
+        "client_id path sentence up_votes down_votes age gender accents variant locale segment",  # 2023
+        "client_id path sentence_id sentence sentence_domain up_votes down_votes age gender accents variant locale segment",
+    ],
+)
+def test_every_release_of_common_voice_is_read(tmp_path: Path, header: str) -> None:
+    row = make_common_voice_row(1)
+    source = write_common_voice(tmp_path / "cv", [row], accents=["andalucía"], fewest_up_votes=2)
+    cells = {**row, "accent": row["accents"], "sentence_id": "a1", "sentence_domain": "general,finance"}
+    lines = [header.split(), [cells.get(name, "") for name in header.split()]]
+    (source.path / "validated.tsv").write_text("".join("\t".join(each) + "\n" for each in lines))
+    (source.path / "clips" / row["path"]).write_bytes(encode_tone(1))
+    assert list_sentences(read_speech(tmp_path, source)) == ["Esta es la frase 1."]
+
+
+def test_quotes_of_common_voice_are_read_as_they_are_meant(tmp_path: Path) -> None:
+    written = {
+        'Dijo "sí" y ya.': 'Dijo "sí" y ya.',
+        'Dijo ""no"" y ya.': 'Dijo "no" y ya.',
+        '"""Quizá"" dijo Ana."': '"Quizá" dijo Ana.',
+        '"Una frase entera."': "Una frase entera.",
+        '"Sin cerrar': '"Sin cerrar',
+        'Al final"': 'Al final"',
+    }
+    rows = [make_common_voice_row(number, sentence=text) for number, text in enumerate(written)]
+    source = write_common_voice(tmp_path / "cv", rows)
+    whole = "\t".join(make_common_voice_row(6, sentence='Va ""entera"", sí.')[name] for name in HEADER)
+    every = "\t".join(f'"{make_common_voice_row(7)[name]}"' for name in HEADER)
+    with (source.path / "validated.tsv").open("a") as out:
+        out.write(f'"{whole}"\n{every}\n')
+    for number in (6, 7):
+        (source.path / "clips" / f"common_voice_es_{number}.mp3").write_bytes(encode_tone(number))
+    found = [each.text for each in read_common_voice(source)]
+    assert found == [*written.values(), 'Va "entera", sí.', "Esta es la frase 7."]
+    assert len(read_speech(tmp_path, source).utterances) == 8
+
+
+def test_spontaneous_speech_is_read_with_its_votes_and_accents(tmp_path: Path) -> None:
+    rows = [
+        {"transcription": "Pues yo creo que sí.", "votes": "2", "accents": "Andalucía"},
+        {"transcription": "", "votes": "0", "accents": "Andalucía"},
+        {"transcription": "Pocas voces.", "votes": "0", "accents": "Andalucía"},
+        {"transcription": "De otro sitio.", "votes": "2", "accents": "México"},
+    ]
+    source = write_spontaneous_speech(tmp_path / "sps", rows, fewest_up_votes=1, accents=["andalucía"])
+    found = read_speech(tmp_path, source)
+    assert list_sentences(found) == ["Pues yo creo que sí."]
+    assert found.sources[0].left_out == {"by the filters": 3}
+    table = source.path / "ss-corpus-es.tsv"
+    assert list_sentences(read_speech(tmp_path, source.model_copy(update={"path": table}))) == list_sentences(found)
+    with pytest.raises(InputError, match="lacks the column down_votes"):
+        read_speech(tmp_path, source.model_copy(update={"most_down_votes": 0}))
+    table.unlink()
+    with pytest.raises(InputError, match=r"holds no validated.tsv and 0 ss-corpus-\*.tsv"):
+        read_speech(tmp_path, source)
 
 
 def test_a_clips_folder_that_links_outside_is_refused(tmp_path: Path) -> None:

@@ -19,6 +19,10 @@ from habla_ml_tests.testing.habla_sessions import V1
 
 CONVENTIONS_V1 = load_conventions(V1)
 CC0 = {"licence": "CC0-1.0", "origin": "https://example.org/corpus"}
+SPONTANEOUS_HEADER = (
+    *("client_id", "audio_id", "audio_file", "duration_ms", "prompt_id", "prompt", "transcription", "votes", "age"),
+    *("gender", "accents", "variant", "language", "split", "char_per_sec", "quality_tags"),
+)
 HEADER = ("client_id", "path", "sentence", "up_votes", "down_votes", "age", "gender", "accents", "locale")
 
 
@@ -65,6 +69,18 @@ def write_common_voice(folder: Path, rows: list[dict[str, str]], **settings: Any
     for number, row in enumerate(rows):
         if "/" not in row["path"]:
             (folder / "clips" / row["path"]).write_bytes(encode_tone(number))
+    return SpeechSource.model_validate({"path": folder, "kind": "common_voice", **CC0, **settings})
+
+
+def write_spontaneous_speech(folder: Path, rows: list[dict[str, str]], **settings: Any) -> SpeechSource:
+    """Write a release of Common Voice Spontaneous Speech; a row names its `transcription` and other cells."""
+    (folder / "audios").mkdir(parents=True)
+    lines = ["\t".join(SPONTANEOUS_HEADER)]
+    for number, row in enumerate(rows):
+        cells = {"client_id": f"{number % 2:0128x}", "audio_file": f"spontaneous-speech-es-{number}.mp3", **row}
+        lines.append("\t".join(cells.get(name, "") for name in SPONTANEOUS_HEADER))
+        (folder / "audios" / cells["audio_file"]).write_bytes(encode_tone(number))
+    (folder / "ss-corpus-es.tsv").write_text("\n".join(lines) + "\n", "utf-8")
     return SpeechSource.model_validate({"path": folder, "kind": "common_voice", **CC0, **settings})
 
 

@@ -2,7 +2,7 @@
 
 Three formats are supported, with times in seconds from the start of the clip:
 
-- `.csv` (UTF-8) with the columns `segment_id,word,start_s,end_s`; other columns are ignored; rows of a clip in order;
+- `.csv` with the columns `segment_id,word,start_s,end_s`; other columns are ignored; rows of a clip in order;
 - `.ctm` (NIST): `<clip> <channel> <start> <duration> <word> [confidence]`; `;;` starts a comment;
 - `<clip>.TextGrid` (Praat) with a tier `words`, as the Montreal Forced Aligner writes it, or with a single tier.
 
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from habla_ml.delimited.table import open_delimited
 from habla_ml.errors import EvaluationError, InputError
 from habla_ml.transcription.engine import RecognisedWord
 
@@ -67,13 +68,16 @@ def write_alignments(path: Path, alignments: Alignments) -> None:
 
 
 def _read_csv(file: Path) -> Iterator[_Row]:
-    with file.open(newline="", encoding="utf-8-sig") as table:
-        rows = csv.DictReader(table)
-        missing = [name for name in ALIGNMENT_COLUMNS if name not in (rows.fieldnames or ())]
-        if missing:
-            raise InputError(f"{file} lacks the columns {', '.join(missing)}; expected {','.join(ALIGNMENT_COLUMNS)}")
-        for number, row in enumerate(rows, start=2):
-            yield number, row["segment_id"], row["word"], *_parse_seconds(file, number, row["start_s"], row["end_s"])
+    with file.open("rb") as opened:
+        try:
+            table = open_delimited(opened, [ALIGNMENT_COLUMNS])
+        except InputError as error:
+            raise InputError(f"{file} {error}; expected {','.join(ALIGNMENT_COLUMNS)}") from error
+        for row in table:
+            if row.problem:
+                raise InputError(f"{file}, row {row.line} {row.problem}")
+            clip, word, start, end = (row.values.get(name) for name in ALIGNMENT_COLUMNS)
+            yield row.line, clip, word, *_parse_seconds(file, row.line, start, end)
 
 
 def _read_ctm(file: Path) -> Iterator[_Row]:
@@ -115,7 +119,8 @@ _READERS: Final[dict[str, Callable[[Path], Iterator[_Row]]]] = {
 
 def _parse_seconds(file: Path, number: int, first: str | None, second: str | None) -> tuple[float, float]:
     try:
-        return float(first or ""), float(second or "")
+        # A spreadsheet in Spanish writes a comma before the fraction.
+        return float((first or "").replace(",", ".")), float((second or "").replace(",", "."))
     except ValueError:
         raise InputError(f"{file}, row {number} has the times {first!r} and {second!r}; expected seconds") from None
 

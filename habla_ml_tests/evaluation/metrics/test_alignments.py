@@ -51,7 +51,11 @@ def test_a_folder_may_have_textgrids_and_tables(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "segment_id,word\nx,y\n", "lacks the columns start_s, end_s"),
+        (
+            "a.csv",
+            "segment_id,word\nx,y\n",
+            "lacks the column start_s; found segment_id, word; expected segment_id,word,start_s,end_s",
+        ),
         ("a.csv", "segment_id,word,start_s,end_s\nx,y,one,2\n", "row 2 has the times 'one' and '2'"),
         ("a.csv", "segment_id,word,start_s,end_s\nx,y,2,1\n", "from 2 to 1 s ends before it starts"),
         ("a.csv", "segment_id,word,start_s,end_s\nx,y,nan,1\n", "ends before it starts"),

@@ -1,7 +1,8 @@
 """Tables of transcripts: `fine_tune_dataset.csv` and `fine_tune_dataset.json`.
 
 Required columns are `audio_path,transcript` in CSV; JSON is a list of objects with `audio,text`. `speaker` is optional;
-`duration` and `notes` are ignored.
+`duration` and `notes` are ignored. Capitals and blanks in names of columns and files do not matter. A table can come
+from a spreadsheet: `habla_ml.delimited` reads its separators, quotes and encodings.
 
 Further optional columns: `status` (corrected, confirmed or unusable; default corrected), `reason` (why it is unusable),
 `person`, `annotated_at` (ISO 8601) and `model_version` (of the text that the person saw). A row with an invalid value
@@ -10,28 +11,33 @@ is skipped as a whole, with its number.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 from typing import Any, Final, cast, get_args
 
 from habla_ml.annotation.events import AnswerStatus
+from habla_ml.annotation.sources.tables.clip_paths import ClipFinder
 from habla_ml.audio import AudioDecoder
+from habla_ml.delimited.encoding import decode_text
+from habla_ml.delimited.table import canonical_column, open_delimited
 from habla_ml.errors import InputError
+from habla_ml.json_input import parse_json
 from habla_ml.recordings.day_reader import SegmentOrigin, read_segment
 from habla_ml.recordings.metadata import SegmentHint
 from habla_ml.recordings.segments import RecordedSegment, segment_id
-from habla_ml.recordings.sessions import Skipped, parse_session_start, read_plain_file
+from habla_ml.recordings.sessions import Skipped, open_plain_file, parse_session_start, read_plain_file
 
 TABLE: Final = "table"
 """Source of a clip that a table brought."""
 
 _MAX_TABLE_BYTES: Final = 512 << 20
-_COLUMNS: Final = {".csv": ("audio_path", "transcript"), ".json": ("audio", "text")}
+_MAX_JSON_BYTES: Final = 64 << 20
+_MAX_ROWS: Final = 1_000_000
+"""Rows of one table: 800 hours of segments of 3 s. An import keeps all of them in memory."""
+_DELIMITED_COLUMNS: Final = ("audio_path", "transcript")
+_COLUMNS: Final = {".csv": _DELIMITED_COLUMNS, ".tsv": _DELIMITED_COLUMNS, ".json": ("audio", "text")}
 _OPTIONAL_COLUMNS: Final = ("speaker", "status", "reason", "person", "annotated_at", "model_version")
 _IGNORED_COLUMNS: Final = ("duration", "notes")
 _AUDIO_SUFFIXES: Final = frozenset(
@@ -41,7 +47,7 @@ _FIRST_YEAR: Final = 2000
 _LAST_YEAR: Final = 2100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TableRow:
     """One row of a table."""
 
@@ -62,8 +68,7 @@ class TableRow:
     @property
     def label(self) -> str:
         """The row's name in reports: its number, and its file where the cell is a file name rather than a text."""
-        is_file_name = PurePosixPath(self.audio).suffix.lower() in _AUDIO_SUFFIXES
-        return f"row {self.number}: {self.audio[:120]}" if is_file_name else f"row {self.number}"
+        return f"row {self.number}: {self.audio[:120]}" if is_audio_name(self.audio) else f"row {self.number}"
 
 
 @dataclass(frozen=True)
@@ -77,13 +82,22 @@ class TableClip:
 def find_table_file(path: Path) -> Path:
     """Return the table file of a path or a folder; raise `InputError` if there is none of a known name or kind."""
     if path.is_dir():
-        for name in ("fine_tune_dataset.csv", "fine_tune_dataset.json"):
-            if (path / name).is_file():
-                return path / name
+        names = [each.name for each in path.iterdir() if each.is_file()]
+        for wanted in ("fine_tune_dataset.csv", "fine_tune_dataset.tsv", "fine_tune_dataset.json"):
+            found = sorted(each for each in names if each.lower() == wanted)
+            if len(found) > 1:
+                raise InputError(f"{path} holds {' and '.join(found)}, which differ in capitals only; remove one")
+            if found:
+                return path / found[0]
         raise InputError(f"{path} holds neither fine_tune_dataset.csv nor fine_tune_dataset.json")
-    if path.suffix not in _COLUMNS:
+    if path.suffix.lower() not in _COLUMNS:
         raise InputError(f"{path} is no table: expected a name that ends in {' or '.join(_COLUMNS)}")
     return path
+
+
+def is_audio_name(cell: str) -> bool:
+    """Return whether a cell ends like the name of an audio file."""
+    return PureWindowsPath(cell.strip()).suffix.lower() in _AUDIO_SUFFIXES
 
 
 def table_name(path: Path) -> str:
@@ -94,26 +108,29 @@ def table_name(path: Path) -> str:
 def read_table(path: Path, remarks: list[Skipped] | None = None) -> tuple[list[TableRow], list[Skipped]]:
     """Return the rows of a table, and the invalid rows with number and reason.
 
-    `remarks` receives each unknown column, once, at the first row that has it. Raises `InputError` if the file cannot
-    be read, is not of its kind, or lacks a required column.
+    `remarks` receives each unknown column, once, at the first row that has it, and an encoding that was guessed. Raises
+    `InputError` if the file cannot be read, is not of its kind, has too many rows, or lacks a required column.
     """
-    columns = (*_COLUMNS[path.suffix], *_OPTIONAL_COLUMNS, *_IGNORED_COLUMNS)
-    seen, name = set(columns), table_name(path)
+    audio_key, text_key = _COLUMNS[path.suffix.lower()]
+    known = (audio_key, text_key, *_OPTIONAL_COLUMNS, *_IGNORED_COLUMNS)
+    seen, name = set(known), table_name(path)
+    noted: list[Skipped] = [] if remarks is None else remarks
     rows: list[TableRow] = []
     bad: list[Skipped] = []
-    for number, entry in enumerate(_load_entries(path), start=1):
+    for number, entry in _read_entries(path, known, noted):
         try:
-            rows.append(_parse_row(number, entry, *_COLUMNS[path.suffix]))
+            rows.append(_parse_row(number, entry, audio_key, text_key))
         except InputError as error:
             bad.append(Skipped(name, f"row {number}", str(error)))
             continue
+        if number > _MAX_ROWS:
+            raise InputError(f"table {path} has more than {_MAX_ROWS:,} rows; split it into several tables")
         unknown = sorted(entry.keys() - seen)
         seen.update(unknown)
-        if remarks is not None:
-            for key in unknown:
-                what = f"the unknown column {key[:80]!r}" if key.isidentifier() else "a column without a valid name"
-                remark = f"has {what}, which is ignored; known are {', '.join(columns)}"
-                remarks.append(Skipped(name, f"row {number}", remark))
+        for key in unknown:
+            what = f"the unknown column {key[:80]!r}" if key.isidentifier() else "a column without a valid name"
+            remark = f"has {what}, which is ignored; known are {', '.join(known)}"
+            noted.append(Skipped(name, f"row {number}", remark))
     return rows, bad
 
 
@@ -127,11 +144,11 @@ def read_table_clips(
     same segment wherever the table is. `day` is the day of clips whose folder names no session. Clips longer than
     `max_duration_s` are skipped.
     """
-    root, name = path.resolve().parent, table_name(path)
+    name, finder = table_name(path), ClipFinder(path.resolve().parent)
     with AudioDecoder() as decoder:
         for row in rows:
             try:
-                file = resolve_inside(root, row.audio)
+                file = finder.find(row.audio)
                 started = parse_session_start(file.parent.name)
                 session = file.parent.name if started else f"{name}-{row.speaker}" if row.speaker else name
                 clip_day = started.strftime("%Y-%m-%d") if started else day
@@ -142,55 +159,44 @@ def read_table_clips(
                 yield Skipped(name, row.label, str(error))
                 continue
             identity = segment_id(TABLE, session, read.audio_sha256)
-            yield TableClip(row, replace(read, segment_id=identity, file_name=file.relative_to(root).as_posix()))
+            yield TableClip(row, replace(read, segment_id=identity, file_name=file.relative_to(finder.root).as_posix()))
 
 
-def resolve_inside(root: Path, audio: str) -> Path:
-    """Return the file that a row names. It must be below `root` after every link is followed.
-
-    Raises `InputError` if it does not exist, cannot be read, or is elsewhere.
-    """
+def _read_entries(path: Path, known: tuple[str, ...], remarks: list[Skipped]) -> Iterator[tuple[int, Any]]:
+    """Yield the number and the columns of each row, or the `InputError` of a row that cannot be read."""
     try:
-        file = (root / PurePosixPath(audio)).resolve(strict=True)
-    except FileNotFoundError:
-        raise InputError("names a file that does not exist") from None
-    except OSError as error:
-        raise InputError(f"names no readable file: {error.strerror}") from None
-    except (RuntimeError, ValueError):
-        raise InputError("names no readable file") from None
-    if not file.is_relative_to(root):
-        raise InputError(f"leaves the folder {root.name}/; copy the clip below it")
-    return file
-
-
-def _load_entries(path: Path) -> list[Any]:
-    try:
-        text = read_plain_file(path.resolve(), _MAX_TABLE_BYTES).decode("utf-8-sig")
-        if path.suffix == ".json":
-            entries = json.loads(text)
-            if not isinstance(entries, list):
-                raise InputError(f"holds {type(entries).__name__}, expected a list of objects")
-            return entries
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        if missing := [key for key in _COLUMNS[".csv"] if key not in (reader.fieldnames or ())]:
-            raise InputError(f"lacks the column {missing[0]}; {_describe_header(reader.fieldnames or ())}")
-        return list(reader)
+        yield from _read_json(path) if path.suffix.lower() == ".json" else _read_delimited(path, known, remarks)
     except InputError as error:
         raise InputError(f"table {path} {error}") from None
-    except (ValueError, RecursionError, csv.Error) as error:
-        raise InputError(f"table {path} is no {path.suffix[1:].upper()} in UTF-8: {error}") from error
 
 
-def _describe_header(names: Sequence[str]) -> str:
-    """Describe the first line of a table without its cells where it can be a row with a transcript."""
-    if all(name.isidentifier() for name in names):
-        return f"found {', '.join(names) or 'none'}"
-    return f"its first line has {len(names)} cells that are no column names; add a line with the column names"
+def _read_delimited(path: Path, known: tuple[str, ...], remarks: list[Skipped]) -> Iterator[tuple[int, Any]]:
+    with open_plain_file(path.resolve(), _MAX_TABLE_BYTES) as file:
+        table = open_delimited(file, [_DELIMITED_COLUMNS], known, is_audio_name)
+        if table.encoding.is_guessed:
+            remark = f"was read as {table.encoding.label}, which is a guess; if accents are wrong, save it as UTF-8"
+            remarks.append(Skipped(table_name(path), path.name, remark))
+        for row in table:
+            yield row.number, InputError(row.problem) if row.problem else {**row.values}
+
+
+def _read_json(path: Path) -> Iterator[tuple[int, Any]]:
+    data = read_plain_file(path.resolve(), _MAX_JSON_BYTES)
+    entries = parse_json(decode_text(data).encode("utf-8"))
+    if not isinstance(entries, list):
+        raise InputError(f"holds {type(entries).__name__}, expected a list of objects")
+    for number, entry in enumerate(entries, start=1):
+        yield number, _rename_keys(entry) if isinstance(entry, dict) else entry
+
+
+def _rename_keys(entry: Mapping[str, Any]) -> Any:
+    renamed = {canonical_column(key): value for key, value in entry.items()}
+    return renamed if len(renamed) == len(entry) else InputError("has a key twice; remove one")
 
 
 def _parse_row(number: int, entry: Any, audio_key: str, text_key: str) -> TableRow:
-    if isinstance(entry, dict) and None in entry:  # DictReader's key for surplus cells
-        raise InputError("has more cells than the header; put a text that holds a comma in quotes")
+    if isinstance(entry, InputError):
+        raise entry
     audio, status = _get_required_text(entry, audio_key), _parse_status(entry)
     reason = _get_text(entry, "reason") or ""
     if reason and status != "unusable":
@@ -209,7 +215,7 @@ def _parse_row(number: int, entry: Any, audio_key: str, text_key: str) -> TableR
 
 
 def _parse_status(entry: Any) -> AnswerStatus:
-    value = _get_text(entry, "status") or "corrected"
+    value = (_get_text(entry, "status") or "corrected").strip().lower()
     if value not in get_args(AnswerStatus):
         raise InputError(f"has a status that is none of {', '.join(get_args(AnswerStatus))}")
     return cast(AnswerStatus, value)
@@ -220,7 +226,7 @@ def _parse_time(entry: Any, key: str) -> datetime | None:
     if value is None:
         return None
     try:
-        moment = datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(value.strip())
     except ValueError:
         raise InputError(f"has no time like 2026-02-16T14:30:22 as {key}") from None
     if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from habla_ml.annotation.consent_filter import open_consent_filter
 from habla_ml.annotation.event_log import append_events
 from habla_ml.annotation.events import AnnotationEvent
+from habla_ml.annotation.sources.tables.clip_paths import split_audio_path
 from habla_ml.annotation.sources.tables.row_consent_filter import RowConsentFilter, RowTarget
 from habla_ml.annotation.sources.tables.rows import TableRow, find_table_file, read_table, read_table_clips, table_name
 from habla_ml.consent.admission import Consents, load_consents, replace_withheld
@@ -205,7 +206,7 @@ class _TableImporter:
 
     def _find_named_segment(self, row: TableRow) -> RowTarget | None:
         """Return the segment of the lake or of Habla's folder that the end of the row's path names."""
-        session, file_name = PurePosixPath(row.audio).parent.name, PurePosixPath(row.audio).name
+        session, file_name = split_audio_path(row.audio)
         started = parse_session_start(session)
         if started is None or parse_segment_number(file_name) is None:
             return None

@@ -168,7 +168,7 @@ def test_invalid_rows_are_skipped_with_number_and_reason_and_valid_ones_imported
         "row 7": "no transcript",
         "row 8": "no audio_path",
         "row 9": "same audio as row 1",
-        "row 10": "no readable file",
+        "row 10": "NUL character",
         "row 11": "folder",
     }.items():
         assert reason in found.pop(row)
@@ -181,9 +181,9 @@ def test_invalid_rows_are_skipped_with_number_and_reason_and_valid_ones_imported
         ("t.csv", "path,text\na,b\n", "lacks the column audio_path; found path, text"),
         ("t.csv", "a.wav,Buenos días\nb.wav,Hola.\n", "first line has 2 cells that are no column names"),
         ("t.csv", "", "lacks the column"),
-        ("t.csv", b"audio_path,transcript\n\xff,x\n", "no CSV in UTF-8"),
-        ("t.csv", 'audio_path,transcript\n"a,b\n', "no CSV"),
-        ("t.json", "{", "no JSON"),
+        ("t.csv", b"audio_path,transcript\n\x81,x\n", "neither UTF-8 nor Windows-1252: byte 22 .* is 0x81; .* save it"),
+        ("t.csv", "audio_path,transcript,Transcript\na,b,c\n", "has the column transcript 2 times"),
+        ("t.json", "{", "is not JSON"),
         ("t.json", "{}", "holds dict, expected a list"),
         ("t.txt", "", "no table"),
     ],
