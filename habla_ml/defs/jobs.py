@@ -34,6 +34,7 @@ _LONGEST_RUNS_S = {
     TRAIN_REPLICATE: 7 * _DAY,
     REVIEW: 6 * _HOUR,
     WATCH: 6 * _HOUR,
+    CLEAN_UP: 6 * _HOUR,
 }
 _JOBS = {
     INGEST: (
