@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from habla_ml.annotation.events import EVENT_SCHEMA, AnnotationEvent, parse_event
 from habla_ml.consent.admission import WithheldState, merge_withheld
 from habla_ml.consent.tombstones import read_tombstones
-from habla_ml.lake import Lake, catalogue
+from habla_ml.lake import Lake, PointerReader, catalogue
 from habla_ml.lake.table import put_table
 from habla_ml.recordings.days import put_skipped_inputs, read_skipped_inputs
 from habla_ml.recordings.sessions import Skipped
@@ -46,9 +46,9 @@ class DayEventLog(WithheldState):
     added: int = 0
 
 
-def load_events(lake: Lake, day: str) -> DayEventLog | None:
+def load_events(pointers: PointerReader, day: str) -> DayEventLog | None:
     """Return the log of `day`, or None."""
-    pointer = lake.read_pointer(catalogue.ANNOTATIONS.name(day))
+    pointer = pointers.read_pointer(catalogue.ANNOTATIONS.name(day))
     return None if pointer is None else DayEventLog(day=day, **pointer.value)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -25,7 +24,7 @@ from habla_ml.annotation.source import SourceChanges
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.errors import CorpusError
-from habla_ml.lake import Lake, catalogue, compute_digest
+from habla_ml.lake import Lake, PointerReader, catalogue, compute_digest
 from habla_ml.lake.table import arrow_schema, put_table, read_table
 from habla_ml.recordings.change_detection import ChangedDay
 from habla_ml.recordings.days import PublishedDay, load_day
@@ -35,8 +34,6 @@ from habla_ml.settings import CorpusSettings, Settings
 
 _BUILDER_VERSION: Final = "habla_ml.corpus/2"
 _BUILD_BATCH_ROWS: Final = 65_536
-_PARALLEL_READS: Final = 16
-"""Concurrent pointer reads; on S3 latency dominates."""
 _EVENT_COLUMNS: Final = ("segment_id", "text", "status", "event_id", "source", "person", "created_at")
 
 
@@ -104,9 +101,9 @@ class CorpusDay:
     """Requirement of the conventions → annotated segments that break it; empty in days of older builders."""
 
 
-def load_corpus_day(lake: Lake, day: str) -> CorpusDay | None:
+def load_corpus_day(pointers: PointerReader, day: str) -> CorpusDay | None:
     """Return the day's text from the lake, or None."""
-    pointer = lake.read_pointer(catalogue.CORPUS.name(day))
+    pointer = pointers.read_pointer(catalogue.CORPUS.name(day))
     return None if pointer is None else _parse_pointer(pointer.value, day)
 
 
@@ -156,23 +153,24 @@ def read_text_problems(lake: Lake, day: CorpusDay, most: int = 100) -> tuple[Tex
 
 
 def corpus_hours(lake: Lake) -> float:
-    """Return the usable annotated hours; reads one pointer per day of recording."""
-    with ThreadPoolExecutor(_PARALLEL_READS) as pool:
-        pointers = pool.map(lake.read_pointer, map(catalogue.CORPUS.name, catalogue.CORPUS.keys(lake)))
-        return round(sum(float(pointer.value["hours"]) for pointer in pointers if pointer is not None), 9)
+    """Return the usable annotated hours; costs one listing, and one read for each day that changed."""
+    return round(sum(float(pointer.value["hours"]) for pointer in catalogue.CORPUS.read(lake).list_pointers()), 9)
 
 
 def find_outdated_days(lake: Lake, changes: Iterable[SourceChanges]) -> Iterator[ChangedDay]:
     """Yield the days to build again, in order: a source has unread input, or the text is older than what it is from.
 
     A day without recordings in the lake waits for them. Changed conventions do not make a day outdated here: a person
-    starts that backfill.
+    starts that backfill. Costs three listings, and one read for each pointer that moved.
     """
     unread: dict[str, list[str]] = defaultdict(list)
     for each in (day for source in changes for day in source.days):
         unread[each.day] += [each.unread] if each.unread else []
+    families = (catalogue.RECORDINGS, catalogue.ANNOTATIONS, catalogue.CORPUS)
+    day_pointers, log_pointers, text_pointers = (family.read(lake, unread) for family in families)
     for day in sorted(unread):
-        recordings, events, text = load_day(lake, day), load_events(lake, day), load_corpus_day(lake, day)
+        recordings, events = load_day(day_pointers, day), load_events(log_pointers, day)
+        text = load_corpus_day(text_pointers, day)
         if recordings is None:
             continue
         events_id = events.parquet if events else ""

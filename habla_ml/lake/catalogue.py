@@ -7,12 +7,13 @@ variable part is a constant.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from habla_ml.lake.lake import Lake
+    from habla_ml.lake.pointers import PointerSnapshot
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class PointerFamily:
     """Pointers that share a pattern with one or more variable parts, each written `{}`."""
 
     pattern: str
+
+    @property
+    def prefix(self) -> str:
+        """The part of every name before the first variable part."""
+        return self.pattern.partition("{")[0]
 
     def name(self, *parts: str) -> str:
         """Return the pointer name for these variable parts."""
@@ -30,9 +36,18 @@ class PointerFamily:
         found = re.fullmatch(re.escape(self.pattern).replace(r"\{\}", "([^/]+)"), name)
         return found.groups() if found else None
 
+    def read(self, lake: Lake, keys: Iterable[str] | None = None) -> PointerSnapshot:
+        """Return the pointers of this family, which has one variable part, or only those with these `keys`.
+
+        Costs and errors are those of `Lake.read_pointers`.
+        """
+        if keys is None and not self.pattern.endswith("{}"):
+            keys = self.keys(lake)
+        return lake.read_pointers(self.prefix, None if keys is None else frozenset(map(self.name, keys)))
+
     def keys(self, lake: Lake) -> Iterator[str]:
         """Yield the first variable part of every pointer of this family in the lake, sorted by name."""
-        for name in lake.list_pointers(self.pattern.partition("{")[0]):
+        for name in lake.list_pointers(self.prefix):
             if found := self.parts(name):
                 yield found[0]
 

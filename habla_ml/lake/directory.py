@@ -16,6 +16,7 @@ import hashlib
 import os
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,6 +40,7 @@ _TEMPORARY_FOLDER = ".unfinished"
 _LOCK_FOLDER = ".locks"
 _LOCK_NAME_CHARS = 3
 _CHUNK_BYTES = 1 << 20
+_SETTLED_AFTER_S = 1.0
 _NOT_FOUND_ERRORS = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -82,12 +84,14 @@ class DirectoryStore(Store):
     def read_versioned(self, key: str) -> VersionedValue | None:
         """See `Store.read_versioned`; the tag is the sha256 of the value."""
         try:
-            data = self._path(key).read_bytes()
+            with self._path(key).open("rb") as handle:
+                version = _describe_version(os.fstat(handle.fileno()))
+                data = handle.read()
         except _NOT_FOUND_ERRORS:
             return None
         except OSError as error:
             raise LakeError(f"cannot read {key} in {self.url}: {error.strerror}; check the disk") from error
-        return VersionedValue(data, hashlib.sha256(data).hexdigest())
+        return VersionedValue(data, hashlib.sha256(data).hexdigest(), version)
 
     def compare_and_set(self, key: str, data: bytes, expected: str | None) -> str:
         """See `Store.compare_and_set`."""
@@ -169,7 +173,7 @@ class DirectoryStore(Store):
                 yield from self._walk_folder(key, "")
             elif child.is_file():
                 found_file = child.stat()
-                yield StoreEntry(key, found_file.st_size, _read_modified_at(found_file))
+                yield StoreEntry(key, found_file.st_size, _read_modified_at(found_file), _describe_version(found_file))
 
     @contextmanager
     def _translate_write_errors(self, key: str) -> Iterator[None]:
@@ -247,6 +251,17 @@ class DirectoryStore(Store):
 
 def _read_modified_at(found: os.stat_result) -> datetime:
     return datetime.fromtimestamp(found.st_mtime, UTC)
+
+
+def _describe_version(found: os.stat_result) -> str:
+    """Return a version for `StoreEntry`; empty for a file that has just changed.
+
+    The clock of a file system is coarse and the number of a removed file is used again, so another file can have the
+    same numbers within a moment.
+    """
+    if time.time() - found.st_ctime < _SETTLED_AFTER_S:
+        return ""
+    return f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"
 
 
 def _link_if_absent(temporary: Path, target: Path) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from habla_ml.errors import LakeError
 from habla_ml.lake.directory import DirectoryStore
 from habla_ml.lake.lake import Lake
+from habla_ml.lake.pointers import PointerCache
 from habla_ml.lake.s3 import S3Store, probe_conditional_writes
 from habla_ml.lake.store import Store
 from habla_ml.settings import StoreSettings
@@ -17,19 +20,25 @@ from habla_ml.settings import StoreSettings
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+_MAX_KNOWN_PLACES: Final = 4
 _BUCKET_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 def open_lake(settings: StoreSettings, cache: Path, s3_client: S3Client | None = None) -> Lake:
-    """Open the lake in `settings` with the errors of `open_store`; `cache` is a local folder for remote objects."""
-    return Lake(open_store(settings, s3_client), cache, round(settings.cache_limit_gb * 1e9))
+    """Open the lake in `settings` with the errors of `open_store`; `cache` is a local folder for remote objects.
+
+    The lakes that one process opens at the same place share what they know of pointers.
+    """
+    store = open_store(settings, s3_client)
+    pointer_cache = _recall_place(store.location).pointer_cache
+    return Lake(store, cache, round(settings.cache_limit_gb * 1e9), pointer_cache)
 
 
 def open_store(settings: StoreSettings, s3_client: S3Client | None = None) -> Store:
     """Open the store at `settings.url`: a folder, created if it is missing, or `s3://bucket/prefix`.
 
     Raises `LakeError` if the scheme is unknown, or the S3 endpoint cannot be reached or written, has no such bucket or
-    ignores conditional writes.
+    ignores conditional writes. Once an endpoint has passed that test, the process does not repeat it.
     """
     if "://" not in settings.url:
         return DirectoryStore(Path(settings.url))
@@ -42,8 +51,25 @@ def open_store(settings: StoreSettings, s3_client: S3Client | None = None) -> St
             "(3 to 63 lower-case letters, digits, dots and hyphens); write s3://bucket/prefix"
         )
     client = s3_client or _create_client(settings)
-    probe_conditional_writes(client, url.netloc, url.path)
-    return S3Store(client, url.netloc, url.path)
+    store = S3Store(client, url.netloc, url.path)
+    place = _recall_place(store.location)
+    if not place.has_conditional_writes:
+        probe_conditional_writes(client, url.netloc, url.path)
+        place.has_conditional_writes = True
+    return store
+
+
+@dataclass
+class _KnownPlace:
+    """What this process knows of a store, so that a sensor that opens it at every tick need not find out again."""
+
+    pointer_cache: PointerCache = field(default_factory=PointerCache)
+    has_conditional_writes: bool = False
+
+
+@lru_cache(maxsize=_MAX_KNOWN_PLACES)
+def _recall_place(_location: str) -> _KnownPlace:
+    return _KnownPlace()
 
 
 def _create_client(settings: StoreSettings) -> S3Client:

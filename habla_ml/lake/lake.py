@@ -24,21 +24,21 @@ from typing import Any, Final
 
 from habla_ml.errors import LakeError
 from habla_ml.lake.cache import ObjectCache
+from habla_ml.lake.pointers import (
+    Pointer,
+    PointerCache,
+    PointerSnapshot,
+    list_pointer_versions,
+    make_pointer_key,
+    parse_pointer,
+    read_snapshot,
+)
 from habla_ml.lake.reachability import is_json, reachable_objects
 from habla_ml.lake.store import Store
 
 TREE_FORMAT: Final = "habla_ml.tree/1"
 _START_BYTES: Final = 64
 DEFAULT_CACHE_LIMIT_BYTES: Final = 50_000_000_000
-
-
-@dataclass(frozen=True)
-class Pointer:
-    """A named JSON value and the tag of its state."""
-
-    name: str
-    value: Mapping[str, Any]
-    tag: str
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,19 @@ class StoredObject:
 class Lake:
     """Objects and pointers over a `Store`."""
 
-    def __init__(self, store: Store, cache: Path, cache_limit_bytes: int = DEFAULT_CACHE_LIMIT_BYTES) -> None:
-        """Keep copies of a remote store's objects in the folder `cache`, of at most `cache_limit_bytes` in all."""
+    def __init__(
+        self,
+        store: Store,
+        cache: Path,
+        cache_limit_bytes: int = DEFAULT_CACHE_LIMIT_BYTES,
+        pointer_cache: PointerCache | None = None,
+    ) -> None:
+        """Keep copies of a remote store's objects in the folder `cache`, of at most `cache_limit_bytes` in all.
+
+        Lakes of the same store can share a `pointer_cache`.
+        """
         self._store = store
+        self._pointer_cache = PointerCache() if pointer_cache is None else pointer_cache
         self._cache = ObjectCache(cache, cache_limit_bytes)
 
     @property
@@ -264,16 +274,17 @@ class Lake:
 
     def read_pointer(self, name: str) -> Pointer | None:
         """Return the present pointer `name`, or None."""
-        found = self._store.read_versioned(_make_pointer_key(name))
-        if found is None:
-            return None
-        try:
-            value = json.loads(found.data)
-        except ValueError:
-            value = None
-        if not isinstance(value, dict):
-            raise LakeError(f"pointer {name} in {self.url} is not a JSON object; restore that file from a backup")
-        return Pointer(name, value, found.tag)
+        found = self._store.read_versioned(make_pointer_key(name))
+        return None if found is None else parse_pointer(name, found, self.url)
+
+    def read_pointers(self, prefix: str, names: Collection[str] | None = None) -> PointerSnapshot:
+        """Return the present pointers that start with `prefix`, or only those in `names`.
+
+        Costs one listing, and one read for each pointer that moved since this lake (or another one with the same
+        pointer cache) last read it. Raises `LakeError` if the store cannot be listed. A pointer that cannot be read
+        raises its error when the snapshot is asked for it.
+        """
+        return read_snapshot(self._store, self._pointer_cache, prefix, names)
 
     def move_pointer(self, name: str, value: Mapping[str, Any], seen: Pointer | None) -> Pointer:
         """Set `name` to `value` if it is still in the state `seen` (None: absent).
@@ -283,18 +294,16 @@ class Lake:
         if seen is not None and dict(seen.value) == dict(value):
             return seen
         expected = None if seen is None else seen.tag
-        return Pointer(
-            name, value, self._store.compare_and_set(_make_pointer_key(name), to_canonical_json(value), expected)
-        )
+        tag = self._store.compare_and_set(make_pointer_key(name), to_canonical_json(value), expected)
+        return Pointer(name, value, tag)
 
     def delete_pointer(self, name: str) -> bool:
         """Remove a pointer but not its objects; return True if it existed."""
-        return self._store.delete(_make_pointer_key(name))
+        return self._store.delete(make_pointer_key(name))
 
     def list_pointers(self, prefix: str) -> Iterator[str]:
         """Yield the names of all pointers that start with `prefix`, sorted."""
-        entries = self._store.list(f"pointers/{prefix}")
-        yield from (entry.key.removeprefix("pointers/").removesuffix(".json") for entry in entries)
+        yield from (name for name, _ in list_pointer_versions(self._store, prefix))
 
 
 def to_canonical_json(value: Any) -> bytes:
@@ -317,7 +326,3 @@ def _make_object_key(sha256: str) -> str:
     if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
         raise LakeError(f"object id {sha256!r} is not a sha256 in hex")
     return f"objects/{sha256[:2]}/{sha256}"
-
-
-def _make_pointer_key(name: str) -> str:
-    return f"pointers/{name}.json"

@@ -76,6 +76,9 @@ class _ConditionalPut:
 class S3Store(Store):
     """Values as objects of one bucket with names that begin with `prefix`."""
 
+    parallel_reads = 10
+    """Latency dominates, and botocore keeps ten connections."""
+
     def __init__(self, client: S3Client, bucket: str, prefix: str = "", part_bytes: int = _PART_BYTES) -> None:
         """Upload values of `part_bytes` or more in parts of that size; AWS requires at least 5 MiB."""
         self._client = client
@@ -87,6 +90,11 @@ class S3Store(Store):
     def url(self) -> str:
         """`s3://bucket/prefix`."""
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    @property
+    def location(self) -> str:
+        """See `Store.location`."""
+        return f"{self.url} at {self._client.meta.endpoint_url}"
 
     def put_if_absent(self, key: str, source: bytes | Path, sha256: str | None = None) -> bool:
         """See `Store.put_if_absent`."""
@@ -121,7 +129,7 @@ class S3Store(Store):
                 for each in page.get("Contents", []):
                     key = each["Key"].removeprefix(self._prefix)
                     if "/." not in f"/{key}/":  # not a probe
-                        yield StoreEntry(key, each["Size"], each["LastModified"])
+                        yield StoreEntry(key, each["Size"], each["LastModified"], each["ETag"].strip('"'))
 
     def fetch(self, key: str, destination: Path) -> None:
         """See `Store.fetch`; downloads parts in parallel and resumes broken transfers."""
@@ -177,12 +185,12 @@ class S3Store(Store):
         with self._translate_request_errors(f"read {key}"):
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._make_object_name(key), **options)
-                return VersionedValue(answer["Body"].read(), answer["ETag"])
+                return VersionedValue(answer["Body"].read(), answer["ETag"], answer["ETag"].strip('"'))
             except self._client.exceptions.ClientError as error:
                 if _get_error_code(error) in _NOT_FOUND_CODES:
                     return None
                 if _get_error_code(error) == "InvalidRange":  # the value is empty
-                    return VersionedValue(b"", "")
+                    return VersionedValue(b"", "", "")
                 raise
 
     def _read_headers(self, name: str) -> HeadObjectOutputTypeDef | None:

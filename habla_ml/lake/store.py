@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, ClassVar, Final
 
 from habla_ml.errors import LakeError, ObjectMissingError, PointerMovedError
 
@@ -35,23 +35,34 @@ class StoreEntry:
     size_bytes: int
     modified_at: datetime
     """UTC; a repeated `put_if_absent` renews it, see `RENEWED_AFTER`."""
+    version: str
+    """Differs for every state of the value, but can also change without it. Empty if a later state could have the same."""
 
 
 @dataclass(frozen=True)
 class VersionedValue:
-    """A value and the tag of its present state, for `compare_and_set`."""
+    """A value with the tag of its present state, for `compare_and_set`, and the version that listings show for it."""
 
     data: bytes
     tag: str
+    version: str
 
 
 class Store(ABC):
     """Bytes under keys, with conditional writes."""
 
+    parallel_reads: ClassVar[int] = 1
+    """How many reads at a time are fastest."""
+
     @property
     @abstractmethod
     def url(self) -> str:
         """The store's location: a path or `s3://bucket/prefix`."""
+
+    @property
+    def location(self) -> str:
+        """The url, and the address of the endpoint where the url does not have it."""
+        return self.url
 
     @abstractmethod
     def put_if_absent(self, key: str, source: bytes | Path, sha256: str | None = None) -> bool:

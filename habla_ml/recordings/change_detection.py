@@ -18,7 +18,7 @@ from typing import Final
 
 from habla_ml.consent.admission import Consents, load_consents
 from habla_ml.errors import InputError, IsolatedError, isolate
-from habla_ml.lake import Lake, compute_digest
+from habla_ml.lake import Lake, PointerSnapshot, catalogue, compute_digest
 from habla_ml.recordings.day_range import is_day_inside
 from habla_ml.recordings.days import (
     load_day,
@@ -56,7 +56,8 @@ def find_changed_days(
 ) -> Iterator[ChangedDay]:
     """Yield the days to ingest, in order.
 
-    Costs one stat signature per session and one small pointer per day, and opens no recording. Days that cannot be
+    Costs one stat signature per session, one listing, and one read for each day that moved in the lake; opens no
+    recording. Days that cannot be
     ingested (`day_range`) are left out; `find_skipped_sessions` lists their sessions. With `errors`, a day that cannot
     be examined is added to it and does not stop the others. If a session's folder changed but none of the relevant
     files did (a correction was saved), the day's pointer gets the new stat signature. Raises `InputError` if the
@@ -66,8 +67,10 @@ def find_changed_days(
     for entry in list_folder(folder):
         if (day := parse_session_day(entry.name)) is not None:
             days[day].append(entry)
-    finder = _ChangeFinder(lake, settings, now, _digest_settings(settings), load_consents(settings, now))
-    for day in sorted(day for day in days if is_day_inside(day, settings, now)):
+    inside = [day for day in sorted(days) if is_day_inside(day, settings, now)]
+    published = catalogue.RECORDINGS.read(lake, inside)
+    finder = _ChangeFinder(lake, published, settings, now, _digest_settings(settings), load_consents(settings, now))
+    for day in inside:
         changed = None
         with isolate(day, errors):
             changed = finder.find_change(day, days.pop(day))
@@ -101,13 +104,14 @@ class _ChangeFinder:
     """Compares the sessions of a day with the day's pointer."""
 
     lake: Lake
+    published: PointerSnapshot
     settings: Settings
     now: datetime
     settings_digest: str
     consents: Consents
 
     def find_change(self, day: str, entries: list[os.DirEntry[str]]) -> ChangedDay | None:
-        published = load_day(self.lake, day)
+        published = load_day(self.published, day)
         if published is not None:
             published = requeue_newly_consented_sessions(self.lake, published, self.consents)
         known: Mapping[str, str] = published.inputs if published else {}

@@ -21,7 +21,7 @@ from habla_ml.consent import admission
 from habla_ml.consent.admission import Consents, WithheldState, merge_withheld
 from habla_ml.consent.tombstones import drop_erased_rows
 from habla_ml.errors import LakeError, PointerMovedError
-from habla_ml.lake import Lake, catalogue
+from habla_ml.lake import Lake, PointerReader, catalogue
 from habla_ml.recordings.segments import ROW_GROUP_SIZE, SEGMENT_METADATA_SCHEMA, SEGMENT_SCHEMA, RecordedSegment
 from habla_ml.recordings.sessions import Skipped
 from habla_ml.scratch import make_scratch_folder
@@ -75,9 +75,9 @@ class DayUpdate:
     """Signature of the consents under which the sessions were read."""
 
 
-def load_day(lake: Lake, day: str) -> PublishedDay | None:
+def load_day(pointers: PointerReader, day: str) -> PublishedDay | None:
     """Return the day in the lake, or None."""
-    pointer = lake.read_pointer(catalogue.RECORDINGS.name(day))
+    pointer = pointers.read_pointer(catalogue.RECORDINGS.name(day))
     return None if pointer is None else _parse_pointer(pointer.value, day)
 
 

@@ -32,6 +32,7 @@ NOT_A_SESSION: Final = "is not named <session>_<YYYYMMDD_HHMMSS>"
 # Larger disorder in the times of a session means that clocks were set back.
 _MAX_CLOCK_DISORDER: Final = timedelta(minutes=5)
 _TIMESTAMP_CHARS: Final = len("_YYYYMMDD_HHMMSS")
+_SESSION_NAME_PATTERN = re.compile(r".+_\d{8}_\d{6}", re.ASCII | re.DOTALL)
 _SEGMENT_FILE_PATTERN = re.compile(r"segment_(?P<number>\d{1,9})\.wav", re.ASCII)
 # Part of every fingerprint: raise it when the same files give different rows.
 _READER_VERSION = "habla_ml.recordings/2"
@@ -121,17 +122,10 @@ def parse_segment_number(file_name: str) -> int | None:
 def parse_session_start(folder_name: str) -> datetime | None:
     """Return the naive local time in `<session>_<YYYYMMDD_HHMMSS>`, or None for other names."""
     # Called for every folder at every tick; `strptime` alone would cost as much as the walk.
-    stamp = folder_name[-_TIMESTAMP_CHARS:]
-    digits = stamp[1:9] + stamp[10:]
-    if (
-        len(folder_name) <= _TIMESTAMP_CHARS
-        or not (stamp[0] == stamp[9] == "_" and digits.isascii() and digits.isdigit())
-        or not folder_name.isprintable()
-    ):
+    if _SESSION_NAME_PATTERN.fullmatch(folder_name) is None or not folder_name.isprintable():
         return None
     try:
-        month, day, hour, minute, second = (int(digits[at : at + 2]) for at in range(4, 14, 2))
-        return datetime(int(digits[:4]), month, day, hour, minute, second)  # naive: Habla's local time
+        return datetime.fromisoformat(folder_name[1 - _TIMESTAMP_CHARS :])  # naive: Habla's local time
     except ValueError:
         return None
 

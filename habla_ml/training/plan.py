@@ -105,5 +105,4 @@ def list_evaluated_replicates(lake: Lake) -> list[VersionPlan]:
 
 def _list_evaluated_plans(lake: Lake, *, replicates: bool) -> list[VersionPlan]:
     versions = [each for each in catalogue.REPORT.keys(lake) if (parent_version(each) is not None) is replicates]
-    pointers = [lake.read_pointer(catalogue.PLAN.name(each)) for each in versions]
-    return [VersionPlan(**pointer.value) for pointer in pointers if pointer is not None]
+    return [VersionPlan(**pointer.value) for pointer in catalogue.PLAN.read(lake, versions).list_pointers()]

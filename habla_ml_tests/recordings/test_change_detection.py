@@ -49,12 +49,13 @@ def read_input_signature(workspace: HablaWorkspace) -> str:
 
 
 def list_scanned_folders(workspace: HablaWorkspace, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the folders that a tick lists."""
+    """Return the folders of Habla that a tick lists."""
     listed: list[str] = []
     scandir = os.scandir
 
     def listing(path: str | Path) -> object:
-        listed.append(Path(path).name)
+        if Path(path).is_relative_to(workspace.recordings):
+            listed.append(Path(path).name)
         return scandir(path)
 
     with monkeypatch.context() as patch:

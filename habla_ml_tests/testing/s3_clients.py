@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -32,3 +33,14 @@ def new_client(endpoint: str) -> S3Client:
         aws_secret_access_key="test",
         config=Config(s3={"addressing_style": "path"}, retries={"mode": "standard", "total_max_attempts": 3}),
     )
+
+
+def count_requests(client: S3Client) -> Counter[str]:
+    """Return a counter of the later requests of `client` by operation, such as `GetObject`."""
+    counter: Counter[str] = Counter()
+
+    def count(event_name: str, **_: Any) -> None:
+        counter[event_name.rpartition(".")[2]] += 1
+
+    client.meta.events.register("before-send.s3", count)
+    return counter

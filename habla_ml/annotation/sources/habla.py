@@ -66,8 +66,10 @@ def find_changes(context: SourceContext) -> SourceChanges:
     if settings.recordings.folder_problem:
         return SourceChanges((), settings.recordings.folder_problem)
     consents, days = load_consents(settings, now), []
-    for day, inputs in find_corrected_sessions(settings.recordings.folder, settings, now).items():
-        log = requeue_and_load_events(context.lake, day, consents)
+    sessions = find_corrected_sessions(settings.recordings.folder, settings, now)
+    logs = catalogue.ANNOTATIONS.read(context.lake, sessions)
+    for day, inputs in sessions.items():
+        log = _requeue_newly_consented_sessions(context.lake, load_events(logs, day), consents)
         read = {name: log.inputs.get(name, "") for name in inputs} if log else {}
         days.append(SourceDay(day, "" if log and read == inputs else compute_digest([inputs, read])))
     return SourceChanges(tuple(days))
@@ -134,11 +136,14 @@ def requeue_and_load_events(lake: Lake, day: str, consents: Consents) -> DayEven
 
     Raises `InputError` if corrections wait for a consent, and the register of consents cannot be read.
     """
-    known = load_events(lake, day)
+    return _requeue_newly_consented_sessions(lake, load_events(lake, day), consents)
+
+
+def _requeue_newly_consented_sessions(lake: Lake, known: DayEventLog | None, consents: Consents) -> DayEventLog | None:
     if known is None:
         return None
-    value = requeue_newly_consented(lake, catalogue.ANNOTATIONS.name(day), known, consents)
-    return known if value is None else DayEventLog(day=day, **value)
+    value = requeue_newly_consented(lake, catalogue.ANNOTATIONS.name(known.day), known, consents)
+    return known if value is None else DayEventLog(day=known.day, **value)
 
 
 def _fingerprint_corrections_in(entry: os.DirEntry[str], settings: Settings, now: datetime) -> str | None:

@@ -79,11 +79,8 @@ def load_pull_state(lake: Lake, project: Project) -> PullState:
 
 def list_pulled_days(lake: Lake) -> tuple[str, ...]:
     """Return all days that ever got an event from any project, sorted."""
-    days: set[str] = set()
-    for key in catalogue.LABEL_STUDIO_PULLED.keys(lake):
-        if (pointer := lake.read_pointer(catalogue.LABEL_STUDIO_PULLED.name(key))) is not None:
-            days.update(pointer.value["days"])
-    return tuple(sorted(days))
+    pulled = catalogue.LABEL_STUDIO_PULLED.read(lake).list_pointers()
+    return tuple(sorted({day for pointer in pulled for day in pointer.value["days"]}))
 
 
 def pull_events(
