@@ -21,6 +21,8 @@ from habla_ml.errors import CorpusError
 from habla_ml.lake import compute_digest
 
 _RULES_FORMAT: Final = "habla_ml.conventions/1"
+LONGEST_TYPED_CHARS: Final = 2_000
+"""More than 30 s of the fastest speech; the patterns of a file never see a longer text."""
 # Everything in square brackets is a marker; a marker that the file does not list is unknown.
 _MARKER: Final = re.compile(r"\[[^\[\]]*\]")
 
@@ -113,7 +115,10 @@ class NormalisedText:
     sentence: str
     """Text for the corpus; empty if nothing remains."""
     problem: str | None
-    """Why the text is no usable reference: `empty`, `only markers`, `words missing`, `unknown marker`, or None."""
+    """Why the text is no usable reference, or None.
+
+    One of `empty`, `only markers`, `words missing`, `unknown marker`, `too long`.
+    """
     violations: tuple[str, ...] = ()
     """Names of the broken requirements, in the file's order."""
 
@@ -139,8 +144,12 @@ class Conventions:
     def read(self, text: str) -> NormalisedText:
         """Return the sentence of a typed text, why it is no usable reference, and the requirements it breaks.
 
-        A text without a remaining sentence is checked only against requirements for the text as typed.
+        A text without a remaining sentence is checked only against requirements for the text as typed. A text longer
+        than `LONGEST_TYPED_CHARS` is not read, because a pattern can take a time that grows with the square of the
+        length.
         """
+        if len(text) > LONGEST_TYPED_CHARS:
+            return NormalisedText("", "too long")
         composed = unicodedata.normalize("NFC", text)
         unmarked, problem = self._remove_markers(composed)
         # A rule that removes a zero-width character can join a letter and its accent.

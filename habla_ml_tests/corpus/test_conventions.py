@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from habla_ml.corpus.conventions import NormalisedText, load_conventions
+from habla_ml.corpus.conventions import LONGEST_TYPED_CHARS, NormalisedText, load_conventions
 from habla_ml.errors import CorpusError
 from habla_ml_tests.testing.habla_sessions import V1, V2
 
@@ -114,3 +117,40 @@ def test_a_missing_file_or_invalid_yaml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "z.yaml").write_text("just text")
     with pytest.raises(CorpusError, match="file: "):
         load_conventions(tmp_path / "z.yaml")
+
+
+def test_a_text_of_any_length_is_read_at_once() -> None:
+    """A pattern of the first versions took 93 s for this text."""
+    for path in sorted(V1.parent.glob("*.yaml")):
+        conventions = load_conventions(path)
+        assert conventions.read("m" * 60_000 + "x") == NormalisedText("", "too long")
+        assert conventions.read("sí " * (LONGEST_TYPED_CHARS // 3)).problem is None
+
+
+@pytest.mark.parametrize("path", sorted(V1.parent.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_patterns_take_a_time_in_proportion_to_the_text(path: Path) -> None:
+    """A text that is 15 times longer would take 200 times as long by a quadratic pattern, some seconds in all."""
+    conventions = load_conventions(path)
+    patterns = [pattern for pattern, _ in conventions.rules] + [pattern for _, pattern in conventions.requirements]
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.text("meahE -'.…,?!¿¡\"*_[\u00a0ñx1", min_size=1, max_size=3),
+        st.text("meahE -'.…,?!¿¡\"*_[\u00a0ñx1", min_size=1, max_size=3),
+        st.sampled_from(["x", "!", " x", "-", ""]),
+    )
+    def read(first: str, second: str, end: str) -> None:
+        text = (first * 30_000)[:15_000] + (second * 30_000)[:15_000] + end
+        start_s = time.process_time()
+        for pattern in patterns:
+            pattern.sub("", text)
+        assert time.process_time() - start_s < 2.0
+
+    read()
+
+
+def test_an_end_of_blanks_and_dashes_is_removed_as_before() -> None:
+    before, now = re.compile("^[ -]+| [ -]*$"), load_conventions(V1.with_name("verbatim-v1.yaml"))
+    pattern, replacement = next(each for each in now.rules if "(-*) [ -]*$" in each[0].pattern)
+    for text in map("".join, itertools.product(" -a", repeat=7)):
+        assert pattern.sub(replacement, text) == before.sub("", text), text
