@@ -20,7 +20,8 @@ from typing import IO, TYPE_CHECKING, Final
 
 import numpy as np
 
-from habla_ml.annotation.sources.tables.rows import find_table_file, read_table_clips
+from habla_ml.annotation.sources.tables.clips import read_table_clips
+from habla_ml.annotation.sources.tables.rows import find_table_file
 from habla_ml.annotation.sources.tables.rows import read_table as read_table_rows
 from habla_ml.audio import SILENCE_DBFS, decode_flac, dequantise, measure, pcm_sha256
 from habla_ml.corpus.conventions import Conventions
@@ -113,7 +114,7 @@ class _ClipReader:
     def read_table_utterances(self, table: Path) -> Iterator[Utterance | Skipped]:
         rows, unusable = read_table_rows(table)
         yield from unusable
-        for clip in read_table_clips(table, rows, "", self.max_duration_s):
+        for clip in read_table_clips(table, rows, self.max_duration_s):
             if isinstance(clip, Skipped):
                 yield clip
                 continue

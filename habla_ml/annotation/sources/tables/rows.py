@@ -12,25 +12,17 @@ is skipped as a whole, with its number.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PureWindowsPath
 from typing import Any, Final, cast, get_args
 
 from habla_ml.annotation.events import AnswerStatus
-from habla_ml.annotation.sources.tables.clip_paths import ClipFinder
-from habla_ml.audio import AudioDecoder
 from habla_ml.delimited.encoding import decode_text
 from habla_ml.delimited.table import canonical_column, open_delimited
 from habla_ml.errors import InputError
 from habla_ml.json_input import parse_json
-from habla_ml.recordings.day_reader import SegmentOrigin, read_segment
-from habla_ml.recordings.metadata import SegmentHint
-from habla_ml.recordings.segments import RecordedSegment, segment_id
-from habla_ml.recordings.sessions import Skipped, open_plain_file, parse_session_start, read_plain_file
-
-TABLE: Final = "table"
-"""Source of a clip that a table brought."""
+from habla_ml.recordings.sessions import Skipped, open_plain_file, read_plain_file
 
 _MAX_TABLE_BYTES: Final = 512 << 20
 _MAX_JSON_BYTES: Final = 64 << 20
@@ -69,14 +61,6 @@ class TableRow:
     def label(self) -> str:
         """The row's name in reports: its number, and its file where the cell is a file name rather than a text."""
         return f"row {self.number}: {self.audio[:120]}" if is_audio_name(self.audio) else f"row {self.number}"
-
-
-@dataclass(frozen=True)
-class TableClip:
-    """A row with its audio."""
-
-    row: TableRow
-    segment: RecordedSegment
 
 
 def find_table_file(path: Path) -> Path:
@@ -132,34 +116,6 @@ def read_table(path: Path, remarks: list[Skipped] | None = None) -> tuple[list[T
             remark = f"has {what}, which is ignored; known are {', '.join(known)}"
             noted.append(Skipped(name, f"row {number}", remark))
     return rows, bad
-
-
-def read_table_clips(
-    path: Path, rows: list[TableRow], day: str, max_duration_s: float
-) -> Iterator[TableClip | Skipped]:
-    """Yield each row's audio, or why it cannot be used. Memory holds one clip.
-
-    A clip's session is its folder where that has the name of a Habla session, else the table's name with the row's
-    speaker, so that one speaker stays in one split. Its id is derived from its audio, so that the same clip is the
-    same segment wherever the table is. `day` is the day of clips whose folder names no session. Clips longer than
-    `max_duration_s` are skipped.
-    """
-    name, finder = table_name(path), ClipFinder(path.resolve().parent)
-    with AudioDecoder() as decoder:
-        for row in rows:
-            try:
-                file = finder.find(row.audio)
-                started = parse_session_start(file.parent.name)
-                session = file.parent.name if started else f"{name}-{row.speaker}" if row.speaker else name
-                clip_day = started.strftime("%Y-%m-%d") if started else day
-                hint = SegmentHint(speaker=row.speaker)
-                origin = SegmentOrigin(TABLE, session, clip_day, row.number)
-                read = read_segment(file, origin, hint, None, max_duration_s, decoder.decode)
-            except InputError as error:
-                yield Skipped(name, row.label, str(error))
-                continue
-            identity = segment_id(TABLE, session, read.audio_sha256)
-            yield TableClip(row, replace(read, segment_id=identity, file_name=file.relative_to(finder.root).as_posix()))
 
 
 def _read_entries(path: Path, known: tuple[str, ...], remarks: list[Skipped]) -> Iterator[tuple[int, Any]]:

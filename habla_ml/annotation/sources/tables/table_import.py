@@ -25,9 +25,13 @@ import pyarrow.parquet as pq
 from habla_ml.annotation.consent_filter import open_consent_filter
 from habla_ml.annotation.event_log import append_events
 from habla_ml.annotation.events import AnnotationEvent
+from habla_ml.annotation.sources.tables.clip_memory import ClipMemory
 from habla_ml.annotation.sources.tables.clip_paths import split_audio_path
+from habla_ml.annotation.sources.tables.clip_spool import ClipSpool
+from habla_ml.annotation.sources.tables.clips import ClipLocator, LocatedClip
 from habla_ml.annotation.sources.tables.row_consent_filter import RowConsentFilter, RowTarget
-from habla_ml.annotation.sources.tables.rows import TableRow, find_table_file, read_table, read_table_clips, table_name
+from habla_ml.annotation.sources.tables.rows import TableRow, find_table_file, read_table, table_name
+from habla_ml.audio import AudioDecoder
 from habla_ml.consent.admission import Consents, load_consents, replace_withheld
 from habla_ml.errors import InputError, PointerMovedError
 from habla_ml.lake import Lake, Pointer, catalogue, compute_digest
@@ -126,9 +130,12 @@ def import_table(path: Path, lake: Lake, settings: Settings, now: datetime) -> T
         return _parse_import(lake, table_name(path), pointer)
     consents = load_consents(settings, now)
     consent_filter = RowConsentFilter(open_consent_filter(lake, consents), settings, now)
-    current = _TableImporter(path, lake, settings, now, consent_filter)
-    targets, new_clips = current.find_targets()
-    current.publish_clips(new_clips)
+    known_clips = None if pointer is None else pointer.value.get("known_clips")
+    memory = ClipMemory.load(lake, known_clips, settings.recordings.longest_segment_s)
+    with ClipSpool.open(settings.work_folder) as spool, AudioDecoder() as decoder:
+        current = _TableImporter(path, lake, settings, now, consent_filter, memory, spool, decoder)
+        targets, new_clips = current.find_targets()
+        current.publish_clips(new_clips)
     added = current.append_events(targets)
     new_ids = {each.segment_id for each in new_clips}
     value = {
@@ -137,6 +144,7 @@ def import_table(path: Path, lake: Lake, settings: Settings, now: datetime) -> T
         "matched": sum(each.segment_id not in new_ids for each in targets),
         "clips": len(new_clips),
         "set_aside": put_skipped_inputs(lake, current.problems),
+        "known_clips": memory.save(lake, {each.audio_sha256 for each in targets}),
     }
     awaited = consent_filter.awaited_entries
     value = replace_withheld(value, {current.name: awaited} if awaited else {}, consents.signature)
@@ -152,6 +160,9 @@ class _TableImporter:
     settings: Settings
     now: datetime
     consent_filter: RowConsentFilter
+    memory: ClipMemory
+    spool: ClipSpool
+    decoder: AudioDecoder
     problems: list[Skipped] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -160,7 +171,9 @@ class _TableImporter:
         written_at = datetime.fromtimestamp(self.path.stat().st_mtime, zone)
         self.changed_at = min(written_at, self.now.astimezone(zone))
         self._ids_by_day: dict[str, frozenset[str]] = {}
-        self.default_day = max(self.changed_at.strftime("%Y-%m-%d"), self.settings.recordings.first_day)
+        self.longest_s = self.settings.recordings.longest_segment_s
+        default_day = max(self.changed_at.strftime("%Y-%m-%d"), self.settings.recordings.first_day)
+        self.locator = ClipLocator(self.path, default_day)
 
     def find_targets(self) -> tuple[list[RowTarget], list[RowTarget]]:
         """Return every admitted row with its segment, and the first row of each new clip."""
@@ -168,7 +181,7 @@ class _TableImporter:
         named = {row.number: found for row in rows if (found := self._find_named_segment(row))}
         explain = self.consent_filter.explain_text_refusal
         targets = [each for each in named.values() if self._is_admitted(each, explain(each))]
-        clips = self._read_clips([row for row in rows if row.number not in named])
+        clips = self._find_clips([row for row in rows if row.number not in named])
         first_rows = {each.audio_sha256: each for each in reversed(clips)}
         known = self._find_known_audio(first_rows)
         clips = self._admit_clips(clips, known)
@@ -181,7 +194,7 @@ class _TableImporter:
         """Publish new clips as recordings of their days."""
         for day in sorted({each.day for each in clips}):
             wanted = [each for each in clips if each.day == day]
-            publish_day(self.lake, day, self._read_segments(wanted, day), self.settings.work_folder)
+            publish_day(self.lake, day, self._read_segments(wanted), self.settings.work_folder)
 
     def append_events(self, targets: list[RowTarget]) -> int:
         """Append the events of all targets to the logs of their days; return how many were new."""
@@ -222,17 +235,25 @@ class _TableImporter:
             self._ids_by_day[day] = frozenset(row["segment_id"] for row in rows)
         return self._ids_by_day[day]
 
-    def _read_clips(self, rows: list[TableRow]) -> list[RowTarget]:
-        """Return each row with the segment that its clip would be, without keeping the audio."""
+    def _find_clips(self, rows: list[TableRow]) -> list[RowTarget]:
+        """Return each row with the segment that its clip would be. Files that an earlier import read are not read."""
         found = []
-        longest_s = self.settings.recordings.longest_segment_s
-        for clip in read_table_clips(self.path, rows, self.default_day, longest_s):
-            if isinstance(clip, Skipped):
-                self.problems.append(clip)
+        for row in rows:
+            try:
+                clip = self.locator.locate(row)
+                state = self.memory.get_state(clip)
+                sound = self.memory.recall(state) or self._read_sound(clip, state)
+            except InputError as error:
+                self._skip(row, str(error))
                 continue
-            each = clip.segment
-            found.append(RowTarget(clip.row, each.segment_id, each.session_id, each.day, each.audio_sha256))
+            found.append(RowTarget(row, clip.get_segment_id(sound), clip.session_id, clip.day, sound))
         return found
+
+    def _read_sound(self, clip: LocatedClip, state: str) -> str:
+        segment = clip.read(self.longest_s, self.decoder.decode)
+        self.memory.remember(state, segment.audio_sha256)
+        self.spool.add(segment)
+        return segment.audio_sha256
 
     def _find_known_audio(self, rows_by_audio: Mapping[str, RowTarget]) -> dict[str, RowTarget]:
         """Return audio_sha256 → the segment of the lake that has this audio."""
@@ -244,7 +265,7 @@ class _TableImporter:
                 table = pq.read_table(self.lake.fetch_path(published.metadata), columns=columns)
                 for row in table.filter(pc.is_in(table["audio_sha256"], wanted)).to_pylist():
                     audio = row.pop("audio_sha256")
-                    known.setdefault(audio, RowTarget(rows_by_audio[audio].row, **row))
+                    known.setdefault(audio, RowTarget(rows_by_audio[audio].row, **row, audio_sha256=audio))
         return known
 
     def _admit_clips(self, clips: list[RowTarget], known: Mapping[str, RowTarget]) -> list[RowTarget]:
@@ -277,14 +298,20 @@ class _TableImporter:
                 self._skip(target.row, f"has the same audio as row {earlier.row.number}; {remedy}")
         return list(first.values())
 
-    def _read_segments(self, targets: list[RowTarget], day: str) -> Iterator[RecordedSegment]:
+    def _read_segments(self, targets: list[RowTarget]) -> Iterator[RecordedSegment]:
         """Yield the segments of these clips in the order of a day's rows, one at a time."""
-        rows = [each.row for each in sorted(targets, key=lambda each: (each.session_id, each.row.number))]
-        for clip in read_table_clips(self.path, rows, day, self.settings.recordings.longest_segment_s):
-            if isinstance(clip, Skipped):
-                fault = f"{clip.session}, {clip.file} {clip.reason}"
-                raise InputError(f"{fault}; it changed during the import: run it again")
-            yield clip.segment
+        for each in sorted(targets, key=lambda each: (each.session_id, each.row.number)):
+            yield self.spool.get(each.row.number) or self._read_again(each)
+
+    def _read_again(self, target: RowTarget) -> RecordedSegment:
+        remedy = "it changed during the import: run it again"
+        try:
+            segment = self.locator.locate(target.row).read(self.longest_s, self.decoder.decode)
+        except InputError as error:
+            raise InputError(f"{self.name}, {target.row.label} {error}; {remedy}") from error
+        if segment.audio_sha256 != target.audio_sha256:
+            raise InputError(f"{self.name}, {target.row.label} has other audio than before; {remedy}")
+        return segment
 
     def _build_event(self, target: RowTarget) -> AnnotationEvent:
         row = target.row
@@ -328,7 +355,7 @@ def _fingerprint_table(path: Path) -> str:
         found = find_table_file(path).stat()
     except OSError as error:
         raise InputError(f"table {path} cannot be read: {error.strerror}; correct annotation.tables") from error
-    return compute_digest(["habla_ml.tables/2", found.st_size, found.st_mtime_ns])
+    return compute_digest(["habla_ml.tables/3", found.st_size, found.st_mtime_ns])
 
 
 def _parse_import(lake: Lake, name: str, pointer: Pointer, added: int = 0) -> TableImport:
