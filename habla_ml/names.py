@@ -8,6 +8,7 @@ and shown as typed.
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 _CACHED_NAMES: Final = 65_536
+_SPACED_HYPHEN: Final = re.compile(" ?- ?")
 _INVISIBLE_CATEGORIES: Final = frozenset({"Cc", "Cf"})
 _VARIATION_SELECTORS: Final = frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0), 0x034F)))
 
@@ -26,14 +28,16 @@ def canonical_name(name: str) -> str:
     """Return the form by which names are compared: equal for all spellings of one name, empty for a blank one.
 
     It is Unicode's compatibility caseless form (NFKC and case folding, Unicode Standard 3.13, D146), without invisible
-    characters, and with single spaces. Two people whose names differ only in these count as one person. Accents count:
-    "Lucia" and "Lucía" are two names.
+    characters, with single spaces, and without spaces around a hyphen, because a table's session is its name, a hyphen
+    and the speaker. Two people whose names differ only in these count as one person. Accents count: "Lucia" and "Lucía"
+    are two names.
     """
     if name.isascii() and name.isalnum():
         return name.lower()
     visible = "".join(" " if each.isspace() else each for each in name if each.isspace() or not _is_invisible(each))
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFD", visible).casefold()).casefold()
-    return " ".join(unicodedata.normalize("NFKC", " ".join(folded.split())).split())
+    spaced = " ".join(unicodedata.normalize("NFKC", " ".join(folded.split())).split())
+    return _SPACED_HYPHEN.sub("-", spaced)
 
 
 def is_same_name(name: str, other: str) -> bool:

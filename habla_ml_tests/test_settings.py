@@ -5,6 +5,7 @@ import yaml
 
 from habla_ml.errors import SettingsError
 from habla_ml.settings import Settings, load_settings, save_settings
+from habla_ml.settings.yaml_files import read_mapping
 
 
 @pytest.fixture
@@ -167,3 +168,65 @@ def test_an_unknown_key_of_a_source_lists_the_keys_of_a_source(tmp_path, tree):
     tree["training"]["replay"] = [{"path": "recordings", "hours": 3}]
     with pytest.raises(SettingsError, match=r"replay\.0\.hours: is unknown; keys here are accents, audio_column"):
         load(tmp_path, tree)
+
+
+@pytest.mark.parametrize("day", ["2026-02-16", "'2026-02-16'", '"2026-02-16"'])
+def test_a_day_needs_no_quotes_in_a_file_and_a_variable(tmp_path, tree, day):
+    path = tmp_path / "configs" / "mine.yaml"
+    path.write_text(yaml.safe_dump(tree).replace("folder: recordings\n", f"folder: recordings\n  first_day: {day}\n"))
+    assert load_settings(path, {}).recordings.first_day == "2026-02-16"
+    variables = {"HABLA_RECORDINGS__FIRST_DAY": day}
+    assert load(tmp_path, tree, **variables).recordings.first_day == "2026-02-16"
+    saved = save_settings(load(tmp_path, tree, **variables), tmp_path)
+    assert load_settings(saved, {}).recordings.first_day == "2026-02-16"
+
+
+@pytest.mark.parametrize(
+    ("day", "shown"),
+    [
+        ("2026-02-30", "'2026-02-30'"),
+        ("16/02/2026", "'16/02/2026'"),
+        ("20260216", "20260216"),
+        ("2026-02-16 10:00:00", "2026-02-16T10:00:00"),
+        ("soon", "'soon'"),
+    ],
+)
+def test_a_wrong_day_is_an_error_with_its_key_its_value_and_an_example(tmp_path, tree, day, shown):
+    with pytest.raises(SettingsError) as refused:
+        load(tmp_path, tree, HABLA_RECORDINGS__FIRST_DAY=day)
+    expected = f"key recordings.first_day: is {shown}: expected a day of the calendar like 2026-02-16"
+    assert expected in str(refused.value)
+    assert "HABLA_RECORDINGS__FIRST_DAY" in str(refused.value)
+
+
+def test_text_that_yaml_1_1_reads_as_something_else_stays_text(tmp_path, tree):
+    variables = {
+        "HABLA_RELEASE__MODEL_ID": "no",
+        "HABLA_RELEASE__LICENCE": "12:30:00",
+        "HABLA_RECORDINGS__KEEP_RAW_STREAM": "on",
+        "HABLA_SPLITS__SEED": "010",
+    }
+    settings = load(tmp_path, tree, **variables)
+    assert (settings.release.model_id, settings.release.licence) == ("no", "12:30:00")
+    assert settings.recordings.keep_raw_stream is True
+    assert settings.splits.seed == 10
+    with pytest.raises(SettingsError, match=r"release\.licence: is 7: .* put it in quotes"):
+        load(tmp_path, tree, HABLA_RELEASE__LICENCE="7")
+
+
+def test_a_key_given_twice_is_refused_with_both_lines(tmp_path, tree):
+    path = tmp_path / "configs" / "mine.yaml"
+    path.write_text(yaml.safe_dump(tree) + "training:\n  recipe: recipe.yaml\n")
+    with pytest.raises(SettingsError, match=r"mine\.yaml: lines \d+ and \d+ give the same key"):
+        load_settings(path, {})
+
+
+def test_a_merged_mapping_can_replace_a_key(tmp_path):
+    path = tmp_path / "merged.yaml"
+    path.write_text("a: &a {x: 1}\nb: {c: {<<: *a, x: 2, y: 3}}\nd: {<<: *a, x: 4}\n")
+    assert read_mapping(path, "file") == {"a": {"x": 1}, "b": {"c": {"x": 2, "y": 3}}, "d": {"x": 4}}
+
+
+def test_a_variable_that_is_not_yaml_is_refused_with_its_name(tmp_path, tree):
+    with pytest.raises(SettingsError, match="HABLA_LAKE__URL: its value is not YAML"):
+        load(tmp_path, tree, HABLA_LAKE__URL="[unclosed")

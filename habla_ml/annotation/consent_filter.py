@@ -9,6 +9,7 @@ from typing import Final
 from habla_ml.consent.admission import Admission, Consents, open_admission
 from habla_ml.consent.register import digest_claim
 from habla_ml.lake import Lake
+from habla_ml.names import canonical_name
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.segments import read_segment_metadata
 
@@ -43,7 +44,9 @@ class AnnotationConsentFilter:
         if self.admission.consents.registry is None:
             return None
         known = self._load_speakers(day)
-        known_labels = sorted({each for each in (*labels, known.speakers.get(segment_id)) if each})
+        known_labels = sorted(
+            {each for each in (*labels, known.speakers.get(segment_id)) if canonical_name(each or "")}
+        )
         for label in (*known_labels,) or (None,):
             if reason := self.admission.explain_annotation_refusal(session_id, label, segment_id):
                 return reason

@@ -1,22 +1,36 @@
 """The register of consents: a YAML file of pseudonymous contributors, outside the lake.
 
 Each entry has the dates of the consent (for a minor also a guardian's) and the contributor's data: whole sessions,
-speaker labels in sessions, or single segments. Keep an entry after its withdrawal: it recognises data restored from a
-backup.
+speaker labels in sessions, or single segments. Names are compared in their canonical form (`habla_ml.names`). Keep an
+entry after its withdrawal: it recognises data restored from a backup.
 """
 
 from __future__ import annotations
 
 from datetime import date
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from habla_ml.errors import InputError
 from habla_ml.lake import compute_digest
+from habla_ml.names import canonical_name, is_same_name, matches_pattern
+from habla_ml.settings.base import Day
+from habla_ml.settings.yaml_files import describe_fault
+from habla_ml.settings.yaml_loader import RepeatedKeyError, find_entry_lines, load_yaml
+
+_EXPLAIN_SPELLINGS: Final = "capitals, blanks and the way an accent is stored do not count"
+
+
+def _require_visible(name: str) -> str:
+    if not canonical_name(name):
+        raise ValueError("has no visible character; write a name")
+    return name
+
+
+_Name = Annotated[str, AfterValidator(_require_visible)]
 
 
 class _RegisterModel(BaseModel):
@@ -26,7 +40,7 @@ class _RegisterModel(BaseModel):
 class Voice(_RegisterModel):
     """A speaker label of this contributor and its sessions."""
 
-    label: Annotated[str, Field(min_length=1)]
+    label: _Name
     sessions: tuple[str, ...] = ("*",)
     """Patterns of session names (`*`, `?`); all sessions for an enrolled name."""
 
@@ -34,12 +48,12 @@ class Voice(_RegisterModel):
 class Contributor(_RegisterModel):
     """A pseudonymous person, their consent and their data."""
 
-    contributor: Annotated[str, Field(min_length=1)]
+    contributor: _Name
     """A pseudonym; keep the real name elsewhere."""
     minor: bool = False
-    given: date | None = None
-    guardian_given: date | None = None
-    withdrawn: date | None = None
+    given: Day | None = None
+    guardian_given: Day | None = None
+    withdrawn: Day | None = None
     sessions: tuple[str, ...] = ()
     """Patterns of the names of sessions that belong to them entirely."""
     speakers: tuple[Voice, ...] = ()
@@ -51,13 +65,16 @@ class Contributor(_RegisterModel):
         return self.find_claim(session_id, speaker, segment_id) != ""
 
     def find_claim(self, session_id: str, speaker: str | None, segment_id: str) -> str:
-        """Return the claim on a segment (its session, speaker label or id); empty if there is none."""
+        """Return the claim on a segment (its session, speaker label or id); empty if there is none.
+
+        A label is given as the register spells it, so that all spellings of it are one claim.
+        """
         if _matches_any(session_id, self.sessions):
             return "session"
-        label = (speaker or "").strip()
-        voices = (each for each in self.speakers if each.label == label)
-        if label == self.contributor or any(_matches_any(session_id, each.sessions) for each in voices):
-            return f"speaker {label}"
+        labels = (self.contributor, *(each.label for each in self.speakers if _matches_any(session_id, each.sessions)))
+        label = canonical_name(speaker or "")
+        if (found := next((each for each in labels if canonical_name(each) == label), None)) is not None:
+            return f"speaker {found}"
         return f"segment {segment_id}" if segment_id in self.segments else ""
 
     def list_claims(self, session_id: str) -> frozenset[str]:
@@ -98,15 +115,16 @@ class Register(_RegisterModel):
     contributors: tuple[Contributor, ...] = ()
 
     def find(self, contributor: str) -> Contributor | None:
-        """Return the entry of a pseudonym, or None."""
-        return next((each for each in self.contributors if each.contributor == contributor), None)
+        """Return the entry of a pseudonym in whatever spelling, or None."""
+        return next((each for each in self.contributors if is_same_name(each.contributor, contributor)), None)
 
     def find_refusing_contributor(
         self, session_id: str, speaker: str | None, segment_id: str, today: date
     ) -> Contributor | None:
-        """Return a contributor of this segment without a valid consent, or None."""
-        refused = (each for each in self.contributors if each.explain_refusal(today))
-        return next((each for each in refused if each.covers(session_id, speaker, segment_id)), None)
+        """Return a contributor of this segment without a valid consent, or None; a withdrawn consent comes first."""
+        refused = [each for each in self.contributors if each.explain_refusal(today)]
+        covering = (each for each in refused if each.covers(session_id, speaker, segment_id))
+        return min(covering, key=lambda each: not each.is_withdrawn(today), default=None)
 
     def may_cover(self, session_id: str) -> bool:
         """Return whether an entry can cover a segment of that session that has no speaker."""
@@ -135,7 +153,11 @@ def digest_claim(contributor: str, claim: str) -> str:
 
 
 def load_register(path: Path) -> Register:
-    """Read a register. Raises `InputError` if it cannot be read, has an unknown key, or names a contributor twice."""
+    """Read a register.
+
+    Raises `InputError` if it cannot be read, has an unknown or repeated key or a wrong value, or gives two entries to
+    one contributor.
+    """
     return parse_register(read_register_bytes(path), path)
 
 
@@ -150,22 +172,31 @@ def read_register_bytes(path: Path) -> bytes:
 def parse_register(content: bytes, path: Path) -> Register:
     """Parse the content of a register's file; raises the errors of `load_register`."""
     try:
-        register = Register.model_validate(yaml.safe_load(content.decode("utf-8")) or {})
+        text = content.decode("utf-8-sig")
+        register = Register.model_validate(load_yaml(text) or {})
     except UnicodeDecodeError as error:
         raise InputError(f"consent register {path} is not UTF-8: {error}; save it as UTF-8") from None
+    except RepeatedKeyError as error:
+        raise InputError(f"consent register {path}: {error}") from None
     except yaml.YAMLError as error:
         # The full message quotes the lines around the fault, with names of people.
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f" at line {mark.line + 1}"
         raise InputError(f"consent register {path} cannot be read: it is not YAML{where}; fix the syntax") from None
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5])
-        raise InputError(f"consent register {path} is not valid: {faults}; see docs/consent.md") from error
-    names = [each.contributor for each in register.contributors]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(f"consent register {path} names {twice[0]!r} twice; join the entries into one")
+        found = [(".".join(map(str, each["loc"])), describe_fault(each, private=True)) for each in error.errors()[:5]]
+        faults = "; ".join(f"{key}: {fault}" for key, fault in found)
+        raise InputError(f"consent register {path} is not valid: {faults}; see docs/consent.md") from None
+    first: dict[str, int] = {}
+    for index, each in enumerate(register.contributors):
+        if (earlier := first.setdefault(canonical_name(each.contributor), index)) < index:
+            lines = find_entry_lines(text, "contributors")
+            raise InputError(
+                f"consent register {path} has two entries for one contributor, at lines {lines[earlier]} and "
+                f"{lines[index]} ({_EXPLAIN_SPELLINGS}); join them into one"
+            )
     return register
 
 
 def _matches_any(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    return any(matches_pattern(name, pattern) for pattern in patterns)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake, catalogue, compute_digest
+from habla_ml.names import canonical_name
 
 TOMBSTONES_FORMAT: Final = "habla_ml.tombstones/1"
 _MAX_ATTEMPTS: Final = 20
@@ -45,13 +46,15 @@ class Tombstones:
     erasures: tuple[Erasure, ...] = ()
 
     def find_erasures(self, contributor: str) -> tuple[Erasure, ...]:
-        """Return the erasures of one pseudonym."""
-        return tuple(each for each in self.erasures if each.contributor == digest_contributor(contributor))
+        """Return the erasures of one pseudonym in whatever spelling."""
+        # Earlier versions stored the digest of the name as typed.
+        digests = {digest_contributor(contributor), _digest_name(contributor)}
+        return tuple(each for each in self.erasures if each.contributor in digests)
 
 
 def digest_contributor(contributor: str) -> str:
-    """Return the digest that represents a pseudonym in the lake."""
-    return compute_digest(["habla_ml.contributor", contributor])
+    """Return the digest that represents a pseudonym in the lake, equal for all its spellings."""
+    return _digest_name(canonical_name(contributor))
 
 
 def read_tombstones(lake: Lake) -> Tombstones:
@@ -100,6 +103,10 @@ def drop_erased_rows(lake: Lake, rows: Iterable[dict[str, Any]]) -> Iterator[dic
             yield row
     if renamed:
         add_tombstones(lake, renamed, ())
+
+
+def _digest_name(name: str) -> str:
+    return compute_digest(["habla_ml.contributor", name])
 
 
 def _to_json(tombstones: Tombstones) -> dict[str, Any]:

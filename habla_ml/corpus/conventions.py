@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from habla_ml.errors import CorpusError
 from habla_ml.lake import compute_digest
+from habla_ml.settings.yaml_loader import load_yaml
 
 _RULES_FORMAT: Final = "habla_ml.conventions/1"
 LONGEST_TYPED_CHARS: Final = 2_000
@@ -191,7 +192,7 @@ def load_conventions(path: Path) -> Conventions:
             result and the expectation.
     """
     try:
-        file = _ConventionsFile.model_validate(yaml.safe_load(path.read_text("utf-8")))
+        file = _ConventionsFile.model_validate(load_yaml(path.read_text("utf-8-sig")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CorpusError(f"conventions {path} cannot be read as YAML: {error}") from error
     except ValidationError as error:

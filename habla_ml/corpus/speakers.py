@@ -1,21 +1,23 @@
 """The speaker map: labels of enrolled people across sessions, and their roles.
 
-Habla's labels are local to a session. All sessions of an enrolled student stay in one split, unless that would join too
-much of the corpus. A teacher does not connect sessions, because a teacher speaks in all of them.
+Names, labels and sessions are compared in their canonical form (`habla_ml.names`). Habla's labels are local to a
+session. All sessions of an enrolled student stay in one split, unless that would join too much of the corpus. A
+teacher does not connect sessions, because a teacher speaks in all of them.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from habla_ml.errors import SettingsError
+from habla_ml.names import canonical_name, is_same_name, matches_pattern
 from habla_ml.settings.yaml_files import format_validation_errors, read_mapping
+from habla_ml.settings.yaml_loader import find_entry_lines
 
 
 class EnrolledPerson(BaseModel):
@@ -45,7 +47,8 @@ class SpeakerMap(BaseModel):
         found = [
             index
             for index, each in enumerate(self.people)
-            if label in each.labels and any(fnmatchcase(session, glob) for glob in each.sessions)
+            if any(is_same_name(label, known) for known in each.labels)
+            and any(matches_pattern(session, glob) for glob in each.sessions)
         ]
         if len(found) > 1:
             raise SettingsError(
@@ -80,27 +83,33 @@ def load_speaker_map(path: Path | None) -> SpeakerMap:
         found = SpeakerMap.model_validate(read_mapping(path, "speaker map", private=True))
     except ValidationError as error:
         raise SettingsError(format_validation_errors(error, SpeakerMap, f"speaker map {path}", private=True)) from None
-    names = [each.name for each in found.people]
-    for index, name in enumerate(names):
-        if names.index(name) < index:
+    first: dict[str, int] = {}
+    for index, each in enumerate(found.people):
+        if (earlier := first.setdefault(canonical_name(each.name), index)) < index:
+            lines = find_entry_lines(path.read_text("utf-8-sig"), "people")
             raise SettingsError(
-                f"speaker map {path}: people.{names.index(name)} and people.{index} (counted from 0) have the same name; "
-                "give all their labels in one entry"
+                f"speaker map {path}: people.{earlier} and people.{index} (counted from 0; lines {lines[earlier]} and "
+                f"{lines[index]}) have the same name, since capitals, blanks and the way an accent is stored do not "
+                "count; give all their labels in one entry"
             )
     return found
 
 
 def group_sessions(
-    hours: Mapping[str, float], sessions_by_person: Mapping[str, Iterable[str]], largest_hours: float
+    hours: Mapping[str, float],
+    sessions_by_person: Mapping[str, Iterable[str]],
+    largest_hours: float,
+    spellings: Sequence[Sequence[str]] = (),
 ) -> dict[str, str]:
     """Return session → its group, named by its first session; sessions that share a person are one group.
 
-    While a group exceeds `largest_hours`, the person with the most sessions in such groups stops connecting sessions.
+    `spellings` lists the sessions whose names are spellings of one name; these are always one group. While a group
+    exceeds `largest_hours`, the person with the most sessions in such groups stops connecting sessions.
     """
     connecting = {name: sorted(sessions) for name, sessions in sessions_by_person.items()}
     order = sorted(connecting, key=lambda name: (len(connecting[name]), name))
     while True:
-        groups = _join_sessions(hours, [connecting[name] for name in order])
+        groups = _join_sessions(hours, [*spellings, *(connecting[name] for name in order)])
         sizes: dict[str, float] = defaultdict(float)
         for session, group in groups.items():
             sizes[group] += hours[session]
@@ -111,7 +120,7 @@ def group_sessions(
         order.remove(joining[-1])
 
 
-def _join_sessions(sessions: Iterable[str], together: Iterable[list[str]]) -> dict[str, str]:
+def _join_sessions(sessions: Iterable[str], together: Iterable[Sequence[str]]) -> dict[str, str]:
     parents = {session: session for session in sessions}
 
     def root(session: str) -> str:

@@ -1,6 +1,7 @@
 """Splits: which session is train, validation or test, decided once and recorded in a ledger.
 
-A group is a session, or all sessions of an enrolled student (`corpus.speakers`). A group never moves;
+A group is a session, or all sessions of an enrolled student (`corpus.speakers`). Sessions whose names are spellings of
+one name (`habla_ml.names`) are one group, since a table's session has the name of its speaker. A group never moves;
 `corpus.split_assignment` chooses the split of a new one. The same audio is never in two splits: copies stay in the
 split that had the audio first, and snapshots exclude the others. Segments that a review queue chose as uncertain are
 not a random sample of speech, so validation and test exclude them.
@@ -26,6 +27,7 @@ from habla_ml.corpus.split_assignment import SHARE_TOLERANCE, assign_splits, com
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.lake.table import put_table, read_table
+from habla_ml.names import canonical_name
 from habla_ml.settings import Settings, SplitSettings
 
 LEDGER_FORMAT: Final = "habla_ml.split_ledger/1"
@@ -87,7 +89,9 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
     person_splits = _find_splits_by_person(speakers, groups)
     students = find_sessions_by_student(speakers)
     people = {name: min(person_splits[name], key=_SPLIT_PRIORITY.index) for name in students}
-    ledger = asdict(SplitLedger(groups, pinned, {**people, **before.people}))
+    known = _find_splits_by_name(before.people)
+    new_people = {name: split for name, split in people.items() if canonical_name(name) not in known}
+    ledger = asdict(SplitLedger(groups, pinned, {**new_people, **before.people}))
     ledger_id = lake.put_json({"format": LEDGER_FORMAT, **ledger})
     lake.move_pointer(catalogue.SPLIT_LEDGER, {"ledger": ledger_id}, pointer)
     rows = _add_speaker_columns(_drop_copies(rows, pinned), speakers)
@@ -167,14 +171,18 @@ def _assign_sessions(
     agree on at most one split. Otherwise each new session is assigned separately.
     """
     hours, eligible = _sum_hours_by_session(rows), _sum_hours_by_session(rows.filter(pc.invert(chosen)))
-    known = before.groups
+    known, people = before.groups, _find_splits_by_name(before.people)
     connecting = {}
     for name, sessions in find_sessions_by_student(speakers).items():
-        splits = {known[each] for each in sessions if each in known} | {before.people.get(name, "")} - {""}
+        splits = {known[each] for each in sessions if each in known} | {people.get(canonical_name(name), "")} - {""}
         if len(splits) < 2:
             connecting[name] = sessions
-    connected = group_sessions(hours, connecting, MAX_GROUP_SHARE * sum(hours.values()))
-    decided = _find_decided_splits(connected, connecting, before)
+    spellings = _find_spellings(hours, known)
+    largest_hours = MAX_GROUP_SHARE * sum(hours.values())
+    connected = group_sessions(hours, connecting, largest_hours, [sessions for sessions, _ in spellings])
+    decided = _find_decided_splits(connected, connecting, known, people)
+    for sessions, split in spellings:
+        decided[connected[sessions[0]]].update([split] if split else [])
     group_of = {session: group if len(decided[group]) < 2 else session for session, group in connected.items()}
     ledger = {session: split for session, split in known.items() if session not in hours}
     for session, group in group_of.items():
@@ -186,19 +194,50 @@ def _assign_sessions(
     return {**known, **{session: known.get(session, assigned[group]) for session, group in group_of.items()}}
 
 
+def _find_spellings(hours: Mapping[str, float], known: Mapping[str, Split]) -> list[tuple[list[str], Split | None]]:
+    """Return the sessions of each name with several spellings, and the split that was decided for one of them.
+
+    A name whose spellings are in several splits already, from before they counted as one, is left out.
+    """
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for session in sorted(hours.keys() | known.keys()):
+        by_name[canonical_name(session)].append(session)
+    found = []
+    for sessions in by_name.values():
+        splits = {known[each] for each in sessions if each in known}
+        present = [each for each in sessions if each in hours]
+        if len(sessions) > 1 and present and len(splits) < 2:
+            found.append((present, next(iter(splits), None)))
+    return found
+
+
+def _find_splits_by_name(people: Mapping[str, Split]) -> dict[str, Split]:
+    """Return canonical name → split; of several spellings the split that training must not use."""
+    found: dict[str, Split] = {}
+    for name, split in people.items():
+        key = canonical_name(name)
+        found[key] = min(split, found.get(key, split), key=_SPLIT_PRIORITY.index)
+    return found
+
+
 def _find_decided_splits(
-    connected: Mapping[str, str], connecting: Mapping[str, Iterable[str]], before: SplitLedger
+    connected: Mapping[str, str],
+    connecting: Mapping[str, Iterable[str]],
+    known: Mapping[str, Split],
+    people: Mapping[str, Split],
 ) -> dict[str, set[Split]]:
     """Return group → the splits that the ledger decided for its sessions or students.
 
-    `connected` is session → its group, `connecting` student → their sessions.
+    `connected` is session → its group, `connecting` student → their sessions, `known` session → its split, and `people`
+    canonical name of a student → their split.
     """
     decided: dict[str, set[Split]] = {group: set() for group in connected.values()}
-    for session in connected.keys() & before.groups.keys():
-        decided[connected[session]].add(before.groups[session])
-    for name in connecting.keys() & before.people.keys():
-        for session in connecting[name]:
-            decided[connected[session]].add(before.people[name])
+    for session in connected.keys() & known.keys():
+        decided[connected[session]].add(known[session])
+    for name, sessions in connecting.items():
+        if (split := people.get(canonical_name(name))) is not None:
+            for session in sessions:
+                decided[connected[session]].add(split)
     return decided
 
 

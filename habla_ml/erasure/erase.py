@@ -27,6 +27,7 @@ from habla_ml.erasure.matcher import ErasureMatcher
 from habla_ml.erasure.orphans import clean_work_folder, delete_orphans, find_orphans
 from habla_ml.erasure.rewrite import PointerRewriter
 from habla_ml.lake import Lake, catalogue
+from habla_ml.names import canonical_name
 from habla_ml.recordings.metadata import read_folder_segments
 from habla_ml.settings import Settings
 
@@ -84,8 +85,8 @@ def erase(
     for each in forgotten:
         if each.deleted:
             progress(f"{each.deleted} deleted")
-    names = frozenset(each.label for each in plan.contributor.speakers if each.sessions == ("*",))
-    names |= {plan.contributor.contributor}
+    labels = [each.label for each in plan.contributor.speakers if each.sessions == ("*",)]
+    names = frozenset(map(canonical_name, (plan.contributor.contributor, *labels)))
     matcher = ErasureMatcher(erased.segments, erased.sounds, names)
     rewriter = PointerRewriter(lake, matcher, erased.objects, settings, frozenset(lake.list_object_ids()))
     moved = rewriter.rewrite_all()

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from habla_ml.lake import Lake, compute_digest
 from habla_ml.lake.reachability import is_json
+from habla_ml.names import canonical_name
 
 START_BYTES: Final = 64
 """Bytes of an object that show its type."""
@@ -23,6 +24,7 @@ START_BYTES: Final = 64
 TEXT_COLUMNS: Final = frozenset({"text", "sentence", "machine_text", "seen_text", "hint", "reference", "hypothesis"})
 _QUOTED_VALUE: Final = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 _ID_COLUMNS: Final = {"segment_id": "segments", "audio_sha256": "sounds"}
+_MAX_NAME_CHARS: Final = 500
 _REMOVED: Final = object()
 
 
@@ -33,6 +35,7 @@ class ErasureMatcher:
     segments: frozenset[str]
     sounds: frozenset[str]
     names: frozenset[str] = frozenset()
+    """Names of the person in their canonical form (`habla_ml.names`)."""
     texts: frozenset[str] = frozenset()
     """Texts by people and machines, searched for in pages only."""
 
@@ -66,17 +69,20 @@ class ErasureMatcher:
             for form in {text, html.escape(text), json.dumps(text, ensure_ascii=False)[1:-1], " ".join(text.split())}
         )
 
+    def _is_erased_name(self, text: str) -> bool:
+        return bool(self.names) and len(text) <= _MAX_NAME_CHARS and canonical_name(text) in self.names
+
     def _clean(self, value: Any, replace_id: Callable[[str], str]) -> Any:
         if isinstance(value, str):
             if value in self.segments or value in self.sounds:
                 return _REMOVED
-            return make_alias(value) if value in self.names else replace_id(value)
+            return make_alias(value) if self._is_erased_name(value) else replace_id(value)
         if isinstance(value, dict):
             named = {each for each in (value.get("segment_id"), value.get("clip_id")) if isinstance(each, str)}
             if not named.isdisjoint(self.segments) or value.get("audio_sha256") in self.sounds:
                 return _REMOVED
             pairs = (
-                (make_alias(key) if key in self.names else key, self._clean(below, replace_id))
+                (make_alias(key) if self._is_erased_name(key) else key, self._clean(below, replace_id))
                 for key, below in value.items()
                 if key not in self.segments and key not in self.sounds
             )

@@ -2,13 +2,15 @@
 
 Habla's tracker writes "Speaker A", "Speaker B" and so on, diarisation writes "SPEAKER_00". Both count from the start
 in each session, so the same label in two sessions need not be the same person. A name that a teacher typed or
-enrolled is one person everywhere.
+enrolled is one person everywhere, in every spelling (`habla_ml.names`).
 """
 
 from __future__ import annotations
 
 import re
 from typing import Final
+
+from habla_ml.names import canonical_name
 
 UNKNOWN_SPEAKER: Final = "unknown"
 """Label of a segment without a speaker."""
@@ -20,10 +22,10 @@ _LOCAL_LABEL: Final = re.compile(
 
 def is_local_speaker_label(label: str | None) -> bool:
     """Return whether a label is local to its session, or names no one: "Speaker A", "SPEAKER_00", "unknown", ""."""
-    return _LOCAL_LABEL.fullmatch((label or "").strip()) is not None
+    return _LOCAL_LABEL.fullmatch(canonical_name(label or "")) is not None
 
 
 def global_speaker(session_id: str, label: str | None) -> str:
-    """Return a key that is equal for two segments only where the label says that one person speaks in both."""
-    name = (label or "").strip()
+    """Return a key, to compare only, that is equal for two segments if their labels name one person in both."""
+    name = canonical_name(label or "")
     return f"{session_id}/{name}" if is_local_speaker_label(name) else name

@@ -5,11 +5,18 @@ Relative paths start at the folder that contains `configs/`, which `load_setting
 
 from __future__ import annotations
 
+import re
+from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+WRONG_DAY: Final = "wrong_day"
+"""Type of pydantic's error for a value that is no day."""
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def _resolve_below_root(path: Path, info: ValidationInfo) -> Path:
@@ -36,6 +43,20 @@ def _require_time_zone(name: str) -> str:
     return name
 
 
+def _parse_day(value: Any) -> date:
+    """Return the day of a YAML date, or of a text in the form of one; refuse all else that pydantic takes for a date."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    try:
+        if isinstance(value, str) and _DAY.fullmatch(value.strip()):
+            return date.fromisoformat(value.strip())
+    except ValueError:
+        pass  # a day that no calendar has
+    raise PydanticCustomError(
+        WRONG_DAY, "expected a day of the calendar like 2026-02-16 (year-month-day, without a time)"
+    )
+
+
 def _require_cron(expression: str) -> str:
     if len(expression.split()) != 5:
         raise ValueError(f"{expression!r} is not a cron expression with five fields; an example is '0 3 1 */3 *'")
@@ -47,6 +68,9 @@ ExistingPath = Annotated[Path, AfterValidator(_require_existing)]
 Location = Annotated[str, AfterValidator(_resolve_location)]
 TimeZone = Annotated[str, AfterValidator(_require_time_zone)]
 Cron = Annotated[str, AfterValidator(_require_cron)]
+Day = Annotated[date, BeforeValidator(_parse_day)]
+DayText = Annotated[str, BeforeValidator(lambda value: _parse_day(value).isoformat())]
+"""A day as text, in the form 2026-02-16."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 EnvironmentVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 """Name of an environment variable with a secret, which is never written to a file."""

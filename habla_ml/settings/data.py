@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from habla_ml.settings.base import (
     Cron,
+    DayText,
     EnvironmentVariable,
     ExistingPath,
     Fraction,
@@ -38,7 +39,7 @@ class RecordingsSettings(SettingsSection):
     """
 
     folder: LocalPath
-    first_day: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] = "2026-01-01"
+    first_day: DayText = "2026-01-01"
     max_recordings: Annotated[int, Field(ge=0)] = 100
     crashed_after_hours: Annotated[float, Field(gt=0)] = 12.0
     longest_segment_s: Annotated[float, Field(gt=0, le=30)] = 30.0

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from habla_ml.errors import SettingsError
 from habla_ml.settings.sections import DEFAULT_PROFILE, Settings
 from habla_ml.settings.yaml_files import format_validation_errors, read_mapping
+from habla_ml.settings.yaml_loader import load_yaml
 
 _VARIABLE_PREFIX = "HABLA_"
 _RESERVED_VARIABLES = {"HABLA_PROFILE", "HABLA_CONFIGS"}
@@ -71,7 +72,12 @@ def _apply_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> 
                     f"environment variable {name}: {key} is a value, not a section; correct the name of the variable"
                 )
             node = below
-        node[keys[-1]] = yaml.safe_load(text)
+        try:
+            node[keys[-1]] = load_yaml(text)
+        except yaml.YAMLError:
+            raise SettingsError(
+                f"environment variable {name}: its value is not YAML; put it in quotes inside the variable"
+            ) from None
         origins[".".join(keys)] = f"environment variable {name}"
     return origins
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from habla_ml.errors import SettingsError
+from habla_ml.settings.base import WRONG_DAY
+from habla_ml.settings.yaml_loader import RepeatedKeyError, load_yaml
 
 _NO_ORIGINS: Final[Mapping[str, str]] = {}
 
@@ -26,10 +30,12 @@ def read_mapping(path: Path, kind: str, *, private: bool = False) -> dict[str, A
         SettingsError: The file does not exist, is not YAML, or is not a mapping.
     """
     try:
-        tree = yaml.safe_load(path.read_text("utf-8"))
+        tree = load_yaml(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         known = sorted(each.name for each in path.parent.glob("*.yaml"))
         raise SettingsError(f"{path} does not exist; {kind}s in its folder: {known or 'none'}") from None
+    except RepeatedKeyError as error:
+        raise SettingsError(f"{path}: {error}") from None
     except yaml.MarkedYAMLError as error:
         where = "" if error.problem_mark is None else f" at line {error.problem_mark.line + 1}"
         raise SettingsError(f"{path} cannot be read as YAML{where if private else f': {error}'}") from None
@@ -55,7 +61,7 @@ def format_validation_errors(
         model: The model of the whole file.
         where: The file, as messages name it.
         origins: Origin of the values that are not from the file, by dotted key.
-        private: Whether the file names people; then no value and no unknown key is quoted.
+        private: Whether the file names people; then no unknown key is quoted, and no value except a wrong day.
     """
     lines = []
     for fault in error.errors():
@@ -70,9 +76,23 @@ def format_validation_errors(
         elif fault["type"] == "value_error" and isinstance(fault["input"], Mapping):
             expectation = message  # The fault of a whole section; its values would hide the reason.
         else:
-            expectation = message if private else f"is {fault['input']!r}: {message}"
+            expectation = describe_fault(fault, private=private)
         lines.append(f"{origins.get(key, where)}: {f'key {key}: ' if key else ''}{expectation}")
     return "\n".join(lines)
+
+
+def describe_fault(fault: ErrorDetails, *, private: bool) -> str:
+    """Return the value and what is wrong with it, with a hint where YAML reads text as a number, a date or a truth value.
+
+    `private` values are not quoted, except a wrong day without letters.
+    """
+    value, message = fault["input"], fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "string_type" and isinstance(value, bool | int | float | date):
+        message = f"{message}; put it in quotes"
+    shown = value.isoformat() if isinstance(value, date) else repr(value)
+    if private and (fault["type"] != WRONG_DAY or (isinstance(value, str) and any(map(str.isalpha, value)))):
+        return message
+    return f"is {shown}: {message}"
 
 
 def _list_sibling_keys(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from habla_ml.errors import TrainingError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.model_version import FIRST_REPLICATE, is_subset_run, parent_version, replicate_name, subset_run_name
+from habla_ml.settings.yaml_loader import load_yaml
 from habla_ml.training.plan import VersionPlan, read_plan, write_recipe_file
 from habla_ml.training.recipe import Recipe, load_recipe
 from habla_ml.training.record import read_training_record
@@ -98,7 +99,7 @@ def _pin_variant(lake: Lake, plan: VersionPlan, recipe: Recipe, name: str, key: 
 
 def _parses_as(text: str, wanted: Recipe) -> bool:
     try:
-        return Recipe.model_validate(yaml.safe_load(text)).model_dump() == wanted.model_dump()
+        return Recipe.model_validate(load_yaml(text)).model_dump() == wanted.model_dump()
     except (yaml.YAMLError, ValidationError):
         return False
 

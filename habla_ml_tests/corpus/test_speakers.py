@@ -8,6 +8,7 @@ import pytest
 
 from habla_ml.corpus.speakers import group_sessions, load_speaker_map
 from habla_ml.errors import SettingsError
+from habla_ml_tests.testing.spellings import respell
 
 MAP = """
 people:
@@ -33,6 +34,13 @@ def test_a_label_identifies_a_person_only_in_their_sessions(tmp_path: Path) -> N
     assert load_speaker_map(None).people == ()
 
 
+@pytest.mark.parametrize("label", respell("Lucía Peña"))
+def test_a_person_is_found_in_every_spelling_of_label_and_session(tmp_path: Path, label: str) -> None:
+    text = "people: [{name: Lucía, role: student, labels: [lucía peña], sessions: ['Taller Ñ*']}]"
+    speakers = load_speaker_map(write_speaker_map(tmp_path, text))
+    assert speakers.find_person("taller n\u03037", label) is speakers.people[0]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -41,6 +49,12 @@ def test_a_label_identifies_a_person_only_in_their_sessions(tmp_path: Path) -> N
             "people: [{name: A, role: student, labels: [a]}, {name: A, role: student, labels: [b]}]",
             r"people\.0 and people\.1 .* have the same name",
         ),
+        (
+            "people:\n- {name: Lucía, role: student, labels: [a]}\n- {name: ' LUCI\u0301A', role: student, labels: [b]}\n",
+            r"people\.0 and people\.1 \(counted from 0; lines 2 and 3\) have the same name",
+        ),
+        ("people:\n- name: A\n  role: student\n  labels: [a]\n  name: B\n", "lines 2 and 5 give the same key"),
+        ("people: [{name: A, role: student, labels: [7]}]", "labels.0: .* put it in quotes"),
         ("people: [", "YAML"),
     ],
 )
@@ -63,6 +77,7 @@ def test_a_label_of_two_people_is_refused(tmp_path: Path) -> None:
         "people: [{name: A, role: Remedios, labels: [a]}]",
         "people: [{Remedios: student}]",
         "people: {Remedios: [a]}",
+        "people: {Remedios: [a], Remedios: [b]}",
         "people: [{name: Remedios: A}]",
         "people:\n- name: *Remedios",
     ],

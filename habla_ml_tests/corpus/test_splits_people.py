@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import unicodedata
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from habla_ml.corpus.splits import load_ledger, load_split_changes, make_snapsho
 from habla_ml.lake import Lake, catalogue
 from habla_ml.settings import Settings
 from habla_ml_tests.testing.habla_sessions import V1, V2, make_workspace
+from habla_ml_tests.testing.spellings import respell
 from habla_ml_tests.testing.text_corpora import AnnotatedSegmentSpec, create_empty_lake, write_corpus_day
 
 CONVENTIONS_V1, CONVENTIONS_V2 = load_conventions(V1), load_conventions(V2)
@@ -150,3 +152,52 @@ def test_no_sequence_of_changes_moves_a_group_or_shrinks_a_split_uncounted(corpo
             assert make_snapshot(lake, settings, conventions) == load_snapshot(lake, made.id)
             known, before = decided, made
         assert lake.read_pointer(catalogue.CORPUS.name(DAY)) is not None
+
+
+def test_one_child_in_four_spellings_is_one_group_of_the_split(tmp_path: Path) -> None:
+    """A table's session ends with its speaker; the same name typed in four ways gave four groups."""
+    lake, settings = create_empty_lake(tmp_path), make_workspace(tmp_path).settings
+    sessions = [f"tabla-{each}" for each in respell("Lucía Peña")]
+    others = [AnnotatedSegmentSpec(f"s{n}", 1) for n in range(40)]
+    write_corpus_day(lake, DAY, [*others, *(AnnotatedSegmentSpec(each, 1) for each in sessions)], CONVENTIONS_V1)
+    make_snapshot(lake, settings, CONVENTIONS_V1)
+    groups = load_ledger(lake, lake.read_pointer("splits/ledger")).groups
+    assert len({groups[each] for each in sessions}) == 1
+    assert set(groups.values()) == {"train", "validation", "test"}
+
+
+def test_a_new_spelling_goes_to_the_split_of_the_known_one_even_after_that_left_the_corpus(tmp_path: Path) -> None:
+    lake, settings = create_empty_lake(tmp_path), make_workspace(tmp_path).settings
+    names = [f"t-niña {n}" for n in range(20)]
+    write_corpus_day(lake, DAY, [AnnotatedSegmentSpec(each, 1) for each in names], CONVENTIONS_V1)
+    make_snapshot(lake, settings, CONVENTIONS_V1)
+    before = load_ledger(lake, lake.read_pointer("splits/ledger")).groups
+    decomposed = [unicodedata.normalize("NFD", each).upper() for each in names]
+    write_corpus_day(lake, DAY, [AnnotatedSegmentSpec(each, 1) for each in decomposed], CONVENTIONS_V1)
+    make_snapshot(lake, settings, CONVENTIONS_V1)
+    groups = load_ledger(lake, lake.read_pointer("splits/ledger")).groups
+    assert {new: groups[new] for new in decomposed} == {
+        new: before[old] for new, old in zip(decomposed, names, strict=True)
+    }
+    assert {name: groups[name] for name in names} == before
+
+
+def test_an_enrolled_student_keeps_the_split_in_every_spelling_of_label_and_map(tmp_path: Path) -> None:
+    lake, settings = create_empty_lake(tmp_path), make_enrolled_settings(tmp_path)
+    people = tmp_path / "people.yaml"
+    people.write_text("people: [{name: Lucía Peña, role: student, labels: [Lucía Peña]}]\n", "utf-8")
+    labels = respell("Lucía Peña")
+    spoken = [AnnotatedSegmentSpec(f"s{n}", speaker=labels[n] if n < len(labels) else "x") for n in range(40)]
+    write_corpus_day(lake, DAY, spoken, CONVENTIONS_V1)
+    rows = read_snapshot_rows(lake, make_snapshot(lake, settings, CONVENTIONS_V1))
+    mine = {row["session_id"]: row["split"] for row in rows if row["speaker"] == "Lucía Peña"}
+    assert mine.keys() == {f"s{n}" for n in range(len(labels))}
+    assert len(set(mine.values())) == 1
+    respelled = unicodedata.normalize("NFD", "LUCÍA  peña")
+    people.write_text(f"people: [{{name: '{respelled}', role: student, labels: [lucía peña]}}]\n", "utf-8")
+    write_corpus_day(lake, DAY, spoken[len(labels) :], CONVENTIONS_V1)
+    write_corpus_day(lake, "2026-02-17", [AnnotatedSegmentSpec("new", speaker="Lucía Peña")], CONVENTIONS_V1)
+    make_snapshot(lake, settings, CONVENTIONS_V1)
+    ledger = load_ledger(lake, lake.read_pointer("splits/ledger"))
+    assert ledger.groups["new"] == next(iter(mine.values()))
+    assert list(ledger.people) == ["Lucía Peña"]

@@ -16,6 +16,7 @@ from habla_ml.errors import EvaluationError, ExportError
 from habla_ml.export.exporter import Exporter
 from habla_ml.export.registry import find_exporter
 from habla_ml.settings import Settings
+from habla_ml.settings.yaml_loader import load_yaml
 from habla_ml.transcription.engine import load_engine_class
 from habla_ml.transcription.options import DecodingOptions, EngineOptions, build_served_options
 from habla_ml.transcription.registry import HOSTED_SERVICES
@@ -78,7 +79,10 @@ def _parse_option(text: str, whole: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise EvaluationError(f"{whole}: {text!r} is not an option; write key=value, like beam_size=1")
-    return key.strip(), yaml.safe_load(value)
+    try:
+        return key.strip(), load_yaml(value)
+    except yaml.YAMLError:
+        raise EvaluationError(f"{whole}: the value of {key.strip()} is not YAML; write it like beam_size=1") from None
 
 
 def _parse_options(given: dict[str, Any], text: str) -> EngineOptions:

@@ -9,6 +9,7 @@ from datetime import datetime
 from habla_ml.annotation.consent_filter import AnnotationConsentFilter
 from habla_ml.annotation.sources.tables.rows import TableRow
 from habla_ml.consent.admission import UNATTRIBUTED, UNATTRIBUTED_CLIP_WITHHELD
+from habla_ml.names import canonical_name
 from habla_ml.recordings.metadata import read_folder_segments
 from habla_ml.recordings.sessions import parse_session_start
 from habla_ml.settings import Settings
@@ -56,7 +57,7 @@ class RowConsentFilter:
             target.session_id, target.row.speaker, target.segment_id, target.audio_sha256
         ):
             return reason
-        if admission.consents.registry is None or target.row.speaker is not None:
+        if admission.consents.registry is None or canonical_name(target.row.speaker or ""):
             return None
         if parse_session_start(target.session_id) is not None:
             return self.annotation_filter.explain_refusal(target.day, target.session_id, target.segment_id, [])
