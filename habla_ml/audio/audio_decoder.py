@@ -1,4 +1,4 @@
-"""Decoding of other formats than WAV (m4a, Opus, Vorbis, MP3, FLAC, WebM) with FFmpeg, in a child process.
+"""Decoding of other formats than WAV (m4a, Opus, Vorbis, MP3, FLAC, WebM, AIFF, CAF) with FFmpeg, in a child process.
 
 The container is detected from the first bytes and fixed for the demuxer, and FFmpeg gets bytes, never a path: an HLS
 playlist named `clip.m4a` would make it open other files. A few megabytes can hold hours of audio, so duration,
@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Final, Self
 
 import numpy as np
 
-from habla_ml.audio.decode import decode_wav
+from habla_ml.audio.wav import decode_wav, is_wav
 from habla_ml.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,33 +29,52 @@ if TYPE_CHECKING:
 DECODED: Final = 0.0
 REFUSED: Final = 1.0
 
+_MAGIC: Final = {
+    b"fLaC": "flac",
+    b"OggS": "ogg",
+    b"\x1aE\xdf\xa3": "matroska",
+    b"caff": "caf",
+}
 _MESSAGE_HEADER: Final = struct.Struct("<dQ")
 _WALL_LIMIT_S: Final = 30.0
 _MAX_DECODED_BYTES: Final = 1 << 30
 
 
 def detect_container(data: bytes) -> str:
-    """Return FFmpeg's name of the container: wav, flac, ogg, matroska, mp4, mp3 or aac.
+    """Return FFmpeg's name of the container: a value of `_MAGIC`, wav, aiff, mp4, mp3 or aac.
 
     Raises:
         InputError: The first bytes show none of them.
     """
-    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+    if is_wav(data):
         return "wav"
-    for start, name in ((b"fLaC", "flac"), (b"OggS", "ogg"), (b"\x1aE\xdf\xa3", "matroska"), (b"ID3", "mp3")):
-        if data.startswith(start):
+    start = data[_measure_id3v2_tag(data) :][:12]
+    for magic, name in _MAGIC.items():
+        if start.startswith(magic):
             return name
-    if data[4:8] == b"ftyp":
+    if start[4:8] == b"ftyp":
         return "mp4"
+    if start[:4] == b"FORM" and start[8:12] in (b"AIFF", b"AIFC"):
+        return "aiff"
     # An MPEG frame starts with eleven set bits; the two layer bits after the version are 0 in ADTS (AAC) only.
-    if len(data) > 3 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0:
-        return "aac" if data[1] & 0xF6 == 0xF0 else "mp3"
+    if len(start) > 3 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0:
+        return "aac" if start[1] & 0xF6 == 0xF0 else "mp3"
+    if data.startswith(b"ID3"):
+        return "mp3"
     if not data:
         raise InputError("is empty (0 bytes)")
     raise InputError(
         f"is no audio of a known kind: it starts with {data[:12]!r}; "
-        "expected WAV, FLAC, Ogg (Opus, Vorbis), WebM, MP4 (m4a), MP3 or AAC"
+        "expected WAV, AIFF, CAF, FLAC, Ogg (Opus, Vorbis), WebM, MP4 (m4a), MP3 or AAC"
     )
+
+
+def _measure_id3v2_tag(data: bytes) -> int:
+    """Return the size in bytes of the ID3v2 tag before the audio, 0 for none (ID3v2.4 section 3.1)."""
+    if len(data) < 10 or not data.startswith(b"ID3"):
+        return 0
+    has_footer = bool(data[5] & 0x10)
+    return 10 + 10 * has_footer + sum((data[6 + at] & 0x7F) << (7 * (3 - at)) for at in range(4))
 
 
 class AudioDecoder:

@@ -1,6 +1,6 @@
 """The decoding process: bounded decoding with PyAV, one request at a time.
 
-Truncated Ogg, MP3 and WebM files decode partially without an error, so the decoded duration is compared with the
+Truncated files of most formats decode partially without an error, so the decoded duration is compared with the
 declared one. A file without a declared duration (a browser's live WebM, bare ADTS) is not checked.
 """
 
@@ -9,12 +9,14 @@ from __future__ import annotations
 import io
 import resource
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from habla_ml.audio.audio_decoder import DECODED, REFUSED, detect_container, read_message, write_message
-from habla_ml.audio.decode import MAX_CHANNELS, SAMPLE_RATE, check_format, quantise, resample
+from habla_ml.audio.completeness import check_caf_chunks, check_ogg_pages
+from habla_ml.audio.decode import MAX_CHANNELS, SAMPLE_RATE, check_format, check_level, quantise, resample
 from habla_ml.errors import InputError
 from habla_ml.process import die_with_parent
 
@@ -28,6 +30,8 @@ _ADDRESS_SPACE_BYTES: Final = 1 << 30
 _CPU_LIMIT_S: Final = 20
 # Encoders pad the start and the last frame; the longest padding in use is 2,112 samples of AAC at 22 kHz.
 _PADDING_S: Final = 0.15
+_EXACT_CONTAINERS: Final = frozenset({"aiff", "flac"})
+"""Containers that declare their number of samples without padding."""
 
 
 def serve(parent_pid: int) -> None:
@@ -67,14 +71,16 @@ def decode_container(data: bytes, max_duration_s: float) -> NDArray[np.int16]:
             declared_s = _read_declared_duration(opened, container, data)
             if declared_s is not None and declared_s > max_duration_s + _PADDING_S:
                 raise InputError(f"lasts {declared_s:.1f} s, more than the {max_duration_s:g} s allowed; split it")
-            samples = _decode_stream(opened, rate, max_duration_s)
+            samples = _decode_stream(opened, container, rate, max_duration_s)
     except (av.FFmpegError, UnicodeDecodeError, ValueError) as error:
         raise InputError(f"is damaged or cut off: {container} cannot be decoded: {error}") from error
     decoded_s = len(samples) / rate
-    if declared_s is not None and decoded_s < declared_s - _PADDING_S:
+    padding_s = 0.5 / rate if container in _EXACT_CONTAINERS else _PADDING_S
+    if declared_s is not None and decoded_s < declared_s - padding_s:
         raise InputError(f"is cut off: {decoded_s:.2f} of the {declared_s:.2f} s it declares can be decoded")
     if not len(samples):
         raise InputError("holds no sound (0 frames)")
+    check_level(samples)
     return quantise(resample(samples, rate)[: round(max_duration_s * SAMPLE_RATE)])
 
 
@@ -84,7 +90,7 @@ def _check_sample_rate(stream: Any) -> int:
     return rate
 
 
-def _decode_stream(opened: Any, rate: int, max_duration_s: float) -> NDArray[np.float32]:
+def _decode_stream(opened: Any, container: str, rate: int, max_duration_s: float) -> NDArray[np.float32]:
     """Return the samples of the first audio stream at its own rate, channels averaged."""
     from av import AudioResampler
 
@@ -92,7 +98,7 @@ def _decode_stream(opened: Any, rate: int, max_duration_s: float) -> NDArray[np.
     parts: list[NDArray[np.float32]] = []
     count = 0
     planar: AudioResampler | None = None
-    for frame in opened.decode(audio=0):
+    for frame in _decode_packets(opened, container):
         if frame.sample_rate != rate or len(frame.layout.channels) > MAX_CHANNELS:
             raise InputError(f"changes from {rate} Hz to {frame.sample_rate} Hz; export it again")
         planar = planar or AudioResampler(format="fltp", layout=frame.layout, rate=rate)
@@ -104,29 +110,31 @@ def _decode_stream(opened: Any, rate: int, max_duration_s: float) -> NDArray[np.
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
 
+def _decode_packets(opened: Any, container: str) -> Iterator[Any]:
+    """Yield the frames of the first audio stream; raise `InputError` if a packet is damaged or missing at the end."""
+    stream, packets = opened.streams.audio[0], 0
+    for packet in opened.demux(stream):
+        if packet.is_corrupt:
+            raise InputError("is damaged or cut off: a packet of sound is not complete")
+        packets += packet.size > 0
+        yield from packet.decode()
+    # MP4 lists its packets; other containers list none, or samples.
+    if container == "mp4" and packets < stream.frames:
+        raise InputError(f"is cut off: {packets} of the {stream.frames} packets it declares are in the file")
+
+
 def _read_declared_duration(opened: Any, container: str, data: bytes) -> float | None:
     """Return the duration in the file's header; None where FFmpeg only estimates it from size and rate."""
     if container == "ogg":
-        _check_last_page(data)
+        check_ogg_pages(data)
+    if container == "caf":
+        check_caf_chunks(data)
     if container == "aac" or (container == "mp3" and not any(tag in data[:65_536] for tag in (b"Xing", b"Info"))):
         return None
     stream = opened.streams.audio[0]
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     return None if opened.duration is None else opened.duration / 1e6
-
-
-def _check_last_page(data: bytes) -> None:
-    """Raise `InputError` where the last Ogg page lacks the end-of-stream flag.
-
-    The declared duration is that of the last page, so it does not show that a file is cut off. Page layout: RFC 3533,
-    section 6; flag 4 of byte 5 marks the last page of a stream.
-    """
-    at = data.rfind(b"OggS")
-    header = data[at : at + 27]
-    table = data[at + 27 : at + 27 + header[26]] if len(header) == 27 else b""
-    if len(header) < 27 or at + 27 + len(table) + sum(table) > len(data) or not header[5] & 4:
-        raise InputError("is cut off: its last Ogg page does not end the stream")
 
 
 def _extend_cpu_limit() -> None:

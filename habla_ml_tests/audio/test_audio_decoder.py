@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import signal
 import time
@@ -15,7 +16,7 @@ import soundfile
 
 from habla_ml.audio import SAMPLE_RATE, AudioDecoder, decode_wav, dequantise, detect_container
 from habla_ml.errors import InputError
-from habla_ml_tests.testing.encoded_audio import ENCODERS, encode_audio_file
+from habla_ml_tests.testing.encoded_audio import ENCODERS, encode_audio_file, make_wav
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,105 @@ def test_flac_at_16_khz_is_restored_bit_for_bit_and_wav_needs_no_child_process()
         assert np.array_equal(from_wav, decode_wav(wav.getvalue(), 30.0))
         assert np.array_equal(decoder.decode(flac.getvalue(), 30.0), from_wav)
         assert decoder.pid is not None
+
+
+PCM = np.random.default_rng(1).integers(-9000, 9000, 8000).astype(np.int16)
+
+
+@pytest.mark.parametrize("form", ["AIFF", "CAF"])
+def test_uncompressed_files_of_apple_are_restored_bit_for_bit_or_are_cut_off(decoder: AudioDecoder, form: str) -> None:
+    whole = make_wav(PCM, form=form)
+    assert np.array_equal(decoder.decode(whole, 30.0), PCM)
+    assert len(decoder.decode(make_wav(PCM[:4000] / 32768, 8000, "FLOAT", form), 30.0)) == 8000
+    for missing in (1, 100, len(whole) // 2, len(whole) - 100):
+        with pytest.raises(InputError, match=r"cut off|no sound"):
+            decoder.decode(whole[:-missing], 30.0)
+    with pytest.raises(InputError, match="up to ±9"):
+        decoder.decode(make_wav(np.full(4000, 9.0), SAMPLE_RATE, "FLOAT", form), 30.0)
+
+
+ID3V2 = b"ID3\x04\x00\x00" + bytes((0, 0, 1, 2)) + b"\0" * 130
+ID3V1 = b"TAG" + b"x" * 125
+
+
+@pytest.mark.parametrize("kind", ["flac", "mp3", "aac", "opus"])
+def test_tags_before_and_after_the_sound_do_not_change_it(decoder: AudioDecoder, kind: str) -> None:
+    plain = encode_audio_file(kind, 2.0, 16_000)
+    before = ID3V2 if kind != "opus" else b""
+    assert np.array_equal(decoder.decode(before + plain + ID3V1, 30.0), decoder.decode(plain, 30.0))
+
+
+def test_an_m4a_with_its_index_at_the_end_is_decoded(decoder: AudioDecoder) -> None:
+    whole = encode_audio_file("m4a", 2.0, 16_000)
+    assert whole.index(b"moov") > whole.index(b"mdat")
+    assert len(decoder.decode(whole, 30.0)) / SAMPLE_RATE == pytest.approx(2.0, abs=0.13)
+
+
+def list_ogg_pages(data: bytes) -> list[bytes]:
+    starts = [at for at in range(len(data)) if data.startswith(b"OggS", at)]
+    return [data[start:end] for start, end in itertools.pairwise([*starts, len(data)])]
+
+
+def set_ogg_flags(page: bytes, flags: int) -> bytes:
+    """Return the page with other flags and the checksum of RFC 3533, section 6."""
+    changed = bytearray(page)
+    changed[5], changed[22:26] = flags, bytes(4)
+    checksum = 0
+    for byte in changed:
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1 ^ (0x04C11DB7 if checksum & 1 << 31 else 0)) & 0xFFFFFFFF
+    changed[22:26] = checksum.to_bytes(4, "little")
+    return bytes(changed)
+
+
+@pytest.fixture(scope="module")
+def opus_pages() -> list[bytes]:
+    """The pages of three seconds of Opus; like Android's recorder, the last one has no end-of-stream flag."""
+    *pages, last = list_ogg_pages(encode_audio_file("opus", 3.0, 16_000))
+    assert last[5] == 4
+    assert len(pages) > 3
+    return [*pages, set_ogg_flags(last, 0)]
+
+
+def test_opus_without_the_end_of_stream_flag_is_whole_if_its_pages_are(
+    decoder: AudioDecoder, opus_pages: list[bytes]
+) -> None:
+    expected = decoder.decode(encode_audio_file("opus", 3.0, 16_000), 30.0)
+    decoded = decoder.decode(b"".join(opus_pages), 30.0)
+    # 0.1 % of full scale: the last samples depend on what follows.
+    assert decoded[: len(expected)] == pytest.approx(expected, abs=33)
+    # The flag also marks the padding of the last packet of 20 ms, which is kept without it (RFC 7845, section 4.4).
+    assert len(decoded) - len(expected) < 0.02 * SAMPLE_RATE
+
+
+def test_opus_without_the_end_of_stream_flag_is_refused_if_a_page_is_not_whole(
+    decoder: AudioDecoder, opus_pages: list[bytes]
+) -> None:
+    whole = b"".join(opus_pages)
+    for cut in (1, 20, len(opus_pages[-1]) - 27, len(opus_pages[-1]) - 20, len(opus_pages[-1]) - 3):
+        with pytest.raises(InputError, match="cut off"):
+            decoder.decode(whole[:-cut], 30.0)
+    with pytest.raises(InputError, match=r"cut off: 100 bytes after .* are no Ogg page"):
+        decoder.decode(whole + b"x" * 100, 30.0)
+    with pytest.raises(InputError, match="Ogg page 3 is missing, 4 follows"):
+        decoder.decode(b"".join(each for at, each in enumerate(opus_pages) if at != 3), 30.0)
+    unfinished = bytearray(opus_pages[-1])
+    unfinished[26:28] = b"\x01\xff"  # one packet segment of 255 bytes: the packet continues on the next page
+    with pytest.raises(InputError, match="ends within a packet"):
+        decoder.decode(b"".join((*opus_pages[:-1], bytes(unfinished[:28]), bytes(255))), 30.0)
+
+
+@pytest.mark.parametrize("kind", ["flac", "m4a"])
+@pytest.mark.parametrize("missing", [1, 100, 2000])
+def test_a_file_that_lost_less_sound_than_an_encoder_pads_is_still_refused(
+    decoder: AudioDecoder, kind: str, missing: int
+) -> None:
+    whole = encode_audio_file(kind, 2.0, 48_000, options={"moov_size": "4096"} if kind == "m4a" else {})
+    assert kind == "flac" or whole.index(b"moov") < whole.index(b"mdat")
+    assert len(decoder.decode(whole, 30.0)) / SAMPLE_RATE == pytest.approx(2.0, abs=0.13)
+    with pytest.raises(InputError, match="cut off"):
+        decoder.decode(whole[:-missing], 30.0)
 
 
 @pytest.mark.parametrize("kind", ["opus", "flac", "webm", "m4a"])

@@ -1,11 +1,18 @@
-"""Audio files of other formats than WAV, from the encoders of PyAV."""
+"""Audio files: WAV and others from libsndfile, lossy formats from the encoders of PyAV, WAV of any chunks by hand."""
 
 from __future__ import annotations
 
 import io
+import struct
+import wave
+from collections.abc import Mapping
 
 import av
 import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from habla_ml.audio import SAMPLE_RATE
 
 ENCODERS = {
     "m4a": ("ipod", "aac"),
@@ -20,13 +27,19 @@ ENCODERS = {
 
 
 def encode_audio_file(
-    kind: str, seconds: float, rate: int = 48_000, channels: int = 1, hertz: float = 440.0, level: float = 0.3
+    kind: str,
+    seconds: float,
+    rate: int = 48_000,
+    channels: int = 1,
+    hertz: float = 440.0,
+    level: float = 0.3,
+    options: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Return a file with a tone, or with silence at level 0."""
+    """Return a file with a tone, or with silence at level 0; `options` are those of the muxer."""
     muxer, codec = ENCODERS[kind]
     layout = "stereo" if channels == 2 else "mono"
     out = io.BytesIO()
-    with av.open(out, "w", format=muxer) as container:
+    with av.open(out, "w", format=muxer, options=dict(options or {})) as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
         at = np.arange(round(seconds * rate)) / rate
         tone = np.rint(level * 32_767 * np.sin(2 * np.pi * hertz * at)).astype(np.int16)
@@ -38,3 +51,44 @@ def encode_audio_file(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return out.getvalue()
+
+
+def make_sine(
+    seconds: float = 0.5, rate: int = SAMPLE_RATE, hertz: float = 440.0, level: float = 0.5
+) -> NDArray[np.float32]:
+    at = np.arange(round(seconds * rate)) / rate
+    return (level * np.sin(2 * np.pi * hertz * at)).astype(np.float32)
+
+
+def make_wav(
+    samples: NDArray[np.generic], rate: int = SAMPLE_RATE, subtype: str = "PCM_16", form: str = "WAV"
+) -> bytes:
+    out = io.BytesIO()
+    soundfile.write(out, samples, rate, format=form, subtype=subtype)
+    return out.getvalue()
+
+
+def make_pcm16_wav(pcm: NDArray[np.int16]) -> bytes:
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes(pcm.astype("<i2").tobytes())
+    return out.getvalue()
+
+
+def make_wav_chunks(
+    samples: bytes,
+    data_size: int | None = None,
+    riff_size: int | None = None,
+    before: bytes = b"",
+    after: bytes = b"",
+    magic: bytes = b"RIFF",
+    bits: int = 16,
+) -> bytes:
+    """Return a 16 kHz mono WAV with any declared sizes and other chunks or bytes around the samples."""
+    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, bits)
+    data = struct.pack("<4sI", b"data", len(samples) if data_size is None else data_size) + samples
+    body = b"WAVE" + before + fmt + data + after
+    return magic + struct.pack("<I", len(body) if riff_size is None else riff_size) + body

@@ -33,7 +33,22 @@ _COLUMNS: Final = {".csv": _DELIMITED_COLUMNS, ".tsv": _DELIMITED_COLUMNS, ".jso
 _OPTIONAL_COLUMNS: Final = ("speaker", "status", "reason", "person", "annotated_at", "model_version")
 _IGNORED_COLUMNS: Final = ("duration", "notes")
 _AUDIO_SUFFIXES: Final = frozenset(
-    {".aac", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".wave", ".webm"}
+    {
+        ".aac",
+        ".aif",
+        ".aiff",
+        ".caf",
+        ".flac",
+        ".m4a",
+        ".mp3",
+        ".mp4",
+        ".oga",
+        ".ogg",
+        ".opus",
+        ".wav",
+        ".wave",
+        ".webm",
+    }
 )
 _FIRST_YEAR: Final = 2000
 _LAST_YEAR: Final = 2100
