@@ -17,6 +17,7 @@ from habla_ml.cli.label_studio import label_studio_app
 from habla_ml.cli.models import (
     advise_command,
     compare_command,
+    complete_base_model_command,
     install_whisperx_command,
     override_command,
     replicate_command,
@@ -34,6 +35,7 @@ app.command("erase")(erase_command)
 app.command("gc")(cleanup_command)
 app.command("install-whisperx")(install_whisperx_command)
 app.command("compare")(compare_command)
+app.command("complete-base-model")(complete_base_model_command)
 app.command("override")(override_command)
 app.command("advise")(advise_command)
 app.command("repeat")(replicate_command)

@@ -1,9 +1,10 @@
-"""Commands about models: `compare`, `override`, `repeat`, `advise` and `install-whisperx`."""
+"""Commands about models: `compare`, `override`, `repeat`, `advise`, `complete-base-model` and `install-whisperx`."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -116,3 +117,19 @@ def install_whisperx_command() -> None:
     from habla_ml.transcription.whisperx import install_whisperx
 
     print_line(f"the engine whisperx runs in {install_whisperx(print_line)}")
+
+
+def complete_base_model_command(
+    source: Annotated[str, typer.Argument(help="A folder, or a model of the hub like openai/whisper-small.")],
+    out: Annotated[Path, typer.Argument(help="The new folder, for base_model in a recipe.")],
+    revision: Annotated[str | None, typer.Option(help="Commit of the hub model.")] = None,
+) -> None:
+    """Complete a base model: one weights file, a tokenizer.json, and generation settings for Spanish."""
+    from habla_ml.training.base_model import download_base_model
+    from habla_ml.training.complete_base_model import SOURCE_FILES, complete_base_model
+
+    folder = Path(source) if revision is None else download_base_model(source, revision, SOURCE_FILES)
+    done = complete_base_model(folder, out)
+    for each in done or ("the model was complete already",):
+        print_line(each)
+    print_line(f"base_model: {out.resolve()}")

@@ -233,7 +233,7 @@ def _read_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
     for name in names:
         path = checkpoint / name
         if not path.exists():
-            raise ExportError(f"{checkpoint} has no {name}; save the model with save_pretrained and try again.")
+            raise ExportError(f"{checkpoint} has no {name}; complete the folder with `habla-ml complete-base-model`.")
         try:
             tensors.update(load_file(path))
         except SafetensorError as broken:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
 )
 _REQUIRED_BASE_FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json")
+COPIED_FILES = ("config.json", "generation_config.json", *TOKENIZER_FILES, "preprocessor_config.json")
 _DOWNLOADED_FILES = (*_REQUIRED_BASE_FILES, *TOKENIZER_FILES, "preprocessor_config.json")
 
 
@@ -42,7 +45,7 @@ def resolve_base_model(recipe: Recipe) -> WhisperBaseModel:
     """
     name = recipe.base_model
     if recipe.base_model_is_on_hub:
-        folder = _download_base_model(name, str(recipe.revision))
+        folder = download_base_model(name, str(recipe.revision))
         digest = compute_digest({"hub": name, "revision": recipe.revision})
     else:
         if name.startswith("package:"):
@@ -54,21 +57,41 @@ def resolve_base_model(recipe: Recipe) -> WhisperBaseModel:
         digest = compute_digest(
             {file: compute_sha256(folder / file) for file in _DOWNLOADED_FILES if (folder / file).is_file()}
         )
-    missing = [file for file in _REQUIRED_BASE_FILES if not (folder / file).is_file()]
-    if missing:
+    if faults := find_faults(folder):
+        source = f"{name} --revision {recipe.revision}" if recipe.base_model_is_on_hub else str(folder)
         raise TrainingError(
-            f"base model {name}: {folder} lacks {', '.join(missing)}; training needs a complete Whisper folder "
-            f"({', '.join(_REQUIRED_BASE_FILES)})"
+            f"base model {name}: {'; '.join(faults)}; run `habla-ml complete-base-model {source} {folder.name}-complete` "
+            "and set base_model to the new folder"
         )
     return WhisperBaseModel(folder, name, recipe.revision, digest)
 
 
-def _download_base_model(name: str, revision: str) -> Path:
+def find_faults(folder: Path) -> list[str]:
+    """Return what training and converters need and the folder lacks; empty for a complete Whisper folder."""
+    faults = [f"{file} is missing" for file in _REQUIRED_BASE_FILES if not (folder / file).is_file()]
+    if (folder / "generation_config.json").is_file():
+        try:
+            content = json.loads((folder / "generation_config.json").read_text("utf-8"))
+        except ValueError:
+            content = None
+        if not isinstance(content, dict):
+            faults.append("generation_config.json is not a JSON object")
+        elif not content.get("lang_to_id"):
+            faults.append("generation_config.json has no lang_to_id, so no language can be chosen")
+    return faults
+
+
+def download_base_model(name: str, revision: str, files: Sequence[str] = _DOWNLOADED_FILES) -> Path:
+    """Return the folder of a hub model at a revision; download the files that are not in the cache.
+
+    Raises:
+        TrainingError: The hub cannot be reached, or has no such model or revision.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_DOWNLOADED_FILES)))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(files)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise TrainingError(
             f"base model {name} at revision {revision} cannot be downloaded and is not in the local cache: {error}; "
