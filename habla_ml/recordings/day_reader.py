@@ -30,6 +30,7 @@ from habla_ml.recordings.sessions import (
     RAW_STREAM_FILE,
     SessionFolder,
     Skipped,
+    canonical_segment_name,
     open_plain_file,
     read_plain_file,
 )
@@ -91,15 +92,14 @@ class DayReader:
         """Yield the session's segments; return the files that were deleted meanwhile."""
         deleted = [METADATA_FILE] if session.has_file(METADATA_FILE) and _is_deleted(session, METADATA_FILE) else []
         taken, is_withheld = 0, False
-        for file in session.files:
-            if file.name.endswith(".wav") and file.number is None:
-                self._skip(session, file.name, "is not named segment_<number>.wav")
+        for name, problem in session.list_unread_files():
+            self._skip(session, name, problem)
         for file in session.segments:
             try:
                 segment = read_segment(
                     session.path / file.name,
                     SegmentOrigin(HABLA_SOURCE, session.name, session.day, file.number or 0),
-                    hints.by_file.get(file.name, SegmentHint()),
+                    hints.by_file.get(file.segment_name, SegmentHint()),
                     hints.direction,
                     self.settings.recordings.longest_segment_s,
                 )
@@ -173,8 +173,8 @@ def read_segment(
     pcm = decode(read_plain_file(path, _MAX_AUDIO_BYTES), max_duration_s)
     return RecordedSegment(
         **asdict(origin),
-        segment_id=segment_id(origin.source, origin.session_id, path.name),
-        file_name=path.name,
+        segment_id=segment_id(origin.source, origin.session_id, canonical_segment_name(path.name)),
+        file_name=canonical_segment_name(path.name),
         recorded_at=hint.recorded_at,
         audio=encode_flac(pcm),
         audio_sha256=pcm_sha256(pcm),

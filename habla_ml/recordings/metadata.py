@@ -24,6 +24,7 @@ from habla_ml.recordings.sessions import (
     METADATA_FILE,
     SessionFolder,
     Skipped,
+    canonical_segment_name,
     parse_segment_number,
     read_plain_file,
     scan_sessions,
@@ -91,7 +92,7 @@ def read_hints(session: SessionFolder, zone: ZoneInfo) -> SessionHints:
     hints: dict[str, SegmentHint] = {}
     directions: list[str] = []
     latest = to_utc(session.started_local, zone)
-    present = {each.name for each in session.files}
+    present = {each.segment_name for each in session.files}
     if METADATA_FILE not in present:
         problems.append(
             Skipped(session.name, METADATA_FILE, "is missing because the session crashed; segments are read without it")
@@ -130,7 +131,7 @@ def read_folder_segments(
     for session in scan_sessions(folder, settings, now, day).sessions:
         hints = read_hints(session, settings.zone).by_file
         named = {name for name in hints if parse_segment_number(name) is not None}
-        for name in sorted({each.name for each in session.segments} | named):
+        for name in sorted({each.segment_name for each in session.segments} | named):
             identity = segment_id(HABLA_SOURCE, session.name, name)
             yield FolderSegment(identity, session.name, hints.get(name, SegmentHint()).speaker)
 
@@ -154,8 +155,8 @@ class JsonEntry:
 
     @property
     def file_name(self) -> str:
-        """The segment's file name."""
-        return str(self.body.get("filename"))
+        """The name that identifies the segment."""
+        return canonical_segment_name(str(self.body.get("filename")))
 
     def get_text(self, key: str) -> str | None:
         """Return the string under `key`, or None."""

@@ -27,13 +27,15 @@ GROUND_TRUTH_FILE: Final = "ground_truth.json"
 CORRECTIONS_FILE: Final = "corrected_ground_truth.json"
 RAW_STREAM_FILE: Final = "raw_stream.webm"
 
+_JSON_FILES: Final = frozenset({METADATA_FILE, GROUND_TRUTH_FILE, CORRECTIONS_FILE})
+
 NOT_A_SESSION: Final = "is not named <session>_<YYYYMMDD_HHMMSS>"
 
 # Larger disorder in the times of a session means that clocks were set back.
 _MAX_CLOCK_DISORDER: Final = timedelta(minutes=5)
 _TIMESTAMP_CHARS: Final = len("_YYYYMMDD_HHMMSS")
 _SESSION_NAME_PATTERN = re.compile(r".+_\d{8}_\d{6}", re.ASCII | re.DOTALL)
-_SEGMENT_FILE_PATTERN = re.compile(r"segment_(?P<number>\d{1,9})\.wav", re.ASCII)
+_SEGMENT_FILE_PATTERN = re.compile(r"segment_(?P<number>\d{1,9})\.wav", re.ASCII | re.IGNORECASE)
 # Part of every fingerprint: raise it when the same files give different rows.
 _READER_VERSION = "habla_ml.recordings/2"
 
@@ -50,6 +52,11 @@ class SessionFile:
     def number(self) -> int | None:
         """The segment's number, or None for any other file."""
         return parse_segment_number(self.name)
+
+    @property
+    def segment_name(self) -> str:
+        """The name that identifies the segment."""
+        return canonical_segment_name(self.name)
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,24 @@ class SessionFolder:
 
     @property
     def segments(self) -> list[SessionFile]:
-        """The segment files, sorted by number."""
-        return sorted((each for each in self.files if each.number is not None), key=lambda f: (f.number, f.name))
+        """The segment files, sorted by number. Of names that differ in capitals only, the one in lower case."""
+        found: dict[str, SessionFile] = {}
+        for each in sorted(self.files, key=lambda file: (file.name != file.segment_name, file.name)):
+            if each.number is not None:
+                found.setdefault(each.segment_name, each)
+        return sorted(found.values(), key=lambda file: (file.number, file.segment_name))
+
+    def list_unread_files(self) -> list[tuple[str, str]]:
+        """Return the files that are not read because of their names, each with the reason."""
+        segments, found = {each.name for each in self.segments}, []
+        for name in (each.name for each in self.files):
+            if name.lower() in _JSON_FILES and name != name.lower():
+                found.append((name, f"has capitals in its name and is not read; rename it to {name.lower()}"))
+            elif name.lower().endswith(".wav") and parse_segment_number(name) is None:
+                found.append((name, "is not named segment_<number>.wav"))
+            elif name.lower().endswith(".wav") and name not in segments:
+                found.append((name, "differs from another segment in capitals only and is not read; remove one"))
+        return found
 
     def has_file(self, name: str) -> bool:
         """Return whether the folder had a file of this name when it was scanned."""
@@ -114,9 +137,17 @@ def escape_name(name: str) -> str:
 
 
 def parse_segment_number(file_name: str) -> int | None:
-    """Return the number in `segment_001.wav`, or None for other names."""
+    """Return the number in `segment_001.wav`, in any capitals, or None for other names."""
     match = _SEGMENT_FILE_PATTERN.fullmatch(file_name)
     return int(match["number"]) if match else None
+
+
+def canonical_segment_name(file_name: str) -> str:
+    """Return the name that identifies a segment: in lower case, as Habla writes it. Other names are unchanged.
+
+    A copy through a FAT stick or another program can have capitals, and is the same segment.
+    """
+    return file_name if parse_segment_number(file_name) is None else file_name.lower()
 
 
 def parse_session_start(folder_name: str) -> datetime | None:
@@ -226,11 +257,11 @@ def require_folder(entry: os.DirEntry[str]) -> None:
 
 def _list_files(path: str, raw_stream: bool) -> Iterator[SessionFile]:
     """Yield the WAV files, known JSON files and, if requested, the raw stream, except files that are just being deleted."""
-    named = {METADATA_FILE, GROUND_TRUTH_FILE, CORRECTIONS_FILE, *([RAW_STREAM_FILE] if raw_stream else [])}
+    named = {RAW_STREAM_FILE} if raw_stream else set()
     with os.scandir(path) as entries:
         for entry in entries:
             name = entry.name
-            if name.endswith(".wav") or name in named:
+            if name.lower().endswith(".wav") or name in named or name.lower() in _JSON_FILES:
                 try:
                     found = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:

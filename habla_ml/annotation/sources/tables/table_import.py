@@ -37,7 +37,13 @@ from habla_ml.errors import InputError, PointerMovedError
 from habla_ml.lake import Lake, Pointer, catalogue, compute_digest
 from habla_ml.recordings.days import load_day, publish_day, put_skipped_inputs, read_skipped_inputs
 from habla_ml.recordings.segments import HABLA_SOURCE, RecordedSegment, read_segment_metadata, segment_id
-from habla_ml.recordings.sessions import Skipped, parse_segment_number, parse_session_start, to_utc
+from habla_ml.recordings.sessions import (
+    Skipped,
+    canonical_segment_name,
+    parse_segment_number,
+    parse_session_start,
+    to_utc,
+)
 from habla_ml.settings import Settings
 
 _CLOCK_TOLERANCE: Final = timedelta(days=1)
@@ -223,9 +229,12 @@ class _TableImporter:
         started = parse_session_start(session)
         if started is None or parse_segment_number(file_name) is None:
             return None
-        day, identity = started.strftime("%Y-%m-%d"), segment_id(HABLA_SOURCE, session, file_name)
-        is_known = identity in self._load_segment_ids(day)
-        is_known = is_known or (self.settings.recordings.folder / session / file_name).is_file()
+        name = canonical_segment_name(file_name)
+        day, identity = started.strftime("%Y-%m-%d"), segment_id(HABLA_SOURCE, session, name)
+        folder = self.settings.recordings.folder / session
+        is_known = (
+            identity in self._load_segment_ids(day) or (folder / name).is_file() or (folder / file_name).is_file()
+        )
         return RowTarget(row, identity, session, day) if is_known else None
 
     def _load_segment_ids(self, day: str) -> frozenset[str]:
