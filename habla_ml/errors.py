@@ -1,14 +1,26 @@
-"""The errors of the project. A message has the thing, its value, the expected value and the next step."""
+"""The errors of the project and their causes. A message has the thing, its value, the expected value and the next step.
+
+A fault of the environment (a full disk, a server that is down) passes or is repaired, so the same work is tried again
+without end. A fault of the input returns at each attempt, so the work is given up after a few.
+"""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Fault = Literal["environment", "input", "program"]
+"""`environment`: disk, network, another server, a file that a person must repair. `input`: the data or the settings of
+this work. `program`: any other error, such as a defect or a lack of memory."""
 
 
 class HablaError(Exception):
     """Base class; the command line prints its message without a traceback."""
+
+    fault: ClassVar[Fault] = "input"
 
 
 class SettingsError(HablaError):
@@ -19,12 +31,22 @@ class InputError(HablaError):
     """An input from outside (recording, table, transcript) is unusable."""
 
 
+class InputUnavailableError(InputError):
+    """A folder, table or register cannot be read as a whole; it may be repaired or mounted later."""
+
+    fault = "environment"
+
+
 class ServiceError(HablaError):
     """Another server, such as Label Studio, is unreachable, refuses a request or sends an invalid response."""
+
+    fault = "environment"
 
 
 class LakeError(HablaError):
     """The lake or release store is unwritable, full or without conditional writes."""
+
+    fault = "environment"
 
 
 class ObjectMissingError(LakeError):
@@ -62,6 +84,16 @@ class IsolatedError:
     subject: str
     """What it affected, such as a day `YYYY-MM-DD`."""
     message: str
+
+
+def classify_fault(error: BaseException) -> Fault:
+    """Return what caused an error, from its class or the class of an error that it was raised from."""
+    if isinstance(error, HablaError):
+        return error.fault
+    # SQLite, of Dagster's storage too, reports a full disk and a lock as an OperationalError.
+    if isinstance(error, (OSError, sqlite3.OperationalError)) or not isinstance(error, Exception):
+        return "environment"
+    return "program" if error.__cause__ is None else classify_fault(error.__cause__)
 
 
 @contextmanager

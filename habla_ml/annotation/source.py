@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
+from habla_ml.errors import IsolatedError
 from habla_ml.lake import Lake
 from habla_ml.settings import Settings
 
@@ -35,6 +36,8 @@ class SourceChanges:
     days: tuple[SourceDay, ...]
     message: str = ""
     """For the log of the sensor."""
+    errors: tuple[IsolatedError, ...] = ()
+    """The days, tables and pointers that could not be examined; the next tick tries again."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from habla_ml.errors import InputError
+from habla_ml.errors import InputUnavailableError
 from habla_ml.lake import compute_digest
 from habla_ml.names import canonical_name, is_same_name, matches_pattern
 from habla_ml.settings.base import Day
@@ -155,18 +155,18 @@ def digest_claim(contributor: str, claim: str) -> str:
 def load_register(path: Path) -> Register:
     """Read a register.
 
-    Raises `InputError` if it cannot be read, has an unknown or repeated key or a wrong value, or gives two entries to
-    one contributor.
+    Raises `InputUnavailableError` if it cannot be read, has an unknown or repeated key or a wrong value, or gives two
+    entries to one contributor.
     """
     return parse_register(read_register_bytes(path), path)
 
 
 def read_register_bytes(path: Path) -> bytes:
-    """Return the content of a register's file; raises `InputError` if it cannot be read."""
+    """Return the content of a register's file; raises `InputUnavailableError` if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"consent register {path} cannot be read: {error}; fix consent.registry") from error
+        raise InputUnavailableError(f"consent register {path} cannot be read: {error}; fix consent.registry") from error
 
 
 def parse_register(content: bytes, path: Path) -> Register:
@@ -175,23 +175,25 @@ def parse_register(content: bytes, path: Path) -> Register:
         text = content.decode("utf-8-sig")
         register = Register.model_validate(load_yaml(text) or {})
     except UnicodeDecodeError as error:
-        raise InputError(f"consent register {path} is not UTF-8: {error}; save it as UTF-8") from None
+        raise InputUnavailableError(f"consent register {path} is not UTF-8: {error}; save it as UTF-8") from None
     except RepeatedKeyError as error:
-        raise InputError(f"consent register {path}: {error}") from None
+        raise InputUnavailableError(f"consent register {path}: {error}") from None
     except yaml.YAMLError as error:
         # The full message quotes the lines around the fault, with names of people.
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f" at line {mark.line + 1}"
-        raise InputError(f"consent register {path} cannot be read: it is not YAML{where}; fix the syntax") from None
+        raise InputUnavailableError(
+            f"consent register {path} cannot be read: it is not YAML{where}; fix the syntax"
+        ) from None
     except ValidationError as error:
         found = [(".".join(map(str, each["loc"])), describe_fault(each, private=True)) for each in error.errors()[:5]]
         faults = "; ".join(f"{key}: {fault}" for key, fault in found)
-        raise InputError(f"consent register {path} is not valid: {faults}; see docs/consent.md") from None
+        raise InputUnavailableError(f"consent register {path} is not valid: {faults}; see docs/consent.md") from None
     first: dict[str, int] = {}
     for index, each in enumerate(register.contributors):
         if (earlier := first.setdefault(canonical_name(each.contributor), index)) < index:
             lines = find_entry_lines(text, "contributors")
-            raise InputError(
+            raise InputUnavailableError(
                 f"consent register {path} has two entries for one contributor, at lines {lines[earlier]} and "
                 f"{lines[index]} ({_EXPLAIN_SPELLINGS}); join them into one"
             )

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from habla_ml.annotation.event_log import load_events, read_valid_events
+from habla_ml.annotation.event_log import DayEventLog, load_events, read_valid_events
 from habla_ml.annotation.source import SourceChanges
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.conventions import Conventions
-from habla_ml.errors import CorpusError
+from habla_ml.errors import CorpusError, IsolatedError, isolate
 from habla_ml.lake import Lake, PointerReader, catalogue, compute_digest
 from habla_ml.lake.table import arrow_schema, put_table, read_table
 from habla_ml.recordings.change_detection import ChangedDay
@@ -157,11 +157,14 @@ def corpus_hours(lake: Lake) -> float:
     return round(sum(float(pointer.value["hours"]) for pointer in catalogue.CORPUS.read(lake).list_pointers()), 9)
 
 
-def find_outdated_days(lake: Lake, changes: Iterable[SourceChanges]) -> Iterator[ChangedDay]:
+def find_outdated_days(
+    lake: Lake, changes: Iterable[SourceChanges], errors: list[IsolatedError] | None = None
+) -> Iterator[ChangedDay]:
     """Yield the days to build again, in order: a source has unread input, or the text is older than what it is from.
 
-    A day without recordings in the lake waits for them. Changed conventions do not make a day outdated here: a person
-    starts that backfill. Costs three listings, and one read for each pointer that moved.
+    A day without recordings in the lake waits for them. With `errors`, a day whose pointers cannot be read is added to
+    it and does not stop the others. Changed conventions do not make a day outdated here: a person starts that backfill.
+    Costs three listings, and one read for each pointer that moved.
     """
     unread: dict[str, list[str]] = defaultdict(list)
     for each in (day for source in changes for day in source.days):
@@ -169,14 +172,24 @@ def find_outdated_days(lake: Lake, changes: Iterable[SourceChanges]) -> Iterator
     families = (catalogue.RECORDINGS, catalogue.ANNOTATIONS, catalogue.CORPUS)
     day_pointers, log_pointers, text_pointers = (family.read(lake, unread) for family in families)
     for day in sorted(unread):
-        recordings, events = load_day(day_pointers, day), load_events(log_pointers, day)
-        text = load_corpus_day(text_pointers, day)
-        if recordings is None:
-            continue
-        events_id = events.parquet if events else ""
-        is_built = text is not None and (text.annotations, text.metadata) == (events_id, recordings.metadata)
-        if unread[day] or not is_built:
-            yield ChangedDay(day, compute_digest([unread[day], recordings.metadata, events_id]))
+        outdated = None
+        with isolate(day, errors):
+            pointers = load_day(day_pointers, day), load_events(log_pointers, day), load_corpus_day(text_pointers, day)
+            outdated = _find_outdated_day(*pointers, unread[day])
+        if outdated is not None:
+            yield outdated
+
+
+def _find_outdated_day(
+    recordings: PublishedDay | None, events: DayEventLog | None, text: CorpusDay | None, unread: list[str]
+) -> ChangedDay | None:
+    if recordings is None:
+        return None
+    events_id = events.parquet if events else ""
+    is_built = text is not None and (text.annotations, text.metadata) == (events_id, recordings.metadata)
+    if not unread and is_built:
+        return None
+    return ChangedDay(recordings.day, compute_digest([unread, recordings.metadata, events_id]))
 
 
 def read_annotated_segments(lake: Lake, recordings: PublishedDay, annotations: str) -> tuple[pa.Table, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from habla_ml.defs.run_faults import record_fault
 from habla_ml.export.registry import EXPORTERS, SERVED
 
 INGEST, CORRECT, RETRAIN, RESCORE = "ingest_day", "update_text", "train_and_release", "rescore"
@@ -63,7 +64,13 @@ _JOBS = {
 def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
     """Return the jobs that sensors, schedules, people and the demo launch."""
     return [
-        dg.define_asset_job(name, selection=list(assets), description=description, run_tags=_build_run_tags(name))
+        dg.define_asset_job(
+            name,
+            selection=list(assets),
+            description=description,
+            run_tags=_build_run_tags(name),
+            hooks={record_fault},
+        )
         for name, (assets, description) in _JOBS.items()
     ]
 

@@ -57,11 +57,10 @@ def find_changed_days(
     """Yield the days to ingest, in order.
 
     Costs one stat signature per session, one listing, and one read for each day that moved in the lake; opens no
-    recording. Days that cannot be
-    ingested (`day_range`) are left out; `find_skipped_sessions` lists their sessions. With `errors`, a day that cannot
-    be examined is added to it and does not stop the others. If a session's folder changed but none of the relevant
-    files did (a correction was saved), the day's pointer gets the new stat signature. Raises `InputError` if the
-    recordings folder cannot be listed, or the register of consents cannot be read.
+    recording. Days that cannot be ingested (`day_range`) are left out; `find_skipped_sessions` lists their sessions.
+    With `errors`, a day that cannot be examined is added to it and does not stop the others. If a session's folder
+    changed but none of the relevant files did (a correction was saved), the day's pointer gets the new stat signature.
+    Raises `InputError` if the recordings folder cannot be listed, or the register of consents cannot be read.
     """
     days: dict[str, list[os.DirEntry[str]]] = defaultdict(list)
     for entry in list_folder(folder):

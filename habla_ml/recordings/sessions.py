@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal
 from zoneinfo import ZoneInfo
 
-from habla_ml.errors import InputError
+from habla_ml.errors import InputError, InputUnavailableError
 from habla_ml.settings import Settings
 
 SessionState = Literal["finished", "live", "crashed", "empty"]
@@ -214,7 +214,7 @@ def list_folder(folder: Path, day: str | None = None) -> list[os.DirEntry[str]]:
             chosen = (each for each in entries if not stamp or each.name[1 - _TIMESTAMP_CHARS : -7] == stamp)
             return sorted(chosen, key=lambda entry: entry.name)
     except OSError as error:
-        raise InputError(
+        raise InputUnavailableError(
             f"recordings folder {folder} cannot be listed ({error.strerror}); "
             "fix its permissions or set recordings.folder to another folder"
         ) from error

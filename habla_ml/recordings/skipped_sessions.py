@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from habla_ml.errors import InputError
-from habla_ml.recordings.day_range import explain_day_outside
+from habla_ml.recordings.day_range import explain_day_outside, is_clock_wrong
 from habla_ml.recordings.sessions import (
     NOT_A_SESSION,
     Skipped,
@@ -29,6 +29,20 @@ def find_skipped_sessions(folder: Path, settings: Settings, now: datetime) -> li
     entries = [each for each in list_folder(folder) if not each.name.startswith(".")]
     reasons = ((each.name, _explain_skip(each, settings, now)) for each in entries)
     return [Skipped(escape_name(name), "", reason) for name, reason in reasons if reason is not None]
+
+
+def summarise_wrong_dates(folder: Path, settings: Settings, now: datetime) -> str:
+    """Return in a line which sessions a wrong clock has dated, from their names only; empty if there is none.
+
+    Sessions before `recordings.first_day` are left out, unless the clock was reset. Raises `InputError` if the folder
+    cannot be listed.
+    """
+    days = {each.name: parse_session_day(each.name) for each in list_folder(folder)}
+    wrong = [name for name, day in days.items() if day is not None and is_clock_wrong(day, settings, now)]
+    if not wrong:
+        return ""
+    reason = explain_day_outside(days[wrong[0]] or "", settings, now)
+    return f"{len(wrong)} not ingested, `{settings.command('doctor')}` lists them; {wrong[0]} {reason}"
 
 
 def _explain_skip(entry: os.DirEntry[str], settings: Settings, now: datetime) -> str | None:

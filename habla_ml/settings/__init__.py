@@ -19,12 +19,13 @@ from habla_ml.settings.models import (
     ReleaseSettings,
     TrainingSettings,
 )
-from habla_ml.settings.sections import DEFAULT_PROFILE, Settings, format_command
+from habla_ml.settings.sections import DEFAULT_PROFILE, AutomationSettings, Settings, format_command
 
 __all__ = [
     "DEFAULT_PROFILE",
     "AcceptableSettings",
     "AdviceSettings",
+    "AutomationSettings",
     "CorpusSettings",
     "EvaluationSettings",
     "LabelStudioSettings",

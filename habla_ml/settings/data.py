@@ -81,7 +81,7 @@ class AnnotationSettings(SettingsSection):
     `most_disagreement` is a share of words; above it the check `annotators_agree` of a day fails.
     """
 
-    tables: tuple[ExistingPath, ...] = ()
+    tables: tuple[LocalPath, ...] = ()
     most_disagreement: Fraction = 0.2
     label_studio: LabelStudioSettings = LabelStudioSettings()
 

@@ -46,6 +46,9 @@ class AutomationSettings(SettingsSection):
     growth_hours: Annotated[float, Field(gt=0)] = 10.0
     quarterly_cron: Cron = "0 3 1 */3 *"
     sensor_interval_s: Annotated[int, Field(ge=1)] = 60
+    retry_after_s: Annotated[float, Field(gt=0)] = 60.0
+    """Wait after the first failed run of a day or a training; it doubles after each further one."""
+    longest_retry_s: Annotated[float, Field(gt=0)] = 3600.0
 
 
 class CleanupSettings(SettingsSection):

@@ -25,6 +25,16 @@ FIRST_DAY = date(2026, 3, 2)
 MONDAY, TUESDAY = "2026-03-02", "2026-03-03"
 
 
+@dataclass(frozen=True)
+class SensorTick:
+    """What the daemon gets from one evaluation of a sensor."""
+
+    partitions: list[str]
+    skip_reason: str
+    report: str
+    """The cursor."""
+
+
 @dataclass
 class DagsterDeployment:
     """Settings, definitions and instance of a deployment."""
@@ -58,6 +68,21 @@ class DagsterDeployment:
     def tick(self, sensor: str) -> dg.SensorResult:
         return tick(self.definitions, self.instance, sensor)
 
+    def evaluate(self, sensor: str, cursor: str | None = None) -> SensorTick:
+        """Evaluate a sensor with Dagster's own checks of its run requests, as the daemon does."""
+        repository = self.definitions.get_repository_def()
+        definition, known = self.definitions.resolve_sensor_def(sensor), repository.get_top_level_resources()
+        with dg.build_sensor_context(
+            instance=self.instance,
+            cursor=cursor,
+            sensor_name=sensor,
+            repository_def=repository,
+            resources={name: known[name] for name in definition.required_resource_keys},
+        ) as context:
+            found = definition.evaluate_tick(context)
+        days = [str(each.partition_key) for each in found.run_requests or ()]
+        return SensorTick(days, found.skip_message or "", found.cursor or "")
+
     def metadata(self, asset: str, partition: str | None = None) -> dict:
         """Return the metadata of the newest materialisation."""
         filters = dg.AssetRecordsFilter(
@@ -88,7 +113,13 @@ def growth_hours() -> float:
 
 
 @pytest.fixture
-def tree(growth_hours: float) -> dict:
+def retry_settings() -> dict:
+    """Return the settings of the wait after a failed run; tests override it."""
+    return {}
+
+
+@pytest.fixture
+def tree(growth_hours: float, retry_settings: dict) -> dict:
     """Return the profile of the deployment; tests change it before they use `deployment`."""
     return {
         "work_folder": "work",
@@ -98,7 +129,7 @@ def tree(growth_hours: float) -> dict:
         "training": {"recipe": "recipe.yaml"},
         "evaluation": {"out_of_domain": "out_of_domain/fine_tune_dataset.csv", "bootstrap_draws": 200},
         "release": {"store": {"url": "cdn"}},
-        "automation": {"growth_hours": growth_hours},
+        "automation": {"growth_hours": growth_hours, **retry_settings},
     }
 
 

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
-from habla_ml.defs.attempts import MOST_ATTEMPTS
 from habla_ml.defs.models.retraining import VERSION_TAG
 from habla_ml.defs.partitions import MODEL_VERSIONS, next_version
 from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, DagsterDeployment
@@ -49,17 +48,6 @@ def test_a_later_session_requests_its_day_only(ingested):
     assert days(ingested.tick("new_recordings")) == [TUESDAY]
 
 
-def test_a_failed_day_is_requested_under_a_new_key_up_to_the_limit(deployment):
-    keys = []
-    for _ in range(MOST_ATTEMPTS):
-        request = deployment.tick("new_recordings").run_requests[0]
-        assert request.partition_key == MONDAY
-        keys.append(request.run_key)
-        leave_failed_run(deployment, request, "ingest_day")
-    assert len(set(keys)) == MOST_ATTEMPTS
-    assert days(deployment.tick("new_recordings")) == [TUESDAY]
-
-
 def test_a_running_day_is_not_requested_twice(deployment):
     request = deployment.tick("new_recordings").run_requests[0]
     deployment.instance.create_run_for_job(
@@ -85,6 +73,7 @@ def test_a_grown_corpus_requests_the_next_version(ingested):
     assert ingested.instance.get_dynamic_partitions(MODEL_VERSIONS) == ["v1"]
 
 
+@pytest.mark.parametrize("retry_settings", [{"retry_after_s": 0.001}])
 def test_a_version_without_a_report_is_requested_again_under_a_new_key(ingested):
     first = ingested.tick("corpus_growth").run_requests[0]
     leave_failed_run(ingested, first, "train_and_release")

@@ -40,3 +40,9 @@ def list_outdated_days(workspace: HablaWorkspace) -> list[ChangedDay]:
     """Return the days that the sensors of annotation sources ask for."""
     context = SourceContext(workspace.lake, workspace.settings, NOW)
     return list(find_outdated_days(workspace.lake, [each.find_changes(context) for each in SOURCES]))
+
+
+def list_source_errors(workspace: HablaWorkspace) -> dict[str, str]:
+    """Return what the sources cannot examine at a tick → the error."""
+    context = SourceContext(workspace.lake, workspace.settings, NOW)
+    return {error.subject: error.message for each in SOURCES for error in each.find_changes(context).errors}

@@ -21,7 +21,7 @@ from habla_ml.annotation.event_log import DayEventLog, append_events, load_event
 from habla_ml.annotation.events import AnnotationEvent, parse_event
 from habla_ml.annotation.source import AnnotationSource, ForgetReport, SourceChanges, SourceContext, SourceDay
 from habla_ml.consent.admission import Consents, load_consents, requeue_newly_consented
-from habla_ml.errors import InputError
+from habla_ml.errors import InputError, IsolatedError, isolate
 from habla_ml.lake import Lake, catalogue, compute_digest
 from habla_ml.recordings.day_range import is_day_inside
 from habla_ml.recordings.metadata import (
@@ -59,20 +59,23 @@ _MAX_MODEL_NAME_CHARS: Final = 80
 def find_changes(context: SourceContext) -> SourceChanges:
     """Return the days that have corrections in Habla's folder; opens no file there.
 
-    Raises `InputError` if the recordings folder cannot be listed, or corrections wait for a consent and the register
-    cannot be read.
+    A day whose log cannot be read, or whose corrections wait for a consent while the register cannot be read, is an
+    error of that day. Raises `InputError` if the recordings folder cannot be listed.
     """
     settings, now = context.settings, context.now
     if settings.recordings.folder_problem:
         return SourceChanges((), settings.recordings.folder_problem)
-    consents, days = load_consents(settings, now), []
+    consents = load_consents(settings, now)
+    days: list[SourceDay] = []
+    errors: list[IsolatedError] = []
     sessions = find_corrected_sessions(settings.recordings.folder, settings, now)
     logs = catalogue.ANNOTATIONS.read(context.lake, sessions)
     for day, inputs in sessions.items():
-        log = _requeue_newly_consented_sessions(context.lake, load_events(logs, day), consents)
-        read = {name: log.inputs.get(name, "") for name in inputs} if log else {}
-        days.append(SourceDay(day, "" if log and read == inputs else compute_digest([inputs, read])))
-    return SourceChanges(tuple(days))
+        with isolate(day, errors):
+            log = _requeue_newly_consented_sessions(context.lake, load_events(logs, day), consents)
+            read = {name: log.inputs.get(name, "") for name in inputs} if log else {}
+            days.append(SourceDay(day, "" if log and read == inputs else compute_digest([inputs, read])))
+    return SourceChanges(tuple(days), errors=tuple(errors))
 
 
 def find_corrected_sessions(folder: Path, settings: Settings, now: datetime) -> dict[str, dict[str, str]]:
@@ -101,6 +104,8 @@ def collect(context: SourceContext, day: str) -> None:
     `PointerMovedError` if another process appended at the same time. Run again.
     """
     lake, settings, now = context.lake, context.settings, context.now
+    if settings.recordings.folder_problem:
+        return  # the sensor reports it, and requests the day again once the folder is there
     sessions = scan_sessions(settings.recordings.folder, settings, now, day).sessions
     inputs = {each.name: made for each in sessions if (made := _fingerprint_corrections(each)) is not None}
     consents = load_consents(settings, now)

@@ -1,14 +1,15 @@
 """What starts a training: a grown corpus and the quarterly schedule.
 
 The hours at the last good training are read from the lake, because a run key is used only once and no cursor may be
-lost.
+lost. A training that failed is tried again by the sensor, whatever started it (`defs.attempts`).
 """
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from habla_ml.defs.attempts import MOST_ATTEMPTS, count_attempts, is_running
+from habla_ml.defs.attempts import RetryPolicy, RunAttempts, count_attempts, explain_wait, is_running
 from habla_ml.defs.jobs import RETRAIN
 from habla_ml.defs.partitions import MODEL_VERSIONS, model_versions, next_version
 from habla_ml.defs.resources import StoreResource
@@ -35,12 +36,14 @@ def build_growth_sensor(settings: Settings) -> dg.SensorDefinition:
     def corpus_growth(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SensorResult:
         from habla_ml.corpus.build import corpus_hours
 
+        if (unfinished := _find_failed_version(context.instance, settings)) is not None:
+            return _request_version(context.instance, unfinished, settings, "retry", [])
         opened = lake.lake()
         hours = corpus_hours(opened)
         growth = hours - _load_last_trained_hours(opened)
         if growth < bound:
             return dg.SensorResult(skip_reason=f"the corpus grew by {growth:.2f} h of {bound:g} h")
-        return _request_training(context.instance, opened, f"{hours:.4f} h")
+        return _request_training(context.instance, opened, settings, f"{hours:.4f} h")
 
     return corpus_growth
 
@@ -66,7 +69,7 @@ def build_quarterly_schedule(settings: Settings) -> dg.ScheduleDefinition:
             return dg.SkipReason("the corpus is empty")
         if round(hours, 4) == round(_load_last_trained_hours(opened), 4):
             return dg.SkipReason(f"the corpus still has the {hours:.2f} h of the last good training")
-        result = _request_training(context.instance, opened, f"{context.scheduled_execution_time:%Y-%m-%d}")
+        result = _request_training(context.instance, opened, settings, f"{context.scheduled_execution_time:%Y-%m-%d}")
         if not result.run_requests:
             return result.skip_reason or dg.SkipReason("no training was requested")
         for request in result.dynamic_partitions_requests or ():
@@ -83,26 +86,48 @@ def _load_last_trained_hours(lake: "Lake") -> float:
     return trained[-1].corpus_hours if trained else 0.0
 
 
-def _request_training(instance: dg.DagsterInstance, lake: "Lake", occasion: str) -> dg.SensorResult:
+def _find_failed_version(instance: dg.DagsterInstance, settings: Settings) -> str | None:
+    """Return the version whose training failed last and is tried again; None if it succeeded or is given up."""
+    newest = instance.get_run_records(dg.RunsFilter(job_name=RETRAIN), limit=1)
+    if not newest or newest[0].dagster_run.status != dg.DagsterRunStatus.FAILURE:
+        return None
+    version = newest[0].dagster_run.tags.get(VERSION_TAG)
+    if version is None or _count_trainings(instance, version, settings).given_up:
+        return None
+    return version
+
+
+def _request_training(instance: dg.DagsterInstance, lake: "Lake", settings: Settings, occasion: str) -> dg.SensorResult:
     """Request the next version; a version that was added but never evaluated is requested again."""
     from habla_ml.model_version import version_number
     from habla_ml.training.plan import list_evaluated_trainings
 
-    if is_running(instance, RETRAIN):
-        return dg.SensorResult(skip_reason="a training is queued or running")
     existing = instance.get_dynamic_partitions(MODEL_VERSIONS)
     trained = {plan.version for plan in list_evaluated_trainings(lake)}
     newest = max((version_number(name) for name in trained), default=0)
     untrained = [name for name in existing if version_number(name) > newest]
     version = min(untrained, key=version_number) if untrained else next_version([*existing, *trained])
-    attempts = count_attempts(instance, RETRAIN, {VERSION_TAG: version})
-    if attempts.running:
-        return dg.SensorResult(skip_reason=f"the training of {version} lost its process and is launched again")
-    if attempts.failed >= MOST_ATTEMPTS:
-        return dg.SensorResult(
-            skip_reason=f"{version} failed {attempts.failed} times; fix the cause, then launch {RETRAIN} for it"
-        )
-    key = f"{version}:{occasion}:{attempts.failed}"
-    request = dg.RunRequest(run_key=key, partition_key=version, tags={VERSION_TAG: version})
     additions = [] if version in existing else [model_versions.build_add_request([version])]
+    return _request_version(instance, version, settings, occasion, additions)
+
+
+def _request_version(
+    instance: dg.DagsterInstance,
+    version: str,
+    settings: Settings,
+    occasion: str,
+    additions: "list[dg.AddDynamicPartitionsRequest]",
+) -> dg.SensorResult:
+    if is_running(instance, RETRAIN):
+        return dg.SensorResult(skip_reason="a training is queued or running")
+    attempts = _count_trainings(instance, version, settings)
+    if not attempts.can_start(datetime.now(UTC)):
+        return dg.SensorResult(skip_reason=f"{version} {explain_wait(attempts, RETRAIN, settings)}")
+    key = attempts.make_key(f"{version}:{occasion}")
+    request = dg.RunRequest(run_key=key, partition_key=version, tags={VERSION_TAG: version})
     return dg.SensorResult(run_requests=[request], dynamic_partitions_requests=additions)
+
+
+def _count_trainings(instance: dg.DagsterInstance, version: str, settings: Settings) -> RunAttempts:
+    policy = RetryPolicy.for_trainings(settings.automation)
+    return count_attempts(instance, RETRAIN, {VERSION_TAG: version}, policy)

@@ -26,7 +26,7 @@ from habla_ml.annotation.sources.label_studio.messages import (
     describe_validation_error,
 )
 from habla_ml.annotation.sources.label_studio.project import Project
-from habla_ml.errors import InputError, PointerMovedError
+from habla_ml.errors import InputError, IsolatedError, PointerMovedError, isolate
 from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings.days import load_day, put_skipped_inputs, read_skipped_inputs
 from habla_ml.recordings.segments import read_segment_metadata
@@ -65,6 +65,8 @@ class PullReport:
     cancelled: int
     """Annotations that a person skipped; they give no events."""
     skipped_inputs: tuple[Skipped, ...]
+    errors: tuple[IsolatedError, ...] = ()
+    """Days whose log cannot be read or written; the next pull reads their events again."""
 
 
 def load_pull_state(lake: Lake, project: Project) -> PullState:
@@ -77,10 +79,18 @@ def load_pull_state(lake: Lake, project: Project) -> PullState:
     return PullState(datetime.fromisoformat(value["until"]), tuple(value["days"]), skipped_inputs)
 
 
-def list_pulled_days(lake: Lake) -> tuple[str, ...]:
-    """Return all days that ever got an event from any project, sorted."""
-    pulled = catalogue.LABEL_STUDIO_PULLED.read(lake).list_pointers()
-    return tuple(sorted({day for pointer in pulled for day in pointer.value["days"]}))
+def list_pulled_days(lake: Lake, errors: list[IsolatedError] | None = None) -> tuple[str, ...]:
+    """Return all days that ever got an event from any project, sorted.
+
+    With `errors`, a project whose pointer cannot be read is added to it and does not hide the others.
+    """
+    days: set[str] = set()
+    pulled = catalogue.LABEL_STUDIO_PULLED.read(lake)
+    for name in pulled.found:
+        with isolate(name, errors):
+            if (pointer := pulled.read_pointer(name)) is not None:
+                days.update(pointer.value["days"])
+    return tuple(sorted(days))
 
 
 def pull_events(
@@ -101,6 +111,7 @@ def pull_events(
     parser = _TaskParser(lake, project, server.list_users(), now)
     since = max(_BEGINNING, before.until - timedelta(seconds=settings.overlap_s))
     days: set[str] = set()
+    errors: list[IsolatedError] = []
     until, added = before.until, 0
     events: dict[str, list[AnnotationEvent]] = defaultdict(list)
     for moment, body in server.iterate_changed_tasks(project.id, since, settings.page_size):
@@ -109,26 +120,30 @@ def pull_events(
         for event in parser.parse_task(moment.id, body):
             events[event.day].append(event)
         if sum(map(len, events.values())) >= _MAX_BUFFERED_EVENTS:
-            added += _flush_events(lake, events, days)
-    added += _flush_events(lake, events, days)
+            added += _flush_events(lake, events, days, errors)
+    added += _flush_events(lake, events, days, errors)
     problems = tuple(parser.problems)
     unchanged = [each for each in before.skipped_inputs if each.file not in parser.tasks]
     value = {
         "url": project.url,
         "project": project.id,
-        "until": until.astimezone(UTC).isoformat(),
+        "until": (before.until if errors else until).astimezone(UTC).isoformat(),
         "days": sorted({*before.days, *parser.days}),
         "set_aside": put_skipped_inputs(lake, [*unchanged, *problems]),
     }
     lake.move_pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key), value, pointer)
-    return PullReport(len(parser.tasks), added, tuple(sorted(days)), parser.cancelled, problems)
+    return PullReport(len(parser.tasks), added, tuple(sorted(days)), parser.cancelled, problems, tuple(errors))
 
 
-def _flush_events(lake: Lake, events: dict[str, list[AnnotationEvent]], days: set[str]) -> int:
-    """Append the buffered events; return how many were new, and add their days to `days`."""
+def _flush_events(
+    lake: Lake, events: dict[str, list[AnnotationEvent]], days: set[str], errors: list[IsolatedError]
+) -> int:
+    """Append the buffered events; return how many were new, and add their days to `days` or `errors`."""
     added = 0
     for day in sorted(events):
-        new = _append_with_retries(lake, day, events[day])
+        new = 0
+        with isolate(day, errors):
+            new = _append_with_retries(lake, day, events[day])
         added += new
         if new:
             days.add(day)

@@ -9,21 +9,22 @@ from collections.abc import Collection
 from typing import Final
 
 from habla_ml.annotation.source import AnnotationSource, ForgetReport, SourceChanges, SourceContext, SourceDay
-from habla_ml.errors import ServiceError
+from habla_ml.errors import IsolatedError, ServiceError, isolate
 
 
 def find_changes(context: SourceContext) -> SourceChanges:
     """Append the new events of the server to the log, and return all days that have events from Label Studio.
 
-    A server that cannot be reached is reported in the message; its earlier days are returned all the same.
+    A server that cannot be reached is an error of its own; its earlier days are returned all the same.
     """
-    from habla_ml.annotation.sources.label_studio.pull import list_pulled_days
+    from habla_ml.annotation.sources.label_studio.pull import LABEL_STUDIO, list_pulled_days
 
-    try:
-        message = _pull_new_events(context)
-    except ServiceError as error:
-        message = str(error)
-    return SourceChanges(tuple(map(SourceDay, list_pulled_days(context.lake))), message)
+    message = ""
+    errors: list[IsolatedError] = []
+    with isolate(LABEL_STUDIO, errors):
+        message = _pull_new_events(context, errors)
+    days = list_pulled_days(context.lake, errors)
+    return SourceChanges(tuple(map(SourceDay, days)), message, tuple(errors))
 
 
 def collect(_context: SourceContext, _day: str) -> None:
@@ -44,8 +45,8 @@ def forget(context: SourceContext, segment_ids: Collection[str]) -> ForgetReport
     return ForgetReport(f"{deleted} tasks of Label Studio")
 
 
-def _pull_new_events(context: SourceContext) -> str:
-    """Return a summary of the pull in one line."""
+def _pull_new_events(context: SourceContext, errors: list[IsolatedError]) -> str:
+    """Return a summary of the pull in one line; add the days whose log cannot be written to `errors`."""
     from habla_ml.annotation.sources.label_studio.configured_server import connect, has_server
     from habla_ml.annotation.sources.label_studio.project import find_project
     from habla_ml.annotation.sources.label_studio.pull import pull_events
@@ -60,6 +61,7 @@ def _pull_new_events(context: SourceContext) -> str:
         if project is None:
             return f"{server.url} has no project {chosen.title!r} yet: nothing was pushed"
         report = pull_events(context.lake, server, project, chosen, context.now)
+    errors.extend(report.errors)
     return f"{report.tasks} tasks changed, {report.added} new events, {len(report.skipped_inputs)} skipped"
 
 

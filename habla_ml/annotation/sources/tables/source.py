@@ -3,43 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Final
 
 from habla_ml.annotation.source import AnnotationSource, ForgetReport, SourceChanges, SourceContext, SourceDay
 from habla_ml.annotation.sources.tables.table_import import (
     clear_skipped_rows,
     find_changed_tables,
+    find_table_change,
     import_table,
     load_imported_days,
     record_unreadable_table,
 )
-from habla_ml.consent.admission import load_consents
-from habla_ml.errors import InputError
-from habla_ml.lake import catalogue, compute_digest
+from habla_ml.consent.admission import Consents, load_consents
+from habla_ml.errors import InputError, IsolatedError, isolate
+from habla_ml.lake import Lake, catalogue, compute_digest
+from habla_ml.recordings.day_range import is_day_inside
 
 
 def find_changes(context: SourceContext) -> SourceChanges:
     """Return the days that the tables have events of. Changed tables are unread input of the newest recorded day.
 
-    Raises `InputError` if a table does not exist, or rows wait for a consent and the register cannot be read.
+    A table that does not exist, or whose rows wait for a consent while the register cannot be read, is an error of its
+    own and does not hide the others.
     """
     lake, settings = context.lake, context.settings
-    changed = find_changed_tables(lake, settings, load_consents(settings, context.now))
-    days = {day for table in settings.annotation.tables for day in load_imported_days(table, lake)}
-    newest = max(catalogue.RECORDINGS.keys(lake), default=None) if changed else None
+    errors: list[IsolatedError] = []
+    changed = find_changed_tables(lake, settings, load_consents(settings, context.now), errors)
+    days: set[str] = set()
+    for table in settings.annotation.tables:
+        with isolate(f"table {table}", errors):
+            days.update(load_imported_days(table, lake))
+    recorded = catalogue.RECORDINGS.keys(lake) if changed else iter(())
+    newest = max((day for day in recorded if is_day_inside(day, settings, context.now)), default=None)
     unread = {} if newest is None else {newest: compute_digest(list(changed.values()))}
-    return SourceChanges(tuple(SourceDay(day, unread.get(day, "")) for day in sorted({*days, *unread})))
+    found = tuple(SourceDay(day, unread.get(day, "")) for day in sorted({*days, *unread}))
+    return SourceChanges(found, errors=tuple(dict.fromkeys(errors)))
 
 
 def collect(context: SourceContext, _day: str) -> None:
     """Import every changed table, for all its days. An unreadable table is recorded and does not stop the others.
 
-    Raises `InputError` if a table does not exist, or the consent register cannot be read, or `PointerMovedError` if
-    another process published the same day. Run again.
+    A table that does not exist waits; the sensor reports it. Raises `InputError` if the consent register cannot be read,
+    or `PointerMovedError` if another process published the same day. Run again.
     """
     lake, settings, now = context.lake, context.settings, context.now
     consents = load_consents(settings, now)
-    tables = find_changed_tables(lake, settings, consents)
+    tables = [table for table in settings.annotation.tables if _is_to_import(table, lake, consents)]
     if tables:
         consents.check_readable()  # a register that cannot be read is not a fault of the table
     for table in tables:
@@ -47,6 +57,15 @@ def collect(context: SourceContext, _day: str) -> None:
             import_table(table, lake, settings, now)
         except InputError as error:
             record_unreadable_table(table, lake, error)
+
+
+def _is_to_import(table: Path, lake: Lake, consents: Consents) -> bool:
+    """Return whether the table is changed; raise `InputError` if the register cannot be read."""
+    try:
+        return find_table_change(table, lake, consents) is not None
+    except InputError:
+        consents.check_readable()
+        return False  # the sensor reports the table at each tick
 
 
 def forget(context: SourceContext, _segment_ids: Collection[str]) -> ForgetReport:

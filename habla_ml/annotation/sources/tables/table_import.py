@@ -33,7 +33,7 @@ from habla_ml.annotation.sources.tables.row_consent_filter import RowConsentFilt
 from habla_ml.annotation.sources.tables.rows import TableRow, find_table_file, read_table, table_name
 from habla_ml.audio import AudioDecoder
 from habla_ml.consent.admission import Consents, load_consents, replace_withheld
-from habla_ml.errors import InputError, PointerMovedError
+from habla_ml.errors import InputError, InputUnavailableError, IsolatedError, PointerMovedError, isolate
 from habla_ml.lake import Lake, Pointer, catalogue, compute_digest
 from habla_ml.recordings.days import load_day, publish_day, put_skipped_inputs, read_skipped_inputs
 from habla_ml.recordings.segments import HABLA_SOURCE, RecordedSegment, read_segment_metadata, segment_id
@@ -71,18 +71,29 @@ def is_table_changed(path: Path, lake: Lake) -> bool:
     return pointer is None or pointer.value["inputs"] != _fingerprint_table(path)
 
 
-def find_changed_tables(lake: Lake, settings: Settings, consents: Consents) -> dict[Path, str]:
+def find_changed_tables(
+    lake: Lake, settings: Settings, consents: Consents, errors: list[IsolatedError] | None = None
+) -> dict[Path, str]:
     """Return the tables to import → a digest of their state; includes tables with newly consented rows.
 
-    Raises `InputError` if a table does not exist, or rows wait for a consent and the register cannot be read.
+    Raises `InputError` if a table does not exist, or rows wait for a consent and the register cannot be read. With
+    `errors`, such a table is added to it and does not stop the others.
     """
     found = {}
     for path in settings.annotation.tables:
-        _requeue_newly_consented_rows(path, lake, consents)
-        if is_table_changed(path, lake):
-            pointer = lake.read_pointer(_pointer_name(path))
-            found[path] = compute_digest([_fingerprint_table(path), pointer and pointer.value["inputs"]])
+        with isolate(f"table {path}", errors):
+            if (change := find_table_change(path, lake, consents)) is not None:
+                found[path] = change
     return found
+
+
+def find_table_change(path: Path, lake: Lake, consents: Consents) -> str | None:
+    """Return a digest of the table's state if it is to be imported, or None; errors as `find_changed_tables`."""
+    _requeue_newly_consented_rows(path, lake, consents)
+    if not is_table_changed(path, lake):
+        return None
+    pointer = lake.read_pointer(_pointer_name(path))
+    return compute_digest([_fingerprint_table(path), pointer and pointer.value["inputs"]])
 
 
 def load_imported_days(path: Path, lake: Lake) -> tuple[str, ...]:
@@ -363,7 +374,8 @@ def _fingerprint_table(path: Path) -> str:
     try:
         found = find_table_file(path).stat()
     except OSError as error:
-        raise InputError(f"table {path} cannot be read: {error.strerror}; correct annotation.tables") from error
+        fault = f"table {path} cannot be read: {error.strerror}"
+        raise InputUnavailableError(f"{fault}; correct annotation.tables") from error
     return compute_digest(["habla_ml.tables/3", found.st_size, found.st_mtime_ns])
 
 

@@ -18,7 +18,7 @@ from habla_ml.lake import DirectoryStore
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.ingest import ingest_day
 from habla_ml_tests.testing.byte_search import find_texts_in_lake
-from habla_ml_tests.testing.corrected_days import list_outdated_days
+from habla_ml_tests.testing.corrected_days import list_outdated_days, list_source_errors
 from habla_ml_tests.testing.habla_sessions import (
     DAY,
     NOW,
@@ -248,7 +248,9 @@ def test_an_unreadable_register_is_not_reported_as_a_fault_of_the_table(workspac
     get_table_path(workspace).touch()
     path.write_text("contributors: [")
     for _ in range(2):
+        assert run_corrections_tick(workspace) == []
+        assert "consent register" in list_source_errors(workspace)[f"table {get_table_path(workspace)}"]
         with pytest.raises(InputError, match="cannot be read"):
-            run_corrections_tick(workspace)
+            collect_events(workspace.lake, DAY, workspace.settings, NOW)
     ingest_until_idle(workspace, remedios())
     assert "Uno, dos." in read_all_texts(workspace)
