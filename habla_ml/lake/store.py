@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO, ClassVar, Final
+from typing import IO, ClassVar, Final, NamedTuple
 
 from habla_ml.errors import LakeError, ObjectMissingError, PointerMovedError
 
@@ -27,8 +27,7 @@ RENEWED_AFTER: Final = timedelta(hours=12)
 _MAX_KEY_CHARS = 900  # S3 allows 1024 bytes including the bucket's prefix
 
 
-@dataclass(frozen=True)
-class StoreEntry:
+class StoreEntry(NamedTuple):  # a listing makes thousands, and a tuple takes a third of the time of a dataclass
     """One stored value in a listing."""
 
     key: str

@@ -9,7 +9,6 @@ no stat signature yet and is listed completely, because its files may still grow
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,9 +31,8 @@ from habla_ml.recordings.sessions import (
     METADATA_FILE,
     SessionFolder,
     fingerprint_files,
-    list_folder,
     list_session,
-    parse_session_day,
+    list_session_days,
 )
 from habla_ml.settings import Settings
 
@@ -62,10 +60,7 @@ def find_changed_days(
     changed but none of the relevant files did (a correction was saved), the day's pointer gets the new stat signature.
     Raises `InputError` if the recordings folder cannot be listed, or the register of consents cannot be read.
     """
-    days: dict[str, list[os.DirEntry[str]]] = defaultdict(list)
-    for entry in list_folder(folder):
-        if (day := parse_session_day(entry.name)) is not None:
-            days[day].append(entry)
+    days = list_session_days(folder)
     inside = [day for day in sorted(days) if is_day_inside(day, settings, now)]
     published = catalogue.RECORDINGS.read(lake, inside)
     finder = _ChangeFinder(lake, published, settings, now, _digest_settings(settings), load_consents(settings, now))

@@ -7,7 +7,9 @@ clock, or is older than the deployment.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from habla_ml.settings import Settings
 
@@ -45,4 +47,9 @@ def is_day_inside(day: str, settings: Settings, now: datetime) -> bool:
 
 
 def _today(settings: Settings, now: datetime) -> str:
-    return now.astimezone(settings.zone).strftime("%Y-%m-%d")
+    return _find_local_day(now, settings.zone)
+
+
+@lru_cache(maxsize=8)  # a tick asks for each day or session with the same time
+def _find_local_day(now: datetime, zone: ZoneInfo) -> str:
+    return now.astimezone(zone).strftime("%Y-%m-%d")

@@ -10,9 +10,11 @@ import hashlib
 import os
 import re
 import stat
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 from zoneinfo import ZoneInfo
@@ -34,6 +36,7 @@ NOT_A_SESSION: Final = "is not named <session>_<YYYYMMDD_HHMMSS>"
 # Larger disorder in the times of a session means that clocks were set back.
 _MAX_CLOCK_DISORDER: Final = timedelta(minutes=5)
 _TIMESTAMP_CHARS: Final = len("_YYYYMMDD_HHMMSS")
+_MAX_KNOWN_NAMES: Final = 32_768
 _SESSION_NAME_PATTERN = re.compile(r".+_\d{8}_\d{6}", re.ASCII | re.DOTALL)
 _SEGMENT_FILE_PATTERN = re.compile(r"segment_(?P<number>\d{1,9})\.wav", re.ASCII | re.IGNORECASE)
 # Part of every fingerprint: raise it when the same files give different rows.
@@ -161,6 +164,7 @@ def parse_session_start(folder_name: str) -> datetime | None:
         return None
 
 
+@lru_cache(maxsize=_MAX_KNOWN_NAMES)  # every tick asks for the same names
 def parse_session_day(folder_name: str) -> str | None:
     """Return the day in a session's name as `YYYY-MM-DD`, or None for other names."""
     if parse_session_start(folder_name) is None:
@@ -218,6 +222,18 @@ def list_folder(folder: Path, day: str | None = None) -> list[os.DirEntry[str]]:
             f"recordings folder {folder} cannot be listed ({error.strerror}); "
             "fix its permissions or set recordings.folder to another folder"
         ) from error
+
+
+def list_session_days(folder: Path) -> dict[str, list[os.DirEntry[str]]]:
+    """Return day → the entries of the recordings folder with the name of a session of that day, sorted by name.
+
+    Raises `InputError` if the folder cannot be listed.
+    """
+    days: dict[str, list[os.DirEntry[str]]] = defaultdict(list)
+    for entry in list_folder(folder):
+        if (day := parse_session_day(entry.name)) is not None:
+            days[day].append(entry)
+    return days
 
 
 def list_session(entry: os.DirEntry[str], settings: Settings, now: datetime) -> SessionFolder | None:

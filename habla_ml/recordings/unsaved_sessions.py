@@ -12,20 +12,15 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 
 from habla_ml.errors import InputError
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
 from habla_ml.recordings.day_range import explain_day_outside, is_clock_wrong
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.sessions import SessionState, list_folder, list_session, parse_session_day, parse_session_start
 from habla_ml.settings import Settings
-
-_PARALLEL_READS: Final = 16
-"""Concurrent pointer reads; on S3 latency dominates."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +87,9 @@ def count_folders(settings: Settings) -> FolderCount:
 
 
 def survey_folder(lake: Lake, settings: Settings, now: datetime) -> FolderSurvey:
-    """Find the sessions that are not in the lake; reads one pointer for each day in the folder, and no recording.
+    """Find the sessions that are not in the lake; opens no recording.
+
+    Costs one listing of the days, and one read for each day that moved.
 
     Raises:
         InputError: The recordings folder cannot be listed.
@@ -118,9 +115,9 @@ def survey_folder(lake: Lake, settings: Settings, now: datetime) -> FolderSurvey
 
 def _load_saved_sessions(lake: Lake, days: Iterable[str]) -> set[str]:
     """Return the names of the sessions that the lake has read on these days."""
-    with ThreadPoolExecutor(_PARALLEL_READS) as pool:
-        published = pool.map(lambda day: load_day(lake, day), days)
-        return {name for day in published if day is not None for name in day.inputs}
+    pointers = catalogue.RECORDINGS.read(lake, days)
+    published = (load_day(pointers, day) for day in days)
+    return {name for day in published if day is not None for name in day.inputs}
 
 
 def _describe(

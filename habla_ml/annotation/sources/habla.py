@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -43,10 +44,9 @@ from habla_ml.recordings.sessions import (
     SessionFolder,
     Skipped,
     fingerprint_files,
-    list_folder,
     list_session,
+    list_session_days,
     parse_segment_number,
-    parse_session_day,
     scan_sessions,
     to_utc,
 )
@@ -54,6 +54,7 @@ from habla_ml.settings import Settings
 
 _CLOCK_TOLERANCE: Final = timedelta(days=1)
 _MAX_MODEL_NAME_CHARS: Final = 80
+_MAX_KNOWN_CORRECTIONS: Final = 32_768
 
 
 def find_changes(context: SourceContext) -> SourceChanges:
@@ -85,14 +86,16 @@ def find_corrected_sessions(folder: Path, settings: Settings, now: datetime) -> 
     where it has corrections. Days that cannot be ingested are left out. Raises `InputError` if the recordings folder
     cannot be listed.
     """
-    days: dict[str, dict[str, str]] = defaultdict(dict)
-    for entry in list_folder(folder):
-        day = parse_session_day(entry.name)
-        if day is None or not is_day_inside(day, settings, now):
-            continue
-        if (fingerprint := _fingerprint_corrections_in(entry, settings, now)) is not None:
-            days[day][entry.name] = fingerprint
-    return dict(days)
+    days = {day: each for day, each in list_session_days(folder).items() if is_day_inside(day, settings, now)}
+    fingerprints = {
+        day: {each.name: _fingerprint_corrections_in(each, settings, now) for each in entries}
+        for day, entries in days.items()
+    }
+    corrected = {
+        day: {name: fingerprint for name, fingerprint in found.items() if fingerprint is not None}
+        for day, found in fingerprints.items()
+    }
+    return {day: found for day, found in corrected.items() if found}
 
 
 def collect(context: SourceContext, day: str) -> None:
@@ -163,8 +166,12 @@ def _fingerprint_corrections_in(entry: os.DirEntry[str], settings: Settings, now
             return None if session is None else _fingerprint_corrections(session)
     except (OSError, InputError):
         return None  # no corrections, or `ingest_day` reports the fault
-    correction = SessionFile(CORRECTIONS_FILE, found.st_size, found.st_mtime_ns)
-    return fingerprint_files(entry.name, "finished", [correction])
+    return _fingerprint_correction(entry.name, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=_MAX_KNOWN_CORRECTIONS)  # every tick asks for the same ones
+def _fingerprint_correction(session: str, size_bytes: int, modified_ns: int) -> str:
+    return fingerprint_files(session, "finished", [SessionFile(CORRECTIONS_FILE, size_bytes, modified_ns)])
 
 
 def _fingerprint_corrections(session: SessionFolder) -> str | None:

@@ -11,6 +11,7 @@ is skipped as a whole, with its number.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -81,8 +82,10 @@ class TableRow:
 def find_table_file(path: Path) -> Path:
     """Return the table file of a path or a folder; raise `InputError` if there is none of a known name or kind."""
     if path.is_dir():
-        names = [each.name for each in path.iterdir() if each.is_file()]
-        for wanted in ("fine_tune_dataset.csv", "fine_tune_dataset.tsv", "fine_tune_dataset.json"):
+        kinds = ("fine_tune_dataset.csv", "fine_tune_dataset.tsv", "fine_tune_dataset.json")
+        with os.scandir(path) as entries:  # thousands of clips can lie beside the table, and every tick looks for it
+            names = [each.name for each in entries if each.name.lower() in kinds and each.is_file()]
+        for wanted in kinds:
             found = sorted(each for each in names if each.lower() == wanted)
             if len(found) > 1:
                 raise InputError(f"{path} holds {' and '.join(found)}, which differ in capitals only; remove one")
