@@ -25,6 +25,7 @@ from habla_ml.consent.admission import WithheldState, merge_withheld
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.lake import Lake, PointerReader, catalogue
 from habla_ml.lake.table import put_table
+from habla_ml.names import canonical_name
 from habla_ml.recordings.days import put_skipped_inputs, read_skipped_inputs
 from habla_ml.recordings.sessions import Skipped
 
@@ -140,11 +141,11 @@ def _select_new_events(present: pa.Table, events: list[AnnotationEvent]) -> list
     known_ids = set(known["event_id"].to_pylist())
     answers: dict[tuple[str, str, str], list[tuple[datetime, int, tuple[str, str, str]]]] = defaultdict(list)
     for event in map(parse_event, known.to_pylist()):
-        history = answers[event.segment_id, event.source, event.person]
+        history = answers[event.segment_id, event.source, canonical_name(event.person)]
         history.append((event.created_at, event.attempt, event.answer))
     added = []
     for event in sorted(events, key=lambda each: (each.created_at, each.event_id)):
-        history = answers[event.segment_id, event.source, event.person]
+        history = answers[event.segment_id, event.source, canonical_name(event.person)]
         at = bisect_right(history, event.created_at, key=lambda answer: answer[0])
         if event.event_id in known_ids or (at and history[at - 1][1:] == (event.attempt, event.answer)):
             continue

@@ -1,7 +1,7 @@
 """Inter-annotator agreement: how much people differ who transcribed the same segment.
 
-An author is a person, or a source without named persons. The latest event of each author counts, unless withdrawn. For
-each segment and each pair of its authors with usable texts,
+An author is a person in whatever spelling, or a source without named persons. The latest event of each author counts,
+unless withdrawn. For each segment and each pair of its authors with usable texts,
 
     errors  = Levenshtein distance of the two texts (in words for the WER, in characters for the CER)
     length  = half the sum of their lengths
@@ -30,6 +30,7 @@ from habla_ml.annotation.event_log import load_events, read_valid_events
 from habla_ml.annotation.events import AnnotationEvent, parse_event
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.lake import Lake, catalogue
+from habla_ml.names import canonical_name, choose_spellings
 
 _BOOTSTRAP_DRAWS: Final = 2_000
 _SEED: Final = 20260216
@@ -116,7 +117,9 @@ def measure_agreement(
         days = list(catalogue.ANNOTATIONS.keys(lake))
     differences: list[TranscriptDifference] = []
     usability_conflicts = 0
+    typed: list[str] = []
     for event_by_author in (each for day in sorted(days) for each in _find_shared_segments(lake, day)):
+        typed += [event.author for event in event_by_author.values()]
         texts = {author: _prepare_text(event, conventions, normalise) for author, event in event_by_author.items()}
         for authors in combinations(sorted(texts), 2):
             one, other = (texts[author] for author in authors)
@@ -127,7 +130,8 @@ def measure_agreement(
     by_pair: dict[tuple[str, str], list[TranscriptDifference]] = defaultdict(list)
     for each in differences:
         by_pair[each.authors].append(each)
-    pairs = [_summarise_pair(*authors, shared) for authors, shared in by_pair.items()]
+    shown = {canonical_name(name): spelling for name, spelling in choose_spellings(typed).items()}
+    pairs = [_summarise_pair(shown[one], shown[other], shared) for (one, other), shared in by_pair.items()]
     sessions = [each.session_id for each in differences]
     return AnnotatorAgreement(
         segments=len({each.segment_id for each in differences}),
@@ -141,20 +145,21 @@ def measure_agreement(
 
 
 def _find_shared_segments(lake: Lake, day: str) -> Iterator[dict[str, AnnotationEvent]]:
-    """Yield author → their latest event for every segment with at least two authors."""
+    """Yield canonical name of an author → their latest event for every segment with at least two authors."""
     log = load_events(lake, day)
     if log is None:
         return
     table = read_valid_events(lake, log.parquet)
     authors = pc.if_else(pc.equal(table["person"], ""), table["source"], table["person"])
-    by_segment = pa.table({"segment_id": table["segment_id"], "author": authors}).group_by("segment_id")
+    names = pa.array(map(canonical_name, authors.to_pylist()), pa.string())
+    by_segment = pa.table({"segment_id": table["segment_id"], "author": names}).group_by("segment_id")
     counted = by_segment.aggregate([("author", "count_distinct")])
     shared = counted.filter(pc.greater(counted["author_count_distinct"], 1))["segment_id"]
     last: dict[str, dict[str, AnnotationEvent]] = defaultdict(dict)
     # The log is sorted by time within a segment, so a later event replaces an earlier one.
     for row in table.filter(pc.is_in(table["segment_id"], shared.combine_chunks())).to_pylist():
         event = parse_event(row)
-        last[event.segment_id][event.author] = event
+        last[event.segment_id][canonical_name(event.author)] = event
     yield from last.values()
 
 

@@ -23,6 +23,7 @@ from habla_ml.corpus.language import detect_language
 from habla_ml.corpus.snapshot import Snapshot, load_snapshot
 from habla_ml.corpus.violations import ReviewRequestsBySegment, find_confirmed_rules
 from habla_ml.lake import Lake, catalogue
+from habla_ml.names import canonical_name
 from habla_ml.recordings.days import PublishedDay, load_day
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
 from habla_ml.settings import QualitySettings
@@ -201,7 +202,7 @@ def describe_corpus(lake: Lake, settings: QualitySettings) -> CorpusReport:
     snapshot = None if latest is None else load_snapshot(lake, latest.value["snapshot"])
     return CorpusReport(
         days=tuple(totals.days),
-        speakers=_sum_hours(totals, "speaker"),
+        speakers=_sum_hours_by_speaker(totals),
         roles=() if snapshot is None else _sum_hours_by_role(lake, snapshot),
         loudness=_sum_hours_by_loudness(totals),
         vocabulary=_thin_points(totals.points),
@@ -296,10 +297,16 @@ def _sum_seconds(table: pa.Table) -> Iterator[tuple[Any, Any]]:
     return zip(sums["key"].to_pylist(), sums["duration_s_sum"].to_pylist(), strict=True)
 
 
-def _sum_hours(totals: _ReportTotals, name: str) -> tuple[Hours, ...]:
-    recorded, usable = totals.recorded_s[name], totals.usable_s[name]
-    keys = sorted(recorded.keys() | usable.keys(), key=lambda key: (-recorded[key], key))
-    return tuple(Hours(key, recorded[key] / 3600, usable[key] / 3600) for key in keys)
+def _sum_hours_by_speaker(totals: _ReportTotals) -> tuple[Hours, ...]:
+    """Return the hours of each speaker, most recorded first, under the spelling with most recorded hours."""
+    recorded, usable = totals.recorded_s["speaker"], totals.usable_s["speaker"]
+    shown: dict[str, str] = {}
+    sums: dict[str, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
+    for name in sorted(recorded.keys() | usable.keys(), key=lambda name: (-recorded[name], name)):
+        key = shown.setdefault(canonical_name(name), name)
+        sums[key] = (sums[key][0] + recorded[name], sums[key][1] + usable[name])
+    order = sorted(sums, key=lambda key: (-sums[key][0], key))
+    return tuple(Hours(key, sums[key][0] / 3600, sums[key][1] / 3600) for key in order)
 
 
 def _sum_hours_by_loudness(totals: _ReportTotals) -> tuple[tuple[int, Hours], ...]:

@@ -19,6 +19,7 @@ from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.lake import Lake, catalogue
 from habla_ml.monitoring.weeks import week_of_day, week_of_moment
+from habla_ml.names import canonical_name
 
 _CORRECTION_COLUMNS: Final = ("segment_id", "session_id", "day", "sentence", "audio_sha256", "annotated_at")
 
@@ -47,7 +48,7 @@ class SnapshotContents:
     """Ids of all its segments: train, validation and test."""
     audio_hashes: pa.Array
     train_speakers: frozenset[str]
-    """Speakers of the train split, as named in the snapshot."""
+    """Canonical names of the speakers of the train split."""
     vocabulary: frozenset[str]
     """Normalised words of the train split."""
     held_out: tuple[tuple[str, str, str], ...]
@@ -64,7 +65,7 @@ def read_snapshot_contents(lake: Lake, snapshot: Snapshot) -> SnapshotContents:
     return SnapshotContents(
         segments=table["segment_id"].combine_chunks(),
         audio_hashes=pc.unique(table["audio_sha256"]),
-        train_speakers=frozenset(pc.unique(train["speaker"]).to_pylist()),
+        train_speakers=frozenset(map(canonical_name, pc.unique(train["speaker"]).to_pylist())),
         vocabulary=frozenset(word for each in sentences for word in normalise_spanish(each).split()),
         held_out=tuple(
             (week_of_day(row["day"]), row["session_id"], row["sentence"])

@@ -33,6 +33,7 @@ from habla_ml.monitoring.excess import ReferenceLevel, WeeklyMeasurement, comput
 from habla_ml.monitoring.fresh_corrections import FreshCorrection, SnapshotContents
 from habla_ml.monitoring.record import DailyInputs, InputName, InputSeries, RatioSums
 from habla_ml.monitoring.weeks import week_of_day
+from habla_ml.names import canonical_name
 from habla_ml.recordings.days import PublishedDay, load_day
 from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.recordings.speaker_labels import is_local_speaker_label
@@ -42,7 +43,7 @@ SNR_SAMPLE_SIZE: Final = 48
 FEWEST_SESSIONS: Final = 2
 """Fewest sessions of a measured week."""
 
-_INPUTS_FORMAT: Final = "habla_ml.inputs/1"
+_INPUTS_FORMAT: Final = "habla_ml.inputs/2"
 _COLUMNS: Final = ("segment_id", "session_id", "duration_s", "loudness_dbfs", "clipped_share", "asr_status", "speaker")
 
 
@@ -228,13 +229,13 @@ def _sum_day(
 
 
 def _find_speaker_name(speakers: SpeakerMap, session: str, label: str | None) -> str | None:
-    """Return the speaker as a snapshot names them; None for a label that is local to its session."""
+    """Return the canonical name of the speaker in a snapshot; None for a label that is local to its session."""
     if label is None:
         return None
     person = speakers.find_person(session, label)
     if person is not None:
-        return person.name
-    return None if is_local_speaker_label(label) else label
+        return canonical_name(person.name)
+    return None if is_local_speaker_label(label) else canonical_name(label)
 
 
 def _measure_snr(lake: Lake, day: PublishedDay, sample: Mapping[int, str]) -> Iterator[tuple[str, float]]:

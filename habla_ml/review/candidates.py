@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from habla_ml.annotation.event_log import load_events, read_valid_events
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.lake import Lake, catalogue
+from habla_ml.names import canonical_name
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.segments import SEGMENT_COLUMNS, SegmentMetadata
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER, global_speaker, is_local_speaker_label
@@ -154,7 +155,7 @@ def _summarise_annotations(lake: Lake) -> _AnnotatedSpeech:
             sums = spoken.group_by("speaker", use_threads=False).aggregate([("duration_s", "sum")])
             for row in sums.to_pylist():
                 if not is_local_speaker_label(row["speaker"]):
-                    minutes[row["speaker"]] += row["duration_s_sum"] / 60
+                    minutes[canonical_name(row["speaker"])] += row["duration_s_sum"] / 60
     return _AnnotatedSpeech(minutes, np.unique(np.concatenate(sounds)))
 
 
@@ -199,7 +200,9 @@ def _compute_suspicion(
     """Return the suspicion of each row, from its metadata, and the transcribed minutes of its speaker."""
     weights, quiet_below = settings.review.weights, settings.evaluation.quiet_below_dbfs
     speakers = table["speaker"].to_pylist()
-    known = [math.inf if is_local_speaker_label(each) else minutes.get(each, 0.0) for each in speakers]
+    known = [
+        math.inf if is_local_speaker_label(each) else minutes.get(canonical_name(each or ""), 0.0) for each in speakers
+    ]
     confidence = pc.fill_null(table["machine_confidence"], 1.0).to_numpy()
     quiet = np.clip((quiet_below - table["loudness_dbfs"].to_numpy()) / _FULL_QUIET_WEIGHT_DB, 0, 1)
     rejected = pc.fill_null(pc.equal(table["asr_status"], "rejected"), False).to_numpy()

@@ -17,6 +17,7 @@ from habla_ml.corpus.general_speech import GeneralSpeech
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import PointerMovedError
 from habla_ml.lake import Lake, catalogue
+from habla_ml.names import choose_spellings
 from habla_ml.training.base_model import WhisperBaseModel
 from habla_ml.training.clips import NonSpeech, select_sample
 from habla_ml.training.identity import RunIdentity
@@ -76,8 +77,9 @@ def split_held_out(
     """
     most = min(n_clips, max(1, len(utterances) // _CLIPS_PER_HELD_OUT_CLIP))
     clips_by_speaker: dict[str, list[str]] = defaultdict(list)
+    shown = choose_spellings(each.session_id for each in utterances)
     for each in utterances:
-        clips_by_speaker[each.session_id].append(each.segment_id)
+        clips_by_speaker[shown[each.session_id]].append(each.segment_id)
     held: set[str] = set()
     for speaker in sorted(clips_by_speaker, key=lambda name: hashlib.sha256(name.encode()).digest()):
         if len(held) + len(clips_by_speaker[speaker]) <= most:

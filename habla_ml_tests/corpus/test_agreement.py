@@ -159,3 +159,16 @@ def test_agreement_can_be_limited_to_days(lake: Lake) -> None:
     append_events(lake, DAY, [make_table_event("a/1", "ana", "uno"), make_table_event("a/1", "eva", "dos")], {})
     assert measure_agreement(lake, CONVENTIONS_V1, normalise_spanish, ["2026-02-17"]).comparisons == 0
     assert measure_agreement(lake, CONVENTIONS_V1, normalise_spanish, [DAY]).comparisons == 1
+
+
+def test_one_person_in_two_spellings_does_not_agree_with_himself(lake: Lake) -> None:
+    first = [make_table_event("a/1", "Núria", "hola"), make_table_event("b/1", "Núria", "adiós")]
+    second = [make_table_event("a/1", " NU\u0301RIA", "ola"), make_table_event("b/1", "eva", "adiós")]
+    append_events(lake, DAY, [*first, *second], {})
+    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
+    assert [(each.first, each.second, each.segments) for each in found.pairs] == [("eva", "Núria", 1)]
+
+
+def test_the_same_answer_of_another_spelling_is_no_new_event(lake: Lake) -> None:
+    assert append_events(lake, DAY, [make_table_event("a/1", "Núria", "hola")], {}).added == 1
+    assert append_events(lake, DAY, [make_table_event("a/1", "nu\u0301ria ", "hola")], {}).added == 0

@@ -21,6 +21,7 @@ from habla_ml.lake import Lake, catalogue, compute_digest
 from habla_ml.settings import QualitySettings
 from habla_ml_tests.testing.annotated_days import DIGEST, RecordedSegmentSpec, write_recorded_day
 from habla_ml_tests.testing.html_tags import assert_self_contained
+from habla_ml_tests.testing.spellings import respell
 from habla_ml_tests.testing.text_corpora import create_empty_lake
 
 BOUNDS = QualitySettings()
@@ -234,3 +235,11 @@ def test_many_days_are_drawn_as_weeks_or_months(tmp_path: Path, days: int, unit:
     page = render_corpus_report(replace(describe(create_empty_lake(tmp_path)), days=lines))
     assert f"<h2>Hours by {unit}</h2>" in page
     assert page.count(" with a usable transcript</title>") == drawn
+
+
+def test_a_speaker_in_many_spellings_is_one_line_under_the_most_spoken_one(tmp_path: Path) -> None:
+    lake, labels = create_empty_lake(tmp_path), respell("Lucía Peña")
+    spoken = [RecordedSegmentSpec(at, None, seconds=1.0, speaker=label) for at, label in enumerate(labels)]
+    write_recorded_day(lake, "2026-02-16", [*spoken, RecordedSegmentSpec(99, None, seconds=2.0, speaker=labels[0])])
+    (found,) = describe(lake).speakers
+    assert (found.name, found.recorded_h * 3600) == ("Lucía Peña", pytest.approx(len(labels) + 2))

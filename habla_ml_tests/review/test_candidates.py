@@ -7,6 +7,7 @@ from habla_ml.recordings.days import load_day
 from habla_ml.review.candidates import find_segments, gather_pool
 from habla_ml_tests.testing.recorded_days import DAY, NEXT_DAY, SimulatedSegment, annotate, publish_recordings
 from habla_ml_tests.testing.released_models import make_review_settings
+from habla_ml_tests.testing.spellings import respell
 
 
 def names(members) -> set[str]:
@@ -54,6 +55,16 @@ def test_a_named_speaker_has_transcribed_minutes_of_all_days_and_a_label_has_non
     minutes = [known[each.id].annotated_minutes for each in later]
     assert minutes == [pytest.approx(0.1), 0.0, *[float("inf")] * 3]
     assert [known[each.id].speaker for each in later[2:]] == ["SPEAKER_00", "Speaker A", "unknown"]
+
+
+def test_a_named_speaker_has_the_transcribed_minutes_of_every_spelling(lake, settings, tmp_path):
+    labels = respell("Lucía Peña")
+    spoken = [SimulatedSegment("one", at, label, seconds=6.0) for at, label in enumerate(labels)]
+    publish_recordings(lake, DAY, spoken, tmp_path)
+    annotate(lake, DAY, spoken)
+    publish_recordings(lake, NEXT_DAY, [SimulatedSegment("two", 1, "lucía peña")], tmp_path)
+    (member,) = gather_pool(lake, settings, "2026-W07").members
+    assert member.annotated_minutes == pytest.approx(0.1 * len(labels))
 
 
 def test_the_pool_is_bounded_and_its_suspects_are_the_worst_segments_of_all_days(lake, tmp_path):

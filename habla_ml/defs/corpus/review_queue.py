@@ -13,6 +13,7 @@ from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import table, tabulate_counts
 from habla_ml.defs.resources import StoreResource
 from habla_ml.lake import catalogue
+from habla_ml.names import canonical_name
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _describe_items(items: "Sequence[ReviewItem]") -> dict[str, int | float | dg
     reasons = Counter(kind for each in items for kind in {reason.partition(":")[0] for reason in each.reasons})
     seconds_by_speaker = Counter[str]()
     for each in items:
-        seconds_by_speaker[each.speaker] += round(each.duration_s)
+        seconds_by_speaker[canonical_name(each.speaker)] += round(each.duration_s)
     speakers = enumerate(seconds_by_speaker.most_common(), start=1)
     first_items = (
         {

@@ -6,7 +6,7 @@ features are not slices, because most sentences have several: see `metrics.featu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, get_args
 
@@ -14,6 +14,7 @@ from habla_ml.evaluation.comparison.records import ComparisonMethod, Dimension, 
 from habla_ml.evaluation.metrics.inputs import Reference, ScoredSpeech
 from habla_ml.evaluation.scoring.rates import compute_rate, stack_counts
 from habla_ml.evaluation.scoring.statistics import Resample, to_interval
+from habla_ml.names import canonical_name, choose_spellings
 
 if TYPE_CHECKING:
     from habla_ml.settings import EvaluationSettings
@@ -34,8 +35,9 @@ def compute_slices(speech: ScoredSpeech, settings: EvaluationSettings) -> tuple[
     is missing.
     """
     groups: dict[_SliceKey, list[int]] = {}
+    shown = choose_spellings(name for each in speech.references for name in (each.speaker_key, each.session_id))
     for at, reference in enumerate(speech.references):
-        for key in _list_slice_keys(reference, settings.quiet_below_dbfs):
+        for key in _list_slice_keys(reference, settings.quiet_below_dbfs, shown):
             groups.setdefault(key, []).append(at)
     keys = sorted(groups, key=lambda key: (DIMENSIONS.index(key.dimension), key.rank, key.name))
     whole = stack_counts([each.words for each in speech.models])
@@ -54,7 +56,8 @@ class _SliceKey:
     """Order within the dimension; slices of the same rank are sorted by name."""
 
 
-def _list_slice_keys(reference: Reference, quiet_below_dbfs: float) -> list[_SliceKey]:
+def _list_slice_keys(reference: Reference, quiet_below_dbfs: float, shown: Mapping[str, str]) -> list[_SliceKey]:
+    """Return the slices of an utterance; `shown` is name → the one of its spellings to show."""
     quiet = reference.loudness_dbfs < quiet_below_dbfs
     bound = f"{quiet_below_dbfs:g} dBFS"
     return [
@@ -65,8 +68,8 @@ def _list_slice_keys(reference: Reference, quiet_below_dbfs: float) -> list[_Sli
         _make_label_key("role", reference.role),
         _SliceKey("seen_speaker", _SEEN_LABELS[reference.is_seen_speaker], int(reference.is_seen_speaker is None)),
         _make_label_key("source", reference.source),
-        _SliceKey("speaker", reference.speaker_key),
-        _SliceKey("session", reference.session_id),
+        _SliceKey("speaker", shown[reference.speaker_key]),
+        _SliceKey("session", shown[reference.session_id]),
     ]
 
 
@@ -95,7 +98,7 @@ def _make_slice(
     resample: Resample,
     settings: EvaluationSettings,
 ) -> Slice:
-    models, sessions = speech.models, len({speech.references[at].session_id for at in chosen})
+    models, sessions = speech.models, len({canonical_name(speech.references[at].session_id) for at in chosen})
     roles = {model.role: at for at, model in enumerate(models)}
     improvement = None
     if "base" in roles and "candidate" in roles:

@@ -17,6 +17,7 @@ from habla_ml.evaluation.metrics.non_speech import NonSpeechSet
 from habla_ml.evaluation.scoring.alignment import AlignedWord, ErrorCounts, align_words, score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_orthographic, normalise_spanish
 from habla_ml.evaluation.scoring.statistics import Draws
+from habla_ml.names import choose_spellings
 from habla_ml.recordings.speaker_labels import is_local_speaker_label
 from habla_ml.transcription.engine import Hypothesis, Usage
 
@@ -163,11 +164,12 @@ def score_models(
     Raises:
         EvaluationError: A model has no hypothesis for an utterance.
     """
-    units = [each.speaker_key if unit == "speaker" else each.session_id for each in references]
+    typed = [each.speaker_key if unit == "speaker" else each.session_id for each in references]
+    shown = choose_spellings(typed)
     return ScoredSpeech(
         tuple(references),
         tuple(_score_model(model, references, hypotheses) for model, hypotheses in models),
-        Draws.of(units, settings.bootstrap_draws, settings.seed),
+        Draws.of([shown[each] for each in typed], settings.bootstrap_draws, settings.seed),
     )
 
 

@@ -16,6 +16,7 @@ from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.errors import InputError
 from habla_ml.evaluation.metrics.diarisation import DiarisationScore, SpeakerTurn, read_rttm, score_diarisation
 from habla_ml.lake import Lake
+from habla_ml.names import canonical_name
 from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.recordings.sessions import parse_session_start, to_utc
 
@@ -64,13 +65,13 @@ def _read_labelled_turns(
     for each in recordings:
         for row in read_segment_metadata(lake, each, _COLUMNS):
             name, start = row["session_id"], parse_session_start(row["session_id"])
-            if name not in turns or not row["speaker"]:
+            if name not in turns or not (label := canonical_name(row["speaker"] or "")):
                 continue
             if start is None or row["recorded_at"] is None:
                 del turns[name]
                 continue
             end_s = (row["recorded_at"] - to_utc(start, zone)).total_seconds()
-            turns[name].append(SpeakerTurn(max(0.0, end_s - row["duration_s"]), end_s, row["speaker"]))
+            turns[name].append(SpeakerTurn(max(0.0, end_s - row["duration_s"]), end_s, label))
     return turns
 
 

@@ -14,6 +14,7 @@ from habla_ml.evaluation.comparison.records import Slice
 from habla_ml.evaluation.comparison.slices import DIMENSIONS
 from habla_ml.evaluation.metrics.inputs import Reference
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterance, make_utterances
+from habla_ml_tests.testing.spellings import respell
 
 
 def slices_by_name(utterances, dimension: str) -> dict[str, int]:
@@ -57,6 +58,14 @@ def test_the_value_of_an_utterance_chooses_its_slice_and_a_missing_value_is_unkn
     found = slices_by_name(changed, dimension)
     assert list(found) == names
     assert sum(found.values()) == len(values)
+
+
+@pytest.mark.parametrize(("field", "dimension"), [("speaker", "speaker"), ("session_id", "session")])
+def test_a_name_in_many_spellings_is_one_slice_under_the_most_frequent_one(field: str, dimension: str) -> None:
+    names = [*respell("Lucía Peña"), "Lucía Peña", "Paco"]
+    made = [make_utterance(f"s{at}", "a", "hola") for at in range(len(names))]
+    changed = [replace(each, **{field: name}) for each, name in zip(made, names, strict=True)]
+    assert slices_by_name(changed, dimension) == {"Lucía Peña": len(names) - 1, "Paco": 1}
 
 
 def make_voiced(snr_db: float) -> np.ndarray:

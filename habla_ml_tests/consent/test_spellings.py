@@ -1,0 +1,101 @@
+"""A person in every spelling of the name: the same admission, and the same erasure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from habla_ml.annotation.consent_filter import open_consent_filter
+from habla_ml.consent.admission import load_consents
+from habla_ml.consent.register import Contributor, Voice
+from habla_ml.consent.tombstones import read_tombstones
+from habla_ml.erasure.contributor_data import find_contributor_data
+from habla_ml.erasure.matcher import ErasureMatcher, make_alias
+from habla_ml.names import canonical_name
+from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
+from habla_ml_tests.testing.habla_sessions import (
+    NOW,
+    HablaWorkspace,
+    ingest_into,
+    make_workspace,
+    set_age,
+    write_session,
+)
+from habla_ml_tests.testing.pending_consents import GIVEN, register
+from habla_ml_tests.testing.spellings import respell
+from habla_ml_tests.testing.transcript_tables import import_table_file, read_segments, write_transcript_csv
+
+DAY, SESSION = "2026-02-16", "clase_20260216_100000"
+LABELS = respell("Lucía Peña")
+WITHDRAWN = {"contributor": "c-1", "given": GIVEN, "withdrawn": "2026-05-01", "speakers": [{"label": LABELS[0]}]}
+
+
+def make_class(root: Path, *entries: dict[str, object]) -> HablaWorkspace:
+    """A session in which one more segment is of another speaker, and the register with these entries."""
+    (root / "consents.yaml").touch()
+    workspace = make_workspace(root, consent={"registry": str(root / "consents.yaml")})
+    register(workspace, *entries)
+    spoken = {number: {"speaker": label} for number, label in enumerate([*LABELS, "Paco"], start=1)}
+    set_age(write_session(workspace.recordings, SESSION, len(spoken), entries=spoken), 24)
+    return workspace
+
+
+def test_a_withdrawn_voice_is_not_ingested_in_any_spelling(tmp_path: Path) -> None:
+    workspace = make_class(tmp_path, WITHDRAWN)
+    ingest_into(workspace, DAY)
+    assert [row["speaker"] for row in read_segments(workspace, DAY)] == ["Paco"]
+    files = [f"segment_{number:03d}.wav" for number in range(1, len(LABELS) + 1)]
+    refused = {segment_id(HABLA_SOURCE, SESSION, name) for name in files}
+    assert read_tombstones(workspace.lake).segments == refused
+
+
+def test_a_withdrawn_voice_wins_over_a_consent_in_another_spelling(tmp_path: Path) -> None:
+    given = [
+        {"contributor": f"c-{n}", "given": GIVEN, "speakers": [{"label": each}]} for n, each in enumerate(LABELS, 2)
+    ]
+    workspace = make_class(tmp_path, *given, WITHDRAWN)
+    ingest_into(workspace, DAY)
+    assert [row["speaker"] for row in read_segments(workspace, DAY)] == ["Paco"]
+
+
+def test_a_withdrawn_voice_of_a_table_is_not_imported_in_any_spelling(tmp_path: Path) -> None:
+    workspace = make_class(tmp_path, WITHDRAWN, {"contributor": "paco", "given": GIVEN})
+    folder = tmp_path / "table" / "clips"
+    write_session(tmp_path / "table", "clips", len(LABELS) + 1, metadata=False)
+    rows = [
+        {"audio_path": f"clips/segment_{number:03d}.wav", "transcript": "hola", "speaker": label}
+        for number, label in enumerate([*LABELS, "PACO"], start=1)
+    ]
+    import_table_file(workspace, write_transcript_csv(folder.parent, rows, ["speaker"]))
+    held = [row["speaker"] for row in read_segments(workspace, "2026-11-19")]
+    assert held == ["PACO"]
+
+
+def test_an_annotation_is_withheld_by_every_spelling_and_a_blank_label_names_no_person(tmp_path: Path) -> None:
+    awaited = {"contributor": "c-1", "speakers": [{"label": LABELS[0]}]}
+    workspace = make_class(tmp_path, awaited)
+    ingest_into(workspace, DAY)
+    consent_filter = open_consent_filter(workspace.lake, load_consents(workspace.settings, NOW))
+    refusals = {
+        label: consent_filter.explain_refusal(DAY, SESSION, "x", [label]) for label in [*LABELS, "\u00a0", "Paco"]
+    }
+    assert [label for label, reason in refusals.items() if reason is None] == ["Paco"]
+
+
+def test_an_erasure_finds_every_spelling_in_a_lake_of_an_earlier_version(tmp_path: Path) -> None:
+    workspace = make_class(tmp_path)
+    ingest_into(workspace, DAY)
+    assert len(read_segments(workspace, DAY)) == len(LABELS) + 1
+    for contributor in (
+        Contributor(contributor="c-1", speakers=(Voice(label="LUCÍA  peña"),)),
+        Contributor(contributor="lucía peña"),
+        Contributor(contributor="c-2", sessions=("CLASE*",), speakers=(Voice(label="nadie"),)),
+    ):
+        found = find_contributor_data(workspace.lake, contributor)
+        assert len(found.segments) == len(LABELS) + bool(contributor.sessions)
+
+
+def test_an_erasure_replaces_every_spelling_of_the_name_in_json() -> None:
+    matcher = ErasureMatcher(frozenset(), frozenset(), frozenset({canonical_name("Lucía Peña")}))
+    before = {"people": dict.fromkeys(LABELS, "test"), "names": [*LABELS, "Paco"]}
+    aliases = [make_alias(each) for each in LABELS]
+    assert matcher.clean_json(before, str) == {"people": dict.fromkeys(aliases, "test"), "names": [*aliases, "Paco"]}
