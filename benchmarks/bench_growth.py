@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from synthetic_corpus import CONVENTIONS_FOLDER, CorpusShape, open_lake, settings_of, write_corpus
 
-from habla_ml.corpus.build import build_day, corpus_hours, load_corpus_day
+from habla_ml.corpus.build import build_day, load_corpus_day
+from habla_ml.corpus.hours import corpus_hours
 from habla_ml.corpus.conventions import load_conventions
 
 DAYS = 100

@@ -96,7 +96,7 @@ class CorpusDay:
     problems: Mapping[str, int]
     """Problem → annotated segments that have it."""
     hours: float
-    """Usable annotated audio."""
+    """Usable annotated audio; a sound counts once, also where copies of a session have it."""
     violations: Mapping[str, int] = field(default_factory=dict)
     """Requirement of the conventions → annotated segments that break it; empty in days of older builders."""
 
@@ -150,11 +150,6 @@ def read_text_problems(lake: Lake, day: CorpusDay, most: int = 100) -> tuple[Tex
     table = read_table(lake, day.parquet, columns)
     flagged = table.filter(pc.is_valid(table["problem"])).slice(0, most)
     return tuple(TextProblem(**row) for row in flagged.to_pylist())
-
-
-def corpus_hours(lake: Lake) -> float:
-    """Return the usable annotated hours; costs one listing, and one read for each day that changed."""
-    return round(sum(float(pointer.value["hours"]) for pointer in catalogue.CORPUS.read(lake).list_pointers()), 9)
 
 
 def find_outdated_days(
@@ -266,11 +261,12 @@ def _find_mismatch(sentence: str, duration_s: float, loudness_dbfs: float, setti
 def compute_totals(rows: pa.Table, segments: int, without_recording: int) -> dict[str, Any]:
     """Return `counts`, `problems`, `violations` and `hours` of a day, as its pointer stores them.
 
-    `rows` needs the columns status, problem, duration_s and, except in older days, violations. `segments` counts the
-    recorded segments of the day, `without_recording` the annotated ones without a recording.
+    `rows` needs the columns status, problem, audio_sha256, duration_s and, except in older days, violations. `segments`
+    counts the recorded segments of the day, `without_recording` the annotated ones without a recording.
     """
     statuses = _count_values(rows["status"])
     usable = rows.filter(pc.is_null(rows["problem"]))
+    sounds = usable.group_by("audio_sha256", use_threads=False).aggregate([("duration_s", "max")])
     has_violations = "violations" in rows.column_names
     return {
         "counts": {
@@ -282,7 +278,7 @@ def compute_totals(rows: pa.Table, segments: int, without_recording: int) -> dic
         },
         "problems": _count_values(rows["problem"]),
         "violations": _count_values(pc.list_flatten(rows["violations"])) if has_violations else {},
-        "hours": round((pc.sum(usable["duration_s"]).as_py() or 0.0) / 3600, 9),
+        "hours": round((pc.sum(sounds["duration_s_max"]).as_py() or 0.0) / 3600, 9),
     }
 
 

@@ -1,10 +1,10 @@
 """Splits: which session is train, validation or test, decided once and recorded in a ledger.
 
 A group is a session, or all sessions of an enrolled student (`corpus.speakers`). Sessions whose names are spellings of
-one name (`habla_ml.names`) are one group, since a table's session has the name of its speaker. A group never moves;
-`corpus.split_assignment` chooses the split of a new one. The same audio is never in two splits: copies stay in the
-split that had the audio first, and snapshots exclude the others. Segments that a review queue chose as uncertain are
-not a random sample of speech, so validation and test exclude them.
+one name (`habla_ml.names`) are one group, since a table's session has the name of its speaker. Copies of a session
+(`corpus.copies`) are one session, and a snapshot has each sound once. A group never moves; `corpus.split_assignment`
+chooses the split of a new one. A sound that sessions of two splits share stays in the split that had it first. Segments
+that a review queue chose as uncertain are not a random sample of speech, so validation and test exclude them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from habla_ml.annotation.review_queue import load_chosen_segment_ids
 from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, load_corpus_day
 from habla_ml.corpus.conventions import Conventions
+from habla_ml.corpus.copies import find_names_of_copies, keep_newest_of_each_sound, rename_sessions
 from habla_ml.corpus.snapshot import SNAPSHOT_SCHEMA, SPLITS, Snapshot, Split, load_snapshot, save_snapshot
 from habla_ml.corpus.speakers import EnrolledSpeakers, find_sessions_by_student, group_sessions, load_speaker_map
 from habla_ml.corpus.split_assignment import SHARE_TOLERANCE, assign_splits, compute_split_shares
@@ -35,7 +36,10 @@ SPEAKER_COUNTS: Final = ("sessions", "seen", "unseen", "unknown")
 MAX_GROUP_SHARE: Final = 0.5
 """Share of the hours above which enrolled people no longer keep their sessions in one group."""
 
-_CORPUS_COLUMNS: Final = (*(name for name in SNAPSHOT_SCHEMA.names if name in CORPUS_SCHEMA.names), "problem")
+_CORPUS_COLUMNS: Final = (
+    *(name for name in SNAPSHOT_SCHEMA.names if name in CORPUS_SCHEMA.names),
+    *("problem", "annotated_at"),
+)
 # A person found in several splits belongs to the one that training must not use.
 _SPLIT_PRIORITY: Final[tuple[Split, ...]] = ("test", "validation", "train")
 _AUDIO_SPLIT_SCHEMA: Final = pa.schema([("audio_sha256", pa.string()), ("split", pa.string())])
@@ -75,12 +79,15 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
         PointerMovedError: Another process made a snapshot at the same time; run again.
     """
     days = _load_current_days(lake, conventions)
-    rows = _load_usable_rows(lake, days)
-    speakers = _find_enrolled_speakers(rows, settings)
-    chosen = pc.is_in(rows["segment_id"], pa.array(sorted(load_chosen_segment_ids(lake)), pa.string()))
     pointer = lake.read_pointer(catalogue.SPLIT_LEDGER)
     before = load_ledger(lake, pointer)
+    rows = _load_usable_rows(lake, days)
+    copied = find_names_of_copies(lake, [day.metadata for day in days], rows["session_id"], before.groups)
+    rows = keep_newest_of_each_sound(rename_sessions(rows, copied), ("audio_sha256", "session_id"))
+    speakers = _find_enrolled_speakers(rows, settings)
+    chosen = rows["chosen"]
     groups = _assign_sessions(rows, chosen, speakers, before, settings)
+    groups |= {name: groups[merged] for name, merged in copied.items() if merged in groups}
     rows = rows.append_column("split", pa.array([groups[each] for each in rows["session_id"].to_pylist()], pa.string()))
     excluded = pc.and_(chosen, pc.not_equal(rows["split"], "train"))
     kept_out, rows = rows.filter(excluded), rows.filter(pc.invert(excluded))
@@ -94,7 +101,8 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
     ledger = asdict(SplitLedger(groups, pinned, {**new_people, **before.people}))
     ledger_id = lake.put_json({"format": LEDGER_FORMAT, **ledger})
     lake.move_pointer(catalogue.SPLIT_LEDGER, {"ledger": ledger_id}, pointer)
-    rows = _add_speaker_columns(_drop_copies(rows, pinned), speakers)
+    rows = keep_newest_of_each_sound(_drop_copies(rows, pinned), ("audio_sha256",))
+    rows = _add_speaker_columns(rows.drop_columns(["chosen", "annotated_at"]), speakers)
     draft = Snapshot(
         id="",
         segments=put_table(lake, rows.cast(SNAPSHOT_SCHEMA)),
@@ -334,6 +342,7 @@ def _load_current_days(lake: Lake, conventions: Conventions) -> list[CorpusDay]:
 
 
 def _load_usable_rows(lake: Lake, days: list[CorpusDay]) -> pa.Table:
+    """Return the usable rows, and whether a review queue chose their sound as uncertain."""
     tables = []
     for day in days:
         table = read_table(lake, day.parquet, _CORPUS_COLUMNS)
@@ -344,7 +353,10 @@ def _load_usable_rows(lake: Lake, days: list[CorpusDay]) -> pa.Table:
             "or name a table in annotation.tables, then materialise annotated_corpus"
         )
     order = [(key, "ascending") for key in ("day", "session_id", "number", "file_name", "segment_id")]
-    return pa.concat_tables(tables).sort_by(order)
+    rows = pa.concat_tables(tables).sort_by(order)
+    is_chosen = pc.is_in(rows["segment_id"], pa.array(sorted(load_chosen_segment_ids(lake)), pa.string()))
+    chosen_sounds = pc.unique(rows["audio_sha256"].filter(is_chosen))
+    return rows.append_column("chosen", pc.is_in(rows["audio_sha256"], chosen_sounds))
 
 
 def _sum_hours_by_session(rows: pa.Table) -> dict[str, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from habla_ml.corpus.build import corpus_hours
+from habla_ml.corpus.hours import corpus_hours
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.errors import SettingsError, TrainingError
 from habla_ml.lake import Lake, catalogue

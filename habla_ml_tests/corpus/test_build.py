@@ -15,8 +15,9 @@ import pytest
 from habla_ml.annotation.event_log import append_events, load_events, read_events
 from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.annotation.sources import collect_events
-from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, build_day, corpus_hours, read_text_problems
+from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, build_day, read_text_problems
 from habla_ml.corpus.conventions import load_conventions
+from habla_ml.corpus.hours import corpus_hours
 from habla_ml.errors import CorpusError
 from habla_ml.recordings.ingest import ingest_day
 from habla_ml.recordings.segments import HABLA_SOURCE, segment_id

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from habla_ml.corpus.build import CORPUS_SCHEMA
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.lake import Lake, catalogue
+from habla_ml.lake.table import put_table
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,11 @@ def write_corpus_day(lake: Lake, day: str, lines: Iterable[AnnotatedSegmentSpec]
     out = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(made, schema=CORPUS_SCHEMA), out)
     usable = [row for row in made if row["problem"] is None]
+    metadata = pa.Table.from_pylist(made, schema=CORPUS_SCHEMA).select(["session_id", "audio_sha256", "loudness_dbfs"])
     value = {
         "parquet": lake.put_bytes(out.getvalue()),
         "recordings": "0" * 64,
-        "facts": "0" * 64,
+        "facts": put_table(lake, metadata),
         "annotations": "",
         "conventions": conventions.title,
         "conventions_digest": conventions.digest,

@@ -43,7 +43,10 @@ def test_a_folder_that_is_missing_or_lacks_a_file_is_refused(recipe: Recipe, tmp
     with pytest.raises(TrainingError, match=r"is not a folder; correct base_model"):
         resolve_base_model(make_recipe_with_base(recipe, str(tmp_path / "nowhere")))
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(TrainingError, match=r"generation_config.json is missing; model.safetensors is missing; tokenizer.json is missing; run `habla-ml"):
+    with pytest.raises(
+        TrainingError,
+        match=r"generation_config.json is missing; model.safetensors is missing; tokenizer.json is missing; run `habla-ml",
+    ):
         resolve_base_model(make_recipe_with_base(recipe, str(tmp_path)))
 
 

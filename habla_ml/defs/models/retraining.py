@@ -34,7 +34,7 @@ def build_growth_sensor(settings: Settings) -> dg.SensorDefinition:
         ),
     )
     def corpus_growth(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SensorResult:
-        from habla_ml.corpus.build import corpus_hours
+        from habla_ml.corpus.hours import corpus_hours
 
         if (unfinished := _find_failed_version(context.instance, settings)) is not None:
             return _request_version(context.instance, unfinished, settings, "retry", [])
@@ -61,7 +61,7 @@ def build_quarterly_schedule(settings: Settings) -> dg.ScheduleDefinition:
     def quarterly_retraining(
         context: dg.ScheduleEvaluationContext, lake: StoreResource
     ) -> dg.RunRequest | dg.SkipReason:
-        from habla_ml.corpus.build import corpus_hours
+        from habla_ml.corpus.hours import corpus_hours
 
         opened = lake.lake()
         hours = corpus_hours(opened)

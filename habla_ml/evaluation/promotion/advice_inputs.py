@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import date
 
-from habla_ml.corpus.build import corpus_hours
+from habla_ml.corpus.hours import corpus_hours
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.comparison.records import Comparison, ModelScore
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
