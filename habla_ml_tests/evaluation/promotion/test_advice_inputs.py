@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from habla_ml.corpus.conventions import load_conventions
 from habla_ml.evaluation.comparison.compare import compare_decoded_models
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.metrics.domain_vocabulary import DomainVocabulary
@@ -24,6 +25,7 @@ from habla_ml.training.plan import VersionPlan
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.testing.command_line import run_habla_ml
+from habla_ml_tests.testing.habla_sessions import V1
 from habla_ml_tests.testing.released_models import make_review_settings
 from habla_ml_tests.testing.simulated_hypotheses import (
     TEST_PROVENANCE,
@@ -32,6 +34,7 @@ from habla_ml_tests.testing.simulated_hypotheses import (
     make_utterances,
     simulate_hypotheses,
 )
+from habla_ml_tests.testing.text_corpora import AnnotatedSegmentSpec, write_corpus_day
 from habla_ml_tests.testing.trained_versions import fake_digest, make_training_record
 from habla_ml_tests.testing.training_snapshot import TrainingClipSpec, publish_snapshot
 
@@ -83,7 +86,8 @@ def add_version(lake: Lake, version: str, hours: float, found: Comparison, recip
 
 def set_hours(lake: Lake, days: dict[str, float]) -> None:
     for day, hours in days.items():
-        lake.move_pointer(f"corpus/{day}", {"hours": hours}, None)
+        line = AnnotatedSegmentSpec(day, sound=fake_digest(day), seconds=hours * 3600)
+        write_corpus_day(lake, day, [line], load_conventions(V1))
         lake.move_pointer(f"recordings/{day}", {}, None)
 
 
