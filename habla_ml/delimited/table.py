@@ -30,6 +30,10 @@ _BLANK_BEFORE_QUOTE: Final = re.compile(' +"')
 _BLANK: Final = "\0 \t\f\v\ufeff"
 _MAX_ROW_LINES: Final = 20
 """Lines of a row whose quoted cell holds line ends."""
+_MAX_UNPAIRED_ROWS: Final = 1_000
+"""Badly quoted rows of a table after which an opened quote no longer runs over lines: the search costs 20 lines each."""
+_MAX_BLANK_LINES: Final = 1_000
+"""Before the header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class DelimitedTable:
     _has_blanks: bool
     """Whether a blank follows each separator of the header."""
     _is_row_start: Callable[[Sequence[str]], bool]
+    _unpaired_rows: int = 0
 
     def __iter__(self) -> Iterator[DelimitedRow]:
         """Yield the rows, also those that cannot be read."""
@@ -80,8 +85,9 @@ class DelimitedTable:
         if line.is_too_long:
             return DelimitedRow(number, line.number, problem=f"has more than {MAX_ROW_CHARACTERS} characters")
         cells = _split_row([line.text], self.delimiter, self._has_blanks)
-        if cells is None:
+        if cells is None and self._unpaired_rows < _MAX_UNPAIRED_ROWS:
             cells = self._read_continued_row(line)
+            self._unpaired_rows += cells is None
         if cells is None and self.delimiter == "\t" and line.text.count("\t") + 1 == len(self.columns):
             cells = line.text.split("\t")  # Common Voice writes quotes as they are
         if cells is None:
@@ -188,9 +194,11 @@ class _LineReader:
 
     def read_header_line(self) -> str:
         """Return the next line that is not blank; empty if the text has none."""
-        while (line := self.read()) is not None and not line.text.strip(_BLANK):
-            pass
-        return "" if line is None else line.text
+        for _ in range(_MAX_BLANK_LINES):
+            line = self.read()
+            if line is None or line.text.strip(_BLANK):
+                return "" if line is None else line.text
+        return ""
 
     def unread(self, lines: Sequence[_Line]) -> None:
         """Put lines back, to be read next."""

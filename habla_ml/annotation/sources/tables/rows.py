@@ -25,10 +25,10 @@ from habla_ml.errors import InputError
 from habla_ml.json_input import parse_json
 from habla_ml.recordings.sessions import Skipped, open_plain_file, read_plain_file
 
-_MAX_TABLE_BYTES: Final = 512 << 20
+_MAX_TABLE_BYTES: Final = 128 << 20
 _MAX_JSON_BYTES: Final = 64 << 20
 _MAX_ROWS: Final = 1_000_000
-"""Rows of one table: 800 hours of segments of 3 s. An import keeps all of them in memory."""
+"""Rows of one table: 800 hours of segments of 3 s. An import keeps all of them in memory, 500 bytes each."""
 _DELIMITED_COLUMNS: Final = ("audio_path", "transcript")
 _COLUMNS: Final = {".csv": _DELIMITED_COLUMNS, ".tsv": _DELIMITED_COLUMNS, ".json": ("audio", "text")}
 _OPTIONAL_COLUMNS: Final = ("speaker", "status", "reason", "person", "annotated_at", "model_version")
@@ -120,13 +120,13 @@ def read_table(path: Path, remarks: list[Skipped] | None = None) -> tuple[list[T
     rows: list[TableRow] = []
     bad: list[Skipped] = []
     for number, entry in _read_entries(path, known, noted):
+        if number > _MAX_ROWS:
+            raise InputError(f"table {path} has more than {_MAX_ROWS:,} rows; split it into several tables")
         try:
             rows.append(_parse_row(number, entry, audio_key, text_key))
         except InputError as error:
             bad.append(Skipped(name, f"row {number}", str(error)))
             continue
-        if number > _MAX_ROWS:
-            raise InputError(f"table {path} has more than {_MAX_ROWS:,} rows; split it into several tables")
         unknown = sorted(entry.keys() - seen)
         seen.update(unknown)
         for key in unknown:

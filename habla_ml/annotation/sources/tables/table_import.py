@@ -47,6 +47,7 @@ from habla_ml.recordings.sessions import (
 from habla_ml.settings import Settings
 
 _CLOCK_TOLERANCE: Final = timedelta(days=1)
+_MAX_LISTED_PROBLEMS: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def import_table(path: Path, lake: Lake, settings: Settings, now: datetime) -> T
         "days": sorted({each.day for each in targets}),
         "matched": sum(each.segment_id not in new_ids for each in targets),
         "clips": len(new_clips),
-        "set_aside": put_skipped_inputs(lake, current.problems),
+        "set_aside": put_skipped_inputs(lake, current.list_problems()),
         "known_clips": memory.save(lake, {each.audio_sha256 for each in targets}),
     }
     awaited = consent_filter.awaited_entries
@@ -221,11 +222,18 @@ class _TableImporter:
             added += append_events(self.lake, day, events, {}).added
         return added
 
+    def list_problems(self) -> list[Skipped]:
+        """Return the first rows that were left out, and the number of the others."""
+        listed = self.problems[:_MAX_LISTED_PROBLEMS]
+        if more := len(self.problems) - len(listed):
+            listed.append(Skipped(self.name, self.path.name, f"has {more:,} more rows that were left out"))
+        return listed
+
     def _read_rows(self) -> list[TableRow]:
         """Return the rows, except those with a time in the future: they would override every later correction."""
         remarks: list[Skipped] = []
         rows, refused = read_table(self.path, remarks)
-        self.problems += refused + remarks
+        self.problems += remarks + refused
         latest, past = self.now + _CLOCK_TOLERANCE, []
         for row in rows:
             if row.annotated_at is not None and to_utc(row.annotated_at, self.settings.zone) > latest:
