@@ -27,7 +27,8 @@ _DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEPARATOR_LINE: Final = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _NAME_SPACE: Final = re.compile(r"[\s\-]+")
 _BLANK_BEFORE_QUOTE: Final = re.compile(' +"')
-_BLANK: Final = "\0 \t\f\v\ufeff"
+_BLANK: Final = "\0 \t\f\v\x1a\ufeff"
+"""Control-Z ends the files of some old programs."""
 _MAX_ROW_LINES: Final = 20
 """Lines of a row whose quoted cell holds line ends."""
 _MAX_UNPAIRED_ROWS: Final = 1_000

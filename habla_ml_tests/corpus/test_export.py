@@ -19,6 +19,8 @@ from habla_ml.corpus.snapshot import SPLITS, Snapshot, read_utterances
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.errors import CorpusError
 from habla_ml.recordings.ingest import ingest_day
+from habla_ml.settings import SpeechSource
+from habla_ml_tests.testing.general_speech_sources import CC0, read_speech
 from habla_ml_tests.testing.habla_sessions import (
     NOW,
     HablaWorkspace,
@@ -69,6 +71,17 @@ def test_an_empty_split_is_exported_as_an_empty_split(tmp_path: Path) -> None:
     opened = load_from_disk(export_dataset(workspace.lake, snapshot, tmp_path / "dataset"))
     assert {split: len(part) for split, part in opened.items()} == {"train": 2, "validation": 0, "test": 0}
     assert opened["test"].features == opened["train"].features
+
+
+def test_an_exported_split_is_read_as_general_speech(tmp_path: Path) -> None:
+    workspace, snapshot = make_corpus(tmp_path, 5)
+    folder = export_dataset(workspace.lake, snapshot, tmp_path / "dataset")
+    source = SpeechSource.model_validate({"path": folder / "train", "kind": "hf", **CC0})
+    found = read_speech(tmp_path, source).utterances
+    written = list(read_utterances(workspace.lake, snapshot, "train"))
+    assert [(each.sentence, each.audio_sha256) for each in found] == [
+        (each.sentence, each.audio_sha256) for each in written
+    ]
 
 
 def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:

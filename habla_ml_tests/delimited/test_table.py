@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import time
@@ -73,7 +74,7 @@ DIALECTS = {
     "sep=": TableDialect(";", first="sep=;\r\n"),
     "quoted sep=": TableDialect(first='"sep=,"\n', line_end="\n"),
     "sep= of another character": TableDialect("~", first="sep=~\n", line_end="\n"),
-    "blank lines": TableDialect(first="\n\n", last="\n \n,,\n\0\0\0"),
+    "blank lines": TableDialect(first="\n\n", last="\n \n,,\n\0\0\0\n\x1a"),
 }
 
 
@@ -173,6 +174,22 @@ def test_a_guessed_encoding_is_marked() -> None:
         found = open_delimited(io.BytesIO(TableDialect(encoding=encoding).write(ROWS)), [HEADER]).encoding
         assert (found.label, found.is_guessed) == (name, True)
     assert not open_delimited(io.BytesIO(TableDialect().write(ROWS)), [HEADER]).encoding.is_guessed
+
+
+@given(
+    st.binary(max_size=60),
+    st.sampled_from(
+        [b"", b"sep=", b"audio_path,transcript\n", b"audio_path;transcript\r", b"\xff\xfe", b"\xef\xbb\xbf"]
+    ),
+    st.sampled_from(
+        [b"", b"\n1.wav,Hola", b'"'],
+    ),
+)
+def test_any_bytes_give_rows_or_an_input_error(data: bytes, start: bytes, end: bytes) -> None:
+    with contextlib.suppress(InputError):
+        for row in read_rows(start + data + end):
+            assert (row.problem is None) == bool(row.values)
+            "".join(row.values.values()).encode()  # no damaged character is left
 
 
 def test_a_hostile_table_of_opened_quotes_costs_little_time() -> None:
