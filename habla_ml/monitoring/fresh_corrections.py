@@ -6,7 +6,7 @@ import io
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from habla_ml.annotation.review_queue import load_chosen_segment_ids
 from habla_ml.corpus.build import load_corpus_day
+from habla_ml.corpus.copies import find_names_of_copies, keep_newest_of_each_sound, rename_sessions
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.lake import Lake, catalogue
@@ -80,23 +81,32 @@ def load_fresh_corrections(
     """Return the corrected or confirmed segments by week, sorted by week and segment id.
 
     Segments and audio of the snapshot, annotations before `since` and texts that are not usable references are left
-    out. `zone` defines days and weeks.
+    out. A sound with several names counts once, with its newest text, and copies of a session have one name. `zone`
+    defines days and weeks.
     """
-    chosen = load_chosen_segment_ids(lake)
-    found: dict[str, list[FreshCorrection]] = defaultdict(list)
-    for key in catalogue.CORPUS.keys(lake):
-        day = load_corpus_day(lake, key)
+    tables, metadata = [], []
+    for day in (load_corpus_day(lake, key) for key in catalogue.CORPUS.keys(lake)):
         if day is None or not day.counts["usable"]:
             continue
-        for row in _read_fresh_rows(lake, day.parquet, trained, since):
-            week, is_uncertain = week_of_moment(row.pop("annotated_at"), zone), row["segment_id"] in chosen
-            found[week].append(FreshCorrection(**row, conventions=day.conventions_digest, is_uncertain=is_uncertain))
+        rows = _read_fresh_rows(lake, day.parquet, trained, since)
+        if rows.num_rows:
+            tables.append(rows.append_column("conventions", pa.repeat(day.conventions_digest, rows.num_rows)))
+            metadata.append(day.metadata)
+    if not tables:
+        return {}
+    rows = pa.concat_tables(tables)
+    chosen = pa.array(sorted(load_chosen_segment_ids(lake)), pa.string())
+    uncertain_sounds = pc.unique(rows["audio_sha256"].filter(pc.is_in(rows["segment_id"], chosen)))
+    rows = rows.append_column("is_uncertain", pc.is_in(rows["audio_sha256"], uncertain_sounds))
+    rows = rename_sessions(rows, find_names_of_copies(lake, metadata, rows["session_id"]))
+    found: dict[str, list[FreshCorrection]] = defaultdict(list)
+    for row in keep_newest_of_each_sound(rows, ("audio_sha256",)).to_pylist():
+        found[week_of_moment(row.pop("annotated_at"), zone)].append(FreshCorrection(**row))
     return {week: tuple(sorted(found[week], key=lambda each: each.segment_id)) for week in sorted(found)}
 
 
-def _read_fresh_rows(lake: Lake, parquet: str, trained: SnapshotContents, since: datetime) -> list[dict[str, Any]]:
+def _read_fresh_rows(lake: Lake, parquet: str, trained: SnapshotContents, since: datetime) -> pa.Table:
     table = pq.read_table(io.BytesIO(lake.get_bytes(parquet)), columns=[*_CORRECTION_COLUMNS, "problem"])
     in_snapshot = pc.field("segment_id").isin(trained.segments) | pc.field("audio_sha256").isin(trained.audio_hashes)
     fresh = pc.field("problem").is_null() & (pc.field("annotated_at") >= pa.scalar(since)) & ~in_snapshot
-    rows: list[dict[str, Any]] = table.filter(fresh).select(list(_CORRECTION_COLUMNS)).to_pylist()
-    return rows
+    return table.filter(fresh).select(list(_CORRECTION_COLUMNS))

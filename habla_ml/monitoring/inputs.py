@@ -43,8 +43,11 @@ SNR_SAMPLE_SIZE: Final = 48
 FEWEST_SESSIONS: Final = 2
 """Fewest sessions of a measured week."""
 
-_INPUTS_FORMAT: Final = "habla_ml.inputs/2"
-_COLUMNS: Final = ("segment_id", "session_id", "duration_s", "loudness_dbfs", "clipped_share", "asr_status", "speaker")
+_INPUTS_FORMAT: Final = "habla_ml.inputs/3"
+_COLUMNS: Final = (
+    *("segment_id", "session_id", "audio_sha256", "duration_s", "loudness_dbfs"),
+    *("clipped_share", "asr_status", "speaker"),
+)
 
 
 @dataclass(frozen=True)
@@ -205,10 +208,12 @@ def _sum_day(
         pair[1] += y
 
     sample: list[tuple[int, int, str]] = []
+    sounds: set[str] = set()
     for at, row in enumerate(read_segment_metadata(lake, day.metadata, _COLUMNS)):
         session, seconds = row["session_id"], row["duration_s"]
-        if row["loudness_dbfs"] <= SILENCE_DBFS:
-            continue
+        if row["loudness_dbfs"] <= SILENCE_DBFS or row["audio_sha256"] in sounds:
+            continue  # nothing was recorded, or it is in a copy of a session that was counted
+        sounds.add(row["audio_sha256"])
         add("loudness_dbfs", session, seconds, seconds * row["loudness_dbfs"])
         add("clipped", session, 1.0, float(row["clipped_share"] > 0))
         add("duration_s", session, 1.0, seconds)

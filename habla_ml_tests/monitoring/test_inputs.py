@@ -34,7 +34,7 @@ def value(day: DailyInputs, name: str) -> float:
 
 def test_the_figures_of_a_day_equal_a_calculation_by_hand(monitored_deployment, trained):
     spoken = [
-        SimulatedSegment("one", 1, "Ana", 2.0, -20.0, status="confirmed"),
+        SimulatedSegment("one", 1, "Ana", 2.0, -20.0, status="accepted"),
         SimulatedSegment("one", 2, "Nuria", 1.0, -30.0, status="rejected"),
         SimulatedSegment("two", 1, "SPEAKER_00", 1.0, -40.0),
         SimulatedSegment("two", 2, "Ana", 3.0, -120.0),  # Digital silence is no speech.
