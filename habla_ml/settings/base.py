@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from habla_ml.settings.cron import require_cron
+
 WRONG_DAY: Final = "wrong_day"
 """Type of pydantic's error for a value that is no day."""
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -57,17 +59,11 @@ def _parse_day(value: Any) -> date:
     )
 
 
-def _require_cron(expression: str) -> str:
-    if len(expression.split()) != 5:
-        raise ValueError(f"{expression!r} is not a cron expression with five fields; an example is '0 3 1 */3 *'")
-    return expression
-
-
 LocalPath = Annotated[Path, AfterValidator(_resolve_below_root)]
 ExistingPath = Annotated[Path, AfterValidator(_require_existing)]
 Location = Annotated[str, AfterValidator(_resolve_location)]
 TimeZone = Annotated[str, AfterValidator(_require_time_zone)]
-Cron = Annotated[str, AfterValidator(_require_cron)]
+Cron = Annotated[str, AfterValidator(require_cron)]
 Day = Annotated[date, BeforeValidator(_parse_day)]
 DayText = Annotated[str, BeforeValidator(lambda value: _parse_day(value).isoformat())]
 """A day as text, in the form 2026-02-16."""

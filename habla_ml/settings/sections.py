@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from datetime import date, timedelta
 from typing import Annotated, Final, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
-from habla_ml.settings.base import Cron, LocalPath, SettingsSection, TimeZone
+from habla_ml.settings.base import Cron, Day, LocalPath, SettingsSection, TimeZone
+from habla_ml.settings.cron import is_weekly
 from habla_ml.settings.data import (
     AnnotationSettings,
     ConsentSettings,
@@ -45,10 +47,28 @@ class AutomationSettings(SettingsSection):
 
     growth_hours: Annotated[float, Field(gt=0)] = 10.0
     quarterly_cron: Cron = "0 3 1 */3 *"
+    retrain_every_weeks: Annotated[int, Field(ge=1, le=52)] = 1
+    """Of a weekly `quarterly_cron`, each n-th week counts: 2 trains strictly every 14 days, over the year's end too."""
+    retrain_weeks_from: Day = date(2026, 1, 5)
+    """A day in a week that counts; weeks are counted from it, so that restarts do not shift them."""
     sensor_interval_s: Annotated[int, Field(ge=1)] = 60
     retry_after_s: Annotated[float, Field(gt=0)] = 60.0
     """Wait after the first failed run of a day or a training; it doubles after each further one."""
     longest_retry_s: Annotated[float, Field(gt=0)] = 3600.0
+
+    @model_validator(mode="after")
+    def _require_weekly_cron(self) -> Self:
+        if self.retrain_every_weeks > 1 and not is_weekly(self.quarterly_cron):
+            raise ValueError(
+                f"retrain_every_weeks is {self.retrain_every_weeks}, but quarterly_cron {self.quarterly_cron!r} does "
+                "not fire exactly once a week; set it to a weekday and a time, such as '0 3 * * 1'"
+            )
+        return self
+
+    def find_training_day(self, day: date) -> date:
+        """Return the first day of the schedule's weekday in a week that counts, `day` or later."""
+        weeks = (day - self.retrain_weeks_from).days // 7
+        return day + timedelta(weeks=-weeks % self.retrain_every_weeks)
 
 
 class CleanupSettings(SettingsSection):

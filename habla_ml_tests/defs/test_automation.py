@@ -1,9 +1,11 @@
 import json
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import dagster as dg
 import pytest
+from dagster._utils.schedules import cron_string_iterator
 
 from habla_ml.defs.models.retraining import VERSION_TAG
 from habla_ml.defs.partitions import MODEL_VERSIONS, next_version
@@ -101,7 +103,9 @@ def test_the_skip_reason_has_the_growth_of_the_corpus(ingested):
 
 
 def evaluate_quarterly_schedule(
-    deployment: DagsterDeployment, instance: dg.DagsterInstance
+    deployment: DagsterDeployment,
+    instance: dg.DagsterInstance,
+    moment: datetime = datetime(2026, 4, 1, 3, tzinfo=UTC),
 ) -> dg.RunRequest | dg.SkipReason:
     schedule = deployment.definitions.resolve_schedule_def("quarterly_retraining")
     lake = deployment.definitions.get_repository_def().get_top_level_resources()["lake"]
@@ -109,7 +113,7 @@ def evaluate_quarterly_schedule(
         instance=instance,
         repository_def=deployment.definitions.get_repository_def(),
         resources={"lake": lake},
-        scheduled_execution_time=datetime(2026, 4, 1, 3, tzinfo=UTC),
+        scheduled_execution_time=moment,
     ) as context:
         found = schedule.evaluate_tick(context)
     return found.run_requests[0] if found.run_requests else dg.SkipReason(found.skip_message)
@@ -127,6 +131,29 @@ def test_the_quarterly_schedule_follows_the_settings(deployment):
     schedule = deployment.definitions.resolve_schedule_def("quarterly_retraining")
     assert schedule.cron_schedule == "0 3 1 */3 *"
     assert schedule.execution_timezone == "Europe/Madrid"
+
+
+def find_training_days(deployment: DagsterDeployment, start: datetime, days: int) -> list[date]:
+    """Return the days on which the schedule trains, evaluated at the times at which Dagster does."""
+    schedule, found = deployment.definitions.resolve_schedule_def("quarterly_retraining"), []
+    with dg.instance_for_test() as instance:
+        for moment in cron_string_iterator(start.timestamp(), str(schedule.cron_schedule), schedule.execution_timezone):
+            if moment >= start + timedelta(days=days):
+                break
+            # The other weeks are skipped before the corpus is read.
+            if evaluate_quarterly_schedule(deployment, instance, moment) == dg.SkipReason("the corpus is empty"):
+                found.append(moment.date())
+    return found
+
+
+@pytest.mark.parametrize("retry_settings", [{"quarterly_cron": "30 2 * * 1", "retrain_every_weeks": 2}])
+def test_a_training_every_two_weeks_is_strict_over_the_end_of_two_years(deployment):
+    days = find_training_days(deployment, datetime(2026, 11, 20, tzinfo=UTC), 731)
+    assert len(days) == 52
+    assert {later - earlier for earlier, later in pairwise(days)} == {timedelta(days=14)}
+    assert {each.year for each in days} == {2026, 2027, 2028}
+    # A deployment that starts in another week continues the same weeks.
+    assert set(find_training_days(deployment, datetime(2026, 11, 27, tzinfo=UTC), 60)) < set(days)
 
 
 def test_the_next_version_follows_the_highest():

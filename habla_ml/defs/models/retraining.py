@@ -49,7 +49,7 @@ def build_growth_sensor(settings: Settings) -> dg.SensorDefinition:
 
 
 def build_quarterly_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """Return the schedule `automation.quarterly_cron`, which can also be weekly or fortnightly."""
+    """Return the schedule `automation.quarterly_cron`: quarterly, weekly, or every `retrain_every_weeks` weeks."""
 
     @dg.schedule(
         job_name=RETRAIN,
@@ -63,6 +63,10 @@ def build_quarterly_schedule(settings: Settings) -> dg.ScheduleDefinition:
     ) -> dg.RunRequest | dg.SkipReason:
         from habla_ml.corpus.hours import corpus_hours
 
+        today = context.scheduled_execution_time.astimezone(settings.zone).date()
+        if (training_day := settings.automation.find_training_day(today)) != today:
+            weeks = settings.automation.retrain_every_weeks
+            return dg.SkipReason(f"trains every {weeks} weeks; the next time is {training_day}")
         opened = lake.lake()
         hours = corpus_hours(opened)
         if hours == 0:
