@@ -266,7 +266,5 @@ def _make_ground_truth_hint(entry: JsonEntry, before: SegmentHint) -> SegmentHin
         return before
     log_probability = entry.get_number("confidence", _LEAST_LOG_PROBABILITY, 0)
     # Habla writes 0, which would be certainty, where WhisperX gives no probability.
-    is_measured = log_probability is not None and log_probability < 0
-    return replace(
-        before, text=text, confidence=round(math.exp(log_probability), 6) if is_measured else before.confidence
-    )
+    confidence = round(math.exp(log_probability), 6) if log_probability else before.confidence
+    return replace(before, text=text, confidence=confidence)

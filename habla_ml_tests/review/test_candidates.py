@@ -5,6 +5,8 @@ import pytest
 
 from habla_ml.recordings.days import load_day
 from habla_ml.review.candidates import find_segments, gather_pool
+from habla_ml_tests.testing.habla_sessions import A, B, ingest_into
+from habla_ml_tests.testing.habla_states import write_live_session
 from habla_ml_tests.testing.recorded_days import DAY, NEXT_DAY, SimulatedSegment, annotate, publish_recordings
 from habla_ml_tests.testing.released_models import make_review_settings
 from habla_ml_tests.testing.spellings import respell
@@ -37,6 +39,16 @@ def test_audio_that_is_annotated_under_another_id_is_not_a_candidate(lake, setti
     publish_recordings(lake, NEXT_DAY, [restored, SimulatedSegment("other", 1)], tmp_path)
     annotate(lake, DAY, [annotated])
     assert names(gather_pool(lake, settings, "2026-W07").members) == {SimulatedSegment("other", 1).id}
+
+
+def test_a_session_that_habla_rejected_wholly_has_no_rejected_candidate(workspace):
+    write_live_session(workspace.recordings, A, 3, seed=1)
+    write_live_session(workspace.recordings, B, 3, seed=2, texts={1: "uno", 3: "tres"})
+    ingest_into(workspace)
+    pool = gather_pool(workspace.lake, workspace.settings, "2026-W07")
+    rejected = sorted((each.session_id, each.rejected) for each in pool.members)
+    assert rejected == [(A, False)] * 3 + [(B, False)] * 2 + [(B, True)]
+    assert len([each for each in pool.members if each.machine_confidence is not None]) == 2
 
 
 def test_a_named_speaker_has_transcribed_minutes_of_all_days_and_a_label_has_none(lake, settings, tmp_path):
