@@ -1,15 +1,17 @@
 """Pulling annotations as events: what changed since the last pull, with an overlap, in the order of change.
 
 The time up to which the project was read is the server's own, so clocks need not agree. It is stored after the events:
-an interrupted pull is read again, and the log recognises the events that it has.
+an interrupted pull is read again, and the log recognises the events that it has. The state also has a digest of each
+task in the overlap, so that a pull without news appends and writes nothing.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -27,7 +29,7 @@ from habla_ml.annotation.sources.label_studio.messages import (
 )
 from habla_ml.annotation.sources.label_studio.project import Project
 from habla_ml.errors import InputError, IsolatedError, PointerMovedError, isolate
-from habla_ml.lake import Lake, catalogue
+from habla_ml.lake import Lake, Pointer, catalogue, compute_digest
 from habla_ml.recordings.days import load_day, put_skipped_inputs, read_skipped_inputs
 from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.recordings.sessions import Skipped
@@ -51,6 +53,8 @@ class PullState:
     """Days that ever got an event from the project."""
     skipped_inputs: tuple[Skipped, ...]
     """Invalid annotations that were not corrected since."""
+    recent: Mapping[str, str]
+    """Task in the overlap → digest of its state whose events the log has."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,16 @@ class PullReport:
 
 def load_pull_state(lake: Lake, project: Project) -> PullState:
     """Return how far the project was read."""
-    pointer = lake.read_pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key))
+    return _parse_state(lake, lake.read_pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key)))
+
+
+def _parse_state(lake: Lake, pointer: Pointer | None) -> PullState:
     if pointer is None:
-        return PullState(_BEGINNING, (), ())
+        return PullState(_BEGINNING, (), (), {})
     value = pointer.value
     skipped_inputs = read_skipped_inputs(lake, value["set_aside"])
-    return PullState(datetime.fromisoformat(value["until"]), tuple(value["days"]), skipped_inputs)
+    recent = lake.get_json(value["recent"]) if value.get("recent") else {}
+    return PullState(datetime.fromisoformat(value["until"]), tuple(value["days"]), skipped_inputs, recent)
 
 
 def list_pulled_days(lake: Lake, errors: list[IsolatedError] | None = None) -> tuple[str, ...]:
@@ -107,32 +115,52 @@ def pull_events(
         PointerMovedError: Another process pulled at the same time. Pull again.
     """
     pointer = lake.read_pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key))
-    before = load_pull_state(lake, project)
-    parser = _TaskParser(lake, project, server.list_users(), now)
+    before = _parse_state(lake, pointer)
+    parser = _TaskParser(lake, project, server.list_users, now)
     since = max(_BEGINNING, before.until - timedelta(seconds=settings.overlap_s))
     days: set[str] = set()
     errors: list[IsolatedError] = []
     until, added = before.until, 0
     events: dict[str, list[AnnotationEvent]] = defaultdict(list)
+    recent: dict[str, tuple[datetime, str]] = {}
     for moment, body in server.iterate_changed_tasks(project.id, since, settings.page_size):
         if moment.updated_at <= now + _MAX_CLOCK_LEAD:
             until = max(until, moment.updated_at)
-        for event in parser.parse_task(moment.id, body):
-            events[event.day].append(event)
+        digest, problems_before = _digest_task(body), len(parser.problems)
+        if digest is None or digest != before.recent.get(str(moment.id)):
+            for event in parser.parse_task(moment.id, body):
+                events[event.day].append(event)
+        if digest is not None and len(parser.problems) == problems_before:  # each pull reports an invalid task
+            recent[str(moment.id)] = (moment.updated_at, digest)
         if sum(map(len, events.values())) >= _MAX_BUFFERED_EVENTS:
             added += _flush_events(lake, events, days, errors)
     added += _flush_events(lake, events, days, errors)
+    if pointer is not None and not parser.tasks:
+        return PullReport(0, 0, (), 0, ())
+    if errors:
+        until, recent = before.until, {}
+    overlap_start = until - timedelta(seconds=settings.overlap_s)
+    known = {task: digest for task, (updated_at, digest) in recent.items() if updated_at >= overlap_start}
     problems = tuple(parser.problems)
     unchanged = [each for each in before.skipped_inputs if each.file not in parser.tasks]
     value = {
         "url": project.url,
         "project": project.id,
-        "until": (before.until if errors else until).astimezone(UTC).isoformat(),
+        "until": until.astimezone(UTC).isoformat(),
         "days": sorted({*before.days, *parser.days}),
         "set_aside": put_skipped_inputs(lake, [*unchanged, *problems]),
+        "recent": lake.put_json(known),
     }
     lake.move_pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key), value, pointer)
     return PullReport(len(parser.tasks), added, tuple(sorted(days)), parser.cancelled, problems, tuple(errors))
+
+
+def _digest_task(body: Any) -> str | None:
+    """Return a digest of a task with its annotations; None for values that JSON does not have."""
+    try:
+        return compute_digest(body)[:16]
+    except (ValueError, RecursionError):  # NaN, or a part of a character
+        return None
 
 
 def _flush_events(
@@ -164,16 +192,22 @@ def _append_with_retries(lake: Lake, day: str, events: list[AnnotationEvent]) ->
 class _TaskParser:
     """Parses the tasks of one pull; `problems` receives the invalid ones."""
 
-    def __init__(self, lake: Lake, project: Project, users: Mapping[int, str], now: datetime) -> None:
+    def __init__(
+        self, lake: Lake, project: Project, list_users: Callable[[], Mapping[int, str]], now: datetime
+    ) -> None:
         self._lake = lake
         self._origin = f"{LABEL_STUDIO}:{project.id}"
-        self._users = users
+        self._list_users = list_users
         self._newest = now + _MAX_CLOCK_LEAD
         self._sessions: dict[str, Mapping[str, str]] = {}
         self.tasks: set[str] = set()
         self.days: set[str] = set()
         self.problems: list[Skipped] = []
         self.cancelled = 0
+
+    @cached_property
+    def _users(self) -> Mapping[int, str]:
+        return self._list_users()
 
     def parse_task(self, number: int, body: Any) -> Iterable[AnnotationEvent]:
         """Return the events of one task."""

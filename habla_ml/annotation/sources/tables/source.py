@@ -31,9 +31,10 @@ def find_changes(context: SourceContext) -> SourceChanges:
     errors: list[IsolatedError] = []
     changed = find_changed_tables(lake, settings, load_consents(settings, context.now), errors)
     days: set[str] = set()
+    pointers = catalogue.TABLES.read(lake)
     for table in settings.annotation.tables:
         with isolate(f"table {table}", errors):
-            days.update(load_imported_days(table, lake))
+            days.update(load_imported_days(table, pointers))
     recorded = catalogue.RECORDINGS.keys(lake) if changed else iter(())
     newest = max((day for day in recorded if is_day_inside(day, settings, context.now)), default=None)
     unread = {} if newest is None else {newest: compute_digest(list(changed.values()))}
@@ -62,7 +63,7 @@ def collect(context: SourceContext, _day: str) -> None:
 def _is_to_import(table: Path, lake: Lake, consents: Consents) -> bool:
     """Return whether the table is changed; raise `InputError` if the register cannot be read."""
     try:
-        return find_table_change(table, lake, consents) is not None
+        return find_table_change(table, lake, lake, consents) is not None
     except InputError:
         consents.check_readable()
         return False  # the sensor reports the table at each tick

@@ -12,7 +12,6 @@ its table.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -34,7 +33,7 @@ from habla_ml.annotation.sources.tables.rows import TableRow, find_table_file, r
 from habla_ml.audio import AudioDecoder
 from habla_ml.consent.admission import Consents, load_consents, replace_withheld
 from habla_ml.errors import InputError, InputUnavailableError, IsolatedError, PointerMovedError, isolate
-from habla_ml.lake import Lake, Pointer, catalogue, compute_digest
+from habla_ml.lake import Lake, Pointer, PointerReader, catalogue, compute_digest
 from habla_ml.recordings.days import load_day, publish_day, put_skipped_inputs, read_skipped_inputs
 from habla_ml.recordings.segments import HABLA_SOURCE, RecordedSegment, read_segment_metadata, segment_id
 from habla_ml.recordings.sessions import (
@@ -68,8 +67,7 @@ class TableImport:
 
 def is_table_changed(path: Path, lake: Lake) -> bool:
     """Return whether the table has another size or time of change than at its last import."""
-    pointer = lake.read_pointer(_pointer_name(path))
-    return pointer is None or pointer.value["inputs"] != _fingerprint_table(path)
+    return _digest_change(path, lake.read_pointer(_pointer_name(path))) is not None
 
 
 def find_changed_tables(
@@ -81,25 +79,25 @@ def find_changed_tables(
     `errors`, such a table is added to it and does not stop the others.
     """
     found = {}
+    pointers = catalogue.TABLES.read(lake)
     for path in settings.annotation.tables:
         with isolate(f"table {path}", errors):
-            if (change := find_table_change(path, lake, consents)) is not None:
+            if (change := find_table_change(path, lake, pointers, consents)) is not None:
                 found[path] = change
     return found
 
 
-def find_table_change(path: Path, lake: Lake, consents: Consents) -> str | None:
+def find_table_change(path: Path, lake: Lake, pointers: PointerReader, consents: Consents) -> str | None:
     """Return a digest of the table's state if it is to be imported, or None; errors as `find_changed_tables`."""
-    _requeue_newly_consented_rows(path, lake, consents)
-    if not is_table_changed(path, lake):
-        return None
-    pointer = lake.read_pointer(_pointer_name(path))
-    return compute_digest([_fingerprint_table(path), pointer and pointer.value["inputs"]])
+    pointer = pointers.read_pointer(_pointer_name(path))
+    if pointer is not None:
+        pointer = _requeue_newly_consented_rows(lake, pointer, consents)
+    return _digest_change(path, pointer)
 
 
-def load_imported_days(path: Path, lake: Lake) -> tuple[str, ...]:
+def load_imported_days(path: Path, pointers: PointerReader) -> tuple[str, ...]:
     """Return the days that the last import of the table contributed to."""
-    pointer = lake.read_pointer(_pointer_name(path))
+    pointer = pointers.read_pointer(_pointer_name(path))
     return () if pointer is None else tuple(pointer.value["days"])
 
 
@@ -361,17 +359,24 @@ class _TableImporter:
         self.problems.append(Skipped(self.name, row.label, reason))
 
 
-def _requeue_newly_consented_rows(path: Path, lake: Lake, consents: Consents) -> None:
-    """Mark the table as changed where one of its withheld rows is consented now."""
-    pointer = lake.read_pointer(_pointer_name(path))
-    withheld = {} if pointer is None else pointer.value.get("withheld", {})
-    if pointer is None or not withheld or consents.unchanged_since(pointer.value["consents"]):
-        return
+def _digest_change(path: Path, pointer: Pointer | None) -> str | None:
+    """Return a digest of the table's state and its last import, or None if it has not changed since."""
+    fingerprint, imported = _fingerprint_table(path), None if pointer is None else pointer.value["inputs"]
+    return None if imported == fingerprint else compute_digest([fingerprint, imported])
+
+
+def _requeue_newly_consented_rows(lake: Lake, pointer: Pointer, consents: Consents) -> Pointer | None:
+    """Mark the table as changed where one of its withheld rows is consented now; return its present pointer."""
+    withheld = pointer.value.get("withheld", {})
+    if not withheld or consents.unchanged_since(pointer.value["consents"]):
+        return pointer
     granted = any(consents.is_granted_for_table(table, entries) for table, entries in withheld.items())
     inputs = f"consent-{consents.digest}" if granted else pointer.value["inputs"]
-    with suppress(PointerMovedError):
-        value = replace_withheld({**pointer.value, "inputs": inputs}, withheld, consents.signature)
-        lake.move_pointer(pointer.name, value, pointer)
+    value = replace_withheld({**pointer.value, "inputs": inputs}, withheld, consents.signature)
+    try:
+        return lake.move_pointer(pointer.name, value, pointer)
+    except PointerMovedError:
+        return lake.read_pointer(pointer.name)
 
 
 def _pointer_name(path: Path) -> str:
