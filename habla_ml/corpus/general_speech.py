@@ -30,6 +30,7 @@ from habla_ml.corpus.snapshot import Snapshot, Utterance
 from habla_ml.errors import CorpusError, InputError
 from habla_ml.lake import Lake, compute_digest
 from habla_ml.lake.table import read_table
+from habla_ml.names import canonical_name
 from habla_ml.recordings.segments import segment_id
 from habla_ml.recordings.sessions import Skipped
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
@@ -278,12 +279,12 @@ def _open_source(
 
 
 def _apply_filters(rows: Iterable[PublicClip], source: SpeechSource, left_out: Counter[str]) -> Iterator[PublicClip]:
-    accents = [each.casefold() for each in source.accents]
+    accents = [canonical_name(each) for each in source.accents]
     for row in rows:
         if row.problem is None and (
             row.up_votes < source.fewest_up_votes
             or (source.most_down_votes is not None and row.down_votes > source.most_down_votes)
-            or (accents and not any(each in row.accents.casefold() for each in accents))
+            or (accents and not any(each in canonical_name(row.accents) for each in accents))
         ):
             left_out[_FILTERED] += 1
         else:

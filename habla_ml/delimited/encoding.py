@@ -12,6 +12,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Final
 
 from habla_ml.errors import InputError
@@ -87,6 +88,19 @@ def decode_text(data: bytes) -> str:
     if encoding.is_utf8:
         _check_decodes(io.BytesIO(data), encoding)
     return data.decode(encoding.codec)
+
+
+def read_text_lines(path: Path) -> list[str]:
+    """Return the lines of a small text file that a person saved, in any encoding that is known here.
+
+    Raises:
+        InputError: The file cannot be read or decoded; the message starts with its path.
+    """
+    try:
+        return decode_text(path.read_bytes()).splitlines()
+    except (InputError, OSError) as error:
+        reason = error if isinstance(error, InputError) else f"cannot be read: {error.strerror}"
+        raise InputError(f"{path} {reason}") from error
 
 
 def has_damage(text: str) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from habla_ml.delimited.encoding import read_text_lines
 from habla_ml.delimited.table import open_delimited
 from habla_ml.errors import EvaluationError, InputError
 from habla_ml.transcription.engine import RecognisedWord
@@ -81,7 +82,7 @@ def _read_csv(file: Path) -> Iterator[_Row]:
 
 
 def _read_ctm(file: Path) -> Iterator[_Row]:
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text_lines(file), start=1):
         fields = line.split()
         if not fields or line.startswith(";;"):
             continue

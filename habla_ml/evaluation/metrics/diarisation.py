@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from habla_ml.delimited.encoding import read_text_lines
 from habla_ml.errors import EvaluationError, InputError
 from habla_ml.evaluation.frozen_record import EvaluationRecord
 from habla_ml.evaluation.scoring.statistics import Counts, Draws, Interval, to_interval
@@ -99,7 +100,7 @@ def read_rttm(path: Path) -> dict[str, tuple[SpeakerTurn, ...]]:
         InputError: A SPEAKER line is invalid.
     """
     turns: dict[str, list[SpeakerTurn]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text_lines(path), start=1):
         fields = line.split()
         if not fields or fields[0] != "SPEAKER":
             continue

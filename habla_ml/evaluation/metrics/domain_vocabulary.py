@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from habla_ml.corpus.snapshot import Snapshot, read_train_sentences
-from habla_ml.errors import SettingsError
+from habla_ml.delimited.encoding import read_text_lines
+from habla_ml.errors import InputError, SettingsError
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.lake import Lake, compute_digest
 
@@ -77,9 +78,9 @@ def read_terms(path: Path) -> tuple[Term, ...]:
         SettingsError: The file cannot be read, or a line has no word.
     """
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"vocabulary {path} cannot be read as UTF-8 text: {error}") from error
+        lines = read_text_lines(path)
+    except InputError as error:
+        raise SettingsError(f"vocabulary {error}") from error
     terms: dict[Term, None] = {}
     for number, line in enumerate(lines, start=1):
         text = line.partition("#")[0].strip()

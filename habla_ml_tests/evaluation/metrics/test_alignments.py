@@ -29,6 +29,15 @@ def test_a_ctm_has_starts_and_durations(tmp_path: Path):
     assert found["clip-b"] == TWO["clip-b"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_tables_of_a_spanish_spreadsheet_and_ctms_in_other_encodings_are_read(tmp_path: Path, encoding: str):
+    lines = ["Segment_ID;Word;Start_s;End_s", 'clip-a;"Hola,";0,1;0,4', "clip-a;niños;0,5;0,9", "clip-b;sí;0;0,25"]
+    (tmp_path / "a.csv").write_bytes("\r\n".join(lines).encode(encoding))
+    assert read_alignments(tmp_path / "a.csv") == TWO
+    (tmp_path / "a.ctm").write_bytes("clip-b A 0 0.25 sí\n".encode(encoding))
+    assert read_alignments(tmp_path / "a.ctm") == {"clip-b": TWO["clip-b"]}
+
+
 def textgrid(path: Path, tiers: dict[str, list[tuple[float, float, str]]]) -> None:
     from praatio import textgrid as praat
 
@@ -62,6 +71,8 @@ def test_a_folder_may_have_textgrids_and_tables(tmp_path: Path):
         ("a.csv", "segment_id,word,start_s,end_s\nx,y,0,inf\n", "ends before it starts"),
         ("a.csv", "segment_id,word,start_s,end_s\nx,y,1,2\nx,z,0,1\n", "row 3: 'z'"),
         ("a.csv", "segment_id,word,start_s,end_s\nx,,1,2\n", "has no word"),
+        ("a.csv", 'segment_id,word,start_s,end_s\nx,"y,1,2\n', "row 2 is badly quoted"),
+        ("a.csv", "segment_id,word,start_s,end_s\nx,y,1,2,3\n", "row 2 has more cells than the header"),
         ("a.csv", "segment_id,word,start_s,end_s\n,y,1,2\n", "has no clip"),
         ("a.ctm", "clip 1 0.5 y\n", "line 1 has 4 fields"),
         ("a.TextGrid", "no grid", "cannot be read as a TextGrid"),

@@ -108,6 +108,13 @@ def test_a_list_of_terms_is_normalised_and_has_no_repetitions(tmp_path: Path) ->
     assert read_terms(own) == (("pizarra",), ("sistema", "solar"))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_terms_are_read_in_the_encodings_of_windows(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "terms.txt"
+    path.write_bytes("lápiz\r\nsistema solar # ñ\r\n".encode(encoding))
+    assert read_terms(path) == (("lápiz",), ("sistema", "solar"))
+
+
 def test_errors_name_a_line_without_a_word_and_a_missing_file(tmp_path: Path) -> None:
     bad = tmp_path / "bad.txt"
     bad.write_text("pizarra\n---\n", "utf-8")
