@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any, Final, Self, TypeVar
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
+from habla_ml.annotation.sources.label_studio.connection import (
+    Connection,
+    find_certificate_error,
+)
 from habla_ml.annotation.sources.label_studio.messages import (
     ImportResponse,
     ListedTask,
@@ -27,11 +30,14 @@ from habla_ml.annotation.sources.label_studio.messages import (
     User,
     describe_validation_error,
 )
-from habla_ml.errors import ServiceError
+from habla_ml.errors import InputError, ServiceError
+from habla_ml.json_input import parse_json
 
 Response = TypeVar("Response")
 
-_MAX_RESPONSE_BYTES: Final = 256 << 20
+_MAX_TASKS: Final = 10_000_000
+"""Tasks of one listing; a server that never ends its pages is refused."""
+_MAX_PAGES_WITHOUT_NEWS: Final = 1_000
 _IMPORT_TIMEOUT_S: Final = 600.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _TRANSIENT_STATUS_CODES: Final = frozenset({429, 500, 502, 503, 504})
@@ -54,13 +60,13 @@ class LabelStudio:
         self._is_personal = token.count(".") == 2
         self._access = ""
         self._patience_s = patience_s
-        self._http = httpx.Client(base_url=self.url, timeout=httpx.Timeout(60.0, connect=5.0), trust_env=False)
+        self._connection = Connection(self.url)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.close()
+        self._connection.close()
 
     def list_users(self) -> dict[int, str]:
         """Return id → e-mail of every user that the token can read."""
@@ -126,15 +132,18 @@ class LabelStudio:
 
         A page starts after the last id of the previous one, so tasks deleted in between shift nothing.
         """
-        while True:
+        for _ in range(_MAX_TASKS // _LIST_PAGE_SIZE):
             query = _build_task_query("tasks:id", "greater", "Number", after)
             parameters = {"project": project, "page_size": _LIST_PAGE_SIZE, "query": query}
             page = self._fetch_tasks(ListedTask, {**parameters, "include": "id,data,total_annotations"})
-            for each in page:
-                after = max(after, each.id)
-                yield each
+            last = max((each.id for each in page), default=after)
+            yield from page
             if len(page) < _LIST_PAGE_SIZE:
                 return
+            if last <= after:
+                break
+            after = last
+        raise self._endless_error()
 
     def iterate_changed_tasks(
         self, project: int, since: datetime, page_size: int
@@ -146,14 +155,14 @@ class LabelStudio:
         Items without id or time are no tasks and are ignored.
         """
         seen: set[tuple[int, datetime]] = set()
-        number = 1
-        while True:
+        number, without_news = 1, 0
+        while len(seen) < _MAX_TASKS and without_news < _MAX_PAGES_WITHOUT_NEWS:
             # The server answers 500 to any other form of time.
             start = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
             query = _build_task_query("tasks:updated_at", "greater_or_equal", "Datetime", start)
             parameters = {"project": project, "page": number, "page_size": page_size, "fields": "all"}
             page = self._fetch_tasks(object, {**parameters, "query": query})
-            last = since
+            last, known = since, len(seen)
             for each in page:
                 try:
                     moment = TaskTimestamp.model_validate(each)
@@ -166,6 +175,8 @@ class LabelStudio:
             if len(page) < page_size:
                 return
             since, number = (last, 1) if last > since else (since, number + 1)
+            without_news = 0 if len(seen) > known else without_news + 1
+        raise self._endless_error()
 
     def _fetch_tasks(self, kind: type[Response], parameters: Mapping[str, Any]) -> list[Response]:
         response = self._send_with_retries("GET", "/api/tasks", parameters)
@@ -186,9 +197,10 @@ class LabelStudio:
     def _parse_response(self, kind: type[Response], response: httpx.Response) -> Response:
         self._check_response(response)
         try:
-            return TypeAdapter(kind).validate_json(response.content)
-        except ValidationError as error:
-            fault = f"gives no valid Label Studio response: {describe_validation_error(error, 'the body')}"
+            return TypeAdapter(kind).validate_python(parse_json(response.content))
+        except (ValidationError, InputError) as error:
+            reason = str(error) if isinstance(error, InputError) else describe_validation_error(error, "the body")
+            fault = f"gives no valid Label Studio response: {reason}"
             remedy = "check the address; version 1.23 is known to work"
             raise ServiceError(f"{self.url}{response.request.url.path} {fault}; {remedy}") from None
 
@@ -202,6 +214,8 @@ class LabelStudio:
                 if response.status_code not in _TRANSIENT_STATUS_CODES:
                     return response
             except httpx.TransportError as error:
+                if find_certificate_error(error) is not None:
+                    raise self._unreachable_error(path, error) from error
                 fault = error
             if time.monotonic() + pause_s > deadline:
                 if fault is not None:
@@ -227,20 +241,10 @@ class LabelStudio:
         self, method: str, path: str, parameters: Mapping[str, Any] | None, body: Any, timeout_s: float | None
     ) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._access}" if self._is_personal else f"Token {self._token}"}
-        timeout = timeout_s or httpx.USE_CLIENT_DEFAULT
-        request = self._http.build_request(method, path, params=parameters, json=body, headers=headers, timeout=timeout)
-        response = self._http.send(request, stream=True)
-        content = bytearray()
-        with closing(response):
-            for chunk in response.iter_bytes():
-                content += chunk
-                if len(content) > _MAX_RESPONSE_BYTES:
-                    limit = f"{_MAX_RESPONSE_BYTES >> 20} MiB"
-                    raise ServiceError(f"{self.url}{path} responds with more than {limit}; refused")
-        return httpx.Response(response.status_code, content=bytes(content), request=request)
+        return self._connection.send(method, path, headers, parameters, body, timeout_s)
 
     def _refresh_access_token(self) -> str:
-        response = self._http.post("/api/token/refresh", json={"refresh": self._token})
+        response = self._connection.send("POST", "/api/token/refresh", {}, None, {"refresh": self._token})
         if response.status_code in _TRANSIENT_STATUS_CODES:
             raise httpx.ReadError(f"HTTP {response.status_code}", request=response.request)
         try:
@@ -267,11 +271,14 @@ class LabelStudio:
             f"{self.url}{path} responds with HTTP {response.status_code}{_describe_invalid_fields(response)}"
         )
 
-    def _unreachable_error(self, path: str, error: httpx.TransportError) -> ServiceError:
+    def _endless_error(self) -> ServiceError:
         return ServiceError(
-            f"{self.url}{path} cannot be reached ({type(error).__name__}); start the server or correct "
-            "annotation.label_studio.url, then run again: nothing is lost or duplicated"
+            f"{self.url}/api/tasks repeats its pages, or has more than {_MAX_TASKS:,} tasks; restart the server and run "
+            "again, or start a new project"
         )
+
+    def _unreachable_error(self, path: str, error: httpx.TransportError) -> ServiceError:
+        return ServiceError(f"{self.url}{path} {self._connection.describe_unreachable(error)}")
 
 
 def _describe_invalid_fields(response: httpx.Response) -> str:

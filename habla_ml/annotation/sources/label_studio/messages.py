@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Generic, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 Task = TypeVar("Task")
 MAX_TEXT_CHARS: Final = 10_000
@@ -27,13 +27,16 @@ def _require_valid_unicode(text: Any) -> Any:
 
 Text = Annotated[str, BeforeValidator(_require_valid_unicode), Field(max_length=MAX_TEXT_CHARS)]
 Identifier = Annotated[int, Field(ge=1, lt=2**63)]
+Email = Annotated[
+    str, BeforeValidator(lambda value: _require_valid_unicode("" if value is None else value)), Field(max_length=320)
+]
 
 
 class User(_ServerResponse):
     """A person with a login."""
 
     id: Identifier
-    email: Annotated[str, BeforeValidator(_require_valid_unicode), Field(max_length=320)] = ""
+    email: Email = ""
 
 
 class ServerProject(_ServerResponse):
@@ -121,14 +124,29 @@ class ChangedTask(TaskTimestamp):
     annotations: Annotated[list[Any], Field(max_length=1_000)]
 
 
+class Author(_ServerResponse):
+    """The person of an annotation."""
+
+    id: Annotated[Identifier, Field(validation_alias=AliasChoices("id", "user_id", "pk"))]
+    email: Email = ""
+
+
+def _expand_author(value: Any) -> Any:
+    """Return an author as an object; some versions give the bare id."""
+    return {"id": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+AuthorOrId = Annotated[Author, BeforeValidator(_expand_author)]
+
+
 class Annotation(_ServerResponse):
     """What one person submitted for one task."""
 
     id: Identifier
     result: Annotated[list[Any], Field(max_length=1_000)]
     was_cancelled: bool
-    completed_by: Identifier | None = None
-    updated_by: Identifier | None = None
+    completed_by: AuthorOrId | None = None
+    updated_by: AuthorOrId | None = None
     updated_at: AwareDatetime
 
 

@@ -257,7 +257,7 @@ class _TaskParser:
             text=text,
             status=status,
             reason=",".join(reasons),
-            person="" if author is None else self._users.get(author) or str(author),
+            person="" if author is None else self._users.get(author.id) or author.email or str(author.id),
             source=LABEL_STUDIO,
             created_at=annotation.updated_at,
             seen_text=data.hint or None,
