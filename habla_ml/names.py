@@ -7,14 +7,12 @@ and shown as typed.
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
 from typing import Final
 
 _CACHED_NAMES: Final = 65_536
@@ -69,34 +67,6 @@ def canonical_file_name(name: str) -> str:
     case where a file's type matters.
     """
     return unicodedata.normalize("NFC", name)
-
-
-class FolderIndex:
-    """Finds the files below a folder whatever the form of the accents in their names. Lists a folder at most once."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._names: dict[Path, dict[str, str]] = {}
-
-    def find(self, relative: str | PurePosixPath) -> Path:
-        """Return the path of a file that a table or a JSON file names; the path as written if there is no such file."""
-        written = self.root / relative
-        if os.path.lexists(written) or str(relative).isascii():
-            return written
-        path = self.root
-        for part in PurePosixPath(relative).parts:
-            path /= part if os.path.lexists(path / part) else self._list(path).get(canonical_file_name(part), part)
-        return path
-
-    def _list(self, folder: Path) -> dict[str, str]:
-        """Return canonical name → name of each entry; empty if the folder cannot be listed."""
-        if folder not in self._names:
-            try:
-                entries = sorted((each.name for each in folder.iterdir()), reverse=True)
-            except (OSError, ValueError):
-                entries = []
-            self._names[folder] = {canonical_file_name(each): each for each in entries}
-        return self._names[folder]
 
 
 def _is_invisible(character: str) -> bool:

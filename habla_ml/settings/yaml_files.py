@@ -81,7 +81,7 @@ def format_validation_errors(
     return "\n".join(lines)
 
 
-def describe_fault(fault: ErrorDetails, *, private: bool) -> str:
+def describe_fault(fault: ErrorDetails, *, private: bool = False) -> str:
     """Return the value and what is wrong with it, with a hint where YAML reads text as a number, a date or a truth value.
 
     `private` values are not quoted, except a wrong day without letters.

@@ -16,7 +16,7 @@ from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.errors import InputError
 from habla_ml.evaluation.metrics.diarisation import DiarisationScore, SpeakerTurn, read_rttm, score_diarisation
 from habla_ml.lake import Lake
-from habla_ml.names import canonical_name
+from habla_ml.names import canonical_file_name, canonical_name
 from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.recordings.sessions import parse_session_start, to_utc
 
@@ -42,8 +42,9 @@ def score_speaker_labels(
     """
     sessions, days = _read_test_sessions(lake, snapshot)
     found = _read_labelled_turns(lake, [snapshot.recordings[day] for day in days], sessions, zone)
-    files = {name: folder / f"{name}.rttm" for name in found}
-    marked = {name: _read_marked_turns(file) for name, file in files.items() if file.is_file()}
+    files = {canonical_file_name(file.stem): file for file in sorted(folder.glob("*.rttm")) if file.is_file()}
+    keys = {name: canonical_file_name(name) for name in found}
+    marked = {name: _read_marked_turns(files[key]) for name, key in keys.items() if key in files}
     return score_diarisation(marked, found, draws, seed) if marked else None
 
 

@@ -1,4 +1,5 @@
 import io
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -91,3 +92,22 @@ def test_a_file_of_several_recordings_is_refused(lake: Lake, snapshot: Snapshot,
     )
     with pytest.raises(InputError, match="has 2 recordings"):
         score_speaker_labels(lake, snapshot, tmp_path, ZONE, 200, 1)
+
+
+def test_a_label_in_two_spellings_is_one_speaker_and_a_file_is_found_in_both_forms(lake: Lake, tmp_path: Path) -> None:
+    session = "niños_20260220_081500"
+    spoken = [
+        make_segment_row(session, 8, 10.0, 10.0, "Lucía"),
+        make_segment_row(session, 8, 20.0, 8.0, "LUCI\u0301A "),
+    ]
+    day = put_parquet(lake, spoken)
+    segments = put_parquet(lake, [{"session_id": session, "day": "2026-02-20", "split": "test"}])
+    counts = {"train": 0, "validation": 0, "test": 2}
+    tested = Snapshot(
+        "", segments, {"2026-02-20": day}, {}, "o", "c" * 64, "1" * 64, dict.fromkeys(counts, 0.0), counts
+    )
+    marked = (SpeakerTurn(0, 10, "L"), SpeakerTurn(12, 20, "L"))
+    write_rttm(tmp_path / f"{unicodedata.normalize('NFD', session)}.rttm", "x", marked)
+    found = score_speaker_labels(lake, save_snapshot(lake, tested), tmp_path, ZONE, 200, 1)
+    assert found is not None
+    assert (found.recordings[0].speech_s, found.recordings[0].confusion_s) == (pytest.approx(18), pytest.approx(0))
