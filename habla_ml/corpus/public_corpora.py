@@ -124,7 +124,8 @@ def _parse_common_voice_row(row: DelimitedRow, header: Sequence[str], layout: Se
     if len(row.values) != len(set(header)):  # the end of a truncated download
         return _make_unusable_clip(label, f"has {len(row.values)} cells, the header {len(header)}")
     name, text = (row.values[each] for each in layout)
-    load = partial(_read_clip_file, clips, name)
+    # The first releases leave out the suffix.
+    load = partial(_read_clip_file, clips, name if is_audio_name(name) else f"{name}.mp3")
     return _make_clip(f"{label}: {name[:120]}", text.replace('""', '"'), row.values, load, name)
 
 

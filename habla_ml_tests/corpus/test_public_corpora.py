@@ -153,10 +153,12 @@ def test_every_release_of_common_voice_is_read(tmp_path: Path, header: str) -> N
     row = make_common_voice_row(1)
     decomposed = unicodedata.normalize("NFD", "ANDALUCÍA")
     source = write_common_voice(tmp_path / "cv", [row], accents=[decomposed], fewest_up_votes=2)
+    if "accents" not in header:
+        row["path"] = row["path"].removesuffix(".mp3")  # as the first releases write it
     cells = {**row, "accent": row["accents"], "sentence_id": "a1", "sentence_domain": "general,finance"}
     lines = [header.split(), [cells.get(name, "") for name in header.split()]]
     (source.path / "validated.tsv").write_text("".join("\t".join(each) + "\n" for each in lines))
-    (source.path / "clips" / row["path"]).write_bytes(encode_tone(1))
+    (source.path / "clips" / "common_voice_es_1.mp3").write_bytes(encode_tone(1))
     assert list_sentences(read_speech(tmp_path, source)) == ["Esta es la frase 1."]
 
 

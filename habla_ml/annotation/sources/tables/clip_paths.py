@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -19,6 +20,8 @@ from habla_ml.names import canonical_file_name
 
 _WINDOWS_PATH: Final = re.compile(r"[A-Za-z]:|.*\\", re.DOTALL)
 _DRIVE_IN_URL: Final = re.compile(r"/[A-Za-z]:")
+_MAX_LISTED_NAMES: Final = 200_000
+"""In a larger folder, names must be written exactly: 80 MB of memory."""
 
 
 @dataclass
@@ -63,12 +66,14 @@ class ClipFinder:
 
     def _list_names(self, folder: Path) -> Mapping[str, Sequence[str]]:
         if folder not in self._names:
-            names: dict[str, list[str]] = {}
             try:
-                for each in sorted(folder.iterdir()) if folder.resolve().is_relative_to(self.root) else ():
-                    names.setdefault(_canonical_name(each.name), []).append(each.name)
-            except (OSError, RuntimeError):
-                names = {}
+                listed = folder.iterdir() if folder.resolve().is_relative_to(self.root) else iter(())
+                entries = [each.name for each in islice(listed, _MAX_LISTED_NAMES + 1)]
+            except (OSError, RuntimeError, ValueError):
+                entries = []
+            names: dict[str, list[str]] = {}
+            for each in sorted(entries) if len(entries) <= _MAX_LISTED_NAMES else ():
+                names.setdefault(_canonical_name(each), []).append(each)
             self._names[folder] = names
         return self._names[folder]
 
