@@ -8,9 +8,8 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import typer
 from rich.table import Table
@@ -20,10 +19,11 @@ from habla_ml.cli.context import Profile, print_rich_table
 from habla_ml.cli.dagster_home import DAGSTER_CONFIG_FILE, find_outdated_keys, find_shipped_dagster_config
 from habla_ml.errors import HablaError
 from habla_ml.lake.factory import open_store
+from habla_ml.monitoring.finding import Finding, Health
 from habla_ml.platform_support import describe_platform
+from habla_ml.recordings.skipped_sessions import find_skipped_sessions
 from habla_ml.settings import Settings, StoreSettings, load_settings
 
-Health = Literal["ok", "note", "wrong"]
 _COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 PACKAGES = (
     "dagster",
@@ -45,16 +45,6 @@ PACKAGES = (
 _LEAST_FREE_GB = 10
 
 
-@dataclass(frozen=True)
-class DoctorFinding:
-    """The result of one check."""
-
-    subject: str
-    health: Health
-    found: str
-    next_step: str = ""
-
-
 def doctor_command(profile: Profile = None) -> None:
     """Check what is installed, configured and missing; print the next step for each fault."""
     table = Table("", "subject", "found", "next step")
@@ -66,122 +56,134 @@ def doctor_command(profile: Profile = None) -> None:
         raise typer.Exit(1)
 
 
-def run_checks(profile: str | None) -> list[DoctorFinding]:
+def run_checks(profile: str | None) -> list[Finding]:
     """Check everything a deployment needs; faults are findings, not errors."""
-    python = DoctorFinding("python", "ok", f"Python {sys.version.split()[0]}")
-    system = DoctorFinding(
-        "system", "ok", f"{describe_platform()}; runs on Linux, macOS and WSL, not on Windows itself"
-    )
+    python = Finding("python", "ok", f"Python {sys.version.split()[0]}")
+    system = Finding("system", "ok", f"{describe_platform()}; runs on Linux, macOS and WSL, not on Windows itself")
     findings = [python, system, *_check_packages(), _check_coreml_compiler(), _check_gpu()]
     try:
         settings = load_settings(profile)
     except HablaError as error:
-        return [*findings, DoctorFinding("settings", "wrong", str(error), "fix the file, then run doctor again")]
+        return [*findings, Finding("settings", "wrong", str(error), "fix the file, then run doctor again")]
     found = f"profile {settings.profile}: all keys are known and of the right type"
-    return [*findings, DoctorFinding("settings", "ok", found), *_check_settings(settings)]
+    return [*findings, Finding("settings", "ok", found), *_check_settings(settings)]
 
 
-def _check_packages() -> Iterator[DoctorFinding]:
+def _check_packages() -> Iterator[Finding]:
     for name in PACKAGES:
         try:
-            yield DoctorFinding(name, "ok", importlib.metadata.version(name))
+            yield Finding(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             next_step = "run `make test`, or pip install -e . in your environment"
-            yield DoctorFinding(name, "wrong", "not installed", next_step)
+            yield Finding(name, "wrong", "not installed", next_step)
 
 
-def _check_coreml_compiler() -> DoctorFinding:
+def _check_coreml_compiler() -> Finding:
     if shutil.which("xcrun"):
-        return DoctorFinding("xcrun", "ok", "Core ML archives are compiled (.mlmodelc)")
+        return Finding("xcrun", "ok", "Core ML archives are compiled (.mlmodelc)")
     next_step = "release from a Mac, or let the app call MLModel.compileModel(at:)"
-    return DoctorFinding("xcrun", "note", "not on this machine: archives hold .mlpackage", next_step)
+    return Finding("xcrun", "note", "not on this machine: archives hold .mlpackage", next_step)
 
 
-def _check_gpu() -> DoctorFinding:
+def _check_gpu() -> Finding:
     if importlib.util.find_spec("torch") is None:
-        return DoctorFinding("graphics card", "note", "unknown: torch is not installed")
+        return Finding("graphics card", "note", "unknown: torch is not installed")
     import torch
 
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         found = f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
-        return DoctorFinding("graphics card", "ok", found)
+        return Finding("graphics card", "ok", found)
     next_step = "enough for the demo; whisper-small needs 8 GB or more"
-    return DoctorFinding("graphics card", "note", "none: training runs on the CPU", next_step)
+    return Finding("graphics card", "note", "none: training runs on the CPU", next_step)
 
 
-def _check_settings(settings: Settings) -> Iterator[DoctorFinding]:
+def _check_settings(settings: Settings) -> Iterator[Finding]:
     yield _check_recordings(settings)
+    yield from _list_skipped_sessions(settings)
     yield _check_store("lake", settings.lake)
     yield _check_store("release store", settings.release.store)
     if settings.release.public_url is None:
         next_step = "set release.public_url for the app"
-        yield DoctorFinding("public URL", "note", "not set: releases name their path", next_step)
+        yield Finding("public URL", "note", "not set: releases name their path", next_step)
     if not settings.evaluation.out_of_domain:
         next_step = "set evaluation.out_of_domain to a table of general Spanish clips"
-        yield DoctorFinding("out-of-domain set", "note", "not set: forgetting is not measured", next_step)
+        yield Finding("out-of-domain set", "note", "not set: forgetting is not measured", next_step)
     yield _check_label_studio(settings)
     if settings.consent.registry is None:
         next_step = "set consent.registry to a register (docs/consent.md)"
-        yield DoctorFinding("consent", "note", "no register: all recordings count as consented", next_step)
+        yield Finding("consent", "note", "no register: all recordings count as consented", next_step)
     yield _check_free_space(settings.work_folder)
     yield _check_dagster_home(os.environ.get("DAGSTER_HOME"))
 
 
-def _check_dagster_home(home: str | None) -> DoctorFinding:
+def _check_dagster_home(home: str | None) -> Finding:
     if not home:
         next_step = "start Dagster by `make dev`, or export DAGSTER_HOME"
-        return DoctorFinding("DAGSTER_HOME", "note", "not set: runs are lost when Dagster stops", next_step)
+        return Finding("DAGSTER_HOME", "note", "not set: runs are lost when Dagster stops", next_step)
     installed, shipped = Path(home) / DAGSTER_CONFIG_FILE, find_shipped_dagster_config()
     if shipped is None:
-        return DoctorFinding("DAGSTER_HOME", "ok", home)
+        return Finding("DAGSTER_HOME", "ok", home)
     try:
         outdated = find_outdated_keys(installed, shipped)
     except HablaError as error:
-        return DoctorFinding("DAGSTER_HOME", "wrong", str(error), f"copy {shipped} to {home}, then restart Dagster")
+        return Finding("DAGSTER_HOME", "wrong", str(error), f"copy {shipped} to {home}, then restart Dagster")
     if outdated:
         found = f"{installed} is older than habla_ml: {', '.join(outdated)}"
-        return DoctorFinding("DAGSTER_HOME", "wrong", found, f"take these keys from {shipped}, then restart Dagster")
-    return DoctorFinding("DAGSTER_HOME", "ok", home)
+        return Finding("DAGSTER_HOME", "wrong", found, f"take these keys from {shipped}, then restart Dagster")
+    return Finding("DAGSTER_HOME", "ok", home)
 
 
-def _check_recordings(settings: Settings) -> DoctorFinding:
+def _check_recordings(settings: Settings) -> Finding:
     folder, problem = settings.recordings.folder, settings.recordings.folder_problem
     if problem is not None:
         found, _, next_step = problem.partition("; ")
-        return DoctorFinding("recordings", "wrong", found, next_step)
+        return Finding("recordings", "wrong", found, next_step)
     sessions = sum(1 for each in folder.iterdir() if each.is_dir())
     next_step = "" if sessions else "record with Habla, or point recordings.folder at data/audio/recordings"
     health: Health = "ok" if sessions else "note"
-    return DoctorFinding("recordings", health, f"{sessions} session folders in {folder}", next_step)
+    return Finding("recordings", health, f"{sessions} session folders in {folder}", next_step)
 
 
-def _check_label_studio(settings: Settings) -> DoctorFinding:
+def _list_skipped_sessions(settings: Settings) -> Iterator[Finding]:
+    from habla_ml.monitoring.status.input_lines import list_skipped_sessions
+
+    if settings.recordings.folder_problem is not None:
+        return
+    try:
+        skipped = find_skipped_sessions(settings.recordings.folder, settings, datetime.now(UTC))
+    except HablaError as error:
+        yield Finding("skipped sessions", "wrong", str(error), "fix its permissions")
+        return
+    yield from list_skipped_sessions(skipped, settings)
+
+
+def _check_label_studio(settings: Settings) -> Finding:
     from habla_ml.annotation.sources.label_studio.configured_server import connect, has_server
 
     if not has_server(settings):
         next_step = f"run `{settings.command('label-studio', 'up')}`, or set annotation.label_studio.url"
-        return DoctorFinding("Label Studio", "note", "none: corrections are read from Habla and from tables", next_step)
+        return Finding("Label Studio", "note", "none: corrections are read from Habla and from tables", next_step)
     try:
         with connect(settings, patience_s=0) as server:
             server.find_projects(settings.annotation.label_studio.title)
-            return DoctorFinding("Label Studio", "ok", f"{server.url} answers")
+            return Finding("Label Studio", "ok", f"{server.url} answers")
     except HablaError as error:
-        return DoctorFinding("Label Studio", "wrong", str(error), "start it again, or fix annotation.label_studio")
+        return Finding("Label Studio", "wrong", str(error), "start it again, or fix annotation.label_studio")
 
 
-def _check_store(subject: str, where: StoreSettings) -> DoctorFinding:
+def _check_store(subject: str, where: StoreSettings) -> Finding:
     try:
         store = open_store(where)
     except HablaError as error:
-        return DoctorFinding(subject, "wrong", str(error), "fix it before the first run")
-    return DoctorFinding(subject, "ok", f"{store.url} is reachable and has conditional writes")
+        return Finding(subject, "wrong", str(error), "fix it before the first run")
+    return Finding(subject, "ok", f"{store.url} is reachable and has conditional writes")
 
 
-def _check_free_space(folder: Path) -> DoctorFinding:
+def _check_free_space(folder: Path) -> Finding:
     existing = next(each for each in (folder, *folder.parents) if each.exists())
     free_gb = shutil.disk_usage(existing).free / 1e9
     found = f"{free_gb:.0f} GB free for {folder}"
     if free_gb < _LEAST_FREE_GB:
-        return DoctorFinding("disk", "wrong", found, f"free some space: a whisper-small run needs {_LEAST_FREE_GB} GB")
-    return DoctorFinding("disk", "ok", found)
+        return Finding("disk", "wrong", found, f"free some space: a whisper-small run needs {_LEAST_FREE_GB} GB")
+    return Finding("disk", "ok", found)

@@ -23,6 +23,7 @@ from habla_ml.cli.models import (
     replicate_command,
 )
 from habla_ml.cli.releases import releases_command, rollback_command
+from habla_ml.cli.status import status_command
 from habla_ml.cli.transcribe import transcribe_command
 from habla_ml.errors import HablaError
 
@@ -41,6 +42,7 @@ app.command("advise")(advise_command)
 app.command("repeat")(replicate_command)
 app.command("transcribe")(transcribe_command)
 app.command("doctor")(doctor_command)
+app.command("status")(status_command)
 app.command("import")(import_command)
 app.command("export-dataset")(export_dataset_command)
 app.command("review")(review_command)

@@ -6,6 +6,8 @@ writes into a dead run. In-process steps, with child processes that end with the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from habla_ml.defs.run_faults import record_fault
@@ -16,7 +18,12 @@ TRAIN_REPLICATE = "train_repeat"
 REVIEW = "choose_for_review"
 WATCH = "watch_release"
 CLEAN_UP = "clean_up"
+REPORT_STATUS = "report_status"
 
+_RECORDINGS = "raw_recordings"
+SESSIONS_WAIT, SESSIONS_AT_RISK = "finished_sessions_are_ingested", "unsaved_sessions_are_far_from_deletion"
+LOOP_CHECKS = (SESSIONS_WAIT, SESSIONS_AT_RISK)
+"""Checks of `raw_recordings` that must run when no recording is ingested."""
 MODEL_ASSETS = (
     "fine_tuned_checkpoint",
     *(each.asset_name for each in EXPORTERS if each.asset),
@@ -36,6 +43,7 @@ _LONGEST_RUNS_S = {
     REVIEW: 6 * _HOUR,
     WATCH: 6 * _HOUR,
     CLEAN_UP: 6 * _HOUR,
+    REPORT_STATUS: 30 * _MINUTE,
 }
 _JOBS = {
     INGEST: (
@@ -57,6 +65,7 @@ _JOBS = {
     ),
     REVIEW: (("review_queue", "corpus_report"), "The segments to annotate this week, and the report of the corpus."),
     CLEAN_UP: (("storage_cleanup",), "Removes what no pointer and no running process needs."),
+    REPORT_STATUS: (("loop_status",), "The state of the loop, and whether recordings wait or are about to be deleted."),
     WATCH: (("released_model_quality",), "The released version against the corrections since, with alerts on drift."),
 }
 
@@ -66,13 +75,23 @@ def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
     return [
         dg.define_asset_job(
             name,
-            selection=list(assets),
+            selection=_select(name, assets),
             description=description,
             run_tags=_build_run_tags(name),
             hooks={record_fault},
         )
         for name, (assets, description) in _JOBS.items()
     ]
+
+
+def _select(job: str, assets: Sequence[str]) -> dg.AssetSelection:
+    """Return the assets of a job with their checks; the status also runs the checks of recordings that wait."""
+    selection = dg.AssetSelection.assets(*assets)
+    if job != REPORT_STATUS:
+        return selection
+    return selection | dg.AssetSelection.checks(
+        *(dg.AssetCheckKey(dg.AssetKey(_RECORDINGS), each) for each in LOOP_CHECKS)
+    )
 
 
 def _build_run_tags(job: str) -> dict[str, str]:

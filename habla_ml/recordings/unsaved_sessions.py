@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -101,7 +101,7 @@ def survey_folder(lake: Lake, settings: Settings, now: datetime) -> FolderSurvey
     for entry in entries:
         if (day := parse_session_day(entry.name)) is not None:
             days[day].append(entry)
-    saved = _load_saved_sessions(lake, days)
+    saved = _load_saved_sessions(lake, list(days))
     live, unsaved = 0, []
     for day, entry in ((day, each) for day, group in days.items() for each in group if each.name not in saved):
         found = _describe(entry, day, settings, now, counted.folders_left)
@@ -113,7 +113,7 @@ def survey_folder(lake: Lake, settings: Settings, now: datetime) -> FolderSurvey
     return FolderSurvey(counted.folders, counted.limit, live, tuple(unsaved))
 
 
-def _load_saved_sessions(lake: Lake, days: Iterable[str]) -> set[str]:
+def _load_saved_sessions(lake: Lake, days: Sequence[str]) -> set[str]:
     """Return the names of the sessions that the lake has read on these days."""
     pointers = catalogue.RECORDINGS.read(lake, days)
     published = (load_day(pointers, day) for day in days)

@@ -22,6 +22,8 @@ ASSETS = {
     "coreml_zip",
     "cdn_release",
     "released_model_quality",
+    "storage_cleanup",
+    "loop_status",
 }
 
 
@@ -50,7 +52,7 @@ def test_every_asset_has_description_owners_kinds_and_code_version(deployment):
         assert len(spec.description or "") > 80, spec.key
         assert spec.owners, spec.key
         assert spec.kinds, spec.key
-        assert spec.group_name in {"corpus", "models", "releases"}
+        assert spec.group_name in {"corpus", "models", "releases", "operations"}
         assert spec.code_version, spec.key
 
 

@@ -87,13 +87,13 @@ def test_a_hundred_days_with_one_fault_send_five_alerts(deployment, failures, we
     assert len(webhook.posted) == 5
 
 
-def test_a_run_that_dagster_retries_sends_no_alert_and_its_fault_is_known(deployment, failures, webhook):
+def test_a_run_that_dagster_retries_sends_no_alert_and_its_error_is_known(deployment, failures, webhook):
     run = deployment.run("update_text", MONDAY, **{"dagster/will_retry": "true"})
     failures.tick()
     assert webhook.posted == []
     stored = deployment.instance.get_run_by_id(run.run_id)
     assert stored is not None
-    assert stored.tags["habla_ml/fault"] == "CorpusError"
+    assert stored.tags["habla_ml/error"] == "CorpusError"
 
 
 def test_the_message_has_no_error_text(deployment, failures, webhook):

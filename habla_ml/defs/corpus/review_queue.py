@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -32,6 +32,9 @@ def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
         owners=DATA_OWNERS,
         kinds={"json", "fasterwhisper"},
         code_version="1",
+        freshness_policy=dg.FreshnessPolicy.time_window(
+            fail_window=timedelta(days=settings.monitoring.loop.review_queue_days)
+        ),
         description=(
             f"The {settings.review.minutes:g} minutes of speech to annotate next: segments with an uncertain "
             "transcript of the released model, or one that differs from Habla's, rejected and quiet segments, and "

@@ -16,8 +16,8 @@ import dagster as dg
 from habla_ml.monitoring.alerts import Alert, deliver, list_channels
 from habla_ml.settings import Settings
 
-FAULT_TAG: Final = "habla_ml/fault"
-"""Kind of fault of a failed run: the class of its error, never its message, which can quote an input."""
+ERROR_TAG: Final = "habla_ml/error"
+"""Class of the error of a failed run, never its message, which can quote an input."""
 PARTITION_TAG: Final = "dagster/partition"
 _ALERT_TAG: Final = "habla_ml/alert"
 _CHANNELS_TAG: Final = "habla_ml/alert_channels"
@@ -52,7 +52,7 @@ def build_failure_sensor(settings: Settings) -> dg.SensorDefinition:
 
 def register_failure(instance: dg.DagsterInstance, run: dg.DagsterRun, fault: str, settings: Settings) -> None:
     """Tag a failed run with its kind of fault and with whether an alert is due."""
-    tags = {FAULT_TAG: fault}
+    tags = {ERROR_TAG: fault}
     # A run that Dagster starts again by itself has not failed yet.
     if list_channels(settings.monitoring.alerts) and run.tags.get(_WILL_RETRY_TAG) != "true":
         tags[_ALERT_TAG] = _KNOWN if _is_reported(instance, run, fault) else _DUE
@@ -85,7 +85,7 @@ def deliver_due_alerts(
 
 def _is_reported(instance: dg.DagsterInstance, run: dg.DagsterRun, fault: str) -> bool:
     """Return whether an alert about this cause was sent or is due, or too many alike."""
-    reported: dict[str, Any] = {FAULT_TAG: fault, _ALERT_TAG: [_DUE, _SENT]}
+    reported: dict[str, Any] = {ERROR_TAG: fault, _ALERT_TAG: [_DUE, _SENT]}
     day_ago = datetime.now(UTC) - timedelta(days=1)
     alike = dg.RunsFilter(job_name=run.job_name, tags=reported, created_after=day_ago)
     if len(instance.get_run_ids(alike, limit=_MOST_ALIKE)) >= _MOST_ALIKE:
@@ -99,7 +99,7 @@ def _is_reported(instance: dg.DagsterInstance, run: dg.DagsterRun, fault: str) -
 
 
 def _build_alert(run: dg.DagsterRun, failed_at: datetime, settings: Settings) -> Alert:
-    partition, fault = run.tags.get(PARTITION_TAG), run.tags.get(FAULT_TAG, "unknown")
+    partition, fault = run.tags.get(PARTITION_TAG), run.tags.get(ERROR_TAG, "unknown")
     subject = f"{run.job_name} failed{f' for {partition}' if partition else ''}: {fault}"
     return Alert(
         key=f"run/{run.job_name}/{partition or '-'}/{fault}/{run.run_id}",
@@ -115,14 +115,19 @@ def _build_alert(run: dg.DagsterRun, failed_at: datetime, settings: Settings) ->
 
 
 def _classify(context: dg.RunFailureSensorContext) -> str:
-    """Return the class of the first error in the chain that is not Dagster's own wrapper."""
-    for event in context.get_step_failure_events():
-        error = event.step_failure_data.error
-        while error is not None:
-            if error.cls_name and not error.cls_name.startswith(_WRAPPER_PREFIX):
-                return error.cls_name
-            error = error.cause
+    """Return the class of the error that failed the run, or why Dagster failed it."""
+    errors = [each.step_failure_data.error for each in context.get_step_failure_events()]
     data = context.failure_event.job_failure_data
-    if data.error is not None and data.error.cls_name:
-        return data.error.cls_name
+    for error in (*errors, data.error):
+        if error is not None:
+            return find_error_class(error)
     return data.failure_reason.value.lower().replace("_", " ") if data.failure_reason else "unknown"
+
+
+def find_error_class(error: Any) -> str:
+    """Return the class of the first error in a stored chain of errors that is not Dagster's own wrapper."""
+    chain = []
+    while error is not None:
+        chain.append(error.cls_name or "")
+        error = error.cause
+    return next((name for name in chain if name and not name.startswith(_WRAPPER_PREFIX)), chain[0] or "unknown")

@@ -19,6 +19,7 @@ def build_storage_cleanup(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         group_name="operations",
         owners=DATA_OWNERS,
+        kinds={"json"},
         code_version="1",
         description=(
             "Removes temporary folders of killed runs, local copies of models that are not used, scratch files of "

@@ -1,0 +1,94 @@
+"""`habla-ml status`: the state of the loop at a glance."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from habla_ml.cli.context import Profile, open_context, print_line, terminal
+from habla_ml.settings import Settings
+
+if TYPE_CHECKING:
+    from habla_ml.monitoring.finding import Health
+    from habla_ml.monitoring.status.facts import OrchestratorFacts
+    from habla_ml.monitoring.status.loop_status import LoopStatus, StatusSection
+
+_MARKS: Final[dict[Health, tuple[str, str]]] = {
+    "ok": ("✓", "green"),
+    "note": ("·", "yellow"),
+    "wrong": ("✗", "bold red"),
+}
+
+
+def status_command(
+    profile: Profile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Show hours until the next version, what waits, what failed, what is set aside and what comes next.
+
+    Exits with 1 if something needs a person.
+    """
+    from habla_ml.lake.factory import open_lake, open_store
+    from habla_ml.monitoring.status.inputs import StatusInputs
+    from habla_ml.monitoring.status.loop_status import read_loop_status
+
+    settings = open_context(profile).settings
+    now = datetime.now(UTC)
+    inputs = StatusInputs(
+        settings,
+        now,
+        lambda: open_lake(settings.lake, settings.work_folder / "cache"),
+        lambda: open_store(settings.release.store),
+        lambda: _read_orchestrator(settings, now),
+    )
+    status = read_loop_status(inputs)
+    if as_json:
+        print_line(json.dumps(status.to_json(), ensure_ascii=False, indent=1))
+    else:
+        _print_status(status, settings)
+    if status.problems:
+        raise typer.Exit(1)
+
+
+def _read_orchestrator(settings: Settings, now: datetime) -> OrchestratorFacts | None:
+    """Return what Dagster knows; None without DAGSTER_HOME."""
+    if not os.environ.get("DAGSTER_HOME"):
+        return None
+    from habla_ml.definitions import build_definitions
+    from habla_ml.defs.monitoring.loop_facts import read_orchestrator_facts
+    from habla_ml.defs.runs import open_dagster_instance
+
+    with open_dagster_instance() as instance:
+        repository = build_definitions(settings).get_repository_def()
+        return read_orchestrator_facts(instance, repository, settings, now)
+
+
+def _print_status(status: LoopStatus, settings: Settings) -> None:
+    taken_at = status.taken_at.astimezone(settings.zone)
+    print_line(f"habla_ml, profile {status.profile}, {taken_at:%A %d %B %Y, %H:%M} ({settings.time_zone})", "dim")
+    print_line(status.summary, "bold red" if status.problems else "bold green")
+    width = max(len(each.subject) for section in status.sections for each in section.findings)
+    for section in status.sections:
+        print_line("")
+        print_line(section.title, "bold")
+        terminal.print(_build_section_table(section, width), soft_wrap=False)
+
+
+def _build_section_table(section: StatusSection, width: int) -> Table:
+    """Return the lines of a section; the next step is under its line."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=1)
+    table.add_column(min_width=width, no_wrap=True)
+    table.add_column(overflow="fold")
+    for each in section.findings:
+        found = Text(each.found)
+        if each.next_step:
+            found.append(f"\n→ {each.next_step}", "cyan" if each.health == "wrong" else "dim")
+        table.add_row(Text(*_MARKS[each.health]), each.subject, found)
+    return table

@@ -1,0 +1,164 @@
+"""What the status of the loop shows of Dagster: daemon, runs, sensors and schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import dagster as dg
+
+from habla_ml.defs.attempts import RetryPolicy, count_attempts
+from habla_ml.defs.corpus.day_requests import DAY_TAG, INPUTS_TAG
+from habla_ml.defs.jobs import CORRECT, INGEST, RETRAIN
+from habla_ml.defs.models.retraining import VERSION_TAG
+from habla_ml.defs.monitoring.failed_runs import ERROR_TAG, PARTITION_TAG, find_error_class
+from habla_ml.defs.run_faults import REASON_TAG
+from habla_ml.monitoring.status.facts import ActiveRun, FailedWork, OrchestratorFacts, ScheduledTick
+from habla_ml.settings import Settings
+
+_FINISHED: Final = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+_UNFINISHED: Final = [each for each in dg.DagsterRunStatus if each not in _FINISHED]
+_DONE_BY: Final = {CORRECT: (CORRECT, INGEST)}
+"""Job → the jobs whose success does its work: an ingest builds the text of its day too."""
+_FAILURES_OF: Final = timedelta(days=30)
+_MOST_RUNS: Final = 200
+_MOST_FAILED_WORK: Final = 30
+
+
+def read_orchestrator_facts(
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, settings: Settings, now: datetime
+) -> OrchestratorFacts:
+    """Read the state of the daemon, of the newest runs, and of the sensors and schedules of `repository`."""
+    heartbeats = instance.get_daemon_heartbeats().values()
+    newest = max((each.timestamp for each in heartbeats), default=None)
+    statuses = instance.get_daemon_statuses().values()
+    return OrchestratorFacts(
+        heartbeat_at=None if newest is None else datetime.fromtimestamp(newest, UTC),
+        silent_daemons=tuple(
+            sorted(each.daemon_type.lower() for each in statuses if each.required and not each.healthy)
+        ),
+        active=tuple(_list_active(instance)),
+        failed=tuple(_list_failed(instance, settings, now)),
+        ticks=(*_list_sensors(instance, repository), *_list_schedules(instance, repository, now)),
+    )
+
+
+def _list_active(instance: dg.DagsterInstance) -> Iterator[ActiveRun]:
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED), limit=_MOST_RUNS):
+        run = record.dagster_run
+        started = (
+            record.create_timestamp if record.start_time is None else datetime.fromtimestamp(record.start_time, UTC)
+        )
+        is_queued = run.status == dg.DagsterRunStatus.QUEUED
+        yield ActiveRun(run.job_name, run.tags.get(PARTITION_TAG, ""), is_queued, started)
+
+
+def _list_failed(instance: dg.DagsterInstance, settings: Settings, now: datetime) -> Iterator[FailedWork]:
+    """Yield each job and partition whose newest run failed, newest first."""
+    recent = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], created_after=now - _FAILURES_OF)
+    failures: dict[tuple[str, str], list[dg.RunRecord]] = {}
+    for record in instance.get_run_records(recent, limit=_MOST_RUNS):
+        run = record.dagster_run
+        failures.setdefault((run.job_name, run.tags.get(PARTITION_TAG, "")), []).append(record)
+    for (job, partition), records in list(failures.items())[:_MOST_FAILED_WORK]:
+        last_done = max(_find_last_success(instance, each, partition) for each in _DONE_BY.get(job, (job,)))
+        open_failures = [each for each in records if each.storage_id > last_done]
+        if open_failures:
+            next_try = _explain_next_try(instance, open_failures[0].dagster_run, settings, now)
+            yield _describe_failure(job, partition, open_failures, next_try)
+
+
+def _find_last_success(instance: dg.DagsterInstance, job: str, partition: str) -> int:
+    """Return the storage id of the newest run that succeeded; 0 without one."""
+    tags = {PARTITION_TAG: partition} if partition else {}
+    done = dg.RunsFilter(job_name=job, tags=tags, statuses=[dg.DagsterRunStatus.SUCCESS])
+    return next((each.storage_id for each in instance.get_run_records(done, limit=1)), 0)
+
+
+def _describe_failure(job: str, partition: str, records: list[dg.RunRecord], next_try: str) -> FailedWork:
+    newest, tags = records[0], records[0].dagster_run.tags
+    ended = newest.update_timestamp if newest.end_time is None else datetime.fromtimestamp(newest.end_time, UTC)
+    return FailedWork(
+        job=job,
+        partition=partition,
+        fault=tags.get(REASON_TAG) or tags.get(ERROR_TAG) or "its process was lost",
+        failed_at=ended,
+        attempts=len(records),
+        next_try=next_try,
+    )
+
+
+def _explain_next_try(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings, now: datetime) -> str:
+    """Return when the work of a failed run is tried again; empty if only a person starts it."""
+    work = {tag: run.tags[tag] for tag in (DAY_TAG, INPUTS_TAG, VERSION_TAG) if tag in run.tags}
+    if not work:
+        return f"it is not tried again by itself: fix the cause, then launch {run.job_name}, or wait for its schedule"
+    policy = RetryPolicy.for_trainings if run.job_name == RETRAIN else RetryPolicy.for_days
+    attempts = count_attempts(instance, run.job_name, work, policy(settings.automation))
+    if attempts.given_up:
+        return ""
+    if attempts.running:
+        return "it is running again"
+    if attempts.retry_at is None or attempts.retry_at <= now:
+        return "it is tried again at the next look of its sensor"
+    return f"it is tried again at {attempts.retry_at.astimezone(settings.zone):%H:%M:%S}"
+
+
+def _list_sensors(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None) -> Iterator[ScheduledTick]:
+    states = _load_states(instance)
+    for sensor in repository.sensor_defs if repository else ():
+        state = states.get(sensor.name)
+        is_on = sensor.default_status == dg.DefaultSensorStatus.RUNNING if state is None else state.is_running
+        data = None if state is None else state.instigator_data
+        last_s = getattr(data, "last_tick_timestamp", None)
+        interval = timedelta(seconds=sensor.minimum_interval_seconds or 30)
+        next_at = None if last_s is None else datetime.fromtimestamp(last_s, UTC) + interval
+        yield ScheduledTick(
+            "sensor", sensor.name, _shorten(sensor.description), is_on, next_at, _find_problem(instance, state)
+        )
+
+
+def _list_schedules(
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, now: datetime
+) -> Iterator[ScheduledTick]:
+    states = _load_states(instance)
+    for schedule in repository.schedule_defs if repository else ():
+        state = states.get(schedule.name)
+        is_on = schedule.default_status == dg.DefaultScheduleStatus.RUNNING if state is None else state.is_running
+        next_at = _find_next_time(schedule, now) if is_on else None
+        yield ScheduledTick(
+            "schedule", schedule.name, _shorten(schedule.description), is_on, next_at, _find_problem(instance, state)
+        )
+
+
+def _find_next_time(schedule: dg.ScheduleDefinition, now: datetime) -> datetime:
+    # Dagster exports no function for the times of a cron expression; the package is pinned to this version.
+    from dagster._utils.schedules import schedule_execution_time_iterator
+
+    times = schedule_execution_time_iterator(
+        now.timestamp(), schedule.cron_schedule, schedule.execution_timezone or "UTC", ascending=True
+    )
+    return next(each for each in times if each > now)
+
+
+def _load_states(instance: dg.DagsterInstance) -> dict[str, Any]:
+    """Return the stored state of each sensor and schedule by name; an instance in memory stores none."""
+    if instance.schedule_storage is None:
+        return {}
+    return {each.name: each for each in instance.all_instigator_state()}
+
+
+def _find_problem(instance: dg.DagsterInstance, state: Any) -> str:
+    """Return the class of the error of the last evaluation; empty if it went well or there was none."""
+    if state is None:
+        return ""
+    last = next(iter(instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)), None)
+    if last is None or last.status.value != "FAILURE" or last.error is None:
+        return ""
+    return find_error_class(last.error)
+
+
+def _shorten(description: str | None) -> str:
+    """Return the first sentence, without its full stop."""
+    return (description or "").split(". ")[0].rstrip(".")

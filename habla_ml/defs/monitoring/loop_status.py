@@ -1,0 +1,147 @@
+"""`loop_status`: the state of the whole loop as metadata, the checks of recordings that wait, and the schedule of both."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from habla_ml.defs.attempts import is_running
+from habla_ml.defs.jobs import REPORT_STATUS, SESSIONS_AT_RISK, SESSIONS_WAIT
+from habla_ml.defs.monitoring.loop_facts import read_orchestrator_facts
+from habla_ml.defs.partitions import DATA_OWNERS
+from habla_ml.defs.resources import StoreResource
+from habla_ml.errors import IsolatedError, isolate
+from habla_ml.settings import Settings
+
+if TYPE_CHECKING:
+    from habla_ml.monitoring.status.loop_status import LoopStatus
+
+
+def build_loop_status(settings: Settings) -> dg.AssetsDefinition:
+    """Return the asset; it reads folders, pointers and Dagster's own state, and no recording."""
+
+    @dg.asset(
+        group_name="operations",
+        owners=DATA_OWNERS,
+        kinds={"markdown"},
+        code_version="1",
+        description=(
+            "The state of the loop at a glance: hours until the next version, what waits, what failed, what is set "
+            "aside, what comes next, the released version and how far the oldest recording that is not in the lake is "
+            f"from being deleted by Habla. `{settings.command('status')}` shows the same in a terminal."
+        ),
+    )
+    def loop_status(context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource) -> dg.MaterializeResult:
+        from habla_ml.monitoring.status.inputs import StatusInputs
+        from habla_ml.monitoring.status.loop_status import read_loop_status
+
+        now = datetime.now(UTC)
+        repository = _find_repository(context)
+        inputs = StatusInputs(
+            settings,
+            now,
+            lake.lake,
+            cdn.store,
+            lambda: read_orchestrator_facts(context.instance, repository, settings, now),
+        )
+        return dg.MaterializeResult(metadata=build_status_metadata(read_loop_status(inputs)))
+
+    return loop_status
+
+
+def _find_repository(context: dg.AssetExecutionContext) -> dg.RepositoryDefinition | None:
+    """Return the code location of the run; None in a run that was started without one, as from a script."""
+    errors: list[IsolatedError] = []
+    with isolate("code location", errors):
+        return context.repository_def
+    return None
+
+
+def build_status_metadata(status: "LoopStatus") -> dict[str, Any]:
+    """Return a list for each section, and the figures that chart over time."""
+    from habla_ml.monitoring.status.rendering import render_markdown_section
+
+    sections = {each.title: dg.MetadataValue.md(render_markdown_section(each)) for each in status.sections}
+    return {"summary": dg.MetadataValue.md(status.summary), **sections, **status.figures}
+
+
+def build_loop_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
+    """Return the checks of recordings that are not in the lake; they need no ingest to run."""
+    most_h, recordings = settings.monitoring.loop.most_hours_waiting, dg.AssetKey("raw_recordings")
+
+    @dg.asset_check(
+        asset=recordings,
+        name=SESSIONS_WAIT,
+        description=(
+            f"No finished session in Habla's folder has waited for its ingest for more than {most_h:g} h. Days without "
+            "lessons, such as holidays, are no fault."
+        ),
+    )
+    def sessions_wait(lake: StoreResource) -> dg.AssetCheckResult:
+        from habla_ml.monitoring.stopped_loop import find_longest_waiting
+        from habla_ml.recordings.unsaved_sessions import survey_folder
+
+        now = datetime.now(UTC)
+        if settings.recordings.folder_problem is not None:
+            return _report_missing_folder(settings)
+        survey = survey_folder(lake.lake(), settings, now)
+        longest = find_longest_waiting(survey, now)
+        hours = longest.hours_waited(now) if longest else 0.0
+        return dg.AssetCheckResult(
+            passed=hours <= most_h,
+            description="" if hours <= most_h else f"a finished session has waited for {hours:.1f} h",
+            metadata={"waiting sessions": len(survey.waiting), "longest wait h": round(hours, 2)},
+        )
+
+    @dg.asset_check(
+        asset=recordings,
+        name=SESSIONS_AT_RISK,
+        description=(
+            "Habla, which keeps recordings.max_recordings folders, does not soon delete a session that is not in the lake."
+        ),
+    )
+    def sessions_at_risk(lake: StoreResource) -> dg.AssetCheckResult:
+        from habla_ml.monitoring.stopped_loop import deletion_bound, is_near_deletion
+        from habla_ml.recordings.unsaved_sessions import survey_folder
+
+        if settings.recordings.folder_problem is not None:
+            return _report_missing_folder(settings)
+        survey = survey_folder(lake.lake(), settings, datetime.now(UTC))
+        nearest = survey.nearest
+        left = nearest.folders_left if nearest else None
+        is_near = is_near_deletion(nearest, settings)
+        return dg.AssetCheckResult(
+            passed=not is_near,
+            description=f"the next one is {left} new sessions from its deletion" if is_near else "",
+            metadata={
+                "folders": survey.folders,
+                "max_recordings": survey.limit,
+                "not in the lake": len(survey.unsaved),
+                "alert at": deletion_bound(settings),
+                "folders left": "no such session" if left is None else left,
+            },
+        )
+
+    return [sessions_wait, sessions_at_risk]
+
+
+def build_status_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """Return the schedule `monitoring.loop.status_cron`."""
+
+    @dg.schedule(
+        job_name=REPORT_STATUS,
+        cron_schedule=settings.monitoring.loop.status_cron,
+        execution_timezone=settings.time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Refreshes the state of the loop in the UI.",
+    )
+    def status_refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if is_running(context.instance, REPORT_STATUS):
+            return dg.SkipReason("the status is being read")
+        return dg.RunRequest(run_key=f"{REPORT_STATUS}:{context.scheduled_execution_time:%Y-%m-%dT%H:%M}")
+
+    return status_refresh
+
+
+def _report_missing_folder(settings: Settings) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=False, description=settings.recordings.folder_problem or "")

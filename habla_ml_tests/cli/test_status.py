@@ -1,0 +1,67 @@
+"""The command `habla-ml status` in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from habla_ml_tests.testing.command_line import run_habla_ml
+from habla_ml_tests.testing.habla_sessions import write_session
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    for folder in ("configs", "recordings", "home"):
+        (tmp_path / folder).mkdir()
+    tree = {
+        "work_folder": "work",
+        "lake": {"url": "lake"},
+        "recordings": {"folder": "recordings"},
+        "corpus": {"conventions": str(ROOT / "configs" / "conventions" / "orthographic-v1.yaml")},
+        "training": {"recipe": str(ROOT / "configs" / "recipes" / "demo-full.yaml")},
+        "release": {"store": {"url": "cdn"}},
+        "monitoring": {"loop": {"least_free_gb": 0}},
+    }
+    path = tmp_path / "configs" / "mine.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def test_the_status_works_without_dagster_home_and_names_the_skipped_sessions(profile):
+    write_session(profile.parent.parent / "recordings", "1_19700101_000100", 1)
+    shown = run_habla_ml("status", "-p", str(profile), DAGSTER_HOME="")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "unknown: DAGSTER_HOME is not set" in shown.stdout
+    assert "0.0 of 10 h" in shown.stdout
+    assert "1_19700101_000100 is dated 1970-01-01: the recorder's clock was reset" in shown.stdout
+    assert "1_19700101_000100" in run_habla_ml("doctor", "-p", str(profile), DAGSTER_HOME="").stdout
+
+
+def test_the_status_of_a_dagster_home_whose_daemon_never_ran_needs_a_person(profile):
+    home = profile.parent.parent / "home"
+    with dg.DagsterInstance.local_temp(str(home)):
+        pass
+    shown = run_habla_ml("status", "--json", "-p", str(profile), DAGSTER_HOME=str(home))
+    assert shown.returncode == 1, shown.stdout + shown.stderr
+    found = json.loads(shown.stdout)
+    assert found["summary"] == "1 of these need you: daemon."
+    upcoming = {each["subject"] for each in found["sections"]["Next"]}
+    assert {"sensors", "weekly_review", "quarterly_retraining", "status_refresh"} <= upcoming
+
+
+def test_a_broken_folder_and_lake_are_lines(profile):
+    root = profile.parent.parent
+    shutil.rmtree(root / "recordings")
+    (root / "lake").write_text("a file")
+    shown = run_habla_ml("status", "-p", str(profile), DAGSTER_HOME="")
+    assert shown.returncode == 1
+    assert "Traceback" not in shown.stdout + shown.stderr
+    assert "none yet on the channel stable" in shown.stdout
+    assert "GB free" in shown.stdout

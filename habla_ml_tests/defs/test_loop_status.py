@@ -1,0 +1,83 @@
+"""The asset `loop_status`, its checks and its facts about Dagster."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+from habla_ml.defs.monitoring.loop_facts import read_orchestrator_facts
+from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, DagsterDeployment
+
+CHECKS = ("finished_sessions_are_ingested", "unsaved_sessions_are_far_from_deletion")
+
+
+@pytest.fixture
+def tree(tree: dict) -> dict:
+    tree["recordings"]["max_recordings"] = 16
+    return {**tree, "monitoring": {"loop": {"least_free_gb": 0}}}
+
+
+def report(deployment: DagsterDeployment) -> dict[str, dg.AssetCheckEvaluation]:
+    """Run the job and return its check results by name."""
+    run = deployment.definitions.resolve_job_def("report_status").execute_in_process(
+        instance=deployment.instance, resources=dict(deployment.definitions.resources or {})
+    )
+    assert run.success
+    return {each.check_name: each for each in run.get_asset_check_evaluations()}
+
+
+def test_the_asset_has_a_list_for_each_section_and_figures_that_chart(deployment):
+    checks = report(deployment)
+    assert set(checks) == set(CHECKS)
+    metadata = deployment.metadata("loop_status")
+    for section in ("Now", "Waiting", "Failed or set aside"):
+        assert metadata[section].startswith("- "), section
+    assert "of 10" not in metadata["Now"]
+    assert "of 0.005 h" in metadata["Now"]
+    assert metadata["sessions waiting"] > 0
+    assert metadata["folders until a loss"] > 0
+
+
+def test_the_checks_fail_while_recordings_wait_and_pass_once_they_are_in_the_lake(deployment):
+    before = report(deployment)
+    assert not before["finished_sessions_are_ingested"].passed
+    assert not before["unsaved_sessions_are_far_from_deletion"].passed
+    for day in (MONDAY, TUESDAY):
+        assert deployment.run("ingest_day", day).success
+    after = report(deployment)
+    assert after["finished_sessions_are_ingested"].passed
+    assert after["unsaved_sessions_are_far_from_deletion"].passed
+
+
+def test_the_review_queue_has_a_freshness_policy(deployment):
+    specs = {each.key.to_user_string(): each for each in deployment.definitions.resolve_all_asset_specs()}
+    assert isinstance(specs["review_queue"].freshness_policy, dg.FreshnessPolicy)
+
+
+def test_failed_work_is_listed_until_it_succeeds(deployment):
+    def list_failed() -> list[tuple[str, str, int]]:
+        repository = deployment.definitions.get_repository_def()
+        facts = read_orchestrator_facts(deployment.instance, repository, deployment.settings, datetime.now(UTC))
+        return [(each.job, each.partition, each.attempts) for each in facts.failed]
+
+    for _ in range(2):
+        assert not deployment.run("update_text", MONDAY).success
+    assert not deployment.run("update_text", TUESDAY).success
+    assert sorted(list_failed()) == [("update_text", MONDAY, 2), ("update_text", TUESDAY, 1)]
+    assert deployment.run("ingest_day", MONDAY).success  # builds the text of its day too
+    assert list_failed() == [("update_text", TUESDAY, 1)]
+
+
+def test_schedules_have_their_next_time_and_sensors_none_before_their_first_evaluation(deployment):
+    now = datetime(2026, 11, 28, 12, tzinfo=UTC)
+    facts = read_orchestrator_facts(
+        deployment.instance, deployment.definitions.get_repository_def(), deployment.settings, now
+    )
+    ticks = {each.name: each for each in facts.ticks}
+    assert ticks["weekly_review"].next_at == datetime(2026, 11, 30, 5, tzinfo=UTC)  # Monday 06:00 in Madrid
+    assert ticks["quarterly_retraining"].next_at == datetime(2027, 1, 1, 2, tzinfo=UTC)
+    assert ticks["new_recordings"].is_on
+    assert ticks["new_recordings"].next_at is None
+    assert facts.heartbeat_at is None
