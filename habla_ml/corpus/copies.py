@@ -37,8 +37,11 @@ def find_copied_sessions(lake: Lake, metadata: Iterable[str], sessions: Collecti
         tables.append(rows.filter(is_wanted).select(columns[:2]))
     if not tables:
         return []
+    rows = pa.concat_tables(tables)
+    repeated = rows.filter(pc.is_in(rows["audio_sha256"], _find_repeated(rows["audio_sha256"])))
+    rows = rows.filter(pc.is_in(rows["session_id"], pc.unique(repeated["session_id"])))
     keys = ["audio_sha256", "session_id"]
-    sounds = pa.concat_tables(tables).group_by(keys).aggregate([]).sort_by([(key, "ascending") for key in keys])
+    sounds = rows.group_by(keys).aggregate([]).sort_by([(key, "ascending") for key in keys])
     sizes = {each["values"]: each["counts"] for each in pc.value_counts(sounds["session_id"]).to_pylist()}
     # Neighbours only: a sound of 10,000 sessions gives 10,000 pairs, and the copies of a session are a chain.
     sound, session = (sounds[key].combine_chunks() for key in keys)
@@ -55,6 +58,11 @@ def find_copied_sessions(lake: Lake, metadata: Iterable[str], sessions: Collecti
             joined.update(dict.fromkeys(added, group))
     once = {id(group): sorted(group) for group in joined.values()}
     return sorted(once.values())
+
+
+def _find_repeated(values: pa.ChunkedArray) -> pa.Array:
+    counted = pc.value_counts(values)
+    return counted.field("values").filter(pc.greater(counted.field("counts"), 1))
 
 
 def find_names_of_copies(
@@ -81,10 +89,13 @@ def rename_sessions(rows: pa.Table, names: Mapping[str, str]) -> pa.Table:
 
 
 def keep_newest_of_each_sound(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
-    """Return the row with the newest `annotated_at` for each combination of `keys`, in the order of the rows."""
-    order = pc.sort_indices(rows, [(name, "ascending") for name in (*keys, "annotated_at", "segment_id")])
-    if not len(order):
+    """Return the row with the newest `annotated_at` for each combination of `keys`, in the order of the rows.
+
+    `audio_sha256` is one of the keys.
+    """
+    if pc.count_distinct(rows["audio_sha256"]).as_py() == rows.num_rows:
         return rows
+    order = pc.sort_indices(rows, [(name, "ascending") for name in (*keys, "annotated_at", "segment_id")])
     ordered = [rows[key].combine_chunks().take(order) for key in keys]
     is_last = reduce(pc.or_, [pc.not_equal(column[:-1], column[1:]) for column in ordered])
     kept = order.filter(pa.concat_arrays([is_last, pa.array([True])]))
