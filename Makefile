@@ -12,7 +12,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_PROGRESS_BARS := 1
 
-.PHONY: demo dev test test-core lint bench clean
+.PHONY: demo dev test test-core chaos soak lint bench clean
 
 demo: $(READY)  ## synthesise a classroom, train, measure, release, twice
 	$(BIN)/habla-ml demo
@@ -26,6 +26,12 @@ test: $(READY) $(LABEL_STUDIO)/.ready  ## everything, slow end-to-end cases incl
 
 test-core: $(READY)  ## all but the slow cases
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+
+chaos: $(READY)  ## kill a whole deployment at random, ROUNDS times; not in CI
+	$(BIN)/python -m habla_ml_tests.soak.chaos --rounds $(or $(ROUNDS),50)
+
+soak: $(READY)  ## a whole deployment for SOAK_MINUTES with kills, a full disk and jumping clocks; not in CI
+	$(BIN)/python -m habla_ml_tests.soak.soak --minutes $(or $(SOAK_MINUTES),20)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ import pytest
 
 from habla_ml.defs import run_launcher
 from habla_ml.defs.attempts import RetryPolicy, count_attempts
+from habla_ml.defs.monitoring.lost_runs import end_lost_runs
 from habla_ml.defs.run_launcher import WorkerProcessLauncher
 from habla_ml.defs.run_worker import build_lock_path, hold_worker_lock, is_worker_alive, read_worker_pid
 from habla_ml.settings import AutomationSettings
@@ -71,11 +72,17 @@ def instance(home: Path) -> Iterator[dg.DagsterInstance]:
         yield opened
 
 
-def create_run(instance: dg.DagsterInstance, go_ahead: Path, ignore_interrupts: bool = False) -> dg.DagsterRun:
+def create_run(
+    instance: dg.DagsterInstance,
+    go_ahead: Path,
+    ignore_interrupts: bool = False,
+    status: dg.DagsterRunStatus | None = None,
+) -> dg.DagsterRun:
     config = {"go_ahead": str(go_ahead), "ignore_interrupts": ignore_interrupts}
     return instance.create_run_for_job(
         wait_job,
         run_config={"ops": {"wait_for_file": {"config": config}}},
+        status=status,
         job_code_origin=dg.reconstructable(wait_job).get_python_origin(),
     )
 
@@ -151,6 +158,25 @@ def test_a_run_whose_process_is_gone_can_be_canceled(instance, tmp_path):
     build_lock_path(instance.root_directory, run.run_id).touch()
     assert instance.run_launcher.terminate(run.run_id)
     assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.CANCELED
+
+
+@pytest.mark.parametrize(
+    ("status", "age_s", "expected"),
+    [
+        (dg.DagsterRunStatus.STARTING, 60, dg.DagsterRunStatus.FAILURE),
+        (dg.DagsterRunStatus.CANCELING, 60, dg.DagsterRunStatus.CANCELED),
+        (dg.DagsterRunStatus.STARTING, 0, dg.DagsterRunStatus.STARTING),
+    ],
+)
+def test_a_run_that_lost_its_process_while_starting_or_canceling_ends(status, age_s, expected, tmp_path):
+    with dg.DagsterInstance.ephemeral(str(tmp_path)) as instance:
+        run = create_run(instance, tmp_path, status=status)
+        lock = build_lock_path(instance.root_directory, run.run_id)
+        lock.parent.mkdir()
+        lock.touch()
+        os.utime(lock, (time.time() - age_s,) * 2)
+        end_lost_runs(instance)
+        assert instance.get_run_by_id(run.run_id).status == expected
 
 
 def test_a_run_of_another_machine_is_left_alone(instance, tmp_path):

@@ -1,0 +1,189 @@
+"""A deployment with a real daemon, whose processes can be killed all at once."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import dagster as dg
+import yaml
+
+from habla_ml.demo.classroom import write_castilian_set
+from habla_ml.lake import Lake
+from habla_ml.lake.factory import open_lake
+from habla_ml.settings import Settings, load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+FIRST_DAY = "2026-03-02"
+_MARK = "TRIAL_OF_HABLA"
+
+RECIPE = {
+    "name": "short",
+    "base_model": "package:demo/base_model",
+    "learning_rate": 1e-4,
+    "max_steps": 4,
+    "batch_size": 4,
+    "windows": {"short_window_s": 6.0, "full_window_every": 4, "full_window_batch_size": 2},
+    "evaluate_every_steps": 2,
+    "validation_clips": 2,
+    "log_every_steps": 1,
+}
+
+
+class LiveDeployment:
+    """Folders, settings and processes of a deployment.
+
+    Args:
+        folder: Folder of everything, created when missing.
+        growth_hours: Growth of the corpus that starts a training.
+        data: Folder of lake and work folder; by default in `folder`.
+        environment: More variables of the processes.
+        dagster: Sections of `dagster.yaml` to change, by name; for short trials.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        growth_hours: float,
+        data: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        dagster: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
+        self.folder, self.home, self.data = folder, folder / "home", data or folder / "data"
+        self.recordings, self.log = folder / "recordings", folder / "daemon.log"
+        self._environment, self._mark = dict(environment or {}), uuid.uuid4().hex
+        for each in (self.recordings, self.data, self.home, folder / "configs"):
+            each.mkdir(parents=True, exist_ok=True)
+        write_castilian_set(folder / "out_of_domain", 4, seed=5)
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+        profile = folder / "configs" / "trial.yaml"
+        profile.write_text(yaml.safe_dump(self._build_profile(growth_hours)))
+        self.settings: Settings = load_settings(profile, {})
+        config = yaml.safe_load((ROOT / "dagster_home" / "dagster.yaml").read_text())
+        for section, changes in (dagster or {}).items():
+            config[section] |= changes
+        (self.home / "dagster.yaml").write_text(yaml.safe_dump(config))
+        # One process creates the storage: two at once can give Dagster's SQLite storage two heads.
+        self.instance = dg.DagsterInstance.from_config(str(self.home))
+
+    def _build_profile(self, growth_hours: float) -> dict[str, object]:
+        return {
+            "work_folder": str(self.data / "work"),
+            "lake": {"url": str(self.data / "lake")},
+            "recordings": {"folder": str(self.recordings), "first_day": FIRST_DAY},
+            "corpus": {"conventions": str(ROOT / "configs" / "conventions" / "orthographic-v1.yaml")},
+            "training": {"recipe": str(self.folder / "recipe.yaml")},
+            "evaluation": {
+                "out_of_domain": str(self.folder / "out_of_domain" / "fine_tune_dataset.csv"),
+                "bootstrap_draws": 200,
+            },
+            "release": {"store": {"url": str(self.data / "cdn")}},
+            "automation": {
+                "growth_hours": growth_hours,
+                "sensor_interval_s": 2,
+                "retry_after_s": 5,
+                "longest_retry_s": 60,
+            },
+        }
+
+    def open_lake(self) -> Lake:
+        """Open the lake."""
+        return open_lake(self.settings.lake, self.settings.work_folder / "cache")
+
+    def start(self) -> None:
+        """Start the daemon, which starts a code server and the runs."""
+        with self.log.open("ab") as log:
+            subprocess.Popen(
+                [Path(sys.executable).with_name("dagster-daemon"), "run", "-w", ROOT / "workspace.yaml"],
+                env={
+                    **os.environ,
+                    "DAGSTER_HOME": str(self.home),
+                    "HABLA_CONFIGS": str(self.folder / "configs"),
+                    "HABLA_PROFILE": "trial",
+                    "OMP_NUM_THREADS": "1",
+                    _MARK: self._mark,
+                    **self._environment,
+                },
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+
+    def processes(self, *words: str) -> list[int]:
+        """Return the ids of the deployment's processes, or of those with one of `words` in the command line."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"{_MARK}={self._mark}".encode() not in (folder / "environ").read_bytes():
+                    continue
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue  # It ended, or is not ours.
+            if command and (not words or any(word in command for word in words)):
+                found.append(int(folder.name))
+        return found
+
+    def kill(self, *words: str) -> int:
+        """SIGKILL all processes, or those with one of `words` in the command line; return how many."""
+        killed: set[int] = set()
+        while left := self.processes(*words):
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            killed.update(left)
+            _reap_children()
+            time.sleep(0.05)
+        _reap_children()
+        return len(killed)
+
+    def kill_at_random(self, rng: random.Random) -> str:
+        """Kill everything in six of ten cases, else only some processes; return what was killed."""
+        target, words = rng.choices(
+            [
+                ("everything", ()),
+                ("run processes", ("habla_ml.defs.run_worker",)),
+                ("daemon and code server", ("dagster-daemon", "dagster api grpc")),
+                ("code server", ("dagster api grpc",)),
+                ("children of runs", ("habla_ml.training", "habla_ml.transcription")),
+            ],
+            [6, 1, 1, 1, 1],
+        )[0]
+        self.kill(*words)
+        return target
+
+    def is_running(self) -> bool:
+        """Return whether the daemon runs."""
+        return bool(self.processes("dagster-daemon"))
+
+    def close(self) -> None:
+        """Kill everything and close the storage."""
+        self.kill()
+        self.instance.dispose()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, poll_s: float = 1.0) -> bool:
+    """Wait until `condition` holds; return whether it did before the timeout."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(poll_s)
+    return True
+
+
+def _reap_children() -> None:
+    """Remove ended children of this process from the process table."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
