@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,8 @@ _MAX_JSON_BYTES: Final = 64 << 20
 _DATASET_BATCH_ROWS: Final = 1_000
 _SCRIPTED, _SPONTANEOUS = ("path", "sentence"), ("audio_file", "transcription")
 """Columns of the clip and its text in the layouts of Common Voice."""
+_HESITATION: Final = re.compile(r"\s*\[disfluency\]", re.IGNORECASE)
+"""Stands for a hesitation that is not written out. Whisper leaves hesitations out too."""
 _CLIP_FOLDERS: Final = {_SCRIPTED: "clips", _SPONTANEOUS: "audios"}
 _TEXT_COLUMNS: Final = ("sentence", "text", "transcription", "transcript")
 _SPEAKER_COLUMNS: Final = ("client_id", "speaker_id", "speaker")
@@ -126,7 +129,10 @@ def _parse_common_voice_row(row: DelimitedRow, header: Sequence[str], layout: Se
     name, text = (row.values[each] for each in layout)
     # The first releases leave out the suffix.
     load = partial(_read_clip_file, clips, name if is_audio_name(name) else f"{name}.mp3")
-    return _make_clip(f"{label}: {name[:120]}", text.replace('""', '"'), row.values, load, name)
+    text = text.replace('""', '"')
+    if layout == _SPONTANEOUS:
+        text = _HESITATION.sub("", text).strip()
+    return _make_clip(f"{label}: {name[:120]}", text, row.values, load, name)
 
 
 def _make_clip(label: str, text: Any, cells: Mapping[str, Any], load: Callable[[], bytes], key: str = "") -> PublicClip:

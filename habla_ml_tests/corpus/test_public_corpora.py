@@ -186,7 +186,11 @@ def test_quotes_of_common_voice_are_read_as_they_are_meant(tmp_path: Path) -> No
 
 def test_spontaneous_speech_is_read_with_its_votes_and_accents(tmp_path: Path) -> None:
     rows = [
-        {"transcription": "Pues yo creo que sí.", "votes": "2", "accents": "Andalucía"},
+        {
+            "transcription": "[disfluency] Pues yo [Disfluency] creo [noise] que sí [disfluency].",
+            "votes": "2",
+            "accents": "Andalucía",
+        },
         {"transcription": "", "votes": "0", "accents": "Andalucía"},
         {"transcription": "Pocas voces.", "votes": "0", "accents": "Andalucía"},
         {"transcription": "De otro sitio.", "votes": "2", "accents": "México"},
