@@ -45,7 +45,7 @@ class AnnotationConsentFilter:
             return None
         known = self._load_speakers(day)
         known_labels = sorted(
-            {each for each in (*labels, known.speakers.get(segment_id)) if canonical_name(each or "")}
+            {each for each in (*labels, known.speakers.get(segment_id)) if each and canonical_name(each)}
         )
         for label in (*known_labels,) or (None,):
             if reason := self.admission.explain_annotation_refusal(session_id, label, segment_id):

@@ -187,10 +187,10 @@ def _assign_sessions(
             connecting[name] = sessions
     spellings = _find_spellings(hours, known)
     largest_hours = MAX_GROUP_SHARE * sum(hours.values())
-    connected = group_sessions(hours, connecting, largest_hours, [sessions for sessions, _ in spellings])
+    connected = group_sessions(hours, connecting, largest_hours, [spelled for spelled, _ in spellings])
     decided = _find_decided_splits(connected, connecting, known, people)
-    for sessions, split in spellings:
-        decided[connected[sessions[0]]].update([split] if split else [])
+    for spelled, split in spellings:
+        decided[connected[spelled[0]]].update([split] if split else [])
     group_of = {session: group if len(decided[group]) < 2 else session for session, group in connected.items()}
     ledger = {session: split for session, split in known.items() if session not in hours}
     for session, group in group_of.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from habla_ml.annotation.consent_filter import open_consent_filter
@@ -29,7 +30,7 @@ LABELS = respell("Lucía Peña")
 WITHDRAWN = {"contributor": "c-1", "given": GIVEN, "withdrawn": "2026-05-01", "speakers": [{"label": LABELS[0]}]}
 
 
-def make_class(root: Path, *entries: dict[str, object]) -> HablaWorkspace:
+def make_class(root: Path, *entries: Mapping[str, object]) -> HablaWorkspace:
     """A session in which one more segment is of another speaker, and the register with these entries."""
     (root / "consents.yaml").touch()
     workspace = make_workspace(root, consent={"registry": str(root / "consents.yaml")})

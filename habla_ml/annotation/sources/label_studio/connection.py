@@ -190,7 +190,7 @@ def build_tls_context(environment: Mapping[str, str] = os.environ) -> ssl.SSLCon
                 context.load_verify_locations(cafile=path)
         except OSError as error:  # ssl.SSLError is one
             raise SettingsError(
-                f"environment variable {name}: {path} has no certificates in PEM form ({error.strerror or error.reason}); "
+                f"environment variable {name}: {path} has no certificates in PEM form ({error.strerror or "no PEM"}); "
                 "correct the path"
             ) from None
     return context
