@@ -189,9 +189,9 @@ def build_tls_context(environment: Mapping[str, str] = os.environ) -> ssl.SSLCon
             else:
                 context.load_verify_locations(cafile=path)
         except OSError as error:  # ssl.SSLError is one
+            reason = error.strerror or "no PEM"
             raise SettingsError(
-                f"environment variable {name}: {path} has no certificates in PEM form ({error.strerror or "no PEM"}); "
-                "correct the path"
+                f"environment variable {name}: {path} has no certificates in PEM form ({reason}); correct the path"
             ) from None
     return context
 
