@@ -96,6 +96,16 @@ def test_a_run_that_dagster_retries_sends_no_alert_and_its_error_is_known(deploy
     assert stored.tags["habla_ml/error"] == "CorpusError"
 
 
+def test_a_run_that_lost_its_process_sends_an_alert(deployment, failures, webhook):
+    job = deployment.definitions.resolve_job_def("update_text")
+    run = deployment.instance.create_run_for_job(
+        job, tags={"dagster/partition": MONDAY}, status=dg.DagsterRunStatus.STARTED
+    )
+    deployment.instance.report_run_failed(run)  # as the monitoring of Dagster's daemon does
+    failures.tick()
+    assert [each["subject"] for each in webhook.posted] == [f"update_text failed for {MONDAY}: lost process"]
+
+
 def test_the_message_has_no_error_text(deployment, failures, webhook):
     fail_day(deployment, MONDAY)
     failures.tick()

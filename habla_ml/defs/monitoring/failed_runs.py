@@ -117,7 +117,9 @@ def _build_alert(run: dg.DagsterRun, failed_at: datetime, settings: Settings) ->
 def _classify(context: dg.RunFailureSensorContext) -> str:
     """Return the class of the error that failed the run, or why Dagster failed it."""
     errors = [each.step_failure_data.error for each in context.get_step_failure_events()]
-    data = context.failure_event.job_failure_data
+    data: Any = context.failure_event.event_specific_data
+    if data is None:
+        return "lost process"  # Failed from outside: there is no error and no reason.
     for error in (*errors, data.error):
         if error is not None:
             return find_error_class(error)
