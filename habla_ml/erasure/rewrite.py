@@ -160,7 +160,7 @@ class PointerRewriter:
         with make_scratch_folder(self.settings.work_folder, "erase") as folder:
             target = folder / "table.parquet"
             write_without_erased_rows(path, self.matcher, target)
-            return self.lake.put_file(target)
+            return self.lake.adopt_file(target)
 
     def _recount_snapshot(self, body: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
         """Return the snapshot with new counts and hours if it lost segments."""
@@ -194,7 +194,7 @@ class PointerRewriter:
             error_tables = ErrorTables(*read_tables) if read_tables else None
             files = write_report(content, test, folder, error_tables)
             paths = {"comparison": files.json, "html": files.html, "markdown": files.markdown}
-            new = {name: self.lake.put_file(path) for name, path in paths.items()}
+            new = {name: self.lake.adopt_file(path) for name, path in paths.items()}
         self.rewritten.update({value[name]: object_id for name, object_id in new.items()})
         return {**value, **new, **tables}
 

@@ -69,16 +69,25 @@ class DirectoryStore(Store):
 
     def put_if_absent(self, key: str, source: bytes | Path, sha256: str | None = None) -> bool:
         """See `Store.put_if_absent`."""
-        target = self._path(key)
         with self._translate_write_errors(key):
             stored = False
             if not self._renew(key):
                 with self._write_temporary(key, source, sha256) as temporary:
-                    stored = _link_if_absent(temporary, target)
-            if not target.is_file():
-                raise LakeError(f"{target} is a folder, so {key} cannot be stored; move that folder away")
-            # The process that stored it first may have died before the name was durable.
-            _fsync_folders(target.parent, self._root)
+                    stored = _link_if_absent(temporary, self._path(key))
+            self._make_name_durable(key)
+        return stored
+
+    def adopt_if_absent(self, key: str, source: Path, sha256: str) -> bool:
+        """See `Store.adopt_if_absent`."""
+        with self._translate_write_errors(key):
+            if source.stat().st_dev != self._root.stat().st_dev:
+                return self.put_if_absent(key, source, sha256)
+            stored = False
+            if not self._renew(key):
+                with source.open("rb") as handle:
+                    _make_durable(handle)
+                stored = _link_if_absent(source, self._path(key))
+            self._make_name_durable(key)
         return stored
 
     def read_versioned(self, key: str) -> VersionedValue | None:
@@ -156,6 +165,13 @@ class DirectoryStore(Store):
             raise self._make_missing_error(key)
         return path
 
+    def _make_name_durable(self, key: str) -> None:
+        """Fsync the folders of a stored value, since the process that stored it first may have died before it did so."""
+        target = self._path(key)
+        if not target.is_file():
+            raise LakeError(f"{target} is a folder, so {key} cannot be stored; move that folder away")
+        _fsync_folders(target.parent, self._root)
+
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
 
@@ -199,9 +215,7 @@ class DirectoryStore(Store):
             try:
                 check_sha256(key, _copy_source(source, out), sha256)
                 out.flush()
-                # A published value is read-only; the umask still decides who may read it.
-                os.fchmod(out.fileno(), stat.S_IMODE(os.fstat(out.fileno()).st_mode) & 0o444)
-                os.fsync(out.fileno())
+                _make_durable(out)
                 yield temporary
             finally:
                 temporary.unlink(missing_ok=True)
@@ -262,6 +276,12 @@ def _describe_version(found: os.stat_result) -> str:
     if time.time() - found.st_ctime < _SETTLED_AFTER_S:
         return ""
     return f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"
+
+
+def _make_durable(handle: IO[bytes]) -> None:
+    """Fsync a finished value and make it read-only; the umask still decides who may read it."""
+    os.fchmod(handle.fileno(), stat.S_IMODE(os.fstat(handle.fileno()).st_mode) & 0o444)
+    os.fsync(handle.fileno())
 
 
 def _link_if_absent(temporary: Path, target: Path) -> bool:

@@ -93,11 +93,17 @@ class Lake:
 
     def put_file(self, path: Path) -> str:
         """Store a file in bounded memory; return its sha256. Raises `LakeError` if it changes meanwhile."""
-        try:
-            sha256 = compute_sha256(path)
-        except OSError as error:
-            raise LakeError(f"cannot read {path}: {error.strerror}; nothing was published, check the file") from error
+        sha256 = _hash_source(path)
         self._store.put_if_absent(_make_object_key(sha256), path, sha256)
+        return sha256
+
+    def adopt_file(self, path: Path) -> str:
+        """Store a file that nobody writes again, without a copy if possible; return its sha256.
+
+        The caller may remove the file afterwards, but must not change it.
+        """
+        sha256 = _hash_source(path)
+        self._store.adopt_if_absent(_make_object_key(sha256), path, sha256)
         return sha256
 
     def put_json(self, value: Any) -> str:
@@ -320,6 +326,13 @@ def compute_sha256(path: Path) -> str:
     """Return the sha256 (hex) of a file, in bounded memory."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _hash_source(path: Path) -> str:
+    try:
+        return compute_sha256(path)
+    except OSError as error:
+        raise LakeError(f"cannot read {path}: {error.strerror}; nothing was published, check the file") from error
 
 
 def _make_object_key(sha256: str) -> str:

@@ -73,6 +73,13 @@ class Store(ABC):
         store cannot be written. Nothing is stored.
         """
 
+    def adopt_if_absent(self, key: str, source: Path, sha256: str) -> bool:
+        """Store a file that nobody writes again, as `put_if_absent` does; the caller has just computed its `sha256`.
+
+        A store on the same file system keeps the file itself instead of a copy. The caller may remove its own name.
+        """
+        return self.put_if_absent(key, source, sha256)
+
     def read(self, key: str) -> bytes:
         """Return the value under `key`; raises `ObjectMissingError` if the key does not exist."""
         found = self.read_versioned(key)

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -91,14 +91,14 @@ class DayReader:
     def _read_session(self, session: SessionFolder, hints: SessionHints) -> Generator[RecordedSegment, None, list[str]]:
         """Yield the session's segments; return the files that were deleted meanwhile."""
         deleted = [METADATA_FILE] if session.has_file(METADATA_FILE) and _is_deleted(session, METADATA_FILE) else []
-        taken, is_withheld = 0, False
+        taken, is_withheld, day = 0, False, session.day
         for name, problem in session.list_unread_files():
             self._skip(session, name, problem)
         for file in session.segments:
             try:
                 segment = read_segment(
                     session.path / file.name,
-                    SegmentOrigin(HABLA_SOURCE, session.name, session.day, file.number or 0),
+                    SegmentOrigin(HABLA_SOURCE, session.name, day, file.number or 0),
                     hints.by_file.get(file.segment_name, SegmentHint()),
                     hints.direction,
                     self.settings.recordings.longest_segment_s,
@@ -172,13 +172,13 @@ def read_segment(
     """Read, measure and encode one audio file; raise `InputError` with the reason if it cannot be used."""
     pcm = decode(read_plain_file(path, _MAX_AUDIO_BYTES), max_duration_s)
     return RecordedSegment(
-        **asdict(origin),
+        **vars(origin),
         segment_id=segment_id(origin.source, origin.session_id, canonical_segment_name(path.name)),
         file_name=canonical_segment_name(path.name),
         recorded_at=hint.recorded_at,
         audio=encode_flac(pcm),
         audio_sha256=pcm_sha256(pcm),
-        **asdict(measure(pcm)),
+        **vars(measure(pcm)),
         speaker=hint.speaker,
         direction=direction,
         machine_text=hint.text,

@@ -8,12 +8,13 @@ moves by compare-and-set once both objects are durable.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -142,7 +143,7 @@ def publish_day(
         with make_scratch_folder(work_folder, "recordings") as folder:
             audio, metadata = folder / "audio.parquet", folder / "metadata.parquet"
             totals = _write_tables(drop_erased_rows(lake, _merge_rows(segments, kept)), audio, metadata)
-            audio_id, metadata_id = lake.put_file(audio), lake.put_file(metadata)
+            audio_id, metadata_id = lake.adopt_file(audio), lake.adopt_file(metadata)
     except OSError as error:
         raise LakeError(
             f"day {day} cannot be written below {work_folder}: {error.strerror or error}; nothing was published. "
@@ -209,6 +210,16 @@ def _merge_rows(fresh: Iterable[RecordedSegment], kept: Iterator[dict[str, Any]]
         yield chosen
 
 
+def _make_column(rows: Sequence[Mapping[str, Any]], field: pa.Field) -> pa.Array:
+    """Return one column of a row group."""
+    values = [row[field.name] for row in rows]
+    if field.name != "audio":
+        return pa.array(values, field.type)
+    # A builder of pyarrow would copy the audio several times while it grows.
+    ends = np.cumsum([0, *map(len, values)], dtype=np.int32)
+    return pa.Array.from_buffers(field.type, len(values), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(values))])
+
+
 def _write_tables(rows: Iterator[dict[str, Any]], audio: Path, metadata: Path) -> dict[str, Any]:
     """Write both tables, one row group at a time; return the pointer's totals."""
     segments, seconds = 0, 0.0
@@ -221,7 +232,7 @@ def _write_tables(rows: Iterator[dict[str, Any]], audio: Path, metadata: Path) -
         pq.ParquetWriter(metadata, SEGMENT_METADATA_SCHEMA, compression="zstd", **options) as metadata_writer,
     ):
         while chunk := list(islice(rows, ROW_GROUP_SIZE)):
-            table = pa.Table.from_pylist(chunk, schema=SEGMENT_SCHEMA)
+            table = pa.table([_make_column(chunk, each) for each in SEGMENT_SCHEMA], schema=SEGMENT_SCHEMA)
             audio_writer.write_table(table)
             metadata_writer.write_table(table.drop_columns(["audio"]))
             segments += len(chunk)

@@ -139,6 +139,7 @@ def escape_name(name: str) -> str:
     return name if name.isprintable() else name.encode("utf-8", "backslashreplace").decode()
 
 
+@lru_cache(maxsize=4096)  # asked several times for each file, and all sessions have the same names
 def parse_segment_number(file_name: str) -> int | None:
     """Return the number in `segment_001.wav`, in any capitals, or None for other names."""
     match = _SEGMENT_FILE_PATTERN.fullmatch(file_name)
@@ -290,6 +291,26 @@ def open_plain_file(path: Path, max_bytes: int) -> BinaryIO:
 
     Raises `InputError` if the file cannot be used; the message has the reason in a few words.
     """
+    return os.fdopen(_open_plain_descriptor(path, max_bytes)[0], "rb")
+
+
+def read_plain_file(path: Path, max_bytes: int) -> bytes:
+    """Return the bytes of a regular file; raises `InputError` like `open_plain_file`."""
+    descriptor, size_bytes = _open_plain_descriptor(path, max_bytes)
+    try:
+        # A plain file has its whole size in one read. `os.read` allocates what it is asked for, so it is not `max_bytes`.
+        data = os.read(descriptor, size_bytes)
+        while len(data) < size_bytes and (more := os.read(descriptor, size_bytes - len(data))):
+            data += more
+        return data
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+
+
+def _open_plain_descriptor(path: Path, max_bytes: int) -> tuple[int, int]:
+    """Return the descriptor and the size in bytes of a regular file."""
     try:
         # O_NONBLOCK: opening a named pipe must not wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -297,22 +318,11 @@ def open_plain_file(path: Path, max_bytes: int) -> BinaryIO:
         if path.is_symlink():
             raise InputError("is a symbolic link; only plain files are read") from None
         raise InputError(f"cannot be read: {error.strerror}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
         raise InputError("is a folder, pipe or device; only plain files are read")
-    handle = os.fdopen(descriptor, "rb")
-    size_bytes = os.fstat(descriptor).st_size
-    if size_bytes > max_bytes:
-        handle.close()
-        raise InputError(f"has {size_bytes} bytes, more than the {max_bytes} allowed")
-    return handle
-
-
-def read_plain_file(path: Path, max_bytes: int) -> bytes:
-    """Return the bytes of a regular file; raises `InputError` like `open_plain_file`."""
-    with open_plain_file(path, max_bytes) as handle:
-        try:
-            # Reading `max_bytes` would allocate that much for every small file.
-            return handle.read(min(os.fstat(handle.fileno()).st_size, max_bytes))
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}") from error
+    if found.st_size > max_bytes:
+        os.close(descriptor)
+        raise InputError(f"has {found.st_size} bytes, more than the {max_bytes} allowed")
+    return descriptor, found.st_size

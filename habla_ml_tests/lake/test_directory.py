@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import stat
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from habla_ml.lake import DirectoryStore
 from habla_ml_tests.lake.conftest import SMALL_DISK_BYTES
 from habla_ml_tests.testing.process_kill import hook_file_calls, run_until_killed
 
+OTHER_DEVICE = Path("/dev/shm")  # noqa: S108
 VALUE = hashlib.shake_128(b"value").digest(3 << 20)
 
 
@@ -89,14 +91,19 @@ def test_a_move_waits_for_a_concurrent_move_and_then_fails(tmp_path: Path, monke
     assert DirectoryStore(tmp_path / "store").read("p.json") == b"1"
 
 
-def test_a_put_killed_at_any_step_leaves_nothing_or_the_whole_value(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_adopted", [False, True])
+def test_a_put_killed_at_any_step_leaves_nothing_or_the_whole_value(tmp_path: Path, is_adopted: bool) -> None:
     source = tmp_path / "source"
     source.write_bytes(VALUE)
     step, states = 1, set()
 
     def work(before_step: Callable[[], None]) -> None:
         hook_file_calls(before_step)
-        DirectoryStore(tmp_path / f"store{step}").put_if_absent("objects/aa/value", source)
+        store = DirectoryStore(tmp_path / f"store{step}")
+        if is_adopted:
+            store.adopt_if_absent("objects/aa/value", source, hashlib.sha256(VALUE).hexdigest())
+        else:
+            store.put_if_absent("objects/aa/value", source)
 
     while run_until_killed(work, step):
         store = DirectoryStore(tmp_path / f"store{step}")
@@ -107,7 +114,7 @@ def test_a_put_killed_at_any_step_leaves_nothing_or_the_whole_value(tmp_path: Pa
         assert store.read("objects/aa/value") == VALUE
         states.add(len(listed))
         step += 1
-    assert step > 10
+    assert step > 8
     assert states == {0, 1}
     assert DirectoryStore(tmp_path / f"store{step}").read("objects/aa/value") == VALUE
 
@@ -211,6 +218,20 @@ def test_a_published_value_is_read_only(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "store")
     store.put_if_absent("a/key", b"x")
     assert stat.S_IMODE((tmp_path / "store/a/key").stat().st_mode) & 0o333 == 0
+
+
+def test_an_adopted_file_is_linked_or_copied_from_another_device(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    near = tmp_path / "near"
+    near.write_bytes(b"uno")
+    assert store.adopt_if_absent("near", near, hashlib.sha256(b"uno").hexdigest())
+    assert near.stat().st_ino == (tmp_path / "store" / "near").stat().st_ino
+    assert near.stat().st_mode & 0o222 == 0
+    with tempfile.TemporaryDirectory(dir=OTHER_DEVICE if OTHER_DEVICE.is_dir() else tmp_path) as folder:
+        far = Path(folder) / "far"
+        far.write_bytes(b"dos")
+        assert store.adopt_if_absent("far", far, hashlib.sha256(b"dos").hexdigest())
+    assert store.read("far") == b"dos"
 
 
 def test_a_listing_skips_hidden_files_and_deleted_folders(tmp_path: Path) -> None:

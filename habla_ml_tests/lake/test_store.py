@@ -58,6 +58,16 @@ def test_bytes_of_another_sha256_are_refused_and_not_stored(store: Store, tmp_pa
     assert store.put_if_absent("a/key", source, sha256=hashlib.sha256(source.read_bytes()).hexdigest()) is True
 
 
+def test_an_adopted_file_is_stored_once_and_stays_when_its_first_name_is_removed(store: Store, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        source = tmp_path / name
+        source.write_bytes(b"uno")
+        assert store.adopt_if_absent("a/key", source, hashlib.sha256(b"uno").hexdigest()) is (name == "first")
+        source.unlink()
+        assert store.read("a/key") == b"uno"
+    assert [each.key for each in store.list("")] == ["a/key"]
+
+
 def test_a_missing_source_is_an_error_and_nothing_is_stored(store: Store, tmp_path: Path) -> None:
     with pytest.raises(LakeError, match=r"no_such_file.*No such file.*nothing was published"):
         store.put_if_absent("a/key", tmp_path / "no_such_file")

@@ -309,12 +309,12 @@ class _RacingLake(Lake):
 
     overtake: bool = True
 
-    def put_file(self, path: Path) -> str:
+    def adopt_file(self, path: Path) -> str:
         if self.overtake:
             self.overtake = False
             other = Lake(self._store, self._cache.folder)
             publish_day(other, DAY, [], path.parent / "w", DayUpdate(inputs={"other": "1"}))
-        return super().put_file(path)
+        return super().adopt_file(path)
 
 
 def test_the_second_of_two_writers_of_a_day_fails_and_can_run_again(workspace: HablaWorkspace) -> None:
