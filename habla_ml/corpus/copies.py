@@ -11,6 +11,7 @@ from functools import reduce
 from types import MappingProxyType
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -21,6 +22,8 @@ from habla_ml.lake import Lake
 _COPIED_SHARE: Final = 0.5
 """Two sessions are copies if they share this part of the sounds of the smaller one. A recording that was copied in the
 middle, or partly deleted, has all its sounds in the other copy; a clip that was played twice makes no copy."""
+
+_ANNOTATION_COLUMNS: Final = {"sentence", "status", "annotated_at", "conventions"}
 
 
 def find_copied_sessions(lake: Lake, metadata: Iterable[str], sessions: Collection[str]) -> list[list[str]]:
@@ -89,14 +92,22 @@ def rename_sessions(rows: pa.Table, names: Mapping[str, str]) -> pa.Table:
 
 
 def keep_newest_of_each_sound(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
-    """Return the row with the newest `annotated_at` for each combination of `keys`, in the order of the rows.
+    """Return the first row of each combination of `keys`, in the order of the rows, with the newest annotation of them.
 
-    `audio_sha256` is one of the keys.
+    `audio_sha256` is one of the keys. The first row stays when a copy is annotated later, so no day loses its segments to
+    a copy.
     """
     if pc.count_distinct(rows["audio_sha256"]).as_py() == rows.num_rows:
         return rows
-    order = pc.sort_indices(rows, [(name, "ascending") for name in (*keys, "annotated_at", "segment_id")])
+    by_time = [(name, "ascending") for name in (*keys, "annotated_at", "segment_id")]
+    order = pc.sort_indices(rows, by_time)
     ordered = [rows[key].combine_chunks().take(order) for key in keys]
-    is_last = reduce(pc.or_, [pc.not_equal(column[:-1], column[1:]) for column in ordered])
-    kept = order.filter(pa.concat_arrays([is_last, pa.array([True])]))
-    return rows.take(kept.take(pc.sort_indices(kept)))
+    is_next = reduce(pc.or_, [pc.not_equal(column[:-1], column[1:]) for column in ordered])
+    starts = np.concatenate([[0], 1 + np.flatnonzero(is_next)])
+    indices = order.to_numpy()
+    first, newest = np.minimum.reduceat(indices, starts), indices[np.append(starts[1:], len(indices)) - 1]
+    in_order = np.argsort(first)
+    kept, annotations = rows.take(pa.array(first[in_order])), rows.take(pa.array(newest[in_order]))
+    for name in _ANNOTATION_COLUMNS & set(rows.column_names):
+        kept = kept.set_column(kept.column_names.index(name), rows.schema.field(name), annotations[name])
+    return kept

@@ -111,8 +111,10 @@ def test_of_two_copies_of_a_sound_the_newest_text_counts(workspace: HablaWorkspa
     save_review(copy, ["Hola a todas.", *TEXTS[1:]], {1}, {1}, at="2026-02-19T09:00:00+00:00")
     build_all(workspace)
     made = snapshot(workspace)
-    rows = read_table(workspace.lake, made.segments, ["session_id", "sentence"]).to_pylist()
-    assert sorted(row["sentence"] for row in rows if row["session_id"] == A) == ["Buenos días.", "Hola a todas."]
+    rows = read_table(workspace.lake, made.segments, ["session_id", "day", "sentence", "status"]).to_pylist()
+    found = sorted((row["sentence"], row["status"], row["day"]) for row in rows if row["session_id"] == A)
+    # The segments stay those of the first copy: its day does not vanish from the corpus.
+    assert found == [("Buenos días.", "confirmed", DAY), ("Hola a todas.", "corrected", DAY)]
 
 
 def test_a_recording_that_went_on_after_the_copy_is_a_copy_and_one_shared_clip_is_not(
