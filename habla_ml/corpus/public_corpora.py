@@ -6,7 +6,6 @@ Each row has a function that reads its audio file; no reader decodes audio.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from habla_ml.annotation.sources.tables.clip_paths import resolve_inside
 from habla_ml.annotation.sources.tables.rows import is_audio_name
 from habla_ml.delimited.table import DelimitedRow, open_delimited
 from habla_ml.errors import InputError
+from habla_ml.json_input import parse_json
 from habla_ml.recordings.sessions import open_plain_file, read_plain_file
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def _open_dataset(root: Path) -> Dataset:
         raise InputError(f"{root} holds several splits ({', '.join(splits)[:200]}); name one of its folders")
     try:
         names = ("state.json", "dataset_info.json")
-        state, _ = (json.loads(read_plain_file(resolve_inside(root, name), _MAX_JSON_BYTES)) for name in names)
+        state, _ = (parse_json(read_plain_file(resolve_inside(root, name), _MAX_JSON_BYTES)) for name in names)
         for each in state["_data_files"]:
             resolve_inside(root, each["filename"])
         return Dataset.load_from_disk(str(root), keep_in_memory=False)

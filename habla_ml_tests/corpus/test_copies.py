@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources.habla import SOURCE
 from habla_ml.corpus.build import CorpusDay, build_day
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.corpus.copies import find_copied_sessions
+from habla_ml.corpus.copies import find_copied_sessions, keep_newest_of_each_sound
 from habla_ml.corpus.hours import corpus_hours
 from habla_ml.corpus.snapshot import Snapshot, read_utterances
 from habla_ml.corpus.splits import load_ledger, make_snapshot
@@ -160,3 +164,25 @@ def test_copies_that_are_in_two_splits_already_stay_there(tmp_path: Path) -> Non
     of_sounds = {row["split"] for row in rows if row["audio_sha256"] in {line.sound for line in copies}}
     assert of_sounds == {"test"}
     assert len({row["audio_sha256"] for row in rows}) == len(rows)
+
+
+ROWS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(0, 3)).map(
+        lambda each: dict(zip(("session_id", "audio_sha256", "annotated_at"), each, strict=True))
+    ),
+    max_size=12,
+)
+
+
+@given(ROWS, st.sampled_from([("audio_sha256",), ("audio_sha256", "session_id")]))
+def test_the_first_row_of_each_sound_gets_the_newest_text(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> None:
+    rows = [{**row, "segment_id": f"{at:02}", "sentence": str(at)} for at, row in enumerate(rows)]
+    schema = pa.schema([(name, pa.string()) for name in ("session_id", "audio_sha256", "segment_id", "sentence")])
+    table = pa.Table.from_pylist(rows, schema.append(pa.field("annotated_at", pa.int64())))
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    newest = [max(group, key=lambda row: (row["annotated_at"], row["segment_id"])) for group in groups.values()]
+    expected = [(group[0]["segment_id"], new["sentence"]) for group, new in zip(groups.values(), newest, strict=True)]
+    found = keep_newest_of_each_sound(table, keys).to_pylist()
+    assert [(row["segment_id"], row["sentence"]) for row in found] == expected
