@@ -10,11 +10,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 Fault = Literal["environment", "input", "program"]
 """`environment`: disk, network, another server, a file that a person must repair. `input`: the data or the settings of
 this work. `program`: any other error, such as a defect or a lack of memory."""
+
+# Of libraries that report a full disk as an error of their own: safetensors, then torch.
+_FULL_DISK_TEXTS: Final = ("No space left on device", "PytorchStreamWriter failed writing")
 
 
 class HablaError(Exception):
@@ -65,6 +68,12 @@ class TrainingError(HablaError):
     """A training run cannot start, resume or finish."""
 
 
+class TrainingInterruptedError(TrainingError):
+    """A fault of the environment ended the training process; the next run resumes at its last checkpoint."""
+
+    fault = "environment"
+
+
 class ExportError(HablaError):
     """A checkpoint cannot be converted, or the converted artefact fails its verification."""
 
@@ -92,6 +101,8 @@ def classify_fault(error: BaseException) -> Fault:
         return error.fault
     # SQLite, of Dagster's storage too, reports a full disk and a lock as an OperationalError.
     if isinstance(error, (OSError, sqlite3.OperationalError)) or not isinstance(error, Exception):
+        return "environment"
+    if any(text in str(error) for text in _FULL_DISK_TEXTS):
         return "environment"
     return "program" if error.__cause__ is None else classify_fault(error.__cause__)
 

@@ -13,7 +13,7 @@ from habla_ml.settings import configs_folder
 from habla_ml.settings.yaml_files import read_mapping
 
 DAGSTER_CONFIG_FILE: Final = "dagster.yaml"
-_NEEDED_SECTIONS: Final = ("concurrency", "run_launcher", "run_monitoring", "run_retries", "freshness")
+_NEEDED_SECTIONS: Final = ("concurrency", "run_launcher", "run_monitoring", "run_retries", "freshness", "scheduler")
 _NEEDED_VALUES: Final = frozenset(
     {"run_launcher.module", "run_launcher.class", "run_monitoring.enabled", "run_retries.enabled", "freshness.enabled"}
 )

@@ -14,11 +14,13 @@ from typing import Final
 
 import dagster as dg
 
-from habla_ml.defs.run_faults import FAULT_TAG, REASON_TAG
+from habla_ml.defs.run_faults import CAUSE_TAG, REASON_TAG
 from habla_ml.errors import Fault
 from habla_ml.settings import AutomationSettings, Settings
 
 MOST_ATTEMPTS: Final = 3
+OCCASION_TAG: Final = "habla_ml/occasion"
+"""The time of the schedule that a run is for; `defs.scheduled_retries` tries it again."""
 
 # Dagster launches the retry of a lost run within seconds. When it has not after this time, it never will.
 _RELAUNCH_DELAY: Final = timedelta(minutes=5)
@@ -55,7 +57,7 @@ class RetryPolicy:
 
     @classmethod
     def for_trainings(cls, settings: AutomationSettings) -> RetryPolicy:
-        """Return the policy of a training, which is expensive: a defect or a lack of memory gives it up too."""
+        """Return the policy of expensive work: a defect or a lack of memory gives it up too."""
         return cls(*_waits(settings), counted_faults=("input", "program"), counts_cancelled=True)
 
     def wait_after(self, finished: int) -> timedelta:
@@ -116,7 +118,7 @@ def count_attempts(
     relaunched = _count(instance, job_name, {**tags, **_RELAUNCHED_TAG}, [dg.DagsterRunStatus.FAILURE])
     finished = max(1, _count(instance, job_name, tags) - relaunched)
     counted = _count(
-        instance, job_name, {**tags, FAULT_TAG: list(policy.counted_faults)}, [dg.DagsterRunStatus.FAILURE]
+        instance, job_name, {**tags, CAUSE_TAG: list(policy.counted_faults)}, [dg.DagsterRunStatus.FAILURE]
     )
     if policy.counts_cancelled:
         counted += _count(instance, job_name, tags, [dg.DagsterRunStatus.CANCELED])
@@ -139,6 +141,12 @@ def explain_wait(attempts: RunAttempts, job_name: str, settings: Settings) -> st
         )
     until = attempts.retry_at.astimezone(settings.zone)
     return f"waits until {until:%Y-%m-%d %H:%M:%S} after {attempts.finished} runs ({attempts.reason})"
+
+
+def request_occasion(job_name: str, context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Return the request of a scheduled run, tagged so that it can be tried again."""
+    occasion = f"{context.scheduled_execution_time:%Y-%m-%dT%H}"
+    return dg.RunRequest(run_key=f"{job_name}:{occasion}", tags={OCCASION_TAG: occasion})
 
 
 def is_running(instance: dg.DagsterInstance, job_name: str) -> bool:

@@ -8,7 +8,7 @@ import dagster as dg
 
 from habla_ml.errors import classify_fault, describe_error
 
-FAULT_TAG: Final = "habla_ml/fault"
+CAUSE_TAG: Final = "habla_ml/fault_cause"
 REASON_TAG: Final = "habla_ml/fault_reason"
 _MAX_REASON_CHARS: Final = 300
 # Dagster does not export the class.
@@ -27,5 +27,5 @@ def record_fault(context: dg.HookContext) -> None:
     is_check = type(error).__name__ == _BLOCKING_CHECK_FAILED
     reason = "a blocking check failed" if is_check else describe_error(error)
     fault = "input" if is_check else classify_fault(error)
-    tags = {FAULT_TAG: fault, REASON_TAG: f"{context.op.name}: {reason}"[:_MAX_REASON_CHARS]}
+    tags = {CAUSE_TAG: fault, REASON_TAG: f"{context.op.name}: {reason}"[:_MAX_REASON_CHARS]}
     context.instance.add_run_tags(context.run_id, tags)

@@ -10,13 +10,14 @@ import argparse
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from habla_ml.corpus.snapshot import load_snapshot
-from habla_ml.errors import HablaError, TrainingError
+from habla_ml.errors import HablaError, TrainingError, classify_fault
 from habla_ml.lake.factory import open_lake
 from habla_ml.process import die_with_parent, keep_freed_memory
 from habla_ml.settings import load_settings
@@ -27,11 +28,17 @@ from habla_ml.training.run import RunFolder
 from habla_ml.training.train import train_version
 from habla_ml.training.trainer import Progress
 
+EXIT_ENVIRONMENT: Final = 75
+"""Exit code after a fault of the environment, such as a full disk: EX_TEMPFAIL of sysexits.h."""
 _PIPES_VARIABLE = "DAGSTER_PIPES_CONTEXT"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train one version; return 0, 1 after an error that is reported, or 130 after an interrupt."""
+    """Train one version.
+
+    Returns 0, 1 after an error that is reported, `EXIT_ENVIRONMENT` where the next run may succeed, or 130 after an
+    interrupt.
+    """
     options = _build_parser().parse_args(arguments)
     is_in_pipes = _PIPES_VARIABLE in os.environ
     if options.die_with_parent or is_in_pipes:
@@ -47,7 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(record.model_dump_json(indent=2, exclude={"losses"}))
     except HablaError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        return 1
+        return EXIT_ENVIRONMENT if classify_fault(error) == "environment" else 1
+    except Exception as error:
+        if classify_fault(error) != "environment":
+            raise
+        traceback.print_exc()
+        return EXIT_ENVIRONMENT
     except KeyboardInterrupt:
         print("interrupted; run the same command again to resume at the last checkpoint", file=sys.stderr, flush=True)
         return 130

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from habla_ml.defs.attempts import MOST_ATTEMPTS, RetryPolicy, count_attempts
+from habla_ml.defs.attempts import MOST_ATTEMPTS, OCCASION_TAG, RetryPolicy, count_attempts
 from habla_ml.defs.corpus.day_requests import DAY_TAG, INPUTS_TAG
 from habla_ml.defs.models.retraining import VERSION_TAG
-from habla_ml.defs.run_faults import FAULT_TAG, REASON_TAG
+from habla_ml.defs.run_faults import CAUSE_TAG, REASON_TAG
 from habla_ml.errors import CorpusError, InputError, InputUnavailableError, LakeError, ServiceError, classify_fault
 from habla_ml.settings import AutomationSettings
 from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, DagsterDeployment
@@ -33,7 +33,7 @@ def leave_run(
         definitions.resolve_job_def(job), tags=dict(tags), status=dg.DagsterRunStatus.STARTED
     )
     if fault is not None:
-        instance.add_run_tags(run.run_id, {FAULT_TAG: fault, REASON_TAG: f"step: {fault} error"})
+        instance.add_run_tags(run.run_id, {CAUSE_TAG: fault, REASON_TAG: f"step: {fault} error"})
     report = {
         dg.DagsterRunStatus.FAILURE: instance.report_run_failed,
         dg.DagsterRunStatus.CANCELED: instance.report_run_canceled,
@@ -163,7 +163,7 @@ def test_a_failed_run_has_its_fault_as_tags_and_the_tick_says_until_when_its_day
     free_disk(deployment)
     record = deployment.instance.get_run_by_id(run.run_id)
     assert record is not None
-    assert record.tags[FAULT_TAG] == "environment"
+    assert record.tags[CAUSE_TAG] == "environment"
     found = deployment.evaluate("new_recordings")
     assert found.partitions == [TUESDAY]
     assert f"{MONDAY} waits until " in found.report
@@ -205,3 +205,39 @@ def test_a_training_is_given_up_only_for_faults_that_return(
         leave_run(ingested.instance, ingested.definitions, "train_and_release", {VERSION_TAG: "v1"}, fault)
     found = ingested.tick("corpus_growth")
     assert [each.partition_key for each in found.run_requests or ()] == again
+
+
+@pytest.mark.parametrize(
+    ("cause", "tagged", "retry_settings", "again"),
+    [
+        (None, True, {"retry_after_s": 0.001}, True),
+        ("environment", True, {"retry_after_s": 0.001}, True),
+        ("environment", True, {}, False),
+        ("environment", False, {"retry_after_s": 0.001}, False),
+    ],
+    ids=["lost", "outage", "waits", "by hand"],
+)
+def test_a_weekly_run_that_an_outage_ended_is_tried_again_in_its_week(
+    deployment: DagsterDeployment, cause: str | None, tagged: bool, again: bool
+) -> None:
+    tags = {OCCASION_TAG: "2026-03-02T06"} if tagged else {}
+    assert deployment.evaluate("retry_choose_for_review").partitions == []
+    leave_run(deployment.instance, deployment.definitions, "choose_for_review", tags, cause)
+    found = deployment.evaluate("retry_choose_for_review")
+    assert (found.skip_reason == "") == again
+    assert ("waits until" in found.skip_reason) == (tagged and not again)
+
+
+def test_a_schedule_tags_its_run_with_the_occasion(ingested: DagsterDeployment) -> None:
+    schedule = ingested.definitions.resolve_schedule_def("weekly_review")
+    lake = ingested.definitions.get_repository_def().get_top_level_resources()["lake"]
+    with (
+        dg.instance_for_test() as instance,
+        dg.build_schedule_context(
+            instance=instance,
+            resources={"lake": lake},
+            scheduled_execution_time=datetime(2026, 3, 9, 6, tzinfo=UTC),
+        ) as context,
+    ):
+        (request,) = schedule.evaluate_tick(context).run_requests or ()
+    assert request.tags[OCCASION_TAG] == "2026-03-09T06"

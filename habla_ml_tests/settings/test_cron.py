@@ -2,7 +2,8 @@
 
 import random
 import time
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,16 @@ def test_the_weeks_are_counted_from_the_given_day() -> None:
     assert every.find_training_day(date(2026, 11, 30)) == date(2026, 12, 7)
     assert every.find_training_day(date(2026, 11, 9)) == date(2026, 11, 9)
     assert every.find_training_day(date(2026, 11, 2)) == date(2026, 11, 9)
+
+
+@pytest.mark.parametrize("start", [date(2026, 11, 20), date(2026, 11, 27)], ids=["before a week that counts", "after"])
+def test_a_training_every_two_weeks_is_strict_over_the_end_of_two_years(start: date) -> None:
+    settings = AutomationSettings(quarterly_cron="30 2 * * 1", retrain_every_weeks=2)
+    first = datetime(start.year, start.month, start.day, tzinfo=UTC)
+    fires = cron_string_iterator(first.timestamp(), settings.quarterly_cron, "Europe/Madrid")
+    days = [moment.date() for moment in takewhile(lambda moment: moment < first + timedelta(days=731), fires)]
+    trained = [day for day in days if settings.find_training_day(day) == day]
+    assert len(trained) == 52
+    assert {later - earlier for earlier, later in pairwise(trained)} == {timedelta(days=14)}
+    assert {each.year for each in trained} == {2026, 2027, 2028}
+    assert date(2026, 12, 7) in trained  # whatever the day of the start

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from habla_ml.defs.attempts import is_running
+from habla_ml.defs.attempts import is_running, request_occasion
 from habla_ml.defs.jobs import REVIEW
 from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import table, tabulate_counts
@@ -84,7 +84,7 @@ def build_review_schedule(settings: Settings) -> dg.ScheduleDefinition:
             return dg.SkipReason("the lake has no recordings yet")
         if is_running(context.instance, REVIEW):
             return dg.SkipReason("a review queue is being made")
-        return dg.RunRequest(run_key=f"{REVIEW}:{context.scheduled_execution_time:%Y-%m-%dT%H}")
+        return request_occasion(REVIEW, context)
 
     return weekly_review
 

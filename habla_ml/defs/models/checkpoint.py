@@ -9,6 +9,7 @@ from habla_ml.defs.partitions import MODEL_OWNERS, model_versions
 from habla_ml.defs.plots import line
 from habla_ml.defs.presentation import plot
 from habla_ml.defs.resources import StoreResource
+from habla_ml.errors import TrainingInterruptedError
 from habla_ml.settings import Settings, save_settings
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         opened, version = lake.lake(), context.partition_key
         plan = plan_version(opened, version, load_latest_snapshot(opened), settings.training)
         context.log.info(f"{version}: snapshot {plan.snapshot[:12]}, {plan.corpus_hours:.2f} h of corpus")
-        run = pipes.run(command=_build_command(opened, plan, settings), context=context)
+        run = run_training_process(pipes, _build_command(opened, plan, settings), context)
         # A child that exits 0 without a report must not count as trained.
         trained = run.get_materialize_result(implicit_materialization=False)
         return dg.MaterializeResult(
@@ -56,6 +57,23 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         )
 
     return fine_tuned_checkpoint
+
+
+def run_training_process(
+    pipes: dg.PipesSubprocessClient, command: list[str], context: dg.AssetExecutionContext
+) -> dg.PipesClientCompletedInvocation:
+    """Run the training process; raise `TrainingInterruptedError` if its environment ended it."""
+    from habla_ml.training.process import EXIT_ENVIRONMENT
+
+    try:
+        return pipes.run(command=command, context=context)
+    except Exception as error:  # Dagster does not export the class.
+        if str(error).endswith(f" failed with code {EXIT_ENVIRONMENT}"):
+            raise TrainingInterruptedError(
+                "the training process ended for a fault of its environment, which its output names; the next run "
+                "resumes at the last checkpoint"
+            ) from error
+        raise
 
 
 def _build_command(lake: "Lake", plan: "VersionPlan", settings: Settings) -> list[str]:

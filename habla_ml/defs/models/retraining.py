@@ -125,6 +125,8 @@ def _request_version(
     if is_running(instance, RETRAIN):
         return dg.SensorResult(skip_reason="a training is queued or running")
     attempts = _count_trainings(instance, version, settings)
+    if attempts.running:
+        return dg.SensorResult(skip_reason=f"the training of {version} lost its process and is launched again")
     if not attempts.can_start(datetime.now(UTC)):
         return dg.SensorResult(skip_reason=f"{version} {explain_wait(attempts, RETRAIN, settings)}")
     key = attempts.make_key(f"{version}:{occasion}")

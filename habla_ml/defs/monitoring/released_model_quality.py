@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from habla_ml.defs.attempts import is_running
+from habla_ml.defs.attempts import is_running, request_occasion
 from habla_ml.defs.jobs import WATCH
 from habla_ml.defs.monitoring.metadata import build_monitoring_metadata
 from habla_ml.defs.partitions import MODEL_OWNERS
@@ -74,7 +74,7 @@ def build_weekly_schedule(settings: Settings) -> dg.ScheduleDefinition:
             return dg.SkipReason("the channel has no release yet")
         if is_running(context.instance, WATCH):
             return dg.SkipReason("the release is being measured")
-        return dg.RunRequest(run_key=f"{WATCH}:{context.scheduled_execution_time:%Y-%m-%dT%H}")
+        return request_occasion(WATCH, context)
 
     return weekly_watch
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from habla_ml.defs.attempts import is_running
+from habla_ml.defs.attempts import is_running, request_occasion
 from habla_ml.defs.jobs import CLEAN_UP
 from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import bullet_list, show_table
@@ -57,6 +57,6 @@ def build_cleanup_schedule(settings: Settings) -> dg.ScheduleDefinition:
     def weekly_cleanup(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         if is_running(context.instance, CLEAN_UP):
             return dg.SkipReason("a cleanup is queued or running")
-        return dg.RunRequest(run_key=f"{CLEAN_UP}:{context.scheduled_execution_time:%Y-%m-%dT%H}")
+        return request_occasion(CLEAN_UP, context)
 
     return weekly_cleanup
