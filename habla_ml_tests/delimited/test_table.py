@@ -9,6 +9,7 @@ import time
 import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -31,7 +32,7 @@ class TableDialect:
     delimiter: str = ","
     encoding: str = "utf-8"
     line_end: str = "\r\n"
-    quoting: int = csv.QUOTE_MINIMAL
+    quoting: Literal[0, 1] = csv.QUOTE_MINIMAL
     first: str = ""
     last: str = ""
 
@@ -214,10 +215,14 @@ CELLS = {
     "utf-8": st.text(st.characters(blacklist_categories=("Cs", "Cc")) | st.sampled_from(LATIN), max_size=20),
     "latin": st.text(LATIN, max_size=20),
 }
-WRITTEN = [TableDialect(d, e, n, q) for d in ",;\t|" for e, n, q in [
-    ("utf-8", "\n", csv.QUOTE_MINIMAL), ("utf-8-sig", "\r\n", csv.QUOTE_ALL), ("utf-16", "\r\n", csv.QUOTE_MINIMAL),
-    ("cp1252", "\r\n", csv.QUOTE_MINIMAL), ("utf-16-be", "\r", csv.QUOTE_MINIMAL),
-]]  # fmt: skip
+FORMS: list[tuple[str, str, Literal[0, 1]]] = [
+    ("utf-8", "\n", csv.QUOTE_MINIMAL),
+    ("utf-8-sig", "\r\n", csv.QUOTE_ALL),
+    ("utf-16", "\r\n", csv.QUOTE_MINIMAL),
+    ("cp1252", "\r\n", csv.QUOTE_MINIMAL),
+    ("utf-16-be", "\r", csv.QUOTE_MINIMAL),
+]
+WRITTEN = [TableDialect(delimiter, *form) for delimiter in ",;\t|" for form in FORMS]
 
 
 def draw_rows(data: st.DataObject, dialect: TableDialect) -> list[tuple[str, ...]]:
