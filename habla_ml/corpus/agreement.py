@@ -29,8 +29,10 @@ import pyarrow.compute as pc
 from habla_ml.annotation.event_log import load_events, read_valid_events
 from habla_ml.annotation.events import AnnotationEvent, parse_event
 from habla_ml.corpus.conventions import Conventions
+from habla_ml.corpus.copies import find_names_of_copies
 from habla_ml.lake import Lake, catalogue
 from habla_ml.names import canonical_name, choose_spellings
+from habla_ml.recordings.days import load_day
 
 _BOOTSTRAP_DRAWS: Final = 2_000
 _SEED: Final = 20260216
@@ -118,6 +120,7 @@ def measure_agreement(
     differences: list[TranscriptDifference] = []
     usability_conflicts = 0
     typed: list[str] = []
+    compared_days: set[str] = set()
     for event_by_author in (each for day in sorted(days) for each in _find_shared_segments(lake, day)):
         typed += [event.author for event in event_by_author.values()]
         texts = {author: _prepare_text(event, conventions, normalise) for author, event in event_by_author.items()}
@@ -127,12 +130,13 @@ def measure_agreement(
                 usability_conflicts += one is not other
             else:
                 differences.append(_compare_texts(event_by_author[authors[0]], authors, one, other))
+                compared_days.add(event_by_author[authors[0]].day)
     by_pair: dict[tuple[str, str], list[TranscriptDifference]] = defaultdict(list)
     for each in differences:
         by_pair[each.authors].append(each)
     shown = {canonical_name(name): spelling for name, spelling in choose_spellings(typed).items()}
     pairs = [_summarise_pair(shown[one], shown[other], shared) for (one, other), shared in by_pair.items()]
-    sessions = [each.session_id for each in differences]
+    sessions = _name_sessions(lake, [each.session_id for each in differences], compared_days)
     return AnnotatorAgreement(
         segments=len({each.segment_id for each in differences}),
         sessions=len(set(sessions)),
@@ -142,6 +146,14 @@ def measure_agreement(
         cer=_estimate_rate(sessions, [(each.character_errors, each.characters) for each in differences]),
         pairs=tuple(sorted(pairs, key=lambda pair: (-pair.segments, pair.first, pair.second))),
     )
+
+
+def _name_sessions(lake: Lake, sessions: list[str], days: Iterable[str]) -> list[str]:
+    """Return the sessions with one name for all copies of a session."""
+    recordings = [found for day in sorted(days) if (found := load_day(lake, day)) is not None]
+    column = pa.chunked_array([sessions], pa.string())
+    names = find_names_of_copies(lake, [each.metadata for each in recordings], column)
+    return [names.get(each, each) for each in sessions]
 
 
 def _find_shared_segments(lake: Lake, day: str) -> Iterator[dict[str, AnnotationEvent]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from habla_ml.annotation.event_log import append_events
+from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources.habla import SOURCE
+from habla_ml.consent.register import Contributor
+from habla_ml.corpus.agreement import measure_agreement
 from habla_ml.corpus.build import CorpusDay, build_day
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.copies import find_copied_sessions, keep_newest_of_each_sound
 from habla_ml.corpus.hours import corpus_hours
 from habla_ml.corpus.snapshot import Snapshot, read_utterances
 from habla_ml.corpus.splits import load_ledger, make_snapshot
+from habla_ml.erasure.erase import erase, plan_erasure
 from habla_ml.lake import Lake
 from habla_ml.lake.table import read_table
 from habla_ml.recordings.days import load_day
+from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
 from habla_ml_tests.testing.habla_sessions import DAY, NOW, V1, A, HablaWorkspace, ingest_into, make_workspace
 from habla_ml_tests.testing.habla_states import copy_session, save_review, write_live_session
 from habla_ml_tests.testing.text_corpora import AnnotatedSegmentSpec, create_empty_lake, write_corpus_day
@@ -119,6 +126,39 @@ def test_of_two_copies_of_a_sound_the_newest_text_counts(workspace: HablaWorkspa
     found = sorted((row["sentence"], row["status"], row["day"]) for row in rows if row["session_id"] == A)
     # The segments stay those of the first copy: its day does not vanish from the corpus.
     assert found == [("Buenos días.", "confirmed", DAY), ("Hola a todas.", "corrected", DAY)]
+
+
+def test_the_hours_follow_an_erasure_of_one_copy(workspace: HablaWorkspace, session: Path) -> None:
+    copy_session(session, NEXT_DAY)
+    build_all(workspace)
+    assert corpus_hours(workspace.lake) == pytest.approx(14 * SEGMENT_H, abs=1e-8)
+    person = Contributor(contributor="c-1", given=date(2026, 1, 1), withdrawn=date(2026, 3, 1), sessions=(A,))
+    erase(workspace.lake, plan_erasure(workspace.lake, person, workspace.settings, NOW), workspace.settings, NOW)
+    assert corpus_hours(workspace.lake) == pytest.approx(12 * SEGMENT_H, abs=1e-8)
+
+
+def test_agreement_takes_copies_for_one_session(workspace: HablaWorkspace, session: Path) -> None:
+    copy = copy_session(session, NEXT_DAY)
+    build_all(workspace)
+    for day, name in ((DAY, session.name), (TUESDAY, copy.name)):
+        events = [
+            AnnotationEvent(
+                segment_id=segment_id(HABLA_SOURCE, name, f"segment_00{number}.wav"),
+                session_id=name,
+                day=day,
+                text="Hola a todas.",
+                status="corrected",
+                reason="",
+                person="ana",
+                source="label_studio:1",
+                created_at=NOW,
+                seen_text=None,
+            )
+            for number in (1, 2)
+        ]
+        append_events(workspace.lake, day, events, {})
+    found = measure_agreement(workspace.lake, workspace.conventions, str.casefold)
+    assert (found.segments, found.sessions, found.wer.interval) == (4, 1, None)
 
 
 def test_a_recording_that_went_on_after_the_copy_is_a_copy_and_one_shared_clip_is_not(
