@@ -51,9 +51,9 @@ def clean_up(lake: Lake, release_store: Store, settings: Settings, now: datetime
 
 def tabulate_groups(groups: tuple[LeftoverGroup, ...], grace_days: float) -> TextTable:
     """Return number and size of what is due and what waits for the grace period, by kind."""
-    columns = ["what", "due", "MB", f"within {grace_days:g} days of use", "MB"]
+    columns = ["what", "due", f"waits {grace_days:g} days"]
     cells = (
-        [each.kind, str(len(each.due)), _format_mb(each.due_bytes), str(each.waiting), _format_mb(each.waiting_bytes)]
+        [each.kind, _format_amount(len(each.due), each.due_bytes), _format_amount(each.waiting, each.waiting_bytes)]
         for each in groups
     )
     return TextTable.of("", columns, cells)
@@ -96,5 +96,5 @@ def _get_grace(settings: Settings) -> timedelta:
     return timedelta(days=settings.cleanup.grace_days)
 
 
-def _format_mb(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:,.1f}"
+def _format_amount(number: int, size_bytes: int) -> str:
+    return f"{number}, {size_bytes / 1e6:,.1f} MB" if number else "0"
