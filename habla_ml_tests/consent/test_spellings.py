@@ -9,8 +9,11 @@ from habla_ml.annotation.consent_filter import open_consent_filter
 from habla_ml.consent.admission import load_consents
 from habla_ml.consent.register import Contributor, Voice
 from habla_ml.consent.tombstones import read_tombstones
+from habla_ml.corpus.build import build_day
+from habla_ml.corpus.splits import load_ledger, make_snapshot
 from habla_ml.erasure.contributor_data import find_contributor_data
 from habla_ml.erasure.matcher import ErasureMatcher, make_alias
+from habla_ml.lake import catalogue
 from habla_ml.names import canonical_name
 from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
 from habla_ml_tests.testing.habla_sessions import (
@@ -23,7 +26,7 @@ from habla_ml_tests.testing.habla_sessions import (
 )
 from habla_ml_tests.testing.pending_consents import GIVEN, register
 from habla_ml_tests.testing.spellings import respell
-from habla_ml_tests.testing.transcript_tables import import_table_file, read_segments, write_transcript_csv
+from habla_ml_tests.testing.transcript_tables import SAVED_DAY, import_table_file, read_segments, write_transcript_csv
 
 DAY, SESSION = "2026-02-16", "clase_20260216_100000"
 LABELS = respell("Lucía Peña")
@@ -67,7 +70,7 @@ def test_a_withdrawn_voice_of_a_table_is_not_imported_in_any_spelling(tmp_path: 
         for number, label in enumerate([*LABELS, "PACO"], start=1)
     ]
     import_table_file(workspace, write_transcript_csv(folder.parent, rows, ["speaker"]))
-    held = [row["speaker"] for row in read_segments(workspace, "2026-11-19")]
+    held = [row["speaker"] for row in read_segments(workspace, SAVED_DAY)]
     assert held == ["PACO"]
 
 
@@ -100,3 +103,21 @@ def test_an_erasure_replaces_every_spelling_of_the_name_in_json() -> None:
     before = {"people": dict.fromkeys(LABELS, "test"), "names": [*LABELS, "Paco"]}
     aliases = [make_alias(each) for each in LABELS]
     assert matcher.clean_json(before, str) == {"people": dict.fromkeys(aliases, "test"), "names": [*aliases, "Paco"]}
+
+
+def test_one_child_of_a_table_in_many_spellings_is_one_group_of_the_split(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, corpus={"slowest_chars_per_s": 0.0, "fastest_chars_per_s": 1000.0})
+    speakers = [*LABELS, *(f"niño {number}" for number in range(20))]
+    write_session(tmp_path / "table", "clips", len(speakers), metadata=False)
+    rows = [
+        {"audio_path": f"clips/segment_{number:03d}.wav", "transcript": "hola", "speaker": speaker}
+        for number, speaker in enumerate(speakers, start=1)
+    ]
+    import_table_file(workspace, write_transcript_csv(tmp_path / "table", rows, ["speaker"]))
+    build_day(workspace.lake, SAVED_DAY, workspace.conventions, workspace.settings)
+    make_snapshot(workspace.lake, workspace.settings, workspace.conventions)
+    groups = load_ledger(workspace.lake, workspace.lake.read_pointer(catalogue.SPLIT_LEDGER)).groups
+    mine = {session: split for session, split in groups.items() if canonical_name(session).endswith("lucía peña")}
+    assert len(mine) == len(LABELS)
+    assert len(set(mine.values())) == 1
+    assert set(groups.values()) == {"train", "validation", "test"}

@@ -176,15 +176,17 @@ def build_tls_context(environment: Mapping[str, str] = os.environ) -> ssl.SSLCon
     Raises `SettingsError` if a variable names no readable certificates.
     """
     file = next((name for name in _CERTIFICATE_FILES if environment.get(name)), None)
-    paths = {name: Path(environment[name]) for name in (file, _CERTIFICATE_FOLDER) if name and environment.get(name)}
-    if not paths:
+    named = [(file, environment[file])] if file else []
+    folders = environment.get(_CERTIFICATE_FOLDER, "").split(os.pathsep)
+    named += [(_CERTIFICATE_FOLDER, each) for each in folders if each]
+    if not named:
         context = httpx.create_ssl_context(trust_env=False)
         context.load_default_certs()
         return context
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    for name, path in paths.items():
+    for name, path in named:
         try:
-            if path.is_dir():  # requests allows a folder in its variable too
+            if Path(path).is_dir():  # requests allows a folder in its variable too
                 context.load_verify_locations(capath=path)
             else:
                 context.load_verify_locations(cafile=path)

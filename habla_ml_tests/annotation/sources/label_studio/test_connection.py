@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import os
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -65,6 +68,20 @@ def test_an_own_certificate_authority_is_trusted_where_a_variable_names_it(
     with open_client(f"https://127.0.0.1:{secure.port}") as server:
         assert server.list_users() == {7: "ana@example.org"}
         assert server.create_project("t", "", "<View/>").id == 1
+
+
+def test_folders_of_certificates_are_trusted_as_openssl_names_their_files(
+    tmp_path: Path, secure: WebServer, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("no openssl to name the file of a certificate")
+    named = subprocess.run([program, "x509", "-hash", "-noout", "-in", authority.file], capture_output=True, check=True)
+    shutil.copyfile(authority.file, tmp_path / f"{named.stdout.decode().strip()}.0")
+    for value in (str(tmp_path), os.pathsep.join([str(tmp_path.parent), str(tmp_path)])):
+        monkeypatch.setenv("SSL_CERT_DIR", value)
+        with open_client(f"https://127.0.0.1:{secure.port}") as server:
+            assert server.list_users() == {7: "ana@example.org"}
 
 
 def test_a_certificate_that_is_not_trusted_is_refused_at_once_with_the_next_step(

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -34,6 +35,7 @@ from habla_ml_tests.annotation.sources.label_studio.conftest import (
     build_text_result,
     make_review_item,
 )
+from habla_ml_tests.testing.tls_servers import CertificateAuthority, Reply, SentRequest, run_web_server
 
 pytestmark = pytest.mark.slow
 ITEMS = [make_review_item(number) for number in (3, 1, 2)]
@@ -247,6 +249,33 @@ def test_a_client_waits_for_a_restarting_server_and_then_gives_the_next_step(
         assert listing.result(timeout=60)
     assert project == review_project.project
     assert review_project.pull().added == 1
+
+
+def test_a_push_and_a_pull_work_behind_a_redirect_to_https_with_an_own_authority(
+    review_project: ReviewProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = CertificateAuthority.create(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+
+    def forward(sent: SentRequest) -> Reply:
+        headers = {"Content-Type": "application/json", "Authorization": sent.token or ""}
+        url = f"{review_project.server.config.url}{sent.path}"
+        passed = httpx.request(sent.method, url, content=sent.body, headers=headers, timeout=60)
+        return Reply(passed.status_code, passed.content)
+
+    with run_web_server(forward, authority.issue("127.0.0.1", "127.0.0.1")) as secure:
+        origin = f"https://127.0.0.1:{secure.port}"
+        with (
+            run_web_server(lambda sent: Reply(301, headers={"Location": origin + sent.path})) as plain,
+            LabelStudio(f"http://127.0.0.1:{plain.port}", review_project.server.current.login.token) as client,
+        ):
+            behind = replace(review_project, client=client)
+            assert behind.push(ITEMS).added == 3
+            behind.submit(1, build_text_result("uno"))
+            assert behind.pull().added == 1
+            behind.client.delete_task(behind.tasks()[build_segment_id(2)][0])
+            assert build_segment_id(2) not in behind.tasks()
+    assert {each.token for each in plain.received} == {None}
 
 
 def test_a_personal_access_token_is_exchanged_again_when_it_expires(review_project: ReviewProject) -> None:
