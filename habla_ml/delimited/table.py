@@ -76,9 +76,9 @@ class DelimitedTable:
 
     def __iter__(self) -> Iterator[DelimitedRow]:
         """Yield the rows, also those that cannot be read."""
-        number = 0
+        number, blank = 0, f"{_BLANK}{self.delimiter}"
         while (line := self._lines.read()) is not None:
-            if line.is_too_long or line.text.strip(f"{_BLANK}{self.delimiter}"):
+            if line.is_too_long or line.text.strip(blank):
                 number += 1
                 yield self._read_row(number, line)
 
@@ -100,14 +100,16 @@ class DelimitedTable:
         return DelimitedRow(number, line.number, dict(zip(self.columns, cells, strict=False)))
 
     def _find_problem(self, cells: Sequence[str]) -> str | None:
-        surplus = [each for name, each in zip(self.columns, cells, strict=False) if not name]
-        surplus += cells[len(self.columns) :]
-        if any(each.strip() for each in surplus):
-            separator = _DELIMITERS.get(self.delimiter, repr(self.delimiter))
-            return f"has more cells than the header; put a text that holds a {separator} in quotes"
-        if any("\0" in each for each in cells):
+        if len(cells) > len(self.columns) or "" in self.columns:
+            surplus = [each for name, each in zip(self.columns, cells, strict=False) if not name]
+            surplus += cells[len(self.columns) :]
+            if any(each.strip() for each in surplus):
+                separator = _DELIMITERS.get(self.delimiter, repr(self.delimiter))
+                return f"has more cells than the header; put a text that holds a {separator} in quotes"
+        row = "".join(cells)
+        if "\0" in row:
             return "has a NUL character; type the row again"
-        return "is not UTF-8; type its accented letters again" if any(map(has_damage, cells)) else None
+        return "is not UTF-8; type its accented letters again" if has_damage(row) else None
 
     def _read_continued_row(self, first: _Line) -> list[str] | None:
         """Return the cells of a row whose quoted cell holds line ends; None, with no line read, if it is none."""

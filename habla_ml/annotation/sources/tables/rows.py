@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any, Final, cast, get_args
 
 from habla_ml.annotation.events import AnswerStatus
@@ -33,23 +33,21 @@ _DELIMITED_COLUMNS: Final = ("audio_path", "transcript")
 _COLUMNS: Final = {".csv": _DELIMITED_COLUMNS, ".tsv": _DELIMITED_COLUMNS, ".json": ("audio", "text")}
 _OPTIONAL_COLUMNS: Final = ("speaker", "status", "reason", "person", "annotated_at", "model_version")
 _IGNORED_COLUMNS: Final = ("duration", "notes")
-_AUDIO_SUFFIXES: Final = frozenset(
-    {
-        ".aac",
-        ".aif",
-        ".aiff",
-        ".caf",
-        ".flac",
-        ".m4a",
-        ".mp3",
-        ".mp4",
-        ".oga",
-        ".ogg",
-        ".opus",
-        ".wav",
-        ".wave",
-        ".webm",
-    }
+_AUDIO_SUFFIXES: Final = (
+    ".aac",
+    ".aif",
+    ".aiff",
+    ".caf",
+    ".flac",
+    ".m4a",
+    ".mp3",
+    ".mp4",
+    ".oga",
+    ".ogg",
+    ".opus",
+    ".wav",
+    ".wave",
+    ".webm",
 )
 _FIRST_YEAR: Final = 2000
 _LAST_YEAR: Final = 2100
@@ -99,7 +97,7 @@ def find_table_file(path: Path) -> Path:
 
 def is_audio_name(cell: str) -> bool:
     """Return whether a cell ends like the name of an audio file."""
-    return PureWindowsPath(cell.strip()).suffix.lower() in _AUDIO_SUFFIXES
+    return cell.rstrip().lower().endswith(_AUDIO_SUFFIXES)
 
 
 def table_name(path: Path) -> str:
