@@ -93,6 +93,12 @@ def test_a_corrupt_pointer_affects_its_day_only(ingested: DagsterDeployment, nam
     assert (f"{MONDAY}: LakeError" in recordings.report) == name.startswith("recordings")
 
 
+def test_an_unreadable_text_gives_the_growth_sensor_a_reason(ingested: DagsterDeployment) -> None:
+    corrupt_pointer(ingested, f"corpus/{MONDAY}")
+    found = ingested.evaluate("corpus_growth")
+    assert f"the corpus cannot be read: LakeError: pointer corpus/{MONDAY}" in found.skip_reason
+
+
 def test_a_missing_table_hides_neither_the_other_table_nor_habla(
     tree: dict, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -13,6 +13,7 @@ from habla_ml.defs.attempts import RetryPolicy, RunAttempts, count_attempts, exp
 from habla_ml.defs.jobs import RETRAIN
 from habla_ml.defs.partitions import MODEL_VERSIONS, model_versions, next_version
 from habla_ml.defs.resources import StoreResource
+from habla_ml.errors import IsolatedError, isolate
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,12 +39,15 @@ def build_growth_sensor(settings: Settings) -> dg.SensorDefinition:
 
         if (unfinished := _find_failed_version(context.instance, settings)) is not None:
             return _request_version(context.instance, unfinished, settings, "retry", [])
-        opened = lake.lake()
-        hours = corpus_hours(opened)
-        growth = hours - _load_last_trained_hours(opened)
-        if growth < bound:
-            return dg.SensorResult(skip_reason=f"the corpus grew by {growth:.2f} h of {bound:g} h")
-        return _request_training(context.instance, opened, settings, f"{hours:.4f} h")
+        errors: list[IsolatedError] = []
+        with isolate("corpus", errors):
+            opened = lake.lake()
+            hours = corpus_hours(opened)
+            growth = hours - _load_last_trained_hours(opened)
+            if growth < bound:
+                return dg.SensorResult(skip_reason=f"the corpus grew by {growth:.2f} h of {bound:g} h")
+            return _request_training(context.instance, opened, settings, f"{hours:.4f} h")
+        return dg.SensorResult(skip_reason=f"the corpus cannot be read: {errors[0].message}")
 
     return corpus_growth
 

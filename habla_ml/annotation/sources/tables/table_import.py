@@ -34,6 +34,7 @@ from habla_ml.audio import AudioDecoder
 from habla_ml.consent.admission import Consents, load_consents, replace_withheld
 from habla_ml.errors import InputError, InputUnavailableError, IsolatedError, PointerMovedError, isolate
 from habla_ml.lake import Lake, Pointer, PointerReader, catalogue, compute_digest
+from habla_ml.recordings.day_range import explain_day_outside
 from habla_ml.recordings.days import load_day, publish_day, put_skipped_inputs, read_skipped_inputs
 from habla_ml.recordings.segments import HABLA_SOURCE, RecordedSegment, read_segment_metadata, segment_id
 from habla_ml.recordings.sessions import (
@@ -310,6 +311,7 @@ class _TableImporter:
         return [each for each in clips if self._is_admitted(each, refused.get(each.audio_sha256))]
 
     def _is_admitted(self, target: RowTarget, reason: str | None) -> bool:
+        reason = explain_day_outside(target.day, self.settings, self.now) or reason  # no run could build its text
         if reason is not None:
             self._skip(target.row, reason)
         return reason is None

@@ -100,6 +100,29 @@ def test_a_clip_in_a_folder_named_like_a_session_is_filed_under_that_session_and
     assert read_segments(workspace, DAY)[0]["session_id"] == A
 
 
+@pytest.mark.parametrize(
+    ("session", "reason"),
+    [
+        ("1_20990101_120000", "is dated 2099-01-01, after today"),
+        ("1_19700101_000010", "is dated 1970-01-01: the recorder's clock was reset"),
+        ("1_20200101_120000", "is dated 2020-01-01, before recordings.first_day"),
+    ],
+)
+@pytest.mark.parametrize("place", ["table", "habla"])
+def test_rows_of_a_session_with_a_wrong_date_are_left_out_with_the_reason(
+    workspace: HablaWorkspace, tmp_path: Path, session: str, reason: str, place: str
+) -> None:
+    folder = tmp_path / "t"
+    write_session(folder, A, 1)
+    write_session(folder if place == "table" else workspace.recordings, session, 1)
+    rows = [(f"{session}/segment_001.wav", "Dos."), (f"{A}/segment_001.wav", "Uno.")]
+    done = import_table_file(workspace, write_audio_csv(folder, rows))
+    assert (done.days, read_texts(workspace, DAY)) == ((DAY,), ["Uno."])
+    (skipped,) = done.skipped_inputs
+    assert skipped.file.startswith("row 1")
+    assert reason in skipped.reason
+
+
 def test_an_import_is_done_once_and_again_when_the_table_changes(workspace: HablaWorkspace, tmp_path: Path) -> None:
     folder = tmp_path / "t"
     folder.mkdir()
