@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 
 from habla_ml.audio import SAMPLE_RATE, decode_wav, dequantise
 from habla_ml.errors import InputError
-from habla_ml_tests.testing.encoded_audio import make_pcm16_wav, make_sine, make_wav, make_wav_chunks
+from habla_ml_tests.testing.encoded_audio import (
+    make_pcm16_wav,
+    make_sine,
+    make_wav,
+    make_wav_chunks,
+    pipe_wav_from_ffmpeg,
+)
 
 PIPE_SIZES = [0xFFFFFFFF, 0xFFFFFFFF - 36, 0x80000000, 0x7FFFFFFF, 0x7FFFF000]
 PCM = np.random.default_rng(3).integers(-9000, 9000, 2000).astype("<i2")
@@ -150,6 +156,10 @@ def test_a_wav_from_a_pipe_is_read_to_its_end(size: int, riff_size: int) -> None
     assert np.array_equal(decode_wav(make_wav_chunks(PCM.tobytes(), size, riff_size), 30), PCM)
     # The last byte is half a sample.
     assert np.array_equal(decode_wav(make_wav_chunks(PCM.tobytes()[:-1], size, 0xFFFFFFFF), 30), PCM[:-1])
+
+
+def test_a_wav_that_ffmpeg_writes_to_a_pipe_is_read() -> None:
+    assert np.array_equal(decode_wav(pipe_wav_from_ffmpeg(PCM), 30), PCM)
 
 
 def test_a_wav_from_a_pipe_with_sizes_of_0_is_read_to_its_end() -> None:

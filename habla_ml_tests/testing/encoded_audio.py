@@ -78,6 +78,29 @@ def make_pcm16_wav(pcm: NDArray[np.int16]) -> bytes:
     return out.getvalue()
 
 
+class _Pipe:
+    """A file that cannot seek."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self.data += data
+        return len(data)
+
+
+def pipe_wav_from_ffmpeg(pcm: NDArray[np.int16]) -> bytes:
+    """Return a 16 kHz mono WAV as `ffmpeg … -f wav -` writes it to a pipe."""
+    pipe = _Pipe()
+    with av.open(pipe, "w", format="wav") as container:
+        stream = container.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(pcm[None, :], format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return bytes(pipe.data)
+
+
 def make_wav_chunks(
     samples: bytes,
     data_size: int | None = None,
