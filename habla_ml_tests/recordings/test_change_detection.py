@@ -28,6 +28,7 @@ from habla_ml_tests.testing.habla_sessions import (
     write_session,
     write_wav,
 )
+from habla_ml_tests.testing.opened_files import record_opened_files
 
 
 @pytest.fixture
@@ -183,3 +184,11 @@ def test_the_raw_stream_is_archived_if_the_setting_is_on(workspace: HablaWorkspa
     after = load_day(archiving.lake, DAY)
     assert after is not None
     assert after.raw_streams == kept.raw_streams
+
+
+def test_a_day_with_one_more_session_opens_the_recordings_of_that_session_only(workspace: HablaWorkspace) -> None:
+    set_age(write_session(workspace.recordings, B, 3), 24)
+    for expected in (["segment_001.wav", "segment_002.wav", "segment_003.wav"], []):
+        with record_opened_files(".wav") as opened:
+            assert ingest_into(workspace).segments == 5
+        assert opened == expected

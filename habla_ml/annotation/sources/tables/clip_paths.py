@@ -30,6 +30,8 @@ class ClipFinder:
 
     root: Path
     """The table's folder, after links are followed."""
+    drives: Path = Path("/mnt")
+    """Where WSL mounts the drives of Windows, each under its letter."""
     _names: dict[Path, Mapping[str, Sequence[str]]] = field(default_factory=dict)
 
     def find(self, audio: str) -> Path:
@@ -37,7 +39,7 @@ class ClipFinder:
 
         Raises `InputError` if it does not exist, cannot be read, is elsewhere, or the name fits several files.
         """
-        readings = list(dict.fromkeys(_list_readings(audio, self.root)))
+        readings = list(dict.fromkeys(_list_readings(audio, self.root, self.drives)))
         refusal = InputError("names a file that does not exist")
         for each in readings:
             try:
@@ -108,7 +110,7 @@ def _resolve(root: Path, path: PurePosixPath) -> Path | None:
     return file
 
 
-def _list_readings(audio: str, root: Path) -> Iterator[PurePosixPath]:
+def _list_readings(audio: str, root: Path, drives: Path) -> Iterator[PurePosixPath]:
     """Yield the paths that a cell can mean on this machine, the most literal first."""
     yield PurePosixPath(audio)
     path = _parse(audio)
@@ -117,7 +119,7 @@ def _list_readings(audio: str, root: Path) -> Iterator[PurePosixPath]:
         yield PurePosixPath(*parts)
         return
     if len(path.drive) == 2:
-        yield PurePosixPath("/mnt", path.drive[0].lower(), *parts)  # where WSL mounts drives
+        yield PurePosixPath(drives, path.drive[0].lower(), *parts)
     else:
         yield PurePosixPath("/", *parts)
     if ".." not in parts:

@@ -90,6 +90,17 @@ def test_the_literal_path_is_used_before_a_copy_with_the_same_end(folder: Path) 
     assert ClipFinder(folder).find(r"C:\x\otra\clips\Niños 1.wav") == folder / "otra" / "clips" / "Niños 1.wav"
 
 
+def test_a_drive_of_windows_is_read_where_wsl_mounts_it(tmp_path: Path) -> None:
+    root = tmp_path / "c" / "Users" / "ana" / "tabla"
+    root.mkdir(parents=True)
+    for path in (root / "a.wav", root.parent / "b.wav"):
+        path.touch()
+    finder = ClipFinder(root, drives=tmp_path)
+    assert finder.find(r"C:\Users\ana\tabla\a.wav") == root / "a.wav"
+    with pytest.raises(InputError, match="leaves the folder tabla"):
+        finder.find(r"C:\Users\ana\b.wav")
+
+
 @pytest.mark.parametrize(
     "audio",
     [
