@@ -31,6 +31,8 @@ MODEL_ASSETS = (
     "cdn_release",
 )
 
+DONE_BY = {CORRECT: (CORRECT, INGEST)}
+"""Job → the jobs whose success does its work: an ingest builds the text of its day too. Else only the job itself."""
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 # The longest time a run may take, in seconds; a run that hangs longer is ended and its slot is free again.

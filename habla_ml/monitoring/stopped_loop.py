@@ -26,6 +26,8 @@ LAKE: Final = "lake"
 FOLDER: Final = "recordings_folder"
 REVIEW: Final = "review_queue"
 DISK: Final = "disk"
+_FIRST_INGEST: Final = timedelta(hours=1)
+"""How long the ingest of an old folder may take before its sessions count as waiting."""
 
 
 def examine_loop(open_lake: Callable[[], Lake], settings: Settings, now: datetime) -> ConditionReport:
@@ -103,6 +105,8 @@ def _examine_deletion(survey: FolderSurvey, settings: Settings) -> Iterator[Cond
         f"{len(survey.unsaved)} sessions are not in the lake.\n"
         f"{f'This session {nearest.skipped}.' if nearest.skipped else 'Ingest does not keep up or has stopped.'} "
         f"Run `{settings.command('status')}`, fix what failed, or copy the recordings folder to a safe place.",
+        # A new deployment starts with a full folder, and its first ingest takes some minutes.
+        timedelta(seconds=2 * settings.monitoring.loop.interval_s),
     )
 
 
@@ -112,9 +116,10 @@ def _examine_waiting(survey: FolderSurvey, settings: Settings, now: datetime) ->
         return
     yield Condition(
         WAITING,
-        f"Finished recordings have waited for their ingest for {longest.hours_waited(now):.0f} hours",
+        f"Finished recordings have waited for their ingest for more than {settings.monitoring.loop.most_hours_waiting:g} hours",
         f"{len(survey.waiting)} finished sessions are not in the lake; {name_session(longest)} has waited longest.\n"
         f"Run `{settings.command('status')}`: it shows failed runs and whether Dagster's daemon runs.",
+        _FIRST_INGEST,
     )
 
 

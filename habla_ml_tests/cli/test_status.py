@@ -51,7 +51,7 @@ def test_the_status_of_a_dagster_home_whose_daemon_never_ran_needs_a_person(prof
     shown = run_habla_ml("status", "--json", "-p", str(profile), DAGSTER_HOME=str(home))
     assert shown.returncode == 1, shown.stdout + shown.stderr
     found = json.loads(shown.stdout)
-    assert found["summary"] == "1 of these need you: daemon."
+    assert found["summary"] == "1 line needs you: daemon."
     upcoming = {each["subject"] for each in found["sections"]["Next"]}
     assert {"sensors", "weekly_review", "quarterly_retraining", "status_refresh"} <= upcoming
 

@@ -7,18 +7,21 @@ run-failure sensor even if its function raises; a refused alert is therefore rep
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import dagster as dg
 
+from habla_ml.defs.jobs import DONE_BY
 from habla_ml.monitoring.alerts import Alert, deliver, list_channels
 from habla_ml.settings import Settings
 
 ERROR_TAG: Final = "habla_ml/error"
 """Class of the error of a failed run, never its message, which can quote an input."""
 PARTITION_TAG: Final = "dagster/partition"
+WORKER_LOST: Final = "lost process"
 _ALERT_TAG: Final = "habla_ml/alert"
 _CHANNELS_TAG: Final = "habla_ml/alert_channels"
 _DUE, _SENT, _KNOWN = "due", "sent", "known"
@@ -26,7 +29,11 @@ _WILL_RETRY_TAG: Final = "dagster/will_retry"
 _MOST_ALIKE: Final = 5
 """Alerts a day about one job and kind of fault; a full disk can fail a hundred days."""
 _MOST_DELIVERIES: Final = 10
-_WRAPPER_PREFIX: Final = "Dagster"
+_MOST_MISSED: Final = 100
+_SENSOR_DELAY: Final = timedelta(minutes=3)
+"""Within it a failed run is left to the run-failure sensor."""
+_WRAPPER: Final = re.compile("Dagster.*|.*ExecutionError")
+"""Classes in which Dagster wraps an error of a step, sensor or schedule."""
 
 
 def build_failure_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -42,16 +49,25 @@ def build_failure_sensor(settings: Settings) -> dg.SensorDefinition:
         ),
     )
     def failed_runs(context: dg.RunFailureSensorContext) -> None:
-        fault = _classify(context)
-        register_failure(context.instance, context.dagster_run, fault, settings)
+        register_failure(context.instance, context.dagster_run, settings)
         for line in deliver_due_alerts(context.instance, settings):
             context.log.info(line)
 
     return failed_runs
 
 
-def register_failure(instance: dg.DagsterInstance, run: dg.DagsterRun, fault: str, settings: Settings) -> None:
+def register_missed_failures(instance: dg.DagsterInstance, settings: Settings, now: datetime) -> None:
+    """Tag the failed runs of the last day that the run-failure sensor missed, such as while the storage was locked."""
+    recent = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - timedelta(days=1))
+    for record in instance.get_run_records(recent, limit=_MOST_MISSED):
+        is_new = record.update_timestamp > now - _SENSOR_DELAY
+        if ERROR_TAG not in record.dagster_run.tags and not is_new:
+            register_failure(instance, record.dagster_run, settings)
+
+
+def register_failure(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings) -> None:
     """Tag a failed run with its kind of fault and with whether an alert is due."""
+    fault = _classify(instance, run.run_id)
     tags = {ERROR_TAG: fault}
     # A run that Dagster starts again by itself has not failed yet.
     if list_channels(settings.monitoring.alerts) and run.tags.get(_WILL_RETRY_TAG) != "true":
@@ -90,10 +106,9 @@ def _is_reported(instance: dg.DagsterInstance, run: dg.DagsterRun, fault: str) -
     alike = dg.RunsFilter(job_name=run.job_name, tags=reported, created_after=day_ago)
     if len(instance.get_run_ids(alike, limit=_MOST_ALIKE)) >= _MOST_ALIKE:
         return True
+    last_success = find_last_success(instance, run.job_name, run.tags.get(PARTITION_TAG, ""))
+    after = last_success.create_timestamp if last_success else None
     partition = {PARTITION_TAG: run.tags[PARTITION_TAG]} if PARTITION_TAG in run.tags else {}
-    succeeded = dg.RunsFilter(job_name=run.job_name, tags=partition, statuses=[dg.DagsterRunStatus.SUCCESS])
-    last = instance.get_run_records(succeeded, limit=1)
-    after = last[0].create_timestamp if last else None
     same = dg.RunsFilter(job_name=run.job_name, tags={**reported, **partition}, created_after=after)
     return any(each != run.run_id for each in instance.get_run_ids(same, limit=2))
 
@@ -114,16 +129,27 @@ def _build_alert(run: dg.DagsterRun, failed_at: datetime, settings: Settings) ->
     )
 
 
-def _classify(context: dg.RunFailureSensorContext) -> str:
+def find_last_success(instance: dg.DagsterInstance, job: str, partition: str) -> dg.RunRecord | None:
+    """Return the newest successful run that did the work of a job and partition (empty: without partitions)."""
+    tags = {PARTITION_TAG: partition} if partition else {}
+    found = []
+    for each in DONE_BY.get(job, (job,)):
+        done = dg.RunsFilter(job_name=each, tags=tags, statuses=[dg.DagsterRunStatus.SUCCESS])
+        found += instance.get_run_records(done, limit=1)
+    return max(found, key=lambda record: record.storage_id, default=None)
+
+
+def _classify(instance: dg.DagsterInstance, run_id: str) -> str:
     """Return the class of the error that failed the run, or why Dagster failed it."""
-    errors = [each.step_failure_data.error for each in context.get_step_failure_events()]
-    data: Any = context.failure_event.event_specific_data
-    if data is None:
-        return "lost process"  # Failed from outside: there is no error and no reason.
-    for error in (*errors, data.error):
-        if error is not None:
-            return find_error_class(error)
-    return data.failure_reason.value.lower().replace("_", " ") if data.failure_reason else "unknown"
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    events = [each.dagster_event for each in instance.all_logs(run_id, of_type=kinds)]
+    data = [each.event_specific_data for each in events if each is not None and each.event_specific_data is not None]
+    errors = [error for each in data if (error := getattr(each, "error", None)) is not None]
+    if errors:
+        return find_error_class(errors[0])
+    reasons = [reason for each in data if (reason := getattr(each, "failure_reason", None)) is not None]
+    known = [each for each in reasons if each.value != "UNKNOWN"]
+    return known[-1].value.lower().replace("_", " ") if known else WORKER_LOST
 
 
 def find_error_class(error: Any) -> str:
@@ -132,4 +158,4 @@ def find_error_class(error: Any) -> str:
     while error is not None:
         chain.append(error.cls_name or "")
         error = error.cause
-    return next((name for name in chain if name and not name.startswith(_WRAPPER_PREFIX)), chain[0] or "unknown")
+    return next((name for name in chain if name and not _WRAPPER.fullmatch(name)), chain[0] or "unknown")

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from habla_ml.defs.monitoring.failed_runs import deliver_due_alerts
+from habla_ml.defs.monitoring.failed_runs import deliver_due_alerts, register_missed_failures
 from habla_ml.defs.resources import StoreResource
+from habla_ml.errors import IsolatedError, isolate
 from habla_ml.settings import Settings
 
 
@@ -32,10 +33,17 @@ def build_alert_sensor(settings: Settings) -> dg.SensorDefinition:
 
         now = datetime.now(UTC)
         lines: list[str] = []
-        report = examine_loop(lake.lake, settings, now)
-        sent = send_new_alerts(report, context.cursor, settings.monitoring.alerts, now, log=lines.append)
-        context.update_cursor(sent.state)
-        lines += deliver_due_alerts(context.instance, settings)
-        return dg.SkipReason("; ".join([f"wrong now: {', '.join(sent.active) or 'nothing'}", *lines]))
+        errors: list[IsolatedError] = []
+        active: tuple[str, ...] = ()
+        with isolate("the loop", errors):
+            report = examine_loop(lake.lake, settings, now)
+            sent = send_new_alerts(report, context.cursor, settings.monitoring.alerts, now, log=lines.append)
+            context.update_cursor(sent.state)
+            active = sent.active
+        with isolate("failed runs", errors):
+            register_missed_failures(context.instance, settings, now)
+            lines += deliver_due_alerts(context.instance, settings)
+        lines += [f"{each.subject} cannot be examined: {each.message}" for each in errors]
+        return dg.SkipReason("; ".join([f"wrong now: {', '.join(active) or 'nothing'}", *lines]))
 
     return loop_alerts

@@ -10,17 +10,21 @@ import dagster as dg
 
 from habla_ml.defs.attempts import RetryPolicy, count_attempts
 from habla_ml.defs.corpus.day_requests import DAY_TAG, INPUTS_TAG
-from habla_ml.defs.jobs import CORRECT, INGEST, RETRAIN
+from habla_ml.defs.jobs import RETRAIN
 from habla_ml.defs.models.retraining import VERSION_TAG
-from habla_ml.defs.monitoring.failed_runs import ERROR_TAG, PARTITION_TAG, find_error_class
+from habla_ml.defs.monitoring.failed_runs import (
+    ERROR_TAG,
+    PARTITION_TAG,
+    WORKER_LOST,
+    find_error_class,
+    find_last_success,
+)
 from habla_ml.defs.run_faults import REASON_TAG
 from habla_ml.monitoring.status.facts import ActiveRun, FailedWork, OrchestratorFacts, ScheduledTick
 from habla_ml.settings import Settings
 
 _FINISHED: Final = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 _UNFINISHED: Final = [each for each in dg.DagsterRunStatus if each not in _FINISHED]
-_DONE_BY: Final = {CORRECT: (CORRECT, INGEST)}
-"""Job → the jobs whose success does its work: an ingest builds the text of its day too."""
 _FAILURES_OF: Final = timedelta(days=30)
 _MOST_RUNS: Final = 200
 _MOST_FAILED_WORK: Final = 30
@@ -62,18 +66,12 @@ def _list_failed(instance: dg.DagsterInstance, settings: Settings, now: datetime
         run = record.dagster_run
         failures.setdefault((run.job_name, run.tags.get(PARTITION_TAG, "")), []).append(record)
     for (job, partition), records in list(failures.items())[:_MOST_FAILED_WORK]:
-        last_done = max(_find_last_success(instance, each, partition) for each in _DONE_BY.get(job, (job,)))
-        open_failures = [each for each in records if each.storage_id > last_done]
+        last_done = find_last_success(instance, job, partition)
+        last_id = last_done.storage_id if last_done else 0
+        open_failures = [each for each in records if each.storage_id > last_id]
         if open_failures:
             next_try = _explain_next_try(instance, open_failures[0].dagster_run, settings, now)
             yield _describe_failure(job, partition, open_failures, next_try)
-
-
-def _find_last_success(instance: dg.DagsterInstance, job: str, partition: str) -> int:
-    """Return the storage id of the newest run that succeeded; 0 without one."""
-    tags = {PARTITION_TAG: partition} if partition else {}
-    done = dg.RunsFilter(job_name=job, tags=tags, statuses=[dg.DagsterRunStatus.SUCCESS])
-    return next((each.storage_id for each in instance.get_run_records(done, limit=1)), 0)
 
 
 def _describe_failure(job: str, partition: str, records: list[dg.RunRecord], next_try: str) -> FailedWork:
@@ -82,7 +80,7 @@ def _describe_failure(job: str, partition: str, records: list[dg.RunRecord], nex
     return FailedWork(
         job=job,
         partition=partition,
-        fault=tags.get(REASON_TAG) or tags.get(ERROR_TAG) or "its process was lost",
+        fault=tags.get(REASON_TAG) or tags.get(ERROR_TAG) or WORKER_LOST,
         failed_at=ended,
         attempts=len(records),
         next_try=next_try,

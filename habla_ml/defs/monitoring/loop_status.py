@@ -10,7 +10,7 @@ from habla_ml.defs.jobs import REPORT_STATUS, SESSIONS_AT_RISK, SESSIONS_WAIT
 from habla_ml.defs.monitoring.loop_facts import read_orchestrator_facts
 from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.resources import StoreResource
-from habla_ml.errors import IsolatedError, isolate
+from habla_ml.errors import isolate
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ def build_loop_status(settings: Settings) -> dg.AssetsDefinition:
 
 def _find_repository(context: dg.AssetExecutionContext) -> dg.RepositoryDefinition | None:
     """Return the code location of the run; None in a run that was started without one, as from a script."""
-    errors: list[IsolatedError] = []
-    with isolate("code location", errors):
-        return context.repository_def
-    return None
+    found: list[dg.RepositoryDefinition] = []
+    with isolate("code location", []):
+        found.append(context.repository_def)
+    return found[0] if found else None
 
 
 def build_status_metadata(status: "LoopStatus") -> dict[str, Any]:
@@ -62,7 +62,12 @@ def build_status_metadata(status: "LoopStatus") -> dict[str, Any]:
     from habla_ml.monitoring.status.rendering import render_markdown_section
 
     sections = {each.title: dg.MetadataValue.md(render_markdown_section(each)) for each in status.sections}
-    return {"summary": dg.MetadataValue.md(status.summary), **sections, **status.figures}
+    return {
+        "summary": dg.MetadataValue.md(status.summary),
+        **sections,
+        "problems": len(status.problems),
+        **status.figures,
+    }
 
 
 def build_loop_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:

@@ -85,7 +85,8 @@ class LoopStatus:
         if not self.problems:
             return "The loop runs; nothing needs you."
         subjects = dict.fromkeys(each.subject for each in self.problems)
-        return f"{len(self.problems)} of these need you: {', '.join(subjects)}."
+        count = len(self.problems)
+        return f"{count} {'line needs' if count == 1 else 'lines need'} you: {', '.join(subjects)}."
 
     @property
     def figures(self) -> dict[str, float]:
