@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from synthetic_corpus import CONVENTIONS_FOLDER, CorpusShape, open_lake, settings_of, write_corpus
 
 from habla_ml.corpus.build import build_day, load_corpus_day
-from habla_ml.corpus.hours import corpus_hours
 from habla_ml.corpus.conventions import load_conventions
+from habla_ml.corpus.hours import corpus_hours
 
 DAYS = 100
 

@@ -1,8 +1,14 @@
-"""Ticks of the sensors for recordings and corrections without news, against `find` over the same tree, in turn.
+"""Ticks of the sensors without news: their time against `find` over the same recordings, in turn, and their memory.
 
 The folders are real: each session has a few segments, metadata.json and the stream of the browser. Every other one has
-a ground_truth.json and a correction. With `--withheld`, part of every session waits for the consents of a class of
-thirty. The bound of each tick is twice `find`, by medians.
+a ground_truth.json and a correction. A table and a project in Label Studio have events on further days. The lake is a
+folder; the sensors run in one process, as in the code server. The bound of each tick is twice `find`, by medians of the
+ratios of each round. The time of Label Studio includes its requests to a server on this host.
+
+With `--s3`, the lake is in a bucket of a test server (moto), and the requests of each tick are counted instead: at most
+ten for each thousand days.
+
+With `--withheld`, part of every session waits for the consents of a class of thirty.
 """
 
 from __future__ import annotations
@@ -14,132 +20,166 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+import tracemalloc
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from habla_ml.annotation.source import SourceContext
-from habla_ml.annotation.sources.habla import find_changes, find_corrected_sessions
-from habla_ml.consent.admission import load_consents
+from habla_ml.annotation.sources import SOURCES
 from habla_ml.corpus.build import find_outdated_days
-from habla_ml.lake import DirectoryStore, Lake, catalogue
-from habla_ml.recordings.change_detection import find_changed_days, input_signature
-from habla_ml.recordings.sessions import (
-    CORRECTIONS_FILE,
-    GROUND_TRUTH_FILE,
-    METADATA_FILE,
-    RAW_STREAM_FILE,
-    scan_sessions,
-)
-from habla_ml.settings import Settings, load_settings
+from habla_ml.corpus.hours import corpus_hours
+from habla_ml.lake import Lake, Store, catalogue
+from habla_ml.lake.factory import open_lake, open_store
+from habla_ml.lake.pointers import PointerCache, read_snapshot
+from habla_ml.recordings.change_detection import find_changed_days
+from habla_ml.settings import Settings
+from habla_ml.training.plan import list_evaluated_trainings
+from habla_ml_tests.testing.label_studio_api import LOGIN, serve_label_studio
+from habla_ml_tests.testing.quiet_days import QuietDays, make_quiet_settings, write_quiet_days
 
-SESSIONS_A_DAY = 5
-CONSENTS = 30
-
-
-def write_tree(root: Path, sessions: int, segments: int) -> None:
-    """Write sessions of empty segments, two days old; a tick reads names, sizes and times only."""
-    start = datetime(2021, 1, 4, 9)
-    names = [f"segment_{number:03d}.wav" for number in range(1, segments + 1)]
-    old = time.time() - 48 * 3600
-    for number in range(sessions):
-        at = start + timedelta(days=number // SESSIONS_A_DAY, hours=number % SESSIONS_A_DAY)
-        folder = root / f"{10_000 + number}_{at:%Y%m%d_%H%M%S}"
-        folder.mkdir()
-        for name in (
-            *names,
-            METADATA_FILE,
-            RAW_STREAM_FILE,
-            *((GROUND_TRUTH_FILE, CORRECTIONS_FILE) if number % 2 else ()),
-        ):
-            (folder / name).write_bytes(b'{"segments": []}' if name.endswith(".json") else b"")
-            os.utime(folder / name, (old, old))
-        os.utime(folder, (old, old))
+MOST_FIND = 2.0
+MOST_REQUESTS_PER_LISTING = 10
+BUCKET = "bench-tick"
 
 
-def make_settings(root: Path) -> Settings:
-    """Return settings for a temporary folder, with thirty missing consents."""
-    project = Path(__file__).resolve().parent.parent
-    path = root / "configs" / "bench.yaml"
-    path.parent.mkdir()
-    path.write_text(
-        "work_folder: work\nlake: {url: lake}\nrecordings: {folder: recordings, first_day: '2021-01-01'}\n"
-        f"corpus: {{conventions: {project}/configs/conventions/orthographic-v1.yaml}}\n"
-        f"training: {{recipe: {project}/configs/recipes/demo-full.yaml}}\nrelease: {{store: {{url: cdn}}}}\n"
-        "consent: {registry: consents.yaml}\n"
-    )
-    children = [f"- {{contributor: c-{n}, minor: true, speakers: [{{label: Child {n}}}]}}\n" for n in range(CONSENTS)]
-    (root / "consents.yaml").write_text("contributors:\n" + "".join(children))
-    return load_settings(path, {})
+def build_ticks(settings: Settings, open_bench_lake: Callable[[], Lake]) -> dict[str, Callable[[], None]]:
+    """Return sensor → a tick, which opens the lake and fails if it finds anything."""
+
+    def find_recordings() -> None:
+        assert not list(find_changed_days(settings.recordings.folder, open_bench_lake(), settings, datetime.now(UTC)))
+
+    def find_annotations(sensor: str) -> None:
+        lake = open_bench_lake()
+        context = SourceContext(lake, settings, datetime.now(UTC))
+        changes = [each.find_changes(context) for each in SOURCES if each.sensor == sensor]
+        assert not [error for each in changes for error in each.errors]
+        assert not list(find_outdated_days(lake, changes))
+
+    def measure_growth() -> None:
+        lake = open_bench_lake()
+        assert corpus_hours(lake) == 0.5
+        assert list_evaluated_trainings(lake) == []
+
+    return {
+        "new_recordings": find_recordings,
+        "new_corrections": lambda: find_annotations("new_corrections"),
+        "label_studio_corrections": lambda: find_annotations("label_studio_corrections"),
+        "corpus_growth": measure_growth,
+    }
 
 
-def write_day_pointers(recordings: Path, lake: Lake, settings: Settings, now: datetime, withheld: bool) -> None:
-    """Write pointers as an ingest does; a tick does not read their objects."""
-    days: dict[str, dict[str, str]] = defaultdict(dict)
-    for session in scan_sessions(recordings, settings, now).sessions:
-        days[session.day][session.name] = input_signature(session, settings, now)
-    consents = load_consents(settings, now)
-    for day, inputs in days.items():
-        totals = {"segments": 0, "sessions": len(inputs), "hours": 0.0}
-        value = {"parquet": "0" * 64, "facts": "0" * 64, "set_aside": "0" * 64, "inputs": inputs, **totals}
-        if withheld:
-            waiting = {
-                name: sorted(consents.register.list_awaited_claims(name, consents.today))[:CONSENTS] for name in inputs
-            }
-            value |= {"withheld": waiting, "consents": consents.signature}
-        lake.move_pointer(catalogue.RECORDINGS.name(day), value, None)
-    for day, inputs in find_corrected_sessions(recordings, settings, now).items():
-        log = {"parquet": "1" * 64, "inputs": inputs, "set_aside": "0" * 64, "events": 0}
-        if withheld:
-            waiting = {
-                name: sorted(consents.register.list_awaited_claims(name, consents.today))[:CONSENTS] for name in inputs
-            }
-            log |= {"withheld": waiting, "consents": consents.signature}
-        lake.move_pointer(catalogue.ANNOTATIONS.name(day), log, None)
-        text = {"parquet": "0" * 64, "recordings": "0" * 64, "facts": "0" * 64, "annotations": "1" * 64}
-        text |= {"conventions": "", "conventions_digest": "", "inputs": ""}
-        lake.move_pointer(catalogue.CORPUS.name(day), {**text, "counts": {}, "problems": {}, "hours": 0.0}, None)
+def measure_ratios(ticks: dict[str, Callable[[], None]], recordings: Path, rounds: int) -> float:
+    """Time `find` and every tick in turn, print medians and spread; return the largest median ratio."""
+    seconds: dict[str, list[float]] = {name: [] for name in ("find", *ticks)}
+    processor: dict[str, list[float]] = {name: [] for name in ticks}
+    for _ in range(rounds):
+        started = time.perf_counter()
+        subprocess.run(["find", str(recordings)], check=True, stdout=subprocess.DEVNULL)
+        seconds["find"].append(time.perf_counter() - started)
+        for name, tick in ticks.items():
+            started, started_cpu = time.perf_counter(), time.process_time()
+            tick()
+            seconds[name].append(time.perf_counter() - started)
+            processor[name].append(time.process_time() - started_cpu)
+    print(f"{'find':25}  {statistics.median(seconds['find']):.3f} s")
+    largest = 0.0
+    for name in ticks:
+        ratios = [tick_s / find_s for tick_s, find_s in zip(seconds[name], seconds["find"], strict=True)]
+        largest = max(largest, statistics.median(ratios))
+        print(
+            f"{name:25}  {statistics.median(seconds[name]):.3f} s, processor {statistics.median(processor[name]):.3f} s   "
+            f"{statistics.median(ratios):.2f} of find ({min(ratios):.2f} to {max(ratios):.2f})"
+        )
+    print(f"bound: {MOST_FIND:g} of find")
+    return largest
+
+
+def measure_cache(store: Store) -> None:
+    """Print the memory of the pointers that a process keeps between ticks."""
+    cache, families = PointerCache(), (catalogue.RECORDINGS, catalogue.ANNOTATIONS, catalogue.CORPUS)
+    tracemalloc.start()
+    count = sum(len(read_snapshot(store, cache, family.prefix).found) for family in families)
+    memory_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    print(f"{count} pointers of {cache.size_bytes / 1e6:.1f} MB take {memory_bytes / 1e6:.1f} MB of memory")
+
+
+def count_requests(ticks: dict[str, Callable[[], None]], requests: dict[str, int], days: int) -> float:
+    """Print the requests of each tick that follows another one; return the largest number for each thousand days."""
+    for tick in ticks.values():
+        tick()
+    largest = 0.0
+    for name, tick in ticks.items():
+        requests.clear()
+        started = time.perf_counter()
+        tick()
+        largest = max(largest, sum(requests.values()) / max(1, -(-days // 1000)))
+        print(f"{name:25}  {dict(requests)}   {time.perf_counter() - started:.3f} s")
+    print(f"bound: {MOST_REQUESTS_PER_LISTING} requests for each thousand days")
+    return largest
+
+
+def run_on_folder(root: Path, amount: QuietDays, rounds: int) -> int:
+    """Measure time and memory; return non-zero above the bound."""
+    with serve_label_studio() as api:
+        settings = make_quiet_settings(root, {"url": "lake"}, api.url)
+
+        def open_bench_lake() -> Lake:
+            return open_lake(settings.lake, settings.work_folder / "cache")
+
+        write_quiet_days(open_bench_lake(), settings, api, amount)
+        time.sleep(1.5)  # a file that has just changed is not cached
+        measure_cache(open_store(settings.lake))
+        ticks = build_ticks(settings, open_bench_lake)
+        for tick in ticks.values():
+            tick()
+        return int(measure_ratios(ticks, settings.recordings.folder, rounds) > MOST_FIND)
+
+
+def run_on_s3(root: Path, amount: QuietDays, days: int) -> int:
+    """Count requests; return non-zero above the bound."""
+    from habla_ml_tests.testing import s3_clients
+
+    command = [sys.executable, "-m", "habla_ml_tests.testing.faulty_s3_server"]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server,
+        serve_label_studio() as api,
+    ):
+        assert server.stdout is not None
+        endpoint = f"http://127.0.0.1:{int(server.stdout.readline())}"
+        client = s3_clients.new_client(endpoint)
+        client.create_bucket(Bucket=BUCKET)
+        settings = make_quiet_settings(root, {"url": f"s3://{BUCKET}/lake", "endpoint_url": endpoint}, api.url)
+
+        def open_bench_lake() -> Lake:
+            return open_lake(settings.lake, settings.work_folder / "cache", client)
+
+        write_quiet_days(open_bench_lake(), settings, api, amount)
+        ticks = build_ticks(settings, open_bench_lake)
+        return int(count_requests(ticks, s3_clients.count_requests(client), days) > MOST_REQUESTS_PER_LISTING)
 
 
 def main() -> int:
-    """Print the medians and their ratios to `find`; return non-zero above the bound."""
+    """Measure and print; return non-zero above the bound."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, default=10_000)
     parser.add_argument("--segments", type=int, default=3, help="segments per session; Habla has about 300")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--imported-days", type=int, default=1_000, help="days with events of a table and Label Studio")
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--withheld", action="store_true", help="every session waits for consents")
+    parser.add_argument("--s3", action="store_true", help="count the requests to S3")
     chosen = parser.parse_args()
+    os.environ["LABEL_STUDIO_TOKEN"] = LOGIN
+    amount = QuietDays(chosen.sessions, chosen.segments, chosen.imported_days, chosen.withheld)
+    days = amount.days
+    print(
+        f"{chosen.sessions} sessions of {chosen.segments} segments; {days} days, {chosen.imported_days} of them imported"
+    )
     with tempfile.TemporaryDirectory() as scratch:
-        root, recordings = Path(scratch), Path(scratch) / "recordings"
-        recordings.mkdir()
-        write_tree(recordings, chosen.sessions, chosen.segments)
-        settings, lake, now = (
-            make_settings(root),
-            Lake(DirectoryStore(root / "lake"), root / "cache"),
-            datetime.now(UTC),
-        )
-        write_day_pointers(recordings, lake, settings, now, chosen.withheld)
-        find, tick, corrections = [], [], []
-        for _ in range(chosen.rounds):
-            started = time.perf_counter()
-            subprocess.run(["find", str(recordings)], check=True, stdout=subprocess.DEVNULL)
-            find.append(time.perf_counter() - started)
-            started = time.perf_counter()
-            changed = list(find_changed_days(recordings, lake, settings, now))
-            tick.append(time.perf_counter() - started)
-            assert changed == []
-            started = time.perf_counter()
-            corrected = list(find_outdated_days(lake, [find_changes(SourceContext(lake, settings, now))]))
-            corrections.append(time.perf_counter() - started)
-            assert corrected == []
-    print(f"{chosen.sessions} sessions of {chosen.segments} segments on {chosen.sessions // SESSIONS_A_DAY} days")
-    ratios = []
-    for name, seconds in (("find", find), ("new_recordings", tick), ("new_corrections", corrections)):
-        ratios.append(statistics.median(seconds) / statistics.median(find))
-        times = f"{statistics.median(seconds):.3f} s   (min {min(seconds):.3f}, max {max(seconds):.3f})"
-        print(f"{name:15}  {times}   {ratios[-1]:.2f} of find")
-    print("bound            2")
-    return int(max(ratios) > 2)
+        if chosen.s3:
+            return run_on_s3(Path(scratch), amount, days)
+        return run_on_folder(Path(scratch), amount, chosen.rounds)
 
 
 if __name__ == "__main__":

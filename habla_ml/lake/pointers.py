@@ -69,7 +69,7 @@ class PointerSnapshot:
 class PointerCache:
     """Parsed pointers by name and version, up to a total size of their JSON. Threads can share it.
 
-    The parsed values take about six times the memory of their JSON (`benchmarks/bench_tick.py`).
+    The parsed values take about four times the memory of their JSON (`benchmarks/bench_tick.py`).
     """
 
     def __init__(self, limit_bytes: int = DEFAULT_CACHED_BYTES) -> None:

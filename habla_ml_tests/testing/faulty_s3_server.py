@@ -8,11 +8,13 @@ request at a time, so that a conditional write is atomic, as on AWS.
 - bucket `three-a-page`: listings have three keys a page;
 - bucket `forbids-delete`: 403 to each DELETE;
 - key with `answers-409-twice`: the first two conditional writes get 409;
-- key with `loses-an-answer`: the first write is stored but answered with 500.
+- key with `loses-an-answer`: the first write is stored but answered with 500;
+- path `/.requests`: the number of requests of each kind since the last call, as JSON. A kind is a method, or `LIST`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -38,9 +40,15 @@ class FaultyS3:
     def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._seen: Counter[str] = Counter()
+        self._requests: Counter[str] = Counter()
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        if path == "/.requests":
+            counted, self._requests = json.dumps(self._requests).encode(), Counter()
+            start_response("200 OK", [("Content-Length", str(len(counted)))])
+            return [counted]
+        self._requests["LIST" if "list-type" in environ["QUERY_STRING"] else method] += 1
         bucket = path.split("/")[1]
         conditional = "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MATCH" in environ
         if bucket == "ignores-if-none-match":
