@@ -19,6 +19,8 @@ from habla_ml.errors import Fault
 from habla_ml.settings import AutomationSettings, Settings
 
 MOST_ATTEMPTS: Final = 3
+_FAULTS_OF_DAYS: Final[tuple[Fault, ...]] = ("input",)
+_FAULTS_OF_TRAININGS: Final[tuple[Fault, ...]] = ("input", "program")
 OCCASION_TAG: Final = "habla_ml/occasion"
 """The time of the schedule that a run is for; `defs.scheduled_retries` tries it again."""
 
@@ -53,12 +55,12 @@ class RetryPolicy:
     @classmethod
     def for_days(cls, settings: AutomationSettings) -> RetryPolicy:
         """Return the policy of a day, which is cheap to try again: only its input gives it up."""
-        return cls(*_waits(settings), counted_faults=("input",), counts_cancelled=False)
+        return cls(*_waits(settings), _FAULTS_OF_DAYS, counts_cancelled=False)
 
     @classmethod
     def for_trainings(cls, settings: AutomationSettings) -> RetryPolicy:
         """Return the policy of expensive work: a defect or a lack of memory gives it up too."""
-        return cls(*_waits(settings), counted_faults=("input", "program"), counts_cancelled=True)
+        return cls(*_waits(settings), _FAULTS_OF_TRAININGS, counts_cancelled=True)
 
     def wait_after(self, finished: int) -> timedelta:
         """Return the wait after the last of `finished` runs, at least one."""

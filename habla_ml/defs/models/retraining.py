@@ -44,10 +44,11 @@ def build_growth_sensor(settings: Settings) -> dg.SensorDefinition:
             opened = lake.lake()
             hours = corpus_hours(opened)
             growth = hours - _load_last_trained_hours(opened)
-            if growth < bound:
-                return dg.SensorResult(skip_reason=f"the corpus grew by {growth:.2f} h of {bound:g} h")
-            return _request_training(context.instance, opened, settings, f"{hours:.4f} h")
-        return dg.SensorResult(skip_reason=f"the corpus cannot be read: {errors[0].message}")
+        if errors:
+            return dg.SensorResult(skip_reason=f"the corpus cannot be read: {errors[0].message}")
+        if growth < bound:
+            return dg.SensorResult(skip_reason=f"the corpus grew by {growth:.2f} h of {bound:g} h")
+        return _request_training(context.instance, opened, settings, f"{hours:.4f} h")
 
     return corpus_growth
 
