@@ -151,6 +151,11 @@ def request_occasion(job_name: str, context: dg.ScheduleEvaluationContext) -> dg
     return dg.RunRequest(run_key=f"{job_name}:{occasion}", tags={OCCASION_TAG: occasion})
 
 
+def is_waiting(instance: dg.DagsterInstance, job_name: str, tags: Mapping[str, str]) -> bool:
+    """Return whether a run of `job_name` with these tags has not begun."""
+    return _count(instance, job_name, tags, [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED]) > 0
+
+
 def is_running(instance: dg.DagsterInstance, job_name: str) -> bool:
     """Return whether any run of the job is queued or active."""
     return _count(instance, job_name, {}, _UNFINISHED_STATUSES) > 0

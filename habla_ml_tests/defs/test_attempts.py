@@ -241,3 +241,14 @@ def test_a_schedule_tags_its_run_with_the_occasion(ingested: DagsterDeployment) 
     ):
         (request,) = schedule.evaluate_tick(context).run_requests or ()
     assert request.tags[OCCASION_TAG] == "2026-03-09T06"
+
+
+def test_a_day_that_changes_while_its_run_waits_is_not_requested_twice(deployment: DagsterDeployment) -> None:
+    run = deployment.instance.create_run_for_job(
+        deployment.definitions.resolve_job_def("ingest_day"),
+        tags={**TAGS, INPUTS_TAG: "an older state"},
+        status=dg.DagsterRunStatus.NOT_STARTED,
+    )
+    assert [each.partition_key for each in deployment.tick("new_recordings").run_requests or ()] == [TUESDAY]
+    deployment.instance.report_run_canceled(run)
+    assert [each.partition_key for each in deployment.tick("new_recordings").run_requests or ()] == [MONDAY, TUESDAY]

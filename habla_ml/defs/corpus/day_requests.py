@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 
-from habla_ml.defs.attempts import RetryPolicy, count_attempts, explain_wait
+from habla_ml.defs.attempts import RetryPolicy, count_attempts, explain_wait, is_waiting
 from habla_ml.defs.partitions import recording_days
 from habla_ml.errors import IsolatedError, isolate
 from habla_ml.recordings.day_range import explain_day_outside
@@ -53,6 +53,8 @@ def request_days(
                 reason = explain_day_outside(each.day, settings, now) or "is no day"
                 remarks.append(f"{each.day} is left out: it {reason}")
                 continue
+            if is_waiting(context.instance, job_name, {DAY_TAG: each.day}):
+                continue  # It reads the day when it begins. A second one would only lengthen the queue.
             tags = {DAY_TAG: each.day, INPUTS_TAG: each.fingerprint[:32]}
             attempts = count_attempts(context.instance, job_name, tags, policy)
             if attempts.can_start(now):
