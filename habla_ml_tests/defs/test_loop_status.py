@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
+from habla_ml.defs.attempts import OCCASION_TAG
 from habla_ml.defs.monitoring.loop_facts import read_orchestrator_facts
 from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, DagsterDeployment
 
@@ -81,3 +82,24 @@ def test_schedules_have_their_next_time_and_sensors_none_before_their_first_eval
     assert ticks["new_recordings"].is_on
     assert ticks["new_recordings"].next_at is None
     assert facts.heartbeat_at is None
+
+
+@pytest.mark.parametrize("retry_settings", [{"quarterly_cron": "30 2 * * 1", "retrain_every_weeks": 2}])
+def test_the_next_training_is_in_a_week_that_counts(deployment):
+    now = datetime(2026, 12, 8, tzinfo=UTC)
+    repository = deployment.definitions.get_repository_def()
+    facts = read_orchestrator_facts(deployment.instance, repository, deployment.settings, now)
+    (training,) = (each for each in facts.ticks if each.name == "quarterly_retraining")
+    assert training.next_at == datetime(2026, 12, 21, 1, 30, tzinfo=UTC)
+
+
+def test_a_scheduled_run_that_failed_is_listed_with_its_next_try(deployment):
+    run = deployment.instance.create_run_for_job(
+        deployment.definitions.resolve_job_def("choose_for_review"),
+        tags={OCCASION_TAG: "2026-03-02T06"},
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    deployment.instance.report_run_failed(run)
+    repository = deployment.definitions.get_repository_def()
+    (failed,) = read_orchestrator_facts(deployment.instance, repository, deployment.settings, datetime.now(UTC)).failed
+    assert failed.next_try.startswith("it is tried again at ")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import dagster as dg
 
-from habla_ml.defs.attempts import RetryPolicy, count_attempts
+from habla_ml.defs.attempts import OCCASION_TAG, RetryPolicy, count_attempts
 from habla_ml.defs.corpus.day_requests import DAY_TAG, INPUTS_TAG
 from habla_ml.defs.jobs import RETRAIN
 from habla_ml.defs.models.retraining import VERSION_TAG
@@ -44,7 +44,7 @@ def read_orchestrator_facts(
         ),
         active=tuple(_list_active(instance)),
         failed=tuple(_list_failed(instance, settings, now)),
-        ticks=(*_list_sensors(instance, repository), *_list_schedules(instance, repository, now)),
+        ticks=(*_list_sensors(instance, repository), *_list_schedules(instance, repository, settings, now)),
     )
 
 
@@ -89,10 +89,10 @@ def _describe_failure(job: str, partition: str, records: list[dg.RunRecord], nex
 
 def _explain_next_try(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings, now: datetime) -> str:
     """Return when the work of a failed run is tried again; empty if only a person starts it."""
-    work = {tag: run.tags[tag] for tag in (DAY_TAG, INPUTS_TAG, VERSION_TAG) if tag in run.tags}
+    work = {tag: run.tags[tag] for tag in (DAY_TAG, INPUTS_TAG, VERSION_TAG, OCCASION_TAG) if tag in run.tags}
     if not work:
         return f"it is not tried again by itself: fix the cause, then launch {run.job_name}, or wait for its schedule"
-    policy = RetryPolicy.for_trainings if run.job_name == RETRAIN else RetryPolicy.for_days
+    policy = RetryPolicy.for_days if DAY_TAG in work else RetryPolicy.for_trainings
     attempts = count_attempts(instance, run.job_name, work, policy(settings.automation))
     if attempts.given_up:
         return ""
@@ -118,26 +118,30 @@ def _list_sensors(instance: dg.DagsterInstance, repository: dg.RepositoryDefinit
 
 
 def _list_schedules(
-    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, now: datetime
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, settings: Settings, now: datetime
 ) -> Iterator[ScheduledTick]:
     states = _load_states(instance)
     for schedule in repository.schedule_defs if repository else ():
         state = states.get(schedule.name)
         is_on = schedule.default_status == dg.DefaultScheduleStatus.RUNNING if state is None else state.is_running
-        next_at = _find_next_time(schedule, now) if is_on else None
+        next_at = _find_next_time(schedule, settings, now) if is_on else None
         yield ScheduledTick(
             "schedule", schedule.name, _shorten(schedule.description), is_on, next_at, _find_problem(instance, state)
         )
 
 
-def _find_next_time(schedule: dg.ScheduleDefinition, now: datetime) -> datetime:
+def _find_next_time(schedule: dg.ScheduleDefinition, settings: Settings, now: datetime) -> datetime:
     # Dagster exports no function for the times of a cron expression; the package is pinned to this version.
     from dagster._utils.schedules import schedule_execution_time_iterator
 
     times = schedule_execution_time_iterator(
         now.timestamp(), schedule.cron_schedule, schedule.execution_timezone or "UTC", ascending=True
     )
-    return next(each for each in times if each > now)
+    coming = (each for each in times if each > now)
+    if schedule.job_name == RETRAIN:
+        days = settings.automation
+        coming = (each for each in coming if days.find_training_day(each.date()) == each.date())
+    return next(coming)
 
 
 def _load_states(instance: dg.DagsterInstance) -> dict[str, Any]:
