@@ -157,12 +157,13 @@ def test_no_sequence_of_changes_moves_a_group_or_shrinks_a_split_uncounted(corpo
 def test_one_child_in_four_spellings_is_one_group_of_the_split(tmp_path: Path) -> None:
     """A table's session ends with its speaker; the same name typed in four ways gave four groups."""
     lake, settings = create_empty_lake(tmp_path), make_workspace(tmp_path).settings
-    sessions = [f"tabla-{each}" for each in respell("Lucía Peña")]
+    children = [[f"tabla-{each}" for each in respell(name)] for name in ("Lucía Peña", "Íñigo Ruiz", "Zoé Cañas")]
+    spoken = [AnnotatedSegmentSpec(each, 1) for sessions in children for each in sessions]
     others = [AnnotatedSegmentSpec(f"s{n}", 1) for n in range(40)]
-    write_corpus_day(lake, DAY, [*others, *(AnnotatedSegmentSpec(each, 1) for each in sessions)], CONVENTIONS_V1)
+    write_corpus_day(lake, DAY, [*others, *spoken], CONVENTIONS_V1)
     make_snapshot(lake, settings, CONVENTIONS_V1)
     groups = load_ledger(lake, lake.read_pointer("splits/ledger")).groups
-    assert len({groups[each] for each in sessions}) == 1
+    assert [len({groups[each] for each in sessions}) for sessions in children] == [1, 1, 1]
     assert set(groups.values()) == {"train", "validation", "test"}
 
 
