@@ -43,6 +43,7 @@ def is_same_name(name: str, other: str) -> bool:
     return canonical_name(name) == canonical_name(other)
 
 
+@lru_cache(_CACHED_NAMES)
 def matches_pattern(name: str, pattern: str) -> bool:
     """Return whether a name, or its canonical form, matches a pattern with `*`, `?` and `[…]`."""
     return fnmatchcase(canonical_name(name), canonical_name(pattern)) or fnmatchcase(name, pattern)

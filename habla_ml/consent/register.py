@@ -71,10 +71,12 @@ class Contributor(_RegisterModel):
         """
         if _matches_any(session_id, self.sessions):
             return "session"
-        labels = (self.contributor, *(each.label for each in self.speakers if _matches_any(session_id, each.sessions)))
         label = canonical_name(speaker or "")
-        if (found := next((each for each in labels if canonical_name(each) == label), None)) is not None:
-            return f"speaker {found}"
+        if canonical_name(self.contributor) == label:
+            return f"speaker {self.contributor}"
+        for each in self.speakers:
+            if canonical_name(each.label) == label and _matches_any(session_id, each.sessions):
+                return f"speaker {each.label}"
         return f"segment {segment_id}" if segment_id in self.segments else ""
 
     def list_claims(self, session_id: str) -> frozenset[str]:
