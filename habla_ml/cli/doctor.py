@@ -101,6 +101,9 @@ def _check_gpu() -> Finding:
 def _check_settings(settings: Settings) -> Iterator[Finding]:
     yield _check_recordings(settings)
     yield from _list_skipped_sessions(settings)
+    for table in settings.annotation.tables:
+        if not table.exists():
+            yield Finding("tables", "wrong", f"{table} does not exist", "restore it, or correct annotation.tables")
     yield _check_store("lake", settings.lake)
     yield _check_store("release store", settings.release.store)
     if settings.release.public_url is None:

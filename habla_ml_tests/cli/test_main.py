@@ -72,6 +72,12 @@ def test_the_doctor_reports_a_missing_recordings_folder(profile):
     assert "create it or set recordings.folder" in found.stdout
 
 
+def test_the_doctor_reports_a_missing_table(profile):
+    found = run_habla_ml("doctor", "-p", str(profile), HABLA_ANNOTATION__TABLES='["nowhere.csv"]')
+    assert found.returncode == 1
+    assert "nowhere.csv does not exist" in found.stdout
+
+
 def test_printed_commands_have_the_profile_option(profile):
     found = run_habla_ml("doctor", "-p", "mine", HABLA_CONFIGS=str(profile.parent))
     assert "habla-ml label-studio up -p mine" in found.stdout
