@@ -6,6 +6,8 @@ without end. A fault of the input returns at each attempt, so the work is given 
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +18,9 @@ Fault = Literal["environment", "input", "program"]
 """`environment`: disk, network, another server, a file that a person must repair. `input`: the data or the settings of
 this work. `program`: any other error, such as a defect or a lack of memory."""
 
-# Of libraries that report a full disk as an error of their own: safetensors, then torch.
-_FULL_DISK_TEXTS: Final = ("No space left on device", "PytorchStreamWriter failed writing")
+_OUTAGES: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE)
+# Libraries and our own messages quote the system's text; torch has its own.
+_OUTAGE_TEXTS: Final = (*map(os.strerror, _OUTAGES), "PytorchStreamWriter failed writing")
 
 
 class HablaError(Exception):
@@ -96,15 +99,18 @@ class IsolatedError:
 
 
 def classify_fault(error: BaseException) -> Fault:
-    """Return what caused an error, from its class or the class of an error that it was raised from."""
-    if isinstance(error, HablaError):
-        return error.fault
+    """Return what caused an error, from its class, its text, and the errors that it was raised from."""
     # SQLite, of Dagster's storage too, reports a full disk and a lock as an OperationalError.
     if isinstance(error, (OSError, sqlite3.OperationalError)) or not isinstance(error, Exception):
         return "environment"
-    if any(text in str(error) for text in _FULL_DISK_TEXTS):
+    causes = [error]
+    while isinstance(causes[-1].__cause__, Exception):
+        causes.append(causes[-1].__cause__)
+    if any(text in str(each) for each in causes for text in _OUTAGE_TEXTS):
         return "environment"
-    return "program" if error.__cause__ is None else classify_fault(error.__cause__)
+    if isinstance(error, HablaError):
+        return error.fault
+    return "program" if len(causes) == 1 else classify_fault(causes[1])
 
 
 @contextmanager

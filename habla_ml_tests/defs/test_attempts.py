@@ -12,7 +12,15 @@ from habla_ml.defs.attempts import MOST_ATTEMPTS, OCCASION_TAG, RetryPolicy, cou
 from habla_ml.defs.corpus.day_requests import DAY_TAG, INPUTS_TAG
 from habla_ml.defs.models.retraining import VERSION_TAG
 from habla_ml.defs.run_faults import CAUSE_TAG, REASON_TAG
-from habla_ml.errors import CorpusError, InputError, InputUnavailableError, LakeError, ServiceError, classify_fault
+from habla_ml.errors import (
+    CorpusError,
+    ExportError,
+    InputError,
+    InputUnavailableError,
+    LakeError,
+    ServiceError,
+    classify_fault,
+)
 from habla_ml.settings import AutomationSettings
 from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, DagsterDeployment
 
@@ -67,6 +75,9 @@ def raise_from(cause: BaseException) -> Exception:
         (sqlite3.OperationalError("database or disk is full"), "environment"),
         (raise_from(sqlite3.OperationalError("database is locked")), "environment"),
         (KeyboardInterrupt(), "environment"),
+        (ExportError("the archive cannot be written: No space left on device"), "environment"),
+        (RuntimeError("PytorchStreamWriter failed writing file data/0"), "environment"),
+        (raise_from(OSError(5, "Input/output error")), "environment"),
         (InputError("is no WAV"), "input"),
         (CorpusError("there is no test set"), "input"),
         (MemoryError(), "program"),
