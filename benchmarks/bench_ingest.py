@@ -9,7 +9,7 @@ not count. Seconds are user and system time of the process and its children, and
 the disk. The ratio is the median over the repeats with the lowest and the highest.
 
 The floor is the time of reading, hashing and encoding alone: no ingest that uses libsndfile can be faster, so the ratio
-stays below that of the floor to the peer, which is about 2. Other encoders do not lower it. libFLAC's levels 3 to 5
+stays below that of the peer to the floor, which is about 2. Other encoders do not lower it. libFLAC's levels 3 to 5
 take the same time, levels 0 to 2 take 14 % less but store 3.6 % more of the demo's speech, and FFmpeg's encoder takes
 2.5 times as long. Most of the rest of libFLAC is the MD5 of the samples and Rice coding.
 

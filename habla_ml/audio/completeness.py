@@ -12,6 +12,7 @@ from typing import Final
 from habla_ml.errors import InputError
 
 _OGG_PAGE: Final = struct.Struct("<4sBBqIIIB")
+_IS_FIRST: Final = 0x02
 _IS_LAST: Final = 0x04
 _CAF_CHUNK: Final = struct.Struct(">4sq")
 _CAF_HEADER_BYTES: Final = 8
@@ -32,6 +33,8 @@ def check_ogg_pages(data: bytes) -> None:
         at += _OGG_PAGE.size + segments + sum(table)
         if len(table) < segments or at > len(data):
             raise InputError(f"is cut off: its last Ogg page ends {at - len(data)} bytes after the file")
+        if flags & _IS_FIRST:  # a second recording in one file can have the serial number of the first
+            next_page.pop(serial, None)
         if number != next_page.setdefault(serial, number):
             raise InputError(f"is damaged or cut off: Ogg page {next_page[serial]} is missing, {number} follows")
         next_page[serial] = number + 1

@@ -123,6 +123,11 @@ def test_opus_without_the_end_of_stream_flag_is_whole_if_its_pages_are(
     assert len(decoded) - len(expected) < 0.02 * SAMPLE_RATE
 
 
+def test_two_recordings_in_one_ogg_file_are_both_decoded(decoder: AudioDecoder) -> None:
+    one = encode_audio_file("opus", 1.0, 16_000)
+    assert len(decoder.decode(one + one, 30.0)) == 2 * SAMPLE_RATE
+
+
 def test_opus_without_the_end_of_stream_flag_is_refused_if_a_page_is_not_whole(
     decoder: AudioDecoder, opus_pages: list[bytes]
 ) -> None:
