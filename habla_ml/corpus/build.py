@@ -107,6 +107,13 @@ def load_corpus_day(pointers: PointerReader, day: str) -> CorpusDay | None:
     return None if pointer is None else _parse_pointer(pointer.value, day)
 
 
+def list_corpus_days(lake: Lake) -> list[CorpusDay]:
+    """Return the text of every day in the lake, sorted by day; costs one listing, and one read for each that moved."""
+    pointers = catalogue.CORPUS.read(lake)
+    days = [pointer.name.removeprefix(catalogue.CORPUS.prefix) for pointer in pointers.list_pointers()]
+    return [text for day in days if (text := load_corpus_day(pointers, day)) is not None]
+
+
 def build_day(lake: Lake, day: str, conventions: Conventions, settings: Settings) -> CorpusDay:
     """Write the day's text under the conventions; unchanged inputs cause no work.
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from habla_ml.annotation.review_queue import load_review_requests
-from habla_ml.corpus.build import CorpusDay, load_corpus_day
+from habla_ml.corpus.build import CorpusDay, list_corpus_days
 from habla_ml.corpus.language import detect_language
 from habla_ml.corpus.snapshot import Snapshot, load_snapshot
 from habla_ml.corpus.violations import ReviewRequestsBySegment, find_confirmed_rules
@@ -191,8 +191,10 @@ def describe_corpus(lake: Lake, settings: QualitySettings) -> CorpusReport:
     """Compute the report of the whole lake."""
     totals = _ReportTotals(FlaggedSegments(settings.flagged_segments_shown))
     review_requests = load_review_requests(lake)
-    for day in sorted({*catalogue.RECORDINGS.keys(lake), *catalogue.CORPUS.keys(lake)}):
-        recordings, text = load_day(lake, day), load_corpus_day(lake, day)
+    pointers, texts = catalogue.RECORDINGS.read(lake), {each.day: each for each in list_corpus_days(lake)}
+    recorded = {name.removeprefix(catalogue.RECORDINGS.prefix) for name in pointers.found}
+    for day in sorted({*recorded, *texts}):
+        recordings, text = load_day(pointers, day), texts.get(day)
         if recordings is not None:
             _read_recordings(lake, recordings, settings, totals)
         if text is not None:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from habla_ml.annotation.review_queue import load_chosen_segment_ids
-from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, load_corpus_day
+from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, list_corpus_days
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.copies import find_names_of_copies, keep_newest_of_each_sound, rename_sessions
 from habla_ml.corpus.snapshot import SNAPSHOT_SCHEMA, SPLITS, Snapshot, Split, load_snapshot, save_snapshot
@@ -330,8 +330,7 @@ def _count_missing(rows: pa.Table, others: pa.Table, split: Split) -> int:
 
 
 def _load_current_days(lake: Lake, conventions: Conventions) -> list[CorpusDay]:
-    names = catalogue.CORPUS.keys(lake)
-    days = [day for day in (load_corpus_day(lake, name) for name in names) if day and day.counts["annotated"]]
+    days = [day for day in list_corpus_days(lake) if day.counts["annotated"]]
     stale = [day.day for day in days if day.conventions_digest != conventions.digest]
     if stale:
         raise CorpusError(

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from habla_ml.annotation.review_queue import IssuedReviewRequest, load_review_requests
-from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, load_corpus_day
-from habla_ml.lake import Lake, catalogue, compute_digest
+from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, list_corpus_days
+from habla_ml.lake import Lake, compute_digest
 
 _VIOLATION_BATCH_ROWS: Final = 65_536
 _VIOLATION_COLUMNS: Final = ("segment_id", "session_id", "day", "file_name", "text", "violations", "annotated_at")
@@ -55,9 +55,8 @@ def find_violating_segments(lake: Lake) -> Iterator[ViolatingSegment]:
     Days without violations in their pointer are not opened; of the others only a few columns are read.
     """
     review_requests = load_review_requests(lake)
-    for key in catalogue.CORPUS.keys(lake):
-        day = load_corpus_day(lake, key)
-        if day is not None and day.violations:
+    for day in list_corpus_days(lake):
+        if day.violations:
             yield from _make_violating_segments(_read_violating_rows(lake, day), day, review_requests)
 
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from habla_ml.corpus.build import load_corpus_day
+from habla_ml.corpus.build import list_corpus_days
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.defs.jobs import CORRECT, RESCORE
 from habla_ml.defs.runs import require_success, run_job
-from habla_ml.lake import Lake, catalogue
+from habla_ml.lake import Lake
 from habla_ml.settings import Settings
 from habla_ml.training.plan import list_evaluated_replicates, list_evaluated_trainings
 
@@ -21,8 +21,7 @@ from habla_ml.training.plan import list_evaluated_replicates, list_evaluated_tra
 def find_stale_days(lake: Lake, settings: Settings) -> list[str]:
     """Return the days with text under conventions other than the configured ones."""
     digest = load_conventions(settings.corpus.conventions).digest
-    built = (load_corpus_day(lake, day) for day in catalogue.CORPUS.keys(lake))
-    return [day.day for day in built if day is not None and day.conventions_digest != digest]
+    return [day.day for day in list_corpus_days(lake) if day.conventions_digest != digest]
 
 
 def apply_conventions(

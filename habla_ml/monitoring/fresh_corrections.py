@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from habla_ml.annotation.review_queue import load_chosen_segment_ids
-from habla_ml.corpus.build import load_corpus_day
+from habla_ml.corpus.build import list_corpus_days
 from habla_ml.corpus.copies import find_names_of_copies, keep_newest_of_each_sound, rename_sessions
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
-from habla_ml.lake import Lake, catalogue
+from habla_ml.lake import Lake
 from habla_ml.monitoring.weeks import week_of_day, week_of_moment
 from habla_ml.names import canonical_name
 
@@ -85,8 +85,8 @@ def load_fresh_corrections(
     defines days and weeks.
     """
     tables, metadata = [], []
-    for day in (load_corpus_day(lake, key) for key in catalogue.CORPUS.keys(lake)):
-        if day is None or not day.counts["usable"]:
+    for day in list_corpus_days(lake):
+        if not day.counts["usable"]:
             continue
         rows = _read_fresh_rows(lake, day.parquet, trained, since)
         if rows.num_rows:

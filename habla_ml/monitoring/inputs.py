@@ -27,7 +27,7 @@ from habla_ml.audio import SILENCE_DBFS, decode_flac
 from habla_ml.audio.snr import estimate_snr_db
 from habla_ml.corpus.speakers import SpeakerMap
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
-from habla_ml.lake import Lake, compute_digest
+from habla_ml.lake import Lake, catalogue, compute_digest
 from habla_ml.monitoring.drift import WeeklyDrift, detect_drift
 from habla_ml.monitoring.excess import ReferenceLevel, WeeklyMeasurement, compute_excesses, estimate_weekly_spread
 from habla_ml.monitoring.fresh_corrections import FreshCorrection, SnapshotContents
@@ -78,8 +78,10 @@ def sum_days(
     """Return the sums of each day of recordings; unchanged days are taken from `known`."""
     found = {}
     who = compute_digest([_INPUTS_FORMAT, sorted(trained.train_speakers), speakers.model_dump(mode="json")])
-    for name in days:
-        day = load_day(lake, name)
+    wanted = list(days)
+    pointers = catalogue.RECORDINGS.read(lake, wanted)
+    for name in wanted:
+        day = load_day(pointers, name)
         if day is None:
             continue
         inputs = compute_digest([who, day.metadata])[:32]

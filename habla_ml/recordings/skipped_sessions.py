@@ -13,6 +13,7 @@ from habla_ml.recordings.sessions import (
     Skipped,
     escape_name,
     list_folder,
+    list_session_days,
     parse_session_day,
     require_folder,
 )
@@ -37,12 +38,13 @@ def summarise_wrong_dates(folder: Path, settings: Settings, now: datetime) -> st
     Sessions before `recordings.first_day` are left out, unless the clock was reset. Raises `InputError` if the folder
     cannot be listed.
     """
-    days = {each.name: parse_session_day(each.name) for each in list_folder(folder)}
-    wrong = [name for name, day in days.items() if day is not None and is_clock_wrong(day, settings, now)]
+    days = {day: each for day, each in list_session_days(folder).items() if is_clock_wrong(day, settings, now)}
+    wrong = {entry.name: day for day, entries in days.items() for entry in entries}
     if not wrong:
         return ""
-    reason = explain_day_outside(days[wrong[0]] or "", settings, now)
-    return f"{len(wrong)} not ingested, `{settings.command('doctor')}` lists them; {wrong[0]} {reason}"
+    first = min(wrong)
+    reason = explain_day_outside(wrong[first], settings, now)
+    return f"{len(wrong)} not ingested, `{settings.command('doctor')}` lists them; {first} {reason}"
 
 
 def _explain_skip(entry: os.DirEntry[str], settings: Settings, now: datetime) -> str | None:
