@@ -91,6 +91,18 @@ def test_all_faults_are_reported_at_once(tmp_path, tree):
     assert "lake: is missing" in str(refused.value)
 
 
+def test_variables_with_secrets_are_no_keys_whatever_they_are_called(tmp_path, tree):
+    email = {"host": "mail.example.org", "sender": "a@example.org", "recipients": ["b@example.org"]}
+    tree["monitoring"] = {"alerts": {"webhook_variable": "HABLA_ALERT_WEBHOOK", "email": email}}
+    secrets = {"HABLA_ALERT_WEBHOOK": "https://example.org/x", "HABLA_SMTP_PASSWORD": "a: [b"}
+    assert load(tmp_path, tree, **secrets).monitoring.alerts.webhook_variable == "HABLA_ALERT_WEBHOOK"
+    del tree["monitoring"]["alerts"]["webhook_variable"]
+    key = {"HABLA_MONITORING__ALERTS__WEBHOOK_VARIABLE": "HABLA_ALERT_WEBHOOK"}
+    assert load(tmp_path, tree, **secrets, **key).monitoring.alerts.webhook_variable == "HABLA_ALERT_WEBHOOK"
+    with pytest.raises(SettingsError, match="HABLA_ALERT_WEBHOOK: key alert_webhook: is unknown"):
+        load(tmp_path, tree, **secrets)
+
+
 def test_environment_variables_override_the_file_and_errors_name_them(tmp_path, tree):
     assert load(tmp_path, tree, HABLA_RELEASE__CHANNEL="beta").release.channel == "beta"
     assert load(tmp_path, tree, HABLA_AUTOMATION__GROWTH_HOURS="2.5").automation.growth_hours == 2.5

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from habla_ml.errors import SettingsError
 from habla_ml.settings.sections import DEFAULT_PROFILE, Settings
-from habla_ml.settings.yaml_files import format_validation_errors, read_mapping
+from habla_ml.settings.yaml_files import find_models, format_validation_errors, read_mapping
 from habla_ml.settings.yaml_loader import load_yaml
 
 _VARIABLE_PREFIX = "HABLA_"
 _RESERVED_VARIABLES = {"HABLA_PROFILE", "HABLA_CONFIGS"}
+_SECRET_KEY_SUFFIX = "_variable"  # noqa: S105 (the end of a key)
 
 
 def configs_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -60,8 +62,9 @@ def _find_profile(profile: str | Path, environment: Mapping[str, str]) -> tuple[
 def _apply_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
     """Write `HABLA_A__B=value` into `tree` and return the variable that set each dotted key."""
     origins = {}
+    others = _RESERVED_VARIABLES | set(_find_secret_variables(tree, environment))
     for name, text in sorted(environment.items()):
-        if not name.startswith(_VARIABLE_PREFIX) or name in _RESERVED_VARIABLES:
+        if not name.startswith(_VARIABLE_PREFIX) or name in others:
             continue
         keys = name.removeprefix(_VARIABLE_PREFIX).lower().split("__")
         node = tree
@@ -80,6 +83,29 @@ def _apply_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> 
             ) from None
         origins[".".join(keys)] = f"environment variable {name}"
     return origins
+
+
+def _find_secret_variables(tree: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield the names of the variables that hold secrets: the values of the keys `…_variable`, and their defaults."""
+    yield from (text for name, text in environment.items() if name.endswith(_SECRET_KEY_SUFFIX.upper()))
+    yield from _list_default_variables(Settings)
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _find_secret_variables(value, {})
+        elif key.endswith(_SECRET_KEY_SUFFIX) and isinstance(value, str):
+            yield value
+
+
+@cache
+def _list_default_variables(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the default of every key `…_variable` of a section and the sections below it."""
+    found: list[str] = []
+    for key, field in model.model_fields.items():
+        if key.endswith(_SECRET_KEY_SUFFIX) and isinstance(field.default, str):
+            found.append(field.default)
+        for below in find_models(field.annotation):
+            found += _list_default_variables(below)
+    return tuple(found)
 
 
 def save_settings(settings: Settings, folder: Path) -> Path:

@@ -101,13 +101,13 @@ def _list_sibling_keys(location: tuple[int | str, ...], model: type[BaseModel]) 
     for part in location[:-1]:
         below = section.model_fields.get(str(part))
         if below is not None:
-            section = next(_find_models(below.annotation), section)
+            section = next(find_models(below.annotation), section)
     return sorted(section.model_fields)
 
 
-def _find_models(annotation: Any) -> Iterator[type[BaseModel]]:
+def find_models(annotation: Any) -> Iterator[type[BaseModel]]:
     """Yield the models in a type: itself, or inside `| None`, `tuple[…]` and similar types."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for below in get_args(annotation):
-        yield from _find_models(below)
+        yield from find_models(below)

@@ -132,7 +132,7 @@ def _build_alert(run: dg.DagsterRun, failed_at: datetime, settings: Settings) ->
 def find_last_success(instance: dg.DagsterInstance, job: str, partition: str) -> dg.RunRecord | None:
     """Return the newest successful run that did the work of a job and partition (empty: without partitions)."""
     tags = {PARTITION_TAG: partition} if partition else {}
-    found = []
+    found: list[dg.RunRecord] = []
     for each in DONE_BY.get(job, (job,)):
         done = dg.RunsFilter(job_name=each, tags=tags, statuses=[dg.DagsterRunStatus.SUCCESS])
         found += instance.get_run_records(done, limit=1)
