@@ -19,6 +19,7 @@ demo: $(READY)  ## synthesise a classroom, train, measure, release, twice
 
 dev: $(READY)  ## the Dagster UI with its daemon, on the demo or on PROFILE=local
 	mkdir -p $(DAGSTER_HOME) && cp -n dagster_home/dagster.yaml $(DAGSTER_HOME)/ 2>/dev/null || true
+	DAGSTER_HOME=$(DAGSTER_HOME) $(BIN)/python -m habla_ml.defs.future_ticks
 	HABLA_PROFILE=$(PROFILE) DAGSTER_HOME=$(DAGSTER_HOME) PATH="$(abspath $(BIN)):$$PATH" $(BIN)/dg dev -w workspace.yaml
 
 test: $(READY) $(LABEL_STUDIO)/.ready  ## everything, slow end-to-end cases included

@@ -114,6 +114,8 @@ def count_attempts(
         return RunAttempts()
     (last,) = records
     ended_at = last.update_timestamp if last.end_time is None else datetime.fromtimestamp(last.end_time, UTC)
+    if ended_at > datetime.now(UTC):  # by a clock that was ahead: no wait can be counted from then
+        ended_at = datetime.fromtimestamp(0, UTC)
     is_relaunched = last.dagster_run.is_complete_and_waiting_to_retry and datetime.now(UTC) < ended_at + _RELAUNCH_DELAY
     if is_relaunched or _count(instance, job_name, tags, _UNFINISHED_STATUSES):
         return RunAttempts(running=True)

@@ -263,3 +263,16 @@ def test_a_day_that_changes_while_its_run_waits_is_not_requested_twice(deploymen
     assert [each.partition_key for each in deployment.tick("new_recordings").run_requests or ()] == [TUESDAY]
     deployment.instance.report_run_canceled(run)
     assert [each.partition_key for each in deployment.tick("new_recordings").run_requests or ()] == [MONDAY, TUESDAY]
+
+
+def test_a_run_that_ended_in_the_future_does_not_block_its_day(deployment: DagsterDeployment, monkeypatch) -> None:
+    leave_run(deployment.instance, deployment.definitions, "ingest_day", TAGS)
+    ten_days_ago = datetime.now(UTC) - timedelta(days=10)
+
+    class EarlierClock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return ten_days_ago
+
+    monkeypatch.setattr("habla_ml.defs.attempts.datetime", EarlierClock)
+    assert count_attempts(deployment.instance, "ingest_day", TAGS, DAYS).can_start(ten_days_ago)

@@ -98,19 +98,21 @@ class LiveDeployment:
         return open_lake(self.settings.lake, self.settings.work_folder / "cache")
 
     def start(self) -> None:
-        """Start the daemon, which starts a code server and the runs."""
+        """Start the daemon as `make dev` does; it starts a code server and the runs."""
+        environment = {
+            **os.environ,
+            "DAGSTER_HOME": str(self.home),
+            "HABLA_CONFIGS": str(self.folder / "configs"),
+            "HABLA_PROFILE": "trial",
+            "OMP_NUM_THREADS": "1",
+            _MARK: self._mark,
+            **self._environment,
+        }
+        subprocess.run([sys.executable, "-m", "habla_ml.defs.future_ticks"], env=environment, check=True)
         with self.log.open("ab") as log:
             subprocess.Popen(
                 [Path(sys.executable).with_name("dagster-daemon"), "run", "-w", ROOT / "workspace.yaml"],
-                env={
-                    **os.environ,
-                    "DAGSTER_HOME": str(self.home),
-                    "HABLA_CONFIGS": str(self.folder / "configs"),
-                    "HABLA_PROFILE": "trial",
-                    "OMP_NUM_THREADS": "1",
-                    _MARK: self._mark,
-                    **self._environment,
-                },
+                env=environment,
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

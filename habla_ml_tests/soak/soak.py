@@ -5,7 +5,8 @@ killed at random, the disk of lake and work folder fills and empties, the record
 and the clock of the pipeline jumps by hours.
 
 A lesson must be in the lake if it is still in Habla's folder at the end, or was there for `FAIR_CHANCE_S` seconds of a
-working host: daemon alive, disk not full. Only lessons dated by a wrong clock are exempt.
+working host: daemon alive, disk not full, and daemon restarted since the clock was set back (Dagster's sensors need
+that, see docs/host_failures.md). Only lessons dated by a wrong clock are exempt.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Soak:
         self._fill, self._jump = Timer(_FULL_DISK_EVERY_S, self.rng), Timer(_CLOCK_JUMP_EVERY_S, self.rng)
         self._empty_at: float | None = None
         self._seen_at = time.monotonic()
+        self._is_clock_set_back = False
 
     def run(self, seconds: float) -> None:
         """Let everything happen for a time, then give the host a working clock and disk again."""
@@ -94,7 +96,9 @@ class Soak:
             if self._empty_at is not None and time.monotonic() >= self._empty_at:
                 self._empty_disk()
             if self._jump.is_due():
+                before = self.clock.hours
                 self.clock.set(self.rng.choice(_CLOCK_JUMPS_H))
+                self._is_clock_set_back |= self.clock.hours < before
                 self._report(f"clock of the pipeline set to {self.clock.hours:+g} h")
             if self._kill.is_due():
                 self._report(f"killed {self.deployment.kill_at_random(self.rng)}")
@@ -102,6 +106,8 @@ class Soak:
             time.sleep(_STEP_S)
         self._empty_disk()
         self.clock.set(0.0)
+        self.deployment.kill()
+        self._restart_daemon()
 
     def lessons_due(self) -> list[RecordedLesson]:
         """Return the lessons that must be in the lake."""
@@ -128,11 +134,12 @@ class Soak:
         if not self.deployment.is_running():
             self.deployment.kill("dagster api grpc")
             self.deployment.start()
+            self._is_clock_set_back = False
             self._report("daemon started")
 
     def _count_host_time(self) -> None:
         now = time.monotonic()
-        if self._empty_at is None and self.deployment.is_running():
+        if self._empty_at is None and not self._is_clock_set_back and self.deployment.is_running():
             for lesson in self.recorder.present():
                 lesson.host_seconds += now - self._seen_at
         self._seen_at = now
