@@ -71,7 +71,7 @@ def decode_container(data: bytes, max_duration_s: float) -> NDArray[np.int16]:
             declared_s = _read_declared_duration(opened, container, data)
             if declared_s is not None and declared_s > max_duration_s + _PADDING_S:
                 raise InputError(f"lasts {declared_s:.1f} s, more than the {max_duration_s:g} s allowed; split it")
-            samples = _decode_stream(opened, container, rate, max_duration_s)
+            samples = _decode_stream(opened, container, rate, declared_s, max_duration_s)
     except (av.FFmpegError, UnicodeDecodeError, ValueError) as error:
         raise InputError(f"is damaged or cut off: {container} cannot be decoded: {error}") from error
     decoded_s = len(samples) / rate
@@ -80,7 +80,6 @@ def decode_container(data: bytes, max_duration_s: float) -> NDArray[np.int16]:
         raise InputError(f"is cut off: {decoded_s:.2f} of the {declared_s:.2f} s it declares can be decoded")
     if not len(samples):
         raise InputError("holds no sound (0 frames)")
-    check_level(samples)
     return quantise(resample(samples, rate)[: round(max_duration_s * SAMPLE_RATE)])
 
 
@@ -90,23 +89,32 @@ def _check_sample_rate(stream: Any) -> int:
     return rate
 
 
-def _decode_stream(opened: Any, container: str, rate: int, max_duration_s: float) -> NDArray[np.float32]:
+def _decode_stream(
+    opened: Any, container: str, rate: int, declared_s: float | None, max_duration_s: float
+) -> NDArray[np.float32]:
     """Return the samples of the first audio stream at its own rate, channels averaged."""
-    from av import AudioResampler
+    from av import AudioResampler, InvalidDataError
 
     most = round((max_duration_s + _PADDING_S) * rate)
     parts: list[NDArray[np.float32]] = []
     count = 0
     planar: AudioResampler | None = None
-    for frame in _decode_packets(opened, container):
-        if frame.sample_rate != rate or len(frame.layout.channels) > MAX_CHANNELS:
-            raise InputError(f"changes from {rate} Hz to {frame.sample_rate} Hz; export it again")
-        planar = planar or AudioResampler(format="fltp", layout=frame.layout, rate=rate)
-        for each in planar.resample(frame):
-            parts.append(each.to_ndarray().mean(axis=0, dtype=np.float32))
-            count += len(parts[-1])
-        if count > most:
-            raise InputError(f"lasts longer than the {max_duration_s:g} s allowed; split it")
+    try:
+        for frame in _decode_packets(opened, container):
+            if frame.sample_rate != rate or len(frame.layout.channels) > MAX_CHANNELS:
+                raise InputError(f"changes from {rate} Hz to {frame.sample_rate} Hz; export it again")
+            planar = planar or AudioResampler(format="fltp", layout=frame.layout, rate=rate)
+            for each in planar.resample(frame):
+                channels = each.to_ndarray()
+                check_level(channels)
+                parts.append(channels.mean(axis=0, dtype=np.float32))
+                count += len(parts[-1])
+            if count > most:
+                raise InputError(f"lasts longer than the {max_duration_s:g} s allowed; split it")
+    except InvalidDataError:
+        # Whatever follows the sound of an MP3, such as lyrics, looks like a damaged packet.
+        if container != "mp3" or declared_s is None or count < (declared_s - _PADDING_S) * rate:
+            raise
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
 

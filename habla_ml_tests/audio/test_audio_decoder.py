@@ -65,7 +65,7 @@ def test_uncompressed_files_of_apple_are_restored_bit_for_bit_or_are_cut_off(dec
         with pytest.raises(InputError, match=r"cut off|no sound"):
             decoder.decode(whole[:-missing], 30.0)
     with pytest.raises(InputError, match="up to ±9"):
-        decoder.decode(make_wav(np.full(4000, 9.0), SAMPLE_RATE, "FLOAT", form), 30.0)
+        decoder.decode(make_wav(np.array([[9.5, -9.5]] * 4000), SAMPLE_RATE, "FLOAT", form), 30.0)
 
 
 ID3V2 = b"ID3\x04\x00\x00" + bytes((0, 0, 1, 2)) + b"\0" * 130
@@ -77,6 +77,12 @@ def test_tags_before_and_after_the_sound_do_not_change_it(decoder: AudioDecoder,
     plain = encode_audio_file(kind, 2.0, 16_000)
     before = ID3V2 if kind != "opus" else b""
     assert np.array_equal(decoder.decode(before + plain + ID3V1, 30.0), decoder.decode(plain, 30.0))
+
+
+@pytest.mark.parametrize("tail", [b"LYRICSBEGIN" + b"x" * 300 + b"LYRICSEND", bytes(range(200))])
+def test_what_follows_the_sound_of_an_mp3_does_not_change_it(decoder: AudioDecoder, tail: bytes) -> None:
+    plain = encode_audio_file("mp3", 2.0, 16_000)
+    assert np.array_equal(decoder.decode(plain + tail, 30.0), decoder.decode(plain, 30.0))
 
 
 def test_an_m4a_with_its_index_at_the_end_is_decoded(decoder: AudioDecoder) -> None:
