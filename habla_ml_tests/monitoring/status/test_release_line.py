@@ -1,0 +1,45 @@
+"""The line of the released model, with its word error rate, on a deployment with v1 on the channel."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+
+from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
+from habla_ml.monitoring.finding import Finding
+from habla_ml.monitoring.released_model import watch_release
+from habla_ml.monitoring.status.inputs import StatusInputs
+from habla_ml.monitoring.status.storage_lines import describe_release
+from habla_ml_tests.monitoring.conftest import artefact, lake, monitored_deployment, settings, store, week_start
+from habla_ml_tests.testing.monitored_deployment import ERROR_RATE
+
+__all__ = ["artefact", "lake", "monitored_deployment", "settings", "store"]
+
+
+def read_release_line(deployment, now: datetime) -> Finding:
+    inputs = StatusInputs(deployment.settings, now, lambda: deployment.lake, lambda: deployment.store, lambda: None)
+    (found,) = describe_release(inputs)
+    return found
+
+
+def test_the_released_model_is_shown_with_its_error_rate_and_that_of_the_base(monitored_deployment):
+    found = read_release_line(monitored_deployment, week_start(1, monitored_deployment.settings))
+    models = read_stored_comparison(monitored_deployment.lake, "v1").models
+    assert found.health == "ok"
+    assert found.values["version"] == "v1"
+    assert found.values["wer"] == pytest.approx(models[-1].wer.value)
+    assert found.values["base_wer"] == pytest.approx(models[0].wer.value)
+    assert f"WER {models[-1].wer.value:.1%}" in found.found
+    assert "[" in found.found
+
+
+def test_an_active_alarm_needs_a_person(monitored_deployment):
+    for week in range(6):
+        monitored_deployment.simulate_week(week, ERROR_RATE if week < 3 else 0.6)
+    now = week_start(6, monitored_deployment.settings)
+    watch_release(monitored_deployment.lake, monitored_deployment.store, monitored_deployment.settings, now, print)
+    found = read_release_line(monitored_deployment, now)
+    assert found.health == "wrong"
+    assert "more errors since the week of" in found.found
+    assert "habla-ml rollback" in found.next_step
