@@ -7,6 +7,7 @@ a clock that was at 2099 for a minute would stop the pipeline silently.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import dagster as dg
 
@@ -19,9 +20,9 @@ def reset_future_ticks(instance: dg.DagsterInstance, now: float) -> list[str]:
     """Set the times of sensors' last ticks that are after `now` (seconds since 1970) to 0; return these sensors."""
     reset = []
     for state in instance.all_instigator_state():
-        data = state.instigator_data
+        data: Any = state.instigator_data
         future = {name: 0.0 for name in _TIMES if (getattr(data, name, None) or 0.0) > now}
-        if future and data is not None:
+        if future:
             instance.update_instigator_state(state.with_data(data._replace(**future)))
             reset.append(state.instigator_name)
     return reset
