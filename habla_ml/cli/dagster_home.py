@@ -21,7 +21,7 @@ _NEEDED_VALUES: Final = frozenset(
 
 
 def find_shipped_dagster_config() -> Path | None:
-    """Return the shipped file: beside `configs/`, or beside the package; None where there is neither."""
+    """Return the shipped file: next to `configs/`, or next to the package; None where there is neither."""
     roots = (configs_folder().parent, Path(__file__).resolve().parents[2])
     paths = (each / "dagster_home" / DAGSTER_CONFIG_FILE for each in roots)
     return next((each for each in paths if each.is_file()), None)

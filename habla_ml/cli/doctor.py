@@ -19,10 +19,12 @@ from habla_ml.cli.context import Profile, print_rich_table
 from habla_ml.cli.dagster_home import DAGSTER_CONFIG_FILE, find_outdated_keys, find_shipped_dagster_config
 from habla_ml.errors import HablaError
 from habla_ml.lake.factory import open_store
+from habla_ml.monitoring.alerts import list_channels
 from habla_ml.monitoring.finding import Finding, Health
 from habla_ml.platform_support import describe_platform
 from habla_ml.recordings.skipped_sessions import find_skipped_sessions
 from habla_ml.settings import Settings, StoreSettings, load_settings
+from habla_ml.settings.models import AlertSettings
 
 _COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 PACKAGES = (
@@ -116,6 +118,7 @@ def _check_settings(settings: Settings) -> Iterator[Finding]:
     if settings.consent.registry is None:
         next_step = "set consent.registry to a register (docs/consent.md)"
         yield Finding("consent", "note", "no register: all recordings count as consented", next_step)
+    yield _check_alerts(settings.monitoring.alerts)
     yield _check_free_space(settings.work_folder)
     yield _check_dagster_home(os.environ.get("DAGSTER_HOME"))
 
@@ -143,6 +146,12 @@ def _check_recordings(settings: Settings) -> Finding:
         found, _, next_step = problem.partition("; ")
         return Finding("recordings", "wrong", found, next_step)
     sessions = sum(1 for each in folder.iterdir() if each.is_dir())
+    limit = settings.recordings.max_recordings
+    if limit and sessions > limit + 1:
+        found = f"{sessions} session folders in {folder}, more than recordings.max_recordings ({limit})"
+        return Finding(
+            "recordings", "note", found, "set it to max_recordings of Habla, for the alert before it deletes"
+        )
     next_step = "" if sessions else "record with Habla, or point recordings.folder at data/audio/recordings"
     health: Health = "ok" if sessions else "note"
     return Finding("recordings", health, f"{sessions} session folders in {folder}", next_step)
@@ -181,6 +190,19 @@ def _check_store(subject: str, where: StoreSettings) -> Finding:
     except HablaError as error:
         return Finding(subject, "wrong", str(error), "fix it before the first run")
     return Finding(subject, "ok", f"{store.url} is reachable and has conditional writes")
+
+
+def _check_alerts(alerts: AlertSettings) -> Finding:
+    channels = list_channels(alerts)
+    if not channels:
+        next_step = "set monitoring.alerts (docs/operate.md)"
+        return Finding("alerts", "note", "none: only the UI and `status` show that the loop has stopped", next_step)
+    names = [alerts.webhook_variable, alerts.email.password_variable if alerts.email and alerts.email.user else None]
+    missing = [name for name in names if name is not None and not os.environ.get(name)]
+    if missing:
+        found = f"by {' and '.join(channels)}, but {' and '.join(missing)} is not set here"
+        return Finding("alerts", "wrong", found, "export it where Dagster's daemon starts, then restart the daemon")
+    return Finding("alerts", "ok", f"by {' and '.join(channels)}")
 
 
 def _check_free_space(folder: Path) -> Finding:

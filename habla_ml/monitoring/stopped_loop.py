@@ -131,7 +131,7 @@ def _examine_review_queue(lake: Lake, has_recordings: bool, settings: Settings, 
     yield Condition(
         REVIEW,
         "The review queue is out of date" if has_queue else "There is no review queue yet",
-        f"The queue is made anew by the schedule `weekly_review` ({settings.review.cron}); the last one is older than "
+        f"The queue is made by the schedule `weekly_review` ({settings.review.cron}); the last one is older than "
         f"{days:g} days.\nRun `{settings.command('status')}`, or launch the job `choose_for_review`.",
         # A new deployment has no queue before the first time of the schedule.
         timedelta() if has_queue else timedelta(days=days),

@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from habla_ml.cli.dagster_home import find_outdated_keys, find_shipped_dagster_config
+from habla_ml.cli.doctor import run_checks
 from habla_ml.errors import SettingsError
-from habla_ml_tests.testing.command_line import run_habla_ml
+from habla_ml.monitoring.finding import Finding
 
 SHIPPED = {
     "concurrency": {"runs": {"max_concurrent_runs": 2}},
@@ -46,22 +47,22 @@ def test_a_missing_file_is_named(tmp_path):
         find_outdated_keys(tmp_path / "a.yaml", write(tmp_path / "b.yaml", SHIPPED))
 
 
-def test_the_doctor_compares_the_file_of_dagster_home_with_the_shipped_one(tmp_path):
+def test_the_doctor_compares_the_file_of_dagster_home_with_the_shipped_one(tmp_path, monkeypatch):
     shipped = find_shipped_dagster_config()
     assert shipped is not None
-    recordings = tmp_path / "recordings"
-    recordings.mkdir()
-    environment = {
-        "HABLA_RECORDINGS__FOLDER": str(recordings),
-        "HABLA_LAKE__URL": str(tmp_path / "lake"),
-        "HABLA_RELEASE__STORE__URL": str(tmp_path / "cdn"),
-        "DAGSTER_HOME": str(tmp_path),
-    }
+    monkeypatch.setenv("HABLA_LAKE__URL", str(tmp_path / "lake"))
+    monkeypatch.setenv("HABLA_RELEASE__STORE__URL", str(tmp_path / "cdn"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+
+    def check() -> Finding:
+        (found,) = [each for each in run_checks(None) if each.subject == "DAGSTER_HOME"]
+        return found
+
     tree = yaml.safe_load(shipped.read_text("utf-8"))
     write(tmp_path / "dagster.yaml", tree)
-    assert "is older than habla_ml" not in run_habla_ml("doctor", **environment).stdout
+    assert check() == Finding("DAGSTER_HOME", "ok", str(tmp_path))
     del tree["run_monitoring"]
     write(tmp_path / "dagster.yaml", tree)
-    found = run_habla_ml("doctor", **environment)
-    assert "is older than habla_ml: run_monitoring.enabled" in found.stdout
-    assert "not on Windows itself" in found.stdout
+    assert "is older than habla_ml: run_monitoring.enabled" in check().found
+    (tmp_path / "dagster.yaml").unlink()
+    assert check().next_step.startswith(f"copy {shipped}")

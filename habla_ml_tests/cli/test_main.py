@@ -4,6 +4,8 @@ import pytest
 import yaml
 
 from habla_ml.cli.context import print_labelled, print_line
+from habla_ml.cli.doctor import run_checks
+from habla_ml.monitoring.finding import Finding
 from habla_ml_tests.testing.command_line import run_habla_ml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +37,35 @@ def test_the_doctor_lists_what_is_installed_configured_and_missing_with_the_next
     assert "point recordings.folder at data/audio/recordings" in found.stdout
     assert "has conditional writes" in found.stdout
     assert "make dev" in found.stdout
+
+
+def find_check(profile: Path, subject: str) -> Finding:
+    (found,) = [each for each in run_checks(str(profile)) if each.subject == subject]
+    return found
+
+
+def test_the_doctor_reports_alerts_without_a_channel_and_without_their_secret(profile, monkeypatch):
+    assert "set monitoring.alerts" in find_check(profile, "alerts").next_step
+    monkeypatch.setenv("HABLA_MONITORING__ALERTS__WEBHOOK_VARIABLE", "HABLA_ALERT_WEBHOOK")
+    found = find_check(profile, "alerts")
+    assert (found.health, found.found) == ("wrong", "by webhook, but HABLA_ALERT_WEBHOOK is not set here")
+    monkeypatch.setenv("HABLA_ALERT_WEBHOOK", "https://example.org/secret")
+    assert find_check(profile, "alerts") == Finding("alerts", "ok", "by webhook")
+
+
+def test_the_doctor_compares_the_number_of_folders_with_the_limit_of_habla(profile, monkeypatch):
+    for number in range(4):
+        (profile.parent.parent / "recordings" / f"{number}_20260216_09000{number}").mkdir()
+    assert find_check(profile, "recordings").health == "ok"
+    monkeypatch.setenv("HABLA_RECORDINGS__MAX_RECORDINGS", "2")
+    assert "more than recordings.max_recordings (2)" in find_check(profile, "recordings").found
+
+
+def test_the_doctor_lists_skipped_sessions_with_what_to_do(profile):
+    (profile.parent.parent / "recordings" / "1_19700101_000100").mkdir()
+    found = find_check(profile, "skipped session")
+    assert found.found == "1_19700101_000100 is dated 1970-01-01: the recorder's clock was reset"
+    assert found.next_step == "rename the folder to the time of the lesson"
 
 
 def test_the_doctor_names_the_fault_of_a_broken_profile_and_exits_with_1(profile):

@@ -26,7 +26,7 @@ _ALERT_TAG: Final = "habla_ml/alert"
 _CHANNELS_TAG: Final = "habla_ml/alert_channels"
 _DUE, _SENT, _KNOWN = "due", "sent", "known"
 _WILL_RETRY_TAG: Final = "dagster/will_retry"
-_MOST_ALIKE: Final = 5
+_MOST_OF_A_KIND: Final = 5
 """Alerts a day about one job and kind of fault; a full disk can fail a hundred days."""
 _MOST_DELIVERIES: Final = 10
 _MOST_MISSED: Final = 100
@@ -100,11 +100,11 @@ def deliver_due_alerts(
 
 
 def _is_reported(instance: dg.DagsterInstance, run: dg.DagsterRun, fault: str) -> bool:
-    """Return whether an alert about this cause was sent or is due, or too many alike."""
+    """Return whether an alert about this cause was sent or is due, or too many of its kind today."""
     reported: dict[str, Any] = {ERROR_TAG: fault, _ALERT_TAG: [_DUE, _SENT]}
     day_ago = datetime.now(UTC) - timedelta(days=1)
-    alike = dg.RunsFilter(job_name=run.job_name, tags=reported, created_after=day_ago)
-    if len(instance.get_run_ids(alike, limit=_MOST_ALIKE)) >= _MOST_ALIKE:
+    same_kind = dg.RunsFilter(job_name=run.job_name, tags=reported, created_after=day_ago)
+    if len(instance.get_run_ids(same_kind, limit=_MOST_OF_A_KIND)) >= _MOST_OF_A_KIND:
         return True
     last_success = find_last_success(instance, run.job_name, run.tags.get(PARTITION_TAG, ""))
     after = last_success.create_timestamp if last_success else None
@@ -122,7 +122,7 @@ def _build_alert(run: dg.DagsterRun, failed_at: datetime, settings: Settings) ->
         text=(
             f"Run {run.run_id[:8]} failed on {failed_at.astimezone(settings.zone):%Y-%m-%d at %H:%M} "
             f"({settings.time_zone}). Further failures of the same kind send no alert until it succeeds, and after "
-            f"{_MOST_ALIKE} alerts of one kind a day the others are only listed.\n"
+            f"{_MOST_OF_A_KIND} alerts of one kind a day the others are only listed.\n"
             f"`{settings.command('status')}` shows what failed and when it is tried again. The UI shows the error: Runs, "
             f"{run.run_id[:8]}."
         ),
