@@ -87,13 +87,14 @@ def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
 
 
 def _select(job: str, assets: Sequence[str]) -> dg.AssetSelection:
-    """Return the assets of a job with their checks; the status also runs the checks of recordings that wait."""
+    """Return the assets of a job with their checks; only the status runs those of recordings that wait.
+
+    They examine the whole folder, so they say nothing about the day of an ingest, and an import of many days would
+    repeat them for each.
+    """
     selection = dg.AssetSelection.assets(*assets)
-    if job != REPORT_STATUS:
-        return selection
-    return selection | dg.AssetSelection.checks(
-        *(dg.AssetCheckKey(dg.AssetKey(_RECORDINGS), each) for each in LOOP_CHECKS)
-    )
+    waiting = dg.AssetSelection.checks(*(dg.AssetCheckKey(dg.AssetKey(_RECORDINGS), each) for each in LOOP_CHECKS))
+    return selection | waiting if job == REPORT_STATUS else selection - waiting
 
 
 def _build_run_tags(job: str) -> dict[str, str]:
