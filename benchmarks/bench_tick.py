@@ -32,7 +32,9 @@ from habla_ml.corpus.hours import corpus_hours
 from habla_ml.lake import Lake, Store, catalogue
 from habla_ml.lake.factory import open_lake, open_store
 from habla_ml.lake.pointers import PointerCache, read_snapshot
+from habla_ml.monitoring.stopped_loop import examine_loop
 from habla_ml.recordings.change_detection import find_changed_days
+from habla_ml.recordings.skipped_sessions import summarise_wrong_dates
 from habla_ml.settings import Settings
 from habla_ml.training.plan import list_evaluated_trainings
 from habla_ml_tests.testing.label_studio_api import LOGIN, serve_label_studio
@@ -47,7 +49,9 @@ def build_ticks(settings: Settings, open_bench_lake: Callable[[], Lake]) -> dict
     """Return sensor → a tick, which opens the lake and fails if it finds anything."""
 
     def find_recordings() -> None:
-        assert not list(find_changed_days(settings.recordings.folder, open_bench_lake(), settings, datetime.now(UTC)))
+        folder, now = settings.recordings.folder, datetime.now(UTC)
+        assert not summarise_wrong_dates(folder, settings, now)
+        assert not list(find_changed_days(folder, open_bench_lake(), settings, now))
 
     def find_annotations(sensor: str) -> None:
         lake = open_bench_lake()
@@ -61,11 +65,15 @@ def build_ticks(settings: Settings, open_bench_lake: Callable[[], Lake]) -> dict
         assert corpus_hours(lake) == 0.5
         assert list_evaluated_trainings(lake) == []
 
+    def watch_loop() -> None:
+        examine_loop(open_bench_lake, settings, datetime.now(UTC))
+
     return {
         "new_recordings": find_recordings,
         "new_corrections": lambda: find_annotations("new_corrections"),
         "label_studio_corrections": lambda: find_annotations("label_studio_corrections"),
         "corpus_growth": measure_growth,
+        "loop_alerts": watch_loop,
     }
 
 

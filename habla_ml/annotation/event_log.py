@@ -47,6 +47,12 @@ class DayEventLog(WithheldState):
     added: int = 0
 
 
+def find_events_id(pointers: PointerReader, day: str) -> str:
+    """Return the object id of the day's table of events; empty if it has none."""
+    pointer = pointers.read_pointer(catalogue.ANNOTATIONS.name(day))
+    return "" if pointer is None else pointer.value["parquet"]
+
+
 def load_events(pointers: PointerReader, day: str) -> DayEventLog | None:
     """Return the log of `day`, or None."""
     pointer = pointers.read_pointer(catalogue.ANNOTATIONS.name(day))

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from habla_ml.annotation.event_log import DayEventLog, load_events, read_valid_events
+from habla_ml.annotation.event_log import find_events_id, load_events, read_valid_events
 from habla_ml.annotation.source import SourceChanges
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.conventions import Conventions
@@ -27,7 +27,7 @@ from habla_ml.errors import CorpusError, IsolatedError, isolate
 from habla_ml.lake import Lake, PointerReader, catalogue, compute_digest
 from habla_ml.lake.table import arrow_schema, put_table, read_table
 from habla_ml.recordings.change_detection import ChangedDay
-from habla_ml.recordings.days import PublishedDay, load_day
+from habla_ml.recordings.days import PublishedDay, find_metadata_id, load_day
 from habla_ml.recordings.segments import SEGMENT_COLUMNS, SegmentMetadata
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
 from habla_ml.settings import CorpusSettings, Settings
@@ -147,8 +147,8 @@ def build_day(lake: Lake, day: str, conventions: Conventions, settings: Settings
 
 
 def _parse_pointer(value: Mapping[str, Any], day: str) -> CorpusDay:
-    others = {key: each for key, each in value.items() if key != "facts"}
-    return CorpusDay(day=day, metadata=value["facts"], **others)
+    others = dict(value)
+    return CorpusDay(day=day, metadata=others.pop("facts"), **others)
 
 
 def read_text_problems(lake: Lake, day: CorpusDay, most: int = 100) -> tuple[TextProblem, ...]:
@@ -176,22 +176,18 @@ def find_outdated_days(
     for day in sorted(unread):
         outdated = None
         with isolate(day, errors):
-            pointers = load_day(day_pointers, day), load_events(log_pointers, day), load_corpus_day(text_pointers, day)
-            outdated = _find_outdated_day(*pointers, unread[day])
+            metadata_id = find_metadata_id(day_pointers, day)
+            if metadata_id is not None:
+                events_id = find_events_id(log_pointers, day)
+                text = text_pointers.read_pointer(catalogue.CORPUS.name(day))
+                is_built = text is not None and (text.value["annotations"], text.value["facts"]) == (
+                    events_id,
+                    metadata_id,
+                )
+                if unread[day] or not is_built:
+                    outdated = ChangedDay(day, compute_digest([unread[day], metadata_id, events_id]))
         if outdated is not None:
             yield outdated
-
-
-def _find_outdated_day(
-    recordings: PublishedDay | None, events: DayEventLog | None, text: CorpusDay | None, unread: list[str]
-) -> ChangedDay | None:
-    if recordings is None:
-        return None
-    events_id = events.parquet if events else ""
-    is_built = text is not None and (text.annotations, text.metadata) == (events_id, recordings.metadata)
-    if not unread and is_built:
-        return None
-    return ChangedDay(recordings.day, compute_digest([unread, recordings.metadata, events_id]))
 
 
 def read_annotated_segments(lake: Lake, recordings: PublishedDay, annotations: str) -> tuple[pa.Table, int]:

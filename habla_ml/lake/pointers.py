@@ -104,10 +104,10 @@ class PointerCache:
                 if (known := self._known.pop(name, None)) is not None:
                     self._size_bytes -= known[1]
 
-    def list_names(self, prefix: str) -> list[str]:
+    def list_names(self, prefix: str) -> set[str]:
         """Return the names of the cached pointers that start with `prefix`."""
         with self._lock:
-            return [name for name in self._known if name.startswith(prefix)]
+            return {name for name in self._known if name.startswith(prefix)}
 
 
 def make_pointer_key(name: str) -> str:
@@ -147,12 +147,15 @@ def read_snapshot(
         LakeError: The store cannot be listed. A pointer that cannot be read is an entry of the snapshot.
     """
     versions = dict(list_pointer_versions(store, prefix))
-    cache.drop([name for name in cache.list_names(prefix) if name not in versions])
-    wanted = [name for name in versions if names is None or name in names]
-    found: dict[str, Pointer | LakeError] = {
-        name: pointer for name in wanted if (pointer := cache.find(name, versions[name])) is not None
-    }
-    unknown = [name for name in wanted if name not in found]
+    cache.drop(cache.list_names(prefix).difference(versions))
+    found: dict[str, Pointer | LakeError] = {}
+    unknown: list[str] = []
+    for name, version in versions.items():
+        if names is None or name in names:
+            if (pointer := cache.find(name, version)) is not None:
+                found[name] = pointer
+            else:
+                unknown.append(name)
 
     def read(name: str) -> Pointer | LakeError | None:
         try:

@@ -82,6 +82,12 @@ def load_day(pointers: PointerReader, day: str) -> PublishedDay | None:
     return None if pointer is None else _parse_pointer(pointer.value, day)
 
 
+def find_metadata_id(pointers: PointerReader, day: str) -> str | None:
+    """Return the object id of the day's segment metadata, or None; a tick asks for it without parsing the day."""
+    pointer = pointers.read_pointer(catalogue.RECORDINGS.name(day))
+    return None if pointer is None else pointer.value["facts"]
+
+
 def same_fingerprint(first: str | None, second: str) -> bool:
     """Return whether two input signatures are of the same files, whatever the stat signature of the folder."""
     return first is not None and first.partition(" ")[0] == second.partition(" ")[0]

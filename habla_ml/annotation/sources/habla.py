@@ -86,16 +86,13 @@ def find_corrected_sessions(folder: Path, settings: Settings, now: datetime) -> 
     where it has corrections. Days that cannot be ingested are left out. Raises `InputError` if the recordings folder
     cannot be listed.
     """
-    days = {day: each for day, each in list_session_days(folder).items() if is_day_inside(day, settings, now)}
-    fingerprints = {
-        day: {each.name: _fingerprint_corrections_in(each, settings, now) for each in entries}
-        for day, entries in days.items()
-    }
-    corrected = {
-        day: {name: fingerprint for name, fingerprint in found.items() if fingerprint is not None}
-        for day, found in fingerprints.items()
-    }
-    return {day: found for day, found in corrected.items() if found}
+    corrected: dict[str, dict[str, str]] = {}
+    for day, entries in list_session_days(folder).items():
+        if is_day_inside(day, settings, now):
+            for entry in entries:
+                if (fingerprint := _fingerprint_corrections_in(entry, settings, now)) is not None:
+                    corrected.setdefault(day, {})[entry.name] = fingerprint
+    return corrected
 
 
 def collect(context: SourceContext, day: str) -> None:
