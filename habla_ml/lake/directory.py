@@ -270,12 +270,12 @@ def _read_modified_at(found: os.stat_result) -> datetime:
 def _describe_version(found: os.stat_result) -> str:
     """Return a version for `StoreEntry`; empty for a file that has just changed.
 
-    The clock of a file system is coarse and the number of a removed file is used again, so another file can have the
-    same numbers within a moment.
+    Each change of a file changes its `st_ctime`. But the clock of a file system is coarse and the number of a removed
+    file is used again, so another file can have both within a moment.
     """
     if time.time() - found.st_ctime < _SETTLED_AFTER_S:
         return ""
-    return f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"
+    return f"{found.st_ino:x}-{found.st_ctime_ns:x}"
 
 
 def _make_durable(handle: IO[bytes]) -> None:

@@ -157,7 +157,7 @@ def _fingerprint_corrections_in(entry: os.DirEntry[str], settings: Settings, now
         if not entry.is_dir(follow_symlinks=False):
             return None
         found = os.lstat(f"{entry.path}/{CORRECTIONS_FILE}")
-        if not os.path.lexists(f"{entry.path}/{METADATA_FILE}"):
+        if not os.access(f"{entry.path}/{METADATA_FILE}", os.F_OK):
             # Only the times of all its files tell a crashed session from one that is being recorded.
             session = list_session(entry, settings, now)
             return None if session is None else _fingerprint_corrections(session)
