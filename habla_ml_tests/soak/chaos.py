@@ -74,7 +74,9 @@ def main() -> int:
         deployment = LiveDeployment(options.folder or Path(scratch), growth_hours=0.04)
         try:
             recorder = run_chaos(deployment, options.rounds, options.longest_round_s, random.Random(options.seed))
-            problems = settle(deployment, recorder, versions=1, timeout_s=options.settle_s)
+            # Twelve lessons start a training.
+            versions = min(1, options.rounds // 15)
+            problems = settle(deployment, recorder, versions, timeout_s=options.settle_s)
             print(f"lessons: {len(recorder.lessons)}")
             print(f"versions: {[plan.version for plan in list_evaluated_trainings(deployment.open_lake())]}")
             for name, count in count_runs(deployment.instance).items():
