@@ -71,11 +71,11 @@ def main() -> int:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the processes of the trial end too
     with tempfile.TemporaryDirectory(prefix="habla_ml_chaos_") as scratch:
-        deployment = LiveDeployment(options.folder or Path(scratch), growth_hours=0.04)
+        deployment = LiveDeployment(options.folder or Path(scratch), growth_hours=0.02)
         try:
             recorder = run_chaos(deployment, options.rounds, options.longest_round_s, random.Random(options.seed))
-            # Twelve lessons start a training.
-            versions = min(1, options.rounds // 15)
+            # About twelve lessons start a training.
+            versions = min(1, options.rounds // 20)
             problems = settle(deployment, recorder, versions, timeout_s=options.settle_s)
             print(f"lessons: {len(recorder.lessons)}")
             print(f"versions: {[plan.version for plan in list_evaluated_trainings(deployment.open_lake())]}")
