@@ -64,3 +64,5 @@ class AnnotationSource:
     """Append the unread events of one day to the log. Does nothing where the log has them."""
     forget: Callable[[SourceContext, Collection[str]], ForgetReport]
     """Remove what the source keeps of segments, given by id, outside the event log."""
+    is_server: bool = False
+    """Whether looking for changes asks a remote server and appends events; a status then does not look."""

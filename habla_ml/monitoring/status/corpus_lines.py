@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 
 from habla_ml.annotation.event_log import DayEventLog, load_events, read_valid_events
 from habla_ml.annotation.review_queue import ReviewQueue, load_queue
-from habla_ml.annotation.sources.habla import find_corrected_sessions
+from habla_ml.annotation.source import SourceContext
+from habla_ml.annotation.sources import SOURCES
 from habla_ml.corpus.build import CorpusDay, load_corpus_day
 from habla_ml.corpus.hours import corpus_hours
 from habla_ml.lake import Lake, catalogue
@@ -55,14 +56,10 @@ def describe_recordings(inputs: StatusInputs) -> Iterator[Finding]:
 
 def describe_text(inputs: StatusInputs) -> Iterator[Finding]:
     """Yield the corrections that are not read, and the days whose text is older than its recordings or corrections."""
-    settings = inputs.settings
+    context = SourceContext(inputs.lake, inputs.settings, inputs.now)
+    found_days = [day for source in SOURCES if not source.is_server for day in source.find_changes(context).days]
+    unread = len({each.day for each in found_days if each.unread})
     logs = catalogue.ANNOTATIONS.read(inputs.lake)
-    unread = 0
-    if settings.recordings.folder_problem is None:
-        for day, corrected in find_corrected_sessions(settings.recordings.folder, settings, inputs.now).items():
-            log = load_events(logs, day)
-            known = log.inputs if log else {}
-            unread += sum(known.get(session) != fingerprint for session, fingerprint in corrected.items())
     recordings, texts = catalogue.RECORDINGS.read(inputs.lake), catalogue.CORPUS.read(inputs.lake)
     days = list(catalogue.RECORDINGS.keys(inputs.lake))
     outdated = [
@@ -70,8 +67,8 @@ def describe_text(inputs: StatusInputs) -> Iterator[Finding]:
         for day in days
         if _is_outdated(load_day(recordings, day), load_events(logs, day), load_corpus_day(texts, day))
     ]
-    found = "no corrections to read" if not unread else f"{format_count(unread, 'session')} with corrections to read"
-    yield Finding("corrections", "ok", found, "", {"sessions": unread})
+    found = "no corrections to read" if not unread else f"{format_count(unread, 'day')} with corrections to read"
+    yield Finding("corrections", "ok", found, "", {"days": unread})
     if outdated:
         listed = ", ".join(outdated[:3]) + (" …" if len(outdated) > 3 else "")
         found = f"{format_count(len(outdated), 'day')} to build again: {listed}"

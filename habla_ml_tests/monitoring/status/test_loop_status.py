@@ -88,13 +88,13 @@ def test_the_growth_is_the_hours_towards_the_next_version(workspace, read):
     session = add_session(workspace, 8)
     ingest_into(workspace)
     write_corrections(session, {1: "hola hola hola", 2: "hola hola hola"})
-    assert find(read(), "corrections").values == {"sessions": 1}
+    assert find(read(), "corrections").values == {"days": 1}
     collect_events(workspace.lake, DAY, workspace.settings, NOW)
     assert find(read(), "text of the corpus").values == {"days": 1}
     build_day(workspace.lake, DAY, workspace.conventions, workspace.settings)
     status = read()
     assert find(status, "text of the corpus").values == {"days": 0}
-    assert find(status, "corrections").values == {"sessions": 0}
+    assert find(status, "corrections").values == {"days": 0}
     growth = find(status, "next version")
     assert growth.values["hours"] == growth.values["corpus_hours"] == pytest.approx(9 * 2 / 3600, abs=1e-4)
     assert growth.found.startswith("0.0 of 10 h of corrected speech")

@@ -65,4 +65,6 @@ def _pull_new_events(context: SourceContext, errors: list[IsolatedError]) -> str
     return f"{report.tasks} tasks changed, {report.added} new events, {len(report.skipped_inputs)} skipped"
 
 
-SOURCE: Final = AnnotationSource("label_studio", "label_studio_corrections", find_changes, collect, forget)
+SOURCE: Final = AnnotationSource(
+    "label_studio", "label_studio_corrections", find_changes, collect, forget, is_server=True
+)
