@@ -5,12 +5,12 @@ The bound is one second. A tick reads one pointer per day of recording, for any 
 
 from __future__ import annotations
 
-import io
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from synthetic_corpus import CONVENTIONS_FOLDER, CorpusShape, open_lake, settings_of, write_corpus
@@ -38,7 +38,7 @@ def time_tick(segments: int) -> tuple[float, float]:
         for name in days:
             day_of_corpus = load_corpus_day(lake, name)
             data = lake.get_bytes(day_of_corpus.parquet) if day_of_corpus else b""
-            rows = pq.read_table(io.BytesIO(data), columns=["duration_s", "problem"])
+            rows = pq.read_table(pa.BufferReader(data), columns=["duration_s", "problem"])
             total += pc.sum(rows.filter(pc.is_null(rows["problem"]))["duration_s"]).as_py()
         peer = time.perf_counter() - started
     if abs(hours - total / 3600) > 1e-6:

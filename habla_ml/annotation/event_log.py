@@ -7,7 +7,6 @@ its whole file at every save, and a save without changes adds nothing.
 
 from __future__ import annotations
 
-import io
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,13 +17,12 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from habla_ml.annotation.events import EVENT_SCHEMA, AnnotationEvent, parse_event
 from habla_ml.consent.admission import WithheldState, merge_withheld
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.lake import Lake, PointerReader, catalogue
-from habla_ml.lake.table import put_table
+from habla_ml.lake.table import open_table, put_table
 from habla_ml.names import canonical_name
 from habla_ml.recordings.days import put_skipped_inputs, read_skipped_inputs
 from habla_ml.recordings.sessions import Skipped
@@ -66,7 +64,7 @@ def read_events(lake: Lake, day: DayEventLog) -> list[AnnotationEvent]:
 
 def read_event_table(lake: Lake, object_id: str, columns: Sequence[str] = EVENT_SCHEMA.names) -> pa.Table:
     """Return a table of events, sorted by segment, time and id. Columns that an older writer lacked are empty."""
-    file = pq.ParquetFile(io.BytesIO(lake.get_bytes(object_id)))
+    file = open_table(lake, object_id)
     table = file.read([name for name in columns if name in file.schema_arrow.names])
     for column in map(EVENT_SCHEMA.field, columns):
         if column.name not in table.column_names:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import types
 from collections.abc import Collection, Sequence
 from dataclasses import fields
@@ -40,16 +39,25 @@ def arrow_schema(row: type, without: Collection[str] = (), order: Sequence[str] 
     return pa.schema([_make_field(name, hints[name]) for name in (*order, *others)])
 
 
+def open_table(lake: Lake, object_id: str) -> pq.ParquetFile:
+    """Open a parquet object in memory.
+
+    Arrow's threads never get a Python file: with one they need the interpreter, and can abort or hang a process that is
+    about to end (apache/arrow issue 50482).
+    """
+    return pq.ParquetFile(pa.BufferReader(lake.get_bytes(object_id)))
+
+
 def read_table(lake: Lake, object_id: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a parquet object, or some of its columns, into memory."""
-    return pq.read_table(io.BytesIO(lake.get_bytes(object_id)), columns=None if columns is None else list(columns))
+    return open_table(lake, object_id).read(None if columns is None else list(columns))
 
 
 def put_table(lake: Lake, table: pa.Table) -> str:
     """Write a table as a parquet object and return its object id; the same table gives the same object."""
-    out = io.BytesIO()
+    out = pa.BufferOutputStream()
     pq.write_table(table, out, compression="zstd", row_group_size=_ROW_GROUP_ROWS)
-    return lake.put_bytes(out.getvalue())
+    return lake.put_bytes(out.getvalue().to_pybytes())
 
 
 def _make_field(name: str, hint: Any) -> pa.Field:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from habla_ml.annotation.review_queue import load_chosen_segment_ids
 from habla_ml.corpus.build import list_corpus_days
@@ -19,6 +17,7 @@ from habla_ml.corpus.copies import find_names_of_copies, keep_newest_of_each_sou
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.lake import Lake
+from habla_ml.lake.table import read_table
 from habla_ml.monitoring.weeks import week_of_day, week_of_moment
 from habla_ml.names import canonical_name
 
@@ -59,7 +58,7 @@ class SnapshotContents:
 def read_snapshot_contents(lake: Lake, snapshot: Snapshot) -> SnapshotContents:
     """Read the contents of a snapshot from its table."""
     columns = ["segment_id", "audio_sha256", "split", "speaker", "sentence", "session_id", "day"]
-    table = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments)), columns=columns)
+    table = read_table(lake, snapshot.segments, columns)
     is_train = pc.field("split") == "train"
     train, held_out = table.filter(is_train), table.filter(~is_train)
     sentences = pc.unique(train["sentence"]).to_pylist()
@@ -106,7 +105,7 @@ def load_fresh_corrections(
 
 
 def _read_fresh_rows(lake: Lake, parquet: str, trained: SnapshotContents, since: datetime) -> pa.Table:
-    table = pq.read_table(io.BytesIO(lake.get_bytes(parquet)), columns=[*_CORRECTION_COLUMNS, "problem"])
+    table = read_table(lake, parquet, [*_CORRECTION_COLUMNS, "problem"])
     in_snapshot = pc.field("segment_id").isin(trained.segments) | pc.field("audio_sha256").isin(trained.audio_hashes)
     fresh = pc.field("problem").is_null() & (pc.field("annotated_at") >= pa.scalar(since)) & ~in_snapshot
     return table.filter(fresh).select(list(_CORRECTION_COLUMNS))

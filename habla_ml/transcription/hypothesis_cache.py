@@ -8,15 +8,14 @@ their old pointers, unread and unchanged, and their clips are decoded again.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake, Pointer, catalogue
+from habla_ml.lake.table import put_table, read_table
 from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord, Transcriber, Usage
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
 
@@ -134,7 +133,7 @@ def save_hypotheses(
         value = {
             "artefact": artefact_digest,
             "options": options.model_dump(mode="json"),
-            "hypotheses": lake.put_bytes(_to_parquet(rows)),
+            "hypotheses": put_table(lake, _to_table(rows)),
             "count": len(rows),
             "usage": asdict(before + (used or Usage())),
         }
@@ -161,7 +160,7 @@ def _read_rows(lake: Lake, pointer: Pointer | None, artefact_digest: str) -> dic
             f"{pointer.name} contains hypotheses of artefact {pointer.value['artefact']}, whose digest has the same first "
             f"16 digits as {artefact_digest}; delete the pointer and evaluate again"
         )
-    table = pq.read_table(io.BytesIO(lake.get_bytes(pointer.value["hypotheses"])))
+    table = read_table(lake, pointer.value["hypotheses"])
     hypotheses = [
         Hypothesis(**{**row, "words": tuple(RecognisedWord(**word) for word in row["words"])})
         for row in table.to_pylist()
@@ -169,8 +168,5 @@ def _read_rows(lake: Lake, pointer: Pointer | None, artefact_digest: str) -> dic
     return {each.audio_sha256: each for each in hypotheses}
 
 
-def _to_parquet(rows: Mapping[str, Hypothesis]) -> bytes:
-    table = pa.Table.from_pylist([asdict(rows[key]) for key in sorted(rows)], schema=_SCHEMA)
-    out = io.BytesIO()
-    pq.write_table(table, out, compression="zstd")
-    return out.getvalue()
+def _to_table(rows: Mapping[str, Hypothesis]) -> pa.Table:
+    return pa.Table.from_pylist([asdict(rows[key]) for key in sorted(rows)], schema=_SCHEMA)

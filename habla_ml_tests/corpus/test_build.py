@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from habla_ml.annotation.event_log import append_events, load_events, read_events
@@ -19,6 +17,7 @@ from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, build_day, read_text
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.hours import corpus_hours
 from habla_ml.errors import CorpusError
+from habla_ml.lake.table import read_table
 from habla_ml.recordings.ingest import ingest_day
 from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
 from habla_ml_tests.testing.corrected_days import list_outdated_days
@@ -47,7 +46,7 @@ def build(workspace: HablaWorkspace) -> CorpusDay:
 
 
 def read_corpus_rows(workspace: HablaWorkspace, day: CorpusDay) -> list[dict[str, Any]]:
-    table = pq.read_table(io.BytesIO(workspace.lake.get_bytes(day.parquet)))
+    table = read_table(workspace.lake, day.parquet)
     assert table.schema.equals(CORPUS_SCHEMA)
     return list(table.to_pylist())
 

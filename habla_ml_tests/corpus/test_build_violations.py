@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from habla_ml.annotation.event_log import append_events
@@ -14,6 +12,7 @@ from habla_ml.annotation.sources import collect_events
 from habla_ml.corpus.build import CorpusDay, build_day, load_corpus_day
 from habla_ml.corpus.violations import ViolatingSegment, find_violating_segments, read_violations
 from habla_ml.lake import catalogue
+from habla_ml.lake.table import read_table
 from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
 from habla_ml_tests.testing.corrected_days import CONVENTIONS_V3, MONDAY, TUESDAY, A, create_annotated_lake
 from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, write_corrections, write_session
@@ -46,7 +45,7 @@ def build(workspace: HablaWorkspace, day: str = MONDAY) -> CorpusDay:
 
 def test_violations_are_recorded_and_counted_and_do_not_change_the_text(workspace: HablaWorkspace) -> None:
     day = build(workspace)
-    rows = pq.read_table(io.BytesIO(workspace.lake.get_bytes(day.parquet))).to_pylist()
+    rows = read_table(workspace.lake, day.parquet).to_pylist()
     assert [(row["text"], row["sentence"], row["problem"], row["violations"]) for row in rows] == [
         ("Que  hora es?", "Que hora es?", None, ["doubled spaces", "question without ¿"]),
         ("¿Qué hora es?", "¿Qué hora es?", None, []),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 import unicodedata
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -19,6 +17,7 @@ from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.snapshot import SPLITS, Snapshot, Split, load_snapshot
 from habla_ml.corpus.splits import load_ledger, load_split_changes, make_snapshot
 from habla_ml.lake import Lake, catalogue
+from habla_ml.lake.table import read_table
 from habla_ml.settings import Settings
 from habla_ml_tests.testing.habla_sessions import V1, V2, make_workspace
 from habla_ml_tests.testing.spellings import respell
@@ -40,7 +39,7 @@ def make_enrolled_settings(root: Path) -> Settings:
 
 
 def read_snapshot_rows(lake: Lake, snapshot: Snapshot) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(lake.get_bytes(snapshot.segments))).to_pylist()
+    rows: list[dict[str, Any]] = read_table(lake, snapshot.segments).to_pylist()
     return rows
 
 

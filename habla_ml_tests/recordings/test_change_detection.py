@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
+from habla_ml.lake.table import read_table
 from habla_ml.recordings.change_detection import find_changed_days
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.ingest import ingest_day
@@ -153,7 +152,7 @@ def test_the_same_audio_under_two_names_is_two_segments_of_one_sound(workspace: 
     session = workspace.recordings / A
     shutil.copy(session / "segment_001.wav", session / "segment_003.wav")
     shutil.copytree(session, workspace.recordings / B)
-    table = pq.read_table(io.BytesIO(workspace.lake.get_bytes(ingest_into(workspace).parquet))).to_pylist()
+    table = read_table(workspace.lake, ingest_into(workspace).parquet).to_pylist()
     same = [row for row in table if row["audio_sha256"] == table[0]["audio_sha256"]]
     assert [(row["session_id"], row["number"]) for row in same] == [(A, 1), (A, 3), (B, 1), (B, 3)]
     assert len({row["segment_id"] for row in same}) == 4

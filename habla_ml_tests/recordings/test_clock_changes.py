@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pyarrow.parquet as pq
 import pytest
 
+from habla_ml.lake.table import read_table
 from habla_ml.recordings.change_detection import find_changed_days
 from habla_ml.recordings.ingest import ingest_day
 from habla_ml.recordings.sessions import scan_sessions, to_utc
@@ -18,7 +17,7 @@ from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, set_age, 
 
 def ingest_and_read_rows(workspace: HablaWorkspace, day: str) -> list[dict[str, Any]]:
     done = ingest_day(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
-    table: list[dict[str, Any]] = pq.read_table(io.BytesIO(workspace.lake.get_bytes(done.parquet))).to_pylist()
+    table: list[dict[str, Any]] = read_table(workspace.lake, done.parquet).to_pylist()
     return table
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import random
 import shutil
 import subprocess
@@ -11,11 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from habla_ml.audio import decode_flac, pcm_sha256
 from habla_ml.lake import Lake
+from habla_ml.lake.table import read_table
 from habla_ml.recordings import day_reader as day_reader_module
 from habla_ml.recordings.change_detection import find_changed_days
 from habla_ml.recordings.days import load_day, read_skipped_inputs
@@ -29,8 +28,8 @@ A, B, C = "11111_20260216_090000", "22222_20260216_100000", "33333_20260216_1100
 def read_checked_rows(workspace: HablaWorkspace) -> dict[str, dict[str, Any]]:
     published = load_day(workspace.lake, DAY)
     assert published is not None
-    table = pq.read_table(io.BytesIO(workspace.lake.get_bytes(published.parquet))).to_pylist()
-    metadata = pq.read_table(io.BytesIO(workspace.lake.get_bytes(published.metadata))).to_pylist()
+    table = read_table(workspace.lake, published.parquet).to_pylist()
+    metadata = read_table(workspace.lake, published.metadata).to_pylist()
     assert [row["segment_id"] for row in metadata] == [row["segment_id"] for row in table]
     assert published.segments == len(table)
     for row in table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import tempfile
@@ -12,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import soundfile
 
 from habla_ml.audio import decode_flac, pcm_sha256
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake
+from habla_ml.lake.table import open_table, read_table
 from habla_ml.recordings.change_detection import find_changed_days
 from habla_ml.recordings.days import DayUpdate, load_day, publish_day
 from habla_ml.recordings.ingest import IngestedDay, ingest_day
@@ -40,7 +39,7 @@ from habla_ml_tests.testing.habla_sessions import (
 
 
 def read_rows(workspace: HablaWorkspace, day: IngestedDay) -> list[dict[str, object]]:
-    table = pq.read_table(io.BytesIO(workspace.lake.get_bytes(day.parquet)))
+    table = read_table(workspace.lake, day.parquet)
     assert table.schema.equals(SEGMENT_SCHEMA)
     return list(table.to_pylist())
 
@@ -282,7 +281,7 @@ def test_a_day_of_many_row_groups_keeps_order_and_identity(workspace: HablaWorks
     write_session(workspace.recordings, B, ROW_GROUP_SIZE, seconds=0.01)
     day = ingest_into(workspace)
     found = read_rows(workspace, day)
-    file = pq.ParquetFile(io.BytesIO(workspace.lake.get_bytes(day.parquet)))
+    file = open_table(workspace.lake, day.parquet)
     assert file.metadata.num_row_groups == 3
     keys = [(str(row["session_id"]), int(str(row["number"]))) for row in found]
     assert keys == sorted(keys)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from habla_ml.corpus.build import CORPUS_SCHEMA
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.lake import Lake, catalogue
-from habla_ml.lake.table import put_table
+from habla_ml.lake.table import put_table, read_table
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def write_corpus_day(lake: Lake, day: str, lines: Iterable[AnnotatedSegmentSpec]
 
 def read_splits(lake: Lake, segments: str) -> dict[str, tuple[str, str]]:
     """Return segment → its split and its audio digest."""
-    table = pq.read_table(io.BytesIO(lake.get_bytes(segments)))
+    table = read_table(lake, segments)
     return {row["segment_id"]: (row["split"], row["audio_sha256"]) for row in table.to_pylist()}
 
 

@@ -7,7 +7,6 @@ turn, so its speech counts as missed.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -16,6 +15,7 @@ from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.errors import InputError
 from habla_ml.evaluation.metrics.diarisation import DiarisationScore, SpeakerTurn, read_rttm, score_diarisation
 from habla_ml.lake import Lake
+from habla_ml.lake.table import read_table
 from habla_ml.names import canonical_file_name, canonical_name
 from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.recordings.sessions import parse_session_start, to_utc
@@ -49,11 +49,7 @@ def score_speaker_labels(
 
 
 def _read_test_sessions(lake: Lake, snapshot: Snapshot) -> tuple[set[str], list[str]]:
-    import pyarrow.parquet as pq
-
-    rows = pq.read_table(
-        io.BytesIO(lake.get_bytes(snapshot.segments)), columns=["session_id", "day", "split"]
-    ).to_pylist()
+    rows = read_table(lake, snapshot.segments, ["session_id", "day", "split"]).to_pylist()
     tested = [row for row in rows if row["split"] == "test"]
     return {row["session_id"] for row in tested}, sorted({row["day"] for row in tested})
 
