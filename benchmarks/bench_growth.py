@@ -38,7 +38,7 @@ def time_tick(segments: int) -> tuple[float, float]:
         for name in days:
             day_of_corpus = load_corpus_day(lake, name)
             data = lake.get_bytes(day_of_corpus.parquet) if day_of_corpus else b""
-            rows = pq.read_table(pa.BufferReader(data), columns=["duration_s", "problem"])
+            rows = pq.ParquetFile(pa.BufferReader(data)).read(["duration_s", "problem"])
             total += pc.sum(rows.filter(pc.is_null(rows["problem"]))["duration_s"]).as_py()
         peer = time.perf_counter() - started
     if abs(hours - total / 3600) > 1e-6:

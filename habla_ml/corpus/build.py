@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from habla_ml.annotation.event_log import find_events_id, load_events, read_valid_events
 from habla_ml.annotation.source import SourceChanges
@@ -25,7 +24,7 @@ from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.errors import CorpusError, IsolatedError, isolate
 from habla_ml.lake import Lake, PointerReader, catalogue, compute_digest
-from habla_ml.lake.table import arrow_schema, put_table, read_table
+from habla_ml.lake.table import arrow_schema, put_table, read_parquet, read_table
 from habla_ml.recordings.change_detection import ChangedDay
 from habla_ml.recordings.days import PublishedDay, find_metadata_id, load_day
 from habla_ml.recordings.segments import SEGMENT_COLUMNS, SegmentMetadata
@@ -201,7 +200,7 @@ def read_annotated_segments(lake: Lake, recordings: PublishedDay, annotations: s
     events = read_valid_events(lake, annotations)
     latest = events.filter(_mask_last_of_each(events["segment_id"])).select(list(_EVENT_COLUMNS))
     columns = [*SEGMENT_COLUMNS, "day", "file_name", "number"]
-    metadata = pq.read_table(lake.fetch_path(recordings.metadata), columns=columns)
+    metadata = read_parquet(lake.fetch_path(recordings.metadata), columns)
     position = pc.index_in(metadata["segment_id"], value_set=latest["segment_id"])
     annotated = metadata.filter(pc.is_valid(position))
     matching = latest.take(pc.drop_null(position))

@@ -20,6 +20,7 @@ NO_SPEECH_REASONS: Final = frozenset(
 NO_SPEECH_MARKERS: Final = frozenset({"[silence]", "[noise]", "[silencio]", "[ruido]"})
 """A text of only these markers means the same: Habla's own page has no `unusable`."""
 MAX_NON_SPEECH_SEGMENTS: Final = 200
+_BATCH_ROWS: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def read_non_speech_segments(
     At most `most` segments: those with the smallest ids, which are a random sample since ids are hashes. Of them,
     segments longer than `max_duration_s` are excluded.
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     sessions = {name for name, of in lake.get_json(snapshot.ledger)["groups"].items() if of == split}
@@ -53,15 +56,13 @@ def read_non_speech_segments(
         found.update(dict.fromkeys(_find_non_speech(lake, snapshot, day, sessions), day))
     taken = dict(sorted(found.items())[:most])
     for day in sorted(set(taken.values())):
-        wanted = [segment_id for segment_id, on in taken.items() if on == day]
-        table = pq.read_table(
-            lake.fetch_path(snapshot.recordings[day]),
-            columns=["segment_id", "session_id", "audio_sha256", "duration_s", "audio"],
-            filters=[("segment_id", "in", wanted)],
-        )
-        for row in table.to_pylist():
-            if row["duration_s"] <= max_duration_s:
-                yield NonSpeechSegment(flac=row.pop("audio"), **row)
+        wanted = pa.array(segment_id for segment_id, on in taken.items() if on == day)
+        columns = ["segment_id", "session_id", "audio_sha256", "duration_s", "audio"]
+        file = pq.ParquetFile(lake.fetch_path(snapshot.recordings[day]))
+        for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
+            for row in batch.filter(pc.is_in(batch["segment_id"], wanted)).to_pylist():
+                if row["duration_s"] <= max_duration_s:
+                    yield NonSpeechSegment(flac=row.pop("audio"), **row)
 
 
 def is_non_speech(text: str, status: str, reason: str) -> bool:

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from habla_ml.annotation.review_queue import load_chosen_segment_ids
 from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, list_corpus_days
@@ -27,7 +26,7 @@ from habla_ml.corpus.speakers import EnrolledSpeakers, find_sessions_by_student,
 from habla_ml.corpus.split_assignment import SHARE_TOLERANCE, assign_splits, compute_split_shares
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, Pointer, catalogue
-from habla_ml.lake.table import put_table, read_table
+from habla_ml.lake.table import put_table, read_parquet, read_table
 from habla_ml.names import canonical_name
 from habla_ml.settings import Settings, SplitSettings
 
@@ -131,7 +130,7 @@ def describe_balance(lake: Lake, snapshot: Snapshot, settings: SplitSettings) ->
     ]
     if not off:
         return "within a point of the shares"
-    rows = pq.read_table(lake.fetch_path(snapshot.segments), columns=["session_id", "duration_s"])
+    rows = read_parquet(lake.fetch_path(snapshot.segments), ["session_id", "duration_s"])
     hours = _sum_hours_by_session(rows)
     return (
         f"{'; '.join(off)}. Groups never move; new groups go to the split that lacks most hours. The largest session "
@@ -141,7 +140,7 @@ def describe_balance(lake: Lake, snapshot: Snapshot, settings: SplitSettings) ->
 
 def count_speakers(lake: Lake, snapshot: Snapshot) -> dict[str, dict[str, int | None]]:
     """Return `SPEAKER_COUNTS` by split: sessions, and for held-out splits the segments by whether train has the speaker."""
-    rows = pq.read_table(lake.fetch_path(snapshot.segments), columns=["split", "session_id", "is_seen_speaker"])
+    rows = read_parquet(lake.fetch_path(snapshot.segments), ["split", "session_id", "is_seen_speaker"])
     found: dict[str, dict[str, int | None]] = {}
     for split in snapshot.counts:
         part = rows.filter(pc.equal(rows["split"], split))

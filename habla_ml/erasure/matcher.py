@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from habla_ml.lake import Lake, compute_digest
 from habla_ml.lake.reachability import is_json
+from habla_ml.lake.table import read_parquet
 from habla_ml.names import canonical_name
 
 START_BYTES: Final = 64
@@ -139,7 +140,7 @@ def _list_id_columns(path: Path) -> list[str]:
 
 def count_erased_rows(path: Path, matcher: ErasureMatcher) -> int:
     """Return the number of erased rows in a parquet table; reads its ids only."""
-    found = matcher.find_erased_rows(pq.read_table(path, columns=_list_id_columns(path)))
+    found = matcher.find_erased_rows(read_parquet(path, _list_id_columns(path)))
     return 0 if found is None else int(pc.sum(found).as_py() or 0)
 
 
@@ -163,7 +164,7 @@ def collect_erased_texts(paths: Iterable[Path], matcher: ErasureMatcher) -> set[
         wanted = [name for name in pq.read_schema(path).names if name in TEXT_COLUMNS]
         columns = _list_id_columns(path)
         if wanted and columns:
-            table = pq.read_table(path, columns=[*columns, *wanted])
+            table = read_parquet(path, [*columns, *wanted])
             table = table.filter(matcher.find_erased_rows(table))
             texts.update(value for name in wanted for value in table[name].to_pylist() if value and value.strip())
     return texts

@@ -42,6 +42,7 @@ from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import ReportContent, write_report
 from habla_ml.lake import Lake, Pointer, catalogue, to_canonical_json
 from habla_ml.lake.lake import TREE_FORMAT
+from habla_ml.lake.table import read_parquet
 from habla_ml.recordings.days import drop_raw_streams
 from habla_ml.scratch import make_scratch_folder
 from habla_ml.settings import Settings
@@ -166,7 +167,7 @@ class PointerRewriter:
         """Return the snapshot with new counts and hours if it lost segments."""
         if body["segments"] == before["segments"]:
             return body
-        rows = pq.read_table(self.lake.fetch_path(body["segments"]), columns=["split", "duration_s"])
+        rows = read_parquet(self.lake.fetch_path(body["segments"]), ["split", "duration_s"])
         by_split = {split: rows.filter(pc.equal(rows["split"], split)) for split in SPLITS}
         return {
             **body,
@@ -187,7 +188,7 @@ class PointerRewriter:
         comparison = read_comparison(to_canonical_json(cleaned))
         has_snapshot = self.lake.read_pointer(catalogue.SPLITS) is not None
         test = read_utterances(self.lake, load_latest_snapshot(self.lake), "test") if has_snapshot else ()
-        read_tables = [pq.read_table(self.lake.fetch_path(each)) for each in tables.values()]
+        read_tables = [read_parquet(self.lake.fetch_path(each)) for each in tables.values()]
         with make_scratch_folder(self.settings.work_folder, "erase") as folder:
             decision = decide(comparison, self.settings.promotion)
             content = ReportContent(comparison, decision, profile_option=self.settings.profile_option)
@@ -206,7 +207,7 @@ def _is_report(name: str) -> bool:
 def _recount(lake: Lake, area: str, value: dict[str, Any]) -> dict[str, Any]:
     """Return a pointer's value with totals counted again from its tables."""
     if area == "recordings":
-        rows = pq.read_table(lake.fetch_path(value["facts"]), columns=["session_id", "duration_s"])
+        rows = read_parquet(lake.fetch_path(value["facts"]), ["session_id", "duration_s"])
         sessions = len(pc.unique(rows["session_id"]))
         return {**value, "segments": rows.num_rows, "sessions": sessions, "hours": _sum_hours(rows)}
     if area == "annotations":
@@ -217,7 +218,7 @@ def _recount(lake: Lake, area: str, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _recount_corpus(lake: Lake, value: Mapping[str, Any]) -> dict[str, Any]:
-    rows = pq.read_table(lake.fetch_path(value["parquet"]))
+    rows = read_parquet(lake.fetch_path(value["parquet"]))
     annotated = 0
     if value["annotations"]:
         annotated = len(pc.unique(read_valid_events(lake, value["annotations"], ["segment_id"])["segment_id"]))

@@ -6,6 +6,7 @@ import types
 from collections.abc import Collection, Sequence
 from dataclasses import fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
@@ -39,18 +40,27 @@ def arrow_schema(row: type, without: Collection[str] = (), order: Sequence[str] 
     return pa.schema([_make_field(name, hints[name]) for name in (*order, *others)])
 
 
-def open_table(lake: Lake, object_id: str) -> pq.ParquetFile:
-    """Open a parquet object in memory.
+def read_table(lake: Lake, object_id: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a parquet object, or some of its columns, into memory."""
+    return _read(open_table(lake, object_id), columns)
 
-    Arrow's threads never get a Python file: with one they need the interpreter, and can abort or hang a process that is
-    about to end (apache/arrow issue 50482).
-    """
+
+def open_table(lake: Lake, object_id: str) -> pq.ParquetFile:
+    """Open a parquet object in memory."""
     return pq.ParquetFile(pa.BufferReader(lake.get_bytes(object_id)))
 
 
-def read_table(lake: Lake, object_id: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a parquet object, or some of its columns, into memory."""
-    return open_table(lake, object_id).read(None if columns is None else list(columns))
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a parquet file, or some of its columns, into memory.
+
+    `pyarrow.parquet.read_table` reads by a scanner, whose threads can abort a process that is about to end
+    (apache/arrow issues 34314 and 39862).
+    """
+    return _read(pq.ParquetFile(path), columns)
+
+
+def _read(file: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:
+    return file.read() if columns is None else file.read(list(columns)).select(list(columns))
 
 
 def put_table(lake: Lake, table: pa.Table) -> str:

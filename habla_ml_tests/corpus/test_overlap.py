@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from habla_ml.annotation.sources import collect_events
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.overlap import find_near_duplicates, find_shared_sentences
 from habla_ml.corpus.splits import make_snapshot
+from habla_ml.lake.table import read_parquet
 from habla_ml.recordings.ingest import ingest_day
 from habla_ml_tests.testing.habla_sessions import (
     NOW,
@@ -35,7 +35,7 @@ def test_a_sentence_in_two_splits_is_counted_ignoring_case_and_punctuation(tmp_p
     made = make_snapshot(lake, make_workspace(tmp_path).settings, load_conventions(V1))
     (shared,) = find_shared_sentences(lake, made)
     assert (shared.train, shared.validation, shared.test) == (24, 3, 3)
-    table = pq.read_table(lake.fetch_path(made.segments)).to_pylist()
+    table = read_parquet(lake.fetch_path(made.segments)).to_pylist()
     (shown,) = [row for row in table if row["segment_id"] == shared.held_out]
     assert shown["split"] != "train"
     assert shown["sentence"] in {"hola", "¡Hola!"}
@@ -54,9 +54,8 @@ def test_a_quieter_noisy_copy_of_test_audio_is_found_and_other_audio_is_not(tmp_
     publish()
     made = make_snapshot(workspace.lake, workspace.settings, workspace.conventions)
     assert find_near_duplicates(workspace.lake, made) == ()
-    import pyarrow.parquet as pq
 
-    rows = pq.read_table(workspace.lake.fetch_path(made.segments)).to_pylist()
+    rows = read_parquet(workspace.lake.fetch_path(made.segments)).to_pylist()
     test = next(row for row in rows if row["split"] == "test")
     train = next(row for row in rows if row["split"] == "train")
     original = make_noise(2.0, sum(test["session_id"].encode()) * 1000 + 1)

@@ -10,7 +10,6 @@ from pathlib import Path
 from shutil import copytree
 
 import dagster as dg
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -18,6 +17,7 @@ from habla_ml.annotation.event_log import append_events, load_events, read_event
 from habla_ml.definitions import build_definitions
 from habla_ml.defs.partitions import MODEL_VERSIONS
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
+from habla_ml.lake.table import read_parquet
 from habla_ml.settings import load_settings
 from habla_ml_tests.defs.conftest import MONDAY, ROOT, TUESDAY, DagsterDeployment
 
@@ -178,7 +178,7 @@ def collect_spoken_texts(deployment: DagsterDeployment) -> set[str]:
     ]:
         pointer = lake.read_pointer(name)
         assert pointer is not None
-        table = pq.read_table(lake.fetch_path(pointer.value.get("facts") or next(_tables(pointer.value))))
+        table = read_parquet(lake.fetch_path(pointer.value.get("facts") or next(_tables(pointer.value))))
         for column in {"machine_text", "text", "seen_text"} & set(table.column_names):
             texts.update(table[column].to_pylist())
     return {each for each in texts if each and len(each) >= _SHORTEST_CHARS}

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from habla_ml.annotation.event_log import append_events, load_events, read_events
@@ -26,6 +25,7 @@ from habla_ml.errors import TrainingError
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.lake import DirectoryStore, Lake, S3Store, Store, compute_sha256
 from habla_ml.lake.catalogue import TOMBSTONES
+from habla_ml.lake.table import read_parquet
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.ingest import ingest_day
 from habla_ml.tables import escape_markdown
@@ -217,7 +217,7 @@ def test_an_erasure_keeps_the_rates_of_a_report_and_the_plan_of_a_version(tmp_pa
     for name in ("utterances", "word_errors"):
         copy = full_lake.workspace.settings.work_folder / "reports" / "v2" / f"{name}.parquet"
         assert compute_sha256(copy) == held.value[name]
-        sessions = {row["session_id"] for row in pq.read_table(copy).to_pylist()}
+        sessions = {row["session_id"] for row in read_parquet(copy).to_pylist()}
         assert sessions == {
             each.session_id for each in read_utterances(full_lake.lake, load_latest_snapshot(full_lake.lake), "test")
         }

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 
 import dagster as dg
-import pyarrow.parquet as pq
 
 from habla_ml.corpus.build import load_corpus_day
 from habla_ml.defs.jobs import RETRAIN
 from habla_ml.defs.partitions import MODEL_VERSIONS
 from habla_ml.lake import Lake, catalogue
+from habla_ml.lake.table import read_parquet
 from habla_ml.model_version import version_number
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.segments import read_segment_metadata
@@ -51,7 +51,7 @@ def _count_rows(lake: Lake, day: str) -> tuple[Counter[tuple[str, str]], Counter
         rows = read_segment_metadata(lake, published.metadata, ["session_id", "file_name"])
         audio.update((row["session_id"], row["file_name"]) for row in rows)
     if corpus is not None:
-        texts.update(pq.read_table(lake.fetch_path(corpus.parquet), columns=["session_id"])["session_id"].to_pylist())
+        texts.update(read_parquet(lake.fetch_path(corpus.parquet), ["session_id"])["session_id"].to_pylist())
     return audio, texts
 
 

@@ -259,7 +259,7 @@ def iterate_stored_bytes(lake_store, folders: list[Path]) -> Iterator[tuple[str,
     for name, data in named:
         yield name, data
         if data[:4] == b"PAR1":
-            table = pq.read_table(pa.BufferReader(data))
+            table = pq.ParquetFile(pa.BufferReader(data)).read()
             for column in table.column_names:
                 values = table[column].to_pylist()
                 joined = b"\n".join(each if isinstance(each, bytes) else str(each).encode() for each in values)

@@ -1,7 +1,6 @@
 from collections import Counter
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from habla_ml.errors import EvaluationError
@@ -16,6 +15,7 @@ from habla_ml.evaluation.metrics.inputs import DecodedModel, Reference, ScoredMo
 from habla_ml.evaluation.report import ReportContent, write_report
 from habla_ml.evaluation.scoring.alignment import ErrorCounts, align_words, score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.lake.table import read_parquet
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.testing.simulated_hypotheses import (
     TEST_PROVENANCE,
@@ -77,9 +77,9 @@ def test_the_tables_keep_counts_and_texts_in_parquet(tmp_path: Path) -> None:
         TEST_PROVENANCE,
     )
     files = write_report(ReportContent(comparison), utterances, tmp_path, records)
-    rows = pq.read_table(files.utterances).to_pylist()
+    rows = read_parquet(files.utterances).to_pylist()
     assert [row["model"] for row in rows] == ["base"] * 15 + ["v1"] * 15
-    wrong = Counter(row["model"] for row in pq.read_table(files.word_errors).to_pylist())
+    wrong = Counter(row["model"] for row in read_parquet(files.word_errors).to_pylist())
     for model in comparison.models:
         own = [row for row in rows if row["model"] == model.name]
         assert [row["reference"] for row in own] == [each.sentence for each in utterances]

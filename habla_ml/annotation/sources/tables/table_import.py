@@ -19,7 +19,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from habla_ml.annotation.consent_filter import open_consent_filter
 from habla_ml.annotation.event_log import append_events
@@ -34,6 +33,7 @@ from habla_ml.audio import AudioDecoder
 from habla_ml.consent.admission import Consents, load_consents, replace_withheld
 from habla_ml.errors import InputError, InputUnavailableError, IsolatedError, PointerMovedError, isolate
 from habla_ml.lake import Lake, Pointer, PointerReader, catalogue, compute_digest
+from habla_ml.lake.table import read_parquet
 from habla_ml.recordings.day_range import explain_day_outside
 from habla_ml.recordings.days import load_day, publish_day, put_skipped_inputs, read_skipped_inputs
 from habla_ml.recordings.segments import HABLA_SOURCE, RecordedSegment, read_segment_metadata, segment_id
@@ -289,7 +289,7 @@ class _TableImporter:
         columns = ["audio_sha256", "segment_id", "session_id", "day"]
         for day in catalogue.RECORDINGS.keys(self.lake) if rows_by_audio else ():
             if (published := load_day(self.lake, day)) is not None:
-                table = pq.read_table(self.lake.fetch_path(published.metadata), columns=columns)
+                table = read_parquet(self.lake.fetch_path(published.metadata), columns)
                 for row in table.filter(pc.is_in(table["audio_sha256"], wanted)).to_pylist():
                     audio = row.pop("audio_sha256")
                     known.setdefault(audio, RowTarget(rows_by_audio[audio].row, **row, audio_sha256=audio))

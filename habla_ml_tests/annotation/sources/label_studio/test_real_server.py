@@ -11,7 +11,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -24,6 +23,7 @@ from habla_ml.annotation.sources.label_studio.pull import list_pulled_days, load
 from habla_ml.annotation.sources.label_studio.reconcile import reconcile
 from habla_ml.corpus.build import build_day
 from habla_ml.errors import ServiceError
+from habla_ml.lake.table import read_parquet
 from habla_ml.settings import StoreSettings
 from habla_ml_tests.annotation.sources.label_studio.conftest import (
     BUCKET,
@@ -330,7 +330,7 @@ def test_a_correction_in_a_browser_reaches_the_corpus(review_project: ReviewProj
     built = build_day(
         review_project.workspace.lake, DAY, review_project.workspace.conventions, review_project.workspace.settings
     )
-    rows = pq.read_table(review_project.workspace.lake.fetch_path(built.parquet)).to_pylist()
+    rows = read_parquet(review_project.workspace.lake.fetch_path(built.parquet)).to_pylist()
     sentences = {row["segment_id"]: row["sentence"] for row in rows}
     assert sentences[build_segment_id(1)] == "Los niños están parados."
 
