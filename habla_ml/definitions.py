@@ -6,6 +6,7 @@ import dagster as dg
 
 from habla_ml.defs import corpus, models, monitoring, releases
 from habla_ml.defs.jobs import build_jobs
+from habla_ml.defs.pipe_messages import WholeLineMessageReader
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings, StoreSettings, load_settings
 
@@ -24,7 +25,7 @@ def build_resources(settings: Settings) -> dict[str, object]:
     return {
         "lake": _build_store_resource(settings.lake, cache),
         "cdn": _build_store_resource(settings.release.store, cache),
-        "pipes": dg.PipesSubprocessClient(),
+        "pipes": dg.PipesSubprocessClient(message_reader=WholeLineMessageReader()),
     }
 
 

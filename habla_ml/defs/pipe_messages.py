@@ -1,0 +1,60 @@
+"""The messages of a training process, read from its file one whole line at a time.
+
+Dagster's reader takes what is there of a line that is being written, fails on it, and loses the result of a training
+that went well.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Any, Final
+
+import dagster as dg
+
+_PAUSE_S: Final = 0.2
+
+
+class WholeLineMessageReader(dg.PipesTempFileMessageReader):
+    """Reads messages from a temporary file; a line counts once it has its end."""
+
+    @contextmanager
+    def read_messages(self, handler: Any) -> Iterator[Any]:
+        """Yield where the process writes its messages, and hand each of them to `handler`."""
+        with tempfile.TemporaryDirectory() as folder:
+            reader = _WholeLineFileReader(str(Path(folder) / "messages"))
+            with reader.read_messages(handler) as params:
+                yield params
+
+
+class _WholeLineFileReader(dg.PipesFileMessageReader):
+    def _reader_thread(self, handler: Any, is_resource_complete: Event) -> None:
+        try:
+            for line in read_whole_lines(Path(self._path), is_resource_complete.is_set):
+                handler.handle_message(json.loads(line))
+        except BaseException:
+            handler.report_pipes_framework_exception(f"{type(self).__name__} reader thread", sys.exc_info())
+            raise
+
+
+def read_whole_lines(path: Path, is_over: Callable[[], bool], pause_s: float = _PAUSE_S) -> Iterator[str]:
+    """Yield the lines of a file that grows, each with its end, until `is_over` returns True and all is read."""
+    line = ""
+    with path.open(encoding="utf-8") as file:
+        while True:
+            is_last = is_over()  # asked first: what was written before is still read
+            if part := file.readline():
+                line += part
+                if line.endswith("\n"):
+                    yield line
+                    line = ""
+            elif is_last:
+                return
+            else:
+                time.sleep(pause_s)
