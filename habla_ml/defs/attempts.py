@@ -147,12 +147,6 @@ def explain_wait(attempts: RunAttempts, job_name: str, settings: Settings) -> st
     return f"waits until {until:%Y-%m-%d %H:%M:%S} after {attempts.finished} runs ({attempts.reason})"
 
 
-def request_occasion(job_name: str, context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Return the request of a scheduled run, tagged so that it can be tried again."""
-    occasion = f"{context.scheduled_execution_time:%Y-%m-%dT%H}"
-    return dg.RunRequest(run_key=f"{job_name}:{occasion}", tags={OCCASION_TAG: occasion})
-
-
 def is_waiting(instance: dg.DagsterInstance, job_name: str, tags: Mapping[str, str]) -> bool:
     """Return whether a run of `job_name` with these tags has not begun."""
     return _count(instance, job_name, tags, [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED]) > 0

@@ -38,7 +38,7 @@ class _WholeLineFileReader(dg.PipesFileMessageReader):
         try:
             for line in read_whole_lines(Path(self._path), is_resource_complete.is_set):
                 handler.handle_message(json.loads(line))
-        except BaseException:
+        except Exception:
             handler.report_pipes_framework_exception(f"{type(self).__name__} reader thread", sys.exc_info())
             raise
 

@@ -25,6 +25,7 @@ from habla_ml.erasure.matcher import (
     read_json_value,
 )
 from habla_ml.errors import LakeError
+from habla_ml.export.publish import ARTEFACTS_FOLDER
 from habla_ml.lake import Lake, catalogue, compute_sha256
 from habla_ml.lake.lake import TREE_FORMAT
 from habla_ml.lake.reachability import find_ids
@@ -36,7 +37,7 @@ _MAX_PAGE_BYTES: Final = 64 << 20
 _PAGE_SUFFIXES: Final = {".html", ".md"}
 _TEXT_SUFFIXES: Final = {".json", ".jsonl", ".csv", ".tsv", ".txt"}
 _TEMPORARY_PATTERNS: Final = (f"{SCRATCH_FOLDER}/*", CACHE_FOLDER)
-_MODEL_FOLDERS: Final = ("artefacts", "training", "cache")
+_MODEL_FOLDERS: Final = (ARTEFACTS_FOLDER, "training", "cache")
 """Folders below the work folder with weights or with their own cleaning step."""
 _REPORT_FILES: Final = {
     "html": "report.html",

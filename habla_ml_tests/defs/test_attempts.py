@@ -251,7 +251,7 @@ def test_a_schedule_tags_its_run_with_the_occasion(ingested: DagsterDeployment) 
         ) as context,
     ):
         (request,) = schedule.evaluate_tick(context).run_requests or ()
-    assert request.tags[OCCASION_TAG] == "2026-03-09T06"
+    assert request.tags[OCCASION_TAG] == "2026-03-09T06:00"
 
 
 def test_a_day_that_changes_while_its_run_waits_is_not_requested_twice(deployment: DagsterDeployment) -> None:

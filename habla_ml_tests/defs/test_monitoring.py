@@ -86,7 +86,7 @@ def test_nothing_is_monitored_without_a_release(settings, instance):
 
 def test_the_schedule_requests_a_run_after_the_first_release(monitored_deployment, instance):
     (request,) = evaluate_weekly_watch(monitored_deployment.settings, instance).run_requests
-    assert request.run_key == "watch_release:2026-04-06T05"
+    assert request.run_key == "watch_release:2026-04-06T05:00"
 
 
 def evaluate_weekly_watch(settings, instance):

@@ -1,29 +1,44 @@
-"""Messages of a training process arrive whole, however they are written."""
+"""The result of a training process arrives, however its messages are written."""
 
-import threading
-import time
+import sys
 from pathlib import Path
 
-from habla_ml.defs.pipe_messages import read_whole_lines
+import dagster as dg
+
+from habla_ml.defs.pipe_messages import WholeLineMessageReader, read_whole_lines
+
+WRITE_IN_HALVES = """
+import json
+import time
+
+from dagster_pipes import PipesFileMessageWriterChannel, open_dagster_pipes
 
 
-def test_a_line_counts_once_it_has_its_end(tmp_path: Path) -> None:
-    path, over = tmp_path / "messages", threading.Event()
-    path.write_text("")
+def write_in_halves(channel, message):
+    line = json.dumps(message) + "\\n"
+    with open(channel._path, "a") as file:
+        for half in (line[: len(line) // 2], line[len(line) // 2 :]):
+            file.write(half)
+            file.flush()
+            time.sleep(0.1)
 
-    def write() -> None:
-        with path.open("a", encoding="utf-8") as file:
-            for part in ('{"method": "rep', 'ort"}\n{"method"', ': "closed"}\n'):
-                file.write(part)
-                file.flush()
-                time.sleep(0.1)
-        over.set()
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    lines = list(read_whole_lines(path, over.is_set, pause_s=0.01))
-    writer.join()
-    assert lines == ['{"method": "report"}\n', '{"method": "closed"}\n']
+PipesFileMessageWriterChannel.write_message = write_in_halves
+with open_dagster_pipes() as pipes:
+    pipes.report_asset_materialization(metadata={"steps": 400})
+"""
+
+
+def test_a_result_that_is_written_in_halves_arrives() -> None:
+    client = dg.PipesSubprocessClient(message_reader=WholeLineMessageReader())
+
+    @dg.asset
+    def trained(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        run = client.run(command=[sys.executable, "-c", WRITE_IN_HALVES], context=context)
+        return run.get_materialize_result(implicit_materialization=False)
+
+    (event,) = dg.materialize([trained]).asset_materializations_for_node("trained")
+    assert event.metadata["steps"].value == 400
 
 
 def test_what_was_written_before_the_end_is_read(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_the_schedule_requests_a_queue_after_the_first_recordings(deployment):
         assert evaluate_weekly_review(deployment, instance).skip_message == "the lake has no recordings yet"
         assert deployment.run("ingest_day", "2026-03-02").success
         (request,) = evaluate_weekly_review(deployment, instance).run_requests
-        assert request.run_key == "choose_for_review:2026-04-06T04"
+        assert request.run_key == "choose_for_review:2026-04-06T04:00"
 
 
 def test_the_schedule_is_on_monday_morning_in_the_zone_of_the_settings(deployment):

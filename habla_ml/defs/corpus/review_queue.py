@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from habla_ml.defs.attempts import is_running, request_occasion
 from habla_ml.defs.jobs import REVIEW
 from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import table, tabulate_counts
 from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.schedules import request_occasion, schedule_job
 from habla_ml.lake import catalogue
 from habla_ml.names import canonical_name
 from habla_ml.settings import Settings
@@ -72,18 +72,15 @@ def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
 def build_review_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """Return the schedule `review.cron`."""
 
-    @dg.schedule(
-        job_name=REVIEW,
-        cron_schedule=settings.review.cron,
-        execution_timezone=settings.time_zone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Chooses the {settings.review.minutes:g} minutes to annotate this week.",
+    @schedule_job(
+        REVIEW,
+        settings.review.cron,
+        settings,
+        f"Chooses the {settings.review.minutes:g} minutes to annotate this week.",
     )
     def weekly_review(context: dg.ScheduleEvaluationContext, lake: StoreResource) -> dg.RunRequest | dg.SkipReason:
         if next(catalogue.RECORDINGS.keys(lake.lake()), None) is None:
             return dg.SkipReason("the lake has no recordings yet")
-        if is_running(context.instance, REVIEW):
-            return dg.SkipReason("a review queue is being made")
         return request_occasion(REVIEW, context)
 
     return weekly_review

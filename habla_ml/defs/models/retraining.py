@@ -13,6 +13,7 @@ from habla_ml.defs.attempts import RetryPolicy, RunAttempts, count_attempts, exp
 from habla_ml.defs.jobs import RETRAIN
 from habla_ml.defs.partitions import MODEL_VERSIONS, model_versions, next_version
 from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.schedules import schedule_job
 from habla_ml.errors import IsolatedError, isolate
 from habla_ml.settings import Settings
 
@@ -56,12 +57,11 @@ def build_growth_sensor(settings: Settings) -> dg.SensorDefinition:
 def build_quarterly_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """Return the schedule `automation.quarterly_cron`: quarterly, weekly, or every `retrain_every_weeks` weeks."""
 
-    @dg.schedule(
-        job_name=RETRAIN,
-        cron_schedule=settings.automation.quarterly_cron,
-        execution_timezone=settings.time_zone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Trains the next model version, unless the corpus is unchanged since the last good training.",
+    @schedule_job(
+        RETRAIN,
+        settings.automation.quarterly_cron,
+        settings,
+        "Trains the next model version, unless the corpus is unchanged since the last good training.",
     )
     def quarterly_retraining(
         context: dg.ScheduleEvaluationContext, lake: StoreResource

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from habla_ml.defs.attempts import is_running
 from habla_ml.defs.jobs import REPORT_STATUS, SESSIONS_AT_RISK, SESSIONS_WAIT
 from habla_ml.defs.monitoring.loop_facts import read_orchestrator_facts
 from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.schedules import request_occasion, schedule_job
 from habla_ml.errors import isolate
 from habla_ml.settings import Settings
 
@@ -133,17 +133,14 @@ def build_loop_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
 def build_status_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """Return the schedule `monitoring.loop.status_cron`."""
 
-    @dg.schedule(
-        job_name=REPORT_STATUS,
-        cron_schedule=settings.monitoring.loop.status_cron,
-        execution_timezone=settings.time_zone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Refreshes the state of the loop in the UI.",
+    @schedule_job(
+        REPORT_STATUS,
+        settings.monitoring.loop.status_cron,
+        settings,
+        "Refreshes the state of the loop in the UI.",
     )
     def status_refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if is_running(context.instance, REPORT_STATUS):
-            return dg.SkipReason("the status is being read")
-        return dg.RunRequest(run_key=f"{REPORT_STATUS}:{context.scheduled_execution_time:%Y-%m-%dT%H:%M}")
+        return request_occasion(REPORT_STATUS, context)
 
     return status_refresh
 

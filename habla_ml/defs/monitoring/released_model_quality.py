@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from habla_ml.defs.attempts import is_running, request_occasion
 from habla_ml.defs.jobs import WATCH
 from habla_ml.defs.monitoring.metadata import build_monitoring_metadata
 from habla_ml.defs.partitions import MODEL_OWNERS
 from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.schedules import request_occasion, schedule_job
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,20 +60,17 @@ def build_released_model_quality(settings: Settings) -> dg.AssetsDefinition:
 def build_weekly_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """Return the schedule `monitoring.cron`."""
 
-    @dg.schedule(
-        job_name=WATCH,
-        cron_schedule=settings.monitoring.cron,
-        execution_timezone=settings.time_zone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Scores the released version on last week's corrections and sends an alert on drift.",
+    @schedule_job(
+        WATCH,
+        settings.monitoring.cron,
+        settings,
+        "Scores the released version on last week's corrections and sends an alert on drift.",
     )
     def weekly_watch(context: dg.ScheduleEvaluationContext, cdn: StoreResource) -> dg.RunRequest | dg.SkipReason:
         from habla_ml.release.channel import read_channel
 
         if read_channel(cdn.store(), settings.release.channel).current is None:
             return dg.SkipReason("the channel has no release yet")
-        if is_running(context.instance, WATCH):
-            return dg.SkipReason("the release is being measured")
         return request_occasion(WATCH, context)
 
     return weekly_watch

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from habla_ml.defs.attempts import is_running, request_occasion
 from habla_ml.defs.jobs import CLEAN_UP
 from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import bullet_list, show_table
 from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.schedules import request_occasion, schedule_job
 from habla_ml.settings import Settings
 
 
@@ -47,16 +47,13 @@ def build_storage_cleanup(settings: Settings) -> dg.AssetsDefinition:
 def build_cleanup_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """Return the schedule `cleanup.cron`."""
 
-    @dg.schedule(
-        job_name=CLEAN_UP,
-        cron_schedule=settings.cleanup.cron,
-        execution_timezone=settings.time_zone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Removes what no pointer and no running process needs.",
+    @schedule_job(
+        CLEAN_UP,
+        settings.cleanup.cron,
+        settings,
+        "Removes what no pointer and no running process needs.",
     )
     def weekly_cleanup(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if is_running(context.instance, CLEAN_UP):
-            return dg.SkipReason("a cleanup is queued or running")
         return request_occasion(CLEAN_UP, context)
 
     return weekly_cleanup
