@@ -28,7 +28,7 @@ OCCASION_TAG: Final = "habla_ml/occasion"
 _RELAUNCH_DELAY: Final = timedelta(minutes=5)
 _RELAUNCHED_TAG: Final = {"dagster/will_retry": "true"}
 
-_UNFINISHED_STATUSES: Final = [
+UNFINISHED_STATUSES: Final = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -117,7 +117,7 @@ def count_attempts(
     if ended_at > datetime.now(UTC):  # by a clock that was ahead: no wait can be counted from then
         ended_at = datetime.fromtimestamp(0, UTC)
     is_relaunched = last.dagster_run.is_complete_and_waiting_to_retry and datetime.now(UTC) < ended_at + _RELAUNCH_DELAY
-    if is_relaunched or _count(instance, job_name, tags, _UNFINISHED_STATUSES):
+    if is_relaunched or _count(instance, job_name, tags, UNFINISHED_STATUSES):
         return RunAttempts(running=True)
     relaunched = _count(instance, job_name, {**tags, **_RELAUNCHED_TAG}, [dg.DagsterRunStatus.FAILURE])
     finished = max(1, _count(instance, job_name, tags) - relaunched)
@@ -154,7 +154,7 @@ def is_waiting(instance: dg.DagsterInstance, job_name: str, tags: Mapping[str, s
 
 def is_running(instance: dg.DagsterInstance, job_name: str) -> bool:
     """Return whether any run of the job is queued or active."""
-    return _count(instance, job_name, {}, _UNFINISHED_STATUSES) > 0
+    return _count(instance, job_name, {}, UNFINISHED_STATUSES) > 0
 
 
 def _count(

@@ -35,6 +35,7 @@ def test_the_asset_has_a_list_for_each_section_and_figures_that_chart(deployment
     metadata = deployment.metadata("loop_status")
     for section in ("Now", "Waiting", "Failed or set aside"):
         assert metadata[section].startswith("- "), section
+    assert "**runs**: none" in metadata["Now"]  # not the run that reads the status
     assert "of 10" not in metadata["Now"]
     assert "of 0.005 h" in metadata["Now"]
     assert metadata["sessions waiting"] > 0

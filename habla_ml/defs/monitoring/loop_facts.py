@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import dagster as dg
 
-from habla_ml.defs.attempts import OCCASION_TAG, RetryPolicy, count_attempts
+from habla_ml.defs.attempts import OCCASION_TAG, UNFINISHED_STATUSES, RetryPolicy, count_attempts
 from habla_ml.defs.corpus.day_requests import DAY_TAG, INPUTS_TAG
 from habla_ml.defs.jobs import RETRAIN
 from habla_ml.defs.models.retraining import VERSION_TAG
@@ -23,17 +23,22 @@ from habla_ml.defs.run_faults import REASON_TAG
 from habla_ml.monitoring.status.facts import ActiveRun, FailedWork, OrchestratorFacts, ScheduledTick
 from habla_ml.settings import Settings
 
-_FINISHED: Final = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-_UNFINISHED: Final = [each for each in dg.DagsterRunStatus if each not in _FINISHED]
 _FAILURES_OF: Final = timedelta(days=30)
 _MOST_RUNS: Final = 200
 _MOST_FAILED_WORK: Final = 30
 
 
 def read_orchestrator_facts(
-    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, settings: Settings, now: datetime
+    instance: dg.DagsterInstance,
+    repository: dg.RepositoryDefinition | None,
+    settings: Settings,
+    now: datetime,
+    own_run_id: str = "",
 ) -> OrchestratorFacts:
-    """Read the state of the daemon, of the newest runs, and of the sensors and schedules of `repository`."""
+    """Read the state of the daemon, of the newest runs, and of the sensors and schedules of `repository`.
+
+    The run `own_run_id`, which reads the state, is not listed.
+    """
     heartbeats = instance.get_daemon_heartbeats().values()
     newest = max((each.timestamp for each in heartbeats), default=None)
     statuses = instance.get_daemon_statuses().values()
@@ -42,15 +47,17 @@ def read_orchestrator_facts(
         silent_daemons=tuple(
             sorted(each.daemon_type.lower() for each in statuses if each.required and not each.healthy)
         ),
-        active=tuple(_list_active(instance)),
+        active=tuple(_list_active(instance, own_run_id)),
         failed=tuple(_list_failed(instance, settings, now)),
         ticks=(*_list_sensors(instance, repository), *_list_schedules(instance, repository, settings, now)),
     )
 
 
-def _list_active(instance: dg.DagsterInstance) -> Iterator[ActiveRun]:
-    for record in instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED), limit=_MOST_RUNS):
+def _list_active(instance: dg.DagsterInstance, own_run_id: str) -> Iterator[ActiveRun]:
+    for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED_STATUSES), limit=_MOST_RUNS):
         run = record.dagster_run
+        if run.run_id == own_run_id:
+            continue
         started = (
             record.create_timestamp if record.start_time is None else datetime.fromtimestamp(record.start_time, UTC)
         )

@@ -42,7 +42,7 @@ def build_loop_status(settings: Settings) -> dg.AssetsDefinition:
             now,
             lake.lake,
             cdn.store,
-            lambda: read_orchestrator_facts(context.instance, repository, settings, now),
+            lambda: read_orchestrator_facts(context.instance, repository, settings, now, context.run.run_id),
         )
         return dg.MaterializeResult(metadata=build_status_metadata(read_loop_status(inputs)))
 
