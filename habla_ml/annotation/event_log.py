@@ -68,7 +68,7 @@ def read_event_table(lake: Lake, object_id: str, columns: Sequence[str] = EVENT_
     table = file.read([name for name in columns if name in file.schema_arrow.names])
     for column in map(EVENT_SCHEMA.field, columns):
         if column.name not in table.column_names:
-            empty = "" if pa.types.is_string(column.type) else 0
+            empty = None if column.nullable else "" if pa.types.is_string(column.type) else 0
             table = table.append_column(column, pa.array([empty] * table.num_rows, column.type))
     return table.select(list(columns))
 

@@ -46,6 +46,9 @@ class AnnotationEvent:
     attempt: int = 0
     """Number of review requests that precede this answer; 0 for a first look. The same text in a later attempt is an
     event of its own: it confirms the text."""
+    is_blind: bool | None = None
+    """Whether a review queue issued the segment without a text, so that the person typed what they heard; None for
+    events from before this was recorded, which count as made with a text."""
 
     @property
     def author(self) -> str:
@@ -61,7 +64,8 @@ class AnnotationEvent:
     def event_id(self) -> str:
         """The sha256 of the content, so that the same event is one event however often it is read.
 
-        An unknown model version and attempt 0 are left out, which keeps the ids of events from before these columns.
+        An unknown model version, attempt 0 and a text that is not blind are left out, which keeps the ids of events from
+        before these columns.
         """
         row = {**self._columns(), "created_at": self.created_at.astimezone(UTC).isoformat()}
         return compute_digest([value for name, value in row.items() if value or name not in _LATER_COLUMNS])
@@ -76,7 +80,7 @@ class AnnotationEvent:
 
 _COLUMN_NAMES: Final = {"attempt": "round"}
 """Field → stored column, where they differ."""
-_LATER_COLUMNS: Final = ("model_version", "round")
+_LATER_COLUMNS: Final = ("model_version", "round", "is_blind")
 EVENT_SCHEMA: Final = pa.schema(
     [
         pa.field("event_id", pa.string(), nullable=False),

@@ -3,6 +3,10 @@
 A segment that was selected for its uncertainty is no random sample of the speech, so it is never used for validation
 or test; the lake keeps the ids of these segments. Segments drawn at random can be used. The lake also keeps each
 review request with its broken rules and time: a person who then leaves the text unchanged has confirmed it.
+
+A shown text pulls the transcript towards the model that wrote it. Random segments of held-out sessions are therefore
+issued without a text. The lake keeps these blind requests with their times, so that an annotation is known to be blind
+from the queue rather than from what a page or a table claims.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from habla_ml.errors import CorpusError
-from habla_ml.lake import Lake, catalogue
+from habla_ml.lake import Lake, Pointer, catalogue, compute_digest
 
 FORMAT: Final = "habla_ml.review/1"
 
@@ -40,6 +44,19 @@ class IssuedReviewRequest:
 
 
 @dataclass(frozen=True)
+class BlindRequest:
+    """A request to transcribe a segment without a text."""
+
+    segment_id: str
+    issued_at: datetime
+
+    @property
+    def task(self) -> str:
+        """The key by which a table says that its row is the answer to this request."""
+        return compute_digest(["habla_ml.blind/1", self.segment_id, self.issued_at.astimezone(UTC).isoformat()])[:16]
+
+
+@dataclass(frozen=True)
 class ReviewItem:
     """One segment to look at, and why."""
 
@@ -49,7 +66,8 @@ class ReviewItem:
     speaker: str
     duration_s: float
     hint: str
-    """The text that the person sees: the machine's, or for a review request the one that was typed."""
+    """The text that the person sees: the machine's, or for a review request the one that was typed. Empty for a blind
+    segment."""
     model_version: str
     """The model version of that text; `habla` for Habla's own, empty for a person's."""
     score: float
@@ -60,6 +78,20 @@ class ReviewItem:
     """Drawn at random: can be used for validation or test."""
     request: ReviewRequest | None = None
     """Set where the segment has a text already; its split stays."""
+    blind_people: int = 0
+    """Number of people who transcribe it without a text; 0 where the text is shown."""
+    split: str = ""
+    """Split of its session when the queue was made; empty in queues from before it was recorded."""
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether no text is shown."""
+        return self.blind_people > 0
+
+    @property
+    def work_s(self) -> float:
+        """Seconds of audio that people listen to; twice the duration for two people."""
+        return self.duration_s * max(1, self.blind_people)
 
     @property
     def is_sent_back(self) -> bool:
@@ -83,8 +115,8 @@ class ReviewQueue:
 
     @property
     def minutes(self) -> float:
-        """Minutes of audio in the queue."""
-        return sum(each.duration_s for each in self.items) / 60
+        """Minutes of audio to listen to; a segment for two people counts twice."""
+        return sum(each.work_s for each in self.items) / 60
 
 
 def save_queue(lake: Lake, items: Iterable[ReviewItem], made_at: datetime) -> ReviewQueue:
@@ -103,11 +135,19 @@ def save_queue(lake: Lake, items: Iterable[ReviewItem], made_at: datetime) -> Re
         for each in listed
         if each.request is not None and (each.segment_id, each.attempt) not in issued
     ]
+    known_blind = _read_blind_rows(lake, pointer)
+    blind_ids = {row["segment_id"] for row in known_blind}
+    new_blind = [
+        {"segment_id": each.segment_id, "issued_at": moment}
+        for each in listed
+        if each.is_blind and each.segment_id not in blind_ids
+    ]
     body = {"format": FORMAT, "made_at": moment, "items": [_format_item(each) for each in listed]}
     value = {
         "queue": lake.put_json(body),
         "chosen": lake.put_json(sorted(uncertain | load_chosen_segment_ids(lake))),
         "sent_back": lake.put_json([*earlier, *new_requests]),
+        "blind": lake.put_json([*known_blind, *new_blind]),
     }
     lake.move_pointer(catalogue.REVIEW_QUEUE, value, pointer)
     return _read_queue(lake, value["queue"])
@@ -125,6 +165,14 @@ def load_chosen_segment_ids(lake: Lake) -> frozenset[str]:
     return frozenset() if pointer is None else frozenset(lake.get_json(pointer.value["chosen"]))
 
 
+def load_blind_requests(lake: Lake) -> dict[str, BlindRequest]:
+    """Return segment → the request that issued it without a text, for all that any queue issued so."""
+    rows = _read_blind_rows(lake, lake.read_pointer(catalogue.REVIEW_QUEUE))
+    return {
+        row["segment_id"]: BlindRequest(row["segment_id"], datetime.fromisoformat(row["issued_at"])) for row in rows
+    }
+
+
 def load_review_requests(lake: Lake) -> dict[str, tuple[IssuedReviewRequest, ...]]:
     """Return segment → its review requests in their order."""
     pointer = lake.read_pointer(catalogue.REVIEW_QUEUE)
@@ -133,6 +181,13 @@ def load_review_requests(lake: Lake) -> dict[str, tuple[IssuedReviewRequest, ...
         issued = IssuedReviewRequest(datetime.fromisoformat(row["asked_at"]), _parse_request(row["objection"]))
         found[row["segment_id"]] = (*found.get(row["segment_id"], ()), issued)
     return found
+
+
+def _read_blind_rows(lake: Lake, pointer: Pointer | None) -> list[dict[str, str]]:
+    """Return the rows of all blind requests; queues from before them have none."""
+    stored = None if pointer is None else pointer.value.get("blind")
+    rows: list[dict[str, str]] = [] if stored is None else lake.get_json(stored)
+    return rows
 
 
 def _format_request(request: ReviewRequest) -> dict[str, Any]:

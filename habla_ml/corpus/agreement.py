@@ -11,7 +11,8 @@ The rate is symmetric. With the length of one text in place of the mean it would
 under the conventions and after the scorer's normalisation, so the rate is comparable with a model's WER. Intervals are
 95 % percentile intervals of a bootstrap over sessions (Bisani and Ney, ICASSP 2004), as for the models.
 
-A person who confirms a text has seen it and agrees more easily than one who types, so the rate is a lower bound.
+A person who confirms a text has seen it and agrees more easily than one who types, so the rate is a lower bound. The
+floor of every WER is the rate over blind texts alone: two people who typed the same segment without a text in view.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from habla_ml.annotation.event_log import load_events, read_valid_events
 from habla_ml.annotation.events import AnnotationEvent, parse_event
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.copies import find_names_of_copies
+from habla_ml.corpus.references import find_blind_texts
 from habla_ml.lake import Lake, catalogue
 from habla_ml.names import canonical_name, choose_spellings
 from habla_ml.recordings.days import load_day
@@ -80,6 +82,16 @@ class AuthorPair:
 
 
 @dataclass(frozen=True)
+class SessionDisagreement:
+    """Sums over the comparisons of one session."""
+
+    session_id: str
+    word_errors: int
+    words: float
+    """Mean lengths of the compared texts."""
+
+
+@dataclass(frozen=True)
 class AnnotatorAgreement:
     """Agreement of all authors."""
 
@@ -94,6 +106,8 @@ class AnnotatorAgreement:
     cer: DisagreementRate
     pairs: tuple[AuthorPair, ...]
     """Sorted by the number of segments, most first."""
+    by_session: tuple[SessionDisagreement, ...] = ()
+    """Sorted by session."""
 
     @property
     def summary(self) -> str:
@@ -109,11 +123,20 @@ class AnnotatorAgreement:
 
 
 def measure_agreement(
-    lake: Lake, conventions: Conventions, normalise: Callable[[str], str], days: Iterable[str] | None = None
+    lake: Lake,
+    conventions: Conventions,
+    normalise: Callable[[str], str],
+    days: Iterable[str] | None = None,
+    only_blind: bool = False,
 ) -> AnnotatorAgreement:
-    """Compare all texts of the segments with at least two authors, on some days of recording or on all.
+    """Compare all texts of the segments with at least two authors.
 
-    The conventions apply to both texts, as for the corpus; `normalise` is the scorer's normalisation of a text.
+    Args:
+        lake: Where the log is.
+        conventions: They apply to both texts, as for the corpus.
+        normalise: The scorer's normalisation of a text.
+        days: Days of recording; None for all.
+        only_blind: Whether to compare blind texts alone.
     """
     if days is None:
         days = list(catalogue.ANNOTATIONS.keys(lake))
@@ -121,7 +144,7 @@ def measure_agreement(
     usability_conflicts = 0
     typed: list[str] = []
     compared_days: set[str] = set()
-    for event_by_author in (each for day in sorted(days) for each in _find_shared_segments(lake, day)):
+    for event_by_author in (each for day in sorted(days) for each in _find_shared_segments(lake, day, only_blind)):
         typed += [event.author for event in event_by_author.values()]
         texts = {author: _prepare_text(event, conventions, normalise) for author, event in event_by_author.items()}
         for authors in combinations(sorted(texts), 2):
@@ -145,7 +168,18 @@ def measure_agreement(
         wer=_estimate_rate(sessions, [(each.word_errors, each.words) for each in differences]),
         cer=_estimate_rate(sessions, [(each.character_errors, each.characters) for each in differences]),
         pairs=tuple(sorted(pairs, key=lambda pair: (-pair.segments, pair.first, pair.second))),
+        by_session=_sum_by_session(sessions, differences),
     )
+
+
+def _sum_by_session(
+    sessions: Sequence[str], differences: Sequence[TranscriptDifference]
+) -> tuple[SessionDisagreement, ...]:
+    sums: dict[str, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
+    for session, each in zip(sessions, differences, strict=True):
+        errors, words = sums[session]
+        sums[session] = (errors + each.word_errors, words + each.words)
+    return tuple(SessionDisagreement(name, *totals) for name, totals in sorted(sums.items()))
 
 
 def _name_sessions(lake: Lake, sessions: list[str], days: Iterable[str]) -> list[str]:
@@ -156,7 +190,7 @@ def _name_sessions(lake: Lake, sessions: list[str], days: Iterable[str]) -> list
     return [names.get(each, each) for each in sessions]
 
 
-def _find_shared_segments(lake: Lake, day: str) -> Iterator[dict[str, AnnotationEvent]]:
+def _find_shared_segments(lake: Lake, day: str, only_blind: bool) -> Iterator[dict[str, AnnotationEvent]]:
     """Yield canonical name of an author → their latest event for every segment with at least two authors."""
     log = load_events(lake, day)
     if log is None:
@@ -167,12 +201,15 @@ def _find_shared_segments(lake: Lake, day: str) -> Iterator[dict[str, Annotation
     by_segment = pa.table({"segment_id": table["segment_id"], "author": names}).group_by("segment_id")
     counted = by_segment.aggregate([("author", "count_distinct")])
     shared = counted.filter(pc.greater(counted["author_count_distinct"], 1))["segment_id"]
-    last: dict[str, dict[str, AnnotationEvent]] = defaultdict(dict)
-    # The log is sorted by time within a segment, so a later event replaces an earlier one.
+    histories: dict[str, list[AnnotationEvent]] = defaultdict(list)
     for row in table.filter(pc.is_in(table["segment_id"], shared.combine_chunks())).to_pylist():
-        event = parse_event(row)
-        last[event.segment_id][canonical_name(event.author)] = event
-    yield from last.values()
+        histories[row["segment_id"]].append(parse_event(row))
+    for history in histories.values():
+        # The log is sorted by time within a segment, so a later event replaces an earlier one.
+        chosen = find_blind_texts(history) if only_blind else history
+        last = {canonical_name(event.author): event for event in chosen}
+        if len(last) > 1:
+            yield last
 
 
 def _prepare_text(event: AnnotationEvent, conventions: Conventions, normalise: Callable[[str], str]) -> str | None:

@@ -1,16 +1,16 @@
 """The corpus of a day: the current transcript of every annotated segment under the conventions.
 
 The builder reads the day's segment metadata and annotation events, never audio, so changed conventions rewrite text
-only. The newest event of a segment decides, whatever its source. Answers that their author withdrew do not count. An `unusable`
-event excludes the segment until a newer event gives a text. Of two events at the same instant, the larger event id
-decides: arbitrary, but the same on every machine. The older events stay in the log, where `corpus.agreement` compares
-them.
+only. The newest event of a segment decides, whatever its source; `corpus.references` has the rule for blind texts, which
+texts of other people do not replace. Answers that their author withdrew do not count. An `unusable` event excludes the
+segment until a newer event gives a text. Of two events at the same instant, the larger event id decides: arbitrary, but
+the same on every machine. The other events stay in the log, where `corpus.agreement` compares them.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -22,9 +22,10 @@ from habla_ml.annotation.event_log import find_events_id, load_events, read_vali
 from habla_ml.annotation.source import SourceChanges
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.conventions import Conventions
+from habla_ml.corpus.references import select_references
 from habla_ml.errors import CorpusError, IsolatedError, isolate
 from habla_ml.lake import Lake, PointerReader, catalogue, compute_digest
-from habla_ml.lake.table import arrow_schema, put_table, read_parquet, read_table
+from habla_ml.lake.table import arrow_schema, open_table, put_table, read_parquet, read_table
 from habla_ml.recordings.change_detection import ChangedDay
 from habla_ml.recordings.days import PublishedDay, find_metadata_id, load_day
 from habla_ml.recordings.segments import SEGMENT_COLUMNS, SegmentMetadata
@@ -33,7 +34,7 @@ from habla_ml.settings import CorpusSettings, Settings
 
 _BUILDER_VERSION: Final = "habla_ml.corpus/2"
 _BUILD_BATCH_ROWS: Final = 65_536
-_EVENT_COLUMNS: Final = ("segment_id", "text", "status", "event_id", "source", "person", "created_at")
+_EVENT_COLUMNS: Final = ("segment_id", "text", "status", "event_id", "source", "person", "created_at", "is_blind")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,8 @@ class CorpusRow(SegmentMetadata):
     source: str
     person: str
     annotated_at: datetime
+    is_blind: bool | None
+    """Whether the text was typed without a text in view; None counts as False."""
 
 
 CORPUS_SCHEMA: Final = arrow_schema(CorpusRow, order=("segment_id", "session_id", "day", "file_name", "number"))
@@ -150,6 +153,17 @@ def _parse_pointer(value: Mapping[str, Any], day: str) -> CorpusDay:
     return CorpusDay(day=day, metadata=others.pop("facts"), **others)
 
 
+def read_corpus_rows(lake: Lake, day: CorpusDay, columns: Sequence[str]) -> pa.Table:
+    """Return columns of a day's text; the columns that an older builder did not write are null."""
+    file = open_table(lake, day.parquet)
+    table = file.read([name for name in columns if name in file.schema_arrow.names])
+    for name in columns:
+        if name not in table.column_names:
+            kind = CORPUS_SCHEMA.field(name).type
+            table = table.append_column(name, pa.nulls(table.num_rows, kind))
+    return table.select(list(columns))
+
+
 def read_text_problems(lake: Lake, day: CorpusDay, most: int = 100) -> tuple[TextProblem, ...]:
     """Return the first `most` annotated segments of the day that are no usable references."""
     columns = ["segment_id", "session_id", "file_name", "problem"]
@@ -190,7 +204,7 @@ def find_outdated_days(
 
 
 def read_annotated_segments(lake: Lake, recordings: PublishedDay, annotations: str) -> tuple[pa.Table, int]:
-    """Join the metadata of each annotated segment with its latest event, in the order of the metadata.
+    """Join the metadata of each annotated segment with the event that decides, in the order of the metadata.
 
     Also return the number of annotated segments without a recording. `annotations` is the object id of the day's
     events, or empty.
@@ -198,7 +212,7 @@ def read_annotated_segments(lake: Lake, recordings: PublishedDay, annotations: s
     if not annotations:
         return _ANNOTATED_SCHEMA.empty_table(), 0
     events = read_valid_events(lake, annotations)
-    latest = events.filter(_mask_last_of_each(events["segment_id"])).select(list(_EVENT_COLUMNS))
+    latest = select_references(events).select(list(_EVENT_COLUMNS))
     columns = [*SEGMENT_COLUMNS, "day", "file_name", "number"]
     metadata = read_parquet(lake.fetch_path(recordings.metadata), columns)
     position = pc.index_in(metadata["segment_id"], value_set=latest["segment_id"])
@@ -207,14 +221,6 @@ def read_annotated_segments(lake: Lake, recordings: PublishedDay, annotations: s
     for name in _EVENT_COLUMNS[1:]:
         annotated = annotated.append_column("annotated_at" if name == "created_at" else name, matching[name])
     return annotated.select(_ANNOTATED_SCHEMA.names).cast(_ANNOTATED_SCHEMA), latest.num_rows - annotated.num_rows
-
-
-def _mask_last_of_each(segment_ids: pa.ChunkedArray) -> pa.Array:
-    """Mark the last row of each segment; the log is sorted by segment, time and event id."""
-    ids = segment_ids.combine_chunks()
-    if not len(ids):
-        return pa.array([], pa.bool_())
-    return pa.concat_arrays([pc.not_equal(ids[:-1], ids[1:]), pa.array([True])])
 
 
 def make_corpus_rows(table: pa.Table, conventions: Conventions, settings: CorpusSettings) -> pa.Table:

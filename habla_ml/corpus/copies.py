@@ -23,7 +23,7 @@ _COPIED_SHARE: Final = 0.5
 """Two sessions are copies if they share this part of the sounds of the smaller one. A recording that was copied in the
 middle, or partly deleted, has all its sounds in the other copy; a clip that was played twice makes no copy."""
 
-_ANNOTATION_COLUMNS: Final = {"sentence", "status", "annotated_at", "conventions"}
+_ANNOTATION_COLUMNS: Final = {"sentence", "status", "annotated_at", "conventions", "is_blind"}
 
 
 def find_copied_sessions(lake: Lake, metadata: Iterable[str], sessions: Collection[str]) -> list[list[str]]:

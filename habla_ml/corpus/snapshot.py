@@ -59,6 +59,8 @@ class TranscribedSegment(SegmentMetadata):
     """`teacher` or `student` if the speaker is enrolled, otherwise empty."""
     is_seen_speaker: bool | None = None
     """Whether the snapshot's train split has this speaker; None in train and for unknown speakers."""
+    is_blind: bool = False
+    """Whether the reference was typed without a text in view; False also where this is unknown."""
     source: str = ""
     """Origin of the recording: `habla`, `table` …; empty for speech from outside the lake."""
 
@@ -80,6 +82,7 @@ class SnapshotRow(SegmentMetadata):
     number: int
     sentence: str
     status: str
+    is_blind: bool | None
     split: Split | None
     role: str | None
     is_seen_speaker: bool | None
@@ -150,6 +153,7 @@ def read_utterances(
                         audio=decode_flac(flac),
                         role=row.get("role") or "",
                         is_seen_speaker=row.get("is_seen_speaker"),
+                        is_blind=bool(row.get("is_blind")),
                         source=source,
                     )
     if wanted:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from habla_ml.annotation.review_queue import load_chosen_segment_ids
-from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, list_corpus_days
+from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, list_corpus_days, read_corpus_rows
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.copies import find_names_of_copies, keep_newest_of_each_sound, rename_sessions
 from habla_ml.corpus.snapshot import SNAPSHOT_SCHEMA, SPLITS, Snapshot, Split, load_snapshot, save_snapshot
@@ -343,7 +343,7 @@ def _load_usable_rows(lake: Lake, days: list[CorpusDay]) -> pa.Table:
     """Return the usable rows, and whether a review queue chose their sound as uncertain."""
     tables = []
     for day in days:
-        table = read_table(lake, day.parquet, _CORPUS_COLUMNS)
+        table = read_corpus_rows(lake, day, _CORPUS_COLUMNS)
         tables.append(table.filter(pc.is_null(table["problem"])).drop_columns(["problem"]))
     if not tables:
         raise CorpusError(

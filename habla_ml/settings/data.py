@@ -192,6 +192,10 @@ class ReviewSettings(SettingsSection):
 
     minutes: Annotated[float, Field(gt=0)] = 30.0
     random_share: Fraction = 0.2
+    blind_share: Fraction = 1.0
+    """Share of the random segments of held-out sessions that are transcribed without a given text."""
+    second_person_share: Fraction = 0.2
+    """Share of the blind segments that two people transcribe."""
     sent_back_share: Fraction = 0.2
     cron: Cron = "0 6 * * 1"
     most_segments_per_session: Annotated[int, Field(ge=1)] = 20

@@ -271,6 +271,7 @@ class _SessionReader:
             created_at=saved_at,
             seen_text=seen_text,
             model_version="" if seen_text is None else recognisers.get(entry.file_name, HABLA_SOURCE),
+            is_blind=False,  # Habla's page shows its transcript
         )
 
     def _skip(self, reason: str) -> None:

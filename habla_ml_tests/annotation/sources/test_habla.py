@@ -165,6 +165,7 @@ def test_a_stored_event_is_read_unchanged(workspace: HablaWorkspace) -> None:
         created_at=datetime(2026, 2, 23, 9, 12, 44, tzinfo=UTC),
         seen_text="texto 1",
         model_version="habla",
+        is_blind=False,
     )
     assert (event, event.event_id) == (again, again.event_id)
 

@@ -127,6 +127,10 @@ class LabelStudio:
         if response.status_code != httpx.codes.NOT_FOUND:
             self._check_response(response)
 
+    def set_overlap(self, task: int, people: int) -> None:
+        """Let a task wait for the answers of so many people; repeating it changes nothing."""
+        self._check_response(self._send_with_retries("PATCH", f"/api/tasks/{task}", body={"overlap": people}))
+
     def list_tasks(self, project: int, after: int = 0) -> Iterator[ListedTask]:
         """Yield ids and data of all tasks with an id above `after`, by id.
 
@@ -204,13 +208,15 @@ class LabelStudio:
             remedy = "check the address; version 1.23 is known to work"
             raise ServiceError(f"{self.url}{response.request.url.path} {fault}; {remedy}") from None
 
-    def _send_with_retries(self, method: str, path: str, parameters: Mapping[str, Any] | None = None) -> httpx.Response:
+    def _send_with_retries(
+        self, method: str, path: str, parameters: Mapping[str, Any] | None = None, body: Any = None
+    ) -> httpx.Response:
         """Repeat an idempotent request until its response is no transient fault, for at most `patience_s`."""
         deadline, pause_s = time.monotonic() + self._patience_s, _FIRST_PAUSE_S
         while True:
             fault: httpx.TransportError | None = None
             try:
-                response = self._send(method, path, parameters, None)
+                response = self._send(method, path, parameters, body)
                 if response.status_code not in _TRANSIENT_STATUS_CODES:
                     return response
             except httpx.TransportError as error:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from habla_ml.annotation.event_log import append_events
 from habla_ml.annotation.events import AnnotationEvent, Status
+from habla_ml.annotation.review_queue import load_blind_requests
 from habla_ml.annotation.sources.label_studio.client import LabelStudio
 from habla_ml.annotation.sources.label_studio.messages import (
     Annotation,
@@ -206,6 +207,10 @@ class _TaskParser:
         self.cancelled = 0
 
     @cached_property
+    def _blind_segments(self) -> frozenset[str]:
+        return frozenset(load_blind_requests(self._lake))
+
+    @cached_property
     def _users(self) -> Mapping[int, str]:
         return self._list_users()
 
@@ -263,7 +268,13 @@ class _TaskParser:
             seen_text=data.hint or None,
             model_version=data.model_version,
             attempt=data.attempt,
+            is_blind=self._is_blind(data),
         )
+
+    def _is_blind(self, data: TaskData) -> bool:
+        """Return whether a queue issued the segment without a text, and its task shows none."""
+        is_shown_text = bool(data.hint or data.model_version or data.attempt)
+        return data.segment_id in self._blind_segments and not is_shown_text
 
     def _load_sessions(self, day: str) -> Mapping[str, str]:
         """Return segment → session of a day from the lake; the session that the server returns is not trusted."""

@@ -4,13 +4,16 @@ An answered task is not shown again, so a review request gets a new task with th
 idempotent and can be interrupted. Therefore the lake keeps the accepted segments with their attempts, and the highest
 task id that was read. Before the first batch, and after every lost response, the tasks above that id are read, and
 those that arrived are not sent again.
+
+A segment for two people is one task that the server closes after the answers of two people: it gives the task to each
+person once, and shows nobody the answer of another. The import cannot set this, so a change of the task follows it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final
 
@@ -30,6 +33,8 @@ _MAX_LOST_IMPORTS: Final = 5
 _RETRY_PAUSE_S: Final = 0.5
 _ROWS_PER_READ: Final = 256
 _MAX_HINT_CHARS: Final = 5_000
+_BLIND_TEXT: Final = "Escríbelo de oído: este segmento no trae texto a propósito."
+_SECOND_PERSON_TEXT: Final = "Otra persona lo escribe también, por separado."
 _REVIEW_REQUEST_TEXT: Final = (
     "Vuelve a revisión: el texto no cumple las convenciones ({}). Corrígelo, o envíalo tal cual si así se dice."
 )
@@ -45,6 +50,8 @@ class PushState:
     """Tasks up to this id were read."""
     batches: tuple[str, ...]
     """Object ids of the parts that make up `attempts`; later ones override earlier ones."""
+    shared: Mapping[str, int] = field(default_factory=dict)
+    """Segment → its task that waits for the answers of several people."""
 
     def has(self, segment_id: str, attempt: int) -> bool:
         """Return whether the segment has a task of this attempt or a later one."""
@@ -70,7 +77,8 @@ def load_push_state(lake: Lake, project: Project) -> PushState:
         return PushState({}, 0, ())
     batches = tuple(pointer.value["batches"])
     attempts = {segment: attempt for batch in batches for segment, attempt in lake.get_json(batch).items()}
-    return PushState(attempts, pointer.value["last_task"], batches)
+    shared = pointer.value.get("shared")
+    return PushState(attempts, pointer.value["last_task"], batches, lake.get_json(shared) if shared else {})
 
 
 def save_push_state(lake: Lake, project: Project, state: PushState) -> None:
@@ -82,6 +90,7 @@ def save_push_state(lake: Lake, project: Project, state: PushState) -> None:
         "last_task": state.last_task,
         "batches": list(state.batches),
         "segments": len(state.attempts),
+        "shared": lake.put_json(dict(sorted(state.shared.items()))),
     }
     lake.move_pointer(name, value, lake.read_pointer(name))
 
@@ -102,7 +111,8 @@ def push_segments(
         PointerMovedError: Another process pushed at the same time. Push again.
     """
     listed = {each.segment_id: each for each in items}
-    state = _read_new_tasks(lake, server, project, load_push_state(lake, project))
+    before = load_push_state(lake, project)
+    state = _read_new_tasks(lake, server, project, before)
     fresh = [each for each in listed.values() if not state.has(each.segment_id, each.attempt)]
     stored = set(store_audio(lake, fresh, audio_folder))
     waiting = iter([each for each in fresh if each.segment_id in stored])
@@ -111,6 +121,8 @@ def push_segments(
         state = _import_batch(lake, server, project, state, batch, audio_folder)
         added += len(batch)
         log(f"{added} of {len(stored)} tasks")
+    wanted = {each.segment_id: each.blind_people for each in listed.values() if each.blind_people > 1}
+    _share_tasks(lake, server, project, state, wanted, before.last_task)
     missing = tuple(each.segment_id for each in fresh if each.segment_id not in stored)
     return PushReport(project, added, len(listed) - len(fresh), missing)
 
@@ -139,8 +151,37 @@ def _build_task_data(item: ReviewItem, audio_folder: AudioFolder) -> dict[str, A
         "hint": item.hint[:_MAX_HINT_CHARS],
         "context": " · ".join((item.speaker, item.session_id, reasons)),
         "round": item.attempt,
-        "why": _REVIEW_REQUEST_TEXT.format(translate_rules(item.request.rules)) if item.request else "",
+        "why": _write_instruction(item),
     }
+
+
+def _write_instruction(item: ReviewItem) -> str:
+    """Return what is special about a task, in Spanish; empty for an ordinary one."""
+    if item.request is not None:
+        return _REVIEW_REQUEST_TEXT.format(translate_rules(item.request.rules))
+    if not item.is_blind:
+        return ""
+    return f"{_BLIND_TEXT} {_SECOND_PERSON_TEXT}" if item.blind_people > 1 else _BLIND_TEXT
+
+
+def _share_tasks(
+    lake: Lake, server: LabelStudio, project: Project, state: PushState, wanted: Mapping[str, int], last_task: int
+) -> None:
+    """Let the first task of each wanted segment wait for the answers of several people; repeat what a crash cut off.
+
+    `wanted` is segment → number of people. Tasks up to `last_task` are read only if a segment has no newer one.
+    """
+    waiting = {each: people for each, people in wanted.items() if each in state.attempts and each not in state.shared}
+    found: dict[str, int] = {}
+    for after in dict.fromkeys((last_task, 0)):
+        if waiting.keys() - found.keys():
+            for task in server.list_tasks(project.id, after):
+                if task.segment_id in waiting and task.attempt == 0:
+                    found.setdefault(task.segment_id, task.id)
+    for segment, number in found.items():
+        server.set_overlap(number, waiting[segment])
+    if found:
+        save_push_state(lake, project, replace(state, shared={**state.shared, **found}))
 
 
 def _import_batch(
@@ -187,6 +228,7 @@ def _save_new_tasks(
     lake: Lake, project: Project, state: PushState, arrived: Mapping[str, int], last_task: int
 ) -> PushState:
     batches = (*state.batches, lake.put_json(dict(arrived))) if arrived else state.batches
-    after = PushState({**state.attempts, **arrived}, max(last_task, state.last_task), batches)
+    attempts = {**state.attempts, **arrived}
+    after = replace(state, attempts=attempts, last_task=max(last_task, state.last_task), batches=batches)
     save_push_state(lake, project, after)
     return after

@@ -56,7 +56,10 @@ def reconcile(lake: Lake, server: LabelStudio, project: Project) -> Reconciliati
                 server.delete_task(task.id)
                 deleted += 1
     attempts = {segment: tasks[0].attempt for segment, tasks in sorted(found.items())}
-    save_push_state(lake, project, PushState(attempts, last, (lake.put_json(attempts),) if attempts else ()))
+    batches = (lake.put_json(attempts),) if attempts else ()
+    present = {task.id for tasks in found.values() for task in tasks}
+    shared = {segment: task for segment, task in before.shared.items() if task in present}
+    save_push_state(lake, project, PushState(attempts, last, batches, shared))
     unanswered = {segment for segment, tasks in found.items() if not any(each.total_annotations for each in tasks)}
     return Reconciliation(
         tasks=sum(map(len, found.values())) - deleted,
