@@ -1,13 +1,15 @@
-"""Self-contained HTML pages: one file without scripts or requests; every text is escaped, as a transcript may be hostile.
+"""Self-contained HTML pages: one file without requests; every text is escaped, as a transcript may be hostile.
 
 A package keeps its own templates and styles and extends `page.html.j2`, which provides the head, the content security
-policy and the common style. `table.html.j2` draws a `habla_ml.tables.TextTable`.
+policy and the common style. `table.html.j2` draws a `habla_ml.tables.TextTable`, `document.html.j2` the sections of
+`habla_ml.document`.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import jinja2
@@ -25,7 +27,9 @@ def open_template(package: str, name: str, **filters: Callable[..., Any]) -> jin
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(audio=_encode_audio, **filters)
+    environment.filters.update(audio=_encode_audio, block_kind=lambda block: type(block).__name__, **filters)
+    ids = count(1)
+    environment.globals["make_id"] = lambda: f"term-{next(ids)}"
     return environment.get_template(name)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
@@ -13,6 +13,25 @@ if TYPE_CHECKING:
 
 ThresholdStatus = Literal["met", "unsure", "missed"]
 """Whether a value is within its acceptable bound; `unsure` where the bound is inside the interval."""
+
+
+@dataclass(frozen=True)
+class IntervalBar:
+    """A value with its interval on an axis that starts at 0; HTML draws it below the text of its cell."""
+
+    low: float
+    value: float
+    high: float
+    axis_end: float
+    series: str = ""
+    """CSS class of the model; a plain identifier."""
+    reference: float | None = None
+    """Another value on the same axis."""
+
+    def position(self, value: float) -> str:
+        """Return the position of a value in percent of the axis."""
+        return f"{100 * min(max(value, 0.0), self.axis_end) / self.axis_end:.2f}"
+
 
 _STATUS_LABELS: Final = {"met": "✓ met", "unsure": "≈ not sure", "missed": "✗ not met"}
 _STATUS_STYLES: Final = {"met": "green", "unsure": "yellow", "missed": "red"}
@@ -34,6 +53,11 @@ class TableCell:
     """CSS class of the model that the cell names; a plain identifier."""
     language: str = ""
     """BCP 47 tag of the text where it is not English."""
+    help: str = ""
+    """What the text means, for a reader who points at it."""
+    bar: IntervalBar | None = None
+    is_faint: bool = False
+    """Whether the value allows no conclusion."""
 
     @property
     def status_label(self) -> str:
@@ -55,6 +79,10 @@ class TableColumn:
     """Whether its cells are aligned to the right."""
     series: str = ""
     """CSS class of the model that the column is about."""
+    help: str = ""
+    """What the title means, for a reader who points at it."""
+    is_private: bool = False
+    """Whether the cells hold spoken words, which must not leave the report."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +93,17 @@ class TextTable:
     """Accessible name; not drawn."""
     columns: tuple[TableColumn, ...]
     rows: tuple[tuple[TableCell, ...], ...]
+    is_public: bool = False
+    """Whether the table without its private columns may leave the report: no spoken words, speakers or sessions."""
 
     @classmethod
     def of(
-        cls, title: str, columns: Sequence[TableColumn | str], rows: Iterable[Sequence[TableCell | str]]
+        cls,
+        title: str,
+        columns: Sequence[TableColumn | str],
+        rows: Iterable[Sequence[TableCell | str]],
+        *,
+        is_public: bool = False,
     ) -> TextTable:
         """Build a table; a string is a plain cell, or a column that is numeric unless it is the first."""
         return cls(
@@ -78,6 +113,16 @@ class TextTable:
                 for at, each in enumerate(columns)
             ),
             tuple(tuple(TableCell(each) if isinstance(each, str) else each for each in row) for row in rows),
+            is_public,
+        )
+
+    def drop_private_columns(self) -> TextTable:
+        """Return the table without the columns that hold spoken words."""
+        kept = [at for at, each in enumerate(self.columns) if not each.is_private]
+        return replace(
+            self,
+            columns=tuple(self.columns[at] for at in kept),
+            rows=tuple(tuple(row[at] for at in kept) for row in self.rows),
         )
 
     @property

@@ -32,25 +32,13 @@ def build_evaluation_metadata(evaluation: Evaluation, acceptable: AcceptableSett
 
 def build_comparison_metadata(comparison: Comparison, acceptable: AcceptableSettings) -> dict[str, Any]:
     """Return the metadata of a comparison; rates are percentages, so that they chart in points."""
-    from habla_ml.evaluation.report.breakdown import DIMENSION_LABELS
+    from habla_ml.evaluation.report.content import ReportContent
     from habla_ml.evaluation.report.plots import draw_bar_chart
-    from habla_ml.evaluation.report.scoreboard import build_scoreboard
-    from habla_ml.evaluation.report.tables import (
-        build_change_table,
-        build_dialect_table,
-        build_hallucination_table,
-        build_scoreboard_table,
-        build_slice_table,
-    )
+    from habla_ml.evaluation.report.sections import list_public_tables
 
+    tables = list_public_tables(ReportContent(comparison, acceptable=acceptable))
     return {
-        "side by side": show_table(build_scoreboard_table(comparison, build_scoreboard(comparison, acceptable))),
-        "changes": show_table(build_change_table(comparison)),
-        "slices": show_table(
-            build_slice_table(comparison, [each for each in comparison.slices if each.dimension in DIMENSION_LABELS])
-        ),
-        "dialect features": show_table(build_dialect_table(comparison, has_examples=False)),
-        "invented text": show_table(build_hallucination_table(comparison)),
+        **{name: show_table(table) for name, table in tables.items()},
         "test set": (
             f"{comparison.test.utterances} segments, {comparison.test.sessions} sessions, {comparison.test.words} words"
         ),

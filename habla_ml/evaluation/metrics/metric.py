@@ -57,6 +57,8 @@ class Metric:
     margin: float = 0.0
     """For a figure without an interval: the share by which it must be lower to be better."""
     guard: ReleaseGuard | None = None
+    help: str = ""
+    """What it means, in words that a teacher understands; the report shows it next to the label."""
 
 
 def tabulate_rates(resample: Resample, pairs: Sequence[tuple[int, int]]) -> MetricTable:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import groupby
+from collections import Counter
 from typing import Final
 
 from habla_ml.evaluation.comparison.records import Comparison, Dimension, Slice
-from habla_ml.evaluation.comparison.slices import UNKNOWN, explain_too_small
+from habla_ml.evaluation.comparison.slices import UNKNOWN
 from habla_ml.evaluation.metrics.dialect_features import DialectFeature
-from habla_ml.evaluation.metrics.feature_errors import FeatureScore
 from habla_ml.evaluation.report.figures import percent
-from habla_ml.evaluation.report.plots import round_axis_end
 
 DIMENSION_LABELS: Final[dict[Dimension, str]] = {
     "overall": "All",
@@ -46,68 +42,33 @@ SPEAKERS_SHOWN: Final = 12
 SESSIONS_SHOWN: Final = 5
 
 
-@dataclass(frozen=True)
-class SliceGroup:
-    """Slices that share an axis from 0 to `scale`."""
-
-    slices: tuple[Slice, ...]
-    scale: float
-
-    @classmethod
-    def of(cls, slices: Iterable[Slice]) -> SliceGroup:
-        """Choose a round end of the axis that holds every interval."""
-        members = tuple(slices)
-        return cls(members, round_axis_end([rate.rate.interval for each in members for rate in each.rates]))
-
-
-@dataclass(frozen=True)
-class TestSetBreakdown:
-    """The slices of the test set as the page draws them."""
-
-    dimensions: tuple[tuple[str, tuple[Slice, ...]], ...]
-    """Label of a dimension, and its slices."""
-    scale: float
-    """End of the axis of `dimensions`."""
-    missing_dimensions: str
-    """Which dimensions are unknown for all clips, and how to provide them; empty where none is."""
-    speakers: SliceGroup
-    """The speakers with the most words."""
-    other_speakers: int
-    """Number of speakers that are not in `speakers`."""
-    sessions: SliceGroup
-    """The sessions with the highest lower bound of the error rate."""
-
-
-@dataclass(frozen=True)
-class FeatureBreakdown:
-    """Andalusian features as the page draws them."""
-
-    large: tuple[FeatureScore, ...]
-    small: tuple[tuple[FeatureScore, str], ...]
-    """Features with too few words, each with the reason."""
-    scale: float
-
-
-def break_down_test_set(comparison: Comparison, focus: str) -> TestSetBreakdown:
-    """Group the slices by dimension, and select the speakers with the most words and the worst sessions of `focus`."""
-    wide = SliceGroup.of(each for each in comparison.slices if each.dimension in DIMENSION_LABELS)
-    speakers = sorted(
-        (each for each in comparison.slices if each.dimension == "speaker"), key=lambda each: (-each.words, each.name)
+def list_wide_slices(comparison: Comparison) -> tuple[Slice, ...]:
+    """Return the slices of `DIMENSION_LABELS`; a single slice of a dimension repeats the whole test set."""
+    counts = Counter(each.dimension for each in comparison.slices if each.words)
+    return tuple(
+        each
+        for each in comparison.slices
+        if each.words
+        and each.dimension in DIMENSION_LABELS
+        and (counts[each.dimension] > 1 or each.dimension == "overall")
     )
-    grouped = {dimension: tuple(members) for dimension, members in groupby(wide.slices, lambda each: each.dimension)}
-    return TestSetBreakdown(
-        # A single slice of a dimension repeats the whole test set.
-        dimensions=tuple(
-            (DIMENSION_LABELS[dimension], members)
-            for dimension, members in grouped.items()
-            if len(members) > 1 or dimension == "overall"
-        ),
-        scale=wide.scale,
-        missing_dimensions=explain_missing_dimensions(comparison),
-        speakers=SliceGroup.of(speakers[:SPEAKERS_SHOWN]),
-        other_speakers=max(0, len(speakers) - SPEAKERS_SHOWN),
-        sessions=SliceGroup.of(_select_worst_sessions(comparison, focus)),
+
+
+def list_speakers(comparison: Comparison) -> tuple[Slice, ...]:
+    """Return the speakers with enough speech for an error rate, those with the most words first."""
+    speakers = [each for each in comparison.slices if each.dimension == "speaker" and each.words and not each.too_small]
+    return tuple(sorted(speakers, key=lambda each: (-each.words, each.name)))
+
+
+def explain_omitted_speakers(comparison: Comparison, shown: int) -> str:
+    """Return how many speakers are not among the `shown` ones and why; empty where all are."""
+    small = sum(each.dimension == "speaker" and bool(each.too_small) for each in comparison.slices)
+    more = len(list_speakers(comparison)) - shown
+    sentences = [f"{small} speaker{' has' if small == 1 else 's have'} too little speech for an error rate."] * (
+        small > 0
     )
+    sentences += [f"The JSON file holds {more} more with fewer words."] * (more > 0)
+    return " ".join(sentences)
 
 
 def explain_missing_dimensions(comparison: Comparison) -> str:
@@ -126,19 +87,6 @@ def explain_missing_dimensions(comparison: Comparison) -> str:
     )
 
 
-def split_features_by_size(comparison: Comparison) -> FeatureBreakdown:
-    """Separate the features with enough words for an error rate from the others, by the rule for slices."""
-    explained = [
-        (each, explain_too_small(each.sessions, each.words, comparison.method)) for each in comparison.dialect_features
-    ]
-    large = tuple(each for each, reason in explained if reason is None)
-    return FeatureBreakdown(
-        large=large,
-        small=tuple((each, reason) for each, reason in explained if reason is not None),
-        scale=round_axis_end([rate.rate for each in large for rate in each.rates]),
-    )
-
-
 def describe_conditions(comparison: Comparison) -> tuple[str, ...]:
     """Return one text per known dimension: its slices with their share of the words."""
     words = comparison.test.words
@@ -151,7 +99,9 @@ def describe_conditions(comparison: Comparison) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _select_worst_sessions(comparison: Comparison, focus: str) -> list[Slice]:
+def select_worst_sessions(comparison: Comparison, focus: str) -> list[Slice]:
+    """Return the sessions with the highest lower bound of the error rate of `focus`, the worst first."""
+
     def lower_error_bound(each: Slice) -> float:
         rate = next(rate.rate for rate in each.rates if rate.model == focus)
         return rate.interval.low if rate.interval else 0.0

@@ -34,7 +34,9 @@ def number_with_interval(value: Interval | None, digits: int = 1, unit: str = ""
 
 
 def count_with_share(share: CountShare) -> str:
-    """Return `3 of 30: 10.0 % (3.5–25.6)`."""
+    """Return `3 of 30: 10.0 % (3.5–25.6)`; a dash where there is nothing to count."""
+    if not share.of:
+        return NO_VALUE
     count = f"{share.count} of {share.of}"
     return count if share.interval is None else f"{count}: {share_with_interval(share.interval)}"
 

@@ -10,37 +10,6 @@ from markupsafe import Markup
 
 from habla_ml.evaluation.scoring.statistics import Interval
 
-
-def draw_interval_row(
-    interval: Interval | None, scale_max: float, series: str, reference: Interval | None = None
-) -> Markup:
-    """Draw a value with its interval on a track from 0 to `scale_max`, as wide as the container.
-
-    `series` is the CSS class of the colour and must be a plain identifier. A hollow square without an interval marks
-    `reference`.
-    """
-    if interval is None or scale_max <= 0:
-        return Markup('<svg class="track" width="100%" height="14" aria-hidden="true"></svg>')
-    low, value, high = (_to_track_percent(each, scale_max) for each in (interval.low, interval.value, interval.high))
-    square = Markup("")
-    if reference is not None:
-        square = Markup(
-            '<svg x="{x}%" y="2" width="1" height="1" overflow="visible">'
-            '<rect class="reference" x="-4" y="1" width="8" height="8"/></svg>'
-        ).format(x=_to_track_percent(reference.value, scale_max))
-    return Markup(
-        '<svg class="track {series}" width="100%" height="14" aria-hidden="true">'
-        '<line class="axis" x1="0" x2="100%" y1="7" y2="7"/>'
-        '<line class="whisker" x1="{low}%" x2="{high}%" y1="7" y2="7"/>{square}'
-        '<circle class="dot" cx="{value}%" cy="7" r="4.5"/></svg>'
-    ).format(series=series, low=low, high=high, value=value, square=square)
-
-
-def _to_track_percent(share: float, scale_max: float) -> str:
-    """Return the position in percent of the track."""
-    return f"{100 * min(max(share, 0.0), scale_max) / scale_max:.2f}"
-
-
 _CHART_HEIGHT = 170
 _PLOT_TOP, _PLOT_BOTTOM = 22, 145
 _AXIS_LABELS_PERCENT = 12

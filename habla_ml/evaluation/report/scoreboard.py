@@ -49,6 +49,8 @@ class ScoreboardRow:
     """The models that are not losers; empty where there is no loser."""
     losers: tuple[str, ...]
     """The models that another model is significantly better than."""
+    help: str = ""
+    """What the metric means, in plain words."""
 
     @property
     def winner(self) -> str:
@@ -102,7 +104,7 @@ def _build_row(metric: Metric, comparison: Comparison, acceptable: AcceptableSet
         if any(_is_better(metric, comparison, measured, other, name) for other in measured if other != name)
     )
     winners = tuple(name for name in measured if name not in losers) if losers else ()
-    return ScoreboardRow(metric.label, _format_bounds(metric.unit, bounds), tuple(cells), winners, losers)
+    return ScoreboardRow(metric.label, _format_bounds(metric.unit, bounds), tuple(cells), winners, losers, metric.help)
 
 
 def _format_bounds(unit: Unit, bounds: Sequence[float | None]) -> str:

@@ -7,12 +7,14 @@ from habla_ml.evaluation.report.breakdown import (
     DIALECT_FEATURE_LABELS,
     DIMENSION_LABELS,
     SESSIONS_SHOWN,
-    break_down_test_set,
     describe_conditions,
-    split_features_by_size,
+    explain_missing_dimensions,
+    list_wide_slices,
+    select_worst_sessions,
 )
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.markdown import render_markdown
+from habla_ml.evaluation.report.tables import build_dialect_table, list_rare_features
 from habla_ml_tests.testing.full_comparison import make_full_comparison
 
 
@@ -27,7 +29,7 @@ def test_every_dimension_and_feature_has_a_label() -> None:
 
 
 def test_the_five_sessions_with_the_highest_lower_bound_of_the_error_rate_are_shown(measured: Comparison) -> None:
-    shown = break_down_test_set(measured, "v2").sessions.slices
+    shown = select_worst_sessions(measured, "v2")
     assert len(shown) == SESSIONS_SHOWN
     lows = [next(r.rate.interval.low for r in each.rates if r.model == "v2" and r.rate.interval) for each in shown]
     assert lows == sorted(lows, reverse=True)
@@ -41,24 +43,34 @@ def test_the_five_sessions_with_the_highest_lower_bound_of_the_error_rate_are_sh
 
 
 def test_a_dimension_with_a_single_slice_is_left_out(measured: Comparison) -> None:
-    shown = [name for name, _ in break_down_test_set(measured, "v2").dimensions]
-    assert shown[0] == "All"
-    assert "Loudness" in shown
-    assert "Source" not in shown
+    shown = [each.dimension for each in list_wide_slices(measured)]
+    assert shown[0] == "overall"
+    assert "loudness" in shown
+    assert "source" not in shown
+
+
+def test_a_slice_without_words_is_left_out(measured: Comparison) -> None:
+    empty = tuple(
+        each.model_copy(update={"words": 0}) if each.dimension in ("loudness", "speaker") else each
+        for each in measured.slices
+    )
+    text = render_markdown(ReportContent(measured.model_copy(update={"slices": empty})))
+    assert "| Loudness" not in text
+    assert "| Manuel" not in text
 
 
 def test_rare_features_are_separate_and_give_the_reason(measured: Comparison) -> None:
-    found = split_features_by_size(measured)
     fewest = measured.method.smallest_slice_words
-    assert found.large
-    assert all(each.words >= fewest for each in found.large)
-    assert found.small
-    assert all(each.words < fewest and str(each.words) in reason for each, reason in found.small)
-    assert len(found.large) + len(found.small) == len(measured.dialect_features)
+    large = [each for each in measured.dialect_features if each.words >= fewest]
+    shown = [row[0].text for row in build_dialect_table(measured).rows]
+    assert shown == [DIALECT_FEATURE_LABELS[each.feature] for each in large]
+    rare = list_rare_features(measured)
+    assert len(rare) == len(measured.dialect_features) - len(large)
+    assert all("too small" in each for each in rare)
 
 
 def test_without_a_speaker_map_the_report_explains_how_to_add_one(measured: Comparison) -> None:
-    assert break_down_test_set(measured, "v2").missing_dimensions == ""
+    assert explain_missing_dimensions(measured) == ""
     unnamed = measured.model_copy(
         update={
             "slices": tuple(
@@ -70,7 +82,7 @@ def test_without_a_speaker_map_the_report_explains_how_to_add_one(measured: Comp
             )
         }
     )
-    explanation = break_down_test_set(unnamed, "v2").missing_dimensions
+    explanation = explain_missing_dimensions(unnamed)
     assert explanation.startswith("Speaker known from training: unknown for all clips.")
     assert "corpus.speakers" in explanation
 
@@ -79,11 +91,11 @@ def test_markdown_names_the_dimension_of_a_slice_and_omits_small_speakers(
     measured: Comparison,
 ) -> None:
     text = render_markdown(ReportContent(measured))
-    assert "| Loudness | quiet" in text
-    assert "| Role | teacher |" in text
+    assert "| Loudness: quiet" in text
+    assert "| Role: teacher |" in text
     small = [each for each in measured.slices if each.dimension == "speaker" and each.too_small]
     large = [each for each in measured.slices if each.dimension == "speaker" and not each.too_small]
-    assert all(f"| Speaker | {each.name} |" in text for each in large)
+    assert all(f"| {each.name} |" in text for each in large)
     few = measured.model_copy(
         update={
             "slices": tuple(
@@ -95,7 +107,7 @@ def test_markdown_names_the_dimension_of_a_slice_and_omits_small_speakers(
         }
     )
     text = render_markdown(ReportContent(few))
-    assert "| Speaker |" not in text
+    assert not any(f"| {each.name} |" in text for each in large)
     assert f"{len(small) + len(large)} speakers have too little speech for an error rate." in text
 
 

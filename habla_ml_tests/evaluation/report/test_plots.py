@@ -1,6 +1,6 @@
 import pytest
 
-from habla_ml.evaluation.report.plots import draw_bar_chart, draw_interval_row, draw_versions_chart, round_axis_end
+from habla_ml.evaluation.report.plots import draw_bar_chart, draw_versions_chart, round_axis_end
 from habla_ml.evaluation.scoring.statistics import Interval
 
 
@@ -20,14 +20,6 @@ def test_bar_charts_are_small_png_files_with_any_labels_and_gaps() -> None:
 def test_an_axis_ends_at_the_next_five_points() -> None:
     assert round_axis_end([Interval(0.1, 0.2, 0.31), None]) == pytest.approx(0.35)
     assert round_axis_end([]) == pytest.approx(0.05)
-
-
-def test_a_dot_is_at_its_value_and_inside_the_track() -> None:
-    drawn = draw_interval_row(Interval(-0.1, 0.1, 0.9), 0.4, "base", Interval(0.2, 0.3, 0.35))
-    assert 'cx="25.00%"' in drawn
-    assert 'x1="0.00%" x2="100.00%"' in drawn
-    assert 'x="75.00%"' in drawn
-    assert "circle" not in draw_interval_row(None, 0.4, "base")
 
 
 def test_the_version_chart_labels_the_last_version_and_the_focus() -> None:
