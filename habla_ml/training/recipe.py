@@ -27,7 +27,7 @@ LearningRate = Annotated[float, Field(gt=0, lt=1)]
 TrainingMethod = Literal["full", "lora"]
 TrainedParts = Literal["all", "encoder"]
 
-_LENGTH_KEYS: Final = {"max_steps", "epochs", "max_wall_s"}
+_LENGTH_KEYS: Final = {"epochs", "min_steps", "max_steps", "max_wall_s"}
 _KEYS_OF_ONE_DECISION: Final = ({"warmup_steps", "warmup_ratio"}, {"method", "lora", "parts"})
 """Keys that belong together: a first stage that sets one of them inherits none of them."""
 
@@ -89,7 +89,7 @@ class SpecAugment(_Section):
 class FirstStage(_Section):
     """Training on general speech before the classroom data: the differences from the recipe.
 
-    Missing keys are inherited from the recipe, except the length: `max_steps` or `epochs` is required. Keys that belong
+    Missing keys are inherited from the recipe, except the length: `epochs` or `max_steps` is required. Keys that belong
     together (warmup_steps and warmup_ratio; method, lora and parts) are replaced together.
     """
 
@@ -102,8 +102,9 @@ class FirstStage(_Section):
     weight_decay: NotNegative | None = None
     max_gradient_norm: AboveZero | None = None
     label_smoothing: ShareBelowOne | None = None
-    max_steps: Positive | None = None
     epochs: AboveZero | None = None
+    min_steps: Positive | None = None
+    max_steps: Positive | None = None
     max_wall_s: AboveZero | None = None
     batch_size: Positive | None = None
     gradient_accumulation: Positive | None = None
@@ -139,8 +140,12 @@ class Recipe(_Section):
     weight_decay: NotNegative = 0.0
     max_gradient_norm: AboveZero = 1.0
     label_smoothing: ShareBelowOne = 0.0
-    max_steps: Positive | None = None
     epochs: AboveZero | None = None
+    """How often each training clip is used, so that the steps grow with the speech; None for exactly `max_steps`."""
+    min_steps: Positive | None = None
+    """Fewest steps of a run with `epochs`: a few minutes of speech are used more often."""
+    max_steps: Positive | None = None
+    """Most steps of a run with `epochs`; without `epochs`, the steps of the run."""
     max_wall_s: AboveZero | None = None
     """Stop at the next step after this time; such a run is not reproducible."""
     batch_size: Positive = 16
@@ -170,8 +175,7 @@ class Recipe(_Section):
             raise ValueError(f"method {self.method} {'needs' if self.lora is None else 'forbids'} the section lora")
         if self.parts == "encoder" and self.lora is not None:
             raise ValueError("parts encoder needs method full; for adapters, set lora.target_modules")
-        if (self.max_steps is None) == (self.epochs is None):
-            raise ValueError("exactly one of max_steps and epochs must be given")
+        self._check_length()
         if self.warmup_steps is not None and self.warmup_ratio is not None:
             raise ValueError("at most one of warmup_steps and warmup_ratio can be given")
         if self.first_stage is not None:
@@ -187,6 +191,14 @@ class Recipe(_Section):
                     f"{key} {clips} is not divisible by gradient_accumulation {self.gradient_accumulation}"
                 )
         return self
+
+    def _check_length(self) -> None:
+        if self.epochs is None and self.max_steps is None:
+            raise ValueError("epochs or max_steps must be given")
+        if self.min_steps is not None and self.epochs is None:
+            raise ValueError(f"min_steps {self.min_steps} needs epochs; without epochs, max_steps is the length")
+        if self.min_steps is not None and self.max_steps is not None and self.min_steps > self.max_steps:
+            raise ValueError(f"min_steps {self.min_steps} is above max_steps {self.max_steps}")
 
     def _check_base_model(self) -> None:
         if self.base_model_is_on_hub:

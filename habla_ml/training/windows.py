@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
+from functools import cached_property
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,15 +45,19 @@ class StepSchedule:
         self._durations_s = durations_s
         self._recipe = recipe
 
-    @property
+    @cached_property
     def max_steps(self) -> int:
-        """Optimiser steps of the recipe; epochs count each clip once."""
-        if self._recipe.max_steps is not None:
-            return self._recipe.max_steps
-        windows, per_step = self._recipe.windows, float(self._recipe.batch_size)
-        if windows is not None:
-            per_step += (windows.full_window_batch_size - per_step) / windows.full_window_every
-        return max(1, round((self._recipe.epochs or 1) * len(self._durations_s) / per_step))
+        """Steps of the run: those that use each clip `epochs` times, within the recipe's bounds."""
+        fewest, most = self._recipe.min_steps or 1, self._recipe.max_steps
+        if self._recipe.epochs is None:
+            return most or fewest
+        missing, n_steps = self._recipe.epochs * len(self._durations_s), 0
+        for step in islice(self.steps(), most):
+            if missing <= 0 and n_steps >= fewest:
+                break
+            missing -= len(step.clips)
+            n_steps += 1
+        return n_steps
 
     def steps(self) -> Iterator[WindowedStep]:
         """Yield steps without end; every pass uses each clip once."""

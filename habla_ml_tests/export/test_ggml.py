@@ -74,11 +74,11 @@ def test_numbers_tokens_and_tensors_are_where_whisper_cpp_reads_them(tmp_path: P
 def test_a_smaller_vocabulary_is_padded_with_tokens_that_are_never_decoded(tmp_path: Path) -> None:
     head, tokens, found = export_and_read(BASE_MODEL, tmp_path)
     assert head[1] == 51865
-    assert (len(tokens), tokens[220], set(tokens[641:])) == (50257, b" ", {b""})
+    assert (len(tokens), tokens[220], set(tokens[643:])) == (50257, b" ", {b""})
     weights = load_file(BASE_MODEL / "model.safetensors")
     embedding, original = found["decoder.token_embedding.weight"], weights["model.decoder.embed_tokens.weight"]
-    np.testing.assert_array_equal(embedding[:641], original[:641])
-    np.testing.assert_array_equal(embedding[50257:], original[641:])
+    np.testing.assert_array_equal(embedding[:644], original[:644])
+    np.testing.assert_array_equal(embedding[50257:], original[644:])
     states = np.random.default_rng(1).standard_normal((50, 160))
     states = (states - states.mean(1, keepdims=True)) / states.std(1, keepdims=True)
     states = states * found["decoder.ln.weight"] + found["decoder.ln.bias"]

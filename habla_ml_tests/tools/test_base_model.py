@@ -7,12 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from faster_whisper.transcribe import get_suppressed_tokens
+from tokenizers import Tokenizer
 from transformers import AutoProcessor, WhisperForConditionalGeneration
 
 import habla_ml.demo
 from habla_ml.audio import pcm_sha256
+from habla_ml.demo.grammar import SpeechRegister, generate_sentence
 from habla_ml.errors import TrainingError
 from habla_ml.evaluation.metrics.non_speech import make_built_in_clips
+from habla_ml.transcription.options import DecodingOptions
+from habla_ml.transcription.whisper_output import build_whisper_tokenizer
 from tools.base_model.architecture import create_base_model, load_base_model, save_base_model
 from tools.base_model.measure import (
     find_non_speech_output,
@@ -21,7 +26,7 @@ from tools.base_model.measure import (
     measure_word_error_rate,
     synthesize_classroom_utterances,
 )
-from tools.base_model.tokenizer import train_tokenizer
+from tools.base_model.tokenizer import list_non_speech_token_ids, train_tokenizer
 from tools.base_model.train import (
     BaseRecipe,
     BaseTraining,
@@ -59,6 +64,19 @@ def test_any_text_survives_the_tokenizer(tokenizer):
     text = "¿Qué hacéis, niños? ¡Ñandú! 日本"
     ids = tokenizer(text, add_special_tokens=False).input_ids
     assert tokenizer.decode(ids) == text
+
+
+def test_no_piece_of_a_classroom_sentence_is_suppressed_in_decoding():
+    pieces = Tokenizer.from_file(str(SHIPPED / "tokenizer.json"))
+    decoder = build_whisper_tokenizer(pieces, True, SHIPPED, DecodingOptions())
+    suppressed = set(get_suppressed_tokens(decoder, [-1]))
+    rng = np.random.default_rng(0)
+    for register in (*SpeechRegister,) * 200:
+        sentence = generate_sentence(register, rng)
+        assert suppressed.isdisjoint(decoder.encode(f" {sentence}")), sentence
+    assert suppressed.isdisjoint(decoder.encode(" Voy a ir con Hugo y Lucía."))
+    generation = json.loads((SHIPPED / "generation_config.json").read_text())
+    assert generation["suppress_tokens"] == list_non_speech_token_ids(load_base_model(SHIPPED)[0])
 
 
 def test_a_trimmed_encoder_equals_whispers_own_at_thirty_seconds(untrained):

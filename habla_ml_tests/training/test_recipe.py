@@ -45,8 +45,9 @@ def test_every_shipped_recipe_loads_and_has_the_name_of_its_file(path: Path) -> 
         ({"base_model": "whisper-small"}, r"nor a hub id like openai/whisper-small"),
         ({"method": "lora"}, r"method lora needs the section lora"),
         ({"lora": {"r": 4}}, r"method full forbids the section lora"),
-        ({"epochs": 2}, r"exactly one of max_steps and epochs"),
-        ({"max_steps": None}, r"exactly one of max_steps and epochs"),
+        ({"max_steps": None}, r"epochs or max_steps must be given"),
+        ({"min_steps": 5}, r"min_steps 5 needs epochs"),
+        ({"epochs": 2, "min_steps": 11}, r"min_steps 11 is above max_steps 10"),
         ({"warmup_steps": 3, "warmup_ratio": 0.1}, r"at most one of warmup_steps and warmup_ratio"),
         (
             {"batch_size": 10, "gradient_accumulation": 4},
@@ -66,7 +67,8 @@ def test_every_shipped_recipe_loads_and_has_the_name_of_its_file(path: Path) -> 
             r"first_stage\.spec_augment\.r: is unknown; keys here are mask_f",
         ),
         ({"first_stage": {"epochs": 0}}, r"key first_stage\.epochs: is 0: .*greater than 0"),
-        ({"first_stage": {"learning_rate": 1e-4}}, r": first_stage: exactly one of max_steps and epochs"),
+        ({"first_stage": {"learning_rate": 1e-4}}, r": first_stage: epochs or max_steps must be given"),
+        ({"first_stage": {"max_steps": 5, "min_steps": 2}}, r": first_stage: min_steps 2 needs epochs"),
         (
             {"first_stage": {"max_steps": 5, "warmup_steps": 3, "warmup_ratio": 0.1}},
             r": first_stage: at most one of warmup_steps and warmup_ratio",
@@ -118,6 +120,8 @@ def test_warmup_is_steps_or_a_share_of_them(tmp_path: Path) -> None:
 
 def test_a_first_stage_inherits_all_but_its_own_keys_and_the_length(tmp_path: Path) -> None:
     around = {
+        "epochs": 3,
+        "min_steps": 4,
         "warmup_ratio": 0.1,
         "max_wall_s": 60.0,
         "batch_size": 12,
@@ -130,7 +134,7 @@ def test_a_first_stage_inherits_all_but_its_own_keys_and_the_length(tmp_path: Pa
         write_recipe(tmp_path, **around, first_stage={"epochs": 2, "warmup_steps": 3, "method": "full"})
     )
     stage = recipe.to_first_stage_recipe()
-    assert (stage.max_steps, stage.epochs, stage.max_wall_s) == (None, 2, None)
+    assert (stage.max_steps, stage.min_steps, stage.epochs, stage.max_wall_s) == (None, None, 2, None)
     assert (stage.warmup_steps, stage.warmup_ratio) == (3, None)
     assert (stage.method, stage.lora) == ("full", None)
     assert (stage.batch_size, stage.windows, stage.seed) == (12, recipe.windows, recipe.seed)

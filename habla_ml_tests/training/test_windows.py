@@ -1,5 +1,7 @@
+from collections import Counter
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,15 +15,10 @@ from habla_ml.training.recipe import Recipe, Windows
 from habla_ml.training.windows import FULL_FRAMES, StepSchedule, compute_log_mel, limit_encoder_window
 
 
-def make_recipe_with_windows(windows: Windows | None, batch_size: int = 4, seed: int = 1, epochs: float = 1) -> Recipe:
-    return Recipe(
-        name="x",
-        base_model="/x",
-        learning_rate=1e-3,
-        epochs=epochs,
-        batch_size=batch_size,
-        windows=windows,
-        seed=seed,
+def make_recipe_with_windows(windows: Windows | None, **changes: Any) -> Recipe:
+    length = {"epochs": 1, "batch_size": 4, "seed": 1} | changes
+    return Recipe.model_validate(
+        {"name": "x", "base_model": "/x", "learning_rate": 1e-3, "windows": windows and windows.model_dump(), **length}
     )
 
 
@@ -79,6 +76,33 @@ def test_epochs_become_steps_and_seconds_are_summed_over_clips() -> None:
     assert StepSchedule([2.0] * 40, make_recipe_with_windows(SIX_SECOND_WINDOWS)).sum_audio_s(4) == pytest.approx(
         14 * 2.0
     )
+
+
+@pytest.mark.parametrize("long_share", [0.0, 0.4, 1.0])
+def test_a_run_of_two_epochs_uses_each_clip_twice_however_many_clips_need_the_full_window(long_share: float) -> None:
+    durations_s = [20.0 if clip < 200 * long_share else 2.0 for clip in range(200)]
+    schedule = StepSchedule(durations_s, make_recipe_with_windows(SIX_SECOND_WINDOWS, epochs=2))
+    used = Counter(clip for step in islice(schedule.steps(), schedule.max_steps) for clip in step.clips)
+    assert 400 <= used.total() < 404
+    assert np.mean([used[clip] for clip in range(200)]) == pytest.approx(2, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("clips", "bounds", "steps"),
+    [
+        (40, {}, 30),
+        (80, {}, 60),
+        (40, {"min_steps": 50}, 50),
+        (80, {"min_steps": 50}, 60),
+        (80, {"max_steps": 45}, 45),
+        (40, {"max_steps": 45}, 30),
+        (4, {"min_steps": 10, "max_steps": 10}, 10),
+        (80, {"epochs": None, "max_steps": 7}, 7),
+    ],
+)
+def test_the_steps_grow_with_the_clips_within_the_bounds(clips: int, bounds: dict[str, Any], steps: int) -> None:
+    recipe = make_recipe_with_windows(None, **({"epochs": 3} | bounds))
+    assert StepSchedule([2.0] * clips, recipe).max_steps == steps
 
 
 def test_a_short_mel_equals_the_full_one_in_the_range_of_the_clip() -> None:

@@ -20,6 +20,11 @@ _TASK_TOKENS = (
 )
 _N_TIMESTAMPS = 1501
 _NON_SPEECH_SYMBOLS = '"#()*+/:;<=>@[\\]^_`{|}~'
+_PIECES_AFTER_SPACE = ("-", "'", "â")
+"""First characters of the texts " -", " '" and " ♪" as byte-level pieces.
+
+OpenAI's decoder and those derived from it suppress the first piece of these texts. Without a piece of its own for space
+and character, that is the bare space, and no word could start with it."""
 
 
 def list_language_codes() -> tuple[str, ...]:
@@ -34,12 +39,21 @@ def train_tokenizer(sentences: Iterable[str], n_pieces: int) -> "WhisperTokenize
 
     Args:
         sentences: Text in standard spelling.
-        n_pieces: Size of the text vocabulary; at least 256, one per byte.
+        n_pieces: Number of learned pieces; at least 256, one per byte.
     """
+    return build_tokenizer(*_learn_pieces(sentences, n_pieces))
+
+
+def build_tokenizer(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> "WhisperTokenizer":
+    """Append the pieces that decoders suppress and Whisper's special tokens to learned pieces."""
     from tokenizers import AddedToken
     from transformers import WhisperTokenizer
 
-    vocabulary, merges = _learn_pieces(sentences, n_pieces)
+    vocabulary, merges = dict(vocabulary), list(merges)
+    for character in _PIECES_AFTER_SPACE:
+        if (piece := f"Ġ{character}") not in vocabulary:
+            vocabulary[piece] = len(vocabulary)
+            merges.append(("Ġ", character))
     vocabulary[""] = len(vocabulary)
     tokenizer = WhisperTokenizer(vocab=vocabulary, merges=merges)
     special = ["<|startoftranscript|>", *(f"<|{code}|>" for code in list_language_codes()), *_TASK_TOKENS]
@@ -55,7 +69,8 @@ def train_tokenizer(sentences: Iterable[str], n_pieces: int) -> "WhisperTokenize
 def list_non_speech_token_ids(tokenizer: "WhisperTokenizer") -> list[int]:
     """Return ids of symbols that are never spoken, for `suppress_tokens`."""
     vocabulary = tokenizer.get_vocab()
-    return sorted(vocabulary[symbol] for symbol in _NON_SPEECH_SYMBOLS if symbol in vocabulary)
+    symbols = (*_NON_SPEECH_SYMBOLS, *(f"Ġ{character}" for character in _PIECES_AFTER_SPACE))
+    return sorted(vocabulary[symbol] for symbol in symbols if symbol in vocabulary)
 
 
 def _learn_pieces(sentences: Iterable[str], n_pieces: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
