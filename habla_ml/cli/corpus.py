@@ -41,9 +41,9 @@ def export_dataset_command(
     ] = "dataset",
     profile: Profile = None,
 ) -> None:
-    """Write a snapshot (train, validation, test; audio and sentence) for a training script of your own."""
+    """Write the open splits of a snapshot (audio and sentence) for a training script of your own."""
     from habla_ml.corpus.export import export_dataset, export_nemo, export_parquet
-    from habla_ml.corpus.snapshot import load_latest_snapshot, load_snapshot
+    from habla_ml.corpus.snapshot import OPEN_SPLITS, load_latest_snapshot, load_snapshot
 
     lake = open_context(profile).lake
     chosen = load_snapshot(lake, snapshot) if snapshot else load_latest_snapshot(lake)
@@ -53,7 +53,7 @@ def export_dataset_command(
         "nemo": (export_nemo, f"manifests such as {folder / 'train_manifest.json'}"),
     }[written_as]
     export(lake, chosen, folder)
-    counts = ", ".join(f"{split} {chosen.counts[split]}" for split in chosen.counts)
+    counts = ", ".join(f"{split} {chosen.counts[split]}" for split in OPEN_SPLITS)
     print_line(f"{folder}: {counts}; open it with {usage}")
 
 

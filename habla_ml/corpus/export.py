@@ -1,4 +1,7 @@
-"""Export of a snapshot to disk for other training scripts: Hugging Face `DatasetDict`, parquet or NeMo manifests."""
+"""Export of a snapshot to disk for other training scripts: Hugging Face `DatasetDict`, parquet or NeMo manifests.
+
+The sealed share is never exported: a training or an evaluation outside would use it up.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from habla_ml.audio import SAMPLE_RATE, encode_flac
-from habla_ml.corpus.snapshot import SPLITS, Snapshot, Split, TranscribedSegment, Utterance, read_utterances
+from habla_ml.corpus.snapshot import OPEN_SPLITS, OpenSplit, Snapshot, TranscribedSegment, Utterance, read_utterances
 from habla_ml.errors import CorpusError, LakeError
 from habla_ml.lake import Lake
 from habla_ml.lake.table import arrow_schema
@@ -62,7 +65,7 @@ def export_dataset(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
 
     features = Features({"audio": Audio(sampling_rate=SAMPLE_RATE), "sentence": Value("string")})
     with _create_folder(folder) as drafts:
-        splits = {split: _write_split(lake, snapshot, split, features, drafts) for split in SPLITS}
+        splits = {split: _write_split(lake, snapshot, split, features, drafts) for split in OPEN_SPLITS}
         # By default `datasets` writes no shard for an empty split, and then cannot open its own output.
         shards = {split: None if len(part) else 1 for split, part in splits.items()}
         DatasetDict(splits).save_to_disk(drafts / "export", num_shards=shards)
@@ -83,7 +86,7 @@ def export_parquet(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
     with _create_folder(folder) as drafts:
         data = drafts / "export" / "data"
         data.mkdir(parents=True)
-        for split in SPLITS:
+        for split in OPEN_SPLITS:
             utterances = read_utterances(lake, snapshot, split)
             for number in range(max(1, -(-snapshot.counts[split] // _SHARD_ROWS))):
                 with pq.ParquetWriter(data / f"{split}-{number:05d}.parquet", schema) as writer:
@@ -103,7 +106,7 @@ def export_nemo(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
     """
     with _create_folder(folder) as drafts:
         root = drafts / "export"
-        for split in SPLITS:
+        for split in OPEN_SPLITS:
             (root / "audio" / split).mkdir(parents=True)
             with (root / f"{split}_manifest.json").open("w", encoding="utf-8") as manifest:
                 for each in read_utterances(lake, snapshot, split):
@@ -149,7 +152,7 @@ def _make_table(batch: list[Utterance], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pydict({"audio": audio, **others}, schema=schema)
 
 
-def _write_split(lake: Lake, snapshot: Snapshot, split: Split, features: Features, drafts: Path) -> Dataset:
+def _write_split(lake: Lake, snapshot: Snapshot, split: OpenSplit, features: Features, drafts: Path) -> Dataset:
     from datasets import Dataset
     from datasets.arrow_writer import ArrowWriter
 

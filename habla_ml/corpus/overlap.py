@@ -1,4 +1,4 @@
-"""Overlap of validation and test with train: the same sentences, and near-duplicate audio.
+"""Overlap of the held-out splits with train: the same sentences, and near-duplicate audio.
 
 A frequent sentence ("Sí.") is no leak, but a test set of such sentences measures little. Two recordings of the same
 sound (another microphone, gain or encoding) differ in their sha256. A fingerprint finds them: the signs of the energy
@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from habla_ml.corpus.snapshot import Snapshot, read_utterances
+from habla_ml.corpus.snapshot import Snapshot, read_sealed_utterances, read_utterances
 from habla_ml.lake import Lake
 from habla_ml.lake.table import read_table
 
@@ -41,10 +42,11 @@ class SharedSentence:
     """A sentence that train and a held-out split share, ignoring case and punctuation."""
 
     held_out: str
-    """Id of one segment of validation or test with this sentence."""
+    """Id of one held-out segment with this sentence."""
     train: int
     validation: int
     test: int
+    sealed: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,14 @@ class NearDuplicate:
     """A held-out segment with nearly the same audio as one of train."""
 
     held_out: str
-    """Id of the segment of validation or test."""
+    """Id of the held-out segment."""
     train: str
     bit_errors: float
     """Share of differing bits in the overlap, 0…0.5."""
 
 
 def find_shared_sentences(lake: Lake, snapshot: Snapshot) -> tuple[SharedSentence, ...]:
-    """Return the sentences of train that validation or test repeat, most frequently held out first."""
+    """Return the sentences of train that a held-out split repeats, most frequently held out first."""
     import pyarrow.compute as pc
 
     table = read_table(lake, snapshot.segments, ["segment_id", "sentence", "split"])
@@ -74,23 +76,24 @@ def find_shared_sentences(lake: Lake, snapshot: Snapshot) -> tuple[SharedSentenc
         if row["split"] != "train":
             examples[row["plain"]] = row["segment_id_min"]
     shared = [
-        SharedSentence(examples[plain], counts["train"], counts.get("validation", 0), counts.get("test", 0))
+        SharedSentence(examples[plain], *(counts.get(split, 0) for split in ("train", "validation", "test", "sealed")))
         for plain, counts in found.items()
         if "train" in counts
     ]
-    return tuple(sorted(shared, key=lambda each: (-each.validation - each.test, each.held_out)))
+    return tuple(sorted(shared, key=lambda each: (-each.validation - each.test - each.sealed, each.held_out)))
 
 
 def find_near_duplicates(lake: Lake, snapshot: Snapshot) -> tuple[NearDuplicate, ...]:
-    """Return the segments of validation and test with nearly the same audio as one of train.
+    """Return the held-out segments with nearly the same audio as one of train.
 
-    Memory holds the fingerprints of validation and test (2 kB per second of speech); train is streamed.
+    Memory holds the fingerprints of the held-out splits (2 kB per second of speech); train is streamed.
     """
-    held = [
-        (each.segment_id, fingerprint(each.audio))
-        for split in ("test", "validation")
-        for each in read_utterances(lake, snapshot, split)
-    ]
+    held_out = chain(
+        read_utterances(lake, snapshot, "test"),
+        read_utterances(lake, snapshot, "validation"),
+        read_sealed_utterances(lake, snapshot),
+    )
+    held = [(each.segment_id, fingerprint(each.audio)) for each in held_out]
     train = ((each.segment_id, fingerprint(each.audio)) for each in read_utterances(lake, snapshot, "train"))
     return tuple(each for each in compare_fingerprints(held, train) if each.bit_errors <= MAX_BIT_ERRORS)
 

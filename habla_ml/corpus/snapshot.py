@@ -1,8 +1,11 @@
-"""A snapshot: an immutable assignment of segments to train, validation and test.
+"""A snapshot: an immutable assignment of segments to train, validation, test and the sealed share of test.
 
 A snapshot is one JSON object in the lake and one parquet table of its segments. Audio stays in the objects of the
 recordings, which the snapshot names. Its id is the sha256 of the JSON object, so the same corpus with the same ledger
 has the same snapshot.
+
+Sealed segments are test speech that only the release gate decodes, see `habla_ml.release.sealed`. `read_utterances`
+reads the open splits only, so that no other stage gets sealed speech by accident.
 """
 
 from __future__ import annotations
@@ -20,8 +23,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+OpenSplit = Literal["train", "validation", "test"]
+Split = Literal["train", "validation", "test", "sealed"]
+OPEN_SPLITS: Final[tuple[OpenSplit, ...]] = ("train", "validation", "test")
+"""The splits that every stage may read."""
+SPLITS: Final[tuple[Split, ...]] = (*OPEN_SPLITS, "sealed")
 FORMAT = "habla_ml.snapshot/1"
 
 
@@ -42,6 +48,7 @@ class Snapshot:
     conventions_digest: str
     ledger: str
     hours: Mapping[Split, float]
+    """Of the open splits, and of the sealed share where there is one; so are the counts."""
     counts: Mapping[Split, int]
     kept_out: Mapping[Split, int] = field(default_factory=dict)
     """Usable segments of a split's sessions that are excluded because a review queue chose them as uncertain."""
@@ -123,15 +130,34 @@ def read_train_sentences(lake: Lake, snapshot: Snapshot) -> Iterator[str]:
 
 
 def read_utterances(
-    lake: Lake, snapshot: Snapshot, split: Split, only: Collection[str] | None = None
+    lake: Lake, snapshot: Snapshot, split: OpenSplit, only: Collection[str] | None = None
 ) -> Iterator[Utterance]:
-    """Yield the utterances of one split on the days `only` (None: all); memory holds one row group.
+    """Yield the utterances of one open split on the days `only` (None: all); memory holds one row group.
 
     They are ordered by day, session and file.
 
     Raises:
-        CorpusError: The recordings lack audio that the snapshot names.
+        CorpusError: The split is not open, or the recordings lack audio that the snapshot names.
     """
+    if split not in OPEN_SPLITS:
+        raise CorpusError(f"split {split!r} is not one of {', '.join(OPEN_SPLITS)}; only a release reads sealed speech")
+    return _read_split(lake, snapshot, split, only)
+
+
+def read_sealed_utterances(lake: Lake, snapshot: Snapshot) -> Iterator[Utterance]:
+    """Yield the sealed utterances, as `read_utterances` does; for the release gate and the search for copies only."""
+    return _read_split(lake, snapshot, "sealed", None)
+
+
+def read_sealed_sounds(lake: Lake, snapshot: Snapshot) -> frozenset[str]:
+    """Return the sha256 of the audio of every sealed segment."""
+    import pyarrow.compute as pc
+
+    table = read_table(lake, snapshot.segments, ["audio_sha256", "split"])
+    return frozenset(table.filter(pc.equal(table["split"], "sealed"))["audio_sha256"].to_pylist())
+
+
+def _read_split(lake: Lake, snapshot: Snapshot, split: Split, only: Collection[str] | None) -> Iterator[Utterance]:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 

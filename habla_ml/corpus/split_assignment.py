@@ -3,6 +3,8 @@
 Each new group goes to the split that has the smallest part of its share of the hours, in an order given by a seeded
 hash of the groups' names. If a split then misses its share by more than one point, a second method assigns the large
 groups first, each to a split with enough missing hours. The small groups fill what remains.
+
+Once the test set is large enough, a random part of its new groups is sealed (`choose_sealed_groups`).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from habla_ml.corpus.snapshot import SPLITS, Split
+from habla_ml.corpus.snapshot import OPEN_SPLITS, Split
 from habla_ml.errors import CorpusError
 from habla_ml.settings import SplitSettings
 
@@ -33,12 +35,12 @@ class _Assignment:
     eligible_hours: Mapping[str, float]
     """Hours of each group that may be validation or test."""
     groups: dict[str, Split] = field(default_factory=dict)
-    filled: dict[Split, float] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0.0))
+    filled: dict[Split, float] = field(default_factory=lambda: dict.fromkeys(OPEN_SPLITS, 0.0))
 
     def assign(self, group: str, split: Split) -> None:
         self.groups[group] = split
         hours = self.hours if split == "train" else self.eligible_hours
-        self.filled[split] += hours.get(group, 0.0)
+        self.filled["test" if split == "sealed" else split] += hours.get(group, 0.0)
 
     def list_allowed_splits(self, group: str) -> list[Split]:
         """Return the splits of a group; a group without eligible hours can only be train."""
@@ -51,7 +53,7 @@ class _Assignment:
     def measure_deviation(self) -> float:
         """Return the largest difference between a split's share of the hours and the requested one, 0…1."""
         total = sum(self.filled.values())
-        return max(abs(self.filled[split] / total - self.shares[split]) for split in SPLITS) if total else 0.0
+        return max(abs(self.filled[split] / total - self.shares[split]) for split in OPEN_SPLITS) if total else 0.0
 
     def round_robin(self, order: list[str]) -> None:
         for group in order:
@@ -79,7 +81,9 @@ def assign_splits(
     settings: SplitSettings,
     eligible_hours: Mapping[str, float] | None = None,
 ) -> dict[str, Split]:
-    """Return the ledger's groups unchanged, and a split for every new group of `hours`.
+    """Return the ledger's groups unchanged, and an open split for every new group of `hours`.
+
+    Sealed groups of the ledger count as test.
 
     Args:
         hours: Group → its usable hours now.
@@ -91,9 +95,7 @@ def assign_splits(
         CorpusError: The shares leave nothing for train.
     """
     shares = compute_split_shares(settings)
-    new = sorted(
-        hours.keys() - ledger.keys(), key=lambda group: hashlib.sha256(f"{settings.seed}\n{group}".encode()).digest()
-    )
+    new = _sort_randomly(hours.keys() - ledger.keys(), settings)
     open_splits = [split for split in _FILL_ORDER if shares[split] > 0]
     if len(ledger) + len(new) < MIN_GROUPS:
         open_splits = ["train"]
@@ -110,8 +112,43 @@ def assign_splits(
     return round_robin.groups
 
 
+def choose_sealed_groups(
+    assigned: Mapping[str, Split], ledger: Mapping[str, Split], sessions: Mapping[str, int], settings: SplitSettings
+) -> frozenset[str]:
+    """Return the new test groups that are sealed: each with the probability `sealed_share`, by a seeded hash.
+
+    While test has fewer than `sealed_from_sessions` sessions, sealed ones included, new groups stay open: a young
+    corpus needs its whole test set to decide.
+
+    Args:
+        assigned: Group → split, as `assign_splits` returns it.
+        ledger: Group → split, as decided before; these groups keep their split.
+        sessions: Group → its sessions now.
+        settings: The share and the number of sessions.
+    """
+    held_out: tuple[Split, ...] = ("test", "sealed")
+    present = sum(sessions.get(group, 0) for group, split in ledger.items() if split in held_out)
+    new = (group for group in assigned.keys() - ledger.keys() if assigned[group] == "test")
+    sealed = set()
+    for group in _sort_randomly(new, settings):
+        if present >= settings.sealed_from_sessions and _draw(group, settings) < settings.sealed_share:
+            sealed.add(group)
+        present += sessions.get(group, 0)
+    return frozenset(sealed)
+
+
+def _sort_randomly(groups: Iterable[str], settings: SplitSettings) -> list[str]:
+    return sorted(groups, key=lambda group: hashlib.sha256(f"{settings.seed}\n{group}".encode()).digest())
+
+
+def _draw(group: str, settings: SplitSettings) -> float:
+    """Return a uniform number in 0…1 that is independent of the order of assignment."""
+    digest = hashlib.sha256(f"sealed\n{settings.seed}\n{group}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
 def compute_split_shares(settings: SplitSettings) -> dict[Split, float]:
-    """Return the requested share of the hours of each split.
+    """Return the requested share of the hours of each open split; the sealed share is a part of test.
 
     Raises:
         CorpusError: The shares leave nothing for train.

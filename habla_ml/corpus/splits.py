@@ -1,17 +1,17 @@
-"""Splits: which session is train, validation or test, decided once and recorded in a ledger.
+"""Splits: which session is train, validation, test or sealed, decided once and recorded in a ledger.
 
 A group is a session, or all sessions of an enrolled student (`corpus.speakers`). Sessions whose names are spellings of
 one name (`habla_ml.names`) are one group, since a table's session has the name of its speaker. Copies of a session
 (`corpus.copies`) are one session, and a snapshot has each sound once. A group never moves; `corpus.split_assignment`
 chooses the split of a new one. A sound that sessions of two splits share stays in the split that had it first. Segments
-that a review queue chose as uncertain are not a random sample of speech, so validation and test exclude them.
+that a review queue chose as uncertain are not a random sample of speech, so the held-out splits exclude them.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
@@ -21,16 +21,29 @@ from habla_ml.annotation.review_queue import load_chosen_segment_ids
 from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, list_corpus_days, read_corpus_rows
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.copies import find_names_of_copies, keep_newest_of_each_sound, rename_sessions
-from habla_ml.corpus.snapshot import SNAPSHOT_SCHEMA, SPLITS, Snapshot, Split, load_snapshot, save_snapshot
+from habla_ml.corpus.snapshot import (
+    OPEN_SPLITS,
+    SNAPSHOT_SCHEMA,
+    SPLITS,
+    Snapshot,
+    Split,
+    load_snapshot,
+    save_snapshot,
+)
 from habla_ml.corpus.speakers import EnrolledSpeakers, find_sessions_by_student, group_sessions, load_speaker_map
-from habla_ml.corpus.split_assignment import SHARE_TOLERANCE, assign_splits, compute_split_shares
+from habla_ml.corpus.split_assignment import (
+    SHARE_TOLERANCE,
+    assign_splits,
+    choose_sealed_groups,
+    compute_split_shares,
+)
+from habla_ml.corpus.split_ledger import SplitLedger, load_ledger, save_ledger
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.lake.table import put_table, read_parquet, read_table
 from habla_ml.names import canonical_name
 from habla_ml.settings import Settings, SplitSettings
 
-LEDGER_FORMAT: Final = "habla_ml.split_ledger/1"
 SPEAKER_COUNTS: Final = ("sessions", "seen", "unseen", "unknown")
 MAX_GROUP_SHARE: Final = 0.5
 """Share of the hours above which enrolled people no longer keep their sessions in one group."""
@@ -40,20 +53,8 @@ _CORPUS_COLUMNS: Final = (
     *("problem", "annotated_at"),
 )
 # A person found in several splits belongs to the one that training must not use.
-_SPLIT_PRIORITY: Final[tuple[Split, ...]] = ("test", "validation", "train")
+_SPLIT_PRIORITY: Final[tuple[Split, ...]] = ("sealed", "test", "validation", "train")
 _AUDIO_SPLIT_SCHEMA: Final = pa.schema([("audio_sha256", pa.string()), ("split", pa.string())])
-
-
-@dataclass(frozen=True)
-class SplitLedger:
-    """The permanent decisions about splits."""
-
-    groups: Mapping[str, Split]
-    """Session → its split."""
-    pinned_audio: Mapping[str, Split]
-    """sha256 of audio that has copies, or that left the corpus → the only split it may be in."""
-    people: Mapping[str, Split] = field(default_factory=dict)
-    """Enrolled student → their first split."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,7 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
     people = {name: min(person_splits[name], key=_SPLIT_PRIORITY.index) for name in students}
     known = _find_splits_by_name(before.people)
     new_people = {name: split for name, split in people.items() if canonical_name(name) not in known}
-    ledger = asdict(SplitLedger(groups, pinned, {**new_people, **before.people}))
-    ledger_id = lake.put_json({"format": LEDGER_FORMAT, **ledger})
-    lake.move_pointer(catalogue.SPLIT_LEDGER, {"ledger": ledger_id}, pointer)
+    ledger_id = save_ledger(lake, SplitLedger(groups, pinned, {**new_people, **before.people}), pointer)
     rows = keep_newest_of_each_sound(_drop_copies(rows, pinned), ("audio_sha256",))
     rows = _add_speaker_columns(rows.drop_columns(["chosen", "annotated_at"]), speakers)
     draft = Snapshot(
@@ -121,12 +120,17 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
 
 
 def describe_balance(lake: Lake, snapshot: Snapshot, settings: SplitSettings) -> str:
-    """Return whether each split is within one point of its share of the hours, and if not, by how much and why."""
+    """Return whether each split is within one point of its share of the hours, and if not, by how much and why.
+
+    The sealed share counts as test.
+    """
     total = sum(snapshot.hours.values())
+    parts: dict[Split, float] = {split: snapshot.hours[split] / total for split in OPEN_SPLITS}
+    parts["test"] += snapshot.hours.get("sealed", 0.0) / total
     off = [
-        f"{split} has {snapshot.hours[split] / total:.1%} of {share:.0%}"
+        f"{split} has {parts[split]:.1%} of {share:.0%}"
         for split, share in compute_split_shares(settings).items()
-        if abs(snapshot.hours[split] / total - share) > SHARE_TOLERANCE
+        if abs(parts[split] - share) > SHARE_TOLERANCE
     ]
     if not off:
         return "within a point of the shares"
@@ -161,14 +165,6 @@ def load_split_changes(lake: Lake) -> dict[Split, SplitChange]:
     return {split: SplitChange(*(changes[split][key] for key in keys)) for split in SPLITS if split in changes}
 
 
-def load_ledger(lake: Lake, pointer: Pointer | None) -> SplitLedger:
-    """Read the ledger that `splits/ledger` names; an empty one if there is none yet."""
-    if pointer is None:
-        return SplitLedger({}, {})
-    body: Any = lake.get_json(pointer.value["ledger"])
-    return SplitLedger(body["groups"], body["pinned_audio"], body.get("people", {}))
-
-
 def _assign_sessions(
     rows: pa.Table, chosen: pa.ChunkedArray, speakers: EnrolledSpeakers, before: SplitLedger, settings: Settings
 ) -> dict[str, Split]:
@@ -198,6 +194,8 @@ def _assign_sessions(
         elif len(decided.get(group, ())) == 1:
             ledger[group] = next(iter(decided[group]))
     assigned = assign_splits(_sum_by_group(hours, group_of), ledger, settings.splits, _sum_by_group(eligible, group_of))
+    sealed = choose_sealed_groups(assigned, ledger, Counter(group_of.values()), settings.splits)
+    assigned |= dict.fromkeys(sealed, "sealed")
     return {**known, **{session: known.get(session, assigned[group]) for session, group in group_of.items()}}
 
 
@@ -292,12 +290,18 @@ def _select_split(rows: pa.Table, split: Split) -> pa.Table:
     return rows.filter(pc.equal(rows["split"], split))
 
 
+def divide_by_split(rows: pa.Table) -> dict[Split, pa.Table]:
+    """Return the rows of each open split, and of the sealed share where it has rows."""
+    parts: dict[Split, pa.Table] = {split: _select_split(rows, split) for split in SPLITS}
+    return {split: part for split, part in parts.items() if split in OPEN_SPLITS or part.num_rows}
+
+
 def _count_by_split(rows: pa.Table) -> dict[Split, int]:
-    return {split: _select_split(rows, split).num_rows for split in SPLITS}
+    return {split: part.num_rows for split, part in divide_by_split(rows).items()}
 
 
 def _sum_hours_by_split(rows: pa.Table) -> dict[Split, float]:
-    seconds = {split: pc.sum(_select_split(rows, split)["duration_s"]).as_py() or 0.0 for split in SPLITS}
+    seconds = {split: pc.sum(part["duration_s"]).as_py() or 0.0 for split, part in divide_by_split(rows).items()}
     return {split: round(each / 3600, 9) for split, each in seconds.items()}
 
 
@@ -314,9 +318,10 @@ def _move_latest(lake: Lake, snapshot: Snapshot, rows: pa.Table, latest: Pointer
             split: {
                 "came": _count_missing(rows, earlier, split),
                 "left": _count_missing(earlier, rows, split),
-                "erased": recorded_counts[split] - before.counts[split],
+                "erased": recorded_counts.get(split, 0) - before.counts.get(split, 0),
             }
             for split in SPLITS
+            if split in OPEN_SPLITS or split in {*snapshot.counts, *recorded_counts}
         }
     lake.move_pointer(catalogue.SPLITS, value, latest)
 

@@ -23,7 +23,8 @@ from habla_ml.annotation.event_log import read_valid_events
 from habla_ml.consent.tombstones import TOMBSTONES_FORMAT
 from habla_ml.corpus.build import compute_totals
 from habla_ml.corpus.snapshot import FORMAT as SNAPSHOT_FORMAT
-from habla_ml.corpus.snapshot import SPLITS, load_latest_snapshot, read_utterances
+from habla_ml.corpus.snapshot import load_latest_snapshot, read_utterances
+from habla_ml.corpus.splits import divide_by_split
 from habla_ml.erasure.matcher import (
     START_BYTES,
     ErasureMatcher,
@@ -168,7 +169,7 @@ class PointerRewriter:
         if body["segments"] == before["segments"]:
             return body
         rows = read_parquet(self.lake.fetch_path(body["segments"]), ["split", "duration_s"])
-        by_split = {split: rows.filter(pc.equal(rows["split"], split)) for split in SPLITS}
+        by_split = divide_by_split(rows)
         return {
             **body,
             "counts": {split: part.num_rows for split, part in by_split.items()},

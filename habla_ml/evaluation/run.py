@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from habla_ml.evaluation.comparison.parity import measure_parity
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.comparison.seed_siblings import find_seed_siblings, measure_seed_spread
 from habla_ml.evaluation.comparison.stored_evidence import read_wer_history
-from habla_ml.evaluation.comparison.test_speech import TEST, TestSpeech, load_test_speech
+from habla_ml.evaluation.comparison.test_speech import TEST, TestSpeech, exclude_sealed, load_test_speech
 from habla_ml.evaluation.metrics.alignments import read_alignments
 from habla_ml.evaluation.metrics.domain_vocabulary import load_domain_vocabulary
 from habla_ml.evaluation.metrics.inputs import OptionalMeasurements
@@ -165,13 +165,14 @@ def _measure_models(
 
 
 def _read_out_of_domain(lake: Lake, settings: Settings) -> GeneralSpeech:
-    return read_general_speech(
+    found = read_general_speech(
         settings.evaluation.out_of_domain,
         load_conventions(settings.corpus.conventions),
         settings.recordings.longest_segment_s,
         settings.work_folder,
         read_tombstones(lake).sounds,
     )
+    return replace(found, utterances=exclude_sealed(lake, found.utterances))
 
 
 def _collect_measurements(

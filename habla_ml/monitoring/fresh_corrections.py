@@ -15,6 +15,7 @@ from habla_ml.annotation.review_queue import load_chosen_segment_ids
 from habla_ml.corpus.build import list_corpus_days
 from habla_ml.corpus.copies import find_names_of_copies, keep_newest_of_each_sound, rename_sessions
 from habla_ml.corpus.snapshot import Snapshot
+from habla_ml.corpus.split_ledger import find_sealed_sessions
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.lake import Lake
 from habla_ml.lake.table import read_table
@@ -45,7 +46,7 @@ class SnapshotContents:
     """The snapshot that a version was made from."""
 
     segments: pa.Array
-    """Ids of all its segments: train, validation and test."""
+    """Ids of all its segments, in every split."""
     audio_hashes: pa.Array
     train_speakers: frozenset[str]
     """Canonical names of the speakers of the train split."""
@@ -79,15 +80,17 @@ def load_fresh_corrections(
 ) -> dict[str, tuple[FreshCorrection, ...]]:
     """Return the corrected or confirmed segments by week, sorted by week and segment id.
 
-    Segments and audio of the snapshot, annotations before `since` and texts that are not usable references are left
-    out. A sound with several names counts once, with its newest text, and copies of a session have one name. `zone`
-    defines days and weeks.
+    Segments and audio of the snapshot, sealed sessions, annotations before `since` and texts that are not usable
+    references are left out. A sound with several names counts once, with its newest text, and copies of a session have
+    one name. `zone` defines days and weeks.
     """
     tables, metadata = [], []
+    sealed = pa.array(sorted(find_sealed_sessions(lake)), pa.string())
     for day in list_corpus_days(lake):
         if not day.counts["usable"]:
             continue
         rows = _read_fresh_rows(lake, day.parquet, trained, since)
+        rows = rows.filter(pc.invert(pc.is_in(rows["session_id"], sealed)))
         if rows.num_rows:
             tables.append(rows.append_column("conventions", pa.repeat(day.conventions_digest, rows.num_rows)))
             metadata.append(day.metadata)

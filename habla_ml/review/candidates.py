@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from habla_ml.annotation.event_log import load_events, read_valid_events
 from habla_ml.audio import SILENCE_DBFS
+from habla_ml.corpus.split_ledger import find_sealed_sessions
 from habla_ml.lake import Lake, catalogue
 from habla_ml.names import canonical_name
 from habla_ml.recordings.days import load_day
@@ -184,11 +185,16 @@ def _read_metadata_batches(lake: Lake, day: str) -> Iterator[pa.Table]:
 
 
 def _iterate_unannotated(lake: Lake, annotated: _AnnotatedSpeech) -> Iterator[pa.Table]:
-    """Yield batches of segments without an annotation; skip digital silence and audio that is annotated elsewhere."""
+    """Yield batches of segments without an annotation.
+
+    Digital silence, audio that is annotated elsewhere and sealed sessions, which the pool must not decode, are skipped.
+    """
+    sealed = pa.array(sorted(find_sealed_sessions(lake)), pa.string())
     for day in list_recorded_days(lake):
         ids, _ = _load_annotated_ids(lake, day)
         for batch in _read_metadata_batches(lake, day):
             known = pc.or_(pc.is_in(batch["segment_id"], ids), pa.array(annotated.has(_compute_sha256_prefixes(batch))))
+            known = pc.or_(known, pc.is_in(batch["session_id"], sealed))
             wanted = batch.filter(pc.and_not(pc.greater(batch["loudness_dbfs"], SILENCE_DBFS), known))
             if wanted.num_rows:
                 yield wanted

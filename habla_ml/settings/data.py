@@ -105,12 +105,17 @@ class ConsentSettings(SettingsSection):
 class SplitSettings(SettingsSection):
     """Shares of hours by split; train gets the rest. The seed decides the order in which groups are assigned.
 
+    Once `test` has `sealed_from_sessions` sessions, a new test session is sealed with the probability `sealed_share`:
+    only the release decodes it. 0 seals no further session.
+
     Up to `fingerprint_up_to_hours` of corpus, audio is compared between the splits; 0 switches this off.
     """
 
     validation: Fraction = 0.1
     test: Fraction = 0.1
     seed: int = 20260216
+    sealed_share: Fraction = 0.3
+    sealed_from_sessions: Annotated[int, Field(ge=0)] = 20
     fingerprint_up_to_hours: Annotated[float, Field(ge=0)] = 20.0
 
 

@@ -23,7 +23,8 @@ from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.copies import find_copied_sessions, keep_newest_of_each_sound
 from habla_ml.corpus.hours import corpus_hours
 from habla_ml.corpus.snapshot import Snapshot, read_utterances
-from habla_ml.corpus.splits import load_ledger, make_snapshot
+from habla_ml.corpus.split_ledger import load_ledger
+from habla_ml.corpus.splits import make_snapshot
 from habla_ml.erasure.erase import erase, plan_erasure
 from habla_ml.lake import Lake
 from habla_ml.lake.table import read_table

@@ -15,7 +15,7 @@ import soundfile
 from habla_ml.annotation.sources import collect_events
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.export import export_dataset, export_nemo, export_parquet
-from habla_ml.corpus.snapshot import SPLITS, Snapshot, read_utterances
+from habla_ml.corpus.snapshot import OPEN_SPLITS, Snapshot, read_utterances
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.errors import CorpusError
 from habla_ml.recordings.ingest import ingest_day
@@ -50,8 +50,8 @@ def test_the_dataset_opens_with_load_from_disk_and_holds_the_audio_bit_for_bit(t
     folder = export_dataset(workspace.lake, snapshot, tmp_path / "out" / "dataset")
     opened = load_from_disk(folder)
     assert isinstance(opened, DatasetDict)
-    assert sorted(opened) == sorted(SPLITS)
-    for split in SPLITS:
+    assert sorted(opened) == sorted(OPEN_SPLITS)
+    for split in OPEN_SPLITS:
         part = opened[split]
         assert part.column_names == ["audio", "sentence"]
         assert part.features["audio"].sampling_rate == 16_000
@@ -108,7 +108,7 @@ def test_parquet_opens_with_load_dataset_as_audio_and_text(tmp_path: Path) -> No
     workspace, snapshot = make_corpus(tmp_path, 5)
     folder = export_parquet(workspace.lake, snapshot, tmp_path / "parquet")
     opened = load_dataset("parquet", data_dir=str(folder / "data"), cache_dir=str(tmp_path / "cache"))
-    for split in SPLITS:
+    for split in OPEN_SPLITS:
         assert opened[split].features["audio"].sampling_rate == 16_000
         rows = opened[split].cast_column("audio", Audio(decode=False))
         for row, each in zip(rows, read_utterances(workspace.lake, snapshot, split), strict=True):
@@ -123,7 +123,7 @@ def test_a_nemo_manifest_gives_file_duration_text_and_speaker_of_each_utterance(
     workspace, snapshot = make_corpus(tmp_path, 5, corpus={"speakers": str(people)})
     roles = []
     folder = export_nemo(workspace.lake, snapshot, tmp_path / "nemo")
-    for split in SPLITS:
+    for split in OPEN_SPLITS:
         lines = [json.loads(line) for line in (folder / f"{split}_manifest.json").read_text("utf-8").splitlines()]
         for line, each in zip(lines, read_utterances(workspace.lake, snapshot, split), strict=True):
             samples, _ = soundfile.read(folder / line["audio_filepath"], dtype="float32")

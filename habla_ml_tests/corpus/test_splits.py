@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.snapshot import Snapshot, Split, load_latest_snapshot
-from habla_ml.corpus.splits import load_ledger, make_snapshot
+from habla_ml.corpus.split_ledger import load_ledger
+from habla_ml.corpus.splits import make_snapshot
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake
 from habla_ml_tests.testing.habla_sessions import V1, V2, make_workspace

@@ -18,7 +18,7 @@ from habla_ml.corpus.build import build_day, load_corpus_day
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.export import export_dataset
 from habla_ml.corpus.quality import load_baseline_hours, save_baseline_hours
-from habla_ml.corpus.snapshot import SPLITS, Snapshot, load_latest_snapshot, load_snapshot, read_utterances
+from habla_ml.corpus.snapshot import OPEN_SPLITS, Snapshot, load_latest_snapshot, load_snapshot, read_utterances
 from habla_ml.corpus.splits import SplitChange, load_split_changes, make_snapshot
 from habla_ml.erasure.erase import erase, plan_erasure
 from habla_ml.errors import TrainingError
@@ -78,7 +78,9 @@ def test_no_byte_of_voice_or_text_remains_and_other_segments_stay(
     assert report.evaluated_versions == ("v1", "v2")
     snapshot = load_latest_snapshot(workspace.lake)
     left = {
-        each.segment_id: each.sentence for split in SPLITS for each in read_utterances(workspace.lake, snapshot, split)
+        each.segment_id: each.sentence
+        for split in OPEN_SPLITS
+        for each in read_utterances(workspace.lake, snapshot, split)
     }
     kept = {
         workspace.traces_by_segment[name].segment_id: typed_text(*name)
@@ -189,9 +191,9 @@ def test_ingest_corrections_and_copies_do_not_restore_erased_segments(tmp_path: 
     snapshot = make_snapshot(full_lake.lake, bare, workspace.conventions)
     erased = {voice.segment_id for voice in gone}
     assert not any(
-        each.segment_id in erased for split in SPLITS for each in read_utterances(full_lake.lake, snapshot, split)
+        each.segment_id in erased for split in OPEN_SPLITS for each in read_utterances(full_lake.lake, snapshot, split)
     )
-    reingested = {each.session_id for split in SPLITS for each in read_utterances(full_lake.lake, snapshot, split)}
+    reingested = {each.session_id for split in OPEN_SPLITS for each in read_utterances(full_lake.lake, snapshot, split)}
     assert copy.name not in reingested
     for name, data in iterate_stored_bytes(DirectoryStore(tmp_path / "lake"), []):
         for voice in gone:
@@ -287,14 +289,14 @@ def test_the_next_snapshot_counts_erased_and_removed_segments_separately(tmp_pat
     theirs = {full_lake.traces_by_segment[each].segment_id for each in withdraw(full_lake)}
     erased = {
         split: sum(each.segment_id in theirs for each in read_utterances(full_lake.lake, full_lake.snapshot, split))
-        for split in SPLITS
+        for split in OPEN_SPLITS
     }
     assert erased["train"] > 0
     assert erased["test"] > 0
     erase_all(full_lake)
     for _ in range(2):
         make_snapshot(full_lake.lake, full_lake.workspace.settings, full_lake.workspace.conventions)
-        assert load_split_changes(full_lake.lake) == {split: SplitChange(0, 0, erased[split]) for split in SPLITS}
+        assert load_split_changes(full_lake.lake) == {split: SplitChange(0, 0, erased[split]) for split in OPEN_SPLITS}
 
 
 def test_an_erased_segment_leaves_the_review_queue_and_its_records(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from habla_ml.consent.tombstones import read_tombstones
-from habla_ml.corpus.snapshot import SPLITS, load_latest_snapshot, read_utterances
+from habla_ml.corpus.snapshot import OPEN_SPLITS, load_latest_snapshot, read_utterances
 from habla_ml.erasure import orphans
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml_tests.testing.erasure import assert_nowhere, erase_all, withdraw
@@ -64,7 +64,7 @@ def kill_and_recover(full_lake: FullLake, names: tuple[str, ...], step: int, bac
     assert again.trained_versions == ("v1", "v2")
     assert len(read_tombstones(here.lake).erasures) == 1
     snapshot = load_latest_snapshot(here.lake)
-    left = {each.segment_id for split in SPLITS for each in read_utterances(here.lake, snapshot, split)}
+    left = {each.segment_id for split in OPEN_SPLITS for each in read_utterances(here.lake, snapshot, split)}
     assert left == {here.traces_by_segment[name].segment_id for name in here.traces_by_segment.keys() - theirs}
     return died
 

@@ -14,6 +14,7 @@ from habla_ml.transcription.hypothesis_cache import read_hypotheses, save_hypoth
 from habla_ml.transcription.options import build_served_options
 from habla_ml_tests.monitoring.conftest import week_start
 from habla_ml_tests.testing.monitored_deployment import ERROR_RATE, write_release_evidence
+from habla_ml_tests.testing.sealed_sessions import seal_sessions
 
 
 def watch_until(monitored_deployment, up_to_week):
@@ -49,6 +50,20 @@ def test_weeks_with_more_errors_raise_an_alarm(monitored_deployment):
     assert alert.key == f"drift/v1/{bad.alarms[0]}"
     assert "20" in alert.text
     assert "is tolerated" in alert.text
+
+
+def test_a_sealed_session_is_neither_decoded_nor_counted(monitored_deployment):
+    lessons = monitored_deployment.record_week(0, sessions=3, segments=1)
+    sealed, *others = lessons
+    for each in others:
+        _set_hypothesis(monitored_deployment, each, each.sentence)
+    monitored_deployment.annotate_lessons(lessons)
+    seal_sessions(monitored_deployment.lake, sealed.spoken.session)
+    found = watch_until(monitored_deployment, 1)
+    assert found.decoded == 0
+    (week,) = found.record.weeks
+    assert week.representative is not None
+    assert week.representative.sessions == 2
 
 
 def test_the_weekly_figure_equals_a_count_by_hand_and_nothing_is_decoded_twice(monitored_deployment):

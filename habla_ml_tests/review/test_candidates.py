@@ -9,6 +9,7 @@ from habla_ml_tests.testing.habla_sessions import A, B, ingest_into
 from habla_ml_tests.testing.habla_states import write_live_session
 from habla_ml_tests.testing.recorded_days import DAY, NEXT_DAY, SimulatedSegment, annotate, publish_recordings
 from habla_ml_tests.testing.released_models import make_review_settings
+from habla_ml_tests.testing.sealed_sessions import seal_sessions
 from habla_ml_tests.testing.spellings import respell
 
 
@@ -39,6 +40,14 @@ def test_audio_that_is_annotated_under_another_id_is_not_a_candidate(lake, setti
     publish_recordings(lake, NEXT_DAY, [restored, SimulatedSegment("other", 1)], tmp_path)
     annotate(lake, DAY, [annotated])
     assert names(gather_pool(lake, settings, "2026-W07").members) == {SimulatedSegment("other", 1).id}
+
+
+def test_a_sealed_session_is_not_decoded_to_choose_what_to_review(lake, settings, tmp_path):
+    publish_recordings(lake, DAY, [SimulatedSegment("sealed", at) for at in range(3)], tmp_path)
+    publish_recordings(lake, NEXT_DAY, [SimulatedSegment("open", 1)], tmp_path)
+    seal_sessions(lake, "sealed")
+    pool = gather_pool(lake, settings, "2026-W07")
+    assert (names(pool.members), pool.candidates) == ({SimulatedSegment("open", 1).id}, 1)
 
 
 def test_a_session_that_habla_rejected_wholly_has_no_rejected_candidate(workspace):

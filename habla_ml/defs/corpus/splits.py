@@ -1,4 +1,4 @@
-"""`splits`: an immutable snapshot with the train, validation and test segments."""
+"""`splits`: an immutable snapshot with the train, validation, test and sealed segments."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,8 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
         code_version="1",
         description=(
             "The current corpus, divided by session or enrolled student into train, validation and test by hours. A "
-            "group is assigned once, recorded in a ledger and never moves; no recording is in two splits. The same "
+            "part of the test sessions is sealed for the release. A group is assigned once, recorded in a ledger and "
+            "never moves; no recording is in two splits. The same "
             f"corpus gives the same snapshot. `{settings.command('export-dataset')}` writes it for other tools."
         ),
     )
@@ -66,20 +67,21 @@ def build_splits_check() -> dg.AssetChecksDefinition:
 
     @dg.asset_check(asset="splits", blocking=True, description="There is a test set, and no session is in two splits.")
     def splits_are_disjoint_and_whole(lake: StoreResource) -> dg.AssetCheckResult:
-        from habla_ml.corpus.snapshot import find_sessions_in_two_splits, load_latest_snapshot
+        from habla_ml.corpus.snapshot import OPEN_SPLITS, find_sessions_in_two_splits, load_latest_snapshot
         from habla_ml.corpus.splits import load_split_changes
 
         opened = lake.lake()
         snapshot = load_latest_snapshot(opened)
         in_two_splits = find_sessions_in_two_splits(opened, snapshot)
+        is_whole = all(snapshot.counts[split] for split in OPEN_SPLITS)
         return dg.AssetCheckResult(
-            passed=not in_two_splits and all(snapshot.counts.values()),
+            passed=not in_two_splits and is_whole,
             metadata={
                 "sessions in two splits": len(in_two_splits),
                 **{str(split): count for split, count in snapshot.counts.items()},
                 **{f"{split} left": each.removed + each.erased for split, each in load_split_changes(opened).items()},
             },
-            description="" if all(snapshot.counts.values()) else "a split is empty: correct more sessions",
+            description="" if is_whole else "a split is empty: correct more sessions",
         )
 
     return splits_are_disjoint_and_whole
@@ -98,7 +100,7 @@ def _tabulate_splits(lake: "Lake", snapshot: "Snapshot") -> dg.MarkdownMetadataV
             "share": f"{hours / total:.1%}",
             **speakers[split],
             "kept out": snapshot.kept_out.get(split, 0),
-            "left": changes[split].removed + changes[split].erased if changes else 0,
+            "left": changes[split].removed + changes[split].erased if split in changes else 0,
         }
         for split, hours in snapshot.hours.items()
     )
@@ -112,7 +114,10 @@ def _describe_overlaps(lake: "Lake", snapshot: "Snapshot", settings: Settings) -
     found: dict[str, Any] = {
         "validation segments with a sentence of train": sum(each.validation for each in shared),
         "test segments with a sentence of train": sum(each.test for each in shared),
-        "shared sentences": table(map(asdict, shared[:_SENTENCES_SHOWN]), ["held_out", "train", "validation", "test"]),
+        "sealed segments with a sentence of train": sum(each.sealed for each in shared),
+        "shared sentences": table(
+            map(asdict, shared[:_SENTENCES_SHOWN]), ["held_out", "train", "validation", "test", "sealed"]
+        ),
     }
     if sum(snapshot.hours.values()) <= settings.splits.fingerprint_up_to_hours:
         duplicates = find_near_duplicates(lake, snapshot)

@@ -1,4 +1,7 @@
-"""The speech on which models are compared: the test set, one day of the classroom, or a table of clips."""
+"""The speech on which models are compared: the test set, one day of the classroom, or a table of clips.
+
+Sealed sessions are in none of them.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,18 @@ from pathlib import Path
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.general_speech import read_general_speech
-from habla_ml.corpus.snapshot import SPLITS, Snapshot, Utterance, load_latest_snapshot, read_utterances
+from habla_ml.corpus.snapshot import (
+    OPEN_SPLITS,
+    Snapshot,
+    Utterance,
+    load_latest_snapshot,
+    read_sealed_sounds,
+    read_utterances,
+)
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.comparison.records import Provenance
 from habla_ml.evaluation.metrics.non_speech import NonSpeechClip, read_marked_clips
-from habla_ml.lake import Lake, compute_digest, compute_sha256
+from habla_ml.lake import Lake, catalogue, compute_digest, compute_sha256
 from habla_ml.settings import Settings
 from habla_ml.settings.data import SpeechSource
 
@@ -73,7 +83,7 @@ class _SnapshotSpeech(TestSpeech):
     def read(self) -> Iterable[Utterance]:
         if self.day is None:
             return read_utterances(self.lake, self.of, "test")
-        return chain.from_iterable(read_utterances(self.lake, self.of, split, {self.day}) for split in SPLITS)
+        return chain.from_iterable(read_utterances(self.lake, self.of, split, {self.day}) for split in OPEN_SPLITS)
 
     def read_non_speech_clips(self) -> Iterable[NonSpeechClip]:
         return read_marked_clips(self.lake, self.of) if self.day is None else ()
@@ -97,6 +107,13 @@ def load_test_speech(on: str, lake: Lake, settings: Settings) -> TestSpeech:
     if on == TEST or _DAY.fullmatch(on):
         return _load_snapshot_speech(on, load_latest_snapshot(lake), lake)
     return _load_table(Path(on).expanduser(), lake, settings)
+
+
+def exclude_sealed(lake: Lake, utterances: Iterable[Utterance]) -> tuple[Utterance, ...]:
+    """Return the utterances whose sound is not sealed: a table can have the clips of a sealed session."""
+    has_snapshot = lake.read_pointer(catalogue.SPLITS) is not None
+    sealed = read_sealed_sounds(lake, load_latest_snapshot(lake)) if has_snapshot else frozenset()
+    return tuple(each for each in utterances if each.audio_sha256 not in sealed)
 
 
 def _load_snapshot_speech(on: str, snapshot: Snapshot, lake: Lake) -> TestSpeech:
@@ -135,8 +152,11 @@ def _load_table(path: Path, lake: Lake, settings: Settings) -> TestSpeech:
         settings.work_folder,
         read_tombstones(lake).sounds,
     )
-    if not speech.utterances:
-        raise EvaluationError(f"{table} has no usable transcribed clip; docs/correct.md describes its columns")
+    utterances = exclude_sealed(lake, speech.utterances)
+    if not utterances:
+        raise EvaluationError(
+            f"{table} has no usable transcribed clip outside the sealed sessions; docs/correct.md describes its columns"
+        )
     return _TableSpeech(
         table.parent.name if table.name in _TABLES else table.stem,
         Provenance(
@@ -144,5 +164,5 @@ def _load_table(path: Path, lake: Lake, settings: Settings) -> TestSpeech:
             conventions=conventions.title,
             conventions_digest=conventions.digest,
         ),
-        speech.utterances,
+        utterances,
     )

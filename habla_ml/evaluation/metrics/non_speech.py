@@ -23,7 +23,7 @@ from habla_ml.transcription.audio_check import WINDOW_S
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from habla_ml.corpus.snapshot import Snapshot, Split
+    from habla_ml.corpus.snapshot import OpenSplit, Snapshot
     from habla_ml.settings import EvaluationSettings
 
 NonSpeechSource = Literal["built-in", "folder", "marked"]
@@ -131,7 +131,7 @@ def read_folder_clips(folder: Path) -> tuple[list[NonSpeechClip], tuple[str, ...
 
 
 def read_marked_clips(
-    lake: Lake, snapshot: Snapshot, split: Split = "test", most: int = MAX_NON_SPEECH_SEGMENTS
+    lake: Lake, snapshot: Snapshot, split: OpenSplit = "test", most: int = MAX_NON_SPEECH_SEGMENTS
 ) -> Iterator[NonSpeechClip]:
     """Yield the segments of the split's sessions that a person marked as without speech, in the order of their ids."""
     for each in read_non_speech_segments(lake, snapshot, split, most, WINDOW_S):
