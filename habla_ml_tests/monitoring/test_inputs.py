@@ -16,7 +16,7 @@ from habla_ml.training.plan import read_plan
 from habla_ml_tests.testing.recorded_days import DAY, SimulatedSegment, publish_recordings
 
 NO_SPEAKERS = SpeakerMap()
-WEEKS = ["2026-01-05", "2026-01-12", "2026-01-19", "2026-02-02", "2026-02-09", "2026-02-16"]
+WEEKS = ["2026-01-05", "2026-01-12", "2026-01-19", "2026-02-02", "2026-02-09", "2026-02-16", "2026-02-23"]
 RELEASE_WEEK = "2026-02-02"
 
 
@@ -108,23 +108,23 @@ def days_of(name: str, means: list[float], spread: float) -> dict[str, DailyInpu
     ],
 )
 def test_a_change_is_detected_on_its_side_only(trained, name, before, after, spread, side):
-    days = days_of(name, [before] * 3 + [after] * 3, spread)
+    days = days_of(name, [before] * 3 + [after] * 4, spread)
     (series,) = build_input_series(days, {}, trained, RELEASE_WEEK, WEEKS, 200.0)
     assert series.alarms
     assert {which for which in ("rise", "fall") if any(each.alarm for each in getattr(series, which))} == {side}
     assert [each.week for each in series.reference] == WEEKS[:3]
-    same = days_of(name, [before] * 6, spread)
+    same = days_of(name, [before] * 7, spread)
     (calm,) = build_input_series(same, {}, trained, RELEASE_WEEK, WEEKS, 200.0)
     assert calm.alarms == ()
     assert calm.bound == 200.0 * sum(len(each.sides) for each in MONITORED_INPUTS)
 
 
 def test_a_better_signal_raises_no_alarm_and_an_unfinished_week_is_not_tested(trained):
-    days = days_of("snr_db", [10.0] * 3 + [30.0] * 3, 2.0)
+    days = days_of("snr_db", [10.0] * 3 + [30.0] * 4, 2.0)
     (series,) = build_input_series(days, {}, trained, RELEASE_WEEK, WEEKS[:4], 200.0)
     assert (series.alarms, series.rise) == ((), ())
     assert [each.week for each in series.fall] == ["2026-02-02"]
-    assert len(series.weeks) == 3
+    assert len(series.weeks) == 4
 
 
 def test_unknown_words_are_compared_with_the_held_out_sessions(monitored_deployment, trained):

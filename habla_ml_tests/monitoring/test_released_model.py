@@ -207,9 +207,9 @@ def test_an_alarm_is_active_for_four_weeks(monitored_deployment):
 
 
 def test_quieter_lessons_are_detected_with_unchanged_errors(monitored_deployment):
-    for week in range(4):
+    for week in range(5):
         monitored_deployment.simulate_week(week, ERROR_RATE, loudness_dbfs=-32.0 if week else -20.0)
-    record = watch_until(monitored_deployment, 4).record
+    record = watch_until(monitored_deployment, 5).record
     assert record.alarms == ()
     loudness = next(each for each in record.inputs if each.name == "loudness_dbfs")
     assert loudness.level == pytest.approx(-20.0)

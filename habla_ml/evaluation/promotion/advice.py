@@ -66,8 +66,9 @@ class Forecast(EvaluationRecord):
     hours: float
     """Total hours of training speech."""
     wer: Interval
+    """Median and 80 % interval, from the measured WER of the newest version."""
     reduction: Interval
-    """Share of today's errors that is removed."""
+    """Share of today's errors that is removed: median and 80 % interval."""
     probability: float
     """That at least `AdviceSettings.worth_removing` of today's errors are removed."""
 
@@ -87,7 +88,7 @@ class Advice(EvaluationRecord):
     reasons: tuple[str, ...]
     """Sentences with value and bound; those that decide are first."""
     forecasts: tuple[Forecast, ...]
-    """Empty before the first training."""
+    """Empty before the first training, and if the measured rates do not follow a learning curve."""
     worth_removing: float
     """Share of today's errors that the probabilities of the forecasts refer to."""
     inputs: AdviceInputs
@@ -104,12 +105,16 @@ def advise(inputs: AdviceInputs, curve: LearningCurve | None, settings: AdviceSe
 
     `curve` is fitted to the versions so far; None with too few.
     """
-    forecasts = _make_forecasts(curve, settings)
+    misfit = curve.explain_misfit() if curve else None
+    forecasts = _make_forecasts(None if misfit else curve, settings)
     verdict, headline, decided = _decide_verdict(inputs, forecasts, settings)
+    observed = _list_observations(inputs, settings)
+    if not forecasts:
+        observed.append(misfit or _NO_FORECAST)
     return Advice(
         verdict=verdict,
         headline=headline,
-        reasons=tuple(dict.fromkeys([*decided, *_list_observations(inputs, forecasts, settings), *inputs.notes])),
+        reasons=tuple(dict.fromkeys([*decided, *observed, *inputs.notes])),
         forecasts=forecasts,
         worth_removing=settings.worth_removing,
         inputs=inputs,
@@ -180,7 +185,13 @@ def _decide_after_training(
     return verdict, headline.format(name=latest.name), why
 
 
-def _list_observations(inputs: AdviceInputs, forecasts: tuple[Forecast, ...], settings: AdviceSettings) -> list[str]:
+_NO_FORECAST: Final = (
+    "There is no forecast: it needs the base model and a version on one test set with two or more sessions. Published "
+    "results for Whisper on dialects: 2–5 h remove 15–20\u00a0% of the errors, 8–20 h 30–40\u00a0%, 50 h 50\u00a0%."
+)
+
+
+def _list_observations(inputs: AdviceInputs, settings: AdviceSettings) -> list[str]:
     """List further observations, independent of the verdict."""
     base, latest = inputs.base_wer, inputs.latest
     observations = []
@@ -195,12 +206,6 @@ def _list_observations(inputs: AdviceInputs, forecasts: tuple[Forecast, ...], se
             f"{latest.hours_since:.1f} usable hours are new since {latest.name}; the next version trains on them "
             "without further collecting."
         )
-    if not forecasts:
-        observations.append(
-            "There is no forecast: it needs the base model and a version on one test set with two or more sessions. "
-            "Published results for Whisper on dialects: 2–5 h remove 15–20\u00a0% of the errors, 8–20 h "
-            "30–40\u00a0%, 50 h 50\u00a0%."
-        )
     return observations
 
 
@@ -210,8 +215,8 @@ def _make_forecasts(curve: LearningCurve | None, settings: AdviceSettings) -> tu
     return tuple(
         Forecast(
             more_hours=more,
-            hours=curve.present_hours + more,
-            wer=curve.wer(curve.present_hours + more),
+            hours=curve.newest.hours + more,
+            wer=curve.wer(more),
             reduction=curve.reduction(more),
             probability=curve.probability(more, settings.worth_removing),
         )
@@ -265,8 +270,9 @@ def _describe_small_gain(furthest: Forecast, settings: AdviceSettings) -> str:
 def _describe_gain(furthest: Forecast, settings: AdviceSettings) -> str:
     return (
         f"{furthest.more_hours:g} more hours are expected to remove {format_percent(furthest.reduction.value)} of today's "
-        f"errors ({_format_interval(furthest.reduction)}), and at least {format_percent(settings.worth_removing)} with a "
-        f"probability of {furthest.probability_text}; the bound is {format_percent(settings.worth_probability)}."
+        f"errors (80\u00a0% interval {_format_interval(furthest.reduction)}), and at least "
+        f"{format_percent(settings.worth_removing)} with a probability of {furthest.probability_text}; the bound is "
+        f"{format_percent(settings.worth_probability)}."
     )
 
 

@@ -151,7 +151,7 @@ def _fit_learning_curve(
             "a better recipe to the hours."
         )
     drawn = (settings.evaluation.bootstrap_draws, settings.evaluation.seed)
-    return build_learning_curve(list(found.values()), *drawn), tuple(notes)
+    return build_learning_curve(list(found.values()), *drawn, newest=plans[-1].version), tuple(notes)
 
 
 def _iterate_comparable_evidence(lake: Lake, plans: Sequence[VersionPlan], newest: Comparison) -> Iterator[Comparison]:

@@ -51,11 +51,14 @@ def extract_curve_model(comparison: Comparison, name: str, hours: float) -> Curv
     return CurveModel(name, hours, counts)
 
 
-def build_learning_curve(models: Sequence[CurveModel], draws: int, seed: int) -> LearningCurve | None:
+def build_learning_curve(
+    models: Sequence[CurveModel], draws: int, seed: int, newest: str | None = None
+) -> LearningCurve | None:
     """Fit the curve through models on one test set; None if they do not determine one.
 
     A curve needs two amounts of speech among the models with errors (a rate of 0 has no logarithm), and a test set of
-    two or more units. `draws` is the number of bootstrap draws over units.
+    two or more units. `draws` is the number of bootstrap draws over units. Forecasts start from `newest`, or from the
+    model with the most hours if `newest` is not among the models with errors.
 
     Raises:
         EvaluationError: The models were not scored on the same words.
@@ -80,4 +83,5 @@ def build_learning_curve(models: Sequence[CurveModel], draws: int, seed: int) ->
     covariance = np.atleast_2d(np.cov(log_rates, rowvar=False)) * effective / (effective - 1)
     rates = (float(total) / drawn.words for total in drawn.errors)
     points = [CurvePoint(each.name, each.hours, rate) for each, rate in zip(chosen, rates, strict=True)]
-    return fit_learning_curve(points, covariance)
+    start = newest if any(each.name == newest for each in points) else None
+    return fit_learning_curve(points, covariance, newest=start, freedom=effective - 1)

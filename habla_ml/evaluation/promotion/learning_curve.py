@@ -1,14 +1,19 @@
 """The learning curve: a power law of the error rate over hours of training speech.
 
-E(h) = c + (E(0) − c) · (1 + h / h0)^−b, with the base model at 0 hours, h0 hours from which fine-tuning outweighs the
-base's own training, and a floor c that training does not reach (Hernandez et al. 2021, Scaling Laws for Transfer).
-Three versions cannot determine four parameters. The prior is therefore what was published for fine-tuning Whisper on
-a dialect (2–5 h: 15–20 % fewer errors, 8–20 h: 30–40 %, 50 h and more: 50 %), with wide spreads; the posterior is
-computed on a grid. Few or noisy points give wide forecasts.
+E(h) = E(0) · (φ + (1 − φ) · (1 + h / h0)^−b), with the base model at 0 hours, h0 hours from which fine-tuning outweighs
+the base's own training, and a floor φ · E(0) that training does not reach (Hernandez et al. 2021, Scaling Laws for
+Transfer). Three versions cannot determine four parameters. The prior is therefore centred on what was published for
+fine-tuning Whisper on a dialect (2–5 h: 15–20 % fewer errors, 8–20 h: 30–40 %, 50 h and more: 50 %). Its spreads are
+wide, because a narrow speaker group or a small model learns much faster. The posterior is computed on a grid; E(0) has
+a flat prior on its logarithm and is integrated out exactly.
+
+A forecast starts at the newest version as it was measured, not at the curve: the seed's part of its rate is drawn
+given all points. A forecast is valid only if the law describes the points (`LearningCurve.explain_misfit`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -16,20 +21,28 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.scoring.statistics import CONFIDENCE_LEVEL, Interval
+from habla_ml.evaluation.scoring.statistics import Interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+FORECAST_LEVEL: Final = 0.80
+"""Level of the intervals of a forecast; `benchmarks/bench_forecast.py` measures how often they hold."""
+
 # ln(1 − reduction) = −b · ln(1 + h / h0) fits the three published ranges with h0 = 3 h and b = 0.25.
-_PRIOR_HOURS: Final = (3.0, 1.2)
+_PRIOR_HOURS: Final = (3.0, 1.7)
 """Median of h0, and the standard deviation of its logarithm."""
-_PRIOR_EXPONENT: Final = (0.25, 0.6)
-_FLOOR_SHARES: Final = (0.0, 0.2, 0.4, 0.6, 0.8)
-"""The floor as a share of the smallest measured rate; a uniform prior."""
+_PRIOR_EXPONENT: Final = (0.35, 0.6)
+_FLOOR_SHARES: Final = tuple(np.linspace(0.0, 0.7, 8))
+"""φ, with a prior that falls linearly to 0 at φ = 0.8."""
 _GRID_STEPS: Final = 41
+_GRID_REACH: Final = 2.5
+"""Standard deviations of the prior that the grid covers on each side."""
 _POSTERIOR_DRAWS: Final = 4000
 _POSTERIOR_SEED: Final = 20260216
+_LEAST_FIT: Final = 0.05
+"""Posterior predictive probability of points as far from the law as the measured ones, below which it is refuted."""
+_BASE_LOG_VARIANCE: Final = 1e-8
 
 
 @dataclass(frozen=True)
@@ -47,39 +60,66 @@ class LearningCurve:
     """The fitted law: draws from the posterior, each a complete curve."""
 
     points: tuple[CurvePoint, ...]
-    present_hours: float
-    """The largest hours of any point."""
-    start: NDArray[np.float64]
-    """E(0) − c of each draw, shape [draws]."""
+    newest: CurvePoint
+    """The version that the forecast starts from."""
+    log_start: NDArray[np.float64]
+    """ln E(0) of each draw, shape [draws]."""
     hours_scale: NDArray[np.float64]
     """h0, shape [draws]."""
     exponent: NDArray[np.float64]
     """b, shape [draws]."""
-    floor: NDArray[np.float64]
-    """c, shape [draws]."""
+    floor_share: NDArray[np.float64]
+    """φ, shape [draws]."""
+    log_seed_effect: NDArray[np.float64]
+    """Drawn difference of the newest version's log rate from the curve, shape [draws]."""
+    log_next_seed_effect: NDArray[np.float64]
+    """The same of a version that is not yet trained, shape [draws]."""
+    fit: float
+    """Posterior predictive probability that points are as far from the law as the measured ones."""
 
-    def wer(self, hours: float) -> Interval:
-        """Return the expected error rate after training on `hours`: median and 95 % interval."""
-        return _summarise_draws(self._predict_rates(hours))
+    def describe_fit(self, hours: float) -> Interval:
+        """Return the law's error rate after training on `hours`: median and 80 % interval."""
+        return _summarise_draws(np.exp(self._predict_log_rates(hours)))
+
+    def wer(self, more_hours: float) -> Interval:
+        """Return the expected error rate after `more_hours`, from today's measured one: median and 80 % interval."""
+        return _summarise_draws(self.newest.wer * (1 - self._predict_reductions(more_hours)))
 
     def reduction(self, more_hours: float) -> Interval:
-        """Return the share of today's errors that `more_hours` are expected to remove: median and 95 % interval."""
+        """Return the share of today's errors that `more_hours` are expected to remove: median and 80 % interval."""
         return _summarise_draws(self._predict_reductions(more_hours))
 
     def probability(self, more_hours: float, at_least: float) -> float:
         """Return the probability that `more_hours` remove at least this share of today's errors."""
         return float(np.mean(self._predict_reductions(more_hours) >= at_least))
 
-    def _predict_reductions(self, more_hours: float) -> NDArray[np.float64]:
-        now, then = self._predict_rates(self.present_hours), self._predict_rates(self.present_hours + more_hours)
-        return 1 - then / now
+    def explain_misfit(self) -> str | None:
+        """Return why the law does not describe the points, so that there is no forecast; None if it does."""
+        if self.fit >= _LEAST_FIT:
+            return None
+        listed = ", ".join(f"{each.name} {100 * each.wer:.1f}\u00a0% at {each.hours:.1f} h" for each in self.points)
+        return (
+            f"There is no forecast: the measured error rates ({listed}) do not follow a learning curve. Points this far "
+            f"from it have a probability of {100 * self.fit:.1f}\u00a0%, below {100 * _LEAST_FIT:.0f}\u00a0%. Something "
+            "other than the hours changed, for example the recipe, the kind of speech or the test set."
+        )
 
-    def _predict_rates(self, hours: float) -> NDArray[np.float64]:
-        return self.floor + self.start * (1 + hours / self.hours_scale) ** -self.exponent
+    def _predict_log_rates(self, hours: float) -> NDArray[np.float64]:
+        shape = (1 + hours / self.hours_scale) ** -self.exponent
+        return self.log_start + np.log(self.floor_share + (1 - self.floor_share) * shape)
+
+    def _predict_reductions(self, more_hours: float) -> NDArray[np.float64]:
+        now = self._predict_log_rates(self.newest.hours) + self.log_seed_effect
+        then = self._predict_log_rates(self.newest.hours + more_hours) + self.log_next_seed_effect
+        return 1 - np.exp(then - now)
 
 
 def fit_learning_curve(
-    points: Sequence[CurvePoint], log_covariance: NDArray[np.float64], seed_log_sd: float = 0.03
+    points: Sequence[CurvePoint],
+    log_covariance: NDArray[np.float64],
+    seed_log_sd: float = 0.03,
+    newest: str | None = None,
+    freedom: float = math.inf,
 ) -> LearningCurve:
     """Fit the law to points that are measured on the same test set.
 
@@ -88,10 +128,44 @@ def fit_learning_curve(
         log_covariance: Covariance of the logarithms of the rates over the bootstrap draws of the test set, shape
             [points, points]. Noise that all points share, like an easy test set, does not change the slope.
         seed_log_sd: Standard deviation of the logarithm of the rate between trainings that differ in their seed only.
+        newest: Name of the version that forecasts start from; by default the one with the largest hours.
+        freedom: Degrees of freedom of the covariance, the sessions less one; few sessions do not refute a law.
 
     Raises:
-        EvaluationError: There are fewer than two points or hours, a rate is 0, or the covariance has another shape.
+        EvaluationError: There are fewer than two points or hours, a rate is 0, `newest` is not among the points, or the
+            covariance has another shape.
     """
+    _check_points(points, log_covariance)
+    start = _find_newest(points, newest)
+    hours, logs = np.array([each.hours for each in points]), np.log([each.wer for each in points])
+    seed_variance = np.where(hours > 0, seed_log_sd**2, _BASE_LOG_VARIANCE)
+    noise = log_covariance + np.diag(seed_variance)
+    precision = np.linalg.inv(noise)
+    cells = _list_cells()
+    weights, means, spread = _compute_posterior(cells, hours, logs, precision)
+    random = np.random.default_rng(_POSTERIOR_SEED)
+    chosen = random.choice(len(weights), _POSTERIOR_DRAWS, p=weights)
+    drawn = cells[chosen]
+    log_start = random.normal(means[chosen], spread)
+    residuals = logs - log_start[:, None] - _compute_log_shapes(drawn, hours)
+    # The seed's part of the newest residual, given all of them: a normal distribution conditioned on a sum.
+    gain = seed_variance[start] * precision[start]
+    left = seed_variance[start] - gain[start] * seed_variance[start]
+    seed_effect = residuals @ gain + random.normal(0, math.sqrt(max(left, 0.0)), _POSTERIOR_DRAWS)
+    return LearningCurve(
+        points=tuple(points),
+        newest=points[start],
+        log_start=log_start,
+        hours_scale=drawn[:, 0],
+        exponent=drawn[:, 1],
+        floor_share=drawn[:, 2],
+        log_seed_effect=seed_effect,
+        log_next_seed_effect=random.normal(0, seed_log_sd, _POSTERIOR_DRAWS),
+        fit=_compute_fit(residuals, precision, freedom),
+    )
+
+
+def _check_points(points: Sequence[CurvePoint], log_covariance: NDArray[np.float64]) -> None:
     if len({each.hours for each in points}) < 2:
         raise EvaluationError(
             f"a learning curve needs rates at two or more amounts of speech, got {len(points)} at "
@@ -105,57 +179,61 @@ def fit_learning_curve(
             )
     if log_covariance.shape != (n := len(points), n):
         raise EvaluationError(f"covariance has shape {log_covariance.shape}, expected {(n, n)} for {n} points")
-    hours, rates = np.array([each.hours for each in points]), np.array([each.wer for each in points])
-    noise = log_covariance + np.diag(np.where(hours > 0, seed_log_sd**2, 1e-8))
-    cells = [
-        (hours_scale, exponent, share * rates.min())
-        for hours_scale in _make_log_grid(*_PRIOR_HOURS)
-        for exponent in _make_log_grid(*_PRIOR_EXPONENT)
-        for share in _FLOOR_SHARES
-    ]
-    weights, means, spreads = _compute_posterior(cells, hours, rates, noise)
-    random = np.random.default_rng(_POSTERIOR_SEED)
-    chosen = random.choice(len(cells), _POSTERIOR_DRAWS, p=weights)
-    drawn = np.array(cells)[chosen]
-    start = np.exp(random.normal(means[chosen], spreads[chosen]))
-    return LearningCurve(tuple(points), float(hours.max()), start, drawn[:, 0], drawn[:, 1], drawn[:, 2])
+
+
+def _find_newest(points: Sequence[CurvePoint], newest: str | None) -> int:
+    if newest is None:
+        return max(range(len(points)), key=lambda at: points[at].hours)
+    names = [each.name for each in points]
+    if newest not in names:
+        raise EvaluationError(f"the newest version {newest} is not among the points {', '.join(names)}")
+    return names.index(newest)
+
+
+def _list_cells() -> NDArray[np.float64]:
+    """Return h0, b and φ of every cell of the grid, shape [cells, 3]; φ changes fastest."""
+    axes = (_make_log_grid(*_PRIOR_HOURS), _make_log_grid(*_PRIOR_EXPONENT), np.array(_FLOOR_SHARES))
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
 def _make_log_grid(median: float, log_sd: float) -> NDArray[np.float64]:
-    return median * np.exp(np.linspace(-2.5, 2.5, _GRID_STEPS) * log_sd)
+    return median * np.exp(np.linspace(-_GRID_REACH, _GRID_REACH, _GRID_STEPS) * log_sd)
+
+
+def _compute_log_shapes(cells: NDArray[np.float64], hours: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ln(E(h) / E(0)) of each cell, shape [cells, hours]."""
+    falls = np.exp(-cells[:, 1:2] * np.log1p(hours / cells[:, 0:1]))
+    return np.log(cells[:, 2:3] + (1 - cells[:, 2:3]) * falls)
 
 
 def _compute_posterior(
-    cells: Sequence[tuple[float, float, float]],
-    hours: NDArray[np.float64],
-    rates: NDArray[np.float64],
-    noise: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the weight of each cell, and mean and spread of ln(E(0) − c) in it, integrated out analytically."""
-    prior = np.exp(-0.5 * np.linspace(-2.5, 2.5, _GRID_STEPS) ** 2)
-    log_prior = np.log(np.repeat(np.outer(prior, prior).ravel(), len(_FLOOR_SHARES)))
-    log_likelihood, means, spreads = (np.empty(len(cells)) for _ in range(3))
-    by_floor = {}
-    for floor in {cell[2] for cell in cells}:
-        # d ln(E − c) = E / (E − c) · d ln E
-        stretch = rates / (rates - floor)
-        by_floor[floor] = np.linalg.inv(noise * np.outer(stretch, stretch)), np.log(rates - floor), stretch
-    for at, (hours_scale, exponent, floor) in enumerate(cells):
-        precision, logs, stretch = by_floor[floor]
-        wanted = logs + exponent * np.log1p(hours / hours_scale)
-        weight = precision.sum()
-        mean = float((precision @ wanted).sum() / weight)
-        residuals = wanted - mean
-        # The Jacobian of ln(E − c) makes floors comparable.
-        fit = residuals @ precision @ residuals + np.log(weight)
-        log_likelihood[at] = -0.5 * fit + 0.5 * np.linalg.slogdet(precision)[1] + np.log(stretch).sum()
-        means[at], spreads[at] = mean, weight**-0.5
-    log_weights = log_prior + log_likelihood
+    cells: NDArray[np.float64], hours: NDArray[np.float64], logs: NDArray[np.float64], precision: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return the weight of each cell, the mean of ln E(0) in it, and the standard deviation of ln E(0) in any."""
+    normal = np.exp(-0.5 * np.linspace(-_GRID_REACH, _GRID_REACH, _GRID_STEPS) ** 2)
+    floors = 0.8 - np.array(_FLOOR_SHARES)
+    log_prior = np.log(np.einsum("i,j,k->ijk", normal, normal, floors).ravel())
+    starts = logs - _compute_log_shapes(cells, hours)
+    total = precision.sum()
+    means = starts @ precision.sum(axis=0) / total
+    residuals = starts - means[:, None]
+    log_weights = log_prior - 0.5 * np.einsum("ci,ij,cj->c", residuals, precision, residuals)
     weights = np.exp(log_weights - log_weights.max())
-    return weights / weights.sum(), means, spreads
+    return weights / weights.sum(), means, float(total**-0.5)
+
+
+def _compute_fit(residuals: NDArray[np.float64], precision: NDArray[np.float64], freedom: float) -> float:
+    """Return the posterior predictive p-value of the distance to the law (Gelman, Meng and Stern 1996)."""
+    from scipy.special import chdtrc, fdtrc
+
+    points = residuals.shape[1]
+    distances = np.einsum("di,ij,dj->d", residuals, precision, residuals)
+    known = math.isinf(freedom)
+    tails = chdtrc(points, distances) if known else fdtrc(points, max(freedom, 1.0), distances / points)
+    return float(np.mean(tails))
 
 
 def _summarise_draws(values: NDArray[np.float64]) -> Interval:
-    tail = (1 - CONFIDENCE_LEVEL) / 2
+    tail = (1 - FORECAST_LEVEL) / 2
     low, middle, high = np.quantile(values, [tail, 0.5, 1 - tail])
     return Interval(float(low), float(middle), float(high))

@@ -95,7 +95,7 @@ def build_forecast_table(advice: Advice | None) -> TextTable:
     """Return what more hours of training speech are expected to change."""
     chance = f"chance of removing {figures.percent(advice.worth_removing, 0)} or more" if advice else ""
     return TextTable.of(
-        "Expected effect of more hours of training speech",
+        "Expected effect of more hours of training speech, with 80\u00a0% intervals",
         ["More hours", "training hours", "WER", "of today's errors removed", chance],
         [
             [

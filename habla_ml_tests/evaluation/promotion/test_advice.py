@@ -136,6 +136,16 @@ def test_a_flat_curve_after_a_version_that_was_not_released(latest: LatestVersio
     assert headline in found.headline
 
 
+def test_rates_that_follow_no_curve_give_no_forecast() -> None:
+    points = [CurvePoint("base", 0, 0.4), CurvePoint("v1", 5, 0.2), CurvePoint("v2", 10, 0.3)]
+    rising = fit_learning_curve(points, np.eye(3) * 0.02**2)
+    found = advise(make_inputs(latest=make_latest_version()), rising, SETTINGS)
+    assert found.forecasts == ()
+    assert "do not follow a learning curve" in join_reasons(found)
+    assert "v1 20.0 % at 5.0 h, v2 30.0 % at 10.0 h" in join_reasons(found)
+    assert "it needs the base model" not in join_reasons(found)
+
+
 def test_the_settings_decide_what_a_flat_curve_is() -> None:
     easier = AdviceSettings(worth_removing=0.0)
     assert "Stop" not in advise(make_inputs(latest=make_latest_version()), FLAT, easier).headline
@@ -149,7 +159,7 @@ def test_a_steep_curve_gives_a_forecast_for_each_amount() -> None:
     assert [(each.more_hours, each.hours) for each in found.forecasts] == [(5, 25), (10, 30), (20, 40)]
     for each in found.forecasts:
         assert each.reduction == STEEP.reduction(each.more_hours)
-        assert each.wer == STEEP.wer(each.hours)
+        assert each.wer == STEEP.wer(each.more_hours)
         assert each.probability == STEEP.probability(each.more_hours, 0.1)
 
 

@@ -42,7 +42,14 @@ def test_points_have_hours_and_rates() -> None:
     curve = build_learning_curve([model("base", 0, [40, 50]), model("v1", 8, [20, 30])], 500, SEED)
     assert curve is not None
     assert [(each.name, each.hours, each.wer) for each in curve.points] == [("base", 0, 0.45), ("v1", 8, 0.25)]
-    assert curve.present_hours == 8
+    assert curve.newest.name == "v1"
+
+
+def test_the_forecast_starts_from_the_newest_version_even_if_it_has_fewer_hours() -> None:
+    models = [model("base", 0, [40, 50]), model("v1", 8, [20, 30]), model("v2", 6, [21, 30])]
+    curve = build_learning_curve(models, 500, SEED, newest="v2")
+    assert curve is not None
+    assert curve.newest.hours == 6
 
 
 def test_sessions_that_are_hard_for_all_models_do_not_widen_the_forecast() -> None:
