@@ -231,8 +231,7 @@ def evaluate_candidate(demo_copy: DemoCopy, version: str) -> Evaluation:
     )
     lake, settings = demo_copy.lake, demo_copy.settings
     channel = read_channel(open_store(settings.release.store), settings.release.channel)
-    released = {each.model_version for each in channel.releases}
-    models = prepare_evaluated_models(lake, released, version, settings, print)
+    models = prepare_evaluated_models(lake, channel.find_release_to_beat(version), version, settings, print)
     return run_evaluation(
         lake, settings, load_test_speech(TEST, lake, settings), models, lambda line: print(f"  {line}")
     )

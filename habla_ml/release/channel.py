@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, ValidationError
 
 from habla_ml.errors import ReleaseError
 from habla_ml.lake import Store, to_canonical_json
+from habla_ml.model_version import parent_version
 from habla_ml.release.manifest import Label, ModelVersion, PublishedRecord, Sha256
 
 _CHANNEL_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -65,6 +66,17 @@ class Channel:
     def releases(self) -> tuple[ChannelPointer, ...]:
         """The first state of each release, by number."""
         return tuple(each for each in self.states if each.move == "release")
+
+    def find_release_to_beat(self, version: str) -> str | None:
+        """Return the model version that `version` would replace, or None before the first release.
+
+        This is the present one, after a rollback too. A version that is itself present, and a replicate of it, are
+        compared with the release before it.
+        """
+        own, current = parent_version(version) or version, self.current
+        if current is not None and current.model_version == own:
+            current = self.previous_release()
+        return None if current is None or current.model_version == own else current.model_version
 
     def previous_release(self) -> ChannelPointer | None:
         """The release before the present one, also after rollbacks."""

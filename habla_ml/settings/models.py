@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -110,9 +110,19 @@ class TranscriptionSettings(SettingsSection):
     low_confidence_below: float = -0.7
 
 
-class PromotionSettings(SettingsSection):
-    """Bounds of the promotion rule on relative improvement and on losses."""
+GuardName = Literal["out_of_domain_wer", "deletions", "non_speech_output", "invented_texts", "slices", "parity"]
+"""The guards of the promotion rule: names of metrics, the slices, and the parity of the converted model."""
 
+
+class PromotionSettings(SettingsSection):
+    """Bounds of the promotion rule on improvements and losses.
+
+    A candidate replaces a release if it is better with a probability of at least `replace_when_better_with`. A guard that
+    the data cannot judge does not stop a release if `may_stay_unshown` names it.
+    """
+
+    replace_when_better_with: Annotated[float, Field(ge=0.5, lt=1)] = 0.8
+    may_stay_unshown: tuple[GuardName, ...] = get_args(GuardName)
     deploy_above_relative: Fraction = 0.30
     collect_below_relative: Fraction = 0.20
     out_of_domain_loss_points: Annotated[float, Field(ge=0)] = 2.0
@@ -122,6 +132,8 @@ class PromotionSettings(SettingsSection):
     invented_loss_points: Annotated[float, Field(ge=0)] = 1.0
     parity_loss_points: Annotated[float, Field(ge=0)] = 2.0
     fewest_test_sessions: Annotated[int, Field(ge=1)] = 5
+    fewest_effective_sessions: Annotated[float, Field(ge=1)] = 4.0
+    fewest_test_words: Annotated[int, Field(ge=1)] = 200
 
 
 class AdviceSettings(SettingsSection):

@@ -20,8 +20,16 @@ if TYPE_CHECKING:
 
 def build_evaluation_metadata(evaluation: Evaluation, acceptable: AcceptableSettings) -> dict[str, Any]:
     """Return the decision and its reasons, if there is one, the report, and the metadata of the comparison."""
+    from habla_ml.evaluation.report.tables import build_guard_table
+
     decision = evaluation.decision
-    decided = {"verdict": decision.verdict, "why": bullet_list(decision.reasons)} if decision else {}
+    decided: dict[str, Any] = {}
+    if decision:
+        decided = {
+            "verdict": decision.verdict,
+            "why": bullet_list(decision.reasons),
+            "guards": show_table(build_guard_table(decision)),
+        }
     return {
         **decided,
         "clips decoded now": evaluation.newly_decoded,

@@ -32,12 +32,12 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
         from habla_ml.release.channel import read_channel
 
         opened, version, log = lake.lake(), context.partition_key, context.log.info
-        released = {each.model_version for each in read_channel(cdn.store(), settings.release.channel).releases}
+        release = read_channel(cdn.store(), settings.release.channel).find_release_to_beat(version)
         evaluation = run_evaluation(
             opened,
             settings,
             load_test_speech(TEST, opened, settings),
-            prepare_evaluated_models(opened, released, version, settings, log),
+            prepare_evaluated_models(opened, release, version, settings, log),
             log,
         )
         return dg.MaterializeResult(
@@ -53,7 +53,7 @@ def build_promotion_check(settings: Settings) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(
         asset="wer_report",
-        description="The promotion rule allows a release of this version. A refusal is an outcome, not a fault.",
+        description="The promotion rule allows a release of this version. A refusal is an outcome; an alarm is an error.",
     )
     def promotion_rule(context: dg.AssetCheckExecutionContext, lake: StoreResource) -> dg.AssetCheckResult:
         from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
@@ -62,7 +62,7 @@ def build_promotion_check(settings: Settings) -> dg.AssetChecksDefinition:
         decision = decide(read_stored_comparison(lake.lake(), context.partition_key), settings.promotion)
         return dg.AssetCheckResult(
             passed=decision.verdict == "deploy",
-            severity=dg.AssetCheckSeverity.WARN,
+            severity=dg.AssetCheckSeverity.ERROR if decision.alarms else dg.AssetCheckSeverity.WARN,
             description=" ".join(decision.reasons),
             metadata={"verdict": decision.verdict},
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from habla_ml.evaluation.comparison.records import Change, Slice, SliceChange
+from habla_ml.evaluation.comparison.superiority import measure_superiority
 from habla_ml.evaluation.metrics.error_rates import resample_errors
 from habla_ml.evaluation.metrics.inputs import MetricInputs
 from habla_ml.evaluation.metrics.metric import MetricTable
@@ -26,6 +27,7 @@ def compute_changes(
     changes = []
     for before, after in inputs.pairs:
         differences = {name: table.differences.get((before, after)) for name, table in tables.items()}
+        points = words.point_change(before, after)
         changes.append(
             Change(
                 of=inputs.models[after].name,
@@ -33,7 +35,8 @@ def compute_changes(
                 role=inputs.models[before].role,
                 relative_improvement=to_interval(words.relative_improvement(before, after)),
                 metrics={name: each for name, each in differences.items() if each is not None},
-                smallest_detectable_points=compute_smallest_detectable(words.point_change(before, after)),
+                smallest_detectable_points=compute_smallest_detectable(points),
+                superiority=measure_superiority(points),
                 slices=_compute_slice_changes(sliced, before, after),
             )
         )

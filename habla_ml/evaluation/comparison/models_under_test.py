@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ from habla_ml.export.publish import (
 )
 from habla_ml.export.registry import SERVED
 from habla_ml.lake import Lake, catalogue, compute_digest, compute_sha256
-from habla_ml.model_version import is_version, parent_version, version_number
+from habla_ml.model_version import is_version
 from habla_ml.settings import Settings
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.plan import read_plan, write_recipe_file
@@ -29,23 +28,21 @@ from habla_ml.training.recipe import Recipe, load_recipe
 
 
 def prepare_evaluated_models(
-    lake: Lake, released: Iterable[str], version: str, settings: Settings, progress: Progress
+    lake: Lake, release: str | None, version: str, settings: Settings, progress: Progress
 ) -> list[EvaluatedModel]:
-    """Prepare the base, the previous release where there is one, and `version`, each in the served format.
+    """Prepare the base, the release to beat where there is one, and `version`, each in the served format.
 
-    The base is the one of the version's own recipe, converted as the candidate is. The previous release is the newest
-    one that is older than `version`, so an old version is always compared with the same release, and a replicate with
-    that of the version it repeats.
+    The base is the one of the version's own recipe, converted as the candidate is.
 
     Args:
         lake: Holds plans and artefacts.
-        released: The versions on the channel.
+        release: The version that `version` would replace (`Channel.find_release_to_beat`); None before the first.
         version: The candidate.
         settings: Quantisation and work folder.
         progress: Receives lines of a conversion.
 
     Raises:
-        ReleaseError: `version` has no served model yet.
+        ReleaseError: `version` or the release has no served model.
     """
     candidate = read_export(lake, version, SERVED)
     if candidate is None:
@@ -54,10 +51,14 @@ def prepare_evaluated_models(
         )
     recipe = load_recipe(write_recipe_file(lake, read_plan(lake, version), settings.work_folder))
     found = [prepare_base_model(lake, recipe, settings, progress)]
-    previous = _find_previous_release(released, version)
-    served = None if previous is None else read_export(lake, previous, SERVED)
-    if previous is not None and served is not None:
-        found.append(_open_export(previous, "previous", served, lake, settings))
+    if release is not None:
+        served = read_export(lake, release, SERVED)
+        if served is None:
+            raise ReleaseError(
+                f"{release} is current on the channel and has no {SERVED.title} in the lake to compare {version} with; "
+                f"materialise `{SERVED.asset_name}` for {release}"
+            )
+        found.append(_open_export(release, "previous", served, lake, settings))
     own = replace(
         _open_export(version, "candidate", candidate, lake, settings),
         checkpoint=candidate.checkpoint,
@@ -116,12 +117,6 @@ def prepare_model(
 def _open_export(name: str, role: ModelRole, export: PublishedExport, lake: Lake, settings: Settings) -> EvaluatedModel:
     folder = checkout_artefact(lake, export.artefact, settings.work_folder)
     return EvaluatedModel(name, role, export.artefact, folder)
-
-
-def _find_previous_release(released: Iterable[str], version: str) -> str | None:
-    number = version_number(parent_version(version) or version)
-    older = [each for each in released if version_number(each) < number]
-    return max(older, key=version_number, default=None)
 
 
 def _find_checkpoint(model: str, lake: Lake, settings: Settings) -> SourceCheckpoint:

@@ -8,7 +8,9 @@ from pydantic import ValidationError
 
 from habla_ml.corpus.general_speech import SpeechSourceSummary
 from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.comparison.annotator_difference import AnnotatorDifference
 from habla_ml.evaluation.comparison.seed_spread import SeedSpread
+from habla_ml.evaluation.comparison.superiority import Superiority
 from habla_ml.evaluation.frozen_record import EvaluationRecord
 from habla_ml.evaluation.metrics.confusions import ModelConfusions
 from habla_ml.evaluation.metrics.diarisation import DiarisationScore
@@ -25,7 +27,7 @@ from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.lake import compute_digest
 from habla_ml.transcription.options import EngineOptions
 
-COMPARISON_FORMAT = "habla_ml.comparison/3"
+COMPARISON_FORMAT = "habla_ml.comparison/4"
 
 Dimension = Literal["overall", "loudness", "duration", "snr", "role", "seen_speaker", "source", "speaker", "session"]
 
@@ -110,6 +112,8 @@ class Change(EvaluationRecord):
     """Name of a metric → its difference in points (× 100); metrics without a paired difference are missing."""
     smallest_detectable_points: float | None
     """The true difference of the WER that this test set shows as significant in four of five cases."""
+    superiority: Superiority | None = None
+    """How probable it is that `of` makes fewer word errors; None without words."""
     slices: tuple[SliceChange, ...] = ()
 
     @property
@@ -205,7 +209,7 @@ class ComparisonMethod(EvaluationRecord):
 class Comparison(EvaluationRecord):
     """Several models on the same speech: base, previous release and candidate, or any others."""
 
-    format: Literal["habla_ml.comparison/3"] = "habla_ml.comparison/3"
+    format: Literal["habla_ml.comparison/4"] = "habla_ml.comparison/4"
     test: ScoredSet
     out_of_domain: ScoredSet | None
     models: tuple[ModelScore, ...]
@@ -221,6 +225,8 @@ class Comparison(EvaluationRecord):
     """Of the candidate; None where it was not measured."""
     diarisation: DiarisationScore | None = None
     """Of Habla's own speaker labels, independent of the models; None without marked speaker turns."""
+    annotators: AnnotatorDifference | None = None
+    """How far two people differ on the same segments; None where it was not measured."""
     seeds: SeedSpread | None = None
     """Of the candidate's training; None where it was trained with one seed."""
     method: ComparisonMethod

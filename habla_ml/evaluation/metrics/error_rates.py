@@ -66,6 +66,5 @@ OUT_OF_DOMAIN_WER = Metric(
         "makes more errors on general Spanish",
         "of the words",
         against=("base",),
-        needs_significance=False,
     ),
 )

@@ -38,8 +38,6 @@ class ReleaseGuard:
     """What the points are of: `of the words`."""
     against: tuple[ModelRole, ...] = ("base", "previous")
     """The roles that a candidate must not lose to."""
-    needs_significance: bool = True
-    """Whether a loss counts only where its interval excludes zero."""
 
 
 @dataclass(frozen=True)

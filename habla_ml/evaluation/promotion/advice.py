@@ -11,7 +11,8 @@ from typing import Final, Literal
 
 from habla_ml.evaluation.frozen_record import EvaluationRecord
 from habla_ml.evaluation.promotion.learning_curve import LearningCurve
-from habla_ml.evaluation.promotion.rule import Verdict, format_percent
+from habla_ml.evaluation.promotion.rule import Verdict
+from habla_ml.evaluation.scoring.rates import format_percent
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import AdviceSettings
 
@@ -151,12 +152,17 @@ def _decide_verdict(inputs: AdviceInputs, forecasts: tuple[Forecast, ...], setti
 _AFTER_TRAINING: Final[dict[tuple[Verdict | None, bool], tuple[AdviceVerdict, str]]] = {
     (None, False): ("collect_more", "Collect more: {name} is not significantly better than the base model"),
     ("collect_more", False): ("collect_more", "Collect more: {name} helps, but not enough yet"),
+    ("keep", False): ("fine_tune", "Fine-tune: {name} helps, but is not shown to be better than the release"),
     ("refuse", False): ("fine_tune", "Fine-tune again: {name} helps, but has a regression"),
     ("deploy", False): ("fine_tune", "Fine-tune: {name} is better than the base model"),
     (None, True): ("do_not", "Do not fine-tune: it did not help, and more hours are unlikely to help"),
     ("collect_more", True): (
         "do_not",
         "Do not continue: {name} helps too little, and more hours are unlikely to change that",
+    ),
+    ("keep", True): (
+        "do_not",
+        "Stop collecting: {name} is not shown to be better than the release, and more hours are unlikely to change that",
     ),
     ("refuse", True): ("fine_tune", "Stop collecting and fine-tune again: {name} helps, but has a regression"),
     ("deploy", True): ("fine_tune", "Stop collecting: more speech is unlikely to improve on {name}"),
@@ -179,7 +185,7 @@ def _decide_after_training(
     if furthest is not None:
         why.append((_describe_small_gain if is_gain_unlikely else _describe_gain)(furthest, settings))
     found = latest.verdict if _is_proven(latest) else None
-    if found in ("collect_more", "refuse"):
+    if found in ("keep", "collect_more", "refuse"):
         why.append(latest.main_reason)
     verdict, headline = _AFTER_TRAINING[found, is_gain_unlikely]
     return verdict, headline.format(name=latest.name), why

@@ -23,7 +23,7 @@ class Override(EvaluationRecord):
     model_version: Annotated[str, Field(pattern=r"^v[1-9][0-9]*$")]
     evidence: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Digest of the comparison that the person saw."""
-    verdict: Literal["collect_more", "refuse"]
+    verdict: Literal["keep", "collect_more", "refuse"]
     """Verdict of the rule."""
     against: tuple[str, ...]
     """Reasons of the rule."""

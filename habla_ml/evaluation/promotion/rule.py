@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from habla_ml.evaluation.comparison.records import Change, Comparison, Parity
+from habla_ml.evaluation.comparison.records import Change, Comparison
 from habla_ml.evaluation.frozen_record import EvaluationRecord
-from habla_ml.evaluation.metrics.error_rates import OUT_OF_DOMAIN_WER
-from habla_ml.evaluation.metrics.registry import METRICS
+from habla_ml.evaluation.promotion.guards import GuardResult, check_guards
+from habla_ml.evaluation.promotion.plausibility import list_alarms, list_size_shortcomings
+from habla_ml.evaluation.promotion.replacement import describe_superiority, explain_keeping, is_probably_better
 from habla_ml.evaluation.scoring.alignment import SCORER_VERSION
+from habla_ml.evaluation.scoring.rates import format_percent
 from habla_ml.evaluation.scoring.statistics import INTERVAL_RULE, Interval
 from habla_ml.model_version import parent_version
 from habla_ml.settings import PromotionSettings
 
-Verdict = Literal["deploy", "collect_more", "refuse"]
+Verdict = Literal["deploy", "keep", "collect_more", "refuse"]
 
 
 class Decision(EvaluationRecord):
@@ -23,6 +25,10 @@ class Decision(EvaluationRecord):
     verdict: Verdict
     reasons: tuple[str, ...]
     """Sentences for a person; those that decide are first."""
+    guards: tuple[GuardResult, ...] = ()
+    """Empty where nothing could be measured."""
+    alarms: tuple[str, ...] = ()
+    """Signs that the figures are too good to be true; they are also the first reasons."""
     evidence: str
     """Digest of the comparison."""
 
@@ -30,33 +36,41 @@ class Decision(EvaluationRecord):
 def decide(comparison: Comparison, settings: PromotionSettings) -> Decision:
     """Decide whether the candidate may be released.
 
-    Refuse without a test set, a base or a candidate; for a repeat of another version; for figures of another scorer;
-    if the improvement over the base is not significant; if general Spanish, deletions, text without speech, invented
-    text, a large slice or the conversion lose more than their bounds; or if the candidate is significantly worse than
-    the current release. Otherwise collect more speech if the test set has too few sessions or the errors fell by no
-    more than `deploy_above_relative`, else deploy.
+    The first that applies:
+
+    - refuse: nothing can be measured, the candidate repeats another version, the figures are of another scorer, the
+      improvement over the base is not significant, a guard fails, or the error rate is implausibly low.
+    - keep: the candidate is not better than the current release with the required probability.
+    - collect more: the test set is too small, the errors fell by no more than `deploy_above_relative`, or a guard is not
+      shown that `may_stay_unshown` does not name.
+    - deploy.
     """
-    refusals = list(_list_refusals(comparison, settings))
-    shortcomings = list(_list_shortcomings(comparison, settings))
-    verdict: Verdict = "refuse" if refusals else "collect_more" if shortcomings else "deploy"
-    reasons = (*refusals, *shortcomings, *_list_notes(comparison, settings))
-    return Decision(verdict=verdict, reasons=reasons, evidence=comparison.digest())
-
-
-def _list_refusals(comparison: Comparison, settings: PromotionSettings) -> Iterator[str]:
-    unusable = _explain_unusable(comparison)
+    evidence, unusable = comparison.digest(), _explain_unusable(comparison)
     if unusable is not None:
-        yield unusable
-        return
-    yield from _check_parity(comparison.parity, settings)
-    change, previous = comparison.change("base"), comparison.change("previous")
-    yield from _check_improvement(change)
-    if change is not None:
-        yield from _list_regressions(change, settings)
-    if previous is not None:
-        if previous.points is not None and previous.points.low > 0:
-            yield f"It is significantly worse than the released {previous.against}: {_format_points(previous.points)}."
-        yield from _list_regressions(previous, settings)
+        return Decision(verdict="refuse", reasons=(unusable,), evidence=evidence)
+    guards, alarms = check_guards(comparison, settings), tuple(list_alarms(comparison))
+    failed = [each.reason for each in guards if each.outcome == "failed"]
+    refusals = [*alarms, *_check_improvement(comparison.change("base")), *failed]
+    keeping = explain_keeping(comparison, settings)
+    shortcomings = list(_list_shortcomings(comparison, guards, settings))
+    verdict: Verdict = "refuse" if refusals else "keep" if keeping else "collect_more" if shortcomings else "deploy"
+    return Decision(
+        verdict=verdict,
+        reasons=(*refusals, *keeping, *shortcomings, *_list_notes(comparison, guards, settings)),
+        guards=guards,
+        alarms=alarms,
+        evidence=evidence,
+    )
+
+
+def explain_other_method(comparison: Comparison) -> str | None:
+    """Return why figures of another scorer or interval rule do not count, or None."""
+    if (comparison.method.scorer, comparison.method.interval_rule) == (SCORER_VERSION, INTERVAL_RULE):
+        return None
+    return (
+        f"The evidence uses {comparison.method.scorer} and {comparison.method.interval_rule}, the current code "
+        f"{SCORER_VERSION} and {INTERVAL_RULE}. Materialise `wer_report` again; it decodes nothing."
+    )
 
 
 def _explain_unusable(comparison: Comparison) -> str | None:
@@ -75,12 +89,7 @@ def _explain_unusable(comparison: Comparison) -> str | None:
         )
     if candidate.artefact_digest == base.artefact_digest:
         return "The candidate has the same files as the base model."
-    if (comparison.method.scorer, comparison.method.interval_rule) != (SCORER_VERSION, INTERVAL_RULE):
-        return (
-            f"The evidence uses {comparison.method.scorer} and {comparison.method.interval_rule}, the current code "
-            f"{SCORER_VERSION} and {INTERVAL_RULE}. Materialise `wer_report` again; it decodes nothing."
-        )
-    return None
+    return explain_other_method(comparison)
 
 
 def _check_improvement(change: Change | None) -> Iterator[str]:
@@ -101,45 +110,15 @@ def _check_improvement(change: Change | None) -> Iterator[str]:
         )
 
 
-def _list_regressions(change: Change, settings: PromotionSettings) -> Iterator[str]:
-    """List the guarded metrics and the slices that became worse by more than their bounds."""
-    for metric in METRICS:
-        points, guard = change.metrics.get(metric.name), metric.guard
-        if points is None or guard is None or change.role not in guard.against:
-            continue
-        bound = guard.loss_bound(settings)
-        if points.value > bound and (points.low > 0 or not guard.needs_significance):
-            yield (
-                f"It {guard.loss} than {change.against}: {_format_points(points)} {guard.unit}; at most {bound:+g} are "
-                "allowed."
-            )
-    lost = [each for each in change.slices if each.loss_lower_bound_points > settings.slice_loss_points]
-    if lost:
-        worst = max(lost, key=lambda each: each.loss_lower_bound_points)
-        others = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-        yield (
-            f"It is worse than {change.against} on the slice {worst.dimension.replace('_', ' ')} {worst.name!r}{others}: "
-            f"{worst.points.value:+.1f} points, at least {worst.loss_lower_bound_points:+.1f} after correction for "
-            f"multiple comparisons; at most {settings.slice_loss_points:+g} are allowed."
-        )
-
-
-def _check_parity(parity: Parity | None, settings: PromotionSettings) -> Iterator[str]:
-    if parity is not None and parity.points is not None and parity.points.value > settings.parity_loss_points:
-        yield (
-            f"The conversion changed the output: on the same {parity.clips} clips, the WER of the converted model is "
-            f"{_format_points(parity.points)} above that of the checkpoint; at most {settings.parity_loss_points:+g} are "
-            f"allowed, and {format_percent(parity.same_text_share)} of the texts are equal. Choose another "
-            "export.ctranslate2_quantisation."
-        )
-
-
-def _list_shortcomings(comparison: Comparison, settings: PromotionSettings) -> Iterator[str]:
-    if comparison.test.sessions < settings.fewest_test_sessions:
-        yield (
-            f"The test set has {comparison.test.sessions} sessions; a reliable interval needs at least "
-            f"{settings.fewest_test_sessions}. Correct more sessions."
-        )
+def _list_shortcomings(
+    comparison: Comparison, guards: Sequence[GuardResult], settings: PromotionSettings
+) -> Iterator[str]:
+    yield from list_size_shortcomings(comparison, settings)
+    yield from (
+        f"{each.reason} promotion.may_stay_unshown does not name {each.name}."
+        for each in guards
+        if each.outcome == "not shown" and each.name not in settings.may_stay_unshown
+    )
     change = comparison.change("base")
     relative = change.relative_improvement if change else None
     if relative is None or not 0 < relative.value <= settings.deploy_above_relative:
@@ -151,34 +130,22 @@ def _list_shortcomings(comparison: Comparison, settings: PromotionSettings) -> I
         yield f"Errors fell by {fell}, a marginal gain: a release needs more than {bound}. Collect more speech."
 
 
-def _list_notes(comparison: Comparison, settings: PromotionSettings) -> Iterator[str]:
-    change = comparison.change("base")
-    if change is None or change.relative_improvement is None:
-        return
-    if change.relative_improvement.value > settings.deploy_above_relative:
+def _list_notes(comparison: Comparison, guards: Sequence[GuardResult], settings: PromotionSettings) -> Iterator[str]:
+    base, previous = comparison.change("base"), comparison.change("previous")
+    relative = None if base is None else base.relative_improvement
+    if previous is not None and is_probably_better(previous, settings):
+        yield describe_superiority(previous, settings)
+    if base is not None and relative is not None and relative.value > settings.deploy_above_relative:
         yield (
-            f"Errors fell by {_format_change(change.relative_improvement)} against {change.against}, above the bound of "
+            f"Errors fell by {_format_change(relative)} against {base.against}, above the bound of "
             f"{format_percent(settings.deploy_above_relative)}."
         )
-    if (lost := change.metrics.get(OUT_OF_DOMAIN_WER.name)) is None:
-        yield "General Spanish was not measured: there is no out-of-domain set."
-    else:
-        allowed = f"up to {settings.out_of_domain_loss_points:+g} are allowed"
-        yield f"The WER on general Spanish changed by {_format_points(lost)}; {allowed}."
-    if comparison.parity is None:
-        yield "The converted model was not compared with its checkpoint: evaluation.parity_clips is 0."
-    previous = comparison.change("previous")
-    if previous is not None and previous.points is not None and previous.points.low <= 0:
-        yield f"It is not significantly worse than the released {previous.against}."
-
-
-def format_percent(share: float) -> str:
-    """Return `0.123` as `12 %`, with a non-breaking space."""
-    return f"{100 * share:.0f}\u00a0%"
-
-
-def _format_points(change: Interval) -> str:
-    return f"{change.value:+.1f} points ({change.low:+.1f} to {change.high:+.1f})"
+    unshown = [each for each in guards if each.outcome == "not shown" and each.name in settings.may_stay_unshown]
+    if unshown:
+        listed = ", ".join(
+            f"{each.label} against {each.against}{'' if each.points else ' (not measured)'}" for each in unshown
+        )
+        yield f"This speech cannot show whether a loss is within its bound, and the settings allow that: {listed}."
 
 
 def _format_change(interval: Interval) -> str:

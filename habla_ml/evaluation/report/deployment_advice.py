@@ -46,6 +46,7 @@ def _recommend(content: ReportContent) -> str:
     kept = next((each.name for each in (previous, base) if each is not None), "the current model")
     recommendation = {
         "deploy": f"Release {name}.",
+        "keep": f"Keep {kept}: {name} is not shown to be better than it.",
         "collect_more": f"Keep {kept}; correct more sessions, then train and evaluate again.",
         "refuse": f"Keep {kept}; do not release {name}.",
     }[content.decision.verdict]

@@ -56,9 +56,14 @@ def list_public_tables(content: ReportContent) -> dict[str, TextTable]:
 
 
 def _build_decision(content: ReportContent) -> Section:
-    reasons = content.decision.reasons if content.decision else ()
+    decision = content.decision
     override = f"Override: {content.override}" if content.override else ""
-    blocks: list[Block | None] = [Paragraph(override, "override"), BulletList(tuple(reasons))]
+    blocks: list[Block | None] = [
+        Paragraph(override, "override"),
+        BulletList(tuple(decision.reasons) if decision else ()),
+    ]
+    if decision is not None and decision.guards:
+        blocks += [Heading("Guards against losses that a lower WER hides"), tables.build_guard_table(decision)]
     return Section.of("decision", "Reasons for the decision", blocks, "Decision")
 
 

@@ -10,7 +10,12 @@ from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.figures import format_error_reduction, percent, points_with_interval
 from habla_ml.evaluation.report.sentences import describe_seed_spread
 
-_VERDICT_LABELS = {"deploy": "Release it", "collect_more": "Collect more speech first", "refuse": "Do not release it"}
+_VERDICT_LABELS = {
+    "deploy": "Release it",
+    "keep": "Keep {release}",
+    "collect_more": "Collect more speech first",
+    "refuse": "Do not release it",
+}
 _NO_VERDICT = "A comparison without a release decision"
 
 
@@ -34,7 +39,9 @@ class Summary:
 def summarise(content: ReportContent) -> Summary:
     """Describe what the comparison shows."""
     comparison, decision = content.comparison, content.decision
-    verdict = _VERDICT_LABELS[decision.verdict] if decision else _NO_VERDICT
+    previous = comparison.change("previous")
+    release = previous.against if previous else "the release"
+    verdict = _VERDICT_LABELS[decision.verdict].format(release=release) if decision else _NO_VERDICT
     candidate, base = comparison.model("candidate"), comparison.model("base")
     change = comparison.change("base")
     if candidate is None and decision is None and comparison.changes and comparison.test.words:
@@ -53,7 +60,7 @@ def summarise(content: ReportContent) -> Summary:
     )
     details = (*by_loudness, _describe_general_speech(comparison, change), describe_seed_spread(comparison))
     return Summary(
-        headline=_write_headline(change),
+        headline=_write_release_headline(previous, change) if previous else _write_headline(change),
         verdict=verdict,
         result=(
             f"Of 100 words spoken in class, {base.name} gets {_format_wrong_words(base)} wrong, "
@@ -83,6 +90,25 @@ def _summarise_models(content: ReportContent) -> Summary:
         confidence=_describe_confidence(comparison, change) if change else "",
         details=tuple(details),
     )
+
+
+def _write_release_headline(previous: Change, base: Change) -> str:
+    """Name the release that the candidate would replace, and the base."""
+    evidence = previous.superiority
+    probability = f", better with probability {evidence.probability_text}" if evidence else ""
+    relative = base.relative_improvement
+    is_unsure = relative is not None and relative.low <= 0 <= relative.high
+    return (
+        f"{previous.of} against {previous.against} (released): {_describe_reduction(previous)}{probability}; "
+        f"against {base.against}: {_describe_reduction(base)}{' (not significant)' if is_unsure else ''}"
+    )
+
+
+def _describe_reduction(change: Change) -> str:
+    relative = change.relative_improvement
+    if relative is None:
+        return "not measured"
+    return f"{percent(abs(relative.value), 0)} {'more' if relative.value < 0 else 'fewer'} word errors"
 
 
 def _write_headline(change: Change) -> str:

@@ -13,6 +13,7 @@ from habla_ml.evaluation.comparison.records import Comparison, ModelScore, Slice
 from habla_ml.evaluation.comparison.slices import explain_too_small
 from habla_ml.evaluation.metrics.feature_errors import FeatureScore
 from habla_ml.evaluation.promotion.advice import Advice
+from habla_ml.evaluation.promotion.rule import Decision
 from habla_ml.evaluation.report import figures
 from habla_ml.evaluation.report.breakdown import DIALECT_FEATURE_LABELS, DIMENSION_LABELS, describe_conditions
 from habla_ml.evaluation.report.content import ReportContent
@@ -87,6 +88,31 @@ def build_change_table(comparison: Comparison) -> TextTable:
         "Changes",
         ["Metric", *(TableColumn(f"{each.of} against {each.against}", series=roles[each.of]) for each in changes)],
         rows if changes else [],
+        is_public=True,
+    )
+
+
+def build_guard_table(decision: Decision) -> TextTable:
+    """Return the loss that each guard of the promotion rule checked, its interval, its bound and the result."""
+    return TextTable.of(
+        "Guards",
+        [
+            "Guard",
+            TableColumn("Against"),
+            "Loss in points (95 %)",
+            "Allowed",
+            TableColumn("Result"),
+        ],
+        [
+            [
+                each.label,
+                each.against,
+                figures.points_with_interval(each.points) if each.points else "not measured",
+                f"{each.bound:+g}",
+                each.outcome,
+            ]
+            for each in decision.guards
+        ],
         is_public=True,
     )
 

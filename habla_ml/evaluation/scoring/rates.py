@@ -24,6 +24,11 @@ class ErrorRate(EvaluationRecord):
         return self.counts.wer
 
 
+def format_percent(share: float, digits: int = 0) -> str:
+    """Return `0.123` as `12 %`, with a non-breaking space."""
+    return f"{100 * share:.{digits}f}\u00a0%"
+
+
 ErrorKind = Literal["errors", "substitutions", "deletions", "insertions"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Final
@@ -12,6 +14,8 @@ from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.scoring.statistics import CONFIDENCE_LEVEL, Estimate, compute_t_quantile, compute_widening
 
 _POWER: Final = 0.8
+_MOST_UNITS: Final = 5000
+"""More sessions than anybody corrects for one decision."""
 _ONE_SIDED_ERROR: Final = (1 - CONFIDENCE_LEVEL) / 2
 """Error probability of a one-sided bound."""
 
@@ -29,6 +33,23 @@ def compute_smallest_detectable(figure: Estimate | None) -> float | None:
     freedom = max(figure.units, 2.0) - 1
     quantiles = compute_t_quantile(1 - _ONE_SIDED_ERROR, freedom) + compute_t_quantile(_POWER, freedom)
     return quantiles * figure.standard_error
+
+
+def compute_units_to_show(difference: float, standard_error: float, units: float, level: float) -> int | None:
+    """Return the effective units that show a true `difference` at a one-sided `level` in four of five cases.
+
+    `standard_error` was measured with `units` effective units and falls with the root of their number. Return None
+    where `_MOST_UNITS` are not enough, as for no difference.
+    """
+
+    def is_shown(planned: int) -> bool:
+        freedom = max(planned, 2) - 1
+        quantiles = compute_t_quantile(level, freedom) + compute_t_quantile(_POWER, freedom)
+        return abs(difference) >= quantiles * standard_error * math.sqrt(units / planned)
+
+    fewest = max(2, math.ceil(units))
+    found = fewest + bisect_left(range(fewest, _MOST_UNITS + 1), True, key=is_shown)
+    return found if found <= _MOST_UNITS else None
 
 
 def compute_simultaneous_lower_bounds(figures: Sequence[Estimate]) -> list[float]:

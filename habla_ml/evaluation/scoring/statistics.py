@@ -80,6 +80,20 @@ class Estimate:
             high=min(self.ceiling, self.value + wider * above),
         )
 
+    def compute_probability_below(self, bound: float) -> float:
+        """Return the probability that the true value is below `bound`, as the intervals are widened for few units.
+
+        The share of draws below `bound` (ties count half) has the normal quantile z. With n effective units the
+        bootstrap's standard error is too small by sqrt((n - 1) / n), and the ratio follows Student's t. The probability
+        is therefore that of t = z sqrt((n - 1) / n) with n - 1 degrees of freedom: it is above a level exactly where the
+        interval of that level, if it was one of a normal distribution, is below `bound`.
+        """
+        drawn = self.drawn[~np.isnan(self.drawn)]
+        below = float(np.count_nonzero(drawn < bound) + np.count_nonzero(drawn == bound) / 2)
+        share = min(max(below, 0.5), len(drawn) - 0.5) / len(drawn)
+        units = max(self.units, _MIN_UNITS)
+        return compute_t_probability(NormalDist().inv_cdf(share) * math.sqrt((units - 1) / units), units - 1)
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -215,6 +229,13 @@ def compute_t_quantile(level: float, freedom: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, level))
+
+
+def compute_t_probability(quantile: float, freedom: float) -> float:
+    """Return the probability that Student's t with `freedom` >= 1 degrees is below `quantile`."""
+    from scipy.special import stdtr
+
+    return float(stdtr(freedom, quantile))
 
 
 def _sum_by_unit(unit: NDArray[np.intp], columns: NDArray[np.float64], units: int) -> NDArray[np.float64]:

@@ -125,8 +125,8 @@ def test_stored_evidence_reads_back_equal_and_an_old_format_is_refused() -> None
     again = read_comparison(found.to_json())
     assert again == found
     assert again.digest() == found.digest()
-    with pytest.raises(EvaluationError, match=r"habla_ml\.comparison/3"):
-        read_comparison(found.to_json().replace("habla_ml.comparison/3", "habla_ml.comparison/2"))
+    with pytest.raises(EvaluationError, match=r"habla_ml\.comparison/4"):
+        read_comparison(found.to_json().replace("habla_ml.comparison/4", "habla_ml.comparison/3"))
     with pytest.raises(EvaluationError, match="evaluate the model version again"):
         read_comparison(b"{}")
 

@@ -12,7 +12,7 @@ from habla_ml.export.exporter import ExportOptions
 from habla_ml.export.publish import SourceCheckpoint, publish_export
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.release.channel import read_channel
-from habla_ml.release.publish import publish_release
+from habla_ml.release.publish import publish_release, rollback
 from habla_ml.settings import Settings, load_settings
 from habla_ml_tests.testing.base_model import BASE_MODEL
 from habla_ml_tests.testing.release_drafts import make_draft, make_release_files
@@ -65,43 +65,52 @@ def release(cdn: DirectoryStore, tmp_path: Path, version: str) -> None:
     publish_release(cdn, None, "stable", make_draft(version), files, work_folder=tmp_path / "work")
 
 
-def list_released(cdn: DirectoryStore) -> set[str]:
-    return {each.model_version for each in read_channel(cdn, "stable").releases}
+def find_release(cdn: DirectoryStore, version: str) -> str | None:
+    return read_channel(cdn, "stable").find_release_to_beat(version)
 
 
 def test_a_version_without_an_artefact_is_refused(lake, cdn, settings):
     with pytest.raises(ReleaseError, match="v4 has no CTranslate2 model; materialise `ctranslate2_model`"):
-        prepare_evaluated_models(lake, list_released(cdn), "v4", settings, print)
+        prepare_evaluated_models(lake, find_release(cdn, "v4"), "v4", settings, print)
 
 
 def test_the_first_version_is_compared_with_the_base_only(lake, cdn, settings):
     make_version(lake, "v1", settings)
-    found = prepare_evaluated_models(lake, list_released(cdn), "v1", settings, lambda _: None)
+    found = prepare_evaluated_models(lake, find_release(cdn, "v1"), "v1", settings, lambda _: None)
     assert [(each.name, each.role) for each in found] == [("base", "base"), ("v1", "candidate")]
     assert all((each.folder / "model.bin").is_file() for each in found)
 
 
-def test_a_version_is_compared_with_the_newest_older_release(lake, cdn, settings, tmp_path):
-    for version in ("v1", "v2", "v9", "v10", "v11"):
+def list_previous_releases(lake: Lake, cdn: DirectoryStore, version: str, settings: Settings) -> list[str]:
+    found = prepare_evaluated_models(lake, find_release(cdn, version), version, settings, lambda _: None)
+    return [each.name for each in found][1:-1]
+
+
+def test_a_version_is_compared_with_what_is_current_on_the_channel(lake, cdn, settings, tmp_path):
+    for version in ("v1", "v2", "v3", "v3-s2", "v4"):
         make_version(lake, version, settings)
-    for version in ("v1", "v9", "v10"):
+    for version in ("v1", "v3"):
         release(cdn, tmp_path, version)
-
-    def list_previous_releases(version: str) -> list[str]:
-        return [
-            each.name for each in prepare_evaluated_models(lake, list_released(cdn), version, settings, lambda _: None)
-        ][1:-1]
-
-    assert list_previous_releases("v11") == ["v10"]
-    assert list_previous_releases("v10") == ["v9"]
-    assert list_previous_releases("v9") == list_previous_releases("v2") == ["v1"]
-    assert list_previous_releases("v1") == []
+    assert list_previous_releases(lake, cdn, "v4", settings) == ["v3"]
+    assert list_previous_releases(lake, cdn, "v2", settings) == ["v3"]
+    # The present release and its replicates are compared with what it replaced.
+    assert list_previous_releases(lake, cdn, "v3", settings) == ["v1"]
+    assert list_previous_releases(lake, cdn, "v3-s2", settings) == ["v1"]
 
 
-def test_a_replicate_is_compared_with_the_release_of_its_original(lake, cdn, settings, tmp_path):
-    for version in ("v1", "v2", "v2-s2", "v3"):
-        make_version(lake, version, settings)
+def test_after_a_rollback_a_version_is_compared_with_the_release_that_is_current_again(lake, cdn, settings, tmp_path):
     for version in ("v1", "v2", "v3"):
+        make_version(lake, version, settings)
+    for version in ("v1", "v2"):
         release(cdn, tmp_path, version)
-    found = prepare_evaluated_models(lake, list_released(cdn), "v2-s2", settings, lambda _: None)
-    assert [each.name for each in found] == ["base", "v1", "v2-s2"]
+    rollback(cdn, "stable")
+    assert list_previous_releases(lake, cdn, "v3", settings) == ["v1"]
+    assert list_previous_releases(lake, cdn, "v2", settings) == ["v1"]
+    assert list_previous_releases(lake, cdn, "v1", settings) == []
+
+
+def test_a_release_without_a_model_in_the_lake_is_an_error(lake, cdn, settings, tmp_path):
+    make_version(lake, "v2", settings)
+    release(cdn, tmp_path, "v1")
+    with pytest.raises(ReleaseError, match=r"v1 is current on the channel and has no CTranslate2 model.*for v1"):
+        list_previous_releases(lake, cdn, "v2", settings)

@@ -1,11 +1,19 @@
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from habla_ml.evaluation.comparison.annotator_difference import AnnotatorDifference
 from habla_ml.evaluation.comparison.records import Change, Comparison, Parity, SliceChange
+from habla_ml.evaluation.comparison.superiority import Superiority
+from habla_ml.evaluation.metrics.registry import METRICS
+from habla_ml.evaluation.promotion.guards import GuardOutcome, judge_loss
+from habla_ml.evaluation.promotion.replacement import count_missing_sessions
 from habla_ml.evaluation.promotion.rule import decide
-from habla_ml.evaluation.scoring.statistics import Interval
+from habla_ml.evaluation.scoring.statistics import Interval, compute_t_quantile
 from habla_ml.settings import PromotionSettings
+from habla_ml.settings.models import GuardName
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances, simulate_hypotheses
 
@@ -23,8 +31,9 @@ def make_rule_comparison(
     forgotten: tuple[float, float, float] | None = (-1.0, 0.0, 1.0),
     against_previous: tuple[float, float, float] | None = (-3.0, -1.0, 1.0),
     sessions: int = 8,
+    probability: float = 0.9,
 ) -> Comparison:
-    """A stored comparison with these figures (low, value, high)."""
+    """A stored comparison with these figures (low, value, high); `probability` is that of beating the release."""
     unharmed = UNHARMED if forgotten is None else {**UNHARMED, "out_of_domain_wer": Interval(*forgotten)}
     changes = [
         Change(
@@ -34,6 +43,7 @@ def make_rule_comparison(
             relative_improvement=Interval(*relative),
             metrics={**unharmed, "wer": Interval(-9, -5, -1)},
             smallest_detectable_points=2.0,
+            superiority=Superiority(probability=0.999, standard_error_points=2.0, effective_units=sessions),
         )
     ]
     if against_previous is not None:
@@ -45,6 +55,7 @@ def make_rule_comparison(
                 relative_improvement=Interval(-0.1, 0, 0.1),
                 metrics={**unharmed, "wer": Interval(*against_previous)},
                 smallest_detectable_points=2.0,
+                superiority=Superiority(probability=probability, standard_error_points=1.5, effective_units=sessions),
             )
         )
     test = MEASURED.test.model_copy(update={"sessions": sessions})
@@ -70,18 +81,25 @@ def make_rule_comparison(
             "refuse",
             "errors on general Spanish than base: +2.1 points",
         ),
-        (make_rule_comparison((0.31, 0.45, 0.55), forgotten=(0.5, 2.0, 4.0)), "deploy", "up to +2 are allowed"),
-        (make_rule_comparison((0.31, 0.45, 0.55), forgotten=None), "deploy", "was not measured"),
         (
-            make_rule_comparison((0.31, 0.45, 0.55), against_previous=(0.1, 2.0, 4.0)),
-            "refuse",
-            "is significantly worse than the released v1",
-        ),
-        (
-            make_rule_comparison((0.31, 0.45, 0.55), against_previous=(-0.1, 2.0, 4.0)),
+            make_rule_comparison((0.31, 0.45, 0.55), forgotten=(-0.1, 2.1, 4.0)),
             "deploy",
-            "not significantly worse than the released v1",
+            "WER on general Spanish against base,",
         ),
+        (
+            make_rule_comparison((0.31, 0.45, 0.55), forgotten=None),
+            "deploy",
+            "WER on general Spanish against base (not measured)",
+        ),
+        (
+            make_rule_comparison((0.31, 0.45, 0.55), against_previous=(-2.0, 1.2, 4.0), probability=0.28),
+            "keep",
+            "not probably better than the released v1: the probability is 0.28, and 0.8 is required",
+        ),
+        (make_rule_comparison((0.31, 0.45, 0.55), probability=0.79), "keep", "more test sessions"),
+        (make_rule_comparison((0.31, 0.45, 0.55), probability=0.80), "deploy", "probably better than the released v1"),
+        (make_rule_comparison((0.10, 0.20, 0.30), probability=0.5), "keep", "a marginal gain"),
+        (make_rule_comparison((0.00, 0.45, 0.60), probability=0.5), "refuse", "not significant"),
         (make_rule_comparison((0.31, 0.45, 0.55), against_previous=None), "deploy", "Errors fell by 45 %"),
         (make_rule_comparison((0.31, 0.45, 0.55), sessions=4), "collect_more", "has 4 sessions"),
     ],
@@ -140,20 +158,18 @@ def test_different_evidence_has_a_different_digest() -> None:
 SHARE = st.floats(-1, 1, allow_nan=False)
 
 
-@given(st.lists(SHARE, min_size=3, max_size=3), st.floats(-10, 10), st.floats(-10, 10), st.integers(1, 20))
+@given(st.lists(SHARE, min_size=3, max_size=3), st.floats(-10, 10), st.floats(0, 1), st.integers(1, 20))
 def test_a_candidate_is_deployed_only_within_all_bounds(
-    figures: list[float], forgotten: float, previous_low: float, sessions: int
+    figures: list[float], forgotten: float, probability: float, sessions: int
 ) -> None:
     low, value, high = sorted(figures)
-    comparison = make_rule_comparison(
-        (low, value, high), (forgotten,) * 3, (previous_low, previous_low + 1, previous_low + 2), sessions
-    )
+    comparison = make_rule_comparison((low, value, high), (forgotten,) * 3, sessions=sessions, probability=probability)
     decision = decide(comparison, RULE)
     allowed = (
         low > 0
         and value > RULE.deploy_above_relative
         and forgotten <= RULE.out_of_domain_loss_points
-        and previous_low <= 0
+        and probability >= RULE.replace_when_better_with
         and sessions >= RULE.fewest_test_sessions
     )
     assert (decision.verdict == "deploy") == allowed
@@ -162,11 +178,13 @@ def test_a_candidate_is_deployed_only_within_all_bounds(
 
 @given(st.lists(SHARE, min_size=3, max_size=3), st.floats(0, 0.5))
 def test_a_larger_gain_never_gives_a_worse_verdict(figures: list[float], more: float) -> None:
-    order = ["refuse", "collect_more", "deploy"]
+    order = ["refuse", "collect_more", "keep", "deploy"]
     low, value, high = sorted(figures)
-    before = decide(make_rule_comparison((low, value, high)), RULE).verdict
-    after = decide(make_rule_comparison((low + more, value + more, high + more)), RULE).verdict
-    assert order.index(after) >= order.index(before)
+    for probability in (0.5, 0.9):
+        before = decide(make_rule_comparison((low, value, high), probability=probability), RULE).verdict
+        larger = make_rule_comparison((low + more, value + more, high + more), probability=probability)
+        after = decide(larger, RULE).verdict
+        assert order.index(after) >= order.index(before)
 
 
 def make_harmed_comparison(slices: tuple[SliceChange, ...] = (), **metrics: Interval) -> Comparison:
@@ -225,3 +243,94 @@ def test_a_better_version_with_a_regression_is_refused(comparison: Comparison, r
 )
 def test_a_loss_within_noise_or_its_bound_is_accepted(comparison: Comparison) -> None:
     assert decide(comparison, RULE).verdict == "deploy"
+
+
+@pytest.mark.parametrize(
+    ("points", "outcome"),
+    [
+        ((-1.0, 0.5, 2.0), "passed"),
+        ((0.0, 0.0, 0.0), "passed"),
+        ((-0.1, 2.1, 4.0), "not shown"),
+        ((-5.0, -1.0, 3.0), "not shown"),
+        ((0.1, 1.9, 4.0), "not shown"),
+        ((0.1, 2.1, 4.0), "failed"),
+        ((2.5, 4.0, 6.0), "failed"),
+    ],
+)
+def test_a_guard_is_a_bound_on_an_interval(points: tuple[float, float, float], outcome: GuardOutcome) -> None:
+    assert judge_loss(Interval(*points), 2.0) == outcome
+
+
+def test_every_guarded_metric_has_a_name_in_the_settings() -> None:
+    guarded = {each.name for each in METRICS if each.guard is not None}
+    assert {*guarded, "slices", "parity"} == set(get_args(GuardName))
+
+
+def test_the_decision_lists_every_guard_with_its_interval_bound_and_result() -> None:
+    decision = decide(make_harmed_comparison(deletions=Interval(1, 3, 5)), RULE)
+    found = {(each.name, each.against): each for each in decision.guards}
+    assert found["deletions", "base"].outcome == "failed"
+    assert (found["deletions", "base"].points, found["deletions", "base"].bound) == (Interval(1, 3, 5), 1.0)
+    assert found["deletions", "v1"].outcome == "passed"
+    assert found["non_speech_output", "base"].points is None
+    assert found["non_speech_output", "base"].outcome == "not shown"
+    assert {"slices", "parity"} <= {name for name, _ in found}
+    # Forgetting is measured against the base only.
+    assert [against for name, against in found if name == "out_of_domain_wer"] == ["base"]
+
+
+def test_a_guard_that_may_not_stay_unshown_asks_for_more_speech() -> None:
+    comparison = make_rule_comparison((0.31, 0.45, 0.55), forgotten=(-1.0, 0.5, 4.0))
+    assert decide(comparison, RULE).verdict == "deploy"
+    strict = PromotionSettings(may_stay_unshown=("non_speech_output", "invented_texts", "slices", "parity"))
+    decision = decide(comparison, strict)
+    assert decision.verdict == "collect_more"
+    assert "cannot show whether it makes more errors on general Spanish than base" in decision.reasons[0]
+    assert decide(make_rule_comparison((0.31, 0.45, 0.55), forgotten=(-1.0, 0.5, 2.0)), strict).verdict == "deploy"
+
+
+def test_what_would_settle_it_is_the_number_of_sessions_that_shows_the_measured_difference() -> None:
+    near = make_rule_comparison((0.31, 0.45, 0.55), against_previous=(-3.0, -1.0, 1.0), probability=0.7)
+    (change,) = [each for each in near.changes if each.role == "previous"]
+    missing = count_missing_sessions(near, change, 0.8)
+    # (t(0.8) + t(0.8)) standard errors: 1.5 points at 8 sessions is 1.5 sqrt(8 / n) at n.
+    assert missing is not None
+    for sessions, is_enough in ((8 + missing - 1, False), (8 + missing, True)):
+        needed = 2 * compute_t_quantile(0.8, sessions - 1) * 1.5 * (8 / sessions) ** 0.5
+        assert (needed <= 1.0) is is_enough
+    assert any(f"about {missing} more test sessions" in each for each in decide(near, RULE).reasons)
+    worse = make_rule_comparison((0.31, 0.45, 0.55), against_previous=(-2.0, 1.2, 4.0), probability=0.28)
+    assert any("makes no fewer errors than v1" in each for each in decide(worse, RULE).reasons)
+
+
+def test_one_session_with_nearly_all_words_is_one_session() -> None:
+    utterances = make_utterances(1, 120) + [
+        each for each in make_utterances(8, 1, seed=1) if each.session_id != "session-000"
+    ]
+    comparison = make_comparison(utterances, {"base": 0.5, "candidate": 0.1})
+    assert comparison.test.sessions == 8
+    decision = decide(comparison, RULE)
+    assert decision.verdict != "deploy"
+    assert any("1.1 effective sessions of 8" in each for each in decision.reasons), decision.reasons
+
+
+def test_too_few_words_ask_for_more_speech() -> None:
+    comparison = make_comparison(make_utterances(8, 3, words=8), {"base": 0.5, "candidate": 0.1})
+    assert comparison.test.words == 192
+    assert any("192 words; a release needs at least 200" in each for each in decide(comparison, RULE).reasons)
+
+
+def test_a_rate_that_is_too_good_to_be_true_is_an_alarm_and_is_refused() -> None:
+    perfect = make_comparison(make_utterances(8, 6), {"base": 0.4, "candidate": 0.0})
+    decision = decide(perfect, RULE)
+    assert decision.verdict == "refuse"
+    assert decision.alarms == decision.reasons[:1]
+    assert "makes no error in 384 words" in decision.alarms[0]
+    difference = AnnotatorDifference(wer=0.3, low=0.2, high=0.4, segments=40)
+    below = MEASURED.model_copy(update={"annotators": difference})
+    decision = decide(below, RULE)
+    assert decision.verdict == "refuse"
+    assert "below the 30.0\u00a0% in which two people differ" in decision.alarms[0]
+    above = MEASURED.model_copy(update={"annotators": difference.model_copy(update={"wer": 0.05})})
+    assert decide(above, RULE).verdict == "deploy"
+    assert decide(above, RULE).alarms == ()
