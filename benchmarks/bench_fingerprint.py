@@ -2,7 +2,7 @@
 
 A copy is the clip after a codec (Opus, MP3, AAC at 24 to 64 kbit/s), a gain of ±6 dB, a shift of 100 ms, resampling,
 or several of these. Not a copy is another take of the same sentence by the same voice (slightly faster and higher,
-other echo), and every other sentence. There is no peer: the script measures the bound `corpus.overlap.MAX_BIT_ERRORS`. It
+other echo), and every other sentence. There is no peer: the script measures the bound `MAX_BIT_ERRORS`. It
 returns non-zero where more than 1 % of the copies are missed, or more than one pair in ten thousand is a false positive.
 """
 
@@ -22,7 +22,8 @@ import soxr
 from numpy.typing import NDArray
 
 from habla_ml.audio.audio_decoder import AudioDecoder
-from habla_ml.corpus.overlap import MAX_BIT_ERRORS, compare_fingerprints, fingerprint
+from habla_ml.audio.fingerprint import fingerprint
+from habla_ml.corpus.fingerprint_index import MAX_BIT_ERRORS, FingerprintIndex, FingerprintSet
 from habla_ml.demo.acoustics import simulate_recording
 from habla_ml.demo.grammar import generate_sentence
 from habla_ml.demo.phonology import apply_dialect
@@ -118,23 +119,23 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
     sentences = list(synthesize_takes(make_andalusian_classroom(7), chosen.sentences, chosen.seed))
-    held = [(str(number), fingerprint(each.clip)) for number, each in enumerate(sentences)]
+    index = FingerprintIndex(FingerprintSet.of((str(n), fingerprint(each.clip)) for n, each in enumerate(sentences)))
     found: dict[str, list[float]] = {}
     strangers: list[float] = []
     started = time.perf_counter()
     with AudioDecoder() as decoder:
         for number, each in enumerate(sentences):
             for kind, samples in make_copies(each.clip, decoder):
-                pairs = compare_fingerprints(held, [(kind, fingerprint(samples))])
-                by_clip = {pair.held_out: pair.bit_errors for pair in pairs}
+                pairs = index.compare(FingerprintSet.of([(kind, fingerprint(samples))]))
+                by_clip = {pair.indexed: pair.bit_errors for pair in pairs}
                 found.setdefault(kind, []).append(by_clip.pop(str(number), 1.0))
                 strangers += by_clip.values()
     retakes: list[float] = []
     others: list[float] = []
     for each in sentences:
         for retake in each.retakes:
-            for pair in compare_fingerprints(held, [("retake", fingerprint(retake))]):
-                (retakes if sentences[int(pair.held_out)].text == each.text else others).append(pair.bit_errors)
+            for pair in index.compare(FingerprintSet.of([("retake", fingerprint(retake))])):
+                (retakes if sentences[int(pair.indexed)].text == each.text else others).append(pair.bit_errors)
     print(
         f"{len(sentences)} clips, {sum(len(each.clip) for each in sentences) / SAMPLE_RATE_HZ / 60:.1f} min of speech, "
         f"{sum(map(len, found.values()))} copies, {time.perf_counter() - started:.0f} s"

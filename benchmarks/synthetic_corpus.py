@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from habla_ml.annotation.events import EVENT_SCHEMA as EVENTS
+from habla_ml.corpus.stored_fingerprints import store_fingerprints
 from habla_ml.demo.grammar import SpeechRegister, generate_sentence
 from habla_ml.lake import DirectoryStore, Lake, catalogue
 from habla_ml.recordings.segments import ROW_GROUP_SIZE, SEGMENT_METADATA_SCHEMA, SEGMENT_SCHEMA
@@ -113,6 +114,7 @@ def _write_day(
     events = pa.concat_tables(parts).sort_by([("segment_id", "ascending"), ("created_at", "ascending")])
     value = {"parquet": put_table(lake, events, 65_536), "inputs": {}, "events": events.num_rows}
     lake.move_pointer(catalogue.ANNOTATIONS.name(day), {**value, "set_aside": lake.put_json([])}, None)
+    store_fingerprints(lake, day, ((sound, np.zeros(0, np.uint32)) for sound in facts["audio_sha256"]))
 
 
 def _generate_segment_metadata(

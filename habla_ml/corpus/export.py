@@ -32,7 +32,7 @@ _SCHEMA: Final = pa.schema(
         pa.field("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
         *arrow_schema(
             TranscribedSegment,
-            without=("loudness_dbfs", "audio_sha256", "is_seen_speaker", "source"),
+            without=("loudness_dbfs", "audio_sha256", "is_seen_speaker", "is_seen_sentence", "source"),
             order=("sentence", "segment_id", "session_id", "speaker", "role"),
         ),
     ]

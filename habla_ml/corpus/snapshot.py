@@ -54,6 +54,8 @@ class Snapshot:
     """Usable segments of a split's sessions that are excluded because a review queue chose them as uncertain."""
     in_several_splits: tuple[str, ...] = ()
     """Enrolled people with speech in several splits: teachers, and people who would join too many sessions."""
+    near_duplicates: Mapping[Split, int] | None = None
+    """Segments dropped from each split because the other side has nearly the same audio; None before the comparison."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,8 @@ class TranscribedSegment(SegmentMetadata):
     """Whether the snapshot's train split has this speaker; None in train and for unknown speakers."""
     is_blind: bool = False
     """Whether the reference was typed without a text in view; False also where this is unknown."""
+    is_seen_sentence: bool | None = None
+    """Whether the snapshot's train split has this sentence, ignoring case and punctuation; None in train."""
     source: str = ""
     """Origin of the recording: `habla`, `table` …; empty for speech from outside the lake."""
 
@@ -93,6 +97,7 @@ class SnapshotRow(SegmentMetadata):
     split: Split | None
     role: str | None
     is_seen_speaker: bool | None
+    is_seen_sentence: bool | None
 
 
 SNAPSHOT_SCHEMA: Final = arrow_schema(
@@ -180,6 +185,7 @@ def _read_split(lake: Lake, snapshot: Snapshot, split: Split, only: Collection[s
                         role=row.get("role") or "",
                         is_seen_speaker=row.get("is_seen_speaker"),
                         is_blind=bool(row.get("is_blind")),
+                        is_seen_sentence=row.get("is_seen_sentence"),
                         source=source,
                     )
     if wanted:

@@ -3,8 +3,9 @@
 A group is a session, or all sessions of an enrolled student (`corpus.speakers`). Sessions whose names are spellings of
 one name (`habla_ml.names`) are one group, since a table's session has the name of its speaker. Copies of a session
 (`corpus.copies`) are one session, and a snapshot has each sound once. A group never moves; `corpus.split_assignment`
-chooses the split of a new one. A sound that sessions of two splits share stays in the split that had it first. Segments
-that a review queue chose as uncertain are not a random sample of speech, so the held-out splits exclude them.
+chooses the split of a new one. A sound that sessions of two splits share stays in the split that had it first, and
+`corpus.near_duplicates` drops altered copies. Segments that a review queue chose as uncertain are not a random sample of
+speech, so the held-out splits exclude them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from habla_ml.annotation.review_queue import load_chosen_segment_ids
 from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, list_corpus_days, read_corpus_rows
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.copies import find_names_of_copies, keep_newest_of_each_sound, rename_sessions
+from habla_ml.corpus.near_duplicates import drop_near_duplicates
+from habla_ml.corpus.overlap import mark_seen_sentences
 from habla_ml.corpus.snapshot import (
     OPEN_SPLITS,
     SNAPSHOT_SCHEMA,
@@ -30,7 +33,13 @@ from habla_ml.corpus.snapshot import (
     load_snapshot,
     save_snapshot,
 )
-from habla_ml.corpus.speakers import EnrolledSpeakers, find_sessions_by_student, group_sessions, load_speaker_map
+from habla_ml.corpus.speakers import (
+    EnrolledSpeakers,
+    add_speaker_columns,
+    find_sessions_by_student,
+    group_sessions,
+    load_speaker_map,
+)
 from habla_ml.corpus.split_assignment import (
     SHARE_TOLERANCE,
     assign_splits,
@@ -92,7 +101,8 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
     excluded = pc.and_(chosen, pc.not_equal(rows["split"], "train"))
     kept_out, rows = rows.filter(excluded), rows.filter(pc.invert(excluded))
     latest = lake.read_pointer(catalogue.SPLITS)
-    pinned = _pin_audio(rows, before.pinned_audio, _read_earlier_splits(lake, latest))
+    earlier = _read_earlier_splits(lake, latest)
+    pinned = _pin_audio(rows, before.pinned_audio, earlier)
     person_splits = _find_splits_by_person(speakers, groups)
     students = find_sessions_by_student(speakers)
     people = {name: min(person_splits[name], key=_SPLIT_PRIORITY.index) for name in students}
@@ -100,7 +110,8 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
     new_people = {name: split for name, split in people.items() if canonical_name(name) not in known}
     ledger_id = save_ledger(lake, SplitLedger(groups, pinned, {**new_people, **before.people}), pointer)
     rows = keep_newest_of_each_sound(_drop_copies(rows, pinned), ("audio_sha256",))
-    rows = _add_speaker_columns(rows.drop_columns(["chosen", "annotated_at"]), speakers)
+    rows, near_duplicates = drop_near_duplicates(lake, rows, {day.day: day.recordings for day in days}, earlier)
+    rows = mark_seen_sentences(add_speaker_columns(rows.drop_columns(["chosen", "annotated_at"]), speakers))
     draft = Snapshot(
         id="",
         segments=put_table(lake, rows.cast(SNAPSHOT_SCHEMA)),
@@ -113,6 +124,7 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
         counts=_count_by_split(rows),
         kept_out=_count_by_split(kept_out),
         in_several_splits=tuple(sorted(name for name, splits in person_splits.items() if len(splits) > 1)),
+        near_duplicates=near_duplicates,
     )
     snapshot = save_snapshot(lake, draft)
     _move_latest(lake, snapshot, rows, latest)
@@ -267,23 +279,6 @@ def _find_splits_by_person(speakers: EnrolledSpeakers, groups: Mapping[str, Spli
     for (session, _), person in speakers.items():
         found[person.name].add(groups[session])
     return found
-
-
-def _add_speaker_columns(rows: pa.Table, speakers: EnrolledSpeakers) -> pa.Table:
-    """Return the rows with names and roles of enrolled people, and whether train has a held-out row's speaker.
-
-    A label without an enrolled person is local to its session, so whether train has its speaker is unknown.
-    """
-    pairs = list(zip(rows["session_id"].to_pylist(), rows["speaker"].to_pylist(), strict=True))
-    people = [speakers.get(pair) for pair in pairs]
-    splits = rows["split"].to_pylist()
-    trained = {person.name for person, split in zip(people, splits, strict=True) if person and split == "train"}
-    names = [person.name if person else label for person, (_, label) in zip(people, pairs, strict=True)]
-    held_out = [person if split != "train" else None for person, split in zip(people, splits, strict=True)]
-    seen = [person.name in trained if person else None for person in held_out]
-    rows = rows.set_column(rows.column_names.index("speaker"), "speaker", pa.array(names, pa.string()))
-    rows = rows.append_column("role", pa.array([each.role if each else "" for each in people], pa.string()))
-    return rows.append_column("is_seen_speaker", pa.array(seen, pa.bool_()))
 
 
 def _select_split(rows: pa.Table, split: Split) -> pa.Table:

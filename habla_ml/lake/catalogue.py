@@ -60,6 +60,8 @@ TABLES: Final = PointerFamily("tables/{}")
 """By digest of the table's path: what an imported table contributed."""
 CORPUS: Final = PointerFamily("corpus/{}")
 """By day: current text, and the events and conventions it was built from."""
+FINGERPRINTS: Final = PointerFamily("fingerprints/{}")
+"""By day: fingerprints of the sounds that were compared between splits."""
 LABEL_STUDIO_PUSHED: Final = PointerFamily("label_studio/{}/pushed")
 LABEL_STUDIO_PULLED: Final = PointerFamily("label_studio/{}/pulled")
 """By project key: tasks that were pushed, and the state of the last pull."""
@@ -91,6 +93,8 @@ ALERT: Final = PointerFamily("alerts/{}/{}")
 REVIEW_QUEUE: Final = "review/latest"
 SPLITS: Final = "splits/latest"
 SPLIT_LEDGER: Final = "splits/ledger"
+DROPPED_COPIES: Final = "splits/dropped_copies"
+"""Near-duplicates across train and held-out splits, and the days that were compared."""
 LAST_GOOD_CORPUS: Final = "quality/good"
 CORPUS_HOURS: Final = "quality/hours"
 TOMBSTONES: Final = "consent/tombstones"

@@ -107,8 +107,6 @@ class SplitSettings(SettingsSection):
 
     Once `test` has `sealed_from_sessions` sessions, a new test session is sealed with the probability `sealed_share`:
     only the release decodes it. 0 seals no further session.
-
-    Up to `fingerprint_up_to_hours` of corpus, audio is compared between the splits; 0 switches this off.
     """
 
     validation: Fraction = 0.1
@@ -116,7 +114,6 @@ class SplitSettings(SettingsSection):
     seed: int = 20260216
     sealed_share: Fraction = 0.3
     sealed_from_sessions: Annotated[int, Field(ge=0)] = 20
-    fingerprint_up_to_hours: Annotated[float, Field(ge=0)] = 20.0
 
 
 class QualitySettings(SettingsSection):

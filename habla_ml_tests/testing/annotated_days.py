@@ -46,7 +46,7 @@ def write_recorded_day(
 ) -> None:
     """Publish recordings and text of one day."""
     lines = list(spoken)
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(int(day.replace("-", "")))
     recorded = [
         {
             **_make_common_fields(line, day),

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from habla_ml.corpus.build import CORPUS_SCHEMA
 from habla_ml.corpus.conventions import Conventions
+from habla_ml.corpus.stored_fingerprints import store_fingerprints
 from habla_ml.lake import Lake, catalogue
 from habla_ml.lake.table import put_table, read_table
 
@@ -75,6 +77,9 @@ def write_corpus_day(lake: Lake, day: str, lines: Iterable[AnnotatedSegmentSpec]
         "hours": sum(line.seconds for line in lines if line.usable) / 3600 if made else 0.0,
     }
     lake.move_pointer(catalogue.CORPUS.name(day), value, lake.read_pointer(catalogue.CORPUS.name(day)))
+    # Without audio there is nothing to fingerprint.
+    empty = ((row["audio_sha256"], np.zeros(0, np.uint32)) for row in made)
+    store_fingerprints(lake, day, empty, lake.read_pointer(catalogue.FINGERPRINTS.name(day)))
 
 
 def read_splits(lake: Lake, segments: str) -> dict[str, tuple[str, str]]:

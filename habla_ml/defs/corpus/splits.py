@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from habla_ml.corpus.snapshot import Snapshot
     from habla_ml.lake import Lake
 
-_SENTENCES_SHOWN = 20
+_ROWS_SHOWN = 20
 
 
 def build_splits(settings: Settings) -> dg.AssetsDefinition:
@@ -50,7 +50,7 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
                 "splits": _tabulate_splits(opened, snapshot),
                 "balance": describe_balance(opened, snapshot, settings.splits),
                 "people in several splits": len(snapshot.in_several_splits),
-                **_describe_overlaps(opened, snapshot, settings),
+                **_describe_overlaps(opened, snapshot),
                 **build_floor_metadata(opened, conventions),
                 "days": len(snapshot.corpus),
                 "snapshot": snapshot.id,
@@ -79,6 +79,7 @@ def build_splits_check() -> dg.AssetChecksDefinition:
             metadata={
                 "sessions in two splits": len(in_two_splits),
                 **{str(split): count for split, count in snapshot.counts.items()},
+                **{f"{split} near-duplicates dropped": n for split, n in (snapshot.near_duplicates or {}).items()},
                 **{f"{split} left": each.removed + each.erased for split, each in load_split_changes(opened).items()},
             },
             description="" if is_whole else "a split is empty: correct more sessions",
@@ -107,22 +108,19 @@ def _tabulate_splits(lake: "Lake", snapshot: "Snapshot") -> dg.MarkdownMetadataV
     return table(rows, ["split", "segments", "hours", "share", *SPEAKER_COUNTS, "kept out", "left"])
 
 
-def _describe_overlaps(lake: "Lake", snapshot: "Snapshot", settings: Settings) -> dict[str, Any]:
-    from habla_ml.corpus.overlap import find_near_duplicates, find_shared_sentences
+def _describe_overlaps(lake: "Lake", snapshot: "Snapshot") -> dict[str, Any]:
+    from habla_ml.corpus.near_duplicates import read_dropped_copies
+    from habla_ml.corpus.overlap import find_shared_sentences
 
-    shared = find_shared_sentences(lake, snapshot)
-    found: dict[str, Any] = {
+    shared, dropped = find_shared_sentences(lake, snapshot), read_dropped_copies(lake)
+    columns = ["held_out", "train", "validation", "test", "sealed"]
+    return {
         "validation segments with a sentence of train": sum(each.validation for each in shared),
         "test segments with a sentence of train": sum(each.test for each in shared),
         "sealed segments with a sentence of train": sum(each.sealed for each in shared),
-        "shared sentences": table(
-            map(asdict, shared[:_SENTENCES_SHOWN]), ["held_out", "train", "validation", "test", "sealed"]
+        "shared sentences": table(map(asdict, shared[:_ROWS_SHOWN]), columns),
+        "dropped near-duplicates": sum((snapshot.near_duplicates or {}).values()),
+        "near-duplicates": table(
+            map(asdict, dropped[:_ROWS_SHOWN]), ["audio_sha256", "side", "duplicate_of", "bit_errors"]
         ),
     }
-    if sum(snapshot.hours.values()) <= settings.splits.fingerprint_up_to_hours:
-        duplicates = find_near_duplicates(lake, snapshot)
-        found["held-out near-duplicates of train"] = len({each.held_out for each in duplicates})
-        found["near-duplicates"] = table(
-            map(asdict, duplicates[:_SENTENCES_SHOWN]), ["held_out", "train", "bit_errors"]
-        )
-    return found

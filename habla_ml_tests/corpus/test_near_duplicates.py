@@ -1,0 +1,164 @@
+"""Near-duplicate audio across train and the held-out splits leaves one side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from habla_ml.annotation.sources import collect_events
+from habla_ml.audio import dequantise
+from habla_ml.audio.fingerprint import fingerprint
+from habla_ml.corpus.build import build_day
+from habla_ml.corpus.fingerprint_index import FingerprintSet, find_near_duplicates
+from habla_ml.corpus.near_duplicates import drop_near_duplicates, read_dropped_copies
+from habla_ml.corpus.snapshot import Snapshot
+from habla_ml.corpus.splits import make_snapshot
+from habla_ml.corpus.stored_fingerprints import load_fingerprints, store_fingerprints
+from habla_ml.errors import ObjectMissingError
+from habla_ml.lake import Lake
+from habla_ml.lake.table import read_table
+from habla_ml.recordings.ingest import ingest_day
+from habla_ml_tests.testing.habla_sessions import (
+    DAY,
+    NOW,
+    HablaWorkspace,
+    make_workspace,
+    write_corrections,
+    write_session,
+    write_wav,
+)
+from habla_ml_tests.testing.text_corpora import create_empty_lake
+from habla_ml_tests.testing.voiced_sounds import change_gain, change_one_sample, encode_and_decode, make_voice
+
+NOTHING_EARLIER = pa.table({"audio_sha256": pa.array([], pa.string()), "split": pa.array([], pa.string())})
+
+
+@pytest.fixture
+def voices(tmp_path: Path) -> HablaWorkspace:
+    """Eight sessions with two voiced segments each."""
+    workspace = make_workspace(tmp_path)
+    for number in range(8):
+        session = write_session(workspace.recordings, f"{number}_20260216_10000{number}", 2)
+        for segment in (1, 2):
+            write_wav(session / f"segment_00{segment}.wav", make_voice(2.0, 10 * number + segment))
+        write_corrections(session, {1: f"Frase {number} uno.", 2: f"Frase {number} dos."})
+    return workspace
+
+
+def publish_snapshot_of(workspace: HablaWorkspace) -> Snapshot:
+    ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
+    collect_events(workspace.lake, DAY, workspace.settings, NOW)
+    build_day(workspace.lake, DAY, workspace.conventions, workspace.settings)
+    return make_snapshot(workspace.lake, workspace.settings, workspace.conventions)
+
+
+def find_session(workspace: HablaWorkspace, snapshot: Snapshot, split: str) -> str:
+    rows = read_table(workspace.lake, snapshot.segments).to_pylist()
+    return next(row["session_id"] for row in rows if row["split"] == split)
+
+
+@pytest.mark.parametrize("form", ["MP3", "OGG", "gain", "sample", "cut"])
+def test_a_copy_of_test_audio_is_dropped_from_train_and_counted(voices: HablaWorkspace, form: str) -> None:
+    first = publish_snapshot_of(voices)
+    assert first.near_duplicates == {"train": 0, "validation": 0, "test": 0}
+    test, train = (find_session(voices, first, split) for split in ("test", "train"))
+    original = make_voice(2.0, 10 * int(test[0]) + 1)
+    changes = {"gain": change_gain(original, -1), "sample": change_one_sample(original), "cut": original[2000:]}
+    copy = changes[form] if form in changes else encode_and_decode(original, form)
+    write_wav(voices.recordings / train / "segment_003.wav", copy)
+    write_corrections(voices.recordings / train, {1: "Una frase.", 2: "Otra frase más.", 3: "Una copia."})
+    second = publish_snapshot_of(voices)
+    assert second.near_duplicates == {"train": 1, "validation": 0, "test": 0}
+    assert second.counts == first.counts
+    (dropped,) = read_dropped_copies(voices.lake)
+    assert dropped.side == "train"
+    rows = read_table(voices.lake, second.segments).to_pylist()
+    assert dropped.audio_sha256 not in {row["audio_sha256"] for row in rows}
+    assert dropped.duplicate_of in {row["audio_sha256"] for row in rows if row["session_id"] == test}
+
+
+def test_an_unchanged_corpus_reads_no_audio_and_changes_no_pointer(voices: HablaWorkspace) -> None:
+    snapshot = publish_snapshot_of(voices)
+    names = list(voices.lake.list_pointers(""))
+    before = [voices.lake.read_pointer(name) for name in names]
+    for object_id in snapshot.recordings.values():
+        voices.lake.fetch_path(object_id).unlink()
+    again = make_snapshot(voices.lake, voices.settings, voices.conventions)
+    assert again.id == snapshot.id
+    assert [voices.lake.read_pointer(name) for name in voices.lake.list_pointers("")] == before
+
+
+def test_only_new_sounds_of_a_changed_day_are_read(voices: HablaWorkspace) -> None:
+    snapshot = publish_snapshot_of(voices)
+    rows = read_table(voices.lake, snapshot.segments, ["audio_sha256"])["audio_sha256"].to_pylist()
+    missing_object = "0" * 64
+    known = [*load_fingerprints(voices.lake, DAY, missing_object, rows[1:])]
+    assert sorted(name for each in known for name in each.names) == sorted(rows[1:])
+    with pytest.raises(ObjectMissingError):
+        next(load_fingerprints(voices.lake, DAY, missing_object, ["a new sound"]))
+
+
+def make_rows(splits: Mapping[str, str]) -> pa.Table:
+    return pa.table({"day": [DAY] * len(splits), "audio_sha256": [*splits], "split": [*splits.values()]})
+
+
+def make_lake_with_copies(root: Path) -> Lake:
+    """Store fingerprints of `old` and `new`, nearly the same sound, and of `other`."""
+    lake, sound = create_empty_lake(root), make_voice(2.0, 1)
+    sounds = {"old": sound, "new": change_gain(sound, -6), "other": make_voice(2.0, 2)}
+    store_fingerprints(lake, DAY, [(name, fingerprint(dequantise(pcm))) for name, pcm in sounds.items()])
+    return lake
+
+
+def test_new_test_audio_that_an_earlier_snapshot_trained_on_is_dropped_from_test_for_ever(tmp_path: Path) -> None:
+    lake, recordings = make_lake_with_copies(tmp_path), {DAY: "0" * 64}
+    earlier = make_rows({"old": "train", "other": "test"})
+    rows = make_rows({"old": "train", "new": "test", "other": "test"})
+    kept, counts = drop_near_duplicates(lake, rows, recordings, earlier)
+    assert kept["audio_sha256"].to_pylist() == ["old", "other"]
+    assert counts == {"train": 0, "validation": 0, "test": 1}
+    # The training audio left the corpus, but models were trained on it.
+    kept, counts = drop_near_duplicates(lake, make_rows({"new": "test", "other": "test"}), recordings, kept)
+    assert kept["audio_sha256"].to_pylist() == ["other"]
+    assert counts["test"] == 1
+
+
+@pytest.mark.parametrize("earlier", [NOTHING_EARLIER, make_rows({"old": "train", "new": "test"})])
+def test_held_out_audio_stays_where_both_copies_are_new_or_known(tmp_path: Path, earlier: pa.Table) -> None:
+    lake = make_lake_with_copies(tmp_path)
+    rows = make_rows({"old": "train", "new": "test", "other": "train"})
+    kept, counts = drop_near_duplicates(lake, rows, {DAY: "0" * 64}, earlier)
+    assert kept["audio_sha256"].to_pylist() == ["new", "other"]
+    assert counts["train"] == 1
+    (dropped,) = read_dropped_copies(lake)
+    assert asdict(dropped) == {
+        "audio_sha256": "old",
+        "side": "train",
+        "duplicate_of": "new",
+        "bit_errors": dropped.bit_errors,
+    }
+
+
+def test_other_audio_is_no_duplicate_even_with_much_digital_silence() -> None:
+    silence = np.zeros(40_000, np.float32)
+    sounds = [np.concatenate([dequantise(make_voice(1.5, seed)), silence]) for seed in range(20)]
+    named = [(str(at), fingerprint(sound)) for at, sound in enumerate(sounds)]
+    found = find_near_duplicates([FingerprintSet.of(named[:10])], [FingerprintSet.of(named[10:])])
+    assert list(found) == []
+
+
+def test_blocks_of_the_index_find_what_one_index_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    voices = [make_voice(1.0, seed) for seed in range(12)]
+    held = FingerprintSet.of((f"held {at}", fingerprint(dequantise(pcm))) for at, pcm in enumerate(voices))
+    copies = FingerprintSet.of(
+        (f"copy {at}", fingerprint(dequantise(change_gain(pcm, -12)[1000:]))) for at, pcm in enumerate(voices[::2])
+    )
+    whole = {(each.indexed, each.found) for each in find_near_duplicates([held], [copies])}
+    assert whole == {(f"held {2 * at}", f"copy {at}") for at in range(6)}
+    monkeypatch.setattr("habla_ml.corpus.fingerprint_index.BLOCK_WORDS", 70)
+    assert {(each.indexed, each.found) for each in find_near_duplicates([held], [copies])} == whole
