@@ -7,6 +7,9 @@ review request with its broken rules and time: a person who then leaves the text
 A shown text pulls the transcript towards the model that wrote it. Random segments of held-out sessions are therefore
 issued without a text. The lake keeps these blind requests with their times, so that an annotation is known to be blind
 from the queue rather than from what a page or a table claims.
+
+A queue also plans the split of each session that has no text yet, so that it selects uncertain segments from sessions
+that will be train. `corpus.planned_splits` keeps the plan.
 """
 
 from __future__ import annotations
@@ -119,10 +122,13 @@ class ReviewQueue:
         return sum(each.work_s for each in self.items) / 60
 
 
-def save_queue(lake: Lake, items: Iterable[ReviewItem], made_at: datetime) -> ReviewQueue:
-    """Publish a queue, and record which segments it selected and which review requests it issued.
+def save_queue(
+    lake: Lake, items: Iterable[ReviewItem], made_at: datetime, planned: Mapping[str, str] | None = None
+) -> ReviewQueue:
+    """Publish a queue, and record the segments it selected, its review and blind requests, and the planned splits.
 
-    Raises `PointerMovedError` if another process published a queue at the same time. Run again.
+    `planned` is session → split and replaces the earlier plan; None keeps it. Raises
+    `PointerMovedError` if another process published a queue at the same time. Run again.
     """
     pointer = lake.read_pointer(catalogue.REVIEW_QUEUE)
     listed, moment = tuple(items), made_at.astimezone(UTC).isoformat()
@@ -148,6 +154,7 @@ def save_queue(lake: Lake, items: Iterable[ReviewItem], made_at: datetime) -> Re
         "chosen": lake.put_json(sorted(uncertain | load_chosen_segment_ids(lake))),
         "sent_back": lake.put_json([*earlier, *new_requests]),
         "blind": lake.put_json([*known_blind, *new_blind]),
+        "planned": lake.put_json(dict(sorted((load_planned_splits(lake) if planned is None else planned).items()))),
     }
     lake.move_pointer(catalogue.REVIEW_QUEUE, value, pointer)
     return _read_queue(lake, value["queue"])
@@ -163,6 +170,14 @@ def load_chosen_segment_ids(lake: Lake) -> frozenset[str]:
     """Return the ids of all segments that any queue selected for a reason other than chance."""
     pointer = lake.read_pointer(catalogue.REVIEW_QUEUE)
     return frozenset() if pointer is None else frozenset(lake.get_json(pointer.value["chosen"]))
+
+
+def load_planned_splits(lake: Lake) -> dict[str, str]:
+    """Return session → the split that a queue planned for it."""
+    pointer = lake.read_pointer(catalogue.REVIEW_QUEUE)
+    stored = None if pointer is None else pointer.value.get("planned")
+    planned: dict[str, str] = {} if stored is None else lake.get_json(stored)
+    return planned
 
 
 def load_blind_requests(lake: Lake) -> dict[str, BlindRequest]:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from habla_ml.errors import SettingsError
 from habla_ml.names import canonical_name, is_same_name, matches_pattern
+from habla_ml.settings import Settings
 from habla_ml.settings.yaml_files import format_validation_errors, read_mapping
 from habla_ml.settings.yaml_loader import find_entry_lines
 
@@ -61,6 +62,15 @@ class SpeakerMap(BaseModel):
 
 EnrolledSpeakers = Mapping[tuple[str, str], EnrolledPerson]
 """(session, label) → the enrolled person."""
+
+
+def find_enrolled_speakers(rows: pa.Table, settings: Settings) -> EnrolledSpeakers:
+    """Return the enrolled person of each session and label of the rows."""
+    speaker_map = load_speaker_map(settings.corpus.speakers)
+    labels = rows.group_by(["session_id", "speaker"], use_threads=False).aggregate([])
+    pairs = sorted(zip(labels["session_id"].to_pylist(), labels["speaker"].to_pylist(), strict=True))
+    found = {pair: speaker_map.find_person(*pair) for pair in pairs}
+    return {pair: person for pair, person in found.items() if person is not None}
 
 
 def find_sessions_by_student(speakers: EnrolledSpeakers) -> dict[str, set[str]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -24,6 +24,7 @@ from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.copies import find_names_of_copies, keep_newest_of_each_sound, rename_sessions
 from habla_ml.corpus.near_duplicates import drop_near_duplicates
 from habla_ml.corpus.overlap import mark_seen_sentences
+from habla_ml.corpus.planned_splits import add_planned_sessions
 from habla_ml.corpus.snapshot import (
     OPEN_SPLITS,
     SNAPSHOT_SCHEMA,
@@ -36,9 +37,9 @@ from habla_ml.corpus.snapshot import (
 from habla_ml.corpus.speakers import (
     EnrolledSpeakers,
     add_speaker_columns,
+    find_enrolled_speakers,
     find_sessions_by_student,
     group_sessions,
-    load_speaker_map,
 )
 from habla_ml.corpus.split_assignment import (
     SHARE_TOLERANCE,
@@ -91,11 +92,12 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
     pointer = lake.read_pointer(catalogue.SPLIT_LEDGER)
     before = load_ledger(lake, pointer)
     rows = _load_usable_rows(lake, days)
+    before = replace(before, groups=add_planned_sessions(lake, rows, before.groups, settings.splits))
     copied = find_names_of_copies(lake, [day.metadata for day in days], rows["session_id"], before.groups)
     rows = keep_newest_of_each_sound(rename_sessions(rows, copied), ("audio_sha256", "session_id"))
-    speakers = _find_enrolled_speakers(rows, settings)
+    speakers = find_enrolled_speakers(rows, settings)
     chosen = rows["chosen"]
-    groups = _assign_sessions(rows, chosen, speakers, before, settings)
+    groups = assign_sessions(rows, chosen, speakers, before, settings)
     groups |= {name: groups[merged] for name, merged in copied.items() if merged in groups}
     rows = rows.append_column("split", pa.array([groups[each] for each in rows["session_id"].to_pylist()], pa.string()))
     excluded = pc.and_(chosen, pc.not_equal(rows["split"], "train"))
@@ -177,7 +179,7 @@ def load_split_changes(lake: Lake) -> dict[Split, SplitChange]:
     return {split: SplitChange(*(changes[split][key] for key in keys)) for split in SPLITS if split in changes}
 
 
-def _assign_sessions(
+def assign_sessions(
     rows: pa.Table, chosen: pa.ChunkedArray, speakers: EnrolledSpeakers, before: SplitLedger, settings: Settings
 ) -> dict[str, Split]:
     """Return every session, known or new → its split.
@@ -263,14 +265,6 @@ def _sum_by_group(hours: Mapping[str, float], group_of: Mapping[str, str]) -> di
     for session, each in hours.items():
         sums[group_of[session]] = round(sums[group_of[session]] + each, 9)
     return sums
-
-
-def _find_enrolled_speakers(rows: pa.Table, settings: Settings) -> EnrolledSpeakers:
-    speaker_map = load_speaker_map(settings.corpus.speakers)
-    labels = rows.group_by(["session_id", "speaker"], use_threads=False).aggregate([])
-    pairs = sorted(zip(labels["session_id"].to_pylist(), labels["speaker"].to_pylist(), strict=True))
-    found = {pair: speaker_map.find_person(*pair) for pair in pairs}
-    return {pair: person for pair, person in found.items() if person is not None}
 
 
 def _find_splits_by_person(speakers: EnrolledSpeakers, groups: Mapping[str, Split]) -> dict[str, set[Split]]:

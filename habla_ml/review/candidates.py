@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from habla_ml.annotation.event_log import load_events, read_valid_events
+from habla_ml.annotation.review_queue import load_chosen_segment_ids
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.split_ledger import find_sealed_sessions
 from habla_ml.lake import Lake, catalogue
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _SEGMENTS_PER_BATCH: Final = 65_536
 _FULL_QUIET_WEIGHT_DB: Final = 20.0
 """Level below `quiet_below_dbfs` at which quiet speech has its full weight in the pool."""
+TRAIN: Final = "train"
+"""The split whose sessions give uncertain segments."""
 _CANDIDATE_COLUMNS: Final = (*SEGMENT_COLUMNS, "day", "machine_text", "machine_confidence", "asr_status")
 
 
@@ -56,6 +59,13 @@ class ReviewCandidate(SegmentMetadata):
     """Transcribed minutes of this speaker; infinite for a speaker that is known in its session only."""
     random_order: int
     """Position in the week's random order, smallest first."""
+    split: str = ""
+    """Split of the session, decided or planned; empty where every session may be chosen from."""
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether the session is used to measure models, so that no uncertain segment is chosen from it."""
+        return self.split not in ("", TRAIN)
 
     @property
     def voice(self) -> str:
@@ -69,14 +79,16 @@ class CandidatePool:
 
     suspects: tuple[ReviewCandidate, ...]
     drawn: tuple[ReviewCandidate, ...]
-    """The first in the week's random order of all candidates; some are suspects too."""
+    """The first in the week's random order of the train sessions; some are suspects too."""
     candidates: int
     """Number of segments without an annotation, apart from digital silence."""
     hours: float
+    held_out: tuple[ReviewCandidate, ...] = ()
+    """The first in the week's random order of the held-out sessions; neither decoded nor ranked."""
 
     @property
     def members(self) -> tuple[ReviewCandidate, ...]:
-        """Suspects and drawn candidates without duplicates, ordered by day."""
+        """Suspects and drawn candidates of train sessions without duplicates, ordered by day."""
         once = {each.segment_id: each for each in (*self.suspects, *self.drawn)}
         return tuple(sorted(once.values(), key=lambda each: (each.day, each.session_id, each.segment_id)))
 
@@ -86,8 +98,12 @@ def list_recorded_days(lake: Lake) -> list[str]:
     return list(catalogue.RECORDINGS.keys(lake))
 
 
-def gather_pool(lake: Lake, settings: Settings, week: str) -> CandidatePool:
+def gather_pool(lake: Lake, settings: Settings, week: str, splits: Mapping[str, str] | None = None) -> CandidatePool:
     """Return the pool, from the segment metadata of all days.
+
+    `splits` is session → split. Uncertain segments of a held-out session would be lost, so it gives random segments
+    only, and none that an earlier queue chose as uncertain. A session that is not in `splits` gives no segment. With
+    None every session that is not sealed may be chosen from.
 
     Half of `review.most_considered` are the most suspect segments, by
 
@@ -99,21 +115,47 @@ def gather_pool(lake: Lake, settings: Settings, week: str) -> CandidatePool:
     """
     annotated = _summarise_annotations(lake)
     half = max(1, settings.review.most_considered // 2)
-    suspects, drawn = _Shortlist(half), _Shortlist(half)
+    suspects, drawn, held_out = _Shortlist(half), _Shortlist(half), _Shortlist(half)
+    chosen, sealed = load_chosen_segment_ids(lake), find_sealed_sessions(lake)
     candidates, seconds = 0, 0.0
     for table in _iterate_unannotated(lake, annotated):
         suspicion, minutes = _compute_suspicion(table, annotated.minutes, settings)
         draws = _compute_random_order(table["segment_id"].to_pylist(), week)
         candidates += table.num_rows
         seconds += pc.sum(table["duration_s"]).as_py() or 0.0
-        for shortlist, keys in ((suspects, -suspicion), (drawn, np.zeros(len(draws)))):
-            rows = shortlist.find_rows_worth_adding(keys, draws)
-            built = zip(table.take(rows).to_pylist(), rows, strict=True)
-            shortlist.add((float(keys[at]), _build_candidate(row, minutes[at], int(draws[at]))) for row, at in built)
-    return CandidatePool(suspects.members(), drawn.members(), candidates, seconds / 3600)
+        is_train, is_held_out = _find_permitted_rows(table, splits, chosen, sealed)
+        equal = np.zeros(len(draws))
+        for shortlist, permitted, keys in (
+            (suspects, is_train, -suspicion),
+            (drawn, is_train, equal),
+            (held_out, is_held_out, equal),
+        ):
+            rows = shortlist.find_rows_worth_adding(keys, draws, permitted)
+            built = zip(table.take(pa.array(rows, pa.int64())).to_pylist(), rows, strict=True)
+            shortlist.add(
+                (float(keys[at]), _build_candidate(row, minutes[at], int(draws[at]), splits)) for row, at in built
+            )
+    return CandidatePool(suspects.members(), drawn.members(), candidates, seconds / 3600, held_out.members())
 
 
-def find_segments(lake: Lake, wanted: Iterable[tuple[str, str]]) -> dict[str, ReviewCandidate]:
+def _find_permitted_rows(
+    table: pa.Table, splits: Mapping[str, str] | None, chosen: Collection[str], sealed: Collection[str]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which rows may be chosen as uncertain, and which may be drawn for measuring models."""
+    sessions = table["session_id"].to_pylist()
+    if splits is None:
+        return np.array([each not in sealed for each in sessions], np.bool_), np.zeros(table.num_rows, np.bool_)
+    found = [splits.get(each, "") for each in sessions]
+    segments = table["segment_id"].to_pylist()
+    held_out = [
+        split not in ("", TRAIN) and segment not in chosen for split, segment in zip(found, segments, strict=True)
+    ]
+    return np.array([split == TRAIN for split in found], np.bool_), np.array(held_out, np.bool_)
+
+
+def find_segments(
+    lake: Lake, wanted: Iterable[tuple[str, str]], splits: Mapping[str, str] | None = None
+) -> dict[str, ReviewCandidate]:
     """Return the segments with these days and ids, annotated or not, by id; unknown ids are left out."""
     by_day = defaultdict(list)
     for day, segment_id in wanted:
@@ -122,7 +164,7 @@ def find_segments(lake: Lake, wanted: Iterable[tuple[str, str]]) -> dict[str, Re
     for day, ids in by_day.items():
         for table in _read_metadata_batches(lake, day):
             rows = table.filter(pc.field("segment_id").isin(ids)).to_pylist()
-            found.update({row["segment_id"]: _build_candidate(row, 0.0, 0) for row in rows})
+            found.update({row["segment_id"]: _build_candidate(row, 0.0, 0, splits) for row in rows})
     return found
 
 
@@ -187,14 +229,12 @@ def _read_metadata_batches(lake: Lake, day: str) -> Iterator[pa.Table]:
 def _iterate_unannotated(lake: Lake, annotated: _AnnotatedSpeech) -> Iterator[pa.Table]:
     """Yield batches of segments without an annotation.
 
-    Digital silence, audio that is annotated elsewhere and sealed sessions, which the pool must not decode, are skipped.
+    Digital silence and audio that is annotated elsewhere are skipped.
     """
-    sealed = pa.array(sorted(find_sealed_sessions(lake)), pa.string())
     for day in list_recorded_days(lake):
         ids, _ = _load_annotated_ids(lake, day)
         for batch in _read_metadata_batches(lake, day):
             known = pc.or_(pc.is_in(batch["segment_id"], ids), pa.array(annotated.has(_compute_sha256_prefixes(batch))))
-            known = pc.or_(known, pc.is_in(batch["session_id"], sealed))
             wanted = batch.filter(pc.and_not(pc.greater(batch["loudness_dbfs"], SILENCE_DBFS), known))
             if wanted.num_rows:
                 yield wanted
@@ -234,9 +274,12 @@ class _Shortlist:
         self._most = most
         self._kept: list[tuple[float, ReviewCandidate]] = []
 
-    def find_rows_worth_adding(self, keys: NDArray[np.float64], draws: NDArray[np.uint64]) -> list[int]:
-        """Return the rows of a batch that could be among the first."""
-        order: list[int] = np.lexsort((draws, keys))[: self._most].tolist()
+    def find_rows_worth_adding(
+        self, keys: NDArray[np.float64], draws: NDArray[np.uint64], permitted: NDArray[np.bool_]
+    ) -> list[int]:
+        """Return the permitted rows of a batch that could be among the first."""
+        ranked = np.lexsort((draws, keys))
+        order: list[int] = ranked[permitted[ranked]][: self._most].tolist()
         if len(self._kept) < self._most:
             return order
         key, worst = self._kept[-1]
@@ -252,7 +295,9 @@ class _Shortlist:
         return tuple(candidate for _, candidate in self._kept)
 
 
-def _build_candidate(row: Mapping[str, Any], minutes: float, random_order: int) -> ReviewCandidate:
+def _build_candidate(
+    row: Mapping[str, Any], minutes: float, random_order: int, splits: Mapping[str, str] | None
+) -> ReviewCandidate:
     return ReviewCandidate(
         **{name: row[name] for name in SEGMENT_COLUMNS} | {"speaker": row["speaker"] or UNKNOWN_SPEAKER},
         day=row["day"],
@@ -261,4 +306,5 @@ def _build_candidate(row: Mapping[str, Any], minutes: float, random_order: int) 
         rejected=row["asr_status"] == "rejected",
         annotated_minutes=minutes,
         random_order=random_order,
+        split="" if splits is None else splits.get(row["session_id"], ""),
     )

@@ -13,13 +13,14 @@ from habla_ml.annotation.review_queue import (
     ReviewItem,
     ReviewQueue,
     ReviewRequest,
+    load_planned_splits,
     load_queue,
     load_review_requests,
     save_queue,
 )
 from habla_ml.corpus.violations import ViolatingSegment, find_violating_segments
 from habla_ml.lake import Lake, Store, compute_digest
-from habla_ml.review.candidates import find_segments, gather_pool
+from habla_ml.review.candidates import TRAIN, find_segments, gather_pool
 from habla_ml.review.model_hypotheses import decode_pool, find_released_models
 from habla_ml.review.selection import (
     DecodedCandidate,
@@ -30,6 +31,7 @@ from habla_ml.review.selection import (
     rank,
     select_sent_back,
 )
+from habla_ml.review.split_plan import SplitPlan, plan_splits
 from habla_ml.settings import Settings
 
 _MOST_SENT_BACK: Final = 1000
@@ -50,6 +52,12 @@ class ReviewQueueResult:
     model_version: str
     """The released model that transcribed them; empty before the first release."""
 
+    @property
+    def wasted_minutes(self) -> float:
+        """Minutes of segments that were chosen as uncertain and that no split can use."""
+        chosen = (each for each in self.queue.items if not (each.is_random or each.is_sent_back))
+        return sum(each.work_s for each in chosen if each.split != TRAIN) / 60
+
 
 def make_queue(
     lake: Lake,
@@ -61,9 +69,10 @@ def make_queue(
 ) -> ReviewQueueResult:
     """Choose this week's segments and publish them; the same choice publishes nothing new.
 
-    The random share is drawn first, from all candidates, so that it does not depend on the ranking. The ISO week of
-    `now`, an aware time, seeds it. The segments in `sent_back` are reviewed again, first of all. The model is the
-    current one on the channel of `store`.
+    First the split of every recorded session is planned. The random share is drawn next, so that it does not depend on
+    the ranking: from the held-out sessions, and from train where these have too few candidates. The ISO week of `now`,
+    an aware time, seeds it. Uncertain segments are chosen from train sessions alone. No held-out segment is decoded.
+    The segments in `sent_back` are reviewed again, first of all. The model is the current one on the channel of `store`.
 
     Raises:
         CorpusError: Recordings and their metadata do not agree.
@@ -71,31 +80,42 @@ def make_queue(
         PointerMovedError: Another process published a queue in the meantime; run again.
     """
     review = settings.review
-    pool = gather_pool(lake, settings, format_iso_week(now.astimezone(settings.zone)))
+    plan = plan_splits(lake, settings)
+    pool = gather_pool(lake, settings, format_iso_week(now.astimezone(settings.zone)), plan.splits)
     progress(f"{pool.candidates} segments without an annotation, {len(pool.members)} of them are ranked")
     models = find_released_models(lake, store, settings.release.channel)
     decoded = decode_pool(lake, pool.members, models, settings, progress)
     known = {each.segment_id: DecodedCandidate(each, decoded.by_segment.get(each.segment_id)) for each in pool.members}
-    segments = find_segments(lake, [(each.day, each.segment_id) for each in sent_back])
+    segments = find_segments(lake, [(each.day, each.segment_id) for each in sent_back], plan.splits)
     found = [(each, segments[each.segment_id]) for each in sent_back if each.segment_id in segments]
     returned = select_sent_back(found, review.minutes * review.sent_back_share)
-    drawn = draw_random([known[each.segment_id] for each in pool.drawn], review.minutes * review.random_share)
+    in_random_order = [*map(DecodedCandidate, pool.held_out), *(known[each.segment_id] for each in pool.drawn)]
+    drawn = draw_random(in_random_order, review.minutes * review.random_share, review)
+    drawn_ids = {each.segment_id for each in drawn}
     chosen = choose_within_budget(
         rank(list(known.values()), review, settings.evaluation.quiet_below_dbfs),
         review.minutes - _sum_minutes(returned) - _sum_minutes(drawn),
         review.most_segments_per_session,
-        [known[each.segment_id] for each in drawn],
+        [each for each in in_random_order if each.candidate.segment_id in drawn_ids],
     )
-    items = (*returned, *interleave(chosen, drawn))
-    latest = load_queue(lake)
     return ReviewQueueResult(
-        queue=latest if latest is not None and latest.items == items else save_queue(lake, items, now),
+        queue=_publish(lake, (*returned, *interleave(chosen, drawn)), plan, now),
         candidates=pool.candidates,
         candidate_hours=pool.hours,
         considered=len(pool.members),
         decoded=decoded.decoded,
         model_version=models[0].version if models else "",
     )
+
+
+def _publish(lake: Lake, items: tuple[ReviewItem, ...], plan: SplitPlan, now: datetime) -> ReviewQueue:
+    """Publish the queue with its plan; the same queue keeps its time."""
+    latest = load_queue(lake)
+    if latest is None or latest.items != items:
+        return save_queue(lake, items, now, plan.planned)
+    if load_planned_splits(lake) == dict(plan.planned):
+        return latest
+    return save_queue(lake, items, latest.made_at, plan.planned)
 
 
 def find_segments_to_send_back(lake: Lake) -> list[SentBackSegment]:
@@ -130,4 +150,4 @@ def format_iso_week(moment: datetime) -> str:
 
 
 def _sum_minutes(items: Sequence[ReviewItem]) -> float:
-    return sum(each.duration_s for each in items) / 60
+    return sum(each.work_s for each in items) / 60

@@ -9,10 +9,14 @@ rare signal (rejected by Habla) more weight than a common one.
 
 The choice is greedy. The next segment has the largest score / (1 + minutes of that speaker chosen already), so that no
 speaker fills the queue. A session gives a limited number of segments; equal words or audio are chosen once.
+
+Segments drawn at random from held-out sessions are blind: people type them without a text in view, and two people type
+a part of them. Which ones depends on their id alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -30,7 +34,7 @@ from habla_ml.settings import ReviewSettings, ReviewWeights
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RANDOM_REASON = "random: drawn from all unannotated segments"
+RANDOM_REASON = "random: drawn by chance"
 _MOST_REASONS = 3
 _LOWEST_REASON_RANK = 0.5
 """Least rank of a signal that is shown as a reason."""
@@ -121,19 +125,45 @@ def rank(considered: Sequence[DecodedCandidate], settings: ReviewSettings, quiet
     return sorted(ranked, key=lambda each: (-each.score, each.decoded_candidate.candidate.random_order))
 
 
-def draw_random(drawn: Sequence[DecodedCandidate], minutes: float) -> list[ReviewItem]:
-    """Return the first segments of the week's random order within the minutes; equal audio is drawn once."""
+def draw_random(
+    drawn: Sequence[DecodedCandidate], minutes: float, settings: ReviewSettings | None = None
+) -> list[ReviewItem]:
+    """Return the first segments of a random order within the minutes of listening; equal audio is drawn once.
+
+    Segments of held-out sessions are blind, in the shares of `settings`; None shows the text of each segment.
+    """
     items, sounds, left_s = [], set(), 60 * minutes
     for each in drawn:
         candidate = each.candidate
-        if candidate.duration_s > left_s:
+        people = 0 if settings is None else count_blind_people(candidate, settings)
+        hint, version = ("", "") if people else (each.hint, each.hint_version)
+        item = _build_review_item(candidate, hint, version, 0.0, (RANDOM_REASON,))
+        item = replace(item, blind_people=people)
+        if item.work_s > left_s:
             break  # Skipping to shorter segments would prefer short speech.
         if candidate.audio_sha256 in sounds:
             continue
         sounds.add(candidate.audio_sha256)
-        left_s -= candidate.duration_s
-        items.append(_build_review_item(candidate, each.hint, each.hint_version, 0.0, (RANDOM_REASON,)))
+        left_s -= item.work_s
+        items.append(item)
     return items
+
+
+def count_blind_people(candidate: ReviewCandidate, settings: ReviewSettings) -> int:
+    """Return how many people transcribe a random segment without a text; 0 if they see a text.
+
+    A sealed segment is always blind: no model has decoded it.
+    """
+    if not candidate.is_held_out:
+        return 0
+    is_blind = candidate.split == "sealed" or _draw(candidate, "blind") < settings.blind_share
+    return (2 if _draw(candidate, "second person") < settings.second_person_share else 1) if is_blind else 0
+
+
+def _draw(candidate: ReviewCandidate, purpose: str) -> float:
+    """Return a number in 0…1 that is uniform over segments and the same in every week."""
+    digest = hashlib.blake2b(candidate.segment_id.encode(), digest_size=8, key=purpose.encode()).digest()
+    return int.from_bytes(digest, "big") / 2**64
 
 
 def select_sent_back(known: Iterable[tuple[SentBackSegment, ReviewCandidate]], minutes: float) -> list[ReviewItem]:
@@ -284,4 +314,5 @@ def _build_review_item(
         score=score,
         reasons=reasons,
         is_random=reasons == (RANDOM_REASON,),
+        split=candidate.split,
     )
