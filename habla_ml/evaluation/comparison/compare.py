@@ -41,6 +41,7 @@ from habla_ml.evaluation.metrics.term_recall import score_vocabulary_of_models
 from habla_ml.evaluation.metrics.word_timing import score_word_times
 from habla_ml.evaluation.scoring.alignment import SCORER_VERSION, compute_corpus_wer, sum_counts
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.evaluation.scoring.readings import choose_reading
 from habla_ml.evaluation.scoring.statistics import INTERVAL_RULE
 from habla_ml.lake import compute_digest
 
@@ -158,10 +159,9 @@ def _make_model_scores(inputs: MetricInputs, tables: Mapping[str, MetricTable]) 
 def _verify_wer(references: Sequence[Reference], model: ScoredModel) -> None:
     """Compute the WER a second time through `evaluate` and raise `EvaluationError` where the two differ."""
     counted = sum_counts(model.words).wer
-    second = compute_corpus_wer(
-        [normalise_spanish(each.sentence) for each in references],
-        [normalise_spanish(text) for text in model.texts],
-    )
+    sentences = [normalise_spanish(each.sentence) for each in references]
+    texts = [choose_reading(one, normalise_spanish(text)) for one, text in zip(sentences, model.texts, strict=True)]
+    second = compute_corpus_wer([str(each) for each in sentences], texts)
     if counted is not None and second is not None and abs(second - counted) > 1e-9:
         raise EvaluationError(
             f"the WER of {model.name} is {counted} by its counts and {second} by the evaluate metric; check the "

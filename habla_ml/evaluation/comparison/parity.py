@@ -15,6 +15,7 @@ from habla_ml.evaluation.comparison.records import Parity
 from habla_ml.evaluation.scoring.alignment import score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.evaluation.scoring.rates import stack_counts
+from habla_ml.evaluation.scoring.readings import is_same_text
 from habla_ml.evaluation.scoring.statistics import Draws, to_interval
 from habla_ml.lake import Lake, compute_digest
 from habla_ml.settings import EvaluationSettings
@@ -54,7 +55,7 @@ def measure_parity(
     scores = [score_utterances(sentences, each, normalise_spanish) for each in texts]
     draws = Draws.of([each.session_id for each in sample], settings.bootstrap_draws, settings.seed)
     (resample,) = draws.resample([stack_counts([[each.words for each in row] for row in scores])])
-    same = sum(normalise_spanish(one) == normalise_spanish(other) for one, other in zip(*texts, strict=True))
+    same = sum(is_same_text(*map(normalise_spanish, pair)) for pair in zip(*texts, strict=True))
     return Parity(
         artefact=model.artefact,
         checkpoint=model.checkpoint,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.scoring.alignment import check_equal_lengths
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.evaluation.scoring.readings import choose_reading
 from habla_ml.transcription.engine import compute_compression_ratio
 
 if TYPE_CHECKING:
@@ -169,7 +170,8 @@ def find_stock_phrase(
 def _find_in_utterance(
     reference: Reference, text: str, words: ErrorCounts, settings: EvaluationSettings, phrases: Sequence[StockPhrase]
 ) -> SpeechFinding:
-    expected, found = normalise_spanish(reference.sentence).split(), normalise_spanish(text).split()
+    sentence = normalise_spanish(reference.sentence)
+    expected, found = sentence.split(), choose_reading(sentence, normalise_spanish(text)).split()
     ratio = compute_compression_ratio(text)
     is_dense = ratio is not None and ratio > settings.compression_ratio
     return SpeechFinding(

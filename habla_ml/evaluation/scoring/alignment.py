@@ -28,6 +28,7 @@ from typing import Final, Literal
 
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.scoring.normalisation import NORMALISER_VERSION, Normaliser
+from habla_ml.evaluation.scoring.readings import choose_reading
 
 SCORER_VERSION = f"scorer-1+{NORMALISER_VERSION}"
 """Figures are comparable only if this is the same for both."""
@@ -89,24 +90,25 @@ class AlignedWord:
 def score_utterances(
     references: Sequence[str], hypotheses: Sequence[str], normaliser: Normaliser
 ) -> list[UtteranceScore]:
-    """Score each normalised hypothesis against its normalised reference.
+    """Score each normalised hypothesis, in its reading nearest to the reference, against its normalised reference.
 
     Raises:
         EvaluationError: The lists differ in length.
     """
     check_equal_lengths(references=references, hypotheses=hypotheses)
-    pairs = zip(map(normaliser, references), map(normaliser, hypotheses), strict=True)
-    return [
-        UtteranceScore(_count_edits(reference.split(), hypothesis.split()), _count_edits(reference, hypothesis))
-        for reference, hypothesis in pairs
-    ]
+    scores = []
+    for reference, other in zip(map(normaliser, references), map(normaliser, hypotheses), strict=True):
+        hypothesis = choose_reading(reference, other)
+        words = _count_edits(reference.split(), hypothesis.split())
+        scores.append(UtteranceScore(words, _count_edits(str(reference), hypothesis)))
+    return scores
 
 
 def align_words(reference: str, hypothesis: str) -> list[AlignedWord]:
-    """Return the word alignment of two normalised texts, in reading order."""
+    """Return the word alignment of two normalised texts in reading order; the hypothesis in its nearest reading."""
     from rapidfuzz.distance import Levenshtein
 
-    left, right = reference.split(), hypothesis.split()
+    left, right = reference.split(), choose_reading(reference, hypothesis).split()
     return [
         AlignedWord(_OPERATIONS[step.tag], *pair)
         for step in Levenshtein.opcodes(left, right)

@@ -1,0 +1,381 @@
+"""Readers of the written forms: each returns the spans of one match of the pattern in `written_forms`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from habla_ml.evaluation.scoring.abbreviations import (
+    ABBREVIATIONS,
+    CENTS,
+    CURRENCIES,
+    DOTTED_ABBREVIATIONS,
+    FEMININE_NOUNS,
+    NOUNS_WITH_HALVES,
+    UNITS,
+    UNITS_AFTER_DIGITS,
+    parse_readings,
+)
+from habla_ml.evaluation.scoring.dates_and_times import Spans, read_clock, read_date, read_first_day, read_half_day
+from habla_ml.evaluation.scoring.readings import Reading, Span, parse_words
+from habla_ml.evaluation.scoring.spanish_numerals import (
+    SPELLED_WORDS,
+    Gender,
+    parse_roman,
+    spell_cardinal,
+    spell_decimal,
+    spell_digits,
+    spell_ordinal,
+)
+
+_ORDINAL_SUFFIXES: Final[dict[str, tuple[Gender, bool]]] = {
+    "ª": ("feminine", False),
+    "a": ("feminine", False),
+    "ra": ("feminine", False),
+    "da": ("feminine", False),
+    "ta": ("feminine", False),
+    "ma": ("feminine", False),
+    "va": ("feminine", False),
+    "na": ("feminine", False),
+    "as": ("feminine", True),
+    "ªs": ("feminine", True),
+    "os": ("masculine", True),
+    "ºs": ("masculine", True),
+    "er": ("short", False),
+}
+"""All other suffixes are masculine."""
+
+
+def read_ordinal(match: re.Match[str]) -> Spans:
+    """Return the readings of 1.º, 2ª, 3er, 4ta and 5o; with º also degrees, with a letter also the letter."""
+    digits, suffix = _split_number(match[0])
+    suffix = suffix.strip(" .")
+    gender, is_plural = _ORDINAL_SUFFIXES.get(suffix, ("masculine", False))
+    number = int(digits)
+    readings = spell_ordinal(number, gender, is_plural) if number else spell_digits(digits)
+    cardinals = spell_digits(digits)[:1]
+    if suffix in ("º", "°"):
+        degrees = tuple((*each, ("grados", "grado")) for each in cardinals)
+        ordinals = tuple(each for each in readings if each not in cardinals)
+        readings = degrees + ordinals if suffix == "°" else readings + degrees
+    elif suffix in ("o", "a"):
+        readings += tuple((*each, (suffix,)) for each in cardinals)
+    return (readings,)
+
+
+def _split_number(text: str) -> tuple[str, str]:
+    digits = re.match(r"\d+", text)
+    assert digits is not None  # noqa: S101 - the pattern of an ordinal begins with digits
+    return digits[0], text[digits.end() :].lower()
+
+
+_ORDINAL_CONTEXT: Final = re.compile(
+    r"(?:siglo|siglos|capítulo|tema|acto|tomo|título|libro|lección|curso|s\.)(?:\s+[XVI]+\s+[yao])?\s*$", re.I
+)
+
+
+def read_number(match: re.Match[str]) -> Spans:
+    """Return the readings of a number with any points and commas; "capítulo 5" may be the fifth."""
+    readings = _read_quantity(match[0])
+    if len(match[0]) < 3 and match[0].strip("0") and _ORDINAL_CONTEXT.search(match.string[: match.start()]):
+        return (tuple(dict.fromkeys((*readings, *spell_ordinal(int(match[0]))))),)
+    return (readings,)
+
+
+def _read_quantity(text: str) -> Span:
+    if len(text) > 60:
+        return (tuple(word for digit in re.findall(r"\d", text) for word in spell_cardinal(int(digit))),)
+    if text.isdecimal():
+        return spell_digits(text)
+    parts = re.split(r"[.,]", text)
+    marks = re.findall(r"[.,]", text)
+    thousands = _parse_thousands(text)
+    if len(parts) == 2:
+        decimal = spell_decimal(*parts)
+        if thousands is None:
+            return decimal
+        return (*thousands, *decimal) if marks == ["."] else (*decimal, *thousands)
+    if thousands is not None:
+        return thousands
+    plain = [spell_digits(part)[0] for part in parts]
+    points: Reading = ()
+    for mark, part in zip(["", *marks], plain, strict=True):
+        points += ((("punto",) if mark == "." else ("coma",)), *part) if mark else part
+    return (tuple(word for part in plain for word in part), points)
+
+
+def _parse_thousands(text: str) -> Span | None:
+    """Return the readings of 1.500, 1.234,56, 1,500,000 and 1,234.56; None for other texts."""
+    for thousand, point in ((".", ","), (",", ".")):
+        grouped = rf"[1-9]\d{{0,2}}(?:{re.escape(thousand)}\d{{3}})+(?:{re.escape(point)}(\d+))?"
+        if found := re.fullmatch(grouped, text):
+            whole = text.partition(point)[0].replace(thousand, "")
+            return spell_decimal(whole, found[1]) if found[1] else spell_digits(whole)[:1]
+    return None
+
+
+def read_grouped(match: re.Match[str]) -> Spans:
+    """Return the readings of 10 000: as one number, and each group as a number. Telephone numbers are read in groups."""
+    whole, _, fraction = match[0].partition(",")
+    groups = whole.split()
+    digits = "".join(groups)
+    apart: Reading = tuple(word for group in groups for word in spell_digits(group)[0])
+    together = spell_decimal(digits, fraction) if fraction else spell_digits(digits)[:1]
+    is_telephone = len(groups) == 3 and len(digits) == 9 and digits[0] in "6789"
+    if is_telephone:
+        return ((apart, *together, *spell_digits(digits)[1:]),)
+    return ((*together, (*apart, ("coma",), *spell_digits(fraction)[0]) if fraction else apart),)
+
+
+def read_money(match: re.Match[str]) -> Spans:
+    """Return the readings of 20 €, $20 and 3,50 €: "tres con cincuenta", "tres euros con cincuenta céntimos"."""
+    text = match[0]
+    sign = next(each for each in CURRENCIES if each in text)
+    amount = re.sub(r"[^\d.,]", "", text)
+    currency = parse_words(CURRENCIES[sign])
+    if re.search(r"\d\s+\d", text):
+        return tuple(tuple((*each, *currency) for each in span) for span in (_read_quantity(amount),))
+    readings = [(*each, *_singular_first(currency, amount)) for each in _read_quantity(amount)]
+    if found := re.fullmatch(r"(.*)[.,](\d\d)", amount):
+        whole, cents = _read_quantity(found[1])[0] if found[1] else (), spell_cardinal(int(found[2]))
+        named = parse_words(CENTS[sign])
+        joints: list[Reading] = [(), (("con",),), (("y",),)]
+        for joint in joints:
+            readings += [(*whole, *currency, *joint, *cents), (*whole, *currency, *joint, *cents, *named)]
+            readings += [(*whole, *joint, *cents), (*whole, *joint, *cents, *currency)]
+        if int(found[2]) == 0:
+            readings.append((*whole, *currency))
+        if found[1].strip("0") == "":
+            readings.append((*cents, *named))
+    return (tuple(dict.fromkeys(readings)),)
+
+
+def _singular_first(words: Reading, amount: str) -> Reading:
+    """Return the words with the singular form first if the amount is one."""
+    if amount != "1":
+        return words
+    return tuple(tuple(reversed(word)) if len(word) == 2 else word for word in words)
+
+
+def read_half(match: re.Match[str]) -> Spans:
+    """Return the readings of "2,5 millones" and "3,5 kg": with a comma, and "dos millones y medio"."""
+    key = match[0].lstrip("0123456789.,").strip().lower()
+    amount = match[0][: -len(key)].strip()
+    nouns = parse_readings((UNITS | UNITS_AFTER_DIGITS | NOUNS_WITH_HALVES)[key])
+    whole = spell_cardinal(int(re.split("[.,]", amount)[0]))
+    half = "media" if nouns[0][0][0] in FEMININE_NOUNS else "medio"
+    readings = [(*number, *words) for words in nouns for number in _read_quantity(amount)]
+    readings += [(*whole, *words, ("y",), (half,)) for words in nouns]
+    readings += [(*whole, ("y",), (half,), *words) for words in nouns]
+    if key in ("millones", "millón"):
+        readings.append((*whole, *nouns[0], *spell_cardinal(500_000)))
+    return (tuple(dict.fromkeys(readings)),)
+
+
+_DENOMINATORS: Final = {2: "medios|medio|medias|media", 3: "tercios|tercio"}
+_DIVIDED: Final = "entre; partido por; dividido entre; dividido por; partido entre"
+
+
+def read_fraction(match: re.Match[str]) -> Spans:
+    """Return the readings of 3/4: "tres cuartos", "tres partido por cuatro", "tres cuatro", and of a date such as 15/3."""
+    over, under = (int(each) for each in match[0].split("/"))
+    one, other = spell_cardinal(over), spell_digits(match[0].split("/")[1])[0]
+    readings: list[Reading] = [] if over < under else [(*one, *other)]
+    if under in _DENOMINATORS:
+        readings.append((*one, *parse_words(_DENOMINATORS[under])))
+    elif 4 <= under <= 10:
+        (ordinal,) = spell_ordinal(under)[0]
+        forms = [form for form in ordinal if form.endswith("o")]
+        feminine = [form[:-1] + "a" for form in forms]
+        readings.append((*one, tuple([form + "s" for form in forms + feminine] + forms + feminine)))
+    elif 11 <= under <= 99:
+        (*_, last) = spell_cardinal(under)
+        stem = "".join(word[0] for word in spell_cardinal(under)[:-1]) + last[0]
+        readings.append((*one, (stem + "avos", stem + "avo")))
+    readings.append((*one, *other))
+    readings += [(*one, *joint, *other) for joint in parse_readings(f"{_DIVIDED}; barra; de; del; a; o")]
+    if (over, under) == (1, 2):
+        readings += parse_readings("medio|media; la mitad")
+    if 1 <= over <= 31 and 1 <= under <= 12:
+        (month,) = read_date(f"{over}/{under}/2000")[0][:1]
+        readings.append(month[:-3])  # without "de dos mil"
+    return (tuple(dict.fromkeys(readings)),)
+
+
+def read_score(match: re.Match[str]) -> Spans:
+    """Return the readings of 2:1: a score, a ratio or a division."""
+    one, other = (spell_digits(each.strip())[0] for each in match[0].split(":"))
+    joints = parse_readings(f"; a; por; es a; son; {_DIVIDED}")
+    return (tuple((*one, *joint, *other) for joint in joints),)
+
+
+_SIGNS: Final = {
+    "%": "por ciento; por cien",
+    "‰": "por mil",
+    "&": "y; and",
+    "@": "arroba",
+    "#": "; almohadilla; número",
+    "+": "más; y; ",
+    "=": "igual a; es igual a; igual; son; es; da",
+    "½": "medio|media; un medio; y medio|media",
+    "¼": "un cuarto; cuarto; y cuarto",
+    "¾": "tres cuartos; y tres cuartos",
+    "√": "raíz de; raíz cuadrada de; la raíz de",
+    "≥": "mayor o igual que",
+    "≤": "menor o igual que",
+} | CURRENCIES
+
+
+def read_sign(match: re.Match[str]) -> Spans:
+    """Return the readings of a sign on its own."""
+    sign = match[0]
+    readings = parse_readings(_SIGNS[sign])
+    is_before_digit = match.string[match.end() :].lstrip()[:1].isdecimal()
+    return (tuple(each for each in readings if each) if sign == "+" and is_before_digit else readings,)
+
+
+def read_minus(match: re.Match[str]) -> Spans:
+    """Return the readings of a sign before a number: an en dash may be the dash of a dialogue."""
+    return (parse_readings("; menos" if match[0] == "–" else "menos"),)
+
+
+def read_between(match: re.Match[str]) -> Spans:
+    """Return the readings of a dash between two numbers: 35 - 50 is a subtraction, 35-50 often a range or a code."""
+    is_subtraction = len(match[0]) > 1 or match[0] == "−"
+    return (parse_readings("menos; ; a; hasta; o" if is_subtraction else "; menos; a; hasta; o; guion"),)
+
+
+def read_power(match: re.Match[str]) -> Spans:
+    """Return the readings of the square and the cube of a number or a letter."""
+    is_square = match[0].strip()[-1] in "²2"
+    return (parse_readings("al cuadrado; elevado a dos" if is_square else "al cubo; elevado a tres"),)
+
+
+def read_degrees(match: re.Match[str]) -> Spans:
+    """Return the readings of ° and °C after a number."""
+    text, before = match[0].strip().lower(), match.string[: match.start()]
+    if not before.rstrip()[-1:].isdecimal():
+        return ()
+    degree = "grado|grados" if re.search(r"(?<![\d.,])1\s*$", before) else "grados|grado"
+    if text.endswith("f"):
+        return (parse_readings(f"{degree} fahrenheit; {degree}"),)
+    return (parse_readings(f"{degree}; {degree} centígrados|centígrado; {degree} celsius; {degree} ce"),)
+
+
+_NAME: Final = re.compile(r"[A-ZÁÉÍÓÚÑ][a-záéíóúñ]+\s*$")
+_PLAIN_ROMANS: Final = 50
+"""Up to here a Roman numeral without context may be one; larger ones are often a word in capitals."""
+
+
+def _read_roman(match: re.Match[str], written: str) -> Spans | None:
+    """Return the readings of a Roman numeral; None where the capitals are more likely a word or initials."""
+    letters = written.rstrip("ºª")
+    number, before = parse_roman(letters), match.string[: match.start()]
+    if number is None:
+        return None
+    is_century, is_named = _ORDINAL_CONTEXT.search(before), _NAME.search(before)
+    as_written = parse_words(letters.lower())
+    if letters != written:
+        return ((*spell_ordinal(number, "feminine" if written.endswith("ª") else "masculine"), as_written),)
+    if not is_century and not is_named and (len(letters) == 1 or number > _PLAIN_ROMANS):
+        return None
+    cardinal = (spell_cardinal(number),)
+    ordinals = spell_ordinal(number) + spell_ordinal(number, "feminine") if number <= 50 else ()
+    if is_century or is_named:
+        if len(letters) == 1 and not is_century and letters in "CDLM":
+            return None
+        spoken = (*ordinals, *cardinal) if number <= 10 else (*cardinal, *ordinals)
+        return (tuple(dict.fromkeys((*spoken, as_written))),)
+    return (tuple(dict.fromkeys((*cardinal, *ordinals, as_written))),)
+
+
+def read_fixed(match: re.Match[str]) -> Spans:
+    """Return the readings of abbreviations of several parts."""
+    letters = re.sub(r"[^a-zª/]", "", match[0].lower())
+    words = {
+        "pej": "por ejemplo",
+        "ac": "antes de cristo",
+        "adec": "antes de cristo",
+        "dc": "después de cristo",
+        "ddec": "después de cristo",
+        "eeuu": "estados unidos",
+        "dª": "doña",
+        "profª": "profesora",
+        "c/": "calle",
+    }
+    return (parse_readings(words[letters]),)
+
+
+_AFTER_NUMBER_WORD: Final = re.compile(
+    r"\b(?:uno?|una|dos|tres|cuatro|cinco|seis|siete|ocho|nueve|diez|once|doce|trece|catorce|quince|dieci\w+|veint\w+"
+    r"|\w+nta|\w*cien(?:to|tos|tas)?|quinient[oa]s|mil|millones|medio|media)\s*$",
+    re.IGNORECASE,
+)
+
+
+def read_word(match: re.Match[str]) -> Spans | None:
+    """Return the readings of an abbreviation, a unit, a Roman numeral or a number word; None for any other word."""
+    written = match[0].rstrip(".")
+    word = written.lower()
+    has_stop = written != match[0]
+    if (spoken := ABBREVIATIONS.get(word) or (DOTTED_ABBREVIATIONS.get(word) if has_stop else None)) is not None:
+        return ((*parse_readings(spoken), parse_words(word)),)
+    if word in SPELLED_WORDS:
+        return (SPELLED_WORDS[word],)
+    if word in UNITS:
+        return (_read_unit_words(UNITS[word], match),)
+    if word in UNITS_AFTER_DIGITS:
+        before = match.string[: match.start()]
+        if _AFTER_DIGIT.search(before):
+            return ((*_read_unit_words(UNITS_AFTER_DIGITS[word], match), parse_words(word)),)
+        if _AFTER_NUMBER_WORD.search(before):
+            return ((parse_words(word), *parse_readings(UNITS_AFTER_DIGITS[word])),)
+    return _read_roman(match, written) if written[0] in "MDCLXVI" else None
+
+
+_AFTER_DIGIT: Final = re.compile(r"\d\s*$")
+
+
+def _read_unit_words(words: str, match: re.Match[str]) -> Span:
+    is_one = re.search(r"(?<![\d.,])1\s*$", match.string[: match.start()])
+    return tuple(_singular_first(each, "1" if is_one else "") for each in parse_readings(words))
+
+
+Reader = Callable[[re.Match[str]], Spans | None]
+"""Returns the spans of a match; None where the text stays as it is."""
+
+
+def _always(text: str) -> Reader:
+    span = parse_readings(text)
+    return lambda _: (span,)
+
+
+READERS: Final[dict[str, Reader]] = {
+    "iso_date": lambda match: read_date(match[0]),
+    "date": lambda match: read_date(match[0]),
+    "clock": lambda match: read_clock(match[0]),
+    "score": read_score,
+    "day": lambda match: read_first_day(match[0]),
+    "ordinal": read_ordinal,
+    "money": read_money,
+    "half": read_half,
+    "fraction": read_fraction,
+    "power": read_power,
+    "grouped": read_grouped,
+    "number": read_number,
+    "degrees": read_degrees,
+    "half_day": lambda match: read_half_day(match[0]),
+    "times": _always("por; equis; x; veces"),
+    "divided": _always(f"{_DIVIDED}; "),
+    "between": read_between,
+    "minus": read_minus,
+    "sign": read_sign,
+    "number_sign": _always("número"),
+    "fixed": read_fixed,
+    "page": _always("página"),
+    "century": _always("siglo"),
+    "don": _always("don; d"),
+    "word": read_word,
+}
+"""The reader of each group of the pattern in `written_forms`."""

@@ -1,0 +1,80 @@
+"""Find what Spanish texts write in digits, signs and abbreviations.
+
+One pattern with a named group for each kind of written form finds the forms from left to right; at each place the first
+kind that matches wins. `form_readers` has a reader for each kind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from habla_ml.evaluation.scoring.abbreviations import (
+    CURRENCIES,
+    DOTTED_ABBREVIATIONS,
+    FORMS_BY_WORD,
+    NOUNS_WITH_HALVES,
+    UNITS,
+    UNITS_AFTER_DIGITS,
+)
+from habla_ml.evaluation.scoring.dates_and_times import MONTHS
+
+_CURRENCY: Final = f"(?:US\\$|[{''.join(CURRENCIES)}])"
+_QUANTITY: Final = r"\d+(?:[.,]\d+)*"
+_GROUPED: Final = r"\d{1,3}(?:[\ \u00a0\u202f]\d{3})+(?:,\d+)?(?!\d|[.,]\d)"
+
+
+def _alternate(words: Iterable[str]) -> str:
+    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+
+
+_MONTH: Final = _alternate(month for names in MONTHS for month in names.split("|"))
+_HALVED: Final = _alternate([*NOUNS_WITH_HALVES, *UNITS, *UNITS_AFTER_DIGITS])
+
+WRITTEN_FORM: Final = re.compile(
+    rf"""
+    (?:(?<=\d)|(?![^\W\d_ºª²³½¼¾]))(?:  # after a digit, or at no letter
+          (?P<iso_date>(?<![\w.,/-])\d{{4}}-(?:0\d|1[0-2])-(?:[0-2]\d|3[01])(?![\w/-]))
+        | (?P<date>(?<![\w.,/-])(?:0?[1-9]|[12]\d|3[01])
+            (?P<separator>[/.-])(?:0?[1-9]|1[0-2])(?P=separator)(?:\d{{4}}|\d{{2}})(?![\d/-]|[.,]\d))
+        | (?P<clock>(?<![\d:.,/])(?:[01]?\d|2[0-4]):[0-5]\d(?::[0-5]\d)?(?![\d:])(?:\s?h(?:rs|s)?\b\.?)?
+            |(?<=\blas\ )(?:[01]?\d|2[0-4])[.][0-5]\d(?![\d.,%])(?:\s?h(?:rs|s)?\b\.?)?
+            |(?<![\d:.,/])(?:[01]?\d|2[0-4])(?:\s?h\s?|[.])[0-5]\d\s?(?:h(?:rs|s)?|min)\b\.?
+            |(?<![\d:.,/])(?:[01]?\d|2[0-4])h[0-5]\d\b)
+        | (?P<score>(?<![\d:.,/])\d{{1,3}}\s?:\s?\d{{1,3}}(?![\d:.,/]))
+        | (?P<day>(?<![\w.,/-])1(?=\s+de\s+(?:{_MONTH})\b))
+        | (?P<ordinal>(?<![\d.,])\d{{1,4}}(?:
+              \s?\.?\s?[ºª°](?!\s?[CFcf]\b)(?:s\b)?
+            | \.?(?:er|ro|ra|do|da|to|ta|mo|ma|vo|va|no|na|os|as)\b\.?
+            | [oa]\b))
+        | (?P<money>{_CURRENCY}\s?(?:{_GROUPED}|{_QUANTITY})|(?:{_GROUPED}|{_QUANTITY})\s?{_CURRENCY})
+        | (?P<half>(?<![\d.,/])\d+[.,]50?\s*(?:{_HALVED})(?![\w/²³]))
+        | (?P<fraction>(?<![\d/.,])\d{{1,3}}/\d{{1,4}}(?![\d/]|[.,]\d))
+        | (?P<power>(?<=\d)\s?[²³]|(?<=\b[a-z])[²³]|(?<=\d)\s?\^\s?[23]\b)
+        | (?P<grouped>(?<![\d.,]){_GROUPED})
+        | (?P<number>{_QUANTITY})
+        | (?P<degrees>(?:(?<=\d)\s?)?[°º]\s?(?:[CF]\b)?)
+        | (?P<half_day>(?<=\d)\s?[ap]\.?\s?m\b\.?)
+        | (?P<times>(?<=\d)\s?[x×*·]\s?(?=\d)|×)
+        | (?P<divided>(?<=\d)(?:\s/\s|\s?÷\s?)(?=\d)|÷)
+        | (?P<between>(?<=\d)\s?[-−–]\s?(?=\d))
+        | (?P<minus>(?<![^\s(=+×*/])[-−–](?=\d)|−)
+        | (?P<sign>[%‰€$£¥&@#+=½¼¾√≥≤])
+    )
+    | (?<![^\W\d_])(?=[^\W\d_])(?:  # at the first letter of a word
+          (?P<number_sign>n(?:\.?\s?[º°]|º)\.?)
+        | (?P<fixed>p\.?\s?ej\b\.?|[ad]\.\s?(?:de\s)?(?-i:C)\b\.?|e{{2}}\.?\s?u{{2}}\b\.?|d\.ª|prof\.ª|c/(?=\s?\w))
+        | (?P<page>p\.\s?(?=\d))
+        | (?P<century>s\.\s?(?=(?-i:[XVI]+\b)))
+        | (?P<don>d\.(?=\s?(?-i:[A-ZÁÉÍÓÚÑ])))
+        | (?P<word>(?:k?m/[hs]|[kc]?m[23²³]|[^\W\d_²³]+)\b\.?)
+    )
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+SIGNS: Final = re.compile(r"[\d%‰€$£¥&@#+=½¼¾√≥≤²³°ºª×÷−]|\b[MDCLXVI]{2,}\b")
+"""A text with one of these may have written forms."""
+FORM_WORDS: Final = frozenset([*FORMS_BY_WORD, *DOTTED_ABBREVIATIONS, *"pscndivxlcm", "ee"])
+"""A text without such signs has written forms only if one of these is among its words."""
