@@ -128,10 +128,17 @@ def load_snapshot(lake: Lake, snapshot_id: str) -> Snapshot:
 
 def read_train_sentences(lake: Lake, snapshot: Snapshot) -> Iterator[str]:
     """Yield the sentences of the train split, without audio."""
+    for _, sentence in read_sentences(lake, snapshot, "train"):
+        yield sentence
+
+
+def read_sentences(lake: Lake, snapshot: Snapshot, split: OpenSplit) -> Iterator[tuple[str, str]]:
+    """Yield the segment id and the sentence of every utterance of an open split, without audio."""
     import pyarrow.compute as pc
 
-    table = read_table(lake, snapshot.segments, ["split", "sentence"])
-    yield from table.filter(pc.equal(table["split"], "train"))["sentence"].to_pylist()
+    table = read_table(lake, snapshot.segments, ["split", "segment_id", "sentence"])
+    found = table.filter(pc.equal(table["split"], split))
+    yield from zip(found["segment_id"].to_pylist(), found["sentence"].to_pylist(), strict=True)
 
 
 def read_utterances(

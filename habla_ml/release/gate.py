@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from habla_ml.errors import ReleaseError
@@ -13,6 +13,7 @@ from habla_ml.export.exporter import PublishedExport
 from habla_ml.export.publish import read_export
 from habla_ml.export.registry import EXPORTERS, SERVED
 from habla_ml.lake import Lake, Pointer, catalogue
+from habla_ml.release.stale_evidence import PresentState, find_other_artefacts, find_other_circumstances
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,12 @@ class GateResult:
     """Decision of a person that replaces a refusal of the rule."""
 
 
-def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision]) -> GateResult:
-    """Apply the rule to the stored evidence of `version`, and check that it describes the present artefacts.
+def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision], present: PresentState) -> GateResult:
+    """Apply the rule to the stored evidence of `version`, and check that it describes the present.
 
     A refusal is a result, not an error. It has one of two causes: the rule `decide` refuses and there is no override of
-    this evidence, or the report describes other artefacts, which no override can accept.
+    this evidence, or the evidence is about other artefacts, another test set, other conventions, another scorer or
+    another release than the present ones (`read_present_state`), which no override can accept.
 
     Raises:
         ReleaseError: The version was never evaluated, or has no checkpoint or CTranslate2 model.
@@ -57,14 +59,17 @@ def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision
         raise _build_missing_error(version, SERVED.title, SERVED.asset_name)
     stored = str(report.value["comparison"])
     comparison = read_comparison(lake.get_bytes(stored))
-    stale = list(_find_stale_evidence(report, comparison, checkpoint, exports))
+    stale = [
+        *find_other_artefacts(report, comparison, checkpoint, exports),
+        *find_other_circumstances(comparison, present),
+    ]
     decision = decide(comparison)
     override = None if decision.verdict == "deploy" else read_override(lake, version, decision.evidence)
     signed = () if override is None else (override.to_sentence(),)
     return GateResult(
         version=version,
         is_allowed=not stale and (decision.verdict == "deploy" or override is not None),
-        reasons=(*stale, *signed, *decision.reasons),
+        reasons=tuple(dict.fromkeys((*stale, *signed, *decision.reasons))),
         comparison=comparison,
         comparison_object=stored,
         checkpoint=checkpoint,
@@ -75,25 +80,3 @@ def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision
 
 def _build_missing_error(version: str, artefact: str, asset: str) -> ReleaseError:
     return ReleaseError(f"model version {version} has no {artefact} to release; materialise `{asset}` for it")
-
-
-def _find_stale_evidence(
-    report: Pointer, comparison: Comparison, checkpoint: Pointer, exports: Mapping[str, PublishedExport]
-) -> Iterator[str]:
-    """Yield one sentence per difference between the evidence and the present artefacts."""
-    trained, served = checkpoint.value["tree"], exports[SERVED.name].artefact
-    candidate = comparison.model("candidate")
-    links = [
-        ("The report is about another checkpoint", report.value.get("checkpoint"), trained, "wer_report"),
-        (f"The report is about another {SERVED.title}", report.value.get(SERVED.name), served, "wer_report"),
-        ("The evidence measured another model", candidate and candidate.artefact_digest, served, "wer_report"),
-    ]
-    links += [
-        (f"The {each.title} is of another checkpoint", exports[each.name].checkpoint, trained, each.asset_name)
-        for each in EXPORTERS
-        if each.name in exports
-    ]
-    for fault, found, present, asset in links:
-        if found != present:
-            short = [str(digest or "none")[:12] for digest in (found, present)]
-            yield f"{fault} ({short[0]}) than the present one ({short[1]}); materialise `{asset}` again."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,26 @@ from pydantic import ValidationError
 
 from habla_ml.errors import EvaluationError, ReleaseError
 from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.comparison.test_set_digest import compute_test_set_digest
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.release.candidate import collect_candidate
 from habla_ml.release.gate import check_gate
 from habla_ml.release.override import sign_override
 from habla_ml.release.publish import publish_release, read_manifest
+from habla_ml.release.stale_evidence import PresentState
 from habla_ml.settings import PromotionSettings, ReleaseSettings, StoreSettings
 from habla_ml_tests.testing.release_drafts import make_release_files
-from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
+from habla_ml_tests.testing.simulated_hypotheses import TEST_PROVENANCE, make_comparison, make_utterances
 from habla_ml_tests.testing.trained_versions import fake_digest, make_training_record
 
+UTTERANCES = make_utterances(8, 6)
+PRESENT = PresentState(
+    test_set=compute_test_set_digest((each.segment_id, each.sentence) for each in UTTERANCES),
+    conventions=TEST_PROVENANCE.conventions_digest,
+    release=None,
+    release_artefact=None,
+)
 PROMOTION_RULE = functools.partial(decide, settings=PromotionSettings())
 
 
@@ -38,7 +48,7 @@ def set_pointer(lake: Lake, name: str, **changes: Any) -> None:
 
 def measured(artefact: str, candidate_rate: float = 0.1) -> Comparison:
     comparison = make_comparison(
-        make_utterances(8, 6), {"base": 0.4, "candidate": candidate_rate}, {"base": 0.1, "candidate": 0.1}
+        UTTERANCES, {"base": 0.4, "candidate": candidate_rate}, {"base": 0.1, "candidate": 0.1}
     )
     models = tuple(
         each.model_copy(update={"artefact_digest": artefact}) if each.role == "candidate" else each
@@ -87,7 +97,7 @@ def evaluate(lake: Lake, candidate_rate: float = 0.1) -> None:
 def test_a_version_without_an_evaluation_is_an_error(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     with pytest.raises(ReleaseError, match=r"v2 was never evaluated.*materialise `wer_report`"):
-        check_gate(lake, "v2", PROMOTION_RULE)
+        check_gate(lake, "v2", PROMOTION_RULE, PRESENT)
 
 
 @pytest.mark.parametrize(
@@ -103,13 +113,13 @@ def test_a_version_without_an_artefact_is_an_error(tmp_path: Path, pointer: str,
     evaluate(lake)
     (tmp_path / "lake" / "pointers" / "models" / "v2" / f"{pointer}.json").unlink()
     with pytest.raises(ReleaseError, match=f"v2 has no {artefact} to release; materialise `{asset}`"):
-        check_gate(lake, "v2", PROMOTION_RULE)
+        check_gate(lake, "v2", PROMOTION_RULE, PRESENT)
 
 
 def test_a_clear_gain_is_allowed(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake)
-    gate = check_gate(lake, "v2", PROMOTION_RULE)
+    gate = check_gate(lake, "v2", PROMOTION_RULE, PRESENT)
     assert gate.is_allowed
     assert gate.reasons == PROMOTION_RULE(gate.comparison).reasons
 
@@ -118,7 +128,7 @@ def test_the_gate_ignores_the_stored_verdict(lake: Lake, tmp_path: Path) -> None
     train_and_export(lake, tmp_path)
     evaluate(lake, candidate_rate=0.4)
     set_pointer(lake, "models/v2/report", verdict="deploy")
-    gate = check_gate(lake, "v2", PROMOTION_RULE)
+    gate = check_gate(lake, "v2", PROMOTION_RULE, PRESENT)
     assert not gate.is_allowed
     assert "not significant" in gate.reasons[0]
     with pytest.raises(ReleaseError, match=r"v2 may not be released: .*not significant"):
@@ -129,7 +139,7 @@ def test_a_stricter_rule_refuses(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake)
     strict = functools.partial(decide, settings=PromotionSettings(deploy_above_relative=0.99))
-    assert not check_gate(lake, "v2", strict).is_allowed
+    assert not check_gate(lake, "v2", strict, PRESENT).is_allowed
 
 
 @pytest.mark.parametrize(
@@ -149,7 +159,7 @@ def test_evidence_about_other_artefacts_is_refused(
     train_and_export(lake, tmp_path)
     evaluate(lake)
     set_pointer(lake, f"models/v2/{pointer}", **{key: "f" * 64})
-    gate = check_gate(lake, "v2", PROMOTION_RULE)
+    gate = check_gate(lake, "v2", PROMOTION_RULE, PRESENT)
     assert not gate.is_allowed
     assert any(reason in each and "materialise" in each for each in gate.reasons)
 
@@ -158,9 +168,70 @@ def test_evidence_about_another_model_is_refused(lake: Lake, tmp_path: Path) -> 
     train_and_export(lake, tmp_path)
     evaluate(lake)
     set_pointer(lake, "models/v2/report", comparison=lake.put_bytes(measured("e" * 64).to_json().encode()))
-    gate = check_gate(lake, "v2", PROMOTION_RULE)
+    gate = check_gate(lake, "v2", PROMOTION_RULE, PRESENT)
     assert not gate.is_allowed
     assert gate.reasons[0].startswith("The evidence measured another model (eeeeeeeeeeee)")
+
+
+@pytest.mark.parametrize(
+    ("present", "reason"),
+    [
+        (replace(PRESENT, test_set="e" * 64), "another test set"),
+        (replace(PRESENT, test_set=None), "another test set"),
+        (replace(PRESENT, conventions="e" * 64), "other conventions"),
+        (
+            replace(PRESENT, release="v1", release_artefact="e" * 64),
+            "compares with no release, but v1 is to be replaced",
+        ),
+    ],
+)
+def test_evidence_of_other_circumstances_is_refused_and_no_override_accepts_it(
+    lake: Lake, tmp_path: Path, present: PresentState, reason: str
+) -> None:
+    train_and_export(lake, tmp_path)
+    evaluate(lake, candidate_rate=0.4)
+    sign_override(lake, "v2", "Ana Ruiz", OVERRIDE_TEXT, NOW, PROMOTION_RULE)
+    assert check_gate(lake, "v2", PROMOTION_RULE, PRESENT).is_allowed
+    gate = check_gate(lake, "v2", PROMOTION_RULE, present)
+    assert not gate.is_allowed
+    assert reason in gate.reasons[0]
+    assert "aterialise" in gate.reasons[0]
+
+
+def test_evidence_of_another_scorer_is_refused_and_no_override_accepts_it(lake: Lake, tmp_path: Path) -> None:
+    train_and_export(lake, tmp_path)
+    evaluate(lake)
+    found = check_gate(lake, "v2", PROMOTION_RULE, PRESENT).comparison
+    older = found.model_copy(update={"method": found.method.model_copy(update={"scorer": "scorer-0"})})
+    set_pointer(lake, "models/v2/report", comparison=lake.put_bytes(older.to_json().encode()))
+    sign_override(lake, "v2", "Ana Ruiz", OVERRIDE_TEXT, NOW, PROMOTION_RULE)
+    gate = check_gate(lake, "v2", PROMOTION_RULE, PRESENT)
+    assert not gate.is_allowed
+    assert "scorer-0" in gate.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("release", "artefact", "reason"),
+    [("v1", "1" * 64, ""), ("v0", "1" * 64, "compares with v1, but v0"), ("v1", "e" * 64, "other files of v1")],
+)
+def test_evidence_counts_only_against_the_release_that_it_would_replace(
+    lake: Lake, tmp_path: Path, release: str, artefact: str, reason: str
+) -> None:
+    train_and_export(lake, tmp_path)
+    evaluate(lake)
+    served = lake.read_pointer("models/v2/ctranslate2")
+    assert served is not None
+    comparison = make_comparison(UTTERANCES, {"base": 0.5, "previous": 0.4, "candidate": 0.1})
+    models = [
+        each.model_copy(update={"artefact_digest": served.value["tree"]}) if each.role == "candidate" else each
+        for each in comparison.models
+    ]
+    stored = comparison.model_copy(update={"models": tuple(models)})
+    set_pointer(lake, "models/v2/report", comparison=lake.put_bytes(stored.to_json().encode()))
+    present = replace(PRESENT, release=release, release_artefact=artefact)
+    gate = check_gate(lake, "v2", PROMOTION_RULE, present)
+    assert gate.is_allowed is (not reason)
+    assert reason in gate.reasons[0]
 
 
 def test_unreadable_evidence_is_an_error(lake: Lake, tmp_path: Path) -> None:
@@ -168,7 +239,7 @@ def test_unreadable_evidence_is_an_error(lake: Lake, tmp_path: Path) -> None:
     evaluate(lake)
     set_pointer(lake, "models/v2/report", comparison=lake.put_bytes(b"{}"))
     with pytest.raises(EvaluationError, match="evaluate the model version again"):
-        check_gate(lake, "v2", PROMOTION_RULE)
+        check_gate(lake, "v2", PROMOTION_RULE, PRESENT)
 
 
 def make_release_settings(folder: Path) -> ReleaseSettings:
@@ -181,7 +252,7 @@ def test_the_checked_artefacts_are_published(lake: Lake, tmp_path: Path, phone: 
     if not phone:
         (tmp_path / "lake" / "pointers" / "models" / "v2" / "coreml.json").unlink()
     evaluate(lake)
-    gate = check_gate(lake, "v2", PROMOTION_RULE)
+    gate = check_gate(lake, "v2", PROMOTION_RULE, PRESENT)
     train_and_export(lake, tmp_path, content="trained again meanwhile")
     draft, files = collect_candidate(lake, gate, make_release_settings(tmp_path), tmp_path / "work")
     store = DirectoryStore(tmp_path / "cdn")
@@ -211,9 +282,9 @@ OVERRIDE_TEXT = "Ten parents asked for it, and the school year ends next week."
 def test_an_override_allows_the_release_and_is_in_the_manifest(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake, candidate_rate=0.4)
-    assert not check_gate(lake, "v2", PROMOTION_RULE).is_allowed
+    assert not check_gate(lake, "v2", PROMOTION_RULE, PRESENT).is_allowed
     signed = sign_override(lake, "v2", "Ana Ruiz", OVERRIDE_TEXT, NOW, PROMOTION_RULE)
-    gate = check_gate(lake, "v2", PROMOTION_RULE)
+    gate = check_gate(lake, "v2", PROMOTION_RULE, PRESENT)
     assert gate.is_allowed
     assert gate.reasons[0] == f"Released against the rule by Ana Ruiz on 2026-11-21: {OVERRIDE_TEXT}"
     assert set(signed.against) <= set(gate.reasons)
@@ -227,7 +298,7 @@ def test_an_override_ends_with_a_new_evaluation(lake: Lake, tmp_path: Path) -> N
     evaluate(lake, candidate_rate=0.4)
     sign_override(lake, "v2", "Ana Ruiz", OVERRIDE_TEXT, NOW, PROMOTION_RULE)
     evaluate(lake, candidate_rate=0.41)
-    gate = check_gate(lake, "v2", PROMOTION_RULE)
+    gate = check_gate(lake, "v2", PROMOTION_RULE, PRESENT)
     assert not gate.is_allowed
     assert gate.override is None
 
@@ -247,4 +318,4 @@ def test_an_override_does_not_accept_other_artefacts(lake: Lake, tmp_path: Path)
     evaluate(lake, candidate_rate=0.4)
     sign_override(lake, "v2", "Ana Ruiz", OVERRIDE_TEXT, NOW, PROMOTION_RULE)
     set_pointer(lake, "models/v2/ctranslate2", tree=fake_digest("another"))
-    assert not check_gate(lake, "v2", PROMOTION_RULE).is_allowed
+    assert not check_gate(lake, "v2", PROMOTION_RULE, PRESENT).is_allowed

@@ -33,9 +33,11 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
         from habla_ml.release.candidate import collect_candidate
         from habla_ml.release.gate import check_gate
         from habla_ml.release.publish import publish_release
+        from habla_ml.release.stale_evidence import read_present_state
 
         opened, version = lake.lake(), context.partition_key
-        gate = check_gate(opened, version, partial(decide, settings=settings.promotion))
+        present = read_present_state(opened, cdn.store(), settings, version)
+        gate = check_gate(opened, version, partial(decide, settings=settings.promotion), present)
         why = bullet_list(gate.reasons)
         if not gate.is_allowed:
             context.log.warning(f"{version} is not released: {' '.join(gate.reasons)}")

@@ -19,6 +19,7 @@ from habla_ml.evaluation.comparison.records import (
     ScoredSet,
 )
 from habla_ml.evaluation.comparison.slices import compute_slices
+from habla_ml.evaluation.comparison.test_set_digest import compute_test_set_digest
 from habla_ml.evaluation.metrics.confusions import ModelConfusions, count_confusions, tabulate_confusions
 from habla_ml.evaluation.metrics.dialect_features import find_dialect_features
 from habla_ml.evaluation.metrics.feature_errors import FeatureScore, count_feature_errors, score_dialect_features
@@ -43,7 +44,6 @@ from habla_ml.evaluation.scoring.alignment import SCORER_VERSION, compute_corpus
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.evaluation.scoring.readings import choose_reading
 from habla_ml.evaluation.scoring.statistics import INTERVAL_RULE
-from habla_ml.lake import compute_digest
 
 if TYPE_CHECKING:
     from habla_ml.settings import EvaluationSettings
@@ -219,7 +219,7 @@ def _describe_method(settings: EvaluationSettings, measurements: OptionalMeasure
 def _describe_set(speech: ScoredSpeech) -> ScoredSet:
     references = speech.references
     return ScoredSet(
-        digest=compute_digest(sorted([each.segment_id, each.sentence] for each in references)),
+        digest=compute_test_set_digest((each.segment_id, each.sentence) for each in references),
         utterances=len(references),
         sessions=len(set(speech.sessions)),
         words=sum_counts(speech.models[0].words).reference_words,

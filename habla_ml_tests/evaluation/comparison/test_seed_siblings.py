@@ -19,6 +19,7 @@ from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.lake import DirectoryStore, Lake, catalogue
 from habla_ml.release.gate import check_gate
 from habla_ml.release.override import sign_override
+from habla_ml.release.stale_evidence import PresentState
 from habla_ml.settings import PromotionSettings
 from habla_ml.training.plan import VersionPlan
 from habla_ml.training.record import FirstStageRecord, TrainedRun
@@ -173,8 +174,10 @@ def test_a_repeat_is_never_released(lake: Lake, tmp_path: Path) -> None:
     store_training(lake, "v2", 1)
     (plan,) = plan_replicates(lake, "v2", [11], tmp_path)
     store_training(lake, plan.version, 11)
-    store_report(lake, plan.version, measured(plan.version, 0.05))
-    gate = check_gate(lake, plan.version, PROMOTION_RULE)
+    comparison = measured(plan.version, 0.05)
+    store_report(lake, plan.version, comparison)
+    present = PresentState(comparison.test.digest, comparison.provenance.conventions_digest, None, None)
+    gate = check_gate(lake, plan.version, PROMOTION_RULE, present)
     assert not gate.is_allowed
     assert gate.reasons[0].startswith("v2-s2 repeats v2 with another seed")
     now = datetime(2026, 11, 21, tzinfo=UTC)
