@@ -8,11 +8,15 @@ policy and the common style. `table.html.j2` draws a `habla_ml.tables.TextTable`
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
 from itertools import count
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 
 def open_template(package: str, name: str, **filters: Callable[..., Any]) -> jinja2.Template:
@@ -31,6 +35,23 @@ def open_template(package: str, name: str, **filters: Callable[..., Any]) -> jin
     ids = count(1)
     environment.globals["make_id"] = lambda: f"term-{next(ids)}"
     return environment.get_template(name)
+
+
+@dataclass(frozen=True)
+class PageScript:
+    """A script of the package that a page embeds; the page's content security policy allows it by its hash."""
+
+    source: Markup
+
+    @classmethod
+    def load(cls, package: str, name: str) -> PageScript:
+        """Read the script `name` in the folder `templates` of `package`."""
+        return cls(Markup((files(package) / "templates" / name).read_text("utf-8")))  # noqa: S704 - the package's own
+
+    @property
+    def policy(self) -> str:
+        """The source expression of the content security policy."""
+        return f"'sha256-{base64.b64encode(hashlib.sha256(self.source.encode()).digest()).decode()}'"
 
 
 def _encode_audio(flac: bytes) -> str:

@@ -98,7 +98,7 @@ def test_a_new_metric_appears_in_the_comparison_the_scoreboard_and_the_report(pr
         print([round(each.metrics["empty_hypotheses"].value, 2) for each in comparison.models])
         print([row.metric for row in build_scoreboard(comparison, AcceptableSettings())][0])
         content = ReportContent(comparison)
-        print("empty hypotheses" in render_markdown(content), "empty hypotheses" in render_html(content, {}))
+        print("empty hypotheses" in render_markdown(content), "empty hypotheses" in render_html(content))
         metadata = build_comparison_metadata(comparison, AcceptableSettings())
         print(any("empty hypotheses" in str(value.value) for value in metadata.values() if hasattr(value, "value")))
         """,

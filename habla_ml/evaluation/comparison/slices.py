@@ -48,6 +48,17 @@ def compute_slices(speech: ScoredSpeech, settings: EvaluationSettings) -> tuple[
     )
 
 
+def list_slice_names(reference: Reference, quiet_below_dbfs: float, shown: Mapping[str, str]) -> dict[Dimension, str]:
+    """Return the name of the utterance's slice in each dimension.
+
+    Args:
+        reference: The utterance.
+        quiet_below_dbfs: Speech below it is quiet.
+        shown: Name of a speaker or session → the one of its spellings to show.
+    """
+    return {key.dimension: key.name for key in _list_slice_keys(reference, quiet_below_dbfs, shown)}
+
+
 @dataclass(frozen=True)
 class _SliceKey:
     dimension: Dimension

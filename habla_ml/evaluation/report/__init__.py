@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from habla_ml.audio import encode_flac
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.evaluation.comparison.error_tables import ErrorTables
 from habla_ml.evaluation.comparison.records import COMPARISON_FORMAT, Comparison
 from habla_ml.evaluation.report.content import ReportContent
+from habla_ml.evaluation.report.error_browser import build_error_browser
 from habla_ml.evaluation.report.html import render_html
 from habla_ml.evaluation.report.markdown import render_markdown
-from habla_ml.transcription.audio_check import find_audio_fault
 
 
 class ReportFiles:
@@ -36,7 +35,7 @@ def write_report(
 
     Args:
         content: What the report shows.
-        utterances: The test set, for the audio of the examples; read once, only the examples are kept.
+        utterances: The test set, for the error browser; read once, and not without error tables.
         folder: Folder of the files; created if it is missing.
         error_tables: Every utterance and every wrong word, with a row for each model.
     """
@@ -44,15 +43,10 @@ def write_report(
 
     content = replace(content, has_error_tables=error_tables is not None)
     comparison = content.comparison
-    wanted = {each.segment_id for each in comparison.examples}
-    flac_by_segment = {
-        each.segment_id: encode_flac(each.audio)
-        for each in utterances
-        if each.segment_id in wanted and find_audio_fault(each.audio) is None
-    }
+    browser = build_error_browser(comparison, utterances, error_tables.utterances) if error_tables else None
     files = ReportFiles(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    files.html.write_text(render_html(content, flac_by_segment), encoding="utf-8")
+    files.html.write_text(render_html(content, browser), encoding="utf-8")
     files.markdown.write_text(render_markdown(content), encoding="utf-8")
     files.json.write_text(comparison.to_json(), encoding="utf-8")
     files.schema.write_text(_build_comparison_schema(), encoding="utf-8")

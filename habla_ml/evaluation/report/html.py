@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from habla_ml.document import Section
 from habla_ml.evaluation.report.content import ReportContent
-from habla_ml.evaluation.report.sections import build_sections
+from habla_ml.evaluation.report.error_browser import ErrorBrowser
+from habla_ml.evaluation.report.sections import EXAMPLES_SECTION, build_sections
 from habla_ml.evaluation.report.summary import summarise
-from habla_ml.html import open_template
+from habla_ml.html import PageScript, open_template
+
+BROWSER_SECTION = "utterances"
+_PACKAGE = "habla_ml.evaluation.report"
 
 
-def render_html(content: ReportContent, flac_by_segment: Mapping[str, bytes]) -> str:
-    """Return the whole page; `flac_by_segment` holds the audio of the examples as FLAC, by segment id."""
-    return open_template("habla_ml.evaluation.report", "report.html.j2").render(
+def render_html(content: ReportContent, browser: ErrorBrowser | None = None) -> str:
+    """Return the whole page; the browser of all utterances takes the place of the examples."""
+    sections = build_sections(content)
+    if browser is not None:
+        kept = [each for each in sections if each.id != EXAMPLES_SECTION]
+        sections = (*kept[:-1], Section(BROWSER_SECTION, "", (), "Every utterance"), kept[-1])
+    return open_template(_PACKAGE, "report.html.j2").render(
         content=content,
         verdict_class=content.decision.verdict if content.decision else "none",
         summary=summarise(content),
-        sections=build_sections(content),
-        examples=[each for each in content.comparison.examples if each.segment_id in flac_by_segment],
-        flac=flac_by_segment,
+        sections=sections,
+        browser=browser,
+        browser_section=BROWSER_SECTION,
+        script=PageScript.load(_PACKAGE, "error_browser.js"),
     )

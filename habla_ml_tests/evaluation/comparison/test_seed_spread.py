@@ -82,7 +82,7 @@ def test_seeds_with_equal_results_have_no_spread() -> None:
 
 def test_a_version_with_one_seed_has_no_seed_section() -> None:
     assert describe_seed_spread(MEASURED) == ""
-    assert "seeds" not in render_html(ReportContent(MEASURED, decide(MEASURED, PromotionSettings())), {})
+    assert "seeds" not in render_html(ReportContent(MEASURED, decide(MEASURED, PromotionSettings())))
     assert "## Seeds" not in render_markdown(ReportContent(MEASURED))
 
 
@@ -90,7 +90,7 @@ def test_both_forms_of_the_report_name_each_seed_and_the_json_keeps_them() -> No
     found = with_seeds(0.204, 0.2, 0.208)
     assert found.seeds is not None
     content = ReportContent(found, decide(found, PromotionSettings()))
-    html, markdown = render_html(content, {}), render_markdown(content)
+    html, markdown = render_html(content), render_markdown(content)
     assert describe_seed_spread(found) in html
     assert "v2-s3" in html
     assert format_seed_spread(found.seeds) in html

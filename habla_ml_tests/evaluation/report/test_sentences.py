@@ -23,7 +23,7 @@ def failed(comparison: Comparison, failures: DecodingFailures) -> Comparison:
 
 def render_both(comparison: Comparison, training_advice: Advice | None = None) -> tuple[str, str]:
     content = ReportContent(comparison, training_advice=training_advice)
-    return render_html(content, {}), render_markdown(content)
+    return render_html(content), render_markdown(content)
 
 
 def test_fallback_clips_are_reported_and_are_no_faults(
