@@ -106,7 +106,7 @@ def _find_released_model(context: CommandContext) -> TranscriptionModel:
     from habla_ml.export.registry import SERVED
     from habla_ml.lake import catalogue
     from habla_ml.release.channel import read_channel
-    from habla_ml.transcription.options import build_served_options
+    from habla_ml.transcription.serving_profiles import build_served_options
     from habla_ml.transcription.transcribe_files import TranscriptionModel
 
     settings, lake, channel = context.settings, context.lake, context.settings.release.channel

@@ -27,6 +27,7 @@ from habla_ml.evaluation.comparison.error_tables import ErrorTables
 from habla_ml.evaluation.comparison.model_spec import parse_model_spec
 from habla_ml.evaluation.comparison.models_under_test import prepare_base_model, prepare_model
 from habla_ml.evaluation.comparison.parity import measure_parity
+from habla_ml.evaluation.comparison.profile_scores import measure_profiles
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.comparison.seed_siblings import find_seed_siblings, measure_seed_spread
 from habla_ml.evaluation.comparison.stored_evidence import read_wer_history
@@ -211,7 +212,7 @@ def _add_candidate_measurements(
     comparison: Comparison,
     progress: Progress,
 ) -> Comparison:
-    """Add the parity with the checkpoint, the spread over seeds and the errors of Habla's speaker labels."""
+    """Add parity with the checkpoint, serving profiles, the spread over seeds and the errors of Habla's speaker labels."""
     evaluation, snapshot = settings.evaluation, speech.snapshot
     siblings = find_seed_siblings(lake, candidate.name, settings.work_folder)
     diarisation = None
@@ -228,6 +229,7 @@ def _add_candidate_measurements(
         update={
             "annotators": _measure_annotators(lake, settings),
             "parity": measure_parity(lake, candidate, speech.read(), evaluation, progress),
+            "profiles": measure_profiles(lake, candidate, speech.read, evaluation, progress),
             "seeds": measure_seed_spread(lake, siblings, comparison, progress),
             "diarisation": diarisation,
         }

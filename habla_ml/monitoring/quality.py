@@ -20,7 +20,7 @@ from habla_ml.monitoring.record import ReleaseLevel, WeeklyQuality, WeeklyRate
 from habla_ml.review.candidates import find_segments
 from habla_ml.review.model_hypotheses import ReleasedModel, decode_candidates
 from habla_ml.settings import Settings
-from habla_ml.transcription.options import build_served_options
+from habla_ml.transcription.serving_profiles import build_served_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -56,7 +56,11 @@ class AcceptableSettings(SettingsSection):
 
 
 class EvaluationSettings(SettingsSection):
-    """How models are decoded, as Habla serves them, and compared.
+    """How models are decoded, as they are served, and compared.
+
+    `serving_profile` names the way of serving that decides (`habla_ml.transcription.serving_profiles`). The candidate
+    is also scored under the other profiles, on a random sample of `profile_clips` test clips (null: all, 0: none).
+    `engine`, `beam_size` and `batch_size` are those of Habla; `whisperx` must be installed.
 
     `unit` is the sampling unit of the bootstrap. `non_speech` is a folder of WAVs without speech, added to
     `non_speech_takes` rounds of built-in sounds; `vocabulary` a file of terms, one a line; `alignments` words with
@@ -65,14 +69,12 @@ class EvaluationSettings(SettingsSection):
     machine.
     """
 
-    engine: Literal["faster-whisper", "faster-whisper-batched"] = "faster-whisper"
+    serving_profile: str = "habla"
+    profile_clips: Annotated[int, Field(ge=0)] | None = 200
+    engine: Literal["faster-whisper", "faster-whisper-batched", "whisperx"] = "faster-whisper"
     beam_size: Annotated[int, Field(ge=1)] = 5
     batch_size: Annotated[int, Field(ge=1)] | None = None
     language: str = "es"
-    temperature: Annotated[float, Field(ge=0)] = 0.0
-    no_speech_threshold: float | None = 0.6
-    log_prob_threshold: float | None = -1.0
-    compression_ratio_threshold: float | None = None
     clip_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     cpu_threads: Annotated[int, Field(ge=0)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"

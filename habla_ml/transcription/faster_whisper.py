@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from habla_ml.audio import SAMPLE_RATE
 from habla_ml.errors import EvaluationError
 from habla_ml.process import keep_freed_memory
 from habla_ml.transcription.audio_check import WINDOW_SAMPLES
-from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord
-from habla_ml.transcription.options import DecodingOptions
+from habla_ml.transcription.engine import Clip, Hypothesis
+from habla_ml.transcription.options import REPEATED_ATTEMPT_OPTIONS, DecodingOptions
+from habla_ml.transcription.speech_clips import SpeechSpan, find_speech_span
 from habla_ml.transcription.whisper_output import (
     build_recognised_words,
     build_whisper_hypothesis,
@@ -36,15 +39,16 @@ _REQUIRED_CT2_FILES: Final = ("model.bin", "config.json", "tokenizer.json", "pre
 
 
 class FasterWhisper:
-    """faster-whisper as Habla runs it: given language, no VAD, no time stamps, audio padded with silence to 30 s.
+    """faster-whisper in one window: given language, no timestamps, audio padded with silence to 30 s.
 
-    Encoder and beam search process the clips of a batch together. The text of each clip equals the text that
-    `WhisperModel.transcribe` returns for the padded clip alone. Word times are computed from the cross-attention
-    (CTranslate2's `align`) and do not change the text.
+    With `vad` a clip is decoded from its first to its last speech, as WhisperX does. Encoder and beam search process the
+    clips of a batch together. Without `vad` the text of each clip equals the text that `WhisperModel.transcribe` returns
+    for the padded clip alone. Word times are computed from the cross-attention (CTranslate2's `align`) and do not change
+    the text.
     """
 
     model_format: ClassVar = "ctranslate2"
-    supported_options: ClassVar = frozenset(DecodingOptions.model_fields)
+    supported_options: ClassVar = frozenset(DecodingOptions.model_fields) - REPEATED_ATTEMPT_OPTIONS
 
     def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
         self._model = load_ctranslate2_model(model_folder, device, cpu_threads)
@@ -58,14 +62,20 @@ class FasterWhisper:
     def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         """See `Engine.transcribe`."""
         started = time.perf_counter()
-        encoded = self._model.encode(np.stack([compute_window_features(self._model, each.audio) for each in clips]))
-        results = self._run_beam_search(encoded, len(clips))
-        words = self._align_words(encoded, clips, results) if self._options.word_times else [()] * len(clips)
-        share_s = (time.perf_counter() - started) / len(clips)
-        return [
-            self._build_hypothesis(clip, result, spoken, share_s)
-            for clip, result, spoken in zip(clips, results, words, strict=True)
+        spans = [
+            find_speech_span(each.audio) if self._options.vad else SpeechSpan(0, len(each.audio)) for each in clips
         ]
+        found = [Hypothesis.of(each, "", 0.0) for each in clips]
+        spoken = [(at, span, clips[at].audio[span.start : span.end]) for at, span in enumerate(spans) if span]
+        if spoken:
+            audios = [audio for _, _, audio in spoken]
+            encoded = self._model.encode(np.stack([compute_window_features(self._model, each) for each in audios]))
+            results = self._run_beam_search(encoded, len(audios))
+            words = self._align_words(encoded, audios, results) if self._options.word_times else [[]] * len(audios)
+            for (at, span, _), result, timings in zip(spoken, results, words, strict=True):
+                found[at] = self._build_hypothesis(clips[at], span, result, timings)
+        share_s = (time.perf_counter() - started) / len(clips)
+        return [replace(each, decode_s=share_s) for each in found]
 
     def _run_beam_search(self, encoded: Any, n_clips: int) -> list[Any]:
         from faster_whisper.transcribe import get_suppressed_tokens
@@ -93,18 +103,16 @@ class FasterWhisper:
         )
         return results
 
-    def _align_words(
-        self, encoded: Any, clips: Sequence[Clip], results: Sequence[Any]
-    ) -> list[tuple[RecognisedWord, ...]]:
-        """Return the words of each clip; none where the text is longer than the model can align."""
+    def _align_words(self, encoded: Any, audios: Sequence[NDArray[np.float32]], results: Sequence[Any]) -> list[Any]:
+        """Return the word timings of each clip; none where the text is longer than the model can align."""
         end = self._tokenizer.eot
         tokens = [[token for token in result.sequences_ids[0] if token < end] for result in results]
-        frames = [max(_MIN_ALIGNED_FRAMES, math.ceil(len(each.audio) / _FRAME_SAMPLES)) for each in clips]
-        aligned = self._model.find_alignment(self._tokenizer, tokens, encoded, frames)
-        return [build_recognised_words(timings, clip.duration_s) for clip, timings in zip(clips, aligned, strict=True)]
+        frames = [max(_MIN_ALIGNED_FRAMES, math.ceil(len(each) / _FRAME_SAMPLES)) for each in audios]
+        timings: list[Any] = self._model.find_alignment(self._tokenizer, tokens, encoded, frames)
+        return timings
 
     def _build_hypothesis(
-        self, clip: Clip, result: Any, words: tuple[RecognisedWord, ...], decode_s: float
+        self, clip: Clip, span: SpeechSpan, result: Any, timings: Sequence[Mapping[str, Any]]
     ) -> Hypothesis:
         tokens = result.sequences_ids[0]
         # CTranslate2 divides by length ** penalty without the end token; faster-whisper counts the end token.
@@ -113,10 +121,10 @@ class FasterWhisper:
             clip,
             self._options,
             self._tokenizer.decode(tokens).strip(),
-            decode_s,
+            0.0,
             float(avg_logprob),
             float(result.no_speech_prob),
-            words,
+            build_recognised_words(timings, clip.duration_s, span.start / SAMPLE_RATE),
         )
 
 

@@ -13,7 +13,7 @@ from habla_ml.audio import SAMPLE_RATE
 from habla_ml.errors import EvaluationError
 from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord
 from habla_ml.transcription.faster_whisper import load_ctranslate2_model
-from habla_ml.transcription.options import DecodingOptions
+from habla_ml.transcription.options import REPEATED_ATTEMPT_OPTIONS, DecodingOptions
 from habla_ml.transcription.whisper_output import build_whisper_tokenizer
 
 if TYPE_CHECKING:
@@ -36,12 +36,11 @@ class FasterWhisperBatched:
     """
 
     model_format: ClassVar = "ctranslate2"
-    supported_options: ClassVar = frozenset(DecodingOptions.model_fields) - {
-        "temperature",
-        "no_speech_threshold",
-        "log_prob_threshold",
-        "compression_ratio_threshold",
-    }
+    supported_options: ClassVar = (
+        frozenset(DecodingOptions.model_fields)
+        - REPEATED_ATTEMPT_OPTIONS
+        - {"vad", "temperature", "no_speech_threshold", "log_prob_threshold", "compression_ratio_threshold"}
+    )
 
     def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
         self._model = load_ctranslate2_model(model_folder, device, cpu_threads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
@@ -13,8 +13,10 @@ from habla_ml.errors import EvaluationError
 from habla_ml.lake import compute_digest
 from habla_ml.transcription.registry import ENGINES, HOSTED_SERVICES
 
-if TYPE_CHECKING:
-    from habla_ml.settings import EvaluationSettings
+REPEATED_ATTEMPT_OPTIONS: Final = frozenset(
+    {"timestamps", "fallback_temperatures", "best_of", "first_token_log_prob_threshold"}
+)
+"""Options of engines that decode one clip in several windows and attempts."""
 
 
 def _check_name(name: str, known: Collection[str]) -> str:
@@ -57,6 +59,16 @@ class DecodingOptions(_Options):
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None
     word_times: bool = False
     """Whether words have start and end times."""
+    vad: bool = False
+    """Decode only from the start of the first speech in a clip to the end of the last; a clip without speech is empty."""
+    timestamps: bool = False
+    """Whether the model writes timestamp tokens. They decide where the rest of a clip is decoded again."""
+    fallback_temperatures: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """Temperatures of the next attempts, while a text does not pass the thresholds of log-probability and repetition."""
+    best_of: Annotated[int, Field(ge=1)] = 1
+    """Texts drawn at a temperature above 0; the most probable one counts."""
+    first_token_log_prob_threshold: float | None = None
+    """Below it, the first token of a text is a reason for the next temperature."""
 
     def check_supported(self, supported: Collection[str]) -> None:
         """Refuse options that an engine would silently ignore; every engine applies `engine` and `clip_timeout_s`.
@@ -72,6 +84,12 @@ class DecodingOptions(_Options):
                     f"engine {self.engine} does not support the option {name} (set to {value!r}); leave it at "
                     f"{field.default!r}, or choose another engine. It supports {', '.join(sorted(supported))}"
                 )
+
+
+def select_supported(engine: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of `wanted` that the engine applies, with the name of the engine."""
+    applied = {*ENGINES[engine].load().supported_options, "clip_timeout_s"}
+    return {"engine": engine, **{name: value for name, value in wanted.items() if name in applied}}
 
 
 class HostedOptions(_Options):
@@ -93,9 +111,3 @@ EngineOptions = Annotated[
     Discriminator(_get_options_kind),
 ]
 """Options of either kind; the name of the engine decides which."""
-
-
-def build_served_options(settings: EvaluationSettings) -> DecodingOptions:
-    """Return the options with which Habla serves a model: the settings of the same name."""
-    shared = DecodingOptions.model_fields.keys() & type(settings).model_fields.keys()
-    return DecodingOptions(**{name: getattr(settings, name) for name in shared})

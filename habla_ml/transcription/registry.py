@@ -30,6 +30,10 @@ class RegisteredClass:
 ENGINES: Final[Mapping[str, RegisteredClass]] = {
     "faster-whisper": RegisteredClass("habla_ml.transcription.faster_whisper", "FasterWhisper"),
     "faster-whisper-batched": RegisteredClass("habla_ml.transcription.faster_whisper_batched", "FasterWhisperBatched"),
+    "faster-whisper-sequential": RegisteredClass(
+        "habla_ml.transcription.faster_whisper_sequential", "FasterWhisperSequential"
+    ),
+    "whisperkit-rules": RegisteredClass("habla_ml.transcription.whisperkit_rules", "WhisperKitRules"),
     "transformers": RegisteredClass("habla_ml.transcription.transformers_engine", "Transformers"),
     "whisper.cpp": RegisteredClass("habla_ml.transcription.whisper_cpp", "WhisperCpp"),
     "whisperx": RegisteredClass("habla_ml.transcription.whisperx", "WhisperX", environment="whisperx"),

@@ -18,6 +18,20 @@ _PADDING_MS: Final = 200
 """Silence kept before and after speech, so that no sound at its edges is lost."""
 
 
+_SHORT_PAUSE_MS: Final = 160
+_CLIP_PADDING_MS: Final = 400
+"""The values of faster-whisper's batched pipeline. Silero finds the start of soft speech late: with the 30 ms of WhisperX's
+own call of Silero, quiet clips of the demo lost their first word."""
+
+
+@dataclass(frozen=True)
+class SpeechSpan:
+    """The samples from `start` to before `end`."""
+
+    start: int
+    end: int
+
+
 @dataclass(frozen=True)
 class SpeechClip:
     """A `habla_ml.transcription.engine.Clip` that starts at `start_s` of a file."""
@@ -58,3 +72,15 @@ def cut_at_pauses(pcm: NDArray[np.int16]) -> list[SpeechClip]:
         SpeechClip(each["start"] / SAMPLE_RATE, pcm[each["start"] : each["end"]])
         for each in get_speech_timestamps(dequantise(pcm), options, SAMPLE_RATE)
     ]
+
+
+def find_speech_span(audio: NDArray[np.float32]) -> SpeechSpan | None:
+    """Return the part of a clip from the start of its first speech to the end of its last, with the pauses between.
+
+    None where no speech is detected. WhisperX keeps such a part of a clip that fits into one window.
+    """
+    from faster_whisper.vad import VadOptions, get_speech_timestamps
+
+    options = VadOptions(min_silence_duration_ms=_SHORT_PAUSE_MS, speech_pad_ms=_CLIP_PADDING_MS)
+    found = get_speech_timestamps(audio, options, SAMPLE_RATE)
+    return SpeechSpan(int(found[0]["start"]), int(found[-1]["end"])) if found else None

@@ -16,7 +16,8 @@ from habla_ml.settings import Settings
 from habla_ml.transcription.engine import load_engine_class
 from habla_ml.transcription.hypothesis_cache import transcribe_cached
 from habla_ml.transcription.open import HostedAccess, open_transcriber
-from habla_ml.transcription.options import EngineOptions, HostedOptions, build_served_options
+from habla_ml.transcription.options import EngineOptions, HostedOptions
+from habla_ml.transcription.serving_profiles import build_served_options
 from habla_ml.transcription.speech_clips import cut_at_pauses
 from habla_ml.transcription.transcript import Document, Segment, build_segments
 

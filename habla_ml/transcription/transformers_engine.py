@@ -15,7 +15,7 @@ from habla_ml.audio import SAMPLE_RATE
 from habla_ml.errors import EvaluationError
 from habla_ml.process import keep_freed_memory
 from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord
-from habla_ml.transcription.options import DecodingOptions
+from habla_ml.transcription.options import REPEATED_ATTEMPT_OPTIONS, DecodingOptions
 from habla_ml.transcription.whisper_output import (
     build_recognised_words,
     build_whisper_hypothesis,
@@ -47,7 +47,9 @@ class Transformers:
     """
 
     model_format: ClassVar = "checkpoint"
-    supported_options: ClassVar = frozenset(DecodingOptions.model_fields) - {"patience"}
+    supported_options: ClassVar = (
+        frozenset(DecodingOptions.model_fields) - REPEATED_ATTEMPT_OPTIONS - {"patience", "vad"}
+    )
 
     def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
         config = _read_configs(model_folder)

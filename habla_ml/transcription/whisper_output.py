@@ -41,17 +41,22 @@ def build_whisper_hypothesis(
     return Hypothesis.of(clip, text, decode_s, avg_logprob, no_speech_prob, words)
 
 
-def build_recognised_words(timings: Sequence[Mapping[str, Any]], duration_s: float) -> tuple[RecognisedWord, ...]:
+def build_recognised_words(
+    timings: Sequence[Mapping[str, Any]], duration_s: float, start_s: float = 0.0
+) -> tuple[RecognisedWord, ...]:
     """Return words with their punctuation and with times inside the clip.
 
     `timings` has `word`, `tokens`, `start` and `end` (s) of each word, as `WhisperModel.find_alignment` returns them.
+    `start_s` is where the decoded audio starts in the clip.
     """
     from faster_whisper.transcribe import merge_punctuations
 
     merged = [dict(each) for each in timings]
     merge_punctuations(merged, _OPENING_PUNCTUATION, _CLOSING_PUNCTUATION)
     return tuple(
-        RecognisedWord.inside(duration_s, each["word"].strip(), float(each["start"]), float(each["end"]))
+        RecognisedWord.inside(
+            duration_s, each["word"].strip(), start_s + float(each["start"]), start_s + float(each["end"])
+        )
         for each in merged
         if each["word"].strip()
     )

@@ -11,7 +11,7 @@ from habla_ml.monitoring.alarms import active_alarms, build_alerts
 from habla_ml.monitoring.released_model import load_monitored_release, watch_release
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.hypothesis_cache import read_hypotheses, save_hypotheses
-from habla_ml.transcription.options import build_served_options
+from habla_ml.transcription.serving_profiles import build_served_options
 from habla_ml_tests.monitoring.conftest import week_start
 from habla_ml_tests.testing.monitored_deployment import ERROR_RATE, write_release_evidence
 from habla_ml_tests.testing.sealed_sessions import seal_sessions

@@ -31,7 +31,7 @@ from habla_ml.settings import Settings
 from habla_ml.training.plan import VersionPlan
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.hypothesis_cache import save_hypotheses
-from habla_ml.transcription.options import build_served_options
+from habla_ml.transcription.serving_profiles import build_served_options
 from habla_ml_tests.testing.recorded_days import SimulatedSegment, publish_recordings
 from habla_ml_tests.testing.released_models import release
 from habla_ml_tests.testing.simulated_hypotheses import make_utterances, simulate_hypotheses

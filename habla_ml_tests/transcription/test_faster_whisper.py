@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,23 @@ def test_word_times_are_ordered_inside_the_clip_and_change_no_text(
         times = [time_s for word in each.words for time_s in (word.start_s, word.end_s)]
         assert times == sorted(times)
         assert (times[0], times[-1]) == pytest.approx((0.0, clip.duration_s), abs=0.8)
+
+
+def test_speech_detection_drops_silence_before_the_encoder_and_keeps_times_of_the_clip(
+    base_artefact: Path, sentences: list[Utterance]
+) -> None:
+    silence = np.random.default_rng(1).normal(0, 1e-4, 64_000).astype(np.float32)
+    late = replace(
+        sentences[0], audio=np.concatenate([silence, sentences[0].audio]), duration_s=sentences[0].duration_s + 4
+    )
+    empty = replace(sentences[1], audio=silence, duration_s=4.0)
+    options = DecodingOptions(vad=True, word_times=True, batch_size=3, no_speech_threshold=None)
+    found = FasterWhisper(base_artefact, options, "cpu", 1).transcribe([late, empty, sentences[0]])
+    assert [each.text for each in found] == [found[2].text, "", found[2].text]
+    assert found[2].text
+    assert found[1].avg_logprob is None, "nothing was decoded"
+    starts = [[word.start_s for word in each.words] for each in found]
+    assert starts[0] == pytest.approx([each + 4 for each in starts[2]], abs=0.5)
 
 
 def test_the_compression_ratio_threshold_empties_a_text(base_artefact: Path, sentences: list[Utterance]) -> None:

@@ -12,10 +12,11 @@ from habla_ml.evaluation.metrics.alignments import is_aligned
 from habla_ml.evaluation.metrics.inputs import DecodedModel, ModelRole, OptionalMeasurements
 from habla_ml.lake import Lake
 from habla_ml.settings import EvaluationSettings
-from habla_ml.transcription.engine import Clip, Hypothesis
+from habla_ml.transcription.engine import Clip, Hypothesis, load_engine_class
 from habla_ml.transcription.hypothesis_cache import read_hypotheses, read_usage, transcribe_cached
 from habla_ml.transcription.open import HostedAccess, open_transcriber
-from habla_ml.transcription.options import DecodingOptions, EngineOptions, build_served_options
+from habla_ml.transcription.options import DecodingOptions, EngineOptions
+from habla_ml.transcription.serving_profiles import build_served_options
 
 Progress = Callable[[str], None]
 """Logs one line."""
@@ -77,7 +78,7 @@ def decode_sets(
     non_speech = decode(measurements.non_speech.clips) if measurements.non_speech else []
     timed: list[Hypothesis] = []
     alignments = measurements.alignments
-    if alignments is not None and isinstance(options, DecodingOptions):
+    if alignments is not None and isinstance(options, DecodingOptions) and _has_word_times(options):
         aligned = (each for each in test() if is_aligned(alignments, each.segment_id, each.audio_sha256))
         timed = decode(aligned, options.model_copy(update={"word_times": True}))
     return DecodedModel(
@@ -92,6 +93,10 @@ def decode_sets(
         usage=read_usage(lake, model.artefact, options),
         newly_decoded=len(read_hypotheses(lake, model.artefact, options)) - known,
     )
+
+
+def _has_word_times(options: DecodingOptions) -> bool:
+    return "word_times" in load_engine_class(options.engine).supported_options
 
 
 def make_progress_callback(name: str, progress: Progress) -> Callable[[int, int], None]:

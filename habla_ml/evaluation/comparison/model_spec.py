@@ -1,7 +1,7 @@
 """The short text that names a model to compare.
 
 `v2`, `base`, a folder that an engine can read, or a hosted service. `@` selects another engine, a comma adds options:
-`v2@faster-whisper-batched,beam_size=1`, `v2,quantisation=float32`, `deepgram,model=nova-3`.
+`v2@faster-whisper-batched,beam_size=1`, `v2,quantisation=float32`, `v2,profile=phone`, `deepgram,model=nova-3`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from habla_ml.export.registry import find_exporter
 from habla_ml.settings import Settings
 from habla_ml.settings.yaml_loader import load_yaml
 from habla_ml.transcription.engine import load_engine_class
-from habla_ml.transcription.options import DecodingOptions, EngineOptions, build_served_options
-from habla_ml.transcription.registry import HOSTED_SERVICES
+from habla_ml.transcription.options import DecodingOptions, EngineOptions, select_supported
+from habla_ml.transcription.registry import ENGINES, HOSTED_SERVICES
+from habla_ml.transcription.serving_profiles import build_profile_options
 
 BASE = "base"
 
@@ -51,11 +52,18 @@ def parse_model_spec(text: str, settings: Settings) -> ModelSpec:
     quantisation = given.pop("quantisation", None)
     if not model:
         raise EvaluationError(f"{text!r} names no model; write a version like v2, base, a folder or a service")
-    as_served = build_served_options(settings.evaluation).model_dump(mode="json")
-    options = _parse_options({**as_served, **given, "engine": engine or as_served["engine"]}, text)
+    profile = given.pop("profile", settings.evaluation.serving_profile)
+    served = build_profile_options(profile, settings.evaluation)
+    as_served = _adapt_to_engine(served, engine) if engine else served.model_dump()
+    options = _parse_options({**as_served, **given}, text)
     if quantisation is not None:
         _check_quantisation(text, options, quantisation, settings)
     return ModelSpec(text, model, options, quantisation)
+
+
+def _adapt_to_engine(served: DecodingOptions, engine: str) -> dict[str, Any]:
+    """Return the served options that another engine applies; the parser refuses an unknown engine."""
+    return select_supported(engine, served.model_dump()) if engine in ENGINES else {"engine": engine}
 
 
 def find_engine_exporter(options: EngineOptions) -> Exporter | None:
@@ -91,5 +99,5 @@ def _parse_options(given: dict[str, Any], text: str) -> EngineOptions:
         return adapter.validate_python(given)
     except ValidationError as error:
         faults = "; ".join(": ".join([*map(str, each["loc"][1:]), each["msg"]]) for each in error.errors())
-        known = ", ".join(sorted({*DecodingOptions.model_fields, "quantisation"} - {"engine"}))
+        known = ", ".join(sorted({*DecodingOptions.model_fields, "quantisation", "profile"} - {"engine"}))
         raise EvaluationError(f"{text} is not a valid model spec ({faults}); options are {known}") from error

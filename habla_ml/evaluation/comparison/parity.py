@@ -21,7 +21,7 @@ from habla_ml.lake import Lake, compute_digest
 from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.hypothesis_cache import transcribe_cached
 from habla_ml.transcription.open import open_transcriber
-from habla_ml.transcription.options import build_served_options
+from habla_ml.transcription.options import DecodingOptions
 
 
 def measure_parity(
@@ -41,7 +41,7 @@ def measure_parity(
     sample = _select_sample(test, settings.parity_clips)
     if not sample:
         return None
-    greedy = build_served_options(settings).model_copy(update={"beam_size": 1, "batch_size": None})
+    greedy = DecodingOptions(beam_size=1, language=settings.language, clip_timeout_s=settings.clip_timeout_s)
     texts = []
     for artefact, folder, options in (
         (model.checkpoint, model.checkpoint_folder, greedy.model_copy(update={"engine": "transformers"})),

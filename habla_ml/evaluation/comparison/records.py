@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from habla_ml.corpus.general_speech import SpeechSourceSummary
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.comparison.annotator_difference import AnnotatorDifference
+from habla_ml.evaluation.comparison.profile_scores import ProfileScores
 from habla_ml.evaluation.comparison.seed_spread import SeedSpread
 from habla_ml.evaluation.comparison.superiority import Superiority
 from habla_ml.evaluation.frozen_record import EvaluationRecord
@@ -227,6 +228,8 @@ class Comparison(EvaluationRecord):
     """Of Habla's own speaker labels, independent of the models; None without marked speaker turns."""
     annotators: AnnotatorDifference | None = None
     """How far two people differ on the same segments; None where it was not measured."""
+    profiles: ProfileScores | None = None
+    """Of the candidate; None where `evaluation.profile_clips` is 0."""
     seeds: SeedSpread | None = None
     """Of the candidate's training; None where it was trained with one seed."""
     method: ComparisonMethod

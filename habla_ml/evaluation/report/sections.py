@@ -13,6 +13,7 @@ from habla_ml.evaluation.report.deployment_advice import advise_deployment
 from habla_ml.evaluation.report.figures import percent, points_with_interval
 from habla_ml.evaluation.report.plots import draw_versions_chart
 from habla_ml.evaluation.report.scoreboard import build_scoreboard
+from habla_ml.evaluation.report.serving import build_serving_section
 from habla_ml.tables import TextTable
 
 EXAMPLES_SECTION = "examples"
@@ -41,6 +42,7 @@ def build_sections(content: ReportContent) -> tuple[Section, ...]:
         _build_dialect,
         _build_words,
         _build_invented,
+        build_serving_section,
         _build_decoding,
         _build_general_speech,
         _build_examples,

@@ -1,0 +1,129 @@
+"""The candidate under every serving profile, on the same clips: what another way of serving costs in accuracy."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import fields
+
+from habla_ml.corpus.snapshot import TranscribedSegment, Utterance
+from habla_ml.evaluation.comparison.decoding import EvaluatedModel, Progress, make_progress_callback
+from habla_ml.evaluation.frozen_record import EvaluationRecord
+from habla_ml.evaluation.scoring.alignment import ErrorCounts, score_utterances
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.evaluation.scoring.rates import ErrorRate, compute_rate, stack_counts
+from habla_ml.evaluation.scoring.statistics import Draws, Interval, to_interval
+from habla_ml.lake import Lake, compute_digest
+from habla_ml.settings import EvaluationSettings
+from habla_ml.transcription.engine import Hypothesis
+from habla_ml.transcription.hypothesis_cache import transcribe_cached
+from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.options import EngineOptions
+from habla_ml.transcription.serving_profiles import SERVING_PROFILES, build_profile_options
+
+
+class ProfileScore(EvaluationRecord):
+    """The candidate under one serving profile."""
+
+    profile: str
+    decoding: EngineOptions
+    wer: ErrorRate
+    points: Interval | None
+    """WER minus that of the deciding profile on the same clips, in points: above 0 is worse."""
+    empty: int
+    """Clips without text."""
+
+
+class ProfileScores(EvaluationRecord):
+    """The candidate under all serving profiles, on the same clips."""
+
+    deciding: str
+    """The profile that the other figures of the comparison are of."""
+    clips: int
+    test_clips: int
+    """Clips of the whole test set, of which `clips` are a random sample."""
+    sessions: int
+    scores: tuple[ProfileScore, ...]
+    """The deciding profile first."""
+
+
+def measure_profiles(
+    lake: Lake,
+    candidate: EvaluatedModel,
+    test: Callable[[], Iterable[Utterance]],
+    settings: EvaluationSettings,
+    progress: Progress,
+) -> ProfileScores | None:
+    """Decode the test set, or a random sample of it, with the candidate under every profile.
+
+    The clips under the deciding profile come from the cache, as decoding is cached by options. Return None without clips
+    and where `profile_clips` is 0.
+
+    Raises:
+        EvaluationError: An engine failed.
+    """
+    total, chosen = select_profile_clips(test(), settings.profile_clips)
+    if not chosen:
+        return None
+    names = [settings.serving_profile, *(each for each in SERVING_PROFILES if each != settings.serving_profile)]
+    options = {name: build_profile_options(name, settings) for name in names}
+    decoded = {}
+    for name, each in options.items():
+        sample = (clip for clip in test() if clip.segment_id in chosen)
+        log = make_progress_callback(f"{candidate.name} under the profile {name}", progress)
+        with closing(open_transcriber(each, candidate.folder, settings.device, settings.cpu_threads)) as transcriber:
+            decoded[name] = transcribe_cached(lake, candidate.artefact, transcriber, sample, log)
+    return score_profiles(list(chosen.values()), options, decoded, total, settings)
+
+
+def score_profiles(
+    references: Sequence[TranscribedSegment],
+    options: Mapping[str, EngineOptions],
+    decoded: Mapping[str, Sequence[Hypothesis]],
+    test_clips: int,
+    settings: EvaluationSettings,
+) -> ProfileScores:
+    """Score the hypotheses of each profile, the deciding one first, with paired intervals over sessions."""
+    counts = []
+    for hypotheses in decoded.values():
+        text_by_audio = {each.audio_sha256: each.text for each in hypotheses}
+        texts = [text_by_audio[each.audio_sha256] for each in references]
+        counts.append(_count_word_errors(references, texts))
+    draws = Draws.of([each.session_id for each in references], settings.bootstrap_draws, settings.seed)
+    (resample,) = draws.resample([stack_counts(counts)])
+    scores = tuple(
+        ProfileScore(
+            profile=name,
+            decoding=options[name],
+            wer=compute_rate(counts[at], resample, at),
+            points=to_interval(resample.point_change(0, at)) if at else None,
+            empty=sum(not each.text.strip() for each in hypotheses),
+        )
+        for at, (name, hypotheses) in enumerate(decoded.items())
+    )
+    return ProfileScores(
+        deciding=scores[0].profile,
+        clips=len(references),
+        test_clips=test_clips,
+        sessions=len({each.session_id for each in references}),
+        scores=scores,
+    )
+
+
+def _count_word_errors(references: Sequence[TranscribedSegment], texts: Sequence[str]) -> list[ErrorCounts]:
+    scored = score_utterances([each.sentence for each in references], texts, normalise_spanish)
+    return [each.words for each in scored]
+
+
+def select_profile_clips(test: Iterable[Utterance], most: int | None) -> tuple[int, dict[str, TranscribedSegment]]:
+    """Return the number of clips, and a random sample by segment id, the same whatever the order; None keeps all."""
+    references = [_drop_audio(each) for each in test]
+    chosen = references
+    if most is not None:
+        chosen = heapq.nsmallest(most, references, key=lambda each: compute_digest(["profile", each.segment_id]))
+    return len(references), {each.segment_id: each for each in chosen}
+
+
+def _drop_audio(utterance: Utterance) -> TranscribedSegment:
+    return TranscribedSegment(**{each.name: getattr(utterance, each.name) for each in fields(TranscribedSegment)})

@@ -1,0 +1,69 @@
+"""What a report shows about the serving profiles: the candidate served in other ways, on the same clips."""
+
+from __future__ import annotations
+
+from habla_ml.document import Paragraph, Section
+from habla_ml.evaluation.comparison.profile_scores import ProfileScore, ProfileScores
+from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.report import figures
+from habla_ml.evaluation.report.content import ReportContent
+from habla_ml.tables import TextTable
+
+
+def build_serving_section(content: ReportContent) -> Section:
+    """Return the section about serving profiles; empty where they were not measured."""
+    comparison = content.comparison
+    if comparison.profiles is None:
+        return Section.of("serving", "Serving profiles", ())
+    blocks = [*map(Paragraph, describe_profiles(comparison)), build_profile_table(comparison)]
+    return Section.of("serving", "Serving profiles", blocks, "Serving")
+
+
+def build_profile_table(comparison: Comparison) -> TextTable:
+    """Return the candidate's WER under every serving profile."""
+    found = comparison.profiles
+    return TextTable.of(
+        "The candidate under every serving profile",
+        ["Profile", "WER", "difference, points", "clips without text"],
+        [
+            [
+                f"{each.profile} (decides)" if found and each.profile == found.deciding else each.profile,
+                figures.share_with_interval(each.wer.interval),
+                figures.points_with_interval(each.points),
+                str(each.empty),
+            ]
+            for each in (found.scores if found else ())
+        ],
+    )
+
+
+def describe_profiles(comparison: Comparison) -> tuple[str, ...]:
+    """Return which clips the profiles share, and a sentence for each profile that differs significantly."""
+    found = comparison.profiles
+    if found is None:
+        return ()
+    extent = f"all {found.clips} test clips"
+    if found.clips < found.test_clips:
+        extent = f"a random sample of {found.clips} of {found.test_clips} test clips"
+    about = (
+        f"Measured on {extent} of {found.sessions} sessions. The profile {found.deciding} decides, and all other figures "
+        "of this report are of it."
+    )
+    return (about, *(each for score in found.scores if (each := _describe_gap(found, score))))
+
+
+def _describe_gap(found: ProfileScores, score: ProfileScore) -> str:
+    points = score.points
+    if points is None or points.low <= 0 <= points.high:
+        return ""
+    worse = points.value > 0
+    sentence = (
+        f"Served as {score.profile}, the model makes {'more' if worse else 'fewer'} errors than as {found.deciding}: "
+        f"{figures.points_with_interval(points)} points."
+    )
+    if worse and getattr(score.decoding, "timestamps", False):
+        sentence += (
+            " In this profile the model writes timestamps. A usual cause is a training without them; do not serve the model "
+            "in this way before the gap is closed."
+        )
+    return sentence
