@@ -34,6 +34,7 @@ def build_profile_table(comparison: Comparison) -> TextTable:
             ]
             for each in (found.scores if found else ())
         ],
+        is_public=True,
     )
 
 
