@@ -89,7 +89,7 @@ class DecodingOptions(_Options):
 def select_supported(engine: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of `wanted` that the engine applies, with the name of the engine."""
     applied = {*ENGINES[engine].load().supported_options, "clip_timeout_s"}
-    return {"engine": engine, **{name: value for name, value in wanted.items() if name in applied}}
+    return {**{name: value for name, value in wanted.items() if name in applied}, "engine": engine}
 
 
 class HostedOptions(_Options):

@@ -19,6 +19,7 @@ from habla_ml.evaluation.run import compare_models
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.settings import Settings, load_settings
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
+from habla_ml.transcription.serving_profiles import build_profile_options, build_served_options
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
@@ -60,10 +61,19 @@ def table(tmp_path: Path) -> Path:
 
 def test_a_spec_names_model_engine_options_and_quantisation(settings: Settings) -> None:
     plain = parse_model_spec("v2", settings)
-    assert (plain.model, plain.quantisation, plain.decoding) == ("v2", None, DecodingOptions())
+    assert (plain.model, plain.quantisation, plain.decoding) == (
+        "v2",
+        None,
+        build_served_options(settings.evaluation),
+    )
     chosen = parse_model_spec("base@faster-whisper-batched, beam_size=1, quantisation=float32", settings)
     assert chosen.decoding == DecodingOptions(engine="faster-whisper-batched", beam_size=1)
     assert chosen.quantisation == "float32"
+    assert parse_model_spec("v2@transformers", settings).decoding == DecodingOptions(
+        engine="transformers", no_speech_threshold=None, log_prob_threshold=None
+    ), "as served, without the options that the engine does not support"
+    phone = parse_model_spec("v2,profile=phone,beam_size=2", settings).decoding
+    assert phone == build_profile_options("phone", settings.evaluation).model_copy(update={"beam_size": 2})
     hosted = parse_model_spec("deepgram,model=nova-3", settings)
     assert hosted.decoding == HostedOptions(engine="deepgram", model="nova-3")
 
