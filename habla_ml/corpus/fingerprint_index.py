@@ -81,7 +81,7 @@ class FingerprintSet:
 
 
 def find_near_duplicates(
-    indexed: Iterable[FingerprintSet], streamed: Sequence[FingerprintSet] | Iterable[FingerprintSet]
+    indexed: Iterable[FingerprintSet], streamed: Iterable[FingerprintSet]
 ) -> Iterator[NearDuplicate]:
     """Yield the pairs that differ in at most `MAX_BIT_ERRORS`; `streamed` is iterated once for each block of the index."""
     for block in _merge_blocks(indexed):
@@ -95,7 +95,7 @@ def _merge_blocks(sets: Iterable[FingerprintSet]) -> Iterator[FingerprintSet]:
     waiting: list[FingerprintSet] = []
     for each in sets:
         for part in each.split(BLOCK_WORDS):
-            if sum(len(other.words) for other in waiting) + len(part.words) > BLOCK_WORDS:
+            if waiting and sum(len(other.words) for other in waiting) + len(part.words) > BLOCK_WORDS:
                 yield _concatenate(waiting)
                 waiting = []
             waiting.append(part)
@@ -104,7 +104,12 @@ def _merge_blocks(sets: Iterable[FingerprintSet]) -> Iterator[FingerprintSet]:
 
 
 def _concatenate(sets: Sequence[FingerprintSet]) -> FingerprintSet:
-    return FingerprintSet.of((each.names[at], each.get(at)) for each in sets for at in range(len(each)))
+    lengths = np.concatenate([np.diff(each.starts) for each in sets])
+    return FingerprintSet(
+        tuple(name for each in sets for name in each.names),
+        np.concatenate([each.words for each in sets]),
+        np.concatenate([[0], np.cumsum(lengths)]),
+    )
 
 
 class FingerprintIndex:

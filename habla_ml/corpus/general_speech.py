@@ -26,10 +26,9 @@ from habla_ml.annotation.sources.tables.rows import read_table as read_table_row
 from habla_ml.audio import SILENCE_DBFS, decode_flac, dequantise, measure, pcm_sha256
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.public_corpora import PublicClip, read_common_voice, read_hugging_face
-from habla_ml.corpus.snapshot import Snapshot, Utterance
+from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import CorpusError, InputError
-from habla_ml.lake import Lake, compute_digest
-from habla_ml.lake.table import read_table
+from habla_ml.lake import compute_digest
 from habla_ml.names import canonical_name
 from habla_ml.recordings.segments import segment_id
 from habla_ml.recordings.sessions import Skipped
@@ -47,6 +46,7 @@ MAX_LISTED_SKIPPED: Final = 1_000
 
 _FILTERED, _UNUSABLE, _DUPLICATE = "by the filters", "cannot be used", "same sound as another"
 _ERASED = "consent withdrawn"
+_EVALUATION_AUDIO = "audio of evaluation data"
 
 
 @dataclass(frozen=True)
@@ -187,31 +187,37 @@ def read_general_speech(
         return GeneralSpeech(buffer.utterances(), summaries, tuple(buffer.skipped_inputs))
 
 
-def check_training_leakage(
-    lake: Lake, snapshot: Snapshot, key: str, training: Iterable[Utterance], evaluation: Iterable[Utterance]
-) -> None:
-    """Check that training data and evaluation data have no audio in common.
+def split_by_source(speech: GeneralSpeech) -> Iterator[tuple[SpeechSourceSummary, tuple[Utterance, ...]]]:
+    """Yield each source with its clips."""
+    first = 0
+    for source in speech.sources:
+        yield source, speech.utterances[first : first + source.clips]
+        first += source.clips
 
-    Evaluation data are the validation and test splits of the snapshot and `evaluation`, the general speech that
-    measures forgetting. `key` is the settings key of the training speech, such as `training.replay`.
 
-    Raises:
-        CorpusError: Some audio is in both; names the first clip.
-    """
-    table = read_table(lake, snapshot.segments, ["audio_sha256", "split"])
-    held_out = {each.audio_sha256: "evaluation.out_of_domain" for each in evaluation}
-    held_out |= {
-        row["audio_sha256"]: f"the classroom's {row['split']} split"
-        for row in table.to_pylist()
-        if row["split"] != "train"
-    }
-    shared = [each for each in training if each.audio_sha256 in held_out]
-    if shared:
-        first = shared[0]
-        raise CorpusError(
-            f"{len(shared)} clips of {key} are also in {held_out[first.audio_sha256]}, the first is "
-            f"{first.segment_id}; remove them from {key}: evaluation data must not be trained on"
+def leave_out_sounds(speech: GeneralSpeech, sounds: Collection[str]) -> GeneralSpeech:
+    """Return the speech without these sounds of evaluation data, which its sources count."""
+    if not sounds:
+        return speech
+    sources, kept = [], []
+    for source, clips in split_by_source(speech):
+        left = [each for each in clips if each.audio_sha256 not in sounds]
+        kept += left
+        left_out = Counter(source.left_out) + Counter({_EVALUATION_AUDIO: len(clips) - len(left)})
+        hours = round(sum(each.duration_s for each in left) / 3600, 6)
+        sources.append(
+            replace(source, clips=len(left), hours=hours, left_out=dict(left_out), digest=_digest_clips(left))
         )
+    return replace(speech, utterances=tuple(kept), sources=tuple(sources))
+
+
+def count_evaluation_audio(sources: Iterable[SpeechSourceSummary]) -> int:
+    """Return how many clips `leave_out_sounds` left out."""
+    return sum(each.left_out.get(_EVALUATION_AUDIO, 0) for each in sources)
+
+
+def _digest_clips(clips: Iterable[Utterance]) -> str:
+    return compute_digest([[each.audio_sha256, each.sentence] for each in clips])
 
 
 def _read_source(
@@ -250,7 +256,7 @@ def _read_source(
         clips=len(taken),
         hours=round(seconds / 3600, 6),
         left_out=dict(left_out),
-        digest=compute_digest([[each.audio_sha256, each.sentence] for each in taken]),
+        digest=_digest_clips(taken),
     )
 
 

@@ -17,9 +17,9 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from habla_ml.corpus.fingerprint_index import FingerprintSet, find_near_duplicates
+from habla_ml.corpus.fingerprint_index import find_near_duplicates
 from habla_ml.corpus.snapshot import OPEN_SPLITS, Split
-from habla_ml.corpus.stored_fingerprints import digest_sounds, load_fingerprints
+from habla_ml.corpus.stored_fingerprints import DayFingerprints, digest_sounds
 from habla_ml.lake import Lake, catalogue
 
 DROPPED_COPIES_FORMAT: Final = "habla_ml.dropped_copies/1"
@@ -64,8 +64,7 @@ def drop_near_duplicates(
     digests = {side: {day: digest_sounds(each) for day, each in sounds[side].items()} for side in _SIDES}
     changed = {side: {day for day, each in digests[side].items() if compared[side].get(day) != each} for side in _SIDES}
     if changed["train"] or changed["held_out"]:
-        fingerprints = _FingerprintReader(lake, recordings, sounds)
-        pairs = list(_compare(fingerprints, changed))
+        pairs = list(_compare(lake, recordings, sounds, changed))
         for each in _decide(pairs, earlier, dropped):
             dropped[each.audio_sha256] = each
         value = {"format": DROPPED_COPIES_FORMAT, "compared": digests}
@@ -83,38 +82,18 @@ def read_dropped_copies(lake: Lake) -> list[DroppedCopy]:
     return [] if pointer is None else list(_parse_copies(lake.get_json(pointer.value["dropped"])))
 
 
-@dataclass(frozen=True)
-class _FingerprintReader:
-    """Reads the fingerprints of a side, one part of a day in memory; can be iterated several times."""
-
-    lake: Lake
-    recordings: Mapping[str, str]
-    sounds: Mapping[Side, _SoundsByDay]
-
-    def read(self, side: Side, days: Iterable[str]) -> Iterator[FingerprintSet]:
-        for day in sorted(days):
-            yield from load_fingerprints(self.lake, day, self.recordings[day], self.sounds[side][day])
-
-
-@dataclass(frozen=True)
-class _SideStream:
-    reader: _FingerprintReader
-    side: Side
-    days: frozenset[str]
-
-    def __iter__(self) -> Iterator[FingerprintSet]:
-        return self.reader.read(self.side, self.days)
-
-
-def _compare(reader: _FingerprintReader, changed: Mapping[Side, set[str]]) -> Iterator[tuple[str, str, float]]:
+def _compare(
+    lake: Lake, recordings: Mapping[str, str], sounds: Mapping[Side, _SoundsByDay], changed: Mapping[Side, set[str]]
+) -> Iterator[tuple[str, str, float]]:
     """Yield (train sound, held-out sound, bit errors) of each pair with a changed day; the changed side is indexed."""
-    train, held_out = (frozenset(reader.sounds[side]) for side in _SIDES)
-    for pair in find_near_duplicates(reader.read("held_out", changed["held_out"]), _SideStream(reader, "train", train)):
+
+    def select(side: Side, days: Iterable[str]) -> DayFingerprints:
+        return DayFingerprints(lake, recordings, {day: sounds[side][day] for day in days})
+
+    for pair in find_near_duplicates(select("held_out", changed["held_out"]), select("train", sounds["train"])):
         yield pair.found, pair.indexed, pair.bit_errors
-    unchanged = held_out - changed["held_out"]
-    for pair in find_near_duplicates(
-        reader.read("train", changed["train"]), _SideStream(reader, "held_out", unchanged)
-    ):
+    unchanged = sounds["held_out"].keys() - changed["held_out"]
+    for pair in find_near_duplicates(select("train", changed["train"]), select("held_out", unchanged)):
         yield pair.indexed, pair.found, pair.bit_errors
 
 

@@ -6,8 +6,9 @@ comparison of digests. An erasure removes the rows of erased sounds, as in every
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,21 @@ if TYPE_CHECKING:
 _SCHEMA: Final = pa.schema([("audio_sha256", pa.string()), ("words", pa.binary())])
 _PART_ROWS: Final = 65_536
 _BATCH_ROWS: Final = 4_096
+
+
+@dataclass(frozen=True)
+class DayFingerprints:
+    """Fingerprints of sounds by day, one part in memory; every iteration reads them again."""
+
+    lake: Lake
+    recordings: Mapping[str, str]
+    """Day → object id of its parquet of audio."""
+    sounds: Mapping[str, Collection[str]]
+    """Day → sha256 of its sounds."""
+
+    def __iter__(self) -> Iterator[FingerprintSet]:
+        for day in sorted(self.sounds):
+            yield from load_fingerprints(self.lake, day, self.recordings[day], self.sounds[day])
 
 
 def load_fingerprints(lake: Lake, day: str, recordings: str, sounds: Collection[str]) -> Iterator[FingerprintSet]:

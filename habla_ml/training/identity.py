@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib.metadata import version
 from typing import Self
 
@@ -37,6 +38,8 @@ class RunIdentity(BaseModel):
     packages: dict[str, str]
     first_stage: str = ""
     """Digest of the identity of the first stage; empty without one."""
+    excluded_sounds: str = ""
+    """Digest of the classroom's sounds that nearly equal evaluation data and are left out; empty without any."""
 
     @classmethod
     def of_first_stage(cls, recipe: Recipe, base: WhisperBaseModel, speech: GeneralSpeech) -> Self:
@@ -51,6 +54,7 @@ class RunIdentity(BaseModel):
         base: WhisperBaseModel,
         replay: GeneralSpeech = _NO_REPLAY,
         first_stage: RunIdentity | None = None,
+        excluded_sounds: Collection[str] = (),
     ) -> Self:
         """Return the identity of training `recipe` on `snapshot_id` from `base` with the installed packages."""
         sources = [[each.digest, each.licence, each.origin] for each in replay.sources]
@@ -64,6 +68,7 @@ class RunIdentity(BaseModel):
             code=habla_ml.__version__,
             packages={name: version(name) for name in _PACKAGES},
             first_stage="" if first_stage is None else first_stage.digest,
+            excluded_sounds=compute_digest(sorted(excluded_sounds)) if excluded_sounds else "",
         )
 
     @property

@@ -88,6 +88,7 @@ def build_asset_metadata(record: TrainingRecord, tensorboard: Path) -> dict[str,
         "loss_curve": ("json", [asdict(point) for point in record.losses]),
         "identity": ("json", record.identity.model_dump(mode="json")),
         "general_speech": ("json", [asdict(source) for source in record.general_speech]),
+        "evaluation_audio_left_out": ("json", record.evaluation_audio_left_out),
     }
     if first := record.first_stage:
         fields = {"identity_digest", "tree", "recipe", "steps", "best_step", "train_hours", "processed_hours"}
@@ -123,6 +124,7 @@ def _run_training(options: argparse.Namespace, report_progress: Callable[[Progre
     recipe = load_recipe(options.recipe or settings.training.recipe)
     snapshot = load_snapshot(lake, options.snapshot)
     extra_speech = read_extra_speech(lake, snapshot, recipe, settings)
+    report_progress(Progress(f"left out because it is evaluation audio: {extra_speech.describe_left_out()}"))
     return train_version(lake, snapshot, recipe, options.version, options.out, report_progress, extra_speech)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from habla_ml.corpus.general_speech import SpeechSourceSummary
+from habla_ml.corpus.general_speech import SpeechSourceSummary, count_evaluation_audio
 from habla_ml.lake import Lake, catalogue
 from habla_ml.training.checkpoints import LossPoint, ValidationPoint
 from habla_ml.training.identity import RunIdentity
@@ -63,6 +63,18 @@ class TrainingRecord(TrainedRun):
     tree: str
     first_stage: FirstStageRecord | None = None
     """First stage from which this run started; None if it started from the base model."""
+    excluded_copies: Mapping[str, int] = {}
+    """`train` or `non-speech` → classroom clips left out because they nearly equal evaluation data."""
+
+    @property
+    def evaluation_audio_left_out(self) -> dict[str, int]:
+        """The part of the training data → clips left out because they equal or nearly equal evaluation data."""
+        first = () if self.first_stage is None else self.first_stage.general_speech
+        general = {
+            "first stage": count_evaluation_audio(first),
+            "general speech": count_evaluation_audio(self.general_speech),
+        }
+        return {**self.excluded_copies, **{part: n for part, n in general.items() if n}}
 
 
 def read_training_record(lake: Lake, version: str) -> TrainingRecord | None:

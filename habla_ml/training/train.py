@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -22,6 +22,7 @@ from habla_ml.errors import PointerMovedError, TrainingError
 from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.clips import NonSpeech, select_sample, select_session_share
+from habla_ml.training.evaluation_audio import LONGEST_CLIP_S, MAX_ANNOTATED_NON_SPEECH
 from habla_ml.training.extra_speech import ExtraSpeech
 from habla_ml.training.first_stage import train_first_stage
 from habla_ml.training.identity import RunIdentity
@@ -29,14 +30,12 @@ from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import FirstStageRecord, TrainingRecord, read_training_record
 from habla_ml.training.run import RunFolder, TrainingData, finish_run, read_finished_run
 from habla_ml.training.trainer import Progress
-from habla_ml.training.windows import FRAMES_PER_S, FULL_FRAMES
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 _NO_EXTRA_SPEECH = ExtraSpeech()
-_MAX_ANNOTATED_NON_SPEECH = 2_000
 
 
 def train_version(
@@ -61,7 +60,7 @@ def train_version(
     stage = None
     if recipe.first_stage is not None:
         stage = RunIdentity.of_first_stage(recipe, base, extra_speech.first_stage)
-    identity = RunIdentity.of(recipe, snapshot.id, base, extra_speech.replay, stage)
+    identity = RunIdentity.of(recipe, snapshot.id, base, extra_speech.replay, stage, extra_speech.excluded_sounds)
     with lock_work_folder(work_folder):
         seen = lake.read_pointer(catalogue.CHECKPOINT.name(version))
         if seen is not None and seen.value["identity"] == identity.digest:
@@ -73,9 +72,11 @@ def train_version(
         folder = RunFolder(work_folder, identity)
         if not folder.finished.exists():
             start = base.folder if first is None else lake.checkout_tree(first.tree, folder.start)
-            training_data = build_training_data(lake, snapshot, recipe, extra_speech.replay)
+            training_data = build_training_data(
+                lake, snapshot, recipe, extra_speech.replay, extra_speech.excluded_sounds
+            )
             finish_run(recipe, identity, base, start, training_data, folder, progress)
-        record = _publish_version(lake, version, folder, seen, first)
+        record = _publish_version(lake, version, folder, seen, first, extra_speech)
         folder.clear()
         progress(Progress(f"{version} published: checkpoint tree {record.tree[:12]}, step {record.best_step}"))
         return record
@@ -100,33 +101,52 @@ def lock_work_folder(work_folder: Path) -> Iterator[None]:
         yield
 
 
-def build_training_data(lake: Lake, snapshot: Snapshot, recipe: Recipe, replay: GeneralSpeech) -> TrainingData:
-    """Return the snapshot's train split with replay for training, and its validation split for validation."""
+def build_training_data(
+    lake: Lake,
+    snapshot: Snapshot,
+    recipe: Recipe,
+    replay: GeneralSpeech,
+    excluded_sounds: Collection[str] = frozenset(),
+) -> TrainingData:
+    """Return the snapshot's train split with replay for training, and its validation split for validation.
+
+    `excluded_sounds` is the sha256 of train and non-speech audio that nearly equals evaluation data.
+    """
     name = f"snapshot {snapshot.id[:12]}"
-    train = select_session_share(read_utterances(lake, snapshot, "train"), recipe.train_share)
+    utterances = (each for each in read_utterances(lake, snapshot, "train") if each.audio_sha256 not in excluded_sounds)
+    train = select_session_share(utterances, recipe.train_share)
+    non_speech = _read_annotated_non_speech(lake, snapshot, excluded_sounds)
     return TrainingData(
         name=f"{name} and {len(replay.utterances)} clips of general speech" if replay.utterances else name,
         train=chain(train, replay.utterances),
         validation=select_sample(read_utterances(lake, snapshot, "validation"), recipe.validation_clips),
         general_speech=replay.sources,
         remedy="correct more sessions and publish `splits` again",
-        non_speech=NonSpeech(recipe.non_speech_share, recipe.seed, _read_annotated_non_speech(lake, snapshot)),
+        non_speech=NonSpeech(recipe.non_speech_share, recipe.seed, non_speech),
     )
 
 
-def _read_annotated_non_speech(lake: Lake, snapshot: Snapshot) -> Iterator[NDArray[np.int16]]:
+def _read_annotated_non_speech(
+    lake: Lake, snapshot: Snapshot, excluded_sounds: Collection[str]
+) -> Iterator[NDArray[np.int16]]:
     """Yield the samples of the train split's annotated non-speech segments."""
-    longest_s = FULL_FRAMES / FRAMES_PER_S
-    for each in read_non_speech_segments(lake, snapshot, "train", _MAX_ANNOTATED_NON_SPEECH, longest_s):
-        yield quantise(decode_flac(each.flac))
+    for each in read_non_speech_segments(lake, snapshot, "train", MAX_ANNOTATED_NON_SPEECH, LONGEST_CLIP_S):
+        if each.audio_sha256 not in excluded_sounds:
+            yield quantise(decode_flac(each.flac))
 
 
 def _publish_version(
-    lake: Lake, version: str, folder: RunFolder, seen: Pointer | None, first: FirstStageRecord | None
+    lake: Lake,
+    version: str,
+    folder: RunFolder,
+    seen: Pointer | None,
+    first: FirstStageRecord | None,
+    extra_speech: ExtraSpeech,
 ) -> TrainingRecord:
     tree = lake.put_tree(folder.finished / "checkpoint")
     trained = read_finished_run(folder)
-    record = TrainingRecord(**dict(trained), version=version, tree=tree, first_stage=first)
+    excluded = {part: len(sounds) for part, sounds in extra_speech.classroom_copies.items()}
+    record = TrainingRecord(**dict(trained), version=version, tree=tree, first_stage=first, excluded_copies=excluded)
     record_id = lake.put_json(record.model_dump(mode="json"))
     value = {"tree": tree, "record": record_id, "identity": trained.identity_digest}
     try:

@@ -11,7 +11,6 @@ import pytest
 from habla_ml.annotation.sources import collect_events
 from habla_ml.corpus import general_speech, public_corpora
 from habla_ml.corpus.build import build_day
-from habla_ml.corpus.general_speech import check_training_leakage
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.errors import CorpusError, InputError
 from habla_ml.recordings.ingest import ingest_day
@@ -108,28 +107,8 @@ def test_general_speech_changes_neither_the_lake_nor_the_corpus(tmp_path: Path) 
     assert sorted(each for each in (workspace.root / "lake").rglob("*") if each.is_file()) == before
     snapshot = make_snapshot(workspace.lake, workspace.settings, workspace.conventions)
     assert sum(snapshot.counts.values()) == 20
-    check_training_leakage(workspace.lake, snapshot, "training.replay", replay.utterances, measured.utterances)
-    for key in ("training.replay", "training.first_stage"):
-        with pytest.raises(CorpusError, match=rf"1 clips of {key} are also in evaluation\.out_of_domain"):
-            check_training_leakage(workspace.lake, snapshot, key, measured.utterances, measured.utterances)
-
-
-def test_the_classrooms_own_test_clips_are_refused_as_replay(tmp_path: Path) -> None:
-    workspace = make_workspace(tmp_path / "world")
-    day, listed = "2026-02-16", []
-    for hour in range(10, 20):
-        session = write_session(workspace.recordings, f"{hour}000_20260216_{hour}0000", 2)
-        write_corrections(session, {1: "uno dos", 2: "tres cuatro"})
-        listed += [(f"{session.name}/segment_00{number}.wav", "uno") for number in (1, 2)]
-    ingest_day(workspace.recordings, day, workspace.lake, workspace.settings, NOW)
-    collect_events(workspace.lake, day, workspace.settings, NOW)
-    build_day(workspace.lake, day, workspace.conventions, workspace.settings)
-    snapshot = make_snapshot(workspace.lake, workspace.settings, workspace.conventions)
-    own = read_speech(tmp_path, SpeechSource(path=write_speech_table(workspace.recordings, listed)))
-    held_out = snapshot.counts["test"] + snapshot.counts["validation"]
-    assert held_out > 0
-    with pytest.raises(CorpusError, match=rf"{held_out} clips .* the classroom's (test|validation) split"):
-        check_training_leakage(workspace.lake, snapshot, "training.replay", own.utterances, ())
+    assert len(replay.utterances) == 3
+    assert len(measured.utterances) == 1
 
 
 def test_the_readers_of_general_speech_import_nothing_that_writes_recordings_or_events() -> None:

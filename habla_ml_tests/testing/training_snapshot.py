@@ -62,6 +62,7 @@ def publish_snapshot(lake: Lake, clips: list[TrainingClipSpec], ledger: str = "l
             pa.table(
                 {
                     "segment_id": [c.segment_id for c in chosen],
+                    "audio_sha256": [hashlib.sha256(samples.tobytes()).hexdigest() for samples in audio],
                     "audio": [encode_flac(each) for each in audio],
                     "source": ["habla"] * len(chosen),
                 }
@@ -80,6 +81,7 @@ def publish_snapshot(lake: Lake, clips: list[TrainingClipSpec], ledger: str = "l
         ledger=lake.put_bytes(ledger.encode()),
         hours=dict.fromkeys(counts, 0.01),
         counts=counts,
+        near_duplicates=dict.fromkeys(counts, 0),
     )
     return save_snapshot(lake, draft)
 
