@@ -93,6 +93,9 @@ def _build_snapshot_table(snapshot: Snapshot) -> TextTable:
         [split, f"{_format_hours(hours)}, {_format_count(snapshot.counts[split])} segments"]
         for split, hours in snapshot.hours.items()
     ]
+    if snapshot.near_duplicates is not None:
+        dropped = [f"{_format_count(n)} of {split}" for split, n in snapshot.near_duplicates.items() if n]
+        rows.append(["Dropped near-duplicates", ", ".join(dropped) or "none"])
     rows.append(["Snapshot", snapshot.id])
     rows.append(["Conventions", f"{snapshot.conventions} · {snapshot.conventions_digest}"])
     return TextTable.of("Newest snapshot", [TableColumn("", is_numeric=False)] * 2, rows)

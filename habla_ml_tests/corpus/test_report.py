@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from base64 import b64decode
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -176,14 +177,14 @@ def test_hours_by_role_come_from_a_snapshot_with_roles(two_day_lake: Lake) -> No
     hours: dict[Split, float] = {"train": 1.26, "validation": 0.0, "test": 0.0}
     counts: dict[Split, int] = {"train": 4, "validation": 0, "test": 0}
     segments = two_day_lake.put_bytes(out.getvalue())
-    snapshot = save_snapshot(
-        two_day_lake, Snapshot("", segments, {}, {}, "orthographic-v1", "c" * 64, "1" * 64, hours, counts)
-    )
+    draft = Snapshot("", segments, {}, {}, "orthographic-v1", "c" * 64, "1" * 64, hours, counts)
+    snapshot = save_snapshot(two_day_lake, replace(draft, near_duplicates={"train": 2, "validation": 0, "test": 1}))
     two_day_lake.move_pointer(catalogue.SPLITS, {"snapshot": snapshot.id}, None)
     report = describe(two_day_lake)
     assert [each.name for each in report.roles] == ["teacher", "student", "unknown"]
     assert [each.usable_h for each in report.roles] == pytest.approx([1.0, 0.25, 0.01])
     assert snapshot.id in render_corpus_report(report)
+    assert "1 of test, 2 of train" in render_corpus_report(report)
 
 
 def test_the_page_of_an_empty_lake_states_that_it_is_empty(tmp_path: Path) -> None:
@@ -224,7 +225,6 @@ def test_the_same_lake_gives_the_same_bytes(two_day_lake: Lake) -> None:
 
 @pytest.mark.parametrize(("days", "unit", "drawn"), [(70, "day", 70), (71, "week", 11), (600, "month", 20)])
 def test_many_days_are_drawn_as_weeks_or_months(tmp_path: Path, days: int, unit: str, drawn: int) -> None:
-    from dataclasses import replace
     from datetime import date, timedelta
 
     from habla_ml.corpus.report import DaySummary

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
 from numpy.typing import NDArray
 
 from habla_ml.annotation.sources import collect_events
@@ -23,6 +24,7 @@ from habla_ml.recordings.ingest import ingest_day
 from habla_ml.settings import Settings, SpeechSource
 from habla_ml.training.extra_speech import ExtraSpeech, read_extra_speech
 from habla_ml.training.identity import RunIdentity
+from habla_ml.training.process import main
 from habla_ml.training.recipe import load_recipe
 from habla_ml.training.train import build_training_data
 from habla_ml_tests.testing.general_speech_sources import write_speech_table
@@ -30,6 +32,7 @@ from habla_ml_tests.testing.habla_sessions import (
     DAY,
     NOW,
     PROJECT,
+    V1,
     HablaWorkspace,
     make_noise,
     make_workspace,
@@ -39,7 +42,8 @@ from habla_ml_tests.testing.habla_sessions import (
 )
 from habla_ml_tests.testing.voiced_sounds import change_gain, change_one_sample, encode_and_decode, make_voice
 
-RECIPE = load_recipe(PROJECT / "configs" / "recipes" / "demo-full.yaml")
+RECIPE_FILE = PROJECT / "configs" / "recipes" / "demo-full.yaml"
+RECIPE = load_recipe(RECIPE_FILE)
 Sound = NDArray[np.int16]
 N_OWN_CLIPS = 60
 """Clips of a source that are no evaluation data: 3 of 63 are below the bound of 5 %."""
@@ -134,6 +138,25 @@ def test_the_held_out_clips_as_replay_are_refused(
     hidden = write_sounds(tmp_path / "hidden", held_out, own=25 * len(held_out))
     with pytest.raises(CorpusError, match="clips of the classroom's test split"):
         classroom.read(replay=hidden)
+
+
+def test_the_training_process_that_every_launcher_starts_refuses_the_test_clips(
+    classroom: SplitClassroom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_sounds(tmp_path / "t", [change_gain(pcm, -1) for pcm in classroom.sounds("test")], own=2)
+    settings = tmp_path / "here.yaml"
+    tree = {
+        "work_folder": str(tmp_path / "work"),
+        "lake": {"url": str(classroom.workspace.root / "lake")},
+        "recordings": {"folder": str(classroom.workspace.recordings)},
+        "corpus": {"conventions": str(V1)},
+        "training": {"recipe": str(RECIPE_FILE), "replay": [{"path": str(table)}]},
+        "release": {"store": {"url": str(tmp_path / "cdn")}},
+    }
+    settings.write_text(yaml.safe_dump(tree), "utf-8")
+    arguments = ["--settings", str(settings), "--snapshot", classroom.snapshot.id, "--version", "v1"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 1
+    assert "evaluation audio or altered copies of it" in capsys.readouterr().err
 
 
 def test_out_of_domain_clips_leave_replay_and_the_classrooms_train_split(

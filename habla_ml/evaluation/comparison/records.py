@@ -30,7 +30,9 @@ from habla_ml.transcription.options import EngineOptions
 
 COMPARISON_FORMAT = "habla_ml.comparison/4"
 
-Dimension = Literal["overall", "loudness", "duration", "snr", "role", "seen_speaker", "source", "speaker", "session"]
+Dimension = Literal[
+    "overall", "loudness", "duration", "snr", "role", "seen_speaker", "sentence", "source", "speaker", "session"
+]
 
 
 class ScoredSet(EvaluationRecord):

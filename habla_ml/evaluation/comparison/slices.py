@@ -1,4 +1,4 @@
-"""Slices of a test set: by loudness, noise, length, speaker, session and source.
+"""Slices of a test set: by loudness, noise, length, speaker, sentence, session and source.
 
 Each utterance is in exactly one slice of each dimension; utterances without a value are in the slice `unknown`. Dialect
 features are not slices, because most sentences have several: see `metrics.feature_errors`.
@@ -26,6 +26,7 @@ UNKNOWN: Final = "unknown"
 _DURATION_BOUNDS_S = (2.0, 4.0, 8.0)
 _SNR_BOUNDS_DB = (10.0, 20.0)
 _SEEN_LABELS: Final = {True: "known from training", False: "new to the model", None: UNKNOWN}
+_SENTENCE_LABELS: Final = {True: "seen sentence", False: "new sentence", None: UNKNOWN}
 
 
 def compute_slices(speech: ScoredSpeech, settings: EvaluationSettings) -> tuple[tuple[Slice, Resample], ...]:
@@ -78,6 +79,7 @@ def _list_slice_keys(reference: Reference, quiet_below_dbfs: float, shown: Mappi
         _make_bin_key("snr", reference.snr_db, _SNR_BOUNDS_DB, "dB", "below 10 dB"),
         _make_label_key("role", reference.role),
         _SliceKey("seen_speaker", _SEEN_LABELS[reference.is_seen_speaker], int(reference.is_seen_speaker is None)),
+        _SliceKey("sentence", _SENTENCE_LABELS[reference.is_seen_sentence], int(reference.is_seen_sentence is None)),
         _make_label_key("source", reference.source),
         _SliceKey("speaker", shown[reference.speaker_key]),
         _SliceKey("session", shown[reference.session_id]),

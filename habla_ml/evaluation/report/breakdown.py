@@ -17,6 +17,7 @@ DIMENSION_LABELS: Final[dict[Dimension, str]] = {
     "snr": "Speech above noise",
     "role": "Role",
     "seen_speaker": "Speaker known from training",
+    "sentence": "Sentence of the classroom's training data",
     "source": "Source",
 }
 """Dimensions with few slices; speakers and sessions have their own lists."""

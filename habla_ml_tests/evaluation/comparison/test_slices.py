@@ -47,6 +47,7 @@ def test_each_utterance_is_in_one_slice_of_each_dimension() -> None:
             "seen_speaker",
             ["known from training", "new to the model", "unknown"],
         ),
+        ("is_seen_sentence", (True, False, None, False), "sentence", ["new sentence", "seen sentence", "unknown"]),
         ("session_id", ("monday", "tuesday", "friday", "friday"), "session", ["friday", "monday", "tuesday"]),
     ],
 )
