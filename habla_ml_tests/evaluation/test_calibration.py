@@ -15,6 +15,7 @@ from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_ut
 
 TRIALS = 250
 MEASURED = make_comparison(make_utterances(6, 4), {"base": 0.4, "candidate": 0.2})
+SMALL = MEASURED.model_copy(update={"slices": (), "examples": (), "confusions": (), "dialect_features": ()})
 
 
 @pytest.mark.parametrize("sessions", [5, 16])
@@ -59,3 +60,34 @@ def test_a_planted_halving_of_the_errors_is_released() -> None:
         found = resample_counts(*draw_test_set(ErrorSimulation(), 16, (0.5,), rng), 400, trial)
         deployed += decide(make_simulated_comparison(MEASURED, found, 16), PromotionSettings()).verdict == "deploy"
     assert deployed >= 55
+
+
+def make_replacement_rates(points: float) -> tuple[float, ...]:
+    """Improvements over a base of 46 % for a release of 21 % and a candidate that is better by `points`."""
+    base = ErrorSimulation().base_wer
+    return tuple(1 - rate / base for rate in (0.21, 0.21 - points / 100))
+
+
+@pytest.mark.parametrize("sessions", [5, 16])
+def test_an_equal_model_is_called_probably_better_no_more_often_than_stated(sessions: int) -> None:
+    rng = np.random.default_rng(sessions)
+    level, passed = 0.8, 0
+    for trial in range(TRIALS):
+        found = resample_counts(*draw_test_set(ErrorSimulation(), sessions, make_replacement_rates(0), rng), 400, trial)
+        change = found.point_change(1, 2)
+        assert change is not None
+        passed += change.compute_probability_below(0.0) >= level
+    assert passed / TRIALS <= 1 - level + 3 * (level * (1 - level) / TRIALS) ** 0.5
+    assert passed > 0
+
+
+def test_a_model_three_points_worse_than_the_release_is_kept_out_and_one_three_points_better_is_released() -> None:
+    released = {}
+    for points in (-3.0, 3.0):
+        rng, released[points] = np.random.default_rng(3), 0
+        for trial in range(TRIALS):
+            counts = draw_test_set(ErrorSimulation(), 16, make_replacement_rates(points), rng)
+            comparison = make_simulated_comparison(SMALL, resample_counts(*counts, 400, trial), 16, 2, release=1)
+            released[points] += decide(comparison, PromotionSettings()).verdict == "deploy"
+    assert released[-3.0] / TRIALS <= 0.02 + 3 * (0.02 * 0.98 / TRIALS) ** 0.5
+    assert released[3.0] / TRIALS >= 0.5

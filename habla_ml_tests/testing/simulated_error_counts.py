@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.comparison.records import Change, Comparison
+from habla_ml.evaluation.comparison.superiority import measure_superiority
 from habla_ml.evaluation.scoring.statistics import Counts, Draws, Resample, to_interval
 
 
@@ -30,6 +31,9 @@ class ErrorSimulation:
     """Correlation of the errors within an utterance."""
     shared: float = 0.5
     """Correlation of the noise of two models on one utterance: what is hard is hard for both."""
+    shared_by_week: float = 0.0
+    """Share of the variance over sessions, of difficulty and of each model, that the sessions of a week have in common."""
+    sessions_per_week: int = 4
 
 
 def draw_test_set(
@@ -49,15 +53,14 @@ def draw_test_set(
         names += [session] * len(lengths)
         words.append(lengths)
     index, spoken = np.array(names), np.concatenate(words)
-    difficulty = _draw_lognormal_factors(error_model.session_spread, sessions, rng)[index]
+    difficulty = _draw_session_factors(error_model, error_model.session_spread, sessions, rng)[index]
     # Var of the log such that the errors of an utterance correlate by `clustering` at the base's rate.
     spread = np.sqrt(np.log1p(error_model.clustering * (1 - error_model.base_wer) / error_model.base_wer))
     common = _draw_lognormal_factors(spread * np.sqrt(error_model.shared), len(spoken), rng)
     errors = []
     for improvement in (0.0, *improvements):
-        own = _draw_lognormal_factors(error_model.model_spread, sessions, rng)[index] * _draw_lognormal_factors(
-            spread * np.sqrt(1 - error_model.shared), len(spoken), rng
-        )
+        own = _draw_session_factors(error_model, error_model.model_spread, sessions, rng)[index]
+        own *= _draw_lognormal_factors(spread * np.sqrt(1 - error_model.shared), len(spoken), rng)
         rate = error_model.base_wer * (1 - improvement) * difficulty * common * own
         errors.append(rng.poisson(rate * spoken))
     return [str(each) for each in index], Counts(spoken.astype(np.int64), np.column_stack(errors).astype(np.int64))
@@ -69,17 +72,41 @@ def resample_counts(names: list[str], counts: Counts, draws: int, seed: int) -> 
 
 
 def make_simulated_comparison(
-    measured: Comparison, resample: Resample, sessions: int, candidate: int = 1
+    measured: Comparison, resample: Resample, sessions: int, candidate: int = 1, release: int | None = None
 ) -> Comparison:
-    """`measured` with the figures of a simulated base (column 0) and of the column that is the candidate."""
-    change = measured.changes[0].model_copy(
+    """`measured` with the figures of a simulated base (column 0), a release and the column that is the candidate."""
+    first = measured.changes[0]
+    changes = [_make_change(first, resample, 0, candidate)]
+    if release is not None:
+        previous = first.model_copy(update={"against": "v1", "role": "previous"})
+        changes.append(_make_change(previous, resample, release, candidate))
+    test = measured.test.model_copy(update={"sessions": sessions, "words": resample.words})
+    return measured.model_copy(update={"changes": tuple(changes), "test": test})
+
+
+def _make_change(like: Change, resample: Resample, before: int, after: int) -> Change:
+    points = resample.point_change(before, after)
+    assert points is not None
+    return like.model_copy(
         update={
-            "relative_improvement": to_interval(resample.relative_improvement(0, candidate)),
-            "metrics": {"wer": to_interval(resample.point_change(0, candidate))},
+            "relative_improvement": to_interval(resample.relative_improvement(before, after)),
+            "metrics": {"wer": points.interval()},
+            "superiority": measure_superiority(points),
+            "slices": (),
         }
     )
-    test = measured.test.model_copy(update={"sessions": sessions, "words": resample.words})
-    return measured.model_copy(update={"changes": (change,), "test": test})
+
+
+def _draw_session_factors(
+    error_model: ErrorSimulation, spread: float, sessions: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Factors of mean 1 for each session, of which those of a week have a part in common."""
+    shared = error_model.shared_by_week
+    own = _draw_lognormal_factors(spread * np.sqrt(1 - shared), sessions, rng)
+    if shared == 0:
+        return own
+    week = np.arange(sessions) // error_model.sessions_per_week
+    return own * _draw_lognormal_factors(spread * np.sqrt(shared), int(week.max()) + 1, rng)[week]
 
 
 def _draw_lognormal_factors(spread: float, size: int, rng: np.random.Generator) -> np.ndarray:

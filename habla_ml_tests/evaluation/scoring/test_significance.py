@@ -2,8 +2,12 @@ import numpy as np
 import pytest
 
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.scoring.significance import compute_simultaneous_lower_bounds, compute_smallest_detectable
-from habla_ml.evaluation.scoring.statistics import Counts, Draws, Estimate
+from habla_ml.evaluation.scoring.significance import (
+    compute_simultaneous_lower_bounds,
+    compute_smallest_detectable,
+    compute_units_to_show,
+)
+from habla_ml.evaluation.scoring.statistics import Counts, Draws, Estimate, compute_t_probability
 from habla_ml_tests.testing.simulated_error_counts import ErrorSimulation, draw_test_set, resample_counts
 
 
@@ -96,3 +100,18 @@ def test_only_the_slice_that_became_much_worse_has_a_bound_above_zero() -> None:
     bounds = compute_simultaneous_lower_bounds([each for each in changes if each is not None])
     assert bounds[0] > 5
     assert max(bounds[1:]) < 0
+
+
+def test_the_planned_sessions_show_a_true_difference_in_four_of_five_cases() -> None:
+    rng, level, difference = np.random.default_rng(5), 0.8, -3.0
+    pilot = rng.normal(0, 9, 12)
+    planned = compute_units_to_show(difference, float(pilot.std(ddof=1)) / 12**0.5, 12.0, level)
+    assert planned is not None
+    spread, shown = float(pilot.std(ddof=1)), 0
+    for _ in range(2000):
+        sample = rng.normal(difference, spread, planned)
+        statistic = sample.mean() / (sample.std(ddof=1) / planned**0.5)
+        shown += compute_t_probability(-statistic, planned - 1) >= level
+    assert 0.76 <= shown / 2000 <= 0.88
+    assert compute_units_to_show(-0.01, 2.0, 12.0, level) is None
+    assert compute_units_to_show(-40.0, 2.0, 12.0, level) == 12

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -162,3 +163,29 @@ def test_an_interval_contains_its_value_and_stays_within_the_range_of_a_rate(
     found = require_interval(draw_counts(names, words, np.array([[row[2]] for row in rows]), 200).rate(0))
     worst = max(row[2] / row[1] for row in rows)
     assert 0 <= found.low <= found.value <= found.high <= max(1.0, worst) + 1e-12
+
+
+@pytest.mark.parametrize("units", [3.0, 5.0, 16.0, 400.0])
+def test_the_probability_reaches_a_level_where_the_interval_of_that_level_excludes_the_bound(units: float) -> None:
+    quantiles = (np.arange(20_000) + 0.5) / 20_000
+    spread = np.array([NormalDist().inv_cdf(each) for each in quantiles])
+    for value in np.linspace(-3.5, 3, 40):
+        figure = Estimate(float(value), value + spread, units)
+        probability, interval = figure.compute_probability_below(0.0), figure.interval()
+        if abs(probability - 0.975) > 0.001:
+            assert (probability > 0.975) == (interval.high < 0)
+        assert figure.compute_probability_below(0.0) == pytest.approx(
+            1 - Estimate(-float(value), -value - spread, units).compute_probability_below(0.0), abs=1e-9
+        )
+
+
+def test_few_sessions_are_no_certainty_and_no_difference_is_an_even_chance() -> None:
+    same = np.zeros(1000)
+    assert Estimate(0.0, same, 16).compute_probability_below(0.0) == pytest.approx(0.5)
+    steady = np.full(1000, -2.0)
+    few, many = (Estimate(-2.0, steady, units).compute_probability_below(0.0) for units in (2.0, 40.0))
+    assert 0.8 < few < 0.95
+    assert 0.99 < many < 1.0
+    # A share of 85 % of the draws is 0.8 at five sessions: t(0.8, 4) sqrt(5 / 4) = 1.052 is the normal quantile of 0.854.
+    drawn = np.concatenate([np.full(854, -1.0), np.full(146, 1.0)])
+    assert Estimate(-0.7, drawn, 5.0).compute_probability_below(0.0) == pytest.approx(0.8, abs=0.002)
