@@ -104,7 +104,17 @@ def make_dialect_hypotheses(utterances: Sequence[Utterance], error_rate: float, 
                 words += [word, "eh"]
         text = "Gracias por ver el vídeo." if rng.random() < rate / 15 else " ".join(words)
         decode_s = each.duration_s * float(rng.lognormal(-2.2, 0.4))
-        found.append(Hypothesis(each.audio_sha256, text, decode_s, each.duration_s, words=_make_word_times(text, rng)))
+        wrong = sum(word not in each.sentence.split() for word in words) + abs(len(words) - len(each.sentence.split()))
+        found.append(
+            Hypothesis(
+                each.audio_sha256,
+                text,
+                decode_s,
+                each.duration_s,
+                avg_logprob=-0.05 - (0.4 + 0.1 * (len(found) % 5)) * wrong / len(each.sentence.split()),
+                words=_make_word_times(text, rng),
+            )
+        )
     return found
 
 

@@ -76,7 +76,9 @@ def simulate_hypotheses(utterances: Sequence[Utterance], error_rate: float, seed
                 words.append(word.replace("s", "h") + "x")
             elif draw < rate * 0.8:
                 words += [word, "eh"]
-        found.append(Hypothesis(each.audio_sha256, " ".join(words), 0.05, each.duration_s, None, -0.2, 0.01))
+        found.append(
+            Hypothesis(each.audio_sha256, " ".join(words), 0.05, each.duration_s, avg_logprob=-0.2, no_speech_prob=0.01)
+        )
     return found
 
 

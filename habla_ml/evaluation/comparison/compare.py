@@ -20,6 +20,7 @@ from habla_ml.evaluation.comparison.records import (
 )
 from habla_ml.evaluation.comparison.slices import compute_slices
 from habla_ml.evaluation.comparison.test_set_digest import compute_test_set_digest
+from habla_ml.evaluation.metrics.confidence import score_confidence
 from habla_ml.evaluation.metrics.confusions import ModelConfusions, count_confusions, tabulate_confusions
 from habla_ml.evaluation.metrics.dialect_features import find_dialect_features
 from habla_ml.evaluation.metrics.feature_errors import FeatureScore, count_feature_errors, score_dialect_features
@@ -151,6 +152,7 @@ def _make_model_scores(inputs: MetricInputs, tables: Mapping[str, MetricTable]) 
                 hallucination=inputs.compute_once(score_hallucinations)[at],
                 punctuation=inputs.compute_once(score_punctuation_of_models)[at],
                 word_timing=inputs.compute_once(score_word_times)[at],
+                confidence=inputs.compute_once(score_confidence)[at],
             )
         )
     return tuple(scores)

@@ -13,6 +13,7 @@ from habla_ml.evaluation.comparison.profile_scores import ProfileScores
 from habla_ml.evaluation.comparison.seed_spread import SeedSpread
 from habla_ml.evaluation.comparison.superiority import Superiority
 from habla_ml.evaluation.frozen_record import EvaluationRecord
+from habla_ml.evaluation.metrics.confidence import ConfidenceScore
 from habla_ml.evaluation.metrics.confusions import ModelConfusions
 from habla_ml.evaluation.metrics.diarisation import DiarisationScore
 from habla_ml.evaluation.metrics.error_rates import WER
@@ -84,6 +85,8 @@ class ModelScore(EvaluationRecord):
     hallucination: HallucinationScore | None = None
     punctuation: PunctuationScore | None = None
     word_timing: WordTimingScore | None = None
+    confidence: ConfidenceScore | None = None
+    """None where the engine reports no confidence."""
 
     @property
     def wer(self) -> ErrorRate:

@@ -42,25 +42,48 @@ def _measure_out_of_domain_wer(inputs: MetricInputs) -> MetricTable:
     return tabulate_rates(resample, inputs.pairs)
 
 
-WER = _make_error_rate("wer", "WER", "words", acceptable_bound=lambda bounds, _: bounds.wer)
+WER = _make_error_rate(
+    "wer",
+    "WER",
+    "words",
+    acceptable_bound=lambda bounds, _: bounds.wer,
+    help="Word error rate: wrong words of 100 spoken words, without capitals and punctuation.",
+)
 """Words after the Spanish normaliser."""
-ORTHOGRAPHIC_WER = _make_error_rate("orthographic_wer", "WER as written", "orthographic")
+ORTHOGRAPHIC_WER = _make_error_rate(
+    "orthographic_wer",
+    "WER as written",
+    "orthographic",
+    help="Wrong words of 100 where capitals and punctuation count too.",
+)
 """Words as written: case, punctuation and accents count."""
-CER = _make_error_rate("cer", "CER", "characters", acceptable_bound=lambda bounds, _: bounds.cer)
+CER = _make_error_rate(
+    "cer",
+    "CER",
+    "characters",
+    acceptable_bound=lambda bounds, _: bounds.cer,
+    help="Character error rate: wrong letters of 100.",
+)
 """Characters after the Spanish normaliser; spaces are characters."""
-SUBSTITUTIONS = _make_error_rate("substitutions", "substituted words", "substitutions")
+SUBSTITUTIONS = _make_error_rate(
+    "substitutions", "substituted words", "substitutions", help="Another word was written: casa for caza."
+)
 DELETIONS = _make_error_rate(
     "deletions",
     "deleted words",
     "deletions",
+    help="A spoken word is missing.",
     guard=ReleaseGuard(lambda settings: settings.deletion_loss_points, "deletes more words", "of the words"),
 )
-INSERTIONS = _make_error_rate("insertions", "inserted words", "insertions")
+INSERTIONS = _make_error_rate(
+    "insertions", "inserted words", "insertions", help="A word was written that was not spoken."
+)
 OUT_OF_DOMAIN_WER = Metric(
     "out_of_domain_wer",
     "WER on general Spanish",
     "share",
     _measure_out_of_domain_wer,
+    help="Wrong words of 100 in Spanish from outside the classroom; it shows what the training has forgotten.",
     guard=ReleaseGuard(
         lambda settings: settings.out_of_domain_loss_points,
         "makes more errors on general Spanish",

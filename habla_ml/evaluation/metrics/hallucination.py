@@ -174,6 +174,7 @@ NON_SPEECH_OUTPUT = Metric(
     "output without speech",
     "share",
     _measure(lambda score: score.non_speech.interval, lambda drawn: drawn.non_speech),
+    help="Clips without speech, such as noise or silence, in which it writes words.",
     guard=ReleaseGuard(
         lambda settings: settings.non_speech_loss_points,
         "writes text in more clips without speech",
@@ -185,12 +186,14 @@ SHORT_INSERTIONS = Metric(
     "inserted words in short clips",
     "share",
     _measure(lambda score: score.short_insertions_per_word, lambda drawn: drawn.short_insertions),
+    help="Words that were not spoken, for each word of clips under two seconds.",
 )
 INVENTED_TEXTS = Metric(
     "invented_texts",
     "invented texts",
     "share",
     _measure(lambda score: score.invented.interval, lambda drawn: drawn.invented),
+    help="Clips with a repeated phrase or a stock phrase of films that was not spoken.",
     guard=ReleaseGuard(
         lambda settings: settings.invented_loss_points,
         "invents more text (loops, stock phrases)",

@@ -184,10 +184,16 @@ PUNCTUATION_F1 = Metric(
     "punctuation F1",
     "share",
     _measure("punctuation", slice(len(MARKS))),
+    help="How well commas, full stops and other marks agree with the reference; 100 % is perfect.",
     is_higher_better=True,
 )
 CAPITALS_F1 = Metric(
-    "capitals_f1", "capitals F1", "share", _measure("capitals", slice(len(MARKS), None)), is_higher_better=True
+    "capitals_f1",
+    "capitals F1",
+    "share",
+    _measure("capitals", slice(len(MARKS), None)),
+    is_higher_better=True,
+    help="How well capital letters agree with the reference; 100 % is perfect.",
 )
 
 

@@ -49,6 +49,7 @@ PEAK_MEMORY = Metric(
     "peak memory",
     "bytes",
     _measure(lambda model, _: model.usage.peak_memory_bytes),
+    help="The most memory that the program needs while it transcribes.",
     acceptable_bound=lambda bounds, _: bounds.peak_memory_bytes,
     margin=_MEMORY_MARGIN,
 )
@@ -57,6 +58,7 @@ PEAK_GPU_MEMORY = Metric(
     "peak GPU memory",
     "bytes",
     _measure(lambda model, _: model.usage.peak_gpu_memory_bytes),
+    help="The most memory of the graphics card that it needs.",
     acceptable_bound=lambda bounds, _: bounds.peak_gpu_memory_bytes,
     margin=_MEMORY_MARGIN,
 )
@@ -65,6 +67,7 @@ COST = Metric(
     "cost per hour of audio",
     "dollars",
     _measure(lambda model, inputs: compute_cost_per_audio_hour(model, inputs.settings.compute_usd_per_hour)),
+    help="Price of the computer or service to transcribe one hour of speech.",
     acceptable_bound=_acceptable_cost,
     margin=_COST_MARGIN,
 )

@@ -52,6 +52,7 @@ MEDIAN_SPEED = Metric(
     "real-time factor p50",
     "real_time_factor",
     _measure(0.5),
+    help="Computing time over clip length, at most this for half of the clips; 0.5 transcribes a minute in 30 s.",
     acceptable_bound=lambda bounds, _: bounds.real_time_factor_p50,
 )
 SPEED_95TH_PERCENTILE = Metric(
@@ -59,5 +60,6 @@ SPEED_95TH_PERCENTILE = Metric(
     "real-time factor p95",
     "real_time_factor",
     _measure(0.95),
+    help="Computing time over clip length, at most this for 95 % of the clips.",
     acceptable_bound=lambda bounds, _: bounds.real_time_factor_p95,
 )

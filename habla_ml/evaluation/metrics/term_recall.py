@@ -162,7 +162,14 @@ def _measure_recall(inputs: MetricInputs) -> MetricTable:
     return MetricTable([None] * len(inputs.models)) if found is None else tabulate_rates(found[1], inputs.pairs)
 
 
-TERM_RECALL = Metric("term_recall", "domain word recall", "share", _measure_recall, is_higher_better=True)
+TERM_RECALL = Metric(
+    "term_recall",
+    "domain word recall",
+    "share",
+    _measure_recall,
+    is_higher_better=True,
+    help="Of the words of the subject that were spoken, the share that it writes correctly.",
+)
 
 
 def _match_terms(vocabulary: DomainVocabulary, steps: Sequence[AlignedWord], side: str) -> Iterator[tuple[Term, bool]]:

@@ -128,6 +128,7 @@ WORD_TIMING = Metric(
     "word time error",
     "milliseconds",
     _measure,
+    help="How far the start and the end of a word are from those that a person marked.",
     acceptable_bound=lambda bounds, _: bounds.word_timing_ms,
 )
 

@@ -7,6 +7,7 @@ from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.error_browser import ErrorBrowser
 from habla_ml.evaluation.report.sections import EXAMPLES_SECTION, build_sections
 from habla_ml.evaluation.report.summary import summarise
+from habla_ml.evaluation.report.teacher_summary import TITLE, summarise_for_teachers
 from habla_ml.html import PageScript, open_template
 
 BROWSER_SECTION = "utterances"
@@ -23,6 +24,8 @@ def render_html(content: ReportContent, browser: ErrorBrowser | None = None) -> 
         content=content,
         verdict_class=content.decision.verdict if content.decision else "none",
         summary=summarise(content),
+        teacher_title=TITLE,
+        teacher_sentences=summarise_for_teachers(content),
         sections=sections,
         browser=browser,
         browser_section=BROWSER_SECTION,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.comparison.records import Comparison, ModelScore
 from habla_ml.evaluation.metrics.confusions import Confusion, ModelConfusions
 from habla_ml.evaluation.metrics.term_recall import TermScore
 from habla_ml.evaluation.report import figures
@@ -107,6 +107,53 @@ def build_punctuation_table(comparison: Comparison) -> TextTable:
         "F1 of punctuation and capitals",
         ["Mark", *list_model_columns(models)],
         [[name, *map(figures.share_with_interval, values)] for name, values in rows.items()] if scores else [],
+    )
+
+
+def build_confidence_table(comparison: Comparison) -> TextTable:
+    """Return the calibration of each model, and how well its confidence finds errors."""
+    columns: list[TableColumn | str] = [
+        "Model",
+        TableColumn("confidence", help="The probability that the model gives its own words, on average."),
+        TableColumn("words that are right", help="Of the words that the model wrote."),
+        TableColumn("calibration error", help="Mean distance between confidence and right words; 0 is perfect."),
+        TableColumn(
+            "finds wrong clips",
+            help="How often a clip with an error is less confident than one without: 50 % is chance, 100 % perfect.",
+        ),
+        TableColumn(
+            "errors in the least confident 20 %",
+            help="Share of all word errors in the fifth of the clips with the least confidence; 20 % is chance.",
+        ),
+    ]
+    return TextTable.of(
+        "Confidence",
+        columns,
+        [
+            [
+                TableCell(model.name, series=model.role),
+                figures.percent(found.confidence),
+                figures.percent(found.accuracy),
+                figures.share_with_interval(found.calibration_error),
+                figures.share_with_interval(found.error_detection),
+                figures.share_with_interval(found.errors_in_least_confident),
+            ]
+            for model in comparison.models
+            if (found := model.confidence)
+        ],
+        is_public=True,
+    )
+
+
+def build_confidence_bin_table(model: ModelScore) -> TextTable:
+    """Return the points of the reliability diagram."""
+    return TextTable.of(
+        "Confidence and right words",
+        ["Confidence", "right", "words", "clips"],
+        [
+            [figures.percent(each.confidence), figures.percent(each.accuracy), str(each.words), str(each.clips)]
+            for each in (model.confidence.bins if model.confidence else ())
+        ],
     )
 
 

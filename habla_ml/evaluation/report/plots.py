@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 from markupsafe import Markup
 
+from habla_ml.evaluation.metrics.confidence import ConfidenceBin
 from habla_ml.evaluation.scoring.statistics import Interval
 
 _CHART_HEIGHT = 170
@@ -67,6 +69,41 @@ def _draw_grid_line(scale: float, share: float) -> Markup:
         '<line class="axis" x1="0" x2="100%" y1="{y}" y2="{y}"/>'
         '<text class="tick" x="0" y="{above}">{label:g}\u00a0%</text>'
     ).format(y=_to_chart_y(share, scale), above=_to_chart_y(share, scale) - 4, label=round(100 * share, 1))
+
+
+_DIAGRAM_SIZE = 240
+
+
+def draw_reliability_diagram(bins: Sequence[ConfidenceBin], series: str) -> Markup:
+    """Draw confidence against accuracy; the area of a dot is its share of the words, the line is perfect calibration.
+
+    `series` is the CSS class of the colour and must be a plain identifier.
+    """
+    most = max((each.words for each in bins), default=1)
+    dot = Markup('<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}"/>')
+    dots = Markup("").join(
+        dot.format(
+            x=_DIAGRAM_SIZE * each.confidence,
+            y=_DIAGRAM_SIZE * (1 - each.accuracy),
+            r=2 + 9 * math.sqrt(each.words / most),
+        )
+        for each in bins
+    )
+    return Markup(
+        '<svg class="reliability {series}" viewBox="-46 -14 {whole} {high}" width="{whole}" aria-hidden="true">'
+        '<path class="axis" d="M0 0V{size}H{size}"/><path class="trend" d="M0 {size}L{size} 0"/>{dots}'
+        '<text x="0" y="{below}">0 %</text><text x="{size}" y="{below}">100 %</text>'
+        '<text x="{half}" y="{below}">confidence</text><text x="-8" y="5" class="left">100 %</text>'
+        '<text x="-8" y="{half}" class="left">right</text></svg>'
+    ).format(
+        series=series,
+        size=_DIAGRAM_SIZE,
+        whole=_DIAGRAM_SIZE + 80,
+        high=_DIAGRAM_SIZE + 44,
+        half=_DIAGRAM_SIZE // 2,
+        below=_DIAGRAM_SIZE + 20,
+        dots=dots,
+    )
 
 
 def round_axis_end(intervals: Sequence[Interval | None]) -> float:

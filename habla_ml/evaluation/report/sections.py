@@ -11,7 +11,7 @@ from habla_ml.evaluation.report import breakdown, measurement_tables, sentences,
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.deployment_advice import advise_deployment
 from habla_ml.evaluation.report.figures import percent, points_with_interval
-from habla_ml.evaluation.report.plots import draw_versions_chart
+from habla_ml.evaluation.report.plots import draw_reliability_diagram, draw_versions_chart
 from habla_ml.evaluation.report.scoreboard import build_scoreboard
 from habla_ml.evaluation.report.serving import build_serving_section
 from habla_ml.tables import TextTable
@@ -45,6 +45,7 @@ def build_sections(content: ReportContent) -> tuple[Section, ...]:
         build_serving_section,
         _build_decoding,
         _build_general_speech,
+        _build_confidence,
         _build_examples,
         _build_provenance,
     )
@@ -282,6 +283,25 @@ def _build_general_speech(content: ReportContent) -> Section:
             "table at the top, the changes are under Versions."
         )
     return Section.of("general-spanish", "General Spanish", [Paragraph(text)])
+
+
+def _build_confidence(content: ReportContent) -> Section:
+    focus = content.focus
+    table = measurement_tables.build_confidence_table(content.comparison)
+    blocks: list[Block | None] = [Paragraph("Not measured: no engine reported a confidence.")]
+    if table.rows:
+        blocks = [Paragraph(sentences.describe_confidence(focus)), table]
+    if focus.confidence:
+        blocks += [
+            Drawing(draw_reliability_diagram(focus.confidence.bins, focus.role)),
+            Paragraph(
+                f"Confidence and right words of {focus.name}. A dot below the line is a model that is too sure. The area "
+                "of a dot is its share of the words.",
+                "soft",
+            ),
+            Details("As a table", (measurement_tables.build_confidence_bin_table(focus),)),
+        ]
+    return Section.of("confidence", "Does the model know when it is wrong?", blocks, "Confidence")
 
 
 def _build_examples(content: ReportContent) -> Section:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from habla_ml.evaluation.comparison.records import Change, Comparison
+from habla_ml.evaluation.comparison.records import Change, Comparison, ModelScore
 from habla_ml.evaluation.comparison.seed_spread import SeedSpread
+from habla_ml.evaluation.metrics.confidence import LEAST_CONFIDENT_SHARE
 from habla_ml.evaluation.metrics.diarisation import MAX_DIARISATION_RATE
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.figures import percent, share_with_interval
@@ -84,6 +85,26 @@ def describe_failures(comparison: Comparison) -> tuple[str, ...]:
                 f"unavailable, so the results are not those of the service alone. Run again when it is available."
             )
     return tuple(sentences)
+
+
+def describe_confidence(model: ModelScore) -> str:
+    """Return whether the least confident clips hold more errors than a random choice; says so where not measured."""
+    found = model.confidence
+    if found is None:
+        return f"The engine of {model.name} reports no confidence."
+    share = found.errors_in_least_confident
+    if share is None:
+        return f"{model.name} makes no error in clips with a confidence, so nothing shows what its confidence is worth."
+    result = (
+        "That is significantly more than in a random choice: a review that starts with them finds more errors."
+        if share.low > LEAST_CONFIDENT_SHARE
+        else "That is not significantly more than in a random choice."
+    )
+    return (
+        f"The {percent(LEAST_CONFIDENT_SHARE, 0)} of the clips in which {model.name} is least confident hold "
+        f"{share_with_interval(share)} of its word errors. {result} Its mean confidence is "
+        f"{percent(found.confidence)}, and {percent(found.accuracy)} of its words are right."
+    )
 
 
 def format_seed_spread(found: SeedSpread) -> str:

@@ -34,3 +34,7 @@ def test_every_guarded_metric_has_a_paired_difference_and_a_bound() -> None:
         assert each.guard is not None
         assert each.guard.loss_bound(PromotionSettings()) >= 0
         assert each.label in shown
+
+
+def test_every_metric_is_explained_in_plain_words() -> None:
+    assert [each.name for each in METRICS if len(each.help.split()) < 4] == []

@@ -2,12 +2,14 @@ import pytest
 
 from habla_ml.evaluation.comparison.records import Comparison, DecodingFailures
 from habla_ml.evaluation.metrics.diarisation import DiarisationScore, RecordingDiarisation
+from habla_ml.evaluation.metrics.term_recall import TermScore
 from habla_ml.evaluation.promotion.advice import Advice, AdviceInputs, Forecast
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.html import render_html
 from habla_ml.evaluation.report.markdown import render_markdown
-from habla_ml.evaluation.report.sentences import describe_diarisation, describe_failures
+from habla_ml.evaluation.report.sentences import describe_confidence, describe_diarisation, describe_failures
 from habla_ml.evaluation.scoring.statistics import Interval
+from habla_ml_tests.testing.full_comparison import make_full_comparison
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
 
 
@@ -97,3 +99,27 @@ def test_the_training_advice_is_a_section_with_the_main_reasons_and_the_forecast
         assert "chance of removing 10\u00a0% or more" in form
         assert "80\u00a0%" in form
     assert all("Should I fine-tune" not in each for each in render_both(small_comparison))
+
+
+def test_confidence_is_worth_a_review_only_if_it_finds_more_errors_than_chance() -> None:
+    model = make_full_comparison()[0].models[-1]
+    assert model.confidence is not None
+    useful = describe_confidence(model)
+    assert useful.startswith("The 20\u00a0% of the clips in which v2 is least confident hold ")
+    assert "a review that starts with them finds more errors" in useful
+    chance = model.confidence.model_copy(update={"errors_in_least_confident": Interval(0.1, 0.25, 0.4)})
+    assert "not significantly more" in describe_confidence(model.model_copy(update={"confidence": chance}))
+    assert "reports no confidence" in describe_confidence(model.model_copy(update={"confidence": None}))
+    flawless = model.confidence.model_copy(update={"errors_in_least_confident": None})
+    assert "makes no error" in describe_confidence(model.model_copy(update={"confidence": flawless}))
+
+
+def test_a_term_that_was_never_spoken_is_not_counted_of_zero() -> None:
+    comparison = make_full_comparison()[0]
+    assert comparison.vocabulary is not None
+    never = TermScore(term="úbeda", reference_count=0, recalled=0, inserted=2)
+    models = tuple(each.model_copy(update={"worst": (never,)}) for each in comparison.vocabulary.models)
+    changed = comparison.model_copy(update={"vocabulary": comparison.vocabulary.model_copy(update={"models": models})})
+    for shown in render_both(changed):
+        assert "úbeda never spoken, 2 inserted" in shown
+        assert "0 of 0" not in shown
