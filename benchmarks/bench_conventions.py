@@ -102,7 +102,7 @@ def main() -> int:
     parser.add_argument("segments", type=int, nargs="?", default=100_000)
     parser.add_argument("--peer-segments", type=int, default=10_000)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--conventions", type=Path, default=CONVENTIONS_FOLDER / "orthographic-v3.yaml")
+    parser.add_argument("--conventions", type=Path, default=CONVENTIONS_FOLDER / "orthographic-v4.yaml")
     chosen = parser.parse_args()
     conventions = load_conventions(chosen.conventions)
     with tempfile.TemporaryDirectory() as scratch:

@@ -3,7 +3,7 @@
     bench_corpus_million.py [SEGMENTS] [--segments-per-day N]
 
 Writes segment metadata without audio and events of two people: a third of the segments are transcribed, a fifth of
-those by both. Builds the text under orthographic-v3 and splits it. Then each step runs in its own process, which
+those by both. Builds the text under orthographic-v4 and splits it. Then each step runs in its own process, which
 prints its seconds and its peak memory. The memory includes imports; the first line shows the imports alone. The bound
 is a minute per step, for a million segments too.
 """
@@ -37,7 +37,7 @@ from habla_ml.recordings.days import load_day
 from habla_ml.review.candidates import list_recorded_days
 from habla_ml.review.queue import find_segments_to_send_back, make_queue
 
-CONVENTIONS = CONVENTIONS_FOLDER / "orthographic-v3.yaml"
+CONVENTIONS = CONVENTIONS_FOLDER / "orthographic-v4.yaml"
 BOUND_S = 60.0
 
 
