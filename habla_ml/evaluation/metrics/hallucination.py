@@ -8,7 +8,7 @@ reference words. Output is a word after the Spanish normaliser, so `[Música]` a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
@@ -22,7 +22,7 @@ from habla_ml.evaluation.metrics.hallucination_detection import (
 )
 from habla_ml.evaluation.metrics.inputs import MetricInputs
 from habla_ml.evaluation.metrics.metric import Metric, MetricTable, ReleaseGuard, compute_differences
-from habla_ml.evaluation.scoring.statistics import Counts, Draws, Interval, Resample, to_interval
+from habla_ml.evaluation.scoring.statistics import Counts, Draws, Interval, Resample, compute_share_bounds, to_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,8 +35,8 @@ _MAX_EVIDENCE_CHARS: Final = 300
 class CountShare(EvaluationRecord):
     """A share as counts.
 
-    The interval covers both the bootstrap interval over sessions (or kinds of sound) and Wilson's interval, because only
-    Wilson's has a width when no clip or every clip counts. None without clips.
+    The interval covers both the bootstrap interval over sessions (or kinds of sound) and the exact one of the effective
+    number of clips, because few clips count and a bootstrap of rare events is too narrow. None without clips.
     """
 
     count: int
@@ -242,16 +242,6 @@ def score_hallucination(
     )
 
 
-def compute_wilson_interval(count: int, of: int) -> Interval | None:
-    """Return Wilson's 95 % interval of a share (JASA 22, 1927); None for a share of nothing."""
-    from scipy.stats import binomtest
-
-    if not of:
-        return None
-    low, high = binomtest(count, of).proportion_ci(method="wilson")
-    return Interval(float(low), count / of, float(high))
-
-
 def _score_non_speech(found: Sequence[NonSpeechFinding], draws: int, seed: int) -> dict[str, Any]:
     """Return the fields of `HallucinationScore` that depend on clips without speech only."""
     ones = np.ones(len(found), np.int64)
@@ -267,7 +257,10 @@ def _score_non_speech(found: Sequence[NonSpeechFinding], draws: int, seed: int) 
             *(Counts(ones[chosen], output[chosen], chosen) for chosen in rows),
         ]
     )
-    rate = to_interval(per_ms.rate(0))
+    per_ms_rate = per_ms.rate(0)
+    # The clips are the independent trials, not their milliseconds.
+    trials = per_ms.words * whole.trials / max(whole.words, 1)
+    rate = to_interval(per_ms_rate and replace(per_ms_rate, trials=trials))
     minute_ms = 60_000
     return {
         "non_speech": _make_share(whole, 0),
@@ -301,11 +294,11 @@ def _stack_columns(models: Sequence[Sequence[int | bool]]) -> NDArray[np.int64]:
 def _make_share(resample: Resample, column: int) -> CountShare:
     """Return the share in one column of a table in which each clip counts as one word."""
     count, of = int(resample.errors[column]), resample.words
-    wilson, drawn = compute_wilson_interval(count, of), to_interval(resample.rate(column))
-    if wilson is None or drawn is None:
+    drawn = to_interval(resample.rate(column))
+    if drawn is None:
         return CountShare(count=count, of=of, interval=None)
-    widest = Interval(min(wilson.low, drawn.low), wilson.value, max(wilson.high, drawn.high))
-    return CountShare(count=count, of=of, interval=widest)
+    low, high = compute_share_bounds(count / of, resample.trials)
+    return CountShare(count=count, of=of, interval=Interval(min(low, drawn.low), count / of, max(high, drawn.high)))
 
 
 def _collect_evidence(

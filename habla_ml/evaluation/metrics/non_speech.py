@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from habla_ml.audio import SAMPLE_RATE, decode_flac, decode_wav, dequantise, pcm_sha256
-from habla_ml.audio.background_sounds import BackgroundSound, synthesise_background
 from habla_ml.corpus.non_speech_segments import MAX_NON_SPEECH_SEGMENTS, read_non_speech_segments
 from habla_ml.errors import InputError
+from habla_ml.evaluation.metrics.non_speech_sounds import NON_SPEECH_SOUNDS, synthesise_non_speech
 from habla_ml.lake import Lake, compute_digest
 from habla_ml.transcription.audio_check import WINDOW_S
 
@@ -28,18 +28,8 @@ if TYPE_CHECKING:
 
 NonSpeechSource = Literal["built-in", "folder", "marked"]
 
-_BUILT_IN: Final[dict[BackgroundSound, tuple[tuple[float, float], ...]]] = {
-    "silence": ((0.5, -120.0), (2.0, -120.0), (8.0, -120.0)),
-    "room": ((1.0, -60.0), (3.0, -45.0), (8.0, -35.0)),
-    "rumble": ((1.5, -50.0), (4.0, -40.0), (7.0, -30.0)),
-    "hum": ((0.5, -60.0), (3.0, -45.0), (6.0, -35.0)),
-    "fan": ((2.0, -55.0), (5.0, -40.0), (8.0, -30.0)),
-    "breath": ((0.5, -50.0), (1.0, -40.0), (2.5, -35.0), (5.0, -45.0)),
-    "clicks": ((0.5, -40.0), (1.5, -35.0), (4.0, -30.0), (8.0, -45.0)),
-    "chair": ((0.7, -35.0), (1.5, -25.0), (3.0, -30.0)),
-    "murmur": ((1.0, -50.0), (3.0, -45.0), (6.0, -38.0), (8.0, -50.0)),
-}
-"""Kind → length in s and level in dBFS of each sound."""
+_BUILT_IN_SHAPES: Final = ((1.0, -50.0), (2.5, -38.0), (6.0, -28.0))
+"""Length in s and level in dBFS of the sounds of each kind."""
 
 
 @dataclass(frozen=True)
@@ -92,19 +82,21 @@ def build_non_speech_set(settings: EvaluationSettings, marked: Iterable[NonSpeec
 
 
 def make_built_in_clips(seed: int = 0, takes: int = 1) -> Iterator[NonSpeechClip]:
-    """Make thirty sounds of nine kinds, 0.5 to 8 s long, −60 to −25 dBFS, in several takes; the seed determines them.
+    """Make sixty sounds of twenty kinds, 1 to 6 s long, −50 to −28 dBFS, in several takes; the seed determines them.
 
-    Digital silence is the same in every take, so only the first take has it.
+    No training uses these kinds. Digital silence is the same in every take, so only the first take has it.
     """
-    sounds = [(kind, *each) for kind, variants in _BUILT_IN.items() for each in variants]
     for take in range(takes):
-        for number, (kind, duration_s, level_dbfs) in enumerate(sounds):
+        for at, kind in enumerate(NON_SPEECH_SOUNDS):
             if kind == "silence" and take:
                 continue
-            pcm = synthesise_background(kind, duration_s, level_dbfs, np.random.default_rng([seed, take, number]))
-            level = "" if kind == "silence" else f" {level_dbfs:g} dBFS"
-            name = f"{kind} {duration_s:g} s{level}" + (f" take {take + 1}" if take else "")
-            yield _make_clip(name, kind, "built-in", kind, pcm)
+            for number, (duration_s, level_dbfs) in enumerate(_BUILT_IN_SHAPES):
+                pcm = synthesise_non_speech(
+                    kind, duration_s, level_dbfs, np.random.default_rng([seed, take, at, number])
+                )
+                level = "" if kind == "silence" else f" {level_dbfs:g} dBFS"
+                name = f"{kind} {duration_s:g} s{level}" + (f" take {take + 1}" if take else "")
+                yield _make_clip(name, kind, "built-in", kind, pcm)
 
 
 def read_folder_clips(folder: Path) -> tuple[list[NonSpeechClip], tuple[str, ...]]:

@@ -22,7 +22,15 @@ from habla_ml.evaluation.metrics.inputs import MetricInputs
 from habla_ml.evaluation.metrics.metric import Metric, MetricTable
 from habla_ml.evaluation.scoring.alignment import check_equal_lengths, match_equal_words
 from habla_ml.evaluation.scoring.normalisation import MARKER, normalise_spanish
-from habla_ml.evaluation.scoring.statistics import Counts, Draws, Estimate, Interval, Resample, to_interval
+from habla_ml.evaluation.scoring.statistics import (
+    Counts,
+    Draws,
+    Estimate,
+    Interval,
+    Resample,
+    compute_trials,
+    to_interval,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -243,4 +251,5 @@ def _compute_f1_points(resample: Resample, before: int, after: int) -> Estimate 
     value = 200 * float(new_agreements / new_places - old_agreements / old_places)
     # The first entry of `units` is that of the words.
     units = float(min(resample.units[1 + old.start + 1], resample.units[1 + new.start + 1]))
-    return Estimate(value, points, units)
+    trials = compute_trials(float(min(old_places, new_places)), units)
+    return Estimate(value, points, units, trials=trials, scale=100.0)

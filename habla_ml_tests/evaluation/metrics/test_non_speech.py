@@ -76,20 +76,20 @@ def list_sessions(lake: Lake, split: str) -> list[str]:
     return [session for session, of in groups.items() if of == split]
 
 
-def test_there_are_thirty_built_in_sounds_which_the_seed_determines():
+def test_there_are_sixty_built_in_sounds_which_the_seed_determines():
     clips, again, other = list(make_built_in_clips(1)), list(make_built_in_clips(1)), list(make_built_in_clips(2))
-    assert len(clips) == 30
+    assert len(clips) == 60
     assert [each.audio_sha256 for each in clips] == [each.audio_sha256 for each in again]
-    assert len({each.clip_id for each in clips}) == len({each.audio_sha256 for each in clips}) == 30
+    assert len({each.clip_id for each in clips}) == len({each.audio_sha256 for each in clips}) == 60
     changed = [a.kind for a, b in zip(clips, other, strict=True) if a.audio_sha256 != b.audio_sha256]
     assert set(changed) == {each.kind for each in clips} - {"silence"}
-    assert {min(each.duration_s for each in clips), max(each.duration_s for each in clips)} == {0.5, 8.0}
+    assert {min(each.duration_s for each in clips), max(each.duration_s for each in clips)} == {1.0, 6.0}
     assert all(each.duration_s == len(each.audio) / SAMPLE_RATE for each in clips)
 
 
 def test_every_take_has_new_sounds_except_silence():
     clips = list(make_built_in_clips(1, takes=3))
-    assert len(clips) == 30 + 2 * 27
+    assert len(clips) == 60 + 2 * 57
     assert len({each.audio_sha256 for each in clips}) == len({each.clip_id for each in clips}) == len(clips)
 
 
@@ -175,8 +175,8 @@ def test_the_set_has_every_sound_once_and_its_digest_depends_on_the_sounds(tmp_p
         EvaluationSettings(non_speech=folder, seed=1), read_marked_clips(workspace.lake, snapshot)
     )
     sources = [each.source for each in whole.clips]
-    assert {source: sources.count(source) for source in sources} == {"marked": 2, "folder": 1, "built-in": 30}
-    assert len({each.audio_sha256 for each in whole.clips}) == 33
+    assert {source: sources.count(source) for source in sources} == {"marked": 2, "folder": 1, "built-in": 60}
+    assert len({each.audio_sha256 for each in whole.clips}) == 63
     one, other = (build_non_speech_set(EvaluationSettings(seed=seed)) for seed in (1, 2))
     assert one.digest == NonSpeechSet(tuple(reversed(one.clips))).digest
     assert one.digest != whole.digest != other.digest
@@ -184,12 +184,12 @@ def test_the_set_has_every_sound_once_and_its_digest_depends_on_the_sounds(tmp_p
 
 
 def test_a_real_engine_decodes_every_clip(artefact: Path):
-    clips = tuple(make_built_in_clips(1))
+    clips = tuple(make_built_in_clips(1))[::3]
     transcriber = open_transcriber(DecodingOptions(max_new_tokens=4), artefact, "cpu", 1)
     try:
         hypotheses = transcriber.transcribe(clips)
     finally:
         transcriber.close()
-    assert [each.failure for each in hypotheses] == [None] * 30
+    assert [each.failure for each in hypotheses] == [None] * len(clips)
     found = find_non_speech_hallucinations(clips, {each.audio_sha256: each for each in hypotheses})
     assert [each.text for each in found] == [each.text for each in hypotheses]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.scoring import statistics
@@ -14,6 +15,7 @@ from habla_ml.evaluation.scoring.statistics import (
     Estimate,
     Interval,
     Resample,
+    compute_share_bounds,
     compute_t_quantile,
     compute_widening,
 )
@@ -46,11 +48,31 @@ def test_doubling_every_utterance_of_a_session_does_not_narrow_the_interval() ->
     )
 
 
-def test_the_change_of_a_model_against_itself_is_exactly_zero() -> None:
-    errors = np.random.default_rng(0).integers(0, 4, (60, 1)).repeat(2, axis=1)
-    found = draw_counts([str(at % 6) for at in range(60)], [5] * 60, errors)
-    for figure in (found.relative_improvement(0, 1), found.point_change(0, 1)):
-        assert require_interval(figure) == Interval(0.0, 0.0, 0.0)
+def test_a_model_against_itself_has_no_change_and_no_certainty() -> None:
+    found = draw_counts(TWO[0], TWO[1], np.array([[1, 1], [2, 2], [10, 10]]))
+    change = require_interval(found.point_change(0, 1))
+    assert change.value == 0
+    assert -100 < change.low == -change.high < 0
+
+
+def test_no_error_in_five_sessions_has_the_exact_interval_of_its_effective_words() -> None:
+    sessions = [f"s{at}" for at in range(5) for _ in range(4)]
+    found = draw_counts(sessions, [8] * 20, np.zeros((20, 2), int))
+    # 32 words a session with a correlation of 0.1 count as 7.8 words.
+    trials = 160 / (1 + 31 * 0.1)
+    none, change = require_interval(found.rate(0)), require_interval(found.point_change(0, 1))
+    assert (none.low, none.value) == (0.0, 0.0)
+    assert none.high == pytest.approx(1 - 0.025 ** (1 / trials))
+    assert none.high == pytest.approx(0.0902, abs=1e-4)
+    assert (change.low, change.value, change.high) == (-100 * none.high, 0.0, 100 * none.high)
+    every = require_interval(draw_counts(sessions, [8] * 20, np.full((20, 1), 8)).rate(0))
+    assert (every.low, every.high) == (pytest.approx(1 - none.high), 1.0)
+
+
+def test_exact_bounds_equal_those_of_scipy_for_whole_counts() -> None:
+    for count, of in ((0, 30), (3, 60), (17, 40), (30, 30)):
+        expected = binomtest(count, of).proportion_ci(method="exact")
+        assert compute_share_bounds(count / of, of) == pytest.approx((expected.low, expected.high))
 
 
 def test_a_paired_interval_shows_a_small_steady_gain_although_the_single_intervals_overlap() -> None:
