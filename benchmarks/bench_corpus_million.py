@@ -31,7 +31,7 @@ from habla_ml.corpus.report_page import render_corpus_report
 from habla_ml.corpus.snapshot import load_latest_snapshot
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.corpus.violations import find_violating_segments
-from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish_pair
 from habla_ml.lake import DirectoryStore
 from habla_ml.recordings.days import load_day
 from habla_ml.review.candidates import list_recorded_days
@@ -56,7 +56,7 @@ def queue(root: Path) -> str:
 
 def agreement(root: Path) -> str:
     """Measure the agreement of two people over all days."""
-    return measure_agreement(open_lake(root), load_conventions(CONVENTIONS), normalise_spanish).summary
+    return measure_agreement(open_lake(root), load_conventions(CONVENTIONS), normalise_spanish_pair).summary
 
 
 def violations(root: Path) -> str:

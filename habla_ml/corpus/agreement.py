@@ -125,7 +125,7 @@ class AnnotatorAgreement:
 def measure_agreement(
     lake: Lake,
     conventions: Conventions,
-    normalise: Callable[[str], str],
+    normalise_pair: Callable[[str, str], tuple[str, str]],
     days: Iterable[str] | None = None,
     only_blind: bool = False,
 ) -> AnnotatorAgreement:
@@ -134,7 +134,7 @@ def measure_agreement(
     Args:
         lake: Where the log is.
         conventions: They apply to both texts, as for the corpus.
-        normalise: The scorer's normalisation of a text.
+        normalise_pair: The scorer's normalisation of two texts that are compared.
         days: Days of recording; None for all.
         only_blind: Whether to compare blind texts alone.
     """
@@ -146,11 +146,11 @@ def measure_agreement(
     compared_days: set[str] = set()
     for event_by_author in (each for day in sorted(days) for each in _find_shared_segments(lake, day, only_blind)):
         typed += [event.author for event in event_by_author.values()]
-        texts = {author: _prepare_text(event, conventions, normalise) for author, event in event_by_author.items()}
+        texts = {author: _prepare_text(event, conventions) for author, event in event_by_author.items()}
         for authors in combinations(sorted(texts), 2):
-            one, other = (texts[author] for author in authors)
-            if one is None or other is None:
-                usability_conflicts += one is not other
+            one, other = normalise_pair(texts[authors[0]], texts[authors[1]])
+            if not one or not other:
+                usability_conflicts += one != other
             else:
                 differences.append(_compare_texts(event_by_author[authors[0]], authors, one, other))
                 compared_days.add(event_by_author[authors[0]].day)
@@ -212,12 +212,12 @@ def _find_shared_segments(lake: Lake, day: str, only_blind: bool) -> Iterator[di
             yield last
 
 
-def _prepare_text(event: AnnotationEvent, conventions: Conventions, normalise: Callable[[str], str]) -> str | None:
-    """Return the text to compare; None if the event gives no usable text."""
+def _prepare_text(event: AnnotationEvent, conventions: Conventions) -> str:
+    """Return the sentence to compare; empty if the event gives no usable text."""
     if event.status == "unusable":
-        return None
+        return ""
     reading = conventions.read(event.text)
-    return None if reading.problem else normalise(reading.sentence) or None
+    return "" if reading.problem else reading.sentence
 
 
 def _compare_texts(event: AnnotationEvent, authors: tuple[str, str], text: str, other: str) -> TranscriptDifference:

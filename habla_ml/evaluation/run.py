@@ -42,7 +42,7 @@ from habla_ml.evaluation.promotion.advice_inputs import advise_for_version, advi
 from habla_ml.evaluation.promotion.override import read_override
 from habla_ml.evaluation.promotion.rule import Decision, decide
 from habla_ml.evaluation.report import ReportContent, ReportFiles, write_report
-from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish_pair
 from habla_ml.export.registry import SERVED
 from habla_ml.lake import Lake, catalogue
 from habla_ml.model_version import parent_version
@@ -238,7 +238,7 @@ def _add_candidate_measurements(
 
 def _measure_annotators(lake: Lake, settings: Settings) -> AnnotatorDifference | None:
     conventions = load_conventions(settings.corpus.conventions)
-    return AnnotatorDifference.of(measure_agreement(lake, conventions, normalise_spanish))
+    return AnnotatorDifference.of(measure_agreement(lake, conventions, normalise_spanish_pair))
 
 
 def _write_report(

@@ -13,7 +13,7 @@ from habla_ml.annotation.event_log import append_events
 from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.corpus.agreement import measure_agreement
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish_pair
 from habla_ml.lake import Lake
 from habla_ml_tests.testing.habla_sessions import V1
 from habla_ml_tests.testing.text_corpora import create_empty_lake
@@ -62,7 +62,7 @@ def test_the_rate_is_errors_over_the_mean_length_and_symmetric(lake: Lake) -> No
         ],
         {},
     )
-    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
+    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish_pair)
     assert (found.segments, found.sessions, found.comparisons, found.usability_conflicts) == (2, 2, 2, 0)
     assert found.wer.errors == 2
     assert found.wer.value == pytest.approx(2 / (3.5 + 2))
@@ -83,7 +83,7 @@ def test_the_rate_is_errors_over_the_mean_length_and_symmetric(lake: Lake) -> No
         ],
         {},
     )
-    again = measure_agreement(swapped, CONVENTIONS_V1, normalise_spanish)
+    again = measure_agreement(swapped, CONVENTIONS_V1, normalise_spanish_pair)
     assert (again.wer, again.cer) == (found.wer, found.cer)
 
 
@@ -97,7 +97,7 @@ def test_the_interval_resamples_whole_sessions_and_contains_the_rate(lake: Lake)
         other = "uno dos tres" if at % 2 else "uno dos cuatro"
         events += [make_table_event(f"s{at}/1", "ana", "uno dos tres"), make_table_event(f"s{at}/1", "eva", other)]
     append_events(lake, DAY, events, {})
-    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
+    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish_pair)
     assert found.wer.value == pytest.approx(5 / 30)
     assert found.wer.interval is not None
     low, high = found.wer.interval
@@ -106,11 +106,11 @@ def test_the_interval_resamples_whole_sessions_and_contains_the_rate(lake: Lake)
 
 
 def test_one_session_gives_no_interval_and_an_empty_log_gives_no_rate(lake: Lake) -> None:
-    empty = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
+    empty = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish_pair)
     assert (empty.segments, empty.wer.value, empty.wer.interval) == (0, 0.0, None)
     assert "not measured" in empty.summary
     append_events(lake, DAY, [make_table_event("a/1", "ana", "uno dos"), make_table_event("a/1", "eva", "uno")], {})
-    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
+    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish_pair)
     assert found.wer.value == pytest.approx(1 / 1.5)
     assert found.wer.interval is None
 
@@ -128,7 +128,7 @@ def test_only_the_latest_event_of_each_author_counts(lake: Lake) -> None:
         ],
         {},
     )
-    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
+    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish_pair)
     assert (found.comparisons, found.segments, found.wer.value) == (3, 1, 0.0)
     assert {(pair.first, pair.second) for pair in found.pairs} == {
         ("ana", "eva"),
@@ -151,21 +151,35 @@ def test_a_text_and_an_unusable_are_a_conflict_and_not_a_word_error(lake: Lake) 
         ],
         {},
     )
-    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
+    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish_pair)
     assert (found.comparisons, found.usability_conflicts) == (0, 2)
+
+
+def test_two_people_who_write_a_number_differently_agree(lake: Lake) -> None:
+    texts = [
+        ("Son las 3:15.", "Son las tres y cuarto."),
+        ("Tengo veintiún años.", "Tengo 21 años."),
+        ("5 mesas", "4 mesas"),
+    ]
+    for at, (one, other) in enumerate(texts):
+        append_events(
+            lake, DAY, [make_table_event(f"a/{at}", "ana", one), make_table_event(f"a/{at}", "eva", other)], {}
+        )
+    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish_pair)
+    assert (found.comparisons, found.wer.errors) == (3, 1)
 
 
 def test_agreement_can_be_limited_to_days(lake: Lake) -> None:
     append_events(lake, DAY, [make_table_event("a/1", "ana", "uno"), make_table_event("a/1", "eva", "dos")], {})
-    assert measure_agreement(lake, CONVENTIONS_V1, normalise_spanish, ["2026-02-17"]).comparisons == 0
-    assert measure_agreement(lake, CONVENTIONS_V1, normalise_spanish, [DAY]).comparisons == 1
+    assert measure_agreement(lake, CONVENTIONS_V1, normalise_spanish_pair, ["2026-02-17"]).comparisons == 0
+    assert measure_agreement(lake, CONVENTIONS_V1, normalise_spanish_pair, [DAY]).comparisons == 1
 
 
 def test_one_person_in_two_spellings_does_not_agree_with_himself(lake: Lake) -> None:
     first = [make_table_event("a/1", "Núria", "hola"), make_table_event("b/1", "Núria", "adiós")]
     second = [make_table_event("a/1", " NU\u0301RIA", "ola"), make_table_event("b/1", "eva", "adiós")]
     append_events(lake, DAY, [*first, *second], {})
-    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish)
+    found = measure_agreement(lake, CONVENTIONS_V1, normalise_spanish_pair)
     assert [(each.first, each.second, each.segments) for each in found.pairs] == [("eva", "Núria", 1)]
 
 

@@ -158,7 +158,7 @@ def test_agreement_takes_copies_for_one_session(workspace: HablaWorkspace, sessi
             for number in (1, 2)
         ]
         append_events(workspace.lake, day, events, {})
-    found = measure_agreement(workspace.lake, workspace.conventions, str.casefold)
+    found = measure_agreement(workspace.lake, workspace.conventions, lambda one, other: (one, other))
     assert (found.segments, found.sessions, found.wer.interval) == (4, 1, None)
 
 

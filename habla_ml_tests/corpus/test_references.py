@@ -15,7 +15,7 @@ from habla_ml.annotation.events import EVENT_SCHEMA, AnnotationEvent
 from habla_ml.corpus.agreement import measure_agreement
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.references import select_references
-from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish_pair
 from habla_ml.lake.table import put_table
 from habla_ml_tests.testing.habla_sessions import V1
 from habla_ml_tests.testing.text_corpora import create_empty_lake
@@ -111,8 +111,8 @@ def test_the_floor_compares_blind_texts_alone(tmp_path: Path) -> None:
     events += [shown, replace(shown, person="eva", text="adiós", is_blind=False, seen_text="adiós")]
     append_events(lake, DAY, events, {})
     conventions = load_conventions(V1)
-    floor = measure_agreement(lake, conventions, normalise_spanish, only_blind=True)
+    floor = measure_agreement(lake, conventions, normalise_spanish_pair, only_blind=True)
     assert (floor.segments, floor.wer.errors) == (2, 1)
     assert floor.wer.value == pytest.approx(1 / 5)
     assert [(each.session_id, each.word_errors, each.words) for each in floor.by_session] == [("a", 1, 4), ("b", 0, 1)]
-    assert measure_agreement(lake, conventions, normalise_spanish).segments == 3
+    assert measure_agreement(lake, conventions, normalise_spanish_pair).segments == 3

@@ -27,9 +27,9 @@ def build_agreement_check(settings: Settings) -> dg.AssetChecksDefinition:
     )
     def annotators_agree(context: dg.AssetCheckExecutionContext, lake: StoreResource) -> dg.AssetCheckResult:
         from habla_ml.corpus.agreement import measure_agreement
-        from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+        from habla_ml.evaluation.scoring.normalisation import normalise_spanish_pair
 
-        found = measure_agreement(lake.lake(), conventions, normalise_spanish, [context.partition_key])
+        found = measure_agreement(lake.lake(), conventions, normalise_spanish_pair, [context.partition_key])
         lowest = found.wer.interval[0] if found.wer.interval else found.wer.value
         return dg.AssetCheckResult(
             passed=lowest <= bound,
@@ -53,8 +53,8 @@ def build_agreement_check(settings: Settings) -> dg.AssetChecksDefinition:
 def build_floor_metadata(lake: Lake, conventions: Conventions) -> dict[str, Any]:
     """Return how far annotators differ over the whole corpus, a floor of the WER; reads the events of every day."""
     from habla_ml.corpus.agreement import measure_agreement
-    from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+    from habla_ml.evaluation.scoring.normalisation import normalise_spanish_pair
 
-    found = measure_agreement(lake, conventions, normalise_spanish)
+    found = measure_agreement(lake, conventions, normalise_spanish_pair)
     figures = {"floor WER %": to_percent(found.wer.value)} if found.comparisons else {}
     return {"floor (between annotators)": found.summary, **figures}

@@ -42,8 +42,7 @@ from habla_ml.evaluation.metrics.speed import list_real_time_factors
 from habla_ml.evaluation.metrics.term_recall import score_vocabulary_of_models
 from habla_ml.evaluation.metrics.word_timing import score_word_times
 from habla_ml.evaluation.scoring.alignment import SCORER_VERSION, compute_corpus_wer, sum_counts
-from habla_ml.evaluation.scoring.normalisation import normalise_spanish
-from habla_ml.evaluation.scoring.readings import choose_reading
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish_pair
 from habla_ml.evaluation.scoring.statistics import INTERVAL_RULE
 
 if TYPE_CHECKING:
@@ -161,9 +160,8 @@ def _make_model_scores(inputs: MetricInputs, tables: Mapping[str, MetricTable]) 
 def _verify_wer(references: Sequence[Reference], model: ScoredModel) -> None:
     """Compute the WER a second time through `evaluate` and raise `EvaluationError` where the two differ."""
     counted = sum_counts(model.words).wer
-    sentences = [normalise_spanish(each.sentence) for each in references]
-    texts = [choose_reading(one, normalise_spanish(text)) for one, text in zip(sentences, model.texts, strict=True)]
-    second = compute_corpus_wer([str(each) for each in sentences], texts)
+    pairs = [normalise_spanish_pair(each.sentence, text) for each, text in zip(references, model.texts, strict=True)]
+    second = compute_corpus_wer([reference for reference, _ in pairs], [text for _, text in pairs])
     if counted is not None and second is not None and abs(second - counted) > 1e-9:
         raise EvaluationError(
             f"the WER of {model.name} is {counted} by its counts and {second} by the evaluate metric; check the "

@@ -17,6 +17,7 @@ from habla_ml.corpus.snapshot import Snapshot, read_train_sentences
 from habla_ml.delimited.encoding import read_text_lines
 from habla_ml.errors import InputError, SettingsError
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
+from habla_ml.evaluation.scoring.spanish_numerals import spell_cardinal
 from habla_ml.lake import Lake, compute_digest
 
 if TYPE_CHECKING:
@@ -100,9 +101,8 @@ def find_corpus_terms(sentences: Iterable[str], limits: CorpusWordSettings) -> t
     """
     from wordfreq import zipf_frequency
 
-    numbers = {
-        word for number in (*range(100), *range(100, 1000, 100)) for word in normalise_spanish(str(number)).split()
-    }
+    spelled = [spell_cardinal(number) for number in (*range(100), *range(100, 1000, 100))]
+    numbers = {form for words in spelled for word in words for form in word}
     counted = Counter(word for sentence in sentences for word in normalise_spanish(sentence).split())
     found = [
         word

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.scoring.alignment import check_equal_lengths
-from habla_ml.evaluation.scoring.normalisation import normalise_spanish
-from habla_ml.evaluation.scoring.readings import choose_reading
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish, normalise_spanish_pair
 from habla_ml.transcription.engine import compute_compression_ratio
 
 if TYPE_CHECKING:
@@ -170,8 +169,7 @@ def find_stock_phrase(
 def _find_in_utterance(
     reference: Reference, text: str, words: ErrorCounts, settings: EvaluationSettings, phrases: Sequence[StockPhrase]
 ) -> SpeechFinding:
-    sentence = normalise_spanish(reference.sentence)
-    expected, found = sentence.split(), choose_reading(sentence, normalise_spanish(text)).split()
+    expected, found = (each.split() for each in normalise_spanish_pair(reference.sentence, text))
     ratio = compute_compression_ratio(text)
     is_dense = ratio is not None and ratio > settings.compression_ratio
     return SpeechFinding(

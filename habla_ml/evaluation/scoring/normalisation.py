@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 
 from habla_ml.evaluation.scoring.form_readers import READERS
-from habla_ml.evaluation.scoring.readings import Span, TextWithReadings
+from habla_ml.evaluation.scoring.readings import Span, TextWithReadings, choose_reading
 from habla_ml.evaluation.scoring.written_forms import FORM_WORDS, SIGNS, WRITTEN_FORM
 
 NORMALISER_VERSION = "spanish-2"
@@ -45,6 +45,12 @@ def normalise_spanish(text: str) -> str:
     if SIGNS.search(text) is None and FORM_WORDS.isdisjoint(words):
         return " ".join(words)
     return TextWithReadings.of(tuple(_find_spans(text)))
+
+
+def normalise_spanish_pair(reference: str, hypothesis: str) -> tuple[str, str]:
+    """Return the words of both texts, those of the hypothesis in the reading that is nearest to the reference."""
+    words = normalise_spanish(reference)
+    return str(words), choose_reading(words, normalise_spanish(hypothesis))
 
 
 def _split_words(text: str) -> list[str]:

@@ -68,6 +68,31 @@ def test_figures_equal_those_computed_by_hand() -> None:
     assert (found.test.words, found.test.sessions, found.test.utterances) == (7, 2, 2)
 
 
+def test_a_model_that_writes_digits_differs_from_its_twin_in_the_text_as_written_only() -> None:
+    spoken = [
+        "Son las tres y cuarto del quince de marzo.",
+        "Tengo veintiún euros con cincuenta, señora Ruiz.",
+        "Y tú no.",
+    ]
+    digits = ["Son las 3:15 del 15 de marzo.", "Tengo 21,50 €, Sra. Ruiz.", "Y tú sí."]
+    utterances = [make_utterance(f"s{at}", f"u{at}", text) for at, text in enumerate(spoken)]
+    models = [
+        DecodedModel("base", "base", "1" * 64, DecodingOptions(), make_texts(utterances, digits)),
+        DecodedModel("v1", "candidate", "2" * 64, DecodingOptions(), make_texts(utterances, [*spoken[:2], digits[2]])),
+    ]
+    found = compare_decoded_models(utterances, models, TEST_SETTINGS, TEST_PROVENANCE)
+    base, candidate = found.models
+    assert base.wer.counts == candidate.wer.counts
+    assert base.wer.counts.errors == 1
+    assert base.metrics["cer"].value == candidate.metrics["cer"].value
+    assert base.metrics["orthographic_wer"].value > candidate.metrics["orthographic_wer"].value
+    assert found.change("base").points.value == 0
+    assert [[(each.reference_token, each.hypothesis_token) for each in row.words] for row in found.confusions] == [
+        [("no", "sí")],
+        [("no", "sí")],
+    ]
+
+
 def test_every_slice_dimension_divides_the_whole_set() -> None:
     found = make_comparison(make_utterances(6, 12), {"base": 0.4, "candidate": 0.2})
     whole = next(each for each in found.slices if each.dimension == "overall")
