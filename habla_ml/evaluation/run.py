@@ -29,8 +29,9 @@ from habla_ml.evaluation.comparison.models_under_test import prepare_base_model,
 from habla_ml.evaluation.comparison.parity import measure_parity
 from habla_ml.evaluation.comparison.profile_scores import measure_profiles
 from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.comparison.rescoring import rescore_versions
 from habla_ml.evaluation.comparison.seed_siblings import find_seed_siblings, measure_seed_spread
-from habla_ml.evaluation.comparison.stored_evidence import read_wer_history
+from habla_ml.evaluation.comparison.test_set_reuse import measure_reuse, record_looks
 from habla_ml.evaluation.comparison.test_speech import TEST, TestSpeech, exclude_sealed, load_test_speech
 from habla_ml.evaluation.metrics.alignments import read_alignments
 from habla_ml.evaluation.metrics.domain_vocabulary import load_domain_vocabulary
@@ -86,8 +87,12 @@ def run_evaluation(
     measurements = _collect_measurements(lake, settings, speech, general, is_release=candidate is not None)
     measured = _measure_models(lake, settings, speech, models, measurements, progress)
     comparison = _add_provenance(measured.comparison, measurements, general)
+    newly_decoded = measured.newly_decoded
     if candidate is not None:
         comparison = _add_candidate_measurements(lake, settings, speech, candidate, comparison, progress)
+        if parent_version(candidate.name) is None:  # a replicate is compared with its version only
+            comparison, more = _add_versions(lake, settings, speech, comparison, progress)
+            newly_decoded += more
     decision = decide(comparison, settings.promotion) if candidate else None
     reports = settings.work_folder / ("reports" if candidate else "comparisons")
     reports.mkdir(parents=True, exist_ok=True)
@@ -97,7 +102,7 @@ def run_evaluation(
         folder = reports / (candidate.name if candidate else stored[:16])
         shutil.rmtree(folder, ignore_errors=True)
         files.folder.rename(folder)
-    return Evaluation(comparison, decision, ReportFiles(folder), stored, measured.newly_decoded)
+    return Evaluation(comparison, decision, ReportFiles(folder), stored, newly_decoded)
 
 
 def compare_models(
@@ -241,6 +246,17 @@ def _measure_annotators(lake: Lake, settings: Settings) -> AnnotatorDifference |
     return AnnotatorDifference.of(measure_agreement(lake, conventions, normalise_spanish_pair))
 
 
+def _add_versions(
+    lake: Lake, settings: Settings, speech: TestSpeech, comparison: Comparison, progress: Progress
+) -> tuple[Comparison, int]:
+    """Add all other versions on this test set and the looks at it; return also the number of clips decoded for it."""
+    compared = {each.name for each in comparison.models}
+    rescored = rescore_versions(lake, settings, speech, compared, progress)
+    comparison = comparison.model_copy(update={"versions": rescored.scores})
+    reuse = measure_reuse(comparison, record_looks(lake, comparison))
+    return comparison.model_copy(update={"reuse": reuse}), rescored.newly_decoded
+
+
 def _write_report(
     lake: Lake,
     settings: Settings,
@@ -250,10 +266,9 @@ def _write_report(
     tables: ErrorTables,
     folder: Path,
 ) -> ReportFiles:
-    candidate, override, history, advice = comparison.model("candidate"), None, [], None
+    candidate, override, advice = comparison.model("candidate"), None, None
     if candidate is not None and decision is not None:
         override = read_override(lake, candidate.name, decision.evidence)
-        history = read_wer_history(lake, candidate.name, comparison)
         if parent_version(candidate.name) is None:  # a replicate gives no new information about hours
             advice = advise_for_version(lake, settings, candidate.name, comparison)
     content = ReportContent(
@@ -261,7 +276,6 @@ def _write_report(
         decision,
         f"{datetime.now(settings.zone):%Y-%m-%d}",
         override.to_sentence() if override else None,
-        history,
         settings.evaluation.acceptable,
         advice,
         profile_option=settings.profile_option,

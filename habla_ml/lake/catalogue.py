@@ -83,6 +83,8 @@ HYPOTHESES: Final = PointerFamily("hypotheses/{}/{}")
 """By artefact and decoding options: cached hypotheses."""
 COMPARISON: Final = PointerFamily("contests/{}")
 """By the first digits of its object id: a model comparison that decides no release."""
+TEST_SET_LOOKS: Final = PointerFamily("test_sets/{}")
+"""By digest of a test set: the versions that were scored on it."""
 SPENDING: Final = PointerFamily("spending/{}/{}")
 """By hosted service and month: cost that was reserved."""
 QUALITY: Final = PointerFamily("monitoring/{}/quality")

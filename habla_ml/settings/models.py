@@ -65,8 +65,9 @@ class EvaluationSettings(SettingsSection):
     `unit` is the sampling unit of the bootstrap. `non_speech` is a folder of WAVs without speech, added to
     `non_speech_takes` rounds of built-in sounds; `vocabulary` a file of terms, one a line; `alignments` words with
     manual times; `speaker_turns` a folder of `<session>.rttm` with the speaker turns. `parity_clips` clips are decoded
-    with the checkpoint too, to detect a broken conversion (0: none). `compute_usd_per_hour` is the price of your own
-    machine.
+    with the checkpoint too, to detect a broken conversion (0: none). `rescored_versions` are scored again on the test
+    set of each report, so that all figures are of one test set: `all` evaluated ones, or a list.
+    `compute_usd_per_hour` is the price of your own machine.
     """
 
     serving_profile: str = "habla"
@@ -94,6 +95,7 @@ class EvaluationSettings(SettingsSection):
     corpus_words: CorpusWordSettings = CorpusWordSettings()
     alignments: ExistingPath | None = None
     speaker_turns: ExistingPath | None = None
+    rescored_versions: Literal["all"] | tuple[Annotated[str, Field(pattern=r"^v[1-9][0-9]*$")], ...] = "all"
     parity_clips: Annotated[int, Field(ge=0)] = 60
     compute_usd_per_hour: Annotated[float, Field(ge=0)] | None = None
     acceptable: AcceptableSettings = AcceptableSettings()

@@ -35,3 +35,17 @@ def test_a_comparison_with_nothing_measured_is_shown_too() -> None:
     assert "| WER" in shown["side by side"].value
     assert "changes" not in shown
     assert "invented text" not in shown
+
+
+def test_figures_of_two_test_sets_share_no_curve() -> None:
+    charted = []
+    for sessions in (6, 7):
+        comparison = make_comparison(
+            make_utterances(sessions, 6), {"base": 0.4, "candidate": 0.2}, {"base": 0.1, "candidate": 0.1}
+        )
+        found = build_comparison_metadata(comparison, AcceptableSettings())
+        charted.append({name for name, each in found.items() if isinstance(each, float)})
+        assert f"WER % on test set {comparison.test.digest[:8]}" in charted[-1]
+    general = {name for name in charted[0] & charted[1] if not name.startswith("general Spanish WER % on set ")}
+    assert len(charted[0]) == 3
+    assert general == set()

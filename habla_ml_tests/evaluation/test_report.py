@@ -12,6 +12,7 @@ from habla_ml.corpus.snapshot import Utterance
 from habla_ml.evaluation.comparison.compare import compare_with_error_tables
 from habla_ml.evaluation.comparison.error_tables import ErrorTables
 from habla_ml.evaluation.comparison.records import Comparison, read_comparison
+from habla_ml.evaluation.comparison.version_scores import VersionScore
 from habla_ml.evaluation.metrics.inputs import DecodedModel, ModelRole
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import ReportContent, ReportFiles, write_report
@@ -185,10 +186,13 @@ def test_all_measurements_are_on_the_page_and_in_markdown_even_with_hostile_text
     tmp_path: Path,
 ) -> None:
     measured, utterances = make_full_comparison()
-    comparison = with_hostile_texts(measured, HOSTILE)
+    versions = tuple(
+        VersionScore(name=name, artefact_digest="d" * 64, interval=Interval(0.1, 0.2, 0.3), counts={})
+        for name in (HOSTILE, "v9")
+    )
+    comparison = with_hostile_texts(measured, HOSTILE).model_copy(update={"versions": versions})
     decision = decide(comparison, PromotionSettings())
-    history = [(HOSTILE, Interval(0.2, 0.3, 0.4)), ("v2", Interval(0.1, 0.2, 0.3))]
-    files = write_report(ReportContent(comparison, decision, HOSTILE, HOSTILE, history), utterances, tmp_path)
+    files = write_report(ReportContent(comparison, decision, HOSTILE, HOSTILE), utterances, tmp_path)
     page = files.html.read_text("utf-8")
     assert_self_contained(page)
     assert TagCollector(page).dangling_links == []

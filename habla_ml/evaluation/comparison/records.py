@@ -12,6 +12,7 @@ from habla_ml.evaluation.comparison.annotator_difference import AnnotatorDiffere
 from habla_ml.evaluation.comparison.profile_scores import ProfileScores
 from habla_ml.evaluation.comparison.seed_spread import SeedSpread
 from habla_ml.evaluation.comparison.superiority import Superiority
+from habla_ml.evaluation.comparison.version_scores import TestSetReuse, VersionScore
 from habla_ml.evaluation.frozen_record import EvaluationRecord
 from habla_ml.evaluation.metrics.confidence import ConfidenceScore
 from habla_ml.evaluation.metrics.confusions import ModelConfusions
@@ -237,6 +238,10 @@ class Comparison(EvaluationRecord):
     """Of the candidate; None where `evaluation.profile_clips` is 0."""
     seeds: SeedSpread | None = None
     """Of the candidate's training; None where it was trained with one seed."""
+    versions: tuple[VersionScore, ...] = ()
+    """The other versions, scored again on this test set; empty for a replicate and without a candidate."""
+    reuse: TestSetReuse | None = None
+    """Looks at this test set; None for a replicate and without a candidate."""
     method: ComparisonMethod
     provenance: Provenance
 

@@ -13,8 +13,9 @@ from habla_ml.corpus.hours import corpus_hours
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.comparison.records import Comparison, ModelScore
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
+from habla_ml.evaluation.comparison.version_scores import VersionScore
 from habla_ml.evaluation.promotion.advice import Advice, AdviceInputs, LatestVersion, TermErrorShare, advise
-from habla_ml.evaluation.promotion.curve_points import build_learning_curve, extract_curve_model
+from habla_ml.evaluation.promotion.curve_points import CurveModel, build_learning_curve, extract_curve_model
 from habla_ml.evaluation.promotion.learning_curve import LearningCurve
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.export.registry import SERVED
@@ -117,7 +118,10 @@ def _describe_latest_version(
 def _fit_learning_curve(
     lake: Lake, plans: Sequence[VersionPlan], newest: Comparison, settings: Settings
 ) -> tuple[LearningCurve | None, tuple[str, ...]]:
-    """Fit the curve through the base, all versions and subset runs on the newest test set; return it with notes."""
+    """Fit the curve through the base, all versions and subset runs on the newest test set; return it with notes.
+
+    The newest evidence has every version on its test set; subset runs have their own evidence.
+    """
     base = newest.model("base")
     if base is None or not newest.test.words:
         return None, ()
@@ -129,6 +133,12 @@ def _fit_learning_curve(
         )
     found = {base.name: extract_curve_model(newest, base.name, 0.0)}
     records: dict[str, TrainingRecord] = {}
+    names = {plan.version for plan in plans}
+    for score in newest.versions:
+        record = _find_training_record(lake, score) if score.name in names else None
+        if record is not None:
+            found[score.name] = CurveModel(score.name, record.train_hours, score.counts)
+            records[score.name] = record
     parts = [plan for plan in list_evaluated_replicates(lake) if is_subset_run(plan.version)]
     for evidence in _iterate_comparable_evidence(lake, [*parts, *plans], newest):
         for model in evidence.models:
@@ -172,7 +182,7 @@ def _iterate_comparable_evidence(lake: Lake, plans: Sequence[VersionPlan], newes
             yield older
 
 
-def _find_training_record(lake: Lake, model: ModelScore) -> TrainingRecord | None:
+def _find_training_record(lake: Lake, model: ModelScore | VersionScore) -> TrainingRecord | None:
     """Return the training record of a version whose files are those that were evaluated; else None."""
     served = lake.read_pointer(catalogue.EXPORT.name(model.name, SERVED.name))
     if served is None or served.value["tree"] != model.artefact_digest:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from habla_ml.evaluation.comparison.records import Comparison, ModelScore
+from habla_ml.evaluation.comparison.test_set_reuse import list_version_scores
 from habla_ml.evaluation.promotion.advice import Advice
 from habla_ml.evaluation.promotion.rule import Decision
 from habla_ml.evaluation.scoring.statistics import Interval
+from habla_ml.model_version import parent_version
 from habla_ml.settings import DEFAULT_PROFILE, AcceptableSettings, format_command
 
 
@@ -22,8 +23,6 @@ class ReportContent:
     date: str | None = None
     override: str | None = None
     """Sentence about the person who overrode the rule, and why."""
-    history: Sequence[tuple[str, Interval]] = ()
-    """Versions with their WER on this test set, the oldest first."""
     acceptable: AcceptableSettings = field(default_factory=AcceptableSettings)
     training_advice: Advice | None = None
     """Whether to fine-tune, and the expected effect of more hours."""
@@ -36,6 +35,12 @@ class ReportContent:
     def advise_command(self) -> str:
         """Command that prints the training advice."""
         return format_command(self.profile_option, "advise")
+
+    @property
+    def history(self) -> tuple[tuple[str, Interval], ...]:
+        """Versions with their WER on this test set, the oldest first; without replicates."""
+        scores = list_version_scores(self.comparison)
+        return tuple((each.name, each.interval) for each in scores if each.interval and not parent_version(each.name))
 
     @property
     def focus(self) -> ModelScore:

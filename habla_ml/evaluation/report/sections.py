@@ -101,7 +101,7 @@ def _build_history(content: ReportContent) -> Section:
     blocks: list[Block | None] = [
         Paragraph(
             "Wrong words (WER, %) on this test set, the oldest version on the left; lower is better. Bars are 95 % "
-            "intervals.",
+            "intervals. Every version was scored on this test set, also those trained when it was smaller.",
             "soft",
         ),
         Drawing(draw_versions_chart(content.history, content.focus.name)),

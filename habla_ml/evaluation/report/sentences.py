@@ -107,6 +107,24 @@ def describe_confidence(model: ModelScore) -> str:
     )
 
 
+def describe_reuse(comparison: Comparison) -> str:
+    """Return how many versions were scored on this test set, and how lucky the best is; empty where not counted."""
+    found = comparison.reuse
+    if found is None:
+        return ""
+    if found.looks < 2:
+        return "No other version was scored on this test set, so its figures are not selected."
+    counted = f"{found.looks} versions were scored on this test set."
+    if found.optimism_points is None:
+        return f"{counted} How much too good the best of them looks is not known: fewer than two can be scored again."
+    gone = found.looks - found.scored
+    lost = f" ({gone} of them no longer exist and are assumed to vary like the others)" if gone else ""
+    return (
+        f"{counted} If all of them were equally good, the best of {found.looks} would look about "
+        f"{found.optimism_points:.1f} points too good, by chance{lost}."
+    )
+
+
 def format_seed_spread(found: SeedSpread) -> str:
     """Return `22.4 % ± 0.9 (21.6 to 23.3)`: mean, standard deviation of one training, range."""
     between = f"{100 * found.lowest:.1f} to {100 * found.highest:.1f}"

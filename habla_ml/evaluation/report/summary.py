@@ -8,7 +8,7 @@ from habla_ml.evaluation.comparison.records import Change, Comparison, ModelScor
 from habla_ml.evaluation.metrics.error_rates import OUT_OF_DOMAIN_WER
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.figures import format_error_reduction, percent, points_with_interval
-from habla_ml.evaluation.report.sentences import describe_seed_spread
+from habla_ml.evaluation.report.sentences import describe_reuse, describe_seed_spread
 
 _VERDICT_LABELS = {
     "deploy": "Release it",
@@ -28,7 +28,7 @@ class Summary:
     result: str
     confidence: str = ""
     details: tuple[str, ...] = ()
-    """Loudness, general Spanish, and the spread over training seeds."""
+    """Loudness, general Spanish, the spread over training seeds, and the looks at the test set."""
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -58,7 +58,8 @@ def summarise(content: ReportContent) -> Summary:
         for each in sorted(comparison.slices, key=lambda each: each.name, reverse=True)
         if each.dimension == "loudness" and not each.too_small
     )
-    details = (*by_loudness, _describe_general_speech(comparison, change), describe_seed_spread(comparison))
+    general = _describe_general_speech(comparison, change)
+    details = (*by_loudness, general, describe_seed_spread(comparison), describe_reuse(comparison))
     return Summary(
         headline=_write_release_headline(previous, change) if previous else _write_headline(change),
         verdict=verdict,

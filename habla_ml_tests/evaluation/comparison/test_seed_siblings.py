@@ -14,7 +14,6 @@ import yaml
 from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.comparison.seed_siblings import find_seed_siblings, measure_seed_spread
-from habla_ml.evaluation.comparison.stored_evidence import read_wer_history
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.lake import DirectoryStore, Lake, catalogue
 from habla_ml.release.gate import check_gate
@@ -162,12 +161,6 @@ def test_the_spread_uses_comparable_siblings_only(lake: Lake) -> None:
 def test_without_a_scored_sibling_there_is_no_seed_spread(lake: Lake) -> None:
     assert measure_seed_spread(lake, (), measured("v2", 0.2), print) is None
     assert measure_seed_spread(lake, ["v2-s2"], measured("v2", 0.2), lambda _: None) is None
-
-
-def test_repeats_are_not_in_the_version_history(lake: Lake) -> None:
-    for version in ("v1", "v2", "v2-s2"):
-        store_report(lake, version, measured(version, 0.2))
-    assert [name for name, _ in read_wer_history(lake, "v2", measured("v2", 0.2))] == ["v1", "v2"]
 
 
 def test_a_repeat_is_never_released(lake: Lake, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.evaluation.comparison.compare import compare_decoded_models
 from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.comparison.test_set_reuse import list_version_scores
 from habla_ml.evaluation.metrics.domain_vocabulary import DomainVocabulary
 from habla_ml.evaluation.metrics.inputs import DecodedModel, ModelRole, OptionalMeasurements
 from habla_ml.evaluation.promotion.advice_inputs import (
@@ -185,6 +186,19 @@ def test_versions_with_other_test_sets_are_listed_but_not_on_the_curve(lake: Lak
     assert [each.name for each in curve.points] == ["base", "v3", "v2"]
     assert "Not on the curve: v1, because" in inputs.notes[0]
     assert "differ in recipe" in inputs.notes[1]
+
+
+def test_a_version_that_was_scored_again_on_the_newest_test_set_is_a_point(lake: Lake, settings: Settings) -> None:
+    old_set = make_utterances(8, 12, seed=3)
+    add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}, old_set))
+    (again,) = list_version_scores(evidence({"base": "base", "candidate": "v1"}))
+    newest = evidence({"base": "base", "candidate": "v2"}).model_copy(update={"versions": (again,)})
+    add_version(lake, "v2", 8.0, newest)
+    inputs, curve = collect_advice_inputs(lake, settings, None)
+    assert curve is not None
+    assert again.interval is not None
+    assert {each.name: each.wer for each in curve.points}["v1"] == pytest.approx(again.interval.value)
+    assert inputs.notes == ()
 
 
 def test_a_version_converted_since_its_evaluation_is_not_on_the_curve(lake: Lake, settings: Settings) -> None:
