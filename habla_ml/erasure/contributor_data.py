@@ -115,7 +115,9 @@ def find_affected_versions(lake: Lake, data: ContributorData) -> AffectedVersion
         }
         if family is catalogue.PLAN and "train" in splits:
             trained.add(version)
-        if "test" in splits or (family is catalogue.PLAN and "validation" in splits):
+        if family is catalogue.SEALED_RESULT:
+            evaluated.update([version] if "sealed" in splits else [])
+        elif "test" in splits or (family is catalogue.PLAN and "validation" in splits):
             evaluated.add(version)
     return AffectedVersions(tuple(sorted(trained)), tuple(sorted(evaluated)))
 
@@ -190,8 +192,8 @@ def _is_covered(contributor: Contributor, row: Mapping[str, Any]) -> bool:
 
 
 def _list_used_snapshots(lake: Lake) -> Iterator[tuple[catalogue.PointerFamily, str, str]]:
-    """Yield pointer family, model version and snapshot id of every plan and every report."""
-    for family in (catalogue.PLAN, catalogue.REPORT):
+    """Yield pointer family, model version and snapshot id of every plan, every report and every sealed result."""
+    for family in (catalogue.PLAN, catalogue.REPORT, catalogue.SEALED_RESULT):
         for version in family.keys(lake):
             pointer = lake.read_pointer(family.name(version))
             if pointer is not None:

@@ -30,6 +30,7 @@ from habla_ml.evaluation.comparison.parity import measure_parity
 from habla_ml.evaluation.comparison.profile_scores import measure_profiles
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.comparison.rescoring import rescore_versions
+from habla_ml.evaluation.comparison.sealed_result import read_sealed_result
 from habla_ml.evaluation.comparison.seed_siblings import find_seed_siblings, measure_seed_spread
 from habla_ml.evaluation.comparison.test_set_reuse import measure_reuse, record_looks
 from habla_ml.evaluation.comparison.test_speech import TEST, TestSpeech, exclude_sealed, load_test_speech
@@ -266,9 +267,10 @@ def _write_report(
     tables: ErrorTables,
     folder: Path,
 ) -> ReportFiles:
-    candidate, override, advice = comparison.model("candidate"), None, None
+    candidate, override, advice, sealed = comparison.model("candidate"), None, None, None
     if candidate is not None and decision is not None:
         override = read_override(lake, candidate.name, decision.evidence)
+        sealed = read_sealed_result(lake, candidate.name)
         if parent_version(candidate.name) is None:  # a replicate gives no new information about hours
             advice = advise_for_version(lake, settings, candidate.name, comparison)
     content = ReportContent(
@@ -279,6 +281,7 @@ def _write_report(
         settings.evaluation.acceptable,
         advice,
         profile_option=settings.profile_option,
+        sealed=sealed,
     )
     return write_report(content, speech.read(), folder, tables)
 

@@ -70,6 +70,8 @@ PLAN: Final = PointerFamily("models/{}/plan")
 CHECKPOINT: Final = PointerFamily("models/{}/checkpoint")
 REPORT: Final = PointerFamily("models/{}/report")
 OVERRIDE: Final = PointerFamily("models/{}/override")
+SEALED_RESULT: Final = PointerFamily("models/{}/sealed")
+"""By model version: its only result on the sealed sessions."""
 EXPORT: Final = PointerFamily("models/{}/{}")
 """By model version and exporter."""
 BASE_EXPORT: Final = PointerFamily("bases/{}/{}")

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison.records import Comparison, read_comparison
+from habla_ml.evaluation.comparison.sealed_result import SealedResult, read_sealed_result
 from habla_ml.evaluation.promotion.override import Override, read_override
 from habla_ml.evaluation.promotion.rule import Decision
+from habla_ml.evaluation.promotion.sealed_check import judge_sealed
 from habla_ml.export.exporter import PublishedExport
 from habla_ml.export.publish import read_export
 from habla_ml.export.registry import EXPORTERS, SERVED
@@ -32,14 +34,20 @@ class GateResult:
     """What a release contains, by name of the exporter, in the order of the registry."""
     override: Override | None
     """Decision of a person that replaces a refusal of the rule."""
+    sealed: SealedResult | None = None
+    """Stored result on the sealed sessions; None where they were not decoded for this version."""
 
 
 def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision], present: PresentState) -> GateResult:
     """Apply the rule to the stored evidence of `version`, and check that it describes the present.
 
-    A refusal is a result, not an error. It has one of two causes: the rule `decide` refuses and there is no override of
-    this evidence, or the evidence is about other artefacts, another test set, other conventions, another scorer or
-    another release than the present ones (`read_present_state`), which no override can accept.
+    A refusal is a result, not an error. It has one of three causes:
+
+    - The rule `decide` refuses, and there is no override of this evidence.
+    - On the sealed sessions the version is significantly worse than the base or the release, and there is no override
+      that names this.
+    - The evidence is about other artefacts, another test set, other conventions, another scorer or another release than
+      the present ones (`read_present_state`), which no override can accept.
 
     Raises:
         ReleaseError: The version was never evaluated, or has no checkpoint or CTranslate2 model.
@@ -64,17 +72,27 @@ def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision
         *find_other_circumstances(comparison, present),
     ]
     decision = decide(comparison)
-    override = None if decision.verdict == "deploy" else read_override(lake, version, decision.evidence)
+    sealed = read_sealed_result(lake, version)
+    judgement = judge_sealed(sealed, comparison)
+    is_refused = decision.verdict != "deploy" or bool(judgement.objections)
+    override = read_override(lake, version, decision.evidence) if is_refused else None
+    if override is not None and not set(judgement.objections) <= set(override.against):
+        override = None  # the person did not know the result on the sealed sessions
     signed = () if override is None else (override.to_sentence(),)
     return GateResult(
         version=version,
-        is_allowed=not stale and (decision.verdict == "deploy" or override is not None),
-        reasons=tuple(dict.fromkeys((*stale, *signed, *decision.reasons))),
+        is_allowed=not stale and (not is_refused or override is not None),
+        reasons=tuple(
+            dict.fromkeys(
+                (*stale, *signed, *judgement.objections, *judgement.warnings, *decision.reasons, *judgement.notes)
+            )
+        ),
         comparison=comparison,
         comparison_object=stored,
         checkpoint=checkpoint,
         exports=exports,
         override=override,
+        sealed=sealed,
     )
 
 

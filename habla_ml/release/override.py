@@ -7,9 +7,11 @@ from datetime import datetime
 
 from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.comparison.sealed_result import read_sealed_result
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.evaluation.promotion.override import Override
 from habla_ml.evaluation.promotion.rule import Decision
+from habla_ml.evaluation.promotion.sealed_check import judge_sealed
 from habla_ml.lake import Lake, catalogue
 from habla_ml.model_version import parent_version
 
@@ -21,8 +23,8 @@ def sign_override(
 
     Raises:
         EvaluationError: The version was never evaluated.
-        ReleaseError: The rule accepts the version, it is a repeat with another seed or on less speech, or its evidence
-            has no measurements.
+        ReleaseError: The rule and the sealed sessions accept the version, it is a repeat with another seed or on less
+            speech, or its evidence has no measurements.
         pydantic.ValidationError: The name has fewer than 2 characters, or the reason fewer than 20.
     """
     if parent_version(version) is not None:
@@ -32,15 +34,16 @@ def sign_override(
         )
     comparison = read_stored_comparison(lake, version)
     decision = decide(comparison)
-    if decision.verdict == "deploy":
+    judgement = judge_sealed(read_sealed_result(lake, version), comparison)
+    if decision.verdict == "deploy" and not judgement.objections:
         raise ReleaseError(f"the rule accepts {version}, so there is nothing to override; materialise `cdn_release`")
     if comparison.model("base") is None or comparison.test.words == 0:
         raise ReleaseError(f"the evidence of {version} has no measurements to decide on; correct some sessions")
     override = Override(
         model_version=version,
         evidence=decision.evidence,
-        verdict=decision.verdict,
-        against=decision.reasons,
+        verdict="keep" if decision.verdict == "deploy" else decision.verdict,
+        against=(*judgement.objections, *decision.reasons),
         signed_by=signed_by,
         reason=reason,
         signed_at=now,

@@ -166,4 +166,4 @@ def test_only_the_release_and_the_search_for_copies_read_sealed_audio() -> None:
             for node in ast.walk(ast.parse(path.read_text("utf-8")))
         )
     }
-    assert readers <= READERS_OF_SEALED_SPEECH
+    assert readers == READERS_OF_SEALED_SPEECH

@@ -25,7 +25,8 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
         description=(
             "The version on the CDN: archives and manifest under immutable names, read back and verified, then "
             f"channels/{chosen.channel}/latest.json is replaced. The promotion rule is computed again from the stored "
-            "evidence. A refused candidate is a normal outcome and publishes nothing."
+            "evidence. A candidate that it accepts is scored on the sealed sessions, once for each version. A refused "
+            "candidate is a normal outcome and publishes nothing."
         ),
     )
     def cdn_release(context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource) -> dg.MaterializeResult:
@@ -33,11 +34,14 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
         from habla_ml.release.candidate import collect_candidate
         from habla_ml.release.gate import check_gate
         from habla_ml.release.publish import publish_release
+        from habla_ml.release.sealed import open_sealed_share
         from habla_ml.release.stale_evidence import read_present_state
 
         opened, version = lake.lake(), context.partition_key
         present = read_present_state(opened, cdn.store(), settings, version)
-        gate = check_gate(opened, version, partial(decide, settings=settings.promotion), present)
+        check = partial(check_gate, opened, version, partial(decide, settings=settings.promotion), present)
+        if open_sealed_share(opened, gate := check(), settings, context.log.info) is not None:
+            gate = check()
         why = bullet_list(gate.reasons)
         if not gate.is_allowed:
             context.log.warning(f"{version} is not released: {' '.join(gate.reasons)}")

@@ -28,7 +28,7 @@ from habla_ml.settings import EvaluationSettings, Settings
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.hypothesis_cache import read_hypotheses, transcribe_cached
 from habla_ml.transcription.open import open_transcriber
-from habla_ml.transcription.options import build_served_options
+from habla_ml.transcription.serving_profiles import build_served_options
 
 
 @dataclass(frozen=True)

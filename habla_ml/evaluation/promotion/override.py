@@ -24,9 +24,9 @@ class Override(EvaluationRecord):
     evidence: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Digest of the comparison that the person saw."""
     verdict: Literal["keep", "collect_more", "refuse"]
-    """Verdict of the rule."""
+    """Verdict of the rule; `keep` where only the sealed sessions forbid the release."""
     against: tuple[str, ...]
-    """Reasons of the rule."""
+    """Objections of the sealed sessions, then the reasons of the rule."""
     signed_by: SignerName
     reason: OverrideReason
     signed_at: AwareDatetime = Field(description="When the person decided.")

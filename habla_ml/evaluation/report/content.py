@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from habla_ml.evaluation.comparison.records import Comparison, ModelScore
+from habla_ml.evaluation.comparison.sealed_result import SealedResult
 from habla_ml.evaluation.comparison.test_set_reuse import list_version_scores
 from habla_ml.evaluation.promotion.advice import Advice
 from habla_ml.evaluation.promotion.rule import Decision
@@ -30,6 +31,8 @@ class ReportContent:
     """Whether parquet files with every utterance and every error are in the folder of the page."""
     profile_option: str = DEFAULT_PROFILE
     """`-p` of the commands that the report prints."""
+    sealed: SealedResult | None = None
+    """Result on the sealed sessions; None before the release decoded them."""
 
     @property
     def advise_command(self) -> str:

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from habla_ml.document import Block, BulletList, Details, Drawing, Heading, Paragraph, Section
 from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.promotion.sealed_check import judge_sealed
 from habla_ml.evaluation.report import breakdown, measurement_tables, sentences, tables
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.deployment_advice import advise_deployment
@@ -36,6 +37,7 @@ def build_sections(content: ReportContent) -> tuple[Section, ...]:
         _build_test_set,
         _build_side_by_side,
         _build_history,
+        _build_sealed,
         _build_versions,
         _build_hours,
         _build_slices,
@@ -108,6 +110,15 @@ def _build_history(content: ReportContent) -> Section:
         tables.build_history_table(content),
     ]
     return Section.of("history", "Versions over time", blocks if len(content.history) > 1 else ())
+
+
+def _build_sealed(content: ReportContent) -> Section:
+    judgement = judge_sealed(content.sealed, content.comparison)
+    blocks: list[Block | None] = [
+        *(Paragraph(each, "strong") for each in (*judgement.objections, *judgement.warnings)),
+        *(Paragraph(each) for each in judgement.notes),
+    ]
+    return Section.of("sealed", "Sealed sessions", blocks)
 
 
 def _build_versions(content: ReportContent) -> Section:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from habla_ml.evaluation.comparison.records import Change, Comparison, ModelScore, Slice
 from habla_ml.evaluation.metrics.error_rates import OUT_OF_DOMAIN_WER
+from habla_ml.evaluation.promotion.sealed_check import judge_sealed
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.figures import format_error_reduction, percent, points_with_interval
 from habla_ml.evaluation.report.sentences import describe_reuse, describe_seed_spread
@@ -28,7 +29,7 @@ class Summary:
     result: str
     confidence: str = ""
     details: tuple[str, ...] = ()
-    """Loudness, general Spanish, the spread over training seeds, and the looks at the test set."""
+    """Objections of the sealed sessions, loudness, general Spanish, the spread over seeds, and the looks at the test set."""
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -59,7 +60,12 @@ def summarise(content: ReportContent) -> Summary:
         if each.dimension == "loudness" and not each.too_small
     )
     general = _describe_general_speech(comparison, change)
-    details = (*by_loudness, general, describe_seed_spread(comparison), describe_reuse(comparison))
+    sealed = judge_sealed(content.sealed, comparison)
+    details = (
+        *(*sealed.objections, *sealed.warnings),
+        *by_loudness,
+        *(general, describe_seed_spread(comparison), describe_reuse(comparison)),
+    )
     return Summary(
         headline=_write_release_headline(previous, change) if previous else _write_headline(change),
         verdict=verdict,

@@ -17,7 +17,7 @@ from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.settings import Settings
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.hypothesis_cache import read_hypotheses, save_hypotheses
-from habla_ml.transcription.options import build_served_options
+from habla_ml.transcription.serving_profiles import build_served_options
 from habla_ml_tests.testing.released_models import make_review_settings
 from habla_ml_tests.testing.simulated_hypotheses import TEST_PROVENANCE
 from habla_ml_tests.testing.training_snapshot import SENTENCES, TrainingClipSpec, publish_snapshot
