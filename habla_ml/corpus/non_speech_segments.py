@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from habla_ml.lake.table import read_table
 
 if TYPE_CHECKING:
-    from habla_ml.corpus.snapshot import OpenSplit, Snapshot
+    from habla_ml.corpus.snapshot import Snapshot, Split
     from habla_ml.lake import Lake
 
 NO_SPEECH_REASONS: Final = frozenset(
@@ -36,7 +36,7 @@ class NonSpeechSegment:
 
 
 def read_non_speech_segments(
-    lake: Lake, snapshot: Snapshot, split: OpenSplit, most: int, max_duration_s: float
+    lake: Lake, snapshot: Snapshot, split: Split, most: int, max_duration_s: float
 ) -> Iterator[NonSpeechSegment]:
     """Yield the non-speech segments of the split's sessions, by day.
 

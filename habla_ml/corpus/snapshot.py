@@ -157,7 +157,7 @@ def read_utterances(
 
 
 def read_sealed_utterances(lake: Lake, snapshot: Snapshot) -> Iterator[Utterance]:
-    """Yield the sealed utterances, as `read_utterances` does; for the release gate and the search for copies only."""
+    """Yield the sealed utterances, as `read_utterances` does; for the release gate only."""
     return _read_split(lake, snapshot, "sealed", None)
 
 

@@ -65,6 +65,18 @@ def open_sealed_share(
     return result
 
 
+def check_with_sealed_share(
+    check: Callable[[], GateResult], lake: Lake, settings: Settings, progress: Callable[[str], None]
+) -> GateResult:
+    """Return the decision of the gate; where it allows the release, open the sealed share and decide again.
+
+    `check` applies `check_gate` to the stored evidence. Raises as `open_sealed_share`.
+    """
+    gate = check()
+    result = open_sealed_share(lake, gate, settings, progress)
+    return gate if result == gate.sealed else check()
+
+
 def count_sealed_sessions(lake: Lake, snapshot: Snapshot) -> int:
     """Return the number of sealed sessions of a snapshot."""
     rows = read_table(lake, snapshot.segments, ["session_id", "split"]).to_pylist()

@@ -29,7 +29,7 @@ from habla_ml_tests.testing.training_snapshot import TrainingClipSpec, publish_s
 
 CONVENTIONS = load_conventions(V1)
 SHARES = SplitSettings(test=0.5)
-READERS_OF_SEALED_SPEECH = {"corpus/overlap.py", "corpus/snapshot.py", "release/sealed.py"}
+READERS_OF_SEALED_SPEECH = {"corpus/snapshot.py", "release/sealed.py"}
 
 
 def ledger_of(lake: Lake) -> dict[str, Split]:
@@ -155,7 +155,7 @@ def test_no_comparison_reads_sealed_speech_from_the_test_set_a_day_or_a_table(tm
     assert {each.segment_id for each in exclude_sealed(lake, everything)} == {"test-0", "test-1"}
 
 
-def test_only_the_release_and_the_search_for_copies_read_sealed_audio() -> None:
+def test_only_the_release_reads_sealed_utterances() -> None:
     package = Path(habla_ml.__file__).parent
     readers = {
         path.relative_to(package).as_posix()

@@ -34,26 +34,20 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
         from habla_ml.release.candidate import collect_candidate
         from habla_ml.release.gate import check_gate
         from habla_ml.release.publish import publish_release
-        from habla_ml.release.sealed import open_sealed_share
+        from habla_ml.release.sealed import check_with_sealed_share
         from habla_ml.release.stale_evidence import read_present_state
 
         opened, version = lake.lake(), context.partition_key
         present = read_present_state(opened, cdn.store(), settings, version)
         check = partial(check_gate, opened, version, partial(decide, settings=settings.promotion), present)
-        if open_sealed_share(opened, gate := check(), settings, context.log.info) is not None:
-            gate = check()
+        gate = check_with_sealed_share(check, opened, settings, context.log.info)
         why = bullet_list(gate.reasons)
         if not gate.is_allowed:
             context.log.warning(f"{version} is not released: {' '.join(gate.reasons)}")
             return dg.MaterializeResult(metadata={"released": False, "why": why})
         draft, files = collect_candidate(opened, gate, chosen, settings.work_folder)
         release = publish_release(
-            cdn.store(),
-            chosen.public_url,
-            chosen.channel,
-            draft,
-            files,
-            work_folder=settings.work_folder,
+            cdn.store(), chosen.public_url, chosen.channel, draft, files, work_folder=settings.work_folder
         )
         return dg.MaterializeResult(
             data_version=dg.DataVersion(release.sha256),
