@@ -285,7 +285,7 @@ FAULTY_CANDIDATES = (
         "3 points worse than the release",
         "v905",
         worsen_release,
-        "not probably better than the released",
+        "only with a probability of",
         ("keep", "refuse"),
     ),
 )

@@ -120,6 +120,24 @@ def test_the_top_shows_result_certainty_and_slices(tmp_path: Path) -> None:
     assert "2026-11-21" in top
 
 
+def test_a_candidate_that_is_not_better_than_the_release_keeps_it_and_the_headline_names_both(tmp_path: Path) -> None:
+    utterances = make_utterances(8, 12)
+    comparison = make_comparison(utterances, {"base": 0.5, "previous": 0.14, "candidate": 0.15})
+    files = write_report_to(comparison, utterances, tmp_path)
+    page = files.html.read_text("utf-8").replace("\u00a0", " ")
+    top = page[page.index("<section") : page.index("</section>")]
+    assert "Keep v1" in top
+    assert re.search(
+        r"v2 against v1 \(released\): \d+ % (more|fewer) word errors, better with probability (0\.\d\d|below 0\.01); "
+        r"against base: \d+ % fewer word errors",
+        top,
+    )
+    markdown = files.markdown.read_text("utf-8")
+    assert "Keep v1: v2 is not shown to be better than it." in markdown
+    assert "Guards against losses that a lower WER hides" in markdown
+    assert "large slices" in markdown
+
+
 def test_a_candidate_without_a_significant_improvement_is_not_called_better(tmp_path: Path) -> None:
     utterances = make_utterances(6, 6)
     worse = make_comparison(utterances, {"base": 0.15, "candidate": 0.5})

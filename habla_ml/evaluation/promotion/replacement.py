@@ -22,11 +22,11 @@ def describe_superiority(change: Change, settings: PromotionSettings) -> str:
     """Return the probability that the candidate is better than the release, with the difference."""
     if change.superiority is None or change.points is None:
         return f"It was not compared with the released {change.against} on any words."
-    kind = "is" if is_probably_better(change, settings) else "is not"
+    only = "" if is_probably_better(change, settings) else "only "
     return (
-        f"It {kind} probably better than the released {change.against}: the probability is "
-        f"{change.superiority.probability_text}, and {settings.replace_when_better_with:g} is required. The difference of "
-        f"the WER is {format_points(change.points)}."
+        f"It is better than the released {change.against} {only}with a probability of "
+        f"{change.superiority.probability_text}; {settings.replace_when_better_with:g} is required. The difference of the "
+        f"WER is {format_points(change.points)}."
     )
 
 

@@ -124,6 +124,11 @@ def test_a_flat_curve_stops_collecting() -> None:
             "v3 helps too little",
         ),
         (
+            make_latest_version(verdict="keep", main_reason="It is not probably better."),
+            "do_not",
+            "Stop collecting: v3 is not shown to be better than the release",
+        ),
+        (
             make_latest_version(verdict="refuse", main_reason="It forgets Castilian."),
             "fine_tune",
             "Stop collecting and fine-tune",
@@ -170,6 +175,11 @@ def test_a_steep_curve_gives_a_forecast_for_each_amount() -> None:
             make_latest_version(verdict="collect_more", main_reason="Errors fell by 12 %."),
             "collect_more",
             "not enough yet",
+        ),
+        (
+            make_latest_version(verdict="keep", main_reason="It is not probably better."),
+            "fine_tune",
+            "v3 helps, but is not shown to be better than the release",
         ),
         (
             make_latest_version(verdict="refuse", main_reason="It forgets Castilian."),

@@ -94,10 +94,14 @@ def make_rule_comparison(
         (
             make_rule_comparison((0.31, 0.45, 0.55), against_previous=(-2.0, 1.2, 4.0), probability=0.28),
             "keep",
-            "not probably better than the released v1: the probability is 0.28, and 0.8 is required",
+            "better than the released v1 only with a probability of 0.28; 0.8 is required",
         ),
         (make_rule_comparison((0.31, 0.45, 0.55), probability=0.79), "keep", "more test sessions"),
-        (make_rule_comparison((0.31, 0.45, 0.55), probability=0.80), "deploy", "probably better than the released v1"),
+        (
+            make_rule_comparison((0.31, 0.45, 0.55), probability=0.80),
+            "deploy",
+            "better than the released v1 with a probability of 0.80",
+        ),
         (make_rule_comparison((0.10, 0.20, 0.30), probability=0.5), "keep", "a marginal gain"),
         (make_rule_comparison((0.00, 0.45, 0.60), probability=0.5), "refuse", "not significant"),
         (make_rule_comparison((0.31, 0.45, 0.55), against_previous=None), "deploy", "Errors fell by 45 %"),
