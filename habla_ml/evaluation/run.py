@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from habla_ml.consent.tombstones import read_tombstones
-from habla_ml.corpus.agreement import measure_agreement
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.general_speech import GeneralSpeech, read_general_speech
 from habla_ml.corpus.snapshot import load_latest_snapshot
 from habla_ml.errors import EvaluationError
-from habla_ml.evaluation.comparison.annotator_difference import AnnotatorDifference
+from habla_ml.evaluation.comparison.annotator_difference import measure_annotator_difference
 from habla_ml.evaluation.comparison.compare import compare_with_error_tables
 from habla_ml.evaluation.comparison.decoding import EvaluatedModel, Progress, decode_sets
 from habla_ml.evaluation.comparison.error_tables import ErrorTables
@@ -44,7 +43,6 @@ from habla_ml.evaluation.promotion.advice_inputs import advise_for_version, advi
 from habla_ml.evaluation.promotion.override import read_override
 from habla_ml.evaluation.promotion.rule import Decision, decide
 from habla_ml.evaluation.report import ReportContent, ReportFiles, write_report
-from habla_ml.evaluation.scoring.normalisation import normalise_spanish_pair
 from habla_ml.export.registry import SERVED
 from habla_ml.lake import Lake, catalogue
 from habla_ml.model_version import parent_version
@@ -233,18 +231,15 @@ def _add_candidate_measurements(
         )
     return comparison.model_copy(
         update={
-            "annotators": _measure_annotators(lake, settings),
+            "annotators": measure_annotator_difference(
+                lake, load_conventions(settings.corpus.conventions), settings.evaluation
+            ),
             "parity": measure_parity(lake, candidate, speech.read(), evaluation, progress),
             "profiles": measure_profiles(lake, candidate, speech.read, evaluation, progress),
             "seeds": measure_seed_spread(lake, siblings, comparison, progress),
             "diarisation": diarisation,
         }
     )
-
-
-def _measure_annotators(lake: Lake, settings: Settings) -> AnnotatorDifference | None:
-    conventions = load_conventions(settings.corpus.conventions)
-    return AnnotatorDifference.of(measure_agreement(lake, conventions, normalise_spanish_pair))
 
 
 def _add_versions(

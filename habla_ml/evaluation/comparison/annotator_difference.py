@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from habla_ml.corpus.agreement import AnnotatorAgreement
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from habla_ml.corpus.agreement import AnnotatorAgreement, SessionDisagreement, measure_agreement
 from habla_ml.evaluation.frozen_record import EvaluationRecord
+from habla_ml.evaluation.scoring.normalisation import normalise_spanish_pair
+from habla_ml.evaluation.scoring.statistics import Counts, Draws, Interval, to_interval
+
+if TYPE_CHECKING:
+    from habla_ml.corpus.conventions import Conventions
+    from habla_ml.lake import Lake
+    from habla_ml.settings import EvaluationSettings
 
 
 class AnnotatorDifference(EvaluationRecord):
@@ -16,11 +28,49 @@ class AnnotatorDifference(EvaluationRecord):
     high: float | None
     segments: int
     """Segments that two people transcribed."""
+    sessions: int = 0
+    is_blind: bool = False
+    """Whether both people typed without a text in view. A person who saw a text agrees with it more easily, so that the
+    difference is then too small."""
 
     @classmethod
-    def of(cls, agreement: AnnotatorAgreement) -> AnnotatorDifference | None:
-        """Return the difference, or None where no segment has two transcripts."""
+    def of(
+        cls, agreement: AnnotatorAgreement, settings: EvaluationSettings, is_blind: bool
+    ) -> AnnotatorDifference | None:
+        """Return the difference with its interval, or None where no segment has two transcripts."""
         if not agreement.comparisons:
             return None
-        low, high = agreement.wer.interval or (None, None)
-        return cls(wer=agreement.wer.value, low=low, high=high, segments=agreement.segments)
+        interval = _compute_interval(agreement.by_session, settings)
+        return cls(
+            wer=agreement.wer.value,
+            low=interval.low if interval else None,
+            high=interval.high if interval else None,
+            segments=agreement.segments,
+            sessions=agreement.sessions,
+            is_blind=is_blind,
+        )
+
+
+def measure_annotator_difference(
+    lake: Lake, conventions: Conventions, settings: EvaluationSettings
+) -> AnnotatorDifference | None:
+    """Return the difference over blind texts, or over all texts where no segment has two blind ones."""
+    for is_blind in (True, False):
+        agreement = measure_agreement(lake, conventions, normalise_spanish_pair, only_blind=is_blind)
+        if (found := AnnotatorDifference.of(agreement, settings, is_blind)) is not None:
+            return found
+    return None
+
+
+def _compute_interval(sessions: Sequence[SessionDisagreement], settings: EvaluationSettings) -> Interval | None:
+    """Return the interval of the rate, by the bootstrap of the error rates; None for one session.
+
+    Lengths are means of two texts, so both sums are doubled to be whole numbers.
+    """
+    if len(sessions) < 2:
+        return None
+    words = np.array([round(2 * each.words) for each in sessions], dtype=np.int64)
+    errors = np.array([[2 * each.word_errors] for each in sessions], dtype=np.int64)
+    draws = Draws.of([each.session_id for each in sessions], settings.bootstrap_draws, settings.seed)
+    [resample] = draws.resample([Counts(words, errors)])
+    return to_interval(resample.rate(0))

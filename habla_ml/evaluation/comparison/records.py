@@ -33,7 +33,17 @@ from habla_ml.transcription.options import EngineOptions
 COMPARISON_FORMAT = "habla_ml.comparison/4"
 
 Dimension = Literal[
-    "overall", "loudness", "duration", "snr", "role", "seen_speaker", "sentence", "source", "speaker", "session"
+    "overall",
+    "loudness",
+    "duration",
+    "snr",
+    "role",
+    "seen_speaker",
+    "sentence",
+    "source",
+    "reference",
+    "speaker",
+    "session",
 ]
 
 

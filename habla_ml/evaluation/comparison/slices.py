@@ -1,4 +1,4 @@
-"""Slices of a test set: by loudness, noise, length, speaker, sentence, session and source.
+"""Slices of a test set: by loudness, noise, length, speaker, sentence, session, source and kind of reference.
 
 Each utterance is in exactly one slice of each dimension; utterances without a value are in the slice `unknown`. Dialect
 features are not slices, because most sentences have several: see `metrics.feature_errors`.
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 DIMENSIONS: Final[tuple[Dimension, ...]] = get_args(Dimension)
 """The order of slices in a comparison."""
 UNKNOWN: Final = "unknown"
+BLIND: Final = "blind"
+"""Name of the slice whose references were typed without a text in view."""
 
 _DURATION_BOUNDS_S = (2.0, 4.0, 8.0)
 _SNR_BOUNDS_DB = (10.0, 20.0)
@@ -81,6 +83,7 @@ def _list_slice_keys(reference: Reference, quiet_below_dbfs: float, shown: Mappi
         _SliceKey("seen_speaker", _SEEN_LABELS[reference.is_seen_speaker], int(reference.is_seen_speaker is None)),
         _SliceKey("sentence", _SENTENCE_LABELS[reference.is_seen_sentence], int(reference.is_seen_sentence is None)),
         _make_label_key("source", reference.source),
+        _SliceKey("reference", BLIND if reference.is_blind else "pre-filled or unknown", int(not reference.is_blind)),
         _SliceKey("speaker", shown[reference.speaker_key]),
         _SliceKey("session", shown[reference.session_id]),
     ]

@@ -19,6 +19,7 @@ DIMENSION_LABELS: Final[dict[Dimension, str]] = {
     "seen_speaker": "Speaker known from training",
     "sentence": "Sentence of the classroom's training data",
     "source": "Source",
+    "reference": "Reference text",
 }
 """Dimensions with few slices; speakers and sessions have their own lists."""
 DIALECT_FEATURE_LABELS: Final[dict[DialectFeature, str]] = {

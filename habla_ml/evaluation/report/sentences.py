@@ -7,6 +7,7 @@ from typing import Final
 from habla_ml.evaluation.comparison.records import Change, Comparison, ModelScore
 from habla_ml.evaluation.comparison.seed_spread import SeedSpread
 from habla_ml.evaluation.metrics.confidence import LEAST_CONFIDENT_SHARE
+from habla_ml.evaluation.comparison.slices import BLIND
 from habla_ml.evaluation.metrics.diarisation import MAX_DIARISATION_RATE
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.figures import percent, share_with_interval
@@ -22,6 +23,44 @@ def describe_small_test_set(content: ReportContent) -> str:
     fewest = content.acceptable.fewest_clips
     is_small = content.comparison.test.utterances < fewest
     return f"fewer than the {fewest} clips that a comparison takes" if is_small else ""
+
+
+def describe_references(comparison: Comparison) -> str:
+    """Return how many references are blind, and the error rate of each model on them."""
+    total = comparison.test.utterances
+    blind = next((each for each in comparison.slices if (each.dimension, each.name) == ("reference", BLIND)), None)
+    if blind is None:
+        return (
+            f"none of {total} is blind: people saw a text when they wrote them, or it is unknown. A shown text pulls the "
+            "reference towards the model that wrote it, so a comparison with that model is not neutral"
+        )
+    rates = "; ".join(f"{each.model} {share_with_interval(each.rate.interval)}" for each in blind.rates)
+    size = (
+        f"{blind.utterances} of {total} are blind, typed without a text in view ({blind.words} words of "
+        f"{blind.sessions} sessions)"
+    )
+    note = f", {blind.too_small}" if blind.too_small else ""
+    return f"{size}. WER on these alone{note}: {rates}"
+
+
+def describe_annotators(comparison: Comparison) -> str:
+    """Return how far two people differ on the same segments: the WER of one person against the text of another."""
+    found = comparison.annotators
+    if found is None:
+        return "not measured: no segment has the texts of two people"
+    if found.low is None or found.high is None:
+        interval = "one session, so without an interval"
+    else:
+        interval = f"95 % interval {percent(found.low)} to {percent(found.high)}"
+    kind = (
+        "both typed without a text in view"
+        if found.is_blind
+        else "not all of them blind, so the true difference is probably larger"
+    )
+    return (
+        f"two people differ on {percent(found.wer)} of the words ({interval}; {found.segments} segments of "
+        f"{found.sessions} sessions, {kind}). Against the text of one person, another person scores about that WER"
+    )
 
 
 def describe_method(comparison: Comparison) -> str:

@@ -19,7 +19,12 @@ from habla_ml.evaluation.report.breakdown import DIALECT_FEATURE_LABELS, DIMENSI
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.plots import round_axis_end
 from habla_ml.evaluation.report.scoreboard import ScoreboardRow, list_change_rows
-from habla_ml.evaluation.report.sentences import describe_small_test_set, format_seed_spread
+from habla_ml.evaluation.report.sentences import (
+    describe_annotators,
+    describe_references,
+    describe_small_test_set,
+    format_seed_spread,
+)
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.tables import IntervalBar, TableCell, TableColumn, TextTable
 
@@ -256,6 +261,8 @@ def build_test_set_table(content: ReportContent) -> TextTable:
         [
             ("Description", "speech reserved for testing, not used in training; decoded as served"),
             ("Size", f"{size}; {few}" if few else size),
+            ("References", describe_references(content.comparison)),
+            ("Agreement of people", describe_annotators(content.comparison)),
             ("Languages", ", ".join(dict.fromkeys(model.decoding.language for model in content.comparison.models))),
             ("Conditions", "; ".join(describe_conditions(content.comparison)) or figures.NO_VALUE),
             ("Hardware", content.comparison.provenance.hardware or figures.NO_VALUE),

@@ -40,6 +40,7 @@ def test_each_utterance_is_in_one_slice_of_each_dimension() -> None:
     [
         ("duration_s", (0.4, 2.0, 3.999, 8.0), "duration", ["0–2 s", "2–4 s", "8 s and more"]),
         ("role", ("teacher", "student", "", ""), "role", ["student", "teacher", "unknown"]),
+        ("is_blind", (True, False, False, True), "reference", ["blind", "pre-filled or unknown"]),
         ("source", ("habla", "table", "", "habla"), "source", ["habla", "table", "unknown"]),
         (
             "is_seen_speaker",
