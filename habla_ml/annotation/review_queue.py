@@ -92,6 +92,15 @@ class ReviewItem:
         return self.blind_people > 0
 
     @property
+    def purpose(self) -> str:
+        """What its minutes are for."""
+        if self.is_sent_back:
+            return "sent back"
+        if not self.is_random:
+            return "uncertain"
+        return "random, blind" if self.is_blind else "random, with a text"
+
+    @property
     def work_s(self) -> float:
         """Seconds of audio that people listen to; twice the duration for two people."""
         return self.duration_s * max(1, self.blind_people)

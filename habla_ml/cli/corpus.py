@@ -70,11 +70,13 @@ def review_command(
     table = Table("segment", "speaker", "hint", "why", "seconds")
     for each in queue.items[:most]:
         why = "\n".join(each.reasons)
-        table.add_row(each.segment_id[:8], each.speaker, each.hint, why, f"{each.duration_s:.1f}")
+        people = {0: "", 1: "(blind)", 2: "(blind, two people)"}[each.blind_people]
+        table.add_row(each.segment_id[:8], each.speaker, people or each.hint, why, f"{each.duration_s:.1f}")
     print_rich_table(table)
     print_line(
         f"{min(most, len(queue.items))} of {len(queue.items)} segments, {queue.minutes:.1f} minutes, "
-        f"{sum(each.is_random for each in queue.items)} drawn at random; chosen on {queue.made_at:%Y-%m-%d %H:%M} UTC"
+        f"{sum(each.is_random for each in queue.items)} drawn at random, {sum(each.is_blind for each in queue.items)} of "
+        f"them blind; chosen on {queue.made_at:%Y-%m-%d %H:%M} UTC"
     )
 
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from habla_ml.annotation.review_queue import load_review_requests
 from habla_ml.corpus.build import CorpusDay, list_corpus_days
 from habla_ml.corpus.language import detect_language
-from habla_ml.corpus.snapshot import Snapshot, load_snapshot
+from habla_ml.corpus.snapshot import Snapshot, Split, count_blind_references, load_snapshot
 from habla_ml.corpus.violations import ReviewRequestsBySegment, find_confirmed_rules
 from habla_ml.lake import Lake, catalogue
 from habla_ml.names import canonical_name
@@ -147,6 +147,8 @@ class CorpusReport:
     flagged: tuple[FlaggedSegment, ...]
     """The newest of each reason."""
     snapshot: Snapshot | None
+    blind: Mapping[Split, int] = field(default_factory=dict)
+    """Split of the newest snapshot → references that were typed without a text in view."""
 
     @property
     def recorded_h(self) -> float:
@@ -215,6 +217,7 @@ def describe_corpus(lake: Lake, settings: QualitySettings) -> CorpusReport:
         flagged_counts=dict(totals.flagged.counts.most_common()),
         flagged=_attach_audio(lake, totals.flagged.select_newest(), settings.largest_audio_bytes),
         snapshot=snapshot,
+        blind={} if snapshot is None else count_blind_references(lake, snapshot),
     )
 
 

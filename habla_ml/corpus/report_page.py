@@ -11,7 +11,7 @@ from operator import attrgetter
 from markupsafe import Markup
 
 from habla_ml.corpus.report import CorpusReport, DaySummary, Hours, VocabularyPoint
-from habla_ml.corpus.snapshot import Snapshot
+from habla_ml.corpus.snapshot import Snapshot, Split
 from habla_ml.html import open_template
 from habla_ml.tables import TableCell, TableColumn, TextTable
 
@@ -79,7 +79,7 @@ def _build_tables(report: CorpusReport, periods: Sequence[DaySummary], unit: str
         "flagged_counts": _build_count_table("flag", report.flagged_counts),
     }
     if report.snapshot is not None:
-        tables["snapshot"] = _build_snapshot_table(report.snapshot)
+        tables["snapshot"] = _build_snapshot_table(report.snapshot, report.blind)
     return tables
 
 
@@ -88,9 +88,13 @@ def _build_count_table(label: str, counts: Mapping[str, int]) -> TextTable:
     return TextTable.of(f"Segments by {label}", [label, "segments"], rows)
 
 
-def _build_snapshot_table(snapshot: Snapshot) -> TextTable:
+def _build_snapshot_table(snapshot: Snapshot, blind: Mapping[Split, int]) -> TextTable:
     rows = [
-        [split, f"{_format_hours(hours)}, {_format_count(snapshot.counts[split])} segments"]
+        [
+            split,
+            f"{_format_hours(hours)}, {_format_count(snapshot.counts[split])} segments, "
+            f"{_format_count(blind.get(split, 0))} with a blind reference",
+        ]
         for split, hours in snapshot.hours.items()
     ]
     if snapshot.near_duplicates is not None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, catalogue
-from habla_ml.lake.table import arrow_schema, read_table
+from habla_ml.lake.table import arrow_schema, open_table, read_table
 from habla_ml.recordings.segments import SEGMENT_COLUMNS, SegmentMetadata
 
 if TYPE_CHECKING:
@@ -208,6 +208,18 @@ def load_latest_snapshot(lake: Lake) -> Snapshot:
     if pointer is None:
         raise CorpusError(f"there is no snapshot in {lake.url} yet; materialise `splits` first")
     return load_snapshot(lake, pointer.value["snapshot"])
+
+
+def count_blind_references(lake: Lake, snapshot: Snapshot) -> dict[Split, int]:
+    """Return how many references of each split were typed without a text in view; 0 in snapshots from before this."""
+    import pyarrow.compute as pc
+
+    file = open_table(lake, snapshot.segments)
+    if "is_blind" not in file.schema_arrow.names:
+        return dict.fromkeys(snapshot.counts, 0)
+    table = file.read(["split", "is_blind"])
+    blind = table.filter(pc.fill_null(table["is_blind"], False))["split"].to_pylist()
+    return {split: blind.count(split) for split in snapshot.counts}
 
 
 def find_sessions_in_two_splits(lake: Lake, snapshot: Snapshot) -> list[str]:

@@ -55,6 +55,7 @@ def build_floor_metadata(lake: Lake, conventions: Conventions) -> dict[str, Any]
     from habla_ml.corpus.agreement import measure_agreement
     from habla_ml.evaluation.scoring.normalisation import normalise_spanish_pair
 
+    blind = measure_agreement(lake, conventions, normalise_spanish_pair, only_blind=True)
     found = measure_agreement(lake, conventions, normalise_spanish_pair)
     figures = {"floor WER %": to_percent(found.wer.value)} if found.comparisons else {}
-    return {"floor (between annotators)": found.summary, **figures}
+    return {"floor (between annotators)": found.summary, **figures, "floor (blind texts alone)": blind.summary}

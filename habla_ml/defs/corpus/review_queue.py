@@ -1,6 +1,6 @@
 """`review_queue`: the segments to annotate next, with reasons, and its weekly schedule."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -38,9 +38,9 @@ def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
         description=(
             f"The {settings.review.minutes:g} minutes of speech to annotate next: segments with an uncertain "
             "transcript of the released model, or one that differs from Habla's, rejected and quiet segments, and "
-            f"speakers with little transcribed speech, spread over sessions and speakers. {settings.review.random_share:.0%} "
-            f"are drawn at random, and only those may become validation or test. `{settings.command('review')}` shows "
-            "the queue in a terminal."
+            f"speakers with little transcribed speech, all of train sessions. {settings.review.random_share:.0%} are drawn at "
+            "random from the held-out sessions and are transcribed without a text in view; only those may become "
+            f"validation or test. `{settings.command('review')}` shows the queue in a terminal."
         ),
     )
     def review_queue(
@@ -55,6 +55,7 @@ def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
             data_version=dg.DataVersion(made.queue.id),
             metadata={
                 "minutes": round(made.queue.minutes, 2),
+                "minutes that no split can use": round(made.wasted_minutes, 2),
                 **_describe_items(made.queue.items),
                 "candidates": made.candidates,
                 "candidate hours": round(made.candidate_hours, 3),
@@ -88,8 +89,8 @@ def build_review_schedule(settings: Settings) -> dg.ScheduleDefinition:
 
 def _describe_items(items: "Sequence[ReviewItem]") -> dict[str, int | float | dg.MarkdownMetadataValue]:
     """Return counts and tables of the queue; speakers are numbered, not named."""
-    random_s = sum(each.duration_s for each in items if each.is_random)
-    total_s = sum(each.duration_s for each in items)
+    random_s = sum(each.work_s for each in items if each.is_random)
+    total_s = sum(each.work_s for each in items)
     # A reason has the form "kind: details".
     reasons = Counter(kind for each in items for kind in {reason.partition(":")[0] for reason in each.reasons})
     seconds_by_speaker = Counter[str]()
@@ -108,13 +109,28 @@ def _describe_items(items: "Sequence[ReviewItem]") -> dict[str, int | float | dg
     return {
         "segments": len(items),
         "share random %": round(100 * random_s / total_s, 1) if total_s else 0.0,
+        "blind": sum(each.is_blind for each in items),
+        "for two people": sum(each.blind_people > 1 for each in items),
         "sent back": sum(each.is_sent_back for each in items),
+        "minutes by purpose and split": _tabulate_minutes(items),
         "reasons": tabulate_counts("reason", dict(reasons.most_common())),
         "by speaker": table(
             ({"speaker": number, "seconds": seconds} for number, (_, seconds) in speakers), ["speaker", "seconds"]
         ),
         "first items": table(first_items, ["segment", "session", "why", "s"]),
     }
+
+
+def _tabulate_minutes(items: "Sequence[ReviewItem]") -> dg.MarkdownMetadataValue:
+    """Return the minutes of listening by purpose and split; a segment for two people counts twice."""
+    seconds = defaultdict[tuple[str, str], float](float)
+    for each in items:
+        seconds[each.purpose, each.split] += each.work_s
+    rows = (
+        {"purpose": purpose, "split": split or "unknown", "minutes": round(total / 60, 2)}
+        for (purpose, split), total in sorted(seconds.items())
+    )
+    return table(rows, ["purpose", "split", "minutes"])
 
 
 def _push_to_label_studio(

@@ -89,8 +89,10 @@ def build_splits_check() -> dg.AssetChecksDefinition:
 
 
 def _tabulate_splits(lake: "Lake", snapshot: "Snapshot") -> dg.MarkdownMetadataValue:
+    from habla_ml.corpus.snapshot import count_blind_references
     from habla_ml.corpus.splits import SPEAKER_COUNTS, count_speakers, load_split_changes
 
+    blind = count_blind_references(lake, snapshot)
     changes, speakers = load_split_changes(lake), count_speakers(lake, snapshot)
     total = sum(snapshot.hours.values())
     rows = (
@@ -100,12 +102,13 @@ def _tabulate_splits(lake: "Lake", snapshot: "Snapshot") -> dg.MarkdownMetadataV
             "hours": round(hours, 4),
             "share": f"{hours / total:.1%}",
             **speakers[split],
+            "blind": blind[split],
             "kept out": snapshot.kept_out.get(split, 0),
             "left": changes[split].removed + changes[split].erased if split in changes else 0,
         }
         for split, hours in snapshot.hours.items()
     )
-    return table(rows, ["split", "segments", "hours", "share", *SPEAKER_COUNTS, "kept out", "left"])
+    return table(rows, ["split", "segments", "hours", "share", *SPEAKER_COUNTS, "blind", "kept out", "left"])
 
 
 def _describe_overlaps(lake: "Lake", snapshot: "Snapshot") -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Final
 
 from habla_ml.evaluation.comparison.records import Change, Comparison, ModelScore
 from habla_ml.evaluation.comparison.seed_spread import SeedSpread
-from habla_ml.evaluation.metrics.confidence import LEAST_CONFIDENT_SHARE
 from habla_ml.evaluation.comparison.slices import BLIND
+from habla_ml.evaluation.metrics.confidence import LEAST_CONFIDENT_SHARE
 from habla_ml.evaluation.metrics.diarisation import MAX_DIARISATION_RATE
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.figures import percent, share_with_interval
