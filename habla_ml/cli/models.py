@@ -20,6 +20,9 @@ def compare_command(
         list[str], typer.Argument(help="Two or more: v2, base, a folder, v2@transformers, v2,beam_size=1, deepgram.")
     ],
     on: Annotated[str, typer.Option(help="`test`, a day like 2026-02-16, or a table of clips.")] = "test",
+    measure_speed: Annotated[
+        bool, typer.Option("--measure-speed", help="Time the models too; leave the machine alone meanwhile.")
+    ] = False,
     profile: Profile = None,
 ) -> None:
     """Compare versions, engines, options and quantisations on the same speech, in pairs."""
@@ -28,7 +31,9 @@ def compare_command(
     from habla_ml.evaluation.run import compare_models
 
     context = open_context(profile)
-    speech, evaluation = compare_models(entrants, on, context.lake, context.settings, print_progress)
+    speech, evaluation = compare_models(
+        entrants, on, context.lake, context.settings, print_progress, measures_speed=measure_speed
+    )
     comparison, test = evaluation.comparison, evaluation.comparison.test
     rows = build_scoreboard(comparison, context.settings.evaluation.acceptable)
     print_line(f"{speech.name}: {test.utterances} clips, {test.sessions} sessions, {test.words} words")

@@ -6,7 +6,6 @@ again. Without one the comparison decides no release and is stored under its own
 
 from __future__ import annotations
 
-import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.comparison.rescoring import rescore_versions
 from habla_ml.evaluation.comparison.sealed_result import read_sealed_result
 from habla_ml.evaluation.comparison.seed_siblings import find_seed_siblings, measure_seed_spread
+from habla_ml.evaluation.comparison.speed_measurement import describe_machine, measure_speed
 from habla_ml.evaluation.comparison.test_set_reuse import measure_reuse, record_looks
 from habla_ml.evaluation.comparison.test_speech import TEST, TestSpeech, exclude_sealed, load_test_speech
 from habla_ml.evaluation.metrics.alignments import read_alignments
@@ -67,7 +67,13 @@ class Evaluation:
 
 
 def run_evaluation(
-    lake: Lake, settings: Settings, speech: TestSpeech, models: Sequence[EvaluatedModel], progress: Progress
+    lake: Lake,
+    settings: Settings,
+    speech: TestSpeech,
+    models: Sequence[EvaluatedModel],
+    progress: Progress,
+    *,
+    measures_speed: bool = False,
 ) -> Evaluation:
     """Decode, compare, decide where there is a candidate, write the report and publish it.
 
@@ -77,6 +83,8 @@ def run_evaluation(
         speech: The speech that every model decodes.
         models: The models; with a candidate, base, previous release and candidate.
         progress: Receives a line now and then.
+        measures_speed: Whether to time the models now. With a candidate they are timed once anyway, as
+            `evaluation.speed_clips` says.
 
     Raises:
         EvaluationError: An engine failed, or two models share a name or a role.
@@ -84,6 +92,9 @@ def run_evaluation(
     candidate = next((each for each in models if each.role == "candidate"), None)
     general = _read_out_of_domain(lake, settings) if candidate else GeneralSpeech()
     measurements = _collect_measurements(lake, settings, speech, general, is_release=candidate is not None)
+    if candidate is not None or measures_speed:
+        run = measure_speed(lake, models, speech.read, settings.evaluation, progress, is_new=measures_speed)
+        measurements = replace(measurements, speed=run)
     measured = _measure_models(lake, settings, speech, models, measurements, progress)
     comparison = _add_provenance(measured.comparison, measurements, general)
     newly_decoded = measured.newly_decoded
@@ -105,7 +116,13 @@ def run_evaluation(
 
 
 def compare_models(
-    specs: Sequence[str], on: str, lake: Lake, settings: Settings, progress: Progress
+    specs: Sequence[str],
+    on: str,
+    lake: Lake,
+    settings: Settings,
+    progress: Progress,
+    *,
+    measures_speed: bool = False,
 ) -> tuple[TestSpeech, Evaluation]:
     """Compare any models on the same speech, each with each; this decides no release.
 
@@ -115,6 +132,7 @@ def compare_models(
         lake: Holds models, snapshot and hypotheses.
         settings: How to decode and compare.
         progress: Receives a line now and then.
+        measures_speed: Whether to time the models too.
 
     Raises:
         EvaluationError: There are fewer than two specs, a spec is unknown, or there is no speech.
@@ -126,7 +144,7 @@ def compare_models(
     models = [
         prepare_model(each, "compared" if at else "base", lake, settings, progress) for at, each in enumerate(parsed)
     ]
-    return speech, run_evaluation(lake, settings, speech, models, progress)
+    return speech, run_evaluation(lake, settings, speech, models, progress, measures_speed=measures_speed)
 
 
 def advise_now(lake: Lake, settings: Settings, progress: Progress) -> Advice:
@@ -200,7 +218,7 @@ def _add_provenance(comparison: Comparison, measurements: OptionalMeasurements, 
     non_speech = measurements.non_speech
     provenance = comparison.provenance.model_copy(
         update={
-            "hardware": f"{platform.machine()}, {platform.system()}",
+            "hardware": describe_machine().to_sentence(),
             "out_of_domain": general.sources,
             "non_speech_problems": non_speech.problems if non_speech else (),
         }

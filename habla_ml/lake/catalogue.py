@@ -83,6 +83,8 @@ FIRST_STAGE: Final = PointerFamily("first_stages/{}/checkpoint")
 
 HYPOTHESES: Final = PointerFamily("hypotheses/{}/{}")
 """By artefact and decoding options: cached hypotheses."""
+SPEED: Final = PointerFamily("speed/{}")
+"""By digest of models, options, clips and machine: how fast models decode."""
 COMPARISON: Final = PointerFamily("contests/{}")
 """By the first digits of its object id: a model comparison that decides no release."""
 TEST_SET_LOOKS: Final = PointerFamily("test_sets/{}")

@@ -67,6 +67,8 @@ class EvaluationSettings(SettingsSection):
     manual times; `speaker_turns` a folder of `<session>.rttm` with the speaker turns. `parity_clips` clips are decoded
     with the checkpoint too, to detect a broken conversion (0: none). `rescored_versions` are scored again on the test
     set of each report, so that all figures are of one test set: `all` evaluated ones, or a list.
+
+    `speed_clips` clips are timed in `speed_rounds` rounds, all models in turn, for speed, memory and cost (0: none).
     `compute_usd_per_hour` is the price of your own machine.
     """
 
@@ -97,6 +99,8 @@ class EvaluationSettings(SettingsSection):
     speaker_turns: ExistingPath | None = None
     rescored_versions: Literal["all"] | tuple[Annotated[str, Field(pattern=r"^v[1-9][0-9]*$")], ...] = "all"
     parity_clips: Annotated[int, Field(ge=0)] = 60
+    speed_clips: Annotated[int, Field(ge=0)] = 50
+    speed_rounds: Annotated[int, Field(ge=2)] = 3
     compute_usd_per_hour: Annotated[float, Field(ge=0)] | None = None
     acceptable: AcceptableSettings = AcceptableSettings()
     hosted: HostedSettings = HostedSettings()

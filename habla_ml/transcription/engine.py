@@ -64,8 +64,8 @@ class Hypothesis:
 
     audio_sha256: str
     text: str
-    decode_s: float
-    """Wall time of this clip; in a batch, its share of the batch."""
+    decode_s: float | None
+    """Wall time of this clip; in a batch, its share of the batch. None from the cache, which holds no times."""
     duration_s: float
     failure: Failure | None = None
     """Scored as an empty text."""

@@ -1,15 +1,16 @@
 """The cache of hypotheses in the lake, so that no clip is decoded twice with the same model and options.
 
 Each artefact and set of options has one immutable parquet table behind the pointer `hypotheses/<artefact>/<options>`,
-keyed by the sha256 of the audio. Empty texts, timeouts and crashes are cached too. Processes that decode at the same time
-merge their rows by compare-and-set. A new option changes the digest of all options: tables of older code then remain under
-their old pointers, unread and unchanged, and their clips are decoded again.
+keyed by the sha256 of the audio. Empty texts, timeouts and crashes are cached too. Times are not cached, because those of
+different days cannot be compared. Processes that decode at the same time merge their rows by compare-and-set. A new option
+changes the digest of all options: tables of older code then remain under their old pointers, unread and unchanged, and
+their clips are decoded again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pyarrow as pa
 
@@ -33,7 +34,6 @@ _SCHEMA = pa.schema(
     {
         "audio_sha256": pa.string(),
         "text": pa.string(),
-        "decode_s": pa.float64(),
         "duration_s": pa.float64(),
         "failure": pa.string(),
         "reason": pa.string(),
@@ -53,7 +53,7 @@ def transcribe_cached(
     progress: DecodingProgress | None = None,
     save_every: int = CLIPS_PER_SAVE,
 ) -> list[Hypothesis]:
-    """Return one hypothesis for each clip, in order; decode only audio that is not in the cache.
+    """Return one hypothesis for each clip, in order and without its time; decode only audio that is not in the cache.
 
     Memory holds all hypotheses, and the audio of one batch.
 
@@ -69,7 +69,8 @@ def transcribe_cached(
     fresh: dict[str, Hypothesis] = {}
     saved, decoded = transcriber.usage, 0
     for batch in _batch_uncached(clips, known, order, batch_clips):
-        found = dict(zip(batch, transcriber.transcribe(list(batch.values())), strict=True))
+        decoded_now = [replace(each, decode_s=None) for each in transcriber.transcribe(list(batch.values()))]
+        found = dict(zip(batch, decoded_now, strict=True))
         known.update(found)
         # Do not cache outages or fallback results; ask the service again next time.
         fresh.update(
@@ -112,7 +113,7 @@ def read_hypotheses(
 
 
 def read_usage(lake: Lake, artefact_digest: str, options: DecodingOptions | HostedOptions) -> Usage:
-    """Return the resources that decoding with this artefact and these options used in total."""
+    """Return the audio that was decoded with this artefact and these options, and what it cost; no times, no memory."""
     pointer = lake.read_pointer(_make_pointer_name(artefact_digest, options))
     return Usage() if pointer is None else Usage(**pointer.value["usage"])
 
@@ -129,13 +130,13 @@ def save_hypotheses(
     for _ in range(_MAX_SAVE_ATTEMPTS):
         seen = lake.read_pointer(name)
         rows = {**fresh, **_read_rows(lake, seen, artefact_digest)}
-        before = Usage() if seen is None else Usage(**seen.value["usage"])
+        total = (Usage() if seen is None else Usage(**seen.value["usage"])) + (used or Usage())
         value = {
             "artefact": artefact_digest,
             "options": options.model_dump(mode="json"),
             "hypotheses": put_table(lake, _to_table(rows)),
             "count": len(rows),
-            "usage": asdict(before + (used or Usage())),
+            "usage": {"audio_s": total.audio_s, "cost_usd": total.cost_usd},
         }
         try:
             lake.move_pointer(name, value, seen)
@@ -162,7 +163,7 @@ def _read_rows(lake: Lake, pointer: Pointer | None, artefact_digest: str) -> dic
         )
     table = read_table(lake, pointer.value["hypotheses"])
     hypotheses = [
-        Hypothesis(**{**row, "words": tuple(RecognisedWord(**word) for word in row["words"])})
+        Hypothesis(**{**row, "decode_s": None, "words": tuple(RecognisedWord(**word) for word in row["words"])})
         for row in table.to_pylist()
     ]
     return {each.audio_sha256: each for each in hypotheses}

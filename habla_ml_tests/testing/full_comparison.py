@@ -15,6 +15,7 @@ from habla_ml.evaluation.comparison.records import Comparison, Parity
 from habla_ml.evaluation.metrics.domain_vocabulary import DomainVocabulary
 from habla_ml.evaluation.metrics.inputs import DecodedModel, ModelRole, OptionalMeasurements
 from habla_ml.evaluation.metrics.non_speech import build_non_speech_set
+from habla_ml.evaluation.metrics.speed_run import MachineDescription, ModelTiming, SpeedRun
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.engine import Hypothesis, RecognisedWord, Usage
@@ -103,19 +104,49 @@ def make_dialect_hypotheses(utterances: Sequence[Utterance], error_rate: float, 
             elif draw < 0.9 * rate:
                 words += [word, "eh"]
         text = "Gracias por ver el vídeo." if rng.random() < rate / 15 else " ".join(words)
-        decode_s = each.duration_s * float(rng.lognormal(-2.2, 0.4))
         wrong = sum(word not in each.sentence.split() for word in words) + abs(len(words) - len(each.sentence.split()))
         found.append(
             Hypothesis(
                 each.audio_sha256,
                 text,
-                decode_s,
+                None,
                 each.duration_s,
                 avg_logprob=-0.05 - (0.4 + 0.1 * (len(found) % 5)) * wrong / len(each.sentence.split()),
                 words=_make_word_times(text, rng),
             )
         )
     return found
+
+
+def make_speed_run(models: Sequence[str], slower: float = 1.0, seed: int = 5, rounds: int = 3) -> SpeedRun:
+    """Models timed on a machine whose rounds differ by 10 %; each model takes `slower` times as long as the one before."""
+    rng = np.random.default_rng(seed)
+    clips = rng.lognormal(-2.2, 0.4, 50)
+    load = rng.lognormal(0, 0.1, rounds)
+    timings = []
+    for at, model in enumerate(models):
+        own = rng.lognormal(0, 0.05, rounds)
+        factors = clips * (slower**at * load * own)[:, None] * rng.lognormal(0, 0.1, (rounds, 50))
+        timings.append(
+            ModelTiming(
+                model=model,
+                factors=tuple(map(tuple, factors.tolist())),
+                throughput=tuple((2 / factors.mean(axis=1)).tolist()),
+                peak_memory_bytes=(700 + 20 * at) * 2**20,
+            )
+        )
+    machine = MachineDescription(
+        cpu="Example CPU", cores=2, memory_bytes=2**33, gpu=None, system="Linux", libraries={"ctranslate2": "4.8.5"}
+    )
+    return SpeedRun(
+        measured_at="2026-03-01 10:00",
+        machine=machine,
+        load=0.1,
+        clips=50,
+        rounds=rounds,
+        audio_s=150.0,
+        models=tuple(timings),
+    )
 
 
 @cache
@@ -144,7 +175,7 @@ def make_full_comparison() -> tuple[Comparison, list[Utterance]]:
                 make_dialect_hypotheses(general, 0.1, 70 + at),
                 silence,
                 hypotheses,
-                Usage(audio_s=3600.0, peak_memory_bytes=(700 + 20 * at) * 2**20, cost_usd=0.04),
+                Usage(audio_s=3600.0, cost_usd=0.04),
             )
         )
     manual = np.random.default_rng(9)
@@ -157,6 +188,7 @@ def make_full_comparison() -> tuple[Comparison, list[Utterance]]:
             out_of_domain=general,
             non_speech=quiet,
             vocabulary=DomainVocabulary.of((term,) for term in TERMS),
+            speed=make_speed_run(list(names.values())),
             alignments={each.segment_id: _make_word_times(each.sentence, manual) for each in utterances[:60]},
         ),
     )

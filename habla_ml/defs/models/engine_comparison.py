@@ -17,6 +17,7 @@ class EngineComparisonConfig(dg.Config):
         description="v2, base, a folder or a service, followed by @engine and ,option=value; all pairs are compared.",
     )
     on: str = Field(default="test", description="`test`, a day like 2026-02-16, or the path of a table of clips.")
+    measure_speed: bool = Field(default=False, description="Whether to time the models; the machine should be idle.")
 
 
 def build_engine_comparison(settings: Settings) -> dg.AssetsDefinition:
@@ -39,7 +40,14 @@ def build_engine_comparison(settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         from habla_ml.evaluation.run import compare_models
 
-        speech, evaluation = compare_models(config.entrants, config.on, lake.lake(), settings, context.log.info)
+        speech, evaluation = compare_models(
+            config.entrants,
+            config.on,
+            lake.lake(),
+            settings,
+            context.log.info,
+            measures_speed=config.measure_speed,
+        )
         return dg.MaterializeResult(
             data_version=dg.DataVersion(evaluation.comparison.digest()),
             metadata={

@@ -38,7 +38,6 @@ from habla_ml.evaluation.metrics.inputs import (
 from habla_ml.evaluation.metrics.metric import MetricTable
 from habla_ml.evaluation.metrics.punctuation import score_punctuation_of_models
 from habla_ml.evaluation.metrics.registry import METRICS
-from habla_ml.evaluation.metrics.speed import list_real_time_factors
 from habla_ml.evaluation.metrics.term_recall import score_vocabulary_of_models
 from habla_ml.evaluation.metrics.word_timing import score_word_times
 from habla_ml.evaluation.scoring.alignment import SCORER_VERSION, compute_corpus_wer, sum_counts
@@ -108,6 +107,7 @@ def compare_with_error_tables(
         examples=choose_examples(inputs.test),
         method=_describe_method(settings, measurements),
         provenance=provenance,
+        speed=measurements.speed,
     )
     return comparison, ErrorTables.of(inputs.test)
 
@@ -147,7 +147,7 @@ def _make_model_scores(inputs: MetricInputs, tables: Mapping[str, MetricTable]) 
                 word_errors=sum_counts(scored.words),
                 metrics={name: value for name, value in values.items() if value is not None},
                 failures=_count_failures(model, inputs.test.references),
-                timed_clips=len(inputs.compute_once(list_real_time_factors)[at]),
+                timed_clips=_count_timed_clips(inputs, model.name),
                 hallucination=inputs.compute_once(score_hallucinations)[at],
                 punctuation=inputs.compute_once(score_punctuation_of_models)[at],
                 word_timing=inputs.compute_once(score_word_times)[at],
@@ -155,6 +155,11 @@ def _make_model_scores(inputs: MetricInputs, tables: Mapping[str, MetricTable]) 
             )
         )
     return tuple(scores)
+
+
+def _count_timed_clips(inputs: MetricInputs, model: str) -> int:
+    run = inputs.measurements.speed
+    return run.clips if run and run.find(model) else 0
 
 
 def _verify_wer(references: Sequence[Reference], model: ScoredModel) -> None:
@@ -213,6 +218,7 @@ def _describe_method(settings: EvaluationSettings, measurements: OptionalMeasure
         smallest_slice_sessions=settings.smallest_slice_sessions,
         smallest_slice_words=settings.smallest_slice_words,
         vocabulary=None if measurements.vocabulary is None else measurements.vocabulary.digest,
+        compute_usd_per_hour=settings.compute_usd_per_hour,
     )
 
 

@@ -22,6 +22,7 @@ from habla_ml.evaluation.metrics.feature_errors import FeatureScore
 from habla_ml.evaluation.metrics.hallucination import HallucinationScore
 from habla_ml.evaluation.metrics.inputs import ModelRole
 from habla_ml.evaluation.metrics.punctuation import PunctuationScore
+from habla_ml.evaluation.metrics.speed_run import SpeedRun
 from habla_ml.evaluation.metrics.term_recall import VocabularyScore
 from habla_ml.evaluation.metrics.word_timing import WordTimingScore
 from habla_ml.evaluation.scoring.alignment import ErrorCounts
@@ -221,6 +222,8 @@ class ComparisonMethod(EvaluationRecord):
     smallest_slice_words: int
     vocabulary: str | None = None
     """sha256 of the domain terms."""
+    compute_usd_per_hour: float | None = None
+    """Price of the machine, of which the cost is computed."""
 
 
 class Comparison(EvaluationRecord):
@@ -244,6 +247,8 @@ class Comparison(EvaluationRecord):
     """Of Habla's own speaker labels, independent of the models; None without marked speaker turns."""
     annotators: AnnotatorDifference | None = None
     """How far two people differ on the same segments; None where it was not measured."""
+    speed: SpeedRun | None = None
+    """The times behind speed, memory and cost; None where nothing was timed."""
     profiles: ProfileScores | None = None
     """Of the candidate; None where `evaluation.profile_clips` is 0."""
     seeds: SeedSpread | None = None

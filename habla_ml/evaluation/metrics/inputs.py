@@ -14,6 +14,7 @@ from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.metrics.alignments import Alignments
 from habla_ml.evaluation.metrics.domain_vocabulary import DomainVocabulary
 from habla_ml.evaluation.metrics.non_speech import NonSpeechSet
+from habla_ml.evaluation.metrics.speed_run import SpeedRun
 from habla_ml.evaluation.scoring.alignment import AlignedWord, ErrorCounts, align_words, score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_orthographic, normalise_spanish
 from habla_ml.evaluation.scoring.statistics import Draws
@@ -86,6 +87,8 @@ class OptionalMeasurements:
     vocabulary: DomainVocabulary | None = None
     alignments: Alignments | None = None
     """Manual word times."""
+    speed: SpeedRun | None = None
+    """Times of decoding, measured for this comparison."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ class MetricTable:
     values: Sequence[Interval | None]
     """In the order of the models; None where it was not measured."""
     differences: Mapping[tuple[int, int], Interval | None] = field(default_factory=dict)
-    """(before, after) → the second model's value minus the first's on the same draws, in points (× 100)."""
+    """(before, after) → the second model's value minus the first's on the same draws, in `Metric.difference_unit`: points (× 100)
+    or a relative change in percent."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Metric:
     margin: float = 0.0
     """For a figure without an interval: the share by which it must be lower to be better."""
     guard: ReleaseGuard | None = None
+    difference_unit: str = "points"
+    """Of the paired differences."""
     help: str = ""
     """What it means, in words that a teacher understands; the report shows it next to the label."""
 

@@ -70,9 +70,12 @@ def build_scoreboard(comparison: Comparison, acceptable: AcceptableSettings) -> 
 
 
 def list_change_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    """Return label and paired differences in points, one for each change, of every metric that has a difference."""
+    """Return label with unit and paired differences, one for each change, of every metric that has a difference."""
     return [
-        (metric.label, [figures.points_with_interval(each.metrics.get(metric.name)) for each in comparison.changes])
+        (
+            f"{metric.label}, {metric.difference_unit}",
+            [figures.points_with_interval(each.metrics.get(metric.name)) for each in comparison.changes],
+        )
         for metric in METRICS
         if any(metric.name in each.metrics for each in comparison.changes)
     ]

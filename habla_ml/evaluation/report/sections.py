@@ -14,7 +14,7 @@ from habla_ml.evaluation.report.deployment_advice import advise_deployment
 from habla_ml.evaluation.report.figures import percent, points_with_interval
 from habla_ml.evaluation.report.plots import draw_reliability_diagram, draw_versions_chart
 from habla_ml.evaluation.report.scoreboard import build_scoreboard
-from habla_ml.evaluation.report.serving import build_serving_section
+from habla_ml.evaluation.report.serving import build_serving_section, describe_speed_run
 from habla_ml.tables import TextTable
 
 EXAMPLES_SECTION = "examples"
@@ -259,10 +259,10 @@ def _build_decoding(content: ReportContent) -> Section:
     comparison, parity = content.comparison, content.comparison.parity
     blocks: list[Block | None] = [
         Paragraph(
-            "The table at the top shows speed, memory and cost. The real-time factor is computing time over clip "
-            "length: below 1 is faster than speech.",
+            "The table at the top shows speed, memory and cost. A real-time factor below 1 is faster than speech.",
             "soft",
         ),
+        Paragraph(describe_speed_run(comparison)),
         measurement_tables.build_decoding_table(comparison),
         BulletList(sentences.describe_failures(comparison)),
     ]

@@ -1,4 +1,4 @@
-"""What a report shows about the serving profiles: the candidate served in other ways, on the same clips."""
+"""What a report shows about serving: the candidate under other serving profiles, and how the models were timed."""
 
 from __future__ import annotations
 
@@ -51,6 +51,35 @@ def describe_profiles(comparison: Comparison) -> tuple[str, ...]:
         "of this report are of it."
     )
     return (about, *(each for score in found.scores if (each := _describe_gap(found, score))))
+
+
+def describe_speed_run(comparison: Comparison) -> str:
+    """Return when, where and how the models were timed, or that they were not."""
+    run = comparison.speed
+    if run is None:
+        return (
+            "Speed, memory and cost were not measured. They need a run of their own, because times of different days cannot "
+            "be compared."
+        )
+    libraries = ", ".join(f"{name} {version}" for name, version in run.machine.libraries.items())
+    missing = [each.name for each in comparison.models if run.find(each.name) is None]
+    failed = f" Not timed, because a clip failed: {', '.join(missing)}." if missing else ""
+    return (
+        f"Speed, memory and cost were measured on {run.measured_at} UTC with {run.clips} clips "
+        f"({figures.minutes(run.audio_s)}) in {run.rounds} rounds, all models in turn, on {run.machine.to_sentence()}; "
+        f"{libraries}. The real-time factor is the wall time of decoding one clip alone over its length. "
+        f"{_describe_cost(comparison)} Load before the run: {run.load:.1f} programs for each core.{failed}"
+    )
+
+
+def _describe_cost(comparison: Comparison) -> str:
+    price = comparison.method.compute_usd_per_hour
+    if not price:
+        return "The cost of this machine is unknown; set evaluation.compute_usd_per_hour."
+    return (
+        f"The cost is the price of the machine, {figures.dollars(price)} an hour, over the audio that it decodes in an hour "
+        "where all clips are given at once."
+    )
 
 
 def _describe_gap(found: ProfileScores, score: ProfileScore) -> str:

@@ -86,7 +86,7 @@ def build_change_table(comparison: Comparison) -> TextTable:
     changes = comparison.changes
     rows = [
         ["word errors", *(figures.format_error_reduction(each.relative_improvement) for each in changes)],
-        *([f"{metric}, points", *cells] for metric, cells in list_change_rows(comparison)),
+        *([metric, *cells] for metric, cells in list_change_rows(comparison)),
         ["smallest detectable WER, points", *(figures.number(each.smallest_detectable_points, 1) for each in changes)],
     ]
     return TextTable.of(

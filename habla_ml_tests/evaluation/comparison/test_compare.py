@@ -64,7 +64,7 @@ def test_figures_equal_those_computed_by_hand() -> None:
     for name in ("orthographic_wer", "cer"):
         difference = candidate.metrics[name].value - base.metrics[name].value
         assert change.metrics[name].value == pytest.approx(100 * difference)
-    assert base.metrics["real_time_factor_p50"].value == pytest.approx(0.5)
+    assert "real_time_factor_p50" not in base.metrics, "nothing was timed"
     assert (found.test.words, found.test.sessions, found.test.utterances) == (7, 2, 2)
 
 

@@ -1,11 +1,21 @@
 import pytest
 
+from habla_ml.evaluation.comparison.compare import compare_decoded_models
 from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.metrics.inputs import DecodedModel, OptionalMeasurements
 from habla_ml.evaluation.report.scoreboard import NO_WINNER, ScoreboardRow, build_scoreboard, compare_with_bound
+from habla_ml.evaluation.report.serving import describe_speed_run
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import AcceptableSettings
-from habla_ml.transcription.options import HostedOptions
-from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
+from habla_ml.transcription.options import DecodingOptions, HostedOptions
+from habla_ml_tests.testing.full_comparison import make_full_comparison, make_speed_run
+from habla_ml_tests.testing.simulated_hypotheses import (
+    TEST_PROVENANCE,
+    TEST_SETTINGS,
+    make_comparison,
+    make_utterances,
+    simulate_hypotheses,
+)
 
 
 def row(comparison: Comparison, metric: str, acceptable: AcceptableSettings | None = None) -> ScoreboardRow:
@@ -102,3 +112,30 @@ def test_the_winners_are_the_models_without_a_better_one() -> None:
     assert row(equal, "WER").winner == NO_WINNER
     clear = make_comparison(make_utterances(8, 12), {"base": 0.4, "previous": 0.3, "candidate": 0.1})
     assert row(clear, "WER").winner == "v2"
+
+
+def test_without_a_speed_run_there_is_no_speed_and_with_one_the_paired_interval_decides() -> None:
+    full, _ = make_full_comparison()
+    assert "all models in turn, on 2 × Example CPU" in describe_speed_run(full)
+    untimed = make_comparison(make_utterances(8, 12), {"base": 0.4, "candidate": 0.1})
+    names = ("real-time factor p50", "real-time factor p95", "peak memory", "cost per hour of audio")
+    assert not any(row(untimed, each).is_measured for each in names)
+    assert "were not measured" in describe_speed_run(untimed)
+    slower = compare_decoded_models(
+        make_utterances(4, 4),
+        [
+            DecodedModel(
+                name, "compared", name * 10, DecodingOptions(), simulate_hypotheses(make_utterances(4, 4), 0.2, 1)
+            )
+            for name in ("fast", "slow")
+        ],
+        TEST_SETTINGS.model_copy(update={"compute_usd_per_hour": 0.6}),
+        TEST_PROVENANCE,
+        OptionalMeasurements(speed=make_speed_run(["fast", "slow"], slower=3.0)),
+    )
+    assert {each: row(slower, each).winner for each in names} == {
+        names[0]: "fast",
+        names[1]: "fast",
+        names[2]: NO_WINNER,
+        names[3]: "fast",
+    }
