@@ -33,7 +33,7 @@ def test_every_guarded_metric_has_a_paired_difference_and_a_bound() -> None:
     for each in guarded:
         assert each.guard is not None
         assert each.guard.loss_bound(PromotionSettings()) >= 0
-        assert each.label in shown
+        assert f"{each.label}, {each.difference_unit}" in shown
 
 
 def test_every_metric_is_explained_in_plain_words() -> None:
