@@ -30,7 +30,7 @@ from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.scoring.normalisation import NORMALISER_VERSION, Normaliser
 from habla_ml.evaluation.scoring.readings import choose_reading
 
-SCORER_VERSION = f"scorer-1+{NORMALISER_VERSION}"
+SCORER_VERSION = f"scorer-2+{NORMALISER_VERSION}"
 """Figures are comparable only if this is the same for both."""
 
 _METRIC_FILE = Path(__file__).parent / "habla_wer" / "habla_wer.py"

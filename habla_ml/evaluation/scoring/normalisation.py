@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from habla_ml.evaluation.scoring.form_readers import READERS
 from habla_ml.evaluation.scoring.readings import Span, TextWithReadings, choose_reading
-from habla_ml.evaluation.scoring.written_forms import FORM_WORDS, SIGNS, WRITTEN_FORM
+from habla_ml.evaluation.scoring.written_forms import FORM_WORDS, NUMERIC_FORM, SIGN, WORD_SIGN, WRITTEN_FORM
 
 NORMALISER_VERSION = "spanish-2"
 """Change it whenever `normalise_spanish` may return another text or other readings; every comparison stores it."""
@@ -42,9 +42,12 @@ def normalise_spanish(text: str) -> str:
     """
     text = _INVISIBLE.sub("", MARKER.sub(" ", unicodedata.normalize("NFC", text)))
     words = _split_words(text)
-    if SIGNS.search(text) is None and FORM_WORDS.isdisjoint(words):
+    form = NUMERIC_FORM
+    if WORD_SIGN.search(text) is not None or not FORM_WORDS.isdisjoint(words):
+        form = WRITTEN_FORM
+    elif SIGN.search(text) is None:
         return " ".join(words)
-    return TextWithReadings.of(tuple(_find_spans(text)))
+    return TextWithReadings.of(tuple(_find_spans(text, form)))
 
 
 def normalise_spanish_pair(reference: str, hypothesis: str) -> tuple[str, str]:
@@ -57,10 +60,10 @@ def _split_words(text: str) -> list[str]:
     return _NOT_WORD.sub(" ", _INVISIBLE.sub("", unicodedata.normalize("NFC", text.lower()))).split()
 
 
-def _find_spans(text: str) -> Iterator[Span]:
+def _find_spans(text: str, form: re.Pattern[str]) -> Iterator[Span]:
     """Yield the spans of a text without markers, in reading order."""
     start = 0
-    for match in WRITTEN_FORM.finditer(text):
+    for match in form.finditer(text):
         spans = READERS[str(match.lastgroup)](match)
         if spans is not None:
             yield from ((((word,),),) for word in _split_words(text[start : match.start()]))

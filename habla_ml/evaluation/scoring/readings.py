@@ -30,10 +30,16 @@ class TextWithReadings(str):
     @classmethod
     def of(cls, spans: tuple[Span, ...]) -> str:
         """Return the text of the spans; a plain `str` if there is only one reading."""
-        first = " ".join(word[0] for span in spans for word in span[0])
-        if all(len(span) == 1 and all(len(word) == 1 for word in span[0]) for span in spans):
-            return first
-        text = cls(first)
+        first: list[str] = []
+        is_single = True
+        for span in spans:
+            is_single = is_single and len(span) == 1
+            for word in span[0]:
+                first.append(word[0])
+                is_single = is_single and len(word) == 1
+        if is_single:
+            return " ".join(first)
+        text = cls(" ".join(first))
         text.spans = spans
         return text
 

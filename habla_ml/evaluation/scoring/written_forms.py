@@ -32,9 +32,8 @@ def _alternate(words: Iterable[str]) -> str:
 _MONTH: Final = _alternate(month for names in MONTHS for month in names.split("|"))
 _HALVED: Final = _alternate([*NOUNS_WITH_HALVES, *UNITS, *UNITS_AFTER_DIGITS])
 
-WRITTEN_FORM: Final = re.compile(
-    rf"""
-    (?:(?<=\d)|(?![^\W\d_ºª²³½¼¾]))(?:  # after a digit, or at no letter
+_NUMERIC: Final = rf"""
+    (?:(?<=\d)|(?![^\W\d_ºª²³½¼¾]|\s))(?:  # after a digit, or at no letter or space
           (?P<iso_date>(?<![\w.,/-])\d{{4}}-(?:0\d|1[0-2])-(?:[0-2]\d|3[01])(?![\w/-]))
         | (?P<date>(?<![\w.,/-])(?:0?[1-9]|[12]\d|3[01])
             (?P<separator>[/.-])(?:0?[1-9]|1[0-2])(?P=separator)(?:\d{{4}}|\d{{2}})(?![\d/-]|[.,]\d))
@@ -62,19 +61,26 @@ WRITTEN_FORM: Final = re.compile(
         | (?P<minus>(?<![^\s(=+×*/])[-−–](?=\d)|−)
         | (?P<sign>[%‰€$£¥&@#+=½¼¾√≥≤])
     )
-    | (?<![^\W\d_])(?=[^\W\d_])(?:  # at the first letter of a word
+    """
+_VERBAL: Final = r"""
+    (?<![^\W\d_])(?=[^\W\d_])(?:  # at the first letter of a word
           (?P<number_sign>n(?:\.?\s?[º°]|º)\.?)
-        | (?P<fixed>p\.?\s?ej\b\.?|[ad]\.\s?(?:de\s)?(?-i:C)\b\.?|e{{2}}\.?\s?u{{2}}\b\.?|d\.ª|prof\.ª|c/(?=\s?\w))
+        | (?P<fixed>p\.?\s?ej\b\.?|[ad]\.\s?(?:de\s)?(?-i:C)\b\.?|e{2}\.?\s?u{2}\b\.?|d\.ª|prof\.ª|c/(?=\s?\w))
         | (?P<page>p\.\s?(?=\d))
         | (?P<century>s\.\s?(?=(?-i:[XVI]+\b)))
         | (?P<don>d\.(?=\s?(?-i:[A-ZÁÉÍÓÚÑ])))
         | (?P<word>(?:k?m/[hs]|[kc]?m[23²³]|[^\W\d_²³]+)\b\.?)
     )
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
+    """
 
-SIGNS: Final = re.compile(r"[\d%‰€$£¥&@#+=½¼¾√≥≤²³°ºª×÷−]|\b[MDCLXVI]{2,}\b")
-"""A text with one of these may have written forms."""
+NUMERIC_FORM: Final = re.compile(_NUMERIC, re.VERBOSE | re.IGNORECASE)
+"""Finds what begins with a digit or a sign."""
+WRITTEN_FORM: Final = re.compile(f"{_NUMERIC}|{_VERBAL}", re.VERBOSE | re.IGNORECASE)
+"""Finds abbreviations, units and Roman numerals too, and looks at every word."""
+
+SIGN: Final = re.compile(r"[\d%‰€$£¥&@#+=½¼¾√≥≤²³°ºª×÷−]")
+"""A text with one of these may have numeric forms."""
+WORD_SIGN: Final = re.compile(r"\d[^\W\d_]|\b[MDCLXVI]{2,}\b|º|ª")
+"""A text with one of these may have verbal forms: a unit at its number, a Roman numeral, n.º."""
 FORM_WORDS: Final = frozenset([*FORMS_BY_WORD, *DOTTED_ABBREVIATIONS, *"pscndivxlcm", "ee"])
-"""A text without such signs has written forms only if one of these is among its words."""
+"""A text with one of these words may have verbal forms."""
