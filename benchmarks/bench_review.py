@@ -229,6 +229,8 @@ def main() -> int:
         experiment = make_experiment(Path(scratch), chosen.days, chosen.sessions, chosen.segments, seed=11)
         recipe = load_recipe(experiment.settings.training.recipe).model_copy(
             update={
+                "epochs": None,
+                "min_steps": None,
                 "max_steps": chosen.steps,
                 "evaluate_every_steps": chosen.steps,
                 "validation_clips": VALIDATION_CLIPS,

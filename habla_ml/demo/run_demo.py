@@ -13,7 +13,6 @@ import uuid
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -23,7 +22,7 @@ from rich.table import Table
 from habla_ml.definitions import build_definitions
 from habla_ml.defs.jobs import INGEST, MODEL_ASSETS, RETRAIN
 from habla_ml.defs.runs import run_job, tick
-from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_sessions, write_speaker_map
+from habla_ml.demo.lessons import write_first_phase, write_second_phase
 from habla_ml.demo.print_run_events import print_run_events
 from habla_ml.errors import HablaError
 from habla_ml.evaluation.comparison.records import Comparison
@@ -33,21 +32,6 @@ from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.lake.factory import open_lake, open_store
 from habla_ml.release.publish import PublishedRelease, list_releases
 from habla_ml.settings import Settings, configs_folder, load_settings
-
-PEOPLE_SEED = 7
-FIRST_LESSONS = ClassroomPlan(
-    first_day=date(2026, 2, 2),
-    days=8,
-    sessions_per_day=10,
-    segments_per_session=12,
-    seed=1,
-    has_faulty_sessions=True,
-)
-MORE_LESSONS = ClassroomPlan(
-    first_day=date(2026, 2, 16), days=8, sessions_per_day=10, segments_per_session=12, seed=2, visit_days=4
-)
-CASTILIAN_CLIPS = 120
-REPLAY_CLIPS = 240
 
 
 @dataclass
@@ -113,10 +97,7 @@ def run_demo(console: Console) -> None:
     shutil.rmtree(root, ignore_errors=True)
     _print_heading(console, "A synthetic Andalusian classroom")
     with console.status("synthesising speech …"):
-        write_castilian_set(root / "out_of_domain", CASTILIAN_CLIPS, PEOPLE_SEED)
-        write_castilian_set(root / "general_speech", REPLAY_CLIPS, PEOPLE_SEED + 1)
-        write_speaker_map(root / "people.yaml", PEOPLE_SEED, with_children=False)
-        sessions = _record_lessons(root, FIRST_LESSONS)
+        sessions = write_first_phase(root)
     console.print(f"  {len(sessions)} corrected sessions, and one session for each fault of a real folder")
     settings = load_settings("demo")
     with _open_dagster_instance(root) as instance:
@@ -126,22 +107,11 @@ def run_demo(console: Console) -> None:
         run.retrain()
         _print_heading(console, "Ten more hours (scaled down) → v2")
         with console.status("synthesising speech …"):
-            more = _record_lessons(root, MORE_LESSONS)
-            # Children share lessons. If they were enrolled from the start, nearly all lessons would be in train.
-            write_speaker_map(root / "people.yaml", PEOPLE_SEED, with_children=True)
+            more = write_second_phase(root)
         console.print(f"  {len(more)} more corrected sessions, four of them with visitors; the children are enrolled")
         run.ingest()
         newest = run.retrain()
     _print_summary(console, run, newest, time.monotonic() - started)
-
-
-def _record_lessons(root: Path, plan: ClassroomPlan) -> tuple[Path, ...]:
-    """Write the lessons of a plan with their word alignments and speaker turns."""
-    marks = root / "alignments"
-    marks.mkdir(parents=True, exist_ok=True)
-    return write_sessions(
-        root / "recordings", plan, PEOPLE_SEED, marks / f"{plan.first_day}.csv", root / "speaker_turns"
-    )
 
 
 def _open_dagster_instance(root: Path) -> dg.DagsterInstance:

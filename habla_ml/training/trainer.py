@@ -209,6 +209,11 @@ def compute_token_loss(
     return loss
 
 
+def estimate_remaining_s(step: int, max_steps: int, elapsed_s: float) -> float:
+    """Return the seconds of the remaining steps, at the mean pace so far; evaluations count as part of the pace."""
+    return elapsed_s / step * (max_steps - step)
+
+
 def _build_arguments(run: PreparedRun) -> Any:
     import torch
     from transformers import Seq2SeqTrainingArguments
@@ -292,7 +297,9 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None) -> Any:
 
         def _report_progress(self, state: Any, line: str, **figures: float) -> None:
             elapsed_s = time.monotonic() - started
-            message = f"step {state.global_step}/{state.max_steps}: {line} ({elapsed_s:.0f} s)"
+            left_s = estimate_remaining_s(state.global_step, state.max_steps, elapsed_s)
+            times = f"{elapsed_s:.0f} s, about {left_s:.0f} s left" if left_s else f"{elapsed_s:.0f} s"
+            message = f"step {state.global_step}/{state.max_steps}: {line} ({times})"
             run.report_progress(Progress(message, state.global_step, state.max_steps, elapsed_s=elapsed_s, **figures))
 
     return RunCallback()

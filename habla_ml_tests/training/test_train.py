@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,31 @@ def test_a_checkpoint_of_another_recipe_or_snapshot_is_not_resumed(
             with pytest.raises(TrainingError, match=r"belongs to another training.*cannot be resumed"):
                 train_version(lake, other_snapshot, other_recipe, "v1", tmp_path / "other", ignore_progress)
         target.rename(left)
+
+
+def test_a_run_of_two_epochs_follows_its_clips_and_resumes_to_the_same_weights(
+    lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
+) -> None:
+    two_epochs = make_quick_recipe(recipe, max_steps=None, epochs=2, non_speech_share=0)
+    whole = train_version(lake, snapshot, two_epochs, "v1", tmp_path / "whole", ignore_progress)
+    assert whole.processed_hours == pytest.approx(2 * whole.train_hours, rel=0.25)
+    messages: list[str] = []
+
+    def stop_after_2(progress: Progress) -> None:
+        messages.append(progress.message)
+        if progress.step == 4 and progress.loss is not None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_version(lake, snapshot, two_epochs, "v2", tmp_path / "cut", stop_after_2)
+    assert any(re.match(rf"step 2/{whole.steps}: loss .* \(\d+ s, about \d+ s left\)", each) for each in messages)
+    resumed = train_version(lake, snapshot, two_epochs, "v2", tmp_path / "cut", ignore_progress)
+    assert (resumed.tree, resumed.steps) == (whole.tree, whole.steps)
+    more = [replace(clip, segment_id=f"{clip.segment_id}-{take}") for clip in make_clips() for take in range(2)]
+    larger = publish_snapshot(lake, more)
+    twice = train_version(lake, larger, two_epochs, "v3", tmp_path / "twice", ignore_progress)
+    assert twice.train_clips == 2 * whole.train_clips
+    assert abs(twice.steps - 2 * whole.steps) <= 1
 
 
 def test_an_incomplete_checkpoint_is_deleted(recipe: Recipe, tmp_path: Path) -> None:
