@@ -39,6 +39,7 @@ from habla_ml.erasure.matcher import (
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.evaluation.comparison.error_tables import ErrorTables
 from habla_ml.evaluation.comparison.records import read_comparison
+from habla_ml.evaluation.comparison.sealed_result import read_sealed_result
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import ReportContent, write_report
 from habla_ml.lake import Lake, Pointer, catalogue, to_canonical_json
@@ -192,7 +193,9 @@ class PointerRewriter:
         read_tables = [read_parquet(self.lake.fetch_path(each)) for each in tables.values()]
         with make_scratch_folder(self.settings.work_folder, "erase") as folder:
             decision = decide(comparison, self.settings.promotion)
-            content = ReportContent(comparison, decision, profile_option=self.settings.profile_option)
+            (version,) = catalogue.REPORT.parts(seen.name) or ("",)
+            sealed = read_sealed_result(self.lake, version)
+            content = ReportContent(comparison, decision, profile_option=self.settings.profile_option, sealed=sealed)
             error_tables = ErrorTables(*read_tables) if read_tables else None
             files = write_report(content, test, folder, error_tables)
             paths = {"comparison": files.json, "html": files.html, "markdown": files.markdown}

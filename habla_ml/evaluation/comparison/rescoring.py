@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, fields
 
 from habla_ml.corpus.snapshot import TranscribedSegment
-from habla_ml.errors import LakeError
+from habla_ml.errors import EvaluationError, ExportError, LakeError
 from habla_ml.evaluation.comparison.decoding import Progress, make_progress_callback
 from habla_ml.evaluation.comparison.test_speech import TestSpeech
 from habla_ml.evaluation.comparison.version_scores import VersionScore
@@ -52,17 +52,14 @@ def rescore_versions(
 ) -> RescoredVersions:
     """Return the score of each version on the speech.
 
-    A version whose served artefact is no longer in the lake is logged and left out.
+    A version whose served artefact is no longer in the lake, or cannot be opened, is logged and left out.
 
     Args:
         lake: Holds artefacts and hypotheses.
         settings: Which versions, and how to decode and score.
         speech: The test set.
         without: Versions that are scored already.
-        progress: Receives a line for each version that decodes.
-
-    Raises:
-        EvaluationError: The engine failed; finished hypotheses are saved.
+        progress: Receives a line for each version that decodes or is left out.
     """
     versions = list_versions_to_rescore(lake, settings.evaluation, without)
     if not versions:
@@ -74,7 +71,11 @@ def rescore_versions(
     for at, version in enumerate(versions, 1):
         try:
             found = _decode_version(lake, settings, speech, version, sounds, _prefix(progress, at, len(versions)))
-        except LakeError as error:
+        except (
+            EvaluationError,
+            ExportError,
+            LakeError,
+        ) as error:  # an old version must not stop the report of a new one
             progress(f"{version} is not scored again: {error}")
             continue
         if found is None:

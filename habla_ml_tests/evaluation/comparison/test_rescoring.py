@@ -65,15 +65,18 @@ def test_new_segments_are_decoded_with_the_served_model_and_known_ones_are_not(
     add_version(lake, "v3", "3" * 64)
     cache(lake, settings, "3" * 64, utterances[:-1])
     lake.move_pointer("models/v4/report", {}, None)
+    add_version(lake, "v5", "5" * 64)
+    lake.move_pointer("models/v5/ctranslate2", {"tree": "5" * 64}, lake.read_pointer("models/v5/ctranslate2"))
     lines: list[str] = []
     found = rescore_versions(lake, settings, speech, ["v9"], lines.append)
     assert [(each.name, each.artefact_digest) for each in found.scores] == [("v1", tree), ("v2", "2" * 64)]
     assert found.newly_decoded == 1
     assert len(read_hypotheses(lake, tree, build_served_options(settings.evaluation))) == 6
-    assert "version 1 of 4, v1: 1 of 6 test clips are new to it and are decoded" in lines
+    assert "version 1 of 5, v1: 1 of 6 test clips are new to it and are decoded" in lines
     assert [line.split(":")[0] for line in lines if "not scored" in line] == [
         "v3 is not scored again",
         "v4 is not scored again",
+        "v5 is not scored again",
     ]
     assert found.scores[1].interval is not None
     assert found.scores[1].interval.value == 0
