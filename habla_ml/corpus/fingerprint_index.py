@@ -187,6 +187,7 @@ def _measure_bit_errors(indexed: NDArray[np.uint32], streamed: NDArray[np.uint32
     length = min(len(one), len(two))
     one, two = one[:length], two[:length]
     n_words = int(np.count_nonzero(one | two))
-    if n_words < max(MIN_WORDS, min(np.count_nonzero(indexed), np.count_nonzero(streamed)) // 2):
+    shorter = min(int(np.count_nonzero(indexed)), int(np.count_nonzero(streamed)))
+    if n_words < max(MIN_WORDS, shorter // 2):
         return None
     return float(np.bitwise_count(one ^ two).sum()) / (32 * n_words)
