@@ -210,17 +210,7 @@ def main() -> int:
         f"{len(sentences)} clips, {sum(len(each.clip) for each in sentences) / SAMPLE_RATE_HZ / 60:.1f} min of speech, "
         f"{sum(map(len, found.values()))} copies, {time.perf_counter() - started:.0f} s"
     )
-    print(f"{'recall at':44}" + "".join(f"{bound:8.2f}" for bound in BOUNDS) + "   median  worst found")
-    for kind, errors in found.items():
-        reached = [error for error in errors if error < 1]
-        print(
-            f"{kind:44}"
-            + "".join(f"{recall_within(errors, bound):8.3f}" for bound in BOUNDS)
-            + f"   {np.median(errors):6.3f}  {max(reached, default=1):6.3f}"
-        )
-    claimed = [kind for kind in found if kind != CLIPPED and not kind.startswith(SHORT)]
-    every = [error for kind in claimed for error in found[kind]]
-    print(f"{'all copies of whole clips, not clipped':44}" + "".join(f"{recall_within(every, bound):8.3f}" for bound in BOUNDS))
+    every = print_recall(found)
     n_copies, n_retakes = sum(map(len, found.values())), sum(len(each.retakes) for each in sentences)
     counted = {
         f"false positives among retakes, of {n_retakes}": retakes,
@@ -237,6 +227,21 @@ def main() -> int:
     missed = 1 - recall_within(every, MAX_BIT_ERRORS)
     print(f"at the bound of {MAX_BIT_ERRORS}: {missed:.2%} of the copies missed, {wrong} false positives")
     return int(missed > 0.01 or wrong > 1e-4 * (n_copies + n_retakes) * len(sentences))
+
+
+def print_recall(found: dict[str, list[float]]) -> list[float]:
+    """Print the recall of each kind of copy by bound; return the bit errors of all copies that the bound is for."""
+    claimed = [kind for kind in found if kind != CLIPPED and not kind.startswith(SHORT)]
+    every = [error for kind in claimed for error in found[kind]]
+    print(f"{'recall at':44}" + "".join(f"{bound:8.2f}" for bound in BOUNDS) + "   median  worst found")
+    for kind, errors in {**found, "all copies of whole clips, not clipped": every}.items():
+        reached = [error for error in errors if error < 1]
+        print(
+            f"{kind:44}"
+            + "".join(f"{recall_within(errors, bound):8.3f}" for bound in BOUNDS)
+            + f"   {np.median(errors):6.3f}  {max(reached, default=1):6.3f}"
+        )
+    return every
 
 
 def recall_within(errors: list[float], bound: float) -> float:
