@@ -43,7 +43,7 @@ BASE_MODEL = Path(habla_ml.__file__).parent / "demo" / "base_model"
 CLIPS_PER_CALL = 64
 """Clips per call, as in the hypothesis cache."""
 
-MIN_SPEEDUP_OVER_PIPELINE, MIN_SPEEDUP_OVER_BATCHED, MAX_ISOLATION_COST = 10.0, 1.0, 0.05
+MIN_SPEEDUP_OVER_PIPELINE, MIN_SPEEDUP_OVER_BATCHED, MAX_ISOLATION_COST = 6.0, 2.0, 0.05
 
 DecodingMethod = Callable[[Sequence[ReceivedClip]], list[str]]
 

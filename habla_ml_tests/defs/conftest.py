@@ -127,7 +127,13 @@ def tree(growth_hours: float, retry_settings: dict) -> dict:
         "recordings": {"folder": "recordings", "first_day": MONDAY},
         "corpus": {"conventions": str(ROOT / "configs" / "conventions" / "orthographic-v1.yaml")},
         "training": {"recipe": "recipe.yaml"},
-        "evaluation": {"out_of_domain": "out_of_domain/fine_tune_dataset.csv", "bootstrap_draws": 200},
+        "evaluation": {
+            "out_of_domain": "out_of_domain/fine_tune_dataset.csv",
+            "bootstrap_draws": 200,
+            "profile_clips": 4,
+            "speed_clips": 2,
+            "speed_rounds": 2,
+        },
         "release": {"store": {"url": "cdn"}},
         "automation": {"growth_hours": growth_hours, **retry_settings},
     }

@@ -83,6 +83,9 @@ class LiveDeployment:
             "evaluation": {
                 "out_of_domain": str(self.folder / "out_of_domain" / "fine_tune_dataset.csv"),
                 "bootstrap_draws": 200,
+                "profile_clips": 4,
+                "speed_clips": 2,
+                "speed_rounds": 2,
             },
             "release": {"store": {"url": str(self.data / "cdn")}},
             "automation": {
