@@ -58,14 +58,23 @@ def export_dataset_command(
 
 
 def review_command(
-    most: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 40, profile: Profile = None
+    most: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 40,
+    write: Annotated[Path | None, typer.Option(help="Write tables with clips to this folder instead.")] = None,
+    person: Annotated[list[str] | None, typer.Option(help="Who gets a table; repeat it for a second person.")] = None,
+    profile: Profile = None,
 ) -> None:
-    """Show the review queue: which segments to annotate next, and why."""
+    """Show the review queue: which segments to annotate next, and why; or write it as tables to fill in."""
     from habla_ml.annotation.review_queue import load_queue
+    from habla_ml.annotation.sources.tables.review_table import write_review_tables
 
-    queue = load_queue(open_context(profile).lake)
+    lake = open_context(profile).lake
+    queue = load_queue(lake)
     if queue is None:
         print_line("there is no review queue yet; materialise `review_queue`, or wait for its weekly schedule")
+        return
+    if write is not None:
+        for name, rows in write_review_tables(lake, queue.items, person or ["1"], write).items():
+            print_line(f"{write / name}: {rows} rows; fill in the transcripts and add the folder to annotation.tables")
         return
     table = Table("segment", "speaker", "hint", "why", "seconds")
     for each in queue.items[:most]:

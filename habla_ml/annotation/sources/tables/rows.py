@@ -7,6 +7,10 @@ from a spreadsheet: `habla_ml.delimited` reads its separators, quotes and encodi
 Further optional columns: `status` (corrected, confirmed or unusable; default corrected), `reason` (why it is unusable),
 `person`, `annotated_at` (ISO 8601) and `model_version` (of the text that the person saw). A row with an invalid value
 is skipped as a whole, with its number.
+
+A table that `tables.review_table` wrote has two more columns: `task`, the key of a blind request or `review`, and `hint`,
+the text that the person sees. A row with a task and an empty transcript waits for its person; `unusable` is written as a
+status, so that an empty cell never means "no speech".
 """
 
 from __future__ import annotations
@@ -19,10 +23,12 @@ from pathlib import Path
 from typing import Any, Final, cast, get_args
 
 from habla_ml.annotation.events import AnswerStatus
+from habla_ml.annotation.review_queue import BlindRequest
 from habla_ml.delimited.encoding import decode_text
 from habla_ml.delimited.table import canonical_column, open_delimited
-from habla_ml.errors import InputError
+from habla_ml.errors import InputError, InputUnavailableError
 from habla_ml.json_input import parse_json
+from habla_ml.lake import compute_digest
 from habla_ml.recordings.sessions import Skipped, open_plain_file, read_plain_file
 
 _MAX_TABLE_BYTES: Final = 128 << 20
@@ -31,7 +37,7 @@ _MAX_ROWS: Final = 1_000_000
 """Rows of one table: 800 hours of segments of 3 s. An import keeps all of them in memory, 500 bytes each."""
 _DELIMITED_COLUMNS: Final = ("audio_path", "transcript")
 _COLUMNS: Final = {".csv": _DELIMITED_COLUMNS, ".tsv": _DELIMITED_COLUMNS, ".json": ("audio", "text")}
-_OPTIONAL_COLUMNS: Final = ("speaker", "status", "reason", "person", "annotated_at", "model_version")
+_OPTIONAL_COLUMNS: Final = ("speaker", "status", "reason", "person", "annotated_at", "model_version", "task", "hint")
 _IGNORED_COLUMNS: Final = ("duration", "notes")
 _AUDIO_SUFFIXES: Final = (
     ".aac",
@@ -70,6 +76,16 @@ class TableRow:
     annotated_at: datetime | None = None
     """Naive or aware, as written."""
     model_version: str = ""
+    task: str = ""
+    """Key of the blind request that the row answers, or `review`; empty in a table of another program."""
+    hint: str = ""
+    """The text that the person saw."""
+
+    def is_answer_to(self, request: BlindRequest | None) -> bool | None:
+        """Return whether the row answers this blind request; None for a row of another program's table."""
+        if not self.task:
+            return None
+        return request is not None and self.task == request.task and not (self.hint or self.model_version)
 
     @property
     def label(self) -> str:
@@ -95,6 +111,16 @@ def find_table_file(path: Path) -> Path:
     return path
 
 
+def fingerprint_table(path: Path) -> str:
+    """Return a digest of the table's size and time of change; raise `InputUnavailableError` if it does not exist."""
+    try:
+        found = find_table_file(path).stat()
+    except OSError as error:
+        fault = f"table {path} cannot be read: {error.strerror}"
+        raise InputUnavailableError(f"{fault}; correct annotation.tables") from error
+    return compute_digest(["habla_ml.tables/3", found.st_size, found.st_mtime_ns])
+
+
 def is_audio_name(cell: str) -> bool:
     """Return whether a cell ends like the name of an audio file."""
     return cell.rstrip().lower().endswith(_AUDIO_SUFFIXES)
@@ -117,9 +143,13 @@ def read_table(path: Path, remarks: list[Skipped] | None = None) -> tuple[list[T
     noted: list[Skipped] = [] if remarks is None else remarks
     rows: list[TableRow] = []
     bad: list[Skipped] = []
+    waiting = 0
     for number, entry in _read_entries(path, known, noted):
         if number > _MAX_ROWS:
             raise InputError(f"table {path} has more than {_MAX_ROWS:,} rows; split it into several tables")
+        if _is_waiting(entry, text_key):
+            waiting += 1
+            continue
         try:
             rows.append(_parse_row(number, entry, audio_key, text_key))
         except InputError as error:
@@ -131,7 +161,14 @@ def read_table(path: Path, remarks: list[Skipped] | None = None) -> tuple[list[T
             what = f"the unknown column {key[:80]!r}" if key.isidentifier() else "a column without a valid name"
             remark = f"has {what}, which is ignored; known are {', '.join(known)}"
             noted.append(Skipped(name, f"row {number}", remark))
+    if waiting:
+        noted.append(Skipped(name, path.name, f"has {waiting} rows that wait for a transcript"))
     return rows, bad
+
+
+def _is_waiting(entry: Any, text_key: str) -> bool:
+    """Return whether the row is a task of the review queue that nobody has answered yet."""
+    return isinstance(entry, dict) and bool(entry.get("task")) and not (entry.get(text_key) or entry.get("status"))
 
 
 def _read_entries(path: Path, known: tuple[str, ...], remarks: list[Skipped]) -> Iterator[tuple[int, Any]]:
@@ -183,6 +220,8 @@ def _parse_row(number: int, entry: Any, audio_key: str, text_key: str) -> TableR
         person=(_get_text(entry, "person") or "").strip(),
         annotated_at=_parse_time(entry, "annotated_at"),
         model_version=_get_text(entry, "model_version") or "",
+        task=(_get_text(entry, "task") or "").strip(),
+        hint=_get_text(entry, "hint") or "",
     )
 
 

@@ -23,15 +23,16 @@ import pyarrow.compute as pc
 from habla_ml.annotation.consent_filter import open_consent_filter
 from habla_ml.annotation.event_log import append_events
 from habla_ml.annotation.events import AnnotationEvent
+from habla_ml.annotation.review_queue import load_blind_requests
 from habla_ml.annotation.sources.tables.clip_memory import ClipMemory
 from habla_ml.annotation.sources.tables.clip_paths import split_audio_path
 from habla_ml.annotation.sources.tables.clip_spool import ClipSpool
 from habla_ml.annotation.sources.tables.clips import ClipLocator, LocatedClip
 from habla_ml.annotation.sources.tables.row_consent_filter import RowConsentFilter, RowTarget
-from habla_ml.annotation.sources.tables.rows import TableRow, find_table_file, read_table, table_name
+from habla_ml.annotation.sources.tables.rows import TableRow, find_table_file, fingerprint_table, read_table, table_name
 from habla_ml.audio import AudioDecoder
 from habla_ml.consent.admission import Consents, load_consents, replace_withheld
-from habla_ml.errors import InputError, InputUnavailableError, IsolatedError, PointerMovedError, isolate
+from habla_ml.errors import InputError, IsolatedError, PointerMovedError, isolate
 from habla_ml.lake import Lake, Pointer, PointerReader, catalogue, compute_digest
 from habla_ml.lake.table import read_parquet
 from habla_ml.recordings.day_range import explain_day_outside
@@ -117,7 +118,7 @@ def record_unreadable_table(path: Path, lake: Lake, why: InputError) -> None:
     pointer = lake.read_pointer(_pointer_name(path))
     before = {"days": [], "matched": 0, "clips": 0} if pointer is None else pointer.value
     problem = Skipped(table_name(find_table_file(path)), find_table_file(path).name, str(why))
-    value = {**before, "inputs": _fingerprint_table(path), "set_aside": put_skipped_inputs(lake, [problem])}
+    value = {**before, "inputs": fingerprint_table(path), "set_aside": put_skipped_inputs(lake, [problem])}
     lake.move_pointer(_pointer_name(path), value, pointer)
 
 
@@ -142,7 +143,7 @@ def import_table(path: Path, lake: Lake, settings: Settings, now: datetime) -> T
     `PointerMovedError` if another process published one of its days at the same time. Run again.
     """
     path = find_table_file(path)
-    pointer, fingerprint = lake.read_pointer(_pointer_name(path)), _fingerprint_table(path)
+    pointer, fingerprint = lake.read_pointer(_pointer_name(path)), fingerprint_table(path)
     if pointer is not None and pointer.value["inputs"] == fingerprint:
         return _parse_import(lake, table_name(path), pointer)
     consents = load_consents(settings, now)
@@ -188,6 +189,7 @@ class _TableImporter:
         written_at = datetime.fromtimestamp(self.path.stat().st_mtime, zone)
         self.changed_at = min(written_at, self.now.astimezone(zone))
         self._ids_by_day: dict[str, frozenset[str]] = {}
+        self._blind_requests = load_blind_requests(self.lake)
         self.longest_s = self.settings.recordings.longest_segment_s
         default_day = max(self.changed_at.strftime("%Y-%m-%d"), self.settings.recordings.first_day)
         self.locator = ClipLocator(self.path, default_day)
@@ -353,8 +355,9 @@ class _TableImporter:
             person=row.person,
             source=f"table:{self.name}",
             created_at=self.changed_at if row.annotated_at is None else to_utc(row.annotated_at, self.settings.zone),
-            seen_text=None,
+            seen_text=row.hint or None,
             model_version=row.model_version,
+            is_blind=row.is_answer_to(self._blind_requests.get(target.segment_id)),
         )
 
     def _skip(self, row: TableRow, reason: str) -> None:
@@ -363,7 +366,7 @@ class _TableImporter:
 
 def _digest_change(path: Path, pointer: Pointer | None) -> str | None:
     """Return a digest of the table's state and its last import, or None if it has not changed since."""
-    fingerprint, imported = _fingerprint_table(path), None if pointer is None else pointer.value["inputs"]
+    fingerprint, imported = fingerprint_table(path), None if pointer is None else pointer.value["inputs"]
     return None if imported == fingerprint else compute_digest([fingerprint, imported])
 
 
@@ -383,15 +386,6 @@ def _requeue_newly_consented_rows(lake: Lake, pointer: Pointer, consents: Consen
 
 def _pointer_name(path: Path) -> str:
     return catalogue.TABLES.name(compute_digest(str(find_table_file(path).resolve()))[:16])
-
-
-def _fingerprint_table(path: Path) -> str:
-    try:
-        found = find_table_file(path).stat()
-    except OSError as error:
-        fault = f"table {path} cannot be read: {error.strerror}"
-        raise InputUnavailableError(f"{fault}; correct annotation.tables") from error
-    return compute_digest(["habla_ml.tables/3", found.st_size, found.st_mtime_ns])
 
 
 def _parse_import(lake: Lake, name: str, pointer: Pointer, added: int = 0) -> TableImport:

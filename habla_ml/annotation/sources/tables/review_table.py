@@ -1,0 +1,83 @@
+"""Writing the review queue as tables, one folder with clips for each person.
+
+No row has a transcript, so that every text in the column is typed by a person; the machine's text is in the column
+`hint`, and blind segments have none. A segment for two people is in the tables of the first two.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from habla_ml.annotation.review_queue import ReviewItem, load_blind_requests
+from habla_ml.errors import InputError
+from habla_ml.lake import Lake
+from habla_ml.recordings.days import load_day
+
+REVIEW_TASK: Final = "review"
+"""Task of a row that shows a text, or whose request is no blind one."""
+TABLE_NAME: Final = "fine_tune_dataset.csv"
+_COLUMNS: Final = ("audio_path", "transcript", "status", "reason", "person", "hint", "model_version", "task")
+_ROWS_PER_READ: Final = 256
+
+
+def write_review_tables(lake: Lake, items: Sequence[ReviewItem], people: Sequence[str], folder: Path) -> dict[str, int]:
+    """Write `folder/<person>/fine_tune_dataset.csv` with its clips for each person; return person → rows.
+
+    The first person gets every segment, the second only those for two people. Raises `InputError` if a folder exists,
+    or a name is no folder name or repeated.
+    """
+    names = [each.strip() for each in people]
+    if len(set(names)) < len(names) or any(not each or Path(each).name != each for each in names):
+        raise InputError(f"people {', '.join(map(repr, people))} need distinct names without a slash")
+    blind = load_blind_requests(lake)
+    counts = {}
+    for number, person in enumerate(names):
+        own = [each for each in items if number < max(1, each.blind_people)]
+        try:
+            (folder / person / "clips").mkdir(parents=True)
+        except FileExistsError:
+            raise InputError(
+                f"{folder / person} exists already; name a new folder, since it may hold answers"
+            ) from None
+        with_audio = _write_clips(lake, own, folder / person / "clips")
+        rows = [
+            {
+                "audio_path": f"clips/{each.segment_id}.flac",
+                "person": person,
+                "hint": each.hint,
+                "model_version": each.model_version,
+                "task": blind[each.segment_id].task if each.is_blind and each.segment_id in blind else REVIEW_TASK,
+            }
+            for each in own
+            if each.segment_id in with_audio
+        ]
+        # Excel reads accents in UTF-8 only with a byte order mark.
+        with (folder / person / TABLE_NAME).open("w", encoding="utf-8-sig", newline="") as file:
+            writer = csv.DictWriter(file, _COLUMNS, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+        counts[person] = len(rows)
+    return counts
+
+
+def _write_clips(lake: Lake, items: Sequence[ReviewItem], folder: Path) -> set[str]:
+    """Write the audio of each segment that the lake has; return their ids. Memory holds one row group."""
+    written: set[str] = set()
+    for day in sorted({each.day for each in items}):
+        recordings = load_day(lake, day)
+        if recordings is None:
+            continue
+        wanted = pa.array(sorted({each.segment_id for each in items if each.day == day}), pa.string())
+        file = pq.ParquetFile(lake.fetch_path(recordings.parquet))
+        for rows in file.iter_batches(_ROWS_PER_READ, columns=["segment_id", "audio"]):
+            for row in rows.filter(pc.is_in(rows["segment_id"], wanted)).to_pylist():
+                (folder / f"{row['segment_id']}.flac").write_bytes(row["audio"])
+                written.add(row["segment_id"])
+    return written
