@@ -293,6 +293,16 @@ def test_an_override_allows_the_release_and_is_in_the_manifest(lake: Lake, tmp_p
     assert (draft.override.signed_by, draft.override.reason) == ("Ana Ruiz", OVERRIDE_TEXT)
 
 
+def test_a_perfect_score_is_an_alarm_and_needs_a_signed_override(lake: Lake, tmp_path: Path) -> None:
+    train_and_export(lake, tmp_path)
+    evaluate(lake, candidate_rate=0.0)
+    gate = check_gate(lake, "v2", PROMOTION_RULE, PRESENT)
+    assert not gate.is_allowed
+    assert gate.reasons[0].startswith("Alarm: v2 makes no error in 384 words")
+    sign_override(lake, "v2", "Ana Ruiz", OVERRIDE_TEXT, NOW, PROMOTION_RULE)
+    assert check_gate(lake, "v2", PROMOTION_RULE, PRESENT).is_allowed
+
+
 def test_an_override_ends_with_a_new_evaluation(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake, candidate_rate=0.4)
