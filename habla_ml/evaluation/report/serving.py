@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from habla_ml.document import Paragraph, Section
+from habla_ml.document import Block, Paragraph, Section
 from habla_ml.evaluation.comparison.profile_scores import ProfileScore, ProfileScores
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.report import figures
@@ -15,7 +15,7 @@ def build_serving_section(content: ReportContent) -> Section:
     comparison = content.comparison
     if comparison.profiles is None:
         return Section.of("serving", "Serving profiles", ())
-    blocks = [*map(Paragraph, describe_profiles(comparison)), build_profile_table(comparison)]
+    blocks: list[Block | None] = [*map(Paragraph, describe_profiles(comparison)), build_profile_table(comparison)]
     return Section.of("serving", "Serving profiles", blocks, "Serving")
 
 
