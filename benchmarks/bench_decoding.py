@@ -9,7 +9,9 @@ CTranslate2 model, each clip in its own 30 s window, in a child process. The pee
 - ours without the child process, which shows the cost of isolation.
 
 The bounds are 6 times the pipeline in float32 and twice the batched pipeline. For a small model the second may be out of
-reach on a CPU: both compute the same encoder over 30 s, which takes 81 of 89 ms a clip. All use the same beam size. They run in turn. The fastest round of each counts, to reduce the effect of other load.
+reach on a CPU: both compute the same encoder over 30 s, which takes 81 of 89 ms a clip.
+
+All use the same beam size. They run in turn. The fastest round of each counts, to reduce the effect of other load.
 
     python benchmarks/bench_decoding.py --clips 1000 --rounds 1 --pipeline-clips 1000
 """
