@@ -70,7 +70,7 @@ def _make_without_languages(folder: Path) -> None:
     content = json.loads((folder / "generation_config.json").read_text("utf-8"))
     for key in ("lang_to_id", "task_to_id", "no_timestamps_token_id", "is_multilingual"):
         del content[key]
-    content["forced_decoder_ids"] = [[1, 646], [2, 743]]
+    content["forced_decoder_ids"] = [[1, 649], [2, 746]]
     (folder / "generation_config.json").write_text(json.dumps(content), "utf-8")
 
 
