@@ -67,7 +67,7 @@ def drop_near_duplicates(
         pairs = list(_compare(lake, recordings, sounds, changed))
         for each in _decide(pairs, earlier, dropped):
             dropped[each.audio_sha256] = each
-        value = {"format": DROPPED_COPIES_FORMAT, "compared": digests}
+        value: dict[str, Any] = {"format": DROPPED_COPIES_FORMAT, "compared": digests}
         value["dropped"] = [asdict(each) for _, each in sorted(dropped.items())]
         lake.move_pointer(catalogue.DROPPED_COPIES, {"dropped": lake.put_json(value)}, pointer)
     is_dropped = pc.or_(*(_mask_dropped(rows, side, dropped) for side in _SIDES))

@@ -110,8 +110,9 @@ def _complete_day(lake: Lake, day: str, recordings: str, sounds: set[str]) -> li
 
 
 def _list_parts(pointer: Pointer | None) -> list[str]:
-    is_current = pointer is not None and pointer.value["format"] == FINGERPRINT_FORMAT
-    return list(pointer.value["parts"]) if is_current else []
+    if pointer is None or pointer.value["format"] != FINGERPRINT_FORMAT:
+        return []
+    return list(pointer.value["parts"])
 
 
 def _to_fingerprint_set(table: pa.Table) -> FingerprintSet:
