@@ -134,7 +134,8 @@ class WhisperKitRules:
         return _Attempt((*opening, *tokens), float(avg_logprob)), _log_softmax(result.logits[0][0], first, temperature)
 
     def _decode_text(self, tokens: Sequence[int]) -> str:
-        return self._tokenizer.decode([each for each in tokens if each < self._tokenizer.eot]).strip()
+        text: str = self._tokenizer.decode([each for each in tokens if each < self._tokenizer.eot])
+        return text.strip()
 
 
 def split_at_last_timestamp(tokens: Sequence[int], timestamp_begin: int) -> tuple[Sequence[int], int]:

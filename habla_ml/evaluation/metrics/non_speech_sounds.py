@@ -86,7 +86,7 @@ def _ring(duration_s: float, partials_hz: Samples, decay_s: float, rng: np.rando
         np.sin(2 * np.pi * hz * time_s + rng.uniform(0, 6)) * np.exp(-time_s / decay_s * (hz / audible[0]) ** 0.5) / at
         for at, hz in enumerate(audible, start=1)
     ]
-    return np.sum(waves, axis=0)
+    return np.asarray(np.sum(waves, axis=0))
 
 
 def _place(
@@ -157,7 +157,7 @@ def _synthesise_door(n_samples: int, rng: np.random.Generator) -> Samples:
     start = min(int(0.62 * n_samples), n_samples - 1)
     tail = slam[: n_samples - start]
     wave[start : start + len(tail)] += 3 * tail
-    return wave
+    return np.asarray(wave)
 
 
 def _synthesise_applause(n_samples: int, rng: np.random.Generator) -> Samples:
@@ -204,7 +204,7 @@ def _synthesise_passing_car(n_samples: int, rng: np.random.Generator) -> Samples
     near = 1 / (1 + ((time_s - middle) / (0.25 * time_s[-1] + 0.1)) ** 2)
     engine_hz = 85 * (1 - 0.08 * np.tanh((time_s - middle) / 0.4))
     engine = np.sign(np.sin(2 * np.pi * np.cumsum(engine_hz) / SAMPLE_RATE))
-    return near * (_band_noise(n_samples, 100, 1500, rng) + 0.15 * engine)
+    return np.asarray(near * (_band_noise(n_samples, 100, 1500, rng) + 0.15 * engine))
 
 
 def _synthesise_birds(n_samples: int, rng: np.random.Generator) -> Samples:
