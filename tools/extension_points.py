@@ -66,7 +66,13 @@ EXTENSION_POINTS = (
 
 
 def list_files_that_name(name: str, module: str) -> list[str]:
-    """Return the files outside an extension's own module or package that import it or contain its name as a string."""
+    """Return the files outside an extension's own module or package that import it or contain its name as a string.
+
+    A name that a serving profile has too (`habla`) is not searched as a string.
+    """
+    from habla_ml.transcription.serving_profiles import SERVING_PROFILES
+
+    names = () if name in SERVING_PROFILES else (name,)
     own = PACKAGE.parent / Path(*module.split("."))
     is_package = own.parent.name not in ("metrics", "transcription", "export", "sources")
     own_files = own.parent if is_package else own.with_suffix(".py")
@@ -74,17 +80,17 @@ def list_files_that_name(name: str, module: str) -> list[str]:
     return [
         path.relative_to(PACKAGE.parent).as_posix()
         for path in sorted(PACKAGE.rglob("*.py"))
-        if not path.is_relative_to(own_files) and any(_names_in(path, name, prefix))
+        if not path.is_relative_to(own_files) and any(_names_in(path, names, prefix))
     ]
 
 
-def _names_in(path: Path, name: str, module: str) -> Iterator[bool]:
+def _names_in(path: Path, names: tuple[str, ...], module: str) -> Iterator[bool]:
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom):
             imported = [node.module or "", *(f"{node.module}.{each.name}" for each in node.names)]
             yield any(each == module or each.startswith(f"{module}.") for each in imported)
         elif isinstance(node, ast.Constant):
-            yield node.value in (name, module)
+            yield node.value in (*names, module)
 
 
 def main() -> None:

@@ -5,9 +5,9 @@ from habla_ml.lake import catalogue, compute_sha256
 from habla_ml.review.candidates import gather_pool
 from habla_ml.review.model_hypotheses import _compute_disagreements, decode_pool, find_released_models
 from habla_ml.transcription.hypothesis_cache import read_hypotheses
-from habla_ml.transcription.options import DecodingOptions
+from habla_ml.transcription.serving_profiles import build_served_options
 from habla_ml_tests.testing.recorded_days import DAY, NEXT_DAY, SimulatedSegment, publish_recordings
-from habla_ml_tests.testing.released_models import release
+from habla_ml_tests.testing.released_models import release, serve_without_speech_detection
 
 TEST_SEGMENTS = [
     SimulatedSegment("one", 1),
@@ -32,6 +32,7 @@ def test_disagreement_is_a_share_of_the_words_of_the_longer_text():
 def test_the_current_model_decodes_all_and_the_previous_one_segments_without_a_text_of_habla(
     lake, store, settings, tmp_path, artefact
 ):
+    settings = serve_without_speech_detection(settings)
     release(lake, store, "v1", artefact, tmp_path / "models")
     release(lake, store, "v2", artefact, tmp_path / "models")
     models = find_released_models(lake, store, "stable")
@@ -40,7 +41,7 @@ def test_the_current_model_decodes_all_and_the_previous_one_segments_without_a_t
     decoded_pool = decode_pool(lake, pool_of(lake, settings, tmp_path), models, settings, messages.append)
     assert set(decoded_pool.by_segment) == {each.id for each in TEST_SEGMENTS}
     assert decoded_pool.decoded == 3 + 1  # Two segments have the same audio; one has no text of Habla.
-    options = DecodingOptions(beam_size=1)
+    options = build_served_options(settings.evaluation)
     assert [len(read_hypotheses(lake, each.artefact, options)) for each in models] == [3, 1]
     hypotheses = [decoded_pool.by_segment[each.id] for each in TEST_SEGMENTS]
     assert [each.second_source for each in hypotheses] == ["Habla", "v1", "Habla", "Habla"]

@@ -17,7 +17,7 @@ from habla_ml_tests.testing.recorded_days import (
     annotate,
     publish_recordings,
 )
-from habla_ml_tests.testing.released_models import make_review_settings, release
+from habla_ml_tests.testing.released_models import make_review_settings, release, serve_without_speech_detection
 
 TEST_SEGMENTS = [
     SimulatedSegment(
@@ -91,7 +91,7 @@ def test_annotated_segments_leave_the_queue_and_the_random_draw_stays(lake, stor
 def test_hints_are_from_the_released_model_and_a_second_queue_decodes_nothing(lake, store, tmp_path, artefact):
     publish_recordings(lake, DAY, [replace(each, seconds=0.5) for each in TEST_SEGMENTS[:12]], tmp_path)
     release(lake, store, "v1", artefact, tmp_path / "models")
-    settings = make_review_settings(tmp_path)
+    settings = serve_without_speech_detection(make_review_settings(tmp_path))
     first, second = (make_queue(lake, store, settings, ANNOTATION_TIME, print) for _ in range(2))
     in_train = sum(
         split == "train" for split in (plan_splits(lake, settings).splits[each.session] for each in TEST_SEGMENTS[:12])

@@ -34,6 +34,12 @@ def make_review_settings(folder: Path, **review: object) -> Settings:
     return load_settings(path, {})
 
 
+def serve_without_speech_detection(settings: Settings) -> Settings:
+    """Return settings under which a noise is decoded: Habla's speech detection would leave it out."""
+    served = settings.evaluation.model_copy(update={"serving_profile": "faster-whisper default"})
+    return settings.model_copy(update={"evaluation": served})
+
+
 def release(lake: Lake, store: DirectoryStore, version: str, artefact: Path, folder: Path) -> None:
     """Release `version` on the channel, with a model folder of its own."""
     copy = folder / version

@@ -106,7 +106,7 @@ def compute_confidence_score(
     """
     bins = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
     sums = np.round(confidence * written * _SCALE).astype(np.int64)
-    order = np.argsort(np.argsort(confidence, kind="stable"), kind="stable")
+    order = np.searchsorted(np.sort(confidence), confidence)  # equal confidences have one rank
     ranks = order * min(_RANKS, len(order)) // len(order)
     ones = np.ones(len(confidence), dtype=np.int64)
     binned = [_spread(values, bins, _BINS) for values in (ones, written, sums, hits)]

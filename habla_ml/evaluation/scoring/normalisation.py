@@ -26,6 +26,7 @@ Normaliser = Callable[[str], str]
 MARKER = re.compile(r"\[[^\[\]]{0,60}\]|<[^<>]{0,60}>")
 _INVISIBLE = re.compile("[\u0300-\u036f\u00ad\u200b-\u200f\u2060\ufeff'’ʼ]")
 _NOT_WORD = re.compile(r"[^\w\s]|_")
+_FRACTION_AFTER_LETTER = re.compile("(?<=[^\\W\\d_½¼¾])(?=[½¼¾])")
 
 
 def normalise_orthographic(text: str) -> str:
@@ -41,6 +42,7 @@ def normalise_spanish(text: str) -> str:
     punctuation separates words. Where the text has several readings, the result is a `TextWithReadings`.
     """
     text = _INVISIBLE.sub("", MARKER.sub(" ", unicodedata.normalize("NFC", text)))
+    text = _FRACTION_AFTER_LETTER.sub(" ", text)
     words = _split_words(text)
     form = NUMERIC_FORM
     if WORD_SIGN.search(text) is not None or not FORM_WORDS.isdisjoint(words):

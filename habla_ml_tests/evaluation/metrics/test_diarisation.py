@@ -38,7 +38,8 @@ def test_renamed_speakers_are_no_error():
     renamed = tuple(SpeakerTurn(each.start_s, each.end_s, f"SPEAKER_{each.speaker}") for each in REFERENCE)
     found = score_diarisation({"lesson": REFERENCE}, {"lesson": renamed}, 200, 1)
     assert found.rate is not None
-    assert (found.rate.low, found.rate.value, found.rate.high) == (0, 0, 0)
+    assert (found.rate.low, found.rate.value) == (0, 0)
+    assert 0 < found.rate.high < 1, "one recording without an error is no proof"
 
 
 def test_a_recording_without_a_hypothesis_is_missed_and_one_without_a_reference_is_ignored():

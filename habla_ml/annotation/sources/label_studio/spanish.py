@@ -31,6 +31,10 @@ _RULES: Final[Mapping[str, str]] = {
     "digits": "cifras en vez de letras",
     "only letters and marks": "caracteres que no son letras ni signos",
     "letter foreign to Spanish": "letra ajena al español",
+    "abbreviated word": "palabra abreviada",
+    "acronym like a hesitation": "siglas que parecen una vacilación",
+    "prefix with a hyphen": "prefijo con guion suelto",
+    "sign before a number": "signo delante de un número",
 }
 """Rule of the conventions in `configs/conventions/` → its description."""
 _FIGURE: Final = re.compile(r"(?P<number>-?\d+(?:\.\d+)?) ?(?P<unit>%|dBFS|min)")
