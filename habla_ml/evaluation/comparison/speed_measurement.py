@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from pydantic import ValidationError
 
 from habla_ml.corpus.snapshot import Utterance
@@ -86,7 +87,8 @@ def time_models(
 ) -> SpeedRun:
     """Decode every clip alone with every model, and then all clips at once, in each round.
 
-    The models take turns clip by clip, in another order in each round, so that other load on the machine affects all.
+    The models take turns clip by clip, so that other load on the machine affects all. Their order is drawn anew for each
+    clip: a process that has just decoded still uses the processor for a moment and slows the next one.
     """
     access = HostedAccess(settings.hosted, lake, build_served_options(settings))
     factors: list[list[list[float]]] = [[[] for _ in range(settings.speed_rounds)] for _ in models]
@@ -101,13 +103,13 @@ def time_models(
             transcriber = open_transcriber(options, each.folder, settings.device, settings.cpu_threads, access)
             transcribers.append(opened.enter_context(closing(transcriber)))
             transcriber.transcribe(clips[:_WARM_UP_CLIPS])
+        random = np.random.default_rng(settings.seed)
         for number in range(settings.speed_rounds):
-            order = [(at + number) % len(models) for at in range(len(models))]
             for clip in clips:
-                for at in order:
+                for at in random.permutation(len(models)).tolist():
                     took_s = _time_call(transcribers[at], [clip], failed, at)
                     factors[at][number].append(_round(took_s / clip.duration_s))
-            for at in order:
+            for at in random.permutation(len(models)).tolist():
                 throughput[at].append(_round(audio_s / _time_call(transcribers[at], clips, failed, at)))
             progress(f"speed: {number + 1} of {settings.speed_rounds} rounds with {len(clips)} clips done")
         usages = [each.usage for each in transcribers]
