@@ -16,6 +16,8 @@ from habla_ml.export.registry import EXPORTERS, SERVED
 from habla_ml.lake import Lake, Pointer, Store, catalogue
 from habla_ml.release.channel import read_channel
 from habla_ml.settings import Settings
+from habla_ml.transcription.options import EngineOptions
+from habla_ml.transcription.serving_profiles import build_served_options
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class PresentState:
     """Digest of the test set of the newest snapshot; None without a snapshot."""
     conventions: str
     """Digest of the configured conventions."""
+    decoding: EngineOptions
+    """Options of the serving profile that decides."""
     release: str | None
     """The version to beat (`Channel.find_release_to_beat`); None before the first release."""
     release_artefact: str | None
@@ -40,6 +44,7 @@ def read_present_state(lake: Lake, store: Store, settings: Settings, version: st
     return PresentState(
         test_set=read_test_set_digest(lake, load_latest_snapshot(lake)) if has_snapshot else None,
         conventions=load_conventions(settings.corpus.conventions).digest,
+        decoding=build_served_options(settings.evaluation),
         release=release,
         release_artefact=None if served is None else served.artefact,
     )
@@ -59,6 +64,9 @@ def find_other_circumstances(comparison: Comparison, present: PresentState) -> I
             f"configured ones ({_shorten(present.conventions)}). Materialise `annotated_corpus` of the stale days, "
             "`splits` and `wer_report` again."
         )
+    candidate = comparison.model("candidate")
+    if candidate is not None and candidate.decoding != present.decoding:
+        yield f"The evidence was decoded with other options than those of evaluation.serving_profile. {again}"
     if (other_method := explain_other_method(comparison)) is not None:
         yield other_method
     previous = comparison.model("previous")

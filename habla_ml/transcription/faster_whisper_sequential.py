@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar
 
 from habla_ml.transcription.engine import Clip, Hypothesis
-from habla_ml.transcription.faster_whisper import load_ctranslate2_model
+from habla_ml.transcription.one_clip_engine import OneClipEngine
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml.transcription.seeded_sampling import SeededWhisper
-from habla_ml.transcription.whisper_output import build_whisper_tokenizer
 
 
-class FasterWhisperSequential:
+class FasterWhisperSequential(OneClipEngine):
     """`WhisperModel.transcribe` with its timestamps, its attempts at higher temperatures, and a fixed seed.
 
     It pads features with zeros instead of audio with silence, and decodes a clip again from its last timestamp.
     """
 
-    model_format: ClassVar = "ctranslate2"
     supported_options: ClassVar = frozenset(DecodingOptions.model_fields) - {
         "batch_size",
         "word_times",
@@ -29,25 +25,11 @@ class FasterWhisperSequential:
         "first_token_log_prob_threshold",
     }
 
-    max_batch_clips = 1
-
-    def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
-        self._folder = model_folder
-        self._model = load_ctranslate2_model(model_folder, device, cpu_threads)
-        # Only for its errors: with an unknown language faster-whisper would fall back to English.
-        build_whisper_tokenizer(self._model.hf_tokenizer, self._model.model.is_multilingual, model_folder, options)
-        self._options = options
-        self.parallel_batches = self._model.model.num_workers
-
-    def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
-        """See `Engine.transcribe`."""
-        return [self._transcribe_clip(each) for each in clips]
-
-    def _transcribe_clip(self, clip: Clip) -> Hypothesis:
+    def _transcribe_clip(self, clip: Clip, sampler: SeededWhisper) -> Hypothesis:
         began_s = time.perf_counter()
         options = self._options
         model = copy.copy(self._model)
-        model.model = SeededWhisper(self._model.model, self._folder)
+        model.model = sampler
         found, _ = model.transcribe(
             clip.audio,
             language=options.language,

@@ -9,17 +9,15 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import numpy as np
 
 from habla_ml.audio import SAMPLE_RATE
 from habla_ml.transcription.engine import Clip, Hypothesis, compute_compression_ratio
-from habla_ml.transcription.faster_whisper import compute_window_features, load_ctranslate2_model
-from habla_ml.transcription.options import DecodingOptions
+from habla_ml.transcription.faster_whisper import compute_window_features
+from habla_ml.transcription.one_clip_engine import OneClipEngine
 from habla_ml.transcription.seeded_sampling import SeededWhisper
-from habla_ml.transcription.whisper_output import build_whisper_tokenizer
 
 _LAST_SAMPLES: Final = SAMPLE_RATE
 """`windowClipTime`: no window starts in the last second of a clip, so a clip of 1 s or less has no text."""
@@ -37,14 +35,13 @@ class _Attempt:
     avg_logprob: float
 
 
-class WhisperKitRules:
+class WhisperKitRules(OneClipEngine):
     """Timestamps that start at a forced `<|0.00|>`, and attempts at higher temperatures of which the last one counts.
 
     An attempt fails if its first token, its compression ratio or its average log-probability misses the threshold. At a
     temperature above 0, a token is drawn among the five most probable ones.
     """
 
-    model_format: ClassVar = "ctranslate2"
     supported_options: ClassVar = frozenset(
         {
             "beam_size",
@@ -60,23 +57,8 @@ class WhisperKitRules:
         }
     )
 
-    max_batch_clips = 1
-
-    def __init__(self, model_folder: Path, options: DecodingOptions, device: str, cpu_threads: int) -> None:
-        self._folder = model_folder
-        self._model = load_ctranslate2_model(model_folder, device, cpu_threads)
-        multilingual = self._model.model.is_multilingual
-        self._tokenizer = build_whisper_tokenizer(self._model.hf_tokenizer, multilingual, model_folder, options)
-        self._options = options
-        self.parallel_batches = self._model.model.num_workers
-
-    def transcribe(self, clips: Sequence[Clip]) -> list[Hypothesis]:
-        """See `Engine.transcribe`."""
-        return [self._transcribe_clip(each) for each in clips]
-
-    def _transcribe_clip(self, clip: Clip) -> Hypothesis:
+    def _transcribe_clip(self, clip: Clip, sampler: SeededWhisper) -> Hypothesis:
         began_s = time.perf_counter()
-        sampler = SeededWhisper(self._model.model, self._folder)
         audio, seek, texts = clip.audio, 0, []
         avg_logprob: float | None = None
         while seek < len(audio) - _LAST_SAMPLES:

@@ -22,6 +22,7 @@ from habla_ml.release.override import sign_override
 from habla_ml.release.publish import publish_release, read_manifest
 from habla_ml.release.stale_evidence import PresentState
 from habla_ml.settings import PromotionSettings, ReleaseSettings, StoreSettings
+from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.testing.release_drafts import make_release_files
 from habla_ml_tests.testing.simulated_hypotheses import TEST_PROVENANCE, make_comparison, make_utterances
 from habla_ml_tests.testing.trained_versions import fake_digest, make_training_record
@@ -30,6 +31,7 @@ UTTERANCES = make_utterances(8, 6)
 PRESENT = PresentState(
     test_set=compute_test_set_digest((each.segment_id, each.sentence) for each in UTTERANCES),
     conventions=TEST_PROVENANCE.conventions_digest,
+    decoding=DecodingOptions(),
     release=None,
     release_artefact=None,
 )

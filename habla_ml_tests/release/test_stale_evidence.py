@@ -39,6 +39,11 @@ def test_fresh_evidence_describes_the_present_until_something_changes(tmp_path: 
     found = list(find_other_circumstances(evidence, read_present_state(lake, store, other, "v2")))
     assert found[0].startswith("The evidence follows other conventions")
 
+    phone = settings.evaluation.model_copy(update={"serving_profile": "phone"})
+    served = settings.model_copy(update={"evaluation": phone})
+    found = list(find_other_circumstances(evidence, read_present_state(lake, store, served, "v2")))
+    assert found[0].startswith("The evidence was decoded with other options than those of evaluation.serving_profile")
+
     segment, sentence = next(read_sentences(lake, full_lake.snapshot, "test"))
     corrected = replace(present, test_set=compute_test_set_digest([(segment, f"{sentence} corregida")]))
     assert next(find_other_circumstances(evidence, corrected)).startswith("The evidence is about another test set")

@@ -65,9 +65,8 @@ def read_ordinal(match: re.Match[str]) -> Spans:
 
 
 def _split_number(text: str) -> tuple[str, str]:
-    digits = re.match(r"\d+", text)
-    assert digits is not None  # noqa: S101 - the pattern of an ordinal begins with digits
-    return digits[0], text[digits.end() :].lower()
+    suffix = re.sub(r"^\d+", "", text)
+    return text.removesuffix(suffix), suffix.lower()
 
 
 _ORDINAL_CONTEXT: Final = re.compile(

@@ -169,7 +169,9 @@ def test_a_repeat_is_never_released(lake: Lake, tmp_path: Path) -> None:
     store_training(lake, plan.version, 11)
     comparison = measured(plan.version, 0.05)
     store_report(lake, plan.version, comparison)
-    present = PresentState(comparison.test.digest, comparison.provenance.conventions_digest, None, None)
+    present = PresentState(
+        comparison.test.digest, comparison.provenance.conventions_digest, DecodingOptions(), None, None
+    )
     gate = check_gate(lake, plan.version, PROMOTION_RULE, present)
     assert not gate.is_allowed
     assert gate.reasons[0].startswith("v2-s2 repeats v2 with another seed")

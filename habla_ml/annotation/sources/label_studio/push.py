@@ -17,21 +17,16 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
+from habla_ml.annotation.review_audio import iterate_audio
 from habla_ml.annotation.review_queue import ReviewItem
 from habla_ml.annotation.sources.label_studio.client import LabelStudio
 from habla_ml.annotation.sources.label_studio.project import AudioFolder, Project
 from habla_ml.annotation.sources.label_studio.spanish import translate_reason, translate_rules
 from habla_ml.errors import ServiceError
 from habla_ml.lake import Lake, catalogue
-from habla_ml.recordings.days import load_day
 
 _MAX_LOST_IMPORTS: Final = 5
 _RETRY_PAUSE_S: Final = 0.5
-_ROWS_PER_READ: Final = 256
 _MAX_HINT_CHARS: Final = 5_000
 _BLIND_TEXT: Final = "Escríbelo de oído: este segmento no trae texto a propósito."
 _SECOND_PERSON_TEXT: Final = "Otra persona lo escribe también, por separado."
@@ -128,17 +123,10 @@ def push_segments(
 
 
 def store_audio(lake: Lake, items: Sequence[ReviewItem], audio_folder: AudioFolder) -> Iterator[str]:
-    """Store the FLAC of each segment that the lake has; yield the ids of these. Memory holds one row group."""
-    for day in sorted({each.day for each in items}):
-        recordings = load_day(lake, day)
-        if recordings is None:
-            continue
-        wanted = pa.array(sorted({each.segment_id for each in items if each.day == day}), pa.string())
-        file = pq.ParquetFile(lake.fetch_path(recordings.parquet))
-        for rows in file.iter_batches(_ROWS_PER_READ, columns=["segment_id", "audio"]):
-            for row in rows.filter(pc.is_in(rows["segment_id"], wanted)).to_pylist():
-                audio_folder.store.put_if_absent(audio_folder.key_of(day, row["segment_id"]), row["audio"])
-                yield row["segment_id"]
+    """Store the FLAC of each segment that the lake has; yield the ids of these."""
+    for day, segment_id, flac in iterate_audio(lake, items):
+        audio_folder.store.put_if_absent(audio_folder.key_of(day, segment_id), flac)
+        yield segment_id
 
 
 def _build_task_data(item: ReviewItem, audio_folder: AudioFolder) -> dict[str, Any]:

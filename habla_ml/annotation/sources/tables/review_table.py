@@ -11,20 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
+from habla_ml.annotation.review_audio import iterate_audio
 from habla_ml.annotation.review_queue import ReviewItem, load_blind_requests
 from habla_ml.errors import InputError
 from habla_ml.lake import Lake
-from habla_ml.recordings.days import load_day
 
 REVIEW_TASK: Final = "review"
 """Task of a row that shows a text, or whose request is no blind one."""
 TABLE_NAME: Final = "fine_tune_dataset.csv"
 _COLUMNS: Final = ("audio_path", "transcript", "status", "reason", "person", "hint", "model_version", "task")
-_ROWS_PER_READ: Final = 256
 
 
 def write_review_tables(lake: Lake, items: Sequence[ReviewItem], people: Sequence[str], folder: Path) -> dict[str, int]:
@@ -68,16 +63,9 @@ def write_review_tables(lake: Lake, items: Sequence[ReviewItem], people: Sequenc
 
 
 def _write_clips(lake: Lake, items: Sequence[ReviewItem], folder: Path) -> set[str]:
-    """Write the audio of each segment that the lake has; return their ids. Memory holds one row group."""
+    """Write the audio of each segment that the lake has; return their ids."""
     written: set[str] = set()
-    for day in sorted({each.day for each in items}):
-        recordings = load_day(lake, day)
-        if recordings is None:
-            continue
-        wanted = pa.array(sorted({each.segment_id for each in items if each.day == day}), pa.string())
-        file = pq.ParquetFile(lake.fetch_path(recordings.parquet))
-        for rows in file.iter_batches(_ROWS_PER_READ, columns=["segment_id", "audio"]):
-            for row in rows.filter(pc.is_in(rows["segment_id"], wanted)).to_pylist():
-                (folder / f"{row['segment_id']}.flac").write_bytes(row["audio"])
-                written.add(row["segment_id"])
+    for _, segment_id, flac in iterate_audio(lake, items):
+        (folder / f"{segment_id}.flac").write_bytes(flac)
+        written.add(segment_id)
     return written
