@@ -34,6 +34,7 @@ from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.hypothesis_cache import save_hypotheses
 from habla_ml.transcription.options import DecodingOptions
+from habla_ml.transcription.serving_profiles import build_served_options
 from habla_ml.transcription.transcribe_files import CACHE_FOLDER
 from habla_ml_tests.testing.habla_sessions import (
     NOW,
@@ -177,7 +178,7 @@ def _make_hypotheses(utterances: list[Utterance]) -> list[Hypothesis]:
 
 def _evaluate(lake: Lake, workspace: HablaWorkspace, snapshot: Snapshot) -> None:
     """Decode, compare and report v2 like `wer_report`."""
-    options = DecodingOptions()
+    options = build_served_options(workspace.settings.evaluation)
     everything = [each for split in ("train", "test") for each in read_utterances(lake, snapshot, split)]
     save_hypotheses(lake, ARTEFACT, options, {each.audio_sha256: each for each in _make_hypotheses(everything)})
     test = list(read_utterances(lake, snapshot, "test"))
