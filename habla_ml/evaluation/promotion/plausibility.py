@@ -21,10 +21,11 @@ def list_alarms(comparison: Comparison) -> Iterator[str]:
             "that the test sentences are not in its training and that people corrected them. Release it only with a "
             "signed override."
         )
-    elif annotators is not None and wer < annotators.wer:
+    elif annotators is not None and annotators.low is not None and wer < annotators.low:
         yield (
-            f"Alarm: the WER of {candidate.name} is {format_percent(wer, 1)}, below the {format_percent(annotators.wer, 1)} "
-            f"in which two people differ who transcribed the same {annotators.segments} segments. Check that the "
+            f"Alarm: the WER of {candidate.name} is {format_percent(wer, 1)}, below the lower end "
+            f"({format_percent(annotators.low, 1)}) of the {format_percent(annotators.wer, 1)} in which two people differ who "
+            f"transcribed the same {annotators.segments} segments. Check that the "
             "references were not copied from a model. Release it only with a signed override."
         )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.comparison.sealed_result import SealedChange, SealedResult
+from habla_ml.evaluation.promotion.guards import format_points
 from habla_ml.evaluation.scoring.statistics import Interval
 
 
@@ -50,7 +51,7 @@ def judge_sealed(result: SealedResult | None, comparison: Comparison) -> SealedJ
     for change in result.changes:
         if change.points.low > 0:
             objections.append(
-                f"On the sealed sessions it is significantly worse than {change.against}: {_format(change.points)}."
+                f"On the sealed sessions it is significantly worse than {change.against}: {format_points(change.points)}."
             )
         compared = _compare_with_open(change, comparison)
         if compared is not None:
@@ -78,7 +79,7 @@ def _compare_with_open(change: SealedChange, comparison: Comparison) -> _Compare
     if opened is None or opened.points is None:
         return None
     gap = subtract_independent(change.points, opened.points)
-    figures = f"{_format(opened.points)} on the test set, {_format(change.points)} on the sealed sessions"
+    figures = f"{format_points(opened.points)} on the test set, {format_points(change.points)} on the sealed sessions"
     if gap.low <= 0 <= gap.high:
         return _ComparedResults(False, f"Open and sealed sessions agree within noise on {change.against}: {figures}.")
     better = "better" if gap.value > 0 else "worse"
@@ -99,10 +100,6 @@ def _describe_rates(result: SealedResult) -> str:
 
 def _format_rate(rate: Interval | None) -> str:
     return "–" if rate is None else f"{100 * rate.value:.1f}\u00a0% ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
-
-
-def _format(points: Interval) -> str:
-    return f"{points.value:+.1f} points ({points.low:+.1f} to {points.high:+.1f})"
 
 
 def _format_range(gap: Interval) -> str:

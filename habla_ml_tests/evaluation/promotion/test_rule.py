@@ -334,7 +334,7 @@ def test_a_rate_that_is_too_good_to_be_true_is_an_alarm_and_is_refused() -> None
     below = MEASURED.model_copy(update={"annotators": difference})
     decision = decide(below, RULE)
     assert decision.verdict == "refuse"
-    assert "below the 30.0\u00a0% in which two people differ" in decision.alarms[0]
-    above = MEASURED.model_copy(update={"annotators": difference.model_copy(update={"wer": 0.05})})
+    assert "below the lower end (20.0\u00a0%) of the 30.0\u00a0% in which two people differ" in decision.alarms[0]
+    above = MEASURED.model_copy(update={"annotators": difference.model_copy(update={"low": 0.05})})
     assert decide(above, RULE).verdict == "deploy"
     assert decide(above, RULE).alarms == ()
