@@ -330,11 +330,11 @@ def test_a_rate_that_is_too_good_to_be_true_is_an_alarm_and_is_refused() -> None
     assert decision.verdict == "refuse"
     assert decision.alarms == decision.reasons[:1]
     assert "makes no error in 384 words" in decision.alarms[0]
-    difference = AnnotatorDifference(wer=0.3, low=0.2, high=0.4, segments=40)
+    difference = AnnotatorDifference(wer=0.3, low=0.28, high=0.4, segments=40)
     below = MEASURED.model_copy(update={"annotators": difference})
     decision = decide(below, RULE)
     assert decision.verdict == "refuse"
-    assert "below the lower end (20.0\u00a0%) of the 30.0\u00a0% in which two people differ" in decision.alarms[0]
+    assert "below the lower end (28.0\u00a0%) of the 30.0\u00a0% in which two people differ" in decision.alarms[0]
     above = MEASURED.model_copy(update={"annotators": difference.model_copy(update={"low": 0.05})})
     assert decide(above, RULE).verdict == "deploy"
     assert decide(above, RULE).alarms == ()
