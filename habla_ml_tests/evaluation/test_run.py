@@ -18,6 +18,7 @@ from habla_ml.evaluation.metrics.non_speech import build_non_speech_set
 from habla_ml.evaluation.run import compare_models
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.settings import Settings, load_settings
+from habla_ml.transcription.hypothesis_cache import read_hypotheses
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
 from habla_ml.transcription.serving_profiles import build_profile_options, build_served_options
 
@@ -103,9 +104,15 @@ def test_a_comparison_uses_the_clips_without_speech_of_a_release(
     settings = settings.model_copy(update={"evaluation": of})
     lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
     _, found = compare_models(["base", "base,beam_size=1"], str(table), lake, settings, lambda _: None)
-    score = found.comparison.models[0].hallucination
-    assert score is not None
-    assert score.non_speech_digest == build_non_speech_set(of).digest
+    model = found.comparison.models[0]
+    assert model.hallucination is not None
+    assert model.hallucination.non_speech_digest == build_non_speech_set(of).digest
+    # Speech detection would hide what the model writes without speech.
+    assert isinstance(model.decoding, DecodingOptions)
+    assert model.decoding.vad
+    undetected = read_hypotheses(lake, model.artefact_digest, model.decoding.model_copy(update={"vad": False}))
+    assert len(undetected) == 60
+    assert sum(bool(each.text) for each in undetected.values()) > 20
 
 
 @pytest.mark.slow

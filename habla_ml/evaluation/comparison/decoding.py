@@ -50,7 +50,8 @@ def decode_sets(
 ) -> DecodedModel:
     """Decode every set with one model; clips in the cache are not decoded again.
 
-    The clips with manual word times are decoded a second time with `word_times`, which takes longer.
+    The clips with manual word times are decoded a second time with `word_times`, which takes longer. The clips without
+    speech are decoded without speech detection: it would hide what the model writes for them, and the phone has none.
 
     Args:
         lake: Holds the cache of hypotheses.
@@ -75,7 +76,9 @@ def decode_sets(
             return transcribe_cached(lake, model.artefact, transcriber, clips, progress=log)
 
     hypotheses, out_of_domain = decode(test()), decode(measurements.out_of_domain or ())
-    non_speech = decode(measurements.non_speech.clips) if measurements.non_speech else []
+    non_speech = (
+        decode(measurements.non_speech.clips, _switch_off_speech_detection(options)) if measurements.non_speech else []
+    )
     timed: list[Hypothesis] = []
     alignments = measurements.alignments
     if alignments is not None and isinstance(options, DecodingOptions) and _has_word_times(options):
@@ -93,6 +96,10 @@ def decode_sets(
         usage=read_usage(lake, model.artefact, options),
         newly_decoded=len(read_hypotheses(lake, model.artefact, options)) - known,
     )
+
+
+def _switch_off_speech_detection(options: EngineOptions) -> EngineOptions:
+    return options.model_copy(update={"vad": False}) if isinstance(options, DecodingOptions) else options
 
 
 def _has_word_times(options: DecodingOptions) -> bool:
