@@ -32,11 +32,11 @@ class ExtraSpeech:
     """`train` or `non-speech` → sha256 of the sounds to leave out, because they nearly equal evaluation data."""
 
     def describe_left_out(self) -> str:
-        """Return how many clips of each part of the training data were left out as evaluation audio."""
+        """Return how many clips of each part of the training data were left out as evaluation audio; empty if none."""
         counts = {part: len(sounds) for part, sounds in self.classroom_copies.items()}
         for key, speech in (("training.first_stage", self.first_stage), ("training.replay", self.replay)):
             counts[key] = count_evaluation_audio(speech.sources)
-        return ", ".join(f"{count} clips of {part}" for part, count in counts.items() if count) or "nothing"
+        return ", ".join(f"{count} clips of {part}" for part, count in counts.items() if count)
 
     @property
     def excluded_sounds(self) -> frozenset[str]:

@@ -124,7 +124,8 @@ def _run_training(options: argparse.Namespace, report_progress: Callable[[Progre
     recipe = load_recipe(options.recipe or settings.training.recipe)
     snapshot = load_snapshot(lake, options.snapshot)
     extra_speech = read_extra_speech(lake, snapshot, recipe, settings)
-    report_progress(Progress(f"left out because it is evaluation audio: {extra_speech.describe_left_out()}"))
+    if left_out := extra_speech.describe_left_out():
+        report_progress(Progress(f"left out because it is evaluation audio: {left_out}"))
     return train_version(lake, snapshot, recipe, options.version, options.out, report_progress, extra_speech)
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copyfile
 
 import yaml
 
@@ -23,7 +24,7 @@ class TrainingDeployment:
     def __init__(self, folder: Path, recipe: Recipe, **changes: object) -> None:
         (folder / "configs").mkdir(parents=True)
         (folder / "recordings").mkdir()
-        (folder / "configs" / "conventions.yaml").write_text("")
+        copyfile(ROOT / "configs" / "conventions" / "orthographic-v4.yaml", folder / "configs" / "conventions.yaml")
         self.folder = folder
         self.recipe = folder / "configs" / "recipe.yaml"
         self.recipe.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True) | changes))

@@ -37,8 +37,10 @@ def make_tone(clip: TrainingClipSpec) -> np.ndarray:
     return audio.astype(np.float32)
 
 
-def publish_snapshot(lake: Lake, clips: list[TrainingClipSpec], ledger: str = "ledger") -> Snapshot:
-    """Save clips of two days as recordings, a table of segments and a snapshot."""
+def publish_snapshot(
+    lake: Lake, clips: list[TrainingClipSpec], groups: Mapping[str, str] | None = None
+) -> Snapshot:
+    """Save clips of two days as recordings, a table of segments and a snapshot whose ledger has these groups."""
     rows, recordings = [], {}
     for day in ("2026-02-02", "2026-02-03"):
         chosen = clips[day == "2026-02-03" :: 2]
@@ -78,7 +80,7 @@ def publish_snapshot(lake: Lake, clips: list[TrainingClipSpec], ledger: str = "l
         corpus={},
         conventions="orthographic-v1",
         conventions_digest="0" * 64,
-        ledger=lake.put_bytes(ledger.encode()),
+        ledger=lake.put_json({"groups": dict(groups or {})}),
         hours=dict.fromkeys(counts, 0.01),
         counts=counts,
         near_duplicates=dict.fromkeys(counts, 0),
