@@ -90,8 +90,8 @@ def make_non_speech_clips(n_clips: int, seed: int) -> list[BaseTrainingClip]:
 def make_non_speech_sound(rng: np.random.Generator) -> NDArray[np.int16]:
     """Synthesise 0.3 to 10 s without speech at -65 to -22 dBFS; half of them with reverberation and a second sound.
 
-    The test clips (`habla_ml.evaluation.metrics.non_speech`) have the same kinds of sounds with other seeds, without
-    reverberation, at thirty fixed lengths and levels.
+    The test clips (`habla_ml.evaluation.metrics.non_speech`) are other kinds of sounds, without reverberation, at sixty
+    fixed lengths and levels.
     """
     kind, below = rng.choice(np.array(BACKGROUND_SOUNDS), size=2)
     duration_s = float(np.exp(rng.uniform(np.log(0.3), np.log(10.0))))
