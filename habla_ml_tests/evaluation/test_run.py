@@ -12,6 +12,7 @@ import soundfile
 import yaml
 
 from habla_ml.errors import EvaluationError
+from habla_ml.evaluation.comparison.decoding import leave_silence_to_model
 from habla_ml.evaluation.comparison.model_spec import parse_model_spec
 from habla_ml.evaluation.comparison.records import read_comparison
 from habla_ml.evaluation.metrics.non_speech import build_non_speech_set
@@ -107,12 +108,21 @@ def test_a_comparison_uses_the_clips_without_speech_of_a_release(
     model = found.comparison.models[0]
     assert model.hallucination is not None
     assert model.hallucination.non_speech_digest == build_non_speech_set(of).digest
-    # Speech detection would hide what the model writes without speech.
     assert isinstance(model.decoding, DecodingOptions)
-    assert model.decoding.vad
-    undetected = read_hypotheses(lake, model.artefact_digest, model.decoding.model_copy(update={"vad": False}))
-    assert len(undetected) == 60
-    assert sum(bool(each.text) for each in undetected.values()) > 20
+    assert (model.decoding.vad, model.decoding.no_speech_threshold) == (True, None)
+    alone = leave_silence_to_model(model.decoding)
+    decoded = read_hypotheses(lake, model.artefact_digest, alone)
+    assert len(decoded) == 60
+    assert 10 <= sum(bool(each.text) for each in decoded.values()) <= 30
+
+
+def test_the_model_decides_alone_on_silence_with_what_its_engine_has() -> None:
+    served = DecodingOptions(vad=True, no_speech_threshold=None, log_prob_threshold=None, beam_size=3)
+    assert leave_silence_to_model(served) == DecodingOptions(beam_size=3)
+    phone = DecodingOptions(engine="whisperkit-rules", beam_size=1, no_speech_threshold=None)
+    assert leave_silence_to_model(phone) == phone.model_copy(update={"no_speech_threshold": 0.6})
+    hosted = HostedOptions(engine="google")
+    assert leave_silence_to_model(hosted) is hosted
 
 
 @pytest.mark.slow

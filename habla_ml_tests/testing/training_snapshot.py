@@ -37,9 +37,7 @@ def make_tone(clip: TrainingClipSpec) -> np.ndarray:
     return audio.astype(np.float32)
 
 
-def publish_snapshot(
-    lake: Lake, clips: list[TrainingClipSpec], groups: Mapping[str, str] | None = None
-) -> Snapshot:
+def publish_snapshot(lake: Lake, clips: list[TrainingClipSpec], groups: Mapping[str, str] | None = None) -> Snapshot:
     """Save clips of two days as recordings, a table of segments and a snapshot whose ledger has these groups."""
     rows, recordings = [], {}
     for day in ("2026-02-02", "2026-02-03"):

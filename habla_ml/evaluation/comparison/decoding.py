@@ -21,6 +21,7 @@ from habla_ml.transcription.serving_profiles import build_served_options
 Progress = Callable[[str], None]
 """Logs one line."""
 _LOG_EVERY_CLIPS = 20
+_SILENCE_OPTIONS = ("vad", "no_speech_threshold", "log_prob_threshold")
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ def decode_sets(
 ) -> DecodedModel:
     """Decode every set with one model; clips in the cache are not decoded again.
 
-    The clips with manual word times are decoded a second time with `word_times`, which takes longer. The clips without
-    speech are decoded without speech detection: it would hide what the model writes for them, and the phone has none.
+    The clips with manual word times are decoded a second time with `word_times`, which takes longer. On the clips without
+    speech the model decides alone whether there is speech (`leave_silence_to_model`).
 
     Args:
         lake: Holds the cache of hypotheses.
@@ -77,7 +78,7 @@ def decode_sets(
 
     hypotheses, out_of_domain = decode(test()), decode(measurements.out_of_domain or ())
     non_speech = (
-        decode(measurements.non_speech.clips, _switch_off_speech_detection(options)) if measurements.non_speech else []
+        decode(measurements.non_speech.clips, leave_silence_to_model(options)) if measurements.non_speech else []
     )
     timed: list[Hypothesis] = []
     alignments = measurements.alignments
@@ -98,8 +99,17 @@ def decode_sets(
     )
 
 
-def _switch_off_speech_detection(options: EngineOptions) -> EngineOptions:
-    return options.model_copy(update={"vad": False}) if isinstance(options, DecodingOptions) else options
+def leave_silence_to_model(options: EngineOptions) -> EngineOptions:
+    """Return the options without speech detection, and with Whisper's own thresholds where the engine has them.
+
+    Speech detection would hide what a model writes without speech, and the phone has none. Without the thresholds almost
+    every Whisper writes something for every sound, so that a worse one cannot be seen.
+    """
+    if not isinstance(options, DecodingOptions):
+        return options
+    own = {name: DecodingOptions.model_fields[name].default for name in _SILENCE_OPTIONS}
+    supported = load_engine_class(options.engine).supported_options
+    return options.model_copy(update={name: value for name, value in own.items() if name in supported})
 
 
 def _has_word_times(options: DecodingOptions) -> bool:

@@ -234,9 +234,9 @@ def _build_invented(content: ReportContent) -> Section:
         problems = "; ".join(comparison.provenance.non_speech_problems)
         blocks = [
             Paragraph(
-                "All models also decode clips without speech, where every word is invented. Speech detection is off for "
-                "them: it would hide what the model writes, and the phone has none. A single kind of sound has too few "
-                "clips for conclusions.",
+                "All models also decode clips without speech, where every word is invented. The model decides alone, "
+                "without speech detection and with Whisper's own thresholds. A single kind of sound has too few clips "
+                "for conclusions.",
                 "soft",
             ),
             table,
