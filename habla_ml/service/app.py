@@ -1,0 +1,33 @@
+"""Build the application. A new part of the API is one module in `api/` with a `router`, and one row in `API_ROUTERS`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter, FastAPI
+
+from habla_ml.service.api import health
+from habla_ml.service.problems import add_problem_handlers
+from habla_ml.service.state import ServiceState
+
+API_ROUTERS: Final[tuple[APIRouter, ...]] = (health.router,)
+"""The routers of the API."""
+PAGE_ROUTERS: Final[tuple[APIRouter, ...]] = ()
+"""The routers of the pages."""
+
+
+def create_app(state: ServiceState) -> FastAPI:
+    """Return the application that serves a deployment; nothing is opened before the first request."""
+    app = FastAPI(
+        title="habla_ml",
+        version="1",
+        description="Receives clips, corrections and consents, and names the latest model.",
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = state
+    add_problem_handlers(app)
+    for router in (*API_ROUTERS, *PAGE_ROUTERS):
+        app.include_router(router)
+    return app
