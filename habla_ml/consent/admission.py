@@ -121,6 +121,12 @@ class Admission:
             self.refused_audio_sha256.add(audio_sha256)
         return entry.explain_refusal(self.consents.today)
 
+    def is_awaited(self, session_id: str, speaker: str | None, segment_id: str) -> bool:
+        """Return whether a segment waits for a consent that may still be granted; asked before its audio is decoded."""
+        today = self.consents.today
+        entry = self.consents.register.find_refusing_contributor(session_id, speaker, segment_id, today)
+        return entry is not None and entry.is_awaited(today)
+
     def explain_annotation_refusal(self, session_id: str, speaker: str | None, segment_id: str) -> str | None:
         """Return why annotations of a segment are withheld, or None. The event log drops erased segments itself."""
         entry = self._find_refusing_contributor(session_id, speaker, segment_id)

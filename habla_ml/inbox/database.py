@@ -64,6 +64,22 @@ def open_database(settings: Settings) -> Database:
     return database
 
 
+@contextmanager
+def open_existing_database(settings: Settings) -> Iterator[Database | None]:
+    """Open the database of a deployment for a block, or None where no service was ever started.
+
+    Raises the errors of `open_database`.
+    """
+    if not settings.service.database and not (settings.service_folder / _SQLITE_NAME).exists():
+        yield None
+        return
+    database = open_database(settings)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
 def _create_sqlite_engine(path: Path) -> Engine:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

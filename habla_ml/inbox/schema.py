@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    text,
 )
 
 SCHEMA_VERSION: Final = 1
@@ -48,6 +49,12 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 METADATA: Final = MetaData()
+
+
+def _partial_index(name: str, column: str, condition: str) -> Index:
+    """Return an index of the rows that meet a condition: what it finds costs what it finds, whatever was read before."""
+    return Index(name, column, sqlite_where=text(condition), postgresql_where=text(condition))
+
 
 SCHEMA_STATE: Final = Table("schema_state", METADATA, Column("version", Integer, primary_key=True))
 
@@ -109,11 +116,17 @@ CLIPS: Final = Table(
     Column("segment_id", String(36)),
     Column("day", String(10)),
     Column("set_aside", Text),
+    Column("awaited_consents", String(100)),
     Column("erased_at", UtcTime),
     Index("clips_by_hour", "hour"),
     Index("clips_by_contributor", "contributor_key"),
+    _partial_index("clips_by_segment", "segment_id", "segment_id IS NOT NULL"),
+    _partial_index("clips_by_day", "day", "day IS NOT NULL"),
+    _partial_index("clips_unread", "hour", "segment_id IS NULL AND set_aside IS NULL AND erased_at IS NULL"),
+    _partial_index("clips_set_aside", "hour", "set_aside IS NOT NULL AND erased_at IS NULL"),
 )
-"""`hour` is the UTC hour of receipt, `2026-11-29T06`. `segment_id` and `day` are set when the pipeline has the clip."""
+"""`hour` is the UTC hour of receipt, `2026-11-29T06`. `segment_id` and `day` are set when the pipeline has the clip,
+`set_aside` is why it cannot use it, and `awaited_consents` the signature of the consents under which it waits for one."""
 
 DATA_POINTS: Final = Table(
     "data_points",
@@ -132,9 +145,14 @@ DATA_POINTS: Final = Table(
     Column("seen_text", Text),
     Column("received_at", UtcTime, nullable=False),
     Column("hour", String(13), nullable=False),
+    Column("collected_at", UtcTime),
+    Column("set_aside", Text),
+    Column("awaited_consents", String(100)),
     Index("data_points_by_hour", "hour"),
     Index("data_points_by_clip", "clip_id"),
+    _partial_index("data_points_unread", "clip_id", "collected_at IS NULL AND set_aside IS NULL"),
 )
+"""`collected_at` is set when the log of annotations has it, or it is `set_aside` with this reason."""
 
 ACCOUNTS: Final = Table(
     "accounts",
@@ -179,7 +197,10 @@ ANSWERS: Final = Table(
     Column("model_version", String(50), nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("is_blind", Boolean, nullable=False),
+    Column("collected_at", UtcTime),
+    Column("awaited_consents", String(100)),
     Index("answers_by_segment", "segment_id"),
     Index("answers_by_day", "day"),
+    _partial_index("answers_unread", "day", "collected_at IS NULL"),
 )
 """The answers on the page; the browser makes the `answer_id`, so that a repeated request is one answer."""

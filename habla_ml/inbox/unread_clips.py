@@ -1,0 +1,166 @@
+"""The received clips that the pipeline has yet to read, and what it notes of those that it has read.
+
+A query costs what it finds: partial indexes leave out the clips that were read before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, bindparam, func, select, update
+
+from habla_ml.inbox.database import Database
+from habla_ml.inbox.schema import CLIPS
+
+_ROWS_PER_WRITE: Final = 1_000
+
+
+@dataclass(frozen=True)
+class UnreadClip:
+    """A clip that the service has received."""
+
+    clip_id: str
+    sha256: str
+    """Of the file as it was sent."""
+    device_id: str
+    contributor: str | None
+    """A pseudonym; None where the device named none."""
+    session: str
+    recorded_at: datetime | None
+    received_at: datetime
+
+
+@dataclass(frozen=True)
+class UnreadHour:
+    """A UTC hour of receipt with clips that can be read."""
+
+    hour: str
+    """Such as `2026-11-29T06`."""
+    clips: int
+    newest_at: datetime
+    """When the newest of them was received."""
+
+
+@dataclass(frozen=True)
+class ClipCounts:
+    """The received clips by state; erased ones are left out."""
+
+    unread: int
+    oldest_unread_at: datetime | None
+    waiting_for_consent: int
+    set_aside: int
+
+
+def is_unread_clip() -> ColumnElement[bool]:
+    """Return the condition of a clip that is neither in the lake nor set aside nor erased; it may wait for a consent."""
+    columns = CLIPS.c
+    return and_(columns.segment_id.is_(None), columns.set_aside.is_(None), columns.erased_at.is_(None))
+
+
+def find_unread_hours(database: Database) -> list[UnreadHour]:
+    """Return the hours with clips that can be read now, oldest first."""
+    query = (
+        select(CLIPS.c.hour, func.count(), func.max(CLIPS.c.received_at))
+        .where(is_unread_clip(), CLIPS.c.awaited_consents.is_(None))
+        .group_by(CLIPS.c.hour)
+        .order_by(CLIPS.c.hour)
+    )
+    with database.read() as connection:
+        return [UnreadHour(*row) for row in connection.execute(query)]
+
+
+def read_unread_clips(database: Database, hour: str) -> list[UnreadClip]:
+    """Return the clips of an hour that can be read now, by id."""
+    columns = [CLIPS.c[name] for name in UnreadClip.__dataclass_fields__]
+    query = (
+        select(*columns)
+        .where(is_unread_clip(), CLIPS.c.awaited_consents.is_(None), CLIPS.c.hour == hour)
+        .order_by(CLIPS.c.clip_id)
+    )
+    with database.read() as connection:
+        return [UnreadClip(**row) for row in connection.execute(query).mappings()]
+
+
+def mark_ingested(database: Database, segments: Mapping[str, str], day: str) -> None:
+    """Note that the lake has these clips: clip → segment, all of one day of recording. An erased clip stays erased."""
+    values: dict[str, Any] = {"segment_id": bindparam("new"), "day": day, "set_aside": None, "awaited_consents": None}
+    _update_each(database, values, segments)
+
+
+def set_aside(database: Database, reasons: Mapping[str, str]) -> None:
+    """Note why these clips cannot be used: clip → reason."""
+    _update_each(database, {"set_aside": bindparam("new")}, reasons)
+
+
+def mark_waiting(database: Database, clip_ids: Collection[str], consents: str) -> None:
+    """Note that these clips wait for a consent, and the signature of the consents under which they do."""
+    _update_each(database, {"awaited_consents": bindparam("new")}, dict.fromkeys(clip_ids, consents))
+
+
+def requeue_waiting_clips(database: Database, is_unchanged: Callable[[str], bool]) -> int:
+    """Make waiting clips readable where the consents have changed; return how many.
+
+    `is_unchanged` gets a signature that `mark_waiting` noted. It is not called where no clip waits.
+    """
+    is_waiting = and_(is_unread_clip(), CLIPS.c.awaited_consents.is_not(None))
+    with database.read() as connection:
+        known = list(connection.scalars(select(CLIPS.c.awaited_consents).where(is_waiting).distinct()))
+    changed = [each for each in known if not is_unchanged(each)]
+    if not changed:
+        return 0
+    query = update(CLIPS).where(is_waiting, CLIPS.c.awaited_consents.in_(changed)).values(awaited_consents=None)
+    with database.write() as connection:
+        return connection.execute(query).rowcount
+
+
+def requeue_set_aside_clips(database: Database, hour: str) -> int:
+    """Make the clips of an hour readable that were set aside; return how many."""
+    query = (
+        update(CLIPS)
+        .where(CLIPS.c.set_aside.is_not(None), CLIPS.c.erased_at.is_(None), CLIPS.c.hour == hour)
+        .values(set_aside=None)
+    )
+    with database.write() as connection:
+        return connection.execute(query).rowcount
+
+
+def read_set_aside_reasons(database: Database, hour: str) -> dict[str, str]:
+    """Return clip → why it was set aside, for an hour of receipt."""
+    columns = (CLIPS.c.clip_id, CLIPS.c.set_aside)
+    query = select(*columns).where(columns[1].is_not(None), CLIPS.c.erased_at.is_(None), CLIPS.c.hour == hour)
+    with database.read() as connection:
+        return {row.clip_id: row.set_aside for row in connection.execute(query.order_by(columns[0]))}
+
+
+def count_clips(database: Database) -> ClipCounts:
+    """Return the number of clips in each state that is not yet, or never will be, a segment."""
+    is_waiting = CLIPS.c.awaited_consents.is_not(None)
+    unread = select(
+        func.count().filter(~is_waiting),
+        func.min(CLIPS.c.received_at).filter(~is_waiting),
+        func.count().filter(is_waiting),
+    ).where(is_unread_clip())
+    aside = select(func.count()).where(CLIPS.c.set_aside.is_not(None), CLIPS.c.erased_at.is_(None))
+    with database.read() as connection:
+        count, oldest, waiting = connection.execute(unread).one()
+        return ClipCounts(count, oldest, waiting, connection.scalar(aside) or 0)
+
+
+def list_upload_days(database: Database) -> list[str]:
+    """Return the days of recording that have uploaded clips, in order; the cost depends on the number of days."""
+    first = select(func.min(CLIPS.c.day).label("day")).where(CLIPS.c.day.is_not(None)).cte("days", recursive=True)
+    following = select(func.min(CLIPS.c.day)).where(CLIPS.c.day > first.c.day).scalar_subquery()
+    days = first.union_all(select(following).where(first.c.day.is_not(None)))
+    with database.read() as connection:
+        return list(connection.scalars(select(days.c.day).where(days.c.day.is_not(None))))
+
+
+def _update_each(database: Database, values: Mapping[str, Any], by_clip: Mapping[str, str]) -> None:
+    query = update(CLIPS).where(CLIPS.c.clip_id == bindparam("clip"), CLIPS.c.erased_at.is_(None)).values(dict(values))
+    rows = [{"clip": clip_id, "new": new} for clip_id, new in by_clip.items()]
+    for start in range(0, len(rows), _ROWS_PER_WRITE):
+        with database.write() as connection:
+            connection.execute(query, rows[start : start + _ROWS_PER_WRITE])
