@@ -87,7 +87,7 @@ CONSENTS: Final = Table(
     Column("contributor", String(100), nullable=False),
     Column("contributor_key", String(100), nullable=False),
     Column("document", String(50), nullable=False),
-    Column("document_version", String(20), nullable=False),
+    Column("document_version", Integer, nullable=False),
     Column("document_digest", String(64), nullable=False),
     Column("minor", Boolean, nullable=False),
     Column("guardian", Boolean, nullable=False),
@@ -97,8 +97,17 @@ CONSENTS: Final = Table(
     Column("device_id", String(36)),
     Column("account_id", String(36)),
     Index("consents_by_contributor", "contributor_key"),
+    _partial_index("consents_to_erase", "contributor_key", "withdrawn_at IS NOT NULL AND erased_at IS NULL"),
 )
-"""`contributor` is a pseudonym and `contributor_key` its canonical form; `guardian` is that a guardian gave it."""
+"""`contributor` is a pseudonym and `contributor_key` its canonical form; `guardian` is that a guardian consented too."""
+
+CONSENT_REVISION: Final = Table(
+    "consent_revision",
+    METADATA,
+    Column("only_row", Integer, primary_key=True),
+    Column("revision", Integer, nullable=False),
+)
+"""One row: the number of changes of consents, so that a reader sees with one number whether anything changed."""
 
 CLIPS: Final = Table(
     "clips",
