@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, func, select, update
 
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.schema import CLIPS
+from habla_ml.inbox.waiting import list_distinct, requeue_waiting
 
 _ROWS_PER_WRITE: Final = 1_000
 
@@ -101,19 +102,8 @@ def mark_waiting(database: Database, clip_ids: Collection[str], consents: str) -
 
 
 def requeue_waiting_clips(database: Database, is_unchanged: Callable[[str], bool]) -> int:
-    """Make waiting clips readable where the consents have changed; return how many.
-
-    `is_unchanged` gets a signature that `mark_waiting` noted. It is not called where no clip waits.
-    """
-    is_waiting = and_(is_unread_clip(), CLIPS.c.awaited_consents.is_not(None))
-    with database.read() as connection:
-        known = list(connection.scalars(select(CLIPS.c.awaited_consents).where(is_waiting).distinct()))
-    changed = [each for each in known if not is_unchanged(each)]
-    if not changed:
-        return 0
-    query = update(CLIPS).where(is_waiting, CLIPS.c.awaited_consents.in_(changed)).values(awaited_consents=None)
-    with database.write() as connection:
-        return connection.execute(query).rowcount
+    """Make waiting clips readable where the consents have changed since; returns and asks what `requeue_waiting` does."""
+    return requeue_waiting(database, CLIPS, is_unread_clip(), is_unchanged)
 
 
 def requeue_set_aside_clips(database: Database, hour: str) -> int:
@@ -151,11 +141,7 @@ def count_clips(database: Database) -> ClipCounts:
 
 def list_upload_days(database: Database) -> list[str]:
     """Return the days of recording that have uploaded clips, in order; the cost depends on the number of days."""
-    first = select(func.min(CLIPS.c.day).label("day")).where(CLIPS.c.day.is_not(None)).cte("days", recursive=True)
-    following = select(func.min(CLIPS.c.day)).where(CLIPS.c.day > first.c.day).scalar_subquery()
-    days = first.union_all(select(following).where(first.c.day.is_not(None)))
-    with database.read() as connection:
-        return list(connection.scalars(select(days.c.day).where(days.c.day.is_not(None))))
+    return list_distinct(database, CLIPS.c.day)
 
 
 def _update_each(database: Database, values: Mapping[str, Any], by_clip: Mapping[str, str]) -> None:

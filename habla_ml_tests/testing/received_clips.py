@@ -12,8 +12,12 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
+from habla_ml.annotation.event_log import read_events
+from habla_ml.annotation.events import AnnotationEvent
+from habla_ml.annotation.source import AnnotationSource, SourceContext
+from habla_ml.annotation.sources import collect_events
 from habla_ml.inbox.database import Database, open_database
-from habla_ml.inbox.schema import CLIPS
+from habla_ml.inbox.schema import ANSWERS, CLIPS, DATA_POINTS
 from habla_ml.inbox.unread_clips import UnreadClip
 from habla_ml.lake import DirectoryStore
 from habla_ml.names import canonical_name
@@ -63,6 +67,57 @@ class Inbox:
         with self.database.write() as connection:
             connection.execute(insert(CLIPS).values(row))
         return clip_id
+
+    def add_data_point(self, number: int, clip: int, text: str, **columns: Any) -> None:
+        """Keep a correction of a clip, as the service does."""
+        row = {
+            "device_id": PHONE,
+            "data_point_id": make_clip_id(1_000 + number),
+            "clip_id": make_clip_id(clip),
+            "digest": hashlib.sha256(text.encode()).hexdigest(),
+            "text": text,
+            "status": "corrected",
+            "reason": "",
+            "corrected_at": RECEIVED - timedelta(minutes=1),
+            "language": "es-ES",
+            "app_version": "1.0",
+            "model_version": "v3",
+            "seen_text": "texto de la máquina",
+            "received_at": RECEIVED,
+            "hour": HOUR,
+            **columns,
+        }
+        with self.database.write() as connection:
+            connection.execute(insert(DATA_POINTS).values(row))
+
+    def add_answer(self, number: int, segment: Mapping[str, Any], text: str, **columns: Any) -> None:
+        """Keep an answer on the page, as the service does."""
+        row = {
+            "answer_id": make_clip_id(2_000 + number),
+            **{name: segment[name] for name in ("segment_id", "session_id", "day")},
+            "text": text,
+            "status": "corrected",
+            "reason": "",
+            "speaker": "",
+            "person": "Marta",
+            "created_at": RECEIVED + timedelta(minutes=number),
+            "seen_text": "texto de la máquina",
+            "model_version": "v3",
+            "attempt": 0,
+            "is_blind": False,
+            **columns,
+        }
+        with self.database.write() as connection:
+            connection.execute(insert(ANSWERS).values(row))
+
+    def find_days(self, source: AnnotationSource) -> dict[str, bool]:
+        """Return the days of a source → whether they have unread events."""
+        context = SourceContext(self.workspace.lake, self.workspace.settings, NOW)
+        return {each.day: bool(each.unread) for each in source.find_changes(context).days}
+
+    def collect(self, day: str = DAY) -> list[AnnotationEvent]:
+        """Collect a day from every source; return its log."""
+        return read_events(self.workspace.lake, collect_events(self.workspace.lake, day, self.workspace.settings, NOW))
 
     def read_bytes(self, clip: UnreadClip) -> bytes:
         return self.store.read(f"clips/{clip.clip_id}")

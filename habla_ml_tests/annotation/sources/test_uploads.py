@@ -1,0 +1,142 @@
+"""Corrections of devices become annotation events once their clip is a segment."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from habla_ml.annotation.source import SourceContext
+from habla_ml.annotation.sources import uploads
+from habla_ml.corpus.build import build_day, find_outdated_days, read_corpus_rows
+from habla_ml.inbox.unread_texts import count_data_points
+from habla_ml_tests.testing.habla_sessions import NOW
+from habla_ml_tests.testing.received_clips import DAY, RECEIVED, Inbox, make_inbox
+
+GIVEN = "2026-01-01"
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Inbox:
+    return make_inbox(tmp_path)
+
+
+def test_a_deployment_without_a_service_has_no_days_and_no_database(tmp_path: Path) -> None:
+    inbox = make_inbox(tmp_path)
+    settings = inbox.workspace.settings.model_copy(update={"work_folder": tmp_path / "other" / "work"})
+    context = SourceContext(inbox.workspace.lake, settings, NOW)
+    assert uploads.SOURCE.find_changes(context).days == ()
+    uploads.SOURCE.collect(context, DAY)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_data_point_waits_for_its_clip_and_becomes_an_event_once(inbox: Inbox) -> None:
+    inbox.add_data_point(1, clip=1, text=" vamo a  ver. ")
+    assert inbox.find_days(uploads.SOURCE) == {}
+    assert count_data_points(inbox.database).without_clip == 1
+    inbox.receive(1, contributor="c-7")
+    assert inbox.find_days(uploads.SOURCE) == {}
+    inbox.ingest()
+    assert inbox.find_days(uploads.SOURCE) == {DAY: True}
+    (event,) = inbox.collect()
+    (segment,) = inbox.read_segments()
+    assert event.text == " vamo a  ver. "
+    assert (event.segment_id, event.session_id) == (segment["segment_id"], segment["session_id"])
+    assert (event.person, event.source, event.status) == ("c-7", "uploads", "corrected")
+    assert (event.seen_text, event.model_version) == ("texto de la máquina", "v3")
+    assert event.created_at == RECEIVED - timedelta(minutes=1)
+    assert (event.is_blind, event.attempt) == (False, 0)
+    assert inbox.find_days(uploads.SOURCE) == {DAY: False}
+    assert inbox.collect() == [event]
+    assert count_data_points(inbox.database).without_clip == 0
+
+
+def test_a_day_with_clips_is_built_also_without_a_text(inbox: Inbox) -> None:
+    inbox.receive(1)
+    inbox.ingest()
+    workspace = inbox.workspace
+    context = SourceContext(workspace.lake, workspace.settings, NOW)
+    assert [each.day for each in find_outdated_days(workspace.lake, [uploads.SOURCE.find_changes(context)])] == [DAY]
+    build_day(workspace.lake, DAY, workspace.conventions, workspace.settings)
+    assert list(find_outdated_days(workspace.lake, [uploads.SOURCE.find_changes(context)])) == []
+
+
+def test_the_text_of_a_data_point_is_the_reference_of_its_segment(inbox: Inbox) -> None:
+    inbox.receive(1)
+    inbox.ingest()
+    inbox.add_data_point(1, clip=1, text="Vamos a ver.")
+    inbox.collect()
+    workspace = inbox.workspace
+    built = build_day(workspace.lake, DAY, workspace.conventions, workspace.settings)
+    (row,) = read_corpus_rows(workspace.lake, built, ["text", "speaker", "source", "problem"]).to_pylist()
+    assert row == {"text": "Vamos a ver.", "speaker": "c-1", "source": "uploads", "problem": None}
+
+
+def test_a_correction_from_a_clock_that_is_ahead_does_not_override_later_ones(inbox: Inbox) -> None:
+    inbox.receive(1)
+    inbox.ingest()
+    inbox.add_data_point(1, clip=1, text="Primero.", corrected_at=RECEIVED + timedelta(days=900))
+    later = RECEIVED + timedelta(minutes=2)
+    inbox.add_data_point(2, clip=1, text="Después.", corrected_at=later, received_at=later)
+    assert [each.created_at for each in inbox.collect()] == [RECEIVED, later]
+
+
+def test_another_language_or_an_unknown_status_is_set_aside_and_stops_no_other(inbox: Inbox) -> None:
+    inbox.receive(1)
+    inbox.ingest()
+    inbox.add_data_point(1, clip=1, text="Hello there.", language="en-GB")
+    inbox.add_data_point(2, clip=1, text="Hola.", status="liked")
+    inbox.add_data_point(3, clip=1, text="Hola.", language="ES_es")
+    inbox.add_data_point(4, clip=1, text="", status="unusable", reason="ruido", received_at=RECEIVED)
+    assert sorted(each.status for each in inbox.collect()) == ["corrected", "unusable"]
+    assert count_data_points(inbox.database).set_aside == 2
+    assert inbox.find_days(uploads.SOURCE) == {DAY: False}
+
+
+def test_a_collect_that_is_killed_before_it_is_noted_adds_nothing_twice(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.receive(1)
+    inbox.ingest()
+    inbox.add_data_point(1, clip=1, text="Hola.")
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("habla_ml.inbox.unread_texts.close_data_points", fail)
+        with pytest.raises(KeyboardInterrupt):
+            inbox.collect()
+    assert inbox.find_days(uploads.SOURCE) == {DAY: True}
+    assert [each.text for each in inbox.collect()] == ["Hola."]
+    assert inbox.find_days(uploads.SOURCE) == {DAY: False}
+
+
+def test_a_data_point_waits_where_the_consent_of_its_segment_is_awaited_again(tmp_path: Path) -> None:
+    registry = tmp_path / "consents.yaml"
+    entry = {"contributor": "c-1", "given": GIVEN}
+    registry.write_text(yaml.safe_dump({"contributors": [entry]}))
+    inbox = make_inbox(tmp_path, consent={"registry": str(registry)})
+    inbox.receive(1)
+    inbox.ingest()
+    inbox.add_data_point(1, clip=1, text="Hola.")
+    registry.write_text(yaml.safe_dump({"contributors": [entry | {"given": "2027-01-01"}]}))
+    assert inbox.collect() == []
+    assert inbox.find_days(uploads.SOURCE) == {DAY: False}
+    assert count_data_points(inbox.database).waiting_for_consent == 1
+    registry.write_text(yaml.safe_dump({"contributors": [entry]}))
+    assert inbox.find_days(uploads.SOURCE) == {DAY: True}
+    assert [each.text for each in inbox.collect()] == ["Hola."]
+
+
+def test_erased_segments_lose_their_data_points_and_others_keep_theirs(inbox: Inbox) -> None:
+    for number in (1, 2):
+        inbox.receive(number)
+        inbox.add_data_point(number, clip=number, text=f"Texto {number}.")
+    inbox.ingest()
+    erased, _ = sorted(row["segment_id"] for row in inbox.read_segments())
+    context = SourceContext(inbox.workspace.lake, inbox.workspace.settings, NOW)
+    assert uploads.SOURCE.forget(context, {erased, "another"}).deleted == "1 corrections of devices"
+    assert [each.segment_id == erased for each in inbox.collect()] == [False]
+    assert uploads.SOURCE.forget(replace(context, now=NOW), {erased}).deleted == ""
