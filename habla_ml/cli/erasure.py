@@ -27,7 +27,7 @@ def erase_command(
 
     context = open_context(profile)
     settings, lake, now = context.settings, context.lake, datetime.now(UTC)
-    plan = plan_erasure(lake, _find_contributor(settings, contributor), settings, now)
+    plan = plan_erasure(lake, _find_contributor(settings, contributor, now), settings, now)
     _print_plan(contributor, plan, settings)
     if dry_run:
         print_line("nothing was changed (--dry-run)")
@@ -44,15 +44,14 @@ def erase_command(
         print_labelled("left to you:", step)
 
 
-def _find_contributor(settings: Settings, name: str) -> Contributor:
-    from habla_ml.consent.register import load_register
+def _find_contributor(settings: Settings, name: str, now: datetime) -> Contributor:
+    from habla_ml.consent.admission import load_consents
 
-    registry = settings.consent.registry
-    entry = None if registry is None else load_register(registry).find(name)
+    entry = load_consents(settings, now).register.find(name)
     if entry is None:
         raise InputError(
-            f"contributor {name!r} is not in the register {registry}; set consent.registry to the register's file and "
-            "add the contributor to it (docs/consent.md)"
+            f"contributor {name!r} is not in the register {settings.consent.registry} and gave no consent in the service; "
+            "set consent.registry to the register's file and add the contributor to it (docs/consent.md)"
         )
     return entry
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
@@ -104,6 +104,12 @@ def _create_sqlite_engine(path: Path) -> Engine:
 
 
 def _create_tables(database: Database) -> None:
+    # Whoever only reads must not wait for the writers.
+    with database.read() as connection:
+        if inspect(connection).has_table(SCHEMA_STATE.name):
+            found = connection.scalar(select(SCHEMA_STATE.c.version))
+            if found == SCHEMA_VERSION:
+                return
     with database.write() as connection:
         METADATA.create_all(connection)
         found = connection.scalar(select(SCHEMA_STATE.c.version))

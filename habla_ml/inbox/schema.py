@@ -101,6 +101,17 @@ CONSENTS: Final = Table(
 )
 """`contributor` is a pseudonym and `contributor_key` its canonical form; `guardian` is that a guardian consented too."""
 
+CONSENT_TEXTS: Final = Table(
+    "consent_texts",
+    METADATA,
+    Column("document", String(50), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("language", String(5), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("text", Text, nullable=False),
+)
+"""The texts that people consented to, as they were shown."""
+
 CONSENT_REVISION: Final = Table(
     "consent_revision",
     METADATA,

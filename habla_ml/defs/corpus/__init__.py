@@ -5,7 +5,7 @@ import dagster as dg
 from habla_ml.defs.corpus.agreement import build_agreement_check
 from habla_ml.defs.corpus.annotated_corpus import build_annotated_corpus
 from habla_ml.defs.corpus.annotation_sensors import build_annotation_sensors
-from habla_ml.defs.corpus.consent_check import build_consent_checks
+from habla_ml.defs.corpus.consent_check import build_consent_check
 from habla_ml.defs.corpus.corpus_report import build_corpus_report
 from habla_ml.defs.corpus.quality_checks import build_quality_checks
 from habla_ml.defs.corpus.raw_recordings import build_raw_recordings, build_recordings_checks
@@ -30,7 +30,7 @@ def build(settings: Settings) -> dg.Definitions:
             build_splits_check(),
             *build_quality_checks(settings),
             build_agreement_check(settings),
-            *build_consent_checks(settings),
+            build_consent_check(settings),
         ],
         sensors=[build_recordings_sensor(settings), *build_annotation_sensors(settings)],
         schedules=[build_review_schedule(settings)],
