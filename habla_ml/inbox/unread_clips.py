@@ -46,6 +46,23 @@ class UnreadHour:
 
 
 @dataclass(frozen=True)
+class ReceivedHour:
+    """All clips of a UTC hour of receipt by state; erased ones are left out."""
+
+    segments: Mapping[str, str]
+    """Clip → the segment that it is in the lake."""
+    set_aside: Mapping[str, str]
+    """Clip → why it was set aside."""
+    waiting_for_consent: int
+    unread: int
+
+    @property
+    def clips(self) -> int:
+        """Their number."""
+        return len(self.segments) + len(self.set_aside) + self.waiting_for_consent + self.unread
+
+
+@dataclass(frozen=True)
 class ClipCounts:
     """The received clips by state; erased ones are left out."""
 
@@ -117,12 +134,17 @@ def requeue_set_aside_clips(database: Database, hour: str) -> int:
         return connection.execute(query).rowcount
 
 
-def read_set_aside_reasons(database: Database, hour: str) -> dict[str, str]:
-    """Return clip → why it was set aside, for an hour of receipt."""
-    columns = (CLIPS.c.clip_id, CLIPS.c.set_aside)
-    query = select(*columns).where(columns[1].is_not(None), CLIPS.c.erased_at.is_(None), CLIPS.c.hour == hour)
+def read_hour(database: Database, hour: str) -> ReceivedHour:
+    """Return the clips of an hour by state."""
+    columns = [CLIPS.c[name] for name in ("clip_id", "segment_id", "set_aside", "awaited_consents")]
+    query = select(*columns).where(CLIPS.c.hour == hour, CLIPS.c.erased_at.is_(None)).order_by(CLIPS.c.clip_id)
     with database.read() as connection:
-        return {row.clip_id: row.set_aside for row in connection.execute(query.order_by(columns[0]))}
+        rows = connection.execute(query).all()
+    segments = {row.clip_id: row.segment_id for row in rows if row.segment_id is not None}
+    set_aside = {row.clip_id: row.set_aside for row in rows if row.segment_id is None and row.set_aside is not None}
+    others = [row for row in rows if row.segment_id is None and row.set_aside is None]
+    waiting = sum(row.awaited_consents is not None for row in others)
+    return ReceivedHour(segments, set_aside, waiting, len(others) - waiting)
 
 
 def count_clips(database: Database) -> ClipCounts:

@@ -25,9 +25,10 @@ from typing import Final
 from habla_ml.audio import AudioDecoder
 from habla_ml.consent.admission import Admission, load_consents, open_admission
 from habla_ml.errors import InputError, ObjectMissingError, PointerMovedError
+from habla_ml.inbox.clip_files import get_clip_key
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.unread_clips import UnreadClip, mark_ingested, mark_waiting, read_unread_clips, set_aside
-from habla_ml.lake import Lake, compute_digest
+from habla_ml.lake import Lake, Store, compute_digest
 from habla_ml.recordings.day_reader import SegmentOrigin, build_segment
 from habla_ml.recordings.days import publish_day
 from habla_ml.recordings.metadata import SegmentHint
@@ -40,9 +41,6 @@ UPLOAD_SOURCE: Final = "upload"
 _MOST_ATTEMPTS: Final = 3
 _QUOTED_OR_NUMBER: Final = re.compile(r"b?'[^']*'|b?\"[^\"]*\"|\d[\d.,:-]*")
 
-ReadBytes = Callable[[UnreadClip], bytes]
-"""Return a clip's file as it was sent; raises `ObjectMissingError` where the inbox no longer has it."""
-
 
 @dataclass
 class IngestedHour:
@@ -53,8 +51,7 @@ class IngestedHour:
     seconds: float = 0.0
     days: dict[str, str] = field(default_factory=dict)
     """Day of recording → object id of its rows with audio, for the days that got clips."""
-    set_aside: Counter[str] = field(default_factory=Counter)
-    """Reason without values → number of clips."""
+    set_aside: int = 0
     waiting: int = 0
     """Clips whose contributor has yet to consent."""
     dated_by_receipt: int = 0
@@ -69,13 +66,16 @@ def get_upload_session_id(device_id: str, session: str) -> str:
     return f"upload-{compute_digest(['habla_ml.upload_session/1', device_id, session])[:12]}"
 
 
-def summarise_reason(reason: str) -> str:
-    """Return the reason without quoted values and numbers, so that equal faults count together and no byte is shown."""
-    return _QUOTED_OR_NUMBER.sub("…", reason)
+def count_reasons(reasons: Iterable[str]) -> dict[str, int]:
+    """Return how often each reason occurs, the most frequent first.
+
+    Quoted values and numbers are left out, so that equal faults count together and no byte of a clip is shown.
+    """
+    return dict(Counter(_QUOTED_OR_NUMBER.sub("…", each) for each in reasons).most_common())
 
 
 def ingest_hour(
-    hour: str, lake: Lake, database: Database, read_bytes: ReadBytes, settings: Settings, now: datetime
+    hour: str, lake: Lake, database: Database, store: Store, settings: Settings, now: datetime
 ) -> IngestedHour:
     """Publish the unread clips of a UTC hour of receipt, such as `2026-11-29T06`, in the days of their recording.
 
@@ -89,7 +89,7 @@ def ingest_hour(
         dated = _DatedClip.date(clip, settings)
         by_day[dated.day].append(dated)
     for day, clips in sorted(by_day.items()):
-        outcome = _publish_clips(day, clips, lake, read_bytes, settings, now)
+        outcome = _publish_clips(day, clips, lake, store, settings, now)
         mark_ingested(database, outcome.segment_ids, day)
         set_aside(database, outcome.set_aside)
         mark_waiting(database, outcome.waiting, outcome.consents)
@@ -121,11 +121,11 @@ class _DatedClip:
     def segment_id(self) -> str:
         return segment_id(UPLOAD_SOURCE, self.session_id, self.clip.clip_id)
 
-    def decode(self, read_bytes: ReadBytes, decoder: AudioDecoder, longest_s: float) -> RecordedSegment:
+    def decode(self, store: Store, decoder: AudioDecoder, longest_s: float) -> RecordedSegment:
         """Return the segment; raise `InputError` with the reason if the file cannot be used."""
         clip = self.clip
         try:
-            data = read_bytes(clip)
+            data = store.read(get_clip_key(clip.clip_id))
         except ObjectMissingError:
             raise InputError("is no longer in the inbox; send it again under a new id") from None
         if hashlib.sha256(data).hexdigest() != clip.sha256:
@@ -155,13 +155,13 @@ class _DayOutcome:
         ingested.segments += len(self.segment_ids)
         ingested.seconds += self.seconds
         ingested.days |= {self.day: self.parquet} if self.parquet else {}
-        ingested.set_aside.update(map(summarise_reason, self.set_aside.values()))
+        ingested.set_aside += len(self.set_aside)
         ingested.waiting += len(self.waiting)
         ingested.dated_by_receipt += self.dated_by_receipt
 
 
 def _publish_clips(
-    day: str, clips: Iterable[_DatedClip], lake: Lake, read_bytes: ReadBytes, settings: Settings, now: datetime
+    day: str, clips: Iterable[_DatedClip], lake: Lake, store: Store, settings: Settings, now: datetime
 ) -> _DayOutcome:
     """Publish the admitted clips of a day; a day without one is left as it is.
 
@@ -171,12 +171,12 @@ def _publish_clips(
     in_order = sorted(clips, key=lambda each: (each.session_id, each.clip.clip_id))
     for _ in range(_MOST_ATTEMPTS - 1):
         with suppress(PointerMovedError):
-            return _publish_once(day, in_order, lake, read_bytes, settings, now)
-    return _publish_once(day, in_order, lake, read_bytes, settings, now)
+            return _publish_once(day, in_order, lake, store, settings, now)
+    return _publish_once(day, in_order, lake, store, settings, now)
 
 
 def _publish_once(
-    day: str, clips: list[_DatedClip], lake: Lake, read_bytes: ReadBytes, settings: Settings, now: datetime
+    day: str, clips: list[_DatedClip], lake: Lake, store: Store, settings: Settings, now: datetime
 ) -> _DayOutcome:
     consents = load_consents(settings, now)
     outcome = _DayOutcome(day, consents.signature)
@@ -188,7 +188,7 @@ def _publish_once(
     admission = open_admission(lake, consents)
     longest_s = settings.recordings.longest_segment_s
     with AudioDecoder() as decoder:
-        read = _read_segments(clips, lambda each: each.decode(read_bytes, decoder, longest_s), admission, outcome)
+        read = _read_segments(clips, lambda each: each.decode(store, decoder, longest_s), admission, outcome)
         segments = admission.iterate_and_save_tombstones(read)
         first = next(segments, None)
         if first is not None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
+from habla_ml.inbox.clip_files import open_clip_store
 from habla_ml.inbox.database import Database, open_database
 from habla_ml.lake.factory import open_lake, open_store
-from habla_ml.settings import Settings, StoreSettings
+from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
     from habla_ml.lake import Lake, Store
@@ -43,8 +44,7 @@ class ServiceState:
     @cached_property
     def inbox(self) -> Store:
         """The store of the received clips."""
-        service = self.settings.service
-        return open_store(service.inbox or StoreSettings(url=str(self.settings.service_folder / "inbox")))
+        return open_clip_store(self.settings)
 
     @cached_property
     def release_store(self) -> Store:

@@ -12,15 +12,16 @@ from habla_ml.consent.admission import load_consents
 from habla_ml.consent.tombstones import add_tombstones, read_tombstones
 from habla_ml.errors import PointerMovedError
 from habla_ml.inbox import unread_clips
+from habla_ml.inbox.clip_files import get_clip_key
 from habla_ml.inbox.unread_clips import find_unread_hours, list_upload_days, requeue_waiting_clips
 from habla_ml.recordings import uploads
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.sessions import parse_session_start
-from habla_ml.recordings.uploads import get_upload_session_id
+from habla_ml.recordings.uploads import count_reasons, get_upload_session_id
 from habla_ml_tests.testing.encoded_audio import ENCODERS, encode_audio_file, make_pcm16_wav
-from habla_ml_tests.testing.habla_sessions import ingest_into, make_noise, set_age, write_session
+from habla_ml_tests.testing.habla_sessions import NOW, ingest_into, make_noise, set_age, write_session
 from habla_ml_tests.testing.process_kill import run_until_killed
-from habla_ml_tests.testing.received_clips import DAY, HOUR, NOW, RECEIVED, Inbox, make_clip_id, make_inbox
+from habla_ml_tests.testing.received_clips import DAY, HOUR, RECEIVED, Inbox, make_clip_id, make_inbox
 
 GIVEN = "2026-01-01"
 
@@ -35,7 +36,7 @@ def test_a_clip_of_each_format_of_a_phone_becomes_a_segment_of_its_day(inbox: In
     clips["wav"] = make_pcm16_wav(make_noise(1.0))
     ids = {inbox.receive(at, data, contributor=f"c-{at}"): kind for at, (kind, data) in enumerate(clips.items())}
     done = inbox.ingest()
-    assert (done.segments, done.set_aside, list(done.days)) == (8, {}, [DAY])
+    assert (done.segments, done.set_aside, list(done.days)) == (8, 0, [DAY])
     rows = {row["file_name"]: row for row in inbox.read_segments()}
     assert rows.keys() == ids.keys()
     session = get_upload_session_id(inbox.read_clip(next(iter(ids)))["device_id"], "3A lengua")
@@ -57,11 +58,15 @@ def test_a_bad_clip_is_set_aside_with_a_reason_and_stops_no_other(inbox: Inbox) 
         inbox.receive(5, sha256="0" * 64): "other bytes than were received",
         (lost := inbox.receive(6)): "no longer in the inbox",
     }
-    inbox.store.delete(f"clips/{lost}")
+    inbox.store.delete(get_clip_key(lost))
     good = inbox.receive(7)
     done = inbox.ingest()
-    assert (done.segments, done.set_aside.total()) == (1, 6)
-    assert not any("no audio at" in reason or "31" in reason for reason in done.set_aside)
+    assert (done.segments, done.set_aside) == (1, 6)
+    found = unread_clips.read_hour(inbox.database, HOUR)
+    assert (list(found.segments), found.set_aside.keys(), found.unread) == ([good], bad.keys(), 0)
+    shown = count_reasons(found.set_aside.values())
+    assert sum(shown.values()) == 6
+    assert not any("no audio at" in reason or "31" in reason for reason in shown)
     for clip_id, reason in bad.items():
         stored = inbox.read_clip(clip_id)
         assert reason in stored["set_aside"]
@@ -73,8 +78,8 @@ def test_a_bad_clip_is_set_aside_with_a_reason_and_stops_no_other(inbox: Inbox) 
 @pytest.mark.parametrize(
     ("recorded_at", "day", "is_kept"),
     [
-        (datetime(2026, 11, 19, 22, 30, tzinfo=UTC), "2026-11-19", True),
-        (datetime(2026, 11, 19, 23, 30, tzinfo=UTC), "2026-11-20", True),  # 00:30 in Madrid
+        (datetime(2026, 3, 1, 22, 30, tzinfo=UTC), "2026-03-01", True),
+        (datetime(2026, 3, 1, 23, 30, tzinfo=UTC), "2026-03-02", True),  # 00:30 in Madrid
         (None, DAY, False),
         (RECEIVED + timedelta(days=400), DAY, False),
         (datetime(1970, 1, 1, tzinfo=UTC), DAY, False),
@@ -91,10 +96,10 @@ def test_a_clip_is_of_its_local_day_or_of_its_receipt_if_its_date_is_wrong(
 
 
 def test_a_clip_from_before_the_first_day_is_set_aside_until_the_setting_is_earlier(tmp_path: Path) -> None:
-    inbox = make_inbox(tmp_path, recordings={"first_day": "2026-11-21"})
+    inbox = make_inbox(tmp_path, recordings={"first_day": "2026-03-03"})
     clip_id = inbox.receive(1)
     assert inbox.ingest().segments == 0
-    assert "before recordings.first_day (2026-11-21)" in inbox.read_clip(clip_id)["set_aside"]
+    assert "before recordings.first_day (2026-03-03)" in inbox.read_clip(clip_id)["set_aside"]
     earlier = make_inbox(tmp_path, recordings={"first_day": DAY})
     assert unread_clips.requeue_set_aside_clips(earlier.database, HOUR) == 1
     assert earlier.ingest().segments == 1
@@ -109,7 +114,7 @@ def test_the_same_clips_give_the_same_objects_in_whatever_order_they_come(tmp_pa
     for number in (3, 1, 2, 0):
         moment = later if number % 2 else RECEIVED
         second.receive(number, session=str(number % 2), received_at=moment)
-        second.ingest("2026-11-20T11" if number % 2 else HOUR)
+        second.ingest("2026-03-02T11" if number % 2 else HOUR)
     days = [load_day(each.workspace.lake, DAY) for each in (first, second)]
     assert days[0] == days[1]
     assert days[0] is not None
@@ -117,7 +122,7 @@ def test_the_same_clips_give_the_same_objects_in_whatever_order_they_come(tmp_pa
 
 
 def test_clips_join_a_day_of_habla_and_stay_when_habla_changes_it(inbox: Inbox) -> None:
-    name = "11111_20261120_090000"
+    name = "11111_20260302_090000"
     set_age(write_session(inbox.workspace.recordings, name, 2), 24)
     ingest_into(inbox.workspace, DAY)
     inbox.receive(1)
@@ -150,7 +155,7 @@ def test_an_ingest_that_is_killed_before_any_step_is_completed_by_the_next(tmp_p
         assert run_until_killed(work, step)
         killed = make_inbox(folder)
         killed.ingest()
-        for day in (DAY, "2026-11-19"):
+        for day in (DAY, "2026-03-01"):
             assert load_day(killed.workspace.lake, day) == load_day(whole.workspace.lake, day)
         for number in (0, 1, 2, 9):
             assert killed.read_clip(make_clip_id(number)) == whole.read_clip(make_clip_id(number))
@@ -170,7 +175,7 @@ def _call_before(before_step: Callable[[], None]) -> None:
 def test_a_day_that_another_run_publishes_meanwhile_keeps_what_both_bring(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_age(write_session(inbox.workspace.recordings, "11111_20261120_090000", 1), 24)
+    set_age(write_session(inbox.workspace.recordings, "11111_20260302_090000", 1), 24)
     inbox.receive(1)
     inbox.receive(2)
     original, calls = uploads.build_segment, []
@@ -227,11 +232,11 @@ def test_a_clip_waits_for_the_consent_of_its_contributor_and_comes_in_with_it(tm
 
 def test_a_withdrawn_voice_does_not_come_in_and_leaves_a_tombstone(tmp_path: Path) -> None:
     registry = tmp_path / "consents.yaml"
-    register(registry, {"contributor": "c-1", "given": GIVEN, "withdrawn": "2026-11-01"})
+    register(registry, {"contributor": "c-1", "given": GIVEN, "withdrawn": "2026-02-01"})
     inbox = make_inbox(tmp_path, consent={"registry": str(registry)})
     clip_id = inbox.receive(1)
     assert inbox.ingest().days == {}
-    assert "was withdrawn on 2026-11-01" in inbox.read_clip(clip_id)["set_aside"]
+    assert "was withdrawn on 2026-02-01" in inbox.read_clip(clip_id)["set_aside"]
     assert load_day(inbox.workspace.lake, DAY) is None
     assert len(read_tombstones(inbox.workspace.lake).sounds) == 1
 
@@ -248,11 +253,11 @@ def test_an_erased_sound_does_not_come_back_under_another_id(inbox: Inbox) -> No
 
 
 def test_the_name_of_an_upload_session_is_none_of_habla_and_hides_what_the_app_chose() -> None:
-    name = get_upload_session_id("phone", "María_20261120_090000")
+    name = get_upload_session_id("phone", "María_20260302_090000")
     assert parse_session_start(name) is None
     assert "Mar" not in name
-    assert name == get_upload_session_id("phone", "María_20261120_090000")
-    assert name != get_upload_session_id("other phone", "María_20261120_090000")
+    assert name == get_upload_session_id("phone", "María_20260302_090000")
+    assert name != get_upload_session_id("other phone", "María_20260302_090000")
 
 
 def test_days_and_hours_of_uploads_are_listed_once(inbox: Inbox) -> None:
@@ -260,6 +265,6 @@ def test_days_and_hours_of_uploads_are_listed_once(inbox: Inbox) -> None:
     for number in range(6):
         inbox.receive(number, recorded_at=RECEIVED - timedelta(days=number % 3))
     inbox.receive(7, received_at=RECEIVED + timedelta(hours=1))
-    assert [(each.hour, each.clips) for each in find_unread_hours(inbox.database)] == [(HOUR, 6), ("2026-11-20T11", 1)]
+    assert [(each.hour, each.clips) for each in find_unread_hours(inbox.database)] == [(HOUR, 6), ("2026-03-02T11", 1)]
     inbox.ingest()
-    assert list_upload_days(inbox.database) == ["2026-11-18", "2026-11-19", DAY]
+    assert list_upload_days(inbox.database) == ["2026-02-28", "2026-03-01", DAY]

@@ -13,7 +13,7 @@ from habla_ml.annotation.sources import page
 from habla_ml_tests.testing.habla_sessions import NOW, ingest_into, set_age, write_session
 from habla_ml_tests.testing.received_clips import DAY, RECEIVED, Inbox, make_inbox
 
-SESSION = "11111_20261120_090000"
+SESSION = "11111_20260302_090000"
 
 
 @pytest.fixture
