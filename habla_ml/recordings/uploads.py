@@ -28,15 +28,13 @@ from habla_ml.errors import InputError, ObjectMissingError, PointerMovedError
 from habla_ml.inbox.clip_files import get_clip_key
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.unread_clips import UnreadClip, mark_ingested, mark_waiting, read_unread_clips, set_aside
-from habla_ml.lake import Lake, Store, compute_digest
+from habla_ml.lake import Lake, Store
 from habla_ml.recordings.day_reader import SegmentOrigin, build_segment
 from habla_ml.recordings.days import publish_day
 from habla_ml.recordings.metadata import SegmentHint
 from habla_ml.recordings.segments import RecordedSegment, segment_id
+from habla_ml.recordings.upload_names import UPLOAD_SOURCE, get_upload_session_id
 from habla_ml.settings import Settings
-
-UPLOAD_SOURCE: Final = "upload"
-"""Source of a clip that the service received."""
 
 _MOST_ATTEMPTS: Final = 3
 _QUOTED_OR_NUMBER: Final = re.compile(r"b?'[^']*'|b?\"[^\"]*\"|\d[\d.,:-]*")
@@ -56,14 +54,6 @@ class IngestedHour:
     """Clips whose contributor has yet to consent."""
     dated_by_receipt: int = 0
     """Segments without a credible date of recording."""
-
-
-def get_upload_session_id(device_id: str, session: str) -> str:
-    """Return the name in the lake of a device's session.
-
-    A digest, because the name that the app chose can name a person. It never has the form of a name of Habla's sessions.
-    """
-    return f"upload-{compute_digest(['habla_ml.upload_session/1', device_id, session])[:12]}"
 
 
 def count_reasons(reasons: Iterable[str]) -> dict[str, int]:

@@ -17,7 +17,8 @@ from habla_ml.inbox.unread_clips import find_unread_hours, list_upload_days, req
 from habla_ml.recordings import uploads
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.sessions import parse_session_start
-from habla_ml.recordings.uploads import count_reasons, get_upload_session_id
+from habla_ml.recordings.upload_names import get_upload_session_id, is_upload_session
+from habla_ml.recordings.uploads import count_reasons
 from habla_ml_tests.testing.encoded_audio import ENCODERS, encode_audio_file, make_pcm16_wav
 from habla_ml_tests.testing.habla_sessions import NOW, ingest_into, make_noise, set_age, write_session
 from habla_ml_tests.testing.process_kill import run_until_killed
@@ -254,7 +255,9 @@ def test_an_erased_sound_does_not_come_back_under_another_id(inbox: Inbox) -> No
 
 def test_the_name_of_an_upload_session_is_none_of_habla_and_hides_what_the_app_chose() -> None:
     name = get_upload_session_id("phone", "María_20260302_090000")
+    assert is_upload_session(name)
     assert parse_session_start(name) is None
+    assert not is_upload_session("upload-3a_20260302_090000")
     assert "Mar" not in name
     assert name == get_upload_session_id("phone", "María_20260302_090000")
     assert name != get_upload_session_id("other phone", "María_20260302_090000")

@@ -15,6 +15,7 @@ from habla_ml.annotation.events import AnnotationEvent, AnswerStatus
 from habla_ml.annotation.inbox_texts import SENSOR, append_admitted_events, describe_days
 from habla_ml.annotation.source import AnnotationSource, ForgetReport, SourceChanges, SourceContext
 from habla_ml.consent.admission import load_consents
+from habla_ml.recordings.upload_names import get_upload_session_id
 
 if TYPE_CHECKING:
     from habla_ml.inbox.unread_texts import UnreadDataPoint
@@ -44,7 +45,6 @@ def collect(context: SourceContext, day: str) -> None:
     """Append the unread data points of one day to the log, with the errors of `append_admitted_events`."""
     from habla_ml.inbox.database import open_existing_database
     from habla_ml.inbox.unread_texts import close_data_points, read_data_points
-    from habla_ml.recordings.uploads import get_upload_session_id
 
     with open_existing_database(context.settings) as database:
         found = [] if database is None else read_data_points(database, day)
