@@ -114,12 +114,6 @@ def requeue_waiting_data_points(database: Database, is_unchanged: Callable[[str]
     return requeue_waiting(database, DATA_POINTS, _is_unread_data_point(), is_unchanged)
 
 
-def delete_data_points_of(database: Database, segment_ids: Collection[str]) -> int:
-    """Delete the data points on the clips of these segments; return how many."""
-    clips = select(CLIPS.c.clip_id).where(CLIPS.c.segment_id.in_(bindparam("ids", expanding=True)))
-    return _delete_by_segment(database, delete(DATA_POINTS).where(DATA_POINTS.c.clip_id.in_(clips)), segment_ids)
-
-
 def count_data_points(database: Database) -> DataPointCounts:
     """Return how many data points are no annotation yet, or cannot be one."""
     is_waiting = DATA_POINTS.c.awaited_consents.is_not(None)
@@ -164,8 +158,12 @@ def list_answered_days(database: Database) -> list[str]:
 
 def delete_answers_of(database: Database, segment_ids: Collection[str]) -> int:
     """Delete the answers on these segments; return how many."""
-    query = delete(ANSWERS).where(ANSWERS.c.segment_id.in_(bindparam("ids", expanding=True)))
-    return _delete_by_segment(database, query, segment_ids)
+    ids, deleted = sorted(segment_ids), 0
+    for start in range(0, len(ids), _ROWS_PER_QUERY):
+        query = delete(ANSWERS).where(ANSWERS.c.segment_id.in_(ids[start : start + _ROWS_PER_QUERY]))
+        with database.write() as connection:
+            deleted += connection.execute(query).rowcount
+    return deleted
 
 
 def _is_unread_data_point() -> ColumnElement[bool]:
@@ -191,11 +189,3 @@ def _write_each(database: Database, query: Any, rows: Sequence[Mapping[str, Any]
     for start in range(0, len(rows), _ROWS_PER_QUERY):
         with database.write() as connection:
             connection.execute(query, rows[start : start + _ROWS_PER_QUERY])
-
-
-def _delete_by_segment(database: Database, query: Any, segment_ids: Collection[str]) -> int:
-    ids, deleted = sorted(segment_ids), 0
-    for start in range(0, len(ids), _ROWS_PER_QUERY):
-        with database.write() as connection:
-            deleted += connection.execute(query, {"ids": ids[start : start + _ROWS_PER_QUERY]}).rowcount
-    return deleted

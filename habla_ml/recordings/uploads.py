@@ -3,7 +3,7 @@
 A clip is decoded in the jailed child process, whatever its format, and becomes a segment as Habla's are, under the same
 admission. The inbox notes which clips are in the lake only once their day is published, so that an interrupted hour is
 read again and gives the same objects. A clip that cannot be used is set aside with a reason. One whose contributor has
-yet to consent waits, undecoded.
+yet to consent waits, undecoded. One of a voice that was erased or withdrawn is erased from the inbox.
 
 A clip is of the local day of its recording. A date that is missing, later than the receipt, or before
 `recordings.first_day` is from no clock that can be believed: the clip is then of the day of its receipt, and when it was
@@ -27,6 +27,7 @@ from habla_ml.consent.admission import Admission, load_consents, open_admission
 from habla_ml.errors import InputError, ObjectMissingError, PointerMovedError
 from habla_ml.inbox.clip_files import get_clip_key
 from habla_ml.inbox.database import Database
+from habla_ml.inbox.erased_clips import erase_clips
 from habla_ml.inbox.unread_clips import UnreadClip, mark_ingested, mark_waiting, read_unread_clips, set_aside
 from habla_ml.lake import Lake, Store
 from habla_ml.recordings.day_reader import SegmentOrigin, build_segment
@@ -50,6 +51,8 @@ class IngestedHour:
     days: dict[str, str] = field(default_factory=dict)
     """Day of recording → object id of its rows with audio, for the days that got clips."""
     set_aside: int = 0
+    refused: int = 0
+    """Clips of a voice that was erased or whose consent was withdrawn; they are erased from the inbox."""
     waiting: int = 0
     """Clips whose contributor has yet to consent."""
     dated_by_receipt: int = 0
@@ -83,6 +86,7 @@ def ingest_hour(
         mark_ingested(database, outcome.segment_ids, day)
         set_aside(database, outcome.set_aside)
         mark_waiting(database, outcome.waiting, outcome.consents)
+        erase_clips(database, store, outcome.refused, now)
         outcome.add_to(ingested)
     return ingested
 
@@ -136,6 +140,7 @@ class _DayOutcome:
     parquet: str = ""
     segment_ids: dict[str, str] = field(default_factory=dict)
     set_aside: dict[str, str] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     seconds: float = 0.0
     dated_by_receipt: int = 0
@@ -146,6 +151,7 @@ class _DayOutcome:
         ingested.seconds += self.seconds
         ingested.days |= {self.day: self.parquet} if self.parquet else {}
         ingested.set_aside += len(self.set_aside)
+        ingested.refused += len(self.refused)
         ingested.waiting += len(self.waiting)
         ingested.dated_by_receipt += self.dated_by_receipt
 
@@ -203,8 +209,8 @@ def _read_segments(
         except InputError as error:
             outcome.set_aside[clip_id] = str(error)
             continue
-        if reason := admission.explain_refusal(each.session_id, speaker, each.segment_id, segment.audio_sha256):
-            outcome.set_aside[clip_id] = reason
+        if admission.explain_refusal(each.session_id, speaker, each.segment_id, segment.audio_sha256):
+            outcome.refused.append(clip_id)
             continue
         outcome.segment_ids[clip_id] = each.segment_id
         outcome.seconds += segment.duration_s

@@ -144,7 +144,7 @@ def receive_two_days(folder: Path) -> Inbox:
 def test_an_ingest_that_is_killed_before_any_step_is_completed_by_the_next(tmp_path: Path) -> None:
     whole = receive_two_days(tmp_path / "whole")
     whole.ingest()
-    for step in range(1, 9):  # of each of two days: publish, mark, set aside, mark as waiting
+    for step in range(1, 11):  # of each of two days: publish, and four notes of what became of the clips
         folder = tmp_path / str(step)
         receive_two_days(folder)
 
@@ -163,7 +163,7 @@ def test_an_ingest_that_is_killed_before_any_step_is_completed_by_the_next(tmp_p
 
 
 def _call_before(before_step: Callable[[], None]) -> None:
-    for name in ("publish_day", "mark_ingested", "set_aside", "mark_waiting"):
+    for name in ("publish_day", "mark_ingested", "set_aside", "mark_waiting", "erase_clips"):
         original = getattr(uploads, name)
 
         def step(*arguments: object, _original: Callable[..., object] = original, **options: object) -> object:
@@ -231,13 +231,21 @@ def test_a_clip_waits_for_the_consent_of_its_contributor_and_comes_in_with_it(tm
     assert {row["file_name"] for row in inbox.read_segments()} == {waiting, other}
 
 
+def assert_erased_from_inbox(inbox: Inbox, clip_id: str) -> None:
+    stored = inbox.read_clip(clip_id)
+    assert (stored["erased_at"], stored["contributor"], stored["session"]) == (NOW, None, "")
+    assert inbox.store.read_versioned(get_clip_key(clip_id)) is None
+    assert find_unread_hours(inbox.database) == []
+
+
 def test_a_withdrawn_voice_does_not_come_in_and_leaves_a_tombstone(tmp_path: Path) -> None:
     registry = tmp_path / "consents.yaml"
     register(registry, {"contributor": "c-1", "given": GIVEN, "withdrawn": "2026-02-01"})
     inbox = make_inbox(tmp_path, consent={"registry": str(registry)})
     clip_id = inbox.receive(1)
-    assert inbox.ingest().days == {}
-    assert "was withdrawn on 2026-02-01" in inbox.read_clip(clip_id)["set_aside"]
+    done = inbox.ingest()
+    assert (done.days, done.refused) == ({}, 1)
+    assert_erased_from_inbox(inbox, clip_id)
     assert load_day(inbox.workspace.lake, DAY) is None
     assert len(read_tombstones(inbox.workspace.lake).sounds) == 1
 
@@ -249,8 +257,9 @@ def test_an_erased_sound_does_not_come_back_under_another_id(inbox: Inbox) -> No
     (row,) = inbox.read_segments()
     add_tombstones(inbox.workspace.lake, [row["segment_id"]], [row["audio_sha256"]])
     again = inbox.receive(2, data, contributor="c-9")
-    assert inbox.ingest().segments == 0
-    assert "was erased" in inbox.read_clip(again)["set_aside"]
+    done = inbox.ingest()
+    assert (done.segments, done.refused) == (0, 1)
+    assert_erased_from_inbox(inbox, again)
 
 
 def test_the_name_of_an_upload_session_is_none_of_habla_and_hides_what_the_app_chose() -> None:

@@ -63,13 +63,19 @@ def collect(context: SourceContext, day: str) -> None:
 
 
 def forget(context: SourceContext, segment_ids: Collection[str]) -> ForgetReport:
-    """Delete the data points on the clips of these segments."""
+    """Erase the clips of these segments from the inbox, with the data points on them.
+
+    Raises `LakeError` if the inbox cannot be written.
+    """
+    from habla_ml.inbox.clip_files import open_clip_store
     from habla_ml.inbox.database import open_existing_database
-    from habla_ml.inbox.unread_texts import delete_data_points_of
+    from habla_ml.inbox.erased_clips import erase_clips_of_segments
 
     with open_existing_database(context.settings) as database:
-        deleted = 0 if database is None else delete_data_points_of(database, segment_ids)
-    return ForgetReport(f"{deleted} corrections of devices" if deleted else "")
+        if database is None:
+            return ForgetReport()
+        erased = erase_clips_of_segments(database, open_clip_store(context.settings), segment_ids, context.now)
+    return ForgetReport(f"{erased} received clips" if erased else "")
 
 
 def _find_problem(point: UnreadDataPoint, language: str) -> str:

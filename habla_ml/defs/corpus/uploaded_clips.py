@@ -146,10 +146,11 @@ def _describe_hour(database: "Database", ingested: "IngestedHour") -> dg.Materia
     metadata: dict[str, Any] = {
         "received": hour.clips,
         "segments": len(hour.segments),
-        "read now": ingested.segments + ingested.set_aside + ingested.waiting,
+        "read now": ingested.segments + ingested.set_aside + ingested.waiting + ingested.refused,
         "new segments": ingested.segments,
         "new hours": round(ingested.seconds / 3600, 4),
         "new without a credible date": ingested.dated_by_receipt,
+        "refused now": ingested.refused,
         "waiting for a consent": hour.waiting_for_consent,
         "set aside": len(hour.set_aside),
         "reasons": table(({"reason": name, "clips": count} for name, count in reasons.items()), ["reason", "clips"]),

@@ -1,6 +1,5 @@
 """Corrections of devices become annotation events once their clip is a segment."""
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import yaml
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources import uploads
 from habla_ml.corpus.build import build_day, find_outdated_days, read_corpus_rows
+from habla_ml.inbox.clip_files import get_clip_key
 from habla_ml.inbox.unread_texts import count_data_points
 from habla_ml_tests.testing.habla_sessions import NOW
 from habla_ml_tests.testing.received_clips import DAY, RECEIVED, Inbox, make_inbox
@@ -130,13 +130,16 @@ def test_a_data_point_waits_where_the_consent_of_its_segment_is_awaited_again(tm
     assert [each.text for each in inbox.collect()] == ["Hola."]
 
 
-def test_erased_segments_lose_their_data_points_and_others_keep_theirs(inbox: Inbox) -> None:
-    for number in (1, 2):
-        inbox.receive(number)
+def test_erased_segments_lose_their_clips_and_data_points_and_others_keep_theirs(inbox: Inbox) -> None:
+    clips = {inbox.receive(number): number for number in (1, 2)}
+    for number in clips.values():
         inbox.add_data_point(number, clip=number, text=f"Texto {number}.")
     inbox.ingest()
-    erased, _ = sorted(row["segment_id"] for row in inbox.read_segments())
+    erased, kept = sorted(inbox.read_segments(), key=lambda row: row["segment_id"])
     context = SourceContext(inbox.workspace.lake, inbox.workspace.settings, NOW)
-    assert uploads.SOURCE.forget(context, {erased, "another"}).deleted == "1 corrections of devices"
-    assert [each.segment_id == erased for each in inbox.collect()] == [False]
-    assert uploads.SOURCE.forget(replace(context, now=NOW), {erased}).deleted == ""
+    assert uploads.SOURCE.forget(context, {erased["segment_id"], "another"}).deleted == "1 received clips"
+    assert inbox.store.read_versioned(get_clip_key(erased["file_name"])) is None
+    assert inbox.store.read_versioned(get_clip_key(kept["file_name"])) is not None
+    assert inbox.read_clip(erased["file_name"])["contributor"] is None
+    assert [each.text for each in inbox.collect()] == [f"Texto {clips[kept['file_name']]}."]
+    assert uploads.SOURCE.forget(context, {erased["segment_id"]}).deleted == ""

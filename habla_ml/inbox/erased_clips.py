@@ -1,0 +1,54 @@
+"""Erase received clips: their files, the texts on them, and whose they were. The id stays, so that no clip returns.
+
+Files go first. An erasure that is interrupted is complete when it runs again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import delete, select, update
+
+from habla_ml.inbox.clip_files import get_clip_key
+from habla_ml.inbox.database import Database
+from habla_ml.inbox.schema import CLIPS, DATA_POINTS
+from habla_ml.lake import Store
+
+_ROWS_PER_QUERY: Final = 500
+
+
+def erase_clips(database: Database, store: Store, clip_ids: Collection[str], now: datetime) -> int:
+    """Erase these clips and the data points on them; return how many clips were not erased before.
+
+    Raises `LakeError` if a file or a row cannot be deleted.
+    """
+    erased = 0
+    for ids in _divide(clip_ids):
+        with database.read() as connection:
+            rows = select(CLIPS.c.clip_id).where(CLIPS.c.clip_id.in_(ids), CLIPS.c.erased_at.is_(None))
+            present = list(connection.scalars(rows))
+        for clip_id in present:
+            store.delete(get_clip_key(clip_id))
+        values = {"erased_at": now, "contributor": None, "contributor_key": None, "session": ""}
+        with database.write() as connection:
+            connection.execute(delete(DATA_POINTS).where(DATA_POINTS.c.clip_id.in_(ids)))
+            rows_left = update(CLIPS).where(CLIPS.c.clip_id.in_(present), CLIPS.c.erased_at.is_(None))
+            erased += connection.execute(rows_left.values(values)).rowcount
+    return erased
+
+
+def erase_clips_of_segments(database: Database, store: Store, segment_ids: Collection[str], now: datetime) -> int:
+    """Erase the clips that these segments are, as `erase_clips` does."""
+    found: list[str] = []
+    for ids in _divide(segment_ids):
+        with database.read() as connection:
+            rows = select(CLIPS.c.clip_id).where(CLIPS.c.segment_id.in_(ids), CLIPS.c.erased_at.is_(None))
+            found += connection.scalars(rows)
+    return erase_clips(database, store, found, now)
+
+
+def _divide(ids: Collection[str]) -> list[Sequence[str]]:
+    ordered = sorted(ids)
+    return [ordered[start : start + _ROWS_PER_QUERY] for start in range(0, len(ordered), _ROWS_PER_QUERY)]
