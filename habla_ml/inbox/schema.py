@@ -170,6 +170,7 @@ DATA_POINTS: Final = Table(
     Column("awaited_consents", String(100)),
     Index("data_points_by_hour", "hour"),
     Index("data_points_by_clip", "clip_id"),
+    _partial_index("data_points_set_aside", "hour", "set_aside IS NOT NULL"),
     _partial_index("data_points_unread", "clip_id", "collected_at IS NULL AND set_aside IS NULL"),
 )
 """`collected_at` is set when the log of annotations has it, or it is `set_aside` with this reason."""

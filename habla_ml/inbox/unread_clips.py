@@ -69,7 +69,10 @@ class ClipCounts:
     unread: int
     oldest_unread_at: datetime | None
     waiting_for_consent: int
-    set_aside: int
+    set_aside: Mapping[str, int]
+    """Hour of receipt → clips that were set aside, newest first."""
+    example: str
+    """Why one of them was set aside; empty where none was."""
 
 
 def is_unread_clip() -> ColumnElement[bool]:
@@ -155,10 +158,12 @@ def count_clips(database: Database) -> ClipCounts:
         func.min(CLIPS.c.received_at).filter(~is_waiting),
         func.count().filter(is_waiting),
     ).where(is_unread_clip())
-    aside = select(func.count()).where(CLIPS.c.set_aside.is_not(None), CLIPS.c.erased_at.is_(None))
+    is_set_aside = and_(CLIPS.c.set_aside.is_not(None), CLIPS.c.erased_at.is_(None))
+    hours = select(CLIPS.c.hour, func.count(), func.min(CLIPS.c.set_aside)).where(is_set_aside).group_by(CLIPS.c.hour)
     with database.read() as connection:
         count, oldest, waiting = connection.execute(unread).one()
-        return ClipCounts(count, oldest, waiting, connection.scalar(aside) or 0)
+        rows = connection.execute(hours.order_by(CLIPS.c.hour.desc())).all()
+    return ClipCounts(count, oldest, waiting, {row[0]: row[1] for row in rows}, rows[0][2] if rows else "")
 
 
 def list_upload_days(database: Database) -> list[str]:

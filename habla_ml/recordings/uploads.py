@@ -59,12 +59,14 @@ class IngestedHour:
     """Segments without a credible date of recording."""
 
 
-def count_reasons(reasons: Iterable[str]) -> dict[str, int]:
-    """Return how often each reason occurs, the most frequent first.
+def strip_values(reason: str) -> str:
+    """Return a reason without quoted values and numbers, so that no byte of a clip is shown."""
+    return _QUOTED_OR_NUMBER.sub("…", reason)
 
-    Quoted values and numbers are left out, so that equal faults count together and no byte of a clip is shown.
-    """
-    return dict(Counter(_QUOTED_OR_NUMBER.sub("…", each) for each in reasons).most_common())
+
+def count_reasons(reasons: Iterable[str]) -> dict[str, int]:
+    """Return how often each reason without its values occurs, the most frequent first."""
+    return dict(Counter(map(strip_values, reasons)).most_common())
 
 
 def ingest_hour(
