@@ -62,6 +62,8 @@ def _print_plan(contributor: str, plan: ErasurePlan, settings: Settings) -> None
         f"{contributor}: {len(found.segments)} segments, {found.hours * 60:.1f} minutes on {len(found.days)} days "
         f"in {settings.lake.url}"
     )
+    if plan.received_clips:
+        print_line(f"{plan.received_clips} clips in the service, with their corrections")
     if found.withheld:
         print_line(f"{len(found.withheld)} more segments were withheld; their annotations are erased too")
     _print_versions(plan.affected_versions.trained, plan.affected_versions.evaluated)

@@ -190,9 +190,11 @@ def withdraw_consents(connection: Connection, contributor: str, now: datetime) -
 
     Returns all consents of the contributor, none if there is no such contributor.
     """
+    found = read_consents(connection, contributor)
+    if all(each.withdrawn_at is not None for each in found):
+        return found
     _raise_revision(connection)
-    key = canonical_name(contributor)
-    valid = and_(CONSENTS.c.contributor_key == key, CONSENTS.c.withdrawn_at.is_(None))
+    valid = and_(CONSENTS.c.contributor_key == canonical_name(contributor), CONSENTS.c.withdrawn_at.is_(None))
     connection.execute(update(CONSENTS).where(valid).values(withdrawn_at=now))
     return read_consents(connection, contributor)
 
@@ -206,6 +208,8 @@ def list_awaiting_erasure(connection: Connection) -> list[str]:
 
 def mark_erased(connection: Connection, contributor: str, now: datetime) -> None:
     """Note that everything received from a contributor who withdrew is erased."""
+    if not any(each.is_awaiting_erasure for each in read_consents(connection, contributor)):
+        return
     _raise_revision(connection)
     columns = CONSENTS.c
     pending = and_(columns.withdrawn_at.is_not(None), columns.erased_at.is_(None))

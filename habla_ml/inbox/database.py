@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from habla_ml.inbox.schema import METADATA, SCHEMA_STATE, SCHEMA_VERSION
 from habla_ml.settings import Settings
 
 _BUSY_TIMEOUT_MS: Final = 30_000
+_CHECKPOINT_ATTEMPTS: Final = 20
+_CHECKPOINT_PAUSE_S: Final = 0.5
 _SQLITE_NAME: Final = "service.sqlite"
 
 
@@ -42,6 +45,25 @@ class Database:
             if self.engine.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
+
+    def purge_deleted(self) -> None:
+        """Remove what deleted rows left in the database's files.
+
+        SQLite overwrites a deleted row, but moving rows between pages leaves copies of it, and so does the write-ahead
+        log. Writers wait meanwhile. A PostgreSQL server keeps its own log and backups. Raises `LakeError` if another
+        process keeps reading an old state, or the database cannot be used; run again.
+        """
+        with _translate_errors(self.engine), self.engine.connect() as connection:
+            if self.engine.dialect.name != "sqlite":
+                connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM")
+                return
+            connection.exec_driver_sql("VACUUM")
+            for _ in range(_CHECKPOINT_ATTEMPTS):
+                is_busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+                if not is_busy:
+                    return
+                time.sleep(_CHECKPOINT_PAUSE_S)
+        raise LakeError("the service's database is in use and cannot be compacted; run again")
 
     def close(self) -> None:
         """Close all connections."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import delete, select, update
 
@@ -17,6 +17,15 @@ from habla_ml.inbox.schema import CLIPS, DATA_POINTS
 from habla_ml.lake import Store
 
 _ROWS_PER_QUERY: Final = 500
+_ERASED: Final[dict[str, Any]] = {
+    "contributor": None,
+    "contributor_key": None,
+    "session": "",
+    "recorded_at": None,
+    "set_aside": None,
+    "awaited_consents": None,
+}
+"""What is left of an erased clip: its id, its sha256 and size, when it was received and erased, and its segment's id."""
 
 
 def erase_clips(database: Database, store: Store, clip_ids: Collection[str], now: datetime) -> int:
@@ -31,11 +40,10 @@ def erase_clips(database: Database, store: Store, clip_ids: Collection[str], now
             present = list(connection.scalars(rows))
         for clip_id in present:
             store.delete(get_clip_key(clip_id))
-        values = {"erased_at": now, "contributor": None, "contributor_key": None, "session": ""}
         with database.write() as connection:
             connection.execute(delete(DATA_POINTS).where(DATA_POINTS.c.clip_id.in_(ids)))
             rows_left = update(CLIPS).where(CLIPS.c.clip_id.in_(present), CLIPS.c.erased_at.is_(None))
-            erased += connection.execute(rows_left.values(values)).rowcount
+            erased += connection.execute(rows_left.values(**_ERASED, erased_at=now)).rowcount
     return erased
 
 
