@@ -91,13 +91,14 @@ def erase(
     withdraw(settings, plan.contributor, now)
     erased = _write_tombstones(lake, plan, now)
     progress(f"{len(erased.segments)} segments have a tombstone and cannot enter the lake again")
-    clips = erase_received_clips(settings, plan.contributor, erased.segments, now)
-    if clips:
-        progress(f"{clips} clips deleted that the service had received")
     forgotten = [each.forget(SourceContext(lake, settings, now), erased.segments) for each in SOURCES]
     for each in forgotten:
         if each.deleted:
             progress(f"{each.deleted} deleted")
+    # After the sources: it also overwrites the rows that they deleted in the service's database.
+    clips = erase_received_clips(settings, plan.contributor, erased.segments, now)
+    if clips:
+        progress(f"{clips} clips deleted that the service had received")
     labels = [each.label for each in plan.contributor.speakers if each.sessions == ("*",)]
     names = frozenset(map(canonical_name, (plan.contributor.contributor, *labels)))
     matcher = ErasureMatcher(erased.segments, erased.sounds, names)

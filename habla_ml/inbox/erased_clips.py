@@ -47,16 +47,6 @@ def erase_clips(database: Database, store: Store, clip_ids: Collection[str], now
     return erased
 
 
-def erase_clips_of_segments(database: Database, store: Store, segment_ids: Collection[str], now: datetime) -> int:
-    """Erase the clips that these segments are, as `erase_clips` does."""
-    found: list[str] = []
-    for ids in _divide(segment_ids):
-        with database.read() as connection:
-            rows = select(CLIPS.c.clip_id).where(CLIPS.c.segment_id.in_(ids), CLIPS.c.erased_at.is_(None))
-            found += connection.scalars(rows)
-    return erase_clips(database, store, found, now)
-
-
 def _divide(ids: Collection[str]) -> list[Sequence[str]]:
     ordered = sorted(ids)
     return [ordered[start : start + _ROWS_PER_QUERY] for start in range(0, len(ordered), _ROWS_PER_QUERY)]

@@ -67,7 +67,6 @@ def test_an_erasure_reaches_segments_texts_and_received_files_and_keeps_the_othe
     assert [each.key for each in inbox.store.list(CLIP_PREFIX)] == [get_clip_key(kept["file_name"])]
     gone = [TEXTS[1], TEXTS[2], TEXTS[1].upper(), "Revisado c-1."]
     assert find_texts_in_lake(DirectoryStore(workspace.root / "lake"), gone) == []
-    inbox.database.close()
     database = b"".join(each.read_bytes() for each in (workspace.root / "service").glob("service.sqlite*"))
     assert not [each for each in gone if each.encode() in database]
     assert {each.text for each in inbox.collect()} == {TEXTS[3], "Revisado C-2."}

@@ -62,20 +62,9 @@ def collect(context: SourceContext, day: str) -> None:
             close_data_points(database, [key for key, each in problems.items() if each == problem], set_aside=problem)
 
 
-def forget(context: SourceContext, segment_ids: Collection[str]) -> ForgetReport:
-    """Erase the clips of these segments from the inbox, with the data points on them.
-
-    Raises `LakeError` if the inbox cannot be written.
-    """
-    from habla_ml.inbox.clip_files import open_clip_store
-    from habla_ml.inbox.database import open_existing_database
-    from habla_ml.inbox.erased_clips import erase_clips_of_segments
-
-    with open_existing_database(context.settings) as database:
-        if database is None:
-            return ForgetReport()
-        erased = erase_clips_of_segments(database, open_clip_store(context.settings), segment_ids, context.now)
-    return ForgetReport(f"{erased} received clips" if erased else "")
+def forget(_context: SourceContext, _segment_ids: Collection[str]) -> ForgetReport:
+    """Do nothing: an erasure erases the received clips itself, with the data points on them."""
+    return ForgetReport()
 
 
 def _find_problem(point: UnreadDataPoint, language: str) -> str:

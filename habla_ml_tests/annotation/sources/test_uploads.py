@@ -9,7 +9,6 @@ import yaml
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources import uploads
 from habla_ml.corpus.build import build_day, find_outdated_days, read_corpus_rows
-from habla_ml.inbox.clip_files import get_clip_key
 from habla_ml.inbox.unread_texts import count_data_points
 from habla_ml_tests.testing.habla_sessions import NOW
 from habla_ml_tests.testing.received_clips import DAY, RECEIVED, Inbox, make_inbox
@@ -128,18 +127,3 @@ def test_a_data_point_waits_where_the_consent_of_its_segment_is_awaited_again(tm
     registry.write_text(yaml.safe_dump({"contributors": [entry]}))
     assert inbox.find_days(uploads.SOURCE) == {DAY: True}
     assert [each.text for each in inbox.collect()] == ["Hola."]
-
-
-def test_erased_segments_lose_their_clips_and_data_points_and_others_keep_theirs(inbox: Inbox) -> None:
-    clips = {inbox.receive(number): number for number in (1, 2)}
-    for number in clips.values():
-        inbox.add_data_point(number, clip=number, text=f"Texto {number}.")
-    inbox.ingest()
-    erased, kept = sorted(inbox.read_segments(), key=lambda row: row["segment_id"])
-    context = SourceContext(inbox.workspace.lake, inbox.workspace.settings, NOW)
-    assert uploads.SOURCE.forget(context, {erased["segment_id"], "another"}).deleted == "1 received clips"
-    assert inbox.store.read_versioned(get_clip_key(erased["file_name"])) is None
-    assert inbox.store.read_versioned(get_clip_key(kept["file_name"])) is not None
-    assert inbox.read_clip(erased["file_name"])["contributor"] is None
-    assert [each.text for each in inbox.collect()] == [f"Texto {clips[kept['file_name']]}."]
-    assert uploads.SOURCE.forget(context, {erased["segment_id"]}).deleted == ""
