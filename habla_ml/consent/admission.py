@@ -72,6 +72,11 @@ class Consents:
         file = Register() if self.registry is None else parse_register(self._content, self.registry)
         return join_registers(file, self.service.read_contributors()) if self._revision else file
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is neither a register's file nor a consent in the service, so that nothing is ever refused."""
+        return self.registry is None and not self._revision
+
     @cached_property
     def digest(self) -> str:
         """Digest of the register's file and of the number of changes in the service, not of the entries."""

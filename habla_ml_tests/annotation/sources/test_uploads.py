@@ -9,9 +9,11 @@ import yaml
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources import uploads
 from habla_ml.corpus.build import build_day, find_outdated_days, read_corpus_rows
+from habla_ml.inbox.consents import withdraw_consents
 from habla_ml.inbox.unread_texts import count_data_points
 from habla_ml_tests.testing.habla_sessions import NOW
 from habla_ml_tests.testing.received_clips import DAY, RECEIVED, Inbox, make_inbox
+from habla_ml_tests.testing.received_consents import give_consent
 
 GIVEN = "2026-01-01"
 
@@ -127,3 +129,14 @@ def test_a_data_point_waits_where_the_consent_of_its_segment_is_awaited_again(tm
     registry.write_text(yaml.safe_dump({"contributors": [entry]}))
     assert inbox.find_days(uploads.SOURCE) == {DAY: True}
     assert [each.text for each in inbox.collect()] == ["Hola."]
+
+
+def test_a_data_point_waits_where_the_service_alone_records_consents(inbox: Inbox) -> None:
+    give_consent(inbox.database, "c-1")
+    inbox.receive(1)
+    inbox.ingest()
+    inbox.add_data_point(1, clip=1, text="Hola.")
+    with inbox.database.write() as connection:
+        withdraw_consents(connection, "c-1", NOW)
+    assert inbox.collect() == []
+    assert count_data_points(inbox.database).waiting_for_consent == 1
