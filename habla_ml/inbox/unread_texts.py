@@ -114,6 +114,20 @@ def requeue_waiting_data_points(database: Database, is_unchanged: Callable[[str]
     return requeue_waiting(database, DATA_POINTS, _is_unread_data_point(), is_unchanged)
 
 
+def delete_texts_of_erased_clips(database: Database) -> int:
+    """Delete the unread data points on clips that were erased, which a device sent after the erasure; return how many."""
+    joined = DATA_POINTS.join(CLIPS, DATA_POINTS.c.clip_id == CLIPS.c.clip_id)
+    query = select(DATA_POINTS.c.clip_id).select_from(joined).distinct()
+    with database.read() as connection:
+        late = connection.scalars(query.where(_is_unread_data_point(), CLIPS.c.erased_at.is_not(None))).all()
+    deleted = 0
+    for start in range(0, len(late), _ROWS_PER_QUERY):
+        with database.write() as connection:
+            rows = delete(DATA_POINTS).where(DATA_POINTS.c.clip_id.in_(late[start : start + _ROWS_PER_QUERY]))
+            deleted += connection.execute(rows).rowcount
+    return deleted
+
+
 def count_data_points(database: Database) -> DataPointCounts:
     """Return how many data points are no annotation yet, or cannot be one."""
     is_waiting = DATA_POINTS.c.awaited_consents.is_not(None)

@@ -2,8 +2,9 @@
 
 A data point is read once its clip is a segment. Its text is kept as typed; the person is the contributor of the clip,
 by pseudonym. A correction cannot be made after its receipt: a later time is from a wrong clock, and the time of receipt
-is used. A data point in another language than the recogniser's is set aside. The modules of the database are imported
-inside functions, so that the registry of sources loads quickly.
+is used. A data point in another language than the recogniser's is set aside, and one on an erased clip is deleted.
+
+The modules of the database are imported inside functions, so that the registry of sources loads quickly.
 """
 
 from __future__ import annotations
@@ -32,11 +33,16 @@ def find_changes(context: SourceContext) -> SourceChanges:
     """
     from habla_ml.inbox.database import open_existing_database
     from habla_ml.inbox.unread_clips import list_upload_days
-    from habla_ml.inbox.unread_texts import find_days_with_data_points, requeue_waiting_data_points
+    from habla_ml.inbox.unread_texts import (
+        delete_texts_of_erased_clips,
+        find_days_with_data_points,
+        requeue_waiting_data_points,
+    )
 
     with open_existing_database(context.settings) as database:
         if database is None:
             return SourceChanges(())
+        delete_texts_of_erased_clips(database)
         requeue_waiting_data_points(database, load_consents(context.settings, context.now).unchanged_since)
         return describe_days(list_upload_days(database), find_days_with_data_points(database))
 

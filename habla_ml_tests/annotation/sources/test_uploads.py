@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sqlalchemy import select
 
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources import uploads
 from habla_ml.corpus.build import build_day, find_outdated_days, read_corpus_rows
 from habla_ml.inbox.consents import withdraw_consents
+from habla_ml.inbox.erased_clips import erase_clips
+from habla_ml.inbox.schema import DATA_POINTS
 from habla_ml.inbox.unread_texts import count_data_points
 from habla_ml_tests.testing.habla_sessions import NOW
 from habla_ml_tests.testing.received_clips import DAY, RECEIVED, Inbox, make_inbox
@@ -140,3 +143,15 @@ def test_a_data_point_waits_where_the_service_alone_records_consents(inbox: Inbo
         withdraw_consents(connection, "c-1", NOW)
     assert inbox.collect() == []
     assert count_data_points(inbox.database).waiting_for_consent == 1
+
+
+def test_a_data_point_that_comes_after_the_erasure_of_its_clip_is_deleted(inbox: Inbox) -> None:
+    erased = inbox.receive(1)
+    inbox.receive(2)
+    inbox.ingest()
+    erase_clips(inbox.database, inbox.store, [erased], NOW)
+    inbox.add_data_point(1, clip=1, text="Un secreto.")
+    inbox.add_data_point(2, clip=2, text="Hola.")
+    inbox.find_days(uploads.SOURCE)
+    with inbox.database.read() as connection:
+        assert connection.scalars(select(DATA_POINTS.c.text)).all() == ["Hola."]
