@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from habla_ml.evaluation.comparison.compare import compare_with_error_tables
 from habla_ml.evaluation.metrics.inputs import DecodedModel, ModelRole

@@ -1,10 +1,11 @@
-"""WER by annotated minutes: the review queue against a random choice of the same minutes.
+"""WER by annotated minutes: a ranked choice of the segments to annotate against a random one.
 
-A synthetic classroom is recorded without corrections. Each strategy selects the same number of minutes, which get
-their true transcripts. The demo's base model is fine-tuned on them and tested on other lessons of the classroom. The
-queue decodes with the base model and includes its random share, as in the product.
+A synthetic classroom is recorded without corrections. Both choices take the same minutes, which get their true
+transcripts. The demo's base model is fine-tuned on them and tested on other lessons of the classroom. The choices are
+those of `habla_ml.review`; the random share for measuring is left out, because it is the same for both. A pair has its own
+candidates, random choice and seed of training. The interval is Student's t over pairs.
 
-    python benchmarks/bench_review.py --minutes 5 10 --seeds 4
+    python benchmarks/bench_review.py --minutes 5 10 20 --pairs 20
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from scipy import stats
 
 from habla_ml.annotation.event_log import load_events, read_events
 from habla_ml.annotation.review_queue import ReviewItem
@@ -43,7 +46,7 @@ from habla_ml.recordings.ingest import ingest_day
 from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.review.candidates import gather_pool, list_recorded_days
 from habla_ml.review.model_hypotheses import ReleasedModel, decode_pool
-from habla_ml.review.selection import DecodedCandidate, choose_within_budget, draw_random, interleave, rank
+from habla_ml.review.selection import DecodedCandidate, choose_within_budget, draw_random, rank
 from habla_ml.settings import Settings, load_settings
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.recipe import Recipe, load_recipe
@@ -57,7 +60,6 @@ NOW = datetime(2026, 12, 1, tzinfo=UTC)
 POOL_DAY, TEST_DAY = date(2026, 3, 2), date(2026, 6, 1)
 TEST_DAYS = 2
 VALIDATION_CLIPS = 8
-DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,16 @@ class ReviewExperiment:
     rows: dict[str, dict[str, object]]
     """By segment: its snapshot row with the true sentence."""
 
+    def list_pool_sessions(self) -> list[str]:
+        """Return the sessions to choose from: those before the test."""
+        return sorted({str(row["session_id"]) for row in self.rows.values() if str(row["day"]) < f"{TEST_DAY}"})
+
+    @property
+    def pool_minutes(self) -> float:
+        """Minutes of speech to choose from."""
+        rows = (row for row in self.rows.values() if str(row["day"]) < f"{TEST_DAY}")
+        return sum(float(str(row["duration_s"])) for row in rows) / 60
+
 
 def make_experiment(folder: Path, days: int, sessions: int, segments: int, seed: int) -> ReviewExperiment:
     """Record `days` of lessons for the pool and two later days for the test."""
@@ -81,9 +93,10 @@ def make_experiment(folder: Path, days: int, sessions: int, segments: int, seed:
         "work_folder": "work",
         "lake": {"url": "lake"},
         "recordings": {"folder": "recordings"},
-        "corpus": {"conventions": str(ROOT / "configs/conventions/orthographic-v1.yaml")},
+        "corpus": {"conventions": str(ROOT / "configs/conventions/orthographic-v4.yaml")},
         "training": {"recipe": str(ROOT / "configs/recipes/demo-full.yaml")},
         "release": {"store": {"url": "cdn"}},
+        "review": {"choice": "ranked"},
     }
     profile = folder / "configs" / "bench.yaml"
     profile.write_text(yaml.safe_dump(tree))
@@ -115,36 +128,22 @@ def list_session_folders(folder: Path) -> list[Path]:
     return sorted((folder / "recordings").iterdir())
 
 
-def load_considered(
-    experiment: ReviewExperiment, base: ReleasedModel
-) -> tuple[list[DecodedCandidate], list[DecodedCandidate]]:
-    """Return the pool, decoded by the base model, and its random order."""
-    pool = gather_pool(experiment.lake, experiment.settings, "bench")
-    usable = [each for each in pool.members if each.day < f"{TEST_DAY}" and each.segment_id in experiment.rows]
-    decoded = decode_pool(experiment.lake, usable, [base], experiment.settings, print).by_segment
-    known = {each.segment_id: DecodedCandidate(each, decoded[each.segment_id]) for each in usable}
-    return list(known.values()), [known[each.segment_id] for each in pool.drawn if each.segment_id in known]
-
-
-def select(
-    strategy: str,
-    experiment: ReviewExperiment,
-    pool: list[DecodedCandidate],
-    drawn: list[DecodedCandidate],
-    minutes: float,
-    seed: int,
+def choose(
+    strategy: str, experiment: ReviewExperiment, base: ReleasedModel, pair: int, minutes: float
 ) -> list[ReviewItem]:
-    """Return the segments that a strategy selects."""
-    order = [drawn[at] for at in np.random.default_rng(seed).permutation(len(drawn))]
+    """Return the segments of a pair that a strategy chooses, from the candidates that the product would consider."""
+    settings = experiment.settings
+    pool = gather_pool(
+        experiment.lake, settings, f"pair {pair}", dict.fromkeys(experiment.list_pool_sessions(), "train")
+    )
+    usable = [each for each in pool.members if each.segment_id in experiment.rows]
     if strategy == "random":
-        return draw_random(order, minutes)
-    review = experiment.settings.review
-    chance = draw_random(order, minutes * review.random_share)
-    taken = {each.segment_id for each in chance}
-    rest = minutes - sum(each.duration_s for each in chance) / 60
-    ranked = rank(pool, review, experiment.settings.evaluation.quiet_below_dbfs)
-    by_chance = [each for each in order if each.candidate.segment_id in taken]
-    return interleave(choose_within_budget(ranked, rest, review.most_segments_per_session, by_chance), chance)
+        drawn = [DecodedCandidate(each) for each in pool.drawn if each.segment_id in experiment.rows]
+        return draw_random(drawn, minutes)
+    decoded = decode_pool(experiment.lake, usable, [base], settings, print).by_segment
+    known = [DecodedCandidate(each, decoded[each.segment_id]) for each in usable]
+    ranked = rank(known, settings.review, settings.evaluation.quiet_below_dbfs)
+    return choose_within_budget(ranked, minutes, settings.review.most_segments_per_session)
 
 
 def snapshot_of(experiment: ReviewExperiment, chosen: Sequence[ReviewItem]) -> Snapshot:
@@ -189,76 +188,61 @@ def convert(experiment: ReviewExperiment, owner: str, identity: str, folder: Pat
     return publish_export(experiment.lake, name, CTRANSLATE2, source, ExportOptions("int8"), work, print).artefact
 
 
-def count_errors(experiment: ReviewExperiment, tree: str, snapshot: Snapshot) -> tuple[dict[str, np.ndarray], float]:
-    """Return [errors, words] by session of the test lessons, and the WER."""
+def measure_wer(experiment: ReviewExperiment, tree: str, snapshot: Snapshot) -> float:
+    """Return the WER on the test lessons, 0 to 1 and above."""
     folder = checkout_artefact(experiment.lake, tree, experiment.folder / "work")
     test = list(read_utterances(experiment.lake, snapshot, "test"))
     with closing(open_transcriber(DecodingOptions(), folder)) as transcriber:
         hypotheses = transcribe_cached(experiment.lake, tree, transcriber, test)
     scores = score_utterances([each.sentence for each in test], [each.text for each in hypotheses], normalise_spanish)
-    sessions: dict[str, np.ndarray] = {each.session_id: np.zeros(2) for each in test}
-    for each, score in zip(test, scores, strict=True):
-        sessions[each.session_id] += (score.words.errors, score.words.reference_words)
-    errors, words = sum(sessions.values())
-    return sessions, float(errors / words)
+    return sum(each.words.errors for each in scores) / sum(each.words.reference_words for each in scores)
 
 
-def bootstrap_interval(ours: dict[str, np.ndarray], peer: dict[str, np.ndarray]) -> tuple[float, float]:
-    """Return the 95 % interval of the difference in points (queue minus random), over sessions."""
-    pairs = np.array([[ours[name], peer[name]] for name in ours])
-    draws = np.random.default_rng(1).integers(0, len(pairs), (DRAWS, len(pairs)))
-    totals = pairs[draws].sum(axis=1)
-    low, high = np.percentile(
-        100 * (totals[:, 0, 0] / totals[:, 0, 1] - totals[:, 1, 0] / totals[:, 1, 1]), [2.5, 97.5]
-    )
-    return float(low), float(high)
+def format_mean(points: Sequence[float]) -> str:
+    """Return mean and 95 % interval over pairs; without an interval for one pair."""
+    mean = float(np.mean(points))
+    if len(points) < 2:
+        return f"{mean:+.1f}"
+    half = float(stats.t.ppf(0.975, len(points) - 1) * stats.sem(points))
+    return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
+
+
+def make_recipe(settings: Settings, steps: int) -> Recipe:
+    """Return the demo's recipe with a fixed number of steps."""
+    changes = {"epochs": None, "min_steps": None, "max_steps": steps, "evaluate_every_steps": steps}
+    quick = {"validation_clips": VALIDATION_CLIPS, "base_share": 0.0}
+    return load_recipe(settings.training.recipe).model_copy(update={**changes, **quick})
 
 
 def main() -> int:
-    """Print the WER by minutes for both strategies."""
+    """Print the WER by minutes for both choices."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, nargs="+", default=[5.0, 10.0])
-    parser.add_argument("--days", type=int, default=15)
-    parser.add_argument("--sessions", type=int, default=8, help="lessons per day")
-    parser.add_argument("--segments", type=int, default=10, help="segments per lesson")
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[5.0, 10.0, 20.0])
+    parser.add_argument("--days", type=int, default=52, help="of lessons to choose from; 52 are 300 minutes")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--pairs", type=int, default=2)
+    parser.add_argument("--first", type=int, default=0, help="number of the first pair")
     chosen = parser.parse_args()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        experiment = make_experiment(Path(scratch), chosen.days, chosen.sessions, chosen.segments, seed=11)
-        recipe = load_recipe(experiment.settings.training.recipe).model_copy(
-            update={
-                "epochs": None,
-                "min_steps": None,
-                "max_steps": chosen.steps,
-                "evaluate_every_steps": chosen.steps,
-                "validation_clips": VALIDATION_CLIPS,
-                "base_share": 0.0,
-            }
-        )
+        experiment = make_experiment(Path(scratch), chosen.days, 10, 15, seed=11)
+        recipe = make_recipe(experiment.settings, chosen.steps)
         model = resolve_base_model(recipe)
         base = ReleasedModel("base", convert(experiment, "base", model.digest, model.folder))
-        pool, drawn = load_considered(experiment, base)
-        hours = sum(each.candidate.duration_s for each in pool) / 60
-        _, wer = count_errors(experiment, base.artefact, snapshot_of(experiment, []))
-        print(f"{len(pool)} segments, {hours:.1f} minutes in the pool; {chosen.steps} steps; base WER {wer:.1%}")
-        print(f"{'minutes':>8} {'seed':>5} {'random':>8} {'queue':>8} {'points':>7}   95 % over test sessions")
-        for seed in range(chosen.seeds):
-            for minutes in chosen.minutes:
-                found = {}
-                for strategy in ("random", "queue"):
-                    snapshot = snapshot_of(experiment, select(strategy, experiment, pool, drawn, minutes, seed))
-                    seeded = recipe.model_copy(update={"seed": recipe.seed + seed})
-                    tree = train(experiment, snapshot, seeded, f"{strategy}-{minutes:g}-{seed}")
-                    found[strategy] = count_errors(experiment, tree, snapshot)
-                low, high = bootstrap_interval(found["queue"][0], found["random"][0])
-                peer, ours = found["random"][1], found["queue"][1]
-                print(
-                    f"{minutes:8g} {seed:5d} {peer:8.1%} {ours:8.1%} {100 * (ours - peer):+7.1f}   "
-                    f"{low:+.1f} … {high:+.1f}; ratio {ours / peer:.2f}",
-                    flush=True,
-                )
+        wer = measure_wer(experiment, base.artefact, snapshot_of(experiment, []))
+        print(f"{experiment.pool_minutes:.0f} minutes to choose from; {chosen.steps} steps; base WER {wer:.1%}")
+        print(f"{'minutes':>8} {'pair':>5} {'random':>8} {'ranked':>8} {'points':>7}   mean (95 %)", flush=True)
+        points: dict[float, list[float]] = {each: [] for each in chosen.minutes}
+        for pair, minutes in product(range(chosen.first, chosen.first + chosen.pairs), chosen.minutes):
+            found = []
+            for strategy in ("random", "ranked"):
+                snapshot = snapshot_of(experiment, choose(strategy, experiment, base, pair, minutes))
+                seeded = recipe.model_copy(update={"seed": recipe.seed + pair})
+                tree = train(experiment, snapshot, seeded, f"{strategy}-{minutes:g}-{pair}")
+                found.append(100 * measure_wer(experiment, tree, snapshot))
+            points[minutes].append(found[1] - found[0])
+            line = f"{minutes:8g} {pair:5d} {found[0]:7.1f}% {found[1]:7.1f}% {points[minutes][-1]:+7.1f}"
+            print(f"{line}   {format_mean(points[minutes])}", flush=True)
     print(f"{time.perf_counter() - started:.0f} s in total")
     return 0
 

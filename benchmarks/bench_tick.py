@@ -25,6 +25,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources import SOURCES
 from habla_ml.corpus.build import find_outdated_days

@@ -105,17 +105,18 @@ def gather_pool(lake: Lake, settings: Settings, week: str, splits: Mapping[str, 
     only, and none that an earlier queue chose as uncertain. A session that is not in `splits` gives no segment. With
     None every session that is not sealed may be chosen from.
 
-    Half of `review.most_considered` are the most suspect segments, by
+    Of a ranked choice, half of `review.most_considered` are the most suspect segments, by
 
         confidence * (1 - c) + rejected * r + quiet * q + new_speaker / (1 + m)
 
     with the weights of the settings, Habla's confidence c, r = 1 where Habla rejected the segment, q rising from 0 at
     `evaluation.quiet_below_dbfs` to 1 at 20 dB below, and m transcribed minutes of a named speaker. The other half is
-    drawn at random; the same `week` draws the same segments.
+    drawn at random; the same `week` draws the same segments. Of a random choice, all are drawn.
     """
     annotated = _summarise_annotations(lake)
-    half = max(1, settings.review.most_considered // 2)
-    suspects, drawn, held_out = _Shortlist(half), _Shortlist(half), _Shortlist(half)
+    most = settings.review.most_considered
+    half = max(1, most // 2) if settings.review.choice == "ranked" else most
+    suspects, drawn, held_out = _Shortlist(most - half), _Shortlist(half), _Shortlist(half)
     chosen, sealed = load_chosen_segment_ids(lake), find_sealed_sessions(lake)
     candidates, seconds = 0, 0.0
     for table in _iterate_unannotated(lake, annotated):
@@ -280,7 +281,7 @@ class _Shortlist:
         """Return the permitted rows of a batch that could be among the first."""
         ranked = np.lexsort((draws, keys))
         order: list[int] = ranked[permitted[ranked]][: self._most].tolist()
-        if len(self._kept) < self._most:
+        if len(self._kept) < self._most or not order:
             return order
         key, worst = self._kept[-1]
         return [at for at in order if (float(keys[at]), int(draws[at])) < (key, worst.random_order)]

@@ -1,4 +1,4 @@
-"""The weekly review queue: collect candidates, decode, rank, choose and publish."""
+"""The weekly review queue: collect candidates, decode, choose and publish."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ from habla_ml.review.selection import (
     interleave,
     rank,
     select_sent_back,
+    take_minutes,
 )
 from habla_ml.review.split_plan import SplitPlan, plan_splits
 from habla_ml.settings import Settings
 
 _MOST_SENT_BACK: Final = 1000
+_SPARE: Final = 1.25
+"""Minutes considered for each minute of a random choice; noise and equal audio are left out."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class ReviewQueueResult:
     """Segments without an annotation."""
     candidate_hours: float
     considered: int
-    """How many of them were ranked."""
+    """How many of them could be chosen from."""
     decoded: int
     """Clips that were decoded for it."""
     model_version: str
@@ -70,8 +73,9 @@ def make_queue(
     """Choose this week's segments and publish them; the same choice publishes nothing new.
 
     First the split of every recorded session is planned. The random share is drawn next, so that it does not depend on
-    the ranking: from the held-out sessions, and from train where these have too few candidates. The ISO week of `now`,
-    an aware time, seeds it. Uncertain segments are chosen from train sessions alone. No held-out segment is decoded.
+    the rest: from the held-out sessions, and from train where these have too few candidates. The ISO week of `now`, an
+    aware time, seeds it. The rest is chosen from train sessions alone, as `review.choice` says. No held-out segment is
+    decoded, and of a random choice little more than what is chosen.
     The segments in `sent_back` are reviewed again, first of all. The model is the current one on the channel of `store`.
 
     Raises:
@@ -82,27 +86,31 @@ def make_queue(
     review = settings.review
     plan = plan_splits(lake, settings)
     pool = gather_pool(lake, settings, format_iso_week(now.astimezone(settings.zone)), plan.splits)
-    progress(f"{pool.candidates} segments without an annotation, {len(pool.members)} of them are ranked")
+    considered = pool.members if review.choice == "ranked" else take_minutes(pool.drawn, _SPARE * review.minutes)
+    progress(f"{pool.candidates} segments without an annotation, {len(considered)} of them are considered")
     models = find_released_models(lake, store, settings.release.channel)
-    decoded = decode_pool(lake, pool.members, models, settings, progress)
-    known = {each.segment_id: DecodedCandidate(each, decoded.by_segment.get(each.segment_id)) for each in pool.members}
+    decoded = decode_pool(lake, considered, models, settings, progress)
+    known = {each.segment_id: DecodedCandidate(each, decoded.by_segment.get(each.segment_id)) for each in considered}
     segments = find_segments(lake, [(each.day, each.segment_id) for each in sent_back], plan.splits)
     found = [(each, segments[each.segment_id]) for each in sent_back if each.segment_id in segments]
     returned = select_sent_back(found, review.minutes * review.sent_back_share)
-    in_random_order = [*map(DecodedCandidate, pool.held_out), *(known[each.segment_id] for each in pool.drawn)]
+    in_train = [known[each.segment_id] for each in pool.drawn if each.segment_id in known]
+    in_random_order = [*map(DecodedCandidate, pool.held_out), *in_train]
     drawn = draw_random(in_random_order, review.minutes * review.random_share, review)
     drawn_ids = {each.segment_id for each in drawn}
-    chosen = choose_within_budget(
-        rank(list(known.values()), review, settings.evaluation.quiet_below_dbfs),
-        review.minutes - _sum_minutes(returned) - _sum_minutes(drawn),
-        review.most_segments_per_session,
-        [each for each in in_random_order if each.candidate.segment_id in drawn_ids],
-    )
+    rest = review.minutes - _sum_minutes(returned) - _sum_minutes(drawn)
+    if review.choice == "ranked":
+        taken = [each for each in in_random_order if each.candidate.segment_id in drawn_ids]
+        ranked = rank(list(known.values()), review, settings.evaluation.quiet_below_dbfs)
+        chosen = choose_within_budget(ranked, rest, review.most_segments_per_session, taken)
+    else:
+        speech = [each for each in in_train if not each.is_noise and each.candidate.segment_id not in drawn_ids]
+        chosen = draw_random(speech, rest, review)
     return ReviewQueueResult(
         queue=_publish(lake, (*returned, *interleave(chosen, drawn)), plan, now),
         candidates=pool.candidates,
         candidate_hours=pool.hours,
-        considered=len(pool.members),
+        considered=len(considered),
         decoded=decoded.decoded,
         model_version=models[0].version if models else "",
     )

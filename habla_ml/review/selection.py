@@ -125,6 +125,17 @@ def rank(considered: Sequence[DecodedCandidate], settings: ReviewSettings, quiet
     return sorted(ranked, key=lambda each: (-each.score, each.decoded_candidate.candidate.random_order))
 
 
+def take_minutes(candidates: Iterable[ReviewCandidate], minutes: float) -> list[ReviewCandidate]:
+    """Return the first candidates that together have the minutes, or all."""
+    taken, left_s = [], 60 * minutes
+    for each in candidates:
+        if left_s <= 0:
+            break
+        taken.append(each)
+        left_s -= each.duration_s
+    return taken
+
+
 def draw_random(
     drawn: Sequence[DecodedCandidate], minutes: float, settings: ReviewSettings | None = None
 ) -> list[ReviewItem]:

@@ -198,9 +198,14 @@ class ReviewWeights(SettingsSection):
 
 
 class ReviewSettings(SettingsSection):
-    """The review queue: its minutes a week, its shares and limits."""
+    """The review queue: its minutes a week, its shares and limits.
+
+    `choice` is how segments of train sessions are chosen: at random, or ranked by how difficult they seem. `weights`,
+    `most_segments_per_session` and `few_minutes_of_a_speaker` are of the ranking.
+    """
 
     minutes: Annotated[float, Field(gt=0)] = 30.0
+    choice: Literal["random", "ranked"] = "random"
     random_share: Fraction = 0.2
     blind_share: Fraction = 1.0
     """Share of the random segments of held-out sessions that are transcribed without a given text."""

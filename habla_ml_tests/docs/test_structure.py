@@ -39,6 +39,14 @@ def test_no_scanner_of_arrow_reads_a_table() -> None:
     assert [path.name for path in SOURCES if path != Path(__file__) and scanner.search(path.read_text("utf-8"))] == []
 
 
+def test_a_benchmark_that_uses_the_tests_finds_them() -> None:
+    """`python benchmarks/….py` has only its own folder on the path."""
+    scripts = [path.read_text("utf-8") for path in SOURCES if path.parent.name == "benchmarks"]
+    using = [each for each in scripts if "from habla_ml_tests" in each]
+    assert using
+    assert all("sys.path.insert(0, str(Path(__file__).resolve().parent.parent))" in each for each in using)
+
+
 def test_files_have_at_most_400_lines() -> None:
     lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text("utf-8").splitlines()) for path in SOURCES}
     assert {name: lines for name, lines in lengths.items() if lines > MAX_FILE_LINES} == {}

@@ -104,6 +104,31 @@ def test_hints_are_from_the_released_model_and_a_second_queue_decodes_nothing(la
     assert not any(each.hint.startswith("frase número") for each in by_model)
 
 
+def test_a_random_choice_is_of_all_speakers_and_loudnesses_alike_and_in_train(lake, store, tmp_path, week):
+    settings = make_review_settings(tmp_path, choice="random", minutes=4, random_share=0.25)
+    made = make_queue(lake, store, settings, ANNOTATION_TIME, print)
+    items = made.queue.items
+    assert 3.9 <= made.queue.minutes <= 4
+    assert all(each.is_random for each in items)
+    in_train = [each for each in items if each.split == "train"]
+    assert 170 < sum(each.work_s for each in in_train) <= 210
+    assert not any(each.is_blind for each in in_train)
+    assert len({each.segment_id for each in items}) == len(items)
+    assert load_chosen_segment_ids(lake) == set()
+    order = sorted(plan_splits(lake, settings).splits[each.session_id] for each in items)
+    assert order == sorted(each.split for each in items)
+    assert make_queue(lake, store, settings, ANNOTATION_TIME, print).queue == made.queue
+
+
+def test_a_random_choice_decodes_little_more_than_it_chooses(lake, store, tmp_path, artefact):
+    publish_recordings(lake, DAY, [replace(each, seconds=0.5) for each in TEST_SEGMENTS], tmp_path)
+    release(lake, store, "v1", artefact, tmp_path / "models")
+    settings = serve_without_speech_detection(make_review_settings(tmp_path, choice="random", minutes=0.1))
+    made = make_queue(lake, store, settings, ANNOTATION_TIME, print)
+    chosen = [each for each in made.queue.items if each.split == "train"]
+    assert 0 < len(chosen) <= made.decoded <= 1.25 * 6 / 0.5
+
+
 def test_segments_sent_back_are_first_and_not_recorded_as_difficult(lake, store, tmp_path, week):
     annotate(lake, DAY, TEST_SEGMENTS[:2])
     wrong = ReviewRequest(1, ("digits",), "c", "t")

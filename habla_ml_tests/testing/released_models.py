@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_review_settings(folder: Path, **review: object) -> Settings:
-    """Return settings of a deployment in `folder` with the given `review` section."""
+    """Return settings of a deployment in `folder` with the given `review` section, and a ranked choice by default."""
     for name in ("configs", "recordings"):
         (folder / name).mkdir(exist_ok=True)
     tree = {
@@ -27,7 +27,7 @@ def make_review_settings(folder: Path, **review: object) -> Settings:
         "training": {"recipe": str(ROOT / "configs" / "recipes" / "demo-full.yaml")},
         "evaluation": {"beam_size": 1, "cpu_threads": 1},
         "release": {"store": {"url": "cdn"}},
-        "review": review,
+        "review": {"choice": "ranked", **review},
     }
     path = folder / "configs" / "test.yaml"
     path.write_text(yaml.safe_dump(tree))

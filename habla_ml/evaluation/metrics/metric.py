@@ -54,7 +54,7 @@ class Metric:
     acceptable_bound: Callable[[AcceptableSettings, EngineOptions], float | None] | None = None
     """The value must stay below it; None means no bound."""
     margin: float = 0.0
-    """For a figure without an interval: the share by which it must be lower to be better."""
+    """The share by which a figure of resources must be lower to be better; equal models differ by less."""
     guard: ReleaseGuard | None = None
     difference_unit: str = "points"
     """Of the paired differences."""

@@ -22,6 +22,8 @@ from habla_ml.evaluation.metrics.metric import Metric, MetricTable
 from habla_ml.evaluation.metrics.speed_run import ModelTiming
 from habla_ml.evaluation.scoring.statistics import CONFIDENCE_LEVEL, Interval, compute_t_quantile
 
+TIME_MARGIN: Final = 0.05
+"""A smaller share of the time does not decide between two models."""
 _CLIP_DRAWS: Final = 500
 _SEED: Final = 20260216
 
@@ -101,6 +103,7 @@ MEDIAN_SPEED = Metric(
     _measure_quantile(0.5),
     help="Computing time over clip length, at most this for half of the clips; 0.5 transcribes a minute in 30 s.",
     acceptable_bound=lambda bounds, _: bounds.real_time_factor_p50,
+    margin=TIME_MARGIN,
     difference_unit="% of the time",
 )
 SPEED_95TH_PERCENTILE = Metric(
@@ -110,5 +113,6 @@ SPEED_95TH_PERCENTILE = Metric(
     _measure_quantile(0.95),
     help="Computing time over clip length, at most this for 95 % of the clips.",
     acceptable_bound=lambda bounds, _: bounds.real_time_factor_p95,
+    margin=TIME_MARGIN,
     difference_unit="% of the time",
 )

@@ -122,7 +122,8 @@ def _is_better(metric: Metric, comparison: Comparison, measured: Mapping[str, In
         difference = change.metrics.get(metric.name)
         if difference is not None and {change.of, change.against} == {one, other}:
             ends = [(sign if change.of == one else -sign) * each for each in (difference.low, difference.high)]
-            return max(ends) < 0
+            # Only times and costs have both a paired difference, in percent, and a margin.
+            return max(ends) < -100 * metric.margin
     better, worse = measured[one], measured[other]
     low, high = (worse, better) if metric.is_higher_better else (better, worse)
     if low.low == low.high and high.low == high.high:

@@ -85,7 +85,8 @@ def _build_side_by_side(content: ReportContent) -> Section:
             "Brackets hold the 95 % interval. The acceptable bound is below the metric. A model is better than another "
             "if the interval of their difference excludes zero or, without a paired difference, if their intervals do "
             "not overlap. Winners are the models that no other model beats; several winners do not differ "
-            "significantly. Metrics that are measured once need a margin instead: 15 % for memory, 5 % for cost.",
+            "significantly. For time and cost the whole interval must be beyond 5 %; memory is measured once and must "
+            "differ by 25 %.",
             "soft",
         ),
         Heading("Recommendation"),

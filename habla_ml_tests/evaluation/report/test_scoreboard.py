@@ -79,10 +79,21 @@ def test_a_single_measurement_needs_a_margin_and_a_second_model(two_models: Comp
     def winner(*sizes: Interval | None) -> str:
         return row(with_values(two_models, "peak_memory_bytes", *sizes), "peak memory").winner
 
-    assert winner(*measured_once(1000, 840)) == "v2"
-    assert winner(*measured_once(1000, 860)) == NO_WINNER, "equal models differ as much"
-    assert winner(None, *measured_once(860)) == "–"
+    assert winner(*measured_once(1000, 740)) == "v2"
+    assert winner(*measured_once(300, 250)) == NO_WINNER, "equal models differ as much"
+    assert winner(None, *measured_once(740)) == "–"
     assert not row(two_models, "peak GPU memory").is_measured
+
+
+def test_a_difference_in_time_that_is_shown_but_of_no_use_has_no_winner(two_models: Comparison) -> None:
+    timed = with_values(two_models, "real_time_factor_p50", *measured_once(0.1, 0.09))
+
+    def winner(low: float, high: float) -> str:
+        changed = with_difference(timed, "real_time_factor_p50", Interval(low, (low + high) / 2, high))
+        return row(changed, "real-time factor p50").winner
+
+    assert (winner(-12, -6), winner(-12, -4)) == ("v2", NO_WINNER)
+    assert (winner(6, 12), winner(4, 12)) == ("base", NO_WINNER)
 
 
 def test_a_bound_is_met_missed_or_within_the_interval() -> None:
