@@ -1,4 +1,4 @@
-"""Build the application. A new part of the API is one module in `api/` with a `router`, and one row in `API_ROUTERS`."""
+"""Build the application. A new part of the API or a page is one module with a `router`, and one row here."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Final
 from fastapi import APIRouter, FastAPI
 
 from habla_ml.service.api import health
+from habla_ml.service.pages import home, static_files
+from habla_ml.service.pages.error_pages import add_page_errors
 from habla_ml.service.problems import add_problem_handlers
 from habla_ml.service.state import ServiceState
 
 API_ROUTERS: Final[tuple[APIRouter, ...]] = (health.router,)
 """The routers of the API."""
-PAGE_ROUTERS: Final[tuple[APIRouter, ...]] = ()
+PAGE_ROUTERS: Final[tuple[APIRouter, ...]] = (static_files.router, home.router)
 """The routers of the pages."""
 
 
@@ -28,6 +30,7 @@ def create_app(state: ServiceState) -> FastAPI:
     )
     app.state.service = state
     add_problem_handlers(app)
+    add_page_errors(app)
     for router in (*API_ROUTERS, *PAGE_ROUTERS):
         app.include_router(router)
     return app
