@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Final
 
 from habla_ml.lake import Store
@@ -17,6 +18,14 @@ def open_clip_store(settings: Settings) -> Store:
     return open_store(settings.service.inbox or StoreSettings(url=str(folder)))
 
 
-def get_clip_key(clip_id: str) -> str:
-    """Return the key of a clip's file."""
-    return f"{CLIP_PREFIX}{clip_id}"
+def make_clip_key(clip_id: str) -> str:
+    """Return a new key for a clip's file.
+
+    Each attempt to store a clip has its own file. So an attempt that is refused deletes its file without a look at others.
+    """
+    return f"{CLIP_PREFIX}{clip_id[:2]}/{clip_id}-{secrets.token_hex(8)}"
+
+
+def get_clip_id(key: str) -> str:
+    """Return the id of the clip that a key was made for."""
+    return key.rpartition("/")[2].rpartition("-")[0]

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from sqlalchemy import delete, select, update
 
-from habla_ml.inbox.clip_files import get_clip_key
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.schema import CLIPS, DATA_POINTS
 from habla_ml.lake import Store
@@ -36,10 +35,11 @@ def erase_clips(database: Database, store: Store, clip_ids: Collection[str], now
     erased = 0
     for ids in _divide(clip_ids):
         with database.read() as connection:
-            rows = select(CLIPS.c.clip_id).where(CLIPS.c.clip_id.in_(ids), CLIPS.c.erased_at.is_(None))
-            present = list(connection.scalars(rows))
-        for clip_id in present:
-            store.delete(get_clip_key(clip_id))
+            rows = select(CLIPS.c.clip_id, CLIPS.c.file_key)
+            found = connection.execute(rows.where(CLIPS.c.clip_id.in_(ids), CLIPS.c.erased_at.is_(None))).all()
+        present = [row.clip_id for row in found]
+        for row in found:
+            store.delete(row.file_key)
         with database.write() as connection:
             connection.execute(delete(DATA_POINTS).where(DATA_POINTS.c.clip_id.in_(ids)))
             rows_left = update(CLIPS).where(CLIPS.c.clip_id.in_(present), CLIPS.c.erased_at.is_(None))

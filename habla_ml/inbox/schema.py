@@ -124,6 +124,7 @@ CLIPS: Final = Table(
     "clips",
     METADATA,
     Column("clip_id", String(36), primary_key=True),
+    Column("file_key", String(100), nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("device_id", String(36), nullable=False),
@@ -145,7 +146,8 @@ CLIPS: Final = Table(
     _partial_index("clips_unread", "hour", "segment_id IS NULL AND set_aside IS NULL AND erased_at IS NULL"),
     _partial_index("clips_set_aside", "hour", "set_aside IS NOT NULL AND erased_at IS NULL"),
 )
-"""`hour` is the UTC hour of receipt, `2026-11-29T06`. `segment_id` and `day` are set when the pipeline has the clip,
+"""`clip_id` is derived from the device and the id that it sent (`clips.derive_clip_id`), `file_key` the key of its file in
+the store. `hour` is the UTC hour of receipt, `2026-11-29T06`. `segment_id` and `day` are set when the pipeline has the clip,
 `set_aside` is why it cannot use it, and `awaited_consents` the signature of the consents under which it waits for one."""
 
 DATA_POINTS: Final = Table(

@@ -24,6 +24,8 @@ class UnreadClip:
     """A clip that the service has received."""
 
     clip_id: str
+    file_key: str
+    """Of its file in the store."""
     sha256: str
     """Of the file as it was sent."""
     device_id: str

@@ -25,7 +25,6 @@ from typing import Final
 from habla_ml.audio import AudioDecoder
 from habla_ml.consent.admission import Admission, load_consents, open_admission
 from habla_ml.errors import InputError, ObjectMissingError, PointerMovedError
-from habla_ml.inbox.clip_files import get_clip_key
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.erased_clips import erase_clips
 from habla_ml.inbox.unread_clips import UnreadClip, mark_ingested, mark_waiting, read_unread_clips, set_aside
@@ -121,7 +120,7 @@ class _DatedClip:
         """Return the segment; raise `InputError` with the reason if the file cannot be used."""
         clip = self.clip
         try:
-            data = store.read(get_clip_key(clip.clip_id))
+            data = store.read(clip.file_key)
         except ObjectMissingError:
             raise InputError("is no longer in the inbox; send it again under a new id") from None
         if hashlib.sha256(data).hexdigest() != clip.sha256:

@@ -9,7 +9,7 @@ from habla_ml.consent.register import Contributor, load_register
 from habla_ml.corpus.build import build_day
 from habla_ml.erasure.contributor_data import find_withdrawn_days
 from habla_ml.erasure.erase import erase, plan_erasure
-from habla_ml.inbox.clip_files import CLIP_PREFIX, get_clip_key
+from habla_ml.inbox.clip_files import CLIP_PREFIX, get_clip_id
 from habla_ml.lake import DirectoryStore
 from habla_ml.recordings.upload_names import is_upload_session
 from habla_ml.review.candidates import gather_pool
@@ -64,7 +64,7 @@ def test_an_erasure_reaches_segments_texts_and_received_files_and_keeps_the_othe
     assert report.segments == 2
     (kept,) = inbox.read_segments()
     assert kept["speaker"] == "C-2"
-    assert [each.key for each in inbox.store.list(CLIP_PREFIX)] == [get_clip_key(kept["file_name"])]
+    assert [get_clip_id(each.key) for each in inbox.store.list(CLIP_PREFIX)] == [kept["file_name"]]
     gone = [TEXTS[1], TEXTS[2], TEXTS[1].upper(), "Revisado c-1."]
     assert find_texts_in_lake(DirectoryStore(workspace.root / "lake"), gone) == []
     database = b"".join(each.read_bytes() for each in (workspace.root / "service").glob("service.sqlite*"))

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from habla_ml.consent.admission import load_consents
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.erasure.erase import ErasureReport, erase, plan_erasure
-from habla_ml.inbox.clip_files import CLIP_PREFIX
+from habla_ml.inbox.clip_files import CLIP_PREFIX, get_clip_id
 from habla_ml.inbox.consents import find_standing_consent, list_awaiting_erasure, withdraw_consents
 from habla_ml.inbox.schema import DATA_POINTS
 from habla_ml.recordings.upload_names import get_upload_session_id
@@ -35,7 +35,7 @@ def erase_contributor(inbox: Inbox, name: str) -> ErasureReport:
 
 
 def list_files(inbox: Inbox) -> list[str]:
-    return [each.key.removeprefix(CLIP_PREFIX) for each in inbox.store.list(CLIP_PREFIX)]
+    return [get_clip_id(each.key) for each in inbox.store.list(CLIP_PREFIX)]
 
 
 def read_database(inbox: Inbox) -> bytes:

@@ -12,7 +12,6 @@ from habla_ml.consent.admission import load_consents
 from habla_ml.consent.tombstones import add_tombstones, read_tombstones
 from habla_ml.errors import PointerMovedError
 from habla_ml.inbox import unread_clips
-from habla_ml.inbox.clip_files import get_clip_key
 from habla_ml.inbox.unread_clips import find_unread_hours, list_upload_days, requeue_waiting_clips
 from habla_ml.recordings import uploads
 from habla_ml.recordings.days import load_day
@@ -59,7 +58,7 @@ def test_a_bad_clip_is_set_aside_with_a_reason_and_stops_no_other(inbox: Inbox) 
         inbox.receive(5, sha256="0" * 64): "other bytes than were received",
         (lost := inbox.receive(6)): "no longer in the inbox",
     }
-    inbox.store.delete(get_clip_key(lost))
+    inbox.store.delete(inbox.read_clip(lost)["file_key"])
     good = inbox.receive(7)
     done = inbox.ingest()
     assert (done.segments, done.set_aside) == (1, 6)
@@ -234,7 +233,7 @@ def test_a_clip_waits_for_the_consent_of_its_contributor_and_comes_in_with_it(tm
 def assert_erased_from_inbox(inbox: Inbox, clip_id: str) -> None:
     stored = inbox.read_clip(clip_id)
     assert (stored["erased_at"], stored["contributor"], stored["session"]) == (NOW, None, "")
-    assert inbox.store.read_versioned(get_clip_key(clip_id)) is None
+    assert inbox.store.read_versioned(inbox.read_clip(clip_id)["file_key"]) is None
     assert find_unread_hours(inbox.database) == []
 
 

@@ -16,7 +16,7 @@ from habla_ml.annotation.event_log import read_events
 from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.annotation.source import AnnotationSource, SourceContext
 from habla_ml.annotation.sources import collect_events
-from habla_ml.inbox.clip_files import get_clip_key, open_clip_store
+from habla_ml.inbox.clip_files import CLIP_PREFIX, open_clip_store
 from habla_ml.inbox.database import Database, open_database
 from habla_ml.inbox.schema import ANSWERS, CLIPS, DATA_POINTS
 from habla_ml.lake import Store
@@ -51,6 +51,7 @@ class Inbox:
         clip_id = make_clip_id(number)
         row = {
             "clip_id": clip_id,
+            "file_key": f"{CLIP_PREFIX}{clip_id[:2]}/{clip_id}-0",
             "sha256": hashlib.sha256(data).hexdigest(),
             "size_bytes": len(data),
             "device_id": PHONE,
@@ -62,7 +63,7 @@ class Inbox:
         }
         row["contributor_key"] = canonical_name(row["contributor"]) if row["contributor"] else None
         row["hour"] = row["received_at"].astimezone(UTC).strftime("%Y-%m-%dT%H")
-        self.store.put_if_absent(get_clip_key(clip_id), data)
+        self.store.put_if_absent(row["file_key"], data)
         with self.database.write() as connection:
             connection.execute(insert(CLIPS).values(row))
         return clip_id

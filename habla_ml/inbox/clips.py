@@ -1,0 +1,171 @@
+"""Keep the clips that devices send: the file first, durably, then its row, then the acknowledgement.
+
+A crash between file and row leaves a file that no row names; `sweep_clip_files` removes it later. Each attempt has a file
+of its own, so that an attempt that is refused never removes the file of another one.
+
+The id of a clip is derived from the device and the id that it sent. A device therefore never learns which ids another
+device uses, nor can it take them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from habla_ml.errors import InputError
+from habla_ml.inbox.clip_files import CLIP_PREFIX, get_clip_id, make_clip_key
+from habla_ml.inbox.consents import find_standing_consent, get_contributor_key
+from habla_ml.inbox.database import Database
+from habla_ml.inbox.schema import CLIPS
+from habla_ml.lake import Store, StoreEntry
+from habla_ml.settings.data import ConsentSettings
+
+_FILES_PER_QUERY: Final = 500
+
+
+@dataclass(frozen=True)
+class NewClip:
+    """A clip that a device sends."""
+
+    sent_id: str
+    """A UUID that the device chose."""
+    sha256: str
+    """Of the file as it was sent, in hex."""
+    device_id: str
+    contributor: str | None
+    """A pseudonym, as typed."""
+    session: str
+    recorded_at: datetime | None
+    received_at: datetime
+
+    @property
+    def clip_id(self) -> str:
+        """The id under which it is kept."""
+        return derive_clip_id(self.device_id, self.sent_id)
+
+
+class ClipConflictError(InputError):
+    """The device used the id for other bytes."""
+
+
+class ClipErasedError(InputError):
+    """The clip was received and has been erased since; it is not stored again."""
+
+
+class ConsentMissingError(InputError):
+    """The contributor has no standing consent, and the settings require one."""
+
+
+def derive_clip_id(device_id: str, sent_id: str) -> str:
+    """Return the id under which a device's clip is kept; raises `ValueError` if an id is no UUID."""
+    return str(uuid.uuid5(uuid.UUID(device_id), str(uuid.UUID(sent_id))))
+
+
+def format_hour(moment: datetime) -> str:
+    """Return the UTC hour of a moment, such as `2026-11-29T06`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H")
+
+
+def is_clip_held(connection: Connection, clip: NewClip, consent: ConsentSettings) -> bool:
+    """Return whether the clip is held already, or False if it may be stored.
+
+    Raises:
+        ClipConflictError: The device used the id for other bytes.
+        ClipErasedError: The clip was erased.
+        ConsentMissingError: The contributor has no standing consent, and one is required.
+        InputError: The pseudonym cannot be compared.
+    """
+    columns = (CLIPS.c.sha256, CLIPS.c.erased_at)
+    known = connection.execute(select(*columns).where(CLIPS.c.clip_id == clip.clip_id)).one_or_none()
+    if known is None:
+        require_consent(connection, clip.contributor, consent)
+        return False
+    if known.erased_at is not None:
+        raise ClipErasedError(f"clip {clip.sent_id} was erased; delete it on the device too")
+    if known.sha256 != clip.sha256:
+        raise ClipConflictError(f"clip {clip.sent_id} was received with other bytes; send these under a new id")
+    return True
+
+
+def require_consent(connection: Connection, contributor: str | None, consent: ConsentSettings) -> None:
+    """Raise `ConsentMissingError` if a consent is required and the contributor has none that stands."""
+    if not consent.required:
+        return
+    if contributor is None:
+        raise ConsentMissingError("the clip names no contributor; send Habla-Contributor")
+    if find_standing_consent(connection, contributor, consent.oldest_version) is None:
+        raise ConsentMissingError("the contributor has no standing consent; record one first")
+
+
+def receive_clip(database: Database, store: Store, clip: NewClip, file: Path, consent: ConsentSettings) -> bool:
+    """Keep a clip durably; return True if it is new, or False if it was held already.
+
+    `file` has the bytes whose sha256 the clip names. The store can keep the file itself: do not write to it again. Raises
+    the errors of `is_clip_held`, after which nothing of this attempt is left, and `LakeError` if the store or the database
+    cannot be used.
+    """
+    key = make_clip_key(clip.clip_id)
+    store.adopt_if_absent(key, file, clip.sha256)
+    try:
+        is_new = _add_row(database, clip, key, file.stat().st_size, consent)
+    except InputError:
+        store.delete(key)
+        raise
+    # After another error the row may be there, so the file stays; without a row the sweep removes it.
+    if not is_new:
+        store.delete(key)
+    return is_new
+
+
+def sweep_clip_files(database: Database, store: Store, before: datetime) -> int:
+    """Remove the files that no row names and that were written before this time; return their number.
+
+    An upload writes its file and then its row: choose a time that no upload in progress can have begun before. Reads the
+    listing of all files. Raises `LakeError` if the store or the database cannot be used.
+    """
+    old = (each for each in store.list(CLIP_PREFIX) if each.modified_at < before)
+    removed = 0
+    while part := list(islice(old, _FILES_PER_QUERY)):
+        removed += sum(store.delete(key, before) for key in _find_orphans(database, part))
+    return removed
+
+
+def _add_row(database: Database, clip: NewClip, key: str, size_bytes: int, consent: ConsentSettings) -> bool:
+    row = {
+        "clip_id": clip.clip_id,
+        "file_key": key,
+        "sha256": clip.sha256,
+        "size_bytes": size_bytes,
+        "device_id": clip.device_id,
+        "contributor": clip.contributor,
+        "contributor_key": None if clip.contributor is None else get_contributor_key(clip.contributor),
+        "session": clip.session,
+        "recorded_at": clip.recorded_at,
+        "received_at": clip.received_at,
+        "hour": format_hour(clip.received_at),
+    }
+    try:
+        with database.write() as connection:
+            if is_clip_held(connection, clip, consent):
+                return False
+            connection.execute(insert(CLIPS).values(row))
+            return True
+    except IntegrityError:
+        # Two requests at once on PostgreSQL: the other one has committed.
+        with database.read() as connection:
+            return not is_clip_held(connection, clip, consent)
+
+
+def _find_orphans(database: Database, entries: Iterable[StoreEntry]) -> list[str]:
+    keys = {each.key for each in entries}
+    query = select(CLIPS.c.file_key).where(CLIPS.c.clip_id.in_({get_clip_id(each) for each in keys}))
+    with database.read() as connection:
+        return sorted(keys - set(connection.scalars(query.where(CLIPS.c.erased_at.is_(None)))))
