@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from habla_ml.errors import SettingsError
 from habla_ml.names import canonical_name, is_same_name, matches_pattern
-from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
+from habla_ml.recordings.speaker_labels import is_local_speaker_label
 from habla_ml.recordings.upload_names import is_upload_session
 from habla_ml.settings import Settings
 from habla_ml.settings.yaml_files import format_validation_errors, read_mapping
@@ -77,7 +77,7 @@ def find_enrolled_speakers(rows: pa.Table, settings: Settings) -> EnrolledSpeake
 
 
 def _find_contributor(session: str, label: str) -> EnrolledPerson | None:
-    if not is_upload_session(session) or label == UNKNOWN_SPEAKER:
+    if not is_upload_session(session) or is_local_speaker_label(session, label):
         return None
     return EnrolledPerson(name=canonical_name(label), role="student", labels=(label,))
 

@@ -8,6 +8,7 @@ functions, so that the registry of sources loads quickly.
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, cast, get_args
 
 from habla_ml.annotation.events import AnnotationEvent, Status
@@ -50,7 +51,9 @@ def collect(context: SourceContext, day: str) -> None:
             return
         blind = load_blind_requests(context.lake)
         events = {
-            each.answer_id: _build_event(each, day, each.segment_id in blind) for each in found if _is_event(each)
+            each.answer_id: _build_event(each, day, each.segment_id in blind, context.now)
+            for each in found
+            if _is_event(each)
         }
         done = append_admitted_events(context, day, events, {})
         waiting = set(done.waiting)
@@ -74,7 +77,8 @@ def _is_event(answer: UnreadAnswer) -> bool:
     return answer.status in get_args(Status)
 
 
-def _build_event(answer: UnreadAnswer, day: str, is_issued_blind: bool) -> AnnotationEvent:
+def _build_event(answer: UnreadAnswer, day: str, is_issued_blind: bool, now: datetime) -> AnnotationEvent:
+    seen_text = None if answer.status == "withdrawn" else answer.seen_text
     return AnnotationEvent(
         segment_id=answer.segment_id,
         session_id=answer.session_id,
@@ -84,9 +88,9 @@ def _build_event(answer: UnreadAnswer, day: str, is_issued_blind: bool) -> Annot
         reason=answer.reason,
         person=answer.person,
         source=PAGE,
-        created_at=answer.created_at,
-        seen_text=answer.seen_text,
-        model_version="" if answer.seen_text is None else answer.model_version,
+        created_at=min(answer.created_at, now),  # a browser's clock that is ahead must not override later answers
+        seen_text=seen_text,
+        model_version="" if seen_text is None else answer.model_version,
         attempt=answer.attempt,
         is_blind=answer.is_blind and is_issued_blind and answer.seen_text is None,
     )

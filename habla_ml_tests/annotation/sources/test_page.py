@@ -64,9 +64,10 @@ def test_an_answer_is_blind_only_if_a_queue_issued_the_segment_so_and_no_text_wa
 def test_a_withdrawn_answer_counts_no_more_and_a_skipped_one_is_no_event(inbox: Inbox) -> None:
     segment, other = inbox.read_segments()
     inbox.add_answer(1, segment, "Vamos.")
-    inbox.add_answer(2, segment, "", status="withdrawn", seen_text=None)
+    inbox.add_answer(2, segment, "", status="withdrawn")
     inbox.add_answer(3, other, "", status="skipped")
-    assert [each.status for each in inbox.collect()] == ["corrected", "withdrawn"]
+    events = inbox.collect()
+    assert [(each.status, each.seen_text is None) for each in events] == [("corrected", False), ("withdrawn", True)]
     assert inbox.find_days(page.SOURCE) == {DAY: False}
 
 
@@ -77,3 +78,10 @@ def test_answers_on_erased_segments_are_deleted(inbox: Inbox) -> None:
     context = SourceContext(inbox.workspace.lake, inbox.workspace.settings, NOW)
     assert page.SOURCE.forget(context, [segment["segment_id"]]).deleted == "1 answers of the page"
     assert [each.text for each in inbox.collect()] == ["Venga."]
+
+
+def test_an_answer_from_a_clock_that_is_ahead_does_not_override_later_ones(inbox: Inbox) -> None:
+    segment, _ = inbox.read_segments()
+    inbox.add_answer(1, segment, "Vamos.", created_at=NOW + timedelta(days=900))
+    (event,) = inbox.collect()
+    assert event.created_at == NOW
