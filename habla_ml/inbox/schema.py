@@ -227,3 +227,22 @@ ANSWERS: Final = Table(
     _partial_index("answers_unread", "day", "collected_at IS NULL"),
 )
 """The answers on the page; the browser makes the `answer_id`, so that a repeated request is one answer."""
+
+HAND_OUTS: Final = Table(
+    "hand_outs",
+    METADATA,
+    Column("hand_out_id", String(36), primary_key=True),
+    Column("person_key", String(100), nullable=False),
+    Column("segment_id", String(36), nullable=False),
+    Column("session_id", String(300), nullable=False),
+    Column("day", String(10), nullable=False),
+    Column("seen_text", Text),
+    Column("model_version", String(50), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("is_blind", Boolean, nullable=False),
+    Column("handed_out_at", UtcTime, nullable=False),
+    Index("hand_outs_by_segment", "segment_id"),
+    Index("hand_outs_by_person", "person_key", "segment_id"),
+    Index("hand_outs_by_time", "handed_out_at"),
+)
+"""The clips that the page gave to a person, with the text that it showed; a blind segment has none."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, select, update
 
 from habla_ml.inbox.database import Database
-from habla_ml.inbox.schema import ANSWERS, CLIPS, DATA_POINTS
+from habla_ml.inbox.schema import ANSWERS, CLIPS, DATA_POINTS, HAND_OUTS
 from habla_ml.inbox.waiting import list_distinct, requeue_waiting
 
 _ROWS_PER_QUERY: Final = 500
@@ -171,12 +171,13 @@ def list_answered_days(database: Database) -> list[str]:
 
 
 def delete_answers_of(database: Database, segment_ids: Collection[str]) -> int:
-    """Delete the answers on these segments; return how many."""
+    """Delete the answers on these segments, and the texts that the page showed of them; return how many answers."""
     ids, deleted = sorted(segment_ids), 0
     for start in range(0, len(ids), _ROWS_PER_QUERY):
-        query = delete(ANSWERS).where(ANSWERS.c.segment_id.in_(ids[start : start + _ROWS_PER_QUERY]))
+        some = ids[start : start + _ROWS_PER_QUERY]
         with database.write() as connection:
-            deleted += connection.execute(query).rowcount
+            connection.execute(delete(HAND_OUTS).where(HAND_OUTS.c.segment_id.in_(some)))
+            deleted += connection.execute(delete(ANSWERS).where(ANSWERS.c.segment_id.in_(some))).rowcount
     return deleted
 
 
