@@ -7,14 +7,14 @@ from typing import Final
 from fastapi import APIRouter, FastAPI
 
 from habla_ml.service.api import health
-from habla_ml.service.pages import home, static_files
+from habla_ml.service.pages import home, sign_in, static_files
 from habla_ml.service.pages.error_pages import add_page_errors
 from habla_ml.service.problems import add_problem_handlers
 from habla_ml.service.state import ServiceState
 
 API_ROUTERS: Final[tuple[APIRouter, ...]] = (health.router,)
 """The routers of the API."""
-PAGE_ROUTERS: Final[tuple[APIRouter, ...]] = (static_files.router, home.router)
+PAGE_ROUTERS: Final[tuple[APIRouter, ...]] = (static_files.router, home.router, sign_in.router)
 """The routers of the pages."""
 
 

@@ -9,6 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
 
 from habla_ml.inbox.clip_files import open_clip_store
 from habla_ml.inbox.database import Database, open_database
@@ -45,6 +47,11 @@ class ServiceState:
     def inbox(self) -> Store:
         """The store of the received clips."""
         return open_clip_store(self.settings)
+
+    @cached_property
+    def sign_in_limiter(self) -> MovingWindowRateLimiter:
+        """Counts attempts to sign in; each worker for itself, so W workers let through W times as many at most."""
+        return MovingWindowRateLimiter(MemoryStorage())
 
     @cached_property
     def release_store(self) -> Store:
