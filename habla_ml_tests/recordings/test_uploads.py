@@ -1,5 +1,6 @@
 """Received clips become segments of their day, in a real database, store and lake."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -8,10 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from habla_ml.audio import pcm_sha256
 from habla_ml.consent.admission import load_consents
 from habla_ml.consent.tombstones import add_tombstones, read_tombstones
 from habla_ml.errors import PointerMovedError
 from habla_ml.inbox import unread_clips
+from habla_ml.inbox.clips import NewClip, receive_clip
 from habla_ml.inbox.unread_clips import find_unread_hours, list_upload_days, requeue_waiting_clips
 from habla_ml.recordings import uploads
 from habla_ml.recordings.days import load_day
@@ -21,7 +24,8 @@ from habla_ml.recordings.uploads import count_reasons
 from habla_ml_tests.testing.encoded_audio import ENCODERS, encode_audio_file, make_pcm16_wav
 from habla_ml_tests.testing.habla_sessions import NOW, ingest_into, make_noise, set_age, write_session
 from habla_ml_tests.testing.process_kill import run_until_killed
-from habla_ml_tests.testing.received_clips import DAY, HOUR, RECEIVED, Inbox, make_clip_id, make_inbox
+from habla_ml_tests.testing.received_clips import DAY, HOUR, PHONE, RECEIVED, Inbox, make_clip_id, make_inbox
+from habla_ml_tests.testing.received_consents import give_consent
 
 GIVEN = "2026-01-01"
 
@@ -47,6 +51,18 @@ def test_a_clip_of_each_format_of_a_phone_becomes_a_segment_of_its_day(inbox: In
         assert row["recorded_at"] == RECEIVED - timedelta(minutes=5)
         assert row["duration_s"] == pytest.approx(1.0, abs=0.1), ids[clip_id]
     assert done.seconds == pytest.approx(sum(row["duration_s"] for row in rows.values()))
+
+
+def test_a_clip_that_the_service_has_acknowledged_is_the_segment_that_was_sent(inbox: Inbox, tmp_path: Path) -> None:
+    sound = make_noise(1.0)
+    (tmp_path / "body").write_bytes(data := make_pcm16_wav(sound))
+    digest = hashlib.sha256(data).hexdigest()
+    clip = NewClip(make_clip_id(1), digest, PHONE, "c-1", "3A", RECEIVED - timedelta(minutes=1), RECEIVED)
+    give_consent(inbox.database, "c-1")
+    assert receive_clip(inbox.database, inbox.store, clip, tmp_path / "body", inbox.workspace.settings.consent)
+    assert inbox.ingest().segments == 1
+    (segment,) = inbox.read_segments()
+    assert (segment["file_name"], segment["audio_sha256"]) == (clip.clip_id, pcm_sha256(sound))
 
 
 def test_a_bad_clip_is_set_aside_with_a_reason_and_stops_no_other(inbox: Inbox) -> None:
