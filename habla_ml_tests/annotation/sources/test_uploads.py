@@ -1,5 +1,6 @@
 """Corrections of devices become annotation events once their clip is a segment."""
 
+import hashlib
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,12 +11,15 @@ from sqlalchemy import select
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources import uploads
 from habla_ml.corpus.build import build_day, find_outdated_days, read_corpus_rows
+from habla_ml.inbox.clips import NewClip, receive_clip
 from habla_ml.inbox.consents import withdraw_consents
+from habla_ml.inbox.data_points import DataPointOutcome, NewDataPoint, receive_data_points
 from habla_ml.inbox.erased_clips import erase_clips
 from habla_ml.inbox.schema import DATA_POINTS
 from habla_ml.inbox.unread_texts import count_data_points
-from habla_ml_tests.testing.habla_sessions import NOW
-from habla_ml_tests.testing.received_clips import DAY, RECEIVED, Inbox, make_inbox
+from habla_ml_tests.testing.encoded_audio import make_pcm16_wav
+from habla_ml_tests.testing.habla_sessions import NOW, make_noise
+from habla_ml_tests.testing.received_clips import DAY, PHONE, RECEIVED, Inbox, make_clip_id, make_inbox
 from habla_ml_tests.testing.received_consents import give_consent
 
 GIVEN = "2026-01-01"
@@ -54,6 +58,22 @@ def test_a_data_point_waits_for_its_clip_and_becomes_an_event_once(inbox: Inbox)
     assert inbox.find_days(uploads.SOURCE) == {DAY: False}
     assert inbox.collect() == [event]
     assert count_data_points(inbox.database).without_clip == 0
+
+
+def test_a_data_point_that_the_service_has_accepted_is_an_event_of_its_clip(inbox: Inbox, tmp_path: Path) -> None:
+    give_consent(inbox.database, "c-1")
+    consent = inbox.workspace.settings.consent
+    (tmp_path / "body").write_bytes(data := make_pcm16_wav(make_noise(1.0)))
+    sent = make_clip_id(7)
+    clip = NewClip(sent, hashlib.sha256(data).hexdigest(), PHONE, "c-1", "3A", RECEIVED, RECEIVED)
+    receive_clip(inbox.database, inbox.store, clip, tmp_path / "body", consent)
+    point = NewDataPoint(make_clip_id(8), sent, "Hola.", "confirmed", "", RECEIVED, "es", "1.0", "v3", "Hola.")
+    accepted = receive_data_points(inbox.database, PHONE, [point], RECEIVED, consent)
+    assert accepted == [DataPointOutcome.ACCEPTED]
+    inbox.ingest()
+    (event,) = inbox.collect()
+    assert (event.text, event.status, event.seen_text, event.person) == ("Hola.", "confirmed", "Hola.", "c-1")
+    assert [event.segment_id] == [row["segment_id"] for row in inbox.read_segments()]
 
 
 def test_a_day_with_clips_is_built_also_without_a_text(inbox: Inbox) -> None:
