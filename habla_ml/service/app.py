@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
-from habla_ml.service.api import health
+from habla_ml.service.api import devices, health
+from habla_ml.service.bodies import BodyBoundMiddleware
+from habla_ml.service.limits import limit_address
 from habla_ml.service.pages import home, sign_in, static_files
 from habla_ml.service.pages.error_pages import add_page_errors
 from habla_ml.service.problems import add_problem_handlers
 from habla_ml.service.state import ServiceState
 
-API_ROUTERS: Final[tuple[APIRouter, ...]] = (health.router,)
+API_ROUTERS: Final[tuple[APIRouter, ...]] = (health.router, devices.router)
 """The routers of the API."""
 PAGE_ROUTERS: Final[tuple[APIRouter, ...]] = (static_files.router, home.router, sign_in.router)
 """The routers of the pages."""
@@ -29,8 +31,12 @@ def create_app(state: ServiceState) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = state
+    limits = state.settings.service.uploads
+    app.add_middleware(BodyBoundMiddleware, largest_bytes=limits.largest_body_bytes, timeout_s=limits.body_timeout_s)
     add_problem_handlers(app)
     add_page_errors(app)
-    for router in (*API_ROUTERS, *PAGE_ROUTERS):
+    for router in API_ROUTERS:
+        app.include_router(router, dependencies=[] if router is health.router else [Depends(limit_address)])
+    for router in PAGE_ROUTERS:
         app.include_router(router)
     return app

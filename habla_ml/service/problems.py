@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+PROBLEM_SCHEMA_REFERENCE: Final = "#/components/schemas/Problem"
 _LOG: Final = logging.getLogger(__name__)
 _RETRY_AFTER_OUTAGE_S: Final = 30
 
@@ -45,6 +46,9 @@ METHOD_NOT_ALLOWED: Final = Problem("method-not-allowed", HTTPStatus.METHOD_NOT_
 CONFLICT: Final = Problem("conflict", HTTPStatus.CONFLICT, "The same id is used for other content")
 TOO_LARGE: Final = Problem("too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large")
 TOO_SLOW: Final = Problem("too-slow", HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly", retryable=True)
+DIGEST_MISMATCH: Final = Problem(
+    "digest-mismatch", HTTPStatus.BAD_REQUEST, "The body differs from its digest", retryable=True
+)
 INVALID: Final = Problem("invalid", HTTPStatus.UNPROCESSABLE_ENTITY, "A value is wrong")
 BAD_REQUEST: Final = Problem("bad-request", HTTPStatus.BAD_REQUEST, "The request is malformed")
 NO_CONSENT: Final = Problem("no-consent", HTTPStatus.FORBIDDEN, "The contributor has not consented")
@@ -55,6 +59,17 @@ _BY_STATUS: Final = {
     each.status: each
     for each in (UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, CONFLICT, TOO_LARGE, TOO_SLOW, BAD_REQUEST)
 }
+
+
+def describe_problems(*problems: Problem) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route in the OpenAPI document. Those that any route can have are added to all."""
+    described: dict[int | str, dict[str, Any]] = {}
+    for each in problems:
+        before = described.get(int(each.status), {}).get("description")
+        text = each.title if before is None else f"{before}, or: {each.title}"
+        content = {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": PROBLEM_SCHEMA_REFERENCE}}}
+        described[int(each.status)] = {"description": text, "content": content}
+    return described
 
 
 class ProblemError(Exception):

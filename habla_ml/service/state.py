@@ -14,6 +14,7 @@ from limits.strategies import MovingWindowRateLimiter
 
 from habla_ml.inbox.clip_files import open_clip_store
 from habla_ml.inbox.database import Database, open_database
+from habla_ml.inbox.request_counters import RequestCounters
 from habla_ml.lake.factory import open_lake, open_store
 from habla_ml.settings import Settings
 
@@ -37,6 +38,11 @@ class ServiceState:
     def database(self) -> Database:
         """The service's database."""
         return open_database(self.settings)
+
+    @cached_property
+    def counters(self) -> RequestCounters:
+        """The counters of the limits."""
+        return RequestCounters(self.settings.service_folder / "counters.sqlite")
 
     @cached_property
     def lake(self) -> Lake:

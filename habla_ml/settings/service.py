@@ -33,7 +33,8 @@ class ServiceSettings(SettingsSection):
     address of a PostgreSQL database in place of that file, `inbox` a store for the clips in place of the folder.
     `public_url` is the address that people and apps use. A request that is not from this machine needs an account or a
     device, in every case. `secret_variable` names the environment variable with the key that signs the sessions; without
-    it a key is made and kept in `folder`.
+    it a key is made and kept in `folder`. An enrolment code is valid for `enrolment_code_hours`, a device's token for
+    `device_token_days`. `trusted_proxies` are the addresses or networks that may state the address of a client.
     """
 
     host: str = "127.0.0.1"
@@ -44,5 +45,7 @@ class ServiceSettings(SettingsSection):
     database: Annotated[str, Field(pattern=r"^postgresql\+psycopg://")] | None = None
     inbox: StoreSettings | None = None
     secret_variable: EnvironmentVariable = "HABLA_SERVICE_SECRET"  # noqa: S105 (the name of a variable)
+    enrolment_code_hours: Annotated[float, Field(gt=0, le=720)] = 24.0
+    device_token_days: Annotated[int, Field(ge=1, le=3_650)] = 365
     trusted_proxies: tuple[str, ...] = ()
     uploads: UploadLimitSettings = UploadLimitSettings()
