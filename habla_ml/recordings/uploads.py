@@ -37,7 +37,7 @@ from habla_ml.recordings.upload_names import UPLOAD_SOURCE, get_upload_session_i
 from habla_ml.settings import Settings
 
 _MOST_ATTEMPTS: Final = 3
-_QUOTED_OR_NUMBER: Final = re.compile(r"b?'[^']*'|b?\"[^\"]*\"|\d[\d.,:-]*")
+_QUOTED_OR_NUMBER: Final = re.compile(r"b?'[^']*'|b?\"[^\"]*\"|(?<![A-Za-z])\d+(?:[.,:-]\d+)*(?![A-Za-z])")
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Received clips become segments of their day, in a real database, store and lake."""
 
 import hashlib
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -89,6 +90,38 @@ def test_a_bad_clip_is_set_aside_with_a_reason_and_stops_no_other(inbox: Inbox) 
         assert stored["segment_id"] is None
     assert [row["file_name"] for row in inbox.read_segments()] == [good]
     assert find_unread_hours(inbox.database) == []
+
+
+def mutate(data: bytes, rng: random.Random) -> bytes:
+    """Change, remove or insert a few bytes, half of the times near the start."""
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 3, 20))):
+        at = rng.randrange(len(changed) if rng.random() < 0.5 else 200)
+        kept = rng.randrange(2)
+        changed[at : at + rng.randrange(1, 20) * (1 - kept)] = rng.randbytes(rng.randrange(1, 20) * kept + 1)
+    return bytes(changed)
+
+
+@pytest.mark.slow
+def test_no_mutated_file_stops_its_hour(inbox: Inbox) -> None:
+    rng = random.Random(5)
+    files = [encode_audio_file(kind, 0.4) for kind in ENCODERS]
+    for number in range(200):
+        inbox.receive(number, mutate(files[number % len(files)], rng))
+    done = inbox.ingest()
+    assert done.segments + done.set_aside == 200
+    assert min(done.segments, done.set_aside) > 10
+    assert find_unread_hours(inbox.database) == []
+
+
+def test_a_reason_is_counted_without_its_values() -> None:
+    reasons = [
+        "lasts 31.5 s, more than the 30 s allowed",
+        "lasts 40 s, more than the 30 s allowed",
+        "starts with b'ab m4a'",
+    ]
+    assert count_reasons(reasons) == {"lasts … s, more than the … s allowed": 2, "starts with …": 1}
+    assert count_reasons(["mp4 cannot be decoded: [Errno 22]"]) == {"mp4 cannot be decoded: [Errno …]": 1}
 
 
 @pytest.mark.parametrize(
