@@ -73,6 +73,8 @@ def receive_data_points(
 
     Raises `LakeError` if the database cannot be used; then none of them is kept.
     """
+    if not points:
+        return []
     try:
         return _receive(database, device_id, points, now, consent)
     except IntegrityError:

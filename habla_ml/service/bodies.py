@@ -74,7 +74,7 @@ async def read_body_to_file(request: Request, folder: Path, largest_bytes: int, 
         HTTPException: The body is too large (413) or too slow (408).
         LakeError: The folder cannot be written.
     """
-    digest = _read_digest(request.headers.getlist("content-digest"))
+    digest = read_content_digest(request)
     bound: _BodyBound = request.scope[_SCOPE_KEY]
     bound.largest_bytes, bound.timeout_s = largest_bytes, timeout_s
     handle, name = await to_thread.run_sync(_create_file, folder)
@@ -167,10 +167,11 @@ def _create_file(folder: Path) -> tuple[int, str]:
         raise LakeError(f"folder {folder} cannot be written: {error}; free space") from error
 
 
-def _read_digest(headers: list[str]) -> bytes:
+def read_content_digest(request: Request) -> bytes:
+    """Return the sha256 of `Content-Digest` (RFC 9530); raises `ProblemError` if it is missing or malformed."""
     fault = "send the body's sha256 as `Content-Digest: sha-256=:BASE64:` (RFC 9530)"
     found = b""
-    for item in ",".join(headers).split(","):
+    for item in ",".join(request.headers.getlist("content-digest")).split(","):
         match = _DIGEST_ITEM.fullmatch(item)
         if match is None:
             raise ProblemError(BAD_REQUEST, f"Content-Digest is missing or malformed; {fault}")

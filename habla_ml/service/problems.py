@@ -44,6 +44,8 @@ FORBIDDEN: Final = Problem("forbidden", HTTPStatus.FORBIDDEN, "This is not allow
 NOT_FOUND: Final = Problem("not-found", HTTPStatus.NOT_FOUND, "There is no such thing")
 METHOD_NOT_ALLOWED: Final = Problem("method-not-allowed", HTTPStatus.METHOD_NOT_ALLOWED, "Use another method")
 CONFLICT: Final = Problem("conflict", HTTPStatus.CONFLICT, "The same id is used for other content")
+ERASED: Final = Problem("erased", HTTPStatus.GONE, "This was erased and is not stored again")
+CLIP_MISSING: Final = Problem("clip-missing", HTTPStatus.CONFLICT, "The clip has not come yet", retryable=True)
 TOO_LARGE: Final = Problem("too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large")
 TOO_SLOW: Final = Problem("too-slow", HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly", retryable=True)
 DIGEST_MISMATCH: Final = Problem(
@@ -106,6 +108,11 @@ def build_problem_response(
     return JSONResponse(content, int(problem.status), headers=dict(headers or {}), media_type=PROBLEM_MEDIA_TYPE)
 
 
+def make_printable(text: str) -> str:
+    """Return a text from a request, such as the name of a key, with escapes where it could not be sent back."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def add_problem_handlers(app: FastAPI) -> None:
     """Answer every error of the API with a problem."""
 
@@ -116,7 +123,10 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def answer_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         # The values are left out: they can be a transcript.
-        faults = [{"at": ".".join(map(str, each["loc"])), "fault": each["msg"]} for each in error.errors()[:20]]
+        faults = [
+            {"at": make_printable(".".join(map(str, each["loc"]))), "fault": each["msg"]}
+            for each in error.errors()[:20]
+        ]
         return build_problem_response(INVALID, f"{len(faults)} values are wrong; see `faults`", faults=faults)
 
     @app.exception_handler(HTTPException)
