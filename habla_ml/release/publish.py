@@ -106,7 +106,9 @@ def list_releases(store: Store, channel: str) -> list[PublishedRelease]:
     return [_describe_release(store, each, found) for each in reversed(found.releases)]
 
 
-def rollback(store: Store, channel: str, to: str | None = None, now: datetime | None = None) -> PublishedRelease:
+def rollback(
+    store: Store, channel: str, to: str | None = None, now: datetime | None = None, seen_sequence: int | None = None
+) -> PublishedRelease:
     """Move the channel to an earlier or later release after verifying all of its files.
 
     Args:
@@ -115,14 +117,19 @@ def rollback(store: Store, channel: str, to: str | None = None, now: datetime | 
         to: A version (`2026.11.21-v2`) or model version (`v2`, its newest release); None is the release before the
             present one.
         now: Time of the move; default the present.
+        seen_sequence: Sequence number of the channel's state that the person saw; None accepts any.
 
     Raises:
         ReleaseError: There is no such release, or one of its files is missing or damaged; the channel did not move.
-        PointerMovedError: Another process moved the channel.
+        PointerMovedError: Another process moved the channel, also since the state that the person saw.
     """
     found = read_channel(store, channel)
     if found.current is None:
         raise ReleaseError(f"channel {channel} in {store.url} has no release yet; there is nothing to roll back to")
+    if seen_sequence not in (None, found.current.sequence):
+        raise PointerMovedError(
+            f"channel {channel} is at move {found.current.sequence}, not at {seen_sequence} as it was seen; look again"
+        )
     target = found.previous_release() if to is None else _find_release(found, to)
     if target is None:
         raise ReleaseError(

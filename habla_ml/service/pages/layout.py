@@ -68,7 +68,14 @@ class PageLink:
     """The right that the page needs; empty for every account."""
 
 
-PAGE_LINKS: Final[tuple[PageLink, ...]] = ()
+PAGE_LINKS: Final[tuple[PageLink, ...]] = (
+    PageLink(
+        "/status",
+        mark_message("State"),
+        mark_message("What waits, how good the last versions are, and what to do next."),
+        "",
+    ),
+)
 """The pages in the navigation, in order."""
 
 
