@@ -9,14 +9,20 @@ from fastapi import APIRouter, Depends, FastAPI
 from habla_ml.service.api import batches, clips, devices, health
 from habla_ml.service.bodies import BodyBoundMiddleware
 from habla_ml.service.limits import limit_address
-from habla_ml.service.pages import home, sign_in, static_files, status
+from habla_ml.service.pages import correct, home, sign_in, static_files, status
 from habla_ml.service.pages.error_pages import add_page_errors
 from habla_ml.service.problems import add_problem_handlers
 from habla_ml.service.state import ServiceState
 
 API_ROUTERS: Final[tuple[APIRouter, ...]] = (health.router, devices.router, clips.router, batches.router)
 """The routers of the API."""
-PAGE_ROUTERS: Final[tuple[APIRouter, ...]] = (static_files.router, home.router, sign_in.router, status.router)
+PAGE_ROUTERS: Final[tuple[APIRouter, ...]] = (
+    static_files.router,
+    home.router,
+    sign_in.router,
+    correct.router,
+    status.router,
+)
 """The routers of the pages."""
 
 

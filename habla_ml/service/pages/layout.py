@@ -70,6 +70,12 @@ class PageLink:
 
 PAGE_LINKS: Final[tuple[PageLink, ...]] = (
     PageLink(
+        "/correct",
+        mark_message("Correct"),
+        mark_message("Listen to the clips that teach the model most, and correct their text."),
+        "correct",
+    ),
+    PageLink(
         "/status",
         mark_message("State"),
         mark_message("What waits, how good the last versions are, and what to do next."),
