@@ -12,8 +12,8 @@ from habla_ml.cleanup.release_files import find_unreleased_files
 from habla_ml.cleanup.superseded_objects import find_superseded_objects
 from habla_ml.cleanup.work_folder import find_abandoned_scratch, find_finished_trainings, find_unused_artefacts
 from habla_ml.errors import HablaError
-from habla_ml.inbox.clip_files import open_clip_store
-from habla_ml.inbox.clips import sweep_clip_files
+from habla_ml.inbox.clip_files import get_incoming_folder, open_clip_store
+from habla_ml.inbox.clips import sweep_clip_files, sweep_incoming
 from habla_ml.inbox.database import open_existing_database
 from habla_ml.lake import Lake, Store
 from habla_ml.settings import Settings
@@ -97,7 +97,8 @@ def _remove_unlisted(lake: Lake, release_store: Store, settings: Settings, befor
 
 
 def _clean_inbox(settings: Settings, before: datetime) -> None:
-    """Remove clip files that no row of the service's database names, and unfinished writes."""
+    """Remove bodies and clip files of interrupted uploads, which no row of the database names, and unfinished writes."""
+    sweep_incoming(get_incoming_folder(settings), before)
     with open_existing_database(settings) as database:
         if database is not None:
             store = open_clip_store(settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 from typing import Final
 
 from habla_ml.lake import Store
@@ -16,6 +17,11 @@ def open_clip_store(settings: Settings) -> Store:
     """Open the store of a deployment's clips; raises the errors of `open_store`."""
     folder = settings.service_folder / "inbox"
     return open_store(settings.service.inbox or StoreSettings(url=str(folder)))
+
+
+def get_incoming_folder(settings: Settings) -> Path:
+    """Return the folder for bodies that are being received, on the disk of the default store."""
+    return settings.service_folder / "incoming"
 
 
 def make_clip_key(clip_id: str) -> str:

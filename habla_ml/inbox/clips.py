@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -20,7 +21,7 @@ from typing import Final
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from habla_ml.errors import InputError
+from habla_ml.errors import InputError, LakeError
 from habla_ml.inbox.clip_files import CLIP_PREFIX, get_clip_id, make_clip_key
 from habla_ml.inbox.consents import find_standing_consent, get_contributor_key
 from habla_ml.inbox.database import Database
@@ -135,6 +136,23 @@ def sweep_clip_files(database: Database, store: Store, before: datetime) -> int:
     removed = 0
     while part := list(islice(old, _FILES_PER_QUERY)):
         removed += sum(store.delete(key, before) for key in _find_orphans(database, part))
+    return removed
+
+
+def sweep_incoming(folder: Path, before: datetime) -> int:
+    """Remove the bodies that killed workers left before this time; return their number.
+
+    Raises `LakeError` if one cannot be removed.
+    """
+    removed = 0
+    try:
+        for each in folder.iterdir() if folder.is_dir() else ():
+            with suppress(FileNotFoundError):  # its upload has just ended
+                if each.stat().st_mtime < before.timestamp():
+                    each.unlink()
+                    removed += 1
+    except OSError as error:
+        raise LakeError(f"{folder} cannot be cleaned: {error.strerror}; fix its permissions") from error
     return removed
 
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
+from habla_ml.inbox.clip_files import get_incoming_folder
 from habla_ml.inbox.clips import (
     ClipConflictError,
     ClipErasedError,
@@ -94,7 +95,7 @@ async def put_clip(
     is_held = await run_in_threadpool(find_held_clip, state, clip)
     if not is_held:
         limits = state.settings.service.uploads
-        folder = state.settings.service_folder / "incoming"
+        folder = get_incoming_folder(state.settings)
         body = await read_body_to_file(request, folder, limits.largest_clip_bytes, limits.body_timeout_s)
         try:
             is_held = not await run_in_threadpool(keep_clip, state, device, clip, body)
