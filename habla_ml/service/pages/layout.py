@@ -81,6 +81,12 @@ PAGE_LINKS: Final[tuple[PageLink, ...]] = (
         mark_message("What waits, how good the last versions are, and what to do next."),
         "",
     ),
+    PageLink(
+        "/consents",
+        mark_message("Consents"),
+        mark_message("Who has consented; record a consent or withdraw one."),
+        "consents",
+    ),
 )
 """The pages in the navigation, in order."""
 
