@@ -489,6 +489,7 @@ addEventListener("resize", drawWave);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawWave);
 addEventListener("beforeunload", (event) => { if (outbox.memory.size) event.preventDefault(); });
 
+$("keys").open = matchMedia("(pointer: fine)").matches;
 for (const draft of drafts.list()) if (Date.now() - draft.at > DRAFT_KEPT_MS) drafts.remove(draft.key);
 showEmpty(texts.loading, "", 0);
 showNotices();
