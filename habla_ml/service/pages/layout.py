@@ -13,6 +13,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import jinja2
+from babel import Locale
 from babel.dates import format_date, format_datetime
 from babel.numbers import format_decimal
 from fastapi import Request, Response
@@ -153,6 +154,10 @@ def _open_environment(language: str, time_zone: str) -> jinja2.Environment:
     def show_number(number: float, digits: int = 0) -> str:
         return format_decimal(round(number, digits), "#,##0" + ("." + "#" * digits if digits else ""), language)
 
+    def show_language(code: str) -> str:
+        return str(Locale(code).get_display_name(language) or code)
+
     environment.filters.update(show_time=show_time, show_day=show_day, show_number=show_number)
+    environment.filters.update(show_language=show_language)
     environment.globals["static"] = get_static_address
     return environment
