@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +22,9 @@ from habla_ml_tests.testing.served_page import open_chromium, serve
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True, "locale": "es-ES"}
 LAPTOP = {"viewport": {"width": 1200, "height": 900}, "locale": "en-GB"}
+COUNT_LOADED_CLIPS = """() => performance.getEntriesByType("resource").filter(
+    (each) => each.name.endsWith("/audio") && each.responseEnd > 0
+).length"""
 COUNT_DRAWN_PIXELS = """() => {
     const canvas = document.getElementById("wave");
     return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.filter((each) => each > 0).length;
@@ -60,6 +64,13 @@ class Desk:
 
     def expect_saved(self) -> None:
         expect(self.page.locator("#state")).to_have_attribute("data-kind", "saved")
+
+    def wait_for_clips(self, number: int) -> None:
+        """Wait until the browser has the audio of that many clips; the page's policy forbids Playwright's own wait."""
+        deadline = time.monotonic() + 20
+        while self.page.evaluate(COUNT_LOADED_CLIPS) < number:
+            assert time.monotonic() < deadline
+            self.page.wait_for_timeout(50)
 
     def find_violations(self) -> list[Any]:
         result = Axe().run(self.page, options=RULES)
@@ -144,9 +155,7 @@ def test_answers_wait_while_there_is_no_network_even_over_a_closed_page(open_des
     desk = open_desk(*make_queue(), **PHONE)
     page = desk.page
     desk.expect_clip(HINT)
-    page.wait_for_function(
-        "performance.getEntriesByType('resource').filter((each) => each.name.endsWith('/audio')).length >= 3"
-    )
+    desk.wait_for_clips(3)
     page.context.set_offline(True)
     page.get_by_role("textbox").fill("en el autobús")
     page.get_by_role("button", name="Guardar").tap()
