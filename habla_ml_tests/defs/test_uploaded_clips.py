@@ -9,9 +9,13 @@ import pytest
 
 from habla_ml.definitions import build_definitions
 from habla_ml_tests.defs.conftest import DagsterDeployment
-from habla_ml_tests.testing.encoded_audio import make_pcm16_wav
+from habla_ml_tests.service.test_batches_api import make_item, send
+from habla_ml_tests.service.test_clips_api import Phone
+from habla_ml_tests.testing.encoded_audio import encode_audio_file, make_pcm16_wav
 from habla_ml_tests.testing.habla_sessions import make_noise, make_workspace
 from habla_ml_tests.testing.received_clips import DAY, HOUR, RECEIVED, Inbox, make_inbox
+from habla_ml_tests.testing.received_consents import give_consent
+from habla_ml_tests.testing.service_client import ServiceUnderTest
 
 pytestmark = pytest.mark.slow
 
@@ -118,3 +122,22 @@ def test_only_the_oldest_hours_of_a_backlog_are_requested_at_once(deployed: Dags
     found = deployed.evaluate("new_uploads")
     assert len(found.partitions) == 24
     assert found.partitions[0] == HOUR
+
+
+def test_what_a_phone_sends_over_http_is_text_of_the_corpus_two_sensors_later(tmp_path: Path) -> None:
+    service = ServiceUnderTest(tmp_path)
+    service.now = RECEIVED
+    settings = service.state.settings
+    give_consent(service.state.database, "c-17")
+    phone = Phone(service)
+    assert phone.put(encode_audio_file("m4a", 2.0)).status_code == 201
+    item = make_item(correctedTranscription="Ayer fuimos a la playa.", timestamp=RECEIVED.isoformat(), seenText="ayer")
+    assert [each["status"] for each in send(phone, item)] == ["accepted"]
+    with dg.DagsterInstance.ephemeral() as instance:
+        deployed = DagsterDeployment(tmp_path, settings, build_definitions(settings), instance)
+        (hour,) = deployed.evaluate("new_uploads").partitions
+        assert deployed.run("ingest_uploads", hour).success
+        (day,) = deployed.evaluate("service_corrections").partitions
+        assert deployed.run("update_text", day).success
+        assert deployed.metadata("annotated_corpus", day)["usable"] == 1
+        assert deployed.evaluate("service_corrections").partitions == []
