@@ -6,7 +6,7 @@ from typing import Final
 
 from fastapi import APIRouter, Depends, FastAPI
 
-from habla_ml.service.api import batches, clips, devices, health
+from habla_ml.service.api import batches, clips, devices, health, latest_model
 from habla_ml.service.bodies import BodyBoundMiddleware
 from habla_ml.service.limits import limit_address
 from habla_ml.service.pages import consents, correct, home, sign_in, static_files, status
@@ -14,7 +14,13 @@ from habla_ml.service.pages.error_pages import add_page_errors
 from habla_ml.service.problems import add_problem_handlers
 from habla_ml.service.state import ServiceState
 
-API_ROUTERS: Final[tuple[APIRouter, ...]] = (health.router, devices.router, clips.router, batches.router)
+API_ROUTERS: Final[tuple[APIRouter, ...]] = (
+    health.router,
+    devices.router,
+    clips.router,
+    batches.router,
+    latest_model.router,
+)
 """The routers of the API."""
 PAGE_ROUTERS: Final[tuple[APIRouter, ...]] = (
     static_files.router,

@@ -16,6 +16,7 @@ from habla_ml.inbox.clip_files import open_clip_store
 from habla_ml.inbox.database import Database, open_database
 from habla_ml.inbox.request_counters import RequestCounters
 from habla_ml.lake.factory import open_lake, open_store
+from habla_ml.release.model_info import ModelInfoCache
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ class ServiceState:
     def release_store(self) -> Store:
         """The store of the releases."""
         return open_store(self.settings.release.store)
+
+    @cached_property
+    def model_infos(self) -> ModelInfoCache:
+        """The models that the channels offer."""
+        return ModelInfoCache(self.release_store)
 
 
 def get_state(request: Request) -> ServiceState:
