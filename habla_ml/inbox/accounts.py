@@ -56,7 +56,7 @@ class Account:
 
 
 LOCAL_ACCOUNT: Final = Account(LOCAL_ACCOUNT_ID, "local", frozenset(RIGHTS), "")
-"""Whoever uses the service on the machine where it runs."""
+"""The person who uses the service on the machine where it runs."""
 
 
 class InvitationError(InputError):
@@ -95,7 +95,7 @@ def accept_invitation(database: Database, code: str, name: str, password: str, l
         raise InputError(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters; choose another")
     columns = INVITATIONS.c
     usable = and_(columns.code_digest == _digest_code(code), columns.used_at.is_(None), columns.expires_at > now)
-    # A hash takes time; whoever tries codes must not get it for each.
+    # A hash takes time; it is not spent on a wrong code.
     with database.read() as connection:
         if connection.scalar(select(columns.code_digest).where(usable)) is None:
             raise InvitationError("the invitation code is unknown, used or expired; ask for another one")

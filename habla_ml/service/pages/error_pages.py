@@ -21,7 +21,9 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "not-found": mark_message("There is no such page. It may have been removed, or the address has a typing error."),
     "too-many": mark_message("Too many attempts. Wait a minute, then try again."),
     "unavailable": mark_message("The data cannot be read at the moment. Nothing is lost. Try again in a minute."),
-    "conflict": mark_message("Somebody changed this meanwhile. Load the page again and look before you repeat it."),
+    "conflict": mark_message(
+        "Another person changed this meanwhile. Load the page again and look before you repeat it."
+    ),
     "internal": mark_message("Something failed on our side. Nothing that you saved is lost. Try again later."),
 }
 _OTHER_SENTENCE: Final = mark_message("The page did not understand this request. Go back and try again.")

@@ -12,6 +12,6 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
-def show_home(request: Request, state: State, account: CurrentAccount) -> Response:  # noqa: ARG001 (nobody without an account)
+def show_home(request: Request, state: State, account: CurrentAccount) -> Response:  # noqa: ARG001 (needs an account)
     """Show the pages that the person may use."""
     return render_page(request, state, "home.html.j2")

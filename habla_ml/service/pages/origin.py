@@ -3,8 +3,8 @@
 A browser says which page sent a request (`Sec-Fetch-Site`, or `Origin` where the connection is not encrypted). A request
 that changes something must come from a page of this service; no other site can then act in a person's name.
 
-Whoever sits at the machine of a service that listens there only needs no account. A proxy on that machine must not lend
-this to the whole network, nor a site whose name is pointed at 127.0.0.1 to itself, so every sign of either refuses it.
+The person at the machine of a service that listens there only needs no account. A proxy on that machine must not give
+this to the whole network, nor may a site whose name is pointed at 127.0.0.1 take it, so every sign of either refuses it.
 """
 
 from __future__ import annotations

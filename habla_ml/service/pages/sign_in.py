@@ -36,7 +36,7 @@ _RETRY_AFTER_S: Final = 60
 _WRONG: Final = mark_message("This name and password do not belong together.")
 _REFUSALS: Final[tuple[tuple[type[InputError], str], ...]] = (
     (InvitationError, mark_message("This invitation code is unknown, used or expired. Ask for another one.")),
-    (NameTakenError, mark_message("Somebody here has this name already. Choose another one.")),
+    (NameTakenError, mark_message("Another account has this name already. Choose another one.")),
     (InputError, mark_message("Choose a name, and a password of at least 10 characters.")),
 )
 

@@ -52,7 +52,7 @@ _OTHER_PROBLEM: Final = mark_message("Part of the state cannot be read.")
 
 @dataclass(frozen=True)
 class StatusProblem:
-    """A line that needs somebody, in words for teachers, with the line for engineers."""
+    """A line that needs a person, in words for teachers, with the line for engineers."""
 
     message: str
     finding: Finding

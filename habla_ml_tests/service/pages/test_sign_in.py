@@ -1,4 +1,4 @@
-"""Who may use the pages: a person with a session, or whoever sits at the machine; no other site in their name."""
+"""Who may use the pages: a person with a session, or the person at the machine; no other site in their name."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

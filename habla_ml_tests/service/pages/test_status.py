@@ -66,7 +66,7 @@ def test_a_person_with_the_right_goes_back_to_an_earlier_release(
     form["version"] = re.findall(r'<option value="([^"]+)"', page)[0]
     assert client.post("/rollback", data=form).headers["location"] == "/status"
     assert read_move(pages) == ("v1", 3)
-    assert "Somebody went back to it." in client.get("/status").text
+    assert "A person went back to it." in client.get("/status").text
 
 
 def test_a_release_that_changed_since_the_person_looked_stays(
@@ -79,7 +79,7 @@ def test_a_release_that_changed_since_the_person_looked_stays(
     assert second.model_version == "v1"
     answer = pages.client.post("/rollback", data={"version": first, "seen": "2"})
     assert answer.status_code == 409
-    assert "Somebody changed this meanwhile." in answer.text
+    assert "Another person changed this meanwhile." in answer.text
     assert read_move(pages) == ("v2", 4)
 
 
