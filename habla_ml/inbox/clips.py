@@ -10,13 +10,14 @@ device uses, nor can it take them.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
@@ -25,6 +26,7 @@ from habla_ml.errors import InputError, LakeError
 from habla_ml.inbox.clip_files import CLIP_PREFIX, get_clip_id, make_clip_key
 from habla_ml.inbox.consents import find_standing_consent, get_contributor_key
 from habla_ml.inbox.database import Database
+from habla_ml.inbox.group_commit import GroupCommit
 from habla_ml.inbox.schema import CLIPS
 from habla_ml.lake import Store, StoreEntry
 from habla_ml.settings.data import ConsentSettings
@@ -82,18 +84,11 @@ def is_clip_held(connection: Connection, clip: NewClip, consent: ConsentSettings
         ClipConflictError: The device used the id for other bytes.
         ClipErasedError: The clip was erased.
         ConsentMissingError: The contributor has no standing consent, and one is required.
-        InputError: The pseudonym cannot be compared.
     """
-    columns = (CLIPS.c.sha256, CLIPS.c.erased_at)
-    known = connection.execute(select(*columns).where(CLIPS.c.clip_id == clip.clip_id)).one_or_none()
-    if known is None:
-        require_consent(connection, clip.contributor, consent)
-        return False
-    if known.erased_at is not None:
-        raise ClipErasedError(f"clip {clip.sent_id} was erased; delete it on the device too")
-    if known.sha256 != clip.sha256:
-        raise ClipConflictError(f"clip {clip.sent_id} was received with other bytes; send these under a new id")
-    return True
+    (found,) = _check_clips(connection, [clip], consent)
+    if isinstance(found, InputError):
+        raise found
+    return found
 
 
 def require_consent(connection: Connection, contributor: str | None, consent: ConsentSettings) -> None:
@@ -106,24 +101,29 @@ def require_consent(connection: Connection, contributor: str | None, consent: Co
         raise ConsentMissingError("the contributor has no standing consent; record one first")
 
 
-def receive_clip(database: Database, store: Store, clip: NewClip, file: Path, consent: ConsentSettings) -> bool:
-    """Keep a clip durably; return True if it is new, or False if it was held already.
+class ClipReceiver:
+    """Keeps clips durably; threads that call it at the same time share a commit of the database."""
 
-    `file` has the bytes whose sha256 the clip names. The store can keep the file itself: do not write to it again. Raises
-    the errors of `is_clip_held`, after which nothing of this attempt is left, and `LakeError` if the store or the database
-    cannot be used.
-    """
-    key = make_clip_key(clip.clip_id)
-    store.adopt_if_absent(key, file, clip.sha256)
-    try:
-        is_new = _add_row(database, clip, key, file.stat().st_size, consent)
-    except InputError:
-        store.delete(key)
-        raise
-    # After another error the row may be there, so the file stays; without a row the sweep removes it.
-    if not is_new:
-        store.delete(key)
-    return is_new
+    def __init__(self, database: Database, store: Store, consent: ConsentSettings) -> None:
+        self._store = store
+        self._rows = GroupCommit[_StoredFile, bool | InputError](partial(_add_rows, database, consent))
+
+    def receive(self, clip: NewClip, file: Path) -> bool:
+        """Keep a clip durably; return True if it is new, or False if it was held already.
+
+        `file` has the bytes whose sha256 the clip names. The store can keep the file itself: do not write to it again.
+        Raises the errors of `is_clip_held`, after which nothing of this attempt is left, and `LakeError` if the store or
+        the database cannot be used.
+        """
+        key = make_clip_key(clip.clip_id)
+        self._store.adopt_if_absent(key, file, clip.sha256)
+        # After an error here the row may be there, so the file stays; without a row the sweep removes it.
+        outcome = self._rows.run(_StoredFile(clip, key, file.stat().st_size))
+        if outcome is not True:
+            self._store.delete(key)
+        if isinstance(outcome, InputError):
+            raise outcome
+        return outcome
 
 
 def sweep_clip_files(database: Database, store: Store, before: datetime) -> int:
@@ -156,30 +156,95 @@ def sweep_incoming(folder: Path, before: datetime) -> int:
     return removed
 
 
-def _add_row(database: Database, clip: NewClip, key: str, size_bytes: int, consent: ConsentSettings) -> bool:
-    row = {
-        "clip_id": clip.clip_id,
-        "file_key": key,
-        "sha256": clip.sha256,
-        "size_bytes": size_bytes,
-        "device_id": clip.device_id,
-        "contributor": clip.contributor,
-        "contributor_key": None if clip.contributor is None else get_contributor_key(clip.contributor),
-        "session": clip.session,
-        "recorded_at": clip.recorded_at,
-        "received_at": clip.received_at,
-        "hour": format_hour(clip.received_at),
-    }
+@dataclass(frozen=True)
+class _StoredFile:
+    """A clip whose file is durable and whose row is to be added."""
+
+    clip: NewClip
+    key: str
+    size_bytes: int
+
+    def build_row(self) -> dict[str, Any]:
+        clip = self.clip
+        return {
+            "clip_id": clip.clip_id,
+            "file_key": self.key,
+            "sha256": clip.sha256,
+            "size_bytes": self.size_bytes,
+            "device_id": clip.device_id,
+            "contributor": clip.contributor,
+            "contributor_key": None if clip.contributor is None else get_contributor_key(clip.contributor),
+            "session": clip.session,
+            "recorded_at": clip.recorded_at,
+            "received_at": clip.received_at,
+            "hour": format_hour(clip.received_at),
+        }
+
+
+def _add_rows(database: Database, consent: ConsentSettings, files: Sequence[_StoredFile]) -> list[bool | InputError]:
+    """Add the rows of clips in one transaction; return for each whether it is new, or why it is refused."""
     try:
-        with database.write() as connection:
-            if is_clip_held(connection, clip, consent):
-                return False
-            connection.execute(insert(CLIPS).values(row))
-            return True
+        return _add_rows_once(database, consent, files)
     except IntegrityError:
-        # Two requests at once on PostgreSQL: the other one has committed.
-        with database.read() as connection:
-            return not is_clip_held(connection, clip, consent)
+        # Another worker added one of them at the same time, on PostgreSQL; it has committed.
+        return _add_rows_once(database, consent, files)
+
+
+def _add_rows_once(
+    database: Database, consent: ConsentSettings, files: Sequence[_StoredFile]
+) -> list[bool | InputError]:
+    outcomes: list[bool | InputError] = []
+    rows: dict[str, dict[str, Any]] = {}
+    with database.write() as connection:
+        found = _check_clips(connection, [each.clip for each in files], consent)
+        for file, held in zip(files, found, strict=True):
+            first = rows.get(file.clip.clip_id)
+            if held is False and first is None:
+                rows[file.clip.clip_id] = file.build_row()
+                outcomes.append(True)
+            elif held is False and first is not None:
+                outcomes.append(_compare(file.clip, first["sha256"]) or False)
+            else:
+                outcomes.append(False if held is True else held)
+        if rows:
+            connection.execute(insert(CLIPS), [rows[clip_id] for clip_id in sorted(rows)])
+    return outcomes
+
+
+def _check_clips(connection: Connection, clips: Sequence[NewClip], consent: ConsentSettings) -> list[bool | InputError]:
+    """Return for each clip whether it is held, or why it is refused."""
+    columns = (CLIPS.c.clip_id, CLIPS.c.sha256, CLIPS.c.erased_at)
+    query = select(*columns).where(CLIPS.c.clip_id.in_([each.clip_id for each in clips]))
+    known = {row.clip_id: row for row in connection.execute(query)}
+    refusals: dict[str | None, ConsentMissingError | None] = {}
+    outcomes: list[bool | InputError] = []
+    for clip in clips:
+        row = known.get(clip.clip_id)
+        if row is not None and row.erased_at is not None:
+            outcomes.append(ClipErasedError(f"clip {clip.sent_id} was erased; delete it on the device too"))
+        elif row is not None:
+            outcomes.append(_compare(clip, row.sha256) or True)
+        else:
+            if clip.contributor not in refusals:
+                refusals[clip.contributor] = _find_refusal(connection, clip.contributor, consent)
+            outcomes.append(refusals[clip.contributor] or False)
+    return outcomes
+
+
+def _compare(clip: NewClip, sha256: str) -> ClipConflictError | None:
+    if clip.sha256 == sha256:
+        return None
+    return ClipConflictError(f"clip {clip.sent_id} was received with other bytes; send these under a new id")
+
+
+def _find_refusal(
+    connection: Connection, contributor: str | None, consent: ConsentSettings
+) -> ConsentMissingError | None:
+    try:
+        require_consent(connection, contributor, consent)
+    except ConsentMissingError as error:
+        return error
+    return None
 
 
 def _find_orphans(database: Database, entries: Iterable[StoreEntry]) -> list[str]:

@@ -13,6 +13,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from habla_ml.inbox.clip_files import open_clip_store
+from habla_ml.inbox.clips import ClipReceiver
 from habla_ml.inbox.database import Database, open_database
 from habla_ml.inbox.request_counters import RequestCounters
 from habla_ml.lake.factory import open_lake, open_store
@@ -59,6 +60,11 @@ class ServiceState:
     def sign_in_limiter(self) -> MovingWindowRateLimiter:
         """Counts attempts to sign in; each worker for itself, so W workers let through W times as many at most."""
         return MovingWindowRateLimiter(MemoryStorage())
+
+    @cached_property
+    def clip_receiver(self) -> ClipReceiver:
+        """What keeps the received clips."""
+        return ClipReceiver(self.database, self.inbox, self.settings.consent)
 
     @cached_property
     def release_store(self) -> Store:

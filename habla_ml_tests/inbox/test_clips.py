@@ -13,10 +13,10 @@ from habla_ml.inbox.clip_files import CLIP_PREFIX, make_clip_key
 from habla_ml.inbox.clips import (
     ClipConflictError,
     ClipErasedError,
+    ClipReceiver,
     ConsentMissingError,
     NewClip,
     derive_clip_id,
-    receive_clip,
     sweep_clip_files,
 )
 from habla_ml.inbox.consents import withdraw_consents
@@ -48,7 +48,7 @@ def receive(
 ) -> bool:
     path = inbox.workspace.root / f"body-{uuid4()}"
     path.write_bytes(data)
-    return receive_clip(inbox.database, inbox.store, make_clip(number, data, **fields), path, consent)
+    return ClipReceiver(inbox.database, inbox.store, consent).receive(make_clip(number, data, **fields), path)
 
 
 def list_files(inbox: Inbox) -> list[bytes]:
@@ -99,17 +99,25 @@ def test_an_erased_clip_does_not_come_back(inbox: Inbox) -> None:
     assert list_files(inbox) == []
 
 
-def test_requests_at_the_same_time_have_one_winner(inbox: Inbox) -> None:
-    def send(data: bytes) -> bool:
-        try:
-            return receive(inbox, data=data)
-        except ClipConflictError:
-            return False
+@pytest.mark.parametrize("workers", [1, 4])
+def test_requests_at_the_same_time_have_one_winner_and_hinder_no_other(inbox: Inbox, workers: int) -> None:
+    receivers = [ClipReceiver(inbox.database, inbox.store, OPTIONAL) for _ in range(workers)]
 
-    with ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(send, (b"one", b"two") * 12))
-    assert outcomes.count(True) == 1
-    assert len(list_files(inbox)) == 1
+    def send(number: int) -> tuple[int, bool]:
+        data = b"one" if number % 2 else b"two"
+        path = inbox.workspace.root / f"body-{number}"
+        path.write_bytes(data)
+        try:
+            return number % 5, receivers[number % workers].receive(make_clip(number % 5, data), path)
+        except ClipConflictError:
+            return number % 5, False
+
+    with ThreadPoolExecutor(20) as pool:
+        outcomes = list(pool.map(send, range(100)))
+    assert sorted(number for number, is_new in outcomes if is_new) == [0, 1, 2, 3, 4]
+    kept = read_unread_clips(inbox.database, "2026-11-29T09")
+    assert {inbox.store.read(each.file_key) for each in kept} <= {b"one", b"two"}
+    assert len(kept) == len(list_files(inbox)) == 5
 
 
 def test_a_file_whose_row_was_never_written_is_swept_once_it_is_old(inbox: Inbox) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from habla_ml.inbox.clips import NewClip, receive_clip
+from habla_ml.inbox.clips import ClipReceiver, NewClip
 from habla_ml.inbox.consents import withdraw_consents
 from habla_ml.inbox.data_points import NewDataPoint, receive_data_points
 from habla_ml.inbox.erased_clips import erase_clips
@@ -44,7 +44,7 @@ def send_clip(inbox: Inbox) -> NewClip:
     clip = NewClip(
         CLIP, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", PHONE, "c-1", "s", None, NOW
     )
-    receive_clip(inbox.database, inbox.store, clip, path, OPTIONAL)
+    ClipReceiver(inbox.database, inbox.store, OPTIONAL).receive(clip, path)
     return clip
 
 

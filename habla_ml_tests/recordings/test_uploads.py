@@ -15,7 +15,7 @@ from habla_ml.consent.admission import load_consents
 from habla_ml.consent.tombstones import add_tombstones, read_tombstones
 from habla_ml.errors import PointerMovedError
 from habla_ml.inbox import unread_clips
-from habla_ml.inbox.clips import NewClip, receive_clip
+from habla_ml.inbox.clips import ClipReceiver, NewClip
 from habla_ml.inbox.unread_clips import find_unread_hours, list_upload_days, requeue_waiting_clips
 from habla_ml.recordings import uploads
 from habla_ml.recordings.days import load_day
@@ -60,7 +60,7 @@ def test_a_clip_that_the_service_has_acknowledged_is_the_segment_that_was_sent(i
     digest = hashlib.sha256(data).hexdigest()
     clip = NewClip(make_clip_id(1), digest, PHONE, "c-1", "3A", RECEIVED - timedelta(minutes=1), RECEIVED)
     give_consent(inbox.database, "c-1")
-    assert receive_clip(inbox.database, inbox.store, clip, tmp_path / "body", inbox.workspace.settings.consent)
+    assert ClipReceiver(inbox.database, inbox.store, inbox.workspace.settings.consent).receive(clip, tmp_path / "body")
     assert inbox.ingest().segments == 1
     (segment,) = inbox.read_segments()
     assert (segment["file_name"], segment["audio_sha256"]) == (clip.clip_id, pcm_sha256(sound))

@@ -69,6 +69,7 @@ def kill_under_load(folder: Path, kills: int, longest_pause_s: float, seed: int)
     orphans = sweep_clip_files(database, store, datetime.now(UTC) + timedelta(hours=1))
     told = [each.acknowledged for each in devices]
     problems = [*filter(None, (each.problem for each in devices)), *find_lost_or_doubled(database, store, told)]
+    database.close()
     return KillReport(
         kills,
         sum(len(each.clips) for each in told),

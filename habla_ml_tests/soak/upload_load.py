@@ -64,6 +64,8 @@ class UploadingDevice(threading.Thread):
                 self._send_corrections([each for each in sent if each])
         except Exception as error:  # noqa: BLE001 (the test reads it)
             self.problem = repr(error)
+        finally:
+            self._connection.close()
 
     def _make_id(self) -> str:
         return str(UUID(int=self._rng.getrandbits(128), version=4))

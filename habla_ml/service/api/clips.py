@@ -18,7 +18,6 @@ from habla_ml.inbox.clips import (
     ConsentMissingError,
     NewClip,
     is_clip_held,
-    receive_clip,
 )
 from habla_ml.inbox.devices import Device
 from habla_ml.service.access import CurrentDevice
@@ -115,7 +114,7 @@ def keep_clip(state: ServiceState, device: Device, clip: NewClip, body: Received
     """Keep the received body; return whether it is new, or raise `ProblemError`."""
     charge_bytes(state, device, body.size_bytes)
     with _answer_refusals():
-        return receive_clip(state.database, state.inbox, clip, body.path, state.settings.consent)
+        return state.clip_receiver.receive(clip, body.path)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources import uploads
 from habla_ml.corpus.build import build_day, find_outdated_days, read_corpus_rows
-from habla_ml.inbox.clips import NewClip, receive_clip
+from habla_ml.inbox.clips import ClipReceiver, NewClip
 from habla_ml.inbox.consents import withdraw_consents
 from habla_ml.inbox.data_points import DataPointOutcome, NewDataPoint, receive_data_points
 from habla_ml.inbox.erased_clips import erase_clips
@@ -66,7 +66,7 @@ def test_a_data_point_that_the_service_has_accepted_is_an_event_of_its_clip(inbo
     (tmp_path / "body").write_bytes(data := make_pcm16_wav(make_noise(1.0)))
     sent = make_clip_id(7)
     clip = NewClip(sent, hashlib.sha256(data).hexdigest(), PHONE, "c-1", "3A", RECEIVED, RECEIVED)
-    receive_clip(inbox.database, inbox.store, clip, tmp_path / "body", consent)
+    ClipReceiver(inbox.database, inbox.store, consent).receive(clip, tmp_path / "body")
     point = NewDataPoint(make_clip_id(8), sent, "Hola.", "confirmed", "", RECEIVED, "es", "1.0", "v3", "Hola.")
     accepted = receive_data_points(inbox.database, PHONE, [point], RECEIVED, consent)
     assert accepted == [DataPointOutcome.ACCEPTED]
