@@ -41,7 +41,9 @@ def open_chromium() -> Iterator[Browser]:
     if (chromium := shutil.which("chromium")) is None:
         pytest.skip("no Chromium: apt-get install -y --no-install-recommends chromium, then run again")
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = driver.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        )
         yield browser
         browser.close()
 
@@ -75,8 +77,14 @@ def watch_page(
         color_scheme="dark" if is_dark else "light",
         device_scale_factor=2 if screen is PHONE else 1,
     )
-    watched = WatchedPage(context.new_page(), address)
-    watched.page.on("console", lambda message: watched.faults.append(message.text))
-    watched.page.on("pageerror", lambda error: watched.faults.append(str(error)))
-    watched.page.on("request", lambda sent: None if sent.url.startswith(address) else watched.faults.append(sent.url))
+    return note_faults(context.new_page(), address)
+
+
+def note_faults(page: Page, address: str) -> WatchedPage:
+    """Note errors of the console and requests to other hosts from now on."""
+    watched = WatchedPage(page, address)
+    page.on("console", lambda message: watched.faults.append(message.text))
+    page.on("pageerror", lambda error: watched.faults.append(str(error)))
+    own = (address, "blob:")
+    page.on("request", lambda sent: None if sent.url.startswith(own) else watched.faults.append(sent.url))
     return watched

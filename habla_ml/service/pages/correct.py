@@ -76,7 +76,7 @@ class UndoBody(_WireModel):
     undo_id: UUID
 
 
-class Other(_WireModel):
+class ShownAnswer(_WireModel):
     """An answer as the page shows it."""
 
     person: str
@@ -87,15 +87,15 @@ class Other(_WireModel):
     is_mine: bool
 
 
-class Saved(_WireModel):
+class SavedBody(_WireModel):
     """The result of an answer: `others` have answered differently."""
 
     answer_id: str
     status: str
-    others: list[Other]
+    others: list[ShownAnswer]
 
 
-class Clip(_WireModel):
+class ShownClip(_WireModel):
     """A clip to correct. `text` is empty where it is blind."""
 
     hand_out_id: str
@@ -111,7 +111,7 @@ class Clip(_WireModel):
     reasons: list[str]
 
 
-class Progress(_WireModel):
+class ShownProgress(_WireModel):
     """How far the queue is, and what the person did this week."""
 
     clips: int
@@ -121,11 +121,11 @@ class Progress(_WireModel):
     mine_this_week: int
 
 
-class Clips(_WireModel):
+class NextClips(_WireModel):
     """The next clips."""
 
-    clips: list[Clip]
-    progress: Progress
+    clips: list[ShownClip]
+    progress: ShownProgress
 
 
 def get_correction(state: State, account: Annotated[Account, Depends(require_right("correct"))]) -> Correction:
@@ -172,13 +172,13 @@ def list_clips(
     correction: CurrentCorrection,
     most: Annotated[int, Query(ge=0, le=MOST_CLIPS)] = 3,
     exclude: Annotated[tuple[UUID, ...], Query(max_length=_MOST_EXCLUDED)] = (),
-) -> Clips:
+) -> NextClips:
     """Return the next clips, without the segments in `exclude`, and reserve them for the person."""
     response.headers["Cache-Control"] = "no-store"
     found = hand_out_clips(correction, most, {str(each) for each in exclude})
-    progress = Progress(**vars(measure_progress(correction)), mine_this_week=count_week(correction))
+    progress = ShownProgress(**vars(measure_progress(correction)), mine_this_week=count_week(correction))
     language = get_page_language(request)
-    return Clips(clips=[_describe_clip(each, language) for each in found], progress=progress)
+    return NextClips(clips=[_describe_clip(each, language) for each in found], progress=progress)
 
 
 @router.get("/clips/{hand_out_id}/audio")
@@ -198,13 +198,13 @@ def read_audio(
 
 
 @router.get("/clips/{hand_out_id}/history")
-def read_clip_history(correction: CurrentCorrection, clip: CurrentClip) -> list[Other]:
+def read_clip_history(correction: CurrentCorrection, clip: CurrentClip) -> list[ShownAnswer]:
     """Return what was answered on a clip; of a blind one only the person's own answers."""
     return [_describe_answer(each, correction) for each in list_history(correction, clip.segment_id)]
 
 
 @router.post("/clips/{hand_out_id}/answers")
-def post_answer(correction: CurrentCorrection, clip: CurrentClip, body: AnswerBody) -> Saved:
+def post_answer(correction: CurrentCorrection, clip: CurrentClip, body: AnswerBody) -> SavedBody:
     """Save an answer; the same request may be repeated."""
     given = GivenAnswer(
         answer_id=str(body.answer_id),
@@ -226,7 +226,7 @@ def post_answer(correction: CurrentCorrection, clip: CurrentClip, body: AnswerBo
 
 
 @router.post("/answers/{answer_id}/undo")
-def post_undo(correction: CurrentCorrection, answer_id: UUID, body: UndoBody) -> Saved:
+def post_undo(correction: CurrentCorrection, answer_id: UUID, body: UndoBody) -> SavedBody:
     """Take an answer back; the same request may be repeated."""
     try:
         undo = take_answer_back(correction, str(answer_id), str(body.undo_id))
@@ -237,13 +237,13 @@ def post_undo(correction: CurrentCorrection, answer_id: UUID, body: UndoBody) ->
     return _describe_saved(undo, [])
 
 
-def _describe_saved(answer: Answer, others: list[Other]) -> Saved:
-    return Saved(answer_id=answer.answer_id, status=answer.status, others=others)
+def _describe_saved(answer: Answer, others: list[ShownAnswer]) -> SavedBody:
+    return SavedBody(answer_id=answer.answer_id, status=answer.status, others=others)
 
 
-def _describe_clip(clip: ClipToCorrect, language: str) -> Clip:
+def _describe_clip(clip: ClipToCorrect, language: str) -> ShownClip:
     item = clip.item
-    return Clip(
+    return ShownClip(
         hand_out_id=clip.hand_out.hand_out_id,
         segment_id=item.segment_id,
         duration_seconds=round(item.duration_s, 2),
@@ -258,8 +258,8 @@ def _describe_clip(clip: ClipToCorrect, language: str) -> Clip:
     )
 
 
-def _describe_answer(answer: Answer, correction: Correction) -> Other:
+def _describe_answer(answer: Answer, correction: Correction) -> ShownAnswer:
     values: dict[str, Any] = {
         name: getattr(answer, name) for name in ("person", "status", "text", "reason", "created_at")
     }
-    return Other(**values, is_mine=answer.person == correction.person)
+    return ShownAnswer(**values, is_mine=answer.person == correction.person)

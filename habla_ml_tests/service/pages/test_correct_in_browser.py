@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select, update
 
 from habla_ml.annotation.review_queue import ReviewItem
 from habla_ml.inbox.schema import ANSWERS, HAND_OUTS
+from habla_ml.service.app import create_app
 from habla_ml.service.state import ServiceState
 from habla_ml_tests.testing.clips_to_correct import HINT, make_clip, make_review_deployment
-from habla_ml_tests.testing.served_page import open_chromium, serve
+from habla_ml_tests.testing.served_pages import note_faults, open_chromium, serve
 
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True, "locale": "es-ES"}
 LAPTOP = {"viewport": {"width": 1200, "height": 900}, "locale": "en-GB"}
 COUNT_LOADED_CLIPS = """() => performance.getEntriesByType("resource").filter(
@@ -42,15 +41,8 @@ class Desk:
 
     def __init__(self, state: ServiceState, address: str, page: Page) -> None:
         self.state, self.address, self.page = state, address, page
-        self.faults: list[str] = []
-        page.on("console", lambda message: self.faults.append(message.text))
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("request", self._note_other_host)
+        self.watched = note_faults(page, address)
         page.goto(f"{address}/correct")
-
-    def _note_other_host(self, request: Any) -> None:
-        if not request.url.startswith((self.address, "blob:")):
-            self.faults.append(request.url)
 
     @property
     def answers(self) -> list[tuple[str, str, str]]:
@@ -72,10 +64,6 @@ class Desk:
             assert time.monotonic() < deadline
             self.page.wait_for_timeout(50)
 
-    def find_violations(self) -> list[Any]:
-        result = Axe().run(self.page, options=RULES)
-        return [(each["id"], [node["html"] for node in each["nodes"]]) for each in result.response["violations"]]
-
 
 @pytest.fixture
 def open_desk(chromium: Browser, tmp_path: Path) -> Iterator[Callable[..., Desk]]:
@@ -83,7 +71,7 @@ def open_desk(chromium: Browser, tmp_path: Path) -> Iterator[Callable[..., Desk]
 
         def make(*items: ReviewItem, **context: Any) -> Desk:
             state = ServiceState(make_review_deployment(tmp_path, *items)[0])
-            address = stack.enter_context(serve(state))
+            address = stack.enter_context(serve(create_app(state)))
             opened = chromium.new_context(**context)
             stack.callback(opened.close)
             return Desk(state, address, opened.new_page())
@@ -131,7 +119,7 @@ def test_a_teacher_corrects_confirms_marks_and_undoes_by_keyboard(open_desk: Cal
         ("corrected", "lo que oigo", ""),
     ]
     expect(desk.page.locator("#progress")).to_contain_text("yours this week: 3")
-    assert desk.faults == []
+    assert desk.watched.faults == []
 
 
 def test_the_clip_plays_with_the_speed_and_from_two_seconds_before(open_desk: Callable[..., Desk]) -> None:
@@ -206,7 +194,7 @@ def test_the_answer_of_another_person_is_shown_and_can_be_taken(open_desk: Calla
     desk.page.keyboard.press("Enter")
     expect(desk.page.get_by_text("Eva wrote: la de eva")).to_be_visible()
     expect(desk.page.locator("#state")).to_have_attribute("data-kind", "conflict")
-    assert desk.find_violations() == []
+    desk.watched.check()
     desk.page.get_by_role("button", name="Take theirs").click()
     desk.expect_saved()
     assert [each[0] for each in desk.answers] == ["corrected", "corrected", "withdrawn"]
@@ -232,6 +220,4 @@ def test_the_page_is_accessible_and_fits(open_desk: Callable[..., Desk], device:
     page.locator("#history summary").click()
     page.locator("#keys").evaluate("(keys) => { keys.open = true; }")
     expect(page.locator("#history-list li")).to_have_count(1)
-    assert desk.find_violations() == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert desk.faults == []
+    desk.watched.check()
