@@ -7,6 +7,7 @@ Codes are shorter: after too many wrong ones from an address, no code from it is
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,10 @@ _QUARTER_HOUR_S: Final = 900
 _DAY_S: Final = 86_400
 _MOST_WRONG_SECRETS: Final = 20
 """In a quarter of an hour from one address."""
+_MOST_SIGN_INS_OF_ADDRESS: Final = 30
+"""In a minute; a school is often one address."""
+_MOST_SIGN_INS_OF_NAME: Final = 10
+"""In a quarter of an hour, with one name from one address."""
 _IPV6_NETWORK_BITS: Final = 64
 """One subscriber has a whole network of this size."""
 
@@ -58,6 +63,22 @@ def charge_bytes(state: ServiceState, device: Device, size_bytes: int) -> None:
     """Count bytes that are to be stored against the device's day (UTC); raises `ProblemError` above the quota."""
     most = int(state.settings.service.uploads.device_megabytes_per_day * 1_000_000)
     _count(state, f"bytes {device.device_id}", size_bytes, _DAY_S, most, "bytes of this device a day")
+
+
+def limit_sign_in(request: Request, state: ServiceState, name: str | None) -> None:
+    """Count an attempt to sign in or to use an invitation; raises `ProblemError` above the limits.
+
+    The name in its canonical form is counted together with the address, so that no one elsewhere can lock a person out;
+    None counts the address alone.
+    """
+    network = get_client_network(request)
+    most = "attempts to sign in from this network a minute"
+    _count(state, f"sign-in {network}", 1, _MINUTE_S, _MOST_SIGN_INS_OF_ADDRESS, most)
+    if name is None:
+        return
+    # What is typed as a name can be a password.
+    person = hashlib.sha256(name.encode()).hexdigest()
+    _count(state, f"sign-in {network} {person}", 1, _QUARTER_HOUR_S, _MOST_SIGN_INS_OF_NAME, "attempts for this name")
 
 
 def check_wrong_secrets(request: Request, state: ServiceState) -> None:

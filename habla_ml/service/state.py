@@ -9,8 +9,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from habla_ml.inbox.clip_files import open_clip_store
 from habla_ml.inbox.clips import ClipReceiver
@@ -55,11 +53,6 @@ class ServiceState:
     def inbox(self) -> Store:
         """The store of the received clips."""
         return open_clip_store(self.settings)
-
-    @cached_property
-    def sign_in_limiter(self) -> MovingWindowRateLimiter:
-        """Counts attempts to sign in; each worker for itself, so W workers let through W times as many at most."""
-        return MovingWindowRateLimiter(MemoryStorage())
 
     @cached_property
     def clip_receiver(self) -> ClipReceiver:

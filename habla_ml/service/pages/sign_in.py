@@ -6,7 +6,6 @@ import re
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Query, Request, Response
-from limits import parse
 
 from habla_ml.errors import InputError
 from habla_ml.inbox.accounts import (
@@ -21,18 +20,15 @@ from habla_ml.inbox.accounts import (
     end_sessions,
 )
 from habla_ml.names import canonical_name
+from habla_ml.service.limits import limit_sign_in
 from habla_ml.service.pages.current_account import CurrentAccount, find_current_account
 from habla_ml.service.pages.error_pages import SIGN_IN_PATH
 from habla_ml.service.pages.languages import LANGUAGES
 from habla_ml.service.pages.layout import get_page_language, mark_message, redirect_to, render_page
 from habla_ml.service.pages.sessions import forget_session, start_session
-from habla_ml.service.problems import TOO_MANY, ProblemError
 from habla_ml.service.state import ServiceState, State
 
 _OWN_PATH: Final = re.compile(r"/(?:[A-Za-z0-9][\w./%~-]*)?", re.ASCII)
-_PER_ADDRESS: Final = parse("30/minute")
-_PER_NAME_AND_ADDRESS: Final = parse("10/5minute")
-_RETRY_AFTER_S: Final = 60
 _WRONG: Final = mark_message("This name and password do not belong together.")
 _REFUSALS: Final[tuple[tuple[type[InputError], str], ...]] = (
     (InvitationError, mark_message("This invitation code is unknown, used or expired. Ask for another one.")),
@@ -63,7 +59,7 @@ def sign_in(
 ) -> Response:
     """Start a session, or show the form again."""
     find_current_account(request, state)
-    _limit_attempts(request, state, name)
+    limit_sign_in(request, state, canonical_name(name))
     account = authenticate(state.database, name, password)
     if account is None:
         values = {"next_path": _check_path(next_path), "message": _WRONG, "name": name}
@@ -98,7 +94,7 @@ def join(
 ) -> Response:
     """Make the account and start a session, or show the form again."""
     find_current_account(request, state)
-    _limit_attempts(request, state, "")
+    limit_sign_in(request, state, None)
     chosen = language if language in LANGUAGES else get_page_language(request)
     try:
         account = accept_invitation(state.database, code, name, password, chosen, state.read_clock())
@@ -124,10 +120,3 @@ def _render_join(
 def _check_path(path: str) -> str:
     """Return a path of this service; an address that leads elsewhere becomes the start page."""
     return path if _OWN_PATH.fullmatch(path) else "/"
-
-
-def _limit_attempts(request: Request, state: ServiceState, name: str) -> None:
-    address = "" if request.client is None else request.client.host
-    may_try = state.sign_in_limiter.hit(_PER_ADDRESS, address)
-    if not may_try or not state.sign_in_limiter.hit(_PER_NAME_AND_ADDRESS, address, canonical_name(name)):
-        raise ProblemError(TOO_MANY, "Too many attempts to sign in; wait a minute", _RETRY_AFTER_S)

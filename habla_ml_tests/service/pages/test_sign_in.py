@@ -110,11 +110,14 @@ def test_a_form_is_accepted_from_a_page_of_the_service_only(
 
 
 def test_attempts_to_guess_a_password_are_slowed_down(tmp_path: Path) -> None:
-    client = make_client(tmp_path, address="203.0.113.99")
+    state = ServiceState(
+        write_settings(tmp_path, service={"public_url": PUBLIC}), lambda: datetime(2026, 11, 29, 8, tzinfo=UTC)
+    )
+    client = TestClient(create_app(state), PUBLIC, headers=BROWSER)
     form = {"name": "Ana", "password": "wrong"}
     answers = [client.post("/sign-in", data=form) for _ in range(11)]
     assert [each.status_code for each in answers] == [422] * 10 + [429]
-    assert answers[-1].headers["retry-after"] == "60"
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 900
 
 
 @pytest.mark.parametrize(
