@@ -22,7 +22,7 @@ from habla_ml.recordings.days import load_day
 from habla_ml.recordings.sessions import parse_session_start
 from habla_ml.recordings.upload_names import get_upload_session_id, is_upload_session
 from habla_ml.recordings.uploads import count_reasons
-from habla_ml_tests.testing.encoded_audio import ENCODERS, encode_audio_file, make_pcm16_wav
+from habla_ml_tests.testing.encoded_audio import ENCODERS, encode_audio_file, make_pcm16_wav, mutate_file
 from habla_ml_tests.testing.habla_sessions import NOW, ingest_into, make_noise, set_age, write_session
 from habla_ml_tests.testing.process_kill import run_until_killed
 from habla_ml_tests.testing.received_clips import DAY, HOUR, PHONE, RECEIVED, Inbox, make_clip_id, make_inbox
@@ -92,22 +92,12 @@ def test_a_bad_clip_is_set_aside_with_a_reason_and_stops_no_other(inbox: Inbox) 
     assert find_unread_hours(inbox.database) == []
 
 
-def mutate(data: bytes, rng: random.Random) -> bytes:
-    """Change, remove or insert a few bytes, half of the times near the start."""
-    changed = bytearray(data)
-    for _ in range(rng.choice((1, 3, 20))):
-        at = rng.randrange(len(changed) if rng.random() < 0.5 else 200)
-        kept = rng.randrange(2)
-        changed[at : at + rng.randrange(1, 20) * (1 - kept)] = rng.randbytes(rng.randrange(1, 20) * kept + 1)
-    return bytes(changed)
-
-
 @pytest.mark.slow
 def test_no_mutated_file_stops_its_hour(inbox: Inbox) -> None:
     rng = random.Random(5)
     files = [encode_audio_file(kind, 0.4) for kind in ENCODERS]
     for number in range(200):
-        inbox.receive(number, mutate(files[number % len(files)], rng))
+        inbox.receive(number, mutate_file(files[number % len(files)], rng))
     done = inbox.ingest()
     assert done.segments + done.set_aside == 200
     assert min(done.segments, done.set_aside) > 10
