@@ -12,9 +12,16 @@ from urllib.parse import quote
 import httpx
 from pydantic import ValidationError
 
+from habla_ml.client.back_off import BackOff
 from habla_ml.client.problems import ProblemReceivedError, ServiceUnreachableError, read_problem
-from habla_ml.client.retry import RetryPolicy
-from habla_ml.client.wire import BatchResult, ClipReceipt, Enrolment, LatestModel, ReceivedRecord, SentDataPoint
+from habla_ml.client.wire import (
+    BatchReply,
+    ClipAcknowledgement,
+    DeviceEnrolment,
+    LatestModel,
+    ReceivedRecord,
+    SentDataPoint,
+)
 
 _TIMEOUT_S: Final = 30.0
 Record = TypeVar("Record", bound=ReceivedRecord)
@@ -23,9 +30,9 @@ Record = TypeVar("Record", bound=ReceivedRecord)
 class ServiceConnection:
     """A connection to a service. Each method raises `ProblemReceivedError` or `ServiceUnreachableError`."""
 
-    def __init__(self, url: str, token: str | None = None, retry: RetryPolicy | None = None) -> None:
+    def __init__(self, url: str, token: str | None = None, retry: BackOff | None = None) -> None:
         self.token = token
-        self._retry = retry or RetryPolicy()
+        self._retry = retry or BackOff()
         self._http = httpx.Client(base_url=url, timeout=_TIMEOUT_S)
 
     def __enter__(self) -> Self:
@@ -38,10 +45,10 @@ class ServiceConnection:
         """Close the connection."""
         self._http.close()
 
-    def enrol(self, code: str) -> Enrolment:
+    def enrol(self, code: str) -> DeviceEnrolment:
         """Exchange a code for a token, and use it from now on. Not repeated: a code is valid once."""
         answer = self._send_once("POST", "/v1/devices", json={"code": code})
-        enrolment = _parse(Enrolment, answer)
+        enrolment = _parse(DeviceEnrolment, answer)
         self.token = enrolment.token
         return enrolment
 
@@ -53,7 +60,7 @@ class ServiceConnection:
         session: str,
         contributor: str | None,
         recorded_at: datetime | None,
-    ) -> ClipReceipt:
+    ) -> ClipAcknowledgement:
         """Send an audio file; `sha256` is in hex."""
         digest = base64.b64encode(bytes.fromhex(sha256)).decode()
         headers = {"Content-Digest": f"sha-256=:{digest}:", "Habla-Session": session.encode()}
@@ -62,12 +69,12 @@ class ServiceConnection:
         if recorded_at is not None:
             headers["Habla-Recorded-At"] = recorded_at.isoformat()
         answer = self._send("PUT", f"/v1/clips/{clip_id}", content=path.read_bytes(), headers=headers)
-        return _parse(ClipReceipt, answer)
+        return _parse(ClipAcknowledgement, answer)
 
-    def post_batch(self, points: Sequence[SentDataPoint]) -> BatchResult:
+    def post_batch(self, points: Sequence[SentDataPoint]) -> BatchReply:
         """Send data points; the result of each comes in their order."""
         body = {"items": [each.model_dump(mode="json") for each in points]}
-        return _parse(BatchResult, self._send("POST", "/v1/batches", json=body))
+        return _parse(BatchReply, self._send("POST", "/v1/batches", json=body))
 
     def post_consent(self, consent: dict[str, Any]) -> None:
         """Record a consent."""

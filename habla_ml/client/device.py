@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
+from habla_ml.client.back_off import BackOff
 from habla_ml.client.connection import ServiceConnection
 from habla_ml.client.problems import (
     ItemErasedError,
@@ -16,9 +17,8 @@ from habla_ml.client.problems import (
     UnauthenticatedError,
 )
 from habla_ml.client.queue import OfflineQueue, QueuedRecording
-from habla_ml.client.retry import RetryPolicy
 from habla_ml.client.updates import is_app_new_enough, is_in_rollout
-from habla_ml.client.wire import DataPointStatus, ItemResult, LatestModel, SentDataPoint
+from habla_ml.client.wire import DataPointStatus, ItemReply, LatestModel, SentDataPoint
 
 ITEMS_PER_BATCH: Final = 100
 _ERASED: Final = f"/problems/{ItemErasedError.name}"
@@ -41,7 +41,7 @@ class DeviceClient:
     Methods that need the service raise `ServiceUnreachableError`, or a `ProblemReceivedError`.
     """
 
-    def __init__(self, url: str, folder: Path, app_version: str, retry: RetryPolicy | None = None) -> None:
+    def __init__(self, url: str, folder: Path, app_version: str, retry: BackOff | None = None) -> None:
         self.queue = OfflineQueue(folder)
         self._app_version = app_version
         self._connection = ServiceConnection(url, self.queue.read_value("token"), retry)
@@ -144,7 +144,7 @@ class DeviceClient:
                     refused += 1
         return kept, refused
 
-    def _refuse(self, point: SentDataPoint, result: ItemResult) -> None:
+    def _refuse(self, point: SentDataPoint, result: ItemReply) -> None:
         if result.type == _ERASED:
             self.queue.forget_recording(point.recordingItemID)
         else:

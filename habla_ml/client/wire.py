@@ -36,7 +36,7 @@ class SentDataPoint(SentRecord):
     seenText: str | None = None  # noqa: N815
 
 
-class Enrolment(ReceivedRecord):
+class DeviceEnrolment(ReceivedRecord):
     """The device after its enrolment."""
 
     deviceID: str  # noqa: N815
@@ -45,14 +45,14 @@ class Enrolment(ReceivedRecord):
     expiresAt: AwareDatetime  # noqa: N815
 
 
-class ClipReceipt(ReceivedRecord):
+class ClipAcknowledgement(ReceivedRecord):
     """The acknowledgement of a clip."""
 
     id: str
     status: Literal["stored", "held"]
 
 
-class ItemResult(ReceivedRecord):
+class ItemReply(ReceivedRecord):
     """What became of one data point of a batch."""
 
     index: int
@@ -68,10 +68,10 @@ class ItemResult(ReceivedRecord):
         return self.status in ("accepted", "duplicate")
 
 
-class BatchResult(ReceivedRecord):
+class BatchReply(ReceivedRecord):
     """The results of a batch, in the order of its items."""
 
-    results: tuple[ItemResult, ...]
+    results: tuple[ItemReply, ...]
 
 
 class LatestModel(ReceivedRecord):

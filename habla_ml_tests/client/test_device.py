@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from habla_ml.client.back_off import BackOff
 from habla_ml.client.device import DeviceClient, UploadReport
 from habla_ml.client.problems import ServiceUnreachableError, UnauthenticatedError
-from habla_ml.client.retry import RetryPolicy
 from habla_ml.inbox.clip_files import open_clip_store
 from habla_ml.inbox.clips import derive_clip_id
 from habla_ml.inbox.database import Database, open_database
@@ -63,7 +63,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 @pytest.fixture
 def device(server: Deployment, tmp_path: Path) -> Iterator[DeviceClient]:
-    with DeviceClient(server.url, tmp_path / "phone", "1.0", RetryPolicy(attempts=1)) as device:
+    with DeviceClient(server.url, tmp_path / "phone", "1.0", BackOff(attempts=1)) as device:
         device.enrol(server.make_code())
         yield device
 
@@ -138,7 +138,7 @@ def test_a_wrong_code_and_a_revoked_token_are_typed_errors(
 
 def test_a_server_that_is_down_is_tried_again_with_longer_waits(tmp_path: Path) -> None:
     waits: list[float] = []
-    retry = RetryPolicy(attempts=4, first_wait_s=1, sleep=waits.append)
+    retry = BackOff(attempts=4, first_wait_s=1, sleep=waits.append)
     with DeviceClient("http://127.0.0.1:9", tmp_path / "phone", "1.0", retry) as device:
         kept = device.record(b"offline", "3A")
         with pytest.raises(ServiceUnreachableError):

@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class RetryPolicy:
+class BackOff:
     """How often and after which waits a request is repeated. All requests of the client may be repeated safely."""
 
     attempts: int = 6
