@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import quote
 
 import httpx
 from pydantic import ValidationError
@@ -75,14 +74,6 @@ class ServiceConnection:
         """Send data points; the result of each comes in their order."""
         body = {"items": [each.model_dump(mode="json") for each in points]}
         return _parse(BatchReply, self._send("POST", "/v1/batches", json=body))
-
-    def post_consent(self, consent: dict[str, Any]) -> None:
-        """Record a consent."""
-        self._send("POST", "/v1/consents", json=consent)
-
-    def delete_consent(self, consent_id: str) -> None:
-        """Withdraw a consent, which erases what the service holds of the contributor."""
-        self._send("DELETE", f"/v1/consents/{quote(consent_id, safe='')}")
 
     def find_update(self, platform: str, app_version: str, current: str = "", channel: str = "") -> LatestModel | None:
         """Return the model to install; None if the app has it, or is too old for it."""

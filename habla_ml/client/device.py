@@ -12,7 +12,6 @@ from habla_ml.client.back_off import BackOff
 from habla_ml.client.connection import ServiceConnection
 from habla_ml.client.problems import (
     ItemErasedError,
-    NoConsentError,
     ProblemReceivedError,
     UnauthenticatedError,
 )
@@ -22,7 +21,6 @@ from habla_ml.client.wire import DataPointStatus, ItemReply, LatestModel, SentDa
 
 ITEMS_PER_BATCH: Final = 100
 _ERASED: Final = f"/problems/{ItemErasedError.name}"
-_NO_CONSENT: Final = f"/problems/{NoConsentError.name}"
 
 
 @dataclass(frozen=True)

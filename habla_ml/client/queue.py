@@ -151,7 +151,7 @@ class OfflineQueue:
         (self._clips / recording_id).unlink(missing_ok=True)
 
     def refuse_recording(self, recording_id: str, problem: str) -> None:
-        """Record that the service refused a recording for good; its audio is kept until `retry_refused` or `forget`."""
+        """Record that the service refused a recording for good; its audio is kept until `retry_refused`."""
         self._connection.execute("UPDATE recording SET refusal = ? WHERE id = ?", (problem, recording_id))
 
     def confirm_data_points(self, ids: Sequence[str]) -> None:
@@ -173,12 +173,6 @@ class OfflineQueue:
         """Delete a recording with its audio and data points."""
         self._connection.execute("DELETE FROM recording WHERE id = ?", (recording_id,))
         (self._clips / recording_id).unlink(missing_ok=True)
-
-    def forget_contributor(self, contributor: str) -> None:
-        """Delete everything of a contributor."""
-        rows = self._connection.execute("SELECT id FROM recording WHERE contributor = ?", (contributor,)).fetchall()
-        for (recording_id,) in rows:
-            self.forget_recording(recording_id)
 
     def _remove_leftovers(self) -> None:
         needed = {row[0] for row in self._connection.execute("SELECT id FROM recording WHERE uploaded = 0")}
