@@ -22,7 +22,7 @@ from habla_ml.consent.admission import load_consents
 from habla_ml.inbox.answers import Answer, choose_latest, read_histories
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.hand_outs import HandOut, find_reservations, save_hand_outs
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, PointerReader, catalogue
 from habla_ml.names import canonical_name
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.segments import read_segment_metadata
@@ -94,6 +94,11 @@ class _Answers:
     def histories(self) -> dict[str, list[Answer]]:
         return read_histories(self.correction.database, [each.segment_id for each in self.queue.items])
 
+    @cached_property
+    def pointers(self) -> PointerReader:
+        """The logs of all days of the queue, by one listing: a queue can have a hundred days, and the lake be far away."""
+        return catalogue.ANNOTATIONS.read(self.correction.lake, {each.day for each in self.queue.items})
+
     def find_latest(self, item: ReviewItem) -> dict[str, Answer]:
         latest = choose_latest(self.histories.get(item.segment_id, ()))
         return {key: each for key, each in latest.items() if each.attempt >= item.attempt}
@@ -109,7 +114,7 @@ class _Answers:
 
     def _read_day(self, day: str) -> dict[str, list[Mapping[str, Any]]]:
         if day not in self._days:
-            events = find_events_id(self.correction.lake, day)
+            events = find_events_id(self.pointers, day)
             rows = read_valid_events(self.correction.lake, events, _EVENT_COLUMNS).to_pylist() if events else []
             found: dict[str, list[Mapping[str, Any]]] = {}
             for row in rows:

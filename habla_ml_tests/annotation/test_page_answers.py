@@ -170,7 +170,7 @@ def test_different_answers_of_two_people_are_shown_and_one_can_be_taken_back(ope
     collect(work())
     assert take_answer_back(work("Ana"), saved.answer.answer_id, str(uuid.uuid4())) is None
     assert take_answer_back(work("Eva", LATER), saved.answer.answer_id, str(uuid.uuid4())) is not None
-    collect(work())
+    collect(work("Ana", LATER))
     log = load_events(work().lake, DAY)
     assert log is not None
     assert read_valid_events(work().lake, log.parquet, ["text"]).to_pylist() == [{"text": "la de ana"}]
