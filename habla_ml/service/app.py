@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from habla_ml.service.api import batches, clips, devices, health, latest_model
 from habla_ml.service.bodies import BodyBoundMiddleware
 from habla_ml.service.limits import limit_address
-from habla_ml.service.pages import consents, correct, home, sign_in, static_files, status
+from habla_ml.service.pages import consents, correct, home, people, sign_in, static_files, status
 from habla_ml.service.pages.error_pages import add_page_errors
 from habla_ml.service.problems import add_problem_handlers
 from habla_ml.service.state import ServiceState
@@ -29,6 +29,7 @@ PAGE_ROUTERS: Final[tuple[APIRouter, ...]] = (
     correct.router,
     status.router,
     consents.router,
+    people.router,
 )
 """The routers of the pages."""
 

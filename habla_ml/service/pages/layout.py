@@ -88,6 +88,7 @@ PAGE_LINKS: Final[tuple[PageLink, ...]] = (
         mark_message("Who has consented; record a consent or withdraw one."),
         "consents",
     ),
+    PageLink("/people", mark_message("People"), mark_message("Who has an account; invite a person."), "admin"),
 )
 """The pages in the navigation, in order."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,7 @@ def test_each_page_fits_the_screen_and_everyone_can_use_it(
         ("/", "start"),
         ("/status", "status"),
         ("/consents", "consents"),
+        ("/people", "people"),
         ("/sign-in", "sign_in"),
         ("/join", "join"),
     ):
@@ -129,6 +131,41 @@ def test_a_person_goes_back_to_an_earlier_release(chromium: Browser, deployment:
     assert current is not None
     assert current.model_version == "v1"
     watched.check()
+
+
+def test_a_person_is_invited_joins_and_is_disabled(chromium: Browser, deployment: Pages, address: str) -> None:
+    watched = watch_page(chromium, address, PHONE)
+    watched.open("/people")
+    watched.page.get_by_role("button", name="Crear una invitación").click()
+    code = watched.page.locator("#code").inner_text()
+    watched.check()
+    guest = watch_page(chromium, address, PHONE)
+    guest.open("/join")
+    guest.page.get_by_label("Código de invitación").fill(code)
+    guest.page.get_by_label("Nombre").fill("Ana")
+    guest.page.get_by_label("Contraseña").fill("tres palabras juntas")
+    guest.page.get_by_role("button", name="Crear tu cuenta").click()
+    expect(guest.page.get_by_role("button", name="Cerrar sesión")).to_be_visible()
+    expect(guest.page.get_by_role("link", name="Consentimientos")).to_have_count(0)
+    guest.check()
+    watched.open("/people")
+    row = watched.page.get_by_role("listitem").filter(has_text="Ana")
+    row.get_by_text("Desactivar").first.click()
+    row.get_by_role("button", name="Desactivar Ana").click()
+    expect(row).to_contain_text("desactivada")
+    watched.check()
+    assert guest.page.reload() is not None
+    expect(guest.page.get_by_role("button", name="Cerrar sesión")).to_have_count(0)
+
+
+def test_what_a_proxy_speaks_needs_an_account(address: str) -> None:
+    host, port = address.removeprefix("http://").split(":")
+    answers = []
+    for protocol in ("1.1", "1.0"):
+        with socket.create_connection((host, int(port)), 10) as connection:
+            connection.sendall(f"GET / HTTP/{protocol}\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            answers.append(connection.makefile("rb").readline())
+    assert [each.split()[1] for each in answers] == [b"200", b"401"]
 
 
 def test_an_error_is_a_page(chromium: Browser, address: str) -> None:

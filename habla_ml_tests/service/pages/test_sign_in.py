@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from habla_ml.errors import SettingsError
-from habla_ml.inbox.accounts import disable_account, invite
+from habla_ml.inbox.accounts import disable_account, invite, list_accounts
 from habla_ml.inbox.database import open_database
 from habla_ml.service.app import create_app
 from habla_ml.service.pages.sessions import load_secret
@@ -166,3 +166,24 @@ def test_all_workers_sign_with_one_key_that_only_its_user_can_read(tmp_path: Pat
     assert load_secret(settings, {"HABLA_SERVICE_SECRET": "x" * 32}) == "x" * 32
     with pytest.raises(SettingsError, match="openssl rand"):
         load_secret(settings, {"HABLA_SERVICE_SECRET": "short"})
+
+
+def test_only_an_account_with_the_right_invites_and_disables(tmp_path: Path) -> None:
+    client = make_client(tmp_path)
+    join(client)
+    state: ServiceState = client.app.state.service  # type: ignore[attr-defined]
+    for answer in (
+        client.get("/people"),
+        client.post("/people/invite", data={"rights": "admin"}),
+        client.post("/people/disable", data={"name": "Ana"}),
+    ):
+        assert answer.status_code == 403
+    assert [each.disabled_at for each in list_accounts(state.database)] == [None]
+
+
+def test_an_invitation_needs_a_right_that_exists(tmp_path: Path) -> None:
+    client = make_client(tmp_path, "http://127.0.0.1:8787", "127.0.0.1", host="127.0.0.1")
+    assert client.post("/people/invite", data={"rights": ["correct", "release"]}).status_code == 200
+    for rights in ([], ["everything"]):
+        assert client.post("/people/invite", data={"rights": rights}).status_code == 422
+    assert client.post("/people/disable", data={"name": "Berta"}).status_code == 404
