@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -49,7 +49,7 @@ class NewClip:
     recorded_at: datetime | None
     received_at: datetime
 
-    @property
+    @cached_property
     def clip_id(self) -> str:
         """The id under which it is kept."""
         return derive_clip_id(self.device_id, self.sent_id)
