@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from habla_ml.inbox.clips import ConsentMissingError, derive_clip_id, format_hour, require_consent
@@ -66,6 +66,12 @@ class DataPointOutcome(StrEnum):
     NO_CONSENT = "no_consent"
 
 
+@dataclass(frozen=True)
+class _KnownClip:
+    contributor: str | None
+    is_erased: bool
+
+
 def receive_data_points(
     database: Database, device_id: str, points: Sequence[NewDataPoint], now: datetime, consent: ConsentSettings
 ) -> list[DataPointOutcome]:
@@ -106,7 +112,7 @@ def _receive(
 def _judge(
     known: str | None,
     digest: str,
-    clip: Row[Any] | None,
+    clip: _KnownClip | None,
     consents: Mapping[str | None, bool],
     consent: ConsentSettings,
 ) -> DataPointOutcome:
@@ -114,7 +120,7 @@ def _judge(
         return DataPointOutcome.DUPLICATE if known == digest else DataPointOutcome.CONFLICT
     if clip is None:
         return DataPointOutcome.CLIP_MISSING if consent.required else DataPointOutcome.ACCEPTED
-    if clip.erased_at is not None:
+    if clip.is_erased:
         return DataPointOutcome.CLIP_ERASED
     return DataPointOutcome.ACCEPTED if consents[clip.contributor] else DataPointOutcome.NO_CONSENT
 
@@ -126,13 +132,13 @@ def _read_digests(connection: Connection, device_id: str, ids: set[str]) -> dict
     return {row.data_point_id: row.digest for row in found}
 
 
-def _read_clips(connection: Connection, clip_ids: set[str]) -> dict[str, Row[Any]]:
+def _read_clips(connection: Connection, clip_ids: set[str]) -> dict[str, _KnownClip]:
     query = select(CLIPS.c.clip_id, CLIPS.c.contributor, CLIPS.c.erased_at).where(CLIPS.c.clip_id.in_(clip_ids))
-    return {row.clip_id: row for row in connection.execute(query)}
+    return {row.clip_id: _KnownClip(row.contributor, row.erased_at is not None) for row in connection.execute(query)}
 
 
 def _find_consents(
-    connection: Connection, clips: Mapping[str, Row[Any]], consent: ConsentSettings
+    connection: Connection, clips: Mapping[str, _KnownClip], consent: ConsentSettings
 ) -> dict[str | None, bool]:
     found: dict[str | None, bool] = {}
     for contributor in {each.contributor for each in clips.values()}:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -24,9 +25,9 @@ REQUIRED = ConsentSettings()
 CLIP = str(UUID(int=1))
 
 
-def make_point(number: int = 1, **fields: object) -> NewDataPoint:
+def make_point(number: int = 1, **fields: Any) -> NewDataPoint:
     point = NewDataPoint(str(UUID(int=number)), CLIP, "Buenas.", "corrected", "", NOW, "es", "1.0", "v3", "buena")
-    return replace(point, **fields)  # type: ignore[arg-type]
+    return replace(point, **fields)
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_the_same_data_point_again_is_a_duplicate_and_another_content_a_conflict
 @pytest.mark.parametrize(
     "change", [{"text": "x"}, {"reason": "x"}, {"seen_text": None}, {"sent_clip_id": str(UUID(int=9))}]
 )
-def test_any_other_content_is_a_conflict(inbox: Inbox, change: dict[str, object]) -> None:
+def test_any_other_content_is_a_conflict(inbox: Inbox, change: dict[str, Any]) -> None:
     assert send(inbox, make_point()) == ["accepted"]
     assert send(inbox, make_point(**change)) == ["conflict"]
 

@@ -3,10 +3,11 @@
 import base64
 import hashlib
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
-from httpx import Response
+from httpx2 import Response
 
 from habla_ml.inbox.clip_files import CLIP_PREFIX
 from habla_ml.inbox.clips import derive_clip_id
@@ -20,7 +21,7 @@ from habla_ml_tests.testing.service_client import ServiceUnderTest
 CLIP = "3f2b8c1e-9d41-4b7a-8a54-0c2f6f1d7e90"
 
 
-def describe(data: bytes, **headers: str | bytes) -> dict[str, str | bytes]:
+def describe(data: bytes, **headers: Any) -> dict[str, Any]:
     digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return {
@@ -39,7 +40,7 @@ class Phone:
         self.service = service
         self.device = service.enrol()
 
-    def put(self, data: bytes, clip_id: str = CLIP, **headers: str | bytes) -> Response:
+    def put(self, data: bytes, clip_id: str = CLIP, **headers: Any) -> Response:
         sent = {"Authorization": f"Bearer {self.device.token}", **describe(data, **headers)}
         return self.service.client.put(f"/v1/clips/{clip_id}", content=data, headers=sent)
 

@@ -146,6 +146,7 @@ def _find_id(item: Any) -> str | None:
 def _build_result(index: int, point: DataPoint, outcome: DataPointOutcome) -> ItemResult:
     if outcome in _FAULTS:
         status, problem, detail = _FAULTS[outcome]
-        fields = {"type": problem.type, "detail": detail, "retryable": problem.retryable}
-        return ItemResult(index=index, id=point.id, status=status, **fields)
+        return ItemResult(
+            index=index, id=point.id, status=status, type=problem.type, detail=detail, retryable=problem.retryable
+        )
     return ItemResult(index=index, id=point.id, status="duplicate" if outcome == "duplicate" else "accepted")
