@@ -18,6 +18,7 @@ from habla_ml_tests.testing.received_consents import give_consent
 from habla_ml_tests.testing.recorded_days import SimulatedSegment, publish_recordings
 from habla_ml_tests.testing.served_pages import LAPTOP, PHONE, WatchedPage, open_chromium, serve, watch_page
 
+pytestmark = pytest.mark.slow
 PICTURES = os.environ.get("HABLA_PICTURES")
 """A folder for screenshots, such as `docs/pictures`; none are taken without it."""
 
