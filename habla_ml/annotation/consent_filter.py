@@ -41,7 +41,7 @@ class AnnotationConsentFilter:
         `labels` are the speaker labels that the annotation's source gives the segment, which need not be in the lake.
         `admission` records the consents that a refused annotation waits for.
         """
-        if self.admission.consents.registry is None:
+        if self.admission.consents.is_empty:
             return None
         known = self._load_speakers(day)
         known_labels = sorted(

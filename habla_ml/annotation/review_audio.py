@@ -27,3 +27,17 @@ def iterate_audio(lake: Lake, items: Sequence[ReviewItem]) -> Iterator[tuple[str
         for rows in file.iter_batches(_ROWS_PER_READ, columns=["segment_id", "audio"]):
             for row in rows.filter(pc.is_in(rows["segment_id"], wanted)).to_pylist():
                 yield day, row["segment_id"], row["audio"]
+
+
+def read_clip_audio(lake: Lake, day: str, segment_id: str) -> bytes | None:
+    """Return the FLAC of one segment, or None if the lake does not have it. Reads one row group of audio."""
+    recordings = load_day(lake, day)
+    if recordings is None:
+        return None
+    file = pq.ParquetFile(lake.fetch_path(recordings.parquet))
+    for group in range(file.num_row_groups):
+        at = pc.index(file.read_row_group(group, columns=["segment_id"])["segment_id"], segment_id).as_py()
+        if at >= 0:
+            audio: bytes = file.read_row_group(group, columns=["audio"])["audio"][at].as_py()
+            return audio
+    return None

@@ -9,7 +9,7 @@ from habla_ml.cleanup.leftover import Leftover, LeftoverGroup
 from habla_ml.lake import Store
 from habla_ml.lake.store import StoreEntry
 from habla_ml.release.channel import read_channel
-from habla_ml.release.publish import read_manifest
+from habla_ml.release.manifest import read_manifest
 
 
 def find_unreleased_files(store: Store, now: datetime, grace: timedelta) -> LeftoverGroup:

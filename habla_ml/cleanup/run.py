@@ -12,6 +12,9 @@ from habla_ml.cleanup.release_files import find_unreleased_files
 from habla_ml.cleanup.superseded_objects import find_superseded_objects
 from habla_ml.cleanup.work_folder import find_abandoned_scratch, find_finished_trainings, find_unused_artefacts
 from habla_ml.errors import HablaError
+from habla_ml.inbox.clip_files import get_incoming_folder, open_clip_store
+from habla_ml.inbox.clips import sweep_clip_files, sweep_incoming
+from habla_ml.inbox.database import open_existing_database
 from habla_ml.lake import Lake, Store
 from habla_ml.settings import Settings
 from habla_ml.tables import TextTable
@@ -45,7 +48,7 @@ def clean_up(lake: Lake, release_store: Store, settings: Settings, now: datetime
         except HablaError as error:
             problems.append(str(error))
     if delete:
-        problems += _remove_unlisted(lake, release_store, now - _get_grace(settings))
+        problems += _remove_unlisted(lake, release_store, settings, now - _get_grace(settings))
     return CleanupReport(groups, removed, removed_bytes, tuple(problems))
 
 
@@ -79,10 +82,11 @@ def _find_groups(
             yield LeftoverGroup(kind, problem=str(error))
 
 
-def _remove_unlisted(lake: Lake, release_store: Store, before: datetime) -> Iterator[str]:
-    """Trim the cache and remove unfinished writes; yield the problems."""
+def _remove_unlisted(lake: Lake, release_store: Store, settings: Settings, before: datetime) -> Iterator[str]:
+    """Trim the cache, remove unfinished writes and clip files of interrupted uploads; yield the problems."""
     for remove in (
         lake.trim_cache,
+        partial(_clean_inbox, settings, before),
         partial(lake.delete_unfinished, before),
         partial(release_store.delete_unfinished, before),
     ):
@@ -90,6 +94,16 @@ def _remove_unlisted(lake: Lake, release_store: Store, before: datetime) -> Iter
             remove()
         except HablaError as error:
             yield str(error)
+
+
+def _clean_inbox(settings: Settings, before: datetime) -> None:
+    """Remove bodies and clip files of interrupted uploads, which no row of the database names, and unfinished writes."""
+    sweep_incoming(get_incoming_folder(settings), before)
+    with open_existing_database(settings) as database:
+        if database is not None:
+            store = open_clip_store(settings)
+            sweep_clip_files(database, store, before)
+            store.delete_unfinished(before)
 
 
 def _get_grace(settings: Settings) -> timedelta:

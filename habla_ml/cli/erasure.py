@@ -27,7 +27,7 @@ def erase_command(
 
     context = open_context(profile)
     settings, lake, now = context.settings, context.lake, datetime.now(UTC)
-    plan = plan_erasure(lake, _find_contributor(settings, contributor), settings, now)
+    plan = plan_erasure(lake, _find_contributor(settings, contributor, now), settings, now)
     _print_plan(contributor, plan, settings)
     if dry_run:
         print_line("nothing was changed (--dry-run)")
@@ -44,15 +44,14 @@ def erase_command(
         print_labelled("left to you:", step)
 
 
-def _find_contributor(settings: Settings, name: str) -> Contributor:
-    from habla_ml.consent.register import load_register
+def _find_contributor(settings: Settings, name: str, now: datetime) -> Contributor:
+    from habla_ml.consent.admission import load_consents
 
-    registry = settings.consent.registry
-    entry = None if registry is None else load_register(registry).find(name)
+    entry = load_consents(settings, now).register.find(name)
     if entry is None:
         raise InputError(
-            f"contributor {name!r} is not in the register {registry}; set consent.registry to the register's file and "
-            "add the contributor to it (docs/consent.md)"
+            f"contributor {name!r} is not in the register {settings.consent.registry} and gave no consent in the service; "
+            "set consent.registry to the register's file and add the contributor to it (docs/consent.md)"
         )
     return entry
 
@@ -63,6 +62,8 @@ def _print_plan(contributor: str, plan: ErasurePlan, settings: Settings) -> None
         f"{contributor}: {len(found.segments)} segments, {found.hours * 60:.1f} minutes on {len(found.days)} days "
         f"in {settings.lake.url}"
     )
+    if plan.received_clips:
+        print_line(f"{plan.received_clips} clips in the service, with their corrections")
     if found.withheld:
         print_line(f"{len(found.withheld)} more segments were withheld; their annotations are erased too")
     _print_versions(plan.affected_versions.trained, plan.affected_versions.evaluated)

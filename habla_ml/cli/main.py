@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from habla_ml.cli.accounts import account_app
 from habla_ml.cli.cleanup import cleanup_command
 from habla_ml.cli.context import error_terminal
 from habla_ml.cli.corpus import conventions_app, export_dataset_command, import_command, review_command
@@ -30,6 +31,7 @@ from habla_ml.errors import HablaError
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None
 )
+app.add_typer(account_app, name="account")
 app.add_typer(conventions_app, name="conventions")
 app.add_typer(label_studio_app, name="label-studio")
 app.command("erase")(erase_command)

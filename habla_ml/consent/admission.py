@@ -15,7 +15,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from habla_ml.consent.register import Contributor, Register, digest_claim, parse_register, read_register_bytes
+from habla_ml.consent.register import (
+    Contributor,
+    Register,
+    digest_claim,
+    digest_claims,
+    parse_register,
+    read_register_bytes,
+)
+from habla_ml.consent.service_consents import ServiceConsents, join_registers
 from habla_ml.consent.tombstones import Tombstones, add_tombstones, read_tombstones
 from habla_ml.errors import PointerMovedError
 from habla_ml.lake import Lake
@@ -45,24 +53,40 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class Consents:
-    """The register on a day. The file is read on first use and parsed only if needed.
+    """The register on a day: the file's entries and the consents that the service recorded.
 
-    Every use raises `InputError` if the register cannot be read; no segment is admitted until it is fixed.
+    Both are read on first use, and their entries only if needed. Every use raises `InputError` if the register's file
+    cannot be read, and `LakeError` if the service's database cannot; no segment is admitted until then.
     """
 
     registry: Path | None
-    """`consent.registry`; without one, every segment has consent."""
+    """`consent.registry`; without one, every segment that has no consent in the service is admitted."""
     today: date
+    service: ServiceConsents
 
     @cached_property
     def register(self) -> Register:
-        """The parsed register."""
-        return Register() if self.registry is None else parse_register(self._content, self.registry)
+        """All entries."""
+        # The digest is never newer than the entries: a change in between is seen by the next look.
+        _ = self.digest
+        file = Register() if self.registry is None else parse_register(self._content, self.registry)
+        return join_registers(file, self.service.read_contributors()) if self._revision else file
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is neither a register's file nor a consent in the service, so that nothing is ever refused."""
+        return self.registry is None and not self._revision
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the register's file."""
-        return hashlib.sha256(self._content).hexdigest()[:32]
+        """Digest of the register's file and of the number of changes in the service, not of the entries."""
+        service = f"\n{self._revision} {self.service.oldest_version}".encode() if self._revision else b""
+        return hashlib.sha256(self._content + service).hexdigest()[:32]
+
+    @cached_property
+    def awaited(self) -> tuple[Contributor, ...]:
+        """The contributors who may still consent."""
+        return self.register.list_awaited(self.today)
 
     @cached_property
     def signature(self) -> str:
@@ -81,11 +105,11 @@ class Consents:
 
     def is_granted(self, session_id: str, claims: Collection[str]) -> bool:
         """Return whether one of the claims that withheld segments of a session no longer exists."""
-        return not self.register.list_awaited_claims(session_id, self.today).issuperset(claims)
+        return not digest_claims(self.awaited, session_id).issuperset(claims)
 
     def is_granted_for_table(self, table: str, entries: Collection[str]) -> bool:
         """Return whether one of the entries that withheld rows of a table now has consent or has changed."""
-        awaited = {each.digest for each in self.register.contributors if each.is_awaited(self.today)}
+        awaited = {each.digest for each in self.awaited}
         if self.registry is not None and not self.register.may_cover(table):
             awaited.add(UNATTRIBUTED)
         return not awaited.issuperset(entries)
@@ -93,6 +117,10 @@ class Consents:
     @cached_property
     def _content(self) -> bytes:
         return b"" if self.registry is None else read_register_bytes(self.registry)
+
+    @cached_property
+    def _revision(self) -> int:
+        return self.service.read_revision()
 
 
 @dataclass
@@ -120,6 +148,12 @@ class Admission:
             self.refused_segment_ids.add(segment_id)
             self.refused_audio_sha256.add(audio_sha256)
         return entry.explain_refusal(self.consents.today)
+
+    def is_awaited(self, session_id: str, speaker: str | None, segment_id: str) -> bool:
+        """Return whether a segment waits for a consent that may still be granted; asked before its audio is decoded."""
+        today = self.consents.today
+        entry = self.consents.register.find_refusing_contributor(session_id, speaker, segment_id, today)
+        return entry is not None and entry.is_awaited(today)
 
     def explain_annotation_refusal(self, session_id: str, speaker: str | None, segment_id: str) -> str | None:
         """Return why annotations of a segment are withheld, or None. The event log drops erased segments itself."""
@@ -153,7 +187,7 @@ class Admission:
 
 def load_consents(settings: Settings, now: datetime) -> Consents:
     """Return the present consents of a deployment."""
-    return Consents(settings.consent.registry, now.astimezone(settings.zone).date())
+    return Consents(settings.consent.registry, now.astimezone(settings.zone).date(), ServiceConsents(settings))
 
 
 def open_admission(lake: Lake, consents: Consents) -> Admission:

@@ -7,7 +7,9 @@ entry after its withdrawal: it recognises data restored from a backup.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -16,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from habla_ml.errors import InputUnavailableError
 from habla_ml.lake import compute_digest
-from habla_ml.names import canonical_name, is_same_name, matches_pattern
+from habla_ml.names import canonical_name, matches_pattern
 from habla_ml.settings.base import Day
 from habla_ml.settings.yaml_files import describe_fault
 from habla_ml.settings.yaml_loader import RepeatedKeyError, find_entry_lines, load_yaml
@@ -118,35 +120,55 @@ class Register(_RegisterModel):
 
     def find(self, contributor: str) -> Contributor | None:
         """Return the entry of a pseudonym in whatever spelling, or None."""
-        return next((each for each in self.contributors if is_same_name(each.contributor, contributor)), None)
+        return self._by_name.get(canonical_name(contributor))
+
+    def find_contributors(self, session_id: str, speaker: str | None, segment_id: str) -> Iterator[Contributor]:
+        """Yield the contributors of a segment; the cost depends on the entries that name more than a pseudonym."""
+        named = self._by_name.get(canonical_name(speaker or ""))
+        if named is not None:
+            yield named
+        for each in self._with_claims:
+            if each is not named and each.covers(session_id, speaker, segment_id):
+                yield each
 
     def find_refusing_contributor(
         self, session_id: str, speaker: str | None, segment_id: str, today: date
     ) -> Contributor | None:
         """Return a contributor of this segment without a valid consent, or None; a withdrawn consent comes first."""
-        refused = [each for each in self.contributors if each.explain_refusal(today)]
-        covering = (each for each in refused if each.covers(session_id, speaker, segment_id))
-        return min(covering, key=lambda each: not each.is_withdrawn(today), default=None)
+        covering = self.find_contributors(session_id, speaker, segment_id)
+        refused = (each for each in covering if each.explain_refusal(today))
+        return min(refused, key=lambda each: not each.is_withdrawn(today), default=None)
 
     def may_cover(self, session_id: str) -> bool:
         """Return whether an entry can cover a segment of that session that has no speaker."""
         return any(
-            not claim.startswith("speaker ") for each in self.contributors for claim in each.list_claims(session_id)
+            not claim.startswith("speaker ") for each in self._with_claims for claim in each.list_claims(session_id)
         )
 
-    def list_awaited_claims(self, session_id: str, today: date) -> frozenset[str]:
-        """Return the claims (`digest_claim`) on a session by contributors who may still consent."""
-        return frozenset(
-            digest_claim(each.contributor, claim)
-            for each in self.contributors
-            if each.is_awaited(today)
-            for claim in each.list_claims(session_id)
-        )
+    def list_awaited(self, today: date) -> tuple[Contributor, ...]:
+        """Return the contributors who may still consent."""
+        return tuple(each for each in self.contributors if each.is_awaited(today))
 
     def find_next_start(self, today: date) -> date | None:
         """Return the next day after today on which a registered consent starts."""
         days = [day for each in self.contributors for day in (each.given, each.guardian_given)]
         return min((day for day in days if day is not None and day > today), default=None)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Contributor]:
+        return {canonical_name(each.contributor): each for each in self.contributors}
+
+    @cached_property
+    def _with_claims(self) -> tuple[Contributor, ...]:
+        """The entries that can cover a segment of another speaker."""
+        return tuple(each for each in self.contributors if each.sessions or each.speakers or each.segments)
+
+
+def digest_claims(contributors: Iterable[Contributor], session_id: str) -> frozenset[str]:
+    """Return the claims (`digest_claim`) of these contributors on a session."""
+    return frozenset(
+        digest_claim(each.contributor, claim) for each in contributors for claim in each.list_claims(session_id)
+    )
 
 
 def digest_claim(contributor: str, claim: str) -> str:

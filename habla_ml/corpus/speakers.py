@@ -2,7 +2,8 @@
 
 Names, labels and sessions are compared in their canonical form (`habla_ml.names`). Habla's labels are local to a
 session. All sessions of an enrolled student stay in one split, unless that would join too much of the corpus. A
-teacher does not connect sessions, because a teacher speaks in all of them.
+teacher does not connect sessions, because a teacher speaks in all of them. The contributors of uploaded clips are
+enrolled by their pseudonym, as students: their label is one person in every session.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from habla_ml.errors import SettingsError
 from habla_ml.names import canonical_name, is_same_name, matches_pattern
+from habla_ml.recordings.speaker_labels import is_local_speaker_label
+from habla_ml.recordings.upload_names import is_upload_session
 from habla_ml.settings import Settings
 from habla_ml.settings.yaml_files import format_validation_errors, read_mapping
 from habla_ml.settings.yaml_loader import find_entry_lines
@@ -69,8 +72,14 @@ def find_enrolled_speakers(rows: pa.Table, settings: Settings) -> EnrolledSpeake
     speaker_map = load_speaker_map(settings.corpus.speakers)
     labels = rows.group_by(["session_id", "speaker"], use_threads=False).aggregate([])
     pairs = sorted(zip(labels["session_id"].to_pylist(), labels["speaker"].to_pylist(), strict=True))
-    found = {pair: speaker_map.find_person(*pair) for pair in pairs}
+    found = {pair: speaker_map.find_person(*pair) or _find_contributor(*pair) for pair in pairs}
     return {pair: person for pair, person in found.items() if person is not None}
+
+
+def _find_contributor(session: str, label: str) -> EnrolledPerson | None:
+    if not is_upload_session(session) or is_local_speaker_label(session, label):
+        return None
+    return EnrolledPerson(name=canonical_name(label), role="student", labels=(label,))
 
 
 def find_sessions_by_student(speakers: EnrolledSpeakers) -> dict[str, set[str]]:

@@ -14,6 +14,7 @@ from habla_ml.defs.run_faults import record_fault
 from habla_ml.export.registry import EXPORTERS, SERVED
 
 INGEST, CORRECT, RETRAIN, RESCORE = "ingest_day", "update_text", "train_and_release", "rescore"
+INGEST_UPLOADS = "ingest_uploads"
 TRAIN_REPLICATE = "train_repeat"
 REVIEW = "choose_for_review"
 WATCH = "watch_release"
@@ -38,6 +39,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 # The longest time a run may take, in seconds; a run that hangs longer is ended and its slot is free again.
 _LONGEST_RUNS_S = {
     INGEST: 90 * _MINUTE,
+    INGEST_UPLOADS: 90 * _MINUTE,
     CORRECT: 60 * _MINUTE,
     RETRAIN: 7 * _DAY,
     RESCORE: 12 * _HOUR,
@@ -51,6 +53,10 @@ _JOBS = {
     INGEST: (
         ("raw_recordings", "annotated_corpus"),
         "One day: copy finished sessions into the lake, then build the day's text.",
+    ),
+    INGEST_UPLOADS: (
+        ("uploaded_clips",),
+        "One hour of received clips into the days of their recording; a sensor then builds the text of these days.",
     ),
     CORRECT: (
         ("annotated_corpus",),

@@ -1,6 +1,8 @@
-"""The owners and the partitions of the assets: days of recording and model versions."""
+"""The owners and the partitions of the assets: days of recording, hours of receipt and model versions."""
 
 from __future__ import annotations
+
+from datetime import date, timedelta
 
 import dagster as dg
 
@@ -17,6 +19,15 @@ def recording_days(settings: Settings) -> dg.DailyPartitionsDefinition:
     return dg.DailyPartitionsDefinition(
         start_date=settings.recordings.first_day, timezone=settings.time_zone, end_offset=1
     )
+
+
+def received_hours(settings: Settings) -> dg.HourlyPartitionsDefinition:
+    """Return the UTC hours of receipt, such as `2026-11-29T06`, including the present one.
+
+    They begin a day before `recordings.first_day`, which begins in UTC the day before in zones east of Greenwich.
+    """
+    first = date.fromisoformat(settings.recordings.first_day) - timedelta(days=1)
+    return dg.HourlyPartitionsDefinition(start_date=f"{first}T00", fmt="%Y-%m-%dT%H", timezone="UTC", end_offset=1)
 
 
 def next_version(existing: list[str]) -> str:

@@ -95,11 +95,11 @@ def find_contributor_data(
 
 def find_withdrawn_days(lake: Lake, register: Register, today: date) -> dict[str, tuple[str, ...]]:
     """Return contributor with a withdrawn consent → days that still have their recordings."""
-    withdrawn = [each for each in register.contributors if each.is_withdrawn(today)]
+    is_needed = any(each.is_withdrawn(today) for each in register.contributors)
     found: dict[str, set[str]] = {}
-    for row in _read_recorded_segments(lake) if withdrawn else ():
-        for each in withdrawn:
-            if _is_covered(each, row):
+    for row in _read_recorded_segments(lake) if is_needed else ():
+        for each in register.find_contributors(row["session_id"], row["speaker"], row["segment_id"]):
+            if each.is_withdrawn(today):
                 found.setdefault(each.contributor, set()).add(row["day"])
     return {name: tuple(sorted(days)) for name, days in sorted(found.items())}
 

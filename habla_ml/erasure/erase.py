@@ -1,4 +1,4 @@
-"""Erase a contributor: first tombstones, then pointers, then local files, and last the orphaned objects.
+"""Erase a contributor: tombstones, what the service received, pointers, local files, and last the orphaned objects.
 
 Every step can be interrupted; the next run finishes it, because the tombstones list what to erase. Weights stay, since
 a voice cannot be removed from a model. The report lists the model versions that used it.
@@ -7,7 +7,7 @@ a voice cannot be removed from a model. The report lists the model versions that
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from habla_ml.annotation.source import SourceContext
@@ -25,6 +25,7 @@ from habla_ml.erasure.contributor_data import (
 )
 from habla_ml.erasure.matcher import ErasureMatcher
 from habla_ml.erasure.orphans import clean_work_folder, delete_orphans, find_orphans
+from habla_ml.erasure.received_clips import erase_received_clips, find_received_clips, finish_withdrawal, withdraw
 from habla_ml.erasure.rewrite import PointerRewriter
 from habla_ml.lake import Lake, catalogue
 from habla_ml.names import canonical_name
@@ -39,6 +40,8 @@ class ErasurePlan:
     contributor: Contributor
     contributor_data: ContributorData
     affected_versions: AffectedVersions
+    received_clips: int
+    """Clips of the contributor that the service keeps."""
     earlier_erasures: tuple[Erasure, ...]
     """Earlier erasures of the same contributor, including unfinished ones."""
 
@@ -53,6 +56,8 @@ class ErasureReport:
     trained_versions: tuple[str, ...]
     """Model versions that were trained on the voice, from all erasures of this contributor."""
     evaluated_versions: tuple[str, ...]
+    received_clips: int
+    """Clips that this run erased in the service."""
     moved_pointers: tuple[str, ...]
     objects: int
     """Deleted objects."""
@@ -63,11 +68,15 @@ class ErasureReport:
 
 
 def plan_erasure(lake: Lake, contributor: Contributor, settings: Settings, now: datetime) -> ErasurePlan:
-    """Find the contributor's data in the lake and in Habla's folder, without changing anything."""
+    """Find the contributor's data in the lake, in the service and in Habla's folder, without changing anything."""
     folder = read_folder_segments(settings.recordings.folder, settings, now)
     data = find_contributor_data(lake, contributor, folder)
+    clips = find_received_clips(settings, contributor, data.segments)
+    # A clip that is no segment yet can be on its way into the lake.
+    unread = {each.segment_id for each in clips} - data.segments - read_tombstones(lake).segments
+    data = replace(data, withheld=data.withheld | unread)
     earlier = read_tombstones(lake).find_erasures(contributor.contributor)
-    return ErasurePlan(contributor, data, find_affected_versions(lake, data), earlier)
+    return ErasurePlan(contributor, data, find_affected_versions(lake, data), len(clips), earlier)
 
 
 def erase(
@@ -79,12 +88,17 @@ def erase(
         TrainingError: A training is running on this machine. The tombstones are written; run again when it has ended.
         LakeError: A pointer, an object or a file cannot be rewritten or removed. Run again.
     """
+    withdraw(settings, plan.contributor, now)
     erased = _write_tombstones(lake, plan, now)
     progress(f"{len(erased.segments)} segments have a tombstone and cannot enter the lake again")
     forgotten = [each.forget(SourceContext(lake, settings, now), erased.segments) for each in SOURCES]
     for each in forgotten:
         if each.deleted:
             progress(f"{each.deleted} deleted")
+    # After the sources: it also overwrites the rows that they deleted in the service's database.
+    clips = erase_received_clips(settings, plan.contributor, erased.segments, now)
+    if clips:
+        progress(f"{clips} clips deleted that the service had received")
     labels = [each.label for each in plan.contributor.speakers if each.sessions == ("*",)]
     names = frozenset(map(canonical_name, (plan.contributor.contributor, *labels)))
     matcher = ErasureMatcher(erased.segments, erased.sounds, names)
@@ -96,12 +110,14 @@ def erase(
     orphans = find_orphans(lake, matcher, erased.objects, frozenset(rewriter.rewritten.values()))
     objects = delete_orphans(lake, orphans)
     progress(f"{objects} objects and {files} local files deleted")
+    finish_withdrawal(settings, plan.contributor, now)
     erasures = erased.find_erasures(plan.contributor.contributor)
     return ErasureReport(
         segments=sum(each.segments for each in erasures),
         hours=round(sum(each.hours for each in erasures), 9),
         trained_versions=tuple(sorted({version for each in erasures for version in each.trained})),
         evaluated_versions=tuple(sorted({version for each in erasures for version in each.evaluated})),
+        received_clips=clips,
         moved_pointers=tuple(moved),
         objects=objects,
         files=files,

@@ -242,7 +242,7 @@ def _find_speaker_name(speakers: SpeakerMap, session: str, label: str | None) ->
     person = speakers.find_person(session, label)
     if person is not None:
         return canonical_name(person.name)
-    return None if is_local_speaker_label(label) else canonical_name(label)
+    return None if is_local_speaker_label(session, label) else canonical_name(label)
 
 
 def _measure_snr(lake: Lake, day: PublishedDay, sample: Mapping[int, str]) -> Iterator[tuple[str, float]]:

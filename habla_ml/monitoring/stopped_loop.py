@@ -1,7 +1,7 @@
-"""What can stop the loop although no run fails: recordings that wait, an outage, a full disk, an old review queue.
+"""What can stop the loop although no run fails: recordings or uploads that wait, an outage, a full disk, an old queue.
 
-Nothing here depends on a run: it reads Habla's folder and a few pointers of the lake. Messages name the time of a session
-and no folder, because people can rename folders after a pupil.
+Nothing here depends on a run: it reads Habla's folder, the service's database and a few pointers of the lake. Messages
+name the time of a session and no folder, because people can rename folders after a pupil.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Final
 
 from habla_ml.annotation.review_queue import load_queue
 from habla_ml.errors import HablaError
+from habla_ml.inbox.database import open_existing_database
+from habla_ml.inbox.unread_clips import count_clips
 from habla_ml.lake import Lake, catalogue
 from habla_ml.monitoring.alert_state import Condition, ConditionReport
 from habla_ml.recordings.sessions import parse_session_start
@@ -26,6 +28,7 @@ LAKE: Final = "lake"
 FOLDER: Final = "recordings_folder"
 REVIEW: Final = "review_queue"
 DISK: Final = "disk"
+UPLOADS: Final = "uploads"
 _FIRST_INGEST: Final = timedelta(hours=1)
 """How long the ingest of an old folder may take before its sessions count as waiting."""
 
@@ -38,7 +41,7 @@ def examine_loop(open_lake: Callable[[], Lake], settings: Settings, now: datetim
         settings: The deployment.
         now: An aware time.
     """
-    conditions, unknown = [*_examine_disk(settings)], set[str]()
+    conditions, unknown = [*_examine_disk(settings), *_examine_uploads(settings, now)], set[str]()
     try:
         lake = open_lake()
         has_recordings = next(catalogue.RECORDINGS.keys(lake), None) is not None
@@ -146,6 +149,31 @@ def _examine_disk(settings: Settings) -> Iterator[Condition]:
             "The disk is almost full",
             f"{free_gb:.1f} GB are free for {settings.work_folder}, less than {least_gb:g} GB; ingest and training will "
             "stop. Free some space; runs that failed are tried again by themselves.",
+        )
+
+
+def _examine_uploads(settings: Settings, now: datetime) -> Iterator[Condition]:
+    """Yield what is wrong with the clips that the service received; nothing where no service was ever started."""
+    most_h = settings.monitoring.loop.most_hours_waiting
+    try:
+        with open_existing_database(settings) as database:
+            oldest_at = None if database is None else count_clips(database).oldest_unread_at
+    except HablaError as error:
+        yield Condition(
+            UPLOADS,
+            "The service's database cannot be read",
+            f"{type(error).__name__}. No upload or correction reaches the lake; what was received stays where it is.\n"
+            f"Run `{settings.command('status')}` to see the cause.",
+            timedelta(minutes=settings.monitoring.loop.outage_minutes),
+        )
+        return
+    if oldest_at is not None and now - oldest_at > timedelta(hours=most_h):
+        yield Condition(
+            UPLOADS,
+            f"Received clips have waited for their ingest for more than {most_h:g} hours",
+            f"The oldest was received at {oldest_at.astimezone(settings.zone):%Y-%m-%d %H:%M}.\n"
+            f"Run `{settings.command('status')}`: it shows failed runs and whether Dagster's daemon runs.",
+            _FIRST_INGEST,
         )
 
 

@@ -171,10 +171,17 @@ def read_segment(
 ) -> RecordedSegment:
     """Read, measure and encode one audio file; raise `InputError` with the reason if it cannot be used."""
     pcm = decode(read_plain_file(path, _MAX_AUDIO_BYTES), max_duration_s)
+    return build_segment(pcm, origin, canonical_segment_name(path.name), hint, direction)
+
+
+def build_segment(
+    pcm: NDArray[np.int16], origin: SegmentOrigin, file_name: str, hint: SegmentHint, direction: str | None = None
+) -> RecordedSegment:
+    """Measure and encode the 16 kHz mono samples of a segment, shape [n_samples]; raise `InputError` without a sample."""
     return RecordedSegment(
         **vars(origin),
-        segment_id=segment_id(origin.source, origin.session_id, canonical_segment_name(path.name)),
-        file_name=canonical_segment_name(path.name),
+        segment_id=segment_id(origin.source, origin.session_id, file_name),
+        file_name=file_name,
         recorded_at=hint.recorded_at,
         audio=encode_flac(pcm),
         audio_sha256=pcm_sha256(pcm),

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from habla_ml.errors import ReleaseError
 from habla_ml.lake import Store, to_canonical_json
@@ -21,7 +21,20 @@ from habla_ml.release.manifest import Label, ModelVersion, PublishedRecord, Sha2
 _CHANNEL_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
-class ChannelPointer(PublishedRecord):
+class Delivery(PublishedRecord):
+    """Which apps and devices install a release."""
+
+    minimum_app_version: str | None = None
+    """Oldest version of the app that can load the model."""
+    rollout_percent: Annotated[int, Field(ge=0, le=100)] = 100
+    """Share of the devices that install it."""
+
+
+EVERYBODY: Final = Delivery()
+"""Every app and device."""
+
+
+class ChannelPointer(Delivery):
     """Content of `latest.json`."""
 
     format: Literal["habla_ml.channel/1"] = "habla_ml.channel/1"

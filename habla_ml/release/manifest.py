@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from habla_ml.errors import ObjectMissingError, ReleaseError
+from habla_ml.lake import Store
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
@@ -136,3 +139,13 @@ class ReleaseManifest(ReleaseDraft):
     replaces: str | None
     """Previous version of the channel."""
     archives: Annotated[tuple[ReleaseArchive, ...], Field(min_length=1)]
+
+
+def read_manifest(store: Store, key: str) -> ReleaseManifest:
+    """Read a published manifest; raises `ReleaseError` if it is missing or damaged."""
+    try:
+        return ReleaseManifest.model_validate_json(store.read(key))
+    except ObjectMissingError:
+        raise ReleaseError(f"manifest {key} is not in {store.url}; restore it from a backup") from None
+    except ValidationError as error:
+        raise ReleaseError(f"manifest {key} in {store.url} is damaged: {error.errors()[0]['msg']}") from error

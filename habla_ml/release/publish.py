@@ -4,6 +4,7 @@
     releases/v2/manifest-<sha256, 12>.json           immutable
     channels/stable/latest.json                      replaced last, by compare-and-set
     channels/stable/history/000001.json              immutable: earlier states of the channel
+    channels/stable/models/ios.json                  what an app asks for; follows latest.json (model_info.py)
 
 All files of a release are stored and read back before the pointer moves. If the process is killed at any step, the
 channel names the old or the complete new release, and the same call finishes the work.
@@ -19,15 +20,14 @@ from pathlib import Path
 from posixpath import relpath
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
-
 from habla_ml.errors import ObjectMissingError, PointerMovedError, ReleaseError
 from habla_ml.export.zip_folder import zip_folder
 from habla_ml.lake import Store, compute_digest, compute_sha256, to_canonical_json
 from habla_ml.model_version import version_number
 from habla_ml.release.archive import list_archived_files
-from habla_ml.release.channel import Channel, ChannelPointer, move_channel, read_channel
-from habla_ml.release.manifest import ArchiveMetadata, ReleaseArchive, ReleaseDraft, ReleaseManifest
+from habla_ml.release.channel import EVERYBODY, Channel, ChannelPointer, Delivery, move_channel, read_channel
+from habla_ml.release.manifest import ArchiveMetadata, ReleaseArchive, ReleaseDraft, ReleaseManifest, read_manifest
+from habla_ml.release.model_info import write_model_infos
 from habla_ml.scratch import make_scratch_folder
 
 _TIME_DEPENDENT_FIELDS = {"created", "version"}
@@ -50,6 +50,7 @@ def publish_release(
     files: Mapping[str, Path],
     now: datetime | None = None,
     work_folder: Path | None = None,
+    delivery: Delivery = EVERYBODY,
 ) -> PublishedRelease:
     """Store archives and manifest, verify them, then move the channel to the release.
 
@@ -64,6 +65,7 @@ def publish_release(
         files: A zip, or a folder to zip, by label of the archive.
         now: Time of the release; default the present.
         work_folder: For temporary files as large as the archives; default that of the system.
+        delivery: Which apps and devices install it.
 
     Raises:
         ReleaseError: An archive is missing or broken, the channel has a later model version, or a stored file is
@@ -86,17 +88,19 @@ def publish_release(
             _verify_object(store, archive.key, archive.size_bytes, archive.sha256, scratch)
         released = _find_released(store, before, archives)
         if released is not None:
+            write_model_infos(store, channel)  # an earlier call may have been killed before
             return _describe_release(store, released, before)
         _check_not_older(before, draft)
         manifest = _reuse_stored_manifest(store, folder, _build_release_manifest(before, draft, archives, moment))
         key = _store_manifest(store, folder, manifest, scratch)
-    state = _build_channel_state(public_url, manifest, key, before, moment)
+    state = _build_channel_state(public_url, manifest, key, before, moment).model_copy(update=dict(delivery))
     try:
         move_channel(store, before, state)
     except PointerMovedError:
         released = _find_released(store, read_channel(store, channel), archives)
         if released is None:  # another process published something else
             raise
+    write_model_infos(store, channel)
     return _describe_release(store, released or state, read_channel(store, channel))
 
 
@@ -106,7 +110,9 @@ def list_releases(store: Store, channel: str) -> list[PublishedRelease]:
     return [_describe_release(store, each, found) for each in reversed(found.releases)]
 
 
-def rollback(store: Store, channel: str, to: str | None = None, now: datetime | None = None) -> PublishedRelease:
+def rollback(
+    store: Store, channel: str, to: str | None = None, now: datetime | None = None, seen_sequence: int | None = None
+) -> PublishedRelease:
     """Move the channel to an earlier or later release after verifying all of its files.
 
     Args:
@@ -115,14 +121,19 @@ def rollback(store: Store, channel: str, to: str | None = None, now: datetime | 
         to: A version (`2026.11.21-v2`) or model version (`v2`, its newest release); None is the release before the
             present one.
         now: Time of the move; default the present.
+        seen_sequence: Sequence number of the channel's state that the person saw; None accepts any.
 
     Raises:
         ReleaseError: There is no such release, or one of its files is missing or damaged; the channel did not move.
-        PointerMovedError: Another process moved the channel.
+        PointerMovedError: Another process moved the channel, also since the state that the person saw.
     """
     found = read_channel(store, channel)
     if found.current is None:
         raise ReleaseError(f"channel {channel} in {store.url} has no release yet; there is nothing to roll back to")
+    if seen_sequence not in (None, found.current.sequence):
+        raise PointerMovedError(
+            f"channel {channel} is at move {found.current.sequence}, not at {seen_sequence} as it was seen; look again"
+        )
     target = found.previous_release() if to is None else _find_release(found, to)
     if target is None:
         raise ReleaseError(
@@ -136,19 +147,11 @@ def rollback(store: Store, channel: str, to: str | None = None, now: datetime | 
             "move": "rollback",
             "moved_at": moment,
             "replaces": found.current.version,
+            "rollout_percent": 100,  # nobody stays on a version that was taken back
         }
         move_channel(store, found, target.model_copy(update=changes))
+    write_model_infos(store, channel)
     return _describe_release(store, target, read_channel(store, channel))
-
-
-def read_manifest(store: Store, key: str) -> ReleaseManifest:
-    """Read a published manifest; raises `ReleaseError` if it is missing or damaged."""
-    try:
-        return ReleaseManifest.model_validate_json(store.read(key))
-    except ObjectMissingError:
-        raise ReleaseError(f"manifest {key} is not in {store.url}; restore it from a backup") from None
-    except ValidationError as error:
-        raise ReleaseError(f"manifest {key} in {store.url} is damaged: {error.errors()[0]['msg']}") from error
 
 
 def _check_public_url(public_url: str | None) -> None:

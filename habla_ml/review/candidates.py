@@ -196,9 +196,9 @@ def _summarise_annotations(lake: Lake) -> _AnnotatedSpeech:
             known = batch.filter(pc.field("segment_id").isin(annotated))
             sounds.append(_compute_sha256_prefixes(known))
             spoken = known.filter(pc.field("segment_id").isin(transcribed))
-            sums = spoken.group_by("speaker", use_threads=False).aggregate([("duration_s", "sum")])
+            sums = spoken.group_by(["session_id", "speaker"], use_threads=False).aggregate([("duration_s", "sum")])
             for row in sums.to_pylist():
-                if not is_local_speaker_label(row["speaker"]):
+                if not is_local_speaker_label(row["session_id"], row["speaker"]):
                     minutes[canonical_name(row["speaker"])] += row["duration_s_sum"] / 60
     return _AnnotatedSpeech(minutes, np.unique(np.concatenate(sounds)))
 
@@ -246,9 +246,9 @@ def _compute_suspicion(
 ) -> tuple[NDArray[np.float64], list[float]]:
     """Return the suspicion of each row, from its metadata, and the transcribed minutes of its speaker."""
     weights, quiet_below = settings.review.weights, settings.evaluation.quiet_below_dbfs
-    speakers = table["speaker"].to_pylist()
     known = [
-        math.inf if is_local_speaker_label(each) else minutes.get(canonical_name(each or ""), 0.0) for each in speakers
+        math.inf if is_local_speaker_label(session, label) else minutes.get(canonical_name(label or ""), 0.0)
+        for session, label in zip(table["session_id"].to_pylist(), table["speaker"].to_pylist(), strict=True)
     ]
     confidence = pc.fill_null(table["machine_confidence"], 1.0).to_numpy()
     quiet = np.clip((quiet_below - table["loudness_dbfs"].to_numpy()) / _FULL_QUIET_WEIGHT_DB, 0, 1)

@@ -97,9 +97,17 @@ class CorpusSettings(SettingsSection):
 
 
 class ConsentSettings(SettingsSection):
-    """The consent register, a YAML file; without one every recording is used."""
+    """The consent register, a YAML file, and the consents that the service records.
+
+    Without a register, every recording of Habla is used. `required` is that the service stores no clip without a standing
+    consent of its contributor. `documents` is the folder with the consent texts; consents to a version of a text before
+    `oldest_version` do not count.
+    """
 
     registry: ExistingPath | None = None
+    required: bool = True
+    documents: Annotated[LocalPath, Field(validate_default=True)] = Path("configs/consents")
+    oldest_version: Annotated[int, Field(ge=1)] = 1
 
 
 class SplitSettings(SettingsSection):

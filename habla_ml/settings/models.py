@@ -169,13 +169,18 @@ class ExportSettings(SettingsSection):
 
 
 class ReleaseSettings(SettingsSection):
-    """The store, public address, model name, licence and channel of releases."""
+    """The store, public address, model name, licence and channel of releases.
+
+    Apps older than `minimum_app_version` do not install a release, and `rollout_percent` of the devices install it.
+    """
 
     store: StoreSettings
     public_url: str | None = None
     model_id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = "habla-andalusian"
     licence: str = "MIT"
     channel: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = "stable"
+    minimum_app_version: Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9}){0,3}$")] | None = None
+    rollout_percent: Annotated[int, Field(ge=0, le=100)] = 100
 
 
 class EmailSettings(SettingsSection):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Annotated, Final, Self
 from zoneinfo import ZoneInfo
 
@@ -31,6 +32,7 @@ from habla_ml.settings.models import (
     TrainingSettings,
     TranscriptionSettings,
 )
+from habla_ml.settings.service import ServiceSettings
 
 DEFAULT_PROFILE: Final = "local"
 """The profile of a command without `-p` and HABLA_PROFILE."""
@@ -107,6 +109,7 @@ class Settings(SettingsSection):
     monitoring: MonitoringSettings = MonitoringSettings()
     automation: AutomationSettings = AutomationSettings()
     cleanup: CleanupSettings = CleanupSettings()
+    service: ServiceSettings = ServiceSettings()
 
     @model_validator(mode="after")
     def _require_separate_forgetting_set(self) -> Self:
@@ -122,6 +125,11 @@ class Settings(SettingsSection):
     def command(self, *arguments: str) -> str:
         """Return the shell command `habla-ml …` for this deployment."""
         return format_command(self.profile_option, *arguments)
+
+    @property
+    def service_folder(self) -> Path:
+        """The folder of the service's own state."""
+        return self.service.folder or self.work_folder.parent / "service"
 
     @property
     def zone(self) -> ZoneInfo:

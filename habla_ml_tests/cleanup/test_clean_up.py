@@ -14,6 +14,7 @@ from habla_ml.annotation.sources import collect_events
 from habla_ml.cleanup.run import CleanupReport, clean_up
 from habla_ml.corpus.build import build_day, load_corpus_day
 from habla_ml.export.publish import checkout_artefact
+from habla_ml.inbox.clip_files import CLIP_PREFIX, get_incoming_folder, make_clip_key
 from habla_ml.lake import DirectoryStore, Lake, catalogue
 from habla_ml.release.publish import list_releases, publish_release
 from habla_ml.settings import save_settings
@@ -22,6 +23,7 @@ from habla_ml_tests.testing.corrected_days import MONDAY, A, create_annotated_la
 from habla_ml_tests.testing.full_lake import make_full_lake, read_pointers
 from habla_ml_tests.testing.habla_sessions import NOW as RECORDED_AT
 from habla_ml_tests.testing.habla_sessions import HablaWorkspace, write_corrections
+from habla_ml_tests.testing.received_clips import make_clip_id, make_inbox
 from habla_ml_tests.testing.release_drafts import make_draft, make_release_files
 
 HOLD_LOCK = """
@@ -227,3 +229,17 @@ def test_the_command_shows_first_and_removes_when_asked(workspace: HablaWorkspac
     removed = run_habla_ml("gc", "--delete", "--profile", profile)
     assert "removed 1 of these, 2.0 MB" in removed.stdout
     assert not abandoned.exists()
+
+
+def test_a_clip_file_that_no_row_names_is_removed_after_the_grace_period_and_others_stay(tmp_path: Path) -> None:
+    inbox = make_inbox(tmp_path)
+    kept = inbox.read_clip(inbox.receive(1))["file_key"]
+    orphan = make_clip_key(make_clip_id(2))
+    inbox.store.put_if_absent(orphan, b"the upload was killed before its row was written")
+    body = get_incoming_folder(inbox.workspace.settings) / "body-1"
+    body.parent.mkdir()
+    body.write_bytes(b"a worker was killed while it received this")
+    for days, keys in ((6.9, {kept, orphan}), (7.1, {kept})):
+        assert _clean(inbox.workspace, days, delete=True).problems == ()
+        assert {each.key for each in inbox.store.list(CLIP_PREFIX)} == keys
+        assert body.exists() == (orphan in keys)

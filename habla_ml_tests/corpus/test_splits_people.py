@@ -19,6 +19,7 @@ from habla_ml.corpus.split_ledger import load_ledger
 from habla_ml.corpus.splits import load_split_changes, make_snapshot
 from habla_ml.lake import Lake, catalogue
 from habla_ml.lake.table import read_table
+from habla_ml.recordings.upload_names import get_upload_session_id
 from habla_ml.settings import Settings
 from habla_ml_tests.testing.habla_sessions import V1, V2, make_workspace
 from habla_ml_tests.testing.spellings import respell
@@ -42,6 +43,22 @@ def make_enrolled_settings(root: Path) -> Settings:
 def read_snapshot_rows(lake: Lake, snapshot: Snapshot) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = read_table(lake, snapshot.segments).to_pylist()
     return rows
+
+
+def test_a_contributor_of_uploads_is_in_one_split_in_every_session_and_spelling(tmp_path: Path) -> None:
+    lake = create_empty_lake(tmp_path)
+    sessions = [get_upload_session_id("phone", str(number)) for number in range(40)]
+    lines = [AnnotatedSegmentSpec(each, 1, speaker=f"other-{each}") for each in sessions]
+    lines += [
+        AnnotatedSegmentSpec(sessions[at], 2, speaker=name) for at, name in ((3, "1001"), (8, " 1001 "), (21, "1001"))
+    ]
+    lines += [AnnotatedSegmentSpec(sessions[at], 3, speaker="unknown") for at in range(40)]
+    write_corpus_day(lake, DAY, lines, CONVENTIONS_V1)
+    rows = read_snapshot_rows(lake, make_snapshot(lake, make_workspace(tmp_path).settings, CONVENTIONS_V1))
+    own = {row["split"] for row in rows if row["speaker"] == "1001"}
+    assert len(own) == 1
+    assert {row["session_id"] for row in rows if row["speaker"] == "1001"} == {sessions[at] for at in (3, 8, 21)}
+    assert {row["is_seen_speaker"] for row in rows if row["speaker"] == "unknown"} == {None}
 
 
 def test_a_student_is_in_one_split_and_a_teacher_connects_no_sessions(tmp_path: Path) -> None:

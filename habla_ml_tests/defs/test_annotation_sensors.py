@@ -10,4 +10,8 @@ def test_without_a_server_the_sensor_skips_with_the_command_that_starts_one(depl
 
 def test_every_source_has_a_sensor(deployment: DagsterDeployment) -> None:
     names = {each.name for each in deployment.definitions.sensors or ()}
-    assert {each.sensor for each in SOURCES} == {"new_corrections", "label_studio_corrections"} <= names
+    assert (
+        {each.sensor for each in SOURCES}
+        == {"new_corrections", "label_studio_corrections", "service_corrections"}
+        <= names
+    )

@@ -9,7 +9,8 @@ import dagster as dg
 import pytest
 
 from habla_ml.defs.attempts import MOST_ATTEMPTS, OCCASION_TAG, RetryPolicy, count_attempts
-from habla_ml.defs.corpus.day_requests import DAY_TAG, INPUTS_TAG
+from habla_ml.defs.corpus.day_requests import DAY_TAG
+from habla_ml.defs.corpus.partition_requests import INPUTS_TAG
 from habla_ml.defs.models.retraining import VERSION_TAG
 from habla_ml.defs.run_faults import CAUSE_TAG, REASON_TAG
 from habla_ml.errors import (

@@ -10,6 +10,7 @@ from habla_ml.corpus.conventions import load_conventions
 from habla_ml.definitions import build_definitions
 
 ASSETS = {
+    "uploaded_clips",
     "raw_recordings",
     "annotated_corpus",
     "review_queue",

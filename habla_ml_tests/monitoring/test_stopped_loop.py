@@ -24,6 +24,7 @@ from habla_ml_tests.testing.habla_sessions import (
     set_age,
     write_session,
 )
+from habla_ml_tests.testing.received_clips import make_inbox
 from habla_ml_tests.testing.webhook_server import WebhookServer, webhook
 
 __all__ = ["webhook"]
@@ -176,3 +177,18 @@ def test_a_damaged_state_sends_again_and_does_not_fail(webhook, tmp_path):
     for state in ("no json", "[]", '{"disk": 3}'):
         send_new_alerts(report, state, CHANNEL, NOW, {"HOOK": webhook.url})
     assert len(webhook.posted) == 3
+
+
+def test_received_clips_that_wait_too_long_and_a_broken_database_are_conditions(workspace: HablaWorkspace) -> None:
+    assert find_keys(workspace) == []
+    inbox = make_inbox(workspace.root)
+    inbox.receive(1, received_at=NOW - timedelta(hours=5))
+    assert find_keys(workspace) == []
+    assert find_keys(workspace, hours_later=2) == ["uploads"]
+    inbox.ingest((NOW - timedelta(hours=5)).strftime("%Y-%m-%dT%H"))
+    assert find_keys(workspace, hours_later=2) == []
+    inbox.database.close()
+    for path in (workspace.root / "service").glob("service.sqlite*"):
+        path.write_bytes(b"no database" * 1_000)
+    (condition,) = examine_loop(lambda: workspace.lake, workspace.settings, NOW).conditions
+    assert (condition.key, condition.subject) == ("uploads", "The service's database cannot be read")

@@ -18,8 +18,9 @@ from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.release.candidate import collect_candidate
 from habla_ml.release.gate import check_gate
+from habla_ml.release.manifest import read_manifest
 from habla_ml.release.override import sign_override
-from habla_ml.release.publish import publish_release, read_manifest
+from habla_ml.release.publish import publish_release
 from habla_ml.release.stale_evidence import PresentState
 from habla_ml.settings import PromotionSettings, ReleaseSettings, StoreSettings
 from habla_ml.transcription.options import DecodingOptions

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from habla_ml.errors import ExportError, LakeError, ReleaseError
 from habla_ml.lake import DirectoryStore, Store
-from habla_ml.release.manifest import ReleaseDraft
-from habla_ml.release.publish import PublishedRelease, list_releases, publish_release, read_manifest, rollback
+from habla_ml.release.manifest import ReleaseDraft, read_manifest
+from habla_ml.release.publish import PublishedRelease, list_releases, publish_release, rollback
 from habla_ml_tests.testing.release_drafts import NOON, make_draft, make_release_files
 
 ADDRESS = "https://models.example.org/habla/"
@@ -58,6 +58,8 @@ def test_a_release_is_archives_a_manifest_and_a_pointer(
         "model_id": "habla-andalusian",
         "model_version": "v2",
         "replaces": None,
+        "minimum_app_version": None,
+        "rollout_percent": 100,
         "url": f"https://models.example.org/habla/{key}",
         "key": key,
         "sha256": digest,

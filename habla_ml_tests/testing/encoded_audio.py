@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import wave
 from collections.abc import Mapping
@@ -115,3 +116,13 @@ def make_wav_chunks(
     data = struct.pack("<4sI", b"data", len(samples) if data_size is None else data_size) + samples
     body = b"WAVE" + before + fmt + data + after
     return magic + struct.pack("<I", len(body) if riff_size is None else riff_size) + body
+
+
+def mutate_file(data: bytes, rng: random.Random) -> bytes:
+    """Change, remove or insert a few bytes, half of the times near the start."""
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 3, 20))):
+        at = rng.randrange(len(changed) if rng.random() < 0.5 else 200)
+        kept = rng.randrange(2)
+        changed[at : at + rng.randrange(1, 20) * (1 - kept)] = rng.randbytes(rng.randrange(1, 20) * kept + 1)
+    return bytes(changed)

@@ -19,6 +19,7 @@ from habla_ml.annotation.sources.label_studio.project import find_project
 from habla_ml.annotation.sources.label_studio.pull import pull_events
 from habla_ml.annotation.sources.tables.table_import import import_table
 from habla_ml.consent.admission import load_consents
+from habla_ml.consent.register import digest_claims
 from habla_ml.lake import Lake, catalogue, compute_digest
 from habla_ml.recordings.change_detection import input_signature
 from habla_ml.recordings.sessions import (
@@ -144,5 +145,5 @@ def _write_sources(lake: Lake, settings: Settings, api: LabelStudioApi, imported
 
 def _withhold(settings: Settings, sessions: Mapping[str, str], now: datetime) -> dict[str, Any]:
     consents = load_consents(settings, now)
-    claims = {name: sorted(consents.register.list_awaited_claims(name, consents.today))[:CONSENTS] for name in sessions}
+    claims = {name: sorted(digest_claims(consents.awaited, name))[:CONSENTS] for name in sessions}
     return {"withheld": claims, "consents": consents.signature}

@@ -250,8 +250,8 @@ def test_a_new_annotation_source_reaches_the_event_log_its_sensor_and_erasure(pr
         ''',
         "habla_ml/annotation/sources/__init__.py",
         {
-            "from habla_ml.annotation.sources import habla\n": "from habla_ml.annotation.sources import diary, habla\n",
-            "(habla.SOURCE,": "(diary.SOURCE, habla.SOURCE,",
+            "sources import habla, page": "sources import diary, habla, page",
+            "    habla.SOURCE,": "    diary.SOURCE,\n    habla.SOURCE,",
         },
     )
     output = run_python(

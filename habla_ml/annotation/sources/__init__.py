@@ -8,13 +8,19 @@ from typing import Final
 
 from habla_ml.annotation.event_log import DayEventLog, append_events, load_events
 from habla_ml.annotation.source import AnnotationSource, SourceContext
-from habla_ml.annotation.sources import habla
+from habla_ml.annotation.sources import habla, page, uploads
 from habla_ml.annotation.sources.label_studio import source as label_studio
 from habla_ml.annotation.sources.tables import source as tables
 from habla_ml.lake import Lake
 from habla_ml.settings import Settings
 
-SOURCES: Final[tuple[AnnotationSource, ...]] = (habla.SOURCE, tables.SOURCE, label_studio.SOURCE)
+SOURCES: Final[tuple[AnnotationSource, ...]] = (
+    habla.SOURCE,
+    tables.SOURCE,
+    label_studio.SOURCE,
+    uploads.SOURCE,
+    page.SOURCE,
+)
 """Every source, in the order in which a day's events are collected."""
 
 

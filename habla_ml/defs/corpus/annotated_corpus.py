@@ -35,8 +35,8 @@ def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
         code_version=conventions.digest[:16],
         description=(
             f"One day's human transcripts under the conventions {conventions.title}: corrections and confirmations "
-            "from Habla, tables and Label Studio. Machine text is never a reference and text as typed never changes. "
-            "No audio is read, so that a backfill under changed conventions is fast."
+            "from Habla, tables, Label Studio, devices and the service's page. Machine text is never a reference and text "
+            "as typed never changes. No audio is read, so that a backfill under changed conventions is fast."
         ),
     )
     def annotated_corpus(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:

@@ -8,11 +8,8 @@ from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 
 
-def build_consent_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
-    """Return the check of a deployment with a consent register; none without one."""
-    registry = settings.consent.registry
-    if registry is None:
-        return []
+def build_consent_check(settings: Settings) -> dg.AssetChecksDefinition:
+    """Return the check; it passes without a register and a service."""
 
     @dg.asset_check(
         asset="splits",
@@ -21,11 +18,11 @@ def build_consent_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         description="No contributor who withdrew consent is in the lake; training waits for the erasure.",
     )
     def no_withdrawn_consent(lake: StoreResource) -> dg.AssetCheckResult:
-        from habla_ml.consent.register import load_register
+        from habla_ml.consent.admission import load_consents
         from habla_ml.erasure.contributor_data import find_withdrawn_days
 
-        today = datetime.now(UTC).astimezone(settings.zone).date()
-        found = find_withdrawn_days(lake.lake(), load_register(registry), today)
+        consents = load_consents(settings, datetime.now(UTC))
+        found = find_withdrawn_days(lake.lake(), consents.register, consents.today)
         commands = [f"`{settings.command('erase', '--contributor', name)}`" for name in found]
         return dg.AssetCheckResult(
             passed=not found,
@@ -34,4 +31,4 @@ def build_consent_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
             metadata={"contributors": len(found), "days": len({day for days in found.values() for day in days})},
         )
 
-    return [no_withdrawn_consent]
+    return no_withdrawn_consent

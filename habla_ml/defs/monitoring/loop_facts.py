@@ -9,7 +9,9 @@ from typing import Any, Final
 import dagster as dg
 
 from habla_ml.defs.attempts import OCCASION_TAG, UNFINISHED_STATUSES, RetryPolicy, count_attempts
-from habla_ml.defs.corpus.day_requests import DAY_TAG, INPUTS_TAG
+from habla_ml.defs.corpus.day_requests import DAY_TAG
+from habla_ml.defs.corpus.partition_requests import INPUTS_TAG
+from habla_ml.defs.corpus.uploaded_clips import HOUR_TAG
 from habla_ml.defs.jobs import RETRAIN
 from habla_ml.defs.models.retraining import VERSION_TAG
 from habla_ml.defs.monitoring.failed_runs import (
@@ -96,10 +98,10 @@ def _describe_failure(job: str, partition: str, records: list[dg.RunRecord], nex
 
 def _explain_next_try(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings, now: datetime) -> str:
     """Return when the work of a failed run is tried again; empty if only a person starts it."""
-    work = {tag: run.tags[tag] for tag in (DAY_TAG, INPUTS_TAG, VERSION_TAG, OCCASION_TAG) if tag in run.tags}
+    work = {tag: run.tags[tag] for tag in (DAY_TAG, HOUR_TAG, INPUTS_TAG, VERSION_TAG, OCCASION_TAG) if tag in run.tags}
     if not work:
         return f"it is not tried again by itself: fix the cause, then launch {run.job_name}, or wait for its schedule"
-    policy = RetryPolicy.for_days if DAY_TAG in work else RetryPolicy.for_trainings
+    policy = RetryPolicy.for_days if work.keys() & {DAY_TAG, HOUR_TAG} else RetryPolicy.for_trainings
     attempts = count_attempts(instance, run.job_name, work, policy(settings.automation))
     if attempts.given_up:
         return ""

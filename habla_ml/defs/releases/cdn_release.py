@@ -32,6 +32,7 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
     def cdn_release(context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource) -> dg.MaterializeResult:
         from habla_ml.evaluation.promotion.rule import decide
         from habla_ml.release.candidate import collect_candidate
+        from habla_ml.release.channel import Delivery
         from habla_ml.release.gate import check_gate
         from habla_ml.release.publish import publish_release
         from habla_ml.release.sealed import check_with_sealed_share
@@ -46,9 +47,9 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
             context.log.warning(f"{version} is not released: {' '.join(gate.reasons)}")
             return dg.MaterializeResult(metadata={"released": False, "why": why})
         draft, files = collect_candidate(opened, gate, chosen, settings.work_folder)
-        release = publish_release(
-            cdn.store(), chosen.public_url, chosen.channel, draft, files, work_folder=settings.work_folder
-        )
+        delivery = Delivery(minimum_app_version=chosen.minimum_app_version, rollout_percent=chosen.rollout_percent)
+        where = (cdn.store(), chosen.public_url, chosen.channel)
+        release = publish_release(*where, draft, files, work_folder=settings.work_folder, delivery=delivery)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(release.sha256),
             metadata={

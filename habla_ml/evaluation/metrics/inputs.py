@@ -49,7 +49,8 @@ class Reference(TranscribedSegment):
     def speaker_key(self) -> str:
         """The enrolled name, or the session with its local label: `SPEAKER_00` of two sessions may be two people."""
         label = self.speaker.strip()
-        return f"{self.session_id} · {label or 'no label'}" if is_local_speaker_label(label) else label
+        is_local = is_local_speaker_label(self.session_id, label)
+        return f"{self.session_id} · {label or 'no label'}" if is_local else label
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from habla_ml.errors import IsolatedError, isolate
 from habla_ml.monitoring.finding import Finding
-from habla_ml.monitoring.status import corpus_lines, input_lines, orchestrator_lines, storage_lines
+from habla_ml.monitoring.status import corpus_lines, input_lines, orchestrator_lines, storage_lines, upload_lines
 from habla_ml.monitoring.status.inputs import StatusInputs
 
 _Describe = Callable[[StatusInputs], Iterator[Finding]]
@@ -30,6 +30,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, _Describe], ...]], ...]] = (
         "Waiting",
         (
             ("recordings", corpus_lines.describe_recordings),
+            ("uploads", upload_lines.describe_waiting_uploads),
             ("corrections", corpus_lines.describe_text),
             ("consent", corpus_lines.describe_consent),
             ("review queue", corpus_lines.describe_review),
@@ -41,6 +42,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, _Describe], ...]], ...]] = (
             ("failed runs", orchestrator_lines.describe_failures),
             ("skipped sessions", input_lines.describe_skipped_sessions),
             ("files set aside", input_lines.describe_skipped_files),
+            ("uploads set aside", upload_lines.describe_set_aside_uploads),
         ),
     ),
     ("Next", (("sensors and schedules", orchestrator_lines.describe_next),)),
@@ -51,6 +53,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, _Describe], ...]], ...]] = (
 _FIGURES: Final = (
     ("hours towards the next version", "next version", "hours"),
     ("sessions waiting", "recordings", "waiting"),
+    ("uploads waiting", "uploads", "waiting"),
     ("folders until a loss", "Habla's folder", "folders_left"),
     ("review segments left", "review queue", "left"),
     ("free GB", "disk", "free_gb"),

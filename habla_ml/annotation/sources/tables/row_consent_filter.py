@@ -43,7 +43,7 @@ class RowConsentFilter:
 
     def explain_text_refusal(self, target: RowTarget) -> str | None:
         """Return why the text of a segment in Habla's folder or in the lake may not come in, or None."""
-        if self.annotation_filter.admission.consents.registry is None:
+        if self.annotation_filter.admission.consents.is_empty:
             return None
         labels = [target.row.speaker]
         if not self.annotation_filter.has_recording(target.day, target.segment_id):

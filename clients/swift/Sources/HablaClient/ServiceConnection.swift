@@ -1,0 +1,87 @@
+import CryptoKit
+import Foundation
+
+/// An answer that is not a success.
+public enum ServiceError: Error {
+    /// The service answered with a problem; `retryAfter` is in seconds.
+    case problem(Problem, retryAfter: TimeInterval?)
+    /// The answer is of something else, such as a captive portal.
+    case unexpectedAnswer(status: Int)
+}
+
+/// The requests of the API. Each one can be repeated without harm, except `enrol`: a code is valid once.
+public struct ServiceConnection: Sendable {
+    public let address: URL
+    public var token: String?
+    private let session: URLSession
+
+    public init(address: URL, token: String?, session: URLSession = .shared) {
+        self.address = address
+        self.token = token
+        self.session = session
+    }
+
+    /// Exchange a code for the device's token.
+    public func enrol(code: String) async throws -> Enrolment {
+        try await send("POST", "v1/devices", body: EnrolmentRequest(code: code))
+    }
+
+    /// Send corrections of clips that the service has acknowledged.
+    public func send(_ items: [DataPoint]) async throws -> BatchResult {
+        try await send("POST", "v1/batches", body: Batch(items: items))
+    }
+
+    /// Return the model to install; nil if the app has it, or is too old for it.
+    public func findUpdate(appVersion: String, current: String?, channel: String = "stable") async throws -> LatestModel? {
+        var parts = URLComponents(url: address.appending(path: "latest-model-info"), resolvingAgainstBaseURL: false)!
+        parts.queryItems = [
+            URLQueryItem(name: "platform", value: "ios"), URLQueryItem(name: "channel", value: channel),
+            URLQueryItem(name: "app_version", value: appVersion),
+        ]
+        if let current { parts.queryItems?.append(URLQueryItem(name: "current", value: current)) }
+        let (data, answer) = try await session.data(for: URLRequest(url: parts.url!))
+        if (answer as? HTTPURLResponse)?.statusCode == 204 { return nil }
+        return try Self.parse(data, answer)
+    }
+
+    /// Return the request that uploads a clip; its body is the file.
+    public func makeUploadRequest(for item: RecordingItem, file: URL) throws -> URLRequest {
+        let digest = Data(SHA256.hash(data: try Data(contentsOf: file, options: .mappedIfSafe)))
+        var request = URLRequest(url: address.appending(path: "v1/clips/\(item.id)"))
+        request.httpMethod = "PUT"
+        authorise(&request)
+        request.setValue("sha-256=:\(digest.base64EncodedString()):", forHTTPHeaderField: "Content-Digest")
+        request.setValue(item.session, forHTTPHeaderField: "Habla-Session")
+        request.setValue(item.recordedAt.formatted(.iso8601), forHTTPHeaderField: "Habla-Recorded-At")
+        if let contributor = item.contributor {
+            request.setValue(contributor, forHTTPHeaderField: "Habla-Contributor")
+        }
+        return request
+    }
+
+    private func send<Body: Encodable, Answer: Decodable>(_ method: String, _ path: String, body: Body) async throws -> Answer {
+        var request = URLRequest(url: address.appending(path: path))
+        request.httpMethod = method
+        authorise(&request)
+        request.setValue("application/json", forHTTPHeaderField: "Content-Type")
+        request.httpBody = try JSONEncoder().encode(body)
+        let (data, answer) = try await session.data(for: request)
+        return try Self.parse(data, answer)
+    }
+
+    private func authorise(_ request: inout URLRequest) {
+        if let token { request.setValue("Bearer \(token)", forHTTPHeaderField: "Authorization") }
+    }
+
+    static func parse<Answer: Decodable>(_ data: Data, _ answer: URLResponse) throws -> Answer {
+        guard let http = answer as? HTTPURLResponse else { throw ServiceError.unexpectedAnswer(status: 0) }
+        if (200..<300).contains(http.statusCode), let found = try? JSONDecoder().decode(Answer.self, from: data) {
+            return found
+        }
+        guard let problem = try? JSONDecoder().decode(Problem.self, from: data) else {
+            throw ServiceError.unexpectedAnswer(status: http.statusCode)
+        }
+        throw ServiceError.problem(
+            problem, retryAfter: http.value(forHTTPHeaderField: "Retry-After").flatMap(TimeInterval.init))
+    }
+}

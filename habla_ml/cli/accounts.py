@@ -1,0 +1,56 @@
+"""`habla-ml account`: invite people to the pages, list them, and end an account."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from habla_ml.cli.context import Profile, open_context, print_line, print_rich_table
+
+account_app = typer.Typer(no_args_is_help=True, help="The accounts of the service's pages.")
+
+
+@account_app.command("invite")
+def invite_command(
+    right: Annotated[list[str], typer.Option(help="A right: correct, consents, release or admin; repeat for more.")],
+    days: Annotated[int, typer.Option(min=1, max=90, help="Days until the code expires.")] = 7,
+    profile: Profile = None,
+) -> None:
+    """Print a code with which one person makes an account."""
+    from habla_ml.inbox.accounts import invite
+    from habla_ml.inbox.database import open_database
+
+    settings = open_context(profile).settings
+    code = invite(open_database(settings), right, datetime.now(UTC), timedelta(days=days))
+    service = settings.service
+    print_line(f"code: {code}")
+    print_line(f"page: {service.public_url or f'http://{service.host}:{service.port}'}/join")
+    print_line(
+        f"The code works once, for {days} {'day' if days == 1 else 'days'}. It is not kept; give it to the person now."
+    )
+
+
+@account_app.command("list")
+def list_command(profile: Profile = None) -> None:
+    """Print the accounts with their rights."""
+    from habla_ml.inbox.accounts import list_accounts
+    from habla_ml.inbox.database import open_database
+
+    table = Table("name", "rights", "state")
+    for each in list_accounts(open_database(open_context(profile).settings)):
+        state = "active" if each.disabled_at is None else f"disabled since {each.disabled_at:%Y-%m-%d}"
+        table.add_row(each.name, ", ".join(sorted(each.rights)), state)
+    print_rich_table(table)
+
+
+@account_app.command("disable")
+def disable_command(name: Annotated[str, typer.Argument(help="Name of the account.")], profile: Profile = None) -> None:
+    """Disable an account and end its sessions; its corrections stay."""
+    from habla_ml.inbox.accounts import disable_account
+    from habla_ml.inbox.database import open_database
+
+    disable_account(open_database(open_context(profile).settings), name, datetime.now(UTC))
+    print_line(f"{name} cannot sign in any more")

@@ -1,0 +1,1 @@
+"""A client of the service, for apps in Python and for tests: an offline queue, retries and updates."""

@@ -1,0 +1,156 @@
+"""Keep the data points that devices send: a person's text for a clip. `unread_texts` reads them for the pipeline.
+
+A data point belongs to the device that sends it, and so does its clip. The same data point again is a duplicate; a newer
+correction of the same clip is a new data point.
+
+Where a consent is required, a data point is kept only once its clip is held, because only the clip names the contributor:
+the device sends it again after the clip. Where none is required, it may come first, and waits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from habla_ml.inbox.clips import ConsentMissingError, derive_clip_id, format_hour, require_consent
+from habla_ml.inbox.database import Database
+from habla_ml.inbox.schema import CLIPS, DATA_POINTS
+from habla_ml.settings.data import ConsentSettings
+
+
+@dataclass(frozen=True)
+class NewDataPoint:
+    """A data point as a device sends it."""
+
+    data_point_id: str
+    """A UUID that the device chose."""
+    sent_clip_id: str
+    """The id under which the device sends the clip."""
+    text: str
+    status: str
+    """`corrected`, `confirmed` or `unusable`."""
+    reason: str
+    """Why the clip is unusable."""
+    corrected_at: datetime
+    language: str
+    app_version: str
+    model_version: str
+    seen_text: str | None
+    """The text that the person saw; None if none was shown."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the content, equal for equal moments in any zone."""
+        content = {**asdict(self), "corrected_at": self.corrected_at.astimezone(UTC).isoformat()}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+class DataPointOutcome(StrEnum):
+    """What became of a data point."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    """The device used the id for another content."""
+    CLIP_MISSING = "clip_missing"
+    """A consent is required, and the clip has not come yet."""
+    CLIP_ERASED = "clip_erased"
+    NO_CONSENT = "no_consent"
+
+
+@dataclass(frozen=True)
+class _KnownClip:
+    contributor: str | None
+    is_erased: bool
+
+
+def receive_data_points(
+    database: Database, device_id: str, points: Sequence[NewDataPoint], now: datetime, consent: ConsentSettings
+) -> list[DataPointOutcome]:
+    """Keep the data points of a device durably; return what became of each, in their order.
+
+    Raises `LakeError` if the database cannot be used; then none of them is kept.
+    """
+    if not points:
+        return []
+    try:
+        return _receive(database, device_id, points, now, consent)
+    except IntegrityError:
+        # Two requests at once on PostgreSQL: the other one has committed.
+        return _receive(database, device_id, points, now, consent)
+
+
+def _receive(
+    database: Database, device_id: str, points: Sequence[NewDataPoint], now: datetime, consent: ConsentSettings
+) -> list[DataPointOutcome]:
+    prepared = [(each, each.digest, derive_clip_id(device_id, each.sent_clip_id)) for each in points]
+    rows: list[dict[str, Any]] = []
+    outcomes: list[DataPointOutcome] = []
+    with database.write() as connection:
+        known = _read_digests(connection, device_id, {each.data_point_id for each in points})
+        clips = _read_clips(connection, {clip_id for _, _, clip_id in prepared})
+        consents = _find_consents(connection, clips, consent)
+        for point, digest, clip_id in prepared:
+            outcome = _judge(known.get(point.data_point_id), digest, clips.get(clip_id), consents, consent)
+            outcomes.append(outcome)
+            if outcome is DataPointOutcome.ACCEPTED:
+                known[point.data_point_id] = digest
+                rows.append(_build_row(device_id, point, digest, clip_id, now))
+        if rows:
+            connection.execute(insert(DATA_POINTS), rows)
+    return outcomes
+
+
+def _judge(
+    known: str | None,
+    digest: str,
+    clip: _KnownClip | None,
+    consents: Mapping[str | None, bool],
+    consent: ConsentSettings,
+) -> DataPointOutcome:
+    if known is not None:
+        return DataPointOutcome.DUPLICATE if known == digest else DataPointOutcome.CONFLICT
+    if clip is None:
+        return DataPointOutcome.CLIP_MISSING if consent.required else DataPointOutcome.ACCEPTED
+    if clip.is_erased:
+        return DataPointOutcome.CLIP_ERASED
+    return DataPointOutcome.ACCEPTED if consents[clip.contributor] else DataPointOutcome.NO_CONSENT
+
+
+def _read_digests(connection: Connection, device_id: str, ids: set[str]) -> dict[str, str]:
+    columns = DATA_POINTS.c
+    query = select(columns.data_point_id, columns.digest)
+    found = connection.execute(query.where(columns.device_id == device_id, columns.data_point_id.in_(ids)))
+    return {row.data_point_id: row.digest for row in found}
+
+
+def _read_clips(connection: Connection, clip_ids: set[str]) -> dict[str, _KnownClip]:
+    query = select(CLIPS.c.clip_id, CLIPS.c.contributor, CLIPS.c.erased_at).where(CLIPS.c.clip_id.in_(clip_ids))
+    return {row.clip_id: _KnownClip(row.contributor, row.erased_at is not None) for row in connection.execute(query)}
+
+
+def _find_consents(
+    connection: Connection, clips: Mapping[str, _KnownClip], consent: ConsentSettings
+) -> dict[str | None, bool]:
+    found: dict[str | None, bool] = {}
+    for contributor in {each.contributor for each in clips.values()}:
+        try:
+            require_consent(connection, contributor, consent)
+            found[contributor] = True
+        except ConsentMissingError:
+            found[contributor] = False
+    return found
+
+
+def _build_row(device_id: str, point: NewDataPoint, digest: str, clip_id: str, now: datetime) -> dict[str, Any]:
+    columns = {name: value for name, value in asdict(point).items() if name != "sent_clip_id"}
+    kept = {"device_id": device_id, "clip_id": clip_id, "digest": digest}
+    return {**columns, **kept, "received_at": now, "hour": format_hour(now)}

@@ -1,0 +1,159 @@
+"""What an app asks for: the model of a channel for its platform, as a file of the CDN and as the service's answer.
+
+    channels/stable/models/ios.json
+
+The files follow the channel's pointer. A file is replaced only by a later state of the channel, by compare-and-set, and
+the move that was killed before its files is completed by the next release or rollback. The service builds the same JSON
+from the pointer itself, so that it never lags.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from posixpath import relpath
+from threading import Lock
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError
+
+from habla_ml.errors import LakeError, PointerMovedError
+from habla_ml.lake import Store, to_canonical_json
+from habla_ml.release.channel import ChannelPointer, read_channel
+from habla_ml.release.manifest import Label, ModelVersion, PublishedRecord, ReleaseArchive, Sha256, read_manifest
+
+_PLATFORMS: Final = {"coreml": "ios", "ctranslate2": "habla"}
+"""Platform by label of the archive; other archives are asked for by their label."""
+_LIFETIME: Final = timedelta(seconds=30)
+
+
+class ModelInfo(PublishedRecord):
+    """The model that a channel offers to a platform."""
+
+    platform: Label
+    channel: str
+    sequence: Annotated[int, Field(description="Grows with every move; an answer with a smaller one is outdated.")]
+    version: Annotated[str, Field(examples=["2026.11.21-v2"])]
+    number: Annotated[int, Field(description="Orders versions; a rollback returns to a smaller one.")]
+    modelVersion: ModelVersion  # noqa: N815 (a name of the wire)
+    url: Annotated[str, Field(description="Of the zip; without a public address, relative to the file of the CDN.")]
+    sha256: Sha256
+    sizeBytes: int  # noqa: N815
+    format: Annotated[Label, Field(description="`mlpackage`, `mlmodelc` or `ctranslate2`.")]
+    minimumOSVersion: str | None  # noqa: N815
+    minimumAppVersion: str | None  # noqa: N815
+    rolloutPercent: Annotated[int, Field(ge=0, le=100, description="Share of devices that install it.")]  # noqa: N815
+    move: Literal["release", "rollback"]
+
+
+def build_model_infos(store: Store, pointer: ChannelPointer) -> dict[str, ModelInfo]:
+    """Return the model of each platform; raises `ReleaseError` if the manifest is missing or damaged."""
+    archives = read_manifest(store, pointer.manifest_key).archives
+    return {info.platform: info for info in (_describe(pointer, each) for each in archives)}
+
+
+def write_model_infos(store: Store, channel: str) -> None:
+    """Write the files of a channel's present state, and delete those of platforms that it has no model for.
+
+    Raises `LakeError` if the store cannot be written; the call can be repeated.
+    """
+    pointer = read_channel(store, channel).current
+    while pointer is not None:
+        infos = build_model_infos(store, pointer)
+        for info in infos.values():
+            _replace_older(store, info)
+        wanted = {get_model_info_key(channel, each) for each in infos}
+        for entry in store.list(f"channels/{channel}/models/"):
+            if entry.key not in wanted:
+                store.delete(entry.key)
+        found = read_channel(store, channel).current
+        if found is None or found.sequence == pointer.sequence:
+            return
+        pointer = found  # moved meanwhile: our files can be older than the other process left them
+
+
+def get_model_info_key(channel: str, platform: str) -> str:
+    """Return the path of a platform's file below the root of the store."""
+    return f"channels/{channel}/models/{platform}.json"
+
+
+class ModelInfoCache:
+    """The models of channels, read from the store at most once in 30 s each. Several threads may use it."""
+
+    _MOST_CHANNELS: Final = 64
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = Lock()
+        self._found: dict[str, tuple[datetime, dict[str, ModelInfo]]] = {}
+
+    def read(self, channel: str, now: datetime) -> dict[str, ModelInfo]:
+        """Return the model of each platform; empty if the channel has no release.
+
+        While the store cannot be read, the last answer is used. Raises `LakeError` if there is none, and `ReleaseError`
+        if a file is damaged.
+        """
+        known = self._found.get(channel)
+        if known is not None and known[0] <= now < known[0] + _LIFETIME:
+            return known[1]
+        with self._lock:
+            known = self._found.get(channel)
+            if known is not None and known[0] <= now < known[0] + _LIFETIME:
+                return known[1]
+            infos = self._read_store(channel, known)
+            self._found.pop(channel, None)
+            self._found[channel] = (now, infos)
+            while len(self._found) > self._MOST_CHANNELS:
+                del self._found[next(iter(self._found))]
+            return infos
+
+    def _read_store(self, channel: str, known: tuple[datetime, dict[str, ModelInfo]] | None) -> dict[str, ModelInfo]:
+        try:
+            pointer = read_channel(self._store, channel).current
+            return {} if pointer is None else build_model_infos(self._store, pointer)
+        except LakeError:
+            if known is None:
+                raise
+            return known[1]
+
+
+def _describe(pointer: ChannelPointer, archive: ReleaseArchive) -> ModelInfo:
+    is_public = bool(urlsplit(archive.url).scheme)
+    folder = get_model_info_key(pointer.channel, "").rpartition("/")[0]
+    return ModelInfo(
+        platform=_PLATFORMS.get(archive.label, archive.label),
+        channel=pointer.channel,
+        sequence=pointer.sequence,
+        version=pointer.version,
+        number=pointer.number,
+        modelVersion=pointer.model_version,
+        url=archive.url if is_public else relpath(archive.key, folder),
+        sha256=archive.sha256,
+        sizeBytes=archive.size_bytes,
+        format=archive.format,
+        minimumOSVersion=archive.minimum_ios,
+        minimumAppVersion=pointer.minimum_app_version,
+        rolloutPercent=pointer.rollout_percent,
+        move=pointer.move,
+    )
+
+
+def _replace_older(store: Store, info: ModelInfo) -> None:
+    key, data = get_model_info_key(info.channel, info.platform), to_canonical_json(info.model_dump(mode="json"))
+    while True:
+        found = store.read_versioned(key)
+        if found is not None and (found.data == data or _read_sequence(found.data) > info.sequence):
+            return
+        try:
+            store.compare_and_set(key, data, None if found is None else found.tag)
+        except PointerMovedError:
+            continue
+        return
+
+
+def _read_sequence(data: bytes) -> int:
+    """Return the sequence number of a file; 0 for a damaged one, which any state may replace."""
+    try:
+        return ModelInfo.model_validate_json(data).sequence
+    except ValidationError:
+        return 0

@@ -1,0 +1,75 @@
+"""The page Estado: what waits, the last versions with their verdict, their reports, and the released version."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+
+from habla_ml.errors import PointerMovedError, ReleaseError
+from habla_ml.inbox.accounts import Account
+from habla_ml.lake import catalogue
+from habla_ml.model_version import is_version
+from habla_ml.release.channel import read_channel
+from habla_ml.release.publish import rollback
+from habla_ml.service.pages.current_account import CurrentAccount, require_right
+from habla_ml.service.pages.layout import add_page_headers, redirect_to, render_page
+from habla_ml.service.pages.status_summary import read_status_summary
+from habla_ml.service.problems import CONFLICT, NOT_FOUND, ProblemError
+from habla_ml.service.state import State
+
+STATUS_PATH: Final = "/status"
+_REPORT_POLICY: Final = "; ".join(
+    (
+        # The report has its own script. In a sandbox it has no origin: neither the session nor any page is in its reach.
+        "sandbox allow-scripts",
+        "default-src 'none'",
+        "script-src 'unsafe-inline'",
+        "style-src 'unsafe-inline'",
+        "img-src data:",
+        "media-src data: blob:",
+        "frame-ancestors 'none'",
+    )
+)
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get(STATUS_PATH)
+def show_status(request: Request, state: State, account: CurrentAccount) -> Response:
+    """Show the state of the deployment."""
+    return render_page(request, state, "status.html.j2", summary=read_status_summary(state, account.rights))
+
+
+@router.get("/reports/{version}")
+def show_report(version: str, state: State, account: CurrentAccount) -> Response:  # noqa: ARG001 (needs an account)
+    """Return the report of a model version."""
+    pointer = state.lake.read_pointer(catalogue.REPORT.name(version)) if is_version(version) else None
+    if pointer is None:
+        raise ProblemError(NOT_FOUND, "There is no report of this version")
+    html = state.lake.get_bytes(pointer.value["html"])
+    response = Response(
+        html, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _REPORT_POLICY}
+    )
+    add_page_headers(response, state)
+    return response
+
+
+@router.post("/rollback")
+def move_release(
+    state: State,
+    account: Annotated[Account, Depends(require_right("release"))],  # noqa: ARG001 (needs the right)
+    version: Annotated[str, Form(max_length=100)],
+    seen: Annotated[int, Form(ge=1)],
+) -> Response:
+    """Move the channel to another release, if it is still as the person saw it."""
+    channel = state.settings.release.channel
+    if version not in {each.version for each in read_channel(state.release_store, channel).releases}:
+        raise ProblemError(NOT_FOUND, "There is no such release")
+    try:
+        rollback(state.release_store, channel, version, state.read_clock(), seen)
+    except PointerMovedError as error:
+        raise ProblemError(CONFLICT, "The channel was moved meanwhile") from error
+    except ReleaseError as error:
+        raise ProblemError(CONFLICT, "The files of this release are incomplete; the channel did not move") from error
+    return redirect_to(state, STATUS_PATH)

@@ -1,0 +1,51 @@
+"""Settings of the service that receives clips, corrections and consents, and shows the pages."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from habla_ml.settings.base import EnvironmentVariable, LocalPath, SettingsSection
+from habla_ml.settings.data import StoreSettings
+
+
+class UploadLimitSettings(SettingsSection):
+    """Bounds on what devices send. Above a bound of rate or size a request is refused, with when to try again.
+
+    `device_requests_per_minute` and `address_requests_per_minute` count requests of one device and one network address,
+    `device_megabytes_per_day` the clips (10⁶ bytes) that one device sends.
+    """
+
+    largest_clip_bytes: Annotated[int, Field(ge=1_000)] = 10_000_000
+    largest_body_bytes: Annotated[int, Field(ge=1_000)] = 4_000_000
+    body_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    most_items_per_batch: Annotated[int, Field(ge=1)] = 500
+    device_requests_per_minute: Annotated[int, Field(ge=1)] = 600
+    address_requests_per_minute: Annotated[int, Field(ge=1)] = 1_200
+    device_megabytes_per_day: Annotated[float, Field(gt=0)] = 1_000.0
+
+
+class ServiceSettings(SettingsSection):
+    """Where the service listens, and where it keeps its state.
+
+    `folder` has the SQLite file and the received clips (default: `service` next to `work_folder`); `database` is the
+    address of a PostgreSQL database in place of that file, `inbox` a store for the clips in place of the folder.
+    `public_url` is the address that people and apps use. A request that is not from this machine needs an account or a
+    device, in every case. `secret_variable` names the environment variable with the key that signs the sessions; without
+    it a key is made and kept in `folder`. An enrolment code is valid for `enrolment_code_hours`, a device's token for
+    `device_token_days`. `trusted_proxies` are the addresses or networks that may state the address of a client.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65_535)] = 8787
+    workers: Annotated[int, Field(ge=1)] = 1
+    public_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*[^/\s]$")] | None = None
+    folder: LocalPath | None = None
+    database: Annotated[str, Field(pattern=r"^postgresql\+psycopg://")] | None = None
+    inbox: StoreSettings | None = None
+    secret_variable: EnvironmentVariable = "HABLA_SERVICE_SECRET"  # noqa: S105 (the name of a variable)
+    enrolment_code_hours: Annotated[float, Field(gt=0, le=720)] = 24.0
+    device_token_days: Annotated[int, Field(ge=1, le=3_650)] = 365
+    trusted_proxies: tuple[str, ...] = ()
+    uploads: UploadLimitSettings = UploadLimitSettings()

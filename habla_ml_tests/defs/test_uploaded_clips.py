@@ -1,0 +1,143 @@
+"""Received clips in Dagster: sensor, asset and what follows, with real definitions, database, store and lake."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from habla_ml.definitions import build_definitions
+from habla_ml_tests.defs.conftest import DagsterDeployment
+from habla_ml_tests.service.test_batches_api import make_item, send
+from habla_ml_tests.service.test_clips_api import Phone
+from habla_ml_tests.testing.encoded_audio import encode_audio_file, make_pcm16_wav
+from habla_ml_tests.testing.habla_sessions import make_noise, make_workspace
+from habla_ml_tests.testing.received_clips import DAY, HOUR, RECEIVED, Inbox, make_inbox
+from habla_ml_tests.testing.received_consents import give_consent
+from habla_ml_tests.testing.service_client import ServiceUnderTest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def deployed(tmp_path: Path) -> Iterator[DagsterDeployment]:
+    settings = make_workspace(tmp_path).settings
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield DagsterDeployment(tmp_path, settings, build_definitions(settings), instance)
+
+
+@pytest.fixture
+def received(deployed: DagsterDeployment) -> Inbox:
+    """Two clips with a correction, and a file that is no audio, of one hour."""
+    inbox = make_inbox(deployed.folder)
+    for number in (1, 2):
+        inbox.receive(number, make_pcm16_wav(make_noise(2.0, number)), contributor="seudónimo")
+    inbox.receive(3, b"un secreto que no es audio")
+    inbox.add_data_point(1, clip=1, text="Ayer fuimos a la playa.")
+    return inbox
+
+
+def read_stored_events(instance: dg.DagsterInstance) -> str:
+    runs = instance.get_runs()
+    return "".join(str(event) for run in runs for event in instance.all_logs(run.run_id)) + str(
+        [each.tags for each in runs]
+    )
+
+
+def test_an_hour_of_clips_comes_in_and_the_text_of_its_day_follows(
+    deployed: DagsterDeployment, received: Inbox
+) -> None:
+    assert deployed.evaluate("new_uploads").partitions == [HOUR]
+    assert deployed.run("ingest_uploads", HOUR).success
+    found = deployed.metadata("uploaded_clips", HOUR)
+    assert (found["received"], found["segments"], found["new segments"], found["set aside"]) == (3, 2, 2, 1)
+    assert "is no audio of a known kind: it starts with …" in found["reasons"]
+    assert found["new hours"] == pytest.approx(4.0 / 3600, abs=1e-4)
+    assert "read_again: true" in found["next step"]
+    day = deployed.metadata("raw_recordings", DAY)
+    assert day["segments"] == 2
+    assert deployed.evaluate("new_uploads").partitions == []
+    assert deployed.evaluate("service_corrections").partitions == [DAY]
+    assert deployed.run("update_text", DAY).success
+    assert deployed.metadata("annotated_corpus", DAY)["usable"] == 1
+    assert deployed.evaluate("service_corrections").partitions == []
+    received.add_data_point(2, clip=2, text="Y nos bañamos.")
+    assert deployed.evaluate("service_corrections").partitions == [DAY]
+    stored = read_stored_events(deployed.instance)
+    for secret in ("seudónimo", "secreto", "playa", "lengua", "bañamos"):
+        assert secret not in stored
+
+
+def test_an_hour_that_gets_more_clips_is_requested_again_and_reads_only_these(
+    deployed: DagsterDeployment, received: Inbox
+) -> None:
+    assert deployed.run("ingest_uploads", HOUR).success
+    received.receive(4)
+    assert deployed.evaluate("new_uploads").partitions == [HOUR]
+    assert deployed.run("ingest_uploads", HOUR).success
+    found = deployed.metadata("uploaded_clips", HOUR)
+    assert (found["read now"], found["new segments"], found["segments"]) == (1, 1, 3)
+    assert deployed.run("ingest_uploads", HOUR).success
+    assert deployed.metadata("uploaded_clips", HOUR)["read now"] == 0
+
+
+def test_a_clip_that_was_set_aside_is_read_again_on_request_only(deployed: DagsterDeployment) -> None:
+    inbox = make_inbox(deployed.folder, recordings={"longest_segment_s": 0.1})
+    clip_id = inbox.receive(1)
+    assert inbox.ingest().set_aside == 1
+    assert deployed.run("ingest_uploads", HOUR).success
+    assert deployed.metadata("uploaded_clips", HOUR)["segments"] == 0
+    job = deployed.definitions.resolve_job_def("ingest_uploads")
+    config = {"ops": {"uploaded_clips": {"config": {"read_again": True}}}}
+    assert job.execute_in_process(instance=deployed.instance, partition_key=HOUR, run_config=config).success
+    assert deployed.metadata("uploaded_clips", HOUR)["segments"] == 1
+    assert inbox.read_clip(clip_id)["set_aside"] is None
+
+
+def test_without_a_service_nothing_is_requested_and_no_database_is_made(deployed: DagsterDeployment) -> None:
+    assert "was never started" in deployed.evaluate("new_uploads").report
+    assert deployed.evaluate("service_corrections").report == "nothing new"
+    assert deployed.run("ingest_uploads", HOUR).success
+    assert not (deployed.folder / "service").exists()
+
+
+def test_a_database_that_cannot_be_read_is_reported_and_stops_no_other_source(
+    deployed: DagsterDeployment, received: Inbox
+) -> None:
+    received.database.close()
+    for path in (deployed.folder / "service").glob("service.sqlite*"):
+        path.write_bytes(b"no database" * 1_000)
+    for sensor in ("new_uploads", "service_corrections"):
+        found = deployed.evaluate(sensor)
+        assert found.partitions == []
+        assert "the service's database" in found.report
+    assert deployed.evaluate("new_corrections").report == "nothing new"
+
+
+def test_only_the_oldest_hours_of_a_backlog_are_requested_at_once(deployed: DagsterDeployment) -> None:
+    inbox = make_inbox(deployed.folder)
+    for hour in range(30):
+        inbox.receive(hour, received_at=RECEIVED + timedelta(hours=hour))
+    found = deployed.evaluate("new_uploads")
+    assert len(found.partitions) == 24
+    assert found.partitions[0] == HOUR
+
+
+def test_what_a_phone_sends_over_http_is_text_of_the_corpus_two_sensors_later(tmp_path: Path) -> None:
+    service = ServiceUnderTest(tmp_path)
+    service.now = RECEIVED
+    settings = service.state.settings
+    give_consent(service.state.database, "c-17")
+    phone = Phone(service)
+    assert phone.put(encode_audio_file("m4a", 2.0)).status_code == 201
+    item = make_item(correctedTranscription="Ayer fuimos a la playa.", timestamp=RECEIVED.isoformat(), seenText="ayer")
+    assert [each["status"] for each in send(phone, item)] == ["accepted"]
+    with dg.DagsterInstance.ephemeral() as instance:
+        deployed = DagsterDeployment(tmp_path, settings, build_definitions(settings), instance)
+        (hour,) = deployed.evaluate("new_uploads").partitions
+        assert deployed.run("ingest_uploads", hour).success
+        (day,) = deployed.evaluate("service_corrections").partitions
+        assert deployed.run("update_text", day).success
+        assert deployed.metadata("annotated_corpus", day)["usable"] == 1
+        assert deployed.evaluate("service_corrections").partitions == []

@@ -1,0 +1,118 @@
+"""A withdrawal in the service reaches what was received, whether or not it is in the lake yet."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sqlalchemy import update
+
+from habla_ml.consent.admission import load_consents
+from habla_ml.consent.tombstones import read_tombstones
+from habla_ml.erasure.erase import ErasureReport, erase, plan_erasure
+from habla_ml.inbox.clip_files import CLIP_PREFIX, get_clip_id
+from habla_ml.inbox.consents import find_standing_consent, list_awaiting_erasure, withdraw_consents
+from habla_ml.inbox.schema import DATA_POINTS
+from habla_ml.recordings.upload_names import get_upload_session_id
+from habla_ml_tests.testing.habla_sessions import NOW
+from habla_ml_tests.testing.received_clips import PHONE, Inbox, make_clip_id, make_inbox
+from habla_ml_tests.testing.received_consents import give_consent
+
+LATER = NOW + timedelta(hours=1)
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Inbox:
+    return make_inbox(tmp_path)
+
+
+def erase_contributor(inbox: Inbox, name: str) -> ErasureReport:
+    settings, lake = inbox.workspace.settings, inbox.workspace.lake
+    contributor = load_consents(settings, LATER).register.find(name)
+    assert contributor is not None
+    return erase(lake, plan_erasure(lake, contributor, settings, LATER), settings, LATER)
+
+
+def list_files(inbox: Inbox) -> list[str]:
+    return [get_clip_id(each.key) for each in inbox.store.list(CLIP_PREFIX)]
+
+
+def read_database(inbox: Inbox) -> bytes:
+    folder = inbox.workspace.settings.service_folder
+    return b"".join(path.read_bytes() for path in folder.glob("service.sqlite*"))
+
+
+def test_clips_that_are_read_unread_or_waiting_are_erased_with_their_texts(inbox: Inbox) -> None:
+    give_consent(inbox.database, "c-1")
+    give_consent(inbox.database, "c-2")
+    read, kept = inbox.receive(1), inbox.receive(2, contributor="c-2")
+    inbox.ingest()
+    unread = inbox.receive(3, contributor=" C-1", session="Marta García")
+    for number, clip in enumerate((1, 2, 3)):
+        inbox.add_data_point(number, clip, f"El secreto {clip}.")
+    with inbox.database.write() as connection:
+        withdraw_consents(connection, "c-1", LATER)
+    report = erase_contributor(inbox, "c-1")
+    assert (report.received_clips, report.segments) == (2, 1)
+    assert list_files(inbox) == [kept]
+    assert inbox.read_clip(read)["erased_at"] == inbox.read_clip(unread)["erased_at"] == LATER
+    assert [each["speaker"] for each in inbox.read_segments()] == ["c-2"]
+    stored = read_database(inbox)
+    assert [each for each in ("El secreto 1", "El secreto 3", "Marta") if each.encode() in stored] == []
+    assert b"El secreto 2" in stored
+    with inbox.database.write() as connection:
+        assert list_awaiting_erasure(connection) == []
+
+
+def test_an_erasure_on_command_withdraws_the_consent_so_that_nothing_new_is_stored(inbox: Inbox) -> None:
+    give_consent(inbox.database, "c-1")
+    inbox.receive(1)
+    erase_contributor(inbox, "C-1")
+    with inbox.database.write() as connection:
+        assert find_standing_consent(connection, "c-1") is None
+    assert erase_contributor(inbox, "c-1").received_clips == 0
+
+
+def test_the_id_of_an_unread_clip_gets_a_tombstone_as_a_run_may_be_reading_it(inbox: Inbox) -> None:
+    give_consent(inbox.database, "c-1")
+    inbox.receive(1)
+    erase_contributor(inbox, "c-1")
+    assert len(read_tombstones(inbox.workspace.lake).segments) == 1
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"sessions": [get_upload_session_id(PHONE, "3A lengua")]},
+        {"speakers": [{"label": "C-1"}]},
+        {"speakers": [{"label": "c-1", "sessions": ["upload-*"]}]},
+    ],
+)
+def test_a_claim_of_the_registers_file_on_uploads_is_erased_too(tmp_path: Path, claim: dict[str, Any]) -> None:
+    registry = tmp_path / "consents.yaml"
+    entry = {"contributor": "p-9", "given": "2026-01-01", "withdrawn": "2026-05-01", **claim}
+    registry.write_text(yaml.safe_dump({"contributors": [entry]}), "utf-8")
+    inbox = make_inbox(tmp_path / "here", consent={"registry": str(registry)})
+    inbox.receive(1)
+    kept = inbox.receive(2, contributor="c-2", session="otra")
+    assert erase_contributor(inbox, "p-9").received_clips == 1
+    assert list_files(inbox) == [kept]
+
+
+def test_no_page_of_the_database_keeps_a_copy_of_a_text_that_has_moved(inbox: Inbox) -> None:
+    """SQLite overwrites a deleted row, but not the copies that it left where the row had been before."""
+    give_consent(inbox.database, "c-1")
+    for number in range(2):
+        inbox.receive(number, contributor=f"c-{number}")
+    for number in range(600):
+        inbox.add_data_point(number, number % 2, f"Secreto {number % 2}-{number:04}. " + "x" * (number % 190))
+    for start in (0, 4):
+        with inbox.database.write() as connection:
+            ids = [make_clip_id(1_000 + number) for number in range(start, 600, 6)]
+            grown = {"set_aside": "un motivo largo " * 20}
+            connection.execute(update(DATA_POINTS).where(DATA_POINTS.c.data_point_id.in_(ids)).values(grown))
+    erase_contributor(inbox, "c-1")
+    stored = read_database(inbox)
+    assert b"Secreto 1-" not in stored
+    assert stored.count(b"Secreto 0-") == 300

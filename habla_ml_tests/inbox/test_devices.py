@@ -1,0 +1,112 @@
+"""Enrolment codes and device tokens in the service's database."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from habla_ml.errors import InputError
+from habla_ml.inbox.database import Database, open_database
+from habla_ml.inbox.devices import (
+    EnrolledDevice,
+    count_active_devices,
+    create_enrolment_code,
+    enrol_device,
+    find_device,
+    list_devices,
+    revoke_device,
+)
+from habla_ml.inbox.schema import DEVICES
+from habla_ml_tests.testing.deployment_settings import write_settings
+
+NOW = datetime(2026, 11, 29, 6, 30, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return open_database(write_settings(tmp_path))
+
+
+def enrol(database: Database, label: str = "a phone") -> EnrolledDevice:
+    enrolled = enrol_device(database, create_enrolment_code(database, label, NOW, DAY), NOW, 365 * DAY)
+    assert enrolled is not None
+    return enrolled
+
+
+def test_a_code_enrols_one_device_however_it_is_typed(database: Database) -> None:
+    code = create_enrolment_code(database, "aula 3", NOW, DAY)
+    typed = " " + code.lower().replace("-", " ").replace("0", "o").replace("1", "l")
+    enrolled = enrol_device(database, typed, NOW, DAY)
+    assert enrolled is not None
+    assert find_device(database, enrolled.token, NOW) == enrolled.device
+    assert enrolled.device.label == "aula 3"
+    assert enrol_device(database, code, NOW, DAY) is None
+
+
+def test_an_expired_or_unknown_code_enrols_nothing(database: Database) -> None:
+    code = create_enrolment_code(database, "a phone", NOW, DAY)
+    assert enrol_device(database, code, NOW + DAY, DAY) is None
+    assert enrol_device(database, "0000-0000-0000", NOW, DAY) is None
+    assert list_devices(database) == []
+
+
+def test_threads_that_send_one_code_at_once_get_one_device(database: Database) -> None:
+    code, found = create_enrolment_code(database, "a phone", NOW, DAY), []
+    threads = [threading.Thread(target=lambda: found.append(enrol_device(database, code, NOW, DAY))) for _ in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len(found) == 8
+    assert sum(each is not None for each in found) == 1
+
+
+def test_neither_codes_nor_tokens_are_stored(database: Database, tmp_path: Path) -> None:
+    code = create_enrolment_code(database, "a phone", NOW, DAY)
+    enrolled = enrol_device(database, code, NOW, DAY)
+    assert enrolled is not None
+    stored = b"".join(each.read_bytes() for each in (tmp_path / "service").iterdir())
+    assert b"a phone" in stored
+    for secret in (code, code.replace("-", ""), enrolled.token, enrolled.token.rpartition("_")[2]):
+        assert secret.encode() not in stored
+
+
+def test_a_revoked_an_expired_and_a_changed_token_are_invalid(database: Database) -> None:
+    one, other = enrol(database), enrol(database)
+    assert find_device(database, one.token, NOW + 365 * DAY) is None
+    mixed = one.token[:38] + "_" + other.token[39:]
+    assert mixed != one.token
+    assert find_device(database, mixed, NOW) is None
+    assert find_device(database, one.token + "A", NOW) is None
+    assert count_active_devices(database, NOW) == 2
+    assert revoke_device(database, one.device.device_id, NOW).describe_state(NOW) == "revoked"
+    assert find_device(database, one.token, NOW) is None
+    assert find_device(database, other.token, NOW) == other.device
+    assert count_active_devices(database, NOW) == 1
+
+
+def test_a_second_revocation_keeps_the_first_time(database: Database) -> None:
+    device_id = enrol(database).device.device_id
+    revoke_device(database, device_id, NOW)
+    assert revoke_device(database, device_id, NOW + DAY).revoked_at == NOW
+    with pytest.raises(InputError, match="no device has the id"):
+        revoke_device(database, "x", NOW)
+
+
+def test_a_device_is_seen_once_an_hour(database: Database) -> None:
+    enrolled = enrol(database)
+    seen = []
+    for minutes in (0, 59, 60):
+        find_device(database, enrolled.token, NOW + timedelta(minutes=minutes))
+        with database.read() as connection:
+            seen.append(connection.scalar(select(DEVICES.c.last_seen_at)))
+    assert seen == [NOW, NOW, NOW + timedelta(hours=1)]
+
+
+@pytest.mark.parametrize("label", ["", " ", "a\nb", "x" * 101])
+def test_a_label_that_cannot_be_read_is_refused(database: Database, label: str) -> None:
+    with pytest.raises(InputError, match="visible characters"):
+        create_enrolment_code(database, label, NOW, DAY)

@@ -1,0 +1,108 @@
+"""The page Estado: what it says of an empty and of a released deployment, its reports, and the way back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from habla_ml.release.channel import read_channel
+from habla_ml.release.publish import rollback
+from habla_ml_tests.service.pages.conftest import BROWSER, NOW, Pages
+
+
+def read_text(html: str) -> str:
+    """Return the words of a page."""
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def read_move(pages: Pages) -> tuple[str, int]:
+    current = read_channel(pages.state.release_store, "stable").current
+    assert current is not None
+    return current.model_version, current.sequence
+
+
+def test_an_empty_deployment_says_what_to_do_first(pages: Pages) -> None:
+    text = read_text(pages.client.get("/status").text)
+    assert "0 of 10 hours of corrected speech. 10 more hours and a new version is trained." in text
+    assert "There is no version of your own yet." in text
+    assert "Nothing has been released yet." in text
+
+
+def test_a_version_has_its_verdict_in_a_sentence_and_its_report(
+    pages: Pages, add_versions: Callable[[Pages], None]
+) -> None:
+    add_versions(pages)
+    text = read_text(pages.client.get("/status").text)
+    assert re.search(r"Of 100 words it gets 1\d(\.\d)? wrong; the model without your corrections gets 3\d(\.\d)?", text)
+    assert "It is better and can be released." in text
+    assert "Phones and classrooms get v2, released on November 19, 2026." in text
+    spanish = pages.client.get("/status", headers={**BROWSER, "Accept-Language": "es"}).text
+    assert "Los teléfonos y las aulas reciben v2, publicada el 19 de noviembre de 2026." in read_text(spanish)
+
+
+def test_a_report_is_kept_in_a_sandbox_and_needs_an_account(
+    pages: Pages, add_versions: Callable[[Pages], None]
+) -> None:
+    add_versions(pages)
+    answer = pages.client.get("/reports/v2")
+    assert "<!doctype html>" in answer.text
+    policy = answer.headers["content-security-policy"].split("; ")
+    assert "sandbox allow-scripts" in policy
+    assert "default-src 'none'" in policy
+    for missing in ("v3", "v2-s2", "V2", "v2.html"):
+        assert pages.client.get(f"/reports/{missing}").status_code == 404
+    stranger = pages.join("correct")
+    stranger.cookies.clear()
+    assert stranger.get("/reports/v2").headers["location"] == "/sign-in?next=/reports/v2"
+
+
+def test_a_person_with_the_right_goes_back_to_an_earlier_release(
+    pages: Pages, add_versions: Callable[[Pages], None]
+) -> None:
+    add_versions(pages)
+    client = pages.join("release")
+    page = client.get("/status").text
+    form = dict(re.findall(r'name="(seen)" value="(\d+)"', page))
+    form["version"] = re.findall(r'<option value="([^"]+)"', page)[0]
+    assert client.post("/rollback", data=form).headers["location"] == "/status"
+    assert read_move(pages) == ("v1", 3)
+    assert "A person went back to it." in client.get("/status").text
+
+
+def test_a_release_that_changed_since_the_person_looked_stays(
+    pages: Pages, add_versions: Callable[[Pages], None]
+) -> None:
+    add_versions(pages)
+    first = read_channel(pages.state.release_store, "stable").releases[0].version
+    second = rollback(pages.state.release_store, "stable", None, NOW)
+    rollback(pages.state.release_store, "stable", "v2", NOW)
+    assert second.model_version == "v1"
+    answer = pages.client.post("/rollback", data={"version": first, "seen": "2"})
+    assert answer.status_code == 409
+    assert "Another person changed this meanwhile." in answer.text
+    assert read_move(pages) == ("v2", 4)
+
+
+def test_without_the_right_there_is_no_button_and_no_way_back(
+    pages: Pages, add_versions: Callable[[Pages], None]
+) -> None:
+    add_versions(pages)
+    client = pages.join("correct", "consents", "admin")
+    assert "/rollback" not in client.get("/status").text
+    first = read_channel(pages.state.release_store, "stable").releases[0].version
+    assert client.post("/rollback", data={"version": first, "seen": "2"}).status_code == 403
+    assert client.post("/rollback", data={"version": "v9", "seen": "2"}).status_code == 403
+    assert read_move(pages) == ("v2", 2)
+
+
+def test_an_unknown_release_is_refused(pages: Pages, add_versions: Callable[[Pages], None]) -> None:
+    add_versions(pages)
+    assert pages.client.post("/rollback", data={"version": "v9", "seen": "2"}).status_code == 404
+    assert pages.client.post("/rollback", data={"version": "v1"}).status_code == 422
+
+
+def test_a_lake_that_cannot_be_read_is_a_problem_on_the_page(pages: Pages) -> None:
+    (pages.folder / "lake").write_text("not a folder")
+    answer = pages.client.get("/status")
+    assert answer.status_code == 200
+    assert "Show this page to that person." in answer.text

@@ -1,0 +1,37 @@
+"""Workers that are killed under load lose nothing that they acknowledged; 50 kills here, 1,000 in `make soak`."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from habla_ml_tests.soak.upload_kills import kill_under_load
+from habla_ml_tests.soak.upload_load import Acknowledged, find_lost_or_doubled
+from habla_ml_tests.testing.received_clips import PHONE, make_clip_id, make_inbox
+
+
+@pytest.mark.slow
+def test_fifty_kills_under_load_lose_and_double_nothing(tmp_path: Path) -> None:
+    report = kill_under_load(tmp_path, kills=50, longest_pause_s=0.8, seed=1)
+    assert report.problems == ()
+    # The kills must have met requests: some were repeated, and some files were left without a row.
+    assert min(report.clips, report.data_points) > 200
+    assert report.repeats > 0
+    assert set(report.answers) <= {200, 201}
+
+
+def test_what_is_lost_or_doubled_is_found(tmp_path: Path) -> None:
+    inbox = make_inbox(tmp_path)
+    for number in range(3):
+        inbox.receive(number, data=bytes([number]))
+    right = {make_clip_id(number): hashlib.sha256(bytes([number])).hexdigest() for number in range(3)}
+    assert find_lost_or_doubled(inbox.database, inbox.store, [Acknowledged(right)]) == []
+    inbox.store.put_if_absent("clips/00/twice", bytes([1]))
+    inbox.store.delete(inbox.read_clip(make_clip_id(2))["file_key"])
+    told = Acknowledged({make_clip_id(9): "0" * 64}, {(PHONE, make_clip_id(8)): "Texto."})
+    assert find_lost_or_doubled(inbox.database, inbox.store, [told]) == [
+        "file clips/00/twice belongs to no clip",
+        f"clip {make_clip_id(2)} has not the bytes that it names",
+        f"clip {make_clip_id(9)} was acknowledged and is lost",
+        f"data point {(PHONE, make_clip_id(8))} was acknowledged and is lost",
+    ]

@@ -1,0 +1,99 @@
+"""Kill the workers of the service at random times under load, and check that nothing acknowledged is lost or doubled."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from habla_ml.inbox.clip_files import open_clip_store
+from habla_ml.inbox.clips import sweep_clip_files
+from habla_ml.inbox.database import open_database
+from habla_ml.inbox.devices import create_enrolment_code, enrol_device
+from habla_ml_tests.soak.upload_load import UploadingDevice, find_lost_or_doubled
+from habla_ml_tests.testing.deployment_settings import write_settings
+from habla_ml_tests.testing.forked_workers import ForkedWorkers
+from habla_ml_tests.testing.received_consents import give_consent
+
+DEVICES = 4
+_UNLIMITED = {
+    "device_requests_per_minute": 10**9,
+    "address_requests_per_minute": 10**9,
+    "device_megabytes_per_day": 1e9,
+}
+
+
+@dataclass(frozen=True)
+class KillReport:
+    """What the devices were told during the kills, and what is wrong after them."""
+
+    kills: int
+    clips: int
+    data_points: int
+    repeats: int
+    """Clips that were acknowledged only at a repeat."""
+    orphans: int
+    """Files that killed workers left, removed by the sweep."""
+    answers: dict[int, int]
+    problems: tuple[str, ...]
+
+
+def kill_under_load(folder: Path, kills: int, longest_pause_s: float, seed: int) -> KillReport:
+    """Kill one or both of two workers again and again while devices upload; return what the devices were told."""
+    settings = write_settings(folder, service={"uploads": _UNLIMITED})
+    database, store, rng = open_database(settings), open_clip_store(settings), random.Random(seed)
+    give_consent(database, "c-1")
+    now = datetime.now(UTC)
+    with ForkedWorkers(folder) as service:
+        devices = []
+        for number in range(DEVICES):
+            code = create_enrolment_code(database, f"phone {number}", now, timedelta(hours=1))
+            enrolled = enrol_device(database, code, now, timedelta(days=1))
+            assert enrolled is not None
+            devices.append(UploadingDevice(service.port, enrolled, "C-1", seed + number))
+        for each in devices:
+            each.start()
+        done = 0
+        while done < kills:
+            time.sleep(rng.uniform(0, longest_pause_s))
+            for worker in rng.sample(service.list_workers(), rng.choice((1, 1, 2)))[: kills - done]:
+                service.kill(worker)
+                done += 1
+        for each in devices:
+            each.end()
+    orphans = sweep_clip_files(database, store, datetime.now(UTC) + timedelta(hours=1))
+    told = [each.acknowledged for each in devices]
+    problems = [*filter(None, (each.problem for each in devices)), *find_lost_or_doubled(database, store, told)]
+    database.close()
+    return KillReport(
+        kills,
+        sum(len(each.clips) for each in told),
+        sum(len(each.data_points) for each in told),
+        sum(each.repeats for each in told),
+        orphans,
+        dict(sum((each.answers for each in told), Counter[int]())),
+        tuple(problems),
+    )
+
+
+def main() -> int:
+    """Kill and print the figures; return 1 where something is lost or doubled."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=1_000)
+    parser.add_argument("--longest-pause-s", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="habla_ml_kills_") as scratch:
+        report = kill_under_load(Path(scratch), options.kills, options.longest_pause_s, options.seed)
+    print(report)
+    print("\n".join(report.problems) if report.problems else "no acknowledged clip or data point lost or doubled")
+    return 1 if report.problems else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
