@@ -24,6 +24,7 @@ from habla_ml.cli.models import (
     replicate_command,
 )
 from habla_ml.cli.releases import releases_command, rollback_command
+from habla_ml.cli.service import device_app, serve_command
 from habla_ml.cli.status import status_command
 from habla_ml.cli.transcribe import transcribe_command
 from habla_ml.errors import HablaError
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(account_app, name="account")
 app.add_typer(conventions_app, name="conventions")
+app.add_typer(device_app, name="device")
 app.add_typer(label_studio_app, name="label-studio")
 app.command("erase")(erase_command)
 app.command("gc")(cleanup_command)
@@ -44,6 +46,7 @@ app.command("advise")(advise_command)
 app.command("repeat")(replicate_command)
 app.command("transcribe")(transcribe_command)
 app.command("doctor")(doctor_command)
+app.command("serve")(serve_command)
 app.command("status")(status_command)
 app.command("import")(import_command)
 app.command("export-dataset")(export_dataset_command)

@@ -5,17 +5,22 @@ from __future__ import annotations
 from typing import Final
 
 from fastapi import APIRouter, Depends, FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from habla_ml.service import observe
 from habla_ml.service.api import batches, clips, devices, health, latest_model
 from habla_ml.service.bodies import BodyBoundMiddleware
 from habla_ml.service.limits import limit_address
+from habla_ml.service.openapi import add_openapi_document
 from habla_ml.service.pages import consents, correct, home, people, sign_in, static_files, status
 from habla_ml.service.pages.error_pages import add_page_errors
 from habla_ml.service.problems import add_problem_handlers
 from habla_ml.service.state import ServiceState
+from habla_ml.settings.service import ServiceSettings
 
+UNLIMITED_ROUTERS: Final[tuple[APIRouter, ...]] = (health.router, observe.router, static_files.router)
+"""The routers of what costs nothing, and of what the programs need that watch the service."""
 API_ROUTERS: Final[tuple[APIRouter, ...]] = (
-    health.router,
     devices.router,
     clips.router,
     batches.router,
@@ -23,7 +28,6 @@ API_ROUTERS: Final[tuple[APIRouter, ...]] = (
 )
 """The routers of the API."""
 PAGE_ROUTERS: Final[tuple[APIRouter, ...]] = (
-    static_files.router,
     home.router,
     sign_in.router,
     correct.router,
@@ -43,14 +47,26 @@ def create_app(state: ServiceState) -> FastAPI:
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.service = state
-    limits = state.settings.service.uploads
-    app.add_middleware(BodyBoundMiddleware, largest_bytes=limits.largest_body_bytes, timeout_s=limits.body_timeout_s)
+    _add_middleware(app, state.settings.service)
     add_problem_handlers(app)
     add_page_errors(app)
-    for router in API_ROUTERS:
-        app.include_router(router, dependencies=[] if router is health.router else [Depends(limit_address)])
-    for router in PAGE_ROUTERS:
+    add_openapi_document(app)
+    for router in UNLIMITED_ROUTERS:
         app.include_router(router)
+    for router in (*API_ROUTERS, *PAGE_ROUTERS):
+        app.include_router(router, dependencies=[Depends(limit_address)])
     return app
+
+
+def _add_middleware(app: FastAPI, settings: ServiceSettings) -> None:
+    """Add what surrounds every request, the innermost first."""
+    limits = settings.uploads
+    app.add_middleware(BodyBoundMiddleware, largest_bytes=limits.largest_body_bytes, timeout_s=limits.body_timeout_s)
+    app.state.metrics = observe.RequestMetrics()
+    is_https = (settings.public_url or "").startswith("https:")
+    app.add_middleware(observe.ObservationMiddleware, metrics=app.state.metrics, is_https=is_https)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))

@@ -43,7 +43,12 @@ def is_local_person(request: Request, settings: ServiceSettings) -> bool:
         and (settings.public_url is None or _is_loopback(urlsplit(settings.public_url).hostname))
         and not settings.trusted_proxies
     )
-    if not is_only_here or request.client is None or not _is_loopback(request.client.host):
+    return is_only_here and is_from_this_machine(request)
+
+
+def is_from_this_machine(request: Request) -> bool:
+    """Return whether a program on this machine sent a request, and neither a proxy nor another site stands between."""
+    if request.client is None or not _is_loopback(request.client.host):
         return False
     # HTTP/1.0 is what nginx speaks to what is behind it; no browser does.
     is_forwarded = request.scope["http_version"] == "1.0" or any(each in request.headers for each in _PROXY_HEADERS)
