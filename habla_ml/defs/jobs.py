@@ -19,6 +19,7 @@ TRAIN_REPLICATE = "train_repeat"
 REVIEW = "choose_for_review"
 WATCH = "watch_release"
 CLEAN_UP = "clean_up"
+ERASE = "erase_withdrawn"
 REPORT_STATUS = "report_status"
 
 _RECORDINGS = "raw_recordings"
@@ -47,6 +48,7 @@ _LONGEST_RUNS_S = {
     REVIEW: 6 * _HOUR,
     WATCH: 6 * _HOUR,
     CLEAN_UP: 6 * _HOUR,
+    ERASE: 12 * _HOUR,
     REPORT_STATUS: 30 * _MINUTE,
 }
 _JOBS = {
@@ -73,6 +75,7 @@ _JOBS = {
     ),
     REVIEW: (("review_queue", "corpus_report"), "The segments to annotate this week, and the report of the corpus."),
     CLEAN_UP: (("storage_cleanup",), "Removes what no pointer and no running process needs."),
+    ERASE: (("erased_contributors",), "Erases the contributors who withdrew their consent in the service."),
     REPORT_STATUS: (("loop_status",), "The state of the loop, and whether recordings wait or are about to be deleted."),
     WATCH: (("released_model_quality",), "The released version against the corrections since, with alerts on drift."),
 }

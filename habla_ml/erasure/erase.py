@@ -6,14 +6,14 @@ a voice cannot be removed from a model. The report lists the model versions that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources import SOURCES
 from habla_ml.consent.register import Contributor
-from habla_ml.consent.tombstones import Erasure, Tombstones, add_tombstones, digest_contributor, read_tombstones
+from habla_ml.consent.tombstones import Erasure, add_tombstones, digest_contributor, read_tombstones
 from habla_ml.corpus.build import load_corpus_day
 from habla_ml.corpus.quality import load_baseline_hours, save_baseline_hours
 from habla_ml.corpus.snapshot import load_latest_snapshot
@@ -25,7 +25,14 @@ from habla_ml.erasure.contributor_data import (
 )
 from habla_ml.erasure.matcher import ErasureMatcher
 from habla_ml.erasure.orphans import clean_work_folder, delete_orphans, find_orphans
-from habla_ml.erasure.received_clips import erase_received_clips, find_received_clips, finish_withdrawal, withdraw
+from habla_ml.erasure.received_clips import (
+    erase_received_clips,
+    find_received_clips,
+    find_withdrawn_contributors,
+    finish_withdrawals,
+    purge_database,
+    withdraw,
+)
 from habla_ml.erasure.rewrite import PointerRewriter
 from habla_ml.lake import Lake, catalogue
 from habla_ml.names import canonical_name
@@ -51,10 +58,10 @@ class ErasureReport:
     """Result of an erasure."""
 
     segments: int
-    """Segments erased by all erasures of this contributor."""
+    """Segments erased by all erasures of these contributors."""
     hours: float
     trained_versions: tuple[str, ...]
-    """Model versions that were trained on the voice, from all erasures of this contributor."""
+    """Model versions that were trained on the voice, from all erasures of these contributors."""
     evaluated_versions: tuple[str, ...]
     received_clips: int
     """Clips that this run erased in the service."""
@@ -82,36 +89,60 @@ def plan_erasure(lake: Lake, contributor: Contributor, settings: Settings, now: 
 def erase(
     lake: Lake, plan: ErasurePlan, settings: Settings, now: datetime, progress: Callable[[str], None] = lambda _: None
 ) -> ErasureReport:
-    """Erase the data in the plan and finish earlier erasures.
+    """Erase the data in the plan and finish earlier erasures; raises the errors of `erase_together`."""
+    return erase_together(lake, [plan], settings, now, progress)
+
+
+def erase_withdrawn(
+    lake: Lake, settings: Settings, now: datetime, progress: Callable[[str], None] = lambda _: None
+) -> tuple[int, ErasureReport | None]:
+    """Erase all contributors who withdrew in the service; return their number and the report.
+
+    Raises `InputError` if the register cannot be read, and the errors of `erase_together`.
+    """
+    contributors = find_withdrawn_contributors(settings, now)
+    plans = [plan_erasure(lake, each, settings, now) for each in contributors]
+    return len(plans), erase_together(lake, plans, settings, now, progress) if plans else None
+
+
+def erase_together(
+    lake: Lake,
+    plans: Sequence[ErasurePlan],
+    settings: Settings,
+    now: datetime,
+    progress: Callable[[str], None] = lambda _: None,
+) -> ErasureReport:
+    """Erase several contributors in one pass over the lake, and finish earlier erasures.
 
     Raises:
         TrainingError: A training is running on this machine. The tombstones are written; run again when it has ended.
         LakeError: A pointer, an object or a file cannot be rewritten or removed. Run again.
     """
-    withdraw(settings, plan.contributor, now)
-    erased = _write_tombstones(lake, plan, now)
+    contributors = [each.contributor for each in plans]
+    withdraw(settings, contributors, now)
+    for each in plans:
+        _write_tombstones(lake, each, now)
+    erased = read_tombstones(lake)
     progress(f"{len(erased.segments)} segments have a tombstone and cannot enter the lake again")
-    forgotten = [each.forget(SourceContext(lake, settings, now), erased.segments) for each in SOURCES]
-    for each in forgotten:
-        if each.deleted:
-            progress(f"{each.deleted} deleted")
-    # After the sources: it also overwrites the rows that they deleted in the service's database.
-    clips = erase_received_clips(settings, plan.contributor, erased.segments, now)
+    clips = erase_received_clips(settings, contributors, erased.segments, now)
     if clips:
         progress(f"{clips} clips deleted that the service had received")
-    labels = [each.label for each in plan.contributor.speakers if each.sessions == ("*",)]
-    names = frozenset(map(canonical_name, (plan.contributor.contributor, *labels)))
-    matcher = ErasureMatcher(erased.segments, erased.sounds, names)
+    forgotten = [each.forget(SourceContext(lake, settings, now), erased.segments) for each in SOURCES]
+    for report in forgotten:
+        if report.deleted:
+            progress(f"{report.deleted} deleted")
+    purge_database(settings)  # last, because it also overwrites the rows that the sources deleted
+    matcher = ErasureMatcher(erased.segments, erased.sounds, _list_names(contributors))
     rewriter = PointerRewriter(lake, matcher, erased.objects, settings, frozenset(lake.list_object_ids()))
     moved = rewriter.rewrite_all()
-    _lower_baseline_hours(lake, plan.contributor_data.days)
+    _lower_baseline_hours(lake, {day for each in plans for day in each.contributor_data.days})
     progress(f"{len(moved)} pointers moved to content without these segments")
     files = clean_work_folder(lake, settings.work_folder, matcher)
     orphans = find_orphans(lake, matcher, erased.objects, frozenset(rewriter.rewritten.values()))
     objects = delete_orphans(lake, orphans)
     progress(f"{objects} objects and {files} local files deleted")
-    finish_withdrawal(settings, plan.contributor, now)
-    erasures = erased.find_erasures(plan.contributor.contributor)
+    finish_withdrawals(settings, contributors, now)
+    erasures = {each for contributor in contributors for each in erased.find_erasures(contributor.contributor)}
     return ErasureReport(
         segments=sum(each.segments for each in erasures),
         hours=round(sum(each.hours for each in erasures), 9),
@@ -125,7 +156,13 @@ def erase(
     )
 
 
-def _write_tombstones(lake: Lake, plan: ErasurePlan, now: datetime) -> Tombstones:
+def _list_names(contributors: Iterable[Contributor]) -> frozenset[str]:
+    """Return the names that an erasure replaces by an alias; a label of single sessions can be another person's too."""
+    labels = (voice.label for each in contributors for voice in each.speakers if voice.sessions == ("*",))
+    return frozenset(map(canonical_name, (*(each.contributor for each in contributors), *labels)))
+
+
+def _write_tombstones(lake: Lake, plan: ErasurePlan, now: datetime) -> None:
     """Write the tombstones, and count each segment once even after an interrupted erasure.
 
     Tombstones of an ingest that refused a withdrawn voice are not counted yet.
@@ -134,7 +171,8 @@ def _write_tombstones(lake: Lake, plan: ErasurePlan, now: datetime) -> Tombstone
     counted = read_tombstones(lake).segments if plan.earlier_erasures else frozenset()
     new = {name: seconds for name, seconds in data.durations_s.items() if name not in counted}
     if not new:
-        return add_tombstones(lake, data.withheld, data.sounds, data.streams)
+        add_tombstones(lake, data.withheld, data.sounds, data.streams)
+        return
     erasure = Erasure(
         digest_contributor(plan.contributor.contributor),
         now.astimezone(UTC).isoformat(timespec="seconds"),
@@ -143,7 +181,7 @@ def _write_tombstones(lake: Lake, plan: ErasurePlan, now: datetime) -> Tombstone
         plan.affected_versions.trained,
         plan.affected_versions.evaluated,
     )
-    return add_tombstones(lake, {*new, *data.withheld}, data.sounds, data.streams, erasure)
+    add_tombstones(lake, {*new, *data.withheld}, data.sounds, data.streams, erasure)
 
 
 def _lower_baseline_hours(lake: Lake, days: Collection[str]) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Row, and_, insert, select, update
 
 from habla_ml.errors import InputError
 from habla_ml.inbox.schema import CONSENT_REVISION, CONSENTS
+from habla_ml.lake import compute_digest
 from habla_ml.names import canonical_name
 
 _LONGEST_KEY: Final = 100
@@ -204,6 +205,13 @@ def list_awaiting_erasure(connection: Connection) -> list[str]:
     pending = and_(CONSENTS.c.withdrawn_at.is_not(None), CONSENTS.c.erased_at.is_(None))
     query = select(CONSENTS.c.contributor_key, CONSENTS.c.contributor).where(pending).order_by(CONSENTS.c.given_at)
     return list({row.contributor_key: row.contributor for row in connection.execute(query)}.values())
+
+
+def digest_awaiting_erasure(connection: Connection) -> str:
+    """Return a digest of who waits for an erasure, without pseudonyms; empty if nobody does."""
+    pending = and_(CONSENTS.c.withdrawn_at.is_not(None), CONSENTS.c.erased_at.is_(None))
+    ids = list(connection.scalars(select(CONSENTS.c.consent_id).where(pending).order_by(CONSENTS.c.consent_id)))
+    return compute_digest(["habla_ml.withdrawals/1", *ids])[:32] if ids else ""
 
 
 def mark_erased(connection: Connection, contributor: str, now: datetime) -> None:

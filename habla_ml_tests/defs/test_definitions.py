@@ -24,6 +24,7 @@ ASSETS = {
     "cdn_release",
     "released_model_quality",
     "storage_cleanup",
+    "erased_contributors",
     "loop_status",
 }
 

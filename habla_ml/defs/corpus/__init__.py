@@ -7,6 +7,7 @@ from habla_ml.defs.corpus.annotated_corpus import build_annotated_corpus
 from habla_ml.defs.corpus.annotation_sensors import build_annotation_sensors
 from habla_ml.defs.corpus.consent_check import build_consent_check
 from habla_ml.defs.corpus.corpus_report import build_corpus_report
+from habla_ml.defs.corpus.erased_contributors import build_erased_contributors, build_withdrawals_sensor
 from habla_ml.defs.corpus.quality_checks import build_quality_checks
 from habla_ml.defs.corpus.raw_recordings import build_raw_recordings, build_recordings_checks
 from habla_ml.defs.corpus.review_queue import build_review_queue, build_review_schedule
@@ -26,6 +27,7 @@ def build(settings: Settings) -> dg.Definitions:
             build_review_queue(settings),
             build_splits(settings),
             build_corpus_report(settings),
+            build_erased_contributors(settings),
         ],
         asset_checks=[
             *build_recordings_checks(settings),
@@ -37,6 +39,7 @@ def build(settings: Settings) -> dg.Definitions:
         sensors=[
             build_recordings_sensor(settings),
             build_uploads_sensor(settings),
+            build_withdrawals_sensor(settings),
             *build_annotation_sensors(settings),
         ],
         schedules=[build_review_schedule(settings)],

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from habla_ml.recordings.uploads import IngestedHour
 
 HOUR_TAG: Final = "habla_ml/hour"
-_POOL: Final = "uploads"
-"""Hours share days, so that one is ingested at a time; `pools.default_limit` in dagster.yaml is 1."""
+UPLOADS_POOL: Final = "uploads"
+"""Hours share days, so that one is ingested at a time, and none during an erasure; `pools.default_limit` in dagster.yaml is 1."""
 _MOST_HOURS: Final = 24
 """Hours that a tick requests at most; a backlog is requested oldest first."""
 _NOT_STARTED: Final = "the service of this deployment was never started, so that nothing was received"
@@ -46,7 +46,7 @@ def build_uploaded_clips(settings: Settings) -> dg.AssetsDefinition:
         owners=DATA_OWNERS,
         kinds={"parquet", "flac"},
         code_version="1",
-        pool=_POOL,
+        pool=UPLOADS_POOL,
         description=(
             "One UTC hour of clips that the service received, decoded and stored as segments of the day of their "
             "recording, under the same consents and tombstones as Habla's. A clip that cannot be used is set aside "
