@@ -61,7 +61,7 @@ class RequestMetrics:
         if METRICS_FOLDER_VARIABLE not in os.environ:
             return generate_latest(self.registry)
         shared = CollectorRegistry()
-        MultiProcessCollector(shared)
+        MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
         return generate_latest(shared)
 
 
