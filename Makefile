@@ -17,10 +17,14 @@ export HF_HUB_DISABLE_PROGRESS_BARS := 1
 demo: $(READY)  ## synthesise a classroom, train, measure, release, twice
 	$(BIN)/habla-ml demo
 
-dev: $(READY)  ## the Dagster UI with its daemon, on the demo or on PROFILE=local
+dev: $(READY)  ## the Dagster UI with its daemon and the service, on the demo or on PROFILE=local; all end together
 	mkdir -p $(DAGSTER_HOME) && cp -n dagster_home/dagster.yaml $(DAGSTER_HOME)/ 2>/dev/null || true
 	DAGSTER_HOME=$(DAGSTER_HOME) $(BIN)/python -m habla_ml.defs.future_ticks
-	HABLA_PROFILE=$(PROFILE) DAGSTER_HOME=$(DAGSTER_HOME) PATH="$(abspath $(BIN)):$$PATH" $(BIN)/dg dev -w workspace.yaml
+	@export HABLA_PROFILE=$(PROFILE) DAGSTER_HOME=$(DAGSTER_HOME) PATH="$(abspath $(BIN)):$$PATH"; \
+	( $(BIN)/habla-ml serve & service=$$!; \
+	  while kill -0 $$$$ && kill -0 $$service; do sleep 0.5; done 2>/dev/null; \
+	  kill $$service 2>/dev/null; kill -INT $$$$ 2>/dev/null ) & \
+	exec $(BIN)/dg dev -w workspace.yaml  # has the process id that the loop watches
 
 test: $(READY) $(LABEL_STUDIO)/.ready  ## everything, slow end-to-end cases included
 	$(BIN)/pytest -n 2 --dist loadfile
