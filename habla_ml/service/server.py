@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -89,16 +89,20 @@ def run_server(settings: Settings, listener: socket.socket) -> None:
     """
     from habla_ml.service.observe import METRICS_FOLDER_VARIABLE
 
+    # A fault that every worker would have ends the start here; uvicorn would restart the workers without end.
+    create_worker_app()
     open_database(settings).close()
-    folder = settings.service_folder / "metrics"
-    with suppress(FileNotFoundError):
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, mode=0o700)
-    os.environ[METRICS_FOLDER_VARIABLE] = str(folder)
     config = make_server_config(settings.service.workers)
     if settings.service.workers > 1:
+        folder = settings.service_folder / "metrics"
+        with suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, mode=0o700)
+        os.environ[METRICS_FOLDER_VARIABLE] = str(folder)
         Multiprocess(config, sockets=[listener]).run()
     else:
+        # A folder of an earlier run would hide the metrics of the only worker, which are in its memory.
+        os.environ.pop(METRICS_FOLDER_VARIABLE, None)
         # After its graceful end, uvicorn sends the signal again to the handler that was there before.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
@@ -128,10 +132,12 @@ def open_listener(host: str, port: int) -> socket.socket:
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
+        with ExitStack() as on_failure:
+            listener = on_failure.enter_context(socket.socket(family, kind))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+            on_failure.pop_all()
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {host} port {port}: {error.strerror}; end the program that uses it, "

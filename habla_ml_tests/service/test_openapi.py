@@ -8,6 +8,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import APIOperation, Case, GenerationMode
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from habla_ml.service.problems import PROBLEM_MEDIA_TYPE
@@ -16,7 +17,8 @@ from habla_ml_tests.testing.service_client import ServiceUnderTest
 
 @pytest.fixture
 def document(tmp_path: Path) -> dict[str, Any]:
-    return ServiceUnderTest(tmp_path).client.get("/v1/openapi.json").json()
+    found: dict[str, Any] = ServiceUnderTest(tmp_path).client.get("/v1/openapi.json").json()
+    return found
 
 
 def list_operations(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -46,22 +48,26 @@ def test_generated_requests_get_what_the_document_says(tmp_path: Path, is_enroll
     headers = service.authorise() if is_enrolled else {}
     schema = schemathesis.openapi.from_asgi("/v1/openapi.json", service.app)
     for found in schema.get_all_operations():
+        assert isinstance(found, Ok), found
         for mode in GenerationMode:
             check_operation(found.ok(), mode, service, headers)
 
 
 def check_operation(
-    operation: APIOperation, mode: GenerationMode, service: ServiceUnderTest, headers: dict[str, str]
+    operation: APIOperation[Any, Any, Any, Any],
+    mode: GenerationMode,
+    service: ServiceUnderTest,
+    headers: dict[str, str],
 ) -> None:
     if mode is GenerationMode.NEGATIVE and not (operation.body or operation.query or operation.path_parameters):
         return
     # No schema can state that a digest belongs to the body.
     has_digest = any(each.name.lower() == "content-digest" for each in operation.headers)
-    excluded = [positive_data_acceptance] if has_digest else []
+    excluded: list[Any] = [positive_data_acceptance] if has_digest else []
 
     @given(operation.as_strategy(mode))
     @settings(max_examples=15, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    def check(case: Case) -> None:
+    def check(case: Case[Any]) -> None:
         # Schemathesis tries wrong tokens too, and those are limited.
         service.now += timedelta(minutes=5)
         case.call_and_validate(headers=headers, excluded_checks=excluded)
