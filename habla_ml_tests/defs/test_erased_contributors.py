@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from habla_ml.definitions import build_definitions
-from habla_ml.inbox.clip_files import CLIP_PREFIX, get_clip_key
+from habla_ml.inbox.clip_files import CLIP_PREFIX, get_clip_id
 from habla_ml.inbox.consents import withdraw_consents
 from habla_ml.training.train import lock_work_folder
 from habla_ml_tests.defs.conftest import DagsterDeployment
@@ -62,7 +62,7 @@ def test_the_sensor_requests_one_run_that_erases_all_who_withdrew(deployed: Dags
     assert (found["contributors"], found["segments"], found["received clips"]) == (2, 2, 2)
     (kept,) = inbox.read_segments()
     assert kept["speaker"] == "pseudonimo2"
-    assert [each.key for each in inbox.store.list(CLIP_PREFIX)] == [get_clip_key(kept["file_name"])]
+    assert [get_clip_id(each.key) for each in inbox.store.list(CLIP_PREFIX)] == [kept["file_name"]]
     assert deployed.evaluate("withdrawn_consents").skip_reason == "nobody waits for an erasure"
     assert "pseudonimo" not in read_storage(deployed.instance)
 
