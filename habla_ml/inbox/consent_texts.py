@@ -67,6 +67,11 @@ def choose_offered_texts(texts: Iterable[ConsentText]) -> list[ConsentText]:
     return [each for each in texts if each.version == newest[each.document]]
 
 
+def find_consent_text(texts: Iterable[ConsentText], document: str, version: int, digest: str) -> ConsentText | None:
+    """Return the text of a document's version with this sha256, in whatever language, or None."""
+    return next((e for e in texts if (e.document, e.version, e.digest) == (document, version, digest)), None)
+
+
 def keep_consent_text(connection: Connection, text: ConsentText) -> None:
     """Keep a text to which somebody consents.
 

@@ -10,6 +10,7 @@ changed, and two writers on PostgreSQL wait for each other at that row.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,7 @@ from habla_ml.lake import compute_digest
 from habla_ml.names import canonical_name
 
 _LONGEST_KEY: Final = 100
+_CONSENT_NAMESPACE: Final = uuid.UUID("5d0c9c5a-7f0e-4a53-9a55-6c1c0a4b8f21")
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,11 @@ class ConsentConflictError(InputError):
 
 class ForeignContributorError(InputError):
     """A device names a pseudonym that another device, or a person with an account, uses."""
+
+
+def derive_consent_id(device_id: str, sent_id: str) -> str:
+    """Return the id under which a device's consent is kept; no device can name a consent of another one."""
+    return str(uuid.uuid5(_CONSENT_NAMESPACE, f"{device_id} {sent_id}"))
 
 
 def get_contributor_key(contributor: str) -> str:

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Depends, FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from habla_ml.service import observe
-from habla_ml.service.api import batches, clips, devices, health, latest_model
+from habla_ml.service.api import batches, clips, consents, contributors, devices, health, latest_model
 from habla_ml.service.bodies import BodyBoundMiddleware
 from habla_ml.service.limits import limit_address
 from habla_ml.service.openapi import add_openapi_document
-from habla_ml.service.pages import consents, correct, home, people, sign_in, static_files, status
+from habla_ml.service.pages import consents as consents_page
+from habla_ml.service.pages import correct, home, people, sign_in, static_files, status
 from habla_ml.service.pages.error_pages import add_page_errors
 from habla_ml.service.problems import add_problem_handlers
 from habla_ml.service.state import ServiceState
@@ -24,6 +25,8 @@ API_ROUTERS: Final[tuple[APIRouter, ...]] = (
     devices.router,
     clips.router,
     batches.router,
+    consents.router,
+    contributors.router,
     latest_model.router,
 )
 """The routers of the API."""
@@ -32,7 +35,7 @@ PAGE_ROUTERS: Final[tuple[APIRouter, ...]] = (
     sign_in.router,
     correct.router,
     status.router,
-    consents.router,
+    consents_page.router,
     people.router,
 )
 """The routers of the pages."""

@@ -62,3 +62,5 @@ HeaderName = Annotated[
     str, BeforeValidator(decode_header), Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_require_visible)
 ]
 """A name in a header, in UTF-8."""
+BodyName = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_require_visible)]
+"""A name in a path or a body."""

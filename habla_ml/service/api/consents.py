@@ -1,0 +1,203 @@
+"""Consents of contributors: the texts, recording one, and withdrawing, which starts the erasure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Annotated, Final, Self
+
+from fastapi import APIRouter, Path, Response
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection
+
+from habla_ml.inbox.consent_texts import (
+    DOCUMENT_PATTERN,
+    ConsentText,
+    choose_offered_texts,
+    find_consent_text,
+    keep_consent_text,
+    load_consent_texts,
+)
+from habla_ml.inbox.consents import (
+    ConsentConflictError,
+    ErasurePendingError,
+    ForeignContributorError,
+    NewConsent,
+    RecordedConsent,
+    derive_consent_id,
+    find_consent,
+    find_standing_consent,
+    record_consent,
+    withdraw_consents,
+)
+from habla_ml.inbox.devices import Device
+from habla_ml.service.access import CurrentDevice
+from habla_ml.service.api.fields import BodyName, Moment, Uuid
+from habla_ml.service.problems import (
+    CONFLICT,
+    ERASURE_PENDING,
+    FORBIDDEN,
+    INVALID,
+    NOT_FOUND,
+    Problem,
+    ProblemError,
+    describe_problems,
+)
+from habla_ml.service.state import ServiceState, State
+
+router = APIRouter(prefix="/v1", tags=["consents"])
+_CLOCK_TOLERANCE: Final = timedelta(minutes=10)
+_RETRY_AFTER_ERASURE_S: Final = 600
+_REFUSALS: Final[dict[type[Exception], Problem]] = {
+    ConsentConflictError: CONFLICT,
+    ErasurePendingError: ERASURE_PENDING,
+    ForeignContributorError: FORBIDDEN,
+}
+
+
+class ConsentDocument(BaseModel):
+    """A text to show before a person consents."""
+
+    model_config = ConfigDict(frozen=True)
+
+    document: str
+    version: int
+    language: str
+    title: str
+    text: Annotated[str, Field(description="Markdown.")]
+    digest: Annotated[str, Field(description="sha256 of the text in UTF-8; send it with the consent.")]
+
+
+class ConsentDocuments(BaseModel):
+    """The newest version of each text, in all its languages."""
+
+    model_config = ConfigDict(frozen=True)
+
+    documents: list[ConsentDocument]
+
+
+class ConsentRequest(BaseModel):
+    """A consent. For a minor, `guardian` says that a guardian consented too; without it the consent does not stand."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    id: Annotated[Uuid, Field(description="A UUID that the device chose, so that a repeat is one consent.")]
+    contributor: Annotated[BodyName, Field(description="A pseudonym; never a name.")]
+    document: Annotated[str, Field(pattern=f"^{DOCUMENT_PATTERN}$", max_length=50)]
+    documentVersion: Annotated[int, Field(ge=1, le=999_999)]  # noqa: N815 (a name of the wire)
+    documentDigest: Annotated[str, Field(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64)]  # noqa: N815
+    minor: bool
+    guardian: bool
+    givenAt: Moment  # noqa: N815
+
+
+class Consent(BaseModel):
+    """What became of a consent."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: Uuid
+    contributor: str
+    document: str
+    documentVersion: int  # noqa: N815
+    minor: bool
+    guardian: bool
+    givenAt: datetime  # noqa: N815
+    withdrawnAt: datetime | None  # noqa: N815
+    erasedAt: Annotated[datetime | None, Field(description="When everything received was erased.")]  # noqa: N815
+    stands: Annotated[bool, Field(description="Whether clips of the contributor are accepted.")]
+
+    @classmethod
+    def describe(cls, sent_id: str, consent: RecordedConsent, *, stands: bool) -> Self:
+        """Return the answer on a recorded consent."""
+        return cls(
+            id=sent_id,
+            contributor=consent.contributor,
+            document=consent.document,
+            documentVersion=consent.document_version,
+            minor=consent.minor,
+            guardian=consent.guardian,
+            givenAt=consent.given_at,
+            withdrawnAt=consent.withdrawn_at,
+            erasedAt=consent.erased_at,
+            stands=stands,
+        )
+
+
+@router.get("/consent-documents")
+def list_consent_documents(state: State, device: CurrentDevice) -> ConsentDocuments:  # noqa: ARG001 (needs a device)
+    """Return the texts to show."""
+    offered = choose_offered_texts(load_consent_texts(state.settings.consent.documents))
+    fields = ("document", "version", "language", "title", "text", "digest")
+    documents = [ConsentDocument(**{name: getattr(each, name) for name in fields}) for each in offered]
+    return ConsentDocuments(documents=documents)
+
+
+@router.post(
+    "/consents",
+    status_code=HTTPStatus.CREATED,
+    responses={
+        **describe_problems(CONFLICT, ERASURE_PENDING, FORBIDDEN),
+        HTTPStatus.OK: {"model": Consent, "description": "An earlier request recorded the same consent"},
+    },
+)
+def create_consent(body: ConsentRequest, response: Response, state: State, device: CurrentDevice) -> Consent:
+    """Record a consent; the same request again succeeds again."""
+    consent, is_new = keep_consent(state, device, body)
+    response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
+    return consent
+
+
+@router.delete("/consents/{consent_id}", responses=describe_problems(NOT_FOUND))
+def withdraw_consent(consent_id: Annotated[Uuid, Path()], state: State, device: CurrentDevice) -> Consent:
+    """Withdraw all consents of the contributor, and start the erasure; the same request again succeeds again."""
+    key = derive_consent_id(device.device_id, consent_id)
+    with state.database.write() as connection:
+        consent = find_consent(connection, key)
+        if consent is None:
+            raise ProblemError(NOT_FOUND, "the device recorded no consent with this id")
+        if consent.withdrawn_at is None:
+            withdraw_consents(connection, consent.contributor, state.read_clock())
+            consent = find_consent(connection, key) or consent
+        return _describe(state, connection, consent_id, consent)
+
+
+def keep_consent(state: ServiceState, device: Device, body: ConsentRequest) -> tuple[Consent, bool]:
+    """Record a consent of a device; return it and whether it is new, or raise `ProblemError`."""
+    if body.givenAt > state.read_clock() + _CLOCK_TOLERANCE:
+        raise ProblemError(INVALID, "givenAt is in the future; set the device's clock")
+    text = _find_text(state, body)
+    new = NewConsent(
+        consent_id=derive_consent_id(device.device_id, body.id),
+        contributor=body.contributor,
+        document=body.document,
+        document_version=body.documentVersion,
+        document_digest=body.documentDigest,
+        minor=body.minor,
+        guardian=body.guardian,
+        given_at=body.givenAt,
+        device_id=device.device_id,
+    )
+    try:
+        with state.database.write() as connection:
+            is_new = find_consent(connection, new.consent_id) is None
+            keep_consent_text(connection, text)
+            consent = record_consent(connection, new)
+            return _describe(state, connection, body.id, consent), is_new
+    except tuple(_REFUSALS) as error:
+        wait_s = _RETRY_AFTER_ERASURE_S if isinstance(error, ErasurePendingError) else None
+        raise ProblemError(_REFUSALS[type(error)], str(error), wait_s) from None
+
+
+def _find_text(state: ServiceState, body: ConsentRequest) -> ConsentText:
+    texts = load_consent_texts(state.settings.consent.documents)
+    found = find_consent_text(texts, body.document, body.documentVersion, body.documentDigest)
+    if found is None or found.version < state.settings.consent.oldest_version:
+        raise ProblemError(INVALID, "no such text is in use; get /v1/consent-documents and show the text again")
+    return found
+
+
+def _describe(state: ServiceState, connection: Connection, sent_id: str, consent: RecordedConsent) -> Consent:
+    oldest_version = state.settings.consent.oldest_version
+    standing = find_standing_consent(connection, consent.contributor, oldest_version)
+    return Consent.describe(sent_id, consent, stands=standing is not None)
