@@ -46,6 +46,9 @@ METHOD_NOT_ALLOWED: Final = Problem("method-not-allowed", HTTPStatus.METHOD_NOT_
 CONFLICT: Final = Problem("conflict", HTTPStatus.CONFLICT, "The same id is used for other content")
 ERASED: Final = Problem("erased", HTTPStatus.GONE, "This was erased and is not stored again")
 CLIP_MISSING: Final = Problem("clip-missing", HTTPStatus.CONFLICT, "The clip has not come yet", retryable=True)
+CLOCK_AHEAD: Final = Problem(
+    "clock-ahead", HTTPStatus.CONFLICT, "The time is in the future; set the device's clock", retryable=True
+)
 ERASURE_PENDING: Final = Problem(
     "erasure-pending", HTTPStatus.CONFLICT, "The data of an earlier withdrawal are not erased yet", retryable=True
 )

@@ -105,21 +105,27 @@ def test_a_minor_without_a_guardian_is_recorded_but_may_not_upload(phone: Consen
 @pytest.mark.parametrize(
     "fields",
     [
-        {"documentDigest": "0" * 64},
-        {"documentVersion": 2},
-        {"document": "other"},
-        {"givenAt": "2026-11-29T07:30:00Z"},
         {"givenAt": "2026-11-29T06:30:00"},
         {"contributor": "\u200b"},
         {"guardian": "yes"},
         {"name": "Lucía"},
     ],
 )
-def test_a_consent_to_another_text_or_with_a_wrong_value_is_refused(
-    phone: ConsentingPhone, fields: dict[str, Any]
-) -> None:
+def test_a_consent_with_a_wrong_value_is_refused(phone: ConsentingPhone, fields: dict[str, Any]) -> None:
     expect_problem(phone.consent(**fields), 422, "invalid")
     assert load_consents(phone.service.state.settings, phone.service.now).register.contributors == ()
+
+
+@pytest.mark.parametrize("fields", [{"documentDigest": "0" * 64}, {"documentVersion": 2}, {"document": "other"}])
+def test_a_consent_to_a_text_that_is_not_in_use_is_refused(phone: ConsentingPhone, fields: dict[str, Any]) -> None:
+    expect_problem(phone.consent(**fields), 404, "not-found")
+
+
+def test_a_consent_from_the_future_is_refused_and_one_from_a_slightly_wrong_clock_is_not(
+    phone: ConsentingPhone,
+) -> None:
+    expect_problem(phone.consent(givenAt="2026-11-29T06:41:00Z"), 409, "clock-ahead", retryable=True)
+    assert phone.consent(givenAt="2026-11-29T06:39:00Z").json()["stands"]
 
 
 def test_a_new_consent_waits_for_the_erasure_and_must_be_newer(phone: ConsentingPhone) -> None:

@@ -32,12 +32,12 @@ from habla_ml.inbox.consents import (
 )
 from habla_ml.inbox.devices import Device
 from habla_ml.service.access import CurrentDevice
-from habla_ml.service.api.fields import BodyName, Moment, Uuid
+from habla_ml.service.api.fields import Moment, Pseudonym, Uuid
 from habla_ml.service.problems import (
+    CLOCK_AHEAD,
     CONFLICT,
     ERASURE_PENDING,
     FORBIDDEN,
-    INVALID,
     NOT_FOUND,
     Problem,
     ProblemError,
@@ -82,9 +82,9 @@ class ConsentRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     id: Annotated[Uuid, Field(description="A UUID that the device chose, so that a repeat is one consent.")]
-    contributor: Annotated[BodyName, Field(description="A pseudonym; never a name.")]
+    contributor: Annotated[Pseudonym, Field(description="A pseudonym; never a name.")]
     document: Annotated[str, Field(pattern=f"^{DOCUMENT_PATTERN}$", max_length=50)]
-    documentVersion: Annotated[int, Field(ge=1, le=999_999)]  # noqa: N815 (a name of the wire)
+    documentVersion: Annotated[int, Field(strict=False, ge=1, le=999_999)]  # noqa: N815 (a name of the wire)
     documentDigest: Annotated[str, Field(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64)]  # noqa: N815
     minor: bool
     guardian: bool
@@ -137,7 +137,7 @@ def list_consent_documents(state: State, device: CurrentDevice) -> ConsentDocume
     "/consents",
     status_code=HTTPStatus.CREATED,
     responses={
-        **describe_problems(CONFLICT, ERASURE_PENDING, FORBIDDEN),
+        **describe_problems(CLOCK_AHEAD, CONFLICT, ERASURE_PENDING, FORBIDDEN, NOT_FOUND),
         HTTPStatus.OK: {"model": Consent, "description": "An earlier request recorded the same consent"},
     },
 )
@@ -165,7 +165,7 @@ def withdraw_consent(consent_id: Annotated[Uuid, Path()], state: State, device: 
 def keep_consent(state: ServiceState, device: Device, body: ConsentRequest) -> tuple[Consent, bool]:
     """Record a consent of a device; return it and whether it is new, or raise `ProblemError`."""
     if body.givenAt > state.read_clock() + _CLOCK_TOLERANCE:
-        raise ProblemError(INVALID, "givenAt is in the future; set the device's clock")
+        raise ProblemError(CLOCK_AHEAD, "givenAt is in the future; set the device's clock, and send the time again")
     text = _find_text(state, body)
     new = NewConsent(
         consent_id=derive_consent_id(device.device_id, body.id),
@@ -193,7 +193,7 @@ def _find_text(state: ServiceState, body: ConsentRequest) -> ConsentText:
     texts = load_consent_texts(state.settings.consent.documents)
     found = find_consent_text(texts, body.document, body.documentVersion, body.documentDigest)
     if found is None or found.version < state.settings.consent.oldest_version:
-        raise ProblemError(INVALID, "no such text is in use; get /v1/consent-documents and show the text again")
+        raise ProblemError(NOT_FOUND, "no such text is in use; get /v1/consent-documents and show the text again")
     return found
 
 

@@ -15,7 +15,7 @@ from habla_ml.inbox.contributor_archive import stream_archive, summarise_contrib
 from habla_ml.inbox.devices import Device
 from habla_ml.names import canonical_name
 from habla_ml.service.access import CurrentDevice
-from habla_ml.service.api.fields import BodyName
+from habla_ml.service.api.fields import Pseudonym
 from habla_ml.service.problems import NOT_FOUND, ProblemError, describe_problems
 from habla_ml.service.state import ServiceState, State
 
@@ -39,7 +39,7 @@ class HeldData(BaseModel):
 
 
 @router.get("/{contributor}", responses=describe_problems(NOT_FOUND))
-def read_contributor(contributor: Annotated[BodyName, Path()], state: State, device: CurrentDevice) -> HeldData:
+def read_contributor(contributor: Annotated[Pseudonym, Path()], state: State, device: CurrentDevice) -> HeldData:
     """Say what is held. Costs a look at the segments of each model version's data."""
     return describe_contributor(state, contributor, _find_managed(state, device, contributor))
 
@@ -50,7 +50,7 @@ def read_contributor(contributor: Annotated[BodyName, Path()], state: State, dev
     responses={**describe_problems(NOT_FOUND), 200: {"content": {"application/zip": {}}}},
 )
 def export_contributor(
-    contributor: Annotated[BodyName, Path()], state: State, device: CurrentDevice
+    contributor: Annotated[Pseudonym, Path()], state: State, device: CurrentDevice
 ) -> StreamingResponse:
     """Return a ZIP archive with all clips, texts and consents of the contributor."""
     consents = _find_managed(state, device, contributor)

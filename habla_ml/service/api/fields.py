@@ -16,6 +16,7 @@ _MOMENT_PATTERN: Final = (
     r"^(19[7-9][0-9]|2[01][0-9]{2})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
     r"(\.[0-9]{1,9})?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 )
+_PSEUDONYM_PATTERN: Final = "^[!-.0-~¡-¬®-ʯ]([ -.0-~¡-¬®-ʯ]*[!-.0-~¡-¬®-ʯ])?$"
 _ALLOWED_CONTROLS: Final = "\n\t"
 LONGEST_TEXT: Final = 2_000
 LONGEST_NAME: Final = 100
@@ -62,5 +63,7 @@ HeaderName = Annotated[
     str, BeforeValidator(decode_header), Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_require_visible)
 ]
 """A name in a header, in UTF-8."""
-BodyName = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_require_visible)]
-"""A name in a path or a body."""
+Pseudonym = Annotated[
+    str, Field(min_length=1, max_length=LONGEST_NAME, pattern=_PSEUDONYM_PATTERN), AfterValidator(_require_visible)
+]
+"""A pseudonym in a path or a body: Latin letters, digits, signs and inner spaces, without `/`."""
