@@ -24,6 +24,8 @@ from habla_ml.service.state import ServiceState
 from habla_ml.settings import load_settings
 
 _START_S = 60.0
+_PROJECT = Path(__file__).resolve().parents[2]
+"""The tests are found from here, wherever a test has its own folder."""
 _SERVICE = "habla_ml_tests.testing.forked_workers:make_service"
 
 
@@ -36,9 +38,9 @@ class ForkedWorkers:
     def __init__(self, folder: Path, workers: int = 2, application: str = _SERVICE) -> None:
         self._state = folder / f"workers-{time.monotonic_ns()}"
         self._state.mkdir()
-        command = [sys.executable, "-m", __name__, str(folder), str(self._state), str(workers), application]
+        command = [sys.executable, "-m", __name__, *map(str, (folder.resolve(), self._state.resolve(), workers)), application]
         with (self._state / "log").open("ab") as log:
-            self._parent = subprocess.Popen(command, stdout=log, stderr=log)
+            self._parent = subprocess.Popen(command, stdout=log, stderr=log, cwd=_PROJECT)
         self.port = int(self._wait_for("port"))
 
     def __enter__(self) -> ForkedWorkers:
