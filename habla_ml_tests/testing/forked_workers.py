@@ -38,7 +38,13 @@ class ForkedWorkers:
     def __init__(self, folder: Path, workers: int = 2, application: str = _SERVICE) -> None:
         self._state = folder / f"workers-{time.monotonic_ns()}"
         self._state.mkdir()
-        command = [sys.executable, "-m", __name__, *map(str, (folder.resolve(), self._state.resolve(), workers)), application]
+        command = [
+            sys.executable,
+            "-m",
+            __name__,
+            *map(str, (folder.resolve(), self._state.resolve(), workers)),
+            application,
+        ]
         with (self._state / "log").open("ab") as log:
             self._parent = subprocess.Popen(command, stdout=log, stderr=log, cwd=_PROJECT)
         self.port = int(self._wait_for("port"))
