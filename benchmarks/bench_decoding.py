@@ -33,6 +33,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 import habla_ml
 from habla_ml.export.ctranslate2 import convert_to_ctranslate2
 from habla_ml.export.exporter import ExportOptions

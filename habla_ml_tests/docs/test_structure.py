@@ -39,10 +39,10 @@ def test_no_scanner_of_arrow_reads_a_table() -> None:
     assert [path.name for path in SOURCES if path != Path(__file__) and scanner.search(path.read_text("utf-8"))] == []
 
 
-def test_a_benchmark_that_uses_the_tests_finds_them() -> None:
+def test_a_benchmark_that_uses_tests_or_tools_finds_them() -> None:
     """`python benchmarks/….py` has only its own folder on the path."""
     scripts = [path.read_text("utf-8") for path in SOURCES if path.parent.name == "benchmarks"]
-    using = [each for each in scripts if "from habla_ml_tests" in each]
+    using = [each for each in scripts if re.search(r"^(from|import) (habla_ml_tests|tools)", each, re.MULTILINE)]
     assert using
     assert all("sys.path.insert(0, str(Path(__file__).resolve().parent.parent))" in each for each in using)
 
