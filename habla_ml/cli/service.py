@@ -68,6 +68,9 @@ def list_command(profile: Profile = None) -> None:
         times = (each.created_at, each.expires_at, each.last_seen_at)
         table.add_row(each.device.device_id, each.device.label, each.describe_state(now), *map(_show_time, times))
     database.close()
+    if table.row_count == 0:
+        print_line("no device is enrolled; `habla-ml device enrol LABEL` prints a code for one")
+        return
     print_rich_table(table)
 
 

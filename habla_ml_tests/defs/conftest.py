@@ -17,6 +17,7 @@ from habla_ml.lake import Lake
 from habla_ml.lake.factory import open_lake
 from habla_ml.settings import Settings, load_settings
 from habla_ml_tests.lake.conftest import s3_endpoint
+from habla_ml_tests.testing.habla_sessions import make_workspace
 
 __all__ = ["s3_endpoint"]
 
@@ -82,6 +83,12 @@ class DagsterDeployment:
             found = definition.evaluate_tick(context)
         days = [str(each.partition_key) for each in found.run_requests or ()]
         return SensorTick(days, found.skip_message or "", found.cursor or "")
+
+    def read_storage(self) -> str:
+        """Return everything that Dagster keeps of the runs: their events and tags."""
+        runs = self.instance.get_runs()
+        events = [event for run in runs for event in self.instance.all_logs(run.run_id)]
+        return "".join(map(str, events)) + str(runs) + str([each.tags for each in runs])
 
     def metadata(self, asset: str, partition: str | None = None) -> dict:
         """Return the metadata of the newest materialisation."""
@@ -169,6 +176,14 @@ def deployment(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) -> Iter
     profile = tmp_path / "configs" / "test.yaml"
     profile.write_text(yaml.safe_dump(tree))
     settings = load_settings(profile, {})
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield DagsterDeployment(tmp_path, settings, build_definitions(settings), instance)
+
+
+@pytest.fixture
+def deployed(tmp_path: Path) -> Iterator[DagsterDeployment]:
+    """Return a deployment without recordings."""
+    settings = make_workspace(tmp_path).settings
     with dg.DagsterInstance.ephemeral() as instance:
         yield DagsterDeployment(tmp_path, settings, build_definitions(settings), instance)
 

@@ -1,27 +1,16 @@
 """A withdrawal in the service is erased by Dagster, without a person and without a pseudonym in its storage."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from habla_ml.definitions import build_definitions
 from habla_ml.inbox.clip_files import CLIP_PREFIX, get_clip_id
 from habla_ml.inbox.consents import withdraw_consents
 from habla_ml.training.train import lock_work_folder
 from habla_ml_tests.defs.conftest import DagsterDeployment
-from habla_ml_tests.testing.habla_sessions import make_workspace
 from habla_ml_tests.testing.received_clips import Inbox, make_inbox
 from habla_ml_tests.testing.received_consents import give_consent
-
-
-@pytest.fixture
-def deployed(tmp_path: Path) -> Iterator[DagsterDeployment]:
-    settings = make_workspace(tmp_path).settings
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield DagsterDeployment(tmp_path, settings, build_definitions(settings), instance)
 
 
 @pytest.fixture
@@ -36,11 +25,6 @@ def inbox(deployed: DagsterDeployment) -> Inbox:
         for name in ("pseudonimo0", "pseudonimo1"):
             withdraw_consents(connection, name, datetime.now(UTC))
     return inbox
-
-
-def read_storage(instance: dg.DagsterInstance) -> str:
-    runs = instance.get_runs()
-    return "".join(str(event) for run in runs for event in instance.all_logs(run.run_id)) + str(runs)
 
 
 def request_erasure(deployed: DagsterDeployment) -> dg.RunRequest:
@@ -64,7 +48,7 @@ def test_the_sensor_requests_one_run_that_erases_all_who_withdrew(deployed: Dags
     assert kept["speaker"] == "pseudonimo2"
     assert [get_clip_id(each.key) for each in inbox.store.list(CLIP_PREFIX)] == [kept["file_name"]]
     assert deployed.evaluate("withdrawn_consents").skip_reason == "nobody waits for an erasure"
-    assert "pseudonimo" not in read_storage(deployed.instance)
+    assert "pseudonimo" not in deployed.read_storage()
 
 
 @pytest.mark.slow

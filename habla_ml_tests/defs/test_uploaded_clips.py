@@ -1,6 +1,5 @@
 """Received clips in Dagster: sensor, asset and what follows, with real definitions, database, store and lake."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,19 +11,12 @@ from habla_ml_tests.defs.conftest import DagsterDeployment
 from habla_ml_tests.service.test_batches_api import make_item, send
 from habla_ml_tests.service.test_clips_api import Phone
 from habla_ml_tests.testing.encoded_audio import encode_audio_file, make_pcm16_wav
-from habla_ml_tests.testing.habla_sessions import make_noise, make_workspace
+from habla_ml_tests.testing.habla_sessions import make_noise
 from habla_ml_tests.testing.received_clips import DAY, HOUR, RECEIVED, Inbox, make_inbox
 from habla_ml_tests.testing.received_consents import give_consent
 from habla_ml_tests.testing.service_client import ServiceUnderTest
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def deployed(tmp_path: Path) -> Iterator[DagsterDeployment]:
-    settings = make_workspace(tmp_path).settings
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield DagsterDeployment(tmp_path, settings, build_definitions(settings), instance)
 
 
 @pytest.fixture
@@ -36,13 +28,6 @@ def received(deployed: DagsterDeployment) -> Inbox:
     inbox.receive(3, b"un secreto que no es audio")
     inbox.add_data_point(1, clip=1, text="Ayer fuimos a la playa.")
     return inbox
-
-
-def read_stored_events(instance: dg.DagsterInstance) -> str:
-    runs = instance.get_runs()
-    return "".join(str(event) for run in runs for event in instance.all_logs(run.run_id)) + str(
-        [each.tags for each in runs]
-    )
 
 
 def test_an_hour_of_clips_comes_in_and_the_text_of_its_day_follows(
@@ -64,7 +49,7 @@ def test_an_hour_of_clips_comes_in_and_the_text_of_its_day_follows(
     assert deployed.evaluate("service_corrections").partitions == []
     received.add_data_point(2, clip=2, text="Y nos bañamos.")
     assert deployed.evaluate("service_corrections").partitions == [DAY]
-    stored = read_stored_events(deployed.instance)
+    stored = deployed.read_storage()
     for secret in ("seudónimo", "secreto", "playa", "lengua", "bañamos"):
         assert secret not in stored
 
