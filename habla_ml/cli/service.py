@@ -60,12 +60,13 @@ def list_command(profile: Profile = None) -> None:
     from habla_ml.inbox.devices import list_devices
 
     database, now = open_database(open_context(profile).settings), datetime.now(UTC)
-    table = Table()
+    # An id of 36 characters and two days fit into 80 columns only without lines between them.
+    table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("device", no_wrap=True, min_width=_ID_LENGTH)
-    for title in ("label", "state", "enrolled", "expires", "last seen (UTC)"):
-        table.add_column(title)
+    for title in ("label", "state", "expires", "last seen"):
+        table.add_column(title, min_width=None if title == "label" else len("YYYY-MM-DD"))
     for each in list_devices(database):
-        times = (each.created_at, each.expires_at, each.last_seen_at)
+        times = (each.expires_at, each.last_seen_at)
         table.add_row(each.device.device_id, each.device.label, each.describe_state(now), *map(_show_time, times))
     database.close()
     if table.row_count == 0:
@@ -90,4 +91,4 @@ def revoke_command(
 
 
 def _show_time(moment: datetime | None) -> str:
-    return "–" if moment is None else moment.strftime("%Y-%m-%d %H:%M")
+    return "–" if moment is None else f"{moment:%Y-%m-%d}"
