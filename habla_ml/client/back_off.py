@@ -24,7 +24,7 @@ class BackOff:
     sleep: Callable[[float], None] = time.sleep
 
     def call(self, request: Callable[[], Result]) -> Result:
-        """Return the result of a request, or raise the error of its last attempt or the first permanent one."""
+        """Return the result of a request, or raise the error of its last attempt or the first that a repeat cannot change."""
         for attempt in range(1, self.attempts + 1):
             try:
                 return request()
@@ -33,7 +33,7 @@ class BackOff:
                     raise
                 wait_s = self._draw_wait(attempt)
             except ProblemReceivedError as error:
-                if attempt == self.attempts or not error.is_retryable:
+                if attempt == self.attempts or not error.can_pass_soon:
                     raise
                 wait_s = self._draw_wait(attempt)
                 if error.retry_after_s is not None:

@@ -7,18 +7,25 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import ValidationError
 
 from habla_ml.client.back_off import BackOff
+from habla_ml.client.download import save_download
 from habla_ml.client.problems import ProblemReceivedError, ServiceUnreachableError, read_problem
 from habla_ml.client.wire import (
     BatchReply,
     ClipAcknowledgement,
+    ConsentReply,
+    ContributorRecord,
     DeviceEnrolment,
     LatestModel,
+    OfferedConsentText,
+    OfferedConsentTexts,
     ReceivedRecord,
+    SentConsent,
     SentDataPoint,
 )
 
@@ -75,11 +82,43 @@ class ServiceConnection:
         body = {"items": [each.model_dump(mode="json") for each in points]}
         return _parse(BatchReply, self._send("POST", "/v1/batches", json=body))
 
+    def list_consent_texts(self) -> tuple[OfferedConsentText, ...]:
+        """Return the newest version of each consent text, in all its languages."""
+        return _parse(OfferedConsentTexts, self._send("GET", "/v1/consent-documents")).documents
+
+    def record_consent(self, consent: SentConsent) -> ConsentReply:
+        """Record a consent; a repeat returns its present state."""
+        return _parse(ConsentReply, self._send("POST", "/v1/consents", json=consent.model_dump(mode="json")))
+
+    def withdraw_consent(self, consent_id: str) -> ConsentReply:
+        """Withdraw all consents of the contributor; a repeat returns the present state."""
+        return _parse(ConsentReply, self._send("DELETE", f"/v1/consents/{consent_id}"))
+
+    def read_contributor(self, contributor: str) -> ContributorRecord:
+        """Return what the service holds of a contributor."""
+        return _parse(ContributorRecord, self._send("GET", f"/v1/contributors/{quote(contributor, safe='')}"))
+
+    def export_contributor(self, contributor: str, path: Path) -> None:
+        """Save a ZIP archive with all that the service holds of a contributor."""
+        self._download(f"/v1/contributors/{quote(contributor, safe='')}/export", path, self._get_authorisation())
+
+    def download_model(self, model: LatestModel, path: Path) -> None:
+        """Save the zip of a model. The token is not sent: the address is of a CDN."""
+        self._download(model.url, path, {}, model.sizeBytes, model.sha256)
+
     def find_update(self, platform: str, app_version: str, current: str = "", channel: str = "") -> LatestModel | None:
         """Return the model to install; None if the app has it, or is too old for it."""
         query = {"platform": platform, "app_version": app_version, "current": current, "channel": channel}
         answer = self._send("GET", "/latest-model-info", params={name: each for name, each in query.items() if each})
         return None if answer.status_code == httpx.codes.NO_CONTENT else _parse(LatestModel, answer)
+
+    def _download(
+        self, url: str, path: Path, headers: dict[str, str], size_bytes: int | None = None, sha256: str | None = None
+    ) -> None:
+        self._retry.call(lambda: save_download(self._http, url, path, headers, size_bytes, sha256))
+
+    def _get_authorisation(self) -> dict[str, str]:
+        return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         return self._retry.call(lambda: self._send_once(method, path, **request))
@@ -87,9 +126,7 @@ class ServiceConnection:
     def _send_once(
         self, method: str, path: str, headers: dict[str, Any] | None = None, **request: Any
     ) -> httpx.Response:
-        sent = dict(headers or {})
-        if self.token is not None:
-            sent["Authorization"] = f"Bearer {self.token}"
+        sent = {**(headers or {}), **self._get_authorisation()}
         try:
             answer = self._http.request(method, path, headers=sent, **request)
         except httpx.TransportError as error:

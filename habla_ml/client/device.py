@@ -1,36 +1,27 @@
-"""A device of the app: it records and corrects offline, and sends when it can."""
+"""A device of the app: it records, corrects and takes consents offline, and sends when it can."""
 
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from habla_ml.client.back_off import BackOff
 from habla_ml.client.connection import ServiceConnection
-from habla_ml.client.problems import (
-    ItemErasedError,
-    ProblemReceivedError,
-    UnauthenticatedError,
-)
-from habla_ml.client.queue import OfflineQueue, QueuedRecording
+from habla_ml.client.problems import UnrecordedConsentError
+from habla_ml.client.queue import OfflineQueue
 from habla_ml.client.updates import is_app_new_enough, is_in_rollout
-from habla_ml.client.wire import DataPointStatus, ItemReply, LatestModel, SentDataPoint
-
-ITEMS_PER_BATCH: Final = 100
-_ERASED: Final = f"/problems/{ItemErasedError.name}"
-
-
-@dataclass(frozen=True)
-class UploadReport:
-    """What one upload sent, and what is left."""
-
-    recordings: int
-    data_points: int
-    refused: int
-    """Items that the service refused for good, in this upload."""
+from habla_ml.client.upload import QueueUpload, UploadReport, send_withdrawal
+from habla_ml.client.wire import (
+    ConsentReply,
+    ContributorRecord,
+    DataPointStatus,
+    LatestModel,
+    OfferedConsentText,
+    SentConsent,
+    SentDataPoint,
+)
 
 
 class DeviceClient:
@@ -65,33 +56,73 @@ class DeviceClient:
         enrolment = self._connection.enrol(code)
         self.queue.write_value("token", enrolment.token)
 
+    def list_consent_texts(self) -> tuple[OfferedConsentText, ...]:
+        """Return the texts to show before a person consents, in all their languages."""
+        return self._connection.list_consent_texts()
+
+    def consent(
+        self, text: OfferedConsentText, contributor: str, *, minor: bool = False, guardian: bool = False
+    ) -> SentConsent:
+        """Queue the consent of a contributor, by pseudonym, to a text that the person saw.
+
+        A minor's consent stands only if a guardian consented too.
+        """
+        return self.queue.add_consent(text, contributor, minor=minor, guardian=guardian)
+
+    def withdraw(self, contributor: str) -> ConsentReply | None:
+        """Delete all that the device has of a contributor, then withdraw in the service, which starts its erasure there.
+
+        Without an answer of the service, the deletion is done, and the next `upload` sends the withdrawal. A repeat
+        returns the present state. Returns None if the consent was never sent. Raises `UnrecordedConsentError` if the
+        service has no consent of the contributor from this device.
+        """
+        self.queue.withdraw(contributor)
+        consents = self.queue.consents.list_of_contributor(contributor)
+        replies = [send_withdrawal(self._connection, self.queue, each) for each in consents]
+        known = [each for each in replies if each is not None]
+        if not known and (not consents or any(each.uploaded for each in consents)):
+            raise UnrecordedConsentError(
+                "the service has no consent of this contributor from this device; everything here is deleted, and a "
+                "person withdraws it on the page of the service"
+            )
+        return known[-1] if known else None
+
+    def read_contributor(self, contributor: str) -> ContributorRecord:
+        """Return what the service holds of a contributor whose consent this device recorded."""
+        return self._connection.read_contributor(contributor)
+
+    def export_contributor(self, contributor: str, path: Path) -> None:
+        """Save a ZIP archive with all that the service holds of a contributor whose consent this device recorded."""
+        self._connection.export_contributor(contributor, path)
+
     def record(
         self, audio: bytes, session: str, contributor: str | None = None, recorded_at: datetime | None = None
     ) -> str:
-        """Queue an audio file of any common format; return its id. `contributor` is a pseudonym."""
+        """Queue an audio file of any common format; return its id. `contributor` is a pseudonym.
+
+        Raises `WithdrawnConsentError` if the contributor withdrew on this device.
+        """
         return self.queue.add_recording(audio, session, contributor, recorded_at)
 
     def correct(
         self, recording_id: str, text: str, status: DataPointStatus = "corrected", **fields: Any
     ) -> SentDataPoint:
-        """Queue what a person made of a recording; `fields` are further fields of `SentDataPoint`."""
+        """Queue what a person made of a recording; `fields` are further fields of `SentDataPoint`.
+
+        Raises `UnknownRecordingError` if the recording is not on the device.
+        """
         return self.queue.add_data_point(recording_id, text, status, **{"appVersion": self._app_version, **fields})
 
     def upload(self) -> UploadReport:
-        """Send what waits: first the recordings, then the corrections of those that the service has.
+        """Send what waits: withdrawals, consents, recordings, and the corrections of those that the service has.
 
-        A refused item never stops others. Audio is deleted once the service has acknowledged it.
+        A refused item never stops others. Audio is deleted once the service has acknowledged it. What has no consent
+        stays; all of it is deleted if the service answers that the consent of this device was withdrawn elsewhere.
         """
-        recordings, refused = 0, 0
-        for each in self.queue.list_waiting_recordings():
-            is_kept = self._send_recording(each)
-            recordings += is_kept
-            refused += not is_kept
-        data_points, refused_points = self._send_data_points()
-        return UploadReport(recordings, data_points, refused + refused_points)
+        return QueueUpload(self._connection, self.queue).run()
 
     def find_update(self, platform: str, current: str = "", channel: str = "") -> LatestModel | None:
-        """Return the model to install, or None; the app checks the zip's sha256 after the download.
+        """Return the model to install, or None.
 
         An answer with a smaller sequence number than an earlier one is outdated, and is ignored.
         """
@@ -105,6 +136,13 @@ class DeviceClient:
         is_chosen = is_in_rollout(self._get_installation(), found.version, found.rolloutPercent)
         return found if is_chosen and found.version != current else None
 
+    def download(self, model: LatestModel, path: Path) -> None:
+        """Save the zip of a model after a check of its size and sha256; `path` then has all of it, or is unchanged.
+
+        Raises `DamagedDownloadError` if the file is another one.
+        """
+        self._connection.download_model(model, path)
+
     def _get_installation(self) -> str:
         """Return a random id that never leaves the device."""
         known = self.queue.read_value("installation")
@@ -112,38 +150,3 @@ class DeviceClient:
             known = str(uuid.uuid4())
             self.queue.write_value("installation", known)
         return known
-
-    def _send_recording(self, each: QueuedRecording) -> bool:
-        try:
-            self._connection.put_clip(each.id, each.path, each.sha256, each.session, each.contributor, each.recorded_at)
-        except UnauthenticatedError:
-            raise
-        except ItemErasedError:
-            self.queue.forget_recording(each.id)
-            return False
-        except ProblemReceivedError as error:
-            if error.is_retryable:
-                raise
-            self.queue.refuse_recording(each.id, error.type)
-            return False
-        self.queue.confirm_recording(each.id)
-        return True
-
-    def _send_data_points(self) -> tuple[int, int]:
-        kept, refused, after = 0, 0, ""
-        while points := self.queue.list_waiting_data_points(ITEMS_PER_BATCH, after):
-            after = points[-1].id
-            results = self._connection.post_batch(points).results
-            self.queue.confirm_data_points([points[each.index].id for each in results if each.is_kept])
-            for each in results:
-                kept += each.is_kept
-                if not each.is_kept and not each.retryable:
-                    self._refuse(points[each.index], each)
-                    refused += 1
-        return kept, refused
-
-    def _refuse(self, point: SentDataPoint, result: ItemReply) -> None:
-        if result.type == _ERASED:
-            self.queue.forget_recording(point.recordingItemID)
-        else:
-            self.queue.refuse_data_point(point.id, result.type or "about:blank")

@@ -1,12 +1,13 @@
-"""The service's problems as typed errors. A message has no spoken word and no token."""
+"""The service's problems, and what a device refuses itself, as typed errors. A message has no spoken word and no token."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 import httpx
 
-from habla_ml.errors import ServiceError
+from habla_ml.errors import InputError, ServiceError
 
 _LONGEST_DETAIL: Final = 500
 
@@ -15,11 +16,32 @@ class ServiceUnreachableError(ServiceError):
     """No answer came: no network, or the service is down. Try again later."""
 
 
+class DamagedDownloadError(ServiceError):
+    """A download has another size or sha256 than the service named. Nothing of it is kept; try again later."""
+
+
+class WithdrawnConsentError(InputError):
+    """The contributor withdrew on this device. Record a new consent before a new recording."""
+
+
+class UnrecordedConsentError(InputError):
+    """The service has no consent of the contributor from this device. A person withdraws it on the service's page."""
+
+
+class UnknownRecordingError(InputError):
+    """The recording is not on the device. It never was, or it was deleted with its contributor's withdrawal."""
+
+
 class ProblemReceivedError(ServiceError):
     """The service answered with a problem (RFC 9457). Subclasses are the problems that an app treats differently."""
 
     name: ClassVar[str] = ""
     """Last part of the problem's `type`."""
+
+    @classmethod
+    def get_type(cls) -> str:
+        """Return the problem's `type`."""
+        return f"/problems/{cls.name}"
 
     def __init__(self, type_: str, status: int, detail: str, is_retryable: bool, retry_after_s: float | None) -> None:
         super().__init__(f"the service answered {status} {type_}: {detail}")
@@ -30,11 +52,26 @@ class ProblemReceivedError(ServiceError):
         self.retry_after_s = retry_after_s
         """Seconds after which it may be repeated; None if the service does not say."""
 
+    @property
+    def can_pass_soon(self) -> bool:
+        """Whether a repeat within a minute can succeed. A conflict waits for something else, such as an erasure."""
+        return self.is_retryable and self.status != HTTPStatus.CONFLICT
+
+    @property
+    def is_about_item(self) -> bool:
+        """Whether other items can be sent although this one is refused, such as a clip that is damaged on the device."""
+        return not self.can_pass_soon or self.status == HTTPStatus.BAD_REQUEST
+
 
 class UnauthenticatedError(ProblemReceivedError):
     """The code or token is wrong, expired or revoked. Enrol the device with a new code."""
 
     name = "unauthenticated"
+
+    @property
+    def is_about_item(self) -> bool:
+        """No: every request has the token."""
+        return False
 
 
 class NoConsentError(ProblemReceivedError):

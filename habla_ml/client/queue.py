@@ -1,6 +1,6 @@
-"""The offline queue of a device: clips and corrections that wait for the service, in a folder of the app.
+"""The offline queue of a device: clips, corrections and consents that wait for the service, in a folder of the app.
 
-    queue.sqlite        enrolment, recordings, data points
+    queue.sqlite        enrolment, consents, recordings, data points
     clips/<id>          audio that the service has not acknowledged
 
 A clip's file is complete and flushed before its row exists, and is deleted only after its row says `uploaded`. A file
@@ -19,7 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from habla_ml.client.wire import DataPointStatus, SentDataPoint
+from habla_ml.client.problems import UnknownRecordingError, WithdrawnConsentError
+from habla_ml.client.queued_consents import CONSENT_TABLE, QueuedConsents
+from habla_ml.client.wire import DataPointStatus, OfferedConsentText, SentConsent, SentDataPoint
+from habla_ml.names import canonical_name
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS enrolment (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -32,6 +35,7 @@ CREATE TABLE IF NOT EXISTS fine_tuning_data_point (
 CREATE INDEX IF NOT EXISTS waiting_recording ON recording (uploaded) WHERE uploaded = 0;
 CREATE INDEX IF NOT EXISTS waiting_data_point ON fine_tuning_data_point (uploaded) WHERE uploaded = 0;
 """
+_OF_CONTRIBUTOR: Final = "contributor IS NOT NULL AND canonical_name(contributor) = ?"
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class FineTuningDataPoint:
 
 
 class OfflineQueue:
-    """Recordings and corrections of a device. Each change is durable when its method returns."""
+    """Consents, recordings and corrections of a device. Each change is durable when its method returns."""
 
     def __init__(self, folder: Path) -> None:
         self._clips = folder / "clips"
@@ -65,7 +69,9 @@ class OfflineQueue:
         self._connection = sqlite3.connect(folder / "queue.sqlite", isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             self._connection.execute(f"PRAGMA {pragma}")
-        self._connection.executescript(_SCHEMA)
+        self._connection.create_function("canonical_name", 1, canonical_name, deterministic=True)
+        self._connection.executescript(_SCHEMA + CONSENT_TABLE)
+        self.consents = QueuedConsents(self._connection)
         self._remove_leftovers()
 
     def close(self) -> None:
@@ -84,7 +90,12 @@ class OfflineQueue:
     def add_recording(
         self, data: bytes, session: str, contributor: str | None = None, recorded_at: datetime | None = None
     ) -> str:
-        """Queue the bytes of an audio file; return the id of the recording."""
+        """Queue the bytes of an audio file; return the id of the recording.
+
+        Raises `WithdrawnConsentError` if the contributor withdrew on this device.
+        """
+        if contributor is not None and self.consents.is_withdrawn(contributor):
+            raise WithdrawnConsentError("the contributor withdrew; nothing is recorded before a new consent")
         recording_id = str(uuid.uuid4())
         path = self._clips / recording_id
         with path.open("wb") as file:
@@ -103,15 +114,53 @@ class OfflineQueue:
     def add_data_point(
         self, recording_id: str, text: str, status: DataPointStatus = "corrected", **fields: Any
     ) -> SentDataPoint:
-        """Queue a correction of a recording; `fields` are further fields of `SentDataPoint`. Return the data point."""
+        """Queue a correction of a recording; `fields` are further fields of `SentDataPoint`. Return the data point.
+
+        Raises `UnknownRecordingError` if the recording is not on the device.
+        """
         base = {"id": str(uuid.uuid4()), "timestamp": datetime.now(UTC), "status": status}
         named = {"recordingItemID": recording_id, "correctedTranscription": text}
         point = SentDataPoint.model_validate({**base, **named, **fields})
-        self._connection.execute(
-            "INSERT INTO fine_tuning_data_point (id, recording_item_id, document) VALUES (?, ?, ?)",
-            (point.id, recording_id, point.model_dump_json()),
-        )
+        try:
+            self._connection.execute(
+                "INSERT INTO fine_tuning_data_point (id, recording_item_id, document) VALUES (?, ?, ?)",
+                (point.id, recording_id, point.model_dump_json()),
+            )
+        except sqlite3.IntegrityError:
+            raise UnknownRecordingError(f"recording {recording_id} is not on this device; record it again") from None
         return point
+
+    def add_consent(self, text: OfferedConsentText, contributor: str, *, minor: bool, guardian: bool) -> SentConsent:
+        """Queue the consent of a contributor to a text that the person saw."""
+        consent = SentConsent(
+            id=str(uuid.uuid4()),
+            contributor=contributor,
+            document=text.document,
+            documentVersion=text.version,
+            documentDigest=text.digest,
+            minor=minor,
+            guardian=guardian,
+            givenAt=datetime.now(UTC),
+        )
+        self.consents.add(consent)
+        return consent
+
+    def withdraw(self, contributor: str) -> None:
+        """Delete all recordings, audio and data points of a contributor, and queue the withdrawal of the consents."""
+        key = canonical_name(contributor)
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self.consents.withdraw(contributor)
+            found = self._connection.execute(f"SELECT id FROM recording WHERE {_OF_CONTRIBUTOR}", (key,))  # noqa: S608
+            ids = [recording_id for (recording_id,) in found]
+            self._connection.execute(f"DELETE FROM recording WHERE {_OF_CONTRIBUTOR}", (key,))  # noqa: S608
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+        for each in ids:  # the queue's next opening removes what a crash leaves here
+            (self._clips / each).unlink(missing_ok=True)
+        self._purge_log()
 
     def list_waiting_recordings(self) -> list[QueuedRecording]:
         """Return the recordings to send, in the order in which they came."""
@@ -135,6 +184,12 @@ class OfflineQueue:
             (after, most),
         )
         return [SentDataPoint.model_validate_json(document) for (document,) in rows]
+
+    def find_contributor(self, recording_id: str) -> str | None:
+        """Return the contributor of a recording; None if there is none."""
+        query = "SELECT contributor FROM recording WHERE id = ?"
+        row = self._connection.execute(query, (recording_id,)).fetchone()
+        return None if row is None else row[0]
 
     def list_data_points(self) -> list[FineTuningDataPoint]:
         """Return all data points, in the order in which they came."""
@@ -165,7 +220,7 @@ class OfflineQueue:
         self._connection.execute("UPDATE fine_tuning_data_point SET refusal = ? WHERE id = ?", (problem, point_id))
 
     def retry_refused(self, problem: str) -> None:
-        """Queue again what was refused with this type, such as after a consent."""
+        """Queue again what was refused with this type, after its cause was removed."""
         for table in ("recording", "fine_tuning_data_point"):
             self._connection.execute(f"UPDATE {table} SET refusal = NULL WHERE refusal = ?", (problem,))  # noqa: S608
 
@@ -173,6 +228,11 @@ class OfflineQueue:
         """Delete a recording with its audio and data points."""
         self._connection.execute("DELETE FROM recording WHERE id = ?", (recording_id,))
         (self._clips / recording_id).unlink(missing_ok=True)
+        self._purge_log()
+
+    def _purge_log(self) -> None:
+        """Overwrite what was deleted, which SQLite's log of changes still has."""
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _remove_leftovers(self) -> None:
         needed = {row[0] for row in self._connection.execute("SELECT id FROM recording WHERE uploaded = 0")}

@@ -36,6 +36,20 @@ class SentDataPoint(SentRecord):
     seenText: str | None = None  # noqa: N815
 
 
+class SentConsent(SentRecord):
+    """A consent of a contributor to a text that the person saw."""
+
+    id: str
+    contributor: str
+    document: str
+    documentVersion: int  # noqa: N815
+    documentDigest: str  # noqa: N815
+    minor: bool
+    guardian: bool
+    """Whether a guardian consented too; without that, a minor's consent does not stand."""
+    givenAt: AwareDatetime  # noqa: N815
+
+
 class DeviceEnrolment(ReceivedRecord):
     """The device after its enrolment."""
 
@@ -72,6 +86,52 @@ class BatchReply(ReceivedRecord):
     """The results of a batch, in the order of its items."""
 
     results: tuple[ItemReply, ...]
+
+
+class OfferedConsentText(ReceivedRecord):
+    """A text to show before a person consents."""
+
+    document: str
+    version: int
+    language: str
+    title: str
+    text: str
+    """Markdown."""
+    digest: str
+    """sha256 of the text in hex."""
+
+
+class OfferedConsentTexts(ReceivedRecord):
+    """The newest version of each text, in all its languages."""
+
+    documents: tuple[OfferedConsentText, ...]
+
+
+class ConsentReply(ReceivedRecord):
+    """What became of a consent."""
+
+    id: str
+    contributor: str
+    withdrawnAt: AwareDatetime | None  # noqa: N815
+    erasedAt: AwareDatetime | None  # noqa: N815
+    """When the service had erased everything that it received; None before that."""
+    stands: bool
+    """Whether the service accepts clips of the contributor."""
+
+
+class ContributorRecord(ReceivedRecord):
+    """What the service holds of a contributor, and the model versions that used it."""
+
+    contributor: str
+    stands: bool
+    clips: int
+    bytes: int
+    corrections: int
+    segments: int
+    """Clips that are part of the recordings."""
+    erasedSegments: int  # noqa: N815
+    trainedVersions: tuple[str, ...]  # noqa: N815
+    testedVersions: tuple[str, ...]  # noqa: N815
 
 
 class LatestModel(ReceivedRecord):

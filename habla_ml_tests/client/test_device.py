@@ -7,65 +7,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from habla_ml.client.back_off import BackOff
-from habla_ml.client.device import DeviceClient, UploadReport
+from habla_ml.client.device import DeviceClient
 from habla_ml.client.problems import ServiceUnreachableError, UnauthenticatedError
-from habla_ml.inbox.clip_files import open_clip_store
+from habla_ml.client.upload import UploadReport
 from habla_ml.inbox.clips import derive_clip_id
-from habla_ml.inbox.database import Database, open_database
-from habla_ml.inbox.devices import create_enrolment_code, list_devices, revoke_device
-from habla_ml.inbox.schema import CLIPS, DATA_POINTS
+from habla_ml.inbox.devices import list_devices, revoke_device
+from habla_ml.inbox.schema import CLIPS
 from habla_ml.release.publish import publish_release, rollback
-from habla_ml.settings import Settings
-from habla_ml_tests.testing.deployment_settings import write_settings
-from habla_ml_tests.testing.forked_workers import ForkedWorkers
 from habla_ml_tests.testing.received_consents import give_consent
 from habla_ml_tests.testing.release_drafts import make_draft, make_release_files
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """A running service, its database, and its settings."""
-
-    url: str
-    database: Database
-    settings: Settings
-
-    def make_code(self) -> str:
-        return create_enrolment_code(self.database, "a phone", datetime.now(UTC), timedelta(hours=1))
-
-    def list_clips(self) -> list[str]:
-        with self.database.read() as connection:
-            return sorted(connection.scalars(select(CLIPS.c.clip_id)))
-
-    def list_texts(self) -> list[str]:
-        with self.database.read() as connection:
-            return sorted(connection.scalars(select(DATA_POINTS.c.text)))
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    folder = tmp_path_factory.mktemp("service")
-    settings = write_settings(folder)
-    database = open_database(settings)
-    with ForkedWorkers(folder, workers=1) as workers:
-        yield Deployment(f"http://127.0.0.1:{workers.port}", database, settings)
-    database.close()
-
-
-@pytest.fixture
-def device(server: Deployment, tmp_path: Path) -> Iterator[DeviceClient]:
-    with DeviceClient(server.url, tmp_path / "phone", "1.0", BackOff(attempts=1)) as device:
-        device.enrol(server.make_code())
-        yield device
+from habla_ml_tests.testing.served_deployment import ServedDeployment
 
 
 def list_audio(folder: Path) -> list[str]:
@@ -73,7 +31,7 @@ def list_audio(folder: Path) -> list[str]:
 
 
 def test_the_device_uploads_and_then_deletes_its_audio(
-    server: Deployment, device: DeviceClient, tmp_path: Path
+    server: ServedDeployment, device: DeviceClient, tmp_path: Path
 ) -> None:
     give_consent(server.database, "u-1")
     first = device.record(b"audio one", "3A", "u-1", datetime.now(UTC))
@@ -83,35 +41,13 @@ def test_the_device_uploads_and_then_deletes_its_audio(
     assert device.upload() == UploadReport(recordings=2, data_points=1, refused=0)
     assert list_audio(tmp_path) == []
     assert [each.uploaded for each in device.queue.list_data_points()] == [True]
-    [listed] = [each for each in list_devices(server.database) if each.device.device_id == find_owner(server, first)]
+    [listed] = [each for each in list_devices(server.database) if each.device.device_id == server.find_owner(first)]
     assert derive_clip_id(listed.device.device_id, first) in server.list_clips()
     assert "los niños" in server.list_texts()
     assert device.upload() == UploadReport(0, 0, 0)
 
 
-def find_owner(server: Deployment, sent_id: str) -> str:
-    with server.database.read() as connection:
-        rows = connection.execute(select(CLIPS.c.device_id, CLIPS.c.clip_id)).all()
-    return next(str(row.device_id) for row in rows if derive_clip_id(row.device_id, sent_id) == row.clip_id)
-
-
-def test_audio_without_consent_stays_until_there_is_one(
-    server: Deployment, device: DeviceClient, tmp_path: Path
-) -> None:
-    give_consent(server.database, "u-2")
-    waiting = device.record(b"without consent", "3A", "u-3")
-    device.record(b"with consent", "3A", "u-2")
-    device.correct(waiting, "adiós")
-    assert device.upload() == UploadReport(recordings=1, data_points=0, refused=1)
-    assert list_audio(tmp_path) == [waiting]
-    assert device.queue.list_refused_recordings() == {waiting: "/problems/no-consent"}
-    give_consent(server.database, "u-3")
-    device.queue.retry_refused("/problems/no-consent")
-    assert device.upload() == UploadReport(recordings=1, data_points=1, refused=0)
-    assert list_audio(tmp_path) == []
-
-
-def test_a_data_point_that_is_refused_stops_no_other(server: Deployment, device: DeviceClient) -> None:
+def test_a_data_point_that_is_refused_stops_no_other(server: ServedDeployment, device: DeviceClient) -> None:
     give_consent(server.database, "u-4")
     clip = device.record(b"a clip with three texts", "3A", "u-4")
     for text in ("una", "\x07 a control character", "dos"):
@@ -121,15 +57,26 @@ def test_a_data_point_that_is_refused_stops_no_other(server: Deployment, device:
     assert found == {"una": None, "\x07 a control character": "/problems/invalid", "dos": None}
 
 
+def test_a_clip_that_is_damaged_on_the_device_stops_no_other(
+    server: ServedDeployment, device: DeviceClient, tmp_path: Path
+) -> None:
+    give_consent(server.database, "u-7")
+    damaged = device.record(b"a clip on a bad disk", "3A", "u-7")
+    device.record(b"a clip on a good disk", "3A", "u-7")
+    (tmp_path / "phone" / "clips" / damaged).write_bytes(b"a clip on a bad disc")
+    assert device.upload() == UploadReport(recordings=1, data_points=0, refused=1)
+    assert device.queue.list_refused_recordings() == {damaged: "/problems/digest-mismatch"}
+
+
 def test_a_wrong_code_and_a_revoked_token_are_typed_errors(
-    server: Deployment, device: DeviceClient, tmp_path: Path
+    server: ServedDeployment, device: DeviceClient, tmp_path: Path
 ) -> None:
     with DeviceClient(server.url, tmp_path / "other", "1.0") as other, pytest.raises(UnauthenticatedError):
         other.enrol("AAAA-AAAA-AAAA")
     give_consent(server.database, "u-5")
     first = device.record(b"before it was revoked", "3A", "u-5")
     device.upload()
-    revoke_device(server.database, find_owner(server, first), datetime.now(UTC))
+    revoke_device(server.database, server.find_owner(first), datetime.now(UTC))
     kept = device.record(b"after it was revoked", "3A", "u-5")
     with pytest.raises(UnauthenticatedError, match="401"):
         device.upload()
@@ -148,7 +95,7 @@ def test_a_server_that_is_down_is_tried_again_with_longer_waits(tmp_path: Path) 
 
 
 def test_the_device_finds_updates_and_follows_a_rollback(
-    server: Deployment, device: DeviceClient, tmp_path: Path
+    server: ServedDeployment, device: DeviceClient, tmp_path: Path
 ) -> None:
     from habla_ml.lake.factory import open_store
 
@@ -168,7 +115,7 @@ def test_the_device_finds_updates_and_follows_a_rollback(
 
 
 @pytest.mark.slow
-def test_a_killed_client_loses_and_doubles_nothing(server: Deployment, tmp_path: Path) -> None:
+def test_a_killed_client_loses_and_doubles_nothing(server: ServedDeployment, tmp_path: Path) -> None:
     give_consent(server.database, "u-6")
     before, rng = set(server.list_clips()), random.Random(6)
     with DeviceClient(server.url, tmp_path / "phone", "1.0") as device:
@@ -192,10 +139,9 @@ def test_a_killed_client_loses_and_doubles_nothing(server: Deployment, tmp_path:
         f"texto {n}" for n in range(120)
     )
     assert list_audio(tmp_path) == []
-    store = open_clip_store(server.settings)
     with server.database.read() as connection:
         digests = [
             row.sha256 for row in connection.execute(select(CLIPS.c.clip_id, CLIPS.c.sha256)) if row.clip_id in new
         ]
     assert len(set(digests)) == 120
-    assert len(list(store.list("clips/"))) >= 120
+    assert len(server.list_files()) >= 120

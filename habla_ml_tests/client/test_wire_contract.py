@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Any, get_args
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 
 from habla_ml.client import updates, wire
 from habla_ml.release.model_info import ModelInfo
-from habla_ml.service.api import batches, clips, devices
+from habla_ml.service.api import batches, clips, consents, contributors, devices
 from habla_ml_tests.testing.deployment_settings import PROJECT
 from habla_ml_tests.testing.service_client import ServiceUnderTest
 
@@ -26,6 +27,11 @@ SERVER: dict[str, type[BaseModel] | None] = {
     "clip_receipt": clips.ClipReceipt,
     "enrolment_request": devices.EnrolmentRequest,
     "enrolment": devices.Enrolment,
+    "consent_document": consents.ConsentDocument,
+    "consent_documents": consents.ConsentDocuments,
+    "consent_request": consents.ConsentRequest,
+    "consent": consents.Consent,
+    "held_data": contributors.HeldData,
     "latest_model": ModelInfo,
     "problem": None,
 }
@@ -36,6 +42,11 @@ CLIENT: dict[str, type[BaseModel]] = {
     "item_result": wire.ItemReply,
     "clip_receipt": wire.ClipAcknowledgement,
     "enrolment": wire.DeviceEnrolment,
+    "consent_document": wire.OfferedConsentText,
+    "consent_documents": wire.OfferedConsentTexts,
+    "consent_request": wire.SentConsent,
+    "consent": wire.ConsentReply,
+    "held_data": wire.ContributorRecord,
     "latest_model": wire.LatestModel,
 }
 
@@ -120,6 +131,12 @@ def test_the_swift_type_has_the_fixture_s_keys_and_kinds(name: str) -> None:
     if model is not None:
         nullable = {key for key, each in model.model_fields.items() if type(None) in get_args(each.annotation)}
         assert nullable == {key for key, kind in properties.items() if kind.endswith("?")}
+
+
+def test_the_consent_names_the_digest_of_the_text_that_was_offered() -> None:
+    text, consent = load("consent_document"), load("consent_request")
+    assert hashlib.sha256(text["text"].encode()).hexdigest() == text["digest"] == consent["documentDigest"]
+    assert load("consent_documents")["documents"] == [text]
 
 
 def test_a_share_of_devices_is_the_same_in_both_clients() -> None:

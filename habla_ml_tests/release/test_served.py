@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import http.server
 import json
-import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,22 +14,15 @@ import pytest
 from habla_ml.lake import DirectoryStore
 from habla_ml.release.manifest import ReleaseDraft
 from habla_ml.release.publish import publish_release, rollback
+from habla_ml_tests.testing.file_server import serve_folder
 from habla_ml_tests.testing.release_drafts import make_draft, make_release_files
-
-
-class SilentFileHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """Serve the release store at an address."""
-    handler = functools.partial(SilentFileHandler, directory=str(tmp_path / "cdn"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serve_folder(tmp_path / "cdn") as found:
+        yield found
 
 
 def fetch_bytes(url: str) -> bytes:

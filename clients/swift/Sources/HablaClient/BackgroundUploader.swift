@@ -1,6 +1,9 @@
 import Foundation
 import SwiftData
 
+/// What is refused for this waits: the next upload after the consent sends it.
+private let noConsent = "/problems/no-consent"
+
 /// Uploads recordings while the app is in the background. The system continues the transfers after the app is closed.
 ///
 /// Make one instance at each start of the app, with the same identifier, so that finished transfers are delivered.
@@ -49,7 +52,7 @@ public final class BackgroundUploader: NSObject {
             for result in try await connection.send(part.map(\.wire)).results {
                 if result.isKept {
                     part[result.index].uploaded = true
-                } else if !result.retryable {
+                } else if !result.retryable, result.type != noConsent {
                     part[result.index].refusal = result.type
                 }
             }
@@ -66,7 +69,9 @@ public final class BackgroundUploader: NSObject {
             item.uploaded = true
             try context.save()
             try? FileManager.default.removeItem(at: folder.appending(path: item.fileName))
-        } else if status != 401, let problem = try? JSONDecoder().decode(Problem.self, from: answer), !problem.retryable {
+        } else if status != 401, let problem = try? JSONDecoder().decode(Problem.self, from: answer), !problem.retryable,
+            problem.type != noConsent
+        {
             item.refusal = problem.type
             try context.save()
         }

@@ -31,6 +31,27 @@ public struct ServiceConnection: Sendable {
         try await send("POST", "v1/batches", body: Batch(items: items))
     }
 
+    /// Return the texts to show before a person consents, in all their languages.
+    public func listConsentDocuments() async throws -> [ConsentDocument] {
+        let found: ConsentDocuments = try await send("GET", "v1/consent-documents")
+        return found.documents
+    }
+
+    /// Record a consent; a repeat returns its present state.
+    public func record(_ consent: ConsentRequest) async throws -> Consent {
+        try await send("POST", "v1/consents", body: consent)
+    }
+
+    /// Withdraw all consents of the contributor, and start the erasure; a repeat returns the present state.
+    public func withdrawConsent(id: String) async throws -> Consent {
+        try await send("DELETE", "v1/consents/\(id)")
+    }
+
+    /// Return what the service holds of a contributor whose consent this device recorded.
+    public func readContributor(_ contributor: String) async throws -> HeldData {
+        try await send("GET", "v1/contributors/\(contributor)")
+    }
+
     /// Return the model to install; nil if the app has it, or is too old for it.
     public func findUpdate(appVersion: String, current: String?, channel: String = "stable") async throws -> LatestModel? {
         var parts = URLComponents(url: address.appending(path: "latest-model-info"), resolvingAgainstBaseURL: false)!
@@ -60,13 +81,23 @@ public struct ServiceConnection: Sendable {
     }
 
     private func send<Body: Encodable, Answer: Decodable>(_ method: String, _ path: String, body: Body) async throws -> Answer {
-        var request = URLRequest(url: address.appending(path: path))
-        request.httpMethod = method
-        authorise(&request)
+        var request = makeRequest(method, path)
         request.setValue("application/json", forHTTPHeaderField: "Content-Type")
         request.httpBody = try JSONEncoder().encode(body)
         let (data, answer) = try await session.data(for: request)
         return try Self.parse(data, answer)
+    }
+
+    private func send<Answer: Decodable>(_ method: String, _ path: String) async throws -> Answer {
+        let (data, answer) = try await session.data(for: makeRequest(method, path))
+        return try Self.parse(data, answer)
+    }
+
+    private func makeRequest(_ method: String, _ path: String) -> URLRequest {
+        var request = URLRequest(url: address.appending(path: path))
+        request.httpMethod = method
+        authorise(&request)
+        return request
     }
 
     private func authorise(_ request: inout URLRequest) {

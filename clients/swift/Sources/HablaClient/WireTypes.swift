@@ -58,6 +58,60 @@ public struct Enrolment: Codable, Sendable {
     public let expiresAt: String
 }
 
+/// A text to show before a person consents; `text` is Markdown, `digest` its sha256 in hex.
+public struct ConsentDocument: Codable, Sendable {
+    public let document: String
+    public let version: Int
+    public let language: String
+    public let title: String
+    public let text: String
+    public let digest: String
+}
+
+/// The newest version of each text, in all its languages.
+public struct ConsentDocuments: Codable, Sendable {
+    public let documents: [ConsentDocument]
+}
+
+/// A consent as it is sent. A minor's consent stands only if a guardian consented too.
+public struct ConsentRequest: Codable, Sendable {
+    public let id: String
+    public let contributor: String
+    public let document: String
+    public let documentVersion: Int
+    public let documentDigest: String
+    public let minor: Bool
+    public let guardian: Bool
+    public let givenAt: String
+}
+
+/// What became of a consent. While `stands` is true, the service accepts clips of the contributor.
+public struct Consent: Codable, Sendable {
+    public let id: String
+    public let contributor: String
+    public let document: String
+    public let documentVersion: Int
+    public let minor: Bool
+    public let guardian: Bool
+    public let givenAt: String
+    public let withdrawnAt: String?
+    public let erasedAt: String?
+    public let stands: Bool
+}
+
+/// What the service holds of a contributor, and the model versions that used it.
+public struct HeldData: Codable, Sendable {
+    public let contributor: String
+    public let stands: Bool
+    public let clips: Int
+    public let bytes: Int
+    public let corrections: Int
+    public let segments: Int
+    public let erasedSegments: Int
+    public let trainedVersions: [String]
+    public let testedVersions: [String]
+}
+
 /// The model that a channel offers.
 public struct LatestModel: Codable, Sendable {
     public let platform: String
